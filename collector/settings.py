@@ -1,0 +1,41 @@
+"""
+``CollectorSettings``: the collector's own knobs, beside the library's ``BridgeSettings``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["CollectorSettings"]
+
+
+class CollectorSettings(BaseSettings):
+    """Frozen; keyword arguments win over the environment."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True
+    )
+
+    host: str = Field(default="127.0.0.1", validation_alias="MONITORING_HOST")
+    port: int = Field(default=12000, ge=0, le=65535, validation_alias="MONITORING_PORT")
+    stalled_action: Literal["report", "requeue", "fail"] = Field(
+        default="report", validation_alias="MONITORING_STALLED_ACTION"
+    )
+    stats_interval_sec: float = Field(
+        default=2, ge=0.1, validation_alias="MONITORING_STATS_INTERVAL_SEC"
+    )
+    replay_max_events: int = Field(
+        default=20_000, ge=100, validation_alias="MONITORING_REPLAY_EVENTS"
+    )
+    client_buffer_bytes: int = Field(
+        default=4 * 1024 * 1024, ge=65_536, validation_alias="MONITORING_CLIENT_BUFFER_BYTES"
+    )
+    client_timeout_sec: float = Field(
+        default=8, gt=0, validation_alias="MONITORING_CLIENT_TIMEOUT_SEC"
+    )
+    data_dir: Path = Field(default=Path("otel-bridge-data"), validation_alias="MONITORING_DATA_DIR")
+    corpus_dir: Path | None = Field(default=None, validation_alias="MONITORING_CORPUS_DIR")

@@ -1,0 +1,60 @@
+"""
+Attribute keys: ours (``nexus.*``) and those of OpenTelemetry that we read.
+
+Our spans carry everything the live view needs as attributes, so that a trace in Jaeger or Tempo
+tells the same story as the dashboard.
+
+Source: OpenTelemetry semantic conventions 0.66b2 for ``messaging.*`` and ``gen_ai.*``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- ours -----------------------------------------------------------------------------------
+SPAN_KIND: Final = "nexus.span.kind"
+"""One of the ``KIND_*`` values; its presence marks a span as ours."""
+
+KIND_RESEARCH_TASK: Final = "research_task"
+KIND_PHASE: Final = "phase"
+KIND_ENQUEUE: Final = "enqueue"
+KIND_JOB: Final = "job"
+
+PROJECT_ID: Final = "nexus.project.id"
+PARENT_TASK_ID: Final = "nexus.parent_task.id"
+TASK_ID: Final = "nexus.task.id"
+TASK_TYPE: Final = "nexus.task.type"
+TASK_TITLE: Final = "nexus.task.title"
+TASK_DOMAIN: Final = "nexus.task.domain"
+PHASE: Final = "nexus.phase"
+WORKER_ID: Final = "nexus.worker.id"
+RETRY_COUNT: Final = "nexus.retry_count"
+QUEUE: Final = "nexus.queue"
+MESSAGE: Final = "nexus.message"
+OUTCOME: Final = "nexus.outcome"
+"""How a span ended: ``completed``, ``failed`` or ``retrying``. Absent: read from the status."""
+ERROR: Final = "nexus.error"
+COUNT_PREFIX: Final = "nexus.count."
+"""``nexus.count.total`` and the like become ``counts`` of the event."""
+META_PREFIX: Final = "nexus.meta."
+"""``nexus.meta.<key>`` becomes ``meta[<key>]``: what the user asked to be shown."""
+
+# --- OpenTelemetry's own ---------------------------------------------------------------------
+MESSAGING_SYSTEM: Final = "messaging.system"
+MESSAGING_OPERATION_TYPE: Final = "messaging.operation.type"
+MESSAGING_OPERATION_NAME: Final = "messaging.operation.name"
+MESSAGING_MESSAGE_ID: Final = "messaging.message.id"
+MESSAGING_DESTINATION_NAME: Final = "messaging.destination.name"
+ERROR_TYPE: Final = "error.type"
+EXCEPTION_EVENT: Final = "exception"
+EXCEPTION_TYPE: Final = "exception.type"
+EXCEPTION_MESSAGE: Final = "exception.message"
+
+SCOPE_NAME: Final = "otel_bridge"
+"""Instrumentation scope of every span this package starts."""
+
+# --- what travels with a queued job, beside the W3C ``traceparent`` ---------------------------
+# Not baggage: baggage would leave with every outgoing HTTP request of the worker.
+CARRIER_PARENT_TASK_ID: Final = "nexus-parent-task-id"
+CARRIER_PROJECT_ID: Final = "nexus-project-id"
+CARRIER_PHASE: Final = "nexus-phase"

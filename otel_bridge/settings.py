@@ -1,0 +1,189 @@
+"""
+``BridgeSettings``: the only reader of the environment in this package.
+
+Read once at the edge (``configure()``, the CLI), passed down as an argument, never a global.
+pydantic-settings does not notice a mistyped variable (``extra="forbid"`` is about constructor
+arguments), so ``unknown_names`` does.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any, Final, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from otel_bridge.errors import ConfigurationError
+from otel_bridge.events import DEFAULT_MAX_EVENT_SIZE_BYTES, MIN_EVENT_SIZE_BYTES
+
+__all__ = ["COLLECTOR_NAMES", "DEFAULT_COLLECTOR_URL", "BridgeSettings", "redact_url"]
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_COLLECTOR_URL: Final = "http://127.0.0.1:12000"
+
+COLLECTOR_NAMES: Final = frozenset(
+    {
+        "MONITORING_HOST",
+        "MONITORING_PORT",
+        "MONITORING_STALLED_ACTION",
+        "MONITORING_STATS_INTERVAL_SEC",
+        "MONITORING_REPLAY_EVENTS",
+        "MONITORING_CLIENT_BUFFER_BYTES",
+        "MONITORING_CLIENT_TIMEOUT_SEC",
+        "MONITORING_DATA_DIR",
+        "MONITORING_CORPUS_DIR",
+    }
+)
+"""Settings of the collector, known here so that they do not warn as mistyped."""
+
+
+def redact_url(url: str) -> str:
+    """The URL without user, password and query: fit for a log line."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+class BridgeSettings(BaseSettings):
+    """
+    Everything the library can be told, with the environment's names as aliases.
+
+    Keyword arguments win over the environment. All times in seconds unless the name says ``_ms``.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_by_name=True,
+        validate_by_alias=True,
+    )
+
+    enabled: bool = Field(default=True, validation_alias="NEXUS_MONITORING_ENABLED")
+    """False makes everything a no-op: no processor, no thread, no connection."""
+
+    redis_url: str | None = Field(default=None, validation_alias="REDIS_URL")
+    """``redis://`` or ``rediss://`` URL for the log, the queues and the heartbeats."""
+
+    bus_url: str = Field(default="", validation_alias="MONITORING_BUS_URL")
+    """``redis:// rediss:// http:// https:// memory://``; default: ``REDIS_URL``, else the local
+    collector, ``http://127.0.0.1:12000``."""
+
+    events_channel: str = Field(
+        default="nexus:events", min_length=1, validation_alias="MONITORING_EVENTS_CHANNEL"
+    )
+    stats_channel: str = Field(
+        default="nexus:events:stats", min_length=1, validation_alias="MONITORING_STATS_CHANNEL"
+    )
+    project_channel_prefix: str = Field(
+        default="nexus:events:project:",
+        min_length=1,
+        validation_alias="MONITORING_PROJECT_CHANNEL_PREFIX",
+    )
+
+    heartbeat_interval_sec: float = Field(
+        default=10, gt=0, validation_alias="MONITORING_HEARTBEAT_INTERVAL_SEC"
+    )
+    heartbeat_ttl_sec: float = Field(
+        default=30, gt=0, validation_alias="MONITORING_HEARTBEAT_TTL_SEC"
+    )
+    queue_depth_interval_sec: float = Field(
+        default=5, gt=0, validation_alias="MONITORING_QUEUE_DEPTH_INTERVAL_SEC"
+    )
+    progress_interval_sec: float = Field(
+        default=5, gt=0, validation_alias="MONITORING_PROGRESS_INTERVAL_SEC"
+    )
+    """How often the orchestrator counts a phase's jobs into a ``stats_snapshot``."""
+
+    max_event_size_bytes: int = Field(
+        default=DEFAULT_MAX_EVENT_SIZE_BYTES,
+        ge=MIN_EVENT_SIZE_BYTES,
+        le=1024 * 1024,
+        validation_alias="MONITORING_MAX_EVENT_SIZE_BYTES",
+    )
+    buffer_max_events: int = Field(
+        default=20_000, ge=1, validation_alias="MONITORING_BUFFER_MAX_EVENTS"
+    )
+    """20,000 events ride out 20 s without Redis at 1,000 events/s, in 10 to 20 MB."""
+
+    buffer_max_bytes: int = Field(
+        default=32 * 1024 * 1024, ge=65_536, validation_alias="MONITORING_BUFFER_MAX_BYTES"
+    )
+    batch_max_events: int = Field(
+        default=128, ge=1, le=1000, validation_alias="MONITORING_BATCH_MAX_EVENTS"
+    )
+    """64 to 128 give the throughput of larger batches at a quarter of their latency."""
+
+    flush_interval_ms: float = Field(
+        default=3, ge=0, le=1000, validation_alias="MONITORING_FLUSH_INTERVAL_MS"
+    )
+    send_timeout_ms: float = Field(
+        default=100, gt=0, le=60_000, validation_alias="MONITORING_SEND_TIMEOUT_MS"
+    )
+    """Connecting and each answer; an attempt costs at most twice this."""
+
+    stream_max_events: int = Field(
+        default=100_000, ge=1000, validation_alias="MONITORING_STREAM_MAX_EVENTS"
+    )
+    """About 400 bytes of Redis memory each: 100,000 events are 38 MiB."""
+
+    producer_ttl_sec: int = Field(
+        default=3600, ge=60, validation_alias="MONITORING_PRODUCER_TTL_SEC"
+    )
+    shutdown_timeout_sec: float = Field(
+        default=5, ge=0, validation_alias="MONITORING_SHUTDOWN_TIMEOUT_SEC"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.heartbeat_ttl_sec <= self.heartbeat_interval_sec:
+            raise ConfigurationError(
+                f"MONITORING_HEARTBEAT_TTL_SEC={self.heartbeat_ttl_sec:g} must exceed "
+                f"MONITORING_HEARTBEAT_INTERVAL_SEC={self.heartbeat_interval_sec:g}",
+                f"use at least {2 * self.heartbeat_interval_sec:g}",
+            )
+        if not self.bus_url:
+            object.__setattr__(self, "bus_url", self.redis_url or DEFAULT_COLLECTOR_URL)
+        return self
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """
+        Read the environment once; ``overrides`` win.
+
+        Raises:
+            ConfigurationError: A value cannot work; names the variable, the value and the cure.
+        """
+        for name, guess in unknown_names(os.environ).items():
+            hint = f"; did you mean {guess}?" if guess else ""
+            logger.warning("unknown setting %s is ignored%s", name, hint)
+        try:
+            return cls(**overrides)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            name = env_name(cls, str(first["loc"][0])) if first["loc"] else cls.__name__
+            shown = "" if "url" in name.lower() else f"={first['input']}"
+            raise ConfigurationError(f"{name}{shown}: {first['msg']}", "see .env.example") from None
+
+
+def env_name(model: type[BaseSettings], field_or_alias: str) -> str:
+    """The environment's name of a settings field."""
+    field = model.model_fields.get(field_or_alias)
+    return str(field.validation_alias) if field else field_or_alias
+
+
+def unknown_names(environ: Mapping[str, str]) -> dict[str, str | None]:
+    """``MONITORING_*`` names nobody reads, each with the nearest known name or None."""
+    known = {str(f.validation_alias) for f in BridgeSettings.model_fields.values()}
+    known |= COLLECTOR_NAMES
+    unknown: dict[str, str | None] = {}
+    for name in environ:
+        if name.startswith(("MONITORING_", "NEXUS_MONITORING_")) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            unknown[name] = near[0] if near else None
+    return unknown
