@@ -1,0 +1,426 @@
+"""
+The blocks behind ``instrument.py``: what a research task, phase, enqueue, job and worker do.
+
+Each span is opened with everything the live view needs as attributes, so that a start is complete
+the moment it happens. Ids pass from a research task to its phases and jobs through the
+OpenTelemetry context, and to another process in the carrier. No block raises on its own account:
+trouble inside one is logged and the work goes on unseen.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, Final, ParamSpec, Self
+
+from opentelemetry import context as otel_context
+from opentelemetry import propagate, trace
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
+
+from otel_bridge import semconv
+from otel_bridge.bridge import current_bridge
+from otel_bridge.events import MonitoringEvent, MonitoringEventType, TaskStatus
+from otel_bridge.heartbeat import WorkerHeartbeat
+
+__all__ = [
+    "Enqueue",
+    "Job",
+    "Phase",
+    "ResearchTask",
+    "Scope",
+    "Worker",
+    "current_scope",
+    "meta_attributes",
+]
+
+logger = logging.getLogger(__name__)
+
+_P = ParamSpec("_P")
+
+_SCOPE_KEY: Final = otel_context.create_key("otel-bridge-scope")
+_ADVANCE_INTERVAL_SEC: Final = 1.0
+"""At most one progress event a second and phase: a bar moves no more smoothly with more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What the current context knows about the work around it; all None outside of any."""
+
+    parent_task_id: str | None = None
+    project_id: str | None = None
+    phase: str | None = None
+    worker: WorkerHeartbeat | None = None
+
+
+_NO_SCOPE: Final = Scope()
+
+
+def current_scope() -> Scope:
+    """The ids of the work around the caller."""
+    found = otel_context.get_value(_SCOPE_KEY)
+    return found if isinstance(found, Scope) else _NO_SCOPE
+
+
+def _tracer() -> trace.Tracer:
+    bridge = current_bridge()
+    if bridge is None:
+        return trace.get_tracer(semconv.SCOPE_NAME)
+    return bridge.tracer
+
+
+def _guarded(method: Callable[_P, None]) -> Callable[_P, None]:
+    """Keep a method's trouble out of user code: log it instead."""
+
+    @functools.wraps(method)
+    def guard(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        try:
+            method(*args, **kwargs)
+        except Exception:
+            logger.exception("otel-bridge: %s%r failed", method.__qualname__, args[1:])
+
+    return guard
+
+
+class _Block:
+    """
+    What the five have in common: enter, exit, and never raising on their own account.
+
+    Subclasses say what happens in ``_open`` and ``_close``.
+    """
+
+    def _open(self) -> None:
+        raise NotImplementedError
+
+    def _close(self, error: BaseException | None) -> None:
+        raise NotImplementedError
+
+    def _enter(self) -> None:
+        try:
+            self._open()
+        except Exception:
+            logger.exception("otel-bridge could not open %s; the work goes on unseen", self)
+
+    def _exit(self, error: BaseException | None) -> None:
+        try:
+            self._close(error)
+        except Exception:
+            logger.exception("otel-bridge could not close %s", self)
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._exit(error)
+
+    async def __aexit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._exit(error)
+
+
+class _SelfBlock(_Block):
+    """A block whose ``as`` name is the block itself."""
+
+    def __enter__(self) -> Self:
+        self._enter()
+        return self
+
+    async def __aenter__(self) -> Self:
+        self._enter()
+        return self
+
+
+class _SpanBlock(_Block):
+    """A block that is one span."""
+
+    _kind: str
+    _span_kind = SpanKind.INTERNAL
+
+    def __init__(self, label: str, ids: Scope, attributes: Mapping[str, Any]) -> None:
+        self._label = label
+        self._ids = ids
+        self._attributes = attributes
+        self._links: list[Link] = []
+        self._span: Span = trace.INVALID_SPAN
+        self._parent_context: otel_context.Context | None = None
+        self._token: Any = None
+        self._outcome: TaskStatus | None = None
+        self._error: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self._kind} {self._label}>"
+
+    @_guarded
+    def fail(self, reason: BaseException | str) -> None:
+        """End as failed with this reason, without an exception leaving the block."""
+        self._outcome, self._error = TaskStatus.FAILED, _one_line(reason)
+
+    @_guarded
+    def message(self, text: str) -> None:
+        """One line for people; shown with the end of this span."""
+        self._span.set_attribute(semconv.MESSAGE, text)
+
+    def _open(self) -> None:
+        attributes = {
+            semconv.SPAN_KIND: self._kind,
+            semconv.PARENT_TASK_ID: self._ids.parent_task_id,
+            semconv.PROJECT_ID: self._ids.project_id,
+            semconv.PHASE: self._ids.phase,
+            **self._attributes,
+        }
+        self._span = _tracer().start_span(
+            f"{self._kind} {self._label}",
+            context=self._parent_context,
+            kind=self._span_kind,
+            attributes={key: value for key, value in attributes.items() if value is not None},
+            links=self._links,
+        )
+        context = otel_context.set_value(_SCOPE_KEY, self._ids, self._parent_context)
+        self._token = otel_context.attach(trace.set_span_in_context(self._span, context))
+
+    def _close(self, error: BaseException | None) -> None:
+        if self._token is not None:
+            otel_context.detach(self._token)
+        if error is not None and self._outcome is None:
+            self._outcome, self._error = TaskStatus.FAILED, _one_line(error)
+            if isinstance(error, Exception):
+                self._span.record_exception(error)
+        outcome = self._outcome or TaskStatus.COMPLETED
+        self._span.set_attribute(semconv.OUTCOME, outcome.value)
+        if self._error is not None:
+            self._span.set_attribute(semconv.ERROR, self._error)
+            self._span.set_status(Status(StatusCode.ERROR, self._error))
+        self._span.end()
+
+
+def _one_line(reason: BaseException | str) -> str:
+    if isinstance(reason, str):
+        return reason
+    text = str(reason)
+    return f"{type(reason).__name__}: {text}" if text else type(reason).__name__
+
+
+def meta_attributes(meta: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The user's ``meta`` as span attributes; what OTel cannot hold becomes text."""
+    return {
+        f"{semconv.META_PREFIX}{key}": value
+        if isinstance(value, str | bool | int | float)
+        else str(value)
+        for key, value in (meta or {}).items()
+        if value is not None
+    }
+
+
+class ResearchTask(_SpanBlock, _SelfBlock):
+    """The root span of one research task; made by ``research_task()``."""
+
+    _kind = semconv.KIND_RESEARCH_TASK
+
+
+class Phase(_SpanBlock, _SelfBlock):
+    """
+    One phase of a research task; made by ``phase()``.
+
+    Counts are of jobs, whole numbers, and belong to the whole phase.
+    """
+
+    _kind = semconv.KIND_PHASE
+
+    def __init__(self, name: str, ids: Scope, total: int | None) -> None:
+        super().__init__(name, ids, {f"{semconv.COUNT_PREFIX}total": total})
+        self._counts: dict[str, int] = {} if total is None else {"total": total}
+        self._is_publish_due = False
+
+    @_guarded
+    def submitted(self, count: int) -> None:
+        """Say at once that ``count`` jobs have been queued: they make the phase's total."""
+        self.progress(pending=count, total=count)
+
+    @_guarded
+    def progress(
+        self,
+        *,
+        completed: int = 0,
+        failed: int = 0,
+        pending: int = 0,
+        total: int | None = None,
+    ) -> None:
+        """Publish a ``stats_snapshot`` with these absolute counts at once."""
+        self._counts |= {"completed": completed, "failed": failed, "pending": pending}
+        if total is not None:
+            self._counts["total"] = total
+        self._publish()
+
+    @_guarded
+    def advance(self, completed: int = 0, failed: int = 0) -> None:
+        """Add to the counts; published at most once a second, and at the end of the phase."""
+        counts = self._counts
+        counts["completed"] = counts.get("completed", 0) + completed
+        counts["failed"] = counts.get("failed", 0) + failed
+        if "total" in counts:
+            done = counts["completed"] + counts["failed"]
+            counts["pending"] = max(0, counts["total"] - done)
+        self._publish_soon()
+
+    def _publish_soon(self) -> None:
+        bridge = current_bridge()
+        if bridge is None or self._is_publish_due:
+            return
+        self._is_publish_due = True
+        bridge.pulse.call_later(_ADVANCE_INTERVAL_SEC, self._publish_due)
+
+    def _publish_due(self) -> None:
+        if self._is_publish_due:
+            self._publish()
+
+    def _publish(self) -> None:
+        self._is_publish_due = False
+        bridge = current_bridge()
+        if bridge is None or bridge.bus is None:
+            return
+        context = self._span.get_span_context()
+        bridge.bus.publish(
+            MonitoringEvent(
+                event_type=MonitoringEventType.STATS_SNAPSHOT,
+                project_id=self._ids.project_id,
+                parent_task_id=self._ids.parent_task_id,
+                phase=self._label,
+                counts=dict(self._counts),
+                trace_id=f"{context.trace_id:032x}" if context.is_valid else None,
+                span_id=f"{context.span_id:016x}" if context.is_valid else None,
+            )
+        )
+
+    def _close(self, error: BaseException | None) -> None:
+        if self._is_publish_due:
+            self._publish()
+        for name, count in self._counts.items():
+            self._span.set_attribute(f"{semconv.COUNT_PREFIX}{name}", count)
+        super()._close(error)
+
+
+class Enqueue(_SpanBlock):
+    """The PRODUCER span around putting one job into a queue; made by ``enqueue()``."""
+
+    _kind = semconv.KIND_ENQUEUE
+    _span_kind = SpanKind.PRODUCER
+
+    def __init__(self, label: str, ids: Scope, attributes: Mapping[str, Any]) -> None:
+        super().__init__(label, ids, attributes)
+        self._carrier: dict[str, str] = {}
+
+    def __enter__(self) -> dict[str, str]:
+        self._enter()
+        return self._carrier
+
+    async def __aenter__(self) -> dict[str, str]:
+        self._enter()
+        return self._carrier
+
+    def _open(self) -> None:
+        super()._open()
+        propagate.inject(self._carrier)
+        ids = self._ids
+        for key, value in (
+            (semconv.CARRIER_PARENT_TASK_ID, ids.parent_task_id),
+            (semconv.CARRIER_PROJECT_ID, ids.project_id),
+            (semconv.CARRIER_PHASE, ids.phase),
+        ):
+            if value is not None:
+                self._carrier[key] = value
+
+
+class Job(_SpanBlock, _SelfBlock):
+    """The CONSUMER span around running one job; made by ``job()``."""
+
+    _kind = semconv.KIND_JOB
+    _span_kind = SpanKind.CONSUMER
+
+    def __init__(
+        self,
+        label: str,
+        ids: Scope,
+        attributes: Mapping[str, Any],
+        *,
+        task_id: str,
+        carrier: Mapping[str, str],
+    ) -> None:
+        super().__init__(label, ids, attributes)
+        self._task_id = task_id
+        self._carrier = carrier
+
+    @property
+    def retry_carrier(self) -> dict[str, str]:
+        """The carrier for the next attempt, whose span then links to this one."""
+        own: dict[str, str] = {}
+        propagate.inject(own, trace.set_span_in_context(self._span))
+        carrier = dict(self._carrier)
+        if "traceparent" in own:
+            carrier[semconv.CARRIER_PREVIOUS_ATTEMPT] = own["traceparent"]
+        return carrier
+
+    @_guarded
+    def retry(self, reason: BaseException | str) -> None:
+        """End as ``task_retry``: this attempt failed and the job will run again."""
+        self._outcome, self._error = TaskStatus.RETRYING, _one_line(reason)
+
+    def _open(self) -> None:
+        self._parent_context = propagate.extract(self._carrier)
+        previous = self._carrier.get(semconv.CARRIER_PREVIOUS_ATTEMPT)
+        if previous:
+            linked = propagate.extract({"traceparent": previous}, otel_context.Context())
+            span_context = trace.get_current_span(linked).get_span_context()
+            if span_context.is_valid:
+                self._links.append(Link(span_context, {"nexus.link": "previous attempt"}))
+        super()._open()
+        if self._ids.worker is not None:
+            self._ids.worker.current_task_id = self._task_id
+
+    def _close(self, error: BaseException | None) -> None:
+        beat = self._ids.worker
+        if beat is not None and beat.current_task_id == self._task_id:
+            beat.current_task_id = None
+        super()._close(error)
+
+
+class Worker(_SelfBlock):
+    """One worker while it is up; made by ``worker()``."""
+
+    def __init__(self, worker_id: int | str, meta: Mapping[str, Any] | None) -> None:
+        self.worker_id = worker_id
+        self._meta = meta
+        self._heartbeat: WorkerHeartbeat | None = None
+        self._token: Any = None
+
+    def __repr__(self) -> str:
+        return f"<worker {self.worker_id}>"
+
+    def _open(self) -> None:
+        bridge = current_bridge()
+        if bridge is None or bridge.bus is None:
+            return
+        self._heartbeat = WorkerHeartbeat(
+            self.worker_id,
+            bus=bridge.bus,
+            pulse=bridge.pulse,
+            settings=bridge.settings,
+            heartbeat_keys=bridge.heartbeat_keys,
+            meta=self._meta,
+        )
+        scope = replace(current_scope(), worker=self._heartbeat)
+        self._token = otel_context.attach(otel_context.set_value(_SCOPE_KEY, scope))
+        self._heartbeat.start()
+
+    def _close(self, error: BaseException | None) -> None:
+        if self._token is not None:
+            otel_context.detach(self._token)
+        if self._heartbeat is not None:
+            self._heartbeat.stop()

@@ -1,0 +1,183 @@
+"""
+``configure()``: one call that makes a process visible, and the ``Bridge`` it returns.
+
+``configure`` is loud and at once: a setting that cannot work raises there. After it, nothing of
+this package raises into user code or waits for Redis.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import TracerProvider
+
+from otel_bridge.bus import EventBus
+from otel_bridge.errors import ConfigurationError
+from otel_bridge.heartbeat import HeartbeatKeys, Pulse
+from otel_bridge.otlp import add_otlp_export
+from otel_bridge.processor import MonitoringSpanProcessor
+from otel_bridge.sampling import keep_live_spans
+from otel_bridge.semconv import SCOPE_NAME
+from otel_bridge.settings import BridgeSettings
+
+__all__ = ["Bridge", "configure", "current_bridge"]
+
+logger = logging.getLogger(__name__)
+
+_lock = threading.Lock()
+_current: Bridge | None = None
+
+
+class Bridge:
+    """
+    What ``configure()`` set up.
+
+    Attributes:
+        settings: What was read from the environment and the arguments.
+        tracer_provider: Where the processor was added; None while monitoring is off.
+        bus: Publishes events; None while monitoring is off.
+        pulse: Runs heartbeats and coalesced progress.
+        heartbeat_keys: Writes the workers' TTL keys.
+        tracer: Starts our spans; one that does nothing while monitoring is off.
+    """
+
+    def __init__(
+        self,
+        settings: BridgeSettings,
+        *,
+        tracer_provider: TracerProvider | None,
+        bus: EventBus | None,
+        is_provider_owner: bool,
+    ) -> None:
+        self.settings = settings
+        self.tracer_provider = tracer_provider
+        self.bus = bus
+        self.pulse = Pulse()
+        self.heartbeat_keys = HeartbeatKeys(settings)
+        self.tracer: trace.Tracer = (
+            tracer_provider.get_tracer(SCOPE_NAME) if tracer_provider else trace.NoOpTracer()
+        )
+        self._is_provider_owner = is_provider_owner
+        self._is_closed = False
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether events are published."""
+        return self.bus is not None and not self._is_closed
+
+    def flush(self, timeout_sec: float | None = None) -> bool:
+        """Wait until everything queued so far has reached the log; False when time ran out."""
+        if self.bus is None:
+            return True
+        return self.bus.flush(self._timeout(timeout_sec))
+
+    def shutdown(self, timeout_sec: float | None = None) -> bool:
+        """
+        Publish what is queued, stop the threads, close the connections. Safe to call twice.
+
+        Called at interpreter exit by itself. A process killed by SIGTERM has no exit unless the
+        application handles the signal; call this from there.
+
+        Args:
+            timeout_sec: For the events; default ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5).
+
+        Returns:
+            False when events were left behind; they are counted as dropped.
+        """
+        global _current
+        with _lock:
+            if _current is self:
+                _current = None
+            if self._is_closed:
+                return True
+            self._is_closed = True
+        atexit.unregister(self.shutdown)
+        is_complete = True
+        try:
+            self.pulse.close()
+            if self.bus is not None:
+                is_complete = self.bus.shutdown(self._timeout(timeout_sec))
+            if self._is_provider_owner and self.tracer_provider is not None:
+                self.tracer_provider.force_flush(int(self._timeout(timeout_sec) * 1000))
+        except Exception:
+            logger.exception("otel-bridge did not shut down cleanly")
+            is_complete = False
+        return is_complete
+
+    def _timeout(self, timeout_sec: float | None) -> float:
+        return self.settings.shutdown_timeout_sec if timeout_sec is None else timeout_sec
+
+
+def current_bridge() -> Bridge | None:
+    """The bridge of the last ``configure()`` in this process; None before it and after shutdown."""
+    return _current
+
+
+def configure(
+    service_name: str | None = None,
+    *,
+    tracer_provider: TracerProvider | None = None,
+    settings: BridgeSettings | None = None,
+    **overrides: Any,
+) -> Bridge:
+    """
+    Make this process visible: processor, bus, heartbeats and, if asked for, OTLP export.
+
+    Uses the provider given, else the one the application has set, else makes one and sets it. A
+    provider that is not ours gets one processor more and a sampler that keeps our spans
+    recording; nothing else about it changes. A second call returns the first one's bridge.
+
+    Args:
+        service_name: ``service.name`` of a provider made here; ``OTEL_SERVICE_NAME`` wins over
+            nothing, this argument wins over it.
+        tracer_provider: An SDK provider to use instead of the global one.
+        settings: Ready settings; default: read from the environment.
+        **overrides: Fields of ``BridgeSettings``, e.g. ``redis_url="redis://localhost"``.
+
+    Raises:
+        ConfigurationError: A setting cannot work; the message names it and the cure.
+    """
+    global _current
+    with _lock:
+        if _current is not None:
+            logger.warning("otel_bridge.configure() was called again; the first call stands")
+            return _current
+        if settings is not None and overrides:
+            raise ConfigurationError(
+                f"settings and {', '.join(sorted(overrides))} were both given",
+                "put the values into the settings",
+            )
+        settings = settings or BridgeSettings.load(**overrides)
+        if not settings.enabled or settings.otel_sdk_disabled:
+            bridge = Bridge(settings, tracer_provider=None, bus=None, is_provider_owner=False)
+            _current = bridge
+            return bridge
+        bus = EventBus.connect(settings)
+        provider, is_owner = _provider(tracer_provider, service_name)
+        if is_owner:
+            add_otlp_export(provider, settings)
+        keep_live_spans(provider)
+        provider.add_span_processor(MonitoringSpanProcessor(bus))
+        bridge = Bridge(settings, tracer_provider=provider, bus=bus, is_provider_owner=is_owner)
+        _current = bridge
+    atexit.register(bridge.shutdown)
+    return bridge
+
+
+def _provider(
+    given: TracerProvider | None, service_name: str | None
+) -> tuple[TracerProvider, bool]:
+    if given is not None:
+        return given, False
+    existing = trace.get_tracer_provider()
+    if isinstance(existing, TracerProvider):
+        return existing, False
+    attributes = {SERVICE_NAME: service_name} if service_name else {}
+    provider = TracerProvider(resource=Resource.create(attributes))
+    trace.set_tracer_provider(provider)
+    return provider, True

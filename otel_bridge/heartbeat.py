@@ -1,0 +1,222 @@
+"""
+The clockwork of a worker's process: heartbeats, and whatever else is due later.
+
+One daemon thread (``Pulse``) serves every worker and phase of the process. It is a thread and not
+a task, so that a blocked event loop still beats: a stalled loop must not look like a dead worker.
+Each beat is an event on the bus and, where there is a Redis, a key with a TTL that outsiders can
+look at. These are facts without duration: the only door to the bus beside spans.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import redis
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from otel_bridge import keys
+from otel_bridge.bus import EventBus
+from otel_bridge.clock import SYSTEM_CLOCK, Clock
+from otel_bridge.events import MonitoringEvent, MonitoringEventType
+from otel_bridge.settings import BridgeSettings, redact_url
+
+__all__ = ["HeartbeatKeys", "Pulse", "WorkerHeartbeat"]
+
+logger = logging.getLogger(__name__)
+
+_IDLE_SEC: Final = 60.0
+"""How long the thread sleeps with nothing scheduled; any new entry wakes it."""
+
+
+class Pulse:
+    """
+    Call functions later, on one daemon thread that starts with the first of them.
+
+    A function runs at most once a call of ``call_later``; an exception in it is logged and the
+    thread goes on. In a forked child the schedule starts empty: the parent beats for itself.
+
+    Args:
+        clock: Gives the monotonic time.
+    """
+
+    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
+        self._sequence = itertools.count()
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._wake = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._is_closed = False
+
+    def call_later(self, delay_sec: float, function: Callable[[], None]) -> None:
+        """Run ``function`` after ``delay_sec`` seconds; dropped when the pulse is closed."""
+        with self._wake:
+            if self._is_closed:
+                return
+            entry = (self._clock.monotonic() + delay_sec, next(self._sequence), function)
+            heapq.heappush(self._due, entry)
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="otel-bridge-pulse", daemon=True
+                )
+                self._thread.start()
+            self._wake.notify()
+
+    def close(self, timeout_sec: float = 1.0) -> None:
+        """Run what is due, forget the rest, end the thread; waits at most ``timeout_sec``."""
+        with self._wake:
+            self._is_closed = True
+            self._due = [entry for entry in self._due if entry[0] <= self._clock.monotonic()]
+            heapq.heapify(self._due)
+            self._wake.notify()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout_sec)
+
+    def _run(self) -> None:
+        # Our own Redis calls must not become spans of the user's Redis instrumentation.
+        attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
+        while True:
+            with self._wake:
+                while True:
+                    if self._is_closed and not self._due:
+                        return
+                    wait_sec = self._due[0][0] - self._clock.monotonic() if self._due else _IDLE_SEC
+                    if wait_sec <= 0:
+                        break
+                    self._wake.wait(wait_sec)
+                function = heapq.heappop(self._due)[2]
+            try:
+                function()
+            except Exception:
+                logger.exception("a scheduled call of otel-bridge failed")
+
+
+class HeartbeatKeys:
+    """
+    Writes ``nexus:worker:heartbeat:{worker_id}`` with the TTL of the settings.
+
+    Used by the pulse's thread only. Redis being away costs one bounded attempt a beat, a warning
+    when it goes and a line when it is back; the events on the bus are buffered there.
+    """
+
+    def __init__(self, settings: BridgeSettings) -> None:
+        self._settings = settings
+        url = settings.redis_url or settings.bus_url
+        self._url = url if url.startswith(("redis://", "rediss://", "unix://")) else None
+        self._client: redis.Redis | None = None
+        self._is_failing = False
+
+    def beat(self, worker_id: int | str) -> None:
+        """Set or prolong the worker's key."""
+        ttl_ms = int(self._settings.heartbeat_ttl_sec * 1000)
+        self._run(lambda client: client.set(keys.worker_heartbeat(str(worker_id)), "1", px=ttl_ms))
+
+    def stop(self, worker_id: int | str) -> None:
+        """Delete the worker's key."""
+        self._run(lambda client: client.delete(keys.worker_heartbeat(str(worker_id))))
+
+    def _run(self, command: Callable[[redis.Redis], Any]) -> None:
+        if self._url is None:
+            return
+        try:
+            if self._client is None:
+                timeout_sec = self._settings.send_timeout_ms / 1000
+                self._client = redis.Redis.from_url(
+                    self._url,
+                    socket_timeout=timeout_sec,
+                    socket_connect_timeout=timeout_sec,
+                    retry=Retry(NoBackoff(), 0),
+                )
+            command(self._client)
+        except (redis.RedisError, OSError) as error:
+            if not self._is_failing:
+                shown = redact_url(self._url)
+                logger.warning("heartbeat keys cannot be written to %s: %s", shown, error)
+            self._is_failing = True
+        else:
+            if self._is_failing:
+                logger.info("heartbeat keys are written again")
+            self._is_failing = False
+
+
+class WorkerHeartbeat:
+    """
+    One worker's ``worker_started``, its beats and its ``worker_stopped``.
+
+    Args:
+        worker_id: Unique among all workers of the Redis; shown on the dashboard.
+        bus: Where the events go.
+        pulse: Who calls every ``heartbeat_interval_sec``.
+        settings: Interval, TTL and the Redis of the keys.
+        heartbeat_keys: Writer of the TTL keys.
+        meta: Shown with the worker, beside ``host`` and ``pid``.
+    """
+
+    def __init__(
+        self,
+        worker_id: int | str,
+        *,
+        bus: EventBus,
+        pulse: Pulse,
+        settings: BridgeSettings,
+        heartbeat_keys: HeartbeatKeys,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.worker_id = worker_id
+        self.current_task_id: str | None = None
+        """The job the worker runs at this moment; carried by each beat."""
+        self.current_project_id: str | None = None
+        self._bus = bus
+        self._pulse = pulse
+        self._interval_sec = settings.heartbeat_interval_sec
+        self._keys = heartbeat_keys
+        self._pid = os.getpid()
+        self._meta = {"host": socket.gethostname(), "pid": self._pid, **(meta or {})}
+        self._is_open = False
+
+    def start(self) -> None:
+        """Publish ``worker_started`` and begin to beat."""
+        self._is_open = True
+        self._publish(MonitoringEventType.WORKER_STARTED)
+        self._pulse.call_later(0, lambda: self._keys.beat(self.worker_id))
+        self._pulse.call_later(self._interval_sec, self._beat)
+
+    def stop(self) -> None:
+        """Publish ``worker_stopped`` and end the beats; does nothing in a forked child."""
+        if not self._is_open or os.getpid() != self._pid:
+            return
+        self._is_open = False
+        self._publish(MonitoringEventType.WORKER_STOPPED)
+        self._pulse.call_later(0, lambda: self._keys.stop(self.worker_id))
+
+    def _beat(self) -> None:
+        if not self._is_open:
+            return
+        self._pulse.call_later(self._interval_sec, self._beat)
+        self._publish(MonitoringEventType.WORKER_HEARTBEAT)
+        self._keys.beat(self.worker_id)
+
+    def _publish(self, event_type: MonitoringEventType) -> None:
+        self._bus.publish(
+            MonitoringEvent(
+                event_type=event_type,
+                worker_id=self.worker_id,
+                task_id=self.current_task_id,
+                project_id=self.current_project_id,
+                counts={"dropped": self._bus.counters.dropped},
+                meta=self._meta,
+            )
+        )
