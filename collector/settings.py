@@ -1,14 +1,14 @@
-"""
-``CollectorSettings``: the collector's own knobs, beside the library's ``BridgeSettings``.
-"""
+"""``CollectorSettings``: the collector's own knobs, beside the library's ``BridgeSettings``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from otel_bridge.settings import load_settings
 
 __all__ = ["CollectorSettings"]
 
@@ -39,3 +39,13 @@ class CollectorSettings(BaseSettings):
     )
     data_dir: Path = Field(default=Path("otel-bridge-data"), validation_alias="MONITORING_DATA_DIR")
     corpus_dir: Path | None = Field(default=None, validation_alias="MONITORING_CORPUS_DIR")
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """
+        Read the environment once; ``overrides`` that are not None win.
+
+        Raises:
+            ConfigurationError: A value cannot work; names the variable, the value and the cure.
+        """
+        return load_settings(cls, overrides)

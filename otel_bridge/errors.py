@@ -69,7 +69,7 @@ class EventTooLargeError(OtelBridgeError):
 
     def __str__(self) -> str:
         return (
-            f"event is {self.size_bytes} bytes after truncation, over the limit of {self.max_bytes}; "
+            f"event is {self.size_bytes} bytes after truncation, over {self.max_bytes}; "
             "shorten its ids or raise MONITORING_MAX_EVENT_SIZE_BYTES"
         )
 

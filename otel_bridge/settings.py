@@ -12,7 +12,7 @@ import difflib
 import logging
 import os
 from collections.abc import Mapping
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import Field, ValidationError, model_validator
@@ -21,9 +21,17 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from otel_bridge.errors import ConfigurationError
 from otel_bridge.events import DEFAULT_MAX_EVENT_SIZE_BYTES, MIN_EVENT_SIZE_BYTES
 
-__all__ = ["COLLECTOR_NAMES", "DEFAULT_COLLECTOR_URL", "BridgeSettings", "redact_url"]
+__all__ = [
+    "COLLECTOR_NAMES",
+    "DEFAULT_COLLECTOR_URL",
+    "BridgeSettings",
+    "load_settings",
+    "redact_url",
+]
 
 logger = logging.getLogger(__name__)
+
+_Settings = TypeVar("_Settings", bound=BaseSettings)
 
 DEFAULT_COLLECTOR_URL: Final = "http://127.0.0.1:12000"
 
@@ -139,6 +147,9 @@ class BridgeSettings(BaseSettings):
         default=5, ge=0, validation_alias="MONITORING_SHUTDOWN_TIMEOUT_SEC"
     )
 
+    no_color: str | None = Field(default=None, validation_alias="NO_COLOR")
+    """Any text keeps ``otel-bridge tail`` from colouring (no-color.org)."""
+
     otel_sdk_disabled: bool = Field(default=False, validation_alias="OTEL_SDK_DISABLED")
     otel_traces_exporter: str | None = Field(default=None, validation_alias="OTEL_TRACES_EXPORTER")
     otlp_endpoint: str | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -165,7 +176,7 @@ class BridgeSettings(BaseSettings):
     @classmethod
     def load(cls, **overrides: Any) -> Self:
         """
-        Read the environment once; ``overrides`` win.
+        Read the environment once; ``overrides`` win. Warns of mistyped ``MONITORING_*`` names.
 
         Raises:
             ConfigurationError: A value cannot work; names the variable, the value and the cure.
@@ -173,13 +184,23 @@ class BridgeSettings(BaseSettings):
         for name, guess in unknown_names(os.environ).items():
             hint = f"; did you mean {guess}?" if guess else ""
             logger.warning("unknown setting %s is ignored%s", name, hint)
-        try:
-            return cls(**overrides)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            name = env_name(cls, str(first["loc"][0])) if first["loc"] else cls.__name__
-            shown = "" if "url" in name.lower() else f"={first['input']}"
-            raise ConfigurationError(f"{name}{shown}: {first['msg']}", "see .env.example") from None
+        return load_settings(cls, overrides)
+
+
+def load_settings(model: type[_Settings], overrides: Mapping[str, Any]) -> _Settings:
+    """
+    Build settings from the environment; ``overrides`` that are None are left to it.
+
+    Raises:
+        ConfigurationError: A value cannot work; names the variable, the value and the cure.
+    """
+    try:
+        return model(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = env_name(model, str(first["loc"][0])) if first["loc"] else model.__name__
+        shown = "" if "URL" in name else f"={first['input']}"
+        raise ConfigurationError(f"{name}{shown}: {first['msg']}", "see .env.example") from None
 
 
 def env_name(model: type[BaseSettings], field_or_alias: str) -> str:

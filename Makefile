@@ -1,0 +1,70 @@
+# Needs CPython 3.11 or newer with pip and venv, make and git. Nothing else, and no root.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Pins hatchling and the Node wheel of pip's isolated build; pip 25.3 renamed the variable.
+BUILD_PINS := PIP_CONSTRAINT=$(CURDIR)/requirements/build.txt PIP_BUILD_CONSTRAINT=$(CURDIR)/requirements/build.txt
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint format types layers wire dashboard dashboard-dev bench chaos lock clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "otel-bridge needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(BIN)/python pyproject.toml requirements/demo.txt requirements/build.txt
+	$(BIN)/pip install --quiet --require-hashes -r requirements/demo.txt
+	$(BUILD_PINS) $(BIN)/pip install --quiet --no-deps -e .
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/python pyproject.toml requirements/dev.txt requirements/build.txt
+	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
+	$(BUILD_PINS) $(BIN)/pip install --quiet --no-deps -e .
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo ## a real research task on a live dashboard, nothing else needed
+	$(BIN)/otel-bridge demo $(ARGS)
+
+test: $(VENV)/.dev ## every test of the default run
+	$(BIN)/python -m pytest $(ARGS)
+
+check: lint types layers wire ## format, lint, types, layers, generated files
+
+lint: $(VENV)/.dev ## ruff: format and rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+format: $(VENV)/.dev ## write the format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+types: $(VENV)/.dev ## mypy --strict
+	$(BIN)/mypy
+
+layers: $(VENV)/.dev ## import-linter
+	$(BIN)/lint-imports
+
+wire: $(VENV)/.dev ## the dashboard's wire types match the models
+	$(BIN)/python -m collector.protocol_ts --check
+
+dashboard: $(VENV)/.dev ## build the dashboard again after editing it
+	$(BIN)/python hatch_build.py
+
+bench: $(VENV)/.dev ## the numbers of ARCHITECTURE.md, as ratios taken in one run
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+chaos: $(VENV)/.dev ## long fault proofs: kill, stop and restart real servers
+	$(BIN)/python -m pytest -m chaos --timeout 900 $(ARGS)
+
+lock: $(VENV)/.dev ## resolve the locked requirements again (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --extra demo -o requirements/demo.txt pyproject.toml
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --extra dev -o requirements/dev.txt pyproject.toml
+
+clean: ## remove what was built
+	rm -rf $(VENV) build dist collector/static collector/dashboard/node_modules
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,208 @@
+"""
+The ``otel-bridge`` command: ``serve``, ``demo``, ``worker``, ``submit`` and ``tail``.
+
+Parses, checks, calls; the work is elsewhere. Exit code 0 after a clean stop, 1 when the other side
+failed, 2 when something given or set up is wrong; then one line says what to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from otel_bridge.errors import ConfigurationError, OtelBridgeError
+from otel_bridge.settings import DEFAULT_COLLECTOR_URL, BridgeSettings
+from otel_bridge.tail import TailOptions, one_line, tail
+
+__all__ = ["main"]
+
+_EXIT_FAILED = 1
+_EXIT_USAGE = 2
+_HTTP_TIMEOUT_SEC = 10
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO if options.verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    try:
+        code: int = options.run(options)
+    except ConfigurationError as error:
+        print(f"otel-bridge: {error}", file=sys.stderr)
+        return _EXIT_USAGE
+    except OtelBridgeError as error:
+        print(f"otel-bridge: {error}", file=sys.stderr)
+        return _EXIT_FAILED
+    except KeyboardInterrupt:
+        return 0
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="otel-bridge",
+        description="See OpenTelemetry work while it runs.",
+        epilog="Settings come from the environment; .env.example lists them all.",
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="log what happens")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = commands.add_parser(
+        "serve", help="run the collector: dashboard, WebSocket, HTTP (embedded without REDIS_URL)"
+    )
+    _add_service_arguments(serve)
+    serve.add_argument(
+        "--workers", type=_count, help="workers in this process (default: 4 embedded, 0 on Redis)"
+    )
+    serve.set_defaults(run=_serve, is_demo=False)
+
+    demo = commands.add_parser("demo", help="serve, and submit one research task to watch")
+    _add_service_arguments(demo)
+    demo.add_argument("--workers", type=_count, default=4, help="workers (default: 4)")
+    demo.set_defaults(run=_serve, is_demo=True)
+
+    worker = commands.add_parser("worker", help="run workers of the reference coordinator")
+    worker.add_argument("--workers", type=_count, default=4, help="workers (default: 4)")
+    _add_work_arguments(worker)
+    worker.set_defaults(run=_worker)
+
+    submit = commands.add_parser("submit", help="submit a research task to a running collector")
+    submit.add_argument("--url", default=DEFAULT_COLLECTOR_URL, help="the collector's address")
+    submit.add_argument(
+        "file",
+        nargs="?",
+        default="-",
+        help="JSON body of POST /tasks; - (the default) reads standard input",
+    )
+    submit.set_defaults(run=_submit)
+
+    tail_ = commands.add_parser("tail", help="print the live stream")
+    tail_.add_argument("--url", default=DEFAULT_COLLECTOR_URL, help="the collector's address")
+    tail_.add_argument("--project", help="only this project_id")
+    tail_.add_argument("--task", help="only this research task")
+    tail_.add_argument("--types", help="only these event types, comma-separated")
+    tail_.add_argument("--stats-only", action="store_true", help="only aggregates")
+    tail_.add_argument("--json", action="store_true", help="one JSON object a line")
+    tail_.set_defaults(run=_tail)
+    return parser
+
+
+def _add_service_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port to listen on (default: 12000)")
+    _add_work_arguments(parser)
+
+
+def _add_work_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--corpus", type=Path, help="directory of text files to work on")
+    parser.add_argument("--data-dir", type=Path, help="where results go (otel-bridge-data)")
+    parser.add_argument(
+        "--pace", type=float, metavar="SEC", help="stretch every job by this, to watch"
+    )
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 1000:
+        raise argparse.ArgumentTypeError(f"{number} is not between 0 and 1000")
+    return number
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from otel_bridge.demo import ServiceOptions, run_service
+
+    return asyncio.run(
+        run_service(
+            ServiceOptions(
+                host=options.host,
+                port=options.port,
+                workers=options.workers,
+                corpus_dir=options.corpus,
+                data_dir=options.data_dir,
+                pace_sec=options.pace,
+                is_demo=options.is_demo,
+            )
+        )
+    )
+
+
+def _worker(options: argparse.Namespace) -> int:
+    from otel_bridge.demo import run_worker_process
+
+    return asyncio.run(
+        run_worker_process(
+            workers=options.workers,
+            corpus_dir=options.corpus,
+            data_dir=options.data_dir,
+            pace_sec=options.pace or 0.0,
+        )
+    )
+
+
+def _submit(options: argparse.Namespace) -> int:
+    if options.file == "-":
+        body = sys.stdin.read()
+    else:
+        try:
+            body = Path(options.file).read_text(encoding="utf-8")
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot read {options.file}: {error.strerror}", "name a file with the JSON body"
+            ) from error
+    url = options.url.rstrip("/") + "/tasks"
+    if not url.startswith(("http://", "https://")):
+        raise ConfigurationError(
+            f"--url {options.url} is not http or https", "use http://HOST:PORT"
+        )
+    request = urllib.request.Request(  # noqa: S310
+        url, data=body.encode(), headers={"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=_HTTP_TIMEOUT_SEC) as answer:  # noqa: S310
+            print(json.load(answer)["task_id"])
+    except urllib.error.HTTPError as error:
+        reason = _error_sentence(error.read())
+        raise ConfigurationError(
+            f"the collector refused: {one_line(reason)}", "correct the request"
+        ) from error
+    except OSError as error:
+        raise OtelBridgeError(
+            f"no collector at {options.url}: {error}; start one: otel-bridge serve"
+        ) from error
+    return 0
+
+
+def _error_sentence(body: bytes) -> str:
+    try:
+        found: Any = json.loads(body)
+    except ValueError:
+        return body[:200].decode(errors="replace")
+    return str(found.get("detail", found)) if isinstance(found, dict) else str(found)
+
+
+def _tail(options: argparse.Namespace) -> int:
+    settings = BridgeSettings.load()
+    tail_options = TailOptions(
+        url=options.url,
+        project_id=options.project,
+        task_id=options.task,
+        types=options.types,
+        is_stats_only=options.stats_only,
+        is_json=options.json,
+        is_coloured=sys.stdout.isatty() and not settings.no_color,
+    )
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+        asyncio.run(tail(tail_options, lambda line: print(line, flush=True)))
+    return 0

@@ -1,0 +1,193 @@
+"""
+``otel-bridge tail``: the live stream in a terminal, with the WebSocket's own filters.
+
+Event text comes from strangers, so nothing of it that a terminal would obey is printed: escape
+sequences, other control characters and bidirectional overrides become visible marks.
+Source: Unicode Technical Report 36 on bidirectional spoofing; ECMA-48 for C0 and C1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+from otel_bridge.errors import ConfigurationError, OtelBridgeError
+
+__all__ = ["TailOptions", "format_event", "one_line", "tail"]
+
+_UNPRINTABLE: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufff9-\ufffb]"
+)
+_MARK: Final = "\N{REPLACEMENT CHARACTER}"
+_MAX_BACKOFF_SEC: Final = 10.0
+
+_SIGNS: Final = {
+    "completed": ("✓", "32"),
+    "failed": ("✕", "31"),
+    "retrying": ("↻", "33"),
+    "processing": ("◐", "34"),
+    "pending": ("○", "90"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TailOptions:
+    """What to show and how."""
+
+    url: str
+    """The collector: ``http://host:port`` or ``ws://host:port``."""
+    project_id: str | None = None
+    task_id: str | None = None
+    types: str | None = None
+    is_stats_only: bool = False
+    is_json: bool = False
+    is_coloured: bool = False
+
+
+def one_line(text: str) -> str:
+    """Text that a terminal shows and does not obey: one line, every control character marked."""
+    return _UNPRINTABLE.sub(_MARK, text)
+
+
+def format_event(event: Mapping[str, Any], *, is_coloured: bool = False) -> str:
+    """
+    One event as one line: time, status, type, phase, job, worker, duration, text.
+
+    Args:
+        event: A decoded event; missing and surplus fields are fine.
+        is_coloured: Whether to colour the status (ANSI SGR).
+    """
+    status = str(event.get("status") or "")
+    sign, colour = _SIGNS.get(status, ("·", "90"))
+    head = f"{sign} {event.get('event_type', '?'):<18}"
+    clock = str(event.get("ts", ""))[11:23]
+    parts = [str(event[key]) for key in ("phase", "task_type", "task_id") if event.get(key)]
+    if event.get("worker_id") is not None:
+        parts.append(f"worker {event['worker_id']}")
+    if event.get("retry_count"):
+        parts.append(f"retry {event['retry_count']}")
+    if isinstance(event.get("duration_ms"), int | float):
+        parts.append(f"{event['duration_ms']:.0f} ms")
+    if isinstance(event.get("counts"), dict):
+        parts.append(" ".join(f"{name}={count}" for name, count in event["counts"].items()))
+    parts += [str(event[key]) for key in ("message", "error") if event.get(key)]
+    line = one_line("  ".join(parts))
+    head = one_line(head)
+    if is_coloured:
+        head = f"\x1b[{colour}m{head}\x1b[0m"
+    return f"{one_line(clock)}  {head}  {line}"
+
+
+def socket_url(options: TailOptions, since: str | None) -> str:
+    """
+    The WebSocket's address with the filters, resuming after ``since``.
+
+    Raises:
+        ConfigurationError: The URL is not http, https, ws or wss.
+    """
+    parts = urlsplit(options.url)
+    scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}.get(parts.scheme)
+    if scheme is None or not parts.netloc:
+        raise ConfigurationError(
+            f"--url {options.url} is not a collector's address", "use http://127.0.0.1:12000"
+        )
+    query = {
+        "project_id": options.project_id,
+        "task_id": options.task_id,
+        "types": options.types,
+        "stats_only": "true" if options.is_stats_only else None,
+        "batch_ms": "50",
+        "since": since,
+    }
+    text = urlencode({key: value for key, value in query.items() if value})
+    path = parts.path.rstrip("/")
+    if not path.endswith("/ws/monitor"):
+        path += "/ws/monitor"
+    return urlunsplit((scheme, parts.netloc, path, text, ""))
+
+
+async def tail(
+    options: TailOptions,
+    write: Callable[[str], None],
+    *,
+    say: Callable[[str], None] = lambda line: print(line, file=sys.stderr),  # noqa: T201
+) -> None:
+    """
+    Print events until cancelled; come back after a lost connection, without hole or double.
+
+    Args:
+        options: What to show.
+        write: Gets each line.
+        say: Gets lines about the connection.
+
+    Raises:
+        ConfigurationError: The URL or a filter is wrong; the collector's reason is in the message.
+        OtelBridgeError: The ``websockets`` package is missing.
+    """
+    try:
+        from websockets.asyncio.client import connect
+        from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+    except ImportError as error:
+        raise OtelBridgeError(
+            "otel-bridge tail needs the websockets package: pip install 'otel-bridge[collector]'"
+        ) from error
+    since: str | None = None
+    attempt = 0
+    while True:
+        try:
+            async with connect(socket_url(options, since), max_size=None) as socket:
+                attempt = 0
+                async for message in socket:
+                    since = _show(message, options, write, say) or since
+        except InvalidStatus as error:
+            if 400 <= error.response.status_code < 500:
+                body = (error.response.body or b"").decode(errors="replace")
+                raise ConfigurationError(
+                    f"the collector refused: {one_line(_reason(body))}", "check the filters"
+                ) from error
+            say(f"collector answered {error.response.status_code}")
+        except (ConnectionClosed, InvalidHandshake, OSError) as error:
+            say(f"no connection to {options.url}: {one_line(str(error)) or type(error).__name__}")
+        else:
+            say("the collector closed the connection")
+        attempt += 1
+        # Full jitter: many tails of one collector must not come back at the same moment.
+        await asyncio.sleep(random.uniform(0.1, min(_MAX_BACKOFF_SEC, 0.25 * 2**attempt)))  # noqa: S311
+
+
+def _show(
+    message: str | bytes,
+    options: TailOptions,
+    write: Callable[[str], None],
+    say: Callable[[str], None],
+) -> str | None:
+    """Print one message's events; return the newest position in it."""
+    items = json.loads(message)
+    position: str | None = None
+    for item in items if isinstance(items, list) else [items]:
+        position = item.get("position") or position
+        if "event_type" in item:
+            write(
+                json.dumps(item)
+                if options.is_json
+                else format_event(item, is_coloured=options.is_coloured)
+            )
+        elif item.get("type") == "gap":
+            dropped = item.get("dropped")
+            say(f"-- gap: {dropped if dropped is not None else 'some'} events are missing here --")
+    return position
+
+
+def _reason(body: str) -> str:
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return body[:200]
+    return str(found.get("detail") or found.get("error") or body[:200])
