@@ -1,0 +1,109 @@
+"""The documents say what the code does: settings, event types, routes and README's snippets."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from collector.settings import CollectorSettings
+from otel_bridge.events import MonitoringEvent, MonitoringEventType
+from otel_bridge.settings import COLLECTOR_NAMES, BridgeSettings
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def aliases(model: type[BridgeSettings] | type[CollectorSettings]) -> dict[str, object]:
+    return {str(field.validation_alias): field.default for field in model.model_fields.values()}
+
+
+def snippets(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_env_example_lists_every_setting() -> None:
+    """.env.example names exactly the settings of both packages."""
+    text = (ROOT / ".env.example").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^#([A-Z_]+)=", text, flags=re.MULTILINE))
+    assert listed == aliases(BridgeSettings).keys() | aliases(CollectorSettings).keys()
+
+
+def test_env_example_shows_the_defaults() -> None:
+    """Every default in .env.example is the code's own."""
+    text = (ROOT / ".env.example").read_text(encoding="utf-8")
+    shown = dict(re.findall(r"^#(\w+)=(.+)$", text, flags=re.MULTILINE))
+    defaults = aliases(BridgeSettings) | aliases(CollectorSettings)
+    for name, value in shown.items():
+        default = defaults[name]
+        if isinstance(default, bool):
+            assert value == str(default).lower(), name
+        elif isinstance(default, int | float):
+            assert float(value) == float(default), name
+        elif default not in (None, ""):
+            assert value == str(default), name
+
+
+def test_collector_names_do_not_warn_as_mistyped() -> None:
+    """The library knows exactly the collector's setting names."""
+    ours = {name for name in aliases(CollectorSettings) if name.startswith("MONITORING_")}
+    assert ours == set(COLLECTOR_NAMES)
+
+
+def test_architecture_names_every_event_type() -> None:
+    """ARCHITECTURE.md has an authority for every event type."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    section = text.partition("## One authority per event type")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`((?:task|phase|worker|queue|stats)_[a-z_]+)`", section)) - {"task_id"}
+    assert named == {str(kind) for kind in MonitoringEventType}
+
+
+def test_architecture_names_every_module() -> None:
+    """ARCHITECTURE.md places every module of both packages."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    section = text.partition("## Layout and floors")[2].partition("\n## ")[0]
+    words = set(re.findall(r"[a-z_]+", section))
+    modules = {
+        path.stem
+        for package in ("otel_bridge", "collector")
+        for path in (ROOT / package).glob("*.py")
+        if not path.stem.startswith("__")
+    }
+    assert modules - words == set()
+
+
+def test_readme_event_is_a_real_event() -> None:
+    """The event shown in the README validates and keeps every field."""
+    (text,) = snippets("json")
+    shown = json.loads(text)
+    event = MonitoringEvent.model_validate(shown)
+    assert set(json.loads(event.to_json())) == set(shown)
+
+
+@pytest.mark.parametrize("number", range(len(snippets("python"))))
+def test_readme_python_runs(number: int, tmp_path: Path) -> None:
+    """Each Python snippet of the README runs as pasted, with nothing listening anywhere."""
+    script = tmp_path / "snippet.py"
+    script.write_text(snippets("python")[number], encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PATH": "/usr/bin:/bin", "MONITORING_BUS_URL": "http://127.0.0.1:9"},
+        check=False,
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+
+
+def test_readme_commands_exist() -> None:
+    """Every `otel-bridge ...` line and `make ...` target in the README exists."""
+    used = set(re.findall(r"otel-bridge (serve|demo|worker|submit|tail)\b", README))
+    assert used >= {"serve", "worker", "submit", "tail"}
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"^make (\w+)$", README, flags=re.MULTILINE):
+        assert f"\n{target}:" in makefile
