@@ -1,0 +1,26 @@
+-- KEYS: queue
+-- ARGV: id, data, parent or '', dedupe key or '', dedupe TTL (s), then field/value pairs for
+--       the job's own task_meta hash (research tasks only)
+-- Returns {id, 1} when queued, {id of the earlier job, 0} when it was known already.
+local id, data, parent = ARGV[1], ARGV[2], ARGV[3]
+if redis.call('EXISTS', task_key(id, 'status')) == 1 then
+  return {id, 0}
+end
+if ARGV[4] ~= '' then
+  local earlier = redis.call('GET', dedupe_key(ARGV[4]))
+  if earlier then
+    return {earlier, 0}
+  end
+  redis.call('SET', dedupe_key(ARGV[4]), id, 'EX', ARGV[5])
+end
+redis.call('SET', task_key(id, 'data'), data)
+redis.call('SET', task_key(id, 'status'), 'pending')
+if parent ~= '' then
+  redis.call('SADD', group_key(parent), id)
+end
+for index = 6, #ARGV - 1, 2 do
+  redis.call('HSET', meta_key(id), ARGV[index], ARGV[index + 1])
+end
+redis.call('LPUSH', KEYS[1], id)
+hint('queued')
+return {id, 1}
