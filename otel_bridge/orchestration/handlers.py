@@ -1,0 +1,130 @@
+"""
+What the reference jobs do: enumerate a search space, search it, extract, fill a gap.
+
+A handler takes a ``Job`` and returns JSON. It raises to fail: ``PermanentJobError`` for good,
+anything else to be tried again. ``document_handlers`` binds the four to a search and an extraction
+provider; a team passes its own providers, or its own handlers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from otel_bridge.orchestration.documents import ExtractionProvider, Record, SearchProvider
+from otel_bridge.orchestration.errors import PermanentJobError
+from otel_bridge.orchestration.resolution import name_core
+from otel_bridge.orchestration.task_types import Job, TaskType, field_error_sentence
+from otel_bridge.orchestration.vocabulary import attribute_named, search_words
+
+__all__ = ["JobHandler", "document_handlers"]
+
+JobHandler = Callable[[Job], Awaitable[Mapping[str, Any]]]
+"""Runs one attempt at a job; what it returns becomes ``nexus:task:{id}:result``."""
+
+_Words = Annotated[list[str], Field(min_length=1)]
+
+
+class _Payload(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+
+class _Enumerate(_Payload):
+    search_space: str
+
+
+class _Search(_Payload):
+    entity: str
+    unit: str
+    limit: int = Field(default=25, ge=1, le=1000)
+
+
+class _Extract(_Payload):
+    page_id: str
+    entities: _Words
+    attributes: _Words
+
+
+class _Gap(_Payload):
+    name: str
+    attribute: str
+    entities: _Words
+    known_pages: list[str] = Field(default_factory=list)
+
+
+_PayloadT = TypeVar("_PayloadT", bound=_Payload)
+
+
+def _read(model: type[_PayloadT], job: Job) -> _PayloadT:
+    try:
+        return model.model_validate(job.payload)
+    except ValidationError as error:
+        raise PermanentJobError(f"payload: {field_error_sentence(error)}") from None
+
+
+def document_handlers(
+    search: SearchProvider, extraction: ExtractionProvider
+) -> dict[str, JobHandler]:
+    """The four handlers by task type."""
+
+    async def read_page(page_id: str) -> bytes:
+        try:
+            return await search.read(page_id)
+        except KeyError:
+            raise PermanentJobError(
+                f"page {page_id!r} is not in this worker's corpus; give all workers the same one"
+            ) from None
+
+    async def enumerate_units(job: Job) -> Mapping[str, Any]:
+        payload = _read(_Enumerate, job)
+        return {"units": list(await search.units(payload.search_space))}
+
+    async def search_unit(job: Job) -> Mapping[str, Any]:
+        payload = _read(_Search, job)
+        hits = await search.search(
+            search_words(payload.entity), phrase=payload.unit, limit=payload.limit
+        )
+        return {"unit": payload.unit, "hits": [list(hit) for hit in hits]}
+
+    async def extract_page(job: Job) -> Mapping[str, Any]:
+        payload = _read(_Extract, job)
+        records = await extraction.extract(
+            payload.page_id,
+            await read_page(payload.page_id),
+            entities=payload.entities,
+            attributes=payload.attributes,
+            is_lenient=job.retry_count > 0,
+        )
+        return {"page_id": payload.page_id, "records": [record._asdict() for record in records]}
+
+    async def fill_gap(job: Job) -> Mapping[str, Any]:
+        """Look for one attribute of one entity on pages not read for it yet."""
+        payload = _read(_Gap, job)
+        core = name_core(payload.name)
+        labels = attribute_named(payload.attribute).labels
+        found: list[Record] = []
+        for hit in await search.search([*labels, core], phrase=core, limit=10):
+            if hit.page_id in payload.known_pages:
+                continue
+            records = await extraction.extract(
+                hit.page_id,
+                await read_page(hit.page_id),
+                entities=payload.entities,
+                attributes=[payload.attribute],
+                is_lenient=job.retry_count > 0,
+            )
+            found.extend(
+                record
+                for record in records
+                if name_core(record.name) == core and payload.attribute in record.values
+            )
+        return {"is_found": bool(found), "records": [record._asdict() for record in found]}
+
+    return {
+        TaskType.SEARCH_SPACE_ENUM: enumerate_units,
+        TaskType.DATA_AGGREGATION_SEARCH: search_unit,
+        TaskType.DATA_AGGREGATION_EXTRACT: extract_page,
+        TaskType.SEARCH: fill_gap,
+    }

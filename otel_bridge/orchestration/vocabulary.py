@@ -1,0 +1,173 @@
+"""
+Words and patterns the extraction knows: what an attribute is called, what a value looks like.
+
+Data, no logic beyond normalising one value. An attribute that is not listed here is still found
+where a page labels it by its own name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+__all__ = [
+    "ATTRIBUTES",
+    "NAME_LABELS",
+    "UNIT_LABELS",
+    "Attribute",
+    "attribute_named",
+    "entity_words",
+    "search_words",
+]
+
+
+class Attribute(NamedTuple):
+    """How one attribute shows itself in a text."""
+
+    labels: tuple[str, ...]
+    """What a form or table header calls it, lower case."""
+    prose: re.Pattern[str] | None
+    """Finds it in running text; group ``value``."""
+    normalise: Callable[[str], str | None]
+    """The value as it is stored; None when what stands there is no value."""
+
+
+_EMPTY: Final = re.compile(r"^(?:n/?a|none|unknown|-+|not given|on request|tba|tbd|\?+)$", re.I)
+
+
+def _text(value: str) -> str | None:
+    value = " ".join(value.split()).strip(" .;|*")
+    return None if not value or _EMPTY.match(value) else value
+
+
+def _whole_number(value: str) -> str | None:
+    found = re.search(r"\d[\d,]*", value)
+    return found.group().replace(",", "") if found else None
+
+
+def _money(value: str) -> str | None:
+    found = re.search(r"\d[\d,]*(?:\.\d+)?", value)
+    if found is None:
+        return None
+    amount = float(found.group().replace(",", ""))
+    return f"{amount:.0f}" if amount == int(amount) else f"{amount:.2f}"
+
+
+STREET_TYPES: Final[Mapping[str, str]] = {
+    "st": "Street",
+    "ln": "Lane",
+    "rd": "Road",
+    "ave": "Avenue",
+    "dr": "Drive",
+    "ct": "Court",
+    "blvd": "Boulevard",
+    "pl": "Place",
+    "cir": "Circle",
+    "hwy": "Highway",
+}
+_STREET: Final = (
+    r"(?:Street|St|Lane|Ln|Road|Rd|Avenue|Ave|Drive|Dr|Way|Court|Ct|Boulevard|Blvd|Place|Pl"
+    r"|Circle|Cir|Highway|Hwy|Trail|Pike|Row|Square)\b\.?"
+)
+_CITY: Final = r"(?:St\. )?[A-Z][A-Za-z]+(?: [A-Z][a-z]+)?"
+
+
+def _address(value: str) -> str | None:
+    cleaned = _text(value)
+    if cleaned is None or not re.search(r"\d", cleaned):
+        return None
+
+    def spelled_out(found: re.Match[str]) -> str:
+        return STREET_TYPES.get(found.group(1).lower(), found.group(1))
+
+    street, comma, rest = cleaned.partition(",")
+    street = re.sub(r"\b([A-Za-z]+)\.?$", spelled_out, street.strip())
+    return f"{street}{comma} {rest.strip()}".strip() if comma else street
+
+
+ATTRIBUTES: Final[Mapping[str, Attribute]] = {
+    "address": Attribute(
+        ("address", "street address", "mailing address", "location", "where"),
+        re.compile(
+            rf"(?P<value>\b\d{{1,5}} (?:[A-Z][a-z]+ ){{1,3}}{_STREET}"
+            rf"(?:,? (?:in )?{_CITY}(?:, [A-Z]{{2}}(?: \d{{5}})?)?)?)"
+        ),
+        lambda value: _address(re.sub(r" in (?=[A-Z])", ", ", value)),
+    ),
+    "tuition": Attribute(
+        ("tuition", "annual tuition", "tuition (annual)", "yearly cost", "fees", "cost"),
+        re.compile(
+            r"(?:tuition|families pay|a year costs?)[^$.\n]{0,40}(?P<value>\$ ?\d[\d,]*(?:\.\d\d)?)",
+            re.IGNORECASE,
+        ),
+        _money,
+    ),
+    "enrollment": Attribute(
+        (
+            "enrollment",
+            "enrolment",
+            "total enrollment",
+            "students",
+            "number of students",
+            "pupils",
+            "number of pupils",
+        ),
+        re.compile(r"\b(?P<value>\d[\d,]*) (?:students|pupils|children|learners)\b"),
+        _whole_number,
+    ),
+    "grades": Attribute(
+        ("grades", "grade levels"),
+        re.compile(r"\bgrades (?P<value>(?:PK|K|\d{1,2})-\d{1,2})\b"),
+        _text,
+    ),
+    "phone": Attribute(
+        ("phone", "telephone"), re.compile(r"(?P<value>\(\d{3}\) \d{3}-\d{4})"), _text
+    ),
+    "founded": Attribute(
+        ("founded", "established"),
+        re.compile(r"\b(?:founded|established) in (?P<value>\d{4})\b"),
+        _whole_number,
+    ),
+}
+
+NAME_LABELS: Final = frozenset({"name", "school", "school name", "institution", "entity", "title"})
+UNIT_LABELS: Final = frozenset({"county"})
+
+_ENTITY_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "school": (
+        "School",
+        "Academy",
+        "Acad",
+        "Prep",
+        "Preparatory",
+        "Montessori",
+        "Lyceum",
+        "Institute",
+        "Learning Center",
+        "Learning Ctr",
+    ),
+}
+
+
+def _singular(noun: str) -> str:
+    if noun.endswith("ies"):
+        return noun[:-3] + "y"
+    return noun[:-1] if noun.endswith("s") and not noun.endswith("ss") else noun
+
+
+def entity_words(entity: str) -> tuple[str, ...]:
+    """Words that a name of such an entity ends in: ``private schools`` -> ``School, Academy ...``."""
+    noun = _singular(entity.split()[-1].lower())
+    return _ENTITY_WORDS.get(noun, (noun.capitalize(),))
+
+
+def search_words(entity: str) -> tuple[str, ...]:
+    """What to search for to find pages on such entities."""
+    return (entity, *(word for word in entity_words(entity) if " " not in word))
+
+
+def attribute_named(name: str) -> Attribute:
+    """What is known about an attribute; for an unlisted one, its name as the only label."""
+    known = ATTRIBUTES.get(name.lower())
+    return known or Attribute((name.lower(),), None, _text)
