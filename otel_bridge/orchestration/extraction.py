@@ -175,9 +175,7 @@ class _PageReader:
         if len(rows) < 2:
             return []
         header = [cell.lower() for cell in rows[0]]
-        body = [
-            row for row in rows[1:] if not all(set(cell) <= set("-: ") and cell for cell in row)
-        ]
+        body = [row for row in rows[1:] if not set("".join(row)) <= set("-: ")]
         name_at = next((at for at, cell in enumerate(header) if cell in NAME_LABELS), None)
         if name_at is None:
             return []

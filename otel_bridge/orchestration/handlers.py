@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from otel_bridge.orchestration.documents import ExtractionProvider, Record, SearchProvider
 from otel_bridge.orchestration.errors import PermanentJobError
-from otel_bridge.orchestration.resolution import name_core
+from otel_bridge.orchestration.resolution import is_same_core, name_core
 from otel_bridge.orchestration.task_types import Job, TaskType, field_error_sentence
 from otel_bridge.orchestration.vocabulary import attribute_named, search_words
 
@@ -105,7 +105,9 @@ def document_handlers(
         core = name_core(payload.name)
         labels = attribute_named(payload.attribute).labels
         found: list[Record] = []
-        for hit in await search.search([*labels, core], phrase=core, limit=10):
+        # The rarest word of a name finds its variants too: "Saint Tansyholt" for "St. Tansyholt's".
+        rarest = max(core.split(), key=len)
+        for hit in await search.search([*labels, rarest], phrase=rarest, limit=10):
             if hit.page_id in payload.known_pages:
                 continue
             records = await extraction.extract(
@@ -118,7 +120,7 @@ def document_handlers(
             found.extend(
                 record
                 for record in records
-                if name_core(record.name) == core and payload.attribute in record.values
+                if is_same_core(name_core(record.name), core) and payload.attribute in record.values
             )
         return {"is_found": bool(found), "records": [record._asdict() for record in found]}
 

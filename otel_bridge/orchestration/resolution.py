@@ -17,7 +17,7 @@ from typing import Final
 
 from otel_bridge.orchestration.documents import Record
 
-__all__ = ["Entity", "name_core", "resolve"]
+__all__ = ["Entity", "is_same_core", "name_core", "resolve"]
 
 _SPELLED_OUT: Final = {
     "acad": "academy",
@@ -78,9 +78,12 @@ def name_core(name: str) -> str:
     return " ".join(word for word in words if word not in _GENERIC) or " ".join(words)
 
 
-def _is_same_name(one: str, other: str) -> bool:
+def is_same_core(one: str, other: str) -> bool:
+    """Whether two cores are one name, spelling apart; whichever comes first."""
     if one == other:
         return True
+    if abs(len(one) - len(other)) > 2:
+        return False
     return SequenceMatcher(None, min(one, other), max(one, other)).ratio() >= _NEARLY
 
 
@@ -96,7 +99,7 @@ def _clusters(cores: Iterable[str]) -> dict[str, str]:
 
     for at, one in enumerate(ordered):
         for other in ordered[at + 1 :]:
-            if _is_same_name(one, other):
+            if is_same_core(one, other):
                 low, high = sorted((root(one), root(other)))
                 parent[high] = low
     return {core: root(core) for core in ordered}
@@ -171,7 +174,7 @@ def resolve(records: Iterable[Record]) -> list[Entity]:
         homes = [
             key
             for key, cores in cores_of.items()
-            if key[0] is not None and any(_is_same_name(core, known) for known in cores)
+            if key[0] is not None and any(is_same_core(core, known) for known in cores)
         ]
         groups[homes[0] if len(homes) == 1 else (None, representative[core])].append(record)
 

@@ -98,7 +98,8 @@ ATTRIBUTES: Final[Mapping[str, Attribute]] = {
     "tuition": Attribute(
         ("tuition", "annual tuition", "tuition (annual)", "yearly cost", "fees", "cost"),
         re.compile(
-            r"(?:tuition|families pay|a year costs?)[^$.\n]{0,40}(?P<value>\$ ?\d[\d,]*(?:\.\d\d)?)",
+            r"(?:tuition|families pay|a year costs?)[^$.\n]{0,40}"
+            r"(?P<value>\$ ?\d[\d,]*(?:\.\d\d)?)",
             re.IGNORECASE,
         ),
         _money,
@@ -157,7 +158,7 @@ def _singular(noun: str) -> str:
 
 
 def entity_words(entity: str) -> tuple[str, ...]:
-    """Words that a name of such an entity ends in: ``private schools`` -> ``School, Academy ...``."""
+    """Words that such a name ends in: ``private schools`` -> ``School, Academy ...``."""
     noun = _singular(entity.split()[-1].lower())
     return _ENTITY_WORDS.get(noun, (noun.capitalize(),))
 

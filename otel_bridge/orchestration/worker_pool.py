@@ -1,0 +1,115 @@
+"""
+``run_workers``: everything one process needs to work, put together.
+
+What ``otel-bridge worker``, ``serve`` and ``demo`` call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis
+
+from otel_bridge.orchestration.data_aggregation_orchestrator import DataAggregationOrchestrator
+from otel_bridge.orchestration.documents import CorpusSearch, load_corpus
+from otel_bridge.orchestration.extraction import PageExtraction
+from otel_bridge.orchestration.handlers import JobHandler, document_handlers
+from otel_bridge.orchestration.leases import LeaseKeeper, blocking_twin
+from otel_bridge.orchestration.parallel_task_coordinator import ParallelTaskCoordinator
+from otel_bridge.orchestration.research_runner import ResearchRunner
+from otel_bridge.orchestration.result_store import ResultStore
+from otel_bridge.orchestration.task_queue import DEFAULT_LEASE_SEC, TaskQueue
+from otel_bridge.orchestration.task_types import Job
+from otel_bridge.orchestration.wake import WakeHints
+from otel_bridge.projects import KnowledgeBase, ProjectIdResolver
+from otel_bridge.settings import BridgeSettings
+
+__all__ = ["run_workers"]
+
+
+async def run_workers(
+    redis: Redis,
+    settings: BridgeSettings,
+    *,
+    workers: int,
+    corpus_dir: Path | None = None,
+    data_dir: Path,
+    pace_sec: float = 0.0,
+    stop: asyncio.Event,
+    worker_ids: Sequence[int | str] | None = None,
+    handlers: Mapping[str, JobHandler] | None = None,
+    knowledge_base: KnowledgeBase | None = None,
+    lease_sec: float = DEFAULT_LEASE_SEC,
+) -> None:
+    """
+    Run workers and a research runner on this loop until ``stop`` is set; then stop cleanly.
+
+    Args:
+        redis: The queue's Redis; fakeredis works, its leases are then renewed on the same server.
+        settings: Intervals and the grace at the end.
+        workers: How many; ignored when ``worker_ids`` is given.
+        corpus_dir: Pages to search; None: the bundled synthetic ones.
+        data_dir: Where results go; made when needed.
+        pace_sec: Added to each job, so that a person can watch; 0: none.
+        stop: Set it to stop: running jobs get ``shutdown_timeout_sec``, then are released.
+        worker_ids: Unique among all workers; default ``<host>-<pid>-<n>``.
+        handlers: Replace or add to the bundled ones, by task type.
+        knowledge_base: Asked for project ids that nobody else knows.
+        lease_sec: A process silent for this long loses its jobs.
+
+    Raises:
+        ConfigurationError: The corpus directory is missing or empty.
+    """
+    pages = await asyncio.to_thread(load_corpus, corpus_dir)
+    search = await asyncio.to_thread(CorpusSearch, pages)
+    known = {**document_handlers(search, PageExtraction()), **(handlers or {})}
+    process_id = f"{socket.gethostname()}-{os.getpid()}"
+    ids = worker_ids or [f"{process_id}-{number}" for number in range(1, workers + 1)]
+
+    queue = TaskQueue(redis, lease_sec=lease_sec)
+    keeper = LeaseKeeper(blocking_twin(redis), lease_sec)
+    hints = WakeHints(redis)
+    resolver = ProjectIdResolver(redis, knowledge_base)
+    coordinator = ParallelTaskCoordinator(
+        queue,
+        {task_type: _paced(handler, pace_sec) for task_type, handler in known.items()},
+        worker_ids=ids,
+        keeper=keeper,
+        hints=hints,
+        resolver=resolver,
+        depth_interval_sec=settings.queue_depth_interval_sec,
+        grace_sec=settings.shutdown_timeout_sec,
+    )
+    orchestrator = DataAggregationOrchestrator(
+        coordinator,
+        ResultStore(data_dir),
+        progress_interval_sec=settings.progress_interval_sec,
+    )
+    runner = ResearchRunner(coordinator, orchestrator, keeper=keeper, runner_id=process_id)
+
+    listening = asyncio.create_task(hints.listen(), name="wake-hints")
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(coordinator.run(stop), name="coordinator")
+            group.create_task(runner.run(stop), name="research-runner")
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        await resolver.close()
+        await asyncio.to_thread(keeper.close)
+
+
+def _paced(handler: JobHandler, pace_sec: float) -> JobHandler:
+    if pace_sec <= 0:
+        return handler
+
+    async def paced(job: Job) -> Mapping[str, Any]:
+        await asyncio.sleep(pace_sec)
+        return await handler(job)
+
+    return paced
