@@ -165,8 +165,8 @@ def load_corpus(directory: Path | None) -> dict[str, bytes]:
 
 
 def _quoted(words: str) -> str:
-    """An FTS5 string: every operator inside is text."""
-    return '"' + words.replace('"', '""') + '"'
+    """An FTS5 string: every operator inside is text. A NUL would end the query there."""
+    return '"' + words.replace("\0", " ").replace('"', '""') + '"'
 
 
 class CorpusSearch:
