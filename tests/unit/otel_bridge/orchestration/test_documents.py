@@ -74,7 +74,7 @@ def test_a_missing_directory_is_named(tmp_path: Path) -> None:
 def test_a_directory_without_pages_is_refused(tmp_path: Path) -> None:
     """A directory of something else is a mistake, not an empty corpus."""
     (tmp_path / "image.png").write_bytes(b"x")
-    with pytest.raises(ConfigurationError, match="holds no .txt or .md file"):
+    with pytest.raises(ConfigurationError, match=r"holds no \.txt or \.md file"):
         load_corpus(tmp_path)
 
 

@@ -185,7 +185,7 @@ async def test_the_same_facts_are_read_from_every_shape(
     text = {
         "table": f"| Name | Pupils | Annual tuition |\n|---|---|---|\n"
         f"| {name} | {enrollment:,} | ${tuition:,} |\n",
-        "labels": f"Institution: {name}\nTuition: {tuition} USD\nNumber of students: {enrollment}\n",
+        "labels": f"Institution: {name}\nTuition: {tuition} USD\nPupils: {enrollment}\n",
         "prose": f"Word from {name}: {enrollment} students came. Families pay ${tuition:,} a year.",
     }[shape]
     assert [school(name, None, tuition=str(tuition), enrollment=str(enrollment))] == await read(

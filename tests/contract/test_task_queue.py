@@ -1,0 +1,422 @@
+"""What the queue promises, on a real Redis and on the embedded one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import redis.asyncio as redis_asyncio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from otel_bridge import keys
+from otel_bridge.orchestration.leases import LeaseKeeper, blocking_twin
+from otel_bridge.orchestration.task_queue import (
+    Claim,
+    JobUnreadableError,
+    Ownership,
+    Progress,
+    Submission,
+    TaskQueue,
+    lua_source,
+)
+from otel_bridge.orchestration.task_types import Job, Priority, TaskStatus
+from tests.support.queue_servers import KINDS, QueueServer, connect, embedded, queue_server
+
+GONE = -1.0
+"""A lease that has run out when it is given."""
+
+
+@pytest.fixture(scope="module")
+def real() -> Iterator[QueueServer]:
+    with queue_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def oldest() -> Iterator[QueueServer]:
+    with queue_server(version="6.2") as running:
+        yield running
+
+
+@pytest.fixture(params=KINDS)
+async def client(request: pytest.FixtureRequest) -> AsyncIterator[redis_asyncio.Redis]:
+    if request.param == "embedded":
+        made = embedded()
+    else:
+        made = connect(request.getfixturevalue(request.param).new_url())
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+def queue(client: redis_asyncio.Redis) -> TaskQueue:
+    return TaskQueue(client)
+
+
+def job(name: str, priority: Priority = Priority.NORMAL, *, max_retries: int = 2) -> Job:
+    return Job(
+        id=name, type="search", priority=priority, parent_task_id="p", max_retries=max_retries
+    )
+
+
+async def claimed(queue: TaskQueue, worker_id: str = "w1") -> Claim:
+    claim = await queue.claim(worker_id)
+    assert claim is not None
+    return claim
+
+
+async def leftovers(client: redis_asyncio.Redis) -> list[str]:
+    """Keys that only work under way may have."""
+    found = [str(key) async for key in client.scan_iter("nexus:*")]
+    passing = ("nexus:processing:", keys.LEASES, keys.DELAYED, *keys.QUEUES)
+    return sorted(key for key in found if key.startswith(passing) or key.endswith(":lease"))
+
+
+def test_the_scripts_use_the_names_of_keys_py() -> None:
+    """The key names inside the Lua prelude are those that keys.py gives."""
+    source = lua_source("submit")
+    for name in ("LEASES", "DELAYED", "DEAD", "WAKE_CHANNEL"):
+        assert f"local {name} = '{getattr(keys, name)}'" in source
+    for prefix in (
+        keys.processing(""),
+        keys.task_group(""),
+        keys.task_meta(""),
+        keys.dedupe(""),
+    ):
+        assert f"return '{prefix}' .. " in source
+    assert "return 'nexus:task:' .. id .. ':' .. part" in source
+    for part in ("status", "data", "result", "error", "lease"):
+        assert keys.task_status("x").replace("status", part) == f"nexus:task:x:{part}"
+    assert not re.search(r"nexus:task_status", source)
+
+
+async def test_a_job_goes_from_pending_to_completed(
+    queue: TaskQueue, client: redis_asyncio.Redis
+) -> None:
+    """Status, group and result change with the moves, and nothing of the work is left behind."""
+    assert Submission("a", True) == await queue.submit(job("a"))
+    assert await queue.status("a") == TaskStatus.PENDING
+    assert {"a"} == await client.smembers(keys.task_group("p"))
+    claim = await claimed(queue)
+    assert await queue.status("a") == TaskStatus.PROCESSING
+    assert (
+        claim.job_id,
+        claim.attempt,
+        claim.queue,
+        claim.retry_count,
+    ) == ("a", 1, keys.QUEUE_NORMAL, 0)
+    assert await client.lrange(keys.processing("w1"), 0, -1) == ["a"]
+    assert await queue.complete(claim, '{"x": 1}') == Ownership.OWNED
+    assert await queue.status("a") == TaskStatus.COMPLETED
+    assert await queue.results(["a", "unknown"]) == {"a": {"x": 1}}
+    assert await leftovers(client) == []
+    assert 0 < await client.ttl(keys.task_result("a")) <= queue.result_ttl_sec
+
+
+async def test_an_empty_queue_gives_nothing(queue: TaskQueue) -> None:
+    """Claiming never waits."""
+    assert await queue.claim("w1") is None
+
+
+async def test_the_same_id_is_queued_once(queue: TaskQueue) -> None:
+    """Submitting again changes nothing, not even after the job has ended."""
+    await queue.submit(job("a"))
+    assert Submission("a", False) == await queue.submit(job("a"))
+    await queue.complete(await claimed(queue), "{}")
+    assert Submission("a", False) == await queue.submit(job("a"))
+    assert await queue.claim("w1") is None
+
+
+async def test_the_same_dedupe_key_answers_with_the_earlier_job(queue: TaskQueue) -> None:
+    """Jobs with random ids are deduplicated by a key of the caller's."""
+    await queue.submit(job("a"), dedupe_key="k")
+    assert Submission("a", False) == await queue.submit(job("b"), dedupe_key="k")
+    assert {"a"} == await queue.known(["a", "b"])
+
+
+async def test_high_before_normal_before_low_and_first_in_first_out(queue: TaskQueue) -> None:
+    """Priority decides, then age."""
+    for name, priority in (
+        ("l", Priority.LOW),
+        ("n1", Priority.NORMAL),
+        ("h", Priority.HIGH),
+        ("n2", Priority.NORMAL),
+    ):
+        await queue.submit(job(name, priority))
+    assert [(await claimed(queue)).job_id for _ in range(4)] == ["h", "n1", "n2", "l"]
+
+
+async def test_a_claim_may_begin_at_the_low_end(queue: TaskQueue) -> None:
+    """Low priority can be served although there is always something better to do."""
+    await queue.submit(job("h", Priority.HIGH))
+    await queue.submit(job("l", Priority.LOW))
+    claim = await queue.claim("w1", lowest_first=True)
+    assert claim is not None
+    assert claim.job_id == "l"
+
+
+async def test_a_retry_waits_then_comes_back_with_the_count_and_the_new_carrier(
+    queue: TaskQueue, client: redis_asyncio.Redis
+) -> None:
+    """A failed attempt is charged, its error shown, and the next one finds its trace context."""
+    await queue.submit(job("a"))
+    claim = await claimed(queue)
+    carrier = {"traceparent": "x"}
+    assert (
+        await queue.retry(claim, "boom", delay_sec=3600, trace_context=carrier) == Ownership.OWNED
+    )
+    assert await queue.status("a") == TaskStatus.RETRYING
+    assert await queue.error("a") == "boom"
+    moved = await queue.maintain()
+    assert moved.promoted == 0
+    assert moved.next_due_ms is not None
+    assert 3_590_000 < moved.next_due_ms <= 3_600_000
+    assert await queue.claim("w1") is None
+
+    await client.zadd(keys.DELAYED, {"a": 0})
+    assert (await queue.maintain()).promoted == 1
+    again = await claimed(queue)
+    assert (2, 1, carrier) == (again.attempt, again.retry_count, again.job().trace_context)
+    assert await queue.complete(again, "{}") == Ownership.OWNED
+    assert await queue.error("a") is None
+
+
+async def test_a_failed_job_is_on_the_dead_list_with_its_reason(
+    queue: TaskQueue, client: redis_asyncio.Redis
+) -> None:
+    """Given up means: status, error and dead list say so, at once."""
+    await queue.submit(job("a"))
+    assert await queue.fail(await claimed(queue), "ValueError: no") == Ownership.OWNED
+    assert await queue.status("a") == TaskStatus.FAILED
+    assert await queue.error("a") == "ValueError: no"
+    assert await client.lrange(keys.DEAD, 0, -1) == ["a"]
+    assert await leftovers(client) == []
+
+
+async def test_a_released_job_is_next_and_nothing_is_charged(queue: TaskQueue) -> None:
+    """A worker that stops in good order leaves no trace on the job but a higher fencing number."""
+    await queue.submit(job("a"))
+    await queue.submit(job("b"))
+    assert await queue.release(await claimed(queue)) == Ownership.OWNED
+    assert await queue.status("a") == TaskStatus.PENDING
+    again = await claimed(queue, "w2")
+    assert (again.job_id, again.attempt, again.retry_count) == ("a", 2, 0)
+
+
+@pytest.mark.parametrize("successor", ["w2", "w1"])
+async def test_a_lease_that_ran_out_gives_the_job_to_the_next_claim(
+    client: redis_asyncio.Redis, successor: str
+) -> None:
+    """A silent worker's job goes to the head of its queue, and the crash is counted."""
+    queue, late = TaskQueue(client), TaskQueue(client, lease_sec=GONE)
+    await queue.submit(job("a", Priority.HIGH))
+    await queue.submit(job("b", Priority.HIGH))
+    lost = await late.claim("w1")
+    assert lost is not None
+    assert (await queue.maintain()).requeued == ("a",)
+    taken = await claimed(queue, "w2")
+    assert (
+        taken.job_id,
+        taken.attempt,
+        taken.retry_count,
+        taken.queue,
+    ) == ("a", 2, 1, keys.QUEUE_HIGH)
+
+    for outcome in (
+        queue.complete(lost, '"late"'),
+        queue.fail(lost, "late"),
+        queue.retry(lost, "late", delay_sec=0, trace_context={}),
+        queue.release(lost),
+    ):
+        assert await outcome == Ownership.SUPERSEDED
+    assert await queue.complete(taken, '"first"') == Ownership.OWNED
+    assert await queue.complete(lost, '"late"') == Ownership.ENDED
+    assert await queue.results(["a"]) == {"a": "first"}
+
+
+async def test_a_job_that_kills_its_workers_is_given_up(client: redis_asyncio.Redis) -> None:
+    """Past the crash budget a poison job goes to the dead list with the reason."""
+    queue = TaskQueue(client, lease_sec=GONE, crash_budget=3)
+    await queue.submit(job("poison"))
+    for _ in range(2):
+        assert await queue.claim("w1") is not None
+        assert (await queue.maintain()).requeued == ("poison",)
+    assert await queue.claim("w1") is not None
+    (dead,) = (await queue.maintain()).dead
+    assert (dead.claim.job_id, dead.claim.worker_id, dead.claim.crashes) == ("poison", "w1", 3)
+    assert "3 workers stopped answering" in dead.error
+    assert dead.claim.job().type == "search"
+    assert await queue.status("poison") == TaskStatus.FAILED
+    assert dead.error == await queue.error("poison")
+    assert await leftovers(client) == []
+
+
+async def test_renewing_keeps_the_lease_and_tells_of_a_lost_one(
+    client: redis_asyncio.Redis,
+) -> None:
+    """The renewal prolongs what is held and names what another attempt has taken."""
+    queue, late = TaskQueue(client), TaskQueue(client, lease_sec=GONE)
+    await queue.submit(job("a"))
+    await queue.submit(job("b"))
+    lost = await late.claim("w1")
+    held = await late.claim("w1")
+    assert lost is not None
+    assert held is not None
+    renew = client.register_script(lua_source("renew"))
+    assert await renew(args=[60_000, held.job_id, "w1", held.attempt]) == []
+    assert (await queue.maintain()).requeued == ("a",)
+    assert await claimed(queue, "w2")
+    arguments = [60_000, "a", "w1", lost.attempt, "b", "w1", held.attempt]
+    assert await renew(args=arguments) == ["a"]
+
+
+async def test_the_keeper_renews_from_its_own_thread(client: redis_asyncio.Redis) -> None:
+    """A lease shorter than the work is kept while the event loop is blocked the whole time."""
+    queue = TaskQueue(client, lease_sec=0.6)
+    keeper = LeaseKeeper(blocking_twin(client), 0.6)
+    await queue.submit(job("a"))
+    claim = await claimed(queue)
+    until = await client.zscore(keys.LEASES, "a")
+    keeper.hold(claim, lambda: None)
+    twin = blocking_twin(client)
+    try:
+        # Nothing is awaited here: only the keeper's thread can have moved the expiry by two leases.
+        while float(str(twin.zscore(keys.LEASES, "a"))) < until + 1200:
+            pass
+    finally:
+        keeper.close()
+        twin.close()
+    assert (await queue.maintain()).requeued == ()
+
+
+async def test_a_foreign_producers_mess_is_survived(
+    queue: TaskQueue, client: redis_asyncio.Redis
+) -> None:
+    """An id twice in a queue runs once; an id without a job is handed out and says why."""
+    await queue.submit(job("a"))
+    await client.lpush(keys.QUEUE_NORMAL, "a", "ghost")
+    first = await claimed(queue)
+    second = await claimed(queue, "w2")
+    assert (first.job_id, second.job_id) == ("a", "ghost")
+    with pytest.raises(JobUnreadableError, match="no job under nexus:task:ghost:data"):
+        second.job()
+    assert await queue.fail(second, "no job") == Ownership.OWNED
+    await client.lpush(keys.QUEUE_NORMAL, "a")
+    await queue.complete(first, "{}")
+    assert await queue.claim("w1") is None
+    assert await leftovers(client) == []
+
+
+@pytest.mark.parametrize("data", ["{", "[]", '{"type": 7}', "[" * 100_000, "\x00", '{"id":"a"}'])
+async def test_data_that_is_no_job_is_named(
+    queue: TaskQueue, client: redis_asyncio.Redis, data: str
+) -> None:
+    """Whatever stands where a job should be, it ends as one readable error."""
+    await client.set(keys.task_data("x"), data)
+    await client.lpush(keys.QUEUE_NORMAL, "x")
+    claim = await claimed(queue)
+    with pytest.raises(JobUnreadableError, match="not a job: "):
+        claim.job()
+    assert await queue.fail(claim, "not a job") == Ownership.OWNED
+
+
+async def test_progress_counts_one_phase_of_a_group(queue: TaskQueue) -> None:
+    """Counts are by status, over the group's ids with the prefix."""
+    for name in ("p:s:1", "p:s:2", "p:s:3", "p:e:1"):
+        await queue.submit(job(name))
+    await queue.complete(await claimed(queue), "{}")
+    await queue.fail(await claimed(queue), "no")
+    await claimed(queue)
+    assert Progress(1, 1, 1) == await queue.progress("p", "p:s:")
+    assert Progress(1, 1, 2) == await queue.progress("p")
+    assert (await queue.progress("nobody")).is_done
+
+
+async def test_depths_name_every_queue(queue: TaskQueue) -> None:
+    """Depth is by the queue's full name, research tasks included."""
+    await queue.submit(job("a", Priority.LOW))
+    await queue.submit(Job(id="r", type="data_aggregation"), queue=keys.RESEARCH_QUEUE)
+    assert await queue.depths() == {
+        keys.QUEUE_HIGH: 0,
+        keys.QUEUE_NORMAL: 0,
+        keys.QUEUE_LOW: 1,
+        keys.RESEARCH_QUEUE: 1,
+    }
+
+
+# Claims and submissions more often than the rest, so that there is something to end.
+moves = ["submit", "claim", "submit", "claim", "complete", "fail", "retry", "release"]
+steps = st.lists(
+    st.tuples(st.sampled_from([*moves, "maintain", "crash"]), st.integers(0, 5)),
+    min_size=10,
+    max_size=50,
+)
+
+
+class Model:
+    """Makes moves on a queue and remembers what was recorded."""
+
+    def __init__(self) -> None:
+        self.client = embedded()
+        self.queue = TaskQueue(self.client, crash_budget=2)
+        self.claims: list[Claim] = []
+        self.submitted: set[str] = set()
+        self.recorded: list[str] = []
+
+    async def move(self, step: str, number: int) -> None:
+        if step == "submit":
+            self.submitted.add((await self.queue.submit(job(f"j{number}"))).job_id)
+        elif step == "claim":
+            claim = await self.queue.claim(f"w{number}")
+            self.claims += [claim] if claim else []
+        elif step == "maintain":
+            for job_id in await self.client.zrange(keys.DELAYED, 0, -1):
+                await self.client.zadd(keys.DELAYED, {job_id: 0})
+            self.recorded += [dead.claim.job_id for dead in (await self.queue.maintain()).dead]
+        elif step == "crash":
+            leased = await self.client.zrange(keys.LEASES, 0, -1)
+            if leased:
+                await self.client.zadd(keys.LEASES, {leased[number % len(leased)]: 0})
+        elif self.claims:
+            await self._end(step, self.claims[number % len(self.claims)])
+
+    async def _end(self, step: str, claim: Claim) -> None:
+        """End an attempt that may have lost its lease long ago."""
+        if step == "release":
+            await self.queue.release(claim)
+        elif step == "retry":
+            await self.queue.retry(claim, "no", delay_sec=9, trace_context={})
+        else:
+            end = self.queue.complete if step == "complete" else self.queue.fail
+            if await end(claim, "{}") is Ownership.OWNED:
+                self.recorded.append(claim.job_id)
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps=steps)
+async def test_no_order_of_moves_loses_or_doubles_a_job(steps: list[tuple[str, int]]) -> None:
+    """After any moves, stale ones included, each job is in exactly one place or has ended once."""
+    model = Model()
+    for step, number in steps:
+        await model.move(step, number)
+    client, queue = model.client, model.queue
+
+    waiting = [item for name in keys.QUEUES for item in await client.lrange(name, 0, -1)]
+    leased = await client.zrange(keys.LEASES, 0, -1)
+    delayed = await client.zrange(keys.DELAYED, 0, -1)
+    held = [
+        item
+        for number in range(6)
+        for item in await client.lrange(keys.processing(f"w{number}"), 0, -1)
+    ]
+    ended = [
+        name
+        for name in model.submitted
+        if await queue.status(name) in (TaskStatus.COMPLETED, TaskStatus.FAILED)
+    ]
+    assert sorted(leased) == sorted(held)
+    assert sorted(model.submitted) == sorted([*waiting, *leased, *delayed, *ended])
+    assert sorted(model.recorded) == sorted(ended)
+    await client.aclose()
