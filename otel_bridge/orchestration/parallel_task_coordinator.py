@@ -252,6 +252,13 @@ class ParallelTaskCoordinator:
                 owned = await self._record(span, lambda: self.queue.complete(claim, result))
                 if owned is Ownership.SUPERSEDED:
                     span.retry("another attempt took over; this result is dropped")
+                elif owned is Ownership.ENDED and await self._is_failed(task.id):
+                    # ENDED alone may be our own success, recorded although its answer was lost.
+                    span.fail("given up before this result came; it is dropped")
+
+    async def _is_failed(self, job_id: str) -> bool:
+        status = await self.patiently(lambda: self.queue.status(job_id))
+        return status is TaskStatus.FAILED
 
     async def _record_failure(
         self, claim: Claim, task: Job, span: SpanJob, error: Exception

@@ -1,0 +1,391 @@
+"""The coordinator at work, on a real Redis and on the embedded one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
+
+import pytest
+import redis.asyncio as redis_asyncio
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from otel_bridge import keys, semconv
+from otel_bridge.bridge import configure
+from otel_bridge.instrument import phase, research_task
+from otel_bridge.orchestration.errors import PermanentJobError
+from otel_bridge.orchestration.task_queue import Ownership, TaskQueue
+from otel_bridge.orchestration.task_types import Job, Priority, TaskStatus
+from otel_bridge.settings import BridgeSettings
+from tests.support.coordinator import ended, eventually, job_spans, running
+from tests.support.queue_servers import QueueServer, connect, embedded, queue_server
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[QueueServer]:
+    with queue_server() as running_server:
+        yield running_server
+
+
+@pytest.fixture(params=["real", "embedded"])
+async def client(request: pytest.FixtureRequest) -> AsyncIterator[redis_asyncio.Redis]:
+    if request.param == "real":
+        made = connect(request.getfixturevalue("server").new_url())
+    else:
+        made = embedded()
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+def spans() -> Iterator[InMemorySpanExporter]:
+    """What the spans of this test were, with monitoring on and a log in memory."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    bridge = configure(
+        tracer_provider=provider, settings=BridgeSettings(bus_url="memory://coordinator-test")
+    )
+    yield exporter
+    bridge.shutdown()
+
+
+def job(name: str, task_type: str = "search", **fields: Any) -> Job:
+    return Job(id=name, type=task_type, parent_task_id="parent", **fields)
+
+
+async def echo(task: Job) -> Mapping[str, Any]:
+    return {"id": task.id, "attempt": task.retry_count}
+
+
+async def test_a_job_is_one_child_span_of_its_enqueueing_with_everything_known(
+    client: redis_asyncio.Redis, spans: InMemorySpanExporter
+) -> None:
+    """The consumer's span has the producer's trace and parent, and the ids the live view needs."""
+    async with running(client, {"search": echo}, workers=1) as coordinator:
+        with (
+            research_task("parent", project_id="proj", task_type="data_aggregation"),
+            phase("search"),
+        ):
+            assert await coordinator.submit_tasks([job("a")]) == ["a"]
+            await ended(coordinator, "a")
+    assert await coordinator.result("a") == {"id": "a", "attempt": 0}
+    (attempt,) = job_spans(spans, "a")
+    (enqueue,) = [span for span in spans.get_finished_spans() if "enqueue" in span.name]
+    assert attempt.parent is not None
+    assert enqueue.context.span_id == attempt.parent.span_id
+    assert len({span.context.trace_id for span in spans.get_finished_spans()}) == 1
+    attributes = dict(attempt.attributes or {})
+    assert {
+        semconv.TASK_ID: "a",
+        semconv.TASK_TYPE: "search",
+        semconv.PARENT_TASK_ID: "parent",
+        semconv.PROJECT_ID: "proj",
+        semconv.PHASE: "search",
+        semconv.WORKER_ID: "w0",
+        semconv.RETRY_COUNT: 0,
+        semconv.QUEUE: keys.QUEUE_NORMAL,
+        semconv.OUTCOME: "completed",
+    }.items() <= attributes.items()
+
+
+async def test_a_failing_job_is_tried_again_and_links_to_the_attempt_before(
+    client: redis_asyncio.Redis, spans: InMemorySpanExporter
+) -> None:
+    """A retry has the next retry_count, the same trace, and a link to the failed attempt."""
+
+    async def second_time_lucky(task: Job) -> Mapping[str, Any]:
+        if task.retry_count == 0:
+            raise ValueError("page is broken")
+        return {"attempt": task.retry_count}
+
+    async with running(client, {"search": second_time_lucky}) as coordinator:
+        await coordinator.submit_tasks([job("a")])
+        await ended(coordinator, "a")
+    first, second = job_spans(spans, "a")
+    assert tuple(
+        (first.attributes or {})[name]
+        for name in (semconv.OUTCOME, semconv.ERROR, semconv.RETRY_COUNT)
+    ) == ("retrying", "ValueError: page is broken", 0)
+    assert tuple(
+        (second.attributes or {})[name] for name in (semconv.OUTCOME, semconv.RETRY_COUNT)
+    ) == ("completed", 1)
+    assert [first.context.span_id] == [link.context.span_id for link in second.links]
+    assert first.context.trace_id == second.context.trace_id
+    assert await coordinator.result("a") == {"attempt": 1}
+    assert await coordinator.queue.error("a") is None
+
+
+async def test_retries_end(client: redis_asyncio.Redis, spans: InMemorySpanExporter) -> None:
+    """After max_retries the job has failed, with the last error and the count."""
+
+    async def never(task: Job) -> Mapping[str, Any]:
+        raise OSError("no route")
+
+    async with running(client, {"search": never}) as coordinator:
+        await coordinator.submit_tasks([job("a", max_retries=2)])
+        await ended(coordinator, "a")
+    attempts = job_spans(spans, "a")
+    assert [(span.attributes or {})[semconv.OUTCOME] for span in attempts] == [
+        "retrying",
+        "retrying",
+        "failed",
+    ]
+    assert await coordinator.queue.error("a") == "OSError: no route"
+    assert await client.lrange(keys.DEAD, 0, -1) == ["a"]
+
+
+async def not_json(task: Job) -> Mapping[str, Any]:
+    return {"page": object()}
+
+
+async def for_good(task: Job) -> Mapping[str, Any]:
+    raise PermanentJobError("page is gone")
+
+
+async def too_slow(task: Job) -> Mapping[str, Any]:
+    await asyncio.Event().wait()
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("task_type", "reason"),
+    [
+        ("unheard_of", "no handler for task type 'unheard_of'; known: for_good, not_json"),
+        ("not_json", "the result of not_json is not JSON"),
+        ("for_good", "PermanentJobError: page is gone"),
+        ("too_slow", "TimeoutError"),
+    ],
+)
+async def test_a_hopeless_job_fails_with_the_reason_and_the_worker_lives(
+    client: redis_asyncio.Redis, spans: InMemorySpanExporter, task_type: str, reason: str
+) -> None:
+    """No handler, no JSON, a permanent error, no end: task_failed says why, the next job runs."""
+    handlers = {"search": echo, "not_json": not_json, "for_good": for_good, "too_slow": too_slow}
+    async with running(client, handlers, workers=1, job_timeout_sec=0.05) as coordinator:
+        await coordinator.submit_tasks([job("a", task_type, max_retries=0), job("b")])
+        await ended(coordinator, "a", "b")
+    assert [await coordinator.status(name) for name in ("a", "b")] == [
+        TaskStatus.FAILED,
+        TaskStatus.COMPLETED,
+    ]
+    assert reason in str(await coordinator.queue.error("a"))
+    (attempt,) = job_spans(spans, "a")
+    assert (attempt.attributes or {})[semconv.OUTCOME] == "failed"
+
+
+async def test_something_that_is_no_job_fails_in_view_and_the_worker_lives(
+    client: redis_asyncio.Redis, spans: InMemorySpanExporter
+) -> None:
+    """A foreign producer's garbage becomes one failed job, not a dead worker."""
+    await client.set(keys.task_data("x"), "{not json")
+    await client.lpush(keys.QUEUE_NORMAL, "x", "ghost")
+    async with running(client, {"search": echo}, workers=1) as coordinator:
+        await coordinator.submit_tasks([job("b")])
+        await ended(coordinator, "x", "ghost", "b")
+    assert [str(await coordinator.status(name)) for name in ("x", "ghost", "b")] == [
+        "failed",
+        "failed",
+        "completed",
+    ]
+    assert 1 == len(job_spans(spans, "x")) == len(job_spans(spans, "ghost"))
+
+
+async def test_submitting_again_neither_runs_nor_announces_twice(
+    client: redis_asyncio.Redis, spans: InMemorySpanExporter
+) -> None:
+    """A resubmitted id has no second enqueue span and no second attempt."""
+    async with running(client, {"search": echo}) as coordinator:
+        await coordinator.submit_tasks([job("a")])
+        await ended(coordinator, "a")
+        assert await coordinator.submit_tasks([job("a"), job("b")]) == ["a", "b"]
+        await ended(coordinator, "b")
+    enqueued = [span for span in spans.get_finished_spans() if "enqueue" in span.name]
+    assert [(span.attributes or {})[semconv.TASK_ID] for span in enqueued] == ["a", "b"]
+    assert len(job_spans(spans, "a")) == 1
+
+
+async def test_the_project_is_found_in_the_parents_record(
+    client: redis_asyncio.Redis, spans: InMemorySpanExporter
+) -> None:
+    """A job that names no project gets that of nexus:task_meta of its parent."""
+    await client.hset(keys.task_meta("parent"), "project_id", "proj_9")
+    async with running(client, {"search": echo}) as coordinator:
+        await coordinator.submit_tasks([job("a")])
+        await ended(coordinator, "a")
+    (attempt,) = job_spans(spans, "a")
+    assert (attempt.attributes or {})[semconv.PROJECT_ID] == "proj_9"
+
+
+async def test_low_priority_moves_under_load(client: redis_asyncio.Redis) -> None:
+    """With the high queue never empty, the low one is served within ten claims."""
+    order: list[str] = []
+
+    async def note(task: Job) -> Mapping[str, Any]:
+        order.append(task.id)
+        return {}
+
+    jobs = [job(f"h{number}", priority=Priority.HIGH) for number in range(20)]
+    async with running(client, {"search": note}, workers=0) as idle:
+        await idle.submit_tasks([*jobs, job("low", priority=Priority.LOW)])
+    async with running(client, {"search": note}, workers=1) as coordinator:
+        await ended(coordinator, "low", *(one.id for one in jobs))
+    assert order.index("low") == 9
+
+
+async def test_the_throttle_is_asked_before_each_job(client: redis_asyncio.Redis) -> None:
+    """A rate limit per provider or model sees every job before its handler does."""
+    seen: list[str] = []
+
+    async def throttle(task: Job) -> None:
+        seen.append(f"throttle {task.id}")
+
+    async def note(task: Job) -> Mapping[str, Any]:
+        seen.append(f"run {task.id}")
+        return {}
+
+    async with running(client, {"search": note}, workers=1, throttle=throttle) as coordinator:
+        await coordinator.submit_tasks([job("a"), job("b")])
+        await ended(coordinator, "a", "b")
+    assert seen == ["throttle a", "run a", "throttle b", "run b"]
+
+
+async def test_stopping_lets_a_job_finish_within_the_grace(client: redis_asyncio.Redis) -> None:
+    """A job under way when the worker is told to stop is completed, and nothing new is begun."""
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def waits(task: Job) -> Mapping[str, Any]:
+        begun.set()
+        await may_end.wait()
+        return {}
+
+    stop = asyncio.Event()
+    async with running(
+        client, {"search": waits}, workers=1, stop=stop, grace_sec=30
+    ) as coordinator:
+        await coordinator.submit_tasks([job("a"), job("b")])
+        await begun.wait()
+        stop.set()
+        may_end.set()
+        await ended(coordinator, "a")
+    assert [await coordinator.status(name) for name in ("a", "b")] == [
+        TaskStatus.COMPLETED,
+        TaskStatus.PENDING,
+    ]
+
+
+async def test_stopping_releases_a_long_job_uncharged(
+    client: redis_asyncio.Redis, spans: InMemorySpanExporter
+) -> None:
+    """Past the grace the handler is cancelled and the job is the next one for another worker."""
+    begun = asyncio.Event()
+    cancelled = asyncio.Event()
+
+    async def endless(task: Job) -> Mapping[str, Any]:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+        return {}
+
+    async with running(client, {"search": endless}, workers=1, grace_sec=0) as first:
+        await first.submit_tasks([job("a")])
+        await begun.wait()
+    assert cancelled.is_set()
+    assert await first.status("a") == TaskStatus.PENDING
+    assert await client.zrange(keys.LEASES, 0, -1) == []
+    async with running(client, {"search": echo}, prefix="v") as second:
+        await ended(second, "a")
+    assert await second.result("a") == {"id": "a", "attempt": 0}
+    assert [(span.attributes or {})[semconv.OUTCOME] for span in job_spans(spans, "a")] == [
+        "retrying",
+        "completed",
+    ]
+
+
+async def test_a_worker_that_lost_its_lease_gives_up(
+    client: redis_asyncio.Redis, spans: InMemorySpanExporter
+) -> None:
+    """When another attempt takes over, the handler is cancelled and its outcome not recorded."""
+    begun = asyncio.Event()
+
+    async def stuck_at_first(task: Job) -> Mapping[str, Any]:
+        if task.retry_count == 0:
+            begun.set()
+            await asyncio.Event().wait()
+        return {"attempt": task.retry_count}
+
+    async with running(client, {"search": stuck_at_first}, lease_sec=0.3) as coordinator:
+        await coordinator.submit_tasks([job("a")])
+        await begun.wait()
+        await client.zadd(keys.LEASES, {"a": 0})
+        await TaskQueue(client).maintain()
+        await ended(coordinator, "a")
+        await eventually(
+            lambda: _is_true(len(job_spans(spans, "a")) == 2), "both attempts have ended"
+        )
+    assert await coordinator.result("a") == {"attempt": 1}
+    outcomes = {
+        (span.attributes or {})[semconv.RETRY_COUNT]: (span.attributes or {})[semconv.OUTCOME]
+        for span in job_spans(spans, "a")
+    }
+    assert outcomes == {0: "retrying", 1: "completed"}
+
+
+async def _is_true(value: bool) -> bool:
+    return value
+
+
+async def test_a_poison_job_is_announced_as_failed_by_who_buries_it(
+    client: redis_asyncio.Redis, spans: InMemorySpanExporter
+) -> None:
+    """The spans of a dead worker never end: the reaper says in its place that the job failed."""
+    queue = TaskQueue(client, lease_sec=-1, crash_budget=2)
+    await queue.submit(job("poison"))
+    assert await queue.claim("victim") is not None
+    await queue.maintain()
+    assert await queue.claim("victim") is not None
+    async with running(client, {"search": echo}, crash_budget=2) as coordinator:
+        await ended(coordinator, "poison")
+        await eventually(
+            lambda: _is_true(len(job_spans(spans, "poison")) == 1), "the failure is announced"
+        )
+    (span,) = job_spans(spans, "poison")
+    attributes = span.attributes or {}
+    assert tuple(
+        attributes[name]
+        for name in (
+            semconv.OUTCOME,
+            semconv.WORKER_ID,
+            semconv.RETRY_COUNT,
+            semconv.PARENT_TASK_ID,
+        )
+    ) == ("failed", "victim", 2, "parent")
+
+
+async def test_a_late_result_is_dropped_although_the_handler_ended(
+    client: redis_asyncio.Redis, spans: InMemorySpanExporter
+) -> None:
+    """A job that another attempt completed meanwhile keeps that result."""
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def slow(task: Job) -> Mapping[str, Any]:
+        begun.set()
+        await may_end.wait()
+        return {"who": "late"}
+
+    async with running(client, {"search": slow}, workers=1) as coordinator:
+        await coordinator.submit_tasks([job("a")])
+        await begun.wait()
+        await client.zadd(keys.LEASES, {"a": 0})
+        queue = TaskQueue(client)
+        await queue.maintain()
+        other = await queue.claim("other")
+        assert other is not None
+        assert await queue.complete(other, '{"who": "other"}') == Ownership.OWNED
+        may_end.set()
+        await eventually(lambda: _is_true(bool(job_spans(spans, "a"))), "the late attempt ended")
+    assert await coordinator.result("a") == {"who": "other"}
