@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final
 import pydantic_core
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 
-from otel_bridge.clock import iso_utc
+from otel_bridge.errors import EventTooLargeError
 
 __all__ = [
     "DEFAULT_MAX_EVENT_SIZE_BYTES",
@@ -139,6 +139,13 @@ class MonitoringEvent(BaseModel):
     parent_span_id: str | None = Field(default=None, pattern=r"^[0-9a-f]{16}$")
     position: str | None = None
 
+    def to_fields(self) -> dict[str, Any]:
+        """The fields that are not None, in model order, ``ts`` as text: what JSON is made of."""
+        own = self.__dict__
+        fields = {name: own[name] for name in _FIELD_ORDER if own[name] is not None}
+        fields["ts"] = _iso(self.ts)
+        return fields
+
     def to_json(self, max_bytes: int = DEFAULT_MAX_EVENT_SIZE_BYTES) -> bytes:
         """
         Encode as UTF-8 JSON of at most ``max_bytes``.
@@ -146,26 +153,140 @@ class MonitoringEvent(BaseModel):
         Raises:
             EventTooLargeError: The identifying fields alone are over the limit.
         """
-        return encode_event(self.model_dump(mode="json", exclude_none=True), max_bytes)
+        return encode_event(self.to_fields(), max_bytes)
 
     def fit(self, max_bytes: int) -> MonitoringEvent:
-        """Return an event whose JSON is at most ``max_bytes``; itself when it fits already."""
-        data = self.to_json(max_bytes)
-        fitted = MonitoringEvent.model_validate_json(data)
-        return self if fitted == self else fitted
+        """
+        Return an event whose JSON is at most ``max_bytes``; itself when it fits already.
+
+        Raises:
+            EventTooLargeError: The identifying fields alone are over the limit.
+        """
+        fields = self.to_fields()
+        data = encode_event(fields, max_bytes)
+        if data == _to_json(fields):
+            return self
+        return MonitoringEvent.model_validate_json(data)
+
+
+_FIELD_ORDER: Final = tuple(MonitoringEvent.model_fields)
 
 
 def encode_event(fields: Mapping[str, Any], max_bytes: int) -> bytes:
     """
     Encode an event's fields (in model order, no None) as JSON of at most ``max_bytes``.
 
+    What is too large is cut until it fits, never refused for its texts: first ``message``,
+    ``error`` and the strings in ``meta``, all to one common length; then ``meta`` to the few keys
+    the dashboard knows; then ``counts``. ``meta.truncated`` says so. NaN and infinity become
+    null, what JSON has no form for becomes text.
+
     Raises:
         EventTooLargeError: It does not fit even without its texts.
     """
-    data: bytes = pydantic_core.to_json(fields)
-    if len(data) <= max_bytes:
-        return data
-    raise NotImplementedError
+    data = _to_json(fields)
+    return data if len(data) <= max_bytes else _shrink(fields, max_bytes)
 
 
-assert iso_utc
+def _to_json(fields: Mapping[str, Any]) -> bytes:
+    try:
+        return pydantic_core.to_json(fields, inf_nan_mode="null", fallback=str)
+    except (ValueError, RecursionError):
+        # Half a surrogate pair, bytes that are no UTF-8, a dict that holds itself: rare, so only
+        # then pay for a clean copy.
+        return pydantic_core.to_json(_plain(fields), inf_nan_mode="null")
+
+
+_MAX_DEPTH: Final = 16
+_KEPT_META: Final = ("title", "type", "domain", "host", "pid")
+_MIN_TEXT_BYTES: Final = 32
+_ELLIPSIS: Final = "…"
+_ELLIPSIS_BYTES: Final = 3
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """Copy a value as what JSON knows: dict, list, str, number, bool, None."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if depth >= _MAX_DEPTH:
+        return _ELLIPSIS
+    if isinstance(value, Mapping):
+        return {_text(key): _plain(item, depth + 1) for key, item in list(value.items())}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item, depth + 1) for item in value]
+    return _text(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return str(value).encode(errors="replace").decode()
+
+
+def _shrink(fields: Mapping[str, Any], max_bytes: int) -> bytes:
+    plain = _plain(fields)
+    counts = plain.get("counts")
+    meta = plain.get("meta") or {}
+    known = {key: meta[key] for key in _KEPT_META if isinstance(meta.get(key), str | int)}
+    for kept_counts, kept_meta, min_text in (
+        (counts, meta, _MIN_TEXT_BYTES),
+        (counts, known, _MIN_TEXT_BYTES),
+        (counts, {}, 0),
+        (None, {}, 0),
+    ):
+        base = {**plain, "counts": kept_counts, "meta": kept_meta}
+        data = _fit_texts(base, min_text, max_bytes)
+        if data is not None:
+            return data
+    raise EventTooLargeError(len(_with_texts(base, 0)), max_bytes)
+
+
+def _fit_texts(base: Mapping[str, Any], min_text: int, max_bytes: int) -> bytes | None:
+    """Cut all texts to the greatest common length that fits; None if ``min_text`` does not."""
+    best = _with_texts(base, min_text)
+    if len(best) > max_bytes:
+        return None
+    low, high = min_text, max_bytes
+    while low < high:
+        middle = (low + high + 1) // 2
+        data = _with_texts(base, middle)
+        if len(data) <= max_bytes:
+            low, best = middle, data
+        else:
+            high = middle - 1
+    return best
+
+
+def _with_texts(base: Mapping[str, Any], text_bytes: int) -> bytes:
+    cut = {
+        **base,
+        "message": _cut(base.get("message"), text_bytes),
+        "error": _cut(base.get("error"), text_bytes),
+        "meta": {**_cut(base["meta"], text_bytes), "truncated": True},
+    }
+    return pydantic_core.to_json(
+        {name: cut[name] for name in _FIELD_ORDER if cut.get(name) is not None},
+        inf_nan_mode="null",
+    )
+
+
+def _cut(value: Any, max_bytes: int) -> Any:
+    """Cut every string in a value to ``max_bytes`` of JSON, quotes not counted; "" becomes None."""
+    if isinstance(value, dict):
+        return {key: _cut(item, max_bytes) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_cut(item, max_bytes) for item in value]
+    if not isinstance(value, str):
+        return value
+    # A character is at least one byte of JSON and at most six (\u0000), so measure, then scale.
+    text = value[: max_bytes + 1]
+    size = len(pydantic_core.to_json(text)) - 2
+    if size <= max_bytes and len(text) == len(value):
+        return value
+    room = max_bytes - _ELLIPSIS_BYTES
+    if room <= 0:
+        return None
+    while size > room:
+        text = text[: min(len(text) - 1, len(text) * room // size)]
+        size = len(pydantic_core.to_json(text)) - 2
+    return text + _ELLIPSIS

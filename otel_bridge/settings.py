@@ -147,6 +147,13 @@ class BridgeSettings(BaseSettings):
         default=5, ge=0, validation_alias="MONITORING_SHUTDOWN_TIMEOUT_SEC"
     )
 
+    meta_attributes: str = Field(default="", validation_alias="MONITORING_META_ATTRIBUTES")
+    """Span attributes that may be shown in ``meta`` beside ``nexus.meta.*``, comma-separated; a
+    name that ends in ``*`` stands for all that begin so."""
+
+    prompts_enabled: bool = Field(default=False, validation_alias="MONITORING_PROMPTS_ENABLED")
+    """Whether prompts and answers of language models may be shown, if named above."""
+
     no_color: str | None = Field(default=None, validation_alias="NO_COLOR")
     """Any text keeps ``otel-bridge tail`` from colouring (no-color.org)."""
 

@@ -1,0 +1,75 @@
+"""
+Which transport a bus URL names: ``memory``, ``redis``, ``rediss``, ``unix``, ``http``, ``https``.
+
+The module of a scheme is imported when it is used, so that a worker on ``http://`` never loads the
+Redis client.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import urlsplit
+
+from otel_bridge.errors import ConfigurationError, UnknownTransportError
+from otel_bridge.settings import BridgeSettings
+from otel_bridge.transports.base import Receiver, Sender
+
+__all__ = ["KNOWN_SCHEMES", "open_receiver", "open_sender"]
+
+KNOWN_SCHEMES: Final = ("memory", "redis", "rediss", "unix", "http", "https")
+
+
+def open_sender(url: str, settings: BridgeSettings) -> Sender:
+    """
+    Make the sender for a bus URL; it connects with its first batch.
+
+    Raises:
+        UnknownTransportError: Nobody handles the URL's scheme.
+        ConfigurationError: The URL is not one that the transport can use.
+    """
+    scheme = _scheme(url, settings)
+    if scheme == "memory":
+        from otel_bridge.transports.memory import MemorySender, memory_log
+
+        return MemorySender(memory_log(urlsplit(url).netloc, settings.stream_max_events))
+    if scheme in ("http", "https"):
+        from otel_bridge.transports.http import HttpSender
+
+        return HttpSender(url, settings)
+    from otel_bridge.transports.redis import RedisSender
+
+    return RedisSender(url, settings)
+
+
+def open_receiver(url: str, settings: BridgeSettings) -> Receiver:
+    """
+    Make the receiver for a bus URL; ``Receiver.open`` connects it.
+
+    Raises:
+        UnknownTransportError: Nobody handles the URL's scheme.
+        ConfigurationError: The transport has no receiver (``http``), or the URL cannot be used.
+    """
+    scheme = _scheme(url, settings)
+    if scheme == "memory":
+        from otel_bridge.transports.memory import MemoryReceiver, memory_log
+
+        return MemoryReceiver(memory_log(urlsplit(url).netloc, settings.stream_max_events))
+    if scheme in ("http", "https"):
+        raise ConfigurationError(
+            f"{_setting_name(url, settings)} is an {scheme}:// URL, which can only be sent to",
+            "read the log it feeds instead: set redis:// or memory:// for the collector",
+        )
+    from otel_bridge.transports.redis_receiver import RedisReceiver
+
+    return RedisReceiver(url, settings)
+
+
+def _scheme(url: str, settings: BridgeSettings) -> str:
+    scheme = urlsplit(url).scheme
+    if scheme not in KNOWN_SCHEMES:
+        raise UnknownTransportError(scheme, _setting_name(url, settings), KNOWN_SCHEMES)
+    return scheme
+
+
+def _setting_name(url: str, settings: BridgeSettings) -> str:
+    return "REDIS_URL" if url == settings.redis_url else "MONITORING_BUS_URL"

@@ -1,0 +1,130 @@
+"""
+What may leave the process: which attributes enter ``meta``, and secrets masked wherever they are.
+
+An allowlist decides about attributes, because a list of what is secret is never complete: only
+what the user put under ``nexus.meta.`` or named in ``MONITORING_META_ATTRIBUTES`` is taken. What
+passes is masked all the same when its key or its value looks like a secret. Prompts and answers of
+language models stay out unless ``MONITORING_PROMPTS_ENABLED`` is true.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+__all__ = ["MASK", "MetaAllowlist", "redact_meta", "redact_text"]
+
+MASK: Final = "[redacted]"
+
+MAX_META_KEYS: Final = 64
+MAX_TEXT_CHARS: Final = 1024
+"""Per value of ``meta``; the whole event is bounded in bytes besides."""
+_MAX_DEPTH: Final = 8
+
+_SECRET_KEY: Final = re.compile(
+    r"authori[sz]ation|cookie|passw(?:or)?d|passphrase|secret|credential|private[_.-]?key"
+    r"|api[_.-]?key|access[_.-]?key|(?:^|[_.-])(?:auth|dsn|pwd)(?:$|[_.-])"
+    r"|(?:^|[_.-])(?:access|refresh|id|auth|bearer|session|csrf|api)?[_.-]?token$",
+    re.IGNORECASE,
+)
+"""``token`` counts at the end of a key only: ``usage.input_tokens`` is a number worth seeing."""
+
+_SECRET_VALUE: Final = re.compile(
+    r"(?P<keep>://[^\s/:@]*:)[^\s/@]+(?=@)"  # the password in a URL
+    r"|(?P<scheme>\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}"
+    r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?"  # JSON Web Token
+    r"|\b(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16,}"  # OpenAI, Anthropic, Stripe
+    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"  # AWS
+    r"|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_[A-Za-z0-9_]{20,}"
+    r"|\bxox[abprs]-[A-Za-z0-9-]{10,}"  # Slack
+    r"|\bAIza[A-Za-z0-9_-]{30,}"  # Google
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
+    r"|(?P<name>\b(?:password|passwd|secret|api[_-]?key|access[_-]?token)\s*[=:]\s*)[^\s,;&]{3,}",
+    re.IGNORECASE,
+)
+
+_PROMPT_KEYS: Final = (
+    "gen_ai.prompt",
+    "gen_ai.completion",
+    "gen_ai.input.messages",
+    "gen_ai.output.messages",
+    "gen_ai.system_instructions",
+    "gen_ai.tool.call.arguments",
+    "gen_ai.tool.call.result",
+    "gen_ai.tool.definitions",
+    "input.value",
+    "output.value",
+    "llm.input_messages",
+    "llm.output_messages",
+    "llm.prompts",
+    "llm.completions",
+    "traceloop.entity.input",
+    "traceloop.entity.output",
+)
+"""OpenTelemetry GenAI, OpenInference and OpenLLMetry; each also with further parts behind."""
+
+
+class MetaAllowlist:
+    """
+    Says which span attributes may enter ``meta``.
+
+    Args:
+        names: Attribute names; one that ends in ``*`` stands for all that begin so.
+        with_prompts: Whether prompts and answers of language models may pass when named.
+    """
+
+    def __init__(self, names: Iterable[str] = (), *, with_prompts: bool = False) -> None:
+        names = [name.strip() for name in names if name.strip()]
+        self._exact = frozenset(name for name in names if not name.endswith("*"))
+        self._prefixes = tuple(name[:-1] for name in names if name.endswith("*"))
+        self._with_prompts = with_prompts
+
+    def pick(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """The attributes that may pass, at most ``MAX_META_KEYS``, under their own names."""
+        if not (self._exact or self._prefixes):
+            return {}
+        picked: dict[str, Any] = {}
+        for key, value in attributes.items():
+            if (key in self._exact or key.startswith(self._prefixes)) and (
+                self._with_prompts or not key.startswith(_PROMPT_KEYS)
+            ):
+                picked[key] = value
+                if len(picked) >= MAX_META_KEYS:
+                    break
+        return picked
+
+
+def redact_text(text: str) -> str:
+    """The text with everything that looks like a secret masked; itself when there is nothing."""
+    return _SECRET_VALUE.sub(_mask, text)
+
+
+def _mask(match: re.Match[str]) -> str:
+    kept = match["keep"] or match["scheme"] or match["name"] or ""
+    return kept + MASK
+
+
+def redact_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of ``meta``, bounded, with secret-looking keys and values masked at any depth."""
+    copied = _redact(meta, 0)
+    return copied if isinstance(copied, dict) else {}
+
+
+def _redact(value: Any, depth: int) -> Any:
+    if isinstance(value, str):
+        cut = value if len(value) <= MAX_TEXT_CHARS else value[: MAX_TEXT_CHARS - 1] + "…"
+        return redact_text(cut) if len(cut) >= 8 else cut
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if depth >= _MAX_DEPTH:
+        return "…"
+    if isinstance(value, Mapping):
+        redacted: dict[str, Any] = {}
+        for key, item in list(value.items())[:MAX_META_KEYS]:
+            name = str(key)
+            redacted[name] = MASK if _SECRET_KEY.search(name) else _redact(item, depth + 1)
+        return redacted
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_redact(item, depth + 1) for item in list(value)[:MAX_META_KEYS]]
+    return _redact(str(value), depth)
