@@ -44,6 +44,8 @@ DEFAULT_RESULT_TTL_SEC: Final = 24 * 3600
 MAX_ERROR_CHARS: Final = 2000
 _MAINTAIN_LIMIT: Final = 100
 """Jobs moved per call: a script blocks Redis, and 100 take about a millisecond."""
+_SUSPECT_SPACING_MS: Final = 250
+"""Between jobs that one crash hit; without it a poison job took its neighbours to the dead list."""
 
 
 class JobUnreadableError(ValueError):
@@ -290,7 +292,7 @@ class TaskQueue:
         """Promote due retries and take back jobs whose lease ran out; any process may call it."""
         promoted, requeued, dead, wait_ms = await self._maintain(
             keys=[keys.QUEUE_NORMAL],
-            args=[self.crash_budget, self.result_ttl_sec, _MAINTAIN_LIMIT],
+            args=[self.crash_budget, self.result_ttl_sec, _MAINTAIN_LIMIT, _SUSPECT_SPACING_MS],
         )
         rows = [[text(part) for part in dead[at : at + 5]] for at in range(0, len(dead), 5)]
         return Maintenance(

@@ -253,6 +253,18 @@ async def test_a_job_that_kills_its_workers_is_given_up(client: redis_asyncio.Re
     assert await leftovers(client) == []
 
 
+async def test_jobs_hit_by_one_crash_come_back_one_by_one(client: redis_asyncio.Redis) -> None:
+    """A poison job must not take the same neighbours down with it each time."""
+    queue = TaskQueue(client, lease_sec=GONE)
+    for name in ("a", "b"):
+        await queue.submit(job(name))
+        assert await queue.claim("w1") is not None
+    moved = await queue.maintain()
+    assert ({"a", "b"}, 1) == (set(moved.requeued), moved.promoted)
+    assert moved.next_due_ms is not None
+    assert 0 < moved.next_due_ms <= 250
+
+
 async def test_renewing_keeps_the_lease_and_tells_of_a_lost_one(
     client: redis_asyncio.Redis,
 ) -> None:

@@ -170,7 +170,7 @@ async def test_chaos(server: QueueServer) -> None:
         executions = await client.hgetall("test:executions")
         again = sum(int(count) > 1 for name, count in executions.items() if name != POISON)
         print(
-            f"\n{len(job_ids)} jobs completed in {loop.time() - begun:.1f} s; {crew.kills} SIGKILL, "
+            f"\n{len(job_ids)} jobs done in {loop.time() - begun:.1f} s; {crew.kills} SIGKILL, "
             f"{crew.stops} SIGSTOP, Redis killed once; {again} jobs ran more than once, "
             f"{crew.started} processes"
         )

@@ -1,27 +1,19 @@
 -- KEYS: queue for a delayed job whose own is unknown
--- ARGV: crash budget, TTL (s), limit per call
--- Moves due retries to their queues, and jobs whose lease ran out back to the head of theirs or,
--- past the crash budget, to the dead list.
+-- ARGV: crash budget, TTL (s), limit per call, spacing (ms)
+-- Takes back jobs whose lease ran out (past the crash budget: to the dead list), then moves jobs
+-- whose delay is over to the head of their queues.
+-- Jobs taken back in one call come back one by one, `spacing` apart: one of them may have killed
+-- the process that ran the others, and would take them with it again, until all are given up.
 -- Returns {promoted, requeued ids, {id, worker, crashes, error, data} per dead job, flattened,
---          ms until the next retry is due or -1}
+--          ms until the next delay is over or -1}
 local budget, ttl_sec, limit = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+local spacing = tonumber(ARGV[4])
 local now = now_ms()
-
-local promoted = 0
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', DELAYED, '-inf', whole(now), 'LIMIT', 0, limit)) do
-  redis.call('ZREM', DELAYED, id)
-  if not is_terminal(id) then
-    local queue = redis.call('HGET', task_key(id, 'lease'), 'queue') or KEYS[1]
-    redis.call('LPUSH', queue, id)
-    promoted = promoted + 1
-  end
-end
 
 local requeued, dead = {}, {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', whole(now), 'LIMIT', 0, limit)) do
   local lease = task_key(id, 'lease')
-  local held = redis.call('HMGET', lease, 'worker', 'queue')
-  local worker, queue = held[1] or '', held[2] or KEYS[1]
+  local worker = redis.call('HGET', lease, 'worker') or ''
   unclaim(id, worker)
   if not is_terminal(id) then
     local crashes = redis.call('HINCRBY', lease, 'crashes', 1)
@@ -34,15 +26,25 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', whole(now), 'LIM
       end
     else
       redis.call('SET', task_key(id, 'status'), 'retrying')
-      redis.call('RPUSH', queue, id)
+      redis.call('ZADD', DELAYED, whole(now + #requeued * spacing), id)
       requeued[#requeued + 1] = id
     end
   end
 end
 
-if promoted > 0 or #requeued > 0 then
+local promoted = 0
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', DELAYED, '-inf', whole(now), 'LIMIT', 0, limit)) do
+  redis.call('ZREM', DELAYED, id)
+  if not is_terminal(id) then
+    local queue = redis.call('HGET', task_key(id, 'lease'), 'queue') or KEYS[1]
+    redis.call('RPUSH', queue, id)
+    promoted = promoted + 1
+  end
+end
+if promoted > 0 then
   hint('queued')
 end
+
 local wait_ms = -1
 local soonest = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')
 if soonest[2] then
