@@ -280,7 +280,7 @@ async def test_renewing_keeps_the_lease_and_tells_of_a_lost_one(
     assert await renew(args=[60_000, held.job_id, "w1", held.attempt]) == []
     assert (await queue.maintain()).requeued == ("a",)
     assert await claimed(queue, "w2")
-    arguments = [60_000, "a", "w1", lost.attempt, "b", "w1", held.attempt]
+    arguments: list[str | int] = [60_000, "a", "w1", lost.attempt, "b", "w1", held.attempt]
     assert await renew(args=arguments) == ["a"]
 
 
@@ -290,7 +290,7 @@ async def test_the_keeper_renews_from_its_own_thread(client: redis_asyncio.Redis
     keeper = LeaseKeeper(blocking_twin(client), 0.6)
     await queue.submit(job("a"))
     claim = await claimed(queue)
-    until = await client.zscore(keys.LEASES, "a")
+    until = float(str(await client.zscore(keys.LEASES, "a")))
     keeper.hold(claim, lambda: None)
     twin = blocking_twin(client)
     try:
@@ -385,12 +385,12 @@ class Model:
             self.claims += [claim] if claim else []
         elif step == "maintain":
             for job_id in await self.client.zrange(keys.DELAYED, 0, -1):
-                await self.client.zadd(keys.DELAYED, {job_id: 0})
+                await self.client.zadd(keys.DELAYED, {str(job_id): 0})
             self.recorded += [dead.claim.job_id for dead in (await self.queue.maintain()).dead]
         elif step == "crash":
             leased = await self.client.zrange(keys.LEASES, 0, -1)
             if leased:
-                await self.client.zadd(keys.LEASES, {leased[number % len(leased)]: 0})
+                await self.client.zadd(keys.LEASES, {str(leased[number % len(leased)]): 0})
         elif self.claims:
             await self._end(step, self.claims[number % len(self.claims)])
 

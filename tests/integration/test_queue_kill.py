@@ -77,7 +77,8 @@ def server() -> Iterator[QueueServer]:
         yield running
 
 
-async def submit_all(client: redis_asyncio.Redis, count: int) -> list[str]:
+async def submit_all(client: redis_asyncio.Redis, count: int, work_ms: int) -> list[str]:
+    """Jobs of half to one and a half times ``work_ms``, over all priorities, and a poison one."""
     queue = TaskQueue(client)
     jobs = [
         Job(
@@ -85,6 +86,7 @@ async def submit_all(client: redis_asyncio.Redis, count: int) -> list[str]:
             type="work",
             parent_task_id="p",
             priority=list(Priority)[number % 3],
+            payload={"ms": work_ms // 2 + number * 7 % work_ms},
         )
         for number in range(count)
     ]
@@ -122,7 +124,7 @@ async def test_killed_workers_lose_no_job(server: QueueServer) -> None:
     client = connect(url)
     crew = Crew(url, random.Random(1))
     try:
-        job_ids = await submit_all(client, 150)
+        job_ids = await submit_all(client, 150, 120)
         crew.fill(2)
         for _ in range(6):
             await crew.harm()
@@ -149,7 +151,7 @@ async def test_chaos(server: QueueServer) -> None:
     loop = asyncio.get_running_loop()
     begun = loop.time()
     try:
-        job_ids = await submit_all(client, 1500)
+        job_ids = await submit_all(client, 1500, 160)
         crew.fill(4)
         while loop.time() < begun + 15:
             await crew.harm()

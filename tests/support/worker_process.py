@@ -52,8 +52,7 @@ async def _main(kind: str, url: str, name: str, workers: int, lease_sec: float, 
 
     async def work(job: Job) -> Mapping[str, Any]:
         await client.hincrby("test:executions", job.id, 1)
-        # Between one and eleven milliseconds, by the id: long enough to be killed in.
-        await asyncio.sleep(0.001 + int(job.id[1:]) % 11 / 1000)
+        await asyncio.sleep(job.payload["ms"] / 1000)
         return {"by": name, "attempt": job.retry_count}
 
     async def poison(job: Job) -> Mapping[str, Any]:
