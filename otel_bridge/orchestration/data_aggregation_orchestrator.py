@@ -45,7 +45,9 @@ PHASES: Final = (
 )
 
 _COUNT_AT_MOST_EVERY_SEC: Final = 0.2
-"""Hints come one a job; counting a group of a thousand costs about 15 ms."""
+"""Hints come one a job, faster than anybody needs the counts."""
+_COUNT_SHARE: Final = 0.1
+"""Of the time at most is spent counting, however large the group."""
 _LOOK_AGAIN_SEC: Final = 2.0
 MAX_PAGES: Final = 5000
 MAX_GAPS: Final = 2000
@@ -148,7 +150,7 @@ class DataAggregationOrchestrator:
         loop = asyncio.get_running_loop()
         report_at = loop.time() + self._progress_interval_sec
         while True:
-            seen = self._hints.ended.count
+            seen, begun = self._hints.ended.count, loop.time()
             progress = await self._coordinator.patiently(
                 lambda: self._queue.progress(task_id, prefix)
             )
@@ -157,7 +159,8 @@ class DataAggregationOrchestrator:
             if loop.time() >= report_at:
                 report_at += self._progress_interval_sec
                 block.progress(**progress._asdict())
-            await asyncio.sleep(_COUNT_AT_MOST_EVERY_SEC)
+            counting_sec = loop.time() - begun
+            await asyncio.sleep(max(_COUNT_AT_MOST_EVERY_SEC, counting_sec / _COUNT_SHARE))
             await self._hints.ended.wait(seen, min(_LOOK_AGAIN_SEC, report_at - loop.time()))
 
     async def save(self, task_id: str, entities: Sequence[Entity]) -> str:

@@ -32,7 +32,7 @@ from otel_bridge.orchestration.task_queue import (
     TaskQueue,
 )
 from otel_bridge.orchestration.task_types import QUEUE_OF, Job
-from otel_bridge.orchestration.wake import WakeHints, jittered
+from otel_bridge.orchestration.wake import Hint, WakeHints, jittered
 from otel_bridge.projects import ProjectIdResolver
 
 __all__ = ["ParallelTaskCoordinator", "Throttle"]
@@ -50,7 +50,10 @@ _MAINTAIN_SEC: Final = 1.0
 _LOW_FIRST_EVERY: Final = 10
 """One claim in ten begins with the lowest priority, so that it moves under any load."""
 _RETRY_CAP_SEC: Final = 30.0
-_RECORD_PATIENCE_SEC: Final = 60.0
+_PATIENCE_SEC: Final = 60.0
+_STOPPING_PATIENCE_SEC: Final = 2.0
+_STOP_TIMEOUT_SEC: Final = 10.0
+"""For workers that Redis does not answer; what they hold is left to lease expiry."""
 _OUTAGE_CAP_SEC: Final = 2.0
 
 
@@ -70,6 +73,7 @@ class ParallelTaskCoordinator:
         grace_sec: How long a job may go on after ``stop`` before it is released.
         job_timeout_sec: A handler that runs longer has failed; None: no limit.
         retry_base_sec: Delay before the first retry, doubled each time up to 30 s, jittered.
+        idle_sec: How long an idle worker waits for a hint before it looks by itself, jittered.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class ParallelTaskCoordinator:
         grace_sec: float = 5.0,
         job_timeout_sec: float | None = 300.0,
         retry_base_sec: float = 0.5,
+        idle_sec: float = _IDLE_SEC,
     ) -> None:
         self.queue = queue
         self.hints = hints
@@ -98,8 +103,10 @@ class ParallelTaskCoordinator:
         self._grace_sec = grace_sec
         self._job_timeout_sec = job_timeout_sec
         self._retry_base_sec = retry_base_sec
+        self._idle_sec = idle_sec
         self._draining = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._delayed = Hint()
         self._is_redis_lost = False
 
     async def submit_tasks(self, jobs: Sequence[Job]) -> list[str]:
@@ -138,8 +145,12 @@ class ParallelTaskCoordinator:
         self._stopping.clear()
         async with asyncio.TaskGroup() as services:
             background = [
-                services.create_task(self._repeated(self._maintain), name="maintain"),
-                services.create_task(self._repeated(self._sample_depth), name="queue-depth"),
+                services.create_task(
+                    self._repeated(self._maintain, self._delayed), name="maintain"
+                ),
+                services.create_task(
+                    self._repeated(self._sample_depth, Hint()), name="queue-depth"
+                ),
             ]
             workers = [
                 asyncio.create_task(self._worker(worker_id), name=f"worker-{worker_id}")
@@ -151,7 +162,7 @@ class ParallelTaskCoordinator:
                 self.hints.queued.give()
                 await _settled(workers, self._grace_sec)
                 self._stopping.set()
-                await _settled(workers, None)
+                await _settled(workers, _STOP_TIMEOUT_SEC)
             finally:
                 for task in (*workers, *background):
                     task.cancel()
@@ -159,20 +170,21 @@ class ParallelTaskCoordinator:
 
     async def patiently(self, operation: Callable[[], Awaitable[_T]]) -> _T:
         """
-        Await a Redis operation; while Redis cannot be reached, try again for up to a minute.
+        Await a Redis operation; while Redis is away, try again for a minute (2 s when stopping).
 
         Raises:
             RedisError: It is still away, or refuses the operation.
         """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + _RECORD_PATIENCE_SEC
+        begun = loop.time()
         delay_sec = 0.1
         while True:
             try:
                 answer = await operation()
             except (RedisError, OSError) as error:
                 is_refused = isinstance(error, ResponseError) and not _is_passing(error)
-                if is_refused or loop.time() > deadline:
+                patience = _STOPPING_PATIENCE_SEC if self._stopping.is_set() else _PATIENCE_SEC
+                if is_refused or loop.time() > begun + patience:
                     raise
                 self._redis_lost(error)
                 await asyncio.sleep(jittered(delay_sec))
@@ -214,7 +226,7 @@ class ParallelTaskCoordinator:
                     continue
                 self._redis_found()
                 if claim is None:
-                    await self.hints.queued.wait(seen, jittered(_IDLE_SEC))
+                    await self.hints.queued.wait(seen, jittered(self._idle_sec))
                     continue
                 claims += 1
                 try:
@@ -275,6 +287,7 @@ class ParallelTaskCoordinator:
             span,
             lambda: self.queue.retry(claim, reason, delay_sec=delay_sec, trace_context=carrier),
         )
+        self._delayed.give()
 
     async def _record(
         self, span: SpanJob, operation: Callable[[], Awaitable[Ownership]]
@@ -319,9 +332,10 @@ class ParallelTaskCoordinator:
 
     # --- services --------------------------------------------------------------------------
 
-    async def _repeated(self, once: Callable[[], Awaitable[float]]) -> None:
-        """Call again after as many seconds as it answers; outlive Redis outages and mistakes."""
+    async def _repeated(self, once: Callable[[], Awaitable[float]], due: Hint) -> None:
+        """Call again after as many seconds as it answers, or when due; outlive every mistake."""
         while True:
+            seen = due.count
             try:
                 wait_sec = await once()
             except (RedisError, OSError) as error:
@@ -330,7 +344,7 @@ class ParallelTaskCoordinator:
             except Exception:
                 logger.exception("a service of the coordinator failed; it goes on")
                 wait_sec = _MAINTAIN_SEC
-            await asyncio.sleep(wait_sec)
+            await due.wait(seen, wait_sec)
 
     async def _maintain(self) -> float:
         moved = await self.queue.maintain()

@@ -32,6 +32,7 @@ __all__ = ["ResearchRunner"]
 logger = logging.getLogger(__name__)
 
 _IDLE_SEC: Final = 1.0
+_STOP_TIMEOUT_SEC: Final = 10.0
 _TRACE_FIELD: Final = "traceparent"
 """Of ``nexus:task_meta:{parent}``: the root span of the first run."""
 
@@ -67,9 +68,18 @@ class ResearchRunner:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set; research tasks under way are then given back at once."""
-        async with asyncio.TaskGroup() as group:
-            for number in range(self._slots):
-                group.create_task(self._slot(f"{self._runner_id}-research-{number}", stop))
+        slots = [
+            asyncio.create_task(self._slot(f"{self._runner_id}-research-{number}", stop))
+            for number in range(self._slots)
+        ]
+        try:
+            await stop.wait()
+            self._hints.queued.give()
+            await asyncio.wait(slots, timeout=_STOP_TIMEOUT_SEC)
+        finally:
+            for slot in slots:
+                slot.cancel()
+            await asyncio.gather(*slots, return_exceptions=True)
 
     async def _slot(self, slot_id: str, stop: asyncio.Event) -> None:
         while not stop.is_set():

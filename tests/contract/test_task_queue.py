@@ -22,30 +22,28 @@ from otel_bridge.orchestration.task_queue import (
     lua_source,
 )
 from otel_bridge.orchestration.task_types import Job, Priority, TaskStatus
-from tests.support.queue_servers import KINDS, QueueServer, connect, embedded, queue_server
+from tests.support.queue_clients import connect, embedded
+from tests.support.redis_server import DATABASES, RedisServer
 
 GONE = -1.0
 """A lease that has run out when it is given."""
 
 
 @pytest.fixture(scope="module")
-def real() -> Iterator[QueueServer]:
-    with queue_server() as running:
-        yield running
+def oldest_urls() -> Iterator[Iterator[str]]:
+    """URLs of unused databases of the oldest Redis that is supported, 6.2."""
+    with RedisServer(is_oldest=True) as server:
+        yield (f"redis://127.0.0.1:{server.port}/{number}" for number in range(DATABASES))
 
 
-@pytest.fixture(scope="module")
-def oldest() -> Iterator[QueueServer]:
-    with queue_server(version="6.2") as running:
-        yield running
-
-
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=["real", "oldest", "embedded"])
 async def client(request: pytest.FixtureRequest) -> AsyncIterator[redis_asyncio.Redis]:
     if request.param == "embedded":
         made = embedded()
+    elif request.param == "oldest":
+        made = connect(next(request.getfixturevalue("oldest_urls")))
     else:
-        made = connect(request.getfixturevalue(request.param).new_url())
+        made = connect(request.getfixturevalue("redis_url"))
     yield made
     await made.aclose()
 

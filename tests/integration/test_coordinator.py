@@ -20,21 +20,14 @@ from otel_bridge.orchestration.task_queue import Ownership, TaskQueue
 from otel_bridge.orchestration.task_types import Job, Priority, TaskStatus
 from otel_bridge.settings import BridgeSettings
 from tests.support.coordinator import ended, eventually, job_spans, running
-from tests.support.queue_servers import QueueServer, connect, embedded, queue_server
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[QueueServer]:
-    with queue_server() as running_server:
-        yield running_server
+from tests.support.queue_clients import connect, embedded
+from tests.support.redis_server import RedisServer
 
 
 @pytest.fixture(params=["real", "embedded"])
 async def client(request: pytest.FixtureRequest) -> AsyncIterator[redis_asyncio.Redis]:
-    if request.param == "real":
-        made = connect(request.getfixturevalue("server").new_url())
-    else:
-        made = embedded()
+    is_real = request.param == "real"
+    made = connect(request.getfixturevalue("redis_url")) if is_real else embedded()
     yield made
     await made.aclose()
 
@@ -389,3 +382,55 @@ async def test_a_late_result_is_dropped_although_the_handler_ended(
         may_end.set()
         await eventually(lambda: _is_true(bool(job_spans(spans, "a"))), "the late attempt ended")
     assert await coordinator.result("a") == {"who": "other"}
+
+
+async def test_an_idle_worker_is_woken_by_whoever_submits(client: redis_asyncio.Redis) -> None:
+    """A job queued by another client is begun although the worker would look once an hour only."""
+    async with running(client, {"search": echo}, workers=1, idle_sec=3600) as coordinator:
+        for name in ("a", "b", "c"):
+            await TaskQueue(client).submit(job(name))
+            await ended(coordinator, name)
+
+
+async def test_a_restarted_redis_loses_no_job(own_redis: RedisServer) -> None:
+    """Redis killed and restarted with jobs waiting, running and to be retried: all complete."""
+    client = connect(own_redis.url)
+    running_jobs = asyncio.Semaphore(0)
+    may_end = asyncio.Event()
+
+    async def second_time_lucky(task: Job) -> Mapping[str, Any]:
+        running_jobs.release()
+        await may_end.wait()
+        if task.retry_count == 0:
+            raise ValueError("page is broken")
+        return {}
+
+    names = [f"j{number}" for number in range(20)]
+    async with running(client, {"search": second_time_lucky}, workers=4) as coordinator:
+        await coordinator.submit_tasks([job(name) for name in names])
+        for _ in range(4):
+            await running_jobs.acquire()
+        own_redis.kill()
+        may_end.set()
+        own_redis.start()
+        await ended(coordinator, *names)
+    assert {name: {} for name in names} == await coordinator.queue.results(names)
+    await client.aclose()
+
+
+async def test_workers_stop_although_redis_is_away(own_redis: RedisServer) -> None:
+    """With Redis gone a worker that is told to stop does: its job is left to lease expiry."""
+    client = connect(own_redis.url)
+    begun = asyncio.Event()
+
+    async def endless(task: Job) -> Mapping[str, Any]:
+        begun.set()
+        await asyncio.Event().wait()
+        return {}
+
+    async with asyncio.timeout(30):
+        async with running(client, {"search": endless}, workers=2, grace_sec=0) as coordinator:
+            await coordinator.submit_tasks([job("a")])
+            await begun.wait()
+            own_redis.kill()
+    await client.aclose()

@@ -30,7 +30,7 @@ from otel_bridge.orchestration.worker_pool import run_workers
 from otel_bridge.settings import BridgeSettings
 from otel_bridge.transports.memory import memory_log
 from tests.support.coordinator import eventually
-from tests.support.queue_servers import QueueServer, connect, embedded, queue_server
+from tests.support.queue_clients import connect, embedded
 from tests.support.worker_process import start
 
 SETTINGS = BridgeSettings(
@@ -68,18 +68,10 @@ def request(**config: Any) -> ResearchTaskRequest:
     )
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[QueueServer]:
-    with queue_server() as running_server:
-        yield running_server
-
-
 @pytest.fixture(params=["real", "embedded"])
 async def client(request: pytest.FixtureRequest) -> AsyncIterator[redis_asyncio.Redis]:
-    if request.param == "real":
-        made = connect(request.getfixturevalue("server").new_url())
-    else:
-        made = embedded()
+    is_real = request.param == "real"
+    made = connect(request.getfixturevalue("redis_url")) if is_real else embedded()
     yield made
     await made.aclose()
 
@@ -401,16 +393,15 @@ async def test_a_stopping_process_hands_its_research_task_over(
 
 
 @pytest.mark.fault
-async def test_a_killed_process_loses_no_research_task(server: QueueServer, tmp_path: Path) -> None:
+async def test_a_killed_process_loses_no_research_task(redis_url: str, tmp_path: Path) -> None:
     """SIGKILL of the orchestrating process: another one finishes the task after the lease."""
-    url = server.new_url()
-    client = connect(url)
+    client = connect(redis_url)
     gateway, queue = ResearchGateway(client), TaskQueue(client)
     processes: list[subprocess.Popen[bytes]] = []
 
     def another(name: str) -> None:
         processes.append(
-            start("research", url, name, workers=2, lease_sec=1, data_dir=tmp_path / "out")
+            start("research", redis_url, name, workers=2, lease_sec=1, data_dir=tmp_path / "out")
         )
 
     try:

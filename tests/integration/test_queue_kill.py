@@ -7,7 +7,6 @@ import contextlib
 import random
 import signal
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -18,7 +17,8 @@ from otel_bridge import keys
 from otel_bridge.orchestration.task_queue import TaskQueue
 from otel_bridge.orchestration.task_types import Job, Priority, TaskStatus
 from tests.support.coordinator import eventually
-from tests.support.queue_servers import QueueServer, connect, queue_server
+from tests.support.queue_clients import connect
+from tests.support.redis_server import RedisServer
 from tests.support.worker_process import start
 
 LEASE_SEC = 1.5
@@ -71,12 +71,6 @@ class Crew:
                 process.wait()
 
 
-@pytest.fixture
-def server() -> Iterator[QueueServer]:
-    with queue_server(is_durable=True) as running:
-        yield running
-
-
 async def submit_all(client: redis_asyncio.Redis, count: int, work_ms: int) -> list[str]:
     """Jobs of half to one and a half times ``work_ms``, over all priorities, and a poison one."""
     queue = TaskQueue(client)
@@ -118,9 +112,9 @@ async def is_done(client: redis_asyncio.Redis) -> bool:
 
 
 @pytest.mark.fault
-async def test_killed_workers_lose_no_job(server: QueueServer) -> None:
+async def test_killed_workers_lose_no_job(own_redis: RedisServer) -> None:
     """150 jobs and a poison one, 2 processes, 6 kills or stops: all completed, the poison dead."""
-    url = server.new_url()
+    url = own_redis.url
     client = connect(url)
     crew = Crew(url, random.Random(1))
     try:
@@ -143,9 +137,9 @@ async def test_killed_workers_lose_no_job(server: QueueServer) -> None:
 
 @pytest.mark.chaos
 @pytest.mark.timeout(600)
-async def test_chaos(server: QueueServer) -> None:
+async def test_chaos(own_redis: RedisServer) -> None:
     """1,500 jobs, 4 processes, kills, stops, a poison job, Redis killed once: nothing is lost."""
-    url = server.new_url()
+    url = own_redis.url
     client = connect(url)
     crew = Crew(url, random.Random(20261124))
     loop = asyncio.get_running_loop()
@@ -156,9 +150,9 @@ async def test_chaos(server: QueueServer) -> None:
         while loop.time() < begun + 15:
             await crew.harm()
             crew.fill(4)
-        server.kill()
+        own_redis.kill()
         await asyncio.sleep(1)
-        server.start()
+        own_redis.start()
         while loop.time() < begun + 30:
             await crew.harm()
             crew.fill(4)

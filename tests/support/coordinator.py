@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -39,7 +40,10 @@ async def ended(coordinator: ParallelTaskCoordinator, *job_ids: str) -> None:
     """Return when all these jobs have completed or failed."""
 
     async def all_ended() -> bool:
-        statuses = [await coordinator.status(job_id) for job_id in job_ids]
+        statuses = [
+            await coordinator.patiently(functools.partial(coordinator.status, job_id))
+            for job_id in job_ids
+        ]
         return all(status in TERMINAL_STATUSES for status in statuses)
 
     await eventually(all_ended, f"{job_ids} ended")

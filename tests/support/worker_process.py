@@ -21,7 +21,7 @@ from otel_bridge.orchestration.task_types import Job
 from otel_bridge.orchestration.worker_pool import run_workers
 from otel_bridge.settings import BridgeSettings
 from tests.support.coordinator import running
-from tests.support.queue_servers import connect
+from tests.support.queue_clients import connect
 
 __all__ = ["start"]
 
