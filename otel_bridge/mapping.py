@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeGuard
 
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 
@@ -124,7 +124,7 @@ def _own_end(span: SpanView, attributes: Attributes, was_start_sent: bool) -> Fi
 RULES: Final = (Rule("own", _is_ours, _own_start, _own_end),)
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -167,11 +167,11 @@ def _text(value: Any) -> str | None:
 
 
 def _natural(value: Any) -> int | None:
-    return value if isinstance(value, int) and value >= 0 else None
+    return value if _is_count(value) and value >= 0 else None
 
 
 def _worker_id(value: Any) -> int | str | None:
-    return value if value is None or isinstance(value, int) else str(value)
+    return value if value is None or _is_count(value) else str(value)
 
 
 class SpanMapper:

@@ -32,7 +32,7 @@ _SECRET_KEY: Final = re.compile(
 
 _SECRET_VALUE: Final = re.compile(
     r"(?P<keep>://[^\s/:@]*:)[^\s/@]+(?=@)"  # the password in a URL
-    r"|(?P<scheme>\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}"
+    r"|(?P<scheme>\bbearer\s+|\bauthorization\W{1,4}basic\s+)[A-Za-z0-9._~+/=-]{16,}"
     r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?"  # JSON Web Token
     r"|\b(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16,}"  # OpenAI, Anthropic, Stripe
     r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"  # AWS

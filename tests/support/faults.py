@@ -1,5 +1,5 @@
 """
-Faults between two programs: a TCP proxy that cuts, stalls or refuses, and a clock under control.
+Faults on command: a TCP proxy that cuts, stalls or refuses, a failing sender, a clock.
 
 A proxy is a dependable partition: what a test claims about the network has then really happened.
 """
@@ -10,8 +10,12 @@ import contextlib
 import select
 import socket
 import threading
+from collections.abc import Sequence
 
-__all__ = ["FakeClock", "TcpProxy"]
+from otel_bridge.errors import TransportError
+from otel_bridge.transports.base import AppendResult, Outgoing, Sender
+
+__all__ = ["FakeClock", "FaultySender", "TcpProxy"]
 
 
 class FakeClock:
@@ -31,6 +35,45 @@ class FakeClock:
         """Move both clocks forward."""
         self.seconds += seconds
         self.now_ns += int(seconds * 1_000_000_000)
+
+
+class FaultySender:
+    """
+    A real sender whose way to the log can be broken.
+
+    Args:
+        inner: Does the work while nothing is broken.
+    """
+
+    def __init__(self, inner: Sender) -> None:
+        self._inner = inner
+        self.failure: Exception | None = None
+        """Raised instead of sending."""
+        self.answers_lost = 0
+        """So many sends are applied and then reported as failed."""
+        self.gate = threading.Event()
+        """A send waits here; open unless a test closes it."""
+        self.gate.set()
+        self.is_waiting = threading.Event()
+        self.batches: list[tuple[str, int, int]] = []
+        """Producer, first number and length of every attempt."""
+        self.closed = 0
+
+    def send(self, producer_id: str, first_n: int, batch: Sequence[Outgoing]) -> AppendResult:
+        self.batches.append((producer_id, first_n, len(batch)))
+        self.is_waiting.set()
+        self.gate.wait(30)
+        if self.failure is not None:
+            raise self.failure
+        result = self._inner.send(producer_id, first_n, batch)
+        if self.answers_lost:
+            self.answers_lost -= 1
+            raise TransportError("the answer was lost")
+        return result
+
+    def close(self) -> None:
+        self.closed += 1
+        self._inner.close()
 
 
 class TcpProxy:
