@@ -312,9 +312,10 @@ def _is_foreign(message: bytes) -> bool:
     if b'"position"' not in message:
         return True
     try:
-        return "position" not in json.loads(message)
-    except (ValueError, RecursionError, TypeError):
+        fields = json.loads(message)
+    except (ValueError, RecursionError):
         return True
+    return not (isinstance(fields, dict) and "position" in fields)
 
 
 @contextlib.contextmanager
