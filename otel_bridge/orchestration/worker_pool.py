@@ -16,11 +16,16 @@ from typing import Any
 from redis.asyncio import Redis
 
 from otel_bridge.orchestration.data_aggregation_orchestrator import DataAggregationOrchestrator
-from otel_bridge.orchestration.documents import CorpusSearch, load_corpus
+from otel_bridge.orchestration.documents import (
+    CorpusSearch,
+    ExtractionProvider,
+    SearchProvider,
+    load_corpus,
+)
 from otel_bridge.orchestration.extraction import PageExtraction
 from otel_bridge.orchestration.handlers import JobHandler, document_handlers
 from otel_bridge.orchestration.leases import LeaseKeeper, blocking_twin
-from otel_bridge.orchestration.parallel_task_coordinator import ParallelTaskCoordinator
+from otel_bridge.orchestration.parallel_task_coordinator import ParallelTaskCoordinator, Throttle
 from otel_bridge.orchestration.research_runner import ResearchRunner
 from otel_bridge.orchestration.result_store import ResultStore
 from otel_bridge.orchestration.task_queue import DEFAULT_LEASE_SEC, TaskQueue
@@ -42,7 +47,10 @@ async def run_workers(
     pace_sec: float = 0.0,
     stop: asyncio.Event,
     worker_ids: Sequence[int | str] | None = None,
+    search: SearchProvider | None = None,
+    extraction: ExtractionProvider | None = None,
     handlers: Mapping[str, JobHandler] | None = None,
+    throttle: Throttle | None = None,
     knowledge_base: KnowledgeBase | None = None,
     lease_sec: float = DEFAULT_LEASE_SEC,
 ) -> None:
@@ -58,16 +66,20 @@ async def run_workers(
         pace_sec: Added to each job, so that a person can watch; 0: none.
         stop: Set it to stop: running jobs get ``shutdown_timeout_sec``, then are released.
         worker_ids: Unique among all workers; default ``<host>-<pid>-<n>``.
+        search: Finds pages instead of the corpus, which is then not read.
+        extraction: Reads pages instead of the bundled parser.
         handlers: Replace or add to the bundled ones, by task type.
+        throttle: Waits until a job may run: a rate limit per provider or model.
         knowledge_base: Asked for project ids that nobody else knows.
         lease_sec: A process silent for this long loses its jobs.
 
     Raises:
         ConfigurationError: The corpus directory is missing or empty.
     """
-    pages = await asyncio.to_thread(load_corpus, corpus_dir)
-    search = await asyncio.to_thread(CorpusSearch, pages)
-    known = {**document_handlers(search, PageExtraction()), **(handlers or {})}
+    if search is None:
+        pages = await asyncio.to_thread(load_corpus, corpus_dir)
+        search = await asyncio.to_thread(CorpusSearch, pages)
+    known = {**document_handlers(search, extraction or PageExtraction()), **(handlers or {})}
     process_id = f"{socket.gethostname()}-{os.getpid()}"
     ids = worker_ids or [f"{process_id}-{number}" for number in range(1, workers + 1)]
 
@@ -82,6 +94,7 @@ async def run_workers(
         keeper=keeper,
         hints=hints,
         resolver=resolver,
+        throttle=throttle,
         depth_interval_sec=settings.queue_depth_interval_sec,
         grace_sec=settings.shutdown_timeout_sec,
     )

@@ -33,6 +33,8 @@ from tests.support.coordinator import eventually
 from tests.support.queue_clients import connect, embedded
 from tests.support.worker_process import start
 
+Process = subprocess.Popen[bytes]
+
 SETTINGS = BridgeSettings(
     bus_url="memory://orchestrator-test",
     queue_depth_interval_sec=0.1,
@@ -392,34 +394,76 @@ async def test_a_stopping_process_hands_its_research_task_over(
     assert {1} == set(completed.values())
 
 
-@pytest.mark.fault
-async def test_a_killed_process_loses_no_research_task(redis_url: str, tmp_path: Path) -> None:
-    """SIGKILL of the orchestrating process: another one finishes the task after the lease."""
-    client = connect(redis_url)
-    gateway, queue = ResearchGateway(client), TaskQueue(client)
-    processes: list[subprocess.Popen[bytes]] = []
+@pytest.fixture
+def start_process(redis_url: str, tmp_path: Path) -> Iterator[Callable[[str], Process]]:
+    """Starts processes as ``otel-bridge worker`` would; whatever is left of them is killed."""
+    processes: list[Process] = []
 
-    def another(name: str) -> None:
+    def start_one(name: str) -> Process:
         processes.append(
             start("research", redis_url, name, workers=2, lease_sec=1, data_dir=tmp_path / "out")
         )
+        return processes[-1]
 
-    try:
-        another("first")
-        task_id = await gateway.submit(request())
+    yield start_one
+    for process in processes:
+        process.kill()
+        process.wait()
 
-        async def extraction_has_begun() -> bool:
-            return (await queue.progress(task_id, f"{task_id}:extraction:")).completed >= 5
 
-        await eventually(extraction_has_begun, "five extraction jobs have ended")
-        processes[0].send_signal(signal.SIGKILL)
-        processes[0].wait()
-        another("second")
-        state = await finished(gateway, task_id)
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+async def test_one_research_task_is_one_trace_across_processes(
+    redis_url: str, start_process: Callable[[str], Process]
+) -> None:
+    """Jobs run by another process are children in the orchestrating one's trace: one tree."""
+    client = connect(redis_url)
+    gateway = ResearchGateway(client)
+    processes = [start_process(name) for name in ("one", "two")]
+    task_id = await gateway.submit(request())
+    assert (await finished(gateway, task_id))["status"] == "completed"
+    for process in processes:
+        process.terminate()
+        assert await asyncio.to_thread(process.wait, 30) == 0
+
+    entries: Any = await client.xrange(keys.log_stream())
+    published = [json.loads(fields["e"]) for _, fields in entries]
+    story = [
+        one
+        for one in published
+        if one.get("parent_task_id") == task_id and one["event_type"] != "stats_snapshot"
+    ]
+    assert len({one["trace_id"] for one in story}) == 1
+    spans = {one["span_id"] for one in story}
+    roots = {one["span_id"] for one in story if one.get("parent_span_id") not in spans}
+    assert {one["span_id"] for one in story if one.get("task_id") == task_id} == roots
+    enqueued = {
+        one["span_id"]: one["task_id"] for one in story if one["event_type"] == "task_enqueued"
+    }
+    begun = [
+        one for one in story if one["event_type"] == "task_started" and one["task_id"] != task_id
+    ]
+    assert all(one["task_id"] == enqueued[one["parent_span_id"]] for one in begun)
+    assert {"one", "two"} == {str(one["worker_id"]).split("-")[0] for one in begun}
+    await client.aclose()
+
+
+@pytest.mark.fault
+async def test_a_killed_process_loses_no_research_task(
+    redis_url: str, start_process: Callable[[str], Process]
+) -> None:
+    """SIGKILL of the orchestrating process: another one finishes the task after the lease."""
+    client = connect(redis_url)
+    gateway, queue = ResearchGateway(client), TaskQueue(client)
+    first = start_process("first")
+    task_id = await gateway.submit(request())
+
+    async def extraction_has_begun() -> bool:
+        return (await queue.progress(task_id, f"{task_id}:extraction:")).completed >= 5
+
+    await eventually(extraction_has_begun, "five extraction jobs have ended")
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    start_process("second")
+    state = await finished(gateway, task_id)
     assert state["status"] == "completed"
     assert state["result"]["entities"] >= 100
     assert state["counts"]["pending"] == 0

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from otel_bridge.bridge import configure
 from otel_bridge.orchestration.task_types import Job
 from otel_bridge.orchestration.worker_pool import run_workers
 from otel_bridge.settings import BridgeSettings
@@ -64,9 +65,11 @@ async def _main(kind: str, url: str, name: str, workers: int, lease_sec: float, 
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     print("ready", flush=True)
     if kind == "research":
+        settings = BridgeSettings(redis_url=url, shutdown_timeout_sec=1)
+        bridge = configure(service_name=name, settings=settings)
         await run_workers(
             client,
-            BridgeSettings(shutdown_timeout_sec=1),
+            settings,
             workers=workers,
             data_dir=Path(data),
             stop=stop,
@@ -74,6 +77,7 @@ async def _main(kind: str, url: str, name: str, workers: int, lease_sec: float, 
             lease_sec=lease_sec,
             pace_sec=0.05,
         )
+        await asyncio.to_thread(bridge.shutdown)
     else:
         async with running(
             client,
