@@ -106,9 +106,12 @@ class ProjectIdResolver:
 
     async def close(self) -> None:
         """Give up the questions under way."""
-        for task in list(self._asking.values()):
+        asking = list(self._asking.values())
+        for task in asking:
             task.cancel()
-        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+        if asking:
+            # Not for ever: redis-py on Python 3.11 may lose a cancellation.
+            await asyncio.wait(asking, timeout=self._timeout_sec)
 
     def _ask(self, parent: str) -> None:
         if self._knowledge_base is None or parent in self._asking:

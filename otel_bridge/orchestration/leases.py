@@ -20,6 +20,7 @@ import redis.asyncio as redis_asyncio
 from redis.exceptions import RedisError
 
 from otel_bridge.errors import OtelBridgeError
+from otel_bridge.orchestration.cancellation import cancel
 from otel_bridge.orchestration.task_queue import Claim, lua_source, text
 
 __all__ = ["LeaseKeeper", "LeaseLostError", "StoppingError", "blocking_twin", "guarded"]
@@ -184,8 +185,7 @@ async def guarded(
             if task.cancelled():
                 raise RuntimeError("the handler cancelled itself")
             return task.result()
-        task.cancel()
-        await asyncio.wait({task}, timeout=_CANCEL_TIMEOUT_SEC)
+        await cancel([task], _CANCEL_TIMEOUT_SEC)
         if lost.is_set():
             raise LeaseLostError(f"attempt {claim.attempt} lost its lease")
         raise StoppingError("the worker is stopping")

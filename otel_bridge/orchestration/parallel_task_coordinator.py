@@ -15,12 +15,19 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import (
+    MasterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 
 from otel_bridge import keys
 from otel_bridge.blocks import Job as SpanJob
 from otel_bridge.events import TaskStatus
 from otel_bridge.instrument import enqueue, job, queue_depth, research_task, worker
+from otel_bridge.orchestration.cancellation import cancel
 from otel_bridge.orchestration.errors import PermanentJobError
 from otel_bridge.orchestration.handlers import JobHandler
 from otel_bridge.orchestration.leases import LeaseKeeper, LeaseLostError, StoppingError, guarded
@@ -143,30 +150,23 @@ class ParallelTaskCoordinator:
         """
         self._draining.clear()
         self._stopping.clear()
-        async with asyncio.TaskGroup() as services:
-            background = [
-                services.create_task(
-                    self._repeated(self._maintain, self._delayed), name="maintain"
-                ),
-                services.create_task(
-                    self._repeated(self._sample_depth, Hint()), name="queue-depth"
-                ),
-            ]
-            workers = [
-                asyncio.create_task(self._worker(worker_id), name=f"worker-{worker_id}")
-                for worker_id in self._worker_ids
-            ]
-            try:
-                await stop.wait()
-                self._draining.set()
-                self.hints.queued.give()
-                await _settled(workers, self._grace_sec)
-                self._stopping.set()
-                await _settled(workers, _STOP_TIMEOUT_SEC)
-            finally:
-                for task in (*workers, *background):
-                    task.cancel()
-                await asyncio.gather(*workers, return_exceptions=True)
+        services = [
+            asyncio.create_task(self._repeated(self._maintain, self._delayed), name="maintain"),
+            asyncio.create_task(self._repeated(self._sample_depth, Hint()), name="queue-depth"),
+        ]
+        workers = [
+            asyncio.create_task(self._worker(worker_id), name=f"worker-{worker_id}")
+            for worker_id in self._worker_ids
+        ]
+        try:
+            await stop.wait()
+            self._draining.set()
+            self.hints.queued.give()
+            await _settled(workers, self._grace_sec)
+            self._stopping.set()
+            await _settled(workers, _STOP_TIMEOUT_SEC)
+        finally:
+            await cancel([*workers, *services])
 
     async def patiently(self, operation: Callable[[], Awaitable[_T]]) -> _T:
         """
@@ -400,14 +400,16 @@ class ParallelTaskCoordinator:
         return (await self.queue.results([job_id])).get(job_id)
 
 
-async def _settled(tasks: Sequence[asyncio.Task[None]], timeout_sec: float | None) -> None:
+async def _settled(tasks: Sequence[asyncio.Task[None]], timeout_sec: float) -> None:
     if tasks:
         await asyncio.wait(tasks, timeout=timeout_sec)
 
 
 def _is_passing(error: Exception) -> bool:
-    """Answers of a Redis that is loading, full or cannot write its file: they pass."""
-    return str(error).startswith(("LOADING", "MISCONF", "OOM", "READONLY", "MASTERDOWN", "BUSY"))
+    """Refusals of a Redis that is full, cannot write its file or is failing over: they pass."""
+    # redis-py has classes for some of the codes, and takes the code off their texts.
+    passing = (OutOfMemoryError, ReadOnlyError, MasterDownError)
+    return isinstance(error, passing) or str(error).startswith(("MISCONF", "BUSY"))
 
 
 def _described(error: BaseException) -> str:

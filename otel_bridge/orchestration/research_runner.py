@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 
 from otel_bridge import keys
 from otel_bridge.instrument import research_task
+from otel_bridge.orchestration.cancellation import cancel
 from otel_bridge.orchestration.data_aggregation_orchestrator import DataAggregationOrchestrator
 from otel_bridge.orchestration.leases import LeaseKeeper, LeaseLostError, StoppingError, guarded
 from otel_bridge.orchestration.parallel_task_coordinator import ParallelTaskCoordinator
@@ -77,9 +78,7 @@ class ResearchRunner:
             self._hints.queued.give()
             await asyncio.wait(slots, timeout=_STOP_TIMEOUT_SEC)
         finally:
-            for slot in slots:
-                slot.cancel()
-            await asyncio.gather(*slots, return_exceptions=True)
+            await cancel(slots)
 
     async def _slot(self, slot_id: str, stop: asyncio.Event) -> None:
         while not stop.is_set():

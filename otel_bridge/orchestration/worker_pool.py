@@ -15,6 +15,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from otel_bridge.orchestration.cancellation import cancel
 from otel_bridge.orchestration.data_aggregation_orchestrator import DataAggregationOrchestrator
 from otel_bridge.orchestration.documents import (
     CorpusSearch,
@@ -111,8 +112,7 @@ async def run_workers(
             group.create_task(coordinator.run(stop), name="coordinator")
             group.create_task(runner.run(stop), name="research-runner")
     finally:
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
+        await cancel([listening])
         await resolver.close()
         await asyncio.to_thread(keeper.close)
 

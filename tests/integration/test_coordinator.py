@@ -11,6 +11,7 @@ import redis.asyncio as redis_asyncio
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from otel_bridge import keys, semconv
 from otel_bridge.bridge import configure
@@ -19,7 +20,7 @@ from otel_bridge.orchestration.errors import PermanentJobError
 from otel_bridge.orchestration.task_queue import Ownership, TaskQueue
 from otel_bridge.orchestration.task_types import Job, Priority, TaskStatus
 from otel_bridge.settings import BridgeSettings
-from tests.support.coordinator import ended, eventually, job_spans, running
+from tests.support.coordinator import ended, eventually, expire_lease, job_spans, running
 from tests.support.queue_clients import connect, embedded
 from tests.support.redis_server import RedisServer
 
@@ -314,8 +315,7 @@ async def test_a_worker_that_lost_its_lease_gives_up(
     async with running(client, {"search": stuck_at_first}, lease_sec=0.3) as coordinator:
         await coordinator.submit_tasks([job("a")])
         await begun.wait()
-        await client.zadd(keys.LEASES, {"a": 0})
-        await TaskQueue(client).maintain()
+        await expire_lease(client, "a")
         await ended(coordinator, "a")
         await eventually(
             lambda: _is_true(len(job_spans(spans, "a")) == 2), "both attempts have ended"
@@ -373,9 +373,8 @@ async def test_a_late_result_is_dropped_although_the_handler_ended(
     async with running(client, {"search": slow}, workers=1) as coordinator:
         await coordinator.submit_tasks([job("a")])
         await begun.wait()
-        await client.zadd(keys.LEASES, {"a": 0})
+        await expire_lease(client, "a")
         queue = TaskQueue(client)
-        await queue.maintain()
         other = await queue.claim("other")
         assert other is not None
         assert await queue.complete(other, '{"who": "other"}') == Ownership.OWNED
@@ -416,6 +415,36 @@ async def test_a_restarted_redis_loses_no_job(own_redis: RedisServer) -> None:
         await ended(coordinator, *names)
     assert {name: {} for name in names} == await coordinator.queue.results(names)
     await client.aclose()
+
+
+async def test_a_full_redis_is_waited_for(own_redis: RedisServer) -> None:
+    """Jobs submitted while Redis refuses writes are queued when it takes them again."""
+    client = connect(own_redis.url)
+    async with running(client, {"search": echo}) as coordinator:
+        await client.config_set("maxmemory", 1)
+        with pytest.raises(OutOfMemoryError):
+            await coordinator.queue.submit(job("probe"))
+        submitting = asyncio.create_task(coordinator.submit_tasks([job("a")]))
+        # Refused at least once by the time these answers are here.
+        for _ in range(20):
+            with pytest.raises(OutOfMemoryError):
+                await coordinator.queue.submit(job("probe"))
+        assert not submitting.done()
+        await client.config_set("maxmemory", 0)
+        assert await submitting == ["a"]
+        await ended(coordinator, "a")
+    await client.aclose()
+
+
+async def test_what_redis_refuses_for_good_is_not_tried_for_a_minute(
+    client: redis_asyncio.Redis,
+) -> None:
+    """A key of the wrong type is a mistake, not an outage: it is raised at once."""
+    await client.set(keys.QUEUE_NORMAL, "not a list")
+    async with asyncio.timeout(10):
+        async with running(client, {"search": echo}, workers=0) as coordinator:
+            with pytest.raises(ResponseError, match="WRONGTYPE"):
+                await coordinator.submit_tasks([job("a")])
 
 
 async def test_workers_stop_although_redis_is_away(own_redis: RedisServer) -> None:

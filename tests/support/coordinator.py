@@ -12,16 +12,17 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from redis.asyncio import Redis
 
-from otel_bridge import semconv
+from otel_bridge import keys, semconv
+from otel_bridge.orchestration.cancellation import cancel
 from otel_bridge.orchestration.handlers import JobHandler
 from otel_bridge.orchestration.leases import LeaseKeeper, blocking_twin
 from otel_bridge.orchestration.parallel_task_coordinator import ParallelTaskCoordinator
-from otel_bridge.orchestration.task_queue import TaskQueue
+from otel_bridge.orchestration.task_queue import TaskQueue, lua_source
 from otel_bridge.orchestration.task_types import TERMINAL_STATUSES
 from otel_bridge.orchestration.wake import WakeHints
 from otel_bridge.projects import ProjectIdResolver
 
-__all__ = ["ended", "eventually", "job_spans", "running"]
+__all__ = ["ended", "eventually", "expire_lease", "job_spans", "running"]
 
 DEADLINE_SEC = 30.0
 
@@ -34,6 +35,15 @@ async def eventually(
     while not await condition():
         assert asyncio.get_running_loop().time() < deadline, f"not in {timeout_sec:g} s: {what}"
         await asyncio.sleep(0.01)
+
+
+async def expire_lease(client: Redis, job_id: str) -> None:
+    """Let a lease run out and take the job back, at once: no renewal can come in between."""
+    async with client.pipeline(transaction=True) as transaction:
+        transaction.zadd(keys.LEASES, {job_id: 0})
+        transaction.eval(lua_source("maintain"), 1, keys.QUEUE_NORMAL, 3, 3600, 100, 0)
+        _, (_, requeued, _, _) = await transaction.execute()
+    assert [job_id] == requeued
 
 
 async def ended(coordinator: ParallelTaskCoordinator, *job_ids: str) -> None:
@@ -82,8 +92,7 @@ async def running(
     finally:
         stop.set()
         await working
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
+        await cancel([listening])
         await asyncio.to_thread(keeper.close)
 
 

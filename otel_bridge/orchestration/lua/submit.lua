@@ -11,16 +11,20 @@ if ARGV[4] ~= '' then
   if earlier then
     return {earlier, 0}
   end
-  redis.call('SET', dedupe_key(ARGV[4]), id, 'EX', ARGV[5])
 end
-redis.call('SET', task_key(id, 'data'), data)
-redis.call('SET', task_key(id, 'status'), 'pending')
+-- A script that fails half way is not undone: what can fail (a key of a wrong type) comes first,
+-- the status, which makes the job known, last.
+redis.call('LPUSH', KEYS[1], id)
 if parent ~= '' then
   redis.call('SADD', group_key(parent), id)
 end
 for index = 6, #ARGV - 1, 2 do
   redis.call('HSET', meta_key(id), ARGV[index], ARGV[index + 1])
 end
-redis.call('LPUSH', KEYS[1], id)
+if ARGV[4] ~= '' then
+  redis.call('SET', dedupe_key(ARGV[4]), id, 'EX', ARGV[5])
+end
+redis.call('SET', task_key(id, 'data'), data)
+redis.call('SET', task_key(id, 'status'), 'pending')
 hint('queued')
 return {id, 1}
