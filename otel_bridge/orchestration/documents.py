@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import weakref
 from collections import Counter
 from collections.abc import Sequence
 from importlib import resources
@@ -184,6 +185,8 @@ class CorpusSearch:
         self._pages = pages
         # The index is only read after this; check_same_thread would forbid a caller's thread.
         self._index = sqlite3.connect(":memory:", check_same_thread=False)
+        # Python 3.13 warns of a connection that is left to the garbage collector.
+        weakref.finalize(self, self._index.close)
         self._index.execute(
             "CREATE VIRTUAL TABLE page USING fts5(id UNINDEXED, body, tokenize='porter unicode61')"
         )
