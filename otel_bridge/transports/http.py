@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import encodings.idna  # noqa: F401 - see below
 import http.client
 import os
 import re
@@ -26,6 +27,10 @@ from otel_bridge.errors import ConfigurationError, TransportError, TransportReje
 from otel_bridge.events import STATS_EVENT_TYPES, MonitoringEventType
 from otel_bridge.settings import BridgeSettings, redact_url
 from otel_bridge.transports.base import AppendResult, Outgoing
+
+# Resolving a host name imports encodings.idna: done in the bus's thread at the moment of a fork,
+# the module would stay half imported in the child, which could then connect to nobody ("unknown
+# encoding: idna", met in a test).
 
 __all__ = [
     "CONTENT_TYPE",

@@ -12,6 +12,7 @@ duplicates under random SIGSTOP where the same script without that number left 3
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - see below
 import hashlib
 import inspect
 import os
@@ -39,6 +40,10 @@ from otel_bridge import keys
 from otel_bridge.errors import ConfigurationError, TransportError, TransportRejectedError
 from otel_bridge.settings import BridgeSettings, redact_url
 from otel_bridge.transports.base import AppendResult, Outgoing
+
+# Resolving a host name imports encodings.idna: done in the bus's thread at the moment of a fork,
+# the module would stay half imported in the child, which could then connect to nobody ("unknown
+# encoding: idna", met in a test).
 
 __all__ = ["RedisSender", "check_url", "connection_options"]
 
