@@ -118,14 +118,17 @@ def _decode_line(line: bytes, number: int, max_event_bytes: int) -> Outgoing:
         event = pydantic_core.from_json(line, allow_inf_nan=False)
     except ValueError:
         raise TransportRejectedError(f"line {number} is not JSON") from None
-    if not isinstance(event, dict) or event.get("event_type") not in _EVENT_TYPES:
-        raise TransportRejectedError(f"line {number} is not a monitoring event")
-    project_id = event.get("project_id")
-    if not line.startswith(b"{") or not isinstance(project_id, str | None):
+    if not (
+        isinstance(event, dict)
+        and isinstance(event_type := event.get("event_type"), str)
+        and event_type in _EVENT_TYPES
+        and isinstance(project_id := event.get("project_id"), str | None)
+        and line.startswith(b"{")  # nothing in front of where the log puts the position
+    ):
         raise TransportRejectedError(f"line {number} is not a monitoring event")
     if "position" in event:
         raise TransportRejectedError(f"line {number} has a position, which the log alone gives")
-    return Outgoing(line, project_id, event["event_type"] in STATS_EVENT_TYPES)
+    return Outgoing(line, project_id, event_type in STATS_EVENT_TYPES)
 
 
 class HttpSender:
