@@ -134,10 +134,10 @@ class EventBus:
         self._is_closed = False
         self._late = 0
         self._is_complete = True
-        # The hot path's own names for what it calls: an attribute less each.
-        self._append = self._intake.append
-        self._count = self._intake.count
-        self._is_idle = True
+        # The parts of ``put``, for the span processor: a call less costs a fifth of its hooks.
+        self.append = self._intake.append
+        self.count = self._intake.count
+        self.is_idle = True
 
     def _after_fork_in_child(self) -> None:
         was_closed = self._is_closed
@@ -151,10 +151,10 @@ class EventBus:
 
         The hot path of the span processor: two C calls, and a wake-up when the thread sleeps.
         """
-        self._append(item)
-        self._count()
-        if self._is_idle:
-            self._wake_thread()
+        self.append(item)
+        self.count()
+        if self.is_idle:
+            self.wake_thread()
 
     def publish(self, event: MonitoringEvent, project_id: str | None = None) -> bool:
         """
@@ -235,7 +235,7 @@ class EventBus:
                 self._work_lock.release()
         else:
             self._is_complete = False
-        self._is_closed = self._is_idle = True
+        self._is_closed = self.is_idle = True
         return self._is_complete
 
     @property
@@ -258,12 +258,13 @@ class EventBus:
             is_connected=done.is_connected,
         )
 
-    def _wake_thread(self) -> None:
+    def wake_thread(self) -> None:
+        """Start or wake the bus's thread; what came after shutdown is counted as dropped."""
         if self._is_closed:
             with self._lock:
                 self._late += len(self._intake.take(_TAKE_LIMIT))
             return
-        self._is_idle = False
+        self.is_idle = False
         if self._thread is None:
             self._start_thread()
         self._wake.put(None)
@@ -327,12 +328,12 @@ class EventBus:
 
     def _sleep(self, wait_sec: float | None) -> None:
         if wait_sec is None:
-            self._is_idle = True
+            self.is_idle = True
             # An item that came before the flag was up has woken nobody.
             if not len(self._intake) and not self._flushes:
                 with contextlib.suppress(queue.Empty):
                     self._wake.get(timeout=_IDLE_WAIT_SEC)
-            self._is_idle = False
+            self.is_idle = False
             if self._flushes or self._is_closing:
                 return
             wait_sec = self._settings.flush_interval_ms / 1000

@@ -162,16 +162,22 @@ def _error(span: SpanView, attributes: Attributes) -> str | None:
     return None if error_type is None else str(error_type)
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+_IDS: Final = (
+    ("project_id", semconv.PROJECT_ID),
+    ("parent_task_id", semconv.PARENT_TASK_ID),
+    ("task_id", semconv.TASK_ID),
+    ("task_type", semconv.TASK_TYPE),
+    ("phase", semconv.PHASE),
+)
+_TEXTS: Final = (("queue", semconv.QUEUE), ("message", semconv.MESSAGE))
+"""Fields that are an attribute as text, in model order."""
 
 
-def _natural(value: Any) -> int | None:
-    return value if _is_count(value) and value >= 0 else None
-
-
-def _worker_id(value: Any) -> int | str | None:
-    return value if value is None or _is_count(value) else str(value)
+def _add_texts(fields: Fields, attributes: Attributes, names: tuple[tuple[str, str], ...]) -> None:
+    for name, key in names:
+        value = attributes.get(key)
+        if value is not None:
+            fields[name] = value if type(value) is str else str(value)
 
 
 class SpanMapper:
@@ -208,8 +214,12 @@ class SpanMapper:
         # from the thread that may write to the span at this moment.
         copy = getattr(attributes, "copy", None)
         attributes = copy() if copy is not None else dict(attributes)
-        rule = next((rule for rule in RULES if rule.matches(span, attributes)), None)
-        if rule is None or self._is_parents(span, context.span_id, is_end):
+        for rule in RULES:
+            if rule.matches(span, attributes):
+                break
+        else:
+            return None
+        if self._forked_at_ns and self._is_parents(span, context.span_id, is_end):
             return None
         if is_end:
             was_start_sent = context.span_id not in self._late
@@ -231,38 +241,40 @@ class SpanMapper:
         said: Fields,
         is_end: bool,
     ) -> Fields:
-        get = attributes.get
-        parent_task_id = get(semconv.PARENT_TASK_ID)
-        task_id = get(semconv.TASK_ID)
-        if task_id is None and get(semconv.SPAN_KIND) == semconv.KIND_RESEARCH_TASK:
-            task_id = parent_task_id
         time_ns = span.end_time if is_end else span.start_time
-        parent = span.parent
-        fields = {
+        fields: Fields = {
             "event_id": self._event_id(),
             "ts": iso_utc(time.time_ns() if time_ns is None else time_ns),
             "event_type": said["event_type"],
-            "project_id": _text(get(semconv.PROJECT_ID)),
-            "parent_task_id": _text(parent_task_id),
-            "task_id": _text(task_id),
-            "task_type": _text(get(semconv.TASK_TYPE)),
-            "phase": _text(get(semconv.PHASE)),
-            "worker_id": _worker_id(get(semconv.WORKER_ID)),
-            "retry_count": _natural(get(semconv.RETRY_COUNT)),
-            "status": said["status"],
-            "duration_ms": said.get("duration_ms"),
-            "counts": said.get("counts"),
-            "queue": _text(get(semconv.QUEUE)),
-            "message": _text(get(semconv.MESSAGE)),
-            "error": said.get("error"),
-            "meta": self._meta(attributes),
-            "trace_id": f"{context.trace_id:032x}",
-            "span_id": f"{context.span_id:016x}",
-            "parent_span_id": None if parent is None else f"{parent.span_id:016x}",
         }
-        return {name: value for name, value in fields.items() if value is not None}
+        get = attributes.get
+        is_root = get(semconv.SPAN_KIND) == semconv.KIND_RESEARCH_TASK
+        if is_root and semconv.TASK_ID not in attributes:
+            attributes = {**attributes, semconv.TASK_ID: get(semconv.PARENT_TASK_ID)}
+        _add_texts(fields, attributes, _IDS)
+        worker_id = get(semconv.WORKER_ID)
+        if worker_id is not None:
+            fields["worker_id"] = worker_id if _is_count(worker_id) else str(worker_id)
+        retry_count = get(semconv.RETRY_COUNT)
+        if _is_count(retry_count) and retry_count >= 0:
+            fields["retry_count"] = retry_count
+        fields["status"] = said["status"]
+        for name in ("duration_ms", "counts"):
+            if said.get(name) is not None:
+                fields[name] = said[name]
+        _add_texts(fields, attributes, _TEXTS)
+        if said.get("error") is not None:
+            fields["error"] = said["error"]
+        meta = self._meta(attributes)
+        if meta:
+            fields["meta"] = meta
+        fields["trace_id"] = f"{context.trace_id:032x}"
+        fields["span_id"] = f"{context.span_id:016x}"
+        if span.parent is not None:
+            fields["parent_span_id"] = f"{span.parent.span_id:016x}"
+        return fields
 
-    def _meta(self, attributes: Attributes) -> dict[str, Any] | None:
+    def _meta(self, attributes: Attributes) -> dict[str, Any]:
         meta = self._allowlist.pick(attributes)
         prefix = semconv.META_PREFIX
         for key, value in attributes.items():
@@ -271,11 +283,11 @@ class SpanMapper:
         for name, key in (("title", semconv.TASK_TITLE), ("domain", semconv.TASK_DOMAIN)):
             if key in attributes:
                 meta[name] = attributes[key]
-        return meta or None
+        return meta
 
     def _is_parents(self, span: SpanView, span_id: int, is_end: bool) -> bool:
         """Whether a span was started before the fork, so that the parent process tells of it."""
-        if not self._forked_at_ns or (span.start_time or 0) >= self._forked_at_ns:
+        if (span.start_time or 0) >= self._forked_at_ns:
             return False
         if not is_end:
             # Started here, with a start time given by hand: ours after all.
@@ -292,10 +304,15 @@ class SpanMapper:
             del self._late[next(iter(self._late))]
 
     def _event_id(self) -> str:
-        bits = f"{self._random_bits(128):032x}"
-        variant = "89ab"[int(bits[16], 16) & 3]
-        return f"{bits[:8]}-{bits[8:12]}-4{bits[13:16]}-{variant}{bits[17:20]}-{bits[20:]}"
+        bits = self._random_bits(128) & _UUID_KEPT | _UUID_VERSION_4
+        text = f"{bits:032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
+
+_UUID_KEPT: Final = (1 << 128) - 1 - (0xF << 76) - (0x3 << 62)
+_UUID_VERSION_4: Final = (4 << 76) | (2 << 62)
+"""Version and variant bits of RFC 9562; formatted here, because ``uuid4`` costs three times as
+much."""
 
 _MAX_LATE: Final = 10_000
 """Spans remembered whose start said nothing; the oldest is forgotten first."""

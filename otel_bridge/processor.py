@@ -30,18 +30,26 @@ class MonitoringSpanProcessor(SpanProcessor):
 
     def __init__(self, bus: EventBus) -> None:
         self._bus = bus
-        self._put = bus.put
         self._has_failed = False
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        # ``bus.put``, written out: the extra call would be a fifth of what a hook costs.
         try:
-            self._put(span)
+            bus = self._bus
+            bus.append(span)
+            bus.count()
+            if bus.is_idle:
+                bus.wake_thread()
         except Exception:
             self._note_failure()
 
     def on_end(self, span: ReadableSpan) -> None:
         try:
-            self._put(span)
+            bus = self._bus
+            bus.append(span)
+            bus.count()
+            if bus.is_idle:
+                bus.wake_thread()
         except Exception:
             self._note_failure()
 

@@ -4,16 +4,17 @@
 --       stats channel, project channel prefix; then per event: mark .. project id, JSON.
 --       mark: 's' also to the stats channel, '-' not. An empty project id: no project channel.
 -- Reply: {epoch, last stream id, events skipped, messages refused}
+local call, pcall, sub, byte, type = redis.call, redis.pcall, string.sub, string.byte, type
 local stream, producer, meta = KEYS[1], KEYS[2], KEYS[3]
 local events_channel, stats_channel, prefix = ARGV[5], ARGV[6], ARGV[7]
 local first = tonumber(ARGV[2])
 local count = (#ARGV - 7) / 2
 
-local done = tonumber(redis.call('GET', producer) or '0')
+local done = tonumber(call('GET', producer) or '0')
 local skipped = math.max(0, math.min(count, done - first + 1))
 
-local epoch = redis.call('HGET', meta, 'epoch')
-local is_new = not epoch or redis.call('EXISTS', stream) == 0
+local epoch = call('HGET', meta, 'epoch')
+local is_new = not epoch or call('EXISTS', stream) == 0
 if is_new then epoch = ARGV[1] end
 
 local head = '{"position":"' .. epoch .. ':'
@@ -21,39 +22,39 @@ local id, failure
 local applied, refused = skipped, 0
 for i = skipped + 1, count do
   local json = ARGV[7 + 2 * i]
-  local reply = redis.pcall('XADD', stream, '*', 'e', json)
+  local reply = pcall('XADD', stream, '*', 'e', json)
   if reply.err then
     failure = reply
     break
   end
   id = reply.ok or reply
   if is_new then
-    redis.call('HSET', meta, 'epoch', epoch, 'first', id)
+    call('HSET', meta, 'epoch', epoch, 'first', id)
     is_new = false
   end
   applied = i
-  local message = head .. id .. '",' .. string.sub(json, 2)
+  local message = head .. id .. '",' .. sub(json, 2)
   local tag = ARGV[6 + 2 * i]
   -- pcall: a channel that an ACL denies must not fail a batch whose entries are written already.
-  local answer = redis.pcall('PUBLISH', events_channel, message)
+  local answer = pcall('PUBLISH', events_channel, message)
   if type(answer) == 'table' then refused = refused + 1 end
   if #tag > 1 then
-    answer = redis.pcall('PUBLISH', prefix .. string.sub(tag, 2), message)
+    answer = pcall('PUBLISH', prefix .. sub(tag, 2), message)
     if type(answer) == 'table' then refused = refused + 1 end
   end
-  if string.byte(tag) == 115 then
-    answer = redis.pcall('PUBLISH', stats_channel, message)
+  if byte(tag) == 115 then
+    answer = pcall('PUBLISH', stats_channel, message)
     if type(answer) == 'table' then refused = refused + 1 end
   end
 end
 
 if applied > skipped then
-  redis.call('SET', producer, string.format('%.0f', first + applied - 1), 'EX', ARGV[4])
-  redis.call('XTRIM', stream, 'MAXLEN', '~', ARGV[3])
+  call('SET', producer, string.format('%.0f', first + applied - 1), 'EX', ARGV[4])
+  call('XTRIM', stream, 'MAXLEN', '~', ARGV[3])
 end
 if failure then return failure end
 if not id then
-  local last = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)
+  local last = call('XREVRANGE', stream, '+', '-', 'COUNT', 1)
   id = last[1] and last[1][1] or '0-0'
 end
 return {epoch, id, skipped, refused}

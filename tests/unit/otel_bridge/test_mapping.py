@@ -148,6 +148,7 @@ def test_a_research_task_is_its_own_task() -> None:
         "nexus.meta.budget": 12,
     }
     start, end = mapped(*one_span(attributes))
+    assert list(start)[2:5] == ["parent_task_id", "task_id", "task_type"]
     assert start == {
         "ts": START_TEXT,
         "event_type": "task_started",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from opentelemetry import context as otel_context
 from opentelemetry.sdk.trace import TracerProvider
@@ -18,7 +17,7 @@ from tests.support.spans import SpanRecorder, job_attributes
 class BrokenBus(EventBus):
     """A bus with a bug."""
 
-    def put(self, item: Any) -> None:
+    def wake_thread(self) -> None:
         raise RuntimeError("a bug")
 
 
