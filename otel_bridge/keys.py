@@ -85,6 +85,11 @@ def dedupe(dedupe_key: str) -> str:
     return f"nexus:dedupe:{dedupe_key}"
 
 
+def collector_stalled(event_id: str) -> str:
+    """Which collector told a job's attempt stalled, with a TTL of a day."""
+    return f"nexus:collector:stalled:{event_id}"
+
+
 def log_stream(shard: str = DEFAULT_SHARD) -> str:
     """Stream of the log: one entry an event, field ``e`` holds its JSON."""
     return f"nexus:{{{shard}}}:stream"

@@ -1,0 +1,109 @@
+"""
+``create_app`` and ``make_server``: the service as an ASGI application, and uvicorn around it.
+
+The application starts and stops the collector in its lifespan, so that it runs under any ASGI
+server; under ours the WebSocket is written with shared frames (``frames``).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+from fastapi import FastAPI
+
+from collector.frames import SharedFramesProtocol
+from collector.routes import events, health, monitor, tasks, websocket
+from collector.routes.dashboard import make_dashboard_router
+from collector.routes.tasks import TaskGateway
+from collector.runtime import Collector
+from collector.security import OriginGuard
+from collector.settings import CollectorSettings
+from otel_bridge.settings import BridgeSettings
+
+__all__ = ["STATIC_DIR", "create_app", "make_server"]
+
+logger = logging.getLogger(__name__)
+
+STATIC_DIR: Final = Path(__file__).parent / "static"
+_PING_INTERVAL_SEC: Final = 25.0
+_PING_TIMEOUT_SEC: Final = 20.0
+_SHUTDOWN_TIMEOUT_SEC: Final = 5
+_MAX_INBOUND_BYTES: Final = 16 * 1024
+"""Clients have nothing to say; uvicorn's default of 16 MiB would be theirs to fill."""
+
+
+def create_app(
+    settings: CollectorSettings,
+    bridge_settings: BridgeSettings,
+    *,
+    gateway: TaskGateway | None = None,
+    collector: Collector | None = None,
+    static_dir: Path = STATIC_DIR,
+) -> FastAPI:
+    """
+    Make the application; nothing is connected before its lifespan begins.
+
+    Args:
+        settings: The collector's.
+        bridge_settings: The log's URL and the limits.
+        gateway: Takes research tasks; None: ``/tasks`` answers 503.
+        collector: One made elsewhere; default: made here from the settings.
+        static_dir: The built dashboard.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        running = collector or Collector(settings, bridge_settings)
+        app.state.collector = running
+        await running.start()
+        try:
+            yield
+        finally:
+            await running.stop()
+
+    app = FastAPI(
+        title="otel-bridge collector",
+        lifespan=lifespan,
+        docs_url=None,  # Swagger's page loads scripts from elsewhere, against our CSP
+        redoc_url=None,
+    )
+    app.state.gateway = gateway
+    app.add_middleware(OriginGuard, bind_host=settings.host)
+    for module in (websocket, monitor, events, tasks, health):
+        app.include_router(module.router)
+    app.include_router(make_dashboard_router(static_dir))
+    return app
+
+
+def make_server(app: FastAPI, settings: CollectorSettings, **options: Any) -> uvicorn.Server:
+    """
+    A uvicorn server for ``app``; ``await server.serve(sockets=[listener])`` runs it.
+
+    Args:
+        app: From ``create_app``.
+        settings: Host and port, when ``serve`` is given no sockets.
+        **options: Further ones of ``uvicorn.Config``.
+    """
+    config = uvicorn.Config(
+        app,
+        **{
+            "host": settings.host,
+            "port": settings.port,
+            "ws": SharedFramesProtocol,
+            "ws_ping_interval": _PING_INTERVAL_SEC,
+            "ws_ping_timeout": _PING_TIMEOUT_SEC,
+            "ws_max_size": _MAX_INBOUND_BYTES,
+            "ws_per_message_deflate": False,
+            "timeout_graceful_shutdown": _SHUTDOWN_TIMEOUT_SEC,
+            "lifespan": "on",
+            "log_level": "warning",
+            "access_log": False,
+            **options,
+        },
+    )
+    return uvicorn.Server(config)

@@ -1,0 +1,146 @@
+"""
+``Resumer``: everything after a position, then live, with no hole and no double.
+
+First what the ring holds; a position older than the ring is read from the log up to the first entry
+that the ring holds; a position that this collector has not reached yet (the client comes from
+another one) is waited for. The last step, from the ring into the group, does not await.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Final
+
+from collector.errors import SLOW_CLIENT
+from collector.feed import Feed, UnreadableEventError, decode_entry
+from collector.hub import ClientSession, Hub
+from collector.replay import Entry
+from otel_bridge.errors import PositionLostError, TransportError
+from otel_bridge.transports.base import LogEntry, Receiver
+
+__all__ = ["Resumer"]
+
+_CHUNK: Final = 500
+_DRAINED_BYTES: Final = 256 * 1024
+_POLL_SEC: Final = 0.01
+_REACH_TIMEOUT_SEC: Final = 10.0
+_MAX_POSITION_CHARS: Final = 100
+
+
+class Resumer:
+    """
+    Brings resuming sessions up to the present.
+
+    Args:
+        open_receiver: Makes the receiver for older entries; one connection, one read at a time.
+        feed: Says when more was read.
+        hub: Joined at the end.
+        max_event_bytes: As the feed's.
+        slow_after_sec: A client that takes nothing for so long is closed.
+    """
+
+    def __init__(
+        self,
+        open_receiver: Callable[[], Receiver],
+        *,
+        feed: Feed,
+        hub: Hub,
+        max_event_bytes: int,
+        slow_after_sec: float,
+    ) -> None:
+        self._receiver = open_receiver()
+        self._lock = asyncio.Lock()
+        self._feed = feed
+        self._hub = hub
+        self._max_bytes = max_event_bytes
+        self._slow_after_sec = slow_after_sec
+
+    async def join(self, session: ClientSession, position: str) -> None:
+        """
+        Send what the session missed since ``position``, then join it.
+
+        Raises:
+            PositionLostError: The log cannot continue from there. Nothing or a part was sent; the
+                session has not joined.
+        """
+        if len(position) > _MAX_POSITION_CHARS or not position.isascii():
+            raise PositionLostError(position[:_MAX_POSITION_CHARS], "malformed")
+        ring = self._hub.ring
+        while True:
+            if not ring.holds(position):
+                position = await self._from_log(session, position)
+                continue
+            index = ring.index_of(position)
+            while ring.last_index - index > _CHUNK and ring.reaches_back_to(index):
+                chunk = list(islice(ring.after_index(index), _CHUNK))
+                await self._send(session, chunk)
+                index = chunk[-1].index
+                position = next(
+                    (e.position for e in reversed(chunk) if e.position is not None), position
+                )
+            if session.is_closed:
+                return
+            if ring.reaches_back_to(index):
+                self._hub.join(session, index)
+                return
+
+    async def read(
+        self, position: str, limit: int, wait_ms: int = 0
+    ) -> list[tuple[LogEntry, Entry]]:
+        """Entries after a position, with their routing; unreadable ones left out."""
+        async with self._lock:
+            entries = await self._receiver.read(position, limit=limit, wait_ms=wait_ms)
+        return self._decoded(entries)
+
+    async def read_back(self, limit: int, before: str | None) -> tuple[list[Entry], str | None]:
+        """The newest entries (older than ``before``), newest first; and the oldest position."""
+        async with self._lock:
+            entries = await self._receiver.read_back(limit, before=before)
+        found = [entry for _, entry in self._decoded(entries)]
+        return found, entries[-1].position if entries else None
+
+    async def close(self) -> None:
+        """Release the connection."""
+        await self._receiver.close()
+
+    def _decoded(self, entries: Iterable[LogEntry]) -> list[tuple[LogEntry, Entry]]:
+        found = []
+        for entry in entries:
+            try:
+                found.append((entry, decode_entry(entry.data, entry.position, self._max_bytes)[1]))
+            except UnreadableEventError:
+                continue  # the feed has counted it
+        return found
+
+    async def _from_log(self, session: ClientSession, position: str) -> str:
+        """Send a part of what the ring does not hold; return the position reached."""
+        try:
+            async with self._lock:
+                entries = await self._receiver.read(position, limit=_CHUNK, wait_ms=0)
+        except TransportError:
+            if self._hub.ring.holds(position):
+                return position
+            raise PositionLostError(position, "trimmed") from None
+        if not entries:
+            # The newest in the log: this collector is about to read it.
+            if not await self._feed.wait_advance(_REACH_TIMEOUT_SEC) and not (
+                self._hub.ring.holds(position)
+            ):
+                raise PositionLostError(position, "epoch")
+            return position
+        ring = self._hub.ring
+        upto = next((i for i, e in enumerate(entries, 1) if ring.holds(e.position)), len(entries))
+        await self._send(session, [entry for _, entry in self._decoded(entries[:upto])])
+        return entries[upto - 1].position
+
+    async def _send(self, session: ClientSession, entries: list[Entry]) -> None:
+        self._hub.counters.events_out += session.send_entries(entries)
+        deadline = asyncio.get_running_loop().time() + self._slow_after_sec
+        while session.sink.buffered_bytes() > _DRAINED_BYTES:
+            if asyncio.get_running_loop().time() > deadline:
+                session.sink.close(SLOW_CLIENT)
+                session.is_closed = True
+                return
+            await asyncio.sleep(_POLL_SEC)

@@ -1,0 +1,32 @@
+"""``GET /healthz`` (the process lives), ``/readyz`` (events flow) and ``/metrics``."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from starlette.responses import JSONResponse
+
+from collector.metrics import render_metrics
+from collector.runtime import Collector
+
+router = APIRouter()
+
+
+@router.get("/healthz")
+async def healthz() -> JSONResponse:
+    """Answers while the event loop runs."""
+    return JSONResponse({"status": "ok"})
+
+
+@router.get("/readyz")
+async def readyz(request: Request) -> JSONResponse:
+    """200 while the log is read, 503 while it is not, each with the reason."""
+    collector: Collector = request.app.state.collector
+    found = collector.readiness()
+    return JSONResponse(found, 200 if found["ready"] else 503)
+
+
+@router.get("/metrics")
+async def metrics(request: Request) -> Response:
+    """Prometheus text format 0.0.4."""
+    collector: Collector = request.app.state.collector
+    return Response(render_metrics(collector), media_type="text/plain; version=0.0.4")

@@ -1,0 +1,54 @@
+"""``GET /monitor/snapshot`` and ``GET /monitor/events``."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from starlette.responses import JSONResponse
+
+from collector.filters import EventFilter, FilterError
+from collector.runtime import Collector
+from otel_bridge.errors import PositionLostError, TransportError
+
+router = APIRouter(prefix="/monitor")
+
+MAX_LIMIT = 1000
+_DEFAULT_LIMIT = 100
+_NO_STORE = {"Cache-Control": "no-store"}
+
+
+@router.get("/snapshot")
+async def snapshot(request: Request) -> Response:
+    """Everything a dashboard needs to start, as the WebSocket's ``snapshot`` message."""
+    collector: Collector = request.app.state.collector
+    try:
+        wanted = EventFilter.parse(request.query_params)
+    except FilterError as error:
+        return JSONResponse({"detail": str(error)}, 400)
+    return Response(
+        collector.snapshot_json(wanted), media_type="application/json", headers=_NO_STORE
+    )
+
+
+@router.get("/events")
+async def events(request: Request) -> Response:
+    """Recent events from the log, newest first: ``{"events": [...], "next_before": ...}``."""
+    collector: Collector = request.app.state.collector
+    query = request.query_params
+    raw_limit = query.get("limit") or str(_DEFAULT_LIMIT)
+    is_number = raw_limit.isascii() and raw_limit.isdigit() and len(raw_limit) < 6
+    try:
+        if not is_number or not 1 <= int(raw_limit) <= MAX_LIMIT:
+            raise FilterError(f"limit: {raw_limit[:40]!r} is not 1 to {MAX_LIMIT}")
+        wanted = EventFilter.parse(query)
+        found, next_before = await collector.recent(
+            wanted, limit=int(raw_limit), before=query.get("before") or None
+        )
+    except FilterError as error:
+        return JSONResponse({"detail": str(error)}, 400)
+    except PositionLostError as lost:
+        return JSONResponse({"detail": f"before: {lost.reason} position"}, 400)
+    except TransportError:
+        return JSONResponse({"detail": "the log cannot be reached"}, 503)
+    shown = JSONResponse(next_before).body
+    body = b'{"events":[' + b",".join(found) + b'],"next_before":' + bytes(shown) + b"}"
+    return Response(body, media_type="application/json", headers=_NO_STORE)

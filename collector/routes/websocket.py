@@ -1,0 +1,115 @@
+"""``GET /ws/monitor``: the live stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, cast
+
+from fastapi import APIRouter, WebSocket
+from starlette.responses import JSONResponse
+from starlette.types import Message
+from starlette.websockets import WebSocketDisconnect
+
+from collector.filters import EventFilter, FilterError, parse_flag
+from collector.frames import EXTENSION, AsgiSink, TransportSink
+from collector.hub import ClientSession
+from collector.runtime import Collector
+from otel_bridge.errors import PositionLostError
+
+router = APIRouter()
+
+MAX_BATCH_MS: Final = 5000
+
+
+class StreamRequest(NamedTuple):
+    """What a client asked for."""
+
+    wanted: EventFilter
+    has_snapshot: bool
+    since: str | None
+    batch_ms: int | None
+
+    @property
+    def has_extras(self) -> bool:
+        """Whether it used an added parameter, and so understands control messages."""
+        return self.has_snapshot or self.since is not None or self.batch_ms is not None
+
+
+def parse_stream_request(query: Mapping[str, str]) -> StreamRequest:
+    """
+    Read the query of ``/ws/monitor``.
+
+    Raises:
+        FilterError: Something in it makes no sense.
+    """
+    raw_batch = query.get("batch_ms") or None
+    batch_ms = None
+    if raw_batch is not None:
+        is_number = raw_batch.isascii() and raw_batch.isdigit() and len(raw_batch) < 6
+        if not is_number or not 1 <= int(raw_batch) <= MAX_BATCH_MS:
+            raise FilterError(f"batch_ms: {raw_batch[:40]!r} is not 1 to {MAX_BATCH_MS}")
+        batch_ms = int(raw_batch)
+    return StreamRequest(
+        wanted=EventFilter.parse(query),
+        has_snapshot=parse_flag(query, "snapshot"),
+        since=query.get("since") or None,
+        batch_ms=batch_ms,
+    )
+
+
+@router.websocket("/ws/monitor")
+async def monitor(websocket: WebSocket) -> None:
+    """Stream events until one side closes."""
+    collector: Collector = websocket.app.state.collector
+    try:
+        request = parse_stream_request(websocket.query_params)
+    except FilterError as error:
+        await websocket.send_denial_response(JSONResponse({"detail": str(error)}, 400))
+        return
+    await websocket.accept()
+    protocol: Any = websocket.scope.get("extensions", {}).get(EXTENSION)
+    asgi_sink = None if protocol is not None else AsgiSink(_raw_send(websocket))
+    session = ClientSession(
+        asgi_sink or TransportSink(protocol),
+        request.wanted,
+        batch_ms=request.batch_ms,
+        has_extras=request.has_extras,
+        wants_snapshot=request.has_snapshot,
+    )
+    try:
+        await _join(collector, session, request)
+        await _until_gone(websocket)
+    finally:
+        collector.hub.leave(session)
+        if asgi_sink is not None:
+            await asgi_sink.stop()
+
+
+async def _join(collector: Collector, session: ClientSession, request: StreamRequest) -> None:
+    hub = collector.hub
+    if request.since is not None:
+        try:
+            await collector.resumer.join(session, request.since)
+        except PositionLostError as lost:
+            hub.send_gap(session, lost.reason)
+            hub.join(session)
+        return
+    if request.has_snapshot:
+        hub.send_snapshot(session)
+    hub.join(session)
+
+
+async def _until_gone(websocket: WebSocket) -> None:
+    # What a client says is read, so that its pongs and its close are seen, and ignored.
+    try:
+        while (await websocket.receive())["type"] != "websocket.disconnect":
+            pass
+    except WebSocketDisconnect:
+        return
+
+
+def _raw_send(websocket: WebSocket) -> Any:
+    async def send(message: Any) -> None:
+        await websocket.send(cast(Message, message))
+
+    return send

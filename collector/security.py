@@ -1,0 +1,102 @@
+"""
+Who may talk to the collector: Host and Origin checks, against DNS rebinding and foreign pages.
+
+The collector listens on loopback by default, and a browser on the same machine would carry any
+page's requests there. So: on a loopback bind the ``Host`` must name loopback (a rebound name does
+not), and a WebSocket or a writing request with an ``Origin`` must come from the collector's own
+address. Programs send no ``Origin`` and pass. CORS does not protect WebSockets (OWASP: CSWSH).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+from collections.abc import Collection
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+__all__ = ["OriginGuard", "is_loopback_name"]
+
+logger = logging.getLogger(__name__)
+
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def is_loopback_name(host: str) -> bool:
+    """Whether a host name (without port) is loopback itself, not a name that resolves to it."""
+    host = host.strip("[]").lower().rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class OriginGuard:
+    """
+    ASGI middleware that answers 403 to foreign hosts and origins, before any route.
+
+    Args:
+        app: What it guards.
+        bind_host: The address the collector listens on.
+        allowed_origins: Further origins, exact: ``https://dash.example.org``.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, bind_host: str, allowed_origins: Collection[str] = ()
+    ) -> None:
+        self._app = app
+        self._is_loopback = is_loopback_name(bind_host)
+        self._allowed = frozenset(allowed_origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            reason = self._refusal(scope)
+            if reason is not None:
+                await _refuse(scope, receive, send, reason)
+                return
+        await self._app(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> str | None:
+        headers = {
+            name: value.decode("latin-1")
+            for name, value in scope["headers"]
+            if name in (b"host", b"origin")
+        }
+        host = headers.get(b"host", "")
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return "Host is not a host"
+        if self._is_loopback and not is_loopback_name(name):
+            return "Host is not this machine's loopback address"
+        origin = headers.get(b"origin")
+        is_reading = scope["type"] == "http" and scope["method"] in _SAFE_METHODS
+        if origin is None or is_reading or origin in self._allowed:
+            return None
+        secure = scope.get("scheme") in ("https", "wss")
+        own = f"{'https' if secure else 'http'}://{host}"
+        if origin.lower() != own.lower():
+            return "Origin is another site"
+        return None
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, reason: str) -> None:
+    body = json.dumps({"detail": reason}).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    prefix = "http.response"
+    if scope["type"] == "websocket":
+        await receive()
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close", "code": 1008, "reason": reason})
+            return
+        prefix = "websocket.http.response"
+    await send({"type": f"{prefix}.start", "status": 403, "headers": headers})
+    await send({"type": f"{prefix}.body", "body": body})
