@@ -80,8 +80,9 @@ class Publisher:
         self._drop_logged_at = self._reject_logged_at = float("-inf")
         self._drops_logged = 0
 
-    def convert(self) -> None:
-        """Move what has come from the intake to the outbox, spans turned into events."""
+    def convert(self) -> bool:
+        """Move what has come to the outbox, spans turned into events; whether anything had."""
+        has_come = len(self._intake) > 0
         while items := self._intake.take(_TAKE_LIMIT):
             for item in items:
                 try:
@@ -97,6 +98,7 @@ class Publisher:
             if len(items) < _TAKE_LIMIT:
                 break
         self._log_drops()
+        return has_come
 
     def _outgoing(self, item: Any) -> Outgoing | None:
         if isinstance(item, MonitoringEvent):
