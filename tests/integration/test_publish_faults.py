@@ -93,9 +93,11 @@ def test_random_stops_cost_no_event_and_make_no_duplicate(
 ) -> None:
     """Two producers under random SIGSTOPs: each one's events once, in strict order."""
     chance = random.Random(20_261_124)
+    # A minute makes 144,000 events: more than the log keeps by default, and all are compared.
+    options = {"stream_max_events": 1_000_000}
     with (
-        bus_to(own_redis.url, make_settings) as first,
-        bus_to(own_redis.url, make_settings) as second,
+        bus_to(own_redis.url, make_settings, **options) as first,
+        bus_to(own_redis.url, make_settings, **options) as second,
     ):
         loads = [Load(first, "a", 1200).start(), Load(second, "b", 1200).start()]
         spent = 0.0
