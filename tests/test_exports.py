@@ -18,7 +18,9 @@ def test_top_level_names_are_public_in_their_module() -> None:
 
 def test_all_lists_are_sorted_and_true() -> None:
     """Every ``__all__`` names things that exist."""
-    for module_name in [m.name for m in pkgutil.walk_packages(otel_bridge.__path__, "otel_bridge.")]:
+    for module_name in [
+        m.name for m in pkgutil.walk_packages(otel_bridge.__path__, "otel_bridge.")
+    ]:
         if module_name.endswith("__main__"):
             continue
         module = importlib.import_module(module_name)

@@ -1,0 +1,43 @@
+import { readFileSync } from "node:fs";
+import { defineConfig, type Plugin } from "vite";
+
+/** The font's licence travels with the font; the licences of bundled code are Vite's `license.md`. */
+function fontLicense(): Plugin {
+  return {
+    name: "font-license",
+    apply: "build",
+    generateBundle() {
+      const path = new URL("./node_modules/@fontsource-variable/inter/LICENSE", import.meta.url);
+      this.emitFile({
+        type: "asset",
+        fileName: "assets/inter-license.txt",
+        source: readFileSync(path, "utf-8"),
+      });
+    },
+  };
+}
+
+export default defineConfig({
+  // Relative, so that the page works behind a proxy's path prefix as well.
+  base: "./",
+  plugins: [fontLicense()],
+  oxc: { jsx: { runtime: "automatic" } },
+  build: {
+    outDir: "../static",
+    emptyOutDir: true,
+    target: "es2023",
+    // Content-Security-Policy allows no `data:`; every asset is a file.
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    license: { fileName: "assets/license.md" },
+  },
+  server: {
+    port: 5173,
+    proxy: {
+      "/ws": { target: "ws://127.0.0.1:12000", ws: true },
+      "/monitor": "http://127.0.0.1:12000",
+      "/tasks": "http://127.0.0.1:12000",
+      "/session": "http://127.0.0.1:12000",
+    },
+  },
+});
