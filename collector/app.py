@@ -7,9 +7,11 @@ server; under ours the WebSocket is written with shared frames (``frames``).
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +27,7 @@ from collector.security import OriginGuard
 from collector.settings import CollectorSettings
 from otel_bridge.settings import BridgeSettings
 
-__all__ = ["STATIC_DIR", "create_app", "make_server"]
+__all__ = ["STATIC_DIR", "CollectorServer", "create_app", "make_server"]
 
 logger = logging.getLogger(__name__)
 
@@ -80,9 +82,30 @@ def create_app(
     return app
 
 
-def make_server(app: FastAPI, settings: CollectorSettings, **options: Any) -> uvicorn.Server:
+class CollectorServer(uvicorn.Server):
     """
-    A uvicorn server for ``app``; ``await server.serve(sockets=[listener])`` runs it.
+    uvicorn's server, which says when it is up and leaves signals to the one who runs it.
+
+    Attributes:
+        is_up: Set once the lifespan has begun and the sockets accept.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.is_up.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def make_server(app: FastAPI, settings: CollectorSettings, **options: Any) -> CollectorServer:
+    """
+    A server for ``app``; ``await server.serve(sockets=[listener])`` runs it.
 
     Args:
         app: From ``create_app``.
@@ -106,4 +129,4 @@ def make_server(app: FastAPI, settings: CollectorSettings, **options: Any) -> uv
             **options,
         },
     )
-    return uvicorn.Server(config)
+    return CollectorServer(config)

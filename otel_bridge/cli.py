@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import sys
 import urllib.error
 import urllib.request
@@ -203,6 +204,11 @@ def _tail(options: argparse.Namespace) -> int:
         is_json=options.json,
         is_coloured=sys.stdout.isatty() and not settings.no_color,
     )
-    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+    with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(tail(tail_options, lambda line: print(line, flush=True)))
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter flushes once more at exit and would complain of the closed pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

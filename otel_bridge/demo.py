@@ -22,7 +22,7 @@ import redis.asyncio as redis_asyncio
 from redis.exceptions import RedisError
 
 from otel_bridge.bridge import Bridge, configure
-from otel_bridge.errors import ConfigurationError
+from otel_bridge.errors import ConfigurationError, OtelBridgeError
 from otel_bridge.orchestration.gateway import ResearchGateway
 from otel_bridge.orchestration.task_types import ResearchTaskRequest
 from otel_bridge.orchestration.worker_pool import run_workers
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 EMBEDDED_BUS_URL: Final = "memory://collector"
 _EMBEDDED_WORKERS: Final = 4
-_DEMO_PACE_SEC: Final = 0.25
+_DEMO_PACE_SEC: Final = 0.6
 """Stretches the bundled corpus's jobs to about a minute with four workers: time to look."""
 _PING_TIMEOUT_SEC: Final = 2.0
 
@@ -107,8 +107,11 @@ async def run_service(options: ServiceOptions) -> int:
             stop = _stop_on_signals()
             serving = asyncio.create_task(server.serve(sockets=[listener]), name="serve")
             serving.add_done_callback(lambda _: stop.set())
-            while not server.started and not serving.done():
-                await asyncio.sleep(0.01)
+            up = asyncio.create_task(server.is_up.wait(), name="wait until up")
+            await asyncio.wait({up, serving}, return_when=asyncio.FIRST_COMPLETED)
+            if not up.done():
+                up.cancel()
+                raise OtelBridgeError("the collector did not start; its log says why")
             _announce(url, settings, workers, is_demo=options.is_demo)
             try:
                 if options.is_demo:

@@ -124,7 +124,7 @@ async def tail(
 
     Args:
         options: What to show.
-        write: Gets each line.
+        write: Gets each line; its ``BrokenPipeError`` ends the tail quietly (``tail | head``).
         say: Gets lines about the connection.
 
     Raises:
@@ -145,7 +145,13 @@ async def tail(
             async with connect(socket_url(options, since), max_size=None) as socket:
                 attempt = 0
                 async for message in socket:
-                    since = _show(message, options, write, say) or since
+                    lines, position = _lines(message, options, say)
+                    since = position or since
+                    try:
+                        for line in lines:
+                            write(line)
+                    except BrokenPipeError:
+                        return
         except InvalidStatus as error:
             if 400 <= error.response.status_code < 500:
                 body = (error.response.body or b"").decode(errors="replace")
@@ -162,19 +168,18 @@ async def tail(
         await asyncio.sleep(random.uniform(0.1, min(_MAX_BACKOFF_SEC, 0.25 * 2**attempt)))  # noqa: S311
 
 
-def _show(
-    message: str | bytes,
-    options: TailOptions,
-    write: Callable[[str], None],
-    say: Callable[[str], None],
-) -> str | None:
-    """Print one message's events; return the newest position in it."""
+def _lines(
+    message: str | bytes, options: TailOptions, say: Callable[[str], None]
+) -> tuple[list[str], str | None]:
+    """One message's events as lines, and the newest position in it."""
     items = json.loads(message)
     position: str | None = None
+    lines: list[str] = []
     for item in items if isinstance(items, list) else [items]:
         position = item.get("position") or position
         if "event_type" in item:
-            write(
+            # json.dumps escapes everything but ASCII, so this form is safe as it is.
+            lines.append(
                 json.dumps(item)
                 if options.is_json
                 else format_event(item, is_coloured=options.is_coloured)
@@ -182,7 +187,7 @@ def _show(
         elif item.get("type") == "gap":
             dropped = item.get("dropped")
             say(f"-- gap: {dropped if dropped is not None else 'some'} events are missing here --")
-    return position
+    return lines, position
 
 
 def _reason(body: str) -> str:

@@ -47,7 +47,13 @@ export interface StatsView extends GlobalStats {
 export interface Slices {
   connection: Connection;
   stats: StatsView | null;
-  tasks: { cards: readonly CardView[]; projects: readonly string[]; isLoaded: boolean };
+  tasks: {
+    cards: readonly CardView[];
+    projects: readonly string[];
+    /** Types of jobs seen. */
+    types: readonly string[];
+    isLoaded: boolean;
+  };
   spans: { taskId: string | null; spans: readonly SpanView[] };
   events: { rows: readonly Row[]; lastN: number };
   failures: readonly FailureView[];
@@ -107,6 +113,7 @@ export class FeedStore {
   private readonly cards = new Map<string, CardView>();
   private order: string[] = [];
   private readonly projects = new Set<string>();
+  private readonly types = new Set<string>();
   private projectId: string | null = null;
   private focus: string | null = null;
   private focusVersion = -1;
@@ -180,6 +187,7 @@ export class FeedStore {
     this.addRow({ kind: "event", n: this.nextN++, at: ts, event });
     this.countEvent(event, seen);
     if (event.project_id !== undefined) this.addProject(event.project_id);
+    if (event.task_type !== undefined && this.types.size < 100) this.types.add(event.task_type);
     switch (event.event_type) {
       case "stats_snapshot":
         if (event.parent_task_id === undefined) {
@@ -211,6 +219,7 @@ export class FeedStore {
     this.stats = snapshot.stats;
     this.watchedSince ??= this.serverNow();
     for (const event of fresh) {
+      if (event.task_type !== undefined && this.types.size < 100) this.types.add(event.task_type);
       this.addRow({ kind: "event", n: this.nextN++, at: parseTime(event.ts), event });
     }
     for (const card of snapshot.tasks) {
@@ -357,7 +366,7 @@ export class FeedStore {
     for (const [taskId, card] of this.cards) {
       if (card.endedAt === null) this.fold.changed.add(taskId);
     }
-    for (const slice of ["tasks", "workers", "stats"] as const) this.dirty.add(slice);
+    for (const slice of ["tasks", "spans", "workers", "stats"] as const) this.dirty.add(slice);
     this.schedule();
   }
 
@@ -468,7 +477,12 @@ export class FeedStore {
       const card = this.cards.get(taskId);
       if (card) cards.push(card);
     }
-    return { cards, projects: [...this.projects].sort(), isLoaded: this.isLoaded };
+    return {
+      cards,
+      projects: [...this.projects].sort(),
+      types: [...this.types].sort(),
+      isLoaded: this.isLoaded,
+    };
   }
 
   private buildSpans(): void {
@@ -510,7 +524,7 @@ export function emptySlices(): Slices {
   return {
     connection: { kind: "connecting" },
     stats: null,
-    tasks: { cards: [], projects: [], isLoaded: false },
+    tasks: { cards: [], projects: [], types: [], isLoaded: false },
     spans: { taskId: null, spans: [] },
     events: { rows: [], lastN: 0 },
     failures: [],

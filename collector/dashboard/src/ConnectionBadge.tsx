@@ -1,0 +1,87 @@
+import { useEffect, useState } from "react";
+import { useNow } from "./browser";
+import type { Connection } from "./feed-store";
+import { ago, duration } from "./format";
+import { type MonitoringFeed, useSlice } from "./useMonitoringFeed";
+
+/** Five states, each with its own word and shape; the lost connection is also said aloud. */
+export function ConnectionBadge({ feed }: { feed: MonitoringFeed }) {
+  const connection = useSlice(feed.store, "connection");
+  const { isPaused } = useSlice(feed.store, "hold");
+  useNow(feed.store); // counts the seconds down
+  const [kind, text] = face(connection, isPaused);
+  const isLost = connection.kind === "reconnecting" || connection.kind === "refused";
+  return (
+    <span className={`badge badge-${kind}`} title={titleOf(connection)} data-testid="connection">
+      <span className="badge-dot" aria-hidden="true" />
+      <span className="num">{text}</span>
+      {isLost && (
+        <button type="button" className="link" onClick={feed.retryNow}>
+          Try now
+        </button>
+      )}
+      <Announcer connection={connection} />
+    </span>
+  );
+}
+
+function face(connection: Connection, isPaused: boolean): [string, string] {
+  switch (connection.kind) {
+    case "connecting":
+      return ["connecting", "Connecting"];
+    case "reconnecting": {
+      const sec = Math.max(0, Math.ceil((connection.at - Date.now()) / 1000));
+      return ["reconnecting", sec > 0 ? `Reconnecting in ${sec} s` : "Reconnecting"];
+    }
+    case "refused":
+      return ["refused", "Refused"];
+    case "stale":
+      return ["stale", `Silent for ${Math.floor((Date.now() - connection.since) / 1000)} s`];
+    case "live":
+      if (isPaused) return ["paused", "Paused"];
+      return ["live", connection.lagMs === null ? "Live" : `Live ${lag(connection.lagMs)}`];
+  }
+}
+
+function lag(ms: number): string {
+  return ms < 1000 ? `${Math.max(1, Math.round(ms))} ms` : duration(ms);
+}
+
+function titleOf(connection: Connection): string {
+  switch (connection.kind) {
+    case "live":
+      return "Connected. The time is from an event's own timestamp to this page.";
+    case "stale":
+      return `Connected, but nothing was heard since ${ago(connection.since, Date.now())}.`;
+    case "reconnecting":
+      return `The collector does not answer; attempt ${connection.attempt} comes next.`;
+    case "refused":
+      return `The collector refused: ${connection.reason}`;
+    default:
+      return "Waiting for the collector's first snapshot.";
+  }
+}
+
+/** For screen readers: assertive for a lost connection, polite for its return, else silent. */
+function Announcer({ connection }: { connection: Connection }) {
+  const [said, setSaid] = useState({ isLost: false, text: "" });
+  const isLost = connection.kind === "reconnecting" || connection.kind === "refused";
+  const isLive = connection.kind === "live";
+  useEffect(() => {
+    setSaid((old) => {
+      if (isLost && !old.isLost) return { isLost: true, text: "Connection to the collector lost" };
+      if (isLive && old.isLost) return { isLost: false, text: "Connected again" };
+      return old;
+    });
+  }, [isLost, isLive]);
+  return (
+    <>
+      <span className="offscreen" role="alert">
+        {said.isLost ? said.text : ""}
+      </span>
+      <span className="offscreen" role="status">
+        {said.isLost ? "" : said.text}
+      </span>
+    </>
+  );
+}
