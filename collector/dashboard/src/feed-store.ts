@@ -55,7 +55,8 @@ export interface Slices {
     isLoaded: boolean;
   };
   spans: { taskId: string | null; spans: readonly SpanView[] };
-  events: { rows: readonly Row[]; lastN: number };
+  /** `rewrites` grows when old rows changed instead of new ones coming. */
+  events: { rows: readonly Row[]; rewrites: number };
   failures: readonly FailureView[];
   workers: readonly WorkerView[];
   hold: { isPaused: boolean; newEvents: number };
@@ -108,6 +109,7 @@ export class FeedStore {
   private values: Slices;
   private rows: Row[] = [];
   private nextN = 1;
+  private rewrites = 0;
   private stats: GlobalStats | null = null;
   private connection: Connection = { kind: "connecting" };
   private readonly cards = new Map<string, CardView>();
@@ -315,6 +317,7 @@ export class FeedStore {
     this.position = null;
     this.isLoaded = false;
     this.rows = [];
+    this.rewrites++;
     this.order = [];
     this.cards.clear();
     this.fold.clear();
@@ -356,6 +359,7 @@ export class FeedStore {
       const row: Row = { kind: "resumed", n: this.pausedN - 0.5, at, count };
       const index = this.rows.findIndex((other) => other.n > row.n);
       this.rows.splice(index < 0 ? this.rows.length : index, 0, row);
+      this.rewrites++;
     }
     for (const slice of SLICES) this.dirty.add(slice);
     this.flush();
@@ -444,7 +448,7 @@ export class FeedStore {
         this.buildSpans();
         break;
       case "events":
-        values.events = { rows: this.rows.slice(-MAX_ROWS), lastN: this.nextN - 1 };
+        values.events = { rows: this.rows.slice(-MAX_ROWS), rewrites: this.rewrites };
         break;
       case "failures":
         values.failures = failureViews(this.fold);
@@ -526,7 +530,7 @@ export function emptySlices(): Slices {
     stats: null,
     tasks: { cards: [], projects: [], types: [], isLoaded: false },
     spans: { taskId: null, spans: [] },
-    events: { rows: [], lastN: 0 },
+    events: { rows: [], rewrites: 0 },
     failures: [],
     workers: [],
     hold: { isPaused: false, newEvents: 0 },
