@@ -1,0 +1,218 @@
+"""The main job as a stranger runs it: ``otel-bridge demo``, the curl request, the live stream."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.sync.client import ClientConnection, connect
+
+from otel_bridge.demo import DEMO_REQUEST
+
+PHASES = [
+    "enumeration",
+    "search",
+    "extraction",
+    "enrichment",
+    "resolution",
+    "persistence",
+    "csv_generation",
+]
+DEADLINE_SEC = 90
+
+
+def environment(**more: str) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MONITORING_", "REDIS_"))}
+    return {**kept, "PYTHONWARNINGS": "error", **more}
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "otel_bridge", *arguments]
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A running demo and its address; killed at the end if it has not ended itself."""
+    process = subprocess.Popen(
+        command("demo", "--port", "0", "--pace", "0.02", "--data-dir", str(tmp_path)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"http://[\d.]+:\d+", line)
+        assert found, line + (process.stderr.read() if process.stderr else "")
+        yield process, found[0]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def post(url: str, body: bytes) -> tuple[int, dict[str, Any]]:
+    request = urllib.request.Request(
+        url + "/tasks", data=body, headers={"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def story_of(socket: ClientConnection, task_id: str) -> list[dict[str, Any]]:
+    """Every event of one research task until it has ended."""
+    story: list[dict[str, Any]] = []
+    while True:
+        event = json.loads(socket.recv(timeout=DEADLINE_SEC))
+        assert "event_type" in event, event
+        if event.get("parent_task_id") != task_id:
+            continue
+        story.append(event)
+        if event["event_type"] in ("task_completed", "task_failed") and (
+            event["task_id"] == task_id
+        ):
+            return story
+
+
+def test_the_main_job_end_to_end(demo: tuple[subprocess.Popen[str], str], tmp_path: Path) -> None:
+    """The curl request makes a research task whose whole story streams, and whose CSV is there."""
+    process, url = demo
+    socket_url = url.replace("http", "ws") + "/ws/monitor?project_id=default_project"
+    with connect(socket_url, max_size=None) as socket:
+        status, answer = post(url, json.dumps(DEMO_REQUEST).encode())
+        assert status == 201
+        task_id = answer["task_id"]
+        story = story_of(socket, task_id)
+
+    assert story[0]["event_type"] == "task_started"
+    assert story[0]["meta"]["title"] == "Private Schools GA"
+    assert story[-1]["event_type"] == "task_completed"
+    for kind in ("phase_started", "phase_completed"):
+        assert [e["phase"] for e in story if e["event_type"] == kind] == PHASES
+
+    jobs = [e for e in story if e.get("task_id") not in (None, task_id)]
+    needed = {"parent_task_id", "project_id", "trace_id", "span_id"}
+    assert [e for e in jobs if not needed <= e.keys()] == []
+    assert {e["trace_id"] for e in story if "trace_id" in e} == {story[0]["trace_id"]}
+
+    ends: dict[str, list[str]] = {}
+    for event in jobs:
+        ends.setdefault(event["task_id"], []).append(event["event_type"])
+    for kinds in ends.values():
+        assert kinds[0] == "task_enqueued"
+        assert kinds[-1] in ("task_completed", "task_failed")
+        assert kinds.count("task_started") == kinds.count("task_retry") + 1
+    assert any("task_retry" in kinds for kinds in ends.values())
+    assert any(kinds[-1] == "task_failed" for kinds in ends.values())
+
+    for phase in ("search", "extraction"):
+        counts = [
+            e["counts"]
+            for e in story
+            if e["event_type"] == "stats_snapshot" and e.get("phase") == phase
+        ]
+        assert counts[0]["pending"] == counts[0]["total"] > 0
+        assert counts[-1]["pending"] == 0
+        assert counts[-1]["completed"] + counts[-1]["failed"] == counts[-1]["total"]
+
+    with urllib.request.urlopen(f"{url}/tasks/{task_id}", timeout=10) as reply:
+        state = json.load(reply)
+    assert state["status"] == "completed"
+    path = Path(re.findall(r'"([^"]+\.csv)"', json.dumps(state))[0])
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) > 50
+    assert {"address", "tuition", "enrollment"} <= rows[0].keys()
+
+    with connect(url.replace("http", "ws") + "/ws/monitor?types=worker_stopped") as socket:
+        process.send_signal(signal.SIGINT)
+        stopped = {json.loads(socket.recv(timeout=DEADLINE_SEC))["worker_id"] for _ in range(4)}
+    assert len(stopped) == 4
+    assert process.wait(timeout=DEADLINE_SEC) == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "named"),
+    [
+        (b'{"title": ', 400, "JSON"),
+        (json.dumps(DEMO_REQUEST | {"research_type": "poetry"}).encode(), 422, "research_type"),
+        (
+            json.dumps(
+                DEMO_REQUEST
+                | {
+                    "data_aggregation_config": DEMO_REQUEST["data_aggregation_config"]
+                    | {"entities": []}
+                }
+            ).encode(),
+            422,
+            "entities",
+        ),
+        (b'{"title": "' + b"x" * 1024 * 1024 + b'"}', 413, "1048576"),
+    ],
+    ids=["malformed", "type", "entities", "size"],
+)
+def test_a_bad_request_is_named(
+    demo: tuple[subprocess.Popen[str], str], body: bytes, code: int, named: str
+) -> None:
+    """A request that cannot work is refused with a sentence that names the trouble."""
+    status, answer = post(demo[1], body)
+    assert status == code
+    assert named in json.dumps(answer)
+
+
+def test_a_taken_port_is_one_line() -> None:
+    """A port in use ends the command with exit code 2 and one line that says what to do."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = run("serve", "--port", str(port))
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert f"127.0.0.1:{port}" in done.stderr
+    assert "--port" in done.stderr
+
+
+def test_a_missing_corpus_is_one_line(tmp_path: Path) -> None:
+    """A corpus that is no directory ends the command with exit code 2 and one line."""
+    done = run("demo", "--port", "0", "--corpus", str(tmp_path / "nowhere"))
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "nowhere" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["serve", "worker"])
+def test_an_unreachable_redis_is_one_line(name: str) -> None:
+    """A Redis that does not answer ends the command with exit code 2, without its password."""
+    done = run(name, REDIS_URL="redis://:hunter2@127.0.0.1:9/0")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "redis://127.0.0.1:9/0" in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+def test_a_mistyped_setting_is_named() -> None:
+    """An unknown MONITORING_ variable is named with the nearest real one."""
+    done = run("serve", "--port", "0", "--corpus", "/nowhere", MONITORING_STREAM_MAX_EVENT="5")
+    assert "MONITORING_STREAM_MAX_EVENTS?" in done.stderr
+
+
+def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(**env),
+        check=False,
+    )
