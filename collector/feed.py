@@ -23,6 +23,7 @@ from collector.records import microseconds
 from collector.replay import Entry, ReplayRing
 from collector.state import LiveState
 from collector.stats import RollingStats
+from otel_bridge.cancellation import cancel
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge.errors import EventTooLargeError, PositionLostError, TransportError
 from otel_bridge.events import MonitoringEvent
@@ -166,9 +167,7 @@ class Feed:
 
     async def stop(self) -> None:
         """End both tasks, release the connections."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel(self._tasks)
         for receiver in self._receivers:
             await receiver.close()
 

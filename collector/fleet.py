@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from collector.records import cut, earliest, microseconds, settle
+from collector.records import cut, earliest, microseconds, settle, settle_worker
 from otel_bridge.events import MonitoringEvent, MonitoringEventType
 
 __all__ = ["FailureRecord", "Fleet", "QueueRecord", "WorkerRecord", "error_key"]
@@ -130,6 +130,8 @@ class Fleet:
                 idle = [k for k, w in self.workers.items() if not w.running and k != key]
                 if idle:
                     del self.workers[min(idle, key=lambda k: self.workers[k].last_seen)]
+        elif worker_id != worker.worker_id:
+            worker.worker_id = settle_worker(worker.worker_id, worker_id) or worker_id
         return worker
 
     def apply_worker(self, event: MonitoringEvent, seen: int) -> None:

@@ -29,6 +29,7 @@ from collector.snapshot import Judge, global_stats
 from collector.stalled import find_stalled, stalled_event, stalled_failure_event
 from collector.stats import RollingStats
 from otel_bridge import keys
+from otel_bridge.cancellation import cancel
 from otel_bridge.events import MonitoringEvent, MonitoringEventType
 
 __all__ = ["Leader"]
@@ -122,8 +123,7 @@ class Leader:
     async def stop(self) -> None:
         """Stop, and let the next one lead at once."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await cancel([self._task])
         if self.is_leader and self._redis is not None:
             try:
                 await self._redis.eval(_RELEASE, 1, keys.COLLECTOR_LEADER, self.id)

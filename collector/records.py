@@ -28,6 +28,7 @@ __all__ = [
     "cut",
     "microseconds",
     "settle",
+    "settle_worker",
 ]
 
 ENDED: Final = frozenset({"completed", "failed"})
@@ -65,6 +66,13 @@ def settle(old: str | None, new: str | None) -> str | None:
     if old is None:
         return new
     return min(old, new)
+
+
+def settle_worker(old: int | str | None, new: int | str | None) -> int | str | None:
+    """As ``settle`` for a worker's id; 3 and "3" are one worker, shown as a number."""
+    if old is None or new is None:
+        return new if old is None else old
+    return min(old, new, key=lambda name: (str(name), isinstance(name, str)))
 
 
 def earliest(old: int | None, new: int | None) -> int | None:
@@ -307,9 +315,7 @@ def apply_span(spans: dict[str, SpanRecord], event: MonitoringEvent, kind: str, 
     span.task_type = settle(span.task_type, cut(event.task_type, 100))
     span.phase = settle(span.phase, cut(event.phase, 100))
     span.retry_count = max(span.retry_count, attempt_of(event))
-    worker_id = event.worker_id
-    if worker_id is not None and (span.worker_id is None or str(worker_id) < str(span.worker_id)):
-        span.worker_id = worker_id
+    span.worker_id = settle_worker(span.worker_id, event.worker_id)
     match event.event_type:
         case MonitoringEventType.TASK_ENQUEUED:
             span.queued = earliest(span.queued, ts)

@@ -35,6 +35,7 @@ from collector.snapshot import (
 from collector.state import LiveState
 from collector.stats import RollingStats
 from otel_bridge.bus import EventBus
+from otel_bridge.cancellation import cancel
 from otel_bridge.clock import SYSTEM_CLOCK, Clock, iso_utc
 from otel_bridge.events import MonitoringEventType
 from otel_bridge.settings import BridgeSettings
@@ -175,9 +176,7 @@ class Collector:
             return
         self._is_running = False
         self.hub.close_all()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel(self._tasks)
         await self.leader.stop()
         await asyncio.to_thread(self.bus.shutdown, 1.0)
         await self.feed.stop()

@@ -192,7 +192,8 @@ class LiveState:
         apply_span(task.spans, event, "research_task", self._limits.spans_per_task)
 
     def _phase(self, task: TaskRecord, name: str | None, ts: int) -> PhaseRecord:
-        if name is None:
+        name = cut(name, 100)
+        if not name:
             return task.unphased
         phase = task.phases.get(name)
         if phase is None:
@@ -253,6 +254,8 @@ class LiveState:
     ) -> None:
         assert event.task_id is not None
         key = (event.parent_task_id or "", event.task_id)
+        # By the event's own phase, whatever the job's other events say: order must not matter.
+        phase = None if task is None else self._phase(task, event.phase, ts)
         job = self.jobs.get(key)
         if job is None:
             job = self.jobs[key] = JobRecord(event.parent_task_id, event.task_id)
@@ -271,7 +274,7 @@ class LiveState:
             job.span_id = event.span_id
             job.started = ts if status == "processing" else None
             job.error = cut(event.error, 300)
-        phase = self._count(task, key, job, ts)
+        self._count(task, key, job)
         if event.event_type == _Type.TASK_RETRY and task is not None:
             task.retries += 1
         if status in ENDED:
@@ -302,22 +305,19 @@ class LiveState:
         if is_failure:
             self.fleet.apply_failure(event)
 
-    def _count(
-        self, task: TaskRecord | None, key: tuple[str, str], job: JobRecord, ts: int
-    ) -> PhaseRecord | None:
+    def _count(self, task: TaskRecord | None, key: tuple[str, str], job: JobRecord) -> None:
         if job.status == "processing":
             self.processing[key] = job
             if job.worker_id is not None:
                 self.fleet.worker(job.worker_id).running.add(key)
         if task is None:
-            return None
-        phase = self._phase(task, job.phase, ts)
+            return
+        phase = task.phases.get(job.phase or "", task.unphased)
         phase.seen[job.status] = phase.seen.get(job.status, 0) + 1
         if job.status == "processing":
             task.running.add(job.task_id)
         elif job.status in ("pending", "retrying"):
             task.queued_jobs += 1
-        return phase
 
     def _uncount(self, task: TaskRecord | None, key: tuple[str, str], job: JobRecord) -> None:
         if job.status == "processing":
@@ -326,7 +326,7 @@ class LiveState:
                 self.fleet.workers[str(job.worker_id)].running.discard(key)
         if task is None:
             return
-        phase = task.phases.get(job.phase, task.unphased) if job.phase else task.unphased
+        phase = task.phases.get(job.phase or "", task.unphased)
         phase.seen[job.status] = phase.seen.get(job.status, 0) - 1
         task.running.discard(job.task_id)
         if job.status in ("pending", "retrying"):

@@ -66,7 +66,7 @@ def format_event(event: Mapping[str, Any], *, is_coloured: bool = False) -> str:
     """
     status = str(event.get("status") or "")
     sign, colour = _SIGNS.get(status, ("·", "90"))
-    head = f"{sign} {event.get('event_type', '?'):<18}"
+    head = f"{sign} {event.get('event_type') or '?'!s:<18}"
     clock = str(event.get("ts", ""))[11:23]
     parts = [str(event[key]) for key in ("phase", "task_type", "task_id") if event.get(key)]
     if event.get("worker_id") is not None:

@@ -19,8 +19,8 @@ import redis
 import redis.asyncio as redis_asyncio
 from redis.exceptions import RedisError
 
+from otel_bridge.cancellation import cancel
 from otel_bridge.errors import OtelBridgeError
-from otel_bridge.orchestration.cancellation import cancel
 from otel_bridge.orchestration.task_queue import Claim, lua_source, text
 
 __all__ = ["LeaseKeeper", "LeaseLostError", "StoppingError", "blocking_twin", "guarded"]

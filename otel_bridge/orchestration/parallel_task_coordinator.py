@@ -25,9 +25,9 @@ from redis.exceptions import (
 
 from otel_bridge import keys
 from otel_bridge.blocks import Job as SpanJob
+from otel_bridge.cancellation import cancel
 from otel_bridge.events import TaskStatus
 from otel_bridge.instrument import enqueue, job, queue_depth, research_task, worker
-from otel_bridge.orchestration.cancellation import cancel
 from otel_bridge.orchestration.errors import PermanentJobError
 from otel_bridge.orchestration.handlers import JobHandler
 from otel_bridge.orchestration.leases import LeaseKeeper, LeaseLostError, StoppingError, guarded

@@ -19,8 +19,8 @@ from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from otel_bridge import keys
+from otel_bridge.cancellation import cancel
 from otel_bridge.instrument import research_task
-from otel_bridge.orchestration.cancellation import cancel
 from otel_bridge.orchestration.data_aggregation_orchestrator import DataAggregationOrchestrator
 from otel_bridge.orchestration.leases import LeaseKeeper, LeaseLostError, StoppingError, guarded
 from otel_bridge.orchestration.parallel_task_coordinator import ParallelTaskCoordinator

@@ -15,7 +15,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from otel_bridge.orchestration.cancellation import cancel
+from otel_bridge.cancellation import cancel
 from otel_bridge.orchestration.data_aggregation_orchestrator import DataAggregationOrchestrator
 from otel_bridge.orchestration.documents import (
     CorpusSearch,

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from otel_bridge.bus import EventBus
+from otel_bridge.cancellation import cancel
 from otel_bridge.errors import PositionLostError, TransportError
 from otel_bridge.events import MonitoringEvent, MonitoringEventType
 from otel_bridge.settings import BridgeSettings
@@ -206,8 +207,7 @@ async def test_a_redis_restarted_empty_costs_a_live_reader_nothing(
         assert await asyncio.to_thread(bus.flush, 20)
         total = load.count + 500
         await asyncio.to_thread(wait_until, lambda: len(seen) >= total, "the rest")
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+        await cancel([reading])
         await receiver.close()
         assert seen == list(range(total))
         assert losses == ["epoch"]

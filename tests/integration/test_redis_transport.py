@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from otel_bridge import keys
+from otel_bridge.cancellation import cancel
 from otel_bridge.errors import ConfigurationError, PositionLostError, TransportError
 from otel_bridge.settings import BridgeSettings
 from otel_bridge.transports.base import Outgoing
@@ -300,8 +301,7 @@ async def test_a_cancelled_read_leaves_no_answer_behind(
     for _ in range(5):
         reading = asyncio.create_task(receiver.read(last, wait_ms=20_000))
         await asyncio.wait([reading], timeout=0.02)
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
+        await cancel([reading])
         assert await receiver.last_position() == last
     await receiver.close()
     sender.close()
@@ -330,8 +330,7 @@ async def test_foreign_messages_are_adopted_and_ours_are_not(
         for message in foreign[1:]:
             client.publish("nexus:events", message)
     await asyncio.to_thread(wait_until, lambda: len(found) >= len(foreign), "the messages")
-    listening.cancel()
-    await asyncio.gather(listening, return_exceptions=True)
+    await cancel([listening])
     assert found == foreign
     sender.close()
 
@@ -354,8 +353,7 @@ async def test_the_subscription_comes_back_by_itself(
             wait_until, lambda: client.publish("nexus:events", b"two") == 1, "the subscriber again"
         )
     await asyncio.to_thread(wait_until, lambda: b"two" in found, "the second message")
-    listening.cancel()
-    await asyncio.gather(listening, return_exceptions=True)
+    await cancel([listening])
     assert found == [b"one", b"two"]
     assert caplog.text.count("lost the subscription") == 1
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-from collector.app import create_app, make_server
+from collector.app import STATIC_DIR, create_app, make_server
 from collector.routes.tasks import TaskGateway
 from collector.runtime import Collector
 from collector.settings import CollectorSettings
@@ -96,9 +96,13 @@ class AppServer:
         self._listener = _listener(port)
         self.port = int(self._listener.getsockname()[1])
         collector_settings = CollectorSettings(port=self.port, **settings)
-        more = {} if static_dir is None else {"static_dir": static_dir}
         self._bridge_settings = bridge_settings
-        self.app = create_app(collector_settings, bridge_settings, gateway=gateway, **more)
+        self.app = create_app(
+            collector_settings,
+            bridge_settings,
+            gateway=gateway,
+            static_dir=static_dir or STATIC_DIR,
+        )
         options = {"log_level": "error", **(server_options or {})}
         self._server = make_server(self.app, collector_settings, **options)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -153,7 +157,7 @@ class AppServer:
 
 _SCRIPT = """
 import asyncio, json, socket, sys
-from collector.app import create_app, make_server
+from collector.app import STATIC_DIR, create_app, make_server
 from collector.settings import CollectorSettings
 from otel_bridge.settings import BridgeSettings
 options = json.loads(sys.argv[1])

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from redis.asyncio import Redis
 
 from otel_bridge import keys, semconv
-from otel_bridge.orchestration.cancellation import cancel
+from otel_bridge.cancellation import cancel
 from otel_bridge.orchestration.handlers import JobHandler
 from otel_bridge.orchestration.leases import LeaseKeeper, blocking_twin
 from otel_bridge.orchestration.parallel_task_coordinator import ParallelTaskCoordinator

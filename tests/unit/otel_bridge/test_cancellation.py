@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from otel_bridge.orchestration.cancellation import cancel
+from otel_bridge.cancellation import cancel
 
 
 async def test_a_task_that_loses_a_cancellation_is_ended_all_the_same() -> None:
