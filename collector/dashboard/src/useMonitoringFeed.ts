@@ -1,4 +1,3 @@
-"use client";
 /** React's door to the feed: one store and one socket per mounted dashboard. */
 import { useCallback, useEffect, useMemo, useRef, useState, useSyncExternalStore } from "react";
 import { FeedSocket } from "./feed-socket";

@@ -1,0 +1,17 @@
+"use client";
+/** What other pages may use, a Next.js page for one: components, the hook, the store, the types. */
+export { FailuresPanel } from "./FailuresPanel";
+export { type Connection, FeedStore, type Row, type Slice, type Slices } from "./feed-store";
+export { GlobalStatsBar } from "./GlobalStatsBar";
+export { InProgressTasks } from "./InProgressTasks";
+export { MonitoringDashboard, type MonitoringDashboardProps } from "./MonitoringDashboard";
+export { RecentEventsTable } from "./RecentEventsTable";
+export {
+  type MonitoringFeed,
+  type MonitoringFeedOptions,
+  useMonitoringFeed,
+  useSlice,
+} from "./useMonitoringFeed";
+export type { CardView, FailureView, PhaseView, SpanView, WorkerView } from "./views";
+export { Waterfall } from "./Waterfall";
+export type * from "./wire";
