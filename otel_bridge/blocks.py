@@ -373,7 +373,8 @@ class Job(_SpanBlock, _SelfBlock):
         self._outcome, self._error = TaskStatus.RETRYING, _one_line(reason)
 
     def _open(self) -> None:
-        self._parent_context = propagate.extract(self._carrier)
+        # Without a context of its own, extract() would start from an empty one.
+        self._parent_context = propagate.extract(self._carrier, otel_context.get_current())
         previous = self._carrier.get(semconv.CARRIER_PREVIOUS_ATTEMPT)
         if previous:
             linked = propagate.extract({"traceparent": previous}, otel_context.Context())
