@@ -27,7 +27,7 @@ from websockets.http11 import Request
 
 from collector.errors import RESTARTING, CloseCode
 
-__all__ = ["EXTENSION", "AsgiSink", "SharedFramesProtocol", "TransportSink"]
+__all__ = ["EXTENSION", "AsgiSink", "SharedFramesProtocol", "TransportSink", "payloads"]
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +148,7 @@ class AsgiSink:
             self._wake.clear()
             while self._queue and self._goodbye is None:
                 frames = self._queue.popleft()
-                for payload in _payloads(frames):
+                for payload in payloads(frames):
                     await self._send({"type": "websocket.send", "text": payload.decode()})
                 self._buffered -= len(frames)
             if self._goodbye is not None:
@@ -157,8 +157,9 @@ class AsgiSink:
                 return
 
 
-def _payloads(frames: bytes) -> list[bytes]:
-    payloads = []
+def payloads(frames: bytes) -> list[bytes]:
+    """Take whole, unmasked frames apart again."""
+    found = []
     offset = 0
     while offset < len(frames):
         size = frames[offset + 1]
@@ -167,6 +168,6 @@ def _payloads(frames: bytes) -> list[bytes]:
             width = 2 if size == 126 else 8
             size = int.from_bytes(frames[offset : offset + width], "big")
             offset += width
-        payloads.append(frames[offset : offset + size])
+        found.append(frames[offset : offset + size])
         offset += size
-    return payloads
+    return found

@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 _MIN_LEASE_SEC: Final = 5.0
 _IDLE_INTERVAL_SEC: Final = 5.0
 """With nothing new, stats are told no more often, so that an idle log keeps its past for days."""
+_MAX_TOLD: Final = 10_000
 _CLAIM_SEC: Final = 24 * 3600
 
 _RENEW: Final = """
@@ -112,6 +113,7 @@ class Leader:
         self._redis: Any = redis
         self._lease_ms = int(1000 * max(_MIN_LEASE_SEC, 3 * settings.stats_interval_sec))
         self._is_failing = False
+        self._told: dict[str, None] = {}
         self._told_events = -1
         self._quiet_until = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -174,31 +176,37 @@ class Leader:
             )
 
     async def _tell_stalled(self) -> None:
-        for job in find_stalled(self._make_judge(), self._ttl_sec):
-            if not await self._claim(job):
+        judge = self._make_judge()
+        for job in find_stalled(judge, self._ttl_sec):
+            event = stalled_event(job, judge.now)
+            # Until it comes back through the feed, or another leader told it.
+            if event.event_id in self._told or not await self._claim(job, event.event_id):
                 continue
+            self._told[event.event_id] = None
+            if len(self._told) > _MAX_TOLD:
+                del self._told[next(iter(self._told))]
             self.stalled += 1
-            self._publish(stalled_event(job))
+            self._publish(event)
             if self._settings.stalled_action != "report" and self._redis is not None:
-                await self._act(job)
+                await self._act(job, judge.now)
 
-    async def _claim(self, job: JobRecord) -> bool:
+    async def _claim(self, job: JobRecord, event_id: str) -> bool:
         """Whether this collector is to tell; no, if the worker's heartbeat key lives or one did."""
         if self._redis is None:
             return True
         if await self._redis.exists(keys.worker_heartbeat(str(job.worker_id))):
             return False
-        key = keys.collector_stalled(stalled_event(job).event_id)
+        key = keys.collector_stalled(event_id)
         return bool(await self._redis.set(key, self.id, nx=True, ex=_CLAIM_SEC))
 
-    async def _act(self, job: JobRecord) -> None:
+    async def _act(self, job: JobRecord, now: int) -> None:
         status = keys.task_status(job.task_id)
         if self._settings.stalled_action == "requeue":
             raw = await self._redis.hget(keys.task_lease(job.task_id), "queue")
             queue = raw.decode() if isinstance(raw, bytes) else raw or keys.QUEUE_NORMAL
             done = await self._redis.eval(_REQUEUE, 3, status, keys.LEASES, queue, job.task_id)
         else:
-            failure = stalled_failure_event(job)
+            failure = stalled_failure_event(job, now)
             names = (
                 status,
                 keys.task_error(job.task_id),

@@ -16,6 +16,7 @@ from typing import Final
 
 from collector.records import JobRecord
 from collector.snapshot import Judge
+from otel_bridge.clock import iso_utc
 from otel_bridge.events import MonitoringEvent, MonitoringEventType, TaskStatus
 
 __all__ = ["find_stalled", "stalled_event", "stalled_failure_event"]
@@ -36,28 +37,38 @@ def find_stalled(judge: Judge, ttl_sec: float) -> list[JobRecord]:
     return sorted(found, key=lambda job: (job.started or 0, job.task_id))
 
 
-def stalled_event(job: JobRecord) -> MonitoringEvent:
-    """The ``task_stalled`` of a job's attempt."""
+def stalled_event(job: JobRecord, now: int) -> MonitoringEvent:
+    """
+    The ``task_stalled`` of a job's attempt.
+
+    Args:
+        job: It.
+        now: Microseconds since the Unix epoch; a worker's clock may be ahead of it.
+    """
     return _event(
         job,
+        now,
         MonitoringEventType.TASK_STALLED,
         message=f"worker {job.worker_id} stopped answering",
     )
 
 
-def stalled_failure_event(job: JobRecord) -> MonitoringEvent:
+def stalled_failure_event(job: JobRecord, now: int) -> MonitoringEvent:
     """The ``task_failed`` of a job that the collector gave up (``MONITORING_STALLED_ACTION``)."""
     return _event(
         job,
+        now + 1,
         MonitoringEventType.TASK_FAILED,
         status=TaskStatus.FAILED,
         error=f"stalled: worker {job.worker_id} stopped answering",
     )
 
 
-def _event(job: JobRecord, kind: MonitoringEventType, **more: object) -> MonitoringEvent:
+def _event(job: JobRecord, now: int, kind: MonitoringEventType, **more: object) -> MonitoringEvent:
     name = f"{kind}/{job.parent_task_id or ''}/{job.task_id}/{job.rank.attempt}"
     fields = {
+        # Later than the fact it corrects, or the fold would take it for history.
+        "ts": iso_utc(max(now, job.rank.ts + 1) * 1000),
         "event_id": str(uuid.uuid5(_NAMESPACE, name)),
         "event_type": kind,
         "project_id": job.project_id,

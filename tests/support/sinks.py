@@ -1,0 +1,45 @@
+"""Sinks that a test can read: one that takes everything, one whose reader has stopped."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from collector.errors import CloseCode
+from collector.frames import payloads
+
+__all__ = ["RecordingSink"]
+
+
+class RecordingSink:
+    """
+    Remembers what was written.
+
+    Attributes:
+        is_stopped: While True nothing drains: the client does not read.
+    """
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+        self.closed_with: CloseCode | None = None
+        self.is_stopped = False
+        self._buffered = 0
+
+    def write(self, frames: bytes) -> None:
+        self.writes.append(frames)
+        if self.is_stopped:
+            self._buffered += len(frames)
+
+    def buffered_bytes(self) -> int:
+        return self._buffered
+
+    def drain(self, count: int | None = None) -> None:
+        """The client reads so many bytes; all by default."""
+        self._buffered -= self._buffered if count is None else count
+
+    def close(self, code: CloseCode) -> None:
+        self.closed_with = code
+
+    def messages(self) -> list[Any]:
+        """Every message written, parsed."""
+        return [json.loads(found) for frames in self.writes for found in payloads(frames)]
