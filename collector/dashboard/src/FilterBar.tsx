@@ -1,4 +1,4 @@
-import { type RefObject, useMemo } from "react";
+import { type RefObject, useMemo, useState } from "react";
 import { useCopy } from "./browser";
 import { STATUS_WORDS, shortId, words } from "./format";
 import { CheckIcon, CloseIcon, LinkIcon, SearchIcon } from "./icons";
@@ -17,6 +17,7 @@ interface FilterBarProps {
 export function FilterBar({ feed, view, change, searchRef }: FilterBarProps) {
   const { cards, projects, types } = useSlice(feed.store, "tasks");
   const [isCopied, copy] = useCopy();
+  const [isOpen, setOpen] = useState(false);
   const phases = useMemo(
     () => [...new Set(cards.flatMap((card) => card.phases.map((phase) => phase.name)))],
     [cards],
@@ -27,7 +28,7 @@ export function FilterBar({ feed, view, change, searchRef }: FilterBarProps) {
   const clear = () =>
     change({ ...EMPTY_VIEW, focus: view.focus, tab: view.tab, paused: view.paused });
   return (
-    <search className="filters">
+    <search className={isOpen ? "filters is-open" : "filters"}>
       <Select
         label="Project"
         all="All projects"
@@ -75,6 +76,14 @@ export function FilterBar({ feed, view, change, searchRef }: FilterBarProps) {
         />
         <kbd aria-hidden="true">/</kbd>
       </label>
+      <button
+        type="button"
+        className="button filters-toggle"
+        aria-expanded={isOpen}
+        onClick={() => setOpen(!isOpen)}
+      >
+        Filters
+      </button>
       <span className="filters-end">
         {isFiltered && (
           <button type="button" className="button quiet" onClick={clear}>

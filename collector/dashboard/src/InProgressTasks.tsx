@@ -97,14 +97,14 @@ const TaskCard = memo(function TaskCard(props: TaskCardProps) {
         {card.taskType && card.title && <span>{words(card.taskType)}</span>}
         {card.domain && <span>{card.domain}</span>}
         {card.projectId && <span title={`Project ${card.projectId}`}>{card.projectId}</span>}
-        <span className="id" title={card.taskId}>
-          {shortId(card.taskId)}
-        </span>
         {card.startedAt !== null && (
           <span className="num" title={full(card.startedAt)}>
             {clockSec(card.startedAt)}
           </span>
         )}
+        <span className="id" title={card.taskId}>
+          {shortId(card.taskId)}
+        </span>
       </p>
       {isOpen ? (
         <ol className="phases">

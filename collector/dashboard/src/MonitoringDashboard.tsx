@@ -1,4 +1,5 @@
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { backfill, needsBackfill } from "./backfill";
 import { recall, remember, type Theme, useCopy, useMedia, useTheme } from "./browser";
 import { ConnectionBadge } from "./ConnectionBadge";
 import { EmptyState, WaitingState } from "./EmptyState";
@@ -6,6 +7,7 @@ import type { EventWish } from "./event-view";
 import { FailuresPanel } from "./FailuresPanel";
 import { FilterBar } from "./FilterBar";
 import { count } from "./format";
+import type { FeedStore } from "./feed-store";
 import { GlobalStatsBar } from "./GlobalStatsBar";
 import { HelpDialog } from "./HelpDialog";
 import { InProgressTasks } from "./InProgressTasks";
@@ -66,6 +68,7 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
 
   const focus = useFocus(tasks.cards, view.focus || view.task);
   useEffect(() => store.setFocus(focus), [store, focus]);
+  useBackfill(store, focus, baseUrl, tasks.isLoaded);
   const focusCard = tasks.cards.find((card) => card.taskId === focus) ?? null;
   const onFocus = useCallback(
     (taskId: string, jobId: string | null = null) => {
@@ -316,6 +319,23 @@ function useFocus(cards: readonly CardView[], asked: string): string | null {
   const next = held && (held.endedAt === null || !running) ? held : (running ?? held ?? cards[0]);
   current.current = next?.taskId ?? null;
   return current.current;
+}
+
+/** Fetch a large task's older bars once it is looked at. */
+function useBackfill(
+  store: FeedStore,
+  focus: string | null,
+  baseUrl: string | undefined,
+  isLoaded: boolean,
+): void {
+  useEffect(() => {
+    if (focus === null || !isLoaded || !needsBackfill(store.get("spans").spans.length)) return;
+    const abort = new AbortController();
+    backfill(store, focus, baseUrl ?? document.baseURI, abort.signal).catch(() => {
+      // The bars stay as few as they are; the connection badge says what is wrong.
+    });
+    return () => abort.abort();
+  }, [store, focus, baseUrl, isLoaded]);
 }
 
 export function isCardWanted(card: CardView, wish: EventWish): boolean {

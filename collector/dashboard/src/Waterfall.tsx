@@ -16,7 +16,7 @@ import { count, duration, elapsed, full, STATUS_WORDS, shortId, words } from "./
 import { ChevronIcon, CloseIcon, ExternalIcon, StatusIcon } from "./icons";
 import { useSlice } from "./useMonitoringFeed";
 import type { CardView, SpanView } from "./views";
-import { density, ticks, tickText, type WaterRow, waterRows } from "./waterfall-rows";
+import { density, lastBegun, ticks, tickText, type WaterRow, waterRows } from "./waterfall-rows";
 import type { Status } from "./wire";
 
 const ROW_PX = 24;
@@ -100,7 +100,7 @@ function Chart({ store, card, spans, wish, mark, traceLink, onClose }: ChartProp
     overscan: 8,
     getItemKey: (index) => rows[index]?.key ?? index,
   });
-  useFollow(scroller, isOpen, rows.length);
+  useFollow(scroller, isOpen, lastBegun(rows));
 
   const fold = useCallback((phase: string, isFolded: boolean) => {
     setFolds((old) => new Map(old).set(phase, isFolded));
@@ -127,6 +127,12 @@ function Chart({ store, card, spans, wish, mark, traceLink, onClose }: ChartProp
     shownMark.current = mark.n;
     virtual.scrollToIndex(markIndex, { align: "center" });
   }, [mark, markIndex, virtual]);
+
+  // The phase of the topmost job stays visible while its jobs scroll by.
+  const first = Math.floor((virtual.scrollOffset ?? 0) / ROW_PX);
+  let pinned = rows[first];
+  for (let index = first; pinned && pinned.kind !== "phase"; index--) pinned = rows[index];
+  if (first === 0 && (virtual.scrollOffset ?? 0) < 2) pinned = undefined;
 
   const link = traceLink(card.traceId ?? undefined);
   return (
@@ -182,6 +188,11 @@ function Chart({ store, card, spans, wish, mark, traceLink, onClose }: ChartProp
               ))}
             </span>
           </div>
+          {pinned && (
+            <div className="wf-pinned">
+              <Line row={pinned} t0={t0} top={0} now={pinned.end === null ? now : 0} isMarked={false} onFold={fold} />
+            </div>
+          )}
           <div className="wf-space" style={{ height: virtual.getTotalSize() }}>
             {virtual.getVirtualItems().map((item) => {
               const row = rows[item.index];
@@ -248,28 +259,31 @@ function useTimeAxis(
   }, [root, store, t0, isOpen, zoom, isCalm, isOpen && !isCalm && !zoom ? 0 : endSec]);
 }
 
-/** Keeps the newest rows of a running task in view until the user scrolls away. */
+/** Keeps the row that began last in view, until the user scrolls elsewhere. */
 function useFollow(
   scroller: React.RefObject<HTMLDivElement | null>,
   isOpen: boolean,
-  rows: number,
+  index: number,
 ): void {
   const isFollowing = useRef(true);
+  const target = useRef(0);
   useEffect(() => {
     const element = scroller.current;
     if (!element) return;
     const onScroll = () => {
-      const rest = element.scrollHeight - element.scrollTop - element.clientHeight;
-      isFollowing.current = rest < 2 * ROW_PX;
+      isFollowing.current = Math.abs(element.scrollTop - target.current) < 3 * ROW_PX;
     };
     element.addEventListener("scroll", onScroll, { passive: true });
     return () => element.removeEventListener("scroll", onScroll);
   }, [scroller]);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: when rows were added
   useEffect(() => {
     const element = scroller.current;
-    if (element && isOpen && isFollowing.current) element.scrollTop = element.scrollHeight;
-  }, [scroller, isOpen, rows]);
+    if (!element || !isOpen) return;
+    // Two rows of what comes next stay visible below.
+    const top = (index + 3) * ROW_PX - element.clientHeight;
+    target.current = Math.max(0, Math.min(top, element.scrollHeight - element.clientHeight));
+    if (isFollowing.current) element.scrollTop = target.current;
+  }, [scroller, isOpen, index]);
 }
 
 /** w and e fold and unfold, a and d pan, + and - zoom, 0 shows everything. */

@@ -339,6 +339,13 @@ export class FeedStore {
     this.tell("spans");
   }
 
+  /** Add older events' bars to a research task. */
+  backfill(taskId: string, events: readonly MonitoringEvent[]): void {
+    this.fold.backfill(taskId, events);
+    this.dirty.add("spans");
+    this.schedule();
+  }
+
   /** Hold every view still; events go on being folded, and counted in `hold`. */
   pause(): void {
     if (this.pausedAt !== null) return;

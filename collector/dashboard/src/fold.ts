@@ -139,6 +139,28 @@ export class LiveFold {
     return true;
   }
 
+  /**
+   * Take bars, and nothing else, from older events of a research task: a snapshot holds only so
+   * many. What the bars know already stays.
+   */
+  backfill(taskId: string, events: readonly MonitoringEvent[]): void {
+    const task = this.tasks.get(taskId);
+    if (task === undefined) return;
+    for (const event of events) {
+      const ts = parseTime(event.ts);
+      if (event.parent_task_id !== taskId || Number.isNaN(ts)) continue;
+      if (task.spans.size >= this.limits.spansPerTask) return;
+      const fact = JOB_FACTS[event.event_type];
+      if (event.event_type === "phase_started" || event.event_type === "phase_completed") {
+        this.span(task, event, ts, "phase");
+      } else if (fact !== undefined && event.task_id === taskId) {
+        this.span(task, event, ts, "research_task");
+      } else if (fact !== undefined) {
+        this.span(task, event, ts, fact[0] === 0 ? "enqueue" : "job");
+      }
+    }
+  }
+
   private remember(eventId: string): boolean {
     if (this.knownIds.has(eventId)) return false;
     this.knownIds.add(eventId);
@@ -469,8 +491,16 @@ export class LiveFold {
     task.unphased.seen.completed = Math.max(0, sum("completed"));
     task.unphased.seen.failed = Math.max(0, sum("failed"));
     task.unphased.unnamed = Math.max(0, sum("pending"));
-    // Oldest first, so that a job's latest attempt is its last word.
-    for (let i = card.spans.length - 1; i >= 0; i--) this.loadSpan(task, card.spans[i] as SpanBar);
+    // A job may have several bars, one an attempt; its greatest says where it stands.
+    const jobs = new Map<string, readonly [Rank, SpanBar]>();
+    for (const bar of card.spans) {
+      this.loadSpan(task, bar);
+      if ((bar.kind !== "job" && bar.kind !== "enqueue") || bar.task_id === null) continue;
+      const rank = rankOf(bar);
+      const known = jobs.get(bar.task_id);
+      if (known === undefined || outranks(rank, known[0])) jobs.set(bar.task_id, [rank, bar]);
+    }
+    for (const [rank, bar] of jobs.values()) this.loadJob(task, bar, rank);
     task.spansVersion++;
   }
 
@@ -492,27 +522,11 @@ export class LiveFold {
     span.status = bar.status;
     span.durationMs = bar.duration_ms;
     span.error = bar.error;
-    if ((bar.kind === "job" || bar.kind === "enqueue") && bar.task_id !== null) {
-      this.loadJob(task, bar, ended);
-    }
   }
 
-  private loadJob(task: TaskRecord, bar: SpanBar, ended: number | null): void {
-    const taskId = bar.task_id as string;
-    const key = jobKey(task.taskId, taskId);
-    const stage = bar.kind === "enqueue" ? 0 : bar.status === "completed" ? 2 : 1;
-    const order = { processing: 0, stalled: 1, retrying: 2, failed: 3 }[bar.status as "failed"] ?? 0;
-    const at = ended ?? optionalTime(bar.started_at) ?? optionalTime(bar.queued_at) ?? 0;
-    const rank: Rank = [bar.retry_count, stage, at, order, ""];
-    const known = this.jobs.get(key);
-    if (known && !outranks(rank, known.rank)) return;
+  private loadJob(task: TaskRecord, bar: SpanBar, rank: Rank): void {
     const phase = (bar.phase !== null && task.phases.get(bar.phase)) || task.unphased;
-    const job = known ?? newJob(task.taskId, taskId);
-    if (known && !ENDED.has(known.status)) {
-      this.uncount(task, key, known);
-      phase.unnamed++;
-    }
-    this.jobs.set(key, job);
+    const job = newJob(task.taskId, bar.task_id as string);
     job.taskType = bar.task_type;
     job.phase = bar.phase;
     job.projectId = task.projectId;
@@ -520,13 +534,17 @@ export class LiveFold {
     job.status = bar.kind === "enqueue" && bar.retry_count > 0 ? "retrying" : bar.status;
     job.workerId = bar.worker_id === null ? null : String(bar.worker_id);
     job.started = optionalTime(bar.started_at);
+    const key = jobKey(task.taskId, job.taskId);
     if (ENDED.has(job.status)) {
       // Its end is in the phase's counts already.
+      this.jobs.set(key, job);
       this.endedJobs.push(key);
-    } else {
-      if (phase.unnamed > 0) phase.unnamed--;
-      this.count(task, key, job, at);
+    } else if (phase.unnamed > 0) {
+      phase.unnamed--;
+      this.jobs.set(key, job);
+      this.count(task, key, job, rank[2]);
     }
+    // Else the counts say that it has ended since; a bar beyond the snapshot's limit told so.
   }
 
   private loadWorker(state: WorkerState): void {
@@ -681,6 +699,13 @@ export class LiveFold {
     }
     if (oldest) this.failures.delete(oldest.key);
   }
+}
+
+function rankOf(bar: SpanBar): Rank {
+  const stage = bar.kind === "enqueue" ? 0 : bar.status === "completed" ? 2 : 1;
+  const orders: Partial<Record<SpanBar["status"], number>> = { stalled: 1, retrying: 2, failed: 3 };
+  const at = optionalTime(bar.ended_at ?? bar.started_at ?? bar.queued_at) ?? 0;
+  return [bar.retry_count, stage, at, orders[bar.status] ?? 0, ""];
 }
 
 /** Jobs of different research tasks may share an id. */

@@ -90,7 +90,7 @@ export function shortJob(taskId: string, parentTaskId: string | null | undefined
 }
 
 export function shortId(id: string): string {
-  return id.length > 12 ? id.slice(0, 8) : id;
+  return id.length > 10 ? id.slice(0, 8) : id;
 }
 
 /** Words of an identifier: `data_aggregation_search` -> `data aggregation search`. */

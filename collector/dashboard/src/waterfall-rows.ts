@@ -67,6 +67,8 @@ export function waterRows(
   for (const [name, phase] of phases) {
     const view = card.phases.find((each) => each.name === name);
     const jobs = [...phase.jobs].map(([id, attempts]) => jobRow(id, attempts, name, card, wish));
+    // In the order they began; what still waits comes last.
+    jobs.sort((a, b) => began(a) - began(b) || a.start - b.start);
     const starts = jobs.map((job) => job.start);
     const start = phase.own?.startedAt ?? view?.startedAt ?? Math.min(...starts, Date.now());
     const status = view?.status ?? (jobs.some((job) => job.end === null) ? "processing" : "completed");
@@ -123,6 +125,19 @@ function jobRow(
     jobs: 0,
     isDim: !isMatch(last, phase, wish),
   };
+}
+
+function began(row: WaterRow): number {
+  return row.bars[0]?.startedAt ?? Number.MAX_SAFE_INTEGER;
+}
+
+/** The last row of which something has begun: where a running task's news is. */
+export function lastBegun(rows: readonly WaterRow[]): number {
+  for (let index = rows.length - 1; index >= 0; index--) {
+    const row = rows[index] as WaterRow;
+    if (row.kind === "phase" || row.bars[0]?.startedAt !== null) return index;
+  }
+  return -1;
 }
 
 /** A job's id often begins with its phase, which its row is under already. */
