@@ -471,14 +471,15 @@ export class LiveFold {
     task.firstSeen = task.started;
     task.lastSeen = optionalTime(card.last_event_at) ?? at;
     task.message = card.message === null ? null : [0, "", card.message];
-    const isEnded = ENDED.has(card.status);
-    task.isRooted =
-      card.title !== null || card.spans.some((s) => s.kind === "research_task") || isEnded;
-    if (isEnded) {
-      task.rootStatus = card.status;
-      task.ended = optionalTime(card.ended_at);
-      task.durationMs = card.duration_ms;
-      task.rank = [0, card.status === "completed" ? 2 : 1, task.ended ?? 0, 3, ""];
+    // A card whose root has ended runs on while its jobs do; the root's own bar tells.
+    const root = card.spans.find((bar) => bar.kind === "research_task");
+    task.isRooted = root !== undefined || card.title !== null;
+    const status = root?.status ?? card.status;
+    if (task.isRooted && ENDED.has(status)) {
+      task.rootStatus = status;
+      task.ended = optionalTime(root?.ended_at ?? card.ended_at);
+      task.durationMs = root?.duration_ms ?? card.duration_ms;
+      task.rank = [0, status === "completed" ? 2 : 1, task.ended ?? 0, 3, ""];
     } else if (task.started !== null) {
       task.rank = [0, 1, task.started, 0, ""];
     }

@@ -192,7 +192,8 @@ function phaseView(
   const total = phase.isLoaded && isTotalTold ? toldTotal : Math.max(toldTotal, seenTotal);
   const completed = Math.min(total, Math.max(told("completed"), seen.completed));
   let failed = seen.failed;
-  if (seenTotal < toldTotal || phase.hasForgotten) failed = Math.max(failed, told("failed"));
+  const isPartial = seenTotal < toldTotal || phase.hasForgotten || phase.isLoaded;
+  if (isPartial) failed = Math.max(failed, told("failed"));
   failed = Math.min(failed, Math.max(0, total - completed));
 
   let status: Status;

@@ -1,0 +1,161 @@
+/** The pure parts: formats, address bar, table filter, waterfall geometry. */
+import { describe, expect, it } from "vitest";
+import { EventView, type EventWish, isWanted } from "./event-view";
+import type { Row } from "./feed-store";
+import { ago, count, duration, percent, rate, roughly, shortJob } from "./format";
+import { parseTime } from "./time";
+import { EMPTY_VIEW, readView, writeView } from "./url-state";
+import type { CardView, SpanView } from "./views";
+import { move } from "./Waterfall";
+import { density, niceStep, ticks, tickText, waterRows } from "./waterfall-rows";
+import type { MonitoringEvent } from "./wire";
+
+const WISH: EventWish = { task: "", type: "", status: "", text: "", isAll: false };
+
+describe("formats", () => {
+  it("writes durations in at most seven characters or so", () => {
+    expect([0, 3.25, 41, 12_400, 185_000, 7_800_000].map(duration)).toEqual([
+      "0 ms",
+      "3.3 ms",
+      "41 ms",
+      "12.4 s",
+      "3m 05s",
+      "2h 10m",
+    ]);
+    expect(duration(null)).toBe("");
+  });
+
+  it("says counts, rates, shares and times as people do", () => {
+    expect([7, 1234, 12_345, 4_900_000].map(count)).toEqual(["7", "1,234", "12.3k", "4.9M"]);
+    expect([0, 0.42, 12.34, 4912].map(rate)).toEqual(["0", "0.42", "12.3", "4,912"]);
+    expect([null, 0, 0.008, 0.2].map(percent)).toEqual(["–", "0 %", "0.8 %", "20 %"]);
+    expect(ago(1000, 63_000)).toBe("1 min ago");
+    expect([4, 22, 170].map(roughly)).toEqual(["<10 s", "~25 s", "~3 min"]);
+  });
+
+  it("keeps the telling end of a job's id", () => {
+    expect(shortJob("6ba5:search:42", "6ba5")).toBe("search:42");
+    expect(shortJob("other", "6ba5")).toBe("other");
+  });
+
+  it("reads microseconds, so that two facts of one millisecond keep their order", () => {
+    const first = parseTime("2026-01-02T03:04:05.678901Z");
+    const second = parseTime("2026-01-02T03:04:05.678902Z");
+    expect(second).toBeGreaterThan(first);
+    expect(Math.floor(first)).toBe(Date.parse("2026-01-02T03:04:05.678Z"));
+    expect(parseTime("nonsense")).toBeNaN();
+  });
+});
+
+describe("address bar", () => {
+  it("reads back what it wrote and leaves others' parameters alone", () => {
+    const view = { ...EMPTY_VIEW, project: "a&b", text: "<x>", paused: "1" };
+    const query = writeView(view, "?keep=1&status=failed");
+    expect(readView(query)).toEqual(view);
+    expect(new URLSearchParams(query).get("keep")).toBe("1");
+    expect(writeView(EMPTY_VIEW, "?q=x")).toBe("");
+  });
+});
+
+describe("table filter", () => {
+  const base: MonitoringEvent = {
+    event_id: "e",
+    ts: "2026-01-01T00:00:00Z",
+    event_type: "task_failed",
+    task_id: "j1",
+    parent_task_id: "t1",
+    phase: "search",
+    error: "Timeout after 3 s",
+  };
+
+  it("matches task, type, status and text, and leaves the background out", () => {
+    const wanted = (wish: Partial<EventWish>) => isWanted(base, { ...WISH, ...wish });
+    expect(wanted({})).toBe(true);
+    expect([wanted({ task: "t1" }), wanted({ task: "t2" })]).toEqual([true, false]);
+    expect([wanted({ type: "search" }), wanted({ type: "extract" })]).toEqual([true, false]);
+    expect([wanted({ status: "failed" }), wanted({ status: "completed" })]).toEqual([true, false]);
+    expect([wanted({ text: "TIMEOUT" }), wanted({ text: "zebra" })]).toEqual([true, false]);
+    const beat: MonitoringEvent = { ...base, event_type: "worker_heartbeat" };
+    expect([isWanted(beat, WISH), isWanted(beat, { ...WISH, isAll: true })]).toEqual([false, true]);
+  });
+
+  it("gives, row by row, what filtering everything anew would give", () => {
+    const all: Row[] = [];
+    const view = new EventView();
+    const wish = { ...WISH, status: "failed" };
+    for (let n = 1; n <= 500; n++) {
+      const type = n % 3 === 0 ? "task_failed" : "task_started";
+      all.push({ kind: "event", n, at: n, event: { ...base, event_id: `${n}`, event_type: type } });
+      if (n % 7 !== 0) continue;
+      const kept = all.slice(-100);
+      const fresh = new EventView().update(kept, 0, wish);
+      expect(view.update(kept, 0, wish)).toEqual(fresh);
+    }
+  });
+});
+
+describe("waterfall", () => {
+  const span = (fields: Partial<SpanView>): SpanView => ({
+    spanId: Math.random().toString(16),
+    parentSpanId: null,
+    traceId: null,
+    kind: "job",
+    taskId: "t1:search:1",
+    taskType: "search",
+    phase: "search",
+    workerId: null,
+    status: "completed",
+    retryCount: 0,
+    queuedAt: null,
+    startedAt: 1000,
+    endedAt: 2000,
+    durationMs: 1000,
+    error: null,
+    ...fields,
+  });
+  const card = { taskId: "t1", endedAt: null, phases: [] } as unknown as CardView;
+
+  it("puts a job's attempts in one row, begun jobs before queued ones", () => {
+    const spans = [
+      span({ taskId: "t1:search:9", startedAt: null, endedAt: null, queuedAt: 500, status: "pending" }),
+      span({ taskId: "t1:search:1", status: "retrying" }),
+      span({ taskId: "t1:search:1", startedAt: 3000, endedAt: null, status: "processing" }),
+    ];
+    const rows = waterRows(spans, card, new Map(), WISH);
+    expect(rows.map((row) => [row.kind, row.label, row.bars.length])).toEqual([
+      ["phase", "search", 0],
+      ["job", "1", 2],
+      ["job", "9", 1],
+    ]);
+    expect(rows[1]).toMatchObject({ status: "processing", end: null });
+  });
+
+  it("folds what is asked for, and dims instead of removing", () => {
+    const spans = [span({}), span({ taskId: "b", phase: "extract", taskType: "extract" })];
+    expect(waterRows(spans, card, new Map([["search", true]]), WISH)).toHaveLength(3);
+    const rows = waterRows(spans, card, new Map(), { ...WISH, type: "extract" });
+    expect(rows.map((row) => row.isDim)).toEqual([true, true, false, false]);
+  });
+
+  it("has round ticks", () => {
+    expect(ticks(0, 55, 6)).toEqual([0, 10, 20, 30, 40, 50]);
+    expect([0, 0.5, 30, 90, 3723].map(tickText)).toEqual(["0", "500ms", "30s", "1:30", "1:02:03"]);
+    expect(niceStep(7)).toBe(10);
+  });
+
+  it("counts ends and failures by stretch of time", () => {
+    const spans = [span({}), span({ status: "failed" }), span({ endedAt: 60_000 })];
+    const { buckets, bucketSec } = density(spans, 0, 60);
+    expect(bucketSec).toBe(0.5);
+    expect(buckets[4]).toEqual([2, 1]);
+    expect(buckets[120]).toEqual([1, 0]);
+  });
+
+  it("zooms in and out around the middle and pans by a quarter", () => {
+    const half = move(null, "+", 100);
+    expect(half).toEqual({ from: 25, to: 75 });
+    expect(move(half, "d", 100)).toEqual({ from: 37.5, to: 87.5 });
+    expect(move(half, "-", 100)).toBeNull();
+    expect(move(half, "0", 100)).toBeNull();
+  });
+});
