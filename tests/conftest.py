@@ -19,6 +19,11 @@ from tests.support.redis_server import DATABASES, RedisServer
 _databases = itertools.count()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--screenshots``: the browser tests write the README's picture into ``docs/``."""
+    parser.addoption("--screenshots", action="store_true", help="write docs/dashboard.png")
+
+
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the developer's shell reaches a test."""

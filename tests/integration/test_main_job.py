@@ -175,6 +175,40 @@ def test_a_bad_request_is_named(
     assert named in json.dumps(answer)
 
 
+def test_submit_and_tail_are_the_same_job(
+    demo: tuple[subprocess.Popen[str], str], tmp_path: Path
+) -> None:
+    """``submit`` prints the id of the research task whose end ``tail`` then prints."""
+    url = demo[1]
+    with subprocess.Popen(
+        command("tail", "--url", url, "--json", "--types", "task_completed"),
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    ) as tailing:
+        assert tailing.stdout is not None
+        assert json.loads(tailing.stdout.readline())["event_type"] == "task_completed"
+        request = tmp_path / "request.json"
+        request.write_text(json.dumps(DEMO_REQUEST | {"project_id": "mine"}), encoding="utf-8")
+        done = run("submit", "--url", url, str(request))
+        task_id = done.stdout.strip()
+        ends = (json.loads(line) for line in tailing.stdout)
+        end = next(event for event in ends if event["task_id"] == task_id)
+        assert (end["project_id"], end["parent_task_id"]) == ("mine", task_id)
+        tailing.send_signal(signal.SIGINT)
+        assert tailing.wait(timeout=DEADLINE_SEC) == 0
+
+
+def test_refusals_of_the_collector_are_one_line(demo: tuple[subprocess.Popen[str], str]) -> None:
+    """A filter or a request the collector refuses ends with exit code 2 and its own reason."""
+    done = run("tail", "--url", demo[1], "--types", "task_exploded")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "task_exploded" in done.stderr
+    done = run("submit", "--url", demo[1], "--", "/nowhere.json")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "/nowhere.json" in done.stderr
+
+
 def test_a_taken_port_is_one_line() -> None:
     """A port in use ends the command with exit code 2 and one line that says what to do."""
     with socket.create_server(("127.0.0.1", 0)) as other:
