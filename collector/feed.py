@@ -225,12 +225,12 @@ class Feed:
             except PositionLostError as lost:
                 await self._start_over(receiver, lost)
                 continue
-            self._note_progress(entries)
             if entries:
                 self._cursor = entries[-1].position
                 self._take(entries)
                 async with self._advanced:
                     self._advanced.notify_all()
+            self._note_progress(entries)
             if self._is_rebuilt and 0 < len(entries) < _SMALL_READ:
                 await asyncio.sleep(_COALESCE_SEC)
             elif not self._is_rebuilt:
@@ -242,6 +242,8 @@ class Feed:
             if not entries or self._rebuild_until in positions:
                 self._is_rebuilt = True
                 logger.info("the log's past is folded: %d events", self._stats.events_in)
+                # Whoever connected while the log could not be reached has seen nothing yet.
+                self._hub.gap_all("epoch")
         if self._is_rebuilt and not self.is_live:
             if self.trouble is not None:
                 logger.info("the log is read again")

@@ -123,6 +123,9 @@ class RedisSender:
             # Whether it was applied is unknown; the next attempt gets a clean connection.
             self.close()
             raise TransportError(f"{type(error).__name__}: {error}") from error
+        if epoch.decode() == self._candidate_epoch:
+            # Used up: a log made anew after a wipe must not carry the name of the lost one.
+            self._candidate_epoch = secrets.token_hex(4)
         return AppendResult(f"{epoch.decode()}:{last_id.decode()}", skipped, refused)
 
     def _run(self, arguments: list[Any]) -> Any:

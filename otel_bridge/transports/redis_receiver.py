@@ -250,8 +250,10 @@ class RedisReceiver:
                             timeout=_SILENCE_SEC, disconnect_on_error=False
                         )
                     except (TimeoutError, RedisTimeoutError):
+                        reply = None
+                    if reply is None:  # redis-py 8 returns that where others raise
                         if was_pinged:
-                            raise
+                            raise RedisTimeoutError("no answer to PING")
                         await connection.send_command("PING")
                         was_pinged = True
                         continue
