@@ -46,12 +46,10 @@ export function RecentEventsTable(props: RecentEventsTableProps) {
     estimateSize: () => rowPx,
     overscan: 6,
   });
-  // biome-ignore lint/correctness/useExhaustiveDependencies: rows of another height
   useEffect(() => virtual.measure(), [rowPx]);
 
   // A different question deserves an answer from the top.
   const wishKey = JSON.stringify(wish);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: on a changed wish only
   useEffect(() => {
     setHeld(null);
     setChosen(null);
@@ -159,7 +157,6 @@ export function RecentEventsTable(props: RecentEventsTableProps) {
           </span>
           <span role="columnheader">Message</span>
         </div>
-        {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a scroll area needs the keyboard */}
         <div className="table-body" ref={scroller} onScroll={onScroll} role="rowgroup" tabIndex={0}>
           <div className="table-space" style={{ height: virtual.getTotalSize() }}>
             {virtual.getVirtualItems().map((item) => {
@@ -221,7 +218,6 @@ const TableRow = memo(function TableRow(props: TableRowProps) {
   const { event } = row;
   const face = faceOf(event);
   return (
-    // biome-ignore lint/a11y/useKeyWithClickEvents: j and k choose rows
     <div
       className={`row${isChosen ? " is-chosen" : ""}${face.status === "failed" ? " is-bad" : ""}`}
       role="row"

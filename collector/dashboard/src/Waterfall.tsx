@@ -179,7 +179,6 @@ function Chart({ store, card, spans, wish, mark, traceLink, onClose }: ChartProp
           </span>
           <span className="wf-took" />
         </div>
-        {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a scroll area needs the keyboard */}
         <div className="wf-body" ref={scroller} tabIndex={0} role="list" aria-label="Phases and jobs">
           <div className="wf-grid" aria-hidden="true">
             <span className="wf-track">

