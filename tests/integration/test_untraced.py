@@ -1,0 +1,46 @@
+"""Our own Redis calls are never traced, even when the application instruments redis-py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from opentelemetry.instrumentation.redis import RedisInstrumentor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+import otel_bridge
+from otel_bridge import keys
+from otel_bridge.settings import BridgeSettings
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
+
+MakeSettings = Callable[..., BridgeSettings]
+
+
+def test_publishing_and_beating_make_no_spans(
+    own_redis: RedisServer, make_settings: MakeSettings
+) -> None:
+    """With redis-py instrumented the application's call is a span; the bridge's own are not."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    exporter = InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    settings = make_settings(bus_url=own_redis.url, heartbeat_interval_sec=0.05)
+    instrumentor = RedisInstrumentor()
+    instrumentor.instrument(tracer_provider=provider)
+    bridge = otel_bridge.configure(tracer_provider=provider, settings=settings)
+    try:
+        with own_redis.client() as client:
+            with otel_bridge.worker("w1"), otel_bridge.job(task_id="j1", task_type="find"):
+                client.set("mine", "1")
+                wait_until(lambda: client.exists(keys.worker_heartbeat("w1")), "a beat")
+            assert bridge.flush(10)
+            assert bridge.shutdown()
+            assert client.xlen(keys.log_stream()) >= 4
+    finally:
+        instrumentor.uninstrument()
+        provider.shutdown()
+    names = {span.name for span in exporter.get_finished_spans()}
+    assert names == {"job find", "SET", "EXISTS", "XLEN"}
+    sets = [s for s in exporter.get_finished_spans() if s.name == "SET"]
+    assert len(sets) == 1
