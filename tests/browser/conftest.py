@@ -24,9 +24,13 @@ _FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium from PATH; without one the test skips, or fails when ``CI`` is set."""
+    """Chromium from PATH; without one the test skips, or fails when ``CI`` is set.
+
+    One a module, not one a session: while Playwright's synchronous API is open the main thread
+    counts as running an event loop, and every asynchronous test after it would be refused.
+    """
     found = next(filter(None, map(shutil.which, _NAMES)), None)
     if found is None:
         line = f"NO BROWSER: none of {', '.join(_NAMES)} is on PATH; the browser tests did not run"
