@@ -55,8 +55,15 @@ wire: $(VENV)/.dev ## the dashboard's wire types match the models
 dashboard: $(VENV)/.dev ## build the dashboard again after editing it
 	$(BIN)/python hatch_build.py
 
-bench: $(VENV)/.dev ## the numbers of ARCHITECTURE.md, as ratios taken in one run
-	$(BIN)/python -m tests.benchmarks $(ARGS)
+# A virtual environment of its own: Logfire, a peer, brings plugins that the tests must not meet.
+$(VENV)-bench/.bench: pyproject.toml requirements/bench.txt requirements/build.txt
+	test -x $(VENV)-bench/bin/python || $(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/pip install --quiet --require-hashes -r requirements/bench.txt
+	$(BUILD_PINS) $(VENV)-bench/bin/pip install --quiet --no-deps -e .
+	@touch $@
+
+bench: $(VENV)-bench/.bench ## the numbers of ARCHITECTURE.md, as ratios taken in one run
+	$(VENV)-bench/bin/python -m tests.benchmarks $(ARGS)
 
 chaos: $(VENV)/.dev ## long fault proofs: kill, stop and restart real servers
 	$(BIN)/python -m pytest -m chaos --timeout 900 $(ARGS)
@@ -64,7 +71,8 @@ chaos: $(VENV)/.dev ## long fault proofs: kill, stop and restart real servers
 lock: $(VENV)/.dev ## resolve the locked requirements again (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --extra demo -o requirements/demo.txt pyproject.toml
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --extra dev -o requirements/dev.txt pyproject.toml
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --extra bench -c requirements/dev.txt -o requirements/bench.txt pyproject.toml
 
 clean: ## remove what was built
-	rm -rf $(VENV) build dist collector/static collector/dashboard/node_modules
+	rm -rf $(VENV) $(VENV)-bench build dist collector/static collector/dashboard/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
