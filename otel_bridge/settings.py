@@ -123,9 +123,10 @@ class BridgeSettings(BaseSettings):
         default=32 * 1024 * 1024, ge=65_536, validation_alias="MONITORING_BUFFER_MAX_BYTES"
     )
     batch_max_events: int = Field(
-        default=128, ge=1, le=1000, validation_alias="MONITORING_BATCH_MAX_EVENTS"
+        default=256, ge=1, le=1000, validation_alias="MONITORING_BATCH_MAX_EVENTS"
     )
-    """64 to 128 give the throughput of larger batches at a quarter of their latency."""
+    """Reached after an outage or above 50,000 events/s, where 256 cost a quarter less each than
+    128; below that a batch is what came in ``MONITORING_FLUSH_INTERVAL_MS``."""
 
     flush_interval_ms: float = Field(
         default=3, ge=0, le=1000, validation_alias="MONITORING_FLUSH_INTERVAL_MS"

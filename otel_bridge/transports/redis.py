@@ -17,7 +17,8 @@ import hashlib
 import inspect
 import os
 import secrets
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import Any, Final
 
@@ -111,10 +112,8 @@ class RedisSender:
             settings.events_channel,
             settings.stats_channel,
             settings.project_channel_prefix,
+            *_routed(batch),
         ]
-        for data, project_id, is_stats in batch:
-            arguments.append(("s" if is_stats else "-") + (project_id or ""))
-            arguments.append(data)
         try:
             epoch, last_id, skipped, refused = self._run(arguments)
         except ResponseError as error:
@@ -159,6 +158,18 @@ class RedisSender:
         client, self._client = self._client, None
         if client is not None:
             client.close()
+
+
+def _routed(batch: Sequence[Outgoing]) -> Iterator[Any]:
+    """What ``append.lua`` takes of the events: routes, which event takes which, the JSON."""
+    routes: dict[tuple[str | None, bool], int] = {}
+    taken = [routes.setdefault((event[1], event[2]), len(routes)) for event in batch]
+    yield len(routes)
+    yield struct.pack(f">{len(taken)}H", *taken)
+    for project_id, is_stats in routes:
+        yield ("s" if is_stats else "-") + (project_id or "")
+    for event in batch:
+        yield event[0]
 
 
 def connection_options(

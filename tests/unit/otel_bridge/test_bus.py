@@ -69,7 +69,7 @@ def test_published_events_reach_the_log_in_order(rig: Rig) -> None:
 
 
 def test_batches_hold_at_most_their_bound(rig: Rig, make_settings: MakeSettings) -> None:
-    """Many events go in batches of 128, numbered without holes."""
+    """Many events go in batches of 256, numbered without holes."""
     rig.sender.gate.clear()
     rig.bus.publish(event(0))
     assert rig.sender.is_waiting.wait(10)
@@ -77,7 +77,7 @@ def test_batches_hold_at_most_their_bound(rig: Rig, make_settings: MakeSettings)
         rig.bus.publish(event(number))
     rig.sender.gate.set()
     assert rig.bus.flush(10)
-    assert max(length for _, _, length in rig.sender.batches) == 128
+    assert max(length for _, _, length in rig.sender.batches) == 256
     expected = 1
     for _, first_n, length in rig.sender.batches:
         assert first_n == expected
