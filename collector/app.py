@@ -23,8 +23,12 @@ from collector.routes import events, health, monitor, tasks, websocket
 from collector.routes.dashboard import make_dashboard_router
 from collector.routes.tasks import TaskGateway
 from collector.runtime import Collector
-from collector.security import OriginGuard
+from collector.security.authentication import AuthenticationGuard, Authenticator
+from collector.security.origins import OriginGuard, is_loopback_name
+from collector.security.tokens import TokenTable
 from collector.settings import CollectorSettings
+from otel_bridge.cancellation import cancel
+from otel_bridge.errors import ConfigurationError
 from otel_bridge.settings import BridgeSettings
 
 __all__ = ["STATIC_DIR", "CollectorServer", "create_app", "make_server"]
@@ -56,16 +60,22 @@ def create_app(
         gateway: Takes research tasks; None: ``/tasks`` answers 503.
         collector: One made elsewhere; default: made here from the settings.
         static_dir: The built dashboard.
+
+    Raises:
+        ConfigurationError: A token line is wrong, or it would listen beyond loopback without any.
     """
+    authenticator = _make_authenticator(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         running = collector or Collector(settings, bridge_settings)
         app.state.collector = running
         await running.start()
+        watch = asyncio.create_task(authenticator.watch(), name="authenticator")
         try:
             yield
         finally:
+            await cancel([watch])
             await running.stop()
 
     app = FastAPI(
@@ -75,11 +85,31 @@ def create_app(
         redoc_url=None,
     )
     app.state.gateway = gateway
-    app.add_middleware(OriginGuard, bind_host=settings.host)
+    app.state.authenticator = authenticator
+    # The last added is the outermost: origins first, then credentials.
+    app.add_middleware(AuthenticationGuard, authenticator=authenticator)
+    origins = [origin.strip() for origin in settings.allowed_origins.split(",") if origin.strip()]
+    app.add_middleware(OriginGuard, bind_host=settings.host, allowed_origins=origins)
     for module in (websocket, monitor, events, tasks, health):
         app.include_router(module.router)
     app.include_router(make_dashboard_router(static_dir))
     return app
+
+
+def _make_authenticator(settings: CollectorSettings) -> Authenticator:
+    tokens = None
+    if settings.has_tokens:
+        tokens = TokenTable(settings.tokens.get_secret_value(), settings.tokens_file)
+    elif not (is_loopback_name(settings.host) or settings.anonymous_enabled):
+        raise ConfigurationError(
+            f"MONITORING_HOST={settings.host} is not loopback and no tokens are set",
+            "set MONITORING_TOKENS_FILE, or MONITORING_ANONYMOUS_ENABLED=true to let anybody in",
+        )
+    return Authenticator(
+        tokens,
+        token_connections=settings.token_max_connections,
+        address_connections=settings.address_max_connections,
+    )
 
 
 class CollectorServer(uvicorn.Server):

@@ -11,7 +11,7 @@ neither project nor research task pass a project filter. They do not pass a task
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from collector.errors import CollectorError
@@ -49,15 +49,33 @@ class EventFilter:
         task_id: Events of this research task.
         types: Events of these types.
         is_stats_only: Aggregates only: ``stats_snapshot`` and ``queue_depth_update``.
+        projects: What the asking token is limited to; such a reader gets nothing of other projects
+            and nothing that belongs to nobody: workers and queues tell of others' work.
     """
 
     project_id: str | None = None
     task_id: str | None = None
     types: frozenset[str] | None = None
     is_stats_only: bool = False
+    projects: frozenset[str] | None = None
+
+    def may_see(self, project_id: str | None) -> bool:
+        """Whether a fact of this project may be shown, by the token's limit and by the wish."""
+        if self.projects is not None and project_id not in self.projects:
+            return False
+        return self.project_id is None or project_id == self.project_id
+
+    def limited(self, projects: frozenset[str] | None) -> EventFilter:
+        """The same wish of a token limited to these projects; None: no limit."""
+        return self if projects is None else replace(self, projects=projects)
 
     def matches(self, event: Routed) -> bool:
         """Whether a client with this filter gets the event."""
+        if self.projects is not None:
+            if event.project_id not in self.projects:
+                return False
+            if event.event_type == "stats_snapshot" and event.parent_task_id is None:
+                return False  # the leader's numbers hold shared workers and queues
         if self.project_id is not None and event.project_id != self.project_id:
             is_shared = event.project_id is None and event.parent_task_id is None
             if not is_shared:

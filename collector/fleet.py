@@ -109,13 +109,13 @@ class Fleet:
     Attributes:
         workers: By id as text.
         queues: By full name.
-        failures: By error key.
+        failures: By project and error key.
     """
 
     def __init__(self, *, max_workers: int, max_queues: int, max_failures: int) -> None:
         self.workers: dict[str, WorkerRecord] = {}
         self.queues: dict[str, QueueRecord] = {}
-        self.failures: dict[str, FailureRecord] = {}
+        self.failures: dict[tuple[str | None, str], FailureRecord] = {}
         self._max_workers = max_workers
         self._max_queues = max_queues
         self._max_failures = max_failures
@@ -170,16 +170,17 @@ class Fleet:
         """Fold a ``task_failed`` into its group."""
         ts = microseconds(event.ts)
         error = cut(event.error or event.message or "failed without a reason", 500) or ""
-        # Per project: a group's ids are shown to its project's readers.
-        key = error_key(error)
-        if event.project_id is not None:
-            key = f"{event.project_id}: {key}"
-        group = self.failures.get(key)
+        # Per project: a group's ids are shown to its project's readers. Kept by the pair: as one
+        # text, project "a" with "b: c" and project "a: b" with "c" would share a group.
+        cause = error_key(error)
+        pair = (event.project_id, cause)
+        group = self.failures.get(pair)
         if group is None:
-            group = self.failures[key] = FailureRecord(key)
+            shown = cause if event.project_id is None else f"{event.project_id}: {cause}"
+            group = self.failures[pair] = FailureRecord(shown)
             if len(self.failures) > self._max_failures:
-                others = (g for g in self.failures.values() if g is not group)
-                del self.failures[min(others, key=lambda g: g.last).key]
+                others = [name for name in self.failures if name != pair]
+                del self.failures[min(others, key=lambda name: self.failures[name].last)]
         group.count += 1
         group.first = earliest(group.first, ts)
         group.last = max(group.last, ts)

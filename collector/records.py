@@ -113,6 +113,7 @@ class JobRecord:
 
     __slots__ = (
         "error",
+        "is_mixed",
         "parent_task_id",
         "phase",
         "project_id",
@@ -131,6 +132,8 @@ class JobRecord:
         self.task_type: str | None = None
         self.phase: str | None = None
         self.project_id: str | None = None
+        self.is_mixed = False
+        """Whether events of several projects name it: then no limited reader may see it."""
         self.status: Status = "pending"
         self.rank = NO_RANK
         self.worker_id: int | str | None = None
@@ -245,6 +248,7 @@ class TaskRecord:
         "ended",
         "error",
         "first_seen",
+        "is_mixed",
         "is_rooted",
         "last_seen",
         "message",
@@ -270,6 +274,8 @@ class TaskRecord:
         self.task_type: str | None = None
         self.domain: str | None = None
         self.project_id: str | None = None
+        self.is_mixed = False
+        """Whether events of several projects name it: then no limited reader may see it."""
         self.trace_id: str | None = None
         self.is_rooted = False
         """Whether an event of the research task's own has been seen."""

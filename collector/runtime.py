@@ -23,6 +23,7 @@ from collector.leader import Leader
 from collector.protocol import SnapshotMessage
 from collector.replay import ReplayRing
 from collector.resume import Resumer
+from collector.security.limited_stats import limited_stats
 from collector.settings import CollectorSettings
 from collector.snapshot import (
     Judge,
@@ -203,14 +204,19 @@ class Collector:
     def snapshot(self, wanted: EventFilter = ALL_EVENTS) -> SnapshotMessage:
         """Everything a client with this filter may see, true at the ring's newest entry."""
         judge = self.judge()
+        is_limited = wanted.projects is not None
         return SnapshotMessage(
             position=self.ring.last_position,
             server_time=iso_utc(judge.now * 1000),
             tasks=task_cards(judge, wanted),
             workers=worker_states(judge, wanted),
-            queues=queue_depths(self.state),
+            queues=[] if is_limited else queue_depths(self.state),
             failures=failure_groups(self.state, wanted),
-            stats=global_stats(judge, self.stats, wanted.project_id),
+            stats=(
+                limited_stats(judge, self.stats, wanted)
+                if is_limited
+                else global_stats(judge, self.stats, wanted.project_id)
+            ),
             events=[pydantic_core.from_json(data) for data in self._newest(wanted)],
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from otel_bridge.settings import load_settings
@@ -39,6 +39,30 @@ class CollectorSettings(BaseSettings):
     )
     data_dir: Path = Field(default=Path("otel-bridge-data"), validation_alias="MONITORING_DATA_DIR")
     corpus_dir: Path | None = Field(default=None, validation_alias="MONITORING_CORPUS_DIR")
+
+    tokens: SecretStr = Field(default=SecretStr(""), validation_alias="MONITORING_TOKENS")
+    """Token lines, ``;`` between; see ``collector.security.tokens``."""
+
+    tokens_file: Path | None = Field(default=None, validation_alias="MONITORING_TOKENS_FILE")
+    """Token lines; read again every 15 s."""
+
+    allowed_origins: str = Field(default="", validation_alias="MONITORING_ALLOWED_ORIGINS")
+    """Further origins, exact and comma-separated: ``https://dash.example.org``."""
+
+    anonymous_enabled: bool = Field(default=False, validation_alias="MONITORING_ANONYMOUS_ENABLED")
+    """True: listen beyond loopback without authentication."""
+
+    token_max_connections: int = Field(
+        default=100, ge=1, validation_alias="MONITORING_TOKEN_MAX_CONNECTIONS"
+    )
+    address_max_connections: int = Field(
+        default=500, ge=1, validation_alias="MONITORING_ADDRESS_MAX_CONNECTIONS"
+    )
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether requests must authenticate."""
+        return bool(self.tokens.get_secret_value().strip()) or self.tokens_file is not None
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:

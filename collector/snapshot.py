@@ -39,7 +39,14 @@ from collector.stats import RollingStats
 from otel_bridge import keys
 from otel_bridge.clock import iso_utc
 
-__all__ = ["Judge", "failure_groups", "global_stats", "queue_depths", "task_cards", "worker_states"]
+__all__ = [
+    "Judge",
+    "failure_groups",
+    "global_stats",
+    "queue_depths",
+    "task_cards",
+    "worker_states",
+]
 
 _SECOND: Final = 1_000_000
 QUEUED_GRACE: Final = 60 * _SECOND
@@ -312,13 +319,19 @@ def task_cards(judge: Judge, wanted: EventFilter = ALL_EVENTS) -> list[TaskCard]
 
 
 def _is_wanted(task: TaskRecord, wanted: EventFilter) -> bool:
-    if wanted.project_id is not None and task.project_id != wanted.project_id:
+    if not wanted.may_see(task.project_id) or (wanted.projects is not None and task.is_mixed):
         return False
     return wanted.task_id is None or task.task_id == wanted.task_id
 
 
 def worker_states(judge: Judge, wanted: EventFilter = ALL_EVENTS) -> list[WorkerState]:
-    """Workers, sorted by id; a job of another project is shown as busy without its ids."""
+    """
+    Workers, sorted by id; a job of another project is shown as busy without its ids.
+
+    A reader limited to projects gets none: their counts and hosts tell of others' work.
+    """
+    if wanted.projects is not None:
+        return []
     found = []
     for worker in judge.state.fleet.workers.values():
         status = judge.worker_status(worker)
@@ -391,7 +404,7 @@ def _names(newest: Iterable[tuple[int, str]]) -> list[str]:
 
 
 def _is_failure_wanted(group: FailureRecord, wanted: EventFilter) -> bool:
-    if wanted.project_id is not None and group.project_id != wanted.project_id:
+    if not wanted.may_see(group.project_id):
         return False
     return wanted.task_id is None or wanted.task_id in [name for _, name in group.parents]
 

@@ -155,6 +155,7 @@ class LiveState:
         if task is None:
             task = self.tasks[task_id] = TaskRecord(task_id)
             self._shed_tasks(task_id)
+        task.is_mixed = task.is_mixed or _are_two(task.project_id, event.project_id)
         task.project_id = settle(task.project_id, event.project_id)
         task.trace_id = settle(task.trace_id, event.trace_id)
         task.first_seen = earliest(task.first_seen, ts)
@@ -264,6 +265,7 @@ class LiveState:
             self._uncount(task, key, job)
         job.task_type = settle(job.task_type, cut(event.task_type, 100))
         job.phase = settle(job.phase, cut(event.phase, 100))
+        job.is_mixed = job.is_mixed or _are_two(job.project_id, event.project_id)
         job.project_id = settle(job.project_id, event.project_id)
         stage, order, status = JOB_FACTS[event.event_type]
         rank = Rank(attempt_of(event), stage, ts, order, event.event_id)
@@ -388,3 +390,7 @@ def _prune(by_second: dict[int, int]) -> None:
     if len(by_second) > _RATE_KEEP_SEC:
         for second in sorted(by_second)[: len(by_second) - _RATE_KEEP_SEC]:
             del by_second[second]
+
+
+def _are_two(known: str | None, told: str | None) -> bool:
+    return known is not None and told is not None and known != told

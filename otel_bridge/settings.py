@@ -46,6 +46,12 @@ COLLECTOR_NAMES: Final = frozenset(
         "MONITORING_CLIENT_TIMEOUT_SEC",
         "MONITORING_DATA_DIR",
         "MONITORING_CORPUS_DIR",
+        "MONITORING_TOKENS",
+        "MONITORING_TOKENS_FILE",
+        "MONITORING_ALLOWED_ORIGINS",
+        "MONITORING_ANONYMOUS_ENABLED",
+        "MONITORING_TOKEN_MAX_CONNECTIONS",
+        "MONITORING_ADDRESS_MAX_CONNECTIONS",
     }
 )
 """Settings of the collector, known here so that they do not warn as mistyped."""

@@ -7,6 +7,8 @@ from starlette.responses import JSONResponse
 
 from collector.routes.body import BodyTooLargeError, read_body
 from collector.runtime import Collector
+from collector.security.authentication import principal_of
+from collector.security.tokens import ANYONE, Principal, token_digest
 from otel_bridge.errors import TransportError, TransportRejectedError
 from otel_bridge.transports.http import MAX_PUSH_EVENTS, PUSH_PATH, decode_push
 
@@ -21,7 +23,12 @@ async def push(request: Request) -> JSONResponse:
     try:
         body = await read_body(request, MAX_PUSH_EVENTS * (max_event_bytes + 1))
         batch = decode_push(body, request.headers, max_event_bytes)
-        result = await collector.append(batch.producer_id, batch.first_n, batch.batch)
+        principal = principal_of(request.scope)
+        if not all(principal.may_use(event.project_id) for event in batch.batch):
+            return JSONResponse({"detail": "this token may not use that project_id"}, 403)
+        result = await collector.append(
+            _producer(principal, batch.producer_id), batch.first_n, batch.batch
+        )
     except BodyTooLargeError:
         return JSONResponse({"detail": "the batch is too large"}, 413)
     except TransportRejectedError as error:
@@ -29,3 +36,10 @@ async def push(request: Request) -> JSONResponse:
     except TransportError:
         return JSONResponse({"detail": "the log cannot be reached"}, 503, {"Retry-After": "1"})
     return JSONResponse(result._asdict())
+
+
+def _producer(principal: Principal, producer_id: str) -> str:
+    # A name of the token's own: else one token could make the log skip another's events.
+    if principal is ANYONE:
+        return producer_id
+    return token_digest(f"{principal.digest} {producer_id}")

@@ -7,6 +7,7 @@ from starlette.responses import JSONResponse
 
 from collector.metrics import render_metrics
 from collector.runtime import Collector
+from collector.security.authentication import principal_of
 
 router = APIRouter()
 
@@ -22,11 +23,16 @@ async def readyz(request: Request) -> JSONResponse:
     """200 while the log is read, 503 while it is not, each with the reason."""
     collector: Collector = request.app.state.collector
     found = collector.readiness()
-    return JSONResponse(found, 200 if found["ready"] else 503)
+    status = 200 if found["ready"] else 503
+    if not request.app.state.authenticator.is_open:
+        found = {"ready": found["ready"]}  # probes carry no token; the rest is in /metrics
+    return JSONResponse(found, status)
 
 
 @router.get("/metrics")
 async def metrics(request: Request) -> Response:
     """Prometheus text format 0.0.4."""
+    if principal_of(request.scope).projects is not None:
+        return JSONResponse({"detail": "this token is limited to projects"}, 403)
     collector: Collector = request.app.state.collector
     return Response(render_metrics(collector), media_type="text/plain; version=0.0.4")

@@ -7,6 +7,7 @@ from starlette.responses import JSONResponse
 
 from collector.filters import EventFilter, FilterError
 from collector.runtime import Collector
+from collector.security.authentication import principal_of
 from otel_bridge.errors import PositionLostError, TransportError
 
 router = APIRouter(prefix="/monitor")
@@ -21,7 +22,8 @@ async def snapshot(request: Request) -> Response:
     """Everything a dashboard needs to start, as the WebSocket's ``snapshot`` message."""
     collector: Collector = request.app.state.collector
     try:
-        wanted = EventFilter.parse(request.query_params)
+        projects = principal_of(request.scope).projects
+        wanted = EventFilter.parse(request.query_params).limited(projects)
     except FilterError as error:
         return JSONResponse({"detail": str(error)}, 400)
     return Response(
@@ -39,7 +41,7 @@ async def events(request: Request) -> Response:
     try:
         if not is_number or not 1 <= int(raw_limit) <= MAX_LIMIT:
             raise FilterError(f"limit: {raw_limit[:40]!r} is not 1 to {MAX_LIMIT}")
-        wanted = EventFilter.parse(query)
+        wanted = EventFilter.parse(query).limited(principal_of(request.scope).projects)
         found, next_before = await collector.recent(
             wanted, limit=int(raw_limit), before=query.get("before") or None
         )

@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from starlette.responses import JSONResponse
 
 from collector.routes.body import BodyTooLargeError, read_body
+from collector.security.authentication import principal_of
 from otel_bridge.orchestration.task_types import ResearchTaskRequest, field_error_sentence
 
 __all__ = ["TaskGateway", "router"]
@@ -52,6 +53,8 @@ async def submit(request: Request) -> JSONResponse:
         wanted = ResearchTaskRequest.model_validate(fields)
     except ValidationError as error:
         return _error(422, field_error_sentence(error))
+    if not principal_of(request.scope).may_use(wanted.project_id):
+        return _error(403, "this token may not use that project_id")
     try:
         task_id = await gateway.submit(wanted)
     except (RedisError, OSError, TimeoutError) as error:
@@ -77,7 +80,7 @@ async def state(task_id: str, request: Request) -> JSONResponse:
         found = await gateway.get(task_id)
     except (RedisError, OSError, TimeoutError):
         return _error(503, "the queue cannot be reached")
-    if found is None:
+    if found is None or not principal_of(request.scope).may_use(found.get("project_id")):
         return _error(404, "no such research task")
     return JSONResponse(found)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, cast
 
 from fastapi import APIRouter, WebSocket
@@ -10,10 +10,16 @@ from starlette.responses import JSONResponse
 from starlette.types import Message
 from starlette.websockets import WebSocketDisconnect
 
+from collector.errors import AUTH_REQUIRED
 from collector.filters import EventFilter, FilterError, parse_flag
 from collector.frames import EXTENSION, AsgiSink, TransportSink
 from collector.hub import ClientSession
 from collector.runtime import Collector
+from collector.security.authentication import (
+    Authenticator,
+    TooManyConnectionsError,
+    principal_of,
+)
 from otel_bridge.errors import PositionLostError
 
 router = APIRouter()
@@ -66,6 +72,30 @@ async def monitor(websocket: WebSocket) -> None:
     except FilterError as error:
         await websocket.send_denial_response(JSONResponse({"detail": str(error)}, 400))
         return
+    authenticator: Authenticator = websocket.app.state.authenticator
+    principal = principal_of(websocket.scope)
+    request = request._replace(wanted=request.wanted.limited(principal.projects))
+    address = websocket.client.host if websocket.client else ""
+    close: list[Callable[[], None]] = []
+
+    def close_all() -> None:
+        for call in close:
+            call()
+
+    try:
+        with authenticator.connected(principal, address, close_all):
+            await _stream(websocket, collector, request, close)
+    except TooManyConnectionsError:
+        denial = JSONResponse({"detail": "too many connections"}, 429, {"Retry-After": "10"})
+        await websocket.send_denial_response(denial)
+
+
+async def _stream(
+    websocket: WebSocket,
+    collector: Collector,
+    request: StreamRequest,
+    close: list[Callable[[], None]],
+) -> None:
     await websocket.accept()
     protocol: Any = websocket.scope.get("extensions", {}).get(EXTENSION)
     asgi_sink = None if protocol is not None else AsgiSink(_raw_send(websocket))
@@ -76,6 +106,12 @@ async def monitor(websocket: WebSocket) -> None:
         has_extras=request.has_extras,
         wants_snapshot=request.has_snapshot,
     )
+
+    def refuse() -> None:
+        collector.hub.leave(session)
+        session.sink.close(AUTH_REQUIRED)
+
+    close.append(refuse)
     try:
         await _join(collector, session, request)
         await _until_gone(websocket)

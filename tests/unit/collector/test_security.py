@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from collector.security import OriginGuard, is_loopback_name
+from collector.security.origins import OriginGuard, is_loopback_name
 
 
 async def answer(

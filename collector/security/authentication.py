@@ -1,0 +1,247 @@
+"""
+Authentication of every request before any route: deny by default.
+
+``AuthenticationGuard`` wraps the application, so a new route is protected without doing anything;
+a route asks ``principal_of(scope)`` and passes ``principal.projects`` on. Tokens come as
+``Authorization: Bearer`` (or the password of ``Basic``, which URLs can carry), never in the query.
+
+A browser cannot read the status of a refused WebSocket: with an ``Origin`` it is accepted and
+closed with 4401, a program gets the plain 401.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from collector.errors import AUTH_REQUIRED
+from collector.security.tokens import ANYONE, Principal, TokenTable
+from otel_bridge.clock import SYSTEM_CLOCK, Clock
+
+__all__ = ["AuthenticationGuard", "Authenticator", "TooManyConnectionsError", "principal_of"]
+
+logger = logging.getLogger(__name__)
+
+PRINCIPAL: Final = "otel_bridge.principal"
+PUBLIC_PATHS: Final = frozenset({"/", "/healthz", "/readyz", "/monitor/config", "/session"})
+PUBLIC_PREFIXES: Final = ("/assets/",)
+PUBLIC_FILES: Final = frozenset({"/icon.svg", "/theme.js", "/favicon.ico"})
+
+MAX_FAILURES: Final = 10
+"""Wrong credentials per address and minute; the next gets 429."""
+_FAILURE_SPAN_SEC: Final = 60.0
+_MAX_ADDRESSES: Final = 10_000
+_WATCH_INTERVAL_SEC: Final = 0.25
+_RELOAD_INTERVAL_SEC: Final = 15.0
+"""Revocation holds after this, well within the 60 s promised."""
+
+
+class TooManyConnectionsError(Exception):
+    """Raised when a token or an address has all the WebSockets it may have."""
+
+
+def principal_of(scope: Scope) -> Principal:
+    """
+    Who asks; the dependency every route uses: ``principal_of(request.scope)``.
+
+    Raises:
+        KeyError: The request did not pass the guard, which is a mistake in the application.
+    """
+    found: Principal = scope[PRINCIPAL]
+    return found
+
+
+class Authenticator:
+    """
+    Knows credentials, counts failures and connections, watches long connections.
+
+    Args:
+        tokens: None: no authentication, everybody is ``ANYONE``.
+        token_connections: WebSockets at most per token.
+        address_connections: WebSockets at most per address.
+        clock: Monotonic for limits.
+    """
+
+    def __init__(
+        self,
+        tokens: TokenTable | None,
+        *,
+        token_connections: int = 100,
+        address_connections: int = 500,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self.tokens = tokens
+        self.is_open = tokens is None
+        self._clock = clock
+        self._limits = (token_connections, address_connections)
+        self._counts: dict[tuple[str, str], int] = {}
+        self._failures: OrderedDict[str, list[float]] = OrderedDict()
+        self._watched: dict[int, tuple[Principal, Callable[[], None]]] = {}
+        self._next = 0
+
+    def identify(self, authorization: str | None) -> Principal | None:
+        """The principal of an ``Authorization`` header; None when there is none."""
+        if self.tokens is None:
+            return ANYONE
+        token = _token_of(authorization)
+        return None if token is None else self.tokens.find(token)
+
+    def retry_after(self, address: str) -> int:
+        """Seconds that an address must wait; 0 while it may try."""
+        times = self._failures.get(address, [])
+        since = self._clock.monotonic() - _FAILURE_SPAN_SEC
+        recent = [at for at in times if at > since]
+        return 0 if len(recent) < MAX_FAILURES else max(1, int(recent[0] - since) + 1)
+
+    def note_failure(self, address: str) -> None:
+        """Count one wrong credential; the newest 10,000 addresses are remembered."""
+        times = self._failures.setdefault(address, [])
+        times.append(self._clock.monotonic())
+        del times[:-MAX_FAILURES]
+        self._failures.move_to_end(address)
+        if len(self._failures) > _MAX_ADDRESSES:
+            self._failures.popitem(last=False)
+
+    @contextmanager
+    def connected(
+        self, principal: Principal, address: str, close: Callable[[], None]
+    ) -> Iterator[None]:
+        """
+        Hold one WebSocket; ``close`` is called, perhaps again, when its token no longer holds.
+
+        Raises:
+            TooManyConnectionsError: Over a limit.
+        """
+        keys = [("address", address)]
+        if principal is not ANYONE:
+            keys.append(("token", principal.digest))
+        limits = {"token": self._limits[0], "address": self._limits[1]}
+        if any(self._counts.get(key, 0) >= limits[key[0]] for key in keys):
+            raise TooManyConnectionsError
+        for key in keys:
+            self._counts[key] = self._counts.get(key, 0) + 1
+        self._next += 1
+        number = self._next
+        self._watched[number] = (principal, close)
+        try:
+            yield
+        finally:
+            self._watched.pop(number, None)
+            for key in keys:
+                self._counts[key] -= 1
+                if not self._counts[key]:
+                    del self._counts[key]
+
+    def sweep(self) -> None:
+        """Close what no longer holds."""
+        if self.tokens is None:
+            return
+        for principal, close in list(self._watched.values()):
+            if not self.tokens.holds(principal):
+                close()
+
+    async def watch(self) -> None:
+        """Sweep four times a second, read the tokens' file again every 15 s; until cancelled."""
+        reload_at = self._clock.monotonic() + _RELOAD_INTERVAL_SEC
+        while self.tokens is not None:
+            await asyncio.sleep(_WATCH_INTERVAL_SEC)
+            try:
+                if self._clock.monotonic() >= reload_at:
+                    reload_at = self._clock.monotonic() + _RELOAD_INTERVAL_SEC
+                    await asyncio.to_thread(self.tokens.reload)
+                self.sweep()
+            except Exception:
+                logger.exception("a sweep of the connections failed")
+
+
+def _token_of(authorization: str | None) -> str | None:
+    scheme, _, rest = (authorization or "").partition(" ")
+    rest = rest.strip()
+    if scheme.lower() == "bearer" and rest:
+        return rest
+    if scheme.lower() == "basic":
+        try:
+            pair = base64.b64decode(rest, validate=True).decode()
+        except (binascii.Error, UnicodeError):
+            return None
+        return pair.partition(":")[2] or None
+    return None
+
+
+class AuthenticationGuard:
+    """
+    ASGI middleware; puts the principal into the scope or answers 401 or 429 itself.
+
+    Args:
+        app: What it guards.
+        authenticator: Knows the credentials.
+    """
+
+    def __init__(self, app: ASGIApp, *, authenticator: Authenticator) -> None:
+        self._app = app
+        self._authenticator = authenticator
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        raw = headers.get(b"authorization")
+        authorization = None if raw is None else raw.decode("latin-1")
+        principal = self._authenticator.identify(authorization)
+        if principal is None and not _is_public(scope):
+            address = scope["client"][0] if scope.get("client") else ""
+            wait = 0
+            if authorization is not None:
+                wait = self._authenticator.retry_after(address)
+                self._authenticator.note_failure(address)
+            await _refuse(scope, receive, send, wait, is_browser=b"origin" in headers)
+            return
+        if principal is not None:
+            scope[PRINCIPAL] = principal
+        await self._app(scope, receive, send)
+
+
+def _is_public(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return scope["type"] == "http" and (
+        path in PUBLIC_PATHS or path in PUBLIC_FILES or path.startswith(PUBLIC_PREFIXES)
+    )
+
+
+async def _refuse(
+    scope: Scope, receive: Receive, send: Send, wait: int, *, is_browser: bool
+) -> None:
+    body = json.dumps({"detail": "too many attempts" if wait else "authentication required"})
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        (b"retry-after", str(wait).encode()) if wait else (b"www-authenticate", b"Bearer"),
+    ]
+    prefix = "http.response"
+    if scope["type"] == "websocket":
+        await receive()
+        if is_browser and not wait:
+            await send({"type": "websocket.accept"})
+            await send(_goodbye())
+            return
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            await send(_goodbye())
+            return
+        prefix = "websocket.http.response"
+    await send({"type": f"{prefix}.start", "status": 429 if wait else 401, "headers": headers})
+    await send({"type": f"{prefix}.body", "body": body.encode()})
+
+
+def _goodbye() -> Message:
+    return {"type": "websocket.close", "code": AUTH_REQUIRED.code, "reason": AUTH_REQUIRED.reason}

@@ -1,0 +1,246 @@
+"""Attacks on a real collector with tokens: strangers, other projects, expiry, revocation."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from collector.filters import EventFilter
+from collector.runtime import Collector
+from collector.settings import CollectorSettings
+from otel_bridge.bus import EventBus
+from otel_bridge.events import MonitoringEvent
+from otel_bridge.settings import BridgeSettings
+from tests.support.app_server import AppServer, fetch
+from tests.support.waiting import wait_until
+
+_names = itertools.count()
+
+SECRETS = {"all": "t-all-0123456789abcdef", "a": "t-a-0123456789abcdef", "old": "t-old-0123456789"}
+
+
+def line(name: str, projects: str, extra: str = "") -> str:
+    return f"{name} sha256={hashlib.sha256(SECRETS[name].encode()).hexdigest()} {projects} {extra}"
+
+
+LINES = [
+    line("all", "projects=*"),
+    line("a", "projects=alpha"),
+    line("old", "projects=*", "expires=2020-01-01T00:00:00Z"),
+]
+
+
+def bearer(name: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {SECRETS[name]}"}
+
+
+@pytest.fixture
+def site(make_settings: Callable[..., BridgeSettings]) -> Iterator[tuple[AppServer, EventBus]]:
+    bridge = make_settings(bus_url=f"memory://attacks-{next(_names)}")
+    with AppServer(bridge, tokens=";".join(LINES), stats_interval_sec=3600) as server:
+        bus = EventBus.connect(bridge)
+        yield server, bus
+        bus.shutdown()
+
+
+def publish(server: AppServer, bus: EventBus) -> None:
+    for project in ("alpha", "beta", None):
+        bus.publish(
+            MonitoringEvent.model_validate(
+                {
+                    "event_type": "task_failed",
+                    "project_id": project,
+                    "parent_task_id": f"root-{project}",
+                    "task_id": f"job-{project}",
+                    "error": f"secret of {project}",
+                }
+            )
+        )
+    wait_until(lambda: server.collector.stats.events_in >= 3, "the events to be folded")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/monitor/snapshot"),
+        ("GET", "/monitor/events"),
+        ("GET", "/metrics"),
+        ("GET", "/tasks/x"),
+        ("POST", "/tasks"),
+        ("POST", "/v1/events"),
+        ("POST", "/v1/traces"),
+        ("GET", "/openapi.json"),
+        ("GET", "/no-such-route"),
+    ],
+)
+def test_every_surface_refuses_strangers(
+    site: tuple[AppServer, EventBus], method: str, path: str
+) -> None:
+    """Without a token, with a wrong or with an expired one, every route answers 401."""
+    url = site[0].url + path
+    wrong = {"Authorization": "Bearer wrong"}
+    found = [
+        fetch(url, method=method, headers=headers).status for headers in ({}, wrong, bearer("old"))
+    ]
+    assert found == [401, 401, 401]
+
+
+async def test_websocket_refuses_strangers(site: tuple[AppServer, EventBus]) -> None:
+    """A program without a token gets 401; a browser, which cannot see that, close code 4401."""
+    with pytest.raises(InvalidStatus) as refused:
+        await connect(site[0].ws_url)
+    assert refused.value.response.status_code == 401
+    async with connect(site[0].ws_url, additional_headers={"Origin": site[0].url}) as socket:
+        with pytest.raises(ConnectionClosed):
+            await socket.recv()
+        assert socket.close_code == 4401
+
+
+def test_brute_force_is_slowed(site: tuple[AppServer, EventBus]) -> None:
+    """The eleventh wrong token in a minute gets 429 with Retry-After; a right one still passes."""
+    url = site[0].url + "/monitor/events"
+    answers = [fetch(url, headers={"Authorization": f"Bearer guess{n}"}) for n in range(11)]
+    assert [a.status for a in answers] == [401] * 10 + [429]
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 61
+    assert fetch(url, headers=bearer("all")).status == 200
+
+
+def test_limited_token_sees_its_project_only(site: tuple[AppServer, EventBus]) -> None:
+    """Snapshot and events of a limited token hold nothing of others, whatever it asks for."""
+    server, bus = site
+    publish(server, bus)
+    for query in ("", "?project_id=alpha", "?project_id=beta", "?task_id=root-beta"):
+        for path in ("/monitor/snapshot", "/monitor/events"):
+            text = fetch(server.url + path + query, headers=bearer("a")).body.decode()
+            assert "of beta" not in text
+            assert "of None" not in text
+    own = fetch(server.url + "/monitor/events", headers=bearer("a")).json()["events"]
+    assert [event["project_id"] for event in own] == ["alpha"]
+    assert fetch(server.url + "/metrics", headers=bearer("a")).status == 403
+    everything = fetch(server.url + "/monitor/events", headers=bearer("all")).json()["events"]
+    assert len(everything) == 3
+
+
+def test_limited_token_pushes_into_its_project_only(site: tuple[AppServer, EventBus]) -> None:
+    """A batch with an event of another project, or of none, is refused whole."""
+    server, _ = site
+    found = []
+    for project in ("alpha", "beta", None):
+        event = MonitoringEvent.model_validate({"event_type": "task_started", "task_id": "j"})
+        body = event.model_copy(update={"project_id": project}).to_json(8192) + b"\n"
+        headers = {**bearer("a"), "X-Producer-Id": "p", "X-First-N": "1"}
+        answer = fetch(server.url + "/v1/events", method="POST", body=body, headers=headers)
+        found.append(answer.status)
+    assert found == [200, 403, 403]
+
+
+async def test_resume_of_a_limited_token(site: tuple[AppServer, EventBus]) -> None:
+    """Resuming from the log's beginning gives a limited token its own events only."""
+    server, bus = site
+    before = server.collector.ring.last_position
+    publish(server, bus)
+    url = f"{server.ws_url}?since={before}&project_id="
+    async with connect(url, additional_headers=bearer("a")) as socket:
+        event = json.loads(await socket.recv())
+        assert event["project_id"] == "alpha"
+        bus.publish(MonitoringEvent.model_validate({"event_type": "task_started", "task_id": "n"}))
+        bus.publish(
+            MonitoringEvent.model_validate(
+                {"event_type": "task_started", "task_id": "m", "project_id": "alpha"}
+            )
+        )
+        item: dict[str, Any] = {"type": "tick"}
+        while "event_type" not in item:
+            item = json.loads(await socket.recv())
+        assert item["task_id"] == "m"
+
+
+async def test_expiry_and_revocation_close_connections(
+    make_settings: Callable[..., BridgeSettings], tmp_path: Path
+) -> None:
+    """A token that expires while connected, or leaves its file, closes the WebSocket with 4401."""
+    file = tmp_path / "tokens"
+    soon = time.time() + 1.5
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(soon)) + f".{int(soon % 1 * 1e6):06d}Z"
+    file.write_text(f"{line('a', 'projects=alpha', f'expires={moment}')}\n{LINES[0]}\n")
+    bridge = make_settings(bus_url=f"memory://attacks-{next(_names)}")
+    with AppServer(bridge, tokens_file=file, stats_interval_sec=3600) as server:
+        async with (
+            connect(server.ws_url, additional_headers=bearer("a")) as expiring,
+            connect(server.ws_url, additional_headers=bearer("all")) as revoked,
+        ):
+            await expiring.wait_closed()
+            assert expiring.close_code == 4401
+            assert time.time() >= soon - 0.01
+            file.write_text("# nobody\n")
+            server.app.state.authenticator.tokens.reload()
+            await revoked.wait_closed()
+            assert revoked.close_code == 4401
+        assert fetch(server.url + "/monitor/events", headers=bearer("all")).status == 401
+
+
+async def test_connections_are_capped(make_settings: Callable[..., BridgeSettings]) -> None:
+    """One WebSocket over a token's limit gets 429; a closed one makes room."""
+    bridge = make_settings(bus_url=f"memory://attacks-{next(_names)}")
+    with AppServer(bridge, tokens=LINES[0], token_max_connections=1) as server:
+        async with connect(server.ws_url, additional_headers=bearer("all")):
+            with pytest.raises(InvalidStatus) as refused:
+                await connect(server.ws_url, additional_headers=bearer("all"))
+            assert refused.value.response.status_code == 429
+            assert "retry-after" in refused.value.response.headers
+
+
+_KINDS = ("task_started", "task_failed", "task_completed", "phase_started", "worker_heartbeat")
+_PROJECTS = ("alpha", "beta", None)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(_KINDS),
+            st.sampled_from(_PROJECTS),
+            st.sampled_from(["r1", "r2", None]),
+            st.sampled_from(["j1", "j2"]),
+        ),
+        max_size=12,
+    ),
+    st.sampled_from([None, "alpha", "beta"]),
+)
+def test_no_byte_of_another_project(
+    facts: list[tuple[str, str | None, str | None, str]], asked: str | None
+) -> None:
+    """Whatever events of two projects do to each other's ids, a limited snapshot holds its own."""
+    bridge = BridgeSettings(bus_url="memory://attacks-property")
+    collector = Collector(CollectorSettings(), bridge)
+    position = itertools.count(1)
+    for kind, project, parent, job in facts:
+        fields: dict[str, Any] = {
+            "event_type": kind,
+            "parent_task_id": parent,
+            "task_id": job,
+            "worker_id": f"worker-of-{project}",
+            "phase": f"phase-of-{project}",
+            "task_type": f"type-of-{project}",
+            "message": f"message-of-{project}",
+            "error": f"error-of-{project}",
+            "span_id": f"{next(position):016x}",
+            "project_id": project,
+        }
+        event = MonitoringEvent.model_validate(fields)
+        # As the log would give it, so that ring, state and stats are fed by the feed itself.
+        collector.feed._fold(event.to_json(8192), None, 1_700_000_000_000_000)
+    wanted = EventFilter(project_id=asked).limited(frozenset({"alpha"}))
+    assert b"-of-beta" not in collector.snapshot_json(wanted)
+    collector.bus.shutdown(0)
