@@ -19,7 +19,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from collector.frames import SharedFramesProtocol
-from collector.routes import events, health, monitor, tasks, websocket
+from collector.routes import events, health, monitor, session, tasks, websocket
 from collector.routes.dashboard import make_dashboard_router
 from collector.routes.tasks import TaskGateway
 from collector.runtime import Collector
@@ -90,7 +90,7 @@ def create_app(
     app.add_middleware(AuthenticationGuard, authenticator=authenticator)
     origins = [origin.strip() for origin in settings.allowed_origins.split(",") if origin.strip()]
     app.add_middleware(OriginGuard, bind_host=settings.host, allowed_origins=origins)
-    for module in (websocket, monitor, events, tasks, health):
+    for module in (websocket, monitor, events, tasks, session, health):
         app.include_router(module.router)
     app.include_router(make_dashboard_router(static_dir))
     return app

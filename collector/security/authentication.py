@@ -16,6 +16,7 @@ import base64
 import binascii
 import json
 import logging
+import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,10 +25,19 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from collector.errors import AUTH_REQUIRED
-from collector.security.tokens import ANYONE, Principal, TokenTable
+from collector.security.tokens import ANYONE, Principal, TokenTable, token_digest
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
 
-__all__ = ["AuthenticationGuard", "Authenticator", "TooManyConnectionsError", "principal_of"]
+__all__ = [
+    "COOKIE",
+    "PRINCIPAL",
+    "SESSION_TTL_SEC",
+    "AuthenticationGuard",
+    "Authenticator",
+    "TooManyConnectionsError",
+    "principal_of",
+    "session_cookie",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +45,10 @@ PRINCIPAL: Final = "otel_bridge.principal"
 PUBLIC_PATHS: Final = frozenset({"/", "/healthz", "/readyz", "/monitor/config", "/session"})
 PUBLIC_PREFIXES: Final = ("/assets/",)
 PUBLIC_FILES: Final = frozenset({"/icon.svg", "/theme.js", "/favicon.ico"})
+
+COOKIE: Final = "__Host-otel-bridge"
+SESSION_TTL_SEC: Final = 12 * 3600
+_MAX_SESSIONS: Final = 10_000
 
 MAX_FAILURES: Final = 10
 """Wrong credentials per address and minute; the next gets 429."""
@@ -87,6 +101,7 @@ class Authenticator:
         self._failures: OrderedDict[str, list[float]] = OrderedDict()
         self._watched: dict[int, tuple[Principal, Callable[[], None]]] = {}
         self._next = 0
+        self._sessions: OrderedDict[str, tuple[Principal, float]] = OrderedDict()
 
     def identify(self, authorization: str | None) -> Principal | None:
         """The principal of an ``Authorization`` header; None when there is none."""
@@ -94,6 +109,28 @@ class Authenticator:
             return ANYONE
         token = _token_of(authorization)
         return None if token is None else self.tokens.find(token)
+
+    def open_session(self, principal: Principal) -> str:
+        """A new session's id, 256 random bits; kept here as its digest, for 12 h at most."""
+        session_id = secrets.token_urlsafe(32)
+        ends = self._clock.monotonic() + SESSION_TTL_SEC
+        self._sessions[token_digest(session_id)] = (principal, ends)
+        if len(self._sessions) > _MAX_SESSIONS:
+            self._sessions.popitem(last=False)
+        return session_id
+
+    def close_session(self, session_id: str | None) -> None:
+        """Forget a session; an unknown one is no error."""
+        if session_id is not None:
+            self._sessions.pop(token_digest(session_id), None)
+
+    def resume_session(self, session_id: str | None) -> Principal | None:
+        """The principal of a session, while its token holds."""
+        if session_id is None or self.tokens is None:
+            return None
+        principal, ends = self._sessions.get(token_digest(session_id), (None, 0.0))
+        is_live = self._clock.monotonic() < ends
+        return principal if principal and is_live and self.tokens.holds(principal) else None
 
     def retry_after(self, address: str) -> int:
         """Seconds that an address must wait; 0 while it may try."""
@@ -198,6 +235,8 @@ class AuthenticationGuard:
         raw = headers.get(b"authorization")
         authorization = None if raw is None else raw.decode("latin-1")
         principal = self._authenticator.identify(authorization)
+        if principal is None and authorization is None and _may_use_cookie(scope, headers):
+            principal = self._authenticator.resume_session(session_cookie(headers))
         if principal is None and not _is_public(scope):
             address = scope["client"][0] if scope.get("client") else ""
             wait = 0
@@ -209,6 +248,22 @@ class AuthenticationGuard:
         if principal is not None:
             scope[PRINCIPAL] = principal
         await self._app(scope, receive, send)
+
+
+def session_cookie(headers: dict[bytes, bytes]) -> str | None:
+    """The session's id in a request's cookies."""
+    for pair in headers.get(b"cookie", b"").decode("latin-1").split(";"):
+        name, _, value = pair.strip().partition("=")
+        if name == COOKIE and value:
+            return value
+    return None
+
+
+def _may_use_cookie(scope: Scope, headers: dict[bytes, bytes]) -> bool:
+    # A browser says where a WebSocket or a writing request comes from, and OriginGuard has
+    # compared it; one that does not say could be any page's.
+    is_reading = scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
+    return is_reading or b"origin" in headers
 
 
 def _is_public(scope: Scope) -> bool:

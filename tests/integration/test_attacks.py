@@ -13,13 +13,16 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from collector.app import create_app
 from collector.filters import EventFilter
 from collector.runtime import Collector
 from collector.settings import CollectorSettings
 from otel_bridge.bus import EventBus
+from otel_bridge.errors import ConfigurationError
 from otel_bridge.events import MonitoringEvent
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppServer, fetch
@@ -244,3 +247,46 @@ def test_no_byte_of_another_project(
     wanted = EventFilter(project_id=asked).limited(frozenset({"alpha"}))
     assert b"-of-beta" not in collector.snapshot_json(wanted)
     collector.bus.shutdown(0)
+
+
+def test_browser_session(site: tuple[AppServer, EventBus]) -> None:
+    """A token becomes a cookie scripts cannot read; it reads, writes with Origin only, and ends."""
+    server, _ = site
+    url = server.url + "/session"
+    assert fetch(url).status == 401
+    wrong = fetch(url, method="POST", body=b'{"token": "wrong"}')
+    assert wrong.status == 401
+    body = json.dumps({"token": SECRETS["a"]}).encode()
+    answer = fetch(url, method="POST", body=body)
+    assert answer.status == 204
+    cookie = answer.headers["set-cookie"]
+    for part in ("__Host-", "HttpOnly", "Secure", "SameSite=strict", "Path=/"):
+        assert part in cookie
+    assert "Domain" not in cookie
+    assert SECRETS["a"] not in cookie
+    headers = {"Cookie": cookie.partition(";")[0]}
+    assert fetch(url, headers=headers).json() == {
+        "authentication": "token",
+        "authenticated": True,
+        "projects": ["alpha"],
+        "expires_at": None,
+    }
+    own = {**headers, "Origin": server.url}
+    tasks = server.url + "/tasks"
+    foreign = {**headers, "Origin": "http://evil.example"}
+    found = [fetch(tasks, method="POST", body=b"{}", headers=h).status for h in (headers, foreign)]
+    assert found == [401, 403]
+    assert fetch(tasks, method="POST", body=b"{}", headers=own).status == 503  # let in: no queue
+    assert fetch(url, method="DELETE", headers=own).status == 204
+    assert fetch(url, headers=headers).status == 401
+
+
+def test_listening_beyond_loopback_needs_tokens(
+    make_settings: Callable[..., BridgeSettings],
+) -> None:
+    """Without tokens another address is refused, unless a flag says that anybody may come in."""
+    bridge = make_settings()
+    with pytest.raises(ConfigurationError, match="no tokens are set"):
+        create_app(CollectorSettings(host="0.0.0.0"), bridge)
+    create_app(CollectorSettings(host="0.0.0.0", anonymous_enabled=True), bridge)
+    create_app(CollectorSettings(host="0.0.0.0", tokens=SecretStr(LINES[0])), bridge)
