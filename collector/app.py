@@ -25,6 +25,7 @@ from collector.routes.tasks import TaskGateway
 from collector.runtime import Collector
 from collector.security.authentication import AuthenticationGuard, Authenticator
 from collector.security.origins import OriginGuard, is_loopback_name
+from collector.security.slow_headers import BoundedHeadProtocol
 from collector.security.tokens import TokenTable
 from collector.settings import CollectorSettings
 from otel_bridge.cancellation import cancel
@@ -147,6 +148,7 @@ def make_server(app: FastAPI, settings: CollectorSettings, **options: Any) -> Co
         **{
             "host": settings.host,
             "port": settings.port,
+            "http": BoundedHeadProtocol,
             "ws": SharedFramesProtocol,
             "ws_ping_interval": _PING_INTERVAL_SEC,
             "ws_ping_timeout": _PING_TIMEOUT_SEC,

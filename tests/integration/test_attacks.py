@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from collector.app import create_app
 from collector.filters import EventFilter
 from collector.runtime import Collector
+from collector.security.slow_headers import BoundedHeadProtocol
 from collector.settings import CollectorSettings
 from otel_bridge.bus import EventBus
 from otel_bridge.errors import ConfigurationError
@@ -290,3 +293,43 @@ def test_listening_beyond_loopback_needs_tokens(
         create_app(CollectorSettings(host="0.0.0.0"), bridge)
     create_app(CollectorSettings(host="0.0.0.0", anonymous_enabled=True), bridge)
     create_app(CollectorSettings(host="0.0.0.0", tokens=SecretStr(LINES[0])), bridge)
+
+
+class _Hasty(BoundedHeadProtocol):
+    head_timeout_sec = 1.0
+
+
+def test_slowloris(make_settings: Callable[..., BridgeSettings]) -> None:
+    """500 connections that never end their head are closed, and meanwhile others are answered."""
+    bridge = make_settings(bus_url=f"memory://attacks-{next(_names)}")
+    with AppServer(bridge, server_options={"http": _Hasty}) as server, ExitStack() as opened:
+        slow = [
+            opened.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            for _ in range(500)
+        ]
+        for connection in slow:
+            connection.settimeout(20)
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ")
+        assert fetch(server.url + "/healthz").status == 200
+        assert [_is_cut(connection) for connection in slow] == [True] * 500
+        assert fetch(server.url + "/healthz").status == 200
+
+
+def _is_cut(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_endless_head_is_cut(make_settings: Callable[..., BridgeSettings]) -> None:
+    """A head over 32 KiB closes the connection at once."""
+    bridge = make_settings(bus_url=f"memory://attacks-{next(_names)}")
+    with (
+        AppServer(bridge) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as connection,
+    ):
+        connection.settimeout(5)
+        with suppress(OSError):
+            connection.sendall(b"GET / HTTP/1.1\r\nX-Long: " + b"a" * 300_000)
+        assert _is_cut(connection)
