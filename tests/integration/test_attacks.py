@@ -333,3 +333,49 @@ def test_endless_head_is_cut(make_settings: Callable[..., BridgeSettings]) -> No
         with suppress(OSError):
             connection.sendall(b"GET / HTTP/1.1\r\nX-Long: " + b"a" * 300_000)
         assert _is_cut(connection)
+
+
+def test_worker_pushes_with_a_token_in_its_url(site: tuple[AppServer, EventBus]) -> None:
+    """The http:// transport authenticates with the token as its URL's password."""
+    server, _ = site
+    url = f"http://x:{SECRETS['all']}@127.0.0.1:{server.port}"
+    bus = EventBus.connect(BridgeSettings(bus_url=url))
+    bus.publish(MonitoringEvent.model_validate({"event_type": "task_started", "task_id": "j"}))
+    wait_until(lambda: server.collector.stats.events_in >= 1, "the event to be folded")
+    bus.shutdown()
+
+
+ORIGINS = [
+    "http://evil.example",
+    "https://127.0.0.1:{port}",
+    "http://127.0.0.1:1",
+    "http://127.0.0.1",
+    "http://127.0.0.1:{port}.evil.example",
+    "http://127.0.0.1.evil.example:{port}",
+    "http://evil.example:{port}",
+    "http://user@127.0.0.1:{port}",
+    "http://localhost:{port}",
+    "http://[::1]:{port}",
+    "http://127.0.0.2:{port}",
+    "http://2130706433:{port}",
+    "http://0x7f.1:{port}",
+    "http://127.1:{port}",
+    "http://127.0.0.1:{port}/",
+    "http://127.0.0.1:{port}@evil.example",
+    "ws://127.0.0.1:{port}",
+    "file://",
+    "null",
+    "chrome-extension://abcdef",
+]
+
+
+async def test_wrong_origins(site: tuple[AppServer, EventBus]) -> None:
+    """Twenty origins that are not ours get 403 before the WebSocket is accepted, token or not."""
+    server, _ = site
+    found = []
+    for origin in ORIGINS:
+        headers = {**bearer("all"), "Origin": origin.format(port=server.port)}
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(server.ws_url, additional_headers=headers)
+        found.append(refused.value.response.status_code)
+    assert found == [403] * 20
