@@ -368,6 +368,11 @@ class Job(_SpanBlock, _SelfBlock):
         return carrier
 
     @_guarded
+    def complete(self) -> None:
+        """End as completed, even if an exception leaves the block: the job's end is on record."""
+        self._outcome, self._error = TaskStatus.COMPLETED, None
+
+    @_guarded
     def retry(self, reason: BaseException | str) -> None:
         """End as ``task_retry``: this attempt failed and the job will run again."""
         self._outcome, self._error = TaskStatus.RETRYING, _one_line(reason)

@@ -1,0 +1,141 @@
+"""
+``ProjectLookup``: the answer to "whose project?" that never makes the caller wait.
+
+A daemon thread with an event loop of its own runs ``ProjectIdResolver``; the caller gets what is
+known by now, and a later call gets what has been found since.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from redis.asyncio import Redis
+
+from otel_bridge.clock import SYSTEM_CLOCK, Clock
+from otel_bridge.projects import KnowledgeBase, ProjectIdResolver
+
+__all__ = ["ProjectLookup"]
+
+logger = logging.getLogger(__name__)
+
+_ASK_AGAIN_SEC: Final = 60.0
+_MAX_ASKING: Final = 1000
+"""Questions under way; one more is not asked now, and counts as unknown."""
+
+
+class ProjectLookup:
+    """
+    Project ids by research task, found in the background; never raises, never waits.
+
+    Args:
+        connect: Makes the Redis client of the lookup's own event loop.
+        knowledge_base: Asked when Redis knows nothing.
+        max_cached: Research tasks remembered.
+        clock: Gives the monotonic time.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Redis],
+        knowledge_base: KnowledgeBase | None = None,
+        *,
+        max_cached: int = 10_000,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._connect = connect
+        self._knowledge_base = knowledge_base
+        self._max_cached = max_cached
+        self._clock = clock
+        self._known: OrderedDict[str, str] = OrderedDict()
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
+        # A forked child has no thread; what is known stays known.
+        self._lock = threading.Lock()
+        self._asked_at: OrderedDict[str, float] = OrderedDict()
+        self._asking = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._resolver: ProjectIdResolver | None = None
+
+    def learn(self, parent_task_id: str, project_id: str) -> bool:
+        """Remember; True when it was not known before."""
+        with self._lock:
+            is_new = self._known.get(parent_task_id) != project_id
+            self._known[parent_task_id] = project_id
+            self._known.move_to_end(parent_task_id)
+            if len(self._known) > self._max_cached:
+                self._known.popitem(last=False)
+        return is_new
+
+    def known(self, parent_task_id: str) -> str | None:
+        """The project, or None: then it is being looked for, at most once a minute."""
+        found = self._known.get(parent_task_id)
+        if found is not None:
+            return found
+        try:
+            self._ask(parent_task_id)
+        except Exception:
+            logger.exception("the project of %s cannot be looked for", parent_task_id)
+        return None
+
+    def close(self) -> None:
+        """End the thread; what is being looked for stays unknown."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.call_soon_threadsafe(loop.stop)
+
+    def _ask(self, parent: str) -> None:
+        now = self._clock.monotonic()
+        with self._lock:
+            last = self._asked_at.get(parent)
+            if (last is not None and now - last < _ASK_AGAIN_SEC) or self._asking >= _MAX_ASKING:
+                return
+            self._asked_at[parent] = now
+            self._asked_at.move_to_end(parent)
+            if len(self._asked_at) > self._max_cached:
+                self._asked_at.popitem(last=False)
+            self._asking += 1
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(
+                    target=_serve, args=(self._loop,), name="otel-bridge-projects", daemon=True
+                ).start()
+            loop = self._loop
+        asyncio.run_coroutine_threadsafe(self._look_up(parent), loop)
+
+    async def _look_up(self, parent: str) -> None:
+        try:
+            if self._resolver is None:
+                self._resolver = ProjectIdResolver(
+                    self._connect(), self._knowledge_base, max_cached=1
+                )
+            found = await self._resolver.resolve({}, parent)
+            if found is None and self._knowledge_base is not None:
+                await self._resolver.settle()
+                found = await self._resolver.resolve({}, parent)
+            if found is not None:
+                self.learn(parent, found)
+        except Exception:
+            logger.exception("the project of %s could not be looked for", parent)
+        finally:
+            with self._lock:
+                self._asking -= 1
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
