@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from otel_bridge.bus import EventBus
 from otel_bridge.errors import ConfigurationError
 from otel_bridge.heartbeat import HeartbeatKeys, Pulse
+from otel_bridge.knowledge_base import knowledge_base_of
 from otel_bridge.otlp import add_otlp_export
 from otel_bridge.processor import MonitoringSpanProcessor
 from otel_bridge.sampling import keep_live_spans
@@ -43,6 +44,7 @@ class Bridge:
         bus: Publishes events; None while monitoring is off.
         pulse: Runs heartbeats and coalesced progress.
         heartbeat_keys: Writes the workers' TTL keys.
+        knowledge_base: Knows projects; None unless the settings name a database.
         tracer: Starts our spans; one that does nothing while monitoring is off.
     """
 
@@ -59,6 +61,7 @@ class Bridge:
         self.bus = bus
         self.pulse = Pulse()
         self.heartbeat_keys = HeartbeatKeys(settings)
+        self.knowledge_base = knowledge_base_of(settings)
         self.tracer: trace.Tracer = (
             tracer_provider.get_tracer(SCOPE_NAME) if tracer_provider else trace.NoOpTracer()
         )

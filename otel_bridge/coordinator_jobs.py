@@ -63,7 +63,9 @@ class Watch:
         self.projects: ProjectLookup | None = None
         if bridge is not None and self.observer is not None:
             self.sidecar = Sidecar(bridge, client, self.observer, depth_interval_sec)
-            self.projects = ProjectLookup(self.sidecar.connect_async, knowledge_base)
+            self.projects = ProjectLookup(
+                self.sidecar.connect_async, knowledge_base or bridge.knowledge_base
+            )
 
     def status_key(self, task_id: str) -> str:
         return f"{self.status_prefix}:{task_id}:status"

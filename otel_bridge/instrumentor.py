@@ -63,7 +63,8 @@ class CoordinatorInstrumentor(BaseInstrumentor):  # type: ignore[misc,unused-ign
     * ``run_method``: the orchestrator's method that runs a whole research task, which becomes the
       root span; default: the one coroutine method whose body calls the phases.
     * ``submit_method``, ``worker_method``, ``process_method``, ``redis_attribute``: other names.
-    * ``knowledge_base``: asked in the background for projects that no job names.
+    * ``knowledge_base``: asked in the background for projects that no job names; default: the
+      database of ``MONITORING_KNOWLEDGE_BASE_URL``, if set.
     * ``depth_interval_sec``, ``progress_interval_sec``: default 5.
 
     A second ``instrument()`` is refused with a warning; ``uninstrument()`` restores the classes.

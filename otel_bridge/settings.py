@@ -161,6 +161,25 @@ class BridgeSettings(BaseSettings):
     prompts_enabled: bool = Field(default=False, validation_alias="MONITORING_PROMPTS_ENABLED")
     """Whether prompts and answers of language models may be shown, if named above."""
 
+    knowledge_base_url: str | None = Field(
+        default=None, validation_alias="MONITORING_KNOWLEDGE_BASE_URL"
+    )
+    """``postgresql://`` URL of the database that knows which project a research task belongs to;
+    needs the extra ``postgres``."""
+
+    knowledge_base_table: str = Field(
+        default="research_tasks", validation_alias="MONITORING_KNOWLEDGE_BASE_TABLE"
+    )
+    knowledge_base_id_column: str = Field(
+        default="id", validation_alias="MONITORING_KNOWLEDGE_BASE_ID_COLUMN"
+    )
+    knowledge_base_project_column: str = Field(
+        default="project_id", validation_alias="MONITORING_KNOWLEDGE_BASE_PROJECT_COLUMN"
+    )
+    knowledge_base_timeout_sec: float = Field(
+        default=2, gt=0, le=60, validation_alias="MONITORING_KNOWLEDGE_BASE_TIMEOUT_SEC"
+    )
+
     no_color: str | None = Field(default=None, validation_alias="NO_COLOR")
     """Any text keeps ``otel-bridge tail`` from colouring (no-color.org)."""
 

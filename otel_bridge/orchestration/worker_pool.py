@@ -16,6 +16,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from otel_bridge.cancellation import cancel
+from otel_bridge.knowledge_base import knowledge_base_of
 from otel_bridge.orchestration.data_aggregation_orchestrator import DataAggregationOrchestrator
 from otel_bridge.orchestration.documents import (
     CorpusSearch,
@@ -71,7 +72,8 @@ async def run_workers(
         extraction: Reads pages instead of the bundled parser.
         handlers: Replace or add to the bundled ones, by task type.
         throttle: Waits until a job may run: a rate limit per provider or model.
-        knowledge_base: Asked for project ids that nobody else knows.
+        knowledge_base: Asked for project ids that nobody else knows; default: the database that
+            the settings name, if any.
         lease_sec: A process silent for this long loses its jobs.
 
     Raises:
@@ -87,7 +89,7 @@ async def run_workers(
     queue = TaskQueue(redis, lease_sec=lease_sec)
     keeper = LeaseKeeper(blocking_twin(redis), lease_sec)
     hints = WakeHints(redis)
-    resolver = ProjectIdResolver(redis, knowledge_base)
+    resolver = ProjectIdResolver(redis, knowledge_base or knowledge_base_of(settings))
     coordinator = ParallelTaskCoordinator(
         queue,
         {task_type: _paced(handler, pace_sec) for task_type, handler in known.items()},

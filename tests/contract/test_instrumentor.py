@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -31,6 +32,7 @@ from tests.support.plain_coordinators import (
     TaskType,
 )
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.redis
 
@@ -375,7 +377,11 @@ async def test_the_coordinator_behaves_as_before_in_every_weather(
                 tracer_provider=TracerProvider(), **{"bus_url": own_redis.url, **options}
             )
             assert await run_jobs(client) == bare
-            bridge.shutdown(timeout_sec=0)
+            bridge.shutdown(timeout_sec=0.1)
+    wait_until(
+        lambda: "otel-bridge-bus" not in {thread.name for thread in threading.enumerate()},
+        "the thread of the dead bus has ended",
+    )
 
 
 class UnreachableError(Exception):
