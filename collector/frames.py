@@ -46,6 +46,11 @@ class SharedFramesProtocol(WebSocketsSansIOProtocol):
             extensions: dict[str, Any] = self.scope["extensions"]
             extensions[EXTENSION] = self
 
+    def forget_handshake(self) -> None:
+        """Let go of request and response, which nobody asks for again: 3 KiB a connection."""
+        self.__dict__.pop("request", None)
+        self.__dict__.pop("response", None)
+
     def say_goodbye(self, code: CloseCode) -> None:
         """Send a close frame and abort the transport a second later."""
         if not self.close_sent and self.handshake_complete and not self.transport.is_closing():
@@ -92,6 +97,7 @@ class TransportSink:
     __slots__ = ("_protocol", "_transport", "_write", "buffered_bytes")
 
     def __init__(self, protocol: SharedFramesProtocol) -> None:
+        protocol.forget_handshake()
         self._protocol = protocol
         self._transport = protocol.transport
         self._write = protocol.transport.write
