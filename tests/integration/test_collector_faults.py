@@ -79,7 +79,10 @@ async def test_kill_9_with_fifty_clients_loses_and_doubles_nothing(own_redis: Re
             load = Load(bus, per_sec=500).start()
             for _ in range(2):
                 seen = len(clients[0].task_ids)
-                await until(lambda seen=seen: len(clients[0].task_ids) > seen + 300, "events")
+                await until(
+                    lambda seen=seen: all(len(client.task_ids) > seen + 300 for client in clients),
+                    "events for everybody",
+                )
                 await asyncio.to_thread(app.kill)
                 await asyncio.to_thread(app.start)
             seen = len(clients[0].task_ids)
