@@ -85,6 +85,7 @@ def create_app(
         docs_url=None,  # Swagger's page loads scripts from elsewhere, against our CSP
         redoc_url=None,
     )
+    app.state.settings = settings
     app.state.gateway = gateway
     app.state.authenticator = authenticator
     # The last added is the outermost: origins first, then credentials.

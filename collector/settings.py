@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from otel_bridge.settings import load_settings
@@ -40,6 +41,9 @@ class CollectorSettings(BaseSettings):
     data_dir: Path = Field(default=Path("otel-bridge-data"), validation_alias="MONITORING_DATA_DIR")
     corpus_dir: Path | None = Field(default=None, validation_alias="MONITORING_CORPUS_DIR")
 
+    trace_url_template: str = Field(default="", validation_alias="MONITORING_TRACE_URL_TEMPLATE")
+    """Where the dashboard's trace links lead; ``{trace_id}`` stands for 32 hexadecimal digits."""
+
     tokens: SecretStr = Field(default=SecretStr(""), validation_alias="MONITORING_TOKENS")
     """Token lines, ``;`` between; see ``collector.security.tokens``."""
 
@@ -58,6 +62,18 @@ class CollectorSettings(BaseSettings):
     address_max_connections: int = Field(
         default=500, ge=1, validation_alias="MONITORING_ADDRESS_MAX_CONNECTIONS"
     )
+
+    @field_validator("trace_url_template")
+    @classmethod
+    def _leads_to_traces(cls, template: str) -> str:
+        address = urlsplit(template.replace("{trace_id}", "0"))
+        is_address = address.scheme in ("http", "https") and bool(address.netloc)
+        if template and not (is_address and "{trace_id}" in template):
+            raise ValueError(
+                "must be an http or https address with {trace_id} in it, "
+                "like http://localhost:16686/trace/{trace_id}"
+            )
+        return template
 
     @property
     def has_tokens(self) -> bool:

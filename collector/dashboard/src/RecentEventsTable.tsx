@@ -175,7 +175,11 @@ export function RecentEventsTable(props: RecentEventsTableProps) {
               );
             })}
           </div>
-          {shown.length === 0 && <p className="none">{noneText(wish, rows.length)}</p>}
+          {shown.length === 0 && (
+            <div className="none" role="row">
+              <span role="cell">{noneText(wish, rows.length)}</span>
+            </div>
+          )}
         </div>
       </div>
       {detail?.kind === "event" && (

@@ -130,7 +130,7 @@ function Chart({ store, card, spans, wish, mark, traceLink, onClose }: ChartProp
 
   // The phase of the topmost job stays visible while its jobs scroll by.
   const first = Math.floor((virtual.scrollOffset ?? 0) / ROW_PX);
-  let pinned = rows[first];
+  let pinned: WaterRow | undefined = rows[first];
   for (let index = first; pinned && pinned.kind !== "phase"; index--) pinned = rows[index];
   if (first === 0 && (virtual.scrollOffset ?? 0) < 2) pinned = undefined;
 
@@ -389,7 +389,7 @@ function JobBars({ row, t0 }: { row: WaterRow; t0: number }) {
   const parts = [];
   let idleSince: number | null = null;
   for (const bar of row.bars) {
-    const waited = bar.queuedAt ?? idleSince;
+    const waited = bar.queuedAt === null ? idleSince : Math.max(bar.queuedAt, idleSince ?? 0);
     if (waited !== null && bar.startedAt !== null && bar.startedAt > waited) {
       parts.push(
         <span

@@ -23,9 +23,14 @@ const BACKGROUND: ReadonlySet<string> = new Set([
   "stats_snapshot",
 ]);
 
+/** Whether an event only says that things go on. */
+export function isBackground(event: MonitoringEvent): boolean {
+  return BACKGROUND.has(event.event_type);
+}
+
 /** Whether a view lets an event through. */
 export function isWanted(event: MonitoringEvent, wish: EventWish): boolean {
-  if (!wish.isAll && BACKGROUND.has(event.event_type)) return false;
+  if (!wish.isAll && isBackground(event)) return false;
   if (wish.task && event.parent_task_id !== wish.task && event.task_id !== wish.task) return false;
   if (wish.type && event.task_type !== wish.type && event.phase !== wish.type) return false;
   if (wish.status && faceOf(event).status !== wish.status) return false;

@@ -95,6 +95,12 @@ export class LiveFold {
     this.spanCount = 0;
   }
 
+  /** Forget everything, and which events were seen: another feed may send them again. */
+  reset(): void {
+    this.clear();
+    this.knownIds.clear();
+  }
+
   /** Whether an event has been folded, or came with a snapshot. */
   knows(eventId: string): boolean {
     return this.knownIds.has(eventId);

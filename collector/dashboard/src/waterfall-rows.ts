@@ -107,7 +107,9 @@ function jobRow(
   card: CardView,
   wish: EventWish,
 ): WaterRow {
-  const last = attempts[attempts.length - 1] as SpanView;
+  // Attempts of one message were queued at one time; only their starts tell them apart.
+  const bars = [...attempts].sort((a, b) => (a.startedAt ?? startOf(a)) - (b.startedAt ?? startOf(b)));
+  const last = bars[bars.length - 1] as SpanView;
   return {
     kind: "job",
     key: `job ${phase} ${id}`,
@@ -116,10 +118,10 @@ function jobRow(
     taskId: last.taskId,
     workerId: last.workerId,
     status: last.status,
-    start: startOf(attempts[0] as SpanView),
+    start: startOf(bars[0] as SpanView),
     // Between two attempts a job waits; it is not over.
     end: last.status === "retrying" && card.endedAt === null ? null : last.endedAt,
-    bars: attempts,
+    bars,
     error: last.error,
     isFolded: false,
     jobs: 0,
