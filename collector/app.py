@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from collector.frames import SharedFramesProtocol
 from collector.routes import events, health, monitor, session, tasks, websocket
@@ -92,6 +93,15 @@ def create_app(
     app.add_middleware(AuthenticationGuard, authenticator=authenticator)
     origins = [origin.strip() for origin in settings.allowed_origins.split(",") if origin.strip()]
     app.add_middleware(OriginGuard, bind_host=settings.host, allowed_origins=origins)
+    if origins:
+        # For the dashboard inside another page; cookies travel between subdomains of one site.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Content-Type"],
+            allow_credentials=True,
+        )
     for module in (websocket, monitor, events, tasks, session, health):
         app.include_router(module.router)
     app.include_router(make_dashboard_router(static_dir))

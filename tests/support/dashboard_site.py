@@ -75,7 +75,7 @@ class DashboardSite:
     ) -> None:
         self._stack.close()
         if kind is None:
-            assert self.trouble == []
+            assert not self.trouble, self.trouble
 
     @property
     def bus(self) -> EventBus:

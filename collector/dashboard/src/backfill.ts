@@ -25,7 +25,7 @@ export async function backfill(
     url.searchParams.set("task_id", taskId);
     url.searchParams.set("limit", String(PAGE));
     if (before !== null) url.searchParams.set("before", before);
-    const answer = await fetch(url, { signal });
+    const answer = await fetch(url, { signal, credentials: "include" });
     if (!answer.ok) return;
     const found = (await answer.json()) as EventsPage;
     store.backfill(taskId, found.events);

@@ -31,6 +31,7 @@ import {
   type TaskRecord,
   type WorkerRecord,
 } from "./records";
+import { RecentIds } from "./recent-ids";
 import { optionalTime, parseTime } from "./time";
 import type {
   FailureGroup,
@@ -78,13 +79,15 @@ export class LiveFold {
   /** Ids of the research tasks whose card has changed; whoever builds cards clears it. */
   readonly changed = new Set<string>();
 
-  private readonly knownIds = new Set<string>();
+  private readonly knownIds: RecentIds;
   /** Keys in the order they ended, from `endedHead` on. */
   private endedJobs: string[] = [];
   private endedHead = 0;
   private spanCount = 0;
 
-  constructor(private readonly limits: FoldLimits = DEFAULT_LIMITS) {}
+  constructor(private readonly limits: FoldLimits = DEFAULT_LIMITS) {
+    this.knownIds = new RecentIds(limits.eventIds);
+  }
 
   /** Forget everything but which events have been folded. */
   clear(): void {
@@ -170,12 +173,6 @@ export class LiveFold {
   private remember(eventId: string): boolean {
     if (this.knownIds.has(eventId)) return false;
     this.knownIds.add(eventId);
-    if (this.knownIds.size > this.limits.eventIds) {
-      for (const oldest of this.knownIds) {
-        this.knownIds.delete(oldest);
-        break;
-      }
-    }
     return true;
   }
 

@@ -22,6 +22,7 @@ export async function signIn(baseUrl: string | undefined, token: string): Promis
   try {
     const answer = await fetch(at("session", baseUrl), {
       method: "POST",
+      credentials: "include",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ token }),
     });
@@ -55,18 +56,18 @@ export function mend(answer: SignInAnswer): string {
 
 /** How this browser is signed in (`none`: nobody has to); null when it is not. */
 export async function readSession(baseUrl: string | undefined): Promise<"none" | "token" | null> {
-  const answer = await fetch(at("session", baseUrl), { cache: "no-store" });
+  const answer = await fetch(at("session", baseUrl), { cache: "no-store", credentials: "include" });
   if (!answer.ok) return null;
   const { authentication } = (await answer.json()) as { authentication: string };
   return authentication === "none" ? "none" : "token";
 }
 
 export async function signOut(baseUrl: string | undefined): Promise<void> {
-  await fetch(at("session", baseUrl), { method: "DELETE" });
+  await fetch(at("session", baseUrl), { method: "DELETE", credentials: "include" });
 }
 
 export async function readConfig(baseUrl: string | undefined): Promise<CollectorConfig> {
-  const answer = await fetch(at("monitor/config", baseUrl));
+  const answer = await fetch(at("monitor/config", baseUrl), { credentials: "include" });
   if (!answer.ok) throw new Error(`monitor/config answered ${answer.status}`);
   return (await answer.json()) as CollectorConfig;
 }
