@@ -83,13 +83,13 @@ def produce(url: str, seconds: float) -> None:
         if elapsed > seconds:
             break
         while sent < elapsed * PER_SEC:
-            task = sent % TASKS
+            task = sent // 2 % TASKS
             job = f"load-{task}:{sent}"
             span = f"{sent + 1:016x}"
-            worker = f"worker-{sent % WORKERS}"
+            worker = f"worker-{sent // 2 % WORKERS}"
             bus.publish(_event("task_started", task, job, span_id=span, worker_id=worker))
-            end = "task_failed" if sent % 200 == 0 else "task_completed"
-            error = "TimeoutError: the source did not answer" if sent % 200 == 0 else None
+            end = "task_failed" if sent % 202 == 0 else "task_completed"
+            error = "TimeoutError: the source did not answer" if sent % 202 == 0 else None
             bus.publish(
                 _event(end, task, job, span_id=span, worker_id=worker, duration_ms=1.0, error=error)
             )

@@ -93,6 +93,8 @@ function Chart({ store, card, spans, wish, mark, traceLink, onClose }: ChartProp
   useTimeAxis(root, store, t0, isOpen, endSec, zoom);
   const from = zoom?.from ?? 0;
   const to = zoom?.to ?? endSec;
+  // The axis grows on every frame and these once a second: a young task needs those to come.
+  const ticksTo = isOpen && !zoom ? to + 1 : to;
 
   const scroller = useRef<HTMLDivElement>(null);
   const virtual = useVirtualizer({
@@ -173,7 +175,7 @@ function Chart({ store, card, spans, wish, mark, traceLink, onClose }: ChartProp
         <div className="wf-axis wf-ticks" aria-hidden="true">
           <span className="wf-label" />
           <span className="wf-track">
-            {ticks(from, to, MAX_TICKS).map((sec) => (
+            {ticks(from, ticksTo, MAX_TICKS).map((sec) => (
               <span key={sec} className="wf-tick num" style={times(sec, sec)}>
                 {tickText(sec)}
               </span>
@@ -184,7 +186,7 @@ function Chart({ store, card, spans, wish, mark, traceLink, onClose }: ChartProp
         <div className="wf-body" ref={scroller} tabIndex={0} role="list" aria-label="Phases and jobs">
           <div className="wf-grid" aria-hidden="true">
             <span className="wf-track">
-              {ticks(from, to, MAX_TICKS).map((sec) => (
+              {ticks(from, ticksTo, MAX_TICKS).map((sec) => (
                 <span key={sec} className="wf-line" style={times(sec, sec)} />
               ))}
             </span>
