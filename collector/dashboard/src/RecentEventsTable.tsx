@@ -45,6 +45,7 @@ export function RecentEventsTable(props: RecentEventsTableProps) {
     getScrollElement: () => scroller.current,
     estimateSize: () => rowPx,
     overscan: 6,
+    useFlushSync: false,
   });
   useEffect(() => virtual.measure(), [rowPx]);
 

@@ -20,6 +20,8 @@ import { density, lastBegun, ticks, tickText, type WaterRow, waterRows } from ".
 import type { Status } from "./wire";
 
 const ROW_PX = 24;
+/** More than are ever drawn at once; a row that scrolls in takes over one that scrolled out. */
+const ROW_POOL = 256;
 const MAX_TICKS = 6;
 /** Every write lays the whole chart out anew; bars that grow 25 times a second look alive. */
 const GROW_INTERVAL_MS = 38;
@@ -101,7 +103,8 @@ function Chart({ store, card, spans, wish, mark, traceLink, onClose }: ChartProp
     count: rows.length,
     getScrollElement: () => scroller.current,
     estimateSize: () => ROW_PX,
-    overscan: 8,
+    overscan: 4,
+    useFlushSync: false,
     getItemKey: (index) => rows[index]?.key ?? index,
   });
   useFollow(scroller, isOpen, lastBegun(rows));
@@ -202,7 +205,7 @@ function Chart({ store, card, spans, wish, mark, traceLink, onClose }: ChartProp
               if (!row) return null;
               return (
                 <Line
-                  key={row.key}
+                  key={item.index % ROW_POOL}
                   row={row}
                   t0={t0}
                   top={item.start}

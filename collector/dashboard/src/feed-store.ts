@@ -67,6 +67,7 @@ export interface Slices {
 export type Slice = keyof Slices;
 
 /** Least time between two notices of a slice, milliseconds. */
+const LARGE_SPANS = 1000;
 const INTERVAL_MS: Record<Slice, number> = {
   connection: 0,
   hold: 100,
@@ -389,13 +390,19 @@ export class FeedStore {
 
   // --- pacing -------------------------------------------------------------------------------------
 
+  /** A waterfall of thousands is drawn half as often: each time all of its bars are judged. */
+  private intervalMs(slice: Slice): number {
+    const isLarge = slice === "spans" && this.values.spans.spans.length > LARGE_SPANS;
+    return isLarge ? 2 * INTERVAL_MS[slice] : INTERVAL_MS[slice];
+  }
+
   private schedule(): void {
     if (this.isScheduled || this.dirty.size === 0 || this.host.isHidden()) return;
     this.isScheduled = true;
     const now = this.host.now();
     let waitMs = Number.POSITIVE_INFINITY;
     for (const slice of this.dirty) {
-      waitMs = Math.min(waitMs, (this.toldAt.get(slice) ?? 0) + INTERVAL_MS[slice] - now);
+      waitMs = Math.min(waitMs, (this.toldAt.get(slice) ?? 0) + this.intervalMs(slice) - now);
     }
     const inFrame = () =>
       this.host.requestFrame(() => {
@@ -414,7 +421,7 @@ export class FeedStore {
       if (this.pausedAt !== null && slice !== "connection" && slice !== "hold") {
         continue;
       }
-      if (now - (this.toldAt.get(slice) ?? Number.NEGATIVE_INFINITY) >= INTERVAL_MS[slice]) {
+      if (now - (this.toldAt.get(slice) ?? Number.NEGATIVE_INFINITY) >= this.intervalMs(slice)) {
         due.push(slice);
       }
     }
