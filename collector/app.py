@@ -20,7 +20,8 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from collector.frames import SharedFramesProtocol
-from collector.routes import events, health, monitor, session, tasks, websocket
+from collector.otlp_receiver import OtlpReceiver
+from collector.routes import events, health, monitor, otlp, session, tasks, websocket
 from collector.routes.dashboard import make_dashboard_router
 from collector.routes.tasks import TaskGateway
 from collector.runtime import Collector
@@ -88,6 +89,9 @@ def create_app(
     )
     app.state.settings = settings
     app.state.gateway = gateway
+    app.state.otlp_receiver = OtlpReceiver(
+        bridge_settings.meta_attributes.split(","), with_prompts=bridge_settings.prompts_enabled
+    )
     app.state.authenticator = authenticator
     # The last added is the outermost: origins first, then credentials.
     app.add_middleware(AuthenticationGuard, authenticator=authenticator)
@@ -102,7 +106,7 @@ def create_app(
             allow_headers=["Content-Type"],
             allow_credentials=True,
         )
-    for module in (websocket, monitor, events, tasks, session, health):
+    for module in (websocket, monitor, events, otlp, tasks, session, health):
         app.include_router(module.router)
     app.include_router(make_dashboard_router(static_dir))
     return app

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Final
 
 from fastapi import Request
 
-__all__ = ["BodyTooLargeError", "read_body"]
+__all__ = ["BodyTooLargeError", "inflate", "read_body"]
 
 _DISCARD_BYTES: Final = 8 * 1024 * 1024
 """Read and thrown away after the bound: a client that is still sending when the connection closes
@@ -43,3 +44,28 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     if is_too_large:
         raise BodyTooLargeError
     return b"".join(chunks)
+
+
+def inflate(body: bytes, encoding: str, max_bytes: int) -> bytes:
+    """
+    Undo ``Content-Encoding``: ``gzip``, or nothing.
+
+    Raises:
+        BodyTooLargeError: It inflates to more; no more than that was inflated.
+        ValueError: Another encoding, or no gzip.
+    """
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return body
+    if encoding != "gzip":
+        raise ValueError(f"content-encoding: {encoding[:40]!r} is not gzip")
+    stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        found = stream.decompress(body, max_bytes + 1)
+    except zlib.error as error:
+        raise ValueError(f"not gzip: {error}") from None
+    if len(found) > max_bytes:
+        raise BodyTooLargeError
+    if not stream.eof:
+        raise ValueError("gzip: the body ends too early")
+    return found

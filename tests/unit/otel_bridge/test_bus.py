@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_value
+from opentelemetry.trace import SpanKind
 
 from otel_bridge.bus import EventBus
 from otel_bridge.errors import TransportError, TransportRejectedError, UnknownTransportError
@@ -257,7 +258,7 @@ def test_spans_become_events(rig: Rig) -> None:
     recorder = SpanRecorder()
     tracer = tracer_with(recorder)
     tracer.start_span("x", attributes=dict(job_attributes())).end()
-    tracer.start_span("GET", attributes={"http.method": "GET"}).end()
+    tracer.start_span("GET", kind=SpanKind.CLIENT, attributes={"http.method": "GET"}).end()
     for item in (*recorder.started, *recorder.ended):
         rig.bus.put(item)
     assert rig.bus.flush(10)

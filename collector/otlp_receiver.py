@@ -1,0 +1,240 @@
+"""
+OTLP traces -> events: what any OpenTelemetry exporter or Collector sends us, by the same mapping.
+
+A span that arrives has ended, so it gives a start and an end; Logfire's pending spans arrive when
+their span begins and give the start alone. Spans sent twice make the same events (ids derived from
+trace, span and side), which every fold knows already.
+
+Source: OTLP 1.7, ``opentelemetry/proto/collector/trace/v1``; JSON has ids in hexadecimal.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+)
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1 import trace_pb2
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
+
+from otel_bridge import semconv
+from otel_bridge.events import MonitoringEvent
+from otel_bridge.mapping import SpanMapper
+from otel_bridge.redaction import MetaAllowlist
+from otel_bridge.span_view import Fields
+
+__all__ = ["OtlpError", "OtlpReceiver", "Received", "decode_traces"]
+
+_MAX_JSON_DEPTH: Final = 64
+_MAX_VALUE_DEPTH: Final = 8
+_MAX_STARTED: Final = 50_000
+_NAMESPACE: Final = uuid.UUID("5d4f6a1e-6c0b-4f0e-9f5e-0d1f0b6a2c11")
+_PENDING: Final = ("logfire.span_type", "pending_span")
+_PENDING_PARENT: Final = "logfire.pending_parent_id"
+_ID_NAMES: Final = ("traceId", "spanId", "parentSpanId")
+_KINDS: Final = {
+    trace_pb2.Span.SPAN_KIND_SERVER: SpanKind.SERVER,
+    trace_pb2.Span.SPAN_KIND_CLIENT: SpanKind.CLIENT,
+    trace_pb2.Span.SPAN_KIND_PRODUCER: SpanKind.PRODUCER,
+    trace_pb2.Span.SPAN_KIND_CONSUMER: SpanKind.CONSUMER,
+}
+
+
+class OtlpError(Exception):
+    """Raised for a body that is not an OTLP request; says what is wrong with it."""
+
+
+class Received(NamedTuple):
+    """What became of a request's spans."""
+
+    events: list[MonitoringEvent]
+    rejected: int
+    """Spans without a usable id; OTLP's ``partial_success`` tells the sender."""
+
+
+class _Event(NamedTuple):
+    name: str
+    attributes: Mapping[str, Any] | None
+
+
+class OtlpSpan(NamedTuple):
+    """A received span, as the mapping reads one."""
+
+    name: str
+    kind: SpanKind
+    context: SpanContext | None
+    parent: SpanContext | None
+    start_time: int | None
+    end_time: int | None
+    status: Status
+    attributes: Mapping[str, Any] | None
+    events: Sequence[_Event]
+
+
+def decode_traces(body: bytes, *, is_json: bool) -> ExportTraceServiceRequest:
+    """
+    Decode a request's body.
+
+    Raises:
+        OtlpError: It is no OTLP request.
+    """
+    message = ExportTraceServiceRequest()
+    if not is_json:
+        try:
+            message.ParseFromString(body)
+            return message
+        except DecodeError as error:
+            raise OtlpError(f"not an OTLP protobuf message: {error}") from None
+    try:
+        found = json.loads(body)
+        if not isinstance(found, dict):
+            raise OtlpError("not a JSON object")
+        _restore_ids(found, 0)
+        ParseDict(found, message, ignore_unknown_fields=True)
+        return message
+    except RecursionError:
+        raise OtlpError(f"deeper than {_MAX_JSON_DEPTH} levels") from None
+    except (ParseError, ValueError) as error:
+        raise OtlpError(f"not OTLP JSON: {str(error)[:200]}") from None
+
+
+def _restore_ids(value: Any, depth: int) -> None:
+    """Hexadecimal ids -> base64, which protobuf's JSON has for bytes."""
+    if depth > _MAX_JSON_DEPTH:
+        raise OtlpError(f"deeper than {_MAX_JSON_DEPTH} levels")
+    if isinstance(value, list):
+        for item in value:
+            _restore_ids(item, depth + 1)
+    elif isinstance(value, dict):
+        for name in _ID_NAMES:
+            text = value.get(name)
+            if isinstance(text, str) and text:
+                value[name] = base64.b64encode(bytes.fromhex(text)).decode("ascii")
+        for item in value.values():
+            _restore_ids(item, depth + 1)
+
+
+class OtlpReceiver:
+    """
+    Maps requests; keeps which spans have begun, so that a pending span's end does not begin again.
+
+    Args:
+        meta_attributes: Which span attributes may be shown, see ``MONITORING_META_ATTRIBUTES``.
+        with_prompts: Whether prompts and answers of language models may pass when named.
+    """
+
+    def __init__(self, meta_attributes: Iterable[str] = (), *, with_prompts: bool = False) -> None:
+        self._mapper = SpanMapper(MetaAllowlist(meta_attributes, with_prompts=with_prompts))
+        self._started: dict[tuple[int, int], None] = {}
+
+    def receive(self, request: ExportTraceServiceRequest, project_id: str | None) -> Received:
+        """
+        The events of a request, in the order in which things happened.
+
+        Args:
+            request: Decoded.
+            project_id: Of spans whose resource or attributes name none.
+        """
+        rejected = 0
+        found: list[tuple[OtlpSpan, bool]] = []
+        for resource_spans in request.resource_spans:
+            resource = _attributes(resource_spans.resource.attributes)
+            project = resource.get(semconv.PROJECT_ID, project_id)
+            for scope_spans in resource_spans.scope_spans:
+                for span in scope_spans.spans:
+                    if len(span.trace_id) != 16 or len(span.span_id) != 8:
+                        rejected += 1
+                        continue
+                    found.append(_view(span, resource, project))
+        # Parents before their children: these inherit from them.
+        found.sort(key=lambda pair: pair[0].start_time or 0)
+        events: list[tuple[int, MonitoringEvent]] = []
+        ended: list[OtlpSpan] = []
+        for span_view, is_pending in found:
+            self._begin(span_view, events)
+            if not is_pending:
+                ended.append(span_view)
+        # Children first, as they end.
+        for span_view in sorted(ended, key=lambda each: each.end_time or 0):
+            fields = self._mapper.fields(span_view, is_end=True)
+            if fields is not None:
+                events.append((span_view.end_time or 0, _event(fields, "end")))
+        events.sort(key=lambda pair: pair[0])
+        return Received([event for _, event in events], rejected)
+
+    def _begin(self, span: OtlpSpan, events: list[tuple[int, MonitoringEvent]]) -> None:
+        assert span.context is not None
+        key = (span.context.trace_id, span.context.span_id)
+        if key in self._started:
+            return
+        self._started[key] = None
+        if len(self._started) > _MAX_STARTED:
+            del self._started[next(iter(self._started))]
+        fields = self._mapper.fields(span, is_end=False)
+        if fields is not None:
+            events.append((span.start_time or 0, _event(fields, "start")))
+
+
+def _event(fields: Fields, side: str) -> MonitoringEvent:
+    name = f"{fields['trace_id']} {fields['span_id']} {side}"
+    return MonitoringEvent.model_validate({**fields, "event_id": str(uuid.uuid5(_NAMESPACE, name))})
+
+
+def _view(span: trace_pb2.Span, resource: Mapping[str, Any], project: Any) -> tuple[OtlpSpan, bool]:
+    attributes = _attributes(span.attributes)
+    is_pending = attributes.get(_PENDING[0]) == _PENDING[1]
+    trace_id = int.from_bytes(span.trace_id, "big")
+    span_id = int.from_bytes(span.span_id, "big")
+    parent_id = int.from_bytes(span.parent_span_id, "big")
+    if is_pending:
+        # The pending span is a child that stands in for its parent.
+        span_id = parent_id
+        parent_id = int(str(attributes.get(_PENDING_PARENT) or "0"), 16)
+    if project is not None:
+        attributes.setdefault(semconv.PROJECT_ID, str(project))
+    service = resource.get("service.name")
+    if service is not None:
+        attributes.setdefault(f"{semconv.META_PREFIX}service", str(service))
+    view = OtlpSpan(
+        name=span.name,
+        kind=_KINDS.get(span.kind, SpanKind.INTERNAL),
+        context=SpanContext(trace_id, span_id, is_remote=True),
+        parent=SpanContext(trace_id, parent_id, is_remote=True) if parent_id else None,
+        start_time=span.start_time_unix_nano,
+        end_time=max(span.end_time_unix_nano, span.start_time_unix_nano),
+        status=_status(span.status),
+        attributes=attributes,
+        events=[_Event(event.name, _attributes(event.attributes)) for event in span.events],
+    )
+    return view, is_pending
+
+
+def _status(status: trace_pb2.Status) -> Status:
+    if status.code == trace_pb2.Status.STATUS_CODE_ERROR:
+        return Status(StatusCode.ERROR, status.message or None)
+    return Status(StatusCode.OK if status.code else StatusCode.UNSET)
+
+
+def _attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:
+    return {pair.key: _value(pair.value, 0) for pair in pairs}
+
+
+def _value(value: AnyValue, depth: int) -> Any:
+    kind = value.WhichOneof("value")
+    if kind is None or depth > _MAX_VALUE_DEPTH:
+        return None
+    if kind == "array_value":
+        return [_value(item, depth + 1) for item in value.array_value.values]
+    if kind == "kvlist_value":
+        return {pair.key: _value(pair.value, depth + 1) for pair in value.kvlist_value.values}
+    if kind == "bytes_value":
+        return base64.b64encode(value.bytes_value).decode("ascii")
+    return getattr(value, kind)

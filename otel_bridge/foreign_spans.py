@@ -1,0 +1,190 @@
+"""
+What spans that are not ours stand for: an enqueued job, a job, or a phase of other work.
+
+A list of rules, first match wins; ``docs/MAPPING.md`` is their table and a test compares. A trace
+is a research task, its root span the task itself. Jobs of a queue are named by the span that put
+them there, the one name both sides know: Celery and others tell a message's id only at the end.
+
+Sources: semantic conventions 0.66b2 (``messaging.*``, ``gen_ai.*``), OpenInference,
+OpenLLMetry, opentelemetry-instrumentation-celery 0.66b2 (run), taskiq's middleware (read).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Literal, NamedTuple
+
+from opentelemetry.trace import SpanKind
+
+from otel_bridge.span_view import Attributes, SpanView
+
+__all__ = ["RULES", "ForeignRule", "Reading", "is_retry", "read_foreign"]
+
+
+class Reading(NamedTuple):
+    """What a span stands for."""
+
+    role: Literal["enqueue", "job", "phase"]
+    task_type: str
+    queue: str | None = None
+
+
+_Read = Callable[[SpanView, Attributes], Reading | None]
+
+
+class ForeignRule(NamedTuple):
+    """One family of spans."""
+
+    name: str
+    trigger: str
+    """The span that it reads, for people."""
+    read: _Read
+
+
+def _text(attributes: Attributes, *names: str) -> str | None:
+    for name in names:
+        value = attributes.get(name)
+        if value is not None and value != "":
+            return str(value)
+    return None
+
+
+def _named(prefixes: tuple[str, str], type_name: str, *queue_names: str) -> _Read:
+    """Celery and Taskiq: ``send/X`` by a PRODUCER, ``execute/X`` by a CONSUMER."""
+    kinds = {prefixes[0]: SpanKind.PRODUCER, prefixes[1]: SpanKind.CONSUMER}
+
+    def read(span: SpanView, attributes: Attributes) -> Reading | None:
+        verb, _, rest = span.name.partition("/")
+        if not rest or kinds.get(verb) != span.kind:
+            return None
+        role: Literal["enqueue", "job"] = "enqueue" if verb == prefixes[0] else "job"
+        return Reading(role, _text(attributes, type_name) or rest, _text(attributes, *queue_names))
+
+    return read
+
+
+def _acted(action_name: str, type_name: str, queue_name: str) -> _Read:
+    """Dramatiq: an attribute says ``send`` or ``process``."""
+
+    def read(_: SpanView, attributes: Attributes) -> Reading | None:
+        role = _SIDES.get(str(attributes.get(action_name)))
+        if role is None:
+            return None
+        return Reading(role, _text(attributes, type_name) or "job", _text(attributes, queue_name))
+
+    return read
+
+
+def _messaging(type_name: str | None) -> _Read:
+    def read(span: SpanView, attributes: Attributes) -> Reading | None:
+        if type_name is not None and type_name not in attributes:
+            return None
+        operation = _text(attributes, "messaging.operation.type", "messaging.operation")
+        if operation is None:
+            return None
+        role = _SIDES.get(operation)
+        if role is None:
+            return None
+        names = ("messaging.destination.name", "messaging.destination")
+        queue = _text(attributes, *names)
+        own = _text(attributes, type_name) if type_name else None
+        return Reading(role, own or span.name, queue)
+
+    return read
+
+
+def _by_side(span: SpanView, attributes: Attributes) -> Reading | None:
+    queue = _text(attributes, "messaging.destination.name", "messaging.destination")
+    if span.kind is SpanKind.PRODUCER:
+        return Reading("enqueue", span.name, queue)
+    if span.kind is SpanKind.CONSUMER and attributes.get("messaging.operation.type") not in _IDLE:
+        return Reading("job", span.name, queue)
+    return None
+
+
+def _gen_ai(span: SpanView, attributes: Attributes) -> Reading | None:
+    operation = _text(attributes, "gen_ai.operation.name")
+    if operation is None:
+        return None
+    if operation in ("invoke_agent", "invoke_workflow", "create_agent"):
+        name = _text(attributes, "gen_ai.agent.name", "gen_ai.workflow.name", "gen_ai.agent.id")
+        return Reading("phase", name or span.name)
+    if operation == "execute_tool":
+        return Reading("job", _text(attributes, "gen_ai.tool.name") or span.name)
+    model = _text(attributes, "gen_ai.request.model")
+    return Reading("job", f"{operation} {model}" if model else operation)
+
+
+def _open_inference(span: SpanView, attributes: Attributes) -> Reading | None:
+    kind = _text(attributes, "openinference.span.kind")
+    if kind is None:
+        return None
+    if kind.upper() in ("AGENT", "CHAIN"):
+        return Reading("phase", _text(attributes, "agent.name", "graph.node.id") or span.name)
+    name = _text(attributes, "tool.name", "llm.model_name", "embedding.model_name")
+    return Reading("job", name or span.name)
+
+
+def _traceloop(span: SpanView, attributes: Attributes) -> Reading | None:
+    kind = _text(attributes, "traceloop.span.kind")
+    if kind is None:
+        return None
+    name = _text(attributes, "traceloop.entity.name") or span.name
+    return Reading("phase" if kind in ("workflow", "agent") else "job", name)
+
+
+_SIDES: Final[dict[str, Literal["enqueue", "job"]]] = {
+    "create": "enqueue",
+    "send": "enqueue",
+    "publish": "enqueue",  # deprecated by the conventions, still sent
+    "process": "job",
+    "deliver": "job",
+}
+_IDLE: Final = frozenset({"receive", "settle"})
+"""Operations that fetch or acknowledge a message; the work is another span's."""
+
+RULES: Final = (
+    ForeignRule(
+        "Celery",
+        "`apply_async/X` (PRODUCER), `run/X` (CONSUMER)",
+        _named(("apply_async", "run"), "celery.task_name", "messaging.destination"),
+    ),
+    ForeignRule(
+        "Taskiq",
+        "`send/X` (PRODUCER), `execute/X` (CONSUMER)",
+        _named(("send", "execute"), "taskiq.task_name"),
+    ),
+    ForeignRule(
+        "Dramatiq",
+        "`dramatiq.action` = `send` or `process`",
+        _acted("dramatiq.action", "dramatiq.actor_name", "dramatiq.queue_name"),
+    ),
+    ForeignRule(
+        "RQ",
+        "`rq.job.function` with `messaging.operation.type` = `send` or `process`",
+        _messaging("rq.job.function"),
+    ),
+    ForeignRule("GenAI", "`gen_ai.operation.name`", _gen_ai),
+    ForeignRule("OpenInference", "`openinference.span.kind`", _open_inference),
+    ForeignRule("OpenLLMetry", "`traceloop.span.kind`", _traceloop),
+    ForeignRule(
+        "Messaging",
+        "`messaging.operation.type` = `create`, `send` or `process`",
+        _messaging(None),
+    ),
+    ForeignRule("Fallback", "kind PRODUCER or CONSUMER", _by_side),
+)
+
+
+def read_foreign(span: SpanView, attributes: Attributes) -> Reading | None:
+    """What a span stands for; None: nothing the live view shows."""
+    for rule in RULES:
+        found = rule.read(span, attributes)
+        if found is not None:
+            return found
+    return None
+
+
+def is_retry(attributes: Attributes) -> bool:
+    """Whether an attempt ended to be made again; its status alone says that all is well."""
+    return attributes.get("celery.state") == "RETRY" or "taskiq.retry.reason" in attributes

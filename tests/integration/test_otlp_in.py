@@ -1,0 +1,175 @@
+"""``POST /v1/traces``: real exporters, JSON, gzip, limits, pending spans, projects."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from opentelemetry.exporter.otlp.proto.http import Compression
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+from collector.routes.otlp import MAX_BODY_BYTES
+from otel_bridge.settings import BridgeSettings
+from tests.support.app_server import Answer, AppServer, fetch
+from tests.support.waiting import wait_until
+
+_names = itertools.count()
+JSON = {"Content-Type": "application/json"}
+TRACE = "5b8efff798038103d269b633813fc60c"
+TOKEN = "t-otlp-0123456789abcdef"
+
+
+@pytest.fixture
+def site(make_settings: Callable[..., BridgeSettings]) -> Iterator[AppServer]:
+    settings = make_settings(bus_url=f"memory://otlp-{next(_names)}")
+    with AppServer(settings, stats_interval_sec=3600) as server:
+        yield server
+
+
+def post(site: AppServer, body: bytes, **headers: str) -> Answer:
+    return fetch(f"{site.url}/v1/traces", method="POST", body=body, headers=JSON | headers)
+
+
+def span(span_id: str, name: str, parent: str = "", **more: Any) -> dict[str, Any]:
+    return {
+        "traceId": TRACE,
+        "spanId": span_id,
+        "parentSpanId": parent,
+        "name": name,
+        "kind": 1,
+        "startTimeUnixNano": "1795500000000000000",
+        "endTimeUnixNano": "1795500001000000000",
+        **more,
+    }
+
+
+def text(key: str, value: str) -> dict[str, Any]:
+    return {"key": key, "value": {"stringValue": value}}
+
+
+def request(*spans: dict[str, Any], project: str | None = None) -> bytes:
+    resource = [text("service.name", "shop")]
+    if project is not None:
+        resource.append(text("nexus.project.id", project))
+    return json.dumps(
+        {
+            "resourceSpans": [
+                {"resource": {"attributes": resource}, "scopeSpans": [{"spans": spans}]}
+            ]
+        }
+    ).encode()
+
+
+def cards(site: AppServer) -> dict[str, Any]:
+    found = fetch(f"{site.url}/monitor/snapshot").json()["tasks"]
+    return {card["task_id"]: card for card in found}
+
+
+def test_a_real_exporter_is_shown(site: AppServer) -> None:
+    """The SDK's own OTLP exporter, gzip and protobuf: an agent's run is a card with a phase."""
+    exporter = OTLPSpanExporter(f"{site.url}/v1/traces", compression=Compression.Gzip)
+    provider = TracerProvider(resource=Resource.create({"service.name": "agent"}))
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    start = provider.get_tracer("app").start_as_current_span
+    with start("plan a trip"):
+        agent = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "planner"}
+        chat = {"gen_ai.operation.name": "chat"}
+        with start("invoke_agent planner", attributes=agent), start("chat", attributes=chat):
+            pass
+    provider.shutdown()
+    wait_until(lambda: any(c["title"] for c in cards(site).values()), "the run to be shown")
+    (card,) = cards(site).values()
+    assert (card["title"], card["status"]) == ("plan a trip", "completed")
+    assert card["completed"] == 1
+    assert [phase["name"] for phase in card["phases"]][-1:] == ["planner"]
+
+
+def test_a_repeated_request_counts_once(site: AppServer) -> None:
+    """A sender that tries again changes nothing."""
+    tool = [text("gen_ai.operation.name", "execute_tool")]
+    body = request(
+        span("0" * 15 + "1", "run"), span("0" * 15 + "2", "t", "0" * 15 + "1", attributes=tool)
+    )
+    for _ in range(2):
+        assert post(site, gzip.compress(body), **{"Content-Encoding": "gzip"}).status == 200
+    wait_until(lambda: cards(site).get(TRACE, {}).get("status") == "completed", "the task's end")
+    assert cards(site)[TRACE]["completed"] == 1
+
+
+def test_a_pending_span_is_a_live_start(site: AppServer) -> None:
+    """Logfire's pending span shows its parent as running; the real one ends it."""
+    pending = span(
+        "0" * 15 + "9",
+        "import",
+        "0" * 15 + "1",
+        attributes=[
+            text("logfire.span_type", "pending_span"),
+            text("logfire.pending_parent_id", "0" * 16),
+        ],
+    )
+    assert post(site, request(pending)).status == 200
+    wait_until(lambda: cards(site).get(TRACE, {}).get("status") == "processing", "the start")
+    assert post(site, request(span("0" * 15 + "1", "import"))).status == 200
+    wait_until(lambda: cards(site)[TRACE]["status"] == "completed", "the end")
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (b"{", {}, 400),
+        (b"[]", {}, 400),
+        (b'{"resourceSpans": 3}', {}, 400),
+        (b"[" * 100_000, {}, 400),
+        (b'{"a":' * 90 + b"1" + b"}" * 90, {}, 400),
+        (b"\xff\xff\xff", {"Content-Type": "application/x-protobuf"}, 400),
+        (b"x", {"Content-Type": "text/plain"}, 415),
+        (b"not gzip", {"Content-Encoding": "gzip"}, 400),
+        (b"{}", {"Content-Encoding": "br"}, 400),
+        (gzip.compress(b"{}")[:-4], {"Content-Encoding": "gzip"}, 400),
+        (gzip.compress(b" " * (MAX_BODY_BYTES + 1)), {"Content-Encoding": "gzip"}, 413),
+    ],
+)
+def test_bad_bodies_are_refused(
+    site: AppServer, body: bytes, headers: dict[str, str], status: int
+) -> None:
+    """Each gets its own 4xx with a reason, and the collector goes on."""
+    answer = post(site, body, **headers)
+    assert (status, True) == (answer.status, bool(answer.json()["detail"]))
+    assert post(site, request(span("0" * 15 + "1", "fine"))).status == 200
+
+
+def test_spans_without_ids_are_rejected_one_by_one(site: AppServer) -> None:
+    """The rest of the request is taken; ``partialSuccess`` counts what was not."""
+    answer = post(site, request(span("", "nobody"), span("0" * 15 + "1", "fine")))
+    assert answer.status == 200
+    assert answer.json()["partialSuccess"]["rejectedSpans"] == "1"
+    wait_until(lambda: TRACE in cards(site), "the span with ids")
+
+
+def test_a_token_writes_into_its_project_only(
+    make_settings: Callable[..., BridgeSettings],
+) -> None:
+    """Without a project it is the token's own; another one is rejected and not shown."""
+    line = f"a sha256={hashlib.sha256(TOKEN.encode()).hexdigest()} projects=alpha"
+    settings = make_settings(bus_url=f"memory://otlp-{next(_names)}")
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    with AppServer(settings, tokens=line, stats_interval_sec=3600) as site:
+        assert post(site, request(span("0" * 15 + "1", "x"))).status == 401
+        other = post(site, request(span("0" * 15 + "1", "x"), project="beta"), **bearer)
+        assert other.json()["partialSuccess"]["rejectedSpans"] == "1"
+        assert post(site, request(span("0" * 15 + "2", "y")), **bearer).json() == {}
+
+        def shown() -> list[Any]:
+            answer = fetch(f"{site.url}/monitor/snapshot", headers=bearer).json()["tasks"]
+            return [card["project_id"] for card in answer]
+
+        wait_until(shown, "the token's own project")
+        assert shown() == ["alpha"]

@@ -1,0 +1,100 @@
+"""``opentelemetry-instrument`` with the package installed: spans of plain code are live."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otel_bridge.settings import BridgeSettings
+from tests.support.app_server import AppServer, fetch
+from tests.support.waiting import wait_until
+
+_names = itertools.count()
+
+APP = """
+import sys
+from opentelemetry import trace
+start = trace.get_tracer("app").start_as_current_span
+with start("plan a trip"):
+    tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "maps"}
+    with start("execute_tool maps", attributes=tool):
+        print("running", flush=True)
+        sys.stdin.readline()
+print("done", flush=True)
+"""
+
+
+@pytest.fixture
+def site(make_settings: Callable[..., BridgeSettings]) -> Iterator[AppServer]:
+    settings = make_settings(bus_url=f"memory://zero-{next(_names)}")
+    with AppServer(settings, stats_interval_sec=3600) as server:
+        yield server
+
+
+def start(site: AppServer, app: Path, **environ: str) -> subprocess.Popen[str]:
+    """The application under ``opentelemetry-instrument``, as its user would start it."""
+    app.write_text(APP, encoding="utf-8")
+    command = Path(sys.executable).with_name("opentelemetry-instrument")
+    environment = {
+        **os.environ,
+        "MONITORING_BUS_URL": site.url,
+        "OTEL_TRACES_EXPORTER": "none",
+        "OTEL_METRICS_EXPORTER": "none",
+        "OTEL_LOGS_EXPORTER": "none",
+        **environ,
+    }
+    return subprocess.Popen(
+        [command, sys.executable, str(app)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def cards(site: AppServer) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = fetch(f"{site.url}/monitor/snapshot").json()["tasks"]
+    return found
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate("\n", timeout=60)
+    assert process.returncode == 0
+    return output
+
+
+def test_plain_code_is_live(site: AppServer, tmp_path: Path) -> None:
+    """While the tool runs its card is processing; when the process ends it is completed."""
+    process = start(site, tmp_path / "app.py")
+    try:
+        wait_until(lambda: cards(site), "the run to be shown while it runs")
+        wait_until(lambda: "maps" in str(fetch(f"{site.url}/monitor/events").body), "its tool")
+        (card,) = cards(site)
+        assert (card["title"], card["status"]) == ("plan a trip", "processing")
+    finally:
+        output = finish(process)
+    assert output.endswith("done\n")
+    wait_until(lambda: cards(site)[0]["status"] == "completed", "its end")
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"OTEL_SDK_DISABLED": "true"},
+        {"NEXUS_MONITORING_ENABLED": "false"},
+        {"MONITORING_BUS_URL": "nonsense://x"},
+    ],
+)
+def test_the_application_runs_whatever_is_set(
+    site: AppServer, tmp_path: Path, environ: dict[str, str]
+) -> None:
+    """Switched off, disabled or misconfigured: the application works and nothing is shown."""
+    assert "done" in finish(start(site, tmp_path / "app.py", **environ))
+    assert cards(site) == []

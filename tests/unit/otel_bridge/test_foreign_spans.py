@@ -1,0 +1,237 @@
+"""Spans that are not ours: each rule's start and end, lineage, and the table in the docs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, Span
+from opentelemetry.trace import SpanKind, StatusCode
+
+from otel_bridge import semconv
+from otel_bridge.events import MonitoringEvent
+from otel_bridge.foreign_spans import RULES
+from otel_bridge.mapping import SpanMapper
+from otel_bridge.redaction import MetaAllowlist
+from tests.support.spans import SpanRecorder, tracer_with
+
+DOCS = Path(__file__).parents[3] / "docs" / "MAPPING.md"
+
+Attrs = Mapping[str, Any]
+
+
+class Story:
+    """A trace as a processor sees it, and its events in that order."""
+
+    def __init__(self) -> None:
+        self.mapper = SpanMapper(MetaAllowlist(()))
+        self.events: list[dict[str, Any]] = []
+        story = self
+
+        class Feeder(SpanRecorder):
+            def on_start(self, span: Span, parent_context: Any = None) -> None:
+                story.note(span, is_end=False)
+
+            def on_end(self, span: ReadableSpan) -> None:
+                story.note(span, is_end=True)
+
+        self.tracer = tracer_with(Feeder())
+
+    def note(self, span: Span | ReadableSpan, *, is_end: bool) -> None:
+        fields = self.mapper.fields(span, is_end=is_end)
+        if fields is not None:
+            MonitoringEvent.model_validate(fields)
+            self.events.append(fields)
+
+    def said(self) -> list[tuple[Any, ...]]:
+        names = ("event_type", "task_type", "phase")
+        return [tuple(event.get(name) for name in names) for event in self.events]
+
+
+@pytest.fixture
+def story() -> Story:
+    return Story()
+
+
+def test_an_agent_run_is_a_research_task(story: Story) -> None:
+    """Workflow ⊃ agent ⊃ model and tool calls: task, phase and jobs, with the trace's id."""
+    start = story.tracer.start_as_current_span
+    with start("invoke_workflow trip", attributes={"gen_ai.operation.name": "invoke_workflow"}):
+        agent = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "planner"}
+        with start("invoke_agent planner", attributes=agent):
+            chat = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m-1"}
+            with start("chat m-1", kind=SpanKind.CLIENT, attributes=chat), start("POST"):
+                pass
+            tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "search"}
+            with (
+                pytest.raises(TimeoutError),
+                start("execute_tool search", attributes=tool),
+            ):
+                raise TimeoutError("the source did not answer")
+    assert story.said() == [
+        ("task_started", "invoke_workflow trip", None),
+        ("phase_started", "planner", "planner"),
+        ("task_started", "chat m-1", "planner"),
+        ("task_completed", "chat m-1", "planner"),
+        ("task_started", "search", "planner"),
+        ("task_failed", "search", "planner"),
+        ("phase_completed", "planner", "planner"),
+        ("task_completed", "invoke_workflow trip", None),
+    ]
+    root = story.events[0]
+    assert {root["trace_id"]} == {event["parent_task_id"] for event in story.events}
+    assert root["task_id"] == root["trace_id"]
+    assert root["meta"] == {"title": "invoke_workflow trip"}
+    assert story.events[5]["error"] == "TimeoutError: the source did not answer"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "attributes", "expected"),
+    [
+        ("apply_async/t.add", SpanKind.PRODUCER, {}, ("task_enqueued", "t.add")),
+        ("run/t.add", SpanKind.CONSUMER, {}, ("task_started", "t.add")),
+        ("send/add", SpanKind.PRODUCER, {}, ("task_enqueued", "add")),
+        ("execute/add", SpanKind.CONSUMER, {}, ("task_started", "add")),
+        (
+            "x",
+            SpanKind.PRODUCER,
+            {"dramatiq.action": "send", "dramatiq.actor_name": "count"},
+            ("task_enqueued", "count"),
+        ),
+        (
+            "x",
+            SpanKind.CONSUMER,
+            {"rq.job.function": "f", "messaging.operation.type": "process"},
+            ("task_started", "f"),
+        ),
+        ("llm", SpanKind.INTERNAL, {"openinference.span.kind": "LLM"}, ("task_started", "llm")),
+        (
+            "crew",
+            SpanKind.INTERNAL,
+            {"openinference.span.kind": "AGENT", "agent.name": "writer"},
+            ("phase_started", "writer"),
+        ),
+        (
+            "x.tool",
+            SpanKind.INTERNAL,
+            {"traceloop.span.kind": "tool", "traceloop.entity.name": "fetch"},
+            ("task_started", "fetch"),
+        ),
+        (
+            "orders publish",
+            SpanKind.PRODUCER,
+            {"messaging.operation.type": "send", "messaging.destination.name": "orders"},
+            ("task_enqueued", "orders publish"),
+        ),
+        ("poll", SpanKind.CONSUMER, {"messaging.operation.type": "receive"}, None),
+        ("work", SpanKind.CONSUMER, {}, ("task_started", "work")),
+        ("GET /", SpanKind.SERVER, {}, None),
+        ("inner", SpanKind.INTERNAL, {}, None),
+    ],
+)
+def test_each_family(
+    story: Story, name: str, kind: SpanKind, attributes: Attrs, expected: tuple[str, str] | None
+) -> None:
+    """Under a root of another kind, each family's span starts what it stands for."""
+    with story.tracer.start_as_current_span("root"):
+        story.events.clear()
+        story.tracer.start_span(name, kind=kind, attributes=dict(attributes)).end()
+    begun = [(event["event_type"], event["task_type"]) for event in story.events[:-1]]
+    assert begun[:1] == ([] if expected is None else [expected])
+
+
+def test_both_sides_of_a_queue_name_the_job_alike(story: Story) -> None:
+    """The consumer's job is the one its producer enqueued; a retry is no completion."""
+    tracer = story.tracer
+    with tracer.start_as_current_span("root"):
+        sent = tracer.start_span("apply_async/t.add", kind=SpanKind.PRODUCER)
+        sent.end()
+        context = trace.set_span_in_context(sent)
+        run = tracer.start_span("run/t.add", context, kind=SpanKind.CONSUMER)
+        run.set_attribute("celery.state", "RETRY")
+        run.end()
+    kinds = [event["event_type"] for event in story.events]
+    assert kinds[1:4] == ["task_enqueued", "task_started", "task_retry"]
+    assert len({event["task_id"] for event in story.events[1:4]}) == 1
+
+
+def test_inside_our_own_task_they_belong_to_it(story: Story) -> None:
+    """A model call inside our phase has our research task, project and phase."""
+    ours = {
+        semconv.SPAN_KIND: semconv.KIND_PHASE,
+        semconv.PARENT_TASK_ID: "r1",
+        semconv.PROJECT_ID: "p1",
+        semconv.PHASE: "search",
+    }
+    with story.tracer.start_as_current_span("phase search", attributes=ours):
+        with story.tracer.start_as_current_span("between"):
+            pass
+        chat = {"gen_ai.operation.name": "chat"}
+        story.tracer.start_span("chat", attributes=chat).end()
+    events = [
+        event
+        for event in story.events
+        if event["task_type" if "task_type" in event else "phase"] == "chat"
+    ]
+    assert [(e["parent_task_id"], e["project_id"], e["phase"]) for e in events] == [
+        ("r1", "p1", "search")
+    ] * 2
+
+
+def test_late_attributes_are_read_at_the_end(story: Story) -> None:
+    """A span that said nothing at its start and turns out to be a tool call gives its end."""
+    with story.tracer.start_as_current_span("root"):
+        story.events.clear()
+        span = story.tracer.start_span("late")
+        span.set_attribute("gen_ai.operation.name", "execute_tool")
+        span.set_status(StatusCode.ERROR, "no answer")
+        span.end()
+        assert [(e["event_type"], e["error"]) for e in story.events] == [
+            ("task_failed", "no answer")
+        ]
+
+
+def test_the_page_lists_every_rule() -> None:
+    """``docs/MAPPING.md`` has a row for each rule, in their order, with its trigger."""
+    rows = [
+        line
+        for line in DOCS.read_text(encoding="utf-8").splitlines()
+        if line.startswith("| ") and not line.startswith("| Rule")
+    ]
+    assert rows == [f"| {rule.name} | {rule.trigger} |" for rule in RULES]
+
+
+VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20))
+NAMES = st.sampled_from(
+    [
+        "gen_ai.operation.name",
+        "openinference.span.kind",
+        "traceloop.span.kind",
+        "messaging.operation.type",
+        "messaging.destination.name",
+        "dramatiq.action",
+        "celery.state",
+        "rq.job.function",
+        "nexus.project.id",
+    ]
+)
+
+
+@given(
+    name=st.text(max_size=30),
+    kind=st.sampled_from(list(SpanKind)),
+    attributes=st.dictionaries(NAMES, VALUES, max_size=5),
+)
+def test_whatever_a_span_says_is_an_event_or_none(
+    name: str, kind: SpanKind, attributes: dict[str, Any]
+) -> None:
+    """No name, kind or attribute value makes the mapping raise or an event invalid."""
+    story = Story()
+    clean = {key: value for key, value in attributes.items() if value is not None}
+    with story.tracer.start_as_current_span(name, kind=kind, attributes=clean):
+        story.tracer.start_span(name, kind=kind, attributes=clean).end()
