@@ -20,7 +20,6 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from collector.frames import SharedFramesProtocol
-from collector.otlp_receiver import OtlpReceiver
 from collector.routes import events, health, monitor, otlp, session, tasks, websocket
 from collector.routes.dashboard import make_dashboard_router
 from collector.routes.tasks import TaskGateway
@@ -89,9 +88,7 @@ def create_app(
     )
     app.state.settings = settings
     app.state.gateway = gateway
-    app.state.otlp_receiver = OtlpReceiver(
-        bridge_settings.meta_attributes.split(","), with_prompts=bridge_settings.prompts_enabled
-    )
+    app.state.otlp_receivers = {}
     app.state.authenticator = authenticator
     # The last added is the outermost: origins first, then credentials.
     app.add_middleware(AuthenticationGuard, authenticator=authenticator)

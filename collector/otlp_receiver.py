@@ -10,8 +10,10 @@ Source: OTLP 1.7, ``opentelemetry/proto/collector/trace/v1``; JSON has ids in he
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import logging
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -33,9 +35,10 @@ from otel_bridge.span_view import Fields
 
 __all__ = ["OtlpError", "OtlpReceiver", "Received", "decode_traces"]
 
+logger = logging.getLogger(__name__)
+
 _MAX_JSON_DEPTH: Final = 64
 _MAX_VALUE_DEPTH: Final = 8
-_MAX_STARTED: Final = 50_000
 _NAMESPACE: Final = uuid.UUID("5d4f6a1e-6c0b-4f0e-9f5e-0d1f0b6a2c11")
 _PENDING: Final = ("logfire.span_type", "pending_span")
 _PENDING_PARENT: Final = "logfire.pending_parent_id"
@@ -57,7 +60,7 @@ class Received(NamedTuple):
 
     events: list[MonitoringEvent]
     rejected: int
-    """Spans without a usable id; OTLP's ``partial_success`` tells the sender."""
+    """Spans that cannot be read; OTLP's ``partial_success`` tells the sender."""
 
 
 class _Event(NamedTuple):
@@ -124,7 +127,11 @@ def _restore_ids(value: Any, depth: int) -> None:
 
 class OtlpReceiver:
     """
-    Maps requests; keeps which spans have begun, so that a pending span's end does not begin again.
+    Maps the requests of one sender: what a token sends says nothing about another's spans.
+
+    Attributes:
+        producer_id: Name of this receiver to the log.
+        lock: Held while one request is mapped and appended; events are numbered.
 
     Args:
         meta_attributes: Which span attributes may be shown, see ``MONITORING_META_ATTRIBUTES``.
@@ -133,7 +140,9 @@ class OtlpReceiver:
 
     def __init__(self, meta_attributes: Iterable[str] = (), *, with_prompts: bool = False) -> None:
         self._mapper = SpanMapper(MetaAllowlist(meta_attributes, with_prompts=with_prompts))
-        self._started: dict[tuple[int, int], None] = {}
+        self.producer_id = uuid.uuid4().hex
+        self.lock = asyncio.Lock()
+        self._next_n = 1
 
     def receive(self, request: ExportTraceServiceRequest, project_id: str | None) -> Received:
         """
@@ -150,37 +159,47 @@ class OtlpReceiver:
             project = resource.get(semconv.PROJECT_ID, project_id)
             for scope_spans in resource_spans.scope_spans:
                 for span in scope_spans.spans:
-                    if len(span.trace_id) != 16 or len(span.span_id) != 8:
+                    try:
+                        found.append(_view(span, resource, project))
+                    except ValueError:
                         rejected += 1
-                        continue
-                    found.append(_view(span, resource, project))
         # Parents before their children: these inherit from them.
         found.sort(key=lambda pair: pair[0].start_time or 0)
         events: list[tuple[int, MonitoringEvent]] = []
-        ended: list[OtlpSpan] = []
-        for span_view, is_pending in found:
-            self._begin(span_view, events)
-            if not is_pending:
-                ended.append(span_view)
-        # Children first, as they end.
-        for span_view in sorted(ended, key=lambda each: each.end_time or 0):
-            fields = self._mapper.fields(span_view, is_end=True)
-            if fields is not None:
-                events.append((span_view.end_time or 0, _event(fields, "end")))
+        bad: set[int] = set()
+        for span_view, _ in found:
+            self._map(span_view, events, bad, is_end=False)
+        ended = [span_view for span_view, is_pending in found if not is_pending]
+        # Children end before their parents, also where the clock cannot tell.
+        ended.sort(key=lambda each: (each.end_time or 0, -(each.start_time or 0)))
+        for span_view in ended:
+            self._map(span_view, events, bad, is_end=True)
         events.sort(key=lambda pair: pair[0])
-        return Received([event for _, event in events], rejected)
+        return Received([event for _, event in events], rejected + len(bad))
 
-    def _begin(self, span: OtlpSpan, events: list[tuple[int, MonitoringEvent]]) -> None:
-        assert span.context is not None
-        key = (span.context.trace_id, span.context.span_id)
-        if key in self._started:
-            return
-        self._started[key] = None
-        if len(self._started) > _MAX_STARTED:
-            del self._started[next(iter(self._started))]
-        fields = self._mapper.fields(span, is_end=False)
-        if fields is not None:
-            events.append((span.start_time or 0, _event(fields, "start")))
+    def _map(
+        self,
+        span: OtlpSpan,
+        events: list[tuple[int, MonitoringEvent]],
+        bad: set[int],
+        *,
+        is_end: bool,
+    ) -> None:
+        try:
+            fields = self._mapper.fields(span, is_end=is_end)
+            if fields is not None:
+                at = span.end_time if is_end else span.start_time
+                events.append((at or 0, _event(fields, "end" if is_end else "start")))
+        except Exception:
+            # One strange span must not cost the others; the sender is told how many.
+            logger.debug("a span could not be mapped", exc_info=True)
+            bad.add(id(span))
+
+    def numbers(self, count: int) -> int:
+        """The number of the first of ``count`` events; never given twice, sent or not."""
+        first = self._next_n
+        self._next_n += count
+        return first
 
 
 def _event(fields: Fields, side: str) -> MonitoringEvent:
@@ -189,6 +208,8 @@ def _event(fields: Fields, side: str) -> MonitoringEvent:
 
 
 def _view(span: trace_pb2.Span, resource: Mapping[str, Any], project: Any) -> tuple[OtlpSpan, bool]:
+    if len(span.trace_id) != 16 or len(span.span_id) != 8:
+        raise ValueError("a span without ids")
     attributes = _attributes(span.attributes)
     is_pending = attributes.get(_PENDING[0]) == _PENDING[1]
     trace_id = int.from_bytes(span.trace_id, "big")
@@ -198,6 +219,8 @@ def _view(span: trace_pb2.Span, resource: Mapping[str, Any], project: Any) -> tu
         # The pending span is a child that stands in for its parent.
         span_id = parent_id
         parent_id = int(str(attributes.get(_PENDING_PARENT) or "0"), 16)
+    if not (trace_id and span_id):
+        raise ValueError("a span whose id is all zeros")
     if project is not None:
         attributes.setdefault(semconv.PROJECT_ID, str(project))
     service = resource.get("service.name")

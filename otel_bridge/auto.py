@@ -14,6 +14,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
 from otel_bridge.bridge import configure
+from otel_bridge.errors import OtelBridgeError
 
 __all__ = ["install"]
 
@@ -22,18 +23,39 @@ logger = logging.getLogger(__name__)
 
 def install() -> None:
     """
-    Add our processor to the provider that is set; nothing else about it changes.
+    Add our processor to the provider that is set, or that the application sets later.
 
-    Without an SDK provider (``OTEL_SDK_DISABLED``, or a vendor's own API implementation) nothing
-    happens. Never raises: the caller does not catch, and would leave the application
-    uninstrumented.
+    Nothing else about it changes, and none is made here: the application may bring its own. A
+    provider that is not the SDK's (``OTEL_SDK_DISABLED``) is left alone. Never raises: the caller
+    does not catch, and would leave the application uninstrumented.
     """
     try:
         provider = trace.get_tracer_provider()
+        if isinstance(provider, trace.ProxyTracerProvider):
+            _wait_for_provider()
+        else:
+            _watch(provider)
+    except Exception:
+        logger.exception("otel-bridge is not watching this process")
+
+
+def _watch(provider: trace.TracerProvider) -> None:
+    try:
         if isinstance(provider, TracerProvider):
             configure(tracer_provider=provider)
-        else:
-            logger.info("otel-bridge: no SDK tracer provider is set, nothing is shown")
-    except Exception as error:
+    except OtelBridgeError as error:
         # Loud, but the application goes on: nobody asked for it in code.
         logger.error("otel-bridge is not watching this process: %s", error)
+    except Exception:
+        logger.exception("otel-bridge is not watching this process")
+
+
+def _wait_for_provider() -> None:
+    """Nobody has set a provider yet: watch the one that the application will set."""
+    original = trace.set_tracer_provider
+
+    def set_tracer_provider(tracer_provider: trace.TracerProvider) -> None:
+        original(tracer_provider)
+        _watch(trace.get_tracer_provider())
+
+    trace.set_tracer_provider = set_tracer_provider

@@ -97,7 +97,8 @@ def _by_side(span: SpanView, attributes: Attributes) -> Reading | None:
     queue = _text(attributes, "messaging.destination.name", "messaging.destination")
     if span.kind is SpanKind.PRODUCER:
         return Reading("enqueue", span.name, queue)
-    if span.kind is SpanKind.CONSUMER and attributes.get("messaging.operation.type") not in _IDLE:
+    operation = _text(attributes, "messaging.operation.type", "messaging.operation")
+    if span.kind is SpanKind.CONSUMER and operation not in _IDLE:
         return Reading("job", span.name, queue)
     return None
 

@@ -56,7 +56,7 @@ def _own_end(span: SpanView, attributes: Attributes, was_start_sent: bool) -> Fi
         if was_start_sent:
             return None
         return {"event_type": "task_enqueued", "status": "pending"}
-    outcome = attributes.get(semconv.OUTCOME)
+    outcome = str(attributes.get(semconv.OUTCOME))
     if outcome not in _OUTCOMES:
         outcome = "failed" if span.status.status_code is StatusCode.ERROR else "completed"
     event_type, status = _OUTCOMES[outcome]
@@ -87,6 +87,10 @@ def _counts(attributes: Attributes) -> dict[str, int] | None:
     return counts or None
 
 
+_Key = tuple[int, int]
+"""Trace and span."""
+
+
 class _Lineage(NamedTuple):
     """What the spans inside a span inherit, and what the span itself stands for."""
 
@@ -107,6 +111,15 @@ _NOT_A_TASK: Final = (SpanKind.SERVER, SpanKind.CLIENT)
 """Roots of these kinds are requests: a card for each would bury the tasks."""
 
 
+def _foreign_error(span: SpanView, attributes: Attributes, outcome: str) -> str | None:
+    if outcome == "completed":
+        return None
+    for name in ("celery.retry.reason", "taskiq.retry.reason"):
+        if name in attributes:
+            return str(attributes[name])
+    return error_of(span, attributes)
+
+
 def _own_lineage(attributes: Attributes) -> _Lineage:
     get = attributes.get
     return _Lineage(get(semconv.PARENT_TASK_ID), get(semconv.PROJECT_ID), get(semconv.PHASE))
@@ -116,12 +129,12 @@ def _foreign_lineage(
     span: SpanView, context: SpanContext, attributes: Attributes, above: _Lineage | None
 ) -> _Lineage:
     trace_id = f"{context.trace_id:032x}"
-    own = _Lineage(trace_id, attributes.get(semconv.PROJECT_ID), None)
-    inherited = own if above is None else above._replace(role=None, task_id=None)
-    if inherited.parent_task_id is None:
-        inherited = inherited._replace(parent_task_id=trace_id)
+    inherited = _Lineage(None, None, None) if above is None else above
+    project_id = attributes.get(semconv.PROJECT_ID, inherited.project_id)
+    inherited = _Lineage(inherited.parent_task_id or trace_id, project_id, inherited.phase)
     reading = read_foreign(span, attributes)
-    if span.parent is None:
+    is_queued = reading is not None and span.kind in (SpanKind.PRODUCER, SpanKind.CONSUMER)
+    if span.parent is None and not is_queued:
         if reading is None and span.kind in _NOT_A_TASK:
             return inherited
         return inherited._replace(role="research_task", task_id=trace_id)
@@ -131,7 +144,7 @@ def _foreign_lineage(
         return inherited._replace(role="phase", phase=reading.task_type)
     # Both sides of a queue know the span that put the job there.
     is_received = reading.role == "job" and span.kind is SpanKind.CONSUMER
-    named_by = span.parent.span_id if is_received else context.span_id
+    named_by = span.parent.span_id if is_received and span.parent else context.span_id
     return inherited._replace(role=reading.role, task_id=f"{named_by:016x}")
 
 
@@ -166,9 +179,9 @@ class SpanMapper:
     def __init__(self, allowlist: MetaAllowlist, forked_at_ns: int = 0) -> None:
         self._allowlist = allowlist
         self._forked_at_ns = forked_at_ns
-        self._backdated: set[int] = set()
-        self._late: dict[int, None] = {}
-        self._lineage: dict[int, _Lineage] = {}
+        self._backdated: set[_Key] = set()
+        self._late: dict[_Key, None] = {}
+        self._lineage: dict[_Key, _Lineage] = {}
         # Not the module's generator: a program that seeds it would give all its workers' events
         # the same ids.
         self._random_bits = random.Random().getrandbits  # noqa: S311 - an id, not a secret
@@ -188,19 +201,20 @@ class SpanMapper:
         # from the thread that may write to the span at this moment.
         copy = getattr(attributes, "copy", None)
         attributes = copy() if copy is not None else dict(attributes)
-        if self._forked_at_ns and self._is_parents(span, context.span_id, is_end):
+        key = (context.trace_id, context.span_id)
+        if self._forked_at_ns and self._is_parents(span, key, is_end):
             return None
         if semconv.SPAN_KIND not in attributes:
             return self._foreign(span, context, attributes, is_end)
         if is_end:
-            was_start_sent = context.span_id not in self._late
-            self._late.pop(context.span_id, None)
+            was_start_sent = key not in self._late
+            self._late.pop(key, None)
             said = _own_end(span, attributes, was_start_sent)
         else:
-            self._remember(context.span_id, _own_lineage(attributes))
+            self._remember(key, _own_lineage(attributes))
             said = _own_start(attributes)
             if said is None:
-                self._remember_late(context.span_id)
+                self._remember_late(key)
         if said is None:
             return None
         return self._complete(span, context, attributes, said, is_end)
@@ -210,11 +224,12 @@ class SpanMapper:
     ) -> Fields | None:
         """A span that is not ours: what it stands for is remembered from its start to its end."""
         parent = span.parent
-        above = self._lineage.get(parent.span_id) if parent is not None else None
-        known = self._lineage.get(context.span_id) if is_end else None
+        key = (context.trace_id, context.span_id)
+        above = self._lineage.get((context.trace_id, parent.span_id)) if parent else None
+        known = self._lineage.get(key) if is_end else None
         if known is None or known.role is None:
             known = _foreign_lineage(span, context, attributes, above)
-            self._remember(context.span_id, known)
+            self._remember(key, known)
         role = known.role
         if role is None or (is_end and role == "enqueue"):
             return None
@@ -236,19 +251,19 @@ class SpanMapper:
         else:
             is_bad = span.status.status_code is StatusCode.ERROR
             outcome = "failed" if is_bad else "completed"
-            if role == "job" and is_retry(attributes):
+            if is_retry(attributes) and role != "phase":
                 outcome = "retrying"
             event_type, status = _OUTCOMES[outcome]
             said = {
                 "event_type": "phase_completed" if role == "phase" else event_type,
                 "status": status,
                 "duration_ms": duration_ms(span),
-                "error": error_of(span, attributes) if is_bad else None,
+                "error": _foreign_error(span, attributes, outcome),
             }
         return self._complete(span, context, attributes, said, is_end)
 
-    def _remember(self, span_id: int, lineage: _Lineage) -> None:
-        self._lineage[span_id] = lineage
+    def _remember(self, key: _Key, lineage: _Lineage) -> None:
+        self._lineage[key] = lineage
         if len(self._lineage) > _MAX_LINEAGE:
             del self._lineage[next(iter(self._lineage))]
 
@@ -304,21 +319,21 @@ class SpanMapper:
                 meta[name] = attributes[key]
         return meta
 
-    def _is_parents(self, span: SpanView, span_id: int, is_end: bool) -> bool:
+    def _is_parents(self, span: SpanView, key: _Key, is_end: bool) -> bool:
         """Whether a span was started before the fork, so that the parent process tells of it."""
         if (span.start_time or 0) >= self._forked_at_ns:
             return False
         if not is_end:
             # Started here, with a start time given by hand: ours after all.
-            self._backdated.add(span_id)
+            self._backdated.add(key)
             return False
-        if span_id in self._backdated:
-            self._backdated.discard(span_id)
+        if key in self._backdated:
+            self._backdated.discard(key)
             return False
         return True
 
-    def _remember_late(self, span_id: int) -> None:
-        self._late[span_id] = None
+    def _remember_late(self, key: _Key) -> None:
+        self._late[key] = None
         if len(self._late) > _MAX_LATE:
             del self._late[next(iter(self._late))]
 

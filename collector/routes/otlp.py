@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
@@ -16,11 +17,17 @@ from collector.otlp_receiver import OtlpError, OtlpReceiver, decode_traces
 from collector.routes.body import BodyTooLargeError, inflate, read_body
 from collector.runtime import Collector
 from collector.security.authentication import principal_of
+from collector.security.tokens import Principal
+from otel_bridge.errors import TransportError
+from otel_bridge.publisher import POSITION_MAX_BYTES
+from otel_bridge.transports.base import Outgoing
+from otel_bridge.transports.http import MAX_PUSH_EVENTS
 
 router = APIRouter(prefix="/v1")
 
-MAX_BODY_BYTES: Final = 16 * 1024 * 1024
-"""Of a body as it is sent and, again, of what it inflates to."""
+MAX_BODY_BYTES: Final = 4 * 1024 * 1024
+"""Of a body as it is sent and, again, of what it inflates to; exporters send 512 spans at a time,
+and gRPC's own limit is the same."""
 _PROTOBUF: Final = "application/x-protobuf"
 _JSON: Final = "application/json"
 
@@ -35,29 +42,55 @@ async def traces(request: Request) -> Response:
     try:
         body = await read_body(request, MAX_BODY_BYTES)
         body = inflate(body, request.headers.get("content-encoding", ""), MAX_BODY_BYTES)
-        message = decode_traces(body, is_json=media_type == _JSON)
+        message = await asyncio.to_thread(decode_traces, body, is_json=media_type == _JSON)
     except BodyTooLargeError:
         return JSONResponse({"detail": f"the body is over {MAX_BODY_BYTES} bytes"}, 413)
     except (OtlpError, ValueError) as error:
         return JSONResponse({"detail": str(error)}, 400)
     collector: Collector = request.app.state.collector
-    receiver: OtlpReceiver = request.app.state.otlp_receiver
     principal = principal_of(request.scope)
+    receiver = _receiver_of(request, principal)
     projects = list(principal.projects or ())
     only = projects[0] if len(projects) == 1 else None
-    received = receiver.receive(message, only)
+    max_bytes = collector.bridge_settings.max_event_size_bytes - POSITION_MAX_BYTES
     refused: set[str | None] = set()
-    for event in received.events:
-        if not principal.may_use(event.project_id):
-            refused.add(event.span_id)
-        elif not collector.bus.publish(event):
-            return JSONResponse({"detail": "the log is behind"}, 503, {"Retry-After": "1"})
+    batch: list[Outgoing] = []
+    async with receiver.lock:
+        received = await asyncio.to_thread(receiver.receive, message, only)
+        for event in received.events:
+            if principal.may_use(event.project_id):
+                batch.append(Outgoing(event.to_json(max_bytes), event.project_id))
+            else:
+                refused.add(event.span_id)
+        try:
+            for start in range(0, len(batch), MAX_PUSH_EVENTS):
+                part = batch[start : start + MAX_PUSH_EVENTS]
+                first_n = receiver.numbers(len(part))
+                await collector.append(receiver.producer_id, first_n, part)
+        except TransportError:
+            # Sent again, the same events come; whoever has folded them knows their ids.
+            retry = {"Retry-After": "1"}
+            return JSONResponse({"detail": "the log cannot be reached"}, 503, retry)
     rejected = received.rejected + len(refused)
     answer = ExportTraceServiceResponse()
     if rejected:
         text = "spans without ids, or of a project that this token may not use"
-        part = ExportTracePartialSuccess(rejected_spans=rejected, error_message=text)
-        answer.partial_success.CopyFrom(part)
+        success = ExportTracePartialSuccess(rejected_spans=rejected, error_message=text)
+        answer.partial_success.CopyFrom(success)
     if media_type == _JSON:
         return Response(MessageToJson(answer), media_type=_JSON)
     return Response(answer.SerializeToString(), media_type=_PROTOBUF)
+
+
+def _receiver_of(request: Request, principal: Principal) -> OtlpReceiver:
+    """One for each token: there are as many as the operator has given out."""
+    state = request.app.state
+    receivers: dict[str, OtlpReceiver] = state.otlp_receivers
+    found = receivers.get(principal.digest)
+    if found is None:
+        settings = state.collector.bridge_settings
+        found = OtlpReceiver(
+            settings.meta_attributes.split(","), with_prompts=settings.prompts_enabled
+        )
+        receivers[principal.digest] = found
+    return found

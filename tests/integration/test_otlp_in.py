@@ -148,9 +148,18 @@ def test_bad_bodies_are_refused(
 
 def test_spans_without_ids_are_rejected_one_by_one(site: AppServer) -> None:
     """The rest of the request is taken; ``partialSuccess`` counts what was not."""
-    answer = post(site, request(span("", "nobody"), span("0" * 15 + "1", "fine")))
+    strange = [text("logfire.span_type", "pending_span"), text("logfire.pending_parent_id", "zz")]
+    answer = post(
+        site,
+        request(
+            span("", "nobody"),
+            span("0" * 16, "zeros"),
+            span("0" * 15 + "2", "pending", "0" * 15 + "3", attributes=strange),
+            span("0" * 15 + "1", "fine"),
+        ),
+    )
     assert answer.status == 200
-    assert answer.json()["partialSuccess"]["rejectedSpans"] == "1"
+    assert answer.json()["partialSuccess"]["rejectedSpans"] == "3"
     wait_until(lambda: TRACE in cards(site), "the span with ids")
 
 

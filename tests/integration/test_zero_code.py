@@ -30,6 +30,12 @@ with start("plan a trip"):
 print("done", flush=True)
 """
 
+OWN_PROVIDER = """
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+trace.set_tracer_provider(TracerProvider())
+"""
+
 
 @pytest.fixture
 def site(make_settings: Callable[..., BridgeSettings]) -> Iterator[AppServer]:
@@ -38,9 +44,9 @@ def site(make_settings: Callable[..., BridgeSettings]) -> Iterator[AppServer]:
         yield server
 
 
-def start(site: AppServer, app: Path, **environ: str) -> subprocess.Popen[str]:
+def start(site: AppServer, app: Path, first: str = "", **environ: str) -> subprocess.Popen[str]:
     """The application under ``opentelemetry-instrument``, as its user would start it."""
-    app.write_text(APP, encoding="utf-8")
+    app.write_text(first + APP, encoding="utf-8")
     command = Path(sys.executable).with_name("opentelemetry-instrument")
     environment = {
         **os.environ,
@@ -70,9 +76,11 @@ def finish(process: subprocess.Popen[str]) -> str:
     return output
 
 
-def test_plain_code_is_live(site: AppServer, tmp_path: Path) -> None:
-    """While the tool runs its card is processing; when the process ends it is completed."""
-    process = start(site, tmp_path / "app.py")
+@pytest.mark.parametrize("own", ["", OWN_PROVIDER], ids=["distro", "own"])
+def test_plain_code_is_live(site: AppServer, tmp_path: Path, own: str) -> None:
+    """Under a distro's provider or the application's own: live while it runs, then completed."""
+    environ = {"OTEL_PYTHON_CONFIGURATOR": "none"} if own else {}
+    process = start(site, tmp_path / "app.py", own, **environ)
     try:
         wait_until(lambda: cards(site), "the run to be shown while it runs")
         wait_until(lambda: "maps" in str(fetch(f"{site.url}/monitor/events").body), "its tool")

@@ -339,13 +339,19 @@ def test_a_bus_that_is_dropped_can_be_collected(make_settings: MakeSettings) -> 
 
 def test_shutdown_flushes_stops_and_closes(rig: Rig) -> None:
     """Shutdown sends what is queued, ends the thread and closes the sender; twice is once."""
+    before = set(threading.enumerate())
     for number in range(500):
         rig.bus.publish(event(number))
+    assert rig.bus.flush(10)
+    started = [thread for thread in threading.enumerate() if thread not in before]
+    assert "otel-bridge-bus" in {thread.name for thread in started}
     assert rig.bus.shutdown(10)
     assert rig.bus.shutdown(10)
     assert rig.numbers() == list(range(500))
     assert rig.sender.closed == 1
-    assert "otel-bridge-bus" not in {thread.name for thread in threading.enumerate()}
+    assert not [
+        thread for thread in started if thread.name == "otel-bridge-bus" and thread.is_alive()
+    ]
 
 
 def test_after_shutdown_nothing_is_queued(rig: Rig) -> None:

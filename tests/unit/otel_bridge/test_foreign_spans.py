@@ -206,7 +206,13 @@ def test_the_page_lists_every_rule() -> None:
     assert rows == [f"| {rule.name} | {rule.trigger} |" for rule in RULES]
 
 
-VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20))
+VALUES = st.one_of(
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(),
+    st.text(max_size=20),
+    st.lists(st.text(max_size=5), max_size=3),
+)
 NAMES = st.sampled_from(
     [
         "gen_ai.operation.name",
@@ -218,6 +224,8 @@ NAMES = st.sampled_from(
         "celery.state",
         "rq.job.function",
         "nexus.project.id",
+        "nexus.span.kind",
+        "nexus.outcome",
     ]
 )
 
@@ -232,6 +240,34 @@ def test_whatever_a_span_says_is_an_event_or_none(
 ) -> None:
     """No name, kind or attribute value makes the mapping raise or an event invalid."""
     story = Story()
-    clean = {key: value for key, value in attributes.items() if value is not None}
-    with story.tracer.start_as_current_span(name, kind=kind, attributes=clean):
-        story.tracer.start_span(name, kind=kind, attributes=clean).end()
+    with story.tracer.start_as_current_span(name, kind=kind, attributes=attributes):
+        story.tracer.start_span(name, kind=kind, attributes=attributes).end()
+
+
+def test_a_queue_at_the_root_is_no_finished_task(story: Story) -> None:
+    """A trace that begins with ``apply_async`` is open until its job has ended."""
+    sent = story.tracer.start_span("apply_async/t.add", kind=SpanKind.PRODUCER)
+    sent.end()
+    run = story.tracer.start_span(
+        "run/t.add", trace.set_span_in_context(sent), kind=SpanKind.CONSUMER
+    )
+    run.set_attributes({"celery.state": "RETRY", "celery.retry.reason": "TimeoutError()"})
+    run.end()
+    kinds = [event["event_type"] for event in story.events]
+    assert kinds == ["task_enqueued", "task_started", "task_retry"]
+    assert story.events[-1]["error"] == "TimeoutError()"
+    assert len({event["parent_task_id"] for event in story.events}) == 1
+
+
+def test_a_span_of_another_trace_is_no_parent(story: Story) -> None:
+    """The same parent id in another trace gives no project, and a span's own project wins."""
+    root = story.tracer.start_span("root", attributes={"nexus.project.id": "beta"})
+    sampled = trace.TraceFlags(trace.TraceFlags.SAMPLED)
+    forged = trace.SpanContext(1, root.get_span_context().span_id, True, sampled)
+    context = trace.set_span_in_context(trace.NonRecordingSpan(forged))
+    story.events.clear()
+    tool = {"gen_ai.operation.name": "execute_tool"}
+    story.tracer.start_span("t", context, attributes=tool)
+    inside = trace.set_span_in_context(root)
+    story.tracer.start_span("t", inside, attributes=tool | {"nexus.project.id": "alpha"})
+    assert [event.get("project_id") for event in story.events] == [None, "alpha"]
