@@ -23,9 +23,10 @@ from typing import Any, Final
 import redis.asyncio as redis_asyncio
 from redis.exceptions import RedisError
 
+from collector.judge import Judge
 from collector.records import JobRecord
 from collector.settings import CollectorSettings
-from collector.snapshot import Judge, global_stats
+from collector.snapshot import global_stats
 from collector.stalled import find_stalled, stalled_event, stalled_failure_event
 from collector.stats import RollingStats
 from otel_bridge import keys

@@ -2,8 +2,8 @@
 OTLP traces -> events: what any OpenTelemetry exporter or Collector sends us, by the same mapping.
 
 A span that arrives has ended, so it gives a start and an end; Logfire's pending spans arrive when
-their span begins and give the start alone. Spans sent twice make the same events (ids derived from
-trace, span and side), which every fold knows already.
+their span begins and give the start alone. Spans sent twice, or live over the bus as well, make the
+same events (ids derived from trace, span, start and side), which every fold knows already.
 
 Source: OTLP 1.7, ``opentelemetry/proto/collector/trace/v1``; JSON has ids in hexadecimal.
 """
@@ -31,7 +31,6 @@ from otel_bridge import semconv
 from otel_bridge.events import MonitoringEvent
 from otel_bridge.mapping import SpanMapper
 from otel_bridge.redaction import MetaAllowlist
-from otel_bridge.span_view import Fields
 
 __all__ = ["OtlpError", "OtlpReceiver", "Received", "decode_traces"]
 
@@ -39,7 +38,6 @@ logger = logging.getLogger(__name__)
 
 _MAX_JSON_DEPTH: Final = 64
 _MAX_VALUE_DEPTH: Final = 8
-_NAMESPACE: Final = uuid.UUID("5d4f6a1e-6c0b-4f0e-9f5e-0d1f0b6a2c11")
 _PENDING: Final = ("logfire.span_type", "pending_span")
 _PENDING_PARENT: Final = "logfire.pending_parent_id"
 _ID_NAMES: Final = ("traceId", "spanId", "parentSpanId")
@@ -189,7 +187,7 @@ class OtlpReceiver:
             fields = self._mapper.fields(span, is_end=is_end)
             if fields is not None:
                 at = span.end_time if is_end else span.start_time
-                events.append((at or 0, _event(fields, "end" if is_end else "start")))
+                events.append((at or 0, MonitoringEvent.model_validate(fields)))
         except Exception:
             # One strange span must not cost the others; the sender is told how many.
             logger.debug("a span could not be mapped", exc_info=True)
@@ -200,11 +198,6 @@ class OtlpReceiver:
         first = self._next_n
         self._next_n += count
         return first
-
-
-def _event(fields: Fields, side: str) -> MonitoringEvent:
-    name = f"{fields['trace_id']} {fields['span_id']} {side}"
-    return MonitoringEvent.model_validate({**fields, "event_id": str(uuid.uuid5(_NAMESPACE, name))})
 
 
 def _view(span: trace_pb2.Span, resource: Mapping[str, Any], project: Any) -> tuple[OtlpSpan, bool]:

@@ -252,6 +252,7 @@ class TaskRecord:
         "is_rooted",
         "last_seen",
         "message",
+        "origin",
         "phases",
         "project_id",
         "queued_jobs",
@@ -279,6 +280,8 @@ class TaskRecord:
         self.trace_id: str | None = None
         self.is_rooted = False
         """Whether an event of the research task's own has been seen."""
+        self.origin: str | None = None
+        """Type of the job whose span is the trace's root: then no root will come."""
         self.rank = NO_RANK
         self.root_status: Status = "processing"
         self.started: int | None = None

@@ -19,6 +19,7 @@ import redis.asyncio as redis_asyncio
 from collector.feed import Feed
 from collector.filters import ALL_EVENTS, EventFilter
 from collector.hub import SWEEP_INTERVAL_SEC, TICK_INTERVAL_SEC, Hub
+from collector.judge import Judge
 from collector.leader import Leader
 from collector.protocol import SnapshotMessage
 from collector.replay import ReplayRing
@@ -26,7 +27,6 @@ from collector.resume import Resumer
 from collector.security.limited_stats import limited_stats
 from collector.settings import CollectorSettings
 from collector.snapshot import (
-    Judge,
     failure_groups,
     global_stats,
     queue_depths,

@@ -1,20 +1,4 @@
-"""
-State -> snapshot: what a dashboard shows, judged at one moment.
-
-``Judge`` holds the rules for endings that never come or come in the wrong order. They are pure
-functions of the facts and the time, so that a late fact corrects what was shown:
-
-* A research task whose root span has ended is shown running while jobs of it run, or (for 60 s
-  after its last event) while jobs of it are queued.
-* A job that runs is lost when its worker has beaten and then fallen silent for the heartbeat TTL or
-  stopped; or, where nobody beats, 5 minutes after the last event of a research task that ended.
-  Lost jobs hold nothing open; their bars end at the last sign of life, as ``stalled``.
-* A research task without an event for 15 minutes and without a job on a live worker is
-  ``stalled``; its next event brings it back.
-* A research task whose root span was never seen is open while jobs or phases are, and 60 s longer;
-  then it has completed, or failed if every job did.
-* Phases and bars still open in a research task that is over end with it.
-"""
+"""State -> snapshot: what a dashboard shows, judged at one moment by the rules of ``Judge``."""
 
 from __future__ import annotations
 
@@ -22,7 +6,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from collector.filters import ALL_EVENTS, EventFilter
-from collector.fleet import FailureRecord, WorkerRecord
+from collector.fleet import FailureRecord
+from collector.judge import Judge
 from collector.protocol import (
     FailureGroup,
     GlobalStats,
@@ -33,14 +18,13 @@ from collector.protocol import (
     TaskCard,
     WorkerState,
 )
-from collector.records import ENDED, PhaseRecord, SpanRecord, TaskRecord
+from collector.records import PhaseRecord, SpanRecord, TaskRecord
 from collector.state import LiveState
 from collector.stats import RollingStats
 from otel_bridge import keys
 from otel_bridge.clock import iso_utc
 
 __all__ = [
-    "Judge",
     "failure_groups",
     "global_stats",
     "queue_depths",
@@ -49,9 +33,6 @@ __all__ = [
 ]
 
 _SECOND: Final = 1_000_000
-QUEUED_GRACE: Final = 60 * _SECOND
-LOST_AFTER: Final = 300 * _SECOND
-QUIET_AFTER: Final = 900 * _SECOND
 FORGET_WORKER_AFTER: Final = 3600 * _SECOND
 """Workers gone for an hour are no longer shown."""
 
@@ -65,72 +46,6 @@ _RATE_SPAN_SEC: Final = 60
 
 def _iso(time_us: int | None) -> str | None:
     return None if time_us is None else iso_utc(time_us * 1000)
-
-
-class Judge:
-    """
-    The rules above, at one moment.
-
-    Args:
-        state: Read only.
-        now: Microseconds since the Unix epoch.
-        heartbeat_ttl_sec: Silence after which a worker counts as gone.
-    """
-
-    def __init__(self, state: LiveState, now: int, heartbeat_ttl_sec: float) -> None:
-        self.state = state
-        self.now = now
-        self._ttl = int(heartbeat_ttl_sec * _SECOND)
-
-    def worker_status(self, worker: WorkerRecord) -> str:
-        """``online``, ``offline`` or ``stopped``."""
-        if worker.stopped and worker.stopped >= worker.last_beat:
-            return "stopped"
-        if self.now - worker.last_seen <= self._ttl:
-            return "online"
-        return "online" if not worker.is_beating and worker.running else "offline"
-
-    def is_worker_gone(self, worker_id: int | str | None) -> bool:
-        """Whether a worker that used to beat has fallen silent or stopped."""
-        worker = self.state.fleet.workers.get(str(worker_id)) if worker_id is not None else None
-        if worker is None or not worker.is_beating:
-            return False
-        return self.worker_status(worker) != "online"
-
-    def live_jobs(self, task: TaskRecord) -> int:
-        """Jobs of a research task that run and are not lost."""
-        owners = self._owners(task)
-        if task.ended is not None and self.now - task.last_seen > LOST_AFTER:
-            owners = [w for w in owners if w is not None and w.is_beating]
-        return sum(w is None or self.worker_status(w) == "online" for w in owners)
-
-    def _owners(self, task: TaskRecord) -> list[WorkerRecord | None]:
-        workers = self.state.fleet.workers
-        jobs = self.state.jobs
-        return [workers.get(str(jobs[task.task_id, name].worker_id)) for name in task.running]
-
-    def task_status(self, task: TaskRecord) -> Status:
-        """Where a research task stands."""
-        quiet = self.now - task.last_seen
-        live = self.live_jobs(task)
-        if task.root_status in ENDED and task.is_rooted:
-            is_open = live or (task.queued_jobs > 0 and quiet <= QUEUED_GRACE)
-            return "processing" if is_open else task.root_status
-        if live:
-            return "processing"
-        if quiet > QUIET_AFTER and (task.is_rooted or task.queued_jobs):
-            return "stalled"
-        if task.is_rooted:
-            return task.root_status
-        has_open_phase = any(phase.status == "processing" for phase in task.phases.values())
-        if quiet <= QUEUED_GRACE or (has_open_phase and quiet <= QUIET_AFTER) or task.queued_jobs:
-            return "processing"
-        return "failed" if self._failed_only(task) else "completed"
-
-    def _failed_only(self, task: TaskRecord) -> bool:
-        seen = [task.unphased.seen, *(phase.seen for phase in task.phases.values())]
-        completed = sum(counts.get("completed", 0) for counts in seen)
-        return not completed and any(counts.get("failed", 0) for counts in seen)
 
 
 def phase_progress(phase: PhaseRecord, task_status: Status, ended: int | None) -> PhaseProgress:
@@ -276,7 +191,7 @@ def task_card(task: TaskRecord, judge: Judge, max_spans: int = MAX_SPANS_PER_CAR
     return TaskCard(
         task_id=task.task_id,
         title=task.title,
-        task_type=task.task_type,
+        task_type=task.task_type or task.origin,
         domain=task.domain,
         project_id=task.project_id,
         trace_id=task.trace_id,

@@ -14,8 +14,8 @@ from __future__ import annotations
 import uuid
 from typing import Final
 
+from collector.judge import Judge
 from collector.records import JobRecord
-from collector.snapshot import Judge
 from otel_bridge.clock import iso_utc
 from otel_bridge.events import MonitoringEvent, MonitoringEventType, TaskStatus
 

@@ -264,6 +264,8 @@ class LiveState:
         else:
             self._uncount(task, key, job)
         job.task_type = settle(job.task_type, cut(event.task_type, 100))
+        if task is not None and task.task_id == event.trace_id and event.parent_span_id is None:
+            task.origin = settle(task.origin, cut(event.task_type, 100) or "job")
         job.phase = settle(job.phase, cut(event.phase, 100))
         job.is_mixed = job.is_mixed or _are_two(job.project_id, event.project_id)
         job.project_id = settle(job.project_id, event.project_id)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Self
 
@@ -24,15 +24,14 @@ from otel_bridge import semconv
 from otel_bridge.bridge import current_bridge
 from otel_bridge.events import MonitoringEvent, MonitoringEventType, TaskStatus
 from otel_bridge.heartbeat import WorkerHeartbeat
+from otel_bridge.scope import SCOPE_KEY, Scope, current_scope
 
 __all__ = [
     "Enqueue",
     "Job",
     "Phase",
     "ResearchTask",
-    "Scope",
     "Worker",
-    "current_scope",
     "meta_attributes",
 ]
 
@@ -40,28 +39,8 @@ logger = logging.getLogger(__name__)
 
 _P = ParamSpec("_P")
 
-_SCOPE_KEY: Final = otel_context.create_key("otel-bridge-scope")
 _ADVANCE_INTERVAL_SEC: Final = 1.0
 """At most one progress event a second and phase: a bar moves no more smoothly with more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What the current context knows about the work around it; all None outside of any."""
-
-    parent_task_id: str | None = None
-    project_id: str | None = None
-    phase: str | None = None
-    worker: WorkerHeartbeat | None = None
-
-
-_NO_SCOPE: Final = Scope()
-
-
-def current_scope() -> Scope:
-    """The ids of the work around the caller."""
-    found = otel_context.get_value(_SCOPE_KEY)
-    return found if isinstance(found, Scope) else _NO_SCOPE
 
 
 def _tracer() -> trace.Tracer:
@@ -183,7 +162,7 @@ class _SpanBlock(_Block):
             attributes={key: value for key, value in attributes.items() if value is not None},
             links=self._links,
         )
-        context = otel_context.set_value(_SCOPE_KEY, self._ids, self._parent_context)
+        context = otel_context.set_value(SCOPE_KEY, self._ids, self._parent_context)
         self._token = otel_context.attach(trace.set_span_in_context(self._span, context))
 
     def _close(self, error: BaseException | None) -> None:
@@ -337,6 +316,12 @@ class Enqueue(_SpanBlock):
             if value is not None:
                 self._carrier[key] = value
 
+    @_guarded
+    def queued(self, task_id: str) -> None:
+        """Name the job, where ``enqueue()`` could not: it is in the queue now, under this id."""
+        self._span.set_attribute(semconv.TASK_ID, task_id)
+        self._span.set_attribute(semconv.MESSAGING_MESSAGE_ID, task_id)
+
 
 class Job(_SpanBlock, _SelfBlock):
     """The CONSUMER span around running one job; made by ``job()``."""
@@ -422,7 +407,7 @@ class Worker(_SelfBlock):
             meta=self._meta,
         )
         scope = replace(current_scope(), worker=self._heartbeat)
-        self._token = otel_context.attach(otel_context.set_value(_SCOPE_KEY, scope))
+        self._token = otel_context.attach(otel_context.set_value(SCOPE_KEY, scope))
         self._heartbeat.start()
 
     def _close(self, error: BaseException | None) -> None:

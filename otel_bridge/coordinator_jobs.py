@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Final
 
-from otel_bridge.blocks import Enqueue, current_scope
+from otel_bridge.blocks import Enqueue
 from otel_bridge.bridge import Bridge, current_bridge
 from otel_bridge.coordinator_shape import (
     Restore,
@@ -29,6 +29,7 @@ from otel_bridge.events import TaskStatus
 from otel_bridge.instrument import enqueue, job
 from otel_bridge.project_lookup import ProjectLookup
 from otel_bridge.projects import KnowledgeBase
+from otel_bridge.scope import current_scope
 
 __all__ = ["PHASE_COUNT", "Attempt", "Coordinators", "Submission", "Watch"]
 

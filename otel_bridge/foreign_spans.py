@@ -18,7 +18,16 @@ from opentelemetry.trace import SpanKind
 
 from otel_bridge.span_view import Attributes, SpanView
 
-__all__ = ["RULES", "ForeignRule", "Reading", "is_retry", "read_foreign"]
+__all__ = [
+    "RULES",
+    "ForeignRule",
+    "Reading",
+    "heed_scope",
+    "ignore_scope",
+    "is_ignored",
+    "is_retry",
+    "read_foreign",
+]
 
 
 class Reading(NamedTuple):
@@ -184,6 +193,32 @@ def read_foreign(span: SpanView, attributes: Attributes) -> Reading | None:
         if found is not None:
             return found
     return None
+
+
+_ignored_scopes: Final[set[str]] = set()
+
+
+def ignore_scope(name: str) -> None:
+    """
+    Leave the spans of an instrumentation scope out of the live view, in this process.
+
+    For those of a framework whose jobs one of our adapters tells of: nothing is shown twice. The
+    spans themselves stay as they are, for whichever backend they go to.
+    """
+    _ignored_scopes.add(name)
+
+
+def heed_scope(name: str) -> None:
+    """Undo ``ignore_scope``."""
+    _ignored_scopes.discard(name)
+
+
+def is_ignored(span: SpanView) -> bool:
+    """Whether the span's instrumentation scope is left out."""
+    if not _ignored_scopes:
+        return False
+    scope = getattr(span, "instrumentation_scope", None)
+    return scope is not None and scope.name in _ignored_scopes
 
 
 def is_retry(attributes: Attributes) -> bool:

@@ -108,7 +108,7 @@ class HeartbeatKeys:
     """
     Writes ``nexus:worker:heartbeat:{worker_id}`` with the TTL of the settings.
 
-    Used by the pulse's thread only. Redis being away costs one bounded attempt a beat, a warning
+    Redis being away costs one bounded attempt a beat, a warning
     when it goes and a line when it is back; the events on the bus are buffered there.
     """
 
@@ -128,9 +128,14 @@ class HeartbeatKeys:
         """Delete the worker's key."""
         self._run(lambda client: client.delete(keys.worker_heartbeat(str(worker_id))))
 
-    def _run(self, command: Callable[[redis.Redis], Any]) -> None:
+    def take_turn(self, name: str, ttl_ms: int) -> bool:
+        """Whether this process does once what all would do; True where there is no Redis to ask."""
+        turn = keys.queue_depth_turn(name)
+        return self._run(lambda client: client.set(turn, "1", nx=True, px=ttl_ms) is not None)
+
+    def _run(self, command: Callable[[redis.Redis], Any]) -> bool:
         if self._url is None:
-            return
+            return True
         try:
             if self._client is None:
                 timeout_sec = self._settings.send_timeout_ms / 1000
@@ -140,16 +145,17 @@ class HeartbeatKeys:
                     socket_connect_timeout=timeout_sec,
                     retry=Retry(NoBackoff(), 0),
                 )
-            command(self._client)
+            answer = command(self._client)
         except (redis.RedisError, OSError) as error:
             if not self._is_failing:
                 shown = redact_url(self._url)
                 logger.warning("heartbeat keys cannot be written to %s: %s", shown, error)
             self._is_failing = True
-        else:
-            if self._is_failing:
-                logger.info("heartbeat keys are written again")
-            self._is_failing = False
+            return True
+        if self._is_failing:
+            logger.info("heartbeat keys are written again")
+        self._is_failing = False
+        return bool(answer)
 
 
 class WorkerHeartbeat:

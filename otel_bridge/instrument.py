@@ -14,18 +14,10 @@ from dataclasses import replace
 from typing import Any
 
 from otel_bridge import semconv
-from otel_bridge.blocks import (
-    Enqueue,
-    Job,
-    Phase,
-    ResearchTask,
-    Scope,
-    Worker,
-    current_scope,
-    meta_attributes,
-)
+from otel_bridge.blocks import Enqueue, Job, Phase, ResearchTask, Worker, meta_attributes
 from otel_bridge.bridge import current_bridge
 from otel_bridge.events import MonitoringEvent, MonitoringEventType
+from otel_bridge.scope import Scope, current_scope
 
 __all__ = ["enqueue", "job", "phase", "queue_depth", "research_task", "worker"]
 
@@ -79,7 +71,7 @@ def phase(name: str, *, total: int | None = None) -> Phase:
 
 def enqueue(
     *,
-    task_id: str,
+    task_id: str | None,
     task_type: str,
     queue: str | None = None,
     parent_task_id: str | None = None,
@@ -91,7 +83,8 @@ def enqueue(
     Wrap putting one job into a queue: ``task_enqueued``; gives the carrier to put beside it.
 
     Args:
-        task_id: The job.
+        task_id: The job; None when only the queue can name it: then call ``queued(task_id)`` of
+            the block inside it, and the job counts as enqueued when the block ends.
         task_type: E.g. ``data_aggregation_search``.
         queue: The queue's full name.
         parent_task_id: The research task; default: the one around.
@@ -100,15 +93,16 @@ def enqueue(
         retry_count: Attempts made before this one.
     """
     ids = _ids(parent_task_id, project_id, phase, {})
+    known_id = None if task_id is None else str(task_id)
     attributes = {
-        semconv.TASK_ID: str(task_id),
+        semconv.TASK_ID: known_id,
         semconv.TASK_TYPE: task_type,
         semconv.QUEUE: queue,
         semconv.RETRY_COUNT: retry_count,
         semconv.MESSAGING_SYSTEM: "otel_bridge",
         semconv.MESSAGING_OPERATION_TYPE: "send",
         semconv.MESSAGING_OPERATION_NAME: "enqueue",
-        semconv.MESSAGING_MESSAGE_ID: str(task_id),
+        semconv.MESSAGING_MESSAGE_ID: known_id,
         semconv.MESSAGING_DESTINATION_NAME: queue,
     }
     return Enqueue(task_type, ids, attributes)

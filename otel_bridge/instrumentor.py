@@ -19,7 +19,7 @@ from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-de
     BaseInstrumentor,
 )
 
-from otel_bridge.blocks import Phase, current_scope
+from otel_bridge.blocks import Phase
 from otel_bridge.bridge import current_bridge
 from otel_bridge.coordinator_jobs import PHASE_COUNT, Attempt, Coordinators, Submission
 from otel_bridge.coordinator_shape import (
@@ -37,6 +37,7 @@ from otel_bridge.errors import ConfigurationError
 from otel_bridge.events import TaskStatus
 from otel_bridge.instrument import research_task, worker
 from otel_bridge.projects import KnowledgeBase
+from otel_bridge.scope import current_scope
 
 __all__ = ["CoordinatorInstrumentor"]
 

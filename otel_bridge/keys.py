@@ -60,6 +60,11 @@ def task_lease(task_id: str) -> str:
     return f"nexus:task:{task_id}:lease"
 
 
+def queue_depth_turn(queue: str) -> str:
+    """Whoever sets this key samples the depth of this queue in this interval."""
+    return f"{QUEUE_DEPTH_TURN}:{queue}"
+
+
 def task_group(parent_task_id: str) -> str:
     """Set of the job ids of one research task."""
     return f"nexus:task_group:{parent_task_id}"

@@ -8,7 +8,6 @@ validating a model, and a test keeps the two byte-identical.
 
 from __future__ import annotations
 
-import random
 import time
 from typing import Any, Final, NamedTuple, TypeGuard
 
@@ -16,11 +15,11 @@ from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 
 from otel_bridge import semconv
 from otel_bridge.clock import iso_utc
-from otel_bridge.foreign_spans import is_retry, read_foreign
+from otel_bridge.foreign_spans import is_ignored, is_retry, read_foreign
 from otel_bridge.redaction import MetaAllowlist
 from otel_bridge.span_view import Attributes, Fields, SpanView, duration_ms, error_of
 
-__all__ = ["SpanMapper"]
+__all__ = ["SpanMapper", "event_id_of"]
 
 
 # --- our own spans ------------------------------------------------------------------------------
@@ -53,7 +52,7 @@ def _own_start(attributes: Attributes) -> Fields | None:
 def _own_end(span: SpanView, attributes: Attributes, was_start_sent: bool) -> Fields | None:
     kind = attributes[semconv.SPAN_KIND]
     if kind == semconv.KIND_ENQUEUE:
-        if was_start_sent:
+        if was_start_sent or semconv.TASK_ID not in attributes:
             return None
         return {"event_type": "task_enqueued", "status": "pending"}
     outcome = str(attributes.get(semconv.OUTCOME))
@@ -182,9 +181,6 @@ class SpanMapper:
         self._backdated: set[_Key] = set()
         self._late: dict[_Key, None] = {}
         self._lineage: dict[_Key, _Lineage] = {}
-        # Not the module's generator: a program that seeds it would give all its workers' events
-        # the same ids.
-        self._random_bits = random.Random().getrandbits  # noqa: S311 - an id, not a secret
 
     def fields(self, span: SpanView, *, is_end: bool) -> Fields | None:
         """
@@ -211,7 +207,10 @@ class SpanMapper:
             self._late.pop(key, None)
             said = _own_end(span, attributes, was_start_sent)
         else:
-            self._remember(key, _own_lineage(attributes))
+            lineage = _own_lineage(attributes)
+            self._remember(key, lineage)
+            # For spans whose parent is another process's: the research task is the whole trace's.
+            self._remember((context.trace_id, 0), lineage._replace(phase=None))
             said = _own_start(attributes)
             if said is None:
                 self._remember_late(key)
@@ -226,6 +225,11 @@ class SpanMapper:
         parent = span.parent
         key = (context.trace_id, context.span_id)
         above = self._lineage.get((context.trace_id, parent.span_id)) if parent else None
+        above = above or self._lineage.get((context.trace_id, 0))
+        if is_ignored(span):
+            if above is not None:
+                self._remember(key, above)
+            return None
         known = self._lineage.get(key) if is_end else None
         if known is None or known.role is None:
             known = _foreign_lineage(span, context, attributes, above)
@@ -277,7 +281,7 @@ class SpanMapper:
     ) -> Fields:
         time_ns = span.end_time if is_end else span.start_time
         fields: Fields = {
-            "event_id": self._event_id(),
+            "event_id": event_id_of(context, span.start_time or 0, is_end=is_end),
             "ts": iso_utc(time.time_ns() if time_ns is None else time_ns),
             "event_type": said["event_type"],
         }
@@ -285,6 +289,9 @@ class SpanMapper:
         is_root = get(semconv.SPAN_KIND) == semconv.KIND_RESEARCH_TASK
         if is_root and semconv.TASK_ID not in attributes:
             attributes = {**attributes, semconv.TASK_ID: get(semconv.PARENT_TASK_ID)}
+        if semconv.PARENT_TASK_ID not in attributes:
+            # Work that belongs to no research task: its trace is one.
+            attributes = {**attributes, semconv.PARENT_TASK_ID: f"{context.trace_id:032x}"}
         _add_texts(fields, attributes, _IDS)
         worker_id = get(semconv.WORKER_ID)
         if worker_id is not None:
@@ -337,13 +344,27 @@ class SpanMapper:
         if len(self._late) > _MAX_LATE:
             del self._late[next(iter(self._late))]
 
-    def _event_id(self) -> str:
-        bits = self._random_bits(128) & _UUID_KEPT | _UUID_VERSION_4
-        text = f"{bits:032x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+def event_id_of(context: SpanContext, start_ns: int, *, is_end: bool) -> str:
+    """
+    The id of a span's start or end: the same whichever way the span comes, live or over OTLP.
+
+    Random as trace and span ids are. The start time keeps apart the spans of workers that seed
+    Python's generator alike, from which the SDK takes its ids.
+    """
+    span_id = context.span_id
+    bits = context.trace_id ^ (span_id << 64 | span_id) ^ (start_ns * _SPREAD & _UUID_ALL)
+    if is_end:
+        bits ^= _END_SIDE
+    text = f"{bits & _UUID_KEPT | _UUID_VERSION_4:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-_UUID_KEPT: Final = (1 << 128) - 1 - (0xF << 76) - (0x3 << 62)
+_UUID_ALL: Final = (1 << 128) - 1
+_SPREAD: Final = 0x9E3779B97F4A7C15F39CC0605CEDC835
+"""Odd, so that no two start times meet; 2^128 divided by the golden ratio."""
+_END_SIDE: Final = 0x5DEECE66D
+_UUID_KEPT: Final = _UUID_ALL - (0xF << 76) - (0x3 << 62)
 _UUID_VERSION_4: Final = (4 << 76) | (2 << 62)
 """Version and variant bits of RFC 9562; formatted here, because ``uuid4`` costs three times as
 much."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collector.filters import EventFilter
+from collector.judge import Judge
 from collector.protocol import GlobalStats
-from collector.snapshot import Judge
 from collector.stats import RollingStats
 
 __all__ = ["limited_stats"]

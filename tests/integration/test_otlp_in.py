@@ -17,6 +17,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from collector.routes.otlp import MAX_BODY_BYTES
+from otel_bridge.bus import EventBus
+from otel_bridge.processor import MonitoringSpanProcessor
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import Answer, AppServer, fetch
 from tests.support.waiting import wait_until
@@ -182,3 +184,24 @@ def test_a_token_writes_into_its_project_only(
 
         wait_until(shown, "the token's own project")
         assert shown() == ["alpha"]
+
+
+def test_live_and_over_otlp_is_once(site: AppServer) -> None:
+    """A span that comes over the bus and, teed by a Collector, over OTLP makes the same events."""
+    endpoint = f"{site.url}/v1/traces"
+    provider = TracerProvider()
+    bus = EventBus.connect(BridgeSettings(bus_url=site.url))
+    provider.add_span_processor(MonitoringSpanProcessor(bus))
+    provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(endpoint)))
+    own = {"nexus.span.kind": "job", "nexus.task.id": "j", "nexus.task.type": "add"}
+    with provider.get_tracer("app").start_as_current_span("plan"):
+        provider.get_tracer("app").start_span("job add", attributes=own).end()
+    assert bus.shutdown(10)
+    provider.shutdown()
+    wait_until(lambda: "completed" in {c["status"] for c in cards(site).values()}, "the task")
+    events = fetch(f"{site.url}/monitor/events").json()["events"]
+    ids = [event["event_id"] for event in events]
+    assert len(ids) == 8
+    assert len(set(ids)) == 4
+    (card,) = cards(site).values()
+    assert (card["completed"], card["failed"]) == (1, 0)

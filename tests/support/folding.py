@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from collector.judge import Judge
 from collector.protocol import SnapshotMessage, TaskCard
 from collector.records import microseconds
 from collector.snapshot import (
-    Judge,
     failure_groups,
     global_stats,
     queue_depths,

@@ -312,6 +312,9 @@ export class LiveFold {
       this.uncount(task, key, job);
     }
     job.taskType = settle(job.taskType, cut(event.task_type, 100));
+    if (task && task.taskId === event.trace_id && event.parent_span_id === undefined) {
+      task.origin = settle(task.origin, cut(event.task_type, 100) ?? "job");
+    }
     job.phase = settle(job.phase, cut(event.phase, 100));
     job.projectId = settle(job.projectId, event.project_id);
     const [stage, order, status] = fact;
@@ -477,6 +480,7 @@ export class LiveFold {
     // A card whose root has ended runs on while its jobs do; the root's own bar tells.
     const root = card.spans.find((bar) => bar.kind === "research_task");
     task.isRooted = root !== undefined || card.title !== null;
+    if (!task.isRooted && card.task_id === card.trace_id) task.origin = card.task_type;
     const status = root?.status ?? card.status;
     if (task.isRooted && ENDED.has(status)) {
       task.rootStatus = status;

@@ -116,6 +116,8 @@ export interface TaskRecord {
   projectId: string | null;
   traceId: string | null;
   isRooted: boolean;
+  /** Type of the job whose span is the trace's root: then no root will come. */
+  origin: string | null;
   rank: Rank;
   rootStatus: Status;
   started: number | null;
@@ -199,6 +201,7 @@ export function newTask(taskId: string): TaskRecord {
     projectId: null,
     traceId: null,
     isRooted: false,
+    origin: null,
     rank: NO_RANK,
     rootStatus: "processing",
     started: null,

@@ -156,8 +156,9 @@ export class Judge {
     if (quiet > QUIET_AFTER_MS && (task.isRooted || task.queuedJobs > 0)) return "stalled";
     if (task.isRooted) return task.rootStatus;
     const hasOpenPhase = [...task.phases.values()].some((phase) => phase.status === "processing");
+    const isOver = task.origin !== null && task.queuedJobs === 0;
     if (
-      quiet <= QUEUED_GRACE_MS ||
+      (!isOver && quiet <= QUEUED_GRACE_MS) ||
       (hasOpenPhase && quiet <= QUIET_AFTER_MS) ||
       task.queuedJobs > 0
     ) {
@@ -267,7 +268,7 @@ export function cardView(task: TaskRecord, judge: Judge): CardView {
   return {
     taskId: task.taskId,
     title: task.title,
-    taskType: task.taskType,
+    taskType: task.taskType ?? task.origin,
     domain: task.domain,
     projectId: task.projectId,
     traceId: task.traceId,

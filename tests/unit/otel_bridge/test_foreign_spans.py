@@ -15,7 +15,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from otel_bridge import semconv
 from otel_bridge.events import MonitoringEvent
-from otel_bridge.foreign_spans import RULES
+from otel_bridge.foreign_spans import RULES, heed_scope, ignore_scope
 from otel_bridge.mapping import SpanMapper
 from otel_bridge.redaction import MetaAllowlist
 from tests.support.spans import SpanRecorder, tracer_with
@@ -271,3 +271,27 @@ def test_a_span_of_another_trace_is_no_parent(story: Story) -> None:
     inside = trace.set_span_in_context(root)
     story.tracer.start_span("t", inside, attributes=tool | {"nexus.project.id": "alpha"})
     assert [event.get("project_id") for event in story.events] == [None, "alpha"]
+
+
+def test_an_ignored_scope_is_left_out(story: Story) -> None:
+    """Its spans are no events; what is inside them still belongs to the work around."""
+    with story.tracer.start_as_current_span("root"):
+        ignore_scope("test")
+        ignore_scope(tracer_scope(story))
+        try:
+            with story.tracer.start_as_current_span("run/x", kind=SpanKind.CONSUMER):
+                pass
+        finally:
+            heed_scope("test")
+            heed_scope(tracer_scope(story))
+        tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "maps"}
+        story.tracer.start_span("t", attributes=tool).end()
+    kinds = [event["task_type"] for event in story.events if "task_type" in event]
+    assert kinds == ["maps", "maps"]
+
+
+def tracer_scope(story: Story) -> str:
+    span = story.tracer.start_span("probe", kind=SpanKind.CLIENT)
+    assert isinstance(span, Span)
+    assert span.instrumentation_scope is not None
+    return span.instrumentation_scope.name

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.sdk.trace import ReadableSpan, Span
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 
 from otel_bridge import semconv
 from otel_bridge.events import MonitoringEvent, encode_event
-from otel_bridge.mapping import SpanMapper
+from otel_bridge.mapping import SpanMapper, event_id_of
 from otel_bridge.redaction import MetaAllowlist
 from tests.support.spans import START_NS, SpanRecorder, job_attributes, tracer_with
 
@@ -297,3 +297,21 @@ def test_any_span_of_ours_makes_what_the_model_would_write(
             assert list(json.loads(data)) == [
                 name for name in MonitoringEvent.model_fields if name in fields
             ]
+
+
+ids = st.tuples(
+    st.integers(1, 2**128 - 1), st.integers(1, 2**64 - 1), st.integers(0, 2**63), st.booleans()
+)
+
+
+@given(ids, ids)
+def test_event_ids_are_uuids_and_differ(one: tuple[Any, ...], other: tuple[Any, ...]) -> None:
+    """Version 4 in form; the same for the same side of a span and for no other of its trace."""
+    other = (one[0], *other[1:])
+    first, second = (
+        event_id_of(SpanContext(trace_id, span_id, is_remote=False), start, is_end=is_end)
+        for trace_id, span_id, start, is_end in (one, other)
+    )
+    assert uuid.UUID(first).version == 4
+    assert uuid.UUID(first).variant == uuid.RFC_4122
+    assert (first == second) == (one == other)

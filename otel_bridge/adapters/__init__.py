@@ -1,0 +1,1 @@
+"""One adapter a task framework: its jobs, retries, workers and queues become visible."""

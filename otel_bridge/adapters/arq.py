@@ -1,0 +1,278 @@
+"""
+arq: ``ArqAdapter().instrument()`` where jobs are enqueued and where the worker starts.
+
+The context travels inside the serialised job, under a key that arq does not read, so a worker
+without this adapter runs the job all the same.
+
+Source: arq 0.25 (``connections.py``, ``jobs.py``, ``worker.py``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import pickle
+import uuid
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any, ClassVar, Final, cast
+
+import arq.connections
+import arq.worker
+from arq.connections import ArqRedis
+from arq.worker import Worker
+
+from otel_bridge.adapters.carrier import (
+    CARRIER_KEY,
+    Adapter,
+    DepthSampler,
+    Run,
+    Runs,
+    is_off,
+    report_lost,
+    safely,
+    this_process,
+)
+from otel_bridge.instrument import enqueue, worker
+from otel_bridge.scope import current_scope
+
+__all__ = ["ArqAdapter"]
+
+_READ_SEC: Final = 5.0
+
+
+class _Attempt:
+    """What is known of one call of ``Worker.run_job``."""
+
+    def __init__(self, owner: Worker) -> None:
+        self.owner = owner
+        self.task_type = "job"
+        self.carrier: Any = None
+        self.job_try = 1
+        self.result: Any = None
+        self.run: Run | None = None
+        self.is_finished = False
+
+
+_sent: ContextVar[dict[str, str] | None] = ContextVar("otel_bridge_arq_sent", default=None)
+_attempt: ContextVar[_Attempt | None] = ContextVar("otel_bridge_arq_attempt", default=None)
+
+
+class ArqAdapter(Adapter):
+    """
+    Makes the jobs, workers and queues of arq visible.
+
+    ``raise Retry()`` and jobs cancelled by the worker's shutdown are retries; time-outs, aborts,
+    expired jobs and exceeded ``max_tries`` are failures.
+    """
+
+    requirement: ClassVar[str] = "arq >= 0.25"
+
+    def _attach(self, **kwargs: Any) -> None:
+        self._runs = Runs()
+        self._patch(ArqRedis, "enqueue_job", self._enqueueing)
+        self._patch(arq.connections, "serialize_job", _serializing)
+        self._patch(arq.worker, "deserialize_job_raw", _deserializing)
+        self._patch(arq.worker, "serialize_result", _reporting)
+        self._patch(Worker, "__init__", self._constructing)
+        self._patch(Worker, "main", _working)
+        self._patch(Worker, "run_job", self._running)
+        self._patch(Worker, "finish_job", _finishing)
+        self._patch(Worker, "finish_failed_job", _failing)
+
+    # --- enqueueing --------------------------------------------------------------------------
+
+    def _enqueueing(self, original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def enqueue_job(pool: ArqRedis, function: str, *args: Any, **kwargs: Any) -> Any:
+            if is_off():
+                return await original(pool, function, *args, **kwargs)
+            job_id = kwargs["_job_id"] = kwargs.get("_job_id") or uuid.uuid4().hex
+            queue = kwargs.get("_queue_name") or pool.default_queue_name
+            block = enqueue(task_id=None, task_type=function, queue=queue)
+            with block as carrier:
+                token = _sent.set(carrier)
+                try:
+                    job = await original(pool, function, *args, **kwargs)
+                finally:
+                    _sent.reset(token)
+                if job is not None:
+                    # None: a job of this id was there already, and stays as it is.
+                    block.queued(job_id)
+                return job
+
+        return enqueue_job
+
+    # --- running -----------------------------------------------------------------------------
+
+    def _constructing(self, original: Callable[..., None]) -> Callable[..., None]:
+        def construct(owner: Worker, *args: Any, **kwargs: Any) -> None:
+            original(owner, *args, **kwargs)
+            for function in owner.functions.values():
+                function.coroutine = cast(Any, _calling(function.coroutine))
+            owner.on_job_start = cast(Any, self._starting(owner.on_job_start))
+
+        return construct
+
+    def _running(self, original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def run_job(owner: Worker, job_id: str, *args: Any, **kwargs: Any) -> Any:
+            if is_off():
+                return await original(owner, job_id, *args, **kwargs)
+            attempt = _Attempt(owner)
+            token = _attempt.set(attempt)
+            try:
+                return await original(owner, job_id, *args, **kwargs)
+            finally:
+                _attempt.reset(token)
+                if attempt.run is not None:
+                    attempt.run.is_queued_again = not attempt.is_finished
+                    self._runs.close(job_id)
+                elif attempt.is_finished:
+                    # Given up before it began: expired, aborted, unknown or tried too often.
+                    report_lost(
+                        job_id,
+                        attempt.task_type,
+                        attempt.carrier,
+                        reason=str(attempt.result or "given up"),
+                        retry_count=max(0, attempt.job_try - 1),
+                        worker_id=_worker_id(),
+                    )
+
+        return run_job
+
+    def _starting(
+        self, original: Callable[..., Awaitable[Any]] | None
+    ) -> Callable[..., Awaitable[Any]]:
+        async def on_job_start(ctx: dict[Any, Any]) -> None:
+            self._open(ctx)
+            if original is not None:
+                await original(ctx)
+
+        return on_job_start
+
+    @safely
+    def _open(self, ctx: dict[Any, Any]) -> None:
+        attempt = _attempt.get()
+        if attempt is not None:
+            attempt.run = self._runs.open(
+                ctx["job_id"],
+                attempt.task_type,
+                attempt.carrier,
+                retry_count=max(0, ctx["job_try"] - 1),
+                queue=attempt.owner.queue_name,
+                worker_id=_worker_id(),
+                heartbeat=current_scope().worker,
+            )
+
+
+def _worker_id() -> str:
+    return f"arq@{this_process()}"
+
+
+def _calling(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    if hasattr(original, "otel_bridge_original"):
+        return original
+
+    @functools.wraps(original)
+    async def call(ctx: dict[Any, Any], *args: Any, **kwargs: Any) -> Any:
+        attempt = _attempt.get()
+        if attempt is None or attempt.run is None:
+            return await original(ctx, *args, **kwargs)
+        try:
+            return await original(ctx, *args, **kwargs)
+        except asyncio.CancelledError:
+            attempt.run.error = "cancelled: timed out, aborted or the worker was shut down"
+            raise
+        except BaseException as error:
+            attempt.run.error = error
+            raise
+
+    call.otel_bridge_original = original  # type: ignore[attr-defined]
+    return call
+
+
+def _working(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def main(owner: Worker) -> Any:
+        loop = asyncio.get_running_loop()
+
+        def read(name: str) -> int:
+            count: Any = owner.pool.zcard(name)
+            return int(asyncio.run_coroutine_threadsafe(count, loop).result(_READ_SEC))
+
+        depths = DepthSampler(lambda: [owner.queue_name], read)
+        with worker(_worker_id(), meta={"framework": "arq"}):
+            depths.start()
+            try:
+                return await original(owner)
+            finally:
+                depths.stop()
+
+    return main
+
+
+def _serializing(original: Callable[..., bytes]) -> Callable[..., bytes]:
+    def serialize_job(*args: Any, serializer: Any = None, **kwargs: Any) -> bytes:
+        carrier = _sent.get()
+        if carrier is None:
+            return original(*args, serializer=serializer, **kwargs)
+        dump = serializer or pickle.dumps
+
+        def with_carrier(data: dict[str, Any]) -> bytes:
+            found: bytes = dump({**data, CARRIER_KEY: carrier})
+            return found
+
+        return original(*args, serializer=with_carrier, **kwargs)
+
+    return serialize_job
+
+
+def _deserializing(original: Callable[..., Any]) -> Callable[..., Any]:
+    def deserialize_job_raw(raw: bytes, *, deserializer: Any = None) -> Any:
+        attempt = _attempt.get()
+        if attempt is None:
+            return original(raw, deserializer=deserializer)
+        load = deserializer or pickle.loads
+
+        def and_keep(data: bytes) -> Any:
+            found = load(data)
+            attempt.carrier = found.get(CARRIER_KEY)
+            return found
+
+        result = original(raw, deserializer=and_keep)
+        attempt.task_type = str(result[0])
+        return result
+
+    return deserialize_job_raw
+
+
+def _reporting(original: Callable[..., Any]) -> Callable[..., Any]:
+    signature = inspect.signature(original)
+
+    def serialize_result(*args: Any, **kwargs: Any) -> Any:
+        attempt = _attempt.get()
+        if attempt is not None:
+            given = signature.bind(*args, **kwargs).arguments
+            attempt.job_try, attempt.result = given["job_try"], given["result"]
+        return original(*args, **kwargs)
+
+    return serialize_result
+
+
+def _finishing(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def finish_job(owner: Worker, job_id: str, finish: bool, *args: Any, **kw: Any) -> Any:
+        attempt = _attempt.get()
+        if attempt is not None:
+            attempt.is_finished = finish
+        return await original(owner, job_id, finish, *args, **kw)
+
+    return finish_job
+
+
+def _failing(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def finish_failed_job(owner: Worker, job_id: str, *args: Any, **kwargs: Any) -> Any:
+        attempt = _attempt.get()
+        if attempt is not None:
+            attempt.is_finished = True
+        return await original(owner, job_id, *args, **kwargs)
+
+    return finish_failed_job

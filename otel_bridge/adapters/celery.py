@@ -1,0 +1,203 @@
+"""
+Celery: ``CeleryAdapter().instrument()`` in the module that makes the app.
+
+Wraps ``Celery.send_task``, through which every ``delay()``, ``apply_async()``, chain and retry
+goes; the rest comes from Celery's signals. Works with every pool; a pool process is a worker.
+
+Source: celery 5.7 (``app/base.py``, ``app/trace.py``, ``worker/request.py``).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
+
+from billiard.process import current_process
+from celery import Celery, signals
+from celery.utils import uuid
+
+from otel_bridge.adapters.carrier import (
+    CARRIER_KEY,
+    Adapter,
+    DepthSampler,
+    Runs,
+    is_off,
+    report_lost,
+    safely,
+    start_worker,
+    this_process,
+)
+from otel_bridge.bridge import current_bridge
+from otel_bridge.heartbeat import WorkerHeartbeat
+from otel_bridge.instrument import enqueue
+
+__all__ = ["CeleryAdapter"]
+
+_MAX_RECEIVED: Final = 10_000
+"""Jobs remembered by a worker's main process, to tell of those whose pool process dies."""
+_FLUSH_SEC: Final = 2.0
+
+
+class CeleryAdapter(Adapter):
+    """
+    Makes the jobs, workers and queues of every Celery app of the process visible.
+
+    Jobs belong to the ``research_task()`` and ``phase()`` around their ``delay()``, else to the
+    job or trace around it. ``raise self.retry()`` and ``autoretry_for`` are retries; time limits
+    and killed pool processes are failures.
+    """
+
+    requirement: ClassVar[str] = "celery >= 5.5"
+    foreign_scopes: ClassVar[tuple[str, ...]] = ("opentelemetry.instrumentation.celery",)
+
+    def _attach(self, **kwargs: Any) -> None:
+        self._runs = Runs()
+        self._received: OrderedDict[str, tuple[str, Any, int]] = OrderedDict()
+        self._heartbeat: WorkerHeartbeat | None = None
+        self._worker_id: str | None = None
+        self._depths: DepthSampler | None = None
+        self._receivers: list[tuple[Any, Callable[..., None]]] = [
+            (signals.task_received, self._on_received),
+            (signals.task_prerun, self._on_prerun),
+            (signals.task_failure, self._on_failure),
+            (signals.task_retry, self._on_retry),
+            (signals.task_postrun, self._on_postrun),
+            (signals.worker_process_init, self._on_process_init),
+            (signals.worker_process_shutdown, self._on_shutdown),
+            (signals.worker_ready, self._on_ready),
+            (signals.worker_shutdown, self._on_shutdown),
+        ]
+        self._receivers = [(signal, safely(receiver)) for signal, receiver in self._receivers]
+        for signal, receiver in self._receivers:
+            signal.connect(receiver, weak=False)
+        self._patch(Celery, "send_task", self._sending)
+
+    def _detach(self) -> None:
+        for signal, receiver in self._receivers:
+            signal.disconnect(receiver)
+
+    # --- sending -----------------------------------------------------------------------------
+
+    def _sending(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(original)
+
+        def send_task(*args: Any, **kwargs: Any) -> Any:
+            if is_off():
+                return original(*args, **kwargs)
+            given = signature.bind(*args, **kwargs)
+            task_id = given.arguments["task_id"] = given.arguments.get("task_id") or uuid()
+            options = given.arguments.setdefault("options", {})
+            headers = options["headers"] = dict(options.get("headers") or {})
+            run = self._runs.get(task_id)
+            if run is not None:
+                headers[CARRIER_KEY] = run.queue_again()
+                return original(*given.args, **given.kwargs)
+            app, name = given.arguments["self"], given.arguments["name"]
+            block = enqueue(task_id=None, task_type=name, queue=_queue_of(app, options))
+            with block as carrier:
+                headers[CARRIER_KEY] = carrier
+                result = original(*given.args, **given.kwargs)
+                block.queued(task_id)
+                return result
+
+        return send_task
+
+    # --- running -----------------------------------------------------------------------------
+
+    def _on_received(self, request: Any = None, **_: Any) -> None:
+        carrier = request.request_dict.get(CARRIER_KEY)
+        retries = _retries(request.request_dict.get("retries"))
+        self._received[request.id] = (request.name, carrier, retries)
+        if len(self._received) > _MAX_RECEIVED:
+            self._received.popitem(last=False)
+
+    def _on_prerun(self, task_id: str = "", task: Any = None, **_: Any) -> None:
+        if is_off():
+            return
+        request = task.request
+        self._runs.open(
+            task_id,
+            task.name,
+            getattr(request, CARRIER_KEY, None),
+            retry_count=_retries(request.retries),
+            queue=(request.delivery_info or {}).get("routing_key"),
+            worker_id=self._worker_id or f"celery@{this_process()}",
+            heartbeat=self._heartbeat,
+        )
+
+    def _on_failure(self, task_id: str = "", exception: Any = None, **_: Any) -> None:
+        run = self._runs.get(task_id)
+        if run is not None:
+            run.error = exception
+            return
+        found = self._received.pop(task_id, None)
+        if found is not None:
+            # Its pool process was killed, by a time limit or from outside; this is the main one.
+            name, carrier, retries = found
+            reason = f"{type(exception).__name__}: {exception}"
+            report_lost(task_id, name, carrier, reason=reason, retry_count=retries, worker_id=None)
+
+    def _on_retry(self, request: Any = None, reason: Any = None, **_: Any) -> None:
+        run = self._runs.get(request.id)
+        if run is not None:
+            run.is_queued_again = True
+            run.error = getattr(reason, "exc", None) or str(reason)
+
+    def _on_postrun(self, task_id: str = "", state: str = "", **_: Any) -> None:
+        run = self._runs.get(task_id)
+        if run is not None and state == "REJECTED":
+            run.is_queued_again, run.error = True, "rejected by the task"
+        self._runs.close(task_id)
+
+    # --- workers -----------------------------------------------------------------------------
+
+    def _on_process_init(self, sender: Any = None, **_: Any) -> None:
+        index = getattr(current_process(), "index", None)
+        self._begin(str(sender) if index is None else f"{sender}:{index + 1}")
+
+    def _on_ready(self, sender: Any = None, **_: Any) -> None:
+        app = sender.app
+        is_prefork = "prefork" in type(sender.pool).__module__
+        if self._heartbeat is None and not is_prefork:
+            self._begin(str(sender.hostname))
+        self._depths = DepthSampler(
+            lambda: list(app.amqp.queues.consume_from), lambda name: _depth_of(app, name)
+        )
+        self._depths.start()
+
+    def _begin(self, worker_id: str) -> None:
+        self._worker_id = worker_id
+        self._heartbeat = start_worker(worker_id, {"framework": "celery"})
+
+    def _on_shutdown(self, **_: Any) -> None:
+        if self._depths is not None:
+            self._depths.stop()
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+            self._heartbeat = None
+        bridge = current_bridge()
+        if bridge is not None:
+            # A pool process leaves without running what atexit knows.
+            bridge.flush(_FLUSH_SEC)
+
+
+def _retries(value: Any) -> int:
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def _queue_of(app: Celery, options: dict[str, Any]) -> str | None:
+    queue = options.get("queue") or options.get("routing_key")
+    queue = getattr(queue, "name", queue)
+    return str(queue or app.conf.task_default_queue)
+
+
+def _depth_of(app: Celery, name: str) -> int:
+    with app.connection_for_read() as connection:
+        channel = connection.default_channel
+        try:
+            return int(channel.queue_declare(queue=name, passive=True).message_count)
+        except connection.channel_errors:
+            # Redis keeps no empty lists.
+            return 0

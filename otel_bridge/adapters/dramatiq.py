@@ -1,0 +1,155 @@
+"""
+Dramatiq: ``DramatiqAdapter().instrument()`` before the broker is made, or after it is set.
+
+A middleware, first of all, so that it is last to hear how a message ended and knows whether the
+``Retries`` middleware has queued it again. A message's options carry the context.
+
+Source: dramatiq 2.2 (``broker.py``, ``worker.py``, ``middleware/retries.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from dramatiq import broker as dramatiq_broker
+from dramatiq.broker import Broker
+from dramatiq.middleware import Middleware
+
+from otel_bridge.adapters.carrier import (
+    CARRIER_KEY,
+    Adapter,
+    DepthSampler,
+    Runs,
+    is_off,
+    safely,
+    start_worker,
+    this_process,
+)
+from otel_bridge.heartbeat import WorkerHeartbeat
+from otel_bridge.instrument import enqueue
+
+__all__ = ["DramatiqAdapter"]
+
+
+class DramatiqAdapter(Adapter):
+    """
+    Makes the messages, workers and queues of every broker visible that is made from now on.
+
+    The broker that ``dramatiq.set_broker()`` has set already is followed as well. A process of
+    the ``dramatiq`` command is one worker, whatever its threads.
+    """
+
+    requirement: ClassVar[str] = "dramatiq >= 1.18"
+    foreign_scopes: ClassVar[tuple[str, ...]] = ("opentelemetry.instrumentation.dramatiq",)
+
+    def _attach(self, **kwargs: Any) -> None:
+        self._runs = Runs()
+        self._followed: list[tuple[Broker, Middleware, Any]] = []
+        self._patch(Broker, "__init__", self._constructing)
+        if dramatiq_broker.global_broker is not None:
+            self._follow(dramatiq_broker.global_broker)
+
+    def _detach(self) -> None:
+        for broker, middleware, _ in self._followed:
+            broker.middleware.remove(middleware)
+            del broker.enqueue
+        self._followed = []
+
+    def _constructing(self, original: Callable[..., None]) -> Callable[..., None]:
+        def construct(broker: Broker, *args: Any, **kwargs: Any) -> None:
+            original(broker, *args, **kwargs)
+            self._follow(broker)
+
+        return construct
+
+    @safely
+    def _follow(self, broker: Broker) -> None:
+        middleware = _Follower(self._runs)
+        broker.middleware.insert(0, middleware)
+        original = broker.enqueue
+        broker.enqueue = self._enqueueing(original)  # type: ignore[method-assign]
+        self._followed.append((broker, middleware, original))
+
+    def _enqueueing(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def put(message: Any, *, delay: int | None = None) -> Any:
+            run = self._runs.get(message.message_id)
+            if run is not None:
+                message.options[CARRIER_KEY] = run.queue_again()
+            if is_off() or CARRIER_KEY in message.options:
+                # A retry, or a delayed message that moves to its queue.
+                return original(message, delay=delay)
+            block = enqueue(task_id=None, task_type=message.actor_name, queue=message.queue_name)
+            with block as carrier:
+                message.options[CARRIER_KEY] = carrier
+                result = original(message, delay=delay)
+                block.queued(message.message_id)
+                return result
+
+        return put
+
+
+class _Follower(Middleware):
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+        self._heartbeat: WorkerHeartbeat | None = None
+        self._depths: DepthSampler | None = None
+
+    def after_worker_boot(self, broker: Broker, worker: Any) -> None:
+        if self._heartbeat is None:
+            self._heartbeat = start_worker(_worker_id(), {"framework": "dramatiq"})
+        self._depths = DepthSampler(
+            lambda: sorted(broker.get_declared_queues()), lambda name: _depth_of(broker, name)
+        )
+        self._depths.start()
+
+    def before_worker_shutdown(self, broker: Broker, worker: Any) -> None:
+        if self._depths is not None:
+            self._depths.stop()
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+            self._heartbeat = None
+
+    def before_process_message(self, broker: Broker, message: Any) -> None:
+        self._open(message)
+
+    @safely
+    def _open(self, message: Any) -> None:
+        if is_off():
+            return
+        self._runs.open(
+            message.message_id,
+            message.actor_name,
+            message.options.get(CARRIER_KEY),
+            retry_count=int(message.options.get("retries", 0)),
+            queue=message.queue_name,
+            worker_id=_worker_id(),
+            heartbeat=self._heartbeat,
+        )
+
+    def after_process_message(
+        self, broker: Broker, message: Any, *, result: Any = None, exception: Any = None
+    ) -> None:
+        run = self._runs.get(message.message_id)
+        if run is not None:
+            run.error = exception
+        self._runs.close(message.message_id)
+
+    def after_skip_message(self, broker: Broker, message: Any) -> None:
+        run = self._runs.get(message.message_id)
+        if run is not None:
+            run.error = "skipped: a middleware refused the message"
+        self._runs.close(message.message_id)
+
+
+def _worker_id() -> str:
+    return f"dramatiq@{this_process()}"
+
+
+def _depth_of(broker: Any, name: str) -> int:
+    if hasattr(broker, "namespace") and hasattr(broker, "client"):
+        # do_qsize() would count what runs and what is delayed as well.
+        return int(broker.client.llen(f"{broker.namespace}:{name}"))
+    if hasattr(broker, "get_queue_message_counts"):
+        return int(broker.get_queue_message_counts(name)[0])
+    return int(broker.queues[name].qsize())

@@ -1,0 +1,203 @@
+"""
+RQ: ``RqAdapter().instrument()`` where jobs are enqueued and where the worker starts.
+
+A job's ``meta`` carries the context. The work-horse, forked for each job, tells of the job and is
+flushed before it exits; the worker itself beats, and tells of a work-horse that was killed.
+
+Source: rq 3.0 (``queue.py``, ``worker/base.py``); the methods are the same in 2.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
+
+from rq import Queue
+from rq.job import Job as RqJob
+from rq.worker import BaseWorker, Worker
+
+from otel_bridge.adapters.carrier import (
+    CARRIER_KEY,
+    Adapter,
+    DepthSampler,
+    Runs,
+    is_off,
+    report_lost,
+    start_worker,
+)
+from otel_bridge.bridge import current_bridge
+from otel_bridge.heartbeat import WorkerHeartbeat
+from otel_bridge.instrument import enqueue
+
+__all__ = ["RqAdapter"]
+
+_ATTEMPT: Final = "otel_bridge_attempt"
+_FLUSH_SEC: Final = 2.0
+"""How long a work-horse may wait for the log before it exits."""
+
+
+class RqAdapter(Adapter):
+    """
+    Makes the jobs, workers and queues of RQ visible.
+
+    ``Retry`` given at ``enqueue()`` and ``Retry`` returned by a job are retries; jobs stopped on
+    request or whose work-horse dies are failures.
+    """
+
+    requirement: ClassVar[str] = "rq >= 2.3"
+    foreign_scopes: ClassVar[tuple[str, ...]] = ("opentelemetry.instrumentation.rq",)
+
+    def _attach(self, **kwargs: Any) -> None:
+        self._runs = Runs()
+        self._heartbeat: WorkerHeartbeat | None = None
+        for name in ("enqueue_job", "_enqueue_job", "schedule_job"):
+            self._patch(Queue, name, self._enqueueing)
+        self._patch(BaseWorker, "work", self._working)
+        self._patch(BaseWorker, "perform_job", self._performing)
+        self._patch(BaseWorker, "handle_exception", self._excepting)
+        self._patch(BaseWorker, "handle_job_failure", self._failing)
+        self._patch(BaseWorker, "handle_job_retry", self._returning_retry)
+        self._patch(Worker, "execute_job", self._executing)
+
+    # --- enqueueing --------------------------------------------------------------------------
+
+    def _enqueueing(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def put(queue: Queue, job: RqJob, *args: Any, **kwargs: Any) -> Any:
+            meta = job.meta
+            if is_off() or not isinstance(meta, dict) or CARRIER_KEY in meta:
+                return original(queue, job, *args, **kwargs)
+            block = enqueue(task_id=None, task_type=_type_of(job), queue=queue.name)
+            with block as carrier:
+                meta[CARRIER_KEY] = carrier
+                result = original(queue, job, *args, **kwargs)
+                block.queued(job.id)
+                return result
+
+        return put
+
+    # --- running: in the work-horse -----------------------------------------------------------
+
+    def _performing(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def perform_job(worker: BaseWorker, job: RqJob, *args: Any, **kwargs: Any) -> Any:
+            if is_off():
+                return original(worker, job, *args, **kwargs)
+            meta = job.meta if isinstance(job.meta, dict) else {}
+            run = self._runs.open(
+                job.id,
+                _type_of(job),
+                meta.get(CARRIER_KEY),
+                retry_count=_attempt_of(job),
+                queue=job.origin,
+                worker_id=worker.name,
+                heartbeat=self._heartbeat,
+            )
+            try:
+                is_done = original(worker, job, *args, **kwargs)
+                if not is_done and run.error is None:
+                    run.error = "the job failed"
+                return is_done
+            except BaseException as error:
+                run.error = error
+                raise
+            finally:
+                self._runs.close(job.id)
+                bridge = current_bridge()
+                if worker.is_horse and bridge is not None:
+                    # It leaves by os._exit(), which runs nothing.
+                    bridge.flush(_FLUSH_SEC)
+
+        return perform_job
+
+    def _excepting(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def handle_exception(worker: BaseWorker, job: RqJob, *exc_info: Any) -> Any:
+            run = self._runs.get(job.id)
+            if run is not None and len(exc_info) > 1:
+                run.error = exc_info[1]
+            return original(worker, job, *exc_info)
+
+        return handle_exception
+
+    def _failing(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def handle_job_failure(worker: BaseWorker, job: RqJob, *args: Any, **kwargs: Any) -> Any:
+            run = self._runs.get(job.id)
+            is_stopped = getattr(worker, "_stopped_job_id", None) == job.id
+            will_retry = bool(job.should_retry) and not is_stopped
+            attempt = _attempt_of(job)
+            meta = job.meta if isinstance(job.meta, dict) else {}
+            if run is None and not is_off():
+                # The work-horse is gone, and with it whoever could have ended its span.
+                report_lost(
+                    job.id,
+                    _type_of(job),
+                    meta.get(CARRIER_KEY),
+                    reason=str(kwargs.get("exc_string") or "the work-horse died").strip(),
+                    retry_count=attempt,
+                    worker_id=worker.name,
+                    will_retry=will_retry,
+                )
+            if will_retry:
+                meta[_ATTEMPT] = attempt + 1
+                if run is not None:
+                    meta[CARRIER_KEY] = run.queue_again()
+            return original(worker, job, *args, **kwargs)
+
+        return handle_job_failure
+
+    def _returning_retry(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def handle_job_retry(
+            worker: BaseWorker, job: RqJob, queue: Queue, retry: Any, *args: Any, **kwargs: Any
+        ) -> Any:
+            run = self._runs.get(job.id)
+            if run is not None:
+                if job.number_of_retries and job.number_of_retries >= retry.max:
+                    run.error = f"given up after {retry.max} retries"
+                elif isinstance(job.meta, dict):
+                    run.error = "the job returned Retry"
+                    job.meta[_ATTEMPT] = _attempt_of(job) + 1
+                    job.meta[CARRIER_KEY] = run.queue_again()
+            return original(worker, job, queue, retry, *args, **kwargs)
+
+        return handle_job_retry
+
+    # --- the worker --------------------------------------------------------------------------
+
+    def _working(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def work(worker: BaseWorker, *args: Any, **kwargs: Any) -> Any:
+            heartbeat = self._heartbeat = start_worker(worker.name, {"framework": "rq"})
+            queues = {queue.name: queue for queue in worker.queues}
+            depths = DepthSampler(lambda: list(queues), lambda name: int(queues[name].count))
+            depths.start()
+            try:
+                return original(worker, *args, **kwargs)
+            finally:
+                depths.stop()
+                if heartbeat is not None:
+                    heartbeat.stop()
+                self._heartbeat = None
+
+        return work
+
+    def _executing(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def execute_job(worker: BaseWorker, job: RqJob, *args: Any, **kwargs: Any) -> Any:
+            heartbeat = self._heartbeat
+            if heartbeat is not None:
+                heartbeat.current_task_id = job.id
+            try:
+                return original(worker, job, *args, **kwargs)
+            finally:
+                if heartbeat is not None:
+                    heartbeat.current_task_id = None
+
+        return execute_job
+
+
+def _type_of(job: RqJob) -> str:
+    try:
+        return str(job.func_name)
+    except Exception:  # RQ raises several for a job whose data cannot be read; it runs the job.
+        return "job"
+
+
+def _attempt_of(job: RqJob) -> int:
+    found = job.meta.get(_ATTEMPT) if isinstance(job.meta, dict) else None
+    return found if isinstance(found, int) else 0

@@ -1,0 +1,187 @@
+"""One contract for the five adapters: real workers, started by their own commands, on a Redis."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.redis_server import DATABASES, RedisServer
+from tests.support.task_rig import FRAMEWORKS, TaskRig
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.redis
+
+_numbers = itertools.count()
+_databases = itertools.count(DATABASES - 1, -1)
+
+MakeRig = Callable[..., TaskRig]
+
+
+@pytest.fixture(scope="module", params=FRAMEWORKS)
+def rig(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[TaskRig]:
+    """Producer and worker of one framework, for all tests of the module."""
+    url = f"redis://127.0.0.1:{redis_server.port}/{next(_databases)}"
+    with TaskRig(request.param, url) as rig:
+        rig.start_worker()
+        rig.wait_for("worker_started")
+        yield rig
+
+
+def name(kind: str) -> str:
+    return f"{kind}-{next(_numbers)}"
+
+
+def test_a_job_in_a_phase(rig: TaskRig) -> None:
+    """Enqueued, started and completed under one id, in one trace, with the ids around it."""
+    task = name("task")
+    job = rig.submit("add", 1, research_task=task)
+    rig.wait_for("task_completed", job)
+    assert sorted(rig.kinds(job)) == ["task_completed", "task_enqueued", "task_started"]
+    events = {event["event_type"]: event for event in rig.events(job)}
+    for event in events.values():
+        assert (event["parent_task_id"], event["project_id"]) == (task, "alpha")
+        assert event["phase"] == "search"
+        assert event["task_type"].rpartition(".")[2] == "add"
+        assert event["queue"] == rig_queue(rig)
+    enqueued, started = events["task_enqueued"], events["task_started"]
+    assert started["trace_id"] == enqueued["trace_id"]
+    assert started["parent_span_id"] == enqueued["span_id"]
+    assert events["task_completed"]["duration_ms"] >= 0
+    workers = {str(event["worker_id"]) for event in rig.events(kind="worker_started")}
+    assert str(started["worker_id"]) in workers
+
+
+def rig_queue(rig: TaskRig) -> str:
+    names = {"celery": "celery", "rq": "default", "arq": "arq:queue", "taskiq": "taskiq"}
+    return names.get(rig.framework, "default")
+
+
+def test_a_job_is_live_while_it_runs(rig: TaskRig) -> None:
+    """Its start is in the log while it works; its worker's beats name it where it runs one."""
+    gate = rig.path(name("gate"))
+    job = rig.submit("nap", gate)
+    try:
+        rig.wait_for("task_started", job)
+        wait_until(
+            lambda: [e for e in rig.events(job) if e["event_type"] == "worker_heartbeat"],
+            "a beat that names the job",
+        )
+        assert "task_completed" not in rig.kinds(job)
+    finally:
+        Path(gate).touch()
+    rig.wait_for("task_completed", job)
+
+
+def test_a_retry_is_a_retry(rig: TaskRig) -> None:
+    """One enqueued, a start for each attempt, a retry that says why, one completion."""
+    job = rig.submit("flaky", rig.path(name("marker")), research_task=name("task"))
+    completed = rig.wait_for("task_completed", job)
+    assert sorted(rig.kinds(job)) == [
+        "task_completed",
+        "task_enqueued",
+        "task_retry",
+        "task_started",
+        "task_started",
+    ]
+    (retry,) = rig.events(job, "task_retry")
+    assert retry["error"]
+    if rig.framework != "arq":
+        assert "try again" in retry["error"]
+    assert (retry["retry_count"] or 0, retry["status"]) == (0, "retrying")
+    starts = sorted(event["retry_count"] or 0 for event in rig.events(job, "task_started"))
+    assert starts == [0, 1]
+    assert completed["retry_count"] == 1
+    assert len({event["trace_id"] for event in rig.events(job)}) == 1
+
+
+def test_a_failure_says_why(rig: TaskRig) -> None:
+    """A job that raises has failed once, with its error, and never completed."""
+    job = rig.submit("boom")
+    failed = rig.wait_for("task_failed", job)
+    assert failed["error"] == "ValueError: no such school"
+    assert sorted(rig.kinds(job)) == ["task_enqueued", "task_failed", "task_started"]
+
+
+def test_a_job_of_no_research_task(rig: TaskRig) -> None:
+    """The trace is the research task, and what the job enqueues belongs to it."""
+    job = rig.submit("nest")
+    rig.wait_for("task_completed", job)
+    (enqueued,) = rig.events(job, "task_enqueued")
+    assert enqueued["parent_task_id"] == enqueued["trace_id"]
+    wait_until(
+        lambda: len({e["task_id"] for e in inside(rig, enqueued["trace_id"], "completed")}) == 2,
+        "the job inside",
+    )
+    inner = [e for e in inside(rig, enqueued["trace_id"], "enqueued") if e["task_id"] != job]
+    (started,) = rig.events(job, "task_started")
+    assert [event["parent_span_id"] for event in inner] == [started["span_id"]]
+
+
+def inside(rig: TaskRig, task: str, what: str) -> list[dict[str, str]]:
+    return [event for event in rig.events(kind=f"task_{what}") if event["parent_task_id"] == task]
+
+
+def test_waiting_jobs_are_counted(rig: TaskRig) -> None:
+    """The framework's own broker says how many jobs wait in the queue."""
+    gate = rig.path(name("gate"))
+    jobs = [rig.submit("nap", gate) for _ in range(8)]
+    try:
+        wait_until(
+            lambda: any(
+                event["counts"].get(rig_queue(rig), 0) >= 3
+                for event in rig.events(kind="queue_depth_update")
+            ),
+            f"{rig.framework}: the queue's depth",
+        )
+    finally:
+        Path(gate).touch()
+    for job in jobs:
+        rig.wait_for("task_completed", job)
+
+
+@pytest.mark.parametrize("framework", ["celery", "rq"])
+def test_a_killed_process_is_told_of(framework: str, redis_url: str) -> None:
+    """SIGKILL of the process that runs the job: its parent says that it failed."""
+    with TaskRig(framework, redis_url) as rig:
+        rig.start_worker()
+        rig.wait_for("worker_started")
+        task = name("task")
+        job = rig.submit("die", research_task=task)
+        failed = rig.wait_for("task_failed", job)
+        assert (failed["parent_task_id"], failed["project_id"]) == (task, "alpha")
+        assert failed["error"]
+        assert "task_completed" not in rig.kinds(job)
+        again = rig.submit("add", 1)
+        rig.wait_for("task_completed", again)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_worker_that_is_stopped_says_so(framework: str, redis_url: str) -> None:
+    """SIGTERM: ``worker_stopped`` for each that started, and nothing is lost before it."""
+    with TaskRig(framework, redis_url) as rig:
+        rig.start_worker()
+        job = rig.submit("add", 1)
+        rig.wait_for("task_completed", job)
+        rig.stop_worker()
+        started = {str(event["worker_id"]) for event in rig.events(kind="worker_started")}
+        stopped = {str(event["worker_id"]) for event in rig.events(kind="worker_stopped")}
+        assert started
+        assert stopped == started
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_switched_off_nothing_changes(framework: str, redis_url: str) -> None:
+    """``NEXUS_MONITORING_ENABLED=false``: the jobs run and no event is published."""
+    with TaskRig(framework, redis_url, NEXUS_MONITORING_ENABLED="false") as rig:
+        rig.start_worker()
+        marker = rig.path("marker")
+        gate = Path(rig.path("gate"))
+        gate.touch()
+        rig.submit("flaky", marker)
+        wait_until(Path(marker).exists, "the job to run", timeout_sec=40)
+        rig.submit("nap", str(gate))
+        rig.stop_worker()
+        assert rig.events() == []

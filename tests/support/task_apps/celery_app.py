@@ -1,0 +1,62 @@
+"""A Celery application; ``celery -A tests.support.task_apps.celery_app worker``."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+from celery import Celery
+
+import otel_bridge
+from otel_bridge.adapters.celery import CeleryAdapter
+from tests.support.task_apps.work import bus_url, is_first_time, wait_for
+
+otel_bridge.configure(service_name="celery-app")
+CeleryAdapter().instrument()
+
+QUEUE = "celery"
+app = Celery("app", broker=bus_url(), backend=bus_url())
+app.conf.update(
+    worker_prefetch_multiplier=1,
+    broker_connection_retry_on_startup=True,
+    broker_transport_options={"polling_interval": 0.05},
+    worker_hijack_root_logger=False,
+)
+
+
+@app.task(name="add")
+def add(x: int) -> int:
+    return x + 1
+
+
+@app.task(name="boom")
+def boom() -> None:
+    raise ValueError("no such school")
+
+
+@app.task(name="flaky", bind=True, max_retries=3)
+def flaky(self: Any, marker: str) -> str:
+    if is_first_time(marker):
+        raise self.retry(exc=ConnectionError("try again"), countdown=0)
+    return "done"
+
+
+@app.task(name="nap")
+def nap(gate: str) -> None:
+    wait_for(gate)
+
+
+@app.task(name="nest")
+def nest() -> None:
+    add.delay(1)
+
+
+@app.task(name="die")
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def submit(name: str, *args: Any) -> str:
+    """Enqueue a job; its id."""
+    return str(app.tasks[name].delay(*args).id)

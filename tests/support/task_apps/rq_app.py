@@ -1,0 +1,56 @@
+"""An RQ application; ``python -m tests.support.task_apps.rq_app`` is its worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import redis
+from rq import Queue, Retry, Worker
+
+import otel_bridge
+from otel_bridge.adapters.rq import RqAdapter
+from tests.support.task_apps.work import bus_url, is_first_time, wait_for
+
+otel_bridge.configure(service_name="rq-app")
+RqAdapter().instrument()
+
+QUEUE = "default"
+queue = Queue(QUEUE, connection=redis.Redis.from_url(bus_url()))
+
+
+def add(x: int) -> int:
+    return x + 1
+
+
+def boom() -> None:
+    raise ValueError("no such school")
+
+
+def flaky(marker: str) -> str:
+    if is_first_time(marker):
+        raise ConnectionError("try again")
+    return "done"
+
+
+def nap(gate: str) -> None:
+    wait_for(gate)
+
+
+def nest() -> None:
+    queue.enqueue("tests.support.task_apps.rq_app.add", 1)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def submit(name: str, *args: Any) -> str:
+    """Enqueue a job; its id."""
+    retry = Retry(max=3) if name == "flaky" else None
+    return str(queue.enqueue(f"tests.support.task_apps.rq_app.{name}", *args, retry=retry).id)
+
+
+if __name__ == "__main__":
+    Worker([queue], connection=queue.connection).work()

@@ -1,0 +1,165 @@
+"""A real worker and a producer of one task framework, and the events that they cause."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import redis
+
+from otel_bridge import keys
+from otel_bridge.events import MonitoringEvent
+from tests.support.waiting import wait_until
+
+__all__ = ["FRAMEWORKS", "TaskRig"]
+
+ROOT: Final = Path(__file__).parents[2]
+_APPS: Final = "tests.support.task_apps"
+_BIN: Final = Path(sys.executable).parent
+
+FRAMEWORKS: Final[dict[str, list[str]]] = {
+    "celery": [
+        *(f"{_BIN}/celery", "-A", f"{_APPS}.celery_app", "worker", "--concurrency", "2"),
+        *("--loglevel", "warning", "--without-gossip", "--without-mingle"),
+    ],
+    "rq": [sys.executable, "-m", f"{_APPS}.rq_app"],
+    "arq": [f"{_BIN}/arq", f"{_APPS}.arq_app.WorkerSettings"],
+    "dramatiq": [
+        *(f"{_BIN}/dramatiq", f"{_APPS}.dramatiq_app", "--processes", "1", "--threads", "2"),
+        *("--skip-logging", "--path", str(ROOT)),
+    ],
+    "taskiq": [
+        *(f"{_BIN}/taskiq", "worker", f"{_APPS}.taskiq_app:broker", "--workers", "1"),
+        *("--max-async-tasks", "2", "--max-prefetch", "0"),
+    ],
+}
+"""The command that starts a worker, as its users type it."""
+
+
+class TaskRig:
+    """
+    A worker and a producer of one framework on one Redis.
+
+    Args:
+        framework: One of ``FRAMEWORKS``.
+        redis_url: Broker and bus.
+        environ: Further variables for both.
+    """
+
+    def __init__(self, framework: str, redis_url: str, **environ: str) -> None:
+        self.framework = framework
+        self._client: Any = redis.Redis.from_url(redis_url)
+        self._directory = tempfile.TemporaryDirectory(prefix="otel-bridge-rig-")
+        self._environ = {
+            **os.environ,
+            "REDIS_URL": redis_url,
+            "MONITORING_HEARTBEAT_INTERVAL_SEC": "0.5",
+            "OTEL_TRACES_EXPORTER": "none",
+            "dramatiq_queue_prefetch": "1",
+            "PYTHONPATH": str(ROOT),
+            **environ,
+        }
+        self.log = Path(self._directory.name) / "worker.log"
+        self.worker: subprocess.Popen[bytes] | None = None
+        self._producer: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        self._producer = subprocess.Popen(
+            [sys.executable, "-m", f"{_APPS}.producer", self.framework],
+            cwd=ROOT,
+            env=self._environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._producer.stdout is not None
+        assert self._producer.stdout.readline() == "ready\n"
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._producer is not None:
+            self._producer.communicate(timeout=30)
+        self.stop_worker()
+        if error is not None and self.log.exists():
+            print(self.log.read_text(encoding="utf-8", errors="replace")[-4000:])
+        self._client.close()
+        self._directory.cleanup()
+
+    def start_worker(self) -> None:
+        """Start the worker in a session of its own, so that all its processes can be ended."""
+        with self.log.open("ab") as log:
+            self.worker = subprocess.Popen(
+                FRAMEWORKS[self.framework],
+                cwd=ROOT,
+                env=self._environ,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def stop_worker(self) -> None:
+        """SIGTERM, as a supervisor does; SIGKILL for whatever is left after 20 s."""
+        if self.worker is None:
+            return
+        self.worker.terminate()
+        try:
+            self.worker.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.worker.pid, signal.SIGKILL)
+            self.worker.wait()
+        self.worker = None
+
+    def path(self, name: str) -> str:
+        """A file name for a job to look at."""
+        return str(Path(self._directory.name) / name)
+
+    def submit(
+        self, name: str, *args: Any, research_task: str | None = None, phase: str = "search"
+    ) -> str:
+        """Enqueue a job, in a phase of a research task if one is named; its id."""
+        told = {"name": name, "args": args}
+        if research_task:
+            told |= {"research_task": research_task, "phase": phase, "project_id": "alpha"}
+        assert self._producer is not None
+        assert self._producer.stdin
+        assert self._producer.stdout
+        self._producer.stdin.write(json.dumps(told) + "\n")
+        self._producer.stdin.flush()
+        return self._producer.stdout.readline().strip()
+
+    def events(self, task_id: str | None = None, kind: str | None = None) -> list[dict[str, Any]]:
+        """What is in the log, of one job or of one type."""
+        absent = dict.fromkeys(MonitoringEvent.model_fields)
+        found = [
+            absent | json.loads(fields[b"e"])
+            for _, fields in self._client.xrange(keys.log_stream())
+        ]
+        return [
+            event
+            for event in found
+            if (task_id is None or event["task_id"] == task_id)
+            and (kind is None or event["event_type"] == kind)
+        ]
+
+    def kinds(self, task_id: str) -> list[str]:
+        """The types of a job's events, sorted by time."""
+        found = sorted(self.events(task_id), key=lambda event: event["ts"])
+        return [event["event_type"] for event in found]
+
+    def wait_for(self, kind: str, task_id: str | None = None, count: int = 1) -> dict[str, Any]:
+        """Wait until there are so many such events; the last of them."""
+        what = f"{self.framework}: {count} {kind} of {task_id}"
+        wait_until(lambda: len(self.events(task_id, kind)) >= count, what, timeout_sec=40)
+        return self.events(task_id, kind)[-1]
