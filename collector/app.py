@@ -13,13 +13,14 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from collector.frames import SharedFramesProtocol
+from collector.otlp_ingest import OtlpIngest
 from collector.routes import events, health, monitor, otlp, session, tasks, websocket
 from collector.routes.dashboard import make_dashboard_router
 from collector.routes.tasks import TaskGateway
@@ -32,6 +33,9 @@ from collector.settings import CollectorSettings
 from otel_bridge.cancellation import cancel
 from otel_bridge.errors import ConfigurationError
 from otel_bridge.settings import BridgeSettings
+
+if TYPE_CHECKING:
+    from collector.otlp_grpc import OtlpGrpcServer
 
 __all__ = ["STATIC_DIR", "CollectorServer", "create_app", "make_server"]
 
@@ -72,12 +76,19 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         running = collector or Collector(settings, bridge_settings)
         app.state.collector = running
+        app.state.otlp_ingest = OtlpIngest(running)
+        listener = _make_grpc_server(settings, app.state.otlp_ingest, authenticator)
         await running.start()
+        if listener is not None:
+            await listener.start()
+            app.state.otlp_grpc_port = listener.port
         watch = asyncio.create_task(authenticator.watch(), name="authenticator")
         try:
             yield
         finally:
             await cancel([watch])
+            if listener is not None:
+                await listener.stop()
             await running.stop()
 
     app = FastAPI(
@@ -88,7 +99,6 @@ def create_app(
     )
     app.state.settings = settings
     app.state.gateway = gateway
-    app.state.otlp_receivers = {}
     app.state.authenticator = authenticator
     # The last added is the outermost: origins first, then credentials.
     app.add_middleware(AuthenticationGuard, authenticator=authenticator)
@@ -123,6 +133,21 @@ def _make_authenticator(settings: CollectorSettings) -> Authenticator:
         token_connections=settings.token_max_connections,
         address_connections=settings.address_max_connections,
     )
+
+
+def _make_grpc_server(
+    settings: CollectorSettings, ingest: OtlpIngest, authenticator: Authenticator
+) -> OtlpGrpcServer | None:
+    if settings.otlp_grpc_port is None:
+        return None
+    try:
+        from collector.otlp_grpc import OtlpGrpcServer
+    except ImportError:
+        raise ConfigurationError(
+            f"MONITORING_OTLP_GRPC_PORT={settings.otlp_grpc_port} needs grpcio",
+            "pip install 'otel-bridge[grpc]'",
+        ) from None
+    return OtlpGrpcServer(ingest, authenticator, settings.host, settings.otlp_grpc_port)
 
 
 class CollectorServer(uvicorn.Server):

@@ -12,14 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import logging
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from google.protobuf.json_format import ParseDict, ParseError
-from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
 )
@@ -32,25 +29,19 @@ from otel_bridge.events import MonitoringEvent
 from otel_bridge.mapping import SpanMapper
 from otel_bridge.redaction import MetaAllowlist
 
-__all__ = ["OtlpError", "OtlpReceiver", "Received", "decode_traces"]
+__all__ = ["OtlpReceiver", "Received"]
 
 logger = logging.getLogger(__name__)
 
-_MAX_JSON_DEPTH: Final = 64
 _MAX_VALUE_DEPTH: Final = 8
 _PENDING: Final = ("logfire.span_type", "pending_span")
 _PENDING_PARENT: Final = "logfire.pending_parent_id"
-_ID_NAMES: Final = ("traceId", "spanId", "parentSpanId")
 _KINDS: Final = {
     trace_pb2.Span.SPAN_KIND_SERVER: SpanKind.SERVER,
     trace_pb2.Span.SPAN_KIND_CLIENT: SpanKind.CLIENT,
     trace_pb2.Span.SPAN_KIND_PRODUCER: SpanKind.PRODUCER,
     trace_pb2.Span.SPAN_KIND_CONSUMER: SpanKind.CONSUMER,
 }
-
-
-class OtlpError(Exception):
-    """Raised for a body that is not an OTLP request; says what is wrong with it."""
 
 
 class Received(NamedTuple):
@@ -80,49 +71,6 @@ class OtlpSpan(NamedTuple):
     events: Sequence[_Event]
 
 
-def decode_traces(body: bytes, *, is_json: bool) -> ExportTraceServiceRequest:
-    """
-    Decode a request's body.
-
-    Raises:
-        OtlpError: It is no OTLP request.
-    """
-    message = ExportTraceServiceRequest()
-    if not is_json:
-        try:
-            message.ParseFromString(body)
-            return message
-        except DecodeError as error:
-            raise OtlpError(f"not an OTLP protobuf message: {error}") from None
-    try:
-        found = json.loads(body)
-        if not isinstance(found, dict):
-            raise OtlpError("not a JSON object")
-        _restore_ids(found, 0)
-        ParseDict(found, message, ignore_unknown_fields=True)
-        return message
-    except RecursionError:
-        raise OtlpError(f"deeper than {_MAX_JSON_DEPTH} levels") from None
-    except (ParseError, ValueError) as error:
-        raise OtlpError(f"not OTLP JSON: {str(error)[:200]}") from None
-
-
-def _restore_ids(value: Any, depth: int) -> None:
-    """Hexadecimal ids -> base64, which protobuf's JSON has for bytes."""
-    if depth > _MAX_JSON_DEPTH:
-        raise OtlpError(f"deeper than {_MAX_JSON_DEPTH} levels")
-    if isinstance(value, list):
-        for item in value:
-            _restore_ids(item, depth + 1)
-    elif isinstance(value, dict):
-        for name in _ID_NAMES:
-            text = value.get(name)
-            if isinstance(text, str) and text:
-                value[name] = base64.b64encode(bytes.fromhex(text)).decode("ascii")
-        for item in value.values():
-            _restore_ids(item, depth + 1)
-
-
 class OtlpReceiver:
     """
     Maps the requests of one sender: what a token sends says nothing about another's spans.
@@ -142,13 +90,20 @@ class OtlpReceiver:
         self.lock = asyncio.Lock()
         self._next_n = 1
 
-    def receive(self, request: ExportTraceServiceRequest, project_id: str | None) -> Received:
+    def receive(
+        self,
+        request: ExportTraceServiceRequest,
+        project_id: str | None,
+        *,
+        are_open: bool = False,
+    ) -> Received:
         """
         The events of a request, in the order in which things happened.
 
         Args:
             request: Decoded.
             project_id: Of spans whose resource or attributes name none.
+            are_open: The spans have not ended yet.
         """
         rejected = 0
         found: list[tuple[OtlpSpan, bool]] = []
@@ -167,7 +122,7 @@ class OtlpReceiver:
         bad: set[int] = set()
         for span_view, _ in found:
             self._map(span_view, events, bad, is_end=False)
-        ended = [span_view for span_view, is_pending in found if not is_pending]
+        ended = [span_view for span_view, is_pending in found if not (is_pending or are_open)]
         # Children end before their parents, also where the clock cannot tell.
         ended.sort(key=lambda each: (each.end_time or 0, -(each.start_time or 0)))
         for span_view in ended:

@@ -23,6 +23,11 @@ class CollectorSettings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", validation_alias="MONITORING_HOST")
     port: int = Field(default=12000, ge=0, le=65535, validation_alias="MONITORING_PORT")
+    otlp_grpc_port: int | None = Field(
+        default=None, ge=0, le=65535, validation_alias="MONITORING_OTLP_GRPC_PORT"
+    )
+    """Where OTLP over gRPC is taken, 4317 by custom; unset: nowhere. Needs the extra ``grpc``."""
+
     stalled_action: Literal["report", "requeue", "fail"] = Field(
         default="report", validation_alias="MONITORING_STALLED_ACTION"
     )

@@ -145,6 +145,10 @@ class LiveState:
             self.fleet.apply_worker(event, seen)
         return True
 
+    def knows(self, event_id: str) -> bool:
+        """Whether this event has been folded, and has not been forgotten since."""
+        return hash(event_id) in self._known_ids
+
     # --- research tasks and phases ---------------------------------------------------------------
 
     def _task(self, event: MonitoringEvent, ts: int, seen: int) -> TaskRecord | None:

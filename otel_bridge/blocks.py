@@ -3,208 +3,40 @@ The blocks behind ``instrument.py``: what a research task, phase, enqueue, job a
 
 Each span is opened with everything the live view needs as attributes, so that a start is complete
 the moment it happens. Ids pass from a research task to its phases and jobs through the
-OpenTelemetry context, and to another process in the carrier. No block raises on its own account:
-trouble inside one is logged and the work goes on unseen.
+OpenTelemetry context, and to another process in the carrier.
 """
 
 from __future__ import annotations
 
-import functools
-import logging
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, Final, ParamSpec, Self
+from typing import Any, Final
 
 from opentelemetry import context as otel_context
 from opentelemetry import propagate, trace
-from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
+from opentelemetry.trace import Link, SpanKind
 
 from otel_bridge import semconv
 from otel_bridge.bridge import current_bridge
 from otel_bridge.events import MonitoringEvent, MonitoringEventType, TaskStatus
 from otel_bridge.heartbeat import WorkerHeartbeat
 from otel_bridge.scope import SCOPE_KEY, Scope, current_scope
+from otel_bridge.span_block import SelfBlock, SpanBlock, current_instruments, guarded, one_line
 
-__all__ = [
-    "Enqueue",
-    "Job",
-    "Phase",
-    "ResearchTask",
-    "Worker",
-    "meta_attributes",
-]
-
-logger = logging.getLogger(__name__)
-
-_P = ParamSpec("_P")
+__all__ = ["Enqueue", "Job", "Phase", "ResearchTask", "Worker"]
 
 _ADVANCE_INTERVAL_SEC: Final = 1.0
 """At most one progress event a second and phase: a bar moves no more smoothly with more."""
 
 
-def _tracer() -> trace.Tracer:
-    bridge = current_bridge()
-    if bridge is None:
-        return trace.get_tracer(semconv.SCOPE_NAME)
-    return bridge.tracer
-
-
-def _guarded(method: Callable[_P, None]) -> Callable[_P, None]:
-    """Keep a method's trouble out of user code: log it instead."""
-
-    @functools.wraps(method)
-    def guard(*args: _P.args, **kwargs: _P.kwargs) -> None:
-        try:
-            method(*args, **kwargs)
-        except Exception:
-            logger.exception("otel-bridge: %s%r failed", method.__qualname__, args[1:])
-
-    return guard
-
-
-class _Block:
-    """
-    What the five have in common: enter, exit, and never raising on their own account.
-
-    Subclasses say what happens in ``_open`` and ``_close``.
-    """
-
-    def _open(self) -> None:
-        raise NotImplementedError
-
-    def _close(self, error: BaseException | None) -> None:
-        raise NotImplementedError
-
-    def _enter(self) -> None:
-        try:
-            self._open()
-        except Exception:
-            logger.exception("otel-bridge could not open %s; the work goes on unseen", self)
-
-    def _exit(self, error: BaseException | None) -> None:
-        try:
-            self._close(error)
-        except Exception:
-            logger.exception("otel-bridge could not close %s", self)
-
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._exit(error)
-
-    async def __aexit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._exit(error)
-
-
-class _SelfBlock(_Block):
-    """A block whose ``as`` name is the block itself."""
-
-    def __enter__(self) -> Self:
-        self._enter()
-        return self
-
-    async def __aenter__(self) -> Self:
-        self._enter()
-        return self
-
-
-class _SpanBlock(_Block):
-    """A block that is one span."""
-
-    _kind: str
-    _span_kind = SpanKind.INTERNAL
-
-    def __init__(self, label: str, ids: Scope, attributes: Mapping[str, Any]) -> None:
-        self._label = label
-        self._ids = ids
-        self._attributes = attributes
-        self._links: list[Link] = []
-        self._span: Span = trace.INVALID_SPAN
-        self._parent_context: otel_context.Context | None = None
-        self._token: Any = None
-        self._outcome: TaskStatus | None = None
-        self._error: str | None = None
-
-    def __repr__(self) -> str:
-        return f"<{self._kind} {self._label}>"
-
-    @_guarded
-    def fail(self, reason: BaseException | str) -> None:
-        """End as failed with this reason, without an exception leaving the block."""
-        self._outcome, self._error = TaskStatus.FAILED, _one_line(reason)
-
-    @_guarded
-    def message(self, text: str) -> None:
-        """One line for people; shown with the end of this span."""
-        self._span.set_attribute(semconv.MESSAGE, text)
-
-    def _open(self) -> None:
-        attributes = {
-            semconv.SPAN_KIND: self._kind,
-            semconv.PARENT_TASK_ID: self._ids.parent_task_id,
-            semconv.PROJECT_ID: self._ids.project_id,
-            semconv.PHASE: self._ids.phase,
-            **self._attributes,
-        }
-        self._span = _tracer().start_span(
-            f"{self._kind} {self._label}",
-            context=self._parent_context,
-            kind=self._span_kind,
-            attributes={key: value for key, value in attributes.items() if value is not None},
-            links=self._links,
-        )
-        context = otel_context.set_value(SCOPE_KEY, self._ids, self._parent_context)
-        self._token = otel_context.attach(trace.set_span_in_context(self._span, context))
-
-    def _close(self, error: BaseException | None) -> None:
-        if self._token is not None:
-            otel_context.detach(self._token)
-        if error is not None and self._outcome is None:
-            self._outcome, self._error = TaskStatus.FAILED, _one_line(error)
-            if isinstance(error, Exception):
-                self._span.record_exception(error)
-        outcome = self._outcome or TaskStatus.COMPLETED
-        self._span.set_attribute(semconv.OUTCOME, outcome.value)
-        if self._error is not None:
-            self._span.set_attribute(semconv.ERROR, self._error)
-            self._span.set_status(Status(StatusCode.ERROR, self._error))
-        self._span.end()
-
-
-def _one_line(reason: BaseException | str) -> str:
-    if isinstance(reason, str):
-        return reason
-    text = str(reason)
-    return f"{type(reason).__name__}: {text}" if text else type(reason).__name__
-
-
-def meta_attributes(meta: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The user's ``meta`` as span attributes; what OTel cannot hold becomes text."""
-    return {
-        f"{semconv.META_PREFIX}{key}": value
-        if isinstance(value, str | bool | int | float)
-        else str(value)
-        for key, value in (meta or {}).items()
-        if value is not None
-    }
-
-
-class ResearchTask(_SpanBlock, _SelfBlock):
+class ResearchTask(SpanBlock, SelfBlock):
     """The root span of one research task; made by ``research_task()``."""
 
     _kind = semconv.KIND_RESEARCH_TASK
 
 
-class Phase(_SpanBlock, _SelfBlock):
+class Phase(SpanBlock, SelfBlock):
     """
     One phase of a research task; made by ``phase()``.
 
@@ -218,12 +50,12 @@ class Phase(_SpanBlock, _SelfBlock):
         self._counts: dict[str, int] = {} if total is None else {"total": total}
         self._is_publish_due = False
 
-    @_guarded
+    @guarded
     def submitted(self, count: int) -> None:
         """Say at once that ``count`` jobs have been queued: they make the phase's total."""
         self.progress(pending=count, total=count)
 
-    @_guarded
+    @guarded
     def progress(
         self,
         *,
@@ -238,7 +70,7 @@ class Phase(_SpanBlock, _SelfBlock):
             self._counts["total"] = total
         self._publish()
 
-    @_guarded
+    @guarded
     def advance(self, completed: int = 0, failed: int = 0) -> None:
         """Add to the counts; published at most once a second, and at the end of the phase."""
         counts = self._counts
@@ -286,7 +118,7 @@ class Phase(_SpanBlock, _SelfBlock):
         super()._close(error)
 
 
-class Enqueue(_SpanBlock):
+class Enqueue(SpanBlock):
     """The PRODUCER span around putting one job into a queue; made by ``enqueue()``."""
 
     _kind = semconv.KIND_ENQUEUE
@@ -295,6 +127,7 @@ class Enqueue(_SpanBlock):
     def __init__(self, label: str, ids: Scope, attributes: Mapping[str, Any]) -> None:
         super().__init__(label, ids, attributes)
         self._carrier: dict[str, str] = {}
+        self._is_named = False
 
     def __enter__(self) -> dict[str, str]:
         self._enter()
@@ -306,6 +139,7 @@ class Enqueue(_SpanBlock):
 
     def _open(self) -> None:
         super()._open()
+        self._is_named = self._attributes.get(semconv.TASK_ID) is not None
         propagate.inject(self._carrier)
         ids = self._ids
         for key, value in (
@@ -316,14 +150,21 @@ class Enqueue(_SpanBlock):
             if value is not None:
                 self._carrier[key] = value
 
-    @_guarded
+    def _close(self, error: BaseException | None) -> None:
+        super()._close(error)
+        instruments = current_instruments()
+        if instruments is not None and error is None and self._is_named:
+            instruments.job_enqueued(self._label, self._attributes.get(semconv.QUEUE))
+
+    @guarded
     def queued(self, task_id: str) -> None:
         """Name the job, where ``enqueue()`` could not: it is in the queue now, under this id."""
+        self._is_named = True
         self._span.set_attribute(semconv.TASK_ID, task_id)
         self._span.set_attribute(semconv.MESSAGING_MESSAGE_ID, task_id)
 
 
-class Job(_SpanBlock, _SelfBlock):
+class Job(SpanBlock, SelfBlock):
     """The CONSUMER span around running one job; made by ``job()``."""
 
     _kind = semconv.KIND_JOB
@@ -341,6 +182,7 @@ class Job(_SpanBlock, _SelfBlock):
         super().__init__(label, ids, attributes)
         self._task_id = task_id
         self._carrier = carrier
+        self._began_at: float | None = None
 
     @property
     def retry_carrier(self) -> dict[str, str]:
@@ -352,15 +194,15 @@ class Job(_SpanBlock, _SelfBlock):
             carrier[semconv.CARRIER_PREVIOUS_ATTEMPT] = own["traceparent"]
         return carrier
 
-    @_guarded
+    @guarded
     def complete(self) -> None:
         """End as completed, even if an exception leaves the block: the job's end is on record."""
         self._outcome, self._error = TaskStatus.COMPLETED, None
 
-    @_guarded
+    @guarded
     def retry(self, reason: BaseException | str) -> None:
         """End as ``task_retry``: this attempt failed and the job will run again."""
-        self._outcome, self._error = TaskStatus.RETRYING, _one_line(reason)
+        self._outcome, self._error = TaskStatus.RETRYING, one_line(reason)
 
     def _open(self) -> None:
         # Without a context of its own, extract() would start from an empty one.
@@ -374,15 +216,28 @@ class Job(_SpanBlock, _SelfBlock):
         super()._open()
         if self._ids.worker is not None:
             self._ids.worker.current_task_id = self._task_id
+        instruments = current_instruments()
+        if instruments is not None:
+            self._began_at = time.monotonic()
+            instruments.job_began(self._label, self._attributes.get(semconv.QUEUE))
 
     def _close(self, error: BaseException | None) -> None:
         beat = self._ids.worker
         if beat is not None and beat.current_task_id == self._task_id:
             beat.current_task_id = None
         super()._close(error)
+        instruments = current_instruments()
+        if instruments is not None and self._began_at is not None:
+            instruments.job_ended(
+                self._label,
+                self._attributes.get(semconv.QUEUE),
+                (self._outcome or TaskStatus.COMPLETED).value,
+                None if error is None else type(error).__name__,
+                time.monotonic() - self._began_at,
+            )
 
 
-class Worker(_SelfBlock):
+class Worker(SelfBlock):
     """One worker while it is up; made by ``worker()``."""
 
     def __init__(self, worker_id: int | str, meta: Mapping[str, Any] | None) -> None:
@@ -404,6 +259,7 @@ class Worker(_SelfBlock):
             pulse=bridge.pulse,
             settings=bridge.settings,
             heartbeat_keys=bridge.heartbeat_keys,
+            instruments=bridge.instruments,
             meta=self._meta,
         )
         scope = replace(current_scope(), worker=self._heartbeat)

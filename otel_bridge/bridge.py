@@ -12,15 +12,17 @@ import logging
 import threading
 from typing import Any
 
-from opentelemetry import trace
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 
 from otel_bridge.bus import EventBus
 from otel_bridge.errors import ConfigurationError
 from otel_bridge.heartbeat import HeartbeatKeys, Pulse
+from otel_bridge.instruments import Instruments
 from otel_bridge.knowledge_base import knowledge_base_of
-from otel_bridge.otlp import add_otlp_export
+from otel_bridge.otlp import add_otlp_export, make_meter_provider
 from otel_bridge.processor import MonitoringSpanProcessor
 from otel_bridge.sampling import keep_live_spans
 from otel_bridge.semconv import SCOPE_NAME
@@ -44,6 +46,7 @@ class Bridge:
         bus: Publishes events; None while monitoring is off.
         pulse: Runs heartbeats and coalesced progress.
         heartbeat_keys: Writes the workers' TTL keys.
+        instruments: The same facts as metrics; None while monitoring is off.
         knowledge_base: Knows projects; None unless the settings name a database.
         tracer: Starts our spans; one that does nothing while monitoring is off.
     """
@@ -55,6 +58,7 @@ class Bridge:
         tracer_provider: TracerProvider | None,
         bus: EventBus | None,
         is_provider_owner: bool,
+        meter_provider: MeterProvider | None = None,
     ) -> None:
         self.settings = settings
         self.tracer_provider = tracer_provider
@@ -65,6 +69,11 @@ class Bridge:
         self.tracer: trace.Tracer = (
             tracer_provider.get_tracer(SCOPE_NAME) if tracer_provider else trace.NoOpTracer()
         )
+        self.instruments: Instruments | None = None
+        if bus is not None:
+            meter = metrics.get_meter(SCOPE_NAME)
+            self.instruments = Instruments(meter, lambda: bus.counters.dropped)
+        self._meter_provider = meter_provider
         self._is_provider_owner = is_provider_owner
         self._is_closed = False
 
@@ -107,6 +116,8 @@ class Bridge:
                 is_complete = self.bus.shutdown(self._timeout(timeout_sec))
             if self._is_provider_owner and self.tracer_provider is not None:
                 self.tracer_provider.force_flush(int(self._timeout(timeout_sec) * 1000))
+            if self._meter_provider is not None:
+                self._meter_provider.shutdown(self._timeout(timeout_sec) * 1000)
         except Exception:
             logger.exception("otel-bridge did not shut down cleanly")
             is_complete = False
@@ -162,14 +173,31 @@ def configure(
             return bridge
         bus = EventBus.connect(settings)
         provider, is_owner = _provider(tracer_provider, service_name)
+        meter_provider = None
         if is_owner:
             add_otlp_export(provider, settings)
+            meter_provider = _meter_provider(settings, provider.resource)
         keep_live_spans(provider)
         provider.add_span_processor(MonitoringSpanProcessor(bus))
-        bridge = Bridge(settings, tracer_provider=provider, bus=bus, is_provider_owner=is_owner)
+        bridge = Bridge(
+            settings,
+            tracer_provider=provider,
+            bus=bus,
+            is_provider_owner=is_owner,
+            meter_provider=meter_provider,
+        )
         _current = bridge
     atexit.register(bridge.shutdown)
     return bridge
+
+
+def _meter_provider(settings: BridgeSettings, resource: Resource) -> MeterProvider | None:
+    if isinstance(metrics.get_meter_provider(), MeterProvider):
+        return None
+    provider = make_meter_provider(settings, resource)
+    if provider is not None:
+        metrics.set_meter_provider(provider)
+    return provider
 
 
 def _provider(

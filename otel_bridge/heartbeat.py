@@ -27,6 +27,7 @@ from otel_bridge import keys
 from otel_bridge.bus import EventBus
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge.events import MonitoringEvent, MonitoringEventType
+from otel_bridge.instruments import Instruments
 from otel_bridge.settings import BridgeSettings, redact_url
 
 __all__ = ["HeartbeatKeys", "Pulse", "WorkerHeartbeat"]
@@ -169,6 +170,7 @@ class WorkerHeartbeat:
         settings: Interval, TTL and the Redis of the keys.
         heartbeat_keys: Writer of the TTL keys.
         meta: Shown with the worker, beside ``host`` and ``pid``.
+        instruments: Count it as well; None: nobody does.
     """
 
     def __init__(
@@ -180,7 +182,9 @@ class WorkerHeartbeat:
         settings: BridgeSettings,
         heartbeat_keys: HeartbeatKeys,
         meta: Mapping[str, Any] | None = None,
+        instruments: Instruments | None = None,
     ) -> None:
+        self._instruments = instruments
         self.worker_id = worker_id
         self.current_task_id: str | None = None
         """The job the worker runs at this moment; carried by each beat."""
@@ -197,6 +201,8 @@ class WorkerHeartbeat:
         """Publish ``worker_started`` and begin to beat."""
         self._is_open = True
         self._publish(MonitoringEventType.WORKER_STARTED)
+        if self._instruments is not None:
+            self._instruments.worker_began()
         self._pulse.call_later(0, lambda: self._keys.beat(self.worker_id))
         self._pulse.call_later(self._interval_sec, self._beat)
 
@@ -206,6 +212,8 @@ class WorkerHeartbeat:
             return
         self._is_open = False
         self._publish(MonitoringEventType.WORKER_STOPPED)
+        if self._instruments is not None:
+            self._instruments.worker_ended()
         self._pulse.call_later(0, lambda: self._keys.stop(self.worker_id))
 
     def _beat(self) -> None:

@@ -14,10 +14,11 @@ from dataclasses import replace
 from typing import Any
 
 from otel_bridge import semconv
-from otel_bridge.blocks import Enqueue, Job, Phase, ResearchTask, Worker, meta_attributes
+from otel_bridge.blocks import Enqueue, Job, Phase, ResearchTask, Worker
 from otel_bridge.bridge import current_bridge
 from otel_bridge.events import MonitoringEvent, MonitoringEventType
 from otel_bridge.scope import Scope, current_scope
+from otel_bridge.span_block import meta_attributes
 
 __all__ = ["enqueue", "job", "phase", "queue_depth", "research_task", "worker"]
 
@@ -200,3 +201,5 @@ def queue_depth(depths: Mapping[str, int]) -> None:
         logger.exception("queue_depth() takes whole numbers by queue name; got %r", depths)
         return
     bridge.bus.publish(event)
+    if bridge.instruments is not None:
+        bridge.instruments.queue_depth(depths)

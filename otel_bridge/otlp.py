@@ -1,5 +1,5 @@
 """
-The other way out: spans to any OTLP backend, set up by OpenTelemetry's own variables.
+The other way out: spans and metrics to any OTLP backend, set up by OpenTelemetry's own variables.
 
 The exporter hangs off a ``BatchSpanProcessor`` beside ours; neither knows of the other, so a slow
 or dead backend never touches the live view.
@@ -7,13 +7,16 @@ or dead backend never touches the live view.
 
 from __future__ import annotations
 
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricExporter, PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 from otel_bridge.errors import ConfigurationError
 from otel_bridge.settings import BridgeSettings
 
-__all__ = ["add_otlp_export"]
+__all__ = ["add_otlp_export", "make_meter_provider"]
 
 
 def add_otlp_export(provider: TracerProvider, settings: BridgeSettings) -> bool:
@@ -30,28 +33,67 @@ def add_otlp_export(provider: TracerProvider, settings: BridgeSettings) -> bool:
     Raises:
         ConfigurationError: An unknown ``OTEL_EXPORTER_OTLP_PROTOCOL``.
     """
-    exporters = {name.strip() for name in (settings.otel_traces_exporter or "").split(",")}
-    has_endpoint = settings.otlp_endpoint or settings.otlp_traces_endpoint
-    if "none" in exporters or not ("otlp" in exporters or has_endpoint):
+    endpoint = settings.otlp_traces_endpoint or settings.otlp_endpoint
+    if not _is_asked(settings.otel_traces_exporter, endpoint):
         return False
-    provider.add_span_processor(BatchSpanProcessor(_exporter(settings)))
+    provider.add_span_processor(BatchSpanProcessor(_span_exporter(settings)))
     return True
 
 
-def _exporter(settings: BridgeSettings) -> SpanExporter:
-    protocol = settings.otlp_traces_protocol or settings.otlp_protocol or "http/protobuf"
-    if protocol == "grpc":
+def make_meter_provider(settings: BridgeSettings, resource: Resource) -> MeterProvider | None:
+    """
+    A provider that exports our metrics by OTLP, when ``OTEL_*`` asks for it.
+
+    Asked for as spans are, with ``METRICS`` for ``TRACES``; ``OTEL_METRICS_EXPORTER=none`` keeps
+    metrics from a backend that takes spans only, such as Jaeger.
+
+    Raises:
+        ConfigurationError: An unknown protocol.
+    """
+    endpoint = settings.otlp_metrics_endpoint or settings.otlp_endpoint
+    if not _is_asked(settings.otel_metrics_exporter, endpoint):
+        return None
+    return MeterProvider([PeriodicExportingMetricReader(_metric_exporter(settings))], resource)
+
+
+def _is_asked(exporter: str | None, endpoint: str | None) -> bool:
+    names = {name.strip() for name in (exporter or "").split(",")}
+    return "none" not in names and ("otlp" in names or bool(endpoint))
+
+
+def _span_exporter(settings: BridgeSettings) -> SpanExporter:
+    if _is_grpc(settings.otlp_traces_protocol or settings.otlp_protocol):
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (
             OTLPSpanExporter as GrpcSpanExporter,
         )
 
         return GrpcSpanExporter()
-    if protocol == "http/protobuf":
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (
-            OTLPSpanExporter as HttpSpanExporter,
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (
+        OTLPSpanExporter as HttpSpanExporter,
+    )
+
+    return HttpSpanExporter()
+
+
+def _metric_exporter(settings: BridgeSettings) -> MetricExporter:
+    if _is_grpc(settings.otlp_metrics_protocol or settings.otlp_protocol):
+        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import (
+            OTLPMetricExporter as GrpcMetricExporter,
         )
 
-        return HttpSpanExporter()
+        return GrpcMetricExporter()
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import (
+        OTLPMetricExporter as HttpMetricExporter,
+    )
+
+    return HttpMetricExporter()
+
+
+def _is_grpc(protocol: str | None) -> bool:
+    if protocol in (None, "", "http/protobuf"):
+        return False
+    if protocol == "grpc":
+        return True
     raise ConfigurationError(
         f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol} is not supported", "use grpc or http/protobuf"
     )

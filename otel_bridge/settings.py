@@ -39,6 +39,7 @@ COLLECTOR_NAMES: Final = frozenset(
     {
         "MONITORING_HOST",
         "MONITORING_PORT",
+        "MONITORING_OTLP_GRPC_PORT",
         "MONITORING_STALLED_ACTION",
         "MONITORING_STATS_INTERVAL_SEC",
         "MONITORING_REPLAY_EVENTS",
@@ -184,8 +185,22 @@ class BridgeSettings(BaseSettings):
     no_color: str | None = Field(default=None, validation_alias="NO_COLOR")
     """Any text keeps ``otel-bridge tail`` from colouring (no-color.org)."""
 
+    coordinator_class: str | None = Field(
+        default=None, validation_alias="MONITORING_COORDINATOR_CLASS"
+    )
+    """``package.module:Class`` to follow under ``opentelemetry-instrument``."""
+
+    orchestrator_class: str | None = Field(
+        default=None, validation_alias="MONITORING_ORCHESTRATOR_CLASS"
+    )
+    orchestrator_phases: str = Field(default="", validation_alias="MONITORING_ORCHESTRATOR_PHASES")
+    """``method=phase`` pairs, comma-separated: ``run_search=search,run_extract=extract``."""
+
     otel_sdk_disabled: bool = Field(default=False, validation_alias="OTEL_SDK_DISABLED")
     otel_traces_exporter: str | None = Field(default=None, validation_alias="OTEL_TRACES_EXPORTER")
+    otel_metrics_exporter: str | None = Field(
+        default=None, validation_alias="OTEL_METRICS_EXPORTER"
+    )
     otlp_endpoint: str | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     otlp_traces_endpoint: str | None = Field(
         default=None, validation_alias="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
@@ -193,6 +208,13 @@ class BridgeSettings(BaseSettings):
     otlp_protocol: str | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_PROTOCOL")
     otlp_traces_protocol: str | None = Field(
         default=None, validation_alias="OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
+    )
+
+    otlp_metrics_endpoint: str | None = Field(
+        default=None, validation_alias="OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"
+    )
+    otlp_metrics_protocol: str | None = Field(
+        default=None, validation_alias="OTEL_EXPORTER_OTLP_METRICS_PROTOCOL"
     )
 
     @model_validator(mode="after")

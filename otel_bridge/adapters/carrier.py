@@ -14,6 +14,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextvars import ContextVar
 from typing import Any, ClassVar, Final, ParamSpec
 
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
@@ -140,8 +141,12 @@ def read_carrier(value: Any) -> dict[str, str]:
 class Run:
     """One attempt at a job, from its start in this process to its end."""
 
-    def __init__(self, block: Job) -> None:
+    def __init__(self, task_id: str, block: Job, around: Run | None) -> None:
+        self.task_id = task_id
         self.block = block
+        self.around = around
+        """The attempt that this one runs inside of: an eager job's caller."""
+        self.is_open = True
         self.error: BaseException | str | None = None
         self.is_queued_again = False
 
@@ -152,6 +157,7 @@ class Run:
 
     def close(self) -> None:
         """End the span: a retry is a retry, not a completion."""
+        self.is_open = False
         if self.is_queued_again:
             self.block.retry(self.error or "queued again")
         elif self.error is not None:
@@ -162,14 +168,22 @@ class Run:
 
 
 class Runs:
-    """The attempts that run in this process, by job; opened and closed in one context each."""
+    """
+    The attempts that the current context runs, innermost last.
+
+    By context and not by job alone: a job that was queued again may begin its next attempt on
+    another thread or task before this one has ended.
+    """
 
     def __init__(self) -> None:
-        self._runs: dict[str, Run] = {}
+        self._current: ContextVar[Run | None] = ContextVar("otel_bridge_run", default=None)
 
     def get(self, task_id: Any) -> Run | None:
-        """The attempt at this job that runs here."""
-        return self._runs.get(str(task_id))
+        """The attempt at this job that the caller is part of."""
+        run = self._current.get()
+        while run is not None and not (run.is_open and run.task_id == str(task_id)):
+            run = run.around
+        return run
 
     def open(
         self,
@@ -193,13 +207,15 @@ class Runs:
                 queue=queue,
             )
         block.__enter__()
-        run = self._runs[str(task_id)] = Run(block)
+        run = Run(str(task_id), block, self._current.get())
+        self._current.set(run)
         return run
 
     def close(self, task_id: Any) -> None:
-        """End the attempt, if it runs here."""
-        run = self._runs.pop(str(task_id), None)
+        """End the attempt, if the caller is part of one."""
+        run = self.get(task_id)
         if run is not None:
+            self._current.set(run.around)
             run.close()
 
 
@@ -214,6 +230,7 @@ def start_worker(worker_id: str, meta: Mapping[str, Any] | None = None) -> Worke
         pulse=bridge.pulse,
         settings=bridge.settings,
         heartbeat_keys=bridge.heartbeat_keys,
+        instruments=bridge.instruments,
         meta=meta,
     )
     heartbeat.start()

@@ -38,8 +38,7 @@ def test_a_job_in_a_phase(rig: TaskRig) -> None:
     """Enqueued, started and completed under one id, in one trace, with the ids around it."""
     task = name("task")
     job = rig.submit("add", 1, research_task=task)
-    rig.wait_for("task_completed", job)
-    assert sorted(rig.kinds(job)) == ["task_completed", "task_enqueued", "task_started"]
+    rig.wait_for_kinds(job, ["task_completed", "task_enqueued", "task_started"])
     events = {event["event_type"]: event for event in rig.events(job)}
     for event in events.values():
         assert (event["parent_task_id"], event["project_id"]) == (task, "alpha")
@@ -79,13 +78,16 @@ def test_a_retry_is_a_retry(rig: TaskRig) -> None:
     """One enqueued, a start for each attempt, a retry that says why, one completion."""
     job = rig.submit("flaky", rig.path(name("marker")), research_task=name("task"))
     completed = rig.wait_for("task_completed", job)
-    assert sorted(rig.kinds(job)) == [
-        "task_completed",
-        "task_enqueued",
-        "task_retry",
-        "task_started",
-        "task_started",
-    ]
+    rig.wait_for_kinds(
+        job,
+        [
+            "task_completed",
+            "task_enqueued",
+            "task_retry",
+            "task_started",
+            "task_started",
+        ],
+    )
     (retry,) = rig.events(job, "task_retry")
     assert retry["error"]
     if rig.framework != "arq":
@@ -102,14 +104,14 @@ def test_a_failure_says_why(rig: TaskRig) -> None:
     job = rig.submit("boom")
     failed = rig.wait_for("task_failed", job)
     assert failed["error"] == "ValueError: no such school"
-    assert sorted(rig.kinds(job)) == ["task_enqueued", "task_failed", "task_started"]
+    rig.wait_for_kinds(job, ["task_enqueued", "task_failed", "task_started"])
 
 
 def test_a_job_of_no_research_task(rig: TaskRig) -> None:
     """The trace is the research task, and what the job enqueues belongs to it."""
     job = rig.submit("nest")
     rig.wait_for("task_completed", job)
-    (enqueued,) = rig.events(job, "task_enqueued")
+    enqueued = rig.wait_for("task_enqueued", job)
     assert enqueued["parent_task_id"] == enqueued["trace_id"]
     wait_until(
         lambda: len({e["task_id"] for e in inside(rig, enqueued["trace_id"], "completed")}) == 2,

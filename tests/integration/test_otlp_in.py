@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import itertools
 import json
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (
+    OTLPSpanExporter as GrpcSpanExporter,
+)
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-from collector.routes.otlp import MAX_BODY_BYTES
+from collector.app import create_app
+from collector.otlp_ingest import MAX_BODY_BYTES
+from collector.settings import CollectorSettings
 from otel_bridge.bus import EventBus
+from otel_bridge.errors import ConfigurationError
 from otel_bridge.processor import MonitoringSpanProcessor
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import Answer, AppServer, fetch
@@ -200,8 +208,87 @@ def test_live_and_over_otlp_is_once(site: AppServer) -> None:
     provider.shutdown()
     wait_until(lambda: "completed" in {c["status"] for c in cards(site).values()}, "the task")
     events = fetch(f"{site.url}/monitor/events").json()["events"]
-    ids = [event["event_id"] for event in events]
-    assert len(ids) == 8
-    assert len(set(ids)) == 4
+    assert len({event["event_id"] for event in events}) == 4
     (card,) = cards(site).values()
     assert (card["completed"], card["failed"]) == (1, 0)
+
+
+def lifecycle(told: str, body: dict[str, Any]) -> dict[str, Any]:
+    """A log record of a partial-span processor."""
+    spans = {"resourceSpans": [{"scopeSpans": [{"spans": [body]}]}]}
+    return {
+        "body": {"stringValue": json.dumps(spans)},
+        "attributes": [text("partial.event", told), text("partial.body.type", "json/v1")],
+    }
+
+
+def post_logs(site: AppServer, *records: dict[str, Any]) -> dict[str, Any]:
+    body = {"resourceLogs": [{"scopeLogs": [{"logRecords": records}]}]}
+    url = f"{site.url}/v1/logs"
+    answer = fetch(url, method="POST", body=json.dumps(body).encode(), headers=JSON)
+    assert answer.status == 200
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def test_heartbeat_logs_are_live(site: AppServer) -> None:
+    """A partial-span processor's heartbeats show a span while it runs, its stop ends it, once."""
+    root = span("0" * 15 + "1", "import schools", kind="SPAN_KIND_INTERNAL", endTimeUnixNano="0")
+    for _ in range(3):
+        assert post_logs(site, lifecycle("heartbeat", root)) == {}
+        wait_until(lambda: cards(site).get(TRACE, {}).get("status") == "processing", "the start")
+    assert cards(site)[TRACE]["title"] == "import schools"
+    assert len(fetch(f"{site.url}/monitor/events").json()["events"]) == 1
+    assert post_logs(site, lifecycle("stop", span("0" * 15 + "1", "import schools"))) == {}
+    wait_until(lambda: cards(site)[TRACE]["status"] == "completed", "the end")
+    assert cards(site)[TRACE]["duration_ms"] == 1000
+
+
+def test_other_logs_are_rejected_and_counted(site: AppServer) -> None:
+    """Plain logs and spans that cannot be read: ``partialSuccess`` says how many."""
+    broken = lifecycle("heartbeat", {}) | {"body": {"stringValue": "{"}}
+    plain = {"body": {"stringValue": "hello"}}
+    answer = post_logs(site, plain, broken, lifecycle("pause", span("0" * 15 + "1", "x")))
+    assert answer["partialSuccess"]["rejectedLogRecords"] == "3"
+    assert cards(site) == {}
+
+
+def test_grpc_takes_the_same(make_settings: Callable[..., BridgeSettings]) -> None:
+    """The SDK's gRPC exporter, with a token in its metadata; without one nothing is taken."""
+    line = f"a sha256={hashlib.sha256(TOKEN.encode()).hexdigest()} projects=*"
+    settings = make_settings(bus_url=f"memory://otlp-{next(_names)}")
+    with AppServer(settings, tokens=line, otlp_grpc_port=0, stats_interval_sec=3600) as site:
+        endpoint = f"http://127.0.0.1:{site.app.state.otlp_grpc_port}"
+        bearer = {"Authorization": f"Bearer {TOKEN}"}
+        metadata = {"nobody": {}, "somebody": {"authorization": f"Bearer {TOKEN}"}}
+        for name, headers in metadata.items():
+            exporter = GrpcSpanExporter(endpoint, insecure=True, headers=headers, timeout=5)
+            provider = TracerProvider()
+            provider.add_span_processor(SimpleSpanProcessor(exporter))
+            with provider.get_tracer("app").start_as_current_span(name):
+                pass
+            provider.shutdown()
+
+        def titles() -> list[str]:
+            found = fetch(f"{site.url}/monitor/snapshot", headers=bearer).json()["tasks"]
+            return [card["title"] for card in found]
+
+        wait_until(titles, "the span of the one with a token")
+        assert titles() == ["somebody"]
+
+
+def test_a_taken_grpc_port_is_named(make_settings: Callable[..., BridgeSettings]) -> None:
+    """The error says which setting, and what may sit there."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        settings = make_settings(bus_url=f"memory://otlp-{next(_names)}")
+        port = other.getsockname()[1]
+        app = create_app(CollectorSettings(otlp_grpc_port=port), settings)
+
+        async def begin() -> None:
+            async with app.router.lifespan_context(app):
+                pass
+
+        with pytest.raises(ConfigurationError, match=f"MONITORING_OTLP_GRPC_PORT={port}"):
+            asyncio.run(begin())

@@ -103,7 +103,8 @@ class DashboardSite:
 
     def _note(self, message: Any) -> None:
         # A lost connection is logged by the browser itself; everything else is ours.
-        if message.type == "error" and "WebSocket connection" not in message.text:
+        is_lost = "WebSocket connection" in message.text or "ERR_CONNECTION" in message.text
+        if message.type == "error" and not is_lost:
             self.trouble.append(f"console: {message.text}")
 
 

@@ -158,6 +158,17 @@ class TaskRig:
         found = sorted(self.events(task_id), key=lambda event: event["ts"])
         return [event["event_type"] for event in found]
 
+    def wait_for_kinds(self, task_id: str, kinds: list[str]) -> None:
+        """Wait until these are the job's events, no more and no fewer; sender and worker race."""
+        found: list[str] = []
+
+        def is_so() -> bool:
+            found[:] = sorted(self.kinds(task_id))
+            return found == sorted(kinds) or len(found) > len(kinds)
+
+        wait_until(is_so, f"{self.framework}: {kinds}", timeout_sec=40)
+        assert found == sorted(kinds)
+
     def wait_for(self, kind: str, task_id: str | None = None, count: int = 1) -> dict[str, Any]:
         """Wait until there are so many such events; the last of them."""
         what = f"{self.framework}: {count} {kind} of {task_id}"
