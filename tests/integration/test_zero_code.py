@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -11,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
+from otel_bridge import keys
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppServer, fetch
 from tests.support.waiting import wait_until
 
 _names = itertools.count()
+ROOT = Path(__file__).parents[2]
 
 APP = """
 import sys
@@ -106,3 +110,93 @@ def test_the_application_runs_whatever_is_set(
     """Switched off, disabled or misconfigured: the application works and nothing is shown."""
     assert "done" in finish(start(site, tmp_path / "app.py", **environ))
     assert cards(site) == []
+
+
+def instrumented(*command: str, redis_url: str, **environ: str) -> dict[str, Any]:
+    """Options of a process under ``opentelemetry-instrument``, spans going nowhere else."""
+    return {
+        "args": [str(Path(sys.executable).with_name("opentelemetry-instrument")), *command],
+        "cwd": ROOT,
+        "env": {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "REDIS_URL": redis_url,
+            "OTEL_TRACES_EXPORTER": "none",
+            "OTEL_METRICS_EXPORTER": "none",
+            "OTEL_LOGS_EXPORTER": "none",
+            **environ,
+        },
+    }
+
+
+def events(client: Any) -> list[dict[str, Any]]:
+    return [json.loads(fields[b"e"]) for _, fields in client.xrange(keys.log_stream())]
+
+
+@pytest.mark.redis
+def test_a_celery_app_is_told_of_once(redis_url: str, tmp_path: Path) -> None:
+    """Its OpenTelemetry instrumentation and our adapter are both on: each job is shown once."""
+    module = "tests.support.task_apps.plain_celery"
+    client = redis.Redis.from_url(redis_url)
+    worker = subprocess.Popen(
+        **instrumented(
+            *(str(Path(sys.executable).with_name("celery")), "-A", module, "worker"),
+            *("--concurrency", "1", "--loglevel", "warning"),
+            redis_url=redis_url,
+        ),
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        marker = str(tmp_path / "marker")
+        subprocess.run(
+            **instrumented(sys.executable, "-m", module, "charge", marker, redis_url=redis_url),
+            check=True,
+            timeout=60,
+        )
+
+        def kinds() -> list[str]:
+            found = (event["event_type"] for event in events(client) if event.get("task_id"))
+            return sorted(kind for kind in found if kind.startswith("task_"))
+
+        wait_until(lambda: "task_completed" in kinds(), "the job", timeout_sec=40)
+        expected = ["completed", "enqueued", "retry", "started", "started"]
+        wait_until(lambda: kinds() == [f"task_{kind}" for kind in expected], "each event once")
+        types = {event.get("task_type") for event in events(client) if event.get("task_type")}
+        assert types == {"charge"}
+    finally:
+        worker.terminate()
+        worker.wait(30)
+        client.close()
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tests.support.plain_coordinators:StrictCoordinator",
+        "tests.support.plain_coordinators:Nobody",
+        "nonsense",
+    ],
+)
+def test_a_coordinator_named_in_the_environment(redis_url: str, name: str) -> None:
+    """It is followed when its module is imported; a wrong name is logged and the work is done."""
+    client = redis.Redis.from_url(redis_url)
+    done = subprocess.run(
+        **instrumented(
+            *(sys.executable, "-m", "tests.support.task_apps.plain_coordinator_app"),
+            redis_url=redis_url,
+            MONITORING_COORDINATOR_CLASS=name,
+        ),
+        check=True,
+        timeout=60,
+        capture_output=True,
+        text=True,
+    )
+    kinds = {event["event_type"] for event in events(client) if event.get("task_id") == "job-1"}
+    client.close()
+    if name.endswith("StrictCoordinator"):
+        assert {"task_enqueued", "task_started", "task_completed"} <= kinds
+    else:
+        assert "the coordinator is not followed" in done.stderr
+        assert kinds == set()

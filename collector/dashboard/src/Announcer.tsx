@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState } from "react";
-import { STATUS_WORDS, shortId } from "./format";
+import { STATUS_WORDS, taskName } from "./format";
 import type { CardView } from "./views";
 
 /** A screen reader is told at most so often; what happens between is told together. */
@@ -15,7 +15,7 @@ export function EndAnnouncer({ cards }: { cards: readonly CardView[] }) {
   useEffect(() => {
     for (const card of cards) {
       if (card.endedAt === null || !open.current.has(card.taskId)) continue;
-      ended.current.push(`${card.title ?? shortId(card.taskId)}: ${STATUS_WORDS[card.status]}`);
+      ended.current.push(`${taskName(card)}: ${STATUS_WORDS[card.status]}`);
     }
     open.current = new Set(cards.filter((c) => c.endedAt === null).map((c) => c.taskId));
     if (ended.current.length === 0 || timer.current !== null) return;

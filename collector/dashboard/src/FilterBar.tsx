@@ -1,6 +1,6 @@
 import { type RefObject, useMemo, useState } from "react";
 import { useCopy } from "./browser";
-import { STATUS_WORDS, shortId, words } from "./format";
+import { STATUS_WORDS, shortId, taskName, words } from "./format";
 import { CheckIcon, CloseIcon, LinkIcon, SearchIcon } from "./icons";
 import { EMPTY_VIEW, type ChangeView, type ViewState } from "./url-state";
 import { type MonitoringFeed, useSlice } from "./useMonitoringFeed";
@@ -42,7 +42,7 @@ export function FilterBar({ feed, view, change, searchRef }: FilterBarProps) {
         value={view.task}
         options={cards.map((card) => [
           card.taskId,
-          card.title ? `${card.title} · ${shortId(card.taskId)}` : card.taskId,
+          card.title || card.taskType ? `${taskName(card)} · ${shortId(card.taskId)}` : card.taskId,
         ])}
         onChange={(task) => change({ task, ...(task ? { focus: task } : {}) })}
       />

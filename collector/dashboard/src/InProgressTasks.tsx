@@ -1,6 +1,6 @@
 import { memo, useCallback, useState } from "react";
 import { useNow } from "./browser";
-import { ago, clockSec, count, duration, elapsed, full, rate, roughly, shortId, words } from "./format";
+import { ago, clockSec, count, duration, elapsed, full, rate, roughly, shortId, taskName, words } from "./format";
 import { ChevronIcon, StatusIcon } from "./icons";
 import type { FeedStore } from "./feed-store";
 import type { CardView, PhaseView } from "./views";
@@ -60,7 +60,7 @@ interface TaskCardProps {
 
 const TaskCard = memo(function TaskCard(props: TaskCardProps) {
   const { store, card, isOpen, isFocused, onFocus, onToggle } = props;
-  const title = card.title ?? words(card.taskType ?? card.taskId);
+  const title = taskName(card);
   const ended = card.completed + card.failed;
   const share = shareOf(card);
   return (

@@ -7,7 +7,7 @@ import { EmptyState, WaitingState } from "./EmptyState";
 import type { EventWish } from "./event-view";
 import { FailuresPanel } from "./FailuresPanel";
 import { FilterBar } from "./FilterBar";
-import { count } from "./format";
+import { count, taskName } from "./format";
 import type { FeedStore } from "./feed-store";
 import { GlobalStatsBar } from "./GlobalStatsBar";
 import { HelpDialog } from "./HelpDialog";
@@ -63,7 +63,7 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
   );
   const cards = useMemo(() => tasks.cards.filter((card) => isCardWanted(card, wish)), [tasks, wish]);
   const titles = useMemo(
-    () => new Map(tasks.cards.flatMap((c) => (c.title === null ? [] : [[c.taskId, c.title]]))),
+    () => new Map(tasks.cards.flatMap((c) => (c.title ?? c.taskType) === null ? [] : [[c.taskId, taskName(c)]])),
     [tasks],
   );
   const shownFailures = useMemo(

@@ -12,7 +12,7 @@ import {
 import { onFrame, useMedia, useNow } from "./browser";
 import type { EventWish } from "./event-view";
 import type { FeedStore } from "./feed-store";
-import { count, duration, elapsed, full, STATUS_WORDS, shortId, words } from "./format";
+import { count, duration, elapsed, full, STATUS_WORDS, taskName, words } from "./format";
 import { ChevronIcon, CloseIcon, ExternalIcon, StatusIcon } from "./icons";
 import { useSlice } from "./useMonitoringFeed";
 import type { CardView, SpanView } from "./views";
@@ -148,7 +148,7 @@ function Chart({ store, card, spans, wish, mark, traceLink, onClose }: ChartProp
         <h2>Waterfall</h2>
         <span className="wf-title" title={card.taskId}>
           <StatusIcon status={card.status} label />
-          {card.title ?? shortId(card.taskId)}
+          {taskName(card)}
         </span>
         <Legend />
         <span className="panel-end">

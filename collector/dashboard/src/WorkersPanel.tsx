@@ -1,7 +1,7 @@
 import { memo } from "react";
 import { useNow } from "./browser";
 import type { FeedStore } from "./feed-store";
-import { ago, count, elapsed, full, shortJob, words } from "./format";
+import { ago, count, elapsed, full, jobName, words } from "./format";
 import type { WorkerView } from "./views";
 
 interface WorkersPanelProps {
@@ -62,7 +62,9 @@ const Worker = memo(function Worker({ worker, now, onFocus }: WorkerProps) {
                 title={worker.taskId ?? undefined}
                 onClick={() => parent && onFocus(parent, worker.taskId)}
               >
-                {worker.taskId ? shortJob(worker.taskId, parent) : words(worker.taskType ?? "")}
+                {worker.taskId
+                  ? jobName(worker.taskId, parent, worker.taskType)
+                  : words(worker.taskType ?? "")}
               </button>
               {worker.taskStartedAt !== null && (
                 <span className="num" title={full(worker.taskStartedAt)}>

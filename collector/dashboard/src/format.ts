@@ -89,6 +89,28 @@ export function shortJob(taskId: string, parentTaskId: string | null | undefined
   return taskId;
 }
 
+const MACHINE_MADE = /^[0-9a-f]{16,}$|^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+
+/** What people call a task: its title, else its type, else as much of its id as tells. */
+export function taskName(card: {
+  readonly taskId: string;
+  readonly title: string | null;
+  readonly taskType: string | null;
+}): string {
+  return card.title ?? (card.taskType === null ? shortId(card.taskId) : words(card.taskType));
+}
+
+/** What people call a job: the end of its id, or its type where the id is a mere number. */
+export function jobName(
+  taskId: string,
+  parentTaskId: string | null | undefined,
+  taskType: string | null | undefined,
+): string {
+  if (!taskType || !MACHINE_MADE.test(taskId)) return shortJob(taskId, parentTaskId);
+  const isPath = /^[\w.]+\w$/.test(taskType);
+  return words(isPath ? taskType.slice(taskType.lastIndexOf(".") + 1) : taskType);
+}
+
 export function shortId(id: string): string {
   return id.length > 10 ? id.slice(0, 8) : id;
 }

@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { EventView, type EventWish, isWanted } from "./event-view";
 import type { Row } from "./feed-store";
-import { ago, count, duration, percent, rate, roughly, shortJob } from "./format";
+import { ago, count, duration, jobName, percent, rate, roughly, shortJob } from "./format";
 import { parseTime } from "./time";
 import { EMPTY_VIEW, readView, writeView } from "./url-state";
 import type { CardView, SpanView } from "./views";
@@ -36,6 +36,10 @@ describe("formats", () => {
   it("keeps the telling end of a job's id", () => {
     expect(shortJob("6ba5:search:42", "6ba5")).toBe("search:42");
     expect(shortJob("other", "6ba5")).toBe("other");
+    expect(jobName("6ba5:search:42", "6ba5", "fetch")).toBe("search:42");
+    expect(jobName("1155c92270a2f94e", null, "shop.tasks.send_mail")).toBe("send mail");
+    expect(jobName("f0e1d2c3-1155-4922-8a2f-94e000000001", null, "chat m-1.5")).toBe("chat m-1.5");
+    expect(jobName("1155c92270a2f94e", null, null)).toBe("1155c92270a2f94e");
   });
 
   it("reads microseconds, so that two facts of one millisecond keep their order", () => {

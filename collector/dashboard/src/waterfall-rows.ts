@@ -1,6 +1,6 @@
 /** Spans -> rows, ticks and density of the waterfall. Pure; times in milliseconds. */
 import type { EventWish } from "./event-view";
-import { shortJob, words } from "./format";
+import { jobName, words } from "./format";
 import { type CardView, type SpanView, startOf } from "./views";
 import type { Status } from "./wire";
 
@@ -113,7 +113,7 @@ function jobRow(
   return {
     kind: "job",
     key: `job ${phase} ${id}`,
-    label: jobLabel(shortJob(id, card.taskId), phase),
+    label: jobLabel(jobName(id, card.taskId, last.taskType), phase),
     phase,
     taskId: last.taskId,
     workerId: last.workerId,
