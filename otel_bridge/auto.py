@@ -11,9 +11,8 @@ from __future__ import annotations
 import logging
 
 from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
 
-from otel_bridge.bridge import configure
+from otel_bridge.bridge import configure, sdk_provider_of
 from otel_bridge.errors import OtelBridgeError
 
 __all__ = ["install"]
@@ -41,8 +40,12 @@ def install() -> None:
 
 def _watch(provider: trace.TracerProvider) -> None:
     try:
-        if isinstance(provider, TracerProvider):
-            configure(tracer_provider=provider)
+        found = sdk_provider_of(provider)
+        if found is not None:
+            configure(tracer_provider=found)
+        elif not isinstance(provider, trace.NoOpTracerProvider):
+            # Such as Datadog's: its spans never pass a span processor.
+            logger.info("spans of %s cannot be watched", type(provider).__qualname__)
     except OtelBridgeError as error:
         # Loud, but the application goes on: nobody asked for it in code.
         logger.error("otel-bridge is not watching this process: %s", error)

@@ -28,7 +28,7 @@ from otel_bridge.sampling import keep_live_spans
 from otel_bridge.semconv import SCOPE_NAME
 from otel_bridge.settings import BridgeSettings
 
-__all__ = ["Bridge", "configure", "current_bridge"]
+__all__ = ["Bridge", "configure", "current_bridge", "sdk_provider_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -127,6 +127,14 @@ class Bridge:
         return self.settings.shutdown_timeout_sec if timeout_sec is None else timeout_sec
 
 
+def sdk_provider_of(provider: trace.TracerProvider) -> TracerProvider | None:
+    """The SDK's provider that this one is, or, like Logfire's, stands in front of; else None."""
+    for found in (provider, getattr(provider, "provider", None)):
+        if isinstance(found, TracerProvider):
+            return found
+    return None
+
+
 def current_bridge() -> Bridge | None:
     """The bridge of the last ``configure()`` in this process; None before it and after shutdown."""
     return _current
@@ -205,8 +213,8 @@ def _provider(
 ) -> tuple[TracerProvider, bool]:
     if given is not None:
         return given, False
-    existing = trace.get_tracer_provider()
-    if isinstance(existing, TracerProvider):
+    existing = sdk_provider_of(trace.get_tracer_provider())
+    if existing is not None:
         return existing, False
     attributes = {SERVICE_NAME: service_name} if service_name else {}
     provider = TracerProvider(resource=Resource.create(attributes))

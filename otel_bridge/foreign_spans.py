@@ -102,6 +102,16 @@ def _messaging(type_name: str | None) -> _Read:
     return read
 
 
+def _arq(span: SpanView, attributes: Attributes) -> Reading | None:
+    """``<function> send`` and ``<function> process``, told by the name's end."""
+    name, _, verb = span.name.rpartition(" ")
+    kinds = {"send": SpanKind.PRODUCER, "process": SpanKind.CONSUMER}
+    if not name or " " in name or kinds.get(verb) is not span.kind:
+        return None
+    names = ("messaging.destination.name", "messaging.destination")
+    return Reading("enqueue" if verb == "send" else "job", name, _text(attributes, *names))
+
+
 def _by_side(span: SpanView, attributes: Attributes) -> Reading | None:
     queue = _text(attributes, "messaging.destination.name", "messaging.destination")
     if span.kind is SpanKind.PRODUCER:
@@ -177,6 +187,7 @@ RULES: Final = (
     ForeignRule("GenAI", "`gen_ai.operation.name`", _gen_ai),
     ForeignRule("OpenInference", "`openinference.span.kind`", _open_inference),
     ForeignRule("OpenLLMetry", "`traceloop.span.kind`", _traceloop),
+    ForeignRule("arq", "`X send` (PRODUCER), `X process` (CONSUMER)", _arq),
     ForeignRule(
         "Messaging",
         "`messaging.operation.type` = `create`, `send` or `process`",

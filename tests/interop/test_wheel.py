@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,45 +32,103 @@ with start("plan a trip"):
 """
 
 
-def test_zero_code_from_the_wheel(
-    tmp_path: Path, make_settings: Callable[..., BridgeSettings]
-) -> None:
-    """``pip install`` of the wheel, then ``opentelemetry-instrument``: live, then completed."""
+LOGFIRE = """
+import logfire
+logfire.configure(send_to_logfire=False, console=False)
+"""
+
+DECLARATIVE = """
+file_format: "1.0"
+tracer_provider:
+  processors:
+    - simple: {exporter: {console: {}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def bin_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Programs of a fresh virtual environment with the built wheel and its peers."""
+    base = tmp_path_factory.mktemp("wheel")
     pins = {name: str(ROOT / "requirements" / "build.txt") for name in _PIN_NAMES}
-    run = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(ROOT)]
+    run = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(base), str(ROOT)]
     subprocess.run(run, env={**os.environ, **pins}, check=True, timeout=600)
-    (wheel,) = tmp_path.glob("otel_bridge-*.whl")
-    venv.create(tmp_path / "venv", with_pip=True)
-    bin_dir = tmp_path / "venv" / "bin"
-    install = [f"{bin_dir}/pip", "install", "-q", str(wheel), "opentelemetry-distro"]
-    subprocess.run(install, check=True, timeout=600)
-    app = tmp_path / "app.py"
-    app.write_text(APP, encoding="utf-8")
-    with AppServer(make_settings(bus_url="memory://wheel"), stats_interval_sec=3600) as site:
-        environ = {"MONITORING_BUS_URL": site.url}
-        for signal in ("TRACES", "METRICS", "LOGS"):
-            environ[f"OTEL_{signal}_EXPORTER"] = "none"
-        process = subprocess.Popen(
-            [f"{bin_dir}/opentelemetry-instrument", f"{bin_dir}/python", str(app)],
-            cwd=tmp_path,
-            env={**os.environ, **environ},
-            stdin=subprocess.PIPE,
-            text=True,
-        )
+    (wheel,) = base.glob("otel_bridge-*.whl")
+    venv.create(base / "venv", with_pip=True)
+    found = base / "venv" / "bin"
+    packages = [str(wheel), "opentelemetry-distro", "opentelemetry-configuration", *_PEERS]
+    subprocess.run([f"{found}/pip", "install", "-q", *packages], check=True, timeout=600)
+    return found
 
-        def cards() -> list[dict[str, Any]]:
-            found: list[dict[str, Any]] = fetch(f"{site.url}/monitor/snapshot").json()["tasks"]
-            return found
 
-        try:
-            wait_until(cards, "the run while it runs", timeout_sec=60)
-            (card,) = cards()
-            assert (card["title"], card["status"]) == ("plan a trip", "processing")
-        finally:
-            process.communicate("\n", timeout=60)
-        assert process.returncode == 0
-        wait_until(lambda: cards()[0]["status"] == "completed", "its end")
-        assert fetch(f"{site.url}/").status == 200
+@pytest.fixture
+def site(make_settings: Callable[..., BridgeSettings]) -> Iterator[AppServer]:
+    settings = make_settings(bus_url=f"memory://wheel-{next(_names)}")
+    with AppServer(settings, stats_interval_sec=3600) as server:
+        yield server
+
+
+def start(
+    bin_dir: Path, site: AppServer, app: Path, first: str = "", **environ: str
+) -> subprocess.Popen[str]:
+    """The application under ``opentelemetry-instrument``."""
+    app.write_text(first + APP, encoding="utf-8")
+    exporters = {f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")}
+    return subprocess.Popen(
+        [f"{bin_dir}/opentelemetry-instrument", f"{bin_dir}/python", str(app)],
+        cwd=app.parent,
+        env={**os.environ, **exporters, "MONITORING_BUS_URL": site.url, **environ},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def cards(site: AppServer) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = fetch(f"{site.url}/monitor/snapshot").json()["tasks"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("first", "environ"),
+    [
+        ("", {}),
+        (LOGFIRE, {"OTEL_PYTHON_CONFIGURATOR": "none"}),
+        ("", {"OTEL_CONFIG_FILE": "otel.yaml"}),
+    ],
+    ids=["distro", "logfire", "declarative"],
+)
+def test_zero_code_from_the_wheel(
+    bin_dir: Path, site: AppServer, tmp_path: Path, first: str, environ: dict[str, str]
+) -> None:
+    """Live, then completed; what the provider does with its spans besides stays as it is."""
+    (tmp_path / "otel.yaml").write_text(DECLARATIVE, encoding="utf-8")
+    process = start(bin_dir, site, tmp_path / "app.py", first, **environ)
+    try:
+        wait_until(lambda: cards(site), "the run while it runs", timeout_sec=60)
+        (card,) = cards(site)
+        assert (card["title"], card["status"]) == ("plan a trip", "processing")
+    finally:
+        output, _ = process.communicate("\n", timeout=60)
+    assert process.returncode == 0
+    assert ("plan a trip" in output) == ("OTEL_CONFIG_FILE" in environ)
+    wait_until(lambda: cards(site)[0]["status"] == "completed", "its end")
+    assert fetch(f"{site.url}/").status == 200
+
+
+def test_beside_datadog_nothing_changes(bin_dir: Path, site: AppServer, tmp_path: Path) -> None:
+    """Its provider passes no span to a processor: the application runs, and nothing is shown."""
+    first = """
+from opentelemetry.trace import set_tracer_provider
+from ddtrace.opentelemetry import TracerProvider
+set_tracer_provider(TracerProvider())
+"""
+    environ = {"OTEL_PYTHON_CONFIGURATOR": "none", "DD_TRACE_ENABLED": "false"}
+    process = start(bin_dir, site, tmp_path / "app.py", first, **environ)
+    process.communicate("\n", timeout=60)
+    assert process.returncode == 0
+    assert cards(site) == []
 
 
 _PIN_NAMES = ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT")
+_PEERS = ("logfire", "ddtrace")
+_names = itertools.count()

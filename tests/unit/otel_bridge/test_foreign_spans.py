@@ -128,6 +128,8 @@ def test_an_agent_run_is_a_research_task(story: Story) -> None:
             {"messaging.operation.type": "send", "messaging.destination.name": "orders"},
             ("task_enqueued", "orders publish"),
         ),
+        ("fetch send", SpanKind.PRODUCER, {}, ("task_enqueued", "fetch")),
+        ("fetch process", SpanKind.CONSUMER, {}, ("task_started", "fetch")),
         ("poll", SpanKind.CONSUMER, {"messaging.operation.type": "receive"}, None),
         ("work", SpanKind.CONSUMER, {}, ("task_started", "work")),
         ("GET /", SpanKind.SERVER, {}, None),
