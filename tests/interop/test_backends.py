@@ -78,7 +78,12 @@ class Backends:
         for process in self._processes:
             process.terminate()
         for process in self._processes:
-            process.wait(30)
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                # Jaeger waits for connections that are kept alive.
+                process.kill()
+                process.wait()
 
     def export(self, protocol: str) -> None:
         """Run the research task; it exports by one of the two protocols."""
