@@ -7,7 +7,7 @@ BUILD_PINS := PIP_CONSTRAINT=$(CURDIR)/requirements/build.txt PIP_BUILD_CONSTRAI
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types layers wire dashboard dashboard-dev bench chaos interop nextjs lock clean
+.PHONY: help demo test check lint format types layers wire dashboard dashboard-dev bench chaos deploy interop nextjs lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -67,6 +67,9 @@ bench: $(VENV)-bench/.bench ## the numbers of ARCHITECTURE.md, as ratios taken i
 
 chaos: $(VENV)/.dev ## long fault proofs: kill, stop and restart real servers
 	$(BIN)/python -m pytest -m chaos --timeout 900 $(ARGS)
+
+deploy: $(VENV)/.dev ## check the files of deploy/ with nginx, Caddy, promtool, systemd and pip (apt has them)
+	$(BIN)/python -m pytest -m deploy -rs $(ARGS)
 
 interop: $(VENV)/.dev ## a real OpenTelemetry Collector, Jaeger and a Node agent (needs Go to build them)
 	$(BIN)/python -m pytest -m interop -rs $(ARGS)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import importlib.metadata
 import json
 import logging
 import os
@@ -57,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
         description="See OpenTelemetry work while it runs.",
         epilog="Settings come from the environment; .env.example lists them all.",
     )
+    version = importlib.metadata.version("otel-bridge")
+    parser.add_argument("--version", action="version", version=f"otel-bridge {version}")
     parser.add_argument("-v", "--verbose", action="store_true", help="log what happens")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 

@@ -43,7 +43,8 @@ class OriginGuard:
     Args:
         app: What it guards.
         bind_host: The address the collector listens on.
-        allowed_origins: Further origins, exact: ``https://dash.example.org``.
+        allowed_origins: Further origins, exact: ``https://dash.example.org``; their host names are
+            allowed as ``Host`` as well.
     """
 
     def __init__(
@@ -52,6 +53,8 @@ class OriginGuard:
         self._app = app
         self._is_loopback = is_loopback_name(bind_host)
         self._allowed = frozenset(allowed_origins)
+        # A proxy on this machine passes on the name that it is known by.
+        self._hosts = frozenset(urlsplit(origin).hostname for origin in allowed_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
@@ -72,8 +75,8 @@ class OriginGuard:
             name = urlsplit(f"//{host}").hostname or ""
         except ValueError:
             return "Host is not a host"
-        if self._is_loopback and not is_loopback_name(name):
-            return "Host is not this machine's loopback address"
+        if self._is_loopback and not (is_loopback_name(name) or name in self._hosts):
+            return "Host is not this machine's loopback address, nor of an allowed origin"
         origin = headers.get(b"origin")
         is_reading = scope["type"] == "http" and scope["method"] in _SAFE_METHODS
         if origin is None or is_reading or origin in self._allowed:

@@ -129,6 +129,16 @@ def test_the_configuration_is_valid() -> None:
     subprocess.run([*command, str(DEPLOY / "otel-collector.yaml")], check=True, timeout=60)
 
 
+def test_compose_reads_its_file() -> None:
+    """Docker Compose's own ``config`` passes ``deploy/compose.yaml`` with every set of profiles."""
+    package = "github.com/docker/compose/v2/cmd"
+    compose = build(package, "docker-compose", Path(__file__).parent / "compose")
+    for profiles in ([], ["traces"], ["metrics"], ["traces", "metrics"]):
+        options = [word for profile in profiles for word in ("--profile", profile)]
+        command = [str(compose), "-f", str(DEPLOY / "compose.yaml"), *options, "config", "-q"]
+        subprocess.run(command, check=True, timeout=60)
+
+
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 def test_one_tree_in_jaeger_and_a_card_here(backends: Backends, protocol: str) -> None:
     """One trace, every parent in it, names, statuses and attributes; teed, the dashboard has it."""

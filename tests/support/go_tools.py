@@ -17,7 +17,7 @@ GO_MODULE: Final = Path(__file__).parents[1] / "interop"
 _BUILD_TIMEOUT_SEC: Final = 1500
 
 
-def build(package: str, name: str) -> Path:
+def build(package: str, name: str, module: Path = GO_MODULE) -> Path:
     """
     The program of a package, built when it is not there yet; five minutes on 2 cores.
 
@@ -27,7 +27,7 @@ def build(package: str, name: str) -> Path:
     if go is None:
         pytest.skip(f"NOT PROVED: no go on PATH to build {name} with")
     pins = hashlib.sha256()
-    for path in [*sorted(GO_MODULE.rglob("*.go")), GO_MODULE / "go.mod", GO_MODULE / "go.sum"]:
+    for path in [*sorted(module.rglob("*.go")), module / "go.mod", module / "go.sum"]:
         pins.update(path.read_bytes())
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     program = cache / "otel-bridge-interop" / pins.hexdigest()[:16] / name
@@ -36,7 +36,7 @@ def build(package: str, name: str) -> Path:
         partial = program.with_suffix(".partial")
         subprocess.run(
             [go, "build", "-trimpath", "-ldflags", "-s -w", "-o", str(partial), package],
-            cwd=GO_MODULE,
+            cwd=module,
             check=True,
             timeout=_BUILD_TIMEOUT_SEC,
         )
