@@ -7,7 +7,7 @@ BUILD_PINS := PIP_CONSTRAINT=$(CURDIR)/requirements/build.txt PIP_BUILD_CONSTRAI
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types layers wire dashboard dashboard-dev bench chaos deploy interop nextjs lock clean
+.PHONY: help demo test check lint format types layers audit fuzz wire dashboard dashboard-dev bench chaos deploy interop nextjs lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,7 +33,7 @@ demo: $(VENV)/.demo ## a real research task on a live dashboard, nothing else ne
 test: $(VENV)/.dev ## every test of the default run
 	$(BIN)/python -m pytest $(ARGS)
 
-check: lint types layers wire ## format, lint, types, layers, generated files
+check: lint types layers wire audit ## format, lint, types, layers, generated files, known vulnerabilities
 
 lint: $(VENV)/.dev ## ruff: format and rules
 	$(BIN)/ruff format --check .
@@ -48,6 +48,9 @@ types: $(VENV)/.dev ## mypy --strict
 
 layers: $(VENV)/.dev ## import-linter
 	$(BIN)/lint-imports
+
+audit: $(VENV)/.dev ## known vulnerabilities of the locked packages (needs their databases)
+	$(BIN)/python -m tests.support.audit
 
 wire: $(VENV)/.dev ## the dashboard's wire types match the models
 	$(BIN)/python -m collector.protocol_ts --check
@@ -67,6 +70,10 @@ bench: $(VENV)-bench/.bench ## the numbers of ARCHITECTURE.md, as ratios taken i
 
 chaos: $(VENV)/.dev ## long fault proofs: kill, stop and restart real servers
 	$(BIN)/python -m pytest -m chaos --timeout 900 $(ARGS)
+
+FUZZ_SEC ?= 60
+fuzz: $(VENV)/.dev ## coverage-guided fuzzing of the parsers, FUZZ_SEC=60 each
+	for target in traces logs push event; do $(BIN)/python -m tests.support.fuzz $$target -max_total_time=$(FUZZ_SEC) -max_len=8192 -verbosity=0 || exit 1; done
 
 deploy: $(VENV)/.dev ## check the files of deploy/ with nginx, Caddy, promtool, systemd and pip (apt has them)
 	$(BIN)/python -m pytest -m deploy -rs $(ARGS)

@@ -16,16 +16,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import JSONResponse
 
 from collector.frames import SharedFramesProtocol
 from collector.otlp_ingest import OtlpIngest
 from collector.routes import events, health, monitor, otlp, session, tasks, websocket
+from collector.routes.body import BodyTooSlowError
 from collector.routes.dashboard import make_dashboard_router
 from collector.routes.tasks import TaskGateway
 from collector.runtime import Collector
 from collector.security.authentication import AuthenticationGuard, Authenticator
+from collector.security.headers import SecurityHeaders
+from collector.security.oidc import OidcSettings, OidcVerifier
 from collector.security.origins import OriginGuard, is_loopback_name
 from collector.security.slow_headers import BoundedHeadProtocol
 from collector.security.tokens import TokenTable
@@ -113,6 +117,13 @@ def create_app(
             allow_headers=["Content-Type"],
             allow_credentials=True,
         )
+    app.add_middleware(SecurityHeaders)
+
+    @app.exception_handler(BodyTooSlowError)
+    async def too_slow(_: Request, __: Exception) -> JSONResponse:
+        headers = {"Connection": "close"}
+        return JSONResponse({"detail": "the body did not come in time"}, 408, headers)
+
     for module in (websocket, monitor, events, otlp, tasks, session, health):
         app.include_router(module.router)
     app.include_router(make_dashboard_router(static_dir))
@@ -120,10 +131,23 @@ def create_app(
 
 
 def _make_authenticator(settings: CollectorSettings) -> Authenticator:
-    tokens = None
+    tokens = oidc = None
     if settings.has_tokens:
         tokens = TokenTable(settings.tokens.get_secret_value(), settings.tokens_file)
-    elif not (is_loopback_name(settings.host) or settings.anonymous_enabled):
+    if settings.oidc_issuer:
+        oidc = OidcVerifier(
+            OidcSettings(
+                settings.oidc_issuer,
+                settings.oidc_audience,
+                settings.oidc_jwks_url,
+                settings.oidc_projects_claim,
+            )
+        )
+    if (
+        tokens is None
+        and oidc is None
+        and not (is_loopback_name(settings.host) or settings.anonymous_enabled)
+    ):
         raise ConfigurationError(
             f"MONITORING_HOST={settings.host} is not loopback and no tokens are set",
             "set MONITORING_TOKENS_FILE, or MONITORING_ANONYMOUS_ENABLED=true to let anybody in",
@@ -132,6 +156,7 @@ def _make_authenticator(settings: CollectorSettings) -> Authenticator:
         tokens,
         token_connections=settings.token_max_connections,
         address_connections=settings.address_max_connections,
+        oidc=oidc,
     )
 
 

@@ -91,7 +91,7 @@ class OtlpGrpcServer:
         given = {key: value for key, value in context.invocation_metadata() or ()}
         authorization = given.get("authorization")
         authorization = authorization if isinstance(authorization, str) else None
-        principal = self._authenticator.identify(authorization)
+        principal = await self._authenticator.identify(authorization)
         if principal is not None:
             return principal
         address = str(context.peer()).partition(":")[2].rpartition(":")[0].strip("[]")

@@ -55,6 +55,18 @@ class CollectorSettings(BaseSettings):
     tokens_file: Path | None = Field(default=None, validation_alias="MONITORING_TOKENS_FILE")
     """Token lines; read again every 15 s."""
 
+    oidc_issuer: str = Field(default="", validation_alias="MONITORING_OIDC_ISSUER")
+    """``iss`` of the JWTs to take, an https address; empty: none are taken."""
+
+    oidc_audience: str = Field(default="otel-bridge", validation_alias="MONITORING_OIDC_AUDIENCE")
+    oidc_jwks_url: str = Field(default="", validation_alias="MONITORING_OIDC_JWKS_URL")
+    """Empty: asked of the issuer's ``/.well-known/openid-configuration``."""
+
+    oidc_projects_claim: str = Field(
+        default="projects", min_length=1, validation_alias="MONITORING_OIDC_PROJECTS_CLAIM"
+    )
+    """List of projects, or text with spaces between; ``*`` is all, none is none."""
+
     allowed_origins: str = Field(default="", validation_alias="MONITORING_ALLOWED_ORIGINS")
     """Further origins, exact and comma-separated: ``https://dash.example.org``."""
 

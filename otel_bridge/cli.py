@@ -10,16 +10,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import hashlib
 import importlib.metadata
 import json
 import logging
 import os
+import re
+import secrets
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from otel_bridge.errors import ConfigurationError, OtelBridgeError
 from otel_bridge.settings import DEFAULT_COLLECTOR_URL, BridgeSettings
@@ -100,6 +105,14 @@ def _parser() -> argparse.ArgumentParser:
     tail_.add_argument("--stats-only", action="store_true", help="only aggregates")
     tail_.add_argument("--json", action="store_true", help="one JSON object a line")
     tail_.set_defaults(run=_tail)
+
+    token = commands.add_parser(
+        "token", help="make a token for a collector's MONITORING_TOKENS_FILE"
+    )
+    token.add_argument("name", help="for logs and for taking it back: ci, grafana, alice")
+    token.add_argument("--projects", required=True, help="comma-separated, or * for everything")
+    token.add_argument("--days", type=_days, help="how long it holds (default: for ever)")
+    token.set_defaults(run=_token)
     return parser
 
 
@@ -122,6 +135,33 @@ def _count(text: str) -> int:
     if not 0 <= number <= 1000:
         raise argparse.ArgumentTypeError(f"{number} is not between 0 and 1000")
     return number
+
+
+def _days(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 3650:
+        raise argparse.ArgumentTypeError(f"{number} is not between 1 and 3650")
+    return number
+
+
+def _token(options: argparse.Namespace) -> int:
+    if not re.fullmatch(r"[^\s#]\S*", options.name):
+        raise ConfigurationError(f"{options.name!r} is not a name", "use one word: ci, alice")
+    token = secrets.token_urlsafe(32)
+    projects = "*"
+    if options.projects != "*":
+        names = [name.strip() for name in options.projects.split(",") if name.strip()]
+        if not names:
+            raise ConfigurationError("--projects names none", "use --projects shop,blog or '*'")
+        projects = ",".join(quote(name, safe="") for name in names)
+    line = f"{options.name} sha256={hashlib.sha256(token.encode()).hexdigest()} projects={projects}"
+    if options.days:
+        ends = datetime.now(UTC) + timedelta(days=options.days)
+        line += f" expires={ends:%Y-%m-%dT%H:%M:%SZ}"
+    print(token)
+    print("the token, shown only now; the line for MONITORING_TOKENS_FILE:", file=sys.stderr)
+    print(line, file=sys.stderr)
+    return 0
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -170,16 +210,19 @@ def _submit(options: argparse.Namespace) -> int:
         raise ConfigurationError(
             f"--url {options.url} is not http or https", "use http://HOST:PORT"
         )
-    request = urllib.request.Request(  # noqa: S310
-        url, data=body.encode(), headers={"Content-Type": "application/json"}
-    )
+    headers = {"Content-Type": "application/json"}
+    token = BridgeSettings.load().token.get_secret_value()
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    request = urllib.request.Request(url, data=body.encode(), headers=headers)  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=_HTTP_TIMEOUT_SEC) as answer:  # noqa: S310
             print(json.load(answer)["task_id"])
     except urllib.error.HTTPError as error:
         reason = _error_sentence(error.read())
         raise ConfigurationError(
-            f"the collector refused: {one_line(reason)}", "correct the request"
+            f"the collector refused: {one_line(reason)}",
+            "set MONITORING_TOKEN" if error.code == 401 else "correct the request",
         ) from error
     except OSError as error:
         raise OtelBridgeError(
@@ -206,6 +249,7 @@ def _tail(options: argparse.Namespace) -> int:
         is_stats_only=options.stats_only,
         is_json=options.json,
         is_coloured=sys.stdout.isatty() and not settings.no_color,
+        token=settings.token.get_secret_value(),
     )
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(tail(tail_options, lambda line: print(line, flush=True)))

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from otel_bridge.errors import ConfigurationError
@@ -50,6 +50,10 @@ COLLECTOR_NAMES: Final = frozenset(
         "MONITORING_TRACE_URL_TEMPLATE",
         "MONITORING_TOKENS",
         "MONITORING_TOKENS_FILE",
+        "MONITORING_OIDC_ISSUER",
+        "MONITORING_OIDC_AUDIENCE",
+        "MONITORING_OIDC_JWKS_URL",
+        "MONITORING_OIDC_PROJECTS_CLAIM",
         "MONITORING_ALLOWED_ORIGINS",
         "MONITORING_ANONYMOUS_ENABLED",
         "MONITORING_TOKEN_MAX_CONNECTIONS",
@@ -89,6 +93,9 @@ class BridgeSettings(BaseSettings):
     bus_url: str = Field(default="", validation_alias="MONITORING_BUS_URL")
     """``redis:// rediss:// http:// https:// memory://``; default: ``REDIS_URL``, else the local
     collector, ``http://127.0.0.1:12000``."""
+
+    token: SecretStr = Field(default=SecretStr(""), validation_alias="MONITORING_TOKEN")
+    """What this process shows to a collector that asks: to push events, ``tail`` and ``submit``."""
 
     events_channel: str = Field(
         default="nexus:events", min_length=1, validation_alias="MONITORING_EVENTS_CHANNEL"

@@ -14,7 +14,7 @@ import random
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
@@ -49,6 +49,8 @@ class TailOptions:
     is_stats_only: bool = False
     is_json: bool = False
     is_coloured: bool = False
+    token: str = field(default="", repr=False)
+    """Shown to a collector that asks for one."""
 
 
 def one_line(text: str) -> str:
@@ -138,11 +140,13 @@ async def tail(
         raise OtelBridgeError(
             "otel-bridge tail needs the websockets package: pip install 'otel-bridge[collector]'"
         ) from error
+    headers = {"Authorization": f"Bearer {options.token}"} if options.token else None
     since: str | None = None
     attempt = 0
     while True:
         try:
-            async with connect(socket_url(options, since), max_size=None) as socket:
+            url = socket_url(options, since)
+            async with connect(url, max_size=None, additional_headers=headers) as socket:
                 attempt = 0
                 async for message in socket:
                     lines, position = _lines(message, options, say)
@@ -156,7 +160,8 @@ async def tail(
             if 400 <= error.response.status_code < 500:
                 body = (error.response.body or b"").decode(errors="replace")
                 raise ConfigurationError(
-                    f"the collector refused: {one_line(_reason(body))}", "check the filters"
+                    f"the collector refused: {one_line(_reason(body))}",
+                    _cure(error.response.status_code),
                 ) from error
             say(f"collector answered {error.response.status_code}")
         except (ConnectionClosed, InvalidHandshake, OSError) as error:
@@ -166,6 +171,10 @@ async def tail(
         attempt += 1
         # Full jitter: many tails of one collector must not come back at the same moment.
         await asyncio.sleep(random.uniform(0.1, min(_MAX_BACKOFF_SEC, 0.25 * 2**attempt)))  # noqa: S311
+
+
+def _cure(status: int) -> str:
+    return "set MONITORING_TOKEN" if status == 401 else "check the filters"
 
 
 def _lines(

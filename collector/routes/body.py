@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from typing import Final
 
 from fastapi import Request
 
-__all__ = ["BodyTooLargeError", "inflate", "read_body"]
+__all__ = ["BODY_TIMEOUT_SEC", "BodyTooLargeError", "BodyTooSlowError", "inflate", "read_body"]
 
+BODY_TIMEOUT_SEC: Final = 30.0
+"""4 MiB in it is a slow line of 1.1 Mbit/s; whoever trickles holds a connection, not a worker."""
 _DISCARD_BYTES: Final = 8 * 1024 * 1024
 """Read and thrown away after the bound: a client that is still sending when the connection closes
 gets a broken pipe instead of the answer."""
@@ -18,11 +21,16 @@ class BodyTooLargeError(Exception):
     """Raised when a body is over the bound; nothing past it was kept."""
 
 
+class BodyTooSlowError(Exception):
+    """Raised when a body does not come in time; the application answers 408."""
+
+
 async def read_body(request: Request, max_bytes: int) -> bytes:
     """
     The body, of at most ``max_bytes``.
 
     Raises:
+        BodyTooSlowError: It has not come within 30 s.
         BodyTooLargeError: It says, or turns out, to be larger. Up to 8 MiB more have been read and
             thrown away; a body that says it is larger still is not read at all.
     """
@@ -32,15 +40,19 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
         raise BodyTooLargeError
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > max_bytes:
-            is_too_large = True
-            chunks.clear()
-        if size > max_bytes + _DISCARD_BYTES:
-            break
-        if not is_too_large:
-            chunks.append(chunk)
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_SEC):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > max_bytes:
+                    is_too_large = True
+                    chunks.clear()
+                if size > max_bytes + _DISCARD_BYTES:
+                    break
+                if not is_too_large:
+                    chunks.append(chunk)
+    except TimeoutError:
+        raise BodyTooSlowError from None
     if is_too_large:
         raise BodyTooLargeError
     return b"".join(chunks)

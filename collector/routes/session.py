@@ -14,6 +14,7 @@ from collector.security.authentication import (
     COOKIE,
     PRINCIPAL,
     SESSION_TTL_SEC,
+    TICKET_TTL_SEC,
     Authenticator,
     session_cookie,
 )
@@ -57,7 +58,7 @@ async def sign_in(request: Request) -> Response:
     token = fields.get("token") if isinstance(fields, dict) else None
     if not isinstance(token, str):
         return JSONResponse({"detail": 'the body is not {"token": "..."}'}, 400)
-    principal = authenticator.identify(f"Bearer {token}")
+    principal = await authenticator.identify(f"Bearer {token}")
     if principal is None:
         address = request.client.host if request.client else ""
         wait = authenticator.retry_after(address)
@@ -69,6 +70,17 @@ async def sign_in(request: Request) -> Response:
     response = Response(status_code=204, headers=_NO_STORE)
     _set(response, authenticator.open_session(principal), SESSION_TTL_SEC)
     return response
+
+
+@router.post("/ticket")
+async def ticket(request: Request) -> JSONResponse:
+    """``{"ticket", "expires_in"}`` for one ``/ws/monitor?ticket=`` of a page elsewhere."""
+    principal: Principal | None = request.scope.get(PRINCIPAL)
+    if principal is None:
+        return JSONResponse({"detail": "authentication required"}, 401, _NO_STORE)
+    authenticator: Authenticator = request.app.state.authenticator
+    answer = {"ticket": authenticator.open_ticket(principal), "expires_in": TICKET_TTL_SEC}
+    return JSONResponse(answer, headers=_NO_STORE)
 
 
 @router.delete("")

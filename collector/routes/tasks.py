@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import Any, Final, Protocol
 
@@ -40,6 +41,9 @@ async def submit(request: Request) -> JSONResponse:
     """Queue a research task: 201 ``{"task_id": ..., "status": "pending", ...}``."""
     gateway: TaskGateway | None = request.app.state.gateway
     if gateway is None:
+        # Read first: a client that is still sending would get a broken pipe instead.
+        with contextlib.suppress(BodyTooLargeError):
+            await read_body(request, MAX_BODY_BYTES)
         return _error(503, _NO_GATEWAY)
     try:
         body = await read_body(request, MAX_BODY_BYTES)

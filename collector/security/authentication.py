@@ -3,7 +3,8 @@ Authentication of every request before any route: deny by default.
 
 ``AuthenticationGuard`` wraps the application, so a new route is protected without doing anything;
 a route asks ``principal_of(scope)`` and passes ``principal.projects`` on. Tokens come as
-``Authorization: Bearer`` (or the password of ``Basic``, which URLs can carry), never in the query.
+``Authorization: Bearer`` (or the password of ``Basic``, which URLs can carry), never in the query;
+a one-time ticket may be there.
 
 A browser cannot read the status of a refused WebSocket: with an ``Origin`` it is accepted and
 closed with 4401, a program gets the plain 401.
@@ -17,14 +18,17 @@ import binascii
 import json
 import logging
 import secrets
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
+from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from collector.errors import AUTH_REQUIRED
+from collector.security.oidc import REFRESH_SEC, OidcVerifier
 from collector.security.tokens import ANYONE, Principal, TokenTable, token_digest
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
 
@@ -32,6 +36,7 @@ __all__ = [
     "COOKIE",
     "PRINCIPAL",
     "SESSION_TTL_SEC",
+    "TICKET_TTL_SEC",
     "AuthenticationGuard",
     "Authenticator",
     "TooManyConnectionsError",
@@ -48,6 +53,8 @@ PUBLIC_FILES: Final = frozenset({"/icon.svg", "/theme.js", "/favicon.ico"})
 
 COOKIE: Final = "__Host-otel-bridge"
 SESSION_TTL_SEC: Final = 12 * 3600
+TICKET_TTL_SEC: Final = 30
+_MAX_TICKETS: Final = 10_000
 _MAX_SESSIONS: Final = 10_000
 
 MAX_FAILURES: Final = 10
@@ -83,6 +90,7 @@ class Authenticator:
         token_connections: WebSockets at most per token.
         address_connections: WebSockets at most per address.
         clock: Monotonic for limits.
+        oidc: Knows JWTs of an OpenID Connect provider; None: none are taken.
     """
 
     def __init__(
@@ -92,9 +100,11 @@ class Authenticator:
         token_connections: int = 100,
         address_connections: int = 500,
         clock: Clock = SYSTEM_CLOCK,
+        oidc: OidcVerifier | None = None,
     ) -> None:
         self.tokens = tokens
-        self.is_open = tokens is None
+        self._oidc = oidc
+        self.is_open = tokens is None and oidc is None
         self._clock = clock
         self._limits = (token_connections, address_connections)
         self._counts: dict[tuple[str, str], int] = {}
@@ -102,13 +112,47 @@ class Authenticator:
         self._watched: dict[int, tuple[Principal, Callable[[], None]]] = {}
         self._next = 0
         self._sessions: OrderedDict[str, tuple[Principal, float]] = OrderedDict()
+        self._tickets: OrderedDict[str, tuple[Principal, float]] = OrderedDict()
 
-    def identify(self, authorization: str | None) -> Principal | None:
+    async def identify(self, authorization: str | None) -> Principal | None:
         """The principal of an ``Authorization`` header; None when there is none."""
-        if self.tokens is None:
+        if self.is_open:
             return ANYONE
         token = _token_of(authorization)
-        return None if token is None else self.tokens.find(token)
+        if token is None:
+            return None
+        found = None if self.tokens is None else self.tokens.find(token)
+        if found is None and self._oidc is not None and token.count(".") == 2:
+            found = await self._oidc.find(token)
+            # Its leeway is over: PyJWT has looked at the rest.
+            return found if found is not None and self.holds(found) else None
+        return found
+
+    def holds(self, principal: Principal) -> bool:
+        """Whether a principal identified earlier still may come in."""
+        if principal.key_id is not None:
+            is_fresh = principal.expires_at is None or time.time() < principal.expires_at
+            return is_fresh and self._oidc is not None and self._oidc.holds(principal)
+        return self.tokens is not None and self.tokens.holds(principal)
+
+    def open_ticket(self, principal: Principal) -> str:
+        """A ticket for one WebSocket within 30 s; kept here as its digest."""
+        ticket = secrets.token_urlsafe(32)
+        ends = self._clock.monotonic() + TICKET_TTL_SEC
+        self._tickets[token_digest(ticket)] = (principal, ends)
+        if len(self._tickets) > _MAX_TICKETS:
+            self._tickets.popitem(last=False)
+        return ticket
+
+    def redeem_ticket(self, ticket: str) -> Principal | None:
+        """The principal of a ticket that has not been used; it is from now on."""
+        principal, ends = self._tickets.pop(token_digest(ticket), (None, 0.0))
+        is_live = principal is not None and self._clock.monotonic() < ends
+        return principal if is_live and principal and self.may_go_on(principal) else None
+
+    def may_go_on(self, principal: Principal) -> bool:
+        """As ``holds``; everybody may where nobody is asked."""
+        return self.is_open or self.holds(principal)
 
     def open_session(self, principal: Principal) -> str:
         """A new session's id, 256 random bits; kept here as its digest, for 12 h at most."""
@@ -126,11 +170,11 @@ class Authenticator:
 
     def resume_session(self, session_id: str | None) -> Principal | None:
         """The principal of a session, while its token holds."""
-        if session_id is None or self.tokens is None:
+        if session_id is None or self.is_open:
             return None
         principal, ends = self._sessions.get(token_digest(session_id), (None, 0.0))
         is_live = self._clock.monotonic() < ends
-        return principal if principal and is_live and self.tokens.holds(principal) else None
+        return principal if principal and is_live and self.holds(principal) else None
 
     def retry_after(self, address: str) -> int:
         """Seconds that an address must wait; 0 while it may try."""
@@ -180,21 +224,22 @@ class Authenticator:
 
     def sweep(self) -> None:
         """Close what no longer holds."""
-        if self.tokens is None:
-            return
         for principal, close in list(self._watched.values()):
-            if not self.tokens.holds(principal):
+            if not self.may_go_on(principal):
                 close()
 
     async def watch(self) -> None:
-        """Sweep four times a second, read the tokens' file again every 15 s; until cancelled."""
+        """Sweep four times a second, read file and keys again now and then; until cancelled."""
         reload_at = self._clock.monotonic() + _RELOAD_INTERVAL_SEC
-        while self.tokens is not None:
+        while not self.is_open:
             await asyncio.sleep(_WATCH_INTERVAL_SEC)
             try:
                 if self._clock.monotonic() >= reload_at:
                     reload_at = self._clock.monotonic() + _RELOAD_INTERVAL_SEC
-                    await asyncio.to_thread(self.tokens.reload)
+                    if self.tokens is not None:
+                        await asyncio.to_thread(self.tokens.reload)
+                    if self._oidc is not None:
+                        await self._oidc.refresh(REFRESH_SEC)
                 self.sweep()
             except Exception:
                 logger.exception("a sweep of the connections failed")
@@ -234,9 +279,12 @@ class AuthenticationGuard:
         headers = dict(scope["headers"])
         raw = headers.get(b"authorization")
         authorization = None if raw is None else raw.decode("latin-1")
-        principal = self._authenticator.identify(authorization)
+        principal = await self._authenticator.identify(authorization)
         if principal is None and authorization is None and _may_use_cookie(scope, headers):
             principal = self._authenticator.resume_session(session_cookie(headers))
+        if principal is None and authorization is None and scope["type"] == "websocket":
+            ticket = _ticket_of(scope)
+            principal = None if ticket is None else self._authenticator.redeem_ticket(ticket)
         if principal is None and not _is_public(scope):
             address = scope["client"][0] if scope.get("client") else ""
             wait = 0
@@ -257,6 +305,12 @@ def session_cookie(headers: dict[bytes, bytes]) -> str | None:
         if name == COOKIE and value:
             return value
     return None
+
+
+def _ticket_of(scope: Scope) -> str | None:
+    # Browsers cannot set a WebSocket's headers; a ticket in a log is a used one.
+    values = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("ticket", [])
+    return values[0] if len(values) == 1 else None
 
 
 def _may_use_cookie(scope: Scope, headers: dict[bytes, bytes]) -> bool:

@@ -49,6 +49,8 @@ class Principal:
     projects: frozenset[str] | None
     expires_at: float | None = None
     digest: str = ""
+    key_id: str | None = None
+    """Of a JWT: which of its issuer's keys signed it. None: one of our own tokens."""
 
     def may_use(self, project_id: str | None) -> bool:
         """Whether this project (None: no project) is within its limits."""

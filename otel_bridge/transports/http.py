@@ -165,6 +165,8 @@ class HttpSender:
         if parts.password is not None:
             pair = f"{unquote(parts.username or '')}:{unquote(parts.password)}".encode()
             self._headers["Authorization"] = "Basic " + base64.b64encode(pair).decode()
+        elif settings.token.get_secret_value():
+            self._headers["Authorization"] = f"Bearer {settings.token.get_secret_value()}"
         self._connection: http.client.HTTPConnection | None = None
         self._pid = 0
 

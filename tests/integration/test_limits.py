@@ -1,0 +1,287 @@
+"""Limits, headers and secrets: what a real collector does with too much, too deep and too slow."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import itertools
+import json
+import logging
+import os
+import re
+import socket
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psutil
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from collector.routes import body
+from otel_bridge.bus import EventBus
+from otel_bridge.events import MonitoringEvent
+from otel_bridge.settings import BridgeSettings
+from tests.support.app_server import AppServer, fetch
+from tests.support.waiting import wait_until
+
+_names = itertools.count()
+
+ALL = "t-all-0123456789abcdef"
+ALPHA = "t-alpha-0123456789abcdef"
+
+
+def line(name: str, token: str, projects: str) -> str:
+    return f"{name} sha256={hashlib.sha256(token.encode()).hexdigest()} projects={projects}"
+
+
+TOKENS = ";".join([line("all", ALL, "*"), line("alpha", ALPHA, "alpha")])
+BEARER = {"Authorization": f"Bearer {ALL}"}
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[tuple[AppServer, EventBus]]:
+    settings = BridgeSettings(bus_url=f"memory://limits-{next(_names)}")
+    with AppServer(settings, tokens=TOKENS, stats_interval_sec=3600) as server:
+        bus = EventBus.connect(settings)
+        yield server, bus
+        bus.shutdown()
+
+
+def bomb(size: int) -> bytes:
+    """``size`` spaces as gzip, a thousandth of it."""
+    packer = zlib.compressobj(9, wbits=zlib.MAX_WBITS | 16)
+    block = b" " * (1 << 20)
+    return b"".join([*(packer.compress(block) for _ in range(size >> 20)), packer.flush()])
+
+
+def test_a_gibibyte_of_gzip(site: tuple[AppServer, EventBus]) -> None:
+    """1 GiB in 1 MiB is refused with 413; no more than the limit was ever unpacked."""
+    packed = bomb(1 << 30)
+    assert len(packed) < 2 << 20
+    process = psutil.Process()
+    before = process.memory_info().rss
+    headers = BEARER | {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    answer = fetch(f"{site[0].url}/v1/traces", method="POST", body=packed, headers=headers)
+    assert answer.status == 413
+    assert process.memory_info().rss - before < 64 << 20
+    inside = gzip.compress(packed)
+    twice = headers | {"Content-Encoding": "gzip, gzip"}
+    assert (
+        fetch(f"{site[0].url}/v1/traces", method="POST", body=inside, headers=twice).status == 400
+    )
+
+
+DEEP = [b"[" * 200_000, b'{"a":' * 200_000 + b"1" + b"}" * 200_000]
+ROUTES = ["/tasks", "/session", "/v1/events", "/v1/traces", "/v1/logs"]
+
+
+@pytest.mark.parametrize("path", ROUTES)
+@pytest.mark.parametrize("deep", DEEP, ids=["list", "object"])
+def test_deep_json(site: tuple[AppServer, EventBus], path: str, deep: bytes) -> None:
+    """200,000 levels are a 4xx, not a crash."""
+    headers = BEARER | {"Content-Type": "application/json", "X-Producer-Id": "p", "X-First-N": "1"}
+    answer = fetch(site[0].url + path, method="POST", body=deep, headers=headers)
+    assert 400 <= answer.status < 500 or (answer.status, path) == (503, "/tasks")
+    assert fetch(f"{site[0].url}/healthz").status == 200
+
+
+@pytest.mark.parametrize("path", ROUTES)
+def test_large_bodies(site: tuple[AppServer, EventBus], path: str) -> None:
+    """More than a route takes is 413, read and thrown away so that the sender hears of it."""
+    headers = BEARER | {"Content-Type": "application/json", "X-Producer-Id": "p", "X-First-N": "1"}
+    size = 5 if path == "/session" else 9
+    answer = fetch(site[0].url + path, method="POST", body=b" " * (size << 20), headers=headers)
+    assert answer.status == (503 if path == "/tasks" else 413)
+
+
+def test_slow_bodies(site: tuple[AppServer, EventBus], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that trickles is answered with 408 and its connection closed."""
+    monkeypatch.setattr(body, "BODY_TIMEOUT_SEC", 0.2)
+    with socket.create_connection(("127.0.0.1", site[0].port), timeout=10) as link:
+        head = (
+            f"POST /session HTTP/1.1\r\nHost: 127.0.0.1:{site[0].port}\r\nContent-Length: 9\r\n\r\n"
+        )
+        link.sendall(head.encode() + b'{"t')
+        answer = b""
+        while chunk := link.recv(4096):
+            answer += chunk
+    assert answer.startswith(b"HTTP/1.1 408")
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/healthz", "/monitor/snapshot", "/no-such", "/metrics", "/session", "/theme.js"]
+)
+@pytest.mark.parametrize("headers", [{}, BEARER, {"Host": "evil.example"}], ids=["", "in", "host"])
+def test_every_answer_has_the_headers(
+    site: tuple[AppServer, EventBus], path: str, headers: dict[str, str]
+) -> None:
+    """Pages, data, errors and refusals alike."""
+    found = fetch(site[0].url + path, headers=headers).headers
+    names = {name.lower(): value for name, value in found.items()}
+    assert names["x-content-type-options"] == "nosniff"
+    assert names["x-frame-options"] == "DENY"
+    assert names["referrer-policy"] == "no-referrer"
+    assert "default-src 'none'" in names["content-security-policy"]
+
+
+async def test_tickets(site: tuple[AppServer, EventBus]) -> None:
+    """One WebSocket for a ticket; a second time, for anything else or made up it is nothing."""
+    server = site[0]
+    url = f"{server.url}/session/ticket"
+    assert fetch(url, method="POST").status == 401
+    answer = fetch(url, method="POST", headers=BEARER)
+    assert answer.json()["expires_in"] == 30
+    ticket = answer.json()["ticket"]
+    assert fetch(f"{server.url}/monitor/events?ticket={ticket}").status == 401
+    async with connect(f"{server.ws_url}?snapshot=true&ticket={ticket}") as stream:
+        assert json.loads(await stream.recv())["type"] == "snapshot"
+    for wrong in (ticket, "made-up", f"{ticket}&ticket={ticket}"):
+        with pytest.raises(InvalidStatus):
+            await connect(f"{server.ws_url}?ticket={wrong}")
+
+
+def test_tickets_keep_the_limits(site: tuple[AppServer, EventBus]) -> None:
+    """A ticket is as limited as the token it was made with."""
+    alpha = {"Authorization": f"Bearer {ALPHA}"}
+    ticket = fetch(f"{site[0].url}/session/ticket", method="POST", headers=alpha).json()["ticket"]
+    authenticator = site[0].app.state.authenticator
+    principal = authenticator.redeem_ticket(ticket)
+    assert principal.projects == frozenset({"alpha"})
+    assert authenticator.redeem_ticket(ticket) is None
+
+
+def test_a_token_is_made_and_used(
+    make_settings: Callable[..., BridgeSettings], tmp_path: Any
+) -> None:
+    """``otel-bridge token`` prints both halves; ``tail`` and ``submit`` show the token."""
+    command = [sys.executable, "-m", "otel_bridge"]
+    made = subprocess.run(
+        [*command, "token", "ci", "--projects", "alpha,be ta", "--days", "30"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    token = made.stdout.strip()
+    entry = made.stderr.strip().splitlines()[-1]
+    assert re.fullmatch(r"ci sha256=[0-9a-f]{64} projects=alpha,be%20ta expires=\S+Z", entry)
+    tokens = tmp_path / "tokens"
+    tokens.write_text(entry + "\n", encoding="utf-8")
+    bridge = make_settings(bus_url=f"memory://limits-{next(_names)}")
+    with AppServer(bridge, tokens_file=tokens, stats_interval_sec=3600) as server:
+        environ = {**os.environ, "MONITORING_TOKEN": token}
+        submit = [*command, "submit", "--url", server.url]
+        done = subprocess.run(submit, input="{}", env=environ, capture_output=True, text=True)
+        assert "authentication required" not in done.stderr
+        done = subprocess.run(submit, input="{}", capture_output=True, text=True)
+        assert "set MONITORING_TOKEN" in done.stderr
+        done = subprocess.run(
+            [*command, "tail", "--url", server.url], capture_output=True, text=True, timeout=60
+        )
+        assert "set MONITORING_TOKEN" in done.stderr
+        tail = subprocess.Popen(
+            [*command, "tail", "--url", server.url], env=environ, stdout=subprocess.PIPE, text=True
+        )
+        wait_until(lambda: len(server.collector.hub) == 1, "the tail")
+        pushing = EventBus.connect(BridgeSettings(bus_url=server.url, token=token))
+        fields = {"event_type": "task_started", "task_id": "j1", "project_id": "alpha"}
+        pushing.publish(MonitoringEvent.model_validate(fields))
+        assert tail.stdout is not None
+        assert "j1" in tail.stdout.readline()
+        tail.terminate()
+        tail.communicate(timeout=30)
+        pushing.shutdown(2)
+
+
+def test_no_secret_in_any_log(
+    make_settings: Callable[..., BridgeSettings], caplog: pytest.LogCaptureFixture, capfd: Any
+) -> None:
+    """Right, wrong and expired tokens, passwords in URLs, at the most talkative level."""
+    caplog.set_level(logging.DEBUG)
+    bridge = make_settings(bus_url=f"memory://limits-{next(_names)}")
+    secrets = [ALL, ALPHA, "wrong-guess-1234567", "hunter2-password"]
+    with AppServer(
+        bridge, tokens=TOKENS, stats_interval_sec=3600, server_options={"log_level": "debug"}
+    ) as server:
+        for token in secrets:
+            fetch(f"{server.url}/monitor/events", headers={"Authorization": f"Bearer {token}"})
+            body_ = json.dumps({"token": token}).encode()
+            fetch(f"{server.url}/session", method="POST", body=body_)
+        pushing = EventBus.connect(
+            BridgeSettings(bus_url=f"http://x:hunter2-password@127.0.0.1:{server.port}")
+        )
+        pushing.publish(MonitoringEvent(event_type="queue_depth_update", counts={"q": 1}))
+        pushing.shutdown(0.5)
+    away = EventBus.connect(BridgeSettings(bus_url="redis://u:hunter2-password@127.0.0.1:1/0"))
+    away.publish(MonitoringEvent(event_type="queue_depth_update", counts={"q": 1}))
+    away.shutdown(0.3)
+    written = caplog.text + "".join(capfd.readouterr())
+    assert [secret for secret in secrets if secret in written] == []
+
+
+fields = st.fixed_dictionaries(
+    {
+        "event_type": st.sampled_from(
+            [
+                *("task_enqueued", "task_started", "task_failed", "task_completed", "task_retry"),
+                *("phase_started", "phase_completed", "stats_snapshot", "worker_heartbeat"),
+                "queue_depth_update",
+            ]
+        ),
+        "project_id": st.sampled_from(["alpha", "beta", None]),
+        "shared": st.booleans(),
+        "with_root": st.booleans(),
+    }
+)
+
+
+@given(plan=st.lists(fields, min_size=1, max_size=12))
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_no_byte_of_another_project_on_any_surface(
+    site: tuple[AppServer, EventBus], plan: list[dict[str, Any]]
+) -> None:
+    """Events, snapshot, stats, failures and resume of a token for alpha: nothing of beta's."""
+    server, bus = site
+    number = next(_names)
+    before = server.collector.stats.events_in
+    for index, one in enumerate(plan):
+        project = one["project_id"]
+        # Work of no project inside a project's research task is that project's.
+        mark = f"mark-{project}{'-inside' if one['shared'] else ''}-{number}"
+        root = f"root-{number}" if one["shared"] else f"root-{mark}"
+        told = {
+            "event_type": one["event_type"],
+            "project_id": project,
+            "parent_task_id": root,
+            "task_id": root if one["with_root"] else f"job-{mark}-{index}",
+            "task_type": f"type-{mark}",
+            "phase": f"phase-{mark}",
+            "worker_id": f"worker-{mark}",
+            "queue": f"queue-{mark}",
+            "message": f"message-{mark}",
+            "error": f"error-{mark}",
+            "counts": {f"count-{mark}": 1} if one["event_type"] == "queue_depth_update" else None,
+            "meta": {"title": f"title-{mark}"},
+        }
+        bus.publish(MonitoringEvent.model_validate(told))
+    assert bus.flush(10)
+    wait_until(lambda: server.collector.stats.events_in - before >= len(plan), "the events")
+    headers = {"Authorization": f"Bearer {ALPHA}"}
+    seen = b"".join(
+        fetch(server.url + path, headers=headers).body
+        for path in (
+            "/monitor/snapshot",
+            "/monitor/events?limit=1000",
+            f"/monitor/snapshot?task_id=root-{number}",
+            f"/tasks/root-mark-beta-{number}",
+        )
+    )
+    for mark in ("mark-beta", "mark-beta-inside", "mark-None"):
+        assert f"{mark}-{number}".encode() not in seen

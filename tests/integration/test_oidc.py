@@ -1,0 +1,204 @@
+"""JWTs of an OpenID Connect provider that serves its keys on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import itertools
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from collector.security.oidc import OidcSettings, OidcVerifier
+from otel_bridge.bus import EventBus
+from otel_bridge.errors import ConfigurationError
+from otel_bridge.events import MonitoringEvent
+from otel_bridge.settings import BridgeSettings
+from tests.support.app_server import AppServer, fetch
+from tests.support.waiting import wait_until
+
+_names = itertools.count()
+RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+OTHER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+CURVE = ec.generate_private_key(ec.SECP256R1())
+
+
+class Provider:
+    """A provider's discovery document and keys, which can be changed."""
+
+    def __init__(self) -> None:
+        provider = self
+        self.fetches = 0
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                found: dict[str, Any] = {"keys": provider.keys}
+                if self.path == "/.well-known/openid-configuration":
+                    found = {"issuer": provider.issuer, "jwks_uri": f"{provider.issuer}/keys"}
+                else:
+                    provider.fetches += 1
+                body = json.dumps(found).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.issuer = f"http://127.0.0.1:{self._server.server_port}"
+        rsa_key = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(RSA.public_key()))
+        curve = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(CURVE.public_key()))
+        secret = {"kty": "oct", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0", "kid": "oct"}
+        self.keys = [{**rsa_key, "kid": "rsa"}, {**curve, "kid": "ec"}, secret, {"kty": "odd"}]
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def token(
+        self, key: Any = RSA, algorithm: str = "RS256", kid: str = "rsa", **claims: Any
+    ) -> str:
+        fields = {
+            "iss": self.issuer,
+            "aud": "otel-bridge",
+            "sub": "alice",
+            "exp": time.time() + 600,
+            "projects": ["alpha"],
+            **claims,
+        }
+        fields = {name: value for name, value in fields.items() if value is not None}
+        return jwt.encode(fields, key, algorithm, headers={"kid": kid})
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    found = Provider()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def site(
+    provider: Provider, make_settings: Callable[..., BridgeSettings]
+) -> Iterator[tuple[AppServer, EventBus]]:
+    settings = make_settings(bus_url=f"memory://oidc-{next(_names)}")
+    with AppServer(settings, oidc_issuer=provider.issuer, stats_interval_sec=3600) as server:
+        bus = EventBus.connect(settings)
+        yield server, bus
+        bus.shutdown()
+
+
+def status(site: AppServer, token: str) -> int:
+    headers = {"Authorization": f"Bearer {token}"}
+    return fetch(f"{site.url}/monitor/events", headers=headers).status
+
+
+def test_a_jwt_sees_its_projects(provider: Provider, site: tuple[AppServer, EventBus]) -> None:
+    """The claim's projects and nothing else, by RSA and by elliptic curve; ``*`` is everything."""
+    server, bus = site
+    for project in ("alpha", "beta", None):
+        fields = {"event_type": "task_failed", "task_id": f"j-{project}", "project_id": project}
+        bus.publish(MonitoringEvent.model_validate(fields))
+    wait_until(lambda: server.collector.stats.events_in == 3, "the events")
+
+    def seen(token: str) -> set[str]:
+        answer = fetch(f"{server.url}/monitor/events", headers={"Authorization": f"Bearer {token}"})
+        return {event["task_id"] for event in answer.json()["events"]}
+
+    assert seen(provider.token()) == {"j-alpha"}
+    assert seen(provider.token(CURVE, "ES256", "ec", projects="alpha beta")) == {
+        "j-alpha",
+        "j-beta",
+    }
+    assert seen(provider.token(projects="*")) == {"j-alpha", "j-beta", "j-None"}
+    assert seen(provider.token(projects=None)) == set()
+
+
+def test_what_does_not_hold_is_refused(
+    provider: Provider, site: tuple[AppServer, EventBus]
+) -> None:
+    """Wrong key, issuer, audience, time or algorithm; missing claims; none and the public key."""
+    public = RSA.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    header, payload, signature = provider.token().split(".")
+    empty = base64.urlsafe_b64encode(b'{"alg":"none","kid":"rsa"}').decode().rstrip("=")
+    unsigned = f"{empty}.{payload}."
+    wrong = [
+        provider.token(OTHER),
+        provider.token(iss="https://evil.example"),
+        provider.token(aud="somebody-else"),
+        provider.token(exp=time.time() - 60),
+        provider.token(nbf=time.time() + 600),
+        provider.token(exp=None),
+        provider.token(sub=None),
+        provider.token(aud=None),
+        provider.token("secretsecretsecretsecret" + "x" * 20, "HS256", "oct"),
+        provider.token(kid="unknown"),
+        jwt.api_jws.encode(payload.encode(), public[:64], "HS256", headers={"kid": "rsa"}),
+        f"{header}.{payload}.{signature[:-8]}AAAAAAAA",
+        unsigned,
+        "a.b.c",
+        "..",
+        "x" * 20_000 + ".b.c",
+    ]
+    for token in wrong[:9]:
+        assert status(site[0], token) == 401
+    # Past ten wrong ones a minute the address waits.
+    assert {status(site[0], token) for token in wrong[9:]} <= {401, 429}
+    assert status(site[0], provider.token()) == 200
+
+
+def test_unknown_keys_do_not_make_us_ask_again(provider: Provider) -> None:
+    """Whoever makes up key ids causes one fetch in ten seconds, not one a token."""
+    verifier = OidcVerifier(OidcSettings(provider.issuer, "otel-bridge"))
+
+    async def ask() -> None:
+        for number in range(50):
+            assert await verifier.find(provider.token(kid=f"made-up-{number}")) is None
+
+    asyncio.run(ask())
+    assert provider.fetches == 1
+
+
+async def test_expiry_closes_the_connection(
+    provider: Provider, site: tuple[AppServer, EventBus]
+) -> None:
+    """A WebSocket of a JWT that ends is closed with 4401; the 30 s of leeway included."""
+    token = provider.token(exp=time.time() - 29)
+    headers = {"Authorization": f"Bearer {token}"}
+    async with connect(site[0].ws_url, additional_headers=headers) as socket:
+        with pytest.raises(ConnectionClosed):
+            async with asyncio.timeout(10):
+                await socket.recv()
+        assert socket.close_code == 4401
+
+
+def test_a_browser_signs_in_with_a_jwt(
+    provider: Provider, site: tuple[AppServer, EventBus]
+) -> None:
+    """``POST /session`` takes it like a token."""
+    body = json.dumps({"token": provider.token()}).encode()
+    headers = {"Origin": site[0].url, "Content-Type": "application/json"}
+    answer = fetch(f"{site[0].url}/session", method="POST", body=body, headers=headers)
+    assert answer.status == 204
+
+
+@pytest.mark.parametrize("url", ["http://login.example.org", "ftp://x", "login.example.org"])
+def test_an_issuer_without_tls_is_refused(url: str) -> None:
+    """Keys that anybody on the way could change are no keys; loopback is for tests."""
+    with pytest.raises(ConfigurationError, match="MONITORING_OIDC_ISSUER"):
+        OidcVerifier(OidcSettings(url, "otel-bridge"))
