@@ -21,7 +21,6 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import redis.asyncio as redis_asyncio
-from redis.exceptions import RedisError
 
 from collector.judge import Judge
 from collector.records import JobRecord
@@ -32,6 +31,7 @@ from collector.stats import RollingStats
 from otel_bridge import keys
 from otel_bridge.cancellation import cancel
 from otel_bridge.events import MonitoringEvent, MonitoringEventType
+from otel_bridge.redis_clients import REDIS_ERRORS
 
 __all__ = ["Leader"]
 
@@ -130,7 +130,7 @@ class Leader:
         if self.is_leader and self._redis is not None:
             try:
                 await self._redis.eval(_RELEASE, 1, keys.COLLECTOR_LEADER, self.id)
-            except (RedisError, OSError):
+            except REDIS_ERRORS:
                 logger.debug("the lease is left to run out")
         self.is_leader = False
 
@@ -142,7 +142,7 @@ class Leader:
                 if self.is_leader:
                     self._publish_stats()
                     await self._tell_stalled()
-            except (RedisError, OSError, TimeoutError) as error:
+            except (*REDIS_ERRORS, TimeoutError) as error:
                 self.is_leader = False
                 if not self._is_failing:
                     logger.warning("no leader's lease: %s", type(error).__name__)

@@ -39,6 +39,7 @@ from otel_bridge.bus import EventBus
 from otel_bridge.cancellation import cancel
 from otel_bridge.clock import SYSTEM_CLOCK, Clock, iso_utc
 from otel_bridge.events import MonitoringEventType
+from otel_bridge.redis_clients import aclose, connect_async, is_redis
 from otel_bridge.settings import BridgeSettings
 from otel_bridge.transports import open_receiver, open_sender
 from otel_bridge.transports.base import AppendResult, Outgoing, Receiver
@@ -58,7 +59,7 @@ _SCAN_CHUNK: Final = 1000
 
 def log_url(settings: BridgeSettings) -> str:
     """The URL of the log that a collector with these settings reads."""
-    if settings.bus_url.startswith(("redis://", "rediss://", "unix://", "memory://")):
+    if is_redis(settings.bus_url) or settings.bus_url.startswith("memory://"):
         return settings.bus_url
     return settings.redis_url or MEMORY_URL
 
@@ -135,11 +136,12 @@ class Collector:
     def _connect_redis(url: str) -> redis_asyncio.Redis | None:
         if url.startswith("memory://"):
             return None
-        return redis_asyncio.Redis.from_url(
+        found: redis_asyncio.Redis = connect_async(
             url,
             socket_timeout=_LEADER_TIMEOUT_SEC,
             socket_connect_timeout=_LEADER_TIMEOUT_SEC,
         )
+        return found
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -184,7 +186,7 @@ class Collector:
         await self.resumer.close()
         self._sender.close()
         if self._redis is not None:
-            await self._redis.aclose()
+            await aclose(self._redis)
 
     async def _every(self, seconds: float, call: Callable[[], None]) -> None:
         while True:

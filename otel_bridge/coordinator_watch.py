@@ -28,6 +28,7 @@ from otel_bridge.bridge import Bridge
 from otel_bridge.coordinator_shape import error_of, is_same_job, status_of, text
 from otel_bridge.events import TaskStatus
 from otel_bridge.instrument import queue_depth
+from otel_bridge.redis_clients import REDIS_ERRORS, close, connect, connect_async
 
 __all__ = ["RUNNING", "CommandObserver", "PhaseCount", "RunningJob", "Sidecar"]
 
@@ -220,14 +221,15 @@ class Sidecar:
         self._write_groups()
         self._is_closed = True
         if self._redis is not None:
-            self._redis.close()
+            close(self._redis)
 
     def connect_async(self) -> redis.asyncio.Redis:
         """A client for another event loop, with the same address."""
         timeout_sec = self._bridge.settings.send_timeout_ms / 1000
         if self._options is None:
             url = self._bridge.settings.redis_url or "redis://127.0.0.1:6379"
-            return redis.asyncio.Redis.from_url(url, socket_timeout=timeout_sec)
+            found: redis.asyncio.Redis = connect_async(url, socket_timeout=timeout_sec)
+            return found
         return redis.asyncio.Redis(**self._options, socket_timeout=timeout_sec)
 
     # --- groups ----------------------------------------------------------------------------
@@ -304,7 +306,7 @@ class Sidecar:
             pipeline = self._redis.pipeline(transaction=False)
             fill(pipeline)
             answers: list[Any] = pipeline.execute(raise_on_error=False)
-        except (redis.RedisError, OSError) as error:
+        except REDIS_ERRORS as error:
             if not self._is_failing:
                 logger.warning("the coordinator's Redis cannot be looked at: %s", error)
             self._is_failing = True
@@ -324,7 +326,8 @@ class Sidecar:
         if self._options is not None:
             return redis.Redis(**self._options, **limits)
         if self._bridge.settings.redis_url is not None:
-            return redis.Redis.from_url(self._bridge.settings.redis_url, **limits)
+            found: redis.Redis = connect(self._bridge.settings.redis_url, **limits)
+            return found
         return None
 
 

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import redis.asyncio as redis_asyncio
-from redis.exceptions import RedisError
 
 from otel_bridge.bridge import Bridge, configure
 from otel_bridge.errors import ConfigurationError, OtelBridgeError
 from otel_bridge.orchestration.gateway import ResearchGateway
 from otel_bridge.orchestration.task_types import ResearchTaskRequest
 from otel_bridge.orchestration.worker_pool import run_workers
+from otel_bridge.redis_clients import REDIS_ERRORS, connect_async
 from otel_bridge.settings import BridgeSettings, redact_url
 
 __all__ = ["ServiceOptions", "run_service", "run_worker_process"]
@@ -240,12 +240,12 @@ async def _redis(settings: BridgeSettings) -> AsyncIterator[redis_asyncio.Redis]
             ) from error
         client: redis_asyncio.Redis = fakeredis.FakeAsyncRedis(decode_responses=True)
     else:
-        client = redis_asyncio.Redis.from_url(settings.redis_url, decode_responses=True)
+        client = connect_async(settings.redis_url, decode_responses=True)
     try:
         try:
             async with asyncio.timeout(_PING_TIMEOUT_SEC):
                 await client.ping()
-        except (RedisError, OSError, TimeoutError) as error:
+        except (*REDIS_ERRORS, TimeoutError) as error:
             raise ConfigurationError(
                 f"REDIS_URL={redact_url(settings.redis_url or '')} does not answer: "
                 f"{error or type(error).__name__}",

@@ -28,6 +28,7 @@ from otel_bridge.bus import EventBus
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge.events import MonitoringEvent, MonitoringEventType
 from otel_bridge.instruments import Instruments
+from otel_bridge.redis_clients import REDIS_ERRORS, connect, is_redis
 from otel_bridge.settings import BridgeSettings, redact_url
 
 __all__ = ["HeartbeatKeys", "Pulse", "WorkerHeartbeat"]
@@ -116,7 +117,7 @@ class HeartbeatKeys:
     def __init__(self, settings: BridgeSettings) -> None:
         self._settings = settings
         url = settings.redis_url or settings.bus_url
-        self._url = url if url.startswith(("redis://", "rediss://", "unix://")) else None
+        self._url = url if is_redis(url) else None
         self._client: redis.Redis | None = None
         self._is_failing = False
 
@@ -140,14 +141,14 @@ class HeartbeatKeys:
         try:
             if self._client is None:
                 timeout_sec = self._settings.send_timeout_ms / 1000
-                self._client = redis.Redis.from_url(
+                self._client = connect(
                     self._url,
                     socket_timeout=timeout_sec,
                     socket_connect_timeout=timeout_sec,
                     retry=Retry(NoBackoff(), 0),
                 )
             answer = command(self._client)
-        except (redis.RedisError, OSError) as error:
+        except REDIS_ERRORS as error:
             if not self._is_failing:
                 shown = redact_url(self._url)
                 logger.warning("heartbeat keys cannot be written to %s: %s", shown, error)

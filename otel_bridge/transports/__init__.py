@@ -16,7 +16,10 @@ from otel_bridge.transports.base import Receiver, Sender
 
 __all__ = ["KNOWN_SCHEMES", "open_receiver", "open_sender"]
 
-KNOWN_SCHEMES: Final = ("memory", "redis", "rediss", "unix", "http", "https")
+KNOWN_SCHEMES: Final = (
+    *("memory", "redis", "rediss", "unix", "http", "https"),
+    *("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"),
+)
 
 
 def open_sender(url: str, settings: BridgeSettings) -> Sender:

@@ -31,22 +31,22 @@ from redis.exceptions import (
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
-    RedisError,
     ResponseError,
     TryAgainError,
 )
 from redis.retry import Retry
 
 from otel_bridge import keys
-from otel_bridge.errors import ConfigurationError, TransportError, TransportRejectedError
-from otel_bridge.settings import BridgeSettings, redact_url
+from otel_bridge.errors import TransportError, TransportRejectedError
+from otel_bridge.redis_clients import REDIS_ERRORS, check_url, close, connect
+from otel_bridge.settings import BridgeSettings
 from otel_bridge.transports.base import AppendResult, Outgoing
 
 # Resolving a host name imports encodings.idna: done in the bus's thread at the moment of a fork,
 # the module would stay half imported in the child, which could then connect to nobody ("unknown
 # encoding: idna", met in a test).
 
-__all__ = ["RedisSender", "check_url", "connection_options"]
+__all__ = ["RedisSender", "connection_options"]
 
 _SCRIPT: Final = resources.files("otel_bridge.transports").joinpath("append.lua").read_bytes()
 _SCRIPT_SHA: Final = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest()
@@ -80,7 +80,7 @@ class RedisSender:
     AUTH and SELECT when the URL has a password or a database number.
 
     Args:
-        url: ``redis://``, ``rediss://`` or ``unix://``.
+        url: See ``redis_clients``.
         settings: Channels, bounds, time-outs.
 
     Raises:
@@ -96,7 +96,7 @@ class RedisSender:
         self._client: Any = None  # redis-py's execute_command has no types
         self._is_script_sent = False
         self._pid = 0
-        check_url(url, self._options)
+        check_url(url)
 
     def send(self, producer_id: str, first_n: int, batch: Sequence[Outgoing]) -> AppendResult:
         settings = self._settings
@@ -118,7 +118,7 @@ class RedisSender:
             epoch, last_id, skipped, refused = self._run(arguments)
         except ResponseError as error:
             raise self._failure(error) from error
-        except (RedisError, OSError) as error:
+        except REDIS_ERRORS as error:
             # Whether it was applied is unknown; the next attempt gets a clean connection.
             self.close()
             raise TransportError(f"{type(error).__name__}: {error}") from error
@@ -130,7 +130,7 @@ class RedisSender:
     def _run(self, arguments: list[Any]) -> Any:
         if self._client is None or self._pid != os.getpid():
             # In a forked child the parent's connection is let go without a word on its socket.
-            self._client = redis.Redis.from_url(self._url, **self._options)
+            self._client = connect(self._url, **self._options)
             self._pid = os.getpid()
             self._is_script_sent = False
         if self._is_script_sent:
@@ -157,7 +157,7 @@ class RedisSender:
     def close(self) -> None:
         client, self._client = self._client, None
         if client is not None:
-            client.close()
+            close(client)
 
 
 def _routed(batch: Sequence[Outgoing]) -> Iterator[Any]:
@@ -193,19 +193,3 @@ def connection_options(
         **unnamed,
         **more,
     }
-
-
-def check_url(url: str, options: dict[str, Any]) -> None:
-    """
-    Fail at once on a URL that redis-py cannot read; connects to nothing.
-
-    Raises:
-        ConfigurationError: Says what is wrong, without the password.
-    """
-    try:
-        redis.Redis.from_url(url, **options).close()
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(
-            f"{redact_url(url)} is not a Redis URL: {error}",
-            "use redis://[user:password@]host[:port][/database]",
-        ) from None

@@ -20,16 +20,21 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
-import redis.asyncio as redis_asyncio
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
-from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from otel_bridge import keys
 from otel_bridge.errors import PositionLostError, TransportError
+from otel_bridge.redis_clients import (
+    REDIS_ERRORS,
+    aclose,
+    check_url,
+    connect_any_node,
+    connect_async,
+)
 from otel_bridge.settings import BridgeSettings, redact_url
 from otel_bridge.transports.base import LogEntry, splice_position
-from otel_bridge.transports.redis import check_url, connection_options
+from otel_bridge.transports.redis import connection_options
 
 __all__ = ["RedisReceiver"]
 
@@ -66,7 +71,8 @@ class RedisReceiver:
         self._url = url
         self._channel = settings.events_channel
         self._options = connection_options(_MAX_BLOCK_SEC + 1, _CONNECT_TIMEOUT_SEC)
-        check_url(url, self._options)
+        check_url(url)
+        self._subscriptions = 0
         self._client: Any = None  # redis-py's execute_command has no types
         self._stream = keys.log_stream()
         self._checked_at = float("-inf")
@@ -186,7 +192,7 @@ class RedisReceiver:
         try:
             with _untraced():
                 return await command()
-        except (RedisError, OSError, TimeoutError) as error:
+        except (*REDIS_ERRORS, TimeoutError) as error:
             await self._disconnect()
             raise TransportError(
                 f"{redact_url(self._url)}: {type(error).__name__}: {error}"
@@ -198,9 +204,7 @@ class RedisReceiver:
 
     def _connect(self) -> Any:
         if self._client is None:
-            self._client = redis_asyncio.Redis.from_url(
-                self._url, single_connection_client=True, **self._options
-            )
+            self._client = connect_async(self._url, single_connection_client=True, **self._options)
             for name in ("XRANGE", "XREVRANGE", "XREAD"):
                 # redis-py turns each entry into a dict; the plain reply is a third faster.
                 self._client.set_response_callback(name, _as_it_is)
@@ -211,8 +215,8 @@ class RedisReceiver:
         client, self._client = self._client, None
         self._cursor = None
         if client is not None:
-            with contextlib.suppress(RedisError, OSError, TimeoutError):
-                await client.aclose()
+            with contextlib.suppress(*REDIS_ERRORS, TimeoutError):
+                await aclose(client)
 
     async def foreign(self) -> AsyncIterator[bytes]:
         is_failing = False
@@ -225,7 +229,7 @@ class RedisReceiver:
                             is_failing = False
                         if message and _is_foreign(message):
                             yield message
-            except (RedisError, OSError, TimeoutError) as error:
+            except (*REDIS_ERRORS, TimeoutError) as error:
                 if not is_failing:
                     shown = redact_url(self._url)
                     logger.warning("lost the subscription on %s: %s", shown, error)
@@ -235,7 +239,8 @@ class RedisReceiver:
     async def _subscribe(self) -> AsyncGenerator[bytes, None]:
         """Messages on the events channel; an empty one when subscribed. Raises when it breaks."""
         options = {**self._options, "socket_timeout": None}
-        client: Any = redis_asyncio.Redis.from_url(self._url, **options)
+        self._subscriptions += 1
+        client: Any = connect_any_node(self._url, self._subscriptions, **options)
         connection: Any = None
         try:
             with _untraced():
@@ -265,7 +270,7 @@ class RedisReceiver:
         finally:
             if connection is not None:
                 await connection.disconnect()
-            await client.aclose()
+            await aclose(client)
 
     async def close(self) -> None:
         await self._disconnect()

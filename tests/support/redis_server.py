@@ -88,7 +88,7 @@ class RedisServer:
     def start(self) -> RedisServer:
         """Start, or start again on the same port and data; returns when it answers."""
         for _ in range(10):
-            port = self.port or _free_port()
+            port = self.port or free_port()
             arguments = [
                 word for name, value in self._options.items() for word in (f"--{name}", value)
             ]
@@ -149,7 +149,7 @@ class RedisServer:
         self.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,0 +1,174 @@
+"""Several real Redis servers on loopback: a master with Sentinels, and a Cluster."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import redis
+
+from tests.support.redis_server import DATABASES, RedisServer, free_port, require_redis_server
+from tests.support.waiting import wait_until
+
+__all__ = ["RedisCluster", "SentinelGroup"]
+
+_SERVICE: Final = "mymaster"
+_SLOTS: Final = 16384
+
+
+class SentinelGroup:
+    """One master, one replica and three Sentinels that replace it after half a second."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self.servers: list[RedisServer] = []
+        self._sentinels: list[subprocess.Popen[bytes]] = []
+        self._ports: list[int] = []
+
+    @property
+    def url(self) -> str:
+        hosts = ",".join(f"127.0.0.1:{port}" for port in self._ports)
+        return f"redis+sentinel://{hosts}/{_SERVICE}/0"
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def _start(self) -> None:
+        self.servers = [self._stack.enter_context(RedisServer(is_durable=True)) for _ in range(2)]
+        master, replica = self.servers
+        with replica.client() as client:
+            client.execute_command("REPLICAOF", "127.0.0.1", str(master.port))
+            wait_until(lambda: client.info("replication")["master_link_status"] == "up", "a link")
+        directory = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
+        for number in range(3):
+            port = free_port()
+            config = directory / f"sentinel-{number}.conf"
+            config.write_text(
+                f"port {port}\nbind 127.0.0.1\ndir {directory}\n"
+                f"sentinel monitor {_SERVICE} 127.0.0.1 {master.port} 2\n"
+                f"sentinel down-after-milliseconds {_SERVICE} 500\n"
+                f"sentinel failover-timeout {_SERVICE} 3000\n",
+                encoding="utf-8",
+            )
+            command = [require_redis_server(), str(config), "--sentinel"]
+            self._sentinels.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
+            self._ports.append(port)
+        wait_until(lambda: all(self._knows_all(port) for port in self._ports), "the Sentinels")
+
+    def _knows_all(self, port: int) -> bool:
+        try:
+            with redis.Redis(port=port, socket_timeout=1) as client:
+                (found,) = client.execute_command("SENTINEL", "MASTERS")
+                is_map = isinstance(found, dict)  # RESP3
+                fields = found if is_map else dict(zip(found[::2], found[1::2], strict=True))
+                told = fields[b"num-slaves"], fields[b"num-other-sentinels"]
+                return bool(told == (b"1", b"2"))
+        except (redis.RedisError, ValueError):
+            return False
+
+    def master(self) -> int:
+        """The master's port, as the first Sentinel has it."""
+        with redis.Redis(port=self._ports[0], socket_timeout=1) as client:
+            found: Any = client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", _SERVICE)
+            return int(found[1])
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for process in self._sentinels:
+            process.kill()
+            process.wait()
+        self._stack.close()
+
+
+class RedisCluster:
+    """Three masters, a replica of each; a dead master is replaced after a second."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self.servers: list[RedisServer] = []
+
+    @property
+    def url(self) -> str:
+        hosts = ",".join(f"127.0.0.1:{server.port}" for server in self.servers)
+        return f"redis+cluster://{hosts}"
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def _start(self) -> None:
+        buses = [str(free_port()) for _ in range(6)]
+        for number, bus in enumerate(buses):
+            options: dict[str, Any] = {
+                "cluster_enabled": "yes",
+                "cluster_config_file": f"nodes-{number}.conf",
+                "cluster_node_timeout": "1000",
+                "cluster_port": bus,
+                "databases": "1",
+            }
+            assert DATABASES > 1
+            self.servers.append(self._stack.enter_context(RedisServer(**options)))
+        ids = [self._ask(server, "CLUSTER", "MYID").decode() for server in self.servers]
+        first = self.servers[0]
+        for server in self.servers[1:]:
+            self._ask(server, "CLUSTER", "MEET", "127.0.0.1", str(first.port), buses[0])
+        for number, server in enumerate(self.servers[:3]):
+            begin, end = (_SLOTS * part // 3 for part in (number, number + 1))
+            self._ask(server, "CLUSTER", "ADDSLOTSRANGE", str(begin), str(end - 1))
+        wait_until(lambda: all(self._counts(s) == 6 for s in self.servers), "the nodes to meet")
+        for number, server in enumerate(self.servers[3:]):
+            self._ask(server, "CLUSTER", "REPLICATE", ids[number])
+        wait_until(lambda: all(self._is_ok(server) for server in self.servers), "the Cluster")
+        wait_until(lambda: all(self._is_linked(s) for s in self.servers[3:]), "the replicas")
+
+    def _ask(self, server: RedisServer, *command: str) -> Any:
+        with server.client() as client:
+            client.response_callbacks.clear()
+            return client.execute_command(*command)
+
+    def _counts(self, server: RedisServer) -> int:
+        return len(self._ask(server, "CLUSTER", "NODES").splitlines())
+
+    def _is_ok(self, server: RedisServer) -> bool:
+        return b"cluster_state:ok" in self._ask(server, "CLUSTER", "INFO")
+
+    def _is_linked(self, server: RedisServer) -> bool:
+        return b"master_link_status:up" in self._ask(server, "INFO", "replication")
+
+    def owner(self, key: str) -> RedisServer:
+        """The master that has a key's slot."""
+        slot = int(self._ask(self.servers[0], "CLUSTER", "KEYSLOT", key))
+        for line in self._ask(self.servers[-1], "CLUSTER", "NODES").decode().splitlines():
+            fields = line.split()
+            if "master" in fields[2] and "fail" not in fields[2]:
+                for part in fields[8:]:
+                    begin, _, end = part.partition("-")
+                    if begin.isdigit() and int(begin) <= slot <= int(end or begin):
+                        port = int(fields[1].partition("@")[0].rpartition(":")[2])
+                        return next(server for server in self.servers if server.port == port)
+        raise AssertionError(f"nobody has slot {slot}")
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
