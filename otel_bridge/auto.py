@@ -9,11 +9,15 @@ configuration. There is no entry point for span processors (opentelemetry-sdk 1.
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from opentelemetry import trace
+from opentelemetry.util._once import Once
 
-from otel_bridge.bridge import configure, sdk_provider_of
+from otel_bridge.bridge import configure, current_bridge, make_on_demand, sdk_provider_of
 from otel_bridge.errors import OtelBridgeError
+from otel_bridge.processor import MonitoringSpanProcessor
+from otel_bridge.sampling import keep_live_spans
 
 __all__ = ["install"]
 
@@ -24,14 +28,15 @@ def install() -> None:
     """
     Add our processor to the provider that is set, or that the application sets later.
 
-    Nothing else about it changes, and none is made here: the application may bring its own. A
-    provider that is not the SDK's (``OTEL_SDK_DISABLED``) is left alone. Never raises: the caller
-    does not catch, and would leave the application uninstrumented.
+    Nothing else about it changes. Where nobody has set one when the first span starts, one is made
+    then; an application that brings its own after that still gets it. A provider that is not the
+    SDK's (``OTEL_SDK_DISABLED``) is left alone. Never raises: the caller does not catch, and would
+    leave the application uninstrumented.
     """
     try:
         provider = trace.get_tracer_provider()
         if isinstance(provider, trace.ProxyTracerProvider):
-            _wait_for_provider()
+            _ProviderToCome().wait()
         else:
             _watch(provider)
     except Exception:
@@ -41,7 +46,11 @@ def install() -> None:
 def _watch(provider: trace.TracerProvider) -> None:
     try:
         found = sdk_provider_of(provider)
-        if found is not None:
+        bridge = current_bridge()
+        if found is not None and bridge is not None and bridge.bus is not None:
+            keep_live_spans(found)
+            found.add_span_processor(MonitoringSpanProcessor(bridge.bus))
+        elif found is not None:
             configure(tracer_provider=found)
         elif not isinstance(provider, trace.NoOpTracerProvider):
             # Such as Datadog's: its spans never pass a span processor.
@@ -53,12 +62,47 @@ def _watch(provider: trace.TracerProvider) -> None:
         logger.exception("otel-bridge is not watching this process")
 
 
-def _wait_for_provider() -> None:
-    """Nobody has set a provider yet: watch the one that the application will set."""
-    original = trace.set_tracer_provider
+class _ProviderToCome:
+    """No distribution has set a provider: watch the application's, or make one for its spans."""
 
-    def set_tracer_provider(tracer_provider: trace.TracerProvider) -> None:
-        original(tracer_provider)
-        _watch(trace.get_tracer_provider())
+    def __init__(self) -> None:
+        self._set = trace.set_tracer_provider
+        self._tracer: Any = trace.ProxyTracer._tracer
+        self._is_making = False
+        self._is_ours = False
 
-    trace.set_tracer_provider = set_tracer_provider
+    def wait(self) -> None:
+        to_come = self
+
+        def set_tracer_provider(tracer_provider: trace.TracerProvider) -> None:
+            to_come.set(tracer_provider)
+
+        def tracer(proxy: trace.ProxyTracer) -> trace.Tracer:
+            to_come.make()
+            found: trace.Tracer = to_come._tracer.fget(proxy)
+            return found
+
+        make_on_demand(self.make)
+        trace.set_tracer_provider = set_tracer_provider
+        # By the property and not by start_span(): a decorator is made long before its span.
+        trace.ProxyTracer._tracer = property(tracer)  # type: ignore[assignment,method-assign]
+
+    def set(self, provider: trace.TracerProvider) -> None:
+        if self._is_ours and not self._is_making:
+            # The API sets a provider once; ours was for want of a better.
+            trace._TRACER_PROVIDER_SET_ONCE = Once()
+        self._set(provider)
+        if not self._is_making:
+            _watch(trace.get_tracer_provider())
+
+    def make(self) -> None:
+        trace.ProxyTracer._tracer = self._tracer  # type: ignore[method-assign]
+        if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+            return
+        self._is_making = True
+        try:
+            self._is_ours = configure().tracer_provider is not None
+        except Exception as error:
+            logger.error("otel-bridge is not watching this process: %s", error)
+        finally:
+            self._is_making = False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from opentelemetry import metrics, trace
@@ -28,12 +29,13 @@ from otel_bridge.sampling import keep_live_spans
 from otel_bridge.semconv import SCOPE_NAME
 from otel_bridge.settings import BridgeSettings
 
-__all__ = ["Bridge", "configure", "current_bridge", "sdk_provider_of"]
+__all__ = ["Bridge", "configure", "current_bridge", "make_on_demand", "sdk_provider_of"]
 
 logger = logging.getLogger(__name__)
 
 _lock = threading.Lock()
 _current: Bridge | None = None
+_on_demand: Callable[[], None] | None = None
 
 
 class Bridge:
@@ -137,7 +139,17 @@ def sdk_provider_of(provider: trace.TracerProvider) -> TracerProvider | None:
 
 def current_bridge() -> Bridge | None:
     """The bridge of the last ``configure()`` in this process; None before it and after shutdown."""
+    global _on_demand
+    if _current is None and _on_demand is not None:
+        make, _on_demand = _on_demand, None
+        make()
     return _current
+
+
+def make_on_demand(make: Callable[[], None]) -> None:
+    """Call this, once, when somebody asks for a bridge and there is none: the zero-code hook's."""
+    global _on_demand
+    _on_demand = make
 
 
 def configure(

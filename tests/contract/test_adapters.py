@@ -187,3 +187,20 @@ def test_switched_off_nothing_changes(framework: str, redis_url: str) -> None:
         rig.submit("nap", str(gate))
         rig.stop_worker()
         assert rig.events() == []
+
+
+@pytest.mark.parametrize("pool", ["solo", "threads"])
+def test_celery_without_processes(pool: str, redis_url: str) -> None:
+    """Pools without child processes: the node is the worker, its jobs and retries are the same."""
+    with TaskRig("celery", redis_url) as rig:
+        rig.start_worker("--pool", pool)
+        rig.wait_for("worker_started")
+        job = rig.submit("flaky", rig.path("marker"), research_task=name("task"))
+        rig.wait_for_kinds(
+            job,
+            ["task_completed", "task_enqueued", "task_retry", "task_started", "task_started"],
+        )
+        (worker,) = {event["worker_id"] for event in rig.events(kind="worker_started")}
+        assert {event["worker_id"] for event in rig.events(job, "task_started")} == {worker}
+        rig.stop_worker()
+        assert rig.events(kind="worker_stopped")

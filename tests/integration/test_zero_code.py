@@ -74,26 +74,50 @@ def cards(site: AppServer) -> list[dict[str, Any]]:
     return found
 
 
+def statuses(site: AppServer) -> dict[str, str]:
+    return {card["title"]: card["status"] for card in cards(site)}
+
+
 def finish(process: subprocess.Popen[str]) -> str:
     output, _ = process.communicate("\n", timeout=60)
     assert process.returncode == 0
     return output
 
 
-@pytest.mark.parametrize("own", ["", OWN_PROVIDER], ids=["distro", "own"])
-def test_plain_code_is_live(site: AppServer, tmp_path: Path, own: str) -> None:
-    """Under a distro's provider or the application's own: live while it runs, then completed."""
-    environ = {"OTEL_PYTHON_CONFIGURATOR": "none"} if own else {}
+LATE_PROVIDER = (
+    """
+from opentelemetry import trace
+with trace.get_tracer("early").start_as_current_span("too early"):
+    pass
+"""
+    + OWN_PROVIDER
+)
+
+
+@pytest.mark.parametrize(
+    ("own", "environ"),
+    [
+        ("", {}),
+        ("", {"OTEL_PYTHON_CONFIGURATOR": "none"}),
+        (OWN_PROVIDER, {"OTEL_PYTHON_CONFIGURATOR": "none"}),
+        (LATE_PROVIDER, {"OTEL_PYTHON_CONFIGURATOR": "none"}),
+    ],
+    ids=["distro", "nobody", "own", "late"],
+)
+def test_plain_code_is_live(
+    site: AppServer, tmp_path: Path, own: str, environ: dict[str, str]
+) -> None:
+    """Under a distro's provider, nobody's or the application's own, also one set after a span."""
     process = start(site, tmp_path / "app.py", own, **environ)
     try:
         wait_until(lambda: cards(site), "the run to be shown while it runs")
         wait_until(lambda: "maps" in str(fetch(f"{site.url}/monitor/events").body), "its tool")
-        (card,) = cards(site)
-        assert (card["title"], card["status"]) == ("plan a trip", "processing")
+        wait_until(lambda: statuses(site).get("plan a trip") == "processing", "the card")
     finally:
         output = finish(process)
     assert output.endswith("done\n")
-    wait_until(lambda: cards(site)[0]["status"] == "completed", "its end")
+    wait_until(lambda: statuses(site)["plan a trip"] == "completed", "its end")
+    assert ("too early" in statuses(site)) == (own == LATE_PROVIDER)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +158,12 @@ def events(client: Any) -> list[dict[str, Any]]:
 
 
 @pytest.mark.redis
-def test_a_celery_app_is_told_of_once(redis_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "environ", [{}, {"OTEL_PYTHON_CONFIGURATOR": "none"}], ids=["distro", "no"]
+)
+def test_a_celery_app_is_told_of_once(
+    redis_url: str, tmp_path: Path, environ: dict[str, str]
+) -> None:
     """Its OpenTelemetry instrumentation and our adapter are both on: each job is shown once."""
     module = "tests.support.task_apps.plain_celery"
     client = redis.Redis.from_url(redis_url)
@@ -143,6 +172,7 @@ def test_a_celery_app_is_told_of_once(redis_url: str, tmp_path: Path) -> None:
             *(str(Path(sys.executable).with_name("celery")), "-A", module, "worker"),
             *("--concurrency", "1", "--loglevel", "warning"),
             redis_url=redis_url,
+            **environ,
         ),
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -150,7 +180,9 @@ def test_a_celery_app_is_told_of_once(redis_url: str, tmp_path: Path) -> None:
     try:
         marker = str(tmp_path / "marker")
         subprocess.run(
-            **instrumented(sys.executable, "-m", module, "charge", marker, redis_url=redis_url),
+            **instrumented(
+                sys.executable, "-m", module, "charge", marker, redis_url=redis_url, **environ
+            ),
             check=True,
             timeout=60,
         )
@@ -164,6 +196,7 @@ def test_a_celery_app_is_told_of_once(redis_url: str, tmp_path: Path) -> None:
         wait_until(lambda: kinds() == [f"task_{kind}" for kind in expected], "each event once")
         types = {event.get("task_type") for event in events(client) if event.get("task_type")}
         assert types == {"charge"}
+        assert [e for e in events(client) if e["event_type"] == "worker_started"]
     finally:
         worker.terminate()
         worker.wait(30)

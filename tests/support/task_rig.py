@@ -97,11 +97,11 @@ class TaskRig:
         self._client.close()
         self._directory.cleanup()
 
-    def start_worker(self) -> None:
+    def start_worker(self, *options: str) -> None:
         """Start the worker in a session of its own, so that all its processes can be ended."""
         with self.log.open("ab") as log:
             self.worker = subprocess.Popen(
-                FRAMEWORKS[self.framework],
+                [*FRAMEWORKS[self.framework], *options],
                 cwd=ROOT,
                 env=self._environ,
                 stdout=log,
