@@ -96,6 +96,18 @@ class Adapter(BaseInstrumentor):  # type: ignore[misc,unused-ignore]
     def _detach(self) -> None:
         """What ``_attach`` did beside patching."""
 
+    def _patch_init(self, owner: Any, follow: Callable[[Any], None]) -> None:
+        """Follow every instance that is made from now on."""
+
+        def wrap(original: Callable[..., None]) -> Callable[..., None]:
+            def construct(made: Any, *args: Any, **kwargs: Any) -> None:
+                original(made, *args, **kwargs)
+                follow(made)
+
+            return construct
+
+        self._patch(owner, "__init__", wrap)
+
     def _patch(self, owner: Any, name: str, wrap: Callable[[Any], Any]) -> None:
         original = getattr(owner, name)
         self._patches.append((owner, name, original, name in vars(owner)))

@@ -45,31 +45,23 @@ class DramatiqAdapter(Adapter):
 
     def _attach(self, **kwargs: Any) -> None:
         self._runs = Runs()
-        self._followed: list[tuple[Broker, Middleware, Any]] = []
-        self._patch(Broker, "__init__", self._constructing)
+        self._followed: list[tuple[Broker, Middleware]] = []
+        self._patch_init(Broker, self._follow)
         if dramatiq_broker.global_broker is not None:
             self._follow(dramatiq_broker.global_broker)
 
     def _detach(self) -> None:
-        for broker, middleware, _ in self._followed:
+        for broker, middleware in self._followed:
             broker.middleware.remove(middleware)
             del broker.enqueue
         self._followed = []
-
-    def _constructing(self, original: Callable[..., None]) -> Callable[..., None]:
-        def construct(broker: Broker, *args: Any, **kwargs: Any) -> None:
-            original(broker, *args, **kwargs)
-            self._follow(broker)
-
-        return construct
 
     @safely
     def _follow(self, broker: Broker) -> None:
         middleware = _Follower(self._runs)
         broker.middleware.insert(0, middleware)
-        original = broker.enqueue
-        broker.enqueue = self._enqueueing(original)  # type: ignore[method-assign]
-        self._followed.append((broker, middleware, original))
+        broker.enqueue = self._enqueueing(broker.enqueue)  # type: ignore[method-assign]
+        self._followed.append((broker, middleware))
 
     def _enqueueing(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def put(message: Any, *, delay: int | None = None) -> Any:

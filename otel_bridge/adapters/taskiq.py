@@ -59,7 +59,7 @@ class TaskiqAdapter(Adapter):
     def _attach(self, broker: AsyncBroker | None = None, **kwargs: Any) -> None:
         self._runs = Runs()
         self._followed: list[tuple[AsyncBroker, TaskiqMiddleware]] = []
-        self._patch(AsyncBroker, "__init__", self._constructing)
+        self._patch_init(AsyncBroker, self._follow)
         self._patch(AsyncKicker, "kiq", self._kicking)
         for name in ("schedule_by_time", "schedule_by_cron", "schedule_by_interval"):
             if hasattr(AsyncKicker, name):
@@ -71,13 +71,6 @@ class TaskiqAdapter(Adapter):
         for broker, middleware in self._followed:
             broker.middlewares.remove(middleware)
         self._followed = []
-
-    def _constructing(self, original: Callable[..., None]) -> Callable[..., None]:
-        def construct(broker: AsyncBroker, *args: Any, **kwargs: Any) -> None:
-            original(broker, *args, **kwargs)
-            self._follow(broker)
-
-        return construct
 
     @safely
     def _follow(self, broker: AsyncBroker) -> None:
