@@ -1,8 +1,9 @@
 """
 ``otel-bridge serve``, ``demo`` and ``worker``: the parts, put together and taken down in order.
 
-Without ``REDIS_URL`` everything is in one process: the log in memory, the coordinator's Redis a
-``fakeredis`` server. With it, everything runs on that Redis and workers may be anywhere.
+Without a Redis everything is in one process: the log in memory, the coordinator's Redis a
+``fakeredis`` server. With one, everything runs on it and workers may be anywhere. ``REDIS_URL``
+has the queues and, unless ``MONITORING_BUS_URL`` names another Redis, the log.
 """
 
 from __future__ import annotations
@@ -25,8 +26,16 @@ from otel_bridge.errors import ConfigurationError, OtelBridgeError
 from otel_bridge.orchestration.gateway import ResearchGateway
 from otel_bridge.orchestration.task_types import ResearchTaskRequest
 from otel_bridge.orchestration.worker_pool import run_workers
-from otel_bridge.redis_clients import REDIS_ERRORS, connect_async
+from otel_bridge.redis_clients import (
+    REDIS_ERRORS,
+    aclose,
+    check_url,
+    connect_async,
+    is_cluster,
+    is_redis,
+)
 from otel_bridge.settings import BridgeSettings, redact_url
+from otel_bridge.transports import check_scheme
 
 __all__ = ["ServiceOptions", "run_service", "run_worker_process"]
 
@@ -80,9 +89,7 @@ async def run_service(options: ServiceOptions) -> int:
         ConfigurationError: A taken port, an unreachable Redis, a missing corpus or package.
     """
     app = _collector_module("app")
-    settings = BridgeSettings.load()
-    if settings.redis_url is None:
-        settings = settings.model_copy(update={"bus_url": EMBEDDED_BUS_URL})
+    settings = _service_settings()
     collector_settings = _collector_module("settings").CollectorSettings.load(
         host=options.host,
         port=options.port,
@@ -100,7 +107,9 @@ async def run_service(options: ServiceOptions) -> int:
     with _listening(collector_settings.host, collector_settings.port) as listener:
         url = f"http://{_shown_host(collector_settings.host)}:{listener.getsockname()[1]}"
         async with _redis(settings) as redis_client:
-            gateway = ResearchGateway(redis_client)
+            gateway = None if redis_client is None else ResearchGateway(redis_client)
+            if gateway is None and (workers or options.is_demo):
+                raise _no_queues(settings)
             application = app.create_app(collector_settings, settings, gateway=gateway)
             server = app.make_server(application, collector_settings)
             bridge = configure(service_name="otel-bridge", settings=settings)
@@ -114,9 +123,9 @@ async def run_service(options: ServiceOptions) -> int:
                 raise OtelBridgeError("the collector did not start; its log says why")
             _announce(url, settings, workers, is_demo=options.is_demo)
             try:
-                if options.is_demo:
+                if gateway is not None and options.is_demo:
                     await gateway.submit(ResearchTaskRequest.model_validate(DEMO_REQUEST))
-                if workers:
+                if redis_client is not None and workers:
                     await run_workers(
                         redis_client,
                         settings,
@@ -149,6 +158,8 @@ async def run_worker_process(
         )
     _check_directory(corpus_dir)
     async with _redis(settings) as redis_client:
+        if redis_client is None:
+            raise _no_queues(settings)
         bridge = configure(service_name="otel-bridge-worker", settings=settings)
         stop = _stop_on_signals()
         print(f"{workers} workers on {redact_url(settings.redis_url)}; Ctrl-C stops them")
@@ -228,8 +239,26 @@ def _shown_host(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
 
 
+def _service_settings() -> BridgeSettings:
+    settings = BridgeSettings.load()
+    check_scheme(settings.bus_url, settings)
+    if settings.redis_url is not None:
+        return settings
+    if is_redis(settings.bus_url):
+        return settings.model_copy(update={"redis_url": settings.bus_url})
+    return settings.model_copy(update={"bus_url": EMBEDDED_BUS_URL})
+
+
+def _no_queues(settings: BridgeSettings) -> ConfigurationError:
+    return ConfigurationError(
+        f"REDIS_URL={redact_url(settings.redis_url or '')} is a Cluster, which has no queues",
+        "name the Cluster in MONITORING_BUS_URL and a single Redis in REDIS_URL",
+    )
+
+
 @contextlib.asynccontextmanager
-async def _redis(settings: BridgeSettings) -> AsyncIterator[redis_asyncio.Redis]:
+async def _redis(settings: BridgeSettings) -> AsyncIterator[redis_asyncio.Redis | None]:
+    """The queues' Redis; None where it is a Cluster, which can carry the log alone."""
     if settings.redis_url is None:
         try:
             fakeredis = importlib.import_module("fakeredis")
@@ -240,6 +269,7 @@ async def _redis(settings: BridgeSettings) -> AsyncIterator[redis_asyncio.Redis]
             ) from error
         client: redis_asyncio.Redis = fakeredis.FakeAsyncRedis(decode_responses=True)
     else:
+        check_url(settings.redis_url)
         client = connect_async(settings.redis_url, decode_responses=True)
     try:
         try:
@@ -251,9 +281,9 @@ async def _redis(settings: BridgeSettings) -> AsyncIterator[redis_asyncio.Redis]
                 f"{error or type(error).__name__}",
                 "start Redis there, correct the URL, or unset REDIS_URL to run embedded",
             ) from error
-        yield client
+        yield None if settings.redis_url and is_cluster(settings.redis_url) else client
     finally:
-        await client.aclose()
+        await aclose(client)
 
 
 def _collector_module(name: str) -> Any:

@@ -37,6 +37,7 @@ __all__ = [
     "connect",
     "connect_any_node",
     "connect_async",
+    "is_cluster",
     "is_redis",
 ]
 
@@ -64,6 +65,11 @@ class _Group(NamedTuple):
 def is_redis(url: str) -> bool:
     """Whether a URL is one of ours."""
     return url.partition("://")[0] in REDIS_SCHEMES
+
+
+def is_cluster(url: str) -> bool:
+    """Whether a URL of ours names a Cluster: keys of several slots cannot be used together."""
+    return is_redis(url) and url.partition("://")[0].endswith("+cluster")
 
 
 def check_url(url: str) -> None:

@@ -14,7 +14,7 @@ from otel_bridge.errors import ConfigurationError, UnknownTransportError
 from otel_bridge.settings import BridgeSettings
 from otel_bridge.transports.base import Receiver, Sender
 
-__all__ = ["KNOWN_SCHEMES", "open_receiver", "open_sender"]
+__all__ = ["KNOWN_SCHEMES", "check_scheme", "open_receiver", "open_sender"]
 
 KNOWN_SCHEMES: Final = (
     *("memory", "redis", "rediss", "unix", "http", "https"),
@@ -30,7 +30,7 @@ def open_sender(url: str, settings: BridgeSettings) -> Sender:
         UnknownTransportError: Nobody handles the URL's scheme.
         ConfigurationError: The URL is not one that the transport can use.
     """
-    scheme = _scheme(url, settings)
+    scheme = check_scheme(url, settings)
     if scheme == "memory":
         from otel_bridge.transports.memory import MemorySender, memory_log
 
@@ -52,7 +52,7 @@ def open_receiver(url: str, settings: BridgeSettings) -> Receiver:
         UnknownTransportError: Nobody handles the URL's scheme.
         ConfigurationError: The transport has no receiver (``http``), or the URL cannot be used.
     """
-    scheme = _scheme(url, settings)
+    scheme = check_scheme(url, settings)
     if scheme == "memory":
         from otel_bridge.transports.memory import MemoryReceiver, memory_log
 
@@ -67,7 +67,13 @@ def open_receiver(url: str, settings: BridgeSettings) -> Receiver:
     return RedisReceiver(url, settings)
 
 
-def _scheme(url: str, settings: BridgeSettings) -> str:
+def check_scheme(url: str, settings: BridgeSettings) -> str:
+    """
+    The scheme of a bus URL.
+
+    Raises:
+        UnknownTransportError: Nobody handles it; names the setting that it came from.
+    """
     scheme = urlsplit(url).scheme
     if scheme not in KNOWN_SCHEMES:
         raise UnknownTransportError(scheme, _setting_name(url, settings), KNOWN_SCHEMES)

@@ -13,13 +13,17 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from websockets.sync.client import ClientConnection, connect
 
+from otel_bridge import keys
 from otel_bridge.demo import DEMO_REQUEST
+from tests.support.redis_groups import RedisCluster
 
 PHASES = [
     "enumeration",
@@ -233,6 +237,64 @@ def test_an_unreachable_redis_is_one_line(name: str) -> None:
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "redis://127.0.0.1:9/0" in done.stderr
     assert "hunter2" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "env", "reason"),
+    [
+        ("serve", {"REDIS_URL": "ftp://:hunter2@h/0"}, "unknown transport 'ftp' in REDIS_URL"),
+        ("worker", {"REDIS_URL": "ftp://:hunter2@h/0"}, "ftp://h/0 is not a Redis URL"),
+        ("serve", {"MONITORING_BUS_URL": "ftp://h"}, "'ftp' in MONITORING_BUS_URL; known: memory"),
+        ("serve", {"REDIS_URL": "redis://h/0", "MONITORING_BUS_URL": "ftp://h"}, "_BUS_URL"),
+    ],
+)
+def test_a_url_nobody_reads_is_one_line(name: str, env: dict[str, str], reason: str) -> None:
+    """A URL of another kind ends the command with exit code 2 and one line that lists the known."""
+    done = run(name, *(["--port", "0"] if name == "serve" else []), **env)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert reason in done.stderr
+    assert "hunter2" not in done.stderr
+
+
+@contextmanager
+def service(**env: str) -> Iterator[str]:
+    """``otel-bridge serve`` with an environment; gives its address."""
+    process = subprocess.Popen(
+        command("serve", "--port", "0"), stdout=subprocess.PIPE, text=True, env=environment(**env)
+    )
+    try:
+        assert process.stdout is not None
+        found = re.search(r"http://[\d.]+:\d+", process.stdout.readline())
+        assert found
+        yield found[0]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.redis
+def test_a_redis_named_for_the_bus_carries_the_queues(redis_url: str) -> None:
+    """``serve`` with nothing but a Redis bus runs on it, and not embedded."""
+    with service(MONITORING_BUS_URL=redis_url) as url:
+        status, answer = post(url, json.dumps(DEMO_REQUEST).encode())
+    assert status == 201
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        assert client.get(keys.task_status(answer["task_id"])) == "pending"
+
+
+@pytest.mark.redis
+@pytest.mark.fault
+def test_a_cluster_carries_the_log_alone() -> None:
+    """On a Cluster ``serve`` watches and says so; ``worker`` says in one line what to set."""
+    with RedisCluster() as cluster:
+        with service(REDIS_URL=cluster.url) as url:
+            status, answer = post(url, json.dumps(DEMO_REQUEST).encode())
+        assert (status, "only watches" in answer["detail"]) == (503, True)
+        done = run("worker", REDIS_URL=cluster.url)
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+        assert "name the Cluster in MONITORING_BUS_URL" in done.stderr
 
 
 def test_a_mistyped_setting_is_named() -> None:
