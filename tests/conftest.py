@@ -8,15 +8,21 @@ flushed. Pub/Sub has no databases: a test that subscribes names channels of its 
 from __future__ import annotations
 
 import itertools
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from otel_bridge.settings import BridgeSettings
+from otel_bridge.settings import COLLECTOR_NAMES, BridgeSettings
 from tests.support.redis_server import DATABASES, RedisServer
 
 _databases = itertools.count()
+
+# A shell starts what runs behind it (``make test &``) with SIGINT ignored, and so would every
+# process started here: the tests that press Ctrl-C would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,8 +33,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the developer's shell reaches a test."""
-    for field in BridgeSettings.model_fields.values():
-        monkeypatch.delenv(str(field.validation_alias), raising=False)
+    fields = BridgeSettings.model_fields.values()
+    for name in {str(field.validation_alias) for field in fields} | COLLECTOR_NAMES:
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

@@ -109,7 +109,10 @@ class RedisServer:
                     return False  # somebody else took the port
                 try:
                     # The right one: another server might have been quicker to take the port.
-                    return int(client.info("server")["process_id"]) == self._process.pid
+                    if int(client.info("server")["process_id"]) != self._process.pid:
+                        return False
+                    client.ping()  # refused while it still loads its data
+                    return True
                 except redis.RedisError:
                     time.sleep(0.01)
         return False
