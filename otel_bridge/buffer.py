@@ -36,13 +36,12 @@ class Intake:
 
     def __init__(self, max_items: int) -> None:
         self._items: deque[Any] = deque(maxlen=max_items)
-        self._counter = itertools.count()
         self._counter_reads = 0
         self._taken = 0
         self._dropped = 0
         self.append = self._items.append
-        """Add one item. Call ``count`` right after: an item is counted once it is in."""
-        self.count = self._counter.__next__
+        """Add one item. Take ``next`` of ``counter`` right after: it counts once it is in."""
+        self.counter = itertools.count()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -59,13 +58,19 @@ class Intake:
         self._taken += len(items)
         return items
 
+    def reset(self) -> None:
+        """Forget everything, as a forked child must; who holds ``append`` may go on using it."""
+        self._items.clear()
+        self._counter_reads = next(self.counter) + 1
+        self._taken = self._dropped = 0
+
     def measure(self) -> tuple[int, int]:
         """
         How many items have come and how many were dropped; for one thread at a time.
 
         Exact when no thread is just between ``append`` and ``count``; until then too low by those.
         """
-        appended = next(self._counter) - self._counter_reads
+        appended = next(self.counter) - self._counter_reads
         self._counter_reads += 1
         self._dropped = max(self._dropped, appended - self._taken - len(self._items))
         return appended, self._dropped

@@ -30,26 +30,27 @@ class MonitoringSpanProcessor(SpanProcessor):
 
     def __init__(self, bus: EventBus) -> None:
         self._bus = bus
+        # Two look-ups less a hook, a seventh of what it costs; they outlive a fork.
+        self._append = bus.append
+        self._counter = bus.counter
         self._has_failed = False
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         # ``bus.put``, written out: the extra call would be a fifth of what a hook costs.
         try:
-            bus = self._bus
-            bus.append(span)
-            bus.count()
-            if bus.is_idle:
-                bus.wake_thread()
+            self._append(span)
+            next(self._counter)
+            if self._bus.is_idle:
+                self._bus.wake_thread()
         except Exception:
             self._note_failure()
 
     def on_end(self, span: ReadableSpan) -> None:
         try:
-            bus = self._bus
-            bus.append(span)
-            bus.count()
-            if bus.is_idle:
-                bus.wake_thread()
+            self._append(span)
+            next(self._counter)
+            if self._bus.is_idle:
+                self._bus.wake_thread()
         except Exception:
             self._note_failure()
 

@@ -18,7 +18,7 @@ class Event(NamedTuple):
 
 def put(intake: Intake, item: object) -> None:
     intake.append(item)
-    intake.count()
+    next(intake.counter)
 
 
 def test_intake_gives_items_in_order() -> None:
@@ -57,6 +57,18 @@ def test_intake_counts_exactly_with_many_threads() -> None:
     appended, dropped = intake.measure()
     assert appended == 8 * per_thread
     assert taken + dropped + len(intake) == appended
+
+
+def test_intake_starts_anew_for_who_holds_it() -> None:
+    """After a reset nothing is there or counted, and the same two callables go on."""
+    intake = Intake(3)
+    for number in range(5):
+        put(intake, number)
+    intake.measure()
+    intake.reset()
+    assert (len(intake), intake.measure()) == (0, (0, 0))
+    put(intake, "child")
+    assert (intake.measure(), intake.take(9)) == ((1, 0), ["child"])
 
 
 @given(st.lists(st.integers(-1, 30), max_size=60), st.integers(1, 8))
