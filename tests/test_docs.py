@@ -13,17 +13,13 @@ import pytest
 from collector.settings import CollectorSettings
 from otel_bridge.events import MonitoringEvent, MonitoringEventType
 from otel_bridge.settings import COLLECTOR_NAMES, BridgeSettings
+from tests.support.readme import README, snippets
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def aliases(model: type[BridgeSettings] | type[CollectorSettings]) -> dict[str, object]:
     return {str(field.validation_alias): field.default for field in model.model_fields.values()}
-
-
-def snippets(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 
 
 def test_env_example_lists_every_setting() -> None:

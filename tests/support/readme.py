@@ -1,0 +1,41 @@
+"""The README's fenced code, for the tests that run it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Final
+
+__all__ = ["README", "curl_body", "snippet_with", "snippets"]
+
+README: Final = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+def snippets(language: str) -> list[str]:
+    """The text of every block of one language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def snippet_with(language: str, text: str) -> list[str]:
+    """The lines of the one block that contains a text."""
+    (found,) = (block for block in snippets(language) if text in block)
+    return found.splitlines()
+
+
+def curl_body() -> tuple[str, dict[str, str], bytes]:
+    """The request of the README's ``curl`` line: path, headers and body."""
+    (command,) = (block for block in snippets("bash") if block.startswith("curl "))
+    words = iter(shlex.split(command)[1:])
+    url, headers, body = "", {}, b""
+    for word in words:
+        if word == "-H":
+            name, _, value = next(words).partition(": ")
+            headers[name] = value
+        elif word == "-d":
+            body = next(words).encode()
+        elif word == "-X":
+            assert next(words) == "POST"
+        elif word.startswith("http"):
+            url = word
+    return url.partition("://")[2].partition("/")[2], headers, body
