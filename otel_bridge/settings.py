@@ -110,16 +110,16 @@ class BridgeSettings(BaseSettings):
     )
 
     heartbeat_interval_sec: float = Field(
-        default=10, gt=0, validation_alias="MONITORING_HEARTBEAT_INTERVAL_SEC"
+        default=10, gt=0, allow_inf_nan=False, validation_alias="MONITORING_HEARTBEAT_INTERVAL_SEC"
     )
     heartbeat_ttl_sec: float = Field(
-        default=30, gt=0, validation_alias="MONITORING_HEARTBEAT_TTL_SEC"
+        default=30, gt=0, allow_inf_nan=False, validation_alias="MONITORING_HEARTBEAT_TTL_SEC"
     )
     queue_depth_interval_sec: float = Field(
-        default=5, gt=0, validation_alias="MONITORING_QUEUE_DEPTH_INTERVAL_SEC"
+        default=5, gt=0, allow_inf_nan=False, validation_alias="MONITORING_QUEUE_DEPTH_INTERVAL_SEC"
     )
     progress_interval_sec: float = Field(
-        default=5, gt=0, validation_alias="MONITORING_PROGRESS_INTERVAL_SEC"
+        default=5, gt=0, allow_inf_nan=False, validation_alias="MONITORING_PROGRESS_INTERVAL_SEC"
     )
     """How often the orchestrator counts a phase's jobs into a ``stats_snapshot``."""
 
@@ -160,7 +160,7 @@ class BridgeSettings(BaseSettings):
         default=3600, ge=60, validation_alias="MONITORING_PRODUCER_TTL_SEC"
     )
     shutdown_timeout_sec: float = Field(
-        default=5, ge=0, validation_alias="MONITORING_SHUTDOWN_TIMEOUT_SEC"
+        default=5, ge=0, allow_inf_nan=False, validation_alias="MONITORING_SHUTDOWN_TIMEOUT_SEC"
     )
 
     meta_attributes: str = Field(default="", validation_alias="MONITORING_META_ATTRIBUTES")
