@@ -126,6 +126,8 @@ class Resumer:
                 return position
             raise PositionLostError(position, "trimmed") from None
         if not entries:
+            if self._hub.ring.holds(position):
+                return position  # reached while the log was asked: there may be nothing to wait for
             # The newest in the log: this collector is about to read it.
             if not await self._feed.wait_advance(_REACH_TIMEOUT_SEC) and not (
                 self._hub.ring.holds(position)

@@ -164,7 +164,8 @@ async def test_a_position_not_read_yet_is_waited_for(stage: Stage) -> None:
     joining = asyncio.create_task(stage.resume(stage.at(10)))
     await asyncio.sleep(0)
     assert await stage.feed.start(10)
-    _, sink = await joining
+    async with asyncio.timeout(5):  # half of how long it waits for a position that never comes
+        _, sink = await joining
     stage.publish(1)
     await stage.has_read()
     assert numbers(sink) == [11]
