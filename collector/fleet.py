@@ -131,7 +131,9 @@ class Fleet:
                 if idle:
                     del self.workers[min(idle, key=lambda k: self.workers[k].last_seen)]
         elif worker_id != worker.worker_id:
-            worker.worker_id = settle_worker(worker.worker_id, worker_id) or worker_id
+            settled = settle_worker(worker.worker_id, worker_id)
+            assert settled is not None  # of two that are known
+            worker.worker_id = settled
         return worker
 
     def apply_worker(self, event: MonitoringEvent, seen: int) -> None:

@@ -63,26 +63,28 @@ class Resumer:
 
         Raises:
             PositionLostError: The log cannot continue from there. Nothing or a part was sent; the
-                session has not joined.
+                session has not joined, nor has one that was closed meanwhile.
         """
         if len(position) > _MAX_POSITION_CHARS or not position.isascii():
             raise PositionLostError(position[:_MAX_POSITION_CHARS], "malformed")
         ring = self._hub.ring
-        while True:
+        while not session.is_closed:
             if not ring.holds(position):
                 position = await self._from_log(session, position)
                 continue
             index = ring.index_of(position)
-            while ring.last_index - index > _CHUNK and ring.reaches_back_to(index):
+            while (
+                not session.is_closed
+                and ring.last_index - index > _CHUNK
+                and ring.reaches_back_to(index)
+            ):
                 chunk = list(islice(ring.after_index(index), _CHUNK))
                 await self._send(session, chunk)
                 index = chunk[-1].index
                 position = next(
                     (e.position for e in reversed(chunk) if e.position is not None), position
                 )
-            if session.is_closed:
-                return
-            if ring.reaches_back_to(index):
+            if not session.is_closed and ring.reaches_back_to(index):
                 self._hub.join(session, index)
                 return
 
@@ -124,6 +126,8 @@ class Resumer:
                 return position
             raise PositionLostError(position, "trimmed") from None
         if not entries:
+            if self._hub.ring.holds(position):
+                return position  # reached while the log was asked: there may be nothing to wait for
             # The newest in the log: this collector is about to read it.
             if not await self._feed.wait_advance(_REACH_TIMEOUT_SEC) and not (
                 self._hub.ring.holds(position)

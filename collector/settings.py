@@ -32,7 +32,7 @@ class CollectorSettings(BaseSettings):
         default="report", validation_alias="MONITORING_STALLED_ACTION"
     )
     stats_interval_sec: float = Field(
-        default=2, ge=0.1, validation_alias="MONITORING_STATS_INTERVAL_SEC"
+        default=2, ge=0.1, allow_inf_nan=False, validation_alias="MONITORING_STATS_INTERVAL_SEC"
     )
     replay_max_events: int = Field(
         default=20_000, ge=100, validation_alias="MONITORING_REPLAY_EVENTS"
@@ -41,7 +41,7 @@ class CollectorSettings(BaseSettings):
         default=4 * 1024 * 1024, ge=65_536, validation_alias="MONITORING_CLIENT_BUFFER_BYTES"
     )
     client_timeout_sec: float = Field(
-        default=8, gt=0, validation_alias="MONITORING_CLIENT_TIMEOUT_SEC"
+        default=8, gt=0, allow_inf_nan=False, validation_alias="MONITORING_CLIENT_TIMEOUT_SEC"
     )
     data_dir: Path = Field(default=Path("otel-bridge-data"), validation_alias="MONITORING_DATA_DIR")
     corpus_dir: Path | None = Field(default=None, validation_alias="MONITORING_CORPUS_DIR")

@@ -36,6 +36,7 @@ _SECOND: Final = 1_000_000
 FORGET_WORKER_AFTER: Final = 3600 * _SECOND
 """Workers gone for an hour are no longer shown."""
 
+OPEN_STATUSES: Final = ("pending", "processing", "retrying")
 MAX_CARDS: Final = 200
 MAX_SPANS: Final = 2000
 MAX_SPANS_PER_CARD: Final = 200
@@ -222,8 +223,11 @@ def _eta(running: list[PhaseProgress]) -> float | None:
 def task_cards(judge: Judge, wanted: EventFilter = ALL_EVENTS) -> list[TaskCard]:
     """Cards a client with this filter may see: open ones first, then the latest; at most 200."""
     tasks = [task for task in judge.state.tasks.values() if _is_wanted(task, wanted)]
-    tasks.sort(key=lambda t: (t.ended is None or bool(t.running), t.last_seen, t.task_id))
-    tasks.reverse()
+    # As judged: a research task without a root never has an end of its own, and would bury what
+    # has been running since before it.
+    tasks.sort(
+        key=lambda t: (judge.task_status(t) in OPEN_STATUSES, t.last_seen, t.task_id), reverse=True
+    )
     cards = []
     left = MAX_SPANS
     for task in tasks[:MAX_CARDS]:
@@ -342,7 +346,7 @@ def global_stats(judge: Judge, stats: RollingStats, project_id: str | None = Non
         in_progress=sum(by_type.values()),
         in_progress_by_type=dict(sorted(by_type.items())),
         open_tasks=sum(
-            judge.task_status(task) in ("pending", "processing", "retrying")
+            judge.task_status(task) in OPEN_STATUSES
             for task in state.tasks.values()
             if project_id is None or task.project_id == project_id
         ),

@@ -371,7 +371,7 @@ class LiveState:
         count = excess + self._limits.tasks // 20
         by_age = sorted(
             (task for task in self.tasks.values() if task.task_id != newcomer),
-            key=lambda task: (task.root_status not in ENDED or bool(task.running), task.last_seen),
+            key=lambda task: (_is_under_way(task), task.last_seen),
         )
         gone = {task.task_id for task in by_age[:count]}
         for key in [key for key in self.jobs if key[0] in gone]:
@@ -379,6 +379,14 @@ class LiveState:
             self._job_bytes -= _cost(key)
         for task_id in gone:
             del self.tasks[task_id]
+
+
+def _is_under_way(task: TaskRecord) -> bool:
+    if task.running or task.is_rooted:
+        return bool(task.running) or task.root_status not in ENDED
+    # Without a root nothing says the end: it has come when nothing is left to do.
+    has_open_phase = any(phase.status == "processing" for phase in task.phases.values())
+    return task.queued_jobs > 0 or has_open_phase
 
 
 def _later(

@@ -51,6 +51,10 @@ REDIS_SCHEMES: Final = (
 _PORTS: Final = {"sentinel": 26379, "cluster": 6379}
 
 
+class _MissingPartError(ValueError):
+    """Says what a URL lacks, in words of our own."""
+
+
 class _Group(NamedTuple):
     """What a URL of several hosts says."""
 
@@ -83,10 +87,13 @@ def check_url(url: str) -> None:
         if _group_of(url) is None:
             redis.Redis.from_url(url).close()
     except (TypeError, ValueError) as error:
+        # Others' words quote what they cannot read, which may be a piece of the password.
+        why = error if isinstance(error, _MissingPartError) else "it cannot be read"
         raise ConfigurationError(
-            f"{redact_url(url)} is not a Redis URL: {error}",
+            f"{redact_url(url)} is not a Redis URL: {why}",
             "use redis://[user:password@]host[:port][/database], "
-            "redis+sentinel://host,host/service or redis+cluster://host,host",
+            "redis+sentinel://host,host/service or redis+cluster://host,host; "
+            "in a password write % / ? # @ as %25 %2F %3F %23 %40",
         ) from None
 
 
@@ -165,7 +172,7 @@ def _group_of(url: str) -> _Group | None:
     for address in addresses.split(","):
         one = urlsplit(f"//{address}")
         if not one.hostname:
-            raise ValueError("it names no host")
+            raise _MissingPartError("it names no host")
         hosts.append((one.hostname, one.port or _PORTS[kind]))
     credentials: dict[str, Any] = {}
     user, _, password = login.partition(":")
@@ -177,9 +184,9 @@ def _group_of(url: str) -> _Group | None:
         credentials["ssl"] = True
     path = [part for part in parts.path.split("/") if part]
     if kind == "cluster" and path:
-        raise ValueError("a Cluster has no databases")
+        raise _MissingPartError("a Cluster has no databases")
     if kind == "sentinel" and not path:
-        raise ValueError("it names no service that the Sentinels know")
+        raise _MissingPartError("it names no service that the Sentinels know")
     return _Group(
         kind,
         hosts,

@@ -11,9 +11,9 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, Final, Self, TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -64,10 +64,24 @@ COLLECTOR_NAMES: Final = frozenset(
 
 
 def redact_url(url: str) -> str:
-    """The URL without user, password and query: fit for a log line."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+    """
+    The URL without user, password and query: fit for a log line, whatever it is.
+
+    A password with ``/ ? #`` or ``@`` in it that is not percent-encoded cannot be told from the
+    rest, so of such a URL, and of any that cannot be read, only the scheme is shown.
+    """
+    scheme, mark, rest = url.partition("://")
+    address = re.match(r"[^/?#]*", rest)
+    assert address is not None  # it matches nothing, too
+    hosts = address[0].rpartition("@")[2]
+    path = rest[address.end() :]
+    is_clear = mark and "@" not in path and all(map(_HOST.fullmatch, hosts.split(",")))
+    if not is_clear:
+        return f"{scheme}://***" if mark else "***"
+    return f"{scheme}://{hosts}{re.split('[?#]', path)[0]}"
+
+
+_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.%]*\]|[^:\[\]]*)(:[0-9]*)?")
 
 
 class BridgeSettings(BaseSettings):
@@ -110,16 +124,16 @@ class BridgeSettings(BaseSettings):
     )
 
     heartbeat_interval_sec: float = Field(
-        default=10, gt=0, validation_alias="MONITORING_HEARTBEAT_INTERVAL_SEC"
+        default=10, gt=0, allow_inf_nan=False, validation_alias="MONITORING_HEARTBEAT_INTERVAL_SEC"
     )
     heartbeat_ttl_sec: float = Field(
-        default=30, gt=0, validation_alias="MONITORING_HEARTBEAT_TTL_SEC"
+        default=30, gt=0, allow_inf_nan=False, validation_alias="MONITORING_HEARTBEAT_TTL_SEC"
     )
     queue_depth_interval_sec: float = Field(
-        default=5, gt=0, validation_alias="MONITORING_QUEUE_DEPTH_INTERVAL_SEC"
+        default=5, gt=0, allow_inf_nan=False, validation_alias="MONITORING_QUEUE_DEPTH_INTERVAL_SEC"
     )
     progress_interval_sec: float = Field(
-        default=5, gt=0, validation_alias="MONITORING_PROGRESS_INTERVAL_SEC"
+        default=5, gt=0, allow_inf_nan=False, validation_alias="MONITORING_PROGRESS_INTERVAL_SEC"
     )
     """How often the orchestrator counts a phase's jobs into a ``stats_snapshot``."""
 
@@ -160,7 +174,7 @@ class BridgeSettings(BaseSettings):
         default=3600, ge=60, validation_alias="MONITORING_PRODUCER_TTL_SEC"
     )
     shutdown_timeout_sec: float = Field(
-        default=5, ge=0, validation_alias="MONITORING_SHUTDOWN_TIMEOUT_SEC"
+        default=5, ge=0, allow_inf_nan=False, validation_alias="MONITORING_SHUTDOWN_TIMEOUT_SEC"
     )
 
     meta_attributes: str = Field(default="", validation_alias="MONITORING_META_ATTRIBUTES")
@@ -261,8 +275,17 @@ def load_settings(model: type[_Settings], overrides: Mapping[str, Any]) -> _Sett
         return model(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        name = env_name(model, str(first["loc"][0])) if first["loc"] else model.__name__
-        shown = "" if "URL" in name else f"={first['input']}"
+        given = str(first["loc"][0]) if first["loc"] else model.__name__
+        name = env_name(model, given)
+        fields = model.model_fields.values()
+        field = next((each for each in fields if each.validation_alias == name), None)
+        if field is None:
+            # Its value is not shown: it may be a password under a mistyped name.
+            near = difflib.get_close_matches(given, model.model_fields, n=1)
+            cure = f"did you mean {near[0]}?" if near else "see .env.example"
+            raise ConfigurationError(f"there is no setting {given}", cure) from None
+        is_secret = "URL" in name or field.annotation is SecretStr
+        shown = "" if is_secret else f"={first['input']}"
         raise ConfigurationError(f"{name}{shown}: {first['msg']}", "see .env.example") from None
 
 

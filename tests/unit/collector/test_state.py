@@ -319,6 +319,19 @@ def test_everything_is_bounded() -> None:
     assert len(state.fleet.workers) <= limits.workers + limits.jobs
 
 
+def test_a_task_under_way_is_kept_while_short_ones_pass() -> None:
+    """Traces without a root leave when they have ended, not the job that still runs or waits."""
+    limits = StateLimits(tasks=20)
+    state = LiveState(limits)
+    for kind in ("task_started", "task_enqueued"):
+        one = event(0, kind, parent_task_id=f"long {kind}", task_id="j")
+        state.apply(one, 0)
+    for n in range(1, 100):
+        state.apply(event(n, "task_completed", parent_task_id=f"t{n}", task_id="j"), n)
+    assert {"long task_started", "long task_enqueued", "t99"} <= set(state.tasks)
+    assert len(state.tasks) <= limits.tasks
+
+
 def test_jobs_are_bounded_in_bytes() -> None:
     """Jobs with long ids are forgotten by their size, not their number."""
     state = LiveState(StateLimits(job_bytes=1_000_000))
