@@ -112,6 +112,7 @@ def create_app(
         OriginGuard,
         bind_host=settings.host,
         allowed_origins=origins,
+        is_open=authenticator.is_open,
     )
     if origins:
         # For the dashboard inside another page; cookies travel between subdomains of one site.
