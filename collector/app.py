@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 import uvicorn
 from fastapi import FastAPI, Request
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import JSONResponse
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
 
 from collector.frames import SharedFramesProtocol
 from collector.otlp_ingest import OtlpIngest
@@ -28,10 +29,10 @@ from collector.routes.dashboard import make_dashboard_router
 from collector.routes.tasks import TaskGateway
 from collector.runtime import Collector
 from collector.security.authentication import AuthenticationGuard, Authenticator
-from collector.security.headers import SecurityHeaders
+from collector.security.bounded_http import BoundedHttpProtocol
+from collector.security.headers import ALWAYS, SecurityHeaders
 from collector.security.oidc import OidcSettings, OidcVerifier
 from collector.security.origins import OriginGuard, is_loopback_name
-from collector.security.slow_headers import BoundedHeadProtocol
 from collector.security.tokens import TokenTable
 from collector.settings import CollectorSettings
 from otel_bridge.cancellation import cancel
@@ -107,7 +108,12 @@ def create_app(
     # The last added is the outermost: origins first, then credentials.
     app.add_middleware(AuthenticationGuard, authenticator=authenticator)
     origins = [origin.strip() for origin in settings.allowed_origins.split(",") if origin.strip()]
-    app.add_middleware(OriginGuard, bind_host=settings.host, allowed_origins=origins)
+    app.add_middleware(
+        OriginGuard,
+        bind_host=settings.host,
+        allowed_origins=origins,
+        is_open=authenticator.is_open,
+    )
     if origins:
         # For the dashboard inside another page; cookies travel between subdomains of one site.
         app.add_middleware(
@@ -123,6 +129,16 @@ def create_app(
     async def too_slow(_: Request, __: Exception) -> JSONResponse:
         headers = {"Connection": "close"}
         return JSONResponse({"detail": "the body did not come in time"}, 408, headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, __: Exception) -> Response:
+        return Response(status_code=400)  # nobody reads it; without it the log has a traceback
+
+    @app.exception_handler(Exception)
+    async def failed(_: Request, __: Exception) -> JSONResponse:
+        # Made outside of all middleware, so it brings its own headers.
+        headers = {name.decode(): value.decode() for name, value in ALWAYS}
+        return JSONResponse({"detail": "internal error"}, 500, headers)
 
     for module in (websocket, monitor, events, otlp, tasks, session, health):
         app.include_router(module.router)
@@ -210,7 +226,7 @@ def make_server(app: FastAPI, settings: CollectorSettings, **options: Any) -> Co
         **{
             "host": settings.host,
             "port": settings.port,
-            "http": BoundedHeadProtocol,
+            "http": BoundedHttpProtocol,
             "ws": SharedFramesProtocol,
             "ws_ping_interval": _PING_INTERVAL_SEC,
             "ws_ping_timeout": _PING_TIMEOUT_SEC,
@@ -220,6 +236,7 @@ def make_server(app: FastAPI, settings: CollectorSettings, **options: Any) -> Co
             "lifespan": "on",
             "log_level": "warning",
             "access_log": False,
+            "server_header": False,
             **options,
         },
     )

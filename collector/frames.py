@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 EXTENSION: Final = "otel_bridge.frames"
 _ABORT_AFTER_SEC: Final = 1.0
 """Time for a goodbye to reach a client that does read."""
+_MAX_PONG_BYTES: Final = 64 * 1024
+"""Of a client that pings and does not read, no more than this waits to be sent."""
 
 
 class SharedFramesProtocol(WebSocketsSansIOProtocol):
@@ -45,6 +47,38 @@ class SharedFramesProtocol(WebSocketsSansIOProtocol):
         if hasattr(self, "scope") and not self.conn.extensions:
             extensions: dict[str, Any] = self.scope["extensions"]
             extensions[EXTENSION] = self
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            self._refuse_handshake()
+
+    def handle_parser_exception(self) -> None:
+        """Close with the parser's code; before a handshake there is none."""
+        if self.conn.close_sent is None:
+            self._refuse_handshake()
+        else:
+            super().handle_parser_exception()
+
+    def _refuse_handshake(self) -> None:
+        # uvicorn would neither pass the parser's answer on nor close, and fail when it stops.
+        if not self.close_sent:
+            self.handshake_complete = self.close_sent = True
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.transport.close()
+
+    def handle_ping(self) -> None:
+        """Answer, unless the client does not read its answers."""
+        if self.transport.get_write_buffer_size() < _MAX_PONG_BYTES:
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()
+
+    async def send(self, message: Any) -> None:
+        """As uvicorn's; a refusal is a finished handshake, and no error for the log."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and self.close_sent:
+            self.handshake_complete = True
 
     def forget_handshake(self) -> None:
         """Let go of request and response, which nobody asks for again: 4 KiB a connection."""

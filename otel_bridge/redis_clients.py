@@ -13,6 +13,7 @@ queues it does not.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -133,15 +134,27 @@ def close(client: Any) -> None:
 
 
 async def aclose(client: Any) -> None:
-    """Close a client of ``connect_async``, and its connections to the Sentinels."""
+    """Close a client of ``connect_async``, its connections to Sentinels or a Cluster's nodes."""
     await client.aclose()
     for sentinel in _sentinels_of(client):
         await sentinel.aclose()
+    # After a lost connection a Cluster's client means to ask for the slots again, and calls that
+    # "not initialized": its own aclose() then leaves every connection to the other nodes open.
+    for node in _nodes_of(client):
+        with contextlib.suppress(*REDIS_ERRORS):
+            await node.disconnect()
 
 
 def _sentinels_of(client: Any) -> list[Any]:
     manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
     return [] if manager is None else list(manager.sentinels)
+
+
+def _nodes_of(client: Any) -> list[Any]:
+    manager = getattr(client, "nodes_manager", None)
+    if manager is None:
+        return []
+    return [*manager.nodes_cache.values(), *manager.startup_nodes.values()]
 
 
 def connect_any_node(url: str, attempt: int, **options: Any) -> Any:

@@ -6,9 +6,9 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["SecurityHeaders"]
+__all__ = ["ALWAYS", "SecurityHeaders"]
 
-_ALWAYS: Final = (
+ALWAYS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
@@ -31,15 +31,15 @@ class SecurityHeaders:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
 
         async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 given = list(message.get("headers", []))
                 names = {bytes(name).lower() for name, _ in given}
-                given += [pair for pair in _ALWAYS if pair[0] not in names]
+                given += [pair for pair in ALWAYS if pair[0] not in names]
                 message = {**message, "headers": given}
             await send(message)
 

@@ -22,7 +22,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from collector.app import create_app
 from collector.filters import EventFilter
 from collector.runtime import Collector
-from collector.security.slow_headers import BoundedHeadProtocol
+from collector.security.bounded_http import BoundedHttpProtocol
 from collector.settings import CollectorSettings
 from otel_bridge.bus import EventBus
 from otel_bridge.errors import ConfigurationError
@@ -295,7 +295,7 @@ def test_listening_beyond_loopback_needs_tokens(
     create_app(CollectorSettings(host="0.0.0.0", tokens=SecretStr(LINES[0])), bridge)
 
 
-class _Hasty(BoundedHeadProtocol):
+class _Hasty(BoundedHttpProtocol):
     head_timeout_sec = 1.0
 
 

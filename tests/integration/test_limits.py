@@ -130,6 +130,39 @@ def test_every_answer_has_the_headers(
     assert "default-src 'none'" in names["content-security-policy"]
 
 
+class _Broken:
+    """A coordinator's door that fails in a way nobody foresaw, with a secret in its error."""
+
+    async def submit(self, request: Any) -> str:
+        raise RuntimeError(ALL)
+
+    async def get(self, task_id: str) -> dict[str, Any] | None:
+        raise RuntimeError(ALL)
+
+
+def test_a_failure_has_the_headers_and_tells_nothing(
+    make_settings: Callable[..., BridgeSettings],
+) -> None:
+    """A 500 carries them too, and says nothing of what went wrong."""
+    bridge = make_settings(bus_url=f"memory://limits-{next(_names)}")
+    options = {"log_level": "critical"}
+    with AppServer(bridge, tokens=TOKENS, gateway=_Broken(), server_options=options) as server:
+        answer = fetch(f"{server.url}/tasks/x", headers=BEARER)
+    assert (answer.status, answer.json()) == (500, {"detail": "internal error"})
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+async def test_a_refused_websocket_has_the_headers(site: tuple[AppServer, EventBus]) -> None:
+    """Without a token, from another origin, with a query that makes no sense."""
+    foreign = BEARER | {"Origin": "http://evil.example"}
+    for query, headers in (("", {}), ("", foreign), ("?types=nothing", BEARER)):
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(site[0].ws_url + query, additional_headers=headers)
+        assert refused.value.response.headers["x-content-type-options"] == "nosniff"
+        assert "server" not in refused.value.response.headers
+
+
 async def test_tickets(site: tuple[AppServer, EventBus]) -> None:
     """One WebSocket for a ticket; a second time, for anything else or made up it is nothing."""
     server = site[0]

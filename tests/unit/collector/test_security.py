@@ -10,7 +10,13 @@ from collector.security.origins import OriginGuard, is_loopback_name
 
 
 async def answer(
-    *, host: str, origin: str | None = None, kind: str = "websocket", bind: str = "127.0.0.1"
+    *,
+    host: str,
+    origin: str | None = None,
+    kind: str = "websocket",
+    bind: str = "127.0.0.1",
+    is_open: bool = False,
+    more: tuple[tuple[bytes, bytes], ...] = (),
 ) -> int:
     """Status that a request gets; 200 when it reaches the application."""
     sent: list[dict[str, Any]] = []
@@ -24,7 +30,7 @@ async def answer(
     async def send(message: Any) -> None:
         sent.append(message)
 
-    headers = [(b"host", host.encode())]
+    headers = [(b"host", host.encode()), *more]
     if origin is not None:
         headers.append((b"origin", origin.encode()))
     scope: dict[str, Any] = {
@@ -34,7 +40,9 @@ async def answer(
         "headers": headers,
         "extensions": {"websocket.http.response": {}},
     }
-    guard = OriginGuard(app, bind_host=bind, allowed_origins=["https://dash.example.org"])
+    guard = OriginGuard(
+        app, bind_host=bind, allowed_origins=["https://dash.example.org"], is_open=is_open
+    )
     await guard(scope, receive, send)
     return int(sent[0]["status"])
 
@@ -98,3 +106,53 @@ async def test_rebound_names_are_refused_on_loopback(kind: str) -> None:
     assert await answer(host="evil.example:12000", kind=kind) == 403
     assert await answer(host="[", kind=kind) == 403
     assert await answer(host="collector.example:12000", kind=kind, bind="0.0.0.0") == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example@127.0.0.1",
+        "127.0.0.1#evil.example",
+        "127.0.0.1/evil.example",
+        "127.0.0.1 evil.example",
+        "127.0.0.1:x",
+        "127.0.0.1:",
+        "127.0.0.1:123456",
+        "[::1",
+        "::1",
+        "[::1]evil.example",
+        "localhost\\evil.example",
+    ],
+)
+async def test_odd_hosts_are_refused(host: str) -> None:
+    """What one reader takes for loopback and another for something else is no host."""
+    assert await answer(host=host, kind="GET") == 403
+
+
+@pytest.mark.parametrize("name", [b"host", b"origin", b"authorization"])
+async def test_headers_given_twice_are_refused(name: bytes) -> None:
+    """A proxy may have looked at the other one."""
+    value = b"localhost"
+    more = ((name, value),) if name == b"host" else ((name, value), (name, value))
+    assert await answer(host="localhost", kind="GET", more=more) == 403
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("192.168.0.4:12000", 200),
+        ("[fd00::1]:12000", 200),
+        ("collector:12000", 200),
+        ("collector.traces.svc", 200),
+        ("collector.traces.svc.cluster.local:12000", 200),
+        ("dash.example.org", 200),
+        ("", 200),
+        ("evil.example:12000", 403),
+        ("192.168.0.4.evil.example:12000", 403),
+        ("local.evil.example", 403),
+    ],
+)
+async def test_rebound_names_are_refused_where_nobody_is_asked(host: str, status: int) -> None:
+    """Beyond loopback without tokens, only addresses and names that nobody can register pass."""
+    assert await answer(host=host, kind="GET", bind="0.0.0.0", is_open=True) == status
+    assert await answer(host=host, kind="GET", bind="0.0.0.0") == 200
