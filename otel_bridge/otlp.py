@@ -62,7 +62,7 @@ def _is_asked(exporter: str | None, endpoint: str | None) -> bool:
 
 
 def _span_exporter(settings: BridgeSettings) -> SpanExporter:
-    if _is_grpc(settings.otlp_traces_protocol or settings.otlp_protocol):
+    if _is_grpc("TRACES_", settings.otlp_traces_protocol, settings.otlp_protocol):
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (
             OTLPSpanExporter as GrpcSpanExporter,
         )
@@ -76,7 +76,7 @@ def _span_exporter(settings: BridgeSettings) -> SpanExporter:
 
 
 def _metric_exporter(settings: BridgeSettings) -> MetricExporter:
-    if _is_grpc(settings.otlp_metrics_protocol or settings.otlp_protocol):
+    if _is_grpc("METRICS_", settings.otlp_metrics_protocol, settings.otlp_protocol):
         from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import (
             OTLPMetricExporter as GrpcMetricExporter,
         )
@@ -89,11 +89,13 @@ def _metric_exporter(settings: BridgeSettings) -> MetricExporter:
     return HttpMetricExporter()
 
 
-def _is_grpc(protocol: str | None) -> bool:
+def _is_grpc(signal: str, own: str | None, common: str | None) -> bool:
+    protocol = own or common
     if protocol in (None, "", "http/protobuf"):
         return False
     if protocol == "grpc":
         return True
     raise ConfigurationError(
-        f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol} is not supported", "use grpc or http/protobuf"
+        f"OTEL_EXPORTER_OTLP_{signal if own else ''}PROTOCOL={protocol} is not supported",
+        "use grpc or http/protobuf",
     )
