@@ -23,8 +23,10 @@ from otel_bridge.errors import ConfigurationError
 from otel_bridge.heartbeat import HeartbeatKeys, Pulse
 from otel_bridge.instruments import Instruments
 from otel_bridge.knowledge_base import knowledge_base_of
-from otel_bridge.otlp import add_otlp_export, make_meter_provider
+from otel_bridge.otlp import add_otlp_export, check_otlp, make_meter_provider
 from otel_bridge.processor import MonitoringSpanProcessor
+from otel_bridge.projects import KnowledgeBase
+from otel_bridge.redis_clients import check_url
 from otel_bridge.sampling import keep_live_spans
 from otel_bridge.semconv import SCOPE_NAME
 from otel_bridge.settings import BridgeSettings
@@ -49,7 +51,7 @@ class Bridge:
         pulse: Runs heartbeats and coalesced progress.
         heartbeat_keys: Writes the workers' TTL keys.
         instruments: The same facts as metrics; None while monitoring is off.
-        knowledge_base: Knows projects; None unless the settings name a database.
+        knowledge_base: Knows projects; None unless the settings name a database, or while off.
         tracer: Starts our spans; one that does nothing while monitoring is off.
     """
 
@@ -61,13 +63,14 @@ class Bridge:
         bus: EventBus | None,
         is_provider_owner: bool,
         meter_provider: MeterProvider | None = None,
+        knowledge_base: KnowledgeBase | None = None,
     ) -> None:
         self.settings = settings
         self.tracer_provider = tracer_provider
         self.bus = bus
         self.pulse = Pulse()
         self.heartbeat_keys = HeartbeatKeys(settings)
-        self.knowledge_base = knowledge_base_of(settings)
+        self.knowledge_base = knowledge_base
         self.tracer: trace.Tracer = (
             tracer_provider.get_tracer(SCOPE_NAME) if tracer_provider else trace.NoOpTracer()
         )
@@ -191,8 +194,16 @@ def configure(
             bridge = Bridge(settings, tracer_provider=None, bus=None, is_provider_owner=False)
             _current = bridge
             return bridge
+        # Whatever can fail comes first, so that a failure leaves nothing behind: a provider is set
+        # once in a process, and a second try would find the first one's and export nothing.
         bus = EventBus.connect(settings)
-        provider, is_owner = _provider(tracer_provider, service_name)
+        if settings.redis_url:
+            check_url(settings.redis_url)
+        knowledge_base = knowledge_base_of(settings)
+        existing = tracer_provider or sdk_provider_of(trace.get_tracer_provider())
+        if existing is None:
+            check_otlp(settings)
+        provider, is_owner = existing or _make_provider(service_name), existing is None
         meter_provider = None
         if is_owner:
             add_otlp_export(provider, settings)
@@ -205,6 +216,7 @@ def configure(
             bus=bus,
             is_provider_owner=is_owner,
             meter_provider=meter_provider,
+            knowledge_base=knowledge_base,
         )
         _current = bridge
     atexit.register(bridge.shutdown)
@@ -220,15 +232,8 @@ def _meter_provider(settings: BridgeSettings, resource: Resource) -> MeterProvid
     return provider
 
 
-def _provider(
-    given: TracerProvider | None, service_name: str | None
-) -> tuple[TracerProvider, bool]:
-    if given is not None:
-        return given, False
-    existing = sdk_provider_of(trace.get_tracer_provider())
-    if existing is not None:
-        return existing, False
+def _make_provider(service_name: str | None) -> TracerProvider:
     attributes = {SERVICE_NAME: service_name} if service_name else {}
     provider = TracerProvider(resource=Resource.create(attributes))
     trace.set_tracer_provider(provider)
-    return provider, True
+    return provider

@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import contextlib
 import hashlib
+import http.client
 import importlib.metadata
 import json
 import logging
@@ -196,15 +197,7 @@ def _worker(options: argparse.Namespace) -> int:
 
 
 def _submit(options: argparse.Namespace) -> int:
-    if options.file == "-":
-        body = sys.stdin.read()
-    else:
-        try:
-            body = Path(options.file).read_text(encoding="utf-8")
-        except OSError as error:
-            raise ConfigurationError(
-                f"cannot read {options.file}: {error.strerror}", "name a file with the JSON body"
-            ) from error
+    body = _body_of(options.file)
     url = options.url.rstrip("/") + "/tasks"
     if not url.startswith(("http://", "https://")):
         raise ConfigurationError(
@@ -212,23 +205,52 @@ def _submit(options: argparse.Namespace) -> int:
         )
     headers = {"Content-Type": "application/json"}
     token = BridgeSettings.load().token.get_secret_value()
+    if not (token.isascii() and token.isprintable()):
+        raise ConfigurationError(
+            "MONITORING_TOKEN has a character that no header can carry", "look for a line end in it"
+        )
     if token:
         headers["Authorization"] = f"Bearer {token}"
-    request = urllib.request.Request(url, data=body.encode(), headers=headers)  # noqa: S310
     try:
+        request = urllib.request.Request(url, data=body, headers=headers)  # noqa: S310
         with urllib.request.urlopen(request, timeout=_HTTP_TIMEOUT_SEC) as answer:  # noqa: S310
-            print(json.load(answer)["task_id"])
+            print(_task_id_in(answer.read(), options.url))
     except urllib.error.HTTPError as error:
-        reason = _error_sentence(error.read())
+        reason = one_line(_error_sentence(error.read()))
+        if error.code >= 500:
+            raise OtelBridgeError(f"the collector failed: {reason}") from error
         raise ConfigurationError(
-            f"the collector refused: {one_line(reason)}",
+            f"the collector refused: {reason}",
             "set MONITORING_TOKEN" if error.code == 401 else "correct the request",
         ) from error
-    except OSError as error:
+    except (OSError, http.client.BadStatusLine) as error:
         raise OtelBridgeError(
-            f"no collector at {options.url}: {error}; start one: otel-bridge serve"
+            f"no collector at {options.url}: {one_line(str(error))}; start one: otel-bridge serve"
+        ) from error
+    except (ValueError, http.client.HTTPException) as error:
+        raise ConfigurationError(
+            f"--url {options.url} cannot be read: {one_line(str(error))}", "use http://HOST:PORT"
         ) from error
     return 0
+
+
+def _body_of(file: str) -> bytes:
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        return text.encode()
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot read {file}: {error.strerror}", "name a file with the JSON body"
+        ) from error
+    except UnicodeError as error:
+        raise ConfigurationError(f"{file} is not UTF-8", "save the JSON body as UTF-8") from error
+
+
+def _task_id_in(answer: bytes, url: str) -> str:
+    try:
+        return str(json.loads(answer)["task_id"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise OtelBridgeError(f"what answers at {url} is no collector") from error
 
 
 def _error_sentence(body: bytes) -> str:

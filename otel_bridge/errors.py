@@ -58,6 +58,10 @@ class UnknownTransportError(ConfigurationError):
         self.known = tuple(known)
         super().__init__(f"unknown transport {scheme!r} in {setting}", f"known: {', '.join(known)}")
 
+    def __reduce__(self) -> tuple[type[UnknownTransportError], tuple[str, str, tuple[str, ...]]]:
+        # By default an exception is made again from its two sentences.
+        return type(self), (self.scheme, self.setting, self.known)
+
 
 class EventTooLargeError(OtelBridgeError):
     """Raised when an event does not fit even after every optional text has been removed."""

@@ -16,7 +16,20 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from otel_bridge.errors import ConfigurationError
 from otel_bridge.settings import BridgeSettings
 
-__all__ = ["add_otlp_export", "make_meter_provider"]
+__all__ = ["add_otlp_export", "check_otlp", "make_meter_provider"]
+
+
+def check_otlp(settings: BridgeSettings) -> None:
+    """
+    Fail before anything is made when an export that is asked for cannot be.
+
+    Raises:
+        ConfigurationError: An unknown protocol.
+    """
+    if _are_spans_asked(settings):
+        _is_grpc("TRACES_", settings.otlp_traces_protocol, settings.otlp_protocol)
+    if _are_metrics_asked(settings):
+        _is_grpc("METRICS_", settings.otlp_metrics_protocol, settings.otlp_protocol)
 
 
 def add_otlp_export(provider: TracerProvider, settings: BridgeSettings) -> bool:
@@ -33,8 +46,7 @@ def add_otlp_export(provider: TracerProvider, settings: BridgeSettings) -> bool:
     Raises:
         ConfigurationError: An unknown ``OTEL_EXPORTER_OTLP_PROTOCOL``.
     """
-    endpoint = settings.otlp_traces_endpoint or settings.otlp_endpoint
-    if not _is_asked(settings.otel_traces_exporter, endpoint):
+    if not _are_spans_asked(settings):
         return False
     provider.add_span_processor(BatchSpanProcessor(_span_exporter(settings)))
     return True
@@ -50,10 +62,19 @@ def make_meter_provider(settings: BridgeSettings, resource: Resource) -> MeterPr
     Raises:
         ConfigurationError: An unknown protocol.
     """
-    endpoint = settings.otlp_metrics_endpoint or settings.otlp_endpoint
-    if not _is_asked(settings.otel_metrics_exporter, endpoint):
+    if not _are_metrics_asked(settings):
         return None
     return MeterProvider([PeriodicExportingMetricReader(_metric_exporter(settings))], resource)
+
+
+def _are_spans_asked(settings: BridgeSettings) -> bool:
+    endpoint = settings.otlp_traces_endpoint or settings.otlp_endpoint
+    return _is_asked(settings.otel_traces_exporter, endpoint)
+
+
+def _are_metrics_asked(settings: BridgeSettings) -> bool:
+    endpoint = settings.otlp_metrics_endpoint or settings.otlp_endpoint
+    return _is_asked(settings.otel_metrics_exporter, endpoint)
 
 
 def _is_asked(exporter: str | None, endpoint: str | None) -> bool:
@@ -62,7 +83,7 @@ def _is_asked(exporter: str | None, endpoint: str | None) -> bool:
 
 
 def _span_exporter(settings: BridgeSettings) -> SpanExporter:
-    if _is_grpc(settings.otlp_traces_protocol or settings.otlp_protocol):
+    if _is_grpc("TRACES_", settings.otlp_traces_protocol, settings.otlp_protocol):
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (
             OTLPSpanExporter as GrpcSpanExporter,
         )
@@ -76,7 +97,7 @@ def _span_exporter(settings: BridgeSettings) -> SpanExporter:
 
 
 def _metric_exporter(settings: BridgeSettings) -> MetricExporter:
-    if _is_grpc(settings.otlp_metrics_protocol or settings.otlp_protocol):
+    if _is_grpc("METRICS_", settings.otlp_metrics_protocol, settings.otlp_protocol):
         from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import (
             OTLPMetricExporter as GrpcMetricExporter,
         )
@@ -89,11 +110,13 @@ def _metric_exporter(settings: BridgeSettings) -> MetricExporter:
     return HttpMetricExporter()
 
 
-def _is_grpc(protocol: str | None) -> bool:
+def _is_grpc(signal: str, own: str | None, common: str | None) -> bool:
+    protocol = own or common
     if protocol in (None, "", "http/protobuf"):
         return False
     if protocol == "grpc":
         return True
     raise ConfigurationError(
-        f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol} is not supported", "use grpc or http/protobuf"
+        f"OTEL_EXPORTER_OTLP_{signal if own else ''}PROTOCOL={protocol} is not supported",
+        "use grpc or http/protobuf",
     )

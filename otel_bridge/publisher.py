@@ -124,7 +124,7 @@ class Publisher:
         except TransportRejectedError as error:
             self.rejected += len(batch)
             self.outbox.settle_batch()
-            self.breaker.succeed(self._clock.monotonic())
+            self._note_success()
             self._log_rejected(error)
         except TransportError as error:
             self._note_failure(error, error.retry_after_sec)

@@ -167,23 +167,30 @@ class SpanBlock(_Block):
     def _close(self, error: BaseException | None) -> None:
         if self._token is not None:
             otel_context.detach(self._token)
-        if error is not None and self._outcome is None:
-            self._outcome, self._error = TaskStatus.FAILED, one_line(error)
-            if isinstance(error, Exception):
+        is_told = self._outcome is not None
+        try:
+            if error is not None and self._outcome is None:
+                self._outcome, self._error = TaskStatus.FAILED, one_line(error)
+            outcome = self._outcome or TaskStatus.COMPLETED
+            self._span.set_attribute(semconv.OUTCOME, outcome.value)
+            if self._error is not None:
+                self._span.set_attribute(semconv.ERROR, self._error)
+                self._span.set_status(Status(StatusCode.ERROR, self._error))
+            if isinstance(error, Exception) and not is_told:
+                # Last: it asks the exception for its words, and the user's may raise.
                 self._span.record_exception(error)
-        outcome = self._outcome or TaskStatus.COMPLETED
-        self._span.set_attribute(semconv.OUTCOME, outcome.value)
-        if self._error is not None:
-            self._span.set_attribute(semconv.ERROR, self._error)
-            self._span.set_status(Status(StatusCode.ERROR, self._error))
-        self._span.end()
+        finally:
+            self._span.end()
 
 
 def one_line(reason: BaseException | str) -> str:
     """A reason as people read it: ``ValueError: no such school``."""
     if isinstance(reason, str):
         return reason
-    text = str(reason)
+    try:
+        text = str(reason)
+    except Exception:
+        text = ""  # the user's own ``__str__``, which may do anything
     return f"{type(reason).__name__}: {text}" if text else type(reason).__name__
 
 

@@ -74,7 +74,10 @@ def check_scheme(url: str, settings: BridgeSettings) -> str:
     Raises:
         UnknownTransportError: Nobody handles it; names the setting that it came from.
     """
-    scheme = urlsplit(url).scheme
+    # Not by urlsplit: it raises for a URL that it cannot read, before anyone can say which.
+    scheme, mark, _ = url.partition("://")
+    if not mark:
+        scheme = ""  # what stands there may be a password
     if scheme not in KNOWN_SCHEMES:
         raise UnknownTransportError(scheme, _setting_name(url, settings), KNOWN_SCHEMES)
     return scheme

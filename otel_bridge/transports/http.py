@@ -146,17 +146,17 @@ class HttpSender:
     """
 
     def __init__(self, url: str, settings: BridgeSettings) -> None:
-        parts = urlsplit(url)
         try:
-            port = parts.port
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
         except ValueError:
-            port = -1
-        if not parts.hostname or port == -1:
+            host = None
+        if not host:
             raise ConfigurationError(
                 f"MONITORING_BUS_URL={redact_url(url)} names no host and port",
                 "use http://host:port, e.g. http://127.0.0.1:12000",
             )
-        self._host: str = parts.hostname
+        self._host = host
         self._port = port
         self._path = parts.path.rstrip("/") + PUSH_PATH
         self._is_tls = parts.scheme == "https"

@@ -1,0 +1,219 @@
+"""``configure()``: loud and at once, once a process, and without a trace when it fails."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+
+from otel_bridge import bridge as bridge_module
+from otel_bridge.bridge import (
+    Bridge,
+    configure,
+    current_bridge,
+    make_on_demand,
+    sdk_provider_of,
+)
+from otel_bridge.errors import ConfigurationError
+from otel_bridge.events import MonitoringEvent, MonitoringEventType
+from otel_bridge.processor import MonitoringSpanProcessor
+from otel_bridge.settings import BridgeSettings
+from otel_bridge.transports.memory import memory_log
+from tests.support.spans import job_attributes
+
+MakeSettings = Callable[..., BridgeSettings]
+
+_names = itertools.count()
+
+
+@pytest.fixture
+def settings(make_settings: MakeSettings) -> BridgeSettings:
+    return make_settings(bus_url=f"memory://bridge-{next(_names)}")
+
+
+@pytest.fixture
+def provider() -> Iterator[TracerProvider]:
+    made = TracerProvider(shutdown_on_exit=False)
+    yield made
+    made.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def _no_bridge_is_left() -> Iterator[None]:
+    yield
+    found = current_bridge()
+    if found is not None:
+        found.shutdown()
+
+
+def count_of(settings: BridgeSettings) -> int:
+    return len(memory_log(settings.bus_url.removeprefix("memory://")).newest(1000, None))
+
+
+def test_a_given_provider_gets_one_processor_more(
+    provider: TracerProvider, settings: BridgeSettings
+) -> None:
+    """A provider of the user's own is used as it is, and its spans are live from then on."""
+    made = configure(tracer_provider=provider, settings=settings)
+    (processor,) = provider._active_span_processor._span_processors
+    assert isinstance(processor, MonitoringSpanProcessor)
+    assert (made.tracer_provider, made.is_enabled, current_bridge()) == (provider, True, made)
+    provider.get_tracer("x").start_span("job", attributes=job_attributes()).end()
+    assert made.flush(10)
+    assert count_of(settings) == 2
+
+
+def test_a_provider_that_samples_nothing_is_live_all_the_same(settings: BridgeSettings) -> None:
+    """Spans that a sampler drops are not exported, but the live view sees them."""
+    provider = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
+    made = configure(tracer_provider=provider, settings=settings)
+    span = provider.get_tracer("x").start_span("job", attributes=job_attributes())
+    assert not span.get_span_context().trace_flags.sampled
+    span.end()
+    assert made.flush(10)
+    assert count_of(settings) == 2
+
+
+def test_the_first_call_stands(
+    provider: TracerProvider, settings: BridgeSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A second call warns, returns the first bridge and adds no second processor."""
+    made = configure(tracer_provider=provider, settings=settings)
+    assert configure(tracer_provider=provider, heartbeat_ttl_sec=-1) is made
+    assert len(provider._active_span_processor._span_processors) == 1
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+
+
+def test_many_threads_make_one_bridge(provider: TracerProvider, settings: BridgeSettings) -> None:
+    """Called from many threads at once, there is one bridge and one processor."""
+    found: list[Bridge] = []
+    gate = threading.Barrier(8)
+
+    def call() -> None:
+        gate.wait(10)
+        found.append(configure(tracer_provider=provider, settings=settings))
+
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(found) == 8
+    assert len(set(map(id, found))) == 1
+    assert len(provider._active_span_processor._span_processors) == 1
+
+
+def test_settings_and_keywords_do_not_mix(settings: BridgeSettings) -> None:
+    """Two sources of one setting are refused, by name."""
+    with pytest.raises(ConfigurationError, match=r"^settings and enabled, redis_url were both"):
+        configure(settings=settings, redis_url="redis://x", enabled=True)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"bus_url": "ftp://x"}, "unknown transport 'ftp' in MONITORING_BUS_URL"),
+        ({"bus_url": "redis://[hunter2"}, r"redis://\*\*\* is not a Redis URL"),
+        ({"bus_url": "http://[hunter2"}, r"http://\*\*\* names no host and port"),
+        ({"bus_url": "hunter2"}, "unknown transport '' in MONITORING_BUS_URL"),
+        ({"redis_url": "localhost:6379"}, r"\*\*\* is not a Redis URL"),
+        ({"redis_url": "redis://:hun/ter2@h"}, r"redis://\*\*\* is not a Redis URL"),
+        (
+            {"otlp_endpoint": "http://127.0.0.1:9", "otlp_protocol": "smoke"},
+            "OTEL_EXPORTER_OTLP_PROTOCOL=smoke",
+        ),
+        (
+            {"otlp_metrics_endpoint": "http://127.0.0.1:9", "otlp_metrics_protocol": "smoke"},
+            "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL=smoke",
+        ),
+        ({"knowledge_base_url": "mysql://u:hunter2@h/d"}, "is not a PostgreSQL URL"),
+    ],
+)
+def test_what_cannot_work_fails_at_once_and_leaves_nothing(
+    make_settings: MakeSettings, wrong: dict[str, str], sentence: str
+) -> None:
+    """A wrong setting is one error without a password; no provider, bridge or thread is left."""
+    before = set(threading.enumerate())
+    settings = make_settings(**{"bus_url": "memory://wrong", **wrong})
+    with pytest.raises(ConfigurationError, match=sentence) as raised:
+        configure(settings=settings)
+    assert "hunter2" not in str(raised.value)
+    assert current_bridge() is None
+    assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    assert "sdk" not in type(metrics.get_meter_provider()).__module__
+    assert set(threading.enumerate()) <= before
+
+
+@pytest.mark.parametrize("wrong", [{"enabled": False}, {"otel_sdk_disabled": True}])
+def test_off_is_off(make_settings: MakeSettings, wrong: dict[str, bool]) -> None:
+    """Switched off there is nothing to publish to, whatever the other settings say."""
+    made = configure(
+        settings=make_settings(
+            bus_url="ftp://x", redis_url="nonsense", knowledge_base_url="nonsense", **wrong
+        )
+    )
+    assert (made.is_enabled, made.bus, made.instruments, made.tracer_provider) == (
+        False,
+        None,
+        None,
+        None,
+    )
+    assert (made.flush(0), made.shutdown(0), current_bridge()) == (True, True, None)
+
+
+def test_the_end_publishes_what_is_queued_and_makes_room(
+    provider: TracerProvider, settings: BridgeSettings
+) -> None:
+    """``shutdown`` flushes, may be called again, and another ``configure`` may follow it."""
+    made = configure(tracer_provider=provider, settings=settings)
+    assert made.bus is not None
+    for _ in range(50):
+        made.bus.publish(MonitoringEvent(event_type=MonitoringEventType.TASK_STARTED))
+    assert (made.shutdown(10), made.shutdown(0), made.is_enabled) == (True, True, False)
+    assert count_of(settings) == 50
+    again = configure(tracer_provider=provider, settings=settings)
+    assert again is not made
+    assert current_bridge() is again
+
+
+def test_the_end_of_an_old_bridge_is_not_that_of_the_new(
+    provider: TracerProvider, settings: BridgeSettings
+) -> None:
+    """Shutting an old bridge down once more leaves the present one alone."""
+    old = configure(tracer_provider=provider, settings=settings)
+    old.shutdown()
+    new = configure(tracer_provider=provider, settings=settings)
+    old.shutdown()
+    assert (current_bridge(), new.is_enabled) == (new, True)
+
+
+def test_a_bridge_on_demand_is_made_once(
+    provider: TracerProvider, settings: BridgeSettings
+) -> None:
+    """Whoever asks first makes it; asked again after the end, nothing is made."""
+    made: list[Bridge] = []
+    make_on_demand(lambda: made.append(configure(tracer_provider=provider, settings=settings)))
+    assert bridge_module._current is None
+    assert current_bridge() is current_bridge() is made[0]
+    made[0].shutdown()
+    assert current_bridge() is None
+    assert len(made) == 1
+
+
+def test_whose_provider_it_is(provider: TracerProvider) -> None:
+    """The SDK's provider is found behind one that stands in front of it, and in no other."""
+
+    class InFront(trace.NoOpTracerProvider):
+        def __init__(self, inner: object) -> None:
+            self.provider = inner
+
+    assert sdk_provider_of(provider) is provider
+    assert sdk_provider_of(InFront(provider)) is provider
+    assert sdk_provider_of(InFront("x")) is None
+    assert sdk_provider_of(trace.NoOpTracerProvider()) is None
