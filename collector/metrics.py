@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from collector.otlp_ingest import OtlpIngest
 from collector.runtime import Collector
 
 __all__ = ["render_metrics"]
 
 
-def render_metrics(collector: Collector) -> str:
-    """All metrics, ending with a line end."""
+def render_metrics(collector: Collector, otlp: OtlpIngest | None = None) -> str:
+    """All metrics, ending with a line end; OTLP's where there is an ingest."""
     feed, hub, leader = collector.feed, collector.hub, collector.leader
     judge = collector.judge()
     now = judge.now
@@ -55,6 +56,9 @@ def render_metrics(collector: Collector) -> str:
     add("leader", "gauge", "1 while this collector leads.", int(leader.is_leader))
     add("jobs_stalled_total", "counter", "Jobs told stalled by this collector.", leader.stalled)
     add("own_events_dropped_total", "counter", "Own events lost.", bus.dropped)
+    if otlp is not None:
+        add("otlp_rejected_total", "counter", "Not taken over OTLP.", otlp.rejected, "what")
+        add("otlp_requests_shed_total", "counter", "OTLP requests told to come again.", otlp.shed)
     return "\n".join(lines) + "\n"
 
 

@@ -15,7 +15,13 @@ import grpc
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
-from collector.otlp_ingest import MAX_BODY_BYTES, REJECTED_LOGS, REJECTED_SPANS, OtlpIngest
+from collector.otlp_ingest import (
+    MAX_BODY_BYTES,
+    REJECTED_LOGS,
+    REJECTED_SPANS,
+    OtlpBusyError,
+    OtlpIngest,
+)
 from collector.security.authentication import Authenticator
 from collector.security.tokens import Principal
 from otel_bridge.errors import ConfigurationError, TransportError
@@ -43,6 +49,7 @@ class OtlpGrpcServer:
         self, ingest: OtlpIngest, authenticator: Authenticator, host: str, port: int
     ) -> None:
         self._authenticator = authenticator
+        self._ingest = ingest
         self._server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", MAX_BODY_BYTES),
@@ -82,10 +89,15 @@ class OtlpGrpcServer:
         """Check the token, take the message; errors become gRPC statuses."""
         principal = await self._principal(context)
         try:
-            return await take(message, principal)
+            with self._ingest.place():
+                return await take(message, principal)
         except TransportError:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "the log cannot be reached")
-            raise AssertionError("abort() raises") from None
+            why = "the log cannot be reached"
+        except OtlpBusyError as error:
+            why = str(error)
+        # The one status that every exporter sends again for.
+        await context.abort(grpc.StatusCode.UNAVAILABLE, why)
+        raise AssertionError("abort() raises")
 
     async def _principal(self, context: Any) -> Principal:
         given = {key: value for key, value in context.invocation_metadata() or ()}

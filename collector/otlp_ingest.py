@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -16,13 +18,30 @@ from otel_bridge.publisher import POSITION_MAX_BYTES
 from otel_bridge.transports.base import Outgoing
 from otel_bridge.transports.http import MAX_PUSH_EVENTS
 
-__all__ = ["MAX_BODY_BYTES", "REJECTED_LOGS", "REJECTED_SPANS", "OtlpIngest"]
+__all__ = [
+    "MAX_BODY_BYTES",
+    "MAX_TAKING",
+    "REJECTED_LOGS",
+    "REJECTED_SPANS",
+    "OtlpBusyError",
+    "OtlpIngest",
+]
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 """Of a body as it is sent and, again, of what it inflates to; exporters send 512 spans at a time,
 and gRPC's own limit is the same."""
+MAX_TAKING: Final = 32
+"""Requests in memory at a time, 4 MiB each and about as much again once decoded; whoever comes
+while the log is slow is told to come again."""
 REJECTED_SPANS: Final = "spans without ids, or of a project that this token may not use"
 REJECTED_LOGS: Final = "log records that tell of no span's life, or of a project not allowed"
+
+
+class OtlpBusyError(Exception):
+    """Raised when ``MAX_TAKING`` requests are being taken; the sender may try again."""
+
+    def __str__(self) -> str:
+        return f"{MAX_TAKING} requests are being taken"
 
 
 class OtlpIngest:
@@ -31,11 +50,36 @@ class OtlpIngest:
 
     Args:
         collector: Appends to the log.
+
+    Attributes:
+        taking: Requests in memory.
+        shed: Requests refused because there were too many.
+        rejected: Spans and log records refused, by what they are.
     """
 
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
         self._receivers: dict[str, OtlpReceiver] = {}
+        self.taking = 0
+        self.shed = 0
+        self.rejected = {"span": 0, "log record": 0}
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """
+        Hold one of the places for requests; on the event loop.
+
+        Raises:
+            OtlpBusyError: There is none.
+        """
+        if self.taking >= MAX_TAKING:
+            self.shed += 1
+            raise OtlpBusyError
+        self.taking += 1
+        try:
+            yield
+        finally:
+            self.taking -= 1
 
     async def traces(self, message: ExportTraceServiceRequest, principal: Principal) -> int:
         """
@@ -47,7 +91,9 @@ class OtlpIngest:
         Raises:
             TransportError: The log cannot be reached; the request may be sent again.
         """
-        return await self._take(message, principal, are_open=False)
+        rejected = await self._take(message, principal, are_open=False)
+        self.rejected["span"] += rejected
+        return rejected
 
     async def logs(self, message: ExportLogsServiceRequest, principal: Principal) -> int:
         """
@@ -65,12 +111,13 @@ class OtlpIngest:
             rejected += await self._take(spans, principal, are_open=True)
         for spans in told.ended_spans:
             rejected += await self._take(spans, principal, are_open=False)
+        self.rejected["log record"] += rejected
         return rejected
 
     async def _take(
         self, message: ExportTraceServiceRequest, principal: Principal, *, are_open: bool
     ) -> int:
-        receiver = self._receiver_of(principal)
+        receiver = self.receiver_of(principal)
         projects = list(principal.projects or ())
         only = projects[0] if len(projects) == 1 else None
         max_bytes = self._collector.bridge_settings.max_event_size_bytes - POSITION_MAX_BYTES
@@ -91,7 +138,8 @@ class OtlpIngest:
                 await self._collector.append(receiver.producer_id, first_n, batch)
         return received.rejected + len(refused)
 
-    def _receiver_of(self, principal: Principal) -> OtlpReceiver:
+    def receiver_of(self, principal: Principal) -> OtlpReceiver:
+        """The receiver of a token's requests, which it takes one after the other."""
         found = self._receivers.get(principal.digest)
         if found is None:
             settings = self._collector.bridge_settings

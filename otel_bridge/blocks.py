@@ -22,7 +22,7 @@ from otel_bridge.bridge import current_bridge
 from otel_bridge.events import MonitoringEvent, MonitoringEventType, TaskStatus
 from otel_bridge.heartbeat import WorkerHeartbeat
 from otel_bridge.scope import SCOPE_KEY, Scope, current_scope
-from otel_bridge.span_block import SelfBlock, SpanBlock, current_instruments, guarded, one_line
+from otel_bridge.span_block import SelfBlock, SpanBlock, current_instruments, guarded
 
 __all__ = ["Enqueue", "Job", "Phase", "ResearchTask", "Worker"]
 
@@ -197,12 +197,12 @@ class Job(SpanBlock, SelfBlock):
     @guarded
     def complete(self) -> None:
         """End as completed, even if an exception leaves the block: the job's end is on record."""
-        self._outcome, self._error = TaskStatus.COMPLETED, None
+        self._end_as(TaskStatus.COMPLETED)
 
     @guarded
     def retry(self, reason: BaseException | str) -> None:
         """End as ``task_retry``: this attempt failed and the job will run again."""
-        self._outcome, self._error = TaskStatus.RETRYING, one_line(reason)
+        self._end_as(TaskStatus.RETRYING, reason)
 
     def _open(self) -> None:
         # Without a context of its own, extract() would start from an empty one.
@@ -232,7 +232,7 @@ class Job(SpanBlock, SelfBlock):
                 self._label,
                 self._attributes.get(semconv.QUEUE),
                 (self._outcome or TaskStatus.COMPLETED).value,
-                None if error is None else type(error).__name__,
+                self._error_type,
                 time.monotonic() - self._began_at,
             )
 

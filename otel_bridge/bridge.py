@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -93,6 +94,25 @@ class Bridge:
             return True
         return self.bus.flush(self._timeout(timeout_sec))
 
+    def flush_exports(self, timeout_sec: float, *, with_metrics: bool = True) -> bool:
+        """
+        Send what waits for OTLP: for workers, whose processes leave without running ``atexit``.
+
+        Args:
+            timeout_sec: What a dead backend costs at most; exporters have limits of their own.
+            with_metrics: Not for a process that is one of very many: each would be a series.
+
+        Returns:
+            False when time ran out.
+        """
+        waiting: list[Callable[[], object]] = []
+        if self.tracer_provider is not None:
+            waiting.append(self.tracer_provider.force_flush)
+        meter_provider = metrics.get_meter_provider()
+        if with_metrics and self.bus is not None and isinstance(meter_provider, MeterProvider):
+            waiting.append(meter_provider.force_flush)
+        return _within(timeout_sec, waiting)
+
     def shutdown(self, timeout_sec: float | None = None) -> bool:
         """
         Publish what is queued, stop the threads, close the connections. Safe to call twice.
@@ -101,7 +121,8 @@ class Bridge:
         application handles the signal; call this from there.
 
         Args:
-            timeout_sec: For the events; default ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5).
+            timeout_sec: For the events, and again for OTLP; default
+                ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5).
 
         Returns:
             False when events were left behind; they are counted as dropped.
@@ -119,10 +140,12 @@ class Bridge:
             self.pulse.close()
             if self.bus is not None:
                 is_complete = self.bus.shutdown(self._timeout(timeout_sec))
+            exports: list[Callable[[], object]] = []
             if self._is_provider_owner and self.tracer_provider is not None:
-                self.tracer_provider.force_flush(int(self._timeout(timeout_sec) * 1000))
+                exports.append(self.tracer_provider.force_flush)
             if self._meter_provider is not None:
-                self._meter_provider.shutdown(self._timeout(timeout_sec) * 1000)
+                exports.append(self._meter_provider.shutdown)
+            _within(self._timeout(timeout_sec), exports)
         except Exception:
             logger.exception("otel-bridge did not shut down cleanly")
             is_complete = False
@@ -130,6 +153,24 @@ class Bridge:
 
     def _timeout(self, timeout_sec: float | None) -> float:
         return self.settings.shutdown_timeout_sec if timeout_sec is None else timeout_sec
+
+
+def _within(timeout_sec: float, calls: list[Callable[[], object]]) -> bool:
+    """Call each on a thread of its own, for so long at most: exporters heed no limit given."""
+
+    def call(each: Callable[[], object]) -> None:
+        try:
+            each()
+        except Exception:
+            logger.exception("otel-bridge could not flush an exporter")
+
+    threads = [threading.Thread(target=call, args=(each,), daemon=True) for each in calls]
+    deadline = time.monotonic() + timeout_sec
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return not any(thread.is_alive() for thread in threads)
 
 
 def sdk_provider_of(provider: trace.TracerProvider) -> TracerProvider | None:

@@ -9,6 +9,7 @@ Source: semantic conventions 0.66b2, ``messaging.*`` metrics (Development status
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
@@ -43,14 +44,21 @@ class Instruments:
         self._running = meter.create_up_down_counter(
             "otel_bridge.jobs.running", "{job}", "Jobs that run in this process."
         )
-        self._workers = meter.create_up_down_counter(
-            "otel_bridge.workers", "{worker}", "Workers that are up in this process."
-        )
         self._depth = meter.create_gauge("otel_bridge.queue.depth", "{job}", "Jobs that wait.")
+
+        self._workers = 0
+        self._pid = os.getpid()
 
         def observe(_: CallbackOptions) -> Iterable[Observation]:
             return [Observation(dropped())]
 
+        def count(_: CallbackOptions) -> Iterable[Observation]:
+            # A work-horse is no second worker.
+            return [Observation(self._workers)] if os.getpid() == self._pid else []
+
+        meter.create_observable_up_down_counter(
+            "otel_bridge.workers", [count], "{worker}", "Workers that are up in this process."
+        )
         meter.create_observable_counter(
             "otel_bridge.events.dropped", [observe], "{event}", "Live events lost."
         )
@@ -78,11 +86,13 @@ class Instruments:
 
     def worker_began(self) -> None:
         """A worker is up."""
-        self._workers.add(1)
+        if os.getpid() != self._pid:
+            self._pid, self._workers = os.getpid(), 0
+        self._workers += 1
 
     def worker_ended(self) -> None:
         """A worker is down."""
-        self._workers.add(-1)
+        self._workers -= 1
 
     def queue_depth(self, depths: Mapping[str, int]) -> None:
         """So many jobs wait, by queue."""

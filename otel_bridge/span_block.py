@@ -132,6 +132,7 @@ class SpanBlock(_Block):
         self._token: Any = None
         self._outcome: TaskStatus | None = None
         self._error: str | None = None
+        self._error_type: str | None = None
 
     def __repr__(self) -> str:
         return f"<{self._kind} {self._label}>"
@@ -139,12 +140,18 @@ class SpanBlock(_Block):
     @guarded
     def fail(self, reason: BaseException | str) -> None:
         """End as failed with this reason, without an exception leaving the block."""
-        self._outcome, self._error = TaskStatus.FAILED, one_line(reason)
+        self._end_as(TaskStatus.FAILED, reason)
 
     @guarded
     def message(self, text: str) -> None:
         """One line for people; shown with the end of this span."""
         self._span.set_attribute(semconv.MESSAGE, text)
+
+    def _end_as(self, outcome: TaskStatus, reason: BaseException | str | None = None) -> None:
+        self._outcome = outcome
+        self._error = None if reason is None else one_line(reason)
+        is_exception = isinstance(reason, BaseException)
+        self._error_type = type(reason).__name__ if is_exception else None
 
     def _open(self) -> None:
         attributes = {
@@ -170,7 +177,7 @@ class SpanBlock(_Block):
         is_told = self._outcome is not None
         try:
             if error is not None and self._outcome is None:
-                self._outcome, self._error = TaskStatus.FAILED, one_line(error)
+                self._end_as(TaskStatus.FAILED, error)
             outcome = self._outcome or TaskStatus.COMPLETED
             self._span.set_attribute(semconv.OUTCOME, outcome.value)
             if self._error is not None:
@@ -187,11 +194,15 @@ def one_line(reason: BaseException | str) -> str:
     """A reason as people read it: ``ValueError: no such school``."""
     if isinstance(reason, str):
         return reason
+    name = type(reason).__name__
     try:
         text = str(reason)
     except Exception:
         text = ""  # the user's own ``__str__``, which may do anything
-    return f"{type(reason).__name__}: {text}" if text else type(reason).__name__
+    if not text or text.startswith(f"{name}("):
+        # Some, such as Celery's time limits, give their repr.
+        return text or name
+    return f"{name}: {text}"
 
 
 def meta_attributes(meta: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -8,7 +8,14 @@ from typing import Final
 
 from fastapi import Request
 
-__all__ = ["BODY_TIMEOUT_SEC", "BodyTooLargeError", "BodyTooSlowError", "inflate", "read_body"]
+__all__ = [
+    "BODY_TIMEOUT_SEC",
+    "BodyTooLargeError",
+    "BodyTooSlowError",
+    "UnknownEncodingError",
+    "inflate",
+    "read_body",
+]
 
 BODY_TIMEOUT_SEC: Final = 30.0
 """4 MiB in it is a slow line of 1.1 Mbit/s; whoever trickles holds a connection, not a worker."""
@@ -23,6 +30,10 @@ class BodyTooLargeError(Exception):
 
 class BodyTooSlowError(Exception):
     """Raised when a body does not come in time; the application answers 408."""
+
+
+class UnknownEncodingError(Exception):
+    """Raised for a ``Content-Encoding`` that is not taken; the route answers 415."""
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
@@ -64,13 +75,14 @@ def inflate(body: bytes, encoding: str, max_bytes: int) -> bytes:
 
     Raises:
         BodyTooLargeError: It inflates to more; no more than that was inflated.
-        ValueError: Another encoding, or no gzip.
+        UnknownEncodingError: Another encoding.
+        ValueError: No gzip, a part of one, or something behind it.
     """
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
         return body
     if encoding != "gzip":
-        raise ValueError(f"content-encoding: {encoding[:40]!r} is not gzip")
+        raise UnknownEncodingError(f"content-encoding: {encoding[:40]!r} is not gzip")
     stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
         found = stream.decompress(body, max_bytes + 1)
@@ -80,4 +92,6 @@ def inflate(body: bytes, encoding: str, max_bytes: int) -> bytes:
         raise BodyTooLargeError
     if not stream.eof:
         raise ValueError("gzip: the body ends too early")
+    if stream.unused_data:
+        raise ValueError("gzip: the body goes on after its end")
     return found

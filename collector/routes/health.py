@@ -35,4 +35,5 @@ async def metrics(request: Request) -> Response:
     if principal_of(request.scope).projects is not None:
         return JSONResponse({"detail": "this token is limited to projects"}, 403)
     collector: Collector = request.app.state.collector
-    return Response(render_metrics(collector), media_type="text/plain; version=0.0.4")
+    text = render_metrics(collector, request.app.state.otlp_ingest)
+    return Response(text, media_type="text/plain; version=0.0.4")

@@ -1,14 +1,19 @@
-"""``POST /v1/traces`` and ``/v1/logs``: OTLP over HTTP, protobuf or JSON, gzip or not."""
+"""
+``POST /v1/traces`` and ``/v1/logs``: OTLP over HTTP, protobuf or JSON, gzip or not.
+
+Refusals are a ``google.rpc.Status`` in the request's own content type, as OTLP asks.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
+from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsPartialSuccess,
     ExportLogsServiceRequest,
@@ -19,11 +24,22 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
-from starlette.responses import JSONResponse
 
-from collector.otlp_ingest import MAX_BODY_BYTES, REJECTED_LOGS, REJECTED_SPANS, OtlpIngest
+from collector.otlp_ingest import (
+    MAX_BODY_BYTES,
+    REJECTED_LOGS,
+    REJECTED_SPANS,
+    OtlpBusyError,
+    OtlpIngest,
+)
 from collector.otlp_messages import OtlpError, decode
-from collector.routes.body import BodyTooLargeError, inflate, read_body
+from collector.routes.body import (
+    BodyTooLargeError,
+    BodyTooSlowError,
+    UnknownEncodingError,
+    inflate,
+    read_body,
+)
 from collector.security.authentication import principal_of
 from collector.security.tokens import Principal
 from otel_bridge.errors import TransportError
@@ -32,6 +48,7 @@ router = APIRouter(prefix="/v1")
 
 _PROTOBUF: Final = "application/x-protobuf"
 _JSON: Final = "application/json"
+_RETRY: Final = {"Retry-After": "1"}
 
 _Request = TypeVar("_Request", bound=Message)
 
@@ -74,22 +91,39 @@ async def _take(
 ) -> Response:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in (_PROTOBUF, _JSON):
-        detail = f"content-type: {media_type[:60]!r} is not {_PROTOBUF} or {_JSON}"
-        return JSONResponse({"detail": detail}, 415)
+        refusal = f"content-type: {media_type[:60]!r} is not {_PROTOBUF} or {_JSON}"
+        return _refuse(415, refusal, _JSON)
+    ingest: OtlpIngest = request.app.state.otlp_ingest
     try:
         body = await read_body(request, MAX_BODY_BYTES)
-        body = inflate(body, request.headers.get("content-encoding", ""), MAX_BODY_BYTES)
-        await asyncio.to_thread(decode, message, body, is_json=media_type == _JSON)
+        with ingest.place():
+            body = inflate(body, request.headers.get("content-encoding", ""), MAX_BODY_BYTES)
+            await asyncio.to_thread(decode, message, body, is_json=media_type == _JSON)
+            answered = answer(await take(message, principal_of(request.scope)))
     except BodyTooLargeError:
-        return JSONResponse({"detail": f"the body is over {MAX_BODY_BYTES} bytes"}, 413)
+        return _refuse(413, f"the body is over {MAX_BODY_BYTES} bytes", media_type)
+    except BodyTooSlowError:
+        return _refuse(408, "the body did not come in time", media_type, {"Connection": "close"})
+    except UnknownEncodingError as error:
+        return _refuse(415, str(error), media_type, {"Accept-Encoding": "gzip"})
     except (OtlpError, ValueError) as error:
-        return JSONResponse({"detail": str(error)}, 400)
-    try:
-        answered = answer(await take(message, principal_of(request.scope)))
+        return _refuse(400, str(error), media_type)
+    except OtlpBusyError as error:
+        return _refuse(503, str(error), media_type, _RETRY)
     except TransportError:
         # Sent again, the same events come; whoever has folded them knows their ids.
-        retry = {"Retry-After": "1"}
-        return JSONResponse({"detail": "the log cannot be reached"}, 503, retry)
-    if media_type == _JSON:
-        return Response(MessageToJson(answered), media_type=_JSON)
-    return Response(answered.SerializeToString(), media_type=_PROTOBUF)
+        return _refuse(503, "the log cannot be reached", media_type, _RETRY)
+    return _respond(200, answered, media_type)
+
+
+def _refuse(
+    status_code: int, why: str, media_type: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    return _respond(status_code, Status(message=why), media_type, headers)
+
+
+def _respond(
+    status_code: int, message: Message, media_type: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    found = MessageToJson(message) if media_type == _JSON else message.SerializeToString()
+    return Response(found, status_code, headers, media_type)

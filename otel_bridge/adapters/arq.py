@@ -18,17 +18,13 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, ClassVar, Final, cast
 
-import arq.connections
-import arq.worker
-from arq.connections import ArqRedis
-from arq.worker import Worker
-
 from otel_bridge.adapters.carrier import (
     CARRIER_KEY,
     Adapter,
     DepthSampler,
     Run,
     Runs,
+    framework,
     is_off,
     report_lost,
     safely,
@@ -36,6 +32,12 @@ from otel_bridge.adapters.carrier import (
 )
 from otel_bridge.instrument import enqueue, worker
 from otel_bridge.scope import current_scope
+
+with framework("arq"):
+    import arq.connections
+    import arq.worker
+    from arq.connections import ArqRedis
+    from arq.worker import Worker
 
 __all__ = ["ArqAdapter"]
 
@@ -126,6 +128,9 @@ class ArqAdapter(Adapter):
                 _attempt.reset(token)
                 if attempt.run is not None:
                     attempt.run.is_queued_again = not attempt.is_finished
+                    if attempt.run.error is not None and isinstance(attempt.result, Exception):
+                        # Where a task hears of a cancellation only, arq knows of a time-out.
+                        attempt.run.error = attempt.result
                     self._runs.close(job_id)
                 elif attempt.is_finished:
                     # Given up before it began: expired, aborted, unknown or tried too often.
@@ -194,10 +199,23 @@ def _calling(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable
 def _working(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     async def main(owner: Worker) -> Any:
         loop = asyncio.get_running_loop()
+        is_connected = asyncio.Event()
+        on_startup = owner.on_startup
+
+        async def note_connected(ctx: dict[Any, Any]) -> None:
+            is_connected.set()
+            if on_startup is not None:
+                await on_startup(ctx)
+
+        owner.on_startup = cast(Any, note_connected)
+
+        async def count(name: str) -> int:
+            await is_connected.wait()
+            waiting: Any = owner.pool.zcard(name)
+            return int(await waiting)
 
         def read(name: str) -> int:
-            count: Any = owner.pool.zcard(name)
-            return int(asyncio.run_coroutine_threadsafe(count, loop).result(_READ_SEC))
+            return asyncio.run_coroutine_threadsafe(count(name), loop).result(_READ_SEC)
 
         depths = DepthSampler(lambda: [owner.queue_name], read)
         with worker(_worker_id(), meta={"framework": "arq"}):

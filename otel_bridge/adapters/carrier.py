@@ -13,7 +13,8 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ClassVar, Final, ParamSpec
 
@@ -37,11 +38,13 @@ __all__ = [
     "DepthSampler",
     "Run",
     "Runs",
+    "framework",
     "is_off",
     "read_carrier",
     "report_lost",
     "safely",
     "start_worker",
+    "stop_worker",
     "this_process",
 ]
 
@@ -52,6 +55,8 @@ _P = ParamSpec("_P")
 CARRIER_KEY: Final = "otel_bridge"
 """Under this name a message carries its context: a header, label, option or meta value."""
 _DEPTH_INTERVAL_SEC: Final = 5.0
+_FLUSH_SEC: Final = 2.0
+"""How long a worker that stops may wait for the log, and as long for an OTLP backend."""
 
 
 class Adapter(BaseInstrumentor):  # type: ignore[misc,unused-ignore]
@@ -112,6 +117,25 @@ class Adapter(BaseInstrumentor):  # type: ignore[misc,unused-ignore]
         original = getattr(owner, name)
         self._patches.append((owner, name, original, name in vars(owner)))
         setattr(owner, name, functools.wraps(original)(wrap(original)))
+
+
+@contextmanager
+def framework(name: str) -> Iterator[None]:
+    """
+    Around an adapter's imports of its framework, whose extra has the same name.
+
+    Raises:
+        ModuleNotFoundError: It is not installed; ``opentelemetry-instrument`` passes over that.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != name:
+            raise
+        raise ModuleNotFoundError(
+            f"otel_bridge.adapters.{name} needs {name}: pip install 'otel-bridge[{name}]'",
+            name=error.name,
+        ) from None
 
 
 def is_off() -> bool:
@@ -247,6 +271,18 @@ def start_worker(worker_id: str, meta: Mapping[str, Any] | None = None) -> Worke
     )
     heartbeat.start()
     return heartbeat
+
+
+def stop_worker(heartbeat: WorkerHeartbeat | None, depths: DepthSampler | None = None) -> None:
+    """``worker_stopped``, then all out: many a worker leaves without running ``atexit``."""
+    if depths is not None:
+        depths.stop()
+    if heartbeat is not None:
+        heartbeat.stop()
+    bridge = current_bridge()
+    if bridge is not None:
+        bridge.flush(_FLUSH_SEC)
+        bridge.flush_exports(_FLUSH_SEC)
 
 
 def report_lost(

@@ -10,34 +10,46 @@ Source: celery 5.7 (``app/base.py``, ``app/trace.py``, ``worker/request.py``).
 from __future__ import annotations
 
 import inspect
+import sys
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final
-
-from billiard.process import current_process
-from celery import Celery, signals
-from celery.utils import uuid
 
 from otel_bridge.adapters.carrier import (
     CARRIER_KEY,
     Adapter,
     DepthSampler,
     Runs,
+    framework,
     is_off,
     report_lost,
     safely,
     start_worker,
+    stop_worker,
     this_process,
 )
-from otel_bridge.bridge import current_bridge
 from otel_bridge.heartbeat import WorkerHeartbeat
 from otel_bridge.instrument import enqueue
+from otel_bridge.span_block import one_line
+
+with framework("celery"):
+    from billiard.process import current_process
+    from celery import Celery, signals
+    from celery.utils import uuid
+
+try:
+    from billiard.common import terminate_handler_fired
+except ImportError:  # An older one: there a job's own SystemExit ends its process like a signal.
+
+    def terminate_handler_fired() -> bool:
+        """Whether this process was told to end."""
+        return True
+
 
 __all__ = ["CeleryAdapter"]
 
 _MAX_RECEIVED: Final = 10_000
 """Jobs remembered by a worker's main process, to tell of those whose pool process dies."""
-_FLUSH_SEC: Final = 2.0
 
 
 class CeleryAdapter(Adapter):
@@ -57,12 +69,15 @@ class CeleryAdapter(Adapter):
         self._received: OrderedDict[str, tuple[str, Any, int]] = OrderedDict()
         self._heartbeat: WorkerHeartbeat | None = None
         self._worker_id: str | None = None
+        self._is_pool_process = False
         self._depths: DepthSampler | None = None
         self._receivers: list[tuple[Any, Callable[..., None]]] = [
             (signals.task_received, self._on_received),
             (signals.task_prerun, self._on_prerun),
             (signals.task_failure, self._on_failure),
             (signals.task_retry, self._on_retry),
+            (signals.task_revoked, self._on_revoked),
+            (signals.task_unknown, self._on_unknown),
             (signals.task_postrun, self._on_postrun),
             (signals.worker_process_init, self._on_process_init),
             (signals.worker_process_shutdown, self._on_shutdown),
@@ -107,11 +122,7 @@ class CeleryAdapter(Adapter):
     # --- running -----------------------------------------------------------------------------
 
     def _on_received(self, request: Any = None, **_: Any) -> None:
-        carrier = request.request_dict.get(CARRIER_KEY)
-        retries = _retries(request.request_dict.get("retries"))
-        self._received[request.id] = (request.name, carrier, retries)
-        if len(self._received) > _MAX_RECEIVED:
-            self._received.popitem(last=False)
+        self._note(request.id, request.name, request.request_dict)
 
     def _on_prerun(self, task_id: str = "", task: Any = None, **_: Any) -> None:
         if is_off():
@@ -132,11 +143,31 @@ class CeleryAdapter(Adapter):
         if run is not None:
             run.error = exception
             return
+        # Its pool process was killed, by a time limit or from outside; this is the main one.
+        self._report(task_id, one_line(exception))
+
+    def _on_revoked(self, request: Any = None, expired: bool = False, **_: Any) -> None:
+        run = self._runs.get(request.id)
+        if run is not None:
+            # A pool of threads or none: this is the job's own thread.
+            run.error = "revoked"
+            return
+        self._note(request.id, request.task, vars(request))
+        self._report(request.id, "expired before it began" if expired else "revoked")
+
+    def _on_unknown(self, id: str = "", name: str = "", message: Any = None, **_: Any) -> None:
+        self._note(id, name, message.headers)
+        self._report(id, f"no worker knows a task {name!r}")
+
+    def _note(self, task_id: str, name: str, headers: Mapping[str, Any]) -> None:
+        self._received[task_id] = (name, headers.get(CARRIER_KEY), _retries(headers.get("retries")))
+        if len(self._received) > _MAX_RECEIVED:
+            self._received.popitem(last=False)
+
+    def _report(self, task_id: str, reason: str) -> None:
         found = self._received.pop(task_id, None)
         if found is not None:
-            # Its pool process was killed, by a time limit or from outside; this is the main one.
             name, carrier, retries = found
-            reason = f"{type(exception).__name__}: {exception}"
             report_lost(task_id, name, carrier, reason=reason, retry_count=retries, worker_id=None)
 
     def _on_retry(self, request: Any = None, reason: Any = None, **_: Any) -> None:
@@ -145,15 +176,22 @@ class CeleryAdapter(Adapter):
             run.is_queued_again = True
             run.error = getattr(reason, "exc", None) or str(reason)
 
-    def _on_postrun(self, task_id: str = "", state: str = "", **_: Any) -> None:
+    def _on_postrun(self, task_id: str = "", state: str | None = None, **_: Any) -> None:
         run = self._runs.get(task_id)
         if run is not None and state == "REJECTED":
             run.is_queued_again, run.error = True, "rejected by the task"
+        elif run is not None and state is None and run.error is None:
+            # Only what is no Exception comes here without a state.
+            if self._is_pool_process and terminate_handler_fired():
+                # By a time limit, a revocation or from outside: the main process says which.
+                return
+            run.error = sys.exc_info()[1] or "ended by the worker"
         self._runs.close(task_id)
 
     # --- workers -----------------------------------------------------------------------------
 
     def _on_process_init(self, sender: Any = None, **_: Any) -> None:
+        self._is_pool_process = True
         index = getattr(current_process(), "index", None)
         self._begin(str(sender) if index is None else f"{sender}:{index + 1}")
 
@@ -172,15 +210,8 @@ class CeleryAdapter(Adapter):
         self._heartbeat = start_worker(worker_id, {"framework": "celery"})
 
     def _on_shutdown(self, **_: Any) -> None:
-        if self._depths is not None:
-            self._depths.stop()
-        if self._heartbeat is not None:
-            self._heartbeat.stop()
-            self._heartbeat = None
-        bridge = current_bridge()
-        if bridge is not None:
-            # A pool process leaves without running what atexit knows.
-            bridge.flush(_FLUSH_SEC)
+        stop_worker(self._heartbeat, self._depths)
+        self._heartbeat = None
 
 
 def _retries(value: Any) -> int:

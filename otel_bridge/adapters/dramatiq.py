@@ -12,22 +12,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from dramatiq import broker as dramatiq_broker
-from dramatiq.broker import Broker
-from dramatiq.middleware import Middleware
-
 from otel_bridge.adapters.carrier import (
     CARRIER_KEY,
     Adapter,
     DepthSampler,
     Runs,
+    framework,
     is_off,
     safely,
     start_worker,
+    stop_worker,
     this_process,
 )
 from otel_bridge.heartbeat import WorkerHeartbeat
 from otel_bridge.instrument import enqueue
+
+with framework("dramatiq"):
+    from dramatiq import broker as dramatiq_broker
+    from dramatiq.broker import Broker
+    from dramatiq.middleware import Middleware
 
 __all__ = ["DramatiqAdapter"]
 
@@ -95,12 +98,10 @@ class _Follower(Middleware):
         )
         self._depths.start()
 
-    def before_worker_shutdown(self, broker: Broker, worker: Any) -> None:
-        if self._depths is not None:
-            self._depths.stop()
-        if self._heartbeat is not None:
-            self._heartbeat.stop()
-            self._heartbeat = None
+    def after_worker_shutdown(self, broker: Broker, worker: Any) -> None:
+        # Not before: its jobs have ten minutes to end, and it beats until they have.
+        stop_worker(self._heartbeat, self._depths)
+        self._heartbeat = None
 
     def before_process_message(self, broker: Broker, message: Any) -> None:
         self._open(message)

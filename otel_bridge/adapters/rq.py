@@ -9,31 +9,41 @@ Source: rq 3.0 (``queue.py``, ``worker/base.py``); the methods are the same in 2
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, Final
 
-from rq import Queue
-from rq.job import Job as RqJob
-from rq.worker import BaseWorker, Worker
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
 
 from otel_bridge.adapters.carrier import (
     CARRIER_KEY,
     Adapter,
     DepthSampler,
     Runs,
+    framework,
     is_off,
     report_lost,
     start_worker,
+    stop_worker,
 )
 from otel_bridge.bridge import current_bridge
 from otel_bridge.heartbeat import WorkerHeartbeat
 from otel_bridge.instrument import enqueue
+
+with framework("rq"):
+    from rq import Queue
+    from rq.job import Job as RqJob
+    from rq.worker import BaseWorker, Worker
 
 __all__ = ["RqAdapter"]
 
 _ATTEMPT: Final = "otel_bridge_attempt"
 _FLUSH_SEC: Final = 2.0
 """How long a work-horse may wait for the log before it exits."""
+_EXPORT_SEC: Final = 1.0
+"""And for an OTLP backend: what a dead one costs each job."""
 
 
 class RqAdapter(Adapter):
@@ -81,6 +91,8 @@ class RqAdapter(Adapter):
         def perform_job(worker: BaseWorker, job: RqJob, *args: Any, **kwargs: Any) -> Any:
             if is_off():
                 return original(worker, job, *args, **kwargs)
+            if worker.is_horse:
+                _leave_counting()
             meta = job.meta if isinstance(job.meta, dict) else {}
             run = self._runs.open(
                 job.id,
@@ -105,6 +117,7 @@ class RqAdapter(Adapter):
                 if worker.is_horse and bridge is not None:
                     # It leaves by os._exit(), which runs nothing.
                     bridge.flush(_FLUSH_SEC)
+                    bridge.flush_exports(_EXPORT_SEC, with_metrics=False)
 
         return perform_job
 
@@ -170,9 +183,7 @@ class RqAdapter(Adapter):
             try:
                 return original(worker, *args, **kwargs)
             finally:
-                depths.stop()
-                if heartbeat is not None:
-                    heartbeat.stop()
+                stop_worker(heartbeat, depths)
                 self._heartbeat = None
 
         return work
@@ -183,12 +194,54 @@ class RqAdapter(Adapter):
             if heartbeat is not None:
                 heartbeat.current_task_id = job.id
             try:
-                return original(worker, job, *args, **kwargs)
+                with _counted(job):
+                    return original(worker, job, *args, **kwargs)
             finally:
                 if heartbeat is not None:
                     heartbeat.current_task_id = None
 
         return execute_job
+
+
+def _leave_counting() -> None:
+    """In a work-horse, whose numbers nobody would read: its worker counts."""
+    bridge = current_bridge()
+    if bridge is not None:
+        bridge.instruments = None
+
+
+@contextmanager
+def _counted(job: RqJob) -> Iterator[None]:
+    """Count the job that a work-horse runs, where somebody reads it: one Redis command more."""
+    bridge = current_bridge()
+    instruments = bridge.instruments if bridge is not None else None
+    if instruments is None or not isinstance(metrics.get_meter_provider(), MeterProvider):
+        yield
+        return
+    task_type = _type_of(job)
+    began_at = time.monotonic()
+    instruments.job_began(task_type, job.origin)
+    try:
+        yield
+    finally:
+        outcome = _OUTCOMES.get(_status_of(job), "completed")
+        seconds = time.monotonic() - began_at
+        instruments.job_ended(task_type, job.origin, outcome, None, seconds)
+
+
+def _status_of(job: RqJob) -> str | None:
+    try:
+        return job.get_status()
+    except Exception:  # Redis is away, or the job was deleted when it had succeeded.
+        return None
+
+
+_OUTCOMES: Final[dict[str | None, str]] = {
+    "failed": "failed",
+    "stopped": "failed",
+    "queued": "retrying",
+    "scheduled": "retrying",
+}
 
 
 def _type_of(job: RqJob) -> str:

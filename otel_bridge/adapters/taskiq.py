@@ -16,22 +16,25 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, ClassVar, Final
 
-from taskiq import AsyncBroker, TaskiqMessage, TaskiqMiddleware, TaskiqResult
-from taskiq.kicker import AsyncKicker
-
 from otel_bridge.adapters.carrier import (
     CARRIER_KEY,
     Adapter,
     DepthSampler,
     Runs,
+    framework,
     is_off,
     safely,
     start_worker,
+    stop_worker,
     this_process,
 )
 from otel_bridge.blocks import Enqueue
 from otel_bridge.heartbeat import WorkerHeartbeat
 from otel_bridge.instrument import enqueue
+
+with framework("taskiq"):
+    from taskiq import AsyncBroker, TaskiqMessage, TaskiqMiddleware, TaskiqResult
+    from taskiq.kicker import AsyncKicker
 
 __all__ = ["TaskiqAdapter"]
 
@@ -131,10 +134,8 @@ class _Follower(TaskiqMiddleware):
             self._depths.start()
 
     async def shutdown(self) -> None:
-        if self._depths is not None:
-            self._depths.stop()
         if self._heartbeat is not None:
-            self._heartbeat.stop()
+            await asyncio.to_thread(stop_worker, self._heartbeat, self._depths)
             self._heartbeat = None
 
     def pre_send(self, message: TaskiqMessage) -> TaskiqMessage:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.support.otlp_sink import OtlpSink
 from tests.support.redis_server import DATABASES, RedisServer
 from tests.support.task_rig import FRAMEWORKS, TaskRig
 from tests.support.waiting import wait_until
@@ -107,6 +112,14 @@ def test_a_failure_says_why(rig: TaskRig) -> None:
     rig.wait_for_kinds(job, ["task_enqueued", "task_failed", "task_started"])
 
 
+def test_a_time_limit_is_a_failure(rig: TaskRig) -> None:
+    """The framework's own limit ends the job: failed once, and its error says that time ran out."""
+    job = rig.submit("slow", research_task=name("task"))
+    failed = rig.wait_for("task_failed", job)
+    assert "time" in failed["error"].lower()
+    rig.wait_for_kinds(job, ["task_enqueued", "task_failed", "task_started"])
+
+
 def test_a_job_of_no_research_task(rig: TaskRig) -> None:
     """The trace is the research task, and what the job enqueues belongs to it."""
     job = rig.submit("nest")
@@ -160,6 +173,28 @@ def test_a_killed_process_is_told_of(framework: str, redis_url: str) -> None:
         rig.wait_for("task_completed", again)
 
 
+def test_celerys_other_ends(redis_url: str, tmp_path: Path) -> None:
+    """A soft limit, a job called off while it runs or waits, a name no worker knows: all failed."""
+    with TaskRig("celery", redis_url) as rig:
+        rig.start_worker("--concurrency", "1")
+        rig.wait_for("worker_started")
+        soft = rig.submit("soft")
+        assert "SoftTimeLimitExceeded" in rig.wait_for("task_failed", soft)["error"]
+        unknown = rig.submit("unknown")
+        assert "unknown" in rig.wait_for("task_failed", unknown)["error"]
+        running = rig.submit("nap", str(tmp_path / "gate"), research_task="r1")
+        rig.wait_for("task_started", running)
+        waiting = rig.submit("add", 1)
+        for job in (waiting, running):
+            rig.submit("revoke", job)
+        for job in (waiting, running):
+            assert rig.wait_for("task_failed", job)["error"] == "revoked"
+        assert rig.events(running, "task_failed")[0]["parent_task_id"] == "r1"
+        for job in (soft, unknown, running, waiting):
+            assert rig.kinds(job).count("task_failed") == 1
+            assert "task_completed" not in rig.kinds(job)
+
+
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_worker_that_is_stopped_says_so(framework: str, redis_url: str) -> None:
     """SIGTERM: ``worker_stopped`` for each that started, and nothing is lost before it."""
@@ -172,6 +207,105 @@ def test_a_worker_that_is_stopped_says_so(framework: str, redis_url: str) -> Non
         stopped = {str(event["worker_id"]) for event in rig.events(kind="worker_stopped")}
         assert started
         assert stopped == started
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_backend_has_one_tree(framework: str, redis_url: str) -> None:
+    """Exported by OTLP, whatever process a job ran in: one trace, every parent in it, metrics."""
+    with OtlpSink() as sink:
+        otlp = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": sink.url}
+        with TaskRig(framework, redis_url, **otlp) as rig:
+            rig.start_worker()
+            job = rig.submit("flaky", rig.path("marker"), research_task=name("task"))
+            rig.wait_for("task_completed", job)
+            rig.stop_worker()
+        spans = {span.span_id: span for span in sink.spans()}
+        assert len({span.trace_id for span in spans.values()}) == 1
+        parents = sorted(
+            (span.name.split()[0], spans[span.parent_span_id].name.split()[0])
+            for span in spans.values()
+            if span.parent_span_id
+        )
+        assert parents == [
+            *(("enqueue", "phase"), ("job", "enqueue"), ("job", "enqueue")),
+            ("phase", "research_task"),
+        ]
+        assert sink.metrics() >= {
+            *("messaging.client.sent.messages", "messaging.client.consumed.messages"),
+            *("messaging.process.duration", "otel_bridge.workers", "otel_bridge.queue.depth"),
+        }
+
+
+PATCHED = {
+    "celery": ["celery:Celery"],
+    "rq": ["rq:Queue", "rq.worker:BaseWorker", "rq.worker:Worker"],
+    "arq": ["arq.connections:ArqRedis", "arq.worker:Worker", "arq.connections", "arq.worker"],
+    "dramatiq": ["dramatiq.broker:Broker"],
+    "taskiq": ["taskiq:AsyncBroker", "taskiq.kicker:AsyncKicker"],
+}
+
+
+def adapter_of(framework: str) -> Any:
+    module = importlib.import_module(f"otel_bridge.adapters.{framework}")
+    return getattr(module, f"{framework.capitalize()}Adapter")()
+
+
+def members(framework: str) -> list[dict[str, Any]]:
+    found = []
+    for place in PATCHED[framework]:
+        module, _, name = place.partition(":")
+        owner = importlib.import_module(module)
+        found.append(dict(vars(getattr(owner, name) if name else owner)))
+    return found
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_uninstrument_restores(framework: str) -> None:
+    """Twice on is once on, off is as before: the same functions in the same classes."""
+    adapter, before = adapter_of(framework), members(framework)
+    adapter.instrument()
+    once = members(framework)
+    assert once != before
+    adapter.instrument()
+    assert members(framework) == once
+    adapter.uninstrument()
+    assert members(framework) == before
+    adapter.uninstrument()
+    assert members(framework) == before
+
+
+def test_uninstrument_leaves_brokers_and_signals() -> None:
+    """Brokers made while it was on lose its middleware, Celery's signals its receivers."""
+    from celery import signals
+    from dramatiq.brokers.stub import StubBroker
+    from taskiq import InMemoryBroker
+
+    names = ("task_prerun", "task_postrun", "task_revoked", "worker_ready")
+    before = {name: len(getattr(signals, name).receivers or []) for name in names}
+    adapters = [adapter_of(framework) for framework in ("celery", "dramatiq", "taskiq")]
+    for adapter in adapters:
+        adapter.instrument()
+    assert all(len(getattr(signals, name).receivers) > count for name, count in before.items())
+    stub, memory = StubBroker(), InMemoryBroker()
+    assert [len(ours(stub.middleware)), len(ours(memory.middlewares))] == [1, 1]
+    for adapter in adapters:
+        adapter.uninstrument()
+    assert before == {name: len(getattr(signals, name).receivers or []) for name in names}
+    assert "enqueue" not in vars(stub)
+    assert ours([*stub.middleware, *memory.middlewares]) == []
+
+
+def ours(middlewares: list[Any]) -> list[Any]:
+    return [each for each in middlewares if "otel_bridge" in type(each).__module__]
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_framework_that_is_not_there(framework: str) -> None:
+    """Its adapter's import says which extra to install."""
+    code = f"import sys; sys.modules[{framework!r}] = None; import otel_bridge.adapters.{framework}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    wanted = f"ModuleNotFoundError: otel_bridge.adapters.{framework} needs {framework}: "
+    assert done.stderr.splitlines()[-1] == f"{wanted}pip install 'otel-bridge[{framework}]'"
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

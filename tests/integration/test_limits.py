@@ -73,7 +73,7 @@ def test_a_gibibyte_of_gzip(site: tuple[AppServer, EventBus]) -> None:
     inside = gzip.compress(packed)
     twice = headers | {"Content-Encoding": "gzip, gzip"}
     assert (
-        fetch(f"{site[0].url}/v1/traces", method="POST", body=inside, headers=twice).status == 400
+        fetch(f"{site[0].url}/v1/traces", method="POST", body=inside, headers=twice).status == 415
     )
 
 

@@ -8,21 +8,28 @@ import hashlib
 import itertools
 import json
 import socket
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import grpc
 import pytest
+from google.rpc.status_pb2 import Status
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (
     OTLPSpanExporter as GrpcSpanExporter,
 )
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from collector.app import create_app
-from collector.otlp_ingest import MAX_BODY_BYTES
+from collector.otlp_ingest import MAX_BODY_BYTES, MAX_TAKING
+from collector.security.tokens import ANYONE
 from collector.settings import CollectorSettings
 from otel_bridge.bus import EventBus
 from otel_bridge.errors import ConfigurationError
@@ -33,6 +40,7 @@ from tests.support.waiting import wait_until
 
 _names = itertools.count()
 JSON = {"Content-Type": "application/json"}
+PROTOBUF = "application/x-protobuf"
 TRACE = "5b8efff798038103d269b633813fc60c"
 TOKEN = "t-otlp-0123456789abcdef"
 
@@ -136,24 +144,74 @@ def test_a_pending_span_is_a_live_start(site: AppServer) -> None:
     [
         (b"{", {}, 400),
         (b"[]", {}, 400),
-        (b'{"resourceSpans": 3}', {}, 400),
+        (b'{"resourceSpans": 3, "resourceLogs": 3}', {}, 400),
         (b"[" * 100_000, {}, 400),
         (b'{"a":' * 90 + b"1" + b"}" * 90, {}, 400),
         (b"\xff\xff\xff", {"Content-Type": "application/x-protobuf"}, 400),
         (b"x", {"Content-Type": "text/plain"}, 415),
         (b"not gzip", {"Content-Encoding": "gzip"}, 400),
-        (b"{}", {"Content-Encoding": "br"}, 400),
+        (b"{}", {"Content-Encoding": "br"}, 415),
+        (zlib.compress(b"{}"), {"Content-Encoding": "deflate"}, 415),
+        (gzip.compress(b"{}") + b"more", {"Content-Encoding": "gzip"}, 400),
         (gzip.compress(b"{}")[:-4], {"Content-Encoding": "gzip"}, 400),
         (gzip.compress(b" " * (MAX_BODY_BYTES + 1)), {"Content-Encoding": "gzip"}, 413),
+        (b" " * (MAX_BODY_BYTES + 1), {}, 413),
     ],
 )
+@pytest.mark.parametrize("path", ["/v1/traces", "/v1/logs"])
 def test_bad_bodies_are_refused(
-    site: AppServer, body: bytes, headers: dict[str, str], status: int
+    site: AppServer, path: str, body: bytes, headers: dict[str, str], status: int
 ) -> None:
-    """Each gets its own 4xx with a reason, and the collector goes on."""
-    answer = post(site, body, **headers)
-    assert (status, True) == (answer.status, bool(answer.json()["detail"]))
+    """Each gets its own 4xx, a ``google.rpc.Status`` that says why, and the collector goes on."""
+    sent = JSON | headers
+    answer = fetch(site.url + path, method="POST", body=body, headers=sent)
+    assert answer.status == status
+    if sent["Content-Type"] == PROTOBUF:
+        assert answer.headers["content-type"] == PROTOBUF
+        assert Status.FromString(answer.body).message
+    else:
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.json()["message"]
+    if status == 415 and "Content-Encoding" in headers:
+        assert answer.headers["accept-encoding"] == "gzip"
     assert post(site, request(span("0" * 15 + "1", "fine"))).status == 200
+
+
+def test_every_refusal_is_protobuf_for_protobuf(site: AppServer) -> None:
+    """Too large, not unpackable: the exporter reads a ``Status`` in its own content type."""
+    too_large = {"Content-Type": PROTOBUF}, b"x" * (MAX_BODY_BYTES + 1), 413
+    deflated = {"Content-Type": PROTOBUF, "Content-Encoding": "deflate"}, b"x", 415
+    for headers, body, status in (too_large, deflated):
+        answer = post(site, body, **headers)
+        assert (answer.status, answer.headers["content-type"]) == (status, PROTOBUF)
+        assert Status.FromString(answer.body).message
+
+
+def test_too_many_at_a_time_are_told_to_come_again(site: AppServer) -> None:
+    """While the log is slow 32 wait; the next is 503 with ``Retry-After``; none is lost."""
+    ingest = site.app.state.otlp_ingest
+    lock = ingest.receiver_of(ANYONE).lock
+    site.call(lock.acquire)
+    body = request(span("0" * 15 + "1", "import"))
+    with ThreadPoolExecutor(MAX_TAKING) as threads:
+        waiting = [threads.submit(post, site, body) for _ in range(MAX_TAKING)]
+        wait_until(lambda: ingest.taking == MAX_TAKING, "the places to be taken")
+        answer = post(site, body)
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        assert "32 requests" in answer.json()["message"]
+        site.call(release(lock))
+        assert {found.result().status for found in waiting} == {200}
+    assert post(site, body).status == 200
+    assert "otel_bridge_otlp_requests_shed_total 1" in fetch(f"{site.url}/metrics").body.decode()
+
+
+def release(lock: asyncio.Lock) -> Callable[[], Coroutine[Any, Any, None]]:
+    """On the loop that it belongs to."""
+
+    async def call() -> None:
+        lock.release()
+
+    return call
 
 
 def test_spans_without_ids_are_rejected_one_by_one(site: AppServer) -> None:
@@ -275,6 +333,33 @@ def test_grpc_takes_the_same(make_settings: Callable[..., BridgeSettings]) -> No
 
         wait_until(titles, "the span of the one with a token")
         assert titles() == ["somebody"]
+
+
+def test_grpc_refuses_what_is_too_large(make_settings: Callable[..., BridgeSettings]) -> None:
+    """Over 4 MiB, packed or not; without a token or with a wrong one; then it goes on."""
+    line = f"a sha256={hashlib.sha256(TOKEN.encode()).hexdigest()} projects=alpha"
+    settings = make_settings(bus_url=f"memory://otlp-{next(_names)}")
+    with (
+        AppServer(settings, tokens=line, otlp_grpc_port=0, stats_interval_sec=3600) as site,
+        grpc.insecure_channel(f"127.0.0.1:{site.app.state.otlp_grpc_port}") as channel,
+    ):
+        export = TraceServiceStub(channel).Export  # type: ignore[no-untyped-call]
+        metadata = [("authorization", f"Bearer {TOKEN}")]
+        small, large = ExportTraceServiceRequest(), ExportTraceServiceRequest()
+        large.resource_spans.add().scope_spans.add().spans.add(name="x" * (MAX_BODY_BYTES + 1))
+        for packed in (grpc.Compression.NoCompression, grpc.Compression.Gzip):
+            with pytest.raises(grpc.RpcError) as caught:
+                export(large, metadata=metadata, compression=packed, timeout=10)
+            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        for wrong in ([], [("authorization", "Bearer nobody")]):
+            with pytest.raises(grpc.RpcError) as caught:
+                export(small, metadata=wrong, timeout=10)
+            assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        spans = small.resource_spans.add().scope_spans.add().spans
+        spans.add(name="nobody")
+        spans.add(name="fine", trace_id=b"t" * 16, span_id=b"s" * 8)
+        answer = export(small, metadata=metadata, compression=grpc.Compression.Gzip, timeout=10)
+        assert answer.partial_success.rejected_spans == 1
 
 
 def test_a_taken_grpc_port_is_named(make_settings: Callable[..., BridgeSettings]) -> None:

@@ -154,9 +154,10 @@ class TaskRig:
         ]
 
     def kinds(self, task_id: str) -> list[str]:
-        """The types of a job's events, sorted by time."""
+        """The types of a job's own events, sorted by time; a worker's beats name it as well."""
         found = sorted(self.events(task_id), key=lambda event: event["ts"])
-        return [event["event_type"] for event in found]
+        kinds = [event["event_type"] for event in found]
+        return [kind for kind in kinds if kind.startswith("task_")]
 
     def wait_for_kinds(self, task_id: str, kinds: list[str]) -> None:
         """Wait until these are the job's events, no more and no fewer; sender and worker race."""

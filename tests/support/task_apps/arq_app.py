@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, ClassVar
 
-from arq import Retry, create_pool
+from arq import Retry, create_pool, func
 from arq.connections import RedisSettings
 
 import otel_bridge
@@ -41,8 +41,12 @@ async def nest(ctx: dict[str, Any]) -> None:
     await ctx["redis"].enqueue_job("add", 1)
 
 
+async def slow(ctx: dict[str, Any]) -> None:
+    await asyncio.sleep(60)
+
+
 class WorkerSettings:
-    functions: ClassVar = [add, boom, flaky, nap, nest]
+    functions: ClassVar = [add, boom, flaky, nap, nest, func(slow, timeout=1)]
     redis_settings = settings
     max_jobs = 2
     poll_delay = 0.05

@@ -52,11 +52,28 @@ def nest() -> None:
     add.delay(1)
 
 
+@app.task(name="slow", time_limit=1)
+def slow() -> None:
+    wait_for("no such gate")
+
+
+@app.task(name="soft", soft_time_limit=1)
+def soft() -> None:
+    wait_for("no such gate")
+
+
 @app.task(name="die")
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def revoke(task_id: str) -> None:
+    """Call a job off, also while it runs."""
+    app.control.revoke(task_id, terminate=True)
+
+
 def submit(name: str, *args: Any) -> str:
     """Enqueue a job; its id."""
+    if name == "unknown":
+        return str(app.send_task("unknown").id)
     return str(app.tasks[name].delay(*args).id)

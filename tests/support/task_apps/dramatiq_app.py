@@ -40,6 +40,11 @@ def nap(gate: str) -> None:
     wait_for(gate)
 
 
+@dramatiq.actor(time_limit=1000, max_retries=0)
+def slow() -> None:
+    wait_for("no such gate")
+
+
 @dramatiq.actor
 def nest() -> None:
     add.send(1)

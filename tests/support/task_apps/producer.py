@@ -22,6 +22,11 @@ async def main(framework: str) -> None:
     for line in sys.stdin:
         told = json.loads(line)
 
+        if told["name"] == "revoke":
+            app.revoke(*told["args"])
+            print("revoked", flush=True)
+            continue
+
         async def submit(name: str, args: list[object]) -> str:
             found = app.submit(name, *args)
             return str(await found if inspect.isawaitable(found) else found)

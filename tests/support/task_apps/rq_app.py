@@ -38,6 +38,10 @@ def nap(gate: str) -> None:
     wait_for(gate)
 
 
+def slow() -> None:
+    wait_for("no such gate")
+
+
 def nest() -> None:
     queue.enqueue("tests.support.task_apps.rq_app.add", 1)
 
@@ -49,7 +53,9 @@ def die() -> None:
 def submit(name: str, *args: Any) -> str:
     """Enqueue a job; its id."""
     retry = Retry(max=3) if name == "flaky" else None
-    return str(queue.enqueue(f"tests.support.task_apps.rq_app.{name}", *args, retry=retry).id)
+    timeout = 1 if name == "slow" else None
+    function = f"tests.support.task_apps.rq_app.{name}"
+    return str(queue.enqueue(function, *args, retry=retry, job_timeout=timeout).id)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,11 @@ async def nap(gate: str) -> None:
     await asyncio.to_thread(wait_for, gate)
 
 
+@broker.task(task_name="slow", timeout=1)
+async def slow() -> None:
+    await asyncio.sleep(60)
+
+
 @broker.task(task_name="nest")
 async def nest() -> None:
     await add.kiq(1)
