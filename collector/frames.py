@@ -48,6 +48,11 @@ class SharedFramesProtocol(WebSocketsSansIOProtocol):
             extensions: dict[str, Any] = self.scope["extensions"]
             extensions[EXTENSION] = self
 
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        # Its debug lines are the handshake's headers, tokens and cookies among them.
+        self.conn.debug = False
+
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.handshake_initiated:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import itertools
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import psutil
@@ -21,7 +23,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from collector.routes import body
 from otel_bridge.bus import EventBus
@@ -231,20 +233,47 @@ def test_a_token_is_made_and_used(
         pushing.shutdown(2)
 
 
-def test_no_secret_in_any_log(
+async def test_no_secret_in_any_log(
     make_settings: Callable[..., BridgeSettings], caplog: pytest.LogCaptureFixture, capfd: Any
 ) -> None:
-    """Right, wrong and expired tokens, passwords in URLs, at the most talkative level."""
+    """
+    Right, wrong and misplaced tokens, cookies, tickets, passwords in URLs: at the most talkative
+    level, with uvicorn's access log switched on. A ticket that the log shows has been used.
+    """
     caplog.set_level(logging.DEBUG)
     bridge = make_settings(bus_url=f"memory://limits-{next(_names)}")
     secrets = [ALL, ALPHA, "wrong-guess-1234567", "hunter2-password"]
+    # Without uvicorn's own handlers, its lines come where we read.
+    options = {"log_level": "debug", "access_log": True, "log_config": None}
+    caplog.set_level(logging.INFO, "websockets.client")  # this test's own side
     with AppServer(
-        bridge, tokens=TOKENS, stats_interval_sec=3600, server_options={"log_level": "debug"}
+        bridge, tokens=TOKENS, stats_interval_sec=3600, server_options=options
     ) as server:
-        for token in secrets:
+        for token in secrets[:3]:
             fetch(f"{server.url}/monitor/events", headers={"Authorization": f"Bearer {token}"})
             body_ = json.dumps({"token": token}).encode()
-            fetch(f"{server.url}/session", method="POST", body=body_)
+            cookie = fetch(f"{server.url}/session", method="POST", body=body_).headers.get(
+                "set-cookie", "x=wrong-cookie-1234567;"
+            )
+            cookie = cookie.partition(";")[0]
+            secrets.append(cookie.partition("=")[2])
+            fetch(f"{server.url}/session", headers={"Cookie": cookie})
+            fetch(f"{server.url}/no-such-page", headers={"Cookie": cookie, "X-Token": token})
+            with suppress(InvalidStatus, ConnectionClosed):
+                headers = {"Cookie": cookie, "Origin": server.url}
+                async with connect(server.ws_url, additional_headers=headers) as stream:
+                    await stream.ping()
+            with suppress(InvalidStatus):
+                headers = {"Authorization": f"Bearer {token}"}
+                async with connect(server.ws_url, additional_headers=headers) as stream:
+                    await stream.ping()
+            for path in ("/v1/events", "/v1/traces", "/tasks"):
+                sent = {"Authorization": f"Basic {b64(f'x:{token}')}"}
+                fetch(server.url + path, method="POST", body=b"{", headers=sent)
+                secrets.append(b64(f"x:{token}"))
+        ticket = fetch(f"{server.url}/session/ticket", method="POST", headers=BEARER).json()
+        async with connect(f"{server.ws_url}?ticket={ticket['ticket']}") as stream:
+            await stream.ping()
         pushing = EventBus.connect(
             BridgeSettings(bus_url=f"http://x:hunter2-password@127.0.0.1:{server.port}")
         )
@@ -254,7 +283,12 @@ def test_no_secret_in_any_log(
     away.publish(MonitoringEvent(event_type="queue_depth_update", counts={"q": 1}))
     away.shutdown(0.3)
     written = caplog.text + "".join(capfd.readouterr())
+    assert "GET /monitor/events" in written, "the access log was not there"
     assert [secret for secret in secrets if secret in written] == []
+
+
+def b64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
 
 
 fields = st.fixed_dictionaries(
