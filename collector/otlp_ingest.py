@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -14,12 +15,14 @@ from collector.otlp_receiver import OtlpReceiver
 from collector.runtime import Collector
 from collector.security.tokens import Principal
 from collector.span_lifecycle import read_lifecycle
+from otel_bridge.errors import EventTooLargeError
 from otel_bridge.publisher import POSITION_MAX_BYTES
 from otel_bridge.transports.base import Outgoing
 from otel_bridge.transports.http import MAX_PUSH_EVENTS
 
 __all__ = [
     "MAX_BODY_BYTES",
+    "MAX_RECEIVERS",
     "MAX_TAKING",
     "REJECTED_LOGS",
     "REJECTED_SPANS",
@@ -33,7 +36,10 @@ and gRPC's own limit is the same."""
 MAX_TAKING: Final = 32
 """Requests in memory at a time, 4 MiB each and about as much again once decoded; whoever comes
 while the log is slow is told to come again."""
-REJECTED_SPANS: Final = "spans without ids, or of a project that this token may not use"
+MAX_RECEIVERS: Final = 256
+"""Tokens whose spans are remembered, the one used longest ago forgotten first: JWTs are renewed
+every hour, and a receiver may know 20,000 spans."""
+REJECTED_SPANS: Final = "spans without ids, too large, or of a project that this token may not use"
 REJECTED_LOGS: Final = "log records that tell of no span's life, or of a project not allowed"
 
 
@@ -46,7 +52,7 @@ class OtlpBusyError(Exception):
 
 class OtlpIngest:
     """
-    Takes requests; one receiver for each token: there are as many as the operator has given out.
+    Takes requests; one receiver for each token, at most ``MAX_RECEIVERS``.
 
     Args:
         collector: Appends to the log.
@@ -59,7 +65,7 @@ class OtlpIngest:
 
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
-        self._receivers: dict[str, OtlpReceiver] = {}
+        self._receivers: OrderedDict[str, OtlpReceiver] = OrderedDict()
         self.taking = 0
         self.shed = 0
         self.rejected = {"span": 0, "log record": 0}
@@ -124,18 +130,20 @@ class OtlpIngest:
         refused: set[str | None] = set()
         async with receiver.lock:
             received = await asyncio.to_thread(receiver.receive, message, only, are_open=are_open)
-            allowed = []
+            batch = []
             for event in received.events:
                 if not principal.may_use(event.project_id):
                     refused.add(event.span_id)
                 elif not self._collector.state.knows(event.event_id):
                     # Known: a heartbeat's span, a request sent again, or live over the bus as well.
-                    allowed.append(event)
-            for start in range(0, len(allowed), MAX_PUSH_EVENTS):
-                part = allowed[start : start + MAX_PUSH_EVENTS]
-                batch = [Outgoing(event.to_json(max_bytes), event.project_id) for event in part]
-                first_n = receiver.numbers(len(batch))
-                await self._collector.append(receiver.producer_id, first_n, batch)
+                    try:
+                        batch.append(Outgoing(event.to_json(max_bytes), event.project_id))
+                    except EventTooLargeError:
+                        refused.add(event.span_id)
+            for start in range(0, len(batch), MAX_PUSH_EVENTS):
+                part = batch[start : start + MAX_PUSH_EVENTS]
+                first_n = receiver.numbers(len(part))
+                await self._collector.append(receiver.producer_id, first_n, part)
         return received.rejected + len(refused)
 
     def receiver_of(self, principal: Principal) -> OtlpReceiver:
@@ -147,4 +155,7 @@ class OtlpIngest:
                 settings.meta_attributes.split(","), with_prompts=settings.prompts_enabled
             )
             self._receivers[principal.digest] = found
+            if len(self._receivers) > MAX_RECEIVERS:
+                self._receivers.popitem(last=False)
+        self._receivers.move_to_end(principal.digest)
         return found

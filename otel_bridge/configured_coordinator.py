@@ -37,6 +37,12 @@ class ConfiguredCoordinator(BaseInstrumentor):  # type: ignore[misc,unused-ignor
         try:
             settings = BridgeSettings.load()
             if settings.coordinator_class is None:
+                if settings.orchestrator_class is not None:
+                    raise ConfigurationError(
+                        f"MONITORING_ORCHESTRATOR_CLASS={settings.orchestrator_class} is set "
+                        "without MONITORING_COORDINATOR_CLASS",
+                        "name the coordinator too",
+                    )
                 return
             coordinator = _parse("MONITORING_COORDINATOR_CLASS", settings.coordinator_class)
             orchestrator = None
@@ -62,6 +68,9 @@ class ConfiguredCoordinator(BaseInstrumentor):  # type: ignore[misc,unused-ignor
                 )
             except OtelBridgeError as error:
                 logger.error("the coordinator is not followed: %s", error)
+            except Exception:
+                # The application's own import statement would fail with it.
+                logger.exception("the coordinator is not followed")
 
         for name in list(waiting):
             wrapt.register_post_import_hook(on_import, name)

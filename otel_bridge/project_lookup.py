@@ -114,8 +114,14 @@ class ProjectLookup:
     async def _look_up(self, parent: str) -> None:
         try:
             if self._resolver is None:
+                # Its own pause is the shorter one: it begins a moment after ours, and a minute of
+                # its own would not be over when ours is.
                 self._resolver = ProjectIdResolver(
-                    self._connect(), self._knowledge_base, max_cached=1
+                    self._connect(),
+                    self._knowledge_base,
+                    max_cached=1,
+                    ask_again_sec=_ASK_AGAIN_SEC / 2,
+                    clock=self._clock,
                 )
             found = await self._resolver.resolve({}, parent)
             if found is None and self._knowledge_base is not None:

@@ -49,6 +49,7 @@ class ProjectIdResolver:
         knowledge_base: Asked last; None: not asked.
         timeout_sec: For one answer of the knowledge base.
         max_cached: Parents remembered, the least recently used forgotten first.
+        ask_again_sec: The knowledge base is not asked sooner for a parent it did not know.
         clock: Gives the monotonic time.
     """
 
@@ -59,12 +60,14 @@ class ProjectIdResolver:
         *,
         timeout_sec: float = 5.0,
         max_cached: int = 10_000,
+        ask_again_sec: float = _ASK_AGAIN_SEC,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._redis = redis
         self._knowledge_base = knowledge_base
         self._timeout_sec = timeout_sec
         self._max_cached = max_cached
+        self._ask_again_sec = ask_again_sec
         self._clock = clock
         self._known: OrderedDict[str, str] = OrderedDict()
         self._asked_at: OrderedDict[str, float] = OrderedDict()
@@ -117,7 +120,7 @@ class ProjectIdResolver:
         if self._knowledge_base is None or parent in self._asking:
             return
         now = self._clock.monotonic()
-        if now - self._asked_at.get(parent, -_ASK_AGAIN_SEC) < _ASK_AGAIN_SEC:
+        if now - self._asked_at.get(parent, float("-inf")) < self._ask_again_sec:
             return
         self._asked_at[parent] = now
         self._asked_at.move_to_end(parent)

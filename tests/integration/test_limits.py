@@ -237,8 +237,10 @@ async def test_no_secret_in_any_log(
     make_settings: Callable[..., BridgeSettings], caplog: pytest.LogCaptureFixture, capfd: Any
 ) -> None:
     """
-    Right, wrong and misplaced tokens, cookies, tickets, passwords in URLs: at the most talkative
-    level, with uvicorn's access log switched on. A ticket that the log shows has been used.
+    The log shows no secret, even at its most talkative level and with uvicorn's access log.
+
+    Right, wrong and misplaced tokens, cookies, tickets, passwords in URLs; a ticket that it shows
+    has been used.
     """
     caplog.set_level(logging.DEBUG)
     bridge = make_settings(bus_url=f"memory://limits-{next(_names)}")

@@ -133,6 +133,28 @@ def test_a_stop_is_no_sign_of_life() -> None:
     )
 
 
+def test_a_worker_is_what_its_latest_events_say() -> None:
+    """The latest start, beat and stop are kept, each for itself, in whatever order they come."""
+    kinds = {7: "worker_started", 5: "worker_stopped", 9: "worker_heartbeat", 2: "worker_started"}
+    found = worker_after(*(event(when, kind, worker_id="w") for when, kind in kinds.items()))
+    assert (found.started, found.last_beat, found.last_seen, found.stopped) == tuple(
+        microseconds(at(seconds)) for seconds in (7, 9, 9, 5)
+    )
+
+
+def test_strangers_texts_are_cut() -> None:
+    """Of a stranger's long names a worker keeps 100 characters and a group 100 of each."""
+    found = worker_after(event(1, "worker_started", worker_id="w", meta={"host": "h" * 5000}))
+    assert len(found.host or "") == 100
+    fleet = fold([failed(1, "j", "e" * 5000, phase="p" * 500, task_type="t" * 500)])
+    (group,) = fleet.failures.values()
+    assert (len(group.phase or ""), len(group.task_type or ""), len(group.error[2])) == (
+        100,
+        100,
+        500,
+    )
+
+
 def test_the_newest_depth_is_shown() -> None:
     """A queue's depth is the latest told, and a queue left out keeps its own."""
     fleet = fold(

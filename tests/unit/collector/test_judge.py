@@ -104,6 +104,12 @@ def test_a_task_that_goes_on_waits_for_its_quiet_jobs() -> None:
     assert statuses(story, 10_000) == ["processing"]
 
 
+def test_a_task_with_nothing_left_ends_with_its_root() -> None:
+    """With no job running or queued, a card ends in the moment its root does."""
+    story = [root(0, "task_started"), job(1, "task_completed"), root(2, "task_failed")]
+    assert statuses(story, 2) == ["failed"]
+
+
 def test_queued_jobs_hold_an_ended_task_for_one_minute() -> None:
     """Jobs that nobody will run do not freeze a card: one minute after its last event it ends."""
     story = [job(1, "task_enqueued"), root(2, "task_completed")]

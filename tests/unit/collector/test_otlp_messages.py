@@ -92,6 +92,18 @@ def test_a_bad_body_says_why(body: bytes | str, reason: str) -> None:
     assert len(str(raised.value)) < 300
 
 
+@pytest.mark.parametrize(("opening", "closing"), [('{"a":', "}"), ("[", "]")])
+def test_64_levels_are_read_and_no_more(opening: str, closing: str) -> None:
+    """A body may be 64 levels deep, of objects or of lists; one more is refused."""
+    for levels, is_read in ((63, True), (64, False)):
+        body = '{"a":' + opening * levels + "1" + closing * levels + "}"
+        if is_read:
+            assert read(body) == ExportTraceServiceRequest()
+        else:
+            with pytest.raises(OtlpError, match="deeper than 64 levels"):
+                read(body)
+
+
 def test_bad_protobuf_says_so() -> None:
     """Bytes that are no protobuf message are one error."""
     with pytest.raises(OtlpError, match="not an OTLP protobuf message"):

@@ -32,6 +32,10 @@ def value_of(value: Any) -> AnyValue:
         found = AnyValue()
         found.array_value.values.extend(value_of(item) for item in value)
         return found
+    if isinstance(value, dict):
+        found = AnyValue()
+        found.kvlist_value.values.extend(pairs(value))
+        return found
     return AnyValue(string_value=str(value))
 
 
@@ -221,15 +225,19 @@ def test_an_end_before_the_start_is_the_start() -> None:
     assert (ended.ts, ended.duration_ms) == (started.ts, 0)
 
 
-def test_deep_values_are_cut() -> None:
-    """A value nested deeper than eight levels does not reach the dashboard whole."""
-    value: Any = "secret of the deep"
-    for _ in range(20):
-        value = [value]
-    given = {**job_attributes(), f"{semconv.META_PREFIX}deep": value}
-    received = receive(span(2, 0, 1, attributes=given))
-    assert len(received.events) == 2
-    assert "secret of the deep" not in repr(received.events)
+@pytest.mark.parametrize("kind", [list, dict])
+def test_deep_values_are_cut(kind: type) -> None:
+    """A value is shown down to eight levels of lists or mappings, and what is deeper is not."""
+    shown = []
+    for levels in (8, 9):
+        value: Any = "the bottom"
+        for _ in range(levels):
+            value = [value] if kind is list else {"a": value}
+        given = {**job_attributes(), f"{semconv.META_PREFIX}deep": value}
+        received = receive(span(2, 0, 1, attributes=given))
+        assert len(received.events) == 2
+        shown.append("the bottom" in repr(received.events))
+    assert shown == [True, False]
 
 
 def test_numbers_are_never_given_twice() -> None:

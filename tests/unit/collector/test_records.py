@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -81,6 +82,7 @@ def test_microseconds_are_exact() -> None:
         {"event_type": "task_started", "ts": "2026-11-24T12:00:00.123457+02:00"}
     )
     assert microseconds(event_at.ts) % 1_000_000 == 123_457
+    assert microseconds(datetime.fromtimestamp(1, UTC)) == 1_000_000
     assert microseconds(START) - microseconds(event_at.ts) == 2 * 3600 * 1_000_000 - 123_457
 
 

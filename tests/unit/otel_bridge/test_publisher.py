@@ -182,6 +182,33 @@ def test_an_outage_is_told_when_it_is_one_and_when_it_is_over(
     assert "hunter2" not in caplog.text
 
 
+def test_an_outages_own_drops_are_told(
+    make_settings: MakeSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The line at an outage's end counts what it dropped, and not what was dropped before it."""
+    rig = Rig(make_settings(buffer_max_events=10))
+    rig.put(*(event(number) for number in range(14)))
+    rig.publisher.convert()
+    lose(rig, OPEN_AFTER_FAILURES)
+    assert not rig.publisher.was_connected
+    rig.put(*(event(number) for number in range(7)))
+    rig.publisher.convert()
+    rig.publisher.send()
+    assert caplog.records[-1].getMessage().endswith("; 7 events were dropped")
+
+
+def test_an_event_that_is_too_large_says_so_itself(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its sentence needs no class in front; that of an unforeseen exception does."""
+    rig.publish(event(1).model_copy(update={"task_id": "x" * 9000}))
+    rig.clock.advance(60)
+    rig.publish(object())
+    first, second = [record.getMessage() for record in caplog.records]
+    assert first.startswith("1 events refused so far; the last: event is 9")
+    assert second.startswith("2 events refused so far; the last: AttributeError: ")
+
+
 def test_a_refusal_ends_an_outage_too(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     """A log that answers is there again, also when what it says is no."""
     rig.put(event(1))
