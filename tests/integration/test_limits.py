@@ -26,7 +26,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from collector.routes import body
+from collector.settings import CollectorSettings
 from otel_bridge.bus import EventBus
+from otel_bridge.errors import ConfigurationError
 from otel_bridge.events import MonitoringEvent
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppServer, fetch
@@ -165,6 +167,39 @@ async def test_a_refused_websocket_has_the_headers(site: tuple[AppServer, EventB
         assert "server" not in refused.value.response.headers
 
 
+@pytest.mark.parametrize(("proxies", "wanted"), [("", 429), ("127.0.0.1", 401)])
+def test_forwarded_addresses_count_from_proxies_only(
+    make_settings: Callable[..., BridgeSettings], proxies: str, wanted: int
+) -> None:
+    """Who is no proxy of ours cannot spread its guesses over addresses that it makes up."""
+    bridge = make_settings(bus_url=f"memory://limits-{next(_names)}")
+    with AppServer(bridge, tokens=TOKENS, trusted_proxies=proxies) as server:
+        for number in range(11):
+            headers = {"Authorization": "Bearer x", "X-Forwarded-For": f"192.0.2.{number}"}
+            answer = fetch(f"{server.url}/metrics", headers=headers)
+    assert answer.status == wanted
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"allowed_origins": "*"},
+        {"allowed_origins": "https://dash.example.org/"},
+        {"allowed_origins": "https://Dash.example.org"},
+        {"allowed_origins": "dash.example.org"},
+        {"allowed_origins": "https://a.example, null"},
+        {"trusted_proxies": "*"},
+        {"trusted_proxies": "proxy.example.org"},
+        {"trusted_proxies": "10.1.2.3/16"},
+    ],
+)
+def test_settings_that_would_open_the_door_are_refused(fields: dict[str, str]) -> None:
+    """A wildcard or what could never match fails at the start."""
+    (name,) = fields
+    with pytest.raises(ConfigurationError, match=f"MONITORING_{name.upper()}"):
+        CollectorSettings.load(**fields)
+
+
 async def test_tickets(site: tuple[AppServer, EventBus]) -> None:
     """One WebSocket for a ticket; a second time, for anything else or made up it is nothing."""
     server = site[0]
@@ -236,10 +271,7 @@ def test_a_token_is_made_and_used(
 async def test_no_secret_in_any_log(
     make_settings: Callable[..., BridgeSettings], caplog: pytest.LogCaptureFixture, capfd: Any
 ) -> None:
-    """
-    Right, wrong and misplaced tokens, cookies, tickets, passwords in URLs: at the most talkative
-    level, with uvicorn's access log switched on. A ticket that the log shows has been used.
-    """
+    """Tokens, cookies, passwords, at the most talkative level; a ticket in it has been used."""
     caplog.set_level(logging.DEBUG)
     bridge = make_settings(bus_url=f"memory://limits-{next(_names)}")
     secrets = [ALL, ALPHA, "wrong-guess-1234567", "hunter2-password"]
