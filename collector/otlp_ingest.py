@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from typing import Final
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -21,13 +22,15 @@ __all__ = ["MAX_BODY_BYTES", "REJECTED_LOGS", "REJECTED_SPANS", "OtlpIngest"]
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 """Of a body as it is sent and, again, of what it inflates to; exporters send 512 spans at a time,
 and gRPC's own limit is the same."""
+_MAX_RECEIVERS: Final = 1000
+"""A forgotten one costs what it knew of spans that other spans refer to."""
 REJECTED_SPANS: Final = "spans without ids, or of a project that this token may not use"
 REJECTED_LOGS: Final = "log records that tell of no span's life, or of a project not allowed"
 
 
 class OtlpIngest:
     """
-    Takes requests; one receiver for each token: there are as many as the operator has given out.
+    Takes requests; one receiver for each token, or user of JWTs: the latest 1,000 are kept.
 
     Args:
         collector: Appends to the log.
@@ -35,7 +38,7 @@ class OtlpIngest:
 
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
-        self._receivers: dict[str, OtlpReceiver] = {}
+        self._receivers: OrderedDict[str, OtlpReceiver] = OrderedDict()
 
     async def traces(self, message: ExportTraceServiceRequest, principal: Principal) -> int:
         """
@@ -92,11 +95,16 @@ class OtlpIngest:
         return received.rejected + len(refused)
 
     def _receiver_of(self, principal: Principal) -> OtlpReceiver:
-        found = self._receivers.get(principal.digest)
-        if found is None:
+        account = principal.account
+        found = self._receivers.get(account)
+        if found is not None:
+            self._receivers.move_to_end(account)
+        else:
             settings = self._collector.bridge_settings
             found = OtlpReceiver(
                 settings.meta_attributes.split(","), with_prompts=settings.prompts_enabled
             )
-            self._receivers[principal.digest] = found
+            self._receivers[account] = found
+            if len(self._receivers) > _MAX_RECEIVERS:
+                self._receivers.popitem(last=False)
         return found

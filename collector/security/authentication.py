@@ -204,7 +204,7 @@ class Authenticator:
         """
         keys = [("address", address)]
         if principal is not ANYONE:
-            keys.append(("token", principal.digest))
+            keys.append(("token", principal.account))
         limits = {"token": self._limits[0], "address": self._limits[1]}
         if any(self._counts.get(key, 0) >= limits[key[0]] for key in keys):
             raise TooManyConnectionsError
