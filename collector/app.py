@@ -83,6 +83,7 @@ def create_app(
         app.state.collector = running
         app.state.otlp_ingest = OtlpIngest(running)
         listener = _make_grpc_server(settings, app.state.otlp_ingest, authenticator)
+        authenticator.tickets.redis = running.redis
         await running.start()
         if listener is not None:
             await listener.start()

@@ -221,9 +221,9 @@ def test_tickets_keep_the_limits(site: tuple[AppServer, EventBus]) -> None:
     alpha = {"Authorization": f"Bearer {ALPHA}"}
     ticket = fetch(f"{site[0].url}/session/ticket", method="POST", headers=alpha).json()["ticket"]
     authenticator = site[0].app.state.authenticator
-    principal = authenticator.redeem_ticket(ticket)
+    principal = site[0].call(lambda: authenticator.redeem_ticket(ticket))
     assert principal.projects == frozenset({"alpha"})
-    assert authenticator.redeem_ticket(ticket) is None
+    assert site[0].call(lambda: authenticator.redeem_ticket(ticket)) is None
 
 
 def test_a_token_is_made_and_used(
