@@ -10,6 +10,7 @@ import json
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
@@ -294,6 +295,47 @@ def test_no_byte_of_another_project(
     wanted = EventFilter(project_id=asked).limited(frozenset({"alpha"}))
     assert b"-of-beta" not in collector.snapshot_json(wanted)
     collector.bus.shutdown(0)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from((*_KINDS, "task_enqueued", "task_retry", "queue_depth_update")),
+            st.sampled_from(_PROJECTS),
+            st.sampled_from(["r1", "r2"]),
+            st.sampled_from(["j1", "j2"]),
+        ),
+        max_size=20,
+    )
+)
+def test_others_change_no_number(facts: list[tuple[str, str | None, str, str]]) -> None:
+    """A limited snapshot is the same, counts and rates too, as if nobody else were there."""
+    found = []
+    for projects in (_PROJECTS, ("alpha",)):
+        collector = Collector(CollectorSettings(), BridgeSettings(bus_url="memory://attacks-same"))
+        for number, (kind, project, parent, job) in enumerate(facts):
+            if project not in projects:
+                continue
+            fields: dict[str, Any] = {
+                "event_id": str(uuid.UUID(int=number)),
+                "ts": "2026-01-01T00:00:00Z",
+                "event_type": kind,
+                "parent_task_id": f"{parent}-{project}",
+                "task_id": f"{job}-{project}",
+                "worker_id": f"worker-of-{project}",
+                "queue": "normal",
+                "counts": {"normal": number},
+                "error": "failed",
+                "span_id": f"{number + 1:016x}",
+                "project_id": project,
+            }
+            event = MonitoringEvent.model_validate(fields)
+            collector.feed._fold(event.to_json(8192), None, time.time_ns() // 1000)
+        snapshot = collector.snapshot(EventFilter().limited(frozenset({"alpha"})))
+        found.append(snapshot.model_dump(exclude={"position", "server_time"}))
+        collector.bus.shutdown(0)
+    assert found[0] == found[1]
 
 
 def test_browser_session(site: tuple[AppServer, EventBus]) -> None:

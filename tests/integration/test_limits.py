@@ -26,6 +26,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection
+from websockets.sync.client import connect as open_socket
 
 from collector.routes import body
 from collector.settings import CollectorSettings
@@ -401,6 +403,16 @@ def b64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
+def _until(stream: ClientConnection, last: str, timeout_sec: float) -> Iterator[str]:
+    """Messages until one has this in it, or none has come for so long."""
+    with suppress(TimeoutError):
+        while True:
+            message = str(stream.recv(timeout=timeout_sec))
+            yield message
+            if last in message:
+                return
+
+
 fields = st.fixed_dictionaries(
     {
         "event_type": st.sampled_from(
@@ -428,6 +440,12 @@ def test_no_byte_of_another_project_on_any_surface(
     server, bus = site
     number = next(_names)
     before = server.collector.stats.events_in
+    position = server.collector.ring.last_position
+    headers = {"Authorization": f"Bearer {ALPHA}"}
+    live = [
+        open_socket(f"{server.ws_url}{query}", additional_headers=headers)
+        for query in ("", "?snapshot=true", "?project_id=beta", f"?task_id=root-{number}")
+    ]
     for index, one in enumerate(plan):
         project = one["project_id"]
         # Work of no project inside a project's research task is that project's.
@@ -450,8 +468,17 @@ def test_no_byte_of_another_project_on_any_surface(
         bus.publish(MonitoringEvent.model_validate(told))
     assert bus.flush(10)
     wait_until(lambda: server.collector.stats.events_in - before >= len(plan), "the events")
-    headers = {"Authorization": f"Bearer {ALPHA}"}
-    seen = b"".join(
+    last = {"event_type": "task_started", "project_id": "alpha", "task_id": f"last-{number}"}
+    bus.publish(MonitoringEvent.model_validate(last))
+    live.append(
+        open_socket(f"{server.ws_url}?since={position}&batch_ms=1", additional_headers=headers)
+    )
+    heard: list[str] = []
+    for index, stream in enumerate(live):
+        with stream:
+            # The third and fourth asked for what they never get; all that they were sent is read.
+            heard += list(_until(stream, f"last-{number}", 0.05 if index in (2, 3) else 10))
+    seen = "".join(heard).encode() + b"".join(
         fetch(server.url + path, headers=headers).body
         for path in (
             "/monitor/snapshot",
