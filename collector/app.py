@@ -83,6 +83,7 @@ def create_app(
         app.state.collector = running
         app.state.otlp_ingest = OtlpIngest(running)
         listener = _make_grpc_server(settings, app.state.otlp_ingest, authenticator)
+        authenticator.tickets.redis = running.redis
         await running.start()
         if listener is not None:
             await listener.start()
@@ -107,18 +108,17 @@ def create_app(
     app.state.authenticator = authenticator
     # The last added is the outermost: origins first, then credentials.
     app.add_middleware(AuthenticationGuard, authenticator=authenticator)
-    origins = [origin.strip() for origin in settings.allowed_origins.split(",") if origin.strip()]
     app.add_middleware(
         OriginGuard,
         bind_host=settings.host,
-        allowed_origins=origins,
+        allowed_origins=settings.origins,
         is_open=authenticator.is_open,
     )
-    if origins:
+    if settings.origins:
         # For the dashboard inside another page; cookies travel between subdomains of one site.
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=origins,
+            allow_origins=settings.origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Content-Type"],
             allow_credentials=True,
@@ -237,6 +237,9 @@ def make_server(app: FastAPI, settings: CollectorSettings, **options: Any) -> Co
             "log_level": "warning",
             "access_log": False,
             "server_header": False,
+            # uvicorn's own default believes any process of this machine.
+            "proxy_headers": bool(settings.trusted_proxies),
+            "forwarded_allow_ips": settings.trusted_proxies,
             **options,
         },
     )

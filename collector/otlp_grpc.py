@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
@@ -22,6 +23,7 @@ from collector.otlp_ingest import (
     OtlpBusyError,
     OtlpIngest,
 )
+from collector.otlp_messages import OtlpError, check_items
 from collector.security.authentication import Authenticator
 from collector.security.tokens import Principal
 from otel_bridge.errors import ConfigurationError, TransportError
@@ -31,7 +33,7 @@ __all__ = ["OtlpGrpcServer"]
 _STOP_SEC: Final = 2.0
 _MAX_STREAMS: Final = 100
 
-_Request = TypeVar("_Request")
+_Request = TypeVar("_Request", bound=Message)
 
 
 class OtlpGrpcServer:
@@ -89,8 +91,12 @@ class OtlpGrpcServer:
         """Check the token, take the message; errors become gRPC statuses."""
         principal = await self._principal(context)
         try:
+            check_items(message)
             with self._ingest.place():
                 return await take(message, principal)
+        except OtlpError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            raise AssertionError("abort() raises") from None
         except TransportError:
             why = "the log cannot be reached"
         except OtlpBusyError as error:

@@ -37,8 +37,8 @@ MAX_TAKING: Final = 32
 """Requests in memory at a time, 4 MiB each and about as much again once decoded; whoever comes
 while the log is slow is told to come again."""
 MAX_RECEIVERS: Final = 256
-"""Tokens whose spans are remembered, the one used longest ago forgotten first: JWTs are renewed
-every hour, and a receiver may know 20,000 spans."""
+"""Tokens whose spans are remembered, the one used longest ago forgotten first: a receiver may know
+20,000 spans. A forgotten one costs what it knew of spans that other spans refer to."""
 REJECTED_SPANS: Final = "spans without ids, too large, or of a project that this token may not use"
 REJECTED_LOGS: Final = "log records that tell of no span's life, or of a project not allowed"
 
@@ -52,7 +52,7 @@ class OtlpBusyError(Exception):
 
 class OtlpIngest:
     """
-    Takes requests; one receiver for each token, at most ``MAX_RECEIVERS``.
+    Takes requests; one receiver for each token, or user of JWTs, at most ``MAX_RECEIVERS``.
 
     Args:
         collector: Appends to the log.
@@ -148,14 +148,14 @@ class OtlpIngest:
 
     def receiver_of(self, principal: Principal) -> OtlpReceiver:
         """The receiver of a token's requests, which it takes one after the other."""
-        found = self._receivers.get(principal.digest)
+        found = self._receivers.get(principal.account)
         if found is None:
             settings = self._collector.bridge_settings
             found = OtlpReceiver(
                 settings.meta_attributes.split(","), with_prompts=settings.prompts_enabled
             )
-            self._receivers[principal.digest] = found
+            self._receivers[principal.account] = found
             if len(self._receivers) > MAX_RECEIVERS:
                 self._receivers.popitem(last=False)
-        self._receivers.move_to_end(principal.digest)
+        self._receivers.move_to_end(principal.account)
         return found

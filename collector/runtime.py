@@ -113,7 +113,7 @@ class Collector:
             slow_after_sec=settings.client_timeout_sec,
         )
         self.bus = EventBus.connect(self.bridge_settings)
-        self._redis = self._connect_redis(url)
+        self.redis = self._connect_redis(url)
         self.leader = Leader(
             settings,
             heartbeat_ttl_sec=bridge_settings.heartbeat_ttl_sec,
@@ -121,7 +121,7 @@ class Collector:
             make_judge=self.judge,
             publish=self.bus.publish,
             is_live=lambda: self.feed.is_live,
-            redis=self._redis,
+            redis=self.redis,
         )
         self._sender = open_sender(url, self.bridge_settings)
         self._send_lock = asyncio.Lock()
@@ -185,8 +185,8 @@ class Collector:
         await self.feed.stop()
         await self.resumer.close()
         self._sender.close()
-        if self._redis is not None:
-            await aclose(self._redis)
+        if self.redis is not None:
+            await aclose(self.redis)
 
     async def _every(self, seconds: float, call: Callable[[], None]) -> None:
         while True:

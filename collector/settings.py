@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
@@ -12,6 +13,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from otel_bridge.settings import load_settings
 
 __all__ = ["CollectorSettings"]
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 class CollectorSettings(BaseSettings):
@@ -70,6 +75,10 @@ class CollectorSettings(BaseSettings):
     allowed_origins: str = Field(default="", validation_alias="MONITORING_ALLOWED_ORIGINS")
     """Further origins, exact and comma-separated: ``https://dash.example.org``."""
 
+    trusted_proxies: str = Field(default="", validation_alias="MONITORING_TRUSTED_PROXIES")
+    """Addresses or networks, comma-separated, whose ``X-Forwarded-For`` and ``-Proto`` are
+    believed; empty: nobody's."""
+
     anonymous_enabled: bool = Field(default=False, validation_alias="MONITORING_ANONYMOUS_ENABLED")
     """True: listen beyond loopback without authentication."""
 
@@ -91,6 +100,32 @@ class CollectorSettings(BaseSettings):
                 "like http://localhost:16686/trace/{trace_id}"
             )
         return template
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _are_origins(cls, origins: str) -> str:
+        for origin in _split(origins):
+            parts = urlsplit(origin)
+            is_origin = parts.scheme in ("http", "https") and bool(parts.hostname)
+            # Compared as browsers send it: lower case, without a path, no wildcard.
+            if not is_origin or origin != f"{parts.scheme}://{parts.netloc.lower()}":
+                raise ValueError(f"{origin!r} is not an origin like https://dash.example.org")
+        return origins
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, proxies: str) -> str:
+        for proxy in _split(proxies):
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError as error:
+                raise ValueError(f"{error}; write 127.0.0.1 or 10.1.0.0/16") from None
+        return proxies
+
+    @property
+    def origins(self) -> list[str]:
+        """``allowed_origins``, each."""
+        return _split(self.allowed_origins)
 
     @property
     def has_tokens(self) -> bool:

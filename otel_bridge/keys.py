@@ -95,6 +95,11 @@ def collector_stalled(event_id: str) -> str:
     return f"nexus:collector:stalled:{event_id}"
 
 
+def collector_ticket(digest: str) -> str:
+    """Whose a one-time ticket is, by the ticket's digest, with a TTL of half a minute."""
+    return f"nexus:collector:ticket:{digest}"
+
+
 def log_stream(shard: str = DEFAULT_SHARD) -> str:
     """Stream of the log: one entry an event, field ``e`` holds its JSON."""
     return f"nexus:{{{shard}}}:stream"

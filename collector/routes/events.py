@@ -42,4 +42,4 @@ def _producer(principal: Principal, producer_id: str) -> str:
     # A name of the token's own: else one token could make the log skip another's events.
     if principal is ANYONE:
         return producer_id
-    return token_digest(f"{principal.digest} {producer_id}")
+    return token_digest(f"{principal.account} {producer_id}")

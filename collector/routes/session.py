@@ -14,10 +14,10 @@ from collector.security.authentication import (
     COOKIE,
     PRINCIPAL,
     SESSION_TTL_SEC,
-    TICKET_TTL_SEC,
     Authenticator,
     session_cookie,
 )
+from collector.security.tickets import TICKET_TTL_SEC
 from collector.security.tokens import Principal
 
 router = APIRouter(prefix="/session")
@@ -79,7 +79,8 @@ async def ticket(request: Request) -> JSONResponse:
     if principal is None:
         return JSONResponse({"detail": "authentication required"}, 401, _NO_STORE)
     authenticator: Authenticator = request.app.state.authenticator
-    answer = {"ticket": authenticator.open_ticket(principal), "expires_in": TICKET_TTL_SEC}
+    found = await authenticator.tickets.open(principal)
+    answer = {"ticket": found, "expires_in": TICKET_TTL_SEC}
     return JSONResponse(answer, headers=_NO_STORE)
 
 

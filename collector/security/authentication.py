@@ -29,6 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from collector.errors import AUTH_REQUIRED
 from collector.security.oidc import REFRESH_SEC, OidcVerifier
+from collector.security.tickets import Tickets
 from collector.security.tokens import ANYONE, Principal, TokenTable, token_digest
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
 
@@ -36,7 +37,6 @@ __all__ = [
     "COOKIE",
     "PRINCIPAL",
     "SESSION_TTL_SEC",
-    "TICKET_TTL_SEC",
     "AuthenticationGuard",
     "Authenticator",
     "TooManyConnectionsError",
@@ -53,8 +53,6 @@ PUBLIC_FILES: Final = frozenset({"/icon.svg", "/theme.js", "/favicon.ico"})
 
 COOKIE: Final = "__Host-otel-bridge"
 SESSION_TTL_SEC: Final = 12 * 3600
-TICKET_TTL_SEC: Final = 30
-_MAX_TICKETS: Final = 10_000
 _MAX_SESSIONS: Final = 10_000
 
 MAX_FAILURES: Final = 10
@@ -104,6 +102,7 @@ class Authenticator:
     ) -> None:
         self.tokens = tokens
         self._oidc = oidc
+        self.tickets = Tickets(clock)
         self.is_open = tokens is None and oidc is None
         self._clock = clock
         self._limits = (token_connections, address_connections)
@@ -112,7 +111,6 @@ class Authenticator:
         self._watched: dict[int, tuple[Principal, Callable[[], None]]] = {}
         self._next = 0
         self._sessions: OrderedDict[str, tuple[Principal, float]] = OrderedDict()
-        self._tickets: OrderedDict[str, tuple[Principal, float]] = OrderedDict()
 
     async def identify(self, authorization: str | None) -> Principal | None:
         """The principal of an ``Authorization`` header; None when there is none."""
@@ -135,20 +133,10 @@ class Authenticator:
             return is_fresh and self._oidc is not None and self._oidc.holds(principal)
         return self.tokens is not None and self.tokens.holds(principal)
 
-    def open_ticket(self, principal: Principal) -> str:
-        """A ticket for one WebSocket within 30 s; kept here as its digest."""
-        ticket = secrets.token_urlsafe(32)
-        ends = self._clock.monotonic() + TICKET_TTL_SEC
-        self._tickets[token_digest(ticket)] = (principal, ends)
-        if len(self._tickets) > _MAX_TICKETS:
-            self._tickets.popitem(last=False)
-        return ticket
-
-    def redeem_ticket(self, ticket: str) -> Principal | None:
+    async def redeem_ticket(self, ticket: str) -> Principal | None:
         """The principal of a ticket that has not been used; it is from now on."""
-        principal, ends = self._tickets.pop(token_digest(ticket), (None, 0.0))
-        is_live = principal is not None and self._clock.monotonic() < ends
-        return principal if is_live and principal and self.may_go_on(principal) else None
+        principal = await self.tickets.take(ticket)
+        return principal if principal is not None and self.may_go_on(principal) else None
 
     def may_go_on(self, principal: Principal) -> bool:
         """As ``holds``; everybody may where nobody is asked."""
@@ -204,7 +192,7 @@ class Authenticator:
         """
         keys = [("address", address)]
         if principal is not ANYONE:
-            keys.append(("token", principal.digest))
+            keys.append(("token", principal.account))
         limits = {"token": self._limits[0], "address": self._limits[1]}
         if any(self._counts.get(key, 0) >= limits[key[0]] for key in keys):
             raise TooManyConnectionsError
@@ -282,13 +270,15 @@ class AuthenticationGuard:
         principal = await self._authenticator.identify(authorization)
         if principal is None and authorization is None and _may_use_cookie(scope, headers):
             principal = self._authenticator.resume_session(session_cookie(headers))
+        ticket = None
         if principal is None and authorization is None and scope["type"] == "websocket":
             ticket = _ticket_of(scope)
-            principal = None if ticket is None else self._authenticator.redeem_ticket(ticket)
+            if ticket is not None:
+                principal = await self._authenticator.redeem_ticket(ticket)
         if principal is None and not _is_public(scope):
             address = scope["client"][0] if scope.get("client") else ""
             wait = 0
-            if authorization is not None:
+            if authorization is not None or ticket is not None:
                 wait = self._authenticator.retry_after(address)
                 self._authenticator.note_failure(address)
             await _refuse(scope, receive, send, wait, is_browser=b"origin" in headers)

@@ -51,6 +51,13 @@ class Principal:
     digest: str = ""
     key_id: str | None = None
     """Of a JWT: which of its issuer's keys signed it. None: one of our own tokens."""
+    subject: str = ""
+    """Of a JWT: digest of whom it is about; the same in all that the issuer gives out to it."""
+
+    @property
+    def account(self) -> str:
+        """What limits and producers' names go by: a JWT made anew is nobody new."""
+        return self.subject or self.digest
 
     def may_use(self, project_id: str | None) -> bool:
         """Whether this project (None: no project) is within its limits."""
@@ -128,8 +135,12 @@ class TokenTable:
         self._fixed = parse_tokens(text.split(";"), "MONITORING_TOKENS")
         self._path = path
         self._clock = clock
-        self._principals = [*self._fixed, *self._read()]
         self._is_failing = False
+        self._set(self._read())
+
+    def _set(self, read: list[Principal]) -> None:
+        self._principals = [*self._fixed, *read]
+        self._holding = frozenset(self._principals)  # asked four times a second a connection
 
     def _read(self) -> list[Principal]:
         if self._path is None:
@@ -159,7 +170,7 @@ class TokenTable:
             self._is_failing = True
         else:
             self._is_failing = False
-        self._principals = [*self._fixed, *read]
+        self._set(read)
 
     def find(self, token: str) -> Principal | None:
         """The principal of a token; None for an unknown or expired one. Constant time."""
@@ -175,4 +186,4 @@ class TokenTable:
         is_fresh = (
             principal.expires_at is None or self._clock.time_ns() / 1e9 < principal.expires_at
         )
-        return is_fresh and principal in self._principals
+        return is_fresh and principal in self._holding

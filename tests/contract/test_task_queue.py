@@ -32,16 +32,23 @@ GONE = -1.0
 @pytest.fixture(scope="module")
 def oldest_urls() -> Iterator[Iterator[str]]:
     """URLs of unused databases of the oldest Redis that is supported, 6.2."""
-    with RedisServer(is_oldest=True) as server:
+    with RedisServer(kind="oldest") as server:
         yield (f"redis://127.0.0.1:{server.port}/{number}" for number in range(DATABASES))
 
 
-@pytest.fixture(params=["real", "oldest", "embedded"])
+@pytest.fixture(scope="module")
+def valkey_urls() -> Iterator[Iterator[str]]:
+    """URLs of unused databases of a Valkey."""
+    with RedisServer(kind="valkey") as server:
+        yield (f"redis://127.0.0.1:{server.port}/{number}" for number in range(DATABASES))
+
+
+@pytest.fixture(params=["real", "oldest", "valkey", "embedded"])
 async def client(request: pytest.FixtureRequest) -> AsyncIterator[redis_asyncio.Redis]:
     if request.param == "embedded":
         made = embedded()
-    elif request.param == "oldest":
-        made = connect(next(request.getfixturevalue("oldest_urls")))
+    elif request.param in ("oldest", "valkey"):
+        made = connect(next(request.getfixturevalue(f"{request.param}_urls")))
     else:
         made = connect(request.getfixturevalue("redis_url"))
     yield made

@@ -1,4 +1,4 @@
-"""What every transport promises: one suite over memory, Redis (newest and oldest) and HTTP."""
+"""What every transport promises: one suite over memory, Redis (two), Valkey and HTTP."""
 
 from __future__ import annotations
 
@@ -46,7 +46,13 @@ class Log:
 
 @pytest.fixture(scope="module")
 def oldest() -> Iterator[RedisServer]:
-    with RedisServer(is_oldest=True) as server:
+    with RedisServer(kind="oldest") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[RedisServer]:
+    with RedisServer(kind="valkey") as server:
         yield server
 
 
@@ -57,14 +63,14 @@ def new_settings(bus_url: str) -> BridgeSettings:
     )
 
 
-@pytest.fixture(params=["memory", "redis", "oldest", "http"])
+@pytest.fixture(params=["memory", "redis", "oldest", "valkey", "http"])
 async def log(request: pytest.FixtureRequest) -> AsyncIterator[Log]:
     number = next(_names)
     server = None
     if request.param == "redis":
         receiver_url = sender_url = request.getfixturevalue("redis_url")
-    elif request.param == "oldest":
-        port = request.getfixturevalue("oldest").port
+    elif request.param in ("oldest", "valkey"):
+        port = request.getfixturevalue(request.param).port
         receiver_url = sender_url = f"redis://127.0.0.1:{port}/{number % DATABASES}"
     else:
         receiver_url = sender_url = f"memory://contract-{number}"

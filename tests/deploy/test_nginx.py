@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import http.client
 import json
 import re
 import ssl
@@ -40,7 +41,12 @@ class Front:
 
     def __init__(self, redis_url: str, directory: Path) -> None:
         line = f"a sha256={hashlib.sha256(TOKEN.encode()).hexdigest()} projects=*"
-        options = {"tokens": line, "allowed_origins": f"https://{NAME}", "stats_interval_sec": 60}
+        options = {
+            "tokens": line,
+            "allowed_origins": f"https://{NAME}",
+            "trusted_proxies": "127.0.0.1",
+            "stats_interval_sec": 60,
+        }
         self.collectors = [AppProcess({"redis_url": redis_url}, **options) for _ in range(2)]
         for collector in self.collectors:
             collector.start()
@@ -137,6 +143,23 @@ def test_tokens_cookies_and_limits(front: Front) -> None:
     pair = cookie.partition(";")[0]
     assert {front.get("/monitor/snapshot", {"Cookie": pair})[0] for _ in range(10)} == {200}
     assert front.get("/v1/traces", origin | BEARER, b"x" * 9_000_000)[0] == 413
+
+
+def test_an_address_is_the_one_that_nginx_saw(front: Front) -> None:
+    """However many a client makes up in X-Forwarded-For, its guesses are counted together."""
+    context = ssl._create_unverified_context()
+    found = []
+    for number in range(22):  # eleven for each collector, should ip_hash not hold
+        link = http.client.HTTPSConnection(
+            "127.0.0.1", front.port, source_address=("127.0.0.5", 0), context=context
+        )
+        with contextlib.closing(link):
+            headers = {"Authorization": "Bearer x", "X-Forwarded-For": f"192.0.2.{number}"}
+            link.request("GET", "/metrics", headers={"Host": NAME, **headers})
+            found.append(link.getresponse().status)
+    assert found[:10] == [401] * 10
+    assert found[-1] == 429
+    assert front.get("/metrics", BEARER)[0] == 200
 
 
 async def test_a_collector_dies_and_nobody_misses_anything(front: Front, redis_url: str) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import http.client
 import itertools
 import json
 import socket
+import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from collector.app import create_app
 from collector.filters import EventFilter
 from collector.runtime import Collector
+from collector.security import authentication
 from collector.security.bounded_http import BoundedHttpProtocol
 from collector.settings import CollectorSettings
 from otel_bridge.bus import EventBus
@@ -122,6 +127,41 @@ def test_brute_force_is_slowed(site: tuple[AppServer, EventBus]) -> None:
     assert fetch(url, headers=bearer("all")).status == 200
 
 
+def test_guessing_disturbs_nobody_else(site: tuple[AppServer, EventBus]) -> None:
+    """2,000 guesses from one address: 429 from the eleventh; others are let in, and quickly."""
+    server, _ = site
+    is_over = threading.Event()
+    times: list[float] = []
+    statuses: set[int] = set()
+
+    def work() -> None:
+        while not is_over.is_set():
+            begin = time.perf_counter()
+            statuses.add(ask(server, SECRETS["all"], "127.0.0.7"))
+            times.append(time.perf_counter() - begin)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    found = [ask(server, f"guess{number}", "127.0.0.6") for number in range(2000)]
+    is_over.set()
+    worker.join()
+    assert found == [401] * 10 + [429] * 1990
+    assert statuses == {200}
+    assert len(times) > 100
+    assert sorted(times)[len(times) * 99 // 100] < 0.25  # 0.05 on a machine that does nothing else
+    assert ask(server, SECRETS["all"], "127.0.0.6") == 200
+
+
+def ask(server: AppServer, token: str, address: str) -> int:
+    """Status of one request with a token, from another of this machine's addresses."""
+    link = http.client.HTTPConnection(
+        "127.0.0.1", server.port, timeout=10, source_address=(address, 0)
+    )
+    with closing(link):
+        link.request("GET", "/monitor/events", headers={"Authorization": f"Bearer {token}"})
+        return link.getresponse().status
+
+
 def test_limited_token_sees_its_project_only(site: tuple[AppServer, EventBus]) -> None:
     """Snapshot and events of a limited token hold nothing of others, whatever it asks for."""
     server, bus = site
@@ -173,9 +213,14 @@ async def test_resume_of_a_limited_token(site: tuple[AppServer, EventBus]) -> No
 
 
 async def test_expiry_and_revocation_close_connections(
-    make_settings: Callable[..., BridgeSettings], tmp_path: Path
+    make_settings: Callable[..., BridgeSettings],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A token that expires while connected, or leaves its file, closes the WebSocket with 4401."""
+    # Within the 60 s promised; the test does not wait for as long as that.
+    assert authentication._RELOAD_INTERVAL_SEC + authentication._WATCH_INTERVAL_SEC <= 16
+    monkeypatch.setattr(authentication, "_RELOAD_INTERVAL_SEC", 0.5)
     file = tmp_path / "tokens"
     soon = time.time() + 1.5
     moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(soon)) + f".{int(soon % 1 * 1e6):06d}Z"
@@ -188,10 +233,10 @@ async def test_expiry_and_revocation_close_connections(
         ):
             await expiring.wait_closed()
             assert expiring.close_code == 4401
-            assert time.time() >= soon - 0.01
+            assert soon - 0.01 <= time.time() < soon + 1
             file.write_text("# nobody\n")
-            server.app.state.authenticator.tokens.reload()
-            await revoked.wait_closed()
+            async with asyncio.timeout(20):
+                await revoked.wait_closed()
             assert revoked.close_code == 4401
         assert fetch(server.url + "/monitor/events", headers=bearer("all")).status == 401
 
@@ -252,6 +297,47 @@ def test_no_byte_of_another_project(
     collector.bus.shutdown(0)
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from((*_KINDS, "task_enqueued", "task_retry", "queue_depth_update")),
+            st.sampled_from(_PROJECTS),
+            st.sampled_from(["r1", "r2"]),
+            st.sampled_from(["j1", "j2"]),
+        ),
+        max_size=20,
+    )
+)
+def test_others_change_no_number(facts: list[tuple[str, str | None, str, str]]) -> None:
+    """A limited snapshot is the same, counts and rates too, as if nobody else were there."""
+    found = []
+    for projects in (_PROJECTS, ("alpha",)):
+        collector = Collector(CollectorSettings(), BridgeSettings(bus_url="memory://attacks-same"))
+        for number, (kind, project, parent, job) in enumerate(facts):
+            if project not in projects:
+                continue
+            fields: dict[str, Any] = {
+                "event_id": str(uuid.UUID(int=number)),
+                "ts": "2026-01-01T00:00:00Z",
+                "event_type": kind,
+                "parent_task_id": f"{parent}-{project}",
+                "task_id": f"{job}-{project}",
+                "worker_id": f"worker-of-{project}",
+                "queue": "normal",
+                "counts": {"normal": number},
+                "error": "failed",
+                "span_id": f"{number + 1:016x}",
+                "project_id": project,
+            }
+            event = MonitoringEvent.model_validate(fields)
+            collector.feed._fold(event.to_json(8192), None, time.time_ns() // 1000)
+        snapshot = collector.snapshot(EventFilter().limited(frozenset({"alpha"})))
+        found.append(snapshot.model_dump(exclude={"position", "server_time"}))
+        collector.bus.shutdown(0)
+    assert found[0] == found[1]
+
+
 def test_browser_session(site: tuple[AppServer, EventBus]) -> None:
     """A token becomes a cookie scripts cannot read; it reads, writes with Origin only, and ends."""
     server, _ = site
@@ -310,7 +396,12 @@ def test_slowloris(make_settings: Callable[..., BridgeSettings]) -> None:
         for connection in slow:
             connection.settimeout(20)
             connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ")
-        assert fetch(server.url + "/healthz").status == 200
+        times = []
+        for _ in range(100):
+            begin = time.perf_counter()
+            assert fetch(server.url + "/healthz").status == 200
+            times.append(time.perf_counter() - begin)
+        assert sorted(times)[98] < 0.25  # 0.1 on a machine that does nothing else
         assert [_is_cut(connection) for connection in slow] == [True] * 500
         assert fetch(server.url + "/healthz").status == 200
 

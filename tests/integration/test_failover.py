@@ -18,6 +18,7 @@ from otel_bridge.redis_clients import check_url, close, connect
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppServer, fetch
 from tests.support.redis_groups import RedisCluster, SentinelGroup
+from tests.support.redis_server import Kind
 from tests.support.waiting import wait_until
 from tests.support.ws_clients import ResumingClient
 
@@ -64,9 +65,11 @@ class Load:
         self.bus.shutdown(2)
 
 
-@pytest.fixture(params=["sentinel", "cluster"])
+@pytest.fixture(params=["sentinel", "cluster", "valkey-sentinel", "valkey-cluster"])
 def group(request: pytest.FixtureRequest) -> Iterator[SentinelGroup | RedisCluster]:
-    with SentinelGroup() if request.param == "sentinel" else RedisCluster() as found:
+    kind: Kind = "valkey" if request.param.startswith("valkey") else "redis"
+    make = SentinelGroup if request.param.endswith("sentinel") else RedisCluster
+    with make(kind) as found:
         yield found
     # What was left open is told by the test that left it, not by one that comes after.
     gc.collect()

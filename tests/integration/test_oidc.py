@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hmac
 import itertools
 import json
 import threading
@@ -69,7 +70,12 @@ class Provider:
         self._server.server_close()
 
     def token(
-        self, key: Any = RSA, algorithm: str = "RS256", kid: str = "rsa", **claims: Any
+        self,
+        key: Any = RSA,
+        algorithm: str = "RS256",
+        kid: str = "rsa",
+        more: dict[str, Any] | None = None,
+        **claims: Any,
     ) -> str:
         fields = {
             "iss": self.issuer,
@@ -80,7 +86,7 @@ class Provider:
             **claims,
         }
         fields = {name: value for name, value in fields.items() if value is not None}
-        return jwt.encode(fields, key, algorithm, headers={"kid": kid})
+        return jwt.encode(fields, key, algorithm, headers={"kid": kid, **(more or {})})
 
 
 @pytest.fixture
@@ -131,9 +137,6 @@ def test_what_does_not_hold_is_refused(
     provider: Provider, site: tuple[AppServer, EventBus]
 ) -> None:
     """Wrong key, issuer, audience, time or algorithm; missing claims; none and the public key."""
-    public = RSA.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
     header, payload, signature = provider.token().split(".")
     empty = base64.urlsafe_b64encode(b'{"alg":"none","kid":"rsa"}').decode().rstrip("=")
     unsigned = f"{empty}.{payload}."
@@ -148,18 +151,85 @@ def test_what_does_not_hold_is_refused(
         provider.token(aud=None),
         provider.token("secretsecretsecretsecret" + "x" * 20, "HS256", "oct"),
         provider.token(kid="unknown"),
-        jwt.api_jws.encode(payload.encode(), public[:64], "HS256", headers={"kid": "rsa"}),
+        *(signed_with_the_public_key(payload, kind) for kind in PUBLIC),
         f"{header}.{payload}.{signature[:-8]}AAAAAAAA",
         unsigned,
         "a.b.c",
         "..",
         "x" * 20_000 + ".b.c",
     ]
-    for token in wrong[:9]:
-        assert status(site[0], token) == 401
-    # Past ten wrong ones a minute the address waits.
-    assert {status(site[0], token) for token in wrong[9:]} <= {401, 429}
+    for number, token in enumerate(wrong):
+        # Past ten wrong ones a minute the address waits.
+        assert status(site[0], token) == (401 if number < 10 else 429)
     assert status(site[0], provider.token()) == 200
+
+
+PUBLIC = {
+    "pem": RSA.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    ),
+    "der": RSA.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    ),
+    "jwk": jwt.algorithms.RSAAlgorithm.to_jwk(RSA.public_key()).encode(),
+}
+
+
+def signed_with_the_public_key(payload: str, kind: str) -> str:
+    """What a verifier that lets the token choose its algorithm would take for the provider's."""
+    header = base64.urlsafe_b64encode(b'{"alg":"HS256","typ":"JWT","kid":"rsa"}').rstrip(b"=")
+    signing_input = header + b"." + payload.encode()
+    made = hmac.digest(PUBLIC[kind], signing_input, "sha256")
+    return (signing_input + b"." + base64.urlsafe_b64encode(made).rstrip(b"=")).decode()
+
+
+@pytest.mark.parametrize("name", ["jku", "x5u", "jwk", "x5c"])
+def test_a_token_does_not_say_whose_key_to_take(
+    provider: Provider, site: tuple[AppServer, EventBus], name: str
+) -> None:
+    """Even rightly signed it is refused, and nothing is fetched from where it says."""
+    assert status(site[0], provider.token()) == 200
+    evil = Provider()
+    key = evil.keys[0] | {"kid": "rsa"}
+    value: Any = {"jku": f"{evil.issuer}/keys", "x5u": f"{evil.issuer}/x5u", "jwk": key, "x5c": []}
+    for signer in (RSA, OTHER):
+        assert status(site[0], provider.token(signer, more={name: value[name]})) == 401
+    assert evil.fetches == 0
+    evil.close()
+
+
+async def test_a_removed_key_ends_what_it_signed(
+    provider: Provider, site: tuple[AppServer, EventBus]
+) -> None:
+    """The provider takes a key out: at the next fetch the token and its WebSocket are refused."""
+    server, _ = site
+    token = provider.token()
+    headers = {"Authorization": f"Bearer {token}"}
+    async with connect(server.ws_url, additional_headers=headers) as socket:
+        provider.keys = provider.keys[1:]
+        verifier = server.app.state.authenticator._oidc
+        await asyncio.to_thread(server.call, lambda: verifier.refresh(0))
+        with pytest.raises(ConnectionClosed):
+            async with asyncio.timeout(10):
+                await socket.recv()
+        assert socket.close_code == 4401
+    assert status(server, token) == 401
+
+
+def test_a_token_made_anew_is_nobody_new(provider: Provider) -> None:
+    """Limits and producers' names go by the subject, not by one token of many."""
+    verifier = OidcVerifier(OidcSettings(provider.issuer, "otel-bridge"))
+
+    async def account(**claims: Any) -> str:
+        found = await verifier.find(provider.token(**claims))
+        assert found is not None
+        return found.account
+
+    async def ask() -> list[str]:
+        return [await account(jti="1"), await account(jti="2"), await account(sub="bob")]
+
+    first, again, other = asyncio.run(ask())
+    assert first == again != other
 
 
 def test_unknown_keys_do_not_make_us_ask_again(provider: Provider) -> None:

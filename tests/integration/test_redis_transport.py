@@ -17,7 +17,7 @@ from otel_bridge.transports.base import Outgoing
 from otel_bridge.transports.redis import RedisSender
 from otel_bridge.transports.redis_receiver import RedisReceiver
 from tests.support.faults import TcpProxy
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import Kind, RedisServer
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.redis
@@ -149,15 +149,15 @@ def test_a_lost_script_is_sent_again(own: RedisServer, make_settings: MakeSettin
     ],
     ids=["READONLY", "NOREPLICAS", "OOM", "NOPERM", "WRONGTYPE"],
 )  # fmt: skip
-@pytest.mark.parametrize("is_oldest", [False, True], ids=["redis", "oldest"])
+@pytest.mark.parametrize("kind", ["redis", "oldest", "valkey"])
 def test_what_an_operator_can_mend_is_tried_again(
     command: tuple[str, ...],
     undo: tuple[str, ...],
-    is_oldest: bool,
+    kind: Kind,
     make_settings: MakeSettings,
 ) -> None:
     """A refusal that says nothing about the batch keeps it; mended, it is appended once."""
-    with RedisServer(is_oldest=is_oldest) as server:
+    with RedisServer(kind=kind) as server:
         sender = RedisSender(server.url, make_settings())
         batch = [outgoing(1), outgoing(2)]
         with server.client() as client:

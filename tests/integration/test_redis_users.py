@@ -1,0 +1,91 @@
+"""The Redis users of ``deploy/README.md``: each may do what its process does, and not much more."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from otel_bridge import keys
+from otel_bridge.bus import EventBus
+from otel_bridge.events import MonitoringEvent
+from otel_bridge.settings import BridgeSettings
+from tests.support.app_server import AppServer, fetch
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.redis
+
+README = Path(__file__).parents[2] / "deploy" / "README.md"
+TOKEN = "t-all-0123456789abcdef"
+
+
+@pytest.fixture
+def server(own_redis: RedisServer) -> Iterator[RedisServer]:
+    """A Redis with those users, and nobody else but the test."""
+    lines = re.findall(r"^user (.*)$", README.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert len(lines) == 3
+    with own_redis.client() as client:
+        for line in lines:
+            client.execute_command("ACL", "SETUSER", *line.replace("CHANGE-ME", "pw").split())
+        yield own_redis
+
+
+def url(server: RedisServer, user: str) -> str:
+    return f"redis://{user}:pw@127.0.0.1:{server.port}"
+
+
+def denials(server: RedisServer) -> list[tuple[str, str, str]]:
+    with server.client() as client:
+        found = client.execute_command("ACL", "LOG")
+    return [(one["username"], one["reason"], one["object"]) for one in found]
+
+
+async def test_publisher_and_collector_have_what_they_need(server: RedisServer) -> None:
+    """Events, live and from the log, a leader with its statistics, a ticket: nothing is denied."""
+    line = f"all sha256={hashlib.sha256(TOKEN.encode()).hexdigest()} projects=*"
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    bus = EventBus.connect(BridgeSettings(redis_url=url(server, "publisher")))
+    settings = BridgeSettings(redis_url=url(server, "collector"))
+    with AppServer(settings, tokens=line, stats_interval_sec=0.1) as site:
+
+        def told() -> str:
+            return fetch(f"{site.url}/monitor/events", headers=bearer).body.decode()
+
+        fields = {"event_type": "task_started", "task_id": "j1", "status": "processing"}
+        for _ in range(2):
+            bus.publish(MonitoringEvent.model_validate(fields))
+            assert bus.flush(10)
+        wait_until(lambda: site.collector.leader.is_leader, "a leader")
+        wait_until(lambda: "stats_snapshot" in told(), "statistics")
+        assert denials(server) == []
+        assert "j1" in told()
+        ticket = fetch(f"{site.url}/session/ticket", method="POST", headers=bearer).json()["ticket"]
+        authenticator = site.app.state.authenticator
+        assert site.call(lambda: authenticator.redeem_ticket(ticket)) is not None
+        with server.client() as client:
+            client.publish("nexus:events", b'{"event_type":"task_started","task_id":"stranger"}')
+        wait_until(lambda: site.collector.feed.counters.foreign == 1, "a stranger's event")
+    bus.shutdown(2)
+    assert denials(server) == []
+
+
+def test_they_have_not_much_more(server: RedisServer) -> None:
+    """Neither publisher nor collector touches a queue; nobody rules the server."""
+    for user in ("publisher", "collector", "coordinator"):
+        with redis.Redis.from_url(url(server, user)) as client:
+            for command in (("CONFIG", "GET", "*"), ("FLUSHALL",), ("KEYS", "*"), ("SHUTDOWN",)):
+                with pytest.raises(redis.exceptions.NoPermissionError):
+                    client.execute_command(*command)
+            if user != "coordinator":
+                with pytest.raises(redis.exceptions.NoPermissionError):
+                    client.lpush(keys.QUEUE_NORMAL, "x")
+    with (
+        redis.Redis.from_url(url(server, "publisher")) as client,
+        pytest.raises(redis.exceptions.NoPermissionError),
+    ):
+        client.execute_command("SUBSCRIBE", "nexus:events")
