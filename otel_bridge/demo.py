@@ -2,7 +2,8 @@
 ``otel-bridge serve``, ``demo`` and ``worker``: the parts, put together and taken down in order.
 
 Without ``REDIS_URL`` everything is in one process: the log in memory, the coordinator's Redis a
-``fakeredis`` server. With it, everything runs on that Redis and workers may be anywhere.
+``fakeredis`` server; where that is not installed ``serve`` has no coordinator and shows what
+others send. With ``REDIS_URL``, everything runs on that Redis and workers may be anywhere.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import importlib.util
 import logging
 import signal
 import socket
@@ -89,9 +91,15 @@ async def run_service(options: ServiceOptions) -> int:
         corpus_dir=options.corpus_dir,
         data_dir=options.data_dir,
     )
+    is_collector_only = (
+        settings.redis_url is None
+        and not (options.is_demo or options.workers)
+        and importlib.util.find_spec("fakeredis") is None
+    )
     workers = options.workers
     if workers is None:
-        workers = _EMBEDDED_WORKERS if settings.redis_url is None else 0
+        is_embedded = settings.redis_url is None and not is_collector_only
+        workers = _EMBEDDED_WORKERS if is_embedded else 0
     pace_sec = options.pace_sec
     if pace_sec is None:
         pace_sec = _DEMO_PACE_SEC if options.is_demo else 0.0
@@ -99,8 +107,11 @@ async def run_service(options: ServiceOptions) -> int:
 
     with _listening(collector_settings.host, collector_settings.port) as listener:
         url = f"http://{_shown_host(collector_settings.host)}:{listener.getsockname()[1]}"
-        async with _redis(settings) as redis_client:
-            gateway = ResearchGateway(redis_client)
+        async with contextlib.AsyncExitStack() as stack:
+            gateway = None
+            if not is_collector_only:
+                redis_client = await stack.enter_async_context(_redis(settings))
+                gateway = ResearchGateway(redis_client)
             application = app.create_app(collector_settings, settings, gateway=gateway)
             server = app.make_server(application, collector_settings)
             bridge = configure(service_name="otel-bridge", settings=settings)
@@ -114,9 +125,9 @@ async def run_service(options: ServiceOptions) -> int:
                 raise OtelBridgeError("the collector did not start; its log says why")
             _announce(url, settings, workers, is_demo=options.is_demo)
             try:
-                if options.is_demo:
+                if options.is_demo and gateway is not None:
                     await gateway.submit(ResearchTaskRequest.model_validate(DEMO_REQUEST))
-                if workers:
+                if workers and gateway is not None:
                     await run_workers(
                         redis_client,
                         settings,

@@ -55,7 +55,12 @@ def bin_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (wheel,) = base.glob("otel_bridge-*.whl")
     venv.create(base / "venv", with_pip=True)
     found = base / "venv" / "bin"
-    packages = [str(wheel), "opentelemetry-distro", "opentelemetry-configuration", *_PEERS]
+    packages = [
+        f"{wheel}[collector]",
+        "opentelemetry-distro",
+        "opentelemetry-configuration",
+        *_PEERS,
+    ]
     subprocess.run([f"{found}/pip", "install", "-q", *packages], check=True, timeout=600)
     return found
 
@@ -113,6 +118,43 @@ def test_zero_code_from_the_wheel(
     assert ("plan a trip" in output) == ("OTEL_CONFIG_FILE" in environ)
     wait_until(lambda: cards(site)[0]["status"] == "completed", "its end")
     assert fetch(f"{site.url}/").status == 200
+
+
+def test_the_readmes_two_lines(bin_dir: Path, tmp_path: Path) -> None:
+    """A collector and an agent, both from the wheel, without Redis: nothing but the agent's run."""
+    serving = subprocess.Popen(
+        [f"{bin_dir}/otel-bridge", "serve", "--port", "0"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert serving.stdout is not None
+        url = serving.stdout.readline().split()[1].rstrip("/")
+        app = tmp_path / "app.py"
+        app.write_text(APP, encoding="utf-8")
+        environ = {**os.environ, "MONITORING_BUS_URL": url, "OTEL_PYTHON_DISTRO": "none"}
+        environ |= {f"OTEL_{name}_EXPORTER": "none" for name in ("TRACES", "METRICS", "LOGS")}
+        command = [f"{bin_dir}/opentelemetry-instrument", f"{bin_dir}/python", str(app)]
+        agent = subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, text=True)
+
+        def snapshot() -> dict[str, Any]:
+            found: dict[str, Any] = fetch(f"{url}/monitor/snapshot").json()
+            return found
+
+        try:
+            wait_until(lambda: snapshot()["tasks"], "the run while it runs", timeout_sec=60)
+            (card,) = snapshot()["tasks"]
+            assert (card["title"], card["status"]) == ("plan a trip", "processing")
+        finally:
+            agent.communicate("\n", timeout=60)
+        wait_until(lambda: snapshot()["tasks"][0]["status"] == "completed", "its end")
+        assert snapshot()["workers"] == []
+        assert "<html" in fetch(f"{url}/").body.decode()
+        assert fetch(f"{url}/tasks/x").status == 503
+    finally:
+        serving.terminate()
+        assert serving.wait(30) == 0
 
 
 def test_beside_datadog_nothing_changes(bin_dir: Path, site: AppServer, tmp_path: Path) -> None:
