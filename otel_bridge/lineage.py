@@ -87,6 +87,14 @@ class Lineages:
         parent = self.get((context.trace_id, span.parent.span_id)) if span.parent else None
         return parent or self.get((context.trace_id, 0))
 
+    def _is_first(self, context: SpanContext) -> bool:
+        """Whether no other agent is the trace's task; a span may be told more than once."""
+        own = f"{context.span_id:016x}"
+        known = self.get((context.trace_id, _TASK))
+        if known is None:
+            self.remember((context.trace_id, _TASK), Lineage(None, None, None, task_id=own))
+        return known is None or known.task_id == own
+
     def _place(
         self,
         span: SpanView,
@@ -104,8 +112,7 @@ class Lineages:
         if reading is None:
             return inherited
         if reading.role == "phase":
-            if inherited.is_request and (context.trace_id, _TASK) not in self._known:
-                self.remember((context.trace_id, _TASK), inherited)
+            if inherited.is_request and self._is_first(context):
                 task = inherited._replace(role="research_task", task_id=trace_id)
                 return task._replace(is_request=False)
             return inherited._replace(role="phase", phase=reading.task_type)
@@ -121,5 +128,5 @@ class Lineages:
 _REQUESTS: Final = (SpanKind.SERVER, SpanKind.CLIENT)
 """Roots of these kinds are requests: a card for each would bury the tasks."""
 _TASK: Final = -1
-"""No span's id: under it, that the trace has its task."""
+"""No span's id: under it, which agent is the trace's task."""
 _MAX_KNOWN: Final = 20_000

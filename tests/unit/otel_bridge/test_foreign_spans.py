@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +176,10 @@ def test_both_sides_of_a_queue_name_the_job_alike(story: Story) -> None:
     assert len({event["task_id"] for event in story.events[1:4]}) == 1
 
 
-def ended(spans: list[tuple[str, SpanKind, dict[str, Any], int | None]]) -> list[dict[str, Any]]:
+def ended(
+    spans: Sequence[tuple[str, SpanKind, dict[str, Any], int | None]],
+    receiver: OtlpReceiver | None = None,
+) -> list[dict[str, Any]]:
     """Events of spans (name, kind, attributes, parent) that came by OTLP, ended, parents first."""
     request = ExportTraceServiceRequest()
     found = request.resource_spans.add().scope_spans.add().spans
@@ -192,7 +195,7 @@ def ended(spans: list[tuple[str, SpanKind, dict[str, Any], int | None]]) -> list
                 pair.value.int_value = value
             else:
                 pair.value.string_value = value
-    events = OtlpReceiver().receive(request, None).events
+    events = (receiver or OtlpReceiver()).receive(request, None).events
     return [event.model_dump(mode="json", exclude_none=True) for event in events]
 
 
@@ -243,6 +246,16 @@ def test_an_agent_inside_a_request_is_the_task(story: Story) -> None:
     root = story.events[0]
     assert (root["task_id"], root["meta"]) == (root["trace_id"], {"title": "invoke_agent planner"})
     assert {event["parent_task_id"] for event in story.events} == {root["trace_id"]}
+
+
+def test_an_agent_told_twice_stays_the_task() -> None:
+    """A request sent again, or a heartbeat of an open span, says the same as before."""
+    agent = {"gen_ai.operation.name": "invoke_agent"}
+    spans = [("POST /chat", SpanKind.SERVER, {}, None), ("run", SpanKind.INTERNAL, agent, 0)]
+    receiver = OtlpReceiver()
+    first, second = ended(spans, receiver), ended(spans, receiver)
+    assert [event["event_type"] for event in first] == ["task_started", "task_completed"]
+    assert second == first
 
 
 def test_an_agent_of_another_processs_request_is_a_phase(story: Story) -> None:
