@@ -9,7 +9,8 @@ configuration. There is no entry point for span processors (opentelemetry-sdk 1.
 from __future__ import annotations
 
 import logging
-from typing import Any
+import threading
+from typing import Any, Final
 
 from opentelemetry import trace
 from opentelemetry.util._once import Once
@@ -22,6 +23,8 @@ from otel_bridge.sampling import keep_live_spans
 __all__ = ["install"]
 
 logger = logging.getLogger(__name__)
+
+_WAIT_SEC: Final = 1.0
 
 
 def install() -> None:
@@ -68,6 +71,10 @@ class _ProviderToCome:
     def __init__(self) -> None:
         self._set = trace.set_tracer_provider
         self._tracer: Any = trace.ProxyTracer._tracer
+        # A thread whose first span comes meanwhile waits for the provider, but not for ever: it
+        # may hold what configure() waits for. The same thread may come back from configure().
+        self._lock = threading.RLock()
+        self._is_waiting = True
         self._is_making = False
         self._is_ours = False
 
@@ -96,13 +103,22 @@ class _ProviderToCome:
             _watch(trace.get_tracer_provider())
 
     def make(self) -> None:
-        trace.ProxyTracer._tracer = self._tracer  # type: ignore[method-assign]
-        if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        if not self._lock.acquire(timeout=_WAIT_SEC):
             return
-        self._is_making = True
         try:
-            self._is_ours = configure().tracer_provider is not None
+            if self._is_waiting:
+                self._is_waiting = False
+                self._make()
+        finally:
+            self._lock.release()
+
+    def _make(self) -> None:
+        try:
+            if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+                self._is_making = True
+                self._is_ours = configure().tracer_provider is not None
         except Exception as error:
             logger.error("otel-bridge is not watching this process: %s", error)
         finally:
             self._is_making = False
+            trace.ProxyTracer._tracer = self._tracer  # type: ignore[method-assign]

@@ -2,8 +2,9 @@
 ``otel-bridge serve``, ``demo`` and ``worker``: the parts, put together and taken down in order.
 
 Without a Redis everything is in one process: the log in memory, the coordinator's Redis a
-``fakeredis`` server. With one, everything runs on it and workers may be anywhere. ``REDIS_URL``
-has the queues and, unless ``MONITORING_BUS_URL`` names another Redis, the log.
+``fakeredis`` server; where that is not installed ``serve`` has no coordinator and shows what others
+send. With a Redis, everything runs on it and workers may be anywhere: ``REDIS_URL`` has the queues
+and, unless ``MONITORING_BUS_URL`` names another Redis, the log.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import importlib.util
 import logging
 import signal
 import socket
@@ -96,9 +98,6 @@ async def run_service(options: ServiceOptions) -> int:
         corpus_dir=options.corpus_dir,
         data_dir=options.data_dir,
     )
-    workers = options.workers
-    if workers is None:
-        workers = _EMBEDDED_WORKERS if settings.redis_url is None else 0
     pace_sec = options.pace_sec
     if pace_sec is None:
         pace_sec = _DEMO_PACE_SEC if options.is_demo else 0.0
@@ -108,6 +107,9 @@ async def run_service(options: ServiceOptions) -> int:
         url = f"http://{_shown_host(collector_settings.host)}:{listener.getsockname()[1]}"
         async with _redis(settings) as redis_client:
             gateway = None if redis_client is None else ResearchGateway(redis_client)
+            workers = options.workers
+            if workers is None:
+                workers = 0 if settings.redis_url or gateway is None else _EMBEDDED_WORKERS
             if gateway is None and (workers or options.is_demo):
                 raise _no_queues(settings)
             application = app.create_app(collector_settings, settings, gateway=gateway)
@@ -250,23 +252,25 @@ def _service_settings() -> BridgeSettings:
 
 
 def _no_queues(settings: BridgeSettings) -> ConfigurationError:
+    if settings.redis_url is None:
+        return ConfigurationError(
+            "running without REDIS_URL needs fakeredis",
+            "pip install 'otel-bridge[demo]', or set REDIS_URL",
+        )
     return ConfigurationError(
-        f"REDIS_URL={redact_url(settings.redis_url or '')} is a Cluster, which has no queues",
+        f"REDIS_URL={redact_url(settings.redis_url)} is a Cluster, which has no queues",
         "name the Cluster in MONITORING_BUS_URL and a single Redis in REDIS_URL",
     )
 
 
 @contextlib.asynccontextmanager
 async def _redis(settings: BridgeSettings) -> AsyncIterator[redis_asyncio.Redis | None]:
-    """The queues' Redis; None where it is a Cluster, which can carry the log alone."""
+    """The queues' Redis; None for a Cluster, which carries the log alone, and without fakeredis."""
     if settings.redis_url is None:
-        try:
-            fakeredis = importlib.import_module("fakeredis")
-        except ImportError as error:
-            raise ConfigurationError(
-                "running without REDIS_URL needs fakeredis",
-                "pip install 'otel-bridge[demo]', or set REDIS_URL",
-            ) from error
+        if importlib.util.find_spec("fakeredis") is None:
+            yield None
+            return
+        fakeredis = importlib.import_module("fakeredis")
         client: redis_asyncio.Redis = fakeredis.FakeAsyncRedis(decode_responses=True)
     else:
         check_url(settings.redis_url)

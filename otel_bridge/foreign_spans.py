@@ -26,7 +26,10 @@ __all__ = [
     "ignore_scope",
     "is_ignored",
     "is_retry",
+    "message_id_of",
     "read_foreign",
+    "retries_of",
+    "retry_reason_of",
 ]
 
 
@@ -92,7 +95,8 @@ def _messaging(type_name: str | None) -> _Read:
         if operation is None:
             return None
         role = _SIDES.get(operation)
-        if role is None:
+        if role is None or (role == "enqueue" and span.kind is SpanKind.CLIENT):
+            # A batch that is sent: the PRODUCER spans of its messages tell of them.
             return None
         names = ("messaging.destination.name", "messaging.destination")
         queue = _text(attributes, *names)
@@ -147,6 +151,10 @@ def _open_inference(span: SpanView, attributes: Attributes) -> Reading | None:
 
 def _traceloop(span: SpanView, attributes: Attributes) -> Reading | None:
     kind = _text(attributes, "traceloop.span.kind")
+    request = _text(attributes, "llm.request.type")
+    if kind is None and request is not None:
+        model = _text(attributes, "gen_ai.request.model")
+        return Reading("job", f"{request} {model}" if model else request)
     if kind is None:
         return None
     name = _text(attributes, "traceloop.entity.name") or span.name
@@ -186,11 +194,15 @@ RULES: Final = (
     ),
     ForeignRule("GenAI", "`gen_ai.operation.name`", _gen_ai),
     ForeignRule("OpenInference", "`openinference.span.kind`", _open_inference),
-    ForeignRule("OpenLLMetry", "`traceloop.span.kind`", _traceloop),
+    ForeignRule(
+        "OpenLLMetry",
+        "`traceloop.span.kind`; `llm.request.type` of its model calls",
+        _traceloop,
+    ),
     ForeignRule("arq", "`X send` (PRODUCER), `X process` (CONSUMER)", _arq),
     ForeignRule(
         "Messaging",
-        "`messaging.operation.type` = `create`, `send` or `process`",
+        "`messaging.operation.type` = `create`, `send` (not CLIENT) or `process`",
         _messaging(None),
     ),
     ForeignRule("Fallback", "kind PRODUCER or CONSUMER", _by_side),
@@ -235,3 +247,22 @@ def is_ignored(span: SpanView) -> bool:
 def is_retry(attributes: Attributes) -> bool:
     """Whether an attempt ended to be made again; its status alone says that all is well."""
     return attributes.get("celery.state") == "RETRY" or "taskiq.retry.reason" in attributes
+
+
+def retry_reason_of(attributes: Attributes) -> str | None:
+    """Why an attempt will be made again, where the instrumentation says so."""
+    return _text(attributes, "celery.retry.reason", "taskiq.retry.reason")
+
+
+def retries_of(attributes: Attributes) -> int | None:
+    """How many attempts there were before, where the instrumentation says so."""
+    for name in ("celery.retries", "dramatiq.retry_count", "taskiq._retries"):
+        found = attributes.get(name)
+        if isinstance(found, int) and not isinstance(found, bool) and found > 0:
+            return found
+    return None
+
+
+def message_id_of(attributes: Attributes) -> str | None:
+    """The queue's own id of a job's message; several know it at the end only."""
+    return _text(attributes, "messaging.message.id", "dramatiq.message_id", "rq.job.id")

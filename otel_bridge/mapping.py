@@ -9,13 +9,20 @@ validating a model, and a test keeps the two byte-identical.
 from __future__ import annotations
 
 import time
-from typing import Any, Final, NamedTuple, TypeGuard
+from typing import Any, Final, TypeGuard
 
-from opentelemetry.trace import SpanContext, SpanKind, StatusCode
+from opentelemetry.trace import SpanContext, StatusCode
 
 from otel_bridge import semconv
 from otel_bridge.clock import iso_utc
-from otel_bridge.foreign_spans import is_ignored, is_retry, read_foreign
+from otel_bridge.foreign_spans import (
+    is_ignored,
+    is_retry,
+    read_foreign,
+    retries_of,
+    retry_reason_of,
+)
+from otel_bridge.lineage import Key, Lineages, own_lineage
 from otel_bridge.redaction import MetaAllowlist
 from otel_bridge.span_view import Attributes, Fields, SpanView, duration_ms, error_of
 
@@ -86,67 +93,12 @@ def _counts(attributes: Attributes) -> dict[str, int] | None:
     return counts or None
 
 
-_Key = tuple[int, int]
-"""Trace and span."""
-
-
-class _Lineage(NamedTuple):
-    """What the spans inside a span inherit, and what the span itself stands for."""
-
-    parent_task_id: str | None
-    project_id: str | None
-    phase: str | None
-    role: str | None = None
-    task_id: str | None = None
-
-
 _STARTS: Final[dict[str, Fields]] = {
     "research_task": {"event_type": "task_started", "status": "processing"},
     "job": {"event_type": "task_started", "status": "processing"},
     "phase": {"event_type": "phase_started", "status": "processing"},
     "enqueue": {"event_type": "task_enqueued", "status": "pending"},
 }
-_NOT_A_TASK: Final = (SpanKind.SERVER, SpanKind.CLIENT)
-"""Roots of these kinds are requests: a card for each would bury the tasks."""
-
-
-def _foreign_error(span: SpanView, attributes: Attributes, outcome: str) -> str | None:
-    if outcome == "completed":
-        return None
-    for name in ("celery.retry.reason", "taskiq.retry.reason"):
-        if name in attributes:
-            return str(attributes[name])
-    return error_of(span, attributes)
-
-
-def _own_lineage(attributes: Attributes) -> _Lineage:
-    get = attributes.get
-    return _Lineage(get(semconv.PARENT_TASK_ID), get(semconv.PROJECT_ID), get(semconv.PHASE))
-
-
-def _foreign_lineage(
-    span: SpanView, context: SpanContext, attributes: Attributes, above: _Lineage | None
-) -> _Lineage:
-    trace_id = f"{context.trace_id:032x}"
-    inherited = _Lineage(None, None, None) if above is None else above
-    project_id = attributes.get(semconv.PROJECT_ID, inherited.project_id)
-    inherited = _Lineage(inherited.parent_task_id or trace_id, project_id, inherited.phase)
-    reading = read_foreign(span, attributes)
-    is_queued = reading is not None and span.kind in (SpanKind.PRODUCER, SpanKind.CONSUMER)
-    if span.parent is None and not is_queued:
-        if reading is None and span.kind in _NOT_A_TASK:
-            return inherited
-        return inherited._replace(role="research_task", task_id=trace_id)
-    if reading is None:
-        return inherited
-    if reading.role == "phase":
-        return inherited._replace(role="phase", phase=reading.task_type)
-    # Both sides of a queue know the span that put the job there.
-    is_received = reading.role == "job" and span.kind is SpanKind.CONSUMER
-    named_by = span.parent.span_id if is_received and span.parent else context.span_id
-    return inherited._replace(role=reading.role, task_id=f"{named_by:016x}")
-
-
 _IDS: Final = (
     ("project_id", semconv.PROJECT_ID),
     ("parent_task_id", semconv.PARENT_TASK_ID),
@@ -178,9 +130,9 @@ class SpanMapper:
     def __init__(self, allowlist: MetaAllowlist, forked_at_ns: int = 0) -> None:
         self._allowlist = allowlist
         self._forked_at_ns = forked_at_ns
-        self._backdated: set[_Key] = set()
-        self._late: dict[_Key, None] = {}
-        self._lineage: dict[_Key, _Lineage] = {}
+        self._backdated: set[Key] = set()
+        self._late: dict[Key, None] = {}
+        self._lineages = Lineages()
 
     def fields(self, span: SpanView, *, is_end: bool) -> Fields | None:
         """
@@ -207,10 +159,10 @@ class SpanMapper:
             self._late.pop(key, None)
             said = _own_end(span, attributes, was_start_sent)
         else:
-            lineage = _own_lineage(attributes)
-            self._remember(key, lineage)
+            lineage = own_lineage(attributes)
+            self._lineages.remember(key, lineage)
             # For spans whose parent is another process's: the research task is the whole trace's.
-            self._remember((context.trace_id, 0), lineage._replace(phase=None))
+            self._lineages.remember((context.trace_id, 0), lineage._replace(phase=None))
             said = _own_start(attributes)
             if said is None:
                 self._remember_late(key)
@@ -222,20 +174,15 @@ class SpanMapper:
         self, span: SpanView, context: SpanContext, attributes: Attributes, is_end: bool
     ) -> Fields | None:
         """A span that is not ours: what it stands for is remembered from its start to its end."""
-        parent = span.parent
         key = (context.trace_id, context.span_id)
-        above = self._lineage.get((context.trace_id, parent.span_id)) if parent else None
-        above = above or self._lineage.get((context.trace_id, 0))
         if is_ignored(span):
-            if above is not None:
-                self._remember(key, above)
+            self._lineages.pass_on(span, context)
             return None
-        known = self._lineage.get(key) if is_end else None
+        known = self._lineages.get(key) if is_end else None
         if known is None or known.role is None:
-            known = _foreign_lineage(span, context, attributes, above)
-            self._remember(key, known)
+            known = self._lineages.trace(span, context, attributes)
         role = known.role
-        if role is None or (is_end and role == "enqueue"):
+        if role is None or known.is_again or (is_end and role == "enqueue"):
             return None
         reading = read_foreign(span, attributes)
         attributes = {
@@ -249,6 +196,8 @@ class SpanMapper:
         }
         if role == "research_task":
             attributes[semconv.TASK_TITLE] = span.name
+        else:
+            attributes.setdefault(semconv.RETRY_COUNT, retries_of(attributes))
         said: Fields
         if not is_end:
             said = _STARTS[role]
@@ -258,18 +207,14 @@ class SpanMapper:
             if is_retry(attributes) and role != "phase":
                 outcome = "retrying"
             event_type, status = _OUTCOMES[outcome]
+            error = retry_reason_of(attributes) or error_of(span, attributes)
             said = {
                 "event_type": "phase_completed" if role == "phase" else event_type,
                 "status": status,
                 "duration_ms": duration_ms(span),
-                "error": _foreign_error(span, attributes, outcome),
+                "error": None if outcome == "completed" else error,
             }
         return self._complete(span, context, attributes, said, is_end)
-
-    def _remember(self, key: _Key, lineage: _Lineage) -> None:
-        self._lineage[key] = lineage
-        if len(self._lineage) > _MAX_LINEAGE:
-            del self._lineage[next(iter(self._lineage))]
 
     def _complete(
         self,
@@ -326,7 +271,7 @@ class SpanMapper:
                 meta[name] = attributes[key]
         return meta
 
-    def _is_parents(self, span: SpanView, key: _Key, is_end: bool) -> bool:
+    def _is_parents(self, span: SpanView, key: Key, is_end: bool) -> bool:
         """Whether a span was started before the fork, so that the parent process tells of it."""
         if (span.start_time or 0) >= self._forked_at_ns:
             return False
@@ -339,7 +284,7 @@ class SpanMapper:
             return False
         return True
 
-    def _remember_late(self, key: _Key) -> None:
+    def _remember_late(self, key: Key) -> None:
         self._late[key] = None
         if len(self._late) > _MAX_LATE:
             del self._late[next(iter(self._late))]
@@ -369,7 +314,5 @@ _UUID_VERSION_4: Final = (4 << 76) | (2 << 62)
 """Version and variant bits of RFC 9562; formatted here, because ``uuid4`` costs three times as
 much."""
 
-_MAX_LINEAGE: Final = 20_000
-"""Spans whose children may still come; the oldest is forgotten first."""
 _MAX_LATE: Final = 10_000
 """Spans remembered whose start said nothing; the oldest is forgotten first."""

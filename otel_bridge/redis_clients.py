@@ -112,6 +112,15 @@ def connect(url: str, **options: Any) -> Any:
     return sentinels.master_for(group.service, db=group.database, **group.credentials, **options)
 
 
+def _check_version() -> None:
+    """Fail where an older redis-py, which arq asks for, knows no transactions in a Cluster."""
+    if tuple(int(part) for part in redis.__version__.split(".")[:2]) < (6, 4):
+        raise ConfigurationError(
+            f"redis+cluster:// needs redis-py 6.4, and {redis.__version__} is installed",
+            "pip install 'redis>=6.4' where the collector runs",
+        )
+
+
 def connect_async(url: str, **options: Any) -> Any:
     """As ``connect``, for an event loop; ``single_connection_client`` is for one server only."""
     group = _group_of(url)
@@ -119,6 +128,7 @@ def connect_async(url: str, **options: Any) -> Any:
         return redis.asyncio.Redis.from_url(url, **options)
     options.pop("single_connection_client", None)
     if group.kind == "cluster":
+        _check_version()
         nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in group.hosts]
         return redis.asyncio.RedisCluster(startup_nodes=nodes, **group.credentials, **options)
     make: Any = redis.asyncio.sentinel.Sentinel

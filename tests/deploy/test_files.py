@@ -145,7 +145,7 @@ def test_systemd_reads_its_unit(tmp_path: Path) -> None:
 
 
 def test_tempo_and_datasources_are_yaml() -> None:
-    """Tempo cannot be built here: its file is parsed, and its ports meet those that use them."""
+    """Tempo itself reads its file in ``make interop``; its ports meet those that use them."""
     tempo = yaml.safe_load((DEPLOY / "tempo.yaml").read_text(encoding="utf-8"))
     assert tempo["distributor"]["receivers"]["otlp"]["protocols"]["grpc"]["endpoint"].endswith(
         ":4317"

@@ -47,16 +47,16 @@ def site(make_settings: Callable[..., BridgeSettings]) -> Iterator[AppServer]:
         yield server
 
 
-def run(site: AppServer, **environ: str) -> str:
+def run(site: AppServer, app: str = APP, **environ: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", APP],
+        [sys.executable, "-c", app],
         cwd=ROOT,
         env={**os.environ, "MONITORING_BUS_URL": site.url, **environ},
         capture_output=True,
         text=True,
         timeout=100,
+        check=True,
     )
-    assert done.returncode == 0, done.stderr
     return done.stdout
 
 
@@ -86,6 +86,55 @@ def test_only_what_is_asked_for(site: AppServer, sink: OtlpSink) -> None:
     """``OTEL_METRICS_EXPORTER=none`` for a backend that takes spans only."""
     run(site, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url, OTEL_METRICS_EXPORTER="none")
     assert set(sink.bodies) == {"/v1/traces"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "paths"),
+    [
+        ({}, set()),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "{}/v1/traces"}, {"/v1/traces"}),
+        ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "{}/v1/metrics"}, {"/v1/metrics"}),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "{}", "OTEL_TRACES_EXPORTER": "none"}, {"/v1/metrics"}),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "{}", "OTEL_SDK_DISABLED": "true"}, set()),
+    ],
+)
+def test_each_signal_as_its_variables_say(
+    site: AppServer, sink: OtlpSink, environ: dict[str, str], paths: set[str]
+) -> None:
+    """Nothing unless asked for; an endpoint of one signal is no endpoint of the other."""
+    run(site, **{name: value.format(sink.url) for name, value in environ.items()})
+    assert set(sink.bodies) == paths
+
+
+def test_by_grpc(site: AppServer, make_settings: Callable[..., BridgeSettings]) -> None:
+    """``OTEL_EXPORTER_OTLP_PROTOCOL=grpc``: the spans arrive at an OTLP server."""
+    settings = make_settings(bus_url=f"memory://out-{next(_names)}")
+    with AppServer(settings, otlp_grpc_port=0, stats_interval_sec=3600) as backend:
+        endpoint = f"http://127.0.0.1:{backend.app.state.otlp_grpc_port}"
+        grpc = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_METRICS_EXPORTER": "none"}
+        run(site, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, **grpc)
+        wait_until(lambda: is_complete(backend), "the spans at the backend")
+        wait_until(lambda: is_complete(site), "the live view")
+
+
+def test_a_provider_of_ones_own_gets_no_exporter(site: AppServer, sink: OtlpSink) -> None:
+    """Who has a provider has its exporters: ours adds its one processor and nothing else."""
+    own = """
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+trace.set_tracer_provider(TracerProvider())
+"""
+    run(site, own + APP, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url, OTEL_METRICS_EXPORTER="none")
+    assert sink.bodies == {}
+    wait_until(lambda: is_complete(site), "the live view")
+
+
+def test_an_unknown_protocol_is_named(site: AppServer, sink: OtlpSink) -> None:
+    """``configure()`` is loud at once."""
+    environ = {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        run(site, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url, **environ)
+    assert "OTEL_EXPORTER_OTLP_PROTOCOL=http/json" in caught.value.stderr
 
 
 @pytest.mark.parametrize("kind", ["silent", "closed"])

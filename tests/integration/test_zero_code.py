@@ -34,6 +34,19 @@ with start("plan a trip"):
 print("done", flush=True)
 """
 
+THREADS = """
+import threading
+from opentelemetry import trace
+tracer = trace.get_tracer("app")
+barrier = threading.Barrier(8)
+def run(number):
+    barrier.wait()
+    tracer.start_span(f"run {number}").end()
+threads = [threading.Thread(target=run, args=(number,)) for number in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
 OWN_PROVIDER = """
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -118,6 +131,20 @@ def test_plain_code_is_live(
     assert output.endswith("done\n")
     wait_until(lambda: statuses(site)["plan a trip"] == "completed", "its end")
     assert ("too early" in statuses(site)) == (own == LATE_PROVIDER)
+
+
+def test_the_first_spans_of_many_threads(site: AppServer, tmp_path: Path) -> None:
+    """Nobody has set a provider and eight threads begin at once: no root is missing."""
+    app = tmp_path / "threads.py"
+    app.write_text(THREADS, encoding="utf-8")
+    environ = {
+        **os.environ,
+        "MONITORING_BUS_URL": site.url,
+        "OTEL_PYTHON_CONFIGURATOR": "none",
+    }
+    command = Path(sys.executable).with_name("opentelemetry-instrument")
+    subprocess.run([command, sys.executable, str(app)], env=environ, check=True, timeout=60)
+    wait_until(lambda: set(statuses(site)) == {f"run {n}" for n in range(8)}, "all eight")
 
 
 @pytest.mark.parametrize(

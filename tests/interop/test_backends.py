@@ -1,7 +1,7 @@
 """
-Real backends, built with Go: an OpenTelemetry Collector and Jaeger, by ``deploy/``'s own files.
+Real backends, built with Go: an OpenTelemetry Collector, Jaeger, Tempo, by ``deploy/``'s own files.
 
-A research task is exported to the Collector, which sends it to Jaeger and tees it to us.
+A research task is exported to the Collector, which sends it to Jaeger or Tempo and tees it to us.
 """
 
 from __future__ import annotations
@@ -12,16 +12,19 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from playwright.sync_api import Browser, expect
 
 from tests.support.app_server import fetch
 from tests.support.dashboard_site import DashboardSite
 from tests.support.go_tools import build
 from tests.support.node_tools import node_environment, run_npm
+from tests.support.seen_spans import check_research_task, from_jaeger, from_tempo
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.interop, pytest.mark.redis, pytest.mark.timeout(1800)]
@@ -34,6 +37,41 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def is_up(url: str) -> bool:
+    try:
+        return fetch(url).status > 0
+    except OSError:
+        return False
+
+
+@contextmanager
+def running(log: Path, environ: dict[str, str], *command: Path | str) -> Iterator[None]:
+    """A backend, until the block ends."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, env=environ, stdout=file, stderr=file)
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            # Jaeger waits for connections that are kept alive.
+            process.kill()
+            process.wait()
+
+
+def export(endpoint: str, protocol: str, environ: dict[str, str]) -> None:
+    """Run the research task; it exports by one of the two protocols."""
+    otlp = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+        "OTEL_METRICS_EXPORTER": "none",
+    }
+    command = [sys.executable, "-m", "tests.support.interop_task"]
+    subprocess.run(command, cwd=ROOT, env=environ | otlp, check=True, timeout=60)
 
 
 class Backends:
@@ -59,43 +97,19 @@ class Backends:
             "jaeger.yaml": build("github.com/jaegertracing/jaeger/cmd/jaeger", "jaeger"),
             "otel-collector.yaml": build("./otelcol", "otelcol"),
         }
-        self._processes = [self._start(program, name, logs) for name, program in programs.items()]
-        wait_until(lambda: self._is_up(self.jaeger + "/"), "Jaeger", timeout_sec=60)
-        wait_until(lambda: self._is_up(self.http + "/"), "the Collector", timeout_sec=60)
-
-    def _start(self, program: Path, name: str, logs: Path) -> subprocess.Popen[bytes]:
-        with (logs / f"{name}.log").open("wb") as log:
-            command = [str(program), "--config", str(DEPLOY / name)]
-            return subprocess.Popen(command, env=self.environ, stdout=log, stderr=log)
-
-    def _is_up(self, url: str) -> bool:
-        try:
-            return fetch(url).status > 0
-        except OSError:
-            return False
+        self._running = ExitStack()
+        for name, program in programs.items():
+            command = (program, "--config", DEPLOY / name)
+            self._running.enter_context(running(logs / f"{name}.log", self.environ, *command))
+        wait_until(lambda: is_up(self.jaeger + "/"), "Jaeger", timeout_sec=60)
+        wait_until(lambda: is_up(self.http + "/"), "the Collector", timeout_sec=60)
 
     def close(self) -> None:
-        for process in self._processes:
-            process.terminate()
-        for process in self._processes:
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                # Jaeger waits for connections that are kept alive.
-                process.kill()
-                process.wait()
+        self._running.close()
 
     def export(self, protocol: str) -> None:
-        """Run the research task; it exports by one of the two protocols."""
         endpoint = f"http://{self.grpc}" if protocol == "grpc" else self.http
-        environ = {
-            **self.environ,
-            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
-            "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
-            "OTEL_METRICS_EXPORTER": "none",
-        }
-        command = [sys.executable, "-m", "tests.support.interop_task"]
-        subprocess.run(command, cwd=ROOT, env=environ, check=True, timeout=60)
+        export(endpoint, protocol, self.environ)
 
     def trace(self, trace_id: str) -> list[dict[str, Any]]:
         """A trace's spans as Jaeger has them."""
@@ -147,31 +161,7 @@ def test_one_tree_in_jaeger_and_a_card_here(backends: Backends, protocol: str) -
     wait_until(lambda: set(backends.traces("researcher")) - before, "the trace", timeout_sec=30)
     (trace_id,) = set(backends.traces("researcher")) - before
     wait_until(lambda: len(backends.trace(trace_id)) == 13, "13 spans", timeout_sec=30)
-    spans = {span["spanID"]: span for span in backends.trace(trace_id)}
-    tags = {key: {t["key"]: t["value"] for t in span["tags"]} for key, span in spans.items()}
-    parents = {
-        key: [r["spanID"] for r in span["references"] if r["refType"] == "CHILD_OF"]
-        for key, span in spans.items()
-    }
-    roots = [key for key, found in parents.items() if not found]
-    assert [spans[key]["operationName"] for key in roots] == ["research_task task"]
-    by_kind: dict[str, list[str]] = {}
-    for key, found in tags.items():
-        by_kind.setdefault(str(found["nexus.span.kind"]), []).append(key)
-    counts = {kind: len(keys) for kind, keys in by_kind.items()}
-    assert counts == {"research_task": 1, "phase": 2, "enqueue": 4, "job": 6}
-    for kind, parent_kind in (("phase", "research_task"), ("enqueue", "phase"), ("job", "enqueue")):
-        for key in by_kind[kind]:
-            (parent,) = parents[key]
-            assert tags[parent]["nexus.span.kind"] == parent_kind
-    outcomes = sorted(str(tags[key]["nexus.outcome"]) for key in by_kind["job"])
-    assert outcomes == ["completed"] * 2 + ["failed"] * 2 + ["retrying"] * 2
-    failed = [tags[key] for key in by_kind["job"] if tags[key]["nexus.outcome"] == "failed"]
-    assert {(tag["otel.status_code"], tag["otel.status_description"]) for tag in failed} == {
-        ("ERROR", "no such school")
-    }
-    assert {tag["span.kind"] for tag in failed} == {"consumer"}
-    assert {str(found["nexus.project.id"]) for found in tags.values()} == {"alpha"}
+    check_research_task(from_jaeger(backends.trace(trace_id)))
     page = backends.site.open("?tasks=all")
     card = page.locator("[data-task='r1']")
     expect(card).to_contain_text("Private schools GA")
@@ -196,3 +186,80 @@ def test_a_node_agent_appears(backends: Backends, tmp_path: Path) -> None:
     assert [phase["name"] for phase in card()["phases"]] == ["planner"]
     trace_id = card()["trace_id"]
     wait_until(lambda: len(backends.trace(trace_id)) == 4, "its spans in Jaeger", timeout_sec=30)
+
+
+@pytest.mark.parametrize("is_live", [False, True], ids=["teed", "live as well"])
+def test_a_python_agent_appears(backends: Backends, is_live: bool) -> None:
+    """An agent with no code of ours, by the Collector: once, also if it is live besides."""
+    title = "plan a trip to Oslo"
+
+    def shown() -> list[dict[str, Any]]:
+        tasks = fetch(f"{backends.site.url}/monitor/snapshot").json()["tasks"]
+        return [task for task in tasks if task["title"] == title]
+
+    before = {task["task_id"] for task in shown()}
+    exporters = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "none"}
+    environ = {
+        **backends.environ,
+        **exporters,
+        "OTEL_LOGS_EXPORTER": "none",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{backends.grpc}",
+        "NEXUS_MONITORING_ENABLED": str(is_live).lower(),
+        "MONITORING_BUS_URL": backends.site.url,
+    }
+    instrument = str(Path(sys.executable).with_name("opentelemetry-instrument"))
+    command = [instrument, sys.executable, "-m", "tests.support.task_apps.plain_agent"]
+    subprocess.run(command, cwd=ROOT, env=environ, input=b"\n", check=True, timeout=60)
+
+    def card() -> dict[str, Any]:
+        return next((task for task in shown() if task["task_id"] not in before), {})
+
+    wait_until(lambda: card().get("status") == "completed", "the run", timeout_sec=30)
+    trace_id = card()["trace_id"]
+    wait_until(lambda: len(backends.trace(trace_id)) == 5, "its spans in Jaeger", timeout_sec=30)
+    # The tee is a request of its own; whatever it brings twice is not counted twice.
+    wait_until(lambda: (card()["completed"], card()["failed"]) == (2, 1), "its calls")
+    assert [phase["name"] for phase in card()["phases"]] == ["travel planner"]
+    assert len(shown()) == len(before) + 1
+
+
+def test_one_tree_in_tempo(backends: Backends, tmp_path: Path) -> None:
+    """Tempo reads ``deploy/tempo.yaml`` as it is; by it, a second Collector's trace is one tree."""
+    tempo = build(".", "tempo", Path(__file__).parent / "tempo", "-checklinkname=0")
+    file = DEPLOY / "tempo.yaml"
+    subprocess.run([str(tempo), "-config.file", str(file), "-config.verify"], check=True)
+    ports = [free_port() for _ in range(5)]
+    config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    # The same file on free ports and in a directory of its own.
+    config["server"] |= {"http_listen_port": ports[0], "grpc_listen_port": ports[1]}
+    grpc = config["distributor"]["receivers"]["otlp"]["protocols"]["grpc"]
+    grpc["endpoint"] = f"127.0.0.1:{ports[2]}"
+    config["storage"]["trace"]["wal"]["path"] = str(tmp_path / "wal")
+    config["storage"]["trace"]["local"]["path"] = str(tmp_path / "blocks")
+    moved = tmp_path / "tempo.yaml"
+    moved.write_text(yaml.safe_dump(config), encoding="utf-8")
+    environ = {
+        **backends.environ,
+        "TRACES_ENDPOINT": f"127.0.0.1:{ports[2]}",
+        "OTLP_GRPC_ENDPOINT": f"127.0.0.1:{ports[3]}",
+        "OTLP_HTTP_ENDPOINT": f"127.0.0.1:{ports[4]}",
+    }
+    api = f"http://127.0.0.1:{ports[0]}/api"
+    collector = (build("./otelcol", "otelcol"), "--config", DEPLOY / "otel-collector.yaml")
+    with (
+        running(tmp_path / "tempo.log", backends.environ, tempo, "-config.file", moved),
+        running(tmp_path / "otelcol.log", environ, *collector),
+    ):
+        wait_until(lambda: is_up(f"{api}/echo"), "Tempo", timeout_sec=60)
+        wait_until(lambda: is_up(f"http://127.0.0.1:{ports[4]}/"), "the Collector", timeout_sec=60)
+        export(f"http://127.0.0.1:{ports[3]}", "grpc", environ)
+
+        def traces() -> list[dict[str, Any]]:
+            answer = fetch(f"{api}/search?tags=service.name%3Dresearcher")
+            return (answer.json().get("traces") or []) if answer.status == 200 else []
+
+        wait_until(lambda: len(traces()) == 1, "the trace in Tempo", timeout_sec=60)
+        (found,) = traces()
+        assert found["rootTraceName"] == "research_task task"
+        answer = fetch(f"{api}/traces/{found['traceID']}").json()
+        check_research_task(from_tempo(answer["batches"]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import trace
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, Span
 from opentelemetry.trace import SpanKind, StatusCode
 
+from collector.otlp_receiver import OtlpReceiver
 from otel_bridge import semconv
 from otel_bridge.events import MonitoringEvent
 from otel_bridge.foreign_spans import RULES, heed_scope, ignore_scope
@@ -123,6 +125,18 @@ def test_an_agent_run_is_a_research_task(story: Story) -> None:
             ("task_started", "fetch"),
         ),
         (
+            "openai.chat",
+            SpanKind.CLIENT,
+            {"llm.request.type": "chat", "gen_ai.request.model": "m-1"},
+            ("task_started", "chat m-1"),
+        ),
+        (
+            "send 10",
+            SpanKind.CLIENT,
+            {"messaging.operation.type": "send", "messaging.destination.name": "orders"},
+            None,
+        ),
+        (
             "orders publish",
             SpanKind.PRODUCER,
             {"messaging.operation.type": "send", "messaging.destination.name": "orders"},
@@ -160,6 +174,100 @@ def test_both_sides_of_a_queue_name_the_job_alike(story: Story) -> None:
     kinds = [event["event_type"] for event in story.events]
     assert kinds[1:4] == ["task_enqueued", "task_started", "task_retry"]
     assert len({event["task_id"] for event in story.events[1:4]}) == 1
+
+
+def ended(
+    spans: Sequence[tuple[str, SpanKind, dict[str, Any], int | None]],
+    receiver: OtlpReceiver | None = None,
+) -> list[dict[str, Any]]:
+    """Events of spans (name, kind, attributes, parent) that came by OTLP, ended, parents first."""
+    request = ExportTraceServiceRequest()
+    found = request.resource_spans.add().scope_spans.add().spans
+    for number, (name, kind, attributes, parent) in enumerate(spans):
+        span = found.add(name=name, kind=kind.value + 1, trace_id=b"t" * 16)
+        span.span_id = (number + 1).to_bytes(8, "big")
+        span.parent_span_id = b"" if parent is None else (parent + 1).to_bytes(8, "big")
+        span.start_time_unix_nano = 1_000_000 + number
+        span.end_time_unix_nano = 2_000_000 + number
+        for key, value in attributes.items():
+            pair = span.attributes.add(key=key)
+            if isinstance(value, int):
+                pair.value.int_value = value
+            else:
+                pair.value.string_value = value
+    events = (receiver or OtlpReceiver()).receive(request, None).events
+    return [event.model_dump(mode="json", exclude_none=True) for event in events]
+
+
+def test_a_celery_retry_that_came_by_otlp_is_one_job() -> None:
+    """The message's id tells that it went back to its queue: two attempts of one job, told so."""
+    message = {"messaging.message.id": "m1"}
+    other = {"messaging.message.id": "m2"}
+    retrying = {**message, "celery.state": "RETRY", "celery.retry.reason": "the bank is away"}
+    events = ended(
+        [
+            ("apply_async/pay", SpanKind.PRODUCER, message, None),
+            ("run/pay", SpanKind.CONSUMER, retrying, 0),
+            ("apply_async/pay", SpanKind.PRODUCER, message, 1),
+            ("apply_async/pay", SpanKind.PRODUCER, other, 1),
+            ("run/pay", SpanKind.CONSUMER, {**message, "celery.retries": 1}, 2),
+        ]
+    )
+    first = events[0]["task_id"]
+    told = [(e["event_type"], e.get("retry_count")) for e in events if e["task_id"] == first]
+    assert told == [
+        ("task_enqueued", None),
+        ("task_started", None),
+        ("task_started", 1),
+        ("task_retry", None),
+        ("task_completed", 1),
+    ]
+    assert [e["event_type"] for e in events if e["task_id"] != first] == ["task_enqueued"]
+    assert next(e for e in events if e["event_type"] == "task_retry")["error"] == "the bank is away"
+
+
+def test_an_agent_inside_a_request_is_the_task(story: Story) -> None:
+    """Its web server's span is no task; the first agent in it is, the next one a phase."""
+    agent = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "planner"}
+    start = story.tracer.start_as_current_span
+    with start("POST /chat", kind=SpanKind.SERVER):
+        with start("middleware"), start("invoke_agent planner", attributes=agent):
+            story.tracer.start_span("chat", attributes={"gen_ai.operation.name": "chat"}).end()
+        with start("invoke_agent planner", attributes=agent):
+            pass
+    assert story.said() == [
+        ("task_started", "planner", None),
+        ("task_started", "chat", None),
+        ("task_completed", "chat", None),
+        ("task_completed", "planner", None),
+        ("phase_started", "planner", "planner"),
+        ("phase_completed", "planner", "planner"),
+    ]
+    root = story.events[0]
+    assert (root["task_id"], root["meta"]) == (root["trace_id"], {"title": "invoke_agent planner"})
+    assert {event["parent_task_id"] for event in story.events} == {root["trace_id"]}
+
+
+def test_an_agent_told_twice_stays_the_task() -> None:
+    """A request sent again, or a heartbeat of an open span, says the same as before."""
+    agent = {"gen_ai.operation.name": "invoke_agent"}
+    spans = [("POST /chat", SpanKind.SERVER, {}, None), ("run", SpanKind.INTERNAL, agent, 0)]
+    receiver = OtlpReceiver()
+    first, second = ended(spans, receiver), ended(spans, receiver)
+    assert [event["event_type"] for event in first] == ["task_started", "task_completed"]
+    assert second == first
+
+
+def test_an_agent_of_another_processs_request_is_a_phase(story: Story) -> None:
+    """Only the request that begins the trace counts: another process may have told the task."""
+    sampled = trace.TraceFlags(trace.TraceFlags.SAMPLED)
+    caller = trace.SpanContext(7, 9, True, sampled)
+    context = trace.set_span_in_context(trace.NonRecordingSpan(caller))
+    agent = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "planner"}
+    server = story.tracer.start_span("POST /chat", context, kind=SpanKind.SERVER)
+    inside = trace.set_span_in_context(server)
+    story.tracer.start_span("invoke_agent planner", inside, attributes=agent).end()
+    assert [event["event_type"] for event in story.events] == ["phase_started", "phase_completed"]
 
 
 def test_inside_our_own_task_they_belong_to_it(story: Story) -> None:
@@ -224,6 +332,9 @@ NAMES = st.sampled_from(
         "messaging.destination.name",
         "dramatiq.action",
         "celery.state",
+        "celery.retries",
+        "messaging.message.id",
+        "llm.request.type",
         "rq.job.function",
         "nexus.project.id",
         "nexus.span.kind",
