@@ -199,6 +199,8 @@ def test_a_body_may_come_on_standard_input(
             1,
             "the collector failed: the log",
         ),
+        (http_answer("500 Oops", "a bug"), 1, "the collector failed: a bug"),
+        (http_answer("499 Odd", "odd"), 2, "the collector refused: odd; correct the request"),
         (http_answer("200 OK", "<html>"), 1, "what answers at {url} is no collector"),
         (http_answer("200 OK", '{"id": 1}'), 1, "what answers at {url} is no collector"),
         (http_answer("200 OK", "[]"), 1, "what answers at {url} is no collector"),

@@ -99,6 +99,12 @@ class TestPulse:
         wait_until(lambda: not is_beating(), "the thread's end")
         assert ran == ["due"]
 
+    def test_a_process_can_end_without_closing_it(self, pulse: Pulse) -> None:
+        """The thread is a daemon: a worker that forgets to shut down does not hang at its end."""
+        self.nudge(pulse)
+        beating = [one for one in threading.enumerate() if one.name == "otel-bridge-pulse"]
+        assert [one.daemon for one in beating] == [True]
+
     def test_a_pulse_without_work_has_no_thread(self, pulse: Pulse) -> None:
         """A process that neither beats nor advances pays for no thread."""
         pulse.close()

@@ -87,6 +87,15 @@ def test_a_question_does_not_wait_for_its_answer(make_lookup: MakeLookup) -> Non
     assert book.asked == ["t"]
 
 
+def test_a_process_can_end_without_closing_it(make_lookup: MakeLookup) -> None:
+    """The thread is a daemon: a coordinator that forgets to close does not hang at its end."""
+    book = Book()
+    make_lookup(book).known("t")
+    looking = [one for one in threading.enumerate() if one.name == "otel-bridge-projects"]
+    assert [one.daemon for one in looking] == [True]
+    wait_until(lambda: book.asked, "the question")
+
+
 def test_redis_is_asked_before_the_knowledge_base(clock: FakeClock) -> None:
     """What a coordinator wrote beside its jobs is found without the knowledge base."""
     book = Book(t="of the book")
