@@ -27,7 +27,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 from otel_bridge import semconv
 from otel_bridge.events import MonitoringEvent
 from otel_bridge.mapping import SpanMapper
-from otel_bridge.redaction import MetaAllowlist
+from otel_bridge.redaction import MetaAllowlist, redact_fields
 
 __all__ = ["OtlpReceiver", "Received"]
 
@@ -141,6 +141,7 @@ class OtlpReceiver:
         try:
             fields = self._mapper.fields(span, is_end=is_end)
             if fields is not None:
+                redact_fields(fields)
                 at = span.end_time if is_end else span.start_time
                 events.append((at or 0, MonitoringEvent.model_validate(fields)))
         except Exception:

@@ -197,6 +197,8 @@ class WorkerHeartbeat:
         self._pid = os.getpid()
         self._meta = {"host": socket.gethostname(), "pid": self._pid, **(meta or {})}
         self._is_open = False
+        # A beat that was already under way must not be told after the end.
+        self._lock = threading.Lock()
 
     def start(self) -> None:
         """Publish ``worker_started`` and begin to beat."""
@@ -211,17 +213,19 @@ class WorkerHeartbeat:
         """Publish ``worker_stopped`` and end the beats; does nothing in a forked child."""
         if not self._is_open or os.getpid() != self._pid:
             return
-        self._is_open = False
-        self._publish(MonitoringEventType.WORKER_STOPPED)
+        with self._lock:
+            self._is_open = False
+            self._publish(MonitoringEventType.WORKER_STOPPED)
         if self._instruments is not None:
             self._instruments.worker_ended()
         self._pulse.call_later(0, lambda: self._keys.stop(self.worker_id))
 
     def _beat(self) -> None:
-        if not self._is_open:
-            return
-        self._pulse.call_later(self._interval_sec, self._beat)
-        self._publish(MonitoringEventType.WORKER_HEARTBEAT)
+        with self._lock:
+            if not self._is_open:
+                return
+            self._pulse.call_later(self._interval_sec, self._beat)
+            self._publish(MonitoringEventType.WORKER_HEARTBEAT)
         self._keys.beat(self.worker_id)
 
     def _publish(self, event_type: MonitoringEventType) -> None:

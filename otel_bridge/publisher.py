@@ -19,7 +19,7 @@ from otel_bridge.clock import Clock
 from otel_bridge.errors import EventTooLargeError, TransportError, TransportRejectedError
 from otel_bridge.events import STATS_EVENT_TYPES, MonitoringEvent, encode_event
 from otel_bridge.mapping import SpanMapper
-from otel_bridge.redaction import MetaAllowlist, redact_meta, redact_text
+from otel_bridge.redaction import MetaAllowlist, redact_fields
 from otel_bridge.retry import Breaker
 from otel_bridge.settings import BridgeSettings, redact_url
 from otel_bridge.transports.base import Outgoing, Sender
@@ -108,11 +108,7 @@ class Publisher:
             fields = self._mapper.fields(item, is_end=not isinstance(item, LiveSpan))
         if fields is None:
             return None
-        for name in ("message", "error"):
-            if name in fields:
-                fields[name] = redact_text(fields[name])
-        if "meta" in fields:
-            fields["meta"] = redact_meta(fields["meta"])
+        redact_fields(fields)
         data = encode_event(fields, self._max_event_bytes)
         return Outgoing(data, fields.get("project_id"), fields["event_type"] in STATS_EVENT_TYPES)
 

@@ -100,6 +100,15 @@ def redact_text(text: str) -> str:
     return _SECRET_VALUE.sub(_mask, text)
 
 
+def redact_fields(fields: dict[str, Any]) -> None:
+    """Mask in place what looks like a secret in the ``message``, ``error`` and ``meta`` of one."""
+    for name in ("message", "error"):
+        if name in fields:
+            fields[name] = redact_text(fields[name])
+    if "meta" in fields:
+        fields["meta"] = redact_meta(fields["meta"])
+
+
 def _mask(match: re.Match[str]) -> str:
     kept = match["keep"] or match["scheme"] or match["name"] or ""
     return kept + MASK

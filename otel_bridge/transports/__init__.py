@@ -8,7 +8,6 @@ Redis client.
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import urlsplit
 
 from otel_bridge.errors import ConfigurationError, UnknownTransportError
 from otel_bridge.settings import BridgeSettings
@@ -34,7 +33,7 @@ def open_sender(url: str, settings: BridgeSettings) -> Sender:
     if scheme == "memory":
         from otel_bridge.transports.memory import MemorySender, memory_log
 
-        return MemorySender(memory_log(urlsplit(url).netloc, settings.stream_max_events))
+        return MemorySender(memory_log(_memory_name(url), settings.stream_max_events))
     if scheme in ("http", "https"):
         from otel_bridge.transports.http import HttpSender
 
@@ -56,7 +55,7 @@ def open_receiver(url: str, settings: BridgeSettings) -> Receiver:
     if scheme == "memory":
         from otel_bridge.transports.memory import MemoryReceiver, memory_log
 
-        return MemoryReceiver(memory_log(urlsplit(url).netloc, settings.stream_max_events))
+        return MemoryReceiver(memory_log(_memory_name(url), settings.stream_max_events))
     if scheme in ("http", "https"):
         raise ConfigurationError(
             f"{_setting_name(url, settings)} is an {scheme}:// URL, which can only be sent to",
@@ -81,6 +80,10 @@ def check_scheme(url: str, settings: BridgeSettings) -> str:
     if scheme not in KNOWN_SCHEMES:
         raise UnknownTransportError(scheme, _setting_name(url, settings), KNOWN_SCHEMES)
     return scheme
+
+
+def _memory_name(url: str) -> str:
+    return url.partition("://")[2].partition("/")[0]
 
 
 def _setting_name(url: str, settings: BridgeSettings) -> str:

@@ -16,7 +16,7 @@ from collector.otlp_receiver import OtlpReceiver, Received
 from otel_bridge import semconv
 from otel_bridge.events import MonitoringEvent
 from otel_bridge.mapping import SpanMapper
-from otel_bridge.redaction import MetaAllowlist
+from otel_bridge.redaction import MASK, MetaAllowlist
 from tests.support.spans import START_NS, SpanRecorder, job_attributes, tracer_with
 
 SECOND = 1_000_000_000
@@ -97,6 +97,16 @@ def test_events_are_in_the_order_in_which_things_happened() -> None:
         ("task_completed", "j4"),
         ("task_completed", "j2"),
     ]
+
+
+def test_secrets_of_others_are_masked() -> None:
+    """What looks like a secret in a stranger's span is masked before it reaches the log."""
+    secret = "password=hunter2"
+    status = Status(code=Status.STATUS_CODE_ERROR, message=f"refused: {secret}")
+    failed = span(2, 0, 1, 0, attributes={"nexus.meta.dsn": "redis://:hunter2@db"}, status=status)
+    received = receive(failed)
+    assert [event.error for event in received.events] == [None, f"refused: password={MASK}"]
+    assert "hunter2" not in "".join(event.to_json(8192).decode() for event in received.events)
 
 
 def test_open_spans_have_no_end() -> None:
@@ -227,9 +237,9 @@ def test_an_end_before_the_start_is_the_start() -> None:
 
 @pytest.mark.parametrize("kind", [list, dict])
 def test_deep_values_are_cut(kind: type) -> None:
-    """A value is shown down to eight levels of lists or mappings, and what is deeper is not."""
+    """A value is shown down to seven levels of lists or mappings, and what is deeper is not."""
     shown = []
-    for levels in (8, 9):
+    for levels in (7, 8):
         value: Any = "the bottom"
         for _ in range(levels):
             value = [value] if kind is list else {"a": value}

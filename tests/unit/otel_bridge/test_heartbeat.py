@@ -15,6 +15,7 @@ import pytest
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_value
 
 from otel_bridge.bus import EventBus
+from otel_bridge.events import MonitoringEvent, MonitoringEventType
 from otel_bridge.heartbeat import HeartbeatKeys, Pulse, WorkerHeartbeat
 from otel_bridge.settings import BridgeSettings
 from otel_bridge.transports.memory import memory_log
@@ -128,10 +129,10 @@ class TestPulse:
 class Rig:
     """A worker whose events can be read; its clock moves when told."""
 
-    def __init__(self, settings: BridgeSettings) -> None:
+    def __init__(self, settings: BridgeSettings, *, bus_class: type[EventBus] = EventBus) -> None:
         self.name = settings.bus_url.removeprefix("memory://")
         self.clock = FakeClock()
-        self.bus = EventBus.connect(settings)
+        self.bus = bus_class.connect(settings)
         self.pulse = Pulse(self.clock)
         self.worker = WorkerHeartbeat(
             3,
@@ -178,6 +179,37 @@ def test_a_worker_tells_of_its_life(rig: Rig) -> None:
         "worker_heartbeat",
         "worker_stopped",
     ]
+
+
+class HeldBus(EventBus):
+    """Holds a beat on its way until the test lets it go."""
+
+    began = threading.Event()
+    released = threading.Event()
+
+    def publish(self, event: MonitoringEvent, project_id: str | None = None) -> bool:
+        if event.event_type == MonitoringEventType.WORKER_HEARTBEAT:
+            self.began.set()
+            assert self.released.wait(10)
+        return super().publish(event, project_id)
+
+
+def test_nothing_is_told_after_the_end(make_settings: MakeSettings) -> None:
+    """A beat that is under way when the worker stops is told before the end, never after it."""
+    rig = Rig(make_settings(bus_url=f"memory://heartbeat-{next(_names)}"), bus_class=HeldBus)
+    rig.worker.start()
+    rig.clock.advance(10)
+    rig.pulse.call_later(0, lambda: None)
+    assert HeldBus.began.wait(10)
+    stopping = threading.Thread(target=rig.worker.stop)
+    stopping.start()
+    stopping.join(0.2)  # without a lock it would be through by now
+    HeldBus.released.set()
+    stopping.join(10)
+    TestPulse.nudge(rig.pulse)
+    assert rig.kinds() == ["worker_started", "worker_heartbeat", "worker_stopped"]
+    rig.pulse.close()
+    rig.bus.shutdown(5)
 
 
 def test_each_beat_says_who_and_where(rig: Rig) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_bridge.redaction import MASK, MetaAllowlist, redact_meta, redact_text
+from otel_bridge.redaction import MASK, MetaAllowlist, redact_fields, redact_meta, redact_text
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N"
 
@@ -138,3 +138,18 @@ def test_prompts_stay_out_unless_switched_on() -> None:
     names = ["gen_ai.*", "llm.*", "input.value"]
     assert MetaAllowlist(names).pick(attributes) == {"gen_ai.request.model": "m"}
     assert MetaAllowlist(names, with_prompts=True).pick(attributes) == attributes
+
+
+def test_an_event_is_masked_where_it_is_free_text() -> None:
+    """Message, error and meta are masked; ids and numbers stay as they are."""
+    fields = {"task_id": JWT, "message": f"a {JWT}", "error": f"b {JWT}", "meta": {"password": "x"}}
+    redact_fields(fields)
+    assert fields == {
+        "task_id": JWT,
+        "message": f"a {MASK}",
+        "error": f"b {MASK}",
+        "meta": {"password": MASK},
+    }
+    empty: dict[str, Any] = {}
+    redact_fields(empty)
+    assert empty == {}
