@@ -271,12 +271,12 @@ def test_live_and_over_otlp_is_once(site: AppServer) -> None:
     assert (card["completed"], card["failed"]) == (1, 0)
 
 
-def lifecycle(told: str, body: dict[str, Any]) -> dict[str, Any]:
+def lifecycle(told: str, body: dict[str, Any], body_type: str = "json/v1") -> dict[str, Any]:
     """A log record of a partial-span processor."""
     spans = {"resourceSpans": [{"scopeSpans": [{"spans": [body]}]}]}
     return {
         "body": {"stringValue": json.dumps(spans)},
-        "attributes": [text("partial.event", told), text("partial.body.type", "json/v1")],
+        "attributes": [text("partial.event", told), text("partial.body.type", body_type)],
     }
 
 
@@ -297,7 +297,7 @@ def test_heartbeat_logs_are_live(site: AppServer) -> None:
         wait_until(lambda: cards(site).get(TRACE, {}).get("status") == "processing", "the start")
     assert cards(site)[TRACE]["title"] == "import schools"
     assert len(fetch(f"{site.url}/monitor/events").json()["events"]) == 1
-    assert post_logs(site, lifecycle("stop", span("0" * 15 + "1", "import schools"))) == {}
+    assert post_logs(site, lifecycle("stop", span("0" * 15 + "1", "import schools"), "json")) == {}
     wait_until(lambda: cards(site)[TRACE]["status"] == "completed", "the end")
     assert cards(site)[TRACE]["duration_ms"] == 1000
 
