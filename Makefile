@@ -78,7 +78,7 @@ fuzz: $(VENV)/.dev ## coverage-guided fuzzing of the parsers, FUZZ_SEC=60 each
 deploy: $(VENV)/.dev ## check the files of deploy/ with nginx, Caddy, promtool, systemd and pip (apt has them)
 	$(BIN)/python -m pytest -m deploy -rs $(ARGS)
 
-interop: $(VENV)/.dev ## a real OpenTelemetry Collector, Jaeger and a Node agent (needs Go to build them)
+interop: $(VENV)/.dev ## a real OpenTelemetry Collector, Jaeger, Tempo and a Node agent (needs Go to build them)
 	$(BIN)/python -m pytest -m interop -rs $(ARGS)
 
 nextjs: $(VENV)/.dev ## build a Next.js page around the dashboard and look at it (fetches 370 MB)

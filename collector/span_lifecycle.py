@@ -4,8 +4,8 @@ Log records that tell of a span while it runs -> the span.
 There is no standard for them yet: semantic-conventions issue 2133 is open. What is read here are
 the heartbeats of the partial-span processors for Go, Java, .NET and Python: attribute
 ``partial.event`` is ``heartbeat`` while the span is open and ``stop`` when it has ended, and the
-body is the span as OTLP JSON (``partial.body.type`` = ``json/v1``). When the conventions are
-settled, this is the one file to change.
+body is the span as OTLP JSON (``partial.body.type`` = ``json/v1``, in early ones ``json``). When
+the conventions are settled, this is the one file to change.
 
 Source: opentelemetry-python-contrib issue 3564 and the processors that it links (read).
 """
@@ -25,6 +25,7 @@ __all__ = ["Lifecycle", "read_lifecycle"]
 
 _EVENT: Final = "partial.event"
 _BODY_TYPE: Final = "partial.body.type"
+_BODY_TYPES: Final = ("json/v1", "json")
 _OPEN: Final = {"heartbeat": True, "stop": False}
 
 
@@ -43,7 +44,7 @@ def read_lifecycle(request: ExportLogsServiceRequest) -> Lifecycle:
     rejected = 0
     for record in _records(request):
         told = _attribute(record, _EVENT)
-        if told not in _OPEN or _attribute(record, _BODY_TYPE) != "json/v1":
+        if told not in _OPEN or _attribute(record, _BODY_TYPE) not in _BODY_TYPES:
             rejected += 1
             continue
         try:

@@ -51,7 +51,8 @@ class RqAdapter(Adapter):
     Makes the jobs, workers and queues of RQ visible.
 
     ``Retry`` given at ``enqueue()`` and ``Retry`` returned by a job are retries; jobs stopped on
-    request or whose work-horse dies are failures.
+    request or whose work-horse dies are failures. A ``SpawnWorker``'s work-horses are programs of
+    their own, which only ``opentelemetry-instrument`` reaches.
     """
 
     requirement: ClassVar[str] = "rq >= 2.3"

@@ -236,6 +236,31 @@ def test_a_backend_has_one_tree(framework: str, redis_url: str) -> None:
         }
 
 
+@pytest.mark.parametrize("framework", ["celery", "rq", "dramatiq", "taskiq"])
+def test_a_worker_that_stops_ends_its_job_first(framework: str, redis_url: str) -> None:
+    """SIGTERM while it works: it beats on, completes the job, and only then has stopped."""
+    with TaskRig(framework, redis_url) as rig:
+        rig.start_worker()
+        gate = rig.path("gate")
+        job = rig.submit("nap", gate)
+        rig.wait_for("task_started", job)
+        assert rig.worker is not None
+        rig.worker.terminate()
+        beats = len(rig.events(job, "worker_heartbeat"))
+        rig.wait_for("worker_heartbeat", job, beats + 3)
+        runner = {rig.events(job, "task_started")[0]["worker_id"]}
+        stopped = {event["worker_id"] for event in rig.events(kind="worker_stopped")}
+        assert not runner & stopped
+        Path(gate).touch()
+        # A second signal would be an order to drop the job.
+        rig.worker.wait(30)
+        completed = rig.wait_for("task_completed", job)
+        rig.wait_for("worker_stopped")
+        ends = [e["ts"] for e in rig.events(kind="worker_stopped") if e["worker_id"] in runner]
+        assert ends
+        assert completed["ts"] <= ends[0]
+
+
 PATCHED = {
     "celery": ["celery:Celery"],
     "rq": ["rq:Queue", "rq.worker:BaseWorker", "rq.worker:Worker"],

@@ -15,12 +15,15 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.json_format import ParseDict
 from google.rpc.status_pb2 import Status
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (
     OTLPSpanExporter as GrpcSpanExporter,
 )
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import LogsServiceStub
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 from opentelemetry.sdk.resources import Resource
@@ -271,12 +274,12 @@ def test_live_and_over_otlp_is_once(site: AppServer) -> None:
     assert (card["completed"], card["failed"]) == (1, 0)
 
 
-def lifecycle(told: str, body: dict[str, Any]) -> dict[str, Any]:
+def lifecycle(told: str, body: dict[str, Any], body_type: str = "json/v1") -> dict[str, Any]:
     """A log record of a partial-span processor."""
     spans = {"resourceSpans": [{"scopeSpans": [{"spans": [body]}]}]}
     return {
         "body": {"stringValue": json.dumps(spans)},
-        "attributes": [text("partial.event", told), text("partial.body.type", "json/v1")],
+        "attributes": [text("partial.event", told), text("partial.body.type", body_type)],
     }
 
 
@@ -297,7 +300,7 @@ def test_heartbeat_logs_are_live(site: AppServer) -> None:
         wait_until(lambda: cards(site).get(TRACE, {}).get("status") == "processing", "the start")
     assert cards(site)[TRACE]["title"] == "import schools"
     assert len(fetch(f"{site.url}/monitor/events").json()["events"]) == 1
-    assert post_logs(site, lifecycle("stop", span("0" * 15 + "1", "import schools"))) == {}
+    assert post_logs(site, lifecycle("stop", span("0" * 15 + "1", "import schools"), "json")) == {}
     wait_until(lambda: cards(site)[TRACE]["status"] == "completed", "the end")
     assert cards(site)[TRACE]["duration_ms"] == 1000
 
@@ -360,6 +363,28 @@ def test_grpc_refuses_what_is_too_large(make_settings: Callable[..., BridgeSetti
         spans.add(name="fine", trace_id=b"t" * 16, span_id=b"s" * 8)
         answer = export(small, metadata=metadata, compression=grpc.Compression.Gzip, timeout=10)
         assert answer.partial_success.rejected_spans == 1
+        site.app.state.otlp_ingest.taking += MAX_TAKING
+        with pytest.raises(grpc.RpcError) as caught:
+            export(small, metadata=metadata, timeout=10)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "32 requests" in str(caught.value.details())
+
+
+def test_heartbeat_logs_by_grpc(make_settings: Callable[..., BridgeSettings]) -> None:
+    """The same records on the other port: live, and what is no lifecycle is counted."""
+    settings = make_settings(bus_url=f"memory://otlp-{next(_names)}")
+    root = span("0" * 15 + "1", "import schools", kind="SPAN_KIND_INTERNAL", endTimeUnixNano="0")
+    records = [lifecycle("heartbeat", root), {"body": {"stringValue": "hello"}}]
+    request = ParseDict(
+        {"resourceLogs": [{"scopeLogs": [{"logRecords": records}]}]}, ExportLogsServiceRequest()
+    )
+    with (
+        AppServer(settings, otlp_grpc_port=0, stats_interval_sec=3600) as site,
+        grpc.insecure_channel(f"127.0.0.1:{site.app.state.otlp_grpc_port}") as channel,
+    ):
+        export = LogsServiceStub(channel).Export  # type: ignore[no-untyped-call]
+        assert export(request, timeout=10).partial_success.rejected_log_records == 1
+        wait_until(lambda: cards(site).get(TRACE, {}).get("status") == "processing", "the start")
 
 
 def test_a_taken_grpc_port_is_named(make_settings: Callable[..., BridgeSettings]) -> None:

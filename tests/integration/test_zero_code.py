@@ -230,6 +230,49 @@ def test_a_celery_app_is_told_of_once(
         client.close()
 
 
+BIN = Path(sys.executable).parent
+APPS = "tests.support.task_apps"
+WORKERS = {
+    "rq": [f"{BIN}/rq", "worker", "--url"],
+    "arq": [f"{BIN}/arq", f"{APPS}.plain_arq.WorkerSettings"],
+    "dramatiq": [f"{BIN}/dramatiq", f"{APPS}.plain_dramatiq", "-p", "1", "-t", "1"],
+    "taskiq": [f"{BIN}/taskiq", "worker", f"{APPS}.plain_taskiq:broker", "--workers", "1"],
+}
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("framework", WORKERS)
+def test_every_frameworks_app_is_live(redis_url: str, framework: str) -> None:
+    """Its own command under ``opentelemetry-instrument``, no line of ours: jobs and workers."""
+    client = redis.Redis.from_url(redis_url)
+    command = WORKERS[framework] + ([redis_url] if framework == "rq" else [])
+    worker = subprocess.Popen(
+        **instrumented(*command, redis_url=redis_url),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        module = f"{APPS}.plain_{framework}"
+        subprocess.run(
+            **instrumented(sys.executable, "-m", module, redis_url=redis_url),
+            check=True,
+            timeout=60,
+        )
+
+        def told() -> set[tuple[str, str | None]]:
+            found = events(client)
+            return {(e["event_type"], e.get("task_id")) for e in found if e.get("task_type")}
+
+        kinds = {"task_enqueued", "task_started", "task_completed"}
+        wait_until(lambda: {kind for kind, _ in told()} == kinds, "the job", timeout_sec=40)
+        assert len({task_id for _, task_id in told()}) == 1
+        assert [e for e in events(client) if e["event_type"] == "worker_started"]
+    finally:
+        worker.terminate()
+        worker.wait(30)
+        client.close()
+
+
 @pytest.mark.redis
 @pytest.mark.parametrize(
     "name",
