@@ -15,17 +15,22 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from typing import Final
+from itertools import islice
+from typing import Any, Final
 
 import psutil
 
 from collector.runtime import Collector
 from collector.settings import CollectorSettings
+from otel_bridge import keys
 from otel_bridge.bus import EventBus
 from otel_bridge.clock import SYSTEM_CLOCK, iso_utc
 from otel_bridge.events import MonitoringEvent
 from otel_bridge.settings import BridgeSettings
+from otel_bridge.transports.base import Outgoing
+from otel_bridge.transports.redis import RedisSender
 from tests.support.redis_groups import SentinelGroup
+from tests.support.redis_server import RedisServer
 
 TASKS: Final = 1000
 JOBS_PER_TASK: Final = 50
@@ -107,6 +112,21 @@ def _failover() -> float:
         return found
 
 
+def _logged_bytes() -> float:
+    """What Redis keeps for one of 50,000 logged events."""
+    with RedisServer() as server, server.client() as client:
+        sender = RedisSender(server.url, BridgeSettings(redis_url=server.url))
+        batch: list[Outgoing] = []
+        for number, data in enumerate(islice(_events(), 50_000), start=1):
+            batch.append(Outgoing(data, None))
+            if len(batch) == 250:
+                sender.send("bench", number - 249, batch)
+                batch.clear()
+        sender.close()
+        used: Any = client.execute_command("MEMORY", "USAGE", keys.log_stream(), "SAMPLES", 0)
+        return float(used) / 50_000
+
+
 def main() -> None:
     logging.getLogger("otel_bridge").setLevel(logging.ERROR)  # it says that Redis is away
     command = [sys.executable, "-c", "import tests.benchmarks.bench_collector as b; b.fill()"]
@@ -117,6 +137,7 @@ def main() -> None:
     _row("events/s of one core", f"{1e6 / found['us']:,.0f}")
     _row("memory for 1,000 research tasks, 50,000 jobs, 200,000 ids, MiB", _mib(found["grown"]))
     _row("the whole process, MiB", _mib(found["rss"]))
+    _row("the log in Redis, bytes an event", f"{_logged_bytes():.0f}")
     print("failover by Sentinel, down-after-milliseconds 500")
     _row("publishing again after, s", f"{min(_failover() for _ in range(3)):.1f}")
 
