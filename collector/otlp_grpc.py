@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
+from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import Message
@@ -112,7 +113,8 @@ class OtlpGrpcServer:
         principal = await self._authenticator.identify(authorization)
         if principal is not None:
             return principal
-        address = str(context.peer()).partition(":")[2].rpartition(":")[0].strip("[]")
+        # "ipv4:127.0.0.1:5000" or "ipv6:%5B::1%5D:5000"
+        address = unquote(context.peer()).partition(":")[2].rpartition(":")[0].strip("[]")
         if authorization is not None:
             wait = self._authenticator.retry_after(address)
             self._authenticator.note_failure(address)

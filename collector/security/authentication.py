@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import ipaddress
 import json
 import logging
 import secrets
@@ -54,6 +55,8 @@ PUBLIC_FILES: Final = frozenset({"/icon.svg", "/theme.js", "/favicon.ico"})
 COOKIE: Final = "__Host-otel-bridge"
 SESSION_TTL_SEC: Final = 12 * 3600
 _MAX_SESSIONS: Final = 10_000
+_MAX_ACCOUNT_SESSIONS: Final = 100
+"""Of one token; with more it forgets its own, before it could push out everybody's."""
 
 MAX_FAILURES: Final = 10
 """Wrong credentials per address and minute; the next gets 429."""
@@ -146,6 +149,9 @@ class Authenticator:
         """A new session's id, 256 random bits; kept here as its digest, for 12 h at most."""
         session_id = secrets.token_urlsafe(32)
         ends = self._clock.monotonic() + SESSION_TTL_SEC
+        own = [key for key, (one, _) in self._sessions.items() if one.account == principal.account]
+        for key in own[: max(0, len(own) + 1 - _MAX_ACCOUNT_SESSIONS)]:
+            del self._sessions[key]
         self._sessions[token_digest(session_id)] = (principal, ends)
         if len(self._sessions) > _MAX_SESSIONS:
             self._sessions.popitem(last=False)
@@ -166,13 +172,14 @@ class Authenticator:
 
     def retry_after(self, address: str) -> int:
         """Seconds that an address must wait; 0 while it may try."""
-        times = self._failures.get(address, [])
+        times = self._failures.get(_network_of(address), [])
         since = self._clock.monotonic() - _FAILURE_SPAN_SEC
         recent = [at for at in times if at > since]
         return 0 if len(recent) < MAX_FAILURES else max(1, int(recent[0] - since) + 1)
 
     def note_failure(self, address: str) -> None:
         """Count one wrong credential; the newest 10,000 addresses are remembered."""
+        address = _network_of(address)
         times = self._failures.setdefault(address, [])
         times.append(self._clock.monotonic())
         del times[:-MAX_FAILURES]
@@ -190,7 +197,7 @@ class Authenticator:
         Raises:
             TooManyConnectionsError: Over a limit.
         """
-        keys = [("address", address)]
+        keys = [("address", _network_of(address))]
         if principal is not ANYONE:
             keys.append(("token", principal.account))
         limits = {"token": self._limits[0], "address": self._limits[1]}
@@ -231,6 +238,19 @@ class Authenticator:
                 self.sweep()
             except Exception:
                 logger.exception("a sweep of the connections failed")
+
+
+def _network_of(address: str) -> str:
+    """What counts as one address: of IPv6 the /64, which is what one line of a provider has."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv4Address):
+        return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.ip_network((found, 64), strict=False))
 
 
 def _token_of(authorization: str | None) -> str | None:
