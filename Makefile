@@ -7,7 +7,7 @@ BUILD_PINS := PIP_CONSTRAINT=$(CURDIR)/requirements/build.txt PIP_BUILD_CONSTRAI
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types layers audit fuzz wire dashboard dashboard-dev bench chaos deploy interop nextjs lock clean
+.PHONY: help demo test check lint format types layers audit fuzz wire dashboard dashboard-dev bench chaos deploy interop nextjs oldest lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -83,6 +83,12 @@ interop: $(VENV)/.dev ## a real OpenTelemetry Collector, Jaeger, Tempo and a Nod
 
 nextjs: $(VENV)/.dev ## build a Next.js page around the dashboard and look at it (fetches 370 MB)
 	$(BIN)/python -m pytest -m nextjs $(ARGS)
+
+# redis-py's older asyncio clients warn of connections that they close themselves when collected.
+oldest: $(VENV)/.dev ## unit and contract tests on the oldest versions that pyproject.toml allows (needs uv)
+	uv venv --quiet --clear --python $(BIN)/python $(VENV)-oldest
+	VIRTUAL_ENV=$(CURDIR)/$(VENV)-oldest $(BUILD_PINS) uv pip install --quiet --resolution lowest-direct -e '.[dev]'
+	$(VENV)-oldest/bin/python -m pytest tests/unit tests/contract -W ignore::ResourceWarning -W ignore::pytest.PytestUnraisableExceptionWarning $(ARGS)
 
 lock: $(VENV)/.dev ## resolve the locked requirements again (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --extra demo -o requirements/demo.txt pyproject.toml

@@ -89,6 +89,7 @@ class ProjectLookup:
         """End the thread; what is being looked for stays unknown."""
         with self._lock:
             loop, self._loop = self._loop, None
+            self._resolver = None  # its connection belongs to that loop
         if loop is not None:
             loop.call_soon_threadsafe(loop.stop)
 

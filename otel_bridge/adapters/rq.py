@@ -55,7 +55,7 @@ class RqAdapter(Adapter):
     their own, which only ``opentelemetry-instrument`` reaches.
     """
 
-    requirement: ClassVar[str] = "rq >= 2.3"
+    requirement: ClassVar[str] = "rq >= 2.6.1"
     foreign_scopes: ClassVar[tuple[str, ...]] = ("opentelemetry.instrumentation.rq",)
 
     def _attach(self, **kwargs: Any) -> None:

@@ -52,7 +52,7 @@ class TaskiqAdapter(Adapter):
     ``SmartRetryMiddleware`` sends again is a retry.
     """
 
-    requirement: ClassVar[str] = "taskiq >= 0.11"
+    requirement: ClassVar[str] = "taskiq >= 0.11.16"
     foreign_scopes: ClassVar[tuple[str, ...]] = (
         "taskiq",
         "opentelemetry.instrumentation.taskiq",
