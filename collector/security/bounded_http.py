@@ -98,7 +98,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if not self.transport.is_closing() and self.cycle.response_complete and not self.pipeline:
+        # Closing too waits for a client that does not read.
+        if self.cycle.response_complete and not self.pipeline:
             self._start_idle_timer()
 
     def pause_writing(self) -> None:
@@ -112,7 +113,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Say what is wrong with a head, and close; an answer that has begun is cut off."""
-        self._stop_idle_timer()
+        self._start_idle_timer()
         if self.cycle and self.cycle.response_started and not self.cycle.response_complete:
             self.transport.abort()
             return
