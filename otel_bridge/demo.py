@@ -25,7 +25,7 @@ from otel_bridge.errors import ConfigurationError, OtelBridgeError
 from otel_bridge.orchestration.gateway import ResearchGateway
 from otel_bridge.orchestration.task_types import ResearchTaskRequest
 from otel_bridge.orchestration.worker_pool import run_workers
-from otel_bridge.redis_clients import REDIS_ERRORS, connect_async
+from otel_bridge.redis_clients import REDIS_ERRORS, aclose, connect_async
 from otel_bridge.settings import BridgeSettings, redact_url
 
 __all__ = ["ServiceOptions", "run_service", "run_worker_process"]
@@ -253,7 +253,7 @@ async def _redis(settings: BridgeSettings) -> AsyncIterator[redis_asyncio.Redis]
             ) from error
         yield client
     finally:
-        await client.aclose()
+        await aclose(client)
 
 
 def _collector_module(name: str) -> Any:
