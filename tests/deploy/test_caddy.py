@@ -46,7 +46,11 @@ class Front:
         }
         command = [program("caddy"), "run", "--adapter", "caddyfile", "--config", str(config)]
         self._process = subprocess.Popen(command, env=environ, stderr=subprocess.DEVNULL)
-        wait_until(lambda: self._is_up(), "Caddy", timeout_sec=30)
+        try:
+            wait_until(self._is_up, "Caddy", timeout_sec=30)
+        except BaseException:
+            self.close()
+            raise
 
     def _is_up(self) -> bool:
         with suppress(OSError):

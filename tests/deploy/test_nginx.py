@@ -54,7 +54,11 @@ class Front:
         self._directory = directory
         self._process = self._start()
         self.tls = ssl.create_default_context(cafile=str(directory / "cert.pem"))
-        wait_until(lambda: self.get("/healthz")[0] == 200, "nginx")
+        try:
+            wait_until(lambda: self.get("/healthz")[0] == 200, "nginx")
+        except BaseException:
+            self.close()
+            raise
 
     def _start(self) -> subprocess.Popen[bytes]:
         directory = self._directory

@@ -148,7 +148,7 @@ def test_guessing_disturbs_nobody_else(site: tuple[AppServer, EventBus]) -> None
     assert found == [401] * 10 + [429] * 1990
     assert statuses == {200}
     assert len(times) > 100
-    assert sorted(times)[len(times) * 99 // 100] < 0.25  # 0.05 on a machine that does nothing else
+    assert sorted(times)[len(times) * 99 // 100] < 0.5  # 0.05 on a machine that does nothing else
     assert ask(server, SECRETS["all"], "127.0.0.6") == 200
 
 
@@ -401,7 +401,7 @@ def test_slowloris(make_settings: Callable[..., BridgeSettings]) -> None:
             begin = time.perf_counter()
             assert fetch(server.url + "/healthz").status == 200
             times.append(time.perf_counter() - begin)
-        assert sorted(times)[98] < 0.25  # 0.1 on a machine that does nothing else
+        assert sorted(times)[98] < 0.5  # 0.1 on a machine that does nothing else
         assert [_is_cut(connection) for connection in slow] == [True] * 500
         assert fetch(server.url + "/healthz").status == 200
 

@@ -18,7 +18,7 @@ from otel_bridge.redis_clients import check_url, close, connect
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppServer, fetch
 from tests.support.redis_groups import RedisCluster, SentinelGroup
-from tests.support.redis_server import Kind
+from tests.support.redis_server import Kind, RedisServer
 from tests.support.waiting import wait_until
 from tests.support.ws_clients import ResumingClient
 
@@ -75,14 +75,34 @@ def group(request: pytest.FixtureRequest) -> Iterator[SentinelGroup | RedisClust
     gc.collect()
 
 
+def wait_for_replica(group: SentinelGroup | RedisCluster, master: RedisServer) -> None:
+    """Until a replica has what the master had a moment ago: on a busy machine it may lag."""
+
+    def has_it() -> bool:
+        with master.client() as client:
+            offset = int(client.info("replication")["master_repl_offset"])
+        for server in group.servers:
+            with server.client() as client:
+                found = client.info("replication")
+            is_its = found["role"] == "slave" and int(found["master_port"]) == master.port
+            if is_its and int(found["slave_repl_offset"]) >= offset:
+                return True
+        return False
+
+    wait_until(has_it, "a replica to catch up")
+
+
 def kill_master(group: SentinelGroup | RedisCluster) -> None:
     """SIGKILL of whoever has the log; returns when another one has it."""
     if isinstance(group, SentinelGroup):
         old = group.master()
-        next(server for server in group.servers if server.port == old).kill()
+        master = next(server for server in group.servers if server.port == old)
+        wait_for_replica(group, master)
+        master.kill()
         wait_until(lambda: group.master() != old, "the Sentinels to choose", timeout_sec=60)
         return
     owner = group.owner(keys.log_stream())
+    wait_for_replica(group, owner)
     owner.kill()
 
     def is_replaced() -> bool:

@@ -175,6 +175,32 @@ def test_deep_json(site: tuple[AppServer, EventBus], path: str, deep: bytes) -> 
     assert fetch(f"{site[0].url}/healthz").status == 200
 
 
+ODD = {
+    "not a number": b'{"token":NaN,"ts":NaN,"duration_ms":Infinity,"resourceSpans":[NaN]}',
+    "large number": b'{"duration_ms":1e999,"token":1e999,"resourceSpans":[{"schemaUrl":1e999}]}',
+    "long number": b'{"duration_ms":%b,"title":%b}' % (b"9" * 5000, b"9" * 5000),
+    "same key twice": b'{"token":"a","token":{},"resourceSpans":[],"resourceSpans":{}}',
+    "surrogate event": b'{"event_type":"task_failed","task_id":"\\ud800","error":"\\udfff"}',
+    "NUL event": b'{"event_type":"task_failed","task_id":"\\u0000","error":"\\u001b[2J"}',
+    "lone surrogate": b'{"token":"\\ud800","title":"\\ud800","task_id":"\\udfff"}',
+    "not UTF-8": b'{"token":"\xff\xfe","title":"\xc0\x80"}',
+    "UTF-16": '{"token":"a"}'.encode("utf-16"),
+    "NUL": b'{"token":"a\\u0000b","title":"\\u0000","task_id":"\\u0000"}\0',
+    "nothing": b"",
+    "null": b"null",
+}
+
+
+@pytest.mark.parametrize("path", ROUTES)
+@pytest.mark.parametrize("kind", ODD)
+def test_odd_json(site: tuple[AppServer, EventBus], path: str, kind: str) -> None:
+    """What parsers of JSON do not agree on is taken or refused, and none of it is a failure."""
+    headers = BEARER | {"Content-Type": "application/json", "X-Producer-Id": "p", "X-First-N": "1"}
+    answer = fetch(site[0].url + path, method="POST", body=ODD[kind], headers=headers)
+    assert answer.status < 500 or (answer.status, path) == (503, "/tasks")
+    assert fetch(f"{site[0].url}/monitor/snapshot", headers=BEARER).status == 200
+
+
 @pytest.mark.parametrize("path", ROUTES)
 def test_large_bodies(site: tuple[AppServer, EventBus], path: str) -> None:
     """More than a route takes is 413, read and thrown away so that the sender hears of it."""

@@ -109,9 +109,8 @@ def test_an_answer_that_nobody_reads(site: AppServer, size: int, end: str) -> No
         connection.connect(("127.0.0.1", site.port))
         head = f"GET /assets/{size}.js HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\n"
         connection.sendall(f"{head}Connection: {end}\r\n\r\n".encode())
+        wait_until(lambda: _connections_of(site) > 0, "the connection")
         wait_until(lambda: _connections_of(site) == 0, "the connection to be cut", timeout_sec=15)
-        connection.settimeout(10)
-        assert len(read_all(connection)) < size << 10
 
 
 def _connections_of(site: AppServer) -> int:

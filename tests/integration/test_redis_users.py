@@ -13,8 +13,11 @@ import redis
 from otel_bridge import keys
 from otel_bridge.bus import EventBus
 from otel_bridge.events import MonitoringEvent
+from otel_bridge.orchestration.task_queue import Ownership, TaskQueue
+from otel_bridge.orchestration.task_types import Job, Priority
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppServer, fetch
+from tests.support.queue_clients import connect
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
@@ -71,6 +74,21 @@ async def test_publisher_and_collector_have_what_they_need(server: RedisServer) 
             client.publish("nexus:events", b'{"event_type":"task_started","task_id":"stranger"}')
         wait_until(lambda: site.collector.feed.counters.foreign == 1, "a stranger's event")
     bus.shutdown(2)
+    assert denials(server) == []
+
+
+async def test_coordinator_has_what_it_needs(server: RedisServer) -> None:
+    """A job goes through the reference queue; a collector that may touch queues leads."""
+    client = connect(url(server, "coordinator"))
+    queue = TaskQueue(client)
+    job = Job(id="j", type="search", priority=Priority.NORMAL, parent_task_id="p", max_retries=1)
+    await queue.submit(job)
+    claim = await queue.claim("w1")
+    assert claim is not None
+    assert await queue.complete(claim, "{}") == Ownership.OWNED
+    await client.aclose()
+    with AppServer(BridgeSettings(redis_url=url(server, "coordinator"))) as site:
+        wait_until(lambda: site.collector.leader.is_leader, "a leader")
     assert denials(server) == []
 
 
