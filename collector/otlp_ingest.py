@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -20,6 +21,7 @@ from otel_bridge.transports.http import MAX_PUSH_EVENTS
 
 __all__ = [
     "MAX_BODY_BYTES",
+    "MAX_SENDERS",
     "MAX_TAKING",
     "REJECTED_LOGS",
     "REJECTED_SPANS",
@@ -33,6 +35,8 @@ and gRPC's own limit is the same."""
 MAX_TAKING: Final = 32
 """Requests in memory at a time, 4 MiB each and about as much again once decoded; whoever comes
 while the log is slow is told to come again."""
+MAX_SENDERS: Final = 200
+"""Whose open spans are remembered, some 20,000 each."""
 REJECTED_SPANS: Final = "spans without ids, or of a project that this token may not use"
 REJECTED_LOGS: Final = "log records that tell of no span's life, or of a project not allowed"
 
@@ -46,7 +50,10 @@ class OtlpBusyError(Exception):
 
 class OtlpIngest:
     """
-    Takes requests; one receiver for each token: there are as many as the operator has given out.
+    Takes requests, by one receiver for each sender.
+
+    A sender is a token of ours, or the subject of JWTs, which come anew every hour. Past
+    ``MAX_SENDERS`` the one that was silent longest is forgotten.
 
     Args:
         collector: Appends to the log.
@@ -59,7 +66,7 @@ class OtlpIngest:
 
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
-        self._receivers: dict[str, OtlpReceiver] = {}
+        self._receivers: OrderedDict[str, OtlpReceiver] = OrderedDict()
         self.taking = 0
         self.shed = 0
         self.rejected = {"span": 0, "log record": 0}
@@ -107,10 +114,9 @@ class OtlpIngest:
         """
         told = await asyncio.to_thread(read_lifecycle, message)
         rejected = told.rejected
-        for spans in told.open_spans:
-            rejected += await self._take(spans, principal, are_open=True)
-        for spans in told.ended_spans:
-            rejected += await self._take(spans, principal, are_open=False)
+        for spans, are_open in ((told.open_spans, True), (told.ended_spans, False)):
+            if spans.resource_spans:
+                rejected += await self._take(spans, principal, are_open=are_open)
         self.rejected["log record"] += rejected
         return rejected
 
@@ -139,12 +145,19 @@ class OtlpIngest:
         return received.rejected + len(refused)
 
     def receiver_of(self, principal: Principal) -> OtlpReceiver:
-        """The receiver of a token's requests, which it takes one after the other."""
-        found = self._receivers.get(principal.digest)
+        """The receiver of a sender's requests, which it takes one after the other."""
+        sender = principal.digest
+        if principal.key_id is not None:
+            # Of a JWT: whoever it names, with the same rights.
+            sender = f"{principal.name} {sorted(principal.projects or ())}"
+        found = self._receivers.get(sender)
         if found is None:
             settings = self._collector.bridge_settings
             found = OtlpReceiver(
                 settings.meta_attributes.split(","), with_prompts=settings.prompts_enabled
             )
-            self._receivers[principal.digest] = found
+            self._receivers[sender] = found
+        self._receivers.move_to_end(sender)
+        if len(self._receivers) > MAX_SENDERS:
+            self._receivers.popitem(last=False)
         return found
