@@ -113,10 +113,9 @@ class OtlpIngest:
         """
         told = await asyncio.to_thread(read_lifecycle, message)
         rejected = told.rejected
-        for spans in told.open_spans:
-            rejected += await self._take(spans, principal, are_open=True)
-        for spans in told.ended_spans:
-            rejected += await self._take(spans, principal, are_open=False)
+        for spans, are_open in ((told.open_spans, True), (told.ended_spans, False)):
+            if spans.resource_spans:
+                rejected += await self._take(spans, principal, are_open=are_open)
         self.rejected["log record"] += rejected
         return rejected
 

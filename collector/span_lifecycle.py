@@ -30,17 +30,17 @@ _OPEN: Final = {"heartbeat": True, "stop": False}
 
 
 class Lifecycle(NamedTuple):
-    """The spans that a request of log records tells of."""
+    """The spans that a request of log records tells of, each as one request."""
 
-    open_spans: list[ExportTraceServiceRequest]
-    ended_spans: list[ExportTraceServiceRequest]
+    open_spans: ExportTraceServiceRequest
+    ended_spans: ExportTraceServiceRequest
     rejected: int
     """Records that are other logs, or whose span cannot be read."""
 
 
 def read_lifecycle(request: ExportLogsServiceRequest) -> Lifecycle:
     """Sort a request's records; those that tell of no span are counted as rejected."""
-    found = Lifecycle([], [], 0)
+    found = Lifecycle(ExportTraceServiceRequest(), ExportTraceServiceRequest(), 0)
     rejected = 0
     for record in _records(request):
         told = _attribute(record, _EVENT)
@@ -53,7 +53,7 @@ def read_lifecycle(request: ExportLogsServiceRequest) -> Lifecycle:
         except OtlpError:
             rejected += 1
             continue
-        (found.open_spans if _OPEN[told] else found.ended_spans).append(span)
+        (found.open_spans if _OPEN[told] else found.ended_spans).MergeFrom(span)
     return found._replace(rejected=rejected)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gzip
 import hashlib
 import itertools
@@ -31,8 +32,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from collector.app import create_app
-from collector.otlp_ingest import MAX_BODY_BYTES, MAX_TAKING
-from collector.security.tokens import ANYONE
+from collector.otlp_ingest import MAX_BODY_BYTES, MAX_RECEIVERS, MAX_TAKING
+from collector.security.tokens import ANYONE, Principal
 from collector.settings import CollectorSettings
 from otel_bridge.bus import EventBus
 from otel_bridge.errors import ConfigurationError
@@ -206,6 +207,18 @@ def test_too_many_at_a_time_are_told_to_come_again(site: AppServer) -> None:
         assert {found.result().status for found in waiting} == {200}
     assert post(site, body).status == 200
     assert "otel_bridge_otlp_requests_shed_total 1" in fetch(f"{site.url}/metrics").body.decode()
+
+
+def test_senders_are_remembered_within_bounds(site: AppServer) -> None:
+    """The next JWT of a subject is the same sender, another's is not; the oldest are forgotten."""
+    ingest = site.app.state.otlp_ingest
+    one = Principal("alice", frozenset({"alpha"}), digest="a", subject="alice")
+    first = ingest.receiver_of(one)
+    assert ingest.receiver_of(dataclasses.replace(one, digest="b")) is first
+    assert ingest.receiver_of(dataclasses.replace(one, subject="bob")) is not first
+    for number in range(MAX_RECEIVERS):
+        ingest.receiver_of(Principal("token", None, digest=str(number)))
+    assert ingest.receiver_of(one) is not first
 
 
 def release(lock: asyncio.Lock) -> Callable[[], Coroutine[Any, Any, None]]:

@@ -35,8 +35,8 @@ def request_of(*records: dict[str, Any]) -> ExportLogsServiceRequest:
     return decode(ExportLogsServiceRequest(), json.dumps(body), is_json=True)
 
 
-def names(requests: list[ExportTraceServiceRequest]) -> list[str]:
-    return [one.resource_spans[0].scope_spans[0].spans[0].name for one in requests]
+def names(request: ExportTraceServiceRequest) -> list[str]:
+    return [one.scope_spans[0].spans[0].name for one in request.resource_spans]
 
 
 def test_heartbeats_are_open_and_stops_are_ended() -> None:
@@ -72,9 +72,10 @@ def test_heartbeats_are_open_and_stops_are_ended() -> None:
 def test_other_records_are_counted_and_cost_the_rest_nothing(other: dict[str, Any]) -> None:
     """An ordinary log line, or a span that cannot be read, is rejected alone."""
     found = read_lifecycle(request_of(other, record("heartbeat", span("a")), other))
-    assert (names(found.open_spans), found.ended_spans, found.rejected) == (["a"], [], 2)
+    assert (names(found.open_spans), names(found.ended_spans), found.rejected) == (["a"], [], 2)
 
 
 def test_no_records_are_nothing() -> None:
     """An empty request tells of nothing and rejects nothing."""
-    assert read_lifecycle(ExportLogsServiceRequest()) == ([], [], 0)
+    empty = ExportTraceServiceRequest()
+    assert read_lifecycle(ExportLogsServiceRequest()) == (empty, empty, 0)
