@@ -1,7 +1,7 @@
 import { useEffect, useState } from "react";
 import { useNow } from "./browser";
 import { isSignInWanted } from "./SignIn";
-import type { Connection } from "./feed-store";
+import type { Connection } from "./slices";
 import { ago, duration } from "./format";
 import { type MonitoringFeed, useSlice } from "./useMonitoringFeed";
 

@@ -3,7 +3,7 @@ import { memo, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { useMedia } from "./browser";
 import { EventDetail } from "./EventDetail";
 import { type EventWish, EventView } from "./event-view";
-import type { Row } from "./feed-store";
+import type { Row } from "./slices";
 import { clock, count, duration, faceOf, full, shortId, shortJob, textOf, words } from "./format";
 import { NeutralIcon, StatusIcon } from "./icons";
 import { type MonitoringFeed, useSlice } from "./useMonitoringFeed";

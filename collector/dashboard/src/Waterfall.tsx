@@ -15,7 +15,8 @@ import type { FeedStore } from "./feed-store";
 import { count, duration, elapsed, full, STATUS_WORDS, taskName, words } from "./format";
 import { ChevronIcon, CloseIcon, ExternalIcon, StatusIcon } from "./icons";
 import { useSlice } from "./useMonitoringFeed";
-import type { CardView, SpanView } from "./views";
+import type { SpanView } from "./span-views";
+import type { CardView } from "./views";
 import { density, lastBegun, ticks, tickText, type WaterRow, waterRows } from "./waterfall-rows";
 import type { Status } from "./wire";
 

@@ -1,11 +1,12 @@
 /** The pure parts: formats, address bar, table filter, waterfall geometry. */
 import { describe, expect, it } from "vitest";
 import { EventView, type EventWish, isWanted } from "./event-view";
-import type { Row } from "./feed-store";
+import type { Row } from "./slices";
 import { ago, count, duration, jobName, percent, rate, roughly, shortJob } from "./format";
 import { parseTime } from "./time";
 import { EMPTY_VIEW, readView, writeView } from "./url-state";
-import type { CardView, SpanView } from "./views";
+import type { SpanView } from "./span-views";
+import type { CardView } from "./views";
 import { move } from "./Waterfall";
 import { density, niceStep, ticks, tickText, waterRows } from "./waterfall-rows";
 import type { MonitoringEvent } from "./wire";

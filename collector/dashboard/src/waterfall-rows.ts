@@ -1,7 +1,8 @@
 /** Spans -> rows, ticks and density of the waterfall. Pure; times in milliseconds. */
 import type { EventWish } from "./event-view";
 import { jobName, words } from "./format";
-import { type CardView, type SpanView, startOf } from "./views";
+import { type SpanView, startOf } from "./span-views";
+import type { CardView } from "./views";
 import type { Status } from "./wire";
 
 export interface WaterRow {
