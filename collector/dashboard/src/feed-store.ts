@@ -12,6 +12,7 @@ import { HeaderStats } from "./header-stats";
 import { Judge } from "./judge";
 import { BROWSER_HOST, type Host, Pacer } from "./pacing";
 import { type Connection, emptySlices, type Row, type Slice, SLICES, type Slices } from "./slices";
+import { ServerClock } from "./server-clock";
 import { spanViews } from "./span-views";
 import { parseTime } from "./time";
 import { type CardView, cardView, failureViews, workerViews } from "./views";
@@ -19,7 +20,6 @@ import type { GapMessage, MonitoringEvent, SnapshotMessage, WireItem } from "./w
 
 /** Rows of the event table that are kept; older ones leave. */
 export const MAX_ROWS = 5_000;
-const SKEW_SAMPLES = 30;
 
 /** Least time between two notices of a slice, milliseconds. */
 const INTERVAL_MS: Record<Slice, number> = {
@@ -58,8 +58,7 @@ export class FeedStore {
   private projectId: string | null = null;
   private focus: string | null = null;
   private focusVersion = -1;
-  private readonly skews: number[] = [];
-  private skewMs = 0;
+  private readonly clock: ServerClock;
   private isLoaded = false;
   private pausedAt: number | null = null;
   private pausedN = 0;
@@ -67,9 +66,10 @@ export class FeedStore {
   private judgedAt = 0;
 
   constructor(
-    private readonly host: Host = BROWSER_HOST,
+    host: Host = BROWSER_HOST,
     limits: FoldLimits = DEFAULT_LIMITS,
   ) {
+    this.clock = new ServerClock(host);
     this.fold = new LiveFold(limits);
     this.values = emptySlices();
     this.pacer = new Pacer(
@@ -103,7 +103,7 @@ export class FeedStore {
   }
 
   serverNow(): number {
-    return this.host.now() + this.skewMs;
+    return this.clock.now();
   }
 
   // --- what arrives -------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ export class FeedStore {
       else if (item.type === "snapshot") this.applySnapshot(item);
       else if (item.type === "gap") this.applyGap(item);
       else if (item.type === "tick") {
-        this.noteServerTime(item.server_time);
+        this.clock.note(item.server_time);
         this.position = item.position;
       }
       // Anything else is from a newer collector, and none of our business.
@@ -158,7 +158,7 @@ export class FeedStore {
   }
 
   private applySnapshot(snapshot: SnapshotMessage): void {
-    this.noteServerTime(snapshot.server_time);
+    this.clock.note(snapshot.server_time);
     const fresh = snapshot.events.filter((event) => !this.fold.knows(event.event_id));
     this.fold.load(snapshot);
     this.position = snapshot.position;
@@ -205,13 +205,6 @@ export class FeedStore {
 
   private addProject(projectId: string): void {
     if (this.projects.size < 500) this.projects.add(projectId);
-  }
-
-  /** A message may be late but never early, so the greatest difference is nearest to the truth. */
-  private noteServerTime(text: string): void {
-    this.skews.push(parseTime(text) - this.host.now());
-    if (this.skews.length > SKEW_SAMPLES) this.skews.shift();
-    this.skewMs = Math.max(...this.skews);
   }
 
   private noteLive(ages: number[]): void {

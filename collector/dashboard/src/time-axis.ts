@@ -1,0 +1,123 @@
+/** The waterfall's axis: which stretch of time is shown, and how it grows. */
+import { type RefObject, useEffect, useRef } from "react";
+import { useMedia } from "./browser";
+import type { FeedStore } from "./feed-store";
+
+/** Bars that grow 25 times a second look alive; more often nobody sees. */
+const GROW_INTERVAL_MS = 38;
+/** Room to the right of now, so that growing bars do not touch the edge. */
+export const AHEAD = 1.03;
+const LEAST_SEC = 0.05;
+
+/** Seconds from the start of the research task; null: all of it, growing. */
+export type Window = { from: number; to: number } | null;
+
+/** `12.5-30`, as in the address bar; null for anything else. */
+export function readWindow(text: string): Window {
+  const found = /^(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)$/.exec(text);
+  const [from, to] = [Number(found?.[1]), Number(found?.[2])];
+  return found && from < to ? { from, to } : null;
+}
+
+export function writeWindow(window: Window): string {
+  if (window === null) return "";
+  const digits = window.to - window.from < 1 ? 4 : 2;
+  return `${+window.from.toFixed(digits)}-${+window.to.toFixed(digits)}`;
+}
+
+/** Seconds from the start to the right edge, when nothing is zoomed. */
+export function axisEnd(untilMs: number, t0: number): number {
+  return Math.max(LEAST_SEC, (untilMs - t0) / 1000) * AHEAD;
+}
+
+/**
+ * Writes the stretch and now, in seconds, on the chart: one write moves every bar.
+ *
+ * Every write computes the chart's styles and lays it out anew, so it waits until something would
+ * move by a whole pixel of the screen: a chart of a minute is written some 15 times a second, one of two
+ * hours every ten seconds, and in between the page rests.
+ */
+export function useTimeAxis(
+  root: RefObject<HTMLDivElement | null>,
+  store: FeedStore,
+  t0: number,
+  isOpen: boolean,
+  endSec: number,
+  zoom: Window,
+): void {
+  const isCalm = useMedia("(prefers-reduced-motion: reduce)");
+  const isGrowing = isOpen && !isCalm;
+  useEffect(() => {
+    const element = root.current;
+    if (!element) return;
+    const pixels = (element.clientWidth || 1000) * (window.devicePixelRatio || 1);
+    let written = Number.NaN;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    let frame = 0;
+    let isStopped = false;
+    const write = () => {
+      const nowSec = (store.viewNow() - t0) / 1000;
+      const from = zoom ? zoom.from : 0;
+      const to = zoom ? zoom.to : isOpen ? axisEnd(store.viewNow(), t0) : endSec;
+      const pixelSec = (to - from) / pixels;
+      if (!(Math.abs(nowSec - written) < pixelSec)) {
+        written = nowSec;
+        element.style.setProperty("--now", nowSec.toFixed(3));
+        element.style.setProperty("--from", from.toFixed(3));
+        element.style.setProperty("--span", Math.max(0.001, to - from).toFixed(3));
+      }
+      if (!isGrowing || isStopped) return;
+      timer = setTimeout(() => {
+        frame = requestAnimationFrame(write);
+      }, Math.max(GROW_INTERVAL_MS, pixelSec * 1000));
+    };
+    write();
+    return () => {
+      isStopped = true;
+      clearTimeout(timer);
+      cancelAnimationFrame(frame);
+    };
+    // While it grows the end is read when it is written.
+  }, [root, store, t0, isOpen, zoom, isGrowing, isGrowing && !zoom ? 0 : endSec]);
+}
+
+/** w and e fold and unfold, a and d pan, + and - zoom, 0 shows everything. */
+export function useChartKeys(
+  foldAll: (isFolded: boolean) => void,
+  zoom: Window,
+  setZoom: (zoom: Window) => void,
+  endSec: number,
+): void {
+  const latest = useRef({ foldAll, zoom, setZoom, endSec });
+  latest.current = { foldAll, zoom, setZoom, endSec };
+  useEffect(() => {
+    const onKey = (event: Event) => {
+      const key = (event as CustomEvent<string>).detail;
+      const chart = latest.current;
+      if (key === "w") chart.foldAll(true);
+      else if (key === "e") chart.foldAll(false);
+      else chart.setZoom(move(chart.zoom, key, chart.endSec));
+    };
+    window.addEventListener("ob:chart", onKey);
+    return () => window.removeEventListener("ob:chart", onKey);
+  }, []);
+}
+
+export function move(old: Window, key: string, endSec: number): Window {
+  const { from, to } = old ?? { from: 0, to: endSec };
+  const span = to - from;
+  const middle = (from + to) / 2;
+  switch (key) {
+    case "a":
+      return old && { from: Math.max(0, from - span / 4), to: Math.max(span, to - span / 4) };
+    case "d":
+      return old && { from: from + span / 4, to: to + span / 4 };
+    case "+":
+      return { from: middle - span / 4, to: middle + span / 4 };
+    case "-":
+      if (span * 2 >= endSec) return null;
+      return { from: Math.max(0, middle - span), to: middle + span };
+    default:
+      return null;
+  }
+}
