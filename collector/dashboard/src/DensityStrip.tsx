@@ -1,4 +1,4 @@
-import { type PointerEvent, useMemo, useRef, useState } from "react";
+import { memo, type PointerEvent, useMemo, useRef, useState } from "react";
 import type { SpanView } from "./span-views";
 import type { Window } from "./time-axis";
 import { density } from "./waterfall-rows";
@@ -22,7 +22,8 @@ export function around(sec: number, zoom: Window, bucketSec: number): Window {
 }
 
 /** Jobs ended over time, failures on the baseline; a click or a drag zooms in. */
-export function DensityStrip({ spans, t0, endSec, zoom, onZoom }: DensityProps) {
+export const DensityStrip = memo(function DensityStrip(props: DensityProps) {
+  const { spans, t0, endSec, zoom, onZoom } = props;
   const { bucketSec, buckets, top } = useMemo(() => density(spans, t0, endSec), [spans, t0, endSec]);
   const drag = useRef<number | null>(null);
   const [brush, setBrush] = useState<Window>(null);
@@ -87,4 +88,4 @@ export function DensityStrip({ spans, t0, endSec, zoom, onZoom }: DensityProps) 
       )}
     </svg>
   );
-}
+});

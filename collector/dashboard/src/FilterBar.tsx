@@ -1,4 +1,4 @@
-import { type RefObject, useMemo, useState } from "react";
+import { memo, type RefObject, useMemo, useState } from "react";
 import { useCopy } from "./browser";
 import { STATUS_WORDS, shortId, taskName, words } from "./format";
 import { CheckIcon, CloseIcon, LinkIcon, SearchIcon } from "./icons";
@@ -16,7 +16,7 @@ interface FilterBarProps {
 }
 
 /** What is shown; every choice is in the address bar. */
-export function FilterBar({ feed, view, change, link, searchRef }: FilterBarProps) {
+export const FilterBar = memo(function FilterBar({ feed, view, change, link, searchRef }: FilterBarProps) {
   const { cards, projects, types } = useSlice(feed.store, "tasks");
   const [isCopied, copy] = useCopy();
   const [isOpen, setOpen] = useState(false);
@@ -104,7 +104,7 @@ export function FilterBar({ feed, view, change, link, searchRef }: FilterBarProp
       </span>
     </search>
   );
-}
+});
 
 interface SelectProps {
   label: string;
@@ -114,7 +114,7 @@ interface SelectProps {
   onChange: (value: string) => void;
 }
 
-function Select({ label, all, value, options, onChange }: SelectProps) {
+const Select = memo(function Select({ label, all, value, options, onChange }: SelectProps) {
   const isKnown = value === "" || options.some(([id]) => id === value);
   return (
     <select
@@ -131,5 +131,14 @@ function Select({ label, all, value, options, onChange }: SelectProps) {
         </option>
       ))}
     </select>
+  );
+}, isSameSelect);
+
+/** Up to 400 options, and the cards behind them change four times a second: compared by what they say. */
+function isSameSelect(a: SelectProps, b: SelectProps): boolean {
+  return (
+    a.value === b.value &&
+    a.options.length === b.options.length &&
+    a.options.every(([id, text], at) => id === b.options[at]?.[0] && text === b.options[at]?.[1])
   );
 }

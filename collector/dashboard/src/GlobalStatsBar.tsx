@@ -3,7 +3,7 @@ import { count, percent, queueLabel, rate, words } from "./format";
 import { type MonitoringFeed, useSlice } from "./useMonitoringFeed";
 
 /** The six numbers one glances at; they keep their widths while they change. */
-export function GlobalStatsBar({ feed }: { feed: MonitoringFeed }) {
+export const GlobalStatsBar = memo(function GlobalStatsBar({ feed }: { feed: MonitoringFeed }) {
   const stats = useSlice(feed.store, "stats");
   const queues = byPriority(stats?.queue_depth ?? {});
   const byType = Object.entries(stats?.in_progress_by_type ?? {});
@@ -57,7 +57,7 @@ export function GlobalStatsBar({ feed }: { feed: MonitoringFeed }) {
       />
     </section>
   );
-}
+});
 
 const PRIORITIES = ["high", "normal", "low"];
 

@@ -13,7 +13,7 @@ interface InProgressTasksProps {
 }
 
 /** A card per research task. Cards keep their places and, once open, their heights. */
-export function InProgressTasks({ store, cards, focus, onFocus }: InProgressTasksProps) {
+export const InProgressTasks = memo(function InProgressTasks({ store, cards, focus, onFocus }: InProgressTasksProps) {
   // Who was open when first seen stays open when it ends: nothing below it jumps.
   const [opened] = useState(() => new Map<string, boolean>());
   const [, redraw] = useState(0);
@@ -47,7 +47,7 @@ export function InProgressTasks({ store, cards, focus, onFocus }: InProgressTask
       })}
     </ol>
   );
-}
+});
 
 interface TaskCardProps {
   store: FeedStore;

@@ -19,6 +19,7 @@ import { traceUrl, useTraceTemplate } from "./trace-links";
 import { linkTo, useViewState } from "./url-state";
 import { useMonitoringFeed, useSlice } from "./useMonitoringFeed";
 import { useSession } from "./use-session";
+import type { CardView } from "./views";
 import { isCardWanted, isFailureWanted } from "./wanted";
 import { type JobMark, Waterfall } from "./Waterfall";
 
@@ -58,10 +59,7 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
     [view.task, view.type, view.status, view.text, view.all],
   );
   const cards = useMemo(() => tasks.cards.filter((card) => isCardWanted(card, wish)), [tasks, wish]);
-  const titles = useMemo(
-    () => new Map(tasks.cards.flatMap((c) => (c.title ?? c.taskType) === null ? [] : [[c.taskId, taskName(c)]])),
-    [tasks],
-  );
+  const titles = useTitles(tasks.cards);
   const shownFailures = useMemo(
     () => failures.filter((failure) => isFailureWanted(failure, wish)),
     [failures, wish],
@@ -81,13 +79,20 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
   );
 
   // The task in the waterfall, even if nobody has chosen it: whoever opens the link sees the same.
-  const link = () => linkTo({ ...view, focus: view.focus || (focus ?? "") });
+  const shown = useRef({ ...view, focus: "" });
+  shown.current = { ...view, focus: view.focus || (focus ?? "") };
+  const link = useCallback(() => linkTo(shown.current), []);
 
   const isPaused = view.paused === "1";
   useEffect(() => {
     if (isPaused && tasks.isLoaded) store.pause();
     if (!isPaused) store.resume();
   }, [store, isPaused, tasks.isLoaded]);
+  const onResume = useCallback(() => change({ paused: "" }), [change]);
+  const onAll = useCallback((isAll: boolean) => change({ all: isAll ? "1" : "" }), [change]);
+  const onZoom = useCallback((zoom: string) => change({ zoom }), [change]);
+  const onTab = useCallback((tab: string) => change({ tab: tab === "failures" ? "" : tab }), [change]);
+  const onClose = useCallback(() => setDrawerOpen(false), []);
   const onChoose = useCallback((event: string) => change({ event }), [change]);
   const togglePause = useCallback(() => change({ paused: isPaused ? "" : "1" }), [change, isPaused]);
 
@@ -134,8 +139,8 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
       mark={mark}
       traceLink={traceLink}
       zoom={view.zoom}
-      onZoom={(zoom) => change({ zoom })}
-      onClose={isNarrow ? () => setDrawerOpen(false) : undefined}
+      onZoom={onZoom}
+      onClose={isNarrow ? onClose : undefined}
     />
   );
   return (
@@ -191,15 +196,15 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
           titles={titles}
           chosen={view.event}
           onChoose={onChoose}
-          onAll={(isAll) => change({ all: isAll ? "1" : "" })}
-          onResume={() => change({ paused: "" })}
+          onAll={onAll}
+          onResume={onResume}
           onFocus={onFocus}
           traceLink={traceLink}
         />
         <SidePanel
           store={store}
           tab={tab}
-          onTab={(name) => change({ tab: name === "failures" ? "" : name })}
+          onTab={onTab}
           failures={shownFailures}
           isFiltered={isFiltered && failures.length > 0}
           workers={workers}
@@ -217,4 +222,18 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
       />
     </div>
   );
+}
+
+/** Titles of research tasks by id; the same map as long as they are the same. */
+function useTitles(cards: readonly CardView[]): ReadonlyMap<string, string> {
+  const last = useRef<ReadonlyMap<string, string>>(new Map());
+  return useMemo(() => {
+    const named = cards.filter((card) => (card.title ?? card.taskType) !== null);
+    const titles = new Map(named.map((card) => [card.taskId, taskName(card)]));
+    const isSame =
+      titles.size === last.current.size &&
+      [...titles].every(([taskId, title]) => last.current.get(taskId) === title);
+    if (!isSame) last.current = titles;
+    return last.current;
+  }, [cards]);
 }

@@ -29,7 +29,7 @@ interface RecentEventsTableProps {
 }
 
 /** The newest events first, virtualised; holds still while scrolled down or a row is chosen. */
-export function RecentEventsTable(props: RecentEventsTableProps) {
+export const RecentEventsTable = memo(function RecentEventsTable(props: RecentEventsTableProps) {
   const { feed, wish, titles, chosen, onChoose, onAll, onResume, onFocus, traceLink } = props;
   const { rows, rewrites } = useSlice(feed.store, "events");
   const hold = useSlice(feed.store, "hold");
@@ -204,7 +204,7 @@ export function RecentEventsTable(props: RecentEventsTableProps) {
       )}
     </section>
   );
-}
+});
 
 function indexOf(rows: readonly Row[], eventId: string): number {
   if (eventId === "") return -1;

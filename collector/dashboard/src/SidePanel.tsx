@@ -1,3 +1,4 @@
+import { memo } from "react";
 import type { FeedStore } from "./feed-store";
 import { FailuresPanel } from "./FailuresPanel";
 import { count } from "./format";
@@ -18,7 +19,7 @@ interface SidePanelProps {
 }
 
 /** Failures or workers, beside the events. */
-export function SidePanel(props: SidePanelProps) {
+export const SidePanel = memo(function SidePanel(props: SidePanelProps) {
   const { store, tab, onTab, failures, isFiltered, workers, titles, onFocus } = props;
   return (
     <section className="panel side" aria-label={tab === "workers" ? "Workers" : "Failures"}>
@@ -59,4 +60,4 @@ export function SidePanel(props: SidePanelProps) {
       </div>
     </section>
   );
-}
+});

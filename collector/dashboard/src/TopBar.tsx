@@ -1,3 +1,4 @@
+import { memo } from "react";
 import type { RefObject } from "react";
 import type { Theme } from "./browser";
 import { ConnectionBadge } from "./ConnectionBadge";
@@ -17,7 +18,7 @@ interface TopBarProps {
 }
 
 /** The name, the connection, and what holds for the whole page. */
-export function TopBar({ feed, isPaused, onPause, onSignOut, theme, onTheme, helpRef }: TopBarProps) {
+export const TopBar = memo(function TopBar({ feed, isPaused, onPause, onSignOut, theme, onTheme, helpRef }: TopBarProps) {
   const hold = useSlice(feed.store, "hold");
   return (
     <header className="top">
@@ -57,7 +58,7 @@ export function TopBar({ feed, isPaused, onPause, onSignOut, theme, onTheme, hel
       </span>
     </header>
   );
-}
+});
 
 function ThemeButton({ theme, onClick }: { theme: Theme; onClick: () => void }) {
   const icons = { system: <SystemIcon />, light: <SunIcon />, dark: <MoonIcon /> };

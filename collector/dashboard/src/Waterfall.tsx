@@ -1,4 +1,4 @@
-import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { memo, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { useMedia, useNow } from "./browser";
 import { DensityStrip } from "./DensityStrip";
 import type { EventWish } from "./event-view";
@@ -39,7 +39,7 @@ interface WaterfallProps {
 }
 
 /** Phases and jobs of one research task over time; open ones grow. */
-export function Waterfall(props: WaterfallProps) {
+export const Waterfall = memo(function Waterfall(props: WaterfallProps) {
   const { taskId, spans } = useSlice(props.store, "spans");
   const { card } = props;
   if (card === null || taskId !== card.taskId) {
@@ -53,6 +53,12 @@ export function Waterfall(props: WaterfallProps) {
     );
   }
   return <Chart key={card.taskId} {...props} card={card} spans={spans} />;
+});
+
+/** What of a card the rows are made of. */
+function shapeOf(card: CardView): string {
+  const phases = card.phases.map((p) => `${p.name} ${p.status} ${p.startedAt} ${p.endedAt}`);
+  return [card.taskId, card.endedAt, ...phases].join("\n");
 }
 
 interface ChartProps extends WaterfallProps {
@@ -68,13 +74,16 @@ function Chart({ store, card, spans, wish, mark, traceLink, zoom: given, onZoom,
   const now = useNow(store);
   const isOpen = card.endedAt === null;
   const t0 = card.startedAt ?? spans[0]?.startedAt ?? now;
+  // A card changes four times a second, but mostly its counts; the rows do not depend on those.
+  const shape = shapeOf(card);
   const rows = useMemo(
     () => waterRows(spans, card, folds, wish, cache),
-    [spans, card, folds, wish, cache],
+    [spans, shape, folds, wish, cache],
   );
 
   const root = useRef<HTMLDivElement>(null);
-  const last = rows.reduce((max, row) => Math.max(max, row.end ?? 0), card.endedAt ?? 0);
+  const lastEnd = useMemo(() => rows.reduce((max, row) => Math.max(max, row.end ?? 0), 0), [rows]);
+  const last = Math.max(lastEnd, card.endedAt ?? 0);
   const endSec = axisEnd(isOpen ? Math.max(now, last) : last, t0);
   useTimeAxis(root, store, t0, isOpen, endSec, zoom);
   const from = zoom?.from ?? 0;
@@ -108,7 +117,10 @@ function Chart({ store, card, spans, wish, mark, traceLink, zoom: given, onZoom,
     const span = store.get("spans").spans.find((each) => each.taskId === mark.jobId);
     if (span) fold(span.phase ?? "", false);
   }, [mark, card.taskId, store, fold]);
-  const markIndex = mark ? rows.findIndex((row) => row.kind === "job" && row.taskId === mark.jobId) : -1;
+  const markIndex = useMemo(
+    () => (mark ? rows.findIndex((row) => row.kind === "job" && row.taskId === mark.jobId) : -1),
+    [rows, mark],
+  );
   const shownMark = useRef(0);
   useEffect(() => {
     if (!mark || markIndex < 0 || shownMark.current === mark.n) return;
@@ -159,7 +171,7 @@ function Chart({ store, card, spans, wish, mark, traceLink, zoom: given, onZoom,
           <span className="wf-label" />
           <span className="wf-track">
             {marks.map((sec) => (
-              <span key={sec} className="wf-tick num" style={times(sec, sec)}>
+              <span key={sec} className="wf-tick num" {...times(sec, sec)}>
                 {tickText(sec)}
               </span>
             ))}
@@ -170,7 +182,7 @@ function Chart({ store, card, spans, wish, mark, traceLink, zoom: given, onZoom,
           <div className="wf-grid" aria-hidden="true">
             <span className="wf-track">
               {marks.map((sec) => (
-                <span key={sec} className="wf-line" style={times(sec, sec)} />
+                <span key={sec} className="wf-line" {...times(sec, sec)} />
               ))}
             </span>
           </div>

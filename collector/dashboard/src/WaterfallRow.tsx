@@ -1,5 +1,5 @@
 /** One row of the waterfall, and the legend made of the same bars. */
-import { type CSSProperties, memo } from "react";
+import { memo } from "react";
 import { count, duration, elapsed, full, STATUS_WORDS, words } from "./format";
 import { ChevronIcon, StatusIcon } from "./icons";
 import type { WaterRow } from "./waterfall-rows";
@@ -7,11 +7,9 @@ import type { Status } from "./wire";
 
 const LEGEND: readonly Status[] = ["pending", "processing", "completed", "retrying", "failed", "stalled"];
 
-/** Times of a bar as custom properties; the axis itself is set once a frame, on the chart. */
-export function times(startSec: number, endSec: number | null): CSSProperties {
-  const style: Record<string, number> = { "--s": startSec };
-  if (endSec !== null) style["--e"] = endSec;
-  return style as CSSProperties;
+/** What `time-axis.ts` places a bar by: seconds from the task's start; no end: it grows. */
+export function times(startSec: number, endSec: number | null) {
+  return { "data-s": startSec, "data-e": endSec ?? undefined };
 }
 
 interface LineProps {
@@ -69,7 +67,7 @@ function PhaseBar({ row, t0 }: { row: WaterRow; t0: number }) {
   return (
     <span
       className={`wf-bar wf-phase is-${row.status}${end === null ? " is-open" : ""}`}
-      style={times((row.start - t0) / 1000, end)}
+      {...times((row.start - t0) / 1000, end)}
     />
   );
 }
@@ -85,7 +83,7 @@ function JobBars({ row, t0 }: { row: WaterRow; t0: number }) {
         <span
           key={`${bar.spanId} q`}
           className="wf-bar is-queued"
-          style={times(sec(waited), sec(bar.startedAt))}
+          {...times(sec(waited), sec(bar.startedAt))}
         />,
       );
     }
@@ -95,7 +93,7 @@ function JobBars({ row, t0 }: { row: WaterRow; t0: number }) {
           <span
             key={bar.spanId}
             className="wf-bar is-queued is-open"
-            style={times(sec(waited), null)}
+            {...times(sec(waited), null)}
           />,
         );
       }
@@ -105,14 +103,14 @@ function JobBars({ row, t0 }: { row: WaterRow; t0: number }) {
       <span
         key={bar.spanId}
         className={`wf-bar is-${bar.status}${bar.endedAt === null ? " is-open" : ""}`}
-        style={times(sec(bar.startedAt), bar.endedAt === null ? null : sec(bar.endedAt))}
+        {...times(sec(bar.startedAt), bar.endedAt === null ? null : sec(bar.endedAt))}
       />,
     );
     idleSince = bar.endedAt;
   }
   if (row.end === null && row.status === "retrying" && idleSince !== null) {
     parts.push(
-      <span key="wait" className="wf-bar is-queued is-open" style={times(sec(idleSince), null)} />,
+      <span key="wait" className="wf-bar is-queued is-open" {...times(sec(idleSince), null)} />,
     );
   }
   return parts;

@@ -245,7 +245,10 @@ export class FoldState {
       }
     }
     if (this.endedJobs.length > 4 * this.limits.jobs) {
-      this.endedJobs = [...new Set(this.endedJobs.slice(this.endedHead))];
+      // Jobs left with their research task as well: whoever is gone need not be remembered as ended.
+      this.endedJobs = [...new Set(this.endedJobs.slice(this.endedHead))].filter((key) =>
+        ENDED.has(this.jobs.get(key)?.status ?? ""),
+      );
       this.endedHead = 0;
     }
   }
