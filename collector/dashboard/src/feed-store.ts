@@ -180,7 +180,7 @@ export class FeedStore {
       ...this.order.filter((taskId) => this.fold.tasks.has(taskId)),
     ];
     this.focusVersion = -1;
-    this.pacer.markAll();
+    this.pacer.renew();
   }
 
   private applyGap(gap: GapMessage): void {
@@ -313,6 +313,7 @@ export class FeedStore {
   /** The page came into view or left it. */
   noteVisibility(): void {
     this.pacer.replan();
+    this.pacer.flush();
   }
 
   private tell(slice: Slice): void {

@@ -60,6 +60,13 @@ export class Pacer {
     for (const slice of SLICES) this.mark(slice);
   }
 
+  /** Everything has changed, and nobody should wait for it. */
+  renew(): void {
+    this.markAll();
+    this.shownAt.clear();
+    this.replan();
+  }
+
   /** A slice has been shown by other means. */
   noteShown(slice: Slice): void {
     this.shownAt.set(slice, this.host.now());
@@ -94,12 +101,11 @@ export class Pacer {
     this.schedule();
   }
 
-  /** The page came into view or left it: what was planned for the other state may never come. */
+  /** Plan anew: the page came into view or left it, and what was planned may never come. */
   replan(): void {
     this.plan++;
     this.isPlanned = false;
-    if (this.host.isHidden()) this.schedule();
-    else this.flush();
+    this.schedule();
   }
 
   private showDue(isSpread: boolean): void {
