@@ -10,6 +10,8 @@ export class HeaderStats {
   private readonly endsBySecond = new Map<number, number>();
   private readonly eventsBySecond = new Map<number, number>();
   private watchedSince: number | null = null;
+  private series: number[] = [];
+  private seriesEnd = 0;
 
   clear(): void {
     this.told = null;
@@ -42,9 +44,13 @@ export class HeaderStats {
     if (this.told === null) return null;
     const end = Math.floor(now / 1000);
     const begin = Math.max(end - SERIES_SEC, Math.ceil((this.watchedSince ?? now) / 1000));
-    const series: number[] = [];
-    for (let second = begin; second < end; second++) {
-      series.push(this.endsBySecond.get(second) ?? 0);
+    // The same array for a whole second: its line is drawn once, not four times.
+    if (end !== this.seriesEnd || this.series.length !== Math.max(0, end - begin)) {
+      this.seriesEnd = end;
+      this.series = [];
+      for (let second = begin; second < end; second++) {
+        this.series.push(this.endsBySecond.get(second) ?? 0);
+      }
     }
     let received = 0;
     const span = Math.max(1, Math.min(RECEIVED_SEC, end - begin));
@@ -53,7 +59,7 @@ export class HeaderStats {
     }
     const depth: Record<string, number> = { ...this.told.queue_depth };
     for (const [name, jobs] of depths) depth[name] = jobs;
-    return { ...this.told, queue_depth: depth, series, receivedPerSec: received / span };
+    return { ...this.told, queue_depth: depth, series: this.series, receivedPerSec: received / span };
   }
 }
 

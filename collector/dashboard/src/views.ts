@@ -210,6 +210,8 @@ function eta(running: readonly PhaseView[]): number | null {
   return Math.round(slowest * 10) / 10;
 }
 
+const collator = new Intl.Collator(undefined, { numeric: true });
+
 /** Workers by id, numbers before names; those gone for an hour are left out. */
 export function workerViews(judge: Judge): WorkerView[] {
   const views: WorkerView[] = [];
@@ -240,7 +242,6 @@ export function workerViews(judge: Judge): WorkerView[] {
       dropped: worker.dropped,
     });
   }
-  const collator = new Intl.Collator(undefined, { numeric: true });
   return views.sort((a, b) => collator.compare(a.workerId, b.workerId));
 }
 
