@@ -115,8 +115,8 @@ def test_filters_dim_the_waterfall(site: DashboardSite) -> None:
     page.get_by_label("Type", exact=True).select_option("search")
     expect(page.locator(".wf-space .is-job.is-dim")).to_have_count(3)
     expect(rows).to_have_count(11)
-    faint = page.locator(".wf-space .is-dim").first.evaluate("e => getComputedStyle(e).opacity")
-    assert faint == "0.4"
+    faint = page.locator(".wf-space .is-dim .wf-track").first
+    assert faint.evaluate("e => getComputedStyle(e).opacity") == "0.4"
     look = "e => { const s = getComputedStyle(e); return s.backgroundColor + s.backgroundImage }"
     for status in ("completed", "failed", "retrying"):
         bar = page.locator(f".wf-space .wf-bar.is-{status}:not(.wf-phase)").first.evaluate(look)

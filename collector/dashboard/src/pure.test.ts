@@ -16,8 +16,9 @@ const WISH: EventWish = { task: "", type: "", status: "", text: "", isAll: false
 
 describe("formats", () => {
   it("writes durations in at most seven characters or so", () => {
-    expect([0, 3.25, 41, 12_400, 185_000, 7_800_000].map(duration)).toEqual([
+    expect([0, 0.02, 3.25, 41, 12_400, 185_000, 7_800_000].map(duration)).toEqual([
       "0 ms",
+      "<0.1 ms",
       "3.3 ms",
       "41 ms",
       "12.4 s",
