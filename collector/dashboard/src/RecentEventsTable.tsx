@@ -11,8 +11,6 @@ import type { MonitoringEvent } from "./wire";
 
 const ROW_PX = 28;
 const NARROW_ROW_PX = 50;
-/** More than are ever drawn at once; a row that scrolls in takes over one that scrolled out. */
-const ROW_POOL = 256;
 
 interface RecentEventsTableProps {
   feed: MonitoringFeed;
@@ -42,7 +40,7 @@ export const RecentEventsTable = memo(function RecentEventsTable(props: RecentEv
   const shown = held ?? passed;
   const isNarrow = useMedia("(max-width: 699px)");
   const rowPx = isNarrow ? NARROW_ROW_PX : ROW_PX;
-  const { first, end, totalPx, scrollTo } = useFixedRows(scroller, shown.length, rowPx);
+  const { first, end, slotOf, totalPx, scrollTo } = useFixedRows(scroller, shown.length, rowPx);
 
   const latest = useRef({ passed, shown, chosen, onChoose, scrollTo });
   latest.current = { passed, shown, chosen, onChoose, scrollTo };
@@ -176,7 +174,7 @@ export const RecentEventsTable = memo(function RecentEventsTable(props: RecentEv
               if (!row) return null;
               return (
                 <TableRow
-                  key={index % ROW_POOL}
+                  key={slotOf(index)}
                   row={row}
                   index={index}
                   top={index * rowPx}
@@ -228,7 +226,7 @@ interface TableRowProps {
 
 const TableRow = memo(function TableRow(props: TableRowProps) {
   const { row, index, top, isChosen, title, onChoose } = props;
-  const style = { transform: `translateY(${top}px)` };
+  const style = { top };
   if (row.kind !== "event") {
     return (
       <div className="row row-mark" role="row" aria-rowindex={index + 2} style={style}>

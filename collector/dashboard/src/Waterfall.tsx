@@ -14,8 +14,6 @@ import { Legend, Line, times } from "./WaterfallRow";
 import { lastBegun, RowCache, ticks, tickText, type WaterRow, waterRows } from "./waterfall-rows";
 
 const ROW_PX = 24;
-/** More than are ever drawn at once; a row that scrolls in takes over one that scrolled out. */
-const ROW_POOL = 256;
 const MAX_TICKS = 6;
 
 export interface JobMark {
@@ -92,7 +90,7 @@ function Chart({ store, card, spans, wish, mark, traceLink, zoom: given, onZoom,
   const ticksTo = isOpen && !zoom ? to + 1 : to;
 
   const scroller = useRef<HTMLDivElement>(null);
-  const { first, end, topmost, totalPx, scrollTo } = useFixedRows(
+  const { first, end, slotOf, topmost, totalPx, scrollTo } = useFixedRows(
     scroller,
     rows.length,
     ROW_PX,
@@ -194,7 +192,7 @@ function Chart({ store, card, spans, wish, mark, traceLink, zoom: given, onZoom,
           <div className="wf-space" style={{ height: totalPx }}>
             {rows.slice(first, end).map((row, offset) => (
               <Line
-                key={(first + offset) % ROW_POOL}
+                key={slotOf(first + offset)}
                 row={row}
                 t0={t0}
                 top={(first + offset) * ROW_PX}

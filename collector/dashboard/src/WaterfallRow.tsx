@@ -31,7 +31,7 @@ export const Line = memo(function Line({ row, t0, top, now, isMarked, onFold }: 
     <div
       className={names.join(" ")}
       role="listitem"
-      style={{ transform: `translateY(${top}px)` }}
+      style={{ top }}
       title={titleOf(row)}
     >
       <span className="wf-label">

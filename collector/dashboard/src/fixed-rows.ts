@@ -16,6 +16,11 @@ export interface FixedRows {
   /** Rows to draw, from `first` up to and without `end`. */
   first: number;
   end: number;
+  /**
+   * Which element draws a row: one that scrolls in takes over from one that scrolled out, and after a
+   * jump every element stays where it is among the others and draws another row.
+   */
+  slotOf: (index: number) => number;
   /** The topmost row in view; null while scrolled to the very top. */
   topmost: number | null;
   totalPx: number;
@@ -85,9 +90,17 @@ export function useFixedRows(
   );
 
   const row = Math.floor(at / rowPx);
+  const first = Math.max(0, row - OVERSCAN);
+  const inView = Math.ceil(height / rowPx) + 1;
+  const pool = inView + 2 * OVERSCAN;
+  const slots = useRef({ first: 0, base: 0 });
+  if (Math.abs(first - slots.current.first) >= pool) slots.current.base += first - slots.current.first;
+  slots.current.first = first;
+  const { base } = slots.current;
   return {
-    first: Math.max(0, row - OVERSCAN),
-    end: Math.min(count, row + Math.ceil(height / rowPx) + 1 + OVERSCAN),
+    first,
+    end: Math.min(count, row + inView + OVERSCAN),
+    slotOf: (index) => (((index - base) % pool) + pool) % pool,
     topmost: at < 2 ? null : row,
     totalPx,
     scrollTo,

@@ -93,14 +93,19 @@ export function useTimeAxis(
 
 function placeAll(chart: HTMLElement, nowSec: number, fromSec: number, spanSec: number): void {
   chart.style.setProperty("--now", nowSec.toFixed(3));
-  const share = (sec: number) => `${(((sec - fromSec) / spanSec) * 100).toFixed(3)}%`;
+  const share = (sec: number) => (sec - fromSec) / spanSec;
+  const percent = (part: number) => `${(100 * part).toFixed(3)}%`;
   for (const element of chart.querySelectorAll<HTMLElement>("[data-s]")) {
-    const start = Number(element.dataset["s"]);
-    const { style } = element;
-    style.left = share(start);
-    if (!element.classList.contains("wf-bar")) continue;
-    const end = element.dataset["e"] === undefined ? nowSec : Number(element.dataset["e"]);
-    style.width = share(fromSec + Math.max(0, end - start));
+    const { style, dataset } = element;
+    const start = share(Number(dataset["s"]));
+    const end = dataset["e"] === undefined ? share(nowSec) : share(Number(dataset["e"]));
+    // Cut to the chart here, so that no row needs a clip of its own.
+    const left = Math.max(0, start);
+    const right = Math.max(left, Math.min(1, end));
+    const display = end < 0 || start > 1 ? "none" : "";
+    if (style.display !== display) style.display = display;
+    style.left = percent(left);
+    if (element.classList.contains("wf-bar")) style.width = percent(right - left);
   }
 }
 
