@@ -81,7 +81,7 @@ function JobBars({ row, t0 }: { row: WaterRow; t0: number }) {
     if (waited !== null && bar.startedAt !== null && bar.startedAt > waited) {
       parts.push(
         <span
-          key={`${bar.spanId} q`}
+          key={parts.length}
           className="wf-bar is-queued"
           {...times(sec(waited), sec(bar.startedAt))}
         />,
@@ -91,7 +91,7 @@ function JobBars({ row, t0 }: { row: WaterRow; t0: number }) {
       if (waited !== null && bar.endedAt === null) {
         parts.push(
           <span
-            key={bar.spanId}
+            key={parts.length}
             className="wf-bar is-queued is-open"
             {...times(sec(waited), null)}
           />,
@@ -101,7 +101,7 @@ function JobBars({ row, t0 }: { row: WaterRow; t0: number }) {
     }
     parts.push(
       <span
-        key={bar.spanId}
+        key={parts.length}
         className={`wf-bar is-${bar.status}${bar.endedAt === null ? " is-open" : ""}`}
         {...times(sec(bar.startedAt), bar.endedAt === null ? null : sec(bar.endedAt))}
       />,
@@ -110,7 +110,7 @@ function JobBars({ row, t0 }: { row: WaterRow; t0: number }) {
   }
   if (row.end === null && row.status === "retrying" && idleSince !== null) {
     parts.push(
-      <span key="wait" className="wf-bar is-queued is-open" {...times(sec(idleSince), null)} />,
+      <span key={parts.length} className="wf-bar is-queued is-open" {...times(sec(idleSince), null)} />,
     );
   }
   return parts;

