@@ -59,6 +59,8 @@ def test_the_readme_picture(
     extracting = cards.filter(has_text="extraction").filter(has_text="left")
     extracting.filter(has_text="retried").first.locator(".card-title").click(timeout=DEADLINE_MS)
     expect(page.locator(".tile-rate b")).not_to_have_text("0")
+    in_progress = page.locator(".tile", has_text="In progress").locator("b")
+    expect(in_progress).not_to_have_text("0")
     expect(page.locator(".wf-bar.is-processing.is-open").first).to_be_visible()
     expect(page.locator(".worker.is-busy").first).to_be_visible()
     folder = DOCS if request.config.getoption("--screenshots") else tmp_path
