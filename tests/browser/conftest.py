@@ -16,9 +16,10 @@ __all__ = ["browser", "collector_url"]
 
 
 @pytest.fixture
-def collector_url(tmp_path: Path) -> Iterator[str]:
-    """An ``otel-bridge serve`` process with embedded workers, as a user starts it."""
-    command = ["serve", "--port", "0", "--pace", "0.02", "--data-dir", str(tmp_path)]
+def collector_url(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """An ``otel-bridge serve`` process with embedded workers; a parameter is their pace."""
+    pace = str(getattr(request, "param", 0.02))
+    command = ["serve", "--port", "0", "--pace", pace, "--data-dir", str(tmp_path)]
     process = subprocess.Popen(
         [sys.executable, "-m", "otel_bridge", *command], stdout=subprocess.PIPE, text=True
     )

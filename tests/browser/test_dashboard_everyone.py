@@ -97,6 +97,28 @@ def test_axe_finds_nothing_on_a_phone(site: DashboardSite, scheme: str) -> None:
     expect(drawer).to_have_count(0)
 
 
+@pytest.mark.usefixtures("open_work")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_other_states(site: DashboardSite, scheme: str) -> None:
+    """Nor when paused and zoomed, with nothing that matches, nor when the connection is lost."""
+    page = site.open(color_scheme=scheme, reduced_motion="reduce")
+    expect(page.locator(f"[data-task='{TASK}']")).to_contain_text("1 retried")
+    page.keyboard.press("+")
+    page.keyboard.press(" ")
+    expect(page.get_by_test_id("new-events")).to_be_visible()
+    assert violations(page) == []
+    page.keyboard.press(" ")
+    page.get_by_label("Type", exact=True).select_option("search")
+    expect(page.locator(".wf-space .is-dim").first).to_be_visible()
+    assert violations(page) == []
+    page.locator("input[type=search]").fill("nothing has this text")
+    expect(page.get_by_text("No tasks match.")).to_be_visible()
+    assert violations(page) == []
+    site.server.kill()
+    expect(page.get_by_test_id("connection")).to_contain_text("Reconnecting")
+    assert violations(page) == []
+
+
 def test_axe_finds_nothing_while_empty(site: DashboardSite) -> None:
     """An empty dashboard offers a snippet to copy that works as it is."""
     page = site.open(permissions=["clipboard-read", "clipboard-write"])

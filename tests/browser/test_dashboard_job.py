@@ -45,15 +45,24 @@ def test_a_card_reaches_its_end_without_a_reload(browser: Browser, collector_url
     page.close()
 
 
+@pytest.mark.parametrize("collector_url", [0.12], indirect=True)
 def test_the_readme_picture(
     browser: Browser, collector_url: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    """A running job fills every part of the page; ``--screenshots`` keeps the picture."""
+    """Running jobs fill every part of the page; ``--screenshots`` keeps the picture."""
     page = browser.new_page(viewport={"width": 1440, "height": 900}, color_scheme="light")
-    page.goto(collector_url)
-    submit(collector_url, "Private Schools GA")
-    expect(page.locator(".card")).to_contain_text("extraction", timeout=DEADLINE_MS)
-    expect(page.locator(".card")).to_contain_text("retried", timeout=DEADLINE_MS)
+    page.goto(f"{collector_url}/?tab=workers")
+    for title in ("Charter schools TN", "Magnet schools FL", "Private schools GA"):
+        submit(collector_url, title)
+    cards = page.locator(".card")
+    expect(cards).to_have_count(3, timeout=DEADLINE_MS)
+    extracting = cards.filter(has_text="extraction").filter(has_text="left")
+    extracting.filter(has_text="retried").first.locator(".card-title").click(timeout=DEADLINE_MS)
+    expect(page.locator(".tile-rate b")).not_to_have_text("0")
+    in_progress = page.locator(".tile", has_text="In progress").locator("b")
+    expect(in_progress).not_to_have_text("0")
+    expect(page.locator(".wf-bar.is-processing.is-open").first).to_be_visible()
+    expect(page.locator(".worker.is-busy").first).to_be_visible()
     folder = DOCS if request.config.getoption("--screenshots") else tmp_path
     picture = page.screenshot(path=folder / "dashboard.png")
     assert picture.startswith(b"\x89PNG")

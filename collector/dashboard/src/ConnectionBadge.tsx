@@ -1,11 +1,10 @@
-import { useEffect, useState } from "react";
 import { useNow } from "./browser";
 import { isSignInWanted } from "./SignIn";
-import type { Connection } from "./feed-store";
+import type { Connection } from "./slices";
 import { ago, duration } from "./format";
 import { type MonitoringFeed, useSlice } from "./useMonitoringFeed";
 
-/** Five states, each with its own word and shape; the lost connection is also said aloud. */
+/** Five states, each with its own word and shape. */
 export function ConnectionBadge({ feed }: { feed: MonitoringFeed }) {
   const connection = useSlice(feed.store, "connection");
   const { isPaused } = useSlice(feed.store, "hold");
@@ -21,7 +20,6 @@ export function ConnectionBadge({ feed }: { feed: MonitoringFeed }) {
           Try now
         </button>
       )}
-      <Announcer connection={connection} />
     </span>
   );
 }
@@ -61,28 +59,4 @@ function titleOf(connection: Connection): string {
     default:
       return "Waiting for the collector's first snapshot.";
   }
-}
-
-/** For screen readers: assertive for a lost connection, polite for its return, else silent. */
-function Announcer({ connection }: { connection: Connection }) {
-  const [said, setSaid] = useState({ isLost: false, text: "" });
-  const isLost = connection.kind === "reconnecting" || connection.kind === "refused";
-  const isLive = connection.kind === "live";
-  useEffect(() => {
-    setSaid((old) => {
-      if (isLost && !old.isLost) return { isLost: true, text: "Connection to the collector lost" };
-      if (isLive && old.isLost) return { isLost: false, text: "Connected again" };
-      return old;
-    });
-  }, [isLost, isLive]);
-  return (
-    <>
-      <span className="offscreen" role="alert">
-        {said.isLost ? said.text : ""}
-      </span>
-      <span className="offscreen" role="status">
-        {said.isLost ? "" : said.text}
-      </span>
-    </>
-  );
 }

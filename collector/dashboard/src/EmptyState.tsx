@@ -1,5 +1,5 @@
 import { useCopy } from "./browser";
-import type { Connection } from "./feed-store";
+import type { Connection } from "./slices";
 import { CheckIcon, CopyIcon } from "./icons";
 
 /** What to do when there is nothing to see yet. */

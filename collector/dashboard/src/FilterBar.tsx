@@ -1,8 +1,8 @@
-import { type RefObject, useMemo, useState } from "react";
+import { memo, type RefObject, useMemo, useState } from "react";
 import { useCopy } from "./browser";
 import { STATUS_WORDS, shortId, taskName, words } from "./format";
 import { CheckIcon, CloseIcon, LinkIcon, SearchIcon } from "./icons";
-import { EMPTY_VIEW, type ChangeView, type ViewState } from "./url-state";
+import type { ChangeView, ViewState } from "./url-state";
 import { type MonitoringFeed, useSlice } from "./useMonitoringFeed";
 import type { Status } from "./wire";
 
@@ -10,11 +10,13 @@ interface FilterBarProps {
   feed: MonitoringFeed;
   view: ViewState;
   change: ChangeView;
+  /** The address of this view. */
+  link: () => string;
   searchRef: RefObject<HTMLInputElement | null>;
 }
 
 /** What is shown; every choice is in the address bar. */
-export function FilterBar({ feed, view, change, searchRef }: FilterBarProps) {
+export const FilterBar = memo(function FilterBar({ feed, view, change, link, searchRef }: FilterBarProps) {
   const { cards, projects, types } = useSlice(feed.store, "tasks");
   const [isCopied, copy] = useCopy();
   const [isOpen, setOpen] = useState(false);
@@ -26,7 +28,7 @@ export function FilterBar({ feed, view, change, searchRef }: FilterBarProps) {
     view.project || view.task || view.type || view.status || view.text || view.all,
   );
   const clear = () =>
-    change({ ...EMPTY_VIEW, focus: view.focus, tab: view.tab, paused: view.paused });
+    change({ project: "", task: "", type: "", status: "", text: "", all: "" });
   return (
     <search className={isOpen ? "filters is-open" : "filters"}>
       <Select
@@ -34,7 +36,7 @@ export function FilterBar({ feed, view, change, searchRef }: FilterBarProps) {
         all="All projects"
         value={view.project}
         options={projects.map((id) => [id, id])}
-        onChange={(project) => change({ project, task: "", focus: "" })}
+        onChange={(project) => change({ project, task: "", focus: "", zoom: "" })}
       />
       <Select
         label="Research task"
@@ -44,7 +46,7 @@ export function FilterBar({ feed, view, change, searchRef }: FilterBarProps) {
           card.taskId,
           card.title || card.taskType ? `${taskName(card)} · ${shortId(card.taskId)}` : card.taskId,
         ])}
-        onChange={(task) => change({ task, ...(task ? { focus: task } : {}) })}
+        onChange={(task) => change({ task, ...(task ? { focus: task, zoom: "" } : {}) })}
       />
       <Select
         label="Type"
@@ -93,7 +95,7 @@ export function FilterBar({ feed, view, change, searchRef }: FilterBarProps) {
         <button
           type="button"
           className="button quiet"
-          onClick={() => copy(window.location.href)}
+          onClick={() => copy(link())}
           title="Copy a link to exactly this view"
         >
           {isCopied ? <CheckIcon /> : <LinkIcon />}
@@ -102,7 +104,7 @@ export function FilterBar({ feed, view, change, searchRef }: FilterBarProps) {
       </span>
     </search>
   );
-}
+});
 
 interface SelectProps {
   label: string;
@@ -112,7 +114,7 @@ interface SelectProps {
   onChange: (value: string) => void;
 }
 
-function Select({ label, all, value, options, onChange }: SelectProps) {
+const Select = memo(function Select({ label, all, value, options, onChange }: SelectProps) {
   const isKnown = value === "" || options.some(([id]) => id === value);
   return (
     <select
@@ -129,5 +131,14 @@ function Select({ label, all, value, options, onChange }: SelectProps) {
         </option>
       ))}
     </select>
+  );
+}, isSameSelect);
+
+/** Up to 400 options, and the cards behind them change four times a second: compared by what they say. */
+function isSameSelect(a: SelectProps, b: SelectProps): boolean {
+  return (
+    a.value === b.value &&
+    a.options.length === b.options.length &&
+    a.options.every(([id, text], at) => id === b.options[at]?.[0] && text === b.options[at]?.[1])
   );
 }

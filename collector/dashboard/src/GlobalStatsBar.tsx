@@ -3,24 +3,28 @@ import { count, percent, queueLabel, rate, words } from "./format";
 import { type MonitoringFeed, useSlice } from "./useMonitoringFeed";
 
 /** The six numbers one glances at; they keep their widths while they change. */
-export function GlobalStatsBar({ feed }: { feed: MonitoringFeed }) {
+export const GlobalStatsBar = memo(function GlobalStatsBar({ feed }: { feed: MonitoringFeed }) {
   const stats = useSlice(feed.store, "stats");
-  const queues = Object.entries(stats?.queue_depth ?? {});
+  const queues = byPriority(stats?.queue_depth ?? {});
   const byType = Object.entries(stats?.in_progress_by_type ?? {});
   const errors = stats?.error_rate_1m ?? null;
+  const five = stats?.error_rate_5m ?? null;
   return (
     <section className="stats" aria-label="Overview">
       <Tile label="Workers online" value={stats ? count(stats.workers_online) : "–"} />
-      <div className="tile tile-queues">
+      <div
+        className="tile tile-queues"
+        title={queues.map(([name, depth]) => `${name}: ${depth}`).join("\n")}
+      >
         <span className="tile-label">Queued jobs</span>
         <span className="tile-value">
           {queues.length === 0 && <b className="num">{stats ? "0" : "–"}</b>}
           {queues.slice(0, 3).map(([name, depth]) => (
-            <span key={name} className="queue" title={name}>
+            <span key={name} className="queue">
               <b className="num">{count(depth)}</b> <small>{queueLabel(name)}</small>
             </span>
           ))}
-          {queues.length > 3 && <small className="muted">+{queues.length - 3}</small>}
+          {queues.length > 3 && <small className="muted queues-more">+{queues.length - 3}</small>}
         </span>
       </div>
       <Tile
@@ -32,7 +36,7 @@ export function GlobalStatsBar({ feed }: { feed: MonitoringFeed }) {
         label="Errors, 1 min"
         value={percent(errors)}
         tone={errors !== null && errors >= 0.05 ? "bad" : undefined}
-        note={stats ? `${percent(stats.error_rate_5m)} in 5 min` : ""}
+        note={five === null ? "" : `${percent(five)} in 5 min`}
       />
       <div className="tile tile-rate">
         <span className="tile-label">Throughput</span>
@@ -52,6 +56,19 @@ export function GlobalStatsBar({ feed }: { feed: MonitoringFeed }) {
         tone={undefined}
       />
     </section>
+  );
+});
+
+const PRIORITIES = ["high", "normal", "low"];
+
+/** The coordinator's queues in the order they are served, then all others, the deepest first. */
+export function byPriority(depths: Readonly<Record<string, number>>): [string, number][] {
+  const rank = (name: string) => {
+    const at = PRIORITIES.indexOf(queueLabel(name));
+    return at < 0 ? PRIORITIES.length : at;
+  };
+  return Object.entries(depths).sort(
+    ([a, x], [b, y]) => rank(a) - rank(b) || y - x || (a < b ? -1 : 1),
   );
 }
 

@@ -13,7 +13,7 @@ interface InProgressTasksProps {
 }
 
 /** A card per research task. Cards keep their places and, once open, their heights. */
-export function InProgressTasks({ store, cards, focus, onFocus }: InProgressTasksProps) {
+export const InProgressTasks = memo(function InProgressTasks({ store, cards, focus, onFocus }: InProgressTasksProps) {
   // Who was open when first seen stays open when it ends: nothing below it jumps.
   const [opened] = useState(() => new Map<string, boolean>());
   const [, redraw] = useState(0);
@@ -47,7 +47,7 @@ export function InProgressTasks({ store, cards, focus, onFocus }: InProgressTask
       })}
     </ol>
   );
-}
+});
 
 interface TaskCardProps {
   store: FeedStore;
@@ -175,7 +175,7 @@ const PhaseRow = memo(function PhaseRow({ phase }: { phase: PhaseView }) {
   const isKnown = phase.total !== null;
   const isRunning = phase.status === "processing";
   return (
-    <li className={`phase is-${phase.status}`} title={phase.message ?? undefined}>
+    <li className={`phase is-${phase.status}`} title={phaseTitle(phase)}>
       <span className="phase-name">{words(phase.name)}</span>
       <PhaseBar phase={phase} />
       <span className="phase-count num">
@@ -197,6 +197,20 @@ const PhaseRow = memo(function PhaseRow({ phase }: { phase: PhaseView }) {
     </li>
   );
 });
+
+/** The counts behind a bar, in words. */
+function phaseTitle(phase: PhaseView): string {
+  const counts = [
+    `${phase.completed} done`,
+    phase.failed > 0 && `${phase.failed} failed`,
+    phase.retrying > 0 && `${phase.retrying} to be tried again`,
+    phase.processing > 0 && `${phase.processing} running`,
+    phase.pending > 0 && `${phase.pending} to go`,
+  ].filter(Boolean);
+  const lines = [`${words(phase.name)}: ${counts.join(", ")}`];
+  if (phase.message) lines.push(phase.message);
+  return lines.join("\n");
+}
 
 function PhaseBar({ phase }: { phase: PhaseView }) {
   const total = phase.total ?? 0;

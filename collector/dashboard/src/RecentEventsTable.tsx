@@ -1,9 +1,9 @@
-import { useVirtualizer } from "@tanstack/react-virtual";
 import { memo, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { useMedia } from "./browser";
 import { EventDetail } from "./EventDetail";
 import { type EventWish, EventView } from "./event-view";
-import type { Row } from "./feed-store";
+import { useFixedRows } from "./fixed-rows";
+import type { Row } from "./slices";
 import { clock, count, duration, faceOf, full, shortId, shortJob, textOf, words } from "./format";
 import { NeutralIcon, StatusIcon } from "./icons";
 import { type MonitoringFeed, useSlice } from "./useMonitoringFeed";
@@ -17,7 +17,9 @@ interface RecentEventsTableProps {
   wish: EventWish;
   /** Titles of research tasks by id. */
   titles: ReadonlyMap<string, string>;
-  hasProjects: boolean;
+  /** Id of the event whose details are open; empty: none. */
+  chosen: string;
+  onChoose: (eventId: string) => void;
   onAll: (isAll: boolean) => void;
   onResume: () => void;
   onFocus: (taskId: string) => void;
@@ -25,8 +27,8 @@ interface RecentEventsTableProps {
 }
 
 /** The newest events first, virtualised; holds still while scrolled down or a row is chosen. */
-export function RecentEventsTable(props: RecentEventsTableProps) {
-  const { feed, wish, titles, hasProjects, onAll, onResume, onFocus, traceLink } = props;
+export const RecentEventsTable = memo(function RecentEventsTable(props: RecentEventsTableProps) {
+  const { feed, wish, titles, chosen, onChoose, onAll, onResume, onFocus, traceLink } = props;
   const { rows, rewrites } = useSlice(feed.store, "events");
   const hold = useSlice(feed.store, "hold");
   const view = useRef<EventView>(null);
@@ -35,48 +37,53 @@ export function RecentEventsTable(props: RecentEventsTableProps) {
 
   const scroller = useRef<HTMLDivElement>(null);
   const [held, setHeld] = useState<readonly Row[] | null>(null);
-  const [chosen, setChosen] = useState<number | null>(null);
   const shown = held ?? passed;
   const isNarrow = useMedia("(max-width: 699px)");
   const rowPx = isNarrow ? NARROW_ROW_PX : ROW_PX;
+  const { first, end, slotOf, totalPx, scrollTo } = useFixedRows(scroller, shown.length, rowPx);
 
-  const virtual = useVirtualizer({
-    count: shown.length,
-    getScrollElement: () => scroller.current,
-    estimateSize: () => rowPx,
-    overscan: 6,
-    useFlushSync: false,
-  });
-  useEffect(() => virtual.measure(), [rowPx]);
+  const latest = useRef({ passed, shown, chosen, onChoose, scrollTo });
+  latest.current = { passed, shown, chosen, onChoose, scrollTo };
 
   // A different question deserves an answer from the top.
   const wishKey = JSON.stringify(wish);
+  const asked = useRef(wishKey);
   useEffect(() => {
+    if (asked.current === wishKey) return;
+    asked.current = wishKey;
     setHeld(null);
-    setChosen(null);
+    latest.current.onChoose("");
     scroller.current?.scrollTo({ top: 0 });
   }, [wishKey]);
 
-  const latest = useRef(passed);
-  latest.current = passed;
   const onScroll = useCallback(() => {
     const top = scroller.current?.scrollTop ?? 0;
-    setHeld((old) => (top > ROW_PX / 2 ? (old ?? latest.current) : chosenRef.current ? old : null));
+    const { passed, chosen } = latest.current;
+    setHeld((old) => (top > ROW_PX / 2 ? (old ?? passed) : chosen ? old : null));
   }, []);
-  const chosenRef = useRef<number | null>(null);
-  chosenRef.current = chosen;
 
-  const choose = useCallback((n: number | null) => {
-    setChosen(n);
-    if (n !== null) setHeld((old) => old ?? latest.current);
+  const choose = useCallback((eventId: string) => {
+    latest.current.onChoose(eventId);
+    if (eventId) setHeld((old) => old ?? latest.current.passed);
     else if ((scroller.current?.scrollTop ?? 0) <= ROW_PX / 2) setHeld(null);
   }, []);
   const toTop = () => {
-    setChosen(null);
+    onChoose("");
     setHeld(null);
     scroller.current?.scrollTo({ top: 0 });
     if (hold.isPaused) onResume();
   };
+
+  const chosenAt = useMemo(() => indexOf(shown, chosen), [shown, chosen]);
+  // Of a link: the event is among the rows once the first snapshot is.
+  const isFound = chosenAt >= 0;
+  useEffect(() => {
+    const { passed, chosen, scrollTo } = latest.current;
+    const at = indexOf(passed, chosen);
+    if (!isFound || at < 0) return;
+    setHeld((old) => old ?? passed);
+    scrollTo(passed.length - 1 - at);
+  }, [isFound]);
 
   const newest = held?.[held.length - 1]?.n ?? 0;
   const missed = useMemo(() => {
@@ -87,21 +94,21 @@ export function RecentEventsTable(props: RecentEventsTableProps) {
   }, [held, passed, newest]);
   const news = hold.isPaused ? hold.newEvents : missed;
 
-  const step = (by: number) => {
-    if (shown.length === 0) return;
-    const at = chosen === null ? -1 : shown.length - 1 - shown.findIndex((r) => r.n === chosen);
-    let to = Math.max(0, Math.min(shown.length - 1, at + by));
-    while (to > 0 && to < shown.length - 1 && shown[shown.length - 1 - to]?.kind !== "event") {
-      to += Math.sign(by);
-    }
-    choose(shown[shown.length - 1 - to]?.n ?? null);
-    virtual.scrollToIndex(to);
-  };
-  const stepRef = useRef(step);
-  stepRef.current = step;
   useEffect(() => {
-    const onKey = (event: Event) => stepRef.current((event as CustomEvent<number>).detail);
-    const onEscape = () => choose(null);
+    const onKey = (event: Event) => {
+      const by = (event as CustomEvent<number>).detail;
+      const { shown, chosen, scrollTo } = latest.current;
+      if (shown.length === 0) return;
+      const at = chosen === "" ? -1 : shown.length - 1 - indexOf(shown, chosen);
+      let to = Math.max(0, Math.min(shown.length - 1, at + by));
+      while (to > 0 && to < shown.length - 1 && shown[shown.length - 1 - to]?.kind !== "event") {
+        to += Math.sign(by);
+      }
+      const row = shown[shown.length - 1 - to];
+      choose(row?.kind === "event" ? row.event.event_id : "");
+      scrollTo(to);
+    };
+    const onEscape = () => choose("");
     window.addEventListener("ob:step", onKey);
     window.addEventListener("ob:escape", onEscape);
     return () => {
@@ -110,9 +117,10 @@ export function RecentEventsTable(props: RecentEventsTableProps) {
     };
   }, [choose]);
 
-  const detail = shown.find((row) => row.n === chosen);
+  const indexes = Array.from({ length: Math.max(0, end - first) }, (_, offset) => first + offset);
+  const detail = shown[chosenAt];
   return (
-    <section className={`panel events${hasProjects ? " has-projects" : ""}`} aria-label="Events">
+    <section className="panel events" aria-label="Events">
       <header className="panel-head">
         <h2>Events</h2>
         <span className="muted num">{count(shown.length)}</span>
@@ -159,17 +167,18 @@ export function RecentEventsTable(props: RecentEventsTableProps) {
           <span role="columnheader">Message</span>
         </div>
         <div className="table-body" ref={scroller} onScroll={onScroll} role="rowgroup" tabIndex={0}>
-          <div className="table-space" style={{ height: virtual.getTotalSize() }}>
-            {virtual.getVirtualItems().map((item) => {
-              const row = shown[shown.length - 1 - item.index];
+          <div className="table-space" style={{ height: totalPx }}>
+            {indexes.map((index) => {
+              const at = shown.length - 1 - index;
+              const row = shown[at];
               if (!row) return null;
               return (
                 <TableRow
-                  key={item.index}
+                  key={slotOf(index)}
                   row={row}
-                  index={item.index}
-                  top={item.start}
-                  isChosen={row.n === chosen}
+                  index={index}
+                  top={index * rowPx}
+                  isChosen={at === chosenAt}
                   title={row.kind === "event" ? titles.get(row.event.parent_task_id ?? "") : ""}
                   onChoose={choose}
                 />
@@ -186,13 +195,18 @@ export function RecentEventsTable(props: RecentEventsTableProps) {
       {detail?.kind === "event" && (
         <EventDetail
           event={detail.event}
-          onClose={() => choose(null)}
+          onClose={() => choose("")}
           onFocus={onFocus}
           traceLink={traceLink}
         />
       )}
     </section>
   );
+});
+
+function indexOf(rows: readonly Row[], eventId: string): number {
+  if (eventId === "") return -1;
+  return rows.findIndex((row) => row.kind === "event" && row.event.event_id === eventId);
 }
 
 function noneText(wish: EventWish, all: number): string {
@@ -207,12 +221,12 @@ interface TableRowProps {
   top: number;
   isChosen: boolean;
   title: string | undefined;
-  onChoose: (n: number | null) => void;
+  onChoose: (eventId: string) => void;
 }
 
 const TableRow = memo(function TableRow(props: TableRowProps) {
   const { row, index, top, isChosen, title, onChoose } = props;
-  const style = { transform: `translateY(${top}px)` };
+  const style = { top };
   if (row.kind !== "event") {
     return (
       <div className="row row-mark" role="row" aria-rowindex={index + 2} style={style}>
@@ -229,7 +243,7 @@ const TableRow = memo(function TableRow(props: TableRowProps) {
       aria-rowindex={index + 2}
       aria-selected={isChosen}
       style={style}
-      onClick={() => onChoose(isChosen ? null : row.n)}
+      onClick={() => onChoose(isChosen ? "" : event.event_id)}
     >
       <span role="cell" className="num muted c-time" title={full(row.at)}>
         {clock(row.at)}

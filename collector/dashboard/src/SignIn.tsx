@@ -1,5 +1,5 @@
 import { type FormEvent, useState } from "react";
-import type { Connection } from "./feed-store";
+import type { Connection } from "./slices";
 import { mend, signIn } from "./session";
 
 /** The collector closes a WebSocket without credentials, or with ended ones, with this code. */

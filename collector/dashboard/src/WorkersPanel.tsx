@@ -42,11 +42,6 @@ const Worker = memo(function Worker({ worker, now, onFocus }: WorkerProps) {
         <p className="worker-name">
           <b>{worker.workerId}</b>
           <span className="muted">{face}</span>
-          {worker.dropped > 0 && (
-            <span className="c-failed num" title="Events its process had to drop">
-              {count(worker.dropped)} dropped
-            </span>
-          )}
           <span className="muted num worker-counts">
             {count(worker.completed)} done
             {worker.failed > 0 && <span className="c-failed"> · {count(worker.failed)} failed</span>}
@@ -75,8 +70,13 @@ const Worker = memo(function Worker({ worker, now, onFocus }: WorkerProps) {
           ) : (
             <span title={full(worker.lastSeenAt)}>seen {ago(worker.lastSeenAt, now)}</span>
           )}
+          {worker.dropped > 0 && (
+            <span className="c-failed num" title="Events its process had to drop">
+              {count(worker.dropped)} dropped
+            </span>
+          )}
           {worker.host && (
-            <span className="muted">
+            <span className="muted worker-host">
               {worker.host}
               {worker.pid !== null && ` · ${worker.pid}`}
             </span>

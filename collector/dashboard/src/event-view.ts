@@ -4,7 +4,7 @@
  * At 5,000 events a second and ten draws a second, each draw looks at the 500 new rows instead of at
  * all 5,000.
  */
-import type { Row } from "./feed-store";
+import type { Row } from "./slices";
 import { faceOf } from "./format";
 import type { MonitoringEvent } from "./wire";
 

@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { FeedStore, type Host, MAX_ROWS } from "./feed-store";
-import { DEFAULT_LIMITS } from "./fold";
+import { FeedStore, MAX_ROWS } from "./feed-store";
+import type { Host } from "./pacing";
+import { DEFAULT_LIMITS } from "./fold-state";
 import type { MonitoringEvent, SnapshotMessage } from "./wire";
 
 const T0 = Date.parse("2026-01-01T00:00:00Z");
@@ -192,6 +193,51 @@ describe("FeedStore", () => {
     store.flush();
     expect(told).toBe(1);
     expect(store.get("events").rows).toHaveLength(50);
+  });
+
+  it("keeps the cards, which the tab's title is made of, fresh while hidden, twice in five seconds", () => {
+    host.hidden = true;
+    store.noteVisibility();
+    let told = 0;
+    store.subscribe("tasks", () => told++);
+    for (let ms = 0; ms < 5000; ms += 50) {
+      store.apply([job(`j${ms}`, "task_started")]);
+      host.advance(50);
+    }
+    expect(told).toBeGreaterThanOrEqual(2);
+    expect(told).toBeLessThanOrEqual(3);
+    expect(store.get("tasks").cards[0]?.running).toBeGreaterThan(40);
+  });
+
+  it("goes on when the page is hidden between a plan and its frame", () => {
+    const frames: (() => void)[] = [];
+    const stuck = new FeedStore({ ...host, now: host.now, requestFrame: (run) => frames.push(run) });
+    stuck.apply([snapshot()]);
+    expect(frames).toHaveLength(1);
+    host.hidden = true;
+    stuck.noteVisibility();
+    host.hidden = false;
+    stuck.noteVisibility();
+    expect(stuck.get("tasks").isLoaded).toBe(true);
+    frames[0]?.();
+  });
+
+  it("shows one costly slice a frame, the most overdue first", () => {
+    const frames: (() => void)[] = [];
+    const paced = new FeedStore({ ...host, now: host.now, requestFrame: (run) => frames.push(run) });
+    const told: string[] = [];
+    for (const slice of ["tasks", "stats", "events", "workers"] as const) {
+      paced.subscribe(slice, () => told.push(slice));
+    }
+    paced.apply([snapshot()]);
+    const counts: number[] = [];
+    while (frames.length > 0) {
+      const before = told.length;
+      frames.shift()?.();
+      counts.push(told.length - before);
+    }
+    expect(Math.max(...counts)).toBe(1);
+    expect([...told].sort()).toEqual(["events", "stats", "tasks", "workers"]);
   });
 
   it("corrects a wrong clock of this machine by the collector's", () => {

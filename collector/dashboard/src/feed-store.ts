@@ -2,72 +2,26 @@
  * The page's state: folds what arrives, and tells views at a pace they can draw.
  *
  * Framework free. Items are folded as they arrive; each slice of state is rebuilt and its listeners
- * are told at most so often (`INTERVAL_MS`), in an animation frame. Not per event: at 5,000 events a
- * second a `setState` per event dropped 43 to 86 % of frames, a ring with paced views 0.06 %.
+ * are told at most so often (`INTERVAL_MS`, see `pacing.ts`). Not per event: at 5,000 events a second a
+ * `setState` per event dropped 43 to 86 % of frames, a ring with paced views 0.06 %.
  */
 import { isBackground } from "./event-view";
-import { DEFAULT_LIMITS, type FoldLimits, LiveFold } from "./fold";
+import { LiveFold } from "./fold";
+import { DEFAULT_LIMITS, type FoldLimits } from "./fold-state";
+import { HeaderStats } from "./header-stats";
+import { Judge } from "./judge";
+import { BROWSER_HOST, type Host, Pacer } from "./pacing";
+import { type Connection, emptySlices, type Row, type Slice, SLICES, type Slices } from "./slices";
+import { ServerClock } from "./server-clock";
+import { spanViews } from "./span-views";
 import { parseTime } from "./time";
-import {
-  type CardView,
-  cardView,
-  type FailureView,
-  failureViews,
-  Judge,
-  type SpanView,
-  spanViews,
-  type WorkerView,
-  workerViews,
-} from "./views";
-import type { GapMessage, GlobalStats, MonitoringEvent, SnapshotMessage, WireItem } from "./wire";
+import { type CardView, cardView, failureViews, workerViews } from "./views";
+import type { GapMessage, MonitoringEvent, SnapshotMessage, WireItem } from "./wire";
 
 /** Rows of the event table that are kept; older ones leave. */
 export const MAX_ROWS = 5_000;
-const SERIES_SEC = 60;
-const SKEW_SAMPLES = 30;
-
-export type Connection =
-  | { kind: "connecting" }
-  | { kind: "live"; lagMs: number | null }
-  | { kind: "stale"; since: number }
-  | { kind: "reconnecting"; at: number; attempt: number }
-  | { kind: "refused"; reason: string; code: number };
-
-export type Row =
-  | { kind: "event"; n: number; at: number; event: MonitoringEvent }
-  | { kind: "gap"; n: number; at: number; reason: GapMessage["reason"]; dropped: number | null }
-  | { kind: "resumed"; n: number; at: number; count: number };
-
-export interface StatsView extends GlobalStats {
-  /** Jobs ended per second, the last whole second last; as long as the page has watched. */
-  series: readonly number[];
-  /** Events that reached this page per second, over the last five. */
-  receivedPerSec: number;
-}
-
-export interface Slices {
-  connection: Connection;
-  stats: StatsView | null;
-  tasks: {
-    cards: readonly CardView[];
-    projects: readonly string[];
-    /** Types of jobs seen. */
-    types: readonly string[];
-    isLoaded: boolean;
-  };
-  spans: { taskId: string | null; spans: readonly SpanView[] };
-  /** `rewrites` grows when old rows changed instead of new ones coming. */
-  events: { rows: readonly Row[]; rewrites: number };
-  failures: readonly FailureView[];
-  workers: readonly WorkerView[];
-  /** `newEvents`: without heartbeats, depths and statistics, as the table counts. */
-  hold: { isPaused: boolean; newEvents: number };
-}
-
-export type Slice = keyof Slices;
 
 /** Least time between two notices of a slice, milliseconds. */
-const LARGE_SPANS = 1000;
 const INTERVAL_MS: Record<Slice, number> = {
   connection: 0,
   hold: 100,
@@ -78,28 +32,10 @@ const INTERVAL_MS: Record<Slice, number> = {
   failures: 500,
   workers: 500,
 };
-
-const SLICES = Object.keys(INTERVAL_MS) as Slice[];
-
-/** What the store needs of its surroundings; tests give their own. */
-export interface Host {
-  /** Milliseconds since the Unix epoch. */
-  now(): number;
-  /** Call back before the next paint. */
-  requestFrame(callback: () => void): void;
-  setTimer(callback: () => void, delayMs: number): unknown;
-  clearTimer(timer: unknown): void;
-  /** Whether nobody can see the page: then nothing is built until somebody can. */
-  isHidden(): boolean;
-}
-
-export const BROWSER_HOST: Host = {
-  now: () => Date.now(),
-  requestFrame: (callback) => requestAnimationFrame(callback),
-  setTimer: (callback, delayMs) => setTimeout(callback, delayMs),
-  clearTimer: (timer) => clearTimeout(timer as number),
-  isHidden: () => typeof document !== "undefined" && document.hidden,
-};
+/** A waterfall of so many bars is drawn half as often: each time all of them are looked at. */
+const MANY_SPANS = 1_000;
+/** Rows that came since the last notice, about a screenful: nobody reads them, half as often will do. */
+const MANY_ROWS = 40;
 
 export class FeedStore {
   /** Where to resume from; null before the first snapshot. */
@@ -107,13 +43,13 @@ export class FeedStore {
 
   private readonly fold: LiveFold;
   private readonly listeners = new Map<Slice, Set<() => void>>(SLICES.map((s) => [s, new Set()]));
-  private readonly dirty = new Set<Slice>();
-  private readonly toldAt = new Map<Slice, number>();
+  private readonly pacer: Pacer;
   private values: Slices;
   private rows: Row[] = [];
   private nextN = 1;
   private rewrites = 0;
-  private stats: GlobalStats | null = null;
+  private shownN = 1;
+  private readonly header = new HeaderStats();
   private connection: Connection = { kind: "connecting" };
   private readonly cards = new Map<string, CardView>();
   private order: string[] = [];
@@ -122,24 +58,29 @@ export class FeedStore {
   private projectId: string | null = null;
   private focus: string | null = null;
   private focusVersion = -1;
-  private readonly endsBySecond = new Map<number, number>();
-  private readonly eventsBySecond = new Map<number, number>();
-  private watchedSince: number | null = null;
-  private readonly skews: number[] = [];
-  private skewMs = 0;
+  private readonly clock: ServerClock;
   private isLoaded = false;
   private pausedAt: number | null = null;
   private pausedN = 0;
   private heldEvents = 0;
-  private isScheduled = false;
   private judgedAt = 0;
 
   constructor(
-    private readonly host: Host = BROWSER_HOST,
+    host: Host = BROWSER_HOST,
     limits: FoldLimits = DEFAULT_LIMITS,
   ) {
+    this.clock = new ServerClock(host);
     this.fold = new LiveFold(limits);
     this.values = emptySlices();
+    this.pacer = new Pacer(
+      host,
+      (slice) => this.intervalMs(slice),
+      (slice) => this.pausedAt !== null && slice !== "connection" && slice !== "hold",
+      (slices) => {
+        for (const slice of slices) this.build(slice);
+        for (const slice of slices) this.tell(slice);
+      },
+    );
   }
 
   // --- reading ------------------------------------------------------------------------------------
@@ -162,7 +103,7 @@ export class FeedStore {
   }
 
   serverNow(): number {
-    return this.host.now() + this.skewMs;
+    return this.clock.now();
   }
 
   // --- what arrives -------------------------------------------------------------------------------
@@ -175,13 +116,13 @@ export class FeedStore {
       else if (item.type === "snapshot") this.applySnapshot(item);
       else if (item.type === "gap") this.applyGap(item);
       else if (item.type === "tick") {
-        this.noteServerTime(item.server_time);
+        this.clock.note(item.server_time);
         this.position = item.position;
       }
       // Anything else is from a newer collector, and none of our business.
     }
     this.noteLive(ages);
-    this.schedule();
+    this.pacer.schedule();
   }
 
   private applyEvent(event: MonitoringEvent, ages: number[]): void {
@@ -191,39 +132,38 @@ export class FeedStore {
     const ts = parseTime(event.ts);
     ages.push(seen - ts);
     this.addRow({ kind: "event", n: this.nextN++, at: ts, event });
-    this.countEvent(event, seen);
+    this.header.count(event, seen);
+    this.pacer.mark("stats");
     if (event.project_id !== undefined) this.addProject(event.project_id);
     if (event.task_type !== undefined && this.types.size < 100) this.types.add(event.task_type);
     switch (event.event_type) {
       case "stats_snapshot":
         if (event.parent_task_id === undefined) {
-          if ((event.project_id ?? null) === this.projectId) this.applyStats(event.meta);
+          if ((event.project_id ?? null) === this.projectId) this.header.take(event.meta);
           return;
         }
         break;
       case "queue_depth_update":
-        this.dirty.add("stats");
         return;
       case "task_failed":
-        this.dirty.add("failures");
+        this.pacer.mark("failures");
         break;
       default:
     }
-    if (event.worker_id !== undefined) this.dirty.add("workers");
+    if (event.worker_id !== undefined) this.pacer.mark("workers");
     if (event.parent_task_id !== undefined) {
-      this.dirty.add("tasks");
-      if (event.parent_task_id === this.focus) this.dirty.add("spans");
+      this.pacer.mark("tasks");
+      if (event.parent_task_id === this.focus) this.pacer.mark("spans");
     }
   }
 
   private applySnapshot(snapshot: SnapshotMessage): void {
-    this.noteServerTime(snapshot.server_time);
+    this.clock.note(snapshot.server_time);
     const fresh = snapshot.events.filter((event) => !this.fold.knows(event.event_id));
     this.fold.load(snapshot);
     this.position = snapshot.position;
     this.isLoaded = true;
-    this.stats = snapshot.stats;
-    this.watchedSince ??= this.serverNow();
+    this.header.load(snapshot.stats, this.serverNow());
     for (const event of fresh) {
       if (event.task_type !== undefined && this.types.size < 100) this.types.add(event.task_type);
       this.addRow({ kind: "event", n: this.nextN++, at: parseTime(event.ts), event });
@@ -240,7 +180,7 @@ export class FeedStore {
       ...this.order.filter((taskId) => this.fold.tasks.has(taskId)),
     ];
     this.focusVersion = -1;
-    for (const slice of SLICES) this.dirty.add(slice);
+    this.pacer.renew();
   }
 
   private applyGap(gap: GapMessage): void {
@@ -254,46 +194,17 @@ export class FeedStore {
     });
   }
 
-  private applyStats(meta: Record<string, unknown> | undefined): void {
-    if (typeof meta?.["workers_online"] !== "number") return;
-    this.stats = meta as unknown as GlobalStats;
-    this.dirty.add("stats");
-  }
-
   private addRow(row: Row): void {
     this.rows.push(row);
     if (this.rows.length > 2 * MAX_ROWS) this.rows = this.rows.slice(-MAX_ROWS);
-    this.dirty.add("events");
+    this.pacer.mark("events");
     if (this.pausedAt === null) return;
     if (row.kind !== "event" || !isBackground(row.event)) this.heldEvents++;
-    this.dirty.add("hold");
+    this.pacer.mark("hold");
   }
 
   private addProject(projectId: string): void {
     if (this.projects.size < 500) this.projects.add(projectId);
-  }
-
-  private countEvent(event: MonitoringEvent, seen: number): void {
-    const second = Math.floor(seen / 1000);
-    this.eventsBySecond.set(second, (this.eventsBySecond.get(second) ?? 0) + 1);
-    const isEnd = event.event_type === "task_completed" || event.event_type === "task_failed";
-    if (isEnd && event.task_id !== event.parent_task_id) {
-      this.endsBySecond.set(second, (this.endsBySecond.get(second) ?? 0) + 1);
-    }
-    for (const bySecond of [this.eventsBySecond, this.endsBySecond]) {
-      if (bySecond.size <= SERIES_SEC + 5) continue;
-      for (const old of bySecond.keys()) {
-        if (old < second - SERIES_SEC - 1) bySecond.delete(old);
-      }
-    }
-    this.dirty.add("stats");
-  }
-
-  /** A message may be late but never early, so the greatest difference is nearest to the truth. */
-  private noteServerTime(text: string): void {
-    this.skews.push(parseTime(text) - this.host.now());
-    if (this.skews.length > SKEW_SAMPLES) this.skews.shift();
-    this.skewMs = Math.max(...this.skews);
   }
 
   private noteLive(ages: number[]): void {
@@ -313,8 +224,8 @@ export class FeedStore {
     const isSameKind = connection.kind === this.connection.kind;
     this.connection = connection;
     // The lag moves with every message; the header's pace is enough for it.
-    this.dirty.add(isSameKind && connection.kind === "live" ? "stats" : "connection");
-    this.schedule();
+    this.pacer.mark(isSameKind && connection.kind === "live" ? "stats" : "connection");
+    this.pacer.schedule();
   }
 
   /** Show another project's feed: forget rows and cards, wait for the next snapshot. */
@@ -327,13 +238,10 @@ export class FeedStore {
     this.order = [];
     this.cards.clear();
     this.fold.reset();
-    this.stats = null;
-    this.endsBySecond.clear();
-    this.eventsBySecond.clear();
-    this.watchedSince = null;
+    this.header.clear();
     if (projectId !== null) this.addProject(projectId);
-    for (const slice of SLICES) this.dirty.add(slice);
-    this.schedule();
+    this.pacer.markAll();
+    this.pacer.schedule();
   }
 
   /** Whose spans the `spans` slice shows. */
@@ -348,8 +256,8 @@ export class FeedStore {
   /** Add older events' bars to a research task. */
   backfill(taskId: string, events: readonly MonitoringEvent[]): void {
     this.fold.backfill(taskId, events);
-    this.dirty.add("spans");
-    this.schedule();
+    this.pacer.mark("spans");
+    this.pacer.schedule();
   }
 
   /** Hold every view still; events go on being folded, and counted in `hold`. */
@@ -375,8 +283,8 @@ export class FeedStore {
       this.rows.splice(index < 0 ? this.rows.length : index, 0, row);
       this.rewrites++;
     }
-    for (const slice of SLICES) this.dirty.add(slice);
-    this.flush();
+    this.pacer.markAll();
+    this.pacer.flush();
   }
 
   /** Once a second: silence changes what is shown (rates, offline workers, stalled tasks). */
@@ -384,60 +292,32 @@ export class FeedStore {
     for (const [taskId, card] of this.cards) {
       if (card.endedAt === null) this.fold.changed.add(taskId);
     }
-    for (const slice of ["tasks", "spans", "workers", "stats"] as const) this.dirty.add(slice);
-    this.schedule();
+    for (const slice of ["tasks", "spans", "workers", "stats"] as const) this.pacer.mark(slice);
+    this.pacer.schedule();
   }
 
   // --- pacing -------------------------------------------------------------------------------------
 
-  /** A waterfall of thousands is drawn half as often: each time all of its bars are judged. */
   private intervalMs(slice: Slice): number {
-    const isLarge = slice === "spans" && this.values.spans.spans.length > LARGE_SPANS;
-    return isLarge ? 2 * INTERVAL_MS[slice] : INTERVAL_MS[slice];
+    const isMuch =
+      (slice === "spans" && this.values.spans.spans.length > MANY_SPANS) ||
+      (slice === "events" && this.nextN - this.shownN > MANY_ROWS);
+    return isMuch ? 2 * INTERVAL_MS[slice] : INTERVAL_MS[slice];
   }
 
-  private schedule(): void {
-    if (this.isScheduled || this.dirty.size === 0 || this.host.isHidden()) return;
-    this.isScheduled = true;
-    const now = this.host.now();
-    let waitMs = Number.POSITIVE_INFINITY;
-    for (const slice of this.dirty) {
-      waitMs = Math.min(waitMs, (this.toldAt.get(slice) ?? 0) + this.intervalMs(slice) - now);
-    }
-    const inFrame = () =>
-      this.host.requestFrame(() => {
-        this.isScheduled = false;
-        this.flush();
-      });
-    if (waitMs <= 0) inFrame();
-    else this.host.setTimer(inFrame, waitMs);
-  }
-
-  /** Build and tell every slice that is due; call it when the page becomes visible again. */
+  /** Build and tell every slice that is due. */
   flush(): void {
-    const now = this.host.now();
-    const due: Slice[] = [];
-    for (const slice of this.dirty) {
-      if (this.pausedAt !== null && slice !== "connection" && slice !== "hold") {
-        continue;
-      }
-      if (now - (this.toldAt.get(slice) ?? Number.NEGATIVE_INFINITY) >= this.intervalMs(slice)) {
-        due.push(slice);
-      }
-    }
-    for (const slice of due) this.build(slice);
-    for (const slice of due) this.tell(slice);
-    if (this.pausedAt !== null) {
-      for (const slice of this.dirty) {
-        if (slice !== "connection" && slice !== "hold") this.dirty.delete(slice);
-      }
-    }
-    this.schedule();
+    this.pacer.flush();
+  }
+
+  /** The page came into view or left it. */
+  noteVisibility(): void {
+    this.pacer.replan();
+    this.pacer.flush();
   }
 
   private tell(slice: Slice): void {
-    this.toldAt.set(slice, this.host.now());
-    this.dirty.delete(slice);
+    this.pacer.noteShown(slice);
     for (const listener of this.listeners.get(slice) as Set<() => void>) listener();
   }
 
@@ -455,7 +335,7 @@ export class FeedStore {
         break;
       }
       case "stats":
-        values.stats = this.buildStats();
+        values.stats = this.header.view(this.serverNow(), this.depths());
         if (this.connection.kind === "live") {
           values.connection = this.connection;
           for (const listener of this.listeners.get("connection") as Set<() => void>) listener();
@@ -468,6 +348,7 @@ export class FeedStore {
         this.buildSpans();
         break;
       case "events":
+        this.shownN = this.nextN;
         values.events = { rows: this.rows.slice(-MAX_ROWS), rewrites: this.rewrites };
         break;
       case "failures":
@@ -524,35 +405,7 @@ export class FeedStore {
     };
   }
 
-  private buildStats(): StatsView | null {
-    if (this.stats === null) return null;
-    const now = this.serverNow();
-    const end = Math.floor(now / 1000);
-    const begin = Math.max(end - SERIES_SEC, Math.ceil((this.watchedSince ?? now) / 1000));
-    const series: number[] = [];
-    for (let second = begin; second < end; second++) {
-      series.push(this.endsBySecond.get(second) ?? 0);
-    }
-    let received = 0;
-    const span = Math.max(1, Math.min(5, end - begin));
-    for (let second = end - span; second < end; second++) {
-      received += this.eventsBySecond.get(second) ?? 0;
-    }
-    const depth: Record<string, number> = { ...this.stats.queue_depth };
-    for (const [name, fact] of this.fold.queues) depth[name] = fact[2];
-    return { ...this.stats, queue_depth: depth, series, receivedPerSec: received / span };
+  private *depths(): Iterable<readonly [string, number]> {
+    for (const [name, fact] of this.fold.queues) yield [name, fact[2]];
   }
-}
-
-export function emptySlices(): Slices {
-  return {
-    connection: { kind: "connecting" },
-    stats: null,
-    tasks: { cards: [], projects: [], types: [], isLoaded: false },
-    spans: { taskId: null, spans: [] },
-    events: { rows: [], rewrites: 0 },
-    failures: [],
-    workers: [],
-    hold: { isPaused: false, newEvents: 0 },
-  };
 }

@@ -3,8 +3,11 @@ import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { LiveFold } from "./fold";
 import { optionalTime, parseTime } from "./time";
-import { cardView, failureViews, Judge, spanViews, workerViews } from "./views";
-import type { GlobalStats, MonitoringEvent, SnapshotMessage } from "./wire";
+import { Judge } from "./judge";
+import { spanViews } from "./span-views";
+import { cardView, failureViews, workerViews } from "./views";
+import type { TaskRecord } from "./records";
+import type { GlobalStats, MonitoringEvent, SnapshotMessage, SpanBar, TaskCard } from "./wire";
 
 const FIXTURES = new URL("../../../tests/fixtures/", import.meta.url);
 const names = readdirSync(FIXTURES)
@@ -324,3 +327,78 @@ describe.each(names.filter((name) => name !== "absolute_counts"))("%s, joined la
 it("finds the shared logs", () => {
   expect(names.length).toBeGreaterThan(0);
 });
+
+it("takes a research task's end from the greatest of its root's bars", () => {
+  const card: TaskCard = {
+    ...emptyCard("t1"),
+    title: "Twice begun",
+    status: "completed",
+    ended_at: "2026-01-01T00:00:09Z",
+    spans: [rootBar("a", "stalled", "2026-01-01T00:00:08Z"), rootBar("b", "completed", "2026-01-01T00:00:09Z")],
+  };
+  const fold = new LiveFold();
+  fold.load({ ...EMPTY, tasks: [card] });
+  const [task] = fold.tasks.values();
+  expect(cardView(task as TaskRecord, new Judge(fold, parseTime("2026-01-01T00:00:10Z"))).status).toBe(
+    "completed",
+  );
+});
+
+const EMPTY: SnapshotMessage = {
+  type: "snapshot",
+  position: "e:1",
+  server_time: "2026-01-01T00:00:10Z",
+  tasks: [],
+  workers: [],
+  queues: [],
+  failures: [],
+  stats: {} as GlobalStats,
+  events: [],
+};
+
+function emptyCard(taskId: string): TaskCard {
+  return {
+    task_id: taskId,
+    title: null,
+    task_type: null,
+    domain: null,
+    project_id: null,
+    trace_id: null,
+    status: "processing",
+    current_phase: null,
+    started_at: "2026-01-01T00:00:00Z",
+    ended_at: null,
+    duration_ms: null,
+    last_event_at: "2026-01-01T00:00:09Z",
+    eta_sec: null,
+    completed: 0,
+    failed: 0,
+    pending: 0,
+    retries: 0,
+    error: null,
+    message: null,
+    phases: [],
+    spans: [],
+  };
+}
+
+function rootBar(spanId: string, status: SpanBar["status"], endedAt: string): SpanBar {
+  return {
+    span_id: spanId,
+    parent_span_id: null,
+    trace_id: null,
+    kind: "research_task",
+    name: "",
+    task_id: "t1",
+    task_type: null,
+    phase: null,
+    worker_id: null,
+    status,
+    retry_count: 0,
+    queued_at: null,
+    started_at: "2026-01-01T00:00:00Z",
+    ended_at: endedAt,
+    duration_ms: null,
+    error: null,
+  };
+}

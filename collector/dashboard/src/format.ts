@@ -4,8 +4,9 @@ import type { MonitoringEvent, Status } from "./wire";
 /** `0.8 s`, `12.4 s`, `3m 05s`, `2h 10m`: never wider than seven characters. */
 export function duration(ms: number | null | undefined): string {
   if (ms === null || ms === undefined || !Number.isFinite(ms)) return "";
-  if (ms < 0) return "0 ms";
-  if (ms < 1000) return `${ms < 10 && ms > 0 ? ms.toFixed(1) : Math.round(ms)} ms`;
+  if (ms <= 0) return "0 ms";
+  if (ms < 0.05) return "<0.1 ms";
+  if (ms < 1000) return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
   const sec = ms / 1000;
   if (sec < 60) return `${sec < 10 ? sec.toFixed(2) : sec.toFixed(1)} s`;
   const minutes = Math.floor(sec / 60);

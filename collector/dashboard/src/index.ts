@@ -1,7 +1,8 @@
 "use client";
 /** What other pages may use, a Next.js page for one: components, the hook, the store, the types. */
 export { FailuresPanel } from "./FailuresPanel";
-export { type Connection, FeedStore, type Row, type Slice, type Slices } from "./feed-store";
+export { FeedStore } from "./feed-store";
+export type { Connection, Row, Slice, Slices } from "./slices";
 export { GlobalStatsBar } from "./GlobalStatsBar";
 export { InProgressTasks } from "./InProgressTasks";
 export { MonitoringDashboard, type MonitoringDashboardProps } from "./MonitoringDashboard";
@@ -12,6 +13,7 @@ export {
   useMonitoringFeed,
   useSlice,
 } from "./useMonitoringFeed";
-export type { CardView, FailureView, PhaseView, SpanView, WorkerView } from "./views";
+export type { SpanView } from "./span-views";
+export type { CardView, FailureView, PhaseView, WorkerView } from "./views";
 export { Waterfall } from "./Waterfall";
 export type * from "./wire";

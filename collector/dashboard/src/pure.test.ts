@@ -1,21 +1,24 @@
 /** The pure parts: formats, address bar, table filter, waterfall geometry. */
 import { describe, expect, it } from "vitest";
 import { EventView, type EventWish, isWanted } from "./event-view";
-import type { Row } from "./feed-store";
+import type { Row } from "./slices";
 import { ago, count, duration, jobName, percent, rate, roughly, shortJob } from "./format";
 import { parseTime } from "./time";
 import { EMPTY_VIEW, readView, writeView } from "./url-state";
-import type { CardView, SpanView } from "./views";
-import { move } from "./Waterfall";
-import { density, niceStep, ticks, tickText, waterRows } from "./waterfall-rows";
+import type { SpanView } from "./span-views";
+import type { CardView } from "./views";
+import { around } from "./DensityStrip";
+import { move, readWindow, writeWindow } from "./time-axis";
+import { density, niceStep, RowCache, ticks, tickText, waterRows } from "./waterfall-rows";
 import type { MonitoringEvent } from "./wire";
 
 const WISH: EventWish = { task: "", type: "", status: "", text: "", isAll: false };
 
 describe("formats", () => {
   it("writes durations in at most seven characters or so", () => {
-    expect([0, 3.25, 41, 12_400, 185_000, 7_800_000].map(duration)).toEqual([
+    expect([0, 0.02, 3.25, 41, 12_400, 185_000, 7_800_000].map(duration)).toEqual([
       "0 ms",
+      "<0.1 ms",
       "3.3 ms",
       "41 ms",
       "12.4 s",
@@ -139,6 +142,38 @@ describe("waterfall", () => {
     expect(waterRows(spans, card, new Map([["search", true]]), WISH)).toHaveLength(3);
     const rows = waterRows(spans, card, new Map(), { ...WISH, type: "extract" });
     expect(rows.map((row) => row.isDim)).toEqual([true, true, false, false]);
+  });
+
+  it("keeps the rows of jobs that did not change, and no others", () => {
+    const done = span({});
+    const open = span({ taskId: "b", endedAt: null, status: "processing" });
+    const cache = new RowCache();
+    const before = waterRows([done, open], card, new Map(), WISH, cache);
+    const after = waterRows([done, { ...open, endedAt: 5000, status: "completed" }], card, new Map(), WISH, cache);
+    expect(after[1]).toBe(before[1]);
+    expect(after[2]).toMatchObject({ taskId: "b", status: "completed", end: 5000 });
+    const again = waterRows([done, span({ startedAt: 3000, endedAt: 4000 })], card, new Map(), WISH, cache);
+    expect(again[1]?.bars).toHaveLength(2);
+    const dimmed = waterRows([done], card, new Map(), { ...WISH, type: "extract" }, cache);
+    expect(dimmed[1]?.isDim).toBe(true);
+  });
+
+  it("tells how long a job ran, not how long it waited before", () => {
+    const [, row] = waterRows([span({ queuedAt: 200 })], card, new Map(), WISH);
+    expect(row).toMatchObject({ start: 200, ranFrom: 1000, end: 2000 });
+  });
+
+  it("selects the bar clicked on and its neighbours, and moves a stretch already chosen", () => {
+    expect(around(7.2, null, 2)).toEqual({ from: 4, to: 10 });
+    expect(around(0.5, null, 2)).toEqual({ from: 0, to: 6 });
+    expect(around(50, { from: 10, to: 20 }, 2)).toEqual({ from: 45, to: 55 });
+  });
+
+  it("reads a stretch from the address back, and nothing else", () => {
+    for (const window of [{ from: 0, to: 12.5 }, { from: 0.25, to: 0.2525 }, null]) {
+      expect(readWindow(writeWindow(window))).toEqual(window);
+    }
+    expect(["", "5", "9-3", "a-b", "1-2-3", "-1-2"].map(readWindow)).toEqual(Array(6).fill(null));
   });
 
   it("has round ticks", () => {

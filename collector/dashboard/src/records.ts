@@ -4,6 +4,7 @@
  * The same rules as the collector's `records.py` and `fleet.py`: facts merge so that their order and
  * repetition do not matter. Times are milliseconds since the Unix epoch, microseconds as fraction.
  */
+import type { SpanView } from "./span-views";
 import type { MonitoringEvent, MonitoringEventType, Status } from "./wire";
 
 /**
@@ -76,6 +77,8 @@ export interface SpanRecord {
   status: Status;
   durationMs: number | null;
   error: string | null;
+  /** As it was last shown; null once a fact has come since. */
+  view: SpanView | null;
 }
 
 export interface PhaseRecord {
@@ -252,6 +255,7 @@ export function newSpan(spanId: string, kind: SpanRecord["kind"]): SpanRecord {
     status: "processing",
     durationMs: null,
     error: null,
+    view: null,
   };
 }
 
@@ -270,6 +274,21 @@ export function newWorker(workerId: string): WorkerRecord {
     completed: 0,
     failed: 0,
     running: new Set(),
+  };
+}
+
+export function newFailure(key: string): FailureRecord {
+  return {
+    key,
+    error: [-1, "", ""],
+    taskType: null,
+    phase: null,
+    projectId: null,
+    count: 0,
+    first: null,
+    last: 0,
+    newest: [],
+    parents: [],
   };
 }
 
@@ -348,6 +367,7 @@ export function applySpan(
     span = newSpan(spanId, kind);
     task.spans.set(spanId, span);
   }
+  span.view = null;
   if (kind > span.kind) span.kind = kind;
   span.parentSpanId = settle(span.parentSpanId, event.parent_span_id);
   span.traceId = settle(span.traceId, event.trace_id);

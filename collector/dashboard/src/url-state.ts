@@ -1,5 +1,8 @@
 /** What is shown, in the address bar: a link reproduces the view. */
-import { useCallback, useEffect, useState } from "react";
+import { useCallback, useEffect, useRef, useState } from "react";
+
+/** A held-down `j` chooses 30 events a second; browsers refuse more than some 20 addresses a second. */
+const STEP_INTERVAL_MS = 100;
 
 export interface ViewState {
   /** Filtered by the collector. */
@@ -8,6 +11,10 @@ export interface ViewState {
   task: string;
   /** Research task in the waterfall; empty: the latest that runs. */
   focus: string;
+  /** Stretch of time in the waterfall, `from-to` in seconds from the task's start; empty: all of it. */
+  zoom: string;
+  /** Event whose details are open. */
+  event: string;
   /** Job type or phase. */
   type: string;
   status: string;
@@ -16,6 +23,8 @@ export interface ViewState {
   all: string;
   /** Tab beside the events: `failures` or `workers`. */
   tab: string;
+  /** What a narrow page shows: `tasks`, `events` or `failures`. */
+  section: string;
   /** "1": held still. */
   paused: string;
 }
@@ -24,11 +33,14 @@ export const EMPTY_VIEW: ViewState = {
   project: "",
   task: "",
   focus: "",
+  zoom: "",
+  event: "",
   type: "",
   status: "",
   text: "",
   all: "",
   tab: "",
+  section: "",
   paused: "",
 };
 
@@ -36,11 +48,14 @@ const NAMES: Record<keyof ViewState, string> = {
   project: "project",
   task: "task",
   focus: "focus",
+  zoom: "zoom",
+  event: "event",
   type: "type",
   status: "status",
   text: "q",
   all: "all",
   tab: "tab",
+  section: "section",
   paused: "paused",
 };
 
@@ -64,6 +79,12 @@ export function writeView(view: ViewState, search: string): string {
   return query ? `?${query}` : "";
 }
 
+/** The page's address with a view in it. */
+export function linkTo(view: ViewState): string {
+  const { origin, pathname, search, hash } = window.location;
+  return origin + pathname + writeView(view, search) + hash;
+}
+
 export type ChangeView = (change: Partial<ViewState>) => void;
 
 /** The view, kept in the address bar; the browser's Back button leaves the page as ever. */
@@ -71,11 +92,23 @@ export function useViewState(): [ViewState, ChangeView] {
   const [view, setView] = useState<ViewState>(() =>
     typeof window === "undefined" ? EMPTY_VIEW : readView(window.location.search),
   );
+  const written = useRef({ view, at: Number.NEGATIVE_INFINITY });
   useEffect(() => {
-    const query = writeView(view, window.location.search);
-    if (query !== window.location.search) {
+    const write = () => {
+      written.current = { view, at: performance.now() };
+      const query = writeView(view, window.location.search);
+      if (query === window.location.search) return;
       window.history.replaceState(null, "", window.location.pathname + query + window.location.hash);
+    };
+    const last = written.current;
+    const isStep = writeView({ ...view, event: "" }, "") === writeView({ ...last.view, event: "" }, "");
+    const waitMs = isStep ? last.at + STEP_INTERVAL_MS - performance.now() : 0;
+    if (waitMs <= 0) {
+      write();
+      return;
     }
+    const timer = setTimeout(write, waitMs);
+    return () => clearTimeout(timer);
   }, [view]);
   const change = useCallback<ChangeView>((part) => setView((old) => ({ ...old, ...part })), []);
   return [view, change];

@@ -1,7 +1,8 @@
 /** React's door to the feed: one store and one socket per mounted dashboard. */
 import { useCallback, useEffect, useMemo, useRef, useState, useSyncExternalStore } from "react";
 import { FeedSocket } from "./feed-socket";
-import { emptySlices, FeedStore, type Slice, type Slices } from "./feed-store";
+import { FeedStore } from "./feed-store";
+import { emptySlices, type Slice, type Slices } from "./slices";
 
 export interface MonitoringFeedOptions {
   /** Where the collector is; default: where the page came from. */
@@ -26,16 +27,15 @@ export function useMonitoringFeed(options: MonitoringFeedOptions = {}): Monitori
     const current = new FeedSocket(store, { baseUrl: baseUrl ?? document.baseURI, projectId });
     socket.current = current;
     current.start();
-    const onVisible = () => {
-      if (document.hidden) return;
-      store.flush();
-      current.retryNow();
+    const onVisibility = () => {
+      store.noteVisibility();
+      if (!document.hidden) current.retryNow();
     };
     const onOnline = () => current.retryNow();
-    document.addEventListener("visibilitychange", onVisible);
+    document.addEventListener("visibilitychange", onVisibility);
     window.addEventListener("online", onOnline);
     return () => {
-      document.removeEventListener("visibilitychange", onVisible);
+      document.removeEventListener("visibilitychange", onVisibility);
       window.removeEventListener("online", onOnline);
       current.stop();
     };

@@ -1,26 +1,10 @@
-/**
- * Records -> what components show, judged at one moment: the rules of the collector's `snapshot.py`.
- *
- * Endings that never come or come in the wrong order are judged when looked at, not stored, so that
- * a late fact corrects what was shown.
- */
-import { jobKey, type LiveFold } from "./fold";
-import {
-  ENDED,
-  type FailureRecord,
-  type PhaseRecord,
-  type SpanRecord,
-  type TaskRecord,
-  type WorkerRecord,
-} from "./records";
+/** Records -> cards, workers and failures as components show them; the rules of the collector's `snapshot.py`. */
+import type { FoldState } from "./fold-state";
+import type { Judge } from "./judge";
+import type { FailureRecord, PhaseRecord, TaskRecord } from "./records";
 import type { Status } from "./wire";
 
-const QUEUED_GRACE_MS = 60_000;
-const LOST_AFTER_MS = 300_000;
-const QUIET_AFTER_MS = 900_000;
 const FORGET_WORKER_AFTER_MS = 3_600_000;
-/** The collector's default `MONITORING_HEARTBEAT_TTL_SEC`. */
-export const HEARTBEAT_TTL_MS = 30_000;
 const MIN_RATED_JOBS = 3;
 const MIN_RATED_SEC = 5;
 const RATE_SPAN_SEC = 60;
@@ -65,24 +49,6 @@ export interface CardView {
   phases: PhaseView[];
 }
 
-export interface SpanView {
-  spanId: string;
-  parentSpanId: string | null;
-  traceId: string | null;
-  kind: SpanRecord["kind"];
-  taskId: string | null;
-  taskType: string | null;
-  phase: string | null;
-  workerId: string | null;
-  status: Status;
-  retryCount: number;
-  queuedAt: number | null;
-  startedAt: number | null;
-  endedAt: number | null;
-  durationMs: number | null;
-  error: string | null;
-}
-
 export interface WorkerView {
   workerId: string;
   status: "online" | "offline" | "stopped";
@@ -111,63 +77,6 @@ export interface FailureView {
   lastAt: number;
   taskIds: string[];
   parentTaskIds: string[];
-}
-
-/** The rules above at one moment, `now` in milliseconds by the collector's clock. */
-export class Judge {
-  constructor(
-    readonly fold: LiveFold,
-    readonly now: number,
-    private readonly ttlMs: number = HEARTBEAT_TTL_MS,
-  ) {}
-
-  workerStatus(worker: WorkerRecord): WorkerView["status"] {
-    if (worker.stopped > 0 && worker.stopped >= worker.lastBeat) return "stopped";
-    if (this.now - worker.lastSeen <= this.ttlMs) return "online";
-    return !worker.isBeating && worker.running.size > 0 ? "online" : "offline";
-  }
-
-  isWorkerGone(workerId: string | null): boolean {
-    const worker = workerId === null ? undefined : this.fold.workers.get(workerId);
-    return worker?.isBeating === true && this.workerStatus(worker) !== "online";
-  }
-
-  /** Jobs of a research task that run and are not lost. */
-  liveJobs(task: TaskRecord): number {
-    const isOld = task.ended !== null && this.now - task.lastSeen > LOST_AFTER_MS;
-    let count = 0;
-    for (const taskId of task.running) {
-      const workerId = this.fold.jobs.get(jobKey(task.taskId, taskId))?.workerId ?? null;
-      const worker = workerId === null ? undefined : this.fold.workers.get(workerId);
-      if (isOld && (worker === undefined || !worker.isBeating)) continue;
-      if (worker === undefined || this.workerStatus(worker) === "online") count++;
-    }
-    return count;
-  }
-
-  taskStatus(task: TaskRecord): Status {
-    const quiet = this.now - task.lastSeen;
-    const live = this.liveJobs(task);
-    if (task.isRooted && ENDED.has(task.rootStatus)) {
-      const isOpen = live > 0 || (task.queuedJobs > 0 && quiet <= QUEUED_GRACE_MS);
-      return isOpen ? "processing" : task.rootStatus;
-    }
-    if (live > 0) return "processing";
-    if (quiet > QUIET_AFTER_MS && (task.isRooted || task.queuedJobs > 0)) return "stalled";
-    if (task.isRooted) return task.rootStatus;
-    const hasOpenPhase = [...task.phases.values()].some((phase) => phase.status === "processing");
-    const isOver = task.origin !== null && task.queuedJobs === 0;
-    if (
-      (!isOver && quiet <= QUEUED_GRACE_MS) ||
-      (hasOpenPhase && quiet <= QUIET_AFTER_MS) ||
-      task.queuedJobs > 0
-    ) {
-      return "processing";
-    }
-    const phases = [task.unphased, ...task.phases.values()];
-    const hasFailed = phases.some((phase) => phase.seen.failed > 0);
-    return hasFailed && !phases.some((phase) => phase.seen.completed > 0) ? "failed" : "completed";
-  }
 }
 
 function phaseView(
@@ -301,67 +210,7 @@ function eta(running: readonly PhaseView[]): number | null {
   return Math.round(slowest * 10) / 10;
 }
 
-/** The bars of one research task, oldest first; an enqueueing that became a job is part of it. */
-export function spanViews(task: TaskRecord, judge: Judge): SpanView[] {
-  const status = judge.taskStatus(task);
-  const isOver = status === "completed" || status === "failed" || status === "stalled";
-  const cardEnded = isOver ? (task.ended ?? task.lastSeen) : null;
-  const begun = new Set<string>();
-  const queued = new Map<string, number>();
-  for (const span of task.spans.values()) {
-    if (span.kind === "job" && span.parentSpanId !== null) begun.add(span.parentSpanId);
-    if (span.kind === "enqueue" && span.queued !== null) queued.set(span.spanId, span.queued);
-  }
-  const views: SpanView[] = [];
-  for (const span of task.spans.values()) {
-    if (span.kind === "enqueue" && (begun.has(span.spanId) || cardEnded !== null)) continue;
-    const parentQueued =
-      span.kind === "job" && span.parentSpanId !== null ? queued.get(span.parentSpanId) : undefined;
-    views.push(spanView(span, judge, cardEnded, task.lastSeen, parentQueued ?? null));
-  }
-  views.sort((a, b) => startOf(a) - startOf(b) || (a.spanId < b.spanId ? -1 : 1));
-  return views;
-}
-
-export function startOf(span: SpanView): number {
-  return span.queuedAt ?? span.startedAt ?? span.endedAt ?? 0;
-}
-
-function spanView(
-  span: SpanRecord,
-  judge: Judge,
-  cardEnded: number | null,
-  lastSeen: number,
-  parentQueued: number | null,
-): SpanView {
-  let { status } = span;
-  let ended = span.end?.[1] ?? null;
-  if (span.kind === "enqueue" && ended === null) status = "pending";
-  if (ended === null && cardEnded !== null) {
-    status = "stalled";
-    ended = Math.max(cardEnded, lastSeen);
-  } else if (ended === null && span.kind === "job" && judge.isWorkerGone(span.workerId)) {
-    status = "stalled";
-    ended = judge.fold.workers.get(span.workerId ?? "")?.lastSeen ?? lastSeen;
-  }
-  return {
-    spanId: span.spanId,
-    parentSpanId: span.parentSpanId,
-    traceId: span.traceId,
-    kind: span.kind,
-    taskId: span.taskId,
-    taskType: span.taskType,
-    phase: span.phase,
-    workerId: span.workerId,
-    status,
-    retryCount: span.retryCount,
-    queuedAt: span.queued ?? parentQueued,
-    startedAt: span.started,
-    endedAt: ended,
-    durationMs: span.durationMs,
-    error: span.error,
-  };
-}
+const collator = new Intl.Collator(undefined, { numeric: true });
 
 /** Workers by id, numbers before names; those gone for an hour are left out. */
 export function workerViews(judge: Judge): WorkerView[] {
@@ -393,12 +242,11 @@ export function workerViews(judge: Judge): WorkerView[] {
       dropped: worker.dropped,
     });
   }
-  const collator = new Intl.Collator(undefined, { numeric: true });
   return views.sort((a, b) => collator.compare(a.workerId, b.workerId));
 }
 
 /** Failures by error, the latest first. */
-export function failureViews(fold: LiveFold): FailureView[] {
+export function failureViews(fold: FoldState): FailureView[] {
   return [...fold.failures.values()]
     .sort((a, b) => b.last - a.last || (a.key < b.key ? 1 : -1))
     .map((group: FailureRecord) => ({

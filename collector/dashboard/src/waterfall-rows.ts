@@ -1,7 +1,8 @@
 /** Spans -> rows, ticks and density of the waterfall. Pure; times in milliseconds. */
 import type { EventWish } from "./event-view";
 import { jobName, words } from "./format";
-import { type CardView, type SpanView, startOf } from "./views";
+import { type SpanView, startOf } from "./span-views";
+import type { CardView } from "./views";
 import type { Status } from "./wire";
 
 export interface WaterRow {
@@ -13,6 +14,8 @@ export interface WaterRow {
   workerId: string | null;
   status: Status;
   start: number;
+  /** When it began to run; of what still waits: when that began. */
+  ranFrom: number;
   /** Null: still open. */
   end: number | null;
   /** Attempts in order; of a phase: its own span, if told. */
@@ -26,6 +29,34 @@ export interface WaterRow {
 /** With so few rows nothing is folded unless asked for. */
 const FEW_ROWS = 14;
 
+/** Rows of jobs that have not changed, kept from one call to the next; of one research task. */
+export class RowCache {
+  private wish: EventWish | null = null;
+  private isOver = false;
+  private rows = new Map<SpanView, WaterRow>();
+  private next = new Map<SpanView, WaterRow>();
+
+  begin(wish: EventWish, isOver: boolean): void {
+    this.rows = wish === this.wish && isOver === this.isOver ? this.next : new Map();
+    this.next = new Map();
+    this.wish = wish;
+    this.isOver = isOver;
+  }
+
+  /** The row of these attempts, if none of them has changed. */
+  find(attempts: readonly SpanView[]): WaterRow | undefined {
+    const row = this.rows.get(attempts[0] as SpanView);
+    if (row === undefined || row.bars.length !== attempts.length) return undefined;
+    if (attempts.length > 1 && !attempts.every((attempt) => row.bars.includes(attempt))) return undefined;
+    this.keep(attempts, row);
+    return row;
+  }
+
+  keep(attempts: readonly SpanView[], row: WaterRow): void {
+    this.next.set(attempts[0] as SpanView, row);
+  }
+}
+
 /**
  * Rows in order: each phase, then its jobs unless folded.
  *
@@ -36,7 +67,9 @@ export function waterRows(
   card: CardView,
   folds: ReadonlyMap<string, boolean>,
   wish: EventWish,
+  cache: RowCache = new RowCache(),
 ): WaterRow[] {
+  cache.begin(wish, card.endedAt !== null);
   const phases = new Map<string, { own: SpanView | null; jobs: Map<string, SpanView[]> }>();
   const phaseOf = (name: string) => {
     let phase = phases.get(name);
@@ -66,16 +99,25 @@ export function waterRows(
   const last = names[names.length - 1];
   for (const [name, phase] of phases) {
     const view = card.phases.find((each) => each.name === name);
-    const jobs = [...phase.jobs].map(([id, attempts]) => jobRow(id, attempts, name, card, wish));
+    const jobs: WaterRow[] = [];
+    for (const [id, attempts] of phase.jobs) {
+      let row = cache.find(attempts);
+      if (row === undefined) {
+        row = jobRow(id, attempts, name, card, wish);
+        cache.keep(attempts, row);
+      }
+      jobs.push(row);
+    }
     // In the order they began; what still waits comes last.
     jobs.sort((a, b) => began(a) - began(b) || a.start - b.start);
-    const starts = jobs.map((job) => job.start);
-    const start = phase.own?.startedAt ?? view?.startedAt ?? Math.min(...starts, Date.now());
+    const first = jobs.reduce((least, job) => Math.min(least, job.start), Date.now());
+    const start = phase.own?.startedAt ?? view?.startedAt ?? first;
     const status = view?.status ?? (jobs.some((job) => job.end === null) ? "processing" : "completed");
     const isOpen = status === "processing" || status === "pending" || status === "retrying";
     let end: number | null = null;
     if (!isOpen) {
-      end = phase.own?.endedAt ?? view?.endedAt ?? Math.max(start, ...jobs.map((job) => job.end ?? 0));
+      const lastEnd = jobs.reduce((most, job) => Math.max(most, job.end ?? 0), start);
+      end = phase.own?.endedAt ?? view?.endedAt ?? lastEnd;
     }
     const isCurrent = isOpen || (card.endedAt !== null && name === last);
     const isFolded = folds.get(name) ?? !(isFew || isCurrent);
@@ -88,6 +130,7 @@ export function waterRows(
       workerId: null,
       status,
       start,
+      ranFrom: start,
       end,
       bars: phase.own ? [phase.own] : [],
       error: phase.own?.error ?? null,
@@ -95,7 +138,7 @@ export function waterRows(
       jobs: jobs.length,
       isDim: wish.type !== "" && name !== wish.type && !jobs.some((job) => !job.isDim),
     });
-    if (!isFolded) rows.push(...jobs);
+    if (!isFolded) for (const job of jobs) rows.push(job);
   }
   return rows;
 }
@@ -119,6 +162,7 @@ function jobRow(
     workerId: last.workerId,
     status: last.status,
     start: startOf(bars[0] as SpanView),
+    ranFrom: bars[0]?.startedAt ?? startOf(bars[0] as SpanView),
     // Between two attempts a job waits; it is not over.
     end: last.status === "retrying" && card.endedAt === null ? null : last.endedAt,
     bars,
