@@ -361,7 +361,9 @@ class LiveState:
             del self.jobs[key]
             self._job_bytes -= _cost(key)
         if len(self._ended_jobs) > 4 * limits.jobs:
-            self._ended_jobs = deque(dict.fromkeys(self._ended_jobs))
+            # Of jobs that went with their research task nothing is left to forget.
+            left = dict.fromkeys(self._ended_jobs)
+            self._ended_jobs = deque(key for key in left if key in self.jobs)
 
     def _shed_tasks(self, newcomer: str) -> None:
         excess = len(self.tasks) - self._limits.tasks

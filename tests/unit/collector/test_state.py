@@ -338,3 +338,12 @@ def test_jobs_are_bounded_in_bytes() -> None:
     for n in range(1000):
         state.apply(event(n, "task_completed", task_id=f"{n:08d}" + "x" * 4000), n)
     assert 100 < len(state.jobs) < 250
+
+
+def test_what_has_ended_is_remembered_within_bounds() -> None:
+    """Where every job is a research task of its own, the order of ends is bounded as the jobs are."""
+    limits = StateLimits(tasks=20, jobs=100)
+    state = LiveState(limits)
+    for n in range(2000):
+        state.apply(event(n, "task_completed", parent_task_id=f"t{n}", task_id="j"), n)
+    assert len(state._ended_jobs) <= 4 * limits.jobs + 1
