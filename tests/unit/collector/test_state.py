@@ -341,7 +341,7 @@ def test_jobs_are_bounded_in_bytes() -> None:
 
 
 def test_what_has_ended_is_remembered_within_bounds() -> None:
-    """Where every job is a research task of its own, the order of ends is bounded as the jobs are."""
+    """Where each job is a research task of its own, the order of ends is bounded all the same."""
     limits = StateLimits(tasks=20, jobs=100)
     state = LiveState(limits)
     for n in range(2000):
