@@ -8,6 +8,7 @@ known by now, and a later call gets what has been found since.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
@@ -17,8 +18,10 @@ from typing import Final
 
 from redis.asyncio import Redis
 
+from otel_bridge.cancellation import cancel
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge.projects import KnowledgeBase, ProjectIdResolver
+from otel_bridge.redis_clients import REDIS_ERRORS, aclose
 
 __all__ = ["ProjectLookup"]
 
@@ -27,6 +30,8 @@ logger = logging.getLogger(__name__)
 _ASK_AGAIN_SEC: Final = 60.0
 _MAX_ASKING: Final = 1000
 """Questions under way; one more is not asked now, and counts as unknown."""
+_MAX_AT_REDIS: Final = 4
+"""Of them at Redis, a connection each: it is the user's."""
 
 
 class ProjectLookup:
@@ -63,6 +68,8 @@ class ProjectLookup:
         self._asking = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._resolver: ProjectIdResolver | None = None
+        self._redis: Redis | None = None
+        self._at_redis = asyncio.Semaphore(_MAX_AT_REDIS)
 
     def learn(self, parent_task_id: str, project_id: str) -> bool:
         """Remember; True when it was not known before."""
@@ -89,9 +96,11 @@ class ProjectLookup:
         """End the thread; what is being looked for stays unknown."""
         with self._lock:
             loop, self._loop = self._loop, None
-            self._resolver = None  # its connection belongs to that loop
+            # They belong to that loop.
+            client, self._redis, self._resolver = self._redis, None, None
+            self._at_redis = asyncio.Semaphore(_MAX_AT_REDIS)
         if loop is not None:
-            loop.call_soon_threadsafe(loop.stop)
+            asyncio.run_coroutine_threadsafe(_end(client), loop)
 
     def _ask(self, parent: str) -> None:
         now = self._clock.monotonic()
@@ -114,20 +123,26 @@ class ProjectLookup:
 
     async def _look_up(self, parent: str) -> None:
         try:
+            if asyncio.get_running_loop() is not self._loop:
+                return  # closed meanwhile
             if self._resolver is None:
                 # Its own pause is the shorter one: it begins a moment after ours, and a minute of
                 # its own would not be over when ours is.
+                self._redis = self._connect()
                 self._resolver = ProjectIdResolver(
-                    self._connect(),
+                    self._redis,
                     self._knowledge_base,
                     max_cached=1,
                     ask_again_sec=_ASK_AGAIN_SEC / 2,
                     clock=self._clock,
                 )
-            found = await self._resolver.resolve({}, parent)
+            resolver, at_redis = self._resolver, self._at_redis
+            async with at_redis:
+                found = await resolver.resolve({}, parent)
             if found is None and self._knowledge_base is not None:
-                await self._resolver.settle()
-                found = await self._resolver.resolve({}, parent)
+                await resolver.settle()
+                async with at_redis:
+                    found = await resolver.resolve({}, parent)
             if found is not None:
                 self.learn(parent, found)
         except Exception:
@@ -142,7 +157,14 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
     finally:
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(0))
         loop.close()
+
+
+async def _end(client: Redis | None) -> None:
+    try:
+        await cancel(asyncio.all_tasks() - {asyncio.current_task()})
+        if client is not None:
+            with contextlib.suppress(*REDIS_ERRORS):
+                await aclose(client)
+    finally:
+        asyncio.get_running_loop().stop()

@@ -80,7 +80,7 @@ const TaskCard = memo(function TaskCard(props: TaskCardProps) {
         >
           {title}
         </button>
-        <span className="card-percent num" data-testid="percent">
+        <span className="card-percent num" data-testid="percent" title="Of the jobs known so far">
           {Math.floor(share * 100)} %
         </span>
         <button
