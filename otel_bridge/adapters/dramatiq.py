@@ -90,7 +90,8 @@ class _Follower(Middleware):
         self._heartbeat: WorkerHeartbeat | None = None
         self._depths: DepthSampler | None = None
 
-    def after_worker_boot(self, broker: Broker, worker: Any) -> None:
+    def before_worker_boot(self, broker: Broker, worker: Any) -> None:
+        # Not after: its threads run by then, and the first job would be no beat's.
         if self._heartbeat is None:
             self._heartbeat = start_worker(_worker_id(), {"framework": "dramatiq"})
         self._depths = DepthSampler(

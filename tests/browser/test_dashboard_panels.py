@@ -313,6 +313,8 @@ def test_late_join_resume_and_gap(browser: Browser, redis_url: str) -> None:
         card = page.locator(f"[data-task='{TASK}']")
         table = page.get_by_role("table", name="Recent events, newest first")
         expect(card).to_contain_text("1 retried")
+        # A file that is cut off on its way would be trouble of the test's own making.
+        page.wait_for_load_state("networkidle")
         site.server.kill()
         expect(badge).to_contain_text(re.compile(r"Reconnecting( in \d+ s)?"))
         with job(task_id=f"{TASK}:missed", task_type="search"):
@@ -321,6 +323,7 @@ def test_late_join_resume_and_gap(browser: Browser, redis_url: str) -> None:
         expect(badge).to_contain_text("Live")
         expect(page.locator(".table-body")).to_contain_text("missed")
         expect(page.locator(".row-mark")).to_have_count(0)
+        page.wait_for_load_state("networkidle")
         site.server.kill()
         expect(badge).to_contain_text("Reconnecting")
         seen = int(table.get_attribute("aria-rowcount") or "0")
