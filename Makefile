@@ -30,8 +30,9 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml requirements/dev.txt requirements/bui
 demo: $(VENV)/.demo ## a real research task on a live dashboard, nothing else needed
 	$(BIN)/otel-bridge demo $(ARGS)
 
+# Two processes: most tests wait for real servers, 11 minutes in one, 6 in two. ARGS="-n 0 -s" to debug.
 test: $(VENV)/.dev ## every test of the default run
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: lint types layers wire audit ## format, lint, types, layers, generated files, known vulnerabilities
 

