@@ -155,7 +155,7 @@ class GlobalStats(_Wire):
     in_progress_by_type: dict[str, int] = Field(default_factory=dict)
     open_tasks: int = 0
     throughput_per_sec: float = 0.0
-    """Jobs ended per second over the last minute."""
+    """Jobs ended per second over the last minute, or since the first event in it."""
     events_per_sec: float = 0.0
     error_rate_1m: float | None = None
     """Failed of ended jobs, 0 to 1; None when none ended."""

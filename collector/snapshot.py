@@ -350,7 +350,7 @@ def global_stats(judge: Judge, stats: RollingStats, project_id: str | None = Non
             for task in state.tasks.values()
             if project_id is None or task.project_id == project_id
         ),
-        throughput_per_sec=round(minute.ended / 60, 3),
+        throughput_per_sec=minute.ended_per_sec,
         events_per_sec=round(stats.totals(judge.now, 10, project_id).events / 10, 1),
         error_rate_1m=round(minute.failed / minute.ended, 4) if minute.ended else None,
         error_rate_5m=round(five.failed / five.ended, 4) if five.ended else None,

@@ -16,6 +16,8 @@ __all__ = ["RollingStats", "Totals"]
 
 _KEEP_SEC: Final = 300
 _MAX_PROJECTS: Final = 1000
+_MIN_RATED_SEC: Final = 10
+"""Fewer seconds say nothing about a rate."""
 _ENDS: Final = frozenset({MonitoringEventType.TASK_COMPLETED, MonitoringEventType.TASK_FAILED})
 
 
@@ -25,6 +27,13 @@ class Totals(NamedTuple):
     events: int
     ended: int
     failed: int
+    active_sec: int = 0
+    """Since the first event in it."""
+
+    @property
+    def ended_per_sec(self) -> float:
+        """Jobs ended per second since there are events: work that began just now is not slow."""
+        return round(self.ended / max(_MIN_RATED_SEC, self.active_sec), 3)
 
 
 class _Window:
@@ -47,13 +56,16 @@ class _Window:
 
     def totals(self, now_sec: int, span_sec: int) -> Totals:
         found = [0, 0, 0]
+        first = now_sec
         # The running second is left out: it is not over, and would pull a rate down.
         for second in range(now_sec - span_sec, now_sec):
             counts = self.seconds.get(second)
             if counts is not None:
+                first = min(first, second)
                 for index, value in enumerate(counts):
                     found[index] += value
-        return Totals(*found)
+        events, ended, failed = found
+        return Totals(events, ended, failed, now_sec - first)
 
 
 class RollingStats:

@@ -31,7 +31,7 @@ def limited_stats(judge: Judge, stats: RollingStats, wanted: EventFilter) -> Glo
             for task in state.tasks.values()
             if wanted.may_see(task.project_id) and not task.is_mixed
         ),
-        throughput_per_sec=round(ended / 60, 3),
+        throughput_per_sec=round(sum(t.ended_per_sec for t in minute), 3),
         events_per_sec=round(sum(stats.totals(judge.now, 10, n).events for n in names) / 10, 1),
         error_rate_1m=round(failed / ended, 4) if ended else None,
         error_rate_5m=round(failed5 / ended5, 4) if ended5 else None,
