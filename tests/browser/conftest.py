@@ -6,13 +6,16 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 from tests.support.chromium import browser
+from tests.support.dashboard_site import TASK, TITLE, DashboardSite, run_busy_task
 
-__all__ = ["browser", "collector_url"]
+__all__ = ["browser", "collector_url", "open_work", "site"]
 
 
 @pytest.fixture
@@ -31,3 +34,18 @@ def collector_url(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[st
     finally:
         process.terminate()
         process.communicate(timeout=30)
+
+
+@pytest.fixture
+def site(browser: Browser, redis_url: str) -> Iterator[DashboardSite]:
+    """A collector and the pages opened on it."""
+    with DashboardSite(browser, redis_url) as found:
+        yield found
+
+
+@pytest.fixture
+def open_work(site: DashboardSite) -> Iterator[ExitStack]:
+    """The busy research task; closing the stack ends it."""
+    with ExitStack() as stack:
+        run_busy_task(TASK, TITLE, stack=stack)
+        yield stack

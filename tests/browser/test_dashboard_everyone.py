@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,11 @@ from collector.app import STATIC_DIR
 from otel_bridge.events import MonitoringEventType
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppServer
-from tests.support.dashboard_site import PROJECT, DashboardSite, run_busy_task
+from tests.support.dashboard_site import PROJECT, TASK, TITLE, DashboardSite, run_busy_task
 from tests.support.node_tools import node_modules
 
 pytestmark = pytest.mark.redis
 
-TASK = "6ba529d4"
-TITLE = "Private schools GA"
 DOCS = Path(__file__).parents[2] / "docs"
 MAX_SCRIPT_BYTES = 130_000
 TOKEN = "t-browser-0123456789abcdef"
@@ -33,19 +31,6 @@ MARKUP = (
     '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
     "<a href='javascript:window.hacked=1'>x</a>{{7*7}}${window.hacked=1}\u202e\u0000"
 )
-
-
-@pytest.fixture
-def site(browser: Browser, redis_url: str) -> Iterator[DashboardSite]:
-    with DashboardSite(browser, redis_url) as found:
-        yield found
-
-
-@pytest.fixture
-def open_work(site: DashboardSite) -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        run_busy_task(TASK, TITLE, stack=stack)
-        yield stack
 
 
 def violations(page: Page) -> list[str]:

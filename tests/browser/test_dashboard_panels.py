@@ -13,12 +13,16 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from otel_bridge.instrument import enqueue, job, phase, research_task, worker
-from tests.support.dashboard_site import DEADLINE_MS, PROJECT, DashboardSite, run_busy_task
+from tests.support.dashboard_site import (
+    DEADLINE_MS,
+    PROJECT,
+    TASK,
+    TITLE,
+    DashboardSite,
+    run_busy_task,
+)
 
 pytestmark = pytest.mark.redis
-
-TASK = "6ba529d4"
-TITLE = "Private schools GA"
 
 
 @pytest.fixture
@@ -26,14 +30,6 @@ def site(browser: Browser, redis_url: str) -> Iterator[DashboardSite]:
     template = "http://localhost:16686/trace/{trace_id}"
     with DashboardSite(browser, redis_url, trace_url_template=template) as found:
         yield found
-
-
-@pytest.fixture
-def open_work(site: DashboardSite) -> Iterator[ExitStack]:
-    """The busy research task; closing the stack ends it."""
-    with ExitStack() as stack:
-        run_busy_task(TASK, TITLE, stack=stack)
-        yield stack
 
 
 def tile(page: Page, label: str) -> Locator:

@@ -5,21 +5,17 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
 from contextvars import Context
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from otel_bridge.instrument import job, phase, research_task, worker
-from tests.support.dashboard_site import PROJECT, DashboardSite, run_busy_task
+from tests.support.dashboard_site import PROJECT, TASK, DashboardSite
 
 pytestmark = pytest.mark.redis
 
-TASK = "6ba529d4"
-TITLE = "Private schools GA"
 ROOT = Path(__file__).parents[2]
 
 _FRAMES = """
@@ -34,20 +30,6 @@ isHidden => {
   document.dispatchEvent(new Event('visibilitychange'));
 }
 """
-
-
-@pytest.fixture
-def site(browser: Browser, redis_url: str) -> Iterator[DashboardSite]:
-    with DashboardSite(browser, redis_url) as found:
-        yield found
-
-
-@pytest.fixture
-def open_work(site: DashboardSite) -> Iterator[ExitStack]:
-    """The busy research task; closing the stack ends it."""
-    with ExitStack() as stack:
-        run_busy_task(TASK, TITLE, stack=stack)
-        yield stack
 
 
 def begin(task_id: str, title: str) -> tuple[Context, object]:

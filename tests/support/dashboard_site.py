@@ -21,10 +21,12 @@ from otel_bridge.instrument import enqueue, job, phase, queue_depth, research_ta
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppProcess
 
-__all__ = ["DEADLINE_MS", "PROJECT", "DashboardSite", "run_busy_task"]
+__all__ = ["DEADLINE_MS", "PROJECT", "TASK", "TITLE", "DashboardSite", "run_busy_task"]
 
 DEADLINE_MS = 20_000
 PROJECT = "schools"
+TASK = "6ba529d4"
+TITLE = "Private schools GA"
 
 
 class DashboardSite:
