@@ -68,7 +68,7 @@ class Intake:
         """
         How many items have come and how many were dropped; for one thread at a time.
 
-        Exact when no thread is just between ``append`` and ``count``; until then too low by those.
+        Exact when no thread is just between ``append`` and ``next``; until then too low by those.
         """
         appended = next(self.counter) - self._counter_reads
         self._counter_reads += 1

@@ -211,9 +211,11 @@ class WorkerHeartbeat:
 
     def stop(self) -> None:
         """Publish ``worker_stopped`` and end the beats; does nothing in a forked child."""
-        if not self._is_open or os.getpid() != self._pid:
+        if os.getpid() != self._pid:
             return
         with self._lock:
+            if not self._is_open:
+                return
             self._is_open = False
             self._publish(MonitoringEventType.WORKER_STOPPED)
         if self._instruments is not None:

@@ -14,7 +14,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from redis.asyncio import Redis
 
@@ -67,9 +67,7 @@ class ProjectLookup:
         self._asked_at: OrderedDict[str, float] = OrderedDict()
         self._asking = 0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._resolver: ProjectIdResolver | None = None
-        self._redis: Redis | None = None
-        self._at_redis = asyncio.Semaphore(_MAX_AT_REDIS)
+        self._session: _Session | None = None
 
     def learn(self, parent_task_id: str, project_id: str) -> bool:
         """Remember; True when it was not known before."""
@@ -96,11 +94,9 @@ class ProjectLookup:
         """End the thread; what is being looked for stays unknown."""
         with self._lock:
             loop, self._loop = self._loop, None
-            # They belong to that loop.
-            client, self._redis, self._resolver = self._redis, None, None
-            self._at_redis = asyncio.Semaphore(_MAX_AT_REDIS)
+            session, self._session = self._session, None
         if loop is not None:
-            asyncio.run_coroutine_threadsafe(_end(client), loop)
+            asyncio.run_coroutine_threadsafe(_end(session), loop)
 
     def _ask(self, parent: str) -> None:
         now = self._clock.monotonic()
@@ -121,22 +117,26 @@ class ProjectLookup:
             loop = self._loop
         asyncio.run_coroutine_threadsafe(self._look_up(parent), loop)
 
+    def _open_session(self) -> _Session:
+        client = self._connect()
+        # Its own pause is the shorter one: it begins a moment after ours, and a minute of its own
+        # would not be over when ours is.
+        resolver = ProjectIdResolver(
+            client,
+            self._knowledge_base,
+            max_cached=1,
+            ask_again_sec=_ASK_AGAIN_SEC / 2,
+            clock=self._clock,
+        )
+        return _Session(client, resolver, asyncio.Semaphore(_MAX_AT_REDIS))
+
     async def _look_up(self, parent: str) -> None:
         try:
             if asyncio.get_running_loop() is not self._loop:
                 return  # closed meanwhile
-            if self._resolver is None:
-                # Its own pause is the shorter one: it begins a moment after ours, and a minute of
-                # its own would not be over when ours is.
-                self._redis = self._connect()
-                self._resolver = ProjectIdResolver(
-                    self._redis,
-                    self._knowledge_base,
-                    max_cached=1,
-                    ask_again_sec=_ASK_AGAIN_SEC / 2,
-                    clock=self._clock,
-                )
-            resolver, at_redis = self._resolver, self._at_redis
+            if self._session is None:
+                self._session = self._open_session()
+            _, resolver, at_redis = self._session
             async with at_redis:
                 found = await resolver.resolve({}, parent)
             if found is None and self._knowledge_base is not None:
@@ -152,6 +152,14 @@ class ProjectLookup:
                 self._asking -= 1
 
 
+class _Session(NamedTuple):
+    """What belongs to one event loop."""
+
+    redis: Redis
+    resolver: ProjectIdResolver
+    at_redis: asyncio.Semaphore
+
+
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
@@ -160,11 +168,11 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
 
 
-async def _end(client: Redis | None) -> None:
+async def _end(session: _Session | None) -> None:
     try:
         await cancel(asyncio.all_tasks() - {asyncio.current_task()})
-        if client is not None:
+        if session is not None:
             with contextlib.suppress(*REDIS_ERRORS):
-                await aclose(client)
+                await aclose(session.redis)
     finally:
         asyncio.get_running_loop().stop()

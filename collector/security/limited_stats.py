@@ -5,6 +5,7 @@ from __future__ import annotations
 from collector.filters import EventFilter
 from collector.judge import Judge
 from collector.protocol import GlobalStats
+from collector.snapshot import OPEN_STATUSES
 from collector.stats import RollingStats
 
 __all__ = ["limited_stats"]
@@ -27,7 +28,7 @@ def limited_stats(judge: Judge, stats: RollingStats, wanted: EventFilter) -> Glo
         in_progress=sum(by_type.values()),
         in_progress_by_type=dict(sorted(by_type.items())),
         open_tasks=sum(
-            judge.task_status(task) in ("pending", "processing", "retrying")
+            judge.task_status(task) in OPEN_STATUSES
             for task in state.tasks.values()
             if wanted.may_see(task.project_id) and not task.is_mixed
         ),

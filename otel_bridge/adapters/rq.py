@@ -4,7 +4,7 @@ RQ: ``RqAdapter().instrument()`` where jobs are enqueued and where the worker st
 A job's ``meta`` carries the context. The work-horse, forked for each job, tells of the job and is
 flushed before it exits; the worker itself beats, and tells of a work-horse that was killed.
 
-Source: rq 3.0 (``queue.py``, ``worker/base.py``); the methods are the same in 2.3.
+Source: rq 3.0 (``queue.py``, ``worker/base.py``); the methods are the same in 2.6.1.
 """
 
 from __future__ import annotations
