@@ -30,6 +30,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--screenshots", action="store_true", help="write docs/dashboard.png")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """
+    Name a case after its argument, not after its bytes.
+
+    A gzip body holds the second it was packed in, and pytest-xdist refuses to start where two
+    processes collected different names.
+    """
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the developer's shell reaches a test."""
