@@ -18,17 +18,15 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
-
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
 
 from otel_bridge.buffer import Intake
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge.events import MonitoringEvent
 from otel_bridge.publisher import Publisher
 from otel_bridge.settings import BridgeSettings
+from otel_bridge.suppression import suppress_instrumentation
 from otel_bridge.transports import open_sender
 from otel_bridge.transports.base import Sender
 
@@ -234,7 +232,7 @@ class EventBus:
         # What the thread left is sent from here, so that this also works without one.
         if self._work_lock.acquire(timeout=max(0.05, deadline - time.monotonic())):
             try:
-                with _untraced():
+                with suppress_instrumentation():
                     self._is_complete = self._finish(deadline)
             finally:
                 self._work_lock.release()
@@ -299,8 +297,8 @@ class EventBus:
             logger.exception("events could not be flushed at exit")
 
     # --- the bus's thread -----------------------------------------------------------------------
+    @suppress_instrumentation()
     def _run(self) -> None:
-        attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
         while not self._is_closing:
             try:
                 with self._work_lock:
@@ -384,12 +382,3 @@ class EventBus:
         is_complete = publisher.abandon()
         self._answer_flushes()
         return is_complete
-
-
-@contextlib.contextmanager
-def _untraced() -> Iterator[None]:
-    token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
-    try:
-        yield
-    finally:
-        detach(token)

@@ -19,7 +19,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import redis
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -30,6 +29,7 @@ from otel_bridge.events import MonitoringEvent, MonitoringEventType
 from otel_bridge.instruments import Instruments
 from otel_bridge.redis_clients import REDIS_ERRORS, connect, is_redis
 from otel_bridge.settings import BridgeSettings, redact_url
+from otel_bridge.suppression import suppress_instrumentation
 
 __all__ = ["HeartbeatKeys", "Pulse", "WorkerHeartbeat"]
 
@@ -87,9 +87,8 @@ class Pulse:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout_sec)
 
+    @suppress_instrumentation()
     def _run(self) -> None:
-        # Our own Redis calls must not become spans of the user's Redis instrumentation.
-        attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
         while True:
             with self._wake:
                 while True:

@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ClassVar, Final, ParamSpec
 
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
 from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-defined]
     BaseInstrumentor,
 )
@@ -31,6 +30,7 @@ from otel_bridge.foreign_spans import heed_scope, ignore_scope
 from otel_bridge.heartbeat import WorkerHeartbeat
 from otel_bridge.instrument import job, queue_depth
 from otel_bridge.scope import on_worker
+from otel_bridge.suppression import suppress_instrumentation
 
 __all__ = [
     "CARRIER_KEY",
@@ -362,8 +362,8 @@ class DepthSampler:
         self._thread = threading.Thread(target=self._sample, name="otel-bridge-depth", daemon=True)
         self._thread.start()
 
+    @suppress_instrumentation()
     def _sample(self) -> None:
-        attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
         bridge = current_bridge()
         if bridge is None:
             return

@@ -17,10 +17,9 @@ import functools
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
-from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, detach, set_value
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from otel_bridge import keys
@@ -33,6 +32,7 @@ from otel_bridge.redis_clients import (
     connect_async,
 )
 from otel_bridge.settings import BridgeSettings, redact_url
+from otel_bridge.suppression import suppress_instrumentation
 from otel_bridge.transports.base import LogEntry, splice_position
 from otel_bridge.transports.redis import connection_options
 
@@ -190,7 +190,7 @@ class RedisReceiver:
 
     async def _call(self, command: Callable[[], Awaitable[_T]]) -> _T:
         try:
-            with _untraced():
+            with suppress_instrumentation():
                 return await command()
         except (*REDIS_ERRORS, TimeoutError) as error:
             await self._disconnect()
@@ -243,13 +243,13 @@ class RedisReceiver:
         client: Any = connect_any_node(self._url, self._subscriptions, **options)
         connection: Any = None
         try:
-            with _untraced():
+            with suppress_instrumentation():
                 connection = client.connection_pool.make_connection()
                 await connection.connect()
                 await connection.send_command("SUBSCRIBE", self._channel)
             was_pinged = False
             while True:
-                with _untraced():
+                with suppress_instrumentation():
                     try:
                         reply = await connection.read_response(
                             timeout=_SILENCE_SEC, disconnect_on_error=False
@@ -323,13 +323,3 @@ def _is_foreign(message: bytes) -> bool:
     except (ValueError, RecursionError):
         return True
     return not (isinstance(fields, dict) and "position" in fields)
-
-
-@contextlib.contextmanager
-def _untraced() -> Iterator[None]:
-    """Keep our own Redis calls out of the user's traces."""
-    token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
-    try:
-        yield
-    finally:
-        detach(token)
