@@ -24,6 +24,11 @@ async count => {
   return document.querySelector('.wf').style.getPropertyValue('--now');
 }
 """
+_NEXT_SECOND = """
+async () => {
+  while (Date.now() % 1000 >= 100) await new Promise(requestAnimationFrame);
+}
+"""
 _SHOW = """
 isHidden => {
   Object.defineProperty(document, 'hidden', { configurable: true, get: () => isHidden });
@@ -117,6 +122,8 @@ def test_paused_is_still(site: DashboardSite) -> None:
     expect(bar).to_have_count(1)
     state = "e => getComputedStyle(e).animationPlayState"
     assert bar.evaluate(state) == "running"
+    # A second begins that no tick of the page has shown yet: it must not come after the pause.
+    page.evaluate(_NEXT_SECOND)
     page.keyboard.press(" ")
     expect(page.get_by_test_id("connection")).to_have_text("Paused")
     assert bar.evaluate(state) == "paused"

@@ -22,8 +22,16 @@ function onSecond(listener: () => void): () => void {
 
 /** The collector's time, anew every second; stands still while paused. */
 export function useNow(store: FeedStore): number {
+  const subscribe = useCallback(
+    (listener: () => void) => {
+      // At the pause itself too: else the second that has begun since the last tick comes after it.
+      const stops = [onSecond(listener), store.subscribe("hold", listener)];
+      return () => stops.forEach((stop) => stop());
+    },
+    [store],
+  );
   return useSyncExternalStore(
-    onSecond,
+    subscribe,
     () => Math.floor(store.viewNow() / 1000) * 1000,
     () => 0,
   );
