@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -114,7 +115,7 @@ class Leader:
         self._redis: Any = redis
         self._lease_ms = int(1000 * max(_MIN_LEASE_SEC, 3 * settings.stats_interval_sec))
         self._is_failing = False
-        self._told: dict[str, None] = {}
+        self._told: OrderedDict[str, None] = OrderedDict()
         self._told_events = -1
         self._quiet_until = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -185,7 +186,7 @@ class Leader:
                 continue
             self._told[event.event_id] = None
             if len(self._told) > _MAX_TOLD:
-                del self._told[next(iter(self._told))]
+                self._told.popitem(last=False)
             self.stalled += 1
             self._publish(event)
             if self._settings.stalled_action != "report" and self._redis is not None:

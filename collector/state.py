@@ -24,7 +24,7 @@ ended longest ago leaves first.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from typing import Final
 
 from collector.fleet import Fleet
@@ -95,7 +95,7 @@ class LiveState:
     def __init__(self, limits: StateLimits | None = None) -> None:
         self._limits = limits or StateLimits()
         self.tasks: dict[str, TaskRecord] = {}
-        self.jobs: dict[tuple[str, str], JobRecord] = {}
+        self.jobs: OrderedDict[tuple[str, str], JobRecord] = OrderedDict()
         self.processing: dict[tuple[str, str], JobRecord] = {}
         self.fleet = Fleet(
             max_workers=self._limits.workers,
@@ -104,7 +104,8 @@ class LiveState:
         )
         self._ended_jobs: deque[tuple[str, str]] = deque()
         self._job_bytes = 0
-        self._known_ids: dict[int, None] = {}
+        self._known_ids: set[int] = set()
+        self._ids_in_order: deque[int] = deque()
 
     def apply(self, event: MonitoringEvent, seen: int) -> bool:
         """
@@ -122,9 +123,10 @@ class LiveState:
         known = hash(event.event_id)
         if known in self._known_ids:
             return False
-        self._known_ids[known] = None
+        self._known_ids.add(known)
+        self._ids_in_order.append(known)
         if len(self._known_ids) > self._limits.event_ids:
-            del self._known_ids[next(iter(self._known_ids))]
+            self._known_ids.remove(self._ids_in_order.popleft())
         ts = microseconds(event.ts)
         kind = event.event_type
         task = self._task(event, ts, seen)
@@ -354,11 +356,11 @@ class LiveState:
                 if task is not None:
                     phase = task.phases.get(job.phase or "", task.unphased)
                     phase.forgotten += 1
+                del self.jobs[key]
             else:
                 # Only open jobs are left: their ends will never be missed as long as these are.
-                key, job = next(iter(self.jobs.items()))
+                key, job = self.jobs.popitem(last=False)
                 self._uncount(self.tasks.get(key[0]), key, job)
-            del self.jobs[key]
             self._job_bytes -= _cost(key)
         if len(self._ended_jobs) > 4 * limits.jobs:
             # Of jobs that went with their research task nothing is left to forget.

@@ -8,6 +8,8 @@ OpenTelemetry context, and to another process in the carrier.
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,6 +30,21 @@ __all__ = ["Enqueue", "Job", "Phase", "ResearchTask", "Worker"]
 
 _ADVANCE_INTERVAL_SEC: Final = 1.0
 """At most one progress event a second and phase: a bar moves no more smoothly with more."""
+
+
+_counting = threading.RLock()
+"""Held while a phase's counts change: a pool's threads advance one phase together, and adding up
+without it lost a fifth of 200,000 steps. Reentrant, for signal handlers and finalizers."""
+
+
+def _after_fork_in_child() -> None:
+    # Another thread may have held it at the moment of the fork; nobody would release it here.
+    global _counting
+    _counting = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class ResearchTask(SpanBlock, SelfBlock):
@@ -65,20 +82,22 @@ class Phase(SpanBlock, SelfBlock):
         total: int | None = None,
     ) -> None:
         """Publish a ``stats_snapshot`` with these absolute counts at once."""
-        self._counts |= {"completed": completed, "failed": failed, "pending": pending}
-        if total is not None:
-            self._counts["total"] = total
+        with _counting:
+            self._counts |= {"completed": completed, "failed": failed, "pending": pending}
+            if total is not None:
+                self._counts["total"] = total
         self._publish()
 
     @guarded
     def advance(self, completed: int = 0, failed: int = 0) -> None:
         """Add to the counts; published at most once a second, and at the end of the phase."""
-        counts = self._counts
-        counts["completed"] = counts.get("completed", 0) + completed
-        counts["failed"] = counts.get("failed", 0) + failed
-        if "total" in counts:
-            done = counts["completed"] + counts["failed"]
-            counts["pending"] = max(0, counts["total"] - done)
+        with _counting:
+            counts = self._counts
+            counts["completed"] = counts.get("completed", 0) + completed
+            counts["failed"] = counts.get("failed", 0) + failed
+            if "total" in counts:
+                done = counts["completed"] + counts["failed"]
+                counts["pending"] = max(0, counts["total"] - done)
         self._publish_soon()
 
     def _publish_soon(self) -> None:
@@ -113,7 +132,7 @@ class Phase(SpanBlock, SelfBlock):
     def _close(self, error: BaseException | None) -> None:
         if self._is_publish_due:
             self._publish()
-        for name, count in self._counts.items():
+        for name, count in dict(self._counts).items():
             self._span.set_attribute(f"{semconv.COUNT_PREFIX}{name}", count)
         super()._close(error)
 

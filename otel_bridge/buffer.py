@@ -12,6 +12,7 @@ numbers are exact and travel with the worker's heartbeat.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import deque
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -48,14 +49,14 @@ class Intake:
 
     def take(self, limit: int) -> list[Any]:
         """Remove and return the oldest items, at most ``limit``; for the drain thread alone."""
+        count = min(limit, len(self._items))
+        # Before they leave, or who measures meanwhile would count them as dropped.
+        self._taken += count
         items: list[Any] = []
         popleft = self._items.popleft
-        try:
-            for _ in range(limit):
+        with contextlib.suppress(IndexError):  # of a closed bus many threads take
+            for _ in range(count):
                 items.append(popleft())
-        except IndexError:
-            pass
-        self._taken += len(items)
         return items
 
     def reset(self) -> None:
@@ -68,11 +69,15 @@ class Intake:
         """
         How many items have come and how many were dropped; for one thread at a time.
 
-        Exact when no thread is just between ``append`` and ``next``; until then too low by those.
+        Exact when no thread is just between ``append`` and ``next`` or inside ``take``; until then
+        too low by those.
         """
-        appended = next(self.counter) - self._counter_reads
+        # Counted before it is made: a signal handler that measures in between would else take it
+        # for an item, and what counts as dropped stays so.
         self._counter_reads += 1
-        self._dropped = max(self._dropped, appended - self._taken - len(self._items))
+        appended = next(self.counter) + 1 - self._counter_reads
+        waiting = len(self._items)  # read before what was taken: too low, never too high
+        self._dropped = max(self._dropped, appended - waiting - self._taken)
         return appended, self._dropped
 
 

@@ -129,14 +129,14 @@ class EventBus:
         settings = self._settings
         self._publisher = Publisher(self._sender, settings, self._clock, self._intake, forked_at_ns)
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
+        # A signal handler or a finalizer may publish, or shut down, inside it.
+        self._lock = threading.RLock()
         # Held while the pipeline works: by the thread, or by who shuts down without one.
         self._work_lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._flushes: list[_FlushRequest] = []
         self._is_closing = False
         self._is_closed = False
-        self._late = 0
         self._active_at = float("-inf")
         self._is_complete = True
         self.is_idle = True
@@ -188,7 +188,7 @@ class EventBus:
         Wait until everything queued so far has left for the log.
 
         Returns:
-            False when time ran out first.
+            False when time ran out first, or no thread could be started.
         """
         if self._is_closed:
             return True
@@ -196,9 +196,10 @@ class EventBus:
             queued, _ = self._intake.measure()
             request = _FlushRequest(queued)
             self._flushes.append(request)
-        self._start_thread()
-        self._wake.put(None)
-        is_done = request.done.wait(max(0.0, timeout_sec))
+        is_done = False
+        if self._start_thread():
+            self._wake.put(None)
+            is_done = request.done.wait(max(0.0, timeout_sec))
         if not is_done:
             with self._lock, contextlib.suppress(ValueError):
                 self._flushes.remove(request)
@@ -226,7 +227,8 @@ class EventBus:
             self._is_closing = True
         atexit.unregister(self._at_exit)
         thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
+        # Not alive: inside its start(), by a signal handler.
+        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             self._wake.put(None)
             thread.join(max(0.0, deadline - time.monotonic()))
         # What the thread left is sent from here, so that this also works without one.
@@ -237,6 +239,7 @@ class EventBus:
             finally:
                 self._work_lock.release()
         else:
+            # An attempt is under way: the thread drops the rest when it is over.
             self._is_complete = False
         self._is_closed = self.is_idle = True
         return self._is_complete
@@ -247,7 +250,10 @@ class EventBus:
         with self._lock:
             queued, overflowed = self._intake.measure()
         done = self._publisher
-        dropped = overflowed + done.outbox.dropped + done.rejected + self._late
+        dropped = overflowed + done.outbox.dropped + done.rejected
+        if self._is_closed:
+            # Whatever has not left: in the intake, in the outbox, or come since.
+            dropped = max(0, queued - done.published - done.ignored)
         return BusCounters(
             queued=queued,
             published=done.published,
@@ -262,26 +268,29 @@ class EventBus:
         )
 
     def wake_thread(self) -> None:
-        """Start or wake the bus's thread; what came after shutdown is counted as dropped."""
+        """Start or wake the bus's thread; what came after shutdown is let go."""
         if self._is_closed:
-            with self._lock:
-                self._late += len(self._intake.take(_TAKE_LIMIT))
+            self._intake.take(_TAKE_LIMIT)
             return
         self.is_idle = False
-        if self._thread is None:
-            self._start_thread()
+        if self._thread is None and not self._start_thread():
+            self.is_idle = True  # the next event tries again
+            return
         self._wake.put(None)
 
-    def _start_thread(self) -> None:
+    def _start_thread(self) -> bool:
+        """Whether somebody will look after what is queued."""
         with self._lock:
             if self._thread is not None or self._is_closing:
-                return
-            thread = threading.Thread(target=self._run, name="otel-bridge-bus", daemon=True)
+                return True
+            # Known before it runs: what publishes meanwhile, in this thread, must start no second.
+            self._thread = threading.Thread(target=self._run, name="otel-bridge-bus", daemon=True)
             try:
-                thread.start()
-            except RuntimeError:  # the interpreter is going down: shutdown() sends what is queued
-                return
-            self._thread = thread
+                self._thread.start()
+            except RuntimeError:
+                # None is left; or the interpreter goes down: shutdown() sends what is queued.
+                self._thread = None
+                return False
         atexit.register(self._at_exit)
         # Children of multiprocessing (and of Celery's billiard) leave through os._exit, after
         # their own finalizers and without atexit.
@@ -289,6 +298,7 @@ class EventBus:
             module = sys.modules.get(name)
             if module is not None:
                 module.Finalize(None, self._at_exit, exitpriority=100)
+        return True
 
     def _at_exit(self) -> None:
         try:
@@ -308,6 +318,9 @@ class EventBus:
                 # Nothing is known to get here; a bug must cost a second, not the live view.
                 logger.exception("the bus's thread stumbled and goes on")
                 time.sleep(_IDLE_WAIT_SEC)
+        with self._work_lock:
+            if self._is_closed:
+                self._publisher.abandon()
 
     def _step(self) -> float | None:
         """Convert and send what there is; return how long to wait, None: until something comes."""

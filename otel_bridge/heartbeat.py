@@ -54,7 +54,8 @@ class Pulse:
         self._clock = clock
         self._sequence = itertools.count()
         self._reset()
-        os.register_at_fork(after_in_child=self._reset)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
         self._due: list[tuple[float, int, Callable[[], None]]] = []
@@ -70,11 +71,15 @@ class Pulse:
             entry = (self._clock.monotonic() + delay_sec, next(self._sequence), function)
             heapq.heappush(self._due, entry)
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="otel-bridge-pulse", daemon=True
-                )
-                self._thread.start()
+                self._start_thread()
             self._wake.notify()
+
+    def _start_thread(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="otel-bridge-pulse", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # no threads left: the next call tries again
+            self._thread = None
 
     def close(self, timeout_sec: float = 1.0) -> None:
         """Run what is due, forget the rest, end the thread; waits at most ``timeout_sec``."""
@@ -84,7 +89,8 @@ class Pulse:
             heapq.heapify(self._due)
             self._wake.notify()
             thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
+        # Not alive: inside its start(), by a signal handler.
+        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             thread.join(timeout_sec)
 
     @suppress_instrumentation()

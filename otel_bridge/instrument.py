@@ -18,7 +18,7 @@ from otel_bridge.blocks import Enqueue, Job, Phase, ResearchTask, Worker
 from otel_bridge.bridge import current_bridge
 from otel_bridge.events import MonitoringEvent, MonitoringEventType
 from otel_bridge.scope import Scope, current_scope
-from otel_bridge.span_block import meta_attributes
+from otel_bridge.span_block import meta_attributes, words
 
 __all__ = ["enqueue", "job", "phase", "queue_depth", "research_task", "worker"]
 
@@ -47,7 +47,7 @@ def research_task(
         message: One line for people.
         meta: Further small values to show.
     """
-    ids = Scope(parent_task_id=str(task_id), project_id=project_id, worker=current_scope().worker)
+    ids = Scope(parent_task_id=words(task_id), project_id=project_id, worker=current_scope().worker)
     attributes = {
         semconv.TASK_ID: ids.parent_task_id,
         semconv.TASK_TYPE: task_type,
@@ -94,7 +94,7 @@ def enqueue(
         retry_count: Attempts made before this one.
     """
     ids = _ids(parent_task_id, project_id, phase, {})
-    known_id = None if task_id is None else str(task_id)
+    known_id = None if task_id is None else words(task_id)
     attributes = {
         semconv.TASK_ID: known_id,
         semconv.TASK_TYPE: task_type,
@@ -141,7 +141,7 @@ def job(
     if worker_id is None and ids.worker is not None:
         worker_id = ids.worker.worker_id
     attributes = {
-        semconv.TASK_ID: str(task_id),
+        semconv.TASK_ID: words(task_id),
         semconv.TASK_TYPE: task_type,
         semconv.QUEUE: queue,
         semconv.WORKER_ID: worker_id,
@@ -149,10 +149,10 @@ def job(
         semconv.MESSAGING_SYSTEM: "otel_bridge",
         semconv.MESSAGING_OPERATION_TYPE: "process",
         semconv.MESSAGING_OPERATION_NAME: "job",
-        semconv.MESSAGING_MESSAGE_ID: str(task_id),
+        semconv.MESSAGING_MESSAGE_ID: words(task_id),
         semconv.MESSAGING_DESTINATION_NAME: queue,
     }
-    return Job(task_type, ids, attributes, task_id=str(task_id), carrier=carrier)
+    return Job(task_type, ids, attributes, task_id=words(task_id), carrier=carrier)
 
 
 def _ids(
@@ -197,7 +197,7 @@ def queue_depth(depths: Mapping[str, int]) -> None:
         event = MonitoringEvent(
             event_type=MonitoringEventType.QUEUE_DEPTH_UPDATE, counts=dict(depths)
         )
-    except ValueError:
+    except (TypeError, ValueError):
         logger.exception("queue_depth() takes whole numbers by queue name; got %r", depths)
         return
     bridge.bus.publish(event)

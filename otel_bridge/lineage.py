@@ -7,6 +7,7 @@ CLIENT): then the first agent or workflow inside is, and without one the trace h
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Final, NamedTuple
 
 from opentelemetry.trace import SpanContext, SpanKind
@@ -47,7 +48,7 @@ class Lineages:
     """Remembers the spans whose children may still come, a bounded number; for one thread."""
 
     def __init__(self) -> None:
-        self._known: dict[Key, Lineage] = {}
+        self._known: OrderedDict[Key, Lineage] = OrderedDict()
 
     def get(self, key: Key) -> Lineage | None:
         """What is known of a span."""
@@ -57,7 +58,7 @@ class Lineages:
         """Know it from here on; the oldest is forgotten first."""
         self._known[key] = lineage
         if len(self._known) > _MAX_KNOWN:
-            del self._known[next(iter(self._known))]
+            self._known.popitem(last=False)
 
     def pass_on(self, span: SpanView, context: SpanContext) -> None:
         """A span that is left out: those inside inherit what it would have inherited."""

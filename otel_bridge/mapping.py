@@ -9,6 +9,7 @@ validating a model, and a test keeps the two byte-identical.
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from typing import Any, Final, TypeGuard
 
 from opentelemetry.trace import SpanContext, StatusCode
@@ -131,7 +132,7 @@ class SpanMapper:
         self._allowlist = allowlist
         self._forked_at_ns = forked_at_ns
         self._backdated: set[Key] = set()
-        self._late: dict[Key, None] = {}
+        self._late: OrderedDict[Key, None] = OrderedDict()
         self._lineages = Lineages()
 
     def fields(self, span: SpanView, *, is_end: bool) -> Fields | None:
@@ -287,7 +288,7 @@ class SpanMapper:
     def _remember_late(self, key: Key) -> None:
         self._late[key] = None
         if len(self._late) > _MAX_LATE:
-            del self._late[next(iter(self._late))]
+            self._late.popitem(last=False)
 
 
 def event_id_of(context: SpanContext, start_ns: int, *, is_end: bool) -> str:

@@ -29,6 +29,7 @@ __all__ = [
     "guarded",
     "meta_attributes",
     "one_line",
+    "words",
 ]
 
 logger = logging.getLogger(__name__)
@@ -135,7 +136,7 @@ class SpanBlock(_Block):
         self._error_type: str | None = None
 
     def __repr__(self) -> str:
-        return f"<{self._kind} {self._label}>"
+        return f"<{self._kind} {words(self._label)}>"
 
     @guarded
     def fail(self, reason: BaseException | str) -> None:
@@ -205,12 +206,20 @@ def one_line(reason: BaseException | str) -> str:
     return f"{name}: {text}"
 
 
+def words(value: object) -> str:
+    """``str(value)``; of what has none, because the user's own ``__str__`` raises, its type."""
+    try:
+        return str(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
+
+
 def meta_attributes(meta: Mapping[str, Any] | None) -> dict[str, Any]:
     """The user's ``meta`` as span attributes; what OTel cannot hold becomes text."""
     return {
-        f"{semconv.META_PREFIX}{key}": value
+        f"{semconv.META_PREFIX}{words(key)}": value
         if isinstance(value, str | bool | int | float)
-        else str(value)
-        for key, value in (meta or {}).items()
+        else words(value)
+        for key, value in (meta if isinstance(meta, Mapping) else {}).items()
         if value is not None
     }

@@ -33,6 +33,23 @@ def test_no_module_is_too_long() -> None:
     assert {path: lines for path, lines in long.items() if lines > 440} == {}
 
 
+def test_the_oldest_is_not_looked_for() -> None:
+    """
+    No plain dict is asked again and again for its oldest key.
+
+    CPython walks over the places of all that were deleted before it: with 200,000 event ids an
+    event took 5 us to fold at first, and 350 us after 800,000. ``OrderedDict.popitem`` does not.
+    """
+    walking = [
+        str(path.relative_to(ROOT))
+        for package in ("otel_bridge", "collector")
+        for path in (ROOT / package).rglob("*.py")
+        if "node_modules" not in path.parts
+        and "next(iter(self." in path.read_text(encoding="utf-8")
+    ]
+    assert walking == []
+
+
 INSTRUMENTOR = "tests/contract/test_instrumentor.py"
 
 UNITS_ELSEWHERE = {

@@ -60,16 +60,21 @@ _PASSING_ERRORS: Final = (
     TryAgainError,
 )
 _PASSING_CODES: Final = (
+    "ACL failure",
     "BUSY",
+    "DENIED",
     "MISCONF",
     "NOREPLICAS",
     "OOM",
     "READONLY",
     "UNKILLABLE",
     "WRONGTYPE",
+    "can't run this command",
+    "unauthenticated",
 )
 """Error replies that say nothing about the batch: Redis or its operator will mend them. redis-py
-has classes for some codes only, and Redis 6.2 hides those from inside a script in its text."""
+has classes for some codes only, and Redis 6.2 hides those from inside a script in its text. What
+an ACL denies inside a script has no code; nor has a password that is asked for since a while."""
 
 
 class RedisSender:

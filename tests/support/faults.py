@@ -10,12 +10,12 @@ import contextlib
 import select
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from otel_bridge.errors import TransportError
 from otel_bridge.transports.base import AppendResult, Outgoing, Sender
 
-__all__ = ["FakeClock", "FaultySender", "TcpProxy"]
+__all__ = ["FakeClock", "FaultySender", "TcpProxy", "no_threads_left"]
 
 
 class FakeClock:
@@ -74,6 +74,16 @@ class FaultySender:
     def close(self) -> None:
         self.closed += 1
         self._inner.close()
+
+
+@contextlib.contextmanager
+def no_threads_left() -> Iterator[None]:
+    """No thread can be started: the system does not give it a stack of this size."""
+    before = threading.stack_size(1 << 46)
+    try:
+        yield
+    finally:
+        threading.stack_size(before)
 
 
 class TcpProxy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import NamedTuple
 
@@ -57,6 +58,35 @@ def test_intake_counts_exactly_with_many_threads() -> None:
     appended, dropped = intake.measure()
     assert appended == 8 * per_thread
     assert taken + dropped + len(intake) == appended
+
+
+def test_what_is_being_taken_does_not_count_as_dropped() -> None:
+    """Who measures while the drain thread takes sees no drop where nothing was dropped."""
+    intake = Intake(1_000_000)
+    is_over = threading.Event()
+
+    def drain() -> None:
+        while not is_over.is_set():
+            intake.take(2048)
+
+    def fill() -> None:
+        for number in range(100_000):
+            put(intake, number)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        drainer = threading.Thread(target=drain)
+        fillers = [threading.Thread(target=fill) for _ in range(3)]
+        for thread in (drainer, *fillers):
+            thread.start()
+        while any(thread.is_alive() for thread in fillers):
+            intake.measure()
+        is_over.set()
+        drainer.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert intake.measure() == (300_000, 0)
 
 
 def test_intake_starts_anew_for_who_holds_it() -> None:

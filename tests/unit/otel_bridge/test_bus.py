@@ -20,7 +20,7 @@ from otel_bridge.errors import TransportError, TransportRejectedError, UnknownTr
 from otel_bridge.events import MonitoringEvent, MonitoringEventType
 from otel_bridge.settings import BridgeSettings
 from otel_bridge.transports.memory import MemoryLog, MemorySender
-from tests.support.faults import FakeClock, FaultySender
+from tests.support.faults import FakeClock, FaultySender, no_threads_left
 from tests.support.spans import SpanRecorder, job_attributes, tracer_with
 from tests.support.waiting import wait_until
 
@@ -380,6 +380,70 @@ def test_what_is_left_behind_at_shutdown_is_dropped_and_counted(
     counters = rig.bus.counters
     assert (counters.published, counters.dropped, counters.waiting) == (1, 99, 0)
     assert "99 events could not be published" in caplog.text
+
+
+def test_what_an_attempt_keeps_from_being_sent_is_counted(make_settings: MakeSettings) -> None:
+    """With an attempt under way at the time-out, the rest is dropped, and counted at once."""
+    rig = Rig(make_settings(batch_max_events=1))
+    rig.sender.gate.clear()
+    rig.bus.publish(event(0))
+    assert rig.sender.is_waiting.wait(10)
+    for number in range(1, 4):
+        rig.bus.publish(event(number))
+    assert not rig.bus.shutdown(0)
+    counters = rig.bus.counters
+    assert (counters.published, counters.dropped, counters.waiting) == (0, 4, 0)
+    rig.sender.gate.set()
+    wait_until(lambda: rig.sender.closed, "the end of the attempt")
+    counters = rig.bus.counters
+    assert (counters.published, counters.dropped, counters.waiting) == (1, 3, 0)
+    assert rig.numbers() == [0]
+
+
+def test_a_span_that_ends_during_the_shutdown_is_counted(make_settings: MakeSettings) -> None:
+    """What comes after the last batch and before the end is no loss that nobody knows of."""
+
+    class Sender(MemorySender):
+        def close(self) -> None:
+            bus.put(event(1))
+
+    bus = EventBus(Sender(MemoryLog()), make_settings())
+    bus.publish(event(0))
+    assert bus.shutdown(5)
+    counters = bus.counters
+    assert (counters.queued, counters.dropped, counters.waiting) == (2, 1, 0)
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_what_interrupts_the_bus_may_use_it(is_closed: bool, make_settings: MakeSettings) -> None:
+    """A signal handler or a finalizer publishes and counts at any moment, and waits for nobody."""
+    rig = Rig(make_settings())
+    if is_closed:
+        rig.bus.shutdown(5)
+    seen: list[int] = []
+
+    def interrupted() -> None:
+        with rig.bus._lock:
+            rig.bus.put(event(0))
+            seen.append(rig.bus.counters.queued)
+
+    thread = threading.Thread(target=interrupted, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert seen == [1]
+    rig.bus.shutdown(5)
+    counters = rig.bus.counters
+    assert (counters.published, counters.dropped) == ((0, 1) if is_closed else (1, 0))
+
+
+def test_a_thread_that_cannot_start_is_tried_again(rig: Rig) -> None:
+    """Where the system has no thread left, events wait until it has."""
+    with no_threads_left():
+        assert rig.bus.publish(event(0))
+        assert not rig.bus.flush(600)
+    assert rig.bus.publish(event(1))
+    assert rig.bus.flush(10)
+    assert rig.numbers() == [0, 1]
 
 
 def test_a_log_that_was_never_there_does_not_delay_the_exit(make_settings: MakeSettings) -> None:

@@ -19,7 +19,7 @@ from otel_bridge.events import MonitoringEvent, MonitoringEventType
 from otel_bridge.heartbeat import HeartbeatKeys, Pulse, WorkerHeartbeat
 from otel_bridge.settings import BridgeSettings
 from otel_bridge.transports.memory import memory_log
-from tests.support.faults import FakeClock
+from tests.support.faults import FakeClock, no_threads_left
 from tests.support.waiting import wait_until
 
 MakeSettings = Callable[..., BridgeSettings]
@@ -110,6 +110,26 @@ class TestPulse:
         """A process that neither beats nor advances pays for no thread."""
         pulse.close()
         assert not is_beating()
+
+    def test_a_thread_that_cannot_start_is_tried_again(self, pulse: Pulse) -> None:
+        """Where the system has no thread left, what is due waits until it has."""
+        ran = threading.Event()
+        with no_threads_left():
+            pulse.call_later(0, ran.set)
+        self.nudge(pulse)
+        assert ran.is_set()
+
+    def test_one_whose_thread_never_started_can_be_closed(self, pulse: Pulse) -> None:
+        """The bus is shut down after it, so closing must not fail."""
+        with no_threads_left():
+            pulse.call_later(0, threading.Event().set)
+        pulse.close()
+
+    def test_it_needs_no_fork(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Windows has none, nor a hook for it."""
+        monkeypatch.delattr(os, "register_at_fork")
+        self.nudge(made := Pulse())
+        made.close()
 
     def test_a_call_may_schedule_itself_again(self, pulse: Pulse, clock: FakeClock) -> None:
         """A beat that schedules the next one beats once an interval, however late it is."""

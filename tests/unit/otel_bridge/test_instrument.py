@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 import otel_bridge
+from otel_bridge.blocks import Phase
 from otel_bridge.bridge import Bridge, current_bridge
 from otel_bridge.settings import BridgeSettings
 from otel_bridge.transports.memory import memory_log
@@ -202,20 +205,52 @@ async def test_tasks_threads_and_async_blocks_keep_their_parents(seen: Seen) -> 
     assert [job.parent.span_id if job.parent else None for job in jobs] == [phase_id] * 3
 
 
+class Wordless:
+    """Cannot be told in words."""
+
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+def test_threads_advance_one_phase_together(seen: Seen) -> None:
+    """No step is lost when the threads of a pool count at once."""
+
+    def advance(phase: Phase) -> None:
+        for _ in range(5000):
+            phase.advance(completed=1)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with otel_bridge.research_task("t1"), otel_bridge.phase("search", total=40_000) as search:
+            threads = [threading.Thread(target=advance, args=(search,)) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    attributes = seen.spans()["phase search"].attributes or {}
+    assert attributes["nexus.count.completed"] == 40_000
+
+
+@pytest.mark.parametrize("strange_type", [object, Wordless])
 def test_wrong_arguments_never_reach_user_code(
-    seen: Seen, caplog: pytest.LogCaptureFixture
+    seen: Seen, strange_type: type, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What the blocks cannot use is logged, and the work inside goes on."""
     ran = []
-    strange: Any = object()
+    strange: Any = strange_type()
     with (
-        otel_bridge.research_task(strange, meta={"x": object()}),
+        otel_bridge.research_task(strange, meta={"x": strange, strange: 1}),
+        otel_bridge.research_task("t", meta=strange),
         otel_bridge.phase(strange, total=strange) as search,
         otel_bridge.job(task_id=strange, task_type=strange, carrier=strange),
     ):
         search.advance(strange)
         search.progress(completed=strange)
         otel_bridge.queue_depth({"q": strange})
+        otel_bridge.queue_depth(strange)
         ran.append(True)
     assert ran == [True]
     assert "otel-bridge" in caplog.text
