@@ -12,6 +12,7 @@ import socket
 import zlib
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -266,6 +267,76 @@ def test_a_token_writes_into_its_project_only(
 
         wait_until(shown, "the token's own project")
         assert shown() == ["alpha"]
+
+
+def test_every_refusal_is_a_status(make_settings: Callable[..., BridgeSettings]) -> None:
+    """Host, origin, token, guesses, method, failure: a Status of the request's type."""
+    line = f"a sha256={hashlib.sha256(TOKEN.encode()).hexdigest()} projects=alpha"
+    settings = make_settings(bus_url=f"memory://otlp-{next(_names)}")
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    with AppServer(settings, tokens=line, stats_interval_sec=3600) as site:
+
+        def refusal(path: str, kind: str, method: str = "POST", **headers: str) -> tuple[int, str]:
+            given = {"Content-Type": kind} | headers
+            answer = fetch(f"{site.url}{path}", method=method, body=b"{}", headers=given)
+            seen.update({name.lower(): value for name, value in answer.headers.items()})
+            assert seen["content-type"] == kind
+            if kind == PROTOBUF:
+                return answer.status, Status.FromString(answer.body).message
+            return answer.status, answer.json()["message"]
+
+        seen: dict[str, str] = {}
+        cases = itertools.product(("/v1/traces", "/v1/logs"), (PROTOBUF, "application/json"))
+        for path, kind in cases:
+            status, why = refusal(path, kind, Host="evil.example")
+            assert (status, why.partition(" ")[0]) == (403, "Host")
+            foreign = {"Origin": "https://evil.example"}
+            assert refusal(path, kind, **foreign) == (403, "Origin is another site")
+            assert refusal(path, kind) == (401, "authentication required")
+            assert seen["www-authenticate"] == "Bearer"
+            assert refusal(path, kind, "GET", **bearer) == (405, "Method Not Allowed")
+            assert seen["allow"] == "POST"
+            with broken(site):
+                assert refusal(path, kind, **bearer) == (500, "internal error")
+        wrong = {"Authorization": "Bearer nobody"}
+        found = [refusal("/v1/traces", PROTOBUF, **wrong) for _ in range(11)]
+        assert found == [(401, "authentication required")] * 10 + [(429, "too many attempts")]
+        assert 0 < int(seen["retry-after"]) <= 60
+
+
+@contextmanager
+def broken(site: AppServer) -> Iterator[None]:
+    """Without what the routes need."""
+    ingest = site.app.state.otlp_ingest
+    del site.app.state.otlp_ingest
+    try:
+        yield
+    finally:
+        site.app.state.otlp_ingest = ingest
+
+
+def test_grpc_counts_guesses(make_settings: Callable[..., BridgeSettings]) -> None:
+    """The eleventh wrong token in a minute is told to wait; a right one still passes."""
+    line = f"a sha256={hashlib.sha256(TOKEN.encode()).hexdigest()} projects=alpha"
+    settings = make_settings(bus_url=f"memory://otlp-{next(_names)}")
+    with (
+        AppServer(settings, tokens=line, otlp_grpc_port=0, stats_interval_sec=3600) as site,
+        grpc.insecure_channel(f"127.0.0.1:{site.app.state.otlp_grpc_port}") as channel,
+    ):
+        export = TraceServiceStub(channel).Export  # type: ignore[no-untyped-call]
+        found = []
+        for _ in range(11):
+            with pytest.raises(grpc.RpcError) as caught:
+                export(
+                    ExportTraceServiceRequest(),
+                    metadata=[("authorization", "Bearer nobody")],
+                    timeout=10,
+                )
+            found.append(caught.value.code())
+        codes = grpc.StatusCode
+        assert found == [codes.UNAUTHENTICATED] * 10 + [codes.RESOURCE_EXHAUSTED]
+        right = [("authorization", f"Bearer {TOKEN}")]
+        assert export(ExportTraceServiceRequest(), metadata=right, timeout=10).ByteSize() == 0
 
 
 def test_live_and_over_otlp_is_once(site: AppServer) -> None:
