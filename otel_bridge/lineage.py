@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from opentelemetry.trace import SpanContext, SpanKind
 
 from otel_bridge import semconv
-from otel_bridge.foreign_spans import Reading, message_id_of, read_foreign
+from otel_bridge.foreign_spans import Reading, message_id_of
 from otel_bridge.span_view import Attributes, SpanView
 
 __all__ = ["Key", "Lineage", "Lineages", "own_lineage"]
@@ -65,8 +65,22 @@ class Lineages:
         if above is not None:
             self.remember((context.trace_id, context.span_id), above)
 
-    def trace(self, span: SpanView, context: SpanContext, attributes: Attributes) -> Lineage:
-        """Find what a span that is not ours stands for, and remember it."""
+    def trace(
+        self,
+        span: SpanView,
+        context: SpanContext,
+        attributes: Attributes,
+        reading: Reading | None,
+    ) -> Lineage:
+        """
+        Find what a span that is not ours stands for, and remember it.
+
+        Args:
+            span: Its start or, when that said nothing, its end.
+            context: Its own.
+            attributes: As they are at this moment.
+            reading: What the rules read in them.
+        """
         above = self._above(span, context) or Lineage(None, None, None)
         trace_id = f"{context.trace_id:032x}"
         inherited = Lineage(
@@ -75,7 +89,7 @@ class Lineages:
             above.phase,
             is_request=above.is_request,
         )
-        found = self._place(span, context, read_foreign(span, attributes), inherited, above)
+        found = self._place(span, context, reading, inherited, above)
         found = found._replace(message_id=message_id_of(attributes))
         is_inside_job = found.role == "enqueue" and above.role == "job"
         if is_inside_job and found.message_id and found.message_id == above.message_id:

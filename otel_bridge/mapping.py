@@ -179,12 +179,14 @@ class SpanMapper:
             self._lineages.pass_on(span, context)
             return None
         known = self._lineages.get(key) if is_end else None
+        if known is not None and known.role == "enqueue":
+            return None
+        reading = read_foreign(span, attributes)
         if known is None or known.role is None:
-            known = self._lineages.trace(span, context, attributes)
+            known = self._lineages.trace(span, context, attributes, reading)
         role = known.role
         if role is None or known.is_again or (is_end and role == "enqueue"):
             return None
-        reading = read_foreign(span, attributes)
         attributes = {
             **attributes,
             semconv.PARENT_TASK_ID: known.parent_task_id,

@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace import Span
 from opentelemetry.trace import SpanContext, SpanKind
 
 from otel_bridge import lineage, semconv
+from otel_bridge.foreign_spans import read_foreign
 from otel_bridge.lineage import Lineage, Lineages, own_lineage
 from tests.support.spans import SpanRecorder, job_attributes, tracer_with
 
@@ -39,7 +40,9 @@ class Trace:
         return self._recorder.started[-1]
 
     def place(self, span: Span) -> Lineage:
-        return self.lineages.trace(span, context_of(span), span.attributes or {})
+        attributes = span.attributes or {}
+        reading = read_foreign(span, attributes)
+        return self.lineages.trace(span, context_of(span), attributes, reading)
 
 
 def context_of(span: Span) -> SpanContext:
