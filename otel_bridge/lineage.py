@@ -7,6 +7,7 @@ CLIENT): then the first agent or workflow inside is, and without one the trace h
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from opentelemetry.trace import SpanContext, SpanKind
@@ -35,6 +36,8 @@ class Lineage(NamedTuple):
     """The message went back to its queue: nothing new was enqueued."""
     is_request: bool = False
     """Inside a request that is the trace's root and in which no agent has begun."""
+    is_lent: bool = False
+    """From someone who knows the trace's task: for spans that name no other project."""
 
 
 def own_lineage(attributes: Attributes) -> Lineage:
@@ -44,9 +47,15 @@ def own_lineage(attributes: Attributes) -> Lineage:
 
 
 class Lineages:
-    """Remembers the spans whose children may still come, a bounded number; for one thread."""
+    """
+    Remembers the spans whose children may still come, a bounded number; for one thread.
+
+    Attributes:
+        lent: What the collector's state knows of spans told elsewhere; asked for each request.
+    """
 
     def __init__(self) -> None:
+        self.lent: Mapping[Key, Lineage] = {}
         self._known: dict[Key, Lineage] = {}
 
     def get(self, key: Key) -> Lineage | None:
@@ -82,12 +91,15 @@ class Lineages:
             reading: What the rules read in them.
         """
         above = self._above(span, context) or Lineage(None, None, None)
-        trace_id = f"{context.trace_id:032x}"
+        project_id = attributes.get(semconv.PROJECT_ID, above.project_id)
+        if above.is_lent and project_id != above.project_id:
+            above = self.get((context.trace_id, 0)) or Lineage(None, None, None)
         inherited = Lineage(
-            above.parent_task_id or trace_id,
-            attributes.get(semconv.PROJECT_ID, above.project_id),
+            above.parent_task_id or f"{context.trace_id:032x}",
+            project_id,
             above.phase,
             is_request=above.is_request,
+            is_lent=above.is_lent,
         )
         found = self._place(span, context, reading, inherited, above)
         found = found._replace(message_id=message_id_of(attributes))
@@ -98,8 +110,17 @@ class Lineages:
         return found
 
     def _above(self, span: SpanView, context: SpanContext) -> Lineage | None:
-        parent = self.get((context.trace_id, span.parent.span_id)) if span.parent else None
-        return parent or self.get((context.trace_id, 0))
+        trace_id = context.trace_id
+        whole = self.get((trace_id, 0))
+        if span.parent is None:
+            return whole
+        found = self.get((trace_id, span.parent.span_id))
+        if not self.lent:
+            return found or whole
+        lent = self.lent.get((trace_id, 0))
+        if found is None:
+            return self.lent.get((trace_id, span.parent.span_id)) or whole or lent
+        return lent if lent is not None and _may_join(found, lent, trace_id) else found
 
     def _is_first(self, context: SpanContext) -> bool:
         """Whether no other agent is the trace's task; a span may be told more than once."""
@@ -137,6 +158,12 @@ class Lineages:
                 named_by = above.task_id
             return inherited._replace(role="job", task_id=named_by)
         return inherited._replace(role=reading.role, task_id=f"{context.span_id:016x}")
+
+
+def _may_join(found: Lineage, lent: Lineage, trace_id: int) -> bool:
+    """Whether a span came before its task was known, and nothing was told of it since."""
+    is_alone = found.role is None and found.parent_task_id == f"{trace_id:032x}"
+    return is_alone and found.project_id in (None, lent.project_id)
 
 
 _REQUESTS: Final = (SpanKind.SERVER, SpanKind.CLIENT)

@@ -9,6 +9,7 @@ validating a model, and a test keeps the two byte-identical.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any, Final, TypeGuard
 
 from opentelemetry.trace import SpanContext, StatusCode
@@ -22,7 +23,7 @@ from otel_bridge.foreign_spans import (
     retries_of,
     retry_reason_of,
 )
-from otel_bridge.lineage import Key, Lineages, own_lineage
+from otel_bridge.lineage import Key, Lineage, Lineages, own_lineage
 from otel_bridge.redaction import MetaAllowlist
 from otel_bridge.span_view import Attributes, Fields, SpanView, duration_ms, error_of
 
@@ -133,6 +134,10 @@ class SpanMapper:
         self._backdated: set[Key] = set()
         self._late: dict[Key, None] = {}
         self._lineages = Lineages()
+
+    def lend(self, lent: Mapping[Key, Lineage]) -> None:
+        """What spans may inherit from those that are told elsewhere, until it is called again."""
+        self._lineages.lent = lent
 
     def fields(self, span: SpanView, *, is_end: bool) -> Fields | None:
         """

@@ -19,6 +19,7 @@ import grpc
 import pytest
 from google.protobuf.json_format import ParseDict
 from google.rpc.status_pb2 import Status
+from opentelemetry import propagate
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (
     OTLPSpanExporter as GrpcSpanExporter,
 )
@@ -32,12 +33,14 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
+import otel_bridge
 from collector.app import create_app
 from collector.otlp_ingest import MAX_BODY_BYTES, MAX_RECEIVERS, MAX_TAKING
 from collector.security.tokens import ANYONE, Principal
 from collector.settings import CollectorSettings
 from otel_bridge.bus import EventBus
 from otel_bridge.errors import ConfigurationError
+from otel_bridge.events import MonitoringEvent
 from otel_bridge.processor import MonitoringSpanProcessor
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import Answer, AppServer, fetch
@@ -356,6 +359,98 @@ def test_live_and_over_otlp_is_once(site: AppServer) -> None:
     assert len({event["event_id"] for event in events}) == 4
     (card,) = cards(site).values()
     assert (card["completed"], card["failed"]) == (1, 0)
+
+
+def call_over_http(site: AppServer, carrier: dict[str, str], project: str | None = None) -> bytes:
+    """What a service in another language sends of a call from one of our jobs, with a model's."""
+    _, trace, parent, _ = carrier["traceparent"].split("-")
+    chat = [text("gen_ai.operation.name", "chat"), text("gen_ai.request.model", "m-1")]
+    spans = [
+        span("c" * 16, "POST /summarise", parent, kind=2),
+        span("d" * 16, "chat m-1", "c" * 16, attributes=chat),
+    ]
+    return request(*({**one, "traceId": trace} for one in spans), project=project)
+
+
+@pytest.mark.parametrize(
+    ("named", "cards_of"),
+    [
+        (None, {"6ba529d4": ("alpha", 1)}),
+        ("alpha", {"6ba529d4": ("alpha", 1)}),
+        ("beta", {"6ba529d4": ("alpha", 0), "the trace": ("beta", 1)}),
+    ],
+    ids=["of no project", "of the same project", "of another project"],
+)
+def test_another_languages_service_is_in_the_task(
+    site: AppServer, named: str | None, cards_of: dict[str, tuple[str, int]]
+) -> None:
+    """Called from a job that is live over the bus, its model call is a job of the same card."""
+    settings = BridgeSettings(bus_url=site.url)
+    bridge = otel_bridge.configure(tracer_provider=TracerProvider(), settings=settings)
+    carrier: dict[str, str] = {}
+    try:
+        with (
+            otel_bridge.research_task("6ba529d4", project_id="alpha"),
+            otel_bridge.phase("search", total=1),
+        ):
+            propagate.inject(carrier)
+            trace_id = carrier["traceparent"].split("-")[1]
+            wait_until(lambda: "search" in phases(site, "6ba529d4"), "the phase")
+            for _ in range(2):
+                assert post(site, call_over_http(site, carrier, named)).json() == {}
+                wait_until(lambda: any(c["completed"] for c in cards(site).values()), "the call")
+    finally:
+        bridge.shutdown()
+    wait_until(lambda: cards(site)["6ba529d4"]["status"] == "completed", "the task's end")
+    shown = {
+        "the trace" if name == trace_id else name: (card["project_id"], card["completed"])
+        for name, card in cards(site).items()
+    }
+    assert shown == cards_of
+    events = fetch(f"{site.url}/monitor/events").json()["events"]
+    calls = [event for event in events if event.get("task_id") == "d" * 16]
+    assert [event["event_type"] for event in calls].count("task_completed") == 1
+    assert {event.get("phase") for event in calls} == {None if named == "beta" else "search"}
+
+
+def phases(site: AppServer, task: str) -> list[str]:
+    return [phase["name"] for phase in cards(site).get(task, {}).get("phases", [])]
+
+
+def test_a_token_is_lent_no_other_projects_task(
+    make_settings: Callable[..., BridgeSettings],
+) -> None:
+    """A span in another project's trace is its own project's, and says nothing of the task."""
+    mine, theirs = f"{TOKEN}-mine", f"{TOKEN}-theirs"
+    lines = ";".join(
+        f"{project} sha256={hashlib.sha256(token.encode()).hexdigest()} projects={project}"
+        for project, token in (("alpha", mine), ("beta", theirs))
+    )
+    settings = make_settings(bus_url=f"memory://otlp-{next(_names)}")
+
+    with AppServer(settings, tokens=lines, stats_interval_sec=3600) as site:
+
+        def seen_by(token: str) -> dict[str, Any]:
+            headers = {"Authorization": f"Bearer {token}"}
+            found = fetch(f"{site.url}/monitor/snapshot", headers=headers).json()["tasks"]
+            return {card["task_id"]: card["completed"] for card in found}
+
+        bus = EventBus.connect(settings)
+        started = {"event_type": "task_started", "parent_task_id": "t", "task_id": "t"}
+        bus.publish(
+            MonitoringEvent.model_validate(started | {"project_id": "alpha", "trace_id": TRACE})
+        )
+        wait_until(lambda: "t" in seen_by(mine), "the task")
+        carrier = {"traceparent": f"00-{TRACE}-{'a' * 16}-01"}
+        for token in (theirs, mine):
+            bearer = {"Authorization": f"Bearer {token}"}
+            body = call_over_http(site, carrier).replace(b"d" * 16, token[-1].encode() * 16)
+            body = body.replace(b"s" * 16, b"5" * 16)
+            assert post(site, body, **bearer).json() == {}
+        wait_until(lambda: seen_by(mine).get("t"), "the call in its task")
+        wait_until(lambda: seen_by(theirs).get(TRACE), "the call beside it")
+        assert (seen_by(mine), seen_by(theirs)) == ({"t": 1}, {TRACE: 1})
+        bus.shutdown()
 
 
 def lifecycle(told: str, body: dict[str, Any], body_type: str = "json/v1") -> dict[str, Any]:
