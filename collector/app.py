@@ -23,6 +23,7 @@ from starlette.responses import JSONResponse, Response
 
 from collector.frames import SharedFramesProtocol
 from collector.otlp_ingest import OtlpIngest
+from collector.otlp_refusals import OTLP_PATHS, OtlpRefusals, status_of
 from collector.routes import events, health, monitor, otlp, session, tasks, websocket
 from collector.routes.body import BodyTooSlowError
 from collector.routes.dashboard import make_dashboard_router
@@ -123,6 +124,7 @@ def create_app(
             allow_headers=["Content-Type"],
             allow_credentials=True,
         )
+    app.add_middleware(OtlpRefusals)
     app.add_middleware(SecurityHeaders)
 
     @app.exception_handler(BodyTooSlowError)
@@ -135,9 +137,12 @@ def create_app(
         return Response(status_code=400)  # nobody reads it; without it the log has a traceback
 
     @app.exception_handler(Exception)
-    async def failed(_: Request, __: Exception) -> JSONResponse:
+    async def failed(request: Request, __: Exception) -> Response:
         # Made outside of all middleware, so it brings its own headers.
         headers = {name.decode(): value.decode() for name, value in ALWAYS}
+        if request.url.path in OTLP_PATHS:
+            body, media_type = status_of(request.scope, "internal error")
+            return Response(body, 500, headers, media_type)
         return JSONResponse({"detail": "internal error"}, 500, headers)
 
     for module in (websocket, monitor, events, otlp, tasks, session, health):

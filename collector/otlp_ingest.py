@@ -11,7 +11,8 @@ from typing import Final
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from collector.otlp_receiver import OtlpReceiver
+from collector.lending import lend
+from collector.otlp_receiver import OtlpReceiver, read_spans
 from collector.runtime import Collector
 from collector.security.tokens import Principal
 from collector.span_lifecycle import read_lifecycle
@@ -128,7 +129,10 @@ class OtlpIngest:
         max_bytes = self._collector.bridge_settings.max_event_size_bytes - POSITION_MAX_BYTES
         refused: set[str | None] = set()
         async with receiver.lock:
-            received = await asyncio.to_thread(receiver.receive, message, only, are_open=are_open)
+            read = await asyncio.to_thread(read_spans, message, only)
+            state = self._collector.state
+            lent = lend(state.traces, state.tasks, read.wanted, principal.may_use)
+            received = await asyncio.to_thread(receiver.receive, read, are_open=are_open, lent=lent)
             batch = []
             for event in received.events:
                 if not principal.may_use(event.project_id):

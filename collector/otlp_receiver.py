@@ -26,14 +26,16 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 
 from otel_bridge import semconv
 from otel_bridge.events import MonitoringEvent
+from otel_bridge.lineage import Key, Lineage
 from otel_bridge.mapping import SpanMapper
 from otel_bridge.redaction import MetaAllowlist, redact_fields
 
-__all__ = ["OtlpReceiver", "Received"]
+__all__ = ["OtlpReceiver", "ReadSpans", "Received", "read_spans"]
 
 logger = logging.getLogger(__name__)
 
 _MAX_VALUE_DEPTH: Final = 8
+_NOTHING: Final[Mapping[Key, Lineage]] = {}
 _PENDING: Final = ("logfire.span_type", "pending_span")
 _PENDING_PARENT: Final = "logfire.pending_parent_id"
 _KINDS: Final = {
@@ -42,6 +44,16 @@ _KINDS: Final = {
     trace_pb2.Span.SPAN_KIND_PRODUCER: SpanKind.PRODUCER,
     trace_pb2.Span.SPAN_KIND_CONSUMER: SpanKind.CONSUMER,
 }
+
+
+class ReadSpans(NamedTuple):
+    """A request's spans, parents before their children, and how many cannot be read."""
+
+    found: list[tuple[OtlpSpan, bool]]
+    """With each, whether it is pending."""
+    rejected: int
+    wanted: dict[str, set[str]]
+    """Ids of the traces, and of the spans that the spans are in, all hexadecimal."""
 
 
 class Received(NamedTuple):
@@ -92,32 +104,21 @@ class OtlpReceiver:
 
     def receive(
         self,
-        request: ExportTraceServiceRequest,
-        project_id: str | None,
+        spans: ReadSpans,
         *,
         are_open: bool = False,
+        lent: Mapping[Key, Lineage] = _NOTHING,
     ) -> Received:
         """
         The events of a request, in the order in which things happened.
 
         Args:
-            request: Decoded.
-            project_id: Of spans whose resource or attributes name none.
+            spans: From ``read_spans``.
             are_open: The spans have not ended yet.
+            lent: What they may inherit from spans that others tell of, see ``lending``.
         """
-        rejected = 0
-        found: list[tuple[OtlpSpan, bool]] = []
-        for resource_spans in request.resource_spans:
-            resource = _attributes(resource_spans.resource.attributes)
-            project = resource.get(semconv.PROJECT_ID, project_id)
-            for scope_spans in resource_spans.scope_spans:
-                for span in scope_spans.spans:
-                    try:
-                        found.append(_view(span, resource, project))
-                    except ValueError:
-                        rejected += 1
-        # Parents before their children: these inherit from them.
-        found.sort(key=lambda pair: pair[0].start_time or 0)
+        self._mapper.lend(lent)
+        found = spans.found
         events: list[tuple[int, MonitoringEvent]] = []
         bad: set[int] = set()
         for span_view, _ in found:
@@ -128,7 +129,7 @@ class OtlpReceiver:
         for span_view in ended:
             self._map(span_view, events, bad, is_end=True)
         events.sort(key=lambda pair: pair[0])
-        return Received([event for _, event in events], rejected + len(bad))
+        return Received([event for _, event in events], spans.rejected + len(bad))
 
     def _map(
         self,
@@ -154,6 +155,36 @@ class OtlpReceiver:
         first = self._next_n
         self._next_n += count
         return first
+
+
+def read_spans(request: ExportTraceServiceRequest, project_id: str | None) -> ReadSpans:
+    """
+    Read a decoded request; in any thread.
+
+    Args:
+        request: Decoded.
+        project_id: Of spans whose resource or attributes name none.
+    """
+    rejected = 0
+    found: list[tuple[OtlpSpan, bool]] = []
+    wanted: dict[str, set[str]] = {}
+    for resource_spans in request.resource_spans:
+        resource = _attributes(resource_spans.resource.attributes)
+        project = resource.get(semconv.PROJECT_ID, project_id)
+        for scope_spans in resource_spans.scope_spans:
+            for span in scope_spans.spans:
+                try:
+                    view, is_pending = _view(span, resource, project)
+                except ValueError:
+                    rejected += 1
+                    continue
+                found.append((view, is_pending))
+                if view.parent is not None:
+                    parents = wanted.setdefault(f"{view.parent.trace_id:032x}", set())
+                    parents.add(f"{view.parent.span_id:016x}")
+    # Parents before their children: these inherit from them.
+    found.sort(key=lambda pair: pair[0].start_time or 0)
+    return ReadSpans(found, rejected, wanted)
 
 
 def _view(span: trace_pb2.Span, resource: Mapping[str, Any], project: Any) -> tuple[OtlpSpan, bool]:

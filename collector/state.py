@@ -28,6 +28,7 @@ from collections import OrderedDict, deque
 from typing import Final
 
 from collector.fleet import Fleet
+from collector.lending import TraceIndex
 from collector.records import (
     ABSOLUTE_COUNTS,
     ENDED,
@@ -90,6 +91,7 @@ class LiveState:
         jobs: Jobs by (research task or "", job).
         processing: Of the jobs: those running.
         fleet: Workers, queues and failures.
+        traces: Which research tasks a trace has.
     """
 
     def __init__(self, limits: StateLimits | None = None) -> None:
@@ -102,6 +104,7 @@ class LiveState:
             max_queues=self._limits.queues,
             max_failures=self._limits.failures,
         )
+        self.traces = TraceIndex()
         self._ended_jobs: deque[tuple[str, str]] = deque()
         self._job_bytes = 0
         self._known_ids: set[int] = set()
@@ -164,6 +167,7 @@ class LiveState:
         task.is_mixed = task.is_mixed or _are_two(task.project_id, event.project_id)
         task.project_id = settle(task.project_id, event.project_id)
         task.trace_id = settle(task.trace_id, event.trace_id)
+        self.traces.note(event.trace_id, task_id)
         task.first_seen = earliest(task.first_seen, ts)
         if seen > task.last_seen:
             task.last_seen = seen

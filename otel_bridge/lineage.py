@@ -8,12 +8,13 @@ CLIENT): then the first agent or workflow inside is, and without one the trace h
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from opentelemetry.trace import SpanContext, SpanKind
 
 from otel_bridge import semconv
-from otel_bridge.foreign_spans import Reading, message_id_of, read_foreign
+from otel_bridge.foreign_spans import Reading, message_id_of
 from otel_bridge.span_view import Attributes, SpanView
 
 __all__ = ["Key", "Lineage", "Lineages", "own_lineage"]
@@ -36,6 +37,8 @@ class Lineage(NamedTuple):
     """The message went back to its queue: nothing new was enqueued."""
     is_request: bool = False
     """Inside a request that is the trace's root and in which no agent has begun."""
+    is_lent: bool = False
+    """From someone who knows the trace's task: for spans that name no other project."""
 
 
 def own_lineage(attributes: Attributes) -> Lineage:
@@ -45,9 +48,15 @@ def own_lineage(attributes: Attributes) -> Lineage:
 
 
 class Lineages:
-    """Remembers the spans whose children may still come, a bounded number; for one thread."""
+    """
+    Remembers the spans whose children may still come, a bounded number; for one thread.
+
+    Attributes:
+        lent: What the collector's state knows of spans told elsewhere; asked for each request.
+    """
 
     def __init__(self) -> None:
+        self.lent: Mapping[Key, Lineage] = {}
         self._known: OrderedDict[Key, Lineage] = OrderedDict()
 
     def get(self, key: Key) -> Lineage | None:
@@ -66,17 +75,34 @@ class Lineages:
         if above is not None:
             self.remember((context.trace_id, context.span_id), above)
 
-    def trace(self, span: SpanView, context: SpanContext, attributes: Attributes) -> Lineage:
-        """Find what a span that is not ours stands for, and remember it."""
+    def trace(
+        self,
+        span: SpanView,
+        context: SpanContext,
+        attributes: Attributes,
+        reading: Reading | None,
+    ) -> Lineage:
+        """
+        Find what a span that is not ours stands for, and remember it.
+
+        Args:
+            span: Its start or, when that said nothing, its end.
+            context: Its own.
+            attributes: As they are at this moment.
+            reading: What the rules read in them.
+        """
         above = self._above(span, context) or Lineage(None, None, None)
-        trace_id = f"{context.trace_id:032x}"
+        project_id = attributes.get(semconv.PROJECT_ID, above.project_id)
+        if above.is_lent and project_id != above.project_id:
+            above = self.get((context.trace_id, 0)) or Lineage(None, None, None)
         inherited = Lineage(
-            above.parent_task_id or trace_id,
-            attributes.get(semconv.PROJECT_ID, above.project_id),
+            above.parent_task_id or f"{context.trace_id:032x}",
+            project_id,
             above.phase,
             is_request=above.is_request,
+            is_lent=above.is_lent,
         )
-        found = self._place(span, context, read_foreign(span, attributes), inherited, above)
+        found = self._place(span, context, reading, inherited, above)
         found = found._replace(message_id=message_id_of(attributes))
         is_inside_job = found.role == "enqueue" and above.role == "job"
         if is_inside_job and found.message_id and found.message_id == above.message_id:
@@ -85,8 +111,17 @@ class Lineages:
         return found
 
     def _above(self, span: SpanView, context: SpanContext) -> Lineage | None:
-        parent = self.get((context.trace_id, span.parent.span_id)) if span.parent else None
-        return parent or self.get((context.trace_id, 0))
+        trace_id = context.trace_id
+        whole = self.get((trace_id, 0))
+        if span.parent is None:
+            return whole
+        found = self.get((trace_id, span.parent.span_id))
+        if not self.lent:
+            return found or whole
+        lent = self.lent.get((trace_id, 0))
+        if found is None:
+            return self.lent.get((trace_id, span.parent.span_id)) or whole or lent
+        return lent if lent is not None and _may_join(found, lent, trace_id) else found
 
     def _is_first(self, context: SpanContext) -> bool:
         """Whether no other agent is the trace's task; a span may be told more than once."""
@@ -124,6 +159,12 @@ class Lineages:
                 named_by = above.task_id
             return inherited._replace(role="job", task_id=named_by)
         return inherited._replace(role=reading.role, task_id=f"{context.span_id:016x}")
+
+
+def _may_join(found: Lineage, lent: Lineage, trace_id: int) -> bool:
+    """Whether a span came before its task was known, and nothing was told of it since."""
+    is_alone = found.role is None and found.parent_task_id == f"{trace_id:032x}"
+    return is_alone and found.project_id in (None, lent.project_id)
 
 
 _REQUESTS: Final = (SpanKind.SERVER, SpanKind.CLIENT)

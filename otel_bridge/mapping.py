@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any, Final, TypeGuard
 
 from opentelemetry.trace import SpanContext, StatusCode
@@ -23,7 +24,7 @@ from otel_bridge.foreign_spans import (
     retries_of,
     retry_reason_of,
 )
-from otel_bridge.lineage import Key, Lineages, own_lineage
+from otel_bridge.lineage import Key, Lineage, Lineages, own_lineage
 from otel_bridge.redaction import MetaAllowlist
 from otel_bridge.span_view import Attributes, Fields, SpanView, duration_ms, error_of
 
@@ -135,6 +136,10 @@ class SpanMapper:
         self._late: OrderedDict[Key, None] = OrderedDict()
         self._lineages = Lineages()
 
+    def lend(self, lent: Mapping[Key, Lineage]) -> None:
+        """What spans may inherit from those that are told elsewhere, until it is called again."""
+        self._lineages.lent = lent
+
     def fields(self, span: SpanView, *, is_end: bool) -> Fields | None:
         """
         The event that a span's start or end is, as fields in model order without None.
@@ -180,12 +185,14 @@ class SpanMapper:
             self._lineages.pass_on(span, context)
             return None
         known = self._lineages.get(key) if is_end else None
+        if known is not None and known.role == "enqueue":
+            return None
+        reading = read_foreign(span, attributes)
         if known is None or known.role is None:
-            known = self._lineages.trace(span, context, attributes)
+            known = self._lineages.trace(span, context, attributes, reading)
         role = known.role
         if role is None or known.is_again or (is_end and role == "enqueue"):
             return None
-        reading = read_foreign(span, attributes)
         attributes = {
             **attributes,
             semconv.PARENT_TASK_ID: known.parent_task_id,

@@ -1,7 +1,7 @@
 """
 ``POST /v1/traces`` and ``/v1/logs``: OTLP over HTTP, protobuf or JSON, gzip or not.
 
-Refusals are a ``google.rpc.Status`` in the request's own content type, as OTLP asks.
+Refusals leave as a ``google.rpc.Status``, see ``otlp_refusals``.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeVar
 
 from fastapi import APIRouter, Request, Response
-from google.protobuf.json_format import MessageToJson
+from fastapi.responses import JSONResponse
 from google.protobuf.message import Message
-from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsPartialSuccess,
     ExportLogsServiceRequest,
@@ -33,6 +32,7 @@ from collector.otlp_ingest import (
     OtlpIngest,
 )
 from collector.otlp_messages import OtlpError, decode
+from collector.otlp_refusals import JSON, PROTOBUF, encode, media_type_of
 from collector.routes.body import (
     BodyTooLargeError,
     BodyTooSlowError,
@@ -46,8 +46,6 @@ from otel_bridge.errors import TransportError
 
 router = APIRouter(prefix="/v1")
 
-_PROTOBUF: Final = "application/x-protobuf"
-_JSON: Final = "application/json"
 _RETRY: Final = {"Retry-After": "1"}
 
 _Request = TypeVar("_Request", bound=Message)
@@ -89,41 +87,32 @@ async def _take(
     take: Callable[[_Request, Principal], Awaitable[int]],
     answer: Callable[[int], Message],
 ) -> Response:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type not in (_PROTOBUF, _JSON):
-        refusal = f"content-type: {media_type[:60]!r} is not {_PROTOBUF} or {_JSON}"
-        return _refuse(415, refusal, _JSON)
+    media_type = media_type_of(request.scope)
+    if media_type not in (PROTOBUF, JSON):
+        return _refuse(415, f"content-type: {media_type[:60]!r} is not {PROTOBUF} or {JSON}")
     ingest: OtlpIngest = request.app.state.otlp_ingest
     try:
         body = await read_body(request, MAX_BODY_BYTES)
         with ingest.place():
             body = inflate(body, request.headers.get("content-encoding", ""), MAX_BODY_BYTES)
-            await asyncio.to_thread(decode, message, body, is_json=media_type == _JSON)
+            await asyncio.to_thread(decode, message, body, is_json=media_type == JSON)
             answered = answer(await take(message, principal_of(request.scope)))
     except BodyTooLargeError:
-        return _refuse(413, f"the body is over {MAX_BODY_BYTES} bytes", media_type)
+        return _refuse(413, f"the body is over {MAX_BODY_BYTES} bytes")
     except BodyTooSlowError:
-        return _refuse(408, "the body did not come in time", media_type, {"Connection": "close"})
+        return _refuse(408, "the body did not come in time", {"Connection": "close"})
     except UnknownEncodingError as error:
-        return _refuse(415, str(error), media_type, {"Accept-Encoding": "gzip"})
+        return _refuse(415, str(error), {"Accept-Encoding": "gzip"})
     except (OtlpError, ValueError) as error:
-        return _refuse(400, str(error), media_type)
+        return _refuse(400, str(error))
     except OtlpBusyError as error:
-        return _refuse(503, str(error), media_type, _RETRY)
+        return _refuse(503, str(error), _RETRY)
     except TransportError:
         # Sent again, the same events come; whoever has folded them knows their ids.
-        return _refuse(503, "the log cannot be reached", media_type, _RETRY)
-    return _respond(200, answered, media_type)
+        return _refuse(503, "the log cannot be reached", _RETRY)
+    content, media_type = encode(answered, media_type)
+    return Response(content, 200, media_type=media_type)
 
 
-def _refuse(
-    status_code: int, why: str, media_type: str, headers: Mapping[str, str] | None = None
-) -> Response:
-    return _respond(status_code, Status(message=why), media_type, headers)
-
-
-def _respond(
-    status_code: int, message: Message, media_type: str, headers: Mapping[str, str] | None = None
-) -> Response:
-    found = MessageToJson(message) if media_type == _JSON else message.SerializeToString()
-    return Response(found, status_code, headers, media_type)
+def _refuse(status_code: int, why: str, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse({"detail": why}, status_code, headers)

@@ -12,12 +12,14 @@ import socket
 import zlib
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf.json_format import ParseDict
 from google.rpc.status_pb2 import Status
+from opentelemetry import propagate
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (
     OTLPSpanExporter as GrpcSpanExporter,
 )
@@ -31,12 +33,14 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
+import otel_bridge
 from collector.app import create_app
 from collector.otlp_ingest import MAX_BODY_BYTES, MAX_RECEIVERS, MAX_TAKING
 from collector.security.tokens import ANYONE, Principal
 from collector.settings import CollectorSettings
 from otel_bridge.bus import EventBus
 from otel_bridge.errors import ConfigurationError
+from otel_bridge.events import MonitoringEvent
 from otel_bridge.processor import MonitoringSpanProcessor
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import Answer, AppServer, fetch
@@ -268,6 +272,76 @@ def test_a_token_writes_into_its_project_only(
         assert shown() == ["alpha"]
 
 
+def test_every_refusal_is_a_status(make_settings: Callable[..., BridgeSettings]) -> None:
+    """Host, origin, token, guesses, method, failure: a Status of the request's type."""
+    line = f"a sha256={hashlib.sha256(TOKEN.encode()).hexdigest()} projects=alpha"
+    settings = make_settings(bus_url=f"memory://otlp-{next(_names)}")
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    with AppServer(settings, tokens=line, stats_interval_sec=3600) as site:
+
+        def refusal(path: str, kind: str, method: str = "POST", **headers: str) -> tuple[int, str]:
+            given = {"Content-Type": kind} | headers
+            answer = fetch(f"{site.url}{path}", method=method, body=b"{}", headers=given)
+            seen.update({name.lower(): value for name, value in answer.headers.items()})
+            assert seen["content-type"] == kind
+            if kind == PROTOBUF:
+                return answer.status, Status.FromString(answer.body).message
+            return answer.status, answer.json()["message"]
+
+        seen: dict[str, str] = {}
+        cases = itertools.product(("/v1/traces", "/v1/logs"), (PROTOBUF, "application/json"))
+        for path, kind in cases:
+            status, why = refusal(path, kind, Host="evil.example")
+            assert (status, why.partition(" ")[0]) == (403, "Host")
+            foreign = {"Origin": "https://evil.example"}
+            assert refusal(path, kind, **foreign) == (403, "Origin is another site")
+            assert refusal(path, kind) == (401, "authentication required")
+            assert seen["www-authenticate"] == "Bearer"
+            assert refusal(path, kind, "GET", **bearer) == (405, "Method Not Allowed")
+            assert seen["allow"] == "POST"
+            with broken(site):
+                assert refusal(path, kind, **bearer) == (500, "internal error")
+        wrong = {"Authorization": "Bearer nobody"}
+        found = [refusal("/v1/traces", PROTOBUF, **wrong) for _ in range(11)]
+        assert found == [(401, "authentication required")] * 10 + [(429, "too many attempts")]
+        assert 0 < int(seen["retry-after"]) <= 60
+
+
+@contextmanager
+def broken(site: AppServer) -> Iterator[None]:
+    """Without what the routes need."""
+    ingest = site.app.state.otlp_ingest
+    del site.app.state.otlp_ingest
+    try:
+        yield
+    finally:
+        site.app.state.otlp_ingest = ingest
+
+
+def test_grpc_counts_guesses(make_settings: Callable[..., BridgeSettings]) -> None:
+    """The eleventh wrong token in a minute is told to wait; a right one still passes."""
+    line = f"a sha256={hashlib.sha256(TOKEN.encode()).hexdigest()} projects=alpha"
+    settings = make_settings(bus_url=f"memory://otlp-{next(_names)}")
+    with (
+        AppServer(settings, tokens=line, otlp_grpc_port=0, stats_interval_sec=3600) as site,
+        grpc.insecure_channel(f"127.0.0.1:{site.app.state.otlp_grpc_port}") as channel,
+    ):
+        export = TraceServiceStub(channel).Export  # type: ignore[no-untyped-call]
+        found = []
+        for _ in range(11):
+            with pytest.raises(grpc.RpcError) as caught:
+                export(
+                    ExportTraceServiceRequest(),
+                    metadata=[("authorization", "Bearer nobody")],
+                    timeout=10,
+                )
+            found.append(caught.value.code())
+        codes = grpc.StatusCode
+        assert found == [codes.UNAUTHENTICATED] * 10 + [codes.RESOURCE_EXHAUSTED]
+        right = [("authorization", f"Bearer {TOKEN}")]
+        assert export(ExportTraceServiceRequest(), metadata=right, timeout=10).ByteSize() == 0
+
+
 def test_live_and_over_otlp_is_once(site: AppServer) -> None:
     """A span that comes over the bus and, teed by a Collector, over OTLP makes the same events."""
     endpoint = f"{site.url}/v1/traces"
@@ -285,6 +359,98 @@ def test_live_and_over_otlp_is_once(site: AppServer) -> None:
     assert len({event["event_id"] for event in events}) == 4
     (card,) = cards(site).values()
     assert (card["completed"], card["failed"]) == (1, 0)
+
+
+def call_over_http(site: AppServer, carrier: dict[str, str], project: str | None = None) -> bytes:
+    """What a service in another language sends of a call from one of our jobs, with a model's."""
+    _, trace, parent, _ = carrier["traceparent"].split("-")
+    chat = [text("gen_ai.operation.name", "chat"), text("gen_ai.request.model", "m-1")]
+    spans = [
+        span("c" * 16, "POST /summarise", parent, kind=2),
+        span("d" * 16, "chat m-1", "c" * 16, attributes=chat),
+    ]
+    return request(*({**one, "traceId": trace} for one in spans), project=project)
+
+
+@pytest.mark.parametrize(
+    ("named", "cards_of"),
+    [
+        (None, {"6ba529d4": ("alpha", 1)}),
+        ("alpha", {"6ba529d4": ("alpha", 1)}),
+        ("beta", {"6ba529d4": ("alpha", 0), "the trace": ("beta", 1)}),
+    ],
+    ids=["of no project", "of the same project", "of another project"],
+)
+def test_another_languages_service_is_in_the_task(
+    site: AppServer, named: str | None, cards_of: dict[str, tuple[str, int]]
+) -> None:
+    """Called from a job that is live over the bus, its model call is a job of the same card."""
+    settings = BridgeSettings(bus_url=site.url)
+    bridge = otel_bridge.configure(tracer_provider=TracerProvider(), settings=settings)
+    carrier: dict[str, str] = {}
+    try:
+        with (
+            otel_bridge.research_task("6ba529d4", project_id="alpha"),
+            otel_bridge.phase("search", total=1),
+        ):
+            propagate.inject(carrier)
+            trace_id = carrier["traceparent"].split("-")[1]
+            wait_until(lambda: "search" in phases(site, "6ba529d4"), "the phase")
+            for _ in range(2):
+                assert post(site, call_over_http(site, carrier, named)).json() == {}
+                wait_until(lambda: any(c["completed"] for c in cards(site).values()), "the call")
+    finally:
+        bridge.shutdown()
+    wait_until(lambda: cards(site)["6ba529d4"]["status"] == "completed", "the task's end")
+    shown = {
+        "the trace" if name == trace_id else name: (card["project_id"], card["completed"])
+        for name, card in cards(site).items()
+    }
+    assert shown == cards_of
+    events = fetch(f"{site.url}/monitor/events").json()["events"]
+    calls = [event for event in events if event.get("task_id") == "d" * 16]
+    assert [event["event_type"] for event in calls].count("task_completed") == 1
+    assert {event.get("phase") for event in calls} == {None if named == "beta" else "search"}
+
+
+def phases(site: AppServer, task: str) -> list[str]:
+    return [phase["name"] for phase in cards(site).get(task, {}).get("phases", [])]
+
+
+def test_a_token_is_lent_no_other_projects_task(
+    make_settings: Callable[..., BridgeSettings],
+) -> None:
+    """A span in another project's trace is its own project's, and says nothing of the task."""
+    mine, theirs = f"{TOKEN}-mine", f"{TOKEN}-theirs"
+    lines = ";".join(
+        f"{project} sha256={hashlib.sha256(token.encode()).hexdigest()} projects={project}"
+        for project, token in (("alpha", mine), ("beta", theirs))
+    )
+    settings = make_settings(bus_url=f"memory://otlp-{next(_names)}")
+
+    with AppServer(settings, tokens=lines, stats_interval_sec=3600) as site:
+
+        def seen_by(token: str) -> dict[str, Any]:
+            headers = {"Authorization": f"Bearer {token}"}
+            found = fetch(f"{site.url}/monitor/snapshot", headers=headers).json()["tasks"]
+            return {card["task_id"]: card["completed"] for card in found}
+
+        bus = EventBus.connect(settings)
+        started = {"event_type": "task_started", "parent_task_id": "t", "task_id": "t"}
+        bus.publish(
+            MonitoringEvent.model_validate(started | {"project_id": "alpha", "trace_id": TRACE})
+        )
+        wait_until(lambda: "t" in seen_by(mine), "the task")
+        carrier = {"traceparent": f"00-{TRACE}-{'a' * 16}-01"}
+        for token in (theirs, mine):
+            bearer = {"Authorization": f"Bearer {token}"}
+            body = call_over_http(site, carrier).replace(b"d" * 16, token[-1].encode() * 16)
+            body = body.replace(b"s" * 16, b"5" * 16)
+            assert post(site, body, **bearer).json() == {}
+        wait_until(lambda: seen_by(mine).get("t"), "the call in its task")
+        wait_until(lambda: seen_by(theirs).get(TRACE), "the call beside it")
+        assert (seen_by(mine), seen_by(theirs)) == ({"t": 1}, {TRACE: 1})
+        bus.shutdown()
 
 
 def lifecycle(told: str, body: dict[str, Any], body_type: str = "json/v1") -> dict[str, Any]:

@@ -15,7 +15,7 @@ import atheris
 
 with atheris.instrument_imports(include=["collector", "otel_bridge"]):
     from collector.otlp_messages import OtlpError, decode
-    from collector.otlp_receiver import OtlpReceiver
+    from collector.otlp_receiver import OtlpReceiver, read_spans
     from collector.span_lifecycle import read_lifecycle
     from otel_bridge.errors import TransportRejectedError
     from otel_bridge.events import MonitoringEvent
@@ -32,7 +32,7 @@ def traces(data: bytes) -> None:
         message = decode(ExportTraceServiceRequest(), data[1:], is_json=is_json)
     except OtlpError:
         return
-    received = OtlpReceiver(["*"]).receive(message, None)
+    received = OtlpReceiver(["*"]).receive(read_spans(message, None))
     for event in received.events:
         assert len(event.to_json(4096)) <= 4096
 
@@ -45,7 +45,7 @@ def logs(data: bytes) -> None:
         return
     told = read_lifecycle(message)
     for spans in (told.open_spans, told.ended_spans):
-        OtlpReceiver(["*"]).receive(spans, "p")
+        OtlpReceiver(["*"]).receive(read_spans(spans, "p"))
 
 
 def push(data: bytes) -> None:

@@ -12,7 +12,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
-from collector.otlp_receiver import OtlpReceiver, Received
+from collector.otlp_receiver import OtlpReceiver, Received, read_spans
 from otel_bridge import semconv
 from otel_bridge.events import MonitoringEvent
 from otel_bridge.mapping import SpanMapper
@@ -71,7 +71,7 @@ def request_of(*spans: Span, **resource: Any) -> ExportTraceServiceRequest:
 
 
 def receive(*spans: Span, project_id: str | None = None, are_open: bool = False) -> Received:
-    return OtlpReceiver().receive(request_of(*spans), project_id, are_open=are_open)
+    return OtlpReceiver().receive(read_spans(request_of(*spans), project_id), are_open=are_open)
 
 
 def story(received: Received) -> list[tuple[str, str | None]]:
@@ -112,8 +112,8 @@ def test_secrets_of_others_are_masked() -> None:
 def test_open_spans_have_no_end() -> None:
     """A span told while it runs gives its start alone, and the same start again with its end."""
     receiver = OtlpReceiver()
-    opened = receiver.receive(request_of(job(2, 0, 0)), None, are_open=True)
-    ended = receiver.receive(request_of(job(2, 0, 5)), None)
+    opened = receiver.receive(read_spans(request_of(job(2, 0, 0)), None), are_open=True)
+    ended = receiver.receive(read_spans(request_of(job(2, 0, 5)), None))
     assert story(opened) == [("task_started", "j2")]
     assert [event.event_id for event in ended.events][:1] == [opened.events[0].event_id]
 
@@ -149,8 +149,10 @@ def test_whose_spans_they_are() -> None:
     own = span(2, 0, 1, attributes={**job_attributes(), semconv.PROJECT_ID: "own"})
     bare = span(3, 0, 1, attributes={semconv.SPAN_KIND: "job", semconv.TASK_ID: "j"})
     receiver = OtlpReceiver()
-    by_resource = receiver.receive(request_of(own, bare, nexus_project_id="resource"), "token")
-    by_token = receiver.receive(request_of(bare), "token")
+    by_resource = receiver.receive(
+        read_spans(request_of(own, bare, nexus_project_id="resource"), "token")
+    )
+    by_token = receiver.receive(read_spans(request_of(bare), "token"))
     assert {event.project_id for event in by_resource.events} == {"own", "resource"}
     assert {event.project_id for event in by_token.events} == {"token"}
     assert {event.project_id for event in receive(bare).events} == {None}
@@ -158,7 +160,9 @@ def test_whose_spans_they_are() -> None:
 
 def test_the_service_is_shown() -> None:
     """The resource's service name is in ``meta``, for spans of many services look alike."""
-    received = OtlpReceiver().receive(request_of(job(2, 0, 1), service_name="billing"), None)
+    received = OtlpReceiver().receive(
+        read_spans(request_of(job(2, 0, 1), service_name="billing"), None)
+    )
     assert [event.meta for event in received.events] == [{"service": "billing"}] * 2
 
 

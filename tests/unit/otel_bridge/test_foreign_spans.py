@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace import ReadableSpan, Span
 from opentelemetry.trace import SpanKind, StatusCode
 
-from collector.otlp_receiver import OtlpReceiver
+from collector.otlp_receiver import OtlpReceiver, read_spans
 from otel_bridge import semconv
 from otel_bridge.events import MonitoringEvent
 from otel_bridge.foreign_spans import RULES, heed_scope, ignore_scope
@@ -195,7 +195,7 @@ def ended(
                 pair.value.int_value = value
             else:
                 pair.value.string_value = value
-    events = (receiver or OtlpReceiver()).receive(request, None).events
+    events = (receiver or OtlpReceiver()).receive(read_spans(request, None)).events
     return [event.model_dump(mode="json", exclude_none=True) for event in events]
 
 

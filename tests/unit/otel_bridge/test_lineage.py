@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace import Span
 from opentelemetry.trace import SpanContext, SpanKind
 
 from otel_bridge import lineage, semconv
+from otel_bridge.foreign_spans import read_foreign
 from otel_bridge.lineage import Lineage, Lineages, own_lineage
 from tests.support.spans import SpanRecorder, job_attributes, tracer_with
 
@@ -39,7 +40,9 @@ class Trace:
         return self._recorder.started[-1]
 
     def place(self, span: Span) -> Lineage:
-        return self.lineages.trace(span, context_of(span), span.attributes or {})
+        attributes = span.attributes or {}
+        reading = read_foreign(span, attributes)
+        return self.lineages.trace(span, context_of(span), attributes, reading)
 
 
 def context_of(span: Span) -> SpanContext:
@@ -140,3 +143,89 @@ def test_the_oldest_are_forgotten(story: Trace, monkeypatch: pytest.MonkeyPatch)
         story.place(span)
     known = [story.lineages.get((context_of(s).trace_id, context_of(s).span_id)) for s in spans]
     assert [found is not None for found in known] == [False, False, True, True, True]
+
+
+LENT = Lineage("task", "alpha", None, is_lent=True)
+
+
+def lend(story: Trace, request: Span, parent: Lineage = LENT) -> None:
+    """As the collector does: for the trace, and for a span that it knows."""
+    assert request.parent is not None
+    trace = request.parent.trace_id
+    story.lineages.lent = {(trace, 0): LENT, (trace, request.parent.span_id): parent}
+
+
+@pytest.fixture
+def request_inside(story: Trace) -> Span:
+    """A request that another process makes to this one."""
+    return story.start("POST /chat", parent=story.start("ours"), kind=SpanKind.SERVER)
+
+
+def test_a_lent_task_is_inherited(story: Trace, request_inside: Span) -> None:
+    """Task and project of the trace, phase of the parent; passed on to all inside."""
+    lend(story, request_inside, parent=LENT._replace(phase="search"))
+    story.place(request_inside)
+    found = story.place(story.start("fetch", TOOL, parent=request_inside))
+    assert (found.role, found.phase) == ("job", "search")
+    assert (found.parent_task_id, found.project_id) == ("task", "alpha")
+
+
+def test_another_project_inherits_nothing_lent(story: Trace, request_inside: Span) -> None:
+    """At any depth: a span that names another project is beside the task, with all inside."""
+    lend(story, request_inside)
+    story.place(request_inside)
+    other = story.start("run", {**AGENT, semconv.PROJECT_ID: "beta"}, parent=request_inside)
+    tool = story.start("fetch", TOOL, parent=other)
+    same = story.start("fetch", {**TOOL, semconv.PROJECT_ID: "alpha"}, parent=request_inside)
+    found = [story.place(span) for span in (other, tool, same)]
+    assert [(one.parent_task_id, one.project_id) for one in found] == [
+        (trace_id(other), "beta"),
+        (trace_id(other), "beta"),
+        ("task", "alpha"),
+    ]
+
+
+def test_what_told_nothing_joins_later(story: Trace, request_inside: Span) -> None:
+    """A request that came before its task was known keeps nothing inside it from joining."""
+    early = story.start("run", AGENT, parent=request_inside)
+    for span in (request_inside, early):
+        story.place(span)
+    lend(story, request_inside)
+    inside_early = story.place(story.start("fetch", TOOL, parent=early))
+    beside = story.place(story.start("fetch", TOOL, parent=request_inside))
+    assert inside_early.parent_task_id == trace_id(early)
+    assert beside.parent_task_id == "task"
+
+
+def test_a_request_of_another_project_lets_nothing_join(story: Trace) -> None:
+    """Its project was named by itself alone, and those inside are of it."""
+    attributes = {semconv.PROJECT_ID: "beta"}
+    asked = story.start("POST /chat", attributes, parent=story.start("ours"))
+    story.place(asked)
+    lend(story, asked)
+    found = story.place(story.start("fetch", TOOL, parent=asked))
+    assert (found.parent_task_id, found.project_id) == (trace_id(asked), "beta")
+
+
+def test_a_second_root_is_lent_nothing(story: Trace, request_inside: Span) -> None:
+    """A span without a parent is its trace's root, whatever the state says."""
+    lend(story, request_inside)
+    assert request_inside.parent is not None
+    root = story.start("nightly import")
+    story.lineages.lent = {(context_of(root).trace_id, 0): LENT}
+    assert story.place(root).parent_task_id == trace_id(root)
+
+
+def test_a_queues_job_is_named_as_it_was_lent(story: Trace) -> None:
+    """A consumer of a job that one of ours enqueued goes by that job's name."""
+    job = story.start("work process", parent=story.start("enqueue"), kind=SpanKind.CONSUMER)
+    lend(story, job, parent=LENT._replace(role="enqueue", task_id="j1"))
+    assert (story.place(job).role, story.place(job).task_id) == ("job", "j1")
+
+
+def test_ones_own_task_comes_first(story: Trace, request_inside: Span) -> None:
+    """What the same sender told of the trace counts before what the state knows of it."""
+    trace = context_of(request_inside).trace_id
+    story.lineages.lent = {(trace, 0): LENT}
+    story.lineages.remember((trace, 0), Lineage("own", "p", None))
+    assert story.place(request_inside).parent_task_id == "own"
