@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 from websockets.asyncio.client import connect
@@ -256,7 +256,7 @@ _KINDS = ("task_started", "task_failed", "task_completed", "phase_started", "wor
 _PROJECTS = ("alpha", "beta", None)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(
@@ -297,7 +297,7 @@ def test_no_byte_of_another_project(
     collector.bus.shutdown(0)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(
