@@ -105,8 +105,7 @@ class AppServer:
             gateway=gateway,
             static_dir=static_dir or STATIC_DIR,
         )
-        options = {"log_level": "error", **(server_options or {})}
-        self._server = make_server(self.app, collector_settings, **options)
+        self._server = make_server(self.app, collector_settings, **(server_options or {}))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="app-server", daemon=True)
 
