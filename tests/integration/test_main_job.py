@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import psutil
 import pytest
 import redis
 from websockets.sync.client import ClientConnection, connect
@@ -250,6 +251,12 @@ def test_a_worker_reads_the_corpus_of_the_environment(tmp_path: Path) -> None:
     done = run("worker", REDIS_URL="redis://127.0.0.1:9/0", **given)
     assert done.returncode == 2
     assert "nowhere is not a directory" in done.stderr
+
+
+def test_it_runs_on_the_loop_that_was_measured(demo: tuple[subprocess.Popen[str], str]) -> None:
+    """The command runs on uvloop where it is installed, as the tests and benchmarks do."""
+    maps = psutil.Process(demo[0].pid).memory_maps()
+    assert any("uvloop" in each.path for each in maps)
 
 
 _CTRL_C_AT_BIND: Final = """

@@ -77,6 +77,22 @@ def status(answer: bytes) -> int:
     return int(answer.split(b" ", 2)[1]) if answer else 0
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "auto"])
+def test_no_answer_waits_for_an_acknowledgement(loop: str) -> None:
+    """Nagle's algorithm is off on every connection, whatever the event loop does about it."""
+    settings = BridgeSettings(bus_url=f"memory://raw-{next(_names)}")
+    with (
+        AppServer(settings, server_options={"loop": loop}) as site,
+        closing(link(site, "GET /healthz HTTP/1.1\r\n{host}\r\n")) as connection,
+    ):
+        connection.recv(1 << 16)
+        served = [protocol.transport for protocol in site.connections]
+        sockets = [transport.get_extra_info("socket") for transport in served]
+        options = [s.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for s in sockets]
+    assert options
+    assert all(options)
+
+
 LINGERING = {
     "blank lines after the answer": ("GET /healthz HTTP/1.1\r\n{host}\r\n", b"\r\n"),
     "a body that a refusal did not wait for": (

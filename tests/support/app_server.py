@@ -123,6 +123,11 @@ class AppServer:
         found: Collector = self.app.state.collector
         return found
 
+    @property
+    def connections(self) -> set[Any]:
+        """The protocols of the open connections, for looking only."""
+        return set(self._server.server_state.connections)
+
     def call(self, make: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Run a coroutine on the server's loop."""
         assert self._loop is not None
