@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import itertools
 import json
+import select
 import socket
 import threading
 import time
@@ -210,6 +211,48 @@ async def test_resume_of_a_limited_token(site: tuple[AppServer, EventBus]) -> No
         while "event_type" not in item:
             item = json.loads(await socket.recv())
         assert item["task_id"] == "m"
+
+
+@pytest.mark.parametrize(
+    ("path", "what"), [("/monitor/snapshot", "snapshot"), ("/monitor/events", "events")]
+)
+def test_costly_answers_come_one_at_a_time(
+    site: tuple[AppServer, EventBus], path: str, what: str
+) -> None:
+    """While one answer of a token is made its next one waits, and other tokens' do not."""
+    server, _ = site
+    authenticator: authentication.Authenticator = server.app.state.authenticator
+    assert authenticator.tokens is not None
+    principal = authenticator.tokens.find(SECRETS["a"])
+    assert principal is not None
+    turn = authenticator.turns.of(principal, "", what)
+    server.call(turn.__aenter__)
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as next_one:
+        next_one.request("GET", path, headers=bearer("a"))
+        assert fetch(server.url + path, headers=bearer("all")).status == 200
+        assert select.select([next_one.sock], [], [], 0)[0] == []
+        server.call(lambda: turn.__aexit__(None, None, None))
+        assert next_one.getresponse().status == 200
+
+
+async def test_a_snapshot_waits_for_its_turn(site: tuple[AppServer, EventBus]) -> None:
+    """A WebSocket that asks for a snapshot takes its token's turn as well."""
+    server, _ = site
+    authenticator: authentication.Authenticator = server.app.state.authenticator
+    assert authenticator.tokens is not None
+    principal = authenticator.tokens.find(SECRETS["a"])
+    assert principal is not None
+    turn = authenticator.turns.of(principal, "", "snapshot")
+    server.call(turn.__aenter__)
+    url = f"{server.ws_url}?snapshot=true"
+    async with (
+        connect(url, additional_headers=bearer("a")) as waiting,
+        connect(url, additional_headers=bearer("all")) as other,
+    ):
+        assert json.loads(await other.recv())["type"] == "snapshot"
+        assert len(server.collector.hub) == 1
+        server.call(lambda: turn.__aexit__(None, None, None))
+        assert json.loads(await waiting.recv())["type"] == "snapshot"
 
 
 async def test_expiry_and_revocation_close_connections(
