@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from starlette.responses import JSONResponse
 
 from collector.filters import EventFilter, FilterError
 from collector.runtime import Collector
 from collector.security.authentication import Authenticator, principal_of
+from collector.security.turns import MAX_WAITING
 from collector.settings import CollectorSettings
 from otel_bridge.errors import PositionLostError, TransportError
 
@@ -22,8 +23,11 @@ _NO_STORE = {"Cache-Control": "no-store"}
 
 def _turn(request: Request, what: str) -> AbstractAsyncContextManager[None]:
     authenticator: Authenticator = request.app.state.authenticator
+    principal = principal_of(request.scope)
     address = request.client.host if request.client else ""
-    return authenticator.turns.of(principal_of(request.scope), address, what)
+    if authenticator.turns.waiting(principal, address, what) >= MAX_WAITING:
+        raise HTTPException(429, "too many requests at a time", {"Retry-After": "1"})
+    return authenticator.turns.of(principal, address, what)
 
 
 @router.get("/snapshot")

@@ -11,19 +11,34 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from weakref import WeakValueDictionary
+from typing import Final
 
 from collector.security.tokens import Principal
 
-__all__ = ["Turns"]
+__all__ = ["MAX_WAITING", "Turns"]
+
+MAX_WAITING: Final = 100
+"""HTTP requests of one account; whoever asks and goes still waits. WebSockets have a limit."""
+
+
+class _Line:
+    __slots__ = ("length", "lock")
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.length = 0
 
 
 class Turns:
     """Hands out turns, in the order of asking."""
 
     def __init__(self) -> None:
-        # A lock lives as long as somebody holds or awaits it.
-        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._lines: dict[tuple[str, str], _Line] = {}
+
+    def waiting(self, principal: Principal, address: str, what: str) -> int:
+        """How many stand in line for such a turn, the one whose turn it is included."""
+        line = self._lines.get((principal.account or address, what))
+        return 0 if line is None else line.length
 
     @asynccontextmanager
     async def of(self, principal: Principal, address: str, what: str) -> AsyncIterator[None]:
@@ -36,11 +51,15 @@ class Turns:
             what: Kind of answer; each has turns of its own.
         """
         key = (principal.account or address, what)
-        lock = self._locks.get(key)
-        if lock is None:
-            lock = self._locks[key] = asyncio.Lock()
-        async with lock:
-            loop = asyncio.get_running_loop()
-            began = loop.time()
-            yield
-            await asyncio.sleep(loop.time() - began)
+        line = self._lines.setdefault(key, _Line())
+        line.length += 1
+        try:
+            async with line.lock:
+                loop = asyncio.get_running_loop()
+                began = loop.time()
+                yield
+                await asyncio.sleep(loop.time() - began)
+        finally:
+            line.length -= 1
+            if not line.length:
+                del self._lines[key]

@@ -29,6 +29,8 @@ from collector.filters import EventFilter
 from collector.runtime import Collector
 from collector.security import authentication
 from collector.security.bounded_http import BoundedHttpProtocol
+from collector.security.tokens import Principal
+from collector.security.turns import MAX_WAITING
 from collector.settings import CollectorSettings
 from otel_bridge.bus import EventBus
 from otel_bridge.errors import ConfigurationError
@@ -213,6 +215,20 @@ async def test_resume_of_a_limited_token(site: tuple[AppServer, EventBus]) -> No
         assert item["task_id"] == "m"
 
 
+async def _stand_in_line(
+    authenticator: authentication.Authenticator, principal: Principal, what: str
+) -> None:
+    async def wait() -> None:
+        async with authenticator.turns.of(principal, "", what):
+            pass
+
+    _waiting.add(asyncio.create_task(wait()))
+    await asyncio.sleep(0)
+
+
+_waiting: set[asyncio.Task[None]] = set()
+
+
 @pytest.mark.parametrize(
     ("path", "what"), [("/monitor/snapshot", "snapshot"), ("/monitor/events", "events")]
 )
@@ -231,6 +247,9 @@ def test_costly_answers_come_one_at_a_time(
         next_one.request("GET", path, headers=bearer("a"))
         assert fetch(server.url + path, headers=bearer("all")).status == 200
         assert select.select([next_one.sock], [], [], 0)[0] == []
+        for _ in range(MAX_WAITING - 2):
+            server.call(lambda: _stand_in_line(authenticator, principal, what))
+        assert fetch(server.url + path, headers=bearer("a")).status == 429
         server.call(lambda: turn.__aexit__(None, None, None))
         assert next_one.getresponse().status == 200
 

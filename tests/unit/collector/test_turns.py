@@ -49,4 +49,5 @@ async def test_who_gives_up_leaves_nothing_behind() -> None:
     except LookupError:
         pass
     async with turns.of(ALICE, "", "snapshot"):
-        pass
+        assert turns.waiting(ALICE, "", "snapshot") == 1
+    assert turns.waiting(ALICE, "", "snapshot") == 0
