@@ -240,6 +240,7 @@ def make_server(app: FastAPI, settings: CollectorSettings, **options: Any) -> Co
             "timeout_graceful_shutdown": _SHUTDOWN_TIMEOUT_SEC,
             "lifespan": "on",
             "log_level": "warning",
+            "log_config": None,  # its lines go where ours go, with the time in front
             "access_log": False,
             "server_header": False,
             # uvicorn's own default believes any process of this machine.

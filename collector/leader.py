@@ -54,25 +54,30 @@ _RELEASE: Final = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0
 """
-_REQUEUE: Final = """
--- KEYS: status, leases, queue; ARGV: job id
+_IS_LOST: Final = """
+-- KEYS: status, lease; ARGV: job id, worker
 if redis.call('GET', KEYS[1]) ~= 'processing' then return 0 end
-if redis.call('ZSCORE', KEYS[2], ARGV[1]) then
-  redis.call('ZADD', KEYS[2], 0, ARGV[1])
+local holder = redis.call('HGET', KEYS[2], 'worker')
+if holder and holder ~= ARGV[2] then return 0 end
+"""
+"""Begins both: who writes events says which worker had the job, and may say so of anybody's."""
+_REQUEUE: Final = f"""{_IS_LOST}
+-- KEYS: and leases, queue
+if redis.call('ZSCORE', KEYS[3], ARGV[1]) then
+  redis.call('ZADD', KEYS[3], 0, ARGV[1])
   return 1
 end
 redis.call('SET', KEYS[1], 'pending')
-redis.call('RPUSH', KEYS[3], ARGV[1])
+redis.call('RPUSH', KEYS[4], ARGV[1])
 return 1
 """
-_FAIL: Final = """
--- KEYS: status, error, leases, processing list, dead list; ARGV: job id, error
-if redis.call('GET', KEYS[1]) ~= 'processing' then return 0 end
+_FAIL: Final = f"""{_IS_LOST}
+-- KEYS: and error, leases, processing list, dead list; ARGV: and error
 redis.call('SET', KEYS[1], 'failed', 'EX', 86400)
-redis.call('SET', KEYS[2], ARGV[2], 'EX', 86400)
-redis.call('ZREM', KEYS[3], ARGV[1])
-redis.call('LREM', KEYS[4], 0, ARGV[1])
-redis.call('LPUSH', KEYS[5], ARGV[1])
+redis.call('SET', KEYS[3], ARGV[3], 'EX', 86400)
+redis.call('ZREM', KEYS[4], ARGV[1])
+redis.call('LREM', KEYS[5], 0, ARGV[1])
+redis.call('LPUSH', KEYS[6], ARGV[1])
 return 1
 """
 
@@ -202,21 +207,23 @@ class Leader:
         return bool(await self._redis.set(key, self.id, nx=True, ex=_CLAIM_SEC))
 
     async def _act(self, job: JobRecord, now: int) -> None:
-        status = keys.task_status(job.task_id)
+        status, lease = keys.task_status(job.task_id), keys.task_lease(job.task_id)
+        whose = (job.task_id, str(job.worker_id))
         if self._settings.stalled_action == "requeue":
-            raw = await self._redis.hget(keys.task_lease(job.task_id), "queue")
+            raw = await self._redis.hget(lease, "queue")
             queue = raw.decode() if isinstance(raw, bytes) else raw or keys.QUEUE_NORMAL
-            done = await self._redis.eval(_REQUEUE, 3, status, keys.LEASES, queue, job.task_id)
+            done = await self._redis.eval(_REQUEUE, 4, status, lease, keys.LEASES, queue, *whose)
         else:
             failure = stalled_failure_event(job, now)
             names = (
                 status,
+                lease,
                 keys.task_error(job.task_id),
                 keys.LEASES,
                 keys.processing(str(job.worker_id)),
                 keys.DEAD,
             )
-            done = await self._redis.eval(_FAIL, 5, *names, job.task_id, failure.error)
+            done = await self._redis.eval(_FAIL, 6, *names, *whose, failure.error)
             if done:
                 self._publish(failure)
         logger.warning(

@@ -44,12 +44,12 @@ from otel_bridge.settings import BridgeSettings
 from otel_bridge.transports import open_receiver, open_sender
 from otel_bridge.transports.base import AppendResult, Outgoing, Receiver
 
-__all__ = ["Collector", "log_url"]
+__all__ = ["START_TIMEOUT_SEC", "Collector", "log_url"]
 
 logger = logging.getLogger(__name__)
 
 MEMORY_URL: Final = "memory://collector"
-_START_TIMEOUT_SEC: Final = 30.0
+START_TIMEOUT_SEC: Final = 30.0
 _SNAPSHOT_EVENTS: Final = 200
 _SNAPSHOT_EVENT_BYTES: Final = 512 * 1024
 _LEADER_TIMEOUT_SEC: Final = 2.0
@@ -145,7 +145,7 @@ class Collector:
 
     # --- life ------------------------------------------------------------------------------------
 
-    async def start(self, timeout_sec: float = _START_TIMEOUT_SEC) -> None:
+    async def start(self, timeout_sec: float = START_TIMEOUT_SEC) -> None:
         """
         Read the log's past, then serve. A log that cannot be reached is tried again for ever.
 

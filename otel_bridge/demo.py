@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import importlib
 import importlib.util
 import logging
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -48,6 +50,10 @@ _EMBEDDED_WORKERS: Final = 4
 _DEMO_PACE_SEC: Final = 0.6
 """Stretches the bundled corpus's jobs to about a minute with four workers: time to look."""
 _PING_TIMEOUT_SEC: Final = 2.0
+_ANOTHER: Final = {
+    errno.EADDRINUSE: "stop the other program or choose another port with --port",
+    errno.EACCES: "choose a port over 1023 with --port",
+}
 
 DEMO_REQUEST: Final[dict[str, Any]] = {
     "title": "Private Schools GA",
@@ -90,6 +96,8 @@ async def run_service(options: ServiceOptions) -> int:
     Raises:
         ConfigurationError: A taken port, an unreachable Redis, a missing corpus or package.
     """
+    # First: asyncio's own answer to Ctrl-C is to cancel, which fakeredis swallows and uvicorn logs.
+    stop = _stop_on_signals()
     app = _collector_module("app")
     settings = _service_settings()
     collector_settings = _collector_module("settings").CollectorSettings.load(
@@ -101,7 +109,6 @@ async def run_service(options: ServiceOptions) -> int:
     pace_sec = options.pace_sec
     if pace_sec is None:
         pace_sec = _DEMO_PACE_SEC if options.is_demo else 0.0
-    _check_directory(collector_settings.corpus_dir)
 
     with _listening(collector_settings.host, collector_settings.port) as listener:
         url = f"http://{_shown_host(collector_settings.host)}:{listener.getsockname()[1]}"
@@ -112,10 +119,10 @@ async def run_service(options: ServiceOptions) -> int:
                 workers = 0 if settings.redis_url or gateway is None else _EMBEDDED_WORKERS
             if gateway is None and (workers or options.is_demo):
                 raise _no_queues(settings)
+            _check_directories(collector_settings, workers)
             application = app.create_app(collector_settings, settings, gateway=gateway)
             server = app.make_server(application, collector_settings)
             bridge = configure(service_name="otel-bridge", settings=settings)
-            stop = _stop_on_signals()
             serving = asyncio.create_task(server.serve(sockets=[listener]), name="serve")
             serving.add_done_callback(lambda _: stop.set())
             up = asyncio.create_task(server.is_up.wait(), name="wait until up")
@@ -125,7 +132,7 @@ async def run_service(options: ServiceOptions) -> int:
                 raise OtelBridgeError("the collector did not start; its log says why")
             _announce(url, settings, workers, is_demo=options.is_demo)
             try:
-                if gateway is not None and options.is_demo:
+                if gateway is not None and options.is_demo and not stop.is_set():
                     await gateway.submit(ResearchTaskRequest.model_validate(DEMO_REQUEST))
                 if redis_client is not None and workers:
                     await run_workers(
@@ -152,26 +159,29 @@ async def run_worker_process(
     Raises:
         ConfigurationError: No or an unreachable ``REDIS_URL``, a missing corpus.
     """
+    stop = _stop_on_signals()
     settings = BridgeSettings.load()
     if settings.redis_url is None:
         raise ConfigurationError(
             "otel-bridge worker needs REDIS_URL",
             "set it, e.g. REDIS_URL=redis://localhost:6379/0, or run otel-bridge demo",
         )
-    _check_directory(corpus_dir)
+    directories = _collector_module("settings").CollectorSettings.load(
+        corpus_dir=corpus_dir, data_dir=data_dir
+    )
+    _check_directories(directories, workers)
     async with _redis(settings) as redis_client:
         if redis_client is None:
             raise _no_queues(settings)
         bridge = configure(service_name="otel-bridge-worker", settings=settings)
-        stop = _stop_on_signals()
         print(f"{workers} workers on {redact_url(settings.redis_url)}; Ctrl-C stops them")
         try:
             await run_workers(
                 redis_client,
                 settings,
                 workers=workers,
-                corpus_dir=corpus_dir,
-                data_dir=data_dir or Path("otel-bridge-data"),
+                corpus_dir=directories.corpus_dir,
+                data_dir=directories.data_dir,
                 pace_sec=pace_sec,
                 stop=stop,
             )
@@ -210,10 +220,19 @@ def _stop_on_signals() -> asyncio.Event:
     return stop
 
 
-def _check_directory(corpus_dir: Path | None) -> None:
-    if corpus_dir is not None and not corpus_dir.is_dir():
+def _check_directories(settings: Any, workers: int) -> None:
+    if settings.corpus_dir is not None and not settings.corpus_dir.is_dir():
         raise ConfigurationError(
-            f"corpus {corpus_dir} is not a directory", "name a directory of text files"
+            f"corpus {settings.corpus_dir} is not a directory", "name a directory of text files"
+        )
+    # Results are written last: hours of work would be lost to what can be known now.
+    place = settings.data_dir.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if workers and not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+        raise ConfigurationError(
+            f"results cannot be written to {settings.data_dir.absolute()}",
+            "name a directory with --data-dir or MONITORING_DATA_DIR",
         )
 
 
@@ -229,7 +248,7 @@ def _listening(host: str, port: int) -> Any:
         listener.close()
         raise ConfigurationError(
             f"cannot listen on {host}:{port}: {error.strerror or error}",
-            f"stop the other program or choose another port: --port {port + 1}",
+            _ANOTHER.get(error.errno or 0, "name an address of this machine with --host"),
         ) from error
     try:
         yield listener
@@ -281,9 +300,9 @@ async def _redis(settings: BridgeSettings) -> AsyncIterator[redis_asyncio.Redis 
                 await client.ping()
         except (*REDIS_ERRORS, TimeoutError) as error:
             raise ConfigurationError(
-                f"REDIS_URL={redact_url(settings.redis_url or '')} does not answer: "
+                f"{redact_url(settings.redis_url or '')} does not answer: "
                 f"{error or type(error).__name__}",
-                "start Redis there, correct the URL, or unset REDIS_URL to run embedded",
+                "start Redis there, or correct REDIS_URL (without it, MONITORING_BUS_URL)",
             ) from error
         yield None if settings.redis_url and is_cluster(settings.redis_url) else client
     finally:

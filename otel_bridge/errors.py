@@ -56,7 +56,10 @@ class UnknownTransportError(ConfigurationError):
         self.scheme = scheme
         self.setting = setting
         self.known = tuple(known)
-        super().__init__(f"unknown transport {scheme!r} in {setting}", f"known: {', '.join(known)}")
+        problem = f"unknown transport {scheme!r} in {setting}"
+        if not scheme:
+            problem = f"{setting} does not begin with a transport, like redis://"
+        super().__init__(problem, f"known: {', '.join(known)}")
 
     def __reduce__(self) -> tuple[type[UnknownTransportError], tuple[str, str, tuple[str, ...]]]:
         # By default an exception is made again from its two sentences.

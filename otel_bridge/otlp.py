@@ -64,7 +64,9 @@ def make_meter_provider(settings: BridgeSettings, resource: Resource) -> MeterPr
     """
     if not _are_metrics_asked(settings):
         return None
-    return MeterProvider([PeriodicExportingMetricReader(_metric_exporter(settings))], resource)
+    reader = PeriodicExportingMetricReader(_metric_exporter(settings))
+    # Ours to shut down: at exit it would do so again, and warn, while a dead backend holds us up.
+    return MeterProvider([reader], resource, shutdown_on_exit=False)
 
 
 def _are_spans_asked(settings: BridgeSettings) -> bool:

@@ -127,11 +127,16 @@ class Publisher:
         except Exception as error:  # a sender's bug is an outage, not the end of the thread
             self._note_failure(error, None)
         else:
-            self.published += len(batch)
+            self.published += len(batch) - result.rejected
+            self.rejected += result.rejected
             self.skipped += result.skipped
             self.refused += result.refused
             self.outbox.settle_batch()
             self._note_success()
+            if result.rejected:
+                self._log_rejected(
+                    TransportRejectedError("MONITORING_TOKEN may not write into their project")
+                )
 
     def _note_failure(self, error: Exception, retry_after_sec: float | None) -> None:
         self.failed_attempts += 1

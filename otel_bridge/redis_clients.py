@@ -86,8 +86,10 @@ def check_url(url: str) -> None:
     """
     try:
         if _group_of(url) is None:
-            redis.Redis.from_url(url).close()
-    except (TypeError, ValueError) as error:
+            with redis.Redis.from_url(url) as client:
+                # Made, not connected: only this looks at what stands behind the "?".
+                client.connection_pool.make_connection()
+    except (TypeError, ValueError, redis.RedisError) as error:
         # Others' words quote what they cannot read, which may be a piece of the password.
         why = error if isinstance(error, _MissingPartError) else "it cannot be read"
         raise ConfigurationError(

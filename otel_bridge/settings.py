@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from otel_bridge.errors import ConfigurationError
@@ -238,6 +238,18 @@ class BridgeSettings(BaseSettings):
     otlp_metrics_protocol: str | None = Field(
         default=None, validation_alias="OTEL_EXPORTER_OTLP_METRICS_PROTOCOL"
     )
+
+    @field_validator("token")
+    @classmethod
+    def _fits_a_header(cls, token: SecretStr) -> SecretStr:
+        # Here, before anybody sends it: others' errors quote the header, and so the token.
+        text = token.get_secret_value()
+        if not (text.isascii() and text.isprintable()):
+            raise ConfigurationError(
+                "MONITORING_TOKEN has a character that no header can carry",
+                "look for a line end in it",
+            )
+        return token
 
     @model_validator(mode="after")
     def _check(self) -> Self:

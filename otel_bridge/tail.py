@@ -19,6 +19,7 @@ from typing import Any, Final
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from otel_bridge.errors import ConfigurationError, OtelBridgeError
+from otel_bridge.settings import redact_url
 
 __all__ = ["TailOptions", "format_event", "one_line", "tail"]
 
@@ -92,13 +93,18 @@ def socket_url(options: TailOptions, since: str | None) -> str:
     The WebSocket's address with the filters, resuming after ``since``.
 
     Raises:
-        ConfigurationError: The URL is not http, https, ws or wss.
+        ConfigurationError: The URL is not http, https, ws or wss, or names no host and port.
     """
-    parts = urlsplit(options.url)
-    scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}.get(parts.scheme)
-    if scheme is None or not parts.netloc:
+    try:
+        parts = urlsplit(options.url)
+        is_address = parts.hostname and parts.port != 0  # a port that is none raises
+        scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}[parts.scheme]
+    except (KeyError, ValueError):
+        is_address = False
+    if not is_address:
         raise ConfigurationError(
-            f"--url {options.url} is not a collector's address", "use http://127.0.0.1:12000"
+            f"--url {redact_url(options.url)} is not a collector's address",
+            "use http://127.0.0.1:12000",
         )
     query = {
         "project_id": options.project_id,
@@ -141,6 +147,7 @@ async def tail(
             "otel-bridge tail needs the websockets package: pip install 'otel-bridge[collector]'"
         ) from error
     headers = {"Authorization": f"Bearer {options.token}"} if options.token else None
+    where = redact_url(options.url)
     since: str | None = None
     attempt = 0
     while True:
@@ -165,7 +172,7 @@ async def tail(
                 ) from error
             say(f"collector answered {error.response.status_code}")
         except (ConnectionClosed, InvalidHandshake, OSError) as error:
-            say(f"no connection to {options.url}: {one_line(str(error)) or type(error).__name__}")
+            say(f"no connection to {where}: {one_line(str(error)) or type(error).__name__}")
         else:
             say("the collector closed the connection")
         attempt += 1

@@ -60,8 +60,12 @@ def make_dashboard_router(static_dir: Path) -> APIRouter:
 
 
 def _file(root: Path, name: str, cache: str) -> Response:
-    found = (root / name).resolve()
-    # A name with ".." or a link must not leave the directory.
-    if "\0" in name or not found.is_relative_to(root) or not found.is_file():
+    try:
+        found = (root / name).resolve()
+        # A name with ".." or a link must not leave the directory.
+        is_ours = found.is_relative_to(root) and found.is_file()
+    except (OSError, ValueError):  # too long, a zero byte: anybody's, and no traceback's worth
+        is_ours = False
+    if not is_ours:
         return PlainTextResponse("not found", 404, SECURITY_HEADERS)
     return FileResponse(found, headers={**SECURITY_HEADERS, "Cache-Control": cache})

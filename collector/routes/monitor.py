@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from contextlib import AbstractAsyncContextManager
+
+from fastapi import APIRouter, HTTPException, Request, Response
 from starlette.responses import JSONResponse
 
 from collector.filters import EventFilter, FilterError
 from collector.runtime import Collector
-from collector.security.authentication import principal_of
+from collector.security.authentication import Authenticator, principal_of
+from collector.security.turns import MAX_WAITING
 from collector.settings import CollectorSettings
 from otel_bridge.errors import PositionLostError, TransportError
 
@@ -16,6 +19,15 @@ router = APIRouter(prefix="/monitor")
 MAX_LIMIT = 1000
 _DEFAULT_LIMIT = 100
 _NO_STORE = {"Cache-Control": "no-store"}
+
+
+def _turn(request: Request, what: str) -> AbstractAsyncContextManager[None]:
+    authenticator: Authenticator = request.app.state.authenticator
+    principal = principal_of(request.scope)
+    address = request.client.host if request.client else ""
+    if authenticator.turns.waiting(principal, address, what) >= MAX_WAITING:
+        raise HTTPException(429, "too many requests at a time", {"Retry-After": "1"})
+    return authenticator.turns.of(principal, address, what)
 
 
 @router.get("/snapshot")
@@ -27,9 +39,9 @@ async def snapshot(request: Request) -> Response:
         wanted = EventFilter.parse(request.query_params).limited(projects)
     except FilterError as error:
         return JSONResponse({"detail": str(error)}, 400)
-    return Response(
-        collector.snapshot_json(wanted), media_type="application/json", headers=_NO_STORE
-    )
+    async with _turn(request, "snapshot"):
+        body = collector.snapshot_json(wanted)
+    return Response(body, media_type="application/json", headers=_NO_STORE)
 
 
 @router.get("/config")
@@ -50,9 +62,10 @@ async def events(request: Request) -> Response:
         if not is_number or not 1 <= int(raw_limit) <= MAX_LIMIT:
             raise FilterError(f"limit: {raw_limit[:40]!r} is not 1 to {MAX_LIMIT}")
         wanted = EventFilter.parse(query).limited(principal_of(request.scope).projects)
-        found, next_before = await collector.recent(
-            wanted, limit=int(raw_limit), before=query.get("before") or None
-        )
+        async with _turn(request, "events"):
+            found, next_before = await collector.recent(
+                wanted, limit=int(raw_limit), before=query.get("before") or None
+            )
     except FilterError as error:
         return JSONResponse({"detail": str(error)}, 400)
     except PositionLostError as lost:

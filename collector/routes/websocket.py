@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Final, NamedTuple, cast
 
 from fastapi import APIRouter, WebSocket
@@ -83,8 +84,9 @@ async def monitor(websocket: WebSocket) -> None:
             call()
 
     try:
+        turn = authenticator.turns.of(principal, address, "snapshot")
         with authenticator.connected(principal, address, close_all):
-            await _stream(websocket, collector, request, close)
+            await _stream(websocket, collector, request, close, turn)
     except TooManyConnectionsError:
         denial = JSONResponse({"detail": "too many connections"}, 429, {"Retry-After": "10"})
         await websocket.send_denial_response(denial)
@@ -99,6 +101,7 @@ async def _stream(
     collector: Collector,
     request: StreamRequest,
     close: list[Callable[[], None]],
+    turn: AbstractAsyncContextManager[None],
 ) -> None:
     await websocket.accept()
     # Nobody asks for them again; with the request, a tenth of what an idle client costs.
@@ -119,7 +122,7 @@ async def _stream(
 
     close.append(refuse)
     try:
-        await _join(collector, session, request)
+        await _join(collector, session, request, turn)
         await _until_gone(websocket)
     finally:
         collector.hub.leave(session)
@@ -127,18 +130,29 @@ async def _stream(
             await asgi_sink.stop()
 
 
-async def _join(collector: Collector, session: ClientSession, request: StreamRequest) -> None:
+async def _join(
+    collector: Collector,
+    session: ClientSession,
+    request: StreamRequest,
+    turn: AbstractAsyncContextManager[None],
+) -> None:
     hub = collector.hub
+    reason: str | None = None
     if request.since is not None:
         try:
             await collector.resumer.join(session, request.since)
         except PositionLostError as lost:
-            hub.send_gap(session, lost.reason)
-            hub.join(session)
-        return
-    if request.has_snapshot:
-        hub.send_snapshot(session)
-    hub.join(session)
+            reason = lost.reason
+        else:
+            return
+    async with turn if request.has_snapshot else nullcontext():
+        if session.is_closed:  # its token was taken back meanwhile
+            return
+        if reason is not None:
+            hub.send_gap(session, reason)
+        elif request.has_snapshot:
+            hub.send_snapshot(session)
+        hub.join(session)
 
 
 async def _until_gone(websocket: WebSocket) -> None:

@@ -32,6 +32,7 @@ from collector.errors import AUTH_REQUIRED
 from collector.security.oidc import REFRESH_SEC, OidcVerifier
 from collector.security.tickets import Tickets
 from collector.security.tokens import ANYONE, Principal, TokenTable, token_digest
+from collector.security.turns import Turns
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
 
 __all__ = [
@@ -106,6 +107,7 @@ class Authenticator:
         self.tokens = tokens
         self._oidc = oidc
         self.tickets = Tickets(clock)
+        self.turns = Turns()
         self.is_open = tokens is None and oidc is None
         self._clock = clock
         self._limits = (token_connections, address_connections)

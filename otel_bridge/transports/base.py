@@ -37,6 +37,8 @@ class AppendResult(NamedTuple):
     """Events of the batch that the log held already: it was sent again after a lost answer."""
     refused: int
     """Pub/Sub messages that an ACL denied; the events are in the log all the same."""
+    rejected: int = 0
+    """Events that the sender's token may not write; they are in no log."""
 
 
 class LogEntry(NamedTuple):

@@ -223,8 +223,7 @@ def _failure(response: http.client.HTTPResponse, body: bytes) -> TransportError:
 def _result(body: bytes) -> AppendResult:
     try:
         answer: Any = pydantic_core.from_json(body)
-        return AppendResult(
-            str(answer["position"]), int(answer.get("skipped", 0)), int(answer.get("refused", 0))
-        )
+        counts = [int(answer.get(name, 0)) for name in ("skipped", "refused", "rejected")]
+        return AppendResult(str(answer["position"]), *counts)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise TransportError("the answer is not that of a collector") from None

@@ -411,7 +411,7 @@ class Model:
                 self.recorded.append(claim.job_id)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps=steps)
 async def test_no_order_of_moves_loses_or_doubles_a_job(steps: list[tuple[str, int]]) -> None:
     """After any moves, stale ones included, each job is in exactly one place or has ended once."""

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from collector.metrics import render_metrics
-from collector.runtime import Collector
+from collector.runtime import START_TIMEOUT_SEC, Collector
 from collector.settings import CollectorSettings
 from otel_bridge.settings import COLLECTOR_NAMES, BridgeSettings
 
@@ -88,6 +88,14 @@ def test_kubernetes_selects_what_it_means() -> None:
             context = container["securityContext"]
             assert context["readOnlyRootFilesystem"] is True
             assert context["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_kubernetes_waits_for_the_logs_past() -> None:
+    """No probe kills a collector that still reads the log before it listens."""
+    (deployment,) = (d for d in documents() if d["kind"] == "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    probe = container["startupProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 1.5 * START_TIMEOUT_SEC
 
 
 def test_every_setting_named_exists() -> None:

@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import itertools
 import json
+import select
 import socket
 import threading
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 from websockets.asyncio.client import connect
@@ -28,6 +29,8 @@ from collector.filters import EventFilter
 from collector.runtime import Collector
 from collector.security import authentication
 from collector.security.bounded_http import BoundedHttpProtocol
+from collector.security.tokens import Principal
+from collector.security.turns import MAX_WAITING
 from collector.settings import CollectorSettings
 from otel_bridge.bus import EventBus
 from otel_bridge.errors import ConfigurationError
@@ -179,16 +182,44 @@ def test_limited_token_sees_its_project_only(site: tuple[AppServer, EventBus]) -
 
 
 def test_limited_token_pushes_into_its_project_only(site: tuple[AppServer, EventBus]) -> None:
-    """A batch with an event of another project, or of none, is refused whole."""
+    """An event of another project is left out of the log, and one of none is of the token's."""
     server, _ = site
-    found = []
-    for project in ("alpha", "beta", None):
+    lines = b""
+    for project in ("beta", "alpha", None, "beta"):
         event = MonitoringEvent.model_validate({"event_type": "task_started", "task_id": "j"})
-        body = event.model_copy(update={"project_id": project}).to_json(8192) + b"\n"
-        headers = {**bearer("a"), "X-Producer-Id": "p", "X-First-N": "1"}
+        lines += event.model_copy(update={"project_id": project}).to_json(8192) + b"\n"
+    found = []
+    for n, body in enumerate((lines, lines, lines.splitlines()[0]), start=1):
+        headers = {**bearer("a"), "X-Producer-Id": "p", "X-First-N": str(max(1, 4 * n - 7))}
         answer = fetch(server.url + "/v1/events", method="POST", body=body, headers=headers)
-        found.append(answer.status)
-    assert found == [200, 403, 403]
+        found.append((answer.status, answer.json()["skipped"], answer.json()["rejected"]))
+    assert found == [(200, 0, 2), (200, 2, 2), (200, 0, 1)]
+    wait_until(lambda: server.collector.stats.events_in >= 2, "the events to be folded")
+    told = fetch(server.url + "/monitor/events", headers=bearer("all")).json()["events"]
+    assert [event.get("project_id") for event in told] == ["alpha", "alpha"]
+
+
+def test_a_worker_with_a_limited_token(
+    site: tuple[AppServer, EventBus], make_settings: Callable[..., BridgeSettings]
+) -> None:
+    """Its project's events arrive, its heartbeats among them; what it may not write is counted."""
+    server, _ = site
+    bus = EventBus.connect(make_settings(bus_url=server.url, token=SECRETS["a"]))
+    for kind, project in (
+        ("worker_started", None),
+        ("task_started", "beta"),
+        ("task_started", "alpha"),
+    ):
+        event = MonitoringEvent.model_validate(
+            {"event_type": kind, "worker_id": "w", "task_id": "j", "project_id": project}
+        )
+        bus.publish(event)
+    assert bus.flush(10)
+    counters = bus.counters
+    bus.shutdown()
+    assert (counters.published, counters.rejected, counters.waiting) == (2, 1, 0)
+    wait_until(lambda: server.collector.stats.events_in >= 2, "the events to be folded")
+    assert list(server.collector.state.fleet.workers) == ["w"]
 
 
 async def test_resume_of_a_limited_token(site: tuple[AppServer, EventBus]) -> None:
@@ -210,6 +241,65 @@ async def test_resume_of_a_limited_token(site: tuple[AppServer, EventBus]) -> No
         while "event_type" not in item:
             item = json.loads(await socket.recv())
         assert item["task_id"] == "m"
+
+
+async def _stand_in_line(
+    authenticator: authentication.Authenticator, principal: Principal, what: str
+) -> None:
+    async def wait() -> None:
+        async with authenticator.turns.of(principal, "", what):
+            pass
+
+    _waiting.add(asyncio.create_task(wait()))
+    await asyncio.sleep(0)
+
+
+_waiting: set[asyncio.Task[None]] = set()
+
+
+@pytest.mark.parametrize(
+    ("path", "what"), [("/monitor/snapshot", "snapshot"), ("/monitor/events", "events")]
+)
+def test_costly_answers_come_one_at_a_time(
+    site: tuple[AppServer, EventBus], path: str, what: str
+) -> None:
+    """While one answer of a token is made its next one waits, and other tokens' do not."""
+    server, _ = site
+    authenticator: authentication.Authenticator = server.app.state.authenticator
+    assert authenticator.tokens is not None
+    principal = authenticator.tokens.find(SECRETS["a"])
+    assert principal is not None
+    turn = authenticator.turns.of(principal, "", what)
+    server.call(turn.__aenter__)
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as next_one:
+        next_one.request("GET", path, headers=bearer("a"))
+        assert fetch(server.url + path, headers=bearer("all")).status == 200
+        assert select.select([next_one.sock], [], [], 0)[0] == []
+        for _ in range(MAX_WAITING - 2):
+            server.call(lambda: _stand_in_line(authenticator, principal, what))
+        assert fetch(server.url + path, headers=bearer("a")).status == 429
+        server.call(lambda: turn.__aexit__(None, None, None))
+        assert next_one.getresponse().status == 200
+
+
+async def test_a_snapshot_waits_for_its_turn(site: tuple[AppServer, EventBus]) -> None:
+    """A WebSocket that asks for a snapshot takes its token's turn as well."""
+    server, _ = site
+    authenticator: authentication.Authenticator = server.app.state.authenticator
+    assert authenticator.tokens is not None
+    principal = authenticator.tokens.find(SECRETS["a"])
+    assert principal is not None
+    turn = authenticator.turns.of(principal, "", "snapshot")
+    server.call(turn.__aenter__)
+    url = f"{server.ws_url}?snapshot=true"
+    async with (
+        connect(url, additional_headers=bearer("a")) as waiting,
+        connect(url, additional_headers=bearer("all")) as other,
+    ):
+        assert json.loads(await other.recv())["type"] == "snapshot"
+        assert len(server.collector.hub) == 1
+        server.call(lambda: turn.__aexit__(None, None, None))
+        assert json.loads(await waiting.recv())["type"] == "snapshot"
 
 
 async def test_expiry_and_revocation_close_connections(
@@ -256,7 +346,7 @@ _KINDS = ("task_started", "task_failed", "task_completed", "phase_started", "wor
 _PROJECTS = ("alpha", "beta", None)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(
@@ -297,7 +387,7 @@ def test_no_byte_of_another_project(
     collector.bus.shutdown(0)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(

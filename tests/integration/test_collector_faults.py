@@ -392,3 +392,28 @@ async def test_stalled_job_is_told_once_by_two_collectors(redis_url: str, action
             assert client.get(keys.task_status("j")) == "failed"
             assert client.lrange(keys.DEAD, 0, -1) == ["j"]
     assert sum(leader.stalled for leader in told) == 1
+
+
+@pytest.mark.parametrize("action", ["requeue", "fail"])
+async def test_a_job_that_another_worker_has_is_left_alone(redis_url: str, action: str) -> None:
+    """Events that give another's job to a worker who then falls silent do not touch it."""
+    fields: dict[str, Any] = {
+        "redis_url": redis_url,
+        "heartbeat_interval_sec": 0.1,
+        "heartbeat_ttl_sec": 0.4,
+    }
+    settings = BridgeSettings(**fields)
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        for job, worker in (("j", "w"), ("lost", "ghost")):
+            client.set(keys.task_status(job), "processing")
+            client.hset(keys.task_lease(job), mapping={"queue": keys.QUEUE_HIGH, "worker": worker})
+        client.zadd(keys.LEASES, {"j": 1e18})
+        options: dict[str, Any] = {"stats_interval_sec": 0.1, "stalled_action": action}
+        with publishing(settings) as bus, AppServer(settings, **options):
+            publish(bus, "worker_started", worker_id="ghost")
+            for job in ("j", "lost"):  # in the order in which the leader looks at them
+                publish(bus, "task_started", parent_task_id="t", task_id=job, worker_id="ghost")
+            await until(lambda: client.get(keys.task_status("lost")) != "processing", "its turn")
+        assert client.get(keys.task_status("j")) == "processing"
+        assert client.zscore(keys.LEASES, "j") == 1e18
+        assert "j" not in client.lrange(keys.DEAD, 0, -1)

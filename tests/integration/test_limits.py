@@ -382,7 +382,7 @@ async def test_no_secret_in_any_log(
     bridge = make_settings(bus_url=f"memory://limits-{next(_names)}")
     secrets = [ALL, ALPHA, "wrong-guess-1234567", "hunter2-password"]
     # Without uvicorn's own handlers, its lines come where we read.
-    options = {"log_level": "debug", "access_log": True, "log_config": None}
+    options = {"log_level": "debug", "access_log": True}
     caplog.set_level(logging.INFO, "websockets.client")  # this test's own side
     with AppServer(
         bridge, tokens=TOKENS, stats_interval_sec=3600, server_options=options

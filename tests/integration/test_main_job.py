@@ -15,8 +15,9 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import psutil
 import pytest
 import redis
 from websockets.sync.client import ClientConnection, connect
@@ -230,6 +231,69 @@ def test_a_missing_corpus_is_one_line(tmp_path: Path) -> None:
     assert "nowhere" in done.stderr
 
 
+@pytest.mark.parametrize("arguments", [["demo", "--port", "0"], ["worker"]])
+def test_results_that_cannot_be_written_are_told_before_the_work(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    """A data directory below a file ends the command with exit code 2 and one line."""
+    (tmp_path / "file").touch()
+    given = {"MONITORING_DATA_DIR": str(tmp_path / "file" / "data")}
+    if arguments == ["worker"]:
+        given["REDIS_URL"] = "redis://127.0.0.1:9/0"
+    done = run(*arguments, **given)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "results cannot be written to" in done.stderr
+
+
+def test_a_worker_reads_the_corpus_of_the_environment(tmp_path: Path) -> None:
+    """``MONITORING_CORPUS_DIR`` is the workers' as well: one that is missing stops them."""
+    given = {"MONITORING_CORPUS_DIR": str(tmp_path / "nowhere")}
+    done = run("worker", REDIS_URL="redis://127.0.0.1:9/0", **given)
+    assert done.returncode == 2
+    assert "nowhere is not a directory" in done.stderr
+
+
+def test_it_runs_on_the_loop_that_was_measured(demo: tuple[subprocess.Popen[str], str]) -> None:
+    """The command runs on uvloop where it is installed, as the tests and benchmarks do."""
+    maps = psutil.Process(demo[0].pid).memory_maps()
+    assert any("uvloop" in each.path for each in maps)
+
+
+_CTRL_C_AT_BIND: Final = """
+import os, signal, sys
+from otel_bridge.cli import main
+sys.addaudithook(
+    lambda event, _: event == "socket.bind" and os.kill(os.getpid(), signal.SIGINT)
+)
+sys.exit(main(["demo", "--port", "0", "--data-dir", sys.argv[1]]))
+"""
+
+
+def test_ctrl_c_while_it_starts(tmp_path: Path) -> None:
+    """Pressed before the collector is up, Ctrl-C ends it with code 0 and not a word."""
+    done = subprocess.run(
+        [sys.executable, "-c", _CTRL_C_AT_BIND, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=DEADLINE_SEC,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("host", "cure"),
+    [("192.0.2.1", "name an address of this machine"), ("127.0.0.1", "choose another port")],
+)
+def test_where_it_cannot_listen(host: str, cure: str) -> None:
+    """A taken port asks for another port, an address of another machine for an address."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run("serve", "--host", host, "--port", port)
+    assert done.returncode == 2
+    assert cure in done.stderr
+
+
 @pytest.mark.parametrize("name", ["serve", "worker"])
 def test_an_unreachable_redis_is_one_line(name: str) -> None:
     """A Redis that does not answer ends the command with exit code 2, without its password."""
@@ -244,6 +308,8 @@ def test_an_unreachable_redis_is_one_line(name: str) -> None:
     [
         ("serve", {"REDIS_URL": "ftp://:hunter2@h/0"}, "unknown transport 'ftp' in REDIS_URL"),
         ("worker", {"REDIS_URL": "ftp://:hunter2@h/0"}, "ftp://h/0 is not a Redis URL"),
+        ("serve", {"REDIS_URL": "localhost:6379"}, "REDIS_URL does not begin with a transport"),
+        ("serve", {"REDIS_URL": "redis://h?a=1"}, "redis://h is not a Redis URL"),
         ("serve", {"MONITORING_BUS_URL": "ftp://h"}, "'ftp' in MONITORING_BUS_URL; known: memory"),
         ("serve", {"REDIS_URL": "redis://h/0", "MONITORING_BUS_URL": "ftp://h"}, "_BUS_URL"),
     ],

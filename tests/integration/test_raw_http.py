@@ -11,6 +11,7 @@ from contextlib import closing, suppress
 
 import psutil
 import pytest
+from websockets.asyncio.client import connect
 
 from collector.routes import body
 from collector.security.bounded_http import MAX_HEAD_BYTES, BoundedHttpProtocol
@@ -74,6 +75,22 @@ def read_all(connection: socket.socket) -> bytes:
 
 def status(answer: bytes) -> int:
     return int(answer.split(b" ", 2)[1]) if answer else 0
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "auto"])
+def test_no_answer_waits_for_an_acknowledgement(loop: str) -> None:
+    """Nagle's algorithm is off on every connection, whatever the event loop does about it."""
+    settings = BridgeSettings(bus_url=f"memory://raw-{next(_names)}")
+    with (
+        AppServer(settings, server_options={"loop": loop}) as site,
+        closing(link(site, "GET /healthz HTTP/1.1\r\n{host}\r\n")) as connection,
+    ):
+        connection.recv(1 << 16)
+        served = [protocol.transport for protocol in site.connections]
+        sockets = [transport.get_extra_info("socket") for transport in served]
+        options = [s.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for s in sockets]
+    assert options
+    assert all(options)
 
 
 LINGERING = {
@@ -202,6 +219,72 @@ def test_no_path_leads_past_the_guard(site: AppServer, method: str, path: str) -
     assert status(answer) in (400, 401, 404, 405)
     assert b"otel_bridge_" not in answer
     assert TOKEN.encode() not in answer
+
+
+@pytest.mark.parametrize("path", ["/assets/%00", "/%00.js", f"/{'a' * 5000}.js", "/assets/a%2f%00"])
+def test_no_name_of_a_file_is_an_error(
+    site: AppServer, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A name that no file can have is not found, and no traceback for strangers to fill the log."""
+    request = f"GET {path} HTTP/1.1\r\n{{host}}{BEARER}Connection: close\r\n\r\n"
+    with closing(link(site, request)) as connection:
+        assert status(read_all(connection)) == 404
+    assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
+
+
+H2C = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+TRACES = f"POST /v1/traces HTTP/1.1\r\n{{host}}{BEARER}Content-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize("length", ["Content-Length: 20\r\n", "Transfer-Encoding: chunked\r\n"])
+@pytest.mark.parametrize("size", [1, 100_000], ids=["byte by byte", "at once"])
+def test_an_upgrade_that_we_do_not_know_is_passed_by(
+    site: AppServer, length: str, size: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A request that offers h2c, as Java's client does, is answered, as is the next; no warning."""
+    body = '{"resourceSpans":[]}'
+    if "chunked" in length:
+        body = f"14\r\n{body}\r\n0\r\n\r\n"
+    last = "GET /healthz HTTP/1.1\r\n{host}Connection: close\r\n\r\n"
+    text = f"{TRACES}{length}{H2C}\r\n{body}{last}"
+    raw = text.replace("{host}", f"Host: 127.0.0.1:{site.port}\r\n").encode()
+    with closing(link(site, "")) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for start in range(0, len(raw), size):
+            connection.sendall(raw[start : start + size])
+        answers = read_all(connection)
+    assert answers.count(b"HTTP/1.1 200") == 2
+    assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
+
+
+NOT_HTTP = {
+    "bytes": "\x00\x01\r\n\r\n",
+    "HTTP/2": "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "a tunnel": "CONNECT 127.0.0.1:80 HTTP/1.1\r\n{host}\r\n",
+    "an upgrade without a path": f"OPTIONS * HTTP/1.1\r\n{{host}}{H2C}Content-Length: x\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("case", NOT_HTTP)
+def test_what_is_not_http_is_no_warning(
+    site: AppServer, case: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It gets 400 and is closed; anybody could fill the log with warnings."""
+    with closing(link(site, NOT_HTTP[case])) as connection:
+        assert status(read_all(connection)) == 400
+    assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
+
+
+async def test_what_a_client_says_is_no_error(
+    site: AppServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Text that is not UTF-8 is ignored like all that clients say; the stream goes on."""
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with connect(f"{site.ws_url}?snapshot=true", additional_headers=headers) as client:
+        await client.recv()
+        await client.send(b"\xff\xfe", text=True)
+        await client.recv()  # the next tick
+    assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
 
 
 HANDSHAKES = {

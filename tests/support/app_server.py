@@ -105,8 +105,7 @@ class AppServer:
             gateway=gateway,
             static_dir=static_dir or STATIC_DIR,
         )
-        options = {"log_level": "error", **(server_options or {})}
-        self._server = make_server(self.app, collector_settings, **options)
+        self._server = make_server(self.app, collector_settings, **(server_options or {}))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="app-server", daemon=True)
 
@@ -123,6 +122,11 @@ class AppServer:
         """Look, do not touch: it lives on the server's event loop."""
         found: Collector = self.app.state.collector
         return found
+
+    @property
+    def connections(self) -> set[Any]:
+        """The protocols of the open connections, for looking only."""
+        return set(self._server.server_state.connections)
 
     def call(self, make: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Run a coroutine on the server's loop."""

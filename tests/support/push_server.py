@@ -44,6 +44,7 @@ class PushServer:
             host="127.0.0.1",
             port=0,
             interface="asgi3",
+            log_config=None,
             log_level="critical",
             lifespan="off",
             ws="none",

@@ -49,7 +49,7 @@ def test_fixture_folds_to_its_snapshot(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_order_and_repetition_do_not_matter(name: str, data: st.DataObject) -> None:
     """A fixture's events in any order, any of them repeated, give the same snapshot."""
     count = len((FIXTURES / f"{name}.jsonl").read_text(encoding="utf-8").splitlines())
@@ -90,7 +90,7 @@ def random_events(draw: st.DrawFn) -> list[MonitoringEvent]:
 
 
 @given(events=random_events(), data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_contradictions_fold_the_same_in_any_order(
     events: list[MonitoringEvent], data: st.DataObject
 ) -> None:

@@ -246,13 +246,18 @@ def test_a_body_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert said(capsys) == f"{latin} is not UTF-8; save the JSON body as UTF-8"
 
 
+@pytest.mark.parametrize("command", ["submit", "tail", "serve"])
 @pytest.mark.parametrize("token", ["hunter2\n", "hunter2é"])
 def test_a_token_that_no_header_carries_is_not_shown(
-    token: str, body: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    command: str,
+    token: str,
+    body: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A token with a line end in it is told without the token."""
+    """A token with a line end in it is told without the token, whoever would send it."""
     monkeypatch.setenv("MONITORING_TOKEN", token)
-    assert main(["submit", str(body)]) == 2
+    assert main([command, *([str(body)] if command == "submit" else [])]) == 2
     line = said(capsys)
     assert "MONITORING_TOKEN" in line
     assert "hunter2" not in line
@@ -266,7 +271,7 @@ def test_a_token_that_no_header_carries_is_not_shown(
     [
         (["serve", "--port", "70000"], "MONITORING_PORT=70000"),
         (["worker"], "REDIS_URL"),
-        (["tail", "--url", "ftp://x"], "ftp://x"),
+        (["tail", "--url", "ftp://u:hunter2@x"], "ftp://x is not"),
     ],
 )
 def test_a_wrong_setting_stops_a_command_at_once(

@@ -80,6 +80,8 @@ def test_when_metrics_are_exported(
     )
     found = make_meter_provider(settings, Resource.create())
     assert isinstance(found, MeterProvider) is is_asked
+    # Or it would shut itself down at exit a second time, and warn of it.
+    assert getattr(found, "_atexit_handler", None) is None
     if found is not None:
         found.shutdown(1)
 

@@ -36,6 +36,8 @@ def test_others_are_not_ours(url: str) -> None:
         "redis://localhost",
         "rediss://u:p@host:6380/3",
         "unix:///run/redis.sock?db=2",
+        "redis://host?socket_timeout=2&max_connections=3",
+        "rediss://host?ssl_cert_reqs=none&ssl_ca_certs=/run/ca.pem",
         "redis://[::1]:6379/0",
         "redis+sentinel://a,b:26380/master",
         "rediss+sentinel://u:p%2F@a/master/4?sentinel_password=s",
@@ -59,6 +61,8 @@ def test_good_urls_pass_without_a_connection(url: str) -> None:
         ("redis://host:99999", "it cannot be read"),
         ("redis://[::1", "it cannot be read"),
         ("redis+cluster://[::1", "it cannot be read"),
+        ("redis://host?ssl_cert_reqs=none", "it cannot be read"),
+        ("rediss://host?ssl_cert_reqs=CERT_NONE", "it cannot be read"),
     ],
 )
 def test_a_bad_url_says_what_is_missing(url: str, why: str) -> None:
