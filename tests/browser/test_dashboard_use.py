@@ -183,6 +183,32 @@ def test_a_link_shows_the_same(site: DashboardSite) -> None:
 
 
 @pytest.mark.usefixtures("open_work")
+def test_folded_phases_are_in_the_address(site: DashboardSite) -> None:
+    """A link folds what was folded, in the task it was folded in; garbage folds nothing."""
+    page = site.open()
+    fall = page.get_by_role("region", name="Waterfall", exact=True)
+    rows = fall.locator(".wf-space").get_by_role("listitem")
+    expect(rows).to_have_count(11)
+    page.keyboard.press("w")
+    expect(rows).to_have_count(2)
+    search = fall.locator(".wf-space .wf-fold", has_text="search")
+    search.click()
+    expect(rows).to_have_count(8)
+    expect(page).to_have_url(re.compile(rf"focus={TASK}&folds=-\*\._search$"))
+    newer = begin("newer", "A newer one")
+    expect(page.locator("[data-task]")).to_have_count(2)
+    page.reload()
+    expect(page.locator(f"[data-task='{TASK}'].is-focused")).to_be_visible()
+    expect(search).to_have_attribute("aria-expanded", "true")
+    expect(rows).to_have_count(8)
+    page.locator("[data-task='newer'] .card-title").click()
+    expect(page).to_have_url(re.compile(r"focus=newer$"))
+    end(newer)
+    page.goto(f"{site.url}/?focus={TASK}&folds=%00-search._extraction%5C.%2B*..")
+    expect(rows).to_have_count(11)
+
+
+@pytest.mark.usefixtures("open_work")
 def test_hidden_tab_rests_and_catches_up(site: DashboardSite) -> None:
     """Nobody looks: the title goes on, the table is left alone; somebody looks: all is there."""
     page = site.open()

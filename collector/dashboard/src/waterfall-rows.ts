@@ -1,5 +1,6 @@
 /** Spans -> rows, ticks and density of the waterfall. Pure; times in milliseconds. */
 import type { EventWish } from "./event-view";
+import type { Folds } from "./folds";
 import { jobName, words } from "./format";
 import { type SpanView, startOf } from "./span-views";
 import type { CardView } from "./views";
@@ -65,7 +66,7 @@ export class RowCache {
 export function waterRows(
   spans: readonly SpanView[],
   card: CardView,
-  folds: ReadonlyMap<string, boolean>,
+  folds: Folds,
   wish: EventWish,
   cache: RowCache = new RowCache(),
 ): WaterRow[] {
@@ -120,7 +121,7 @@ export function waterRows(
       end = phase.own?.endedAt ?? view?.endedAt ?? lastEnd;
     }
     const isCurrent = isOpen || (card.endedAt !== null && name === last);
-    const isFolded = folds.get(name) ?? !(isFew || isCurrent);
+    const isFolded = folds.get(name) ?? folds.get(null) ?? !(isFew || isCurrent);
     rows.push({
       kind: "phase",
       key: `phase ${name}`,
