@@ -52,7 +52,7 @@ const Failure = memo(function Failure({ failure, when, titles, onFocus }: Failur
         <p className="failure-error" title={failure.error}>
           {failure.error}
         </p>
-        <p className="failure-meta">
+        <p className="facts">
           <span className="num" title={full(failure.lastAt)}>
             {when}
           </span>

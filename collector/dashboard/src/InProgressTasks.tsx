@@ -93,7 +93,7 @@ const TaskCard = memo(function TaskCard(props: TaskCardProps) {
           <ChevronIcon />
         </button>
       </header>
-      <p className="card-meta">
+      <p className="facts">
         {card.taskType && card.title && <span>{words(card.taskType)}</span>}
         {card.domain && <span>{card.domain}</span>}
         {card.projectId && <span title={`Project ${card.projectId}`}>{card.projectId}</span>}
