@@ -195,6 +195,17 @@ describe("waterfall", () => {
     expect(row).toMatchObject({ start: 200, ranFrom: 1000, end: 2000 });
   });
 
+  it("ends a wait when its job begins, though no span ties the two", () => {
+    const queued = span({ kind: "enqueue", startedAt: null, endedAt: null, queuedAt: 500, status: "pending" });
+    const [, row] = waterRows([queued, span({})], card, new Map(), WISH);
+    expect(row).toMatchObject({ start: 500, ranFrom: 1000, end: 2000, status: "completed" });
+    expect(row?.bars).toMatchObject([{ queuedAt: 500, startedAt: 1000 }]);
+    const again = { ...queued, queuedAt: 3000, retryCount: 1 };
+    const [, waiting] = waterRows([queued, span({ status: "retrying" }), again], card, new Map(), WISH);
+    expect(waiting).toMatchObject({ status: "pending", end: null });
+    expect(waiting?.bars).toHaveLength(2);
+  });
+
   it("selects the bar clicked on and its neighbours, and moves a stretch already chosen", () => {
     expect(around(7.2, null, 2)).toEqual({ from: 4, to: 10 });
     expect(around(0.5, null, 2)).toEqual({ from: 0, to: 6 });

@@ -34,8 +34,8 @@ const FEW_ROWS = 14;
 export class RowCache {
   private wish: EventWish | null = null;
   private isOver = false;
-  private rows = new Map<SpanView, WaterRow>();
-  private next = new Map<SpanView, WaterRow>();
+  private rows = new Map<SpanView, readonly [readonly SpanView[], WaterRow]>();
+  private next: typeof this.rows = new Map();
 
   begin(wish: EventWish, isOver: boolean): void {
     this.rows = wish === this.wish && isOver === this.isOver ? this.next : new Map();
@@ -46,15 +46,15 @@ export class RowCache {
 
   /** The row of these attempts, if none of them has changed. */
   find(attempts: readonly SpanView[]): WaterRow | undefined {
-    const row = this.rows.get(attempts[0] as SpanView);
-    if (row === undefined || row.bars.length !== attempts.length) return undefined;
-    if (attempts.length > 1 && !attempts.every((attempt) => row.bars.includes(attempt))) return undefined;
+    const [known, row] = this.rows.get(attempts[0] as SpanView) ?? [];
+    if (row === undefined || known?.length !== attempts.length) return undefined;
+    if (!attempts.every((attempt, index) => known[index] === attempt)) return undefined;
     this.keep(attempts, row);
     return row;
   }
 
   keep(attempts: readonly SpanView[], row: WaterRow): void {
-    this.next.set(attempts[0] as SpanView, row);
+    this.next.set(attempts[0] as SpanView, [attempts, row]);
   }
 }
 
@@ -152,7 +152,7 @@ function jobRow(
   wish: EventWish,
 ): WaterRow {
   // Attempts of one message were queued at one time; only their starts tell them apart.
-  const bars = [...attempts].sort((a, b) => (a.startedAt ?? startOf(a)) - (b.startedAt ?? startOf(b)));
+  const bars = begunOf([...attempts].sort((a, b) => (a.startedAt ?? startOf(a)) - (b.startedAt ?? startOf(b))));
   const last = bars[bars.length - 1] as SpanView;
   return {
     kind: "job",
@@ -172,6 +172,22 @@ function jobRow(
     jobs: 0,
     isDim: !isMatch(last, phase, wish),
   };
+}
+
+/** Queueings that no parent's id ties to their job: over once an attempt begins after them, and part of it. */
+function begunOf(bars: SpanView[]): SpanView[] {
+  const found: SpanView[] = [];
+  let queuedAt: number | null = null;
+  for (const bar of bars) {
+    const waited: SpanView | undefined = found.at(-1);
+    if (waited?.kind === "enqueue" && bar.startedAt !== null) {
+      found.pop();
+      queuedAt = waited.queuedAt;
+    }
+    found.push(bar.queuedAt === null && queuedAt !== null ? { ...bar, queuedAt } : bar);
+    queuedAt = null;
+  }
+  return found;
 }
 
 function began(row: WaterRow): number {
