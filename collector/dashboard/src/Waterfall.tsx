@@ -138,7 +138,7 @@ function Chart(props: ChartProps) {
         <h2>Waterfall</h2>
         <span className="wf-title" title={card.taskId}>
           <StatusIcon status={card.status} label />
-          <span className="wf-title-text">{taskName(card)}</span>
+          <span className="wf-title-text" dir="auto">{taskName(card)}</span>
         </span>
         <span className="panel-end">
           {isWide && <Legend />}
