@@ -5,6 +5,7 @@
  */
 import {
   applySpan,
+  cut,
   earliest,
   ENDED,
   type FailureRecord,
@@ -112,8 +113,9 @@ export class FoldState {
     return task;
   }
 
-  phase(task: TaskRecord, name: string | null | undefined, ts: number): PhaseRecord {
-    if (name === null || name === undefined) return task.unphased;
+  phase(task: TaskRecord, fullName: string | null | undefined, ts: number): PhaseRecord {
+    const name = cut(fullName, 100);
+    if (!name) return task.unphased;
     let phase = task.phases.get(name);
     if (phase === undefined) {
       if (task.phases.size >= this.limits.phasesPerTask) return task.unphased;
