@@ -135,6 +135,20 @@ def test_reduced_motion_and_forced_themes(site: DashboardSite) -> None:
 
 
 @pytest.mark.usefixtures("open_work")
+def test_forced_colors_leave_what_color_tells(site: DashboardSite) -> None:
+    """Under the system's own colours bars and dots are seen, and only the chosen is marked."""
+    page = site.open(forced_colors="active")
+    look = "e => { const s = getComputedStyle(e); return s.backgroundColor + s.backgroundImage }"
+    panel = page.locator(".waterfall").evaluate(look)
+    for seen in (".wf-space .wf-bar.is-completed", ".seg-completed", ".legend-bar.is-failed"):
+        assert page.locator(seen).first.evaluate(look) != panel, seen
+    assert page.locator(".badge-dot").evaluate(look) != panel
+    line = "e => getComputedStyle(e).borderBottomColor"
+    tab, other = (page.get_by_role("tab", name=name) for name in (re.compile("^F"), "Workers"))
+    assert tab.evaluate(line) != other.evaluate(line)
+
+
+@pytest.mark.usefixtures("open_work")
 def test_keyboard_alone_reaches_everything(site: DashboardSite) -> None:
     """Tab goes through every control with a visible ring, and space presses a focused button."""
     page = site.open()

@@ -169,6 +169,10 @@ def test_waterfall_of_thousands_stays_small(site: DashboardSite) -> None:
         body.evaluate("e => { e.scrollTop = 36000 }")
         expect(fall.locator(".is-job", has_text=re.compile(r"^.*1[45]\d\d"))).not_to_have_count(0)
         assert fall.get_by_role("listitem").count() < 80
+        # Folded while scrolled: what is left is there to see, and nothing to scroll through.
+        page.keyboard.press("w")
+        expect(fall.locator(".wf-space .is-phase")).to_be_in_viewport()
+        assert body.evaluate("e => e.scrollHeight - e.clientHeight") == 0
 
 
 @pytest.mark.usefixtures("open_work")

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from contextvars import Context
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -190,6 +191,32 @@ def test_a_link_shows_the_same(site: DashboardSite) -> None:
 
 
 @pytest.mark.usefixtures("open_work")
+def test_folded_phases_are_in_the_address(site: DashboardSite) -> None:
+    """A link folds what was folded, in the task it was folded in; garbage folds nothing."""
+    page = site.open()
+    fall = page.get_by_role("region", name="Waterfall", exact=True)
+    rows = fall.locator(".wf-space").get_by_role("listitem")
+    expect(rows).to_have_count(11)
+    page.keyboard.press("w")
+    expect(rows).to_have_count(2)
+    search = fall.locator(".wf-space .wf-fold", has_text="search")
+    search.click()
+    expect(rows).to_have_count(8)
+    expect(page).to_have_url(re.compile(rf"focus={TASK}&folds=-\*\._search$"))
+    newer = begin("newer", "A newer one")
+    expect(page.locator("[data-task]")).to_have_count(2)
+    page.reload()
+    expect(page.locator(f"[data-task='{TASK}'].is-focused")).to_be_visible()
+    expect(search).to_have_attribute("aria-expanded", "true")
+    expect(rows).to_have_count(8)
+    page.locator("[data-task='newer'] .card-title").click()
+    expect(page).to_have_url(re.compile(r"focus=newer$"))
+    end(newer)
+    page.goto(f"{site.url}/?focus={TASK}&folds=%00-search._extraction%5C.%2B*..")
+    expect(rows).to_have_count(11)
+
+
+@pytest.mark.usefixtures("open_work")
 def test_hidden_tab_rests_and_catches_up(site: DashboardSite) -> None:
     """Nobody looks: the title goes on, the table is left alone; somebody looks: all is there."""
     page = site.open()
@@ -262,6 +289,54 @@ def test_long_texts_fit(site: DashboardSite, width: int) -> None:
             for name in ("Events", re.compile("^Failures"), "Tasks"):
                 page.get_by_role("navigation").get_by_role("button", name=name).click()
                 assert page.evaluate(wide) <= 0
+
+
+@pytest.mark.parametrize("width", [390, 720, 1000, 1280])
+def test_header_cuts_no_number(site: DashboardSite, width: int) -> None:
+    """Three deep queues, and all that people call them, fit their tile; the search is legible."""
+    names = ("high_priority", "normal_priority", "low_priority")
+    depths = {f"nexus:tasks:{name}": 88_800 for name in names}
+    site.publish(event_type="queue_depth_update", counts=depths)
+    page = site.open(width=width, height=844)
+    expect(page.locator(".queue").nth(2)).to_contain_text("88.8k")
+    for value in page.locator(".tile-value").all():
+        assert value.evaluate("e => e.scrollWidth - e.clientWidth") <= 0, value.inner_text()
+    field = page.get_by_placeholder("Search")
+    assert field.evaluate("e => e.clientWidth") > 60
+
+
+def test_right_to_left_text_keeps_its_place(site: DashboardSite) -> None:
+    """A long Arabic title is cut at its end; a short project stays before the time of day."""
+    title, project = "مدارس خاصة في جورجيا: الأسعار والعناوين والهواتف والمواعيد", "مدارس"
+    begun = Context(), research_task("rtl", title=title, project_id=project)
+    begun[0].run(begun[1].__enter__)
+    page = site.open(width=390, height=844)
+    shown = page.locator(".card-title")
+    expect(shown).to_have_text(title)
+    assert shown.evaluate("e => getComputedStyle(e).direction") == "rtl"
+    facts = page.locator(".card .facts span")
+    boxes = [facts.filter(has_text=text).bounding_box() for text in (project, ":")]
+    assert boxes[0] is not None
+    assert boxes[1] is not None
+    assert boxes[0]["x"] < boxes[1]["x"]
+    end(begun)
+
+
+def test_an_estimate_moves_nothing(site: DashboardSite) -> None:
+    """A card is as high with an estimate, retries and failures as without."""
+    past = (datetime.now(UTC) - timedelta(seconds=30)).isoformat()
+    with research_task("eta", title="Estimated", project_id=PROJECT), phase("extraction", total=90):
+        page = site.open()
+        card = page.locator("[data-task='eta']")
+        expect(card.locator(".card-counts")).to_have_text("0/90 jobs")
+        height = card.evaluate("e => e.offsetHeight")
+        ends = [*["task_failed"] * 5, *["task_retry"] * 12, "task_started"]
+        for number, kind in enumerate(ends):
+            job_of = {"parent_task_id": "eta", "project_id": PROJECT, "phase": "extraction"}
+            site.publish(event_type=kind, ts=past, task_id=str(number), **job_of)
+        expect(card.locator(".card-counts")).to_have_text("5/90 jobs1 running12 retried5 failed")
+        expect(card.locator(".card-foot")).to_contain_text(re.compile(r"~\d+ min left"))
+        assert card.evaluate("e => e.offsetHeight") == height
 
 
 @pytest.mark.usefixtures("open_work")

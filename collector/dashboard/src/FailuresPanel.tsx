@@ -49,10 +49,10 @@ const Failure = memo(function Failure({ failure, when, titles, onFocus }: Failur
     <li className="failure">
       <StatusIcon status="failed" label />
       <div className="failure-body">
-        <p className="failure-error" title={failure.error}>
+        <p className="failure-error" dir="auto" title={failure.error}>
           {failure.error}
         </p>
-        <p className="failure-meta">
+        <p className="facts">
           <span className="num" title={full(failure.lastAt)}>
             {when}
           </span>

@@ -36,7 +36,7 @@ export const FilterBar = memo(function FilterBar({ feed, view, change, link, sea
         all="All projects"
         value={view.project}
         options={projects.map((id) => [id, id])}
-        onChange={(project) => change({ project, task: "", focus: "", zoom: "" })}
+        onChange={(project) => change({ project, task: "", focus: "" })}
       />
       <Select
         label="Research task"
@@ -46,7 +46,7 @@ export const FilterBar = memo(function FilterBar({ feed, view, change, link, sea
           card.taskId,
           card.title || card.taskType ? `${taskName(card)} · ${shortId(card.taskId)}` : card.taskId,
         ])}
-        onChange={(task) => change({ task, ...(task ? { focus: task, zoom: "" } : {}) })}
+        onChange={(task) => change({ task, ...(task ? { focus: task } : {}) })}
       />
       <Select
         label="Type"

@@ -75,6 +75,7 @@ const TaskCard = memo(function TaskCard(props: TaskCardProps) {
           type="button"
           className="card-title"
           aria-pressed={isFocused}
+          dir="auto"
           title={`${title}\nShow in the waterfall`}
           onClick={() => onFocus(card.taskId)}
         >
@@ -93,8 +94,8 @@ const TaskCard = memo(function TaskCard(props: TaskCardProps) {
           <ChevronIcon />
         </button>
       </header>
-      <p className="card-meta">
-        {card.taskType && card.title && <span>{words(card.taskType)}</span>}
+      <p className="facts">
+        {card.taskType && card.title && words(card.taskType) !== words(card.title) && <span>{words(card.taskType)}</span>}
         {card.domain && <span>{card.domain}</span>}
         {card.projectId && <span title={`Project ${card.projectId}`}>{card.projectId}</span>}
         {card.startedAt !== null && (
@@ -107,11 +108,13 @@ const TaskCard = memo(function TaskCard(props: TaskCardProps) {
         </span>
       </p>
       {isOpen ? (
-        <ol className="phases">
-          {card.phases.map((phase) => (
-            <PhaseRow key={phase.name} phase={phase} />
-          ))}
-        </ol>
+        card.phases.length > 0 && (
+          <ol className="phases">
+            {card.phases.map((phase) => (
+              <PhaseRow key={phase.name} phase={phase} />
+            ))}
+          </ol>
+        )
       ) : (
         <SegmentedBar card={card} />
       )}
@@ -151,14 +154,14 @@ function CardTime({ store, card }: { store: FeedStore; card: CardView }) {
     const took = card.durationMs ?? (card.startedAt === null ? null : card.endedAt - card.startedAt);
     const verb = card.status === "completed" ? "done" : card.status;
     return (
-      <span title={full(card.endedAt)}>
+      <span className="card-time" title={full(card.endedAt)}>
         {verb} {ago(card.endedAt, now)}
         {took !== null && <span className="muted num"> · took {duration(took)}</span>}
       </span>
     );
   }
   return (
-    <span>
+    <span className="card-time">
       <span className="num">{card.startedAt === null ? "" : elapsed(now - card.startedAt)}</span>
       {card.currentPhase && <span className="muted"> · {words(card.currentPhase)}</span>}
       {card.etaSec !== null && card.etaSec > 0 && (
@@ -176,7 +179,7 @@ const PhaseRow = memo(function PhaseRow({ phase }: { phase: PhaseView }) {
   const isRunning = phase.status === "processing";
   return (
     <li className={`phase is-${phase.status}`} title={phaseTitle(phase)}>
-      <span className="phase-name">{words(phase.name)}</span>
+      <span className="phase-name" dir="auto">{words(phase.name)}</span>
       <PhaseBar phase={phase} />
       <span className="phase-count num">
         {isKnown ? (

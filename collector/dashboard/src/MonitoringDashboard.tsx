@@ -90,7 +90,9 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
   }, [store, isPaused, tasks.isLoaded]);
   const onResume = useCallback(() => change({ paused: "" }), [change]);
   const onAll = useCallback((isAll: boolean) => change({ all: isAll ? "1" : "" }), [change]);
-  const onZoom = useCallback((zoom: string) => change({ zoom }), [change]);
+  // A stretch and folds are chosen for the task that is shown; a newer one does not take its place.
+  const onZoom = useCallback((zoom: string) => change({ focus: shown.current.focus, zoom }), [change]);
+  const onFolds = useCallback((folds: string) => change({ focus: shown.current.focus, folds }), [change]);
   const onTab = useCallback((tab: string) => change({ tab: tab === "failures" ? "" : tab }), [change]);
   const onClose = useCallback(() => setDrawerOpen(false), []);
   const onChoose = useCallback((event: string) => change({ event }), [change]);
@@ -140,6 +142,8 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
       traceLink={traceLink}
       zoom={view.zoom}
       onZoom={onZoom}
+      folds={view.folds}
+      onFolds={onFolds}
       onClose={isNarrow ? onClose : undefined}
     />
   );

@@ -258,7 +258,7 @@ const TableRow = memo(function TableRow(props: TableRowProps) {
       <span role="cell" className="c-job id" title={event.task_id}>
         {event.task_id === event.parent_task_id ? "" : jobText(event)}
       </span>
-      <span role="cell" className="col-task c-task" title={event.parent_task_id}>
+      <span role="cell" className="col-task c-task" dir="auto" title={event.parent_task_id}>
         {event.parent_task_id ? (title ?? shortId(event.parent_task_id)) : ""}
       </span>
       <span role="cell" className="col-project c-project">
@@ -273,7 +273,7 @@ const TableRow = memo(function TableRow(props: TableRowProps) {
       <span role="cell" className="num right c-took">
         {duration(event.duration_ms)}
       </span>
-      <span role="cell" className="c-message">
+      <span role="cell" className="c-message" dir="auto">
         {textOf(event)}
       </span>
     </div>

@@ -4,6 +4,7 @@ import { DensityStrip } from "./DensityStrip";
 import type { EventWish } from "./event-view";
 import type { FeedStore } from "./feed-store";
 import { useFixedRows } from "./fixed-rows";
+import { type Folds, readFolds, withFold, writeFolds } from "./folds";
 import { taskName } from "./format";
 import { CloseIcon, ExternalIcon, StatusIcon } from "./icons";
 import type { SpanView } from "./span-views";
@@ -30,9 +31,11 @@ interface WaterfallProps {
   /** A job to show. */
   mark: JobMark | null;
   traceLink: (traceId: string | undefined) => string | null;
-  /** The stretch shown, `from-to` in seconds, and how to choose another; without them the chart keeps its own. */
+  /** As in the address bar, and how to choose another; without them the chart keeps its own. */
   zoom?: string;
   onZoom?: (zoom: string) => void;
+  folds?: string;
+  onFolds?: (folds: string) => void;
   onClose?: (() => void) | undefined;
 }
 
@@ -64,9 +67,10 @@ interface ChartProps extends WaterfallProps {
   spans: readonly SpanView[];
 }
 
-function Chart({ store, card, spans, wish, mark, traceLink, zoom: given, onZoom, onClose }: ChartProps) {
-  const [folds, setFolds] = useState<ReadonlyMap<string, boolean>>(() => new Map());
-  const [zoom, setZoom] = useZoom(given, onZoom);
+function Chart(props: ChartProps) {
+  const { store, card, spans, wish, mark, traceLink, onClose } = props;
+  const [folds, setFolds] = useKept<Folds>(props.folds, props.onFolds, readFolds, writeFolds);
+  const [zoom, setZoom] = useKept<Window>(props.zoom, props.onZoom, readWindow, writeWindow);
   const [cache] = useState(() => new RowCache());
   const isWide = useMedia("(min-width: 1280px)");
   const now = useNow(store);
@@ -97,17 +101,13 @@ function Chart({ store, card, spans, wish, mark, traceLink, zoom: given, onZoom,
     isOpen ? lastBegun(rows) : null,
   );
 
-  const fold = useCallback((phase: string, isFolded: boolean) => {
-    setFolds((old) => new Map(old).set(phase, isFolded));
-  }, []);
-  const foldAll = useCallback(
-    (isFolded: boolean) => {
-      const names = new Set(spans.map((span) => span.phase ?? ""));
-      setFolds(new Map([...names].map((name) => [name, isFolded])));
-    },
-    [spans],
+  const latestFolds = useRef(folds);
+  latestFolds.current = folds;
+  const fold = useCallback(
+    (phase: string, isFolded: boolean) => setFolds(withFold(latestFolds.current, phase, isFolded)),
+    [setFolds],
   );
-  useChartKeys(foldAll, zoom, setZoom, endSec);
+  useChartKeys((isFolded) => setFolds(new Map([[null, isFolded]])), zoom, setZoom, endSec);
 
   // A job asked for: unfold its phase, then bring it into view.
   useEffect(() => {
@@ -138,7 +138,7 @@ function Chart({ store, card, spans, wish, mark, traceLink, zoom: given, onZoom,
         <h2>Waterfall</h2>
         <span className="wf-title" title={card.taskId}>
           <StatusIcon status={card.status} label />
-          <span className="wf-title-text">{taskName(card)}</span>
+          <span className="wf-title-text" dir="auto">{taskName(card)}</span>
         </span>
         <span className="panel-end">
           {isWide && <Legend />}
@@ -210,17 +210,19 @@ function Chart({ store, card, spans, wish, mark, traceLink, zoom: given, onZoom,
   );
 }
 
-/** The stretch shown, kept by whoever embeds the chart if they want to, else here. */
-function useZoom(
+/** A choice kept as text by whoever embeds the chart if they want to, else here. */
+function useKept<T>(
   given: string | undefined,
-  onZoom: ((zoom: string) => void) | undefined,
-): [Window, (zoom: Window) => void] {
+  onChoose: ((text: string) => void) | undefined,
+  read: (text: string) => T,
+  write: (value: T) => string,
+): [T, (value: T) => void] {
   const [own, setOwn] = useState("");
   const text = given ?? own;
-  const zoom = useMemo(() => readWindow(text), [text]);
+  const value = useMemo(() => read(text), [read, text]);
   const choose = useCallback(
-    (next: Window) => (onZoom ?? setOwn)(writeWindow(next)),
-    [onZoom],
+    (next: T) => (onChoose ?? setOwn)(write(next)),
+    [onChoose, write],
   );
-  return [zoom, choose];
+  return [value, choose];
 }

@@ -45,13 +45,13 @@ export const Line = memo(function Line({ row, t0, top, now, isMarked, onFold }: 
           >
             <ChevronIcon />
             <StatusIcon status={row.status} label />
-            <span className="wf-name">{row.label}</span>
+            <span className="wf-name" dir="auto">{row.label}</span>
             {row.jobs > 0 && <span className="muted num">{count(row.jobs)}</span>}
           </button>
         ) : (
           <>
             <StatusIcon status={row.status} label />
-            <span className="wf-name id">{row.label}</span>
+            <span className="wf-name id" dir="auto">{row.label}</span>
             {row.workerId !== null && <span className="wf-worker muted">{row.workerId}</span>}
           </>
         )}

@@ -2,6 +2,8 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { expect, it } from "vitest";
 import { FeedStore } from "./feed-store";
+import { LiveFold } from "./fold";
+import { DEFAULT_LIMITS } from "./fold-state";
 import type { Host } from "./pacing";
 import { parseTime } from "./time";
 import type { MonitoringEvent, SnapshotMessage } from "./wire";
@@ -89,4 +91,11 @@ it.each(names)("shows %s as the collector does, told event by event and drawn in
   expect(store.get("failures").map((f) => [f.key, f.count, f.taskIds])).toEqual(
     told.failures.map((f) => [f.key, f.count, f.task_ids]),
   );
+});
+
+it("forgets the research tasks that the collector forgets", () => {
+  const told = JSON.parse(readFileSync(new URL("forgotten_tasks.json", FIXTURES), "utf-8"));
+  const fold = new LiveFold({ ...DEFAULT_LIMITS, tasks: told.limit });
+  for (const event of told.events as MonitoringEvent[]) fold.apply(event, parseTime(event.ts));
+  expect([...fold.tasks.keys()]).toEqual(told.kept);
 });

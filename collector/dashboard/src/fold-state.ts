@@ -5,6 +5,7 @@
  */
 import {
   applySpan,
+  cut,
   earliest,
   ENDED,
   type FailureRecord,
@@ -112,8 +113,9 @@ export class FoldState {
     return task;
   }
 
-  phase(task: TaskRecord, name: string | null | undefined, ts: number): PhaseRecord {
-    if (name === null || name === undefined) return task.unphased;
+  phase(task: TaskRecord, fullName: string | null | undefined, ts: number): PhaseRecord {
+    const name = cut(fullName, 100);
+    if (!name) return task.unphased;
     let phase = task.phases.get(name);
     if (phase === undefined) {
       if (task.phases.size >= this.limits.phasesPerTask) return task.unphased;
@@ -257,9 +259,7 @@ export class FoldState {
     if (this.tasks.size <= this.limits.tasks) return;
     const count = 1 + Math.floor(this.limits.tasks / 20);
     const byAge = [...this.tasks.values()].filter((task) => task.taskId !== newcomer);
-    const isOpen = (task: TaskRecord) =>
-      Number(!ENDED.has(task.rootStatus) || task.running.size > 0);
-    byAge.sort((a, b) => isOpen(a) - isOpen(b) || a.lastSeen - b.lastSeen);
+    byAge.sort((a, b) => Number(isUnderWay(a)) - Number(isUnderWay(b)) || a.lastSeen - b.lastSeen);
     const gone = new Set(byAge.slice(0, count).map((task) => task.taskId));
     for (const [key, job] of this.jobs) {
       if (!gone.has(job.parentTaskId ?? "")) continue;
@@ -295,6 +295,13 @@ export class FoldState {
     task.spans.set(span.spanId, span);
     this.spanCount++;
   }
+}
+
+function isUnderWay(task: TaskRecord): boolean {
+  if (task.running.size > 0) return true;
+  if (task.isRooted) return !ENDED.has(task.rootStatus);
+  // Without a root nothing says the end: it has come when nothing is left to do.
+  return task.queuedJobs > 0 || [...task.phases.values()].some((phase) => phase.status === "processing");
 }
 
 /** Jobs of different research tasks may share an id. */

@@ -2,9 +2,10 @@
 import { describe, expect, it } from "vitest";
 import { EventView, type EventWish, isWanted } from "./event-view";
 import type { Row } from "./slices";
+import { type Folds, readFolds, withFold, writeFolds } from "./folds";
 import { ago, count, duration, jobName, percent, rate, roughly, shortJob } from "./format";
 import { parseTime } from "./time";
-import { EMPTY_VIEW, readView, writeView } from "./url-state";
+import { changed, EMPTY_VIEW, MAX_PART_CHARS, readView, writeView } from "./url-state";
 import type { SpanView } from "./span-views";
 import type { CardView } from "./views";
 import { around } from "./DensityStrip";
@@ -61,6 +62,36 @@ describe("address bar", () => {
     expect(readView(query)).toEqual(view);
     expect(new URLSearchParams(query).get("keep")).toBe("1");
     expect(writeView(EMPTY_VIEW, "?q=x")).toBe("");
+  });
+
+  it("forgets the stretch and the folds of the waterfall with its task", () => {
+    const view = { ...EMPTY_VIEW, focus: "a", zoom: "1-2", folds: "-search", text: "x" };
+    expect(changed(view, { focus: "b" })).toEqual({ ...EMPTY_VIEW, focus: "b", text: "x" });
+    expect(changed(view, { focus: "a", tab: "workers" })).toEqual({ ...view, tab: "workers" });
+  });
+
+  it("reads folds back, whatever a phase is called", () => {
+    const folds: Folds = new Map([[null, true], ["search", false], ["", true], ["*", true], ["a.b\\-_é\n", false]]);
+    expect([...readFolds(writeFolds(folds))]).toEqual([...folds]);
+    expect(writeFolds(new Map([["search", true], ["extract", false]]))).toBe("-search._extract");
+    expect(readFolds("").size).toBe(0);
+  });
+
+  it("passes by what is no fold", () => {
+    const garbage = ["x", "...", "\\", "-a\\", "%2", "\u0000\ud800", "=-a", "-".repeat(512)];
+    for (const text of garbage) expect(readFolds(writeFolds(readFolds(text)))).toEqual(readFolds(text));
+    expect([...readFolds("x.-search..+y.-a\\")]).toEqual([["search", true]]);
+  });
+
+  it("keeps the latest folds that an address takes", () => {
+    let folds: Folds = new Map();
+    for (let n = 0; n < 200; n++) folds = withFold(folds, `phase ${n}`, true);
+    folds = withFold(folds, "phase 150", false);
+    const text = writeFolds(folds);
+    expect(text.length).toBeLessThanOrEqual(MAX_PART_CHARS);
+    const kept = [...readFolds(text)];
+    expect(kept.slice(-2)).toEqual([["phase 199", true], ["phase 150", false]]);
+    expect(kept.length).toBeGreaterThan(30);
   });
 });
 
@@ -140,6 +171,7 @@ describe("waterfall", () => {
   it("folds what is asked for, and dims instead of removing", () => {
     const spans = [span({}), span({ taskId: "b", phase: "extract", taskType: "extract" })];
     expect(waterRows(spans, card, new Map([["search", true]]), WISH)).toHaveLength(3);
+    expect(waterRows(spans, card, new Map([[null, true], ["search", false]]), WISH)).toHaveLength(3);
     const rows = waterRows(spans, card, new Map(), { ...WISH, type: "extract" });
     expect(rows.map((row) => row.isDim)).toEqual([true, true, false, false]);
   });
@@ -161,6 +193,17 @@ describe("waterfall", () => {
   it("tells how long a job ran, not how long it waited before", () => {
     const [, row] = waterRows([span({ queuedAt: 200 })], card, new Map(), WISH);
     expect(row).toMatchObject({ start: 200, ranFrom: 1000, end: 2000 });
+  });
+
+  it("ends a wait when its job begins, though no span ties the two", () => {
+    const queued = span({ kind: "enqueue", startedAt: null, endedAt: null, queuedAt: 500, status: "pending" });
+    const [, row] = waterRows([queued, span({})], card, new Map(), WISH);
+    expect(row).toMatchObject({ start: 500, ranFrom: 1000, end: 2000, status: "completed" });
+    expect(row?.bars).toMatchObject([{ queuedAt: 500, startedAt: 1000 }]);
+    const again = { ...queued, queuedAt: 3000, retryCount: 1 };
+    const [, waiting] = waterRows([queued, span({ status: "retrying" }), again], card, new Map(), WISH);
+    expect(waiting).toMatchObject({ status: "pending", end: null });
+    expect(waiting?.bars).toHaveLength(2);
   });
 
   it("selects the bar clicked on and its neighbours, and moves a stretch already chosen", () => {

@@ -3,6 +3,7 @@ import { useCallback, useEffect, useRef, useState } from "react";
 
 /** A held-down `j` chooses 30 events a second; browsers refuse more than some 20 addresses a second. */
 const STEP_INTERVAL_MS = 100;
+export const MAX_PART_CHARS = 512;
 
 export interface ViewState {
   /** Filtered by the collector. */
@@ -13,6 +14,8 @@ export interface ViewState {
   focus: string;
   /** Stretch of time in the waterfall, `from-to` in seconds from the task's start; empty: all of it. */
   zoom: string;
+  /** Phases folded and unfolded in the waterfall, see `folds.ts`. */
+  folds: string;
   /** Event whose details are open. */
   event: string;
   /** Job type or phase. */
@@ -34,6 +37,7 @@ export const EMPTY_VIEW: ViewState = {
   task: "",
   focus: "",
   zoom: "",
+  folds: "",
   event: "",
   type: "",
   status: "",
@@ -49,6 +53,7 @@ const NAMES: Record<keyof ViewState, string> = {
   task: "task",
   focus: "focus",
   zoom: "zoom",
+  folds: "folds",
   event: "event",
   type: "type",
   status: "status",
@@ -63,7 +68,7 @@ export function readView(search: string): ViewState {
   const params = new URLSearchParams(search);
   const view = { ...EMPTY_VIEW };
   for (const key of Object.keys(NAMES) as (keyof ViewState)[]) {
-    view[key] = (params.get(NAMES[key]) ?? "").slice(0, 512);
+    view[key] = (params.get(NAMES[key]) ?? "").slice(0, MAX_PART_CHARS);
   }
   return view;
 }
@@ -110,6 +115,12 @@ export function useViewState(): [ViewState, ChangeView] {
     const timer = setTimeout(write, waitMs);
     return () => clearTimeout(timer);
   }, [view]);
-  const change = useCallback<ChangeView>((part) => setView((old) => ({ ...old, ...part })), []);
+  const change = useCallback<ChangeView>((part) => setView((old) => changed(old, part)), []);
   return [view, change];
+}
+
+/** A stretch and folds are those of one research task. */
+export function changed(old: ViewState, part: Partial<ViewState>): ViewState {
+  const isOther = part.focus !== undefined && part.focus !== old.focus;
+  return { ...old, ...(isOther ? { zoom: "", folds: "" } : {}), ...part };
 }

@@ -1,5 +1,6 @@
 /** Spans -> rows, ticks and density of the waterfall. Pure; times in milliseconds. */
 import type { EventWish } from "./event-view";
+import type { Folds } from "./folds";
 import { jobName, words } from "./format";
 import { type SpanView, startOf } from "./span-views";
 import type { CardView } from "./views";
@@ -33,8 +34,8 @@ const FEW_ROWS = 14;
 export class RowCache {
   private wish: EventWish | null = null;
   private isOver = false;
-  private rows = new Map<SpanView, WaterRow>();
-  private next = new Map<SpanView, WaterRow>();
+  private rows = new Map<SpanView, readonly [readonly SpanView[], WaterRow]>();
+  private next: typeof this.rows = new Map();
 
   begin(wish: EventWish, isOver: boolean): void {
     this.rows = wish === this.wish && isOver === this.isOver ? this.next : new Map();
@@ -45,15 +46,15 @@ export class RowCache {
 
   /** The row of these attempts, if none of them has changed. */
   find(attempts: readonly SpanView[]): WaterRow | undefined {
-    const row = this.rows.get(attempts[0] as SpanView);
-    if (row === undefined || row.bars.length !== attempts.length) return undefined;
-    if (attempts.length > 1 && !attempts.every((attempt) => row.bars.includes(attempt))) return undefined;
+    const [known, row] = this.rows.get(attempts[0] as SpanView) ?? [];
+    if (row === undefined || known?.length !== attempts.length) return undefined;
+    if (!attempts.every((attempt, index) => known[index] === attempt)) return undefined;
     this.keep(attempts, row);
     return row;
   }
 
   keep(attempts: readonly SpanView[], row: WaterRow): void {
-    this.next.set(attempts[0] as SpanView, row);
+    this.next.set(attempts[0] as SpanView, [attempts, row]);
   }
 }
 
@@ -65,7 +66,7 @@ export class RowCache {
 export function waterRows(
   spans: readonly SpanView[],
   card: CardView,
-  folds: ReadonlyMap<string, boolean>,
+  folds: Folds,
   wish: EventWish,
   cache: RowCache = new RowCache(),
 ): WaterRow[] {
@@ -120,7 +121,7 @@ export function waterRows(
       end = phase.own?.endedAt ?? view?.endedAt ?? lastEnd;
     }
     const isCurrent = isOpen || (card.endedAt !== null && name === last);
-    const isFolded = folds.get(name) ?? !(isFew || isCurrent);
+    const isFolded = folds.get(name) ?? folds.get(null) ?? !(isFew || isCurrent);
     rows.push({
       kind: "phase",
       key: `phase ${name}`,
@@ -151,7 +152,7 @@ function jobRow(
   wish: EventWish,
 ): WaterRow {
   // Attempts of one message were queued at one time; only their starts tell them apart.
-  const bars = [...attempts].sort((a, b) => (a.startedAt ?? startOf(a)) - (b.startedAt ?? startOf(b)));
+  const bars = begunOf([...attempts].sort((a, b) => (a.startedAt ?? startOf(a)) - (b.startedAt ?? startOf(b))));
   const last = bars[bars.length - 1] as SpanView;
   return {
     kind: "job",
@@ -171,6 +172,22 @@ function jobRow(
     jobs: 0,
     isDim: !isMatch(last, phase, wish),
   };
+}
+
+/** Queueings that no parent's id ties to their job: over once an attempt begins after them, and part of it. */
+function begunOf(bars: SpanView[]): SpanView[] {
+  const found: SpanView[] = [];
+  let queuedAt: number | null = null;
+  for (const bar of bars) {
+    const waited: SpanView | undefined = found.at(-1);
+    if (waited?.kind === "enqueue" && bar.startedAt !== null) {
+      found.pop();
+      queuedAt = waited.queuedAt;
+    }
+    found.push(bar.queuedAt === null && queuedAt !== null ? { ...bar, queuedAt } : bar);
+    queuedAt = null;
+  }
+  return found;
 }
 
 function began(row: WaterRow): number {
