@@ -164,13 +164,13 @@ async def tail(
                     except BrokenPipeError:
                         return
         except InvalidStatus as error:
-            if 400 <= error.response.status_code < 500:
+            if 400 <= error.response.status_code < 500 and error.response.status_code != 429:
                 body = (error.response.body or b"").decode(errors="replace")
                 raise ConfigurationError(
                     f"the collector refused: {one_line(_reason(body))}",
                     _cure(error.response.status_code),
                 ) from error
-            say(f"collector answered {error.response.status_code}")
+            say(f"the collector answered {error.response.status_code}")
         except (ConnectionClosed, InvalidHandshake, OSError) as error:
             say(f"no connection to {where}: {one_line(str(error)) or type(error).__name__}")
         else:

@@ -33,9 +33,11 @@ from collector.security.tokens import Principal
 from collector.security.turns import MAX_WAITING
 from collector.settings import CollectorSettings
 from otel_bridge.bus import EventBus
+from otel_bridge.cancellation import cancel
 from otel_bridge.errors import ConfigurationError
 from otel_bridge.events import MonitoringEvent
 from otel_bridge.settings import BridgeSettings
+from otel_bridge.tail import TailOptions, tail
 from tests.support.app_server import AppServer, fetch
 from tests.support.waiting import wait_until
 
@@ -340,6 +342,28 @@ async def test_connections_are_capped(make_settings: Callable[..., BridgeSetting
                 await connect(server.ws_url, additional_headers=bearer("all"))
             assert refused.value.response.status_code == 429
             assert "retry-after" in refused.value.response.headers
+
+
+async def test_a_tail_over_the_limit_comes_again(
+    make_settings: Callable[..., BridgeSettings],
+) -> None:
+    """``tail`` takes 429 as a reason to wait, not as a mistake in its filters."""
+    bridge = make_settings(bus_url=f"memory://attacks-{next(_names)}")
+    with AppServer(bridge, tokens=LINES[0], token_max_connections=1) as server:
+        bus = EventBus.connect(bridge)
+        said: list[str] = []
+        shown: list[str] = []
+        options = TailOptions(url=server.url, token=SECRETS["all"])
+        async with asyncio.timeout(20):
+            async with connect(server.ws_url, additional_headers=bearer("all")):
+                tailing = asyncio.create_task(tail(options, shown.append, say=said.append))
+                while "the collector answered 429" not in said:
+                    await asyncio.sleep(0.01)
+            while not shown:
+                publish(server, bus)
+                await asyncio.sleep(0.05)
+        await cancel([tailing])
+        bus.shutdown()
 
 
 _KINDS = ("task_started", "task_failed", "task_completed", "phase_started", "worker_heartbeat")

@@ -96,6 +96,26 @@ async def test_stats_are_told_for_all_and_for_each_active_project(stage: Stage) 
     assert stage.leader.is_leader
 
 
+async def test_a_round_over_many_projects_lets_others_run(stage: Stage) -> None:
+    """Between the numbers of two projects whatever else waits on the loop has its turn."""
+    for number in range(20):
+        stage.fold(event(5, "task_started", **IDS | {"project_id": f"p{number:02}"}))
+    seen: set[int] = set()
+    ending = asyncio.Event()
+
+    async def look() -> None:
+        while not ending.is_set():
+            seen.add(len(stage.published))
+            await asyncio.sleep(0)
+
+    looking = asyncio.create_task(look())
+    stage.leader.start()
+    await stage.full_rounds(1)
+    ending.set()
+    await looking
+    assert seen >= set(range(1, 22))
+
+
 async def test_an_idle_log_is_not_filled_with_stats(stage: Stage) -> None:
     """With nothing new the numbers are told every five seconds at most, and at once with news."""
     stage.leader.start()
