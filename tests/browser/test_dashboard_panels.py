@@ -296,6 +296,7 @@ def test_filters_live_in_the_address(site: DashboardSite) -> None:
         page.locator("input[type=search]").fill("nothing has this text")
         expect(page.get_by_text(re.compile("No matches among the last"))).to_be_visible()
         expect(page.get_by_text("No tasks match.")).to_be_visible()
+        expect(page.locator(".tasks .panel-head")).to_have_text("Research tasks0")
         expect(page.get_by_text("No failures match.")).to_be_visible()
         page.get_by_role("button", name="Clear").click()
         expect(cards).to_have_count(2)

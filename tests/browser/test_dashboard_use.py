@@ -340,6 +340,25 @@ def test_an_estimate_moves_nothing(site: DashboardSite) -> None:
 
 
 @pytest.mark.usefixtures("open_work")
+@pytest.mark.parametrize("width", [720, 820, 1000, 1100, 1280])
+def test_table_keeps_duration_and_message(site: DashboardSite, width: int) -> None:
+    """A table too narrow for all columns leaves out project and task, not what went wrong."""
+    page = site.open("?section=events&status=failed", width=width, height=844)
+    body = page.locator(".table-body")
+    failed = body.get_by_role("row").filter(has_text="no such county")
+    expect(failed).to_be_visible()
+    edge = body.evaluate("e => e.getBoundingClientRect().right")
+    for cell in (".c-took", ".c-message"):
+        box = failed.locator(cell).bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= edge
+        assert box["width"] >= 50
+    heads = page.get_by_role("columnheader").evaluate_all("all => all.map(e => e.offsetLeft)")
+    cells = failed.get_by_role("cell").evaluate_all("all => all.map(e => e.offsetLeft)")
+    assert heads == cells
+
+
+@pytest.mark.usefixtures("open_work")
 def test_drawer_takes_and_returns_the_focus(site: DashboardSite) -> None:
     """On a phone the waterfall opens over the page; Escape closes it, back to where one was."""
     page = site.open(width=390, height=844)

@@ -117,7 +117,8 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
     },
   });
 
-  const open = tasks.cards.filter((card) => card.endedAt === null).length;
+  const open = countOpen(tasks.cards);
+  const shownOpen = countOpen(cards);
   useEffect(() => {
     document.title = open > 0 ? `${open} running · otel-bridge` : "otel-bridge";
   }, [open]);
@@ -181,7 +182,7 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
               <header className="panel-head">
                 <h2>Research tasks</h2>
                 <span className="muted num">
-                  {open > 0 ? `${count(open)} running · ` : ""}
+                  {shownOpen > 0 ? `${count(shownOpen)} running · ` : ""}
                   {count(cards.length)}
                 </span>
               </header>
@@ -226,6 +227,10 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
       />
     </div>
   );
+}
+
+function countOpen(cards: readonly CardView[]): number {
+  return cards.filter((card) => card.endedAt === null).length;
 }
 
 /** Titles of research tasks by id; the same map as long as they are the same. */
