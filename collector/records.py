@@ -25,6 +25,7 @@ __all__ = [
     "TaskRecord",
     "apply_span",
     "attempt_of",
+    "began",
     "cut",
     "microseconds",
     "settle",
@@ -50,6 +51,11 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 def microseconds(ts: datetime) -> int:
     """Microseconds since the Unix epoch."""
     return (ts - _EPOCH) // _MICROSECOND
+
+
+def began(ended: int, duration_ms: float) -> int:
+    """When what took so long began: in 1970 at the earliest, for an absurd duration is no time."""
+    return ended - int(min(duration_ms * 1000, ended))
 
 
 def cut(text: str | None, max_chars: int) -> str | None:
@@ -183,7 +189,7 @@ class SpanRecord:
     def close(self, ts: int, status: Status, event: MonitoringEvent) -> None:
         """Note an end; an end without its start gives the start by its duration."""
         if event.duration_ms is not None:
-            self.started = earliest(self.started, ts - int(event.duration_ms * 1000))
+            self.started = earliest(self.started, began(ts, event.duration_ms))
         # A stalled job that ends after all was not stalled, whatever the two clocks say.
         end = (status != "stalled", ts, event.event_id)
         if self.end is None or end > self.end:

@@ -39,6 +39,7 @@ from collector.records import (
     TaskRecord,
     apply_span,
     attempt_of,
+    began,
     cut,
     earliest,
     microseconds,
@@ -189,7 +190,7 @@ class LiveState:
         if event.event_type == _Type.TASK_STARTED:
             task.started = earliest(task.started, ts)
         elif is_end and event.duration_ms is not None:
-            task.started = earliest(task.started, ts - int(event.duration_ms * 1000))
+            task.started = earliest(task.started, began(ts, event.duration_ms))
         if rank > task.rank:
             task.rank = rank
             task.root_status = status
@@ -220,7 +221,7 @@ class LiveState:
         if not is_end:
             phase.started = earliest(phase.started, ts)
         elif event.duration_ms is not None:
-            phase.started = earliest(phase.started, ts - int(event.duration_ms * 1000))
+            phase.started = earliest(phase.started, began(ts, event.duration_ms))
         rank = (ts, int(is_end), event.event_id)
         if rank > phase.rank:
             phase.rank = rank

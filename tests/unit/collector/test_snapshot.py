@@ -85,6 +85,24 @@ def test_open_bars_are_kept_when_there_are_too_many() -> None:
     assert (card.spans[0].task_id, card.spans[1].task_id) == ("open", "j299")
 
 
+@pytest.mark.parametrize("duration_ms", [1e18, 1e300, 1.7e308])
+def test_an_absurd_duration_hides_nothing(duration_ms: float) -> None:
+    """What took longer than there has been time began in 1970; all cards are still shown."""
+    absurd: dict[str, Any] = {"duration_ms": duration_ms}
+    now = looked_at(
+        9,
+        [
+            job("t1", 1, "task_completed", span_id="1" * 16, **absurd),
+            event(2, "phase_completed", parent_task_id="t1", phase="p", **absurd),
+            root("t1", 3, "task_completed", **absurd),
+            root("t2", 4, "task_started"),
+        ],
+    )
+    cards = task_cards(now)
+    assert [card.task_id for card in cards] == ["t2", "t1"]
+    assert cards[1].started_at == "1970-01-01T00:00:00.000000Z"
+
+
 def test_a_queued_bar_becomes_the_jobs_waiting_time() -> None:
     """An enqueueing whose job began is no bar of its own but the job's ``queued_at``."""
     queued = {"span_id": "00000000000000aa"}
