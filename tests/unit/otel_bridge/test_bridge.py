@@ -121,7 +121,7 @@ def test_settings_and_keywords_do_not_mix(settings: BridgeSettings) -> None:
         ({"bus_url": "ftp://x"}, "unknown transport 'ftp' in MONITORING_BUS_URL"),
         ({"bus_url": "redis://[hunter2"}, r"redis://\*\*\* is not a Redis URL"),
         ({"bus_url": "http://[hunter2"}, r"http://\*\*\* names no host and port"),
-        ({"bus_url": "hunter2"}, "unknown transport '' in MONITORING_BUS_URL"),
+        ({"bus_url": "hunter2"}, "MONITORING_BUS_URL does not begin with a transport"),
         ({"redis_url": "localhost:6379"}, r"\*\*\* is not a Redis URL"),
         ({"redis_url": "redis://:hun/ter2@h"}, r"redis://\*\*\* is not a Redis URL"),
         (
