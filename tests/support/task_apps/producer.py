@@ -22,9 +22,9 @@ async def main(framework: str) -> None:
     for line in sys.stdin:
         told = json.loads(line)
 
-        if told["name"] == "revoke":
-            app.revoke(*told["args"])
-            print("revoked", flush=True)
+        if told["name"] in ("revoke", "forget"):
+            getattr(app, told["name"])(*told["args"])
+            print("done", flush=True)
             continue
 
         async def submit(name: str, args: list[object]) -> str:
