@@ -266,7 +266,10 @@ PATCHED = {
     "rq": ["rq:Queue", "rq.job:Job", "rq.worker:BaseWorker", "rq.worker:Worker"],
     "arq": ["arq.connections:ArqRedis", "arq.worker:Worker", "arq.connections", "arq.worker"],
     "dramatiq": ["dramatiq.broker:Broker"],
-    "taskiq": ["taskiq:AsyncBroker", "taskiq.kicker:AsyncKicker"],
+    "taskiq": [
+        *("taskiq:AsyncBroker", "taskiq.kicker:AsyncKicker", "taskiq:Context"),
+        "taskiq.receiver:Receiver",
+    ],
 }
 
 

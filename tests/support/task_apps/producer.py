@@ -23,7 +23,9 @@ async def main(framework: str) -> None:
         told = json.loads(line)
 
         if told["name"] in ("revoke", "forget"):
-            getattr(app, told["name"])(*told["args"])
+            done = getattr(app, told["name"])(*told["args"])
+            if inspect.isawaitable(done):
+                await done
             print("done", flush=True)
             continue
 
