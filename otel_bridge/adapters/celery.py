@@ -35,6 +35,7 @@ from otel_bridge.span_block import one_line
 with framework("celery"):
     from billiard.process import current_process
     from celery import Celery, signals
+    from celery.exceptions import Reject
     from celery.utils import uuid
 
 try:
@@ -143,6 +144,9 @@ class CeleryAdapter(Adapter):
         if run is not None:
             run.error = exception
             return
+        if isinstance(exception, Reject):
+            # The job's own process has told of it; since 5.7 this is said as well.
+            return
         # Its pool process was killed, by a time limit or from outside; this is the main one.
         self._report(task_id, one_line(exception))
 
@@ -176,10 +180,13 @@ class CeleryAdapter(Adapter):
             run.is_queued_again = True
             run.error = getattr(reason, "exc", None) or str(reason)
 
-    def _on_postrun(self, task_id: str = "", state: str | None = None, **_: Any) -> None:
+    def _on_postrun(
+        self, task_id: str = "", state: str | None = None, retval: Any = None, **_: Any
+    ) -> None:
         run = self._runs.get(task_id)
         if run is not None and state == "REJECTED":
-            run.is_queued_again, run.error = True, "rejected by the task"
+            run.is_queued_again = bool(getattr(retval, "requeue", False))
+            run.error = "rejected by the task"
         elif run is not None and state is None and run.error is None:
             # Only what is no Exception comes here without a state.
             if self._is_pool_process and terminate_handler_fired():

@@ -19,6 +19,7 @@ from otel_bridge.adapters.carrier import (
     Runs,
     framework,
     is_off,
+    report_lost,
     safely,
     start_worker,
     stop_worker,
@@ -134,6 +135,18 @@ class _Follower(Middleware):
         if run is not None:
             run.error = "skipped: a middleware refused the message"
         self._runs.close(message.message_id)
+
+    def after_nack(self, broker: Broker, message: Any) -> None:
+        if message.actor_name not in broker.actors and not is_off():
+            # Put aside before any other hook: to this worker it is no job.
+            report_lost(
+                message.message_id,
+                message.actor_name,
+                message.options.get(CARRIER_KEY),
+                reason=f"no worker knows an actor {message.actor_name!r}",
+                retry_count=int(message.options.get("retries", 0)),
+                worker_id=None,
+            )
 
 
 def _worker_id() -> str:

@@ -9,6 +9,7 @@ Source: rq 3.0 (``queue.py``, ``worker/base.py``); the methods are the same in 2
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,8 +52,9 @@ class RqAdapter(Adapter):
     Makes the jobs, workers and queues of RQ visible.
 
     ``Retry`` given at ``enqueue()`` and ``Retry`` returned by a job are retries; jobs stopped on
-    request or whose work-horse dies are failures. A ``SpawnWorker``'s work-horses are programs of
-    their own, which only ``opentelemetry-instrument`` reaches.
+    request, called off before they begin or whose work-horse dies are failures. A
+    ``SpawnWorker``'s work-horses are programs of their own, which only
+    ``opentelemetry-instrument`` reaches.
     """
 
     requirement: ClassVar[str] = "rq >= 2.6.1"
@@ -63,6 +65,9 @@ class RqAdapter(Adapter):
         self._heartbeat: WorkerHeartbeat | None = None
         for name in ("enqueue_job", "_enqueue_job", "schedule_job"):
             self._patch(Queue, name, self._enqueueing)
+        self._patch(Queue, "run_job", self._running_here)
+        for name, reason in (("cancel", "cancelled"), ("delete", "deleted before it began")):
+            self._patch(RqJob, name, functools.partial(_calling_off, reason))
         self._patch(BaseWorker, "work", self._working)
         self._patch(BaseWorker, "perform_job", self._performing)
         self._patch(BaseWorker, "handle_exception", self._excepting)
@@ -85,6 +90,31 @@ class RqAdapter(Adapter):
                 return result
 
         return put
+
+    def _running_here(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """``is_async=False``: whoever enqueues a job runs it, and no worker hears of it."""
+
+        def run_job(queue: Queue, job: RqJob, *args: Any, **kwargs: Any) -> Any:
+            if is_off():
+                return original(queue, job, *args, **kwargs)
+            meta = job.meta if isinstance(job.meta, dict) else {}
+            run = self._runs.open(
+                job.id,
+                _type_of(job),
+                meta.get(CARRIER_KEY),
+                retry_count=_attempt_of(job),
+                queue=job.origin,
+                worker_id=None,
+            )
+            try:
+                return original(queue, job, *args, **kwargs)
+            except BaseException as error:
+                run.error = error
+                raise
+            finally:
+                self._runs.close(job.id)
+
+        return run_job
 
     # --- running: in the work-horse -----------------------------------------------------------
 
@@ -204,6 +234,30 @@ class RqAdapter(Adapter):
         return execute_job
 
 
+def _calling_off(reason: str, original: Callable[..., Any]) -> Callable[..., Any]:
+    """A job that waits and is cancelled or deleted: no worker will ever tell of it."""
+
+    def call_off(job: RqJob, pipeline: Any = None, *args: Any, **kwargs: Any) -> Any:
+        meta = job.meta if isinstance(job.meta, dict) else {}
+        # A pipeline may be given up, and RQ deletes by one each job whose result is not kept.
+        if is_off() or pipeline is not None or CARRIER_KEY not in meta:
+            return original(job, pipeline, *args, **kwargs)
+        is_waiting = _status_of(job) in _WAITING
+        result = original(job, pipeline, *args, **kwargs)
+        if is_waiting:
+            report_lost(
+                job.id,
+                _type_of(job),
+                meta[CARRIER_KEY],
+                reason=reason,
+                retry_count=_attempt_of(job),
+                worker_id=None,
+            )
+        return result
+
+    return call_off
+
+
 def _leave_counting() -> None:
     """In a work-horse, whose numbers nobody would read: its worker counts."""
     bridge = current_bridge()
@@ -243,6 +297,9 @@ _OUTCOMES: Final[dict[str | None, str]] = {
     "queued": "retrying",
     "scheduled": "retrying",
 }
+
+
+_WAITING: Final = ("queued", "deferred", "scheduled", "rate_limited", "ready_to_enqueue")
 
 
 def _type_of(job: RqJob) -> str:

@@ -11,11 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import json
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, ClassVar, Final
 
+from opentelemetry import propagate
+from opentelemetry.context import attach
+
+from otel_bridge import semconv
 from otel_bridge.adapters.carrier import (
     CARRIER_KEY,
     Adapter,
@@ -23,6 +28,8 @@ from otel_bridge.adapters.carrier import (
     Runs,
     framework,
     is_off,
+    read_carrier,
+    report_lost,
     safely,
     start_worker,
     stop_worker,
@@ -31,25 +38,33 @@ from otel_bridge.adapters.carrier import (
 from otel_bridge.blocks import Enqueue
 from otel_bridge.heartbeat import WorkerHeartbeat
 from otel_bridge.instrument import enqueue
+from otel_bridge.scope import current_scope
 
 with framework("taskiq"):
-    from taskiq import AsyncBroker, TaskiqMessage, TaskiqMiddleware, TaskiqResult
+    from taskiq import AsyncBroker, Context, TaskiqMessage, TaskiqMiddleware, TaskiqResult
+    from taskiq.exceptions import NoResultError
     from taskiq.kicker import AsyncKicker
+    from taskiq.receiver import Receiver
 
 __all__ = ["TaskiqAdapter"]
 
 _READ_SEC: Final = 5.0
+_AROUND_KEY: Final = f"{CARRIER_KEY}_around"
+"""Label of a task that is scheduled: what was around it then, for the scheduler that sends it."""
 
 _Sending = tuple[contextvars.Context, Enqueue, str]
 _sending: ContextVar[list[_Sending] | None] = ContextVar("otel_bridge_taskiq", default=None)
+_begun: ContextVar[list[str] | None] = ContextVar("otel_bridge_taskiq_begun", default=None)
+"""Of the message that a receiver has in hand: its task, once it begins."""
 
 
 class TaskiqAdapter(Adapter):
     """
     Makes the tasks, workers and queues of every broker visible that is made from now on.
 
-    ``instrument(broker=...)`` follows one that exists already. What ``SimpleRetryMiddleware`` or
-    ``SmartRetryMiddleware`` sends again is a retry.
+    ``instrument(broker=...)`` follows one that exists already. What ``SimpleRetryMiddleware``,
+    ``SmartRetryMiddleware`` or ``Context.requeue()`` sends again is a retry. What is scheduled for
+    one time belongs to the work around its scheduling; a task of every Monday is its own.
     """
 
     requirement: ClassVar[str] = "taskiq >= 0.11.16"
@@ -66,7 +81,10 @@ class TaskiqAdapter(Adapter):
         self._patch(AsyncKicker, "kiq", self._kicking)
         for name in ("schedule_by_time", "schedule_by_cron", "schedule_by_interval"):
             if hasattr(AsyncKicker, name):
-                self._patch(AsyncKicker, name, self._scheduling)
+                once = name == "schedule_by_time"
+                self._patch(AsyncKicker, name, functools.partial(self._scheduling, once))
+        self._patch(Context, "requeue", self._requeueing)
+        self._patch(Receiver, "callback", _receiving)
         if broker is not None:
             self._follow(broker)
 
@@ -101,14 +119,42 @@ class TaskiqAdapter(Adapter):
 
         return kiq
 
-    def _scheduling(self, original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    def _scheduling(
+        self, once: bool, original: Callable[..., Awaitable[Any]]
+    ) -> Callable[..., Awaitable[Any]]:
         async def schedule(kicker: Any, *args: Any, **kwargs: Any) -> Any:
             run = self._runs.get(kicker.custom_task_id)
             if run is not None:
                 kicker.with_labels(**{CARRIER_KEY: json.dumps(run.queue_again())})
-            return await original(kicker, *args, **kwargs)
+            around = _around() if once and run is None and not is_off() else {}
+            if not around:
+                return await original(kicker, *args, **kwargs)
+            labels = kicker.labels
+            kicker.labels = {**labels, _AROUND_KEY: json.dumps(around)}
+            try:
+                return await original(kicker, *args, **kwargs)
+            finally:
+                kicker.labels = labels
 
         return schedule
+
+    def _requeueing(self, original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def requeue(context: Context) -> Any:
+            run = self._runs.get(context.message.task_id)
+            if run is None:
+                return await original(context)
+            context.message.labels[CARRIER_KEY] = json.dumps(run.queue_again())
+            run.error = "requeued by the task"
+            try:
+                return await original(context)
+            except NoResultError:
+                raise
+            except BaseException:
+                # The broker did not take it: what the task makes of that is its end.
+                run.is_queued_again, run.error = False, None
+                raise
+
+        return requeue
 
 
 class _Follower(TaskiqMiddleware):
@@ -152,9 +198,20 @@ class _Follower(TaskiqMiddleware):
         if opened is None or is_off() or CARRIER_KEY in message.labels:
             return
         queue = message.labels.get("queue_name") or getattr(self.broker, "queue_name", None)
-        block = enqueue(task_id=None, task_type=message.task_name, queue=queue)
+        around = read_carrier(message.labels.pop(_AROUND_KEY, None))
+        (message.labels_types or {}).pop(_AROUND_KEY, None)
+        block = enqueue(
+            task_id=None,
+            task_type=message.task_name,
+            queue=queue,
+            parent_task_id=around.get(semconv.CARRIER_PARENT_TASK_ID),
+            project_id=around.get(semconv.CARRIER_PROJECT_ID),
+            phase=around.get(semconv.CARRIER_PHASE),
+        )
         # A context of its own: what is opened here is closed in kiq()'s.
         context = contextvars.copy_context()
+        if around:
+            context.run(attach, propagate.extract(around))
         carrier: dict[str, str] = context.run(block.__enter__)
         opened.append((context, block, message.task_id))
         message.labels[CARRIER_KEY] = json.dumps(carrier)
@@ -165,12 +222,16 @@ class _Follower(TaskiqMiddleware):
 
     @safely
     def _open(self, message: TaskiqMessage) -> None:
+        begun = _begun.get()
+        if begun is not None:
+            begun.append(message.task_id)
         if is_off():
             return
         self._runs.open(
             message.task_id,
             message.task_name,
-            message.labels.get(CARRIER_KEY),
+            # A scheduler that knows nothing of us sends what was around alone.
+            message.labels.get(CARRIER_KEY) or message.labels.get(_AROUND_KEY),
             retry_count=int(message.labels.get("_retries", 0)),
             queue=message.labels.get("queue_name") or getattr(self.broker, "queue_name", None),
             worker_id=_worker_id(),
@@ -181,11 +242,59 @@ class _Follower(TaskiqMiddleware):
         self, message: TaskiqMessage, result: TaskiqResult[Any], exception: BaseException
     ) -> None:
         run = self._runs.get(message.task_id)
-        if run is not None:
+        if run is not None and not isinstance(exception, NoResultError):
+            # That one only says that there is no result to keep.
             run.error = exception
 
     def post_execute(self, message: TaskiqMessage, result: TaskiqResult[Any]) -> None:
         self._runs.close(message.task_id)
+
+
+def _around() -> dict[str, str]:
+    """The work around the caller, as a carrier; empty outside of any."""
+    found: dict[str, str] = {}
+    propagate.inject(found)
+    scope = current_scope()
+    for key, value in (
+        (semconv.CARRIER_PARENT_TASK_ID, scope.parent_task_id),
+        (semconv.CARRIER_PROJECT_ID, scope.project_id),
+        (semconv.CARRIER_PHASE, scope.phase),
+    ):
+        if value is not None:
+            found[key] = value
+    return found
+
+
+def _receiving(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def callback(receiver: Receiver, message: Any, *args: Any, **kwargs: Any) -> Any:
+        begun: list[str] = []
+        token = _begun.set(begun)
+        try:
+            return await original(receiver, message, *args, **kwargs)
+        finally:
+            _begun.reset(token)
+            if not begun:
+                _report_unknown(receiver.broker, getattr(message, "data", message))
+
+    return callback
+
+
+@safely
+def _report_unknown(broker: AsyncBroker, data: bytes) -> None:
+    """Tell of a message that the worker passed over: nobody else will."""
+    try:
+        message = broker.formatter.loads(message=data)
+    except Exception:  # Whatever the formatter raises; the receiver has logged it.
+        return
+    if broker.find_task(message.task_name) is None:
+        report_lost(
+            message.task_id,
+            message.task_name,
+            message.labels.get(CARRIER_KEY),
+            reason=f"no worker knows a task {message.task_name!r}",
+            retry_count=0,
+            worker_id=None,
+        )
 
 
 def _worker_id() -> str:

@@ -263,10 +263,13 @@ def test_a_worker_that_stops_ends_its_job_first(framework: str, redis_url: str) 
 
 PATCHED = {
     "celery": ["celery:Celery"],
-    "rq": ["rq:Queue", "rq.worker:BaseWorker", "rq.worker:Worker"],
+    "rq": ["rq:Queue", "rq.job:Job", "rq.worker:BaseWorker", "rq.worker:Worker"],
     "arq": ["arq.connections:ArqRedis", "arq.worker:Worker", "arq.connections", "arq.worker"],
     "dramatiq": ["dramatiq.broker:Broker"],
-    "taskiq": ["taskiq:AsyncBroker", "taskiq.kicker:AsyncKicker"],
+    "taskiq": [
+        *("taskiq:AsyncBroker", "taskiq.kicker:AsyncKicker", "taskiq:Context"),
+        "taskiq.receiver:Receiver",
+    ],
 }
 
 

@@ -68,6 +68,7 @@ class TaskRig:
         }
         self.log = Path(self._directory.name) / "worker.log"
         self.worker: subprocess.Popen[bytes] | None = None
+        self._beside: list[subprocess.Popen[bytes]] = []
         self._producer: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
@@ -92,6 +93,9 @@ class TaskRig:
         if self._producer is not None:
             self._producer.communicate(timeout=30)
         self.stop_worker()
+        for process in self._beside:
+            process.terminate()
+            process.wait(20)
         if error is not None and self.log.exists():
             print(self.log.read_text(encoding="utf-8", errors="replace")[-4000:])
         self._client.close()
@@ -99,9 +103,16 @@ class TaskRig:
 
     def start_worker(self, *options: str) -> None:
         """Start the worker in a session of its own, so that all its processes can be ended."""
+        self.worker = self._start(*FRAMEWORKS[self.framework], *options)
+
+    def start_beside(self, command: str, *options: str) -> None:
+        """Start another program of the framework, such as its scheduler; ended with the rig."""
+        self._beside.append(self._start(f"{_BIN}/{command}", *options))
+
+    def _start(self, *command: str) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
-            self.worker = subprocess.Popen(
-                [*FRAMEWORKS[self.framework], *options],
+            return subprocess.Popen(
+                command,
                 cwd=ROOT,
                 env=self._environ,
                 stdout=log,

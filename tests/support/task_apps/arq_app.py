@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from arq import Retry, create_pool, func
 from arq.connections import RedisSettings
+from arq.jobs import Job
 
 import otel_bridge
 from otel_bridge.adapters.arq import ArqAdapter
@@ -49,15 +50,26 @@ class WorkerSettings:
     functions: ClassVar = [add, boom, flaky, nap, nest, func(slow, timeout=1)]
     redis_settings = settings
     max_jobs = 2
+    allow_abort_jobs = True
     poll_delay = 0.05
 
 
 async def submit(name: str, *args: Any) -> str:
-    """Enqueue a job; its id."""
+    """Enqueue a job, put off for an hour by a name that ends so; its id."""
+    name, _, is_late = name.partition("@")
     pool = await create_pool(settings)
     try:
-        job = await pool.enqueue_job(name, *args)
+        job = await pool.enqueue_job(name, *args, _defer_by=3600 if is_late else None)
         assert job is not None
         return str(job.job_id)
+    finally:
+        await pool.aclose()
+
+
+async def revoke(task_id: str) -> None:
+    """Abort a job."""
+    pool = await create_pool(settings)
+    try:
+        await Job(task_id, pool).abort(timeout=20)
     finally:
         await pool.aclose()

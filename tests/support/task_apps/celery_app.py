@@ -7,6 +7,7 @@ import signal
 from typing import Any
 
 from celery import Celery
+from celery.exceptions import Reject
 
 import otel_bridge
 from otel_bridge.adapters.celery import CeleryAdapter
@@ -65,6 +66,12 @@ def soft() -> None:
 @app.task(name="die")
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(name="reject", acks_late=True)
+def reject(marker: str, is_given_back: bool) -> None:
+    if is_first_time(marker):
+        raise Reject("not now", requeue=is_given_back)
 
 
 def revoke(task_id: str) -> None:

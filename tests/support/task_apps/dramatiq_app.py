@@ -52,4 +52,9 @@ def nest() -> None:
 
 def submit(name: str, *args: Any) -> str:
     """Enqueue a job; its id."""
+    if name == "unknown":
+        message = dramatiq.Message[Any](
+            queue_name=QUEUE, actor_name=name, args=args, kwargs={}, options={}
+        )
+        return str(broker.enqueue(message).message_id)
     return str(broker.get_actor(name).send(*args).message_id)

@@ -22,9 +22,11 @@ async def main(framework: str) -> None:
     for line in sys.stdin:
         told = json.loads(line)
 
-        if told["name"] == "revoke":
-            app.revoke(*told["args"])
-            print("revoked", flush=True)
+        if told["name"] in ("revoke", "forget"):
+            done = getattr(app, told["name"])(*told["args"])
+            if inspect.isawaitable(done):
+                await done
+            print("done", flush=True)
             continue
 
         async def submit(name: str, args: list[object]) -> str:

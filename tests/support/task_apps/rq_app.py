@@ -8,6 +8,7 @@ from typing import Any
 
 import redis
 from rq import Queue, Retry, Worker
+from rq.job import Job
 
 import otel_bridge
 from otel_bridge.adapters.rq import RqAdapter
@@ -51,11 +52,23 @@ def die() -> None:
 
 
 def submit(name: str, *args: Any) -> str:
-    """Enqueue a job; its id."""
+    """Enqueue a job, or run it here for a name that ends so; its id."""
+    name, _, is_here = name.partition("@")
     retry = Retry(max=3) if name == "flaky" else None
     timeout = 1 if name == "slow" else None
     function = f"tests.support.task_apps.rq_app.{name}"
-    return str(queue.enqueue(function, *args, retry=retry, job_timeout=timeout).id)
+    chosen = Queue(QUEUE, connection=queue.connection, is_async=False) if is_here else queue
+    return str(chosen.enqueue(function, *args, retry=retry, job_timeout=timeout).id)
+
+
+def revoke(task_id: str) -> None:
+    """Cancel a job that waits."""
+    Job.fetch(task_id, connection=queue.connection).cancel()
+
+
+def forget(task_id: str) -> None:
+    """Delete a job."""
+    Job.fetch(task_id, connection=queue.connection).delete()
 
 
 if __name__ == "__main__":

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
-from taskiq import SimpleRetryMiddleware
-from taskiq_redis import ListQueueBroker
+from taskiq import Context, SimpleRetryMiddleware, TaskiqDepends, TaskiqScheduler
+from taskiq.exceptions import NoResultError
+from taskiq.kicker import AsyncKicker
+from taskiq_redis import ListQueueBroker, ListRedisScheduleSource
 
 import otel_bridge
 from otel_bridge.adapters.taskiq import TaskiqAdapter
@@ -17,6 +20,8 @@ TaskiqAdapter().instrument()
 
 QUEUE = "taskiq"
 broker = ListQueueBroker(bus_url()).with_middlewares(SimpleRetryMiddleware())
+source = ListRedisScheduleSource(bus_url())
+scheduler = TaskiqScheduler(broker, sources=[source])
 
 
 @broker.task(task_name="add")
@@ -51,9 +56,24 @@ async def nest() -> None:
     await add.kiq(1)
 
 
+@broker.task(task_name="once_more")
+async def once_more(marker: str, context: Annotated[Context, TaskiqDepends()]) -> str:
+    if is_first_time(marker):
+        await context.requeue()
+    return "done"
+
+
+@broker.task(task_name="no_result")
+async def no_result() -> None:
+    raise NoResultError
+
+
 async def submit(name: str, *args: Any) -> str:
-    """Enqueue a job; its id."""
-    found = broker.find_task(name)
-    assert found is not None
-    task = await found.kiq(*args)
-    return str(task.task_id)
+    """Enqueue a job, or schedule it for now by a name that ends so; its id."""
+    name, _, is_scheduled = name.partition("@")
+    task = broker.find_task(name)
+    kicker: Any = AsyncKicker(name, broker, {}) if task is None else task.kicker()
+    if is_scheduled:
+        await kicker.schedule_by_time(source, datetime.now(UTC), *args)
+        return name
+    return str((await kicker.kiq(*args)).task_id)
