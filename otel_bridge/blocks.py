@@ -23,7 +23,7 @@ from otel_bridge import semconv
 from otel_bridge.bridge import current_bridge
 from otel_bridge.events import MonitoringEvent, MonitoringEventType, TaskStatus
 from otel_bridge.heartbeat import WorkerHeartbeat
-from otel_bridge.scope import SCOPE_KEY, Scope, current_scope
+from otel_bridge.scope import SCOPE_KEY, Scope, carrier_of, current_scope
 from otel_bridge.span_block import SelfBlock, SpanBlock, current_instruments, guarded
 
 __all__ = ["Enqueue", "Job", "Phase", "ResearchTask", "Worker"]
@@ -159,15 +159,7 @@ class Enqueue(SpanBlock):
     def _open(self) -> None:
         super()._open()
         self._is_named = self._attributes.get(semconv.TASK_ID) is not None
-        propagate.inject(self._carrier)
-        ids = self._ids
-        for key, value in (
-            (semconv.CARRIER_PARENT_TASK_ID, ids.parent_task_id),
-            (semconv.CARRIER_PROJECT_ID, ids.project_id),
-            (semconv.CARRIER_PHASE, ids.phase),
-        ):
-            if value is not None:
-                self._carrier[key] = value
+        self._carrier.update(carrier_of(self._ids))
 
     def _close(self, error: BaseException | None) -> None:
         super()._close(error)

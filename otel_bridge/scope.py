@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from opentelemetry import context as otel_context
+from opentelemetry import propagate
 
+from otel_bridge import semconv
 from otel_bridge.heartbeat import WorkerHeartbeat
 
-__all__ = ["SCOPE_KEY", "Scope", "current_scope", "on_worker"]
+__all__ = ["SCOPE_KEY", "Scope", "carrier_of", "current_scope", "on_worker"]
 
 SCOPE_KEY: Final = otel_context.create_key("otel-bridge-scope")
 
@@ -33,6 +35,20 @@ def current_scope() -> Scope:
     """The ids of the work around the caller."""
     found = otel_context.get_value(SCOPE_KEY)
     return found if isinstance(found, Scope) else _NO_SCOPE
+
+
+def carrier_of(scope: Scope) -> dict[str, str]:
+    """What travels with a job: the current span's ``traceparent``, and the ids of the work."""
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    for key, value in (
+        (semconv.CARRIER_PARENT_TASK_ID, scope.parent_task_id),
+        (semconv.CARRIER_PROJECT_ID, scope.project_id),
+        (semconv.CARRIER_PHASE, scope.phase),
+    ):
+        if value is not None:
+            carrier[key] = value
+    return carrier
 
 
 @contextmanager

@@ -38,7 +38,7 @@ from otel_bridge.adapters.carrier import (
 from otel_bridge.blocks import Enqueue
 from otel_bridge.heartbeat import WorkerHeartbeat
 from otel_bridge.instrument import enqueue
-from otel_bridge.scope import current_scope
+from otel_bridge.scope import carrier_of, current_scope
 
 with framework("taskiq"):
     from taskiq import AsyncBroker, Context, TaskiqMessage, TaskiqMiddleware, TaskiqResult
@@ -126,7 +126,7 @@ class TaskiqAdapter(Adapter):
             run = self._runs.get(kicker.custom_task_id)
             if run is not None:
                 kicker.with_labels(**{CARRIER_KEY: json.dumps(run.queue_again())})
-            around = _around() if once and run is None and not is_off() else {}
+            around = carrier_of(current_scope()) if once and run is None and not is_off() else {}
             if not around:
                 return await original(kicker, *args, **kwargs)
             labels = kicker.labels
@@ -248,21 +248,6 @@ class _Follower(TaskiqMiddleware):
 
     def post_execute(self, message: TaskiqMessage, result: TaskiqResult[Any]) -> None:
         self._runs.close(message.task_id)
-
-
-def _around() -> dict[str, str]:
-    """The work around the caller, as a carrier; empty outside of any."""
-    found: dict[str, str] = {}
-    propagate.inject(found)
-    scope = current_scope()
-    for key, value in (
-        (semconv.CARRIER_PARENT_TASK_ID, scope.parent_task_id),
-        (semconv.CARRIER_PROJECT_ID, scope.project_id),
-        (semconv.CARRIER_PHASE, scope.phase),
-    ):
-        if value is not None:
-            found[key] = value
-    return found
 
 
 def _receiving(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
