@@ -22,6 +22,7 @@ from otel_bridge.adapters.carrier import (
     CARRIER_KEY,
     Adapter,
     DepthSampler,
+    Run,
     Runs,
     framework,
     is_off,
@@ -97,15 +98,7 @@ class RqAdapter(Adapter):
         def run_job(queue: Queue, job: RqJob, *args: Any, **kwargs: Any) -> Any:
             if is_off():
                 return original(queue, job, *args, **kwargs)
-            meta = job.meta if isinstance(job.meta, dict) else {}
-            run = self._runs.open(
-                job.id,
-                _type_of(job),
-                meta.get(CARRIER_KEY),
-                retry_count=_attempt_of(job),
-                queue=job.origin,
-                worker_id=None,
-            )
+            run = self._open(job, worker_id=None)
             try:
                 return original(queue, job, *args, **kwargs)
             except BaseException as error:
@@ -116,6 +109,19 @@ class RqAdapter(Adapter):
 
         return run_job
 
+    def _open(
+        self, job: RqJob, *, worker_id: str | None, heartbeat: WorkerHeartbeat | None = None
+    ) -> Run:
+        return self._runs.open(
+            job.id,
+            _type_of(job),
+            _meta_of(job).get(CARRIER_KEY),
+            retry_count=_attempt_of(job),
+            queue=job.origin,
+            worker_id=worker_id,
+            heartbeat=heartbeat,
+        )
+
     # --- running: in the work-horse -----------------------------------------------------------
 
     def _performing(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -124,16 +130,7 @@ class RqAdapter(Adapter):
                 return original(worker, job, *args, **kwargs)
             if worker.is_horse:
                 _leave_counting()
-            meta = job.meta if isinstance(job.meta, dict) else {}
-            run = self._runs.open(
-                job.id,
-                _type_of(job),
-                meta.get(CARRIER_KEY),
-                retry_count=_attempt_of(job),
-                queue=job.origin,
-                worker_id=worker.name,
-                heartbeat=self._heartbeat,
-            )
+            run = self._open(job, worker_id=worker.name, heartbeat=self._heartbeat)
             try:
                 is_done = original(worker, job, *args, **kwargs)
                 if not is_done and run.error is None:
@@ -167,7 +164,7 @@ class RqAdapter(Adapter):
             is_stopped = getattr(worker, "_stopped_job_id", None) == job.id
             will_retry = bool(job.should_retry) and not is_stopped
             attempt = _attempt_of(job)
-            meta = job.meta if isinstance(job.meta, dict) else {}
+            meta = _meta_of(job)
             if run is None and not is_off():
                 # The work-horse is gone, and with it whoever could have ended its span.
                 report_lost(
@@ -238,7 +235,7 @@ def _calling_off(reason: str, original: Callable[..., Any]) -> Callable[..., Any
     """A job that waits and is cancelled or deleted: no worker will ever tell of it."""
 
     def call_off(job: RqJob, pipeline: Any = None, *args: Any, **kwargs: Any) -> Any:
-        meta = job.meta if isinstance(job.meta, dict) else {}
+        meta = _meta_of(job)
         # A pipeline may be given up, and RQ deletes by one each job whose result is not kept.
         if is_off() or pipeline is not None or CARRIER_KEY not in meta:
             return original(job, pipeline, *args, **kwargs)
@@ -302,6 +299,11 @@ _OUTCOMES: Final[dict[str | None, str]] = {
 _WAITING: Final = ("queued", "deferred", "scheduled", "rate_limited", "ready_to_enqueue")
 
 
+def _meta_of(job: RqJob) -> dict[str, Any]:
+    """Of the job, to be read and written; a user may have put anything in its place."""
+    return job.meta if isinstance(job.meta, dict) else {}
+
+
 def _type_of(job: RqJob) -> str:
     try:
         return str(job.func_name)
@@ -310,5 +312,5 @@ def _type_of(job: RqJob) -> str:
 
 
 def _attempt_of(job: RqJob) -> int:
-    found = job.meta.get(_ATTEMPT) if isinstance(job.meta, dict) else None
+    found = _meta_of(job).get(_ATTEMPT)
     return found if isinstance(found, int) else 0
