@@ -12,9 +12,7 @@ import asyncio
 import contextlib
 import hashlib
 import http.client
-import importlib
 import importlib.metadata
-import importlib.util
 import json
 import logging
 import os
@@ -185,12 +183,11 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     # The extra ``collector`` brings it, and all numbers of ours were taken on it.
-    if importlib.util.find_spec("uvloop") is None:
+    try:
+        import uvloop
+    except ImportError:
         return None
-    found: Callable[[], asyncio.AbstractEventLoop] = importlib.import_module(
-        "uvloop"
-    ).new_event_loop
-    return found
+    return uvloop.new_event_loop
 
 
 def _worker(options: argparse.Namespace) -> int:
