@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse
 
 from collector.filters import EventFilter, FilterError
 from collector.runtime import Collector
-from collector.security.authentication import Authenticator, principal_of
+from collector.security.authentication import Authenticator, address_of, principal_of
 from collector.security.turns import MAX_WAITING
 from collector.settings import CollectorSettings
 from otel_bridge.errors import PositionLostError, TransportError
@@ -24,7 +24,7 @@ _NO_STORE = {"Cache-Control": "no-store"}
 def _turn(request: Request, what: str) -> AbstractAsyncContextManager[None]:
     authenticator: Authenticator = request.app.state.authenticator
     principal = principal_of(request.scope)
-    address = request.client.host if request.client else ""
+    address = address_of(request.scope)
     if authenticator.turns.waiting(principal, address, what) >= MAX_WAITING:
         raise HTTPException(429, "too many requests at a time", {"Retry-After": "1"})
     return authenticator.turns.of(principal, address, what)

@@ -15,6 +15,7 @@ from collector.security.authentication import (
     PRINCIPAL,
     SESSION_TTL_SEC,
     Authenticator,
+    address_of,
     session_cookie,
 )
 from collector.security.tickets import TICKET_TTL_SEC
@@ -60,7 +61,7 @@ async def sign_in(request: Request) -> Response:
         return JSONResponse({"detail": 'the body is not {"token": "..."}'}, 400)
     principal = await authenticator.identify(f"Bearer {token}")
     if principal is None:
-        address = request.client.host if request.client else ""
+        address = address_of(request.scope)
         wait = authenticator.retry_after(address)
         authenticator.note_failure(address)
         if wait:

@@ -20,6 +20,7 @@ from collector.runtime import Collector
 from collector.security.authentication import (
     Authenticator,
     TooManyConnectionsError,
+    address_of,
     principal_of,
 )
 from otel_bridge.errors import PositionLostError
@@ -76,7 +77,7 @@ async def monitor(websocket: WebSocket) -> None:
     authenticator: Authenticator = websocket.app.state.authenticator
     principal = principal_of(websocket.scope)
     request = request._replace(wanted=request.wanted.limited(principal.projects))
-    address = websocket.client.host if websocket.client else ""
+    address = address_of(websocket.scope)
     close: list[Callable[[], None]] = []
 
     def close_all() -> None:

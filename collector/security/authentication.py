@@ -42,6 +42,7 @@ __all__ = [
     "AuthenticationGuard",
     "Authenticator",
     "TooManyConnectionsError",
+    "address_of",
     "principal_of",
     "session_cookie",
 ]
@@ -70,6 +71,11 @@ _RELOAD_INTERVAL_SEC: Final = 15.0
 
 class TooManyConnectionsError(Exception):
     """Raised when a token or an address has all the WebSockets it may have."""
+
+
+def address_of(scope: Scope) -> str:
+    """From where a request comes, a trusted proxy seen through; empty on a Unix socket."""
+    return str(scope["client"][0]) if scope.get("client") else ""
 
 
 def principal_of(scope: Scope) -> Principal:
@@ -298,7 +304,7 @@ class AuthenticationGuard:
             if ticket is not None:
                 principal = await self._authenticator.redeem_ticket(ticket)
         if principal is None and not _is_public(scope):
-            address = scope["client"][0] if scope.get("client") else ""
+            address = address_of(scope)
             wait = 0
             if authorization is not None or ticket is not None:
                 wait = self._authenticator.retry_after(address)
