@@ -99,3 +99,17 @@ it("forgets the research tasks that the collector forgets", () => {
   for (const event of told.events as MonitoringEvent[]) fold.apply(event, parseTime(event.ts));
   expect([...fold.tasks.keys()]).toEqual(told.kept);
 });
+
+it.each([1e18, 1e300, 1.7e308])("takes an absurd duration of %d ms for no time, as the collector does", (duration_ms) => {
+  const fold = new LiveFold();
+  const ids = { parent_task_id: "t", trace_id: "a".repeat(32), status: "completed" as const, duration_ms };
+  const ts = "2026-01-01T00:00:01.000000Z";
+  const ends = [
+    { event_id: "1", ts, event_type: "task_completed" as const, task_id: "t", span_id: "1".repeat(16), ...ids },
+    { event_id: "2", ts, event_type: "phase_completed" as const, phase: "p", span_id: "2".repeat(16), ...ids },
+  ];
+  for (const event of ends) fold.apply(event, parseTime(ts));
+  const task = fold.tasks.get("t");
+  const found = [task?.started, task?.phases.get("p")?.started, ...[...(task?.spans.values() ?? [])].map((s) => s.started)];
+  expect(found).toEqual([0, 0, 0, 0]);
+});

@@ -9,6 +9,7 @@ import { loadSnapshot } from "./load-snapshot";
 import {
   ABSOLUTE_COUNTS,
   attemptOf,
+  began,
   cut,
   earliest,
   ENDED,
@@ -100,7 +101,7 @@ export class LiveFold extends FoldState {
     const isEnd = ENDED.has(status);
     if (event.event_type === "task_started") task.started = earliest(task.started, ts);
     else if (isEnd && event.duration_ms !== undefined) {
-      task.started = earliest(task.started, ts - event.duration_ms);
+      task.started = earliest(task.started, began(ts, event.duration_ms));
     }
     if (outranks(rank, task.rank)) {
       task.rank = rank;
@@ -119,7 +120,7 @@ export class LiveFold extends FoldState {
     const isEnd = event.event_type === "phase_completed";
     if (!isEnd) phase.started = earliest(phase.started, ts);
     else if (event.duration_ms !== undefined) {
-      phase.started = earliest(phase.started, ts - event.duration_ms);
+      phase.started = earliest(phase.started, began(ts, event.duration_ms));
     }
     const rank = [ts, Number(isEnd), event.event_id] as const;
     if (outranks(rank, phase.rank)) {

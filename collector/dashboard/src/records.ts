@@ -339,9 +339,14 @@ export function newestTen(
   return next.slice(-10);
 }
 
+/** When what took so long began: in 1970 at the earliest, as the collector has it. */
+export function began(ended: number, durationMs: number): number {
+  return Math.max(0, ended - durationMs);
+}
+
 function closeSpan(span: SpanRecord, ts: number, status: Status, event: MonitoringEvent): void {
   if (event.duration_ms !== undefined) {
-    span.started = earliest(span.started, ts - event.duration_ms);
+    span.started = earliest(span.started, began(ts, event.duration_ms));
   }
   // A stalled job that ends after all was not stalled, whatever the two clocks say.
   const end = [status !== "stalled", ts, event.event_id] as const;
