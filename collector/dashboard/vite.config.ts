@@ -23,7 +23,7 @@ export default defineConfig({
   plugins: [fontLicense()],
   oxc: { jsx: { runtime: "automatic" } },
   build: {
-    outDir: "../static",
+    outDir: "../otel_bridge_collector/static",
     emptyOutDir: true,
     target: "es2023",
     // Content-Security-Policy allows no `data:`; every asset is a file.

@@ -1,7 +1,7 @@
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { MonitoringDashboard } from "./MonitoringDashboard";
-import "./fonts.css";
+import "./styles/fonts.css";
 import "./styles.css";
 
 const root = document.getElementById("root");

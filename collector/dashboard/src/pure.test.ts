@@ -1,17 +1,17 @@
 /** The pure parts: formats, address bar, table filter, waterfall geometry. */
 import { describe, expect, it } from "vitest";
-import { EventView, type EventWish, isWanted } from "./event-view";
-import type { Row } from "./slices";
-import { type Folds, readFolds, withFold, writeFolds } from "./folds";
-import { ago, count, duration, jobName, percent, rate, roughly, shortJob } from "./format";
-import { parseTime } from "./time";
-import { changed, EMPTY_VIEW, MAX_PART_CHARS, readView, writeView } from "./url-state";
-import type { SpanView } from "./span-views";
-import type { CardView } from "./views";
-import { around } from "./DensityStrip";
-import { move, readWindow, writeWindow } from "./time-axis";
-import { density, niceStep, RowCache, ticks, tickText, waterRows } from "./waterfall-rows";
-import type { MonitoringEvent } from "./wire";
+import { EventView, type EventWish, isWanted } from "./old/event-view";
+import type { Row } from "./old/slices";
+import { type Folds, readFolds, withFold, writeFolds } from "./waterfall/folded-phases";
+import { ago, count, duration, jobName, percent, rate, roughly, shortJob } from "./lib/format";
+import { parseTime } from "./lib/timestamps";
+import { changed, EMPTY_VIEW, MAX_PART_CHARS, readView, writeView } from "./lib/url-state";
+import type { SpanView } from "./old/span-views";
+import type { CardView } from "./old/views";
+import { around } from "./waterfall/DensityStrip";
+import { move, readWindow, writeWindow } from "./waterfall/time-axis";
+import { density, niceStep, RowCache, ticks, tickText, waterRows } from "./waterfall/waterfall-rows";
+import type { MonitoringEvent } from "./feed/wire";
 
 const WISH: EventWish = { task: "", type: "", status: "", text: "", isAll: false };
 

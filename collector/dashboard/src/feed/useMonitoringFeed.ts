@@ -1,0 +1,60 @@
+/** React's door to the feed: one store and one socket per mounted dashboard. */
+import { useCallback, useEffect, useMemo, useRef, useState, useSyncExternalStore } from "react";
+import { FeedSocket } from "./feed-socket";
+import { FeedStore } from "./feed-store";
+import { emptySlices, type Slice, type Slices } from "../old/slices";
+
+export interface MonitoringFeedOptions {
+  /** Where the collector is; default: where the page came from. */
+  baseUrl?: string | undefined;
+  /** Only this project, filtered by the collector. */
+  projectId?: string | null | undefined;
+}
+
+export interface MonitoringFeed {
+  store: FeedStore;
+  retryNow: () => void;
+}
+
+/** Connect while mounted; a changed project resets the store and connects anew. */
+export function useMonitoringFeed(options: MonitoringFeedOptions = {}): MonitoringFeed {
+  const { baseUrl, projectId = null } = options;
+  const [store] = useState(() => new FeedStore());
+  const socket = useRef<FeedSocket | null>(null);
+
+  useEffect(() => {
+    store.reset(projectId);
+    const current = new FeedSocket(store, { baseUrl: baseUrl ?? document.baseURI, projectId });
+    socket.current = current;
+    current.start();
+    const onVisibility = () => {
+      store.noteVisibility();
+      if (!document.hidden) current.retryNow();
+    };
+    const onOnline = () => current.retryNow();
+    document.addEventListener("visibilitychange", onVisibility);
+    window.addEventListener("online", onOnline);
+    return () => {
+      document.removeEventListener("visibilitychange", onVisibility);
+      window.removeEventListener("online", onOnline);
+      current.stop();
+    };
+  }, [store, baseUrl, projectId]);
+
+  return useMemo(() => ({ store, retryNow: () => socket.current?.retryNow() }), [store]);
+}
+
+const SERVER_SLICES = emptySlices();
+
+/** A slice of the store, redrawn at the store's pace. */
+export function useSlice<S extends Slice>(store: FeedStore, slice: S): Slices[S] {
+  const subscribe = useCallback(
+    (listener: () => void) => store.subscribe(slice, listener),
+    [store, slice],
+  );
+  return useSyncExternalStore(
+    subscribe,
+    () => store.get(slice),
+    () => SERVER_SLICES[slice],
+  );
+}

@@ -1,0 +1,199 @@
+/** Numbers and times as people read them. Pure; all times in milliseconds. */
+import type { MonitoringEvent, Status } from "../feed/wire";
+
+/** `0.8 s`, `12.4 s`, `3m 05s`, `2h 10m`: never wider than seven characters. */
+export function duration(ms: number | null | undefined): string {
+  if (ms === null || ms === undefined || !Number.isFinite(ms)) return "";
+  if (ms <= 0) return "0 ms";
+  if (ms < 0.05) return "<0.1 ms";
+  if (ms < 1000) return `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`;
+  const sec = ms / 1000;
+  if (sec < 60) return `${sec < 10 ? sec.toFixed(2) : sec.toFixed(1)} s`;
+  const minutes = Math.floor(sec / 60);
+  if (minutes < 60) return `${minutes}m ${pad(Math.floor(sec % 60))}s`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 48) return `${hours}h ${pad(minutes % 60)}m`;
+  return `${Math.floor(hours / 24)}d ${hours % 24}h`;
+}
+
+/** A running time in whole seconds, so that it ticks instead of flickering. */
+export function elapsed(ms: number): string {
+  const sec = Math.max(0, Math.floor(ms / 1000));
+  return sec < 60 ? `${sec}s` : duration(sec * 1000);
+}
+
+/** `~40 s`, `~3 min`, `~2 h`: as rough as it is. */
+export function roughly(sec: number): string {
+  if (sec < 10) return "<10 s";
+  if (sec < 55) return `~${Math.ceil(sec / 5) * 5} s`;
+  if (sec < 3300) return `~${Math.round(sec / 60)} min`;
+  return `~${Math.round(sec / 360) / 10} h`;
+}
+
+export function ago(thenMs: number | null, nowMs: number): string {
+  if (thenMs === null) return "never";
+  const sec = Math.max(0, Math.floor((nowMs - thenMs) / 1000));
+  if (sec < 2) return "just now";
+  if (sec < 60) return `${sec} s ago`;
+  if (sec < 3600) return `${Math.floor(sec / 60)} min ago`;
+  if (sec < 86_400) return `${Math.floor(sec / 3600)} h ago`;
+  return `${Math.floor(sec / 86_400)} d ago`;
+}
+
+/** Local time of day with milliseconds: `12:04:05.123`. */
+export function clock(ms: number): string {
+  const date = new Date(ms);
+  return `${clockSec(ms)}.${String(date.getMilliseconds()).padStart(3, "0")}`;
+}
+
+export function clockSec(ms: number): string {
+  const date = new Date(ms);
+  return `${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}`;
+}
+
+/** Local date and time, for titles. */
+export function full(ms: number | null): string {
+  if (ms === null) return "";
+  const date = new Date(ms);
+  const day = `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
+  return `${day} ${clock(ms)}`;
+}
+
+/** `7`, `1,234`, `12.3k`, `4.9M`. */
+export function count(value: number): string {
+  if (value < 10_000) return Math.round(value).toLocaleString("en-US");
+  if (value < 1_000_000) return `${trim(value / 1000)}k`;
+  return `${trim(value / 1_000_000)}M`;
+}
+
+/** A rate per second: `0.42`, `12.3`, `4.9k`. */
+export function rate(value: number): string {
+  if (value === 0) return "0";
+  if (value < 1) return value.toFixed(2);
+  if (value < 100) return trim(value);
+  return count(value);
+}
+
+export function percent(share: number | null): string {
+  if (share === null) return "–";
+  const value = share * 100;
+  if (value === 0) return "0 %";
+  return value < 10 ? `${value.toFixed(1)} %` : `${Math.round(value)} %`;
+}
+
+/** The telling end of a long id: `…search:42` of `6ba529d4:search:42`. */
+export function shortJob(taskId: string, parentTaskId: string | null | undefined): string {
+  if (parentTaskId && taskId.startsWith(parentTaskId)) {
+    const rest = taskId.slice(parentTaskId.length).replace(/^[:_\-/.]+/, "");
+    if (rest) return rest;
+  }
+  return taskId;
+}
+
+const MACHINE_MADE = /^[0-9a-f]{16,}$|^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+
+/** What people call a task: its title, else its type, else as much of its id as tells. */
+export function taskName(card: {
+  readonly taskId: string;
+  readonly title: string | null;
+  readonly taskType: string | null;
+}): string {
+  return card.title ?? (card.taskType === null ? shortId(card.taskId) : words(card.taskType));
+}
+
+/** What people call a job: the end of its id, or its type where the id is a mere number. */
+export function jobName(
+  taskId: string,
+  parentTaskId: string | null | undefined,
+  taskType: string | null | undefined,
+): string {
+  if (!taskType || !MACHINE_MADE.test(taskId)) return shortJob(taskId, parentTaskId);
+  const isPath = /^[\w.]+\w$/.test(taskType);
+  return words(isPath ? taskType.slice(taskType.lastIndexOf(".") + 1) : taskType);
+}
+
+export function shortId(id: string): string {
+  return id.length > 10 ? id.slice(0, 8) : id;
+}
+
+/** Words of an identifier: `data_aggregation_search` -> `data aggregation search`. */
+export function words(name: string): string {
+  return name.replaceAll("_", " ");
+}
+
+/** A queue's own name, without what all of the coordinator's have in common. */
+export function queueLabel(name: string): string {
+  return name.replace(/^nexus:tasks:/, "").replace(/_priority$/, "");
+}
+
+export const STATUS_WORDS: Record<Status, string> = {
+  pending: "queued",
+  processing: "running",
+  completed: "done",
+  failed: "failed",
+  retrying: "retry",
+  stalled: "stalled",
+};
+
+export interface EventFace {
+  /** Whose icon and colour; null: neutral. */
+  status: Status | null;
+  word: string;
+}
+
+/** What an event looks like in one word. */
+export function faceOf(event: MonitoringEvent): EventFace {
+  switch (event.event_type) {
+    case "task_enqueued":
+      return { status: "pending", word: "queued" };
+    case "task_started":
+      return { status: "processing", word: "started" };
+    case "task_completed":
+      return { status: "completed", word: "done" };
+    case "task_failed":
+      return { status: "failed", word: "failed" };
+    case "task_retry":
+      return { status: "retrying", word: "retry" };
+    case "task_stalled":
+      return { status: "stalled", word: "stalled" };
+    case "phase_started":
+      return { status: "processing", word: "phase start" };
+    case "phase_completed":
+      return event.status === "failed"
+        ? { status: "failed", word: "phase failed" }
+        : { status: "completed", word: "phase done" };
+    case "worker_started":
+      return { status: null, word: "worker up" };
+    case "worker_stopped":
+      return { status: null, word: "worker down" };
+    case "worker_heartbeat":
+      return { status: null, word: "heartbeat" };
+    case "queue_depth_update":
+      return { status: null, word: "queues" };
+    case "stats_snapshot":
+      return { status: null, word: event.parent_task_id === undefined ? "stats" : "progress" };
+    default:
+      return { status: null, word: words(String(event.event_type)) };
+  }
+}
+
+/** The line of text that says most about an event. */
+export function textOf(event: MonitoringEvent): string {
+  if (event.error) return event.error;
+  if (event.message) return event.message;
+  if (event.counts) {
+    return Object.entries(event.counts)
+      .map(([name, value]) => `${queueLabel(name)} ${value}`)
+      .join(" · ");
+  }
+  const title = event.meta?.["title"];
+  return typeof title === "string" ? title : "";
+}
+
+function pad(value: number): string {
+  return String(value).padStart(2, "0");
+}
+
+function trim(value: number): string {
+  return value >= 99.95 ? String(Math.round(value)) : value.toFixed(1).replace(/\.0$/, "");
+}

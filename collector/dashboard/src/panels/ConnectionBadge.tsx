@@ -1,0 +1,62 @@
+import { useNow } from "../lib/browser";
+import { isSignInWanted } from "./SignIn";
+import type { Connection } from "../old/slices";
+import { ago, duration } from "../lib/format";
+import { type MonitoringFeed, useSlice } from "../feed/useMonitoringFeed";
+
+/** Five states, each with its own word and shape. */
+export function ConnectionBadge({ feed }: { feed: MonitoringFeed }) {
+  const connection = useSlice(feed.store, "connection");
+  const { isPaused } = useSlice(feed.store, "hold");
+  useNow(feed.store); // counts the seconds down
+  const [kind, text] = face(connection, isPaused);
+  const isLost = connection.kind === "reconnecting" || connection.kind === "refused";
+  return (
+    <span className={`badge badge-${kind}`} title={titleOf(connection)} data-testid="connection">
+      <span className="badge-dot" aria-hidden="true" />
+      <span className="num">{text}</span>
+      {isLost && !isSignInWanted(connection) && (
+        <button type="button" className="link" onClick={feed.retryNow}>
+          Try now
+        </button>
+      )}
+    </span>
+  );
+}
+
+function face(connection: Connection, isPaused: boolean): [string, string] {
+  switch (connection.kind) {
+    case "connecting":
+      return ["connecting", "Connecting"];
+    case "reconnecting": {
+      const sec = Math.max(0, Math.ceil((connection.at - Date.now()) / 1000));
+      return ["reconnecting", sec > 0 ? `Reconnecting in ${sec} s` : "Reconnecting"];
+    }
+    case "refused":
+      return ["refused", isSignInWanted(connection) ? "Signed out" : "Refused"];
+    case "stale":
+      return ["stale", `Silent for ${Math.floor((Date.now() - connection.since) / 1000)} s`];
+    case "live":
+      if (isPaused) return ["paused", "Paused"];
+      return ["live", connection.lagMs === null ? "Live" : `Live ${lag(connection.lagMs)}`];
+  }
+}
+
+function lag(ms: number): string {
+  return ms < 1000 ? `${Math.max(1, Math.round(ms))} ms` : duration(ms);
+}
+
+function titleOf(connection: Connection): string {
+  switch (connection.kind) {
+    case "live":
+      return "Connected. The time is from an event's own timestamp to this page.";
+    case "stale":
+      return `Connected, but nothing was heard since ${ago(connection.since, Date.now())}.`;
+    case "reconnecting":
+      return `The collector does not answer; attempt ${connection.attempt} comes next.`;
+    case "refused":
+      return `The collector refused: ${connection.reason}`;
+    default:
+      return "Waiting for the collector's first snapshot.";
+  }
+}

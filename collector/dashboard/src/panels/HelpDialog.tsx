@@ -1,0 +1,89 @@
+import { type RefObject, useState } from "react";
+import { STATUS_WORDS } from "../lib/format";
+import { CloseIcon, StatusIcon } from "../lib/icons";
+import type { Status } from "../feed/wire";
+
+const KEYS: readonly (readonly [string, string])[] = [
+  ["/", "search"],
+  ["space", "pause and resume"],
+  ["j k", "next and previous event"],
+  ["e w", "unfold and fold all phases"],
+  ["+ - 0", "zoom the waterfall in, out, all of it"],
+  ["a d", "pan the zoomed waterfall"],
+  ["t", "theme: system, light, dark"],
+  ["c", "copy a link to this view"],
+  ["?", "this help"],
+  ["esc", "close, clear the search"],
+];
+
+const MEANINGS: Record<Status, string> = {
+  pending: "waits in a queue",
+  processing: "a worker is at it",
+  completed: "ended well",
+  retrying: "failed once, will be tried again",
+  failed: "given up",
+  stalled: "its worker went silent",
+};
+
+interface HelpDialogProps {
+  dialog: RefObject<HTMLDialogElement | null>;
+  traceTemplate: string;
+  onTraceTemplate: (template: string) => boolean;
+}
+
+/** Keys, meanings, and the one preference that has no place elsewhere. */
+export function HelpDialog({ dialog, traceTemplate, onTraceTemplate }: HelpDialogProps) {
+  const [isBad, setIsBad] = useState(false);
+  return (
+    <dialog ref={dialog} className="help" aria-labelledby="help-title">
+      <header>
+        <h2 id="help-title">Keys and meanings</h2>
+        <button
+          type="button"
+          className="icon-button"
+          aria-label="Close"
+          onClick={() => dialog.current?.close()}
+        >
+          <CloseIcon />
+        </button>
+      </header>
+      <div className="help-columns">
+        <dl>
+          {KEYS.map(([key, meaning]) => (
+            <div key={key}>
+              <dt>
+                {key.split(" ").map((each) => (
+                  <kbd key={each}>{each}</kbd>
+                ))}
+              </dt>
+              <dd>{meaning}</dd>
+            </div>
+          ))}
+        </dl>
+        <dl>
+          {(Object.keys(MEANINGS) as Status[]).map((status) => (
+            <div key={status}>
+              <dt>
+                <StatusIcon status={status} /> {STATUS_WORDS[status]}
+              </dt>
+              <dd>{MEANINGS[status]}</dd>
+            </div>
+          ))}
+        </dl>
+      </div>
+      <label className="help-field">
+        <span>
+          Link to traces in Jaeger, Tempo or another tool; <code>{"{trace_id}"}</code> stands for the id
+        </span>
+        <input
+          type="url"
+          defaultValue={traceTemplate}
+          placeholder="http://localhost:16686/trace/{trace_id}"
+          aria-invalid={isBad}
+          onChange={(event) => setIsBad(!onTraceTemplate(event.target.value.trim()))}
+        />
+        {isBad && <span className="c-failed">An http or https address with {"{trace_id}"} in it.</span>}
+      </label>
+    </dialog>
+  );
+}

@@ -1,0 +1,85 @@
+import { memo } from "react";
+import type { RefObject } from "react";
+import type { Theme } from "../lib/browser";
+import { ConnectionBadge } from "./ConnectionBadge";
+import { count } from "../lib/format";
+import { MoonIcon, PauseIcon, PlayIcon, SunIcon, SystemIcon } from "../lib/icons";
+import { type MonitoringFeed, useSlice } from "../feed/useMonitoringFeed";
+
+interface TopBarProps {
+  feed: MonitoringFeed;
+  isPaused: boolean;
+  onPause: () => void;
+  /** Null: nobody is signed in who could sign out. */
+  onSignOut: (() => void) | null;
+  theme: Theme;
+  onTheme: () => void;
+  helpRef: RefObject<HTMLDialogElement | null>;
+}
+
+/** The name, the connection, and what holds for the whole page. */
+export const TopBar = memo(function TopBar({ feed, isPaused, onPause, onSignOut, theme, onTheme, helpRef }: TopBarProps) {
+  const hold = useSlice(feed.store, "hold");
+  return (
+    <header className="top">
+      <h1 className="brand">
+        <Mark /> otel-bridge
+      </h1>
+      <ConnectionBadge feed={feed} />
+      <span className="top-end">
+        <button
+          type="button"
+          className={`button${isPaused ? " is-on" : ""}`}
+          aria-pressed={isPaused}
+          onClick={onPause}
+          title="Hold everything still (space)"
+        >
+          {isPaused ? <PlayIcon /> : <PauseIcon />}
+          <span className="pause-label">{isPaused ? "Resume" : "Pause"}</span>
+          {isPaused && hold.newEvents > 0 && (
+            <span className="num"> · {count(hold.newEvents)} new</span>
+          )}
+        </button>
+        {onSignOut && (
+          <button type="button" className="button quiet" onClick={onSignOut}>
+            Sign out
+          </button>
+        )}
+        <ThemeButton theme={theme} onClick={onTheme} />
+        <button
+          type="button"
+          className="icon-button"
+          aria-label="Help"
+          title="Keys and meanings (?)"
+          onClick={() => helpRef.current?.showModal()}
+        >
+          <b aria-hidden="true">?</b>
+        </button>
+      </span>
+    </header>
+  );
+});
+
+function ThemeButton({ theme, onClick }: { theme: Theme; onClick: () => void }) {
+  const icons = { system: <SystemIcon />, light: <SunIcon />, dark: <MoonIcon /> };
+  return (
+    <button
+      type="button"
+      className="icon-button"
+      aria-label={`Theme: ${theme}`}
+      title={`Theme: ${theme} (t)`}
+      onClick={onClick}
+    >
+      {icons[theme]}
+    </button>
+  );
+}
+
+function Mark() {
+  return (
+    <svg viewBox="0 0 32 32" width="20" height="20" aria-hidden="true" className="mark">
+      <rect width="32" height="32" rx="7" />
+      <path d="M6 21.5h4.5M13.5 21.5H26M6 15h11M20 15h3M6 8.5h7" />
+    </svg>
+  );
+}

@@ -1,0 +1,88 @@
+import { memo } from "react";
+import { useNow } from "../lib/browser";
+import type { FeedStore } from "../feed/feed-store";
+import { ago, count, elapsed, full, jobName, words } from "../lib/format";
+import type { WorkerView } from "../old/views";
+
+interface WorkersPanelProps {
+  store: FeedStore;
+  workers: readonly WorkerView[];
+  onFocus: (taskId: string, jobId: string | null) => void;
+}
+
+/** Who runs what since when; who is silent; whose events were dropped. */
+export function WorkersPanel({ store, workers, onFocus }: WorkersPanelProps) {
+  const now = useNow(store);
+  if (workers.length === 0) {
+    return <p className="none">No workers yet. One appears with its first heartbeat or job.</p>;
+  }
+  return (
+    <ol className="workers">
+      {workers.map((worker) => (
+        <Worker key={worker.workerId} worker={worker} now={now} onFocus={onFocus} />
+      ))}
+    </ol>
+  );
+}
+
+interface WorkerProps {
+  worker: WorkerView;
+  now: number;
+  onFocus: (taskId: string, jobId: string | null) => void;
+}
+
+const Worker = memo(function Worker({ worker, now, onFocus }: WorkerProps) {
+  const isBusy = worker.taskType !== null || worker.taskId !== null;
+  const face = worker.status === "online" ? (isBusy ? "busy" : "idle") : worker.status;
+  const parent = worker.parentTaskId;
+  return (
+    <li className={`worker is-${face}`}>
+      <span className="worker-dot" aria-hidden="true" />
+      <div className="worker-body">
+        <p className="worker-name">
+          <b>{worker.workerId}</b>
+          <span className="muted">{face}</span>
+          <span className="muted num worker-counts">
+            {count(worker.completed)} done
+            {worker.failed > 0 && <span className="c-failed"> · {count(worker.failed)} failed</span>}
+          </span>
+        </p>
+        <p className="worker-meta">
+          {isBusy ? (
+            <>
+              <button
+                type="button"
+                className="link"
+                disabled={parent === null}
+                title={worker.taskId ?? undefined}
+                onClick={() => parent && onFocus(parent, worker.taskId)}
+              >
+                {worker.taskId
+                  ? jobName(worker.taskId, parent, worker.taskType)
+                  : words(worker.taskType ?? "")}
+              </button>
+              {worker.taskStartedAt !== null && (
+                <span className="num" title={full(worker.taskStartedAt)}>
+                  {elapsed(now - worker.taskStartedAt)}
+                </span>
+              )}
+            </>
+          ) : (
+            <span title={full(worker.lastSeenAt)}>seen {ago(worker.lastSeenAt, now)}</span>
+          )}
+          {worker.dropped > 0 && (
+            <span className="c-failed num" title="Events its process had to drop">
+              {count(worker.dropped)} dropped
+            </span>
+          )}
+          {worker.host && (
+            <span className="muted worker-host">
+              {worker.host}
+              {worker.pid !== null && ` · ${worker.pid}`}
+            </span>
+          )}
+        </p>
+      </div>
+    </li>
+  );
+});

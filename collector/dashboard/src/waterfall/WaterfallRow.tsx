@@ -1,0 +1,145 @@
+/** One row of the waterfall, and the legend made of the same bars. */
+import { memo } from "react";
+import { count, duration, elapsed, full, STATUS_WORDS, words } from "../lib/format";
+import { ChevronIcon, StatusIcon } from "../lib/icons";
+import type { WaterRow } from "./waterfall-rows";
+import type { Status } from "../feed/wire";
+
+const LEGEND: readonly Status[] = ["pending", "processing", "completed", "retrying", "failed", "stalled"];
+
+/** What `time-axis.ts` places a bar by: seconds from the task's start; no end: it grows. */
+export function times(startSec: number, endSec: number | null) {
+  return { "data-s": startSec, "data-e": endSec ?? undefined };
+}
+
+interface LineProps {
+  row: WaterRow;
+  t0: number;
+  top: number;
+  now: number;
+  isMarked: boolean;
+  onFold: (phase: string, isFolded: boolean) => void;
+}
+
+export const Line = memo(function Line({ row, t0, top, now, isMarked, onFold }: LineProps) {
+  const isPhase = row.kind === "phase";
+  const took = row.end === null ? elapsed(now - row.ranFrom) : duration(row.end - row.ranFrom);
+  const names = ["wf-row", `is-${row.kind}`];
+  if (row.isDim) names.push("is-dim");
+  if (isMarked) names.push("is-marked");
+  return (
+    <div
+      className={names.join(" ")}
+      role="listitem"
+      style={{ top }}
+      title={titleOf(row)}
+    >
+      <span className="wf-label">
+        {isPhase ? (
+          <button
+            type="button"
+            className="wf-fold"
+            aria-expanded={!row.isFolded}
+            disabled={row.jobs === 0}
+            onClick={() => onFold(row.phase, !row.isFolded)}
+          >
+            <ChevronIcon />
+            <StatusIcon status={row.status} label />
+            <span className="wf-name" dir="auto">{row.label}</span>
+            {row.jobs > 0 && <span className="muted num">{count(row.jobs)}</span>}
+          </button>
+        ) : (
+          <>
+            <StatusIcon status={row.status} label />
+            <span className="wf-name id" dir="auto">{row.label}</span>
+            {row.workerId !== null && <span className="wf-worker muted">{row.workerId}</span>}
+          </>
+        )}
+      </span>
+      <span className="wf-track">{isPhase ? <PhaseBar row={row} t0={t0} /> : <JobBars row={row} t0={t0} />}</span>
+      <span className="wf-took num">{took}</span>
+    </div>
+  );
+});
+
+function PhaseBar({ row, t0 }: { row: WaterRow; t0: number }) {
+  const end = row.end === null ? null : (row.end - t0) / 1000;
+  return (
+    <span
+      className={`wf-bar wf-phase is-${row.status}${end === null ? " is-open" : ""}`}
+      {...times((row.start - t0) / 1000, end)}
+    />
+  );
+}
+
+function JobBars({ row, t0 }: { row: WaterRow; t0: number }) {
+  const sec = (ms: number) => (ms - t0) / 1000;
+  const parts = [];
+  let idleSince: number | null = null;
+  for (const bar of row.bars) {
+    const waited = bar.queuedAt === null ? idleSince : Math.max(bar.queuedAt, idleSince ?? 0);
+    if (waited !== null && bar.startedAt !== null && bar.startedAt > waited) {
+      parts.push(
+        <span
+          key={parts.length}
+          className="wf-bar is-queued"
+          {...times(sec(waited), sec(bar.startedAt))}
+        />,
+      );
+    }
+    if (bar.startedAt === null) {
+      if (waited !== null && bar.endedAt === null) {
+        parts.push(
+          <span
+            key={parts.length}
+            className="wf-bar is-queued is-open"
+            {...times(sec(waited), null)}
+          />,
+        );
+      }
+      continue;
+    }
+    parts.push(
+      <span
+        key={parts.length}
+        className={`wf-bar is-${bar.status}${bar.endedAt === null ? " is-open" : ""}`}
+        {...times(sec(bar.startedAt), bar.endedAt === null ? null : sec(bar.endedAt))}
+      />,
+    );
+    idleSince = bar.endedAt;
+  }
+  if (row.end === null && row.status === "retrying" && idleSince !== null) {
+    parts.push(
+      <span key={parts.length} className="wf-bar is-queued is-open" {...times(sec(idleSince), null)} />,
+    );
+  }
+  return parts;
+}
+
+function titleOf(row: WaterRow): string {
+  const lines = [`${row.taskId ?? row.label}: ${STATUS_WORDS[row.status]}`];
+  if (row.workerId !== null) lines.push(`worker ${row.workerId}`);
+  if (row.bars.length > 1 && row.kind === "job") lines.push(`${row.bars.length} attempts`);
+  if (row.ranFrom > row.start) lines.push(`queued for ${duration(row.ranFrom - row.start)}`);
+  lines.push(`from ${full(row.ranFrom)}`);
+  if (row.end !== null) lines.push(`to ${full(row.end)}`);
+  if (row.error) lines.push(row.error);
+  return lines.join("\n");
+}
+
+/** Made of the bars' own styles, so that it cannot say something else. */
+export const Legend = memo(function Legend() {
+  return (
+    <ul className="legend" aria-label="Legend">
+      {LEGEND.map((status) => (
+        <li key={status}>
+          <span
+            className={`wf-bar legend-bar is-${status === "pending" ? "queued" : status}`}
+            aria-hidden="true"
+          />
+          {words(STATUS_WORDS[status])}
+        </li>
+      ))}
+    </ul>
+  );
+});

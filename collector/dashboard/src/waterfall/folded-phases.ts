@@ -1,0 +1,34 @@
+/** Which phases of the waterfall the user folded or unfolded, as in the address bar. */
+import { MAX_PART_CHARS } from "../lib/url-state";
+
+/** Whether folded, by phase, the latest choice last; null: every phase without a choice of its own. */
+export type Folds = ReadonlyMap<string | null, boolean>;
+
+/** `-search._extract`: folded, unfolded; `-*` folds all. Whatever else a text holds is passed by. */
+export function readFolds(text: string): Folds {
+  const folds = new Map<string | null, boolean>();
+  for (const [, sign, name] of text.matchAll(/(?:^|\.)([-_])((?:[^.\\]|\\[^])*)(?=\.|$)/g)) {
+    const isFolded = sign === "-";
+    folds.set(name === "*" ? null : (name as string).replace(/\\([^])/g, "$1"), isFolded);
+  }
+  return folds;
+}
+
+/** The latest choices, as many as an address takes. */
+export function writeFolds(folds: Folds): string {
+  let text = "";
+  for (const [name, isFolded] of [...folds].reverse()) {
+    const item = (isFolded ? "-" : "_") + (name?.replace(/[.*\\]/g, "\\$&") ?? "*");
+    const longer = text === "" ? item : `${item}.${text}`;
+    if (longer.length > MAX_PART_CHARS) break;
+    text = longer;
+  }
+  return text;
+}
+
+/** The choice for one phase. */
+export function withFold(folds: Folds, phase: string, isFolded: boolean): Folds {
+  const next = new Map(folds);
+  next.delete(phase);
+  return next.set(phase, isFolded);
+}
