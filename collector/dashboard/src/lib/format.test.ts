@@ -1,0 +1,34 @@
+import { describe, expect, it } from "vitest";
+import { ago, count, duration, jobName, percent, rate, roughly, shortJob } from "./format";
+
+describe("formats", () => {
+  it("writes durations in at most seven characters or so", () => {
+    expect([0, 0.02, 3.25, 41, 12_400, 185_000, 7_800_000].map(duration)).toEqual([
+      "0 ms",
+      "<0.1 ms",
+      "3.3 ms",
+      "41 ms",
+      "12.4 s",
+      "3m 05s",
+      "2h 10m",
+    ]);
+    expect(duration(null)).toBe("");
+  });
+
+  it("says counts, rates, shares and times as people do", () => {
+    expect([7, 1234, 12_345, 4_900_000].map(count)).toEqual(["7", "1,234", "12.3k", "4.9M"]);
+    expect([0, 0.42, 12.34, 4912].map(rate)).toEqual(["0", "0.42", "12.3", "4,912"]);
+    expect([null, 0, 0.008, 0.2].map(percent)).toEqual(["–", "0 %", "0.8 %", "20 %"]);
+    expect(ago(1000, 63_000)).toBe("1 min ago");
+    expect([4, 22, 170].map(roughly)).toEqual(["<10 s", "~25 s", "~3 min"]);
+  });
+
+  it("keeps the telling end of a job's id", () => {
+    expect(shortJob("6ba5:search:42", "6ba5")).toBe("search:42");
+    expect(shortJob("other", "6ba5")).toBe("other");
+    expect(jobName("6ba5:search:42", "6ba5", "fetch")).toBe("search:42");
+    expect(jobName("1155c92270a2f94e", null, "shop.tasks.send_mail")).toBe("send mail");
+    expect(jobName("f0e1d2c3-1155-4922-8a2f-94e000000001", null, "chat m-1.5")).toBe("chat m-1.5");
+    expect(jobName("1155c92270a2f94e", null, null)).toBe("1155c92270a2f94e");
+  });
+});
