@@ -1,4 +1,4 @@
-import { useNow } from "../lib/browser";
+import { useNow } from "../feed/use-now";
 import { isSignInWanted } from "./SignIn";
 import type { Connection } from "../old/slices";
 import { ago, duration } from "../lib/format";

@@ -1,5 +1,5 @@
 import { memo } from "react";
-import { useNow } from "../lib/browser";
+import { useNow } from "../feed/use-now";
 import type { FeedStore } from "../feed/feed-store";
 import { ago, count, full, shortId, shortJob, words } from "../lib/format";
 import { StatusIcon, WaterfallIcon } from "../lib/icons";

@@ -1,5 +1,5 @@
 import { memo, useCallback, useState } from "react";
-import { useNow } from "../lib/browser";
+import { useNow } from "../feed/use-now";
 import { ago, clockSec, count, duration, elapsed, full, rate, roughly, shortId, taskName, words } from "../lib/format";
 import { ChevronIcon, StatusIcon } from "../lib/icons";
 import type { FeedStore } from "../feed/feed-store";

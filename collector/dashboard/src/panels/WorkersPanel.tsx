@@ -1,5 +1,5 @@
 import { memo } from "react";
-import { useNow } from "../lib/browser";
+import { useNow } from "../feed/use-now";
 import type { FeedStore } from "../feed/feed-store";
 import { ago, count, elapsed, full, jobName, words } from "../lib/format";
 import type { WorkerView } from "../old/views";

@@ -1,5 +1,6 @@
 import { memo, useCallback, useEffect, useMemo, useRef, useState } from "react";
-import { useMedia, useNow } from "../lib/browser";
+import { useNow } from "../feed/use-now";
+import { useMedia } from "../lib/browser";
 import { DensityStrip } from "./DensityStrip";
 import type { EventWish } from "../old/event-view";
 import type { FeedStore } from "../feed/feed-store";
