@@ -98,6 +98,14 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
   const onChoose = useCallback((event: string) => change({ event }), [change]);
   const togglePause = useCallback(() => change({ paused: isPaused ? "" : "1" }), [change, isPaused]);
 
+  const onEscape = () => {
+    setDrawerOpen(false);
+    tell("ob:escape", null);
+    if (document.activeElement === searchRef.current) {
+      if (searchRef.current?.value) change({ text: "" });
+      else searchRef.current?.blur();
+    }
+  };
   useKeys({
     "/": () => searchRef.current?.focus(),
     " ": togglePause,
@@ -107,14 +115,7 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
     j: () => tell("ob:step", 1),
     k: () => tell("ob:step", -1),
     ...Object.fromEntries(["e", "w", "a", "d", "+", "-", "0"].map((k) => [k, () => tell("ob:chart", k)])),
-    Escape: () => {
-      setDrawerOpen(false);
-      tell("ob:escape", null);
-      if (document.activeElement === searchRef.current) {
-        if (searchRef.current?.value) change({ text: "" });
-        else searchRef.current?.blur();
-      }
-    },
+    Escape: onEscape,
   });
 
   const open = countOpen(tasks.cards);

@@ -83,8 +83,6 @@ export class FeedStore {
     );
   }
 
-  // --- reading ------------------------------------------------------------------------------------
-
   /** Call `listener` after a slice has changed; returns how to stop. */
   subscribe(slice: Slice, listener: () => void): () => void {
     const listeners = this.listeners.get(slice) as Set<() => void>;
@@ -105,8 +103,6 @@ export class FeedStore {
   serverNow(): number {
     return this.clock.now();
   }
-
-  // --- what arrives -------------------------------------------------------------------------------
 
   /** Fold what one WebSocket message held. */
   apply(items: readonly WireItem[]): void {
@@ -218,8 +214,6 @@ export class FeedStore {
     this.setConnection({ kind: "live", lagMs });
   }
 
-  // --- what the page does -------------------------------------------------------------------------
-
   setConnection(connection: Connection): void {
     const isSameKind = connection.kind === this.connection.kind;
     this.connection = connection;
@@ -296,8 +290,6 @@ export class FeedStore {
     this.pacer.schedule();
   }
 
-  // --- pacing -------------------------------------------------------------------------------------
-
   private intervalMs(slice: Slice): number {
     const isMuch =
       (slice === "spans" && this.values.spans.spans.length > MANY_SPANS) ||
@@ -320,8 +312,6 @@ export class FeedStore {
     this.pacer.noteShown(slice);
     for (const listener of this.listeners.get(slice) as Set<() => void>) listener();
   }
-
-  // --- building -----------------------------------------------------------------------------------
 
   private build(slice: Slice): void {
     const values = this.values;

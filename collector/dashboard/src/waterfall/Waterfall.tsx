@@ -79,6 +79,7 @@ function Chart(props: ChartProps) {
   const t0 = card.startedAt ?? spans[0]?.startedAt ?? now;
   // A card changes four times a second, but mostly its counts; the rows do not depend on those.
   const shape = shapeOf(card);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: `shape` stands for what is read of `card`.
   const rows = useMemo(
     () => waterRows(spans, card, folds, wish, cache),
     [spans, shape, folds, wish, cache],

@@ -7,9 +7,9 @@ export type Folds = ReadonlyMap<string | null, boolean>;
 /** `-search._extract`: folded, unfolded; `-*` folds all. Whatever else a text holds is passed by. */
 export function readFolds(text: string): Folds {
   const folds = new Map<string | null, boolean>();
-  for (const [, sign, name] of text.matchAll(/(?:^|\.)([-_])((?:[^.\\]|\\[^])*)(?=\.|$)/g)) {
+  for (const [, sign, name] of text.matchAll(/(?:^|\.)([-_])((?:[^.\\]|\\.)*)(?=\.|$)/gs)) {
     const isFolded = sign === "-";
-    folds.set(name === "*" ? null : (name as string).replace(/\\([^])/g, "$1"), isFolded);
+    folds.set(name === "*" ? null : (name as string).replace(/\\(.)/gs, "$1"), isFolded);
   }
   return folds;
 }
