@@ -1,26 +1,26 @@
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
-import { Announcer } from "./panels/Announcer";
-import { useCopy, useMedia, useTheme } from "./lib/browser";
-import { EmptyState, WaitingState } from "./panels/EmptyState";
-import type { EventWish } from "./old/event-view";
 import { FilterBar } from "./events/FilterBar";
-import { useBackfill, useFocus } from "./old/focus";
+import { RecentEventsTable } from "./events/RecentEventsTable";
+import { traceUrl, useTraceTemplate } from "./feed/trace-links";
+import { useSession } from "./feed/use-session";
+import { useMonitoringFeed, useSlice } from "./feed/useMonitoringFeed";
+import { useCopy, useMedia, useTheme } from "./lib/browser";
 import { count, taskName } from "./lib/format";
+import { tell, useKeys } from "./lib/keyboard";
+import { linkTo, useViewState } from "./lib/url-state";
+import type { EventWish } from "./old/event-view";
+import { useBackfill, useFocus } from "./old/focus";
+import type { CardView } from "./old/views";
+import { isCardWanted, isFailureWanted } from "./old/wanted";
+import { Announcer } from "./panels/Announcer";
+import { EmptyState, WaitingState } from "./panels/EmptyState";
 import { GlobalStatsBar } from "./panels/GlobalStatsBar";
 import { HelpDialog } from "./panels/HelpDialog";
 import { InProgressTasks } from "./panels/InProgressTasks";
-import { tell, useKeys } from "./lib/keyboard";
 import { Drawer, readSection, SectionNav } from "./panels/NarrowPage";
-import { RecentEventsTable } from "./events/RecentEventsTable";
 import { SidePanel } from "./panels/SidePanel";
 import { isSignInWanted, SignIn } from "./panels/SignIn";
 import { TopBar } from "./panels/TopBar";
-import { traceUrl, useTraceTemplate } from "./feed/trace-links";
-import { linkTo, useViewState } from "./lib/url-state";
-import { useMonitoringFeed, useSlice } from "./feed/useMonitoringFeed";
-import { useSession } from "./feed/use-session";
-import type { CardView } from "./old/views";
-import { isCardWanted, isFailureWanted } from "./old/wanted";
 import { type JobMark, Waterfall } from "./waterfall/Waterfall";
 
 export interface MonitoringDashboardProps {
@@ -58,7 +58,10 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
     }),
     [view.task, view.type, view.status, view.text, view.all],
   );
-  const cards = useMemo(() => tasks.cards.filter((card) => isCardWanted(card, wish)), [tasks, wish]);
+  const cards = useMemo(
+    () => tasks.cards.filter((card) => isCardWanted(card, wish)),
+    [tasks, wish],
+  );
   const titles = useTitles(tasks.cards);
   const shownFailures = useMemo(
     () => failures.filter((failure) => isFailureWanted(failure, wish)),
@@ -91,12 +94,24 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
   const onResume = useCallback(() => change({ paused: "" }), [change]);
   const onAll = useCallback((isAll: boolean) => change({ all: isAll ? "1" : "" }), [change]);
   // A stretch and folds are chosen for the task that is shown; a newer one does not take its place.
-  const onZoom = useCallback((zoom: string) => change({ focus: shown.current.focus, zoom }), [change]);
-  const onFolds = useCallback((folds: string) => change({ focus: shown.current.focus, folds }), [change]);
-  const onTab = useCallback((tab: string) => change({ tab: tab === "failures" ? "" : tab }), [change]);
+  const onZoom = useCallback(
+    (zoom: string) => change({ focus: shown.current.focus, zoom }),
+    [change],
+  );
+  const onFolds = useCallback(
+    (folds: string) => change({ focus: shown.current.focus, folds }),
+    [change],
+  );
+  const onTab = useCallback(
+    (tab: string) => change({ tab: tab === "failures" ? "" : tab }),
+    [change],
+  );
   const onClose = useCallback(() => setDrawerOpen(false), []);
   const onChoose = useCallback((event: string) => change({ event }), [change]);
-  const togglePause = useCallback(() => change({ paused: isPaused ? "" : "1" }), [change, isPaused]);
+  const togglePause = useCallback(
+    () => change({ paused: isPaused ? "" : "1" }),
+    [change, isPaused],
+  );
 
   const onEscape = () => {
     setDrawerOpen(false);
@@ -114,7 +129,9 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
     c: () => copy(link()),
     j: () => tell("ob:step", 1),
     k: () => tell("ob:step", -1),
-    ...Object.fromEntries(["e", "w", "a", "d", "+", "-", "0"].map((k) => [k, () => tell("ob:chart", k)])),
+    ...Object.fromEntries(
+      ["e", "w", "a", "d", "+", "-", "0"].map((k) => [k, () => tell("ob:chart", k)]),
+    ),
     Escape: onEscape,
   });
 
@@ -128,7 +145,8 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
     (traceId: string | undefined) => traceUrl(traceTemplate, traceId),
     [traceTemplate],
   );
-  const origin = typeof window === "undefined" ? "" : new URL(baseUrl ?? ".", document.baseURI).origin;
+  const origin =
+    typeof window === "undefined" ? "" : new URL(baseUrl ?? ".", document.baseURI).origin;
   const isFiltered = Boolean(wish.task || wish.type || wish.status || wish.text);
   const tab = view.tab === "workers" ? "workers" : "failures";
   const isBlank = tasks.isLoaded && tasks.cards.length === 0 && !view.project;
@@ -218,9 +236,7 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
           onFocus={onFocus}
         />
       </main>
-      {isNarrow && isDrawerOpen && (
-        <Drawer label="Waterfall">{waterfall}</Drawer>
-      )}
+      {isNarrow && isDrawerOpen && <Drawer label="Waterfall">{waterfall}</Drawer>}
       <HelpDialog
         dialog={helpRef}
         traceTemplate={traceTemplate ?? ""}

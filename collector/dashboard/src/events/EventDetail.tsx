@@ -1,7 +1,15 @@
+import type { MonitoringEvent } from "../feed/wire";
 import { useCopy } from "../lib/browser";
 import { faceOf, full, words } from "../lib/format";
-import { CheckIcon, CloseIcon, CopyIcon, ExternalIcon, NeutralIcon, StatusIcon, WaterfallIcon } from "../lib/icons";
-import type { MonitoringEvent } from "../feed/wire";
+import {
+  CheckIcon,
+  CloseIcon,
+  CopyIcon,
+  ExternalIcon,
+  NeutralIcon,
+  StatusIcon,
+  WaterfallIcon,
+} from "../lib/icons";
 
 interface EventDetailProps {
   event: MonitoringEvent;

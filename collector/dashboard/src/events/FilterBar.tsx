@@ -1,10 +1,10 @@
 import { memo, type RefObject, useMemo, useState } from "react";
+import { type MonitoringFeed, useSlice } from "../feed/useMonitoringFeed";
+import type { Status } from "../feed/wire";
 import { useCopy } from "../lib/browser";
 import { STATUS_WORDS, shortId, taskName, words } from "../lib/format";
 import { CheckIcon, CloseIcon, LinkIcon, SearchIcon } from "../lib/icons";
 import type { ChangeView, ViewState } from "../lib/url-state";
-import { type MonitoringFeed, useSlice } from "../feed/useMonitoringFeed";
-import type { Status } from "../feed/wire";
 
 interface FilterBarProps {
   feed: MonitoringFeed;
@@ -16,7 +16,13 @@ interface FilterBarProps {
 }
 
 /** What is shown; every choice is in the address bar. */
-export const FilterBar = memo(function FilterBar({ feed, view, change, link, searchRef }: FilterBarProps) {
+export const FilterBar = memo(function FilterBar({
+  feed,
+  view,
+  change,
+  link,
+  searchRef,
+}: FilterBarProps) {
   const { cards, projects, types } = useSlice(feed.store, "tasks");
   const [isCopied, copy] = useCopy();
   const [isOpen, setOpen] = useState(false);
@@ -27,8 +33,7 @@ export const FilterBar = memo(function FilterBar({ feed, view, change, link, sea
   const isFiltered = Boolean(
     view.project || view.task || view.type || view.status || view.text || view.all,
   );
-  const clear = () =>
-    change({ project: "", task: "", type: "", status: "", text: "", all: "" });
+  const clear = () => change({ project: "", task: "", type: "", status: "", text: "", all: "" });
   return (
     <search className={isOpen ? "filters is-open" : "filters"}>
       <Select

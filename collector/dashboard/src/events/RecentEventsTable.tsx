@@ -1,13 +1,23 @@
 import { memo, useCallback, useEffect, useMemo, useRef, useState } from "react";
-import { useMedia } from "../lib/browser";
-import { EventDetail } from "./EventDetail";
-import { type EventWish, EventView } from "../old/event-view";
-import { useFixedRows } from "../lib/fixed-rows";
-import type { Row } from "../old/slices";
-import { clock, count, duration, faceOf, full, shortId, shortJob, textOf, words } from "../lib/format";
-import { NeutralIcon, StatusIcon } from "../lib/icons";
 import { type MonitoringFeed, useSlice } from "../feed/useMonitoringFeed";
 import type { MonitoringEvent } from "../feed/wire";
+import { useMedia } from "../lib/browser";
+import { useFixedRows } from "../lib/fixed-rows";
+import {
+  clock,
+  count,
+  duration,
+  faceOf,
+  full,
+  shortId,
+  shortJob,
+  textOf,
+  words,
+} from "../lib/format";
+import { NeutralIcon, StatusIcon } from "../lib/icons";
+import { EventView, type EventWish } from "../old/event-view";
+import type { Row } from "../old/slices";
+import { EventDetail } from "./EventDetail";
 
 const ROW_PX = 28;
 const NARROW_ROW_PX = 50;

@@ -85,7 +85,11 @@ describe("FeedSocket", () => {
   it("does not come back when the collector refuses", () => {
     current().onclose?.({ code: 4400, reason: "types: unknown" });
     vi.advanceTimersByTime(60_000);
-    expect(store.get("connection")).toEqual({ kind: "refused", code: 4400, reason: "types: unknown" });
+    expect(store.get("connection")).toEqual({
+      kind: "refused",
+      code: 4400,
+      reason: "types: unknown",
+    });
     expect(FakeSocket.all).toHaveLength(1);
   });
 

@@ -109,7 +109,11 @@ export class FeedSocket {
     if (this.isStopped) return;
     // 44xx: coming back would meet the same answer (collector/errors.py).
     if (code >= 4400 && code < 4500) {
-      this.store.setConnection({ kind: "refused", code, reason: reason || `closed with code ${code}` });
+      this.store.setConnection({
+        kind: "refused",
+        code,
+        reason: reason || `closed with code ${code}`,
+      });
       return;
     }
     this.attempt++;

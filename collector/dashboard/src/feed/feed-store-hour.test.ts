@@ -2,8 +2,8 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { expect, it } from "vitest";
-import { FeedStore, MAX_ROWS } from "./feed-store";
 import { DEFAULT_LIMITS } from "../old/fold-state";
+import { FeedStore, MAX_ROWS } from "./feed-store";
 import type { Host } from "./pacing";
 import type { MonitoringEvent, SnapshotMessage } from "./wire";
 
@@ -30,11 +30,21 @@ function minute(now: number, at: number): MonitoringEvent[] {
   const events: MonitoringEvent[] = [];
   const say = (fields: Partial<MonitoringEvent> & Pick<MonitoringEvent, "event_type">) => {
     n++;
-    events.push({ event_id: `e${n}`, ts: new Date(now).toISOString(), position: `p:${n}`, ...fields });
+    events.push({
+      event_id: `e${n}`,
+      ts: new Date(now).toISOString(),
+      position: `p:${n}`,
+      ...fields,
+    });
   };
   for (let task = 0; events.length < PER_MINUTE; task++) {
     const root = { parent_task_id: `t${at}-${task}`, project_id: `p${at}`, phase: "search" };
-    say({ ...root, event_type: "task_started", task_id: root.parent_task_id, meta: { title: `Task ${n}` } });
+    say({
+      ...root,
+      event_type: "task_started",
+      task_id: root.parent_task_id,
+      meta: { title: `Task ${n}` },
+    });
     say({ ...root, event_type: "phase_started", counts: { total: 40 } });
     for (let job = 0; job < 40; job++) {
       const one = { ...root, task_id: `${root.parent_task_id}:${job}`, worker_id: `w${at}-${job}` };
@@ -92,7 +102,9 @@ it("keeps an hour of work in a heap that does not grow", () => {
   expect(store.get("tasks").cards.length).toBeLessThanOrEqual(LIMITS.tasks);
   expect(store.get("workers").length).toBeLessThanOrEqual(LIMITS.workers);
   expect(store.get("failures").length).toBeLessThanOrEqual(LIMITS.failures);
-  expect(Object.keys(store.get("stats")?.queue_depth ?? {}).length).toBeLessThanOrEqual(LIMITS.queues);
+  expect(Object.keys(store.get("stats")?.queue_depth ?? {}).length).toBeLessThanOrEqual(
+    LIMITS.queues,
+  );
   // From the tenth minute on everything is at its bound; a leak of 100 bytes a job would double it.
   const [early, ...later] = heaps as [number, ...number[]];
   expect(Math.max(...later) / early).toBeLessThan(1.25);

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
+import { DEFAULT_LIMITS } from "../old/fold-state";
 import { FeedStore, MAX_ROWS } from "./feed-store";
 import type { Host } from "./pacing";
-import { DEFAULT_LIMITS } from "../old/fold-state";
 import type { MonitoringEvent, SnapshotMessage } from "./wire";
 
 const T0 = Date.parse("2026-01-01T00:00:00Z");
@@ -32,7 +32,9 @@ class TestHost implements Host {
 }
 
 let n = 0;
-function event(fields: Partial<MonitoringEvent> & Pick<MonitoringEvent, "event_type">): MonitoringEvent {
+function event(
+  fields: Partial<MonitoringEvent> & Pick<MonitoringEvent, "event_type">,
+): MonitoringEvent {
   n++;
   return {
     event_id: `e${n}`,
@@ -211,7 +213,11 @@ describe("FeedStore", () => {
 
   it("goes on when the page is hidden between a plan and its frame", () => {
     const frames: (() => void)[] = [];
-    const stuck = new FeedStore({ ...host, now: host.now, requestFrame: (run) => frames.push(run) });
+    const stuck = new FeedStore({
+      ...host,
+      now: host.now,
+      requestFrame: (run) => frames.push(run),
+    });
     stuck.apply([snapshot()]);
     expect(frames).toHaveLength(1);
     host.hidden = true;
@@ -224,7 +230,11 @@ describe("FeedStore", () => {
 
   it("shows one costly slice a frame, the most overdue first", () => {
     const frames: (() => void)[] = [];
-    const paced = new FeedStore({ ...host, now: host.now, requestFrame: (run) => frames.push(run) });
+    const paced = new FeedStore({
+      ...host,
+      now: host.now,
+      requestFrame: (run) => frames.push(run),
+    });
     const told: string[] = [];
     for (const slice of ["tasks", "stats", "events", "workers"] as const) {
       paced.subscribe(slice, () => told.push(slice));

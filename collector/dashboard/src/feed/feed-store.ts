@@ -5,17 +5,25 @@
  * are told at most so often (`INTERVAL_MS`, see `pacing.ts`). Not per event: at 5,000 events a second a
  * `setState` per event dropped 43 to 86 % of frames, a ring with paced views 0.06 %.
  */
+
+import { parseTime } from "../lib/timestamps";
 import { isBackground } from "../old/event-view";
 import { LiveFold } from "../old/fold";
 import { DEFAULT_LIMITS, type FoldLimits } from "../old/fold-state";
 import { HeaderStats } from "../old/header-stats";
 import { Judge } from "../old/judge";
-import { BROWSER_HOST, type Host, Pacer } from "./pacing";
-import { type Connection, emptySlices, type Row, type Slice, SLICES, type Slices } from "../old/slices";
-import { ServerClock } from "./server-clock";
+import {
+  type Connection,
+  emptySlices,
+  type Row,
+  SLICES,
+  type Slice,
+  type Slices,
+} from "../old/slices";
 import { spanViews } from "../old/span-views";
-import { parseTime } from "../lib/timestamps";
 import { type CardView, cardView, failureViews, workerViews } from "../old/views";
+import { BROWSER_HOST, type Host, Pacer } from "./pacing";
+import { ServerClock } from "./server-clock";
 import type { GapMessage, MonitoringEvent, SnapshotMessage, WireItem } from "./wire";
 
 /** Rows of the event table that are kept; older ones leave. */
@@ -65,10 +73,7 @@ export class FeedStore {
   private heldEvents = 0;
   private judgedAt = 0;
 
-  constructor(
-    host: Host = BROWSER_HOST,
-    limits: FoldLimits = DEFAULT_LIMITS,
-  ) {
+  constructor(host: Host = BROWSER_HOST, limits: FoldLimits = DEFAULT_LIMITS) {
     this.clock = new ServerClock(host);
     this.fold = new LiveFold(limits);
     this.values = emptySlices();

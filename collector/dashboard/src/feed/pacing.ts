@@ -5,7 +5,7 @@
  * other they make several of 8. A hidden page gets no frames: a slow timer keeps what is seen of it from
  * outside, its title, and everything else waits until somebody looks.
  */
-import { type Slice, SLICES } from "../old/slices";
+import { SLICES, type Slice } from "../old/slices";
 
 /** What the store needs of its surroundings; tests give their own. */
 export interface Host {

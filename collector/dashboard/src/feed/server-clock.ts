@@ -1,6 +1,7 @@
 /** The collector's clock as this machine sees it. */
-import type { Host } from "./pacing";
+
 import { parseTime } from "../lib/timestamps";
+import type { Host } from "./pacing";
 
 const SAMPLES = 30;
 

@@ -1,8 +1,8 @@
 /** React's door to the feed: one store and one socket per mounted dashboard. */
 import { useCallback, useEffect, useMemo, useRef, useState, useSyncExternalStore } from "react";
+import { emptySlices, type Slice, type Slices } from "../old/slices";
 import { FeedSocket } from "./feed-socket";
 import { FeedStore } from "./feed-store";
-import { emptySlices, type Slice, type Slices } from "../old/slices";
 
 export interface MonitoringFeedOptions {
   /** Where the collector is; default: where the page came from. */

@@ -86,7 +86,8 @@ export function useFixedRows(
       const begin = index * rowPx;
       if (place === "center") element.scrollTop = begin - (clientHeight - rowPx) / 2;
       else if (begin < scrollTop) element.scrollTop = begin;
-      else if (begin + rowPx > scrollTop + clientHeight) element.scrollTop = begin + rowPx - clientHeight;
+      else if (begin + rowPx > scrollTop + clientHeight)
+        element.scrollTop = begin + rowPx - clientHeight;
     },
     [scroller, rowPx],
   );
@@ -96,7 +97,8 @@ export function useFixedRows(
   const inView = Math.ceil(height / rowPx) + 1;
   const pool = inView + 2 * OVERSCAN;
   const slots = useRef({ first: 0, base: 0 });
-  if (Math.abs(first - slots.current.first) > JUMP_ROWS) slots.current.base += first - slots.current.first;
+  if (Math.abs(first - slots.current.first) > JUMP_ROWS)
+    slots.current.base += first - slots.current.first;
   slots.current.first = first;
   const { base } = slots.current;
   return {

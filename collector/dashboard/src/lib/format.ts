@@ -90,7 +90,8 @@ export function shortJob(taskId: string, parentTaskId: string | null | undefined
   return taskId;
 }
 
-const MACHINE_MADE = /^[0-9a-f]{16,}$|^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+const MACHINE_MADE =
+  /^[0-9a-f]{16,}$|^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 /** What people call a task: its title, else its type, else as much of its id as tells. */
 export function taskName(card: {

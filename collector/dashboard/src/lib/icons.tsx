@@ -1,7 +1,7 @@
 /** Icons as shapes that differ without colour: every status has its own. */
 import type { ReactNode } from "react";
-import { STATUS_WORDS } from "./format";
 import type { Status } from "../feed/wire";
+import { STATUS_WORDS } from "./format";
 
 function Icon({ children, className }: { children: ReactNode; className?: string }) {
   return (

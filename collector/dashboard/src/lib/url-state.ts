@@ -103,10 +103,15 @@ export function useViewState(): [ViewState, ChangeView] {
       written.current = { view, at: performance.now() };
       const query = writeView(view, window.location.search);
       if (query === window.location.search) return;
-      window.history.replaceState(null, "", window.location.pathname + query + window.location.hash);
+      window.history.replaceState(
+        null,
+        "",
+        window.location.pathname + query + window.location.hash,
+      );
     };
     const last = written.current;
-    const isStep = writeView({ ...view, event: "" }, "") === writeView({ ...last.view, event: "" }, "");
+    const isStep =
+      writeView({ ...view, event: "" }, "") === writeView({ ...last.view, event: "" }, "");
     const waitMs = isStep ? last.at + STEP_INTERVAL_MS - performance.now() : 0;
     if (waitMs <= 0) {
       write();

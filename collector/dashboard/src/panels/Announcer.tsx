@@ -1,8 +1,8 @@
 import { useEffect, useRef, useState } from "react";
 import { STATUS_WORDS, taskName } from "../lib/format";
-import { isSignInWanted } from "./SignIn";
 import type { Connection } from "../old/slices";
 import type { CardView } from "../old/views";
+import { isSignInWanted } from "./SignIn";
 
 /** A screen reader is told at most so often; what happens between is told together. */
 const INTERVAL_MS = 5000;
@@ -42,7 +42,8 @@ export function Announcer({ cards, connection }: AnnouncerProps) {
   useEffect(() => {
     const ended = cards.filter((card) => card.endedAt !== null && open.current.has(card.taskId));
     open.current = new Set(cards.filter((c) => c.endedAt === null).map((c) => c.taskId));
-    if (ended.length > 0) say(...ended.map((card) => `${taskName(card)}: ${STATUS_WORDS[card.status]}`));
+    if (ended.length > 0)
+      say(...ended.map((card) => `${taskName(card)}: ${STATUS_WORDS[card.status]}`));
   }, [cards, say]);
   const isRefused = connection.kind === "refused" && !isSignInWanted(connection);
   const isAway = connection.kind === "reconnecting" || isRefused;

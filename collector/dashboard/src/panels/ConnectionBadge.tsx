@@ -1,8 +1,8 @@
 import { useNow } from "../feed/use-now";
-import { isSignInWanted } from "./SignIn";
-import type { Connection } from "../old/slices";
-import { ago, duration } from "../lib/format";
 import { type MonitoringFeed, useSlice } from "../feed/useMonitoringFeed";
+import { ago, duration } from "../lib/format";
+import type { Connection } from "../old/slices";
+import { isSignInWanted } from "./SignIn";
 
 /** Five states, each with its own word and shape. */
 export function ConnectionBadge({ feed }: { feed: MonitoringFeed }) {

@@ -1,6 +1,6 @@
 import { useCopy } from "../lib/browser";
-import type { Connection } from "../old/slices";
 import { CheckIcon, CopyIcon } from "../lib/icons";
+import type { Connection } from "../old/slices";
 
 /** What to do when there is nothing to see yet. */
 export function EmptyState({ origin }: { origin: string }) {

@@ -1,6 +1,6 @@
 import { memo } from "react";
-import { useNow } from "../feed/use-now";
 import type { FeedStore } from "../feed/feed-store";
+import { useNow } from "../feed/use-now";
 import { ago, count, full, shortId, shortJob, words } from "../lib/format";
 import { StatusIcon, WaterfallIcon } from "../lib/icons";
 import type { FailureView } from "../old/views";
@@ -68,7 +68,12 @@ const Failure = memo(function Failure({ failure, when, titles, onFocus }: Failur
           <p className="failure-jobs id" title={jobs.join("\n")}>
             {jobs
               .slice(0, 3)
-              .map((taskId) => shortJob(taskId, failure.parentTaskIds.find((p) => taskId.startsWith(p))))
+              .map((taskId) =>
+                shortJob(
+                  taskId,
+                  failure.parentTaskIds.find((p) => taskId.startsWith(p)),
+                ),
+              )
               .join("  ")}
             {failure.count > 3 ? " …" : ""}
           </p>

@@ -1,6 +1,6 @@
 import { memo } from "react";
-import { count, percent, queueLabel, rate, words } from "../lib/format";
 import { type MonitoringFeed, useSlice } from "../feed/useMonitoringFeed";
+import { count, percent, queueLabel, rate, words } from "../lib/format";
 
 /** The six numbers one glances at; they keep their widths while they change. */
 export const GlobalStatsBar = memo(function GlobalStatsBar({ feed }: { feed: MonitoringFeed }) {

@@ -1,7 +1,7 @@
 import { type RefObject, useState } from "react";
+import type { Status } from "../feed/wire";
 import { STATUS_WORDS } from "../lib/format";
 import { CloseIcon, StatusIcon } from "../lib/icons";
-import type { Status } from "../feed/wire";
 
 const KEYS: readonly (readonly [string, string])[] = [
   ["/", "search"],
@@ -73,7 +73,8 @@ export function HelpDialog({ dialog, traceTemplate, onTraceTemplate }: HelpDialo
       </div>
       <label className="help-field">
         <span>
-          Link to traces in Jaeger, Tempo or another tool; <code>{"{trace_id}"}</code> stands for the id
+          Link to traces in Jaeger, Tempo or another tool; <code>{"{trace_id}"}</code> stands for
+          the id
         </span>
         <input
           type="url"
@@ -82,7 +83,9 @@ export function HelpDialog({ dialog, traceTemplate, onTraceTemplate }: HelpDialo
           aria-invalid={isBad}
           onChange={(event) => setIsBad(!onTraceTemplate(event.target.value.trim()))}
         />
-        {isBad && <span className="c-failed">An http or https address with {"{trace_id}"} in it.</span>}
+        {isBad && (
+          <span className="c-failed">An http or https address with {"{trace_id}"} in it.</span>
+        )}
       </label>
     </dialog>
   );

@@ -1,8 +1,20 @@
 import { memo, useCallback, useState } from "react";
-import { useNow } from "../feed/use-now";
-import { ago, clockSec, count, duration, elapsed, full, rate, roughly, shortId, taskName, words } from "../lib/format";
-import { ChevronIcon, StatusIcon } from "../lib/icons";
 import type { FeedStore } from "../feed/feed-store";
+import { useNow } from "../feed/use-now";
+import {
+  ago,
+  clockSec,
+  count,
+  duration,
+  elapsed,
+  full,
+  rate,
+  roughly,
+  shortId,
+  taskName,
+  words,
+} from "../lib/format";
+import { ChevronIcon, StatusIcon } from "../lib/icons";
 import type { CardView, PhaseView } from "../old/views";
 
 interface InProgressTasksProps {
@@ -13,7 +25,12 @@ interface InProgressTasksProps {
 }
 
 /** A card per research task. Cards keep their places and, once open, their heights. */
-export const InProgressTasks = memo(function InProgressTasks({ store, cards, focus, onFocus }: InProgressTasksProps) {
+export const InProgressTasks = memo(function InProgressTasks({
+  store,
+  cards,
+  focus,
+  onFocus,
+}: InProgressTasksProps) {
   // Who was open when first seen stays open when it ends: nothing below it jumps.
   const [opened] = useState(() => new Map<string, boolean>());
   const [, redraw] = useState(0);
@@ -95,7 +112,9 @@ const TaskCard = memo(function TaskCard(props: TaskCardProps) {
         </button>
       </header>
       <p className="facts">
-        {card.taskType && card.title && words(card.taskType) !== words(card.title) && <span>{words(card.taskType)}</span>}
+        {card.taskType && card.title && words(card.taskType) !== words(card.title) && (
+          <span>{words(card.taskType)}</span>
+        )}
         {card.domain && <span>{card.domain}</span>}
         {card.projectId && <span title={`Project ${card.projectId}`}>{card.projectId}</span>}
         {card.startedAt !== null && (
@@ -151,7 +170,8 @@ export function shareOf(card: CardView): number {
 function CardTime({ store, card }: { store: FeedStore; card: CardView }) {
   const now = useNow(store);
   if (card.endedAt !== null) {
-    const took = card.durationMs ?? (card.startedAt === null ? null : card.endedAt - card.startedAt);
+    const took =
+      card.durationMs ?? (card.startedAt === null ? null : card.endedAt - card.startedAt);
     const verb = card.status === "completed" ? "done" : card.status;
     return (
       <span className="card-time" title={full(card.endedAt)}>
@@ -165,7 +185,10 @@ function CardTime({ store, card }: { store: FeedStore; card: CardView }) {
       <span className="num">{card.startedAt === null ? "" : elapsed(now - card.startedAt)}</span>
       {card.currentPhase && <span className="muted"> · {words(card.currentPhase)}</span>}
       {card.etaSec !== null && card.etaSec > 0 && (
-        <span className="muted num" title="Until the running phase is done, at the last minute's rate">
+        <span
+          className="muted num"
+          title="Until the running phase is done, at the last minute's rate"
+        >
           {" "}
           · {roughly(card.etaSec)} left
         </span>
@@ -179,7 +202,9 @@ const PhaseRow = memo(function PhaseRow({ phase }: { phase: PhaseView }) {
   const isRunning = phase.status === "processing";
   return (
     <li className={`phase is-${phase.status}`} title={phaseTitle(phase)}>
-      <span className="phase-name" dir="auto">{words(phase.name)}</span>
+      <span className="phase-name" dir="auto">
+        {words(phase.name)}
+      </span>
       <PhaseBar phase={phase} />
       <span className="phase-count num">
         {isKnown ? (
@@ -222,7 +247,9 @@ function PhaseBar({ phase }: { phase: PhaseView }) {
   const text =
     total > 0
       ? `${phase.completed} of ${total} done, ${phase.failed} failed`
-      : (phase.status === "processing" ? "running" : phase.status);
+      : phase.status === "processing"
+        ? "running"
+        : phase.status;
   if (total === 0) {
     const kind = phase.status === "processing" ? "indeterminate" : isDone ? "full" : phase.status;
     return <span className={`bar bar-${kind}`} role="img" aria-label={text} />;

@@ -48,7 +48,14 @@ export function Drawer({ label, children }: { label: string; children: ReactNode
     };
   }, []);
   return (
-    <div className="drawer" role="dialog" aria-label={label} aria-modal="false" tabIndex={-1} ref={root}>
+    <div
+      className="drawer"
+      role="dialog"
+      aria-label={label}
+      aria-modal="false"
+      tabIndex={-1}
+      ref={root}
+    >
       {children}
     </div>
   );

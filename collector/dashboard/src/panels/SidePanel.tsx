@@ -1,8 +1,8 @@
 import { memo } from "react";
 import type { FeedStore } from "../feed/feed-store";
-import { FailuresPanel } from "./FailuresPanel";
 import { count } from "../lib/format";
 import type { FailureView, WorkerView } from "../old/views";
+import { FailuresPanel } from "./FailuresPanel";
 import { WorkersPanel } from "./WorkersPanel";
 
 interface SidePanelProps {

@@ -1,6 +1,6 @@
 import { type FormEvent, useState } from "react";
-import type { Connection } from "../old/slices";
 import { mend, signIn } from "../feed/session";
+import type { Connection } from "../old/slices";
 
 /** The collector closes a WebSocket without credentials, or with ended ones, with this code. */
 const AUTH_REQUIRED = 4401;

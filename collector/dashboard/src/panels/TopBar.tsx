@@ -1,10 +1,10 @@
-import { memo } from "react";
 import type { RefObject } from "react";
+import { memo } from "react";
+import { type MonitoringFeed, useSlice } from "../feed/useMonitoringFeed";
 import type { Theme } from "../lib/browser";
-import { ConnectionBadge } from "./ConnectionBadge";
 import { count } from "../lib/format";
 import { MoonIcon, PauseIcon, PlayIcon, SunIcon, SystemIcon } from "../lib/icons";
-import { type MonitoringFeed, useSlice } from "../feed/useMonitoringFeed";
+import { ConnectionBadge } from "./ConnectionBadge";
 
 interface TopBarProps {
   feed: MonitoringFeed;
@@ -18,7 +18,15 @@ interface TopBarProps {
 }
 
 /** The name, the connection, and what holds for the whole page. */
-export const TopBar = memo(function TopBar({ feed, isPaused, onPause, onSignOut, theme, onTheme, helpRef }: TopBarProps) {
+export const TopBar = memo(function TopBar({
+  feed,
+  isPaused,
+  onPause,
+  onSignOut,
+  theme,
+  onTheme,
+  helpRef,
+}: TopBarProps) {
   const hold = useSlice(feed.store, "hold");
   return (
     <header className="top">

@@ -1,6 +1,6 @@
 import { memo } from "react";
-import { useNow } from "../feed/use-now";
 import type { FeedStore } from "../feed/feed-store";
+import { useNow } from "../feed/use-now";
 import { ago, count, elapsed, full, jobName, words } from "../lib/format";
 import type { WorkerView } from "../old/views";
 
@@ -44,7 +44,9 @@ const Worker = memo(function Worker({ worker, now, onFocus }: WorkerProps) {
           <span className="muted">{face}</span>
           <span className="muted num worker-counts">
             {count(worker.completed)} done
-            {worker.failed > 0 && <span className="c-failed"> · {count(worker.failed)} failed</span>}
+            {worker.failed > 0 && (
+              <span className="c-failed"> · {count(worker.failed)} failed</span>
+            )}
           </span>
         </p>
         <p className="worker-meta">

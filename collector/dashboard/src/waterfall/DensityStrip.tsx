@@ -24,7 +24,10 @@ export function around(sec: number, zoom: Window, bucketSec: number): Window {
 /** Jobs ended over time, failures on the baseline; a click or a drag zooms in. */
 export const DensityStrip = memo(function DensityStrip(props: DensityProps) {
   const { spans, t0, endSec, zoom, onZoom } = props;
-  const { bucketSec, buckets, top } = useMemo(() => density(spans, t0, endSec), [spans, t0, endSec]);
+  const { bucketSec, buckets, top } = useMemo(
+    () => density(spans, t0, endSec),
+    [spans, t0, endSec],
+  );
   const drag = useRef<number | null>(null);
   const [brush, setBrush] = useState<Window>(null);
   const at = (event: PointerEvent<SVGSVGElement>) => {
@@ -57,7 +60,8 @@ export const DensityStrip = memo(function DensityStrip(props: DensityProps) {
     const width = (bucketSec * 1000 * 0.8) / endSec;
     const height = Math.max(2, (ended / top) * (STRIP_PX - 5));
     all += `M${x.toFixed(2)} ${STRIP_PX - 3}h${width.toFixed(2)}v${(-height).toFixed(1)}h${(-width).toFixed(2)}z`;
-    if (bad > 0) failed += `M${x.toFixed(2)} ${STRIP_PX}h${width.toFixed(2)}v-3h${(-width).toFixed(2)}z`;
+    if (bad > 0)
+      failed += `M${x.toFixed(2)} ${STRIP_PX}h${width.toFixed(2)}v-3h${(-width).toFixed(2)}z`;
   });
   const shown = brush ?? zoom;
   const failures = buckets.reduce((sum, bucket) => sum + bucket[1], 0);

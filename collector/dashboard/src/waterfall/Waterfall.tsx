@@ -1,17 +1,24 @@
 import { memo, useCallback, useEffect, useMemo, useRef, useState } from "react";
-import { useNow } from "../feed/use-now";
-import { useMedia } from "../lib/browser";
-import { DensityStrip } from "./DensityStrip";
-import type { EventWish } from "../old/event-view";
 import type { FeedStore } from "../feed/feed-store";
+import { useNow } from "../feed/use-now";
+import { useSlice } from "../feed/useMonitoringFeed";
+import { useMedia } from "../lib/browser";
 import { useFixedRows } from "../lib/fixed-rows";
-import { type Folds, readFolds, withFold, writeFolds } from "./folded-phases";
 import { taskName } from "../lib/format";
 import { CloseIcon, ExternalIcon, StatusIcon } from "../lib/icons";
+import type { EventWish } from "../old/event-view";
 import type { SpanView } from "../old/span-views";
-import { axisEnd, readWindow, useChartKeys, useTimeAxis, type Window, writeWindow } from "./time-axis";
-import { useSlice } from "../feed/useMonitoringFeed";
 import type { CardView } from "../old/views";
+import { DensityStrip } from "./DensityStrip";
+import { type Folds, readFolds, withFold, writeFolds } from "./folded-phases";
+import {
+  axisEnd,
+  readWindow,
+  useChartKeys,
+  useTimeAxis,
+  type Window,
+  writeWindow,
+} from "./time-axis";
 import { Legend, Line, times } from "./WaterfallRow";
 import { lastBegun, RowCache, ticks, tickText, type WaterRow, waterRows } from "./waterfall-rows";
 
@@ -140,7 +147,9 @@ function Chart(props: ChartProps) {
         <h2>Waterfall</h2>
         <span className="wf-title" title={card.taskId}>
           <StatusIcon status={card.status} label />
-          <span className="wf-title-text" dir="auto">{taskName(card)}</span>
+          <span className="wf-title-text" dir="auto">
+            {taskName(card)}
+          </span>
         </span>
         <span className="panel-end">
           {isWide && <Legend />}
@@ -178,7 +187,13 @@ function Chart(props: ChartProps) {
           </span>
           <span className="wf-took" />
         </div>
-        <div className="wf-body" ref={scroller} tabIndex={0} role="list" aria-label="Phases and jobs">
+        <div
+          className="wf-body"
+          ref={scroller}
+          tabIndex={0}
+          role="list"
+          aria-label="Phases and jobs"
+        >
           <div className="wf-grid" aria-hidden="true">
             <span className="wf-track">
               {marks.map((sec) => (
@@ -188,7 +203,14 @@ function Chart(props: ChartProps) {
           </div>
           {pinned && (
             <div className="wf-pinned">
-              <Line row={pinned} t0={t0} top={0} now={pinned.end === null ? now : 0} isMarked={false} onFold={fold} />
+              <Line
+                row={pinned}
+                t0={t0}
+                top={0}
+                now={pinned.end === null ? now : 0}
+                isMarked={false}
+                onFold={fold}
+              />
             </div>
           )}
           <div className="wf-space" style={{ height: totalPx }}>
@@ -222,9 +244,6 @@ function useKept<T>(
   const [own, setOwn] = useState("");
   const text = given ?? own;
   const value = useMemo(() => read(text), [read, text]);
-  const choose = useCallback(
-    (next: T) => (onChoose ?? setOwn)(write(next)),
-    [onChoose, write],
-  );
+  const choose = useCallback((next: T) => (onChoose ?? setOwn)(write(next)), [onChoose, write]);
   return [value, choose];
 }

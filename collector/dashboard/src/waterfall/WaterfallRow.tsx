@@ -1,11 +1,18 @@
 /** One row of the waterfall, and the legend made of the same bars. */
 import { memo } from "react";
+import type { Status } from "../feed/wire";
 import { count, duration, elapsed, full, STATUS_WORDS, words } from "../lib/format";
 import { ChevronIcon, StatusIcon } from "../lib/icons";
 import type { WaterRow } from "./waterfall-rows";
-import type { Status } from "../feed/wire";
 
-const LEGEND: readonly Status[] = ["pending", "processing", "completed", "retrying", "failed", "stalled"];
+const LEGEND: readonly Status[] = [
+  "pending",
+  "processing",
+  "completed",
+  "retrying",
+  "failed",
+  "stalled",
+];
 
 /** What `time-axis.ts` places a bar by: seconds from the task's start; no end: it grows. */
 export function times(startSec: number, endSec: number | null) {
@@ -28,12 +35,7 @@ export const Line = memo(function Line({ row, t0, top, now, isMarked, onFold }: 
   if (row.isDim) names.push("is-dim");
   if (isMarked) names.push("is-marked");
   return (
-    <div
-      className={names.join(" ")}
-      role="listitem"
-      style={{ top }}
-      title={titleOf(row)}
-    >
+    <div className={names.join(" ")} role="listitem" style={{ top }} title={titleOf(row)}>
       <span className="wf-label">
         {isPhase ? (
           <button
@@ -45,18 +47,24 @@ export const Line = memo(function Line({ row, t0, top, now, isMarked, onFold }: 
           >
             <ChevronIcon />
             <StatusIcon status={row.status} label />
-            <span className="wf-name" dir="auto">{row.label}</span>
+            <span className="wf-name" dir="auto">
+              {row.label}
+            </span>
             {row.jobs > 0 && <span className="muted num">{count(row.jobs)}</span>}
           </button>
         ) : (
           <>
             <StatusIcon status={row.status} label />
-            <span className="wf-name id" dir="auto">{row.label}</span>
+            <span className="wf-name id" dir="auto">
+              {row.label}
+            </span>
             {row.workerId !== null && <span className="wf-worker muted">{row.workerId}</span>}
           </>
         )}
       </span>
-      <span className="wf-track">{isPhase ? <PhaseBar row={row} t0={t0} /> : <JobBars row={row} t0={t0} />}</span>
+      <span className="wf-track">
+        {isPhase ? <PhaseBar row={row} t0={t0} /> : <JobBars row={row} t0={t0} />}
+      </span>
       <span className="wf-took num">{took}</span>
     </div>
   );
@@ -110,7 +118,11 @@ function JobBars({ row, t0 }: { row: WaterRow; t0: number }) {
   }
   if (row.end === null && row.status === "retrying" && idleSince !== null) {
     parts.push(
-      <span key={parts.length} className="wf-bar is-queued is-open" {...times(sec(idleSince), null)} />,
+      <span
+        key={parts.length}
+        className="wf-bar is-queued is-open"
+        {...times(sec(idleSince), null)}
+      />,
     );
   }
   return parts;

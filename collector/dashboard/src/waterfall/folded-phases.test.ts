@@ -4,15 +4,29 @@ import { type Folds, readFolds, withFold, writeFolds } from "./folded-phases";
 
 describe("folded phases", () => {
   it("reads folds back, whatever a phase is called", () => {
-    const folds: Folds = new Map([[null, true], ["search", false], ["", true], ["*", true], ["a.b\\-_é\n", false]]);
+    const folds: Folds = new Map([
+      [null, true],
+      ["search", false],
+      ["", true],
+      ["*", true],
+      ["a.b\\-_é\n", false],
+    ]);
     expect([...readFolds(writeFolds(folds))]).toEqual([...folds]);
-    expect(writeFolds(new Map([["search", true], ["extract", false]]))).toBe("-search._extract");
+    expect(
+      writeFolds(
+        new Map([
+          ["search", true],
+          ["extract", false],
+        ]),
+      ),
+    ).toBe("-search._extract");
     expect(readFolds("").size).toBe(0);
   });
 
   it("passes by what is no fold", () => {
     const garbage = ["x", "...", "\\", "-a\\", "%2", "\u0000\ud800", "=-a", "-".repeat(512)];
-    for (const text of garbage) expect(readFolds(writeFolds(readFolds(text)))).toEqual(readFolds(text));
+    for (const text of garbage)
+      expect(readFolds(writeFolds(readFolds(text)))).toEqual(readFolds(text));
     expect([...readFolds("x.-search..+y.-a\\")]).toEqual([["search", true]]);
   });
 
@@ -23,7 +37,10 @@ describe("folded phases", () => {
     const text = writeFolds(folds);
     expect(text.length).toBeLessThanOrEqual(MAX_PART_CHARS);
     const kept = [...readFolds(text)];
-    expect(kept.slice(-2)).toEqual([["phase 199", true], ["phase 150", false]]);
+    expect(kept.slice(-2)).toEqual([
+      ["phase 199", true],
+      ["phase 150", false],
+    ]);
     expect(kept.length).toBeGreaterThan(30);
   });
 });

@@ -1,7 +1,7 @@
 /** The waterfall's axis: which stretch of time is shown, and how it grows. */
 import { type RefObject, useEffect, useLayoutEffect, useRef } from "react";
-import { useMedia } from "../lib/browser";
 import type { FeedStore } from "../feed/feed-store";
+import { useMedia } from "../lib/browser";
 
 /** Bars that grow 25 times a second look alive; more often nobody sees. */
 const GROW_INTERVAL_MS = 38;

@@ -29,7 +29,13 @@ const card = { taskId: "t1", endedAt: null, phases: [] } as unknown as CardView;
 describe("waterfall rows", () => {
   it("puts a job's attempts in one row, begun jobs before queued ones", () => {
     const spans = [
-      span({ taskId: "t1:search:9", startedAt: null, endedAt: null, queuedAt: 500, status: "pending" }),
+      span({
+        taskId: "t1:search:9",
+        startedAt: null,
+        endedAt: null,
+        queuedAt: 500,
+        status: "pending",
+      }),
       span({ taskId: "t1:search:1", status: "retrying" }),
       span({ taskId: "t1:search:1", startedAt: 3000, endedAt: null, status: "processing" }),
     ];
@@ -45,7 +51,17 @@ describe("waterfall rows", () => {
   it("folds what is asked for, and dims instead of removing", () => {
     const spans = [span({}), span({ taskId: "b", phase: "extract", taskType: "extract" })];
     expect(waterRows(spans, card, new Map([["search", true]]), WISH)).toHaveLength(3);
-    expect(waterRows(spans, card, new Map([[null, true], ["search", false]]), WISH)).toHaveLength(3);
+    expect(
+      waterRows(
+        spans,
+        card,
+        new Map([
+          [null, true],
+          ["search", false],
+        ]),
+        WISH,
+      ),
+    ).toHaveLength(3);
     const rows = waterRows(spans, card, new Map(), { ...WISH, type: "extract" });
     expect(rows.map((row) => row.isDim)).toEqual([true, true, false, false]);
   });
@@ -55,10 +71,22 @@ describe("waterfall rows", () => {
     const open = span({ taskId: "b", endedAt: null, status: "processing" });
     const cache = new RowCache();
     const before = waterRows([done, open], card, new Map(), WISH, cache);
-    const after = waterRows([done, { ...open, endedAt: 5000, status: "completed" }], card, new Map(), WISH, cache);
+    const after = waterRows(
+      [done, { ...open, endedAt: 5000, status: "completed" }],
+      card,
+      new Map(),
+      WISH,
+      cache,
+    );
     expect(after[1]).toBe(before[1]);
     expect(after[2]).toMatchObject({ taskId: "b", status: "completed", end: 5000 });
-    const again = waterRows([done, span({ startedAt: 3000, endedAt: 4000 })], card, new Map(), WISH, cache);
+    const again = waterRows(
+      [done, span({ startedAt: 3000, endedAt: 4000 })],
+      card,
+      new Map(),
+      WISH,
+      cache,
+    );
     expect(again[1]?.bars).toHaveLength(2);
     const dimmed = waterRows([done], card, new Map(), { ...WISH, type: "extract" }, cache);
     expect(dimmed[1]?.isDim).toBe(true);
@@ -70,12 +98,23 @@ describe("waterfall rows", () => {
   });
 
   it("ends a wait when its job begins, though no span ties the two", () => {
-    const queued = span({ kind: "enqueue", startedAt: null, endedAt: null, queuedAt: 500, status: "pending" });
+    const queued = span({
+      kind: "enqueue",
+      startedAt: null,
+      endedAt: null,
+      queuedAt: 500,
+      status: "pending",
+    });
     const [, row] = waterRows([queued, span({})], card, new Map(), WISH);
     expect(row).toMatchObject({ start: 500, ranFrom: 1000, end: 2000, status: "completed" });
     expect(row?.bars).toMatchObject([{ queuedAt: 500, startedAt: 1000 }]);
     const again = { ...queued, queuedAt: 3000, retryCount: 1 };
-    const [, waiting] = waterRows([queued, span({ status: "retrying" }), again], card, new Map(), WISH);
+    const [, waiting] = waterRows(
+      [queued, span({ status: "retrying" }), again],
+      card,
+      new Map(),
+      WISH,
+    );
     expect(waiting).toMatchObject({ status: "pending", end: null });
     expect(waiting?.bars).toHaveLength(2);
   });

@@ -1,10 +1,11 @@
 /** Spans -> rows, ticks and density of the waterfall. Pure; times in milliseconds. */
-import type { EventWish } from "../old/event-view";
-import type { Folds } from "./folded-phases";
+
+import type { Status } from "../feed/wire";
 import { jobName, words } from "../lib/format";
+import type { EventWish } from "../old/event-view";
 import { type SpanView, startOf } from "../old/span-views";
 import type { CardView } from "../old/views";
-import type { Status } from "../feed/wire";
+import type { Folds } from "./folded-phases";
 
 export interface WaterRow {
   kind: "phase" | "job";
@@ -113,7 +114,8 @@ export function waterRows(
     jobs.sort((a, b) => began(a) - began(b) || a.start - b.start);
     const first = jobs.reduce((least, job) => Math.min(least, job.start), Date.now());
     const start = phase.own?.startedAt ?? view?.startedAt ?? first;
-    const status = view?.status ?? (jobs.some((job) => job.end === null) ? "processing" : "completed");
+    const status =
+      view?.status ?? (jobs.some((job) => job.end === null) ? "processing" : "completed");
     const isOpen = status === "processing" || status === "pending" || status === "retrying";
     let end: number | null = null;
     if (!isOpen) {
@@ -152,7 +154,9 @@ function jobRow(
   wish: EventWish,
 ): WaterRow {
   // Attempts of one message were queued at one time; only their starts tell them apart.
-  const bars = begunOf([...attempts].sort((a, b) => (a.startedAt ?? startOf(a)) - (b.startedAt ?? startOf(b))));
+  const bars = begunOf(
+    [...attempts].sort((a, b) => (a.startedAt ?? startOf(a)) - (b.startedAt ?? startOf(b))),
+  );
   const last = bars[bars.length - 1] as SpanView;
   return {
     kind: "job",
@@ -205,7 +209,8 @@ export function lastBegun(rows: readonly WaterRow[]): number {
 
 /** A job's id often begins with its phase, which its row is under already. */
 function jobLabel(id: string, phase: string): string {
-  const rest = phase && id.startsWith(phase) ? id.slice(phase.length).replace(/^[:_\-/.]+/, "") : id;
+  const rest =
+    phase && id.startsWith(phase) ? id.slice(phase.length).replace(/^[:_\-/.]+/, "") : id;
   return rest || id;
 }
 
