@@ -54,7 +54,7 @@ audit: $(VENV)/.dev ## known vulnerabilities of the locked packages (needs their
 	$(BIN)/python -m tests.support.audit
 
 wire: $(VENV)/.dev ## the dashboard's wire types match the models
-	$(BIN)/python -m collector.protocol_ts --check
+	$(BIN)/python -m otel_bridge_collector.wire.typescript --check
 
 dashboard: $(VENV)/.dev ## build the dashboard again after editing it
 	$(BIN)/python hatch_build.py
@@ -98,5 +98,5 @@ lock: $(VENV)/.dev ## resolve the locked requirements again (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --extra bench -c requirements/dev.txt -o requirements/bench.txt pyproject.toml
 
 clean: ## remove what was built
-	rm -rf $(VENV) $(VENV)-bench build dist collector/static collector/dashboard/node_modules
+	rm -rf $(VENV) $(VENV)-bench build dist collector/otel_bridge_collector/static collector/dashboard/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

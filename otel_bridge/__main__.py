@@ -1,7 +1,7 @@
-"""``python -m otel_bridge`` is ``otel-bridge``."""
+"""``python -m otel_bridge``: the commands that need no service."""
 
 import sys
 
-from otel_bridge.cli import main
+from otel_bridge.commands.command_line import main
 
 sys.exit(main())

@@ -17,8 +17,8 @@ from opentelemetry.util._once import Once
 
 from otel_bridge.bridge import configure, current_bridge, make_on_demand, sdk_provider_of
 from otel_bridge.errors import OtelBridgeError
-from otel_bridge.processor import MonitoringSpanProcessor
-from otel_bridge.sampling import keep_live_spans
+from otel_bridge.sdk.processor import MonitoringSpanProcessor
+from otel_bridge.sdk.sampling import keep_live_spans
 
 __all__ = ["install"]
 

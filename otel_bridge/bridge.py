@@ -19,18 +19,19 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 
-from otel_bridge.bus import EventBus
 from otel_bridge.errors import ConfigurationError
-from otel_bridge.heartbeat import HeartbeatKeys, Pulse
-from otel_bridge.instruments import Instruments
-from otel_bridge.knowledge_base import knowledge_base_of
-from otel_bridge.otlp import add_otlp_export, check_otlp, make_meter_provider
-from otel_bridge.processor import MonitoringSpanProcessor
-from otel_bridge.projects import KnowledgeBase
-from otel_bridge.redis_clients import check_url
-from otel_bridge.sampling import keep_live_spans
-from otel_bridge.semconv import SCOPE_NAME
+from otel_bridge.events.semconv import SCOPE_NAME
+from otel_bridge.projects.postgres import knowledge_base_of
+from otel_bridge.projects.resolver import KnowledgeBase
+from otel_bridge.publish.bus import EventBus
+from otel_bridge.publish.redis_clients import check_url
+from otel_bridge.sdk.otlp_export import add_otlp_export, check_otlp, make_meter_provider
+from otel_bridge.sdk.processor import MonitoringSpanProcessor
+from otel_bridge.sdk.sampling import keep_live_spans
 from otel_bridge.settings import BridgeSettings
+from otel_bridge.workers.heartbeat import HeartbeatKeys
+from otel_bridge.workers.otel_metrics import OtelMetrics
+from otel_bridge.workers.timer import TimerThread
 
 __all__ = ["Bridge", "configure", "current_bridge", "make_on_demand", "sdk_provider_of"]
 
@@ -49,9 +50,9 @@ class Bridge:
         settings: What was read from the environment and the arguments.
         tracer_provider: Where the processor was added; None while monitoring is off.
         bus: Publishes events; None while monitoring is off.
-        pulse: Runs heartbeats and coalesced progress.
+        timer: Runs heartbeats and coalesced progress.
         heartbeat_keys: Writes the workers' TTL keys.
-        instruments: The same facts as metrics; None while monitoring is off.
+        otel_metrics: The same facts as metrics; None while monitoring is off.
         knowledge_base: Knows projects; None unless the settings name a database, or while off.
         tracer: Starts our spans; one that does nothing while monitoring is off.
     """
@@ -69,16 +70,16 @@ class Bridge:
         self.settings = settings
         self.tracer_provider = tracer_provider
         self.bus = bus
-        self.pulse = Pulse()
+        self.timer = TimerThread()
         self.heartbeat_keys = HeartbeatKeys(settings)
         self.knowledge_base = knowledge_base
         self.tracer: trace.Tracer = (
             tracer_provider.get_tracer(SCOPE_NAME) if tracer_provider else trace.NoOpTracer()
         )
-        self.instruments: Instruments | None = None
+        self.otel_metrics: OtelMetrics | None = None
         if bus is not None:
             meter = metrics.get_meter(SCOPE_NAME)
-            self.instruments = Instruments(meter, lambda: bus.counters.dropped)
+            self.otel_metrics = OtelMetrics(meter, lambda: bus.counters.dropped)
         self._meter_provider = meter_provider
         self._is_provider_owner = is_provider_owner
         self._is_closed = False
@@ -137,7 +138,7 @@ class Bridge:
         atexit.unregister(self.shutdown)
         is_complete = True
         try:
-            self.pulse.close()
+            self.timer.close()
             if self.bus is not None:
                 is_complete = self.bus.shutdown(self._timeout(timeout_sec))
             exports: list[Callable[[], object]] = []

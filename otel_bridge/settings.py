@@ -13,13 +13,14 @@ import logging
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from otel_bridge.errors import ConfigurationError
-from otel_bridge.events import DEFAULT_MAX_EVENT_SIZE_BYTES, MIN_EVENT_SIZE_BYTES
+from otel_bridge.events.encoding import DEFAULT_MAX_EVENT_SIZE_BYTES, MIN_EVENT_SIZE_BYTES
 
 __all__ = [
     "COLLECTOR_NAMES",
@@ -45,8 +46,6 @@ COLLECTOR_NAMES: Final = frozenset(
         "MONITORING_REPLAY_EVENTS",
         "MONITORING_CLIENT_BUFFER_BYTES",
         "MONITORING_CLIENT_TIMEOUT_SEC",
-        "MONITORING_DATA_DIR",
-        "MONITORING_CORPUS_DIR",
         "MONITORING_TRACE_URL_TEMPLATE",
         "MONITORING_TOKENS",
         "MONITORING_TOKENS_FILE",
@@ -238,6 +237,12 @@ class BridgeSettings(BaseSettings):
     otlp_metrics_protocol: str | None = Field(
         default=None, validation_alias="OTEL_EXPORTER_OTLP_METRICS_PROTOCOL"
     )
+
+    data_dir: Path = Field(default=Path("otel-bridge-data"), validation_alias="MONITORING_DATA_DIR")
+    """Where workers of the reference coordinator write results; made when needed."""
+
+    corpus_dir: Path | None = Field(default=None, validation_alias="MONITORING_CORPUS_DIR")
+    """Text files that those workers search; unset: the synthetic corpus."""
 
     @field_validator("token")
     @classmethod

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from otel_bridge_collector.settings import CollectorSettings
 
-from collector.settings import CollectorSettings
-from otel_bridge.events import MonitoringEvent, MonitoringEventType
+from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
 from otel_bridge.settings import COLLECTOR_NAMES, BridgeSettings
 from tests.support.readme import README, snippets
 

@@ -18,8 +18,8 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, ClassVar, Final, cast
 
-from otel_bridge.adapters.carrier import (
-    CARRIER_KEY,
+from otel_bridge.adapters.base import (
+    MESSAGE_KEY,
     Adapter,
     DepthSampler,
     Run,
@@ -30,8 +30,8 @@ from otel_bridge.adapters.carrier import (
     safely,
     this_process,
 )
-from otel_bridge.instrument import enqueue, worker
-from otel_bridge.scope import current_scope
+from otel_bridge.spans.context_managers import enqueue, worker
+from otel_bridge.spans.scope import current_scope
 
 with framework("arq"):
     import arq.connections
@@ -236,7 +236,7 @@ def _serializing(original: Callable[..., bytes]) -> Callable[..., bytes]:
         dump = serializer or pickle.dumps
 
         def with_carrier(data: dict[str, Any]) -> bytes:
-            found: bytes = dump({**data, CARRIER_KEY: carrier})
+            found: bytes = dump({**data, MESSAGE_KEY: carrier})
             return found
 
         return original(*args, serializer=with_carrier, **kwargs)
@@ -253,7 +253,7 @@ def _deserializing(original: Callable[..., Any]) -> Callable[..., Any]:
 
         def and_keep(data: bytes) -> Any:
             found = load(data)
-            attempt.carrier = found.get(CARRIER_KEY)
+            attempt.carrier = found.get(MESSAGE_KEY)
             return found
 
         result = original(raw, deserializer=and_keep)

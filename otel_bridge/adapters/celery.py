@@ -15,8 +15,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final
 
-from otel_bridge.adapters.carrier import (
-    CARRIER_KEY,
+from otel_bridge.adapters.base import (
+    MESSAGE_KEY,
     Adapter,
     DepthSampler,
     Runs,
@@ -28,9 +28,9 @@ from otel_bridge.adapters.carrier import (
     stop_worker,
     this_process,
 )
-from otel_bridge.heartbeat import WorkerHeartbeat
-from otel_bridge.instrument import enqueue
-from otel_bridge.span_block import one_line
+from otel_bridge.spans.context_managers import enqueue
+from otel_bridge.spans.span_block import one_line
+from otel_bridge.workers.heartbeat import WorkerHeartbeat
 
 with framework("celery"):
     from billiard.process import current_process
@@ -108,12 +108,12 @@ class CeleryAdapter(Adapter):
             headers = options["headers"] = dict(options.get("headers") or {})
             run = self._runs.get(task_id)
             if run is not None:
-                headers[CARRIER_KEY] = run.queue_again()
+                headers[MESSAGE_KEY] = run.queue_again()
                 return original(*given.args, **given.kwargs)
             app, name = given.arguments["self"], given.arguments["name"]
             block = enqueue(task_id=None, task_type=name, queue=_queue_of(app, options))
             with block as carrier:
-                headers[CARRIER_KEY] = carrier
+                headers[MESSAGE_KEY] = carrier
                 result = original(*given.args, **given.kwargs)
                 block.queued(task_id)
                 return result
@@ -132,7 +132,7 @@ class CeleryAdapter(Adapter):
         self._runs.open(
             task_id,
             task.name,
-            getattr(request, CARRIER_KEY, None),
+            getattr(request, MESSAGE_KEY, None),
             retry_count=_retries(request.retries),
             queue=(request.delivery_info or {}).get("routing_key"),
             worker_id=self._worker_id or f"celery@{this_process()}",
@@ -164,7 +164,7 @@ class CeleryAdapter(Adapter):
         self._report(id, f"no worker knows a task {name!r}")
 
     def _note(self, task_id: str, name: str, headers: Mapping[str, Any]) -> None:
-        self._received[task_id] = (name, headers.get(CARRIER_KEY), _retries(headers.get("retries")))
+        self._received[task_id] = (name, headers.get(MESSAGE_KEY), _retries(headers.get("retries")))
         if len(self._received) > _MAX_RECEIVED:
             self._received.popitem(last=False)
 

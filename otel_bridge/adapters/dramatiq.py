@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from otel_bridge.adapters.carrier import (
-    CARRIER_KEY,
+from otel_bridge.adapters.base import (
+    MESSAGE_KEY,
     Adapter,
     DepthSampler,
     Runs,
@@ -25,8 +25,8 @@ from otel_bridge.adapters.carrier import (
     stop_worker,
     this_process,
 )
-from otel_bridge.heartbeat import WorkerHeartbeat
-from otel_bridge.instrument import enqueue
+from otel_bridge.spans.context_managers import enqueue
+from otel_bridge.workers.heartbeat import WorkerHeartbeat
 
 with framework("dramatiq"):
     from dramatiq import broker as dramatiq_broker
@@ -71,13 +71,13 @@ class DramatiqAdapter(Adapter):
         def put(message: Any, *, delay: int | None = None) -> Any:
             run = self._runs.get(message.message_id)
             if run is not None:
-                message.options[CARRIER_KEY] = run.queue_again()
-            if is_off() or CARRIER_KEY in message.options:
+                message.options[MESSAGE_KEY] = run.queue_again()
+            if is_off() or MESSAGE_KEY in message.options:
                 # A retry, or a delayed message that moves to its queue.
                 return original(message, delay=delay)
             block = enqueue(task_id=None, task_type=message.actor_name, queue=message.queue_name)
             with block as carrier:
-                message.options[CARRIER_KEY] = carrier
+                message.options[MESSAGE_KEY] = carrier
                 result = original(message, delay=delay)
                 block.queued(message.message_id)
                 return result
@@ -115,7 +115,7 @@ class _Follower(Middleware):
         self._runs.open(
             message.message_id,
             message.actor_name,
-            message.options.get(CARRIER_KEY),
+            message.options.get(MESSAGE_KEY),
             retry_count=int(message.options.get("retries", 0)),
             queue=message.queue_name,
             worker_id=_worker_id(),
@@ -142,7 +142,7 @@ class _Follower(Middleware):
             report_lost(
                 message.message_id,
                 message.actor_name,
-                message.options.get(CARRIER_KEY),
+                message.options.get(MESSAGE_KEY),
                 reason=f"no worker knows an actor {message.actor_name!r}",
                 retry_count=int(message.options.get("retries", 0)),
                 worker_id=None,

@@ -18,8 +18,8 @@ from typing import Any, ClassVar, Final
 from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
 
-from otel_bridge.adapters.carrier import (
-    CARRIER_KEY,
+from otel_bridge.adapters.base import (
+    MESSAGE_KEY,
     Adapter,
     DepthSampler,
     Run,
@@ -31,8 +31,8 @@ from otel_bridge.adapters.carrier import (
     stop_worker,
 )
 from otel_bridge.bridge import current_bridge
-from otel_bridge.heartbeat import WorkerHeartbeat
-from otel_bridge.instrument import enqueue
+from otel_bridge.spans.context_managers import enqueue
+from otel_bridge.workers.heartbeat import WorkerHeartbeat
 
 with framework("rq"):
     from rq import Queue
@@ -81,11 +81,11 @@ class RqAdapter(Adapter):
     def _enqueueing(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def put(queue: Queue, job: RqJob, *args: Any, **kwargs: Any) -> Any:
             meta = job.meta
-            if is_off() or not isinstance(meta, dict) or CARRIER_KEY in meta:
+            if is_off() or not isinstance(meta, dict) or MESSAGE_KEY in meta:
                 return original(queue, job, *args, **kwargs)
             block = enqueue(task_id=None, task_type=_type_of(job), queue=queue.name)
             with block as carrier:
-                meta[CARRIER_KEY] = carrier
+                meta[MESSAGE_KEY] = carrier
                 result = original(queue, job, *args, **kwargs)
                 block.queued(job.id)
                 return result
@@ -115,7 +115,7 @@ class RqAdapter(Adapter):
         return self._runs.open(
             job.id,
             _type_of(job),
-            _meta_of(job).get(CARRIER_KEY),
+            _meta_of(job).get(MESSAGE_KEY),
             retry_count=_attempt_of(job),
             queue=job.origin,
             worker_id=worker_id,
@@ -170,7 +170,7 @@ class RqAdapter(Adapter):
                 report_lost(
                     job.id,
                     _type_of(job),
-                    meta.get(CARRIER_KEY),
+                    meta.get(MESSAGE_KEY),
                     reason=str(kwargs.get("exc_string") or "the work-horse died").strip(),
                     retry_count=attempt,
                     worker_id=worker.name,
@@ -179,7 +179,7 @@ class RqAdapter(Adapter):
             if will_retry:
                 meta[_ATTEMPT] = attempt + 1
                 if run is not None:
-                    meta[CARRIER_KEY] = run.queue_again()
+                    meta[MESSAGE_KEY] = run.queue_again()
             return original(worker, job, *args, **kwargs)
 
         return handle_job_failure
@@ -195,7 +195,7 @@ class RqAdapter(Adapter):
                 elif isinstance(job.meta, dict):
                     run.error = "the job returned Retry"
                     job.meta[_ATTEMPT] = _attempt_of(job) + 1
-                    job.meta[CARRIER_KEY] = run.queue_again()
+                    job.meta[MESSAGE_KEY] = run.queue_again()
             return original(worker, job, queue, retry, *args, **kwargs)
 
         return handle_job_retry
@@ -237,7 +237,7 @@ def _calling_off(reason: str, original: Callable[..., Any]) -> Callable[..., Any
     def call_off(job: RqJob, pipeline: Any = None, *args: Any, **kwargs: Any) -> Any:
         meta = _meta_of(job)
         # A pipeline may be given up, and RQ deletes by one each job whose result is not kept.
-        if is_off() or pipeline is not None or CARRIER_KEY not in meta:
+        if is_off() or pipeline is not None or MESSAGE_KEY not in meta:
             return original(job, pipeline, *args, **kwargs)
         is_waiting = _status_of(job) in _WAITING
         result = original(job, pipeline, *args, **kwargs)
@@ -245,7 +245,7 @@ def _calling_off(reason: str, original: Callable[..., Any]) -> Callable[..., Any
             report_lost(
                 job.id,
                 _type_of(job),
-                meta[CARRIER_KEY],
+                meta[MESSAGE_KEY],
                 reason=reason,
                 retry_count=_attempt_of(job),
                 worker_id=None,
@@ -259,26 +259,26 @@ def _leave_counting() -> None:
     """In a work-horse, whose numbers nobody would read: its worker counts."""
     bridge = current_bridge()
     if bridge is not None:
-        bridge.instruments = None
+        bridge.otel_metrics = None
 
 
 @contextmanager
 def _counted(job: RqJob) -> Iterator[None]:
     """Count the job that a work-horse runs, where somebody reads it: one Redis command more."""
     bridge = current_bridge()
-    instruments = bridge.instruments if bridge is not None else None
-    if instruments is None or not isinstance(metrics.get_meter_provider(), MeterProvider):
+    otel_metrics = bridge.otel_metrics if bridge is not None else None
+    if otel_metrics is None or not isinstance(metrics.get_meter_provider(), MeterProvider):
         yield
         return
     task_type = _type_of(job)
     began_at = time.monotonic()
-    instruments.job_began(task_type, job.origin)
+    otel_metrics.job_started(task_type, job.origin)
     try:
         yield
     finally:
         outcome = _OUTCOMES.get(_status_of(job), "completed")
         seconds = time.monotonic() - began_at
-        instruments.job_ended(task_type, job.origin, outcome, None, seconds)
+        otel_metrics.job_ended(task_type, job.origin, outcome, None, seconds)
 
 
 def _status_of(job: RqJob) -> str | None:

@@ -20,9 +20,8 @@ from typing import Any, ClassVar, Final
 from opentelemetry import propagate
 from opentelemetry.context import attach
 
-from otel_bridge import semconv
-from otel_bridge.adapters.carrier import (
-    CARRIER_KEY,
+from otel_bridge.adapters.base import (
+    MESSAGE_KEY,
     Adapter,
     DepthSampler,
     Runs,
@@ -35,10 +34,11 @@ from otel_bridge.adapters.carrier import (
     stop_worker,
     this_process,
 )
-from otel_bridge.blocks import Enqueue
-from otel_bridge.heartbeat import WorkerHeartbeat
-from otel_bridge.instrument import enqueue
-from otel_bridge.scope import carrier_of, current_scope
+from otel_bridge.events import semconv
+from otel_bridge.spans.blocks import Enqueue
+from otel_bridge.spans.context_managers import enqueue
+from otel_bridge.spans.scope import carrier_of, current_scope
+from otel_bridge.workers.heartbeat import WorkerHeartbeat
 
 with framework("taskiq"):
     from taskiq import AsyncBroker, Context, TaskiqMessage, TaskiqMiddleware, TaskiqResult
@@ -49,7 +49,7 @@ with framework("taskiq"):
 __all__ = ["TaskiqAdapter"]
 
 _READ_SEC: Final = 5.0
-_AROUND_KEY: Final = f"{CARRIER_KEY}_around"
+_AROUND_KEY: Final = f"{MESSAGE_KEY}_around"
 """Label of a task that is scheduled: what was around it then, for the scheduler that sends it."""
 
 _Sending = tuple[contextvars.Context, Enqueue, str]
@@ -125,7 +125,7 @@ class TaskiqAdapter(Adapter):
         async def schedule(kicker: Any, *args: Any, **kwargs: Any) -> Any:
             run = self._runs.get(kicker.custom_task_id)
             if run is not None:
-                kicker.with_labels(**{CARRIER_KEY: json.dumps(run.queue_again())})
+                kicker.with_labels(**{MESSAGE_KEY: json.dumps(run.queue_again())})
             around = carrier_of(current_scope()) if once and run is None and not is_off() else {}
             if not around:
                 return await original(kicker, *args, **kwargs)
@@ -143,7 +143,7 @@ class TaskiqAdapter(Adapter):
             run = self._runs.get(context.message.task_id)
             if run is None:
                 return await original(context)
-            context.message.labels[CARRIER_KEY] = json.dumps(run.queue_again())
+            context.message.labels[MESSAGE_KEY] = json.dumps(run.queue_again())
             run.error = "requeued by the task"
             try:
                 return await original(context)
@@ -192,10 +192,10 @@ class _Follower(TaskiqMiddleware):
     def _send(self, message: TaskiqMessage) -> None:
         run = self._runs.get(message.task_id)
         if run is not None:
-            message.labels[CARRIER_KEY] = json.dumps(run.queue_again())
+            message.labels[MESSAGE_KEY] = json.dumps(run.queue_again())
             return
         opened = _sending.get()
-        if opened is None or is_off() or CARRIER_KEY in message.labels:
+        if opened is None or is_off() or MESSAGE_KEY in message.labels:
             return
         queue = message.labels.get("queue_name") or getattr(self.broker, "queue_name", None)
         around = read_carrier(message.labels.pop(_AROUND_KEY, None))
@@ -214,7 +214,7 @@ class _Follower(TaskiqMiddleware):
             context.run(attach, propagate.extract(around))
         carrier: dict[str, str] = context.run(block.__enter__)
         opened.append((context, block, message.task_id))
-        message.labels[CARRIER_KEY] = json.dumps(carrier)
+        message.labels[MESSAGE_KEY] = json.dumps(carrier)
 
     def pre_execute(self, message: TaskiqMessage) -> TaskiqMessage:
         self._open(message)
@@ -231,7 +231,7 @@ class _Follower(TaskiqMiddleware):
             message.task_id,
             message.task_name,
             # A scheduler that knows nothing of us sends what was around alone.
-            message.labels.get(CARRIER_KEY) or message.labels.get(_AROUND_KEY),
+            message.labels.get(MESSAGE_KEY) or message.labels.get(_AROUND_KEY),
             retry_count=int(message.labels.get("_retries", 0)),
             queue=message.labels.get("queue_name") or getattr(self.broker, "queue_name", None),
             worker_id=_worker_id(),
@@ -275,7 +275,7 @@ def _report_unknown(broker: AsyncBroker, data: bytes) -> None:
         report_lost(
             message.task_id,
             message.task_name,
-            message.labels.get(CARRIER_KEY),
+            message.labels.get(MESSAGE_KEY),
             reason=f"no worker knows a task {message.task_name!r}",
             retry_count=0,
             worker_id=None,

@@ -1,1 +1,1 @@
-"""The reference coordinator: real, small, on Redis; a team replaces the handlers or all of it."""
+"""The reference coordinator: a small, real queue and research task on Redis."""

@@ -16,24 +16,29 @@ from typing import Any
 from redis.asyncio import Redis
 
 from otel_bridge.cancellation import cancel
-from otel_bridge.knowledge_base import knowledge_base_of
-from otel_bridge.orchestration.data_aggregation_orchestrator import DataAggregationOrchestrator
-from otel_bridge.orchestration.documents import (
+from otel_bridge.orchestration.queue.leases import LeaseKeeper, blocking_twin
+from otel_bridge.orchestration.queue.parallel_task_coordinator import (
+    ParallelTaskCoordinator,
+    Throttle,
+)
+from otel_bridge.orchestration.queue.task_queue import DEFAULT_LEASE_SEC, TaskQueue
+from otel_bridge.orchestration.queue.task_types import JobHandler, QueuedJob
+from otel_bridge.orchestration.queue.wake import WakeUpNotifications
+from otel_bridge.orchestration.research.data_aggregation_orchestrator import (
+    DataAggregationOrchestrator,
+)
+from otel_bridge.orchestration.research.documents import (
     CorpusSearch,
     ExtractionProvider,
     SearchProvider,
     load_corpus,
 )
-from otel_bridge.orchestration.extraction import PageExtraction
-from otel_bridge.orchestration.handlers import JobHandler, document_handlers
-from otel_bridge.orchestration.leases import LeaseKeeper, blocking_twin
-from otel_bridge.orchestration.parallel_task_coordinator import ParallelTaskCoordinator, Throttle
-from otel_bridge.orchestration.research_runner import ResearchRunner
-from otel_bridge.orchestration.result_store import ResultStore
-from otel_bridge.orchestration.task_queue import DEFAULT_LEASE_SEC, TaskQueue
-from otel_bridge.orchestration.task_types import Job
-from otel_bridge.orchestration.wake import WakeHints
-from otel_bridge.projects import KnowledgeBase, ProjectIdResolver
+from otel_bridge.orchestration.research.extraction import PageExtraction
+from otel_bridge.orchestration.research.handlers import document_handlers
+from otel_bridge.orchestration.research.research_runner import ResearchRunner
+from otel_bridge.orchestration.research.result_store import ResultStore
+from otel_bridge.projects.postgres import knowledge_base_of
+from otel_bridge.projects.resolver import KnowledgeBase, ProjectIdResolver
 from otel_bridge.settings import BridgeSettings
 
 __all__ = ["run_workers"]
@@ -88,7 +93,7 @@ async def run_workers(
 
     queue = TaskQueue(redis, lease_sec=lease_sec)
     keeper = LeaseKeeper(blocking_twin(redis), lease_sec)
-    hints = WakeHints(redis)
+    hints = WakeUpNotifications(redis)
     resolver = ProjectIdResolver(redis, knowledge_base or knowledge_base_of(settings))
     coordinator = ParallelTaskCoordinator(
         queue,
@@ -123,7 +128,7 @@ def _paced(handler: JobHandler, pace_sec: float) -> JobHandler:
     if pace_sec <= 0:
         return handler
 
-    async def paced(job: Job) -> Mapping[str, Any]:
+    async def paced(job: QueuedJob) -> Mapping[str, Any]:
         await asyncio.sleep(pace_sec)
         return await handler(job)
 

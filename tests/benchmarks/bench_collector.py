@@ -19,16 +19,16 @@ from itertools import islice
 from typing import Any, Final
 
 import psutil
+from otel_bridge_collector.runtime import Collector
+from otel_bridge_collector.settings import CollectorSettings
 
-from collector.runtime import Collector
-from collector.settings import CollectorSettings
-from otel_bridge import keys
-from otel_bridge.bus import EventBus
 from otel_bridge.clock import SYSTEM_CLOCK, iso_utc
-from otel_bridge.events import MonitoringEvent
+from otel_bridge.events.model import MonitoringEvent
+from otel_bridge.publish import redis_keys
+from otel_bridge.publish.bus import EventBus
+from otel_bridge.publish.transports.base import Outgoing
+from otel_bridge.publish.transports.redis import RedisSender
 from otel_bridge.settings import BridgeSettings
-from otel_bridge.transports.base import Outgoing
-from otel_bridge.transports.redis import RedisSender
 from tests.support.redis_groups import SentinelGroup
 from tests.support.redis_server import RedisServer
 
@@ -131,7 +131,7 @@ def _logged_bytes() -> float:
                 sender.send("bench", number - 249, batch)
                 batch.clear()
         sender.close()
-        used: Any = client.execute_command("MEMORY", "USAGE", keys.log_stream(), "SAMPLES", 0)
+        used: Any = client.execute_command("MEMORY", "USAGE", redis_keys.log_stream(), "SAMPLES", 0)
         return float(used) / 50_000
 
 

@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from playwright.sync_api import CDPSession, sync_playwright
 
-from otel_bridge.bus import EventBus
-from otel_bridge.events import MonitoringEvent
+from otel_bridge.events.model import MonitoringEvent
+from otel_bridge.publish.bus import EventBus
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppProcess
 from tests.support.redis_server import RedisServer

@@ -26,7 +26,7 @@ from typing import Any
 
 import psutil
 
-from otel_bridge.bus import EventBus
+from otel_bridge.publish.bus import EventBus
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppProcess
 from tests.support.load import Load
@@ -60,9 +60,9 @@ EVENT = json.dumps(
 
 OURS = """
 import asyncio, json, socket, sys
-from collector.app import create_app, make_server
-from collector.replay import Entry
-from collector.settings import CollectorSettings
+from otel_bridge_collector.app import create_app, make_server
+from otel_bridge_collector.stream.ring import Entry
+from otel_bridge_collector.settings import CollectorSettings
 from otel_bridge.settings import BridgeSettings
 o = json.loads(sys.argv[1])
 listener = socket.socket(); listener.bind(("127.0.0.1", o["port"]))

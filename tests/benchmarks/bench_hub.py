@@ -12,15 +12,16 @@ import statistics
 import time
 
 import redis.asyncio as redis_asyncio
+from otel_bridge_collector.stream.hub import Hub
+from otel_bridge_collector.stream.ring import Entry, ReplayRing
+from otel_bridge_collector.stream.sessions import ClientSession
+from otel_bridge_collector.wire.close_codes import CloseCode
+from otel_bridge_collector.wire.filters import EventFilter
 
-from collector.errors import CloseCode
-from collector.filters import EventFilter
-from collector.hub import ClientSession, Hub
-from collector.replay import Entry, ReplayRing
-from otel_bridge.bus import EventBus
-from otel_bridge.events import MonitoringEvent, MonitoringEventType
+from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
+from otel_bridge.publish.bus import EventBus
+from otel_bridge.publish.transports import open_receiver
 from otel_bridge.settings import BridgeSettings
-from otel_bridge.transports import open_receiver
 from tests.benchmarks.bench_fanout import EVENT
 from tests.support.redis_server import RedisServer
 

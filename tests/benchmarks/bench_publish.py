@@ -27,12 +27,12 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerPro
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
-from otel_bridge.bus import EventBus
-from otel_bridge.events import MonitoringEvent, MonitoringEventType
-from otel_bridge.processor import MonitoringSpanProcessor
+from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
+from otel_bridge.publish.bus import EventBus
+from otel_bridge.publish.transports.base import AppendResult, Outgoing
+from otel_bridge.publish.transports.redis import RedisSender
+from otel_bridge.sdk.processor import MonitoringSpanProcessor
 from otel_bridge.settings import BridgeSettings
-from otel_bridge.transports.base import AppendResult, Outgoing
-from otel_bridge.transports.redis import RedisSender
 from tests.support.redis_server import RedisServer
 from tests.support.spans import SpanRecorder, job_attributes
 

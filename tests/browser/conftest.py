@@ -24,7 +24,7 @@ def collector_url(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[st
     pace = str(getattr(request, "param", 0.02))
     command = ["serve", "--port", "0", "--pace", pace, "--data-dir", str(tmp_path)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "otel_bridge", *command], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "otel_bridge_collector", *command], stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from otel_bridge_collector.app import STATIC_DIR
 from playwright.sync_api import Browser, Page, expect
 
-from collector.app import STATIC_DIR
-from otel_bridge.events import MonitoringEventType
+from otel_bridge.events.model import MonitoringEventType
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppServer
 from tests.support.dashboard_site import PROJECT, TASK, TITLE, DashboardSite, run_busy_task

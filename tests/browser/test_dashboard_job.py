@@ -7,9 +7,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from otel_bridge_collector.commands.demo import DEMO_REQUEST
 from playwright.sync_api import Browser, expect
-
-from otel_bridge.demo import DEMO_REQUEST
 
 DEADLINE_MS = 90_000
 DOCS = Path(__file__).parents[2] / "docs"

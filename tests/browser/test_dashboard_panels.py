@@ -12,7 +12,7 @@ from os import kill
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from otel_bridge.instrument import enqueue, job, phase, research_task, worker
+from otel_bridge.spans.context_managers import enqueue, job, phase, research_task, worker
 from tests.support.dashboard_site import (
     DEADLINE_MS,
     PROJECT,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from otel_bridge.instrument import job, phase, research_task, worker
+from otel_bridge.spans.context_managers import job, phase, research_task, worker
 from tests.support.dashboard_site import PROJECT, TASK, DashboardSite
 
 pytestmark = pytest.mark.redis
@@ -117,7 +117,7 @@ def test_filters_dim_the_waterfall(site: DashboardSite) -> None:
 
 @pytest.mark.usefixtures("open_work")
 def test_paused_is_still(site: DashboardSite) -> None:
-    """Held, the axis stands, bars neither grow nor pulse, times do not count; then all goes on."""
+    """Held, the axis stands, bars neither grow nor timer, times do not count; then all goes on."""
     page = site.open(f"?focus={TASK}")
     bar = page.locator(".wf-space .is-job .wf-bar.is-processing.is-open")
     expect(bar).to_have_count(1)

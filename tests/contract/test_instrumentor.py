@@ -14,13 +14,14 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from otel_bridge import keys, semconv
 from otel_bridge.bridge import Bridge, configure
-from otel_bridge.coordinator_shape import CARRIER_KEY
+from otel_bridge.coordinator.instrumentor import CoordinatorInstrumentor
+from otel_bridge.coordinator.shape import PAYLOAD_KEY
 from otel_bridge.errors import ConfigurationError
-from otel_bridge.events import MonitoringEvent
-from otel_bridge.instrument import research_task
-from otel_bridge.instrumentor import CoordinatorInstrumentor
+from otel_bridge.events import semconv
+from otel_bridge.events.model import MonitoringEvent
+from otel_bridge.publish import redis_keys
+from otel_bridge.spans.context_managers import research_task
 from tests.support.coordinator import eventually
 from tests.support.plain_coordinators import (
     LooseCoordinator,
@@ -81,7 +82,7 @@ def published(server: RedisServer, bridge: Bridge) -> Events:
     with server.client() as looking:
         return [
             MonitoringEvent.model_validate_json(fields[b"e"]).model_dump(mode="json")
-            for _, fields in looking.xrange(keys.log_stream())
+            for _, fields in looking.xrange(redis_keys.log_stream())
         ]
 
 
@@ -148,7 +149,7 @@ async def test_jobs_of_a_strict_coordinator_are_told_whole(
     tasks = [strict("good"), strict("flaky", fails=1), strict("bad", fails=9)]
     with research_task("parent", project_id="proj"):
         assert await coordinator.submit_tasks(tasks) == ["good", "flaky", "bad"]
-    assert all(CARRIER_KEY not in task.payload for task in tasks)
+    assert all(PAYLOAD_KEY not in task.payload for task in tasks)
     working = asyncio.ensure_future(coordinator.run(2))
     done = await finish(client, coordinator, working, [f"nexus:task:{t.id}:status" for t in tasks])
     assert sum(done) == 1 + 2 + 3
@@ -191,7 +192,7 @@ async def test_jobs_of_a_strict_coordinator_are_told_whole(
 
     await eventually(grouped, "the group holds the jobs")
     assert await client.hget("nexus:task_meta:parent", "project_id") == b"proj"
-    assert all(CARRIER_KEY not in payload for payload in coordinator.seen)
+    assert all(PAYLOAD_KEY not in payload for payload in coordinator.seen)
 
 
 async def test_retries_are_siblings_that_link_to_the_attempt_before(
@@ -247,7 +248,7 @@ async def test_outcomes_kept_in_redis_only_are_read_from_the_commands(
     assert failed["error"] == "no bad today"
     traces = {e["trace_id"] for e in events if e["task_id"] == "flaky"}
     assert len(traces) == 1
-    assert all(CARRIER_KEY not in payload for payload in coordinator.seen)
+    assert all(PAYLOAD_KEY not in payload for payload in coordinator.seen)
 
 
 async def test_an_orchestrator_becomes_one_trace_with_phases_and_counts(

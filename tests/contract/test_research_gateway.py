@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 import redis.asyncio as redis_asyncio
 
-from otel_bridge import keys
-from otel_bridge.orchestration.gateway import ResearchGateway
-from otel_bridge.orchestration.task_queue import TaskQueue
-from otel_bridge.orchestration.task_types import Job, ResearchTaskRequest
+from otel_bridge.orchestration.queue.task_queue import TaskQueue
+from otel_bridge.orchestration.queue.task_types import QueuedJob, ResearchTaskRequest
+from otel_bridge.orchestration.research.gateway import ResearchGateway
+from otel_bridge.publish import redis_keys
 from tests.support.queue_clients import connect, embedded
 
 REQUEST = ResearchTaskRequest.model_validate(
@@ -60,9 +60,9 @@ async def test_a_submitted_task_waits_and_can_be_looked_at(client: redis_asyncio
         "result": None,
         "counts": {"completed": 0, "failed": 0, "pending": 0},
     }
-    assert await client.hget(keys.task_meta(task_id), "project_id") == "proj"
-    assert await client.lrange(keys.RESEARCH_QUEUE, 0, -1) == [task_id]
-    claim = await TaskQueue(client).claim("r1", [keys.RESEARCH_QUEUE])
+    assert await client.hget(redis_keys.task_meta(task_id), "project_id") == "proj"
+    assert await client.lrange(redis_keys.RESEARCH_QUEUE, 0, -1) == [task_id]
+    claim = await TaskQueue(client).claim("r1", [redis_keys.RESEARCH_QUEUE])
     assert claim is not None
     assert ResearchTaskRequest.model_validate(claim.job().payload) == REQUEST
 
@@ -71,9 +71,9 @@ async def test_result_error_and_counts_are_shown(client: redis_asyncio.Redis) ->
     """A finished task shows its result, a failed one its error, both the counts of their jobs."""
     gateway, queue = ResearchGateway(client), TaskQueue(client)
     done, failed = await gateway.submit(REQUEST), await gateway.submit(REQUEST)
-    await queue.submit(Job(id=f"{done}:s:0", type="search", parent_task_id=done))
+    await queue.submit(QueuedJob(id=f"{done}:s:0", type="search", parent_task_id=done))
     for task_id in (done, failed):
-        claim = await queue.claim("r1", [keys.RESEARCH_QUEUE])
+        claim = await queue.claim("r1", [redis_keys.RESEARCH_QUEUE])
         assert claim is not None
         if task_id == done:
             await queue.complete(claim, '{"csv_path": "/x.csv"}')
@@ -91,5 +91,5 @@ async def test_result_error_and_counts_are_shown(client: redis_asyncio.Redis) ->
 async def test_what_is_no_research_task_is_none(client: redis_asyncio.Redis) -> None:
     """An unknown id and the id of a job are not research tasks."""
     gateway = ResearchGateway(client)
-    await TaskQueue(client).submit(Job(id="t:s:0", type="search", parent_task_id="t"))
+    await TaskQueue(client).submit(QueuedJob(id="t:s:0", type="search", parent_task_id="t"))
     assert [await gateway.get(name) for name in ("nobody", "t:s:0", "t")] == [None, None, None]

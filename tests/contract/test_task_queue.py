@@ -10,9 +10,8 @@ import redis.asyncio as redis_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_bridge import keys
-from otel_bridge.orchestration.leases import LeaseKeeper, blocking_twin
-from otel_bridge.orchestration.task_queue import (
+from otel_bridge.orchestration.queue.leases import LeaseKeeper, blocking_twin
+from otel_bridge.orchestration.queue.task_queue import (
     Claim,
     JobUnreadableError,
     Ownership,
@@ -21,7 +20,8 @@ from otel_bridge.orchestration.task_queue import (
     TaskQueue,
     lua_source,
 )
-from otel_bridge.orchestration.task_types import Job, Priority, TaskStatus
+from otel_bridge.orchestration.queue.task_types import Priority, QueuedJob, TaskStatus
+from otel_bridge.publish import redis_keys
 from tests.support.queue_clients import connect, embedded
 from tests.support.redis_server import DATABASES, RedisServer
 
@@ -60,8 +60,8 @@ def queue(client: redis_asyncio.Redis) -> TaskQueue:
     return TaskQueue(client)
 
 
-def job(name: str, priority: Priority = Priority.NORMAL, *, max_retries: int = 2) -> Job:
-    return Job(
+def job(name: str, priority: Priority = Priority.NORMAL, *, max_retries: int = 2) -> QueuedJob:
+    return QueuedJob(
         id=name, type="search", priority=priority, parent_task_id="p", max_retries=max_retries
     )
 
@@ -75,25 +75,25 @@ async def claimed(queue: TaskQueue, worker_id: str = "w1") -> Claim:
 async def leftovers(client: redis_asyncio.Redis) -> list[str]:
     """Keys that only work under way may have."""
     found = [str(key) async for key in client.scan_iter("nexus:*")]
-    passing = ("nexus:processing:", keys.LEASES, keys.DELAYED, *keys.QUEUES)
+    passing = ("nexus:processing:", redis_keys.LEASES, redis_keys.DELAYED, *redis_keys.QUEUES)
     return sorted(key for key in found if key.startswith(passing) or key.endswith(":lease"))
 
 
 def test_the_scripts_use_the_names_of_keys_py() -> None:
-    """The key names inside the Lua prelude are those that keys.py gives."""
+    """The key names inside the Lua prelude are those that redis_keys.py gives."""
     source = lua_source("submit")
-    for name in ("LEASES", "DELAYED", "DEAD", "WAKE_CHANNEL"):
-        assert f"local {name} = '{getattr(keys, name)}'" in source
+    for name in ("LEASES", "DELAYED", "DEAD_LETTERS", "WAKE_CHANNEL"):
+        assert f"local {name} = '{getattr(redis_keys, name)}'" in source
     for prefix in (
-        keys.processing(""),
-        keys.task_group(""),
-        keys.task_meta(""),
-        keys.dedupe(""),
+        redis_keys.processing(""),
+        redis_keys.task_group(""),
+        redis_keys.task_meta(""),
+        redis_keys.dedupe(""),
     ):
         assert f"return '{prefix}' .. " in source
     assert "return 'nexus:task:' .. id .. ':' .. part" in source
     for part in ("status", "data", "result", "error", "lease"):
-        assert keys.task_status("x").replace("status", part) == f"nexus:task:x:{part}"
+        assert redis_keys.task_status("x").replace("status", part) == f"nexus:task:x:{part}"
     assert not re.search(r"nexus:task_status", source)
 
 
@@ -103,7 +103,7 @@ async def test_a_job_goes_from_pending_to_completed(
     """Status, group and result change with the moves, and nothing of the work is left behind."""
     assert Submission("a", True) == await queue.submit(job("a"))
     assert await queue.status("a") == TaskStatus.PENDING
-    assert {"a"} == await client.smembers(keys.task_group("p"))
+    assert {"a"} == await client.smembers(redis_keys.task_group("p"))
     claim = await claimed(queue)
     assert await queue.status("a") == TaskStatus.PROCESSING
     assert (
@@ -111,13 +111,13 @@ async def test_a_job_goes_from_pending_to_completed(
         claim.attempt,
         claim.queue,
         claim.retry_count,
-    ) == ("a", 1, keys.QUEUE_NORMAL, 0)
-    assert await client.lrange(keys.processing("w1"), 0, -1) == ["a"]
+    ) == ("a", 1, redis_keys.QUEUE_NORMAL, 0)
+    assert await client.lrange(redis_keys.processing("w1"), 0, -1) == ["a"]
     assert await queue.complete(claim, '{"x": 1}') == Ownership.OWNED
     assert await queue.status("a") == TaskStatus.COMPLETED
     assert await queue.results(["a", "unknown"]) == {"a": {"x": 1}}
     assert await leftovers(client) == []
-    assert 0 < await client.ttl(keys.task_result("a")) <= queue.result_ttl_sec
+    assert 0 < await client.ttl(redis_keys.task_result("a")) <= queue.result_ttl_sec
 
 
 async def test_an_empty_queue_gives_nothing(queue: TaskQueue) -> None:
@@ -180,7 +180,7 @@ async def test_a_retry_waits_then_comes_back_with_the_count_and_the_new_carrier(
     assert 3_590_000 < moved.next_due_ms <= 3_600_000
     assert await queue.claim("w1") is None
 
-    await client.zadd(keys.DELAYED, {"a": 0})
+    await client.zadd(redis_keys.DELAYED, {"a": 0})
     assert (await queue.maintain()).promoted == 1
     again = await claimed(queue)
     assert (2, 1, carrier) == (again.attempt, again.retry_count, again.job().trace_context)
@@ -196,7 +196,7 @@ async def test_a_failed_job_is_on_the_dead_list_with_its_reason(
     assert await queue.fail(await claimed(queue), "ValueError: no") == Ownership.OWNED
     assert await queue.status("a") == TaskStatus.FAILED
     assert await queue.error("a") == "ValueError: no"
-    assert await client.lrange(keys.DEAD, 0, -1) == ["a"]
+    assert await client.lrange(redis_keys.DEAD_LETTERS, 0, -1) == ["a"]
     assert await leftovers(client) == []
 
 
@@ -227,7 +227,7 @@ async def test_a_lease_that_ran_out_gives_the_job_to_the_next_claim(
         taken.attempt,
         taken.retry_count,
         taken.queue,
-    ) == ("a", 2, 1, keys.QUEUE_HIGH)
+    ) == ("a", 2, 1, redis_keys.QUEUE_HIGH)
 
     for outcome in (
         queue.complete(lost, '"late"'),
@@ -295,12 +295,12 @@ async def test_the_keeper_renews_from_its_own_thread(client: redis_asyncio.Redis
     keeper = LeaseKeeper(blocking_twin(client), 0.6)
     await queue.submit(job("a"))
     claim = await claimed(queue)
-    until = float(str(await client.zscore(keys.LEASES, "a")))
+    until = float(str(await client.zscore(redis_keys.LEASES, "a")))
     keeper.hold(claim, lambda: None)
     twin = blocking_twin(client)
     try:
         # Nothing is awaited here: only the keeper's thread can have moved the expiry by two leases.
-        while float(str(twin.zscore(keys.LEASES, "a"))) < until + 1200:
+        while float(str(twin.zscore(redis_keys.LEASES, "a"))) < until + 1200:
             pass
     finally:
         keeper.close()
@@ -313,14 +313,14 @@ async def test_a_foreign_producers_mess_is_survived(
 ) -> None:
     """An id twice in a queue runs once; an id without a job is handed out and says why."""
     await queue.submit(job("a"))
-    await client.lpush(keys.QUEUE_NORMAL, "a", "ghost")
+    await client.lpush(redis_keys.QUEUE_NORMAL, "a", "ghost")
     first = await claimed(queue)
     second = await claimed(queue, "w2")
     assert (first.job_id, second.job_id) == ("a", "ghost")
     with pytest.raises(JobUnreadableError, match="no job under nexus:task:ghost:data"):
         second.job()
     assert await queue.fail(second, "no job") == Ownership.OWNED
-    await client.lpush(keys.QUEUE_NORMAL, "a")
+    await client.lpush(redis_keys.QUEUE_NORMAL, "a")
     await queue.complete(first, "{}")
     assert await queue.claim("w1") is None
     assert await leftovers(client) == []
@@ -331,8 +331,8 @@ async def test_data_that_is_no_job_is_named(
     queue: TaskQueue, client: redis_asyncio.Redis, data: str
 ) -> None:
     """Whatever stands where a job should be, it ends as one readable error."""
-    await client.set(keys.task_data("x"), data)
-    await client.lpush(keys.QUEUE_NORMAL, "x")
+    await client.set(redis_keys.task_data("x"), data)
+    await client.lpush(redis_keys.QUEUE_NORMAL, "x")
     claim = await claimed(queue)
     with pytest.raises(JobUnreadableError, match="not a job: "):
         claim.job()
@@ -354,12 +354,12 @@ async def test_progress_counts_one_phase_of_a_group(queue: TaskQueue) -> None:
 async def test_depths_name_every_queue(queue: TaskQueue) -> None:
     """Depth is by the queue's full name, research tasks included."""
     await queue.submit(job("a", Priority.LOW))
-    await queue.submit(Job(id="r", type="data_aggregation"), queue=keys.RESEARCH_QUEUE)
+    await queue.submit(QueuedJob(id="r", type="data_aggregation"), queue=redis_keys.RESEARCH_QUEUE)
     assert await queue.depths() == {
-        keys.QUEUE_HIGH: 0,
-        keys.QUEUE_NORMAL: 0,
-        keys.QUEUE_LOW: 1,
-        keys.RESEARCH_QUEUE: 1,
+        redis_keys.QUEUE_HIGH: 0,
+        redis_keys.QUEUE_NORMAL: 0,
+        redis_keys.QUEUE_LOW: 1,
+        redis_keys.RESEARCH_QUEUE: 1,
     }
 
 
@@ -389,13 +389,13 @@ class Model:
             claim = await self.queue.claim(f"w{number}")
             self.claims += [claim] if claim else []
         elif step == "maintain":
-            for job_id in await self.client.zrange(keys.DELAYED, 0, -1):
-                await self.client.zadd(keys.DELAYED, {str(job_id): 0})
+            for job_id in await self.client.zrange(redis_keys.DELAYED, 0, -1):
+                await self.client.zadd(redis_keys.DELAYED, {str(job_id): 0})
             self.recorded += [dead.claim.job_id for dead in (await self.queue.maintain()).dead]
         elif step == "crash":
-            leased = await self.client.zrange(keys.LEASES, 0, -1)
+            leased = await self.client.zrange(redis_keys.LEASES, 0, -1)
             if leased:
-                await self.client.zadd(keys.LEASES, {str(leased[number % len(leased)]): 0})
+                await self.client.zadd(redis_keys.LEASES, {str(leased[number % len(leased)]): 0})
         elif self.claims:
             await self._end(step, self.claims[number % len(self.claims)])
 
@@ -420,13 +420,13 @@ async def test_no_order_of_moves_loses_or_doubles_a_job(steps: list[tuple[str, i
         await model.move(step, number)
     client, queue = model.client, model.queue
 
-    waiting = [item for name in keys.QUEUES for item in await client.lrange(name, 0, -1)]
-    leased = await client.zrange(keys.LEASES, 0, -1)
-    delayed = await client.zrange(keys.DELAYED, 0, -1)
+    waiting = [item for name in redis_keys.QUEUES for item in await client.lrange(name, 0, -1)]
+    leased = await client.zrange(redis_keys.LEASES, 0, -1)
+    delayed = await client.zrange(redis_keys.DELAYED, 0, -1)
     held = [
         item
         for number in range(6)
-        for item in await client.lrange(keys.processing(f"w{number}"), 0, -1)
+        for item in await client.lrange(redis_keys.processing(f"w{number}"), 0, -1)
     ]
     ended = [
         name

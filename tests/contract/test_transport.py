@@ -14,10 +14,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from otel_bridge.errors import PositionLostError
+from otel_bridge.publish.transports import open_receiver, open_sender
+from otel_bridge.publish.transports.base import LogEntry, Outgoing, Receiver, Sender
+from otel_bridge.publish.transports.memory import memory_log
 from otel_bridge.settings import BridgeSettings
-from otel_bridge.transports import open_receiver, open_sender
-from otel_bridge.transports.base import LogEntry, Outgoing, Receiver, Sender
-from otel_bridge.transports.memory import memory_log
 from tests.support.push_server import PushServer
 from tests.support.redis_server import DATABASES, RedisServer
 

@@ -14,10 +14,10 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from otel_bridge_collector.metrics import render_metrics
+from otel_bridge_collector.runtime import START_TIMEOUT_SEC, Collector
+from otel_bridge_collector.settings import CollectorSettings
 
-from collector.metrics import render_metrics
-from collector.runtime import START_TIMEOUT_SEC, Collector
-from collector.settings import CollectorSettings
 from otel_bridge.settings import COLLECTOR_NAMES, BridgeSettings
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(600)]
@@ -194,7 +194,7 @@ def test_the_image_can_be_built(tmp_path: Path) -> None:
         subprocess.run(command, shell=True, check=True, cwd=tmp_path / "src", timeout=500)
         ran.append(command)
     assert len(ran) == 4
-    show = "import collector.app as a; print(a.STATIC_DIR)"
+    show = "import otel_bridge_collector.app as a; print(a.STATIC_DIR)"
     found = run(str(tmp_path / "opt/bin/python"), "-c", show)
     assert (Path(found.strip()) / "index.html").is_file()
     assert "pytest" not in run(str(tmp_path / "opt/bin/pip"), "list")

@@ -20,24 +20,24 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from otel_bridge_collector.app import create_app
+from otel_bridge_collector.runtime import Collector
+from otel_bridge_collector.security import authentication
+from otel_bridge_collector.security.bounded_http import BoundedHttpProtocol
+from otel_bridge_collector.security.concurrency import MAX_WAITING
+from otel_bridge_collector.security.tokens import Principal
+from otel_bridge_collector.settings import CollectorSettings
+from otel_bridge_collector.wire.filters import EventFilter
 from pydantic import SecretStr
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from collector.app import create_app
-from collector.filters import EventFilter
-from collector.runtime import Collector
-from collector.security import authentication
-from collector.security.bounded_http import BoundedHttpProtocol
-from collector.security.tokens import Principal
-from collector.security.turns import MAX_WAITING
-from collector.settings import CollectorSettings
-from otel_bridge.bus import EventBus
 from otel_bridge.cancellation import cancel
+from otel_bridge.commands.tail import TailOptions, tail
 from otel_bridge.errors import ConfigurationError
-from otel_bridge.events import MonitoringEvent
+from otel_bridge.events.model import MonitoringEvent
+from otel_bridge.publish.bus import EventBus
 from otel_bridge.settings import BridgeSettings
-from otel_bridge.tail import TailOptions, tail
 from tests.support.app_server import AppServer, fetch
 from tests.support.waiting import wait_until
 

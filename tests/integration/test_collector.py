@@ -15,9 +15,9 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from otel_bridge.bus import EventBus
-from otel_bridge.events import MonitoringEvent, MonitoringEventType
-from otel_bridge.orchestration.gateway import ResearchGateway
+from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
+from otel_bridge.orchestration.research.gateway import ResearchGateway
+from otel_bridge.publish.bus import EventBus
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import Answer, AppServer, fetch
 from tests.support.waiting import wait_until

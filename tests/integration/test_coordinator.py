@@ -13,13 +13,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from redis.exceptions import OutOfMemoryError, ResponseError
 
-from otel_bridge import keys, semconv
 from otel_bridge.bridge import configure
-from otel_bridge.instrument import phase, research_task
-from otel_bridge.orchestration.errors import PermanentJobError
-from otel_bridge.orchestration.task_queue import Ownership, TaskQueue
-from otel_bridge.orchestration.task_types import Job, Priority, TaskStatus
+from otel_bridge.events import semconv
+from otel_bridge.orchestration.queue.errors import PermanentJobError
+from otel_bridge.orchestration.queue.task_queue import Ownership, TaskQueue
+from otel_bridge.orchestration.queue.task_types import Priority, QueuedJob, TaskStatus
+from otel_bridge.publish import redis_keys
 from otel_bridge.settings import BridgeSettings
+from otel_bridge.spans.context_managers import phase, research_task
 from tests.support.coordinator import ended, eventually, expire_lease, job_spans, running
 from tests.support.queue_clients import connect, embedded
 from tests.support.redis_server import RedisServer
@@ -46,11 +47,11 @@ def spans() -> Iterator[InMemorySpanExporter]:
     bridge.shutdown()
 
 
-def job(name: str, task_type: str = "search", **fields: Any) -> Job:
-    return Job(id=name, type=task_type, parent_task_id="parent", **fields)
+def job(name: str, task_type: str = "search", **fields: Any) -> QueuedJob:
+    return QueuedJob(id=name, type=task_type, parent_task_id="parent", **fields)
 
 
-async def echo(task: Job) -> Mapping[str, Any]:
+async def echo(task: QueuedJob) -> Mapping[str, Any]:
     return {"id": task.id, "attempt": task.retry_count}
 
 
@@ -80,7 +81,7 @@ async def test_a_job_is_one_child_span_of_its_enqueueing_with_everything_known(
         semconv.PHASE: "search",
         semconv.WORKER_ID: "w0",
         semconv.RETRY_COUNT: 0,
-        semconv.QUEUE: keys.QUEUE_NORMAL,
+        semconv.QUEUE: redis_keys.QUEUE_NORMAL,
         semconv.OUTCOME: "completed",
     }.items() <= attributes.items()
 
@@ -90,7 +91,7 @@ async def test_a_failing_job_is_tried_again_and_links_to_the_attempt_before(
 ) -> None:
     """A retry has the next retry_count, the same trace, and a link to the failed attempt."""
 
-    async def second_time_lucky(task: Job) -> Mapping[str, Any]:
+    async def second_time_lucky(task: QueuedJob) -> Mapping[str, Any]:
         if task.retry_count == 0:
             raise ValueError("page is broken")
         return {"attempt": task.retry_count}
@@ -115,7 +116,7 @@ async def test_a_failing_job_is_tried_again_and_links_to_the_attempt_before(
 async def test_retries_end(client: redis_asyncio.Redis, spans: InMemorySpanExporter) -> None:
     """After max_retries the job has failed, with the last error and the count."""
 
-    async def never(task: Job) -> Mapping[str, Any]:
+    async def never(task: QueuedJob) -> Mapping[str, Any]:
         raise OSError("no route")
 
     async with running(client, {"search": never}) as coordinator:
@@ -128,18 +129,18 @@ async def test_retries_end(client: redis_asyncio.Redis, spans: InMemorySpanExpor
         "failed",
     ]
     assert await coordinator.queue.error("a") == "OSError: no route"
-    assert await client.lrange(keys.DEAD, 0, -1) == ["a"]
+    assert await client.lrange(redis_keys.DEAD_LETTERS, 0, -1) == ["a"]
 
 
-async def not_json(task: Job) -> Mapping[str, Any]:
+async def not_json(task: QueuedJob) -> Mapping[str, Any]:
     return {"page": object()}
 
 
-async def for_good(task: Job) -> Mapping[str, Any]:
+async def for_good(task: QueuedJob) -> Mapping[str, Any]:
     raise PermanentJobError("page is gone")
 
 
-async def too_slow(task: Job) -> Mapping[str, Any]:
+async def too_slow(task: QueuedJob) -> Mapping[str, Any]:
     await asyncio.Event().wait()
     return {}
 
@@ -174,8 +175,8 @@ async def test_something_that_is_no_job_fails_in_view_and_the_worker_lives(
     client: redis_asyncio.Redis, spans: InMemorySpanExporter
 ) -> None:
     """A foreign producer's garbage becomes one failed job, not a dead worker."""
-    await client.set(keys.task_data("x"), "{not json")
-    await client.lpush(keys.QUEUE_NORMAL, "x", "ghost")
+    await client.set(redis_keys.task_data("x"), "{not json")
+    await client.lpush(redis_keys.QUEUE_NORMAL, "x", "ghost")
     async with running(client, {"search": echo}, workers=1) as coordinator:
         await coordinator.submit_tasks([job("b")])
         await ended(coordinator, "x", "ghost", "b")
@@ -205,7 +206,7 @@ async def test_the_project_is_found_in_the_parents_record(
     client: redis_asyncio.Redis, spans: InMemorySpanExporter
 ) -> None:
     """A job that names no project gets that of nexus:task_meta of its parent."""
-    await client.hset(keys.task_meta("parent"), "project_id", "proj_9")
+    await client.hset(redis_keys.task_meta("parent"), "project_id", "proj_9")
     async with running(client, {"search": echo}) as coordinator:
         await coordinator.submit_tasks([job("a")])
         await ended(coordinator, "a")
@@ -217,7 +218,7 @@ async def test_low_priority_moves_under_load(client: redis_asyncio.Redis) -> Non
     """With the high queue never empty, the low one is served within ten claims."""
     order: list[str] = []
 
-    async def note(task: Job) -> Mapping[str, Any]:
+    async def note(task: QueuedJob) -> Mapping[str, Any]:
         order.append(task.id)
         return {}
 
@@ -233,10 +234,10 @@ async def test_the_throttle_is_asked_before_each_job(client: redis_asyncio.Redis
     """A rate limit per provider or model sees every job before its handler does."""
     seen: list[str] = []
 
-    async def throttle(task: Job) -> None:
+    async def throttle(task: QueuedJob) -> None:
         seen.append(f"throttle {task.id}")
 
-    async def note(task: Job) -> Mapping[str, Any]:
+    async def note(task: QueuedJob) -> Mapping[str, Any]:
         seen.append(f"run {task.id}")
         return {}
 
@@ -250,7 +251,7 @@ async def test_stopping_lets_a_job_finish_within_the_grace(client: redis_asyncio
     """A job under way when the worker is told to stop is completed, and nothing new is begun."""
     begun, may_end = asyncio.Event(), asyncio.Event()
 
-    async def waits(task: Job) -> Mapping[str, Any]:
+    async def waits(task: QueuedJob) -> Mapping[str, Any]:
         begun.set()
         await may_end.wait()
         return {}
@@ -277,7 +278,7 @@ async def test_stopping_releases_a_long_job_uncharged(
     begun = asyncio.Event()
     cancelled = asyncio.Event()
 
-    async def endless(task: Job) -> Mapping[str, Any]:
+    async def endless(task: QueuedJob) -> Mapping[str, Any]:
         begun.set()
         try:
             await asyncio.Event().wait()
@@ -290,7 +291,7 @@ async def test_stopping_releases_a_long_job_uncharged(
         await begun.wait()
     assert cancelled.is_set()
     assert await first.status("a") == TaskStatus.PENDING
-    assert await client.zrange(keys.LEASES, 0, -1) == []
+    assert await client.zrange(redis_keys.LEASES, 0, -1) == []
     async with running(client, {"search": echo}, prefix="v") as second:
         await ended(second, "a")
     assert await second.result("a") == {"id": "a", "attempt": 0}
@@ -306,7 +307,7 @@ async def test_a_worker_that_lost_its_lease_gives_up(
     """When another attempt takes over, the handler is cancelled and its outcome not recorded."""
     begun = asyncio.Event()
 
-    async def stuck_at_first(task: Job) -> Mapping[str, Any]:
+    async def stuck_at_first(task: QueuedJob) -> Mapping[str, Any]:
         if task.retry_count == 0:
             begun.set()
             await asyncio.Event().wait()
@@ -365,7 +366,7 @@ async def test_a_late_result_is_dropped_although_the_handler_ended(
     """A job that another attempt completed meanwhile keeps that result."""
     begun, may_end = asyncio.Event(), asyncio.Event()
 
-    async def slow(task: Job) -> Mapping[str, Any]:
+    async def slow(task: QueuedJob) -> Mapping[str, Any]:
         begun.set()
         await may_end.wait()
         return {"who": "late"}
@@ -397,7 +398,7 @@ async def test_a_restarted_redis_loses_no_job(own_redis: RedisServer) -> None:
     running_jobs = asyncio.Semaphore(0)
     may_end = asyncio.Event()
 
-    async def second_time_lucky(task: Job) -> Mapping[str, Any]:
+    async def second_time_lucky(task: QueuedJob) -> Mapping[str, Any]:
         running_jobs.release()
         await may_end.wait()
         if task.retry_count == 0:
@@ -440,7 +441,7 @@ async def test_what_redis_refuses_for_good_is_not_tried_for_a_minute(
     client: redis_asyncio.Redis,
 ) -> None:
     """A key of the wrong type is a mistake, not an outage: it is raised at once."""
-    await client.set(keys.QUEUE_NORMAL, "not a list")
+    await client.set(redis_keys.QUEUE_NORMAL, "not a list")
     async with asyncio.timeout(10):
         async with running(client, {"search": echo}, workers=0) as coordinator:
             with pytest.raises(ResponseError, match="WRONGTYPE"):
@@ -452,7 +453,7 @@ async def test_workers_stop_although_redis_is_away(own_redis: RedisServer) -> No
     client = connect(own_redis.url)
     begun = asyncio.Event()
 
-    async def endless(task: Job) -> Mapping[str, Any]:
+    async def endless(task: QueuedJob) -> Mapping[str, Any]:
         begun.set()
         await asyncio.Event().wait()
         return {}

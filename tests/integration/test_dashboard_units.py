@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collector.protocol_ts import WIRE_TS, render
+from otel_bridge_collector.wire.typescript import WIRE_TS, render
+
 from tests.support.node_tools import node_modules, run_node
 
 

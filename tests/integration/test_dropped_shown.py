@@ -8,8 +8,8 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
 from otel_bridge.bridge import configure
-from otel_bridge.instrument import job, worker
 from otel_bridge.settings import BridgeSettings
+from otel_bridge.spans.context_managers import job, worker
 from tests.support.app_server import AppServer, fetch
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until

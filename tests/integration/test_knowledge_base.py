@@ -16,12 +16,12 @@ import pytest
 
 from otel_bridge.bridge import configure
 from otel_bridge.errors import ConfigurationError
-from otel_bridge.knowledge_base import (
+from otel_bridge.projects.lookup import ProjectLookup
+from otel_bridge.projects.postgres import (
     KnowledgeBaseError,
     PostgresKnowledgeBase,
     knowledge_base_of,
 )
-from otel_bridge.project_lookup import ProjectLookup
 from otel_bridge.settings import BridgeSettings
 from tests.support.coordinator import eventually
 from tests.support.queue_clients import connect

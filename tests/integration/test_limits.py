@@ -24,16 +24,16 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from otel_bridge_collector.routes import body
+from otel_bridge_collector.settings import CollectorSettings
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as open_socket
 
-from collector.routes import body
-from collector.settings import CollectorSettings
-from otel_bridge.bus import EventBus
 from otel_bridge.errors import ConfigurationError
-from otel_bridge.events import MonitoringEvent
+from otel_bridge.events.model import MonitoringEvent
+from otel_bridge.publish.bus import EventBus
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppServer, fetch
 from tests.support.waiting import wait_until
@@ -336,7 +336,7 @@ def test_a_token_is_made_and_used(
     make_settings: Callable[..., BridgeSettings], tmp_path: Any
 ) -> None:
     """``otel-bridge token`` prints both halves; ``tail`` and ``submit`` show the token."""
-    command = [sys.executable, "-m", "otel_bridge"]
+    command = [sys.executable, "-m", "otel_bridge_collector"]
     made = subprocess.run(
         [*command, "token", "ci", "--projects", "alpha,be ta", "--days", "30"],
         capture_output=True,

@@ -20,10 +20,10 @@ from typing import Any, Final
 import psutil
 import pytest
 import redis
+from otel_bridge_collector.commands.demo import DEMO_REQUEST
 from websockets.sync.client import ClientConnection, connect
 
-from otel_bridge import keys
-from otel_bridge.demo import DEMO_REQUEST
+from otel_bridge.publish import redis_keys
 from tests.support.redis_groups import RedisCluster
 
 PHASES = [
@@ -44,7 +44,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "otel_bridge", *arguments]
+    return [sys.executable, "-m", "otel_bridge_collector", *arguments]
 
 
 @pytest.fixture
@@ -261,7 +261,7 @@ def test_it_runs_on_the_loop_that_was_measured(demo: tuple[subprocess.Popen[str]
 
 _CTRL_C_AT_BIND: Final = """
 import os, signal, sys
-from otel_bridge.cli import main
+from otel_bridge_collector.commands.cli import main
 sys.addaudithook(
     lambda event, _: event == "socket.bind" and os.kill(os.getpid(), signal.SIGINT)
 )
@@ -347,7 +347,7 @@ def test_a_redis_named_for_the_bus_carries_the_queues(redis_url: str) -> None:
         status, answer = post(url, json.dumps(DEMO_REQUEST).encode())
     assert status == 201
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
-        assert client.get(keys.task_status(answer["task_id"])) == "pending"
+        assert client.get(redis_keys.task_status(answer["task_id"])) == "pending"
 
 
 @pytest.mark.redis

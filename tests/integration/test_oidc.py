@@ -17,13 +17,13 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from otel_bridge_collector.security.oidc import OidcSettings, OidcVerifier
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from collector.security.oidc import OidcSettings, OidcVerifier
-from otel_bridge.bus import EventBus
 from otel_bridge.errors import ConfigurationError
-from otel_bridge.events import MonitoringEvent
+from otel_bridge.events.model import MonitoringEvent
+from otel_bridge.publish.bus import EventBus
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppServer, fetch
 from tests.support.waiting import wait_until

@@ -19,16 +19,17 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from otel_bridge import keys, semconv
 from otel_bridge.bridge import Bridge, configure
 from otel_bridge.errors import ConfigurationError
-from otel_bridge.orchestration.data_aggregation_orchestrator import PHASES
-from otel_bridge.orchestration.gateway import ResearchGateway
-from otel_bridge.orchestration.task_queue import TaskQueue
-from otel_bridge.orchestration.task_types import Job, ResearchTaskRequest, TaskStatus
+from otel_bridge.events import semconv
+from otel_bridge.orchestration.queue.task_queue import TaskQueue
+from otel_bridge.orchestration.queue.task_types import QueuedJob, ResearchTaskRequest, TaskStatus
+from otel_bridge.orchestration.research.data_aggregation_orchestrator import PHASES
+from otel_bridge.orchestration.research.gateway import ResearchGateway
 from otel_bridge.orchestration.worker_pool import run_workers
+from otel_bridge.publish import redis_keys
+from otel_bridge.publish.transports.memory import memory_log
 from otel_bridge.settings import BridgeSettings
-from otel_bridge.transports.memory import memory_log
 from tests.support.coordinator import eventually
 from tests.support.queue_clients import connect, embedded
 from tests.support.worker_process import start
@@ -232,7 +233,7 @@ async def test_the_whole_story_is_published_in_order(
     assert counts["extraction"][-1] == {"completed": 4, "failed": 1, "pending": 0, "total": 5}
 
     (depth, *_) = [one for one in published if one["event_type"] == "queue_depth_update"]
-    assert {*keys.QUEUES, keys.RESEARCH_QUEUE} == depth["counts"].keys()
+    assert {*redis_keys.QUEUES, redis_keys.RESEARCH_QUEUE} == depth["counts"].keys()
     workers = Counter(
         (one["worker_id"], one["event_type"])
         for one in published
@@ -310,10 +311,10 @@ async def test_a_research_task_that_is_none_fails_with_the_field(
     reason: str,
 ) -> None:
     """What another producer puts into the queue is checked again before it runs."""
-    bad = Job(id="bad", type="data_aggregation", payload=dict(payload))
+    bad = QueuedJob(id="bad", type="data_aggregation", payload=dict(payload))
     queue = TaskQueue(client)
     async with pool(client, tmp_path):
-        await queue.submit(bad, queue=keys.RESEARCH_QUEUE)
+        await queue.submit(bad, queue=redis_keys.RESEARCH_QUEUE)
 
         async def has_failed() -> bool:
             return await queue.status("bad") is TaskStatus.FAILED
@@ -327,7 +328,7 @@ async def test_when_every_search_fails_the_research_task_fails(
 ) -> None:
     """A task that cannot go on says at which phase and why; its jobs are counted."""
 
-    async def broken(job: Job) -> Mapping[str, Any]:
+    async def broken(job: QueuedJob) -> Mapping[str, Any]:
         raise ValueError("provider is down")
 
     gateway = ResearchGateway(client)
@@ -426,7 +427,7 @@ async def test_one_research_task_is_one_trace_across_processes(
         process.terminate()
         assert await asyncio.to_thread(process.wait, 30) == 0
 
-    entries: Any = await client.xrange(keys.log_stream())
+    entries: Any = await client.xrange(redis_keys.log_stream())
     published = [json.loads(fields["e"]) for _, fields in entries]
     story = [
         one

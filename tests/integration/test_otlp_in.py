@@ -32,16 +32,16 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceS
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from otel_bridge_collector.app import create_app
+from otel_bridge_collector.otlp.ingest import MAX_BODY_BYTES, MAX_RECEIVERS, MAX_TAKING
+from otel_bridge_collector.security.tokens import ANYONE, Principal
+from otel_bridge_collector.settings import CollectorSettings
 
 import otel_bridge
-from collector.app import create_app
-from collector.otlp_ingest import MAX_BODY_BYTES, MAX_RECEIVERS, MAX_TAKING
-from collector.security.tokens import ANYONE, Principal
-from collector.settings import CollectorSettings
-from otel_bridge.bus import EventBus
 from otel_bridge.errors import ConfigurationError
-from otel_bridge.events import MonitoringEvent
-from otel_bridge.processor import MonitoringSpanProcessor
+from otel_bridge.events.model import MonitoringEvent
+from otel_bridge.publish.bus import EventBus
+from otel_bridge.sdk.processor import MonitoringSpanProcessor
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import Answer, AppServer, fetch
 from tests.support.waiting import wait_until

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from otel_bridge.bus import EventBus
 from otel_bridge.cancellation import cancel
 from otel_bridge.errors import PositionLostError, TransportError
-from otel_bridge.events import MonitoringEvent, MonitoringEventType
+from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
+from otel_bridge.publish.bus import EventBus
+from otel_bridge.publish.transports.memory import MemoryLog
+from otel_bridge.publish.transports.redis_receiver import RedisReceiver
 from otel_bridge.settings import BridgeSettings
-from otel_bridge.transports.memory import MemoryLog
-from otel_bridge.transports.redis_receiver import RedisReceiver
 from tests.support.faults import TcpProxy
 from tests.support.load import Load, numbers_in_log
 from tests.support.push_server import PushServer

@@ -13,9 +13,9 @@ import pytest
 import redis.asyncio as redis_asyncio
 from redis.exceptions import RedisError
 
-from otel_bridge import keys
-from otel_bridge.orchestration.task_queue import TaskQueue
-from otel_bridge.orchestration.task_types import Job, Priority, TaskStatus
+from otel_bridge.orchestration.queue.task_queue import TaskQueue
+from otel_bridge.orchestration.queue.task_types import Priority, QueuedJob, TaskStatus
+from otel_bridge.publish import redis_keys
 from tests.support.coordinator import eventually
 from tests.support.queue_clients import connect
 from tests.support.redis_server import RedisServer
@@ -75,7 +75,7 @@ async def submit_all(client: redis_asyncio.Redis, count: int, work_ms: int) -> l
     """Jobs of half to one and a half times ``work_ms``, over all priorities, and a poison one."""
     queue = TaskQueue(client)
     jobs = [
-        Job(
+        QueuedJob(
             id=f"j{number}",
             type="work",
             parent_task_id="p",
@@ -84,7 +84,7 @@ async def submit_all(client: redis_asyncio.Redis, count: int, work_ms: int) -> l
         )
         for number in range(count)
     ]
-    for job in [*jobs, Job(id=POISON, type="poison", parent_task_id="p")]:
+    for job in [*jobs, QueuedJob(id=POISON, type="poison", parent_task_id="p")]:
         await queue.submit(job)
     return [job.id for job in jobs]
 
@@ -98,9 +98,9 @@ async def assert_nothing_lost(client: redis_asyncio.Redis, job_ids: list[str]) -
     assert set(job_ids) == set(await queue.results(job_ids))
     assert await queue.status(POISON) == TaskStatus.FAILED
     assert "3 workers stopped answering" in str(await queue.error(POISON))
-    assert await client.lrange(keys.DEAD, 0, -1) == [POISON]
+    assert await client.lrange(redis_keys.DEAD_LETTERS, 0, -1) == [POISON]
     left = [str(key) async for key in client.scan_iter("nexus:*", count=1000)]
-    passing = ("nexus:processing:", keys.LEASES, keys.DELAYED, *keys.QUEUES)
+    passing = ("nexus:processing:", redis_keys.LEASES, redis_keys.DELAYED, *redis_keys.QUEUES)
     assert [key for key in left if key.startswith(passing) or key.endswith(":lease")] == []
 
 

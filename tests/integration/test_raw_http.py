@@ -11,10 +11,10 @@ from contextlib import closing, suppress
 
 import psutil
 import pytest
+from otel_bridge_collector.routes import body
+from otel_bridge_collector.security.bounded_http import MAX_HEAD_BYTES, BoundedHttpProtocol
 from websockets.asyncio.client import connect
 
-from collector.routes import body
-from collector.security.bounded_http import MAX_HEAD_BYTES, BoundedHttpProtocol
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppServer, fetch
 from tests.support.waiting import wait_until

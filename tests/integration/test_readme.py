@@ -12,8 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from otel_bridge_collector.commands.demo import DEMO_REQUEST
 
-from otel_bridge.demo import DEMO_REQUEST
 from tests.support.app_server import fetch
 from tests.support.readme import curl_body, snippet_with
 from tests.support.redis_server import free_port

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from otel_bridge import keys
 from otel_bridge.cancellation import cancel
 from otel_bridge.errors import ConfigurationError, PositionLostError, TransportError
+from otel_bridge.publish import redis_keys
+from otel_bridge.publish.transports.base import Outgoing
+from otel_bridge.publish.transports.redis import RedisSender
+from otel_bridge.publish.transports.redis_receiver import RedisReceiver
 from otel_bridge.settings import BridgeSettings
-from otel_bridge.transports.base import Outgoing
-from otel_bridge.transports.redis import RedisSender
-from otel_bridge.transports.redis_receiver import RedisReceiver
 from tests.support.faults import TcpProxy
 from tests.support.redis_server import Kind, RedisServer
 from tests.support.waiting import wait_until
@@ -106,7 +106,7 @@ def test_a_denied_channel_loses_no_event(own: RedisServer, make_settings: MakeSe
         result = sender.send("a", 1, [outgoing(1), outgoing(2)])
         assert (result.skipped, result.refused) == (0, 2)
         assert sender.send("a", 1, [outgoing(1), outgoing(2)]).skipped == 2
-        assert client.xlen(keys.log_stream()) == 2
+        assert client.xlen(redis_keys.log_stream()) == 2
         sender.close()
 
 
@@ -133,7 +133,7 @@ def test_a_lost_script_is_sent_again(own: RedisServer, make_settings: MakeSettin
     with own.client() as client:
         client.script_flush()
         assert sender.send("a", 2, [outgoing(2)]).skipped == 0
-        assert client.xlen(keys.log_stream()) == 2
+        assert client.xlen(redis_keys.log_stream()) == 2
     sender.close()
 
 
@@ -174,7 +174,7 @@ def test_what_an_operator_can_mend_is_tried_again(
                 sender.send("a", 1, batch)
             client.execute_command(*undo)
             sender.send("a", 1, batch)
-            assert client.xlen(keys.log_stream()) == 2
+            assert client.xlen(redis_keys.log_stream()) == 2
         sender.close()
 
 
@@ -188,10 +188,10 @@ def test_an_answer_that_is_lost_makes_no_duplicate(
         proxy.swallow_answers()
         with pytest.raises(TransportError):
             sender.send("a", 2, [outgoing(2)])
-        wait_until(lambda: client.xlen(keys.log_stream()) == 2, "the batch to be applied")
+        wait_until(lambda: client.xlen(redis_keys.log_stream()) == 2, "the batch to be applied")
         proxy.heal()
         assert sender.send("a", 2, [outgoing(2)]).skipped == 1
-        assert client.xlen(keys.log_stream()) == 2
+        assert client.xlen(redis_keys.log_stream()) == 2
         sender.close()
 
 
@@ -221,7 +221,7 @@ async def test_a_wiped_stream_is_another_log(
     await asyncio.to_thread(sender.send, "a", 1, [outgoing(1)])
     (entry,) = await receiver.read(await receiver.open())
     with own.client() as client:
-        client.delete(keys.log_stream(), *(() if is_meta_kept else (keys.log_meta(),)))
+        client.delete(redis_keys.log_stream(), *(() if is_meta_kept else (redis_keys.log_meta(),)))
     sender = RedisSender(own.url, make_settings())
     await asyncio.to_thread(sender.send, "b", 1, [outgoing(2)])
     await receiver.close()
@@ -241,7 +241,7 @@ async def test_a_reader_that_stays_notices_a_wiped_stream(
     await asyncio.to_thread(sender.send, "a", 1, [outgoing(1)])
     (entry,) = await receiver.read(await receiver.open())
     with own.client() as client:
-        client.delete(keys.log_stream())
+        client.delete(redis_keys.log_stream())
     with pytest.raises(PositionLostError) as caught:
         await receiver.read(entry.position, wait_ms=20_000)
     assert caught.value.reason == "epoch"

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from otel_bridge import keys
-from otel_bridge.bus import EventBus
-from otel_bridge.events import MonitoringEvent
-from otel_bridge.orchestration.task_queue import Ownership, TaskQueue
-from otel_bridge.orchestration.task_types import Job, Priority
+from otel_bridge.events.model import MonitoringEvent
+from otel_bridge.orchestration.queue.task_queue import Ownership, TaskQueue
+from otel_bridge.orchestration.queue.task_types import Priority, QueuedJob
+from otel_bridge.publish import redis_keys
+from otel_bridge.publish.bus import EventBus
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppServer, fetch
 from tests.support.queue_clients import connect
@@ -81,7 +81,9 @@ async def test_coordinator_has_what_it_needs(server: RedisServer) -> None:
     """A job goes through the reference queue; a collector that may touch queues leads."""
     client = connect(url(server, "coordinator"))
     queue = TaskQueue(client)
-    job = Job(id="j", type="search", priority=Priority.NORMAL, parent_task_id="p", max_retries=1)
+    job = QueuedJob(
+        id="j", type="search", priority=Priority.NORMAL, parent_task_id="p", max_retries=1
+    )
     await queue.submit(job)
     claim = await queue.claim("w1")
     assert claim is not None
@@ -101,7 +103,7 @@ def test_they_have_not_much_more(server: RedisServer) -> None:
                     client.execute_command(*command)
             if user != "coordinator":
                 with pytest.raises(redis.exceptions.NoPermissionError):
-                    client.lpush(keys.QUEUE_NORMAL, "x")
+                    client.lpush(redis_keys.QUEUE_NORMAL, "x")
     with (
         redis.Redis.from_url(url(server, "publisher")) as client,
         pytest.raises(redis.exceptions.NoPermissionError),

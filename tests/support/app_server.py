@@ -22,10 +22,11 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-from collector.app import STATIC_DIR, create_app, make_server
-from collector.routes.tasks import TaskGateway
-from collector.runtime import Collector
-from collector.settings import CollectorSettings
+from otel_bridge_collector.app import STATIC_DIR, create_app, make_server
+from otel_bridge_collector.routes.tasks import TaskGateway
+from otel_bridge_collector.runtime import Collector
+from otel_bridge_collector.settings import CollectorSettings
+
 from otel_bridge.settings import BridgeSettings
 from tests.support.waiting import wait_until
 
@@ -163,8 +164,8 @@ class AppServer:
 
 _SCRIPT = """
 import asyncio, json, socket, sys
-from collector.app import STATIC_DIR, create_app, make_server
-from collector.settings import CollectorSettings
+from otel_bridge_collector.app import STATIC_DIR, create_app, make_server
+from otel_bridge_collector.settings import CollectorSettings
 from otel_bridge.settings import BridgeSettings
 options = json.loads(sys.argv[1])
 listener = socket.socket()

@@ -12,15 +12,15 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from redis.asyncio import Redis
 
-from otel_bridge import keys, semconv
 from otel_bridge.cancellation import cancel
-from otel_bridge.orchestration.handlers import JobHandler
-from otel_bridge.orchestration.leases import LeaseKeeper, blocking_twin
-from otel_bridge.orchestration.parallel_task_coordinator import ParallelTaskCoordinator
-from otel_bridge.orchestration.task_queue import TaskQueue, lua_source
-from otel_bridge.orchestration.task_types import TERMINAL_STATUSES
-from otel_bridge.orchestration.wake import WakeHints
-from otel_bridge.projects import ProjectIdResolver
+from otel_bridge.events import semconv
+from otel_bridge.orchestration.queue.leases import LeaseKeeper, blocking_twin
+from otel_bridge.orchestration.queue.parallel_task_coordinator import ParallelTaskCoordinator
+from otel_bridge.orchestration.queue.task_queue import TaskQueue, lua_source
+from otel_bridge.orchestration.queue.task_types import TERMINAL_STATUSES, JobHandler
+from otel_bridge.orchestration.queue.wake import WakeUpNotifications
+from otel_bridge.projects.resolver import ProjectIdResolver
+from otel_bridge.publish import redis_keys
 
 __all__ = ["ended", "eventually", "expire_lease", "job_spans", "running"]
 
@@ -40,8 +40,8 @@ async def eventually(
 async def expire_lease(client: Redis, job_id: str) -> None:
     """Let a lease run out and take the job back, at once: no renewal can come in between."""
     async with client.pipeline(transaction=True) as transaction:
-        transaction.zadd(keys.LEASES, {job_id: 0})
-        transaction.eval(lua_source("maintain"), 1, keys.QUEUE_NORMAL, 3, 3600, 100, 0)
+        transaction.zadd(redis_keys.LEASES, {job_id: 0})
+        transaction.eval(lua_source("maintain"), 1, redis_keys.QUEUE_NORMAL, 3, 3600, 100, 0)
         _, (_, requeued, _, _) = await transaction.execute()
     assert [job_id] == requeued
 
@@ -74,7 +74,7 @@ async def running(
     """A coordinator at work while the block is open; stopped in good order after it."""
     queue = TaskQueue(client, lease_sec=lease_sec, crash_budget=crash_budget)
     keeper = LeaseKeeper(blocking_twin(client), lease_sec)
-    hints = WakeHints(client)
+    hints = WakeUpNotifications(client)
     coordinator = ParallelTaskCoordinator(
         queue,
         handlers,

@@ -15,10 +15,17 @@ from opentelemetry.sdk.trace import TracerProvider
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from otel_bridge.bridge import Bridge, configure
-from otel_bridge.bus import EventBus
-from otel_bridge.events import MonitoringEvent
-from otel_bridge.instrument import enqueue, job, phase, queue_depth, research_task, worker
+from otel_bridge.events.model import MonitoringEvent
+from otel_bridge.publish.bus import EventBus
 from otel_bridge.settings import BridgeSettings
+from otel_bridge.spans.context_managers import (
+    enqueue,
+    job,
+    phase,
+    queue_depth,
+    research_task,
+    worker,
+)
 from tests.support.app_server import AppProcess
 
 __all__ = ["DEADLINE_MS", "PROJECT", "TASK", "TITLE", "DashboardSite", "run_busy_task"]

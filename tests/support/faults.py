@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from otel_bridge.errors import TransportError
-from otel_bridge.transports.base import AppendResult, Outgoing, Sender
+from otel_bridge.publish.transports.base import AppendResult, Outgoing, Sender
 
 __all__ = ["FakeClock", "FaultySender", "TcpProxy", "no_threads_left"]
 

@@ -8,10 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from collector.judge import Judge
-from collector.protocol import SnapshotMessage, TaskCard
-from collector.records import microseconds
-from collector.snapshot import (
+from otel_bridge_collector.model.old.judge import Judge
+from otel_bridge_collector.model.old.records import microseconds
+from otel_bridge_collector.model.old.snapshot import (
     failure_groups,
     global_stats,
     queue_depths,
@@ -19,10 +18,12 @@ from collector.snapshot import (
     task_cards,
     worker_states,
 )
-from collector.state import LiveState, StateLimits
-from collector.stats import RollingStats
+from otel_bridge_collector.model.old.state import LiveState, StateLimits
+from otel_bridge_collector.model.stats import RollingStats
+from otel_bridge_collector.wire.messages import SnapshotMessage, TaskCard
+
 from otel_bridge.clock import iso_utc
-from otel_bridge.events import MonitoringEvent
+from otel_bridge.events.model import MonitoringEvent
 
 __all__ = ["FIXTURES", "START", "at", "card", "event", "fold", "fold_fixture", "judge", "snapshot"]
 

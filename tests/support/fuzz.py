@@ -14,12 +14,13 @@ from collections.abc import Callable
 import atheris
 
 with atheris.instrument_imports(include=["collector", "otel_bridge"]):
-    from collector.otlp_messages import OtlpError, decode
-    from collector.otlp_receiver import OtlpReceiver, read_spans
-    from collector.span_lifecycle import read_lifecycle
+    from otel_bridge_collector.otlp.decode import OtlpError, decode
+    from otel_bridge_collector.otlp.mapping import OtlpReceiver, read_spans
+    from otel_bridge_collector.otlp.shapes import read_lifecycle
+
     from otel_bridge.errors import TransportRejectedError
-    from otel_bridge.events import MonitoringEvent
-    from otel_bridge.transports.http import FIRST_N_HEADER, PRODUCER_HEADER, decode_push
+    from otel_bridge.events.model import MonitoringEvent
+    from otel_bridge.publish.transports.http import FIRST_N_HEADER, PRODUCER_HEADER, decode_push
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest

@@ -13,9 +13,9 @@ import signal
 import sys
 import threading
 
-from otel_bridge.bus import EventBus
-from otel_bridge.events import MonitoringEvent, MonitoringEventType
-from otel_bridge.processor import MonitoringSpanProcessor
+from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
+from otel_bridge.publish.bus import EventBus
+from otel_bridge.sdk.processor import MonitoringSpanProcessor
 from otel_bridge.settings import BridgeSettings
 from tests.support.spans import job_attributes, tracer_with
 

@@ -15,8 +15,8 @@ from typing import Any
 import uvicorn
 
 from otel_bridge.errors import TransportRejectedError
-from otel_bridge.transports.http import PUSH_PATH, decode_push
-from otel_bridge.transports.memory import MemoryLog
+from otel_bridge.publish.transports.http import PUSH_PATH, decode_push
+from otel_bridge.publish.transports.memory import MemoryLog
 from tests.support.waiting import wait_until
 
 __all__ = ["PushServer"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from collector.errors import CloseCode
-from collector.frames import payloads
+from otel_bridge_collector.stream.frames import payloads
+from otel_bridge_collector.wire.close_codes import CloseCode
 
 __all__ = ["RecordingSink"]
 

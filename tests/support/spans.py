@@ -9,7 +9,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.trace import SpanKind, Tracer
 
-from otel_bridge import semconv
+from otel_bridge.events import semconv
 
 __all__ = ["START_NS", "SpanRecorder", "job_attributes", "tracer_with"]
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from otel_bridge.bridge import configure
-from otel_bridge.orchestration.task_types import Job
+from otel_bridge.orchestration.queue.task_types import QueuedJob
 from otel_bridge.orchestration.worker_pool import run_workers
 from otel_bridge.settings import BridgeSettings
 from tests.support.coordinator import running
@@ -51,12 +51,12 @@ def start(
 async def _main(kind: str, url: str, name: str, workers: int, lease_sec: float, data: str) -> None:
     client = connect(url)
 
-    async def work(job: Job) -> Mapping[str, Any]:
+    async def work(job: QueuedJob) -> Mapping[str, Any]:
         await client.hincrby("test:executions", job.id, 1)
         await asyncio.sleep(job.payload["ms"] / 1000)
         return {"by": name, "attempt": job.retry_count}
 
-    async def poison(job: Job) -> Mapping[str, Any]:
+    async def poison(job: QueuedJob) -> Mapping[str, Any]:
         await client.hincrby("test:executions", job.id, 1)
         os.kill(os.getpid(), signal.SIGKILL)
         return {}

@@ -45,8 +45,8 @@ def tree(tmp_path: Path) -> Path:
 
 
 def stamp(root: Path) -> None:
-    built = root / "collector" / "static"
-    built.mkdir(exist_ok=True)
+    built = root / hook.BUILT
+    built.mkdir(parents=True, exist_ok=True)
     (built / "index.html").write_text("<p>built</p>")
     (built / ".digest").write_text(hook.digest(root))
 
@@ -74,7 +74,7 @@ def test_tests_and_packages_are_no_sources(tree: Path, change: str) -> None:
 
 def test_a_clone_without_built_files_is_built(tree: Path) -> None:
     """Missing built files ask for a build."""
-    shutil.rmtree(tree / "collector" / "static")
+    shutil.rmtree(tree / hook.BUILT)
     assert hook.is_build_needed(tree)
 
 
@@ -82,7 +82,7 @@ def test_the_skip_variable_leaves_the_dashboard_out(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the skip variable nothing is built, and ``0`` does not count as set."""
-    shutil.rmtree(tree / "collector" / "static")
+    shutil.rmtree(tree / hook.BUILT)
     monkeypatch.setenv(hook.SKIP_VARIABLE, "1")
     assert not hook.is_build_needed(tree)
     monkeypatch.setenv(hook.SKIP_VARIABLE, "0")
@@ -93,7 +93,7 @@ def test_node_is_asked_for_only_when_needed(tree: Path) -> None:
     """Pip downloads Node for a build, not for an installation of built files."""
     build_hook = hook.CustomBuildHook(str(tree), {}, None, None, str(tree), "wheel")
     assert build_hook.dependencies() == []
-    shutil.rmtree(tree / "collector" / "static")
+    shutil.rmtree(tree / hook.BUILT)
     assert build_hook.dependencies() == [hook.NODE_REQUIREMENT]
 
 
@@ -113,7 +113,7 @@ def test_an_unreachable_registry_is_told_in_one_line(
     assert "\n" not in line
     assert "ECONNREFUSED" in line
     assert hook.SKIP_VARIABLE in line
-    assert (tree / "collector" / "static" / "index.html").is_file()
+    assert (tree / hook.BUILT / "index.html").is_file()
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +133,8 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], list[
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
     stamp(clone)
-    (clone / "collector" / "static" / "assets").mkdir()
-    (clone / "collector" / "static" / "assets" / "index.js").write_text("built")
+    (clone / hook.BUILT / "assets").mkdir()
+    (clone / hook.BUILT / "assets" / "index.js").write_text("built")
     for unwanted in ("v/bin/python", "collector/dashboard/node_modules/x/index.js"):
         (clone / unwanted).parent.mkdir(parents=True)
         (clone / unwanted).write_text("unwanted")
@@ -152,21 +152,25 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], list[
     return in_wheel, in_sdist
 
 
+STATIC = "collector/otel_bridge_collector/static"
+
+
 @pytest.mark.parametrize(
     "name",
     [
-        "collector/static/index.html",
-        "collector/static/assets/index.js",
+        f"{STATIC}/index.html",
+        f"{STATIC}/assets/index.js",
+        "collector/otel_bridge_collector/py.typed",
         "otel_bridge/py.typed",
-        "otel_bridge/transports/append.lua",
-        "otel_bridge/orchestration/lua/claim.lua",
-        "otel_bridge/orchestration/corpus/001-profile.txt",
+        "otel_bridge/publish/transports/append.lua",
+        "otel_bridge/orchestration/queue/lua/claim.lua",
+        "otel_bridge/orchestration/research/corpus/001-profile.txt",
     ],
 )
 def test_both_packages_hold_what_runs(packages: tuple[list[str], list[str]], name: str) -> None:
-    """Built files, scripts and the corpus are in the wheel and in the sdist."""
+    """Built files, scripts and type markers are in the wheel and in the sdist."""
     in_wheel, in_sdist = packages
-    assert name in in_wheel
+    assert name.removeprefix("collector/") in in_wheel
     assert name in in_sdist
 
 
@@ -175,12 +179,12 @@ def test_the_wheel_holds_no_sources_of_the_dashboard(
 ) -> None:
     """What is installed has no TypeScript, no tests and nothing that lay about in the clone."""
     in_wheel, _ = packages
-    assert [n for n in in_wheel if n.startswith(("collector/dashboard", "tests", "v/"))] == []
+    assert [n for n in in_wheel if n.startswith(("collector/", "dashboard", "tests", "v/"))] == []
 
 
 def test_the_sdist_holds_sources_and_stamp(packages: tuple[list[str], list[str]]) -> None:
     """A wheel can be made from the sdist without Node: built files, stamp and sources agree."""
     _, in_sdist = packages
-    assert "collector/static/.digest" in in_sdist
+    assert f"{STATIC}/.digest" in in_sdist
     assert "collector/dashboard/src/main.tsx" in in_sdist
     assert [n for n in in_sdist if "node_modules" in n or n.startswith("v/")] == []

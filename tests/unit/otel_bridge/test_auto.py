@@ -22,8 +22,8 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from otel_bridge.auto import install
 from otel_bridge.bridge import current_bridge
-from otel_bridge.processor import MonitoringSpanProcessor
-from otel_bridge.transports.memory import memory_log
+from otel_bridge.sdk.processor import MonitoringSpanProcessor
+from otel_bridge.publish.transports.memory import memory_log
 
 def ours(provider):
     processors = provider._active_span_processor._span_processors

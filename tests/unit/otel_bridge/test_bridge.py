@@ -21,10 +21,10 @@ from otel_bridge.bridge import (
     sdk_provider_of,
 )
 from otel_bridge.errors import ConfigurationError
-from otel_bridge.events import MonitoringEvent, MonitoringEventType
-from otel_bridge.processor import MonitoringSpanProcessor
+from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
+from otel_bridge.publish.transports.memory import memory_log
+from otel_bridge.sdk.processor import MonitoringSpanProcessor
 from otel_bridge.settings import BridgeSettings
-from otel_bridge.transports.memory import memory_log
 from tests.support.spans import job_attributes
 
 MakeSettings = Callable[..., BridgeSettings]
@@ -158,7 +158,7 @@ def test_off_is_off(make_settings: MakeSettings, wrong: dict[str, bool]) -> None
             bus_url="ftp://x", redis_url="nonsense", knowledge_base_url="nonsense", **wrong
         )
     )
-    assert (made.is_enabled, made.bus, made.instruments, made.tracer_provider) == (
+    assert (made.is_enabled, made.bus, made.otel_metrics, made.tracer_provider) == (
         False,
         None,
         None,

@@ -1,0 +1,7 @@
+"""``python -m otel_bridge_collector`` is ``otel-bridge``."""
+
+import sys
+
+from otel_bridge_collector.commands.cli import main
+
+sys.exit(main())

@@ -1,0 +1,252 @@
+"""
+``create_app`` and ``make_server``: the service as an ASGI application, and uvicorn around it.
+
+The application starts and stops the collector in its lifespan, so that it runs under any ASGI
+server; under ours the WebSocket is written with shared frames (``frames``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import uvicorn
+from fastapi import FastAPI, Request
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+
+from otel_bridge.cancellation import cancel
+from otel_bridge.errors import ConfigurationError
+from otel_bridge.settings import BridgeSettings
+from otel_bridge_collector.otlp.ingest import OtlpIngest
+from otel_bridge_collector.otlp.refusals import OTLP_PATHS, OtlpRefusals, status_of
+from otel_bridge_collector.routes import events, health, monitor, otlp, session, tasks, websocket
+from otel_bridge_collector.routes.body import BodyTooSlowError
+from otel_bridge_collector.routes.dashboard import make_dashboard_router
+from otel_bridge_collector.routes.tasks import TaskGateway
+from otel_bridge_collector.runtime import Collector
+from otel_bridge_collector.security.authentication import AuthenticationGuard, Authenticator
+from otel_bridge_collector.security.bounded_http import BoundedHttpProtocol
+from otel_bridge_collector.security.headers import ALWAYS, SecurityHeaders
+from otel_bridge_collector.security.oidc import OidcSettings, OidcVerifier
+from otel_bridge_collector.security.origins import OriginGuard, is_loopback_name
+from otel_bridge_collector.security.tokens import TokenTable
+from otel_bridge_collector.settings import CollectorSettings
+from otel_bridge_collector.stream.frames import SharedFramesProtocol
+
+if TYPE_CHECKING:
+    from otel_bridge_collector.otlp.grpc_server import OtlpGrpcServer
+
+__all__ = ["STATIC_DIR", "CollectorServer", "create_app", "make_server"]
+
+logger = logging.getLogger(__name__)
+
+STATIC_DIR: Final = Path(__file__).parent / "static"
+_PING_INTERVAL_SEC: Final = 25.0
+_PING_TIMEOUT_SEC: Final = 20.0
+_SHUTDOWN_TIMEOUT_SEC: Final = 5
+_MAX_INBOUND_BYTES: Final = 16 * 1024
+"""Clients have nothing to say; uvicorn's default of 16 MiB would be theirs to fill."""
+
+
+def create_app(
+    settings: CollectorSettings,
+    bridge_settings: BridgeSettings,
+    *,
+    gateway: TaskGateway | None = None,
+    collector: Collector | None = None,
+    static_dir: Path = STATIC_DIR,
+) -> FastAPI:
+    """
+    Make the application; nothing is connected before its lifespan begins.
+
+    Args:
+        settings: The collector's.
+        bridge_settings: The log's URL and the limits.
+        gateway: Takes research tasks; None: ``/tasks`` answers 503.
+        collector: One made elsewhere; default: made here from the settings.
+        static_dir: The built dashboard.
+
+    Raises:
+        ConfigurationError: A token line is wrong, or it would listen beyond loopback without any.
+    """
+    authenticator = _make_authenticator(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        running = collector or Collector(settings, bridge_settings)
+        app.state.collector = running
+        app.state.otlp_ingest = OtlpIngest(running)
+        listener = _make_grpc_server(settings, app.state.otlp_ingest, authenticator)
+        authenticator.tickets.redis = running.redis
+        await running.start()
+        if listener is not None:
+            await listener.start()
+            app.state.otlp_grpc_port = listener.port
+        watch = asyncio.create_task(authenticator.watch(), name="authenticator")
+        try:
+            yield
+        finally:
+            await cancel([watch])
+            if listener is not None:
+                await listener.stop()
+            await running.stop()
+
+    app = FastAPI(
+        title="otel-bridge collector",
+        lifespan=lifespan,
+        docs_url=None,  # Swagger's page loads scripts from elsewhere, against our CSP
+        redoc_url=None,
+    )
+    app.state.settings = settings
+    app.state.gateway = gateway
+    app.state.authenticator = authenticator
+    # The last added is the outermost: origins first, then credentials.
+    app.add_middleware(AuthenticationGuard, authenticator=authenticator)
+    app.add_middleware(
+        OriginGuard,
+        bind_host=settings.host,
+        allowed_origins=settings.origins,
+        is_open=authenticator.is_open,
+    )
+    if settings.origins:
+        # For the dashboard inside another page; cookies travel between subdomains of one site.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Content-Type"],
+            allow_credentials=True,
+        )
+    app.add_middleware(OtlpRefusals)
+    app.add_middleware(SecurityHeaders)
+
+    @app.exception_handler(BodyTooSlowError)
+    async def too_slow(_: Request, __: Exception) -> JSONResponse:
+        headers = {"Connection": "close"}
+        return JSONResponse({"detail": "the body did not come in time"}, 408, headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, __: Exception) -> Response:
+        return Response(status_code=400)  # nobody reads it; without it the log has a traceback
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, __: Exception) -> Response:
+        # Made outside of all middleware, so it brings its own headers.
+        headers = {name.decode(): value.decode() for name, value in ALWAYS}
+        if request.url.path in OTLP_PATHS:
+            body, media_type = status_of(request.scope, "internal error")
+            return Response(body, 500, headers, media_type)
+        return JSONResponse({"detail": "internal error"}, 500, headers)
+
+    for module in (websocket, monitor, events, otlp, tasks, session, health):
+        app.include_router(module.router)
+    app.include_router(make_dashboard_router(static_dir))
+    return app
+
+
+def _make_authenticator(settings: CollectorSettings) -> Authenticator:
+    tokens = oidc = None
+    if settings.has_tokens:
+        tokens = TokenTable(settings.tokens.get_secret_value(), settings.tokens_file)
+    if settings.oidc_issuer:
+        oidc = OidcVerifier(
+            OidcSettings(
+                settings.oidc_issuer,
+                settings.oidc_audience,
+                settings.oidc_jwks_url,
+                settings.oidc_projects_claim,
+            )
+        )
+    if (
+        tokens is None
+        and oidc is None
+        and not (is_loopback_name(settings.host) or settings.anonymous_enabled)
+    ):
+        raise ConfigurationError(
+            f"MONITORING_HOST={settings.host} is not loopback and no tokens are set",
+            "set MONITORING_TOKENS_FILE, or MONITORING_ANONYMOUS_ENABLED=true to let anybody in",
+        )
+    return Authenticator(
+        tokens,
+        token_connections=settings.token_max_connections,
+        address_connections=settings.address_max_connections,
+        oidc=oidc,
+    )
+
+
+def _make_grpc_server(
+    settings: CollectorSettings, ingest: OtlpIngest, authenticator: Authenticator
+) -> OtlpGrpcServer | None:
+    if settings.otlp_grpc_port is None:
+        return None
+    try:
+        from otel_bridge_collector.otlp.grpc_server import OtlpGrpcServer
+    except ImportError:
+        raise ConfigurationError(
+            f"MONITORING_OTLP_GRPC_PORT={settings.otlp_grpc_port} needs grpcio",
+            "pip install 'otel-bridge[grpc]'",
+        ) from None
+    return OtlpGrpcServer(ingest, authenticator, settings.host, settings.otlp_grpc_port)
+
+
+class CollectorServer(uvicorn.Server):
+    """
+    uvicorn's server, which says when it is up and leaves signals to the one who runs it.
+
+    Attributes:
+        is_up: Set once the lifespan has begun and the sockets accept.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.is_up.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def make_server(app: FastAPI, settings: CollectorSettings, **options: Any) -> CollectorServer:
+    """
+    A server for ``app``; ``await server.serve(sockets=[listener])`` runs it.
+
+    Args:
+        app: From ``create_app``.
+        settings: Host and port, when ``serve`` is given no sockets.
+        **options: Further ones of ``uvicorn.Config``.
+    """
+    config = uvicorn.Config(
+        app,
+        **{
+            "host": settings.host,
+            "port": settings.port,
+            "http": BoundedHttpProtocol,
+            "ws": SharedFramesProtocol,
+            "ws_ping_interval": _PING_INTERVAL_SEC,
+            "ws_ping_timeout": _PING_TIMEOUT_SEC,
+            "ws_max_size": _MAX_INBOUND_BYTES,
+            "ws_per_message_deflate": False,
+            "timeout_graceful_shutdown": _SHUTDOWN_TIMEOUT_SEC,
+            "lifespan": "on",
+            "log_level": "warning",
+            "log_config": None,  # its lines go where ours go, with the time in front
+            "access_log": False,
+            "server_header": False,
+            # uvicorn's own default believes any process of this machine.
+            "proxy_headers": bool(settings.trusted_proxies),
+            "forwarded_allow_ips": settings.trusted_proxies,
+            **options,
+        },
+    )
+    return CollectorServer(config)

@@ -1,0 +1,1 @@
+"""The ``otel-bridge`` command: ``serve``, ``demo`` and all commands of the library."""

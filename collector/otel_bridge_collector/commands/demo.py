@@ -1,0 +1,30 @@
+"""``otel-bridge demo``: the research task that it submits, and the same request as a curl line."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+__all__ = ["CURL", "DEMO_PACE_SEC", "DEMO_REQUEST"]
+
+DEMO_PACE_SEC: Final = 0.6
+"""Stretches the bundled corpus's jobs to about a minute with four workers: time to look."""
+
+DEMO_REQUEST: Final[dict[str, Any]] = {
+    "title": "Private Schools GA",
+    "research_query": "List and profile private K-12 schools in Georgia",
+    "research_type": "data_aggregation",
+    "user_id": "dev",
+    "project_id": "default_project",
+    "data_aggregation_config": {
+        "entities": ["private schools"],
+        "attributes": ["address", "tuition", "enrollment"],
+        "search_space": "in Georgia",
+        "domain_hint": "schools",
+    },
+}
+
+CURL: Final = """curl -sS -X POST {url}/tasks -H 'Content-Type: application/json' -d '{{
+  "title": "Private Schools GA", "research_query": "List and profile private K-12 schools in Georgia",
+  "research_type": "data_aggregation", "user_id": "dev", "project_id": "default_project",
+  "data_aggregation_config": {{"entities": ["private schools"], "attributes": ["address", "tuition", "enrollment"],
+    "search_space": "in Georgia", "domain_hint": "schools"}}}}'"""  # noqa: E501

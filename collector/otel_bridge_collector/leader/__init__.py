@@ -1,0 +1,1 @@
+"""What one collector does for all: statistics and stalled jobs."""

@@ -1,0 +1,1 @@
+"""The fold: events into live state; pure."""

@@ -1,0 +1,134 @@
+"""
+Rolling counts: jobs ended, jobs failed and events seen, by second, for everything and per project.
+
+Kept beside the state because they are about the last minutes only. A second is that in which the
+event was seen (``LiveState.apply``), so that a worker's wrong clock does not move throughput.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final, NamedTuple
+
+from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
+
+__all__ = ["RollingStats", "Totals"]
+
+_KEEP_SEC: Final = 300
+_MAX_PROJECTS: Final = 1000
+_MIN_RATED_SEC: Final = 10
+"""Fewer seconds say nothing about a rate."""
+_ENDS: Final = frozenset({MonitoringEventType.TASK_COMPLETED, MonitoringEventType.TASK_FAILED})
+
+
+class Totals(NamedTuple):
+    """Sums over a span of time."""
+
+    events: int
+    ended: int
+    failed: int
+    active_sec: int = 0
+    """Since the first event in it."""
+
+    @property
+    def ended_per_sec(self) -> float:
+        """Jobs ended per second since there are events: work that began just now is not slow."""
+        return round(self.ended / max(_MIN_RATED_SEC, self.active_sec), 3)
+
+
+class _Window:
+    __slots__ = ("seconds",)
+
+    def __init__(self) -> None:
+        self.seconds: dict[int, list[int]] = {}
+
+    def add(self, second: int, ended: int, failed: int) -> None:
+        counts = self.seconds.get(second)
+        if counts is None:
+            counts = self.seconds[second] = [0, 0, 0]
+            if len(self.seconds) > 2 * _KEEP_SEC:
+                newest = max(self.seconds)
+                for old in [s for s in self.seconds if s <= newest - _KEEP_SEC]:
+                    del self.seconds[old]
+        counts[0] += 1
+        counts[1] += ended
+        counts[2] += failed
+
+    def totals(self, now_sec: int, span_sec: int) -> Totals:
+        found = [0, 0, 0]
+        first = now_sec
+        # The running second is left out: it is not over, and would pull a rate down.
+        for second in range(now_sec - span_sec, now_sec):
+            counts = self.seconds.get(second)
+            if counts is not None:
+                first = min(first, second)
+                for index, value in enumerate(counts):
+                    found[index] += value
+        events, ended, failed = found
+        return Totals(events, ended, failed, now_sec - first)
+
+
+class RollingStats:
+    """
+    Counts of the last five minutes, for at most 1,000 projects (the longest silent leave).
+
+    Attributes:
+        events_in: Events observed since the start.
+        events_unreadable: Events that could not be read since the start.
+    """
+
+    def __init__(self) -> None:
+        self._all = _Window()
+        self._projects: OrderedDict[str, _Window] = OrderedDict()
+        self.events_in = 0
+        self.events_unreadable = 0
+
+    def observe(self, event: MonitoringEvent, seen: int) -> None:
+        """
+        Count one event; the collector's own global stats count for nothing.
+
+        Args:
+            event: Ends of jobs count as ended; a research task's own end does not.
+            seen: When, microseconds since the Unix epoch.
+        """
+        if event.event_type == MonitoringEventType.STATS_SNAPSHOT and event.parent_task_id is None:
+            # Else each would make its project active and so cause the next.
+            return
+        self.events_in += 1
+        is_end = event.event_type in _ENDS and event.task_id != event.parent_task_id
+        ended = int(is_end)
+        failed = int(is_end and event.event_type == MonitoringEventType.TASK_FAILED)
+        second = seen // 1_000_000
+        self._all.add(second, ended, failed)
+        project_id = event.project_id
+        if project_id is not None:
+            window = self._projects.get(project_id)
+            if window is None:
+                window = self._projects[project_id] = _Window()
+                if len(self._projects) > _MAX_PROJECTS:
+                    self._projects.popitem(last=False)
+            else:
+                self._projects.move_to_end(project_id)
+            window.add(second, ended, failed)
+
+    def totals(self, now: int, span_sec: int, project_id: str | None = None) -> Totals:
+        """
+        Sums over the last ``span_sec`` whole seconds (at most 300) before ``now`` (microseconds).
+
+        Args:
+            now: Microseconds since the Unix epoch.
+            span_sec: How far back.
+            project_id: Only this project's; None: everything.
+        """
+        window = self._all if project_id is None else self._projects.get(project_id)
+        if window is None:
+            return Totals(0, 0, 0)
+        return window.totals(now // 1_000_000, min(span_sec, _KEEP_SEC))
+
+    def active_projects(self, now: int, span_sec: int = 60) -> list[str]:
+        """Projects with an event in the last ``span_sec`` seconds, sorted."""
+        return sorted(
+            name
+            for name, window in self._projects.items()
+            if max(window.seconds, default=0) >= now // 1_000_000 - span_sec
+        )

@@ -1,0 +1,1 @@
+"""OTLP in: decoded, mapped to events, appended to the log."""

@@ -1,0 +1,77 @@
+"""``GET /monitor/snapshot``, ``/monitor/events`` and ``/monitor/config``."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from starlette.responses import JSONResponse
+
+from otel_bridge.errors import PositionLostError, TransportError
+from otel_bridge_collector.runtime import Collector
+from otel_bridge_collector.security.authentication import Authenticator, address_of, principal_of
+from otel_bridge_collector.security.concurrency import MAX_WAITING
+from otel_bridge_collector.settings import CollectorSettings
+from otel_bridge_collector.wire.filters import EventFilter, FilterError
+
+router = APIRouter(prefix="/monitor")
+
+MAX_LIMIT = 1000
+_DEFAULT_LIMIT = 100
+_NO_STORE = {"Cache-Control": "no-store"}
+
+
+def _turn(request: Request, what: str) -> AbstractAsyncContextManager[None]:
+    authenticator: Authenticator = request.app.state.authenticator
+    principal = principal_of(request.scope)
+    address = address_of(request.scope)
+    if authenticator.turns.waiting(principal, address, what) >= MAX_WAITING:
+        raise HTTPException(429, "too many requests at a time", {"Retry-After": "1"})
+    return authenticator.turns.of(principal, address, what)
+
+
+@router.get("/snapshot")
+async def snapshot(request: Request) -> Response:
+    """Everything a dashboard needs to start, as the WebSocket's ``snapshot`` message."""
+    collector: Collector = request.app.state.collector
+    try:
+        projects = principal_of(request.scope).projects
+        wanted = EventFilter.parse(request.query_params).limited(projects)
+    except FilterError as error:
+        return JSONResponse({"detail": str(error)}, 400)
+    async with _turn(request, "snapshot"):
+        body = collector.snapshot_json(wanted)
+    return Response(body, media_type="application/json", headers=_NO_STORE)
+
+
+@router.get("/config")
+async def config(request: Request) -> JSONResponse:
+    """What a page must know before it draws: ``{"trace_url_template": ... or null}``."""
+    settings: CollectorSettings = request.app.state.settings
+    return JSONResponse({"trace_url_template": settings.trace_url_template or None})
+
+
+@router.get("/events")
+async def events(request: Request) -> Response:
+    """Recent events from the log, newest first: ``{"events": [...], "next_before": ...}``."""
+    collector: Collector = request.app.state.collector
+    query = request.query_params
+    raw_limit = query.get("limit") or str(_DEFAULT_LIMIT)
+    is_number = raw_limit.isascii() and raw_limit.isdigit() and len(raw_limit) < 6
+    try:
+        if not is_number or not 1 <= int(raw_limit) <= MAX_LIMIT:
+            raise FilterError(f"limit: {raw_limit[:40]!r} is not 1 to {MAX_LIMIT}")
+        wanted = EventFilter.parse(query).limited(principal_of(request.scope).projects)
+        async with _turn(request, "events"):
+            found, next_before = await collector.recent(
+                wanted, limit=int(raw_limit), before=query.get("before") or None
+            )
+    except FilterError as error:
+        return JSONResponse({"detail": str(error)}, 400)
+    except PositionLostError as lost:
+        return JSONResponse({"detail": f"before: {lost.reason} position"}, 400)
+    except TransportError:
+        return JSONResponse({"detail": "the log cannot be reached"}, 503)
+    shown = JSONResponse(next_before).body
+    body = b'{"events":[' + b",".join(found) + b'],"next_before":' + bytes(shown) + b"}"
+    return Response(body, media_type="application/json", headers=_NO_STORE)

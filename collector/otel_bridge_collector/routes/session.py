@@ -1,0 +1,101 @@
+"""``/session``: a browser gives its token once and gets a cookie that scripts cannot read."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import pydantic_core
+from fastapi import APIRouter, Request, Response
+from starlette.responses import JSONResponse
+
+from otel_bridge_collector.routes.body import BodyTooLargeError, read_body
+from otel_bridge_collector.security.authentication import (
+    COOKIE,
+    PRINCIPAL,
+    SESSION_TTL_SEC,
+    Authenticator,
+    address_of,
+    session_cookie,
+)
+from otel_bridge_collector.security.tickets import TICKET_TTL_SEC
+from otel_bridge_collector.security.tokens import Principal
+
+router = APIRouter(prefix="/session")
+
+_MAX_BODY_BYTES: Final = 16 * 1024
+_NO_STORE: Final = {"Cache-Control": "no-store"}
+
+
+@router.get("")
+async def state(request: Request) -> JSONResponse:
+    """Who this browser is: 200, or 401 when it must sign in."""
+    authenticator: Authenticator = request.app.state.authenticator
+    principal: Principal | None = request.scope.get(PRINCIPAL)
+    if principal is None:
+        return JSONResponse({"detail": "authentication required"}, 401, _NO_STORE)
+    expires_at = None
+    if principal.expires_at is not None:
+        expires_at = datetime.fromtimestamp(principal.expires_at, UTC).isoformat()
+    answer: dict[str, Any] = {
+        "authentication": "none" if authenticator.is_open else "token",
+        "authenticated": True,
+        "projects": None if principal.projects is None else sorted(principal.projects),
+        "expires_at": expires_at,
+    }
+    return JSONResponse(answer, headers=_NO_STORE)
+
+
+@router.post("")
+async def sign_in(request: Request) -> Response:
+    """``{"token": ...}`` -> 204 and the cookie; 401 for a wrong token, 429 for too many."""
+    authenticator: Authenticator = request.app.state.authenticator
+    try:
+        fields = pydantic_core.from_json(await read_body(request, _MAX_BODY_BYTES))
+    except BodyTooLargeError:
+        return JSONResponse({"detail": f"the body is over {_MAX_BODY_BYTES} bytes"}, 413)
+    except ValueError:
+        return JSONResponse({"detail": "the body is not JSON"}, 400)
+    token = fields.get("token") if isinstance(fields, dict) else None
+    if not isinstance(token, str):
+        return JSONResponse({"detail": 'the body is not {"token": "..."}'}, 400)
+    principal = await authenticator.identify(f"Bearer {token}")
+    if principal is None:
+        address = address_of(request.scope)
+        wait = authenticator.retry_after(address)
+        authenticator.note_failure(address)
+        if wait:
+            again = {"Retry-After": str(wait)}
+            return JSONResponse({"detail": "too many attempts"}, 429, again)
+        return JSONResponse({"detail": "authentication required"}, 401, _NO_STORE)
+    response = Response(status_code=204, headers=_NO_STORE)
+    _set(response, authenticator.open_session(principal), SESSION_TTL_SEC)
+    return response
+
+
+@router.post("/ticket")
+async def ticket(request: Request) -> JSONResponse:
+    """``{"ticket", "expires_in"}`` for one ``/ws/monitor?ticket=`` of a page elsewhere."""
+    principal: Principal | None = request.scope.get(PRINCIPAL)
+    if principal is None:
+        return JSONResponse({"detail": "authentication required"}, 401, _NO_STORE)
+    authenticator: Authenticator = request.app.state.authenticator
+    found = await authenticator.tickets.open(principal)
+    answer = {"ticket": found, "expires_in": TICKET_TTL_SEC}
+    return JSONResponse(answer, headers=_NO_STORE)
+
+
+@router.delete("")
+async def sign_out(request: Request) -> Response:
+    """End the session here and in the browser: 204, also when there was none."""
+    authenticator: Authenticator = request.app.state.authenticator
+    authenticator.close_session(session_cookie(dict(request.scope["headers"])))
+    response = Response(status_code=204, headers=_NO_STORE)
+    _set(response, "", 0)
+    return response
+
+
+def _set(response: Response, value: str, max_age: int) -> None:
+    response.set_cookie(
+        COOKIE, value, max_age=max_age, path="/", secure=True, httponly=True, samesite="strict"
+    )

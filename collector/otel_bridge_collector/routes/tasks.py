@@ -1,0 +1,93 @@
+"""``POST /tasks`` and ``GET /tasks/{id}``: research tasks in, their state out."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import Any, Final, Protocol
+
+import pydantic_core
+from fastapi import APIRouter, Request
+from pydantic import ValidationError
+from redis.exceptions import RedisError
+from starlette.responses import JSONResponse
+
+from otel_bridge.orchestration.queue.task_types import ResearchTaskRequest, field_error_sentence
+from otel_bridge_collector.routes.body import BodyTooLargeError, read_body
+from otel_bridge_collector.security.authentication import principal_of
+
+__all__ = ["TaskGateway", "router"]
+
+logger = logging.getLogger(__name__)
+
+router = APIRouter(prefix="/tasks")
+
+MAX_BODY_BYTES: Final = 1024 * 1024
+_NO_GATEWAY: Final = "this collector only watches: it was started without a coordinator"
+
+
+class TaskGateway(Protocol):
+    """How routes reach a coordinator; ``ResearchGateway`` is the reference one."""
+
+    async def submit(self, request: ResearchTaskRequest) -> str:
+        """Queue a research task; return its id."""
+
+    async def get(self, task_id: str) -> dict[str, Any] | None:
+        """State of a research task; None when unknown."""
+
+
+@router.post("")
+async def submit(request: Request) -> JSONResponse:
+    """Queue a research task: 201 ``{"task_id": ..., "status": "pending", ...}``."""
+    gateway: TaskGateway | None = request.app.state.gateway
+    if gateway is None:
+        # Read first: a client that is still sending would get a broken pipe instead.
+        with contextlib.suppress(BodyTooLargeError):
+            await read_body(request, MAX_BODY_BYTES)
+        return _error(503, _NO_GATEWAY)
+    try:
+        body = await read_body(request, MAX_BODY_BYTES)
+    except BodyTooLargeError:
+        return _error(413, f"the body is over {MAX_BODY_BYTES} bytes")
+    try:
+        fields = pydantic_core.from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        return _error(400, f"the body is not JSON: {error}")
+    try:
+        wanted = ResearchTaskRequest.model_validate(fields)
+    except ValidationError as error:
+        return _error(422, field_error_sentence(error))
+    if not principal_of(request.scope).may_use(wanted.project_id):
+        return _error(403, "this token may not use that project_id")
+    try:
+        task_id = await gateway.submit(wanted)
+    except (RedisError, OSError, TimeoutError) as error:
+        logger.warning("a research task could not be queued: %s", type(error).__name__)
+        return _error(503, "the queue cannot be reached; nothing is known to be queued")
+    answer = {
+        "task_id": task_id,
+        "status": "pending",
+        "title": wanted.title,
+        "research_type": wanted.research_type,
+        "project_id": wanted.project_id,
+    }
+    return JSONResponse(answer, 201, {"Location": f"/tasks/{task_id}"})
+
+
+@router.get("/{task_id}")
+async def state(task_id: str, request: Request) -> JSONResponse:
+    """State of a research task, with its result once it has completed."""
+    gateway: TaskGateway | None = request.app.state.gateway
+    if gateway is None:
+        return _error(503, _NO_GATEWAY)
+    try:
+        found = await gateway.get(task_id)
+    except (RedisError, OSError, TimeoutError):
+        return _error(503, "the queue cannot be reached")
+    if found is None or not principal_of(request.scope).may_use(found.get("project_id")):
+        return _error(404, "no such research task")
+    return JSONResponse(found)
+
+
+def _error(status: int, sentence: str) -> JSONResponse:
+    return JSONResponse({"detail": sentence}, status)

@@ -1,0 +1,206 @@
+"""
+JWTs of an OpenID Connect provider, beside our own tokens.
+
+Signatures by asymmetric algorithms only, so that nobody can sign with the public key; issuer,
+audience, subject and expiry are required. The keys are fetched from the provider's JWKS, again
+every minute: what was signed by a key that is gone no longer holds. A claim names the projects.
+
+Source: RFC 7519, RFC 8725 (best current practice), OpenID Connect Discovery 1.0; PyJWT 2.15.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from otel_bridge.clock import SYSTEM_CLOCK, Clock
+from otel_bridge.errors import ConfigurationError
+from otel_bridge_collector.security.origins import is_loopback_name
+from otel_bridge_collector.security.tokens import Principal, token_digest
+
+__all__ = ["OidcSettings", "OidcVerifier"]
+
+logger = logging.getLogger(__name__)
+
+ALGORITHMS: Final = (
+    "RS256",
+    "RS384",
+    "RS512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "ES256",
+    "ES384",
+    "EdDSA",
+)
+_FOREIGN_KEYS: Final = frozenset({"jku", "jwk", "x5c", "x5u"})
+"""A token that brings its key, or says where it lies: nothing of it is ever looked at."""
+_LEEWAY_SEC: Final = 30
+_FETCH_TIMEOUT_SEC: Final = 5.0
+_MAX_ANSWER_BYTES: Final = 1024 * 1024
+_MAX_TOKEN_CHARS: Final = 16 * 1024
+REFRESH_SEC: Final = 60.0
+_UNKNOWN_KEY_SEC: Final = 10.0
+"""At most so often a token with an unknown key makes us fetch the keys: anybody can send one."""
+
+
+@dataclass(frozen=True, slots=True)
+class OidcSettings:
+    """Whose tokens to take."""
+
+    issuer: str
+    audience: str
+    jwks_url: str = ""
+    """Empty: asked of ``<issuer>/.well-known/openid-configuration``."""
+    projects_claim: str = "projects"
+
+
+class OidcVerifier:
+    """
+    ConcurrencyLimits a JWT into a principal.
+
+    Args:
+        settings: Issuer, audience, where the keys are.
+        clock: Monotonic for refreshing.
+
+    Raises:
+        ConfigurationError: PyJWT is missing, or an address is not https.
+    """
+
+    def __init__(self, settings: OidcSettings, clock: Clock = SYSTEM_CLOCK) -> None:
+        try:
+            import jwt
+        except ImportError:
+            raise ConfigurationError(
+                "MONITORING_OIDC_ISSUER needs PyJWT", "pip install 'otel-bridge[oidc]'"
+            ) from None
+        self._jwt = jwt
+        for name, url in (("ISSUER", settings.issuer), ("JWKS_URL", settings.jwks_url)):
+            if url and not _is_safe(url):
+                raise ConfigurationError(
+                    f"MONITORING_OIDC_{name}={url} is not https", "use an https address"
+                )
+        self._settings = settings
+        self._clock = clock
+        self._keys: dict[str, Any] = {}
+        self._fetched_at = float("-inf")
+        self._lock = asyncio.Lock()
+        self._is_failing = False
+
+    async def find(self, token: str) -> Principal | None:
+        """The principal of a JWT; None for one that does not hold."""
+        if len(token) > _MAX_TOKEN_CHARS:
+            return None
+        try:
+            header = self._jwt.get_unverified_header(token)
+        except self._jwt.PyJWTError:
+            return None
+        if not _FOREIGN_KEYS.isdisjoint(header):
+            return None
+        key_id = header.get("kid", "")
+        if key_id not in self._keys:
+            await self.refresh(_UNKNOWN_KEY_SEC)
+        key = self._keys.get(key_id)
+        if key is None:
+            return None
+        try:
+            claims = self._jwt.decode(
+                token,
+                key,
+                algorithms=list(ALGORITHMS),
+                audience=self._settings.audience,
+                issuer=self._settings.issuer,
+                leeway=_LEEWAY_SEC,
+                options={"require": ["exp", "iss", "aud", "sub"]},
+            )
+        except self._jwt.PyJWTError as error:
+            logger.info("a JWT is refused: %s", type(error).__name__)
+            return None
+        return Principal(
+            name=f"jwt:{str(claims['sub'])[:100]}",
+            projects=_projects(claims.get(self._settings.projects_claim)),
+            expires_at=float(claims["exp"]) + _LEEWAY_SEC,
+            digest=token_digest(token),
+            key_id=key_id,
+            subject=token_digest(f"jwt {claims['sub']}"),
+        )
+
+    def holds(self, principal: Principal) -> bool:
+        """Whether the key that signed this principal's token still is the provider's."""
+        return principal.key_id in self._keys
+
+    async def refresh(self, min_age_sec: float = REFRESH_SEC) -> None:
+        """Fetch the keys, unless they are younger; those we have stay while that fails."""
+        async with self._lock:
+            if self._clock.monotonic() - self._fetched_at < min_age_sec:
+                return
+            self._fetched_at = self._clock.monotonic()
+            try:
+                self._keys = await asyncio.to_thread(self._fetch)
+            except Exception as error:
+                if not self._is_failing:
+                    logger.warning("the keys of %s: %s", self._settings.issuer, error)
+                self._is_failing = True
+            else:
+                self._is_failing = False
+
+    def _fetch(self) -> dict[str, Any]:
+        url = self._settings.jwks_url
+        if not url:
+            base = self._settings.issuer.rstrip("/")
+            found = _get(f"{base}/.well-known/openid-configuration")
+            if found.get("issuer") != self._settings.issuer:
+                raise ValueError("the configuration is another issuer's")
+            url = str(found.get("jwks_uri", ""))
+            if not _is_safe(url):
+                raise ValueError("jwks_uri is not https")
+        keys = {}
+        for given in _get(url).get("keys", []):
+            try:
+                key = self._jwt.PyJWK(given)
+            except self._jwt.PyJWTError:
+                continue  # a kind of key that we do not take, or not one at all
+            if given.get("kty") != "oct" and given.get("use", "sig") == "sig":
+                keys[str(given.get("kid", ""))] = key
+        return keys
+
+
+def _projects(claim: Any) -> frozenset[str] | None:
+    """None is every project; a token that names none may see none."""
+    if isinstance(claim, str):
+        claim = claim.split()
+    names = frozenset(str(name) for name in claim) if isinstance(claim, list) else frozenset()
+    return None if "*" in names else names
+
+
+def _is_safe(url: str) -> bool:
+    parts = urlsplit(url)
+    is_local = parts.scheme == "http" and is_loopback_name(parts.hostname or "")
+    return bool(parts.hostname) and (parts.scheme == "https" or is_local)
+
+
+def _get(url: str) -> Mapping[str, Any]:
+    request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310
+    with _OPENER.open(request, timeout=_FETCH_TIMEOUT_SEC) as answer:
+        body = answer.read(_MAX_ANSWER_BYTES + 1)
+    if len(body) > _MAX_ANSWER_BYTES:
+        raise ValueError("the answer is over 1 MiB")
+    found = json.loads(body)
+    if not isinstance(found, dict):
+        raise ValueError("the answer is not an object")
+    return found
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_OPENER: Final = urllib.request.build_opener(_NoRedirect)
+"""A redirect could lead from https into the inner network."""

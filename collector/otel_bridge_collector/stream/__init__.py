@@ -1,0 +1,1 @@
+"""Bytes to clients: the ring of recent events, resume, fan-out, frames."""

@@ -1,0 +1,141 @@
+"""
+``Resumer``: everything after a position, then live, with no hole and no double.
+
+First what the ring holds; a position older than the ring is read from the log up to the first entry
+that the ring holds; a position that this collector has not reached yet (the client comes from
+another one) is waited for. The last step, from the ring into the group, does not await.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import islice
+from typing import Final
+
+from otel_bridge.errors import PositionLostError, TransportError
+from otel_bridge.publish.transports.base import LogEntry, Receiver
+from otel_bridge_collector.stream.hub import Hub
+from otel_bridge_collector.stream.ring import Entry
+from otel_bridge_collector.stream.sessions import ClientSession
+from otel_bridge_collector.wire.close_codes import SLOW_CLIENT
+
+__all__ = ["Resumer"]
+
+_CHUNK: Final = 500
+_DRAINED_BYTES: Final = 256 * 1024
+_POLL_SEC: Final = 0.01
+_REACH_TIMEOUT_SEC: Final = 10.0
+_MAX_POSITION_CHARS: Final = 100
+
+
+class Resumer:
+    """
+    Brings resuming sessions up to the present.
+
+    Args:
+        open_receiver: Makes the receiver for older entries; one connection, one read at a time.
+        decode: Reads entries of the log; leaves out unreadable ones.
+        wait_advance: Waits so many seconds until the log was read further; False when it was not.
+        hub: Joined at the end.
+        slow_after_sec: A client that takes nothing for so long is closed.
+    """
+
+    def __init__(
+        self,
+        open_receiver: Callable[[], Receiver],
+        *,
+        decode: Callable[[Iterable[LogEntry]], list[tuple[LogEntry, Entry]]],
+        wait_advance: Callable[[float], Awaitable[bool]],
+        hub: Hub,
+        slow_after_sec: float,
+    ) -> None:
+        self._receiver = open_receiver()
+        self._lock = asyncio.Lock()
+        self._decode = decode
+        self._wait_advance = wait_advance
+        self._hub = hub
+        self._slow_after_sec = slow_after_sec
+
+    async def join(self, session: ClientSession, position: str) -> None:
+        """
+        Send what the session missed since ``position``, then join it.
+
+        Raises:
+            PositionLostError: The log cannot continue from there. Nothing or a part was sent; the
+                session has not joined, nor has one that was closed meanwhile.
+        """
+        if len(position) > _MAX_POSITION_CHARS or not position.isascii():
+            raise PositionLostError(position[:_MAX_POSITION_CHARS], "malformed")
+        ring = self._hub.ring
+        while not session.is_closed:
+            if not ring.holds(position):
+                position = await self._from_log(session, position)
+                continue
+            index = ring.index_of(position)
+            while (
+                not session.is_closed
+                and ring.last_index - index > _CHUNK
+                and ring.reaches_back_to(index)
+            ):
+                chunk = list(islice(ring.after_index(index), _CHUNK))
+                await self._send(session, chunk)
+                index = chunk[-1].index
+                position = next(
+                    (e.position for e in reversed(chunk) if e.position is not None), position
+                )
+            if not session.is_closed and ring.reaches_back_to(index):
+                self._hub.join(session, index)
+                return
+
+    async def read(
+        self, position: str, limit: int, wait_ms: int = 0
+    ) -> list[tuple[LogEntry, Entry]]:
+        """Entries after a position, with their routing; unreadable ones left out."""
+        async with self._lock:
+            entries = await self._receiver.read(position, limit=limit, wait_ms=wait_ms)
+        return self._decode(entries)
+
+    async def read_back(self, limit: int, before: str | None) -> tuple[list[Entry], str | None]:
+        """The newest entries (older than ``before``), newest first; and the oldest position."""
+        async with self._lock:
+            entries = await self._receiver.read_back(limit, before=before)
+        found = [entry for _, entry in self._decode(entries)]
+        return found, entries[-1].position if entries else None
+
+    async def close(self) -> None:
+        """Release the connection."""
+        await self._receiver.close()
+
+    async def _from_log(self, session: ClientSession, position: str) -> str:
+        """Send a part of what the ring does not hold; return the position reached."""
+        try:
+            async with self._lock:
+                entries = await self._receiver.read(position, limit=_CHUNK, wait_ms=0)
+        except TransportError:
+            if self._hub.ring.holds(position):
+                return position
+            raise PositionLostError(position, "trimmed") from None
+        if not entries:
+            if self._hub.ring.holds(position):
+                return position  # reached while the log was asked: there may be nothing to wait for
+            # The newest in the log: this collector is about to read it.
+            if not await self._wait_advance(_REACH_TIMEOUT_SEC) and not (
+                self._hub.ring.holds(position)
+            ):
+                raise PositionLostError(position, "epoch")
+            return position
+        ring = self._hub.ring
+        upto = next((i for i, e in enumerate(entries, 1) if ring.holds(e.position)), len(entries))
+        await self._send(session, [entry for _, entry in self._decode(entries[:upto])])
+        return entries[upto - 1].position
+
+    async def _send(self, session: ClientSession, entries: list[Entry]) -> None:
+        self._hub.counters.events_out += session.send_entries(entries)
+        deadline = asyncio.get_running_loop().time() + self._slow_after_sec
+        while session.sink.buffered_bytes() > _DRAINED_BYTES:
+            if asyncio.get_running_loop().time() > deadline:
+                session.sink.close(SLOW_CLIENT)
+                session.is_closed = True
+                return
+            await asyncio.sleep(_POLL_SEC)

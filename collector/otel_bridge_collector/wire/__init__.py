@@ -1,0 +1,1 @@
+"""What travels to clients: messages, filters, close codes; pure, at the bottom."""

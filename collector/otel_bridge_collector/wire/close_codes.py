@@ -1,0 +1,26 @@
+"""
+Why a WebSocket is closed, as data.
+
+The code says whether to reconnect: after 1012 and 3xxx a client comes back, after 44xx only when
+something on its side has changed. Codes 3000 to 3999 follow Centrifuge's ranges.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+__all__ = ["AUTH_REQUIRED", "BAD_REQUEST", "RESTARTING", "SLOW_CLIENT", "CloseCode"]
+
+
+class CloseCode(NamedTuple):
+    """One way a WebSocket ends."""
+
+    code: int
+    reason: str
+    """At most 123 bytes of UTF-8 (RFC 6455, section 5.5)."""
+
+
+RESTARTING: Final = CloseCode(1012, "collector is restarting, come back")
+SLOW_CLIENT: Final = CloseCode(3008, "slow")
+BAD_REQUEST: Final = CloseCode(4400, "bad request")
+AUTH_REQUIRED: Final = CloseCode(4401, "authentication required")

@@ -1,0 +1,49 @@
+"""``otel-bridge token``: make a bearer token and its line for ``MONITORING_TOKENS_FILE``."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import re
+import secrets
+import sys
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
+
+from otel_bridge.errors import ConfigurationError
+
+__all__ = ["days", "run"]
+
+
+def days(text: str) -> int:
+    """Read a number of days, 1 to 3650."""
+    number = int(text)
+    if not 1 <= number <= 3650:
+        raise argparse.ArgumentTypeError(f"{number} is not between 1 and 3650")
+    return number
+
+
+def run(options: argparse.Namespace) -> int:
+    """
+    Print the token to standard output and its line, which holds only a digest, to standard error.
+
+    Raises:
+        ConfigurationError: The name is not one word, or no project is named.
+    """
+    if not re.fullmatch(r"[^\s#]\S*", options.name):
+        raise ConfigurationError(f"{options.name!r} is not a name", "use one word: ci, alice")
+    token = secrets.token_urlsafe(32)
+    projects = "*"
+    if options.projects != "*":
+        names = [name.strip() for name in options.projects.split(",") if name.strip()]
+        if not names:
+            raise ConfigurationError("--projects names none", "use --projects shop,blog or '*'")
+        projects = ",".join(quote(name, safe="") for name in names)
+    line = f"{options.name} sha256={hashlib.sha256(token.encode()).hexdigest()} projects={projects}"
+    if options.days:
+        ends = datetime.now(UTC) + timedelta(days=options.days)
+        line += f" expires={ends:%Y-%m-%dT%H:%M:%SZ}"
+    print(token)
+    print("the token, shown only now; the line for MONITORING_TOKENS_FILE:", file=sys.stderr)
+    print(line, file=sys.stderr)
+    return 0

@@ -1,0 +1,56 @@
+"""``otel-bridge worker``: workers of the reference coordinator, and one research runner."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from otel_bridge.bridge import configure
+from otel_bridge.commands.startup import (
+    check_directories,
+    no_queues_error,
+    open_redis,
+    stop_on_signals,
+)
+from otel_bridge.errors import ConfigurationError
+from otel_bridge.orchestration.worker_pool import run_workers
+from otel_bridge.settings import BridgeSettings, redact_url
+
+__all__ = ["run_worker_process"]
+
+
+async def run_worker_process(
+    *, workers: int, corpus_dir: Path | None, data_dir: Path | None, pace_sec: float
+) -> int:
+    """
+    Run workers and one research runner on ``REDIS_URL`` until SIGINT or SIGTERM.
+
+    Raises:
+        ConfigurationError: No or an unreachable ``REDIS_URL``, a missing corpus.
+    """
+    stop = stop_on_signals()
+    settings = BridgeSettings.load(corpus_dir=corpus_dir, data_dir=data_dir)
+    if settings.redis_url is None:
+        raise ConfigurationError(
+            "otel-bridge worker needs REDIS_URL",
+            "set it, e.g. REDIS_URL=redis://localhost:6379/0, or run otel-bridge demo",
+        )
+    check_directories(settings, workers)
+    async with open_redis(settings) as redis_client:
+        if redis_client is None:
+            raise no_queues_error(settings)
+        bridge = configure(service_name="otel-bridge-worker", settings=settings)
+        print(f"{workers} workers on {redact_url(settings.redis_url)}; Ctrl-C stops them")
+        try:
+            await run_workers(
+                redis_client,
+                settings,
+                workers=workers,
+                corpus_dir=settings.corpus_dir,
+                data_dir=settings.data_dir,
+                pace_sec=pace_sec,
+                stop=stop,
+            )
+        finally:
+            await asyncio.to_thread(bridge.shutdown)
+    return 0

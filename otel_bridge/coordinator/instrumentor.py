@@ -1,0 +1,321 @@
+"""
+``CoordinatorInstrumentor``: one line that makes a coordinator of the user's own visible.
+
+The coordinator's class is wrapped, not edited. What is recorded comes from what it does anyway: the
+tasks it submits, the statuses it writes, the jobs it queues again. Nothing here awaits Redis in the
+coordinator's path, raises into it, or changes what its methods return, raise or see.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-defined]
+    BaseInstrumentor,
+)
+
+from otel_bridge.bridge import current_bridge
+from otel_bridge.coordinator.jobs import PHASE_COUNT, Attempt, Coordinators, Submission
+from otel_bridge.coordinator.shape import (
+    error_of,
+    field,
+    outermost_caller,
+    research_field,
+    research_task_of,
+    status_of,
+    take_carrier,
+    text,
+)
+from otel_bridge.coordinator.watch import RUNNING, PhaseCount
+from otel_bridge.errors import ConfigurationError
+from otel_bridge.events.model import TaskStatus
+from otel_bridge.projects.resolver import KnowledgeBase
+from otel_bridge.spans.blocks import Phase
+from otel_bridge.spans.context_managers import research_task, worker
+from otel_bridge.spans.scope import current_scope
+
+__all__ = ["CoordinatorInstrumentor"]
+
+logger = logging.getLogger(__name__)
+
+_Method = Callable[..., Awaitable[Any]]
+
+_DEPTH_INTERVAL_SEC: Final = 5.0
+_PROGRESS_INTERVAL_SEC: Final = 5.0
+
+
+class CoordinatorInstrumentor(BaseInstrumentor):  # type: ignore[misc,unused-ignore]
+    """
+    Wraps an existing coordinator class, and an orchestrator's if given.
+
+    ``instrument()`` takes:
+
+    * ``coordinator_class``: has ``submit_tasks(tasks, ...)``, ``_worker(worker_id, ...)`` and
+      ``_process_task(task, worker_id, ...)``, all ``async``; the attributes ``redis_client``,
+      ``TASK_QUEUE_PREFIX`` and ``TASK_STATUS_PREFIX``; tasks with ``id type payload retry_count
+      parent_task_id``, objects or mappings.
+    * ``orchestrator_class``, ``phases``: method name -> phase name, e.g.
+      ``{"run_search": "search"}``.
+    * ``run_method``: the orchestrator's method that runs a whole research task, which becomes the
+      root span; default: the one coroutine method whose body calls the phases.
+    * ``submit_method``, ``worker_method``, ``process_method``, ``redis_attribute``: other names.
+    * ``knowledge_base``: asked in the background for projects that no job names; default: the
+      database of ``MONITORING_KNOWLEDGE_BASE_URL``, if set.
+    * ``depth_interval_sec``, ``progress_interval_sec``: default 5.
+
+    A second ``instrument()`` is refused with a warning; ``uninstrument()`` restores the classes.
+
+    Raises:
+        ConfigurationError: A class lacks a method, or the method is not ``async``; nothing has
+            been wrapped.
+    """
+
+    _wrapped: list[tuple[type, str, Any, bool]]
+    _coordinators: Coordinators
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """Nothing beside this package."""
+        return ()
+
+    def _instrument(self, **kwargs: Any) -> None:
+        self._instrument_classes(**kwargs)
+
+    def _instrument_classes(
+        self,
+        *,
+        coordinator_class: type | None = None,
+        orchestrator_class: type | None = None,
+        phases: Mapping[str, str] | None = None,
+        run_method: str | None = None,
+        submit_method: str = "submit_tasks",
+        worker_method: str = "_worker",
+        process_method: str = "_process_task",
+        redis_attribute: str = "redis_client",
+        knowledge_base: KnowledgeBase | None = None,
+        depth_interval_sec: float = _DEPTH_INTERVAL_SEC,
+        progress_interval_sec: float = _PROGRESS_INTERVAL_SEC,
+    ) -> None:
+        if coordinator_class is None:
+            raise ConfigurationError(
+                "coordinator_class is missing",
+                "call CoordinatorInstrumentor().instrument(coordinator_class=YourCoordinator)",
+            )
+        if phases and orchestrator_class is None:
+            raise ConfigurationError(
+                f"phases {dict(phases)!r} were given without orchestrator_class",
+                "pass the class that has these methods",
+            )
+        self._coordinators = Coordinators(redis_attribute, knowledge_base, depth_interval_sec)
+        plan: list[tuple[type, str, str, Callable[[_Method], _Method]]] = [
+            (coordinator_class, submit_method, "submit_method", self._submitting),
+            (coordinator_class, worker_method, "worker_method", self._working),
+            (coordinator_class, process_method, "process_method", self._processing),
+        ]
+        if orchestrator_class is not None:
+            phases = phases or {}
+            if run_method is None:
+                run_method = outermost_caller(orchestrator_class, phases)
+                if run_method is None:
+                    logger.info(
+                        "which method of %s runs a research task is not clear; name run_method, "
+                        "or open research_task() around it",
+                        orchestrator_class.__qualname__,
+                    )
+            plan += [
+                (orchestrator_class, name, "phases", _phase_wrapper(label, progress_interval_sec))
+                for name, label in phases.items()
+            ]
+            if run_method is not None:
+                plan.append((orchestrator_class, run_method, "run_method", _in_research_task))
+        for owner, name, argument, _ in plan:
+            _check(owner, name, argument)
+        self._wrapped = []
+        for owner, name, _, wrap in plan:
+            original = inspect.getattr_static(owner, name)
+            self._wrapped.append((owner, name, original, name in owner.__dict__))
+            setattr(owner, name, functools.wraps(original)(wrap(original)))
+
+    def _uninstrument(self, **kwargs: Any) -> None:
+        for owner, name, original, is_own in reversed(self._wrapped):
+            if is_own:
+                setattr(owner, name, original)
+            else:
+                delattr(owner, name)
+        self._wrapped = []
+        self._coordinators.close()
+
+    # --- the coordinator's three methods -----------------------------------------------------
+
+    def _submitting(self, original: _Method) -> _Method:
+        async def submit(coordinator: Any, *args: Any, **kwargs: Any) -> Any:
+            args, kwargs, submission = self._before_submit(coordinator, args, kwargs)
+            if submission is None:
+                return await original(coordinator, *args, **kwargs)
+            try:
+                result = await original(coordinator, *args, **kwargs)
+            except BaseException as error:
+                submission.close(error)
+                raise
+            submission.close(None)
+            return result
+
+        return submit
+
+    def _before_submit(
+        self, coordinator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any], Submission | None]:
+        try:
+            watch = self._coordinators.watch(coordinator)
+            if watch is None:
+                return args, kwargs, None
+            tasks = args[0] if args else kwargs.get("tasks")
+            if tasks is None:
+                return args, kwargs, None
+            if isinstance(tasks, Iterable) and not isinstance(tasks, Sequence | Collection):
+                # An iterator can be read once only, and the coordinator must read it.
+                tasks = list(tasks)
+                args, kwargs = (
+                    ((tasks, *args[1:]), kwargs) if args else (args, {**kwargs, "tasks": tasks})
+                )
+            is_one = isinstance(tasks, Mapping) or not isinstance(tasks, Iterable)
+            submission = Submission(watch)
+            for task in [tasks] if is_one else tasks:
+                submission.add(task)
+            submission.tell()
+        except Exception:
+            logger.exception("otel-bridge could not follow a submission; it goes on unseen")
+            return args, kwargs, None
+        return args, kwargs, submission
+
+    def _working(self, original: _Method) -> _Method:
+        async def work(coordinator: Any, worker_id: Any, *args: Any, **kwargs: Any) -> Any:
+            self._coordinators.watch(coordinator)
+            shown = worker_id if isinstance(worker_id, int | str) else str(worker_id)
+            with worker(shown):
+                return await original(coordinator, worker_id, *args, **kwargs)
+
+        return work
+
+    def _processing(self, original: _Method) -> _Method:
+        async def process(coordinator: Any, task: Any, *args: Any, **kwargs: Any) -> Any:
+            attempt = self._before_process(coordinator, task, args, kwargs)
+            if attempt is None:
+                return await original(coordinator, task, *args, **kwargs)
+            token = RUNNING.set(attempt.running)
+            failure: BaseException | None = None
+            with attempt.running.block:
+                try:
+                    return await original(coordinator, task, *args, **kwargs)
+                except BaseException as error:
+                    failure = error
+                    raise
+                finally:
+                    attempt.settle(failure)
+                    RUNNING.reset(token)
+
+        return process
+
+    def _before_process(
+        self, coordinator: Any, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Attempt | None:
+        try:
+            # Taken out whatever is switched off here: no handler may meet it.
+            carrier = take_carrier(task)
+            watch = self._coordinators.watch(coordinator)
+            task_id = text(field(task, "id"))
+            if watch is None or task_id is None:
+                return None
+            worker_id = args[0] if args else kwargs.get("worker_id")
+            return Attempt(watch, task, task_id, carrier, worker_id)
+        except Exception:
+            logger.exception("otel-bridge could not follow a job; it goes on unseen")
+            return None
+
+
+def _check(owner: type, name: str, argument: str) -> None:
+    found = getattr(owner, name, None)
+    if found is None:
+        raise ConfigurationError(
+            f"{owner.__qualname__} has no method {name!r}", f"name the right one in {argument}"
+        )
+    if not inspect.iscoroutinefunction(found):
+        raise ConfigurationError(
+            f"{owner.__qualname__}.{name} is not an async method",
+            f"name an async method in {argument}",
+        )
+
+
+# --- the orchestrator's methods ----------------------------------------------------------------
+
+
+def _phase_wrapper(label: str, interval_sec: float) -> Callable[[_Method], _Method]:
+    return functools.partial(_in_phase, label=label, interval_sec=interval_sec)
+
+
+def _in_phase(original: _Method, *, label: str, interval_sec: float) -> _Method:
+    async def run_phase(orchestrator: Any, *args: Any, **kwargs: Any) -> Any:
+        bridge = current_bridge()
+        if bridge is not None and bridge.bus is None:
+            return await original(orchestrator, *args, **kwargs)
+        scope = current_scope()
+        if scope.parent_task_id is None:
+            task_id, _ = _research_task(original, orchestrator, args, kwargs)
+            scope = replace(scope, parent_task_id=task_id)
+        with Phase(label, replace(scope, phase=label), None) as block:
+            counting = PhaseCount(block, _status_key(orchestrator), interval_sec)
+            token = PHASE_COUNT.set(counting)
+            try:
+                return await original(orchestrator, *args, **kwargs)
+            finally:
+                PHASE_COUNT.reset(token)
+                counting.close()
+
+    return run_phase
+
+
+def _in_research_task(original: _Method) -> _Method:
+    async def run(orchestrator: Any, *args: Any, **kwargs: Any) -> Any:
+        bridge = current_bridge()
+        is_off = bridge is not None and bridge.bus is None
+        task_id, record = _research_task(original, orchestrator, args, kwargs)
+        if is_off or task_id is None or current_scope().parent_task_id == task_id:
+            return await original(orchestrator, *args, **kwargs)
+        root = research_task(
+            task_id,
+            title=research_field(record, "title", "name", "research_query"),
+            project_id=research_field(record, "project_id") or text(kwargs.get("project_id")),
+            task_type=research_field(record, "research_type", "task_type", "type"),
+            domain=research_field(record, "domain", "domain_hint"),
+        )
+        with root:
+            result = await original(orchestrator, *args, **kwargs)
+            if status_of(field(record, "status")) is TaskStatus.FAILED:
+                root.fail(error_of(record) or "the orchestrator recorded it as failed")
+            return result
+
+    return run
+
+
+def _research_task(
+    method: _Method, owner: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[str | None, Any]:
+    try:
+        return research_task_of(method, owner, args, kwargs)
+    except Exception:
+        logger.exception("otel-bridge could not find the research task of %r", owner)
+        return None, None
+
+
+def _status_key(orchestrator: Any) -> Callable[[str], str]:
+    prefix = "nexus:task"
+    for found in (orchestrator, *vars(orchestrator).values()):
+        named = getattr(found, "TASK_STATUS_PREFIX", None)
+        if isinstance(named, str):
+            prefix = named.rstrip(":")
+            break
+    return lambda task_id: f"{prefix}:{task_id}:status"

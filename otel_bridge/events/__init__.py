@@ -1,0 +1,1 @@
+"""What travels: the event, its encoding, its ids, and what may be in it."""

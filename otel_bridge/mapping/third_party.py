@@ -1,0 +1,274 @@
+"""
+What spans that are not ours stand for: an enqueued job, a job, or a phase of other work.
+
+A list of rules, first match wins; ``docs/MAPPING.md`` is their table and a test compares. A trace
+is a research task, its root span the task itself. Jobs of a queue are named by the span that put
+them there, the one name both sides know: Celery and others tell a message's id only at the end.
+
+Sources: semantic conventions 0.66b2 (``messaging.*``, ``gen_ai.*``), OpenInference,
+OpenLLMetry, opentelemetry-instrumentation-celery 0.66b2 (run), taskiq's middleware (read).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Literal, NamedTuple
+
+from opentelemetry.trace import SpanKind
+
+from otel_bridge.mapping.span_view import Attributes, SpanView
+
+__all__ = [
+    "RULES",
+    "Classification",
+    "MappingRule",
+    "classify",
+    "ignore_scope",
+    "is_ignored",
+    "is_retry",
+    "message_id_of",
+    "retries_of",
+    "retry_reason_of",
+    "unignore_scope",
+]
+
+
+class Classification(NamedTuple):
+    """What a span stands for."""
+
+    role: Literal["enqueue", "job", "phase"]
+    task_type: str
+    queue: str | None = None
+
+
+_Read = Callable[[SpanView, Attributes], Classification | None]
+
+
+class MappingRule(NamedTuple):
+    """One family of spans."""
+
+    name: str
+    trigger: str
+    """The span that it reads, for people."""
+    read: _Read
+
+
+def _text(attributes: Attributes, *names: str) -> str | None:
+    for name in names:
+        value = attributes.get(name)
+        if value is not None and value != "":
+            return str(value)
+    return None
+
+
+def _named(prefixes: tuple[str, str], type_name: str, *queue_names: str) -> _Read:
+    """Celery and Taskiq: ``send/X`` by a PRODUCER, ``execute/X`` by a CONSUMER."""
+    kinds = {prefixes[0]: SpanKind.PRODUCER, prefixes[1]: SpanKind.CONSUMER}
+
+    def read(span: SpanView, attributes: Attributes) -> Classification | None:
+        verb, _, rest = span.name.partition("/")
+        if not rest or kinds.get(verb) != span.kind:
+            return None
+        role: Literal["enqueue", "job"] = "enqueue" if verb == prefixes[0] else "job"
+        return Classification(
+            role, _text(attributes, type_name) or rest, _text(attributes, *queue_names)
+        )
+
+    return read
+
+
+def _acted(action_name: str, type_name: str, queue_name: str) -> _Read:
+    """Dramatiq: an attribute says ``send`` or ``process``."""
+
+    def read(_: SpanView, attributes: Attributes) -> Classification | None:
+        role = _SIDES.get(str(attributes.get(action_name)))
+        if role is None:
+            return None
+        return Classification(
+            role, _text(attributes, type_name) or "job", _text(attributes, queue_name)
+        )
+
+    return read
+
+
+def _messaging(type_name: str | None) -> _Read:
+    def read(span: SpanView, attributes: Attributes) -> Classification | None:
+        if type_name is not None and type_name not in attributes:
+            return None
+        operation = _text(attributes, "messaging.operation.type", "messaging.operation")
+        if operation is None:
+            return None
+        role = _SIDES.get(operation)
+        if role is None or (role == "enqueue" and span.kind is SpanKind.CLIENT):
+            # A batch that is sent: the PRODUCER spans of its messages tell of them.
+            return None
+        names = ("messaging.destination.name", "messaging.destination")
+        queue = _text(attributes, *names)
+        own = _text(attributes, type_name) if type_name else None
+        return Classification(role, own or span.name, queue)
+
+    return read
+
+
+def _arq(span: SpanView, attributes: Attributes) -> Classification | None:
+    """``<function> send`` and ``<function> process``, told by the name's end."""
+    name, _, verb = span.name.rpartition(" ")
+    kinds = {"send": SpanKind.PRODUCER, "process": SpanKind.CONSUMER}
+    if not name or " " in name or kinds.get(verb) is not span.kind:
+        return None
+    names = ("messaging.destination.name", "messaging.destination")
+    return Classification("enqueue" if verb == "send" else "job", name, _text(attributes, *names))
+
+
+def _by_side(span: SpanView, attributes: Attributes) -> Classification | None:
+    queue = _text(attributes, "messaging.destination.name", "messaging.destination")
+    if span.kind is SpanKind.PRODUCER:
+        return Classification("enqueue", span.name, queue)
+    operation = _text(attributes, "messaging.operation.type", "messaging.operation")
+    if span.kind is SpanKind.CONSUMER and operation not in _IDLE:
+        return Classification("job", span.name, queue)
+    return None
+
+
+def _gen_ai(span: SpanView, attributes: Attributes) -> Classification | None:
+    operation = _text(attributes, "gen_ai.operation.name")
+    if operation is None:
+        return None
+    if operation in ("invoke_agent", "invoke_workflow", "create_agent"):
+        name = _text(attributes, "gen_ai.agent.name", "gen_ai.workflow.name", "gen_ai.agent.id")
+        return Classification("phase", name or span.name)
+    if operation == "execute_tool":
+        return Classification("job", _text(attributes, "gen_ai.tool.name") or span.name)
+    model = _text(attributes, "gen_ai.request.model")
+    return Classification("job", f"{operation} {model}" if model else operation)
+
+
+def _open_inference(span: SpanView, attributes: Attributes) -> Classification | None:
+    kind = _text(attributes, "openinference.span.kind")
+    if kind is None:
+        return None
+    if kind.upper() in ("AGENT", "CHAIN"):
+        return Classification(
+            "phase", _text(attributes, "agent.name", "graph.node.id") or span.name
+        )
+    name = _text(attributes, "tool.name", "llm.model_name", "embedding.model_name")
+    return Classification("job", name or span.name)
+
+
+def _traceloop(span: SpanView, attributes: Attributes) -> Classification | None:
+    kind = _text(attributes, "traceloop.span.kind")
+    request = _text(attributes, "llm.request.type")
+    if kind is None and request is not None:
+        model = _text(attributes, "gen_ai.request.model")
+        return Classification("job", f"{request} {model}" if model else request)
+    if kind is None:
+        return None
+    name = _text(attributes, "traceloop.entity.name") or span.name
+    return Classification("phase" if kind in ("workflow", "agent") else "job", name)
+
+
+_SIDES: Final[dict[str, Literal["enqueue", "job"]]] = {
+    "create": "enqueue",
+    "send": "enqueue",
+    "publish": "enqueue",  # deprecated by the conventions, still sent
+    "process": "job",
+    "deliver": "job",
+}
+_IDLE: Final = frozenset({"receive", "settle"})
+"""Operations that fetch or acknowledge a message; the work is another span's."""
+
+RULES: Final = (
+    MappingRule(
+        "Celery",
+        "`apply_async/X` (PRODUCER), `run/X` (CONSUMER)",
+        _named(("apply_async", "run"), "celery.task_name", "messaging.destination"),
+    ),
+    MappingRule(
+        "Taskiq",
+        "`send/X` (PRODUCER), `execute/X` (CONSUMER)",
+        _named(("send", "execute"), "taskiq.task_name"),
+    ),
+    MappingRule(
+        "Dramatiq",
+        "`dramatiq.action` = `send` or `process`",
+        _acted("dramatiq.action", "dramatiq.actor_name", "dramatiq.queue_name"),
+    ),
+    MappingRule(
+        "RQ",
+        "`rq.job.function` with `messaging.operation.type` = `send` or `process`",
+        _messaging("rq.job.function"),
+    ),
+    MappingRule("GenAI", "`gen_ai.operation.name`", _gen_ai),
+    MappingRule("OpenInference", "`openinference.span.kind`", _open_inference),
+    MappingRule(
+        "OpenLLMetry",
+        "`traceloop.span.kind`; `llm.request.type` of its model calls",
+        _traceloop,
+    ),
+    MappingRule("arq", "`X send` (PRODUCER), `X process` (CONSUMER)", _arq),
+    MappingRule(
+        "Messaging",
+        "`messaging.operation.type` = `create`, `send` (not CLIENT) or `process`",
+        _messaging(None),
+    ),
+    MappingRule("Fallback", "kind PRODUCER or CONSUMER", _by_side),
+)
+
+
+def classify(span: SpanView, attributes: Attributes) -> Classification | None:
+    """What a span stands for; None: nothing the live view shows."""
+    for rule in RULES:
+        found = rule.read(span, attributes)
+        if found is not None:
+            return found
+    return None
+
+
+_ignored_scopes: Final[set[str]] = set()
+
+
+def ignore_scope(name: str) -> None:
+    """
+    Leave the spans of an instrumentation scope out of the live view, in this process.
+
+    For those of a framework whose jobs one of our adapters tells of: nothing is shown twice. The
+    spans themselves stay as they are, for whichever backend they go to.
+    """
+    _ignored_scopes.add(name)
+
+
+def unignore_scope(name: str) -> None:
+    """Undo ``ignore_scope``."""
+    _ignored_scopes.discard(name)
+
+
+def is_ignored(span: SpanView) -> bool:
+    """Whether the span's instrumentation scope is left out."""
+    if not _ignored_scopes:
+        return False
+    scope = getattr(span, "instrumentation_scope", None)
+    return scope is not None and scope.name in _ignored_scopes
+
+
+def is_retry(attributes: Attributes) -> bool:
+    """Whether an attempt ended to be made again; its status alone says that all is well."""
+    return attributes.get("celery.state") == "RETRY" or "taskiq.retry.reason" in attributes
+
+
+def retry_reason_of(attributes: Attributes) -> str | None:
+    """Why an attempt will be made again, where the instrumentation says so."""
+    return _text(attributes, "celery.retry.reason", "taskiq.retry.reason")
+
+
+def retries_of(attributes: Attributes) -> int | None:
+    """How many attempts there were before, where the instrumentation says so."""
+    for name in ("celery.retries", "dramatiq.retry_count", "taskiq._retries"):
+        found = attributes.get(name)
+        if isinstance(found, int) and not isinstance(found, bool) and found > 0:
+            return found
+    return None
+
+
+def message_id_of(attributes: Attributes) -> str | None:
+    """The queue's own id of a job's message; several know it at the end only."""
+    return _text(attributes, "messaging.message.id", "dramatiq.message_id", "rq.job.id")

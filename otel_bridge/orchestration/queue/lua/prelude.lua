@@ -1,0 +1,86 @@
+-- In front of every script: key names (a test compares them with keys.py), time, ownership.
+-- Runs on Redis 6.2 and later and on fakeredis (Lua 5.1): no cjson, numbers formatted by hand
+-- because Lua's own tostring turns large ones into exponents.
+
+local LEASES = 'nexus:leases'
+local DELAYED = 'nexus:delayed'
+local DEAD_LETTERS = 'nexus:dead'
+local WAKE_CHANNEL = 'nexus:wake'
+local DEAD_LETTERS_MAX = 10000
+
+local function task_key(id, part)
+  return 'nexus:task:' .. id .. ':' .. part
+end
+
+local function processing_key(worker)
+  return 'nexus:processing:' .. worker
+end
+
+local function group_key(parent)
+  return 'nexus:task_group:' .. parent
+end
+
+local function meta_key(parent)
+  return 'nexus:task_meta:' .. parent
+end
+
+local function dedupe_key(key)
+  return 'nexus:dedupe:' .. key
+end
+
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+-- Milliseconds by the server's clock: a worker's own clock cannot shorten or prolong a lease.
+local function now_ms()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+local function is_terminal(id)
+  local status = redis.call('GET', task_key(id, 'status'))
+  return status == 'completed' or status == 'failed'
+end
+
+-- 1: this worker holds this attempt; 0: the job has ended; -1: another attempt took over.
+local function ownership(id, worker, attempt)
+  if is_terminal(id) then
+    return 0
+  end
+  local lease = redis.call('HMGET', task_key(id, 'lease'), 'attempt', 'worker')
+  if lease[1] ~= attempt or lease[2] ~= worker then
+    return -1
+  end
+  return 1
+end
+
+local function unclaim(id, worker)
+  redis.call('LREM', processing_key(worker), 1, id)
+  redis.call('ZREM', LEASES, id)
+  redis.call('HDEL', task_key(id, 'lease'), 'worker')
+end
+
+-- A hint only: whoever misses it finds out by its next look. An ACL may deny it.
+local function hint(message)
+  redis.pcall('PUBLISH', WAKE_CHANNEL, message)
+end
+
+local function finish(id, status, part, value, ttl_sec, parent)
+  redis.call('SET', task_key(id, part), value)
+  redis.call('SET', task_key(id, 'status'), status)
+  redis.call('DEL', task_key(id, 'lease'))
+  if status == 'completed' then
+    redis.call('DEL', task_key(id, 'error'))
+  else
+    redis.call('LPUSH', DEAD_LETTERS, id)
+    redis.call('LTRIM', DEAD_LETTERS, 0, DEAD_LETTERS_MAX - 1)
+  end
+  for _, name in ipairs({'status', 'data', 'result', 'error'}) do
+    redis.call('EXPIRE', task_key(id, name), ttl_sec)
+  end
+  -- Only a research task has these two; for a job they are keys that do not exist.
+  redis.call('EXPIRE', group_key(id), ttl_sec)
+  redis.call('EXPIRE', meta_key(id), ttl_sec)
+  hint('ended ' .. parent)
+end

@@ -1,0 +1,1 @@
+"""The reference work: research tasks in seven phases over a synthetic corpus."""

@@ -1,0 +1,342 @@
+"""
+``DataAggregationOrchestrator``: one research task through its seven phases.
+
+enumeration -> search -> extraction -> enrichment -> resolution -> persistence -> csv_generation.
+The first four are jobs for any worker, the rest runs here. Job ids follow from the research
+task's id and the phase, so that an orchestrator that takes over finds the finished jobs finished and
+queues only what is missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from otel_bridge.errors import OtelBridgeError
+from otel_bridge.orchestration.queue.parallel_task_coordinator import ParallelTaskCoordinator
+from otel_bridge.orchestration.queue.task_queue import Progress
+from otel_bridge.orchestration.queue.task_types import (
+    Priority,
+    QueuedJob,
+    ResearchTaskRequest,
+    TaskType,
+)
+from otel_bridge.orchestration.research.documents import Record
+from otel_bridge.orchestration.research.resolution import Entity, resolve
+from otel_bridge.orchestration.research.result_store import ResultStore
+from otel_bridge.spans.blocks import Phase
+from otel_bridge.spans.context_managers import phase, research_task
+
+__all__ = ["PHASES", "DataAggregationOrchestrator", "OrchestrationError"]
+
+logger = logging.getLogger(__name__)
+
+PHASES: Final = (
+    "enumeration",
+    "search",
+    "extraction",
+    "enrichment",
+    "resolution",
+    "persistence",
+    "csv_generation",
+)
+
+_COUNT_AT_MOST_EVERY_SEC: Final = 0.2
+"""Hints come one a job, faster than anybody needs the counts."""
+_COUNT_SHARE: Final = 0.1
+"""Of the time at most is spent counting, however large the group."""
+_LOOK_AGAIN_SEC: Final = 2.0
+MAX_PAGES: Final = 5000
+MAX_GAPS: Final = 2000
+_INTERRUPTED: Final = "interrupted: its orchestrator is stopping, another one goes on"
+
+
+class OrchestrationError(OtelBridgeError):
+    """Raised when a research task cannot go on; says at which phase and why."""
+
+    def __init__(self, phase_name: str, reason: str) -> None:
+        super().__init__(phase_name, reason)
+        self.phase_name = phase_name
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.phase_name}: {self.reason}"
+
+
+class DataAggregationOrchestrator:
+    """
+    Runs research tasks; several at a time on one loop are fine.
+
+    Args:
+        coordinator: Queues the jobs; its workers, or those of other processes, run them.
+        store: Where results go.
+        progress_interval_sec: How often a phase's jobs are counted into a ``stats_snapshot``.
+    """
+
+    def __init__(
+        self,
+        coordinator: ParallelTaskCoordinator,
+        store: ResultStore,
+        *,
+        progress_interval_sec: float = 5.0,
+    ) -> None:
+        self._coordinator = coordinator
+        self._queue = coordinator.queue
+        self._hints = coordinator.hints
+        self._store = store
+        self._progress_interval_sec = progress_interval_sec
+
+    async def run(
+        self,
+        task_id: str,
+        request: ResearchTaskRequest,
+        *,
+        project_id: str | None = None,
+        on_root: Callable[[str], Awaitable[None]] | None = None,
+    ) -> dict[str, Any]:
+        """
+        Run one research task to its end.
+
+        Args:
+            task_id: Becomes ``parent_task_id`` of its jobs.
+            request: What to collect.
+            project_id: Default: the request's own.
+            on_root: Called with the id inside the root span, before the first phase.
+
+        Returns:
+            ``csv_path database_path units pages records entities complete_entities phases``;
+            ``phases`` holds ``{completed, failed}`` of each phase with jobs.
+
+        Raises:
+            OrchestrationError: Nothing could be enumerated, or every search failed.
+            redis.RedisError: Redis stayed away for over a minute.
+        """
+        config = request.data_aggregation_config
+        async with research_task(
+            task_id,
+            title=request.title,
+            project_id=project_id or request.project_id,
+            task_type=request.research_type,
+            domain=config.domain_hint,
+            message=request.research_query,
+        ) as root:
+            try:
+                if on_root is not None:
+                    await on_root(task_id)
+                return await _Run(self, task_id, request, project_id or request.project_id).run()
+            except asyncio.CancelledError:
+                root.fail(_INTERRUPTED)
+                raise
+
+    async def run_jobs(
+        self, block: Phase, name: str, task_id: str, jobs: Sequence[QueuedJob]
+    ) -> tuple[Progress, dict[str, Any]]:
+        """Queue a phase's jobs, report until all have ended; the counts, and results by id."""
+        await self._coordinator.submit_tasks(jobs)
+        block.submitted(len(jobs))
+        progress = await self._ended(block, task_id, f"{task_id}:{name}:")
+        block.progress(
+            completed=progress.completed, failed=progress.failed, pending=0, total=len(jobs)
+        )
+        results = await self._coordinator.patiently(
+            lambda: self._queue.results([job.id for job in jobs])
+        )
+        return progress, results
+
+    async def _ended(self, block: Phase, task_id: str, prefix: str) -> Progress:
+        loop = asyncio.get_running_loop()
+        report_at = loop.time() + self._progress_interval_sec
+        while True:
+            seen, begun = self._hints.ended.count, loop.time()
+            progress = await self._coordinator.patiently(
+                lambda: self._queue.progress(task_id, prefix)
+            )
+            if progress.is_done:
+                return progress
+            if loop.time() >= report_at:
+                report_at += self._progress_interval_sec
+                block.progress(**progress._asdict())
+            counting_sec = loop.time() - begun
+            await asyncio.sleep(max(_COUNT_AT_MOST_EVERY_SEC, counting_sec / _COUNT_SHARE))
+            await self._hints.ended.wait(seen, min(_LOOK_AGAIN_SEC, report_at - loop.time()))
+
+    async def save(self, task_id: str, entities: Sequence[Entity]) -> str:
+        """Store entities; the database's path."""
+        return str(await asyncio.to_thread(self._store.save, task_id, entities))
+
+    async def write_csv(self, task_id: str, attributes: Sequence[str]) -> str:
+        """Write the CSV; its path."""
+        return str(await asyncio.to_thread(self._store.write_csv, task_id, attributes))
+
+
+class _Run:
+    """One research task under way: what the phases hand to each other."""
+
+    def __init__(
+        self,
+        orchestrator: DataAggregationOrchestrator,
+        task_id: str,
+        request: ResearchTaskRequest,
+        project_id: str | None,
+    ) -> None:
+        self._orchestrator = orchestrator
+        self._task_id = task_id
+        self._config = request.data_aggregation_config
+        self._project_id = project_id
+        self._counts: dict[str, dict[str, int]] = {}
+
+    async def run(self) -> dict[str, Any]:
+        units = await self._enumerate()
+        pages = await self._search(units)
+        records = await self._extract(pages)
+        records += await self._enrich(records)
+        async with _phase("resolution") as block:
+            entities = await asyncio.to_thread(resolve, records)
+            block.message(f"{len(entities)} entities from {len(records)} records")
+        async with _phase("persistence") as block:
+            database_path = await self._orchestrator.save(self._task_id, entities)
+            block.message(f"{len(entities)} entities stored")
+        async with _phase("csv_generation") as block:
+            csv_path = await self._orchestrator.write_csv(self._task_id, self._config.attributes)
+            block.message(f"{len(entities)} rows in {csv_path}")
+        wanted = set(self._config.attributes)
+        return {
+            "csv_path": csv_path,
+            "database_path": database_path,
+            "units": len(units),
+            "pages": len(pages),
+            "records": len(records),
+            "entities": len(entities),
+            "complete_entities": sum(wanted <= entity.values.keys() for entity in entities),
+            "phases": self._counts,
+        }
+
+    async def _jobs(self, block: Phase, name: str, jobs: Sequence[QueuedJob]) -> dict[str, Any]:
+        progress, results = await self._orchestrator.run_jobs(block, name, self._task_id, jobs)
+        self._counts[name] = {"completed": progress.completed, "failed": progress.failed}
+        return results
+
+    def _job(
+        self,
+        name: str,
+        number: int,
+        task_type: TaskType,
+        payload: Mapping[str, Any],
+        priority: Priority = Priority.NORMAL,
+    ) -> QueuedJob:
+        return QueuedJob(
+            id=f"{self._task_id}:{name}:{number:04d}",
+            type=task_type,
+            payload={**payload, "task_id": self._task_id},
+            priority=priority,
+            parent_task_id=self._task_id,
+            project_id=self._project_id,
+        )
+
+    async def _enumerate(self) -> list[str]:
+        name = "enumeration"
+        async with _phase(name) as block:
+            payload = {"search_space": self._config.search_space}
+            job = self._job(name, 0, TaskType.SEARCH_SPACE_ENUM, payload, Priority.HIGH)
+            results = await self._jobs(block, name, [job])
+            units = [str(unit) for unit in results.get(job.id, {}).get("units", ())]
+            if not units:
+                raise OrchestrationError(name, f"no units in {self._config.search_space!r}")
+            block.message(f"{len(units)} units")
+        return units
+
+    async def _search(self, units: Sequence[str]) -> list[str]:
+        name = "search"
+        async with _phase(name) as block:
+            wanted = [(entity, unit) for entity in self._config.entities for unit in units]
+            jobs = [
+                self._job(
+                    name,
+                    number,
+                    TaskType.DATA_AGGREGATION_SEARCH,
+                    {"entity": entity, "unit": unit},
+                )
+                for number, (entity, unit) in enumerate(wanted)
+            ]
+            results = await self._jobs(block, name, jobs)
+            if not results:
+                raise OrchestrationError(name, f"all {len(jobs)} searches failed")
+            found = {hit[0] for result in results.values() for hit in result["hits"]}
+            pages = sorted(found)[:MAX_PAGES]
+            left_out = len(found) - len(pages)
+            block.message(f"{len(pages)} pages" + (f", {left_out} left out" if left_out else ""))
+        return pages
+
+    async def _extract(self, pages: Sequence[str]) -> list[Record]:
+        name = "extraction"
+        async with _phase(name) as block:
+            jobs = [
+                self._job(
+                    name,
+                    number,
+                    TaskType.DATA_AGGREGATION_EXTRACT,
+                    {
+                        "page_id": page_id,
+                        "entities": self._config.entities,
+                        "attributes": self._config.attributes,
+                    },
+                )
+                for number, page_id in enumerate(pages)
+            ]
+            records = _records(await self._jobs(block, name, jobs))
+            block.message(f"{len(records)} records from {len(pages)} pages")
+        return records
+
+    async def _enrich(self, records: Sequence[Record]) -> list[Record]:
+        """Ask for each missing attribute by the entity's name: pages no unit led to."""
+        name = "enrichment"
+        async with _phase(name) as block:
+            entities = await asyncio.to_thread(resolve, records)
+            gaps = [
+                (entity, attribute)
+                for entity in entities
+                for attribute in self._config.attributes
+                if attribute not in entity.values
+            ][:MAX_GAPS]
+            jobs = [
+                self._job(
+                    name,
+                    number,
+                    TaskType.SEARCH,
+                    {
+                        "name": entity.name,
+                        "attribute": attribute,
+                        "entities": self._config.entities,
+                        "known_pages": entity.sources,
+                    },
+                    Priority.LOW,
+                )
+                for number, (entity, attribute) in enumerate(gaps)
+            ]
+            results = await self._jobs(block, name, jobs)
+            filled = sum(bool(result["is_found"]) for result in results.values())
+            block.message(f"{filled} of {len(gaps)} gaps filled")
+        return _records(results)
+
+
+@asynccontextmanager
+async def _phase(name: str) -> AsyncIterator[Phase]:
+    async with phase(name) as block:
+        try:
+            yield block
+        except asyncio.CancelledError:
+            block.fail(_INTERRUPTED)
+            raise
+
+
+def _records(results: Mapping[str, Any]) -> list[Record]:
+    """The records of all results, in the jobs' order, once each."""
+    records = {
+        (row["page_id"], row["name"], tuple(sorted(row["values"].items()))): Record(**row)
+        for _, result in sorted(results.items())
+        for row in result["records"]
+    }
+    return list(records.values())

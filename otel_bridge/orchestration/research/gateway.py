@@ -1,0 +1,94 @@
+"""
+``ResearchGateway``: research tasks in, their state out; what ``POST`` and ``GET /tasks`` call.
+
+A research task is a job of its own in ``nexus:research_tasks``, claimed with a lease by a
+``ResearchRunner``, so that one whose orchestrating process was killed is picked up by another.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+from redis.asyncio import Redis
+
+from otel_bridge.clock import SYSTEM_CLOCK, Clock, iso_utc
+from otel_bridge.orchestration.queue.task_queue import TaskQueue, text
+from otel_bridge.orchestration.queue.task_types import QueuedJob, ResearchTaskRequest
+from otel_bridge.publish import redis_keys
+
+__all__ = ["ResearchGateway"]
+
+
+class ResearchGateway:
+    """
+    The door between HTTP and the queue; needs no worker in this process.
+
+    Args:
+        redis: The Redis of the workers, or the embedded one.
+        clock: Stamps ``created_at``.
+    """
+
+    def __init__(self, redis: Redis, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._redis = redis
+        self._queue = TaskQueue(redis)
+        self._clock = clock
+
+    async def submit(self, request: ResearchTaskRequest) -> str:
+        """
+        Queue a research task; return its id (12 hex digits).
+
+        Raises:
+            redis.RedisError: Redis is unreachable; nothing was queued, or it cannot be known.
+        """
+        task_id = uuid.uuid4().hex[:12]
+        meta = {
+            "title": request.title,
+            "research_type": request.research_type,
+            "created_at": iso_utc(self._clock.time_ns()),
+        }
+        if request.project_id is not None:
+            meta["project_id"] = request.project_id
+        if request.user_id is not None:
+            meta["user_id"] = request.user_id
+        job = QueuedJob(
+            id=task_id,
+            type=request.research_type,
+            payload=request.model_dump(mode="json"),
+            max_retries=0,
+            project_id=request.project_id,
+        )
+        await self._queue.submit(job, queue=redis_keys.RESEARCH_QUEUE, meta=meta)
+        return task_id
+
+    async def get(self, task_id: str) -> dict[str, Any] | None:
+        """
+        State of a research task; None when it is unknown, a job's id, or forgotten after a day.
+
+        Returns:
+            ``task_id title research_type project_id created_at status error result counts``:
+            ``result`` is None until it completed, then holds ``csv_path`` and the numbers of each
+            phase; ``counts`` are its jobs so far, ``{completed, failed, pending}``.
+        """
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.get(redis_keys.task_status(task_id))
+        pipeline.hgetall(redis_keys.task_meta(task_id))
+        pipeline.get(redis_keys.task_result(task_id))
+        pipeline.get(redis_keys.task_error(task_id))
+        status, raw_meta, result, error = await pipeline.execute()
+        meta = {text(name): text(value) for name, value in raw_meta.items()}
+        if status is None or "research_type" not in meta:
+            return None
+        progress = await self._queue.progress(task_id)
+        return {
+            "task_id": task_id,
+            "title": meta.get("title"),
+            "research_type": meta["research_type"],
+            "project_id": meta.get("project_id"),
+            "created_at": meta.get("created_at"),
+            "status": text(status),
+            "error": None if error is None else text(error),
+            "result": None if result is None else json.loads(result),
+            "counts": progress._asdict(),
+        }

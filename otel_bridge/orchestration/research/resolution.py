@@ -1,0 +1,182 @@
+"""
+Which records speak of the same entity, and what is true of it: pure functions.
+
+Names vary (``St.``/``Saint``, ``Acad.``/``Academy``, a doubled letter), so records of one unit are
+joined when their names agree after normalising or nearly do; records of two units never are. The
+outcome does not depend on the order of the records (property-tested).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from typing import Final
+
+from otel_bridge.orchestration.research.documents import Record
+
+__all__ = ["Entity", "is_same_core", "name_core", "resolve"]
+
+_SPELLED_OUT: Final = {
+    "acad": "academy",
+    "prep": "preparatory",
+    "saint": "st",
+    "ctr": "center",
+    "centre": "center",
+    "sch": "school",
+    "mont": "montessori",
+    "and": "",
+    "the": "",
+    "of": "",
+    "inc": "",
+}
+# Words that many names share: what is left without them tells two entities apart.
+_GENERIC: Final = frozenset(
+    [
+        "academy",
+        "school",
+        "preparatory",
+        "day",
+        "christian",
+        "episcopal",
+        "classical",
+        "montessori",
+        "learning",
+        "center",
+        "institute",
+        "lyceum",
+    ]
+)
+_NEARLY: Final = 0.93
+"""Of SequenceMatcher: one letter doubled in nine gives 0.95, two different invented names less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """One entity with everything known about it."""
+
+    name: str
+    unit: str | None
+    values: dict[str, str]
+    """By attribute: the value most pages give; among equals the lowest, so that runs agree."""
+    sources: tuple[str, ...]
+    aliases: tuple[str, ...] = ()
+    conflicts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The other values by attribute, where pages disagree."""
+
+
+def _words(name: str) -> list[str]:
+    plain = re.sub(r"['\u2019]s\b|[^\w\s]", "", name.casefold())
+    return [word for word in (_SPELLED_OUT.get(word, word) for word in plain.split()) if word]
+
+
+def name_core(name: str) -> str:
+    """A name without spelling variants and the words that many share: ``st tansyholt``."""
+    words = _words(name)
+    return " ".join(word for word in words if word not in _GENERIC) or " ".join(words)
+
+
+def is_same_core(one: str, other: str) -> bool:
+    """Whether two cores are one name, spelling apart; whichever comes first."""
+    if one == other:
+        return True
+    if abs(len(one) - len(other)) > 2:
+        return False
+    return SequenceMatcher(None, min(one, other), max(one, other)).ratio() >= _NEARLY
+
+
+def _clusters(cores: Iterable[str]) -> dict[str, str]:
+    """Each core's representative: cores that nearly agree, directly or in a chain, share one."""
+    ordered = sorted(set(cores))
+    parent = {core: core for core in ordered}
+
+    def root(core: str) -> str:
+        while parent[core] != core:
+            core = parent[core]
+        return core
+
+    for at, one in enumerate(ordered):
+        for other in ordered[at + 1 :]:
+            if is_same_core(one, other):
+                low, high = sorted((root(one), root(other)))
+                parent[high] = low
+    return {core: root(core) for core in ordered}
+
+
+def _value_key(value: str) -> str:
+    return re.sub(r"\W+", " ", value.casefold()).strip()
+
+
+def _vote(values: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """The value most pages give, in its longest form, and those that contradict it."""
+    by_key: dict[str, list[str]] = defaultdict(list)
+    for value in values:
+        by_key[_value_key(value)].append(value)
+    # "412 Larkspur Lane, Macon" says nothing against "412 Larkspur Lane, Macon, GA 31201".
+    for short in sorted(by_key, key=lambda key: (len(key), key)):
+        longer = [key for key in by_key if key != short and key.startswith(short + " ")]
+        if longer:
+            by_key[min(longer)].extend(by_key.pop(short))
+    winner = min(by_key, key=lambda key: (-len(by_key[key]), key))
+    others = (max(by_key[key], key=lambda text: (len(text), text)) for key in by_key)
+    shown = max(by_key[winner], key=lambda text: (len(text), text))
+    return shown, tuple(sorted(value for value in others if value != shown))
+
+
+def _entity(records: Sequence[Record], unit: str | None) -> Entity:
+    names = Counter(record.name for record in records)
+    name = min(names, key=lambda text: (-names[text], -len(text), text))
+    votes: dict[str, list[str]] = defaultdict(list)
+    for record in records:
+        for attribute, value in record.values.items():
+            votes[attribute].append(value)
+    values, conflicts = {}, {}
+    for attribute in sorted(votes):
+        values[attribute], others = _vote(votes[attribute])
+        if others:
+            conflicts[attribute] = others
+    return Entity(
+        name=name,
+        unit=unit,
+        values=values,
+        sources=tuple(sorted({record.page_id for record in records})),
+        aliases=tuple(sorted(set(names) - {name})),
+        conflicts=conflicts,
+    )
+
+
+def resolve(records: Iterable[Record]) -> list[Entity]:
+    """
+    Join the records of each entity, ordered by unit and name.
+
+    A record without a unit joins the one entity of that name; when two units have one, or none
+    has, it stands alone.
+    """
+    by_unit: dict[str | None, list[Record]] = defaultdict(list)
+    for record in records:
+        by_unit[record.unit].append(record)
+    homeless = by_unit.pop(None, [])
+
+    groups: dict[tuple[str | None, str], list[Record]] = defaultdict(list)
+    cores_of: dict[tuple[str | None, str], set[str]] = defaultdict(set)
+    for unit, members in by_unit.items():
+        representative = _clusters(name_core(record.name) for record in members)
+        for record in members:
+            core = name_core(record.name)
+            groups[unit, representative[core]].append(record)
+            cores_of[unit, representative[core]].add(core)
+
+    representative = _clusters(name_core(record.name) for record in homeless)
+    for record in homeless:
+        core = name_core(record.name)
+        homes = [
+            key
+            for key, cores in cores_of.items()
+            if key[0] is not None and any(is_same_core(core, known) for known in cores)
+        ]
+        groups[homes[0] if len(homes) == 1 else (None, representative[core])].append(record)
+
+    entities = [_entity(members, key[0]) for key, members in groups.items()]
+    return sorted(entities, key=lambda entity: (entity.unit or "\uffff", entity.name))

@@ -1,0 +1,1 @@
+"""Whose work a task is: its project, looked up once and remembered."""

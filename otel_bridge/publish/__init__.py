@@ -1,0 +1,1 @@
+"""Events reach the log, and the caller never waits for it."""

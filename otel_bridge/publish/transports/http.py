@@ -1,0 +1,229 @@
+"""
+``http://``: batches pushed to a collector's ``POST /v1/events``, for those without a Redis.
+
+The body is NDJSON, one event a line, as ``MonitoringEvent.to_json`` writes it; two headers name the
+producer and the number of the first event, so that the collector skips what it holds. Encoder and
+decoder live side by side here, so that both ends agree by construction.
+
+Source: research measured 1.65 us an event at 256 a batch on loopback, against 5.0 for Redis.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import encodings.idna  # noqa: F401 - see below
+import http.client
+import os
+import re
+import ssl
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+import pydantic_core
+
+from otel_bridge.errors import ConfigurationError, TransportError, TransportRejectedError
+from otel_bridge.events.model import STATS_EVENT_TYPES, MonitoringEventType
+from otel_bridge.publish.transports.base import AppendResult, Outgoing
+from otel_bridge.settings import BridgeSettings, redact_url
+
+# Resolving a host name imports encodings.idna: done in the bus's thread at the moment of a fork,
+# the module would stay half imported in the child, which could then connect to nobody ("unknown
+# encoding: idna", met in a test).
+
+__all__ = [
+    "CONTENT_TYPE",
+    "FIRST_N_HEADER",
+    "MAX_PUSH_EVENTS",
+    "PRODUCER_HEADER",
+    "PUSH_PATH",
+    "HttpSender",
+    "Push",
+    "decode_push",
+    "encode_push",
+]
+
+PUSH_PATH: Final = "/v1/events"
+CONTENT_TYPE: Final = "application/x-ndjson"
+PRODUCER_HEADER: Final = "X-Producer-Id"
+FIRST_N_HEADER: Final = "X-First-N"
+MAX_PUSH_EVENTS: Final = 1000
+"""The upper bound of ``MONITORING_BATCH_MAX_EVENTS``."""
+
+_PRODUCER_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_MAX_ANSWER_BYTES: Final = 64 * 1024
+_EVENT_TYPES: Final = frozenset(MonitoringEventType)
+
+
+class Push:
+    """
+    One decoded push.
+
+    Attributes:
+        producer_id: Who sends.
+        first_n: Number of the first event.
+        batch: The events.
+    """
+
+    __slots__ = ("batch", "first_n", "producer_id")
+
+    def __init__(self, producer_id: str, first_n: int, batch: Sequence[Outgoing]) -> None:
+        self.producer_id = producer_id
+        self.first_n = first_n
+        self.batch = batch
+
+
+def encode_push(batch: Sequence[Outgoing]) -> bytes:
+    """Write a batch as NDJSON: one event a line, its JSON object as it is, each with a line end."""
+    # JSON text has no raw line ends: pydantic escapes those inside strings.
+    return b"".join([outgoing.data + b"\n" for outgoing in batch])
+
+
+def decode_push(body: bytes, headers: Mapping[str, str], max_event_bytes: int) -> Push:
+    """
+    Read what ``encode_push`` wrote, from a stranger.
+
+    The batch is taken whole or not at all: leaving out a line would shift the numbers behind it.
+
+    Args:
+        body: NDJSON of 1 to ``MAX_PUSH_EVENTS`` events.
+        headers: The request's; names are looked up in lower case too.
+        max_event_bytes: Bound on one line.
+
+    Raises:
+        TransportRejectedError: Says which line is wrong and how; never quotes it.
+    """
+    producer_id = headers.get(PRODUCER_HEADER) or headers.get(PRODUCER_HEADER.lower()) or ""
+    first_n = headers.get(FIRST_N_HEADER) or headers.get(FIRST_N_HEADER.lower()) or ""
+    if not _PRODUCER_ID.fullmatch(producer_id):
+        raise TransportRejectedError(f"{PRODUCER_HEADER} must be 1 to 64 letters, digits, - or _")
+    if not (first_n.isascii() and first_n.isdigit() and 0 < len(first_n) <= 15 and int(first_n)):
+        raise TransportRejectedError(f"{FIRST_N_HEADER} must be a whole number from 1")
+    lines = body.split(b"\n")
+    if lines and not lines[-1]:
+        lines.pop()
+    if not 1 <= len(lines) <= MAX_PUSH_EVENTS:
+        raise TransportRejectedError(f"{len(lines)} events; a batch has 1 to {MAX_PUSH_EVENTS}")
+    batch = [
+        _decode_line(line, number, max_event_bytes) for number, line in enumerate(lines, start=1)
+    ]
+    return Push(producer_id, int(first_n), batch)
+
+
+def _decode_line(line: bytes, number: int, max_event_bytes: int) -> Outgoing:
+    if len(line) > max_event_bytes:
+        raise TransportRejectedError(f"line {number} has {len(line)} bytes, over {max_event_bytes}")
+    try:
+        event = pydantic_core.from_json(line, allow_inf_nan=False)
+    except ValueError:
+        raise TransportRejectedError(f"line {number} is not JSON") from None
+    if not (
+        isinstance(event, dict)
+        and isinstance(event_type := event.get("event_type"), str)
+        and event_type in _EVENT_TYPES
+        and isinstance(project_id := event.get("project_id"), str | None)
+        and line.startswith(b"{")  # nothing in front of where the log puts the position
+    ):
+        raise TransportRejectedError(f"line {number} is not a monitoring event")
+    if "position" in event:
+        raise TransportRejectedError(f"line {number} has a position, which the log alone gives")
+    return Outgoing(line, project_id, event_type in STATS_EVENT_TYPES)
+
+
+class HttpSender:
+    """
+    Pushes to one collector over one kept-alive connection; one thread at a time.
+
+    An attempt costs at most one time-out for connecting and one for the answer.
+
+    Args:
+        url: ``http://[user:password@]host[:port][/base]`` or ``https://``.
+        settings: Time-outs.
+
+    Raises:
+        ConfigurationError: The URL has no host, or a port that is none.
+    """
+
+    def __init__(self, url: str, settings: BridgeSettings) -> None:
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host = None
+        if not host:
+            raise ConfigurationError(
+                f"MONITORING_BUS_URL={redact_url(url)} names no host and port",
+                "use http://host:port, e.g. http://127.0.0.1:12000",
+            )
+        self._host = host
+        self._port = port
+        self._path = parts.path.rstrip("/") + PUSH_PATH
+        self._is_tls = parts.scheme == "https"
+        self._timeout_sec = settings.send_timeout_ms / 1000
+        self._headers = {"Content-Type": CONTENT_TYPE, "Connection": "keep-alive"}
+        if parts.password is not None:
+            pair = f"{unquote(parts.username or '')}:{unquote(parts.password)}".encode()
+            self._headers["Authorization"] = "Basic " + base64.b64encode(pair).decode()
+        elif settings.token.get_secret_value():
+            self._headers["Authorization"] = f"Bearer {settings.token.get_secret_value()}"
+        self._connection: http.client.HTTPConnection | None = None
+        self._pid = 0
+
+    def send(self, producer_id: str, first_n: int, batch: Sequence[Outgoing]) -> AppendResult:
+        headers = {**self._headers, PRODUCER_HEADER: producer_id, FIRST_N_HEADER: str(first_n)}
+        try:
+            connection = self._connect()
+            connection.request("POST", self._path, encode_push(batch), headers)
+            response = connection.getresponse()
+            body = response.read(_MAX_ANSWER_BYTES)
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise TransportError(f"{type(error).__name__}: {error}") from error
+        if response.status != 200 or response.will_close:
+            self.close()
+        if response.status != 200:
+            raise _failure(response, body)
+        return _result(body)
+
+    def _connect(self) -> http.client.HTTPConnection:
+        if self._connection is None or self._pid != os.getpid():
+            # A forked child lets the parent's connection go: closing sends nothing on the socket.
+            self._pid = os.getpid()
+            if self._is_tls:
+                self._connection = http.client.HTTPSConnection(
+                    self._host,
+                    self._port,
+                    timeout=self._timeout_sec,
+                    context=ssl.create_default_context(),
+                )
+            else:
+                self._connection = http.client.HTTPConnection(
+                    self._host, self._port, timeout=self._timeout_sec
+                )
+        return self._connection
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.close()
+
+
+def _failure(response: http.client.HTTPResponse, body: bytes) -> TransportError:
+    reason = f"the collector answered {response.status} {response.reason}"
+    if response.status in (400, 413, 422):
+        return TransportRejectedError(f"{reason}: {body[:200].decode(errors='replace')}")
+    retry_after = response.headers.get("Retry-After", "")
+    # The date form is not used by our collector, and 60 s at most are kept to anyway.
+    is_number = retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 10
+    return TransportError(reason, float(retry_after) if is_number else None)
+
+
+def _result(body: bytes) -> AppendResult:
+    try:
+        answer: Any = pydantic_core.from_json(body)
+        counts = [int(answer.get(name, 0)) for name in ("skipped", "refused", "rejected")]
+        return AppendResult(str(answer["position"]), *counts)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise TransportError("the answer is not that of a collector") from None

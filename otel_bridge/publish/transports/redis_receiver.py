@@ -1,0 +1,325 @@
+"""
+The reading half of ``redis://``: XREAD for the log, raw Pub/Sub for strangers' messages.
+
+XREAD COUNT 500 costs 1 to 2 us an event where redis-py's Pub/Sub costs 10 to 14, and keeps nothing
+on the server for a slow reader. It has one trap: from a position that was trimmed away it jumps
+silently, and after the stream was wiped it just goes on. So every read that may have jumped is
+checked against the log's epoch and first entry.
+
+Source: research on Redis 7.0: 0 of 365,000 events lost by XREAD, 26 to 28 % by Pub/Sub.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import json
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Final, TypeVar
+
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from otel_bridge.errors import PositionLostError, TransportError
+from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_clients import (
+    REDIS_ERRORS,
+    aclose,
+    check_url,
+    connect_any_node,
+    connect_async,
+)
+from otel_bridge.publish.transports.base import LogEntry, splice_position
+from otel_bridge.publish.transports.redis import connection_options
+from otel_bridge.settings import BridgeSettings, redact_url
+from otel_bridge.suppression import suppress_instrumentation
+
+__all__ = ["RedisReceiver"]
+
+logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+_StreamId = tuple[int, int]
+
+_CONNECT_TIMEOUT_SEC: Final = 2.0
+_MAX_BLOCK_SEC: Final = 1.0
+"""Longer waits are made of these; a Redis that answers nothing is noticed a second after."""
+_CHECK_INTERVAL_SEC: Final = 1.0
+_NO_EPOCH: Final = "0"
+"""Epoch of positions in a log that does not exist yet; any first epoch continues it."""
+_LAST_SEQUENCE: Final = 2**64 - 1
+_RESUBSCRIBE_SEC: Final = 1.0
+_SILENCE_SEC: Final = 15.0
+"""After so long without a message the subscription must answer a PING, or is made anew."""
+
+
+class RedisReceiver:
+    """
+    Reads the stream with a connection of its own; ``foreign`` opens a second one.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``.
+        settings: The events channel.
+
+    Raises:
+        ConfigurationError: The URL cannot be read.
+    """
+
+    def __init__(self, url: str, settings: BridgeSettings) -> None:
+        self._url = url
+        self._channel = settings.events_channel
+        self._options = connection_options(_MAX_BLOCK_SEC + 1, _CONNECT_TIMEOUT_SEC)
+        check_url(url)
+        self._subscriptions = 0
+        self._client: Any = None  # redis-py's execute_command has no types
+        self._stream = redis_keys.log_stream()
+        self._checked_at = float("-inf")
+        self._cursor: str | None = None
+
+    async def open(self) -> str:
+        return await self._call(self._open)
+
+    async def _open(self) -> str:
+        epoch, _, first, _ = await self._look()
+        if first is None:
+            return f"{_NO_EPOCH}:0-0"
+        milliseconds, sequence = first
+        before = (milliseconds, sequence - 1) if sequence else (milliseconds - 1, _LAST_SEQUENCE)
+        return f"{epoch}:{before[0]}-{before[1]}"
+
+    async def read(
+        self, after: str, *, limit: int = 500, wait_ms: int = 1000
+    ) -> Sequence[LogEntry]:
+        epoch, stream_id = _parse(after)
+        deadline = time.monotonic() + wait_ms / 1000
+        while True:
+            block_ms = round(1000 * min(deadline - time.monotonic(), _MAX_BLOCK_SEC))
+            entries = await self._call(
+                functools.partial(self._read, after, epoch, stream_id, limit, block_ms)
+            )
+            if entries or block_ms <= 0:
+                return entries
+
+    async def _read(
+        self, after: str, epoch: str, stream_id: _StreamId, limit: int, block_ms: int
+    ) -> Sequence[LogEntry]:
+        # A caller that goes on from where the last read ended has been checked a moment ago.
+        is_due = time.monotonic() - self._checked_at >= _CHECK_INTERVAL_SEC
+        if after != self._cursor or epoch == _NO_EPOCH or is_due:
+            epoch = await self._check(after, epoch, stream_id)
+        block = ("BLOCK", block_ms) if block_ms > 0 else ()
+        reply = await self._connect().execute_command(
+            "XREAD",
+            "COUNT",
+            limit,
+            *block,
+            "STREAMS",
+            self._stream,
+            f"{stream_id[0]}-{stream_id[1]}",
+        )
+        rows = reply[0][1] if reply else []
+        if epoch == _NO_EPOCH and rows:
+            epoch = await self._check(after, epoch, stream_id)
+        elif len(rows) >= limit:
+            # Trimming keeps the newest thousands, so only a full reply can have jumped a hole.
+            await self._check(after, epoch, stream_id)
+        entries = _entries(epoch, rows)
+        self._cursor = entries[-1].position if entries else after
+        return entries
+
+    async def _check(self, after: str, epoch: str, stream_id: _StreamId) -> str:
+        """
+        Make sure that the log goes on from a position; return the log's epoch.
+
+        Raises:
+            PositionLostError: It does not.
+        """
+        found, first_ever, first, last = await self._look()
+        if epoch == _NO_EPOCH:
+            if first is not None and first_ever != first:
+                raise PositionLostError(after, "trimmed")
+        elif found != epoch or last is None or last < stream_id:
+            raise PositionLostError(after, "epoch")
+        elif first is not None and stream_id < first and not _is_just_before(stream_id, first):
+            raise PositionLostError(after, "trimmed")
+        self._checked_at = time.monotonic()
+        return found
+
+    async def _look(self) -> tuple[str, _StreamId | None, _StreamId | None, _StreamId | None]:
+        """The log's epoch, its first entry ever, its first and its last entry."""
+        client = self._connect()
+        async with client.pipeline(transaction=True) as pipe:
+            pipe.hmget(redis_keys.log_meta(), "epoch", "first")
+            pipe.execute_command("XRANGE", self._stream, "-", "+", "COUNT", 1)
+            pipe.execute_command("XREVRANGE", self._stream, "+", "-", "COUNT", 1)
+            (epoch, first_ever), oldest, newest = await pipe.execute()
+        if not oldest or epoch is None:
+            return _NO_EPOCH, None, None, None
+        return (
+            epoch.decode(),
+            _stream_id(first_ever) if first_ever else None,
+            _stream_id(oldest[0][0]),
+            _stream_id(newest[0][0]),
+        )
+
+    async def last_position(self) -> str:
+        return await self._call(self._last_position)
+
+    async def _last_position(self) -> str:
+        epoch, _, _, last = await self._look()
+        return f"{epoch}:{last[0]}-{last[1]}" if last else f"{_NO_EPOCH}:0-0"
+
+    async def read_back(self, limit: int, *, before: str | None = None) -> Sequence[LogEntry]:
+        return await self._call(lambda: self._read_back(limit, before))
+
+    async def _read_back(self, limit: int, before: str | None) -> Sequence[LogEntry]:
+        end = "+"
+        epoch, stream_id = _parse(before) if before is not None else ("", (0, 0))
+        found, *_ = await self._look()
+        if before is not None:
+            if epoch not in (found, _NO_EPOCH):
+                raise PositionLostError(before, "epoch")
+            # "(" makes the bound exclusive; Redis 6.2 and later.
+            end = f"({stream_id[0]}-{stream_id[1]}"
+        rows = await self._connect().execute_command(
+            "XREVRANGE", self._stream, end, "-", "COUNT", limit
+        )
+        return _entries(found, rows)
+
+    async def _call(self, command: Callable[[], Awaitable[_T]]) -> _T:
+        try:
+            with suppress_instrumentation():
+                return await command()
+        except (*REDIS_ERRORS, TimeoutError) as error:
+            await self._disconnect()
+            raise TransportError(
+                f"{redact_url(self._url)}: {type(error).__name__}: {error}"
+            ) from error
+        except asyncio.CancelledError:
+            # The answer of a command given up on must not be read as that of the next one.
+            await self._disconnect()
+            raise
+
+    def _connect(self) -> Any:
+        if self._client is None:
+            self._client = connect_async(self._url, single_connection_client=True, **self._options)
+            for name in ("XRANGE", "XREVRANGE", "XREAD"):
+                # redis-py turns each entry into a dict; the plain reply is a third faster.
+                self._client.set_response_callback(name, _as_it_is)
+            self._checked_at = float("-inf")
+        return self._client
+
+    async def _disconnect(self) -> None:
+        client, self._client = self._client, None
+        self._cursor = None
+        if client is not None:
+            with contextlib.suppress(*REDIS_ERRORS, TimeoutError):
+                await aclose(client)
+
+    async def foreign(self) -> AsyncIterator[bytes]:
+        is_failing = False
+        while True:
+            try:
+                async with contextlib.aclosing(self._subscribe()) as messages:
+                    async for message in messages:
+                        if is_failing:
+                            logger.info("subscribed to %s again", self._channel)
+                            is_failing = False
+                        if message and _is_foreign(message):
+                            yield message
+            except (*REDIS_ERRORS, TimeoutError) as error:
+                if not is_failing:
+                    shown = redact_url(self._url)
+                    logger.warning("lost the subscription on %s: %s", shown, error)
+                is_failing = True
+            await asyncio.sleep(_RESUBSCRIBE_SEC)
+
+    async def _subscribe(self) -> AsyncGenerator[bytes, None]:
+        """Messages on the events channel; an empty one when subscribed. Raises when it breaks."""
+        options = {**self._options, "socket_timeout": None}
+        self._subscriptions += 1
+        client: Any = connect_any_node(self._url, self._subscriptions, **options)
+        connection: Any = None
+        try:
+            with suppress_instrumentation():
+                connection = client.connection_pool.make_connection()
+                await connection.connect()
+                await connection.send_command("SUBSCRIBE", self._channel)
+            was_pinged = False
+            while True:
+                with suppress_instrumentation():
+                    try:
+                        reply = await connection.read_response(
+                            timeout=_SILENCE_SEC, disconnect_on_error=False
+                        )
+                    except (TimeoutError, RedisTimeoutError):
+                        reply = None
+                    if reply is None:  # redis-py 8 returns that where others raise
+                        if was_pinged:
+                            raise RedisTimeoutError("no answer to PING")
+                        await connection.send_command("PING")
+                        was_pinged = True
+                        continue
+                was_pinged = False
+                if reply[0] == b"message":
+                    yield reply[2]
+                elif reply[0] == b"subscribe":
+                    yield b""
+        finally:
+            if connection is not None:
+                await connection.disconnect()
+            await aclose(client)
+
+    async def close(self) -> None:
+        await self._disconnect()
+
+
+def _as_it_is(reply: Any, **_: Any) -> Any:
+    return reply
+
+
+def _parse(position: str) -> tuple[str, _StreamId]:
+    epoch, _, stream_id = position.partition(":")
+    milliseconds, _, sequence = stream_id.partition("-")
+    if not (epoch and _is_number(milliseconds) and _is_number(sequence)):
+        raise PositionLostError(position, "malformed")
+    return epoch, (int(milliseconds), int(sequence))
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 20
+
+
+def _stream_id(raw: bytes) -> _StreamId:
+    milliseconds, _, sequence = raw.partition(b"-")
+    return int(milliseconds), int(sequence)
+
+
+def _is_just_before(stream_id: _StreamId, first: _StreamId) -> bool:
+    milliseconds, sequence = stream_id
+    if sequence == _LAST_SEQUENCE:
+        return first == (milliseconds + 1, 0)
+    return first == (milliseconds, sequence + 1)
+
+
+def _entries(epoch: str, rows: Sequence[Any]) -> list[LogEntry]:
+    entries = []
+    for raw_id, fields in rows:
+        position = f"{epoch}:{raw_id.decode()}"
+        entries.append(LogEntry(position, splice_position(position, fields[1])))
+    return entries
+
+
+def _is_foreign(message: bytes) -> bool:
+    """Whether a message did not pass through the log: it has no ``position``."""
+    if message.startswith(b'{"position":"'):
+        return False
+    if b'"position"' not in message:
+        return True
+    try:
+        fields = json.loads(message)
+    except (ValueError, RecursionError):
+        return True
+    return not (isinstance(fields, dict) and "position" in fields)

@@ -1,0 +1,284 @@
+"""
+The blocks behind ``instrument.py``: what a research task, phase, enqueue, job and worker do.
+
+Each span is opened with everything the live view needs as attributes, so that a start is complete
+the moment it happens. Ids pass from a research task to its phases and jobs through the
+OpenTelemetry context, and to another process in the carrier.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from opentelemetry import context as otel_context
+from opentelemetry import propagate, trace
+from opentelemetry.trace import Link, SpanKind
+
+from otel_bridge.bridge import current_bridge
+from otel_bridge.events import semconv
+from otel_bridge.events.model import MonitoringEvent, MonitoringEventType, TaskStatus
+from otel_bridge.spans.scope import SCOPE_KEY, Scope, carrier_of, current_scope
+from otel_bridge.spans.span_block import SelfBlock, SpanBlock, current_metrics, guarded
+from otel_bridge.workers.heartbeat import WorkerHeartbeat
+
+__all__ = ["Enqueue", "Job", "Phase", "ResearchTask", "Worker"]
+
+_ADVANCE_INTERVAL_SEC: Final = 1.0
+"""At most one progress event a second and phase: a bar moves no more smoothly with more."""
+
+
+_counting = threading.RLock()
+"""Held while a phase's counts change: a pool's threads advance one phase together, and adding up
+without it lost a fifth of 200,000 steps. Reentrant, for signal handlers and finalizers."""
+
+
+def _after_fork_in_child() -> None:
+    # Another thread may have held it at the moment of the fork; nobody would release it here.
+    global _counting
+    _counting = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+class ResearchTask(SpanBlock, SelfBlock):
+    """The root span of one research task; made by ``research_task()``."""
+
+    _kind = semconv.KIND_RESEARCH_TASK
+
+
+class Phase(SpanBlock, SelfBlock):
+    """
+    One phase of a research task; made by ``phase()``.
+
+    Counts are of jobs, whole numbers, and belong to the whole phase.
+    """
+
+    _kind = semconv.KIND_PHASE
+
+    def __init__(self, name: str, ids: Scope, total: int | None) -> None:
+        super().__init__(name, ids, {f"{semconv.COUNT_PREFIX}total": total})
+        self._counts: dict[str, int] = {} if total is None else {"total": total}
+        self._is_publish_due = False
+
+    @guarded
+    def submitted(self, count: int) -> None:
+        """Say at once that ``count`` jobs have been queued: they make the phase's total."""
+        self.progress(pending=count, total=count)
+
+    @guarded
+    def progress(
+        self,
+        *,
+        completed: int = 0,
+        failed: int = 0,
+        pending: int = 0,
+        total: int | None = None,
+    ) -> None:
+        """Publish a ``stats_snapshot`` with these absolute counts at once."""
+        with _counting:
+            self._counts |= {"completed": completed, "failed": failed, "pending": pending}
+            if total is not None:
+                self._counts["total"] = total
+        self._publish()
+
+    @guarded
+    def advance(self, completed: int = 0, failed: int = 0) -> None:
+        """Add to the counts; published at most once a second, and at the end of the phase."""
+        with _counting:
+            counts = self._counts
+            counts["completed"] = counts.get("completed", 0) + completed
+            counts["failed"] = counts.get("failed", 0) + failed
+            if "total" in counts:
+                done = counts["completed"] + counts["failed"]
+                counts["pending"] = max(0, counts["total"] - done)
+        self._publish_soon()
+
+    def _publish_soon(self) -> None:
+        bridge = current_bridge()
+        if bridge is None or self._is_publish_due:
+            return
+        self._is_publish_due = True
+        bridge.timer.call_later(_ADVANCE_INTERVAL_SEC, self._publish_due)
+
+    def _publish_due(self) -> None:
+        if self._is_publish_due:
+            self._publish()
+
+    def _publish(self) -> None:
+        self._is_publish_due = False
+        bridge = current_bridge()
+        if bridge is None or bridge.bus is None:
+            return
+        context = self._span.get_span_context()
+        bridge.bus.publish(
+            MonitoringEvent(
+                event_type=MonitoringEventType.STATS_SNAPSHOT,
+                project_id=self._ids.project_id,
+                parent_task_id=self._ids.parent_task_id,
+                phase=self._label,
+                counts=dict(self._counts),
+                trace_id=f"{context.trace_id:032x}" if context.is_valid else None,
+                span_id=f"{context.span_id:016x}" if context.is_valid else None,
+            )
+        )
+
+    def _close(self, error: BaseException | None) -> None:
+        if self._is_publish_due:
+            self._publish()
+        for name, count in dict(self._counts).items():
+            self._span.set_attribute(f"{semconv.COUNT_PREFIX}{name}", count)
+        super()._close(error)
+
+
+class Enqueue(SpanBlock):
+    """The PRODUCER span around putting one job into a queue; made by ``enqueue()``."""
+
+    _kind = semconv.KIND_ENQUEUE
+    _span_kind = SpanKind.PRODUCER
+
+    def __init__(self, label: str, ids: Scope, attributes: Mapping[str, Any]) -> None:
+        super().__init__(label, ids, attributes)
+        self._carrier: dict[str, str] = {}
+        self._is_named = False
+
+    def __enter__(self) -> dict[str, str]:
+        self._enter()
+        return self._carrier
+
+    async def __aenter__(self) -> dict[str, str]:
+        self._enter()
+        return self._carrier
+
+    def _open(self) -> None:
+        super()._open()
+        self._is_named = self._attributes.get(semconv.TASK_ID) is not None
+        self._carrier.update(carrier_of(self._ids))
+
+    def _close(self, error: BaseException | None) -> None:
+        super()._close(error)
+        otel_metrics = current_metrics()
+        if otel_metrics is not None and error is None and self._is_named:
+            otel_metrics.job_enqueued(self._label, self._attributes.get(semconv.QUEUE))
+
+    @guarded
+    def queued(self, task_id: str) -> None:
+        """Name the job, where ``enqueue()`` could not: it is in the queue now, under this id."""
+        self._is_named = True
+        self._span.set_attribute(semconv.TASK_ID, task_id)
+        self._span.set_attribute(semconv.MESSAGING_MESSAGE_ID, task_id)
+
+
+class Job(SpanBlock, SelfBlock):
+    """The CONSUMER span around running one job; made by ``job()``."""
+
+    _kind = semconv.KIND_JOB
+    _span_kind = SpanKind.CONSUMER
+
+    def __init__(
+        self,
+        label: str,
+        ids: Scope,
+        attributes: Mapping[str, Any],
+        *,
+        task_id: str,
+        carrier: Mapping[str, str],
+    ) -> None:
+        super().__init__(label, ids, attributes)
+        self._task_id = task_id
+        self._carrier = carrier
+        self._began_at: float | None = None
+
+    @property
+    def retry_carrier(self) -> dict[str, str]:
+        """The carrier for the next attempt, whose span then links to this one."""
+        own: dict[str, str] = {}
+        propagate.inject(own, trace.set_span_in_context(self._span))
+        carrier = dict(self._carrier)
+        if "traceparent" in own:
+            carrier[semconv.CARRIER_PREVIOUS_ATTEMPT] = own["traceparent"]
+        return carrier
+
+    @guarded
+    def complete(self) -> None:
+        """End as completed, even if an exception leaves the block: the job's end is on record."""
+        self._end_as(TaskStatus.COMPLETED)
+
+    @guarded
+    def retry(self, reason: BaseException | str) -> None:
+        """End as ``task_retry``: this attempt failed and the job will run again."""
+        self._end_as(TaskStatus.RETRYING, reason)
+
+    def _open(self) -> None:
+        # Without a context of its own, extract() would start from an empty one.
+        self._parent_context = propagate.extract(self._carrier, otel_context.get_current())
+        previous = self._carrier.get(semconv.CARRIER_PREVIOUS_ATTEMPT)
+        if previous:
+            linked = propagate.extract({"traceparent": previous}, otel_context.Context())
+            span_context = trace.get_current_span(linked).get_span_context()
+            if span_context.is_valid:
+                self._links.append(Link(span_context, {"nexus.link": "previous attempt"}))
+        super()._open()
+        if self._ids.worker is not None:
+            self._ids.worker.current_task_id = self._task_id
+        otel_metrics = current_metrics()
+        if otel_metrics is not None:
+            self._began_at = time.monotonic()
+            otel_metrics.job_started(self._label, self._attributes.get(semconv.QUEUE))
+
+    def _close(self, error: BaseException | None) -> None:
+        beat = self._ids.worker
+        if beat is not None and beat.current_task_id == self._task_id:
+            beat.current_task_id = None
+        super()._close(error)
+        otel_metrics = current_metrics()
+        if otel_metrics is not None and self._began_at is not None:
+            otel_metrics.job_ended(
+                self._label,
+                self._attributes.get(semconv.QUEUE),
+                (self._outcome or TaskStatus.COMPLETED).value,
+                self._error_type,
+                time.monotonic() - self._began_at,
+            )
+
+
+class Worker(SelfBlock):
+    """One worker while it is up; made by ``worker()``."""
+
+    def __init__(self, worker_id: int | str, meta: Mapping[str, Any] | None) -> None:
+        self.worker_id = worker_id
+        self._meta = meta
+        self._heartbeat: WorkerHeartbeat | None = None
+        self._token: Any = None
+
+    def __repr__(self) -> str:
+        return f"<worker {self.worker_id}>"
+
+    def _open(self) -> None:
+        bridge = current_bridge()
+        if bridge is None or bridge.bus is None:
+            return
+        self._heartbeat = WorkerHeartbeat(
+            self.worker_id,
+            bus=bridge.bus,
+            timer=bridge.timer,
+            settings=bridge.settings,
+            heartbeat_keys=bridge.heartbeat_keys,
+            otel_metrics=bridge.otel_metrics,
+            meta=self._meta,
+        )
+        scope = replace(current_scope(), worker=self._heartbeat)
+        self._token = otel_context.attach(otel_context.set_value(SCOPE_KEY, scope))
+        self._heartbeat.start()
+
+    def _close(self, error: BaseException | None) -> None:
+        if self._token is not None:
+            otel_context.detach(self._token)
+        if self._heartbeat is not None:
+            self._heartbeat.stop()

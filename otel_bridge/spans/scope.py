@@ -1,0 +1,62 @@
+"""What the OpenTelemetry context knows of the work around the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Final
+
+from opentelemetry import context as otel_context
+from opentelemetry import propagate
+
+from otel_bridge.events import semconv
+from otel_bridge.workers.heartbeat import WorkerHeartbeat
+
+__all__ = ["SCOPE_KEY", "Scope", "carrier_of", "current_scope", "on_worker"]
+
+SCOPE_KEY: Final = otel_context.create_key("otel-bridge-scope")
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What the current context knows about the work around it; all None outside of any."""
+
+    parent_task_id: str | None = None
+    project_id: str | None = None
+    phase: str | None = None
+    worker: WorkerHeartbeat | None = None
+
+
+_NO_SCOPE: Final = Scope()
+
+
+def current_scope() -> Scope:
+    """The ids of the work around the caller."""
+    found = otel_context.get_value(SCOPE_KEY)
+    return found if isinstance(found, Scope) else _NO_SCOPE
+
+
+def carrier_of(scope: Scope) -> dict[str, str]:
+    """What travels with a job: the current span's ``traceparent``, and the ids of the work."""
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    for key, value in (
+        (semconv.CARRIER_PARENT_TASK_ID, scope.parent_task_id),
+        (semconv.CARRIER_PROJECT_ID, scope.project_id),
+        (semconv.CARRIER_PHASE, scope.phase),
+    ):
+        if value is not None:
+            carrier[key] = value
+    return carrier
+
+
+@contextmanager
+def on_worker(heartbeat: WorkerHeartbeat | None) -> Iterator[None]:
+    """Let the jobs made inside run on this worker, wherever its ``worker()`` was opened."""
+    scope = replace(current_scope(), worker=heartbeat)
+    token = otel_context.attach(otel_context.set_value(SCOPE_KEY, scope))
+    try:
+        yield
+    finally:
+        otel_context.detach(token)

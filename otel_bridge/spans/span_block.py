@@ -1,0 +1,225 @@
+"""
+What the context managers have in common: a span with its ids, and never raising on their own.
+
+Trouble inside one is logged and the work goes on unseen.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, ParamSpec, Self
+
+from opentelemetry import context as otel_context
+from opentelemetry import trace
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
+
+from otel_bridge.bridge import current_bridge
+from otel_bridge.events import semconv
+from otel_bridge.events.model import TaskStatus
+from otel_bridge.spans.scope import SCOPE_KEY, Scope
+from otel_bridge.workers.otel_metrics import OtelMetrics
+
+__all__ = [
+    "SelfBlock",
+    "SpanBlock",
+    "current_metrics",
+    "guarded",
+    "meta_attributes",
+    "one_line",
+    "safe_str",
+]
+
+logger = logging.getLogger(__name__)
+
+_P = ParamSpec("_P")
+
+
+def current_metrics() -> OtelMetrics | None:
+    """Where the same facts are counted as metrics; None before ``configure()``."""
+    bridge = current_bridge()
+    return None if bridge is None else bridge.otel_metrics
+
+
+def _tracer() -> trace.Tracer:
+    bridge = current_bridge()
+    if bridge is None:
+        return trace.get_tracer(semconv.SCOPE_NAME)
+    return bridge.tracer
+
+
+def guarded(method: Callable[_P, None]) -> Callable[_P, None]:
+    """Keep a method's trouble out of user code: log it instead."""
+
+    @functools.wraps(method)
+    def guard(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        try:
+            method(*args, **kwargs)
+        except Exception:
+            logger.exception("otel-bridge: %s%r failed", method.__qualname__, args[1:])
+
+    return guard
+
+
+class _Block:
+    """
+    What the five have in common: enter, exit, and never raising on their own account.
+
+    Subclasses say what happens in ``_open`` and ``_close``.
+    """
+
+    def _open(self) -> None:
+        raise NotImplementedError
+
+    def _close(self, error: BaseException | None) -> None:
+        raise NotImplementedError
+
+    def _enter(self) -> None:
+        try:
+            self._open()
+        except Exception:
+            logger.exception("otel-bridge could not open %s; the work goes on unseen", self)
+
+    def _exit(self, error: BaseException | None) -> None:
+        try:
+            self._close(error)
+        except Exception:
+            logger.exception("otel-bridge could not close %s", self)
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._exit(error)
+
+    async def __aexit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._exit(error)
+
+
+class SelfBlock(_Block):
+    """A block whose ``as`` name is the block itself."""
+
+    def __enter__(self) -> Self:
+        self._enter()
+        return self
+
+    async def __aenter__(self) -> Self:
+        self._enter()
+        return self
+
+
+class SpanBlock(_Block):
+    """A block that is one span."""
+
+    _kind: str
+    _span_kind = SpanKind.INTERNAL
+
+    def __init__(self, label: str, ids: Scope, attributes: Mapping[str, Any]) -> None:
+        self._label = label
+        self._ids = ids
+        self._attributes = attributes
+        self._links: list[Link] = []
+        self._span: Span = trace.INVALID_SPAN
+        self._parent_context: otel_context.Context | None = None
+        self._token: Any = None
+        self._outcome: TaskStatus | None = None
+        self._error: str | None = None
+        self._error_type: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self._kind} {safe_str(self._label)}>"
+
+    @guarded
+    def fail(self, reason: BaseException | str) -> None:
+        """End as failed with this reason, without an exception leaving the block."""
+        self._end_as(TaskStatus.FAILED, reason)
+
+    @guarded
+    def message(self, text: str) -> None:
+        """One line for people; shown with the end of this span."""
+        self._span.set_attribute(semconv.MESSAGE, text)
+
+    def _end_as(self, outcome: TaskStatus, reason: BaseException | str | None = None) -> None:
+        self._outcome = outcome
+        self._error = None if reason is None else one_line(reason)
+        is_exception = isinstance(reason, BaseException)
+        self._error_type = type(reason).__name__ if is_exception else None
+
+    def _open(self) -> None:
+        attributes = {
+            semconv.SPAN_KIND: self._kind,
+            semconv.PARENT_TASK_ID: self._ids.parent_task_id,
+            semconv.PROJECT_ID: self._ids.project_id,
+            semconv.PHASE: self._ids.phase,
+            **self._attributes,
+        }
+        self._span = _tracer().start_span(
+            f"{self._kind} {self._label}",
+            context=self._parent_context,
+            kind=self._span_kind,
+            attributes={key: value for key, value in attributes.items() if value is not None},
+            links=self._links,
+        )
+        context = otel_context.set_value(SCOPE_KEY, self._ids, self._parent_context)
+        self._token = otel_context.attach(trace.set_span_in_context(self._span, context))
+
+    def _close(self, error: BaseException | None) -> None:
+        if self._token is not None:
+            otel_context.detach(self._token)
+        is_told = self._outcome is not None
+        try:
+            if error is not None and self._outcome is None:
+                self._end_as(TaskStatus.FAILED, error)
+            outcome = self._outcome or TaskStatus.COMPLETED
+            self._span.set_attribute(semconv.OUTCOME, outcome.value)
+            if self._error is not None:
+                self._span.set_attribute(semconv.ERROR, self._error)
+                self._span.set_status(Status(StatusCode.ERROR, self._error))
+            if isinstance(error, Exception) and not is_told:
+                # Last: it asks the exception for its words, and the user's may raise.
+                self._span.record_exception(error)
+        finally:
+            self._span.end()
+
+
+def one_line(reason: BaseException | str) -> str:
+    """A reason as people read it: ``ValueError: no such school``."""
+    if isinstance(reason, str):
+        return reason
+    name = type(reason).__name__
+    try:
+        text = str(reason)
+    except Exception:
+        text = ""  # the user's own ``__str__``, which may do anything
+    if not text or text.startswith(f"{name}("):
+        # Some, such as Celery's time limits, give their repr.
+        return text or name
+    return f"{name}: {text}"
+
+
+def safe_str(value: object) -> str:
+    """``str(value)``; of what has none, because the user's own ``__str__`` raises, its type."""
+    try:
+        return str(value)
+    except Exception:
+        return f"<{type(value).__name__}>"
+
+
+def meta_attributes(meta: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The user's ``meta`` as span attributes; what OTel cannot hold becomes text."""
+    return {
+        f"{semconv.META_PREFIX}{safe_str(key)}": value
+        if isinstance(value, str | bool | int | float)
+        else safe_str(value)
+        for key, value in (meta if isinstance(meta, Mapping) else {}).items()
+        if value is not None
+    }

@@ -1,0 +1,1 @@
+"""Who works and what waits: heartbeats, their timer, queue depths, OpenTelemetry metrics."""

@@ -1,0 +1,98 @@
+"""
+``TimerThread``: what a process does later or again and again, on one daemon thread.
+
+A thread and not an asyncio task, so that a worker whose event loop is blocked still sends
+heartbeats: a stalled loop must not look like a dead worker.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import os
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from otel_bridge.clock import SYSTEM_CLOCK, Clock
+from otel_bridge.suppression import suppress_instrumentation
+
+__all__ = ["TimerThread"]
+
+logger = logging.getLogger(__name__)
+
+_IDLE_SEC: Final = 60.0
+"""How long the thread sleeps with nothing scheduled; any new entry wakes it."""
+
+
+class TimerThread:
+    """
+    Call functions later, on one daemon thread that starts with the first of them.
+
+    A function runs at most once a call of ``call_later``; an exception in it is logged and the
+    thread goes on. In a forked child the schedule starts empty: the parent beats for itself.
+
+    Args:
+        clock: Gives the monotonic time.
+    """
+
+    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
+        self._sequence = itertools.count()
+        self._reset()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._wake = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._is_closed = False
+
+    def call_later(self, delay_sec: float, function: Callable[[], None]) -> None:
+        """Run ``function`` after ``delay_sec`` seconds; dropped when the timer is closed."""
+        with self._wake:
+            if self._is_closed:
+                return
+            entry = (self._clock.monotonic() + delay_sec, next(self._sequence), function)
+            heapq.heappush(self._due, entry)
+            if self._thread is None:
+                self._start_thread()
+            self._wake.notify()
+
+    def _start_thread(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="otel-bridge-timer", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # no threads left: the next call tries again
+            self._thread = None
+
+    def close(self, timeout_sec: float = 1.0) -> None:
+        """Run what is due, forget the rest, end the thread; waits at most ``timeout_sec``."""
+        with self._wake:
+            self._is_closed = True
+            self._due = [entry for entry in self._due if entry[0] <= self._clock.monotonic()]
+            heapq.heapify(self._due)
+            self._wake.notify()
+            thread = self._thread
+        # Not alive: inside its start(), by a signal handler.
+        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
+            thread.join(timeout_sec)
+
+    @suppress_instrumentation()
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while True:
+                    if self._is_closed and not self._due:
+                        return
+                    wait_sec = self._due[0][0] - self._clock.monotonic() if self._due else _IDLE_SEC
+                    if wait_sec <= 0:
+                        break
+                    self._wake.wait(wait_sec)
+                function = heapq.heappop(self._due)[2]
+            try:
+                function()
+            except Exception:
+                logger.exception("a scheduled call of otel-bridge failed")

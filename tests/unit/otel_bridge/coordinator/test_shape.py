@@ -1,0 +1,321 @@
+"""Duck typing for classes we did not write: objects, mappings and models of every make."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict
+
+from otel_bridge.coordinator.shape import (
+    PAYLOAD_KEY,
+    error_of,
+    field,
+    is_same_job,
+    outermost_caller,
+    put_carrier,
+    research_field,
+    research_task_of,
+    status_of,
+    take_carrier,
+    text,
+)
+from otel_bridge.events.model import TaskStatus
+
+CARRIER = {"traceparent": "00-aa-bb-01", "nexus-project-id": "p"}
+
+
+class Word(enum.Enum):
+    DONE = "completed"
+    BYTES = b"failed"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (Word.DONE, "completed"),
+        (Word.BYTES, "failed"),
+        (b"caf\xc3\xa9", "café"),
+        (b"\xff", "\N{REPLACEMENT CHARACTER}"),
+        (3, "3"),
+        (None, None),
+    ],
+)
+def test_values_are_read_as_text(value: Any, expected: str | None) -> None:
+    """An enum is its value and bytes are decoded, whatever they hold; nothing stays nothing."""
+    assert text(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [
+        ("completed", TaskStatus.COMPLETED),
+        ("SUCCESS", TaskStatus.COMPLETED),
+        (" done \n", TaskStatus.COMPLETED),
+        (b"failed", TaskStatus.FAILED),
+        (Word.DONE, TaskStatus.COMPLETED),
+        ("TaskStatus.COMPLETED", TaskStatus.COMPLETED),
+        (TaskStatus.RETRYING, TaskStatus.RETRYING),
+        ("in_progress", TaskStatus.PROCESSING),
+        ("queued", TaskStatus.PENDING),
+        ('{"status": "error", "at": 3}', TaskStatus.FAILED),
+        (b' {"status": "running"}', TaskStatus.PROCESSING),
+        ("halfway", None),
+        ('{"state": "completed"}', None),
+        ('{"status": null}', None),
+        ("{completed", None),
+        ("", None),
+        (None, None),
+        (True, None),
+    ],
+)
+def test_status_words_of_others(word: Any, status: TaskStatus | None) -> None:
+    """Enums, texts, bytes and JSON say one of five statuses; a word of the user's own says none."""
+    assert status_of(word) == status
+
+
+@pytest.mark.parametrize(
+    ("record", "error"),
+    [
+        ({"error": "a", "last_error": "b"}, "a"),
+        ({"error": "", "error_message": "b"}, "b"),
+        ('{"last_error": "c"}', "c"),
+        (b'{"error": {"code": 3}}', "{'code': 3}"),
+        ("no JSON", None),
+        (object(), None),
+        (None, None),
+    ],
+)
+def test_errors_of_others(record: Any, error: str | None) -> None:
+    """The first of three fields that says something, in a task, a mapping or JSON."""
+    assert error_of(record) == error
+
+
+@pytest.mark.parametrize("nest", ['{"a":' * 2000, "[" * 100_000, "{" * 100_000])
+def test_hostile_json_is_no_record(nest: str) -> None:
+    """JSON that is nested too deeply is read as nothing instead of raising into the coordinator."""
+    assert (status_of(nest), error_of(nest), is_same_job(nest + "j", "j")) == (None, None, False)
+
+
+IDS = st.text(min_size=1, max_size=8)
+
+
+@given(IDS, st.sampled_from(["id", "task_id"]), st.booleans())
+def test_a_job_is_known_by_what_is_pushed(task_id: str, name: str, is_ascii: bool) -> None:
+    """A job is known by its id alone or by JSON that holds it, whatever characters it has."""
+    record = json.dumps({name: task_id, "x": 1}, ensure_ascii=is_ascii)
+    assert is_same_job(record, task_id)
+    assert is_same_job(record.encode(), task_id)
+    if not task_id.lstrip().startswith("{"):
+        assert is_same_job(task_id, task_id)
+
+
+@pytest.mark.parametrize(
+    "pushed", ["job-12", b"job-12", '{"id": "job-12"}', '{"parent": "job-1", "id": "x"}', 1, None]
+)
+def test_another_job_is_not_taken_for_it(pushed: Any) -> None:
+    """A job whose id begins alike, or that only mentions it, is another one."""
+    assert not is_same_job(pushed, "job-1")
+
+
+# --- the carrier in the payload ------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Plain:
+    payload: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    payload: Any
+
+
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    payload: Any
+
+
+class Model(BaseModel):
+    payload: dict[str, Any]
+
+
+class FrozenTexts(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_assignment=True)
+    payload: dict[str, str]
+
+
+class Page(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    url: str
+
+
+class Strict(BaseModel):
+    payload: Page | dict[str, int]
+
+
+def carriers() -> list[Any]:
+    makers: list[Any] = [Plain, Frozen, Slotted, Model, FrozenTexts]
+    return [
+        pytest.param(lambda payload, make=make: make(payload=payload), id=make.__name__)
+        for make in makers
+    ] + [pytest.param(lambda payload: {"payload": payload}, id="dict")]
+
+
+@pytest.mark.parametrize("make", carriers())
+def test_a_carrier_travels_and_leaves_no_trace(make: Any) -> None:
+    """The carrier is in the task while it is submitted, and the same payload is back after it."""
+    payload = {"url": "x"}
+    task = make(payload)
+    before = field(task, "payload")
+    restore = put_carrier(task, CARRIER)
+    assert restore is not None
+    carried = json.loads(json.dumps(field(task, "payload")))
+    assert set(carried) == {"url", PAYLOAD_KEY}
+    assert PAYLOAD_KEY not in payload
+    restore()
+    assert field(task, "payload") is before
+    received = make(carried)
+    assert take_carrier(received) == CARRIER
+    assert field(received, "payload") == {"url": "x"}
+
+
+def test_two_tasks_may_share_one_payload() -> None:
+    """Each task carries its own words, also where one dict is the payload of both."""
+    shared = {"url": "x"}
+    one, other = Plain(shared), Plain(shared)
+    first, second = put_carrier(one, {"a": "1"}), put_carrier(other, {"a": "2"})
+    assert first is not None
+    assert second is not None
+    assert [json.loads(task.payload[PAYLOAD_KEY])["a"] for task in (one, other)] == ["1", "2"]
+    first()
+    second()
+    assert one.payload is other.payload is shared
+
+
+def test_a_payload_that_the_coordinator_replaced_stays() -> None:
+    """What the coordinator itself writes into a task while submitting is not undone."""
+    task = Plain({"url": "x"})
+    restore = put_carrier(task, CARRIER)
+    assert restore is not None
+    task.payload = {"url": "y"}
+    restore()
+    assert task.payload == {"url": "y"}
+
+
+class Pair(NamedTuple):
+    payload: dict[str, str]
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        Plain(None),
+        Plain("text"),
+        Plain([1]),
+        Strict(payload={"a": 1}),
+        Pair({"a": "b"}),
+        MappingProxyType({"payload": {}}),
+        object(),
+        {},
+        None,
+    ],
+    ids=lambda task: type(task).__name__,
+)
+def test_a_task_without_room_is_left_alone(task: Any) -> None:
+    """Where the key would not pass validation, or nothing holds it, the task is not touched."""
+    before = repr(task)
+    assert put_carrier(task, CARRIER) is None
+    assert repr(task) == before
+
+
+@pytest.mark.parametrize("packed", ["no JSON", "[]", 3, None, '{"a": 1}'])
+def test_a_strange_carrier_is_taken_out_and_not_believed(packed: Any) -> None:
+    """Whatever stands under our key never reaches a handler; only texts are carried on."""
+    task = {"payload": {"url": "x", PAYLOAD_KEY: packed}}
+    assert take_carrier(task) in (None, {})
+    assert task == {"payload": {"url": "x"}}
+
+
+def test_no_carrier_is_none() -> None:
+    """A payload that carries nothing, or no payload at all, gives None."""
+    assert [take_carrier(task) for task in ({"payload": {}}, {"payload": "x"}, object())] == [
+        None
+    ] * 3
+
+
+# --- orchestrators -------------------------------------------------------------------------------
+
+
+class Orchestrator:
+    async def run(self, request: Any = None, limit: int = 3, **more: Any) -> None:
+        await self.search(request)
+        await self.extract(request)
+
+    async def serve(self) -> None:
+        await self.run()
+
+    async def search(self, request: Any) -> None: ...
+
+    async def extract(self, request: Any) -> None: ...
+
+
+PHASES = {"search": "search", "extract": "extract"}
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "task_id"),
+    [
+        (({"task_id": "a", "id": "b"},), {}, "a"),
+        (({"task_id": "a"},), {"research_task_id": "r"}, "a"),
+        (({"id": 7},), {}, "7"),
+        (("t",), {}, "t"),
+        (("",), {}, None),
+        ((), {}, None),
+        (({"id": ""},), {}, None),
+        ((1, 2, 3, 4, 5), {}, None),
+    ],
+)
+def test_which_research_task_a_call_is_about(
+    args: tuple[Any, ...], kwargs: dict[str, Any], task_id: str | None
+) -> None:
+    """An argument's id, or a first argument that is a text; a call that cannot be is no task."""
+    found, _ = research_task_of(Orchestrator.run, Orchestrator(), args, kwargs)
+    assert found == task_id
+
+
+def test_an_orchestrators_own_attribute_is_asked_last() -> None:
+    """Where no argument names a research task, the orchestrator itself may."""
+    owner = Orchestrator()
+    owner.task_id = "own"  # type: ignore[attr-defined]
+    assert research_task_of(Orchestrator.serve, owner, (), {}) == ("own", owner)
+    assert research_task_of(Orchestrator.run, owner, ("given",), {})[0] == "given"
+
+
+def test_a_records_fields_are_texts_or_nothing() -> None:
+    """A title is the first field that is there as a text; a number is none."""
+    record = {"title": None, "name": "", "topic": Word.DONE, "query": 3}
+    assert research_field(record, "title", "name", "topic") == "completed"
+    assert research_field(record, "query", "absent") is None
+
+
+def test_the_method_that_runs_it_all() -> None:
+    """The outermost caller of the phases is the root, not what merely calls that one."""
+    assert outermost_caller(Orchestrator, PHASES) == "run"
+
+
+def test_two_ways_in_are_no_root() -> None:
+    """Where two methods call the phases nobody can know which is meant; nor where none does."""
+
+    class Two(Orchestrator):
+        async def run_again(self) -> None:
+            await self.search(1)
+
+    assert outermost_caller(Two, PHASES) is None
+    assert outermost_caller(Orchestrator, {"absent": "x"}) is None

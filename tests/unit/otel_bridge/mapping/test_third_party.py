@@ -1,0 +1,410 @@
+"""Spans that are not ours: each rule's start and end, lineage, and the table in the docs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry import trace
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace import ReadableSpan, Span
+from opentelemetry.trace import SpanKind, StatusCode
+from otel_bridge_collector.otlp.mapping import OtlpReceiver, read_spans
+
+from otel_bridge.events import semconv
+from otel_bridge.events.model import MonitoringEvent
+from otel_bridge.events.redaction import MetaAllowlist
+from otel_bridge.mapping.mapper import SpanMapper
+from otel_bridge.mapping.third_party import RULES, ignore_scope, unignore_scope
+from tests.support.spans import SpanRecorder, tracer_with
+
+DOCS = Path(__file__).parents[4] / "docs" / "MAPPING.md"
+
+Attrs = Mapping[str, Any]
+
+
+class Story:
+    """A trace as a processor sees it, and its events in that order."""
+
+    def __init__(self) -> None:
+        self.mapper = SpanMapper(MetaAllowlist(()))
+        self.events: list[dict[str, Any]] = []
+        story = self
+
+        class Feeder(SpanRecorder):
+            def on_start(self, span: Span, parent_context: Any = None) -> None:
+                story.note(span, is_end=False)
+
+            def on_end(self, span: ReadableSpan) -> None:
+                story.note(span, is_end=True)
+
+        self.tracer = tracer_with(Feeder())
+
+    def note(self, span: Span | ReadableSpan, *, is_end: bool) -> None:
+        fields = self.mapper.fields(span, is_end=is_end)
+        if fields is not None:
+            MonitoringEvent.model_validate(fields)
+            self.events.append(fields)
+
+    def said(self) -> list[tuple[Any, ...]]:
+        names = ("event_type", "task_type", "phase")
+        return [tuple(event.get(name) for name in names) for event in self.events]
+
+
+@pytest.fixture
+def story() -> Story:
+    return Story()
+
+
+def test_an_agent_run_is_a_research_task(story: Story) -> None:
+    """Workflow ⊃ agent ⊃ model and tool calls: task, phase and jobs, with the trace's id."""
+    start = story.tracer.start_as_current_span
+    with start("invoke_workflow trip", attributes={"gen_ai.operation.name": "invoke_workflow"}):
+        agent = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "planner"}
+        with start("invoke_agent planner", attributes=agent):
+            chat = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m-1"}
+            with start("chat m-1", kind=SpanKind.CLIENT, attributes=chat), start("POST"):
+                pass
+            tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "search"}
+            with (
+                pytest.raises(TimeoutError),
+                start("execute_tool search", attributes=tool),
+            ):
+                raise TimeoutError("the source did not answer")
+    assert story.said() == [
+        ("task_started", "invoke_workflow trip", None),
+        ("phase_started", "planner", "planner"),
+        ("task_started", "chat m-1", "planner"),
+        ("task_completed", "chat m-1", "planner"),
+        ("task_started", "search", "planner"),
+        ("task_failed", "search", "planner"),
+        ("phase_completed", "planner", "planner"),
+        ("task_completed", "invoke_workflow trip", None),
+    ]
+    root = story.events[0]
+    assert {root["trace_id"]} == {event["parent_task_id"] for event in story.events}
+    assert root["task_id"] == root["trace_id"]
+    assert root["meta"] == {"title": "invoke_workflow trip"}
+    assert story.events[5]["error"] == "TimeoutError: the source did not answer"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "attributes", "expected"),
+    [
+        ("apply_async/t.add", SpanKind.PRODUCER, {}, ("task_enqueued", "t.add")),
+        ("run/t.add", SpanKind.CONSUMER, {}, ("task_started", "t.add")),
+        ("send/add", SpanKind.PRODUCER, {}, ("task_enqueued", "add")),
+        ("execute/add", SpanKind.CONSUMER, {}, ("task_started", "add")),
+        (
+            "x",
+            SpanKind.PRODUCER,
+            {"dramatiq.action": "send", "dramatiq.actor_name": "count"},
+            ("task_enqueued", "count"),
+        ),
+        (
+            "x",
+            SpanKind.CONSUMER,
+            {"rq.job.function": "f", "messaging.operation.type": "process"},
+            ("task_started", "f"),
+        ),
+        ("llm", SpanKind.INTERNAL, {"openinference.span.kind": "LLM"}, ("task_started", "llm")),
+        (
+            "crew",
+            SpanKind.INTERNAL,
+            {"openinference.span.kind": "AGENT", "agent.name": "writer"},
+            ("phase_started", "writer"),
+        ),
+        (
+            "x.tool",
+            SpanKind.INTERNAL,
+            {"traceloop.span.kind": "tool", "traceloop.entity.name": "fetch"},
+            ("task_started", "fetch"),
+        ),
+        (
+            "openai.chat",
+            SpanKind.CLIENT,
+            {"llm.request.type": "chat", "gen_ai.request.model": "m-1"},
+            ("task_started", "chat m-1"),
+        ),
+        (
+            "send 10",
+            SpanKind.CLIENT,
+            {"messaging.operation.type": "send", "messaging.destination.name": "orders"},
+            None,
+        ),
+        (
+            "orders publish",
+            SpanKind.PRODUCER,
+            {"messaging.operation.type": "send", "messaging.destination.name": "orders"},
+            ("task_enqueued", "orders publish"),
+        ),
+        ("fetch send", SpanKind.PRODUCER, {}, ("task_enqueued", "fetch")),
+        ("fetch process", SpanKind.CONSUMER, {}, ("task_started", "fetch")),
+        ("poll", SpanKind.CONSUMER, {"messaging.operation.type": "receive"}, None),
+        ("work", SpanKind.CONSUMER, {}, ("task_started", "work")),
+        ("GET /", SpanKind.SERVER, {}, None),
+        ("inner", SpanKind.INTERNAL, {}, None),
+    ],
+)
+def test_each_family(
+    story: Story, name: str, kind: SpanKind, attributes: Attrs, expected: tuple[str, str] | None
+) -> None:
+    """Under a root of another kind, each family's span starts what it stands for."""
+    with story.tracer.start_as_current_span("root"):
+        story.events.clear()
+        story.tracer.start_span(name, kind=kind, attributes=dict(attributes)).end()
+    begun = [(event["event_type"], event["task_type"]) for event in story.events[:-1]]
+    assert begun[:1] == ([] if expected is None else [expected])
+
+
+def test_both_sides_of_a_queue_name_the_job_alike(story: Story) -> None:
+    """The consumer's job is the one its producer enqueued; a retry is no completion."""
+    tracer = story.tracer
+    with tracer.start_as_current_span("root"):
+        sent = tracer.start_span("apply_async/t.add", kind=SpanKind.PRODUCER)
+        sent.end()
+        context = trace.set_span_in_context(sent)
+        run = tracer.start_span("run/t.add", context, kind=SpanKind.CONSUMER)
+        run.set_attribute("celery.state", "RETRY")
+        run.end()
+    kinds = [event["event_type"] for event in story.events]
+    assert kinds[1:4] == ["task_enqueued", "task_started", "task_retry"]
+    assert len({event["task_id"] for event in story.events[1:4]}) == 1
+
+
+def ended(
+    spans: Sequence[tuple[str, SpanKind, dict[str, Any], int | None]],
+    receiver: OtlpReceiver | None = None,
+) -> list[dict[str, Any]]:
+    """Events of spans (name, kind, attributes, parent) that came by OTLP, ended, parents first."""
+    request = ExportTraceServiceRequest()
+    found = request.resource_spans.add().scope_spans.add().spans
+    for number, (name, kind, attributes, parent) in enumerate(spans):
+        span = found.add(name=name, kind=kind.value + 1, trace_id=b"t" * 16)
+        span.span_id = (number + 1).to_bytes(8, "big")
+        span.parent_span_id = b"" if parent is None else (parent + 1).to_bytes(8, "big")
+        span.start_time_unix_nano = 1_000_000 + number
+        span.end_time_unix_nano = 2_000_000 + number
+        for key, value in attributes.items():
+            pair = span.attributes.add(key=key)
+            if isinstance(value, int):
+                pair.value.int_value = value
+            else:
+                pair.value.string_value = value
+    events = (receiver or OtlpReceiver()).receive(read_spans(request, None)).events
+    return [event.model_dump(mode="json", exclude_none=True) for event in events]
+
+
+def test_a_celery_retry_that_came_by_otlp_is_one_job() -> None:
+    """The message's id tells that it went back to its queue: two attempts of one job, told so."""
+    message = {"messaging.message.id": "m1"}
+    other = {"messaging.message.id": "m2"}
+    retrying = {**message, "celery.state": "RETRY", "celery.retry.reason": "the bank is away"}
+    events = ended(
+        [
+            ("apply_async/pay", SpanKind.PRODUCER, message, None),
+            ("run/pay", SpanKind.CONSUMER, retrying, 0),
+            ("apply_async/pay", SpanKind.PRODUCER, message, 1),
+            ("apply_async/pay", SpanKind.PRODUCER, other, 1),
+            ("run/pay", SpanKind.CONSUMER, {**message, "celery.retries": 1}, 2),
+        ]
+    )
+    first = events[0]["task_id"]
+    told = [(e["event_type"], e.get("retry_count")) for e in events if e["task_id"] == first]
+    assert told == [
+        ("task_enqueued", None),
+        ("task_started", None),
+        ("task_started", 1),
+        ("task_retry", None),
+        ("task_completed", 1),
+    ]
+    assert [e["event_type"] for e in events if e["task_id"] != first] == ["task_enqueued"]
+    assert next(e for e in events if e["event_type"] == "task_retry")["error"] == "the bank is away"
+
+
+def test_an_agent_inside_a_request_is_the_task(story: Story) -> None:
+    """Its web server's span is no task; the first agent in it is, the next one a phase."""
+    agent = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "planner"}
+    start = story.tracer.start_as_current_span
+    with start("POST /chat", kind=SpanKind.SERVER):
+        with start("middleware"), start("invoke_agent planner", attributes=agent):
+            story.tracer.start_span("chat", attributes={"gen_ai.operation.name": "chat"}).end()
+        with start("invoke_agent planner", attributes=agent):
+            pass
+    assert story.said() == [
+        ("task_started", "planner", None),
+        ("task_started", "chat", None),
+        ("task_completed", "chat", None),
+        ("task_completed", "planner", None),
+        ("phase_started", "planner", "planner"),
+        ("phase_completed", "planner", "planner"),
+    ]
+    root = story.events[0]
+    assert (root["task_id"], root["meta"]) == (root["trace_id"], {"title": "invoke_agent planner"})
+    assert {event["parent_task_id"] for event in story.events} == {root["trace_id"]}
+
+
+def test_an_agent_told_twice_stays_the_task() -> None:
+    """A request sent again, or a heartbeat of an open span, says the same as before."""
+    agent = {"gen_ai.operation.name": "invoke_agent"}
+    spans = [("POST /chat", SpanKind.SERVER, {}, None), ("run", SpanKind.INTERNAL, agent, 0)]
+    receiver = OtlpReceiver()
+    first, second = ended(spans, receiver), ended(spans, receiver)
+    assert [event["event_type"] for event in first] == ["task_started", "task_completed"]
+    assert second == first
+
+
+def test_an_agent_of_another_processs_request_is_a_phase(story: Story) -> None:
+    """Only the request that begins the trace counts: another process may have told the task."""
+    sampled = trace.TraceFlags(trace.TraceFlags.SAMPLED)
+    caller = trace.SpanContext(7, 9, True, sampled)
+    context = trace.set_span_in_context(trace.NonRecordingSpan(caller))
+    agent = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "planner"}
+    server = story.tracer.start_span("POST /chat", context, kind=SpanKind.SERVER)
+    inside = trace.set_span_in_context(server)
+    story.tracer.start_span("invoke_agent planner", inside, attributes=agent).end()
+    assert [event["event_type"] for event in story.events] == ["phase_started", "phase_completed"]
+
+
+def test_inside_our_own_task_they_belong_to_it(story: Story) -> None:
+    """A model call inside our phase has our research task, project and phase."""
+    ours = {
+        semconv.SPAN_KIND: semconv.KIND_PHASE,
+        semconv.PARENT_TASK_ID: "r1",
+        semconv.PROJECT_ID: "p1",
+        semconv.PHASE: "search",
+    }
+    with story.tracer.start_as_current_span("phase search", attributes=ours):
+        with story.tracer.start_as_current_span("between"):
+            pass
+        chat = {"gen_ai.operation.name": "chat"}
+        story.tracer.start_span("chat", attributes=chat).end()
+    events = [
+        event
+        for event in story.events
+        if event["task_type" if "task_type" in event else "phase"] == "chat"
+    ]
+    assert [(e["parent_task_id"], e["project_id"], e["phase"]) for e in events] == [
+        ("r1", "p1", "search")
+    ] * 2
+
+
+def test_late_attributes_are_read_at_the_end(story: Story) -> None:
+    """A span that said nothing at its start and turns out to be a tool call gives its end."""
+    with story.tracer.start_as_current_span("root"):
+        story.events.clear()
+        span = story.tracer.start_span("late")
+        span.set_attribute("gen_ai.operation.name", "execute_tool")
+        span.set_status(StatusCode.ERROR, "no answer")
+        span.end()
+        assert [(e["event_type"], e["error"]) for e in story.events] == [
+            ("task_failed", "no answer")
+        ]
+
+
+def test_the_page_lists_every_rule() -> None:
+    """``docs/MAPPING.md`` has a row for each rule, in their order, with its trigger."""
+    rows = [
+        line
+        for line in DOCS.read_text(encoding="utf-8").splitlines()
+        if line.startswith("| ") and not line.startswith("| Rule")
+    ]
+    assert rows == [f"| {rule.name} | {rule.trigger} |" for rule in RULES]
+
+
+VALUES = st.one_of(
+    st.booleans(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(),
+    st.text(max_size=20),
+    st.lists(st.text(max_size=5), max_size=3),
+)
+NAMES = st.sampled_from(
+    [
+        "gen_ai.operation.name",
+        "openinference.span.kind",
+        "traceloop.span.kind",
+        "messaging.operation.type",
+        "messaging.destination.name",
+        "dramatiq.action",
+        "celery.state",
+        "celery.retries",
+        "messaging.message.id",
+        "llm.request.type",
+        "rq.job.function",
+        "nexus.project.id",
+        "nexus.span.kind",
+        "nexus.outcome",
+    ]
+)
+
+
+@given(
+    name=st.text(max_size=30),
+    kind=st.sampled_from(list(SpanKind)),
+    attributes=st.dictionaries(NAMES, VALUES, max_size=5),
+)
+def test_whatever_a_span_says_is_an_event_or_none(
+    name: str, kind: SpanKind, attributes: dict[str, Any]
+) -> None:
+    """No name, kind or attribute value makes the mapping raise or an event invalid."""
+    story = Story()
+    with story.tracer.start_as_current_span(name, kind=kind, attributes=attributes):
+        story.tracer.start_span(name, kind=kind, attributes=attributes).end()
+
+
+def test_a_queue_at_the_root_is_no_finished_task(story: Story) -> None:
+    """A trace that begins with ``apply_async`` is open until its job has ended."""
+    sent = story.tracer.start_span("apply_async/t.add", kind=SpanKind.PRODUCER)
+    sent.end()
+    run = story.tracer.start_span(
+        "run/t.add", trace.set_span_in_context(sent), kind=SpanKind.CONSUMER
+    )
+    run.set_attributes({"celery.state": "RETRY", "celery.retry.reason": "TimeoutError()"})
+    run.end()
+    kinds = [event["event_type"] for event in story.events]
+    assert kinds == ["task_enqueued", "task_started", "task_retry"]
+    assert story.events[-1]["error"] == "TimeoutError()"
+    assert len({event["parent_task_id"] for event in story.events}) == 1
+
+
+def test_a_span_of_another_trace_is_no_parent(story: Story) -> None:
+    """The same parent id in another trace gives no project, and a span's own project wins."""
+    root = story.tracer.start_span("root", attributes={"nexus.project.id": "beta"})
+    sampled = trace.TraceFlags(trace.TraceFlags.SAMPLED)
+    forged = trace.SpanContext(1, root.get_span_context().span_id, True, sampled)
+    context = trace.set_span_in_context(trace.NonRecordingSpan(forged))
+    story.events.clear()
+    tool = {"gen_ai.operation.name": "execute_tool"}
+    story.tracer.start_span("t", context, attributes=tool)
+    inside = trace.set_span_in_context(root)
+    story.tracer.start_span("t", inside, attributes=tool | {"nexus.project.id": "alpha"})
+    assert [event.get("project_id") for event in story.events] == [None, "alpha"]
+
+
+def test_an_ignored_scope_is_left_out(story: Story) -> None:
+    """Its spans are no events; what is inside them still belongs to the work around."""
+    with story.tracer.start_as_current_span("root"):
+        ignore_scope("test")
+        ignore_scope(tracer_scope(story))
+        try:
+            with story.tracer.start_as_current_span("run/x", kind=SpanKind.CONSUMER):
+                pass
+        finally:
+            unignore_scope("test")
+            unignore_scope(tracer_scope(story))
+        tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "maps"}
+        story.tracer.start_span("t", attributes=tool).end()
+    kinds = [event["task_type"] for event in story.events if "task_type" in event]
+    assert kinds == ["maps", "maps"]
+
+
+def tracer_scope(story: Story) -> str:
+    span = story.tracer.start_span("probe", kind=SpanKind.CLIENT)
+    assert isinstance(span, Span)
+    assert span.instrumentation_scope is not None
+    return span.instrumentation_scope.name

@@ -1,0 +1,480 @@
+"""The bus: returns at once, keeps order, loses nothing uncounted, says what happened."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, get_value
+from opentelemetry.trace import SpanKind
+
+from otel_bridge.errors import TransportError, TransportRejectedError, UnknownTransportError
+from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
+from otel_bridge.publish.bus import EventBus
+from otel_bridge.publish.transports.memory import MemoryLog, MemorySender
+from otel_bridge.settings import BridgeSettings
+from tests.support.faults import FakeClock, FaultySender, no_threads_left
+from tests.support.spans import SpanRecorder, job_attributes, tracer_with
+from tests.support.waiting import wait_until
+
+MakeSettings = Callable[..., BridgeSettings]
+
+
+def event(number: int, **fields: Any) -> MonitoringEvent:
+    return MonitoringEvent(
+        event_type=MonitoringEventType.TASK_STARTED, task_id=str(number), **fields
+    )
+
+
+class Rig:
+    """A bus over a memory log, with a sender that can be broken."""
+
+    def __init__(self, settings: BridgeSettings, **options: Any) -> None:
+        self.log = MemoryLog(100_000)
+        self.sender = FaultySender(MemorySender(self.log))
+        self.bus = EventBus(self.sender, settings, **options)
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Everything in the log, decoded."""
+        entries = self.log.entries_after(f"{self.log.epoch}:0", 1_000_000)
+        return [json.loads(entry.data) for entry in entries]
+
+    def numbers(self) -> list[int]:
+        return [int(entry["task_id"]) for entry in self.entries()]
+
+
+@pytest.fixture
+def rig(make_settings: MakeSettings) -> Iterator[Rig]:
+    made = Rig(make_settings())
+    yield made
+    made.sender.gate.set()
+    made.sender.failure = None
+    made.bus.shutdown(5)
+
+
+def test_published_events_reach_the_log_in_order(rig: Rig) -> None:
+    """What was published is in the log after a flush, once, in order."""
+    assert all(rig.bus.publish(event(number)) for number in range(1000))
+    assert rig.bus.flush(10)
+    assert rig.numbers() == list(range(1000))
+    counters = rig.bus.counters
+    assert (counters.queued, counters.published, counters.waiting) == (1000, 1000, 0)
+    assert (counters.dropped, counters.is_connected) == (0, True)
+
+
+def test_batches_hold_at_most_their_bound(rig: Rig, make_settings: MakeSettings) -> None:
+    """Many events go in batches of 256, numbered without holes."""
+    rig.sender.gate.clear()
+    rig.bus.publish(event(0))
+    assert rig.sender.is_waiting.wait(10)
+    for number in range(1, 1000):
+        rig.bus.publish(event(number))
+    rig.sender.gate.set()
+    assert rig.bus.flush(10)
+    assert max(length for _, _, length in rig.sender.batches) == 256
+    expected = 1
+    for _, first_n, length in rig.sender.batches:
+        assert first_n == expected
+        expected += length
+
+
+def test_publish_returns_while_the_log_hangs(rig: Rig) -> None:
+    """With a send that never ends, publishing and counting go on."""
+    rig.sender.gate.clear()
+    rig.bus.publish(event(0))
+    assert rig.sender.is_waiting.wait(10)
+    assert all(rig.bus.publish(event(number)) for number in range(1, 5000))
+    assert rig.bus.counters.waiting == 5000
+    assert not rig.bus.flush(0)
+
+
+def test_a_lost_answer_makes_no_duplicate(rig: Rig) -> None:
+    """Batches that were applied but not acknowledged are sent again and skipped."""
+    rig.sender.answers_lost = 3
+    for number in range(300):
+        rig.bus.publish(event(number))
+    assert rig.bus.flush(10)
+    assert rig.numbers() == list(range(300))
+    assert rig.bus.counters.failed_attempts == 3
+    assert rig.bus.counters.skipped > 0
+
+
+def test_an_outage_costs_nothing_that_fits_the_buffer(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While the log is away events wait; when it is back they arrive in order. Two log lines."""
+    rig.sender.failure = TransportError("connection refused")
+    with caplog.at_level(logging.WARNING):
+        for number in range(2000):
+            rig.bus.publish(event(number))
+        wait_until(lambda: rig.bus.counters.failed_attempts >= 5, "five attempts")
+        rig.sender.failure = None
+        assert rig.bus.flush(10)
+    assert rig.numbers() == list(range(2000))
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 2
+    assert "connection refused" in lines[0]
+    assert "again after" in lines[1]
+    assert lines[1].endswith("0 events were dropped")
+
+
+def test_a_full_buffer_drops_the_oldest_and_counts_exactly(
+    make_settings: MakeSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An outage longer than the buffer loses the oldest; counted is what is missing."""
+    rig = Rig(make_settings(buffer_max_events=500, batch_max_events=50))
+    rig.bus.publish(event(0))
+    assert rig.bus.flush(10)
+    rig.sender.failure = TransportError("gone")
+    with caplog.at_level(logging.WARNING):
+        for number in range(1, 3001):
+            rig.bus.publish(event(number))
+        wait_until(lambda: rig.bus.counters.failed_attempts >= 4, "an open breaker")
+        wait_until(lambda: rig.bus.counters.waiting == 500, "a full buffer")
+        assert rig.bus.counters.dropped == 2500
+        rig.sender.failure = None
+        assert rig.bus.flush(10)
+    found = rig.numbers()
+    assert found == sorted(found)
+    assert (len(found), rig.bus.counters.dropped) == (501, 2500)
+    # One batch was in flight from before the buffer was full; the rest is the newest there was.
+    assert set(found) >= set(range(3000 - 449, 3001))
+    assert rig.bus.shutdown(5)
+
+
+def test_bytes_bound_the_buffer_too(make_settings: MakeSettings) -> None:
+    """Large events fill the buffer before its number of events is reached."""
+    rig = Rig(make_settings(buffer_max_bytes=65_536, max_event_size_bytes=4096))
+    rig.sender.failure = TransportError("gone")
+    for number in range(100):
+        rig.bus.publish(event(number, message="x" * 4000))
+    wait_until(lambda: rig.bus.counters.dropped, "drops")
+    wait_until(lambda: rig.bus.counters.waiting < 20, "the bound")
+    rig.sender.failure = None
+    assert rig.bus.flush(10)
+    assert len(rig.numbers()) + rig.bus.counters.dropped == 100
+    assert rig.bus.shutdown(5)
+
+
+def test_a_refused_batch_is_counted_and_the_rest_goes_on(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the log will never take is dropped and counted; later events pass."""
+    rig.sender.failure = TransportRejectedError("line 1 is not JSON")
+    rig.bus.publish(event(1))
+    with caplog.at_level(logging.WARNING):
+        wait_until(lambda: rig.bus.counters.rejected == 1, "the refusal")
+    rig.sender.failure = None
+    rig.bus.publish(event(2))
+    assert rig.bus.flush(10)
+    assert rig.numbers() == [2]
+    assert rig.bus.counters.dropped == 1
+    assert "line 1 is not JSON" in caplog.text
+
+
+def test_a_senders_bug_does_not_end_the_thread(rig: Rig) -> None:
+    """An unforeseen exception counts as a failed attempt; the batch is tried again."""
+    rig.sender.failure = ZeroDivisionError("a bug")
+    rig.bus.publish(event(1))
+    wait_until(lambda: rig.bus.counters.failed_attempts >= 2, "two attempts")
+    rig.sender.failure = None
+    assert rig.bus.flush(10)
+    assert rig.numbers() == [1]
+
+
+def test_an_event_that_cannot_be_encoded_is_counted(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An event too large even without its texts costs itself and one log line."""
+    with caplog.at_level(logging.WARNING):
+        rig.bus.publish(event(1).model_copy(update={"task_id": "x" * 9000}))
+        rig.bus.publish(event(2).model_copy(update={"task_id": "x" * 9000}))
+        rig.bus.publish(event(3))
+        assert rig.bus.flush(10)
+    assert rig.numbers() == [3]
+    assert (rig.bus.counters.rejected, rig.bus.counters.dropped) == (2, 2)
+    assert len(caplog.records) == 1
+
+
+def test_a_retry_after_is_waited_for(make_settings: MakeSettings) -> None:
+    """No attempt is made before the other side's wish is over."""
+    clock = FakeClock()
+    rig = Rig(make_settings(), clock=clock)
+    rig.sender.failure = TransportError("503", retry_after_sec=30)
+    rig.bus.publish(event(1))
+    wait_until(lambda: rig.bus.counters.failed_attempts == 1, "the first attempt")
+    rig.sender.failure = None
+    clock.advance(29)
+    rig.bus.publish(event(2))
+    wait_until(lambda: rig.bus.counters.queued == 2, "the second event")
+    assert len(rig.sender.batches) == 1
+    clock.advance(2)
+    wait_until(lambda: rig.bus.counters.published == 2, "both")
+    assert rig.bus.shutdown(5)
+
+
+def test_the_project_given_wins(rig: Rig) -> None:
+    """``project_id`` of the call replaces the event's own."""
+    rig.bus.publish(event(1, project_id="old"), project_id="new")
+    rig.bus.publish(event(2, project_id="own"))
+    assert rig.bus.flush(10)
+    assert [entry["project_id"] for entry in rig.entries()] == ["new", "own"]
+
+
+def test_secrets_do_not_leave(rig: Rig) -> None:
+    """Texts and meta of a published event are masked."""
+    rig.bus.publish(
+        event(
+            1,
+            message="redis://u:hunter2@db",
+            error="bearer abcdefghijklmnop1234",
+            meta={"api_key": "abc", "note": "sk-abcdefghijklmnop1234"},
+        )
+    )
+    assert rig.bus.flush(10)
+    (entry,) = rig.entries()
+    assert entry["message"] == "redis://u:[redacted]@db"
+    assert entry["error"] == "bearer [redacted]"
+    assert entry["meta"] == {"api_key": "[redacted]", "note": "[redacted]"}
+
+
+def test_an_event_fits_with_its_position(rig: Rig) -> None:
+    """The bound holds for what readers see, the position included."""
+    rig.bus.publish(event(1, message="x" * 20_000))
+    assert rig.bus.flush(10)
+    (entry,) = rig.log.entries_after(f"{rig.log.epoch}:0", 10)
+    assert 8192 - 200 < len(entry.data) <= 8192
+
+
+def test_spans_become_events(rig: Rig) -> None:
+    """A live span is its start, an ended one its end, and a foreign one is ignored."""
+    recorder = SpanRecorder()
+    tracer = tracer_with(recorder)
+    tracer.start_span("x", attributes=dict(job_attributes())).end()
+    tracer.start_span("GET", kind=SpanKind.CLIENT, attributes={"http.method": "GET"}).end()
+    for item in (*recorder.started, *recorder.ended):
+        rig.bus.put(item)
+    assert rig.bus.flush(10)
+    assert [entry["event_type"] for entry in rig.entries()] == ["task_started", "task_completed"]
+    counters = rig.bus.counters
+    assert (counters.queued, counters.published, counters.ignored) == (4, 2, 2)
+
+
+def test_a_start_told_late_is_still_a_start(rig: Rig) -> None:
+    """A span that has ended before the bus looked at it has both events, in order."""
+    recorder = SpanRecorder()
+    tracer = tracer_with(recorder)
+    rig.sender.gate.clear()
+    rig.bus.publish(event(0))
+    assert rig.sender.is_waiting.wait(10)
+    span = tracer.start_span("x", attributes=dict(job_attributes()))
+    rig.bus.put(recorder.started[0])
+    span.set_attribute("nexus.outcome", "failed")
+    span.end()
+    rig.bus.put(recorder.ended[0])
+    rig.sender.gate.set()
+    assert rig.bus.flush(10)
+    assert [(entry["event_type"], entry.get("status")) for entry in rig.entries()[1:]] == [
+        ("task_started", "processing"),
+        ("task_failed", "failed"),
+    ]
+
+
+async def test_events_published_from_a_loop_and_from_threads_all_arrive(rig: Rig) -> None:
+    """Any thread and any event loop may publish."""
+
+    def publish_from(base: int) -> None:
+        for number in range(base, base + 200):
+            rig.bus.publish(event(number))
+
+    await asyncio.gather(*(asyncio.to_thread(publish_from, base) for base in range(0, 1000, 200)))
+    for number in range(1000, 1100):
+        rig.bus.publish(event(number))
+    assert await asyncio.to_thread(rig.bus.flush, 10)
+    assert sorted(rig.numbers()) == list(range(1100))
+
+
+def test_the_thread_runs_untraced(make_settings: MakeSettings) -> None:
+    """Sending happens with instrumentation suppressed, by the thread and at shutdown."""
+    seen: list[object] = []
+
+    class Looking(FaultySender):
+        def send(self, *arguments: Any) -> Any:
+            seen.append(get_value(_SUPPRESS_INSTRUMENTATION_KEY))
+            return super().send(*arguments)
+
+    bus = EventBus(Looking(MemorySender(MemoryLog())), make_settings())
+    bus.publish(event(1))
+    assert bus.flush(10)
+    bus.publish(event(2))
+    assert bus.shutdown(5)
+    assert seen == [True, True]
+    assert get_value(_SUPPRESS_INSTRUMENTATION_KEY) is None
+
+
+def test_the_thread_starts_with_the_first_event(make_settings: MakeSettings) -> None:
+    """A bus that nobody uses has no thread."""
+    before = threading.active_count()
+    bus = EventBus(MemorySender(MemoryLog()), make_settings())
+    assert threading.active_count() == before
+    assert bus.shutdown(1)
+    assert threading.active_count() == before
+
+
+def test_a_bus_that_is_dropped_can_be_collected(make_settings: MakeSettings) -> None:
+    """The at-fork hook does not keep a bus alive."""
+    bus = EventBus(MemorySender(MemoryLog()), make_settings())
+    watched = weakref.ref(bus)
+    del bus
+    gc.collect()
+    assert watched() is None
+
+
+def test_shutdown_flushes_stops_and_closes(rig: Rig) -> None:
+    """Shutdown sends what is queued, ends the thread and closes the sender; twice is once."""
+    before = set(threading.enumerate())
+    for number in range(500):
+        rig.bus.publish(event(number))
+    assert rig.bus.flush(10)
+    started = [thread for thread in threading.enumerate() if thread not in before]
+    assert "otel-bridge-bus" in {thread.name for thread in started}
+    assert rig.bus.shutdown(10)
+    assert rig.bus.shutdown(10)
+    assert rig.numbers() == list(range(500))
+    assert rig.sender.closed == 1
+    assert not [
+        thread for thread in started if thread.name == "otel-bridge-bus" and thread.is_alive()
+    ]
+
+
+def test_after_shutdown_nothing_is_queued(rig: Rig) -> None:
+    """A closed bus says no, and counts spans that still come as dropped."""
+    assert rig.bus.shutdown(5)
+    assert not rig.bus.publish(event(1))
+    rig.bus.put(event(2))
+    counters = rig.bus.counters
+    assert (counters.queued, counters.dropped, counters.waiting) == (1, 1, 0)
+    assert rig.bus.flush(1)
+
+
+def test_what_is_left_behind_at_shutdown_is_dropped_and_counted(
+    make_settings: MakeSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the log away, shutdown gives up at its time-out, says so and counts."""
+    rig = Rig(make_settings())
+    rig.bus.publish(event(0))
+    assert rig.bus.flush(10)
+    rig.sender.failure = TransportError("gone")
+    for number in range(1, 100):
+        rig.bus.publish(event(number))
+    with caplog.at_level(logging.WARNING):
+        assert not rig.bus.shutdown(0.3)
+    assert not rig.bus.shutdown(0.3)
+    counters = rig.bus.counters
+    assert (counters.published, counters.dropped, counters.waiting) == (1, 99, 0)
+    assert "99 events could not be published" in caplog.text
+
+
+def test_what_an_attempt_keeps_from_being_sent_is_counted(make_settings: MakeSettings) -> None:
+    """With an attempt under way at the time-out, the rest is dropped, and counted at once."""
+    rig = Rig(make_settings(batch_max_events=1))
+    rig.sender.gate.clear()
+    rig.bus.publish(event(0))
+    assert rig.sender.is_waiting.wait(10)
+    for number in range(1, 4):
+        rig.bus.publish(event(number))
+    assert not rig.bus.shutdown(0)
+    counters = rig.bus.counters
+    assert (counters.published, counters.dropped, counters.waiting) == (0, 4, 0)
+    rig.sender.gate.set()
+    wait_until(lambda: rig.sender.closed, "the end of the attempt")
+    counters = rig.bus.counters
+    assert (counters.published, counters.dropped, counters.waiting) == (1, 3, 0)
+    assert rig.numbers() == [0]
+
+
+def test_a_span_that_ends_during_the_shutdown_is_counted(make_settings: MakeSettings) -> None:
+    """What comes after the last batch and before the end is no loss that nobody knows of."""
+
+    class Sender(MemorySender):
+        def close(self) -> None:
+            bus.put(event(1))
+
+    bus = EventBus(Sender(MemoryLog()), make_settings())
+    bus.publish(event(0))
+    assert bus.shutdown(5)
+    counters = bus.counters
+    assert (counters.queued, counters.dropped, counters.waiting) == (2, 1, 0)
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_what_interrupts_the_bus_may_use_it(is_closed: bool, make_settings: MakeSettings) -> None:
+    """A signal handler or a finalizer publishes and counts at any moment, and waits for nobody."""
+    rig = Rig(make_settings())
+    if is_closed:
+        rig.bus.shutdown(5)
+    seen: list[int] = []
+
+    def interrupted() -> None:
+        with rig.bus._lock:
+            rig.bus.put(event(0))
+            seen.append(rig.bus.counters.queued)
+
+    thread = threading.Thread(target=interrupted, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert seen == [1]
+    rig.bus.shutdown(5)
+    counters = rig.bus.counters
+    assert (counters.published, counters.dropped) == ((0, 1) if is_closed else (1, 0))
+
+
+def test_a_thread_that_cannot_start_is_tried_again(rig: Rig) -> None:
+    """Where the system has no thread left, events wait until it has."""
+    with no_threads_left():
+        assert rig.bus.publish(event(0))
+        assert not rig.bus.flush(600)
+    assert rig.bus.publish(event(1))
+    assert rig.bus.flush(10)
+    assert rig.numbers() == [0, 1]
+
+
+def test_a_log_that_was_never_there_does_not_delay_the_exit(make_settings: MakeSettings) -> None:
+    """A program whose collector is not running ends long before the shutdown's time-out."""
+    rig = Rig(make_settings())
+    rig.sender.failure = TransportError("connection refused")
+    rig.bus.publish(event(0))
+    wait_until(lambda: rig.bus.counters.failed_attempts >= 3, "an open breaker")
+    # Would run into the test's own time limit if it waited.
+    assert not rig.bus.shutdown(600)
+
+
+def test_flush_from_many_threads_is_answered(rig: Rig) -> None:
+    """Each flush returns when what was queued before it is out."""
+    results: list[bool] = []
+
+    def publish_and_flush(base: int) -> None:
+        for number in range(50):
+            rig.bus.publish(event(base + number))
+        results.append(rig.bus.flush(20))
+
+    threads = [threading.Thread(target=publish_and_flush, args=(n * 50,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [True] * 8
+    assert sorted(rig.numbers()) == list(range(400))
+
+
+def test_connecting_to_an_unknown_scheme_fails_at_once(make_settings: MakeSettings) -> None:
+    """A URL nobody handles is an error that names the setting and what is known."""
+    with pytest.raises(UnknownTransportError, match=r"'kafka' in MONITORING_BUS_URL; known: mem"):
+        EventBus.connect(make_settings(bus_url="kafka://x"))

@@ -1,0 +1,271 @@
+"""The publish path without its thread: what is made of an item, and what is said of an outage."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from opentelemetry.trace import SpanKind
+
+from otel_bridge.errors import TransportError, TransportRejectedError
+from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
+from otel_bridge.publish.buffer import EventQueue
+from otel_bridge.publish.publisher import POSITION_MAX_BYTES, Publisher
+from otel_bridge.publish.retry import OPEN_AFTER_FAILURES
+from otel_bridge.publish.transports.base import splice_position
+from otel_bridge.publish.transports.memory import MemoryLog, MemorySender
+from otel_bridge.settings import BridgeSettings
+from tests.support.faults import FakeClock, FaultySender
+from tests.support.spans import SpanRecorder, job_attributes, tracer_with
+
+MakeSettings = Callable[..., BridgeSettings]
+
+
+class Rig:
+    """A publisher driven by hand; nothing happens that the test does not do."""
+
+    def __init__(self, settings: BridgeSettings, forked_at_ns: int = 0) -> None:
+        self.log = MemoryLog()
+        self.sender = FaultySender(MemorySender(self.log))
+        self.clock = FakeClock()
+        self.intake = EventQueue(100_000)
+        self.publisher = Publisher(self.sender, settings, self.clock, self.intake, forked_at_ns)
+
+    def put(self, *items: Any) -> None:
+        for item in items:
+            self.intake.append(item)
+            next(self.intake.counter)
+
+    def publish(self, *items: Any) -> None:
+        self.put(*items)
+        self.publisher.convert()
+        self.publisher.send()
+
+    def entries(self) -> list[dict[str, Any]]:
+        return [json.loads(entry.data) for entry in reversed(self.log.newest(100_000, None))]
+
+
+@pytest.fixture
+def rig(make_settings: MakeSettings) -> Rig:
+    return Rig(make_settings(bus_url="memory://:hunter2@publisher"))
+
+
+def event(number: int, **fields: Any) -> MonitoringEvent:
+    kind = fields.pop("event_type", MonitoringEventType.TASK_STARTED)
+    return MonitoringEvent(event_type=kind, task_id=str(number), **fields)
+
+
+def test_converting_says_whether_anything_had_come(rig: Rig) -> None:
+    """The thread sleeps when nothing came: an empty intake is False, any item is True."""
+    assert not rig.publisher.convert()
+    rig.put(event(1))
+    assert rig.publisher.convert()
+    assert not rig.publisher.convert()
+
+
+def test_more_than_one_helping_is_converted_whole(rig: Rig) -> None:
+    """All that has come is moved at once, also more than is taken in one go."""
+    rig.put(*(event(number) for number in range(5000)))
+    rig.publisher.convert()
+    assert (len(rig.intake), len(rig.publisher.outbox)) == (0, 5000)
+
+
+def test_both_sides_of_a_span_are_events(rig: Rig) -> None:
+    """A live span is its start and the frozen copy its end, in the order they came."""
+    recorder = SpanRecorder()
+    span = tracer_with(recorder).start_span(
+        "job", kind=SpanKind.CONSUMER, attributes=job_attributes()
+    )
+    span.end()
+    rig.publish(*recorder.started, *recorder.ended)
+    assert [(found["event_type"], found["task_id"]) for found in rig.entries()] == [
+        ("task_started", "j1"),
+        ("task_completed", "j1"),
+    ]
+
+
+def test_spans_that_are_no_events_are_counted_apart(rig: Rig) -> None:
+    """A request's span is nobody's job: it is ignored, not refused."""
+    recorder = SpanRecorder()
+    tracer_with(recorder).start_span("GET /", kind=SpanKind.SERVER).end()
+    rig.publish(*recorder.ended, event(1))
+    assert (rig.publisher.ignored, rig.publisher.rejected, len(rig.entries())) == (1, 0, 1)
+
+
+def test_a_parents_spans_are_not_told_again(make_settings: MakeSettings) -> None:
+    """In a forked child, spans begun before the fork belong to the parent."""
+    recorder = SpanRecorder()
+    tracer_with(recorder).start_span("job", attributes=job_attributes()).end()
+    rig = Rig(make_settings(), forked_at_ns=2**63)
+    rig.put(*recorder.ended)
+    rig.publisher.convert()
+    assert (rig.publisher.ignored, len(rig.publisher.outbox)) == (1, 0)
+
+
+def test_an_event_has_room_for_its_position(make_settings: MakeSettings) -> None:
+    """With the longest position that a log gives, an event is within the size limit."""
+    rig = Rig(make_settings(max_event_size_bytes=2048))
+    rig.put(event(1, message="x" * 5000))
+    rig.publisher.convert()
+    (outgoing,) = rig.publisher.outbox.form_batch(1)
+    position = f"{'f' * 8}:{2**64 - 1}-{2**64 - 1}"
+    assert 1900 < len(splice_position(position, outgoing.data)) <= 2048
+    assert len(f'"position":"{position}",') <= POSITION_MAX_BYTES
+    assert json.loads(outgoing.data)["meta"]["truncated"] is True
+
+
+def test_secrets_do_not_leave_the_process(rig: Rig) -> None:
+    """Texts and meta are masked on the way out, whoever made the event."""
+    rig.publish(
+        event(
+            1,
+            message="redis://u:hunter2@db",
+            error="Bearer abcdefghijklmnop1234",
+            meta={"password": "hunter2"},
+        )
+    )
+    assert "hunter2" not in json.dumps(rig.entries())
+    assert "abcdefghijklmnop1234" not in json.dumps(rig.entries())
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_stats"),
+    [("stats_snapshot", True), ("queue_depth_update", True), ("task_started", False)],
+)
+def test_aggregates_also_go_to_the_stats_channel(rig: Rig, kind: str, is_stats: bool) -> None:
+    """Which channels an event goes to is decided once, on the way out."""
+    rig.put(event(1, event_type=kind, project_id="p"))
+    rig.publisher.convert()
+    (outgoing,) = rig.publisher.outbox.form_batch(1)
+    assert (outgoing.is_stats, outgoing.project_id) == (is_stats, "p")
+
+
+def test_a_strange_item_costs_itself_alone(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """What cannot be converted is counted and told once a minute; the rest goes on."""
+    rig.publish(event(1), object(), event(2), None)
+    assert [found["task_id"] for found in rig.entries()] == ["1", "2"]
+    assert (rig.publisher.rejected, len(caplog.records)) == (2, 1)
+    rig.clock.advance(60)
+    rig.publish(object())
+    assert caplog.records[1].getMessage().startswith("3 events refused so far; the last: ")
+
+
+def lose(rig: Rig, attempts: int, reason: str = "refused") -> None:
+    rig.sender.failure = TransportError(reason)
+    for _ in range(attempts):
+        rig.publisher.send()
+    rig.sender.failure = None
+
+
+def test_an_outage_is_told_when_it_is_one_and_when_it_is_over(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A lost packet is not told; an outage is one line, its end another with how long it took."""
+    rig.publish(event(1))
+    rig.put(event(2))
+    rig.publisher.convert()
+    lose(rig, OPEN_AFTER_FAILURES - 1)
+    rig.publisher.send()
+    assert (caplog.records, rig.publisher.is_connected) == ([], True)
+    rig.put(event(3))
+    rig.publisher.convert()
+    lose(rig, OPEN_AFTER_FAILURES + 5)
+    assert not rig.publisher.is_connected
+    rig.clock.advance(7)
+    rig.publisher.send()
+    first, second = [record.getMessage() for record in caplog.records]
+    assert "cannot publish to memory://publisher (refused); the work goes on" in first
+    assert second == "publishing to memory://publisher again after 7.0 s; 0 events were dropped"
+    assert "hunter2" not in caplog.text
+
+
+def test_an_outages_own_drops_are_told(
+    make_settings: MakeSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The line at an outage's end counts what it dropped, and not what was dropped before it."""
+    rig = Rig(make_settings(buffer_max_events=10))
+    rig.put(*(event(number) for number in range(14)))
+    rig.publisher.convert()
+    lose(rig, OPEN_AFTER_FAILURES)
+    assert not rig.publisher.was_connected
+    rig.put(*(event(number) for number in range(7)))
+    rig.publisher.convert()
+    rig.publisher.send()
+    assert caplog.records[-1].getMessage().endswith("; 7 events were dropped")
+
+
+def test_an_event_that_is_too_large_says_so_itself(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its sentence needs no class in front; that of an unforeseen exception does."""
+    rig.publish(event(1).model_copy(update={"task_id": "x" * 9000}))
+    rig.clock.advance(60)
+    rig.publish(object())
+    first, second = [record.getMessage() for record in caplog.records]
+    assert first.startswith("1 events refused so far; the last: event is 9")
+    assert second.startswith("2 events refused so far; the last: AttributeError: ")
+
+
+def test_a_refusal_ends_an_outage_too(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """A log that answers is there again, also when what it says is no."""
+    rig.put(event(1))
+    rig.publisher.convert()
+    lose(rig, OPEN_AFTER_FAILURES)
+    rig.sender.failure = TransportRejectedError("line 1 is not JSON")
+    rig.publisher.send()
+    assert (rig.publisher.is_connected, rig.publisher.was_connected) == (True, True)
+    assert [record.getMessage().split(" ", 2)[0] for record in caplog.records] == [
+        "cannot",
+        "publishing",
+        "1",
+    ]
+
+
+def test_a_batch_keeps_its_numbers_until_it_is_taken(rig: Rig) -> None:
+    """After a lost answer the same events are sent under the same numbers, and skipped."""
+    rig.put(*(event(number) for number in range(3)))
+    rig.publisher.convert()
+    rig.sender.answers_lost = 1
+    rig.publisher.send()
+    rig.put(event(3))
+    rig.publisher.convert()
+    rig.publisher.send()
+    rig.publisher.send()
+    assert [(first, length) for _, first, length in rig.sender.batches] == [(1, 3), (1, 3), (4, 1)]
+    assert [found["task_id"] for found in rig.entries()] == ["0", "1", "2", "3"]
+    assert (rig.publisher.published, rig.publisher.skipped) == (4, 3)
+
+
+def test_drops_are_told_at_most_once_a_minute(
+    make_settings: MakeSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A thread that cannot keep up says so with the exact number, and not for each event."""
+    rig = Rig(make_settings(buffer_max_events=10))
+    for count in (15, 20, 0):
+        rig.put(*(event(number) for number in range(count)))
+        rig.publisher.convert()
+    assert len(caplog.records) == 1
+    rig.clock.advance(60)
+    rig.publisher.convert()
+    assert [record.getMessage() for record in caplog.records] == [
+        "5 events dropped: the buffer was full",
+        "20 events dropped: the buffer was full",
+    ]
+
+
+@pytest.mark.parametrize(("left", "is_clean"), [(0, True), (2, False)])
+def test_the_end_counts_what_is_left(
+    rig: Rig, caplog: pytest.LogCaptureFixture, left: int, is_clean: bool
+) -> None:
+    """What could not be published at the end is dropped, counted and told; the sender is closed."""
+    rig.put(*(event(number) for number in range(left)))
+    rig.publisher.convert()
+    with caplog.at_level(logging.WARNING):
+        assert rig.publisher.abandon() is is_clean
+    assert (rig.publisher.outbox.dropped, rig.sender.closed) == (left, 1)
+    assert [record.getMessage() for record in caplog.records] == (
+        [] if is_clean else ["2 events could not be published to memory://publisher"]
+    )

@@ -1,0 +1,77 @@
+"""When to try again."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otel_bridge.publish.retry import MAX_DELAY_SEC, OPEN_AFTER_FAILURES, Breaker
+
+
+def longest(_: float, bound: float) -> float:
+    return bound
+
+
+def test_delays_double_up_to_their_bound() -> None:
+    """With the longest jitter the delays are 50, 100, 200, ... ms and then 1 s."""
+    breaker, now, waits = Breaker(longest), 100.0, []
+    for _ in range(8):
+        breaker.fail(now)
+        waits.append(breaker.wait_sec(now))
+        now += waits[-1]
+    assert waits == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0])
+
+
+def test_nothing_waits_before_a_failure() -> None:
+    """A breaker without failures lets everything through."""
+    assert Breaker().wait_sec(5.0) == 0.0
+
+
+def test_three_failures_open_it_once() -> None:
+    """Only the third failure in a row reports the opening."""
+    breaker = Breaker(longest)
+    assert [breaker.fail(float(now)) for now in range(5)] == [False, False, True, False, False]
+    assert breaker.is_open
+
+
+def test_success_closes_it_and_tells_how_long_it_was() -> None:
+    """The outage lasted from the first failure to the success."""
+    breaker = Breaker(longest)
+    for now in range(10, 10 + OPEN_AFTER_FAILURES):
+        breaker.fail(float(now))
+    assert breaker.succeed(25.0) == 15.0
+    assert (breaker.is_open, breaker.wait_sec(25.0)) == (False, 0.0)
+
+
+def test_a_blip_is_no_outage() -> None:
+    """Success after fewer failures than open it reports nothing."""
+    breaker = Breaker(longest)
+    breaker.fail(1.0)
+    assert breaker.succeed(2.0) is None
+
+
+@pytest.mark.parametrize(("asked", "kept"), [(7.0, 7.0), (3600.0, 60.0), (-5.0, 0.0)])
+def test_the_other_sides_wish_is_kept_within_reason(asked: float, kept: float) -> None:
+    """Retry-After is waited for, up to a minute, plus jitter."""
+    breaker = Breaker(longest)
+    breaker.fail(0.0, asked)
+    assert breaker.wait_sec(0.0) == pytest.approx(kept + 0.05)
+
+
+def test_a_flush_brings_the_next_attempt_forward() -> None:
+    """Somebody who waits does not sit out the whole backoff."""
+    breaker = Breaker(longest)
+    for _ in range(8):
+        breaker.fail(0.0)
+    breaker.hurry(0.0, 0.1)
+    assert breaker.wait_sec(0.0) == pytest.approx(0.1)
+
+
+@given(st.integers(1, 2000))
+def test_jitter_stays_within_the_bound(failures: int) -> None:
+    """No number of failures makes a delay longer than the bound, or overflow."""
+    breaker = Breaker()
+    for _ in range(failures):
+        breaker.fail(0.0)
+    assert 0.0 <= breaker.wait_sec(0.0) <= MAX_DELAY_SEC

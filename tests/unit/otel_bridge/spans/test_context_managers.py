@@ -1,0 +1,292 @@
+"""The context managers: spans as OpenTelemetry sees them, events as the log holds them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+import otel_bridge
+from otel_bridge.bridge import Bridge, current_bridge
+from otel_bridge.publish.transports.memory import memory_log
+from otel_bridge.settings import BridgeSettings
+from otel_bridge.spans.blocks import Phase
+from tests.support.waiting import wait_until
+
+_names = itertools.count()
+
+
+@dataclass
+class Seen:
+    """A configured bridge, what an exporter got and what the log holds."""
+
+    bridge: Bridge
+    exporter: InMemorySpanExporter
+    log_name: str
+
+    def spans(self) -> dict[str, ReadableSpan]:
+        return {span.name: span for span in self.exporter.get_finished_spans()}
+
+    def events(self) -> list[dict[str, Any]]:
+        assert self.bridge.flush(10)
+        newest_first = memory_log(self.log_name).newest(10_000, None)
+        return [json.loads(entry.data) for entry in reversed(newest_first)]
+
+    def story(self) -> list[tuple[str, str | None]]:
+        return [(event["event_type"], event.get("task_id")) for event in self.events()]
+
+
+@pytest.fixture
+def seen(make_settings: Callable[..., BridgeSettings]) -> Iterator[Seen]:
+    provider = TracerProvider(shutdown_on_exit=False)
+    exporter = InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    name = f"instrument-{next(_names)}"
+    settings = make_settings(bus_url=f"memory://{name}", heartbeat_interval_sec=0.02)
+    bridge = otel_bridge.configure(tracer_provider=provider, settings=settings)
+    yield Seen(bridge, exporter, name)
+    bridge.shutdown()
+    provider.shutdown()
+
+
+def test_a_research_task_is_one_tree(seen: Seen) -> None:
+    """Root, phase, PRODUCER and CONSUMER are parent and child in one trace, through a carrier."""
+    with (
+        otel_bridge.research_task("t1", project_id="p1", task_type="data_aggregation"),
+        otel_bridge.phase("search", total=1),
+        otel_bridge.enqueue(task_id="j1", task_type="find") as carrier,
+    ):
+        pass
+    carried = json.loads(json.dumps(carrier))
+    with otel_bridge.job(task_id="j1", task_type="find", carrier=carried, worker_id=3):
+        pass
+    spans = seen.spans()
+    chain = ["research_task data_aggregation", "phase search", "enqueue find", "job find"]
+    ids = [spans[name].context.span_id for name in chain]
+    parents = [span.parent.span_id if (span := spans[n]).parent else None for n in chain]
+    assert parents == [None, *ids[:-1]]
+    assert len({spans[name].context.trace_id for name in chain}) == 1
+    assert [spans[name].kind for name in chain] == [
+        SpanKind.INTERNAL,
+        SpanKind.INTERNAL,
+        SpanKind.PRODUCER,
+        SpanKind.CONSUMER,
+    ]
+
+
+def test_ids_reach_a_job_through_the_carrier_alone(seen: Seen) -> None:
+    """A job run elsewhere knows its research task, project and phase from the carrier."""
+    with (
+        otel_bridge.research_task("t1", project_id="p1"),
+        otel_bridge.phase("search"),
+        otel_bridge.enqueue(task_id="j1", task_type="find", queue="q") as carrier,
+    ):
+        pass
+    with otel_bridge.job(task_id="j1", task_type="find", carrier=carrier, retry_count=2):
+        pass
+    started = [e for e in seen.events() if e["event_type"] == "task_started"][-1]
+    shown = {k: started.get(k) for k in ("parent_task_id", "project_id", "phase", "retry_count")}
+    assert shown == {
+        "parent_task_id": "t1",
+        "project_id": "p1",
+        "phase": "search",
+        "retry_count": 2,
+    }
+
+
+def test_the_story_of_a_job(seen: Seen) -> None:
+    """Enqueued, started and completed come once each, in order."""
+    with otel_bridge.research_task("t1"):
+        with otel_bridge.enqueue(task_id="j1", task_type="find") as carrier:
+            pass
+        with otel_bridge.job(task_id="j1", task_type="find", carrier=carrier):
+            pass
+    assert seen.story() == [
+        ("task_started", "t1"),
+        ("task_enqueued", "j1"),
+        ("task_started", "j1"),
+        ("task_completed", "j1"),
+        ("task_completed", "t1"),
+    ]
+
+
+def test_an_exception_fails_the_job_and_goes_on(seen: Seen) -> None:
+    """An exception that leaves a job block is task_failed, ERROR in the span, and re-raised."""
+    with (
+        pytest.raises(ValueError, match="no address"),
+        otel_bridge.job(task_id="j1", task_type="find"),
+    ):
+        raise ValueError("no address")
+    failed = seen.events()[-1]
+    assert (failed["event_type"], failed["error"]) == ("task_failed", "ValueError: no address")
+    span = seen.spans()["job find"]
+    assert span.status.status_code is StatusCode.ERROR
+    assert [event.name for event in span.events] == ["exception"]
+
+
+def test_a_retry_is_a_retry_and_links_to_the_attempt_before(seen: Seen) -> None:
+    """job.retry ends as task_retry; the next attempt's span links to this one's."""
+    with otel_bridge.job(task_id="j1", task_type="find", carrier={}) as first:
+        first.retry(TimeoutError("slow"))
+        carrier = first.retry_carrier
+    with otel_bridge.job(task_id="j1", task_type="find", carrier=carrier, retry_count=1):
+        pass
+    kinds = [event["event_type"] for event in seen.events()]
+    assert kinds == ["task_started", "task_retry", "task_started", "task_completed"]
+    one, two = seen.exporter.get_finished_spans()
+    assert [link.context.span_id for link in two.links] == [one.context.span_id]
+
+
+def test_fail_ends_without_an_exception(seen: Seen) -> None:
+    """job.fail ends as task_failed with the reason, and nothing is raised."""
+    with otel_bridge.job(task_id="j1", task_type="find") as job:
+        job.fail("nobody handles this type")
+    assert seen.events()[-1]["error"] == "nobody handles this type"
+
+
+def test_progress_is_published_at_once_and_advance_is_coalesced(seen: Seen) -> None:
+    """Absolute progress is an event each; a thousand advances are one, with the last counts."""
+    with otel_bridge.research_task("t1"), otel_bridge.phase("search") as search:
+        search.submitted(1000)
+        for _ in range(1000):
+            search.advance(completed=1)
+    counts = [e["counts"] for e in seen.events() if e["event_type"] == "stats_snapshot"]
+    assert counts[0] == {"total": 1000, "completed": 0, "failed": 0, "pending": 1000}
+    assert counts[-1] == {"total": 1000, "completed": 1000, "failed": 0, "pending": 0}
+    assert len(counts) < 10
+
+
+def test_a_worker_starts_beats_and_stops(seen: Seen) -> None:
+    """A worker's beats name its current job; its start and stop frame them."""
+    with (
+        otel_bridge.worker(3, meta={"zone": "a"}),
+        otel_bridge.job(task_id="j1", task_type="find"),
+    ):
+        wait_until(
+            lambda: any(e["event_type"] == "worker_heartbeat" for e in seen.events()), "a beat"
+        )
+    events = [e for e in seen.events() if e["event_type"].startswith("worker_")]
+    assert (events[0]["event_type"], events[-1]["event_type"]) == (
+        "worker_started",
+        "worker_stopped",
+    )
+    beat = events[1]
+    assert (beat["worker_id"], beat["task_id"], beat["counts"]) == (3, "j1", {"dropped": 0})
+    assert beat["meta"]["zone"] == "a"
+    assert {"host", "pid"} <= beat["meta"].keys()
+
+
+async def test_tasks_threads_and_async_blocks_keep_their_parents(seen: Seen) -> None:
+    """Gathered tasks and to_thread under an async phase are children of it."""
+
+    async def run(number: int) -> None:
+        async with otel_bridge.job(task_id=f"a{number}", task_type="find"):
+            await asyncio.sleep(0)
+
+    def run_in_thread() -> None:
+        with otel_bridge.job(task_id="thread", task_type="find"):
+            pass
+
+    async with otel_bridge.research_task("t1"), otel_bridge.phase("search"):
+        await asyncio.gather(run(1), run(2), asyncio.to_thread(run_in_thread))
+    jobs = [s for s in seen.exporter.get_finished_spans() if s.name == "job find"]
+    phase_id = seen.spans()["phase search"].context.span_id
+    assert [job.parent.span_id if job.parent else None for job in jobs] == [phase_id] * 3
+
+
+class Wordless:
+    """Cannot be told in words."""
+
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+def test_threads_advance_one_phase_together(seen: Seen) -> None:
+    """No step is lost when the threads of a pool count at once."""
+
+    def advance(phase: Phase) -> None:
+        for _ in range(5000):
+            phase.advance(completed=1)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with otel_bridge.research_task("t1"), otel_bridge.phase("search", total=40_000) as search:
+            threads = [threading.Thread(target=advance, args=(search,)) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    attributes = seen.spans()["phase search"].attributes or {}
+    assert attributes["nexus.count.completed"] == 40_000
+
+
+@pytest.mark.parametrize("strange_type", [object, Wordless])
+def test_wrong_arguments_never_reach_user_code(
+    seen: Seen, strange_type: type, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the blocks cannot use is logged, and the work inside goes on."""
+    ran = []
+    strange: Any = strange_type()
+    with (
+        otel_bridge.research_task(strange, meta={"x": strange, strange: 1}),
+        otel_bridge.research_task("t", meta=strange),
+        otel_bridge.phase(strange, total=strange) as search,
+        otel_bridge.job(task_id=strange, task_type=strange, carrier=strange),
+    ):
+        search.advance(strange)
+        search.progress(completed=strange)
+        otel_bridge.queue_depth({"q": strange})
+        otel_bridge.queue_depth(strange)
+        ran.append(True)
+    assert ran == [True]
+    assert "otel-bridge" in caplog.text
+
+
+def test_off_is_a_no_op(make_settings: Callable[..., BridgeSettings]) -> None:
+    """With NEXUS_MONITORING_ENABLED=false nothing is recorded, and the blocks still nest."""
+    bridge = otel_bridge.configure(settings=make_settings(enabled=False))
+    try:
+        assert (bridge.is_enabled, bridge.bus, bridge.tracer_provider) == (False, None, None)
+        with (
+            otel_bridge.worker(1),
+            otel_bridge.research_task("t1"),
+            otel_bridge.phase("search", total=1) as search,
+            otel_bridge.enqueue(task_id="j1", task_type="find") as carrier,
+            otel_bridge.job(task_id="j1", task_type="find", carrier=carrier) as job,
+        ):
+            search.advance(completed=1)
+            job.message("done")
+        assert "traceparent" not in carrier
+    finally:
+        bridge.shutdown()
+
+
+def test_a_second_configure_keeps_the_first(seen: Seen, caplog: pytest.LogCaptureFixture) -> None:
+    """configure() twice warns and returns the first bridge; shutdown makes room for another."""
+    assert otel_bridge.configure() is seen.bridge
+    assert "called again" in caplog.text
+    assert seen.bridge.shutdown()
+    assert current_bridge() is None
+
+
+def test_wrong_settings_are_loud_at_once() -> None:
+    """configure() raises for a setting that cannot work, naming value and cure."""
+    with pytest.raises(otel_bridge.ConfigurationError, match=r"=5 must exceed .*at least 20"):
+        otel_bridge.configure(heartbeat_ttl_sec=5)
+    with pytest.raises(otel_bridge.ConfigurationError, match=r"unknown transport 'ftp'.*known:"):
+        otel_bridge.configure(bus_url="ftp://somewhere")
+    assert current_bridge() is None

@@ -1,0 +1,142 @@
+"""OTLP bodies: both encodings say the same, and no bytes raise anything but ``OtlpError``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from otel_bridge_collector.otlp.decode import OtlpError, decode
+
+SPAN = {
+    "traceId": "5b8efff798038103d269b633813fc60c",
+    "spanId": "eee19b7ec3c1b174",
+    "parentSpanId": "EEE19B7EC3C1B173",
+    "name": "I'm a server span",
+    "startTimeUnixNano": "1544712660000000000",
+    "endTimeUnixNano": 1544712661000000000,
+    "kind": 2,
+    "attributes": [{"key": "my.int", "value": {"intValue": "10"}}],
+}
+
+
+def request_of(*spans: Any) -> dict[str, Any]:
+    return {"resourceSpans": [{"scopeSpans": [{"spans": list(spans)}]}]}
+
+
+def read(body: bytes | str, *, is_json: bool = True) -> ExportTraceServiceRequest:
+    return decode(ExportTraceServiceRequest(), body, is_json=is_json)
+
+
+def test_json_ids_are_hexadecimal() -> None:
+    """Ids are hexadecimal in OTLP's JSON, in either case, and numbers may be texts."""
+    (span,) = read(json.dumps(request_of(SPAN))).resource_spans[0].scope_spans[0].spans
+    assert (span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex()) == (
+        "5b8efff798038103d269b633813fc60c",
+        "eee19b7ec3c1b174",
+        "eee19b7ec3c1b173",
+    )
+    assert (span.start_time_unix_nano, span.attributes[0].value.int_value) == (
+        1_544_712_660_000_000_000,
+        10,
+    )
+
+
+def test_both_encodings_say_the_same() -> None:
+    """A request read from JSON and one read from its protobuf bytes are equal."""
+    told = read(json.dumps(request_of(SPAN)))
+    assert read(told.SerializeToString(), is_json=False) == told
+
+
+def test_links_have_ids_too() -> None:
+    """Ids are restored wherever they are, also in a span's links."""
+    span = {**SPAN, "links": [{"traceId": "ab" * 16, "spanId": "cd" * 8}]}
+    (found,) = read(json.dumps(request_of(span))).resource_spans[0].scope_spans[0].spans
+    assert (found.links[0].trace_id.hex(), found.links[0].span_id.hex()) == ("ab" * 16, "cd" * 8)
+
+
+def test_fields_of_a_later_version_are_passed_by() -> None:
+    """A member that this version does not know costs nothing."""
+    assert read(json.dumps({**request_of(SPAN), "fromTheFuture": {"a": [1]}})).resource_spans
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("[]", "not a JSON object"),
+        ("", "not OTLP JSON"),
+        ("{", "not OTLP JSON"),
+        (b"\xff", "not OTLP JSON"),
+        ('{"resourceSpans": 5}', "not OTLP JSON"),
+        ('{"resourceSpans": [5]}', "not OTLP JSON"),
+        ('{"resourceSpans": [null]}', "not OTLP JSON"),
+        ('{"resourceSpans": {"scopeSpans": []}}', "not OTLP JSON"),
+        (json.dumps(request_of({**SPAN, "traceId": "xyz"})), "not OTLP JSON"),
+        (json.dumps(request_of({**SPAN, "name": "\ud800"})), "not OTLP JSON"),
+        (json.dumps(request_of({**SPAN, "startTimeUnixNano": -1})), "not OTLP JSON"),
+        (json.dumps(request_of({**SPAN, "startTimeUnixNano": "9" * 5000})), "not OTLP JSON"),
+        (json.dumps(request_of({**SPAN, "endTimeUnixNano": 1e400})), "not OTLP JSON"),
+        ('{"a":' * 65 + "1" + "}" * 65, "deeper than 64 levels"),
+        ("[" * 100_000, "deeper than 64 levels"),
+    ],
+)
+def test_a_bad_body_says_why(body: bytes | str, reason: str) -> None:
+    """What is no OTLP JSON is one error with its reason, of bounded length."""
+    with pytest.raises(OtlpError, match=reason) as raised:
+        read(body)
+    assert len(str(raised.value)) < 300
+
+
+@pytest.mark.parametrize(("opening", "closing"), [('{"a":', "}"), ("[", "]")])
+def test_64_levels_are_read_and_no_more(opening: str, closing: str) -> None:
+    """A body may be 64 levels deep, of objects or of lists; one more is refused."""
+    for levels, is_read in ((63, True), (64, False)):
+        body = '{"a":' + opening * levels + "1" + closing * levels + "}"
+        if is_read:
+            assert read(body) == ExportTraceServiceRequest()
+        else:
+            with pytest.raises(OtlpError, match="deeper than 64 levels"):
+                read(body)
+
+
+def test_bad_protobuf_says_so() -> None:
+    """Bytes that are no protobuf message are one error."""
+    with pytest.raises(OtlpError, match="not an OTLP protobuf message"):
+        read(b"\xff\xff", is_json=False)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["resourceSpans", "scopeSpans", "spans", "traceId", "attributes", "key", "value"]
+            ),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON)
+def test_any_json_is_read_or_refused(value: Any) -> None:
+    """Whatever JSON comes, nothing but OtlpError is raised."""
+    with contextlib.suppress(OtlpError):
+        read(json.dumps(value))
+    with contextlib.suppress(OtlpError):
+        read(json.dumps(request_of(value)))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+    """Whatever bytes come, in either encoding, nothing but OtlpError is raised."""
+    for is_json in (True, False):
+        with contextlib.suppress(OtlpError):
+            read(data, is_json=is_json)

@@ -1,0 +1,191 @@
+"""What OTLP brings into the log: within a token's projects, once, and never all lost for one."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from otel_bridge_collector.otlp.decode import decode
+from otel_bridge_collector.otlp.ingest import MAX_RECEIVERS, OtlpIngest
+from otel_bridge_collector.runtime import Collector
+from otel_bridge_collector.security.tokens import ANYONE, Principal
+from otel_bridge_collector.settings import CollectorSettings
+
+from otel_bridge.events import semconv
+from otel_bridge.publish.transports.memory import memory_log
+from otel_bridge.settings import BridgeSettings
+
+_names = itertools.count()
+
+ALPHA = Principal("alpha", frozenset({"alpha"}), digest="a" * 64)
+BOTH = Principal("both", frozenset({"alpha", "beta"}), digest="b" * 64)
+
+
+class Site:
+    """A collector that is not started: what is appended stays in its log, to be read by hand."""
+
+    def __init__(self) -> None:
+        self.name = f"ingest-{next(_names)}"
+        self.collector = Collector(
+            CollectorSettings(), BridgeSettings(bus_url=f"memory://{self.name}")
+        )
+        self.ingest = OtlpIngest(self.collector)
+
+    def events(self) -> list[dict[str, Any]]:
+        entries = memory_log(self.name).newest(100_000, None)
+        return [json.loads(entry.data) for entry in reversed(entries)]
+
+    def story(self) -> list[tuple[str, str]]:
+        return [(event["event_type"], event["task_id"]) for event in self.events()]
+
+    async def fold(self) -> None:
+        """Let the state know what the log holds."""
+        assert await self.collector.feed.start(10)
+        await self.collector.feed.stop()
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    made = Site()
+    yield made
+    made.collector.bus.shutdown(1)
+
+
+def job(number: int, project: str | None = None, **attributes: str) -> dict[str, Any]:
+    given = {semconv.SPAN_KIND: "job", semconv.TASK_ID: f"j{number}", **attributes}
+    if project is not None:
+        given[semconv.PROJECT_ID] = project
+    return {
+        "traceId": "ab" * 16,
+        "spanId": f"{number:016x}",
+        "startTimeUnixNano": 1_790_000_000_000_000_000 + number,
+        "endTimeUnixNano": 1_790_000_001_000_000_000 + number,
+        "attributes": [
+            {"key": key, "value": {"stringValue": value}} for key, value in given.items()
+        ],
+    }
+
+
+def spans(*given: dict[str, Any]) -> dict[str, Any]:
+    return {"resourceSpans": [{"scopeSpans": [{"spans": list(given)}]}]}
+
+
+def request_of(*given: dict[str, Any]) -> ExportTraceServiceRequest:
+    return decode(ExportTraceServiceRequest(), json.dumps(spans(*given)), is_json=True)
+
+
+def records(*given: tuple[str, dict[str, Any]]) -> ExportLogsServiceRequest:
+    logs = [
+        {
+            "attributes": [
+                {"key": "partial.event", "value": {"stringValue": told}},
+                {"key": "partial.body.type", "value": {"stringValue": "json/v1"}},
+            ],
+            "body": {"stringValue": json.dumps(spans(span))},
+        }
+        for told, span in given
+    ]
+    body = {"resourceLogs": [{"scopeLogs": [{"logRecords": logs}]}]}
+    return decode(ExportLogsServiceRequest(), json.dumps(body), is_json=True)
+
+
+async def test_spans_reach_the_log(site: Site) -> None:
+    """Spans that have ended are starts and ends in the log, and none is rejected."""
+    assert await site.ingest.traces(request_of(job(1), job(2)), ANYONE) == 0
+    assert sorted(site.story()) == [
+        ("task_completed", "j1"),
+        ("task_completed", "j2"),
+        ("task_started", "j1"),
+        ("task_started", "j2"),
+    ]
+
+
+async def test_a_request_sent_again_is_not_appended_again(site: Site) -> None:
+    """What the collector has folded is known by its id, whichever way it came the first time."""
+    await site.ingest.traces(request_of(job(1)), ANYONE)
+    await site.fold()
+    assert await site.ingest.traces(request_of(job(1), job(2)), ANYONE) == 0
+    assert [task for _, task in site.story()] == ["j1", "j1", "j2", "j2"]
+
+
+async def test_a_token_writes_into_its_own_projects_only(site: Site) -> None:
+    """Spans of another project are rejected and counted once each; its own are in the log."""
+    request = request_of(job(1, "alpha"), job(2, "gamma"), job(3))
+    assert await site.ingest.traces(request, BOTH) == 2
+    assert {event["project_id"] for event in site.events()} == {"alpha"}
+
+
+async def test_a_token_of_one_project_gives_it_to_spans_that_name_none(site: Site) -> None:
+    """With one project to choose from, a span that names none is that project's."""
+    assert await site.ingest.traces(request_of(job(1), job(2, "beta")), ALPHA) == 1
+    assert [(event["task_id"], event["project_id"]) for event in site.events()] == [
+        ("j1", "alpha"),
+        ("j1", "alpha"),
+    ]
+
+
+async def test_an_event_that_cannot_fit_costs_its_span_alone(site: Site) -> None:
+    """A span whose ids alone are over the limit is rejected; the request is not refused for it."""
+    request = request_of(job(1), job(2, **{semconv.PARENT_TASK_ID: "x" * 10_000}), job(3))
+    assert await site.ingest.traces(request, ANYONE) == 1
+    assert sorted({task for _, task in site.story()}) == ["j1", "j3"]
+
+
+async def test_a_large_request_is_appended_whole(site: Site) -> None:
+    """More events than one batch holds are appended in several, in order, without a hole."""
+    assert await site.ingest.traces(request_of(*(job(n) for n in range(1, 1501))), ANYONE) == 0
+    assert len(site.events()) == 3000
+    assert [task for kind, task in site.story() if kind == "task_started"] == [
+        f"j{n}" for n in range(1, 1501)
+    ]
+
+
+async def test_records_of_open_spans_are_starts(site: Site) -> None:
+    """A heartbeat is the start of its span, a stop both sides; others are counted."""
+    told = records(("heartbeat", job(1)), ("stop", job(2)), ("gossip", job(3)))
+    assert await site.ingest.logs(told, ANYONE) == 1
+    assert site.story() == [
+        ("task_started", "j1"),
+        ("task_started", "j2"),
+        ("task_completed", "j2"),
+    ]
+
+
+async def test_heartbeats_of_a_known_span_are_not_appended(site: Site) -> None:
+    """A span that beats every few seconds fills the log with its start once."""
+    await site.ingest.logs(records(("heartbeat", job(1))), ANYONE)
+    await site.fold()
+    for _ in range(3):
+        assert await site.ingest.logs(records(("heartbeat", job(1))), ANYONE) == 0
+    assert site.story() == [("task_started", "j1")]
+
+
+async def test_tokens_do_not_share_what_they_know(site: Site) -> None:
+    """What one token's spans say of a trace is no word about another token's spans."""
+    root = job(1, "alpha", **{semconv.PARENT_TASK_ID: "alpha's secret"})
+    child = {**job(9), "attributes": [], "parentSpanId": root["spanId"], "name": "chat"}
+    child["attributes"] = [
+        {"key": "gen_ai.operation.name", "value": {"stringValue": "execute_tool"}}
+    ]
+    await site.ingest.traces(request_of(root), ALPHA)
+    other = Principal("beta", frozenset({"beta"}), digest="c" * 64)
+    await site.ingest.traces(request_of(child), other)
+    of_beta = [event for event in site.events() if event.get("project_id") == "beta"]
+    assert "alpha's secret" not in json.dumps(of_beta)
+
+
+async def test_what_is_kept_of_tokens_is_bounded(site: Site) -> None:
+    """JWTs are renewed every hour: what is known of the ones used longest ago is let go."""
+    first = Principal("first", None, digest="first")
+    kept = site.ingest.receiver_of(first)
+    for number in range(MAX_RECEIVERS - 1):
+        site.ingest.receiver_of(Principal("x", None, digest=str(number)))
+    assert site.ingest.receiver_of(first) is kept
+    site.ingest.receiver_of(Principal("x", None, digest="one more"))
+    assert site.ingest.receiver_of(first) is kept
+    assert len(site.ingest._receivers) == MAX_RECEIVERS

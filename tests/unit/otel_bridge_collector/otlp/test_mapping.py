@@ -1,0 +1,303 @@
+"""OTLP spans -> events: the same as live, once, in order, and never all lost for one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
+from otel_bridge_collector.otlp.mapping import OtlpReceiver, Received, read_spans
+
+from otel_bridge.events import semconv
+from otel_bridge.events.model import MonitoringEvent
+from otel_bridge.events.redaction import MASK, MetaAllowlist
+from otel_bridge.mapping.mapper import SpanMapper
+from tests.support.spans import START_NS, SpanRecorder, job_attributes, tracer_with
+
+SECOND = 1_000_000_000
+TRACE = bytes.fromhex("5b8efff798038103d269b633813fc60c")
+
+
+def value_of(value: Any) -> AnyValue:
+    if isinstance(value, bool):
+        return AnyValue(bool_value=value)
+    if isinstance(value, int):
+        return AnyValue(int_value=value)
+    if isinstance(value, list):
+        found = AnyValue()
+        found.array_value.values.extend(value_of(item) for item in value)
+        return found
+    if isinstance(value, dict):
+        found = AnyValue()
+        found.kvlist_value.values.extend(pairs(value))
+        return found
+    return AnyValue(string_value=str(value))
+
+
+def pairs(attributes: Any) -> list[KeyValue]:
+    return [KeyValue(key=key, value=value_of(value)) for key, value in attributes.items()]
+
+
+def span(number: int, start: float, end: float, parent: int = 0, **options: Any) -> Span:
+    """A span of the test's trace; times in seconds after the story's start."""
+    attributes = options.pop("attributes", {})
+    return Span(
+        trace_id=TRACE,
+        span_id=number.to_bytes(8, "big"),
+        parent_span_id=parent.to_bytes(8, "big") if parent else b"",
+        name=options.pop("name", f"span {number}"),
+        start_time_unix_nano=START_NS + int(start * SECOND),
+        end_time_unix_nano=START_NS + int(end * SECOND),
+        attributes=pairs(attributes),
+        **options,
+    )
+
+
+def job(number: int, start: float, end: float, parent: int = 1, **options: Any) -> Span:
+    attributes = job_attributes(f"j{number}")
+    return span(number, start, end, parent, attributes=attributes, **options)
+
+
+def request_of(*spans: Span, **resource: Any) -> ExportTraceServiceRequest:
+    scopes = ScopeSpans(spans=spans)
+    attributes = pairs({name.replace("_", "."): value for name, value in resource.items()})
+    one = ResourceSpans(resource=Resource(attributes=attributes), scope_spans=[scopes])
+    return ExportTraceServiceRequest(resource_spans=[one])
+
+
+def receive(*spans: Span, project_id: str | None = None, are_open: bool = False) -> Received:
+    return OtlpReceiver().receive(read_spans(request_of(*spans), project_id), are_open=are_open)
+
+
+def story(received: Received) -> list[tuple[str, str | None]]:
+    return [(str(event.event_type), event.task_id) for event in received.events]
+
+
+def test_a_span_is_a_start_and_an_end() -> None:
+    """A span that arrives has ended: it gives both of its events, with its own times."""
+    received = receive(job(2, 0, 1.5))
+    assert story(received) == [("task_started", "j2"), ("task_completed", "j2")]
+    assert [event.duration_ms for event in received.events] == [None, 1500]
+    assert [event.ts.microsecond for event in received.events] == [123_456, 623_456]
+
+
+def test_events_are_in_the_order_in_which_things_happened() -> None:
+    """Spans sent children first, as exporters do, give parents' starts first and ends last."""
+    received = receive(job(3, 1, 2), job(2, 0, 3), job(4, 1, 3))
+    assert story(received) == [
+        ("task_started", "j2"),
+        ("task_started", "j3"),
+        ("task_started", "j4"),
+        ("task_completed", "j3"),
+        ("task_completed", "j4"),
+        ("task_completed", "j2"),
+    ]
+
+
+def test_secrets_of_others_are_masked() -> None:
+    """What looks like a secret in a stranger's span is masked before it reaches the log."""
+    secret = "password=hunter2"
+    status = Status(code=Status.STATUS_CODE_ERROR, message=f"refused: {secret}")
+    failed = span(2, 0, 1, 0, attributes={"nexus.meta.dsn": "redis://:hunter2@db"}, status=status)
+    received = receive(failed)
+    assert [event.error for event in received.events] == [None, f"refused: password={MASK}"]
+    assert "hunter2" not in "".join(event.to_json(8192).decode() for event in received.events)
+
+
+def test_open_spans_have_no_end() -> None:
+    """A span told while it runs gives its start alone, and the same start again with its end."""
+    receiver = OtlpReceiver()
+    opened = receiver.receive(read_spans(request_of(job(2, 0, 0)), None), are_open=True)
+    ended = receiver.receive(read_spans(request_of(job(2, 0, 5)), None))
+    assert story(opened) == [("task_started", "j2")]
+    assert [event.event_id for event in ended.events][:1] == [opened.events[0].event_id]
+
+
+def test_sent_twice_is_told_once() -> None:
+    """A request sent again, also to another collector, makes events with the same ids."""
+    one, other = receive(job(2, 0, 1), job(3, 0, 1)), receive(job(3, 0, 1), job(2, 0, 1))
+    assert {event.event_id for event in one.events} == {event.event_id for event in other.events}
+    assert len({event.event_id for event in one.events}) == 4
+
+
+def test_live_and_over_otlp_are_the_same_events() -> None:
+    """A span of our own that was published live gives the same ids and fields over OTLP."""
+    recorder = SpanRecorder()
+    live = tracer_with(recorder).start_span("job", attributes=job_attributes(), start_time=START_NS)
+    live.end(START_NS + SECOND)
+    (ended,) = recorder.ended
+    context = ended.get_span_context()
+    assert context is not None
+    mapped = SpanMapper(MetaAllowlist([])).fields(ended, is_end=True)
+    sent = Span(
+        trace_id=context.trace_id.to_bytes(16, "big"),
+        span_id=context.span_id.to_bytes(8, "big"),
+        start_time_unix_nano=START_NS,
+        end_time_unix_nano=START_NS + SECOND,
+        attributes=pairs(job_attributes()),
+    )
+    assert receive(sent).events[1] == MonitoringEvent.model_validate(mapped)
+
+
+def test_whose_spans_they_are() -> None:
+    """A span's own project wins over its resource's, and that over the token's."""
+    own = span(2, 0, 1, attributes={**job_attributes(), semconv.PROJECT_ID: "own"})
+    bare = span(3, 0, 1, attributes={semconv.SPAN_KIND: "job", semconv.TASK_ID: "j"})
+    receiver = OtlpReceiver()
+    by_resource = receiver.receive(
+        read_spans(request_of(own, bare, nexus_project_id="resource"), "token")
+    )
+    by_token = receiver.receive(read_spans(request_of(bare), "token"))
+    assert {event.project_id for event in by_resource.events} == {"own", "resource"}
+    assert {event.project_id for event in by_token.events} == {"token"}
+    assert {event.project_id for event in receive(bare).events} == {None}
+
+
+def test_the_service_is_shown() -> None:
+    """The resource's service name is in ``meta``, for spans of many services look alike."""
+    received = OtlpReceiver().receive(
+        read_spans(request_of(job(2, 0, 1), service_name="billing"), None)
+    )
+    assert [event.meta for event in received.events] == [{"service": "billing"}] * 2
+
+
+def test_a_status_of_error_fails() -> None:
+    """A span whose status is an error is a failed job, with the status's words."""
+    status = Status(code=Status.STATUS_CODE_ERROR, message="no such school")
+    attributes = {semconv.SPAN_KIND: "job", semconv.TASK_ID: "j"}
+    (_, ended) = receive(span(2, 0, 1, attributes=attributes, status=status)).events
+    assert (ended.event_type, ended.error) == ("task_failed", "no such school")
+
+
+def test_an_exception_is_the_reason() -> None:
+    """A recorded exception tells more than the status."""
+    attributes = pairs({"exception.type": "KeyError", "exception.message": "'page'"})
+    event = Span.Event(name="exception", attributes=attributes)
+    status = Status(code=Status.STATUS_CODE_ERROR, message="failed")
+    given = {semconv.SPAN_KIND: "job", semconv.TASK_ID: "j"}
+    (_, ended) = receive(span(2, 0, 1, attributes=given, status=status, events=[event])).events
+    assert ended.error == "KeyError: 'page'"
+
+
+def test_a_pending_span_stands_in_for_its_parent() -> None:
+    """Logfire's pending span, a child that ends at once, is the start of the span it names."""
+    given = {
+        **job_attributes(),
+        "logfire.span_type": "pending_span",
+        "logfire.pending_parent_id": "00000000000000aa",
+    }
+    (started,) = receive(span(9, 0, 0, parent=2, attributes=given)).events
+    (real, _) = receive(job(2, 0, 5, parent=0xAA)).events
+    assert started.event_id == real.event_id
+    assert (started.span_id, started.parent_span_id) == ("0000000000000002", "00000000000000aa")
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        Span(name="no ids"),
+        Span(trace_id=TRACE, span_id=b"short"),
+        Span(trace_id=bytes(16), span_id=bytes(8)),
+        span(
+            9,
+            0,
+            0,
+            2,
+            attributes={"logfire.span_type": "pending_span", "x": "y"}
+            | {"logfire.pending_parent_id": "no hex"},
+        ),
+        span(9, 0, 1, attributes={**job_attributes(), semconv.PARENT_TASK_ID: [1, 2]}),
+    ],
+    ids=["no ids", "short id", "zero ids", "pending of no parent", "a list for an id"],
+)
+def test_one_strange_span_does_not_cost_the_others(strange: Span) -> None:
+    """A span that cannot be read or mapped is at most counted; the others are events."""
+    received = receive(job(2, 0, 1), strange, job(3, 2, 3))
+    found = [pair for pair in story(received) if pair[1] in ("j2", "j3")]
+    assert found == [
+        ("task_started", "j2"),
+        ("task_completed", "j2"),
+        ("task_started", "j3"),
+        ("task_completed", "j3"),
+    ]
+
+
+def test_unreadable_spans_are_counted() -> None:
+    """The sender is told how many of its spans were rejected, each once."""
+    received = receive(Span(name="no ids"), Span(trace_id=TRACE), job(2, 0, 1))
+    assert (received.rejected, len(received.events)) == (2, 2)
+
+
+def test_an_end_before_the_start_is_the_start() -> None:
+    """A clock that was set back gives a duration of nothing, not one below it."""
+    (started, ended) = receive(job(2, 5, 1)).events
+    assert (ended.ts, ended.duration_ms) == (started.ts, 0)
+
+
+@pytest.mark.parametrize("kind", [list, dict])
+def test_deep_values_are_cut(kind: type) -> None:
+    """A value is shown down to seven levels of lists or mappings, and what is deeper is not."""
+    shown = []
+    for levels in (7, 8):
+        value: Any = "the bottom"
+        for _ in range(levels):
+            value = [value] if kind is list else {"a": value}
+        given = {**job_attributes(), f"{semconv.META_PREFIX}deep": value}
+        received = receive(span(2, 0, 1, attributes=given))
+        assert len(received.events) == 2
+        shown.append("the bottom" in repr(received.events))
+    assert shown == [True, False]
+
+
+def test_numbers_are_never_given_twice() -> None:
+    """Events of one receiver are numbered without holes, whatever becomes of them."""
+    receiver = OtlpReceiver()
+    assert [receiver.numbers(count) for count in (3, 0, 2, 1)] == [1, 4, 4, 6]
+    assert receiver.producer_id != OtlpReceiver().producer_id
+
+
+@given(
+    st.lists(
+        st.builds(
+            Span,
+            trace_id=st.sampled_from([TRACE, b"", bytes(16)]),
+            span_id=st.sampled_from([b"\1" * 8, b"\2" * 8, b""]),
+            parent_span_id=st.sampled_from([b"", b"\1" * 8, b"\1"]),
+            name=st.text(max_size=5),
+            start_time_unix_nano=st.integers(0, 2**64 - 1),
+            end_time_unix_nano=st.integers(0, 2**64 - 1),
+            kind=st.integers(0, 7),
+            attributes=st.lists(
+                st.builds(
+                    KeyValue,
+                    key=st.sampled_from(
+                        [
+                            semconv.SPAN_KIND,
+                            semconv.TASK_ID,
+                            semconv.OUTCOME,
+                            semconv.RETRY_COUNT,
+                            semconv.WORKER_ID,
+                            "logfire.span_type",
+                            "gen_ai.operation.name",
+                        ]
+                    ),
+                    value=st.sampled_from(["job", "phase", "pending_span", -1, True, [1]]).map(
+                        value_of
+                    ),
+                ),
+                max_size=4,
+            ),
+        ),
+        max_size=4,
+    )
+)
+def test_any_spans_are_events_or_rejected(spans: list[Span]) -> None:
+    """Whatever spans come, nothing is raised, and no more are rejected than came."""
+    received = receive(*spans)
+    assert received.rejected <= len(spans)
+    assert len(received.events) <= 2 * len(spans)

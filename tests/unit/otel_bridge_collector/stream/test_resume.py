@@ -1,0 +1,250 @@
+"""Resuming: everything after a position, once, in order; or a word why not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from typing import Any
+
+import pytest
+from otel_bridge_collector.log.decoding import decode_entries
+from otel_bridge_collector.log.reader import Feed
+from otel_bridge_collector.model.old.state import LiveState
+from otel_bridge_collector.model.stats import RollingStats
+from otel_bridge_collector.stream.hub import Hub
+from otel_bridge_collector.stream.resume import Resumer
+from otel_bridge_collector.stream.ring import ReplayRing
+from otel_bridge_collector.stream.sessions import ClientSession
+from otel_bridge_collector.wire.close_codes import SLOW_CLIENT
+from otel_bridge_collector.wire.filters import ALL_EVENTS, EventFilter
+
+from otel_bridge.errors import PositionLostError, TransportError
+from otel_bridge.publish.transports.base import LogEntry, Outgoing
+from otel_bridge.publish.transports.memory import MemoryLog, MemoryReceiver
+from tests.support.sinks import RecordingSink
+
+RING_EVENTS = 300
+
+
+class LostReceiver(MemoryReceiver):
+    """A receiver whose log cannot be reached."""
+
+    async def read(
+        self, after: str, *, limit: int = 500, wait_ms: int = 1000
+    ) -> Sequence[LogEntry]:
+        raise TransportError("connection refused")
+
+
+class Stage:
+    """A log in memory, the feed that reads it into a small ring, and who resumes."""
+
+    def __init__(self, log_events: int = 100_000) -> None:
+        self.log = MemoryLog(log_events)
+        self.hub = Hub(
+            ReplayRing("", RING_EVENTS),
+            limit_bytes=10**9,
+            timeout_sec=8,
+            make_snapshot=lambda wanted: b"{}",
+        )
+        self.feed = Feed(
+            self.open_receiver,
+            state=LiveState(),
+            stats=RollingStats(),
+            ring=self.hub.ring,
+            hub=self.hub,
+            max_event_bytes=8192,
+        )
+        self.resumer = self.make_resumer(self.open_receiver())
+        self.count = 0
+
+    def open_receiver(self) -> MemoryReceiver:
+        return MemoryReceiver(self.log)
+
+    def make_resumer(self, receiver: MemoryReceiver) -> Resumer:
+        return Resumer(
+            lambda: receiver,
+            decode=partial(decode_entries, max_bytes=8192),
+            wait_advance=self.feed.wait_advance,
+            hub=self.hub,
+            slow_after_sec=0.05,
+        )
+
+    def at(self, number: int) -> str:
+        """The position of event ``number``; 0 is before the first."""
+        return f"{self.log.epoch}:{number}"
+
+    def append(self, data: bytes) -> None:
+        self.count += 1
+        self.log.append("tests", self.count, [Outgoing(data, None)])
+
+    def publish(self, count: int, message: str = "") -> None:
+        for _ in range(count):
+            event = {
+                "event_id": f"id-{self.count + 1}",
+                "ts": "2026-11-24T12:00:00.000000Z",
+                "event_type": "task_started",
+                "parent_task_id": f"t{(self.count + 1) % 2}",
+                "task_id": str(self.count + 1),
+                "message": message,
+            }
+            self.append(json.dumps(event).encode())
+
+    async def has_read(self) -> None:
+        """Wait until the feed has read all of the log."""
+        async with asyncio.timeout(10):
+            while not self.hub.ring.holds(self.log.last_position()):
+                await self.feed.wait_advance(0.01)
+
+    async def resume(
+        self, position: str, wanted: EventFilter = ALL_EVENTS
+    ) -> tuple[ClientSession, RecordingSink]:
+        sink = RecordingSink()
+        session = ClientSession(sink, wanted)
+        await self.resumer.join(session, position)
+        return session, sink
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    made = Stage()
+    yield made
+    await made.feed.stop()
+
+
+def numbers(sink: RecordingSink) -> list[int]:
+    return [int(message["task_id"]) for message in sink.messages()]
+
+
+@pytest.mark.parametrize("since", [0, 1, 499, 500, 501, 899, 900, 901, 1199, 1200])
+async def test_nothing_is_missing_and_nothing_comes_twice(stage: Stage, since: int) -> None:
+    """From any position, in the ring or long before it, come all later events once, then live."""
+    stage.publish(1200)
+    assert await stage.feed.start(10)
+    _, sink = await stage.resume(stage.at(since))
+    stage.publish(5)
+    await stage.has_read()
+    assert numbers(sink) == list(range(since + 1, 1206))
+
+
+async def test_events_that_come_meanwhile_are_not_lost(stage: Stage) -> None:
+    """What is published while a client catches up reaches it in its place."""
+    stage.publish(2000)
+    assert await stage.feed.start(10)
+
+    async def go_on() -> None:
+        for _ in range(50):
+            stage.publish(20)
+            await asyncio.sleep(0)
+
+    _, (_, sink) = await asyncio.gather(go_on(), stage.resume(stage.at(0)))
+    await stage.has_read()
+    assert numbers(sink) == list(range(1, 3001))
+
+
+async def test_only_what_is_wanted_is_resumed(stage: Stage) -> None:
+    """A client's filter holds for the past as for the present."""
+    stage.publish(1000)
+    assert await stage.feed.start(10)
+    _, sink = await stage.resume(stage.at(500), EventFilter(task_id="t1"))
+    assert numbers(sink) == list(range(501, 1001, 2))
+
+
+async def test_unreadable_entries_are_passed_by(stage: Stage) -> None:
+    """An entry that is no event stops nobody who resumes across it."""
+    stage.publish(2)
+    stage.append(b'{"nonsense":1}')
+    stage.publish(600)
+    assert await stage.feed.start(10)
+    _, sink = await stage.resume(stage.at(1))
+    assert numbers(sink) == [2, *range(4, 604)]
+
+
+async def test_a_position_not_read_yet_is_waited_for(stage: Stage) -> None:
+    """A client that comes from a collector ahead of this one waits for it to catch up."""
+    stage.publish(10)
+    joining = asyncio.create_task(stage.resume(stage.at(10)))
+    await asyncio.sleep(0)
+    assert await stage.feed.start(10)
+    async with asyncio.timeout(5):  # half of how long it waits for a position that never comes
+        _, sink = await joining
+    stage.publish(1)
+    await stage.has_read()
+    assert numbers(sink) == [11]
+
+
+@pytest.mark.parametrize(
+    ("position", "reason"),
+    [
+        ("feedbeef:5", "epoch"),
+        ("{epoch}:999", "epoch"),
+        ("{epoch}:x", "malformed"),
+        ("nonsense", "malformed"),
+        ("", "malformed"),
+        ("{epoch}:٣", "malformed"),
+        ("1" * 5000, "malformed"),
+    ],
+)
+async def test_a_strange_position_is_refused(stage: Stage, position: str, reason: str) -> None:
+    """A position of another log, or of none, says why; the session has not joined."""
+    stage.publish(5)
+    assert await stage.feed.start(10)
+    with pytest.raises(PositionLostError) as raised:
+        await stage.resume(position.replace("{epoch}", stage.log.epoch))
+    assert (raised.value.reason, len(stage.hub)) == (reason, 0)
+    assert len(raised.value.position) <= 100
+
+
+async def test_a_position_older_than_the_log_is_refused() -> None:
+    """What the log no longer holds cannot be resumed without a hole."""
+    stage = Stage(log_events=1000)
+    stage.publish(3000)
+    assert await stage.feed.start(10)
+    with pytest.raises(PositionLostError) as raised:
+        await stage.resume(stage.at(1))
+    await stage.feed.stop()
+    assert (raised.value.reason, len(stage.hub)) == ("trimmed", 0)
+
+
+async def test_without_the_log_the_ring_still_serves(stage: Stage) -> None:
+    """While the log cannot be reached, what the ring holds is resumed and the rest is a gap."""
+    stage.publish(500)
+    assert await stage.feed.start(10)
+    stage.resumer = stage.make_resumer(LostReceiver(stage.log))
+    _, sink = await stage.resume(stage.at(490))
+    assert numbers(sink) == list(range(491, 501))
+    with pytest.raises(PositionLostError) as raised:
+        await stage.resume(stage.at(100))
+    assert raised.value.reason == "trimmed"
+
+
+async def test_a_client_that_takes_nothing_is_closed_and_left_alone(stage: Stage) -> None:
+    """Who does not read what it asked for is closed as slow; no more is read for it."""
+    stage.publish(3000, message="x" * 600)
+    assert await stage.feed.start(10)
+    sink = RecordingSink()
+    sink.is_stopped = True
+    session = ClientSession(sink, ALL_EVENTS)
+    await stage.resumer.join(session, stage.at(0))
+    assert (sink.closed_with, session.is_closed, len(stage.hub)) == (SLOW_CLIENT, True, 0)
+    assert numbers(sink) == list(range(1, 501))
+
+
+async def test_the_past_is_read_back_newest_first(stage: Stage) -> None:
+    """``read_back`` gives events newest first and where to go on; at the beginning, nowhere."""
+    stage.publish(5)
+    found, oldest = await stage.resumer.read_back(3, None)
+    assert ([entry.task_id for entry in found], oldest) == (["5", "4", "3"], stage.at(3))
+    found, oldest = await stage.resumer.read_back(3, oldest)
+    assert ([entry.task_id for entry in found], oldest) == (["2", "1"], stage.at(1))
+    assert await stage.resumer.read_back(3, oldest) == ([], None)
+
+
+async def test_a_page_of_the_log_is_read_forward(stage: Stage) -> None:
+    """``read`` gives what follows a position, decoded, unreadable entries left out."""
+    stage.publish(1)
+    stage.append(b"{}")
+    stage.publish(2)
+    found: list[Any] = [entry.task_id for _, entry in await stage.resumer.read(stage.at(0), 10)]
+    assert found == ["1", "3", "4"]

@@ -1,0 +1,56 @@
+"""What travels to a dashboard: closed models that a client can tell from events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from otel_bridge_collector.wire import messages
+from pydantic import BaseModel, ValidationError
+
+from otel_bridge.events.model import MonitoringEvent
+
+CONTROLS: list[tuple[type[BaseModel], dict[str, Any]]] = [
+    (messages.SnapshotMessage, {"position": "e:1", "server_time": "t"}),
+    (messages.GapMessage, {"reason": "slow"}),
+    (messages.TickMessage, {"position": "e:1", "server_time": "t"}),
+]
+
+
+@pytest.mark.parametrize(("model", "fields"), CONTROLS)
+def test_a_control_message_is_no_event(model: type[BaseModel], fields: dict[str, Any]) -> None:
+    """Every control message carries ``type``, and no model has the events' ``event_type``."""
+    sent = model(**fields).model_dump(mode="json")
+    assert sent["type"] == model.model_fields["type"].default
+    assert "event_type" not in sent
+    assert "type" not in MonitoringEvent.model_fields
+
+
+def test_control_messages_are_told_apart_by_their_type() -> None:
+    """No two kinds of control message share a type."""
+    kinds = [model.model_fields["type"].default for model, _ in CONTROLS]
+    assert sorted(kinds) == ["gap", "snapshot", "tick"]
+
+
+@pytest.mark.parametrize(("model", "fields"), CONTROLS)
+def test_nothing_unnamed_is_sent(model: type[BaseModel], fields: dict[str, Any]) -> None:
+    """A field that ``wire.ts`` does not know cannot be put into a message, nor can one change."""
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        model(**fields, secret="x")
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(model(**fields), next(iter(fields)), "other")
+
+
+@pytest.mark.parametrize("reason", ["slow", "trimmed", "epoch", "malformed", "overflow"])
+def test_a_gap_says_why(reason: Any) -> None:
+    """A gap names one of five reasons; what nobody can know is null and not left out."""
+    sent = messages.GapMessage(reason=reason).model_dump(mode="json")
+    assert sent == {"type": "gap", "reason": reason, "position": None, "dropped": None}
+
+
+def test_an_empty_snapshot_is_complete() -> None:
+    """A snapshot of nothing has every list and every number, so that a client asks for none."""
+    sent = messages.SnapshotMessage(position="e:0", server_time="t").model_dump(mode="json")
+    lists = [name for name, value in sent.items() if value == []]
+    assert lists == ["tasks", "workers", "queues", "failures", "events"]
+    assert set(sent["stats"]) == set(messages.GlobalStats.model_fields)
