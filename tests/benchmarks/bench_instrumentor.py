@@ -16,7 +16,7 @@ import redis.asyncio as redis_asyncio
 from opentelemetry.sdk.trace import TracerProvider
 
 from otel_bridge.bridge import configure
-from otel_bridge.coordinator.instrumentor import CoordinatorInstrumentor
+from otel_bridge.instrumentor import CoordinatorInstrumentor
 from tests.support.plain_coordinators import StrictCoordinator, StrictTask, TaskType
 from tests.support.redis_server import RedisServer
 

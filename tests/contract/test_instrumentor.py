@@ -15,11 +15,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_bridge.bridge import Bridge, configure
-from otel_bridge.coordinator.instrumentor import CoordinatorInstrumentor
 from otel_bridge.coordinator.shape import PAYLOAD_KEY
 from otel_bridge.errors import ConfigurationError
 from otel_bridge.events import semconv
 from otel_bridge.events.model import MonitoringEvent
+from otel_bridge.instrumentor import CoordinatorInstrumentor
 from otel_bridge.publish import redis_keys
 from otel_bridge.spans.context_managers import research_task
 from tests.support.coordinator import eventually

@@ -6,9 +6,9 @@ import { useSession } from "./feed/use-session";
 import { useMonitoringFeed, useSlice } from "./feed/useMonitoringFeed";
 import { useCopy, useMedia, useTheme } from "./lib/browser";
 import { count, taskName } from "./lib/format";
-import { tell, useKeys } from "./lib/keyboard";
+import { sendToPanels, useKeyboardShortcuts } from "./lib/keyboard";
 import { linkTo, useViewState } from "./lib/url-state";
-import type { EventWish } from "./old/event-view";
+import type { EventWish as EventFilter } from "./old/event-view";
 import { useBackfill, useFocus } from "./old/focus";
 import type { CardView } from "./old/views";
 import { isCardWanted, isFailureWanted } from "./old/wanted";
@@ -19,7 +19,7 @@ import { HelpDialog } from "./panels/HelpDialog";
 import { InProgressTasks } from "./panels/InProgressTasks";
 import { Drawer, readSection, SectionNav } from "./panels/NarrowPage";
 import { SidePanel } from "./panels/SidePanel";
-import { isSignInWanted, SignIn } from "./panels/SignIn";
+import { isSignInRequired, SignIn } from "./panels/SignIn";
 import { TopBar } from "./panels/TopBar";
 import { type JobMark, Waterfall } from "./waterfall/Waterfall";
 
@@ -46,9 +46,9 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
   const helpRef = useRef<HTMLDialogElement>(null);
   const [traceTemplate, setTraceTemplate] = useTraceTemplate(baseUrl, tasks.isLoaded);
   const [isSignedIn, leave] = useSession(baseUrl, tasks.isLoaded);
-  const mustSignIn = isSignInWanted(connection);
+  const mustSignIn = isSignInRequired(connection);
 
-  const wish = useMemo<EventWish>(
+  const wish = useMemo<EventFilter>(
     () => ({
       task: view.task,
       type: view.type,
@@ -115,22 +115,22 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
 
   const onEscape = () => {
     setDrawerOpen(false);
-    tell("ob:escape", null);
+    sendToPanels("ob:escape", null);
     if (document.activeElement === searchRef.current) {
       if (searchRef.current?.value) change({ text: "" });
       else searchRef.current?.blur();
     }
   };
-  useKeys({
+  useKeyboardShortcuts({
     "/": () => searchRef.current?.focus(),
     " ": togglePause,
     "?": () => helpRef.current?.showModal(),
     t: nextTheme,
     c: () => copy(link()),
-    j: () => tell("ob:step", 1),
-    k: () => tell("ob:step", -1),
+    j: () => sendToPanels("ob:step", 1),
+    k: () => sendToPanels("ob:step", -1),
     ...Object.fromEntries(
-      ["e", "w", "a", "d", "+", "-", "0"].map((k) => [k, () => tell("ob:chart", k)]),
+      ["e", "w", "a", "d", "+", "-", "0"].map((k) => [k, () => sendToPanels("ob:chart", k)]),
     ),
     Escape: onEscape,
   });

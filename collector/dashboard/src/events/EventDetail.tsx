@@ -1,6 +1,6 @@
 import type { MonitoringEvent } from "../feed/wire";
 import { useCopy } from "../lib/browser";
-import { faceOf, full, words } from "../lib/format";
+import { eventLabel, dateTime, withSpaces } from "../lib/format";
 import {
   CheckIcon,
   CloseIcon,
@@ -23,7 +23,7 @@ const SHOWN_APART: ReadonlySet<string> = new Set(["ts", "event_type", "message",
 /** Everything an event says, as text. */
 export function EventDetail({ event, onClose, onFocus, traceLink }: EventDetailProps) {
   const [isCopied, copy] = useCopy();
-  const face = faceOf(event);
+  const face = eventLabel(event);
   const link = traceLink(event.trace_id);
   const fields = Object.entries(event).filter(([name]) => !SHOWN_APART.has(name));
   const parent = event.parent_task_id;
@@ -31,8 +31,8 @@ export function EventDetail({ event, onClose, onFocus, traceLink }: EventDetailP
     <aside className="detail" aria-label="Chosen event">
       <header>
         {face.status ? <StatusIcon status={face.status} /> : <NeutralIcon />}
-        <b>{words(event.event_type)}</b>
-        <span className="muted num">{full(Date.parse(event.ts))}</span>
+        <b>{withSpaces(event.event_type)}</b>
+        <span className="muted num">{dateTime(Date.parse(event.ts))}</span>
         <span className="panel-end">
           {parent && (
             <button type="button" className="button quiet" onClick={() => onFocus(parent)}>
@@ -61,7 +61,7 @@ export function EventDetail({ event, onClose, onFocus, traceLink }: EventDetailP
       <dl>
         {fields.map(([name, value]) => (
           <div key={name}>
-            <dt>{words(name)}</dt>
+            <dt>{withSpaces(name)}</dt>
             <dd>{typeof value === "object" ? JSON.stringify(value) : String(value)}</dd>
           </div>
         ))}

@@ -2,7 +2,7 @@ import { memo, type RefObject, useMemo, useState } from "react";
 import { type MonitoringFeed, useSlice } from "../feed/useMonitoringFeed";
 import type { Status } from "../feed/wire";
 import { useCopy } from "../lib/browser";
-import { STATUS_WORDS, shortId, taskName, words } from "../lib/format";
+import { STATUS_LABELS, shortId, taskName, withSpaces } from "../lib/format";
 import { CheckIcon, CloseIcon, LinkIcon, SearchIcon } from "../lib/icons";
 import type { ChangeView, ViewState } from "../lib/url-state";
 
@@ -59,7 +59,7 @@ export const FilterBar = memo(function FilterBar({
         value={view.type}
         options={[...phases, ...types.filter((type) => !phases.includes(type))].map((type) => [
           type,
-          words(type),
+          withSpaces(type),
         ])}
         onChange={(type) => change({ type })}
       />
@@ -67,7 +67,7 @@ export const FilterBar = memo(function FilterBar({
         label="Status"
         all="Any status"
         value={view.status}
-        options={Object.entries(STATUS_WORDS) as [Status, string][]}
+        options={Object.entries(STATUS_LABELS) as [Status, string][]}
         onChange={(status) => change({ status })}
       />
       <label className="search-box">

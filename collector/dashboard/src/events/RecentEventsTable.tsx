@@ -4,18 +4,18 @@ import type { MonitoringEvent } from "../feed/wire";
 import { useMedia } from "../lib/browser";
 import { useFixedRows } from "../lib/fixed-rows";
 import {
-  clock,
+  timeOfDayMs,
   count,
   duration,
-  faceOf,
-  full,
+  eventLabel,
+  dateTime,
   shortId,
   shortJob,
-  textOf,
-  words,
+  eventText,
+  withSpaces,
 } from "../lib/format";
 import { NeutralIcon, StatusIcon } from "../lib/icons";
-import { EventView, type EventWish } from "../old/event-view";
+import { EventView, type EventWish as EventFilter } from "../old/event-view";
 import type { Row } from "../old/slices";
 import { EventDetail } from "./EventDetail";
 
@@ -24,7 +24,7 @@ const NARROW_ROW_PX = 50;
 
 interface RecentEventsTableProps {
   feed: MonitoringFeed;
-  wish: EventWish;
+  wish: EventFilter;
   /** Titles of research tasks by id. */
   titles: ReadonlyMap<string, string>;
   /** Id of the event whose details are open; empty: none. */
@@ -56,15 +56,15 @@ export const RecentEventsTable = memo(function RecentEventsTable(props: RecentEv
   latest.current = { passed, shown, chosen, onChoose, scrollTo };
 
   // A different question deserves an answer from the top.
-  const wishKey = JSON.stringify(wish);
-  const asked = useRef(wishKey);
+  const filterKey = JSON.stringify(wish);
+  const asked = useRef(filterKey);
   useEffect(() => {
-    if (asked.current === wishKey) return;
-    asked.current = wishKey;
+    if (asked.current === filterKey) return;
+    asked.current = filterKey;
     setHeld(null);
     latest.current.onChoose("");
     scroller.current?.scrollTo({ top: 0 });
-  }, [wishKey]);
+  }, [filterKey]);
 
   const onScroll = useCallback(() => {
     const top = scroller.current?.scrollTop ?? 0;
@@ -197,7 +197,7 @@ export const RecentEventsTable = memo(function RecentEventsTable(props: RecentEv
           </div>
           {shown.length === 0 && (
             <div className="none" role="row">
-              <span role="cell">{noneText(wish, rows.length)}</span>
+              <span role="cell">{emptyText(wish, rows.length)}</span>
             </div>
           )}
         </div>
@@ -219,7 +219,7 @@ function indexOf(rows: readonly Row[], eventId: string): number {
   return rows.findIndex((row) => row.kind === "event" && row.event.event_id === eventId);
 }
 
-function noneText(wish: EventWish, all: number): string {
+function emptyText(wish: EventFilter, all: number): string {
   const isFiltered = wish.task || wish.type || wish.status || wish.text;
   if (isFiltered && all > 0) return `No matches among the last ${count(all)} events.`;
   return "No events yet. They appear here the moment they happen.";
@@ -240,12 +240,12 @@ const TableRow = memo(function TableRow(props: TableRowProps) {
   if (row.kind !== "event") {
     return (
       <div className="row row-mark" role="row" aria-rowindex={index + 2} style={style}>
-        <span role="cell">{markText(row)}</span>
+        <span role="cell">{noticeText(row)}</span>
       </div>
     );
   }
   const { event } = row;
-  const face = faceOf(event);
+  const face = eventLabel(event);
   return (
     <div
       className={`row${isChosen ? " is-chosen" : ""}${face.status === "failed" ? " is-bad" : ""}`}
@@ -255,15 +255,15 @@ const TableRow = memo(function TableRow(props: TableRowProps) {
       style={style}
       onClick={() => onChoose(isChosen ? "" : event.event_id)}
     >
-      <span role="cell" className="num muted c-time" title={full(row.at)}>
-        {clock(row.at)}
+      <span role="cell" className="num muted c-time" title={dateTime(row.at)}>
+        {timeOfDayMs(row.at)}
       </span>
       <span role="cell" className="c-event">
         {face.status ? <StatusIcon status={face.status} /> : <NeutralIcon />}
         {face.word}
       </span>
       <span role="cell" className="c-type">
-        {words(event.task_type ?? event.phase ?? "")}
+        {withSpaces(event.task_type ?? event.phase ?? "")}
       </span>
       <span role="cell" className="c-job id" title={event.task_id}>
         {event.task_id === event.parent_task_id ? "" : jobText(event)}
@@ -284,7 +284,7 @@ const TableRow = memo(function TableRow(props: TableRowProps) {
         {duration(event.duration_ms)}
       </span>
       <span role="cell" className="c-message" dir="auto">
-        {textOf(event)}
+        {eventText(event)}
       </span>
     </div>
   );
@@ -294,7 +294,7 @@ function jobText(event: MonitoringEvent): string {
   return event.task_id === undefined ? "" : shortJob(event.task_id, event.parent_task_id);
 }
 
-function markText(row: Exclude<Row, { kind: "event" }>): string {
+function noticeText(row: Exclude<Row, { kind: "event" }>): string {
   if (row.kind === "resumed") {
     return `${count(row.count)} ${row.count === 1 ? "event" : "events"} came while paused`;
   }

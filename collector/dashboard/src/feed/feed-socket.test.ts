@@ -18,7 +18,7 @@ class FakeSocket {
     this.isClosed = true;
   }
 
-  say(items: unknown[]): void {
+  send(items: unknown[]): void {
     this.onmessage?.({ data: JSON.stringify(items) });
   }
 }
@@ -55,24 +55,24 @@ describe("FeedSocket", () => {
     vi.useRealTimers();
   });
 
-  it("asks for a snapshot first and resumes by position after a loss", () => {
+  it("asks for a snapshot first and resumes by position after the connection was lost", () => {
     expect(current().url).toBe("ws://host:1/x/ws/monitor?snapshot=true&batch_ms=50");
-    current().say([TICK]);
+    current().send([TICK]);
     current().onclose?.({ code: 1006, reason: "" });
     vi.advanceTimersByTime(500);
     expect(FakeSocket.all).toHaveLength(2);
     expect(new URL(current().url).searchParams.get("since")).toBe("e:7");
   });
 
-  it("waits twice as long after each failure, at most 15 s, with chance in the upper half", () => {
+  it("waits twice as long after each failure, at most 15 s, with jitter in the upper half", () => {
     expect([1, 2, 3].map((attempt) => backoffMs(attempt, () => 1))).toEqual([500, 1000, 2000]);
     expect(backoffMs(50, () => 1)).toBe(15_000);
     expect(backoffMs(50, () => 0)).toBe(7500);
   });
 
-  it("tells the five states as they come", () => {
+  it("shows the states of the connection in order", () => {
     expect(kind()).toBe("connecting");
-    current().say([TICK]);
+    current().send([TICK]);
     vi.advanceTimersByTime(300);
     expect(kind()).toBe("live");
     vi.advanceTimersByTime(8000);
@@ -82,7 +82,7 @@ describe("FeedSocket", () => {
     expect(FakeSocket.all[0]?.isClosed).toBe(true);
   });
 
-  it("does not come back when the collector refuses", () => {
+  it("does not reconnect when the collector refuses the connection", () => {
     current().onclose?.({ code: 4400, reason: "types: unknown" });
     vi.advanceTimersByTime(60_000);
     expect(store.get("connection")).toEqual({
@@ -93,21 +93,21 @@ describe("FeedSocket", () => {
     expect(FakeSocket.all).toHaveLength(1);
   });
 
-  it("tries at once when asked, not twice", () => {
+  it("reconnects immediately on request, and only once", () => {
     current().onclose?.({ code: 1012, reason: "" });
     socket.retryNow();
     socket.retryNow();
     expect(FakeSocket.all).toHaveLength(2);
   });
 
-  it("leaves the collector alone after it is stopped", () => {
+  it("does not reconnect after it was stopped", () => {
     socket.stop();
     vi.advanceTimersByTime(60_000);
     expect(FakeSocket.all).toHaveLength(1);
     expect(current().isClosed).toBe(true);
   });
 
-  it("puts the project into the address, escaped", () => {
+  it("puts the project into the URL, escaped", () => {
     const url = new URL(feedUrl("https://host/", "a&b=c", null));
     expect(url.protocol).toBe("wss:");
     expect(url.searchParams.get("project_id")).toBe("a&b=c");

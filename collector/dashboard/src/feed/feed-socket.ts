@@ -1,9 +1,9 @@
 /**
- * The WebSocket to the collector: connects, resumes, backs off, notices silence.
+ * The WebSocket to the collector: connects, resumes, backs off, detects a silent connection.
  *
- * Resumes with `since=<position>`; the collector then sends exactly what was missed, or a gap and a
- * fresh snapshot. Backs off exponentially with jitter, so that a restarted collector is not met by
- * everybody at once.
+ * It resumes with `since=<position>`: the collector then sends exactly the events that were missed,
+ * or a gap and a new snapshot. Reconnecting backs off exponentially with jitter, so that not all pages
+ * reconnect to a restarted collector at the same moment.
  */
 import type { FeedStore } from "./feed-store";
 import type { WireItem } from "./wire";
@@ -11,20 +11,21 @@ import type { WireItem } from "./wire";
 const BATCH_MS = 50;
 const BACKOFF_FIRST_MS = 500;
 const BACKOFF_MAX_MS = 15_000;
-/** The collector says something every 2 s; three missed are suspicious, ten are an end. */
+/** The collector sends a message at least every 2 s: after three missed ones the page shows "stale". */
 const STALE_AFTER_MS = 6_500;
-const GIVE_UP_AFTER_MS = 20_000;
+/** After ten missed messages the connection is closed and opened again. */
+const RECONNECT_AFTER_MS = 20_000;
 
 export interface FeedSocketOptions {
-  /** The page's address, or the collector's; `http` becomes `ws`. */
+  /** Base URL of the collector; its `http` or `https` becomes `ws` or `wss`. */
   baseUrl: string;
   projectId: string | null;
-  /** For tests. */
+  /** Replaced by tests. */
   WebSocket?: typeof WebSocket;
   random?: () => number;
 }
 
-/** Address of the feed; resumes when a position is given. */
+/** The URL of the feed; with `since`, the position to resume from. */
 export function feedUrl(baseUrl: string, projectId: string | null, since: string | null): string {
   const url = new URL("ws/monitor", baseUrl);
   url.protocol = url.protocol.replace("http", "ws");
@@ -35,7 +36,7 @@ export function feedUrl(baseUrl: string, projectId: string | null, since: string
   return url.href;
 }
 
-/** Milliseconds before attempt number `attempt` (from 1): half fixed, half chance. */
+/** Milliseconds to wait before attempt number `attempt` (from 1): one half fixed, one half random. */
 export function backoffMs(attempt: number, random: () => number): number {
   const ceiling = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** (attempt - 1));
   return ceiling / 2 + (ceiling / 2) * random();
@@ -44,9 +45,9 @@ export function backoffMs(attempt: number, random: () => number): number {
 export class FeedSocket {
   private socket: WebSocket | null = null;
   private attempt = 0;
-  private timer: ReturnType<typeof setTimeout> | null = null;
-  private watch: ReturnType<typeof setInterval> | null = null;
-  private heardAt = 0;
+  private retryTimer: ReturnType<typeof setTimeout> | null = null;
+  private watchdog: ReturnType<typeof setInterval> | null = null;
+  private lastMessageAt = 0;
   private isStopped = false;
   private readonly WebSocketClass: typeof WebSocket;
   private readonly random: () => number;
@@ -61,53 +62,53 @@ export class FeedSocket {
 
   start(): void {
     this.isStopped = false;
-    this.watch = setInterval(() => this.check(), 1000);
+    this.watchdog = setInterval(() => this.checkSilence(), 1000);
     this.connect();
   }
 
   stop(): void {
     this.isStopped = true;
-    if (this.timer !== null) clearTimeout(this.timer);
-    if (this.watch !== null) clearInterval(this.watch);
-    this.timer = null;
-    this.watch = null;
-    this.drop();
+    if (this.retryTimer !== null) clearTimeout(this.retryTimer);
+    if (this.watchdog !== null) clearInterval(this.watchdog);
+    this.retryTimer = null;
+    this.watchdog = null;
+    this.closeSocket();
   }
 
-  /** Try at once instead of waiting for the back-off to end. */
+  /** Connect now instead of waiting for the back-off to end. */
   retryNow(): void {
     if (this.isStopped || this.socket !== null) return;
-    if (this.timer !== null) clearTimeout(this.timer);
+    if (this.retryTimer !== null) clearTimeout(this.retryTimer);
     this.connect();
   }
 
   private connect(): void {
-    this.timer = null;
+    this.retryTimer = null;
     if (this.attempt === 0) this.store.setConnection({ kind: "connecting" });
     const { baseUrl, projectId } = this.options;
     const socket = new this.WebSocketClass(feedUrl(baseUrl, projectId, this.store.position));
     this.socket = socket;
-    this.heardAt = Date.now();
+    this.lastMessageAt = Date.now();
     socket.onmessage = (message) => {
-      if (this.socket === socket) this.hear(message.data);
+      if (this.socket === socket) this.receive(message.data);
     };
     socket.onclose = (close) => {
-      if (this.socket === socket) this.lose(close.code, close.reason);
+      if (this.socket === socket) this.onLost(close.code, close.reason);
     };
   }
 
-  private hear(text: unknown): void {
-    this.heardAt = Date.now();
+  private receive(text: unknown): void {
+    this.lastMessageAt = Date.now();
     this.attempt = 0;
     if (typeof text !== "string") return;
     const parsed: unknown = JSON.parse(text);
     this.store.apply((Array.isArray(parsed) ? parsed : [parsed]) as WireItem[]);
   }
 
-  private lose(code: number, reason: string): void {
-    this.drop();
+  private onLost(code: number, reason: string): void {
+    this.closeSocket();
     if (this.isStopped) return;
-    // 44xx: coming back would meet the same answer (collector/errors.py).
+    // 44xx: connecting again would be refused again (otel_bridge_collector/wire/close_codes.py).
     if (code >= 4400 && code < 4500) {
       this.store.setConnection({
         kind: "refused",
@@ -123,10 +124,10 @@ export class FeedSocket {
       at: Date.now() + delayMs,
       attempt: this.attempt,
     });
-    this.timer = setTimeout(() => this.connect(), delayMs);
+    this.retryTimer = setTimeout(() => this.connect(), delayMs);
   }
 
-  private drop(): void {
+  private closeSocket(): void {
     const socket = this.socket;
     this.socket = null;
     if (socket === null) return;
@@ -135,13 +136,13 @@ export class FeedSocket {
     socket.close();
   }
 
-  private check(): void {
+  private checkSilence(): void {
     this.store.heartbeat();
     if (this.socket === null) return;
-    const silentMs = Date.now() - this.heardAt;
-    if (silentMs > GIVE_UP_AFTER_MS) this.lose(1006, "silent");
+    const silentMs = Date.now() - this.lastMessageAt;
+    if (silentMs > RECONNECT_AFTER_MS) this.onLost(1006, "silent");
     else if (silentMs > STALE_AFTER_MS && this.socket.readyState === this.WebSocketClass.OPEN) {
-      this.store.setConnection({ kind: "stale", since: this.heardAt });
+      this.store.setConnection({ kind: "stale", since: this.lastMessageAt });
     }
   }
 }

@@ -1,13 +1,14 @@
 /**
- * When each slice is shown: at its own pace, in an animation frame, one costly slice a frame.
+ * When each slice of the store is shown: at its own pace, in an animation frame, one expensive slice
+ * per frame.
  *
- * Slices that come due together would make one frame of 30 ms at 5,000 events a second; one after the
- * other they make several of 8. A hidden page gets no frames: a slow timer keeps what is seen of it from
- * outside, its title, and everything else waits until somebody looks.
+ * All slices together would make one frame of 30 ms at 5,000 events a second; one after the other they
+ * make several frames of 8 ms. A hidden page gets no animation frames: a slow timer then updates the
+ * slices behind the tab's title, and all others wait until the page is visible again.
  */
 import { SLICES, type Slice } from "../old/slices";
 
-/** What the store needs of its surroundings; tests give their own. */
+/** What the store needs from the browser; tests provide their own. */
 export interface Host {
   /** Milliseconds since the Unix epoch. */
   now(): number;
@@ -15,7 +16,7 @@ export interface Host {
   requestFrame(callback: () => void): void;
   setTimer(callback: () => void, delayMs: number): unknown;
   clearTimer(timer: unknown): void;
-  /** Whether nobody can see the page. */
+  /** Whether the page is hidden (in a background tab, or minimised). */
   isHidden(): boolean;
 }
 
@@ -27,47 +28,47 @@ export const BROWSER_HOST: Host = {
   isHidden: () => typeof document !== "undefined" && document.hidden,
 };
 
-/** Cost nothing to show. */
-const LIGHT: ReadonlySet<Slice> = new Set<Slice>(["connection", "hold"]);
-/** The tab's title and what a screen reader is told are made of these. */
-const HIDDEN: ReadonlySet<Slice> = new Set<Slice>(["connection", "hold", "tasks"]);
+/** Slices that cost almost nothing to show. */
+const CHEAP: ReadonlySet<Slice> = new Set<Slice>(["connection", "hold"]);
+/** Slices shown on a hidden page: the tab's title and the screen reader's announcements use them. */
+const WHILE_HIDDEN: ReadonlySet<Slice> = new Set<Slice>(["connection", "hold", "tasks"]);
 const HIDDEN_INTERVAL_MS = 2000;
 
 export class Pacer {
   private readonly dirty = new Set<Slice>();
   private readonly shownAt = new Map<Slice, number>();
   private isPlanned = false;
-  /** Grows with every plan, so that an abandoned one does nothing when its time comes. */
+  /** Number of the current plan: the callback of a replaced plan sees another number and does nothing. */
   private plan = 0;
 
   /**
-   * Args: `intervalMs` the least time between two showings; `isHeld` what must not change now;
-   * `show` builds the slices and tells their listeners.
+   * Args: `intervalMs` the minimum time between two updates of a slice; `isFrozen` whether a slice must
+   * not change now (paused); `show` builds the slices and notifies their listeners.
    */
   constructor(
     private readonly host: Host,
     private readonly intervalMs: (slice: Slice) => number,
-    private readonly isHeld: (slice: Slice) => boolean,
+    private readonly isFrozen: (slice: Slice) => boolean,
     private readonly show: (slices: readonly Slice[]) => void,
   ) {}
 
-  /** A slice has changed; `schedule` shows it when it may. */
-  mark(slice: Slice): void {
-    if (!this.isHeld(slice)) this.dirty.add(slice);
+  /** Note that a slice has changed; `schedule` plans when to show it. */
+  markDirty(slice: Slice): void {
+    if (!this.isFrozen(slice)) this.dirty.add(slice);
   }
 
-  markAll(): void {
-    for (const slice of SLICES) this.mark(slice);
+  markAllDirty(): void {
+    for (const slice of SLICES) this.markDirty(slice);
   }
 
-  /** Everything has changed, and nobody should wait for it. */
-  renew(): void {
-    this.markAll();
+  /** Note that everything has changed, and show it as soon as possible. */
+  showAllSoon(): void {
+    this.markAllDirty();
     this.shownAt.clear();
     this.replan();
   }
 
-  /** A slice has been shown by other means. */
+  /** Note that a slice was shown without the pacer. */
   noteShown(slice: Slice): void {
     this.shownAt.set(slice, this.host.now());
     this.dirty.delete(slice);
@@ -79,7 +80,8 @@ export class Pacer {
     const now = this.host.now();
     let waitMs = Number.POSITIVE_INFINITY;
     for (const slice of this.dirty) {
-      if (!isHidden || HIDDEN.has(slice)) waitMs = Math.min(waitMs, -this.overdueMs(slice, now));
+      if (!isHidden || WHILE_HIDDEN.has(slice))
+        waitMs = Math.min(waitMs, -this.overdueMs(slice, now));
     }
     if (waitMs === Number.POSITIVE_INFINITY) return;
     this.isPlanned = true;
@@ -95,40 +97,40 @@ export class Pacer {
     else this.host.setTimer(() => this.host.requestFrame(run), waitMs);
   }
 
-  /** Show everything that is due at once. */
+  /** Show all slices that are due now, without waiting for a frame. */
   flush(): void {
     this.showDue(false);
     this.schedule();
   }
 
-  /** Plan anew: the page came into view or left it, and what was planned may never come. */
+  /** Discard the plan and make a new one: a frame that was requested may never come on a hidden page. */
   replan(): void {
     this.plan++;
     this.isPlanned = false;
     this.schedule();
   }
 
-  private showDue(isSpread: boolean): void {
+  private showDue(isOneExpensiveOnly: boolean): void {
     const isHidden = this.host.isHidden();
     const now = this.host.now();
     const due: Slice[] = [];
-    let heavy: Slice | null = null;
-    let most = Number.NEGATIVE_INFINITY;
+    let mostOverdue: Slice | null = null;
+    let mostOverdueMs = Number.NEGATIVE_INFINITY;
     for (const slice of SLICES) {
-      if (!this.dirty.has(slice) || (isHidden && !HIDDEN.has(slice))) continue;
+      if (!this.dirty.has(slice) || (isHidden && !WHILE_HIDDEN.has(slice))) continue;
       const overdueMs = this.overdueMs(slice, now);
       if (overdueMs < 0) continue;
-      if (!isSpread || LIGHT.has(slice)) due.push(slice);
-      else if (overdueMs > most) [heavy, most] = [slice, overdueMs];
+      if (!isOneExpensiveOnly || CHEAP.has(slice)) due.push(slice);
+      else if (overdueMs > mostOverdueMs) [mostOverdue, mostOverdueMs] = [slice, overdueMs];
     }
-    if (heavy !== null) due.push(heavy);
+    if (mostOverdue !== null) due.push(mostOverdue);
     if (due.length > 0) this.show(due);
   }
 
   private overdueMs(slice: Slice, now: number): number {
     const interval = this.intervalMs(slice);
-    const least = this.host.isHidden() ? Math.max(interval, HIDDEN_INTERVAL_MS) : interval;
-    // Never shown: long overdue, but a number that can be compared.
-    return now - (this.shownAt.get(slice) ?? now - 1e6) - least;
+    const minimumMs = this.host.isHidden() ? Math.max(interval, HIDDEN_INTERVAL_MS) : interval;
+    // Never shown before: long overdue, but still a finite number that can be compared.
+    return now - (this.shownAt.get(slice) ?? now - 1e6) - minimumMs;
   }
 }

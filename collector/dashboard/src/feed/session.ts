@@ -1,26 +1,26 @@
-/** The browser's session with the collector (`/session`), and what the collector tells pages. */
+/** HTTP requests of the page: sign in and out (`/session`), the collector's configuration. */
 
 export type SignInAnswer =
   | { kind: "done" }
   | { kind: "wrong" }
   | { kind: "wait"; sec: number }
-  /** The token was right, but the browser threw the cookie away. */
+  /** The token is valid, but the browser did not keep the cookie. */
   | { kind: "no-cookie" }
-  | { kind: "trouble"; text: string };
+  | { kind: "error"; text: string };
 
-/** What `GET /monitor/config` says. */
+/** Answer of `GET /monitor/config`. */
 export interface CollectorConfig {
   trace_url_template: string | null;
 }
 
-function at(path: string, baseUrl: string | undefined): URL {
+function collectorUrl(path: string, baseUrl: string | undefined): URL {
   return new URL(path, baseUrl ?? document.baseURI);
 }
 
-/** Exchange a token for a cookie; never throws. */
+/** Exchange an access token for a session cookie; never throws. */
 export async function signIn(baseUrl: string | undefined, token: string): Promise<SignInAnswer> {
   try {
-    const answer = await fetch(at("session", baseUrl), {
+    const answer = await fetch(collectorUrl("session", baseUrl), {
       method: "POST",
       credentials: "include",
       headers: { "Content-Type": "application/json" },
@@ -30,16 +30,16 @@ export async function signIn(baseUrl: string | undefined, token: string): Promis
     if (answer.status === 429) {
       return { kind: "wait", sec: Number(answer.headers.get("Retry-After")) || 60 };
     }
-    if (!answer.ok) return { kind: "trouble", text: `The collector answered ${answer.status}.` };
+    if (!answer.ok) return { kind: "error", text: `The collector answered ${answer.status}.` };
     const session = await readSession(baseUrl);
     return session === null ? { kind: "no-cookie" } : { kind: "done" };
   } catch {
-    return { kind: "trouble", text: "The collector does not answer." };
+    return { kind: "error", text: "The collector does not answer." };
   }
 }
 
-/** What to tell a person about the answer; empty when all is well. */
-export function mend(answer: SignInAnswer): string {
+/** The message to show for an answer; empty after a successful sign-in. */
+export function signInError(answer: SignInAnswer): string {
   switch (answer.kind) {
     case "done":
       return "";
@@ -48,26 +48,29 @@ export function mend(answer: SignInAnswer): string {
     case "wait":
       return `Too many attempts. Try again in ${answer.sec} s.`;
     case "no-cookie":
-      return "The token is right, but the browser kept no cookie: open the page over https, or as localhost.";
-    case "trouble":
+      return "The token is valid, but the browser did not keep the cookie: open the page over https or as localhost.";
+    case "error":
       return answer.text;
   }
 }
 
-/** How this browser is signed in (`none`: nobody has to); null when it is not. */
+/** How this browser is signed in (`none`: the collector requires no sign-in); null when it is not. */
 export async function readSession(baseUrl: string | undefined): Promise<"none" | "token" | null> {
-  const answer = await fetch(at("session", baseUrl), { cache: "no-store", credentials: "include" });
+  const answer = await fetch(collectorUrl("session", baseUrl), {
+    cache: "no-store",
+    credentials: "include",
+  });
   if (!answer.ok) return null;
   const { authentication } = (await answer.json()) as { authentication: string };
   return authentication === "none" ? "none" : "token";
 }
 
 export async function signOut(baseUrl: string | undefined): Promise<void> {
-  await fetch(at("session", baseUrl), { method: "DELETE", credentials: "include" });
+  await fetch(collectorUrl("session", baseUrl), { method: "DELETE", credentials: "include" });
 }
 
 export async function readConfig(baseUrl: string | undefined): Promise<CollectorConfig> {
-  const answer = await fetch(at("monitor/config", baseUrl), { credentials: "include" });
+  const answer = await fetch(collectorUrl("monitor/config", baseUrl), { credentials: "include" });
   if (!answer.ok) throw new Error(`monitor/config answered ${answer.status}`);
   return (await answer.json()) as CollectorConfig;
 }

@@ -1,42 +1,46 @@
-/** Links to traces in Jaeger, Tempo or another tool, by a template. */
+/** Links to traces in Jaeger, Tempo or another tool, made from a URL template. */
 import { useCallback, useEffect, useState } from "react";
-import { recall, remember } from "../lib/browser";
+import { readPreference, storePreference } from "../lib/browser";
 import { readConfig } from "./session";
 
 const TRACE_KEY = "otel-bridge-trace-url";
 
-/** Where traces are: as chosen in this browser, else as the collector says. */
+/**
+ * The template of trace links and a function that sets it (false: not a valid template).
+ *
+ * A template set in this browser takes precedence over the collector's `trace_url_template`.
+ */
 export function useTraceTemplate(
   baseUrl: string | undefined,
   isLoaded: boolean,
 ): [string | null, (template: string) => boolean] {
   const [template, setTemplate] = useState<string | null>(null);
   useEffect(() => {
-    const stored = recall(TRACE_KEY);
+    const stored = readPreference(TRACE_KEY);
     if (stored && isTraceTemplate(stored)) {
       setTemplate(stored);
       return;
     }
     if (!isLoaded) return;
     readConfig(baseUrl).then(
-      ({ trace_url_template: told }) => {
-        if (told && isTraceTemplate(told)) setTemplate((old) => old ?? told);
+      ({ trace_url_template: configured }) => {
+        if (configured && isTraceTemplate(configured)) setTemplate((old) => old ?? configured);
       },
       () => {
-        // An older collector; links are left out until somebody names a template.
+        // A collector without this route: no links until a template is set in this browser.
       },
     );
   }, [baseUrl, isLoaded]);
-  const choose = useCallback((text: string) => {
+  const setTemplateByUser = useCallback((text: string) => {
     if (text !== "" && !isTraceTemplate(text)) return false;
-    remember(TRACE_KEY, text || null);
+    storePreference(TRACE_KEY, text || null);
     setTemplate(text || null);
     return true;
   }, []);
-  return [template, choose];
+  return [template, setTemplateByUser];
 }
 
-export function isTraceTemplate(text: string): boolean {
+function isTraceTemplate(text: string): boolean {
   if (!text.includes("{trace_id}")) return false;
   try {
     return ["http:", "https:"].includes(new URL(text.replaceAll("{trace_id}", "0")).protocol);
@@ -45,9 +49,9 @@ export function isTraceTemplate(text: string): boolean {
   }
 }
 
-/** The address of a trace; null without a template or a well-formed id. */
+/** The URL of a trace; null without a template or with a malformed trace id. */
 export function traceUrl(template: string | null, traceId: string | undefined): string | null {
-  // The collector checks the form already; a link is built from nothing else of an event.
+  // The collector checks the id as well; a link contains no other part of an event.
   return template && traceId && /^[0-9a-f]{32}$/.test(traceId)
     ? template.replaceAll("{trace_id}", traceId)
     : null;

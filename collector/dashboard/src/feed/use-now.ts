@@ -1,30 +1,30 @@
-/** The collector's time for components, by one timer for all of them. */
+/** The collector's time for components; one timer serves all of them. */
 import { useCallback, useSyncExternalStore } from "react";
 import type { FeedStore } from "./feed-store";
 
-const seconds = new Set<() => void>();
+const listeners = new Set<() => void>();
 let secondTimer: ReturnType<typeof setInterval> | null = null;
 
-/** Every second, one timer for all; for "14 s ago". */
+/** Call `listener` every second; returns how to stop. */
 function onSecond(listener: () => void): () => void {
-  seconds.add(listener);
+  listeners.add(listener);
   secondTimer ??= setInterval(() => {
-    for (const each of seconds) each();
+    for (const notify of listeners) notify();
   }, 1000);
   return () => {
-    seconds.delete(listener);
-    if (seconds.size === 0 && secondTimer !== null) {
+    listeners.delete(listener);
+    if (listeners.size === 0 && secondTimer !== null) {
       clearInterval(secondTimer);
       secondTimer = null;
     }
   };
 }
 
-/** The collector's time, anew every second; stands still while paused. */
+/** The collector's time in whole listeners, updated every second; stands still while paused. */
 export function useNow(store: FeedStore): number {
   const subscribe = useCallback(
     (listener: () => void) => {
-      // At the pause itself too: else the second that has begun since the last tick comes after it.
+      // Also when the page is paused, or the second since the last update would be added afterwards.
       const stops = [onSecond(listener), store.subscribe("hold", listener)];
       return () => {
         for (const stop of stops) stop();

@@ -1,7 +1,12 @@
+/** Whether this browser is signed in, and how to sign out. */
 import { useCallback, useEffect, useState } from "react";
 import { readSession, signOut } from "./session";
 
-/** Whether somebody is signed in who could sign out, and how. */
+/**
+ * Whether the browser is signed in with a token, and a function that signs out.
+ *
+ * Args: `isLoaded` whether the first snapshot has arrived; before that nothing is asked.
+ */
 export function useSession(baseUrl: string | undefined, isLoaded: boolean): [boolean, () => void] {
   const [isSignedIn, setSignedIn] = useState(false);
   useEffect(() => {
@@ -11,9 +16,9 @@ export function useSession(baseUrl: string | undefined, isLoaded: boolean): [boo
       () => setSignedIn(false),
     );
   }, [baseUrl, isLoaded]);
-  const leave = useCallback(() => {
-    // A new page: nothing of what was seen stays in memory.
+  const signOutAndReload = useCallback(() => {
+    // Load the page anew, so that nothing that was shown stays in memory.
     signOut(baseUrl).finally(() => window.location.reload());
   }, [baseUrl]);
-  return [isSignedIn, leave];
+  return [isSignedIn, signOutAndReload];
 }

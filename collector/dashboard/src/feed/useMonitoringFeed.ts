@@ -1,13 +1,13 @@
-/** React's door to the feed: one store and one socket per mounted dashboard. */
+/** The feed in React: one store and one socket per mounted dashboard. */
 import { useCallback, useEffect, useMemo, useRef, useState, useSyncExternalStore } from "react";
 import { emptySlices, type Slice, type Slices } from "../old/slices";
 import { FeedSocket } from "./feed-socket";
 import { FeedStore } from "./feed-store";
 
 export interface MonitoringFeedOptions {
-  /** Where the collector is; default: where the page came from. */
+  /** Base URL of the collector; default: the URL of the page. */
   baseUrl?: string | undefined;
-  /** Only this project, filtered by the collector. */
+  /** Receive only the events of this project, filtered by the collector; null: of all projects. */
   projectId?: string | null | undefined;
 }
 
@@ -16,7 +16,7 @@ export interface MonitoringFeed {
   retryNow: () => void;
 }
 
-/** Connect while mounted; a changed project resets the store and connects anew. */
+/** Connect while mounted; another project resets the store and connects again. */
 export function useMonitoringFeed(options: MonitoringFeedOptions = {}): MonitoringFeed {
   const { baseUrl, projectId = null } = options;
   const [store] = useState(() => new FeedStore());
@@ -46,7 +46,7 @@ export function useMonitoringFeed(options: MonitoringFeedOptions = {}): Monitori
 
 const SERVER_SLICES = emptySlices();
 
-/** A slice of the store, redrawn at the store's pace. */
+/** The value of a slice of the store; the component renders again at the slice's pace. */
 export function useSlice<S extends Slice>(store: FeedStore, slice: S): Slices[S] {
   const subscribe = useCallback(
     (listener: () => void) => store.subscribe(slice, listener),

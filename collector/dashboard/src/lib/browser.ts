@@ -32,7 +32,7 @@ export function useTheme(): [Theme, () => void] {
       const chosen = old === "system" ? "light" : old === "light" ? "dark" : "system";
       if (chosen === "system") delete document.documentElement.dataset["theme"];
       else document.documentElement.dataset["theme"] = chosen;
-      remember(THEME_KEY, chosen === "system" ? null : chosen);
+      storePreference(THEME_KEY, chosen === "system" ? null : chosen);
       return chosen;
     });
   }, []);
@@ -40,7 +40,7 @@ export function useTheme(): [Theme, () => void] {
 }
 
 /** A preference of this browser; without storage it lasts as long as the page. */
-export function remember(key: string, value: string | null): void {
+export function storePreference(key: string, value: string | null): void {
   try {
     if (value === null) localStorage.removeItem(key);
     else localStorage.setItem(key, value);
@@ -49,7 +49,7 @@ export function remember(key: string, value: string | null): void {
   }
 }
 
-export function recall(key: string): string | null {
+export function readPreference(key: string): string | null {
   try {
     return localStorage.getItem(key);
   } catch {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ago, count, duration, jobName, percent, rate, roughly, shortJob } from "./format";
+import { ago, count, duration, jobName, percent, rate, approximately, shortJob } from "./format";
 
 describe("formats", () => {
   it("writes durations in at most seven characters or so", () => {
@@ -20,7 +20,7 @@ describe("formats", () => {
     expect([0, 0.42, 12.34, 4912].map(rate)).toEqual(["0", "0.42", "12.3", "4,912"]);
     expect([null, 0, 0.008, 0.2].map(percent)).toEqual(["–", "0 %", "0.8 %", "20 %"]);
     expect(ago(1000, 63_000)).toBe("1 min ago");
-    expect([4, 22, 170].map(roughly)).toEqual(["<10 s", "~25 s", "~3 min"]);
+    expect([4, 22, 170].map(approximately)).toEqual(["<10 s", "~25 s", "~3 min"]);
   });
 
   it("keeps the telling end of a job's id", () => {

@@ -23,7 +23,7 @@ export function elapsed(ms: number): string {
 }
 
 /** `~40 s`, `~3 min`, `~2 h`: as rough as it is. */
-export function roughly(sec: number): string {
+export function approximately(sec: number): string {
   if (sec < 10) return "<10 s";
   if (sec < 55) return `~${Math.ceil(sec / 5) * 5} s`;
   if (sec < 3300) return `~${Math.round(sec / 60)} min`;
@@ -41,22 +41,22 @@ export function ago(thenMs: number | null, nowMs: number): string {
 }
 
 /** Local time of day with milliseconds: `12:04:05.123`. */
-export function clock(ms: number): string {
+export function timeOfDayMs(ms: number): string {
   const date = new Date(ms);
-  return `${clockSec(ms)}.${String(date.getMilliseconds()).padStart(3, "0")}`;
+  return `${timeOfDay(ms)}.${String(date.getMilliseconds()).padStart(3, "0")}`;
 }
 
-export function clockSec(ms: number): string {
+export function timeOfDay(ms: number): string {
   const date = new Date(ms);
   return `${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}`;
 }
 
 /** Local date and time, for titles. */
-export function full(ms: number | null): string {
+export function dateTime(ms: number | null): string {
   if (ms === null) return "";
   const date = new Date(ms);
   const day = `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
-  return `${day} ${clock(ms)}`;
+  return `${day} ${timeOfDayMs(ms)}`;
 }
 
 /** `7`, `1,234`, `12.3k`, `4.9M`. */
@@ -99,7 +99,7 @@ export function taskName(card: {
   readonly title: string | null;
   readonly taskType: string | null;
 }): string {
-  return card.title ?? (card.taskType === null ? shortId(card.taskId) : words(card.taskType));
+  return card.title ?? (card.taskType === null ? shortId(card.taskId) : withSpaces(card.taskType));
 }
 
 /** What people call a job: the end of its id, or its type where the id is a mere number. */
@@ -110,7 +110,7 @@ export function jobName(
 ): string {
   if (!taskType || !MACHINE_MADE.test(taskId)) return shortJob(taskId, parentTaskId);
   const isPath = /^[\w.]+\w$/.test(taskType);
-  return words(isPath ? taskType.slice(taskType.lastIndexOf(".") + 1) : taskType);
+  return withSpaces(isPath ? taskType.slice(taskType.lastIndexOf(".") + 1) : taskType);
 }
 
 export function shortId(id: string): string {
@@ -118,7 +118,7 @@ export function shortId(id: string): string {
 }
 
 /** Words of an identifier: `data_aggregation_search` -> `data aggregation search`. */
-export function words(name: string): string {
+export function withSpaces(name: string): string {
   return name.replaceAll("_", " ");
 }
 
@@ -127,7 +127,7 @@ export function queueLabel(name: string): string {
   return name.replace(/^nexus:tasks:/, "").replace(/_priority$/, "");
 }
 
-export const STATUS_WORDS: Record<Status, string> = {
+export const STATUS_LABELS: Record<Status, string> = {
   pending: "queued",
   processing: "running",
   completed: "done",
@@ -136,14 +136,14 @@ export const STATUS_WORDS: Record<Status, string> = {
   stalled: "stalled",
 };
 
-export interface EventFace {
+export interface EventLabel {
   /** Whose icon and colour; null: neutral. */
   status: Status | null;
   word: string;
 }
 
 /** What an event looks like in one word. */
-export function faceOf(event: MonitoringEvent): EventFace {
+export function eventLabel(event: MonitoringEvent): EventLabel {
   switch (event.event_type) {
     case "task_enqueued":
       return { status: "pending", word: "queued" };
@@ -174,12 +174,12 @@ export function faceOf(event: MonitoringEvent): EventFace {
     case "stats_snapshot":
       return { status: null, word: event.parent_task_id === undefined ? "stats" : "progress" };
     default:
-      return { status: null, word: words(String(event.event_type)) };
+      return { status: null, word: withSpaces(String(event.event_type)) };
   }
 }
 
 /** The line of text that says most about an event. */
-export function textOf(event: MonitoringEvent): string {
+export function eventText(event: MonitoringEvent): string {
   if (event.error) return event.error;
   if (event.message) return event.message;
   if (event.counts) {

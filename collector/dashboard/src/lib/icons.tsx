@@ -1,7 +1,7 @@
 /** Icons as shapes that differ without colour: every status has its own. */
 import type { ReactNode } from "react";
 import type { Status } from "../feed/wire";
-import { STATUS_WORDS } from "./format";
+import { STATUS_LABELS } from "./format";
 
 function Icon({ children, className }: { children: ReactNode; className?: string }) {
   return (
@@ -66,7 +66,7 @@ export function StatusIcon({ status, label }: { status: Status; label?: boolean 
   const icon = <Icon className={`st-${status}`}>{SHAPES[status]}</Icon>;
   if (!label) return icon;
   return (
-    <span role="img" aria-label={STATUS_WORDS[status]} title={STATUS_WORDS[status]}>
+    <span role="img" aria-label={STATUS_LABELS[status]} title={STATUS_LABELS[status]}>
       {icon}
     </span>
   );

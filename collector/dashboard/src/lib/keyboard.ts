@@ -2,12 +2,12 @@
 import { useEffect, useRef } from "react";
 
 /** To whichever panel listens: `ob:step`, `ob:chart`, `ob:escape`. */
-export function tell(name: string, detail: unknown): void {
+export function sendToPanels(name: string, detail: unknown): void {
   window.dispatchEvent(new CustomEvent(name, { detail }));
 }
 
 /** Single keys, unless something is being typed. */
-export function useKeys(keys: Record<string, () => void>): void {
+export function useKeyboardShortcuts(keys: Record<string, () => void>): void {
   const latest = useRef(keys);
   latest.current = keys;
   useEffect(() => {

@@ -5,7 +5,7 @@
  * all 5,000.
  */
 import type { Row } from "./slices";
-import { faceOf } from "../lib/format";
+import { eventLabel as faceOf } from "../lib/format";
 import type { MonitoringEvent } from "../feed/wire";
 
 export interface EventWish {

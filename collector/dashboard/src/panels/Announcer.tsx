@@ -1,8 +1,8 @@
 import { useEffect, useRef, useState } from "react";
-import { STATUS_WORDS, taskName } from "../lib/format";
+import { STATUS_LABELS, taskName } from "../lib/format";
 import type { Connection } from "../old/slices";
 import type { CardView } from "../old/views";
-import { isSignInWanted } from "./SignIn";
+import { isSignInRequired } from "./SignIn";
 
 /** A screen reader is told at most so often; what happens between is told together. */
 const INTERVAL_MS = 5000;
@@ -43,9 +43,9 @@ export function Announcer({ cards, connection }: AnnouncerProps) {
     const ended = cards.filter((card) => card.endedAt !== null && open.current.has(card.taskId));
     open.current = new Set(cards.filter((c) => c.endedAt === null).map((c) => c.taskId));
     if (ended.length > 0)
-      say(...ended.map((card) => `${taskName(card)}: ${STATUS_WORDS[card.status]}`));
+      say(...ended.map((card) => `${taskName(card)}: ${STATUS_LABELS[card.status]}`));
   }, [cards, say]);
-  const isRefused = connection.kind === "refused" && !isSignInWanted(connection);
+  const isRefused = connection.kind === "refused" && !isSignInRequired(connection);
   const isAway = connection.kind === "reconnecting" || isRefused;
   const isLive = connection.kind === "live";
   useEffect(() => {

@@ -2,7 +2,7 @@ import { useNow } from "../feed/use-now";
 import { type MonitoringFeed, useSlice } from "../feed/useMonitoringFeed";
 import { ago, duration } from "../lib/format";
 import type { Connection } from "../old/slices";
-import { isSignInWanted } from "./SignIn";
+import { isSignInRequired } from "./SignIn";
 
 /** Five states, each with its own word and shape. */
 export function ConnectionBadge({ feed }: { feed: MonitoringFeed }) {
@@ -12,10 +12,10 @@ export function ConnectionBadge({ feed }: { feed: MonitoringFeed }) {
   const [kind, text] = face(connection, isPaused);
   const isLost = connection.kind === "reconnecting" || connection.kind === "refused";
   return (
-    <span className={`badge badge-${kind}`} title={titleOf(connection)} data-testid="connection">
+    <span className={`badge badge-${kind}`} title={tooltip(connection)} data-testid="connection">
       <span className="badge-dot" aria-hidden="true" />
       <span className="num">{text}</span>
-      {isLost && !isSignInWanted(connection) && (
+      {isLost && !isSignInRequired(connection) && (
         <button type="button" className="link" onClick={feed.retryNow}>
           Try now
         </button>
@@ -33,7 +33,7 @@ function face(connection: Connection, isPaused: boolean): [string, string] {
       return ["reconnecting", sec > 0 ? `Reconnecting in ${sec} s` : "Reconnecting"];
     }
     case "refused":
-      return ["refused", isSignInWanted(connection) ? "Signed out" : "Refused"];
+      return ["refused", isSignInRequired(connection) ? "Signed out" : "Refused"];
     case "stale":
       return ["stale", `Silent for ${Math.floor((Date.now() - connection.since) / 1000)} s`];
     case "live":
@@ -46,7 +46,7 @@ function lag(ms: number): string {
   return ms < 1000 ? `${Math.max(1, Math.round(ms))} ms` : duration(ms);
 }
 
-function titleOf(connection: Connection): string {
+function tooltip(connection: Connection): string {
   switch (connection.kind) {
     case "live":
       return "Connected. The time is from an event's own timestamp to this page.";

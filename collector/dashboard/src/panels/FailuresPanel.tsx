@@ -1,7 +1,7 @@
 import { memo } from "react";
 import type { FeedStore } from "../feed/feed-store";
 import { useNow } from "../feed/use-now";
-import { ago, count, full, shortId, shortJob, words } from "../lib/format";
+import { ago, count, dateTime, shortId, shortJob, withSpaces } from "../lib/format";
 import { StatusIcon, WaterfallIcon } from "../lib/icons";
 import type { FailureView } from "../old/views";
 
@@ -53,11 +53,11 @@ const Failure = memo(function Failure({ failure, when, titles, onFocus }: Failur
           {failure.error}
         </p>
         <p className="facts">
-          <span className="num" title={full(failure.lastAt)}>
+          <span className="num" title={dateTime(failure.lastAt)}>
             {when}
           </span>
           {(failure.taskType ?? failure.phase) && (
-            <span>{words(failure.taskType ?? failure.phase ?? "")}</span>
+            <span>{withSpaces(failure.taskType ?? failure.phase ?? "")}</span>
           )}
           {failure.parentTaskIds.slice(0, 2).map((taskId) => (
             <span key={taskId}>{titles.get(taskId) ?? shortId(taskId)}</span>

@@ -1,6 +1,6 @@
 import { memo } from "react";
 import { type MonitoringFeed, useSlice } from "../feed/useMonitoringFeed";
-import { count, percent, queueLabel, rate, words } from "../lib/format";
+import { count, percent, queueLabel, rate, withSpaces } from "../lib/format";
 
 /** The six numbers one glances at; they keep their widths while they change. */
 export const GlobalStatsBar = memo(function GlobalStatsBar({ feed }: { feed: MonitoringFeed }) {
@@ -30,7 +30,7 @@ export const GlobalStatsBar = memo(function GlobalStatsBar({ feed }: { feed: Mon
       <Tile
         label="In progress"
         value={stats ? count(stats.in_progress) : "–"}
-        note={byType.map(([name, n]) => `${n} ${words(name)}`).join(", ")}
+        note={byType.map(([name, n]) => `${n} ${withSpaces(name)}`).join(", ")}
       />
       <Tile
         label="Errors, 1 min"

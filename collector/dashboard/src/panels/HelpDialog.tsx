@@ -1,6 +1,6 @@
 import { type RefObject, useState } from "react";
 import type { Status } from "../feed/wire";
-import { STATUS_WORDS } from "../lib/format";
+import { STATUS_LABELS } from "../lib/format";
 import { CloseIcon, StatusIcon } from "../lib/icons";
 
 const KEYS: readonly (readonly [string, string])[] = [
@@ -64,7 +64,7 @@ export function HelpDialog({ dialog, traceTemplate, onTraceTemplate }: HelpDialo
           {(Object.keys(MEANINGS) as Status[]).map((status) => (
             <div key={status}>
               <dt>
-                <StatusIcon status={status} /> {STATUS_WORDS[status]}
+                <StatusIcon status={status} /> {STATUS_LABELS[status]}
               </dt>
               <dd>{MEANINGS[status]}</dd>
             </div>

@@ -3,16 +3,16 @@ import type { FeedStore } from "../feed/feed-store";
 import { useNow } from "../feed/use-now";
 import {
   ago,
-  clockSec,
+  timeOfDay,
   count,
   duration,
   elapsed,
-  full,
+  dateTime,
   rate,
-  roughly,
+  approximately,
   shortId,
   taskName,
-  words,
+  withSpaces,
 } from "../lib/format";
 import { ChevronIcon, StatusIcon } from "../lib/icons";
 import type { CardView, PhaseView } from "../old/views";
@@ -112,14 +112,14 @@ const TaskCard = memo(function TaskCard(props: TaskCardProps) {
         </button>
       </header>
       <p className="facts">
-        {card.taskType && card.title && words(card.taskType) !== words(card.title) && (
-          <span>{words(card.taskType)}</span>
+        {card.taskType && card.title && withSpaces(card.taskType) !== withSpaces(card.title) && (
+          <span>{withSpaces(card.taskType)}</span>
         )}
         {card.domain && <span>{card.domain}</span>}
         {card.projectId && <span title={`Project ${card.projectId}`}>{card.projectId}</span>}
         {card.startedAt !== null && (
-          <span className="num" title={full(card.startedAt)}>
-            {clockSec(card.startedAt)}
+          <span className="num" title={dateTime(card.startedAt)}>
+            {timeOfDay(card.startedAt)}
           </span>
         )}
         <span className="id" title={card.taskId}>
@@ -174,7 +174,7 @@ function CardTime({ store, card }: { store: FeedStore; card: CardView }) {
       card.durationMs ?? (card.startedAt === null ? null : card.endedAt - card.startedAt);
     const verb = card.status === "completed" ? "done" : card.status;
     return (
-      <span className="card-time" title={full(card.endedAt)}>
+      <span className="card-time" title={dateTime(card.endedAt)}>
         {verb} {ago(card.endedAt, now)}
         {took !== null && <span className="muted num"> · took {duration(took)}</span>}
       </span>
@@ -183,14 +183,14 @@ function CardTime({ store, card }: { store: FeedStore; card: CardView }) {
   return (
     <span className="card-time">
       <span className="num">{card.startedAt === null ? "" : elapsed(now - card.startedAt)}</span>
-      {card.currentPhase && <span className="muted"> · {words(card.currentPhase)}</span>}
+      {card.currentPhase && <span className="muted"> · {withSpaces(card.currentPhase)}</span>}
       {card.etaSec !== null && card.etaSec > 0 && (
         <span
           className="muted num"
           title="Until the running phase is done, at the last minute's rate"
         >
           {" "}
-          · {roughly(card.etaSec)} left
+          · {approximately(card.etaSec)} left
         </span>
       )}
     </span>
@@ -203,7 +203,7 @@ const PhaseRow = memo(function PhaseRow({ phase }: { phase: PhaseView }) {
   return (
     <li className={`phase is-${phase.status}`} title={phaseTitle(phase)}>
       <span className="phase-name" dir="auto">
-        {words(phase.name)}
+        {withSpaces(phase.name)}
       </span>
       <PhaseBar phase={phase} />
       <span className="phase-count num">
@@ -235,7 +235,7 @@ function phaseTitle(phase: PhaseView): string {
     phase.processing > 0 && `${phase.processing} running`,
     phase.pending > 0 && `${phase.pending} to go`,
   ].filter(Boolean);
-  const lines = [`${words(phase.name)}: ${counts.join(", ")}`];
+  const lines = [`${withSpaces(phase.name)}: ${counts.join(", ")}`];
   if (phase.message) lines.push(phase.message);
   return lines.join("\n");
 }
@@ -272,7 +272,7 @@ function SegmentedBar({ card }: { card: CardView }) {
   return (
     <span className="segments" role="img" aria-label={text || "no phases"}>
       {card.phases.map((phase) => (
-        <span key={phase.name} title={words(phase.name)}>
+        <span key={phase.name} title={withSpaces(phase.name)}>
           <PhaseBar phase={phase} />
         </span>
       ))}

@@ -1,11 +1,11 @@
 import { type FormEvent, useState } from "react";
-import { mend, signIn } from "../feed/session";
+import { signInError, signIn } from "../feed/session";
 import type { Connection } from "../old/slices";
 
 /** The collector closes a WebSocket without credentials, or with ended ones, with this code. */
 const AUTH_REQUIRED = 4401;
 
-export function isSignInWanted(connection: Connection): boolean {
+export function isSignInRequired(connection: Connection): boolean {
   return connection.kind === "refused" && connection.code === AUTH_REQUIRED;
 }
 
@@ -26,7 +26,7 @@ export function SignIn({ baseUrl, onDone }: SignInProps) {
     setBusy(true);
     const answer = await signIn(baseUrl, token.trim());
     setBusy(false);
-    setTrouble(mend(answer));
+    setTrouble(signInError(answer));
     if (answer.kind !== "done") return;
     setToken("");
     onDone();

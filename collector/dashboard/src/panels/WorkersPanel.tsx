@@ -1,7 +1,7 @@
 import { memo } from "react";
 import type { FeedStore } from "../feed/feed-store";
 import { useNow } from "../feed/use-now";
-import { ago, count, elapsed, full, jobName, words } from "../lib/format";
+import { ago, count, elapsed, dateTime, jobName, withSpaces } from "../lib/format";
 import type { WorkerView } from "../old/views";
 
 interface WorkersPanelProps {
@@ -61,16 +61,16 @@ const Worker = memo(function Worker({ worker, now, onFocus }: WorkerProps) {
               >
                 {worker.taskId
                   ? jobName(worker.taskId, parent, worker.taskType)
-                  : words(worker.taskType ?? "")}
+                  : withSpaces(worker.taskType ?? "")}
               </button>
               {worker.taskStartedAt !== null && (
-                <span className="num" title={full(worker.taskStartedAt)}>
+                <span className="num" title={dateTime(worker.taskStartedAt)}>
                   {elapsed(now - worker.taskStartedAt)}
                 </span>
               )}
             </>
           ) : (
-            <span title={full(worker.lastSeenAt)}>seen {ago(worker.lastSeenAt, now)}</span>
+            <span title={dateTime(worker.lastSeenAt)}>seen {ago(worker.lastSeenAt, now)}</span>
           )}
           {worker.dropped > 0 && (
             <span className="c-failed num" title="Events its process had to drop">

@@ -1,20 +1,20 @@
 import { memo, type PointerEvent, useMemo, useRef, useState } from "react";
 import type { SpanView } from "../old/span-views";
-import type { Window } from "./time-axis";
+import type { ZoomRange } from "./time-axis";
 import { density } from "./waterfall-rows";
 
 interface DensityProps {
   spans: readonly SpanView[];
   t0: number;
   endSec: number;
-  zoom: Window;
-  onZoom: (zoom: Window) => void;
+  zoom: ZoomRange;
+  onZoom: (zoom: ZoomRange) => void;
 }
 
 const STRIP_PX = 26;
 
 /** A click's stretch: the bar clicked on and its neighbours; once zoomed, as much as before around it. */
-export function around(sec: number, zoom: Window, bucketSec: number): Window {
+export function zoomAround(sec: number, zoom: ZoomRange, bucketSec: number): ZoomRange {
   const width = zoom ? zoom.to - zoom.from : 3 * bucketSec;
   const middle = zoom ? sec : (Math.floor(sec / bucketSec) + 0.5) * bucketSec;
   const from = Math.max(0, middle - width / 2);
@@ -29,7 +29,7 @@ export const DensityStrip = memo(function DensityStrip(props: DensityProps) {
     [spans, t0, endSec],
   );
   const drag = useRef<number | null>(null);
-  const [brush, setBrush] = useState<Window>(null);
+  const [brush, setBrush] = useState<ZoomRange>(null);
   const at = (event: PointerEvent<SVGSVGElement>) => {
     const box = event.currentTarget.getBoundingClientRect();
     return Math.max(0, Math.min(1, (event.clientX - box.left) / box.width)) * endSec;
@@ -50,7 +50,7 @@ export const DensityStrip = memo(function DensityStrip(props: DensityProps) {
     if (isCancelled) return;
     // Less than a hundredth of the axis is a click, not a stretch.
     if (brush && brush.to - brush.from > endSec / 100) onZoom(brush);
-    else onZoom(around(at(event), zoom, bucketSec));
+    else onZoom(zoomAround(at(event), zoom, bucketSec));
   };
   let all = "";
   let failed = "";

@@ -6,21 +6,21 @@ import { useMedia } from "../lib/browser";
 import { useFixedRows } from "../lib/fixed-rows";
 import { taskName } from "../lib/format";
 import { CloseIcon, ExternalIcon, StatusIcon } from "../lib/icons";
-import type { EventWish } from "../old/event-view";
+import type { EventWish as EventFilter } from "../old/event-view";
 import type { SpanView } from "../old/span-views";
 import type { CardView } from "../old/views";
 import { DensityStrip } from "./DensityStrip";
-import { type Folds, readFolds, withFold, writeFolds } from "./folded-phases";
+import { type FoldedPhases, readFoldedPhases, withPhaseFolded, writeFoldedPhases } from "./folded-phases";
 import {
   axisEnd,
-  readWindow,
+  readZoom,
   useChartKeys,
   useTimeAxis,
-  type Window,
-  writeWindow,
+  type ZoomRange,
+  writeZoom,
 } from "./time-axis";
-import { Legend, Line, times } from "./WaterfallRow";
-import { lastBegun, RowCache, ticks, tickText, type WaterRow, waterRows } from "./waterfall-rows";
+import { Legend, Line, timeAttributes } from "./WaterfallRow";
+import { lastStartedIndex, RowCache, ticks, tickText, type ChartRow, chartRows } from "./waterfall-rows";
 
 const ROW_PX = 24;
 const MAX_TICKS = 6;
@@ -35,7 +35,7 @@ export interface JobMark {
 interface WaterfallProps {
   store: FeedStore;
   card: CardView | null;
-  wish: EventWish;
+  wish: EventFilter;
   /** A job to show. */
   mark: JobMark | null;
   traceLink: (traceId: string | undefined) => string | null;
@@ -77,8 +77,8 @@ interface ChartProps extends WaterfallProps {
 
 function Chart(props: ChartProps) {
   const { store, card, spans, wish, mark, traceLink, onClose } = props;
-  const [folds, setFolds] = useKept<Folds>(props.folds, props.onFolds, readFolds, writeFolds);
-  const [zoom, setZoom] = useKept<Window>(props.zoom, props.onZoom, readWindow, writeWindow);
+  const [folds, setFolds] = useControllable<FoldedPhases>(props.folds, props.onFolds, readFoldedPhases, writeFoldedPhases);
+  const [zoom, setZoom] = useControllable<ZoomRange>(props.zoom, props.onZoom, readZoom, writeZoom);
   const [cache] = useState(() => new RowCache());
   const isWide = useMedia("(min-width: 1280px)");
   const now = useNow(store);
@@ -88,7 +88,7 @@ function Chart(props: ChartProps) {
   const shape = shapeOf(card);
   // biome-ignore lint/correctness/useExhaustiveDependencies: `shape` stands for what is read of `card`.
   const rows = useMemo(
-    () => waterRows(spans, card, folds, wish, cache),
+    () => chartRows(spans, card, folds, wish, cache),
     [spans, shape, folds, wish, cache],
   );
 
@@ -107,13 +107,13 @@ function Chart(props: ChartProps) {
     scroller,
     rows.length,
     ROW_PX,
-    isOpen ? lastBegun(rows) : null,
+    isOpen ? lastStartedIndex(rows) : null,
   );
 
   const latestFolds = useRef(folds);
   latestFolds.current = folds;
   const fold = useCallback(
-    (phase: string, isFolded: boolean) => setFolds(withFold(latestFolds.current, phase, isFolded)),
+    (phase: string, isFolded: boolean) => setFolds(withPhaseFolded(latestFolds.current, phase, isFolded)),
     [setFolds],
   );
   useChartKeys((isFolded) => setFolds(new Map([[null, isFolded]])), zoom, setZoom, endSec);
@@ -136,7 +136,7 @@ function Chart(props: ChartProps) {
   }, [mark, markIndex, scrollTo]);
 
   // The phase of the topmost job stays visible while its jobs scroll by.
-  let pinned: WaterRow | undefined = topmost === null ? undefined : rows[topmost];
+  let pinned: ChartRow | undefined = topmost === null ? undefined : rows[topmost];
   for (let index = topmost ?? 0; pinned && pinned.kind !== "phase"; index--) pinned = rows[index];
 
   const link = traceLink(card.traceId ?? undefined);
@@ -180,7 +180,7 @@ function Chart(props: ChartProps) {
           <span className="wf-label" />
           <span className="wf-track">
             {marks.map((sec) => (
-              <span key={sec} className="wf-tick num" {...times(sec, sec)}>
+              <span key={sec} className="wf-tick num" {...timeAttributes(sec, sec)}>
                 {tickText(sec)}
               </span>
             ))}
@@ -197,7 +197,7 @@ function Chart(props: ChartProps) {
           <div className="wf-grid" aria-hidden="true">
             <span className="wf-track">
               {marks.map((sec) => (
-                <span key={sec} className="wf-line" {...times(sec, sec)} />
+                <span key={sec} className="wf-line" {...timeAttributes(sec, sec)} />
               ))}
             </span>
           </div>
@@ -235,7 +235,7 @@ function Chart(props: ChartProps) {
 }
 
 /** A choice kept as text by whoever embeds the chart if they want to, else here. */
-function useKept<T>(
+function useControllable<T>(
   given: string | undefined,
   onChoose: ((text: string) => void) | undefined,
   read: (text: string) => T,

@@ -1,9 +1,9 @@
 /** One row of the waterfall, and the legend made of the same bars. */
 import { memo } from "react";
 import type { Status } from "../feed/wire";
-import { count, duration, elapsed, full, STATUS_WORDS, words } from "../lib/format";
+import { count, duration, elapsed, dateTime, STATUS_LABELS, withSpaces } from "../lib/format";
 import { ChevronIcon, StatusIcon } from "../lib/icons";
-import type { WaterRow } from "./waterfall-rows";
+import type { ChartRow } from "./waterfall-rows";
 
 const LEGEND: readonly Status[] = [
   "pending",
@@ -15,12 +15,12 @@ const LEGEND: readonly Status[] = [
 ];
 
 /** What `time-axis.ts` places a bar by: seconds from the task's start; no end: it grows. */
-export function times(startSec: number, endSec: number | null) {
+export function timeAttributes(startSec: number, endSec: number | null) {
   return { "data-s": startSec, "data-e": endSec ?? undefined };
 }
 
 interface LineProps {
-  row: WaterRow;
+  row: ChartRow;
   t0: number;
   top: number;
   now: number;
@@ -30,12 +30,12 @@ interface LineProps {
 
 export const Line = memo(function Line({ row, t0, top, now, isMarked, onFold }: LineProps) {
   const isPhase = row.kind === "phase";
-  const took = row.end === null ? elapsed(now - row.ranFrom) : duration(row.end - row.ranFrom);
+  const took = row.end === null ? elapsed(now - row.runStartedAt) : duration(row.end - row.runStartedAt);
   const names = ["wf-row", `is-${row.kind}`];
   if (row.isDim) names.push("is-dim");
   if (isMarked) names.push("is-marked");
   return (
-    <div className={names.join(" ")} role="listitem" style={{ top }} title={titleOf(row)}>
+    <div className={names.join(" ")} role="listitem" style={{ top }} title={tooltip(row)}>
       <span className="wf-label">
         {isPhase ? (
           <button
@@ -70,17 +70,17 @@ export const Line = memo(function Line({ row, t0, top, now, isMarked, onFold }: 
   );
 });
 
-function PhaseBar({ row, t0 }: { row: WaterRow; t0: number }) {
+function PhaseBar({ row, t0 }: { row: ChartRow; t0: number }) {
   const end = row.end === null ? null : (row.end - t0) / 1000;
   return (
     <span
       className={`wf-bar wf-phase is-${row.status}${end === null ? " is-open" : ""}`}
-      {...times((row.start - t0) / 1000, end)}
+      {...timeAttributes((row.start - t0) / 1000, end)}
     />
   );
 }
 
-function JobBars({ row, t0 }: { row: WaterRow; t0: number }) {
+function JobBars({ row, t0 }: { row: ChartRow; t0: number }) {
   const sec = (ms: number) => (ms - t0) / 1000;
   const parts = [];
   let idleSince: number | null = null;
@@ -91,7 +91,7 @@ function JobBars({ row, t0 }: { row: WaterRow; t0: number }) {
         <span
           key={parts.length}
           className="wf-bar is-queued"
-          {...times(sec(waited), sec(bar.startedAt))}
+          {...timeAttributes(sec(waited), sec(bar.startedAt))}
         />,
       );
     }
@@ -101,7 +101,7 @@ function JobBars({ row, t0 }: { row: WaterRow; t0: number }) {
           <span
             key={parts.length}
             className="wf-bar is-queued is-open"
-            {...times(sec(waited), null)}
+            {...timeAttributes(sec(waited), null)}
           />,
         );
       }
@@ -111,7 +111,7 @@ function JobBars({ row, t0 }: { row: WaterRow; t0: number }) {
       <span
         key={parts.length}
         className={`wf-bar is-${bar.status}${bar.endedAt === null ? " is-open" : ""}`}
-        {...times(sec(bar.startedAt), bar.endedAt === null ? null : sec(bar.endedAt))}
+        {...timeAttributes(sec(bar.startedAt), bar.endedAt === null ? null : sec(bar.endedAt))}
       />,
     );
     idleSince = bar.endedAt;
@@ -121,20 +121,20 @@ function JobBars({ row, t0 }: { row: WaterRow; t0: number }) {
       <span
         key={parts.length}
         className="wf-bar is-queued is-open"
-        {...times(sec(idleSince), null)}
+        {...timeAttributes(sec(idleSince), null)}
       />,
     );
   }
   return parts;
 }
 
-function titleOf(row: WaterRow): string {
-  const lines = [`${row.taskId ?? row.label}: ${STATUS_WORDS[row.status]}`];
+function tooltip(row: ChartRow): string {
+  const lines = [`${row.taskId ?? row.label}: ${STATUS_LABELS[row.status]}`];
   if (row.workerId !== null) lines.push(`worker ${row.workerId}`);
   if (row.bars.length > 1 && row.kind === "job") lines.push(`${row.bars.length} attempts`);
-  if (row.ranFrom > row.start) lines.push(`queued for ${duration(row.ranFrom - row.start)}`);
-  lines.push(`from ${full(row.ranFrom)}`);
-  if (row.end !== null) lines.push(`to ${full(row.end)}`);
+  if (row.runStartedAt > row.start) lines.push(`queued for ${duration(row.runStartedAt - row.start)}`);
+  lines.push(`from ${dateTime(row.runStartedAt)}`);
+  if (row.end !== null) lines.push(`to ${dateTime(row.end)}`);
   if (row.error) lines.push(row.error);
   return lines.join("\n");
 }
@@ -149,7 +149,7 @@ export const Legend = memo(function Legend() {
             className={`wf-bar legend-bar is-${status === "pending" ? "queued" : status}`}
             aria-hidden="true"
           />
-          {words(STATUS_WORDS[status])}
+          {withSpaces(STATUS_LABELS[status])}
         </li>
       ))}
     </ul>

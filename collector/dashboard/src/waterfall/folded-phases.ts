@@ -2,10 +2,10 @@
 import { MAX_PART_CHARS } from "../lib/url-state";
 
 /** Whether folded, by phase, the latest choice last; null: every phase without a choice of its own. */
-export type Folds = ReadonlyMap<string | null, boolean>;
+export type FoldedPhases = ReadonlyMap<string | null, boolean>;
 
 /** `-search._extract`: folded, unfolded; `-*` folds all. Whatever else a text holds is passed by. */
-export function readFolds(text: string): Folds {
+export function readFoldedPhases(text: string): FoldedPhases {
   const folds = new Map<string | null, boolean>();
   for (const [, sign, name] of text.matchAll(/(?:^|\.)([-_])((?:[^.\\]|\\.)*)(?=\.|$)/gs)) {
     const isFolded = sign === "-";
@@ -15,7 +15,7 @@ export function readFolds(text: string): Folds {
 }
 
 /** The latest choices, as many as an address takes. */
-export function writeFolds(folds: Folds): string {
+export function writeFoldedPhases(folds: FoldedPhases): string {
   let text = "";
   for (const [name, isFolded] of [...folds].reverse()) {
     const item = (isFolded ? "-" : "_") + (name?.replace(/[.*\\]/g, "\\$&") ?? "*");
@@ -27,7 +27,7 @@ export function writeFolds(folds: Folds): string {
 }
 
 /** The choice for one phase. */
-export function withFold(folds: Folds, phase: string, isFolded: boolean): Folds {
+export function withPhaseFolded(folds: FoldedPhases, phase: string, isFolded: boolean): FoldedPhases {
   const next = new Map(folds);
   next.delete(phase);
   return next.set(phase, isFolded);

@@ -10,16 +10,16 @@ export const AHEAD = 1.03;
 const LEAST_SEC = 0.05;
 
 /** Seconds from the start of the research task; null: all of it, growing. */
-export type Window = { from: number; to: number } | null;
+export type ZoomRange = { from: number; to: number } | null;
 
 /** `12.5-30`, as in the address bar; null for anything else. */
-export function readWindow(text: string): Window {
+export function readZoom(text: string): ZoomRange {
   const found = /^(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)$/.exec(text);
   const [from, to] = [Number(found?.[1]), Number(found?.[2])];
   return found && from < to ? { from, to } : null;
 }
 
-export function writeWindow(window: Window): string {
+export function writeZoom(window: ZoomRange): string {
   if (window === null) return "";
   const digits = window.to - window.from < 1 ? 4 : 2;
   return `${+window.from.toFixed(digits)}-${+window.to.toFixed(digits)}`;
@@ -43,7 +43,7 @@ export function useTimeAxis(
   t0: number,
   isOpen: boolean,
   endSec: number,
-  zoom: Window,
+  zoom: ZoomRange,
 ): void {
   const isCalm = useMedia("(prefers-reduced-motion: reduce)");
   const place = () => {
@@ -112,8 +112,8 @@ function placeAll(chart: HTMLElement, nowSec: number, fromSec: number, spanSec: 
 /** w and e fold and unfold, a and d pan, + and - zoom, 0 shows everything. */
 export function useChartKeys(
   foldAll: (isFolded: boolean) => void,
-  zoom: Window,
-  setZoom: (zoom: Window) => void,
+  zoom: ZoomRange,
+  setZoom: (zoom: ZoomRange) => void,
   endSec: number,
 ): void {
   const latest = useRef({ foldAll, zoom, setZoom, endSec });
@@ -124,14 +124,14 @@ export function useChartKeys(
       const chart = latest.current;
       if (key === "w") chart.foldAll(true);
       else if (key === "e") chart.foldAll(false);
-      else chart.setZoom(move(chart.zoom, key, chart.endSec));
+      else chart.setZoom(moveZoom(chart.zoom, key, chart.endSec));
     };
     window.addEventListener("ob:chart", onKey);
     return () => window.removeEventListener("ob:chart", onKey);
   }, []);
 }
 
-export function move(old: Window, key: string, endSec: number): Window {
+export function moveZoom(old: ZoomRange, key: string, endSec: number): ZoomRange {
   const { from, to } = old ?? { from: 0, to: endSec };
   const span = to - from;
   const middle = (from + to) / 2;

@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
-import type { EventWish } from "../old/event-view";
+import type { EventWish as EventFilter } from "../old/event-view";
 import type { SpanView } from "../old/span-views";
 import type { CardView } from "../old/views";
-import { density, niceStep, RowCache, ticks, tickText, waterRows } from "./waterfall-rows";
+import { density, niceStep, RowCache, ticks, tickText, chartRows } from "./waterfall-rows";
 
-const WISH: EventWish = { task: "", type: "", status: "", text: "", isAll: false };
+const NO_FILTER: EventFilter = { task: "", type: "", status: "", text: "", isAll: false };
 
 const span = (fields: Partial<SpanView>): SpanView => ({
   spanId: Math.random().toString(16),
@@ -39,7 +39,7 @@ describe("waterfall rows", () => {
       span({ taskId: "t1:search:1", status: "retrying" }),
       span({ taskId: "t1:search:1", startedAt: 3000, endedAt: null, status: "processing" }),
     ];
-    const rows = waterRows(spans, card, new Map(), WISH);
+    const rows = chartRows(spans, card, new Map(), NO_FILTER);
     expect(rows.map((row) => [row.kind, row.label, row.bars.length])).toEqual([
       ["phase", "search", 0],
       ["job", "1", 2],
@@ -50,19 +50,19 @@ describe("waterfall rows", () => {
 
   it("folds what is asked for, and dims instead of removing", () => {
     const spans = [span({}), span({ taskId: "b", phase: "extract", taskType: "extract" })];
-    expect(waterRows(spans, card, new Map([["search", true]]), WISH)).toHaveLength(3);
+    expect(chartRows(spans, card, new Map([["search", true]]), NO_FILTER)).toHaveLength(3);
     expect(
-      waterRows(
+      chartRows(
         spans,
         card,
         new Map([
           [null, true],
           ["search", false],
         ]),
-        WISH,
+        NO_FILTER,
       ),
     ).toHaveLength(3);
-    const rows = waterRows(spans, card, new Map(), { ...WISH, type: "extract" });
+    const rows = chartRows(spans, card, new Map(), { ...NO_FILTER, type: "extract" });
     expect(rows.map((row) => row.isDim)).toEqual([true, true, false, false]);
   });
 
@@ -70,31 +70,31 @@ describe("waterfall rows", () => {
     const done = span({});
     const open = span({ taskId: "b", endedAt: null, status: "processing" });
     const cache = new RowCache();
-    const before = waterRows([done, open], card, new Map(), WISH, cache);
-    const after = waterRows(
+    const before = chartRows([done, open], card, new Map(), NO_FILTER, cache);
+    const after = chartRows(
       [done, { ...open, endedAt: 5000, status: "completed" }],
       card,
       new Map(),
-      WISH,
+      NO_FILTER,
       cache,
     );
     expect(after[1]).toBe(before[1]);
     expect(after[2]).toMatchObject({ taskId: "b", status: "completed", end: 5000 });
-    const again = waterRows(
+    const again = chartRows(
       [done, span({ startedAt: 3000, endedAt: 4000 })],
       card,
       new Map(),
-      WISH,
+      NO_FILTER,
       cache,
     );
     expect(again[1]?.bars).toHaveLength(2);
-    const dimmed = waterRows([done], card, new Map(), { ...WISH, type: "extract" }, cache);
+    const dimmed = chartRows([done], card, new Map(), { ...NO_FILTER, type: "extract" }, cache);
     expect(dimmed[1]?.isDim).toBe(true);
   });
 
   it("tells how long a job ran, not how long it waited before", () => {
-    const [, row] = waterRows([span({ queuedAt: 200 })], card, new Map(), WISH);
-    expect(row).toMatchObject({ start: 200, ranFrom: 1000, end: 2000 });
+    const [, row] = chartRows([span({ queuedAt: 200 })], card, new Map(), NO_FILTER);
+    expect(row).toMatchObject({ start: 200, runStartedAt: 1000, end: 2000 });
   });
 
   it("ends a wait when its job begins, though no span ties the two", () => {
@@ -105,15 +105,15 @@ describe("waterfall rows", () => {
       queuedAt: 500,
       status: "pending",
     });
-    const [, row] = waterRows([queued, span({})], card, new Map(), WISH);
-    expect(row).toMatchObject({ start: 500, ranFrom: 1000, end: 2000, status: "completed" });
+    const [, row] = chartRows([queued, span({})], card, new Map(), NO_FILTER);
+    expect(row).toMatchObject({ start: 500, runStartedAt: 1000, end: 2000, status: "completed" });
     expect(row?.bars).toMatchObject([{ queuedAt: 500, startedAt: 1000 }]);
     const again = { ...queued, queuedAt: 3000, retryCount: 1 };
-    const [, waiting] = waterRows(
+    const [, waiting] = chartRows(
       [queued, span({ status: "retrying" }), again],
       card,
       new Map(),
-      WISH,
+      NO_FILTER,
     );
     expect(waiting).toMatchObject({ status: "pending", end: null });
     expect(waiting?.bars).toHaveLength(2);

@@ -1,13 +1,13 @@
 /** Spans -> rows, ticks and density of the waterfall. Pure; times in milliseconds. */
 
 import type { Status } from "../feed/wire";
-import { jobName, words } from "../lib/format";
-import type { EventWish } from "../old/event-view";
+import { jobName, withSpaces } from "../lib/format";
+import type { EventWish as EventFilter } from "../old/event-view";
 import { type SpanView, startOf } from "../old/span-views";
 import type { CardView } from "../old/views";
-import type { Folds } from "./folded-phases";
+import type { FoldedPhases } from "./folded-phases";
 
-export interface WaterRow {
+export interface ChartRow {
   kind: "phase" | "job";
   key: string;
   label: string;
@@ -17,7 +17,7 @@ export interface WaterRow {
   status: Status;
   start: number;
   /** When it began to run; of what still waits: when that began. */
-  ranFrom: number;
+  runStartedAt: number;
   /** Null: still open. */
   end: number | null;
   /** Attempts in order; of a phase: its own span, if told. */
@@ -33,12 +33,12 @@ const FEW_ROWS = 14;
 
 /** Rows of jobs that have not changed, kept from one call to the next; of one research task. */
 export class RowCache {
-  private wish: EventWish | null = null;
+  private wish: EventFilter | null = null;
   private isOver = false;
-  private rows = new Map<SpanView, readonly [readonly SpanView[], WaterRow]>();
+  private rows = new Map<SpanView, readonly [readonly SpanView[], ChartRow]>();
   private next: typeof this.rows = new Map();
 
-  begin(wish: EventWish, isOver: boolean): void {
+  begin(wish: EventFilter, isOver: boolean): void {
     this.rows = wish === this.wish && isOver === this.isOver ? this.next : new Map();
     this.next = new Map();
     this.wish = wish;
@@ -46,7 +46,7 @@ export class RowCache {
   }
 
   /** The row of these attempts, if none of them has changed. */
-  find(attempts: readonly SpanView[]): WaterRow | undefined {
+  find(attempts: readonly SpanView[]): ChartRow | undefined {
     const [known, row] = this.rows.get(attempts[0] as SpanView) ?? [];
     if (row === undefined || known?.length !== attempts.length) return undefined;
     if (!attempts.every((attempt, index) => known[index] === attempt)) return undefined;
@@ -54,7 +54,7 @@ export class RowCache {
     return row;
   }
 
-  keep(attempts: readonly SpanView[], row: WaterRow): void {
+  keep(attempts: readonly SpanView[], row: ChartRow): void {
     this.next.set(attempts[0] as SpanView, [attempts, row]);
   }
 }
@@ -64,13 +64,13 @@ export class RowCache {
  *
  * Args: spans oldest first; `folds` what the user chose, by phase; `wish` dims what does not match.
  */
-export function waterRows(
+export function chartRows(
   spans: readonly SpanView[],
   card: CardView,
-  folds: Folds,
-  wish: EventWish,
+  folds: FoldedPhases,
+  wish: EventFilter,
   cache: RowCache = new RowCache(),
-): WaterRow[] {
+): ChartRow[] {
   cache.begin(wish, card.endedAt !== null);
   const phases = new Map<string, { own: SpanView | null; jobs: Map<string, SpanView[]> }>();
   const phaseOf = (name: string) => {
@@ -96,12 +96,12 @@ export function waterRows(
   }
 
   const isFew = spans.length <= FEW_ROWS;
-  const rows: WaterRow[] = [];
+  const rows: ChartRow[] = [];
   const names = [...phases.keys()];
   const last = names[names.length - 1];
   for (const [name, phase] of phases) {
     const view = card.phases.find((each) => each.name === name);
-    const jobs: WaterRow[] = [];
+    const jobs: ChartRow[] = [];
     for (const [id, attempts] of phase.jobs) {
       let row = cache.find(attempts);
       if (row === undefined) {
@@ -127,13 +127,13 @@ export function waterRows(
     rows.push({
       kind: "phase",
       key: `phase ${name}`,
-      label: name === "" ? "jobs" : words(name),
+      label: name === "" ? "jobs" : withSpaces(name),
       phase: name,
       taskId: null,
       workerId: null,
       status,
       start,
-      ranFrom: start,
+      runStartedAt: start,
       end,
       bars: phase.own ? [phase.own] : [],
       error: phase.own?.error ?? null,
@@ -151,8 +151,8 @@ function jobRow(
   attempts: readonly SpanView[],
   phase: string,
   card: CardView,
-  wish: EventWish,
-): WaterRow {
+  wish: EventFilter,
+): ChartRow {
   // Attempts of one message were queued at one time; only their starts tell them apart.
   const bars = begunOf(
     [...attempts].sort((a, b) => (a.startedAt ?? startOf(a)) - (b.startedAt ?? startOf(b))),
@@ -167,7 +167,7 @@ function jobRow(
     workerId: last.workerId,
     status: last.status,
     start: startOf(bars[0] as SpanView),
-    ranFrom: bars[0]?.startedAt ?? startOf(bars[0] as SpanView),
+    runStartedAt: bars[0]?.startedAt ?? startOf(bars[0] as SpanView),
     // Between two attempts a job waits; it is not over.
     end: last.status === "retrying" && card.endedAt === null ? null : last.endedAt,
     bars,
@@ -194,14 +194,14 @@ function begunOf(bars: SpanView[]): SpanView[] {
   return found;
 }
 
-function began(row: WaterRow): number {
+function began(row: ChartRow): number {
   return row.bars[0]?.startedAt ?? Number.MAX_SAFE_INTEGER;
 }
 
 /** The last row of which something has begun: where a running task's news is. */
-export function lastBegun(rows: readonly WaterRow[]): number {
+export function lastStartedIndex(rows: readonly ChartRow[]): number {
   for (let index = rows.length - 1; index >= 0; index--) {
-    const row = rows[index] as WaterRow;
+    const row = rows[index] as ChartRow;
     if (row.kind === "phase" || row.bars[0]?.startedAt !== null) return index;
   }
   return -1;
@@ -214,7 +214,7 @@ function jobLabel(id: string, phase: string): string {
   return rest || id;
 }
 
-function isMatch(span: SpanView, phase: string, wish: EventWish): boolean {
+function isMatch(span: SpanView, phase: string, wish: EventFilter): boolean {
   if (wish.type && span.taskType !== wish.type && phase !== wish.type) return false;
   if (wish.status && span.status !== wish.status) return false;
   if (!wish.text) return true;
