@@ -25,6 +25,7 @@ import redis.asyncio as redis_asyncio
 
 from otel_bridge.cancellation import cancel
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
+from otel_bridge.orchestration.queue.stalled_jobs import fail_stalled, requeue_stalled
 from otel_bridge.publish import redis_keys
 from otel_bridge.publish.redis_clients import REDIS_ERRORS
 from otel_bridge_collector.model.old.judge import Judge
@@ -57,32 +58,6 @@ return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and 1 or 0
 _RELEASE: Final = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0
-"""
-_IS_LOST: Final = """
--- KEYS: status, lease; ARGV: job id, worker
-if redis.call('GET', KEYS[1]) ~= 'processing' then return 0 end
-local holder = redis.call('HGET', KEYS[2], 'worker')
-if holder and holder ~= ARGV[2] then return 0 end
-"""
-"""Begins both: who writes events says which worker had the job, and may say so of anybody's."""
-_REQUEUE: Final = f"""{_IS_LOST}
--- KEYS: and leases, queue
-if redis.call('ZSCORE', KEYS[3], ARGV[1]) then
-  redis.call('ZADD', KEYS[3], 0, ARGV[1])
-  return 1
-end
-redis.call('SET', KEYS[1], 'pending')
-redis.call('RPUSH', KEYS[4], ARGV[1])
-return 1
-"""
-_FAIL: Final = f"""{_IS_LOST}
--- KEYS: and error, leases, processing list, dead list; ARGV: and error
-redis.call('SET', KEYS[1], 'failed', 'EX', 86400)
-redis.call('SET', KEYS[3], ARGV[3], 'EX', 86400)
-redis.call('ZREM', KEYS[4], ARGV[1])
-redis.call('LREM', KEYS[5], 0, ARGV[1])
-redis.call('LPUSH', KEYS[6], ARGV[1])
-return 1
 """
 
 
@@ -215,25 +190,12 @@ class Leader:
         return bool(await self._redis.set(key, self.id, nx=True, ex=_CLAIM_SEC))
 
     async def _act(self, job: JobRecord, now: int) -> None:
-        status, lease = redis_keys.task_status(job.task_id), redis_keys.task_lease(job.task_id)
-        whose = (job.task_id, str(job.worker_id))
+        job_id, worker_id = job.task_id, str(job.worker_id)
         if self._settings.stalled_action == "requeue":
-            raw = await self._redis.hget(lease, "queue")
-            queue = raw.decode() if isinstance(raw, bytes) else raw or redis_keys.QUEUE_NORMAL
-            done = await self._redis.eval(
-                _REQUEUE, 4, status, lease, redis_keys.LEASES, queue, *whose
-            )
+            done = await requeue_stalled(self._redis, job_id, worker_id)
         else:
             failure = stalled_failure_event(job, now)
-            names = (
-                status,
-                lease,
-                redis_keys.task_error(job.task_id),
-                redis_keys.LEASES,
-                redis_keys.processing(str(job.worker_id)),
-                redis_keys.DEAD_LETTERS,
-            )
-            done = await self._redis.eval(_FAIL, 6, *names, *whose, failure.error)
+            done = await fail_stalled(self._redis, job_id, worker_id, failure.error or "")
             if done:
                 self._publish(failure)
         logger.warning(

@@ -55,6 +55,15 @@ local function ownership(id, worker, attempt)
   return 1
 end
 
+-- Whether a job still runs on this worker. A job of a coordinator without leases counts as its.
+local function is_processing_on(id, worker)
+  if redis.call('GET', task_key(id, 'status')) ~= 'processing' then
+    return false
+  end
+  local holder = redis.call('HGET', task_key(id, 'lease'), 'worker')
+  return not holder or holder == worker
+end
+
 local function unclaim(id, worker)
   redis.call('LREM', processing_key(worker), 1, id)
   redis.call('ZREM', LEASES, id)

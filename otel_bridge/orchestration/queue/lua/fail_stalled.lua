@@ -1,0 +1,13 @@
+-- ARGV: id, worker that stopped answering, error, TTL (s)
+-- Ends the job as failed and puts its id on the dead-letter queue.
+-- Returns 1 when recorded, 0 when the job no longer runs on that worker.
+local id, worker, ttl_sec = ARGV[1], ARGV[2], ARGV[4]
+if not is_processing_on(id, worker) then
+  return 0
+end
+redis.call('SET', task_key(id, 'status'), 'failed', 'EX', ttl_sec)
+redis.call('SET', task_key(id, 'error'), ARGV[3], 'EX', ttl_sec)
+redis.call('ZREM', LEASES, id)
+redis.call('LREM', processing_key(worker), 0, id)
+redis.call('LPUSH', DEAD_LETTERS, id)
+return 1

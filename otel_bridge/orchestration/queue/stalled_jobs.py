@@ -1,0 +1,50 @@
+"""
+What an observer of the queue may do to a job whose worker stopped answering: requeue it or fail it.
+
+The collector's leader calls both, with a worker id that it read from events. Any publisher can
+write such an event, about any job, so each script first checks in Redis that the job still has the
+status ``processing`` and, if it has a lease, that the lease names this worker. Check and change are
+one script. They work without a lease too, for a third-party coordinator that uses the same keys.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from redis.asyncio import Redis
+
+from otel_bridge.orchestration.queue.task_queue import DEFAULT_RESULT_TTL_SEC, lua_source
+from otel_bridge.publish import redis_keys
+
+__all__ = ["fail_stalled", "requeue_stalled"]
+
+_REQUEUE: Final = lua_source("requeue_stalled")
+_FAIL: Final = lua_source("fail_stalled")
+
+
+async def requeue_stalled(redis: Redis, job_id: str, worker_id: str) -> bool:
+    """
+    Let a stalled job be claimed again; returns whether it was still this worker's.
+
+    A job with a lease has its lease expired: ``TaskQueue.maintain`` requeues it and counts the
+    crash towards its max deliveries. A job without one returns to the head of the queue that its
+    lease hash names, or else of the normal-priority queue.
+
+    Raises:
+        redis.RedisError: Redis is unreachable, or denies a command.
+    """
+    client: Any = redis
+    return bool(await client.eval(_REQUEUE, 1, redis_keys.QUEUE_NORMAL, job_id, worker_id))
+
+
+async def fail_stalled(redis: Redis, job_id: str, worker_id: str, error: str) -> bool:
+    """
+    End a stalled job as failed; returns whether it was still this worker's.
+
+    Its status and ``error`` are kept for a day, and its id goes to the dead-letter queue.
+
+    Raises:
+        redis.RedisError: Redis is unreachable, or denies a command.
+    """
+    client: Any = redis
+    return bool(await client.eval(_FAIL, 0, job_id, worker_id, error, DEFAULT_RESULT_TTL_SEC))
