@@ -1,6 +1,6 @@
 import type { MonitoringEvent } from "../feed/wire";
 import { useCopy } from "../lib/browser";
-import { eventLabel, dateTime, withSpaces } from "../lib/format";
+import { dateTime, eventLabel, withSpaces } from "../lib/format";
 import {
   CheckIcon,
   CloseIcon,

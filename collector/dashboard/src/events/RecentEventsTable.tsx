@@ -4,18 +4,18 @@ import type { MonitoringEvent } from "../feed/wire";
 import { useMedia } from "../lib/browser";
 import { useFixedRows } from "../lib/fixed-rows";
 import {
-  timeOfDayMs,
   count,
+  dateTime,
   duration,
   eventLabel,
-  dateTime,
+  eventText,
   shortId,
   shortJob,
-  eventText,
+  timeOfDayMs,
   withSpaces,
 } from "../lib/format";
 import { NeutralIcon, StatusIcon } from "../lib/icons";
-import { EventView, type EventWish as EventFilter } from "../old/event-view";
+import { type EventWish as EventFilter, EventView } from "../old/event-view";
 import type { Row } from "../old/slices";
 import { EventDetail } from "./EventDetail";
 
@@ -260,7 +260,7 @@ const TableRow = memo(function TableRow(props: TableRowProps) {
       </span>
       <span role="cell" className="c-event">
         {face.status ? <StatusIcon status={face.status} /> : <NeutralIcon />}
-        {face.word}
+        {face.text}
       </span>
       <span role="cell" className="c-type">
         {withSpaces(event.task_type ?? event.phase ?? "")}

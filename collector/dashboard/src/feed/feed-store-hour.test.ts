@@ -1,15 +1,16 @@
-/** An hour of work, scaled: what the page remembers stays as large, in bytes, as it was early on. */
+/** An hour of work, scaled down: the memory that the store uses does not grow. */
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { expect, it } from "vitest";
 import { DEFAULT_LIMITS } from "../old/fold-state";
-import { FeedStore, MAX_ROWS } from "./feed-store";
+import { MAX_ROWS } from "./event-rows";
+import { FeedStore } from "./feed-store";
 import type { Host } from "./pacing";
 import type { MonitoringEvent, SnapshotMessage } from "./wire";
 
 const T0 = Date.parse("2026-01-01T00:00:00Z");
 const MINUTES = 60;
-/** A sixtieth of 5,000 events a second, and bounds scaled alike: every bound is met many times over. */
+/** A sixtieth of 5,000 events a second; the limits are scaled as well, so each is reached many times. */
 const PER_MINUTE = 5_000;
 const LIMITS = Object.fromEntries(
   Object.entries(DEFAULT_LIMITS).map(([name, limit]) => [name, Math.ceil(limit / 20)]),
@@ -25,10 +26,10 @@ function heapBytes(): number {
 }
 
 let n = 0;
-/** Events of one minute: tasks come and go, with every kind of fact and ever new names. */
+/** Events of one minute: research tasks start and end, with every kind of event and new names. */
 function minute(now: number, at: number): MonitoringEvent[] {
   const events: MonitoringEvent[] = [];
-  const say = (fields: Partial<MonitoringEvent> & Pick<MonitoringEvent, "event_type">) => {
+  const add = (fields: Partial<MonitoringEvent> & Pick<MonitoringEvent, "event_type">) => {
     n++;
     events.push({
       event_id: `e${n}`,
@@ -39,29 +40,29 @@ function minute(now: number, at: number): MonitoringEvent[] {
   };
   for (let task = 0; events.length < PER_MINUTE; task++) {
     const root = { parent_task_id: `t${at}-${task}`, project_id: `p${at}`, phase: "search" };
-    say({
+    add({
       ...root,
       event_type: "task_started",
       task_id: root.parent_task_id,
       meta: { title: `Task ${n}` },
     });
-    say({ ...root, event_type: "phase_started", counts: { total: 40 } });
+    add({ ...root, event_type: "phase_started", counts: { total: 40 } });
     for (let job = 0; job < 40; job++) {
       const one = { ...root, task_id: `${root.parent_task_id}:${job}`, worker_id: `w${at}-${job}` };
-      say({ ...one, event_type: "task_enqueued", span_id: `q${n}` });
-      say({ ...one, event_type: "task_started", span_id: `s${n}`, parent_span_id: `q${n - 1}` });
+      add({ ...one, event_type: "task_enqueued", span_id: `q${n}` });
+      add({ ...one, event_type: "task_started", span_id: `s${n}`, parent_span_id: `q${n - 1}` });
       const error = `Error of kind ${"abcdefghij"[job % 10]}${"klmnopqrst"[at % 10]}${"uvwxyz"[task % 6]}`;
-      if (job % 7 === 0) say({ ...one, event_type: "task_failed", span_id: `s${n - 1}`, error });
-      else say({ ...one, event_type: "task_completed", span_id: `s${n - 1}`, duration_ms: 3 });
+      if (job % 7 === 0) add({ ...one, event_type: "task_failed", span_id: `s${n - 1}`, error });
+      else add({ ...one, event_type: "task_completed", span_id: `s${n - 1}`, duration_ms: 3 });
     }
-    say({ event_type: "queue_depth_update", counts: { [`queue-${n}`]: 3 } });
-    say({ event_type: "worker_heartbeat", worker_id: `w${at}-0`, counts: { dropped: 1 } });
-    if (task % 3 > 0) say({ ...root, event_type: "task_completed", task_id: root.parent_task_id });
+    add({ event_type: "queue_depth_update", counts: { [`queue-${n}`]: 3 } });
+    add({ event_type: "worker_heartbeat", worker_id: `w${at}-0`, counts: { dropped: 1 } });
+    if (task % 3 > 0) add({ ...root, event_type: "task_completed", task_id: root.parent_task_id });
   }
   return events;
 }
 
-it("keeps an hour of work in a heap that does not grow", () => {
+it("uses no more memory after an hour of work than after ten minutes", () => {
   let now = T0;
   const host: Host = {
     now: () => now,
@@ -105,7 +106,7 @@ it("keeps an hour of work in a heap that does not grow", () => {
   expect(Object.keys(store.get("stats")?.queue_depth ?? {}).length).toBeLessThanOrEqual(
     LIMITS.queues,
   );
-  // From the tenth minute on everything is at its bound; a leak of 100 bytes a job would double it.
+  // After ten minutes everything has reached its limit; a leak of 100 bytes a job would double the heap.
   const [early, ...later] = heaps as [number, ...number[]];
   expect(Math.max(...later) / early).toBeLessThan(1.25);
 }, 120_000);

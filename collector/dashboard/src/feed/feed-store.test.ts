@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { DEFAULT_LIMITS } from "../old/fold-state";
-import { FeedStore, MAX_ROWS } from "./feed-store";
+import { MAX_ROWS } from "./event-rows";
+import { FeedStore } from "./feed-store";
 import type { Host } from "./pacing";
 import type { MonitoringEvent, SnapshotMessage } from "./wire";
 

@@ -1,35 +1,25 @@
 /**
- * The page's state: folds what arrives, and tells views at a pace they can draw.
+ * The page's state: applies what arrives, and notifies the components at a pace they can draw.
  *
- * Framework free. Items are folded as they arrive; each slice of state is rebuilt and its listeners
- * are told at most so often (`INTERVAL_MS`, see `pacing.ts`). Not per event: at 5,000 events a second a
- * `setState` per event dropped 43 to 86 % of frames, a ring with paced views 0.06 %.
+ * Independent of React. Items are applied as they arrive; each slice of the state is rebuilt, and its
+ * listeners are notified, no more often than `INTERVAL_MS` says (see `pacing.ts`). Not per event: at
+ * 5,000 events a second a `setState` per event dropped 43 to 86 % of the frames, paced slices 0.06 %.
  */
 
 import { parseTime } from "../lib/timestamps";
-import { isBackground } from "../old/event-view";
 import { LiveFold } from "../old/fold";
 import { DEFAULT_LIMITS, type FoldLimits } from "../old/fold-state";
 import { HeaderStats } from "../old/header-stats";
 import { Judge } from "../old/judge";
-import {
-  type Connection,
-  emptySlices,
-  type Row,
-  SLICES,
-  type Slice,
-  type Slices,
-} from "../old/slices";
+import { type Connection, emptySlices, SLICES, type Slice, type Slices } from "../old/slices";
 import { spanViews } from "../old/span-views";
 import { type CardView, cardView, failureViews, workerViews } from "../old/views";
+import { EventRows } from "./event-rows";
 import { BROWSER_HOST, type Host, Pacer } from "./pacing";
 import { ServerClock } from "./server-clock";
 import type { GapMessage, MonitoringEvent, SnapshotMessage, WireItem } from "./wire";
 
-/** Rows of the event table that are kept; older ones leave. */
-export const MAX_ROWS = 5_000;
-
-/** Least time between two notices of a slice, milliseconds. */
+/** Minimum time between two updates of a slice, milliseconds. */
 const INTERVAL_MS: Record<Slice, number> = {
   connection: 0,
   hold: 100,
@@ -40,23 +30,23 @@ const INTERVAL_MS: Record<Slice, number> = {
   failures: 500,
   workers: 500,
 };
-/** A waterfall of so many bars is drawn half as often: each time all of them are looked at. */
+/** From this many bars on, the waterfall is updated half as often: each update visits all of them. */
 const MANY_SPANS = 1_000;
-/** Rows that came since the last notice, about a screenful: nobody reads them, half as often will do. */
+/** With more new rows than this, about a screenful, nobody can read along: update half as often. */
 const MANY_ROWS = 40;
 
+/** Slices that change with the passing of time alone. */
+const TIME_DEPENDENT = ["tasks", "spans", "workers", "stats"] as const;
+
 export class FeedStore {
-  /** Where to resume from; null before the first snapshot. */
+  /** Log position to resume from; null before the first snapshot. */
   position: string | null = null;
 
   private readonly fold: LiveFold;
   private readonly listeners = new Map<Slice, Set<() => void>>(SLICES.map((s) => [s, new Set()]));
   private readonly pacer: Pacer;
   private values: Slices;
-  private rows: Row[] = [];
-  private nextN = 1;
-  private rewrites = 0;
-  private shownN = 1;
+  private readonly rows = new EventRows();
   private readonly header = new HeaderStats();
   private connection: Connection = { kind: "connecting" };
   private readonly cards = new Map<string, CardView>();
@@ -69,9 +59,7 @@ export class FeedStore {
   private readonly clock: ServerClock;
   private isLoaded = false;
   private pausedAt: number | null = null;
-  private pausedN = 0;
-  private heldEvents = 0;
-  private judgedAt = 0;
+  private spansBuiltAt = 0;
 
   constructor(host: Host = BROWSER_HOST, limits: FoldLimits = DEFAULT_LIMITS) {
     this.clock = new ServerClock(host);
@@ -83,7 +71,7 @@ export class FeedStore {
       (slice) => this.pausedAt !== null && slice !== "connection" && slice !== "hold",
       (slices) => {
         for (const slice of slices) this.build(slice);
-        for (const slice of slices) this.tell(slice);
+        for (const slice of slices) this.notify(slice);
       },
     );
   }
@@ -95,21 +83,22 @@ export class FeedStore {
     return () => listeners.delete(listener);
   }
 
-  /** A slice's value: the same object until its listeners are told. */
+  /** The value of a slice: the same object until its listeners are notified. */
   get<S extends Slice>(slice: S): Slices[S] {
     return this.values[slice];
   }
 
-  /** Now by the collector's clock, milliseconds; stands still while paused. */
+  /** The collector's time in milliseconds since the Unix epoch; stands still while paused. */
   viewNow(): number {
     return this.pausedAt ?? this.serverNow();
   }
 
+  /** The collector's time in milliseconds since the Unix epoch. */
   serverNow(): number {
     return this.clock.now();
   }
 
-  /** Fold what one WebSocket message held. */
+  /** Apply the items of one WebSocket message. */
   apply(items: readonly WireItem[]): void {
     const ages: number[] = [];
     for (const item of items) {
@@ -120,7 +109,7 @@ export class FeedStore {
         this.clock.note(item.server_time);
         this.position = item.position;
       }
-      // Anything else is from a newer collector, and none of our business.
+      // Other types are sent by a newer collector and ignored here.
     }
     this.noteLive(ages);
     this.pacer.schedule();
@@ -128,13 +117,14 @@ export class FeedStore {
 
   private applyEvent(event: MonitoringEvent, ages: number[]): void {
     if (event.position !== undefined) this.position = event.position;
-    const seen = this.serverNow();
-    if (!this.fold.apply(event, seen)) return;
+    const receivedAt = this.serverNow();
+    if (!this.fold.apply(event, receivedAt)) return;
     const ts = parseTime(event.ts);
-    ages.push(seen - ts);
-    this.addRow({ kind: "event", n: this.nextN++, at: ts, event });
-    this.header.count(event, seen);
-    this.pacer.mark("stats");
+    ages.push(receivedAt - ts);
+    this.rows.addEvent(event, ts);
+    this.noteNewRow();
+    this.header.count(event, receivedAt);
+    this.pacer.markDirty("stats");
     if (event.project_id !== undefined) this.addProject(event.project_id);
     if (event.task_type !== undefined && this.types.size < 100) this.types.add(event.task_type);
     switch (event.event_type) {
@@ -147,61 +137,53 @@ export class FeedStore {
       case "queue_depth_update":
         return;
       case "task_failed":
-        this.pacer.mark("failures");
+        this.pacer.markDirty("failures");
         break;
       default:
     }
-    if (event.worker_id !== undefined) this.pacer.mark("workers");
+    if (event.worker_id !== undefined) this.pacer.markDirty("workers");
     if (event.parent_task_id !== undefined) {
-      this.pacer.mark("tasks");
-      if (event.parent_task_id === this.focus) this.pacer.mark("spans");
+      this.pacer.markDirty("tasks");
+      if (event.parent_task_id === this.focus) this.pacer.markDirty("spans");
     }
   }
 
   private applySnapshot(snapshot: SnapshotMessage): void {
     this.clock.note(snapshot.server_time);
-    const fresh = snapshot.events.filter((event) => !this.fold.knows(event.event_id));
+    const unseen = snapshot.events.filter((event) => !this.fold.knows(event.event_id));
     this.fold.load(snapshot);
     this.position = snapshot.position;
     this.isLoaded = true;
     this.header.load(snapshot.stats, this.serverNow());
-    for (const event of fresh) {
+    for (const event of unseen) {
       if (event.task_type !== undefined && this.types.size < 100) this.types.add(event.task_type);
-      this.addRow({ kind: "event", n: this.nextN++, at: parseTime(event.ts), event });
+      this.rows.addEvent(event, parseTime(event.ts));
     }
+    if (unseen.length > 0) this.noteNewRow();
     for (const card of snapshot.tasks) {
       if (card.project_id !== null) this.addProject(card.project_id);
     }
     this.cards.clear();
-    // Cards that are shown keep their places; nothing jumps because the connection was lost.
+    // Cards keep their places after a lost connection; only tasks that are new here go on top.
     const known = new Set(this.order);
-    const found = snapshot.tasks.map((card) => card.task_id);
+    const taskIds = snapshot.tasks.map((card) => card.task_id);
     this.order = [
-      ...found.filter((taskId) => !known.has(taskId)),
+      ...taskIds.filter((taskId) => !known.has(taskId)),
       ...this.order.filter((taskId) => this.fold.tasks.has(taskId)),
     ];
     this.focusVersion = -1;
-    this.pacer.renew();
+    this.pacer.showAllSoon();
   }
 
   private applyGap(gap: GapMessage): void {
     if (gap.position !== null) this.position = gap.position;
-    this.addRow({
-      kind: "gap",
-      n: this.nextN++,
-      at: this.serverNow(),
-      reason: gap.reason,
-      dropped: gap.dropped,
-    });
+    this.rows.addGap(this.serverNow(), gap.reason, gap.dropped);
+    this.noteNewRow();
   }
 
-  private addRow(row: Row): void {
-    this.rows.push(row);
-    if (this.rows.length > 2 * MAX_ROWS) this.rows = this.rows.slice(-MAX_ROWS);
-    this.pacer.mark("events");
-    if (this.pausedAt === null) return;
-    if (row.kind !== "event" || !isBackground(row.event)) this.heldEvents++;
-    this.pacer.mark("hold");
+  private noteNewRow(): void {
+    this.pacer.markDirty("events");
+    if (this.pausedAt !== null) this.pacer.markDirty("hold");
   }
 
   private addProject(projectId: string): void {
@@ -222,98 +204,90 @@ export class FeedStore {
   setConnection(connection: Connection): void {
     const isSameKind = connection.kind === this.connection.kind;
     this.connection = connection;
-    // The lag moves with every message; the header's pace is enough for it.
-    this.pacer.mark(isSameKind && connection.kind === "live" ? "stats" : "connection");
+    // The lag changes with every message; showing it as often as the statistics is enough.
+    this.pacer.markDirty(isSameKind && connection.kind === "live" ? "stats" : "connection");
     this.pacer.schedule();
   }
 
-  /** Show another project's feed: forget rows and cards, wait for the next snapshot. */
+  /** Clear rows and cards for another project (null: all projects); the next snapshot fills them. */
   reset(projectId: string | null): void {
     this.projectId = projectId;
     this.position = null;
     this.isLoaded = false;
-    this.rows = [];
-    this.rewrites++;
+    this.rows.clear();
     this.order = [];
     this.cards.clear();
     this.fold.reset();
     this.header.clear();
     if (projectId !== null) this.addProject(projectId);
-    this.pacer.markAll();
+    this.pacer.markAllDirty();
     this.pacer.schedule();
   }
 
-  /** Whose spans the `spans` slice shows. */
+  /** Choose the research task whose spans the `spans` slice holds. */
   setFocus(taskId: string | null): void {
     if (taskId === this.focus) return;
     this.focus = taskId;
     this.focusVersion = -1;
     this.build("spans");
-    this.tell("spans");
+    this.notify("spans");
   }
 
-  /** Add older events' bars to a research task. */
+  /** Add the bars of older events, read from the log, to a research task. */
   backfill(taskId: string, events: readonly MonitoringEvent[]): void {
     this.fold.backfill(taskId, events);
-    this.pacer.mark("spans");
+    this.pacer.markDirty("spans");
     this.pacer.schedule();
   }
 
-  /** Hold every view still; events go on being folded, and counted in `hold`. */
+  /** Freeze all slices; events are still applied, and counted in the `hold` slice. */
   pause(): void {
     if (this.pausedAt !== null) return;
     for (const slice of SLICES) this.build(slice);
     this.pausedAt = this.serverNow();
-    this.pausedN = this.nextN;
-    this.heldEvents = 0;
-    for (const slice of SLICES) this.tell(slice);
+    this.rows.pause();
+    for (const slice of SLICES) this.notify(slice);
     this.build("hold");
-    this.tell("hold");
+    this.notify("hold");
   }
 
+  /** Show everything again, with a row where the pause began. */
   resume(): void {
     if (this.pausedAt === null) return;
-    const count = this.heldEvents;
     this.pausedAt = null;
-    if (count > 0) {
-      const at = this.serverNow();
-      const row: Row = { kind: "resumed", n: this.pausedN - 0.5, at, count };
-      const index = this.rows.findIndex((other) => other.n > row.n);
-      this.rows.splice(index < 0 ? this.rows.length : index, 0, row);
-      this.rewrites++;
-    }
-    this.pacer.markAll();
+    this.rows.resume(this.serverNow());
+    this.pacer.markAllDirty();
     this.pacer.flush();
   }
 
-  /** Once a second: silence changes what is shown (rates, offline workers, stalled tasks). */
+  /** Called every second, because time alone changes rates, offline workers and stalled tasks. */
   heartbeat(): void {
     for (const [taskId, card] of this.cards) {
       if (card.endedAt === null) this.fold.changed.add(taskId);
     }
-    for (const slice of ["tasks", "spans", "workers", "stats"] as const) this.pacer.mark(slice);
+    for (const slice of TIME_DEPENDENT) this.pacer.markDirty(slice);
     this.pacer.schedule();
   }
 
   private intervalMs(slice: Slice): number {
-    const isMuch =
+    const isBusy =
       (slice === "spans" && this.values.spans.spans.length > MANY_SPANS) ||
-      (slice === "events" && this.nextN - this.shownN > MANY_ROWS);
-    return isMuch ? 2 * INTERVAL_MS[slice] : INTERVAL_MS[slice];
+      (slice === "events" && this.rows.countNotShown() > MANY_ROWS);
+    return isBusy ? 2 * INTERVAL_MS[slice] : INTERVAL_MS[slice];
   }
 
-  /** Build and tell every slice that is due. */
+  /** Build every slice that is due now, and notify its listeners. */
   flush(): void {
     this.pacer.flush();
   }
 
-  /** The page came into view or left it. */
+  /** Called when the page was hidden or became visible. */
   noteVisibility(): void {
     this.pacer.replan();
     this.pacer.flush();
   }
 
-  private tell(slice: Slice): void {
+  private notify(slice: Slice): void {
     this.pacer.noteShown(slice);
     for (const listener of this.listeners.get(slice) as Set<() => void>) listener();
   }
@@ -326,7 +300,7 @@ export class FeedStore {
         break;
       case "hold": {
         const isPaused = this.pausedAt !== null;
-        values.hold = { isPaused, newEvents: isPaused ? this.heldEvents : 0 };
+        values.hold = { isPaused, newEvents: isPaused ? this.rows.eventsWhilePaused : 0 };
         break;
       }
       case "stats":
@@ -343,24 +317,23 @@ export class FeedStore {
         this.buildSpans();
         break;
       case "events":
-        this.shownN = this.nextN;
-        values.events = { rows: this.rows.slice(-MAX_ROWS), rewrites: this.rewrites };
+        values.events = this.rows.show();
         break;
       case "failures":
         values.failures = failureViews(this.fold);
         break;
       case "workers":
-        values.workers = workerViews(this.judge());
+        values.workers = workerViews(this.statusRules());
         break;
     }
   }
 
-  private judge(): Judge {
+  private statusRules(): Judge {
     return new Judge(this.fold, this.serverNow());
   }
 
   private buildTasks(): Slices["tasks"] {
-    const judge = this.judge();
+    const rules = this.statusRules();
     for (const taskId of this.fold.changed) {
       const task = this.fold.tasks.get(taskId);
       if (task === undefined) {
@@ -369,7 +342,7 @@ export class FeedStore {
         continue;
       }
       if (!this.cards.has(taskId) && !this.order.includes(taskId)) this.order.unshift(taskId);
-      this.cards.set(taskId, cardView(task, judge));
+      this.cards.set(taskId, cardView(task, rules));
     }
     this.fold.changed.clear();
     const cards: CardView[] = [];
@@ -390,13 +363,13 @@ export class FeedStore {
     const now = this.serverNow();
     const { spans } = this.values;
     const isSame = spans.taskId === this.focus && task?.spansVersion === this.focusVersion;
-    // Without a change only silence matters: once a second is enough to see it.
-    if (isSame && now - this.judgedAt < 1000) return;
-    this.judgedAt = now;
+    // Without new events only the passing of time can change a status: checking every second is enough.
+    if (isSame && now - this.spansBuiltAt < 1000) return;
+    this.spansBuiltAt = now;
     this.focusVersion = task?.spansVersion ?? -1;
     this.values.spans = {
       taskId: this.focus,
-      spans: task ? spanViews(task, this.judge()) : [],
+      spans: task ? spanViews(task, this.statusRules()) : [],
     };
   }
 

@@ -20,7 +20,7 @@ function onSecond(listener: () => void): () => void {
   };
 }
 
-/** The collector's time in whole listeners, updated every second; stands still while paused. */
+/** The collector's time in whole seconds, updated every second; stands still while paused. */
 export function useNow(store: FeedStore): number {
   const subscribe = useCallback(
     (listener: () => void) => {

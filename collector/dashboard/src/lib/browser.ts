@@ -1,6 +1,7 @@
 /** Small hooks over the browser: media queries, theme, stored preferences, clipboard. */
 import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from "react";
 
+/** Whether a CSS media query matches; false on the server. */
 export function useMedia(query: string): boolean {
   const subscribe = useCallback(
     (listener: () => void) => {
@@ -20,7 +21,7 @@ export function useMedia(query: string): boolean {
 export type Theme = "system" | "light" | "dark";
 const THEME_KEY = "otel-bridge-theme";
 
-/** The chosen theme and how to choose the next: system, light, dark. */
+/** The theme, and a function that switches to the next one: system, light, dark. */
 export function useTheme(): [Theme, () => void] {
   const [theme, setTheme] = useState<Theme>("system");
   useEffect(() => {
@@ -39,16 +40,17 @@ export function useTheme(): [Theme, () => void] {
   return [theme, next];
 }
 
-/** A preference of this browser; without storage it lasts as long as the page. */
+/** Keep a preference in this browser; null removes it. */
 export function storePreference(key: string, value: string | null): void {
   try {
     if (value === null) localStorage.removeItem(key);
     else localStorage.setItem(key, value);
   } catch {
-    // Storage is blocked or full; the choice still holds for this page.
+    // Storage is blocked or full: the preference lasts as long as the page.
   }
 }
 
+/** A preference of this browser; null when there is none, or storage is blocked. */
 export function readPreference(key: string): string | null {
   try {
     return localStorage.getItem(key);
@@ -57,7 +59,7 @@ export function readPreference(key: string): string | null {
   }
 }
 
-/** Copy text; true for two seconds after it worked. */
+/** Whether text was copied in the last two seconds, and a function that copies text. */
 export function useCopy(): [boolean, (text: string) => void] {
   const [isCopied, setIsCopied] = useState(false);
   const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
@@ -78,7 +80,7 @@ async function copyText(text: string): Promise<boolean> {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    // Plain http on another host has no clipboard API; selecting and copying still works.
+    // Pages over plain http have no clipboard API, except on localhost; copying a selection still works.
     const area = document.createElement("textarea");
     area.value = text;
     area.className = "offscreen";

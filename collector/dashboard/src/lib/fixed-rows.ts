@@ -1,38 +1,43 @@
 /**
- * Which rows of a long list are on screen, when all rows are equally high.
+ * Virtualised list for rows of the same height: which rows are visible and must be drawn.
  *
- * A general virtualiser measures every row anew whenever the list changes, 4,000 of them four times a
- * second; with one height for all a division does.
+ * A general virtualiser measures every row again whenever the list changes, 4,000 rows four times a
+ * second; with one height for all rows a division is enough.
  */
 import { type RefObject, useCallback, useEffect, useLayoutEffect, useRef, useState } from "react";
 
+/** Rows drawn above and below the visible ones. */
 const OVERSCAN = 4;
-/** More at once than a wheel scrolls. */
+/** More rows than one turn of the mouse wheel scrolls. */
 const JUMP_ROWS = 4;
-/** Scrolled farther than so many rows from where it follows, a list is the reader's own. */
-const LOOSE_ROWS = 3;
-/** Rows of what comes next that stay visible below the one followed. */
-const BELOW = 2;
+/** A list that the user scrolled more than this many rows away no longer follows its row. */
+const FOLLOW_SLACK_ROWS = 3;
+/** Rows kept visible below the followed row. */
+const ROWS_BELOW_FOLLOWED = 2;
 
 export interface FixedRows {
-  /** Rows to draw, from `first` up to and without `end`. */
+  /** Rows to draw: `first` inclusive, `end` exclusive. */
   first: number;
   end: number;
   /**
-   * Which element draws a row. One that scrolls in takes over from one that scrolled out; after a jump
-   * every element stays where it is and draws another row: moving 20 of them cost 6 ms of style.
+   * The element, by its React key, that draws a row. While scrolling, a row that comes into view reuses
+   * the element of one that left it. After a jump each element keeps its place and draws another row:
+   * moving 20 elements cost 6 ms of style calculation.
    */
   slotOf: (index: number) => number;
-  /** The topmost row in view; null while scrolled to the very top. */
+  /** The topmost visible row; null while the list is scrolled to its start. */
   topmost: number | null;
+  /** Height of all rows. */
   totalPx: number;
+  /** Scroll a row into view; the list then no longer follows its row. */
   scrollTo: (index: number, place?: "center" | "nearest") => void;
 }
 
 /**
- * The window of a list that scrolls in `scroller`.
+ * The visible rows of a list that scrolls in the element `scroller`.
  *
- * Args: `follow` a row that is kept in view until the reader scrolls elsewhere; null: none.
+ * Args: `count` rows of `rowPx` height each; `follow` a row that is kept in view until the user scrolls
+ * elsewhere, null for none.
  */
 export function useFixedRows(
   scroller: RefObject<HTMLElement | null>,
@@ -42,33 +47,36 @@ export function useFixedRows(
 ): FixedRows {
   const [{ top, height }, setAt] = useState({ top: 0, height: 0 });
   const isFollowing = useRef(true);
-  const followed = useRef(0);
+  const followedTopPx = useRef(0);
 
   const totalPx = count * rowPx;
-  const most = Math.max(0, totalPx - height);
-  const wanted =
-    follow === null ? null : Math.min(most, Math.max(0, (follow + 1 + BELOW) * rowPx - height));
-  // Drawn where it will be scrolled to, so that following costs one drawing instead of two.
-  const at = wanted !== null && isFollowing.current ? wanted : Math.min(top, most);
+  const maxTopPx = Math.max(0, totalPx - height);
+  const followTopPx =
+    follow === null
+      ? null
+      : Math.min(maxTopPx, Math.max(0, (follow + 1 + ROWS_BELOW_FOLLOWED) * rowPx - height));
+  // Draw the rows at the position that is about to be scrolled to: one render instead of two.
+  const topPx = followTopPx !== null && isFollowing.current ? followTopPx : Math.min(top, maxTopPx);
 
   useLayoutEffect(() => {
-    if (wanted === null || !isFollowing.current || scroller.current === null) return;
-    followed.current = wanted;
-    scroller.current.scrollTop = wanted;
-  }, [scroller, wanted]);
+    if (followTopPx === null || !isFollowing.current || scroller.current === null) return;
+    followedTopPx.current = followTopPx;
+    scroller.current.scrollTop = followTopPx;
+  }, [scroller, followTopPx]);
 
   useEffect(() => {
     const element = scroller.current;
     if (element === null) return;
-    const look = () => {
-      const next = { top: snap(element.scrollTop, rowPx), height: element.clientHeight };
+    const measure = () => {
+      const next = { top: roundToRow(element.scrollTop, rowPx), height: element.clientHeight };
       setAt((old) => (old.top === next.top && old.height === next.height ? old : next));
     };
     const onScroll = () => {
-      isFollowing.current = Math.abs(element.scrollTop - followed.current) < LOOSE_ROWS * rowPx;
-      look();
+      isFollowing.current =
+        Math.abs(element.scrollTop - followedTopPx.current) < FOLLOW_SLACK_ROWS * rowPx;
+      measure();
     };
-    const resize = new ResizeObserver(look);
+    const resize = new ResizeObserver(measure);
     resize.observe(element);
     element.addEventListener("scroll", onScroll, { passive: true });
     return () => {
@@ -83,16 +91,16 @@ export function useFixedRows(
       if (element === null) return;
       isFollowing.current = false;
       const { clientHeight, scrollTop } = element;
-      const begin = index * rowPx;
-      if (place === "center") element.scrollTop = begin - (clientHeight - rowPx) / 2;
-      else if (begin < scrollTop) element.scrollTop = begin;
-      else if (begin + rowPx > scrollTop + clientHeight)
-        element.scrollTop = begin + rowPx - clientHeight;
+      const rowTopPx = index * rowPx;
+      if (place === "center") element.scrollTop = rowTopPx - (clientHeight - rowPx) / 2;
+      else if (rowTopPx < scrollTop) element.scrollTop = rowTopPx;
+      else if (rowTopPx + rowPx > scrollTop + clientHeight)
+        element.scrollTop = rowTopPx + rowPx - clientHeight;
     },
     [scroller, rowPx],
   );
 
-  const row = Math.floor(at / rowPx);
+  const row = Math.floor(topPx / rowPx);
   const first = Math.max(0, row - OVERSCAN);
   const inView = Math.ceil(height / rowPx) + 1;
   const pool = inView + 2 * OVERSCAN;
@@ -105,13 +113,13 @@ export function useFixedRows(
     first,
     end: Math.min(count, row + inView + OVERSCAN),
     slotOf: (index) => (((index - base) % pool) + pool) % pool,
-    topmost: at < 2 ? null : row,
+    topmost: topPx < 2 ? null : row,
     totalPx,
     scrollTo,
   };
 }
 
-/** Only another row at the top, or leaving it, is worth a drawing. */
-function snap(top: number, rowPx: number): number {
+/** Round a scroll position, so that only another topmost row, or leaving the start, renders again. */
+function roundToRow(top: number, rowPx: number): number {
   return top < 2 ? 0 : Math.max(2, Math.floor(top / rowPx) * rowPx);
 }

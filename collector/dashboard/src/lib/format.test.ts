@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { ago, count, duration, jobName, percent, rate, approximately, shortJob } from "./format";
+import { ago, approximately, count, duration, jobName, percent, rate, shortJob } from "./format";
 
 describe("formats", () => {
-  it("writes durations in at most seven characters or so", () => {
+  it("writes durations briefly", () => {
     expect([0, 0.02, 3.25, 41, 12_400, 185_000, 7_800_000].map(duration)).toEqual([
       "0 ms",
       "<0.1 ms",
@@ -15,7 +15,7 @@ describe("formats", () => {
     expect(duration(null)).toBe("");
   });
 
-  it("says counts, rates, shares and times as people do", () => {
+  it("writes counts, rates, shares and times", () => {
     expect([7, 1234, 12_345, 4_900_000].map(count)).toEqual(["7", "1,234", "12.3k", "4.9M"]);
     expect([0, 0.42, 12.34, 4912].map(rate)).toEqual(["0", "0.42", "12.3", "4,912"]);
     expect([null, 0, 0.008, 0.2].map(percent)).toEqual(["–", "0 %", "0.8 %", "20 %"]);
@@ -23,7 +23,7 @@ describe("formats", () => {
     expect([4, 22, 170].map(approximately)).toEqual(["<10 s", "~25 s", "~3 min"]);
   });
 
-  it("keeps the telling end of a job's id", () => {
+  it("names a job by the end of its id, or by its type when the id is random", () => {
     expect(shortJob("6ba5:search:42", "6ba5")).toBe("search:42");
     expect(shortJob("other", "6ba5")).toBe("other");
     expect(jobName("6ba5:search:42", "6ba5", "fetch")).toBe("search:42");

@@ -1,7 +1,7 @@
-/** Numbers and times as people read them. Pure; all times in milliseconds. */
+/** Text for numbers, times, names and events. Pure; all times in milliseconds. */
 import type { MonitoringEvent, Status } from "../feed/wire";
 
-/** `0.8 s`, `12.4 s`, `3m 05s`, `2h 10m`: never wider than seven characters. */
+/** `0.8 s`, `12.4 s`, `3m 05s`, `2h 10m`: at most seven characters. */
 export function duration(ms: number | null | undefined): string {
   if (ms === null || ms === undefined || !Number.isFinite(ms)) return "";
   if (ms <= 0) return "0 ms";
@@ -16,13 +16,13 @@ export function duration(ms: number | null | undefined): string {
   return `${Math.floor(hours / 24)}d ${hours % 24}h`;
 }
 
-/** A running time in whole seconds, so that it ticks instead of flickering. */
+/** The duration of something that still runs: in whole seconds, so that it changes once a second. */
 export function elapsed(ms: number): string {
   const sec = Math.max(0, Math.floor(ms / 1000));
   return sec < 60 ? `${sec}s` : duration(sec * 1000);
 }
 
-/** `~40 s`, `~3 min`, `~2 h`: as rough as it is. */
+/** An estimate, rounded to how exact it is: `~40 s`, `~3 min`, `~2 h`. */
 export function approximately(sec: number): string {
   if (sec < 10) return "<10 s";
   if (sec < 55) return `~${Math.ceil(sec / 5) * 5} s`;
@@ -30,6 +30,7 @@ export function approximately(sec: number): string {
   return `~${Math.round(sec / 360) / 10} h`;
 }
 
+/** How long ago a time was: `just now`, `14 s ago`, `3 h ago`; `never` for null. */
 export function ago(thenMs: number | null, nowMs: number): string {
   if (thenMs === null) return "never";
   const sec = Math.max(0, Math.floor((nowMs - thenMs) / 1000));
@@ -46,12 +47,13 @@ export function timeOfDayMs(ms: number): string {
   return `${timeOfDay(ms)}.${String(date.getMilliseconds()).padStart(3, "0")}`;
 }
 
+/** Local time of day: `12:04:05`. */
 export function timeOfDay(ms: number): string {
   const date = new Date(ms);
   return `${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}`;
 }
 
-/** Local date and time, for titles. */
+/** Local date and time, `2026-01-02 12:04:05.123`, for tooltips. */
 export function dateTime(ms: number | null): string {
   if (ms === null) return "";
   const date = new Date(ms);
@@ -59,7 +61,7 @@ export function dateTime(ms: number | null): string {
   return `${day} ${timeOfDayMs(ms)}`;
 }
 
-/** `7`, `1,234`, `12.3k`, `4.9M`. */
+/** A count: `7`, `1,234`, `12.3k`, `4.9M`. */
 export function count(value: number): string {
   if (value < 10_000) return Math.round(value).toLocaleString("en-US");
   if (value < 1_000_000) return `${trim(value / 1000)}k`;
@@ -74,6 +76,7 @@ export function rate(value: number): string {
   return count(value);
 }
 
+/** A share from 0 to 1: `0.8 %`, `20 %`; a dash when it is not known. */
 export function percent(share: number | null): string {
   if (share === null) return "–";
   const value = share * 100;
@@ -81,7 +84,7 @@ export function percent(share: number | null): string {
   return value < 10 ? `${value.toFixed(1)} %` : `${Math.round(value)} %`;
 }
 
-/** The telling end of a long id: `…search:42` of `6ba529d4:search:42`. */
+/** A job's id without the id of its research task: `search:42` for `6ba529d4:search:42`. */
 export function shortJob(taskId: string, parentTaskId: string | null | undefined): string {
   if (parentTaskId && taskId.startsWith(parentTaskId)) {
     const rest = taskId.slice(parentTaskId.length).replace(/^[:_\-/.]+/, "");
@@ -90,10 +93,10 @@ export function shortJob(taskId: string, parentTaskId: string | null | undefined
   return taskId;
 }
 
-const MACHINE_MADE =
-  /^[0-9a-f]{16,}$|^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+/** Ids that are only a random number: hexadecimal, or a UUID. */
+const RANDOM_ID = /^[0-9a-f]{16,}$|^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
-/** What people call a task: its title, else its type, else as much of its id as tells. */
+/** The name shown for a research task: its title, else its type, else its shortened id. */
 export function taskName(card: {
   readonly taskId: string;
   readonly title: string | null;
@@ -102,31 +105,33 @@ export function taskName(card: {
   return card.title ?? (card.taskType === null ? shortId(card.taskId) : withSpaces(card.taskType));
 }
 
-/** What people call a job: the end of its id, or its type where the id is a mere number. */
+/** The name shown for a job: the end of its id, or its type when the id is only a random number. */
 export function jobName(
   taskId: string,
   parentTaskId: string | null | undefined,
   taskType: string | null | undefined,
 ): string {
-  if (!taskType || !MACHINE_MADE.test(taskId)) return shortJob(taskId, parentTaskId);
+  if (!taskType || !RANDOM_ID.test(taskId)) return shortJob(taskId, parentTaskId);
   const isPath = /^[\w.]+\w$/.test(taskType);
   return withSpaces(isPath ? taskType.slice(taskType.lastIndexOf(".") + 1) : taskType);
 }
 
+/** The first eight characters of a long id. */
 export function shortId(id: string): string {
   return id.length > 10 ? id.slice(0, 8) : id;
 }
 
-/** Words of an identifier: `data_aggregation_search` -> `data aggregation search`. */
+/** An identifier with spaces: `data_aggregation_search` becomes `data aggregation search`. */
 export function withSpaces(name: string): string {
   return name.replaceAll("_", " ");
 }
 
-/** A queue's own name, without what all of the coordinator's have in common. */
+/** A queue's name without the prefix and suffix that all queues of the coordinator share. */
 export function queueLabel(name: string): string {
   return name.replace(/^nexus:tasks:/, "").replace(/_priority$/, "");
 }
 
+/** The word shown for each status. */
 export const STATUS_LABELS: Record<Status, string> = {
   pending: "queued",
   processing: "running",
@@ -137,48 +142,48 @@ export const STATUS_LABELS: Record<Status, string> = {
 };
 
 export interface EventLabel {
-  /** Whose icon and colour; null: neutral. */
+  /** The status whose icon and colour are shown; null: a neutral icon. */
   status: Status | null;
-  word: string;
+  text: string;
 }
 
-/** What an event looks like in one word. */
+/** Icon and short text for an event. */
 export function eventLabel(event: MonitoringEvent): EventLabel {
   switch (event.event_type) {
     case "task_enqueued":
-      return { status: "pending", word: "queued" };
+      return { status: "pending", text: "queued" };
     case "task_started":
-      return { status: "processing", word: "started" };
+      return { status: "processing", text: "started" };
     case "task_completed":
-      return { status: "completed", word: "done" };
+      return { status: "completed", text: "done" };
     case "task_failed":
-      return { status: "failed", word: "failed" };
+      return { status: "failed", text: "failed" };
     case "task_retry":
-      return { status: "retrying", word: "retry" };
+      return { status: "retrying", text: "retry" };
     case "task_stalled":
-      return { status: "stalled", word: "stalled" };
+      return { status: "stalled", text: "stalled" };
     case "phase_started":
-      return { status: "processing", word: "phase start" };
+      return { status: "processing", text: "phase start" };
     case "phase_completed":
       return event.status === "failed"
-        ? { status: "failed", word: "phase failed" }
-        : { status: "completed", word: "phase done" };
+        ? { status: "failed", text: "phase failed" }
+        : { status: "completed", text: "phase done" };
     case "worker_started":
-      return { status: null, word: "worker up" };
+      return { status: null, text: "worker up" };
     case "worker_stopped":
-      return { status: null, word: "worker down" };
+      return { status: null, text: "worker down" };
     case "worker_heartbeat":
-      return { status: null, word: "heartbeat" };
+      return { status: null, text: "heartbeat" };
     case "queue_depth_update":
-      return { status: null, word: "queues" };
+      return { status: null, text: "queues" };
     case "stats_snapshot":
-      return { status: null, word: event.parent_task_id === undefined ? "stats" : "progress" };
+      return { status: null, text: event.parent_task_id === undefined ? "stats" : "progress" };
     default:
-      return { status: null, word: withSpaces(String(event.event_type)) };
+      return { status: null, text: withSpaces(String(event.event_type)) };
   }
 }
 
-/** The line of text that says most about an event. */
+/** The message column of an event: its error, else its message, counts or title. */
 export function eventText(event: MonitoringEvent): string {
   if (event.error) return event.error;
   if (event.message) return event.message;

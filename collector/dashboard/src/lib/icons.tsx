@@ -1,4 +1,4 @@
-/** Icons as shapes that differ without colour: every status has its own. */
+/** Icons. Every status has a shape of its own, so that it is recognised without its colour. */
 import type { ReactNode } from "react";
 import type { Status } from "../feed/wire";
 import { STATUS_LABELS } from "./format";
@@ -61,7 +61,7 @@ const SHAPES: Record<Status, ReactNode> = {
   ),
 };
 
-/** A status as a shape; say it in a word beside it, or give `label`. */
+/** The icon of a status; pass `label` when no text beside it names the status. */
 export function StatusIcon({ status, label }: { status: Status; label?: boolean }) {
   const icon = <Icon className={`st-${status}`}>{SHAPES[status]}</Icon>;
   if (!label) return icon;

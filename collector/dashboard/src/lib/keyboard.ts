@@ -1,12 +1,12 @@
-/** Single keys, and how they reach the panel they are for. */
+/** Keyboard shortcuts: single keys, and the events that carry them to a panel. */
 import { useEffect, useRef } from "react";
 
-/** To whichever panel listens: `ob:step`, `ob:chart`, `ob:escape`. */
+/** Send a key to the panel that listens for the event: `ob:step`, `ob:chart` or `ob:escape`. */
 export function sendToPanels(name: string, detail: unknown): void {
   window.dispatchEvent(new CustomEvent(name, { detail }));
 }
 
-/** Single keys, unless something is being typed. */
+/** Call the action of a pressed key, by `KeyboardEvent.key`, except while the user types text. */
 export function useKeyboardShortcuts(keys: Record<string, () => void>): void {
   const latest = useRef(keys);
   latest.current = keys;
@@ -16,7 +16,7 @@ export function useKeyboardShortcuts(keys: Record<string, () => void>): void {
       const target = event.target instanceof HTMLElement ? event.target : null;
       const isTyping = target?.matches("input:not([type=checkbox]), textarea, select") === true;
       if (isTyping && event.key !== "Escape") return;
-      // Space presses a focused button; that is what it is for.
+      // The space bar activates a focused control; it must not pause the page as well.
       if (event.key === " " && target?.closest("button, a, input, summary") != null) return;
       if (document.querySelector("dialog[open]") && event.key !== "?") return;
       const action = latest.current[event.key];

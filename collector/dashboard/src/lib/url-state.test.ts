@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { changed, EMPTY_VIEW, readView, writeView } from "./url-state";
+import { applyChange, EMPTY_VIEW, readView, writeView } from "./url-state";
 
-describe("address bar", () => {
-  it("reads back what it wrote and leaves others' parameters alone", () => {
+describe("state in the URL", () => {
+  it("reads back what it wrote and keeps parameters of other software", () => {
     const view = { ...EMPTY_VIEW, project: "a&b", text: "<x>", paused: "1" };
     const query = writeView(view, "?keep=1&status=failed");
     expect(readView(query)).toEqual(view);
@@ -10,9 +10,9 @@ describe("address bar", () => {
     expect(writeView(EMPTY_VIEW, "?q=x")).toBe("");
   });
 
-  it("forgets the stretch and the folds of the waterfall with its task", () => {
+  it("resets zoom and folded phases of the waterfall when its task changes", () => {
     const view = { ...EMPTY_VIEW, focus: "a", zoom: "1-2", folds: "-search", text: "x" };
-    expect(changed(view, { focus: "b" })).toEqual({ ...EMPTY_VIEW, focus: "b", text: "x" });
-    expect(changed(view, { focus: "a", tab: "workers" })).toEqual({ ...view, tab: "workers" });
+    expect(applyChange(view, { focus: "b" })).toEqual({ ...EMPTY_VIEW, focus: "b", text: "x" });
+    expect(applyChange(view, { focus: "a", tab: "workers" })).toEqual({ ...view, tab: "workers" });
   });
 });

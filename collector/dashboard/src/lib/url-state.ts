@@ -1,18 +1,19 @@
-/** What is shown, in the address bar: a link reproduces the view. */
+/** The state of the page in its URL: filters, selection and zoom, so that a link reproduces the view. */
 import { useCallback, useEffect, useRef, useState } from "react";
 
-/** A held-down `j` chooses 30 events a second; browsers refuse more than some 20 addresses a second. */
+/** Holding `j` selects 30 events a second; browsers refuse more than about 20 URL changes a second. */
 const STEP_INTERVAL_MS = 100;
+/** Longer values are truncated. */
 export const MAX_PART_CHARS = 512;
 
 export interface ViewState {
-  /** Filtered by the collector. */
+  /** Project whose events are received; the collector filters them. */
   project: string;
-  /** Research task that cards, events and failures are narrowed to. */
+  /** Research task that cards, events and failures are filtered by. */
   task: string;
-  /** Research task in the waterfall; empty: the latest that runs. */
+  /** Research task in the waterfall; empty: the newest one that runs. */
   focus: string;
-  /** Stretch of time in the waterfall, `from-to` in seconds from the task's start; empty: all of it. */
+  /** Zoom of the waterfall, `from-to` in seconds from the task's start; empty: the whole task. */
   zoom: string;
   /** Phases folded and unfolded in the waterfall, see `folded-phases.ts`. */
   folds: string;
@@ -22,13 +23,13 @@ export interface ViewState {
   type: string;
   status: string;
   text: string;
-  /** "1": heartbeats, depths and statistics are in the table too. */
+  /** "1": the table also shows heartbeats, queue depths and statistics. */
   all: string;
-  /** Tab beside the events: `failures` or `workers`. */
+  /** Tab beside the event table: `failures` or `workers`. */
   tab: string;
-  /** What a narrow page shows: `tasks`, `events` or `failures`. */
+  /** Section that a narrow page shows: `tasks`, `events` or `failures`. */
   section: string;
-  /** "1": held still. */
+  /** "1": the page is paused. */
   paused: string;
 }
 
@@ -48,6 +49,7 @@ export const EMPTY_VIEW: ViewState = {
   paused: "",
 };
 
+/** Name of each part in the URL. */
 const NAMES: Record<keyof ViewState, string> = {
   project: "project",
   task: "task",
@@ -64,6 +66,7 @@ const NAMES: Record<keyof ViewState, string> = {
   paused: "paused",
 };
 
+/** The view that a query string describes. */
 export function readView(search: string): ViewState {
   const params = new URLSearchParams(search);
   const view = { ...EMPTY_VIEW };
@@ -73,7 +76,7 @@ export function readView(search: string): ViewState {
   return view;
 }
 
-/** The query for a view; empty parts and foreign parameters: left out and kept. */
+/** The query string for a view: empty parts are left out, parameters of other software are kept. */
 export function writeView(view: ViewState, search: string): string {
   const params = new URLSearchParams(search);
   for (const key of Object.keys(NAMES) as (keyof ViewState)[]) {
@@ -84,7 +87,7 @@ export function writeView(view: ViewState, search: string): string {
   return query ? `?${query}` : "";
 }
 
-/** The page's address with a view in it. */
+/** The URL of the page with a view in it. */
 export function linkTo(view: ViewState): string {
   const { origin, pathname, search, hash } = window.location;
   return origin + pathname + writeView(view, search) + hash;
@@ -92,7 +95,7 @@ export function linkTo(view: ViewState): string {
 
 export type ChangeView = (change: Partial<ViewState>) => void;
 
-/** The view, kept in the address bar; the browser's Back button leaves the page as ever. */
+/** The view and a function that changes it. The URL is replaced, so Back leaves the page as usual. */
 export function useViewState(): [ViewState, ChangeView] {
   const [view, setView] = useState<ViewState>(() =>
     typeof window === "undefined" ? EMPTY_VIEW : readView(window.location.search),
@@ -110,9 +113,9 @@ export function useViewState(): [ViewState, ChangeView] {
       );
     };
     const last = written.current;
-    const isStep =
+    const isOtherEventOnly =
       writeView({ ...view, event: "" }, "") === writeView({ ...last.view, event: "" }, "");
-    const waitMs = isStep ? last.at + STEP_INTERVAL_MS - performance.now() : 0;
+    const waitMs = isOtherEventOnly ? last.at + STEP_INTERVAL_MS - performance.now() : 0;
     if (waitMs <= 0) {
       write();
       return;
@@ -120,12 +123,12 @@ export function useViewState(): [ViewState, ChangeView] {
     const timer = setTimeout(write, waitMs);
     return () => clearTimeout(timer);
   }, [view]);
-  const change = useCallback<ChangeView>((part) => setView((old) => changed(old, part)), []);
+  const change = useCallback<ChangeView>((part) => setView((old) => applyChange(old, part)), []);
   return [view, change];
 }
 
-/** A stretch and folds are those of one research task. */
-export function changed(old: ViewState, part: Partial<ViewState>): ViewState {
-  const isOther = part.focus !== undefined && part.focus !== old.focus;
-  return { ...old, ...(isOther ? { zoom: "", folds: "" } : {}), ...part };
+/** The view after a change; zoom and folded phases belong to one task and are reset with it. */
+export function applyChange(old: ViewState, part: Partial<ViewState>): ViewState {
+  const isOtherTask = part.focus !== undefined && part.focus !== old.focus;
+  return { ...old, ...(isOtherTask ? { zoom: "", folds: "" } : {}), ...part };
 }

@@ -3,15 +3,15 @@ import type { FeedStore } from "../feed/feed-store";
 import { useNow } from "../feed/use-now";
 import {
   ago,
-  timeOfDay,
+  approximately,
   count,
+  dateTime,
   duration,
   elapsed,
-  dateTime,
   rate,
-  approximately,
   shortId,
   taskName,
+  timeOfDay,
   withSpaces,
 } from "../lib/format";
 import { ChevronIcon, StatusIcon } from "../lib/icons";

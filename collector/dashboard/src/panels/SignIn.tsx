@@ -1,5 +1,5 @@
 import { type FormEvent, useState } from "react";
-import { signInError, signIn } from "../feed/session";
+import { signIn, signInError } from "../feed/session";
 import type { Connection } from "../old/slices";
 
 /** The collector closes a WebSocket without credentials, or with ended ones, with this code. */

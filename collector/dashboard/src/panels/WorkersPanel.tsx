@@ -1,7 +1,7 @@
 import { memo } from "react";
 import type { FeedStore } from "../feed/feed-store";
 import { useNow } from "../feed/use-now";
-import { ago, count, elapsed, dateTime, jobName, withSpaces } from "../lib/format";
+import { ago, count, dateTime, elapsed, jobName, withSpaces } from "../lib/format";
 import type { WorkerView } from "../old/views";
 
 interface WorkersPanelProps {

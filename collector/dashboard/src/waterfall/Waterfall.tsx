@@ -10,17 +10,29 @@ import type { EventWish as EventFilter } from "../old/event-view";
 import type { SpanView } from "../old/span-views";
 import type { CardView } from "../old/views";
 import { DensityStrip } from "./DensityStrip";
-import { type FoldedPhases, readFoldedPhases, withPhaseFolded, writeFoldedPhases } from "./folded-phases";
+import {
+  type FoldedPhases,
+  readFoldedPhases,
+  withPhaseFolded,
+  writeFoldedPhases,
+} from "./folded-phases";
 import {
   axisEnd,
   readZoom,
   useChartKeys,
   useTimeAxis,
-  type ZoomRange,
   writeZoom,
+  type ZoomRange,
 } from "./time-axis";
 import { Legend, Line, timeAttributes } from "./WaterfallRow";
-import { lastStartedIndex, RowCache, ticks, tickText, type ChartRow, chartRows } from "./waterfall-rows";
+import {
+  type ChartRow,
+  chartRows,
+  lastStartedIndex,
+  RowCache,
+  ticks,
+  tickText,
+} from "./waterfall-rows";
 
 const ROW_PX = 24;
 const MAX_TICKS = 6;
@@ -77,7 +89,12 @@ interface ChartProps extends WaterfallProps {
 
 function Chart(props: ChartProps) {
   const { store, card, spans, wish, mark, traceLink, onClose } = props;
-  const [folds, setFolds] = useControllable<FoldedPhases>(props.folds, props.onFolds, readFoldedPhases, writeFoldedPhases);
+  const [folds, setFolds] = useControllable<FoldedPhases>(
+    props.folds,
+    props.onFolds,
+    readFoldedPhases,
+    writeFoldedPhases,
+  );
   const [zoom, setZoom] = useControllable<ZoomRange>(props.zoom, props.onZoom, readZoom, writeZoom);
   const [cache] = useState(() => new RowCache());
   const isWide = useMedia("(min-width: 1280px)");
@@ -113,7 +130,8 @@ function Chart(props: ChartProps) {
   const latestFolds = useRef(folds);
   latestFolds.current = folds;
   const fold = useCallback(
-    (phase: string, isFolded: boolean) => setFolds(withPhaseFolded(latestFolds.current, phase, isFolded)),
+    (phase: string, isFolded: boolean) =>
+      setFolds(withPhaseFolded(latestFolds.current, phase, isFolded)),
     [setFolds],
   );
   useChartKeys((isFolded) => setFolds(new Map([[null, isFolded]])), zoom, setZoom, endSec);

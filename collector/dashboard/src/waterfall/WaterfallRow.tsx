@@ -1,7 +1,7 @@
 /** One row of the waterfall, and the legend made of the same bars. */
 import { memo } from "react";
 import type { Status } from "../feed/wire";
-import { count, duration, elapsed, dateTime, STATUS_LABELS, withSpaces } from "../lib/format";
+import { count, dateTime, duration, elapsed, STATUS_LABELS, withSpaces } from "../lib/format";
 import { ChevronIcon, StatusIcon } from "../lib/icons";
 import type { ChartRow } from "./waterfall-rows";
 
@@ -30,7 +30,8 @@ interface LineProps {
 
 export const Line = memo(function Line({ row, t0, top, now, isMarked, onFold }: LineProps) {
   const isPhase = row.kind === "phase";
-  const took = row.end === null ? elapsed(now - row.runStartedAt) : duration(row.end - row.runStartedAt);
+  const took =
+    row.end === null ? elapsed(now - row.runStartedAt) : duration(row.end - row.runStartedAt);
   const names = ["wf-row", `is-${row.kind}`];
   if (row.isDim) names.push("is-dim");
   if (isMarked) names.push("is-marked");
@@ -132,7 +133,8 @@ function tooltip(row: ChartRow): string {
   const lines = [`${row.taskId ?? row.label}: ${STATUS_LABELS[row.status]}`];
   if (row.workerId !== null) lines.push(`worker ${row.workerId}`);
   if (row.bars.length > 1 && row.kind === "job") lines.push(`${row.bars.length} attempts`);
-  if (row.runStartedAt > row.start) lines.push(`queued for ${duration(row.runStartedAt - row.start)}`);
+  if (row.runStartedAt > row.start)
+    lines.push(`queued for ${duration(row.runStartedAt - row.start)}`);
   lines.push(`from ${dateTime(row.runStartedAt)}`);
   if (row.end !== null) lines.push(`to ${dateTime(row.end)}`);
   if (row.error) lines.push(row.error);

@@ -1,6 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { MAX_PART_CHARS } from "../lib/url-state";
-import { type FoldedPhases, readFoldedPhases, withPhaseFolded, writeFoldedPhases } from "./folded-phases";
+import {
+  type FoldedPhases,
+  readFoldedPhases,
+  withPhaseFolded,
+  writeFoldedPhases,
+} from "./folded-phases";
 
 describe("folded phases", () => {
   it("reads folds back, whatever a phase is called", () => {
@@ -26,7 +31,9 @@ describe("folded phases", () => {
   it("passes by what is no fold", () => {
     const garbage = ["x", "...", "\\", "-a\\", "%2", "\u0000\ud800", "=-a", "-".repeat(512)];
     for (const text of garbage)
-      expect(readFoldedPhases(writeFoldedPhases(readFoldedPhases(text)))).toEqual(readFoldedPhases(text));
+      expect(readFoldedPhases(writeFoldedPhases(readFoldedPhases(text)))).toEqual(
+        readFoldedPhases(text),
+      );
     expect([...readFoldedPhases("x.-search..+y.-a\\")]).toEqual([["search", true]]);
   });
 

@@ -27,7 +27,11 @@ export function writeFoldedPhases(folds: FoldedPhases): string {
 }
 
 /** The choice for one phase. */
-export function withPhaseFolded(folds: FoldedPhases, phase: string, isFolded: boolean): FoldedPhases {
+export function withPhaseFolded(
+  folds: FoldedPhases,
+  phase: string,
+  isFolded: boolean,
+): FoldedPhases {
   const next = new Map(folds);
   next.delete(phase);
   return next.set(phase, isFolded);

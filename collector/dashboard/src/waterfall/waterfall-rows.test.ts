@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { EventWish as EventFilter } from "../old/event-view";
 import type { SpanView } from "../old/span-views";
 import type { CardView } from "../old/views";
-import { density, niceStep, RowCache, ticks, tickText, chartRows } from "./waterfall-rows";
+import { chartRows, density, niceStep, RowCache, ticks, tickText } from "./waterfall-rows";
 
 const NO_FILTER: EventFilter = { task: "", type: "", status: "", text: "", isAll: false };
 
