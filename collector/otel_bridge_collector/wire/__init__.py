@@ -1,1 +1,1 @@
-"""What travels to clients: messages, filters, close codes; pure, at the bottom."""
+"""What travels to clients: messages, filters and close codes; pure, the lowest chapter."""

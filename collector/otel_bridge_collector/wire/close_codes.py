@@ -1,8 +1,8 @@
 """
-Why a WebSocket is closed, as data.
+The codes and reasons with which the collector closes a WebSocket.
 
-The code says whether to reconnect: after 1012 and 3xxx a client comes back, after 44xx only when
-something on its side has changed. Codes 3000 to 3999 follow Centrifuge's ranges.
+The code says to a client whether to reconnect: after 1012 and 3xxx it does; after 44xx only once
+something on its side has changed, such as its token. Codes 3000 to 3999 follow Centrifuge's ranges.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["AUTH_REQUIRED", "BAD_REQUEST", "RESTARTING", "SLOW_CLIENT", "CloseCo
 
 
 class CloseCode(NamedTuple):
-    """One way a WebSocket ends."""
+    """A close code and its reason, as a close frame carries them."""
 
     code: int
     reason: str

@@ -1,11 +1,11 @@
 """
 ``EventFilter``: which events a client asked for.
 
-A value, hashable, so that all sessions with the same wish share one group in the hub and the cost
-of fan-out grows with distinct filters, not with clients.
+A hashable value: all sessions with equal filters share one group in the hub, so the cost of fan-out
+grows with the number of distinct filters, not with the number of clients.
 
-A project's reader also needs what belongs to nobody: workers and queues are shared, so events with
-neither project nor research task pass a project filter. They do not pass a task filter.
+A filter by project also passes events that have neither a project nor a research task, because
+workers and queues are shared by all projects. A filter by research task does not pass them.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _MAX_ID_CHARS: Final = 512
 
 
 class FilterError(CollectorError):
-    """Raised when a query parameter makes no sense; the text is for the client."""
+    """Raised when a query parameter is invalid; the text is sent to the client."""
 
 
 class Routed(Protocol):
-    """What of an event decides who gets it."""
+    """The fields of an event that a filter looks at."""
 
     @property
     def event_type(self) -> str: ...
@@ -42,15 +42,15 @@ class Routed(Protocol):
 @dataclass(frozen=True, slots=True)
 class EventFilter:
     """
-    All conditions must hold; None (or False) leaves one out.
+    Conditions on events, all of which must hold; None (or False) leaves one out.
 
     Attributes:
-        project_id: Events of this project, and those of nobody in particular.
-        task_id: Events of this research task.
-        types: Events of these types.
-        is_stats_only: Aggregates only: ``stats_snapshot`` and ``queue_depth_update``.
-        projects: What the asking token is limited to; such a reader gets nothing of other projects
-            and nothing that belongs to nobody: workers and queues tell of others' work.
+        project_id: Only events of this project, and those without project and research task.
+        task_id: Only events of this research task; also matches a job's own ``task_id``.
+        types: Only events of these types.
+        is_stats_only: Only aggregates: ``stats_snapshot`` and ``queue_depth_update``.
+        projects: The projects that the client's token is limited to. Such a client gets no events
+            without a project either, because workers and queues reveal the work of other projects.
     """
 
     project_id: str | None = None
@@ -60,13 +60,13 @@ class EventFilter:
     projects: frozenset[str] | None = None
 
     def may_see(self, project_id: str | None) -> bool:
-        """Whether a fact of this project may be shown, by the token's limit and by the wish."""
+        """Whether data of this project passes both the token's limit and the project filter."""
         if self.projects is not None and project_id not in self.projects:
             return False
         return self.project_id is None or project_id == self.project_id
 
     def limited(self, projects: frozenset[str] | None) -> EventFilter:
-        """The same wish of a token limited to these projects; None: no limit."""
+        """The same filter for a token limited to these projects; None: no limit."""
         return self if projects is None else replace(self, projects=projects)
 
     def matches(self, event: Routed) -> bool:
@@ -75,7 +75,7 @@ class EventFilter:
             if event.project_id not in self.projects:
                 return False
             if event.event_type == "stats_snapshot" and event.parent_task_id is None:
-                return False  # the leader's numbers hold shared workers and queues
+                return False  # the leader's statistics include shared workers and queues
         if self.project_id is not None and event.project_id != self.project_id:
             is_shared = event.project_id is None and event.parent_task_id is None
             if not is_shared:
@@ -89,10 +89,13 @@ class EventFilter:
     @classmethod
     def parse(cls, query: Mapping[str, str]) -> EventFilter:
         """
-        Read ``project_id task_id types stats_only`` of a query; empty values count as absent.
+        Read the parameters ``project_id``, ``task_id``, ``types`` and ``stats_only`` of a query.
+
+        Args:
+            query: Empty values count as absent; ``types`` is a comma-separated list.
 
         Raises:
-            FilterError: An unknown event type, an id of more than 512 characters, a flag that is
+            FilterError: An unknown event type, an id of more than 512 characters, or a flag that is
                 neither true nor false.
         """
         types = None
@@ -123,10 +126,12 @@ def _id(query: Mapping[str, str], name: str) -> str | None:
 
 def parse_flag(query: Mapping[str, str], name: str) -> bool:
     """
-    Read a true/false query parameter; absent or empty is false.
+    Read a boolean query parameter: ``1 true yes on`` or ``0 false no off``, in any case.
+
+    Absent or empty is false.
 
     Raises:
-        FilterError: It is something else.
+        FilterError: Any other value.
     """
     value = query.get(name, "").lower()
     if value in ("", "0", "false", "no", "off"):

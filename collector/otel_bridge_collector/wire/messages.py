@@ -1,9 +1,9 @@
 """
-What the collector says to a dashboard: control messages and the snapshot's parts.
+Messages to a client other than events: control messages and the parts of a snapshot.
 
-Events travel as ``MonitoringEvent`` JSON; everything here carries ``type`` and never
-``event_type``, which is how a client tells the two apart. The dashboard's ``wire.ts`` is generated
-from these models. All times ISO 8601 UTC text, all ids as in ``MonitoringEvent``.
+Events travel as ``MonitoringEvent`` JSON. Every message here carries ``type`` and never
+``event_type``, which is how a client distinguishes the two. The dashboard's ``wire.ts`` is
+generated from these models. All times are ISO 8601 UTC text; all ids are as in ``MonitoringEvent``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Wire(BaseModel):
 
 
 class PhaseProgress(_Wire):
-    """One bar of a task card."""
+    """Progress of one phase: one bar of a task card."""
 
     name: str
     status: Status
@@ -44,18 +44,18 @@ class PhaseProgress(_Wire):
     ended_at: str | None = None
     duration_ms: float | None = None
     total: int | None = None
-    """Jobs expected; None while unknown (the bar is indeterminate)."""
+    """Jobs expected; None while unknown, and the bar is indeterminate."""
     completed: int = 0
     failed: int = 0
     pending: int = 0
     retrying: int = 0
     rate_per_sec: float | None = None
-    """Jobs ended per second over the last minute; None until there are enough."""
+    """Jobs ended per second over the last minute; None until enough have ended for a rate."""
     message: str | None = None
 
 
 class SpanBar(_Wire):
-    """One bar of the waterfall: a phase, a queued or running or ended job."""
+    """One bar of the waterfall: a research task, a phase, or a queued, running or ended job."""
 
     span_id: str
     parent_span_id: str | None = None
@@ -76,7 +76,7 @@ class SpanBar(_Wire):
 
 
 class TaskCard(_Wire):
-    """One research task."""
+    """The state of one research task, as its card shows it."""
 
     task_id: str
     title: str | None = None
@@ -91,7 +91,7 @@ class TaskCard(_Wire):
     duration_ms: float | None = None
     last_event_at: str | None = None
     eta_sec: float | None = None
-    """Rough seconds until done; None until it means something."""
+    """Rough estimate of the seconds left; None until there is enough to estimate from."""
     completed: int = 0
     failed: int = 0
     pending: int = 0
@@ -100,11 +100,11 @@ class TaskCard(_Wire):
     message: str | None = None
     phases: list[PhaseProgress] = Field(default_factory=list)
     spans: list[SpanBar] = Field(default_factory=list)
-    """Open spans first, then the newest ended ones; bounded."""
+    """Open spans first, then the newest ended ones; the number is bounded."""
 
 
 class WorkerState(_Wire):
-    """One worker."""
+    """The state of one worker."""
 
     worker_id: int | str
     status: Literal["online", "offline", "stopped"]
@@ -119,11 +119,11 @@ class WorkerState(_Wire):
     completed: int = 0
     failed: int = 0
     dropped_events: int = 0
-    """Events its process had to drop, as its last heartbeat says."""
+    """Events that its process dropped, according to its last heartbeat."""
 
 
 class QueueDepth(_Wire):
-    """Jobs waiting in one queue."""
+    """The number of jobs that wait in one queue."""
 
     queue: str
     depth: int
@@ -131,23 +131,24 @@ class QueueDepth(_Wire):
 
 
 class FailureGroup(_Wire):
-    """Failures with the same error."""
+    """Failed jobs of one project with the same error, numbers, ids and quoted texts aside."""
 
     key: str
     error: str
+    """Of the newest of these failures."""
     task_type: str | None = None
     phase: str | None = None
     count: int
     first_at: str
     last_at: str
     task_ids: list[str] = Field(default_factory=list)
-    """The newest jobs, at most ten."""
+    """The newest of these jobs, at most ten."""
     parent_task_ids: list[str] = Field(default_factory=list)
     project_id: str | None = None
 
 
 class GlobalStats(_Wire):
-    """The header's numbers; also ``meta`` of the collector's own ``stats_snapshot`` events."""
+    """The numbers of the dashboard's header; also ``meta`` of the leader's ``stats_snapshot``."""
 
     workers_online: int = 0
     queue_depth: dict[str, int] = Field(default_factory=dict)
@@ -158,15 +159,15 @@ class GlobalStats(_Wire):
     """Jobs ended per second over the last minute, or since the first event in it."""
     events_per_sec: float = 0.0
     error_rate_1m: float | None = None
-    """Failed of ended jobs, 0 to 1; None when none ended."""
+    """Failed jobs divided by ended jobs, 0 to 1; None if none ended."""
     error_rate_5m: float | None = None
     events_in: int = 0
     events_dropped: int = 0
-    """Dropped by workers, as their heartbeats say, plus unreadable ones."""
+    """Events dropped by workers, according to their heartbeats, plus unreadable events."""
 
 
 class SnapshotMessage(_Wire):
-    """Everything a dashboard needs to start, true at ``position``."""
+    """The whole state that a dashboard needs to start, valid at ``position``."""
 
     type: Literal["snapshot"] = "snapshot"
     position: str
@@ -181,19 +182,20 @@ class SnapshotMessage(_Wire):
 
 
 class GapMessage(_Wire):
-    """Events are missing here; a client that asked for snapshots gets a fresh one next."""
+    """Events are missing here; a client that asked for a snapshot gets a fresh one next."""
 
     type: Literal["gap"] = "gap"
     reason: Literal["slow", "trimmed", "epoch", "malformed", "overflow"]
     position: str | None = None
-    """Where the stream goes on after the gap."""
+    """The position after which the stream continues."""
     dropped: int | None = None
-    """How many events; None when nobody can know."""
+    """How many events are missing; None if that is unknown."""
 
 
 class TickMessage(_Wire):
-    """Sent every few seconds to clients that use an added parameter: proof of life, clock skew."""
+    """A keep-alive for clients that asked for a snapshot, a position or batches; sent every 2 s."""
 
     type: Literal["tick"] = "tick"
     server_time: str
+    """Lets the client measure the skew between its clock and the collector's."""
     position: str

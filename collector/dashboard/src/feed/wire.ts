@@ -52,7 +52,7 @@ export interface MonitoringEvent {
   position?: string;
 }
 
-/** One bar of a task card. */
+/** Progress of one phase: one bar of a task card. */
 export interface PhaseProgress {
   name: string;
   status: Status;
@@ -68,7 +68,7 @@ export interface PhaseProgress {
   message: string | null;
 }
 
-/** One bar of the waterfall: a phase, a queued or running or ended job. */
+/** One bar of the waterfall: a research task, a phase, or a queued, running or ended job. */
 export interface SpanBar {
   span_id: string;
   parent_span_id: string | null;
@@ -88,7 +88,7 @@ export interface SpanBar {
   error: string | null;
 }
 
-/** One research task. */
+/** The state of one research task, as its card shows it. */
 export interface TaskCard {
   task_id: string;
   title: string | null;
@@ -113,7 +113,7 @@ export interface TaskCard {
   spans: SpanBar[];
 }
 
-/** One worker. */
+/** The state of one worker. */
 export interface WorkerState {
   worker_id: number | string;
   status: "online" | "offline" | "stopped";
@@ -130,14 +130,14 @@ export interface WorkerState {
   dropped_events: number;
 }
 
-/** Jobs waiting in one queue. */
+/** The number of jobs that wait in one queue. */
 export interface QueueDepth {
   queue: string;
   depth: number;
   at: string;
 }
 
-/** Failures with the same error. */
+/** Failed jobs of one project with the same error, numbers, ids and quoted texts aside. */
 export interface FailureGroup {
   key: string;
   error: string;
@@ -151,7 +151,7 @@ export interface FailureGroup {
   project_id: string | null;
 }
 
-/** The header's numbers; also ``meta`` of the collector's own ``stats_snapshot`` events. */
+/** The numbers of the dashboard's header; also ``meta`` of the leader's ``stats_snapshot``. */
 export interface GlobalStats {
   workers_online: number;
   queue_depth: Record<string, number>;
@@ -166,7 +166,7 @@ export interface GlobalStats {
   events_dropped: number;
 }
 
-/** Everything a dashboard needs to start, true at ``position``. */
+/** The whole state that a dashboard needs to start, valid at ``position``. */
 export interface SnapshotMessage {
   type: "snapshot";
   position: string;
@@ -179,7 +179,7 @@ export interface SnapshotMessage {
   events: MonitoringEvent[];
 }
 
-/** Events are missing here; a client that asked for snapshots gets a fresh one next. */
+/** Events are missing here; a client that asked for a snapshot gets a fresh one next. */
 export interface GapMessage {
   type: "gap";
   reason: "slow" | "trimmed" | "epoch" | "malformed" | "overflow";
@@ -187,14 +187,14 @@ export interface GapMessage {
   dropped: number | null;
 }
 
-/** Sent every few seconds to clients that use an added parameter: proof of life, clock skew. */
+/** A keep-alive for clients that asked for a snapshot, a position or batches; sent every 2 s. */
 export interface TickMessage {
   type: "tick";
   server_time: string;
   position: string;
 }
 
-/** What carries `type` and never `event_type`. */
+/** A message that carries `type` and never `event_type`. */
 export type ControlMessage = SnapshotMessage | GapMessage | TickMessage;
 
 /** One item of a message's JSON array. */

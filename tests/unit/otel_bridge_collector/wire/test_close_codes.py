@@ -1,4 +1,4 @@
-"""Close codes: fit for the wire, and clear about coming back."""
+"""Close codes: valid on the wire, and in the range that says whether to reconnect."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def test_a_reason_fits_a_close_frame(code: CloseCode) -> None:
     assert 0 < len(code.reason.encode()) <= 123
 
 
-def test_who_may_come_back() -> None:
-    """3xxx and 1012 are to be reconnected, 44xx only after a change on the client's side."""
+def test_codes_to_reconnect_after() -> None:
+    """A client reconnects after 1012 and 3xxx, after 44xx only once its side has changed."""
     reconnecting = {code.code for code in CODES if code.code == 1012 or code.code < 4000}
     assert ({code.code for code in CODES}, reconnecting) == ({1012, 3008, 4400, 4401}, {1012, 3008})
 
 
 @pytest.mark.parametrize("code", CODES, ids=lambda code: str(code.code))
 def test_a_code_is_one_that_a_server_may_send(code: CloseCode) -> None:
-    """A code is 1012 (IANA: service restart) or of the ranges free for libraries and for us."""
+    """A code is 1012 (IANA: service restart) or in the ranges for libraries and private use."""
     assert code.code == 1012 or 3000 <= code.code <= 4999

@@ -1,4 +1,4 @@
-"""Which events a client gets."""
+"""``EventFilter``: which events pass, and what a query may say."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ def test_no_parameter_lets_everything_through() -> None:
     assert ALL_EVENTS.matches(entry())
 
 
-def test_project_passes_its_own_and_what_belongs_to_nobody() -> None:
-    """A project's reader gets its events and those of shared workers and queues."""
-    wanted = EventFilter.parse({"project_id": "p"})
-    assert wanted.matches(entry(project_id="p"))
-    assert not wanted.matches(entry(project_id="q"))
-    assert wanted.matches(entry("worker_heartbeat"))
-    assert not wanted.matches(entry(parent_task_id="t"))
+def test_a_project_filter_passes_its_events_and_shared_ones() -> None:
+    """A project filter passes its project's events and those of shared workers and queues."""
+    event_filter = EventFilter.parse({"project_id": "p"})
+    assert event_filter.matches(entry(project_id="p"))
+    assert not event_filter.matches(entry(project_id="q"))
+    assert event_filter.matches(entry("worker_heartbeat"))
+    assert not event_filter.matches(entry(parent_task_id="t"))
 
 
-def test_task_passes_its_own_only() -> None:
-    """A research task's reader gets its events, by either id, and no worker's."""
-    wanted = EventFilter.parse({"task_id": "t"})
-    assert wanted.matches(entry(parent_task_id="t", task_id="j"))
-    assert wanted.matches(entry(task_id="t"))
-    assert not wanted.matches(entry(parent_task_id="u"))
-    assert not wanted.matches(entry("worker_heartbeat"))
+def test_a_task_filter_passes_that_task_only() -> None:
+    """A task filter passes the task's events, by either id, and no worker's."""
+    event_filter = EventFilter.parse({"task_id": "t"})
+    assert event_filter.matches(entry(parent_task_id="t", task_id="j"))
+    assert event_filter.matches(entry(task_id="t"))
+    assert not event_filter.matches(entry(parent_task_id="u"))
+    assert not event_filter.matches(entry("worker_heartbeat"))
 
 
 def test_types_and_stats_only() -> None:
-    """Types are a comma-separated list; stats_only lets aggregates through."""
-    wanted = EventFilter.parse({"types": "task_failed, task_retry,"})
-    assert wanted.matches(entry("task_retry"))
-    assert not wanted.matches(entry("task_started"))
+    """``types`` is a comma-separated list; ``stats_only`` passes aggregates only."""
+    event_filter = EventFilter.parse({"types": "task_failed, task_retry,"})
+    assert event_filter.matches(entry("task_retry"))
+    assert not event_filter.matches(entry("task_started"))
     stats = EventFilter.parse({"stats_only": "true"})
     assert stats.matches(entry("queue_depth_update"))
     assert not stats.matches(entry("task_retry"))
@@ -53,21 +53,21 @@ def test_types_and_stats_only() -> None:
         ({"project_id": "x" * 600}, "project_id"),
     ],
 )
-def test_nonsense_is_refused_by_name(query: dict[str, str], word: str) -> None:
-    """What makes no sense raises a sentence that names it."""
+def test_an_invalid_parameter_is_named(query: dict[str, str], word: str) -> None:
+    """An invalid parameter raises ``FilterError`` with a text that names it."""
     with pytest.raises(FilterError, match=word):
         EventFilter.parse(query)
 
 
-def test_equal_wishes_are_one_key() -> None:
-    """The order of types makes no difference to the group."""
+def test_equal_filters_have_one_hash() -> None:
+    """The order of the types does not matter: equal filters share one group of sessions."""
     one = EventFilter.parse({"types": "task_failed,task_retry"})
     other = EventFilter.parse({"types": "task_retry,task_failed"})
     assert {one} == {other}
 
 
 def test_flag_spellings() -> None:
-    """The usual spellings of true and false are read, absence is false."""
+    """The usual spellings of true and false are read; an absent flag is false."""
     assert [
         parse_flag({"a": "1"}, "a"),
         parse_flag({"a": "True"}, "a"),

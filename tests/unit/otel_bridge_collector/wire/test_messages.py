@@ -1,4 +1,4 @@
-"""What travels to a dashboard: closed models that a client can tell from events."""
+"""Messages to a client: closed models, never confused with events."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ CONTROLS: list[tuple[type[BaseModel], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("model", "fields"), CONTROLS)
-def test_a_control_message_is_no_event(model: type[BaseModel], fields: dict[str, Any]) -> None:
+def test_a_control_message_cannot_be_taken_for_an_event(
+    model: type[BaseModel], fields: dict[str, Any]
+) -> None:
     """Every control message carries ``type``, and no model has the events' ``event_type``."""
     sent = model(**fields).model_dump(mode="json")
     assert sent["type"] == model.model_fields["type"].default
@@ -26,15 +28,15 @@ def test_a_control_message_is_no_event(model: type[BaseModel], fields: dict[str,
     assert "type" not in MonitoringEvent.model_fields
 
 
-def test_control_messages_are_told_apart_by_their_type() -> None:
+def test_each_control_message_has_a_type_of_its_own() -> None:
     """No two kinds of control message share a type."""
     kinds = [model.model_fields["type"].default for model, _ in CONTROLS]
     assert sorted(kinds) == ["gap", "snapshot", "tick"]
 
 
 @pytest.mark.parametrize(("model", "fields"), CONTROLS)
-def test_nothing_unnamed_is_sent(model: type[BaseModel], fields: dict[str, Any]) -> None:
-    """A field that ``wire.ts`` does not know cannot be put into a message, nor can one change."""
+def test_a_message_holds_no_unknown_field(model: type[BaseModel], fields: dict[str, Any]) -> None:
+    """A field unknown to ``wire.ts`` is rejected, and no field can be changed afterwards."""
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
         model(**fields, secret="x")
     with pytest.raises(ValidationError, match="frozen"):
@@ -42,14 +44,14 @@ def test_nothing_unnamed_is_sent(model: type[BaseModel], fields: dict[str, Any])
 
 
 @pytest.mark.parametrize("reason", ["slow", "trimmed", "epoch", "malformed", "overflow"])
-def test_a_gap_says_why(reason: Any) -> None:
-    """A gap names one of five reasons; what nobody can know is null and not left out."""
+def test_a_gap_has_a_reason(reason: Any) -> None:
+    """A gap has one of five reasons; what is unknown is sent as null."""
     sent = messages.GapMessage(reason=reason).model_dump(mode="json")
     assert sent == {"type": "gap", "reason": reason, "position": None, "dropped": None}
 
 
 def test_an_empty_snapshot_is_complete() -> None:
-    """A snapshot of nothing has every list and every number, so that a client asks for none."""
+    """An empty snapshot still contains every list and every number."""
     sent = messages.SnapshotMessage(position="e:0", server_time="t").model_dump(mode="json")
     lists = [name for name, value in sent.items() if value == []]
     assert lists == ["tasks", "workers", "queues", "failures", "events"]

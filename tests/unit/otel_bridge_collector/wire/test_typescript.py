@@ -1,4 +1,4 @@
-"""The generator of ``wire.ts``: TypeScript that says what is sent, and a check that notices."""
+"""The generator of ``wire.ts``: types that match the messages, and a check for a stale file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
 
 
 def interfaces() -> dict[str, dict[str, str]]:
-    """Every interface of the text: name to members to their types."""
+    """Every interface of the generated text: its name -> its members -> their types."""
     return {
         name: dict(re.findall(r"^  (\w+\??): (.*);$", body, re.MULTILINE))
         for name, body in re.findall(r"export interface (\w+) \{\n(.*?)\n\}", render(), re.DOTALL)
@@ -21,13 +21,13 @@ def interfaces() -> dict[str, dict[str, str]]:
 
 
 def test_every_model_that_travels_is_an_interface() -> None:
-    """No model of the protocol is left out, for the dashboard would not know it."""
+    """Every model of ``messages`` is generated, so that the dashboard knows each message."""
     models = {*messages.__all__} - {"Status"}
     assert set(interfaces()) == {"MonitoringEvent", *models}
 
 
-def test_none_of_an_event_is_left_out_and_of_the_rest_null() -> None:
-    """A field that an event may lack is optional; in a control message it is there, as null."""
+def test_an_events_none_is_optional_and_a_messages_none_is_null() -> None:
+    """A field that may be None is optional in an event, and null in a control message."""
     found = interfaces()
     event = found["MonitoringEvent"]
     assert {"event_id", "ts", "event_type"} == {name for name in event if not name.endswith("?")}
@@ -57,33 +57,33 @@ def test_none_of_an_event_is_left_out_and_of_the_rest_null() -> None:
     ],
 )
 def test_python_types_as_typescript(model: str, member: str, kind: str) -> None:
-    """Unions, lists, dicts, literals and named types are those that the browser will meet."""
+    """Unions, lists, dicts, literals and named types are translated to TypeScript's own."""
     assert interfaces()[model][member] == kind
 
 
 def test_every_event_type_is_listed_at_run_time() -> None:
-    """The dashboard's filter offers exactly the types that exist."""
+    """``EVENT_TYPES`` lists exactly the event types of the model, in its order."""
     listed = re.search(r"EVENT_TYPES.*?= \[(.*?)\]", render(), re.DOTALL)
     assert listed is not None
     assert re.findall(r'"(\w+)"', listed[1]) == [str(kind) for kind in MonitoringEventType]
 
 
 def test_the_file_in_the_tree_is_up_to_date() -> None:
-    """The dashboard's types are generated from the models as they are."""
+    """The committed ``wire.ts`` equals what is generated from the models."""
     assert WIRE_TS.read_text(encoding="utf-8") == render()
     assert main(["--check"]) == 0
 
 
-def test_a_stale_file_is_noticed_and_written_anew(
+def test_a_stale_file_fails_the_check_and_is_written_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """``--check`` fails with the command that cures, and touches nothing; without it, it writes."""
+    """``--check`` writes nothing, fails and names the command; without it the file is written."""
     stale = tmp_path / "wire.ts"
     monkeypatch.setattr(typescript, "WIRE_TS", stale)
     assert main(["--check"]) == 1
     assert not stale.exists()
     stale.write_text("old", encoding="utf-8")
     assert main(["--check"]) == 1
-    assert "python -m collector.protocol_ts" in capsys.readouterr().err
+    assert "python -m otel_bridge_collector.wire.typescript" in capsys.readouterr().err
     assert (main([]), main(["--check"])) == (0, 0)
     assert stale.read_text(encoding="utf-8") == render()
