@@ -1,3 +1,4 @@
+/** The strip above the waterfall: how many jobs ended when; it chooses the zoom. */
 import { memo, type PointerEvent, useMemo, useRef, useState } from "react";
 import type { SpanView } from "../old/span-views";
 import type { ZoomRange } from "./time-axis";
@@ -13,7 +14,11 @@ interface DensityProps {
 
 const STRIP_PX = 26;
 
-/** A click's stretch: the bar clicked on and its neighbours; once zoomed, as much as before around it. */
+/**
+ * The zoom that a click chooses.
+ *
+ * Without zoom: the clicked bar and its neighbours. With zoom: the same width around the clicked time.
+ */
 export function zoomAround(sec: number, zoom: ZoomRange, bucketSec: number): ZoomRange {
   const width = zoom ? zoom.to - zoom.from : 3 * bucketSec;
   const middle = zoom ? sec : (Math.floor(sec / bucketSec) + 0.5) * bucketSec;
@@ -21,7 +26,7 @@ export function zoomAround(sec: number, zoom: ZoomRange, bucketSec: number): Zoo
   return { from, to: from + width };
 }
 
-/** Jobs ended over time, failures on the baseline; a click or a drag zooms in. */
+/** Ended attempts over time, failed ones on the baseline; a click or a drag zooms in. */
 export const DensityStrip = memo(function DensityStrip(props: DensityProps) {
   const { spans, t0, endSec, zoom, onZoom } = props;
   const { bucketSec, buckets, top } = useMemo(
@@ -30,27 +35,27 @@ export const DensityStrip = memo(function DensityStrip(props: DensityProps) {
   );
   const drag = useRef<number | null>(null);
   const [brush, setBrush] = useState<ZoomRange>(null);
-  const at = (event: PointerEvent<SVGSVGElement>) => {
+  const timeAt = (event: PointerEvent<SVGSVGElement>) => {
     const box = event.currentTarget.getBoundingClientRect();
     return Math.max(0, Math.min(1, (event.clientX - box.left) / box.width)) * endSec;
   };
   const onDown = (event: PointerEvent<SVGSVGElement>) => {
     event.currentTarget.setPointerCapture(event.pointerId);
-    drag.current = at(event);
+    drag.current = timeAt(event);
   };
   const onMove = (event: PointerEvent<SVGSVGElement>) => {
     if (drag.current === null) return;
-    const here = at(event);
-    setBrush({ from: Math.min(drag.current, here), to: Math.max(drag.current, here) });
+    const sec = timeAt(event);
+    setBrush({ from: Math.min(drag.current, sec), to: Math.max(drag.current, sec) });
   };
   const onUp = (event: PointerEvent<SVGSVGElement>) => {
     const isCancelled = event.type === "pointercancel" || drag.current === null;
     drag.current = null;
     setBrush(null);
     if (isCancelled) return;
-    // Less than a hundredth of the axis is a click, not a stretch.
+    // A drag over less than a hundredth of the axis counts as a click.
     if (brush && brush.to - brush.from > endSec / 100) onZoom(brush);
-    else onZoom(zoomAround(at(event), zoom, bucketSec));
+    else onZoom(zoomAround(timeAt(event), zoom, bucketSec));
   };
   let all = "";
   let failed = "";

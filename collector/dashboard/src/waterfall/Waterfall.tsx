@@ -1,3 +1,4 @@
+/** The waterfall: phases and jobs of one research task over time. */
 import { memo, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import type { FeedStore } from "../feed/feed-store";
 import { useNow } from "../feed/use-now";
@@ -24,7 +25,7 @@ import {
   writeZoom,
   type ZoomRange,
 } from "./time-axis";
-import { Legend, Line, timeAttributes } from "./WaterfallRow";
+import { Legend, timeAttributes, WaterfallRow } from "./WaterfallRow";
 import {
   type ChartRow,
   chartRows,
@@ -37,21 +38,23 @@ import {
 const ROW_PX = 24;
 const MAX_TICKS = 6;
 
+/** A request to show a job of a research task, or the task itself without `jobId`. */
 export interface JobMark {
   taskId: string;
   jobId: string | null;
-  /** Grows with every wish, so that the same job can be asked for again. */
+  /** Grows with every request, so that the same job can be shown again. */
   n: number;
 }
 
 interface WaterfallProps {
   store: FeedStore;
   card: CardView | null;
+  /** Rows that this filter does not match are dimmed. */
   wish: EventFilter;
-  /** A job to show. */
+  /** The job to scroll to and mark. */
   mark: JobMark | null;
   traceLink: (traceId: string | undefined) => string | null;
-  /** As in the address bar, and how to choose another; without them the chart keeps its own. */
+  /** Zoom and folded phases as text, as in the URL; without them the chart keeps its own state. */
   zoom?: string;
   onZoom?: (zoom: string) => void;
   folds?: string;
@@ -59,7 +62,7 @@ interface WaterfallProps {
   onClose?: (() => void) | undefined;
 }
 
-/** Phases and jobs of one research task over time; open ones grow. */
+/** Phases and jobs of one research task over time; the bars of open ones grow. */
 export const Waterfall = memo(function Waterfall(props: WaterfallProps) {
   const { taskId, spans } = useSlice(props.store, "spans");
   const { card } = props;
@@ -76,8 +79,8 @@ export const Waterfall = memo(function Waterfall(props: WaterfallProps) {
   return <Chart key={card.taskId} {...props} card={card} spans={spans} />;
 });
 
-/** What of a card the rows are made of. */
-function shapeOf(card: CardView): string {
+/** The parts of a card that the rows depend on, as one text. */
+function rowInputs(card: CardView): string {
   const phases = card.phases.map((p) => `${p.name} ${p.status} ${p.startedAt} ${p.endedAt}`);
   return [card.taskId, card.endedAt, ...phases].join("\n");
 }
@@ -88,7 +91,7 @@ interface ChartProps extends WaterfallProps {
 }
 
 function Chart(props: ChartProps) {
-  const { store, card, spans, wish, mark, traceLink, onClose } = props;
+  const { store, card, spans, wish: filter, mark, traceLink, onClose } = props;
   const [folds, setFolds] = useControllable<FoldedPhases>(
     props.folds,
     props.onFolds,
@@ -101,12 +104,12 @@ function Chart(props: ChartProps) {
   const now = useNow(store);
   const isOpen = card.endedAt === null;
   const t0 = card.startedAt ?? spans[0]?.startedAt ?? now;
-  // A card changes four times a second, but mostly its counts; the rows do not depend on those.
-  const shape = shapeOf(card);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: `shape` stands for what is read of `card`.
+  // A card changes four times a second, but mostly in its counts, which the rows do not depend on.
+  const inputs = rowInputs(card);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: `inputs` stands for the parts of `card` that are read.
   const rows = useMemo(
-    () => chartRows(spans, card, folds, wish, cache),
-    [spans, shape, folds, wish, cache],
+    () => chartRows(spans, card, folds, filter, cache),
+    [spans, inputs, folds, filter, cache],
   );
 
   const root = useRef<HTMLDivElement>(null);
@@ -116,7 +119,7 @@ function Chart(props: ChartProps) {
   useTimeAxis(root, store, t0, isOpen, endSec, zoom);
   const from = zoom?.from ?? 0;
   const to = zoom?.to ?? endSec;
-  // The axis grows all the time and these once a second: a young task needs those to come.
+  // The axis grows continuously but ticks are added once a second, so add those of the next second too.
   const ticksTo = isOpen && !zoom ? to + 1 : to;
 
   const scroller = useRef<HTMLDivElement>(null);
@@ -136,7 +139,7 @@ function Chart(props: ChartProps) {
   );
   useChartKeys((isFolded) => setFolds(new Map([[null, isFolded]])), zoom, setZoom, endSec);
 
-  // A job asked for: unfold its phase, then bring it into view.
+  // When a job is to be shown: unfold its phase, then scroll to the job.
   useEffect(() => {
     if (!mark || mark.taskId !== card.taskId || mark.jobId === null) return;
     const span = store.get("spans").spans.find((each) => each.taskId === mark.jobId);
@@ -153,7 +156,7 @@ function Chart(props: ChartProps) {
     scrollTo(markIndex, "center");
   }, [mark, markIndex, scrollTo]);
 
-  // The phase of the topmost job stays visible while its jobs scroll by.
+  // The phase of the topmost visible job stays visible while its jobs are scrolled.
   let pinned: ChartRow | undefined = topmost === null ? undefined : rows[topmost];
   for (let index = topmost ?? 0; pinned && pinned.kind !== "phase"; index--) pinned = rows[index];
 
@@ -221,7 +224,7 @@ function Chart(props: ChartProps) {
           </div>
           {pinned && (
             <div className="wf-pinned">
-              <Line
+              <WaterfallRow
                 row={pinned}
                 t0={t0}
                 top={0}
@@ -233,7 +236,7 @@ function Chart(props: ChartProps) {
           )}
           <div className="wf-space" style={{ height: totalPx }}>
             {rows.slice(first, end).map((row, offset) => (
-              <Line
+              <WaterfallRow
                 key={slotOf(first + offset)}
                 row={row}
                 t0={t0}
@@ -252,7 +255,7 @@ function Chart(props: ChartProps) {
   );
 }
 
-/** A choice kept as text by whoever embeds the chart if they want to, else here. */
+/** State that is kept as text by the parent component if it passes `given` and `onChoose`, else here. */
 function useControllable<T>(
   given: string | undefined,
   onChoose: ((text: string) => void) | undefined,

@@ -1,7 +1,7 @@
-/** One row of the waterfall, and the legend made of the same bars. */
+/** One row of the waterfall, and the legend with the same bars. */
 import { memo } from "react";
 import type { Status } from "../feed/wire";
-import { count, dateTime, duration, elapsed, STATUS_LABELS, withSpaces } from "../lib/format";
+import { count, dateTime, duration, elapsed, STATUS_LABELS } from "../lib/format";
 import { ChevronIcon, StatusIcon } from "../lib/icons";
 import type { ChartRow } from "./waterfall-rows";
 
@@ -14,12 +14,12 @@ const LEGEND: readonly Status[] = [
   "stalled",
 ];
 
-/** What `time-axis.ts` places a bar by: seconds from the task's start; no end: it grows. */
+/** Attributes from which `time-axis.ts` places a bar: seconds from the task's start; no end: it grows. */
 export function timeAttributes(startSec: number, endSec: number | null) {
   return { "data-s": startSec, "data-e": endSec ?? undefined };
 }
 
-interface LineProps {
+interface WaterfallRowProps {
   row: ChartRow;
   t0: number;
   top: number;
@@ -28,15 +28,22 @@ interface LineProps {
   onFold: (phase: string, isFolded: boolean) => void;
 }
 
-export const Line = memo(function Line({ row, t0, top, now, isMarked, onFold }: LineProps) {
+export const WaterfallRow = memo(function WaterfallRow({
+  row,
+  t0,
+  top,
+  now,
+  isMarked,
+  onFold,
+}: WaterfallRowProps) {
   const isPhase = row.kind === "phase";
   const took =
     row.end === null ? elapsed(now - row.runStartedAt) : duration(row.end - row.runStartedAt);
-  const names = ["wf-row", `is-${row.kind}`];
-  if (row.isDim) names.push("is-dim");
-  if (isMarked) names.push("is-marked");
+  const classNames = ["wf-row", `is-${row.kind}`];
+  if (row.isDim) classNames.push("is-dim");
+  if (isMarked) classNames.push("is-marked");
   return (
-    <div className={names.join(" ")} role="listitem" style={{ top }} title={tooltip(row)}>
+    <div className={classNames.join(" ")} role="listitem" style={{ top }} title={tooltip(row)}>
       <span className="wf-label">
         {isPhase ? (
           <button
@@ -86,23 +93,23 @@ function JobBars({ row, t0 }: { row: ChartRow; t0: number }) {
   const parts = [];
   let idleSince: number | null = null;
   for (const bar of row.bars) {
-    const waited = bar.queuedAt === null ? idleSince : Math.max(bar.queuedAt, idleSince ?? 0);
-    if (waited !== null && bar.startedAt !== null && bar.startedAt > waited) {
+    const waitingSince = bar.queuedAt === null ? idleSince : Math.max(bar.queuedAt, idleSince ?? 0);
+    if (waitingSince !== null && bar.startedAt !== null && bar.startedAt > waitingSince) {
       parts.push(
         <span
           key={parts.length}
           className="wf-bar is-queued"
-          {...timeAttributes(sec(waited), sec(bar.startedAt))}
+          {...timeAttributes(sec(waitingSince), sec(bar.startedAt))}
         />,
       );
     }
     if (bar.startedAt === null) {
-      if (waited !== null && bar.endedAt === null) {
+      if (waitingSince !== null && bar.endedAt === null) {
         parts.push(
           <span
             key={parts.length}
             className="wf-bar is-queued is-open"
-            {...timeAttributes(sec(waited), null)}
+            {...timeAttributes(sec(waitingSince), null)}
           />,
         );
       }
@@ -141,7 +148,7 @@ function tooltip(row: ChartRow): string {
   return lines.join("\n");
 }
 
-/** Made of the bars' own styles, so that it cannot say something else. */
+/** The statuses and their bars, drawn with the same styles as in the chart. */
 export const Legend = memo(function Legend() {
   return (
     <ul className="legend" aria-label="Legend">
@@ -151,7 +158,7 @@ export const Legend = memo(function Legend() {
             className={`wf-bar legend-bar is-${status === "pending" ? "queued" : status}`}
             aria-hidden="true"
           />
-          {withSpaces(STATUS_LABELS[status])}
+          {STATUS_LABELS[status]}
         </li>
       ))}
     </ul>

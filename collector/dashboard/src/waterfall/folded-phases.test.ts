@@ -8,7 +8,7 @@ import {
 } from "./folded-phases";
 
 describe("folded phases", () => {
-  it("reads folds back, whatever a phase is called", () => {
+  it("reads back what it wrote, whatever the name of a phase", () => {
     const folds: FoldedPhases = new Map([
       [null, true],
       ["search", false],
@@ -28,7 +28,7 @@ describe("folded phases", () => {
     expect(readFoldedPhases("").size).toBe(0);
   });
 
-  it("passes by what is no fold", () => {
+  it("ignores text that is not a choice", () => {
     const garbage = ["x", "...", "\\", "-a\\", "%2", "\u0000\ud800", "=-a", "-".repeat(512)];
     for (const text of garbage)
       expect(readFoldedPhases(writeFoldedPhases(readFoldedPhases(text)))).toEqual(
@@ -37,7 +37,7 @@ describe("folded phases", () => {
     expect([...readFoldedPhases("x.-search..+y.-a\\")]).toEqual([["search", true]]);
   });
 
-  it("keeps the latest folds that an address takes", () => {
+  it("keeps the latest choices that fit into the URL", () => {
     let folds: FoldedPhases = new Map();
     for (let n = 0; n < 200; n++) folds = withPhaseFolded(folds, `phase ${n}`, true);
     folds = withPhaseFolded(folds, "phase 150", false);

@@ -1,10 +1,15 @@
-/** Which phases of the waterfall the user folded or unfolded, as in the address bar. */
+/** The phases of the waterfall that the user folded or unfolded, and their text in the URL. */
 import { MAX_PART_CHARS } from "../lib/url-state";
 
-/** Whether folded, by phase, the latest choice last; null: every phase without a choice of its own. */
+/** Whether a phase is folded, by its name, the latest choice last; null: all phases not named here. */
 export type FoldedPhases = ReadonlyMap<string | null, boolean>;
 
-/** `-search._extract`: folded, unfolded; `-*` folds all. Whatever else a text holds is passed by. */
+/**
+ * Read the text of `writeFoldedPhases`; anything else in it is ignored.
+ *
+ * `-search._extract`: `search` is folded, `extract` is unfolded. `-*` folds all phases. A dot, star or
+ * backslash in a name is escaped with a backslash.
+ */
 export function readFoldedPhases(text: string): FoldedPhases {
   const folds = new Map<string | null, boolean>();
   for (const [, sign, name] of text.matchAll(/(?:^|\.)([-_])((?:[^.\\]|\\.)*)(?=\.|$)/gs)) {
@@ -14,19 +19,19 @@ export function readFoldedPhases(text: string): FoldedPhases {
   return folds;
 }
 
-/** The latest choices, as many as an address takes. */
+/** The choices as text; with more than `MAX_PART_CHARS` characters only the latest ones. */
 export function writeFoldedPhases(folds: FoldedPhases): string {
   let text = "";
   for (const [name, isFolded] of [...folds].reverse()) {
     const item = (isFolded ? "-" : "_") + (name?.replace(/[.*\\]/g, "\\$&") ?? "*");
-    const longer = text === "" ? item : `${item}.${text}`;
-    if (longer.length > MAX_PART_CHARS) break;
-    text = longer;
+    const withItem = text === "" ? item : `${item}.${text}`;
+    if (withItem.length > MAX_PART_CHARS) break;
+    text = withItem;
   }
   return text;
 }
 
-/** The choice for one phase. */
+/** The choices with one more, for one phase. */
 export function withPhaseFolded(
   folds: FoldedPhases,
   phase: string,

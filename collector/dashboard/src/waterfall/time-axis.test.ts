@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { moveZoom, readZoom, writeZoom } from "./time-axis";
 
 describe("time axis", () => {
-  it("reads a stretch from the address back, and nothing else", () => {
+  it("reads a range back from the URL, and no other text", () => {
     for (const window of [{ from: 0, to: 12.5 }, { from: 0.25, to: 0.2525 }, null]) {
       expect(readZoom(writeZoom(window))).toEqual(window);
     }

@@ -1,41 +1,44 @@
-/** The waterfall's axis: which stretch of time is shown, and how it grows. */
+/** The time axis of the waterfall: its zoom, and the positions of bars and ticks along it. */
 import { type RefObject, useEffect, useLayoutEffect, useRef } from "react";
 import type { FeedStore } from "../feed/feed-store";
 import { useMedia } from "../lib/browser";
 
-/** Bars that grow 25 times a second look alive; more often nobody sees. */
+/** Growing bars are moved at most 25 times a second; more often makes no visible difference. */
 const GROW_INTERVAL_MS = 38;
-/** Room to the right of now, so that growing bars do not touch the edge. */
-export const AHEAD = 1.03;
-const LEAST_SEC = 0.05;
+/** The axis ends 3 % after now, so that growing bars do not touch the edge. */
+const AHEAD = 1.03;
+/** Shortest axis. */
+const MIN_AXIS_SEC = 0.05;
 
-/** Seconds from the start of the research task; null: all of it, growing. */
+/** The visible range, seconds from the start of the research task; null: the whole task, as it grows. */
 export type ZoomRange = { from: number; to: number } | null;
 
-/** `12.5-30`, as in the address bar; null for anything else. */
+/** Read a range as it is in the URL, `12.5-30`; null for any other text. */
 export function readZoom(text: string): ZoomRange {
   const found = /^(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)$/.exec(text);
   const [from, to] = [Number(found?.[1]), Number(found?.[2])];
   return found && from < to ? { from, to } : null;
 }
 
+/** A range as it is in the URL; empty for the whole task. */
 export function writeZoom(window: ZoomRange): string {
   if (window === null) return "";
   const digits = window.to - window.from < 1 ? 4 : 2;
   return `${+window.from.toFixed(digits)}-${+window.to.toFixed(digits)}`;
 }
 
-/** Seconds from the start to the right edge, when nothing is zoomed. */
+/** Seconds from the start of the task to the right edge of the axis, without zoom. */
 export function axisEnd(untilMs: number, t0: number): number {
-  return Math.max(LEAST_SEC, (untilMs - t0) / 1000) * AHEAD;
+  return Math.max(MIN_AXIS_SEC, (untilMs - t0) / 1000) * AHEAD;
 }
 
 /**
- * Places every bar and tick of the chart: after each drawing, and again as time goes on.
+ * Place every bar and tick of the chart: after each render, and again while time passes.
  *
- * By hand, not by custom properties that the whole chart inherits: those cost 2 ms of style a time, 20 times
- * a second. And only once something moves by a whole pixel of the screen: a chart of a minute some 12
- * times a second, one of two hours every ten seconds; in between the page rests.
+ * Each element's style is set directly. Custom properties inherited by the whole chart cost 2 ms of
+ * style calculation each time, 20 times a second. The elements are moved only when one moves by at least
+ * one pixel of the screen: about 12 times a second for a chart of one minute, every ten seconds for a
+ * chart of two hours.
  */
 export function useTimeAxis(
   root: RefObject<HTMLDivElement | null>,
@@ -45,22 +48,22 @@ export function useTimeAxis(
   endSec: number,
   zoom: ZoomRange,
 ): void {
-  const isCalm = useMedia("(prefers-reduced-motion: reduce)");
-  const place = () => {
+  const isMotionReduced = useMedia("(prefers-reduced-motion: reduce)");
+  const placeNow = () => {
     const element = root.current;
     if (!element) return 0;
     const now = store.viewNow();
     const from = zoom ? zoom.from : 0;
     const to = zoom ? zoom.to : isOpen ? axisEnd(now, t0) : endSec;
-    placeAll(element, (now - t0) / 1000, from, Math.max(0.001, to - from));
+    placeElements(element, (now - t0) / 1000, from, Math.max(0.001, to - from));
     return to - from;
   };
-  const latest = useRef(place);
-  latest.current = place;
+  const latest = useRef(placeNow);
+  latest.current = placeNow;
   useLayoutEffect(() => {
     latest.current();
   });
-  const isGrowing = isOpen && !isCalm;
+  const isGrowing = isOpen && !isMotionReduced;
   useEffect(() => {
     const track = root.current?.querySelector(".wf-track");
     if (!isGrowing || !track) return;
@@ -91,7 +94,7 @@ export function useTimeAxis(
   }, [root, isGrowing]);
 }
 
-function placeAll(chart: HTMLElement, nowSec: number, fromSec: number, spanSec: number): void {
+function placeElements(chart: HTMLElement, nowSec: number, fromSec: number, spanSec: number): void {
   chart.style.setProperty("--now", nowSec.toFixed(3));
   const share = (sec: number) => (sec - fromSec) / spanSec;
   const percent = (part: number) => `${(100 * part).toFixed(3)}%`;
@@ -99,7 +102,7 @@ function placeAll(chart: HTMLElement, nowSec: number, fromSec: number, spanSec: 
     const { style, dataset } = element;
     const start = share(Number(dataset["s"]));
     const end = dataset["e"] === undefined ? share(nowSec) : share(Number(dataset["e"]));
-    // Cut to the chart here, so that no row needs a clip of its own.
+    // Clip to the chart here, so that no row needs a clip in its style.
     const left = Math.max(0, start);
     const right = Math.max(left, Math.min(1, end));
     const display = end < 0 || start > 1 ? "none" : "";
@@ -109,7 +112,7 @@ function placeAll(chart: HTMLElement, nowSec: number, fromSec: number, spanSec: 
   }
 }
 
-/** w and e fold and unfold, a and d pan, + and - zoom, 0 shows everything. */
+/** Keys of the chart: w and e fold and unfold all phases, a and d pan, + and - zoom, 0 resets the zoom. */
 export function useChartKeys(
   foldAll: (isFolded: boolean) => void,
   zoom: ZoomRange,
@@ -131,6 +134,7 @@ export function useChartKeys(
   }, []);
 }
 
+/** The range after a key: pan by a quarter, halve or double around the middle; other keys reset it. */
 export function moveZoom(old: ZoomRange, key: string, endSec: number): ZoomRange {
   const { from, to } = old ?? { from: 0, to: endSec };
   const span = to - from;

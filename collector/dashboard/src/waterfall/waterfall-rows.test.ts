@@ -27,7 +27,7 @@ const span = (fields: Partial<SpanView>): SpanView => ({
 const card = { taskId: "t1", endedAt: null, phases: [] } as unknown as CardView;
 
 describe("waterfall rows", () => {
-  it("puts a job's attempts in one row, begun jobs before queued ones", () => {
+  it("puts a job's attempts in one row, started jobs before queued ones", () => {
     const spans = [
       span({
         taskId: "t1:search:9",
@@ -48,7 +48,7 @@ describe("waterfall rows", () => {
     expect(rows[1]).toMatchObject({ status: "processing", end: null });
   });
 
-  it("folds what is asked for, and dims instead of removing", () => {
+  it("folds the phases that the user folded, and dims rows instead of removing them", () => {
     const spans = [span({}), span({ taskId: "b", phase: "extract", taskType: "extract" })];
     expect(chartRows(spans, card, new Map([["search", true]]), NO_FILTER)).toHaveLength(3);
     expect(
@@ -66,7 +66,7 @@ describe("waterfall rows", () => {
     expect(rows.map((row) => row.isDim)).toEqual([true, true, false, false]);
   });
 
-  it("keeps the rows of jobs that did not change, and no others", () => {
+  it("reuses the rows of unchanged jobs, and only those", () => {
     const done = span({});
     const open = span({ taskId: "b", endedAt: null, status: "processing" });
     const cache = new RowCache();
@@ -92,12 +92,12 @@ describe("waterfall rows", () => {
     expect(dimmed[1]?.isDim).toBe(true);
   });
 
-  it("tells how long a job ran, not how long it waited before", () => {
+  it("separates how long a job ran from how long it waited before", () => {
     const [, row] = chartRows([span({ queuedAt: 200 })], card, new Map(), NO_FILTER);
     expect(row).toMatchObject({ start: 200, runStartedAt: 1000, end: 2000 });
   });
 
-  it("ends a wait when its job begins, though no span ties the two", () => {
+  it("ends a wait when its job starts, even if no span links the two", () => {
     const queued = span({
       kind: "enqueue",
       startedAt: null,
@@ -119,13 +119,13 @@ describe("waterfall rows", () => {
     expect(waiting?.bars).toHaveLength(2);
   });
 
-  it("has round ticks", () => {
+  it("places ticks at round times", () => {
     expect(ticks(0, 55, 6)).toEqual([0, 10, 20, 30, 40, 50]);
     expect([0, 0.5, 30, 90, 3723].map(tickText)).toEqual(["0", "500ms", "30s", "1:30", "1:02:03"]);
     expect(niceStep(7)).toBe(10);
   });
 
-  it("counts ends and failures by stretch of time", () => {
+  it("counts ended and failed attempts by bucket of time", () => {
     const spans = [span({}), span({ status: "failed" }), span({ endedAt: 60_000 })];
     const { buckets, bucketSec } = density(spans, 0, 60);
     expect(bucketSec).toBe(0.5);

@@ -1,4 +1,4 @@
-/** Spans -> rows, ticks and density of the waterfall. Pure; times in milliseconds. */
+/** What the waterfall draws of spans: rows, ticks and density. Pure; times in milliseconds. */
 
 import type { Status } from "../feed/wire";
 import { jobName, withSpaces } from "../lib/format";
@@ -15,37 +15,41 @@ export interface ChartRow {
   taskId: string | null;
   workerId: string | null;
   status: Status;
+  /** When it was queued, or started if its enqueue is not known. */
   start: number;
-  /** When it began to run; of what still waits: when that began. */
+  /** When it started to run; the same as `start` while it waits. */
   runStartedAt: number;
-  /** Null: still open. */
+  /** Null while it is open. */
   end: number | null;
-  /** Attempts in order; of a phase: its own span, if told. */
+  /** The attempts in order; for a phase its own span, if it is known. */
   bars: readonly SpanView[];
   error: string | null;
   isFolded: boolean;
+  /** Jobs of a phase; 0 for a job. */
   jobs: number;
+  /** Whether the filter does not match. */
   isDim: boolean;
 }
 
-/** With so few rows nothing is folded unless asked for. */
-const FEW_ROWS = 14;
+/** Up to this many spans no phase is folded unless the user folds it. */
+const FEW_SPANS = 14;
 
-/** Rows of jobs that have not changed, kept from one call to the next; of one research task. */
+/** The rows of unchanged jobs of one research task, kept from one call of `chartRows` to the next. */
 export class RowCache {
-  private wish: EventFilter | null = null;
-  private isOver = false;
+  private filter: EventFilter | null = null;
+  private isEnded = false;
   private rows = new Map<SpanView, readonly [readonly SpanView[], ChartRow]>();
   private next: typeof this.rows = new Map();
 
-  begin(wish: EventFilter, isOver: boolean): void {
-    this.rows = wish === this.wish && isOver === this.isOver ? this.next : new Map();
+  /** Start a call; another filter, or the end of the task, empties the cache. */
+  begin(filter: EventFilter, isEnded: boolean): void {
+    this.rows = filter === this.filter && isEnded === this.isEnded ? this.next : new Map();
     this.next = new Map();
-    this.wish = wish;
-    this.isOver = isOver;
+    this.filter = filter;
+    this.isEnded = isEnded;
   }
 
-  /** The row of these attempts, if none of them has changed. */
+  /** The row of these attempts, if they are the same objects as before. */
   find(attempts: readonly SpanView[]): ChartRow | undefined {
     const [known, row] = this.rows.get(attempts[0] as SpanView) ?? [];
     if (row === undefined || known?.length !== attempts.length) return undefined;
@@ -54,24 +58,26 @@ export class RowCache {
     return row;
   }
 
+  /** Keep a row for the next call. */
   keep(attempts: readonly SpanView[], row: ChartRow): void {
     this.next.set(attempts[0] as SpanView, [attempts, row]);
   }
 }
 
 /**
- * Rows in order: each phase, then its jobs unless folded.
+ * The rows in order: each phase, followed by its jobs unless it is folded.
  *
- * Args: spans oldest first; `folds` what the user chose, by phase; `wish` dims what does not match.
+ * Args: `spans` oldest first; `folds` the user's choices by phase; `filter` dims rows that it does not
+ * match, and removes none.
  */
 export function chartRows(
   spans: readonly SpanView[],
   card: CardView,
   folds: FoldedPhases,
-  wish: EventFilter,
+  filter: EventFilter,
   cache: RowCache = new RowCache(),
 ): ChartRow[] {
-  cache.begin(wish, card.endedAt !== null);
+  cache.begin(filter, card.endedAt !== null);
   const phases = new Map<string, { own: SpanView | null; jobs: Map<string, SpanView[]> }>();
   const phaseOf = (name: string) => {
     let phase = phases.get(name);
@@ -95,7 +101,7 @@ export function chartRows(
     else phase.jobs.set(id, [span]);
   }
 
-  const isFew = spans.length <= FEW_ROWS;
+  const isFew = spans.length <= FEW_SPANS;
   const rows: ChartRow[] = [];
   const names = [...phases.keys()];
   const last = names[names.length - 1];
@@ -105,13 +111,13 @@ export function chartRows(
     for (const [id, attempts] of phase.jobs) {
       let row = cache.find(attempts);
       if (row === undefined) {
-        row = jobRow(id, attempts, name, card, wish);
+        row = jobRow(id, attempts, name, card, filter);
         cache.keep(attempts, row);
       }
       jobs.push(row);
     }
-    // In the order they began; what still waits comes last.
-    jobs.sort((a, b) => began(a) - began(b) || a.start - b.start);
+    // In the order in which they started; waiting jobs come last.
+    jobs.sort((a, b) => startedAtOrLast(a) - startedAtOrLast(b) || a.start - b.start);
     const first = jobs.reduce((least, job) => Math.min(least, job.start), Date.now());
     const start = phase.own?.startedAt ?? view?.startedAt ?? first;
     const status =
@@ -139,7 +145,7 @@ export function chartRows(
       error: phase.own?.error ?? null,
       isFolded,
       jobs: jobs.length,
-      isDim: wish.type !== "" && name !== wish.type && !jobs.some((job) => !job.isDim),
+      isDim: filter.type !== "" && name !== filter.type && !jobs.some((job) => !job.isDim),
     });
     if (!isFolded) for (const job of jobs) rows.push(job);
   }
@@ -151,10 +157,10 @@ function jobRow(
   attempts: readonly SpanView[],
   phase: string,
   card: CardView,
-  wish: EventFilter,
+  filter: EventFilter,
 ): ChartRow {
-  // Attempts of one message were queued at one time; only their starts tell them apart.
-  const bars = begunOf(
+  // Attempts of one message were queued at the same time; only their starts differ.
+  const bars = mergeEnqueues(
     [...attempts].sort((a, b) => (a.startedAt ?? startOf(a)) - (b.startedAt ?? startOf(b))),
   );
   const last = bars[bars.length - 1] as SpanView;
@@ -168,37 +174,42 @@ function jobRow(
     status: last.status,
     start: startOf(bars[0] as SpanView),
     runStartedAt: bars[0]?.startedAt ?? startOf(bars[0] as SpanView),
-    // Between two attempts a job waits; it is not over.
+    // A job that waits between two attempts has not ended.
     end: last.status === "retrying" && card.endedAt === null ? null : last.endedAt,
     bars,
     error: last.error,
     isFolded: false,
     jobs: 0,
-    isDim: !isMatch(last, phase, wish),
+    isDim: !isMatch(last, phase, filter),
   };
 }
 
-/** Queueings that no parent's id ties to their job: over once an attempt begins after them, and part of it. */
-function begunOf(bars: SpanView[]): SpanView[] {
-  const found: SpanView[] = [];
+/**
+ * Merge enqueue spans into the attempts that follow them.
+ *
+ * For enqueue spans that are not linked to their job by a parent id: the wait ends when the next attempt
+ * starts, and belongs to it.
+ */
+function mergeEnqueues(bars: SpanView[]): SpanView[] {
+  const merged: SpanView[] = [];
   let queuedAt: number | null = null;
   for (const bar of bars) {
-    const waited: SpanView | undefined = found.at(-1);
-    if (waited?.kind === "enqueue" && bar.startedAt !== null) {
-      found.pop();
-      queuedAt = waited.queuedAt;
+    const waiting: SpanView | undefined = merged.at(-1);
+    if (waiting?.kind === "enqueue" && bar.startedAt !== null) {
+      merged.pop();
+      queuedAt = waiting.queuedAt;
     }
-    found.push(bar.queuedAt === null && queuedAt !== null ? { ...bar, queuedAt } : bar);
+    merged.push(bar.queuedAt === null && queuedAt !== null ? { ...bar, queuedAt } : bar);
     queuedAt = null;
   }
-  return found;
+  return merged;
 }
 
-function began(row: ChartRow): number {
+function startedAtOrLast(row: ChartRow): number {
   return row.bars[0]?.startedAt ?? Number.MAX_SAFE_INTEGER;
 }
 
-/** The last row of which something has begun: where a running task's news is. */
+/** Index of the last phase or started job, where a running task changes; -1 without rows. */
 export function lastStartedIndex(rows: readonly ChartRow[]): number {
   for (let index = rows.length - 1; index >= 0; index--) {
     const row = rows[index] as ChartRow;
@@ -207,18 +218,18 @@ export function lastStartedIndex(rows: readonly ChartRow[]): number {
   return -1;
 }
 
-/** A job's id often begins with its phase, which its row is under already. */
+/** A job's name without its phase: the row is below its phase already. */
 function jobLabel(id: string, phase: string): string {
   const rest =
     phase && id.startsWith(phase) ? id.slice(phase.length).replace(/^[:_\-/.]+/, "") : id;
   return rest || id;
 }
 
-function isMatch(span: SpanView, phase: string, wish: EventFilter): boolean {
-  if (wish.type && span.taskType !== wish.type && phase !== wish.type) return false;
-  if (wish.status && span.status !== wish.status) return false;
-  if (!wish.text) return true;
-  const needle = wish.text.toLowerCase();
+function isMatch(span: SpanView, phase: string, filter: EventFilter): boolean {
+  if (filter.type && span.taskType !== filter.type && phase !== filter.type) return false;
+  if (filter.status && span.status !== filter.status) return false;
+  if (!filter.text) return true;
+  const needle = filter.text.toLowerCase();
   return [span.taskId, span.taskType, phase, span.workerId, span.error].some(
     (text) => text?.toLowerCase().includes(needle) === true,
   );
@@ -229,22 +240,22 @@ const NICE_SEC = [
   1800, 3600, 7200, 14_400, 43_200, 86_400,
 ];
 
-/** The first round number of seconds that is at least `sec`. */
+/** The smallest round number of seconds that is at least `sec`. */
 export function niceStep(sec: number): number {
   return NICE_SEC.find((step) => step >= sec) ?? Math.ceil(sec / 86_400) * 86_400;
 }
 
-/** Round times within a window, seconds from the start; at most `most`. */
-export function ticks(fromSec: number, toSec: number, most: number): number[] {
-  const step = niceStep((toSec - fromSec) / most);
-  const found: number[] = [];
+/** Round times in a range, seconds from the start of the task; at most `maxCount` of them. */
+export function ticks(fromSec: number, toSec: number, maxCount: number): number[] {
+  const step = niceStep((toSec - fromSec) / maxCount);
+  const times: number[] = [];
   for (let at = Math.ceil(fromSec / step) * step; at <= toSec; at += step) {
-    found.push(Math.round(at * 1000) / 1000);
+    times.push(Math.round(at * 1000) / 1000);
   }
-  return found;
+  return times;
 }
 
-/** `0`, `500ms`, `10s`, `1:30`, `1:02:00`: a time from the start. */
+/** `0`, `500ms`, `10s`, `1:30`, `1:02:00`: a time since the start of the task. */
 export function tickText(sec: number): string {
   if (sec === 0) return "0";
   if (sec < 1) return `${Math.round(sec * 1000)}ms`;
@@ -254,14 +265,16 @@ export function tickText(sec: number): string {
   return `${Math.floor(sec / 3600)}:${two((sec % 3600) / 60)}:${two(sec % 60)}`;
 }
 
+/** How many attempts ended in each bucket of time. */
 export interface Density {
   bucketSec: number;
-  /** Jobs ended and of them failed, by bucket from the start. */
+  /** By bucket from the start of the task: attempts that ended, and how many of them failed. */
   buckets: readonly (readonly [number, number])[];
+  /** The highest bucket, at least 1. */
   top: number;
 }
 
-/** Ends per stretch of time; the stretches are round, so that bars stay while the axis grows. */
+/** Ended attempts by time. Buckets have round widths, so that bars do not move while the axis grows. */
 export function density(spans: readonly SpanView[], t0: number, spanSec: number): Density {
   const bucketSec = niceStep(spanSec / 120);
   const buckets: [number, number][] = [];
