@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { defineConfig, type Plugin } from "vite";
 
-/** The font's licence travels with the font; the licences of bundled code are Vite's `license.md`. */
+/** Adds the licence of the font to the build; Vite writes those of bundled code to `license.md`. */
 function fontLicense(): Plugin {
   return {
     name: "font-license",
@@ -18,7 +18,7 @@ function fontLicense(): Plugin {
 }
 
 export default defineConfig({
-  // Relative, so that the page works behind a proxy's path prefix as well.
+  // Relative URLs, so that the page also works below a path prefix of a proxy.
   base: "./",
   plugins: [fontLicense()],
   oxc: { jsx: { runtime: "automatic" } },
@@ -26,7 +26,7 @@ export default defineConfig({
     outDir: "../otel_bridge_collector/static",
     emptyOutDir: true,
     target: "es2023",
-    // Content-Security-Policy allows no `data:`; every asset is a file.
+    // The Content-Security-Policy allows no `data:` URLs, so every asset is a file.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     license: { fileName: "assets/license.md" },

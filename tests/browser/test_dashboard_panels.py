@@ -235,7 +235,7 @@ def test_events_are_virtual_and_held(site: DashboardSite) -> None:
         expect(table).to_contain_text("6 events came while paused")
         body = table.locator(".table-body")
         body.evaluate("e => { e.scrollTop = 2800 }")
-        expect(pill).to_have_text("Held ↑")
+        expect(pill).to_have_text("Latest ↑")
         held = table.locator("[aria-rowindex='103']").inner_text()
         with job(task_id="many:303", task_type="search"):
             pass

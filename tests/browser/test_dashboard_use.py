@@ -148,7 +148,7 @@ def test_resume_keeps_the_place(site: DashboardSite) -> None:
         expect(table(page)).to_have_attribute("aria-rowcount", re.compile(r"^\d{3}$"))
         expect(page.locator(".card-title")).to_have_text("Many")
         page.locator(".table-body").evaluate("e => { e.scrollTop = 28 * 60 }")
-        expect(page.get_by_test_id("new-events")).to_have_text("Held ↑")
+        expect(page.get_by_test_id("new-events")).to_have_text("Latest ↑")
         row = table(page).locator("[aria-rowindex='65']")
         text, place = row.inner_text(), row.bounding_box()
         page.keyboard.press(" ")

@@ -1,8 +1,8 @@
-// Runs before the first paint, so that a chosen theme does not flash. A file of its own, because the
-// Content-Security-Policy allows no inline script.
+// Runs before the first paint, so that the page does not flash in another theme. A separate file,
+// because the Content-Security-Policy allows no inline script.
 try {
   const theme = localStorage.getItem("otel-bridge-theme");
   if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
 } catch {
-  // Storage is blocked: the system's theme it is.
+  // Storage is blocked: use the system's theme.
 }

@@ -1,3 +1,4 @@
+/** The whole page: all panels around one feed. */
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { FilterBar } from "./events/FilterBar";
 import { RecentEventsTable } from "./events/RecentEventsTable";
@@ -24,11 +25,11 @@ import { TopBar } from "./panels/TopBar";
 import { type JobMark, Waterfall } from "./waterfall/Waterfall";
 
 export interface MonitoringDashboardProps {
-  /** Where the collector is; default: where the page came from. */
+  /** Base URL of the collector; default: the URL of the page. */
   baseUrl?: string;
 }
 
-/** The whole page. */
+/** The whole page; connects to the collector while it is mounted. */
 export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
   const [view, change] = useViewState();
   const feed = useMonitoringFeed({ baseUrl, projectId: view.project || null });
@@ -45,10 +46,10 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
   const searchRef = useRef<HTMLInputElement>(null);
   const helpRef = useRef<HTMLDialogElement>(null);
   const [traceTemplate, setTraceTemplate] = useTraceTemplate(baseUrl, tasks.isLoaded);
-  const [isSignedIn, leave] = useSession(baseUrl, tasks.isLoaded);
+  const [isSignedIn, signOut] = useSession(baseUrl, tasks.isLoaded);
   const mustSignIn = isSignInRequired(connection);
 
-  const wish = useMemo<EventFilter>(
+  const filter = useMemo<EventFilter>(
     () => ({
       task: view.task,
       type: view.type,
@@ -59,13 +60,13 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
     [view.task, view.type, view.status, view.text, view.all],
   );
   const cards = useMemo(
-    () => tasks.cards.filter((card) => isCardWanted(card, wish)),
-    [tasks, wish],
+    () => tasks.cards.filter((card) => isCardWanted(card, filter)),
+    [tasks, filter],
   );
   const titles = useTitles(tasks.cards);
   const shownFailures = useMemo(
-    () => failures.filter((failure) => isFailureWanted(failure, wish)),
-    [failures, wish],
+    () => failures.filter((failure) => isFailureWanted(failure, filter)),
+    [failures, filter],
   );
 
   const focus = useFocus(tasks.cards, view.focus || view.task);
@@ -81,10 +82,11 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
     [change],
   );
 
-  // The task in the waterfall, even if nobody has chosen it: whoever opens the link sees the same.
-  const shown = useRef({ ...view, focus: "" });
-  shown.current = { ...view, focus: view.focus || (focus ?? "") };
-  const link = useCallback(() => linkTo(shown.current), []);
+  // A link names the task in the waterfall even if the user did not choose it, so that it shows the
+  // same.
+  const shownView = useRef({ ...view, focus: "" });
+  shownView.current = { ...view, focus: view.focus || (focus ?? "") };
+  const link = useCallback(() => linkTo(shownView.current), []);
 
   const isPaused = view.paused === "1";
   useEffect(() => {
@@ -93,13 +95,14 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
   }, [store, isPaused, tasks.isLoaded]);
   const onResume = useCallback(() => change({ paused: "" }), [change]);
   const onAll = useCallback((isAll: boolean) => change({ all: isAll ? "1" : "" }), [change]);
-  // A stretch and folds are chosen for the task that is shown; a newer one does not take its place.
+  // Zoom and folded phases belong to the shown task, so choosing them also keeps that task in the
+  // waterfall.
   const onZoom = useCallback(
-    (zoom: string) => change({ focus: shown.current.focus, zoom }),
+    (zoom: string) => change({ focus: shownView.current.focus, zoom }),
     [change],
   );
   const onFolds = useCallback(
-    (folds: string) => change({ focus: shown.current.focus, folds }),
+    (folds: string) => change({ focus: shownView.current.focus, folds }),
     [change],
   );
   const onTab = useCallback(
@@ -147,7 +150,7 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
   );
   const origin =
     typeof window === "undefined" ? "" : new URL(baseUrl ?? ".", document.baseURI).origin;
-  const isFiltered = Boolean(wish.task || wish.type || wish.status || wish.text);
+  const isFiltered = Boolean(filter.task || filter.type || filter.status || filter.text);
   const tab = view.tab === "workers" ? "workers" : "failures";
   const isBlank = tasks.isLoaded && tasks.cards.length === 0 && !view.project;
   const isWaiting = mustSignIn || !tasks.isLoaded;
@@ -157,7 +160,7 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
     <Waterfall
       store={store}
       card={focusCard}
-      wish={wish}
+      wish={filter}
       mark={mark}
       traceLink={traceLink}
       zoom={view.zoom}
@@ -173,7 +176,7 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
         feed={feed}
         isPaused={isPaused}
         onPause={togglePause}
-        onSignOut={isSignedIn && !mustSignIn ? leave : null}
+        onSignOut={isSignedIn && !mustSignIn ? signOut : null}
         theme={theme}
         onTheme={nextTheme}
         helpRef={helpRef}
@@ -216,7 +219,7 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
         )}
         <RecentEventsTable
           feed={feed}
-          wish={wish}
+          wish={filter}
           titles={titles}
           chosen={view.event}
           onChoose={onChoose}
@@ -250,7 +253,7 @@ function countOpen(cards: readonly CardView[]): number {
   return cards.filter((card) => card.endedAt === null).length;
 }
 
-/** Titles of research tasks by id; the same map as long as they are the same. */
+/** Titles of research tasks by id; the same map object as long as no title changes. */
 function useTitles(cards: readonly CardView[]): ReadonlyMap<string, string> {
   const last = useRef<ReadonlyMap<string, string>>(new Map());
   return useMemo(() => {

@@ -1,6 +1,8 @@
 "use client";
 
-/** What other pages may use, a Next.js page for one: components, the hook, the store, the types. */
+/**
+ * The public exports, for example for a Next.js page: components, the hook, the store, the types.
+ */
 
 export { RecentEventsTable } from "./events/RecentEventsTable";
 export { FeedStore } from "./feed/feed-store";

@@ -18,24 +18,25 @@ interface EventDetailProps {
   traceLink: (traceId: string | undefined) => string | null;
 }
 
-const SHOWN_APART: ReadonlySet<string> = new Set(["ts", "event_type", "message", "error"]);
+/** Fields that have a place of their own above the list. */
+const SHOWN_ABOVE: ReadonlySet<string> = new Set(["ts", "event_type", "message", "error"]);
 
-/** Everything an event says, as text. */
+/** All fields of one event, as text. */
 export function EventDetail({ event, onClose, onFocus, traceLink }: EventDetailProps) {
   const [isCopied, copy] = useCopy();
-  const face = eventLabel(event);
+  const label = eventLabel(event);
   const link = traceLink(event.trace_id);
-  const fields = Object.entries(event).filter(([name]) => !SHOWN_APART.has(name));
-  const parent = event.parent_task_id;
+  const fields = Object.entries(event).filter(([name]) => !SHOWN_ABOVE.has(name));
+  const researchTask = event.parent_task_id;
   return (
     <aside className="detail" aria-label="Chosen event">
       <header>
-        {face.status ? <StatusIcon status={face.status} /> : <NeutralIcon />}
+        {label.status ? <StatusIcon status={label.status} /> : <NeutralIcon />}
         <b>{withSpaces(event.event_type)}</b>
         <span className="muted num">{dateTime(Date.parse(event.ts))}</span>
         <span className="panel-end">
-          {parent && (
-            <button type="button" className="button quiet" onClick={() => onFocus(parent)}>
+          {researchTask && (
+            <button type="button" className="button quiet" onClick={() => onFocus(researchTask)}>
               <WaterfallIcon /> Waterfall
             </button>
           )}

@@ -10,12 +10,12 @@ interface FilterBarProps {
   feed: MonitoringFeed;
   view: ViewState;
   change: ChangeView;
-  /** The address of this view. */
+  /** Returns the URL of the current view. */
   link: () => string;
   searchRef: RefObject<HTMLInputElement | null>;
 }
 
-/** What is shown; every choice is in the address bar. */
+/** The filters, the search and "Copy link"; every choice is also in the URL. */
 export const FilterBar = memo(function FilterBar({
   feed,
   view,
@@ -137,10 +137,13 @@ const Select = memo(function Select({ label, all, value, options, onChange }: Se
       ))}
     </select>
   );
-}, isSameSelect);
+}, hasSameOptions);
 
-/** Up to 400 options, and the cards behind them change four times a second: compared by what they say. */
-function isSameSelect(a: SelectProps, b: SelectProps): boolean {
+/**
+ * Compares options by their text: there are up to 400, made again four times a second with the
+ * cards.
+ */
+function hasSameOptions(a: SelectProps, b: SelectProps): boolean {
   return (
     a.value === b.value &&
     a.options.length === b.options.length &&

@@ -1,3 +1,4 @@
+/** The event table: the newest events first, with the details of the chosen one. */
 import { memo, useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { type MonitoringFeed, useSlice } from "../feed/useMonitoringFeed";
 import type { MonitoringEvent } from "../feed/wire";
@@ -24,6 +25,7 @@ const NARROW_ROW_PX = 50;
 
 interface RecentEventsTableProps {
   feed: MonitoringFeed;
+  /** Events that this filter does not match are not shown. */
   wish: EventFilter;
   /** Titles of research tasks by id. */
   titles: ReadonlyMap<string, string>;
@@ -36,18 +38,28 @@ interface RecentEventsTableProps {
   traceLink: (traceId: string | undefined) => string | null;
 }
 
-/** The newest events first, virtualised; holds still while scrolled down or a row is chosen. */
+/** The virtualised event table; it does not move while it is scrolled down or a row is chosen. */
 export const RecentEventsTable = memo(function RecentEventsTable(props: RecentEventsTableProps) {
-  const { feed, wish, titles, chosen, onChoose, onAll, onResume, onFocus, traceLink } = props;
+  const {
+    feed,
+    wish: filter,
+    titles,
+    chosen,
+    onChoose,
+    onAll,
+    onResume,
+    onFocus,
+    traceLink,
+  } = props;
   const { rows, rewrites } = useSlice(feed.store, "events");
   const hold = useSlice(feed.store, "hold");
   const view = useRef<EventView>(null);
   view.current ??= new EventView();
-  const passed = view.current.update(rows, rewrites, wish);
+  const passed = view.current.update(rows, rewrites, filter);
 
   const scroller = useRef<HTMLDivElement>(null);
-  const [held, setHeld] = useState<readonly Row[] | null>(null);
-  const shown = held ?? passed;
+  const [frozen, setFrozen] = useState<readonly Row[] | null>(null);
+  const shown = frozen ?? passed;
   const isNarrow = useMedia("(max-width: 699px)");
   const rowPx = isNarrow ? NARROW_ROW_PX : ROW_PX;
   const { first, end, slotOf, totalPx, scrollTo } = useFixedRows(scroller, shown.length, rowPx);
@@ -55,13 +67,13 @@ export const RecentEventsTable = memo(function RecentEventsTable(props: RecentEv
   const latest = useRef({ passed, shown, chosen, onChoose, scrollTo });
   latest.current = { passed, shown, chosen, onChoose, scrollTo };
 
-  // A different question deserves an answer from the top.
-  const filterKey = JSON.stringify(wish);
-  const asked = useRef(filterKey);
+  // Another filter starts at the top of the table again.
+  const filterKey = JSON.stringify(filter);
+  const lastFilterKey = useRef(filterKey);
   useEffect(() => {
-    if (asked.current === filterKey) return;
-    asked.current = filterKey;
-    setHeld(null);
+    if (lastFilterKey.current === filterKey) return;
+    lastFilterKey.current = filterKey;
+    setFrozen(null);
     latest.current.onChoose("");
     scroller.current?.scrollTo({ top: 0 });
   }, [filterKey]);
@@ -69,40 +81,40 @@ export const RecentEventsTable = memo(function RecentEventsTable(props: RecentEv
   const onScroll = useCallback(() => {
     const top = scroller.current?.scrollTop ?? 0;
     const { passed, chosen } = latest.current;
-    setHeld((old) => (top > ROW_PX / 2 ? (old ?? passed) : chosen ? old : null));
+    setFrozen((old) => (top > ROW_PX / 2 ? (old ?? passed) : chosen ? old : null));
   }, []);
 
   const choose = useCallback((eventId: string) => {
     latest.current.onChoose(eventId);
-    if (eventId) setHeld((old) => old ?? latest.current.passed);
-    else if ((scroller.current?.scrollTop ?? 0) <= ROW_PX / 2) setHeld(null);
+    if (eventId) setFrozen((old) => old ?? latest.current.passed);
+    else if ((scroller.current?.scrollTop ?? 0) <= ROW_PX / 2) setFrozen(null);
   }, []);
-  const toTop = () => {
+  const showLatest = () => {
     onChoose("");
-    setHeld(null);
+    setFrozen(null);
     scroller.current?.scrollTo({ top: 0 });
     if (hold.isPaused) onResume();
   };
 
   const chosenAt = useMemo(() => indexOf(shown, chosen), [shown, chosen]);
-  // Of a link: the event is among the rows once the first snapshot is.
+  // The event of a link is among the rows only after the first snapshot.
   const isFound = chosenAt >= 0;
   useEffect(() => {
     const { passed, chosen, scrollTo } = latest.current;
     const at = indexOf(passed, chosen);
     if (!isFound || at < 0) return;
-    setHeld((old) => old ?? passed);
+    setFrozen((old) => old ?? passed);
     scrollTo(passed.length - 1 - at);
   }, [isFound]);
 
-  const newest = held?.[held.length - 1]?.n ?? 0;
-  const missed = useMemo(() => {
-    if (!held) return 0;
+  const newest = frozen?.[frozen.length - 1]?.n ?? 0;
+  const newRows = useMemo(() => {
+    if (!frozen) return 0;
     let index = passed.length;
     while (index > 0 && (passed[index - 1] as Row).n > newest) index--;
     return passed.length - index;
-  }, [held, passed, newest]);
-  const news = hold.isPaused ? hold.newEvents : missed;
+  }, [frozen, passed, newest]);
+  const newCount = hold.isPaused ? hold.newEvents : newRows;
 
   useEffect(() => {
     const onKey = (event: Event) => {
@@ -137,15 +149,15 @@ export const RecentEventsTable = memo(function RecentEventsTable(props: RecentEv
         <label className="check">
           <input
             type="checkbox"
-            checked={wish.isAll}
+            checked={filter.isAll}
             onChange={(event) => onAll(event.target.checked)}
           />
           heartbeats and statistics
         </label>
         <span className="panel-end">
-          {(hold.isPaused || held !== null) && (
-            <button type="button" className="pill" onClick={toTop} data-testid="new-events">
-              {news > 0 ? `${count(news)} new` : "Held"} ↑
+          {(hold.isPaused || frozen !== null) && (
+            <button type="button" className="pill" onClick={showLatest} data-testid="new-events">
+              {newCount > 0 ? `${count(newCount)} new` : "Latest"} ↑
             </button>
           )}
         </span>
@@ -197,7 +209,7 @@ export const RecentEventsTable = memo(function RecentEventsTable(props: RecentEv
           </div>
           {shown.length === 0 && (
             <div className="none" role="row">
-              <span role="cell">{emptyText(wish, rows.length)}</span>
+              <span role="cell">{emptyText(filter, rows.length)}</span>
             </div>
           )}
         </div>
@@ -219,10 +231,10 @@ function indexOf(rows: readonly Row[], eventId: string): number {
   return rows.findIndex((row) => row.kind === "event" && row.event.event_id === eventId);
 }
 
-function emptyText(wish: EventFilter, all: number): string {
-  const isFiltered = wish.task || wish.type || wish.status || wish.text;
+function emptyText(filter: EventFilter, all: number): string {
+  const isFiltered = filter.task || filter.type || filter.status || filter.text;
   if (isFiltered && all > 0) return `No matches among the last ${count(all)} events.`;
-  return "No events yet. They appear here the moment they happen.";
+  return "No events yet. They appear here as soon as they happen.";
 }
 
 interface TableRowProps {
@@ -245,10 +257,10 @@ const TableRow = memo(function TableRow(props: TableRowProps) {
     );
   }
   const { event } = row;
-  const face = eventLabel(event);
+  const label = eventLabel(event);
   return (
     <div
-      className={`row${isChosen ? " is-chosen" : ""}${face.status === "failed" ? " is-bad" : ""}`}
+      className={`row${isChosen ? " is-chosen" : ""}${label.status === "failed" ? " is-bad" : ""}`}
       role="row"
       aria-rowindex={index + 2}
       aria-selected={isChosen}
@@ -259,8 +271,8 @@ const TableRow = memo(function TableRow(props: TableRowProps) {
         {timeOfDayMs(row.at)}
       </span>
       <span role="cell" className="c-event">
-        {face.status ? <StatusIcon status={face.status} /> : <NeutralIcon />}
-        {face.text}
+        {label.status ? <StatusIcon status={label.status} /> : <NeutralIcon />}
+        {label.text}
       </span>
       <span role="cell" className="c-type">
         {withSpaces(event.task_type ?? event.phase ?? "")}
@@ -298,13 +310,13 @@ function noticeText(row: Exclude<Row, { kind: "event" }>): string {
   if (row.kind === "resumed") {
     return `${count(row.count)} ${row.count === 1 ? "event" : "events"} came while paused`;
   }
-  const many = row.dropped === null ? "Events" : `${count(row.dropped)} events`;
-  const why = {
-    slow: "this page did not keep up",
-    trimmed: "the log was trimmed before this page came back",
-    epoch: "the log began anew",
-    malformed: "the position was not understood",
-    overflow: "too many at once",
+  const subject = row.dropped === null ? "Events" : `${count(row.dropped)} events`;
+  const reason = {
+    slow: "this page was too slow",
+    trimmed: "the log was trimmed before this page reconnected",
+    epoch: "the log was created again",
+    malformed: "the position to resume from was invalid",
+    overflow: "too many events at once",
   }[row.reason];
-  return `${many} missing here: ${why}. Everything else on the page is up to date.`;
+  return `${subject} missing here: ${reason}. Everything else on the page is up to date.`;
 }

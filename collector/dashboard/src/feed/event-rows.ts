@@ -36,7 +36,7 @@ export class EventRows {
     this.eventsWhilePaused = 0;
   }
 
-  /** Add a row where the pause began, if events came since. */
+  /** Mark the pause with a row at its place, if events came during it. */
   resume(at: number): void {
     const count = this.eventsWhilePaused;
     if (count === 0) return;

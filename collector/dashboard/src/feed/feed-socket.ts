@@ -2,8 +2,8 @@
  * The WebSocket to the collector: connects, resumes, backs off, detects a silent connection.
  *
  * It resumes with `since=<position>`: the collector then sends exactly the events that were missed,
- * or a gap and a new snapshot. Reconnecting backs off exponentially with jitter, so that not all pages
- * reconnect to a restarted collector at the same moment.
+ * or a gap and a new snapshot. Reconnecting backs off exponentially with jitter, so that not all
+ * pages reconnect to a restarted collector at the same moment.
  */
 import type { FeedStore } from "./feed-store";
 import type { WireItem } from "./wire";
@@ -11,7 +11,9 @@ import type { WireItem } from "./wire";
 const BATCH_MS = 50;
 const BACKOFF_FIRST_MS = 500;
 const BACKOFF_MAX_MS = 15_000;
-/** The collector sends a message at least every 2 s: after three missed ones the page shows "stale". */
+/**
+ * The collector sends a message at least every 2 s: after three missed ones the page shows "stale".
+ */
 const STALE_AFTER_MS = 6_500;
 /** After ten missed messages the connection is closed and opened again. */
 const RECONNECT_AFTER_MS = 20_000;
@@ -36,7 +38,9 @@ export function feedUrl(baseUrl: string, projectId: string | null, since: string
   return url.href;
 }
 
-/** Milliseconds to wait before attempt number `attempt` (from 1): one half fixed, one half random. */
+/**
+ * Milliseconds to wait before attempt number `attempt` (from 1): one half fixed, one half random.
+ */
 export function backoffMs(attempt: number, random: () => number): number {
   const ceiling = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** (attempt - 1));
   return ceiling / 2 + (ceiling / 2) * random();

@@ -1,4 +1,4 @@
-/** The same event logs as the collector's `state.py`, through the store as a page uses it. */
+/** The store shows the same state as the collector for the same event logs (tests/fixtures). */
 import { readdirSync, readFileSync } from "node:fs";
 import { expect, it } from "vitest";
 import { parseTime } from "../lib/timestamps";
@@ -14,15 +14,15 @@ const names = readdirSync(FIXTURES)
   .map((name) => name.replace(".snapshot.json", ""));
 
 it.each(names)(
-  "shows %s as the collector does, told event by event and drawn in between",
+  "shows %s as the collector does, event by event and with draws in between",
   (name) => {
     const read = (end: string) => readFileSync(new URL(name + end, FIXTURES), "utf-8");
     const events = read(".jsonl")
       .trim()
       .split("\n")
       .map((line) => JSON.parse(line) as MonitoringEvent);
-    const told = JSON.parse(read(".snapshot.json")) as SnapshotMessage;
-    let now = parseTime(events[0]?.ts ?? told.server_time);
+    const expected = JSON.parse(read(".snapshot.json")) as SnapshotMessage;
+    let now = parseTime(events[0]?.ts ?? expected.server_time);
     let draw = () => {};
     const host: Host = {
       now: () => now,
@@ -36,17 +36,17 @@ it.each(names)(
       isHidden: () => false,
     };
     const store = new FeedStore(host);
-    const nothing = { tasks: [], workers: [], queues: [], failures: [], events: [] };
-    store.apply([{ ...told, ...nothing, server_time: new Date(now).toISOString() }]);
-    store.setFocus(told.tasks[0]?.task_id ?? null);
+    const empty = { tasks: [], workers: [], queues: [], failures: [], events: [] };
+    store.apply([{ ...expected, ...empty, server_time: new Date(now).toISOString() }]);
+    store.setFocus(expected.tasks[0]?.task_id ?? null);
     for (const event of events) {
       now = Math.max(now, parseTime(event.ts));
       store.apply([event]);
       draw();
     }
-    now = parseTime(told.server_time);
+    now = parseTime(expected.server_time);
     store.heartbeat();
-    store.pause(); // builds every slice, whatever is due
+    store.pause(); // builds every slice, due or not
 
     const { cards } = store.get("tasks");
     const card = (c: (typeof cards)[number]) => [
@@ -68,7 +68,7 @@ it.each(names)(
       ]),
     ];
     expect(cards.map(card).sort()).toEqual(
-      told.tasks
+      expected.tasks
         .map((c) => [
           c.task_id,
           c.title,
@@ -89,7 +89,7 @@ it.each(names)(
         ])
         .sort(),
     );
-    for (const task of told.tasks) {
+    for (const task of expected.tasks) {
       store.setFocus(task.task_id);
       const { spans } = store.get("spans");
       expect(spans.map((s) => [s.spanId, s.kind, s.status, s.endedAt]).sort()).toEqual(
@@ -106,7 +106,7 @@ it.each(names)(
     expect(
       store.get("workers").map((w) => [w.workerId, w.status, w.completed, w.failed, w.dropped]),
     ).toEqual(
-      told.workers.map((w) => [
+      expected.workers.map((w) => [
         String(w.worker_id),
         w.status,
         w.completed,
@@ -115,20 +115,20 @@ it.each(names)(
       ]),
     );
     expect(store.get("failures").map((f) => [f.key, f.count, f.taskIds])).toEqual(
-      told.failures.map((f) => [f.key, f.count, f.task_ids]),
+      expected.failures.map((f) => [f.key, f.count, f.task_ids]),
     );
   },
 );
 
-it("forgets the research tasks that the collector forgets", () => {
-  const told = JSON.parse(readFileSync(new URL("forgotten_tasks.json", FIXTURES), "utf-8"));
-  const fold = new LiveFold({ ...DEFAULT_LIMITS, tasks: told.limit });
-  for (const event of told.events as MonitoringEvent[]) fold.apply(event, parseTime(event.ts));
-  expect([...fold.tasks.keys()]).toEqual(told.kept);
+it("drops the research tasks that the collector drops", () => {
+  const expected = JSON.parse(readFileSync(new URL("forgotten_tasks.json", FIXTURES), "utf-8"));
+  const fold = new LiveFold({ ...DEFAULT_LIMITS, tasks: expected.limit });
+  for (const event of expected.events as MonitoringEvent[]) fold.apply(event, parseTime(event.ts));
+  expect([...fold.tasks.keys()]).toEqual(expected.kept);
 });
 
 it.each([1e18, 1e300, 1.7e308])(
-  "takes an absurd duration of %d ms for no time, as the collector does",
+  "ignores an absurd duration of %d ms, as the collector does",
   (duration_ms) => {
     const fold = new LiveFold();
     const ids = {

@@ -10,7 +10,10 @@ import type { MonitoringEvent, SnapshotMessage } from "./wire";
 
 const T0 = Date.parse("2026-01-01T00:00:00Z");
 const MINUTES = 60;
-/** A sixtieth of 5,000 events a second; the limits are scaled as well, so each is reached many times. */
+/**
+ * A sixtieth of 5,000 events a second; the limits are scaled as well, so each is reached many
+ * times.
+ */
 const PER_MINUTE = 5_000;
 const LIMITS = Object.fromEntries(
   Object.entries(DEFAULT_LIMITS).map(([name, limit]) => [name, Math.ceil(limit / 20)]),
@@ -106,7 +109,8 @@ it("uses no more memory after an hour of work than after ten minutes", () => {
   expect(Object.keys(store.get("stats")?.queue_depth ?? {}).length).toBeLessThanOrEqual(
     LIMITS.queues,
   );
-  // After ten minutes everything has reached its limit; a leak of 100 bytes a job would double the heap.
+  // After ten minutes everything has reached its limit; a leak of 100 bytes a job would double the
+  // heap.
   const [early, ...later] = heaps as [number, ...number[]];
   expect(Math.max(...later) / early).toBeLessThan(1.25);
 }, 120_000);

@@ -7,7 +7,7 @@ import type { MonitoringEvent, SnapshotMessage } from "./wire";
 
 const T0 = Date.parse("2026-01-01T00:00:00Z");
 
-/** A host whose clock moves only when told, and which runs what is due then. */
+/** A host with a manual clock; `advance` runs the timers and frames that become due. */
 class TestHost implements Host {
   time = T0;
   hidden = false;
@@ -86,7 +86,7 @@ describe("FeedStore", () => {
     host.advance(1000);
   });
 
-  it("tells the table at most ten times and the cards at most four times a second", () => {
+  it("updates the table at most ten times and the cards at most four times a second", () => {
     let events = 0;
     let tasks = 0;
     store.subscribe("events", () => events++);
@@ -101,7 +101,7 @@ describe("FeedStore", () => {
     expect(tasks).toBeLessThanOrEqual(5);
   });
 
-  it("gives the same object until a slice's listeners are told", () => {
+  it("returns the same object until the listeners of a slice are notified", () => {
     const before = store.get("events");
     store.apply([job("a", "task_started")]);
     expect(store.get("events")).toBe(before);
@@ -109,7 +109,7 @@ describe("FeedStore", () => {
     expect(store.get("events")).not.toBe(before);
   });
 
-  it("keeps a card's object while nothing of it changes", () => {
+  it("keeps the object of a card while nothing in it changes", () => {
     store.apply([job("a", "task_started", "t1"), job("b", "task_started", "t2")]);
     host.advance(300);
     const before = store.get("tasks").cards.find((card) => card.taskId === "t1");
@@ -125,7 +125,7 @@ describe("FeedStore", () => {
     expect(store.position).toBe("p:99");
   });
 
-  it("shows an event once, however often it comes", () => {
+  it("shows an event once, however often it is received", () => {
     const twice = job("a", "task_started");
     store.apply([twice, twice]);
     store.apply([twice]);
@@ -133,7 +133,7 @@ describe("FeedStore", () => {
     expect(store.get("events").rows).toHaveLength(1);
   });
 
-  it("holds every view still while paused, counts, and marks the place after", () => {
+  it("freezes all slices while paused, counts new events, and marks the pause afterwards", () => {
     store.apply([job("a", "task_started")]);
     host.advance(300);
     store.pause();
@@ -156,7 +156,7 @@ describe("FeedStore", () => {
     expect(store.get("tasks").cards[0]?.completed).toBe(1);
   });
 
-  it("shows a gap as a row and takes the state of the snapshot that follows", () => {
+  it("shows a gap as a row and replaces the state by the snapshot that follows", () => {
     store.apply([job("a", "task_started")]);
     store.apply([
       { type: "gap", reason: "slow", position: "p:500", dropped: 12 },
@@ -169,7 +169,7 @@ describe("FeedStore", () => {
     expect(store.get("tasks").cards).toEqual([]);
   });
 
-  it("adds only those of a snapshot's events that it has not shown", () => {
+  it("adds only the events of a snapshot that it has not shown before", () => {
     const known = job("a", "task_started");
     store.apply([known]);
     store.apply([snapshot({ events: [known, job("b", "task_started")] })]);
@@ -187,32 +187,32 @@ describe("FeedStore", () => {
 
   it("builds nothing while hidden, and everything once when visible again", () => {
     host.hidden = true;
-    let told = 0;
-    store.subscribe("events", () => told++);
+    let updates = 0;
+    store.subscribe("events", () => updates++);
     for (let i = 0; i < 50; i++) store.apply([job(`j${i}`, "task_started")]);
     host.advance(5000);
-    expect(told).toBe(0);
+    expect(updates).toBe(0);
     host.hidden = false;
     store.flush();
-    expect(told).toBe(1);
+    expect(updates).toBe(1);
     expect(store.get("events").rows).toHaveLength(50);
   });
 
-  it("keeps the cards, which the tab's title is made of, fresh while hidden, twice in five seconds", () => {
+  it("updates the cards twice in five seconds while hidden, for the title of the tab", () => {
     host.hidden = true;
     store.noteVisibility();
-    let told = 0;
-    store.subscribe("tasks", () => told++);
+    let updates = 0;
+    store.subscribe("tasks", () => updates++);
     for (let ms = 0; ms < 5000; ms += 50) {
       store.apply([job(`j${ms}`, "task_started")]);
       host.advance(50);
     }
-    expect(told).toBeGreaterThanOrEqual(2);
-    expect(told).toBeLessThanOrEqual(3);
+    expect(updates).toBeGreaterThanOrEqual(2);
+    expect(updates).toBeLessThanOrEqual(3);
     expect(store.get("tasks").cards[0]?.running).toBeGreaterThan(40);
   });
 
-  it("goes on when the page is hidden between a plan and its frame", () => {
+  it("continues when the page is hidden before a requested frame came", () => {
     const frames: (() => void)[] = [];
     const stuck = new FeedStore({
       ...host,
@@ -229,36 +229,36 @@ describe("FeedStore", () => {
     frames[0]?.();
   });
 
-  it("shows one costly slice a frame, the most overdue first", () => {
+  it("shows one expensive slice per frame, the most overdue first", () => {
     const frames: (() => void)[] = [];
     const paced = new FeedStore({
       ...host,
       now: host.now,
       requestFrame: (run) => frames.push(run),
     });
-    const told: string[] = [];
+    const updates: string[] = [];
     for (const slice of ["tasks", "stats", "events", "workers"] as const) {
-      paced.subscribe(slice, () => told.push(slice));
+      paced.subscribe(slice, () => updates.push(slice));
     }
     paced.apply([snapshot()]);
     const counts: number[] = [];
     while (frames.length > 0) {
-      const before = told.length;
+      const before = updates.length;
       frames.shift()?.();
-      counts.push(told.length - before);
+      counts.push(updates.length - before);
     }
     expect(Math.max(...counts)).toBe(1);
-    expect([...told].sort()).toEqual(["events", "stats", "tasks", "workers"]);
+    expect([...updates].sort()).toEqual(["events", "stats", "tasks", "workers"]);
   });
 
-  it("corrects a wrong clock of this machine by the collector's", () => {
+  it("uses the collector's clock when the clock of this machine is wrong", () => {
     const ahead = new FeedStore(host);
     const server = host.time + 3_600_000;
     ahead.apply([snapshot({ server_time: new Date(server).toISOString() })]);
     expect(ahead.serverNow()).toBe(server);
   });
 
-  it("takes the header's numbers from its own project only", () => {
+  it("takes the statistics of its own project only", () => {
     const stats = { ...snapshot().stats, workers_online: 7 };
     const other = { ...stats, workers_online: 9 };
     store.apply([
@@ -269,7 +269,7 @@ describe("FeedStore", () => {
     expect(store.get("stats")?.workers_online).toBe(7);
   });
 
-  it("counts jobs ended per second into the throughput line", () => {
+  it("counts ended jobs per second for the throughput chart", () => {
     store.apply([job("a", "task_completed"), job("b", "task_failed")]);
     host.advance(1000);
     store.heartbeat();
@@ -277,7 +277,7 @@ describe("FeedStore", () => {
     expect(store.get("stats")?.series.at(-1)).toBe(2);
   });
 
-  it("stays bounded over 200,000 events", () => {
+  it("keeps to its limits over 200,000 events", () => {
     const small = new FeedStore(host, { ...DEFAULT_LIMITS, jobs: 1000, tasks: 20, eventIds: 1000 });
     small.apply([snapshot()]);
     for (let i = 0; i < 200_000; i++) {
@@ -299,7 +299,7 @@ describe("FeedStore", () => {
     expect(small.get("tasks").cards[0]?.completed).toBe(1000);
   }, 60_000);
 
-  it("fills a task's bars from older events without counting their jobs again", () => {
+  it("adds bars of older events to a task without counting their jobs again", () => {
     store.apply([job("a", "task_completed")]);
     store.setFocus("t1");
     host.advance(300);

@@ -1,9 +1,10 @@
 /**
  * The page's state: applies what arrives, and notifies the components at a pace they can draw.
  *
- * Independent of React. Items are applied as they arrive; each slice of the state is rebuilt, and its
- * listeners are notified, no more often than `INTERVAL_MS` says (see `pacing.ts`). Not per event: at
- * 5,000 events a second a `setState` per event dropped 43 to 86 % of the frames, paced slices 0.06 %.
+ * Independent of React. Items are applied as they arrive; each slice of the state is rebuilt, and
+ * its listeners are notified, no more often than `INTERVAL_MS` says (see `pacing.ts`). Not per
+ * event: at 5,000 events a second a `setState` per event dropped 43 to 86 % of the frames, paced
+ * slices 0.06 %.
  */
 
 import { parseTime } from "../lib/timestamps";
@@ -30,9 +31,14 @@ const INTERVAL_MS: Record<Slice, number> = {
   failures: 500,
   workers: 500,
 };
-/** From this many bars on, the waterfall is updated half as often: each update visits all of them. */
+/**
+ * From this many bars on, the waterfall is updated half as often: each update visits all of them.
+ */
 const MANY_SPANS = 1_000;
-/** With more new rows than this, about a screenful, nobody can read along: update half as often. */
+/**
+ * With more new rows than this, about a screenful, they cannot be read anyway: update half as
+ * often.
+ */
 const MANY_ROWS = 40;
 
 /** Slices that change with the passing of time alone. */
@@ -209,7 +215,9 @@ export class FeedStore {
     this.pacer.schedule();
   }
 
-  /** Clear rows and cards for another project (null: all projects); the next snapshot fills them. */
+  /**
+   * Clear rows and cards for another project (null: all projects); the next snapshot fills them.
+   */
   reset(projectId: string | null): void {
     this.projectId = projectId;
     this.position = null;
@@ -251,7 +259,7 @@ export class FeedStore {
     this.notify("hold");
   }
 
-  /** Show everything again, with a row where the pause began. */
+  /** Show everything again, with a row that marks the pause. */
   resume(): void {
     if (this.pausedAt === null) return;
     this.pausedAt = null;
@@ -363,7 +371,8 @@ export class FeedStore {
     const now = this.serverNow();
     const { spans } = this.values;
     const isSame = spans.taskId === this.focus && task?.spansVersion === this.focusVersion;
-    // Without new events only the passing of time can change a status: checking every second is enough.
+    // Without new events only the passing of time can change a status: checking every second is
+    // enough.
     if (isSame && now - this.spansBuiltAt < 1000) return;
     this.spansBuiltAt = now;
     this.focusVersion = task?.spansVersion ?? -1;

@@ -1,10 +1,10 @@
 /**
- * When each slice of the store is shown: at its own pace, in an animation frame, one expensive slice
- * per frame.
+ * When each slice of the store is shown: at its own pace, in an animation frame, one expensive
+ * slice per frame.
  *
- * All slices together would make one frame of 30 ms at 5,000 events a second; one after the other they
- * make several frames of 8 ms. A hidden page gets no animation frames: a slow timer then updates the
- * slices behind the tab's title, and all others wait until the page is visible again.
+ * All slices together would make one frame of 30 ms at 5,000 events a second; one after the other
+ * they make several frames of 8 ms. A hidden page gets no animation frames: a slow timer then
+ * updates the slices behind the tab's title, and all others wait until the page is visible again.
  */
 import { SLICES, type Slice } from "../old/slices";
 
@@ -30,7 +30,9 @@ export const BROWSER_HOST: Host = {
 
 /** Slices that cost almost nothing to show. */
 const CHEAP: ReadonlySet<Slice> = new Set<Slice>(["connection", "hold"]);
-/** Slices shown on a hidden page: the tab's title and the screen reader's announcements use them. */
+/**
+ * Slices shown on a hidden page: the tab's title and the screen reader's announcements use them.
+ */
 const WHILE_HIDDEN: ReadonlySet<Slice> = new Set<Slice>(["connection", "hold", "tasks"]);
 const HIDDEN_INTERVAL_MS = 2000;
 
@@ -38,12 +40,15 @@ export class Pacer {
   private readonly dirty = new Set<Slice>();
   private readonly shownAt = new Map<Slice, number>();
   private isPlanned = false;
-  /** Number of the current plan: the callback of a replaced plan sees another number and does nothing. */
+  /**
+   * Number of the current plan: the callback of a replaced plan sees another number and does
+   * nothing.
+   */
   private plan = 0;
 
   /**
-   * Args: `intervalMs` the minimum time between two updates of a slice; `isFrozen` whether a slice must
-   * not change now (paused); `show` builds the slices and notifies their listeners.
+   * Args: `intervalMs` the minimum time between two updates of a slice; `isFrozen` whether a slice
+   * must not change now (paused); `show` builds the slices and notifies their listeners.
    */
   constructor(
     private readonly host: Host,
@@ -103,7 +108,10 @@ export class Pacer {
     this.schedule();
   }
 
-  /** Discard the plan and make a new one: a frame that was requested may never come on a hidden page. */
+  /**
+   * Discard the plan and make a new one: a frame that was requested may never come on a hidden
+   * page.
+   */
   replan(): void {
     this.plan++;
     this.isPlanned = false;

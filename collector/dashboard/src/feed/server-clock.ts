@@ -20,7 +20,8 @@ export class ServerClock {
   /**
    * Add the time of a message that was just received.
    *
-   * A message can arrive late but never early, so the greatest difference is closest to the real one.
+   * A message can arrive late but never early, so the greatest difference is closest to the real
+   * one.
    */
   note(serverTime: string): void {
     this.skews.push(parseTime(serverTime) - this.host.now());

@@ -54,7 +54,9 @@ export function signInError(answer: SignInAnswer): string {
   }
 }
 
-/** How this browser is signed in (`none`: the collector requires no sign-in); null when it is not. */
+/**
+ * How this browser is signed in (`none`: the collector requires no sign-in); null when it is not.
+ */
 export async function readSession(baseUrl: string | undefined): Promise<"none" | "token" | null> {
   const answer = await fetch(collectorUrl("session", baseUrl), {
     cache: "no-store",

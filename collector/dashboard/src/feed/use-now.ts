@@ -24,7 +24,8 @@ function onSecond(listener: () => void): () => void {
 export function useNow(store: FeedStore): number {
   const subscribe = useCallback(
     (listener: () => void) => {
-      // Also when the page is paused, or the second since the last update would be added afterwards.
+      // Also when the page is paused, or the second since the last update would be added
+      // afterwards.
       const stops = [onSecond(listener), store.subscribe("hold", listener)];
       return () => {
         for (const stop of stops) stop();

@@ -5,7 +5,7 @@ import { readSession, signOut } from "./session";
 /**
  * Whether the browser is signed in with a token, and a function that signs out.
  *
- * Args: `isLoaded` whether the first snapshot has arrived; before that nothing is asked.
+ * Args: `isLoaded` whether the first snapshot has arrived; before that no request is made.
  */
 export function useSession(baseUrl: string | undefined, isLoaded: boolean): [boolean, () => void] {
   const [isSignedIn, setSignedIn] = useState(false);
@@ -17,7 +17,7 @@ export function useSession(baseUrl: string | undefined, isLoaded: boolean): [boo
     );
   }, [baseUrl, isLoaded]);
   const signOutAndReload = useCallback(() => {
-    // Load the page anew, so that nothing that was shown stays in memory.
+    // Reload the page, so that nothing that was shown stays in memory.
     signOut(baseUrl).finally(() => window.location.reload());
   }, [baseUrl]);
   return [isSignedIn, signOutAndReload];

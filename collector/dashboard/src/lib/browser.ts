@@ -80,7 +80,8 @@ async function copyText(text: string): Promise<boolean> {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    // Pages over plain http have no clipboard API, except on localhost; copying a selection still works.
+    // Pages over plain http have no clipboard API, except on localhost; copying a selection still
+    // works.
     const area = document.createElement("textarea");
     area.value = text;
     area.className = "offscreen";

@@ -20,9 +20,9 @@ export interface FixedRows {
   first: number;
   end: number;
   /**
-   * The element, by its React key, that draws a row. While scrolling, a row that comes into view reuses
-   * the element of one that left it. After a jump each element keeps its place and draws another row:
-   * moving 20 elements cost 6 ms of style calculation.
+   * The element, by its React key, that draws a row. While scrolling, a row that comes into view
+   * reuses the element of one that left it. After a jump each element keeps its place and draws
+   * another row: moving 20 elements cost 6 ms of style calculation.
    */
   slotOf: (index: number) => number;
   /** The topmost visible row; null while the list is scrolled to its start. */
@@ -36,8 +36,8 @@ export interface FixedRows {
 /**
  * The visible rows of a list that scrolls in the element `scroller`.
  *
- * Args: `count` rows of `rowPx` height each; `follow` a row that is kept in view until the user scrolls
- * elsewhere, null for none.
+ * Args: `count` rows of `rowPx` height each; `follow` a row that is kept in view until the user
+ * scrolls elsewhere, null for none.
  */
 export function useFixedRows(
   scroller: RefObject<HTMLElement | null>,
@@ -119,7 +119,9 @@ export function useFixedRows(
   };
 }
 
-/** Round a scroll position, so that only another topmost row, or leaving the start, renders again. */
+/**
+ * Round a scroll position, so that only another topmost row, or leaving the start, renders again.
+ */
 function roundToRow(top: number, rowPx: number): number {
   return top < 2 ? 0 : Math.max(2, Math.floor(top / rowPx) * rowPx);
 }

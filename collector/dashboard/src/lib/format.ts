@@ -16,7 +16,9 @@ export function duration(ms: number | null | undefined): string {
   return `${Math.floor(hours / 24)}d ${hours % 24}h`;
 }
 
-/** The duration of something that still runs: in whole seconds, so that it changes once a second. */
+/**
+ * The duration of something that still runs: in whole seconds, so that it changes once a second.
+ */
 export function elapsed(ms: number): string {
   const sec = Math.max(0, Math.floor(ms / 1000));
   return sec < 60 ? `${sec}s` : duration(sec * 1000);

@@ -7,8 +7,8 @@ let cachedMs = 0;
  * Milliseconds since the Unix epoch, with microseconds as the fraction; NaN for invalid text.
  *
  * The collector writes `2026-01-02T03:04:05.678901Z`. `Date.parse` keeps only milliseconds, and two
- * events within one millisecond must keep their order. Many events share a second, so the parsed value
- * of the last one is cached.
+ * events within one millisecond must keep their order. Many events share a second, so the parsed
+ * value of the last one is cached.
  */
 export function parseTime(text: string): number {
   if (text.length === 27 && text.charCodeAt(26) === 90) {

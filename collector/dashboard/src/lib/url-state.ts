@@ -1,7 +1,12 @@
-/** The state of the page in its URL: filters, selection and zoom, so that a link reproduces the view. */
+/**
+ * The state of the page in its URL: filters, selection and zoom, so that a link reproduces the
+ * view.
+ */
 import { useCallback, useEffect, useRef, useState } from "react";
 
-/** Holding `j` selects 30 events a second; browsers refuse more than about 20 URL changes a second. */
+/**
+ * Holding `j` selects 30 events a second; browsers refuse more than about 20 URL changes a second.
+ */
 const STEP_INTERVAL_MS = 100;
 /** Longer values are truncated. */
 export const MAX_PART_CHARS = 512;
@@ -95,7 +100,9 @@ export function linkTo(view: ViewState): string {
 
 export type ChangeView = (change: Partial<ViewState>) => void;
 
-/** The view and a function that changes it. The URL is replaced, so Back leaves the page as usual. */
+/**
+ * The view and a function that changes it. The URL is replaced, so Back leaves the page as usual.
+ */
 export function useViewState(): [ViewState, ChangeView] {
   const [view, setView] = useState<ViewState>(() =>
     typeof window === "undefined" ? EMPTY_VIEW : readView(window.location.search),

@@ -1,12 +1,14 @@
+/** Announcements for screen readers. */
 import { useEffect, useRef, useState } from "react";
 import { STATUS_LABELS, taskName } from "../lib/format";
 import type { Connection } from "../old/slices";
 import type { CardView } from "../old/views";
 import { isSignInRequired } from "./SignIn";
 
-/** A screen reader is told at most so often; what happens between is told together. */
+/** Minimum time between two announcements; what happens in between is announced together. */
 const INTERVAL_MS = 5000;
-const NAMED = 3;
+/** Ended tasks that an announcement names; more are counted. */
+const MAX_NAMED = 3;
 
 interface AnnouncerProps {
   cards: readonly CardView[];
@@ -14,27 +16,28 @@ interface AnnouncerProps {
 }
 
 /**
- * What a screen reader is told without being asked.
+ * What a screen reader announces by itself.
  *
- * Politely, at most every five seconds: which research tasks ended, that the connection is back. At
- * once: only that it was lost. Never the events' rows, which would never stop.
+ * In a polite region, at most every five seconds: which research tasks ended, and that the
+ * connection is back. As an alert: only that the connection was lost. Rows of the event table are
+ * not announced, because they would never end.
  */
 export function Announcer({ cards, connection }: AnnouncerProps) {
   const [text, setText] = useState("");
   const [isLost, setLost] = useState(false);
   const open = useRef<ReadonlySet<string>>(new Set());
-  const waiting = useRef<string[]>([]);
+  const queued = useRef<string[]>([]);
   const timer = useRef<ReturnType<typeof setTimeout> | null>(null);
-  const [say] = useState(() => (...more: string[]) => {
-    waiting.current.push(...more);
+  const [announce] = useState(() => (...more: string[]) => {
+    queued.current.push(...more);
     if (timer.current !== null) return;
     const next = () => {
-      const all = waiting.current;
-      waiting.current = [];
+      const all = queued.current;
+      queued.current = [];
       timer.current = null;
       if (all.length === 0) return;
-      const rest = all.length > NAMED ? `, and ${all.length - NAMED} more` : "";
-      setText(`${all.slice(0, NAMED).join(", ")}${rest}`);
+      const others = all.length > MAX_NAMED ? `, and ${all.length - MAX_NAMED} more` : "";
+      setText(`${all.slice(0, MAX_NAMED).join(", ")}${others}`);
       timer.current = setTimeout(next, INTERVAL_MS);
     };
     next();
@@ -43,8 +46,8 @@ export function Announcer({ cards, connection }: AnnouncerProps) {
     const ended = cards.filter((card) => card.endedAt !== null && open.current.has(card.taskId));
     open.current = new Set(cards.filter((c) => c.endedAt === null).map((c) => c.taskId));
     if (ended.length > 0)
-      say(...ended.map((card) => `${taskName(card)}: ${STATUS_LABELS[card.status]}`));
-  }, [cards, say]);
+      announce(...ended.map((card) => `${taskName(card)}: ${STATUS_LABELS[card.status]}`));
+  }, [cards, announce]);
   const isRefused = connection.kind === "refused" && !isSignInRequired(connection);
   const isAway = connection.kind === "reconnecting" || isRefused;
   const isLive = connection.kind === "live";
@@ -52,9 +55,9 @@ export function Announcer({ cards, connection }: AnnouncerProps) {
     if (isAway) setLost(true);
     if (isLive && isLost) {
       setLost(false);
-      say("Connected again");
+      announce("Connected again");
     }
-  }, [isAway, isLive, isLost, say]);
+  }, [isAway, isLive, isLost, announce]);
   useEffect(() => () => clearTimeout(timer.current ?? undefined), []);
   return (
     <>

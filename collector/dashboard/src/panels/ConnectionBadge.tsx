@@ -4,12 +4,12 @@ import { ago, duration } from "../lib/format";
 import type { Connection } from "../old/slices";
 import { isSignInRequired } from "./SignIn";
 
-/** Five states, each with its own word and shape. */
+/** The state of the connection; each state has its own text and shape. */
 export function ConnectionBadge({ feed }: { feed: MonitoringFeed }) {
   const connection = useSlice(feed.store, "connection");
   const { isPaused } = useSlice(feed.store, "hold");
-  useNow(feed.store); // counts the seconds down
-  const [kind, text] = face(connection, isPaused);
+  useNow(feed.store); // renders every second, for the countdown
+  const [kind, text] = stateAndText(connection, isPaused);
   const isLost = connection.kind === "reconnecting" || connection.kind === "refused";
   return (
     <span className={`badge badge-${kind}`} title={tooltip(connection)} data-testid="connection">
@@ -24,7 +24,7 @@ export function ConnectionBadge({ feed }: { feed: MonitoringFeed }) {
   );
 }
 
-function face(connection: Connection, isPaused: boolean): [string, string] {
+function stateAndText(connection: Connection, isPaused: boolean): [string, string] {
   switch (connection.kind) {
     case "connecting":
       return ["connecting", "Connecting"];
@@ -49,13 +49,13 @@ function lag(ms: number): string {
 function tooltip(connection: Connection): string {
   switch (connection.kind) {
     case "live":
-      return "Connected. The time is from an event's own timestamp to this page.";
+      return "Connected. The time is the age of the events when they arrive here.";
     case "stale":
-      return `Connected, but nothing was heard since ${ago(connection.since, Date.now())}.`;
+      return `Connected, but the last message came ${ago(connection.since, Date.now())}.`;
     case "reconnecting":
-      return `The collector does not answer; attempt ${connection.attempt} comes next.`;
+      return `The collector does not answer; the next attempt is number ${connection.attempt}.`;
     case "refused":
-      return `The collector refused: ${connection.reason}`;
+      return `The collector refused the connection: ${connection.reason}`;
     default:
       return "Waiting for the collector's first snapshot.";
   }

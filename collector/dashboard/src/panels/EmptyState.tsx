@@ -2,7 +2,7 @@ import { useCopy } from "../lib/browser";
 import { CheckIcon, CopyIcon } from "../lib/icons";
 import type { Connection } from "../old/slices";
 
-/** What to do when there is nothing to see yet. */
+/** Shown while there is no research task yet: how to submit one. */
 export function EmptyState({ origin }: { origin: string }) {
   const [isCopied, copy] = useCopy();
   const snippet = curl(origin);
@@ -27,7 +27,8 @@ export function EmptyState({ origin }: { origin: string }) {
   );
 }
 
-export function curl(origin: string): string {
+/** The request of the README, for this collector. */
+function curl(origin: string): string {
   return `curl -sS -X POST ${origin}/tasks -H 'Content-Type: application/json' -d '{
   "title": "Private Schools GA", "research_query": "List and profile private K-12 schools in Georgia",
   "research_type": "data_aggregation", "user_id": "dev", "project_id": "default_project",
@@ -35,7 +36,7 @@ export function curl(origin: string): string {
     "search_space": "in Georgia", "domain_hint": "schools"}}'`;
 }
 
-/** Before the first snapshot: that it is coming, or why it is not. */
+/** Shown before the first snapshot: that the page connects, or why it cannot. */
 export function WaitingState({ connection, origin }: { connection: Connection; origin: string }) {
   if (connection.kind === "refused") {
     return (
@@ -62,7 +63,7 @@ export function WaitingState({ connection, origin }: { connection: Connection; o
         <h2>Not connected</h2>
         <p>
           The collector at <code>{origin}</code> does not answer. Start it with{" "}
-          <code>otel-bridge serve</code>; this page connects by itself.
+          <code>otel-bridge serve</code>; this page then connects by itself.
         </p>
       </div>
     </section>

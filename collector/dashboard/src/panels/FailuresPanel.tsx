@@ -1,3 +1,4 @@
+/** Failures, grouped by their error. */
 import { memo } from "react";
 import type { FeedStore } from "../feed/feed-store";
 import { useNow } from "../feed/use-now";
@@ -13,7 +14,7 @@ interface FailuresPanelProps {
   onFocus: (taskId: string, jobId: string | null) => void;
 }
 
-/** Failures with the same error in one group, the latest group first. */
+/** Groups of failures with the same error, the group with the latest failure first. */
 export function FailuresPanel(props: FailuresPanelProps) {
   const { store, failures, titles, isFiltered, onFocus } = props;
   const now = useNow(store);

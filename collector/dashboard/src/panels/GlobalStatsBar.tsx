@@ -2,7 +2,7 @@ import { memo } from "react";
 import { type MonitoringFeed, useSlice } from "../feed/useMonitoringFeed";
 import { count, percent, queueLabel, rate, withSpaces } from "../lib/format";
 
-/** The six numbers one glances at; they keep their widths while they change. */
+/** The overview: six numbers that keep their widths while they change. */
 export const GlobalStatsBar = memo(function GlobalStatsBar({ feed }: { feed: MonitoringFeed }) {
   const stats = useSlice(feed.store, "stats");
   const queues = byPriority(stats?.queue_depth ?? {});
@@ -61,8 +61,10 @@ export const GlobalStatsBar = memo(function GlobalStatsBar({ feed }: { feed: Mon
 
 const PRIORITIES = ["high", "normal", "low"];
 
-/** The coordinator's queues in the order they are served, then all others, the deepest first. */
-export function byPriority(depths: Readonly<Record<string, number>>): [string, number][] {
+/**
+ * The coordinator's queues in the order in which they are served, then all others, longest first.
+ */
+function byPriority(depths: Readonly<Record<string, number>>): [string, number][] {
   const rank = (name: string) => {
     const at = PRIORITIES.indexOf(queueLabel(name));
     return at < 0 ? PRIORITIES.length : at;
@@ -101,7 +103,7 @@ const WIDTH = 96;
 const HEIGHT = 24;
 const SECONDS = 60;
 
-/** Jobs ended per second over the last minute, the newest at the right edge. */
+/** Jobs ended per second over the last minute, the newest second at the right edge. */
 const Sparkline = memo(function Sparkline({ values }: { values: readonly number[] }) {
   const top = Math.max(1, ...values);
   const step = WIDTH / (SECONDS - 1);

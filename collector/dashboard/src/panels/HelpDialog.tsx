@@ -8,7 +8,7 @@ const KEYS: readonly (readonly [string, string])[] = [
   ["space", "pause and resume"],
   ["j k", "next and previous event"],
   ["e w", "unfold and fold all phases"],
-  ["+ - 0", "zoom the waterfall in, out, all of it"],
+  ["+ - 0", "zoom the waterfall in, out, reset"],
   ["a d", "pan the zoomed waterfall"],
   ["t", "theme: system, light, dark"],
   ["c", "copy a link to this view"],
@@ -17,12 +17,12 @@ const KEYS: readonly (readonly [string, string])[] = [
 ];
 
 const MEANINGS: Record<Status, string> = {
-  pending: "waits in a queue",
-  processing: "a worker is at it",
-  completed: "ended well",
-  retrying: "failed once, will be tried again",
-  failed: "given up",
-  stalled: "its worker went silent",
+  pending: "waiting in a queue",
+  processing: "a worker is running it",
+  completed: "ended without an error",
+  retrying: "an attempt failed, it will run again",
+  failed: "failed, and will not run again",
+  stalled: "its worker no longer reports",
 };
 
 interface HelpDialogProps {
@@ -31,9 +31,9 @@ interface HelpDialogProps {
   onTraceTemplate: (template: string) => boolean;
 }
 
-/** Keys, meanings, and the one preference that has no place elsewhere. */
+/** Keyboard shortcuts, the meaning of each status, and the template of trace links. */
 export function HelpDialog({ dialog, traceTemplate, onTraceTemplate }: HelpDialogProps) {
-  const [isBad, setIsBad] = useState(false);
+  const [isInvalid, setIsInvalid] = useState(false);
   return (
     <dialog ref={dialog} className="help" aria-labelledby="help-title">
       <header>
@@ -80,10 +80,10 @@ export function HelpDialog({ dialog, traceTemplate, onTraceTemplate }: HelpDialo
           type="url"
           defaultValue={traceTemplate}
           placeholder="http://localhost:16686/trace/{trace_id}"
-          aria-invalid={isBad}
-          onChange={(event) => setIsBad(!onTraceTemplate(event.target.value.trim()))}
+          aria-invalid={isInvalid}
+          onChange={(event) => setIsInvalid(!onTraceTemplate(event.target.value.trim()))}
         />
-        {isBad && (
+        {isInvalid && (
           <span className="c-failed">An http or https address with {"{trace_id}"} in it.</span>
         )}
       </label>

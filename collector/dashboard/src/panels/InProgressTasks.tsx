@@ -1,3 +1,4 @@
+/** The cards of the research tasks. */
 import { memo, useCallback, useState } from "react";
 import type { FeedStore } from "../feed/feed-store";
 import { useNow } from "../feed/use-now";
@@ -24,30 +25,31 @@ interface InProgressTasksProps {
   onFocus: (taskId: string) => void;
 }
 
-/** A card per research task. Cards keep their places and, once open, their heights. */
+/** One card per research task. Cards keep their places and, once unfolded, their heights. */
 export const InProgressTasks = memo(function InProgressTasks({
   store,
   cards,
   focus,
   onFocus,
 }: InProgressTasksProps) {
-  // Who was open when first seen stays open when it ends: nothing below it jumps.
-  const [opened] = useState(() => new Map<string, boolean>());
-  const [, redraw] = useState(0);
+  // A card that was unfolded while its task ran stays unfolded when it ends: cards below do not
+  // move.
+  const [openCards] = useState(() => new Map<string, boolean>());
+  const [, renderAgain] = useState(0);
   const toggle = useCallback(
     (taskId: string) => {
-      opened.set(taskId, !opened.get(taskId));
-      redraw((n) => n + 1);
+      openCards.set(taskId, !openCards.get(taskId));
+      renderAgain((n) => n + 1);
     },
-    [opened],
+    [openCards],
   );
   return (
     <ol className="cards">
       {cards.map((card, index) => {
-        let isOpen = opened.get(card.taskId);
+        let isOpen = openCards.get(card.taskId);
         if (isOpen === undefined) {
           isOpen = card.endedAt === null || index === 0;
-          opened.set(card.taskId, isOpen);
+          openCards.set(card.taskId, isOpen);
         }
         return (
           <li key={card.taskId}>
@@ -98,7 +100,11 @@ const TaskCard = memo(function TaskCard(props: TaskCardProps) {
         >
           {title}
         </button>
-        <span className="card-percent num" data-testid="percent" title="Of the jobs known so far">
+        <span
+          className="card-percent num"
+          data-testid="percent"
+          title="Share of the jobs known so far that have ended"
+        >
           {Math.floor(share * 100)} %
         </span>
         <button
@@ -159,8 +165,8 @@ const TaskCard = memo(function TaskCard(props: TaskCardProps) {
   );
 });
 
-/** Ended of all jobs known so far; 1 only when the research task itself has ended well. */
-export function shareOf(card: CardView): number {
+/** Share of the known jobs that have ended; 1 only when the research task itself is completed. */
+function shareOf(card: CardView): number {
   if (card.status === "completed") return 1;
   const total = card.completed + card.failed + card.pending;
   if (total === 0) return 0;
@@ -187,7 +193,7 @@ function CardTime({ store, card }: { store: FeedStore; card: CardView }) {
       {card.etaSec !== null && card.etaSec > 0 && (
         <span
           className="muted num"
-          title="Until the running phase is done, at the last minute's rate"
+          title="Until the running phase ends, at the rate of the last minute"
         >
           {" "}
           · {approximately(card.etaSec)} left
@@ -226,14 +232,14 @@ const PhaseRow = memo(function PhaseRow({ phase }: { phase: PhaseView }) {
   );
 });
 
-/** The counts behind a bar, in words. */
+/** The tooltip of a phase: the counts that its bar shows, and its message. */
 function phaseTitle(phase: PhaseView): string {
   const counts = [
     `${phase.completed} done`,
     phase.failed > 0 && `${phase.failed} failed`,
-    phase.retrying > 0 && `${phase.retrying} to be tried again`,
+    phase.retrying > 0 && `${phase.retrying} waiting for another attempt`,
     phase.processing > 0 && `${phase.processing} running`,
-    phase.pending > 0 && `${phase.pending} to go`,
+    phase.pending > 0 && `${phase.pending} remaining`,
   ].filter(Boolean);
   const lines = [`${withSpaces(phase.name)}: ${counts.join(", ")}`];
   if (phase.message) lines.push(phase.message);
@@ -266,7 +272,7 @@ function PhaseBar({ phase }: { phase: PhaseView }) {
   );
 }
 
-/** All phases in one line, for a folded card. */
+/** The bars of all phases in one line, for a folded card. */
 function SegmentedBar({ card }: { card: CardView }) {
   const text = card.phases.map((phase) => `${phase.name} ${phase.status}`).join(", ");
   return (

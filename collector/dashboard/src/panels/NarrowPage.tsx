@@ -1,4 +1,4 @@
-/** What a narrow page has instead of panels side by side: one section at a time, and a drawer. */
+/** For narrow pages: navigation between sections instead of panels side by side, and a drawer. */
 import { type ReactNode, useEffect, useRef } from "react";
 import { count } from "../lib/format";
 
@@ -10,7 +10,7 @@ interface SectionNavProps {
   failures: number;
 }
 
-/** One section at a time. */
+/** Buttons for the sections of a narrow page, which shows one at a time. */
 export function SectionNav({ section, onSection, failures }: SectionNavProps) {
   const names: readonly (readonly [Section, string])[] = [
     ["tasks", "Tasks"],
@@ -33,18 +33,19 @@ export function SectionNav({ section, onSection, failures }: SectionNavProps) {
   );
 }
 
+/** The section named in the URL; `tasks` for any other text. */
 export function readSection(text: string): Section {
   return text === "events" || text === "failures" ? text : "tasks";
 }
 
-/** Over the page from below; takes the focus, and gives it back when it closes. */
+/** A panel over the lower part of the page; it takes the focus and returns it when it closes. */
 export function Drawer({ label, children }: { label: string; children: ReactNode }) {
   const root = useRef<HTMLDivElement>(null);
   useEffect(() => {
-    const before = document.activeElement;
+    const previousFocus = document.activeElement;
     root.current?.focus();
     return () => {
-      if (before instanceof HTMLElement) before.focus();
+      if (previousFocus instanceof HTMLElement) previousFocus.focus();
     };
   }, []);
   return (

@@ -9,7 +9,7 @@ interface SidePanelProps {
   store: FeedStore;
   tab: "failures" | "workers";
   onTab: (tab: "failures" | "workers") => void;
-  /** Those that the filters let through. */
+  /** The failures that match the filters. */
   failures: readonly FailureView[];
   /** Whether the filters hide some. */
   isFiltered: boolean;
@@ -18,7 +18,7 @@ interface SidePanelProps {
   onFocus: (taskId: string, jobId: string | null) => void;
 }
 
-/** Failures or workers, beside the events. */
+/** The failures or the workers, as tabs beside the event table. */
 export const SidePanel = memo(function SidePanel(props: SidePanelProps) {
   const { store, tab, onTab, failures, isFiltered, workers, titles, onFocus } = props;
   return (

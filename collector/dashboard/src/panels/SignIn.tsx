@@ -1,24 +1,28 @@
+/** Sign in with an access token. */
 import { type FormEvent, useState } from "react";
 import { signIn, signInError } from "../feed/session";
 import type { Connection } from "../old/slices";
 
-/** The collector closes a WebSocket without credentials, or with ended ones, with this code. */
+/** Close code of the collector for a WebSocket with missing or expired credentials. */
 const AUTH_REQUIRED = 4401;
 
+/** Whether the collector refused the connection because the browser is not signed in. */
 export function isSignInRequired(connection: Connection): boolean {
   return connection.kind === "refused" && connection.code === AUTH_REQUIRED;
 }
 
 interface SignInProps {
   baseUrl: string | undefined;
-  /** Called when the browser has its cookie. */
+  /** Called when the browser has the session cookie. */
   onDone: () => void;
 }
 
-/** Gives the access token once and gets a cookie no script can read; the token is kept nowhere. */
+/**
+ * Exchanges the access token for a cookie that scripts cannot read; the token itself is not stored.
+ */
 export function SignIn({ baseUrl, onDone }: SignInProps) {
   const [token, setToken] = useState("");
-  const [trouble, setTrouble] = useState("");
+  const [error, setError] = useState("");
   const [isBusy, setBusy] = useState(false);
   const submit = async (event: FormEvent) => {
     event.preventDefault();
@@ -26,7 +30,7 @@ export function SignIn({ baseUrl, onDone }: SignInProps) {
     setBusy(true);
     const answer = await signIn(baseUrl, token.trim());
     setBusy(false);
-    setTrouble(signInError(answer));
+    setError(signInError(answer));
     if (answer.kind !== "done") return;
     setToken("");
     onDone();
@@ -35,7 +39,7 @@ export function SignIn({ baseUrl, onDone }: SignInProps) {
     <section className="panel empty" aria-label="Sign in">
       <form className="empty-inner sign-in" onSubmit={submit}>
         <h2>Sign in</h2>
-        <p>This collector asks for an access token. Whoever runs it gives you one.</p>
+        <p>This collector requires an access token. Its operator can give you one.</p>
         <label className="sign-in-field">
           <span>Access token</span>
           <input
@@ -43,16 +47,16 @@ export function SignIn({ baseUrl, onDone }: SignInProps) {
             autoComplete="current-password"
             value={token}
             maxLength={8192}
-            aria-invalid={trouble !== ""}
-            aria-describedby="sign-in-trouble"
+            aria-invalid={error !== ""}
+            aria-describedby="sign-in-error"
             onChange={(event) => setToken(event.target.value)}
           />
         </label>
         <button type="submit" className="button" disabled={isBusy || token.trim() === ""}>
           {isBusy ? "Signing in…" : "Sign in"}
         </button>
-        <p id="sign-in-trouble" className="c-failed" role="alert">
-          {trouble}
+        <p id="sign-in-error" className="c-failed" role="alert">
+          {error}
         </p>
       </form>
     </section>

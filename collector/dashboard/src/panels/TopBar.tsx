@@ -10,14 +10,14 @@ interface TopBarProps {
   feed: MonitoringFeed;
   isPaused: boolean;
   onPause: () => void;
-  /** Null: nobody is signed in who could sign out. */
+  /** Null when the browser is not signed in. */
   onSignOut: (() => void) | null;
   theme: Theme;
   onTheme: () => void;
   helpRef: RefObject<HTMLDialogElement | null>;
 }
 
-/** The name, the connection, and what holds for the whole page. */
+/** The name, the state of the connection, and the controls of the whole page. */
 export const TopBar = memo(function TopBar({
   feed,
   isPaused,
@@ -40,7 +40,7 @@ export const TopBar = memo(function TopBar({
           className={`button${isPaused ? " is-on" : ""}`}
           aria-pressed={isPaused}
           onClick={onPause}
-          title="Hold everything still (space)"
+          title="Pause and resume the page (space)"
         >
           {isPaused ? <PlayIcon /> : <PauseIcon />}
           <span className="pause-label">{isPaused ? "Resume" : "Pause"}</span>

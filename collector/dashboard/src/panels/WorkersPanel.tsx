@@ -1,3 +1,4 @@
+/** The workers and what they run. */
 import { memo } from "react";
 import type { FeedStore } from "../feed/feed-store";
 import { useNow } from "../feed/use-now";
@@ -10,7 +11,10 @@ interface WorkersPanelProps {
   onFocus: (taskId: string, jobId: string | null) => void;
 }
 
-/** Who runs what since when; who is silent; whose events were dropped. */
+/**
+ * Each worker with its job and how long it has run, when it was last seen, and the events it
+ * dropped.
+ */
 export function WorkersPanel({ store, workers, onFocus }: WorkersPanelProps) {
   const now = useNow(store);
   if (workers.length === 0) {
@@ -33,15 +37,15 @@ interface WorkerProps {
 
 const Worker = memo(function Worker({ worker, now, onFocus }: WorkerProps) {
   const isBusy = worker.taskType !== null || worker.taskId !== null;
-  const face = worker.status === "online" ? (isBusy ? "busy" : "idle") : worker.status;
+  const state = worker.status === "online" ? (isBusy ? "busy" : "idle") : worker.status;
   const parent = worker.parentTaskId;
   return (
-    <li className={`worker is-${face}`}>
+    <li className={`worker is-${state}`}>
       <span className="worker-dot" aria-hidden="true" />
       <div className="worker-body">
         <p className="worker-name">
           <b>{worker.workerId}</b>
-          <span className="muted">{face}</span>
+          <span className="muted">{state}</span>
           <span className="muted num worker-counts">
             {count(worker.completed)} done
             {worker.failed > 0 && (
@@ -73,7 +77,7 @@ const Worker = memo(function Worker({ worker, now, onFocus }: WorkerProps) {
             <span title={dateTime(worker.lastSeenAt)}>seen {ago(worker.lastSeenAt, now)}</span>
           )}
           {worker.dropped > 0 && (
-            <span className="c-failed num" title="Events its process had to drop">
+            <span className="c-failed num" title="Events that its process dropped">
               {count(worker.dropped)} dropped
             </span>
           )}

@@ -17,7 +17,8 @@ const STRIP_PX = 26;
 /**
  * The zoom that a click chooses.
  *
- * Without zoom: the clicked bar and its neighbours. With zoom: the same width around the clicked time.
+ * Without zoom: the clicked bar and its neighbours. With zoom: the same width around the clicked
+ * time.
  */
 export function zoomAround(sec: number, zoom: ZoomRange, bucketSec: number): ZoomRange {
   const width = zoom ? zoom.to - zoom.from : 3 * bucketSec;

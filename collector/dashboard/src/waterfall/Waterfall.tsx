@@ -119,7 +119,8 @@ function Chart(props: ChartProps) {
   useTimeAxis(root, store, t0, isOpen, endSec, zoom);
   const from = zoom?.from ?? 0;
   const to = zoom?.to ?? endSec;
-  // The axis grows continuously but ticks are added once a second, so add those of the next second too.
+  // The axis grows continuously but ticks are added once a second, so add those of the next second
+  // too.
   const ticksTo = isOpen && !zoom ? to + 1 : to;
 
   const scroller = useRef<HTMLDivElement>(null);
@@ -255,7 +256,10 @@ function Chart(props: ChartProps) {
   );
 }
 
-/** State that is kept as text by the parent component if it passes `given` and `onChoose`, else here. */
+/**
+ * State that is kept as text by the parent component if it passes `given` and `onChoose`, else
+ * here.
+ */
 function useControllable<T>(
   given: string | undefined,
   onChoose: ((text: string) => void) | undefined,

@@ -14,7 +14,10 @@ const LEGEND: readonly Status[] = [
   "stalled",
 ];
 
-/** Attributes from which `time-axis.ts` places a bar: seconds from the task's start; no end: it grows. */
+/**
+ * Attributes from which `time-axis.ts` places a bar: seconds from the task's start; no end: it
+ * grows.
+ */
 export function timeAttributes(startSec: number, endSec: number | null) {
   return { "data-s": startSec, "data-e": endSec ?? undefined };
 }

@@ -1,14 +1,16 @@
 /** The phases of the waterfall that the user folded or unfolded, and their text in the URL. */
 import { MAX_PART_CHARS } from "../lib/url-state";
 
-/** Whether a phase is folded, by its name, the latest choice last; null: all phases not named here. */
+/**
+ * Whether a phase is folded, by its name, the latest choice last; null: all phases not named here.
+ */
 export type FoldedPhases = ReadonlyMap<string | null, boolean>;
 
 /**
  * Read the text of `writeFoldedPhases`; anything else in it is ignored.
  *
- * `-search._extract`: `search` is folded, `extract` is unfolded. `-*` folds all phases. A dot, star or
- * backslash in a name is escaped with a backslash.
+ * `-search._extract`: `search` is folded, `extract` is unfolded. `-*` folds all phases. A dot, star
+ * or backslash in a name is escaped with a backslash.
  */
 export function readFoldedPhases(text: string): FoldedPhases {
   const folds = new Map<string | null, boolean>();

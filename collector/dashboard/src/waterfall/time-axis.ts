@@ -10,7 +10,10 @@ const AHEAD = 1.03;
 /** Shortest axis. */
 const MIN_AXIS_SEC = 0.05;
 
-/** The visible range, seconds from the start of the research task; null: the whole task, as it grows. */
+/**
+ * The visible range, seconds from the start of the research task; null: the whole task, as it
+ * grows.
+ */
 export type ZoomRange = { from: number; to: number } | null;
 
 /** Read a range as it is in the URL, `12.5-30`; null for any other text. */
@@ -36,9 +39,9 @@ export function axisEnd(untilMs: number, t0: number): number {
  * Place every bar and tick of the chart: after each render, and again while time passes.
  *
  * Each element's style is set directly. Custom properties inherited by the whole chart cost 2 ms of
- * style calculation each time, 20 times a second. The elements are moved only when one moves by at least
- * one pixel of the screen: about 12 times a second for a chart of one minute, every ten seconds for a
- * chart of two hours.
+ * style calculation each time, 20 times a second. The elements are moved only when one moves by at
+ * least one pixel of the screen: about 12 times a second for a chart of one minute, every ten
+ * seconds for a chart of two hours.
  */
 export function useTimeAxis(
   root: RefObject<HTMLDivElement | null>,
@@ -112,7 +115,10 @@ function placeElements(chart: HTMLElement, nowSec: number, fromSec: number, span
   }
 }
 
-/** Keys of the chart: w and e fold and unfold all phases, a and d pan, + and - zoom, 0 resets the zoom. */
+/**
+ * Keys of the chart: w and e fold and unfold all phases, a and d pan, + and - zoom, 0 resets the
+ * zoom.
+ */
 export function useChartKeys(
   foldAll: (isFolded: boolean) => void,
   zoom: ZoomRange,
@@ -134,7 +140,9 @@ export function useChartKeys(
   }, []);
 }
 
-/** The range after a key: pan by a quarter, halve or double around the middle; other keys reset it. */
+/**
+ * The range after a key: pan by a quarter, halve or double around the middle; other keys reset it.
+ */
 export function moveZoom(old: ZoomRange, key: string, endSec: number): ZoomRange {
   const { from, to } = old ?? { from: 0, to: endSec };
   const span = to - from;

@@ -34,7 +34,9 @@ export interface ChartRow {
 /** Up to this many spans no phase is folded unless the user folds it. */
 const FEW_SPANS = 14;
 
-/** The rows of unchanged jobs of one research task, kept from one call of `chartRows` to the next. */
+/**
+ * The rows of unchanged jobs of one research task, kept from one call of `chartRows` to the next.
+ */
 export class RowCache {
   private filter: EventFilter | null = null;
   private isEnded = false;
@@ -67,8 +69,8 @@ export class RowCache {
 /**
  * The rows in order: each phase, followed by its jobs unless it is folded.
  *
- * Args: `spans` oldest first; `folds` the user's choices by phase; `filter` dims rows that it does not
- * match, and removes none.
+ * Args: `spans` oldest first; `folds` the user's choices by phase; `filter` dims rows that it does
+ * not match, and removes none.
  */
 export function chartRows(
   spans: readonly SpanView[],
@@ -187,8 +189,8 @@ function jobRow(
 /**
  * Merge enqueue spans into the attempts that follow them.
  *
- * For enqueue spans that are not linked to their job by a parent id: the wait ends when the next attempt
- * starts, and belongs to it.
+ * For enqueue spans that are not linked to their job by a parent id: the wait ends when the next
+ * attempt starts, and belongs to it.
  */
 function mergeEnqueues(bars: SpanView[]): SpanView[] {
   const merged: SpanView[] = [];
@@ -274,7 +276,9 @@ export interface Density {
   top: number;
 }
 
-/** Ended attempts by time. Buckets have round widths, so that bars do not move while the axis grows. */
+/**
+ * Ended attempts by time. Buckets have round widths, so that bars do not move while the axis grows.
+ */
 export function density(spans: readonly SpanView[], t0: number, spanSec: number): Density {
   const bucketSec = niceStep(spanSec / 120);
   const buckets: [number, number][] = [];
