@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from otel_bridge_collector.wire.typescript import WIRE_TS, render
 
-from tests.support.node_tools import node_modules, run_node
+from tests.support.node_tools import DASHBOARD, node_modules, run_node
 
 
 def test_dashboard_units() -> None:
@@ -21,6 +21,13 @@ def test_dashboard_types() -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_dashboard_lint() -> None:
+    """The sources pass Biome's rules and have its format."""
+    biome = node_modules() / "@biomejs" / "biome" / "bin" / "biome"
+    done = run_node(str(biome), "check", "--error-on-warnings")
+    assert done.returncode == 0, done.stdout
+
+
 def test_wire_types_are_fresh() -> None:
     """``wire.ts`` is what the models say."""
     assert render() == WIRE_TS.read_text(encoding="utf-8")
@@ -28,6 +35,6 @@ def test_wire_types_are_fresh() -> None:
 
 def test_lock_names_no_download_address() -> None:
     """The lock file fits any registry: hashes, no addresses."""
-    lock = (WIRE_TS.parents[1] / "package-lock.json").read_text(encoding="utf-8")
+    lock = (DASHBOARD / "package-lock.json").read_text(encoding="utf-8")
     assert '"resolved"' not in lock
     assert "integrity" in lock

