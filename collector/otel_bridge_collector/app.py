@@ -16,24 +16,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, Response
 
 from otel_bridge.cancellation import cancel
 from otel_bridge.errors import ConfigurationError
 from otel_bridge.settings import BridgeSettings
 from otel_bridge_collector.otlp.ingest import OtlpIngest
-from otel_bridge_collector.otlp.refusals import OTLP_PATHS, OtlpRefusals, status_of
 from otel_bridge_collector.routes import events, health, monitor, otlp, session, tasks, websocket
-from otel_bridge_collector.routes.body import BodyTooSlowError
 from otel_bridge_collector.routes.dashboard import make_dashboard_router
+from otel_bridge_collector.routes.exception_handlers import add_exception_handlers
 from otel_bridge_collector.routes.tasks import TaskGateway
 from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.security.authentication import AuthenticationGuard, Authenticator
 from otel_bridge_collector.security.bounded_http import BoundedHttpProtocol
-from otel_bridge_collector.security.headers import ALWAYS, SecurityHeaders
+from otel_bridge_collector.security.headers import SecurityHeaders
 from otel_bridge_collector.security.oidc import OidcSettings, OidcVerifier
 from otel_bridge_collector.security.origins import OriginGuard, is_loopback_name
 from otel_bridge_collector.security.tokens import TokenTable
@@ -124,27 +121,9 @@ def create_app(
             allow_headers=["Content-Type"],
             allow_credentials=True,
         )
-    app.add_middleware(OtlpRefusals)
     app.add_middleware(SecurityHeaders)
 
-    @app.exception_handler(BodyTooSlowError)
-    async def too_slow(_: Request, __: Exception) -> JSONResponse:
-        headers = {"Connection": "close"}
-        return JSONResponse({"detail": "the body did not come in time"}, 408, headers)
-
-    @app.exception_handler(ClientDisconnect)
-    async def gone(_: Request, __: Exception) -> Response:
-        return Response(status_code=400)  # nobody reads it; without it the log has a traceback
-
-    @app.exception_handler(Exception)
-    async def failed(request: Request, __: Exception) -> Response:
-        # Made outside of all middleware, so it brings its own headers.
-        headers = {name.decode(): value.decode() for name, value in ALWAYS}
-        if request.url.path in OTLP_PATHS:
-            body, media_type = status_of(request.scope, "internal error")
-            return Response(body, 500, headers, media_type)
-        return JSONResponse({"detail": "internal error"}, 500, headers)
-
+    add_exception_handlers(app)
     for module in (websocket, monitor, events, otlp, tasks, session, health):
         app.include_router(module.router)
     app.include_router(make_dashboard_router(static_dir))

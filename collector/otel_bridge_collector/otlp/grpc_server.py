@@ -27,6 +27,11 @@ from otel_bridge_collector.otlp.ingest import (
     OtlpIngest,
 )
 from otel_bridge_collector.security.authentication import Authenticator
+from otel_bridge_collector.security.refusals import (
+    AUTHENTICATION_REQUIRED,
+    LOG_UNREACHABLE,
+    too_many_failures,
+)
 from otel_bridge_collector.security.tokens import Principal
 
 __all__ = ["OtlpGrpcServer"]
@@ -99,7 +104,7 @@ class OtlpGrpcServer:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
             raise AssertionError("abort() raises") from None
         except TransportError:
-            why = "the log cannot be reached"
+            why = LOG_UNREACHABLE
         except OtlpBusyError as error:
             why = str(error)
         # The one status that every exporter sends again for.
@@ -119,10 +124,8 @@ class OtlpGrpcServer:
             wait = self._authenticator.retry_after(address)
             self._authenticator.note_failure(address)
             if wait:
-                await context.abort(
-                    grpc.StatusCode.RESOURCE_EXHAUSTED, f"too many attempts; wait {wait} s"
-                )
-        await context.abort(grpc.StatusCode.UNAUTHENTICATED, "authentication required")
+                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, too_many_failures(wait))
+        await context.abort(grpc.StatusCode.UNAUTHENTICATED, AUTHENTICATION_REQUIRED)
         raise asyncio.CancelledError
 
 

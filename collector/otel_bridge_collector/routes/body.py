@@ -25,15 +25,42 @@ gets a broken pipe instead of the answer."""
 
 
 class BodyTooLargeError(Exception):
-    """Raised when a body is over the bound; nothing past it was kept."""
+    """
+    Raised when a body is over the limit; nothing past it was kept. The answer is 413.
+
+    Attributes:
+        max_bytes: The limit.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(max_bytes)
+        self.max_bytes = max_bytes
+
+    def __str__(self) -> str:
+        return f"the body is over {self.max_bytes} bytes; send less in one request"
 
 
 class BodyTooSlowError(Exception):
-    """Raised when a body does not come in time; the application answers 408."""
+    """Raised when a body does not arrive within 30 s. The answer is 408."""
+
+    def __str__(self) -> str:
+        return f"the body did not arrive within {BODY_TIMEOUT_SEC:g} s"
 
 
 class UnknownEncodingError(Exception):
-    """Raised for a ``Content-Encoding`` that is not taken; the route answers 415."""
+    """
+    Raised for a ``Content-Encoding`` other than gzip. The answer is 415.
+
+    Attributes:
+        encoding: As the request says.
+    """
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(encoding)
+        self.encoding = encoding
+
+    def __str__(self) -> str:
+        return f"Content-Encoding {self.encoding[:40]!r} is not supported; use gzip or none"
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
@@ -48,7 +75,7 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     declared = request.headers.get("content-length", "0")
     is_too_large = declared.isdigit() and int(declared) > max_bytes
     if is_too_large and int(declared) > max_bytes + _DISCARD_BYTES:
-        raise BodyTooLargeError
+        raise BodyTooLargeError(max_bytes)
     chunks: list[bytes] = []
     size = 0
     try:
@@ -65,7 +92,7 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     except TimeoutError:
         raise BodyTooSlowError from None
     if is_too_large:
-        raise BodyTooLargeError
+        raise BodyTooLargeError(max_bytes)
     return b"".join(chunks)
 
 
@@ -82,14 +109,14 @@ def inflate(body: bytes, encoding: str, max_bytes: int) -> bytes:
     if encoding in ("", "identity"):
         return body
     if encoding != "gzip":
-        raise UnknownEncodingError(f"content-encoding: {encoding[:40]!r} is not gzip")
+        raise UnknownEncodingError(encoding)
     stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
         found = stream.decompress(body, max_bytes + 1)
     except zlib.error as error:
         raise ValueError(f"not gzip: {error}") from None
     if len(found) > max_bytes:
-        raise BodyTooLargeError
+        raise BodyTooLargeError(max_bytes)
     if not stream.eof:
         raise ValueError("gzip: the body ends too early")
     if stream.unused_data:

@@ -6,21 +6,22 @@ from collections.abc import Sequence
 
 import pydantic_core
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from otel_bridge.errors import TransportError, TransportRejectedError
 from otel_bridge.publish.transports.base import AppendResult, Outgoing
 from otel_bridge.publish.transports.http import MAX_PUSH_EVENTS, PUSH_PATH, decode_push
-from otel_bridge_collector.routes.body import BodyTooLargeError, read_body
+from otel_bridge_collector.routes.body import read_body
 from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.security.authentication import principal_of
+from otel_bridge_collector.security.refusals import LOG_UNREACHABLE, refusal
 from otel_bridge_collector.security.tokens import ANYONE, Principal, token_digest
 
 router = APIRouter()
 
 
 @router.post(PUSH_PATH)
-async def push(request: Request) -> JSONResponse:
+async def push(request: Request) -> Response:
     """
     Append a batch, once however often it is sent; answers the log's position after it.
 
@@ -38,12 +39,10 @@ async def push(request: Request) -> JSONResponse:
         if allowed:
             producer = _producer(principal, batch.producer_id)
             result = await collector.append(producer, batch.first_n, allowed)
-    except BodyTooLargeError:
-        return JSONResponse({"detail": "the batch is too large"}, 413)
     except TransportRejectedError as error:
-        return JSONResponse({"detail": str(error)}, 400)
+        return refusal(request.scope, 400, str(error))
     except TransportError:
-        return JSONResponse({"detail": "the log cannot be reached"}, 503, {"Retry-After": "1"})
+        return refusal(request.scope, 503, LOG_UNREACHABLE, {"Retry-After": "1"})
     rejected = len(batch.batch) - len(allowed)
     return JSONResponse(result._replace(rejected=rejected)._asdict())
 

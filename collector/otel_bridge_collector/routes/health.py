@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse
 from otel_bridge_collector.metrics import render_metrics
 from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.security.authentication import principal_of
+from otel_bridge_collector.security.refusals import refusal
 
 router = APIRouter()
 
@@ -33,7 +34,8 @@ async def readyz(request: Request) -> JSONResponse:
 async def metrics(request: Request) -> Response:
     """Prometheus text format 0.0.4."""
     if principal_of(request.scope).projects is not None:
-        return JSONResponse({"detail": "this token is limited to projects"}, 403)
+        why = "this token is limited to projects; /metrics needs one with projects=*"
+        return refusal(request.scope, 403, why)
     collector: Collector = request.app.state.collector
     text = render_metrics(collector, request.app.state.otlp_ingest)
     return Response(text, media_type="text/plain; version=0.0.4")

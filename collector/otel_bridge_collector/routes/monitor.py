@@ -11,6 +11,7 @@ from otel_bridge.errors import PositionLostError, TransportError
 from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.security.authentication import Authenticator, address_of, principal_of
 from otel_bridge_collector.security.concurrency import MAX_WAITING
+from otel_bridge_collector.security.refusals import LOG_UNREACHABLE, refusal
 from otel_bridge_collector.settings import CollectorSettings
 from otel_bridge_collector.wire.filters import EventFilter, FilterError
 
@@ -38,7 +39,7 @@ async def snapshot(request: Request) -> Response:
         projects = principal_of(request.scope).projects
         wanted = EventFilter.parse(request.query_params).limited(projects)
     except FilterError as error:
-        return JSONResponse({"detail": str(error)}, 400)
+        return refusal(request.scope, 400, str(error))
     async with _turn(request, "snapshot"):
         body = collector.snapshot_json(wanted)
     return Response(body, media_type="application/json", headers=_NO_STORE)
@@ -67,11 +68,11 @@ async def events(request: Request) -> Response:
                 wanted, limit=int(raw_limit), before=query.get("before") or None
             )
     except FilterError as error:
-        return JSONResponse({"detail": str(error)}, 400)
+        return refusal(request.scope, 400, str(error))
     except PositionLostError as lost:
-        return JSONResponse({"detail": f"before: {lost.reason} position"}, 400)
+        return refusal(request.scope, 400, f"before: {lost.reason} position")
     except TransportError:
-        return JSONResponse({"detail": "the log cannot be reached"}, 503)
+        return refusal(request.scope, 503, LOG_UNREACHABLE)
     shown = JSONResponse(next_before).body
     body = b'{"events":[' + b",".join(found) + b'],"next_before":' + bytes(shown) + b"}"
     return Response(body, media_type="application/json", headers=_NO_STORE)

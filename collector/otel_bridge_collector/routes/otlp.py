@@ -1,17 +1,16 @@
 """
 ``POST /v1/traces`` and ``/v1/logs``: OTLP over HTTP, protobuf or JSON, gzip or not.
 
-Refusals leave as a ``google.rpc.Status``, see ``otlp_refusals``.
+Refusals are a ``google.rpc.Status``, see ``security/refusals.py``.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsPartialSuccess,
@@ -33,16 +32,11 @@ from otel_bridge_collector.otlp.ingest import (
     OtlpBusyError,
     OtlpIngest,
 )
-from otel_bridge_collector.otlp.refusals import JSON, PROTOBUF, encode, media_type_of
-from otel_bridge_collector.routes.body import (
-    BodyTooLargeError,
-    BodyTooSlowError,
-    UnknownEncodingError,
-    inflate,
-    read_body,
-)
+from otel_bridge_collector.routes.body import inflate, read_body
 from otel_bridge_collector.security.authentication import principal_of
+from otel_bridge_collector.security.refusals import LOG_UNREACHABLE, refusal
 from otel_bridge_collector.security.tokens import Principal
+from otel_bridge_collector.wire.otlp_http import JSON, PROTOBUF, encode_message, media_type_of
 
 router = APIRouter(prefix="/v1")
 
@@ -87,32 +81,24 @@ async def _take(
     take: Callable[[_Request, Principal], Awaitable[int]],
     answer: Callable[[int], Message],
 ) -> Response:
-    media_type = media_type_of(request.scope)
+    scope = request.scope
+    media_type = media_type_of(scope["headers"])
     if media_type not in (PROTOBUF, JSON):
-        return _refuse(415, f"content-type: {media_type[:60]!r} is not {PROTOBUF} or {JSON}")
+        why = f"Content-Type {media_type[:60]!r} is not supported; use {PROTOBUF} or {JSON}"
+        return refusal(scope, 415, why)
     ingest: OtlpIngest = request.app.state.otlp_ingest
+    body = await read_body(request, MAX_BODY_BYTES)
     try:
-        body = await read_body(request, MAX_BODY_BYTES)
         with ingest.place():
             body = inflate(body, request.headers.get("content-encoding", ""), MAX_BODY_BYTES)
             await asyncio.to_thread(decode, message, body, is_json=media_type == JSON)
-            answered = answer(await take(message, principal_of(request.scope)))
-    except BodyTooLargeError:
-        return _refuse(413, f"the body is over {MAX_BODY_BYTES} bytes")
-    except BodyTooSlowError:
-        return _refuse(408, "the body did not come in time", {"Connection": "close"})
-    except UnknownEncodingError as error:
-        return _refuse(415, str(error), {"Accept-Encoding": "gzip"})
+            answered = answer(await take(message, principal_of(scope)))
     except (OtlpError, ValueError) as error:
-        return _refuse(400, str(error))
+        return refusal(scope, 400, str(error))
     except OtlpBusyError as error:
-        return _refuse(503, str(error), _RETRY)
+        return refusal(scope, 503, str(error), _RETRY)
     except TransportError:
         # Sent again, the same events come; whoever has folded them knows their ids.
-        return _refuse(503, "the log cannot be reached", _RETRY)
-    content, media_type = encode(answered, media_type)
+        return refusal(scope, 503, LOG_UNREACHABLE, _RETRY)
+    content, media_type = encode_message(answered, media_type)
     return Response(content, 200, media_type=media_type)
-
-
-def _refuse(status_code: int, why: str, headers: Mapping[str, str] | None = None) -> Response:
-    return JSONResponse({"detail": why}, status_code, headers)

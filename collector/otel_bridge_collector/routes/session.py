@@ -9,7 +9,7 @@ import pydantic_core
 from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
-from otel_bridge_collector.routes.body import BodyTooLargeError, read_body
+from otel_bridge_collector.routes.body import read_body
 from otel_bridge_collector.security.authentication import (
     COOKIE,
     PRINCIPAL,
@@ -17,6 +17,11 @@ from otel_bridge_collector.security.authentication import (
     Authenticator,
     address_of,
     session_cookie,
+)
+from otel_bridge_collector.security.refusals import (
+    AUTHENTICATION_REQUIRED,
+    refusal,
+    too_many_failures,
 )
 from otel_bridge_collector.security.tickets import TICKET_TTL_SEC
 from otel_bridge_collector.security.tokens import Principal
@@ -28,12 +33,12 @@ _NO_STORE: Final = {"Cache-Control": "no-store"}
 
 
 @router.get("")
-async def state(request: Request) -> JSONResponse:
+async def state(request: Request) -> Response:
     """Who this browser is: 200, or 401 when it must sign in."""
     authenticator: Authenticator = request.app.state.authenticator
     principal: Principal | None = request.scope.get(PRINCIPAL)
     if principal is None:
-        return JSONResponse({"detail": "authentication required"}, 401, _NO_STORE)
+        return refusal(request.scope, 401, AUTHENTICATION_REQUIRED, _NO_STORE)
     expires_at = None
     if principal.expires_at is not None:
         expires_at = datetime.fromtimestamp(principal.expires_at, UTC).isoformat()
@@ -52,13 +57,11 @@ async def sign_in(request: Request) -> Response:
     authenticator: Authenticator = request.app.state.authenticator
     try:
         fields = pydantic_core.from_json(await read_body(request, _MAX_BODY_BYTES))
-    except BodyTooLargeError:
-        return JSONResponse({"detail": f"the body is over {_MAX_BODY_BYTES} bytes"}, 413)
     except ValueError:
-        return JSONResponse({"detail": "the body is not JSON"}, 400)
+        return refusal(request.scope, 400, "the body is not JSON")
     token = fields.get("token") if isinstance(fields, dict) else None
     if not isinstance(token, str):
-        return JSONResponse({"detail": 'the body is not {"token": "..."}'}, 400)
+        return refusal(request.scope, 400, 'the body is not {"token": "..."}')
     principal = await authenticator.identify(f"Bearer {token}")
     if principal is None:
         address = address_of(request.scope)
@@ -66,19 +69,19 @@ async def sign_in(request: Request) -> Response:
         authenticator.note_failure(address)
         if wait:
             again = {"Retry-After": str(wait)}
-            return JSONResponse({"detail": "too many attempts"}, 429, again)
-        return JSONResponse({"detail": "authentication required"}, 401, _NO_STORE)
+            return refusal(request.scope, 429, too_many_failures(wait), again)
+        return refusal(request.scope, 401, AUTHENTICATION_REQUIRED, _NO_STORE)
     response = Response(status_code=204, headers=_NO_STORE)
     _set(response, authenticator.open_session(principal), SESSION_TTL_SEC)
     return response
 
 
 @router.post("/ticket")
-async def ticket(request: Request) -> JSONResponse:
+async def ticket(request: Request) -> Response:
     """``{"ticket", "expires_in"}`` for one ``/ws/monitor?ticket=`` of a page elsewhere."""
     principal: Principal | None = request.scope.get(PRINCIPAL)
     if principal is None:
-        return JSONResponse({"detail": "authentication required"}, 401, _NO_STORE)
+        return refusal(request.scope, 401, AUTHENTICATION_REQUIRED, _NO_STORE)
     authenticator: Authenticator = request.app.state.authenticator
     found = await authenticator.tickets.open(principal)
     answer = {"ticket": found, "expires_in": TICKET_TTL_SEC}

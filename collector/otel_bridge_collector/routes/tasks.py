@@ -10,11 +10,12 @@ import pydantic_core
 from fastapi import APIRouter, Request
 from pydantic import ValidationError
 from redis.exceptions import RedisError
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from otel_bridge.orchestration.queue.task_types import ResearchTaskRequest, field_error_sentence
 from otel_bridge_collector.routes.body import BodyTooLargeError, read_body
 from otel_bridge_collector.security.authentication import principal_of
+from otel_bridge_collector.security.refusals import refusal
 
 __all__ = ["TaskGateway", "router"]
 
@@ -23,7 +24,13 @@ logger = logging.getLogger(__name__)
 router = APIRouter(prefix="/tasks")
 
 MAX_BODY_BYTES: Final = 1024 * 1024
-_NO_GATEWAY: Final = "this collector only watches: it was started without a coordinator"
+_NO_GATEWAY: Final = (
+    "this collector only watches: it has no coordinator; set REDIS_URL to one Redis, not a Cluster"
+)
+_NOT_QUEUED: Final = (
+    "the queue in Redis cannot be reached; the research task may not have been queued, so look for "
+    "it before you send it again"
+)
 
 
 class TaskGateway(Protocol):
@@ -37,33 +44,30 @@ class TaskGateway(Protocol):
 
 
 @router.post("")
-async def submit(request: Request) -> JSONResponse:
+async def submit(request: Request) -> Response:
     """Queue a research task: 201 ``{"task_id": ..., "status": "pending", ...}``."""
     gateway: TaskGateway | None = request.app.state.gateway
     if gateway is None:
         # Read first: a client that is still sending would get a broken pipe instead.
         with contextlib.suppress(BodyTooLargeError):
             await read_body(request, MAX_BODY_BYTES)
-        return _error(503, _NO_GATEWAY)
-    try:
-        body = await read_body(request, MAX_BODY_BYTES)
-    except BodyTooLargeError:
-        return _error(413, f"the body is over {MAX_BODY_BYTES} bytes")
+        return refusal(request.scope, 503, _NO_GATEWAY)
+    body = await read_body(request, MAX_BODY_BYTES)
     try:
         fields = pydantic_core.from_json(body, allow_inf_nan=False)
     except ValueError as error:
-        return _error(400, f"the body is not JSON: {error}")
+        return refusal(request.scope, 400, f"the body is not JSON: {error}")
     try:
         wanted = ResearchTaskRequest.model_validate(fields)
     except ValidationError as error:
-        return _error(422, field_error_sentence(error))
+        return refusal(request.scope, 422, field_error_sentence(error))
     if not principal_of(request.scope).may_use(wanted.project_id):
-        return _error(403, "this token may not use that project_id")
+        return refusal(request.scope, 403, "this token may not use that project_id")
     try:
         task_id = await gateway.submit(wanted)
     except (RedisError, OSError, TimeoutError) as error:
         logger.warning("a research task could not be queued: %s", type(error).__name__)
-        return _error(503, "the queue cannot be reached; nothing is known to be queued")
+        return refusal(request.scope, 503, _NOT_QUEUED)
     answer = {
         "task_id": task_id,
         "status": "pending",
@@ -75,19 +79,15 @@ async def submit(request: Request) -> JSONResponse:
 
 
 @router.get("/{task_id}")
-async def state(task_id: str, request: Request) -> JSONResponse:
+async def state(task_id: str, request: Request) -> Response:
     """State of a research task, with its result once it has completed."""
     gateway: TaskGateway | None = request.app.state.gateway
     if gateway is None:
-        return _error(503, _NO_GATEWAY)
+        return refusal(request.scope, 503, _NO_GATEWAY)
     try:
         found = await gateway.get(task_id)
     except (RedisError, OSError, TimeoutError):
-        return _error(503, "the queue cannot be reached")
+        return refusal(request.scope, 503, "the queue in Redis cannot be reached")
     if found is None or not principal_of(request.scope).may_use(found.get("project_id")):
-        return _error(404, "no such research task")
+        return refusal(request.scope, 404, "no such research task")
     return JSONResponse(found)
-
-
-def _error(status: int, sentence: str) -> JSONResponse:
-    return JSONResponse({"detail": sentence}, status)

@@ -7,7 +7,6 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Final, NamedTuple, cast
 
 from fastapi import APIRouter, WebSocket
-from starlette.responses import JSONResponse
 from starlette.routing import WebSocketRoute
 from starlette.types import Message
 from starlette.websockets import WebSocketDisconnect
@@ -20,6 +19,7 @@ from otel_bridge_collector.security.authentication import (
     address_of,
     principal_of,
 )
+from otel_bridge_collector.security.refusals import refusal
 from otel_bridge_collector.stream.frames import EXTENSION, AsgiSink, TransportSink
 from otel_bridge_collector.stream.sessions import ClientSession
 from otel_bridge_collector.wire.close_codes import AUTH_REQUIRED
@@ -72,7 +72,7 @@ async def monitor(websocket: WebSocket) -> None:
     try:
         request = parse_stream_request(websocket.query_params)
     except FilterError as error:
-        await websocket.send_denial_response(JSONResponse({"detail": str(error)}, 400))
+        await websocket.send_denial_response(refusal(websocket.scope, 400, str(error)))
         return
     authenticator: Authenticator = websocket.app.state.authenticator
     principal = principal_of(websocket.scope)
@@ -89,7 +89,8 @@ async def monitor(websocket: WebSocket) -> None:
         with authenticator.connected(principal, address, close_all):
             await _stream(websocket, collector, request, close, turn)
     except TooManyConnectionsError:
-        denial = JSONResponse({"detail": "too many connections"}, 429, {"Retry-After": "10"})
+        again = {"Retry-After": "10"}
+        denial = refusal(websocket.scope, 429, "too many connections", again)
         await websocket.send_denial_response(denial)
 
 

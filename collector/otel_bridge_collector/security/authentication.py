@@ -16,7 +16,6 @@ import asyncio
 import base64
 import binascii
 import ipaddress
-import json
 import logging
 import secrets
 import time
@@ -26,11 +25,17 @@ from contextlib import contextmanager
 from typing import Final
 from urllib.parse import parse_qs
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge_collector.security.concurrency import ConcurrencyLimits
 from otel_bridge_collector.security.oidc import REFRESH_SEC, OidcVerifier
+from otel_bridge_collector.security.refusals import (
+    AUTHENTICATION_REQUIRED,
+    refusal,
+    send_refusal,
+    too_many_failures,
+)
 from otel_bridge_collector.security.tickets import Tickets
 from otel_bridge_collector.security.tokens import ANYONE, Principal, TokenTable, token_digest
 from otel_bridge_collector.wire.close_codes import AUTH_REQUIRED
@@ -348,27 +353,17 @@ def _is_public(scope: Scope) -> bool:
 async def _refuse(
     scope: Scope, receive: Receive, send: Send, wait: int, *, is_browser: bool
 ) -> None:
-    body = json.dumps({"detail": "too many attempts" if wait else "authentication required"})
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"cache-control", b"no-store"),
-        (b"retry-after", str(wait).encode()) if wait else (b"www-authenticate", b"Bearer"),
-    ]
-    prefix = "http.response"
-    if scope["type"] == "websocket":
+    headers = {"Cache-Control": "no-store"}
+    if wait:
+        again = headers | {"Retry-After": str(wait)}
+        response = refusal(scope, 429, too_many_failures(wait), again)
+    elif scope["type"] == "websocket" and is_browser:
         await receive()
-        if is_browser and not wait:
-            await send({"type": "websocket.accept"})
-            await send(_goodbye())
-            return
-        if "websocket.http.response" not in scope.get("extensions", {}):
-            await send(_goodbye())
-            return
-        prefix = "websocket.http.response"
-    await send({"type": f"{prefix}.start", "status": 429 if wait else 401, "headers": headers})
-    await send({"type": f"{prefix}.body", "body": body.encode()})
-
-
-def _goodbye() -> Message:
-    return {"type": "websocket.close", "code": AUTH_REQUIRED.code, "reason": AUTH_REQUIRED.reason}
+        await send({"type": "websocket.accept"})
+        code, reason = AUTH_REQUIRED
+        await send({"type": "websocket.close", "code": code, "reason": reason})
+        return
+    else:
+        challenge = headers | {"WWW-Authenticate": "Bearer"}
+        response = refusal(scope, 401, AUTHENTICATION_REQUIRED, challenge)
+    await send_refusal(scope, receive, send, response, AUTH_REQUIRED)

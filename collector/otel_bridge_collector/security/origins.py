@@ -13,8 +13,6 @@ asked for one, the ``Host`` must therefore be an address or a name that nobody c
 from __future__ import annotations
 
 import ipaddress
-import json
-import logging
 import re
 from collections.abc import Collection
 from typing import Final
@@ -22,9 +20,10 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-__all__ = ["OriginGuard", "is_loopback_name"]
+from otel_bridge_collector.security.refusals import refusal, send_refusal
+from otel_bridge_collector.wire.close_codes import CloseCode
 
-logger = logging.getLogger(__name__)
+__all__ = ["OriginGuard", "is_loopback_name"]
 
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
@@ -32,6 +31,8 @@ _PRIVATE_DOMAINS: Final = (".internal", ".local", ".localhost", ".lan", ".home.a
 """No public registry has them; ``.svc`` is what Kubernetes calls a service inside a cluster."""
 _ONCE: Final = (b"host", b"origin", b"authorization")
 """Two of one kind and a proxy may have looked at the other."""
+_NOT_ALLOWED: Final = CloseCode(1008, "host or origin is not allowed")
+"""1008 is "policy violation" (RFC 6455, 7.4.1)."""
 
 
 def is_loopback_name(host: str) -> bool:
@@ -86,7 +87,8 @@ class OriginGuard:
         if scope["type"] in ("http", "websocket"):
             reason = self._refusal(scope)
             if reason is not None:
-                await _refuse(scope, receive, send, reason)
+                answer = refusal(scope, 403, reason)
+                await send_refusal(scope, receive, send, answer, _NOT_ALLOWED)
                 return
         await self._app(scope, receive, send)
 
@@ -117,20 +119,3 @@ class OriginGuard:
         if origin.lower() != own.lower():
             return "Origin is another site"
         return None
-
-
-async def _refuse(scope: Scope, receive: Receive, send: Send, reason: str) -> None:
-    body = json.dumps({"detail": reason}).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-    ]
-    prefix = "http.response"
-    if scope["type"] == "websocket":
-        await receive()
-        if "websocket.http.response" not in scope.get("extensions", {}):
-            await send({"type": "websocket.close", "code": 1008, "reason": reason})
-            return
-        prefix = "websocket.http.response"
-    await send({"type": f"{prefix}.start", "status": 403, "headers": headers})
-    await send({"type": f"{prefix}.body", "body": body})

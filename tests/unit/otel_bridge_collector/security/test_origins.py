@@ -35,6 +35,7 @@ async def answer(
     scope: dict[str, Any] = {
         "type": "websocket" if kind == "websocket" else "http",
         "method": kind,
+        "path": "/ws/monitor" if kind == "websocket" else "/tasks",
         "scheme": "ws" if kind == "websocket" else "http",
         "headers": headers,
         "extensions": {"websocket.http.response": {}},

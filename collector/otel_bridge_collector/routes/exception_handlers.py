@@ -1,0 +1,54 @@
+"""
+Exceptions that any route may raise -> the answer, in the one form of ``security/refusals.py``.
+
+Errors that are one route's own matter are answered there.
+"""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from otel_bridge_collector.routes.body import (
+    BodyTooLargeError,
+    BodyTooSlowError,
+    UnknownEncodingError,
+)
+from otel_bridge_collector.security.headers import ALWAYS
+from otel_bridge_collector.security.refusals import refusal
+
+__all__ = ["add_exception_handlers"]
+
+
+def add_exception_handlers(app: FastAPI) -> None:
+    """Answer 4xx for bodies that are too large, too slow or encoded, and 500 without a reason."""
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        # FastAPI's own as well: 404 for an unknown path, 405 for an unknown method.
+        return refusal(request.scope, error.status_code, str(error.detail), error.headers)
+
+    @app.exception_handler(BodyTooLargeError)
+    async def too_large(request: Request, error: BodyTooLargeError) -> Response:
+        return refusal(request.scope, 413, str(error))
+
+    @app.exception_handler(BodyTooSlowError)
+    async def too_slow(request: Request, error: BodyTooSlowError) -> Response:
+        return refusal(request.scope, 408, str(error), {"Connection": "close"})
+
+    @app.exception_handler(UnknownEncodingError)
+    async def unknown_encoding(request: Request, error: UnknownEncodingError) -> Response:
+        return refusal(request.scope, 415, str(error), {"Accept-Encoding": "gzip"})
+
+    @app.exception_handler(ClientDisconnect)
+    async def disconnected(_: Request, __: Exception) -> Response:
+        # The client is gone and reads no answer; without this handler the log has a traceback.
+        return Response(status_code=400)
+
+    @app.exception_handler(Exception)
+    async def internal_error(request: Request, _: Exception) -> Response:
+        # This answer is made outside of all middleware, so it brings the security headers itself.
+        headers = {name.decode(): value.decode() for name, value in ALWAYS}
+        return refusal(request.scope, 500, "internal error", headers)

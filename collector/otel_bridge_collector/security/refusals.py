@@ -1,0 +1,77 @@
+"""
+Refusals: every 4xx and 5xx that the collector answers by its own decision, in its final form.
+
+Guards, routes and the application's exception handlers all call ``refusal``. OTLP asks for a
+``google.rpc.Status`` as the body, in the request's own content type, and exporters log its message;
+every other path gets ``{"detail": ...}``.
+
+Source: OTLP 1.7, "Failures" of OTLP/HTTP; ``Status.code`` may be left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from google.rpc.status_pb2 import Status
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from otel_bridge_collector.wire.close_codes import CloseCode
+from otel_bridge_collector.wire.otlp_http import OTLP_PATHS, encode_message, media_type_of
+
+__all__ = [
+    "AUTHENTICATION_REQUIRED",
+    "LOG_UNREACHABLE",
+    "refusal",
+    "send_refusal",
+    "too_many_failures",
+]
+
+AUTHENTICATION_REQUIRED: Final = "authentication required"
+LOG_UNREACHABLE: Final = "the collector cannot reach its event log; send the request again"
+
+
+def too_many_failures(wait_sec: int) -> str:
+    """The sentence for an address that showed too many wrong credentials."""
+    return f"too many wrong credentials from this address; try again in {wait_sec} s"
+
+
+def refusal(
+    scope: Scope, status: int, detail: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """
+    The answer that refuses a request.
+
+    Args:
+        scope: Of the request: its path decides the form, its content type the encoding.
+        status: 400 to 599.
+        detail: One sentence for the client, with the value that is wrong and the cure.
+        headers: Further ones, ``Retry-After`` for example.
+    """
+    if scope["type"] == "http" and scope["path"] in OTLP_PATHS:
+        media_type = media_type_of(scope["headers"])
+        body, media_type = encode_message(Status(message=detail), media_type)
+        return Response(body, status, headers, media_type)
+    return JSONResponse({"detail": detail}, status, headers)
+
+
+async def send_refusal(
+    scope: Scope, receive: Receive, send: Send, response: Response, close: CloseCode
+) -> None:
+    """
+    Answer a request from middleware, before the application has seen it.
+
+    Args:
+        scope: Of the request, or of a WebSocket's handshake.
+        receive: Of the same.
+        send: Of the same.
+        response: From ``refusal``.
+        close: For a WebSocket under a server that cannot answer a handshake with a response.
+    """
+    if scope["type"] == "websocket":
+        await receive()  # the server's "websocket.connect"; an answer before it is an error
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close", "code": close.code, "reason": close.reason})
+            return
+    await response(scope, receive, send)
