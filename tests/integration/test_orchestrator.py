@@ -269,7 +269,7 @@ async def test_long_phases_report_while_they_run(
     )
 
 
-async def test_the_bundled_corpus_gives_a_sensible_result(
+async def test_the_generated_corpus_gives_a_sensible_result(
     tmp_path: Path, bridge: Bridge, exporter: InMemorySpanExporter
 ) -> None:
     """Over a hundred schools, some retries, a handful of failures, most rows complete."""

@@ -164,7 +164,6 @@ STATIC = "collector/otel_bridge_collector/static"
         "otel_bridge/py.typed",
         "otel_bridge/publish/transports/append.lua",
         "otel_bridge/orchestration/queue/lua/claim.lua",
-        "otel_bridge/orchestration/research/corpus/001-profile.txt",
     ],
 )
 def test_both_packages_hold_what_runs(packages: tuple[list[str], list[str]], name: str) -> None:
@@ -172,6 +171,15 @@ def test_both_packages_hold_what_runs(packages: tuple[list[str], list[str]], nam
     in_wheel, in_sdist = packages
     assert name.removeprefix("collector/") in in_wheel
     assert name in in_sdist
+
+
+def test_neither_package_ships_pages_of_the_corpus(
+    packages: tuple[list[str], list[str]],
+) -> None:
+    """The corpus is generated: both packages hold its code and not one text file beside it."""
+    for names in packages:
+        assert "otel_bridge/orchestration/research/corpus.py" in names
+        assert [n for n in names if n.startswith("otel_bridge/") and n.endswith(".txt")] == []
 
 
 def test_the_wheel_holds_no_sources_of_the_dashboard(

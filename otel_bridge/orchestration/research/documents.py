@@ -1,10 +1,11 @@
 """
-Where the pages come from: a directory of text files, and a full-text index over it.
+Where the pages come from: a directory of text files or the generated corpus, and a full-text index.
 
-``SearchProvider`` and ``ExtractionProvider`` are what a team replaces with its own (a web search,
-a language model); ``CorpusSearch`` is ours: SQLite FTS5, in memory, built in about 20 ms for the
-bundled pages. It indexes what can be read of every page, so that a broken page is still found;
-reading it properly, or failing to, is the extraction's part.
+``SearchProvider`` and ``ExtractionProvider`` are the interfaces that a team implements with its own
+services (a web search, a language model). ``CorpusSearch`` is the reference implementation: SQLite
+FTS5, in memory, built in about 20 ms for the generated pages. It indexes whatever text it can
+decode of each page, so that a search finds damaged pages too; extraction then repairs or refuses
+them.
 """
 
 from __future__ import annotations
@@ -14,12 +15,11 @@ import sqlite3
 import weakref
 from collections import Counter
 from collections.abc import Sequence
-from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from otel_bridge.errors import ConfigurationError
+from otel_bridge.orchestration.research.corpus import generate_corpus
 
 __all__ = [
     "CorpusSearch",
@@ -68,13 +68,13 @@ class Hit(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What one page says about one entity."""
+    """What one page states about one entity."""
 
     name: str
     unit: str | None
-    """Where in the search space, e.g. ``Bibb County``; None when the page does not say."""
+    """Its part of the search space, e.g. ``Bibb County``; None when the page names none."""
     values: dict[str, str]
-    """By attribute, in the words of the request; attributes the page is silent on are absent."""
+    """By attribute, named as in the request; one that the page does not state is absent."""
     page_id: str
 
 
@@ -82,24 +82,31 @@ class SearchProvider(Protocol):
     """Finds pages."""
 
     async def units(self, search_space: str) -> Sequence[str]:
-        """The parts that a search space falls into, at least one: what is searched one by one."""
+        """Divide a search space into units, at least one; each is searched by a job of its own."""
 
     async def search(
         self, terms: Sequence[str], *, phrase: str | None = None, limit: int = 25
     ) -> Sequence[Hit]:
-        """The best pages with the phrase (if given) and at least one of the terms."""
+        """
+        Find pages that contain the phrase and at least one of the terms; best first.
+
+        Args:
+            terms: Words or phrases; one of them is enough.
+            phrase: Must be on the page; None: not required.
+            limit: At most this many pages are returned.
+        """
 
     async def read(self, page_id: str) -> bytes:
         """
-        A page's bytes.
+        Return the bytes of a page.
 
         Raises:
-            KeyError: There is no such page.
+            KeyError: There is no page with this id.
         """
 
 
 class ExtractionProvider(Protocol):
-    """Reads entities out of a page."""
+    """Extracts entities from a page."""
 
     async def extract(
         self,
@@ -111,45 +118,44 @@ class ExtractionProvider(Protocol):
         is_lenient: bool,
     ) -> Sequence[Record]:
         """
-        What the page says; nothing, for a page about something else.
+        Extract one record for each entity on the page; none from a page about something else.
 
         Args:
-            page_id: Goes into the records.
+            page_id: Copied into the records.
             data: The page as it is stored.
-            entities: E.g. ``["private schools"]``.
-            attributes: What to look for.
-            is_lenient: Repair what is broken instead of refusing it: the second attempt.
+            entities: Kinds of entities, e.g. ``["private schools"]``.
+            attributes: What to look for, e.g. ``["address", "tuition"]``.
+            is_lenient: Repair a damaged page instead of raising; True from the second attempt on.
 
         Raises:
-            Exception: The page is broken; the job is tried again, leniently.
-            PermanentJobError: It cannot be read in any way.
+            Exception: The page is damaged; the job is retried, leniently.
+            PermanentJobError: Nothing can be read from the page; the job fails at once.
         """
 
 
 def load_corpus(directory: Path | None) -> dict[str, bytes]:
     """
-    Read every ``.txt`` and ``.md`` file of a directory (not of those below), by file name.
+    Return the pages of a directory, or of the generated corpus, by page id.
 
     Args:
-        directory: None: the bundled synthetic pages. A file over 256 KiB is cut there.
+        directory: Its ``.txt`` and ``.md`` files are the pages, without those of subdirectories;
+            the file name is the page id, and a file over 256 KiB is truncated there. None: 280
+            generated pages, the same in every process.
 
     Raises:
-        ConfigurationError: The directory does not exist, cannot be read or holds no page.
+        ConfigurationError: The directory does not exist, cannot be read or has no such file.
     """
-    folder: Traversable
     if directory is None:
-        folder = resources.files("otel_bridge.orchestration.research") / "corpus"
-    else:
-        folder = directory
-        if not directory.is_dir():
-            raise ConfigurationError(
-                f"corpus directory {str(directory)!r} does not exist",
-                "give --corpus a directory of .txt or .md files, or leave it out",
-            )
+        return generate_corpus()
+    if not directory.is_dir():
+        raise ConfigurationError(
+            f"corpus directory {str(directory)!r} does not exist",
+            "give --corpus a directory of .txt or .md files, or leave it out",
+        )
     try:
         pages = {
             entry.name: entry.read_bytes()[:MAX_PAGE_BYTES]
-            for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
+            for entry in sorted(directory.iterdir(), key=lambda entry: entry.name)
             if entry.name.endswith(_SUFFIXES) and entry.is_file()
         }
     except OSError as error:
@@ -166,26 +172,27 @@ def load_corpus(directory: Path | None) -> dict[str, bytes]:
 
 
 def _quoted(words: str) -> str:
-    """An FTS5 string: every operator inside is text. A NUL would end the query there."""
+    """Quote words as an FTS5 string: operators in it are text. A NUL would end the query."""
     return '"' + words.replace("\0", " ").replace('"', '""') + '"'
 
 
 class CorpusSearch:
     """
-    ``SearchProvider`` over a directory of text files.
+    ``SearchProvider`` over pages in memory.
 
-    Everything is in memory: fit for tens of thousands of short pages. Used on one event loop; a
-    search of the bundled pages takes well under a millisecond.
+    Suits up to tens of thousands of short pages. Use it from one event loop; a search of the 280
+    generated pages takes well under a millisecond.
 
     Args:
-        pages: Bytes by page id, as ``load_corpus`` gives them.
+        pages: Bytes by page id, as ``load_corpus`` returns them.
     """
 
     def __init__(self, pages: dict[str, bytes]) -> None:
         self._pages = pages
-        # The index is only read after this; check_same_thread would forbid a caller's thread.
+        # The index may be built in one thread and read in another; SQLite's Python module forbids
+        # that by default.
         self._index = sqlite3.connect(":memory:", check_same_thread=False)
-        # Python 3.13 warns of a connection that is left to the garbage collector.
+        # Python 3.13 warns of a connection that only the garbage collector closes.
         weakref.finalize(self, self._index.close)
         self._index.execute(
             "CREATE VIRTUAL TABLE page USING fts5(id UNINDEXED, body, tokenize='porter unicode61')"
@@ -204,9 +211,9 @@ class CorpusSearch:
 
     async def units(self, search_space: str) -> Sequence[str]:
         """
-        The counties that pages about the search space mention, in alphabetical order.
+        Return the counties that pages about the search space mention, in alphabetical order.
 
-        A corpus without counties is one unit: the search space itself.
+        Without any county the search space itself is the only unit.
         """
         place = re.sub(r"^(?:in|within|across|of|from)\s+", "", search_space, flags=re.IGNORECASE)
         rows = self._match(_quoted(place), limit=len(self._pages))
