@@ -1,0 +1,144 @@
+"""docs/COMPATIBILITY.md lists what is public and says what versions do to each other; both hold."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import tomllib
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+from otel_bridge_collector.app import create_app
+from otel_bridge_collector.commands.cli import main as cli_main
+from otel_bridge_collector.log.decoding import UnreadableEventError, decode_entry
+from otel_bridge_collector.settings import CollectorSettings
+from otel_bridge_collector.wire import close_codes
+
+import otel_bridge
+from otel_bridge.commands.command_line import main as library_main
+from otel_bridge.errors import TransportRejectedError
+from otel_bridge.publish.transports.http import FIRST_N_HEADER, PRODUCER_HEADER, decode_push
+from otel_bridge.settings import BridgeSettings
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "docs" / "COMPATIBILITY.md").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+EVENT = {"event_id": "a", "ts": "2026-01-01T00:00:00Z", "event_type": "task_started"}
+
+
+def row(part: str) -> str:
+    """The text beside one name in the table of public parts."""
+    section = TEXT.partition("\n## What is not public")[0]
+    (found,) = re.findall(rf"^\| {re.escape(part)} \| (.+) \|$", section, flags=re.MULTILINE)
+    return str(found)
+
+
+def named(part: str) -> list[str]:
+    """What that text has in backticks."""
+    return re.findall(r"`([^`]+)`", row(part))
+
+
+def test_exported_names() -> None:
+    """The page names exactly what ``import otel_bridge`` exports."""
+    assert set(named("Python")) - {"import otel_bridge"} == set(otel_bridge.__all__)
+
+
+def test_further_public_paths_import() -> None:
+    """The instrumentor and each adapter are at the path that the page gives."""
+    assert "`otel_bridge.instrumentor.CoordinatorInstrumentor`" in TEXT
+    importlib.import_module("otel_bridge.instrumentor").CoordinatorInstrumentor  # noqa: B018
+    adapters = re.findall(r"`(\w+)\.(\w+Adapter)`", TEXT)
+    assert len(adapters) == 5
+    for module, name in adapters:
+        assert hasattr(importlib.import_module(f"otel_bridge.adapters.{module}"), name)
+
+
+def test_entry_points_and_extras() -> None:
+    """The page names every entry point and every extra but those for development."""
+    ours = {
+        point.name
+        for group in ("opentelemetry_pre_instrument", "opentelemetry_instrumentor")
+        for point in entry_points(group=group)
+        if point.value.startswith("otel_bridge.")
+    }
+    assert set(named("Entry points")) == ours
+    assert set(named("Extras")) == set(PROJECT["optional-dependencies"]) - {"dev", "bench"}
+
+
+@pytest.mark.parametrize(
+    ("program", "run"), [("otel-bridge", cli_main), ("python -m otel_bridge", library_main)]
+)
+def test_commands(program: str, run: object, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both programs have the commands that the page gives them, and no others."""
+    assert callable(run)
+    with pytest.raises(SystemExit):
+        run(["--help"])
+    offered = set(re.findall(r"^    (\w+) ", capsys.readouterr().out, flags=re.MULTILINE))
+    names = named("Commands")
+    split = names.index("python -m otel_bridge")
+    shown = names[1:split] if program == "otel-bridge" else names[split + 1 :]
+    assert set(shown) == offered
+
+
+def test_routes() -> None:
+    """The page has every route of the collector but those of the page's own files."""
+    app = create_app(CollectorSettings(), BridgeSettings(bus_url="memory://"))
+    routes = {path for path in app.openapi()["paths"] if "." not in path and "assets" not in path}
+    not_public = {"/v1/events"}
+    with_coordinator = {"/tasks", "/tasks/{task_id}"}
+    assert set(named("HTTP")) == routes - not_public | with_coordinator
+    assert not_public & set(named("HTTP")) == set()
+
+
+def test_raw_stream() -> None:
+    """The close codes on the page are those that the collector closes with."""
+    codes = {
+        value.code
+        for value in vars(close_codes).values()
+        if isinstance(value, close_codes.CloseCode)
+    }
+    assert {int(code) for code in re.findall(r"\b(\d{4})\b", row("Raw stream"))} == codes
+
+
+def test_versions_are_those_of_the_package() -> None:
+    """Frameworks, Python and the SDK have the lower bounds that pyproject.toml has."""
+    extras = PROJECT["optional-dependencies"].values()
+    requirements = " ".join([*PROJECT["dependencies"], *(" ".join(extra) for extra in extras)])
+    for name in ("celery", "rq", "arq", "dramatiq", "taskiq"):
+        (bound,) = re.findall(rf"(?<![\w-]){name}>=([\d.]+)", requirements)
+        assert re.search(rf"\| {name} \| {re.escape(bound)} or newer", TEXT, re.IGNORECASE), name
+    (sdk,) = re.findall(r"opentelemetry-sdk>=([\d.]+)", requirements)
+    assert f"| OpenTelemetry SDK | {sdk} or newer" in TEXT
+    assert PROJECT["requires-python"] == ">=" + re.findall(r"\| Python \| ([\d.]+),", TEXT)[0]
+
+
+def test_unknown_field_passes_unchanged() -> None:
+    """An older collector passes a field that it does not know on to clients, byte by byte."""
+    data = json.dumps({"position": "e:1-0", **EVENT, "new": 1}).encode()
+    assert decode_entry(data, "e:1-0", 8192)[1].data == data
+
+
+def test_unknown_field_of_an_external_publisher_is_removed() -> None:
+    """Of an event that did not come through the log, only known fields reach clients."""
+    entry = decode_entry(json.dumps({**EVENT, "new": 1}).encode(), None, 8192)[1]
+    assert json.loads(entry.data).keys() == EVENT.keys()
+
+
+@pytest.mark.parametrize(
+    "newer", [{"event_type": "new_type"}, {"status": "new_status"}, {"queue": {"a": 1}}]
+)
+def test_unknown_values_are_unreadable(newer: dict[str, object]) -> None:
+    """A type, a status or a shape that a collector does not know makes an event unreadable."""
+    with pytest.raises(UnreadableEventError, match="not an event"):
+        decode_entry(json.dumps({**EVENT, **newer}).encode(), None, 8192)
+
+
+def test_unknown_type_rejects_the_pushed_batch() -> None:
+    """Pushed over HTTP, one event of an unknown type makes the collector reject its whole batch."""
+    lines = [json.dumps(EVENT), json.dumps({**EVENT, "event_type": "new_type"})]
+    headers = {PRODUCER_HEADER: "p", FIRST_N_HEADER: "1"}
+    with pytest.raises(TransportRejectedError, match="line 2 is not a monitoring event"):
+        decode_push("\n".join(lines).encode(), headers, 8192)
