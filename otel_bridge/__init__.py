@@ -1,8 +1,9 @@
 """
 See OpenTelemetry work while it runs.
 
-Tasks and phases are spans; a span processor turns every span's start and end into a
-``MonitoringEvent`` that reaches a live dashboard through Redis. Start with ``configure()``.
+Tasks and phases are spans. A span processor turns the start and the end of each span into a
+``MonitoringEvent``, which reaches a live dashboard through Redis or HTTP. Start with
+``configure()``.
 """
 
 from otel_bridge.bridge import Bridge, configure

@@ -1,9 +1,10 @@
 """
 The zero-code hook: ``opentelemetry-instrument python app.py`` with this package installed.
 
-Runs as an ``opentelemetry_pre_instrument`` entry point, after the distro's configurator has set a
-provider and before anything is instrumented, so it stands beside any distro and any declarative
-configuration. There is no entry point for span processors (opentelemetry-sdk 1.45).
+Runs as an ``opentelemetry_pre_instrument`` entry point: after the configurator of a distribution
+(distro) has set a provider, and before any library is instrumented. So it works with every distro
+and every declarative configuration. OpenTelemetry has no entry point for span processors
+(opentelemetry-sdk 1.45), which would be simpler.
 """
 
 from __future__ import annotations
@@ -25,21 +26,24 @@ __all__ = ["install"]
 logger = logging.getLogger(__name__)
 
 _WAIT_SEC: Final = 1.0
+"""How long a starting span waits for another thread to create the provider."""
 
 
 def install() -> None:
     """
     Add our processor to the provider that is set, or that the application sets later.
 
-    Nothing else about it changes. Where nobody has set one when the first span starts, one is made
-    then; an application that brings its own after that still gets it. A provider that is not the
-    SDK's (``OTEL_SDK_DISABLED``) is left alone. Never raises: the caller does not catch, and would
-    leave the application uninstrumented.
+    Nothing else about that provider changes. If none is set when the first span starts, one is
+    created then; an application that sets its own later still gets its own, with our processor. A
+    provider that is not the SDK's (``OTEL_SDK_DISABLED``) is left alone.
+
+    Never raises: its caller catches nothing, so an exception would leave the application
+    uninstrumented. Errors are logged.
     """
     try:
         provider = trace.get_tracer_provider()
         if isinstance(provider, trace.ProxyTracerProvider):
-            _ProviderToCome().wait()
+            _AwaitedProvider().patch_api()
         else:
             _watch(provider)
     except Exception:
@@ -56,69 +60,78 @@ def _watch(provider: trace.TracerProvider) -> None:
         elif found is not None:
             configure(tracer_provider=found)
         elif not isinstance(provider, trace.NoOpTracerProvider):
-            # Such as Datadog's: its spans never pass a span processor.
+            # Such as Datadog's, whose spans pass no span processor.
             logger.info("spans of %s cannot be watched", type(provider).__qualname__)
     except OtelBridgeError as error:
-        # Loud, but the application goes on: nobody asked for it in code.
+        # Logged instead of raised: the hook was switched on from outside the application's code.
         logger.error("otel-bridge is not watching this process: %s", error)
     except Exception:
         logger.exception("otel-bridge is not watching this process")
 
 
-class _ProviderToCome:
-    """No distribution has set a provider: watch the application's, or make one for its spans."""
+class _AwaitedProvider:
+    """
+    Patches the OpenTelemetry API while no provider is set.
+
+    It watches the provider that the application sets, or creates one when the first span starts.
+    """
 
     def __init__(self) -> None:
-        self._set = trace.set_tracer_provider
-        self._tracer: Any = trace.ProxyTracer._tracer
-        # A thread whose first span comes meanwhile waits for the provider, but not for ever: it
-        # may hold what configure() waits for. The same thread may come back from configure().
+        self._original_set = trace.set_tracer_provider
+        self._original_tracer: Any = trace.ProxyTracer._tracer
+        # A thread that starts a span while another creates the provider waits for it, but only
+        # ``_WAIT_SEC``: it may hold a lock that configure() needs. Reentrant, because configure()
+        # may start a span in the same thread.
         self._lock = threading.RLock()
-        self._is_waiting = True
-        self._is_making = False
+        self._is_needed = True
+        self._is_creating = False
         self._is_ours = False
 
-    def wait(self) -> None:
-        to_come = self
+    def patch_api(self) -> None:
+        """Call ``set`` when the application sets a provider, ``create`` when a span starts."""
+        awaited = self
 
         def set_tracer_provider(tracer_provider: trace.TracerProvider) -> None:
-            to_come.set(tracer_provider)
+            awaited.set(tracer_provider)
 
         def tracer(proxy: trace.ProxyTracer) -> trace.Tracer:
-            to_come.make()
-            found: trace.Tracer = to_come._tracer.fget(proxy)
+            awaited.create()
+            found: trace.Tracer = awaited._original_tracer.fget(proxy)
             return found
 
-        make_on_demand(self.make)
+        make_on_demand(self.create)
         trace.set_tracer_provider = set_tracer_provider
-        # By the property and not by start_span(): a decorator is made long before its span.
+        # The property is patched, not start_span(): a decorator binds start_span() long before its
+        # first span starts.
         trace.ProxyTracer._tracer = property(tracer)  # type: ignore[assignment,method-assign]
 
     def set(self, provider: trace.TracerProvider) -> None:
-        if self._is_ours and not self._is_making:
-            # The API sets a provider once; ours was for want of a better.
+        """Set the application's provider, in place of one that was created here, and watch it."""
+        if self._is_ours and not self._is_creating:
+            # The API sets a provider only once; ours was a substitute for the application's.
             trace._TRACER_PROVIDER_SET_ONCE = Once()
-        self._set(provider)
-        if not self._is_making:
+        self._original_set(provider)
+        if not self._is_creating:
             _watch(trace.get_tracer_provider())
 
-    def make(self) -> None:
+    def create(self) -> None:
+        """Create and set a provider if there is none; only the first call does anything."""
         if not self._lock.acquire(timeout=_WAIT_SEC):
             return
         try:
-            if self._is_waiting:
-                self._is_waiting = False
-                self._make()
+            if self._is_needed:
+                self._is_needed = False
+                self._create()
         finally:
             self._lock.release()
 
-    def _make(self) -> None:
+    def _create(self) -> None:
         try:
             if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-                self._is_making = True
+                self._is_creating = True
                 self._is_ours = configure().tracer_provider is not None
         except Exception as error:
             logger.error("otel-bridge is not watching this process: %s", error)
         finally:
-            self._is_making = False
-            trace.ProxyTracer._tracer = self._tracer  # type: ignore[method-assign]
+            self._is_creating = False
+            trace.ProxyTracer._tracer = self._original_tracer  # type: ignore[method-assign]

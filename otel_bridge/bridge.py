@@ -1,8 +1,8 @@
 """
 ``configure()``: one call that makes a process visible, and the ``Bridge`` it returns.
 
-``configure`` is loud and at once: a setting that cannot work raises there. After it, nothing of
-this package raises into user code or waits for Redis.
+``configure`` raises at once when a setting cannot work. After it, nothing in this package raises
+into user code or makes user code wait for Redis.
 """
 
 from __future__ import annotations
@@ -44,17 +44,18 @@ _on_demand: Callable[[], None] | None = None
 
 class Bridge:
     """
-    What ``configure()`` set up.
+    The parts that ``configure()`` set up for this process.
 
     Attributes:
-        settings: What was read from the environment and the arguments.
-        tracer_provider: Where the processor was added; None while monitoring is off.
+        settings: The settings in effect, from the environment and the arguments.
+        tracer_provider: The provider that got our span processor; None while monitoring is off.
         bus: Publishes events; None while monitoring is off.
-        timer: Runs heartbeats and coalesced progress.
-        heartbeat_keys: Writes the workers' TTL keys.
-        otel_metrics: The same facts as metrics; None while monitoring is off.
-        knowledge_base: Knows projects; None unless the settings name a database, or while off.
-        tracer: Starts our spans; one that does nothing while monitoring is off.
+        timer: The thread that sends heartbeats and progress at intervals.
+        heartbeat_keys: Writes the heartbeat key of each worker, which expires by its TTL.
+        otel_metrics: The same facts as OpenTelemetry metrics; None while monitoring is off.
+        knowledge_base: Looks up the project of a research task; None while monitoring is off, or
+            when the settings name no database.
+        tracer: Starts the spans of this library; a no-op tracer while monitoring is off.
     """
 
     def __init__(
@@ -90,43 +91,57 @@ class Bridge:
         return self.bus is not None and not self._is_closed
 
     def flush(self, timeout_sec: float | None = None) -> bool:
-        """Wait until everything queued so far has reached the log; False when time ran out."""
+        """
+        Wait until every event queued so far has left the queue.
+
+        An event leaves when the log has it, or when it was rejected, dropped or is no event at all;
+        ``bus.counters`` shows which.
+
+        Args:
+            timeout_sec: Default ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5).
+
+        Returns:
+            False when time ran out first. True at once while monitoring is off.
+        """
         if self.bus is None:
             return True
         return self.bus.flush(self._timeout(timeout_sec))
 
     def flush_exports(self, timeout_sec: float, *, with_metrics: bool = True) -> bool:
         """
-        Send what waits for OTLP: for workers, whose processes leave without running ``atexit``.
+        Export the spans and metrics that wait for OTLP.
+
+        For worker processes that exit without running ``atexit``.
 
         Args:
-            timeout_sec: What a dead backend costs at most; exporters have limits of their own.
-            with_metrics: Not for a process that is one of very many: each would be a series.
+            timeout_sec: Upper bound of the wait; exporters have longer limits of their own.
+            with_metrics: False for a process that is one of very many, such as one per job: the
+                metrics backend would store a separate series for each.
 
         Returns:
             False when time ran out.
         """
-        waiting: list[Callable[[], object]] = []
+        exports: list[Callable[[], object]] = []
         if self.tracer_provider is not None:
-            waiting.append(self.tracer_provider.force_flush)
+            exports.append(self.tracer_provider.force_flush)
         meter_provider = metrics.get_meter_provider()
         if with_metrics and self.bus is not None and isinstance(meter_provider, MeterProvider):
-            waiting.append(meter_provider.force_flush)
-        return _within(timeout_sec, waiting)
+            exports.append(meter_provider.force_flush)
+        return _call_within(timeout_sec, exports)
 
     def shutdown(self, timeout_sec: float | None = None) -> bool:
         """
         Publish what is queued, stop the threads, close the connections. Safe to call twice.
 
-        Called at interpreter exit by itself. A process killed by SIGTERM has no exit unless the
-        application handles the signal; call this from there.
+        Runs at interpreter exit by itself. A process that SIGTERM kills never reaches that exit
+        unless the application handles the signal; call this from the signal handler.
 
         Args:
-            timeout_sec: For the events, and again for OTLP; default
+            timeout_sec: Limit for publishing events, and again for the OTLP export; default
                 ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5).
 
         Returns:
-            False when events were left behind; they are counted as dropped.
+            False when events could not be published in time; they are counted as dropped.
         """
         global _current
         with _lock:
@@ -146,9 +161,9 @@ class Bridge:
                 exports.append(self.tracer_provider.force_flush)
             if self._meter_provider is not None:
                 exports.append(self._meter_provider.shutdown)
-            _within(self._timeout(timeout_sec), exports)
+            _call_within(self._timeout(timeout_sec), exports)
         except Exception:
-            logger.exception("otel-bridge did not shut down cleanly")
+            logger.exception("otel-bridge failed to shut down cleanly")
             is_complete = False
         return is_complete
 
@@ -156,24 +171,29 @@ class Bridge:
         return self.settings.shutdown_timeout_sec if timeout_sec is None else timeout_sec
 
 
-def _within(timeout_sec: float, calls: list[Callable[[], object]]) -> bool:
-    """Call each on a thread of its own, for so long at most: exporters heed no limit given."""
+def _call_within(timeout_sec: float, calls: list[Callable[[], object]]) -> bool:
+    """
+    Run each call on a thread of its own and wait for all of them; False when time ran out.
 
-    def call(each: Callable[[], object]) -> None:
+    Threads enforce the limit, because OTLP exporters ignore the timeout passed to ``force_flush``.
+    """
+
+    def call_logged(call: Callable[[], object]) -> None:
         try:
-            each()
+            call()
         except Exception:
             logger.exception("otel-bridge could not flush an exporter")
 
     deadline = time.monotonic() + timeout_sec
     threads = []
-    for each in calls:
-        thread = threading.Thread(target=call, args=(each,), daemon=True)
+    for call in calls:
+        thread = threading.Thread(target=call_logged, args=(call,), daemon=True)
         try:
             thread.start()
         except RuntimeError:
-            # Python 3.12 lets none start while it exits: the exporter's own limits hold.
-            call(each)
+            # Python 3.12 refuses new threads during interpreter exit: call it here instead, where
+            # only the exporter's own limits bound it.
+            call_logged(call)
         else:
             threads.append(thread)
     for thread in threads:
@@ -182,7 +202,12 @@ def _within(timeout_sec: float, calls: list[Callable[[], object]]) -> bool:
 
 
 def sdk_provider_of(provider: trace.TracerProvider) -> TracerProvider | None:
-    """The SDK's provider that this one is, or, like Logfire's, stands in front of; else None."""
+    """
+    Return the SDK provider behind ``provider``, or None.
+
+    That is ``provider`` itself, or the provider in its ``provider`` attribute, as with Logfire's
+    proxy.
+    """
     for found in (provider, getattr(provider, "provider", None)):
         if isinstance(found, TracerProvider):
             return found
@@ -190,7 +215,11 @@ def sdk_provider_of(provider: trace.TracerProvider) -> TracerProvider | None:
 
 
 def current_bridge() -> Bridge | None:
-    """The bridge of the last ``configure()`` in this process; None before it and after shutdown."""
+    """
+    Return the bridge of the last ``configure()``; None before it and after its shutdown.
+
+    If ``make_on_demand`` registered a function and there is no bridge yet, it is called first.
+    """
     global _on_demand
     if _current is None and _on_demand is not None:
         make, _on_demand = _on_demand, None
@@ -199,7 +228,11 @@ def current_bridge() -> Bridge | None:
 
 
 def make_on_demand(make: Callable[[], None]) -> None:
-    """Call this, once, when somebody asks for a bridge and there is none: the zero-code hook's."""
+    """
+    Register a function that ``current_bridge`` calls once, if it finds no bridge.
+
+    The zero-code hook uses it to delay ``configure()`` until a bridge is needed.
+    """
     global _on_demand
     _on_demand = make
 
@@ -212,18 +245,24 @@ def configure(
     **overrides: Any,
 ) -> Bridge:
     """
-    Make this process visible: processor, bus, heartbeats and, if asked for, OTLP export.
+    Make the work of this process visible; call it once, at startup.
 
-    Uses the provider given, else the one the application has set, else makes one and sets it. A
-    provider that is not ours gets one processor more and a sampler that keeps our spans
-    recording; nothing else about it changes. A second call returns the first one's bridge.
+    Sets up the span processor, the event bus, heartbeats and, if ``OTEL_*`` variables ask for it,
+    OTLP export. Uses the provider given, else the one that the application has set, else creates
+    one and sets it. A provider that was not created here gets our span processor and a sampler that
+    keeps our spans recording; nothing else about it changes. Everything becomes a no-op with
+    ``NEXUS_MONITORING_ENABLED=false`` or ``OTEL_SDK_DISABLED=true``.
 
     Args:
-        service_name: ``service.name`` of a provider made here; ``OTEL_SERVICE_NAME`` wins over
-            nothing, this argument wins over it.
+        service_name: ``service.name`` of a provider that is created here. Takes precedence over
+            ``OTEL_SERVICE_NAME``.
         tracer_provider: An SDK provider to use instead of the global one.
-        settings: Ready settings; default: read from the environment.
-        **overrides: Fields of ``BridgeSettings``, e.g. ``redis_url="redis://localhost"``.
+        settings: Complete settings; default: read from the environment.
+        **overrides: Fields of ``BridgeSettings``, e.g. ``redis_url="redis://localhost"``. They take
+            precedence over the environment and cannot be combined with ``settings``.
+
+    Returns:
+        The bridge. A second call logs a warning, changes nothing and returns the first bridge.
 
     Raises:
         ConfigurationError: A setting cannot work; the message names it and the cure.
@@ -243,8 +282,8 @@ def configure(
             bridge = Bridge(settings, tracer_provider=None, bus=None, is_provider_owner=False)
             _current = bridge
             return bridge
-        # Whatever can fail comes first, so that a failure leaves nothing behind: a provider is set
-        # once in a process, and a second try would find the first one's and export nothing.
+        # Steps that can fail come first, so that a failure leaves nothing behind: a provider can be
+        # set only once in a process, and a second attempt would find it and export nothing.
         bus = EventBus.connect(settings)
         if settings.redis_url:
             check_url(settings.redis_url)

@@ -1,9 +1,10 @@
 """
-The one time seam: what the library reads instead of calling ``time`` itself.
+The clock that the library reads instead of calling ``time`` itself, and the time format of events.
 
-A test passes its own ``Clock``; nothing is patched. ``iso_utc`` lives here because the publish
-path formats one timestamp per event and the seconds part repeats (datetime formatting costs more
-than the JSON library; research measured 6.1 us of fields against 2.1).
+Tests pass a ``Clock`` of their own, so that nothing has to be patched. ``iso_utc`` formats one
+timestamp per event. It caches the text up to the seconds, because many events share a second and
+formatting with ``datetime`` costs more than encoding the JSON (measured: 6.1 us to build the fields
+of an event against 2.1 us to encode them).
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ __all__ = ["SYSTEM_CLOCK", "Clock", "SystemClock", "iso_utc"]
 
 
 class Clock(Protocol):
-    """Where time comes from."""
+    """A source of wall-clock time and of monotonic time."""
 
     def time_ns(self) -> int:
-        """Wall clock: nanoseconds since the Unix epoch, UTC."""
+        """Return the wall-clock time: nanoseconds since the Unix epoch, UTC."""
 
     def monotonic(self) -> float:
-        """Seconds that never go back, for durations and deadlines."""
+        """Return seconds since an arbitrary start; they never go back. For durations."""
 
 
 class SystemClock:
@@ -39,11 +40,16 @@ SYSTEM_CLOCK = SystemClock()
 
 
 @lru_cache(maxsize=64)
-def _second(seconds: int) -> str:
+def _to_the_second(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def iso_utc(time_ns: int) -> str:
-    """Format nanoseconds since the Unix epoch as ISO 8601 UTC: always six decimals and ``Z``."""
+    """
+    Format nanoseconds since the Unix epoch as ISO 8601: ``2026-09-21T14:13:20.123456Z``.
+
+    Always UTC, with six decimals and ``Z``. Nanoseconds are truncated to microseconds, not rounded,
+    so that the texts sort as the times do.
+    """
     seconds, rest = divmod(time_ns, 1_000_000_000)
-    return f"{_second(seconds)}.{rest // 1000:06d}Z"
+    return f"{_to_the_second(seconds)}.{rest // 1000:06d}Z"

@@ -1,15 +1,15 @@
 """
 Every exception that otel_bridge raises on purpose.
 
-Kept free of model objects so that any floor can import it without a cycle. The tree::
+This module imports no other module of the package, so that every layer can import it. The tree::
 
     OtelBridgeError
-    ├── ConfigurationError        a setting is wrong; raised by configure() and the CLI, never later
-    │   └── UnknownTransportError a bus URL with a scheme nobody handles
-    ├── EventTooLargeError        an event's identifying fields alone exceed the size limit
-    ├── TransportError            a batch did not reach the log; the sender may try again
-    │   └── TransportRejectedError  trying again would be refused again
-    └── PositionLostError         a reader asked for a position the log no longer holds
+    ├── ConfigurationError          a setting is wrong; raised by configure() and the commands only
+    │   └── UnknownTransportError   the scheme of a bus URL has no transport
+    ├── EventTooLargeError          the identifying fields of an event alone exceed the size limit
+    ├── TransportError              a batch did not reach the log; sending it again may help
+    │   └── TransportRejectedError  the log rejected the batch; sending it again cannot help
+    └── PositionLostError           the log cannot continue from the position a reader asked for
 """
 
 from __future__ import annotations
@@ -28,15 +28,18 @@ __all__ = [
 
 
 class OtelBridgeError(Exception):
-    """Base of every error raised on purpose by this package."""
+    """Base of every error that this package raises on purpose."""
 
 
 class ConfigurationError(OtelBridgeError):
     """
-    Raised when a setting cannot work; the message names the value and the cure.
+    Raised when a setting cannot work.
+
+    The message is ``<problem>; <cure>``, e.g. ``MONITORING_HEARTBEAT_TTL_SEC=5 must exceed
+    MONITORING_HEARTBEAT_INTERVAL_SEC=10; use at least 20``.
 
     Args:
-        problem: What is wrong, with the setting's name and value; never a password.
+        problem: What is wrong, with the name and the value of the setting; never a password.
         cure: What to change.
     """
 
@@ -50,7 +53,14 @@ class ConfigurationError(OtelBridgeError):
 
 
 class UnknownTransportError(ConfigurationError):
-    """Raised when a bus URL's scheme has no transport."""
+    """
+    Raised when the scheme of a bus URL has no transport.
+
+    Args:
+        scheme: The scheme that was found; empty when the URL has none.
+        setting: The setting that holds the URL, e.g. ``MONITORING_BUS_URL``.
+        known: The schemes that have a transport.
+    """
 
     def __init__(self, scheme: str, setting: str, known: Sequence[str]) -> None:
         self.scheme = scheme
@@ -62,12 +72,18 @@ class UnknownTransportError(ConfigurationError):
         super().__init__(problem, f"known: {', '.join(known)}")
 
     def __reduce__(self) -> tuple[type[UnknownTransportError], tuple[str, str, tuple[str, ...]]]:
-        # By default an exception is made again from its two sentences.
+        # The default would call the constructor with ``args``, which holds problem and cure.
         return type(self), (self.scheme, self.setting, self.known)
 
 
 class EventTooLargeError(OtelBridgeError):
-    """Raised when an event does not fit even after every optional text has been removed."""
+    """
+    Raised when an event exceeds the size limit even after its optional texts have been removed.
+
+    Args:
+        size_bytes: Size of the event as JSON without those texts.
+        max_bytes: The limit.
+    """
 
     def __init__(self, size_bytes: int, max_bytes: int) -> None:
         super().__init__(size_bytes, max_bytes)
@@ -83,11 +99,12 @@ class EventTooLargeError(OtelBridgeError):
 
 class TransportError(OtelBridgeError):
     """
-    Raised when a batch did not reach the log, or may not have.
+    Raised when a batch did not reach the log, or when that is unknown; sending it again is safe.
 
     Args:
         reason: One line, without credentials.
-        retry_after_sec: The other side's wish (HTTP Retry-After); None if it named none.
+        retry_after_sec: The delay that the receiver asked for (HTTP ``Retry-After``); None if it
+            asked for none.
     """
 
     def __init__(self, reason: str, retry_after_sec: float | None = None) -> None:
@@ -100,17 +117,17 @@ class TransportError(OtelBridgeError):
 
 
 class TransportRejectedError(TransportError):
-    """Raised when the log refused a batch for what it holds; sending it again cannot help."""
+    """Raised when the log rejected a batch because of its content; sending it again cannot help."""
 
 
 class PositionLostError(OtelBridgeError):
     """
-    Raised when reading after a position that the log cannot continue from.
+    Raised when a reader asks for the entries after a position that the log cannot continue from.
 
     Args:
-        position: What was asked for.
-        reason: ``trimmed`` (older than the log's first entry), ``epoch`` (another log: Redis was
-            replaced or the stream wiped) or ``malformed``.
+        position: The position that the reader asked for.
+        reason: ``trimmed`` (older than the first entry that the log still has), ``epoch`` (it
+            belongs to another log: Redis was replaced or the stream deleted) or ``malformed``.
     """
 
     def __init__(self, position: str, reason: str) -> None:

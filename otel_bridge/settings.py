@@ -1,9 +1,9 @@
 """
 ``BridgeSettings``: the only reader of the environment in this package.
 
-Read once at the edge (``configure()``, the CLI), passed down as an argument, never a global.
-pydantic-settings does not notice a mistyped variable (``extra="forbid"`` is about constructor
-arguments), so ``unknown_names`` does.
+The environment is read once, by ``configure()`` or by a command; the settings are then passed down
+as an argument and never stored in a global. pydantic-settings does not detect a mistyped variable
+(``extra="forbid"`` concerns constructor arguments only), so ``unknown_names`` does.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 _Settings = TypeVar("_Settings", bound=BaseSettings)
 
 DEFAULT_COLLECTOR_URL: Final = "http://127.0.0.1:12000"
+"""The collector on this machine: where events go when no setting says otherwise."""
 
 COLLECTOR_NAMES: Final = frozenset(
     {
@@ -60,23 +61,24 @@ COLLECTOR_NAMES: Final = frozenset(
         "MONITORING_ADDRESS_MAX_CONNECTIONS",
     }
 )
-"""Settings of the collector, known here so that they do not warn as mistyped."""
+"""Settings of the collector, listed here so that ``unknown_names`` does not report them."""
 
 
 def redact_url(url: str) -> str:
     """
-    The URL without user, password and query: fit for a log line, whatever it is.
+    Return a URL without user, password and query, for use in a log line; accepts any text.
 
-    A password with ``/ ? #`` or ``@`` in it that is not percent-encoded cannot be told from the
-    rest, so of such a URL, and of any that cannot be read, only the scheme is shown.
+    A password that contains ``/ ? #`` or ``@`` without percent-encoding cannot be separated from
+    the rest of the URL. Of such a URL, and of one that cannot be parsed, only the scheme remains:
+    ``redis://***``, or ``***`` without a scheme.
     """
     scheme, mark, rest = url.partition("://")
     address = re.match(r"[^/?#]*", rest)
-    assert address is not None  # it matches nothing, too
+    assert address is not None  # the pattern also matches the empty text
     hosts = address[0].rpartition("@")[2]
     path = rest[address.end() :]
-    is_clear = mark and "@" not in path and all(map(_HOST.fullmatch, hosts.split(",")))
-    if not is_clear:
+    is_parsed = mark and "@" not in path and all(map(_HOST.fullmatch, hosts.split(",")))
+    if not is_parsed:
         return f"{scheme}://***" if mark else "***"
     return f"{scheme}://{hosts}{re.split('[?#]', path)[0]}"
 
@@ -86,9 +88,10 @@ _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.%]*\]|[^:\[\]]*)(:[0-9]*)?")
 
 class BridgeSettings(BaseSettings):
     """
-    Everything the library can be told, with the environment's names as aliases.
+    All settings of the library; each field has an environment variable as its alias.
 
-    Keyword arguments win over the environment. All times in seconds unless the name says ``_ms``.
+    Keyword arguments take precedence over the environment. All times are in seconds unless the name
+    ends in ``_ms``. ``.env.example`` lists every variable with its default.
     """
 
     model_config = SettingsConfigDict(
@@ -99,17 +102,17 @@ class BridgeSettings(BaseSettings):
     )
 
     enabled: bool = Field(default=True, validation_alias="NEXUS_MONITORING_ENABLED")
-    """False makes everything a no-op: no processor, no thread, no connection."""
+    """False turns everything into a no-op: no span processor, no thread, no connection."""
 
     redis_url: str | None = Field(default=None, validation_alias="REDIS_URL")
-    """``redis://`` or ``rediss://`` URL for the log, the queues and the heartbeats."""
+    """``redis://`` or ``rediss://`` URL for the log, the queues and the heartbeat keys."""
 
     bus_url: str = Field(default="", validation_alias="MONITORING_BUS_URL")
     """``redis:// rediss:// http:// https:// memory://``; default: ``REDIS_URL``, else the local
     collector, ``http://127.0.0.1:12000``."""
 
     token: SecretStr = Field(default=SecretStr(""), validation_alias="MONITORING_TOKEN")
-    """What this process shows to a collector that asks: to push events, ``tail`` and ``submit``."""
+    """Token for a collector that requires one: to push events, for ``tail`` and for ``submit``."""
 
     events_channel: str = Field(
         default="nexus:events", min_length=1, validation_alias="MONITORING_EVENTS_CHANNEL"
@@ -135,7 +138,7 @@ class BridgeSettings(BaseSettings):
     progress_interval_sec: float = Field(
         default=5, gt=0, allow_inf_nan=False, validation_alias="MONITORING_PROGRESS_INTERVAL_SEC"
     )
-    """How often the orchestrator counts a phase's jobs into a ``stats_snapshot``."""
+    """How often the orchestrator publishes the job counts of a phase as a ``stats_snapshot``."""
 
     max_event_size_bytes: int = Field(
         default=DEFAULT_MAX_EVENT_SIZE_BYTES,
@@ -146,7 +149,8 @@ class BridgeSettings(BaseSettings):
     buffer_max_events: int = Field(
         default=20_000, ge=1, validation_alias="MONITORING_BUFFER_MAX_EVENTS"
     )
-    """20,000 events ride out 20 s without Redis at 1,000 events/s, in 10 to 20 MB."""
+    """Above it the oldest event is dropped. 20,000 events bridge 20 s without Redis at 1,000
+    events/s, in 10 to 20 MB."""
 
     buffer_max_bytes: int = Field(
         default=32 * 1024 * 1024, ge=65_536, validation_alias="MONITORING_BUFFER_MAX_BYTES"
@@ -154,8 +158,9 @@ class BridgeSettings(BaseSettings):
     batch_max_events: int = Field(
         default=256, ge=1, le=1000, validation_alias="MONITORING_BATCH_MAX_EVENTS"
     )
-    """Reached after an outage or above 50,000 events/s, where 256 cost a quarter less each than
-    128; below that a batch is what came in ``MONITORING_FLUSH_INTERVAL_MS``."""
+    """Reached only after an outage or above 50,000 events/s, where an event costs a quarter less in
+    a batch of 256 than in one of 128. At lower rates a batch holds the events of one
+    ``MONITORING_FLUSH_INTERVAL_MS``."""
 
     flush_interval_ms: float = Field(
         default=3, ge=0, le=1000, validation_alias="MONITORING_FLUSH_INTERVAL_MS"
@@ -163,12 +168,12 @@ class BridgeSettings(BaseSettings):
     send_timeout_ms: float = Field(
         default=100, gt=0, le=60_000, validation_alias="MONITORING_SEND_TIMEOUT_MS"
     )
-    """Connecting and each answer; an attempt costs at most twice this."""
+    """Limit for connecting and for each answer; one attempt takes at most twice as long."""
 
     stream_max_events: int = Field(
         default=100_000, ge=1000, validation_alias="MONITORING_STREAM_MAX_EVENTS"
     )
-    """About 400 bytes of Redis memory each: 100,000 events are 38 MiB."""
+    """Bound on the log. An event takes about 400 bytes of Redis memory: 100,000 are 38 MiB."""
 
     producer_ttl_sec: int = Field(
         default=3600, ge=60, validation_alias="MONITORING_PRODUCER_TTL_SEC"
@@ -178,17 +183,18 @@ class BridgeSettings(BaseSettings):
     )
 
     meta_attributes: str = Field(default="", validation_alias="MONITORING_META_ATTRIBUTES")
-    """Span attributes that may be shown in ``meta`` beside ``nexus.meta.*``, comma-separated; a
-    name that ends in ``*`` stands for all that begin so."""
+    """Span attributes that may be shown in ``meta`` beside ``nexus.meta.*``, comma-separated. A
+    name that ends in ``*`` is a prefix."""
 
     prompts_enabled: bool = Field(default=False, validation_alias="MONITORING_PROMPTS_ENABLED")
-    """Whether prompts and answers of language models may be shown, if named above."""
+    """Whether prompts and answers of language models may be shown, where
+    ``MONITORING_META_ATTRIBUTES`` names them."""
 
     knowledge_base_url: str | None = Field(
         default=None, validation_alias="MONITORING_KNOWLEDGE_BASE_URL"
     )
-    """``postgresql://`` URL of the database that knows which project a research task belongs to;
-    needs the extra ``postgres``."""
+    """``postgresql://`` URL of the database that holds the project of each research task. Needs the
+    extra ``postgres``."""
 
     knowledge_base_table: str = Field(
         default="research_tasks", validation_alias="MONITORING_KNOWLEDGE_BASE_TABLE"
@@ -204,12 +210,12 @@ class BridgeSettings(BaseSettings):
     )
 
     no_color: str | None = Field(default=None, validation_alias="NO_COLOR")
-    """Any text keeps ``otel-bridge tail`` from colouring (no-color.org)."""
+    """Any text here disables the colours of ``otel-bridge tail`` (no-color.org)."""
 
     coordinator_class: str | None = Field(
         default=None, validation_alias="MONITORING_COORDINATOR_CLASS"
     )
-    """``package.module:Class`` to follow under ``opentelemetry-instrument``."""
+    """``package.module:Class`` of the coordinator that ``opentelemetry-instrument`` instruments."""
 
     orchestrator_class: str | None = Field(
         default=None, validation_alias="MONITORING_ORCHESTRATOR_CLASS"
@@ -239,20 +245,21 @@ class BridgeSettings(BaseSettings):
     )
 
     data_dir: Path = Field(default=Path("otel-bridge-data"), validation_alias="MONITORING_DATA_DIR")
-    """Where workers of the reference coordinator write results; made when needed."""
+    """Directory where workers of the reference coordinator write results; created when needed."""
 
     corpus_dir: Path | None = Field(default=None, validation_alias="MONITORING_CORPUS_DIR")
-    """Text files that those workers search; unset: the synthetic corpus."""
+    """Directory of text files that those workers search; default: the synthetic corpus."""
 
     @field_validator("token")
     @classmethod
     def _fits_a_header(cls, token: SecretStr) -> SecretStr:
-        # Here, before anybody sends it: others' errors quote the header, and so the token.
+        # Checked here, before it is sent: the error of an HTTP client would quote the header, and
+        # with it the token.
         text = token.get_secret_value()
         if not (text.isascii() and text.isprintable()):
             raise ConfigurationError(
-                "MONITORING_TOKEN has a character that no header can carry",
-                "look for a line end in it",
+                "MONITORING_TOKEN has a character that an HTTP header cannot carry",
+                "check it for a line end",
             )
         return token
 
@@ -271,7 +278,10 @@ class BridgeSettings(BaseSettings):
     @classmethod
     def load(cls, **overrides: Any) -> Self:
         """
-        Read the environment once; ``overrides`` win. Warns of mistyped ``MONITORING_*`` names.
+        Read the settings from the environment; warn of each unknown ``MONITORING_*`` name.
+
+        Args:
+            **overrides: Fields that take precedence over the environment; None means not given.
 
         Raises:
             ConfigurationError: A value cannot work; names the variable, the value and the cure.
@@ -284,10 +294,15 @@ class BridgeSettings(BaseSettings):
 
 def load_settings(model: type[_Settings], overrides: Mapping[str, Any]) -> _Settings:
     """
-    Build settings from the environment; ``overrides`` that are None are left to it.
+    Create settings of a class from the environment.
+
+    Args:
+        model: The settings class.
+        overrides: Field values that take precedence over the environment; None means not given.
 
     Raises:
-        ConfigurationError: A value cannot work; names the variable, the value and the cure.
+        ConfigurationError: A value cannot work. Names the variable, the value and the cure; values
+            that may hold a password are left out.
     """
     try:
         return model(**{name: value for name, value in overrides.items() if value is not None})
@@ -298,7 +313,7 @@ def load_settings(model: type[_Settings], overrides: Mapping[str, Any]) -> _Sett
         fields = model.model_fields.values()
         field = next((each for each in fields if each.validation_alias == name), None)
         if field is None:
-            # Its value is not shown: it may be a password under a mistyped name.
+            # The value is not shown: it may be a password under a mistyped name.
             near = difflib.get_close_matches(given, model.model_fields, n=1)
             cure = f"did you mean {near[0]}?" if near else "see .env.example"
             raise ConfigurationError(f"there is no setting {given}", cure) from None
@@ -308,13 +323,18 @@ def load_settings(model: type[_Settings], overrides: Mapping[str, Any]) -> _Sett
 
 
 def env_name(model: type[BaseSettings], field_or_alias: str) -> str:
-    """The environment's name of a settings field."""
+    """Return the environment variable of a settings field, which may be given by its alias too."""
     field = model.model_fields.get(field_or_alias)
     return str(field.validation_alias) if field else field_or_alias
 
 
 def unknown_names(environ: Mapping[str, str]) -> dict[str, str | None]:
-    """``MONITORING_*`` names nobody reads, each with the nearest known name or None."""
+    """
+    Return the ``MONITORING_*`` variables that are no setting.
+
+    Returns:
+        Each with the most similar setting, or None when none is similar.
+    """
     known = {str(f.validation_alias) for f in BridgeSettings.model_fields.values()}
     known |= COLLECTOR_NAMES
     unknown: dict[str, str | None] = {}

@@ -1,8 +1,9 @@
 """
-Keeps the bridge's own Redis and HTTP calls out of the user's traces.
+Keeps the library's own Redis and HTTP calls out of the user's traces.
 
-Instrumented libraries make no span while one key of the context says so. The function of this name
-in ``opentelemetry-instrumentation`` does the same; a worker need not install that package.
+Instrumentations create no span while a certain key of the OpenTelemetry context is set. The
+function of the same name in ``opentelemetry-instrumentation`` sets the same key. It is repeated
+here so that a worker need not install that package.
 """
 
 from __future__ import annotations
@@ -17,7 +18,12 @@ __all__ = ["suppress_instrumentation"]
 
 @contextmanager
 def suppress_instrumentation() -> Iterator[None]:
-    """Make no span of what is called inside; decorates a function as well, not a coroutine's."""
+    """
+    Create no spans for instrumented calls inside the ``with`` block.
+
+    Also works as a decorator of a plain function. It cannot decorate a coroutine function: the
+    block would end before the coroutine runs.
+    """
     token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
     try:
         yield

@@ -1,5 +1,5 @@
 """
-An event's fields -> JSON of a bounded size.
+Encodes the fields of an event as JSON of a bounded size.
 
 Works on a plain dict, because validating a model costs three times as much as the encoding.
 """
@@ -16,7 +16,9 @@ from otel_bridge.errors import EventTooLargeError
 __all__ = ["DEFAULT_MAX_EVENT_SIZE_BYTES", "FIELD_ORDER", "MIN_EVENT_SIZE_BYTES", "encode_event"]
 
 DEFAULT_MAX_EVENT_SIZE_BYTES: Final = 8192
+"""Default of ``MONITORING_MAX_EVENT_SIZE_BYTES``."""
 MIN_EVENT_SIZE_BYTES: Final = 1024
+"""The least that ``MONITORING_MAX_EVENT_SIZE_BYTES`` may be."""
 
 FIELD_ORDER: Final = (
     "event_id",
@@ -41,20 +43,29 @@ FIELD_ORDER: Final = (
     "parent_span_id",
     "position",
 )
-"""The order of the fields in JSON: that of ``MonitoringEvent`` (a test compares)."""
+"""The order of the fields in JSON: that of ``MonitoringEvent`` (a test compares the two)."""
 
 
 def encode_event(fields: Mapping[str, Any], max_bytes: int) -> bytes:
     """
-    Encode an event's fields (in model order, no None) as JSON of at most ``max_bytes``.
+    Encode the fields of an event as UTF-8 JSON of at most ``max_bytes``.
 
-    What is too large is cut until it fits, never refused for its texts: first ``message``,
-    ``error`` and the strings in ``meta``, all to one common length; then ``meta`` to the few keys
-    the dashboard knows; then ``counts``. ``meta.truncated`` says so. NaN and infinity become
-    null, what JSON has no form for becomes text.
+    An event that is too large is truncated, in these steps, until it fits:
+
+    1. ``message``, ``error`` and the strings in ``meta`` are shortened to one common length;
+    2. ``meta`` is reduced to the keys that the dashboard shows;
+    3. all of ``meta``, ``message`` and ``error`` may go;
+    4. ``counts`` goes.
+
+    A truncated event has ``meta.truncated = true``. NaN and infinity become null; values that JSON
+    cannot express become text.
+
+    Args:
+        fields: The fields in ``FIELD_ORDER``, without None values; not modified.
+        max_bytes: Upper bound on the JSON, at least ``MIN_EVENT_SIZE_BYTES`` (1024).
 
     Raises:
-        EventTooLargeError: It does not fit even without its texts.
+        EventTooLargeError: The event exceeds ``max_bytes`` even after the last step.
     """
     data = _to_json(fields)
     return data if len(data) <= max_bytes else _shrink(fields, max_bytes)
@@ -64,28 +75,31 @@ def _to_json(fields: Mapping[str, Any]) -> bytes:
     try:
         return pydantic_core.to_json(fields, inf_nan_mode="null", fallback=str)
     except (ValueError, RecursionError):
-        # Half a surrogate pair, bytes that are no UTF-8, a dict that holds itself: rare, so only
-        # then pay for a clean copy.
-        return pydantic_core.to_json(_plain(fields), inf_nan_mode="null")
+        # Half of a surrogate pair, bytes that are not UTF-8, or a dict that contains itself. These
+        # are rare, so the copy below is made only for them.
+        return pydantic_core.to_json(_json_safe(fields), inf_nan_mode="null")
 
 
 _MAX_DEPTH: Final = 16
-_KEPT_META: Final = ("title", "type", "domain", "host", "pid")
+"""Nested values below this depth are replaced by an ellipsis."""
+_SHOWN_META: Final = ("title", "type", "domain", "host", "pid")
+"""The keys of ``meta`` that the dashboard shows."""
 _MIN_TEXT_BYTES: Final = 32
+"""Texts are not shortened further while there is something less important to leave out."""
 _ELLIPSIS: Final = "…"
 _ELLIPSIS_BYTES: Final = 3
 
 
-def _plain(value: Any, depth: int = 0) -> Any:
-    """Copy a value as what JSON knows: dict, list, str, number, bool, None."""
+def _json_safe(value: Any, depth: int = 0) -> Any:
+    """Copy a value into JSON's own types: dict, list, str, number, bool, None."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if depth >= _MAX_DEPTH:
         return _ELLIPSIS
     if isinstance(value, Mapping):
-        return {_text(key): _plain(item, depth + 1) for key, item in list(value.items())}
+        return {_text(key): _json_safe(item, depth + 1) for key, item in list(value.items())}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item, depth + 1) for item in value]
+        return [_json_safe(item, depth + 1) for item in value]
     return _text(value)
 
 
@@ -96,17 +110,17 @@ def _text(value: Any) -> str:
 
 
 def _shrink(fields: Mapping[str, Any], max_bytes: int) -> bytes:
-    plain = _plain(fields)
-    counts = plain.get("counts")
-    meta = plain.get("meta") or {}
-    known = {key: meta[key] for key in _KEPT_META if isinstance(meta.get(key), str | int)}
+    safe = _json_safe(fields)
+    counts = safe.get("counts")
+    meta = safe.get("meta") or {}
+    shown = {key: meta[key] for key in _SHOWN_META if isinstance(meta.get(key), str | int)}
     for kept_counts, kept_meta, min_text in (
         (counts, meta, _MIN_TEXT_BYTES),
-        (counts, known, _MIN_TEXT_BYTES),
+        (counts, shown, _MIN_TEXT_BYTES),
         (counts, {}, 0),
         (None, {}, 0),
     ):
-        base = {**plain, "counts": kept_counts, "meta": kept_meta}
+        base = {**safe, "counts": kept_counts, "meta": kept_meta}
         data = _fit_texts(base, min_text, max_bytes)
         if data is not None:
             return data
@@ -114,7 +128,7 @@ def _shrink(fields: Mapping[str, Any], max_bytes: int) -> bytes:
 
 
 def _fit_texts(base: Mapping[str, Any], min_text: int, max_bytes: int) -> bytes | None:
-    """Cut all texts to the greatest common length that fits; None if ``min_text`` does not."""
+    """Truncate all texts to the greatest common length that fits; None if ``min_text`` does not."""
     best = _with_texts(base, min_text)
     if len(best) > max_bytes:
         return None
@@ -130,27 +144,32 @@ def _fit_texts(base: Mapping[str, Any], min_text: int, max_bytes: int) -> bytes 
 
 
 def _with_texts(base: Mapping[str, Any], text_bytes: int) -> bytes:
-    cut = {
+    truncated = {
         **base,
-        "message": _cut(base.get("message"), text_bytes),
-        "error": _cut(base.get("error"), text_bytes),
-        "meta": {**_cut(base["meta"], text_bytes), "truncated": True},
+        "message": _truncate(base.get("message"), text_bytes),
+        "error": _truncate(base.get("error"), text_bytes),
+        "meta": {**_truncate(base["meta"], text_bytes), "truncated": True},
     }
     return pydantic_core.to_json(
-        {name: cut[name] for name in FIELD_ORDER if cut.get(name) is not None},
+        {name: truncated[name] for name in FIELD_ORDER if truncated.get(name) is not None},
         inf_nan_mode="null",
     )
 
 
-def _cut(value: Any, max_bytes: int) -> Any:
-    """Cut every string in a value to ``max_bytes`` of JSON, quotes not counted; "" becomes None."""
+def _truncate(value: Any, max_bytes: int) -> Any:
+    """
+    Truncate every string in a value to ``max_bytes`` of JSON, without counting its quotes.
+
+    A string for which not even the ellipsis has room becomes None.
+    """
     if isinstance(value, dict):
-        return {key: _cut(item, max_bytes) for key, item in value.items()}
+        return {key: _truncate(item, max_bytes) for key, item in value.items()}
     if isinstance(value, list):
-        return [_cut(item, max_bytes) for item in value]
+        return [_truncate(item, max_bytes) for item in value]
     if not isinstance(value, str):
         return value
-    # A character is at least one byte of JSON and at most six (\u0000), so measure, then scale.
+    # A character takes between one and six (\u0000) bytes of JSON, so the text is encoded to
+    # measure it, and then shortened in proportion.
     text = value[: max_bytes + 1]
     size = len(pydantic_core.to_json(text)) - 2
     if size <= max_bytes and len(text) == len(value):

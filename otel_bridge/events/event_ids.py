@@ -1,7 +1,7 @@
 """
-The ids of span events: derived, so that every way a span comes gives the same id.
+The ids of span events, derived from the span, so that every path of a span gives the same ids.
 
-Releases must agree on them, because a duplicate is recognised by its id.
+Duplicates are recognised by these ids, so all releases must agree on them; a test pins some.
 """
 
 from __future__ import annotations
@@ -15,10 +15,19 @@ __all__ = ["event_id_of"]
 
 def event_id_of(context: SpanContext, start_ns: int, *, is_end: bool) -> str:
     """
-    The id of a span's start or end: the same whichever way the span comes, live or over OTLP.
+    Return the id of the event for a span's start or end.
 
-    Random as trace and span ids are. The start time keeps apart the spans of workers that seed
-    Python's generator alike, from which the SDK takes its ids.
+    The id is the same whether the span arrives live or over OTLP, and as random as the trace and
+    span ids. The start time distinguishes the spans of workers that seed Python's ``random`` alike:
+    the SDK takes trace and span ids from it, so such workers repeat each other's.
+
+    Args:
+        context: The span's own context; its trace id and span id enter the event id.
+        start_ns: The start of the span, also for its end: nanoseconds since the Unix epoch.
+        is_end: True for the end, False for the start.
+
+    Returns:
+        A UUID of version 4 as text, 36 characters.
     """
     span_id = context.span_id
     bits = context.trace_id ^ (span_id << 64 | span_id) ^ (start_ns * _SPREAD & _UUID_ALL)
@@ -30,9 +39,9 @@ def event_id_of(context: SpanContext, start_ns: int, *, is_end: bool) -> str:
 
 _UUID_ALL: Final = (1 << 128) - 1
 _SPREAD: Final = 0x9E3779B97F4A7C15F39CC0605CEDC835
-"""Odd, so that no two start times meet; 2^128 divided by the golden ratio."""
+"""2^128 divided by the golden ratio. Odd, so that two start times never give the same product."""
 _END_SIDE: Final = 0x5DEECE66D
 _UUID_KEPT: Final = _UUID_ALL - (0xF << 76) - (0x3 << 62)
 _UUID_VERSION_4: Final = (4 << 76) | (2 << 62)
-"""Version and variant bits of RFC 9562; formatted here, because ``uuid4`` costs three times as
-much."""
+"""Version and variant bits of RFC 9562. The text is formatted here, because ``uuid4`` costs
+three times as much."""

@@ -1,9 +1,10 @@
 """
-``MonitoringEvent``: the one thing that travels, from a worker's span to a browser.
+``MonitoringEvent``: the event that travels from a worker's span to a browser.
 
-Its fields are the public contract; everything else in the package makes, carries, folds or shows
-them. The model validates what strangers publish; the publish path builds the same JSON from a
-plain dict (a test keeps the two byte-identical), because validating costs three times as much.
+Its fields are the public contract; the rest of the package creates, transports, folds or shows
+events. The model validates events of external publishers. The publish path builds the same JSON
+from a plain dict (a test keeps the two byte-identical), because validating costs three times as
+much.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ __all__ = [
 
 
 class MonitoringEventType(StrEnum):
-    """What happened; each type has exactly one authority (ARCHITECTURE.md)."""
+    """What happened. ARCHITECTURE.md says which component publishes which type."""
 
     WORKER_STARTED = "worker_started"
     WORKER_HEARTBEAT = "worker_heartbeat"
@@ -46,11 +47,11 @@ class MonitoringEventType(StrEnum):
 STATS_EVENT_TYPES: Final = frozenset(
     {MonitoringEventType.QUEUE_DEPTH_UPDATE, MonitoringEventType.STATS_SNAPSHOT}
 )
-"""Aggregates: what ``stats_only=true`` lets through and what also goes to the stats channel."""
+"""The aggregates: ``stats_only=true`` passes only these; they also go to the stats channel."""
 
 
 class TaskStatus(StrEnum):
-    """Where a job or a research task stands."""
+    """The status of a job, a phase or a research task."""
 
     PENDING = "pending"
     PROCESSING = "processing"
@@ -59,7 +60,7 @@ class TaskStatus(StrEnum):
     RETRYING = "retrying"
 
 
-def _iso(value: datetime) -> str:
+def _iso_text(value: datetime) -> str:
     value = value.astimezone(UTC)
     return value.strftime("%Y-%m-%dT%H:%M:%S.%f") + "Z"
 
@@ -74,42 +75,45 @@ def _event_id() -> str:
 
 class MonitoringEvent(BaseModel):
     """
-    One fact about a worker, a queue, a research task, a phase or a job.
+    One fact about a worker, a queue, a research task, a phase or a job; immutable.
 
-    ``None`` fields are left out of the JSON. Unknown fields are ignored on the way in, so that a
-    newer publisher does not break an older collector.
+    JSON leaves out fields that are None. Unknown fields are ignored when an event is read, so that
+    a newer publisher does not break an older collector.
 
     Attributes:
-        event_id: UUID 4 as text; the same fact keeps its id when it is sent again.
-        ts: When it happened, UTC. JSON: ISO 8601 with six decimals and ``Z``.
-        event_type: See ``MonitoringEventType``.
-        project_id: Whose work it is; None is visible to unrestricted readers only.
-        parent_task_id: The research task.
-        task_id: The job; for the research task's own events equal to ``parent_task_id``.
-        task_type: What kind of job, e.g. ``data_aggregation_search``.
-        phase: The phase it belongs to, e.g. ``search``.
-        worker_id: Who did it.
+        event_id: UUID 4 as text; default: a new one. An event that is sent again keeps its id.
+        ts: When it happened, with a time zone; default: now. In JSON ISO 8601 in UTC, with six
+            decimals and ``Z``.
+        event_type: What happened; required.
+        project_id: The project that the work belongs to. Only readers that are not limited to
+            projects see an event without one.
+        parent_task_id: The id of the research task.
+        task_id: The id of the job; in events of the research task itself its own id, as in
+            ``parent_task_id``.
+        task_type: The kind of job, e.g. ``data_aggregation_search``.
+        phase: The name of the phase that the job belongs to, e.g. ``search``.
+        worker_id: The worker that did it.
         retry_count: Attempts before this one; 0 for the first.
-        status: Where the job, phase or research task stands after this event.
-        duration_ms: How long what ended took, milliseconds.
+        status: The status of the job, phase or research task after this event.
+        duration_ms: In events of an end: how long it took, milliseconds, not negative.
         counts: Whole numbers by name: ``total completed failed pending retrying`` for progress,
             queue names for depths, ``dropped`` in a heartbeat.
-        queue: The queue's full name.
+        queue: The full name of the queue.
         message: One line for people.
-        error: One line: ``ValueError: page has no address``.
-        meta: Anything JSON; ``title``, ``type``, ``domain`` of a research task; ``host``, ``pid``
-            of a worker; ``truncated: true`` when the event was cut to fit.
-        trace_id: 32 hex digits.
-        span_id: 16 hex digits.
-        parent_span_id: 16 hex digits; None for a root span.
-        position: Opaque place in the log; set when the event is appended.
+        error: The reason of a failure or retry, one line: ``ValueError: page has no address``.
+        meta: Any JSON object. A research task has ``title``, ``type``, ``domain``; a worker
+            ``host``, ``pid``; a truncated event ``truncated: true``.
+        trace_id: 32 lower-case hex digits.
+        span_id: 16 lower-case hex digits.
+        parent_span_id: 16 lower-case hex digits; None for a root span.
+        position: Opaque text for the place in the log; set when the event is appended.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     event_id: str = Field(default_factory=_event_id)
-    ts: Annotated[AwareDatetime, PlainSerializer(_iso, return_type=str, when_used="json")] = Field(
-        default_factory=_now
+    ts: Annotated[AwareDatetime, PlainSerializer(_iso_text, return_type=str, when_used="json")] = (
+        Field(default_factory=_now)
     )
     event_type: MonitoringEventType
     project_id: str | None = None
@@ -132,17 +136,20 @@ class MonitoringEvent(BaseModel):
     position: str | None = None
 
     def to_fields(self) -> dict[str, Any]:
-        """The fields that are not None, in model order, ``ts`` as text: what JSON is made of."""
+        """Return the fields that are not None, in model order, with ``ts`` as text."""
         own = self.__dict__
         fields = {name: own[name] for name in FIELD_ORDER if own[name] is not None}
-        fields["ts"] = _iso(self.ts)
+        fields["ts"] = _iso_text(self.ts)
         return fields
 
     def to_json(self, max_bytes: int = DEFAULT_MAX_EVENT_SIZE_BYTES) -> bytes:
         """
-        Encode as UTF-8 JSON of at most ``max_bytes``.
+        Encode as UTF-8 JSON of at most ``max_bytes``; ``encode_event`` says what is truncated.
+
+        Args:
+            max_bytes: Upper bound, default 8192.
 
         Raises:
-            EventTooLargeError: The identifying fields alone are over the limit.
+            EventTooLargeError: The identifying fields alone exceed the limit.
         """
         return encode_event(self.to_fields(), max_bytes)

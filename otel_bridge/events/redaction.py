@@ -1,10 +1,10 @@
 """
-What may leave the process: which attributes enter ``meta``, and secrets masked wherever they are.
+What may leave the process: the attributes that may enter ``meta``, and the masking of secrets.
 
-An allowlist decides about attributes, because a list of what is secret is never complete: only
-what the user put under ``nexus.meta.`` or named in ``MONITORING_META_ATTRIBUTES`` is taken. What
-passes is masked all the same when its key or its value looks like a secret. Prompts and answers of
-language models stay out unless ``MONITORING_PROMPTS_ENABLED`` is true.
+Attributes pass by an allowlist, because a list of what is secret is never complete: only attributes
+under ``nexus.meta.`` and those named in ``MONITORING_META_ATTRIBUTES`` enter ``meta``. Of these,
+values are masked when the key or the value looks like a secret. Prompts and answers of language
+models are left out unless ``MONITORING_PROMPTS_ENABLED`` is true.
 """
 
 from __future__ import annotations
@@ -16,11 +16,15 @@ from typing import Any, Final
 __all__ = ["MASK", "MetaAllowlist", "redact_meta", "redact_text"]
 
 MASK: Final = "[redacted]"
+"""The text that replaces a secret."""
 
 MAX_META_KEYS: Final = 64
+"""Bound on the keys of ``meta``, and on the items of each mapping or list in it."""
 MAX_TEXT_CHARS: Final = 1024
-"""Per value of ``meta``; the whole event is bounded in bytes besides."""
+"""Bound on each text in ``meta``; the size limit of the event applies in addition."""
 _MAX_DEPTH: Final = 8
+_MIN_SECRET_CHARS: Final = 8
+"""Shorter texts are not searched: they are too short to hold a secret."""
 
 _SECRET_KEY: Final = re.compile(
     r"authori[sz]ation|cookie|passw(?:or)?d|passphrase|secret|credential|private[_.-]?key"
@@ -28,7 +32,7 @@ _SECRET_KEY: Final = re.compile(
     r"|(?:^|[_.-])(?:access|refresh|id|auth|bearer|session|csrf|api)?[_.-]?token$",
     re.IGNORECASE,
 )
-"""``token`` counts at the end of a key only: ``usage.input_tokens`` is a number worth seeing."""
+"""``token`` matches at the end of a key only, because ``usage.input_tokens`` is a useful number."""
 
 _SECRET_VALUE: Final = re.compile(
     r"(?P<keep>://[^\s/:@]*:)[^\s/@]+(?=@)"  # the password in a URL
@@ -62,16 +66,17 @@ _PROMPT_KEYS: Final = (
     "traceloop.entity.input",
     "traceloop.entity.output",
 )
-"""OpenTelemetry GenAI, OpenInference and OpenLLMetry; each also with further parts behind."""
+"""Prefixes of the keys that hold prompts and answers: OpenTelemetry GenAI, OpenInference and
+OpenLLMetry."""
 
 
 class MetaAllowlist:
     """
-    Says which span attributes may enter ``meta``.
+    Picks the span attributes that may enter ``meta``; by default none.
 
     Args:
-        names: Attribute names; one that ends in ``*`` stands for all that begin so.
-        with_prompts: Whether prompts and answers of language models may pass when named.
+        names: Attribute names, spaces around them ignored. A name that ends in ``*`` is a prefix.
+        with_prompts: Whether a name may also pass prompts and answers of language models.
     """
 
     def __init__(self, names: Iterable[str] = (), *, with_prompts: bool = False) -> None:
@@ -81,7 +86,7 @@ class MetaAllowlist:
         self._with_prompts = with_prompts
 
     def pick(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
-        """The attributes that may pass, at most ``MAX_META_KEYS``, under their own names."""
+        """Return the attributes that may pass, at most ``MAX_META_KEYS`` (64), values unchanged."""
         if not (self._exact or self._prefixes):
             return {}
         picked: dict[str, Any] = {}
@@ -96,12 +101,17 @@ class MetaAllowlist:
 
 
 def redact_text(text: str) -> str:
-    """The text with everything that looks like a secret masked; itself when there is nothing."""
+    """
+    Return a text in which everything that looks like a secret is replaced by ``MASK``.
+
+    Recognised are passwords in URLs and in ``password=...``, bearer and basic credentials, JSON Web
+    Tokens, private keys in PEM, and the API keys of common providers.
+    """
     return _SECRET_VALUE.sub(_mask, text)
 
 
 def redact_fields(fields: dict[str, Any]) -> None:
-    """Mask in place what looks like a secret in the ``message``, ``error`` and ``meta`` of one."""
+    """Mask secrets in the ``message``, ``error`` and ``meta`` of an event's fields, in place."""
     for name in ("message", "error"):
         if name in fields:
             fields[name] = redact_text(fields[name])
@@ -115,15 +125,21 @@ def _mask(match: re.Match[str]) -> str:
 
 
 def redact_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of ``meta``, bounded, with secret-looking keys and values masked at any depth."""
+    """
+    Return a copy of ``meta`` with secrets masked at any depth.
+
+    The value of a key that looks like a secret's name is masked whole. The copy is bounded: texts
+    have at most 1,024 characters, mappings and lists at most 64 items, and what is nested deeper
+    than 8 levels is replaced by an ellipsis. Values of other types become text.
+    """
     copied = _redact(meta, 0)
     return copied if isinstance(copied, dict) else {}
 
 
 def _redact(value: Any, depth: int) -> Any:
     if isinstance(value, str):
-        cut = value if len(value) <= MAX_TEXT_CHARS else value[: MAX_TEXT_CHARS - 1] + "…"
-        return redact_text(cut) if len(cut) >= 8 else cut
+        text = value if len(value) <= MAX_TEXT_CHARS else value[: MAX_TEXT_CHARS - 1] + "…"
+        return redact_text(text) if len(text) >= _MIN_SECRET_CHARS else text
     if value is None or isinstance(value, bool | int | float):
         return value
     if depth >= _MAX_DEPTH:

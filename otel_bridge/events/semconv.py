@@ -1,8 +1,8 @@
 """
-Attribute keys: ours (``nexus.*``) and those of OpenTelemetry that we read.
+Attribute keys: our own (``nexus.*``) and those of OpenTelemetry that we read.
 
-Our spans carry everything the live view needs as attributes, so that a trace in Jaeger or Tempo
-tells the same story as the dashboard.
+Our spans carry everything that the live view needs as attributes, so that a trace in Jaeger or
+Tempo shows the same facts as the dashboard.
 
 Source: OpenTelemetry semantic conventions 0.66b2 for ``messaging.*`` and ``gen_ai.*``.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-# --- ours -----------------------------------------------------------------------------------
+# --- our own --------------------------------------------------------------------------------
 SPAN_KIND: Final = "nexus.span.kind"
 """One of the ``KIND_*`` values; its presence marks a span as ours."""
 
@@ -32,12 +32,13 @@ RETRY_COUNT: Final = "nexus.retry_count"
 QUEUE: Final = "nexus.queue"
 MESSAGE: Final = "nexus.message"
 OUTCOME: Final = "nexus.outcome"
-"""How a span ended: ``completed``, ``failed`` or ``retrying``. Absent: read from the status."""
+"""How a span ended: ``completed``, ``failed`` or ``retrying``. Default: by the span's status."""
 ERROR: Final = "nexus.error"
+"""Why a span failed or is retried: one line, which takes precedence over recorded exceptions."""
 COUNT_PREFIX: Final = "nexus.count."
-"""``nexus.count.total`` and the like become ``counts`` of the event."""
+"""``nexus.count.<name>``, a whole number, becomes ``counts[<name>]`` of the event."""
 META_PREFIX: Final = "nexus.meta."
-"""``nexus.meta.<key>`` becomes ``meta[<key>]``: what the user asked to be shown."""
+"""``nexus.meta.<key>`` becomes ``meta[<key>]`` of the event."""
 
 # --- OpenTelemetry's own ---------------------------------------------------------------------
 MESSAGING_SYSTEM: Final = "messaging.system"
@@ -51,12 +52,12 @@ EXCEPTION_TYPE: Final = "exception.type"
 EXCEPTION_MESSAGE: Final = "exception.message"
 
 SCOPE_NAME: Final = "otel_bridge"
-"""Instrumentation scope of every span this package starts."""
+"""Instrumentation scope of every span and metric of this package."""
 
-# --- what travels with a queued job, beside the W3C ``traceparent`` ---------------------------
-# Not baggage: baggage would leave with every outgoing HTTP request of the worker.
+# --- carrier keys: travel with a queued job, beside the W3C ``traceparent`` --------------------
+# Not baggage, because baggage would also be sent with every outgoing HTTP request of the worker.
 CARRIER_PARENT_TASK_ID: Final = "nexus-parent-task-id"
 CARRIER_PROJECT_ID: Final = "nexus-project-id"
 CARRIER_PHASE: Final = "nexus-phase"
 CARRIER_PREVIOUS_ATTEMPT: Final = "nexus-previous-attempt"
-"""The traceparent of the attempt before, which a retried job's span links to."""
+"""The ``traceparent`` of the previous attempt; the span of a retried job links to it."""

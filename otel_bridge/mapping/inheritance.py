@@ -1,8 +1,9 @@
 """
-What a span inherits from those above it, and what a span that is not ours is among them.
+What a span inherits from its ancestors, and which role a third-party span has among them.
 
-A trace is a research task. Its root is the task itself, unless it is a request (kind SERVER or
-CLIENT): then the first agent or workflow inside is, and without one the trace has no root event.
+A trace is a research task. Its root span is the task itself, unless the root is a request (kind
+SERVER or CLIENT). Then the first agent or workflow inside the request is the task; without one, no
+event of the trace starts the task.
 """
 
 from __future__ import annotations
@@ -20,29 +21,32 @@ from otel_bridge.mapping.third_party import Classification, message_id_of
 __all__ = ["InheritedContext", "InheritedContexts", "Key", "own_context"]
 
 Key = tuple[int, int]
-"""Trace and span; span 0 is the trace itself."""
+"""Trace id and span id; span id 0 stands for the trace as a whole."""
 
 
 class InheritedContext(NamedTuple):
-    """What the spans inside a span inherit, and what the span itself stands for."""
+    """What the children of a span inherit, and the role of the span itself."""
 
     parent_task_id: str | None
+    """Id of the research task."""
     project_id: str | None
     phase: str | None
     role: str | None = None
+    """``research_task``, ``phase``, ``job`` or ``enqueue``; None: the span is no event."""
     task_id: str | None = None
+    """Id of the job or research task that the span stands for."""
     message_id: str | None = None
-    """Of the queue's message that a job or its enqueueing is about."""
-    is_again: bool = False
-    """The message went back to its queue: nothing new was enqueued."""
-    is_request: bool = False
-    """Inside a request that is the trace's root and in which no agent has begun."""
-    is_lent: bool = False
-    """From someone who knows the trace's task: for spans that name no other project."""
+    """Id of the queue message that a job or an enqueue is about."""
+    is_requeue: bool = False
+    """The span put its own message back into the queue, so no new job was enqueued."""
+    is_in_request: bool = False
+    """The span is inside a request that is the root of its trace, and inside no agent yet."""
+    is_correlated: bool = False
+    """Inherited from a task that the collector knows; for spans that name no other project only."""
 
 
 def own_context(attributes: Attributes) -> InheritedContext:
-    """Of a span of ours."""
+    """Return what the children of one of our own spans inherit, from the span's attributes."""
     get = attributes.get
     return InheritedContext(
         get(semconv.PARENT_TASK_ID), get(semconv.PROJECT_ID), get(semconv.PHASE)
@@ -51,128 +55,141 @@ def own_context(attributes: Attributes) -> InheritedContext:
 
 class InheritedContexts:
     """
-    Remembers the spans whose children may still come, a bounded number; for one thread.
+    Remembers spans whose children may still arrive, at most 20,000; for one thread at a time.
 
     Attributes:
-        lent: What the collector's state knows of spans told elsewhere; asked for each request.
+        correlated: What the collector knows of spans that reached it on another path; it sets this
+            for each OTLP request. Keys with span id 0 hold the task of a whole trace. Empty in
+            workers.
     """
 
     def __init__(self) -> None:
-        self.lent: Mapping[Key, InheritedContext] = {}
-        self._known: OrderedDict[Key, InheritedContext] = OrderedDict()
+        self.correlated: Mapping[Key, InheritedContext] = {}
+        self._remembered: OrderedDict[Key, InheritedContext] = OrderedDict()
 
     def get(self, key: Key) -> InheritedContext | None:
-        """What is known of a span."""
-        return self._known.get(key)
+        """Return what is remembered of a span, or None."""
+        return self._remembered.get(key)
 
-    def remember(self, key: Key, lineage: InheritedContext) -> None:
-        """Know it from here on; the oldest is forgotten first."""
-        self._known[key] = lineage
-        if len(self._known) > _MAX_KNOWN:
-            self._known.popitem(last=False)
+    def remember(self, key: Key, inherited: InheritedContext) -> None:
+        """Remember what the children of a span inherit; over the bound the oldest is forgotten."""
+        self._remembered[key] = inherited
+        if len(self._remembered) > _MAX_REMEMBERED:
+            self._remembered.popitem(last=False)
 
-    def pass_on(self, span: SpanView, context: SpanContext) -> None:
-        """A span that is left out: those inside inherit what it would have inherited."""
-        above = self._above(span, context)
-        if above is not None:
-            self.remember((context.trace_id, context.span_id), above)
+    def remember_ignored(self, span: SpanView, context: SpanContext) -> None:
+        """Record an ignored span, so that its children still inherit from its parent."""
+        parent = self._parent_context(span, context)
+        if parent is not None:
+            self.remember((context.trace_id, context.span_id), parent)
 
-    def trace(
+    def resolve(
         self,
         span: SpanView,
         context: SpanContext,
         attributes: Attributes,
-        reading: Classification | None,
+        classification: Classification | None,
     ) -> InheritedContext:
         """
-        Find what a span that is not ours stands for, and remember it.
+        Find the role of a third-party span and what it inherits, and remember both.
 
         Args:
-            span: Its start or, when that said nothing, its end.
-            context: Its own.
-            attributes: As they are at this moment.
-            reading: What the rules read in them.
+            span: The span at its start or, if its start gave no role, at its end.
+            context: The span's own context.
+            attributes: The span's attributes at this moment.
+            classification: What the mapping rules read in the attributes; None if no rule matched.
         """
-        above = self._above(span, context) or InheritedContext(None, None, None)
-        project_id = attributes.get(semconv.PROJECT_ID, above.project_id)
-        if above.is_lent and project_id != above.project_id:
-            above = self.get((context.trace_id, 0)) or InheritedContext(None, None, None)
+        empty = InheritedContext(None, None, None)
+        parent = self._parent_context(span, context) or empty
+        project_id = attributes.get(semconv.PROJECT_ID, parent.project_id)
+        if parent.is_correlated and project_id != parent.project_id:
+            parent = self.get((context.trace_id, 0)) or empty
         inherited = InheritedContext(
-            above.parent_task_id or f"{context.trace_id:032x}",
+            parent.parent_task_id or f"{context.trace_id:032x}",
             project_id,
-            above.phase,
-            is_request=above.is_request,
-            is_lent=above.is_lent,
+            parent.phase,
+            is_in_request=parent.is_in_request,
+            is_correlated=parent.is_correlated,
         )
-        found = self._place(span, context, reading, inherited, above)
+        found = self._with_role(span, context, classification, inherited, parent)
         found = found._replace(message_id=message_id_of(attributes))
-        is_inside_job = found.role == "enqueue" and above.role == "job"
-        if is_inside_job and found.message_id and found.message_id == above.message_id:
-            found = found._replace(task_id=above.task_id, is_again=True)
+        is_enqueue_in_job = found.role == "enqueue" and parent.role == "job"
+        if is_enqueue_in_job and found.message_id and found.message_id == parent.message_id:
+            found = found._replace(task_id=parent.task_id, is_requeue=True)
         self.remember((context.trace_id, context.span_id), found)
         return found
 
-    def _above(self, span: SpanView, context: SpanContext) -> InheritedContext | None:
+    def _parent_context(self, span: SpanView, context: SpanContext) -> InheritedContext | None:
         trace_id = context.trace_id
-        whole = self.get((trace_id, 0))
+        of_trace = self.get((trace_id, 0))
         if span.parent is None:
-            return whole
+            return of_trace
         found = self.get((trace_id, span.parent.span_id))
-        if not self.lent:
-            return found or whole
-        lent = self.lent.get((trace_id, 0))
+        if not self.correlated:
+            return found or of_trace
+        correlated = self.correlated.get((trace_id, 0))
         if found is None:
-            return self.lent.get((trace_id, span.parent.span_id)) or whole or lent
-        return lent if lent is not None and _may_join(found, lent, trace_id) else found
+            return self.correlated.get((trace_id, span.parent.span_id)) or of_trace or correlated
+        if correlated is not None and _may_correlate(found, correlated, trace_id):
+            return correlated
+        return found
 
-    def _is_first(self, context: SpanContext) -> bool:
-        """Whether no other agent is the trace's task; a span may be told more than once."""
+    def _is_task_agent(self, context: SpanContext) -> bool:
+        """
+        Whether an agent inside a request is the task of its trace: the first one is.
+
+        The answer stays the same when a span arrives again.
+        """
         own = f"{context.span_id:016x}"
-        known = self.get((context.trace_id, _TASK))
+        known = self.get((context.trace_id, _TASK_AGENT))
         if known is None:
             self.remember(
-                (context.trace_id, _TASK), InheritedContext(None, None, None, task_id=own)
+                (context.trace_id, _TASK_AGENT), InheritedContext(None, None, None, task_id=own)
             )
         return known is None or known.task_id == own
 
-    def _place(
+    def _with_role(
         self,
         span: SpanView,
         context: SpanContext,
-        reading: Classification | None,
+        classification: Classification | None,
         inherited: InheritedContext,
-        above: InheritedContext,
+        parent: InheritedContext,
     ) -> InheritedContext:
         trace_id = f"{context.trace_id:032x}"
-        is_queued = reading is not None and span.kind in (SpanKind.PRODUCER, SpanKind.CONSUMER)
+        is_queued = classification is not None and span.kind in (
+            SpanKind.PRODUCER,
+            SpanKind.CONSUMER,
+        )
         if span.parent is None and not is_queued:
-            if reading is None and span.kind in _REQUESTS:
-                return inherited._replace(is_request=True)
+            if classification is None and span.kind in _REQUEST_KINDS:
+                return inherited._replace(is_in_request=True)
             return inherited._replace(role="research_task", task_id=trace_id)
-        if reading is None:
+        if classification is None:
             return inherited
-        if reading.role == "phase":
-            if inherited.is_request and self._is_first(context):
+        if classification.role == "phase":
+            if inherited.is_in_request and self._is_task_agent(context):
                 task = inherited._replace(role="research_task", task_id=trace_id)
-                return task._replace(is_request=False)
-            return inherited._replace(role="phase", phase=reading.task_type)
-        if reading.role == "job" and span.kind is SpanKind.CONSUMER and span.parent:
-            # Both sides of a queue know the span that put the job there.
-            named_by = f"{span.parent.span_id:016x}"
-            if above.role == "enqueue" and above.task_id is not None:
-                named_by = above.task_id
-            return inherited._replace(role="job", task_id=named_by)
-        return inherited._replace(role=reading.role, task_id=f"{context.span_id:016x}")
+                return task._replace(is_in_request=False)
+            return inherited._replace(role="phase", phase=classification.task_type)
+        if classification.role == "job" and span.kind is SpanKind.CONSUMER and span.parent:
+            # A consumer span names its job by the producer span that enqueued it. Both sides know
+            # that span; Celery and others set the id of the message only at the end.
+            task_id = f"{span.parent.span_id:016x}"
+            if parent.role == "enqueue" and parent.task_id is not None:
+                task_id = parent.task_id
+            return inherited._replace(role="job", task_id=task_id)
+        return inherited._replace(role=classification.role, task_id=f"{context.span_id:016x}")
 
 
-def _may_join(found: InheritedContext, lent: InheritedContext, trace_id: int) -> bool:
-    """Whether a span came before its task was known, and nothing was told of it since."""
+def _may_correlate(found: InheritedContext, correlated: InheritedContext, trace_id: int) -> bool:
+    """Whether a span arrived before its task was known, and was no event of another task."""
     is_alone = found.role is None and found.parent_task_id == f"{trace_id:032x}"
-    return is_alone and found.project_id in (None, lent.project_id)
+    return is_alone and found.project_id in (None, correlated.project_id)
 
 
-_REQUESTS: Final = (SpanKind.SERVER, SpanKind.CLIENT)
-"""Roots of these kinds are requests: a card for each would bury the tasks."""
-_TASK: Final = -1
-"""No span's id: under it, which agent is the trace's task."""
-_MAX_KNOWN: Final = 20_000
+_REQUEST_KINDS: Final = (SpanKind.SERVER, SpanKind.CLIENT)
+"""Root spans of these kinds are requests: a card for each request would bury the tasks."""
+_TASK_AGENT: Final = -1
+"""In a key in place of a span id: holds which agent is the task of the trace."""
+_MAX_REMEMBERED: Final = 20_000

@@ -1,4 +1,4 @@
-"""What the start and the end of our own spans say, read from their attributes."""
+"""Event type, status, counts and error of our own spans, read from their attributes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,19 @@ OUTCOMES: Final = {
     "failed": ("task_failed", "failed"),
     "retrying": ("task_retry", "retrying"),
 }
-"""Event type and status by the outcome of a job."""
+"""Event type and status of a job's end, by its outcome (``nexus.outcome``)."""
 
 
 def own_start(attributes: Attributes) -> Fields | None:
-    """Read what a start says: event type, status, counts; None: nothing to publish."""
+    """
+    Return the event type, status and counts of a span's start; None: nothing to publish.
+
+    Args:
+        attributes: The attributes of one of our own spans; ``nexus.span.kind`` is required.
+    """
     kind = attributes[semconv.SPAN_KIND]
     if kind == semconv.KIND_PHASE:
-        # Only the total is known at the start; the span may have ended since.
+        # Only the total belongs to the start; by now the span may have ended and hold more counts.
         total = attributes.get(f"{semconv.COUNT_PREFIX}total")
         return {
             "event_type": "phase_started",
@@ -40,7 +45,18 @@ def own_start(attributes: Attributes) -> Fields | None:
 
 
 def own_end(span: SpanView, attributes: Attributes, was_start_sent: bool) -> Fields | None:
-    """Read what an end says, with duration, counts and error; None: nothing to publish."""
+    """
+    Return the event type, status, duration, counts and error of a span's end, or None.
+
+    Args:
+        span: One of our own spans, ended.
+        attributes: Its attributes; ``nexus.span.kind`` is required.
+        was_start_sent: Whether the start was an event. An enqueue is published only once: at its
+            end only if its start had no job id yet.
+
+    Returns:
+        None when there is nothing to publish.
+    """
     kind = attributes[semconv.SPAN_KIND]
     if kind == semconv.KIND_ENQUEUE:
         if was_start_sent or semconv.TASK_ID not in attributes:
@@ -64,7 +80,7 @@ def own_end(span: SpanView, attributes: Attributes, was_start_sent: bool) -> Fie
 
 
 def is_count(value: Any) -> TypeGuard[int]:
-    """Whether it is a whole number; a bool is not."""
+    """Whether a value is a whole number; a bool is not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 

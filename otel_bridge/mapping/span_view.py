@@ -1,4 +1,4 @@
-"""What the mapping rules read of a span, whoever made it, and what every rule asks of it."""
+"""The parts of a span that the mapping reads, from any source, and its duration and error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _SpanEvent(Protocol):
 
 
 class SpanView(Protocol):
-    """What the rules read of a span; the SDK's own spans are one, a decoded OTLP span another."""
+    """The parts of a span that the mapping reads: of an SDK span or of a decoded OTLP span."""
 
     @property
     def name(self) -> str: ...
@@ -43,18 +43,25 @@ class SpanView(Protocol):
 
 
 Fields = dict[str, Any]
+"""Fields of an event by name, as ``MonitoringEvent`` has them."""
 Attributes = Mapping[str, Any]
+"""Attributes of a span by key."""
 
 
 def duration_ms(span: SpanView) -> float | None:
-    """Milliseconds from start to end, never negative; None while it runs."""
+    """Return the milliseconds from start to end, never negative; None while the span runs."""
     if span.end_time is None or span.start_time is None:
         return None
     return max(0, span.end_time - span.start_time) / 1_000_000
 
 
 def error_of(span: SpanView, attributes: Attributes) -> str | None:
-    """``nexus.error``, else the last recorded exception, else the status, else ``error.type``."""
+    """
+    Return the reason of a span's failure as one line, or None if it gives none.
+
+    The first of: ``nexus.error``, the last recorded exception as ``<type>: <message>``, the
+    description of the status, ``error.type``.
+    """
     given = attributes.get(semconv.ERROR)
     if given is not None:
         return str(given)

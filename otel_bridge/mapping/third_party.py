@@ -1,9 +1,9 @@
 """
-What spans that are not ours stand for: an enqueued job, a job, or a phase of other work.
+Classifies third-party spans: as the enqueue of a job, as a job, or as a phase.
 
-A list of rules, first match wins; ``docs/MAPPING.md`` is their table and a test compares. A trace
-is a research task, its root span the task itself. Jobs of a queue are named by the span that put
-them there, the one name both sides know: Celery and others tell a message's id only at the end.
+The rules are tried in order and the first match counts; ``docs/MAPPING.md`` holds them as a table,
+and a test compares the two. ``inheritance`` decides which span is the research task and what the
+jobs are called.
 
 Sources: semantic conventions 0.66b2 (``messaging.*``, ``gen_ai.*``), OpenInference,
 OpenLLMetry, opentelemetry-instrumentation-celery 0.66b2 (run), taskiq's middleware (read).
@@ -34,23 +34,26 @@ __all__ = [
 
 
 class Classification(NamedTuple):
-    """What a span stands for."""
+    """What a rule found in a span."""
 
     role: Literal["enqueue", "job", "phase"]
     task_type: str
+    """Type of the job, or name of the phase."""
     queue: str | None = None
 
 
-_Read = Callable[[SpanView, Attributes], Classification | None]
+_Classifier = Callable[[SpanView, Attributes], Classification | None]
 
 
 class MappingRule(NamedTuple):
-    """One family of spans."""
+    """How the spans of one library or convention are classified."""
 
     name: str
+    """The library or convention."""
     trigger: str
-    """The span that it reads, for people."""
-    read: _Read
+    """The spans that the rule matches, in Markdown for the table in ``docs/MAPPING.md``."""
+    classify: _Classifier
+    """Returns None when the rule does not match."""
 
 
 def _text(attributes: Attributes, *names: str) -> str | None:
@@ -61,8 +64,8 @@ def _text(attributes: Attributes, *names: str) -> str | None:
     return None
 
 
-def _named(prefixes: tuple[str, str], type_name: str, *queue_names: str) -> _Read:
-    """Celery and Taskiq: ``send/X`` by a PRODUCER, ``execute/X`` by a CONSUMER."""
+def _by_name(prefixes: tuple[str, str], type_name: str, *queue_names: str) -> _Classifier:
+    """For Celery and Taskiq: ``<first>/X`` of kind PRODUCER, ``<second>/X`` of kind CONSUMER."""
     kinds = {prefixes[0]: SpanKind.PRODUCER, prefixes[1]: SpanKind.CONSUMER}
 
     def read(span: SpanView, attributes: Attributes) -> Classification | None:
@@ -77,8 +80,8 @@ def _named(prefixes: tuple[str, str], type_name: str, *queue_names: str) -> _Rea
     return read
 
 
-def _acted(action_name: str, type_name: str, queue_name: str) -> _Read:
-    """Dramatiq: an attribute says ``send`` or ``process``."""
+def _by_action(action_name: str, type_name: str, queue_name: str) -> _Classifier:
+    """For Dramatiq: an attribute is ``send`` or ``process``."""
 
     def read(_: SpanView, attributes: Attributes) -> Classification | None:
         role = _SIDES.get(str(attributes.get(action_name)))
@@ -91,7 +94,9 @@ def _acted(action_name: str, type_name: str, queue_name: str) -> _Read:
     return read
 
 
-def _messaging(type_name: str | None) -> _Read:
+def _by_operation(type_name: str | None) -> _Classifier:
+    """For the messaging conventions; ``type_name``: an attribute that holds the job's type."""
+
     def read(span: SpanView, attributes: Attributes) -> Classification | None:
         if type_name is not None and type_name not in attributes:
             return None
@@ -100,18 +105,18 @@ def _messaging(type_name: str | None) -> _Read:
             return None
         role = _SIDES.get(operation)
         if role is None or (role == "enqueue" and span.kind is SpanKind.CLIENT):
-            # A batch that is sent: the PRODUCER spans of its messages tell of them.
+            # A CLIENT span sends a whole batch; each message has a PRODUCER span of its own.
             return None
         names = ("messaging.destination.name", "messaging.destination")
         queue = _text(attributes, *names)
-        own = _text(attributes, type_name) if type_name else None
-        return Classification(role, own or span.name, queue)
+        task_type = _text(attributes, type_name) if type_name else None
+        return Classification(role, task_type or span.name, queue)
 
     return read
 
 
 def _arq(span: SpanView, attributes: Attributes) -> Classification | None:
-    """``<function> send`` and ``<function> process``, told by the name's end."""
+    """``<function> send`` of kind PRODUCER and ``<function> process`` of kind CONSUMER."""
     name, _, verb = span.name.rpartition(" ")
     kinds = {"send": SpanKind.PRODUCER, "process": SpanKind.CONSUMER}
     if not name or " " in name or kinds.get(verb) is not span.kind:
@@ -120,12 +125,12 @@ def _arq(span: SpanView, attributes: Attributes) -> Classification | None:
     return Classification("enqueue" if verb == "send" else "job", name, _text(attributes, *names))
 
 
-def _by_side(span: SpanView, attributes: Attributes) -> Classification | None:
+def _by_kind(span: SpanView, attributes: Attributes) -> Classification | None:
     queue = _text(attributes, "messaging.destination.name", "messaging.destination")
     if span.kind is SpanKind.PRODUCER:
         return Classification("enqueue", span.name, queue)
     operation = _text(attributes, "messaging.operation.type", "messaging.operation")
-    if span.kind is SpanKind.CONSUMER and operation not in _IDLE:
+    if span.kind is SpanKind.CONSUMER and operation not in _NO_WORK:
         return Classification("job", span.name, queue)
     return None
 
@@ -174,29 +179,29 @@ _SIDES: Final[dict[str, Literal["enqueue", "job"]]] = {
     "process": "job",
     "deliver": "job",
 }
-_IDLE: Final = frozenset({"receive", "settle"})
-"""Operations that fetch or acknowledge a message; the work is another span's."""
+_NO_WORK: Final = frozenset({"receive", "settle"})
+"""Operations that fetch or acknowledge a message; another span covers the work."""
 
 RULES: Final = (
     MappingRule(
         "Celery",
         "`apply_async/X` (PRODUCER), `run/X` (CONSUMER)",
-        _named(("apply_async", "run"), "celery.task_name", "messaging.destination"),
+        _by_name(("apply_async", "run"), "celery.task_name", "messaging.destination"),
     ),
     MappingRule(
         "Taskiq",
         "`send/X` (PRODUCER), `execute/X` (CONSUMER)",
-        _named(("send", "execute"), "taskiq.task_name"),
+        _by_name(("send", "execute"), "taskiq.task_name"),
     ),
     MappingRule(
         "Dramatiq",
         "`dramatiq.action` = `send` or `process`",
-        _acted("dramatiq.action", "dramatiq.actor_name", "dramatiq.queue_name"),
+        _by_action("dramatiq.action", "dramatiq.actor_name", "dramatiq.queue_name"),
     ),
     MappingRule(
         "RQ",
         "`rq.job.function` with `messaging.operation.type` = `send` or `process`",
-        _messaging("rq.job.function"),
+        _by_operation("rq.job.function"),
     ),
     MappingRule("GenAI", "`gen_ai.operation.name`", _gen_ai),
     MappingRule("OpenInference", "`openinference.span.kind`", _open_inference),
@@ -209,16 +214,17 @@ RULES: Final = (
     MappingRule(
         "Messaging",
         "`messaging.operation.type` = `create`, `send` (not CLIENT) or `process`",
-        _messaging(None),
+        _by_operation(None),
     ),
-    MappingRule("Fallback", "kind PRODUCER or CONSUMER", _by_side),
+    MappingRule("Fallback", "kind PRODUCER or CONSUMER", _by_kind),
 )
+"""In the order in which they are tried."""
 
 
 def classify(span: SpanView, attributes: Attributes) -> Classification | None:
-    """What a span stands for; None: nothing the live view shows."""
+    """Return the classification by the first rule that matches; None: no rule does."""
     for rule in RULES:
-        found = rule.read(span, attributes)
+        found = rule.classify(span, attributes)
         if found is not None:
             return found
     return None
@@ -231,8 +237,11 @@ def ignore_scope(name: str) -> None:
     """
     Leave the spans of an instrumentation scope out of the live view, in this process.
 
-    For those of a framework whose jobs one of our adapters tells of: nothing is shown twice. The
-    spans themselves stay as they are, for whichever backend they go to.
+    For frameworks whose jobs one of our adapters publishes, so that no job is shown twice. The
+    spans themselves do not change; tracing backends still get them.
+
+    Args:
+        name: Name of the scope, e.g. ``opentelemetry.instrumentation.celery``.
     """
     _ignored_scopes.add(name)
 
@@ -243,7 +252,7 @@ def unignore_scope(name: str) -> None:
 
 
 def is_ignored(span: SpanView) -> bool:
-    """Whether the span's instrumentation scope is left out."""
+    """Whether ``ignore_scope`` was called for the span's instrumentation scope."""
     if not _ignored_scopes:
         return False
     scope = getattr(span, "instrumentation_scope", None)
@@ -251,17 +260,17 @@ def is_ignored(span: SpanView) -> bool:
 
 
 def is_retry(attributes: Attributes) -> bool:
-    """Whether an attempt ended to be made again; its status alone says that all is well."""
+    """Whether an attempt ended in a retry. The status alone does not show it: it is not ERROR."""
     return attributes.get("celery.state") == "RETRY" or "taskiq.retry.reason" in attributes
 
 
 def retry_reason_of(attributes: Attributes) -> str | None:
-    """Why an attempt will be made again, where the instrumentation says so."""
+    """Return why an attempt will be retried, if the instrumentation says so."""
     return _text(attributes, "celery.retry.reason", "taskiq.retry.reason")
 
 
 def retries_of(attributes: Attributes) -> int | None:
-    """How many attempts there were before, where the instrumentation says so."""
+    """Return the number of attempts before this one, if the instrumentation says so; never 0."""
     for name in ("celery.retries", "dramatiq.retry_count", "taskiq._retries"):
         found = attributes.get(name)
         if isinstance(found, int) and not isinstance(found, bool) and found > 0:
@@ -270,5 +279,5 @@ def retries_of(attributes: Attributes) -> int | None:
 
 
 def message_id_of(attributes: Attributes) -> str | None:
-    """The queue's own id of a job's message; several know it at the end only."""
+    """Return the queue's id of a job's message; some instrumentations set it at the end only."""
     return _text(attributes, "messaging.message.id", "dramatiq.message_id", "rq.job.id")

@@ -1,13 +1,15 @@
 """
-Where events wait: ``EventQueue`` for what many threads hand in, ``SendBuffer`` for what goes out.
+Where events wait in memory: ``EventQueue`` for events handed in, ``SendBuffer`` for encoded ones.
 
-The intake takes span objects as they are, without a lock, so that a caller pays two C calls. The
-one drain thread empties it every few milliseconds, also while the log is away, converts and moves
-the events to the outbox. So spans are let go soon, and what waits out an outage is encoded, bounded
-in number and in bytes. Full drops the oldest and counts it, never one of the batch in flight.
+``EventQueue`` takes span objects as they are, from many threads and without a lock, so that the
+caller pays for two C calls only. The bus's thread, the one consumer, empties it every few
+milliseconds, also while the log cannot be reached: it encodes the items and moves them to the
+``SendBuffer``. So span objects are released soon, and what waits during an outage is encoded and
+bounded in number and in bytes. A full buffer drops its oldest event and counts it, but never one of
+the batch in flight.
 
-Source: OTel SDK ``BatchProcessor`` (drop-oldest). It counts its drops in metrics only; these
-numbers are exact and travel with the worker's heartbeat.
+Source: OTel SDK ``BatchProcessor`` (drop-oldest). It reports its drops as metrics only; the counts
+here are exact and are sent with the worker's heartbeat.
 """
 
 from __future__ import annotations
@@ -21,18 +23,18 @@ __all__ = ["ENTRY_OVERHEAD_BYTES", "EventQueue", "SendBuffer"]
 
 ENTRY_OVERHEAD_BYTES: Final = 150
 """Memory of one waiting event beside its JSON: a bytes object, a tuple, its place in the deque
-(``sys.getsizeof``: 33 + 64 + 8, and the project id's text)."""
+(``sys.getsizeof``: 33 + 64 + 8, and the text of the project id)."""
 
 
 class EventQueue:
     """
-    Items in the order they came, from any thread, without a lock.
+    Items in order of arrival, from any thread, without a lock.
 
-    ``deque.append`` and ``itertools.count`` are atomic under the GIL and cannot deadlock in a
-    signal handler, a finalizer or a forked child.
+    ``deque.append`` and ``itertools.count`` are atomic under the GIL. Without a lock, nothing can
+    deadlock in a signal handler, a finalizer or a forked child.
 
     Args:
-        max_items: At this many the oldest is dropped for each that comes.
+        max_items: Bound; a full queue drops its oldest item for each new one.
     """
 
     def __init__(self, max_items: int) -> None:
@@ -41,44 +43,46 @@ class EventQueue:
         self._taken = 0
         self._dropped = 0
         self.append = self._items.append
-        """Add one item. Take ``next`` of ``counter`` right after: it counts once it is in."""
+        """Add one item. Call ``next(counter)`` right after it, so that the item is counted."""
         self.counter = itertools.count()
+        """Counts the items added."""
 
     def __len__(self) -> int:
         return len(self._items)
 
     def take(self, limit: int) -> list[Any]:
-        """Remove and return the oldest items, at most ``limit``; for the drain thread alone."""
+        """Remove and return the oldest items, at most ``limit``; for the bus's thread alone."""
         count = min(limit, len(self._items))
-        # Before they leave, or who measures meanwhile would count them as dropped.
+        # Counted before they are removed. Otherwise a thread that calls measure() meanwhile would
+        # count them as dropped.
         self._taken += count
         items: list[Any] = []
         popleft = self._items.popleft
-        with contextlib.suppress(IndexError):  # of a closed bus many threads take
+        with contextlib.suppress(IndexError):  # many threads take from a closed bus
             for _ in range(count):
                 items.append(popleft())
         return items
 
     def reset(self) -> None:
-        """Forget everything, as a forked child must; who holds ``append`` may go on using it."""
+        """Remove all items and counts, in a forked child; ``append`` and ``counter`` stay valid."""
         self._items.clear()
         self._counter_reads = next(self.counter) + 1
         self._taken = self._dropped = 0
 
     def measure(self) -> tuple[int, int]:
         """
-        How many items have come and how many were dropped; for one thread at a time.
+        Return how many items were added and how many were dropped; for one thread at a time.
 
-        Exact when no thread is just between ``append`` and ``next`` or inside ``take``; until then
-        too low by those.
+        Both are exact unless another thread is just between ``append`` and ``next(counter)``, or
+        inside ``take``. The items of such threads are missing until they are done.
         """
-        # Counted before it is made: a signal handler that measures in between would else take it
-        # for an item, and what counts as dropped stays so.
+        # This read of the counter is counted before it happens. Otherwise a signal handler that
+        # measures in between would take it for an item and count it as dropped for good.
         self._counter_reads += 1
-        appended = next(self.counter) + 1 - self._counter_reads
-        waiting = len(self._items)  # read before what was taken: too low, never too high
-        self._dropped = max(self._dropped, appended - waiting - self._taken)
-        return appended, self._dropped
+        added = next(self.counter) + 1 - self._counter_reads
+        waiting = len(self._items)  # read before _taken, so that drops are never overestimated
+        self._dropped = max(self._dropped, added - waiting - self._taken)
+        return added, self._dropped
 
 
 class _Encoded(Protocol):
@@ -91,14 +95,14 @@ _T = TypeVar("_T", bound=_Encoded)
 
 class SendBuffer(Generic[_T]):
     """
-    Encoded events on their way out, with the batch in flight; for the drain thread alone.
+    Encoded events that wait to be sent, and the batch in flight; for the bus's thread alone.
 
-    Events are numbered from 1 when a batch is formed, so that what was dropped before leaves no
-    hole in the numbers.
+    Events are numbered from 1 when a batch is formed. An event that was dropped before has no
+    number, so the numbers have no holes.
 
     Args:
         max_events: Bound on the events, the batch in flight included.
-        max_bytes: Bound on their JSON plus ``ENTRY_OVERHEAD_BYTES`` each.
+        max_bytes: Bound on their JSON plus ``ENTRY_OVERHEAD_BYTES`` (150) each.
     """
 
     def __init__(self, max_events: int, max_bytes: int) -> None:
@@ -108,20 +112,20 @@ class SendBuffer(Generic[_T]):
         self._bytes = 0
         self._next_n = 1
         self.batch: list[_T] = []
-        """The batch in flight; never dropped from."""
+        """The batch in flight; its events are never dropped."""
         self.added = 0
-        """Events put in so far."""
-        self.settled = 0
-        """Events that have left so far, in whatever way."""
+        """Events added so far."""
+        self.removed = 0
+        """Events that have left so far: sent, rejected or dropped."""
         self.dropped = 0
-        """Events that had to make room."""
+        """Events dropped so far, because a bound was exceeded or the buffer was abandoned."""
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self.batch)
 
     @property
     def size_bytes(self) -> int:
-        """What the events take, the batch in flight included."""
+        """Memory of the events, the batch in flight included: JSON plus overhead."""
         return self._bytes
 
     @property
@@ -130,7 +134,7 @@ class SendBuffer(Generic[_T]):
         return self._next_n
 
     def add(self, event: _T) -> None:
-        """Append one event; while over a bound, drop the oldest that is not in flight."""
+        """Append one event; while a bound is exceeded, drop the oldest that is not in flight."""
         self._waiting.append(event)
         self._bytes += len(event.data) + ENTRY_OVERHEAD_BYTES
         self.added += 1
@@ -139,22 +143,27 @@ class SendBuffer(Generic[_T]):
             self.dropped += 1
 
     def form_batch(self, limit: int) -> list[_T]:
-        """Put the oldest events in flight, at most ``limit``; the same until they are settled."""
+        """
+        Return the batch in flight; if there is none, make one of the oldest events.
+
+        Args:
+            limit: Bound on the events of a new batch.
+        """
         if not self.batch:
             self.batch = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
         return self.batch
 
-    def settle_batch(self) -> None:
-        """Forget the batch in flight: it is in the log, or never will be."""
+    def complete_batch(self) -> None:
+        """Remove the batch in flight: it is in the log, or was rejected for good."""
         self._next_n += len(self.batch)
         for event in self.batch:
             self._release(event)
         self.batch = []
 
     def abandon(self) -> int:
-        """Drop all events, the batch in flight too; returns how many."""
+        """Drop all events, those of the batch in flight too; return how many."""
         count = len(self)
-        self.settle_batch()
+        self.complete_batch()
         while self._waiting:
             self._release(self._waiting.popleft())
         self.dropped += count
@@ -162,4 +171,4 @@ class SendBuffer(Generic[_T]):
 
     def _release(self, event: _T) -> None:
         self._bytes -= len(event.data) + ENTRY_OVERHEAD_BYTES
-        self.settled += 1
+        self.removed += 1

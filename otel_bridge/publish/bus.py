@@ -1,10 +1,10 @@
 """
 ``EventBus``: publish returns at once; one daemon thread converts, batches and sends.
 
-The caller appends to a bounded intake. The thread empties it every few milliseconds
-(``MONITORING_FLUSH_INTERVAL_MS``), also while the log is away, and a ``Publisher`` turns it into
-batches. A log that is away costs this thread one bounded attempt at a time, and everybody else
-nothing.
+The caller appends to a bounded queue. The thread empties it every few milliseconds
+(``MONITORING_FLUSH_INTERVAL_MS``), also while the log cannot be reached, and a ``Publisher`` sends
+the events in batches. During an outage the thread makes one attempt of bounded length at a time;
+callers never wait for it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ import sys
 import threading
 import time
 import weakref
-from dataclasses import dataclass
 from typing import Any, Final
 
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.publish.buffer import EventQueue
-from otel_bridge.publish.publisher import Publisher
+from otel_bridge.publish.publisher import BusCounters, Publisher
 from otel_bridge.publish.transports import open_sender
 from otel_bridge.publish.transports.base import Sender
 from otel_bridge.settings import BridgeSettings
@@ -35,62 +34,44 @@ __all__ = ["BusCounters", "EventBus"]
 logger = logging.getLogger(__name__)
 
 _IDLE_WAIT_SEC: Final = 1.0
+"""How long an idle thread sleeps at most before it checks the queue."""
 _LINGER_SEC: Final = 0.1
-"""For so long after the last event the thread looks by itself: waking it costs the caller 40 us,
-a hundred times an append."""
-_AWAY_WAIT_SEC: Final = 0.02
-"""How often the intake is emptied while the log is away: spans are let go soon."""
+"""How long the thread keeps polling after the last event before it sleeps. Waking a sleeping thread
+costs the caller 40 us, a hundred times as much as an append."""
+_OUTAGE_WAIT_SEC: Final = 0.02
+"""How often the queue is emptied during an outage, so that span objects are released soon."""
 _TAKE_LIMIT: Final = 2048
+"""Items removed from the queue of a closed bus at a time."""
 _FLUSH_RETRY_SEC: Final = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class BusCounters:
-    """
-    What a bus has done so far, in this process.
-
-    ``queued == published + dropped + ignored`` plus what is still waiting.
-    """
-
-    queued: int
-    """Events and spans' starts and ends handed in."""
-    published: int
-    """Events acknowledged by the log."""
-    dropped: int
-    """Events lost: the buffer was full, they were refused, or left behind at shutdown."""
-    rejected: int
-    """Of the dropped: refused by the log, or impossible to encode."""
-    ignored: int
-    """Spans' starts and ends that are no events."""
-    skipped: int
-    """Of the published: sent again after a lost answer, and held already."""
-    refused: int
-    """Pub/Sub messages that an ACL denied; their events are in the log."""
-    failed_attempts: int
-    waiting: int
-    """Events and spans not acknowledged yet."""
-    is_connected: bool
-    """Whether the last attempt reached the log; False before the first."""
+"""While a caller waits for a flush, the next attempt is at most this far away."""
 
 
 class _FlushRequest:
+    """
+    A caller that waits for a flush.
+
+    It is answered in two steps: when the queue has passed on its first ``target`` items, the number
+    of events added to the send buffer becomes ``buffer_target``; when as many have left it, the
+    flush is done.
+    """
+
     def __init__(self, target: int) -> None:
         self.target = target
-        self.outbox_target: int | None = None
+        self.buffer_target: int | None = None
         self.done = threading.Event()
 
 
 class EventBus:
     """
-    Publishes events without making anybody wait.
+    Publishes events without making the caller wait.
 
-    The thread starts with the first event and again in a forked child, which publishes its own
-    events under a new producer id and none of its parent's. At interpreter exit what is queued
-    is flushed for at most ``MONITORING_SHUTDOWN_TIMEOUT_SEC``.
+    One daemon thread sends; it starts with the first event. A forked child gets a thread of its own
+    and publishes only its own events, under a new producer id. At interpreter exit the queue is
+    flushed for at most ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5).
 
     Args:
-        sender: Where batches go; used by the bus's thread alone, closed at shutdown.
-        settings: Bounds and intervals.
+        sender: Sends the batches; used by the bus's thread alone, closed at shutdown.
+        settings: Bounds (default 20,000 events, 32 MiB) and intervals.
         clock: Monotonic time for retries; tests pass their own.
     """
 
@@ -100,10 +81,10 @@ class EventBus:
         self._sender = sender
         self._settings = settings
         self._clock = clock
-        self._intake = EventQueue(settings.buffer_max_events)
-        # The parts of ``put``, for the span processor: a call less costs a fifth of its hooks.
-        self.append = self._intake.append
-        self.counter = self._intake.counter
+        self._queue = EventQueue(settings.buffer_max_events)
+        # The parts of ``put``, for the span processor: one call less saves a fifth of its cost.
+        self.append = self._queue.append
+        self.counter = self._queue.counter
         self._reset(forked_at_ns=0)
         if hasattr(os, "register_at_fork"):
             after_fork = weakref.WeakMethod(self._after_fork_in_child)
@@ -117,21 +98,21 @@ class EventBus:
     @classmethod
     def connect(cls, settings: BridgeSettings) -> EventBus:
         """
-        Make a bus for ``settings.bus_url``; connects with the first batch, in the bus's thread.
+        Create a bus for ``settings.bus_url``; the first batch connects, in the bus's thread.
 
         Raises:
-            UnknownTransportError: Nobody handles the URL's scheme.
-            ConfigurationError: The URL is not one that the transport can use.
+            UnknownTransportError: The scheme of the URL has no transport.
+            ConfigurationError: The transport cannot use the URL.
         """
         return cls(open_sender(settings.bus_url, settings), settings)
 
     def _reset(self, forked_at_ns: int) -> None:
         settings = self._settings
-        self._publisher = Publisher(self._sender, settings, self._clock, self._intake, forked_at_ns)
+        self._publisher = Publisher(self._sender, settings, self._clock, self._queue, forked_at_ns)
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
-        # A signal handler or a finalizer may publish, or shut down, inside it.
+        # Reentrant: a signal handler or a finalizer may publish or shut down while it is held.
         self._lock = threading.RLock()
-        # Held while the pipeline works: by the thread, or by who shuts down without one.
+        # Held by whichever thread converts and sends: the bus's, or the one that calls shutdown().
         self._work_lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._flushes: list[_FlushRequest] = []
@@ -143,16 +124,19 @@ class EventBus:
 
     def _after_fork_in_child(self) -> None:
         was_closed = self._is_closed
-        self._intake.reset()
+        self._queue.reset()
         self._reset(forked_at_ns=time.time_ns())
         self._is_closed = self._is_closing = was_closed
 
     # --- any thread -----------------------------------------------------------------------------
     def put(self, item: Any) -> None:
         """
-        Queue a live span (its start), an ended span (its end) or an event; never waits.
+        Queue an item; never waits, callable from any thread.
 
-        The hot path of the span processor: two C calls, and a wake-up when the thread sleeps.
+        Costs two C calls, plus a wake-up if the bus's thread sleeps.
+
+        Args:
+            item: A live span for its start, an ended span for its end, or a ``MonitoringEvent``.
         """
         self.append(item)
         next(self.counter)
@@ -164,13 +148,13 @@ class EventBus:
         Queue one event; returns at once, from any thread or event loop, and never raises.
 
         Args:
-            event: Sent as UTF-8 JSON of at most ``MONITORING_MAX_EVENT_SIZE_BYTES`` (8192), cut to
-                fit. Secret-looking values are masked.
-            project_id: Replaces the event's own.
+            event: Sent as UTF-8 JSON of at most ``MONITORING_MAX_EVENT_SIZE_BYTES`` (8192); longer
+                texts are truncated. Values that look like secrets are masked.
+            project_id: Replaces the event's own; default: keep it.
 
         Returns:
-            False if the bus is closed; else True, which means queued, not delivered: a full
-            buffer drops its oldest event and counts it.
+            False if the bus is closed, else True. True means queued, not delivered: a full buffer
+            drops its oldest event and counts it.
         """
         if self._is_closing:
             return False
@@ -185,15 +169,19 @@ class EventBus:
 
     def flush(self, timeout_sec: float) -> bool:
         """
-        Wait until everything queued so far has left for the log.
+        Wait until every event queued so far has been sent, rejected or dropped.
+
+        Args:
+            timeout_sec: How long to wait at most.
 
         Returns:
-            False when time ran out first, or no thread could be started.
+            False when time ran out first, or when no thread could be started. True at once if the
+            bus is closed.
         """
         if self._is_closed:
             return True
         with self._lock:
-            queued, _ = self._intake.measure()
+            queued, _ = self._queue.measure()
             request = _FlushRequest(queued)
             self._flushes.append(request)
         is_done = False
@@ -209,14 +197,14 @@ class EventBus:
         """
         Flush, stop the thread, close the connection. Safe to call twice.
 
-        Gives up at once on a log that was never reached: a program whose collector is not there
-        ends without delay.
+        Gives up at once on a log that was never reached, so that a program without a running
+        collector exits without delay.
 
         Args:
-            timeout_sec: Default ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5).
+            timeout_sec: How long to flush at most; default ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5).
 
         Returns:
-            False when events were left behind; they count as dropped.
+            False when events could not be sent; they count as dropped.
         """
         if timeout_sec is None:
             timeout_sec = self._settings.shutdown_timeout_sec
@@ -227,11 +215,11 @@ class EventBus:
             self._is_closing = True
         atexit.unregister(self._at_exit)
         thread = self._thread
-        # Not alive: inside its start(), by a signal handler.
+        # Not alive: shutdown() runs in a signal handler that interrupted the thread's start().
         if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             self._wake.put(None)
             thread.join(max(0.0, deadline - time.monotonic()))
-        # What the thread left is sent from here, so that this also works without one.
+        # The remaining events are sent from here, so that this also works without a thread.
         if self._work_lock.acquire(timeout=max(0.05, deadline - time.monotonic())):
             try:
                 with suppress_instrumentation():
@@ -239,38 +227,38 @@ class EventBus:
             finally:
                 self._work_lock.release()
         else:
-            # An attempt is under way: the thread drops the rest when it is over.
+            # The thread is in the middle of an attempt; it drops the rest after it.
             self._is_complete = False
         self._is_closed = self.is_idle = True
         return self._is_complete
 
     @property
     def counters(self) -> BusCounters:
-        """A snapshot of the numbers; cheap enough for every heartbeat."""
+        """A snapshot of the counts; cheap enough for every heartbeat."""
         with self._lock:
-            queued, overflowed = self._intake.measure()
-        done = self._publisher
-        dropped = overflowed + done.outbox.dropped + done.rejected
+            queued, overflowed = self._queue.measure()
+        publisher = self._publisher
+        dropped = overflowed + publisher.send_buffer.dropped + publisher.rejected
         if self._is_closed:
-            # Whatever has not left: in the intake, in the outbox, or come since.
-            dropped = max(0, queued - done.published - done.ignored)
+            # Everything that was not sent: in the queue, in the send buffer, or added since.
+            dropped = max(0, queued - publisher.published - publisher.ignored)
         return BusCounters(
             queued=queued,
-            published=done.published,
+            published=publisher.published,
             dropped=dropped,
-            rejected=done.rejected,
-            ignored=done.ignored,
-            skipped=done.skipped,
-            refused=done.refused,
-            failed_attempts=done.failed_attempts,
-            waiting=max(0, queued - done.published - dropped - done.ignored),
-            is_connected=done.is_connected,
+            rejected=publisher.rejected,
+            ignored=publisher.ignored,
+            skipped=publisher.skipped,
+            refused=publisher.refused,
+            failed_attempts=publisher.failed_attempts,
+            waiting=max(0, queued - publisher.published - dropped - publisher.ignored),
+            is_connected=publisher.is_connected,
         )
 
     def wake_thread(self) -> None:
-        """Start or wake the bus's thread; what came after shutdown is let go."""
+        """Start or wake the bus's thread; after shutdown, discard what was queued."""
         if self._is_closed:
-            self._intake.take(_TAKE_LIMIT)
+            self._queue.take(_TAKE_LIMIT)
             return
         self.is_idle = False
         if self._thread is None and not self._start_thread():
@@ -279,21 +267,22 @@ class EventBus:
         self._wake.put(None)
 
     def _start_thread(self) -> bool:
-        """Whether somebody will look after what is queued."""
+        """Start the thread if it is missing and the bus is open; False if that failed."""
         with self._lock:
             if self._thread is not None or self._is_closing:
                 return True
-            # Known before it runs: what publishes meanwhile, in this thread, must start no second.
+            # Assigned before start(): code that interrupts this thread and publishes, such as a
+            # signal handler, must not start a second one.
             self._thread = threading.Thread(target=self._run, name="otel-bridge-bus", daemon=True)
             try:
                 self._thread.start()
             except RuntimeError:
-                # None is left; or the interpreter goes down: shutdown() sends what is queued.
+                # The system has no thread left, or the interpreter exits; then shutdown() sends.
                 self._thread = None
                 return False
         atexit.register(self._at_exit)
-        # Children of multiprocessing (and of Celery's billiard) leave through os._exit, after
-        # their own finalizers and without atexit.
+        # Children of multiprocessing (and of Celery's billiard) exit by os._exit, which skips
+        # atexit; they run only the finalizers registered here.
         for name in ("multiprocessing.util", "billiard.util"):
             module = sys.modules.get(name)
             if module is not None:
@@ -315,41 +304,41 @@ class EventBus:
                     wait_sec = self._step()
                 self._sleep(wait_sec)
             except Exception:
-                # Nothing is known to get here; a bug must cost a second, not the live view.
-                logger.exception("the bus's thread stumbled and goes on")
+                # No cause is known. A bug must cost a second, not end the live view.
+                logger.exception("unexpected error in the bus's thread; it continues")
                 time.sleep(_IDLE_WAIT_SEC)
         with self._work_lock:
             if self._is_closed:
                 self._publisher.abandon()
 
     def _step(self) -> float | None:
-        """Convert and send what there is; return how long to wait, None: until something comes."""
+        """Convert and send what is queued; return how long to wait, None: until the next item."""
         publisher = self._publisher
         while True:
             if publisher.convert():
                 self._active_at = time.monotonic()
             self._answer_flushes()
-            if not len(publisher.outbox):
+            if not len(publisher.send_buffer):
                 if time.monotonic() - self._active_at < _LINGER_SEC:
                     return max(0.001, self._settings.flush_interval_ms / 1000)
                 return None
             now = self._clock.monotonic()
             if self._flushes:
-                publisher.breaker.hurry(now, _FLUSH_RETRY_SEC)
+                publisher.breaker.bring_forward(now, _FLUSH_RETRY_SEC)
             wait_sec = publisher.breaker.wait_sec(now)
             if wait_sec > 0:
-                return min(wait_sec, _AWAY_WAIT_SEC)
+                return min(wait_sec, _OUTAGE_WAIT_SEC)
             publisher.send()
             self._answer_flushes()
-            if self._is_closing or len(publisher.outbox) < self._settings.batch_max_events:
-                # Less than a batch is left: let it grow for a moment.
+            if self._is_closing or len(publisher.send_buffer) < self._settings.batch_max_events:
+                # Less than a full batch remains: wait a moment for more events.
                 return self._settings.flush_interval_ms / 1000
 
     def _sleep(self, wait_sec: float | None) -> None:
         if wait_sec is None:
             self.is_idle = True
-            # An item that came before the flag was up has woken nobody.
-            if not len(self._intake) and not self._flushes:
+            # An item that was queued before is_idle was set did not wake this thread.
+            if not len(self._queue) and not self._flushes:
                 with contextlib.suppress(queue.Empty):
                     self._wake.get(timeout=_IDLE_WAIT_SEC)
             self.is_idle = False
@@ -364,30 +353,30 @@ class EventBus:
         if not self._flushes:
             return
         with self._lock:
-            queued, _ = self._intake.measure()
-            seen = queued - len(self._intake)
+            queued, _ = self._queue.measure()
+            taken = queued - len(self._queue)
             for request in list(self._flushes):
-                if request.outbox_target is None and seen >= request.target:
-                    request.outbox_target = self._publisher.outbox.added
-                target = request.outbox_target
-                if target is not None and self._publisher.outbox.settled >= target:
+                if request.buffer_target is None and taken >= request.target:
+                    request.buffer_target = self._publisher.send_buffer.added
+                target = request.buffer_target
+                if target is not None and self._publisher.send_buffer.removed >= target:
                     request.done.set()
                     self._flushes.remove(request)
 
     # --- shutdown -------------------------------------------------------------------------------
     def _finish(self, deadline: float) -> bool:
-        """Send what is left until the deadline, drop and count the rest, close the connection."""
+        """Send until the deadline, drop and count the rest, close the connection."""
         publisher = self._publisher
         attempts = 0
         while True:
             publisher.convert()
-            if not len(publisher.outbox):
+            if not len(publisher.send_buffer):
                 break
             breaker = publisher.breaker
             is_hopeless = breaker.is_open and not publisher.was_connected and attempts > 0
             if is_hopeless or time.monotonic() >= deadline:
                 break
-            breaker.hurry(self._clock.monotonic(), _FLUSH_RETRY_SEC)
+            breaker.bring_forward(self._clock.monotonic(), _FLUSH_RETRY_SEC)
             wait_sec = breaker.wait_sec(self._clock.monotonic())
             time.sleep(max(0.0, min(wait_sec, deadline - time.monotonic())))
             publisher.send()

@@ -1,15 +1,17 @@
 """
-``Publisher``: what the bus's thread does with what was queued: convert, batch, send, count, log.
+``Publisher``: the work of the bus's thread: it converts, batches, sends, counts and logs.
 
-Used by one thread at a time. A batch leaves the outbox when the log has acknowledged it; until
-then it is sent again with the same numbers, and the log skips what it holds. Every change (gone,
-back, dropped, refused) is one line in the application's log; repeats are counted, not logged.
+Used by one thread at a time. A batch stays in the send buffer until the log has acknowledged it.
+Until then it is sent again with the same numbers, and the log skips the events that it has. Each
+change (connection lost, recovered, events dropped, rejected) is one line in the application's log;
+repetitions are counted, not logged.
 """
 
 from __future__ import annotations
 
 import logging
 import uuid
+from dataclasses import dataclass
 from typing import Any, Final
 
 from opentelemetry.sdk.trace import Span as LiveSpan
@@ -25,27 +27,69 @@ from otel_bridge.publish.retry import Breaker
 from otel_bridge.publish.transports.base import Outgoing, Sender
 from otel_bridge.settings import BridgeSettings, redact_url
 
-__all__ = ["POSITION_MAX_BYTES", "Publisher"]
+__all__ = ["POSITION_MAX_BYTES", "BusCounters", "Publisher"]
 
 logger = logging.getLogger(__name__)
 
 POSITION_MAX_BYTES: Final = 64
-"""Room kept for ``"position":"..."``, which the log adds: two numbers of up to 20 digits and an
-epoch of 8 make it 64 bytes with its name."""
+"""Room reserved for ``"position":"...",``, which the log adds. An epoch of 8 digits and two numbers
+of up to 20 digits make 64 bytes together with the field's name."""
 _TAKE_LIMIT: Final = 2048
+"""Items taken from the queue at a time."""
 _LOG_INTERVAL_SEC: Final = 60.0
+"""At most one line per minute about drops, and one about rejections."""
+
+
+@dataclass(frozen=True, slots=True)
+class BusCounters:
+    """
+    Counts of a bus since the start of this process.
+
+    ``queued == published + dropped + ignored + waiting``.
+    """
+
+    queued: int
+    """Events, and starts and ends of spans, that were handed in."""
+    published: int
+    """Events acknowledged by the log."""
+    dropped: int
+    """Events lost: the buffer was full, they were rejected, or they were left at shutdown."""
+    rejected: int
+    """Of the dropped: events that the log rejected or that could not be encoded."""
+    ignored: int
+    """Starts and ends of spans that are no events."""
+    skipped: int
+    """Of the published: events sent again after a lost answer, which the log already had."""
+    refused: int
+    """Pub/Sub messages that a Redis ACL denied; their events are in the log."""
+    failed_attempts: int
+    """Attempts to send a batch that did not reach the log."""
+    waiting: int
+    """Events and spans that are queued or not acknowledged yet."""
+    is_connected: bool
+    """Whether the last attempt reached the log; False before the first."""
 
 
 class Publisher:
     """
-    Moves what was queued to the log.
+    Moves queued events to the log; used by one thread at a time.
 
     Args:
-        sender: Where batches go.
-        settings: Bounds and names.
+        sender: Sends the batches.
+        settings: Bounds, and the attributes that may enter ``meta``.
         clock: Monotonic time for retries.
-        intake: What was queued.
-        forked_at_ns: See ``SpanMapper``.
+        queue: Live spans, ended spans and events to publish.
+        forked_at_ns: When this process was forked, see ``SpanMapper``.
+
+    Attributes:
+        send_buffer: Encoded events that wait for the log.
+        breaker: Says when the next attempt is due.
+        published: Events that the log acknowledged.
+        skipped: Of these, events that the log already had.
+        refused: Pub/Sub messages that a Redis ACL denied.
+        rejected: Events that could not be encoded or that the log rejected.
+        ignored: Starts and ends of spans that are no events.
+        failed_attempts: Batches that did not reach the log.
     """
 
     def __init__(
@@ -53,10 +97,10 @@ class Publisher:
         sender: Sender,
         settings: BridgeSettings,
         clock: Clock,
-        intake: EventQueue,
+        queue: EventQueue,
         forked_at_ns: int,
     ) -> None:
-        self.outbox: SendBuffer[Outgoing] = SendBuffer(
+        self.send_buffer: SendBuffer[Outgoing] = SendBuffer(
             settings.buffer_max_events, settings.buffer_max_bytes
         )
         self.breaker = Breaker()
@@ -65,12 +109,12 @@ class Publisher:
         self.is_connected = False
         """Whether the last attempt reached the log."""
         self.was_connected = False
-        """Whether any did."""
+        """Whether any attempt has reached the log."""
         self._sender = sender
         self._settings = settings
         self._clock = clock
-        self._intake = intake
-        self._where = redact_url(settings.bus_url)
+        self._queue = queue
+        self._shown_url = redact_url(settings.bus_url)
         self._max_event_bytes = settings.max_event_size_bytes - POSITION_MAX_BYTES
         allowed = settings.meta_attributes.split(",")
         self._mapper = SpanMapper(
@@ -82,12 +126,17 @@ class Publisher:
         self._drops_logged = 0
 
     def convert(self) -> bool:
-        """Move what has come to the outbox, spans turned into events; whether anything had."""
-        has_come = len(self._intake) > 0
-        while items := self._intake.take(_TAKE_LIMIT):
+        """
+        Convert all queued items to encoded events and move them to the send buffer.
+
+        Returns:
+            Whether there was any item.
+        """
+        had_items = len(self._queue) > 0
+        while items := self._queue.take(_TAKE_LIMIT):
             for item in items:
                 try:
-                    outgoing = self._outgoing(item)
+                    outgoing = self._encode(item)
                 except Exception as error:
                     self.rejected += 1
                     self._log_rejected(error)
@@ -95,17 +144,17 @@ class Publisher:
                 if outgoing is None:
                     self.ignored += 1
                 else:
-                    self.outbox.add(outgoing)
+                    self.send_buffer.add(outgoing)
             if len(items) < _TAKE_LIMIT:
                 break
         self._log_drops()
-        return has_come
+        return had_items
 
-    def _outgoing(self, item: Any) -> Outgoing | None:
+    def _encode(self, item: Any) -> Outgoing | None:
         if isinstance(item, MonitoringEvent):
             fields: dict[str, Any] | None = item.to_fields()
         else:
-            # The SDK hands out the live span at its start and a frozen copy at its end.
+            # The SDK passes the live span at its start, and a read-only copy of it at its end.
             fields = self._mapper.fields(item, is_end=not isinstance(item, LiveSpan))
         if fields is None:
             return None
@@ -114,25 +163,25 @@ class Publisher:
         return Outgoing(data, fields.get("project_id"), fields["event_type"] in STATS_EVENT_TYPES)
 
     def send(self) -> None:
-        """Try to send one batch, the one in flight if there is one; note what became of it."""
-        batch = self.outbox.form_batch(self._settings.batch_max_events)
+        """Send one batch, the one in flight if there is one, and count the result."""
+        batch = self.send_buffer.form_batch(self._settings.batch_max_events)
         try:
-            result = self._sender.send(self._producer_id, self.outbox.first_n, batch)
+            result = self._sender.send(self._producer_id, self.send_buffer.first_n, batch)
         except TransportRejectedError as error:
             self.rejected += len(batch)
-            self.outbox.settle_batch()
+            self.send_buffer.complete_batch()
             self._note_success()
             self._log_rejected(error)
         except TransportError as error:
             self._note_failure(error, error.retry_after_sec)
-        except Exception as error:  # a sender's bug is an outage, not the end of the thread
+        except Exception as error:  # a bug in a sender counts as an outage
             self._note_failure(error, None)
         else:
             self.published += len(batch) - result.rejected
             self.rejected += result.rejected
             self.skipped += result.skipped
             self.refused += result.refused
-            self.outbox.settle_batch()
+            self.send_buffer.complete_batch()
             self._note_success()
             if result.rejected:
                 self._log_rejected(
@@ -143,11 +192,11 @@ class Publisher:
         self.failed_attempts += 1
         self.is_connected = False
         if self.breaker.failures == 0:
-            self._dropped_at_outage = self.outbox.dropped
+            self._dropped_at_outage = self.send_buffer.dropped
         if self.breaker.fail(self._clock.monotonic(), retry_after_sec):
             logger.warning(
-                "cannot publish to %s (%s); the work goes on, up to %d events are kept",
-                self._where,
+                "cannot publish to %s (%s); the application goes on, up to %d events are buffered",
+                self._shown_url,
                 error,
                 self._settings.buffer_max_events,
             )
@@ -159,14 +208,15 @@ class Publisher:
             if outage_sec is not None:
                 logger.warning(
                     "publishing to %s again after %.1f s; %d events were dropped",
-                    self._where,
+                    self._shown_url,
                     outage_sec,
-                    self.outbox.dropped - self._dropped_at_outage,
+                    self.send_buffer.dropped - self._dropped_at_outage,
                 )
 
     def _log_drops(self) -> None:
-        # During an outage the line at its end says it; this is about a thread that cannot keep up.
-        dropped = self.outbox.dropped
+        # Skipped during an outage, because the recovery line reports those drops. This line warns
+        # that the thread is too slow.
+        dropped = self.send_buffer.dropped
         if dropped == self._drops_logged or self.breaker.failures:
             return
         now = self._clock.monotonic()
@@ -180,12 +230,12 @@ class Publisher:
         if now - self._reject_logged_at >= _LOG_INTERVAL_SEC:
             self._reject_logged_at = now
             kind = "" if isinstance(error, EventTooLargeError) else f"{type(error).__name__}: "
-            logger.warning("%d events refused so far; the last: %s%s", self.rejected, kind, error)
+            logger.warning("%d events rejected so far; the last: %s%s", self.rejected, kind, error)
 
     def abandon(self) -> bool:
-        """Drop and count what is left, close the connection; return whether nothing was."""
-        left = self.outbox.abandon()
+        """Drop and count the remaining events, close the sender; return whether there were none."""
+        left = self.send_buffer.abandon()
         if left:
-            logger.warning("%d events could not be published to %s", left, self._where)
+            logger.warning("%d events could not be published to %s", left, self._shown_url)
         self._sender.close()
         return left == 0

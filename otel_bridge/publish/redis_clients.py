@@ -1,14 +1,14 @@
 """
-Redis clients by URL: one server, a master that Sentinels know, or a Cluster.
+Redis clients by URL: for one server, for a master behind Sentinels, or for a Cluster.
 
 * ``redis://[user:password@]host[:port][/database]``, ``rediss://``, ``unix://``
 * ``redis+sentinel://[user:password@]host[:port][,host...]/service[/database]``: the Sentinels and
-  the name that they know the master by; ``?sentinel_password=`` if they ask for one
+  the service name of the master; with ``?sentinel_password=`` if the Sentinels require one
 * ``redis+cluster://[user:password@]host[:port][,host...]``: some of the Cluster's nodes
 
-With ``rediss+sentinel`` and ``rediss+cluster`` over TLS. Valkey is the same. What of the log must
-be atomic lies in one slot by its ``{0}``, so a Cluster carries the log; the reference coordinator's
-queues it does not.
+``rediss+sentinel`` and ``rediss+cluster`` use TLS. Valkey works with the same URLs. A Cluster can
+hold the log, because the ``{0}`` in the keys of the log puts them into one slot, which makes its
+script atomic. It cannot hold the queues of the reference coordinator.
 """
 
 from __future__ import annotations
@@ -43,23 +43,26 @@ __all__ = [
 ]
 
 REDIS_ERRORS: Final = (RedisError, RedisClusterException, OSError)
-"""What a client raises when Redis is away or answers with an error."""
-_PLAIN: Final = ("redis", "rediss", "unix")
+"""What a client raises when Redis cannot be reached or answers with an error."""
+_SINGLE_SERVER: Final = ("redis", "rediss", "unix")
 REDIS_SCHEMES: Final = (
-    *_PLAIN,
+    *_SINGLE_SERVER,
     *("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"),
 )
+"""The schemes that ``connect`` and ``connect_async`` accept."""
 _PORTS: Final = {"sentinel": 26379, "cluster": 6379}
+"""Default ports."""
 
 
 class _MissingPartError(ValueError):
-    """Says what a URL lacks, in words of our own."""
+    """Raised when a URL lacks a part; its message quotes nothing of the URL."""
 
 
-class _Group(NamedTuple):
-    """What a URL of several hosts says."""
+class _MultiHostUrl(NamedTuple):
+    """The parts of a URL for Sentinels or a Cluster."""
 
     kind: str
+    """``sentinel`` or ``cluster``."""
     hosts: list[tuple[str, int]]
     service: str
     database: int
@@ -68,32 +71,32 @@ class _Group(NamedTuple):
 
 
 def is_redis(url: str) -> bool:
-    """Whether a URL is one of ours."""
+    """Whether the scheme of a URL is one of ``REDIS_SCHEMES``."""
     return url.partition("://")[0] in REDIS_SCHEMES
 
 
 def is_cluster(url: str) -> bool:
-    """Whether a URL of ours names a Cluster: keys of several slots cannot be used together."""
+    """Whether a URL names a Cluster, where one command cannot use keys of several slots."""
     return is_redis(url) and url.partition("://")[0].endswith("+cluster")
 
 
 def check_url(url: str) -> None:
     """
-    Fail at once on a URL that cannot be read; connects to nothing.
+    Check that a Redis URL can be parsed; opens no connection.
 
     Raises:
-        ConfigurationError: Says what is wrong, without the password.
+        ConfigurationError: Says what is wrong, how to write the URL, and never the password.
     """
     try:
-        if _group_of(url) is None:
+        if _parse_multi_host(url) is None:
             with redis.Redis.from_url(url) as client:
-                # Made, not connected: only this looks at what stands behind the "?".
+                # The connection is created but not opened: only this checks the query of the URL.
                 client.connection_pool.make_connection()
     except (TypeError, ValueError, redis.RedisError) as error:
-        # Others' words quote what they cannot read, which may be a piece of the password.
-        why = error if isinstance(error, _MissingPartError) else "it cannot be read"
+        # The message of a library may quote a part of the URL, and so of the password.
+        reason = error if isinstance(error, _MissingPartError) else "it cannot be read"
         raise ConfigurationError(
-            f"{redact_url(url)} is not a Redis URL: {why}",
+            f"{redact_url(url)} is not a Redis URL: {reason}",
             "use redis://[user:password@]host[:port][/database], "
             "redis+sentinel://host,host/service or redis+cluster://host,host; "
             "in a password write % / ? # @ as %25 %2F %3F %23 %40",
@@ -101,21 +104,29 @@ def check_url(url: str) -> None:
 
 
 def connect(url: str, **options: Any) -> Any:
-    """A client; nothing is sent before its first command (a Cluster's nodes are asked at once)."""
-    group = _group_of(url)
-    if group is None:
+    """
+    Return a synchronous redis-py client for a URL.
+
+    It connects with its first command; only a Cluster's client asks for the nodes at once.
+
+    Args:
+        url: A URL as the module's docstring lists them; ``check_url`` checks it.
+        **options: Keyword arguments for redis-py's client, e.g. ``socket_timeout`` (seconds).
+    """
+    parsed = _parse_multi_host(url)
+    if parsed is None:
         return redis.Redis.from_url(url, **options)
-    if group.kind == "cluster":
+    if parsed.kind == "cluster":
         node: Any = redis.cluster.ClusterNode
-        nodes = [node(host, port) for host, port in group.hosts]
-        return redis.RedisCluster(startup_nodes=nodes, **group.credentials, **options)
+        nodes = [node(host, port) for host, port in parsed.hosts]
+        return redis.RedisCluster(startup_nodes=nodes, **parsed.credentials, **options)
     make: Any = redis.sentinel.Sentinel
-    sentinels = make(group.hosts, sentinel_kwargs=_to_sentinel(group, options))
-    return sentinels.master_for(group.service, db=group.database, **group.credentials, **options)
+    sentinels = make(parsed.hosts, sentinel_kwargs=_sentinel_options(parsed, options))
+    return sentinels.master_for(parsed.service, db=parsed.database, **parsed.credentials, **options)
 
 
 def _check_version() -> None:
-    """Fail where an older redis-py, which arq asks for, knows no transactions in a Cluster."""
+    """Fail on a redis-py before 6.4 (arq requires one), which has no transactions in a Cluster."""
     if tuple(int(part) for part in redis.__version__.split(".")[:2]) < (6, 4):
         raise ConfigurationError(
             f"redis+cluster:// needs redis-py 6.4, and {redis.__version__} is installed",
@@ -124,34 +135,44 @@ def _check_version() -> None:
 
 
 def connect_async(url: str, **options: Any) -> Any:
-    """As ``connect``, for an event loop; ``single_connection_client`` is for one server only."""
-    group = _group_of(url)
-    if group is None:
+    """
+    Return a client as ``connect`` does, but for asyncio.
+
+    Args:
+        url: As for ``connect``.
+        **options: As for ``connect``. ``single_connection_client`` applies to one server only and
+            is left out for Sentinels and a Cluster.
+
+    Raises:
+        ConfigurationError: The URL names a Cluster and redis-py is older than 6.4.
+    """
+    parsed = _parse_multi_host(url)
+    if parsed is None:
         return redis.asyncio.Redis.from_url(url, **options)
     options.pop("single_connection_client", None)
-    if group.kind == "cluster":
+    if parsed.kind == "cluster":
         _check_version()
-        nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in group.hosts]
-        return redis.asyncio.RedisCluster(startup_nodes=nodes, **group.credentials, **options)
+        nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in parsed.hosts]
+        return redis.asyncio.RedisCluster(startup_nodes=nodes, **parsed.credentials, **options)
     make: Any = redis.asyncio.sentinel.Sentinel
-    sentinels = make(group.hosts, sentinel_kwargs=_to_sentinel(group, options))
-    return sentinels.master_for(group.service, db=group.database, **group.credentials, **options)
+    sentinels = make(parsed.hosts, sentinel_kwargs=_sentinel_options(parsed, options))
+    return sentinels.master_for(parsed.service, db=parsed.database, **parsed.credentials, **options)
 
 
 def close(client: Any) -> None:
-    """Close a client of ``connect``, and its connections to the Sentinels."""
+    """Close a client of ``connect``, including its connections to the Sentinels."""
     client.close()
     for sentinel in _sentinels_of(client):
         sentinel.close()
 
 
 async def aclose(client: Any) -> None:
-    """Close a client of ``connect_async``, its connections to Sentinels or a Cluster's nodes."""
+    """Close a client of ``connect_async`` with its connections to Sentinels or Cluster nodes."""
     await client.aclose()
     for sentinel in _sentinels_of(client):
         await sentinel.aclose()
-    # After a lost connection a Cluster's client means to ask for the slots again, and calls that
-    # "not initialized": its own aclose() then leaves every connection to the other nodes open.
+    # After a lost connection the client of a Cluster counts as not initialized until it has asked
+    # for the slots again. In that state its own aclose() leaves the other connections open.
     for node in _nodes_of(client):
         with contextlib.suppress(*REDIS_ERRORS):
             await node.disconnect()
@@ -170,25 +191,35 @@ def _nodes_of(client: Any) -> list[Any]:
 
 
 def connect_any_node(url: str, attempt: int, **options: Any) -> Any:
-    """As ``connect_async``; of a Cluster one node, another each time: all hear all Pub/Sub."""
-    group = _group_of(url)
-    if group is None or group.kind != "cluster":
+    """
+    Return a client as ``connect_async`` does, but of a Cluster for one node only.
+
+    Every node of a Cluster receives every Pub/Sub message, so a subscriber needs just one.
+
+    Args:
+        url: As for ``connect``.
+        attempt: Which node to use, counted modulo the nodes in the URL.
+        **options: As for ``connect``.
+    """
+    parsed = _parse_multi_host(url)
+    if parsed is None or parsed.kind != "cluster":
         return connect_async(url, **options)
-    host, port = group.hosts[attempt % len(group.hosts)]
-    return redis.asyncio.Redis(host=host, port=port, **group.credentials, **options)
+    host, port = parsed.hosts[attempt % len(parsed.hosts)]
+    return redis.asyncio.Redis(host=host, port=port, **parsed.credentials, **options)
 
 
-def _to_sentinel(group: _Group, options: Mapping[str, Any]) -> dict[str, Any]:
+def _sentinel_options(parsed: _MultiHostUrl, options: Mapping[str, Any]) -> dict[str, Any]:
     names = ("socket_timeout", "socket_connect_timeout", "retry", "protocol")
     found = {name: options[name] for name in names if name in options}
-    if group.sentinel_password is not None:
-        found["password"] = group.sentinel_password
+    if parsed.sentinel_password is not None:
+        found["password"] = parsed.sentinel_password
     return found
 
 
-def _group_of(url: str) -> _Group | None:
+def _parse_multi_host(url: str) -> _MultiHostUrl | None:
+    """Parse a URL for Sentinels or a Cluster; None for a URL of one server."""
     scheme, _, rest = url.partition("://")
-    if scheme in _PLAIN or scheme not in REDIS_SCHEMES:
+    if scheme in _SINGLE_SERVER or scheme not in REDIS_SCHEMES:
         return None
     kind = scheme.partition("+")[2]
     parts = urlsplit(f"//{rest}")
@@ -212,7 +243,7 @@ def _group_of(url: str) -> _Group | None:
         raise _MissingPartError("a Cluster has no databases")
     if kind == "sentinel" and not path:
         raise _MissingPartError("it names no service that the Sentinels know")
-    return _Group(
+    return _MultiHostUrl(
         kind,
         hosts,
         unquote(path[0]) if path else "",

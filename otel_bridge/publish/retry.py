@@ -1,8 +1,8 @@
 """
 When to try again: exponential backoff with full jitter, and a circuit breaker. Pure.
 
-Full jitter (any delay from nothing to the bound) spreads a fleet of workers over the whole
-interval after Redis comes back; equal or no jitter leaves them in step.
+Full jitter draws each delay between 0 and a bound. It spreads the retries of many workers over the
+whole interval; with equal or no jitter, all would hit a restarted Redis at the same moment.
 
 Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
 """
@@ -16,25 +16,29 @@ from typing import Final
 __all__ = ["BASE_DELAY_SEC", "MAX_DELAY_SEC", "OPEN_AFTER_FAILURES", "Breaker"]
 
 BASE_DELAY_SEC: Final = 0.05
+"""Bound on the delay after the first failure."""
 MAX_DELAY_SEC: Final = 1.0
-"""The log is tried at least this often, so what waits arrives about a second after it is back."""
+"""Bound on every delay: waiting events arrive about a second after the log is back."""
 OPEN_AFTER_FAILURES: Final = 3
-"""One lost packet is no outage: three attempts in a row are, 0.3 s at the default time-outs."""
+"""Failed attempts in a row that count as an outage: 0.3 s at the default time-outs. A single lost
+packet does not."""
 _MAX_RETRY_AFTER_SEC: Final = 60.0
+"""Longer requests of the receiver are shortened to this."""
 
 
 class Breaker:
     """
-    Says when the next attempt is due, and whether the other side counts as gone.
+    Says when the next attempt is due, and whether there is an outage; for one thread at a time.
 
-    Closed while attempts succeed. ``OPEN_AFTER_FAILURES`` in a row open it; then each attempt is a
-    probe, and the first that succeeds closes it.
+    The breaker is closed while attempts succeed. ``OPEN_AFTER_FAILURES`` (3) failures in a row open
+    it. While it is open each attempt is a probe, and the first success closes it. Times are
+    monotonic seconds.
 
     Args:
-        uniform: Draws a delay between two bounds; default: a generator of its own, so that a
-            program that seeds ``random`` does not put its workers in step.
-        base_sec: Bound on the first delay; doubles with each failure.
-        max_sec: Bound on every delay.
+        uniform: Draws a delay between two bounds; default: a random generator of its own, so that
+            programs that seed ``random`` alike do not retry at the same moments.
+        base_sec: Bound on the first delay, default 0.05; it doubles with each failure.
+        max_sec: Bound on every delay, default 1.
     """
 
     def __init__(
@@ -51,24 +55,24 @@ class Breaker:
         self.failures = 0
         """Failed attempts in a row."""
         self.failed_since: float | None = None
-        """Monotonic time of the first of them; None while all is well."""
+        """Time of the first of these failures; None if the last attempt succeeded."""
 
     @property
     def is_open(self) -> bool:
-        """Whether the other side counts as gone."""
+        """Whether there is an outage."""
         return self.failures >= OPEN_AFTER_FAILURES
 
     def wait_sec(self, now: float) -> float:
-        """Seconds until the next attempt is due; 0 when it is."""
+        """Return the seconds until the next attempt is due; 0 if it is due."""
         return max(0.0, self._due_at - now) if self.failures else 0.0
 
     def fail(self, now: float, retry_after_sec: float | None = None) -> bool:
         """
-        Note a failed attempt.
+        Record a failed attempt.
 
         Args:
-            now: Monotonic time after the attempt.
-            retry_after_sec: The other side's wish; kept up to 60 s, plus jitter.
+            now: Time after the attempt.
+            retry_after_sec: Delay that the receiver asked for; observed up to 60 s, plus jitter.
 
         Returns:
             Whether this failure opened the breaker.
@@ -84,12 +88,12 @@ class Breaker:
         return self.failures == OPEN_AFTER_FAILURES
 
     def succeed(self, now: float) -> float | None:
-        """Note success; returns for how long the breaker's outage lasted, None if it was closed."""
+        """Record a success; return the seconds that the outage lasted, None if there was none."""
         outage_sec = now - self.failed_since if self.is_open and self.failed_since else None
         self.failures = 0
         self.failed_since = None
         return outage_sec
 
-    def hurry(self, now: float, within_sec: float) -> None:
-        """Bring the next attempt forward to at most ``within_sec`` from now."""
+    def bring_forward(self, now: float, within_sec: float) -> None:
+        """Make the next attempt due at most ``within_sec`` from now."""
         self._due_at = min(self._due_at, now + within_sec)

@@ -1,8 +1,8 @@
 """
-The other way out: spans and metrics to any OTLP backend, set up by OpenTelemetry's own variables.
+Export of spans and metrics to an OTLP backend, configured by OpenTelemetry's own variables.
 
-The exporter hangs off a ``BatchSpanProcessor`` beside ours; neither knows of the other, so a slow
-or dead backend never touches the live view.
+Spans are exported by a ``BatchSpanProcessor`` of their own, beside our span processor. The two are
+independent, so a slow or dead backend never affects the live view.
 """
 
 from __future__ import annotations
@@ -21,32 +21,40 @@ __all__ = ["add_otlp_export", "check_otlp", "make_meter_provider"]
 
 def check_otlp(settings: BridgeSettings) -> None:
     """
-    Fail before anything is made when an export that is asked for cannot be.
+    Check the OTLP settings before any provider or exporter is created.
 
     Raises:
-        ConfigurationError: An unknown protocol.
+        ConfigurationError: ``OTEL_EXPORTER_OTLP_PROTOCOL``, or that of one signal, is neither
+            ``grpc`` nor ``http/protobuf``.
     """
-    if _are_spans_asked(settings):
+    if _are_spans_requested(settings):
         _is_grpc("TRACES_", settings.otlp_traces_protocol, settings.otlp_protocol)
-    if _are_metrics_asked(settings):
+    if _are_metrics_requested(settings):
         _is_grpc("METRICS_", settings.otlp_metrics_protocol, settings.otlp_protocol)
 
 
 def add_otlp_export(provider: TracerProvider, settings: BridgeSettings) -> bool:
     """
-    Add a batching OTLP exporter when ``OTEL_*`` asks for one.
+    Add a batching OTLP exporter for spans, if the ``OTEL_*`` variables request one.
 
-    Asked for means ``OTEL_TRACES_EXPORTER=otlp``, or an ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or
-    ``..._TRACES_ENDPOINT``) without ``OTEL_TRACES_EXPORTER=none``. The exporter itself reads
-    endpoint, headers, compression and time-outs from the environment, as the specification says.
+    They do by ``OTEL_TRACES_EXPORTER=otlp``, or by an ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or
+    ``OTEL_EXPORTER_OTLP_TRACES_ENDPOINT``) unless ``OTEL_TRACES_EXPORTER=none``. The exporter reads
+    endpoint, headers, compression and time-outs from the environment itself.
+
+    Args:
+        provider: Gets the exporter's span processor.
+        settings: The exporter, endpoint and protocol variables; default protocol:
+            ``http/protobuf``.
 
     Returns:
-        Whether one was added.
+        Whether an exporter was added.
 
     Raises:
-        ConfigurationError: An unknown ``OTEL_EXPORTER_OTLP_PROTOCOL``.
+        ConfigurationError: The protocol is neither ``grpc`` nor ``http/protobuf``.
+
+    Source: OpenTelemetry specification, environment variables and OTLP exporter.
     """
-    if not _are_spans_asked(settings):
+    if not _are_spans_requested(settings):
         return False
     provider.add_span_processor(BatchSpanProcessor(_span_exporter(settings)))
     return True
@@ -54,32 +62,40 @@ def add_otlp_export(provider: TracerProvider, settings: BridgeSettings) -> bool:
 
 def make_meter_provider(settings: BridgeSettings, resource: Resource) -> MeterProvider | None:
     """
-    A provider that exports our metrics by OTLP, when ``OTEL_*`` asks for it.
+    Create a meter provider that exports by OTLP, if the ``OTEL_*`` variables request it.
 
-    Asked for as spans are, with ``METRICS`` for ``TRACES``; ``OTEL_METRICS_EXPORTER=none`` keeps
-    metrics from a backend that takes spans only, such as Jaeger.
+    The variables are those of ``add_otlp_export`` with ``METRICS`` in place of ``TRACES``. Set
+    ``OTEL_METRICS_EXPORTER=none`` for a backend that accepts spans only, such as Jaeger.
+
+    Args:
+        settings: The exporter, endpoint and protocol variables.
+        resource: Describes this process; the same as that of its spans.
+
+    Returns:
+        The provider, which the caller shuts down; None if no export is requested.
 
     Raises:
-        ConfigurationError: An unknown protocol.
+        ConfigurationError: The protocol is neither ``grpc`` nor ``http/protobuf``.
     """
-    if not _are_metrics_asked(settings):
+    if not _are_metrics_requested(settings):
         return None
     reader = PeriodicExportingMetricReader(_metric_exporter(settings))
-    # Ours to shut down: at exit it would do so again, and warn, while a dead backend holds us up.
+    # The bridge shuts it down. Otherwise the provider would do so again at exit: it would warn, and
+    # with a dead backend delay the exit a second time.
     return MeterProvider([reader], resource, shutdown_on_exit=False)
 
 
-def _are_spans_asked(settings: BridgeSettings) -> bool:
+def _are_spans_requested(settings: BridgeSettings) -> bool:
     endpoint = settings.otlp_traces_endpoint or settings.otlp_endpoint
-    return _is_asked(settings.otel_traces_exporter, endpoint)
+    return _is_requested(settings.otel_traces_exporter, endpoint)
 
 
-def _are_metrics_asked(settings: BridgeSettings) -> bool:
+def _are_metrics_requested(settings: BridgeSettings) -> bool:
     endpoint = settings.otlp_metrics_endpoint or settings.otlp_endpoint
-    return _is_asked(settings.otel_metrics_exporter, endpoint)
+    return _is_requested(settings.otel_metrics_exporter, endpoint)
 
 
-def _is_asked(exporter: str | None, endpoint: str | None) -> bool:
+def _is_requested(exporter: str | None, endpoint: str | None) -> bool:
     names = {name.strip() for name in (exporter or "").split(",")}
     return "none" not in names and ("otlp" in names or bool(endpoint))
 

@@ -1,9 +1,9 @@
 """
-``MonitoringSpanProcessor``: hands every span's start and end to the bus and does nothing else.
+``MonitoringSpanProcessor``: passes the start and the end of every span to the event bus.
 
-The SDK calls it in the thread that starts or ends the span, and an exception from it would reach
-user code and keep later processors from seeing the span. So it appends the span object itself and
-returns: no clock, no attribute, no lock.
+The SDK calls it in the thread that starts or ends the span. An exception from it would reach user
+code, and the processors after it would not get the span. So it only appends the span object itself
+to the queue: it reads no clock and no attributes, and takes no lock.
 """
 
 from __future__ import annotations
@@ -22,21 +22,25 @@ logger = logging.getLogger(__name__)
 
 class MonitoringSpanProcessor(SpanProcessor):
     """
-    Makes a provider's spans visible while they run.
+    Makes the spans of a provider visible while they run.
+
+    Add it to a provider with ``add_span_processor``; ``configure()`` is not needed. Never raises;
+    the first failure is logged.
 
     Args:
-        bus: Converts and publishes; flushed, never shut down, by this processor.
+        bus: Converts the spans to events and publishes them. The processor flushes the bus but
+            never shuts it down; its owner does.
     """
 
     def __init__(self, bus: EventBus) -> None:
         self._bus = bus
-        # Two look-ups less a hook, a seventh of what it costs; they outlive a fork.
+        # Saves two look-ups per hook, a seventh of its cost. Both stay valid in a forked child.
         self._append = bus.append
         self._counter = bus.counter
         self._has_failed = False
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        # ``bus.put``, written out: the extra call would be a fifth of what a hook costs.
+        # ``bus.put`` written out: the extra call would add a fifth to the cost of a hook.
         try:
             self._append(span)
             next(self._counter)
@@ -57,10 +61,10 @@ class MonitoringSpanProcessor(SpanProcessor):
     def _note_failure(self) -> None:
         if not self._has_failed:
             self._has_failed = True
-            logger.exception("a span could not be queued; further ones fail silently")
+            logger.exception("a span could not be queued; further failures are not logged")
 
     def shutdown(self) -> None:
-        # The bus has other users (heartbeats) and its own exit: only make sure nothing is waiting.
+        # The bus is only flushed: others use it (heartbeats), and it shuts itself down at exit.
         self.force_flush()
 
     def force_flush(self, timeout_millis: int = 5000) -> bool:

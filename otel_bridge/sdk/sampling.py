@@ -1,10 +1,10 @@
 """
-``keep_live_spans``: a sampler must not hide running work from the live view.
+``keep_live_spans``: keeps a sampler from hiding running work from the live view.
 
-With ``ALWAYS_OFF`` or a ratio the SDK never calls a span processor for the spans it drops. Our
-spans are turned from DROP to RECORD_ONLY: processors see them, exporters do not, because their
-sampled flag stays off. A recording span costs four times an unsampled one, so only spans that
-carry ``nexus.span.kind`` are kept.
+With ``ALWAYS_OFF`` or a ratio the SDK calls no span processor for the spans that it drops. For our
+spans the decision DROP is changed to RECORD_ONLY: processors get them, exporters do not, because
+the sampled flag stays off. A recording span costs four times as much as a dropped one, so only
+spans with the attribute ``nexus.span.kind`` are kept.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _ProviderOrSampler = TypeVar("_ProviderOrSampler", TracerProvider, Sampler)
 
 class LiveSpanSampler(Sampler):
     """
-    Decides as another sampler does, but records our spans where that one drops.
+    Decides as another sampler does, but records those of our spans that the other one drops.
 
     Args:
-        inner: The application's own sampler.
+        inner: The sampler of the application.
     """
 
     def __init__(self, inner: Sampler) -> None:
@@ -50,7 +50,7 @@ class LiveSpanSampler(Sampler):
             parent_context, trace_id, name, kind, attributes, links, trace_state
         )
         if result.decision is Decision.DROP and attributes and semconv.SPAN_KIND in attributes:
-            # The span's attributes are the result's, and a result that drops has none.
+            # The SDK gives the span the attributes of the result, and those of a DROP are empty.
             return SamplingResult(Decision.RECORD_ONLY, attributes, result.trace_state)
         return result
 
@@ -60,9 +60,13 @@ class LiveSpanSampler(Sampler):
 
 def keep_live_spans(provider_or_sampler: _ProviderOrSampler) -> _ProviderOrSampler:
     """
-    Wrap a sampler, or a provider's in place; twice is once.
+    Wrap a sampler in a ``LiveSpanSampler``, or replace the sampler of a provider by a wrapped one.
 
-    Tracers take their provider's sampler when they are made, so wrap before they are.
+    A second call changes nothing. Call it before tracers are created: a tracer copies the sampler
+    of its provider.
+
+    Args:
+        provider_or_sampler: An SDK provider, changed in place, or a sampler.
 
     Returns:
         The wrapped sampler, or the provider that was given.

@@ -366,5 +366,5 @@ async def test_the_subscription_comes_back_by_itself(
 
 
 async def _collect(receiver: RedisReceiver, found: list[bytes]) -> None:
-    async for message in receiver.foreign():
+    async for message in receiver.external_messages():
         found.append(message)

@@ -257,7 +257,7 @@ class Feed:
     # --- strangers -------------------------------------------------------------------------------
 
     async def _adopt(self, receiver: Receiver) -> None:
-        async for data in receiver.foreign():
+        async for data in receiver.external_messages():
             self.counters.foreign += 1
             entry = self._fold(data, None, self._clock.time_ns() // 1000)
             if entry is not None:

@@ -117,7 +117,7 @@ class OtlpReceiver:
             are_open: The spans have not ended yet.
             lent: What they may inherit from spans that others tell of, see ``lending``.
         """
-        self._mapper.lend(lent)
+        self._mapper.correlate(lent)
         found = spans.found
         events: list[tuple[int, MonitoringEvent]] = []
         bad: set[int] = set()

@@ -1,8 +1,8 @@
 """
 Which transport a bus URL names: ``memory``, ``redis``, ``rediss``, ``unix``, ``http``, ``https``.
 
-The module of a scheme is imported when it is used, so that a worker on ``http://`` never loads the
-Redis client.
+The module of a transport is imported on first use, so that a worker on ``http://`` never imports
+the Redis client.
 """
 
 from __future__ import annotations
@@ -19,15 +19,20 @@ KNOWN_SCHEMES: Final = (
     *("memory", "redis", "rediss", "unix", "http", "https"),
     *("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"),
 )
+"""The schemes of bus URLs that have a transport."""
 
 
 def open_sender(url: str, settings: BridgeSettings) -> Sender:
     """
-    Make the sender for a bus URL; it connects with its first batch.
+    Create the sender for a bus URL; it connects with its first batch.
+
+    Args:
+        url: E.g. ``redis://host:6379/0``, ``http://host:12000``, ``memory://name``.
+        settings: Bounds, channels and time-outs.
 
     Raises:
-        UnknownTransportError: Nobody handles the URL's scheme.
-        ConfigurationError: The URL is not one that the transport can use.
+        UnknownTransportError: The scheme of the URL has no transport.
+        ConfigurationError: The transport cannot use the URL.
     """
     scheme = check_scheme(url, settings)
     if scheme == "memory":
@@ -45,11 +50,15 @@ def open_sender(url: str, settings: BridgeSettings) -> Sender:
 
 def open_receiver(url: str, settings: BridgeSettings) -> Receiver:
     """
-    Make the receiver for a bus URL; ``Receiver.open`` connects it.
+    Create the receiver for a bus URL; ``Receiver.open`` connects it.
+
+    Args:
+        url: As for ``open_sender``, but not ``http`` or ``https``: these can only be sent to.
+        settings: Bounds and channels.
 
     Raises:
-        UnknownTransportError: Nobody handles the URL's scheme.
-        ConfigurationError: The transport has no receiver (``http``), or the URL cannot be used.
+        UnknownTransportError: The scheme of the URL has no transport.
+        ConfigurationError: The transport has no receiver (``http``), or cannot use the URL.
     """
     scheme = check_scheme(url, settings)
     if scheme == "memory":
@@ -59,7 +68,7 @@ def open_receiver(url: str, settings: BridgeSettings) -> Receiver:
     if scheme in ("http", "https"):
         raise ConfigurationError(
             f"{_setting_name(url, settings)} is an {scheme}:// URL, which can only be sent to",
-            "read the log it feeds instead: set redis:// or memory:// for the collector",
+            "set the redis:// or memory:// URL of the log that the collector reads",
         )
     from otel_bridge.publish.transports.redis_receiver import RedisReceiver
 
@@ -68,15 +77,16 @@ def open_receiver(url: str, settings: BridgeSettings) -> Receiver:
 
 def check_scheme(url: str, settings: BridgeSettings) -> str:
     """
-    The scheme of a bus URL.
+    Return the scheme of a bus URL.
 
     Raises:
-        UnknownTransportError: Nobody handles it; names the setting that it came from.
+        UnknownTransportError: The scheme has no transport. The error names the setting that holds
+            the URL.
     """
-    # Not by urlsplit: it raises for a URL that it cannot read, before anyone can say which.
+    # Not by urlsplit: for a URL that it cannot parse it raises an error without the setting's name.
     scheme, mark, _ = url.partition("://")
     if not mark:
-        scheme = ""  # what stands there may be a password
+        scheme = ""  # the text may be a password, so it is not quoted
     if scheme not in KNOWN_SCHEMES:
         raise UnknownTransportError(scheme, _setting_name(url, settings), KNOWN_SCHEMES)
     return scheme

@@ -1,12 +1,12 @@
--- Appends one batch of one producer to the log, once, and publishes each event to its channels.
+-- Appends one batch of one producer to the log, each event once, and publishes it to its channels.
 -- KEYS: stream, producer, meta
 -- ARGV: candidate epoch, number of the first event, MAXLEN, producer TTL (s), events channel,
 --       stats channel, project channel prefix, number of routes, each event's route, the routes,
 --       the events' JSON.
---       A route: 's' also to the stats channel or '-' not, then the project id; without one there
---       is no project channel. Each event's route: its index from 0, two bytes, high byte first.
---       An argument an event costs as much as the PUBLISH does, and routes are few.
--- Reply: {epoch, last stream id, events skipped, messages refused}
+--       A route is a set of channels: 's' (stats channel too) or '-' (not), then the project id;
+--       empty: no project channel. Each event's route is an index from 0 in two bytes, high byte
+--       first. Routes are few; an argument per event would cost as much as its PUBLISH does.
+-- Reply: {epoch, last stream id, events skipped, messages refused by an ACL}
 local call, pcall, sub, byte, type = redis.call, redis.pcall, string.sub, string.byte, type
 local stream, producer, meta = KEYS[1], KEYS[2], KEYS[3]
 local events_channel, stats_channel, prefix = ARGV[5], ARGV[6], ARGV[7]
@@ -30,20 +30,21 @@ local epoch = call('HGET', meta, 'epoch')
 local is_new = call('EXISTS', stream) == 0 or not epoch
 if is_new then epoch = ARGV[1] end
 
--- Before the first entry: an ACL that denies these after it would let the batch come again and again.
-local function note(applied)
+-- Called before the first entry is written. If an ACL denied these commands only after that, the
+-- batch would be sent, and appended, again and again.
+local function store_last_number(applied)
   call('SET', producer, string.format('%.0f', first + applied - 1), 'EX', ARGV[4])
 end
 if count > skipped then
   if is_new then call('HSET', meta, 'epoch', epoch) end
-  note(count)
+  store_last_number(count)
 end
 
 local head = '{"position":"' .. epoch .. ':'
 local id, failure
 local applied, refused = skipped, 0
 
--- pcall: a channel that an ACL denies must not fail a batch whose entries are written already.
+-- pcall: a channel that an ACL denies must not fail a batch whose entries are already written.
 local function publish(channel, message)
   if type(pcall('PUBLISH', channel, message)) == 'table' then refused = refused + 1 end
 end
@@ -70,10 +71,11 @@ for i = skipped + 1, count do
 end
 
 if failure then
-  note(applied)
+  store_last_number(applied)
   return failure
 end
--- Of a batch that is held already as well: where an ACL denies it, none may pass and the log grow.
+-- Also for a batch that the log has already. If an ACL denied XTRIM and only new batches called it,
+-- the second attempt of each batch would succeed and the log would grow without bound.
 call('XTRIM', stream, 'MAXLEN', '~', ARGV[3])
 if not id then
   local last = call('XREVRANGE', stream, '+', '-', 'COUNT', 1)

@@ -2,11 +2,13 @@
 The two halves of every transport: ``Sender`` in the worker, ``Receiver`` in the collector.
 
 The log is append-only and assigns positions. A sender is synchronous and used by one thread at a
-time (the bus's); a receiver lives on one asyncio loop. One contract suite
+time (the bus's thread); a receiver belongs to one asyncio loop. One contract suite
 (``tests/contract/test_transport.py``) runs over every implementation.
 
-Position: opaque text. Made as ``<epoch>:<sequence>``; another epoch means another log, so that a
-resume is refused rather than guessed (the idea is Centrifuge's ``StreamPosition``).
+A position is opaque text for its readers. Its form is ``<epoch>:<sequence>``. Another epoch means
+another log, so a reader that resumes with an old position gets an error instead of wrong events.
+
+Source: Centrifuge's ``StreamPosition`` (epoch and offset).
 """
 
 from __future__ import annotations
@@ -23,22 +25,22 @@ class Outgoing(NamedTuple):
     data: bytes
     """The event's JSON object, without ``position``."""
     project_id: str | None
-    """Which project channel it also goes to; None: the global channel only."""
+    """The project whose channel also gets the event; None: only the global channel gets it."""
     is_stats: bool = False
-    """Whether it also goes to the stats channel."""
+    """Whether the stats channel also gets the event."""
 
 
 class AppendResult(NamedTuple):
-    """What became of a batch."""
+    """The result of appending a batch."""
 
     position: str
-    """Position of the last entry of the log after the batch."""
+    """Position of the last entry of the log after the append."""
     skipped: int
-    """Events of the batch that the log held already: it was sent again after a lost answer."""
+    """Events of the batch that the log had already: it was sent again after a lost answer."""
     refused: int
-    """Pub/Sub messages that an ACL denied; the events are in the log all the same."""
+    """Pub/Sub messages that a Redis ACL denied; their events are in the log nevertheless."""
     rejected: int = 0
-    """Events that the sender's token may not write; they are in no log."""
+    """Events that the sender's token may not write; they are not in the log."""
 
 
 class LogEntry(NamedTuple):
@@ -54,22 +56,23 @@ class Sender(Protocol):
 
     def send(self, producer_id: str, first_n: int, batch: Sequence[Outgoing]) -> AppendResult:
         """
-        Append events ``first_n``, ``first_n + 1``, ... of one producer, once each, in order.
+        Append events ``first_n``, ``first_n + 1``, ... of one producer, each once, in order.
 
-        Safe to call again with the same arguments after an error: what the log holds is skipped.
+        Safe to call again with the same arguments after an error: events that the log has are
+        skipped. Each transport bounds how long this may block.
 
         Args:
-            producer_id: Unique per process; a forked child takes a new one.
+            producer_id: Unique per process; a forked child uses a new one.
             first_n: Number of the first event, counted from 1 without holes.
             batch: At least one event.
 
         Raises:
-            TransportRejectedError: Sending it again cannot help.
-            TransportError: Not delivered, or not known to be.
+            TransportRejectedError: The log rejects the batch; sending it again cannot help.
+            TransportError: The batch was not delivered, or that is unknown; send it again.
         """
 
     def close(self) -> None:
-        """Release the connection; the next ``send`` opens a new one."""
+        """Close the connection; the next ``send`` opens a new one."""
 
 
 class Receiver(Protocol):
@@ -77,7 +80,7 @@ class Receiver(Protocol):
 
     async def open(self) -> str:
         """
-        Connect; return the position before the first entry that the log holds.
+        Connect; return the position before the first entry that the log still has.
 
         Raises:
             TransportError: The log cannot be reached.
@@ -87,7 +90,15 @@ class Receiver(Protocol):
         self, after: str, *, limit: int = 500, wait_ms: int = 1000
     ) -> Sequence[LogEntry]:
         """
-        Return the entries after a position, oldest first; empty if none came within ``wait_ms``.
+        Return the entries after a position, oldest first.
+
+        Args:
+            after: Position of the last entry that the reader has.
+            limit: Bound on the entries returned.
+            wait_ms: How long to wait for an entry if there is none yet; 0: do not wait.
+
+        Returns:
+            Empty if there was no entry within ``wait_ms``.
 
         Raises:
             PositionLostError: The log cannot continue from there without a hole.
@@ -95,22 +106,39 @@ class Receiver(Protocol):
         """
 
     async def last_position(self) -> str:
-        """Position of the newest entry; of an empty log, the position before its first."""
+        """
+        Return the position of the newest entry; in an empty log, the position before its first.
+
+        Raises:
+            TransportError: The log cannot be reached.
+        """
 
     async def read_back(self, limit: int, *, before: str | None = None) -> Sequence[LogEntry]:
-        """The newest ``limit`` entries (older than ``before``), newest first."""
-
-    def foreign(self) -> AsyncIterator[bytes]:
         """
-        Messages on the events channel that did not pass through the log (no ``position``).
+        Return the newest entries, newest first, for paging backwards.
 
-        Ends never; re-subscribes by itself. A transport without channels yields nothing.
+        Args:
+            limit: Bound on the entries returned.
+            before: Position of the entry to start before; default: start at the newest entry.
+
+        Raises:
+            PositionLostError: ``before`` belongs to another log.
+            TransportError: The log cannot be reached.
+        """
+
+    def external_messages(self) -> AsyncIterator[bytes]:
+        """
+        Yield messages of external publishers: those that did not pass through the log.
+
+        Such a message was published on the events channel directly and has no ``position``. The
+        iterator never ends and re-subscribes by itself. A transport without channels yields
+        nothing.
         """
 
     async def close(self) -> None:
-        """Release the connections."""
+        """Close the connections."""
 
 
 def splice_position(position: str, data: bytes) -> bytes:
-    """Put ``position`` in front of an event's JSON object; the rest of the bytes stay."""
+    """Insert ``position`` as first member of an event's JSON object; other bytes stay the same."""
     return b'{"position":"' + position.encode() + b'",' + data[1:]

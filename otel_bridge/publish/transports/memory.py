@@ -1,8 +1,9 @@
 """
-``memory://NAME``: the log inside one process, for the embedded collector, ``make demo`` and tests.
+``memory://NAME``: a log inside one process, for the embedded collector, ``make demo`` and tests.
 
-Behaves as the Redis log does: positions with an epoch, a bound, dedupe per producer. Appending is
-thread-safe; readers on any event loop are woken with ``call_soon_threadsafe``.
+It behaves like the log in Redis: positions with an epoch, a bounded length, deduplication per
+producer. Appending is thread-safe; readers on any event loop are woken with
+``call_soon_threadsafe``.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from otel_bridge.publish.transports.base import AppendResult, LogEntry, Outgoing
 __all__ = ["MemoryLog", "MemoryReceiver", "MemorySender", "memory_log"]
 
 DEFAULT_MAX_EVENTS: Final = 100_000
+"""Default bound on the events of a log, as that of ``MONITORING_STREAM_MAX_EVENTS``."""
 _MAX_PRODUCERS: Final = 10_000
-"""Producers remembered for dedupe, the longest silent forgotten first; about 100 bytes each."""
+"""Producers remembered for deduplication; the one that is silent longest is forgotten first. Each
+takes about 100 bytes."""
 
 _logs: dict[str, MemoryLog] = {}
 _logs_lock = threading.Lock()
@@ -32,23 +35,26 @@ class MemoryLog:
     """
     An append-only, bounded list of events with positions ``<epoch>:<seq>``, ``seq`` from 1.
 
+    Thread-safe.
+
     Args:
-        max_events: Older events are trimmed away.
+        max_events: Bound, default 100,000. The oldest events are removed in blocks, so the log may
+            hold up to a sixteenth more (at least 64).
     """
 
     def __init__(self, max_events: int = DEFAULT_MAX_EVENTS) -> None:
         self.max_events = max_events
         self.epoch = secrets.token_hex(4)
         self._lock = threading.Lock()
-        # Entry number ``seq`` is at index ``seq - _first_seq``; trimming in blocks keeps appending
-        # O(1) and slicing O(k), where a deque would walk to the middle.
+        # Entry number ``seq`` is at index ``seq - _first_seq``. A list that is trimmed in blocks
+        # appends in O(1) and slices in O(k); a deque would walk to the middle to slice.
         self._entries: list[LogEntry] = []
         self._first_seq = 1
         self._producers: OrderedDict[str, int] = OrderedDict()
         self._waiters: set[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = set()
 
     def append(self, producer_id: str, first_n: int, batch: Sequence[Outgoing]) -> AppendResult:
-        """Append what the log does not hold yet; see ``Sender.send``."""
+        """Append the events that the log does not have yet; see ``Sender.send``."""
         with self._lock:
             last_n = self._producers.get(producer_id, 0)
             skipped = min(max(0, last_n - first_n + 1), len(batch))
@@ -74,19 +80,19 @@ class MemoryLog:
         return self._first_seq + len(self._entries)
 
     def _trim(self) -> None:
-        # A block at a time: like Redis's MAXLEN ~, the log may hold a little more than its bound.
+        # In blocks: as with MAXLEN ~ in Redis, the log may hold slightly more than its bound.
         excess = len(self._entries) - self.max_events
         if excess > max(64, self.max_events // 16):
             del self._entries[:excess]
             self._first_seq += excess
 
     def first_position(self) -> str:
-        """The position before the first entry that the log holds."""
+        """Return the position before the first entry that the log still has."""
         with self._lock:
             return f"{self.epoch}:{self._first_seq - 1}"
 
     def last_position(self) -> str:
-        """The position of the newest entry."""
+        """Return the position of the newest entry; in an empty log, the one before its first."""
         with self._lock:
             return f"{self.epoch}:{self._next_seq - 1}"
 
@@ -94,7 +100,12 @@ class MemoryLog:
         self, position: str, limit: int, waiter: asyncio.Future[None] | None = None
     ) -> list[LogEntry]:
         """
-        Entries after a position; ``waiter`` is completed at the next append when there are none.
+        Return the entries after a position, oldest first.
+
+        Args:
+            position: Position of the last entry that the reader has.
+            limit: Bound on the entries returned.
+            waiter: If there is no entry, the next append completes this future.
 
         Raises:
             PositionLostError: The log cannot continue from there without a hole.
@@ -110,14 +121,18 @@ class MemoryLog:
                 self._waiters.add((waiter.get_loop(), waiter))
         return entries
 
-    def forget(self, waiter: asyncio.Future[None]) -> None:
-        """Give up waiting for an append."""
+    def remove_waiter(self, waiter: asyncio.Future[None]) -> None:
+        """Do not complete this future at the next append."""
         with self._lock:
             self._waiters.discard((waiter.get_loop(), waiter))
 
     def newest(self, limit: int, before: str | None) -> list[LogEntry]:
         """
-        The newest entries (older than ``before``), newest first.
+        Return the newest entries, newest first.
+
+        Args:
+            limit: Bound on the entries returned.
+            before: Position of the entry to start before; None: start at the newest entry.
 
         Raises:
             PositionLostError: ``before`` belongs to another log.
@@ -147,7 +162,13 @@ def _wake(future: asyncio.Future[None]) -> None:
 
 
 def memory_log(name: str, max_events: int = DEFAULT_MAX_EVENTS) -> MemoryLog:
-    """The log of this process with that name; made, with that bound, when first asked for."""
+    """
+    Return the log of this process with a name; the first call creates it.
+
+    Args:
+        name: What follows ``memory://`` in the URL.
+        max_events: Bound of a log that is created; ignored for one that exists.
+    """
     with _logs_lock:
         if name not in _logs:
             _logs[name] = MemoryLog(max_events)
@@ -155,7 +176,7 @@ def memory_log(name: str, max_events: int = DEFAULT_MAX_EVENTS) -> MemoryLog:
 
 
 def _after_fork_in_child() -> None:
-    # Another thread may have held a lock at the moment of the fork; nobody would release it here.
+    # Another thread may have held a lock during the fork. In the child no thread would release it.
     global _logs_lock
     _logs_lock = threading.Lock()
     for log in _logs.values():
@@ -167,7 +188,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class MemorySender:
-    """Appends to a log of this process."""
+    """``Sender`` to a log of this process; callable from any thread."""
 
     def __init__(self, log: MemoryLog) -> None:
         self._log = log
@@ -180,7 +201,7 @@ class MemorySender:
 
 
 class MemoryReceiver:
-    """Reads a log of this process."""
+    """``Receiver`` of a log of this process."""
 
     def __init__(self, log: MemoryLog) -> None:
         self._log = log
@@ -201,7 +222,7 @@ class MemoryReceiver:
         except TimeoutError:
             return []
         finally:
-            self._log.forget(waiter)
+            self._log.remove_waiter(waiter)
         return self._log.entries_after(after, limit)
 
     async def last_position(self) -> str:
@@ -210,8 +231,8 @@ class MemoryReceiver:
     async def read_back(self, limit: int, *, before: str | None = None) -> Sequence[LogEntry]:
         return self._log.newest(limit, before)
 
-    async def foreign(self) -> AsyncIterator[bytes]:
-        # Nobody else can publish into this process: wait for ever.
+    async def external_messages(self) -> AsyncIterator[bytes]:
+        # No external publisher can reach this process, so this never yields.
         await asyncio.Event().wait()
         yield b""
 

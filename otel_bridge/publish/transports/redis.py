@@ -1,13 +1,14 @@
 """
-``redis://``: the log as a Redis stream, one script a batch; Pub/Sub as a courtesy beside it.
+``redis://``: the sender of the log as a Redis stream, which also publishes to Pub/Sub channels.
 
-The sender is a synchronous client of one thread, with time-outs of ``MONITORING_SEND_TIMEOUT_MS``
-and no retries of its own: redis-py's defaults keep one PUBLISH waiting 4.8 s on a killed and more
-than 14 s on a stopped Redis. "Timed out" is not "not applied", so the script remembers each
-producer's last number and skips what it holds.
+Each batch is one call of a script. The client is synchronous, for one thread, with time-outs of
+``MONITORING_SEND_TIMEOUT_MS`` and without retries of its own: with redis-py's defaults one PUBLISH
+waits 4.8 s for a killed Redis and more than 14 s for a stopped one. A batch that timed out may have
+been applied nevertheless, so the script stores each producer's last number and skips events that
+the log has.
 
-Source: research on Redis 7.0 and redis-py 8.1: 35 to 47 times an awaited PUBLISH per event, 0
-duplicates under random SIGSTOP where the same script without that number left 30 to 281.
+Source: measured on Redis 7.0 with redis-py 8.1: 35 to 47 times as fast as one awaited PUBLISH per
+event; 0 duplicates under random SIGSTOP, where the same script without that number left 30 to 281.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ from otel_bridge.publish.redis_clients import REDIS_ERRORS, check_url, close, co
 from otel_bridge.publish.transports.base import AppendResult, Outgoing
 from otel_bridge.settings import BridgeSettings
 
-# Resolving a host name imports encodings.idna: done in the bus's thread at the moment of a fork,
-# the module would stay half imported in the child, which could then connect to nobody ("unknown
-# encoding: idna", met in a test).
+# Resolving a host name imports encodings.idna. If the bus's thread did that during a fork, the
+# child would keep a half imported module and could resolve no name ("unknown encoding: idna", seen
+# in a test). So it is imported here.
 
 __all__ = ["RedisSender", "connection_options"]
 
@@ -53,7 +54,7 @@ _SCRIPT: Final = (
 )
 _SCRIPT_SHA: Final = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest()
 
-_PASSING_ERRORS: Final = (
+_TEMPORARY_ERRORS: Final = (
     ClusterDownError,
     MasterDownError,
     NoPermissionError,
@@ -61,7 +62,7 @@ _PASSING_ERRORS: Final = (
     ReadOnlyError,
     TryAgainError,
 )
-_PASSING_CODES: Final = (
+_TEMPORARY_CODES: Final = (
     "ACL failure",
     "BUSY",
     "DENIED",
@@ -74,24 +75,26 @@ _PASSING_CODES: Final = (
     "can't run this command",
     "unauthenticated",
 )
-"""Error replies that say nothing about the batch: Redis or its operator will mend them. redis-py
-has classes for some codes only, and Redis 6.2 hides those from inside a script in its text. What
-an ACL denies inside a script has no code; nor has a password that is asked for since a while."""
+"""Texts of error replies that have nothing to do with the batch: Redis recovers, or an operator
+fixes them, so the batch is sent again. redis-py has classes for some of these codes only, and Redis
+6.2 puts the codes of errors inside a script into the text. Two of the texts have no code: a denial
+by an ACL inside a script, and a password that Redis has required since the client connected."""
 
 
 class RedisSender:
     """
-    Appends to the stream and publishes to the channels; one thread at a time.
+    ``Sender`` to the stream, which also publishes to the channels; for one thread at a time.
 
-    An attempt costs at most one time-out for connecting and one for the answer, plus one each for
-    AUTH and SELECT when the URL has a password or a database number.
+    An attempt takes at most one time-out (``MONITORING_SEND_TIMEOUT_MS``, 100) for connecting and
+    one for the answer, plus one each for AUTH and SELECT when the URL has a password or a database
+    number.
 
     Args:
         url: See ``redis_clients``.
-        settings: Channels, bounds, time-outs.
+        settings: Channels, bounds and the time-out.
 
     Raises:
-        ConfigurationError: The URL cannot be read.
+        ConfigurationError: The URL cannot be parsed.
     """
 
     def __init__(self, url: str, settings: BridgeSettings) -> None:
@@ -119,24 +122,25 @@ class RedisSender:
             settings.events_channel,
             settings.stats_channel,
             settings.project_channel_prefix,
-            *_routed(batch),
+            *_event_arguments(batch),
         ]
         try:
             epoch, last_id, skipped, refused = self._run(arguments)
         except ResponseError as error:
             raise self._failure(error) from error
         except REDIS_ERRORS as error:
-            # Whether it was applied is unknown; the next attempt gets a clean connection.
+            # Whether the batch was applied is unknown. The next attempt uses a new connection, on
+            # which no late answer can arrive.
             self.close()
             raise TransportError(f"{type(error).__name__}: {error}") from error
         if epoch.decode() == self._candidate_epoch:
-            # Used up: a log made anew after a wipe must not carry the name of the lost one.
+            # The candidate is in use: if the stream is deleted, the new log needs another epoch.
             self._candidate_epoch = secrets.token_hex(4)
         return AppendResult(f"{epoch.decode()}:{last_id.decode()}", skipped, refused)
 
     def _run(self, arguments: list[Any]) -> Any:
         if self._client is None or self._pid != os.getpid():
-            # In a forked child the parent's connection is let go without a word on its socket.
+            # A forked child drops the parent's connection without sending anything on its socket.
             self._client = connect(self._url, **self._options)
             self._pid = os.getpid()
             self._is_script_sent = False
@@ -144,9 +148,9 @@ class RedisSender:
             try:
                 return self._client.execute_command("EVALSHA", _SCRIPT_SHA, *arguments)
             except NoScriptError:
-                # Scripts are neither persisted nor replicated: a restart or failover lost it.
+                # Redis neither persists nor replicates scripts: a restart or failover lost it.
                 self._is_script_sent = False
-        # EVAL loads the script on the way: no separate round trip on a new connection.
+        # EVAL also loads the script, so a new connection needs no separate round trip for it.
         reply = self._client.execute_command("EVAL", _SCRIPT, *arguments)
         self._is_script_sent = True
         return reply
@@ -155,9 +159,9 @@ class RedisSender:
         text = str(error)
         reason = f"Redis answered {type(error).__name__}: {text[:200]}"
         if isinstance(error, ReadOnlyError) or "READONLY" in text:
-            # A failover left us on a replica: connect anew, to whom the name means by now.
+            # After a failover this server is a replica: connect again, to the present master.
             self.close()
-        if isinstance(error, _PASSING_ERRORS) or any(code in text for code in _PASSING_CODES):
+        if isinstance(error, _TEMPORARY_ERRORS) or any(code in text for code in _TEMPORARY_CODES):
             return TransportError(reason)
         return TransportRejectedError(reason)
 
@@ -167,12 +171,17 @@ class RedisSender:
             close(client)
 
 
-def _routed(batch: Sequence[Outgoing]) -> Iterator[Any]:
-    """What ``append.lua`` takes of the events: routes, which event takes which, the JSON."""
+def _event_arguments(batch: Sequence[Outgoing]) -> Iterator[Any]:
+    """
+    Yield the last arguments of ``append.lua``: what it needs to know of the events.
+
+    A route is a set of channels; a batch has few. In this order: the number of routes, the index of
+    each event's route (two bytes each), the routes, the JSON of each event.
+    """
     routes: dict[tuple[str | None, bool], int] = {}
-    taken = [routes.setdefault((event[1], event[2]), len(routes)) for event in batch]
+    indexes = [routes.setdefault((event[1], event[2]), len(routes)) for event in batch]
     yield len(routes)
-    yield struct.pack(f">{len(taken)}H", *taken)
+    yield struct.pack(f">{len(indexes)}H", *indexes)
     for project_id, is_stats in routes:
         yield ("s" if is_stats else "-") + (project_id or "")
     for event in batch:
@@ -183,12 +192,17 @@ def connection_options(
     timeout_sec: float, connect_timeout_sec: float, **more: Any
 ) -> dict[str, Any]:
     """
-    Keyword arguments for a redis-py client that gives up soon and never retries by itself.
+    Return keyword arguments for a redis-py client that times out soon and never retries by itself.
 
-    RESP2 without ``CLIENT SETINFO`` needs no handshake: one round trip to the first reply, where
+    RESP2 without ``CLIENT SETINFO`` needs no handshake: the first reply takes one round trip, where
     redis-py 8's defaults take five.
+
+    Args:
+        timeout_sec: Limit for each answer.
+        connect_timeout_sec: Limit for connecting.
+        **more: Further keyword arguments, which are added.
     """
-    # redis-py 6.4 knows lib_name, later ones deprecate it for driver_info.
+    # redis-py 6.4 has lib_name; later versions deprecate it in favour of driver_info.
     has_driver_info = "driver_info" in inspect.signature(redis.Redis.__init__).parameters
     unnamed = {"driver_info": None} if has_driver_info else {"lib_name": None, "lib_version": None}
     return {

@@ -5,7 +5,7 @@ A service in another language, called from one of our jobs, knows the trace and 
 the state knows both. Lent are the task, its project and the phase of the parent span, and only
 
 * to whoever may use the task's project, and to spans that name no other one
-  (``InheritedContext.is_lent``): a span of another project inside would hide the task from all who are limited to theirs;
+  (``InheritedContext.is_correlated``): a span of another project inside would hide the task from all who are limited to theirs;
 * where it is one task: of two in a trace, that of the parent span, if the state knows it;
 * while the trace has no card of that project (or of none) beside the task: what has been told there
   goes on there, so that no start and end part.
@@ -85,7 +85,7 @@ def lend(
         ]
         key = int(trace_id, 16)
         for task in lenders:
-            whole = InheritedContext(task.task_id, task.project_id, None, is_lent=True)
+            whole = InheritedContext(task.task_id, task.project_id, None, is_correlated=True)
             if len(found) == 1:
                 lent[key, 0] = whole
             for span_id in wanted[trace_id]:

@@ -24,7 +24,7 @@ class Trace:
     """Starts spans one inside the other, and asks what each stands for."""
 
     def __init__(self) -> None:
-        self.lineages = InheritedContexts()
+        self.contexts = InheritedContexts()
         self._recorder = SpanRecorder()
         self._tracer = tracer_with(self._recorder)
 
@@ -42,8 +42,8 @@ class Trace:
 
     def place(self, span: Span) -> InheritedContext:
         attributes = span.attributes or {}
-        reading = classify(span, attributes)
-        return self.lineages.trace(span, context_of(span), attributes, reading)
+        classification = classify(span, attributes)
+        return self.contexts.resolve(span, context_of(span), attributes, classification)
 
 
 def context_of(span: Span) -> SpanContext:
@@ -74,7 +74,7 @@ def test_a_root_is_the_task_and_its_name_the_traces(story: Trace) -> None:
 def test_a_request_is_no_task_until_an_agent_begins(story: Trace, kind: SpanKind) -> None:
     """Of a request, the first agent inside is the task; a second one is a phase of it."""
     request = story.start("POST /chat", kind=kind)
-    assert (story.place(request).role, story.place(request).is_request) == (None, True)
+    assert (story.place(request).role, story.place(request).is_in_request) == (None, True)
     first = story.start("run", AGENT, parent=request)
     second = story.start("run", AGENT, parent=request)
     told = [story.place(span) for span in (first, second, first)]
@@ -100,7 +100,7 @@ def test_what_is_left_out_hides_nothing(story: Trace) -> None:
     tool = story.start("fetch", TOOL, parent=hidden)
     story.place(root)
     story.place(agent)
-    story.lineages.pass_on(hidden, context_of(hidden))
+    story.contexts.remember_ignored(hidden, context_of(hidden))
     assert (story.place(tool).phase, story.place(tool).project_id) == ("planner", "p")
 
 
@@ -122,8 +122,8 @@ def test_a_message_that_goes_back_is_nothing_new(story: Trace) -> None:
     other = {"messaging.message.id": "m2"}
     new = story.start("apply_async/pay", other, parent=running, kind=SpanKind.PRODUCER)
     first, _, back, made = (story.place(span) for span in (sending, running, again, new))
-    assert (back.is_again, back.task_id) == (True, first.task_id)
-    assert (made.is_again, made.task_id == first.task_id) == (False, False)
+    assert (back.is_requeue, back.task_id) == (True, first.task_id)
+    assert (made.is_requeue, made.task_id == first.task_id) == (False, False)
 
 
 def test_inside_a_span_of_ours_one_belongs_to_its_task(story: Trace) -> None:
@@ -131,29 +131,29 @@ def test_inside_a_span_of_ours_one_belongs_to_its_task(story: Trace) -> None:
     ours = story.start("job search", job_attributes())
     own = own_context(ours.attributes or {})
     context = context_of(ours)
-    story.lineages.remember((context.trace_id, context.span_id), own)
+    story.contexts.remember((context.trace_id, context.span_id), own)
     found = story.place(story.start("fetch", TOOL, parent=ours))
     assert (found.parent_task_id, found.project_id, found.phase) == ("t1", "p1", "find")
 
 
 def test_the_oldest_are_forgotten(story: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many traces pass by, a bounded number of spans is remembered."""
-    monkeypatch.setattr(inheritance, "_MAX_KNOWN", 3)
+    monkeypatch.setattr(inheritance, "_MAX_REMEMBERED", 3)
     spans = [story.start(f"task {number}") for number in range(5)]
     for span in spans:
         story.place(span)
-    known = [story.lineages.get((context_of(s).trace_id, context_of(s).span_id)) for s in spans]
+    known = [story.contexts.get((context_of(s).trace_id, context_of(s).span_id)) for s in spans]
     assert [found is not None for found in known] == [False, False, True, True, True]
 
 
-LENT = InheritedContext("task", "alpha", None, is_lent=True)
+LENT = InheritedContext("task", "alpha", None, is_correlated=True)
 
 
 def lend(story: Trace, request: Span, parent: InheritedContext = LENT) -> None:
     """As the collector does: for the trace, and for a span that it knows."""
     assert request.parent is not None
     trace = request.parent.trace_id
-    story.lineages.lent = {(trace, 0): LENT, (trace, request.parent.span_id): parent}
+    story.contexts.correlated = {(trace, 0): LENT, (trace, request.parent.span_id): parent}
 
 
 @pytest.fixture
@@ -213,7 +213,7 @@ def test_a_second_root_is_lent_nothing(story: Trace, request_inside: Span) -> No
     lend(story, request_inside)
     assert request_inside.parent is not None
     root = story.start("nightly import")
-    story.lineages.lent = {(context_of(root).trace_id, 0): LENT}
+    story.contexts.correlated = {(context_of(root).trace_id, 0): LENT}
     assert story.place(root).parent_task_id == trace_id(root)
 
 
@@ -227,6 +227,6 @@ def test_a_queues_job_is_named_as_it_was_lent(story: Trace) -> None:
 def test_ones_own_task_comes_first(story: Trace, request_inside: Span) -> None:
     """What the same sender told of the trace counts before what the state knows of it."""
     trace = context_of(request_inside).trace_id
-    story.lineages.lent = {(trace, 0): LENT}
-    story.lineages.remember((trace, 0), InheritedContext("own", "p", None))
+    story.contexts.correlated = {(trace, 0): LENT}
+    story.contexts.remember((trace, 0), InheritedContext("own", "p", None))
     assert story.place(request_inside).parent_task_id == "own"

@@ -31,13 +31,13 @@ class Rig:
         self.log = MemoryLog()
         self.sender = FaultySender(MemorySender(self.log))
         self.clock = FakeClock()
-        self.intake = EventQueue(100_000)
-        self.publisher = Publisher(self.sender, settings, self.clock, self.intake, forked_at_ns)
+        self.queue = EventQueue(100_000)
+        self.publisher = Publisher(self.sender, settings, self.clock, self.queue, forked_at_ns)
 
     def put(self, *items: Any) -> None:
         for item in items:
-            self.intake.append(item)
-            next(self.intake.counter)
+            self.queue.append(item)
+            next(self.queue.counter)
 
     def publish(self, *items: Any) -> None:
         self.put(*items)
@@ -70,7 +70,7 @@ def test_more_than_one_helping_is_converted_whole(rig: Rig) -> None:
     """All that has come is moved at once, also more than is taken in one go."""
     rig.put(*(event(number) for number in range(5000)))
     rig.publisher.convert()
-    assert (len(rig.intake), len(rig.publisher.outbox)) == (0, 5000)
+    assert (len(rig.queue), len(rig.publisher.send_buffer)) == (0, 5000)
 
 
 def test_both_sides_of_a_span_are_events(rig: Rig) -> None:
@@ -102,7 +102,7 @@ def test_a_parents_spans_are_not_told_again(make_settings: MakeSettings) -> None
     rig = Rig(make_settings(), forked_at_ns=2**63)
     rig.put(*recorder.ended)
     rig.publisher.convert()
-    assert (rig.publisher.ignored, len(rig.publisher.outbox)) == (1, 0)
+    assert (rig.publisher.ignored, len(rig.publisher.send_buffer)) == (1, 0)
 
 
 def test_an_event_has_room_for_its_position(make_settings: MakeSettings) -> None:
@@ -110,7 +110,7 @@ def test_an_event_has_room_for_its_position(make_settings: MakeSettings) -> None
     rig = Rig(make_settings(max_event_size_bytes=2048))
     rig.put(event(1, message="x" * 5000))
     rig.publisher.convert()
-    (outgoing,) = rig.publisher.outbox.form_batch(1)
+    (outgoing,) = rig.publisher.send_buffer.form_batch(1)
     position = f"{'f' * 8}:{2**64 - 1}-{2**64 - 1}"
     assert 1900 < len(splice_position(position, outgoing.data)) <= 2048
     assert len(f'"position":"{position}",') <= POSITION_MAX_BYTES
@@ -139,7 +139,7 @@ def test_aggregates_also_go_to_the_stats_channel(rig: Rig, kind: str, is_stats: 
     """Which channels an event goes to is decided once, on the way out."""
     rig.put(event(1, event_type=kind, project_id="p"))
     rig.publisher.convert()
-    (outgoing,) = rig.publisher.outbox.form_batch(1)
+    (outgoing,) = rig.publisher.send_buffer.form_batch(1)
     assert (outgoing.is_stats, outgoing.project_id) == (is_stats, "p")
 
 
@@ -150,7 +150,7 @@ def test_a_strange_item_costs_itself_alone(rig: Rig, caplog: pytest.LogCaptureFi
     assert (rig.publisher.rejected, len(caplog.records)) == (2, 1)
     rig.clock.advance(60)
     rig.publish(object())
-    assert caplog.records[1].getMessage().startswith("3 events refused so far; the last: ")
+    assert caplog.records[1].getMessage().startswith("3 events rejected so far; the last: ")
 
 
 def lose(rig: Rig, attempts: int, reason: str = "refused") -> None:
@@ -177,7 +177,7 @@ def test_an_outage_is_told_when_it_is_one_and_when_it_is_over(
     rig.clock.advance(7)
     rig.publisher.send()
     first, second = [record.getMessage() for record in caplog.records]
-    assert "cannot publish to memory://publisher (refused); the work goes on" in first
+    assert "cannot publish to memory://publisher (refused); the application goes on" in first
     assert second == "publishing to memory://publisher again after 7.0 s; 0 events were dropped"
     assert "hunter2" not in caplog.text
 
@@ -205,8 +205,8 @@ def test_an_event_that_is_too_large_says_so_itself(
     rig.clock.advance(60)
     rig.publish(object())
     first, second = [record.getMessage() for record in caplog.records]
-    assert first.startswith("1 events refused so far; the last: event is 9")
-    assert second.startswith("2 events refused so far; the last: AttributeError: ")
+    assert first.startswith("1 events rejected so far; the last: event is 9")
+    assert second.startswith("2 events rejected so far; the last: AttributeError: ")
 
 
 def test_a_refusal_ends_an_outage_too(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
@@ -265,7 +265,7 @@ def test_the_end_counts_what_is_left(
     rig.publisher.convert()
     with caplog.at_level(logging.WARNING):
         assert rig.publisher.abandon() is is_clean
-    assert (rig.publisher.outbox.dropped, rig.sender.closed) == (left, 1)
+    assert (rig.publisher.send_buffer.dropped, rig.sender.closed) == (left, 1)
     assert [record.getMessage() for record in caplog.records] == (
         [] if is_clean else ["2 events could not be published to memory://publisher"]
     )

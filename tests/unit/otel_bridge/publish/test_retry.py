@@ -64,7 +64,7 @@ def test_a_flush_brings_the_next_attempt_forward() -> None:
     breaker = Breaker(longest)
     for _ in range(8):
         breaker.fail(0.0)
-    breaker.hurry(0.0, 0.1)
+    breaker.bring_forward(0.0, 0.1)
     assert breaker.wait_sec(0.0) == pytest.approx(0.1)
 
 

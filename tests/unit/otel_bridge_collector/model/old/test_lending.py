@@ -16,7 +16,7 @@ from tests.support.folding import event, fold
 TRACE = "ab" * 16
 PARENT = "00000000000000aa"
 KEY = int(TRACE, 16)
-WHOLE = InheritedContext("t", "alpha", None, is_lent=True)
+WHOLE = InheritedContext("t", "alpha", None, is_correlated=True)
 
 
 def told(kind: str = "task_started", task: str = "t", **fields: Any) -> MonitoringEvent:
