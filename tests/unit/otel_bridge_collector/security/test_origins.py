@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -156,3 +157,131 @@ async def test_rebound_names_are_refused_where_nobody_is_asked(host: str, status
     """Beyond loopback without tokens, only addresses and names that nobody can register pass."""
     assert await answer(host=host, kind="GET", bind="0.0.0.0", is_open=True) == status
     assert await answer(host=host, kind="GET", bind="0.0.0.0") == 200
+
+
+async def passed_through(scope: dict[str, Any], **options: Any) -> list[Any]:
+    """What the application behind the guard is called with; empty if it is not called."""
+    calls: list[Any] = []
+
+    async def app(*arguments: Any) -> None:
+        calls.extend(arguments)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        """Refusals are of no interest here."""
+
+    arguments = (scope, receive, send)
+    await OriginGuard(app, **{"bind_host": "127.0.0.1", **options})(*arguments)
+    return [name for name, sent in zip(calls, arguments, strict=False) if name is sent]
+
+
+def post(host: str, origin: str | None = None, scheme: str = "http") -> dict[str, Any]:
+    """Scope of a writing request."""
+    headers = [(b"host", host.encode())]
+    if origin is not None:
+        headers.append((b"origin", origin.encode()))
+    return {"type": "http", "method": "POST", "path": "/", "scheme": scheme, "headers": headers}
+
+
+async def test_what_passes_is_not_changed() -> None:
+    """An allowed request reaches the application as it is, and so does the start of the server."""
+    assert len(await passed_through(post("localhost"))) == 3
+    assert len(await passed_through({"type": "lifespan"})) == 3
+    assert await passed_through(post("evil.example")) == []
+
+
+@pytest.mark.parametrize(
+    ("scheme", "origin", "is_passed"),
+    [
+        ("https", "https://localhost:1", True),
+        ("wss", "https://localhost:1", True),
+        ("http", "http://LOCALHOST:1", True),
+        ("https", "http://localhost:1", False),
+        ("http", "https://localhost:1", False),
+    ],
+)
+async def test_the_own_origin_has_the_scheme_of_the_request(
+    scheme: str, origin: str, is_passed: bool
+) -> None:
+    """Under TLS the own origin is an ``https`` one; letter case makes no difference."""
+    assert bool(await passed_through(post("localhost:1", origin, scheme))) is is_passed
+
+
+async def test_other_headers_may_repeat() -> None:
+    """Only headers that decide who is asking must come once."""
+    scope = post("localhost")
+    scope["headers"] += [(b"accept", b"a"), (b"accept", b"b")]
+    assert await passed_through(scope)
+
+
+async def test_a_request_without_host_is_refused_on_loopback() -> None:
+    """On a loopback bind a request must name its host; HTTP/1.0 clients do not."""
+    scope = post("localhost")
+    scope["headers"] = []
+    assert await passed_through(scope) == []
+    assert await passed_through(scope, bind_host="0.0.0.0")
+
+
+async def test_an_invalid_host_is_refused_on_every_bind() -> None:
+    """A Host that is none is refused whatever the collector listens on."""
+    assert await passed_through(post("127.0.0.1/evil"), bind_host="0.0.0.0") == []
+
+
+async def test_names_are_restricted_only_where_no_token_is_asked_for() -> None:
+    """Beyond loopback any name passes by default; without tokens a dot at the end is no way out."""
+    assert await passed_through(post("any.example"), bind_host="0.0.0.0")
+    for host, is_passed in [("a.local.", True), ("a.evil.example.", False)]:
+        scope = post(host)
+        assert bool(await passed_through(scope, bind_host="0.0.0.0", is_open=True)) is is_passed
+
+
+@pytest.mark.parametrize(
+    ("scope", "options", "named"),
+    [
+        (post("["), {}, "Host "),
+        (post("evil.example"), {}, "Host "),
+        (post("localhost", "http://evil.example"), {}, "Origin "),
+        (
+            post("evil.example"),
+            {"bind_host": "0.0.0.0", "is_open": True},
+            "MONITORING_ALLOWED_ORIGINS",
+        ),
+    ],
+)
+async def test_a_refusal_names_what_is_wrong(
+    scope: dict[str, Any], options: dict[str, Any], named: str
+) -> None:
+    """The detail begins with the header that is wrong, or names the setting that allows it."""
+    sent: list[dict[str, Any]] = []
+
+    async def app(*arguments: Any) -> None:
+        raise AssertionError
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await OriginGuard(app, **{"bind_host": "127.0.0.1", **options})(scope, app, send)
+    detail = json.loads(sent[1]["body"])["detail"]
+    assert sent[0]["status"] == 403
+    assert named in detail
+    assert detail.startswith(("Host ", "Origin "))
+
+
+async def test_a_server_without_handshake_responses_closes_with_a_reason() -> None:
+    """Where a handshake cannot be answered with a response, the WebSocket is closed with 1008."""
+    sent: list[dict[str, Any]] = []
+
+    async def app(*arguments: Any) -> None:
+        raise AssertionError
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {**post("evil.example"), "type": "websocket"}
+    await OriginGuard(app, bind_host="127.0.0.1")(scope, receive, send)
+    assert [(message["type"], message["code"]) for message in sent] == [("websocket.close", 1008)]
