@@ -1,7 +1,7 @@
 """
-The collector's numbers in Prometheus' text format.
+``render_metrics``: the collector's numbers in Prometheus' text format.
 
-Written by hand: a page of counters needs no client library, and none is in the base image.
+Written without a client library: a page of counters needs none, and the base image has none.
 Source: https://prometheus.io/docs/instrumenting/exposition_formats/ (0.0.4).
 """
 
@@ -16,18 +16,25 @@ __all__ = ["render_metrics"]
 
 
 def render_metrics(collector: Collector, otlp: OtlpIngest | None = None) -> str:
-    """All metrics, ending with a line end; OTLP's where there is an ingest."""
-    feed, hub, leader = collector.feed, collector.hub, collector.leader
-    judge = collector.judge()
-    now = judge.now
+    """
+    The page of ``/metrics``; it ends with a line end.
+
+    Args:
+        collector: Whose numbers to render.
+        otlp: Adds the numbers of OTLP; None: they are left out.
+    """
+    feed, hub = collector.feed, collector.hub
+    rules = collector.status_rules()
+    now = rules.now
     open_tasks = sum(
-        judge.task_status(task) in ("pending", "processing", "retrying")
+        rules.task_status(task) in ("pending", "processing", "retrying")
         for task in collector.state.tasks.values()
     )
     workers = list(collector.state.fleet.workers.values())
-    online = sum(judge.worker_status(worker) == "online" for worker in workers)
+    online = sum(rules.worker_status(worker) == "online" for worker in workers)
     lag = (now - feed.last_event_at) / 1e6 if feed.last_event_at else 0.0
     bus = collector.bus.counters
+    refused = bus.refused + collector.channel_messages_refused
     dropped = {
         **{f"unreadable: {why}": count for why, count in sorted(feed.counters.unreadable.items())},
         "duplicate": feed.counters.duplicates,
@@ -36,29 +43,46 @@ def render_metrics(collector: Collector, otlp: OtlpIngest | None = None) -> str:
     lines: list[str] = []
     add = _adder(lines)
     add("events_in_total", "counter", "Events folded.", collector.stats.events_in)
-    add("events_out_total", "counter", "Events written, per client.", hub.counters.events_out)
-    add("events_foreign_total", "counter", "Events adopted past the log.", feed.counters.foreign)
-    add("events_dropped_total", "counter", "Events not passed on.", dropped, "reason")
-    add("log_gaps_total", "counter", "Holes met in the log.", feed.counters.gaps, "reason")
-    add("reader_restarts_total", "counter", "Readers started again.", feed.counters.restarts)
+    add("events_out_total", "counter", "Events written to clients.", hub.counters.events_out)
+    add("events_foreign_total", "counter", "External publishers' events.", feed.counters.foreign)
+    add("events_dropped_total", "counter", "Events not sent to clients.", dropped, "reason")
+    add("log_gaps_total", "counter", "Holes found in the log.", feed.counters.gaps, "reason")
+    add("reader_restarts_total", "counter", "Restarts of a reader.", feed.counters.restarts)
     add("clients", "gauge", "WebSocket clients.", len(hub))
     add("client_filters", "gauge", "Distinct filters of clients.", hub.filters)
     add("clients_slow_closed_total", "counter", "Clients closed as slow.", hub.counters.slow_closed)
-    add("log_read", "gauge", "1 while the log is read.", int(feed.is_live))
+    add("log_read", "gauge", "1 while this collector reads the log.", int(feed.is_live))
     add("newest_event_age_seconds", "gauge", "Age of the newest event folded.", round(lag, 3))
     add("replay_events", "gauge", "Events held for resuming.", len(collector.ring))
-    add("open_tasks", "gauge", "Research tasks under way.", open_tasks)
-    add("jobs_processing", "gauge", "Jobs that run.", len(collector.state.processing))
-    add("workers_online", "gauge", "Workers that beat.", online)
-    add("worker_events_dropped", "gauge", "Dropped by workers.", sum(w.dropped for w in workers))
+    add("open_tasks", "gauge", "Research tasks in progress.", open_tasks)
+    add("jobs_processing", "gauge", "Running jobs.", len(collector.state.processing))
+    add("workers_online", "gauge", "Workers whose heartbeats arrive.", online)
+    add(
+        "worker_events_dropped",
+        "gauge",
+        "Events dropped by workers.",
+        sum(w.dropped for w in workers),
+    )
     depths = {name: queue.depth for name, queue in collector.state.fleet.queues.items()}
-    add("queue_depth", "gauge", "Jobs waiting.", depths, "queue")
-    add("leader", "gauge", "1 while this collector leads.", int(leader.is_leader))
-    add("jobs_stalled_total", "counter", "Jobs told stalled by this collector.", leader.stalled)
+    add("queue_depth", "gauge", "Jobs waiting in the queue.", depths, "queue")
+    add("leader", "gauge", "1 while this collector leads.", int(collector.leader.is_leader))
+    stalled = collector.stalled_reporter.reported
+    add("jobs_stalled_total", "counter", "Stalled jobs reported by this collector.", stalled)
+    add("own_events_published_total", "counter", "Own events in the log.", bus.published)
     add("own_events_dropped_total", "counter", "Own events lost.", bus.dropped)
+    add("own_events_waiting", "gauge", "Own events waiting for the log.", bus.waiting)
+    add("own_send_failures_total", "counter", "Failed sends of own events.", bus.failed_attempts)
+    add("channel_messages_refused_total", "counter", "Pub/Sub messages an ACL denied.", refused)
     if otlp is not None:
-        add("otlp_rejected_total", "counter", "Not taken over OTLP.", otlp.rejected, "what")
-        add("otlp_requests_shed_total", "counter", "OTLP requests told to come again.", otlp.shed)
+        add(
+            "otlp_rejected_total",
+            "counter",
+            "Spans and log records rejected.",
+            otlp.rejected,
+            "what",
+        )
+        add("otlp_requests_shed_total", "counter", "OTLP requests refused as too many.", otlp.shed)
+        add("otlp_requests_in_progress", "gauge", "OTLP requests in memory.", otlp.taking)
     return "\n".join(lines) + "\n"
 
 

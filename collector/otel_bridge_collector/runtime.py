@@ -1,15 +1,17 @@
 """
-``Collector``: builds the parts, starts them in order, stops them in reverse.
+``Collector``: builds the parts of the service, starts them in order and stops them in reverse.
 
-Nothing here knows HTTP: routes call it. Its log is ``REDIS_URL`` (or a Redis bus URL), else memory,
-where ``POST /v1/events`` appends. What the collector publishes itself (stats, stalled jobs) goes
-through a bus of its own into the same log, and comes back through the feed like everything else.
+Nothing here knows HTTP; the routes call this class. The log is ``MONITORING_BUS_URL`` if that names
+a Redis or memory, else ``REDIS_URL``, else memory, to which ``POST /v1/events`` appends. The
+collector's own events (statistics, stalled jobs) go through an ``EventBus`` into the same log, and
+come back through the reader like all others.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final
@@ -26,6 +28,8 @@ from otel_bridge.publish.transports import open_receiver, open_sender
 from otel_bridge.publish.transports.base import AppendResult, Outgoing, Receiver
 from otel_bridge.settings import BridgeSettings
 from otel_bridge_collector.leader.leader import Leader
+from otel_bridge_collector.leader.stalled import StalledJobReporter
+from otel_bridge_collector.leader.stats import StatsPublisher
 from otel_bridge_collector.log.decoding import decode_entries
 from otel_bridge_collector.log.reader import Feed
 from otel_bridge_collector.model.old.judge import Judge
@@ -54,6 +58,7 @@ MEMORY_URL: Final = "memory://collector"
 START_TIMEOUT_SEC: Final = 30.0
 _SNAPSHOT_EVENTS: Final = 200
 _SNAPSHOT_EVENT_BYTES: Final = 512 * 1024
+_MAX_CACHED_SNAPSHOTS: Final = 64
 _LEADER_TIMEOUT_SEC: Final = 2.0
 _MAX_SCAN_EVENTS: Final = 20_000
 _SCAN_CHUNK: Final = 1000
@@ -68,12 +73,16 @@ def log_url(settings: BridgeSettings) -> str:
 
 class Collector:
     """
-    One collector.
+    One collector: its state, its reader of the log, its clients and its duties as leader.
 
     Args:
-        settings: Its own knobs.
-        bridge_settings: The log's URL, limits and the heartbeat TTL.
-        clock: Tests pass their own.
+        settings: The collector's own settings.
+        bridge_settings: The log's URL, the limits of events and the heartbeat TTL.
+        clock: Source of the time.
+
+    Attributes:
+        channel_messages_refused: Pub/Sub messages of appended events that Redis' ACL denied; their
+            events are in the log all the same.
     """
 
     def __init__(
@@ -116,20 +125,34 @@ class Collector:
         )
         self.bus = EventBus.connect(self.bridge_settings)
         self.redis = self._connect_redis(url)
-        self.leader = Leader(
-            settings,
+        collector_id = uuid.uuid4().hex[:12]
+        self.stalled_reporter = StalledJobReporter(
+            collector_id,
             heartbeat_ttl_sec=bridge_settings.heartbeat_ttl_sec,
-            stats=self.stats,
-            make_judge=self.judge,
+            action=settings.stalled_action,
+            make_rules=self.status_rules,
             publish=self.bus.publish,
+            redis=self.redis,
+        )
+        stats_publisher = StatsPublisher(
+            self.stats,
+            interval_sec=settings.stats_interval_sec,
+            make_rules=self.status_rules,
+            publish=self.bus.publish,
+        )
+        self.leader = Leader(
+            collector_id,
+            interval_sec=settings.stats_interval_sec,
+            duties=(stats_publisher.run_round, self.stalled_reporter.run_round),
             is_live=lambda: self.feed.is_live,
             redis=self.redis,
         )
+        self.channel_messages_refused = 0
         self._sender = open_sender(url, self.bridge_settings)
         self._send_lock = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._is_running = False
-        self._cached: dict[EventFilter, tuple[tuple[int, str, int], bytes]] = {}
+        self._snapshots: dict[EventFilter, tuple[tuple[int, str, int], bytes]] = {}
 
     def _open_receiver(self) -> Receiver:
         return open_receiver(self.bridge_settings.bus_url, self.bridge_settings)
@@ -145,26 +168,27 @@ class Collector:
         )
         return found
 
-    # --- life ------------------------------------------------------------------------------------
-
     async def start(self, timeout_sec: float = START_TIMEOUT_SEC) -> None:
         """
-        Read the log's past, then serve. A log that cannot be reached is tried again for ever.
+        Read the log from its beginning, then start the periodic duties.
+
+        A log that cannot be reached is not waited for. The reader goes on trying, without end, and
+        ``/readyz`` shows that the log is not read.
 
         Args:
-            timeout_sec: Longest wait for the past; then it starts without (``/readyz`` says so).
+            timeout_sec: Longest wait until the whole log is read; reading goes on after it.
         """
         if self._is_running:
             return
         self._is_running = True
-        await self.feed.start(timeout_sec if await self._is_log_there() else 0.0)
+        await self.feed.start(timeout_sec if await self._is_log_reachable() else 0.0)
         self.leader.start()
         self._tasks = [
-            asyncio.create_task(self._every(SWEEP_INTERVAL_SEC, self.hub.sweep), name="sweep"),
-            asyncio.create_task(self._every(TICK_INTERVAL_SEC, self.hub.tick), name="tick"),
+            asyncio.create_task(self._call_every(SWEEP_INTERVAL_SEC, self.hub.sweep), name="sweep"),
+            asyncio.create_task(self._call_every(TICK_INTERVAL_SEC, self.hub.tick), name="tick"),
         ]
 
-    async def _is_log_there(self) -> bool:
+    async def _is_log_reachable(self) -> bool:
         receiver = self._open_receiver()
         try:
             await receiver.open()
@@ -176,7 +200,7 @@ class Collector:
         return True
 
     async def stop(self) -> None:
-        """Close every client with 1012, stop the parts in reverse, release the connections."""
+        """Close every client with 1012, stop the parts in reverse order, close the connections."""
         if not self._is_running:
             return
         self._is_running = False
@@ -190,7 +214,7 @@ class Collector:
         if self.redis is not None:
             await aclose(self.redis)
 
-    async def _every(self, seconds: float, call: Callable[[], None]) -> None:
+    async def _call_every(self, seconds: float, call: Callable[[], None]) -> None:
         while True:
             await asyncio.sleep(seconds)
             try:
@@ -198,74 +222,77 @@ class Collector:
             except Exception:
                 logger.exception("a periodic call of the hub failed")
 
-    # --- what routes ask -------------------------------------------------------------------------
-
-    def judge(self) -> Judge:
-        """The rules, as of now."""
+    def status_rules(self) -> Judge:
+        """The state and its status rules, as of now."""
         now = self.clock.time_ns() // 1000
         return Judge(self.state, now, self.bridge_settings.heartbeat_ttl_sec)
 
-    def snapshot(self, wanted: EventFilter = ALL_EVENTS) -> SnapshotMessage:
-        """Everything a client with this filter may see, true at the ring's newest entry."""
-        judge = self.judge()
-        is_limited = wanted.projects is not None
+    def snapshot(self, event_filter: EventFilter = ALL_EVENTS) -> SnapshotMessage:
+        """
+        The state that a client with this filter may see, valid at the ring's newest entry.
+
+        Its ``events`` are the newest that pass the filter: at most 200, and 512 KiB of JSON.
+        """
+        rules = self.status_rules()
+        is_limited = event_filter.projects is not None
         return SnapshotMessage(
             position=self.ring.last_position,
-            server_time=iso_utc(judge.now * 1000),
-            tasks=task_cards(judge, wanted),
-            workers=worker_states(judge, wanted),
+            server_time=iso_utc(rules.now * 1000),
+            tasks=task_cards(rules, event_filter),
+            workers=worker_states(rules, event_filter),
             queues=[] if is_limited else queue_depths(self.state),
-            failures=failure_groups(self.state, wanted),
+            failures=failure_groups(self.state, event_filter),
             stats=(
-                limited_stats(judge, self.stats, wanted)
+                limited_stats(rules, self.stats, event_filter)
                 if is_limited
-                else global_stats(judge, self.stats, wanted.project_id)
+                else global_stats(rules, self.stats, event_filter.project_id)
             ),
-            events=[pydantic_core.from_json(data) for data in self._newest(wanted)],
+            events=[pydantic_core.from_json(data) for data in self._newest(event_filter)],
         )
 
-    def _newest(self, wanted: EventFilter) -> list[bytes]:
+    def _newest(self, event_filter: EventFilter) -> list[bytes]:
         found: list[bytes] = []
         size = 0
         for entry in self.ring.newest():
             is_global_stats = (
                 entry.event_type == MonitoringEventType.STATS_SNAPSHOT
                 and entry.parent_task_id is None
-            )  # every few seconds, and in ``stats`` anyway
-            if not is_global_stats and wanted.matches(entry):
+            )  # left out: it comes every few seconds, and ``stats`` has its numbers
+            if not is_global_stats and event_filter.matches(entry):
                 size += len(entry.data)
                 if len(found) == _SNAPSHOT_EVENTS or size > _SNAPSHOT_EVENT_BYTES:
                     break
                 found.append(entry.data)
         return found[::-1]
 
-    def snapshot_json(self, wanted: EventFilter) -> bytes:
-        """``snapshot`` as JSON; made once for all who ask with one filter at one moment."""
-        # The position too: it changes without an event when the log is started over.
+    def snapshot_json(self, event_filter: EventFilter) -> bytes:
+        """``snapshot`` as JSON, cached per filter until the next event, half a second at most."""
+        # With the position, because that changes without an event when reading starts over.
         half_second = self.clock.time_ns() // 500_000_000
         moment = (self.ring.last_index, self.ring.last_position, half_second)
-        cached = self._cached.get(wanted)
+        cached = self._snapshots.get(event_filter)
         if cached is None or cached[0] != moment:
-            if len(self._cached) > 64:
-                self._cached.clear()
-            cached = (moment, self.snapshot(wanted).model_dump_json().encode())
-            self._cached[wanted] = cached
+            if len(self._snapshots) > _MAX_CACHED_SNAPSHOTS:
+                self._snapshots.clear()
+            cached = (moment, self.snapshot(event_filter).model_dump_json().encode())
+            self._snapshots[event_filter] = cached
         return cached[1]
 
     async def recent(
-        self, wanted: EventFilter, *, limit: int, before: str | None
+        self, event_filter: EventFilter, *, limit: int, before: str | None
     ) -> tuple[list[bytes], str | None]:
         """
-        Events from the log, newest first.
+        Read events back from the log, newest first.
 
         Args:
-            wanted: Which.
-            limit: At most so many.
-            before: Only older than this position.
+            event_filter: Which events to return.
+            limit: Return at most this many.
+            before: Return only events older than this position; None: from the newest on.
 
         Returns:
-            The events' JSON, and the position to go on before; None at the log's beginning. At
-            most 20,000 events are looked through: a rare filter may give few and a position.
+            The events' JSON, and the position to pass as ``before`` for the next page; None once
+            the beginning of the log is reached. One call searches at most 20,000 events, so a
+            filter that matches few events may return few or none, and a position to go on with.
 
         Raises:
             PositionLostError: ``before`` belongs to another log.
@@ -278,7 +305,7 @@ class Collector:
             if oldest is None:
                 return found, None
             for entry in entries:
-                if wanted.matches(entry):
+                if event_filter.matches(entry):
                     found.append(entry.data)
                     if len(found) == limit:
                         return found, entry.position
@@ -290,17 +317,24 @@ class Collector:
         self, producer_id: str, first_n: int, batch: Iterable[Outgoing]
     ) -> AppendResult:
         """
-        Append a pushed batch to the log, what it holds already excepted.
+        Append a pushed batch to the log, except the events that the log already holds.
+
+        Args:
+            producer_id: Unique name of the producer.
+            first_n: The producer's number of the first event; see ``Sender.send``.
+            batch: At least one event.
 
         Raises:
-            TransportError: The log cannot be reached; the producer may send it again.
+            TransportError: The log cannot be reached; the producer may send the batch again.
         """
         events = list(batch)
         async with self._send_lock:
-            return await asyncio.to_thread(self._sender.send, producer_id, first_n, events)
+            result = await asyncio.to_thread(self._sender.send, producer_id, first_n, events)
+        self.channel_messages_refused += result.refused
+        return result
 
     def readiness(self) -> dict[str, Any]:
-        """Whether events flow, and why not."""
+        """The fields of ``/readyz``; ``log`` is the reason while ``ready`` is False."""
         return {
             "ready": self.feed.is_live,
             "log": self.feed.trouble or ("read" if self.feed.is_live else "catching up"),

@@ -375,7 +375,7 @@ async def test_stalled_job_is_told_once_by_two_collectors(redis_url: str, action
                 if action == "fail":
                     await listener.until(lambda found: len(found.events) == 2)
                 # Ten more rounds of the leader, and a change of leaders.
-                told = [s.collector.leader for s in (one, two)]
+                reporters = [s.collector.stalled_reporter for s in (one, two)]
                 leader = next(s for s in (one, two) if s.collector.leader.is_leader)
                 leader.call(leader.collector.leader.stop)
                 other = two if leader is one else one
@@ -395,7 +395,7 @@ async def test_stalled_job_is_told_once_by_two_collectors(redis_url: str, action
             assert types == ["task_stalled", "task_failed"]
             assert client.get(redis_keys.task_status("j")) == "failed"
             assert client.lrange(redis_keys.DEAD_LETTERS, 0, -1) == ["j"]
-    assert sum(leader.stalled for leader in told) == 1
+    assert sum(reporter.reported for reporter in reporters) == 1
 
 
 @pytest.mark.parametrize("action", ["requeue", "fail"])

@@ -1,4 +1,4 @@
-"""The metrics page: Prometheus' format, whatever names strangers give, and the right numbers."""
+"""The metrics page: Prometheus' format whatever names clients send, and the right numbers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from otel_bridge_collector.metrics import render_metrics
 from otel_bridge_collector.model.old.records import microseconds
+from otel_bridge_collector.otlp.ingest import OtlpIngest
 from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.settings import CollectorSettings
 
@@ -27,7 +28,7 @@ SAMPLE = re.compile(
 
 @pytest.fixture
 async def collector() -> AsyncIterator[Collector]:
-    """A collector that reads nothing: the test folds by hand, at the story's own time."""
+    """A collector that reads no log: the test folds events itself, at the story's own time."""
     clock = FakeClock(int(at(100).timestamp()) * 1_000_000_000)
     settings = BridgeSettings(bus_url=f"memory://metrics-{next(_names)}")
     made = Collector(CollectorSettings(), settings, clock=clock)
@@ -41,10 +42,10 @@ def fold(collector: Collector, seconds: float, kind: str, **fields: Any) -> None
     collector.stats.observe(one, microseconds(one.ts))
 
 
-def samples(collector: Collector) -> dict[str, float]:
-    """Every sample of the page by its name and label; fails for a line that is none."""
+def samples(collector: Collector, otlp: OtlpIngest | None = None) -> dict[str, float]:
+    """Every sample of the page by its name and label; fails for a line that is no sample."""
     found = {}
-    for line in render_metrics(collector).splitlines():
+    for line in render_metrics(collector, otlp).splitlines():
         if not line.startswith("#"):
             match = SAMPLE.fullmatch(line)
             assert match is not None, line
@@ -55,7 +56,7 @@ def samples(collector: Collector) -> dict[str, float]:
     return found
 
 
-async def test_every_sample_is_told_of_before(collector: Collector) -> None:
+async def test_every_sample_has_help_and_type(collector: Collector) -> None:
     """Each metric has its help and type above it, once, and counters end in ``_total``."""
     page = render_metrics(collector)
     assert page.endswith("\n")
@@ -71,8 +72,8 @@ async def test_every_sample_is_told_of_before(collector: Collector) -> None:
     assert named <= set(kinds)
 
 
-async def test_operators_names_stay(collector: Collector) -> None:
-    """Dashboards and alerts of operators name these; one more may come, none may go."""
+async def test_published_names_stay(collector: Collector) -> None:
+    """Operators' dashboards and alerts use these names: more may be added, none removed."""
     found = {name.partition(" ")[0] for name in samples(collector)}
     assert found >= {
         "events_in_total",
@@ -93,11 +94,15 @@ async def test_operators_names_stay(collector: Collector) -> None:
         "leader",
         "jobs_stalled_total",
         "own_events_dropped_total",
+        "own_events_published_total",
+        "own_events_waiting",
+        "own_send_failures_total",
+        "channel_messages_refused_total",
     }
 
 
 async def test_the_numbers_are_those_of_the_state(collector: Collector) -> None:
-    """Workers that beat, jobs that run, tasks under way and queues count as they are shown."""
+    """Workers online, running jobs, open tasks and queue depths are those of the state."""
     fold(collector, 95, "worker_heartbeat", worker_id="w", counts={"dropped": 4})
     for name in ("silent", "silent too"):
         fold(collector, 10, "worker_heartbeat", worker_id=name, counts={"dropped": 1})
@@ -114,8 +119,8 @@ async def test_the_numbers_are_those_of_the_state(collector: Collector) -> None:
     assert (found["worker_events_dropped"], found["events_in_total"]) == (6, 6)
 
 
-async def test_what_was_lost_is_told_by_its_reason(collector: Collector) -> None:
-    """Drops have their reason as a label, and no reason is left out for being zero."""
+async def test_drops_have_a_reason(collector: Collector) -> None:
+    """Drops have their reason as a label; duplicates and slow clients are shown at zero too."""
     collector.feed.counters.unreadable["oversized"] = 2
     collector.hub.counters.dropped_slow = 3
     collector.feed.counters.gaps["trimmed"] = 1
@@ -126,15 +131,48 @@ async def test_what_was_lost_is_told_by_its_reason(collector: Collector) -> None
     assert found["log_gaps_total trimmed"] == 1
 
 
-async def test_the_newest_events_age(collector: Collector) -> None:
+@pytest.mark.parametrize("part", ["feed", "hub"])
+async def test_every_counter_is_shown(collector: Collector, part: str) -> None:
+    """Each counter of the reader and of the hub is on the page, none is only counted."""
+    counters = getattr(collector, part).counters
+    expected = set()
+    for number, name in enumerate(type(counters).__slots__, start=1001):
+        is_by_reason = isinstance(getattr(counters, name), dict)
+        setattr(counters, name, {"reason": number} if is_by_reason else number)
+        expected.add(number)
+    assert expected <= set(samples(collector).values())
+
+
+async def test_denied_channel_messages_are_shown(collector: Collector) -> None:
+    """Messages that Redis' ACL denied for pushed events and for own ones are one number."""
+    collector.channel_messages_refused = 3
+    assert samples(collector)["channel_messages_refused_total"] == 3
+
+
+async def test_otlp_numbers_are_shown(collector: Collector) -> None:
+    """With an OTLP ingest the page shows its rejected, shed and current requests."""
+    otlp = OtlpIngest(collector)
+    otlp.rejected["span"] = 2
+    otlp.shed = 3
+    with otlp.place():
+        found = samples(collector, otlp)
+    assert {name: value for name, value in found.items() if name.startswith("otlp")} == {
+        "otlp_rejected_total span": 2,
+        "otlp_rejected_total log record": 0,
+        "otlp_requests_shed_total": 3,
+        "otlp_requests_in_progress": 1,
+    }
+
+
+async def test_the_age_of_the_newest_event(collector: Collector) -> None:
     """The newest event's age is in seconds, and zero before the first."""
     assert samples(collector)["newest_event_age_seconds"] == 0
     collector.feed.last_event_at = microseconds(at(97.5))
     assert samples(collector)["newest_event_age_seconds"] == 2.5
 
 
-async def test_a_queues_name_cannot_forge_a_sample(collector: Collector) -> None:
-    """Quotes, line ends and backslashes in a stranger's queue name stay inside its label."""
+async def test_a_queue_name_cannot_forge_a_sample(collector: Collector) -> None:
+    """Quotes, line ends and backslashes in a queue's name stay inside its label."""
     name = 'q"} 1\notel_bridge_clients 999\\'
     fold(collector, 1, "queue_depth_update", counts={name: 7})
     found = samples(collector)

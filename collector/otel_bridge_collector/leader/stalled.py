@@ -1,0 +1,123 @@
+"""
+``StalledJobReporter``: publishes ``task_stalled`` events, and acts on the jobs if configured to.
+
+What happens to a stalled job is ``MONITORING_STALLED_ACTION``. ``report`` only publishes the event.
+``requeue`` also puts the job back at the head of its queue; a job with a lease of the reference
+coordinator gets its lease expired instead, so that the coordinator counts the crash towards the
+job's max deliveries. ``fail`` also ends the job as failed and puts it on the dead-letter queue.
+Both act only while the job's status in Redis is still ``processing``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+import redis.asyncio as redis_asyncio
+
+from otel_bridge.events.model import MonitoringEvent
+from otel_bridge.orchestration.queue.stalled_jobs import fail_stalled, requeue_stalled
+from otel_bridge.publish import redis_keys
+from otel_bridge_collector.model.old.judge import Judge
+from otel_bridge_collector.model.old.records import JobRecord
+from otel_bridge_collector.model.old.stalled import (
+    find_stalled,
+    stalled_event,
+    stalled_failure_event,
+)
+
+__all__ = ["StalledJobReporter"]
+
+logger = logging.getLogger(__name__)
+
+_MAX_REPORTED: Final = 10_000
+_CLAIM_TTL_SEC: Final = 24 * 3600
+
+
+class StalledJobReporter:
+    """
+    Reports each attempt of a stalled job once, a duty of the leader.
+
+    Args:
+        collector_id: Value of the claims in Redis.
+        heartbeat_ttl_sec: A worker that has been silent for longer is gone.
+        action: ``MONITORING_STALLED_ACTION``; without Redis every job is only reported.
+        make_rules: The state and its status rules, as of the call.
+        publish: Queues one event for the log.
+        redis: Holds the claims and the jobs; None: this is the only collector.
+
+    Attributes:
+        reported: Stalled attempts that this collector has reported since its start.
+    """
+
+    def __init__(
+        self,
+        collector_id: str,
+        *,
+        heartbeat_ttl_sec: float,
+        action: Literal["report", "requeue", "fail"],
+        make_rules: Callable[[], Judge],
+        publish: Callable[[MonitoringEvent], object],
+        redis: redis_asyncio.Redis | None,
+    ) -> None:
+        self.reported = 0
+        self._id = collector_id
+        self._ttl_sec = heartbeat_ttl_sec
+        self._action = action
+        self._make_rules = make_rules
+        self._publish = publish
+        self._redis: Any = redis
+        self._reported_ids: OrderedDict[str, None] = OrderedDict()
+
+    async def run_round(self) -> None:
+        """
+        Report the jobs that have stalled since the last round, and act on them.
+
+        Raises:
+            redis.RedisError: Redis is unreachable; the jobs left are for the next round.
+        """
+        rules = self._make_rules()
+        for job in find_stalled(rules, self._ttl_sec):
+            event = stalled_event(job, rules.now)
+            # The state shows a job as stalled only once the event has come back through the log.
+            if event.event_id in self._reported_ids or not await self._claim(job, event.event_id):
+                continue
+            self._reported_ids[event.event_id] = None
+            if len(self._reported_ids) > _MAX_REPORTED:
+                self._reported_ids.popitem(last=False)
+            self.reported += 1
+            self._publish(event)
+            if self._action != "report" and self._redis is not None:
+                await self._act(job, rules.now)
+
+    async def _claim(self, job: JobRecord, event_id: str) -> bool:
+        """
+        Whether this collector is the one to report the job.
+
+        False if the worker's heartbeat key still exists in Redis, or another collector has claimed
+        the event.
+        """
+        if self._redis is None:
+            return True
+        if await self._redis.exists(redis_keys.worker_heartbeat(str(job.worker_id))):
+            return False
+        key = redis_keys.collector_stalled(event_id)
+        return bool(await self._redis.set(key, self._id, nx=True, ex=_CLAIM_TTL_SEC))
+
+    async def _act(self, job: JobRecord, now: int) -> None:
+        job_id, worker_id = job.task_id, str(job.worker_id)
+        if self._action == "requeue":
+            is_done = await requeue_stalled(self._redis, job_id, worker_id)
+        else:
+            failure = stalled_failure_event(job, now)
+            is_done = await fail_stalled(self._redis, job_id, worker_id, failure.error or "")
+            if is_done:
+                self._publish(failure)
+        if is_done:
+            logger.warning("stalled job %s: %s done", job_id, self._action)
+        else:
+            logger.warning(
+                "stalled job %s left as it is: worker %s no longer runs it", job_id, worker_id
+            )
