@@ -337,7 +337,7 @@ class Collector:
         """The fields of ``/readyz``; ``log`` is the reason while ``ready`` is False."""
         return {
             "ready": self.feed.is_live,
-            "log": self.feed.trouble or ("read" if self.feed.is_live else "catching up"),
+            "log": self.feed.log_error or ("read" if self.feed.is_live else "catching up"),
             "position": self.ring.last_position,
             "clients": len(self.hub),
             "leader": self.leader.is_leader,

@@ -1,8 +1,8 @@
 """
-Bytes of the log -> an event and the entry that travels to clients.
+Decodes the bytes of one event into the event, and into the entry that is sent to clients.
 
-Everything that is read from outside passes here, so what clients get is always an event in JSON
-that a browser can parse.
+All events that the collector reads pass through here, so clients always get an event as JSON that a
+browser can parse.
 """
 
 from __future__ import annotations
@@ -23,31 +23,34 @@ __all__ = ["UnreadableEventError", "decode_entries", "decode_entry"]
 
 _POSITION_BYTES: Final = 128
 _MAX_TIME: Final = 253_370_764_800 * 1_000_000
-"""Year 9999; later dates are not times."""
+"""The start of the year 9999; an event with a later ``ts`` is unreadable."""
 
 
 class UnreadableEventError(ValueError):
-    """Raised when bytes are not an event; says why, never quotes them."""
+    """Raised when bytes are not an event; the text is the reason, and never quotes the bytes."""
 
 
 def decode_entry(
     data: bytes, position: str | None, max_bytes: int
 ) -> tuple[MonitoringEvent, Entry]:
     """
-    Read one event as the log or a stranger gave it.
+    Decode one event of the log or of an external publisher.
+
+    An event of the log keeps its bytes. An external event is encoded again, which adds the id and
+    the time that its publisher left out, and drops unknown fields.
 
     Args:
-        data: JSON, with ``position`` if it has one.
-        position: The log's; None for a stranger's event.
-        max_bytes: Bound on the event without its position.
+        data: The event's JSON; it must contain ``position``, and no other one, if that is given.
+        position: Position in the log; None for an external event.
+        max_bytes: Limit on the event's bytes without its position.
 
     Raises:
-        UnreadableEventError: ``oversized``, ``not JSON`` or ``not an event``.
+        UnreadableEventError: The event is ``oversized``, ``not JSON`` or ``not an event``.
     """
     if len(data) > max_bytes + _POSITION_BYTES:
         raise UnreadableEventError("oversized")
     try:
-        # Browsers cannot parse NaN and Infinity; pydantic can, and the bytes are passed on as is.
+        # Browsers cannot parse NaN and Infinity; pydantic can, and the bytes are sent as they are.
         if b"NaN" in data or b"Infinity" in data:
             pydantic_core.from_json(data, allow_inf_nan=False)
         event = MonitoringEvent.model_validate_json(data)
@@ -56,7 +59,7 @@ def decode_entry(
         is_json = isinstance(error, ValidationError) and error.errors()[0]["type"] != "json_invalid"
         raise UnreadableEventError("not an event" if is_json else "not JSON") from None
     if not is_time or event.position != position:
-        # A second "position" in the bytes would win in a browser.
+        # Of two ``position`` fields, a browser would take the second.
         raise UnreadableEventError("not an event")
     if position is None:
         try:
@@ -71,9 +74,12 @@ def decode_entry(
 
 def decode_entries(entries: Iterable[LogEntry], max_bytes: int) -> list[tuple[LogEntry, Entry]]:
     """
-    Read a part of the log again, for a client that resumes.
+    Decode a part of the log for a client that resumes.
 
-    Unreadable events are left out; the reader of the log has counted them.
+    Unreadable events are left out without being counted: the reader of the log has counted them.
+
+    Returns:
+        Each readable entry of the log with its decoded form.
     """
     found = []
     for entry in entries:

@@ -1,10 +1,11 @@
 """
-``Feed``: the one reader of the log. Fold, count, remember, broadcast: in that order, nowhere else.
+``Feed``: the one reader of the log; it folds, counts, stores and broadcasts each event.
 
-Two supervised tasks: one reads the log, one adopts messages on the events channel that did not pass
-through it (``Receiver.foreign``). A dead reader is started again, visible in ``/readyz`` and as a
-counter. Where the log cannot be read on without a hole (trimmed, wiped, another Redis) every client
-is told with a ``gap``; the state stays, since what was folded did happen.
+These steps happen in this order and nowhere else. Two supervised tasks run: one reads the log, one
+ingests the messages of external publishers on the events channel, which did not pass through the
+log (``Receiver.external_messages``). A task that fails is started again; ``/readyz`` and
+``/metrics`` show it. If the log cannot be read on without a hole (trimmed, wiped, another Redis),
+every client gets a ``gap``; the state is kept, because the events that were folded did happen.
 """
 
 from __future__ import annotations
@@ -39,33 +40,35 @@ _LOG_INTERVAL_SEC: Final = 1.0
 
 
 class FeedCounters:
-    """What the feed has met since the start."""
+    """Numbers of the reader since its start; all are in ``/metrics``."""
 
-    __slots__ = ("duplicates", "foreign", "gaps", "restarts", "unreadable")
+    __slots__ = ("duplicates", "external", "gaps", "restarts", "unreadable")
 
     def __init__(self) -> None:
         self.duplicates = 0
-        self.foreign = 0
+        """Events that had been folded before."""
+        self.external = 0
+        """Messages of external publishers, which did not pass through the log."""
         self.restarts = 0
-        """Times a reader was started again after an error."""
+        """Times that one of the two tasks was started again after an error."""
         self.gaps: dict[str, int] = {}
-        """By reason."""
+        """Times that the log could not be read on without a hole, by reason."""
         self.unreadable: dict[str, int] = {}
-        """Events passed by, by reason."""
+        """Events that could not be decoded or folded, by reason."""
 
 
 class Feed:
     """
-    Reads the log for ever; one per collector.
+    Reads the log until it is stopped; there is one per collector.
 
     Args:
-        open_receiver: Makes a receiver.
-        state: Folded into.
-        stats: Counted into.
-        ring: Appended to.
-        hub: Broadcast to.
-        max_event_bytes: Larger events are passed by.
-        clock: Wall clock for liveness, monotonic for log limits.
+        open_receiver: Makes a receiver; called once for each of the two tasks.
+        state: Every event is folded into it.
+        stats: Every event is counted in it.
+        ring: Every event is appended to it.
+        hub: Every event is broadcast by it.
+        max_event_bytes: Larger events are unreadable.
+        clock: Wall clock for liveness, monotonic clock to limit the log's lines.
     """
 
     def __init__(
@@ -81,11 +84,11 @@ class Feed:
     ) -> None:
         self.counters = FeedCounters()
         self.is_live = False
-        """Whether it has caught up with the log and can reach it."""
-        self.trouble: str | None = None
-        """Why it cannot; None while it can."""
+        """Whether the log is reachable, and was read up to its end once."""
+        self.log_error: str | None = None
+        """Why the log cannot be read; None while it can."""
         self.last_event_at = 0
-        """``ts`` of the newest event folded, microseconds since the Unix epoch."""
+        """``ts`` of the newest folded event, microseconds since the Unix epoch; 0: none yet."""
         self._open_receiver = open_receiver
         self._state = state
         self._stats = stats
@@ -104,26 +107,28 @@ class Feed:
         self._unlogged = 0
 
     async def start(self, timeout_sec: float) -> bool:
-        """Start reading; wait at most so long until the log's past is folded. True: it is."""
+        """Start reading; wait until the whole log is folded, for at most this time. True: it is."""
         self._tasks = [
             asyncio.create_task(self._supervise("the log", self._follow), name="feed-log"),
-            asyncio.create_task(self._supervise("the channel", self._adopt), name="feed-channel"),
+            asyncio.create_task(
+                self._supervise("the channel", self._ingest_external), name="feed-channel"
+            ),
         ]
         try:
             async with asyncio.timeout(timeout_sec):
                 await self._live.wait()
         except TimeoutError:
-            logger.warning("the log is not read yet: %s", self.trouble or "still catching up")
+            logger.warning("the log is not read yet: %s", self.log_error or "still catching up")
         return self.is_live
 
     async def stop(self) -> None:
-        """End both tasks, release the connections."""
+        """End both tasks and close the connections."""
         await cancel(self._tasks)
         for receiver in self._receivers:
             await receiver.close()
 
     async def wait_advance(self, timeout_sec: float) -> bool:
-        """Wait until something more has been read; False when nothing was in time."""
+        """Wait until more of the log has been read; False if nothing was read in time."""
         try:
             async with asyncio.timeout(timeout_sec), self._advanced:
                 await self._advanced.wait()
@@ -145,7 +150,7 @@ class Feed:
             except TransportError as error:
                 self._note_trouble(what, str(error), is_failing)
             except Exception as error:
-                logger.exception("the reader of %s died and is started again", what)
+                logger.exception("the reader of %s failed and is started again", what)
                 self._note_trouble(what, type(error).__name__, True)
             is_failing = True
             if self._clock.monotonic() - started > 5:
@@ -157,9 +162,9 @@ class Feed:
     def _note_trouble(self, what: str, reason: str, is_known: bool) -> None:
         if what == "the log":
             self.is_live = False
-            self.trouble = reason
+            self.log_error = reason
         if not is_known:
-            logger.warning("lost %s: %s; trying again", what, reason)
+            logger.warning("cannot read %s: %s; retrying", what, reason)
 
     # --- the log ---------------------------------------------------------------------------------
 
@@ -169,7 +174,7 @@ class Feed:
             self._rebuild_until = await receiver.last_position()
             self._ring.reset(self._cursor)
         while True:
-            # In pieces, so that an idle log is still found to be away within a second or two.
+            # Short waits, so that an unreachable log is noticed within 2 s even while it is idle.
             wait_ms = 1000 if self._is_rebuilt else 0
             try:
                 entries = await receiver.read(self._cursor, limit=_READ_LIMIT, wait_ms=wait_ms)
@@ -192,13 +197,13 @@ class Feed:
             positions = [entry.position for entry in entries]
             if not entries or self._rebuild_until in positions:
                 self._is_rebuilt = True
-                logger.info("the log's past is folded: %d events", self._stats.events_in)
-                # Whoever connected while the log could not be reached has seen nothing yet.
-                self._hub.gap_all("epoch")
+                logger.info("the whole log is folded: %d events", self._stats.events_in)
+                # Clients that connected while the log could not be reached have got no events yet.
+                self._hub.send_gap_to_all("epoch")
         if self._is_rebuilt and not self.is_live:
-            if self.trouble is not None:
-                logger.info("the log is read again")
-            self.trouble = None
+            if self.log_error is not None:
+                logger.info("the log can be read again")
+            self.log_error = None
             self.is_live = True
             self._live.set()
 
@@ -207,7 +212,7 @@ class Feed:
         self.counters.gaps[lost.reason] = self.counters.gaps.get(lost.reason, 0) + 1
         self._cursor = await receiver.open()
         self._ring.reset(self._cursor)
-        self._hub.gap_all(lost.reason)
+        self._hub.send_gap_to_all(lost.reason)
 
     def _take(self, entries: Sequence[LogEntry]) -> None:
         now = self._clock.time_ns() // 1000
@@ -217,7 +222,7 @@ class Feed:
             if entry is not None:
                 live.append(entry)
             else:
-                self._ring.skip(position)
+                self._ring.advance(position)
         if live and self._is_rebuilt:
             self._hub.broadcast(live)
 
@@ -235,7 +240,7 @@ class Feed:
                 return None
             self._stats.observe(event, seen)
         except Exception:
-            # One event that the fold cannot bear must not keep the next ones from everybody.
+            # One event that raises in the fold must not keep later events from the clients.
             logger.exception("an event of type %s could not be folded", event.event_type)
             self._count_unreadable("not folded")
             return None
@@ -250,15 +255,17 @@ class Feed:
         self._unlogged += 1
         now = self._clock.monotonic()
         if now - self._logged_at >= _LOG_INTERVAL_SEC:
-            logger.warning("passed by %d unreadable events, the last: %s", self._unlogged, reason)
+            logger.warning(
+                "left out %d unreadable events; the last: %s", self._unlogged, reason
+            )
             self._logged_at = now
             self._unlogged = 0
 
-    # --- strangers -------------------------------------------------------------------------------
+    # --- external publishers ---------------------------------------------------------------------
 
-    async def _adopt(self, receiver: Receiver) -> None:
+    async def _ingest_external(self, receiver: Receiver) -> None:
         async for data in receiver.external_messages():
-            self.counters.foreign += 1
+            self.counters.external += 1
             entry = self._fold(data, None, self._clock.time_ns() // 1000)
             if entry is not None:
                 self._hub.broadcast([entry])

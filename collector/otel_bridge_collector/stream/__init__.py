@@ -1,1 +1,1 @@
-"""Bytes to clients: the ring of recent events, resume, fan-out, frames."""
+"""Bytes to clients: the ring of recent events, resuming, fan-out and WebSocket frames."""

@@ -1,16 +1,16 @@
 """
-Shared, pre-framed WebSocket writes: a uvicorn protocol class, and the two sinks of a session.
+WebSocket frames written once for many clients: a uvicorn protocol class, and two kinds of sink.
 
-uvicorn takes a WebSocket protocol class (``ws=``). Ours subclasses its sans-I/O one and offers
-itself in the ASGI ``scope["extensions"]``, so that the hub can write ready frames straight to the
-transport: one ``write`` of the same bytes to every client, where ``send_text`` validates, frames
-and copies per client (measured with 50 clients: 228 k against 105 k messages/s at one event a tick,
-1.6 M at eight). Handshake, pings, pongs and the peer's close stay with the superclass; frames are
-written whole, so the two never interleave inside one. Without the extension (another server) a
-session falls back to ASGI ``send``.
+uvicorn accepts a WebSocket protocol class (``ws=``). Ours subclasses its sans-I/O class and offers
+itself in the ASGI ``scope["extensions"]``, so that the hub can write finished frames directly to
+the transport: one ``write`` of the same bytes to every client, where ``send_text`` validates,
+frames and copies for each client (measured with 50 clients: 228 k against 105 k messages/s with
+batches of one event, 1.6 M with batches of eight). The superclass handles handshakes, pings, pongs
+and the peer's close. Hub and superclass write whole frames only, so these never interleave. Under a
+server without the extension, a session uses ASGI ``send``.
 
-A client that does not read keeps a closed socket's descriptor for over 55 s, because closing waits
-for the buffer to drain; so every goodbye here is followed by ``abort``.
+If a client does not read, a closed socket keeps its descriptor for over 55 s, because closing waits
+until the buffer has drained. So every close frame sent here is followed by ``abort``.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ logger = logging.getLogger(__name__)
 
 EXTENSION: Final = "otel_bridge.frames"
 _ABORT_AFTER_SEC: Final = 1.0
-"""Time for a goodbye to reach a client that does read."""
+"""Time for a close frame to reach a client that reads."""
 _MAX_PONG_BYTES: Final = 64 * 1024
-"""Of a client that pings and does not read, no more than this waits to be sent."""
+"""With more than this unsent, pings of a client that does not read are not answered."""
 
 
 class SharedFramesProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's sans-I/O WebSocket protocol, open to ready-made frames."""
+    """uvicorn's sans-I/O WebSocket protocol, to which finished frames can be written."""
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
-        # Frames made once for all cannot be compressed per connection.
+        # Compression has state per connection, so shared frames cannot be compressed.
         if hasattr(self, "scope") and not self.conn.extensions:
             extensions: dict[str, Any] = self.scope["extensions"]
             extensions[EXTENSION] = self
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        # Its debug lines are the handshake's headers, tokens and cookies among them.
+        # Its debug lines contain the handshake's headers, and with them tokens and cookies.
         self.conn.debug = False
 
     def data_received(self, data: bytes) -> None:
@@ -59,45 +59,45 @@ class SharedFramesProtocol(WebSocketsSansIOProtocol):
             self._refuse_handshake()
 
     def handle_parser_exception(self) -> None:
-        """Close with the parser's code; before a handshake there is none."""
+        """Close with the parser's close code; refuse the handshake if it is not complete yet."""
         if self.conn.close_sent is None:
             self._refuse_handshake()
         else:
             super().handle_parser_exception()
 
     def _refuse_handshake(self) -> None:
-        # uvicorn would neither pass the parser's answer on nor close, and fail when it stops.
+        # uvicorn would neither send the parser's answer nor close, and would fail when it stops.
         if not self.close_sent:
             self.handshake_complete = self.close_sent = True
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.transport.close()
 
     def send_receive_event_to_app(self) -> None:
-        """Forget what a client says: nobody listens, and uvicorn logs a traceback of bad UTF-8."""
+        """Discard what a client sends: it is unused, and bad UTF-8 is a traceback in the log."""
         self.frames = []
 
     def handle_ping(self) -> None:
-        """Answer, unless the client does not read its answers."""
+        """Answer a ping, unless the client does not read the answers."""
         if self.transport.get_write_buffer_size() < _MAX_PONG_BYTES:
             super().handle_ping()
         else:
             self.conn.data_to_send()
 
     async def send(self, message: Any) -> None:
-        """As uvicorn's; a refusal is a finished handshake, and no error for the log."""
+        """Send as uvicorn does; a refused handshake is complete, not an error to log."""
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and self.close_sent:
             self.handshake_complete = True
 
-    def forget_handshake(self) -> None:
-        """Let go of request and response, which nobody asks for again: 4 KiB a connection."""
+    def release_handshake(self) -> None:
+        """Release the request and the response, which are not used again: 4 KiB a connection."""
         request = self.__dict__.pop("request", None)
         if request is not None:
-            request.headers.clear()  # websockets' parser holds the object as long as it lives
+            request.headers.clear()  # websockets' parser keeps the object for the whole connection
         self.__dict__.pop("response", None)
 
-    def say_goodbye(self, code: CloseCode) -> None:
-        """Send a close frame and abort the transport a second later."""
+    def send_close(self, code: CloseCode) -> None:
+        """Send a close frame, and abort the transport a second later."""
         if not self.close_sent and self.handshake_complete and not self.transport.is_closing():
             try:
                 self.conn.send_close(code.code, code.reason)
@@ -112,37 +112,37 @@ class SharedFramesProtocol(WebSocketsSansIOProtocol):
                     "reason": code.reason,
                 }
                 self.queue.put_nowait(event)
-                # The peer's answer cancels this timer and closes; uvicorn's own would only close.
+                # The peer's answer cancels this timer and closes; uvicorn's own would not abort.
                 self.close_timer = self.loop.call_later(_ABORT_AFTER_SEC, self.transport.abort)
                 return
-        self.abort_soon()
+        self.schedule_abort()
 
-    def abort_soon(self) -> None:
-        """Free the descriptor in a second, whatever the client does."""
+    def schedule_abort(self) -> None:
+        """Abort the transport in a second, which frees the descriptor whatever the client does."""
         self.loop.call_later(_ABORT_AFTER_SEC, self.transport.abort)
 
     def shutdown(self) -> None:
-        """Uvicorn is stopping: tell the client to come back, with a reason."""
+        """Close with 1012 when uvicorn stops, so that the client reconnects."""
         self.stop_keepalive()
         if self.handshake_complete and not self.close_sent:
-            self.say_goodbye(RESTARTING)
+            self.send_close(RESTARTING)
         else:
             super().shutdown()
-            self.abort_soon()
+            self.schedule_abort()
 
     def keepalive_timeout(self) -> None:
-        """No pong came: close, and do not wait for a buffer that will not drain."""
+        """Close when no pong came, without waiting for a buffer that will not drain."""
         super().keepalive_timeout()
-        self.abort_soon()
+        self.schedule_abort()
 
 
 class TransportSink:
-    """Writes to the transport of a ``SharedFramesProtocol``."""
+    """A sink that writes to the transport of a ``SharedFramesProtocol``."""
 
     __slots__ = ("_protocol", "_transport", "_write", "buffered_bytes")
 
     def __init__(self, protocol: SharedFramesProtocol) -> None:
-        protocol.forget_handshake()
+        protocol.release_handshake()
         self._protocol = protocol
         self._transport = protocol.transport
         self._write = protocol.transport.write
@@ -153,17 +153,17 @@ class TransportSink:
             self._write(frames)
 
     def close(self, code: CloseCode) -> None:
-        self._protocol.say_goodbye(code)
+        self._protocol.send_close(code)
 
 
 class AsgiSink:
     """
-    Writes through ASGI ``send``, for servers without our protocol class.
+    A sink that writes through ASGI ``send``, for servers without our protocol class.
 
-    Takes the same frames apart again, so that the hub knows one kind of session only.
+    It gets the same frames and takes them apart, so that the hub has only one kind of session.
 
     Args:
-        send: The connection's; called by one task of this object.
+        send: The connection's ``send``; only a task of this object calls it.
     """
 
     def __init__(self, send: Callable[[MutableMapping[str, Any]], Awaitable[None]]) -> None:
@@ -171,11 +171,11 @@ class AsgiSink:
         self._queue: deque[bytes] = deque()
         self._wake = asyncio.Event()
         self._buffered = 0
-        self._goodbye: CloseCode | None = None
+        self._close_code: CloseCode | None = None
         self._task = asyncio.create_task(self._run(), name="asgi-sink")
 
     def write(self, frames: bytes) -> None:
-        if self._goodbye is None and not self._task.done():
+        if self._close_code is None and not self._task.done():
             self._queue.append(frames)
             self._buffered += len(frames)
             self._wake.set()
@@ -184,12 +184,12 @@ class AsgiSink:
         return self._buffered
 
     def close(self, code: CloseCode) -> None:
-        self._goodbye = code
+        self._close_code = code
         self._wake.set()
         asyncio.get_running_loop().call_later(_ABORT_AFTER_SEC, self._task.cancel)
 
     async def stop(self) -> None:
-        """End the task; the connection is gone."""
+        """End the task; called once the connection is closed."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
@@ -197,19 +197,19 @@ class AsgiSink:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._queue and self._goodbye is None:
+            while self._queue and self._close_code is None:
                 frames = self._queue.popleft()
                 for payload in payloads(frames):
                     await self._send({"type": "websocket.send", "text": payload.decode()})
                 self._buffered -= len(frames)
-            if self._goodbye is not None:
-                code, reason = self._goodbye
+            if self._close_code is not None:
+                code, reason = self._close_code
                 await self._send({"type": "websocket.close", "code": code, "reason": reason})
                 return
 
 
 def payloads(frames: bytes) -> list[bytes]:
-    """Take whole, unmasked frames apart again."""
+    """The payloads of whole, unmasked frames written in one piece."""
     found = []
     offset = 0
     while offset < len(frames):

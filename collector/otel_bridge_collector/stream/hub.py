@@ -1,16 +1,17 @@
 """
-``Hub`` and ``ClientSession``: events to all clients, each encoded once and framed once per filter.
+``Hub``: fans events out to all clients, each encoded once and framed once per distinct filter.
 
-Sessions with the same filter and batching form a group. Per tick (one batch from the feed) a group
-joins the frames of its events once and writes the same bytes to every session, so that the cost of
-a tick grows with events times distinct filters, and per client there is one ``write``.
+Sessions with equal filter and batching form a group. For each batch of the log's reader, a group
+joins the frames of its events once and writes the same bytes to every session. So the cost of a
+batch grows with events times distinct filters, and each client costs one ``write``.
 
-A session writes through a ``Sink``. One that does not keep up is over its byte limit: events are
-dropped for it and counted, a ``gap`` says so when it has caught up, and past the time limit, or
-without any progress for so long, it is closed as slow and its socket aborted. Nobody else notices.
+A client that reads too slowly goes over its byte limit: its events are dropped and counted, and a
+``gap`` with their number follows once it has caught up. If it stays over the limit, or takes no
+bytes at all, for longer than the time limit, it is closed as slow and its socket is aborted. Other
+clients are not affected.
 
-Everything here runs on one event loop and never awaits, so that "what a session got so far" and
-"what is in the ring" cannot drift apart.
+Everything here runs on one event loop and never awaits, so that what a session has been sent and
+what is in the ring always agree.
 """
 
 from __future__ import annotations
@@ -32,27 +33,30 @@ __all__ = ["Hub", "HubCounters"]
 logger = logging.getLogger(__name__)
 
 SWEEP_INTERVAL_SEC: Final = 0.5
+"""How often ``Hub.sweep`` is to be called."""
 TICK_INTERVAL_SEC: Final = 2.0
+"""How often ``Hub.tick`` is to be called."""
 
 
 class HubCounters:
-    """What the hub has done since the start."""
+    """Numbers of the hub since its start; all are in ``/metrics``."""
 
     __slots__ = ("dropped_slow", "events_out", "slow_closed")
 
     def __init__(self) -> None:
         self.events_out = 0
-        """Events written to clients, each counted per client."""
+        """Events written to clients, counted once per client."""
         self.dropped_slow = 0
-        """Events not written because a client was over its limit, each counted per client."""
+        """Events dropped because a client was over its byte limit, counted once per client."""
         self.slow_closed = 0
+        """Clients closed because they were too slow."""
 
 
 class _Group:
-    __slots__ = ("batch_ms", "frames", "pending", "sessions", "timer", "wanted")
+    __slots__ = ("batch_ms", "event_filter", "frames", "pending", "sessions", "timer")
 
-    def __init__(self, wanted: EventFilter, batch_ms: int | None) -> None:
-        self.wanted = wanted
+    def __init__(self, event_filter: EventFilter, batch_ms: int | None) -> None:
+        self.event_filter = event_filter
         self.batch_ms = batch_ms
         self.sessions: list[ClientSession] = []
         self.frames: list[bytes] = []
@@ -62,14 +66,15 @@ class _Group:
 
 class Hub:
     """
-    All sessions of one collector, in groups of the same wish.
+    All sessions of one collector, in groups of equal filter and batching.
 
     Args:
-        ring: Read for gaps and resumes; appended to by the feed before ``broadcast``.
-        limit_bytes: Buffered per session before events are dropped for it.
-        timeout_sec: How long a session may stay over it, or stuck.
-        make_snapshot: The snapshot message for a filter, true at the ring's newest entry.
-        clock: Gives the time.
+        ring: Read for gaps and resuming; the reader appends to it before it calls ``broadcast``.
+        limit_bytes: Bytes that may wait for one session before events are dropped for it.
+        timeout_sec: How long a session may stay over that limit, or take no bytes, until it is
+            closed.
+        make_snapshot: Makes the snapshot message for a filter, valid at the ring's newest entry.
+        clock: Source of the time.
     """
 
     def __init__(
@@ -96,25 +101,23 @@ class Hub:
         return len(self._sessions)
 
     @property
-    def filters(self) -> int:
-        """Distinct groups."""
+    def group_count(self) -> int:
+        """The number of groups: distinct pairs of filter and batching."""
         return len(self._groups)
-
-    # --- sessions --------------------------------------------------------------------------------
 
     def join(self, session: ClientSession, after_index: int | None = None) -> None:
         """
-        Add a session; it gets everything newer than this moment.
+        Add a session, which gets all events that are broadcast from this moment on.
 
         Args:
-            session: Not closed.
-            after_index: First send what the ring holds after this index; None: nothing.
+            session: One that is not closed.
+            after_index: First send it what the ring holds after this index; None: nothing.
         """
-        key = (session.wanted, session.batch_ms)
+        key = (session.event_filter, session.batch_ms)
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = _Group(*key)
-            self._index()
+            self._rebuild_index()
         else:
             self._flush(group)
         if after_index is not None and after_index < self.ring.last_index:
@@ -123,52 +126,50 @@ class Hub:
         self._sessions.add(session)
 
     def leave(self, session: ClientSession) -> None:
-        """Forget a session; safe to call again."""
+        """Remove a session; may be called again."""
         session.is_closed = True
         if session not in self._sessions:
             return
         self._sessions.discard(session)
-        key = (session.wanted, session.batch_ms)
+        key = (session.event_filter, session.batch_ms)
         group = self._groups[key]
         group.sessions.remove(session)
         if not group.sessions:
             if group.timer is not None:
                 group.timer.cancel()
             del self._groups[key]
-            self._index()
+            self._rebuild_index()
 
     def send_snapshot(self, session: ClientSession) -> None:
-        """Write a fresh snapshot."""
-        snapshot = self._make_snapshot(session.wanted)
-        session.allowance = session.sink.buffered_bytes() + len(snapshot)
+        """Write a fresh snapshot to one session."""
+        snapshot = self._make_snapshot(session.event_filter)
+        session.allowance_bytes = session.sink.buffered_bytes() + len(snapshot)
         session.send(snapshot)
 
     def send_gap(self, session: ClientSession, reason: Any, dropped: int | None = None) -> None:
-        """Say that events are missing here; a fresh snapshot follows if it asked for snapshots."""
+        """Write a ``gap``; a fresh snapshot follows if the client asked for snapshots."""
         gap = GapMessage(reason=reason, position=self.ring.last_position, dropped=dropped)
         session.send(gap.model_dump_json().encode())
         if session.wants_snapshot:
             self.send_snapshot(session)
 
     def close_all(self, code: CloseCode = RESTARTING) -> None:
-        """Flush what waits, then close every session."""
+        """Flush the batches, then close every session."""
         for group in list(self._groups.values()):
             self._flush(group)
         for session in list(self._sessions):
             self.leave(session)
             session.sink.close(code)
 
-    # --- events ----------------------------------------------------------------------------------
-
     def broadcast(self, entries: Sequence[Entry]) -> None:
-        """Send events to everybody who wants them; each must be in the ring already."""
+        """Send events to all sessions whose filter they pass; each must be in the ring already."""
         if not self._groups:
             return
         touched: dict[_Group, None] = {}
         for entry in entries:
             frame: bytes | None = None
             for group in self._candidates(entry):
-                if not group.wanted.matches(entry):
+                if not group.event_filter.matches(entry):
                     continue
                 if group.batch_ms is not None:
                     group.pending.append(entry.data)
@@ -192,18 +193,18 @@ class Hub:
         if project_id is not None:
             own = self._by_project.get(project_id)
             return self._any_project if own is None else (*self._any_project, *own)
-        if entry.parent_task_id is None:  # belongs to nobody: see EventFilter
+        if entry.parent_task_id is None:  # an event of a shared worker or queue: see EventFilter
             return list(self._groups.values())
         return self._any_project
 
-    def _index(self) -> None:
+    def _rebuild_index(self) -> None:
         self._any_project = []
         self._by_project = {}
         for group in self._groups.values():
-            if group.wanted.project_id is None:
+            if group.event_filter.project_id is None:
                 self._any_project.append(group)
             else:
-                self._by_project.setdefault(group.wanted.project_id, []).append(group)
+                self._by_project.setdefault(group.event_filter.project_id, []).append(group)
 
     def _flush(self, group: _Group) -> None:
         if group.timer is not None:
@@ -215,50 +216,49 @@ class Hub:
                 part = pending[start : start + MAX_BATCH_EVENTS]
                 self._write(group, text_frame(b"[" + b",".join(part) + b"]"), len(part))
 
-    def _write(self, group: _Group, frames: bytes, events: int) -> None:
+    def _write(self, group: _Group, frames: bytes, event_count: int) -> None:
         limit = self._limit
         written = 0
         for session in group.sessions:
-            if session.over_since is None and (
-                session.sink.buffered_bytes() <= limit + session.allowance
+            if session.over_limit_since is None and (
+                session.sink.buffered_bytes() <= limit + session.allowance_bytes
             ):
                 session.write(frames)
                 written += 1
             else:
-                self._drop(session, events)
-        self.counters.events_out += written * events
+                self._drop(session, event_count)
+        self.counters.events_out += written * event_count
 
-    def _drop(self, session: ClientSession, events: int) -> None:
-        if session.over_since is None:
-            session.over_since = self._clock.monotonic()
-        session.dropped += events
-        self.counters.dropped_slow += events
+    def _drop(self, session: ClientSession, event_count: int) -> None:
+        if session.over_limit_since is None:
+            session.over_limit_since = self._clock.monotonic()
+        session.dropped += event_count
+        self.counters.dropped_slow += event_count
 
-    def gap_all(self, reason: str) -> None:
-        """Tell every session that the log could not be read on without a hole."""
+    def send_gap_to_all(self, reason: str) -> None:
+        """Write a ``gap`` to every session: the log could not be read on without a hole."""
         for group in list(self._groups.values()):
             self._flush(group)
         for session in list(self._sessions):
-            if session.over_since is None:
+            if session.over_limit_since is None:
                 self.send_gap(session, reason)
 
-    # --- time ------------------------------------------------------------------------------------
-
     def sweep(self) -> None:
-        """Let sessions that caught up go on, close those that will not; every half second."""
+        """Resume the sessions that have caught up, and close those that are too slow."""
         now = self._clock.monotonic()
         for session in list(self._sessions):
-            stuck_sec = session.stuck_sec(now)
-            over = session.over_since
-            if session.allowance and session.sink.buffered_bytes() <= self._limit:
-                session.allowance = 0
+            idle_sec = session.sec_without_progress(now)
+            over = session.over_limit_since
+            if session.allowance_bytes and session.sink.buffered_bytes() <= self._limit:
+                session.allowance_bytes = 0
             if over is not None and session.sink.buffered_bytes() <= self._limit // 4:
-                # What waits in its group is part of the gap; a snapshot tells it anyway.
-                self._flush(self._groups[session.wanted, session.batch_ms])
-                session.over_since = None
+                # The group's waiting batch is dropped for it too, so that the gap counts it; the
+                # snapshot after the gap includes it anyway.
+                self._flush(self._groups[session.event_filter, session.batch_ms])
+                session.over_limit_since = None
                 dropped, session.dropped = session.dropped, 0
                 self.send_gap(session, "slow", dropped)
-            elif stuck_sec >= self._timeout_sec or (
+            elif idle_sec >= self._timeout_sec or (
                 over is not None and now - over >= self._timeout_sec
             ):
                 self.counters.slow_closed += 1
@@ -266,7 +266,7 @@ class Hub:
                 session.sink.close(SLOW_CLIENT)
 
     def tick(self) -> None:
-        """Send the time and the position to clients that use an added parameter."""
+        """Send a keep-alive with time and position to clients that understand control messages."""
         message = (
             TickMessage(
                 server_time=iso_utc(self._clock.time_ns()), position=self.ring.last_position
@@ -277,5 +277,5 @@ class Hub:
         for group in list(self._groups.values()):
             self._flush(group)
             for session in group.sessions:
-                if session.has_extras and session.over_since is None:
+                if session.has_extras and session.over_limit_since is None:
                     session.send(message)

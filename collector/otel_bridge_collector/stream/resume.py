@@ -1,9 +1,11 @@
 """
-``Resumer``: everything after a position, then live, with no hole and no double.
+``Resumer``: sends a client every event after a position, then lets it join the live stream.
 
-First what the ring holds; a position older than the ring is read from the log up to the first entry
-that the ring holds; a position that this collector has not reached yet (the client comes from
-another one) is waited for. The last step, from the ring into the group, does not await.
+Nothing is missing and nothing comes twice. From a position that the ring holds, events come from
+the ring; from an older position, they are read from the log up to the first entry that the ring
+holds. A position that this collector has not read yet, because the client comes from another
+collector, is waited for. The last step, from the ring into the hub's group, does not await, so no
+event can come between.
 """
 
 from __future__ import annotations
@@ -23,22 +25,25 @@ from otel_bridge_collector.wire.close_codes import SLOW_CLIENT
 __all__ = ["Resumer"]
 
 _CHUNK: Final = 500
+"""Events sent at a time; the client must read most of them before the next."""
 _DRAINED_BYTES: Final = 256 * 1024
 _POLL_SEC: Final = 0.01
 _REACH_TIMEOUT_SEC: Final = 10.0
+"""How long a position that this collector has not read yet is waited for."""
 _MAX_POSITION_CHARS: Final = 100
 
 
 class Resumer:
     """
-    Brings resuming sessions up to the present.
+    Sends resuming sessions what they missed, and reads older parts of the log for them.
 
     Args:
-        open_receiver: Makes the receiver for older entries; one connection, one read at a time.
-        decode: Reads entries of the log; leaves out unreadable ones.
-        wait_advance: Waits so many seconds until the log was read further; False when it was not.
-        hub: Joined at the end.
-        slow_after_sec: A client that takes nothing for so long is closed.
+        open_receiver: Makes the receiver for older entries: one connection, one read at a time.
+        decode: Decodes entries of the log, and leaves out unreadable ones.
+        wait_advance: Waits until the reader has read more of the log, for at most the given
+            seconds; returns False if it has not.
+        hub: The hub that sessions join at the end.
+        slow_after_sec: A client with over 256 KiB left to read after this time is closed as slow.
     """
 
     def __init__(
@@ -59,11 +64,13 @@ class Resumer:
 
     async def join(self, session: ClientSession, position: str) -> None:
         """
-        Send what the session missed since ``position``, then join it.
+        Send the session every event after ``position``, then add it to the hub.
+
+        A session that is closed meanwhile does not join.
 
         Raises:
-            PositionLostError: The log cannot continue from there. Nothing or a part was sent; the
-                session has not joined, nor has one that was closed meanwhile.
+            PositionLostError: The log cannot continue from that position. Nothing, or the first
+                part, was sent, and the session has not joined.
         """
         if len(position) > _MAX_POSITION_CHARS or not position.isascii():
             raise PositionLostError(position[:_MAX_POSITION_CHARS], "malformed")
@@ -76,7 +83,7 @@ class Resumer:
             while (
                 not session.is_closed
                 and ring.last_index - index > _CHUNK
-                and ring.reaches_back_to(index)
+                and ring.holds_all_after(index)
             ):
                 chunk = list(islice(ring.after_index(index), _CHUNK))
                 await self._send(session, chunk)
@@ -84,31 +91,37 @@ class Resumer:
                 position = next(
                     (e.position for e in reversed(chunk) if e.position is not None), position
                 )
-            if not session.is_closed and ring.reaches_back_to(index):
+            if not session.is_closed and ring.holds_all_after(index):
                 self._hub.join(session, index)
                 return
 
     async def read(
         self, position: str, limit: int, wait_ms: int = 0
     ) -> list[tuple[LogEntry, Entry]]:
-        """Entries after a position, with their routing; unreadable ones left out."""
+        """Entries of the log after a position, each raw and decoded; unreadable ones left out."""
         async with self._lock:
             entries = await self._receiver.read(position, limit=limit, wait_ms=wait_ms)
         return self._decode(entries)
 
     async def read_back(self, limit: int, before: str | None) -> tuple[list[Entry], str | None]:
-        """The newest entries (older than ``before``), newest first; and the oldest position."""
+        """
+        Read the newest entries of the log, or the newest before a position.
+
+        Returns:
+            At most ``limit`` entries, newest first, unreadable ones left out; and the position of
+            the oldest that was read, None if there was none.
+        """
         async with self._lock:
             entries = await self._receiver.read_back(limit, before=before)
         found = [entry for _, entry in self._decode(entries)]
         return found, entries[-1].position if entries else None
 
     async def close(self) -> None:
-        """Release the connection."""
+        """Close the connection."""
         await self._receiver.close()
 
     async def _from_log(self, session: ClientSession, position: str) -> str:
-        """Send a part of what the ring does not hold; return the position reached."""
+        """Send one chunk of what the ring does not hold; returns the position reached."""
         try:
             async with self._lock:
                 entries = await self._receiver.read(position, limit=_CHUNK, wait_ms=0)
@@ -118,17 +131,17 @@ class Resumer:
             raise PositionLostError(position, "trimmed") from None
         if not entries:
             if self._hub.ring.holds(position):
-                return position  # reached while the log was asked: there may be nothing to wait for
-            # The newest in the log: this collector is about to read it.
+                return position  # read meanwhile; waiting for a further event could be in vain
+            # The newest entry of the log, which this collector has not read yet.
             if not await self._wait_advance(_REACH_TIMEOUT_SEC) and not (
                 self._hub.ring.holds(position)
             ):
                 raise PositionLostError(position, "epoch")
             return position
         ring = self._hub.ring
-        upto = next((i for i, e in enumerate(entries, 1) if ring.holds(e.position)), len(entries))
-        await self._send(session, [entry for _, entry in self._decode(entries[:upto])])
-        return entries[upto - 1].position
+        count = next((i for i, e in enumerate(entries, 1) if ring.holds(e.position)), len(entries))
+        await self._send(session, [entry for _, entry in self._decode(entries[:count])])
+        return entries[count - 1].position
 
     async def _send(self, session: ClientSession, entries: list[Entry]) -> None:
         self._hub.counters.events_out += session.send_entries(entries)

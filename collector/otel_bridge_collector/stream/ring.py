@@ -1,10 +1,11 @@
 """
-``ReplayRing``: the newest events in memory, by position; what a resuming client reads first.
+``ReplayRing``: the newest events in memory, from which clients resume by position.
 
-Bounded in events and bytes, the oldest leave first. ``floor`` is the position after which the ring
-is complete: resuming from it or from any held position is a slice, anything else is a question to
-the log. Events that never passed through the log (foreign publishers) have no position; they are
-held for the snapshot's list of recent events, and a resume passes them by.
+The ring is bounded in events and in bytes; the oldest events are evicted first. Its low watermark
+is the position after which the ring is complete: a client that resumes from there, or from any
+position held, gets a slice of the ring; every other position is read from the log. Events of
+external publishers that did not pass through the log have no position. The ring holds them in their
+place, for a snapshot's list of recent events and for clients that resume across them.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ DEFAULT_MAX_BYTES: Final = 64 * 1024 * 1024
 
 class Entry:
     """
-    One event on its way to the clients: the bytes they get, and what routes them.
+    One event on its way to the clients: its bytes, and the fields that filters look at.
 
     Attributes:
-        position: Place in the log; None for an event that is not in it.
-        data: The event's JSON, ``position`` included.
-        index: Counts up by one in this ring, from 1; 0 until it is in one.
+        position: Position in the log; None for an event that is not in the log.
+        data: The event's JSON, including ``position``.
+        index: The event's number in its ring, counted from 1; 0 until it is in a ring.
     """
 
     __slots__ = (
@@ -62,19 +63,26 @@ class ReplayRing:
     The newest events, by position and by a running index.
 
     Args:
-        floor: Position before the first event to come.
-        max_events: Older ones are let go.
-        max_bytes: Of JSON; the newest event is held whatever its size.
+        low_watermark: Position before the first event that will be appended.
+        max_events: Beyond this the oldest events are evicted.
+        max_bytes: The same for their JSON, 64 MiB by default; the newest event is held whatever
+            its size.
+
+    Attributes:
+        low_watermark: Position after which every event of the log is held.
+        last_position: Position of the newest entry that has one, or of ``advance``.
     """
 
-    def __init__(self, floor: str, max_events: int, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+    def __init__(
+        self, low_watermark: str, max_events: int, max_bytes: int = DEFAULT_MAX_BYTES
+    ) -> None:
         self._entries: deque[Entry] = deque()
         self._index_of: dict[str, int] = {}
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._bytes = 0
         self._last_index = 0
-        self.reset(floor)
+        self.reset(low_watermark)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -84,17 +92,16 @@ class ReplayRing:
         """Index of the newest entry ever held; 0 before the first."""
         return self._last_index
 
-    def reset(self, floor: str) -> None:
-        """Forget everything: what follows continues after ``floor``; indexes go on counting."""
+    def reset(self, low_watermark: str) -> None:
+        """Remove all entries; the next follow ``low_watermark``, and indexes are not reused."""
         self._entries.clear()
         self._index_of.clear()
         self._bytes = 0
-        self.floor = floor
-        self.last_position = floor
-        """Of the newest entry that has one."""
+        self.low_watermark = low_watermark
+        self.last_position = low_watermark
 
     def append(self, entry: Entry) -> None:
-        """Add the newest event."""
+        """Append an event as the newest, and evict the oldest beyond the bounds."""
         self._last_index += 1
         entry.index = self._last_index
         self._entries.append(entry)
@@ -110,40 +117,43 @@ class ReplayRing:
             self._bytes -= len(oldest.data)
             if oldest.position is not None:
                 del self._index_of[oldest.position]
-                self.floor = oldest.position
+                self.low_watermark = oldest.position
 
-    def skip(self, position: str) -> None:
-        """Pass by an entry of the log that nobody is to get: unreadable, or folded before."""
+    def advance(self, position: str) -> None:
+        """Move past an entry of the log that no client gets: unreadable, or folded before."""
         self.last_position = position
         if not self._entries:
-            self.floor = position
+            self.low_watermark = position
 
     def holds(self, position: str) -> bool:
-        """Whether everything after that position is here."""
-        return position in self._index_of or position in (self.floor, self.last_position)
+        """Whether the ring has every event of the log after this position."""
+        return position in self._index_of or position in (self.low_watermark, self.last_position)
 
     def index_of(self, position: str) -> int:
         """
-        Index of the event at a position that the ring holds; of its floor, that before the first.
+        The index after which to continue from a position.
+
+        This is the index of the event at that position; for the low watermark, the index before the
+        first event.
 
         Raises:
-            KeyError: ``holds`` says no.
+            KeyError: ``holds`` is False for the position.
         """
         index = self._index_of.get(position)
         if index is not None:
             return index
         if position == self.last_position:
             return self._last_index
-        if position != self.floor:
+        if position != self.low_watermark:
             raise KeyError(position)
         return self._last_index - len(self._entries)
 
-    def reaches_back_to(self, index: int) -> bool:
-        """Whether everything newer than that index is still here."""
+    def holds_all_after(self, index: int) -> bool:
+        """Whether no entry with a larger index has been evicted."""
         return index >= self._last_index - len(self._entries)
 
     def after_index(self, index: int) -> Iterator[Entry]:
-        """Entries with a larger index, oldest first; from the oldest held if that is younger."""
+        """Entries with a larger index, oldest first; those already evicted are missing."""
         first = self._last_index - len(self._entries) + 1
         return islice(self._entries, max(0, index + 1 - first), None)
 

@@ -1,8 +1,8 @@
 """
 ``ClientSession``: one client of the raw stream, and the ``Sink`` that its bytes go to.
 
-A session that does not keep up is over its byte limit: events are dropped for it and counted, and
-the hub sends a gap when it has caught up or closes it when it does not.
+A client that reads too slowly goes over its byte limit. The hub then drops and counts its events,
+sends it a ``gap`` once it has caught up, and closes it if it does not.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from otel_bridge_collector.wire.filters import EventFilter
 __all__ = ["MAX_BATCH_EVENTS", "ClientSession", "Sink", "text_frame"]
 
 MAX_BATCH_EVENTS: Final = 1000
-"""Per array: about 400 KB, under the 1 MiB that client libraries accept by default."""
+"""Events per JSON array: about 400 KB, under the 1 MiB that client libraries accept by default."""
 
 
 def text_frame(payload: bytes) -> bytes:
-    """One unmasked, final WebSocket text frame (RFC 6455, section 5.2; servers do not mask)."""
+    """Frame a payload as one final WebSocket text frame, unmasked (RFC 6455, section 5.2)."""
     size = len(payload)
     if size < 126:
         return bytes((0x81, size)) + payload
@@ -31,92 +31,98 @@ def text_frame(payload: bytes) -> bytes:
 
 
 class Sink(Protocol):
-    """Where a session's bytes go: a transport, or ASGI ``send``."""
+    """Where a session's bytes go: a socket's transport, or ASGI ``send``."""
 
     def write(self, frames: bytes) -> None:
-        """Queue whole text frames; never blocks. After the end: does nothing."""
+        """Queue whole text frames; never blocks, and does nothing once the connection is closed."""
 
     def buffered_bytes(self) -> int:
-        """Bytes queued here that the kernel has not taken."""
+        """Bytes written that the kernel has not accepted."""
 
     def close(self, code: CloseCode) -> None:
-        """Say goodbye, and free the descriptor soon even if nobody reads."""
+        """Send a close frame, and free the descriptor soon even if the client does not read."""
 
 
 class ClientSession:
     """
-    One client.
+    One client of the raw stream.
 
     Args:
         sink: Where its bytes go.
-        wanted: Which events it gets.
+        event_filter: Which events it gets.
         batch_ms: None: one event per message; else messages are JSON arrays at this interval.
-        has_extras: Whether it used an added parameter and so understands control messages.
+        has_extras: Whether it asked for a snapshot, a position or batches, and so understands
+            control messages.
         wants_snapshot: Whether a fresh snapshot follows each gap.
+
+    Attributes:
+        is_closed: Whether it has left the hub or was closed.
+        dropped: Events dropped since the last gap that was sent.
+        over_limit_since: Monotonic time since which it has been over its byte limit; None while it
+            keeps up.
+        allowance_bytes: Bytes that it may buffer over the limit while a snapshot is on its way,
+            because a large snapshot does not make a client slow.
     """
 
     __slots__ = (
         "_drained",
         "_progress_at",
         "_written",
-        "allowance",
+        "allowance_bytes",
         "batch_ms",
         "dropped",
+        "event_filter",
         "has_extras",
         "is_closed",
-        "over_since",
+        "over_limit_since",
         "sink",
-        "wanted",
         "wants_snapshot",
     )
 
     def __init__(
         self,
         sink: Sink,
-        wanted: EventFilter,
+        event_filter: EventFilter,
         *,
         batch_ms: int | None = None,
         has_extras: bool = False,
         wants_snapshot: bool = False,
     ) -> None:
         self.sink = sink
-        self.wanted = wanted
+        self.event_filter = event_filter
         self.batch_ms = batch_ms
         self.has_extras = has_extras
         self.wants_snapshot = wants_snapshot
         self.is_closed = False
         self.dropped = 0
-        """Events dropped since the last gap it was told of."""
-        self.over_since: float | None = None
-        """Since when it has been over its limit; None while it keeps up."""
-        self.allowance = 0
-        """Bytes it may buffer over the limit: a snapshot on its way is no sign of slowness."""
+        self.over_limit_since: float | None = None
+        self.allowance_bytes = 0
         self._written = 0
         self._drained = 0
         self._progress_at: float | None = None
 
     def write(self, frames: bytes) -> None:
-        """Write whole frames, whatever is buffered already."""
+        """Write whole frames, however much is buffered already."""
         self._written += len(frames)
         self.sink.write(frames)
 
     def send(self, payload: bytes) -> None:
-        """Write one control message or event, in the shape this client asked for."""
+        """Write one control message or event: in an array if the client asked for batches."""
         self.write(text_frame(payload if self.batch_ms is None else b"[" + payload + b"]"))
 
     def send_entries(self, entries: Iterable[Entry]) -> int:
-        """Write those of the entries it wants, outside the group; returns how many."""
-        wanted = [entry.data for entry in entries if self.wanted.matches(entry)]
-        if wanted and self.batch_ms is None:
-            self.write(b"".join([text_frame(data) for data in wanted]))
+        """Write the entries that pass the filter to this session alone; returns how many."""
+        events = [entry.data for entry in entries if self.event_filter.matches(entry)]
+        if events and self.batch_ms is None:
+            self.write(b"".join([text_frame(data) for data in events]))
         else:
-            for start in range(0, len(wanted), MAX_BATCH_EVENTS):
-                part = wanted[start : start + MAX_BATCH_EVENTS]
+            for start in range(0, len(events), MAX_BATCH_EVENTS):
+                part = events[start : start + MAX_BATCH_EVENTS]
                 self.write(text_frame(b"[" + b",".join(part) + b"]"))
-        return len(wanted)
+        return len(events)
 
-    def stuck_sec(self, now: float) -> float:
-        """Seconds since the kernel last took any of its bytes; 0 with nothing to take."""
+    def sec_without_progress(self, now: float) -> float:
+        """Seconds since the kernel last accepted any of its bytes; 0 if none are waiting."""
         buffered = self.sink.buffered_bytes()
         drained = self._written - buffered
         if not buffered or drained != self._drained or self._progress_at is None:

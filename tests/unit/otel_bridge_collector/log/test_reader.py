@@ -1,70 +1,212 @@
-"""Reading one event of a stranger's bytes."""
+"""
+The reader of the log: what it folds, counts and broadcasts, over a log in memory.
+
+Real Redis, its restarts and the events channel: ``tests/integration/test_collector_faults.py``.
+"""
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from otel_bridge_collector.log.decoding import UnreadableEventError, decode_entry
+from otel_bridge_collector.log.reader import Feed
+from otel_bridge_collector.model.old.state import LiveState
+from otel_bridge_collector.model.stats import RollingStats
+from otel_bridge_collector.stream.hub import Hub
+from otel_bridge_collector.stream.ring import ReplayRing
+from otel_bridge_collector.stream.sessions import ClientSession
+from otel_bridge_collector.wire.filters import ALL_EVENTS
 
-from otel_bridge.publish.transports.base import splice_position
-
-GOOD = b'{"event_id":"x","ts":"2026-11-24T12:00:00Z","event_type":"task_started","task_id":"j"}'
-
-
-def test_bytes_pass_as_they_are() -> None:
-    """A readable event reaches the clients byte for byte."""
-    data = splice_position("e:1", GOOD)
-    event, entry = decode_entry(data, "e:1", 8192)
-    assert (data, "e:1", "task_started", "j") == (
-        entry.data,
-        entry.position,
-        entry.event_type,
-        event.task_id,
-    )
+from otel_bridge.errors import TransportError
+from otel_bridge.events.model import MonitoringEvent
+from otel_bridge.publish.transports.base import LogEntry, Outgoing
+from otel_bridge.publish.transports.memory import MemoryLog, MemoryReceiver
+from tests.support.sinks import RecordingSink
 
 
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
-        (b"", "not JSON"),
-        (b"[]", "not an event"),
-        (b"[" * 5000, "not JSON"),
-        (b'{"event_type":"task_started","meta":' + b'{"a":' * 1000, "not JSON"),
-        (b'{"event_type":"nonsense"}', "not an event"),
-        (b'{"event_type":"task_started","retry_count":' + b"9" * 5000 + b"}", "not JSON"),
-        (b'{"event_type":"task_started","meta":{"a":NaN}}', "not JSON"),
-        (b'{"event_type":"task_started","message":"\xff"}', "not JSON"),
-        (b'{"event_type":"task_started","ts":"9999-12-31T23:59:59Z"}', "not an event"),
-        (b'{"event_type":"task_started","ts":"1969-01-01T00:00:00Z"}', "not an event"),
-        (b'{"event_type":"task_started","message":"' + b"x" * 9000 + b'"}', "oversized"),
-        (b'{"position":"f:7","event_type":"task_started"}', "not an event"),
-    ],
-)
-def test_unreadable_bytes_say_why(data: bytes, reason: str) -> None:
-    """Each kind of nonsense is one error with its reason."""
-    with pytest.raises(UnreadableEventError, match=reason):
-        decode_entry(data, None, 8192)
+class FaultyReceiver(MemoryReceiver):
+    """A receiver whose log can be made unreachable, and that can yield external messages."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        super().__init__(log)
+        self.is_broken = False
+        self.external: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def read(
+        self, after: str, *, limit: int = 500, wait_ms: int = 1000
+    ) -> Sequence[LogEntry]:
+        if self.is_broken:
+            raise TransportError("connection refused")
+        return await super().read(after, limit=limit, wait_ms=min(wait_ms, 5))
+
+    async def external_messages(self) -> AsyncIterator[bytes]:
+        while True:
+            yield await self.external.get()
 
 
-def test_second_position_is_refused() -> None:
-    """An event cannot bring a position that would win over the log's in a browser."""
-    data = splice_position("e:1", b'{"event_type":"task_started","position":"e:999"}')
-    with pytest.raises(UnreadableEventError, match="not an event"):
-        decode_entry(data, "e:1", 8192)
+class FaultyState(LiveState):
+    """A state that fails to fold the event of one job."""
+
+    def apply(self, event: MonitoringEvent, seen: int) -> bool:
+        if event.task_id == "bad":
+            raise ZeroDivisionError("a bug")
+        return super().apply(event, seen)
 
 
-def test_strangers_event_is_completed() -> None:
-    """An adopted event gets the id and time that its publisher left out."""
-    event, entry = decode_entry(b'{"event_type":"task_started","extra":1}', None, 8192)
-    assert event.event_id.encode() in entry.data
-    assert b"extra" not in entry.data
+class Stage:
+    """A log in memory, the reader over it, and one client."""
+
+    def __init__(self, log_events: int = 100_000) -> None:
+        self.log = MemoryLog(log_events)
+        self.receiver = FaultyReceiver(self.log)
+        self.state = FaultyState()
+        self.stats = RollingStats()
+        self.hub = Hub(
+            ReplayRing("", 1000),
+            limit_bytes=10**9,
+            timeout_sec=8,
+            make_snapshot=lambda event_filter: b"{}",
+        )
+        self.feed = Feed(
+            lambda: self.receiver,
+            state=self.state,
+            stats=self.stats,
+            ring=self.hub.ring,
+            hub=self.hub,
+            max_event_bytes=8192,
+        )
+        self.sink = RecordingSink()
+        self.hub.join(ClientSession(self.sink, ALL_EVENTS))
+        self.appended = 0
+
+    def append(self, data: bytes) -> None:
+        self.appended += 1
+        self.log.append("tests", self.appended, [Outgoing(data, None)])
+
+    def publish(self, *names: str) -> None:
+        for name in names:
+            self.append(encoded(name))
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                await asyncio.sleep(0)
+
+    def received(self) -> list[str]:
+        """What the client has got: ids of jobs, and types of control messages."""
+        return [message.get("task_id", message.get("type")) for message in self.sink.messages()]
 
 
-@given(st.binary(max_size=300) | st.text(max_size=100).map(str.encode))
-def test_any_bytes_are_read_or_refused(data: bytes) -> None:
-    """No bytes raise anything else."""
-    with contextlib.suppress(UnreadableEventError):
-        decode_entry(data, None, 8192)
+def encoded(name: str) -> bytes:
+    """An event about the job of this name; its id is the same each time."""
+    event = {
+        "event_id": f"id-{name}",
+        "ts": "2026-11-24T12:00:00Z",
+        "event_type": "task_started",
+        "parent_task_id": "t",
+        "task_id": name,
+    }
+    return json.dumps(event).encode()
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    made = Stage()
+    yield made
+    await made.feed.stop()
+
+
+async def test_the_past_is_folded_and_only_live_events_are_broadcast(stage: Stage) -> None:
+    """Events before the start are folded and kept in the ring; later ones also reach clients."""
+    stage.publish("a", "b")
+    assert await stage.feed.start(10)
+    assert stage.received() == ["gap"]  # it connected before the log was read
+    stage.publish("c")
+    await stage.until(lambda: len(stage.sink.messages()) == 2)
+    assert stage.received() == ["gap", "c"]
+    assert {job for _, job in stage.state.jobs} == {"a", "b", "c"}
+    assert (len(stage.hub.ring), stage.stats.events_in) == (3, 3)
+
+
+async def test_an_event_that_comes_twice_is_folded_once(stage: Stage) -> None:
+    """A second copy of an event is counted as a duplicate, and no client gets it."""
+    assert await stage.feed.start(10)
+    stage.publish("a", "a", "b")
+    await stage.until(lambda: stage.received()[-1] == "b")
+    assert stage.received() == ["gap", "a", "b"]
+    assert (stage.feed.counters.duplicates, stage.stats.events_in) == (1, 2)
+
+
+async def test_an_unreadable_event_is_counted_and_left_out(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Unreadable events are counted by reason and logged at most once a second."""
+    assert await stage.feed.start(10)
+    for data in (b'{"a":1}', b'{"b":1}', b'{"event_type":"task_started","pad":"' + b"x" * 9000):
+        stage.append(data)
+    stage.publish("a")
+    await stage.until(lambda: stage.received()[-1] == "a")
+    assert stage.feed.counters.unreadable == {"not an event": 2, "oversized": 1}
+    assert (stage.received(), stage.stats.events_unreadable) == (["gap", "a"], 3)
+    assert [r.getMessage() for r in caplog.records if "unreadable" in r.getMessage()] == [
+        "left out 1 unreadable events; the last: not an event"
+    ]
+
+
+async def test_an_event_that_cannot_be_folded_stops_no_other(stage: Stage) -> None:
+    """An exception in the fold costs its own event, which is counted as not folded."""
+    assert await stage.feed.start(10)
+    stage.publish("bad", "b")
+    await stage.until(lambda: stage.received()[-1] == "b")
+    assert (stage.received(), stage.feed.counters.unreadable) == (["gap", "b"], {"not folded": 1})
+
+
+async def test_an_external_message_is_broadcast_without_a_position(stage: Stage) -> None:
+    """A message of an external publisher is folded and broadcast; it has no position."""
+    assert await stage.feed.start(10)
+    stage.receiver.external.put_nowait(encoded("a"))
+    await stage.until(lambda: stage.received()[-1] == "a")
+    assert "position" not in stage.sink.messages()[-1]
+    assert (stage.feed.counters.external, stage.stats.events_in) == (1, 1)
+
+
+async def test_an_unreachable_log_is_read_again(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While the log is unreachable the reader is not live and says why; then it goes on."""
+    assert await stage.feed.start(10)
+    stage.receiver.is_broken = True
+    await stage.until(lambda: not stage.feed.is_live)
+    assert stage.feed.log_error == "connection refused"
+    stage.publish("a")
+    stage.receiver.is_broken = False
+    await stage.until(lambda: stage.feed.is_live)
+    assert (stage.received(), stage.feed.log_error) == (["gap", "a"], None)
+    assert stage.feed.counters.restarts >= 1
+    assert "cannot read the log: connection refused; retrying" in caplog.text
+
+
+async def test_a_hole_in_the_log_is_a_gap() -> None:
+    """Events trimmed before they could be read are one gap for each client, with the reason."""
+    stage = Stage(log_events=100)
+    assert await stage.feed.start(10)
+    stage.publish(*(f"n{number}" for number in range(1000)))
+    await stage.until(lambda: stage.received()[-1] == "n999")
+    await stage.feed.stop()
+    gaps = [message for message in stage.sink.messages() if message.get("type") == "gap"]
+    assert [gap["reason"] for gap in gaps] == ["epoch", "trimmed"]
+    assert stage.feed.counters.gaps == {"trimmed": 1}
+    first = stage.received()[2]
+    assert stage.received()[2:] == [f"n{number}" for number in range(int(first[1:]), 1000)]
+
+
+async def test_waiting_for_the_reader_ends_in_time(stage: Stage) -> None:
+    """``wait_advance`` is True once more of the log was read, and False if nothing was."""
+    assert await stage.feed.start(10)
+    assert not await stage.feed.wait_advance(0.01)
+    waiting = asyncio.create_task(stage.feed.wait_advance(10))
+    await asyncio.sleep(0)
+    stage.publish("a")
+    assert await waiting

@@ -1,4 +1,4 @@
-"""Fan-out, gaps, slow clients; the clock is the test's, the sinks are readable."""
+"""Fan-out, gaps and slow clients; the test moves the clock and reads the sinks."""
 
 from __future__ import annotations
 
@@ -13,31 +13,17 @@ from otel_bridge_collector.stream.sessions import ClientSession
 from otel_bridge_collector.wire.close_codes import RESTARTING, SLOW_CLIENT
 from otel_bridge_collector.wire.filters import ALL_EVENTS, EventFilter
 
+from tests.support.faults import FakeClock
 from tests.support.sinks import RecordingSink
 
 LIMIT = 1000
-
-
-class TestClock:
-    """Time that moves when told."""
-
-    __test__ = False
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def time_ns(self) -> int:
-        return int(self.now * 1e9)
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 class Stage:
     """A hub, its ring and clock, and sessions by name."""
 
     def __init__(self) -> None:
-        self.clock = TestClock()
+        self.clock = FakeClock()
         self.ring = ReplayRing("e:0", 1000)
         self.hub = Hub(
             self.ring,
@@ -48,14 +34,14 @@ class Stage:
         )
         self._count = 0
 
-    def _snapshot(self, wanted: EventFilter) -> bytes:
+    def _snapshot(self, event_filter: EventFilter) -> bytes:
         return json.dumps({"type": "snapshot", "position": self.ring.last_position}).encode()
 
     def connect(
-        self, wanted: EventFilter = ALL_EVENTS, after: int | None = None, **options: Any
+        self, event_filter: EventFilter = ALL_EVENTS, after: int | None = None, **options: Any
     ) -> tuple[ClientSession, RecordingSink]:
         sink = RecordingSink()
-        session = ClientSession(sink, wanted, **options)
+        session = ClientSession(sink, event_filter, **options)
         self.hub.join(session, after)
         return session, sink
 
@@ -79,8 +65,8 @@ def numbers(sink: RecordingSink) -> list[Any]:
     return [message.get("n", message.get("type")) for message in sink.messages()]
 
 
-def test_a_tick_is_one_write_of_the_same_bytes(stage: Stage) -> None:
-    """Sessions with one filter get the very same bytes object, one message per event."""
+def test_a_batch_is_one_write_of_the_same_bytes(stage: Stage) -> None:
+    """Sessions with equal filters get the same bytes object, with one message per event."""
     _, one = stage.connect()
     _, other = stage.connect()
     stage.publish(8)
@@ -90,11 +76,11 @@ def test_a_tick_is_one_write_of_the_same_bytes(stage: Stage) -> None:
     assert stage.hub.counters.events_out == 16
 
 
-def test_each_filter_gets_its_own(stage: Stage) -> None:
-    """Project, task and unfiltered groups each see what they asked for, in order."""
+def test_each_session_gets_what_passes_its_filter(stage: Stage) -> None:
+    """Sessions with a project, a task or no filter get the events that pass it, in order."""
     sinks = {
-        name: stage.connect(wanted)[1]
-        for name, wanted in {
+        name: stage.connect(event_filter)[1]
+        for name, event_filter in {
             "all": ALL_EVENTS,
             "p": EventFilter(project_id="p"),
             "q": EventFilter(project_id="q"),
@@ -107,7 +93,7 @@ def test_each_filter_gets_its_own(stage: Stage) -> None:
     stage.publish(parent_task_id="t")
     found = {name: numbers(sink) for name, sink in sinks.items()}
     assert found == {"all": [1, 2, 3, 4], "p": [1, 3], "q": [2, 3], "t": [1, 4]}
-    assert stage.hub.filters == 4
+    assert stage.hub.group_count == 4
 
 
 def test_joining_after_an_index_leaves_no_hole(stage: Stage) -> None:
@@ -118,8 +104,8 @@ def test_joining_after_an_index_leaves_no_hole(stage: Stage) -> None:
     assert numbers(sink) == [3, 4, 5, 6, 7]
 
 
-async def test_batches_are_arrays_and_late_joiners_get_no_doubles(stage: Stage) -> None:
-    """With batch_ms messages are arrays; one who joins between two flushes sees each event once."""
+async def test_batches_are_arrays_without_duplicates(stage: Stage) -> None:
+    """With batch_ms messages are arrays; a session that joins between two gets no event twice."""
     _, early = stage.connect(batch_ms=20)
     stage.publish(2)
     _, late = stage.connect(batch_ms=20, after=1)
@@ -132,7 +118,7 @@ async def test_batches_are_arrays_and_late_joiners_get_no_doubles(stage: Stage) 
 
 
 def test_slow_session_loses_its_own_events_only(stage: Stage) -> None:
-    """A session over its limit drops events, then gets one gap with their number; others none."""
+    """A session over its limit gets one gap with its number of lost events; others lose none."""
     _, slow = stage.connect()
     _, good = stage.connect()
     slow.is_stopped = True
@@ -151,23 +137,23 @@ def test_slow_session_loses_its_own_events_only(stage: Stage) -> None:
     assert stage.hub.counters.dropped_slow == 5
 
 
-def test_gap_brings_a_snapshot_to_those_who_want_one(stage: Stage) -> None:
-    """After a gap a snapshot client gets a fresh snapshot, a plain one goes on."""
-    _, wants = stage.connect(has_extras=True, wants_snapshot=True)
+def test_a_snapshot_follows_a_gap_if_asked_for(stage: Stage) -> None:
+    """After a gap a client that asked for snapshots gets one; another only goes on."""
+    _, subscriber = stage.connect(has_extras=True, wants_snapshot=True)
     _, plain = stage.connect()
-    stage.hub.gap_all("epoch")
-    assert numbers(wants) == ["gap", "snapshot"]
+    stage.hub.send_gap_to_all("epoch")
+    assert numbers(subscriber) == ["gap", "snapshot"]
     assert numbers(plain) == ["gap"]
 
 
 def test_session_that_stays_over_is_closed(stage: Stage) -> None:
-    """Past the time limit over its bytes a session is closed as slow and forgotten."""
+    """A session that stays over its byte limit past the time limit is closed as slow."""
     session, sink = stage.connect()
     sink.is_stopped = True
     stage.publish(2, size=1000)
     stage.publish(1)
     for _ in range(17):
-        stage.clock.now += 0.5
+        stage.clock.advance(0.5)
         sink.drain(10)
         stage.hub.sweep()
     assert sink.closed_with == SLOW_CLIENT
@@ -175,36 +161,37 @@ def test_session_that_stays_over_is_closed(stage: Stage) -> None:
 
 
 def test_session_that_takes_nothing_is_closed_under_the_limit(stage: Stage) -> None:
-    """A client that does not read at all is closed after the time limit, however little waits."""
+    """A client that reads nothing is closed after the time limit, however little is waiting."""
     _, sink = stage.connect()
     sink.is_stopped = True
     stage.publish(1)
     stage.hub.sweep()
-    stage.clock.now += 7.9
+    stage.clock.advance(7.9)
     stage.hub.sweep()
     assert None is sink.closed_with
-    stage.clock.now += 0.2
+    stage.clock.advance(0.2)
     stage.hub.sweep()
     assert sink.closed_with == SLOW_CLIENT
 
 
 def test_slow_but_steady_client_is_kept(stage: Stage) -> None:
-    """A client that takes something every few seconds and stays under its limit is kept."""
+    """A client that reads something every few seconds and stays under its limit is kept."""
     _, sink = stage.connect()
     sink.is_stopped = True
     for _ in range(20):
         stage.publish(1, size=100)
-        stage.clock.now += 4
+        stage.clock.advance(4)
         sink.drain(100)
         stage.hub.sweep()
     assert None is sink.closed_with
 
 
-def test_big_snapshot_is_no_slowness(stage: Stage) -> None:
+def test_a_big_snapshot_does_not_make_a_client_slow(stage: Stage) -> None:
     """Events after a snapshot larger than the limit are not dropped while it is on its way."""
     sink = RecordingSink()
     session = ClientSession(sink, ALL_EVENTS, has_extras=True, wants_snapshot=True)
-    stage.hub._make_snapshot = lambda wanted: b'{"type":"snapshot","pad":"' + b"x" * 5000 + b'"}'
+    snapshot = b'{"type":"snapshot","pad":"' + b"x" * 5000 + b'"}'
+    stage.hub._make_snapshot = lambda event_filter: snapshot
     sink.is_stopped = True
     stage.hub.send_snapshot(session)
     stage.hub.join(session)
@@ -212,8 +199,8 @@ def test_big_snapshot_is_no_slowness(stage: Stage) -> None:
     assert numbers(sink) == ["snapshot", 1, 2, 3]
 
 
-def test_ticks_go_to_those_who_understand_them(stage: Stage) -> None:
-    """Only sessions with an added parameter get ticks."""
+def test_only_some_sessions_get_keep_alives(stage: Stage) -> None:
+    """Only sessions that understand control messages get ticks."""
     _, extra = stage.connect(has_extras=True)
     _, plain = stage.connect()
     stage.publish(1)
@@ -224,7 +211,7 @@ def test_ticks_go_to_those_who_understand_them(stage: Stage) -> None:
 
 
 def test_closing_flushes_first(stage: Stage) -> None:
-    """At shutdown what waits is sent, then everybody is told to come back."""
+    """At shutdown the waiting batch is sent, then every session is closed with 1012."""
 
     async def scenario() -> RecordingSink:
         _, sink = stage.connect(batch_ms=5000)

@@ -1,4 +1,4 @@
-"""Resuming: everything after a position, once, in order; or a word why not."""
+"""Resuming: every event after a position, once and in order, or the reason why not."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LostReceiver(MemoryReceiver):
 
 
 class Stage:
-    """A log in memory, the feed that reads it into a small ring, and who resumes."""
+    """A log in memory, the reader that fills a small ring from it, and resuming clients."""
 
     def __init__(self, log_events: int = 100_000) -> None:
         self.log = MemoryLog(log_events)
@@ -46,7 +46,7 @@ class Stage:
             ReplayRing("", RING_EVENTS),
             limit_bytes=10**9,
             timeout_sec=8,
-            make_snapshot=lambda wanted: b"{}",
+            make_snapshot=lambda event_filter: b"{}",
         )
         self.feed = Feed(
             self.open_receiver,
@@ -98,10 +98,10 @@ class Stage:
                 await self.feed.wait_advance(0.01)
 
     async def resume(
-        self, position: str, wanted: EventFilter = ALL_EVENTS
+        self, position: str, event_filter: EventFilter = ALL_EVENTS
     ) -> tuple[ClientSession, RecordingSink]:
         sink = RecordingSink()
-        session = ClientSession(sink, wanted)
+        session = ClientSession(sink, event_filter)
         await self.resumer.join(session, position)
         return session, sink
 
@@ -119,7 +119,7 @@ def numbers(sink: RecordingSink) -> list[int]:
 
 @pytest.mark.parametrize("since", [0, 1, 499, 500, 501, 899, 900, 901, 1199, 1200])
 async def test_nothing_is_missing_and_nothing_comes_twice(stage: Stage, since: int) -> None:
-    """From any position, in the ring or long before it, come all later events once, then live."""
+    """From any position, in the ring or before it, all later events come once, then live ones."""
     stage.publish(1200)
     assert await stage.feed.start(10)
     _, sink = await stage.resume(stage.at(since))
@@ -128,8 +128,8 @@ async def test_nothing_is_missing_and_nothing_comes_twice(stage: Stage, since: i
     assert numbers(sink) == list(range(since + 1, 1206))
 
 
-async def test_events_that_come_meanwhile_are_not_lost(stage: Stage) -> None:
-    """What is published while a client catches up reaches it in its place."""
+async def test_events_published_meanwhile_are_not_lost(stage: Stage) -> None:
+    """Events published while a client catches up reach it in their order."""
     stage.publish(2000)
     assert await stage.feed.start(10)
 
@@ -143,16 +143,16 @@ async def test_events_that_come_meanwhile_are_not_lost(stage: Stage) -> None:
     assert numbers(sink) == list(range(1, 3001))
 
 
-async def test_only_what_is_wanted_is_resumed(stage: Stage) -> None:
-    """A client's filter holds for the past as for the present."""
+async def test_the_filter_holds_for_the_past(stage: Stage) -> None:
+    """A client's filter applies to the events it missed as to live ones."""
     stage.publish(1000)
     assert await stage.feed.start(10)
     _, sink = await stage.resume(stage.at(500), EventFilter(task_id="t1"))
     assert numbers(sink) == list(range(501, 1001, 2))
 
 
-async def test_unreadable_entries_are_passed_by(stage: Stage) -> None:
-    """An entry that is no event stops nobody who resumes across it."""
+async def test_unreadable_entries_are_left_out(stage: Stage) -> None:
+    """A client that resumes across an entry that is no event gets all the others."""
     stage.publish(2)
     stage.append(b'{"nonsense":1}')
     stage.publish(600)
@@ -186,8 +186,8 @@ async def test_a_position_not_read_yet_is_waited_for(stage: Stage) -> None:
         ("1" * 5000, "malformed"),
     ],
 )
-async def test_a_strange_position_is_refused(stage: Stage, position: str, reason: str) -> None:
-    """A position of another log, or of none, says why; the session has not joined."""
+async def test_an_unknown_position_is_an_error(stage: Stage, position: str, reason: str) -> None:
+    """A position of another log, or a malformed one, raises its reason; no session has joined."""
     stage.publish(5)
     assert await stage.feed.start(10)
     with pytest.raises(PositionLostError) as raised:
@@ -196,8 +196,8 @@ async def test_a_strange_position_is_refused(stage: Stage, position: str, reason
     assert len(raised.value.position) <= 100
 
 
-async def test_a_position_older_than_the_log_is_refused() -> None:
-    """What the log no longer holds cannot be resumed without a hole."""
+async def test_a_position_older_than_the_log_is_an_error() -> None:
+    """A position that was trimmed off the log raises ``trimmed``; the session has not joined."""
     stage = Stage(log_events=1000)
     stage.publish(3000)
     assert await stage.feed.start(10)
@@ -208,7 +208,7 @@ async def test_a_position_older_than_the_log_is_refused() -> None:
 
 
 async def test_without_the_log_the_ring_still_serves(stage: Stage) -> None:
-    """While the log cannot be reached, what the ring holds is resumed and the rest is a gap."""
+    """While the log cannot be reached, clients resume from the ring; older positions are lost."""
     stage.publish(500)
     assert await stage.feed.start(10)
     stage.resumer = stage.make_resumer(LostReceiver(stage.log))
@@ -219,8 +219,8 @@ async def test_without_the_log_the_ring_still_serves(stage: Stage) -> None:
     assert raised.value.reason == "trimmed"
 
 
-async def test_a_client_that_takes_nothing_is_closed_and_left_alone(stage: Stage) -> None:
-    """Who does not read what it asked for is closed as slow; no more is read for it."""
+async def test_a_client_that_reads_nothing_is_closed(stage: Stage) -> None:
+    """A client that does not read what it asked for is closed as slow, and gets no more."""
     stage.publish(3000, message="x" * 600)
     assert await stage.feed.start(10)
     sink = RecordingSink()
@@ -232,7 +232,7 @@ async def test_a_client_that_takes_nothing_is_closed_and_left_alone(stage: Stage
 
 
 async def test_the_past_is_read_back_newest_first(stage: Stage) -> None:
-    """``read_back`` gives events newest first and where to go on; at the beginning, nowhere."""
+    """``read_back`` gives events newest first and the oldest position; none at the beginning."""
     stage.publish(5)
     found, oldest = await stage.resumer.read_back(3, None)
     assert ([entry.task_id for entry in found], oldest) == (["5", "4", "3"], stage.at(3))
@@ -241,8 +241,8 @@ async def test_the_past_is_read_back_newest_first(stage: Stage) -> None:
     assert await stage.resumer.read_back(3, oldest) == ([], None)
 
 
-async def test_a_page_of_the_log_is_read_forward(stage: Stage) -> None:
-    """``read`` gives what follows a position, decoded, unreadable entries left out."""
+async def test_the_log_is_read_forward(stage: Stage) -> None:
+    """``read`` gives the decoded entries after a position, unreadable ones left out."""
     stage.publish(1)
     stage.append(b"{}")
     stage.publish(2)
