@@ -1,8 +1,8 @@
 """
-``create_app`` and ``make_server``: the service as an ASGI application, and uvicorn around it.
+``create_app`` and ``make_server``: the service as an ASGI application, and uvicorn to serve it.
 
-The application starts and stops the collector in its lifespan, so that it runs under any ASGI
-server; under ours the WebSocket is written with shared frames (``frames``).
+The application starts and stops the collector in its lifespan, so it runs under any ASGI server.
+Only the server made here writes WebSockets with shared frames (``stream/frames.py``).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _PING_INTERVAL_SEC: Final = 25.0
 _PING_TIMEOUT_SEC: Final = 20.0
 _SHUTDOWN_TIMEOUT_SEC: Final = 5
 _MAX_INBOUND_BYTES: Final = 16 * 1024
-"""Clients have nothing to say; uvicorn's default of 16 MiB would be theirs to fill."""
+"""Clients send nothing that is used; uvicorn's default is 16 MiB, which they could fill."""
 
 
 def create_app(
@@ -61,17 +61,19 @@ def create_app(
     static_dir: Path = STATIC_DIR,
 ) -> FastAPI:
     """
-    Make the application; nothing is connected before its lifespan begins.
+    Make the application; it connects to nothing before its lifespan starts.
 
     Args:
-        settings: The collector's.
-        bridge_settings: The log's URL and the limits.
-        gateway: Takes research tasks; None: ``/tasks`` answers 503.
-        collector: One made elsewhere; default: made here from the settings.
-        static_dir: The built dashboard.
+        settings: The collector's settings.
+        bridge_settings: The log's URL, the limits of events and the heartbeat TTL.
+        gateway: Accepts research tasks; None: ``/tasks`` answers 503.
+        collector: The collector to run; None: one is made from the settings.
+        static_dir: The folder of the built dashboard.
 
     Raises:
-        ConfigurationError: A token line is wrong, or it would listen beyond loopback without any.
+        ConfigurationError: A token line or an OpenID Connect setting is invalid; or the service
+            would listen beyond loopback without authentication. When the lifespan starts: the port
+            for gRPC is taken, or the extra ``grpc`` is not installed.
     """
     authenticator = _make_authenticator(settings)
 
@@ -98,13 +100,13 @@ def create_app(
     app = FastAPI(
         title="otel-bridge collector",
         lifespan=lifespan,
-        docs_url=None,  # Swagger's page loads scripts from elsewhere, against our CSP
+        docs_url=None,  # Swagger's page loads scripts of another origin, which our CSP forbids
         redoc_url=None,
     )
     app.state.settings = settings
     app.state.gateway = gateway
     app.state.authenticator = authenticator
-    # The last added is the outermost: origins first, then credentials.
+    # The last added is the outermost, so origins are checked before credentials.
     app.add_middleware(AuthenticationGuard, authenticator=authenticator)
     app.add_middleware(
         OriginGuard,
@@ -113,7 +115,7 @@ def create_app(
         is_open=authenticator.is_open,
     )
     if settings.origins:
-        # For the dashboard inside another page; cookies travel between subdomains of one site.
+        # For a dashboard inside a page of another origin; subdomains of one site share cookies.
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.origins,
@@ -150,7 +152,7 @@ def _make_authenticator(settings: CollectorSettings) -> Authenticator:
     ):
         raise ConfigurationError(
             f"MONITORING_HOST={settings.host} is not loopback and no tokens are set",
-            "set MONITORING_TOKENS_FILE, or MONITORING_ANONYMOUS_ENABLED=true to let anybody in",
+            "set MONITORING_TOKENS_FILE, or MONITORING_ANONYMOUS_ENABLED=true to allow any client",
         )
     return Authenticator(
         tokens,
@@ -177,10 +179,10 @@ def _make_grpc_server(
 
 class CollectorServer(uvicorn.Server):
     """
-    uvicorn's server, which says when it is up and leaves signals to the one who runs it.
+    uvicorn's server, which reports when it is up and leaves signals to its caller.
 
     Attributes:
-        is_up: Set once the lifespan has begun and the sockets accept.
+        is_up: Set once the lifespan has started and the sockets accept connections.
     """
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -198,12 +200,12 @@ class CollectorServer(uvicorn.Server):
 
 def make_server(app: FastAPI, settings: CollectorSettings, **options: Any) -> CollectorServer:
     """
-    A server for ``app``; ``await server.serve(sockets=[listener])`` runs it.
+    Make a server for ``app``; ``await server.serve(sockets=[listener])`` runs it.
 
     Args:
         app: From ``create_app``.
-        settings: Host and port, when ``serve`` is given no sockets.
-        **options: Further ones of ``uvicorn.Config``.
+        settings: Host and port, used if ``serve`` gets no sockets; and the trusted proxies.
+        **options: Options of ``uvicorn.Config``, which take precedence.
     """
     config = uvicorn.Config(
         app,
@@ -219,10 +221,10 @@ def make_server(app: FastAPI, settings: CollectorSettings, **options: Any) -> Co
             "timeout_graceful_shutdown": _SHUTDOWN_TIMEOUT_SEC,
             "lifespan": "on",
             "log_level": "warning",
-            "log_config": None,  # its lines go where ours go, with the time in front
+            "log_config": None,  # its lines go to the root logger, like ours
             "access_log": False,
             "server_header": False,
-            # uvicorn's own default believes any process of this machine.
+            # uvicorn's default trusts any process of this machine.
             "proxy_headers": bool(settings.trusted_proxies),
             "forwarded_allow_ips": settings.trusted_proxies,
             **options,

@@ -1,4 +1,4 @@
-"""The base of the collector's own errors."""
+"""``CollectorError``: the base class of the collector's errors."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ __all__ = ["CollectorError"]
 
 
 class CollectorError(Exception):
-    """Base of every error raised on purpose by the collector."""
+    """Base class of the errors that the collector raises on purpose."""

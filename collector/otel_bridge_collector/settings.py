@@ -1,4 +1,4 @@
-"""``CollectorSettings``: the collector's own knobs, beside the library's ``BridgeSettings``."""
+"""``CollectorSettings``: the settings of the service, beside the library's ``BridgeSettings``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _split(text: str) -> list[str]:
 
 
 class CollectorSettings(BaseSettings):
-    """Frozen; keyword arguments win over the environment."""
+    """The settings of the service, frozen; keyword arguments take precedence over variables."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True
@@ -31,61 +31,82 @@ class CollectorSettings(BaseSettings):
     otlp_grpc_port: int | None = Field(
         default=None, ge=0, le=65535, validation_alias="MONITORING_OTLP_GRPC_PORT"
     )
-    """Where OTLP over gRPC is taken, 4317 by custom; unset: nowhere. Needs the extra ``grpc``."""
+    """Port for OTLP over gRPC, usually 4317; None: not served. Needs the extra ``grpc``."""
 
     stalled_action: Literal["report", "requeue", "fail"] = Field(
         default="report", validation_alias="MONITORING_STALLED_ACTION"
     )
+    """What the leader does with a stalled job beside reporting it; see ``leader/stalled.py``."""
+
     stats_interval_sec: float = Field(
         default=2, ge=0.1, allow_inf_nan=False, validation_alias="MONITORING_STATS_INTERVAL_SEC"
     )
+    """Time between two rounds of the leader: statistics, then stalled jobs."""
+
     replay_max_events: int = Field(
         default=20_000, ge=100, validation_alias="MONITORING_REPLAY_EVENTS"
     )
+    """Newest events held in memory, from which clients resume; 64 MiB of JSON at most."""
+
     client_buffer_bytes: int = Field(
         default=4 * 1024 * 1024, ge=65_536, validation_alias="MONITORING_CLIENT_BUFFER_BYTES"
     )
+    """Bytes that may wait for one WebSocket client before events are dropped for it."""
+
     client_timeout_sec: float = Field(
         default=8, gt=0, allow_inf_nan=False, validation_alias="MONITORING_CLIENT_TIMEOUT_SEC"
     )
+    """Time over that limit, or without reading anything, after which a client is closed."""
 
     trace_url_template: str = Field(default="", validation_alias="MONITORING_TRACE_URL_TEMPLATE")
-    """Where the dashboard's trace links lead; ``{trace_id}`` stands for 32 hexadecimal digits."""
+    """URL of the dashboard's trace links; ``{trace_id}`` is replaced by 32 hexadecimal digits."""
 
     tokens: SecretStr = Field(default=SecretStr(""), validation_alias="MONITORING_TOKENS")
-    """Token lines, ``;`` between; see ``security/tokens.py``."""
+    """Token lines, separated by ``;``; see ``security/tokens.py``."""
 
     tokens_file: Path | None = Field(default=None, validation_alias="MONITORING_TOKENS_FILE")
-    """Token lines; read again every 15 s."""
+    """File of token lines; read again every 15 s."""
 
     oidc_issuer: str = Field(default="", validation_alias="MONITORING_OIDC_ISSUER")
-    """``iss`` of the JWTs to take, an https address; empty: none are taken."""
+    """``iss`` of the accepted JWTs, an https URL; empty: no JWT is accepted."""
 
     oidc_audience: str = Field(default="otel-bridge", validation_alias="MONITORING_OIDC_AUDIENCE")
+    """``aud`` that an accepted JWT must contain."""
+
     oidc_jwks_url: str = Field(default="", validation_alias="MONITORING_OIDC_JWKS_URL")
-    """Empty: asked of the issuer's ``/.well-known/openid-configuration``."""
+    """URL of the issuer's keys; empty: read from its ``/.well-known/openid-configuration``."""
 
     oidc_projects_claim: str = Field(
         default="projects", min_length=1, validation_alias="MONITORING_OIDC_PROJECTS_CLAIM"
     )
-    """List of projects, or text with spaces between; ``*`` is all, none is none."""
+    """
+    The claim that lists the projects a JWT may use: a JSON list, or text separated by spaces.
+
+    ``*`` is all projects; an empty or absent claim is none.
+    """
 
     allowed_origins: str = Field(default="", validation_alias="MONITORING_ALLOWED_ORIGINS")
-    """Further origins, exact and comma-separated: ``https://dash.example.org``."""
+    """Further allowed origins, exact and comma-separated, such as ``https://dash.example.org``."""
 
     trusted_proxies: str = Field(default="", validation_alias="MONITORING_TRUSTED_PROXIES")
-    """Addresses or networks, comma-separated, whose ``X-Forwarded-For`` and ``-Proto`` are
-    believed; empty: nobody's."""
+    """
+    Addresses or networks of proxies, comma-separated; empty: none.
+
+    Only from these are ``X-Forwarded-For`` and ``X-Forwarded-Proto`` accepted.
+    """
 
     anonymous_enabled: bool = Field(default=False, validation_alias="MONITORING_ANONYMOUS_ENABLED")
-    """True: listen beyond loopback without authentication."""
+    """Whether the service may listen beyond loopback without authentication."""
 
     token_max_connections: int = Field(
         default=100, ge=1, validation_alias="MONITORING_TOKEN_MAX_CONNECTIONS"
     )
+    """WebSockets at most per token."""
+
     address_max_connections: int = Field(
         default=500, ge=1, validation_alias="MONITORING_ADDRESS_MAX_CONNECTIONS"
     )
+    """WebSockets at most per client address; an IPv6 /64 counts as one address."""
 
     @field_validator("trace_url_template")
     @classmethod
@@ -94,7 +115,7 @@ class CollectorSettings(BaseSettings):
         is_address = address.scheme in ("http", "https") and bool(address.netloc)
         if template and not (is_address and "{trace_id}" in template):
             raise ValueError(
-                "must be an http or https address with {trace_id} in it, "
+                "must be an http or https URL that contains {trace_id}, "
                 "like http://localhost:16686/trace/{trace_id}"
             )
         return template
@@ -105,7 +126,7 @@ class CollectorSettings(BaseSettings):
         for origin in _split(origins):
             parts = urlsplit(origin)
             is_origin = parts.scheme in ("http", "https") and bool(parts.hostname)
-            # Compared as browsers send it: lower case, without a path, no wildcard.
+            # Compared as browsers send it: lower case, without a path, without a wildcard.
             if not is_origin or origin != f"{parts.scheme}://{parts.netloc.lower()}":
                 raise ValueError(f"{origin!r} is not an origin like https://dash.example.org")
         return origins
@@ -122,20 +143,23 @@ class CollectorSettings(BaseSettings):
 
     @property
     def origins(self) -> list[str]:
-        """``allowed_origins``, each."""
+        """``allowed_origins`` as a list."""
         return _split(self.allowed_origins)
 
     @property
     def has_tokens(self) -> bool:
-        """Whether requests must authenticate."""
+        """Whether tokens are configured, so that requests must authenticate."""
         return bool(self.tokens.get_secret_value().strip()) or self.tokens_file is not None
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:
         """
-        Read the environment once; ``overrides`` that are not None win.
+        Read the environment.
+
+        Args:
+            **overrides: Values by field name; those that are not None take precedence.
 
         Raises:
-            ConfigurationError: A value cannot work; names the variable, the value and the cure.
+            ConfigurationError: A value is invalid; names the variable, the value and the cure.
         """
         return load_settings(cls, overrides)

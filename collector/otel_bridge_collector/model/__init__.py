@@ -1,1 +1,1 @@
-"""The fold: events into live state; pure."""
+"""The fold: events become the live state; pure."""

@@ -1,8 +1,9 @@
 """
-Rolling counts: jobs ended, jobs failed and events seen, by second, for everything and per project.
+``RollingStats``: events, ended jobs and failed jobs by second, in all and per project.
 
-Kept beside the state because they are about the last minutes only. A second is that in which the
-event was seen (``LiveState.apply``), so that a worker's wrong clock does not move throughput.
+They are kept apart from the state because they cover the last five minutes only. An event counts in
+the second in which the collector saw it (see ``LiveState.apply``), so that a worker's wrong clock
+does not change the throughput.
 """
 
 from __future__ import annotations
@@ -17,22 +18,23 @@ __all__ = ["RollingStats", "Totals"]
 _KEEP_SEC: Final = 300
 _MAX_PROJECTS: Final = 1000
 _MIN_RATED_SEC: Final = 10
-"""Fewer seconds say nothing about a rate."""
+"""A rate is computed over at least this long, because fewer seconds give no useful rate."""
 _ENDS: Final = frozenset({MonitoringEventType.TASK_COMPLETED, MonitoringEventType.TASK_FAILED})
 
 
 class Totals(NamedTuple):
-    """Sums over a span of time."""
+    """Sums over the last seconds."""
 
     events: int
     ended: int
+    """Ended jobs, failed ones included."""
     failed: int
     active_sec: int = 0
-    """Since the first event in it."""
+    """Seconds since the first event among them."""
 
     @property
     def ended_per_sec(self) -> float:
-        """Jobs ended per second since there are events: work that began just now is not slow."""
+        """Jobs ended per second since the first event, so that new work does not look slow."""
         return round(self.ended / max(_MIN_RATED_SEC, self.active_sec), 3)
 
 
@@ -57,7 +59,7 @@ class _Window:
     def totals(self, now_sec: int, span_sec: int) -> Totals:
         found = [0, 0, 0]
         first = now_sec
-        # The running second is left out: it is not over, and would pull a rate down.
+        # Without the current second, which is not over and would lower a rate.
         for second in range(now_sec - span_sec, now_sec):
             counts = self.seconds.get(second)
             if counts is not None:
@@ -70,11 +72,13 @@ class _Window:
 
 class RollingStats:
     """
-    Counts of the last five minutes, for at most 1,000 projects (the longest silent leave).
+    Counts of the last five minutes, in all and for at most 1,000 projects.
+
+    Beyond 1,000, the project without events for the longest time is removed.
 
     Attributes:
         events_in: Events observed since the start.
-        events_unreadable: Events that could not be read since the start.
+        events_unreadable: Events since the start that could not be decoded or folded.
     """
 
     def __init__(self) -> None:
@@ -85,14 +89,14 @@ class RollingStats:
 
     def observe(self, event: MonitoringEvent, seen: int) -> None:
         """
-        Count one event; the collector's own global stats count for nothing.
+        Count one event; the leader's own ``stats_snapshot`` events are not counted.
 
         Args:
-            event: Ends of jobs count as ended; a research task's own end does not.
-            seen: When, microseconds since the Unix epoch.
+            event: The end of a job also counts as ended; a research task's own end does not.
+            seen: When the collector saw it, in microseconds since the Unix epoch.
         """
         if event.event_type == MonitoringEventType.STATS_SNAPSHOT and event.parent_task_id is None:
-            # Else each would make its project active and so cause the next.
+            # Otherwise each would keep its project active, and so cause the next one.
             return
         self.events_in += 1
         is_end = event.event_type in _ENDS and event.task_id != event.parent_task_id
@@ -113,12 +117,12 @@ class RollingStats:
 
     def totals(self, now: int, span_sec: int, project_id: str | None = None) -> Totals:
         """
-        Sums over the last ``span_sec`` whole seconds (at most 300) before ``now`` (microseconds).
+        Sums over the last whole seconds before ``now``.
 
         Args:
             now: Microseconds since the Unix epoch.
-            span_sec: How far back.
-            project_id: Only this project's; None: everything.
+            span_sec: The number of seconds, at most 300.
+            project_id: Count only events of this project; None: all events.
         """
         window = self._all if project_id is None else self._projects.get(project_id)
         if window is None:
@@ -126,7 +130,7 @@ class RollingStats:
         return window.totals(now // 1_000_000, min(span_sec, _KEEP_SEC))
 
     def active_projects(self, now: int, span_sec: int = 60) -> list[str]:
-        """Projects with an event in the last ``span_sec`` seconds, sorted."""
+        """Sorted names of the projects with an event in the last ``span_sec`` seconds."""
         return sorted(
             name
             for name, window in self._projects.items()

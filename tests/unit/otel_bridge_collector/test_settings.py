@@ -1,4 +1,4 @@
-"""The collector's settings: names, bounds, and sentences that name the cure."""
+"""The collector's settings: defaults, bounds, and errors that name the variable and the cure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_service_listens_on_loopback_port_12000() -> None:
-    """Without any setting nobody but this machine can connect, and nothing asks for a token."""
+    """Without any setting only this machine can connect, and no token is needed."""
     found = CollectorSettings.load()
     assert (found.host, found.port, found.has_tokens, found.anonymous_enabled) == (
         "127.0.0.1",
@@ -28,8 +28,8 @@ def test_the_service_listens_on_loopback_port_12000() -> None:
     )
 
 
-def test_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A keyword that is None leaves the environment's word; another one wins over it."""
+def test_arguments_take_precedence_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A keyword argument takes precedence over the environment, unless it is None."""
     monkeypatch.setenv("MONITORING_PORT", "8080")
     monkeypatch.setenv("MONITORING_HOST", "0.0.0.0")
     found = CollectorSettings.load(port=9000, host=None)
@@ -56,7 +56,7 @@ def test_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
-    """What cannot work fails at once with the variable and its value."""
+    """An invalid value fails at once, with the variable and the value."""
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError, match=f"^{name}={value}: .*see .env.example$"):
         CollectorSettings.load()
@@ -72,14 +72,14 @@ def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, valu
     ],
 )
 def test_a_trace_link_must_lead_to_a_trace(template: str) -> None:
-    """A template that is no web address, or names no trace, is refused with a right one."""
+    """A template that is no http URL, or lacks ``{trace_id}``, is an error naming the variable."""
     with pytest.raises(ConfigurationError) as raised:
         CollectorSettings.load(trace_url_template=template)
     assert raised.value.problem.startswith("MONITORING_TRACE_URL_TEMPLATE: ")
 
 
 def test_a_trace_link_may_have_its_trace_anywhere() -> None:
-    """Jaeger's path and Grafana's query are both addresses of a trace."""
+    """A template may have the trace id in its path (Jaeger) or in its query (Grafana)."""
     for template in ("https://j/trace/{trace_id}", "http://g/explore?q={trace_id}", ""):
         assert CollectorSettings.load(trace_url_template=template).trace_url_template == template
 
@@ -91,10 +91,10 @@ def test_a_trace_link_may_have_its_trace_anywhere() -> None:
 def test_tokens_may_come_from_either_place(
     tokens: str, file: Path | None, has_tokens: bool
 ) -> None:
-    """Requests must authenticate as soon as a token or a file of tokens is named."""
+    """Requests must authenticate as soon as a token or a file of tokens is configured."""
     assert CollectorSettings.load(tokens=tokens, tokens_file=file).has_tokens is has_tokens
 
 
 def test_tokens_are_not_shown() -> None:
-    """Printed settings hold no token."""
+    """The ``repr`` of the settings contains no token."""
     assert "hunter2" not in repr(CollectorSettings.load(tokens="alice hunter2 projects=*"))

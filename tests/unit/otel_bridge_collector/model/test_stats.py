@@ -1,4 +1,4 @@
-"""Rolling counts."""
+"""Rolling counts by second, in all and per project."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T0 = int(START.timestamp()) * SECOND
 
 
 def test_counts_by_second_and_project() -> None:
-    """Ends and failures of the last minute are counted, for all and per project."""
+    """Ended and failed jobs of the last minute are counted in all and per project."""
     stats = RollingStats()
     for n in range(10):
         kind = "task_failed" if n % 5 == 0 else "task_completed"
@@ -20,11 +20,11 @@ def test_counts_by_second_and_project() -> None:
     assert Totals(10, 10, 2, 20) == stats.totals(T0 + 20 * SECOND, 60)
     assert Totals(5, 5, 1, 20) == stats.totals(T0 + 20 * SECOND, 60, "p")
     assert Totals(5, 5, 1, 60) == stats.totals(T0 + 65 * SECOND, 60)
-    assert Totals(0, 0, 0) == stats.totals(T0, 60, "nobody")
+    assert Totals(0, 0, 0) == stats.totals(T0, 60, "unknown")
 
 
-def test_work_that_began_just_now_is_not_slow() -> None:
-    """A rate is per second since there are events, of ten at least and a minute at most."""
+def test_work_just_started_does_not_look_slow() -> None:
+    """A rate is taken over the time since the first event: 10 s at least, a minute at most."""
     stats = RollingStats()
     for n in range(100):
         ended = event(n, "task_completed", parent_task_id="t", task_id=f"j{n}")
@@ -34,7 +34,7 @@ def test_work_that_began_just_now_is_not_slow() -> None:
     assert stats.totals(T0 + 1000 * SECOND, 60).ended_per_sec == 0.0
 
 
-def test_root_end_is_no_job_end() -> None:
+def test_the_end_of_a_research_task_is_no_ended_job() -> None:
     """A research task's own end counts as an event, not as an ended job."""
     stats = RollingStats()
     stats.observe(event(0, "task_completed", parent_task_id="t", task_id="t"), T0)
@@ -42,7 +42,7 @@ def test_root_end_is_no_job_end() -> None:
 
 
 def test_own_stats_keep_no_project_active() -> None:
-    """The collector's own stats neither count nor make a project active."""
+    """The leader's own statistics are not counted and keep no project active."""
     stats = RollingStats()
     stats.observe(event(0, "task_started", project_id="p", task_id="j"), T0)
     stats.observe(event(90, "stats_snapshot", project_id="p"), T0 + 90 * SECOND)
@@ -52,9 +52,61 @@ def test_own_stats_keep_no_project_active() -> None:
 
 
 def test_memory_is_bounded_in_time_and_projects() -> None:
-    """Seconds past five minutes and the longest silent projects are forgotten."""
+    """Seconds older than five minutes, and projects beyond 1,000, are removed."""
     stats = RollingStats()
     for n in range(5000):
         stats.observe(event(0, "task_started", project_id=f"p{n}"), T0 + n * SECOND)
     assert Totals(300, 0, 0, 300) == stats.totals(T0 + 5000 * SECOND, 100_000)
     assert Totals(0, 0, 0) == stats.totals(T0 + 5000 * SECOND, 300, "p0")
+
+
+def test_several_events_in_one_second_add_up() -> None:
+    """Events, ends and failures of one second are summed, for all and for their project."""
+    stats = RollingStats()
+    for n, kind in enumerate(["task_failed", "task_failed", "task_completed", "task_started"]):
+        one = event(0, kind, project_id="p", parent_task_id="t", task_id=f"j{n}")
+        stats.observe(one, T0 + n * SECOND // 4)
+    expected = Totals(4, 3, 2, 1)
+    assert [stats.totals(T0 + SECOND, 60), stats.totals(T0 + SECOND, 60, "p")] == [expected] * 2
+    assert (stats.events_in, stats.events_unreadable) == (4, 0)
+
+
+def test_a_rate_has_three_decimals() -> None:
+    """One job in fifteen seconds is 0.067 jobs per second."""
+    assert Totals(1, 1, 0, 15).ended_per_sec == 0.067
+
+
+def test_seconds_are_forgotten_only_past_five_minutes() -> None:
+    """A second counts for exactly five minutes, however many seconds had events."""
+    stats = RollingStats()
+    for n in range(601):
+        stats.observe(event(0, "task_started"), T0 + n * SECOND)
+    kept = stats._all.seconds
+    assert (len(kept), min(kept)) == (300, T0 // SECOND + 301)
+    assert Totals(300, 0, 0, 300) == stats.totals(T0 + 601 * SECOND, 300)
+
+
+def test_events_come_from_work_without_a_project_too() -> None:
+    """An event without a project counts for everything, and makes no project active."""
+    stats = RollingStats()
+    stats.observe(event(0, "task_started", task_id="j"), T0)
+    assert stats.active_projects(T0 + SECOND) == []
+    assert stats.totals(T0 + SECOND, 60).events == 1
+
+
+def test_the_project_that_was_quiet_longest_is_forgotten() -> None:
+    """Of more than 1,000 projects the one leaves whose last event is the oldest."""
+    stats = RollingStats()
+    for n in [*range(1000), 0, 1000]:
+        stats.observe(event(0, "task_started", project_id=f"p{n}"), T0)
+    remembered = stats.active_projects(T0 + SECOND)
+    assert (len(remembered), "p0" in remembered, "p1" in remembered) == (1000, True, False)
+    assert "p1000" in remembered
+
+
+def test_a_project_is_active_for_a_minute() -> None:
+    """A project counts as active up to 60 seconds after its last event, in whole seconds."""
+    stats = RollingStats()
+    stats.observe(event(0, "task_started", project_id="p"), T0 + SECOND // 2)
+    assert stats.active_projects(T0 + 60 * SECOND + SECOND - 1) == ["p"]
+    assert stats.active_projects(T0 + 61 * SECOND) == []
