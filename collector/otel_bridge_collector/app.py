@@ -8,7 +8,6 @@ Only the server made here writes WebSockets with shared frames (``stream/frames.
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -41,8 +40,6 @@ if TYPE_CHECKING:
     from otel_bridge_collector.otlp.grpc_server import OtlpGrpcServer
 
 __all__ = ["STATIC_DIR", "CollectorServer", "create_app", "make_server"]
-
-logger = logging.getLogger(__name__)
 
 STATIC_DIR: Final = Path(__file__).parent / "static"
 _PING_INTERVAL_SEC: Final = 25.0

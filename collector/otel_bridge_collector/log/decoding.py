@@ -72,19 +72,16 @@ def decode_entry(
     return event, entry
 
 
-def decode_entries(entries: Iterable[LogEntry], max_bytes: int) -> list[tuple[LogEntry, Entry]]:
+def decode_entries(entries: Iterable[LogEntry], max_bytes: int) -> list[Entry]:
     """
     Decode a part of the log for a client that resumes.
 
     Unreadable events are left out without being counted: the reader of the log has counted them.
-
-    Returns:
-        Each readable entry of the log with its decoded form.
     """
     found = []
     for entry in entries:
         try:
-            found.append((entry, decode_entry(entry.data, entry.position, max_bytes)[1]))
+            found.append(decode_entry(entry.data, entry.position, max_bytes)[1])
         except UnreadableEventError:
             continue
     return found

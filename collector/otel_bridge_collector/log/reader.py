@@ -255,9 +255,7 @@ class Feed:
         self._unlogged += 1
         now = self._clock.monotonic()
         if now - self._logged_at >= _LOG_INTERVAL_SEC:
-            logger.warning(
-                "left out %d unreadable events; the last: %s", self._unlogged, reason
-            )
+            logger.warning("left out %d unreadable events; the last: %s", self._unlogged, reason)
             self._logged_at = now
             self._unlogged = 0
 

@@ -17,7 +17,6 @@ what is in the ring always agree.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
@@ -29,8 +28,6 @@ from otel_bridge_collector.wire.filters import EventFilter
 from otel_bridge_collector.wire.messages import GapMessage, TickMessage
 
 __all__ = ["Hub", "HubCounters"]
-
-logger = logging.getLogger(__name__)
 
 SWEEP_INTERVAL_SEC: Final = 0.5
 """How often ``Hub.sweep`` is to be called."""

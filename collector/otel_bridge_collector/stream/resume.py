@@ -50,7 +50,7 @@ class Resumer:
         self,
         open_receiver: Callable[[], Receiver],
         *,
-        decode: Callable[[Iterable[LogEntry]], list[tuple[LogEntry, Entry]]],
+        decode: Callable[[Iterable[LogEntry]], list[Entry]],
         wait_advance: Callable[[float], Awaitable[bool]],
         hub: Hub,
         slow_after_sec: float,
@@ -95,14 +95,6 @@ class Resumer:
                 self._hub.join(session, index)
                 return
 
-    async def read(
-        self, position: str, limit: int, wait_ms: int = 0
-    ) -> list[tuple[LogEntry, Entry]]:
-        """Entries of the log after a position, each raw and decoded; unreadable ones left out."""
-        async with self._lock:
-            entries = await self._receiver.read(position, limit=limit, wait_ms=wait_ms)
-        return self._decode(entries)
-
     async def read_back(self, limit: int, before: str | None) -> tuple[list[Entry], str | None]:
         """
         Read the newest entries of the log, or the newest before a position.
@@ -113,8 +105,7 @@ class Resumer:
         """
         async with self._lock:
             entries = await self._receiver.read_back(limit, before=before)
-        found = [entry for _, entry in self._decode(entries)]
-        return found, entries[-1].position if entries else None
+        return self._decode(entries), entries[-1].position if entries else None
 
     async def close(self) -> None:
         """Close the connection."""
@@ -140,7 +131,7 @@ class Resumer:
             return position
         ring = self._hub.ring
         count = next((i for i, e in enumerate(entries, 1) if ring.holds(e.position)), len(entries))
-        await self._send(session, [entry for _, entry in self._decode(entries[:count])])
+        await self._send(session, self._decode(entries[:count]))
         return entries[count - 1].position
 
     async def _send(self, session: ClientSession, entries: list[Entry]) -> None:

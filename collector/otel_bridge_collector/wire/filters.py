@@ -50,7 +50,8 @@ class EventFilter:
         types: Only events of these types.
         is_stats_only: Only aggregates: ``stats_snapshot`` and ``queue_depth_update``.
         projects: The projects that the client's token is limited to. Such a client gets no events
-            without a project either, because workers and queues reveal the work of other projects.
+            without a project either, and none of the leader's statistics, because workers and
+            queues reveal the work of other projects.
     """
 
     project_id: str | None = None

@@ -3,7 +3,7 @@
 
 export type Status = "pending" | "processing" | "completed" | "failed" | "retrying" | "stalled";
 
-/** What happened; each type has exactly one authority (ARCHITECTURE.md). */
+/** What happened. ARCHITECTURE.md says which component publishes which type. */
 export type MonitoringEventType =
   | "worker_started"
   | "worker_heartbeat"
@@ -19,7 +19,7 @@ export type MonitoringEventType =
   | "queue_depth_update"
   | "stats_snapshot";
 
-/** Where a job or a research task stands. */
+/** The status of a job, a phase or a research task. */
 export type TaskStatus =
   | "pending"
   | "processing"
@@ -27,7 +27,7 @@ export type TaskStatus =
   | "failed"
   | "retrying";
 
-/** One fact about a worker, a queue, a research task, a phase or a job. */
+/** One fact about a worker, a queue, a research task, a phase or a job; immutable. */
 export interface MonitoringEvent {
   event_id: string;
   ts: string;

@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
-from typing import Any
 
 import pytest
 from otel_bridge_collector.log.decoding import decode_entries
@@ -239,12 +238,3 @@ async def test_the_past_is_read_back_newest_first(stage: Stage) -> None:
     found, oldest = await stage.resumer.read_back(3, oldest)
     assert ([entry.task_id for entry in found], oldest) == (["2", "1"], stage.at(1))
     assert await stage.resumer.read_back(3, oldest) == ([], None)
-
-
-async def test_the_log_is_read_forward(stage: Stage) -> None:
-    """``read`` gives the decoded entries after a position, unreadable ones left out."""
-    stage.publish(1)
-    stage.append(b"{}")
-    stage.publish(2)
-    found: list[Any] = [entry.task_id for _, entry in await stage.resumer.read(stage.at(0), 10)]
-    assert found == ["1", "3", "4"]
