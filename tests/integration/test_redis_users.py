@@ -72,7 +72,7 @@ async def test_publisher_and_collector_have_what_they_need(server: RedisServer) 
         assert site.call(lambda: authenticator.redeem_ticket(ticket)) is not None
         with server.client() as client:
             client.publish("nexus:events", b'{"event_type":"task_started","task_id":"stranger"}')
-        wait_until(lambda: site.collector.feed.counters.foreign == 1, "a stranger's event")
+        wait_until(lambda: site.collector.feed.counters.external == 1, "the event")
     bus.shutdown(2)
     assert denials(server) == []
 

@@ -1,0 +1,59 @@
+"""
+The application as a whole, without a socket: its lifespan and what it will not start with.
+
+Requests over a real server: ``tests/integration/test_collector.py`` and ``test_attacks.py``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+from otel_bridge_collector.app import create_app, make_server
+from otel_bridge_collector.runtime import Collector
+from otel_bridge_collector.settings import CollectorSettings
+from otel_bridge_collector.stream.frames import SharedFramesProtocol
+
+from otel_bridge.errors import ConfigurationError
+from otel_bridge.settings import BridgeSettings
+
+_names = itertools.count()
+
+
+def bridge_settings() -> BridgeSettings:
+    """Settings of a log in memory that no other test uses."""
+    return BridgeSettings(bus_url=f"memory://app-{next(_names)}")
+
+
+def test_it_does_not_listen_to_the_network_without_authentication() -> None:
+    """A host beyond loopback needs tokens, or the setting that allows any client."""
+    with pytest.raises(ConfigurationError) as raised:
+        create_app(CollectorSettings(host="0.0.0.0"), bridge_settings())
+    assert "MONITORING_HOST=0.0.0.0" in raised.value.problem
+    create_app(CollectorSettings(host="0.0.0.0", anonymous_enabled=True), bridge_settings())
+
+
+def test_a_missing_token_file_is_an_error(tmp_path: Path) -> None:
+    """A token file that cannot be read stops the service before it starts."""
+    settings = CollectorSettings(tokens_file=tmp_path / "none")
+    with pytest.raises(ConfigurationError):
+        create_app(settings, bridge_settings())
+
+
+async def test_the_lifespan_runs_the_collector() -> None:
+    """The collector reads the log from the lifespan's start to its end."""
+    collector = Collector(CollectorSettings(), bridge_settings())
+    app = create_app(collector.settings, collector.bridge_settings, collector=collector)
+    assert not collector.feed.is_live
+    async with app.router.lifespan_context(app):
+        assert app.state.collector is collector
+        assert collector.readiness()["ready"]
+    assert not any(task for task in collector.feed._tasks if not task.done())
+
+
+def test_the_server_writes_shared_frames_and_trusts_no_proxy() -> None:
+    """The server uses our protocol classes, and by default trusts no forwarded address."""
+    settings = CollectorSettings()
+    config = make_server(create_app(settings, bridge_settings()), settings, port=0).config
+    assert (config.ws, config.proxy_headers, config.port) == (SharedFramesProtocol, False, 0)
