@@ -109,7 +109,7 @@ def create_app(
         OriginGuard,
         bind_host=settings.host,
         allowed_origins=settings.origins,
-        is_open=authenticator.is_open,
+        has_authentication=authenticator.is_enabled,
     )
     if settings.origins:
         # For a dashboard inside a page of another origin; subdomains of one site share cookies.

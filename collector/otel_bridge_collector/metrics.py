@@ -82,7 +82,7 @@ def render_metrics(collector: Collector, otlp: OtlpIngest | None = None) -> str:
             "what",
         )
         add("otlp_requests_shed_total", "counter", "OTLP requests refused as too many.", otlp.shed)
-        add("otlp_requests_in_progress", "gauge", "OTLP requests in memory.", otlp.taking)
+        add("otlp_requests_in_progress", "gauge", "OTLP requests in memory.", otlp.active)
     return "\n".join(lines) + "\n"
 
 

@@ -249,7 +249,7 @@ async def _stand_in_line(
     authenticator: authentication.Authenticator, principal: Principal, what: str
 ) -> None:
     async def wait() -> None:
-        async with authenticator.turns.of(principal, "", what):
+        async with authenticator.concurrency.slot(principal, "", what):
             pass
 
     _waiting.add(asyncio.create_task(wait()))
@@ -271,8 +271,8 @@ def test_costly_answers_come_one_at_a_time(
     assert authenticator.tokens is not None
     principal = authenticator.tokens.find(SECRETS["a"])
     assert principal is not None
-    turn = authenticator.turns.of(principal, "", what)
-    server.call(turn.__aenter__)
+    slot = authenticator.concurrency.slot(principal, "", what)
+    server.call(slot.__aenter__)
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)) as next_one:
         next_one.request("GET", path, headers=bearer("a"))
         assert fetch(server.url + path, headers=bearer("all")).status == 200
@@ -280,7 +280,7 @@ def test_costly_answers_come_one_at_a_time(
         for _ in range(MAX_WAITING - 2):
             server.call(lambda: _stand_in_line(authenticator, principal, what))
         assert fetch(server.url + path, headers=bearer("a")).status == 429
-        server.call(lambda: turn.__aexit__(None, None, None))
+        server.call(lambda: slot.__aexit__(None, None, None))
         assert next_one.getresponse().status == 200
 
 
@@ -291,8 +291,8 @@ async def test_a_snapshot_waits_for_its_turn(site: tuple[AppServer, EventBus]) -
     assert authenticator.tokens is not None
     principal = authenticator.tokens.find(SECRETS["a"])
     assert principal is not None
-    turn = authenticator.turns.of(principal, "", "snapshot")
-    server.call(turn.__aenter__)
+    slot = authenticator.concurrency.slot(principal, "", "snapshot")
+    server.call(slot.__aenter__)
     url = f"{server.ws_url}?snapshot=true"
     async with (
         connect(url, additional_headers=bearer("a")) as waiting,
@@ -300,7 +300,7 @@ async def test_a_snapshot_waits_for_its_turn(site: tuple[AppServer, EventBus]) -
     ):
         assert json.loads(await other.recv())["type"] == "snapshot"
         assert len(server.collector.hub) == 1
-        server.call(lambda: turn.__aexit__(None, None, None))
+        server.call(lambda: slot.__aexit__(None, None, None))
         assert json.loads(await waiting.recv())["type"] == "snapshot"
 
 

@@ -1,1 +1,1 @@
-"""OTLP in: decoded, mapped to events, appended to the log."""
+"""OTLP in: requests are decoded, mapped to events and appended to the log."""

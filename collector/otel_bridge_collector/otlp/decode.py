@@ -1,8 +1,8 @@
 """
-Bodies -> OTLP messages, protobuf or JSON.
+Decodes OTLP requests, protobuf or JSON, and limits what they may hold.
 
-Source: OTLP 1.7, ``opentelemetry/proto/collector``; its JSON has ids in hexadecimal, where
-protobuf's own JSON has base64.
+Source: OTLP 1.7, ``opentelemetry/proto/collector``. OTLP's JSON writes ids in hexadecimal, where
+protobuf's own JSON writes bytes in base64.
 """
 
 from __future__ import annotations
@@ -18,25 +18,35 @@ __all__ = ["OtlpError", "check_items", "decode"]
 
 _MAX_JSON_DEPTH: Final = 64
 _MAX_JSON_ITEMS: Final = 250_000
-"""Objects and lists. A span or attribute that says something takes 36 bytes, so 4 MiB have fewer;
-4 KiB of gzip are 1,400,000 empty ones, which took 9 s of the processor and 70 MiB to read."""
+"""Objects and lists in a JSON body. A useful span or attribute takes at least 36 bytes, so 4 MiB
+hold fewer. 1,400,000 empty ones fit into 4 KiB of gzip; reading them took 9 s of processor time and
+70 MiB."""
 MAX_ITEMS: Final = 100_000
-"""Resources, scopes, spans and records of one request, for the same reason."""
+"""Resources, scopes, spans and log records in a request, limited for the same reason."""
 _ID_NAMES: Final = ("traceId", "spanId", "parentSpanId")
 
 _Message = TypeVar("_Message", bound=Message)
 
 
 class OtlpError(Exception):
-    """Raised for a body that is not an OTLP request; says what is wrong with it."""
+    """Raised when a body is not an OTLP request; the text is sent to the client."""
 
 
 def decode(message: _Message, body: bytes | str, *, is_json: bool) -> _Message:
     """
-    Read a body into a new message.
+    Decode a body.
+
+    Args:
+        message: An empty message; the body is read into it.
+        body: Already decompressed.
+        is_json: Whether the body is OTLP JSON; else it is protobuf.
+
+    Returns:
+        ``message``.
 
     Raises:
-        OtlpError: It is no such message.
+        OtlpError: The body is not such a message, or holds more than 250,000 JSON objects and
+            lists, 64 levels of them, or 100,000 resources, scopes, spans and log records.
     """
     if not is_json:
         try:
@@ -47,15 +57,15 @@ def decode(message: _Message, body: bytes | str, *, is_json: bool) -> _Message:
         return message
     text = body.encode() if isinstance(body, str) else body
     if text.count(b"{") + text.count(b"[") > _MAX_JSON_ITEMS:
-        raise OtlpError(f"more than {_MAX_JSON_ITEMS} objects and lists")
+        raise OtlpError(f"more than {_MAX_JSON_ITEMS} JSON objects and lists")
     try:
-        found = json.loads(body)
-        if not isinstance(found, dict):
+        fields = json.loads(body)
+        if not isinstance(fields, dict):
             raise OtlpError("not a JSON object")
-        _restore_ids(found, 0)
-        ParseDict(found, message, ignore_unknown_fields=True)
+        _restore_ids(fields, 0)
+        ParseDict(fields, message, ignore_unknown_fields=True)
     except RecursionError:
-        raise OtlpError(f"deeper than {_MAX_JSON_DEPTH} levels") from None
+        raise OtlpError(f"nested deeper than {_MAX_JSON_DEPTH} levels") from None
     except (ParseError, ValueError) as error:
         raise OtlpError(f"not OTLP JSON: {str(error)[:200]}") from None
     check_items(message)
@@ -64,14 +74,17 @@ def decode(message: _Message, body: bytes | str, *, is_json: bool) -> _Message:
 
 def check_items(message: Message) -> None:
     """
-    Refuse a request of too many parts, however few bytes they are.
+    Check the number of parts of a request, which can be large although its bytes are few.
+
+    Args:
+        message: A request for spans or for logs.
 
     Raises:
-        OtlpError: More than 100,000 resources, scopes, spans and records.
+        OtlpError: More than 100,000 resources, scopes, spans and log records.
     """
-    found: Any = message
-    is_logs = "resource_logs" in found.DESCRIPTOR.fields_by_name
-    resources = found.resource_logs if is_logs else found.resource_spans
+    request: Any = message
+    is_logs = "resource_logs" in request.DESCRIPTOR.fields_by_name
+    resources = request.resource_logs if is_logs else request.resource_spans
     count = len(resources)
     for resource in resources:
         if count > MAX_ITEMS:
@@ -79,15 +92,15 @@ def check_items(message: Message) -> None:
         scopes = resource.scope_logs if is_logs else resource.scope_spans
         count += len(scopes)
         if count <= MAX_ITEMS:
-            count += sum(len(one.log_records if is_logs else one.spans) for one in scopes)
+            count += sum(len(scope.log_records if is_logs else scope.spans) for scope in scopes)
     if count > MAX_ITEMS:
-        raise OtlpError(f"more than {MAX_ITEMS} resources, scopes, spans and records")
+        raise OtlpError(f"more than {MAX_ITEMS} resources, scopes, spans and log records")
 
 
 def _restore_ids(value: Any, depth: int) -> None:
-    """Hexadecimal ids -> base64, which protobuf's JSON has for bytes."""
+    """Replace ids in hexadecimal by base64, which protobuf's JSON expects for bytes, in place."""
     if depth > _MAX_JSON_DEPTH:
-        raise OtlpError(f"deeper than {_MAX_JSON_DEPTH} levels")
+        raise OtlpError(f"nested deeper than {_MAX_JSON_DEPTH} levels")
     if isinstance(value, list):
         for item in value:
             _restore_ids(item, depth + 1)

@@ -1,13 +1,12 @@
 """
-OTLP over gRPC: the same two services as ``routes/otlp.py``, on a port of their own.
+OTLP over gRPC: the trace and log services of ``routes/otlp.py``, on a port of their own.
 
-Only when ``MONITORING_OTLP_GRPC_PORT`` is set, 4317 by custom; needs the extra ``grpc``. Without
-TLS, like the HTTP side: beyond loopback, a proxy goes in front.
+It runs only when ``MONITORING_OTLP_GRPC_PORT`` is set (4317 is the usual port) and needs the extra
+``grpc``. It has no TLS, like the HTTP side: put a proxy in front of it beyond loopback.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote
@@ -34,7 +33,7 @@ from otel_bridge_collector.security.refusals import (
 )
 from otel_bridge_collector.security.tokens import Principal
 
-__all__ = ["OtlpGrpcServer"]
+__all__ = ["OtlpGrpcServer", "address_of_peer"]
 
 _STOP_SEC: Final = 2.0
 _MAX_STREAMS: Final = 100
@@ -47,10 +46,16 @@ class OtlpGrpcServer:
     Listens for OTLP over gRPC.
 
     Args:
-        ingest: Takes the messages.
-        authenticator: Knows the tokens; metadata ``authorization`` carries one.
-        host: Where to listen.
-        port: 0 for any.
+        ingest: Takes the decoded requests.
+        authenticator: Checks the token in the metadata ``authorization``.
+        host: The address to listen on.
+        port: 0 chooses a free one.
+
+    Attributes:
+        port: The port it listens on.
+
+    Raises:
+        ConfigurationError: The port cannot be listened on.
     """
 
     def __init__(
@@ -76,16 +81,16 @@ class OtlpGrpcServer:
             self.port: int = self._server.add_insecure_port(address)
         except RuntimeError:
             raise ConfigurationError(
-                f"MONITORING_OTLP_GRPC_PORT={port}: {host} does not let us listen there",
-                "is an OpenTelemetry Collector running on it? choose another port",
+                f"MONITORING_OTLP_GRPC_PORT={port}: cannot listen on {address}",
+                "choose another port; an OpenTelemetry Collector may use this one",
             ) from None
 
     async def start(self) -> None:
-        """Begin to listen."""
+        """Start listening."""
         await self._server.start()
 
     async def stop(self) -> None:
-        """Finish what is being taken, for at most 2 s."""
+        """Stop listening; requests in progress have 2 s to finish."""
         await self._server.stop(_STOP_SEC)
 
     async def take(
@@ -94,39 +99,58 @@ class OtlpGrpcServer:
         context: Any,
         take: Callable[[_Request, Principal], Awaitable[int]],
     ) -> int:
-        """Check the token, take the message; errors become gRPC statuses."""
-        principal = await self._principal(context)
+        """
+        Authenticate a call and take its message; every refusal is a gRPC status.
+
+        Args:
+            message: The decoded request.
+            context: Of the call; ``abort`` raises.
+            take: ``OtlpIngest.traces`` or ``OtlpIngest.logs``.
+
+        Returns:
+            The number of rejected items.
+        """
+        principal = await self._authenticate(context)
         try:
             check_items(message)
-            with self._ingest.place():
+            with self._ingest.slot():
                 return await take(message, principal)
         except OtlpError as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-            raise AssertionError("abort() raises") from None
-        except TransportError:
-            why = LOG_UNREACHABLE
+            status, detail = grpc.StatusCode.INVALID_ARGUMENT, str(error)
         except OtlpBusyError as error:
-            why = str(error)
-        # The one status that every exporter sends again for.
-        await context.abort(grpc.StatusCode.UNAVAILABLE, why)
+            # UNAVAILABLE is the one status after which every exporter sends its request again.
+            status, detail = grpc.StatusCode.UNAVAILABLE, str(error)
+        except TransportError:
+            status, detail = grpc.StatusCode.UNAVAILABLE, LOG_UNREACHABLE
+        await context.abort(status, detail)
         raise AssertionError("abort() raises")
 
-    async def _principal(self, context: Any) -> Principal:
-        given = {key: value for key, value in context.invocation_metadata() or ()}
-        authorization = given.get("authorization")
+    async def _authenticate(self, context: Any) -> Principal:
+        metadata = {key: value for key, value in context.invocation_metadata() or ()}
+        authorization = metadata.get("authorization")
         authorization = authorization if isinstance(authorization, str) else None
         principal = await self._authenticator.identify(authorization)
         if principal is not None:
             return principal
-        # "ipv4:127.0.0.1:5000" or "ipv6:%5B::1%5D:5000"
-        address = unquote(context.peer()).partition(":")[2].rpartition(":")[0].strip("[]")
         if authorization is not None:
-            wait = self._authenticator.retry_after(address)
-            self._authenticator.note_failure(address)
-            if wait:
-                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, too_many_failures(wait))
+            wait_sec = self._authenticator.record_failure(address_of_peer(context.peer()))
+            if wait_sec:
+                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, too_many_failures(wait_sec))
         await context.abort(grpc.StatusCode.UNAUTHENTICATED, AUTHENTICATION_REQUIRED)
-        raise asyncio.CancelledError
+        raise AssertionError("abort() raises")
+
+
+def address_of_peer(peer: str) -> str:
+    """
+    The IP address in gRPC's name of a peer.
+
+    Args:
+        peer: ``ipv4:127.0.0.1:5000``, ``ipv6:%5B::1%5D:5000`` or ``unix:PATH``.
+
+    Returns:
+        The address without port and brackets; empty for a Unix socket.
+    """
+    return unquote(peer).partition(":")[2].rpartition(":")[0].strip("[]")
 
 
 class _Traces(trace_service_pb2_grpc.TraceServiceServicer):

@@ -1,4 +1,4 @@
-"""What OTLP brings, over HTTP or gRPC: mapped, checked against the token's projects, appended."""
+"""``OtlpIngest``: maps decoded OTLP requests, checks their projects and appends them to the log."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from otel_bridge_collector.security.tokens import Principal
 __all__ = [
     "MAX_BODY_BYTES",
     "MAX_RECEIVERS",
-    "MAX_TAKING",
+    "MAX_REQUESTS",
     "REJECTED_LOGS",
     "REJECTED_SPANS",
     "OtlpBusyError",
@@ -32,125 +32,141 @@ __all__ = [
 ]
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
-"""Of a body as it is sent and, again, of what it inflates to; exporters send 512 spans at a time,
-and gRPC's own limit is the same."""
-MAX_TAKING: Final = 32
-"""Requests in memory at a time, 4 MiB each and about as much again once decoded; whoever comes
-while the log is slow is told to come again."""
+"""The limit of a body as it is sent and, again, of its decompressed form. Exporters send 512 spans
+at a time, and gRPC has the same limit by default."""
+MAX_REQUESTS: Final = 32
+"""Requests in progress at a time. Each takes up to 4 MiB and about as much again once decoded.
+While the log is slow, further ones are refused and their senders try again."""
 MAX_RECEIVERS: Final = 256
-"""Tokens whose spans are remembered, the one used longest ago forgotten first: a receiver may know
-20,000 spans. A forgotten one costs what it knew of spans that other spans refer to."""
-REJECTED_SPANS: Final = "spans without ids, too large, or of a project that this token may not use"
-REJECTED_LOGS: Final = "log records that tell of no span's life, or of a project not allowed"
+"""Receivers in memory, one for each token; the least recently used one is dropped first. A receiver
+may remember 20,000 spans. Dropping it loses what later spans could have inherited from those."""
+REJECTED_SPANS: Final = (
+    "spans without valid ids, too large, or of a project that this token may not use"
+)
+REJECTED_LOGS: Final = (
+    "log records that are not partial-span heartbeats (attribute partial.event) with a readable "
+    "span, or of a project that this token may not use"
+)
 
 
 class OtlpBusyError(Exception):
-    """Raised when ``MAX_TAKING`` requests are being taken; the sender may try again."""
+    """Raised when ``MAX_REQUESTS`` requests are in progress; the sender may try again."""
 
     def __str__(self) -> str:
-        return f"{MAX_TAKING} requests are being taken"
+        return f"{MAX_REQUESTS} requests are in progress; send this one again later"
 
 
 class OtlpIngest:
     """
-    Takes requests; one receiver for each token, or user of JWTs, at most ``MAX_RECEIVERS``.
+    Takes requests; keeps one receiver for each token, or for each subject of JWTs.
 
     Args:
-        collector: Appends to the log.
+        collector: Appends to the log, and knows which events and traces it has folded.
 
     Attributes:
-        taking: Requests in memory.
-        shed: Requests refused because there were too many.
-        rejected: Spans and log records refused, by what they are.
+        active: Requests in progress.
+        shed: Requests refused because ``MAX_REQUESTS`` were in progress.
+        rejected: The number of rejected items of each kind, ``span`` and ``log record``.
     """
 
     def __init__(self, collector: Collector) -> None:
         self._collector = collector
         self._receivers: OrderedDict[str, OtlpReceiver] = OrderedDict()
-        self.taking = 0
+        self.active = 0
         self.shed = 0
         self.rejected = {"span": 0, "log record": 0}
 
     @contextmanager
-    def place(self) -> Iterator[None]:
+    def slot(self) -> Iterator[None]:
         """
-        Hold one of the places for requests; on the event loop.
+        Count a request as in progress; call it on the event loop only.
 
         Raises:
-            OtlpBusyError: There is none.
+            OtlpBusyError: ``MAX_REQUESTS`` are in progress.
         """
-        if self.taking >= MAX_TAKING:
+        if self.active >= MAX_REQUESTS:
             self.shed += 1
             raise OtlpBusyError
-        self.taking += 1
+        self.active += 1
         try:
             yield
         finally:
-            self.taking -= 1
+            self.active -= 1
 
     async def traces(self, message: ExportTraceServiceRequest, principal: Principal) -> int:
         """
-        Take spans that have ended.
+        Take spans that have ended, and Logfire's pending ones.
+
+        Args:
+            message: The decoded request.
+            principal: The sender, whose projects limit what it may write.
 
         Returns:
-            How many were rejected.
+            The number of rejected spans.
 
         Raises:
             TransportError: The log cannot be reached; the request may be sent again.
         """
-        rejected = await self._take(message, principal, are_open=False)
+        rejected = await self._append_spans(message, principal, are_open=False)
         self.rejected["span"] += rejected
         return rejected
 
     async def logs(self, message: ExportLogsServiceRequest, principal: Principal) -> int:
         """
-        Take log records that tell of a span's life, see ``span_lifecycle``.
+        Take the spans that log records carry, open ones and ended ones, see ``read_lifecycle``.
+
+        Args:
+            message: The decoded request.
+            principal: The sender, whose projects limit what it may write.
 
         Returns:
-            How many were rejected.
+            The number of rejected records and spans.
 
         Raises:
             TransportError: As ``traces``.
         """
-        told = await asyncio.to_thread(read_lifecycle, message)
-        rejected = told.rejected
-        for spans, are_open in ((told.open_spans, True), (told.ended_spans, False)):
+        lifecycle = await asyncio.to_thread(read_lifecycle, message)
+        rejected = lifecycle.rejected
+        for spans, are_open in ((lifecycle.open_spans, True), (lifecycle.ended_spans, False)):
             if spans.resource_spans:
-                rejected += await self._take(spans, principal, are_open=are_open)
+                rejected += await self._append_spans(spans, principal, are_open=are_open)
         self.rejected["log record"] += rejected
         return rejected
 
-    async def _take(
+    async def _append_spans(
         self, message: ExportTraceServiceRequest, principal: Principal, *, are_open: bool
     ) -> int:
         receiver = self.receiver_of(principal)
         projects = list(principal.projects or ())
-        only = projects[0] if len(projects) == 1 else None
+        only_project = projects[0] if len(projects) == 1 else None
         max_bytes = self._collector.bridge_settings.max_event_size_bytes - POSITION_MAX_BYTES
-        refused: set[str | None] = set()
+        rejected: set[str | None] = set()
         async with receiver.lock:
-            read = await asyncio.to_thread(read_spans, message, only)
+            read = await asyncio.to_thread(read_spans, message, only_project)
             state = self._collector.state
-            lent = lend(state.traces, state.tasks, read.wanted, principal.may_use)
-            received = await asyncio.to_thread(receiver.receive, read, are_open=are_open, lent=lent)
+            correlated = lend(state.traces, state.tasks, read.parents, principal.may_use)
+            received = await asyncio.to_thread(
+                receiver.receive, read, are_open=are_open, correlated=correlated
+            )
             batch = []
             for event in received.events:
                 if not principal.may_use(event.project_id):
-                    refused.add(event.span_id)
+                    rejected.add(event.span_id)
                 elif not self._collector.state.knows(event.event_id):
-                    # Known: a heartbeat's span, a request sent again, or live over the bus as well.
+                    # Known events are those of a repeated heartbeat, of a request that was sent
+                    # again, and of a span that also arrived live over the bus.
                     try:
                         batch.append(Outgoing(event.to_json(max_bytes), event.project_id))
                     except EventTooLargeError:
-                        refused.add(event.span_id)
+                        rejected.add(event.span_id)
             for start in range(0, len(batch), MAX_PUSH_EVENTS):
                 part = batch[start : start + MAX_PUSH_EVENTS]
-                first_n = receiver.numbers(len(part))
+                first_n = receiver.reserve_numbers(len(part))
                 await self._collector.append(receiver.producer_id, first_n, part)
-        return received.rejected + len(refused)
+        return received.rejected + len(rejected)
 
     def receiver_of(self, principal: Principal) -> OtlpReceiver:
-        """The receiver of a token's requests, which it takes one after the other."""
+        """The receiver of a sender's requests, made if there is none."""
         found = self._receivers.get(principal.account)
         if found is None:
             settings = self._collector.bridge_settings

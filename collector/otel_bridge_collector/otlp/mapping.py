@@ -1,11 +1,12 @@
 """
-OTLP traces -> events: what any OpenTelemetry exporter or Collector sends us, by the same mapping.
+Maps OTLP spans to events, by the same rules as the live spans of this package.
 
-A span that arrives has ended, so it gives a start and an end; Logfire's pending spans arrive when
-their span begins and give the start alone. Spans sent twice, or live over the bus as well, make the
-same events (ids derived from trace, span, start and side), which every fold knows already.
+A span that arrives has ended, so it gives two events, a start and an end. Logfire's pending spans
+arrive when their span starts and give the start alone. A span that is sent twice, or also arrives
+live over the bus, gives events with the same ids (derived from trace, span, start and side), so the
+fold knows them already.
 
-Source: OTLP 1.7, ``opentelemetry/proto/collector/trace/v1``; JSON has ids in hexadecimal.
+Source: OTLP 1.7, ``opentelemetry/proto/collector/trace/v1``.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ __all__ = ["OtlpReceiver", "ReadSpans", "Received", "read_spans"]
 logger = logging.getLogger(__name__)
 
 _MAX_VALUE_DEPTH: Final = 8
-_NOTHING: Final[Mapping[Key, InheritedContext]] = {}
-_PENDING: Final = ("logfire.span_type", "pending_span")
+_NO_CORRELATION: Final[Mapping[Key, InheritedContext]] = {}
+_PENDING_TYPE: Final = ("logfire.span_type", "pending_span")
 _PENDING_PARENT: Final = "logfire.pending_parent_id"
 _KINDS: Final = {
     trace_pb2.Span.SPAN_KIND_SERVER: SpanKind.SERVER,
@@ -47,30 +48,31 @@ _KINDS: Final = {
 
 
 class ReadSpans(NamedTuple):
-    """A request's spans, parents before their children, and how many cannot be read."""
+    """The spans of a request."""
 
-    found: list[tuple[OtlpSpan, bool]]
-    """With each, whether it is pending."""
+    spans: list[tuple[OtlpSpan, bool]]
+    """By start time, so parents come before their children; with each, whether it is pending."""
     rejected: int
-    wanted: dict[str, set[str]]
-    """Ids of the traces, and of the spans that the spans are in, all hexadecimal."""
+    """Spans without valid ids."""
+    parents: dict[str, set[str]]
+    """Ids of the parent spans by trace id, all in hexadecimal."""
 
 
 class Received(NamedTuple):
-    """What became of a request's spans."""
+    """What the spans of a request were mapped to."""
 
     events: list[MonitoringEvent]
     rejected: int
-    """Spans that cannot be read; OTLP's ``partial_success`` tells the sender."""
+    """Spans that cannot be read or mapped; the sender sees the number in ``partial_success``."""
 
 
-class _Event(NamedTuple):
+class _SpanEvent(NamedTuple):
     name: str
     attributes: Mapping[str, Any] | None
 
 
 class OtlpSpan(NamedTuple):
-    """A received span, as the mapping reads one."""
+    """A received span in the form that ``SpanMapper`` reads."""
 
     name: str
     kind: SpanKind
@@ -80,20 +82,22 @@ class OtlpSpan(NamedTuple):
     end_time: int | None
     status: Status
     attributes: Mapping[str, Any] | None
-    events: Sequence[_Event]
+    events: Sequence[_SpanEvent]
 
 
 class OtlpReceiver:
     """
-    Maps the requests of one sender: what a token sends says nothing about another's spans.
+    Maps the requests of one sender.
+
+    Senders do not share one, so the spans of one sender cannot change what another's inherit.
 
     Attributes:
-        producer_id: Name of this receiver to the log.
-        lock: Held while one request is mapped and appended; events are numbered.
+        producer_id: The name of this receiver as a producer in the log, 32 hexadecimal digits.
+        lock: Hold it while a request is mapped and appended, so that numbers stay in order.
 
     Args:
-        meta_attributes: Which span attributes may be shown, see ``MONITORING_META_ATTRIBUTES``.
-        with_prompts: Whether prompts and answers of language models may pass when named.
+        meta_attributes: Span attributes that may be shown, see ``MONITORING_META_ATTRIBUTES``.
+        with_prompts: Whether prompts and answers of language models may be shown when named there.
     """
 
     def __init__(self, meta_attributes: Iterable[str] = (), *, with_prompts: bool = False) -> None:
@@ -104,32 +108,32 @@ class OtlpReceiver:
 
     def receive(
         self,
-        spans: ReadSpans,
+        read: ReadSpans,
         *,
         are_open: bool = False,
-        lent: Mapping[Key, InheritedContext] = _NOTHING,
+        correlated: Mapping[Key, InheritedContext] = _NO_CORRELATION,
     ) -> Received:
         """
-        The events of a request, in the order in which things happened.
+        Map a request to events, sorted by time.
 
         Args:
-            spans: From ``read_spans``.
-            are_open: The spans have not ended yet.
-            lent: What they may inherit from spans that others tell of, see ``lending``.
+            read: From ``read_spans``.
+            are_open: The spans have not ended yet, so they give their start alone.
+            correlated: What they may inherit from spans that reached the collector on another path,
+                by trace id and span id; see ``SpanMapper.correlate``.
         """
-        self._mapper.correlate(lent)
-        found = spans.found
+        self._mapper.correlate(correlated)
         events: list[tuple[int, MonitoringEvent]] = []
         bad: set[int] = set()
-        for span_view, _ in found:
-            self._map(span_view, events, bad, is_end=False)
-        ended = [span_view for span_view, is_pending in found if not (is_pending or are_open)]
-        # Children end before their parents, also where the clock cannot tell.
-        ended.sort(key=lambda each: (each.end_time or 0, -(each.start_time or 0)))
-        for span_view in ended:
-            self._map(span_view, events, bad, is_end=True)
+        for span, _ in read.spans:
+            self._map(span, events, bad, is_end=False)
+        ended = [span for span, is_pending in read.spans if not (is_pending or are_open)]
+        # At equal end times the span that started last ends first: children before their parents.
+        ended.sort(key=lambda span: (span.end_time or 0, -(span.start_time or 0)))
+        for span in ended:
+            self._map(span, events, bad, is_end=True)
         events.sort(key=lambda pair: pair[0])
-        return Received([event for _, event in events], spans.rejected + len(bad))
+        return Received([event for _, event in events], read.rejected + len(bad))
 
     def _map(
         self,
@@ -146,12 +150,17 @@ class OtlpReceiver:
                 at = span.end_time if is_end else span.start_time
                 events.append((at or 0, MonitoringEvent.model_validate(fields)))
         except Exception:
-            # One strange span must not cost the others; the sender is told how many.
+            # One bad span must not cost the others; the sender gets the number of bad ones.
             logger.debug("a span could not be mapped", exc_info=True)
             bad.add(id(span))
 
-    def numbers(self, count: int) -> int:
-        """The number of the first of ``count`` events; never given twice, sent or not."""
+    def reserve_numbers(self, count: int) -> int:
+        """
+        Reserve the numbers of ``count`` events in the log, from 1 upwards.
+
+        Returns:
+            The first of them. No number is given out twice, also when the events are never sent.
+        """
         first = self._next_n
         self._next_n += count
         return first
@@ -159,54 +168,58 @@ class OtlpReceiver:
 
 def read_spans(request: ExportTraceServiceRequest, project_id: str | None) -> ReadSpans:
     """
-    Read a decoded request; in any thread.
+    Read the spans of a decoded request; may be called from any thread.
 
     Args:
-        request: Decoded.
-        project_id: Of spans whose resource or attributes name none.
+        request: The decoded request.
+        project_id: The project of spans that name none, neither in their attributes nor in their
+            resource; None leaves them without one.
     """
     rejected = 0
-    found: list[tuple[OtlpSpan, bool]] = []
-    wanted: dict[str, set[str]] = {}
+    spans: list[tuple[OtlpSpan, bool]] = []
+    parents: dict[str, set[str]] = {}
     for resource_spans in request.resource_spans:
         resource = _attributes(resource_spans.resource.attributes)
         project = resource.get(semconv.PROJECT_ID, project_id)
         for scope_spans in resource_spans.scope_spans:
-            for span in scope_spans.spans:
+            for received in scope_spans.spans:
                 try:
-                    view, is_pending = _view(span, resource, project)
+                    span, is_pending = _read_span(received, resource, project)
                 except ValueError:
                     rejected += 1
                     continue
-                found.append((view, is_pending))
-                if view.parent is not None:
-                    parents = wanted.setdefault(f"{view.parent.trace_id:032x}", set())
-                    parents.add(f"{view.parent.span_id:016x}")
-    # Parents before their children: these inherit from them.
-    found.sort(key=lambda pair: pair[0].start_time or 0)
-    return ReadSpans(found, rejected, wanted)
+                spans.append((span, is_pending))
+                if span.parent is not None:
+                    of_trace = parents.setdefault(f"{span.parent.trace_id:032x}", set())
+                    of_trace.add(f"{span.parent.span_id:016x}")
+    # Children inherit from their parents, so parents are mapped first.
+    spans.sort(key=lambda pair: pair[0].start_time or 0)
+    return ReadSpans(spans, rejected, parents)
 
 
-def _view(span: trace_pb2.Span, resource: Mapping[str, Any], project: Any) -> tuple[OtlpSpan, bool]:
+def _read_span(
+    span: trace_pb2.Span, resource: Mapping[str, Any], project: Any
+) -> tuple[OtlpSpan, bool]:
+    """The span, and whether it is pending; ValueError without valid ids."""
     if len(span.trace_id) != 16 or len(span.span_id) != 8:
-        raise ValueError("a span without ids")
+        raise ValueError("a trace id has 16 bytes and a span id 8")
     attributes = _attributes(span.attributes)
-    is_pending = attributes.get(_PENDING[0]) == _PENDING[1]
+    is_pending = attributes.get(_PENDING_TYPE[0]) == _PENDING_TYPE[1]
     trace_id = int.from_bytes(span.trace_id, "big")
     span_id = int.from_bytes(span.span_id, "big")
     parent_id = int.from_bytes(span.parent_span_id, "big")
     if is_pending:
-        # The pending span is a child that stands in for its parent.
+        # Logfire sends it as a child of the span that has started, and names that one's parent.
         span_id = parent_id
         parent_id = int(str(attributes.get(_PENDING_PARENT) or "0"), 16)
     if not (trace_id and span_id):
-        raise ValueError("a span whose id is all zeros")
+        raise ValueError("an id is all zeros")
     if project is not None:
         attributes.setdefault(semconv.PROJECT_ID, str(project))
     service = resource.get("service.name")
     if service is not None:
         attributes.setdefault(f"{semconv.META_PREFIX}service", str(service))
-    view = OtlpSpan(
+    found = OtlpSpan(
         name=span.name,
         kind=_KINDS.get(span.kind, SpanKind.INTERNAL),
         context=SpanContext(trace_id, span_id, is_remote=True),
@@ -215,9 +228,9 @@ def _view(span: trace_pb2.Span, resource: Mapping[str, Any], project: Any) -> tu
         end_time=max(span.end_time_unix_nano, span.start_time_unix_nano),
         status=_status(span.status),
         attributes=attributes,
-        events=[_Event(event.name, _attributes(event.attributes)) for event in span.events],
+        events=[_SpanEvent(event.name, _attributes(event.attributes)) for event in span.events],
     )
-    return view, is_pending
+    return found, is_pending
 
 
 def _status(status: trace_pb2.Status) -> Status:

@@ -1,11 +1,11 @@
 """
-Log records that tell of a span while it runs -> the span.
+Reads spans that are still open from log records.
 
-There is no standard for them yet: semantic-conventions issue 2133 is open. What is read here are
-the heartbeats of the partial-span processors for Go, Java, .NET and Python: attribute
-``partial.event`` is ``heartbeat`` while the span is open and ``stop`` when it has ended, and the
-body is the span as OTLP JSON (``partial.body.type`` = ``json/v1``, in early ones ``json``). When
-the conventions are settled, this is the one file to change.
+OpenTelemetry has no standard for open spans yet: semantic-conventions issue 2133 is open. This
+reads the heartbeats of the partial-span processors for Go, Java, .NET and Python. Their records
+carry the attribute ``partial.event``, which is ``heartbeat`` while the span is open and ``stop``
+when it has ended; the body is the span as OTLP JSON (``partial.body.type`` is ``json/v1``, in early
+versions ``json``). Once a convention is agreed, this is the only file to change.
 
 Source: opentelemetry-python-contrib issue 3564 and the processors that it links (read).
 """
@@ -26,34 +26,34 @@ __all__ = ["Lifecycle", "read_lifecycle"]
 _EVENT: Final = "partial.event"
 _BODY_TYPE: Final = "partial.body.type"
 _BODY_TYPES: Final = ("json/v1", "json")
-_OPEN: Final = {"heartbeat": True, "stop": False}
+_IS_OPEN_BY_EVENT: Final = {"heartbeat": True, "stop": False}
 
 
 class Lifecycle(NamedTuple):
-    """The spans that a request of log records tells of, each as one request."""
+    """The spans in a request of log records, sorted by whether they have ended."""
 
     open_spans: ExportTraceServiceRequest
     ended_spans: ExportTraceServiceRequest
     rejected: int
-    """Records that are other logs, or whose span cannot be read."""
+    """Records that are ordinary logs, or whose span cannot be read."""
 
 
 def read_lifecycle(request: ExportLogsServiceRequest) -> Lifecycle:
-    """Sort a request's records; those that tell of no span are counted as rejected."""
+    """Read the spans of a request; records without a readable span are counted as rejected."""
     found = Lifecycle(ExportTraceServiceRequest(), ExportTraceServiceRequest(), 0)
     rejected = 0
     for record in _records(request):
-        told = _attribute(record, _EVENT)
-        if told not in _OPEN or _attribute(record, _BODY_TYPE) not in _BODY_TYPES:
+        event = _attribute(record, _EVENT)
+        if event not in _IS_OPEN_BY_EVENT or _attribute(record, _BODY_TYPE) not in _BODY_TYPES:
             rejected += 1
             continue
         try:
             body = record.body.string_value
-            span = decode(ExportTraceServiceRequest(), body, is_json=True)
+            spans = decode(ExportTraceServiceRequest(), body, is_json=True)
         except OtlpError:
             rejected += 1
             continue
-        (found.open_spans if _OPEN[told] else found.ended_spans).MergeFrom(span)
+        (found.open_spans if _IS_OPEN_BY_EVENT[event] else found.ended_spans).MergeFrom(spans)
     return found._replace(rejected=rejected)
 
 
@@ -64,6 +64,7 @@ def _records(request: ExportLogsServiceRequest) -> Iterator[LogRecord]:
 
 
 def _attribute(record: LogRecord, name: str) -> str:
+    """An attribute as text; empty if it is missing or no text."""
     for pair in record.attributes:
         if pair.key == name:
             return str(pair.value.string_value)

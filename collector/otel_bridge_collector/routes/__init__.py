@@ -1,1 +1,1 @@
-"""HTTP and WebSocket routes: parse, check, call, answer."""
+"""HTTP and WebSocket routes: each reads a request, calls the service and answers."""

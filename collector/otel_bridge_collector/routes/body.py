@@ -1,4 +1,4 @@
-"""Reading a request's body with a bound, which the framework does not have."""
+"""Reads a request's body with limits on size and time, which Starlette does not have."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = [
 ]
 
 BODY_TIMEOUT_SEC: Final = 30.0
-"""4 MiB in it is a slow line of 1.1 Mbit/s; whoever trickles holds a connection, not a worker."""
+"""4 MiB in this time need 1.1 Mbit/s. A slower client occupies a connection, but no thread."""
 _DISCARD_BYTES: Final = 8 * 1024 * 1024
-"""Read and thrown away after the bound: a client that is still sending when the connection closes
-gets a broken pipe instead of the answer."""
+"""Read and thrown away beyond the limit, because a client that is still sending when the connection
+closes gets a broken pipe instead of the answer."""
 
 
 class BodyTooLargeError(Exception):
@@ -65,12 +65,13 @@ class UnknownEncodingError(Exception):
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
     """
-    The body, of at most ``max_bytes``.
+    Read the body, at most ``max_bytes`` of it.
 
     Raises:
-        BodyTooSlowError: It has not come within 30 s.
-        BodyTooLargeError: It says, or turns out, to be larger. Up to 8 MiB more have been read and
-            thrown away; a body that says it is larger still is not read at all.
+        BodyTooSlowError: It has not arrived within 30 s.
+        BodyTooLargeError: It is larger, or its ``Content-Length`` says so. Up to 8 MiB more are
+            read and thrown away; nothing is read if ``Content-Length`` is larger than that.
+        starlette.requests.ClientDisconnect: The client has gone away.
     """
     declared = request.headers.get("content-length", "0")
     is_too_large = declared.isdigit() and int(declared) > max_bytes
@@ -98,12 +99,17 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
 
 def inflate(body: bytes, encoding: str, max_bytes: int) -> bytes:
     """
-    Undo ``Content-Encoding``: ``gzip``, or nothing.
+    Decompress a body.
+
+    Args:
+        body: As it was sent.
+        encoding: The value of ``Content-Encoding``: ``gzip``, ``identity`` or empty.
+        max_bytes: The limit of the decompressed body.
 
     Raises:
-        BodyTooLargeError: It inflates to more; no more than that was inflated.
-        UnknownEncodingError: Another encoding.
-        ValueError: No gzip, a part of one, or something behind it.
+        BodyTooLargeError: The decompressed body is larger; no more than the limit is decompressed.
+        UnknownEncodingError: ``encoding`` is something else.
+        ValueError: The body is not gzip, is incomplete, or has bytes after its end.
     """
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
@@ -118,7 +124,7 @@ def inflate(body: bytes, encoding: str, max_bytes: int) -> bytes:
     if len(found) > max_bytes:
         raise BodyTooLargeError(max_bytes)
     if not stream.eof:
-        raise ValueError("gzip: the body ends too early")
+        raise ValueError("gzip: the body is incomplete")
     if stream.unused_data:
-        raise ValueError("gzip: the body goes on after its end")
+        raise ValueError("gzip: there are bytes after the end of the body")
     return found

@@ -1,4 +1,4 @@
-"""``GET /`` and its assets: the built dashboard, or a page that says how to build it."""
+"""``GET /`` and its files: the built dashboard, or a page that explains how to build it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Final
 from fastapi import APIRouter
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 
-__all__ = ["SECURITY_HEADERS", "make_dashboard_router"]
+__all__ = ["PAGE_HEADERS", "make_dashboard_router"]
 
-SECURITY_HEADERS: Final = {
+PAGE_HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
         "img-src 'self' data:; font-src 'self'; base-uri 'none'; frame-ancestors 'none'; "
@@ -37,7 +37,12 @@ _NOT_BUILT: Final = """<!doctype html>
 
 
 def make_dashboard_router(static_dir: Path) -> APIRouter:
-    """Routes for the files under ``static_dir``: ``index.html`` and ``assets/``."""
+    """
+    Make the routes for the built dashboard.
+
+    Args:
+        static_dir: Holds ``index.html``, ``assets/`` and files such as ``icon.svg``.
+    """
     router = APIRouter()
     root = static_dir.resolve()
 
@@ -45,8 +50,8 @@ def make_dashboard_router(static_dir: Path) -> APIRouter:
     def index() -> Response:
         page = root / "index.html"
         if not page.is_file():
-            return HTMLResponse(_NOT_BUILT, headers=SECURITY_HEADERS)
-        headers = {**SECURITY_HEADERS, "Cache-Control": "no-cache"}
+            return HTMLResponse(_NOT_BUILT, headers=PAGE_HEADERS)
+        headers = {**PAGE_HEADERS, "Cache-Control": "no-cache"}
         return FileResponse(page, media_type="text/html", headers=headers)
 
     @router.get("/assets/{path:path}")
@@ -63,10 +68,10 @@ def make_dashboard_router(static_dir: Path) -> APIRouter:
 def _file(root: Path, name: str, cache: str) -> Response:
     try:
         found = (root / name).resolve()
-        # A name with ".." or a link must not leave the directory.
-        is_ours = found.is_relative_to(root) and found.is_file()
-    except (OSError, ValueError):  # too long, a zero byte: anybody's, and no traceback's worth
-        is_ours = False
-    if not is_ours:
-        return PlainTextResponse("not found", 404, SECURITY_HEADERS)
-    return FileResponse(found, headers={**SECURITY_HEADERS, "Cache-Control": cache})
+        # A name with ".." or a symbolic link must not lead out of the directory.
+        is_inside = found.is_relative_to(root) and found.is_file()
+    except (OSError, ValueError):  # a name that is too long or has a zero byte: not a server error
+        is_inside = False
+    if not is_inside:
+        return PlainTextResponse("not found", 404, PAGE_HEADERS)
+    return FileResponse(found, headers={**PAGE_HEADERS, "Cache-Control": cache})

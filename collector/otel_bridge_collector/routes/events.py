@@ -1,4 +1,4 @@
-"""``POST /v1/events``: batches pushed by the ``http://`` transport, into the log."""
+"""``POST /v1/events``: appends batches of the ``http://`` transport to the log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from otel_bridge_collector.routes.body import read_body
 from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.security.authentication import principal_of
 from otel_bridge_collector.security.refusals import LOG_UNREACHABLE, refusal
-from otel_bridge_collector.security.tokens import ANYONE, Principal, token_digest
+from otel_bridge_collector.security.tokens import ANONYMOUS, Principal, token_digest
 
 router = APIRouter()
 
@@ -23,10 +23,10 @@ router = APIRouter()
 @router.post(PUSH_PATH)
 async def push(request: Request) -> Response:
     """
-    Append a batch, once however often it is sent; answers the log's position after it.
+    Append a batch once, however often it is sent; answer with the log's position after it.
 
-    Of a limited token what belongs to another project is left out and counted as ``rejected``: a
-    refusal of the whole batch would be sent again for ever, and hold up what comes after it.
+    Events of a project that the token may not use are left out and counted as ``rejected``. If the
+    whole batch were refused, its sender would repeat it for ever and never send the next one.
     """
     collector: Collector = request.app.state.collector
     max_event_bytes = collector.bridge_settings.max_event_size_bytes
@@ -48,23 +48,27 @@ async def push(request: Request) -> Response:
 
 
 def _allowed(principal: Principal, batch: Sequence[Outgoing], max_bytes: int) -> list[Outgoing]:
-    """What the token may write; of one project, what names none, like a heartbeat, is of that."""
+    """
+    The events that the token may write.
+
+    An event without a project, such as a heartbeat, gets the token's project if there is only one.
+    """
     if principal.projects is None:
         return list(batch)
-    only = next(iter(principal.projects)) if len(principal.projects) == 1 else None
+    only_project = next(iter(principal.projects)) if len(principal.projects) == 1 else None
     found = []
     for given in batch:
         event = given
-        if event.project_id is None and only is not None:
-            fields = {**pydantic_core.from_json(event.data), "project_id": only}
-            event = event._replace(data=pydantic_core.to_json(fields), project_id=only)
+        if event.project_id is None and only_project is not None:
+            fields = {**pydantic_core.from_json(event.data), "project_id": only_project}
+            event = event._replace(data=pydantic_core.to_json(fields), project_id=only_project)
         if principal.may_use(event.project_id) and len(event.data) <= max_bytes:
             found.append(event)
     return found
 
 
 def _producer(principal: Principal, producer_id: str) -> str:
-    # A name of the token's own: else one token could make the log skip another's events.
-    if principal is ANYONE:
+    """The producer's name in the log: one token must not make the log skip events of another."""
+    if principal is ANONYMOUS:
         return producer_id
     return token_digest(f"{principal.account} {producer_id}")

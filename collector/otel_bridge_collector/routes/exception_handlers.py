@@ -1,7 +1,7 @@
 """
-Exceptions that any route may raise -> the answer, in the one form of ``security/refusals.py``.
+``add_exception_handlers``: which answer each exception gets that any route may raise.
 
-Errors that are one route's own matter are answered there.
+Errors that only one route knows are answered in that route. All answers come from ``refusal``.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from otel_bridge_collector.routes.body import (
     BodyTooSlowError,
     UnknownEncodingError,
 )
-from otel_bridge_collector.security.headers import ALWAYS
+from otel_bridge_collector.security.headers import SECURITY_HEADERS
 from otel_bridge_collector.security.refusals import refusal
 
 __all__ = ["add_exception_handlers"]
 
 
 def add_exception_handlers(app: FastAPI) -> None:
-    """Answer 4xx for bodies that are too large, too slow or encoded, and 500 without a reason."""
+    """Answer FastAPI's own errors and those of ``routes/body.py``; 500 gives no reason."""
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
-        # FastAPI's own as well: 404 for an unknown path, 405 for an unknown method.
+        # Also those that FastAPI raises: 404 for an unknown path, 405 for another method.
         return refusal(request.scope, error.status_code, str(error.detail), error.headers)
 
     @app.exception_handler(BodyTooLargeError)
@@ -50,5 +50,5 @@ def add_exception_handlers(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def internal_error(request: Request, _: Exception) -> Response:
         # This answer is made outside of all middleware, so it brings the security headers itself.
-        headers = {name.decode(): value.decode() for name, value in ALWAYS}
+        headers = {name.decode(): value.decode() for name, value in SECURITY_HEADERS}
         return refusal(request.scope, 500, "internal error", headers)

@@ -1,4 +1,4 @@
-"""``GET /healthz`` (the process lives), ``/readyz`` (events flow) and ``/metrics``."""
+"""``GET /healthz`` (the process runs), ``/readyz`` (the log is read) and ``/metrics``."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ router = APIRouter()
 
 @router.get("/healthz")
 async def healthz() -> JSONResponse:
-    """Answers while the event loop runs."""
+    """Answer 200 while the event loop runs."""
     return JSONResponse({"status": "ok"})
 
 
 @router.get("/readyz")
 async def readyz(request: Request) -> JSONResponse:
-    """200 while the log is read, 503 while it is not, each with the reason."""
+    """Answer 200 while the log is read, else 503; with details if there is no authentication."""
     collector: Collector = request.app.state.collector
     found = collector.readiness()
     status = 200 if found["ready"] else 503
-    if not request.app.state.authenticator.is_open:
-        found = {"ready": found["ready"]}  # probes carry no token; the rest is in /metrics
+    if request.app.state.authenticator.is_enabled:
+        found = {"ready": found["ready"]}  # probes have no token; the details are in /metrics
     return JSONResponse(found, status)
 
 
 @router.get("/metrics")
 async def metrics(request: Request) -> Response:
-    """Prometheus text format 0.0.4."""
+    """Answer with all metrics in Prometheus text format 0.0.4; not for a limited token."""
     if principal_of(request.scope).projects is not None:
         why = "this token is limited to projects; /metrics needs one with projects=*"
         return refusal(request.scope, 403, why)

@@ -1,4 +1,4 @@
-"""``GET /monitor/snapshot``, ``/monitor/events`` and ``/monitor/config``."""
+"""``GET /monitor/snapshot``, ``/monitor/events`` and ``/monitor/config``, for the dashboard."""
 
 from __future__ import annotations
 
@@ -22,50 +22,52 @@ _DEFAULT_LIMIT = 100
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
-def _turn(request: Request, what: str) -> AbstractAsyncContextManager[None]:
+def _slot(request: Request, kind: str) -> AbstractAsyncContextManager[None]:
+    """The account's slot for an expensive answer; raises 429 if too many requests wait for it."""
     authenticator: Authenticator = request.app.state.authenticator
     principal = principal_of(request.scope)
     address = address_of(request.scope)
-    if authenticator.turns.waiting(principal, address, what) >= MAX_WAITING:
-        raise HTTPException(429, "too many requests at a time", {"Retry-After": "1"})
-    return authenticator.turns.of(principal, address, what)
+    if authenticator.concurrency.waiting(principal, address, kind) >= MAX_WAITING:
+        why = f"{MAX_WAITING} requests of this account are waiting; send this one again later"
+        raise HTTPException(429, why, {"Retry-After": "1"})
+    return authenticator.concurrency.slot(principal, address, kind)
 
 
 @router.get("/snapshot")
 async def snapshot(request: Request) -> Response:
-    """Everything a dashboard needs to start, as the WebSocket's ``snapshot`` message."""
+    """Answer with the current state for one filter, as the WebSocket's ``snapshot`` message."""
     collector: Collector = request.app.state.collector
     try:
         projects = principal_of(request.scope).projects
-        wanted = EventFilter.parse(request.query_params).limited(projects)
+        event_filter = EventFilter.parse(request.query_params).limited(projects)
     except FilterError as error:
         return refusal(request.scope, 400, str(error))
-    async with _turn(request, "snapshot"):
-        body = collector.snapshot_json(wanted)
+    async with _slot(request, "snapshot"):
+        body = collector.snapshot_json(event_filter)
     return Response(body, media_type="application/json", headers=_NO_STORE)
 
 
 @router.get("/config")
 async def config(request: Request) -> JSONResponse:
-    """What a page must know before it draws: ``{"trace_url_template": ... or null}``."""
+    """Answer with the dashboard's configuration: ``{"trace_url_template": text or null}``."""
     settings: CollectorSettings = request.app.state.settings
     return JSONResponse({"trace_url_template": settings.trace_url_template or None})
 
 
 @router.get("/events")
 async def events(request: Request) -> Response:
-    """Recent events from the log, newest first: ``{"events": [...], "next_before": ...}``."""
+    """Answer ``{"events": [...], "next_before": ...}``: events from the log, newest first."""
     collector: Collector = request.app.state.collector
     query = request.query_params
     raw_limit = query.get("limit") or str(_DEFAULT_LIMIT)
     is_number = raw_limit.isascii() and raw_limit.isdigit() and len(raw_limit) < 6
     try:
         if not is_number or not 1 <= int(raw_limit) <= MAX_LIMIT:
-            raise FilterError(f"limit: {raw_limit[:40]!r} is not 1 to {MAX_LIMIT}")
-        wanted = EventFilter.parse(query).limited(principal_of(request.scope).projects)
-        async with _turn(request, "events"):
+            raise FilterError(f"limit: {raw_limit[:40]!r} is not a number from 1 to {MAX_LIMIT}")
+        event_filter = EventFilter.parse(query).limited(principal_of(request.scope).projects)
+        async with _slot(request, "events"):
             found, next_before = await collector.recent(
-                wanted, limit=int(raw_limit), before=query.get("before") or None
+                event_filter, limit=int(raw_limit), before=query.get("before") or None
             )
     except FilterError as error:
         return refusal(request.scope, 400, str(error))
@@ -73,6 +75,7 @@ async def events(request: Request) -> Response:
         return refusal(request.scope, 400, f"before: {lost.reason} position")
     except TransportError:
         return refusal(request.scope, 503, LOG_UNREACHABLE)
-    shown = JSONResponse(next_before).body
-    body = b'{"events":[' + b",".join(found) + b'],"next_before":' + bytes(shown) + b"}"
+    position = bytes(JSONResponse(next_before).body)
+    # The events are JSON already.
+    body = b'{"events":[' + b",".join(found) + b'],"next_before":' + position + b"}"
     return Response(body, media_type="application/json", headers=_NO_STORE)

@@ -1,5 +1,5 @@
 """
-``POST /v1/traces`` and ``/v1/logs``: OTLP over HTTP, protobuf or JSON, gzip or not.
+``POST /v1/traces`` and ``/v1/logs``: OTLP over HTTP, as protobuf or JSON, with or without gzip.
 
 Refusals are a ``google.rpc.Status``, see ``security/refusals.py``.
 """
@@ -47,7 +47,7 @@ _Request = TypeVar("_Request", bound=Message)
 
 @router.post("/traces")
 async def traces(request: Request) -> Response:
-    """Take spans; 200 with ``partial_success`` names how many were not usable or not allowed."""
+    """Take spans; 200, with the number of rejected ones in ``partial_success``."""
     ingest: OtlpIngest = request.app.state.otlp_ingest
 
     def answer(rejected: int) -> Message:
@@ -61,7 +61,7 @@ async def traces(request: Request) -> Response:
 
 @router.post("/logs")
 async def logs(request: Request) -> Response:
-    """Take log records that tell of a span's life; others are rejected, by ``partial_success``."""
+    """Take log records that carry an open span; others are counted in ``partial_success``."""
     ingest: OtlpIngest = request.app.state.otlp_ingest
 
     def answer(rejected: int) -> Message:
@@ -89,7 +89,7 @@ async def _take(
     ingest: OtlpIngest = request.app.state.otlp_ingest
     body = await read_body(request, MAX_BODY_BYTES)
     try:
-        with ingest.place():
+        with ingest.slot():
             body = inflate(body, request.headers.get("content-encoding", ""), MAX_BODY_BYTES)
             await asyncio.to_thread(decode, message, body, is_json=media_type == JSON)
             answered = answer(await take(message, principal_of(scope)))
@@ -98,7 +98,7 @@ async def _take(
     except OtlpBusyError as error:
         return refusal(scope, 503, str(error), _RETRY)
     except TransportError:
-        # Sent again, the same events come; whoever has folded them knows their ids.
+        # A repeated request gives events with the same ids, so nothing is counted twice.
         return refusal(scope, 503, LOG_UNREACHABLE, _RETRY)
     content, media_type = encode_message(answered, media_type)
     return Response(content, 200, media_type=media_type)

@@ -1,4 +1,4 @@
-"""``/session``: a browser gives its token once and gets a cookie that scripts cannot read."""
+"""``/session``: a browser sends its token once and gets a cookie that scripts cannot read."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NO_STORE: Final = {"Cache-Control": "no-store"}
 
 @router.get("")
 async def state(request: Request) -> Response:
-    """Who this browser is: 200, or 401 when it must sign in."""
+    """Answer 200 with what this browser's session may see, or 401 if it must sign in."""
     authenticator: Authenticator = request.app.state.authenticator
     principal: Principal | None = request.scope.get(PRINCIPAL)
     if principal is None:
@@ -43,7 +43,7 @@ async def state(request: Request) -> Response:
     if principal.expires_at is not None:
         expires_at = datetime.fromtimestamp(principal.expires_at, UTC).isoformat()
     answer: dict[str, Any] = {
-        "authentication": "none" if authenticator.is_open else "token",
+        "authentication": "token" if authenticator.is_enabled else "none",
         "authenticated": True,
         "projects": None if principal.projects is None else sorted(principal.projects),
         "expires_at": expires_at,
@@ -53,7 +53,7 @@ async def state(request: Request) -> Response:
 
 @router.post("")
 async def sign_in(request: Request) -> Response:
-    """``{"token": ...}`` -> 204 and the cookie; 401 for a wrong token, 429 for too many."""
+    """Take ``{"token": ...}``: 204 with the cookie, 401 for a wrong token, 429 after too many."""
     authenticator: Authenticator = request.app.state.authenticator
     try:
         fields = pydantic_core.from_json(await read_body(request, _MAX_BODY_BYTES))
@@ -64,41 +64,43 @@ async def sign_in(request: Request) -> Response:
         return refusal(request.scope, 400, 'the body is not {"token": "..."}')
     principal = await authenticator.identify(f"Bearer {token}")
     if principal is None:
-        address = address_of(request.scope)
-        wait = authenticator.retry_after(address)
-        authenticator.note_failure(address)
-        if wait:
-            again = {"Retry-After": str(wait)}
-            return refusal(request.scope, 429, too_many_failures(wait), again)
+        wait_sec = authenticator.record_failure(address_of(request.scope))
+        if wait_sec:
+            again = {"Retry-After": str(wait_sec)}
+            return refusal(request.scope, 429, too_many_failures(wait_sec), again)
         return refusal(request.scope, 401, AUTHENTICATION_REQUIRED, _NO_STORE)
     response = Response(status_code=204, headers=_NO_STORE)
-    _set(response, authenticator.open_session(principal), SESSION_TTL_SEC)
+    _set_cookie(response, authenticator.open_session(principal), SESSION_TTL_SEC)
     return response
 
 
 @router.post("/ticket")
 async def ticket(request: Request) -> Response:
-    """``{"ticket", "expires_in"}`` for one ``/ws/monitor?ticket=`` of a page elsewhere."""
+    """
+    Answer ``{"ticket": text, "expires_in": seconds}``.
+
+    With it, a page of another site opens one ``/ws/monitor?ticket=...``.
+    """
     principal: Principal | None = request.scope.get(PRINCIPAL)
     if principal is None:
         return refusal(request.scope, 401, AUTHENTICATION_REQUIRED, _NO_STORE)
     authenticator: Authenticator = request.app.state.authenticator
-    found = await authenticator.tickets.open(principal)
-    answer = {"ticket": found, "expires_in": TICKET_TTL_SEC}
+    issued = await authenticator.tickets.issue(principal)
+    answer = {"ticket": issued, "expires_in": TICKET_TTL_SEC}
     return JSONResponse(answer, headers=_NO_STORE)
 
 
 @router.delete("")
 async def sign_out(request: Request) -> Response:
-    """End the session here and in the browser: 204, also when there was none."""
+    """End the session and delete its cookie: 204, also if there was none."""
     authenticator: Authenticator = request.app.state.authenticator
     authenticator.close_session(session_cookie(dict(request.scope["headers"])))
     response = Response(status_code=204, headers=_NO_STORE)
-    _set(response, "", 0)
+    _set_cookie(response, "", 0)
     return response
 
 
-def _set(response: Response, value: str, max_age: int) -> None:
+def _set_cookie(response: Response, value: str, max_age: int) -> None:
     response.set_cookie(
         COOKIE, value, max_age=max_age, path="/", secure=True, httponly=True, samesite="strict"
     )

@@ -1,4 +1,4 @@
-"""``POST /tasks`` and ``GET /tasks/{id}``: research tasks in, their state out."""
+"""``POST /tasks`` queues a research task; ``GET /tasks/{id}`` gives its state."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ _NOT_QUEUED: Final = (
 
 
 class TaskGateway(Protocol):
-    """How routes reach a coordinator; ``ResearchGateway`` is the reference one."""
+    """What the routes need of a coordinator; ``ResearchGateway`` is that of the reference one."""
 
     async def submit(self, request: ResearchTaskRequest) -> str:
         """Queue a research task; return its id."""
 
     async def get(self, task_id: str) -> dict[str, Any] | None:
-        """State of a research task; None when unknown."""
+        """State of a research task; None if it is unknown."""
 
 
 @router.post("")
 async def submit(request: Request) -> Response:
-    """Queue a research task: 201 ``{"task_id": ..., "status": "pending", ...}``."""
+    """Queue a research task; answer 201 with ``{"task_id": ..., "status": "pending", ...}``."""
     gateway: TaskGateway | None = request.app.state.gateway
     if gateway is None:
-        # Read first: a client that is still sending would get a broken pipe instead.
+        # The body is read first, or a client that is still sending would get a broken pipe.
         with contextlib.suppress(BodyTooLargeError):
             await read_body(request, MAX_BODY_BYTES)
         return refusal(request.scope, 503, _NO_GATEWAY)
@@ -58,29 +58,30 @@ async def submit(request: Request) -> Response:
     except ValueError as error:
         return refusal(request.scope, 400, f"the body is not JSON: {error}")
     try:
-        wanted = ResearchTaskRequest.model_validate(fields)
+        task = ResearchTaskRequest.model_validate(fields)
     except ValidationError as error:
         return refusal(request.scope, 422, field_error_sentence(error))
-    if not principal_of(request.scope).may_use(wanted.project_id):
-        return refusal(request.scope, 403, "this token may not use that project_id")
+    if not principal_of(request.scope).may_use(task.project_id):
+        why = f"this token may not use project_id {task.project_id!r:.80}; name one of its projects"
+        return refusal(request.scope, 403, why)
     try:
-        task_id = await gateway.submit(wanted)
+        task_id = await gateway.submit(task)
     except (RedisError, OSError, TimeoutError) as error:
         logger.warning("a research task could not be queued: %s", type(error).__name__)
         return refusal(request.scope, 503, _NOT_QUEUED)
     answer = {
         "task_id": task_id,
         "status": "pending",
-        "title": wanted.title,
-        "research_type": wanted.research_type,
-        "project_id": wanted.project_id,
+        "title": task.title,
+        "research_type": task.research_type,
+        "project_id": task.project_id,
     }
     return JSONResponse(answer, 201, {"Location": f"/tasks/{task_id}"})
 
 
 @router.get("/{task_id}")
 async def state(task_id: str, request: Request) -> Response:
-    """State of a research task, with its result once it has completed."""
+    """Answer with the state of a research task, and its result once it has completed."""
     gateway: TaskGateway | None = request.app.state.gateway
     if gateway is None:
         return refusal(request.scope, 503, _NO_GATEWAY)
@@ -89,5 +90,5 @@ async def state(task_id: str, request: Request) -> Response:
     except (RedisError, OSError, TimeoutError):
         return refusal(request.scope, 503, "the queue in Redis cannot be reached")
     if found is None or not principal_of(request.scope).may_use(found.get("project_id")):
-        return refusal(request.scope, 404, "no such research task")
+        return refusal(request.scope, 404, "no research task has this id")
     return JSONResponse(found)

@@ -1,4 +1,4 @@
-"""``GET /ws/monitor``: the live stream."""
+"""``GET /ws/monitor``: the live stream of events over a WebSocket."""
 
 from __future__ import annotations
 
@@ -31,43 +31,47 @@ MAX_BATCH_MS: Final = 5000
 
 
 class StreamRequest(NamedTuple):
-    """What a client asked for."""
+    """The query of a client."""
 
-    wanted: EventFilter
-    has_snapshot: bool
+    event_filter: EventFilter
+    wants_snapshot: bool
     since: str | None
+    """The position after which to resume; None: only what is new."""
     batch_ms: int | None
+    """Collect events for so long before they are sent, 1 to 5000 ms; None: send each at once."""
 
     @property
     def has_extras(self) -> bool:
-        """Whether it used an added parameter, and so understands control messages."""
-        return self.has_snapshot or self.since is not None or self.batch_ms is not None
+        """Whether it uses a parameter whose users get control messages: all but the filters."""
+        return self.wants_snapshot or self.since is not None or self.batch_ms is not None
 
 
 def parse_stream_request(query: Mapping[str, str]) -> StreamRequest:
     """
-    Read the query of ``/ws/monitor``.
+    Read the query of ``/ws/monitor``; unknown parameters are ignored.
 
     Raises:
-        FilterError: Something in it makes no sense.
+        FilterError: A parameter is invalid; the text is sent to the client.
     """
     raw_batch = query.get("batch_ms") or None
     batch_ms = None
     if raw_batch is not None:
         is_number = raw_batch.isascii() and raw_batch.isdigit() and len(raw_batch) < 6
         if not is_number or not 1 <= int(raw_batch) <= MAX_BATCH_MS:
-            raise FilterError(f"batch_ms: {raw_batch[:40]!r} is not 1 to {MAX_BATCH_MS}")
+            raise FilterError(
+                f"batch_ms: {raw_batch[:40]!r} is not a number from 1 to {MAX_BATCH_MS}"
+            )
         batch_ms = int(raw_batch)
     return StreamRequest(
-        wanted=EventFilter.parse(query),
-        has_snapshot=parse_flag(query, "snapshot"),
+        event_filter=EventFilter.parse(query),
+        wants_snapshot=parse_flag(query, "snapshot"),
         since=query.get("since") or None,
         batch_ms=batch_ms,
     )
 
 
 async def monitor(websocket: WebSocket) -> None:
-    """Stream events until one side closes."""
+    """Stream events until either side closes; 400 for a wrong query, 429 over a limit."""
     collector: Collector = websocket.app.state.collector
     try:
         request = parse_stream_request(websocket.query_params)
@@ -76,25 +80,27 @@ async def monitor(websocket: WebSocket) -> None:
         return
     authenticator: Authenticator = websocket.app.state.authenticator
     principal = principal_of(websocket.scope)
-    request = request._replace(wanted=request.wanted.limited(principal.projects))
+    event_filter = request.event_filter.limited(principal.projects)
+    request = request._replace(event_filter=event_filter)
     address = address_of(websocket.scope)
-    close: list[Callable[[], None]] = []
+    closers: list[Callable[[], None]] = []
 
     def close_all() -> None:
-        for call in close:
-            call()
+        for close in closers:
+            close()
 
     try:
-        turn = authenticator.turns.of(principal, address, "snapshot")
+        slot = authenticator.concurrency.slot(principal, address, "snapshot")
         with authenticator.connected(principal, address, close_all):
-            await _stream(websocket, collector, request, close, turn)
+            await _stream(websocket, collector, request, closers, slot)
     except TooManyConnectionsError:
         again = {"Retry-After": "10"}
-        denial = refusal(websocket.scope, 429, "too many connections", again)
+        why = "this token or address has too many WebSockets open; close one first"
+        denial = refusal(websocket.scope, 429, why, again)
         await websocket.send_denial_response(denial)
 
 
-# A plain route: FastAPI's own keeps dependency stacks open with the connection, 4 KiB each.
+# Starlette's route: FastAPI's keeps stacks of dependencies for the connection, 4 KiB each.
 router.routes.append(WebSocketRoute("/ws/monitor", monitor))
 
 
@@ -102,30 +108,31 @@ async def _stream(
     websocket: WebSocket,
     collector: Collector,
     request: StreamRequest,
-    close: list[Callable[[], None]],
-    turn: AbstractAsyncContextManager[None],
+    closers: list[Callable[[], None]],
+    slot: AbstractAsyncContextManager[None],
 ) -> None:
     await websocket.accept()
-    # Nobody asks for them again; with the request, a tenth of what an idle client costs.
+    # The handshake's headers are not needed any more: with the request they are 10 % of an idle
+    # connection's memory.
     websocket.scope["headers"] = []
     protocol: Any = websocket.scope.get("extensions", {}).get(EXTENSION)
     asgi_sink = None if protocol is not None else AsgiSink(_raw_send(websocket))
     session = ClientSession(
         asgi_sink or TransportSink(protocol),
-        request.wanted,
+        request.event_filter,
         batch_ms=request.batch_ms,
         has_extras=request.has_extras,
-        wants_snapshot=request.has_snapshot,
+        wants_snapshot=request.wants_snapshot,
     )
 
-    def refuse() -> None:
+    def close_unauthenticated() -> None:
         collector.hub.leave(session)
         session.sink.close(AUTH_REQUIRED)
 
-    close.append(refuse)
+    closers.append(close_unauthenticated)
     try:
-        await _join(collector, session, request, turn)
-        await _until_gone(websocket)
+        await _join(collector, session, request, slot)
+        await _wait_for_disconnect(websocket)
     finally:
         collector.hub.leave(session)
         if asgi_sink is not None:
@@ -136,29 +143,29 @@ async def _join(
     collector: Collector,
     session: ClientSession,
     request: StreamRequest,
-    turn: AbstractAsyncContextManager[None],
+    slot: AbstractAsyncContextManager[None],
 ) -> None:
     hub = collector.hub
-    reason: str | None = None
+    lost_reason: str | None = None
     if request.since is not None:
         try:
             await collector.resumer.join(session, request.since)
         except PositionLostError as lost:
-            reason = lost.reason
+            lost_reason = lost.reason
         else:
             return
-    async with turn if request.has_snapshot else nullcontext():
-        if session.is_closed:  # its token was taken back meanwhile
+    async with slot if request.wants_snapshot else nullcontext():
+        if session.is_closed:  # its token was revoked while it waited for the slot
             return
-        if reason is not None:
-            hub.send_gap(session, reason)
-        elif request.has_snapshot:
+        if lost_reason is not None:
+            hub.send_gap(session, lost_reason)
+        elif request.wants_snapshot:
             hub.send_snapshot(session)
         hub.join(session)
 
 
-async def _until_gone(websocket: WebSocket) -> None:
-    # What a client says is read, so that its pongs and its close are seen, and ignored.
+async def _wait_for_disconnect(websocket: WebSocket) -> None:
+    # Messages of the client are read and ignored, or its pongs and its close would not be noticed.
     try:
         while (await websocket.receive())["type"] != "websocket.disconnect":
             pass

@@ -1,13 +1,13 @@
 """
-Authentication of every request before any route: deny by default.
+Authenticates every request before any route: deny by default.
 
-``AuthenticationGuard`` wraps the application, so a new route is protected without doing anything;
-a route asks ``principal_of(scope)`` and passes ``principal.projects`` on. Tokens come as
-``Authorization: Bearer`` (or the password of ``Basic``, which URLs can carry), never in the query;
-a one-time ticket may be there.
+``AuthenticationGuard`` wraps the application, so a new route is protected without any code of its
+own. A route gets the principal from ``principal_of(scope)`` and passes ``principal.projects`` on.
+Tokens are taken from ``Authorization: Bearer`` or from the password of ``Basic``, which a URL can
+carry; never from the query, where only a one-time ticket may be.
 
-A browser cannot read the status of a refused WebSocket: with an ``Origin`` it is accepted and
-closed with 4401, a program gets the plain 401.
+A browser cannot read the status of a refused WebSocket. A handshake with an ``Origin`` is therefore
+accepted and closed with code 4401; a program, which sends no ``Origin``, gets the plain 401.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 from urllib.parse import parse_qs
@@ -37,7 +37,7 @@ from otel_bridge_collector.security.refusals import (
     too_many_failures,
 )
 from otel_bridge_collector.security.tickets import Tickets
-from otel_bridge_collector.security.tokens import ANYONE, Principal, TokenTable, token_digest
+from otel_bridge_collector.security.tokens import ANONYMOUS, Principal, TokenTable, token_digest
 from otel_bridge_collector.wire.close_codes import AUTH_REQUIRED
 
 __all__ = [
@@ -63,29 +63,30 @@ COOKIE: Final = "__Host-otel-bridge"
 SESSION_TTL_SEC: Final = 12 * 3600
 _MAX_SESSIONS: Final = 10_000
 _MAX_ACCOUNT_SESSIONS: Final = 100
-"""Of one token; with more it forgets its own, before it could push out everybody's."""
+"""Sessions of one account. The next one ends its oldest, so no account can push out another's."""
 
 MAX_FAILURES: Final = 10
-"""Wrong credentials per address and minute; the next gets 429."""
-_FAILURE_SPAN_SEC: Final = 60.0
+"""Wrong credentials from one address in a minute; the next one gets 429."""
+_FAILURE_WINDOW_SEC: Final = 60.0
 _MAX_ADDRESSES: Final = 10_000
 _WATCH_INTERVAL_SEC: Final = 0.25
 _RELOAD_INTERVAL_SEC: Final = 15.0
-"""Revocation holds after this, well within the 60 s promised."""
+"""How often the token file is read again; SECURITY.md promises that a revoked token stops within
+60 s."""
 
 
 class TooManyConnectionsError(Exception):
-    """Raised when a token or an address has all the WebSockets it may have."""
+    """Raised when an account or an address has as many WebSockets open as it may."""
 
 
 def address_of(scope: Scope) -> str:
-    """From where a request comes, a trusted proxy seen through; empty on a Unix socket."""
+    """The IP address of the client, also behind a trusted proxy; empty on a Unix socket."""
     return str(scope["client"][0]) if scope.get("client") else ""
 
 
 def principal_of(scope: Scope) -> Principal:
     """
-    Who asks; the dependency every route uses: ``principal_of(request.scope)``.
+    The principal that the guard found for a request.
 
     Raises:
         KeyError: The request did not pass the guard, which is a mistake in the application.
@@ -96,14 +97,21 @@ def principal_of(scope: Scope) -> Principal:
 
 class Authenticator:
     """
-    Knows credentials, counts failures and connections, watches long connections.
+    Identifies principals, keeps browser sessions, counts failures and WebSockets.
+
+    Without tokens and without OIDC there is no authentication: every request is ``ANONYMOUS``.
 
     Args:
-        tokens: None: no authentication, everybody is ``ANYONE``.
-        token_connections: WebSockets at most per token.
-        address_connections: WebSockets at most per address.
-        clock: Monotonic for limits.
-        oidc: Knows JWTs of an OpenID Connect provider; None: none are taken.
+        tokens: The collector's own tokens; None: there are none.
+        token_connections: The most WebSockets of one account.
+        address_connections: The most WebSockets of one address.
+        clock: Its monotonic time limits sessions and failures.
+        oidc: Verifies JWTs of an OpenID Connect provider; None: no JWTs are taken.
+
+    Attributes:
+        is_enabled: Whether requests need credentials.
+        tickets: One-time tickets for WebSockets.
+        concurrency: Limits expensive answers to one at a time for each account.
     """
 
     def __init__(
@@ -118,128 +126,150 @@ class Authenticator:
         self.tokens = tokens
         self._oidc = oidc
         self.tickets = Tickets(clock)
-        self.turns = ConcurrencyLimits()
-        self.is_open = tokens is None and oidc is None
+        self.concurrency = ConcurrencyLimits()
+        self.is_enabled = tokens is not None or oidc is not None
         self._clock = clock
-        self._limits = (token_connections, address_connections)
-        self._counts: dict[tuple[str, str], int] = {}
+        self._max_connections = {"token": token_connections, "address": address_connections}
+        self._connections: dict[tuple[str, str], int] = {}
         self._failures: OrderedDict[str, list[float]] = OrderedDict()
         self._watched: dict[int, tuple[Principal, Callable[[], None]]] = {}
-        self._next = 0
+        self._next_number = 0
         self._sessions: OrderedDict[str, tuple[Principal, float]] = OrderedDict()
 
     async def identify(self, authorization: str | None) -> Principal | None:
-        """The principal of an ``Authorization`` header; None when there is none."""
-        if self.is_open:
-            return ANYONE
+        """
+        Find the principal of a request.
+
+        Args:
+            authorization: The value of the ``Authorization`` header.
+
+        Returns:
+            None for missing, unknown, revoked or expired credentials.
+        """
+        if not self.is_enabled:
+            return ANONYMOUS
         token = _token_of(authorization)
         if token is None:
             return None
         found = None if self.tokens is None else self.tokens.find(token)
         if found is None and self._oidc is not None and token.count(".") == 2:
             found = await self._oidc.find(token)
-            # Its leeway is over: PyJWT has looked at the rest.
-            return found if found is not None and self.holds(found) else None
+            # PyJWT has checked the expiry at this moment, and the verifier added its leeway to it.
+            return found if found is not None and self.is_valid(found) else None
         return found
 
-    def holds(self, principal: Principal) -> bool:
-        """Whether a principal identified earlier still may come in."""
+    def is_valid(self, principal: Principal) -> bool:
+        """Whether the credentials of a principal identified earlier are still accepted."""
+        if not self.is_enabled:
+            return True
         if principal.key_id is not None:
             is_fresh = principal.expires_at is None or time.time() < principal.expires_at
-            return is_fresh and self._oidc is not None and self._oidc.holds(principal)
-        return self.tokens is not None and self.tokens.holds(principal)
+            return is_fresh and self._oidc is not None and self._oidc.is_valid(principal)
+        return self.tokens is not None and self.tokens.is_valid(principal)
 
     async def redeem_ticket(self, ticket: str) -> Principal | None:
-        """The principal of a ticket that has not been used; it is from now on."""
-        principal = await self.tickets.take(ticket)
-        return principal if principal is not None and self.may_go_on(principal) else None
-
-    def may_go_on(self, principal: Principal) -> bool:
-        """As ``holds``; everybody may where nobody is asked."""
-        return self.is_open or self.holds(principal)
+        """The principal that a ticket was issued to; None for a used, expired or unknown one."""
+        principal = await self.tickets.redeem(ticket)
+        return principal if principal is not None and self.is_valid(principal) else None
 
     def open_session(self, principal: Principal) -> str:
-        """A new session's id, 256 random bits; kept here as its digest, for 12 h at most."""
+        """
+        Start a browser session.
+
+        Returns:
+            Its id, 256 random bits as text. Only its digest is kept, for 12 h at most.
+        """
         session_id = secrets.token_urlsafe(32)
-        ends = self._clock.monotonic() + SESSION_TTL_SEC
+        ends_at = self._clock.monotonic() + SESSION_TTL_SEC
         own = [key for key, (one, _) in self._sessions.items() if one.account == principal.account]
         for key in own[: max(0, len(own) + 1 - _MAX_ACCOUNT_SESSIONS)]:
             del self._sessions[key]
-        self._sessions[token_digest(session_id)] = (principal, ends)
+        self._sessions[token_digest(session_id)] = (principal, ends_at)
         if len(self._sessions) > _MAX_SESSIONS:
             self._sessions.popitem(last=False)
         return session_id
 
     def close_session(self, session_id: str | None) -> None:
-        """Forget a session; an unknown one is no error."""
+        """End a browser session; None or an unknown id does nothing."""
         if session_id is not None:
             self._sessions.pop(token_digest(session_id), None)
 
     def resume_session(self, session_id: str | None) -> Principal | None:
-        """The principal of a session, while its token holds."""
-        if session_id is None or self.is_open:
+        """The principal of a browser session; None once it has ended or its token has."""
+        if session_id is None or not self.is_enabled:
             return None
-        principal, ends = self._sessions.get(token_digest(session_id), (None, 0.0))
-        is_live = self._clock.monotonic() < ends
-        return principal if principal and is_live and self.holds(principal) else None
+        principal, ends_at = self._sessions.get(token_digest(session_id), (None, 0.0))
+        is_live = self._clock.monotonic() < ends_at
+        return principal if principal and is_live and self.is_valid(principal) else None
 
-    def retry_after(self, address: str) -> int:
-        """Seconds that an address must wait; 0 while it may try."""
-        times = self._failures.get(_network_of(address), [])
-        since = self._clock.monotonic() - _FAILURE_SPAN_SEC
-        recent = [at for at in times if at > since]
-        return 0 if len(recent) < MAX_FAILURES else max(1, int(recent[0] - since) + 1)
+    def record_failure(self, address: str) -> int:
+        """
+        Count one wrong credential from an address; the newest 10,000 addresses are remembered.
 
-    def note_failure(self, address: str) -> None:
-        """Count one wrong credential; the newest 10,000 addresses are remembered."""
-        address = _network_of(address)
-        times = self._failures.setdefault(address, [])
+        Returns:
+            Seconds that the address must wait, if it had failed 10 times in the last minute before
+            this one; else 0.
+        """
+        wait_sec = self._wait_sec(address)
+        network = _network_of(address)
+        times = self._failures.setdefault(network, [])
         times.append(self._clock.monotonic())
         del times[:-MAX_FAILURES]
-        self._failures.move_to_end(address)
+        self._failures.move_to_end(network)
         if len(self._failures) > _MAX_ADDRESSES:
             self._failures.popitem(last=False)
+        return wait_sec
+
+    def _wait_sec(self, address: str) -> int:
+        times = self._failures.get(_network_of(address), [])
+        since = self._clock.monotonic() - _FAILURE_WINDOW_SEC
+        recent = [at for at in times if at > since]
+        return 0 if len(recent) < MAX_FAILURES else max(1, int(recent[0] - since) + 1)
 
     @contextmanager
     def connected(
         self, principal: Principal, address: str, close: Callable[[], None]
     ) -> Iterator[None]:
         """
-        Hold one WebSocket; ``close`` is called, perhaps again, when its token no longer holds.
+        Count a WebSocket while it is open, and close it when its credentials become invalid.
+
+        Args:
+            principal: Whose WebSocket it is.
+            address: Of the client.
+            close: Closes the WebSocket; may be called more than once.
 
         Raises:
-            TooManyConnectionsError: Over a limit.
+            TooManyConnectionsError: The account or the address has reached its limit.
         """
         keys = [("address", _network_of(address))]
-        if principal is not ANYONE:
+        if principal is not ANONYMOUS:
             keys.append(("token", principal.account))
-        limits = {"token": self._limits[0], "address": self._limits[1]}
-        if any(self._counts.get(key, 0) >= limits[key[0]] for key in keys):
+        if any(self._connections.get(key, 0) >= self._max_connections[key[0]] for key in keys):
             raise TooManyConnectionsError
         for key in keys:
-            self._counts[key] = self._counts.get(key, 0) + 1
-        self._next += 1
-        number = self._next
+            self._connections[key] = self._connections.get(key, 0) + 1
+        self._next_number += 1
+        number = self._next_number
         self._watched[number] = (principal, close)
         try:
             yield
         finally:
             self._watched.pop(number, None)
             for key in keys:
-                self._counts[key] -= 1
-                if not self._counts[key]:
-                    del self._counts[key]
+                self._connections[key] -= 1
+                if not self._connections[key]:
+                    del self._connections[key]
 
     def sweep(self) -> None:
-        """Close what no longer holds."""
+        """Close the WebSockets whose credentials have expired or were revoked."""
         for principal, close in list(self._watched.values()):
-            if not self.may_go_on(principal):
+            if not self.is_valid(principal):
                 close()
 
     async def watch(self) -> None:
-        """Sweep four times a second, read file and keys again now and then; until cancelled."""
+        """Until cancelled, sweep 4 times a second and reload tokens and keys at their intervals."""
         reload_at = self._clock.monotonic() + _RELOAD_INTERVAL_SEC
-        while not self.is_open:
+        while self.is_enabled:
             await asyncio.sleep(_WATCH_INTERVAL_SEC)
             try:
                 if self._clock.monotonic() >= reload_at:
@@ -250,11 +280,11 @@ class Authenticator:
                         await self._oidc.refresh(REFRESH_SEC)
                 self.sweep()
             except Exception:
-                logger.exception("a sweep of the connections failed")
+                logger.exception("checking the credentials of open WebSockets failed")
 
 
 def _network_of(address: str) -> str:
-    """What counts as one address: of IPv6 the /64, which is what one line of a provider has."""
+    """The unit that limits count: an IPv4 address, or the /64 of IPv6 that one customer has."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
@@ -282,11 +312,11 @@ def _token_of(authorization: str | None) -> str | None:
 
 class AuthenticationGuard:
     """
-    ASGI middleware; puts the principal into the scope or answers 401 or 429 itself.
+    ASGI middleware that puts the principal into the scope, or answers 401 or 429 itself.
 
     Args:
-        app: What it guards.
-        authenticator: Knows the credentials.
+        app: The application that it guards.
+        authenticator: Checks the credentials.
     """
 
     def __init__(self, app: ASGIApp, *, authenticator: Authenticator) -> None:
@@ -309,20 +339,18 @@ class AuthenticationGuard:
             if ticket is not None:
                 principal = await self._authenticator.redeem_ticket(ticket)
         if principal is None and not _is_public(scope):
-            address = address_of(scope)
-            wait = 0
+            wait_sec = 0
             if authorization is not None or ticket is not None:
-                wait = self._authenticator.retry_after(address)
-                self._authenticator.note_failure(address)
-            await _refuse(scope, receive, send, wait, is_browser=b"origin" in headers)
+                wait_sec = self._authenticator.record_failure(address_of(scope))
+            await _refuse(scope, receive, send, wait_sec, is_browser=b"origin" in headers)
             return
         if principal is not None:
             scope[PRINCIPAL] = principal
         await self._app(scope, receive, send)
 
 
-def session_cookie(headers: dict[bytes, bytes]) -> str | None:
-    """The session's id in a request's cookies."""
+def session_cookie(headers: Mapping[bytes, bytes]) -> str | None:
+    """The id of the browser session in a request's cookies; None without one."""
     for pair in headers.get(b"cookie", b"").decode("latin-1").split(";"):
         name, _, value = pair.strip().partition("=")
         if name == COOKIE and value:
@@ -331,14 +359,15 @@ def session_cookie(headers: dict[bytes, bytes]) -> str | None:
 
 
 def _ticket_of(scope: Scope) -> str | None:
-    # Browsers cannot set a WebSocket's headers; a ticket in a log is a used one.
+    # In the query, because browsers cannot set headers of a WebSocket. A ticket that ends up in a
+    # proxy's log is already used.
     values = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("ticket", [])
     return values[0] if len(values) == 1 else None
 
 
-def _may_use_cookie(scope: Scope, headers: dict[bytes, bytes]) -> bool:
-    # A browser says where a WebSocket or a writing request comes from, and OriginGuard has
-    # compared it; one that does not say could be any page's.
+def _may_use_cookie(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
+    # Browsers name the Origin of a WebSocket and of a request that changes something, and
+    # OriginGuard has checked it. One without an Origin could come from any page.
     is_reading = scope["type"] == "http" and scope["method"] in ("GET", "HEAD")
     return is_reading or b"origin" in headers
 
@@ -351,12 +380,12 @@ def _is_public(scope: Scope) -> bool:
 
 
 async def _refuse(
-    scope: Scope, receive: Receive, send: Send, wait: int, *, is_browser: bool
+    scope: Scope, receive: Receive, send: Send, wait_sec: int, *, is_browser: bool
 ) -> None:
     headers = {"Cache-Control": "no-store"}
-    if wait:
-        again = headers | {"Retry-After": str(wait)}
-        response = refusal(scope, 429, too_many_failures(wait), again)
+    if wait_sec:
+        again = headers | {"Retry-After": str(wait_sec)}
+        response = refusal(scope, 429, too_many_failures(wait_sec), again)
     elif scope["type"] == "websocket" and is_browser:
         await receive()
         await send({"type": "websocket.accept"})

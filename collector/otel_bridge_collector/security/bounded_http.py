@@ -1,9 +1,9 @@
 """
-Time-outs and sizes for HTTP connections, which uvicorn does not have.
+``BoundedHttpProtocol``: HTTP connections with time-outs and size limits, which uvicorn lacks.
 
-Measured: under uvicorn alone 500 connections that send a header line now and then stay open for
-ever, as do those that send a byte after their answer or never read it; trailers after a chunked
-body grew the process by 2.2 GB in 4 s, from a client without a token.
+Measured with uvicorn alone: 500 connections that send a header line now and then stay open for
+ever, and so do connections that send a byte after their answer or never read it; trailers after a
+chunked body made the process grow by 2.2 GB in 4 s, sent by a client without a token.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from otel_bridge_collector.security.headers import ALWAYS
+from otel_bridge_collector.security.headers import SECURITY_HEADERS
 
 __all__ = ["HEAD_TIMEOUT_SEC", "MAX_HEAD_BYTES", "WRITE_TIMEOUT_SEC", "BoundedHttpProtocol"]
 
@@ -25,44 +25,50 @@ logger = logging.getLogger(__name__)
 HEAD_TIMEOUT_SEC: Final = 10.0
 MAX_HEAD_BYTES: Final = 32 * 1024
 WRITE_TIMEOUT_SEC: Final = 30.0
-"""48 KiB must be read in it for the buffer to be writable again: 13 kbit/s."""
+"""In this time a client must read 48 KiB, which makes the buffer writable again: 13 kbit/s."""
 
 
 class _RefusedHeadError(Exception):
-    """Raised inside the parser's callbacks, to stop it."""
+    """Raised inside a callback of the parser, to make it stop."""
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
     """
-    uvicorn's HTTP protocol with bounds.
+    uvicorn's HTTP protocol with limits.
 
-    * A head must come within 10 s and have 32 KiB at most, trailers included, which are ignored.
-    * Between an answer and the next head, 10 s: what else comes does not prolong them.
-    * Whoever does not read an answer for 30 s is cut off.
-    * A WebSocket's handshake has no body.
-    * An upgrade to anything else is not asked for: RFC 9110, 7.8. uvicorn drops such a request's
-      body and all that follows, so that Java's ``HttpClient``, which offers h2c, got 400s.
-    * What is no HTTP is no warning: anybody could fill the log.
+    * The head of a request must arrive within 10 s and be at most 32 KiB, trailers included;
+      trailers are then ignored.
+    * The next head must arrive within 10 s after an answer; other bytes do not extend that time.
+    * A connection whose client reads nothing for 30 s is closed.
+    * The handshake of a WebSocket must have no body.
+    * An ``Upgrade`` to anything but a WebSocket is ignored, as RFC 9110, 7.8 allows. uvicorn drops
+      the body of such a request and all that follows; Java's ``HttpClient``, which offers h2c, got
+      400 for it.
+    * Bytes that are not HTTP are no warning in the log, because any client could fill it so.
+
+    Attributes:
+        head_timeout_sec: Of the head, see above.
+        write_timeout_sec: How long a client may read nothing.
     """
 
     head_timeout_sec = HEAD_TIMEOUT_SEC
     write_timeout_sec = WRITE_TIMEOUT_SEC
     _idle_timer: asyncio.TimerHandle | None = None
-    """Runs while no route has the connection in hand: routes limit what they wait for."""
+    """Runs while no route works on a request of the connection; routes have their own time-outs."""
     _write_timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
     _unparsed_bytes = 0
-    """Since the parser last gave us something: what it keeps for itself is no more."""
+    """Received since the parser's last callback. The parser itself keeps no more than that."""
     _is_head_complete = False
-    _refusal = b"400 Bad Request"
+    _status_line = b"400 Bad Request"
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._start_idle_timer()
         connection = transport.get_extra_info("socket")
         if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
-            # asyncio does it only for listeners made with IPPROTO_TCP in so many words. Without it
-            # an answer, which is two writes, waits 44 ms for an acknowledgement.
+            # asyncio sets it only if the listener was made with IPPROTO_TCP, not with 0. Without it
+            # the second of an answer's two writes waits 44 ms for an acknowledgement.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -71,25 +77,25 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """As uvicorn's, but for what it would log and for upgrades that are not a WebSocket's."""
+        """As uvicorn's, but without its warning, and with upgrades ignored unless to WebSocket."""
         self._unset_keepalive_if_required()
         self._unparsed_bytes += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError:
-            logger.info("a request that is not HTTP is refused")
+            logger.info("refused a request that is not valid HTTP")
             self.send_400_response("Invalid HTTP request received.")
         except httptools.HttpParserUpgrade as upgrade:
             if self._should_upgrade():
                 self.handle_websocket_upgrade()
             else:
-                self._begin_again(data[upgrade.args[0] :])
+                self._restart_without_upgrade(data[upgrade.args[0] :])
                 return
         if self._unparsed_bytes > MAX_HEAD_BYTES:
-            self._give_up()
+            self._abort()
 
-    def _begin_again(self, rest: bytes) -> None:
-        """Read a head once more without its Upgrade: the parser takes no body after one."""
+    def _restart_without_upgrade(self, rest: bytes) -> None:
+        """Parse a head again without its Upgrade, because the parser takes no body after one."""
         method, version = self.parser.get_method(), self.parser.get_http_version().encode()
         lines = [b"%b %b HTTP/%b" % (method, self.url, version)]
         lines += [b"%b: %b" % pair for pair in self.headers if pair[0] != b"upgrade"]
@@ -104,12 +110,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        self._count(len(url))
+        self._count_head(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._unparsed_bytes = 0
-        self._count(len(name) + len(value))
+        self._count_head(len(name) + len(value))
         if not self._is_head_complete:
             super().on_header(name, value)
 
@@ -119,9 +125,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.parser.get_method() == b"CONNECT":
             raise _RefusedHeadError
         if self.parser.should_upgrade() and not self._should_upgrade():
-            return  # comes again without it
+            return  # data_received parses this head again without its Upgrade
         if self.parser.should_upgrade() and self._has_body():
-            # The WebSocket's own parser would neither answer nor close.
+            # The parser of the WebSocket would neither answer nor close.
             raise _RefusedHeadError
         self._stop_idle_timer()
         super().on_headers_complete()
@@ -137,21 +143,21 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        # Closing too waits for a client that does not read.
+        # Also when the connection closes: closing waits for a client that does not read.
         if self.cycle.response_complete and not self.pipeline:
             self._start_idle_timer()
 
     def pause_writing(self) -> None:
         super().pause_writing()
         self._stop_write_timer()
-        self._write_timer = self.loop.call_later(self.write_timeout_sec, self._give_up)
+        self._write_timer = self.loop.call_later(self.write_timeout_sec, self._abort)
 
     def resume_writing(self) -> None:
         self._stop_write_timer()
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Say what is wrong with a head, and close; an answer that has begun is cut off."""
+        """Answer 400, or 431 for a head that is too large, and close; abort a started answer."""
         self._start_idle_timer()
         if self.cycle and self.cycle.response_started and not self.cycle.response_complete:
             self.transport.abort()
@@ -161,16 +167,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             (b"content-type", b"text/plain; charset=utf-8"),
             (b"content-length", str(len(body)).encode()),
             (b"connection", b"close"),
-            *ALWAYS,
+            *SECURITY_HEADERS,
         ]
         lines = b"".join(b"%b: %b\r\n" % pair for pair in headers)
-        self.transport.write(b"HTTP/1.1 %b\r\n%b\r\n%b" % (self._refusal, lines, body))
+        self.transport.write(b"HTTP/1.1 %b\r\n%b\r\n%b" % (self._status_line, lines, body))
         self.transport.close()
 
-    def _count(self, size: int) -> None:
+    def _count_head(self, size: int) -> None:
         self._head_bytes += size
         if self._head_bytes > MAX_HEAD_BYTES:
-            self._refusal = b"431 Request Header Fields Too Large"
+            self._status_line = b"431 Request Header Fields Too Large"
             raise _RefusedHeadError
 
     def _has_body(self) -> bool:
@@ -179,14 +185,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _start_idle_timer(self) -> None:
         self._stop_idle_timer()
-        self._idle_timer = self.loop.call_later(self.head_timeout_sec, self._end_idleness)
+        self._idle_timer = self.loop.call_later(self.head_timeout_sec, self._on_idle_timeout)
 
-    def _end_idleness(self) -> None:
+    def _on_idle_timeout(self) -> None:
         if self.transport.get_write_buffer_size():
-            # The end of an answer is still on its way.
-            self._idle_timer = self.loop.call_later(self.write_timeout_sec, self._give_up)
+            # The client has not read all of the answer yet.
+            self._idle_timer = self.loop.call_later(self.write_timeout_sec, self._abort)
         else:
-            self._give_up()
+            self._abort()
 
     def _stop_idle_timer(self) -> None:
         if self._idle_timer is not None:
@@ -198,7 +204,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._write_timer.cancel()
             self._write_timer = None
 
-    def _give_up(self) -> None:
+    def _abort(self) -> None:
         self._stop_idle_timer()
         self._stop_write_timer()
         self.transport.abort()

@@ -1,9 +1,9 @@
 """
-``ConcurrencyLimits``: one costly answer at a time for each account, then a pause as long.
+``ConcurrencyLimits``: one expensive answer at a time for each account, then a pause as long.
 
-A snapshot for a filter that nobody else has costs 10 to 40 ms of the event loop, a look through the
-log for something rare more. Measured: 50 connections of one token limited to a project, asking for
-snapshots of tasks that do not exist, held everybody else's answers up by 0.9 s.
+A snapshot for a filter that no other client uses takes 10 to 40 ms of the event loop; a search
+through the log for rare events takes more. Measured: 50 connections of one token limited to a
+project, which asked for snapshots of tasks that do not exist, delayed all other answers by 0.9 s.
 """
 
 from __future__ import annotations
@@ -18,48 +18,49 @@ from otel_bridge_collector.security.tokens import Principal
 __all__ = ["MAX_WAITING", "ConcurrencyLimits"]
 
 MAX_WAITING: Final = 100
-"""HTTP requests of one account; whoever asks and goes still waits. WebSockets have a limit."""
+"""HTTP requests of one account that may wait; one whose client has gone away still counts. The
+number of WebSockets is limited already."""
 
 
-class _Line:
-    __slots__ = ("length", "lock")
+class _Slot:
+    __slots__ = ("lock", "users")
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
-        self.length = 0
+        self.users = 0
 
 
 class ConcurrencyLimits:
-    """Hands out turns, in the order of asking."""
+    """Lets the requests of an account run one after the other, in the order of arrival."""
 
     def __init__(self) -> None:
-        self._lines: dict[tuple[str, str], _Line] = {}
+        self._slots: dict[tuple[str, str], _Slot] = {}
 
-    def waiting(self, principal: Principal, address: str, what: str) -> int:
-        """How many stand in line for such a turn, the one whose turn it is included."""
-        line = self._lines.get((principal.account or address, what))
-        return 0 if line is None else line.length
+    def waiting(self, principal: Principal, address: str, kind: str) -> int:
+        """The number of requests that hold or wait for the slot; arguments as of ``slot``."""
+        slot = self._slots.get((principal.account or address, kind))
+        return 0 if slot is None else slot.users
 
     @asynccontextmanager
-    async def of(self, principal: Principal, address: str, what: str) -> AsyncIterator[None]:
+    async def slot(self, principal: Principal, address: str, kind: str) -> AsyncIterator[None]:
         """
-        Hold the account's turn; where nobody is asked for a token, the address's.
+        Hold the account's only slot for one kind of answer; waits until it is free.
 
         Args:
-            principal: Who asks.
-            address: From where.
-            what: Kind of answer; each has turns of its own.
+            principal: Its account is limited.
+            address: Limited instead where there is no authentication, and so no account.
+            kind: The kind of answer, ``snapshot`` for example; each kind has a slot of its own.
         """
-        key = (principal.account or address, what)
-        line = self._lines.setdefault(key, _Line())
-        line.length += 1
+        key = (principal.account or address, kind)
+        slot = self._slots.setdefault(key, _Slot())
+        slot.users += 1
         try:
-            async with line.lock:
+            async with slot.lock:
                 loop = asyncio.get_running_loop()
-                began = loop.time()
+                started_at = loop.time()
                 yield
-                await asyncio.sleep(loop.time() - began)
+                await asyncio.sleep(loop.time() - started_at)
         finally:
-            line.length -= 1
-            if not line.length:
-                del self._lines[key]
+            slot.users -= 1
+            if not slot.users:
+                del self._slots[key]

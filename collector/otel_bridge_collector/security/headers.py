@@ -1,4 +1,4 @@
-"""Response headers that every answer carries, whichever route or error it comes from."""
+"""``SecurityHeaders``: adds the security headers to every answer, errors and refusals included."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["ALWAYS", "SecurityHeaders"]
+__all__ = ["SECURITY_HEADERS", "SecurityHeaders"]
 
-ALWAYS: Final = (
+SECURITY_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
@@ -16,15 +16,15 @@ ALWAYS: Final = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cache-control", b"no-store"),
 )
-"""For data; the dashboard's own files bring their own policy and caching."""
+"""Made for data. The dashboard's files set their own content security policy and caching."""
 
 
 class SecurityHeaders:
     """
-    ASGI middleware, outermost: adds what an answer does not say itself.
+    ASGI middleware, the outermost: adds each security header that an answer does not set itself.
 
     Args:
-        app: What it wraps.
+        app: The application that it wraps.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -39,7 +39,7 @@ class SecurityHeaders:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 given = list(message.get("headers", []))
                 names = {bytes(name).lower() for name, _ in given}
-                given += [pair for pair in ALWAYS if pair[0] not in names]
+                given += [pair for pair in SECURITY_HEADERS if pair[0] not in names]
                 message = {**message, "headers": given}
             await send(message)
 

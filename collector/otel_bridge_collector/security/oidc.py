@@ -1,9 +1,9 @@
 """
-JWTs of an OpenID Connect provider, beside our own tokens.
+Verifies JWTs of an OpenID Connect provider, which are taken beside the collector's own tokens.
 
-Signatures by asymmetric algorithms only, so that nobody can sign with the public key; issuer,
-audience, subject and expiry are required. The keys are fetched from the provider's JWKS, again
-every minute: what was signed by a key that is gone no longer holds. A claim names the projects.
+Only asymmetric signature algorithms are accepted, so that the public key cannot be used to sign.
+Issuer, audience, subject and expiry are required. The keys are fetched from the provider's JWKS
+every minute; a token whose key is no longer there becomes invalid. A claim names the projects.
 
 Source: RFC 7519, RFC 8725 (best current practice), OpenID Connect Discovery 1.0; PyJWT 2.15.
 """
@@ -24,7 +24,7 @@ from otel_bridge.errors import ConfigurationError
 from otel_bridge_collector.security.origins import is_loopback_name
 from otel_bridge_collector.security.tokens import Principal, token_digest
 
-__all__ = ["OidcSettings", "OidcVerifier"]
+__all__ = ["REFRESH_SEC", "OidcSettings", "OidcVerifier"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,38 +39,47 @@ ALGORITHMS: Final = (
     "ES384",
     "EdDSA",
 )
-_FOREIGN_KEYS: Final = frozenset({"jku", "jwk", "x5c", "x5u"})
-"""A token that brings its key, or says where it lies: nothing of it is ever looked at."""
+_KEY_HEADERS: Final = frozenset({"jku", "jwk", "x5c", "x5u"})
+"""Headers with which a token brings its own key or names a URL of it. Such a token is refused, and
+the URL is never fetched."""
 _LEEWAY_SEC: Final = 30
 _FETCH_TIMEOUT_SEC: Final = 5.0
 _MAX_ANSWER_BYTES: Final = 1024 * 1024
 _MAX_TOKEN_CHARS: Final = 16 * 1024
 REFRESH_SEC: Final = 60.0
+"""How often the keys are fetched again."""
 _UNKNOWN_KEY_SEC: Final = 10.0
-"""At most so often a token with an unknown key makes us fetch the keys: anybody can send one."""
+"""The least time between two fetches for an unknown key id, which any client can make up."""
 
 
 @dataclass(frozen=True, slots=True)
 class OidcSettings:
-    """Whose tokens to take."""
+    """
+    Which tokens to accept.
+
+    Attributes:
+        issuer: The URL that a token must have as ``iss``.
+        audience: What a token must have in ``aud``.
+        jwks_url: Where the keys are; empty: ``<issuer>/.well-known/openid-configuration`` says so.
+        projects_claim: The claim that names the projects, as a list or as text with spaces between.
+    """
 
     issuer: str
     audience: str
     jwks_url: str = ""
-    """Empty: asked of ``<issuer>/.well-known/openid-configuration``."""
     projects_claim: str = "projects"
 
 
 class OidcVerifier:
     """
-    ConcurrencyLimits a JWT into a principal.
+    Verifies JWTs and gives their principals.
 
     Args:
-        settings: Issuer, audience, where the keys are.
-        clock: Monotonic for refreshing.
+        settings: Which tokens to accept.
+        clock: Its monotonic time decides when the keys are fetched again.
 
     Raises:
-        ConfigurationError: PyJWT is missing, or an address is not https.
+        ConfigurationError: PyJWT is missing, or a URL is not https.
     """
 
     def __init__(self, settings: OidcSettings, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -84,7 +93,7 @@ class OidcVerifier:
         for name, url in (("ISSUER", settings.issuer), ("JWKS_URL", settings.jwks_url)):
             if url and not _is_safe(url):
                 raise ConfigurationError(
-                    f"MONITORING_OIDC_{name}={url} is not https", "use an https address"
+                    f"MONITORING_OIDC_{name}={url} is not https", "use an https URL"
                 )
         self._settings = settings
         self._clock = clock
@@ -94,14 +103,19 @@ class OidcVerifier:
         self._is_failing = False
 
     async def find(self, token: str) -> Principal | None:
-        """The principal of a JWT; None for one that does not hold."""
+        """
+        Verify a JWT.
+
+        Returns:
+            Its principal, which expires 30 s after the token; None if the token is not valid.
+        """
         if len(token) > _MAX_TOKEN_CHARS:
             return None
         try:
             header = self._jwt.get_unverified_header(token)
         except self._jwt.PyJWTError:
             return None
-        if not _FOREIGN_KEYS.isdisjoint(header):
+        if not _KEY_HEADERS.isdisjoint(header):
             return None
         key_id = header.get("kid", "")
         if key_id not in self._keys:
@@ -120,7 +134,7 @@ class OidcVerifier:
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
         except self._jwt.PyJWTError as error:
-            logger.info("a JWT is refused: %s", type(error).__name__)
+            logger.info("refused a JWT: %s", type(error).__name__)
             return None
         return Principal(
             name=f"jwt:{str(claims['sub'])[:100]}",
@@ -131,12 +145,12 @@ class OidcVerifier:
             subject=token_digest(f"jwt {claims['sub']}"),
         )
 
-    def holds(self, principal: Principal) -> bool:
-        """Whether the key that signed this principal's token still is the provider's."""
+    def is_valid(self, principal: Principal) -> bool:
+        """Whether the provider still has the key that signed this principal's token."""
         return principal.key_id in self._keys
 
     async def refresh(self, min_age_sec: float = REFRESH_SEC) -> None:
-        """Fetch the keys, unless they are younger; those we have stay while that fails."""
+        """Fetch the keys if the last fetch is at least so old; if it fails, keep the old ones."""
         async with self._lock:
             if self._clock.monotonic() - self._fetched_at < min_age_sec:
                 return
@@ -145,7 +159,9 @@ class OidcVerifier:
                 self._keys = await asyncio.to_thread(self._fetch)
             except Exception as error:
                 if not self._is_failing:
-                    logger.warning("the keys of %s: %s", self._settings.issuer, error)
+                    logger.warning(
+                        "the keys of %s cannot be fetched: %s", self._settings.issuer, error
+                    )
                 self._is_failing = True
             else:
                 self._is_failing = False
@@ -156,7 +172,7 @@ class OidcVerifier:
             base = self._settings.issuer.rstrip("/")
             found = _get(f"{base}/.well-known/openid-configuration")
             if found.get("issuer") != self._settings.issuer:
-                raise ValueError("the configuration is another issuer's")
+                raise ValueError("the discovery document names another issuer")
             url = str(found.get("jwks_uri", ""))
             if not _is_safe(url):
                 raise ValueError("jwks_uri is not https")
@@ -165,14 +181,14 @@ class OidcVerifier:
             try:
                 key = self._jwt.PyJWK(given)
             except self._jwt.PyJWTError:
-                continue  # a kind of key that we do not take, or not one at all
+                continue  # a key of an unknown type, or no key at all
             if given.get("kty") != "oct" and given.get("use", "sig") == "sig":
                 keys[str(given.get("kid", ""))] = key
         return keys
 
 
 def _projects(claim: Any) -> frozenset[str] | None:
-    """None is every project; a token that names none may see none."""
+    """The projects that a claim names: none without a claim; None, which is all, for ``*``."""
     if isinstance(claim, str):
         claim = claim.split()
     names = frozenset(str(name) for name in claim) if isinstance(claim, list) else frozenset()
@@ -203,4 +219,4 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 _OPENER: Final = urllib.request.build_opener(_NoRedirect)
-"""A redirect could lead from https into the inner network."""
+"""Redirects are not followed: one could lead away from https, to a server of the inner network."""

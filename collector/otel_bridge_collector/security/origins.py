@@ -1,13 +1,14 @@
 """
-Who may talk to the collector: Host and Origin checks, against DNS rebinding and foreign pages.
+``OriginGuard``: checks Host and Origin, against DNS rebinding and requests of other sites' pages.
 
-The collector listens on loopback by default, and a browser on the same machine would carry any
-page's requests there. So: on a loopback bind the ``Host`` must name loopback (a rebound name does
-not), and a WebSocket or a writing request with an ``Origin`` must come from the collector's own
-address. Programs send no ``Origin`` and pass. CORS does not protect WebSockets (OWASP: CSWSH).
+The collector listens on loopback by default, where a browser on the same machine would send the
+requests of any page. On a loopback address the ``Host`` must therefore name loopback, which a
+rebound name does not; and a WebSocket or a request that changes something, if it has an ``Origin``,
+must come from the collector's own address. Programs send no ``Origin`` and pass. CORS does not
+protect WebSockets (OWASP: cross-site WebSocket hijacking).
 
-Beyond loopback a rebound name gets a browser past a firewall, not past a token. Where nobody is
-asked for one, the ``Host`` must therefore be an address or a name that nobody can register.
+Beyond loopback a rebound name gets a browser past a firewall, but not past authentication. Without
+authentication, the ``Host`` must be an IP address or a name that cannot be registered in public.
 """
 
 from __future__ import annotations
@@ -28,15 +29,22 @@ __all__ = ["OriginGuard", "is_loopback_name"]
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 _PRIVATE_DOMAINS: Final = (".internal", ".local", ".localhost", ".lan", ".home.arpa", ".svc")
-"""No public registry has them; ``.svc`` is what Kubernetes calls a service inside a cluster."""
-_ONCE: Final = (b"host", b"origin", b"authorization")
-"""Two of one kind and a proxy may have looked at the other."""
+"""Domains that no public registry has; ``.svc`` is that of services in a Kubernetes cluster."""
+_SINGLE_HEADERS: Final = (b"host", b"origin", b"authorization")
+"""A request with two of one name is refused: a proxy may have checked the other one."""
+_MAX_SHOWN_CHARS: Final = 100
 _NOT_ALLOWED: Final = CloseCode(1008, "host or origin is not allowed")
 """1008 is "policy violation" (RFC 6455, 7.4.1)."""
 
 
 def is_loopback_name(host: str) -> bool:
-    """Whether a host name (without port) is loopback itself, not a name that resolves to it."""
+    """
+    Whether a host name or address always means loopback.
+
+    Args:
+        host: Without port; IPv6 with or without brackets. A name that merely resolves to loopback
+            is False.
+    """
     host = host.strip("[]").lower().rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True
@@ -47,6 +55,7 @@ def is_loopback_name(host: str) -> bool:
 
 
 def _is_private_name(host: str) -> bool:
+    """Whether a host is an address, a name without a dot, or in a domain of private networks."""
     if "." not in host or host.rstrip(".").endswith(_PRIVATE_DOMAINS):
         return True
     try:
@@ -58,14 +67,14 @@ def _is_private_name(host: str) -> bool:
 
 class OriginGuard:
     """
-    ASGI middleware that answers 403 to foreign hosts and origins, before any route.
+    ASGI middleware that answers 403 to a wrong Host or Origin, before any route.
 
     Args:
-        app: What it guards.
-        bind_host: The address the collector listens on.
-        allowed_origins: Further origins, exact: ``https://dash.example.org``; their host names are
-            allowed as ``Host`` as well.
-        is_open: Whether nobody is asked for a token.
+        app: The application that it guards.
+        bind_host: The address that the collector listens on.
+        allowed_origins: Further origins, compared exactly, such as ``https://dash.example.org``.
+            Their host names are allowed as ``Host`` too.
+        has_authentication: Whether requests need credentials.
     """
 
     def __init__(
@@ -74,48 +83,61 @@ class OriginGuard:
         *,
         bind_host: str,
         allowed_origins: Collection[str] = (),
-        is_open: bool = False,
+        has_authentication: bool = True,
     ) -> None:
         self._app = app
-        self._is_open = is_open
+        self._has_authentication = has_authentication
         self._is_loopback = is_loopback_name(bind_host)
-        self._allowed = frozenset(allowed_origins)
-        # A proxy on this machine passes on the name that it is known by.
-        self._hosts = frozenset(urlsplit(origin).hostname for origin in allowed_origins)
+        self._allowed_origins = frozenset(allowed_origins)
+        # A proxy on this machine passes on the Host that its own clients use.
+        self._allowed_hosts = frozenset(urlsplit(origin).hostname for origin in allowed_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
-            reason = self._refusal(scope)
+            reason = self._reason_to_refuse(scope)
             if reason is not None:
                 answer = refusal(scope, 403, reason)
                 await send_refusal(scope, receive, send, answer, _NOT_ALLOWED)
                 return
         await self._app(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> str | None:
+    def _reason_to_refuse(self, scope: Scope) -> str | None:
         headers: dict[bytes, str] = {}
         for name, value in scope["headers"]:
             if name in headers:
-                return f"{name.decode()} is given twice"
-            if name in _ONCE:
+                return f"the header {name.decode().title()} is given twice; send it once"
+            if name in _SINGLE_HEADERS:
                 headers[name] = value.decode("latin-1")
         host = headers.get(b"host", "")
         found = _HOST.fullmatch(host)
         if host and found is None:
-            return "Host is not a host"
-        own_name = found[1].lower() if found else ""
-        if self._is_loopback and not (is_loopback_name(own_name) or own_name in self._hosts):
-            return "Host is not this machine's loopback address, nor of an allowed origin"
-        if self._is_open and not (_is_private_name(own_name) or own_name in self._hosts):
+            return f"Host {_shown(host)} is not a host name or address with an optional port"
+        host_name = found[1].lower() if found else ""
+        is_allowed = host_name in self._allowed_hosts
+        if self._is_loopback and not (is_loopback_name(host_name) or is_allowed):
             return (
-                "Host could be anybody's name; MONITORING_ALLOWED_ORIGINS lists those that are ours"
+                f"Host {_shown(host)} is not a loopback name of this machine; use localhost, or "
+                "add the origin to MONITORING_ALLOWED_ORIGINS"
+            )
+        if not self._has_authentication and not (_is_private_name(host_name) or is_allowed):
+            return (
+                f"Host {_shown(host)} could be registered by any other site; add the origin to "
+                "MONITORING_ALLOWED_ORIGINS, or set tokens"
             )
         origin = headers.get(b"origin")
         is_reading = scope["type"] == "http" and scope["method"] in _SAFE_METHODS
-        if origin is None or is_reading or origin in self._allowed:
+        if origin is None or is_reading or origin in self._allowed_origins:
             return None
-        secure = scope.get("scheme") in ("https", "wss")
-        own = f"{'https' if secure else 'http'}://{host}"
-        if origin.lower() != own.lower():
-            return "Origin is another site"
+        is_secure = scope.get("scheme") in ("https", "wss")
+        own_origin = f"{'https' if is_secure else 'http'}://{host}"
+        if origin.lower() != own_origin.lower():
+            return (
+                f"Origin {_shown(origin)} is another site; to allow it, add it to "
+                "MONITORING_ALLOWED_ORIGINS"
+            )
         return None
+
+
+def _shown(value: str) -> str:
+    """A header's value for the answer: in quotes, as ASCII, of bounded length."""
+    return ascii(value[:_MAX_SHOWN_CHARS])

@@ -1,10 +1,10 @@
 """
-One-time tickets: for one WebSocket each, within 30 s, at any of the collectors.
+``Tickets``: each opens one WebSocket within 30 s, at any of the collectors.
 
-A page's backend asks for one at whichever collector it reaches, and the browser shows it to
-whichever it reaches, so with Redis a ticket lies there: by its digest, taken out by one GETDEL,
-which gives it to one asker only. Without Redis it lies here. Of our own tokens nothing is believed
-that Redis says but which one it was.
+A page's backend gets a ticket from one collector, and the browser may reach another one. With Redis
+a ticket is therefore stored there, under its digest; one GETDEL redeems it, so that only one client
+can. Without Redis it is stored in this process. What Redis says of one of the collector's own
+tokens is not trusted beyond its digest: the principal must equal that token's line.
 """
 
 from __future__ import annotations
@@ -29,27 +29,32 @@ logger = logging.getLogger(__name__)
 TICKET_TTL_SEC: Final = 30
 _MAX_TICKETS: Final = 10_000
 _TICKET: Final = re.compile(r"[A-Za-z0-9_-]{43}")
-"""256 random bits."""
+"""256 random bits in base64url."""
 
 
 class Tickets:
     """
-    Gives out tickets and takes them back.
+    Issues and redeems tickets.
 
     Attributes:
-        redis: An asyncio client that other collectors share; None: tickets are kept here.
+        redis: An asyncio client of the Redis that all collectors share; None: tickets are stored in
+            this process.
 
     Args:
-        clock: Monotonic for those kept here.
+        clock: Its monotonic time limits tickets that are stored in this process.
     """
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
         self.redis: Any = None
         self._clock = clock
-        self._kept: OrderedDict[str, tuple[Principal, float]] = OrderedDict()
+        self._local: OrderedDict[str, tuple[Principal, float]] = OrderedDict()
 
-    async def open(self, principal: Principal) -> str:
-        """A new ticket; kept here where Redis cannot be reached, and so good for here only."""
+    async def issue(self, principal: Principal) -> str:
+        """
+        Make a ticket for a principal.
+
+        While Redis cannot be reached, it is stored here, and only this collector takes it.
+        """
         ticket = secrets.token_urlsafe(32)
         digest = token_digest(ticket)
         if self.redis is not None:
@@ -59,28 +64,31 @@ class Tickets:
                 )
                 return ticket
             except (*REDIS_ERRORS, TimeoutError) as error:
-                logger.warning("a ticket could not be shared: %s", type(error).__name__)
-        self._kept[digest] = (principal, self._clock.monotonic() + TICKET_TTL_SEC)
-        if len(self._kept) > _MAX_TICKETS:
-            self._kept.popitem(last=False)
+                logger.warning(
+                    "a ticket could not be stored in Redis, so only this collector takes it: %s",
+                    type(error).__name__,
+                )
+        self._local[digest] = (principal, self._clock.monotonic() + TICKET_TTL_SEC)
+        if len(self._local) > _MAX_TICKETS:
+            self._local.popitem(last=False)
         return ticket
 
-    async def take(self, ticket: str) -> Principal | None:
-        """Whose ticket it was; it is nobody's from now on."""
+    async def redeem(self, ticket: str) -> Principal | None:
+        """The principal that a ticket was issued to, once; None if used, expired or unknown."""
         if not _TICKET.fullmatch(ticket):
             return None
         digest = token_digest(ticket)
-        if digest in self._kept:
-            principal, ends = self._kept.pop(digest)
-            return principal if self._clock.monotonic() < ends else None
+        if digest in self._local:
+            principal, ends_at = self._local.pop(digest)
+            return principal if self._clock.monotonic() < ends_at else None
         if self.redis is None:
             return None
         try:
             found = await self.redis.getdel(redis_keys.collector_ticket(digest))
         except (*REDIS_ERRORS, TimeoutError) as error:
-            logger.warning("a ticket could not be looked up: %s", type(error).__name__)
+            logger.warning("a ticket could not be read from Redis: %s", type(error).__name__)
             return None
-        return None if found is None else _of_json(found)
+        return None if found is None else _from_json(found)
 
 
 def _to_json(principal: Principal) -> str:
@@ -90,12 +98,12 @@ def _to_json(principal: Principal) -> str:
     return json.dumps(fields)
 
 
-def _of_json(raw: bytes) -> Principal | None:
+def _from_json(raw: bytes) -> Principal | None:
     try:
         fields = json.loads(raw)
         if fields["projects"] is not None:
             fields["projects"] = frozenset(fields["projects"])
         return Principal(**fields)
     except (KeyError, TypeError, ValueError, RecursionError):
-        logger.warning("a ticket in Redis is not one of ours")
+        logger.warning("a ticket in Redis is not readable, so it was refused")
         return None

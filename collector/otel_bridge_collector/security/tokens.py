@@ -1,12 +1,13 @@
 """
-Bearer tokens: kept as SHA-256 only, compared in constant time, each limited to projects.
+Bearer tokens: stored only as SHA-256, compared in constant time, each limited to projects.
 
-One line a token, in ``MONITORING_TOKENS_FILE`` or (``;`` between) in ``MONITORING_TOKENS``::
+There is one line for each token, in the file ``MONITORING_TOKENS_FILE`` or, separated by ``;``, in
+``MONITORING_TOKENS``::
 
     ci sha256=9f86d0...  projects=shop,blog  expires=2027-01-31T00:00:00Z
 
-``projects=*`` is every project, and what belongs to none. Tokens are long random strings, so one
-round of SHA-256 is enough: there is nothing to guess (OWASP asks for slow hashes of passwords).
+``projects=*`` means every project, and events without one. Tokens are long random strings that
+cannot be guessed, so one round of SHA-256 is enough; OWASP asks for slow hashes of passwords.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from urllib.parse import unquote
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge.errors import ConfigurationError
 
-__all__ = ["ANYONE", "Principal", "TokenTable", "parse_tokens", "token_digest"]
+__all__ = ["ANONYMOUS", "Principal", "TokenTable", "parse_tokens", "token_digest"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,13 +37,15 @@ _MAX_FILE_BYTES: Final = 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class Principal:
     """
-    Who asks.
+    The client that makes a request, as its credentials identify it.
 
     Attributes:
-        name: For logs and connection counts; never the token.
-        projects: What it may see and write; None: everything.
+        name: The name in the token's line, or ``jwt:`` and the subject; never the token.
+        projects: The projects that it may see and write; None: all, and events without a project.
         expires_at: Seconds since the Unix epoch; None: never.
-        digest: SHA-256 of the token, hexadecimal; empty for ``ANYONE``.
+        digest: SHA-256 of the token in hexadecimal; empty for ``ANONYMOUS``.
+        key_id: Of a JWT: the id of the issuer's key that signed it. None: one of our own tokens.
+        subject: Of a JWT: a digest of its subject, the same in all JWTs that the issuer gives it.
     """
 
     name: str
@@ -50,47 +53,45 @@ class Principal:
     expires_at: float | None = None
     digest: str = ""
     key_id: str | None = None
-    """Of a JWT: which of its issuer's keys signed it. None: one of our own tokens."""
     subject: str = ""
-    """Of a JWT: digest of whom it is about; the same in all that the issuer gives out to it."""
 
     @property
     def account(self) -> str:
-        """What limits and producers' names go by: a JWT made anew is nobody new."""
+        """Stable id for limits and producer names; a renewed JWT keeps it. Empty if anonymous."""
         return self.subject or self.digest
 
     def may_use(self, project_id: str | None) -> bool:
-        """Whether this project (None: no project) is within its limits."""
+        """Whether it may see and write events of a project; None: events without a project."""
         return self.projects is None or project_id in self.projects
 
 
-ANYONE: Final = Principal("anyone", None)
-"""Everybody, where no authentication is set up."""
+ANONYMOUS: Final = Principal("anonymous", None)
+"""The principal of every request where there is no authentication."""
 
 
 def token_digest(token: str) -> str:
-    """SHA-256 of a token as 64 hexadecimal digits."""
+    """SHA-256 of a token, as 64 hexadecimal digits."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def parse_tokens(lines: Iterable[str], source: str) -> list[Principal]:
     """
-    Read token lines; empty ones and those that begin with ``#`` are passed by.
+    Read token lines; empty lines and those that begin with ``#`` are comments.
 
     Args:
         lines: As in the module's example.
-        source: Named in errors.
+        source: The setting or file that errors name.
 
     Raises:
-        ConfigurationError: Names source and line, never their content.
+        ConfigurationError: A line is wrong. The error names its source and number, not its content.
     """
     found: list[Principal] = []
     for number, line in enumerate(lines, start=1):
-        words = line.split()
-        if not words or words[0].startswith("#"):
+        name, *parts = line.split() or ["#"]
+        if name.startswith("#"):
             continue
-        pairs = [word.partition("=") for word in words[1:]]
-        fields = {name: value for name, _, value in pairs}
+        pairs = [part.partition("=") for part in parts]
+        fields = {key: value for key, _, value in pairs}
         if len(fields) != len(pairs) or fields.keys() - {"sha256", "projects", "expires"}:
             raise _wrong(source, number, "has an unknown or repeated field")
         if not _DIGEST.fullmatch(fields.get("sha256", "")):
@@ -99,48 +100,52 @@ def parse_tokens(lines: Iterable[str], source: str) -> list[Principal]:
             raise _wrong(source, number, "has no projects=")
         projects = None
         if fields["projects"] != "*":
-            projects = frozenset(unquote(name) for name in fields["projects"].split(",") if name)
+            projects = frozenset(
+                unquote(project) for project in fields["projects"].split(",") if project
+            )
         expires_at = None
         if "expires" in fields:
             try:
                 moment = datetime.fromisoformat(fields["expires"])
             except ValueError:
-                raise _wrong(source, number, "has an expires= that is no ISO 8601 time") from None
+                raise _wrong(
+                    source, number, "has an expires= that is not an ISO 8601 time"
+                ) from None
             expires_at = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-        found.append(Principal(words[0], projects, expires_at, fields["sha256"]))
+        found.append(Principal(name, projects, expires_at, fields["sha256"]))
     return found
 
 
 def _wrong(source: str, number: int, problem: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{source}, token {number} {problem}",
+        f"{source}, line {number} {problem}",
         "write: NAME sha256=HEX projects=a,b|* [expires=2027-01-31T00:00:00Z]",
     )
 
 
 class TokenTable:
     """
-    The tokens that hold now; the file is read again by ``reload``, so that lines can be taken out.
+    The tokens that are accepted. ``reload`` reads the file again, so removing a line revokes it.
 
     Args:
-        text: Of ``MONITORING_TOKENS``.
-        path: Of ``MONITORING_TOKENS_FILE``.
-        clock: Wall clock, for expiry.
+        text: The value of ``MONITORING_TOKENS``; may be empty.
+        path: The value of ``MONITORING_TOKENS_FILE``; None: there is no file.
+        clock: Its wall clock decides about expiry.
 
     Raises:
         ConfigurationError: A line is wrong, or the file cannot be read.
     """
 
     def __init__(self, text: str, path: Path | None, clock: Clock = SYSTEM_CLOCK) -> None:
-        self._fixed = parse_tokens(text.split(";"), "MONITORING_TOKENS")
+        self._from_setting = parse_tokens(text.split(";"), "MONITORING_TOKENS")
         self._path = path
         self._clock = clock
         self._is_failing = False
         self._set(self._read())
 
-    def _set(self, read: list[Principal]) -> None:
-        self._principals = [*self._fixed, *read]
-        self._holding = frozenset(self._principals)  # asked four times a second a connection
+    def _set(self, from_file: list[Principal]) -> None:
+        self._principals = [*self._from_setting, *from_file]
+        self._lookup = frozenset(self._principals)  # used 4 times a second for each WebSocket
 
     def _read(self) -> list[Principal]:
         if self._path is None:
@@ -152,38 +157,45 @@ class TokenTable:
         except (OSError, UnicodeError) as error:
             raise ConfigurationError(
                 f"MONITORING_TOKENS_FILE cannot be read: {type(error).__name__}",
-                "name a readable file of token lines",
+                "name a readable file of token lines in UTF-8",
             ) from None
         if len(raw) > _MAX_FILE_BYTES:
-            raise ConfigurationError("MONITORING_TOKENS_FILE is over 1 MiB", "split the service")
+            raise ConfigurationError(
+                "MONITORING_TOKENS_FILE is over 1 MiB", "remove expired and unused lines"
+            )
         return parse_tokens(text.splitlines(), "MONITORING_TOKENS_FILE")
 
     def reload(self) -> None:
-        """Read the file again; one that is wrong or gone leaves nobody in but the fixed tokens."""
+        """Read the file again; while it is wrong or missing, none of its tokens is accepted."""
         try:
             read = self._read()
         except ConfigurationError as error:
-            # Failing open would keep a revoked token alive for as long as the file is broken.
+            # To keep the old tokens would keep a revoked one alive while the file is broken.
             read = []
             if not self._is_failing:
-                logger.error("tokens of the file are refused: %s", error)
+                logger.error("no token of the file is accepted: %s", error)
             self._is_failing = True
         else:
             self._is_failing = False
         self._set(read)
 
     def find(self, token: str) -> Principal | None:
-        """The principal of a token; None for an unknown or expired one. Constant time."""
+        """
+        The principal of a token, found in constant time.
+
+        Returns:
+            None for an unknown or expired token.
+        """
         digest = token_digest(token).encode()
         found: Principal | None = None
-        for principal in self._principals:  # to the end: where it stopped would tell
+        for principal in self._principals:  # all of them: the time must not reveal the position
             if hmac.compare_digest(principal.digest.encode(), digest):
                 found = principal
-        return found if found is not None and self.holds(found) else None
+        return found if found is not None and self.is_valid(found) else None
 
-    def holds(self, principal: Principal) -> bool:
-        """Whether a principal found earlier still is in the table, with its limits, unexpired."""
+    def is_valid(self, principal: Principal) -> bool:
+        """Whether a principal found earlier is still in the table, unchanged and not expired."""
         is_fresh = (
             principal.expires_at is None or self._clock.time_ns() / 1e9 < principal.expires_at
         )
-        return is_fresh and principal in self._holding
+        return is_fresh and principal in self._lookup

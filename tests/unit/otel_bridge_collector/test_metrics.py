@@ -154,7 +154,7 @@ async def test_otlp_numbers_are_shown(collector: Collector) -> None:
     otlp = OtlpIngest(collector)
     otlp.rejected["span"] = 2
     otlp.shed = 3
-    with otlp.place():
+    with otlp.slot():
         found = samples(collector, otlp)
     assert {name: value for name, value in found.items() if name.startswith("otlp")} == {
         "otlp_rejected_total span": 2,

@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from otel_bridge_collector.otlp.decode import decode
 from otel_bridge_collector.otlp.ingest import MAX_RECEIVERS, OtlpIngest
 from otel_bridge_collector.runtime import Collector
-from otel_bridge_collector.security.tokens import ANYONE, Principal
+from otel_bridge_collector.security.tokens import ANONYMOUS, Principal
 from otel_bridge_collector.settings import CollectorSettings
 
 from otel_bridge.events import semconv
@@ -96,7 +96,7 @@ def records(*given: tuple[str, dict[str, Any]]) -> ExportLogsServiceRequest:
 
 async def test_spans_reach_the_log(site: Site) -> None:
     """Spans that have ended are starts and ends in the log, and none is rejected."""
-    assert await site.ingest.traces(request_of(job(1), job(2)), ANYONE) == 0
+    assert await site.ingest.traces(request_of(job(1), job(2)), ANONYMOUS) == 0
     assert sorted(site.story()) == [
         ("task_completed", "j1"),
         ("task_completed", "j2"),
@@ -107,9 +107,9 @@ async def test_spans_reach_the_log(site: Site) -> None:
 
 async def test_a_request_sent_again_is_not_appended_again(site: Site) -> None:
     """What the collector has folded is known by its id, whichever way it came the first time."""
-    await site.ingest.traces(request_of(job(1)), ANYONE)
+    await site.ingest.traces(request_of(job(1)), ANONYMOUS)
     await site.fold()
-    assert await site.ingest.traces(request_of(job(1), job(2)), ANYONE) == 0
+    assert await site.ingest.traces(request_of(job(1), job(2)), ANONYMOUS) == 0
     assert [task for _, task in site.story()] == ["j1", "j1", "j2", "j2"]
 
 
@@ -132,13 +132,13 @@ async def test_a_token_of_one_project_gives_it_to_spans_that_name_none(site: Sit
 async def test_an_event_that_cannot_fit_costs_its_span_alone(site: Site) -> None:
     """A span whose ids alone are over the limit is rejected; the request is not refused for it."""
     request = request_of(job(1), job(2, **{semconv.PARENT_TASK_ID: "x" * 10_000}), job(3))
-    assert await site.ingest.traces(request, ANYONE) == 1
+    assert await site.ingest.traces(request, ANONYMOUS) == 1
     assert sorted({task for _, task in site.story()}) == ["j1", "j3"]
 
 
 async def test_a_large_request_is_appended_whole(site: Site) -> None:
     """More events than one batch holds are appended in several, in order, without a hole."""
-    assert await site.ingest.traces(request_of(*(job(n) for n in range(1, 1501))), ANYONE) == 0
+    assert await site.ingest.traces(request_of(*(job(n) for n in range(1, 1501))), ANONYMOUS) == 0
     assert len(site.events()) == 3000
     assert [task for kind, task in site.story() if kind == "task_started"] == [
         f"j{n}" for n in range(1, 1501)
@@ -148,7 +148,7 @@ async def test_a_large_request_is_appended_whole(site: Site) -> None:
 async def test_records_of_open_spans_are_starts(site: Site) -> None:
     """A heartbeat is the start of its span, a stop both sides; others are counted."""
     told = records(("heartbeat", job(1)), ("stop", job(2)), ("gossip", job(3)))
-    assert await site.ingest.logs(told, ANYONE) == 1
+    assert await site.ingest.logs(told, ANONYMOUS) == 1
     assert site.story() == [
         ("task_started", "j1"),
         ("task_started", "j2"),
@@ -158,10 +158,10 @@ async def test_records_of_open_spans_are_starts(site: Site) -> None:
 
 async def test_heartbeats_of_a_known_span_are_not_appended(site: Site) -> None:
     """A span that beats every few seconds fills the log with its start once."""
-    await site.ingest.logs(records(("heartbeat", job(1))), ANYONE)
+    await site.ingest.logs(records(("heartbeat", job(1))), ANONYMOUS)
     await site.fold()
     for _ in range(3):
-        assert await site.ingest.logs(records(("heartbeat", job(1))), ANYONE) == 0
+        assert await site.ingest.logs(records(("heartbeat", job(1))), ANONYMOUS) == 0
     assert site.story() == [("task_started", "j1")]
 
 

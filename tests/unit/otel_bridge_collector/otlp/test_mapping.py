@@ -257,7 +257,7 @@ def test_deep_values_are_cut(kind: type) -> None:
 def test_numbers_are_never_given_twice() -> None:
     """Events of one receiver are numbered without holes, whatever becomes of them."""
     receiver = OtlpReceiver()
-    assert [receiver.numbers(count) for count in (3, 0, 2, 1)] == [1, 4, 4, 6]
+    assert [receiver.reserve_numbers(count) for count in (3, 0, 2, 1)] == [1, 4, 4, 6]
     assert receiver.producer_id != OtlpReceiver().producer_id
 
 

@@ -43,8 +43,8 @@ def test_what_counts_as_one_address(
 ) -> None:
     """A /64 of IPv6 is one guesser and one crowd of connections, not 2**64."""
     for _ in range(10):
-        authenticator.note_failure(first)
-    assert (authenticator.retry_after(second) > 0) == is_same
+        authenticator.record_failure(first)
+    assert (authenticator.record_failure(second) > 0) == is_same
     someone = principal(authenticator)
     with (
         authenticator.connected(someone, first, lambda: None),
@@ -59,13 +59,13 @@ def test_what_counts_as_one_address(
         else:
             with authenticator.connected(someone, second, lambda: None):
                 pass
-    assert authenticator._counts == {}
+    assert authenticator._connections == {}
 
 
 def test_addresses_are_forgotten(authenticator: Authenticator) -> None:
     """Whoever has many addresses fills no memory."""
     for number in range(10_500):
-        authenticator.note_failure(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
+        authenticator.record_failure(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
     assert len(authenticator._failures) == 10_000
 
 

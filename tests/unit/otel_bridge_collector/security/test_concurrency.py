@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from otel_bridge_collector.security.concurrency import ConcurrencyLimits
-from otel_bridge_collector.security.tokens import ANYONE, Principal
+from otel_bridge_collector.security.tokens import ANONYMOUS, Principal
 
 ALICE = Principal("alice", frozenset({"a"}), digest="1" * 64)
 BOB = Principal("bob", None, digest="2" * 64)
@@ -13,14 +13,14 @@ BOB = Principal("bob", None, digest="2" * 64)
 
 async def test_an_account_has_one_turn_at_a_time() -> None:
     """A second answer waits for the first; another account's, or kind of answer, does not."""
-    turns = ConcurrencyLimits()
+    limits = ConcurrencyLimits()
     order: list[str] = []
 
     async def answer(name: str, principal: Principal, what: str = "snapshot") -> None:
-        async with turns.of(principal, "", what):
+        async with limits.slot(principal, "", what):
             order.append(name)
 
-    async with turns.of(ALICE, "", "snapshot"):
+    async with limits.slot(ALICE, "", "snapshot"):
         waiting = asyncio.create_task(answer("alice again", ALICE))
         await answer("bob", BOB)
         await answer("alice's events", ALICE, "events")
@@ -31,23 +31,48 @@ async def test_an_account_has_one_turn_at_a_time() -> None:
 
 async def test_strangers_are_told_apart_by_their_address() -> None:
     """Where nobody is asked for a token, one machine does not hold another up."""
-    turns = ConcurrencyLimits()
-    async with turns.of(ANYONE, "192.0.2.1", "snapshot"), turns.of(ANYONE, "192.0.2.2", "snapshot"):
+    limits = ConcurrencyLimits()
+    async with (
+        limits.slot(ANONYMOUS, "192.0.2.1", "snapshot"),
+        limits.slot(ANONYMOUS, "192.0.2.2", "snapshot"),
+    ):
         pass
 
 
 async def test_who_gives_up_leaves_nothing_behind() -> None:
     """A client that goes while it waits, and an answer that fails, let the next one in."""
-    turns = ConcurrencyLimits()
-    async with turns.of(ALICE, "", "snapshot"):
-        gone = asyncio.ensure_future(turns.of(ALICE, "", "snapshot").__aenter__())
+    limits = ConcurrencyLimits()
+    async with limits.slot(ALICE, "", "snapshot"):
+        gone = asyncio.ensure_future(limits.slot(ALICE, "", "snapshot").__aenter__())
         await asyncio.sleep(0)
         gone.cancel()
     try:
-        async with turns.of(ALICE, "", "snapshot"):
+        async with limits.slot(ALICE, "", "snapshot"):
             raise LookupError
     except LookupError:
         pass
-    async with turns.of(ALICE, "", "snapshot"):
-        assert turns.waiting(ALICE, "", "snapshot") == 1
-    assert turns.waiting(ALICE, "", "snapshot") == 0
+    async with limits.slot(ALICE, "", "snapshot"):
+        assert limits.waiting(ALICE, "", "snapshot") == 1
+    assert limits.waiting(ALICE, "", "snapshot") == 0
+
+
+async def test_all_that_wait_are_counted() -> None:
+    """The answer in progress and those that wait for it count, each account's for itself."""
+    limits = ConcurrencyLimits()
+    async with limits.slot(ALICE, "", "snapshot"):
+        waiting = [
+            asyncio.ensure_future(limits.slot(ALICE, "", "snapshot").__aenter__()) for _ in range(3)
+        ]
+        await asyncio.sleep(0)
+        counts = [limits.waiting(ALICE, "", what) for what in ("snapshot", "events")]
+        assert (counts, limits.waiting(BOB, "", "snapshot")) == ([4, 0], 0)
+        for task in waiting:
+            task.cancel()
+
+
+async def test_no_account_is_remembered_after_its_last_answer() -> None:
+    """Memory grows with the accounts that ask now, not with all that ever asked."""
+    limits = ConcurrencyLimits()
+    async with limits.slot(ALICE, "", "snapshot"):
+        assert len(limits._slots) == 1
+    assert limits._slots == {}

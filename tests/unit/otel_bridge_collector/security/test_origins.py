@@ -15,7 +15,7 @@ async def answer(
     origin: str | None = None,
     kind: str = "websocket",
     bind: str = "127.0.0.1",
-    is_open: bool = False,
+    has_authentication: bool = True,
     more: tuple[tuple[bytes, bytes], ...] = (),
 ) -> int:
     """Status that a request gets; 200 when it reaches the application."""
@@ -42,7 +42,10 @@ async def answer(
         "extensions": {"websocket.http.response": {}},
     }
     guard = OriginGuard(
-        app, bind_host=bind, allowed_origins=["https://dash.example.org"], is_open=is_open
+        app,
+        bind_host=bind,
+        allowed_origins=["https://dash.example.org"],
+        has_authentication=has_authentication,
     )
     await guard(scope, receive, send)
     return int(sent[0]["status"])
@@ -155,7 +158,7 @@ async def test_headers_given_twice_are_refused(name: bytes) -> None:
 )
 async def test_rebound_names_are_refused_where_nobody_is_asked(host: str, status: int) -> None:
     """Beyond loopback without tokens, only addresses and names that nobody can register pass."""
-    assert await answer(host=host, kind="GET", bind="0.0.0.0", is_open=True) == status
+    assert await answer(host=host, kind="GET", bind="0.0.0.0", has_authentication=False) == status
     assert await answer(host=host, kind="GET", bind="0.0.0.0") == 200
 
 
@@ -234,7 +237,10 @@ async def test_names_are_restricted_only_where_no_token_is_asked_for() -> None:
     assert await passed_through(post("any.example"), bind_host="0.0.0.0")
     for host, is_passed in [("a.local.", True), ("a.evil.example.", False)]:
         scope = post(host)
-        assert bool(await passed_through(scope, bind_host="0.0.0.0", is_open=True)) is is_passed
+        assert (
+            bool(await passed_through(scope, bind_host="0.0.0.0", has_authentication=False))
+            is is_passed
+        )
 
 
 @pytest.mark.parametrize(
@@ -245,7 +251,7 @@ async def test_names_are_restricted_only_where_no_token_is_asked_for() -> None:
         (post("localhost", "http://evil.example"), {}, "Origin "),
         (
             post("evil.example"),
-            {"bind_host": "0.0.0.0", "is_open": True},
+            {"bind_host": "0.0.0.0", "has_authentication": False},
             "MONITORING_ALLOWED_ORIGINS",
         ),
     ],
