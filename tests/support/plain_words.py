@@ -35,7 +35,13 @@ CHECKED: Final = (
     "collector/dashboard/src/**/*.tsx",
     "collector/dashboard/src/**/*.css",
     "docs/**/*.md",
-    "deploy/*.md",
+    "deploy/**/*.*",
+    "deploy/**/*file",
+    "hatch_build.py",
+    "Makefile",
+    ".ci/run",
+    ".github/**/*.yml",
+    ".github/*.md",
     "README.md",
     "SECURITY.md",
     "CONTRIBUTING.md",
@@ -229,7 +235,7 @@ def _pieces(path: str, text: str) -> Iterator[_Piece]:
 # --- what a text holds --------------------------------------------------------------------------
 
 _CSS_COMMENT: Final = re.compile(r"/\*.*?\*/", re.DOTALL)
-_HASH_COMMENT: Final = re.compile(r"^# .*", re.MULTILINE)
+_HASH_COMMENT: Final = re.compile(r"(?:^|(?<=\s))# .*", re.MULTILINE)
 _LUA_COMMENT: Final = re.compile(r"--.*")
 _LUA_NAME: Final = re.compile(r"\blocal\s+(?:function\s+)?(\w+(?:\s*,\s*\w+)*)")
 _MARKDOWN_CODE: Final = re.compile(
@@ -364,9 +370,10 @@ def _defined(text: str) -> Iterator[str]:
 
 
 def _folder(path: str) -> str:
-    if path.endswith(".md") or path.startswith("."):
+    if path.endswith(".md"):
         return "documents"
-    return path.rpartition("/")[0]
+    folder = path.rpartition("/")[0]
+    return folder if folder.startswith(("otel_bridge", "collector")) else "around the code"
 
 
 def _print_summary(found: dict[str, list[Finding]]) -> None:
