@@ -47,7 +47,7 @@ def render_metrics(collector: Collector, otlp: OtlpIngest | None = None) -> str:
     add("events_foreign_total", "counter", "External publishers' events.", feed.counters.external)
     add("events_dropped_total", "counter", "Events not sent to clients.", dropped, "reason")
     add("log_gaps_total", "counter", "Holes found in the log.", feed.counters.gaps, "reason")
-    add("reader_restarts_total", "counter", "Restarts of a reader.", feed.counters.restarts)
+    add("reader_restarts_total", "counter", "Restarts of a reader task.", feed.counters.restarts)
     add("clients", "gauge", "WebSocket clients.", len(hub))
     add("client_filters", "gauge", "Distinct filters of clients.", hub.group_count)
     add("clients_slow_closed_total", "counter", "Clients closed as slow.", hub.counters.slow_closed)
@@ -56,7 +56,7 @@ def render_metrics(collector: Collector, otlp: OtlpIngest | None = None) -> str:
     add("replay_events", "gauge", "Events held for resuming.", len(collector.ring))
     add("open_tasks", "gauge", "Research tasks in progress.", open_tasks)
     add("jobs_processing", "gauge", "Running jobs.", len(collector.state.processing))
-    add("workers_online", "gauge", "Workers whose heartbeats arrive.", online)
+    add("workers_online", "gauge", "Workers that are online.", online)
     add(
         "worker_events_dropped",
         "gauge",
