@@ -2,39 +2,64 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Pins hatchling and the Node wheel of pip's isolated build; pip 25.3 renamed the variable.
-BUILD_PINS := PIP_CONSTRAINT=$(CURDIR)/requirements/build.txt PIP_BUILD_CONSTRAINT=$(CURDIR)/requirements/build.txt
+# Pins hatchling and the Node wheel of pip's isolated build; pip 25.3 renamed the variable. Relative,
+# because pip takes a space in the variable for the end of a path.
+BUILD_PINS := PIP_CONSTRAINT=requirements/build.txt PIP_BUILD_CONSTRAINT=requirements/build.txt
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types layers audit fuzz wire dashboard dashboard-dev bench chaos deploy interop nextjs oldest lock clean
+.PHONY: help demo test check lint format types layers tree words audit fuzz wire dashboard dashboard-dev bench chaos deploy interop nextjs oldest lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
+# A Python that is named on the command line and is another version makes a new environment.
+ifeq ($(origin PYTHON),command line)
+VERSION := import sys; print(sys.version_info[0], sys.version_info[1])
+NAMED := $(shell $(PYTHON) -c '$(VERSION)' 2>/dev/null)
+HAVE := $(shell test -x $(BIN)/python && $(BIN)/python -c '$(VERSION)')
+ifneq ($(and $(NAMED),$(HAVE)),)
+ifneq ($(NAMED),$(HAVE))
+$(shell rm -rf $(VENV))
+endif
+endif
+endif
+
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "otel-bridge needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "otel-bridge: $(PYTHON) has no venv module; install it (Debian: python3-venv)"; exit 2; }
+
+# pip says what failed in many lines; whether it was the network is what a reader wants to know.
+UNREACHABLE := NewConnectionError|name resolution|Could not fetch URL|ProxyError|timed out|Connection (refused|reset)|Network is unreachable|registry is unreachable|No matching distribution
+define install
+@echo "otel-bridge: installing $(2): the first time takes about two minutes and the network"
+@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+  { $(BIN)/python -m pip install --quiet --require-hashes -r $(1) && echo "otel-bridge: building the dashboard" && \
+    $(BUILD_PINS) $(BIN)/python -m pip install --quiet --no-deps -e . ; echo $$? >"$$log.code"; } 2>&1 | tee "$$log"; \
+  code=$$(cat "$$log.code"); rm -f "$$log.code"; \
+  if [ "$$code" -ne 0 ] && grep -qE '$(UNREACHABLE)' "$$log"; then \
+    echo "otel-bridge: the network failed: pip or npm could not reach its package index (see above)"; fi; \
+  exit "$$code"
+@touch $@
+endef
 
 $(VENV)/.demo: $(BIN)/python pyproject.toml requirements/demo.txt requirements/build.txt
-	$(BIN)/pip install --quiet --require-hashes -r requirements/demo.txt
-	$(BUILD_PINS) $(BIN)/pip install --quiet --no-deps -e .
-	@touch $@
+	$(call install,requirements/demo.txt,what make demo needs)
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml requirements/dev.txt requirements/build.txt
-	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
-	$(BUILD_PINS) $(BIN)/pip install --quiet --no-deps -e .
-	@touch $@ $(VENV)/.demo
+	$(call install,requirements/dev.txt,what the tests need)
+	@touch $(VENV)/.demo
 
 demo: $(VENV)/.demo ## a real research task on a live dashboard, nothing else needed
-	$(BIN)/otel-bridge demo $(ARGS)
+	$(BIN)/python -m otel_bridge_collector demo $(ARGS)
 
 # Two processes: most tests wait for real servers, 11 minutes in one, 6 in two. ARGS="-n 0 -s" to debug.
 test: $(VENV)/.dev ## every test of the default run
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-check: lint types layers wire audit ## format, lint, types, layers, generated files, known vulnerabilities
+check: lint types layers words wire audit ## format, lint, types, layers, words, generated files, known vulnerabilities
 
 lint: $(VENV)/.dev ## ruff: format and rules
 	$(BIN)/ruff format --check .
@@ -45,13 +70,19 @@ format: $(VENV)/.dev ## write the format
 	$(BIN)/ruff check --fix .
 
 types: $(VENV)/.dev ## mypy --strict
-	$(BIN)/mypy
+	$(BIN)/python -m mypy
 
 layers: $(VENV)/.dev ## import-linter
-	$(BIN)/lint-imports
+	$(BIN)/python -c "from importlinter.cli import lint_imports; raise SystemExit(lint_imports())"
+
+tree: $(VENV)/.dev ## draw the tree of both packages into ARCHITECTURE.md
+	$(BIN)/python -m tests.support.architecture --write
 
 audit: $(VENV)/.dev ## known vulnerabilities of the locked packages (needs their databases)
 	$(BIN)/python -m tests.support.audit
+
+words: $(VENV)/.dev ## words that an outsider cannot know, and what to write instead
+	$(BIN)/python -m tests.support.plain_words
 
 wire: $(VENV)/.dev ## the dashboard's wire types match the models
 	$(BIN)/python -m otel_bridge_collector.wire.typescript --check
@@ -88,7 +119,7 @@ nextjs: $(VENV)/.dev ## build a Next.js page around the dashboard and look at it
 # redis-py's older asyncio clients warn of connections that they close themselves when collected.
 oldest: $(VENV)/.dev ## unit and contract tests on the oldest versions that pyproject.toml allows (needs uv)
 	uv venv --quiet --clear --python $(BIN)/python $(VENV)-oldest
-	VIRTUAL_ENV=$(CURDIR)/$(VENV)-oldest $(BUILD_PINS) uv pip install --quiet --resolution lowest-direct -e '.[dev]'
+	VIRTUAL_ENV=$(VENV)-oldest $(BUILD_PINS) uv pip install --quiet --resolution lowest-direct -e '.[dev]'
 	$(VENV)-oldest/bin/python -m pytest tests/unit tests/contract -W ignore::ResourceWarning -W ignore::pytest.PytestUnraisableExceptionWarning $(ARGS)
 
 lock: $(VENV)/.dev ## resolve the locked requirements again (needs uv)

