@@ -1,8 +1,7 @@
 """
 Which transport a bus URL names: ``memory``, ``redis``, ``rediss``, ``unix``, ``http``, ``https``.
 
-The module of a transport is imported on first use, so that a worker on ``http://`` never imports
-the Redis client.
+The module of a transport is imported on first use, so that a process imports only its own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
-The zero-code hook in processes of their own: OpenTelemetry's globals are set once in each.
+The zero-code hook, in processes of its own, because OpenTelemetry's globals can be set only once.
 
-What a distro does, and an application under ``opentelemetry-instrument``, is in
+Distributions, and applications under ``opentelemetry-instrument``, are in
 ``tests/integration/test_zero_code.py``.
 """
 
@@ -38,7 +38,7 @@ def live():
 
 
 def run(code: str, **environ: str) -> tuple[dict[str, Any], str]:
-    """Run code that ends in a dict; return it, and what was logged."""
+    """Run code whose last line is a dict; return the dict and the log."""
     body, _, last = code.strip().rpartition("\n")
     script = f"{PRELUDE}\n{body}\nprint(json.dumps({last}))\n"
     done = subprocess.run(
@@ -54,7 +54,7 @@ def run(code: str, **environ: str) -> tuple[dict[str, Any], str]:
 
 
 def test_a_provider_that_is_set_gets_one_processor_more() -> None:
-    """Spans of the provider of a distro are live, and it stays the one that it was."""
+    """Spans of a distribution's provider are live, and the provider is not replaced."""
     found, logged = run(
         """
 provider = TracerProvider()
@@ -73,7 +73,7 @@ trace.get_tracer("app").start_span("plan").end()
 
 
 def test_a_provider_set_later_is_watched_from_then_on() -> None:
-    """An application that brings its own provider after the hook gets it, with our processor."""
+    """An application that sets a provider after the hook gets it, with our processor."""
     found, _ = run(
         """
 install()
@@ -91,8 +91,8 @@ tracer.start_span("plan").end()
     }
 
 
-def test_where_nobody_sets_a_provider_the_first_span_makes_one() -> None:
-    """Plain code without any set-up is live; one who sets a provider after all still gets it."""
+def test_without_a_provider_the_first_span_creates_one() -> None:
+    """Code without any set-up is live, and a provider that is set after that is still used."""
     found, _ = run(
         """
 install()
@@ -135,10 +135,10 @@ after = trace.get_tracer_provider() is provider
     ],
 )
 @pytest.mark.parametrize("is_set_before", [True, False])
-def test_a_wrong_setting_is_told_and_the_application_goes_on(
+def test_a_wrong_setting_is_logged_and_the_application_continues(
     environ: dict[str, str], line: str, is_set_before: bool
 ) -> None:
-    """What cannot work is one line; the application's own provider and spans are untouched."""
+    """A wrong setting is one line; the application's provider and spans are not changed."""
     steps = ["trace.set_tracer_provider(provider)", "install()"]
     steps = steps if is_set_before else steps[::-1]
     found, logged = run(

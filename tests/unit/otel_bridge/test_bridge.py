@@ -1,4 +1,4 @@
-"""``configure()``: loud and at once, once a process, and without a trace when it fails."""
+"""``configure()``: it raises at once, works once a process, and leaves nothing when it fails."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def count_of(settings: BridgeSettings) -> int:
 def test_a_given_provider_gets_one_processor_more(
     provider: TracerProvider, settings: BridgeSettings
 ) -> None:
-    """A provider of the user's own is used as it is, and its spans are live from then on."""
+    """The user's provider is used, not replaced, and its spans are live from then on."""
     made = configure(tracer_provider=provider, settings=settings)
     (processor,) = provider._active_span_processor._span_processors
     assert isinstance(processor, MonitoringSpanProcessor)
@@ -69,8 +69,8 @@ def test_a_given_provider_gets_one_processor_more(
     assert count_of(settings) == 2
 
 
-def test_a_provider_that_samples_nothing_is_live_all_the_same(settings: BridgeSettings) -> None:
-    """Spans that a sampler drops are not exported, but the live view sees them."""
+def test_a_provider_that_samples_nothing_is_still_live(settings: BridgeSettings) -> None:
+    """Spans that a sampler drops are not exported, but they are in the live view."""
     provider = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
     made = configure(tracer_provider=provider, settings=settings)
     span = provider.get_tracer("x").start_span("job", attributes=job_attributes())
@@ -110,7 +110,7 @@ def test_many_threads_make_one_bridge(provider: TracerProvider, settings: Bridge
 
 
 def test_settings_and_keywords_do_not_mix(settings: BridgeSettings) -> None:
-    """Two sources of one setting are refused, by name."""
+    """Settings and keywords together are an error that names the keywords."""
     with pytest.raises(ConfigurationError, match=r"^settings and enabled, redis_url were both"):
         configure(settings=settings, redis_url="redis://x", enabled=True)
 
@@ -135,7 +135,7 @@ def test_settings_and_keywords_do_not_mix(settings: BridgeSettings) -> None:
         ({"knowledge_base_url": "mysql://u:hunter2@h/d"}, "is not a PostgreSQL URL"),
     ],
 )
-def test_what_cannot_work_fails_at_once_and_leaves_nothing(
+def test_a_wrong_setting_fails_at_once_and_leaves_nothing(
     make_settings: MakeSettings, wrong: dict[str, str], sentence: str
 ) -> None:
     """A wrong setting is one error without a password; no provider, bridge or thread is left."""
@@ -152,7 +152,7 @@ def test_what_cannot_work_fails_at_once_and_leaves_nothing(
 
 @pytest.mark.parametrize("wrong", [{"enabled": False}, {"otel_sdk_disabled": True}])
 def test_off_is_off(make_settings: MakeSettings, wrong: dict[str, bool]) -> None:
-    """Switched off there is nothing to publish to, whatever the other settings say."""
+    """While monitoring is off nothing is created, and no other setting is checked."""
     made = configure(
         settings=make_settings(
             bus_url="ftp://x", redis_url="nonsense", knowledge_base_url="nonsense", **wrong
@@ -167,7 +167,7 @@ def test_off_is_off(make_settings: MakeSettings, wrong: dict[str, bool]) -> None
     assert (made.flush(0), made.shutdown(0), current_bridge()) == (True, True, None)
 
 
-def test_the_end_publishes_what_is_queued_and_makes_room(
+def test_shutdown_publishes_the_queue_and_allows_another_configure(
     provider: TracerProvider, settings: BridgeSettings
 ) -> None:
     """``shutdown`` flushes, may be called again, and another ``configure`` may follow it."""
@@ -182,10 +182,10 @@ def test_the_end_publishes_what_is_queued_and_makes_room(
     assert current_bridge() is again
 
 
-def test_the_end_of_an_old_bridge_is_not_that_of_the_new(
+def test_shutdown_of_an_old_bridge_leaves_the_new_one(
     provider: TracerProvider, settings: BridgeSettings
 ) -> None:
-    """Shutting an old bridge down once more leaves the present one alone."""
+    """A second shutdown of an old bridge does not affect the present one."""
     old = configure(tracer_provider=provider, settings=settings)
     old.shutdown()
     new = configure(tracer_provider=provider, settings=settings)
@@ -196,7 +196,7 @@ def test_the_end_of_an_old_bridge_is_not_that_of_the_new(
 def test_a_bridge_on_demand_is_made_once(
     provider: TracerProvider, settings: BridgeSettings
 ) -> None:
-    """Whoever asks first makes it; asked again after the end, nothing is made."""
+    """The first caller of ``current_bridge`` creates it; after its shutdown none is created."""
     made: list[Bridge] = []
     make_on_demand(lambda: made.append(configure(tracer_provider=provider, settings=settings)))
     assert bridge_module._current is None
@@ -206,8 +206,8 @@ def test_a_bridge_on_demand_is_made_once(
     assert len(made) == 1
 
 
-def test_whose_provider_it_is(provider: TracerProvider) -> None:
-    """The SDK's provider is found behind one that stands in front of it, and in no other."""
+def test_the_sdk_provider_is_found_behind_a_proxy(provider: TracerProvider) -> None:
+    """The SDK's provider is found directly and behind a proxy, and in nothing else."""
 
     class InFront(trace.NoOpTracerProvider):
         def __init__(self, inner: object) -> None:

@@ -1,4 +1,4 @@
-"""Ending tasks that do not hear the first time."""
+"""Cancelling tasks that lose or ignore a cancellation."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import asyncio
 from otel_bridge.cancellation import cancel
 
 
-async def test_a_task_that_loses_a_cancellation_is_ended_all_the_same() -> None:
-    """A library that swallows cancellations delays the end, it does not prevent it."""
-    heard = 0
+async def test_a_task_that_loses_a_cancellation_still_ends() -> None:
+    """A library that swallows cancellations delays the end of the task but does not prevent it."""
+    cancellations = 0
 
-    async def deaf() -> None:
-        nonlocal heard
-        while heard < 3:
+    async def losing() -> None:
+        nonlocal cancellations
+        while cancellations < 3:
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
-                heard += 1
+                cancellations += 1
 
-    task = asyncio.create_task(deaf())
+    task = asyncio.create_task(losing())
     await asyncio.wait({task}, timeout=0)
     await cancel([task])
-    assert (task.done(), heard) == (True, 3)
+    assert (task.done(), cancellations) == (True, 3)
 
 
 async def test_a_task_that_never_ends_is_left_behind() -> None:
-    """Stopping takes bounded time whatever a handler does."""
+    """Cancelling takes bounded time, also for a task that never ends."""
     may_end = asyncio.Event()
 
     async def stubborn() -> None:
@@ -44,14 +44,14 @@ async def test_a_task_that_never_ends_is_left_behind() -> None:
     await task
 
 
-async def test_what_a_task_raises_meanwhile_is_dropped() -> None:
-    """An error on the way out is not the stopping one's."""
+async def test_an_exception_of_a_cancelled_task_is_dropped() -> None:
+    """An exception that a task raises while it ends does not reach the caller of ``cancel``."""
 
     async def fails() -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            raise ValueError("on the way out")
+            raise ValueError("while it ends")
 
     task = asyncio.create_task(fails())
     await asyncio.wait({task}, timeout=0)

@@ -1,4 +1,4 @@
-"""The time seam: one format, exact, whatever the moment."""
+"""The clock, and the one time format of events."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @given(st.integers(-(2**60), 2**63 - 1))
-def test_any_moment_is_the_datetime_it_is(time_ns: int) -> None:
-    """Formatted nanoseconds parse to the same microsecond, before the year 1970 as well."""
+def test_any_time_is_formatted_exactly(time_ns: int) -> None:
+    """Formatted nanoseconds parse to the same microsecond, also before the year 1970."""
     expected = EPOCH + timedelta(microseconds=time_ns // 1000)
     assert datetime.fromisoformat(iso_utc(time_ns)) == expected
 
@@ -30,13 +30,13 @@ def test_any_moment_is_the_datetime_it_is(time_ns: int) -> None:
     ],
 )
 def test_six_decimals_and_z(time_ns: int, expected: str) -> None:
-    """Always six decimals and Z, cut and not rounded, so that texts sort as times do."""
+    """Always six decimals and Z, truncated and not rounded."""
     assert iso_utc(time_ns) == expected
 
 
 @given(st.integers(0, 2**62), st.integers(0, 2**62))
 def test_texts_sort_as_times(one: int, other: int) -> None:
-    """Of two times the text of the earlier is not greater."""
+    """Of two times the earlier one has the lesser text, or the same."""
     first, second = sorted([one, other])
     assert iso_utc(first) <= iso_utc(second)
 

@@ -1,4 +1,4 @@
-"""The exception tree: one base to catch, sentences with the value and the cure."""
+"""The exception tree: one base class, and messages with the value and the cure."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ EXAMPLES: list[tuple[OtelBridgeError, str]] = [
 
 @pytest.mark.parametrize(("error", "sentence"), EXAMPLES)
 def test_an_error_is_one_sentence(error: OtelBridgeError, sentence: str) -> None:
-    """Each says what happened, with the value, and what to do."""
+    """Each message says what happened, with the value and, where there is one, the cure."""
     assert str(error) == sentence
 
 
 def test_one_base_catches_all() -> None:
-    """Everything raised on purpose is an ``OtelBridgeError``, and everything is exported."""
+    """Every exception of the module is an ``OtelBridgeError`` and is exported."""
     classes = dict(inspect.getmembers(errors, inspect.isclass))
     assert {name for name, kind in classes.items() if issubclass(kind, Exception)} == {
         *errors.__all__
@@ -54,7 +54,7 @@ def test_one_base_catches_all() -> None:
 
 
 def test_the_tree_is_the_documented_one() -> None:
-    """A sender tells what cannot help from what may; a bus URL is a setting like others."""
+    """A rejected batch is a transport error, and an unknown transport a wrong setting."""
     assert issubclass(UnknownTransportError, ConfigurationError)
     assert issubclass(TransportRejectedError, TransportError)
     assert not issubclass(PositionLostError, TransportError)
@@ -63,6 +63,6 @@ def test_the_tree_is_the_documented_one() -> None:
 
 @pytest.mark.parametrize("error", [error for error, _ in EXAMPLES])
 def test_an_error_crosses_processes(error: OtelBridgeError) -> None:
-    """A worker pool can send an error home: pickled it is the same error with the same words."""
+    """A worker pool can pickle an error: it comes back with the same type, message and fields."""
     found = pickle.loads(pickle.dumps(error))
     assert (type(found), str(found), vars(found)) == (type(error), str(error), vars(error))

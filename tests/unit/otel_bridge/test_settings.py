@@ -1,4 +1,4 @@
-"""The library's settings: names, defaults, and sentences that never hold a password."""
+"""The library's settings: names, defaults, and errors that never contain a password."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from otel_bridge.settings import (
 )
 
 
-def test_names_and_defaults_that_users_know() -> None:
-    """The variables fixed in DESIGN 4.2 exist under their names, with the defaults promised."""
+def test_names_and_defaults_are_the_documented_ones() -> None:
+    """The variables that users already set exist, with the documented defaults."""
     found = BridgeSettings.load()
     defaults = {
         env_name(BridgeSettings, name): getattr(found, name)
@@ -59,23 +59,23 @@ def test_names_and_defaults_that_users_know() -> None:
     ],
 )
 def test_where_events_go(redis_url: str | None, bus_url: str, expected: str) -> None:
-    """A bus URL wins, else the log is in Redis if there is one, else with the local collector."""
+    """Events go to the bus URL, else to Redis if there is one, else to the local collector."""
     assert BridgeSettings.load(redis_url=redis_url, bus_url=bus_url).bus_url == expected
 
 
-def test_every_new_name_says_what_it_is_of() -> None:
-    """Names of our own begin with MONITORING_, and OpenTelemetry's are taken as they are."""
+def test_every_variable_has_a_known_prefix() -> None:
+    """Our variables begin with MONITORING_, those of OpenTelemetry keep their names."""
     names = {str(field.validation_alias) for field in BridgeSettings.model_fields.values()}
     known_elsewhere = {"REDIS_URL", "NEXUS_MONITORING_ENABLED", "NO_COLOR"}
-    strangers = {
+    unprefixed = {
         name for name in names - known_elsewhere if not name.startswith(("MONITORING_", "OTEL_"))
     }
-    assert strangers == set()
+    assert unprefixed == set()
     assert not names & COLLECTOR_NAMES
 
 
-def test_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A keyword that is None leaves the environment's word; another one wins over it."""
+def test_arguments_take_precedence_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An argument takes precedence over the environment, unless it is None."""
     monkeypatch.setenv("MONITORING_EVENTS_CHANNEL", "from:environment")
     monkeypatch.setenv("MONITORING_STATS_CHANNEL", "from:environment")
     found = BridgeSettings.load(events_channel="given", stats_channel=None)
@@ -83,7 +83,7 @@ def test_arguments_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_settings_do_not_change() -> None:
-    """What was read at the start stands; nobody can turn a knob behind another's back."""
+    """Settings are frozen, so no component can change them for another."""
     with pytest.raises(ValueError, match="frozen"):
         BridgeSettings.load().enabled = False  # type: ignore[misc]
 
@@ -106,14 +106,14 @@ def test_settings_do_not_change() -> None:
     ],
 )
 def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
-    """What cannot work fails at once with the variable and its value."""
+    """An invalid value is an error that names the variable and the value."""
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError, match=f"^{name}={value}: .*see .env.example$"):
         BridgeSettings.load()
 
 
 def test_a_ttl_outlives_the_interval() -> None:
-    """A TTL that would let every worker flicker names both values and a third that works."""
+    """A TTL not longer than the interval is an error with both values and one that works."""
     with pytest.raises(ConfigurationError) as raised:
         BridgeSettings.load(heartbeat_ttl_sec=10, heartbeat_interval_sec=10)
     assert str(raised.value) == (
@@ -122,10 +122,10 @@ def test_a_ttl_outlives_the_interval() -> None:
     )
 
 
-def test_a_mistyped_variable_is_told_with_a_guess(
+def test_a_mistyped_variable_is_reported_with_a_guess(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A MONITORING_* name that nobody reads is one warning, with the name that was meant."""
+    """An unknown MONITORING_* variable is one warning, with the most similar setting."""
     monkeypatch.setenv("MONITORING_HEARTBEAT_INTERVALL_SEC", "hunter2")
     with caplog.at_level(logging.WARNING):
         BridgeSettings.load()
@@ -135,16 +135,16 @@ def test_a_mistyped_variable_is_told_with_a_guess(
     ]
 
 
-def test_names_of_others_do_not_warn() -> None:
-    """The collector's names and those of other programs are no mistakes of ours."""
+def test_variables_of_other_programs_are_not_reported() -> None:
+    """Variables of the collector and of other programs are not unknown settings."""
     environ = dict.fromkeys([*COLLECTOR_NAMES, "MONITOR", "REDIS_HOST", "PATH"], "x")
     assert unknown_names(environ) == {}
-    stranger = "MONITORING_" + "Q" * 60
-    assert unknown_names({stranger: "x"}) == {stranger: None}
+    unlike_any = "MONITORING_" + "Q" * 60
+    assert unknown_names({unlike_any: "x"}) == {unlike_any: None}
 
 
 def test_a_mistyped_argument_does_not_show_its_value() -> None:
-    """A keyword that does not exist is named with a guess; its value may be a password."""
+    """An unknown argument is named with a guess, but without its value: it may be a password."""
     with pytest.raises(ConfigurationError) as raised:
         BridgeSettings.load(redis_ulr="redis://:hunter2@host")
     assert str(raised.value) == "there is no setting redis_ulr; did you mean redis_url?"
@@ -152,7 +152,7 @@ def test_a_mistyped_argument_does_not_show_its_value() -> None:
 
 @pytest.mark.parametrize("name", ["redis_url", "knowledge_base_url", "token"])
 def test_secrets_of_a_wrong_type_are_not_shown(name: str) -> None:
-    """A value that may hold a password is not shown, whatever is wrong with it."""
+    """The value of a setting that may hold a password is never shown."""
     with pytest.raises(ConfigurationError) as raised:
         BridgeSettings.load(**{name: ["hunter2"]})
     assert "hunter2" not in str(raised.value)
@@ -182,8 +182,8 @@ def test_secrets_of_a_wrong_type_are_not_shown(name: str) -> None:
         ("", "***"),
     ],
 )
-def test_what_a_log_line_shows_of_a_url(url: str, shown: str) -> None:
-    """Host and path are shown, a password never, also where it is not written as it must be."""
+def test_a_log_line_shows_host_and_path_of_a_url(url: str, shown: str) -> None:
+    """Host and path are shown; a password is not, also if it is not percent-encoded."""
     assert redact_url(url) == shown
 
 
@@ -193,13 +193,13 @@ def test_what_a_log_line_shows_of_a_url(url: str, shown: str) -> None:
     st.sampled_from(["", "user"]),
 )
 def test_no_password_is_ever_shown(scheme: str, password: str, user: str) -> None:
-    """Whatever a password is made of, a log line shows the host and the path, or neither."""
+    """Whatever characters a password has, a log line shows only host and path, or neither."""
     shown = redact_url(f"{scheme}://{user}:{password}@host:1/0")
     assert shown in (f"{scheme}://host:1/0", f"{scheme}://***")
 
 
 @given(st.text(max_size=40))
 def test_any_text_can_be_redacted(text: str) -> None:
-    """No text makes the redaction raise, for it is called where an error is told."""
+    """No text makes the redaction raise, because it is used in error messages."""
     redact_url(text)
     redact_url(f"redis://{text}")

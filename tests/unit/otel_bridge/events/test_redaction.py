@@ -1,4 +1,4 @@
-"""What may leave the process."""
+"""Which attributes may leave the process, and how secrets are masked."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_secrets_are_masked_wherever_they_stand(secret: str) -> None:
         ("api_key: abc123def", f"api_key: {MASK}"),
     ],
 )
-def test_what_leads_to_a_secret_stays(text: str, expected: str) -> None:
+def test_the_text_around_a_secret_stays(text: str, expected: str) -> None:
     """Only the secret part is masked, so that the line can still be understood."""
     assert redact_text(text) == expected
 
@@ -66,7 +66,7 @@ def test_what_leads_to_a_secret_stays(text: str, expected: str) -> None:
     ],
 )
 def test_plain_text_is_left_alone(text: str) -> None:
-    """What only resembles a secret is not masked."""
+    """Text that only resembles a secret is not masked."""
     assert redact_text(text) == text
 
 
@@ -87,13 +87,13 @@ def test_plain_text_is_left_alone(text: str) -> None:
     ],
 )
 def test_secret_keys_are_masked_at_any_depth(key: str) -> None:
-    """The value under a secret-looking key never leaves, whatever it is."""
+    """The value of a key that looks like a secret's name never leaves, whatever its type."""
     assert redact_meta({"a": {"b": [{key: {"x": 1}}]}}) == {"a": {"b": [{key: MASK}]}}
 
 
 @pytest.mark.parametrize("key", ["title", "input_tokens", "tokens", "author", "keyword", "monkey"])
 def test_plain_keys_are_kept(key: str) -> None:
-    """Counting tokens or naming an author is no secret."""
+    """A number of tokens or the name of an author is not masked."""
     assert redact_meta({key: "x"}) == {key: "x"}
 
 
@@ -113,7 +113,7 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.text(max_size=9), JSON), st.sampled_from(["x", "a.b", "n"]))
 def test_a_planted_secret_never_survives(meta: dict[str, Any], key: str) -> None:
-    """Wherever a token is put, it is not in the result."""
+    """Wherever a token is in ``meta``, the result does not contain it."""
     redacted = redact_meta(
         {key: [JWT, {"deep": f"at {JWT}"}], **{f"m{k}": v for k, v in meta.items()}}
     )
@@ -126,14 +126,14 @@ def test_nothing_is_picked_by_default() -> None:
 
 
 def test_named_attributes_are_picked() -> None:
-    """Names are exact, a star at the end stands for the rest."""
+    """A name matches exactly; a name with a star at its end matches as a prefix."""
     allowlist = MetaAllowlist(["agent.*", " http.route ", ""])
     attributes = {"agent.name": "a", "agent.id": 1, "http.route": "/", "http.url": "x"}
     assert allowlist.pick(attributes) == {"agent.name": "a", "agent.id": 1, "http.route": "/"}
 
 
 def test_prompts_stay_out_unless_switched_on() -> None:
-    """Even a star lets no prompt or answer of a language model out."""
+    """Even a prefix passes no prompt or answer of a language model, unless they are enabled."""
     attributes = {
         "gen_ai.request.model": "m",
         "gen_ai.input.messages": "[...]",
@@ -146,7 +146,7 @@ def test_prompts_stay_out_unless_switched_on() -> None:
     assert MetaAllowlist(names, with_prompts=True).pick(attributes) == attributes
 
 
-def test_an_event_is_masked_where_it_is_free_text() -> None:
+def test_the_free_texts_of_an_event_are_masked() -> None:
     """Message, error and meta are masked; ids and numbers stay as they are."""
     fields = {"task_id": JWT, "message": f"a {JWT}", "error": f"b {JWT}", "meta": {"password": "x"}}
     redact_fields(fields)
@@ -159,3 +159,60 @@ def test_an_event_is_masked_where_it_is_free_text() -> None:
     empty: dict[str, Any] = {}
     redact_fields(empty)
     assert empty == {}
+
+
+def test_a_name_may_be_shorter_than_its_prefix() -> None:
+    """Of ``agent.*`` every key that begins with ``agent.`` passes, and no other."""
+    allowlist = MetaAllowlist(["agent.*"])
+    keys = ["agent.", "agent.id", "agent", "agentic", "a", "agent.*"]
+    assert list(allowlist.pick(dict.fromkeys(keys, 1))) == ["agent.", "agent.id", "agent.*"]
+    assert MetaAllowlist(["a"]).pick({"a": 1, "ab": 2}) == {"a": 1}
+
+
+def test_at_most_64_attributes_are_picked() -> None:
+    """A star lets 64 attributes through, in the order of the span."""
+    picked = MetaAllowlist(["*"]).pick({f"k{n}": n for n in range(100)})
+    assert list(picked.values()) == list(range(64))
+
+
+def test_a_text_of_the_longest_length_is_kept() -> None:
+    """1,024 characters are kept; of one more the end is replaced by an ellipsis."""
+    texts = redact_meta({"a": "x " * 512, "b": "x " * 512 + "y"})
+    assert texts == {"a": "x " * 512, "b": ("x " * 512)[:1023] + "…"}
+
+
+@pytest.mark.parametrize("value", [None, True, 7, 0.5])
+def test_numbers_stay_numbers(value: Any) -> None:
+    """Numbers, booleans and null keep their type, in mappings and in lists."""
+    assert redact_meta({"a": value, "b": [value]}) == {"a": value, "b": [value]}
+
+
+def test_other_values_become_text() -> None:
+    """A value that JSON does not know becomes text, and a secret in it is masked."""
+    assert redact_meta({"a": 1j, "b": Opaque()}) == {"a": "1j", "b": f"at {MASK}"}
+
+
+class Opaque:
+    """Something with a secret in its text."""
+
+    def __str__(self) -> str:
+        return f"at {JWT}"
+
+
+def test_nesting_ends_after_eight_levels() -> None:
+    """The eighth level of mappings or lists is kept, the ninth is an ellipsis."""
+    mappings: Any = 1
+    lists: Any = 1
+    for _ in range(7):
+        mappings, lists = {"a": mappings}, [lists]
+    assert redact_meta({"m": mappings, "l": lists}) == {"m": mappings, "l": lists}
+    text = str(redact_meta({"m": {"a": mappings}, "l": [lists]}))
+    assert (
+        text
+        == "{'m': " + "{'a': " * 7 + "'…'" + "}" * 7 + ", 'l': " + "[" * 7 + "'…'" + "]" * 7 + "}"
+    )
+
+
+def test_what_is_no_mapping_is_no_meta() -> None:
+    """A ``meta`` that is a text by mistake becomes an empty one."""
+    assert redact_meta("text") == {}  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Attribute keys: ours under one name, others' as OpenTelemetry has them."""
+"""Attribute keys: our own under one prefix, the rest spelled as OpenTelemetry spells them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ OURS = {
 }
 
 
-def test_our_keys_are_below_one_name() -> None:
-    """Every attribute of ours begins with ``nexus.``, so that a backend can tell them by it."""
+def test_our_keys_share_one_prefix() -> None:
+    """Every attribute of ours begins with ``nexus.``, so that a backend can select them."""
     assert [name for name, key in OURS.items() if not key.startswith("nexus.")] == []
     assert len(set(OURS.values())) == len(OURS)
 
 
-def test_prefixes_take_no_key_of_ours() -> None:
-    """What the user puts below ``nexus.meta.`` and ``nexus.count.`` cannot be a field of ours."""
+def test_user_prefixes_contain_no_key_of_ours() -> None:
+    """An attribute set below ``nexus.meta.`` or ``nexus.count.`` is no field of ours."""
     prefixes = (semconv.META_PREFIX, semconv.COUNT_PREFIX)
     taken = [key for key in OURS.values() if key.startswith(prefixes) and key not in prefixes]
     assert taken == []
@@ -44,21 +44,21 @@ def test_prefixes_take_no_key_of_ours() -> None:
         (semconv.EXCEPTION_MESSAGE, exception_attributes.EXCEPTION_MESSAGE),
     ],
 )
-def test_others_keys_are_theirs(ours: str, theirs: str) -> None:
+def test_conventional_keys_are_opentelemetrys(ours: str, theirs: str) -> None:
     """Keys of the semantic conventions are spelled as OpenTelemetry's own package spells them."""
     assert ours == theirs
 
 
-def test_what_travels_with_a_job_is_a_header() -> None:
-    """Carrier keys are lower case with dashes, as HTTP headers and Celery's are, each its own."""
+def test_carrier_keys_can_be_headers() -> None:
+    """Carrier keys are distinct and lower case with dashes, as headers of HTTP and Celery are."""
     found = [value for name, value in CONSTANTS.items() if name.startswith("CARRIER_")]
     assert len(found) == len(set(found)) == 4
     assert [key for key in found if not key.startswith("nexus-") or key != key.lower()] == []
     assert "traceparent" not in found
 
 
-def test_kinds_are_the_four_blocks() -> None:
-    """A span of ours is one of four kinds, which the waterfall has bars for."""
+def test_there_are_four_kinds_of_spans() -> None:
+    """A span of ours has one of four kinds, and no kind is spelled like a status."""
     found = {value for name, value in CONSTANTS.items() if name.startswith("KIND_")}
     assert found == {"research_task", "phase", "enqueue", "job"}
     assert found.isdisjoint(set(TaskStatus))

@@ -1,4 +1,4 @@
-"""What a span inherits and stands for; the spans are the SDK's own."""
+"""What a span inherits, and the role that it gets; with spans of the SDK."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOOL = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "fetch"}
 
 
 class Trace:
-    """Starts spans one inside the other, and asks what each stands for."""
+    """Starts spans inside each other, and resolves the role of each."""
 
     def __init__(self) -> None:
         self.contexts = InheritedContexts()
@@ -40,7 +40,7 @@ class Trace:
         self._tracer.start_span(name, context, kind, dict(attributes or {}))
         return self._recorder.started[-1]
 
-    def place(self, span: Span) -> InheritedContext:
+    def resolve(self, span: Span) -> InheritedContext:
         attributes = span.attributes or {}
         classification = classify(span, attributes)
         return self.contexts.resolve(span, context_of(span), attributes, classification)
@@ -59,10 +59,10 @@ def story() -> Trace:
     return Trace()
 
 
-def test_a_root_is_the_task_and_its_name_the_traces(story: Trace) -> None:
-    """A root of another's trace is a research task with the trace's id."""
+def test_a_root_is_the_task_of_its_trace(story: Trace) -> None:
+    """A root span of a third party is a research task, and the trace id is its id."""
     root = story.start("nightly import")
-    found = story.place(root)
+    found = story.resolve(root)
     assert (found.role, found.task_id, found.parent_task_id) == (
         "research_task",
         trace_id(root),
@@ -71,89 +71,89 @@ def test_a_root_is_the_task_and_its_name_the_traces(story: Trace) -> None:
 
 
 @pytest.mark.parametrize("kind", [SpanKind.SERVER, SpanKind.CLIENT])
-def test_a_request_is_no_task_until_an_agent_begins(story: Trace, kind: SpanKind) -> None:
-    """Of a request, the first agent inside is the task; a second one is a phase of it."""
+def test_the_first_agent_in_a_request_is_the_task(story: Trace, kind: SpanKind) -> None:
+    """A request is no task: the first agent inside it is, and a second one is a phase of that."""
     request = story.start("POST /chat", kind=kind)
-    assert (story.place(request).role, story.place(request).is_in_request) == (None, True)
+    assert (story.resolve(request).role, story.resolve(request).is_in_request) == (None, True)
     first = story.start("run", AGENT, parent=request)
     second = story.start("run", AGENT, parent=request)
-    told = [story.place(span) for span in (first, second, first)]
-    assert [found.role for found in told] == ["research_task", "phase", "research_task"]
-    assert {found.parent_task_id for found in told} == {trace_id(request)}
+    places = [story.resolve(span) for span in (first, second, first)]
+    assert [found.role for found in places] == ["research_task", "phase", "research_task"]
+    assert {found.parent_task_id for found in places} == {trace_id(request)}
 
 
-def test_the_inner_inherit_phase_and_project(story: Trace) -> None:
-    """A tool inside an agent's phase is a job of it, and of the project that the root named."""
+def test_phase_and_project_are_inherited(story: Trace) -> None:
+    """A tool inside an agent is a job of the agent's phase and of the root's project."""
     root = story.start("research", {semconv.PROJECT_ID: "p"})
     agent = story.start("run", AGENT, parent=root)
     between = story.start("retry loop", parent=agent)
     tool = story.start("fetch", TOOL, parent=between)
-    found = [story.place(span) for span in (root, agent, between, tool)][-1]
+    found = [story.resolve(span) for span in (root, agent, between, tool)][-1]
     assert (found.role, found.phase, found.project_id) == ("job", "planner", "p")
 
 
-def test_what_is_left_out_hides_nothing(story: Trace) -> None:
-    """Inside a span that another tells of, one inherits what that span would have."""
+def test_children_of_an_ignored_span_inherit_from_its_parent(story: Trace) -> None:
+    """A span inside an ignored one inherits what the ignored one would have inherited."""
     root = story.start("research", {semconv.PROJECT_ID: "p"})
     agent = story.start("run", AGENT, parent=root)
     hidden = story.start("run/pay", parent=agent)
     tool = story.start("fetch", TOOL, parent=hidden)
-    story.place(root)
-    story.place(agent)
+    story.resolve(root)
+    story.resolve(agent)
     story.contexts.remember_ignored(hidden, context_of(hidden))
-    assert (story.place(tool).phase, story.place(tool).project_id) == ("planner", "p")
+    assert (story.resolve(tool).phase, story.resolve(tool).project_id) == ("planner", "p")
 
 
 def test_both_sides_of_a_queue_name_the_job(story: Trace) -> None:
-    """The span that put a job into its queue names it, there and where it runs."""
+    """The producer span names the job that it enqueues, and the consumer span takes that name."""
     sending = story.start("apply_async/pay", kind=SpanKind.PRODUCER)
     running = story.start("run/pay", parent=sending, kind=SpanKind.CONSUMER)
-    put, ran = story.place(sending), story.place(running)
-    assert (put.role, ran.role) == ("enqueue", "job")
-    assert put.task_id == ran.task_id == f"{context_of(sending).span_id:016x}"
+    enqueued, ran = story.resolve(sending), story.resolve(running)
+    assert (enqueued.role, ran.role) == ("enqueue", "job")
+    assert enqueued.task_id == ran.task_id == f"{context_of(sending).span_id:016x}"
 
 
-def test_a_message_that_goes_back_is_nothing_new(story: Trace) -> None:
-    """A job that puts its own message back keeps its name; another message is a job of its own."""
+def test_a_requeue_is_no_new_job(story: Trace) -> None:
+    """A job that enqueues its own message again keeps its id; another message is another job."""
     message = {"messaging.message.id": "m1"}
     sending = story.start("apply_async/pay", message, kind=SpanKind.PRODUCER)
     running = story.start("run/pay", message, parent=sending, kind=SpanKind.CONSUMER)
     again = story.start("apply_async/pay", message, parent=running, kind=SpanKind.PRODUCER)
     other = {"messaging.message.id": "m2"}
     new = story.start("apply_async/pay", other, parent=running, kind=SpanKind.PRODUCER)
-    first, _, back, made = (story.place(span) for span in (sending, running, again, new))
-    assert (back.is_requeue, back.task_id) == (True, first.task_id)
-    assert (made.is_requeue, made.task_id == first.task_id) == (False, False)
+    first, _, requeued, enqueued = (story.resolve(span) for span in (sending, running, again, new))
+    assert (requeued.is_requeue, requeued.task_id) == (True, first.task_id)
+    assert (enqueued.is_requeue, enqueued.task_id == first.task_id) == (False, False)
 
 
-def test_inside_a_span_of_ours_one_belongs_to_its_task(story: Trace) -> None:
-    """What our own spans say is passed on to spans that are not ours."""
+def test_a_span_inside_one_of_ours_belongs_to_its_task(story: Trace) -> None:
+    """A third-party span inherits task, project and phase from the attributes of our own span."""
     ours = story.start("job search", job_attributes())
     own = own_context(ours.attributes or {})
     context = context_of(ours)
     story.contexts.remember((context.trace_id, context.span_id), own)
-    found = story.place(story.start("fetch", TOOL, parent=ours))
+    found = story.resolve(story.start("fetch", TOOL, parent=ours))
     assert (found.parent_task_id, found.project_id, found.phase) == ("t1", "p1", "find")
 
 
 def test_the_oldest_are_forgotten(story: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many traces pass by, a bounded number of spans is remembered."""
+    """The number of remembered spans is bounded, whatever the number of traces."""
     monkeypatch.setattr(inheritance, "_MAX_REMEMBERED", 3)
     spans = [story.start(f"task {number}") for number in range(5)]
     for span in spans:
-        story.place(span)
+        story.resolve(span)
     known = [story.contexts.get((context_of(s).trace_id, context_of(s).span_id)) for s in spans]
     assert [found is not None for found in known] == [False, False, True, True, True]
 
 
-LENT = InheritedContext("task", "alpha", None, is_correlated=True)
+CORRELATED = InheritedContext("task", "alpha", None, is_correlated=True)
 
 
-def lend(story: Trace, request: Span, parent: InheritedContext = LENT) -> None:
-    """As the collector does: for the trace, and for a span that it knows."""
+def correlate(story: Trace, request: Span, parent: InheritedContext = CORRELATED) -> None:
+    """Set what a collector knows: the task of the trace, and the parent of the request."""
     assert request.parent is not None
     trace = request.parent.trace_id
-    story.contexts.correlated = {(trace, 0): LENT, (trace, request.parent.span_id): parent}
+    story.contexts.correlated = {(trace, 0): CORRELATED, (trace, request.parent.span_id): parent}
 
 
 @pytest.fixture
@@ -162,23 +162,23 @@ def request_inside(story: Trace) -> Span:
     return story.start("POST /chat", parent=story.start("ours"), kind=SpanKind.SERVER)
 
 
-def test_a_lent_task_is_inherited(story: Trace, request_inside: Span) -> None:
-    """Task and project of the trace, phase of the parent; passed on to all inside."""
-    lend(story, request_inside, parent=LENT._replace(phase="search"))
-    story.place(request_inside)
-    found = story.place(story.start("fetch", TOOL, parent=request_inside))
+def test_a_correlated_task_is_inherited(story: Trace, request_inside: Span) -> None:
+    """A request and all spans inside it inherit task and project of the trace, and the phase."""
+    correlate(story, request_inside, parent=CORRELATED._replace(phase="search"))
+    story.resolve(request_inside)
+    found = story.resolve(story.start("fetch", TOOL, parent=request_inside))
     assert (found.role, found.phase) == ("job", "search")
     assert (found.parent_task_id, found.project_id) == ("task", "alpha")
 
 
-def test_another_project_inherits_nothing_lent(story: Trace, request_inside: Span) -> None:
-    """At any depth: a span that names another project is beside the task, with all inside."""
-    lend(story, request_inside)
-    story.place(request_inside)
+def test_another_project_is_not_correlated(story: Trace, request_inside: Span) -> None:
+    """A span that names another project stays out of the task, and so does all inside it."""
+    correlate(story, request_inside)
+    story.resolve(request_inside)
     other = story.start("run", {**AGENT, semconv.PROJECT_ID: "beta"}, parent=request_inside)
     tool = story.start("fetch", TOOL, parent=other)
     same = story.start("fetch", {**TOOL, semconv.PROJECT_ID: "alpha"}, parent=request_inside)
-    found = [story.place(span) for span in (other, tool, same)]
+    found = [story.resolve(span) for span in (other, tool, same)]
     assert [(one.parent_task_id, one.project_id) for one in found] == [
         (trace_id(other), "beta"),
         (trace_id(other), "beta"),
@@ -186,47 +186,47 @@ def test_another_project_inherits_nothing_lent(story: Trace, request_inside: Spa
     ]
 
 
-def test_what_told_nothing_joins_later(story: Trace, request_inside: Span) -> None:
-    """A request that came before its task was known keeps nothing inside it from joining."""
+def test_a_span_without_a_role_is_correlated_later(story: Trace, request_inside: Span) -> None:
+    """A request that arrived before its task was known passes the task on once it is known."""
     early = story.start("run", AGENT, parent=request_inside)
     for span in (request_inside, early):
-        story.place(span)
-    lend(story, request_inside)
-    inside_early = story.place(story.start("fetch", TOOL, parent=early))
-    beside = story.place(story.start("fetch", TOOL, parent=request_inside))
+        story.resolve(span)
+    correlate(story, request_inside)
+    inside_early = story.resolve(story.start("fetch", TOOL, parent=early))
+    beside = story.resolve(story.start("fetch", TOOL, parent=request_inside))
     assert inside_early.parent_task_id == trace_id(early)
     assert beside.parent_task_id == "task"
 
 
-def test_a_request_of_another_project_lets_nothing_join(story: Trace) -> None:
-    """Its project was named by itself alone, and those inside are of it."""
+def test_a_request_of_another_project_is_not_correlated_later(story: Trace) -> None:
+    """A request that names another project passes that on to its children, not the task."""
     attributes = {semconv.PROJECT_ID: "beta"}
     asked = story.start("POST /chat", attributes, parent=story.start("ours"))
-    story.place(asked)
-    lend(story, asked)
-    found = story.place(story.start("fetch", TOOL, parent=asked))
+    story.resolve(asked)
+    correlate(story, asked)
+    found = story.resolve(story.start("fetch", TOOL, parent=asked))
     assert (found.parent_task_id, found.project_id) == (trace_id(asked), "beta")
 
 
-def test_a_second_root_is_lent_nothing(story: Trace, request_inside: Span) -> None:
-    """A span without a parent is its trace's root, whatever the state says."""
-    lend(story, request_inside)
+def test_a_root_is_never_correlated(story: Trace, request_inside: Span) -> None:
+    """A span without a parent is the root of its trace, whatever the collector knows."""
+    correlate(story, request_inside)
     assert request_inside.parent is not None
     root = story.start("nightly import")
-    story.contexts.correlated = {(context_of(root).trace_id, 0): LENT}
-    assert story.place(root).parent_task_id == trace_id(root)
+    story.contexts.correlated = {(context_of(root).trace_id, 0): CORRELATED}
+    assert story.resolve(root).parent_task_id == trace_id(root)
 
 
-def test_a_queues_job_is_named_as_it_was_lent(story: Trace) -> None:
-    """A consumer of a job that one of ours enqueued goes by that job's name."""
+def test_a_consumer_takes_the_job_id_of_a_correlated_enqueue(story: Trace) -> None:
+    """The consumer of a job that our own span enqueued has the id of that job."""
     job = story.start("work process", parent=story.start("enqueue"), kind=SpanKind.CONSUMER)
-    lend(story, job, parent=LENT._replace(role="enqueue", task_id="j1"))
-    assert (story.place(job).role, story.place(job).task_id) == ("job", "j1")
+    correlate(story, job, parent=CORRELATED._replace(role="enqueue", task_id="j1"))
+    assert (story.resolve(job).role, story.resolve(job).task_id) == ("job", "j1")
 
 
-def test_ones_own_task_comes_first(story: Trace, request_inside: Span) -> None:
-    """What the same sender told of the trace counts before what the state knows of it."""
+def test_the_senders_own_task_comes_first(story: Trace, request_inside: Span) -> None:
+    """What the same sender sent of the trace takes precedence over what the collector knows."""
     trace = context_of(request_inside).trace_id
-    story.contexts.correlated = {(trace, 0): LENT}
+    story.contexts.correlated = {(trace, 0): CORRELATED}
     story.contexts.remember((trace, 0), InheritedContext("own", "p", None))
-    assert story.place(request_inside).parent_task_id == "own"
+    assert story.resolve(request_inside).parent_task_id == "own"

@@ -1,4 +1,4 @@
-"""From span to event: each kind's start and end, whole."""
+"""The events of a span, start and end, with all their fields."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.sdk.trace import ReadableSpan, Span
-from opentelemetry.trace import SpanContext, SpanKind, StatusCode
+from opentelemetry.trace import SpanKind, StatusCode
 
 from otel_bridge.events import semconv
 from otel_bridge.events.encoding import encode_event
-from otel_bridge.events.event_ids import event_id_of
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.events.redaction import MetaAllowlist
 from otel_bridge.mapping.mapper import SpanMapper
@@ -38,7 +37,7 @@ def one_span(
     raised: Exception | None = None,
     status: str | None = None,
 ) -> tuple[Span, ReadableSpan]:
-    """The two objects a processor gets for one span of 2.5 s."""
+    """The two objects that a processor gets for one span of 2.5 s."""
     recorder = SpanRecorder()
     tracer = tracer_with(recorder)
     with tracer.start_as_current_span("root"):
@@ -54,7 +53,7 @@ def one_span(
 
 
 def mapped(live: Span, ended: ReadableSpan, **options: Any) -> list[dict[str, Any]]:
-    """The events of a span, without the random id; ids of the trace checked apart."""
+    """The events of a span without its ids, which are checked here."""
     made = mapper(**options)
     found = []
     for span, is_end in ((live, False), (ended, True)):
@@ -84,7 +83,7 @@ JOB = {
 
 
 def test_a_job_starts_and_completes() -> None:
-    """A job's span is task_started and task_completed with everything its attributes say."""
+    """The span of a job gives task_started and task_completed, with a field per attribute."""
     events = mapped(*one_span(job_attributes(), kind=SpanKind.CONSUMER))
     assert events == [
         {"ts": START_TEXT, "event_type": "task_started", **JOB, "status": "processing"},
@@ -102,8 +101,8 @@ def test_a_job_starts_and_completes() -> None:
     ("outcome", "event_type", "status"),
     [("failed", "task_failed", "failed"), ("retrying", "task_retry", "retrying")],
 )
-def test_a_job_ends_as_its_outcome_says(outcome: str, event_type: str, status: str) -> None:
-    """``nexus.outcome`` decides, and ``nexus.error`` says why."""
+def test_the_outcome_of_a_job_decides_its_end(outcome: str, event_type: str, status: str) -> None:
+    """``nexus.outcome`` gives type and status of the end, ``nexus.error`` its error."""
     at_end = {semconv.OUTCOME: outcome, semconv.ERROR: "TimeoutError: slow"}
     end = mapped(*one_span(job_attributes(), at_end=at_end))[1]
     assert end == {
@@ -126,21 +125,21 @@ def test_a_job_ends_as_its_outcome_says(outcome: str, event_type: str, status: s
     ],
 )
 def test_without_an_outcome_the_status_decides(extra: dict[str, Any], error: str | None) -> None:
-    """A span that ended in error failed; the best description there is becomes the error."""
+    """A span of status ERROR failed; the most precise description becomes the error."""
     end = mapped(*one_span(job_attributes(), **extra))[1]
     assert (end["event_type"], end["status"]) == ("task_failed", "failed")
     assert end.get("error") == error
 
 
 def test_a_completed_job_has_no_error() -> None:
-    """An exception that was recorded but dealt with does not colour a success."""
+    """A recorded exception that the job recovered from is not the error of a completed job."""
     at_end = {semconv.OUTCOME: "completed"}
     end = mapped(*one_span(job_attributes(), raised=ValueError("x"), at_end=at_end))[1]
     assert (end["event_type"], "error" in end) == ("task_completed", False)
 
 
 def test_a_research_task_is_its_own_task() -> None:
-    """The root span's events carry the research task's id twice, its title and its domain."""
+    """Events of a root span have the research task's id as both ids, its title and its domain."""
     attributes = {
         semconv.SPAN_KIND: semconv.KIND_RESEARCH_TASK,
         semconv.PARENT_TASK_ID: "t1",
@@ -164,7 +163,7 @@ def test_a_research_task_is_its_own_task() -> None:
 
 
 def test_a_phase_starts_with_its_total_and_completes_with_its_counts() -> None:
-    """Counts set later belong to the end, though both are read after it."""
+    """Counts that were set later are in the end alone, also when the start is read after it."""
     attributes = {
         semconv.SPAN_KIND: semconv.KIND_PHASE,
         semconv.PARENT_TASK_ID: "t1",
@@ -193,22 +192,22 @@ def test_a_phase_starts_with_its_total_and_completes_with_its_counts() -> None:
     ]
 
 
-def test_a_failed_phase_is_a_completed_phase_that_failed() -> None:
-    """There is one event type for a phase's end; its status tells how."""
+def test_the_end_of_a_failed_phase_is_phase_completed() -> None:
+    """There is one event type for the end of a phase; its status says how it ended."""
     attributes = {semconv.SPAN_KIND: semconv.KIND_PHASE, semconv.PHASE: "search"}
     end = mapped(*one_span(attributes, at_end={semconv.OUTCOME: "failed"}))[1]
     assert (end["event_type"], end["status"]) == ("phase_completed", "failed")
 
 
-def test_an_enqueue_is_told_once_at_its_start() -> None:
-    """A PRODUCER span is one task_enqueued."""
+def test_an_enqueue_is_one_event_at_its_start() -> None:
+    """The span of an enqueue gives one task_enqueued, none at its end."""
     attributes = job_attributes(**{semconv.SPAN_KIND: semconv.KIND_ENQUEUE})
     events = mapped(*one_span(attributes, kind=SpanKind.PRODUCER))
     assert events == [{"ts": START_TEXT, "event_type": "task_enqueued", **JOB, "status": "pending"}]
 
 
 def test_an_enqueue_without_an_id_waits_for_its_end() -> None:
-    """When the job's id comes after the start, the end tells; still only once."""
+    """If the job's id is set after the start, the end is the task_enqueued, and the only one."""
     recorder = SpanRecorder()
     span = tracer_with(recorder).start_span(
         "x", attributes={semconv.SPAN_KIND: semconv.KIND_ENQUEUE}
@@ -224,33 +223,33 @@ def test_an_enqueue_without_an_id_waits_for_its_end() -> None:
 
 @pytest.mark.parametrize("attributes", [{}, {"http.method": "GET"}, {"nexus.span.kind": "other"}])
 def test_other_spans_are_no_events(attributes: dict[str, Any]) -> None:
-    """A span that nobody's rule knows says nothing."""
+    """A span that no rule matches gives no event."""
     assert mapped(*one_span(attributes)) == []
 
 
 def test_named_attributes_enter_meta() -> None:
-    """The allowlist adds to what the user put under ``nexus.meta.``."""
+    """Attributes of the allowlist are in ``meta`` beside those under ``nexus.meta.``."""
     more: dict[str, Any] = {"agent.name": "scout", "agent.key": "x", "nexus.meta.a": 1}
     attributes = {**job_attributes(), **more}
     start = mapped(*one_span(attributes), allowed=["agent.name"])[0]
     assert start["meta"] == {"agent.name": "scout", "a": 1}
 
 
-def test_in_a_forked_child_the_parents_spans_are_not_told_again() -> None:
-    """Of a span that began before the fork the parent tells the end."""
+def test_a_forked_child_skips_the_spans_of_its_parent() -> None:
+    """The end of a span that started before the fork is published by the parent process alone."""
     live, ended = one_span(job_attributes())
     assert mapper(forked_at_ns=START_NS + 1).fields(ended, is_end=True) is None
     del live
 
 
-def test_in_a_forked_child_its_own_backdated_spans_are_told() -> None:
-    """A span that the child starts with an earlier time is the child's all the same."""
+def test_a_forked_child_publishes_its_own_backdated_spans() -> None:
+    """A span that the child starts with a time before the fork still belongs to the child."""
     events = mapped(*one_span(job_attributes()), forked_at_ns=START_NS + 1)
     assert [event["event_type"] for event in events] == ["task_started", "task_completed"]
 
 
 def test_ids_and_texts_of_a_wrong_type_become_text() -> None:
-    """What a stranger set as a number or a list still makes a valid event."""
+    """Attributes that users set as a number or a list still give a valid event."""
     attributes = {
         semconv.SPAN_KIND: semconv.KIND_JOB,
         semconv.TASK_ID: 17,
@@ -299,21 +298,3 @@ def test_any_span_of_ours_makes_what_the_model_would_write(
             assert list(json.loads(data)) == [
                 name for name in MonitoringEvent.model_fields if name in fields
             ]
-
-
-ids = st.tuples(
-    st.integers(1, 2**128 - 1), st.integers(1, 2**64 - 1), st.integers(0, 2**63), st.booleans()
-)
-
-
-@given(ids, ids)
-def test_event_ids_are_uuids_and_differ(one: tuple[Any, ...], other: tuple[Any, ...]) -> None:
-    """Version 4 in form; the same for the same side of a span and for no other of its trace."""
-    other = (one[0], *other[1:])
-    first, second = (
-        event_id_of(SpanContext(trace_id, span_id, is_remote=False), start, is_end=is_end)
-        for trace_id, span_id, start, is_end in (one, other)
-    )
-    assert uuid.UUID(first).version == 4
-    assert uuid.UUID(first).variant == uuid.RFC_4122
-    assert (first == second) == (one == other)

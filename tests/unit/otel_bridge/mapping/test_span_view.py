@@ -1,4 +1,4 @@
-"""What every mapping rule asks of a span: how long it took and why it failed."""
+"""Duration and error of a span, from the SDK or from another decoder."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from otel_bridge.mapping.span_view import SpanView, duration_ms, error_of
 from tests.support.spans import START_NS, SpanRecorder, tracer_with
 
 
-class Happening(NamedTuple):
+class SpanEvent(NamedTuple):
     name: str
     attributes: dict[str, Any] | None
 
 
 class View(NamedTuple):
-    """A span as another decoder than the SDK would give it."""
+    """A span that does not come from the SDK."""
 
     name: str = "work"
     kind: SpanKind = SpanKind.INTERNAL
@@ -30,15 +30,15 @@ class View(NamedTuple):
     end_time: int | None = None
     status: Status = Status()
     attributes: dict[str, Any] | None = None
-    events: tuple[Happening, ...] = ()
+    events: tuple[SpanEvent, ...] = ()
 
 
-def exception(kind: str | None, message: str | None) -> Happening:
+def exception(kind: str | None, message: str | None) -> SpanEvent:
     pairs = {semconv.EXCEPTION_TYPE: kind, semconv.EXCEPTION_MESSAGE: message}
-    return Happening("exception", {key: value for key, value in pairs.items() if value is not None})
+    return SpanEvent("exception", {key: value for key, value in pairs.items() if value is not None})
 
 
-def failed_with(*events: Happening, status: str | None = None, **attributes: str) -> str | None:
+def failed_with(*events: SpanEvent, status: str | None = None, **attributes: str) -> str | None:
     view: SpanView = View(status=Status(StatusCode.ERROR, status), events=events)
     return error_of(view, {name.replace("_", "."): value for name, value in attributes.items()})
 
@@ -50,28 +50,28 @@ def failed_with(*events: Happening, status: str | None = None, **attributes: str
 def test_a_duration_is_never_negative(
     start: int | None, end: int | None, expected: float | None
 ) -> None:
-    """Milliseconds from start to end; nothing when a clock was set back, None while it runs."""
+    """Milliseconds from start to end; 0 if the clock was set back, None while the span runs."""
     assert duration_ms(View(start_time=start, end_time=end)) == expected
 
 
 @given(st.integers(0, 2**63), st.integers(0, 2**63))
-def test_any_times_have_a_duration_that_an_event_takes(start: int, end: int) -> None:
-    """Whatever the clocks say, a duration is a number from zero."""
+def test_any_two_times_have_a_valid_duration(start: int, end: int) -> None:
+    """Whatever the clocks say, a duration is a number and not negative."""
     found = duration_ms(View(start_time=start, end_time=end))
     assert found is not None
     assert found >= 0
 
 
-def test_the_given_reason_wins_over_all_others() -> None:
-    """``nexus.error`` is what the user said, before exceptions, status and type."""
-    told = exception("ValueError", "x")
-    assert failed_with(told, status="s", nexus_error="mine", error_type="t") == "mine"
-    assert failed_with(told, status="s", nexus_error="", error_type="t") == ""
+def test_the_given_reason_comes_before_all_others() -> None:
+    """``nexus.error``, which users set, comes before exceptions, status and ``error.type``."""
+    raised = exception("ValueError", "x")
+    assert failed_with(raised, status="s", nexus_error="mine", error_type="t") == "mine"
+    assert failed_with(raised, status="s", nexus_error="", error_type="t") == ""
 
 
 def test_the_last_exception_is_the_reason() -> None:
-    """Of several recorded exceptions the last one ended the span."""
-    events = (exception("KeyError", "'a'"), exception("ValueError", "b"), Happening("log", {}))
+    """Of several recorded exceptions the last one is the error."""
+    events = (exception("KeyError", "'a'"), exception("ValueError", "b"), SpanEvent("log", {}))
     assert failed_with(*events, status="s") == "ValueError: b"
 
 
@@ -82,24 +82,24 @@ def test_the_last_exception_is_the_reason() -> None:
         (exception("TimeoutError", ""), "TimeoutError"),
         (exception(None, "it broke"), "it broke"),
         (exception(None, None), "the status"),
-        (Happening("exception", None), "the status"),
-        (Happening("note", {semconv.EXCEPTION_MESSAGE: "not an exception"}), "the status"),
+        (SpanEvent("exception", None), "the status"),
+        (SpanEvent("note", {semconv.EXCEPTION_MESSAGE: "not an exception"}), "the status"),
     ],
 )
-def test_half_an_exception_is_told_as_far_as_it_goes(event: Happening, expected: str) -> None:
-    """A type or a message alone is a reason; an exception that says nothing is passed over."""
+def test_a_part_of_an_exception_is_enough(event: SpanEvent, expected: str) -> None:
+    """A type or a message alone is an error; an exception with neither is skipped."""
     assert failed_with(event, status="the status") == expected
 
 
-def test_without_exceptions_the_status_and_then_the_type_speak() -> None:
-    """A status's words come before ``error.type``, and nothing at all is None."""
+def test_without_exceptions_status_and_type_are_the_error() -> None:
+    """The description of the status comes before ``error.type``; without either it is None."""
     assert failed_with(status="no such school", error_type="x") == "no such school"
     assert failed_with(error_type="timeout") == "timeout"
     assert failed_with() is None
 
 
 def test_the_sdks_own_spans_are_views() -> None:
-    """A span of the SDK is read as it is, live and ended."""
+    """A span of the SDK can be read without conversion, live and ended."""
     recorder = SpanRecorder()
     span = tracer_with(recorder).start_span("work", start_time=START_NS)
     span.record_exception(ValueError("bad"))

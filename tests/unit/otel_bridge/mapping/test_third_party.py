@@ -1,4 +1,4 @@
-"""Spans that are not ours: each rule's start and end, lineage, and the table in the docs."""
+"""Third-party spans: the events of each rule, their context, and the table in the docs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Attrs = Mapping[str, Any]
 
 
 class Story:
-    """A trace as a processor sees it, and its events in that order."""
+    """A trace as a span processor sees it, and its events in the same order."""
 
     def __init__(self) -> None:
         self.mapper = SpanMapper(MetaAllowlist(()))
@@ -50,7 +50,7 @@ class Story:
             MonitoringEvent.model_validate(fields)
             self.events.append(fields)
 
-    def said(self) -> list[tuple[Any, ...]]:
+    def shown(self) -> list[tuple[Any, ...]]:
         names = ("event_type", "task_type", "phase")
         return [tuple(event.get(name) for name in names) for event in self.events]
 
@@ -75,7 +75,7 @@ def test_an_agent_run_is_a_research_task(story: Story) -> None:
                 start("execute_tool search", attributes=tool),
             ):
                 raise TimeoutError("the source did not answer")
-    assert story.said() == [
+    assert story.shown() == [
         ("task_started", "invoke_workflow trip", None),
         ("phase_started", "planner", "planner"),
         ("task_started", "chat m-1", "planner"),
@@ -153,16 +153,16 @@ def test_an_agent_run_is_a_research_task(story: Story) -> None:
 def test_each_family(
     story: Story, name: str, kind: SpanKind, attributes: Attrs, expected: tuple[str, str] | None
 ) -> None:
-    """Under a root of another kind, each family's span starts what it stands for."""
+    """Inside a root span, the start of each family's span is an event of the expected type."""
     with story.tracer.start_as_current_span("root"):
         story.events.clear()
         story.tracer.start_span(name, kind=kind, attributes=dict(attributes)).end()
-    begun = [(event["event_type"], event["task_type"]) for event in story.events[:-1]]
-    assert begun[:1] == ([] if expected is None else [expected])
+    started = [(event["event_type"], event["task_type"]) for event in story.events[:-1]]
+    assert started[:1] == ([] if expected is None else [expected])
 
 
 def test_both_sides_of_a_queue_name_the_job_alike(story: Story) -> None:
-    """The consumer's job is the one its producer enqueued; a retry is no completion."""
+    """The job of a consumer is the one that its producer enqueued; a retry is no completion."""
     tracer = story.tracer
     with tracer.start_as_current_span("root"):
         sent = tracer.start_span("apply_async/t.add", kind=SpanKind.PRODUCER)
@@ -200,7 +200,7 @@ def ended(
 
 
 def test_a_celery_retry_that_came_by_otlp_is_one_job() -> None:
-    """The message's id tells that it went back to its queue: two attempts of one job, told so."""
+    """Two attempts are one job with a retry, because both have the id of the same message."""
     message = {"messaging.message.id": "m1"}
     other = {"messaging.message.id": "m2"}
     retrying = {**message, "celery.state": "RETRY", "celery.retry.reason": "the bank is away"}
@@ -214,8 +214,8 @@ def test_a_celery_retry_that_came_by_otlp_is_one_job() -> None:
         ]
     )
     first = events[0]["task_id"]
-    told = [(e["event_type"], e.get("retry_count")) for e in events if e["task_id"] == first]
-    assert told == [
+    attempts = [(e["event_type"], e.get("retry_count")) for e in events if e["task_id"] == first]
+    assert attempts == [
         ("task_enqueued", None),
         ("task_started", None),
         ("task_started", 1),
@@ -227,7 +227,7 @@ def test_a_celery_retry_that_came_by_otlp_is_one_job() -> None:
 
 
 def test_an_agent_inside_a_request_is_the_task(story: Story) -> None:
-    """Its web server's span is no task; the first agent in it is, the next one a phase."""
+    """The span of a web server is no task; the first agent in it is, the next one a phase."""
     agent = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "planner"}
     start = story.tracer.start_as_current_span
     with start("POST /chat", kind=SpanKind.SERVER):
@@ -235,7 +235,7 @@ def test_an_agent_inside_a_request_is_the_task(story: Story) -> None:
             story.tracer.start_span("chat", attributes={"gen_ai.operation.name": "chat"}).end()
         with start("invoke_agent planner", attributes=agent):
             pass
-    assert story.said() == [
+    assert story.shown() == [
         ("task_started", "planner", None),
         ("task_started", "chat", None),
         ("task_completed", "chat", None),
@@ -248,8 +248,8 @@ def test_an_agent_inside_a_request_is_the_task(story: Story) -> None:
     assert {event["parent_task_id"] for event in story.events} == {root["trace_id"]}
 
 
-def test_an_agent_told_twice_stays_the_task() -> None:
-    """A request sent again, or a heartbeat of an open span, says the same as before."""
+def test_an_agent_that_arrives_twice_stays_the_task() -> None:
+    """A request sent again, or a heartbeat of an open span, gives the same events as before."""
     agent = {"gen_ai.operation.name": "invoke_agent"}
     spans = [("POST /chat", SpanKind.SERVER, {}, None), ("run", SpanKind.INTERNAL, agent, 0)]
     receiver = OtlpReceiver()
@@ -259,7 +259,7 @@ def test_an_agent_told_twice_stays_the_task() -> None:
 
 
 def test_an_agent_of_another_processs_request_is_a_phase(story: Story) -> None:
-    """Only the request that begins the trace counts: another process may have told the task."""
+    """In a request that is not the root no agent is the task: another process may have one."""
     sampled = trace.TraceFlags(trace.TraceFlags.SAMPLED)
     caller = trace.SpanContext(7, 9, True, sampled)
     context = trace.set_span_in_context(trace.NonRecordingSpan(caller))
@@ -270,7 +270,7 @@ def test_an_agent_of_another_processs_request_is_a_phase(story: Story) -> None:
     assert [event["event_type"] for event in story.events] == ["phase_started", "phase_completed"]
 
 
-def test_inside_our_own_task_they_belong_to_it(story: Story) -> None:
+def test_a_model_call_inside_our_task_belongs_to_it(story: Story) -> None:
     """A model call inside our phase has our research task, project and phase."""
     ours = {
         semconv.SPAN_KIND: semconv.KIND_PHASE,
@@ -294,7 +294,7 @@ def test_inside_our_own_task_they_belong_to_it(story: Story) -> None:
 
 
 def test_late_attributes_are_read_at_the_end(story: Story) -> None:
-    """A span that said nothing at its start and turns out to be a tool call gives its end."""
+    """A span whose attributes come after its start gives the event of its end alone."""
     with story.tracer.start_as_current_span("root"):
         story.events.clear()
         span = story.tracer.start_span("late")
@@ -348,7 +348,7 @@ NAMES = st.sampled_from(
     kind=st.sampled_from(list(SpanKind)),
     attributes=st.dictionaries(NAMES, VALUES, max_size=5),
 )
-def test_whatever_a_span_says_is_an_event_or_none(
+def test_any_span_is_a_valid_event_or_none(
     name: str, kind: SpanKind, attributes: dict[str, Any]
 ) -> None:
     """No name, kind or attribute value makes the mapping raise or an event invalid."""
@@ -357,8 +357,8 @@ def test_whatever_a_span_says_is_an_event_or_none(
         story.tracer.start_span(name, kind=kind, attributes=attributes).end()
 
 
-def test_a_queue_at_the_root_is_no_finished_task(story: Story) -> None:
-    """A trace that begins with ``apply_async`` is open until its job has ended."""
+def test_an_enqueue_at_the_root_is_no_finished_task(story: Story) -> None:
+    """A trace whose root is ``apply_async`` is open until its job has ended."""
     sent = story.tracer.start_span("apply_async/t.add", kind=SpanKind.PRODUCER)
     sent.end()
     run = story.tracer.start_span(
@@ -373,7 +373,7 @@ def test_a_queue_at_the_root_is_no_finished_task(story: Story) -> None:
 
 
 def test_a_span_of_another_trace_is_no_parent(story: Story) -> None:
-    """The same parent id in another trace gives no project, and a span's own project wins."""
+    """A parent id of another trace gives no project, and a span's own project comes first."""
     root = story.tracer.start_span("root", attributes={"nexus.project.id": "beta"})
     sampled = trace.TraceFlags(trace.TraceFlags.SAMPLED)
     forged = trace.SpanContext(1, root.get_span_context().span_id, True, sampled)
@@ -387,7 +387,7 @@ def test_a_span_of_another_trace_is_no_parent(story: Story) -> None:
 
 
 def test_an_ignored_scope_is_left_out(story: Story) -> None:
-    """Its spans are no events; what is inside them still belongs to the work around."""
+    """Spans of an ignored scope are no events; spans inside them still belong to the task."""
     with story.tracer.start_as_current_span("root"):
         ignore_scope("test")
         ignore_scope(tracer_scope(story))

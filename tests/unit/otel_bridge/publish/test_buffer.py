@@ -1,4 +1,4 @@
-"""The two places where events wait: nothing lost uncounted, nothing in flight dropped."""
+"""The two places where events wait: every loss is counted, nothing in flight is dropped."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_queue_gives_items_in_order() -> None:
 
 
 def test_a_queue_drops_the_oldest_and_counts() -> None:
-    """A full queue lets the oldest go for each that comes."""
+    """A full queue drops its oldest item for each new one."""
     queue = EventQueue(3)
     for number in range(10):
         put(queue, number)
@@ -40,7 +40,7 @@ def test_a_queue_drops_the_oldest_and_counts() -> None:
 
 
 def test_a_queue_counts_exactly_with_many_threads() -> None:
-    """What came is what was taken, dropped or left, with eight threads putting and one taking."""
+    """Items added are items taken, dropped or left, with eight threads adding and one taking."""
     queue = EventQueue(100)
     per_thread = 5000
 
@@ -61,7 +61,7 @@ def test_a_queue_counts_exactly_with_many_threads() -> None:
 
 
 def test_what_is_being_taken_does_not_count_as_dropped() -> None:
-    """Who measures while the drain thread takes sees no drop where nothing was dropped."""
+    """A thread that measures while another takes sees no drop where nothing was dropped."""
     queue = EventQueue(1_000_000)
     is_over = threading.Event()
 
@@ -89,8 +89,8 @@ def test_what_is_being_taken_does_not_count_as_dropped() -> None:
     assert queue.measure() == (300_000, 0)
 
 
-def test_a_queue_starts_anew_for_who_holds_it() -> None:
-    """After a reset nothing is there or counted, and the same two callables go on."""
+def test_a_queue_is_usable_after_a_reset() -> None:
+    """After a reset the queue is empty and counts from 0, with the same two callables."""
     queue = EventQueue(3)
     for number in range(5):
         put(queue, number)
@@ -103,16 +103,16 @@ def test_a_queue_starts_anew_for_who_holds_it() -> None:
 
 @given(st.lists(st.integers(-1, 30), max_size=60), st.integers(1, 8))
 def test_a_queue_accounts_for_everything(steps: list[int], bound: int) -> None:
-    """After any puts (-1) and takes, came == taken + dropped + there, and order is kept."""
-    queue, came, taken = EventQueue(bound), 0, []
+    """After any puts (-1) and takes, added == taken + dropped + waiting, and order is kept."""
+    queue, added, taken = EventQueue(bound), 0, []
     for step in steps:
         if step < 0:
-            put(queue, came)
-            came += 1
+            put(queue, added)
+            added += 1
         else:
             taken += queue.take(step)
         appended, dropped = queue.measure()
-        assert (appended, dropped) == (came, came - len(taken) - len(queue))
+        assert (appended, dropped) == (added, added - len(taken) - len(queue))
     assert taken == sorted(taken)
 
 
@@ -124,7 +124,7 @@ def buffer_of(count: int, max_events: int = 100, max_bytes: int = 10**6) -> Send
 
 
 def test_a_batch_stays_the_same_until_completed() -> None:
-    """The batch in flight is sent again unchanged, whatever comes behind it."""
+    """The batch in flight stays unchanged when further events are added."""
     buffer = buffer_of(5)
     batch = buffer.form_batch(2)
     buffer.add(Event(6))
@@ -136,7 +136,7 @@ def test_a_batch_stays_the_same_until_completed() -> None:
 
 
 def test_a_full_buffer_drops_the_oldest_not_in_flight() -> None:
-    """Over the bound the oldest waiting event goes; the batch in flight stays."""
+    """Over the bound the oldest waiting event is dropped; the batch in flight stays."""
     buffer = buffer_of(4, max_events=4)
     buffer.form_batch(2)
     for number in (5, 6, 7):
@@ -148,13 +148,13 @@ def test_a_full_buffer_drops_the_oldest_not_in_flight() -> None:
 
 
 def test_dropping_leaves_no_hole_in_the_numbers() -> None:
-    """Numbers are given when a batch is formed, so dropped events have none."""
+    """Events are numbered when a batch is formed, so a dropped event has no number."""
     buffer = buffer_of(10, max_events=3)
     assert ([event.number for event in buffer.form_batch(9)], buffer.first_n) == ([8, 9, 10], 1)
 
 
 def test_bytes_are_bounded_too() -> None:
-    """Large events are dropped by their size long before their number."""
+    """Large events exceed the bound in bytes long before the bound in number."""
     buffer: SendBuffer[Event] = SendBuffer(1000, 10_000)
     for number in range(20):
         buffer.add(Event(number, b"x" * 2000))
@@ -163,7 +163,7 @@ def test_bytes_are_bounded_too() -> None:
 
 
 def test_abandoning_counts_everything_as_dropped() -> None:
-    """What is left at the end is dropped, the batch in flight too."""
+    """Abandoning drops all events, those of the batch in flight too."""
     buffer = buffer_of(5)
     buffer.form_batch(2)
     assert (buffer.abandon(), buffer.dropped, len(buffer), buffer.size_bytes) == (5, 5, 0, 0)
@@ -177,7 +177,7 @@ def test_abandoning_counts_everything_as_dropped() -> None:
 def test_a_buffer_accounts_for_everything(
     steps: list[tuple[str, int]], max_events: int, max_bytes: int
 ) -> None:
-    """After any steps the bounds hold, the numbers have no holes and nothing is lost uncounted."""
+    """After any steps the bounds hold, the numbers have no holes and every loss is counted."""
     buffer: SendBuffer[Event] = SendBuffer(max_events, max_bytes)
     sent: list[tuple[int, int]] = []
     added = 0

@@ -1,4 +1,4 @@
-"""The bus: returns at once, keeps order, loses nothing uncounted, says what happened."""
+"""The bus: it returns at once, keeps order, counts every loss and logs every change."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def event(number: int, **fields: Any) -> MonitoringEvent:
 
 
 class Rig:
-    """A bus over a memory log, with a sender that can be broken."""
+    """A bus over a memory log, with a sender that can be made to fail."""
 
     def __init__(self, settings: BridgeSettings, **options: Any) -> None:
         self.log = MemoryLog(100_000)
@@ -60,7 +60,7 @@ def rig(make_settings: MakeSettings) -> Iterator[Rig]:
 
 
 def test_published_events_reach_the_log_in_order(rig: Rig) -> None:
-    """What was published is in the log after a flush, once, in order."""
+    """After a flush every published event is in the log, once, in order."""
     assert all(rig.bus.publish(event(number)) for number in range(1000))
     assert rig.bus.flush(10)
     assert rig.numbers() == list(range(1000))
@@ -69,7 +69,7 @@ def test_published_events_reach_the_log_in_order(rig: Rig) -> None:
     assert (counters.dropped, counters.is_connected) == (0, True)
 
 
-def test_batches_hold_at_most_their_bound(rig: Rig, make_settings: MakeSettings) -> None:
+def test_the_size_of_batches_is_bounded(rig: Rig, make_settings: MakeSettings) -> None:
     """Many events go in batches of 256, numbered without holes."""
     rig.sender.gate.clear()
     rig.bus.publish(event(0))
@@ -86,7 +86,7 @@ def test_batches_hold_at_most_their_bound(rig: Rig, make_settings: MakeSettings)
 
 
 def test_publish_returns_while_the_log_hangs(rig: Rig) -> None:
-    """With a send that never ends, publishing and counting go on."""
+    """While a send hangs, publishing and counting return at once."""
     rig.sender.gate.clear()
     rig.bus.publish(event(0))
     assert rig.sender.is_waiting.wait(10)
@@ -96,7 +96,7 @@ def test_publish_returns_while_the_log_hangs(rig: Rig) -> None:
 
 
 def test_a_lost_answer_makes_no_duplicate(rig: Rig) -> None:
-    """Batches that were applied but not acknowledged are sent again and skipped."""
+    """Batches that were appended but not acknowledged are sent again and skipped."""
     rig.sender.answers_lost = 3
     for number in range(300):
         rig.bus.publish(event(number))
@@ -106,10 +106,10 @@ def test_a_lost_answer_makes_no_duplicate(rig: Rig) -> None:
     assert rig.bus.counters.skipped > 0
 
 
-def test_an_outage_costs_nothing_that_fits_the_buffer(
+def test_an_outage_loses_no_event_that_the_buffer_holds(
     rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While the log is away events wait; when it is back they arrive in order. Two log lines."""
+    """Events wait during an outage and arrive in order after it; it is two lines in the log."""
     rig.sender.failure = TransportError("connection refused")
     with caplog.at_level(logging.WARNING):
         for number in range(2000):
@@ -128,7 +128,7 @@ def test_an_outage_costs_nothing_that_fits_the_buffer(
 def test_a_full_buffer_drops_the_oldest_and_counts_exactly(
     make_settings: MakeSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An outage longer than the buffer loses the oldest; counted is what is missing."""
+    """An outage longer than the buffer loses the oldest events, and the count is exact."""
     rig = Rig(make_settings(buffer_max_events=500, batch_max_events=50))
     rig.bus.publish(event(0))
     assert rig.bus.flush(10)
@@ -144,7 +144,7 @@ def test_a_full_buffer_drops_the_oldest_and_counts_exactly(
     found = rig.numbers()
     assert found == sorted(found)
     assert (len(found), rig.bus.counters.dropped) == (501, 2500)
-    # One batch was in flight from before the buffer was full; the rest is the newest there was.
+    # One batch was in flight since before the buffer was full; the rest are the newest events.
     assert set(found) >= set(range(3000 - 449, 3001))
     assert rig.bus.shutdown(5)
 
@@ -163,14 +163,14 @@ def test_bytes_bound_the_buffer_too(make_settings: MakeSettings) -> None:
     assert rig.bus.shutdown(5)
 
 
-def test_a_refused_batch_is_counted_and_the_rest_goes_on(
+def test_a_rejected_batch_is_counted_and_later_ones_are_sent(
     rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What the log will never take is dropped and counted; later events pass."""
+    """A batch that the log rejects is dropped and counted; later events arrive."""
     rig.sender.failure = TransportRejectedError("line 1 is not JSON")
     rig.bus.publish(event(1))
     with caplog.at_level(logging.WARNING):
-        wait_until(lambda: rig.bus.counters.rejected == 1, "the refusal")
+        wait_until(lambda: rig.bus.counters.rejected == 1, "the rejection")
     rig.sender.failure = None
     rig.bus.publish(event(2))
     assert rig.bus.flush(10)
@@ -180,7 +180,7 @@ def test_a_refused_batch_is_counted_and_the_rest_goes_on(
 
 
 def test_a_senders_bug_does_not_end_the_thread(rig: Rig) -> None:
-    """An unforeseen exception counts as a failed attempt; the batch is tried again."""
+    """An unexpected exception of a sender is a failed attempt; the batch is sent again."""
     rig.sender.failure = ZeroDivisionError("a bug")
     rig.bus.publish(event(1))
     wait_until(lambda: rig.bus.counters.failed_attempts >= 2, "two attempts")
@@ -192,7 +192,7 @@ def test_a_senders_bug_does_not_end_the_thread(rig: Rig) -> None:
 def test_an_event_that_cannot_be_encoded_is_counted(
     rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An event too large even without its texts costs itself and one log line."""
+    """An event that is too large even without its texts is dropped, with one line in the log."""
     with caplog.at_level(logging.WARNING):
         rig.bus.publish(event(1).model_copy(update={"task_id": "x" * 9000}))
         rig.bus.publish(event(2).model_copy(update={"task_id": "x" * 9000}))
@@ -203,8 +203,8 @@ def test_an_event_that_cannot_be_encoded_is_counted(
     assert len(caplog.records) == 1
 
 
-def test_a_retry_after_is_waited_for(make_settings: MakeSettings) -> None:
-    """No attempt is made before the other side's wish is over."""
+def test_a_retry_after_is_observed(make_settings: MakeSettings) -> None:
+    """No attempt is made before the delay that the receiver asked for is over."""
     clock = FakeClock()
     rig = Rig(make_settings(), clock=clock)
     rig.sender.failure = TransportError("503", retry_after_sec=30)
@@ -220,7 +220,7 @@ def test_a_retry_after_is_waited_for(make_settings: MakeSettings) -> None:
     assert rig.bus.shutdown(5)
 
 
-def test_the_project_given_wins(rig: Rig) -> None:
+def test_a_given_project_replaces_the_events_own(rig: Rig) -> None:
     """``project_id`` of the call replaces the event's own."""
     rig.bus.publish(event(1, project_id="old"), project_id="new")
     rig.bus.publish(event(2, project_id="own"))
@@ -246,7 +246,7 @@ def test_secrets_do_not_leave(rig: Rig) -> None:
 
 
 def test_an_event_fits_with_its_position(rig: Rig) -> None:
-    """The bound holds for what readers see, the position included."""
+    """The bound holds for the event that readers get, the position included."""
     rig.bus.publish(event(1, message="x" * 20_000))
     assert rig.bus.flush(10)
     (entry,) = rig.log.entries_after(f"{rig.log.epoch}:0", 10)
@@ -254,7 +254,7 @@ def test_an_event_fits_with_its_position(rig: Rig) -> None:
 
 
 def test_spans_become_events(rig: Rig) -> None:
-    """A live span is its start, an ended one its end, and a foreign one is ignored."""
+    """A live span gives its start, an ended one its end; a span of no job is ignored."""
     recorder = SpanRecorder()
     tracer = tracer_with(recorder)
     tracer.start_span("x", attributes=dict(job_attributes())).end()
@@ -267,8 +267,8 @@ def test_spans_become_events(rig: Rig) -> None:
     assert (counters.queued, counters.published, counters.ignored) == (4, 2, 2)
 
 
-def test_a_start_told_late_is_still_a_start(rig: Rig) -> None:
-    """A span that has ended before the bus looked at it has both events, in order."""
+def test_a_late_start_is_still_a_start(rig: Rig) -> None:
+    """A span that ended before the bus read it has both events, in order."""
     recorder = SpanRecorder()
     tracer = tracer_with(recorder)
     rig.sender.gate.clear()
@@ -320,7 +320,7 @@ def test_the_thread_runs_untraced(make_settings: MakeSettings) -> None:
 
 
 def test_the_thread_starts_with_the_first_event(make_settings: MakeSettings) -> None:
-    """A bus that nobody uses has no thread."""
+    """A bus without an event has no thread."""
     before = threading.active_count()
     bus = EventBus(MemorySender(MemoryLog()), make_settings())
     assert threading.active_count() == before
@@ -329,7 +329,7 @@ def test_the_thread_starts_with_the_first_event(make_settings: MakeSettings) -> 
 
 
 def test_a_bus_that_is_dropped_can_be_collected(make_settings: MakeSettings) -> None:
-    """The at-fork hook does not keep a bus alive."""
+    """The hook for forks does not keep a bus alive."""
     bus = EventBus(MemorySender(MemoryLog()), make_settings())
     watched = weakref.ref(bus)
     del bus
@@ -338,7 +338,7 @@ def test_a_bus_that_is_dropped_can_be_collected(make_settings: MakeSettings) -> 
 
 
 def test_shutdown_flushes_stops_and_closes(rig: Rig) -> None:
-    """Shutdown sends what is queued, ends the thread and closes the sender; twice is once."""
+    """Shutdown sends the queue, ends the thread, closes the sender; a second call is harmless."""
     before = set(threading.enumerate())
     for number in range(500):
         rig.bus.publish(event(number))
@@ -355,7 +355,7 @@ def test_shutdown_flushes_stops_and_closes(rig: Rig) -> None:
 
 
 def test_after_shutdown_nothing_is_queued(rig: Rig) -> None:
-    """A closed bus says no, and counts spans that still come as dropped."""
+    """A closed bus returns False, and counts spans that still arrive as dropped."""
     assert rig.bus.shutdown(5)
     assert not rig.bus.publish(event(1))
     rig.bus.put(event(2))
@@ -364,10 +364,10 @@ def test_after_shutdown_nothing_is_queued(rig: Rig) -> None:
     assert rig.bus.flush(1)
 
 
-def test_what_is_left_behind_at_shutdown_is_dropped_and_counted(
+def test_events_left_at_shutdown_are_dropped_and_counted(
     make_settings: MakeSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With the log away, shutdown gives up at its time-out, says so and counts."""
+    """Without a log, shutdown ends at its time-out, logs and counts the remaining events."""
     rig = Rig(make_settings())
     rig.bus.publish(event(0))
     assert rig.bus.flush(10)
@@ -382,8 +382,8 @@ def test_what_is_left_behind_at_shutdown_is_dropped_and_counted(
     assert "99 events could not be published" in caplog.text
 
 
-def test_what_an_attempt_keeps_from_being_sent_is_counted(make_settings: MakeSettings) -> None:
-    """With an attempt under way at the time-out, the rest is dropped, and counted at once."""
+def test_events_behind_a_hanging_attempt_are_counted(make_settings: MakeSettings) -> None:
+    """If an attempt hangs at the time-out, all events count as dropped until it ends."""
     rig = Rig(make_settings(batch_max_events=1))
     rig.sender.gate.clear()
     rig.bus.publish(event(0))
@@ -401,7 +401,7 @@ def test_what_an_attempt_keeps_from_being_sent_is_counted(make_settings: MakeSet
 
 
 def test_a_span_that_ends_during_the_shutdown_is_counted(make_settings: MakeSettings) -> None:
-    """What comes after the last batch and before the end is no loss that nobody knows of."""
+    """An event between the last batch and the end of shutdown counts as dropped."""
 
     class Sender(MemorySender):
         def close(self) -> None:
@@ -415,8 +415,10 @@ def test_a_span_that_ends_during_the_shutdown_is_counted(make_settings: MakeSett
 
 
 @pytest.mark.parametrize("is_closed", [True, False])
-def test_what_interrupts_the_bus_may_use_it(is_closed: bool, make_settings: MakeSettings) -> None:
-    """A signal handler or a finalizer publishes and counts at any moment, and waits for nobody."""
+def test_code_that_interrupts_the_bus_may_use_it(
+    is_closed: bool, make_settings: MakeSettings
+) -> None:
+    """A signal handler or a finalizer may publish and count at any moment without a deadlock."""
     rig = Rig(make_settings())
     if is_closed:
         rig.bus.shutdown(5)
@@ -437,7 +439,7 @@ def test_what_interrupts_the_bus_may_use_it(is_closed: bool, make_settings: Make
 
 
 def test_a_thread_that_cannot_start_is_tried_again(rig: Rig) -> None:
-    """Where the system has no thread left, events wait until it has."""
+    """While the system has no thread left, events wait."""
     with no_threads_left():
         assert rig.bus.publish(event(0))
         assert not rig.bus.flush(600)
@@ -446,7 +448,7 @@ def test_a_thread_that_cannot_start_is_tried_again(rig: Rig) -> None:
     assert rig.numbers() == [0, 1]
 
 
-def test_a_log_that_was_never_there_does_not_delay_the_exit(make_settings: MakeSettings) -> None:
+def test_a_log_that_was_never_reached_does_not_delay_the_exit(make_settings: MakeSettings) -> None:
     """A program whose collector is not running ends long before the shutdown's time-out."""
     rig = Rig(make_settings())
     rig.sender.failure = TransportError("connection refused")
@@ -457,7 +459,7 @@ def test_a_log_that_was_never_there_does_not_delay_the_exit(make_settings: MakeS
 
 
 def test_flush_from_many_threads_is_answered(rig: Rig) -> None:
-    """Each flush returns when what was queued before it is out."""
+    """Each flush returns when the events queued before it have been sent."""
     results: list[bool] = []
 
     def publish_and_flush(base: int) -> None:
@@ -475,6 +477,6 @@ def test_flush_from_many_threads_is_answered(rig: Rig) -> None:
 
 
 def test_connecting_to_an_unknown_scheme_fails_at_once(make_settings: MakeSettings) -> None:
-    """A URL nobody handles is an error that names the setting and what is known."""
+    """An unknown scheme is an error that names the setting and the known schemes."""
     with pytest.raises(UnknownTransportError, match=r"'kafka' in MONITORING_BUS_URL; known: mem"):
         EventBus.connect(make_settings(bus_url="kafka://x"))

@@ -1,4 +1,4 @@
-"""The publish path without its thread: what is made of an item, and what is said of an outage."""
+"""The publish path without its thread: encoding of items, counts, and lines in the log."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MakeSettings = Callable[..., BridgeSettings]
 
 
 class Rig:
-    """A publisher driven by hand; nothing happens that the test does not do."""
+    """A publisher without a thread: it works only when the test calls it."""
 
     def __init__(self, settings: BridgeSettings, forked_at_ns: int = 0) -> None:
         self.log = MemoryLog()
@@ -58,23 +58,23 @@ def event(number: int, **fields: Any) -> MonitoringEvent:
     return MonitoringEvent(event_type=kind, task_id=str(number), **fields)
 
 
-def test_converting_says_whether_anything_had_come(rig: Rig) -> None:
-    """The thread sleeps when nothing came: an empty intake is False, any item is True."""
+def test_converting_returns_whether_there_were_items(rig: Rig) -> None:
+    """An empty queue gives False, so that the thread can sleep; any item gives True."""
     assert not rig.publisher.convert()
     rig.put(event(1))
     assert rig.publisher.convert()
     assert not rig.publisher.convert()
 
 
-def test_more_than_one_helping_is_converted_whole(rig: Rig) -> None:
-    """All that has come is moved at once, also more than is taken in one go."""
+def test_all_queued_items_are_converted(rig: Rig) -> None:
+    """One call converts every queued item, also more than are taken from the queue at a time."""
     rig.put(*(event(number) for number in range(5000)))
     rig.publisher.convert()
     assert (len(rig.queue), len(rig.publisher.send_buffer)) == (0, 5000)
 
 
 def test_both_sides_of_a_span_are_events(rig: Rig) -> None:
-    """A live span is its start and the frozen copy its end, in the order they came."""
+    """A live span gives its start, the read-only copy its end, in order of arrival."""
     recorder = SpanRecorder()
     span = tracer_with(recorder).start_span(
         "job", kind=SpanKind.CONSUMER, attributes=job_attributes()
@@ -88,15 +88,15 @@ def test_both_sides_of_a_span_are_events(rig: Rig) -> None:
 
 
 def test_spans_that_are_no_events_are_counted_apart(rig: Rig) -> None:
-    """A request's span is nobody's job: it is ignored, not refused."""
+    """The span of a request is no job: it counts as ignored, not as rejected."""
     recorder = SpanRecorder()
     tracer_with(recorder).start_span("GET /", kind=SpanKind.SERVER).end()
     rig.publish(*recorder.ended, event(1))
     assert (rig.publisher.ignored, rig.publisher.rejected, len(rig.entries())) == (1, 0, 1)
 
 
-def test_a_parents_spans_are_not_told_again(make_settings: MakeSettings) -> None:
-    """In a forked child, spans begun before the fork belong to the parent."""
+def test_a_forked_child_ignores_the_spans_of_its_parent(make_settings: MakeSettings) -> None:
+    """In a forked child, spans that started before the fork belong to the parent."""
     recorder = SpanRecorder()
     tracer_with(recorder).start_span("job", attributes=job_attributes()).end()
     rig = Rig(make_settings(), forked_at_ns=2**63)
@@ -106,7 +106,7 @@ def test_a_parents_spans_are_not_told_again(make_settings: MakeSettings) -> None
 
 
 def test_an_event_has_room_for_its_position(make_settings: MakeSettings) -> None:
-    """With the longest position that a log gives, an event is within the size limit."""
+    """With the longest position that a log can set, an event is within the size limit."""
     rig = Rig(make_settings(max_event_size_bytes=2048))
     rig.put(event(1, message="x" * 5000))
     rig.publisher.convert()
@@ -118,7 +118,7 @@ def test_an_event_has_room_for_its_position(make_settings: MakeSettings) -> None
 
 
 def test_secrets_do_not_leave_the_process(rig: Rig) -> None:
-    """Texts and meta are masked on the way out, whoever made the event."""
+    """Texts and meta are masked before sending, also in events that the application made."""
     rig.publish(
         event(
             1,
@@ -136,15 +136,17 @@ def test_secrets_do_not_leave_the_process(rig: Rig) -> None:
     [("stats_snapshot", True), ("queue_depth_update", True), ("task_started", False)],
 )
 def test_aggregates_also_go_to_the_stats_channel(rig: Rig, kind: str, is_stats: bool) -> None:
-    """Which channels an event goes to is decided once, on the way out."""
+    """Aggregates are marked for the stats channel, and events for their project."""
     rig.put(event(1, event_type=kind, project_id="p"))
     rig.publisher.convert()
     (outgoing,) = rig.publisher.send_buffer.form_batch(1)
     assert (outgoing.is_stats, outgoing.project_id) == (is_stats, "p")
 
 
-def test_a_strange_item_costs_itself_alone(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
-    """What cannot be converted is counted and told once a minute; the rest goes on."""
+def test_an_item_of_an_unknown_type_is_rejected_alone(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An item that cannot be converted is counted and logged once a minute; the rest is sent."""
     rig.publish(event(1), object(), event(2), None)
     assert [found["task_id"] for found in rig.entries()] == ["1", "2"]
     assert (rig.publisher.rejected, len(caplog.records)) == (2, 1)
@@ -153,26 +155,24 @@ def test_a_strange_item_costs_itself_alone(rig: Rig, caplog: pytest.LogCaptureFi
     assert caplog.records[1].getMessage().startswith("3 events rejected so far; the last: ")
 
 
-def lose(rig: Rig, attempts: int, reason: str = "refused") -> None:
+def fail_attempts(rig: Rig, attempts: int, reason: str = "refused") -> None:
     rig.sender.failure = TransportError(reason)
     for _ in range(attempts):
         rig.publisher.send()
     rig.sender.failure = None
 
 
-def test_an_outage_is_told_when_it_is_one_and_when_it_is_over(
-    rig: Rig, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A lost packet is not told; an outage is one line, its end another with how long it took."""
+def test_an_outage_is_two_lines_in_the_log(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """A lost packet is not logged; an outage is one line, its end another with its length."""
     rig.publish(event(1))
     rig.put(event(2))
     rig.publisher.convert()
-    lose(rig, OPEN_AFTER_FAILURES - 1)
+    fail_attempts(rig, OPEN_AFTER_FAILURES - 1)
     rig.publisher.send()
     assert (caplog.records, rig.publisher.is_connected) == ([], True)
     rig.put(event(3))
     rig.publisher.convert()
-    lose(rig, OPEN_AFTER_FAILURES + 5)
+    fail_attempts(rig, OPEN_AFTER_FAILURES + 5)
     assert not rig.publisher.is_connected
     rig.clock.advance(7)
     rig.publisher.send()
@@ -182,14 +182,14 @@ def test_an_outage_is_told_when_it_is_one_and_when_it_is_over(
     assert "hunter2" not in caplog.text
 
 
-def test_an_outages_own_drops_are_told(
+def test_the_recovery_line_counts_the_drops_of_the_outage(
     make_settings: MakeSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The line at an outage's end counts what it dropped, and not what was dropped before it."""
+    """The line at the end of an outage counts its own drops, and not those before it."""
     rig = Rig(make_settings(buffer_max_events=10))
     rig.put(*(event(number) for number in range(14)))
     rig.publisher.convert()
-    lose(rig, OPEN_AFTER_FAILURES)
+    fail_attempts(rig, OPEN_AFTER_FAILURES)
     assert not rig.publisher.was_connected
     rig.put(*(event(number) for number in range(7)))
     rig.publisher.convert()
@@ -197,10 +197,10 @@ def test_an_outages_own_drops_are_told(
     assert caplog.records[-1].getMessage().endswith("; 7 events were dropped")
 
 
-def test_an_event_that_is_too_large_says_so_itself(
+def test_a_line_about_a_rejection_names_the_reason(
     rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its sentence needs no class in front; that of an unforeseen exception does."""
+    """The line is the error's own sentence; an unexpected exception has its class in front."""
     rig.publish(event(1).model_copy(update={"task_id": "x" * 9000}))
     rig.clock.advance(60)
     rig.publish(object())
@@ -209,11 +209,11 @@ def test_an_event_that_is_too_large_says_so_itself(
     assert second.startswith("2 events rejected so far; the last: AttributeError: ")
 
 
-def test_a_refusal_ends_an_outage_too(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
-    """A log that answers is there again, also when what it says is no."""
+def test_a_rejection_ends_an_outage_too(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """A log that rejects a batch can be reached again."""
     rig.put(event(1))
     rig.publisher.convert()
-    lose(rig, OPEN_AFTER_FAILURES)
+    fail_attempts(rig, OPEN_AFTER_FAILURES)
     rig.sender.failure = TransportRejectedError("line 1 is not JSON")
     rig.publisher.send()
     assert (rig.publisher.is_connected, rig.publisher.was_connected) == (True, True)
@@ -224,7 +224,7 @@ def test_a_refusal_ends_an_outage_too(rig: Rig, caplog: pytest.LogCaptureFixture
     ]
 
 
-def test_a_batch_keeps_its_numbers_until_it_is_taken(rig: Rig) -> None:
+def test_a_batch_keeps_its_numbers_until_it_is_acknowledged(rig: Rig) -> None:
     """After a lost answer the same events are sent under the same numbers, and skipped."""
     rig.put(*(event(number) for number in range(3)))
     rig.publisher.convert()
@@ -239,10 +239,10 @@ def test_a_batch_keeps_its_numbers_until_it_is_taken(rig: Rig) -> None:
     assert (rig.publisher.published, rig.publisher.skipped) == (4, 3)
 
 
-def test_drops_are_told_at_most_once_a_minute(
+def test_drops_are_logged_at_most_once_a_minute(
     make_settings: MakeSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A thread that cannot keep up says so with the exact number, and not for each event."""
+    """Drops by a slow thread are logged with their exact number, not one by one."""
     rig = Rig(make_settings(buffer_max_events=10))
     for count in (15, 20, 0):
         rig.put(*(event(number) for number in range(count)))
@@ -257,10 +257,10 @@ def test_drops_are_told_at_most_once_a_minute(
 
 
 @pytest.mark.parametrize(("left", "is_clean"), [(0, True), (2, False)])
-def test_the_end_counts_what_is_left(
+def test_the_end_counts_the_remaining_events(
     rig: Rig, caplog: pytest.LogCaptureFixture, left: int, is_clean: bool
 ) -> None:
-    """What could not be published at the end is dropped, counted and told; the sender is closed."""
+    """Events left at the end are dropped, counted and logged, and the sender is closed."""
     rig.put(*(event(number) for number in range(left)))
     rig.publisher.convert()
     with caplog.at_level(logging.WARNING):

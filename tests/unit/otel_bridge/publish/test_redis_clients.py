@@ -1,4 +1,4 @@
-"""Redis URLs: read whole, refused with a cure, and never quoted with their password."""
+"""Redis URLs: parsed in all their parts, rejected with a cure, never quoted with a password."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from otel_bridge.publish.redis_clients import (
 
 
 @pytest.mark.parametrize("scheme", REDIS_SCHEMES)
-def test_ours_are_known_by_their_scheme(scheme: str) -> None:
-    """One server, Sentinels and a Cluster are ours, with TLS and without."""
+def test_a_redis_url_is_known_by_its_scheme(scheme: str) -> None:
+    """URLs of one server, Sentinels and a Cluster are Redis URLs, with TLS and without."""
     assert is_redis(f"{scheme}://host")
 
 
 @pytest.mark.parametrize("url", ["http://h", "memory://m", "rediss+x://h", "", "REDIS_URL"])
-def test_others_are_not_ours(url: str) -> None:
-    """What has another scheme, or none, is no Redis URL."""
+def test_other_urls_are_no_redis_urls(url: str) -> None:
+    """A text with another scheme, or with none, is no Redis URL."""
     assert not is_redis(url)
 
 
@@ -45,7 +45,7 @@ def test_others_are_not_ours(url: str) -> None:
     ],
 )
 def test_good_urls_pass_without_a_connection(url: str) -> None:
-    """A URL that can be read is not connected to, so none of these hosts needs to exist."""
+    """Checking a URL opens no connection, so none of these hosts needs to exist."""
     check_url(url)
 
 
@@ -66,7 +66,7 @@ def test_good_urls_pass_without_a_connection(url: str) -> None:
     ],
 )
 def test_a_bad_url_says_what_is_missing(url: str, why: str) -> None:
-    """The error says what the URL lacks and shows one of each kind."""
+    """The error says what the URL lacks and shows a URL of each kind."""
     with pytest.raises(ConfigurationError) as raised:
         check_url(url)
     assert raised.value.problem.endswith(f" is not a Redis URL: {why}")
@@ -75,16 +75,16 @@ def test_a_bad_url_says_what_is_missing(url: str, why: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss", "redis+sentinel", "rediss+cluster"])
 @pytest.mark.parametrize("password", ["hun/ter2", "hun?ter2", "hun#ter2", "hunter2"])
-def test_a_bad_urls_password_is_not_told(scheme: str, password: str) -> None:
-    """A password that was not percent-encoded is in no part of the error; how to encode it is."""
+def test_the_password_of_a_bad_url_is_not_shown(scheme: str, password: str) -> None:
+    """The error contains no part of a password, and says how to percent-encode one."""
     with pytest.raises(ConfigurationError) as raised:
         check_url(f"{scheme}://user:{password}@host:x/0")
     assert "hun" not in str(raised.value)
     assert "%2F" in raised.value.cure
 
 
-def test_a_sentinel_url_is_read_whole() -> None:
-    """Sentinels, service, database, credentials and the Sentinels' own password."""
+def test_every_part_of_a_sentinel_url_is_used() -> None:
+    """Sentinels, service, database, credentials and the Sentinels' password reach the client."""
     client: Any = connect(
         "redis+sentinel://u:p%40@a:1,b/my%20master/3?sentinel_password=s%26", socket_timeout=2
     )
@@ -96,8 +96,8 @@ def test_a_sentinel_url_is_read_whole() -> None:
     assert found == [("a", 1), ("b", 26379)]
     asked = pool.sentinel_manager.sentinels[0].connection_pool.connection_kwargs
     assert (asked["password"], asked["socket_timeout"]) == ("s&", 2)
-    told = pool.connection_kwargs
-    assert (pool.service_name, told["db"], told["username"], told["password"]) == (
+    master = pool.connection_kwargs
+    assert (pool.service_name, master["db"], master["username"], master["password"]) == (
         "my master",
         3,
         "u",
@@ -106,8 +106,8 @@ def test_a_sentinel_url_is_read_whole() -> None:
     close(client)
 
 
-def test_the_masters_password_is_not_told_to_the_sentinels() -> None:
-    """Sentinels that ask for no password get none, least of all the master's."""
+def test_sentinels_do_not_get_the_masters_password() -> None:
+    """Without ``sentinel_password`` no password is sent to the Sentinels."""
     client: Any = connect("redis+sentinel://:master@a/m")
     asked = client.connection_pool.sentinel_manager.sentinels[0].connection_pool.connection_kwargs
     assert asked.get("password") is None
@@ -116,22 +116,22 @@ def test_the_masters_password_is_not_told_to_the_sentinels() -> None:
 
 @pytest.mark.parametrize(("scheme", "is_tls"), [("redis", False), ("rediss", True)])
 def test_tls_is_in_the_scheme(scheme: str, is_tls: bool) -> None:
-    """A URL that begins with rediss speaks TLS to the master, also behind Sentinels."""
+    """A URL with ``rediss`` uses TLS to the master, also behind Sentinels."""
     client: Any = connect(f"{scheme}+sentinel://a/m")
     assert ("SSL" in client.connection_pool.connection_class.__name__) is is_tls
     close(client)
 
 
-async def test_an_async_client_is_the_same() -> None:
-    """On an event loop a URL gives the same master, and the option for one server is left out."""
+async def test_an_async_client_has_the_same_master() -> None:
+    """For asyncio a URL gives the same master; an option for one server is left out."""
     client: Any = connect_async("redis+sentinel://u:p@a/m/3", single_connection_client=True)
     pool = client.connection_pool
     assert (pool.service_name, pool.connection_kwargs["db"]) == ("m", 3)
     await client.aclose()
 
 
-async def test_a_clusters_nodes_take_turns() -> None:
-    """Each attempt asks another node of a Cluster; elsewhere there is one place to ask."""
+async def test_each_attempt_uses_another_node_of_a_cluster() -> None:
+    """Attempts go round the nodes of a Cluster; any other URL has one server."""
     hosts = []
     for attempt in range(4):
         client: Any = connect_any_node("redis+cluster://:p@a:1,b:2,c", attempt)

@@ -1,4 +1,4 @@
-"""Every Redis key, as DESIGN 4.3 and an operator's ACL have it."""
+"""Every Redis key, by the name that other programs and an operator's ACL use."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ CONSTANTS = {
         ("log_meta", "nexus:{x}:meta"),
     ],
 )
-def test_a_key_is_the_one_that_others_read(function: str, expected: str) -> None:
-    """A key's name is part of the contract: dashboards, scripts and other products read it."""
+def test_a_key_has_its_documented_name(function: str, expected: str) -> None:
+    """The name of a key is a contract: dashboards, scripts and other products read it."""
     assert FUNCTIONS[function]("x") == expected
 
 
 def test_the_queues_are_claimed_by_priority() -> None:
-    """The three queues have the names that existing coordinators push to, high first."""
+    """The three queues have the names that existing coordinators use, high priority first."""
     assert redis_keys.QUEUES == (
         "nexus:tasks:high_priority",
         "nexus:tasks:normal_priority",
@@ -52,13 +52,13 @@ def test_the_queues_are_claimed_by_priority() -> None:
 
 
 def slot_tag(key: str) -> str:
-    """What a Redis Cluster hashes of a key: between the first ``{`` and the next ``}``."""
+    """The part of a key that a Redis Cluster hashes: between the first ``{`` and the next ``}``."""
     start = key.index("{") + 1
     return key[start : key.index("}", start)]
 
 
 def test_the_logs_keys_share_a_slot() -> None:
-    """Stream, producers and epoch of a shard lie in one Cluster slot, whatever the producer."""
+    """Stream, producers and epoch of a shard are in one Cluster slot, whatever the producer id."""
     found = [redis_keys.log_stream(), redis_keys.log_meta(), redis_keys.log_producer("a{b}c")]
     assert [slot_tag(key) for key in found] == ["0", "0", "0"]
     assert redis_keys.log_producer("p") == "nexus:{0}:producer:p"
@@ -71,14 +71,14 @@ def test_the_logs_keys_share_a_slot() -> None:
 
 
 def test_everything_is_below_one_prefix() -> None:
-    """An ACL of ``~nexus:*`` covers every key, and none is another product's."""
+    """An ACL of ``~nexus:*`` covers every key, and no key is one of another product."""
     made = [function("x") for function in FUNCTIONS.values()]
     for key in [*made, *CONSTANTS.values()]:
         assert key.startswith("nexus:")
         assert not key.startswith("nexus:task_status:")
 
 
-def test_no_two_keys_are_one() -> None:
+def test_all_keys_differ() -> None:
     """No two functions or constants name the same key."""
     made = [function("x") for function in FUNCTIONS.values()]
     assert len({*made, *CONSTANTS.values()}) == len(made) + len(CONSTANTS)

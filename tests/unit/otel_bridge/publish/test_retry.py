@@ -1,4 +1,4 @@
-"""When to try again."""
+"""Backoff and circuit breaker: when the next attempt is due."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def test_delays_double_up_to_their_bound() -> None:
 
 
 def test_nothing_waits_before_a_failure() -> None:
-    """A breaker without failures lets everything through."""
+    """Without a failure every attempt is due at once."""
     assert Breaker().wait_sec(5.0) == 0.0
 
 
 def test_three_failures_open_it_once() -> None:
-    """Only the third failure in a row reports the opening."""
+    """Only the third failure in a row reports that the breaker opened."""
     breaker = Breaker(longest)
     assert [breaker.fail(float(now)) for now in range(5)] == [False, False, True, False, False]
     assert breaker.is_open
 
 
-def test_success_closes_it_and_tells_how_long_it_was() -> None:
+def test_success_closes_it_and_returns_the_length_of_the_outage() -> None:
     """The outage lasted from the first failure to the success."""
     breaker = Breaker(longest)
     for now in range(10, 10 + OPEN_AFTER_FAILURES):
@@ -44,7 +44,7 @@ def test_success_closes_it_and_tells_how_long_it_was() -> None:
     assert (breaker.is_open, breaker.wait_sec(25.0)) == (False, 0.0)
 
 
-def test_a_blip_is_no_outage() -> None:
+def test_a_single_failure_is_no_outage() -> None:
     """Success after fewer failures than open it reports nothing."""
     breaker = Breaker(longest)
     breaker.fail(1.0)
@@ -52,15 +52,15 @@ def test_a_blip_is_no_outage() -> None:
 
 
 @pytest.mark.parametrize(("asked", "kept"), [(7.0, 7.0), (3600.0, 60.0), (-5.0, 0.0)])
-def test_the_other_sides_wish_is_kept_within_reason(asked: float, kept: float) -> None:
-    """Retry-After is waited for, up to a minute, plus jitter."""
+def test_a_retry_after_is_observed_up_to_a_minute(asked: float, kept: float) -> None:
+    """The delay that the receiver asks for is added to the jitter, at most 60 s of it."""
     breaker = Breaker(longest)
     breaker.fail(0.0, asked)
     assert breaker.wait_sec(0.0) == pytest.approx(kept + 0.05)
 
 
 def test_a_flush_brings_the_next_attempt_forward() -> None:
-    """Somebody who waits does not sit out the whole backoff."""
+    """A caller that waits for a flush does not wait for the whole backoff."""
     breaker = Breaker(longest)
     for _ in range(8):
         breaker.fail(0.0)

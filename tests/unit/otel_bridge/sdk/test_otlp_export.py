@@ -1,4 +1,4 @@
-"""When an exporter stands beside ours, and what is said of a protocol nobody speaks."""
+"""When spans and metrics are exported by OTLP, and the error for an unknown protocol."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from otel_bridge.settings import BridgeSettings
 MakeSettings = Callable[..., BridgeSettings]
 
 NOWHERE = "http://127.0.0.1:9"
-"""Discard: exporters are made here, and nothing is sent."""
+"""The discard port: exporters are created with it, and nothing is sent."""
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def provider() -> Iterator[TracerProvider]:
 
 
 @pytest.mark.parametrize(
-    ("exporter", "endpoint", "traces_endpoint", "is_asked"),
+    ("exporter", "endpoint", "traces_endpoint", "is_requested"),
     [
         (None, None, None, False),
         ("none", None, None, False),
@@ -45,18 +45,18 @@ def test_when_spans_are_exported(
     exporter: str | None,
     endpoint: str | None,
     traces_endpoint: str | None,
-    is_asked: bool,
+    is_requested: bool,
 ) -> None:
-    """``otlp`` or an endpoint asks for the exporter, and ``none`` wins over an endpoint."""
+    """``otlp`` or an endpoint requests the exporter, unless the exporter variable is ``none``."""
     settings = make_settings(
         otel_traces_exporter=exporter, otlp_endpoint=endpoint, otlp_traces_endpoint=traces_endpoint
     )
-    assert add_otlp_export(provider, settings) is is_asked
-    assert len(provider._active_span_processor._span_processors) == int(is_asked)
+    assert add_otlp_export(provider, settings) is is_requested
+    assert len(provider._active_span_processor._span_processors) == int(is_requested)
 
 
 @pytest.mark.parametrize(
-    ("exporter", "endpoint", "metrics_endpoint", "is_asked"),
+    ("exporter", "endpoint", "metrics_endpoint", "is_requested"),
     [
         (None, None, None, False),
         ("otlp", None, None, True),
@@ -70,23 +70,23 @@ def test_when_metrics_are_exported(
     exporter: str | None,
     endpoint: str | None,
     metrics_endpoint: str | None,
-    is_asked: bool,
+    is_requested: bool,
 ) -> None:
-    """Metrics are asked for as spans are; ``none`` keeps them from a backend of spans only."""
+    """Metrics are requested as spans are; ``none`` disables them for a backend of spans only."""
     settings = make_settings(
         otel_metrics_exporter=exporter,
         otlp_endpoint=endpoint,
         otlp_metrics_endpoint=metrics_endpoint,
     )
     found = make_meter_provider(settings, Resource.create())
-    assert isinstance(found, MeterProvider) is is_asked
-    # Or it would shut itself down at exit a second time, and warn of it.
+    assert isinstance(found, MeterProvider) is is_requested
+    # With a handler it would shut down a second time at exit, and warn of it.
     assert getattr(found, "_atexit_handler", None) is None
     if found is not None:
         found.shutdown(1)
 
 
-def test_spans_endpoint_asks_for_no_metrics(make_settings: MakeSettings) -> None:
+def test_an_endpoint_for_spans_requests_no_metrics(make_settings: MakeSettings) -> None:
     """An endpoint for traces alone sends no metrics to it."""
     settings = make_settings(otlp_traces_endpoint=NOWHERE)
     assert make_meter_provider(settings, Resource.create()) is None
@@ -103,14 +103,14 @@ def test_spans_endpoint_asks_for_no_metrics(make_settings: MakeSettings) -> None
         ("http/protobuf", "grpc", "grpc"),
     ],
 )
-def test_the_signals_own_protocol_wins(
+def test_the_signals_own_protocol_comes_first(
     make_settings: MakeSettings,
     provider: TracerProvider,
     protocol: str | None,
     own: str | None,
     module: str,
 ) -> None:
-    """HTTP unless gRPC is asked for, and what is said of traces wins over what is said of all."""
+    """The default is HTTP; a protocol for traces takes precedence over one for all signals."""
     settings = make_settings(
         otel_traces_exporter="otlp", otlp_protocol=protocol, otlp_traces_protocol=own
     )
@@ -127,10 +127,10 @@ def test_the_signals_own_protocol_wins(
         ("otlp_traces_protocol", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"),
     ],
 )
-def test_an_unknown_protocol_is_named_where_it_stands(
+def test_an_unknown_protocol_is_named_with_its_variable(
     make_settings: MakeSettings, provider: TracerProvider, field: str, name: str
 ) -> None:
-    """The error names the variable that holds the value, the value and the two that work."""
+    """The error names the variable, its value and the two protocols that work."""
     settings = make_settings(otel_traces_exporter="otlp", **{field: "http/json"})
     with pytest.raises(ConfigurationError) as raised:
         add_otlp_export(provider, settings)
@@ -139,7 +139,7 @@ def test_an_unknown_protocol_is_named_where_it_stands(
 
 
 def test_an_unknown_protocol_of_metrics_is_named(make_settings: MakeSettings) -> None:
-    """The metrics' own variable is named when the value stands there."""
+    """The error names the variable for metrics if that one holds the value."""
     settings = make_settings(otel_metrics_exporter="otlp", otlp_metrics_protocol="smoke")
     with pytest.raises(ConfigurationError, match=r"^OTEL_EXPORTER_OTLP_METRICS_PROTOCOL=smoke "):
         make_meter_provider(settings, Resource.create())

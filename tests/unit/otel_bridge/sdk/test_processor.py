@@ -1,4 +1,4 @@
-"""The span processor: hands on, and never gets in the way."""
+"""The span processor: it passes spans on, and never disturbs user code or the SDK."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def provider_with(bus: EventBus) -> tuple[TracerProvider, SpanRecorder]:
 
 
 def test_a_span_is_two_events(make_settings: Callable[..., BridgeSettings]) -> None:
-    """Start and end of a span on a provider reach the log."""
+    """Start and end of a provider's span reach the log."""
     log = MemoryLog()
     bus = EventBus(MemorySender(log), make_settings())
     provider, _ = provider_with(bus)
@@ -43,7 +43,7 @@ def test_a_span_is_two_events(make_settings: Callable[..., BridgeSettings]) -> N
 def test_a_bug_in_the_bus_stays_out_of_user_code(
     make_settings: Callable[..., BridgeSettings],
 ) -> None:
-    """Neither the span nor the processors behind ours notice an exception in ours."""
+    """An exception in our processor reaches neither the span nor the processors after ours."""
     bus = BrokenBus(MemorySender(MemoryLog()), make_settings())
     provider, recorder = provider_with(bus)
     with provider.get_tracer("x").start_as_current_span("x"):
@@ -55,7 +55,7 @@ def test_a_bug_in_the_bus_stays_out_of_user_code(
 def test_shutting_the_provider_down_flushes_and_leaves_the_bus(
     make_settings: Callable[..., BridgeSettings],
 ) -> None:
-    """The bus outlives the provider: heartbeats use it, too."""
+    """The bus still works after the provider is shut down, because heartbeats use it too."""
     bus = EventBus(MemorySender(MemoryLog()), make_settings())
     provider, _ = provider_with(bus)
     provider.get_tracer("x").start_span("x", attributes=dict(job_attributes())).end()

@@ -1,4 +1,4 @@
-"""A sampler that drops must not hide running work, nor may it export more."""
+"""With our sampler dropped work is visible while it runs, and no more spans are exported."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.spans import SpanRecorder, job_attributes
 
 
 def run_spans(sampler: Sampler, *, is_kept: bool) -> tuple[SpanRecorder, InMemorySpanExporter]:
-    """Fifty times a job span with a child of somebody else's inside."""
+    """Start fifty job spans, each with a third-party span inside."""
     provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
     if is_kept:
         assert keep_live_spans(provider) is provider
@@ -47,12 +47,12 @@ def test_our_spans_are_seen_when_all_are_dropped() -> None:
 
 
 def test_a_kept_span_is_not_sampled() -> None:
-    """Its sampled flag stays off, which is what exporters and other services go by."""
+    """Its sampled flag stays off; exporters and other services decide by that flag."""
     recorder, _ = run_spans(ParentBased(ALWAYS_OFF), is_kept=True)
     assert {span.context.trace_flags.sampled for span in recorder.started} == {False}
 
 
-def test_a_ratio_exports_what_it_did_before() -> None:
+def test_a_ratio_exports_the_same_traces() -> None:
     """With a ratio sampler the same traces are exported, whether live spans are kept or not."""
     recorder, exporter = run_spans(TraceIdRatioBased(0.5), is_kept=True)
     sampled = {
@@ -66,13 +66,13 @@ def test_a_ratio_exports_what_it_did_before() -> None:
 
 
 def test_sampled_spans_are_left_alone() -> None:
-    """With ALWAYS_ON nothing changes."""
+    """With ALWAYS_ON all spans are recorded and exported, as without our sampler."""
     recorder, exporter = run_spans(ALWAYS_ON, is_kept=True)
     assert (len(recorder.started), len(exporter.get_finished_spans())) == (100, 100)
 
 
 def test_wrapping_twice_is_wrapping_once() -> None:
-    """A second call finds its work done."""
+    """A second call returns the same sampler, whose description names the inner one."""
     once = keep_live_spans(ALWAYS_OFF)
     assert isinstance(once, LiveSpanSampler)
     assert keep_live_spans(once) is once

@@ -1,4 +1,4 @@
-"""The push format between sender and collector, and what the sender makes of answers."""
+"""The push format between sender and collector, and the sender's reaction to answers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EVENT = b'{"event_type":"task_started","task_id":"1"}'
 def test_what_is_encoded_is_decoded(
     parts: list[tuple[MonitoringEventType, str | None, str]],
 ) -> None:
-    """Any batch survives the way, line ends and all, with its projects and its aggregates."""
+    """Decoding gives the encoded batch, with line ends in texts, projects and aggregates."""
     batch = [
         Outgoing(
             MonitoringEvent(event_type=kind, project_id=project, message=text).to_json(),
@@ -68,8 +68,8 @@ def test_what_is_encoded_is_decoded(
         (b"\xff\xfe\n", "line 1 is not JSON"),
     ],
 )
-def test_a_body_that_is_no_batch_is_refused_with_its_line(body: bytes, reason: str) -> None:
-    """A malformed body is refused whole; the reason names the line and quotes nothing."""
+def test_a_body_that_is_no_batch_is_rejected_with_its_line(body: bytes, reason: str) -> None:
+    """A malformed body is rejected as a whole; the reason names the line and quotes nothing."""
     with pytest.raises(TransportRejectedError, match=reason):
         decode_push(body, HEADERS, 8192)
 
@@ -88,15 +88,15 @@ def test_a_body_that_is_no_batch_is_refused_with_its_line(body: bytes, reason: s
         {"X-Producer-Id": "a", "X-First-N": "9" * 20},
     ],
 )
-def test_headers_that_name_no_producer_or_number_are_refused(headers: dict[str, str]) -> None:
-    """Without both headers nothing could be deduplicated."""
+def test_headers_without_producer_or_number_are_rejected(headers: dict[str, str]) -> None:
+    """Without both headers a batch could not be deduplicated, so it is rejected."""
     with pytest.raises(TransportRejectedError):
         decode_push(EVENT, headers, 8192)
 
 
 @given(st.binary(max_size=300))
-def test_no_body_can_do_worse_than_be_refused(body: bytes) -> None:
-    """Arbitrary bytes are a batch or a refusal."""
+def test_any_body_is_a_batch_or_rejected(body: bytes) -> None:
+    """Arbitrary bytes are decoded as a batch or rejected, and raise nothing else."""
     try:
         push = decode_push(body, HEADERS, 8192)
     except TransportRejectedError:
@@ -116,10 +116,10 @@ def test_no_body_can_do_worse_than_be_refused(body: bytes) -> None:
         (503, TransportError),
     ],
 )
-def test_only_what_is_wrong_with_the_batch_is_given_up(
+def test_only_a_rejected_batch_is_not_sent_again(
     status: int, error: type[TransportError], make_settings: MakeSettings
 ) -> None:
-    """A refusal of the content is final; everything else is tried again."""
+    """Statuses about the content are final; after any other status the batch is sent again."""
     with PushServer(MemoryLog()) as server:
         sender = HttpSender(server.url, make_settings())
         server.refuse_with = (status, {"Retry-After": "7"})
@@ -149,12 +149,12 @@ def test_one_connection_serves_many_batches(make_settings: MakeSettings) -> None
 
 @pytest.mark.parametrize("url", ["http://", "http://host:port", "https:///path"])
 def test_a_url_without_a_host_fails_at_once(url: str, make_settings: MakeSettings) -> None:
-    """What cannot be connected to is a configuration error that names the setting."""
+    """A URL without host or port is a configuration error that names the setting."""
     with pytest.raises(ConfigurationError, match="MONITORING_BUS_URL"):
         open_sender(url, make_settings())
 
 
 def test_http_cannot_be_read_from(make_settings: MakeSettings) -> None:
-    """A collector told to read from http:// says what to set instead."""
+    """A receiver for http:// is a configuration error that says what to set instead."""
     with pytest.raises(ConfigurationError, match="memory"):
         open_receiver("http://127.0.0.1:1", make_settings())
