@@ -1,4 +1,4 @@
-"""``python -m otel_bridge``: the commands that need no service."""
+"""``python -m otel_bridge`` runs the commands that need no service."""
 
 import sys
 

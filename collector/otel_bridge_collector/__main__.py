@@ -1,4 +1,4 @@
-"""``python -m otel_bridge_collector`` is ``otel-bridge``."""
+"""``python -m otel_bridge_collector`` runs the command ``otel-bridge``."""
 
 import sys
 

@@ -1,8 +1,8 @@
 """
-The shared command line: the parser, the library's own commands, and how each error ends.
+The command line: its parser, the commands that need no service, and exit codes.
 
-Exit code 0 after a clean stop, 1 when the other side failed, 2 when an argument or a setting is
-wrong; in the last two cases one line on standard error says what to do.
+The exit code is 0 after a clean stop, 1 if the collector or Redis failed, and 2 if an argument or a
+setting is wrong. In the last two cases one line on standard error says what to change.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
-    """Parse ``arguments`` (None: the process's own), run the command, return its exit code."""
+    """Parse ``arguments`` (None: those of the process), run the command, return its exit code."""
     options = parser.parse_args(arguments)
     logging.basicConfig(
         level=logging.INFO if options.verbose else logging.WARNING,
@@ -63,15 +63,15 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int
 
 
 def make_parser(prog: str) -> tuple[argparse.ArgumentParser, Commands[argparse.ArgumentParser]]:
-    """The parser with the options that every command shares, and where commands are added."""
+    """Return a parser with the options of all commands, and the object to add commands to."""
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="See OpenTelemetry work while it runs.",
+        description="Watch work that OpenTelemetry traces while it runs.",
         epilog="Settings come from the environment; .env.example lists them all.",
     )
     version = importlib.metadata.version("otel-bridge")
     parser.add_argument("--version", action="version", version=f"otel-bridge {version}")
-    parser.add_argument("-v", "--verbose", action="store_true", help="log what happens")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log at level INFO")
     return parser, parser.add_subparsers(required=True, metavar="COMMAND")
 
 
@@ -98,24 +98,28 @@ def add_library_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     tail_.add_argument("--task", help="only this research task")
     tail_.add_argument("--types", help="only these event types, comma-separated")
     tail_.add_argument("--stats-only", action="store_true", help="only aggregates")
-    tail_.add_argument("--json", action="store_true", help="one JSON object a line")
+    tail_.add_argument("--json", action="store_true", help="one JSON object per line")
     tail_.set_defaults(run=tail.run)
 
     token_ = commands.add_parser(
-        "token", help="make a token for a collector's MONITORING_TOKENS_FILE"
+        "token", help="make a token for the MONITORING_TOKENS_FILE of a collector"
     )
-    token_.add_argument("name", help="for logs and for taking it back: ci, grafana, alice")
-    token_.add_argument("--projects", required=True, help="comma-separated, or * for everything")
-    token_.add_argument("--days", type=token.days, help="how long it holds (default: for ever)")
+    token_.add_argument("name", help="client, for logs and for revoking the token: ci, alice")
+    token_.add_argument("--projects", required=True, help="comma-separated; * for all")
+    token_.add_argument("--days", type=token.days, help="days until it expires (default: never)")
     token_.set_defaults(run=token.run)
 
 
 def add_work_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``serve``, ``demo`` and ``worker`` about the work itself."""
-    parser.add_argument("--corpus", type=Path, help="directory of text files to work on")
-    parser.add_argument("--data-dir", type=Path, help="where results go (otel-bridge-data)")
+    """Add the options of ``serve``, ``demo`` and ``worker`` that concern the workers' jobs."""
     parser.add_argument(
-        "--pace", type=float, metavar="SEC", help="stretch every job by this, to watch"
+        "--corpus", type=Path, help="directory of text files to search (default: generated)"
+    )
+    parser.add_argument(
+        "--data-dir", type=Path, help="directory for results (default: otel-bridge-data)"
+    )
+    parser.add_argument(
+        "--pace", type=float, metavar="SEC", help="delay each job, so that a person can watch"
     )
 
 

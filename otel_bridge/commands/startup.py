@@ -1,4 +1,4 @@
-"""What ``serve`` and ``worker`` check and open first: signals, directories, Redis."""
+"""First steps of ``serve`` and ``worker``: signal handlers, checks of directories, Redis."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PING_TIMEOUT_SEC: Final = 2.0
 
 
 def stop_on_signals() -> asyncio.Event:
-    """An event that SIGINT and SIGTERM set."""
+    """Return an event that is set on SIGINT or SIGTERM."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -42,20 +42,24 @@ def stop_on_signals() -> asyncio.Event:
 
 def check_directories(settings: BridgeSettings, workers: int) -> None:
     """
-    Check that the corpus can be read and that workers can write their results.
+    Check that the corpus is a directory and that workers can write to the data directory.
+
+    Args:
+        settings: Name both directories.
+        workers: Number of workers; with 0 the data directory is not checked.
 
     Raises:
-        ConfigurationError: One of them cannot; names it.
+        ConfigurationError: A check failed; the message names the directory.
     """
     if settings.corpus_dir is not None and not settings.corpus_dir.is_dir():
         raise ConfigurationError(
             f"corpus {settings.corpus_dir} is not a directory", "name a directory of text files"
         )
-    # Results are written last: hours of work would be lost to what can be known now.
-    place = settings.data_dir.absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if workers and not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+    # Results are written last. Without this check hours of work could be lost.
+    existing = settings.data_dir.absolute()
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if workers and not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
         raise ConfigurationError(
             f"results cannot be written to {settings.data_dir.absolute()}",
             "name a directory with --data-dir or MONITORING_DATA_DIR",
@@ -63,7 +67,7 @@ def check_directories(settings: BridgeSettings, workers: int) -> None:
 
 
 def no_queues_error(settings: BridgeSettings) -> ConfigurationError:
-    """Why there are no queues to work on: no fakeredis, or a Cluster."""
+    """Return the error for ``open_redis`` giving None: no fakeredis, or a Redis Cluster."""
     if settings.redis_url is None:
         return ConfigurationError(
             "running without REDIS_URL needs fakeredis",
@@ -78,10 +82,13 @@ def no_queues_error(settings: BridgeSettings) -> ConfigurationError:
 @contextlib.asynccontextmanager
 async def open_redis(settings: BridgeSettings) -> AsyncIterator[redis_asyncio.Redis | None]:
     """
-    Give the Redis of the queues; None for a Cluster, which has no queues, and without fakeredis.
+    Yield a client of the queues' Redis, and close it at the end.
+
+    Without ``settings.redis_url`` it is an embedded fakeredis. It is None if fakeredis is not
+    installed, or if the URL is that of a Cluster, on which the queue does not work.
 
     Raises:
-        ConfigurationError: It does not answer within 2 s.
+        ConfigurationError: The URL is no Redis URL, or Redis does not answer within 2 s.
     """
     if settings.redis_url is None:
         if importlib.util.find_spec("fakeredis") is None:

@@ -1,4 +1,4 @@
-"""``otel-bridge submit``: send a research task to a running collector's ``POST /tasks``."""
+"""``otel-bridge submit``: sends a research task to ``POST /tasks`` of a running collector."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ _HTTP_TIMEOUT_SEC = 10
 
 def run(options: argparse.Namespace) -> int:
     """
-    Send the JSON of a file or of standard input; print the id of the new research task.
+    Send the JSON body from a file or standard input; print the id of the new research task.
+
+    Args:
+        options: ``file`` (``-`` is standard input) and ``url``.
 
     Raises:
-        ConfigurationError: The file, the address or the request is wrong.
-        OtelBridgeError: No collector answers there, or it failed.
+        ConfigurationError: The file or the address is wrong, or the collector refuses the request.
+        OtelBridgeError: No collector answers within 10 s, or it failed.
     """
     body = _body_of(options.file)
     url = options.url.rstrip("/") + "/tasks"
@@ -56,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
         ) from error
     except (ValueError, http.client.HTTPException) as error:
         raise ConfigurationError(
-            f"--url {options.url} cannot be read: {one_line(str(error))}", "use http://HOST:PORT"
+            f"--url {options.url} is not valid: {one_line(str(error))}", "use http://HOST:PORT"
         ) from error
     return 0
 
@@ -77,7 +80,7 @@ def _task_id_in(answer: bytes, url: str) -> str:
     try:
         return str(json.loads(answer)["task_id"])
     except (ValueError, KeyError, TypeError) as error:
-        raise OtelBridgeError(f"what answers at {url} is no collector") from error
+        raise OtelBridgeError(f"the server at {url} is not a collector") from error
 
 
 def _error_sentence(body: bytes) -> str:

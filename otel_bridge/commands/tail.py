@@ -1,8 +1,8 @@
 """
-``otel-bridge tail``: the live stream in a terminal, with the WebSocket's own filters.
+``otel-bridge tail``: prints the live stream in a terminal, with the filters of the WebSocket.
 
-Event text comes from strangers, so nothing of it that a terminal would obey is printed: escape
-sequences, other control characters and bidirectional overrides become visible marks.
+The text of events comes from untrusted publishers. So a visible mark replaces every character that
+would control the terminal: escape sequences, other control characters, bidirectional overrides.
 Source: Unicode Technical Report 36 on bidirectional spoofing; ECMA-48 for C0 and C1.
 """
 
@@ -32,7 +32,7 @@ _UNPRINTABLE: Final = re.compile(
 _MARK: Final = "\N{REPLACEMENT CHARACTER}"
 _MAX_BACKOFF_SEC: Final = 10.0
 
-_SIGNS: Final = {
+_SYMBOLS: Final = {
     "completed": ("✓", "32"),
     "failed": ("✕", "31"),
     "retrying": ("↻", "33"),
@@ -43,36 +43,42 @@ _SIGNS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class TailOptions:
-    """What to show and how."""
+    """Filters and form of the output."""
 
     url: str
-    """The collector: ``http://host:port`` or ``ws://host:port``."""
+    """Address of the collector: ``http://host:port`` or ``ws://host:port``."""
     project_id: str | None = None
+    """Only events of this project."""
     task_id: str | None = None
+    """Only events of this research task."""
     types: str | None = None
+    """Only events of these types, comma-separated."""
     is_stats_only: bool = False
+    """Only aggregates."""
     is_json: bool = False
+    """Print each event as JSON instead of as a readable line."""
     is_coloured: bool = False
+    """Colour the status of readable lines."""
     token: str = field(default="", repr=False)
-    """Shown to a collector that asks for one."""
+    """Bearer token for a collector that requires one; empty: none is sent."""
 
 
 def one_line(text: str) -> str:
-    """Text that a terminal shows and does not obey: one line, every control character marked."""
+    """Replace every line break, control and bidirectional character by a visible mark."""
     return _UNPRINTABLE.sub(_MARK, text)
 
 
 def format_event(event: Mapping[str, Any], *, is_coloured: bool = False) -> str:
     """
-    One event as one line: time, status, type, phase, job, worker, duration, text.
+    Format an event as one line: time, status, type, phase, job, worker, duration, text.
 
     Args:
-        event: A decoded event; missing and surplus fields are fine.
+        event: A decoded event; fields may be missing, unknown ones are left out.
         is_coloured: Whether to colour the status (ANSI SGR).
     """
     status = str(event.get("status") or "")
-    sign, colour = _SIGNS.get(status, ("·", "90"))
-    head = f"{sign} {event.get('event_type') or '?'!s:<18}"
+    symbol, colour = _SYMBOLS.get(status, ("·", "90"))
+    head = f"{symbol} {event.get('event_type') or '?'!s:<18}"
     clock = str(event.get("ts", ""))[11:23]
     parts = [str(event[key]) for key in ("phase", "task_type", "task_id") if event.get(key)]
     if event.get("worker_id") is not None:
@@ -93,14 +99,19 @@ def format_event(event: Mapping[str, Any], *, is_coloured: bool = False) -> str:
 
 def socket_url(options: TailOptions, since: str | None) -> str:
     """
-    The WebSocket's address with the filters, resuming after ``since``.
+    Return the address of the WebSocket with the filters.
+
+    Args:
+        options: Address of the collector and filters.
+        since: Position after which the stream resumes; None: from now on.
 
     Raises:
-        ConfigurationError: The URL is not http, https, ws or wss, or names no host and port.
+        ConfigurationError: The scheme is not http, https, ws or wss, the host is missing, or the
+            port is not a valid one.
     """
     try:
         parts = urlsplit(options.url)
-        is_address = parts.hostname and parts.port != 0  # a port that is none raises
+        is_address = parts.hostname and parts.port != 0  # ``port`` raises if it is invalid
         scheme = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}[parts.scheme]
     except (KeyError, ValueError):
         is_address = False
@@ -128,19 +139,20 @@ async def tail(
     options: TailOptions,
     write: Callable[[str], None],
     *,
-    say: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
+    report: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
 ) -> None:
     """
-    Print events until cancelled; come back after a lost connection, without hole or double.
+    Print events until cancelled; after a lost connection, resume without gap or duplicate.
 
     Args:
-        options: What to show.
-        write: Gets each line; its ``BrokenPipeError`` ends the tail quietly (``tail | head``).
-        say: Gets lines about the connection.
+        options: Address, filters and form of the output.
+        write: Called with each line. If it raises ``BrokenPipeError``, the function returns, as
+            for ``tail | head``.
+        report: Called with lines about the connection.
 
     Raises:
-        ConfigurationError: The URL or a filter is wrong; the collector's reason is in the message.
-        OtelBridgeError: The ``websockets`` package is missing.
+        ConfigurationError: The URL or a filter is wrong; the message has the collector's reason.
+        OtelBridgeError: The package ``websockets`` is not installed.
     """
     try:
         from websockets.asyncio.client import connect
@@ -150,7 +162,7 @@ async def tail(
             "otel-bridge tail needs the websockets package: pip install 'otel-bridge[collector]'"
         ) from error
     headers = {"Authorization": f"Bearer {options.token}"} if options.token else None
-    where = redact_url(options.url)
+    address = redact_url(options.url)
     since: str | None = None
     attempt = 0
     while True:
@@ -159,7 +171,7 @@ async def tail(
             async with connect(url, max_size=None, additional_headers=headers) as socket:
                 attempt = 0
                 async for message in socket:
-                    lines, position = _lines(message, options, say)
+                    lines, position = _lines(message, options, report)
                     since = position or since
                     try:
                         for line in lines:
@@ -173,13 +185,13 @@ async def tail(
                     f"the collector refused: {one_line(_reason(body))}",
                     _cure(error.response.status_code),
                 ) from error
-            say(f"the collector answered {error.response.status_code}")
+            report(f"the collector answered {error.response.status_code}")
         except (ConnectionClosed, InvalidHandshake, OSError) as error:
-            say(f"no connection to {where}: {one_line(str(error)) or type(error).__name__}")
+            report(f"no connection to {address}: {one_line(str(error)) or type(error).__name__}")
         else:
-            say("the collector closed the connection")
+            report("the collector closed the connection")
         attempt += 1
-        # Full jitter: many tails of one collector must not come back at the same moment.
+        # Full jitter, so that many clients of one collector do not reconnect at the same moment.
         await asyncio.sleep(random.uniform(0.1, min(_MAX_BACKOFF_SEC, 0.25 * 2**attempt)))  # noqa: S311
 
 
@@ -188,16 +200,16 @@ def _cure(status: int) -> str:
 
 
 def _lines(
-    message: str | bytes, options: TailOptions, say: Callable[[str], None]
+    message: str | bytes, options: TailOptions, report: Callable[[str], None]
 ) -> tuple[list[str], str | None]:
-    """One message's events as lines, and the newest position in it."""
+    """Return the events of a message as lines, and the newest position in it."""
     items = json.loads(message)
     position: str | None = None
     lines: list[str] = []
     for item in items if isinstance(items, list) else [items]:
         position = item.get("position") or position
         if "event_type" in item:
-            # json.dumps escapes everything but ASCII, so this form is safe as it is.
+            # json.dumps escapes control characters and all non-ASCII text, so this form is safe.
             lines.append(
                 json.dumps(item)
                 if options.is_json
@@ -205,7 +217,9 @@ def _lines(
             )
         elif item.get("type") == "gap":
             dropped = item.get("dropped")
-            say(f"-- gap: {dropped if dropped is not None else 'some'} events are missing here --")
+            report(
+                f"-- gap: {dropped if dropped is not None else 'some'} events are missing here --"
+            )
     return lines, position
 
 
@@ -218,7 +232,7 @@ def _reason(body: str) -> str:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the live stream until Ctrl-C; the entry point of the command."""
+    """Print the live stream until Ctrl-C is pressed."""
     settings = BridgeSettings.load()
     tail_options = TailOptions(
         url=options.url,
@@ -235,6 +249,6 @@ def run(options: argparse.Namespace) -> int:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        # The interpreter flushes once more at exit and would complain of the closed pipe.
+        # The interpreter flushes again at exit and would print an error about the closed pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

@@ -1,4 +1,4 @@
-"""``otel-bridge token``: make a bearer token and its line for ``MONITORING_TOKENS_FILE``."""
+"""``otel-bridge token``: makes a bearer token and its line for ``MONITORING_TOKENS_FILE``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["days", "run"]
 
 
 def days(text: str) -> int:
-    """Read a number of days, 1 to 3650."""
+    """Parse a number of days, 1 to 3650."""
     number = int(text)
     if not 1 <= number <= 3650:
         raise argparse.ArgumentTypeError(f"{number} is not between 1 and 3650")
@@ -25,10 +25,15 @@ def days(text: str) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """
-    Print the token to standard output and its line, which holds only a digest, to standard error.
+    Print a new token to standard output, and its line for the tokens file to standard error.
+
+    The line has the SHA-256 digest of the token and not the token itself.
+
+    Args:
+        options: ``name``, ``projects`` (comma-separated, or ``*``) and ``days`` (None: no expiry).
 
     Raises:
-        ConfigurationError: The name is not one word, or no project is named.
+        ConfigurationError: The name is not one word, or ``projects`` names no project.
     """
     if not re.fullmatch(r"[^\s#]\S*", options.name):
         raise ConfigurationError(f"{options.name!r} is not a name", "use one word: ci, alice")
@@ -37,13 +42,13 @@ def run(options: argparse.Namespace) -> int:
     if options.projects != "*":
         names = [name.strip() for name in options.projects.split(",") if name.strip()]
         if not names:
-            raise ConfigurationError("--projects names none", "use --projects shop,blog or '*'")
+            raise ConfigurationError("--projects is empty", "use --projects shop,blog or '*'")
         projects = ",".join(quote(name, safe="") for name in names)
     line = f"{options.name} sha256={hashlib.sha256(token.encode()).hexdigest()} projects={projects}"
     if options.days:
         ends = datetime.now(UTC) + timedelta(days=options.days)
         line += f" expires={ends:%Y-%m-%dT%H:%M:%SZ}"
     print(token)
-    print("the token, shown only now; the line for MONITORING_TOKENS_FILE:", file=sys.stderr)
+    print("this token is shown only once; its line for MONITORING_TOKENS_FILE:", file=sys.stderr)
     print(line, file=sys.stderr)
     return 0

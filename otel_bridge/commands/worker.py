@@ -1,4 +1,4 @@
-"""``otel-bridge worker``: workers of the reference coordinator, and one research runner."""
+"""``otel-bridge worker``: runs workers of the reference coordinator and one research runner."""
 
 from __future__ import annotations
 
@@ -23,10 +23,17 @@ async def run_worker_process(
     *, workers: int, corpus_dir: Path | None, data_dir: Path | None, pace_sec: float
 ) -> int:
     """
-    Run workers and one research runner on ``REDIS_URL`` until SIGINT or SIGTERM.
+    Run workers and one research runner on ``REDIS_URL`` until SIGINT or SIGTERM; return 0.
+
+    Args:
+        workers: Number of workers.
+        corpus_dir: Directory of pages; None: ``MONITORING_CORPUS_DIR``, else the generated corpus.
+        data_dir: Directory for results; None: ``MONITORING_DATA_DIR``, else ``otel-bridge-data``.
+        pace_sec: Delay before each job, in seconds.
 
     Raises:
-        ConfigurationError: No or an unreachable ``REDIS_URL``, a missing corpus.
+        ConfigurationError: ``REDIS_URL`` is missing, unreachable or a Cluster; or a directory is
+            wrong.
     """
     stop = stop_on_signals()
     settings = BridgeSettings.load(corpus_dir=corpus_dir, data_dir=data_dir)

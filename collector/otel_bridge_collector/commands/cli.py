@@ -1,4 +1,4 @@
-"""The ``otel-bridge`` command: the library's commands, and ``serve`` and ``demo``."""
+"""The ``otel-bridge`` command: ``serve``, ``demo`` and the commands of the library."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit code."""
+    """Run one command; return its exit code: 0, 1 or 2, as ``command_line`` describes."""
     parser, commands = make_parser("otel-bridge")
     serve = commands.add_parser(
-        "serve", help="run the collector: dashboard, WebSocket, HTTP (embedded without REDIS_URL)"
+        "serve", help="run the collector (all in one process without REDIS_URL)"
     )
     _add_service_arguments(serve)
     serve.add_argument(
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     serve.set_defaults(run=_serve, is_demo=False)
 
-    demo = commands.add_parser("demo", help="serve, and submit one research task to watch")
+    demo = commands.add_parser("demo", help="serve, and submit a research task to watch")
     _add_service_arguments(demo)
     demo.add_argument("--workers", type=worker_count, default=4, help="workers (default: 4)")
     demo.set_defaults(run=_serve, is_demo=True)
@@ -54,7 +54,7 @@ def _serve(options: argparse.Namespace) -> int:
             f"the collector is not installed ({error})", "pip install 'otel-bridge[demo]'"
         ) from error
 
-    given = ServiceOptions(
+    service_options = ServiceOptions(
         host=options.host,
         port=options.port,
         workers=options.workers,
@@ -64,11 +64,11 @@ def _serve(options: argparse.Namespace) -> int:
         is_demo=options.is_demo,
     )
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(run_service(given))
+        return runner.run(run_service(service_options))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    # The extra ``collector`` brings it, and all numbers of ours were taken on it.
+    # The extra ``collector`` installs uvloop, and the benchmarks were measured with it.
     try:
         import uvloop
     except ImportError:

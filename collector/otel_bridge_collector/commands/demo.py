@@ -1,4 +1,4 @@
-"""``otel-bridge demo``: the research task that it submits, and the same request as a curl line."""
+"""``otel-bridge demo``: the research task that it submits, and the same request for curl."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final
 __all__ = ["CURL", "DEMO_PACE_SEC", "DEMO_REQUEST"]
 
 DEMO_PACE_SEC: Final = 0.6
-"""Stretches the bundled corpus's jobs to about a minute with four workers: time to look."""
+"""Delay of each job; with four workers the research task then takes about a minute to watch."""
 
 DEMO_REQUEST: Final[dict[str, Any]] = {
     "title": "Private Schools GA",

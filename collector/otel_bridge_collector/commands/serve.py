@@ -1,10 +1,10 @@
 """
-``otel-bridge serve`` and ``demo``: the parts, put together and taken down in order.
+``otel-bridge serve`` and ``demo``: start the parts of the service and stop them in order.
 
-Without a Redis everything is in one process: the log in memory, the coordinator's Redis a
-``fakeredis`` server; where that is not installed ``serve`` has no coordinator and shows what others
-send. With a Redis, everything runs on it and workers may be anywhere: ``REDIS_URL`` has the queues
-and, unless ``MONITORING_BUS_URL`` names another Redis, the log.
+Without a Redis all parts run in one process: the log is in memory, and the coordinator uses an
+embedded ``fakeredis`` server. If that package is not installed, ``serve`` has no coordinator and
+only shows the events that it receives. With a Redis, workers may run on any host: ``REDIS_URL`` has
+the queues and also the log, unless ``MONITORING_BUS_URL`` names another Redis for the log.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 EMBEDDED_BUS_URL: Final = "memory://collector"
 _EMBEDDED_WORKERS: Final = 4
-_ANOTHER: Final = {
+_CURES: Final = {
     errno.EADDRINUSE: "stop the other program or choose another port with --port",
     errno.EACCES: "choose a port over 1023 with --port",
 }
@@ -50,25 +50,35 @@ _ANOTHER: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ServiceOptions:
-    """What the command line said; None leaves a choice to the environment or the default."""
+    """Options of the command line; None: the environment or the default decides."""
 
     host: str | None = None
+    """Address to listen on."""
     port: int | None = None
+    """Port to listen on; 0: a free one."""
     workers: int | None = None
+    """Workers in this process; default: 4 when embedded, 0 with a Redis."""
     corpus_dir: Path | None = None
+    """Directory of pages; default: the generated corpus."""
     data_dir: Path | None = None
+    """Directory for results."""
     pace_sec: float | None = None
+    """Delay before each job in seconds; default: 0.6 for the demo, else 0."""
     is_demo: bool = False
+    """Whether to submit a research task after the start."""
 
 
 async def run_service(options: ServiceOptions) -> int:
     """
-    Serve until SIGINT or SIGTERM, then stop in order; returns the exit code.
+    Serve until SIGINT or SIGTERM, then stop all parts in order; return the exit code 0.
 
     Raises:
-        ConfigurationError: A taken port, an unreachable Redis, a missing corpus or package.
+        ConfigurationError: The port is in use, Redis is unreachable, or the corpus or a package is
+            missing.
+        OtelBridgeError: The HTTP server did not start.
     """
-    # First: asyncio's own answer to Ctrl-C is to cancel, which fakeredis swallows and uvicorn logs.
+    # This must come first. Without it, Ctrl-C makes asyncio cancel the main task, and fakeredis
+    # suppresses the cancellation while uvicorn logs it as an error.
     stop = stop_on_signals()
     settings = _service_settings(corpus_dir=options.corpus_dir, data_dir=options.data_dir)
     collector_settings = CollectorSettings.load(host=options.host, port=options.port)
@@ -77,7 +87,7 @@ async def run_service(options: ServiceOptions) -> int:
         pace_sec = DEMO_PACE_SEC if options.is_demo else 0.0
 
     with _listening(collector_settings.host, collector_settings.port) as listener:
-        url = f"http://{_shown_host(collector_settings.host)}:{listener.getsockname()[1]}"
+        url = f"http://{_display_host(collector_settings.host)}:{listener.getsockname()[1]}"
         async with open_redis(settings) as redis_client:
             gateway = None if redis_client is None else ResearchGateway(redis_client)
             workers = options.workers
@@ -119,7 +129,7 @@ async def run_service(options: ServiceOptions) -> int:
 async def _stop_in_order(
     bridge: Bridge, server: CollectorServer, serving: asyncio.Task[None]
 ) -> None:
-    """The workers have stopped: let their last events through, then close the sockets."""
+    """Publish the last events of the stopped workers, then close the sockets, then the bridge."""
     await asyncio.to_thread(bridge.flush)
     server.should_exit = True
     with contextlib.suppress(asyncio.CancelledError):
@@ -128,18 +138,18 @@ async def _stop_in_order(
 
 
 def _announce(url: str, settings: BridgeSettings, workers: int, *, is_demo: bool) -> None:
-    where = redact_url(settings.redis_url) if settings.redis_url else "embedded, nothing to install"
+    where = redact_url(settings.redis_url) if settings.redis_url else "in memory"
     print(f"Dashboard   {url}/")
     print(f"Log         {where}")
     print(f"Workers     {workers} in this process")
     if is_demo:
         print(f"\nOne research task is running. Submit another:\n\n{CURL.format(url=url)}\n")
-    print("Ctrl-C stops it.", flush=True)
+    print("Press Ctrl-C to stop.", flush=True)
 
 
 @contextlib.contextmanager
 def _listening(host: str, port: int) -> Any:
-    """A bound socket, before anything else is started: a taken port is the commonest trouble."""
+    """Yield a bound socket. It is bound first, as a port in use is the most common error."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     try:
@@ -149,7 +159,7 @@ def _listening(host: str, port: int) -> Any:
         listener.close()
         raise ConfigurationError(
             f"cannot listen on {host}:{port}: {error.strerror or error}",
-            _ANOTHER.get(error.errno or 0, "name an address of this machine with --host"),
+            _CURES.get(error.errno or 0, "name an address of this machine with --host"),
         ) from error
     try:
         yield listener
@@ -157,7 +167,7 @@ def _listening(host: str, port: int) -> Any:
         listener.close()
 
 
-def _shown_host(host: str) -> str:
+def _display_host(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
 
 
