@@ -278,7 +278,7 @@ class CoordinatorPoller:
         if not names:
             return
         ttl_ms = max(1, int(self._depth_interval_sec * 900))
-        turn = self.run(lambda p: p.set(redis_keys.QUEUE_DEPTH_TURN, "1", nx=True, px=ttl_ms))
+        turn = self.run(lambda p: p.set(redis_keys.QUEUE_DEPTH_LOCK, "1", nx=True, px=ttl_ms))
         if not turn or not turn[0]:
             return
 

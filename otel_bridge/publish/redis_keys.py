@@ -28,7 +28,7 @@ DEAD_LETTERS: Final = "nexus:dead"
 WAKE_CHANNEL: Final = "nexus:wake"
 """Pub/Sub channel for wake-up notifications between coordinators, ``queued`` or ``ended <parent>``.
 A lost notification only delays a coordinator."""
-QUEUE_DEPTH_TURN: Final = "nexus:queue_depth:turn"
+QUEUE_DEPTH_LOCK: Final = "nexus:queue_depth:turn"
 """Lock with a TTL: the process that sets it samples the depth of the queues in this interval."""
 COLLECTOR_LEADER: Final = "nexus:collector:leader"
 """Lease of the leader among the collectors: holds its collector id, with a TTL."""
@@ -61,9 +61,9 @@ def task_lease(task_id: str) -> str:
     return f"nexus:task:{task_id}:lease"
 
 
-def queue_depth_turn(queue: str) -> str:
+def queue_depth_lock(queue: str) -> str:
     """Key with a TTL: the process that sets it samples the depth of this queue in this interval."""
-    return f"{QUEUE_DEPTH_TURN}:{queue}"
+    return f"{QUEUE_DEPTH_LOCK}:{queue}"
 
 
 def task_group(parent_task_id: str) -> str:

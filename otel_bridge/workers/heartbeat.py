@@ -59,7 +59,7 @@ class HeartbeatKeys:
 
     def take_turn(self, name: str, ttl_ms: int) -> bool:
         """Whether this process does once what all would do; True where there is no Redis to ask."""
-        turn = redis_keys.queue_depth_turn(name)
+        turn = redis_keys.queue_depth_lock(name)
         return self._run(lambda client: client.set(turn, "1", nx=True, px=ttl_ms) is not None)
 
     def _run(self, command: Callable[[redis.Redis], Any]) -> bool:

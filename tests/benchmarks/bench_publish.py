@@ -344,14 +344,14 @@ def bench_conversion(rounds: int = 9) -> None:
     provider.get_tracer("x").start_span("x", attributes=dict(job_attributes())).end()
     live: Span = recorder.started[0]
     publisher = _bus()._publisher
-    outgoing = publisher._outgoing(live)
+    outgoing = publisher._encode(live)
     assert outgoing is not None
     fields = json.loads(outgoing.data)
 
     def fast() -> float:
         began = time.perf_counter_ns()
         for _ in range(2000):
-            publisher._outgoing(live)
+            publisher._encode(live)
         return (time.perf_counter_ns() - began) / 2000
 
     def validated() -> float:

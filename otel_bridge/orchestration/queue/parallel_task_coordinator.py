@@ -394,7 +394,7 @@ class ParallelTaskCoordinator:
     async def _sample_depth(self) -> float:
         # Whoever takes the turn samples for all processes; a dead one's turn ends by itself.
         turn_ms = max(1, int(self._depth_interval_sec * 900))
-        is_mine = await self.queue.redis.set(redis_keys.QUEUE_DEPTH_TURN, "1", nx=True, px=turn_ms)
+        is_mine = await self.queue.redis.set(redis_keys.QUEUE_DEPTH_LOCK, "1", nx=True, px=turn_ms)
         if is_mine:
             queue_depth(await self.queue.depths())
         return self._depth_interval_sec

@@ -31,7 +31,7 @@ CONSTANTS = {
         ("processing", "nexus:processing:x"),
         ("dedupe", "nexus:dedupe:x"),
         ("collector_stalled", "nexus:collector:stalled:x"),
-        ("queue_depth_turn", "nexus:queue_depth:turn:x"),
+        ("queue_depth_lock", "nexus:queue_depth:turn:x"),
         ("log_stream", "nexus:{x}:stream"),
         ("log_meta", "nexus:{x}:meta"),
     ],
