@@ -356,7 +356,7 @@ async def test_a_tail_over_the_limit_comes_again(
         options = TailOptions(url=server.url, token=SECRETS["all"])
         async with asyncio.timeout(20):
             async with connect(server.ws_url, additional_headers=bearer("all")):
-                tailing = asyncio.create_task(tail(options, shown.append, say=said.append))
+                tailing = asyncio.create_task(tail(options, shown.append, report=said.append))
                 while "the collector answered 429" not in said:
                     await asyncio.sleep(0.01)
             while not shown:
