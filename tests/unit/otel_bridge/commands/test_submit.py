@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from otel_bridge.commands.command_line import main
+from otel_bridge.commands.submit import run
 from tests.support.command_lines import error_line
 
 
@@ -65,10 +67,10 @@ def test_the_id_of_the_task_is_printed(
 def test_a_body_may_come_on_standard_input(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a file the body is read from standard input."""
+    """The file ``-``, which is the default, is standard input."""
     monkeypatch.setattr("sys.stdin", io.StringIO('{"a": 1}'))
     server = Answerer(http_answer("201 Created", '{"task_id": "r1"}'))
-    assert main(["submit", "--url", server.url]) == 0
+    assert run(argparse.Namespace(url=server.url, file="-")) == 0
     assert capsys.readouterr().out == "r1\n"
     assert server.request.endswith(b'{"a": 1}')
 
