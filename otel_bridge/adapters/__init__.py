@@ -1,1 +1,1 @@
-"""One adapter for each task framework: its jobs, retries, workers and queues become visible."""
+"""One adapter for each task framework: it shows jobs, retries, workers and queues."""

@@ -1,8 +1,8 @@
 """
-arq: ``ArqAdapter().instrument()`` where jobs are enqueued and where the worker starts.
+arq: call ``ArqAdapter().instrument()`` where jobs are enqueued and where the worker starts.
 
-The context travels inside the serialised job, under a key that arq does not read, so a worker
-without this adapter runs the job all the same.
+The context travels inside the serialized job, under a key that arq does not read, so a worker
+without this adapter can run the job.
 
 Source: arq 0.25 (``connections.py``, ``jobs.py``, ``worker.py``).
 """
@@ -16,22 +16,21 @@ import pickle
 import uuid
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, cast
 
 from otel_bridge.adapters.base import (
     MESSAGE_KEY,
     Adapter,
     DepthSampler,
-    Run,
-    Runs,
     framework,
     is_off,
-    report_lost,
     safely,
     this_process,
 )
+from otel_bridge.adapters.runs import Run, Runs, report_lost
 from otel_bridge.spans.context_managers import enqueue, worker
 from otel_bridge.spans.scope import current_scope
+from otel_bridge.workers.queue_depth import LoopCaller
 
 with framework("arq"):
     import arq.connections
@@ -41,11 +40,14 @@ with framework("arq"):
 
 __all__ = ["ArqAdapter"]
 
-_READ_SEC: Final = 5.0
-
 
 class _Attempt:
-    """What is known of one call of ``Worker.run_job``."""
+    """
+    What is known about one call of ``Worker.run_job``.
+
+    ``run`` is None if the job ended before it started. ``is_finished`` is False if arq keeps the
+    job in its queue, that is for a retry.
+    """
 
     def __init__(self, owner: Worker) -> None:
         self.owner = owner
@@ -63,10 +65,10 @@ _attempt: ContextVar[_Attempt | None] = ContextVar("otel_bridge_arq_attempt", de
 
 class ArqAdapter(Adapter):
     """
-    Makes the jobs, workers and queues of arq visible.
+    Shows the jobs, workers and queues of arq.
 
-    ``raise Retry()`` and jobs cancelled by the worker's shutdown are retries; time-outs, aborts,
-    expired jobs and exceeded ``max_tries`` are failures.
+    ``raise Retry()`` and jobs that the worker's shutdown cancels are shown as retries; timeouts,
+    aborts, expired jobs and exceeded ``max_tries`` as failures.
     """
 
     requirement: ClassVar[str] = "arq >= 0.25"
@@ -76,7 +78,7 @@ class ArqAdapter(Adapter):
         self._patch(ArqRedis, "enqueue_job", self._enqueueing)
         self._patch(arq.connections, "serialize_job", _serializing)
         self._patch(arq.worker, "deserialize_job_raw", _deserializing)
-        self._patch(arq.worker, "serialize_result", _reporting)
+        self._patch(arq.worker, "serialize_result", _recording_result)
         self._patch(Worker, "__init__", self._constructing)
         self._patch(Worker, "main", _working)
         self._patch(Worker, "run_job", self._running)
@@ -91,16 +93,16 @@ class ArqAdapter(Adapter):
                 return await original(pool, function, *args, **kwargs)
             job_id = kwargs["_job_id"] = kwargs.get("_job_id") or uuid.uuid4().hex
             queue = kwargs.get("_queue_name") or pool.default_queue_name
-            block = enqueue(task_id=None, task_type=function, queue=queue)
-            with block as carrier:
+            span = enqueue(task_id=None, task_type=function, queue=queue)
+            with span as carrier:
                 token = _sent.set(carrier)
                 try:
                     job = await original(pool, function, *args, **kwargs)
                 finally:
                     _sent.reset(token)
                 if job is not None:
-                    # None: a job of this id was there already, and stays as it is.
-                    block.queued(job_id)
+                    # None means that a job with this id was there already; it stays as it is.
+                    span.queued(job_id)
                 return job
 
         return enqueue_job
@@ -129,11 +131,11 @@ class ArqAdapter(Adapter):
                 if attempt.run is not None:
                     attempt.run.is_queued_again = not attempt.is_finished
                     if attempt.run.error is not None and isinstance(attempt.result, Exception):
-                        # Where a task hears of a cancellation only, arq knows of a time-out.
+                        # The task only sees that it is cancelled; arq's result says "timeout".
                         attempt.run.error = attempt.result
                     self._runs.close(job_id)
                 elif attempt.is_finished:
-                    # Given up before it began: expired, aborted, unknown or tried too often.
+                    # It ended before it started: expired, aborted, unknown or out of tries.
                     report_lost(
                         job_id,
                         attempt.task_type,
@@ -198,26 +200,23 @@ def _calling(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable
 
 def _working(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     async def main(owner: Worker) -> Any:
-        loop = asyncio.get_running_loop()
         is_connected = asyncio.Event()
         on_startup = owner.on_startup
 
-        async def note_connected(ctx: dict[Any, Any]) -> None:
+        async def set_connected(ctx: dict[Any, Any]) -> None:
             is_connected.set()
             if on_startup is not None:
                 await on_startup(ctx)
 
-        owner.on_startup = cast(Any, note_connected)
+        owner.on_startup = cast(Any, set_connected)
 
         async def count(name: str) -> int:
             await is_connected.wait()
             waiting: Any = owner.pool.zcard(name)
             return int(await waiting)
 
-        def read(name: str) -> int:
-            return asyncio.run_coroutine_threadsafe(count(name), loop).result(_READ_SEC)
-
-        depths = DepthSampler(lambda: [owner.queue_name], read)
+        on_loop = LoopCaller(asyncio.get_running_loop())
+        depths = DepthSampler(lambda: [owner.queue_name], lambda name: on_loop.call(count, name))
         with worker(_worker_id(), meta={"framework": "arq"}):
             depths.start()
             try:
@@ -263,7 +262,7 @@ def _deserializing(original: Callable[..., Any]) -> Callable[..., Any]:
     return deserialize_job_raw
 
 
-def _reporting(original: Callable[..., Any]) -> Callable[..., Any]:
+def _recording_result(original: Callable[..., Any]) -> Callable[..., Any]:
     signature = inspect.signature(original)
 
     def serialize_result(*args: Any, **kwargs: Any) -> Any:

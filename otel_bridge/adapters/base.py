@@ -1,21 +1,18 @@
 """
-What the adapters share: jobs that run, messages that carry their context, queues that are sampled.
+Shared by all adapters: the base class, patching, the start and stop of a worker, queue depths.
 
-An adapter wraps a framework's own methods. Nothing here raises into them: trouble is logged once
-where it happens and the job runs unseen.
+An adapter wraps methods of a task framework. Nothing here raises into the framework: an error is
+logged where it happens, and the job runs without being shown. ``runs.py`` has the jobs.
 """
 
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import os
 import socket
-import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any, ClassVar, Final, ParamSpec
 
 from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-defined]
@@ -23,25 +20,16 @@ from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-de
 )
 
 from otel_bridge.bridge import current_bridge
-from otel_bridge.events import semconv
-from otel_bridge.events.model import MonitoringEvent, MonitoringEventType, TaskStatus
 from otel_bridge.mapping.third_party import ignore_scope, unignore_scope
-from otel_bridge.spans.blocks import Job
-from otel_bridge.spans.context_managers import job, queue_depth
-from otel_bridge.spans.scope import on_worker
-from otel_bridge.suppression import suppress_instrumentation
 from otel_bridge.workers.heartbeat import WorkerHeartbeat
+from otel_bridge.workers.queue_depth import QueueDepthSampler
 
 __all__ = [
     "MESSAGE_KEY",
     "Adapter",
     "DepthSampler",
-    "Run",
-    "Runs",
     "framework",
     "is_off",
-    "read_carrier",
-    "report_lost",
     "safely",
     "start_worker",
     "stop_worker",
@@ -53,34 +41,33 @@ logger = logging.getLogger(__name__)
 _P = ParamSpec("_P")
 
 MESSAGE_KEY: Final = "otel_bridge"
-"""Under this name a message carries its context: a header, label, option or meta value."""
-_DEPTH_INTERVAL_SEC: Final = 5.0
+"""Name of the header, label, option or meta value in which a message carries its context."""
 _FLUSH_SEC: Final = 2.0
-"""How long a worker that stops may wait for the log, and as long for an OTLP backend."""
+"""How long a worker that stops waits for the log at most, and again for an OTLP backend."""
 
 
 class Adapter(BaseInstrumentor):  # type: ignore[misc,unused-ignore]
     """
-    What makes one framework's jobs visible: ``instrument()`` once, before work begins.
+    Base class of the adapters: call ``instrument()`` once, before the first job is enqueued.
 
-    Spans that the framework's OpenTelemetry instrumentation makes of the same jobs go where they
-    always went, and are left out of the live view.
+    The framework's own OpenTelemetry instrumentation may be active as well. Its spans reach their
+    exporters unchanged, but are left out of the live view, which would show each job twice.
     """
 
     requirement: ClassVar[str]
-    """The framework, as pip knows it."""
-    foreign_scopes: ClassVar[tuple[str, ...]] = ()
-    """Instrumentation scopes that tell of the same jobs."""
+    """The framework and its supported versions, as a pip requirement: ``celery >= 5.5``."""
+    duplicate_scopes: ClassVar[tuple[str, ...]] = ()
+    """Instrumentation scopes whose spans describe the same jobs; left out of the live view."""
 
     _patches: list[tuple[Any, str, Any, bool]]
 
     def instrumentation_dependencies(self) -> Collection[str]:
-        """The framework, in the versions that this adapter knows."""
+        """The framework in the versions that this adapter supports."""
         return (self.requirement,)
 
     def _instrument(self, **kwargs: Any) -> None:
         self._patches = []
-        for scope in self.foreign_scopes:
+        for scope in self.duplicate_scopes:
             ignore_scope(scope)
         self._attach(**kwargs)
 
@@ -92,28 +79,29 @@ class Adapter(BaseInstrumentor):  # type: ignore[misc,unused-ignore]
                 delattr(owner, name)
         self._patches = []
         self._detach()
-        for scope in self.foreign_scopes:
+        for scope in self.duplicate_scopes:
             unignore_scope(scope)
 
     def _attach(self, **kwargs: Any) -> None:
         raise NotImplementedError
 
     def _detach(self) -> None:
-        """What ``_attach`` did beside patching."""
+        """Undo what ``_attach`` did beside patching."""
 
-    def _patch_init(self, owner: Any, follow: Callable[[Any], None]) -> None:
-        """Follow every instance that is made from now on."""
+    def _patch_init(self, owner: Any, on_created: Callable[[Any], None]) -> None:
+        """Call ``on_created`` with every instance of ``owner`` that is created from now on."""
 
         def wrap(original: Callable[..., None]) -> Callable[..., None]:
-            def construct(made: Any, *args: Any, **kwargs: Any) -> None:
-                original(made, *args, **kwargs)
-                follow(made)
+            def construct(instance: Any, *args: Any, **kwargs: Any) -> None:
+                original(instance, *args, **kwargs)
+                on_created(instance)
 
             return construct
 
         self._patch(owner, "__init__", wrap)
 
     def _patch(self, owner: Any, name: str, wrap: Callable[[Any], Any]) -> None:
+        """Replace ``owner.name`` with ``wrap(owner.name)`` until ``uninstrument()``."""
         original = getattr(owner, name)
         self._patches.append((owner, name, original, name in vars(owner)))
         setattr(owner, name, functools.wraps(original)(wrap(original)))
@@ -122,10 +110,14 @@ class Adapter(BaseInstrumentor):  # type: ignore[misc,unused-ignore]
 @contextmanager
 def framework(name: str) -> Iterator[None]:
     """
-    Around an adapter's imports of its framework, whose extra has the same name.
+    Wrap an adapter's imports of its framework, so that a missing one names the extra to install.
+
+    Args:
+        name: The framework's top-level module, which is also the name of our extra.
 
     Raises:
-        ModuleNotFoundError: It is not installed; ``opentelemetry-instrument`` passes over that.
+        ModuleNotFoundError: The framework is not installed. ``opentelemetry-instrument`` skips an
+            adapter that raises this.
     """
     try:
         yield
@@ -139,124 +131,43 @@ def framework(name: str) -> Iterator[None]:
 
 
 def is_off() -> bool:
-    """Whether monitoring was switched off; before ``configure()`` it is not."""
+    """Whether monitoring is disabled by the settings; False before ``configure()``."""
     bridge = current_bridge()
     return bridge is not None and bridge.bus is None
 
 
 def this_process() -> str:
-    """``host:pid``."""
+    """Name of this process, as ``host:pid``."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def safely(function: Callable[_P, None]) -> Callable[_P, None]:
-    """Keep trouble of ours out of the framework: log it and go on."""
+    """Decorate a function so that it never raises into the framework: exceptions are logged."""
 
     @functools.wraps(function)
     def guarded(*args: _P.args, **kwargs: _P.kwargs) -> None:
         try:
             function(*args, **kwargs)
         except Exception:
-            logger.exception("otel-bridge could not follow: %s failed", function.__qualname__)
+            logger.exception(
+                "otel-bridge: %s failed; this part of the work is not shown",
+                function.__qualname__,
+            )
 
     return guarded
 
 
-def read_carrier(value: Any) -> dict[str, str]:
-    """A carrier as it came with a message: a mapping or its JSON; empty for anything else."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return {}
-    if not isinstance(value, Mapping):
-        return {}
-    return {str(key): item for key, item in value.items() if isinstance(item, str)}
-
-
-class Run:
-    """One attempt at a job, from its start in this process to its end."""
-
-    def __init__(self, task_id: str, block: Job, around: Run | None) -> None:
-        self.task_id = task_id
-        self.block = block
-        self.around = around
-        """The attempt that this one runs inside of: an eager job's caller."""
-        self.is_open = True
-        self.error: BaseException | str | None = None
-        self.is_queued_again = False
-
-    def queue_again(self) -> dict[str, str]:
-        """Note that the job goes back to its queue; the carrier for its next attempt."""
-        self.is_queued_again = True
-        return self.block.retry_carrier
-
-    def close(self) -> None:
-        """End the span: a retry is a retry, not a completion."""
-        self.is_open = False
-        if self.is_queued_again:
-            self.block.retry(self.error or "queued again")
-        elif self.error is not None:
-            self.block.fail(self.error)
-        else:
-            self.block.complete()
-        self.block.__exit__(None, None, None)
-
-
-class Runs:
-    """
-    The attempts that the current context runs, innermost last.
-
-    By context and not by job alone: a job that was queued again may begin its next attempt on
-    another thread or task before this one has ended.
-    """
-
-    def __init__(self) -> None:
-        self._current: ContextVar[Run | None] = ContextVar("otel_bridge_run", default=None)
-
-    def get(self, task_id: Any) -> Run | None:
-        """The attempt at this job that the caller is part of."""
-        run = self._current.get()
-        while run is not None and not (run.is_open and run.task_id == str(task_id)):
-            run = run.around
-        return run
-
-    def open(
-        self,
-        task_id: Any,
-        task_type: str,
-        carrier: Any,
-        *,
-        retry_count: int,
-        queue: str | None,
-        worker_id: str | None,
-        heartbeat: WorkerHeartbeat | None = None,
-    ) -> Run:
-        """Open the job's span in the current context."""
-        with on_worker(heartbeat):
-            block = job(
-                task_id=str(task_id),
-                task_type=task_type,
-                carrier=read_carrier(carrier),
-                worker_id=worker_id,
-                retry_count=retry_count,
-                queue=queue,
-            )
-        block.__enter__()
-        run = Run(str(task_id), block, self._current.get())
-        self._current.set(run)
-        return run
-
-    def close(self, task_id: Any) -> None:
-        """End the attempt, if the caller is part of one."""
-        run = self.get(task_id)
-        if run is not None:
-            self._current.set(run.around)
-            run.close()
-
-
 def start_worker(worker_id: str, meta: Mapping[str, Any] | None = None) -> WorkerHeartbeat | None:
-    """``worker_started``, then a beat every few seconds; None while nothing is configured."""
+    """
+    Publish ``worker_started``, then a heartbeat every ``heartbeat_interval_sec``.
+
+    Args:
+        worker_id: Unique among all workers.
+        meta: Small values shown with the worker, beside ``host`` and ``pid``.
+
+    Returns:
+        The heartbeat, for ``stop_worker``; None before ``configure()`` and while monitoring is off.
+    """
     bridge = current_bridge()
     if bridge is None or bridge.bus is None:
         return None
@@ -274,7 +185,12 @@ def start_worker(worker_id: str, meta: Mapping[str, Any] | None = None) -> Worke
 
 
 def stop_worker(heartbeat: WorkerHeartbeat | None, depths: DepthSampler | None = None) -> None:
-    """``worker_stopped``, then all out: many a worker leaves without running ``atexit``."""
+    """
+    Publish ``worker_stopped``, then wait until everything queued has been sent.
+
+    Waits at most 2 s for the log and 2 s for an OTLP backend. The flush is needed because the
+    workers of several frameworks exit without running ``atexit``.
+    """
     if depths is not None:
         depths.stop()
     if heartbeat is not None:
@@ -285,97 +201,45 @@ def stop_worker(heartbeat: WorkerHeartbeat | None, depths: DepthSampler | None =
         bridge.flush_exports(_FLUSH_SEC)
 
 
-def report_lost(
-    task_id: str,
-    task_type: str,
-    carrier: Any,
-    *,
-    reason: str,
-    retry_count: int,
-    worker_id: str | None,
-    will_retry: bool = False,
-) -> None:
-    """
-    Tell of a job whose process died: nobody is left there to end its span.
-
-    The second door to the bus, like heartbeats: a fact without a span.
-    """
-    bridge = current_bridge()
-    if bridge is None or bridge.bus is None:
-        return
-    found = read_carrier(carrier)
-    trace_id = found.get("traceparent", "--").split("-")[1] or None
-    kind = MonitoringEventType.TASK_RETRY if will_retry else MonitoringEventType.TASK_FAILED
-    bridge.bus.publish(
-        MonitoringEvent(
-            event_type=kind,
-            status=TaskStatus.RETRYING if will_retry else TaskStatus.FAILED,
-            task_id=task_id,
-            task_type=task_type,
-            parent_task_id=found.get(semconv.CARRIER_PARENT_TASK_ID) or trace_id,
-            project_id=found.get(semconv.CARRIER_PROJECT_ID),
-            phase=found.get(semconv.CARRIER_PHASE),
-            retry_count=retry_count,
-            worker_id=worker_id,
-            error=reason,
-            trace_id=trace_id,
-        )
-    )
-
-
 class DepthSampler:
     """
-    Publishes how many jobs wait in each queue, every 5 s, by one process for each queue.
+    Publishes how many jobs wait in a worker's queues, every 5 s, by one process for each queue.
+
+    ``QueueDepthSampler`` does the work; the lock of each queue is in the Redis of the settings.
 
     Args:
-        names: The queues of this worker, asked each time.
-        read: Jobs waiting in one queue, from the framework's own broker; may block, on a thread
-            of its own, and may raise.
+        names: Gives the worker's queues; called for each sample.
+        read: Gives the number of jobs waiting in one queue, from the framework's own broker. Runs
+            on a thread of its own, so it may block; it may raise.
     """
 
     def __init__(self, names: Callable[[], Iterable[str]], read: Callable[[str], int]) -> None:
         self._names = names
         self._read = read
-        self._thread: threading.Thread | None = None
-        self._is_open = False
-        self._is_failing = False
+        self._sampler: QueueDepthSampler | None = None
 
     def start(self) -> None:
-        """Begin to sample; does nothing while nothing is configured."""
+        """Start to sample; does nothing before ``configure()`` and while monitoring is off."""
         bridge = current_bridge()
-        if bridge is None or bridge.bus is None or self._is_open:
+        if bridge is None or bridge.bus is None or self._sampler is not None:
             return
-        self._is_open = True
-        bridge.timer.call_later(0, self._tick)
+        self._sampler = QueueDepthSampler(
+            names=self._names,
+            read=self._read_all,
+            set_if_absent=bridge.heartbeat_keys.set_if_absent,
+            locks_each_queue=True,
+            may_block=True,
+            timer=bridge.timer,
+            bus=bridge.bus,
+            otel_metrics=bridge.otel_metrics,
+        )
+        self._sampler.start()
 
     def stop(self) -> None:
-        """End; a sample that is being taken is not waited for."""
-        self._is_open = False
+        """End; does not wait for a sample that is being taken."""
+        if self._sampler is not None:
+            self._sampler.stop()
+            self._sampler = None
 
-    def _tick(self) -> None:
-        bridge = current_bridge()
-        if not self._is_open or bridge is None:
-            return
-        bridge.timer.call_later(_DEPTH_INTERVAL_SEC, self._tick)
-        if self._thread is not None and self._thread.is_alive():
-            return
-        self._thread = threading.Thread(target=self._sample, name="otel-bridge-depth", daemon=True)
-        self._thread.start()
-
-    @suppress_instrumentation()
-    def _sample(self) -> None:
-        bridge = current_bridge()
-        if bridge is None:
-            return
-        ttl_ms = int(_DEPTH_INTERVAL_SEC * 900)
-        try:
-            names = [n for n in self._names() if bridge.heartbeat_keys.take_turn(n, ttl_ms)]
-            depths = {name: self._read(name) for name in names}
-        except Exception as error:
-            if not self._is_failing:
-                logger.warning("the depth of the queues cannot be read: %s", error)
-            self._is_failing = True
-            return
-        self._is_failing = False
-        if depths and self._is_open:
-            queue_depth(depths)
+    def _read_all(self, names: Sequence[str]) -> dict[str, int]:
+        return {name: self._read(name) for name in names}

@@ -1,8 +1,9 @@
 """
-Celery: ``CeleryAdapter().instrument()`` in the module that makes the app.
+Celery: call ``CeleryAdapter().instrument()`` in the module that creates the app.
 
-Wraps ``Celery.send_task``, through which every ``delay()``, ``apply_async()``, chain and retry
-goes; the rest comes from Celery's signals. Works with every pool; a pool process is a worker.
+It wraps ``Celery.send_task``, which every ``delay()``, ``apply_async()``, chain and retry calls;
+everything else comes from Celery's signals. It works with every pool. With a prefork pool each pool
+process is shown as a worker, else the node is.
 
 Source: celery 5.7 (``app/base.py``, ``app/trace.py``, ``worker/request.py``).
 """
@@ -19,17 +20,16 @@ from otel_bridge.adapters.base import (
     MESSAGE_KEY,
     Adapter,
     DepthSampler,
-    Runs,
     framework,
     is_off,
-    report_lost,
     safely,
     start_worker,
     stop_worker,
     this_process,
 )
+from otel_bridge.adapters.runs import Runs, report_lost
 from otel_bridge.spans.context_managers import enqueue
-from otel_bridge.spans.span_block import one_line
+from otel_bridge.spans.span_context_manager import one_line
 from otel_bridge.workers.heartbeat import WorkerHeartbeat
 
 with framework("celery"):
@@ -40,30 +40,34 @@ with framework("celery"):
 
 try:
     from billiard.common import terminate_handler_fired
-except ImportError:  # An older one: there a job's own SystemExit ends its process like a signal.
+except ImportError:  # An older billiard cannot say whether a SystemExit came from a signal.
 
     def terminate_handler_fired() -> bool:
-        """Whether this process was told to end."""
+        """Whether a signal asked this process to end; assumed to be so."""
         return True
 
 
 __all__ = ["CeleryAdapter"]
 
 _MAX_RECEIVED: Final = 10_000
-"""Jobs remembered by a worker's main process, to tell of those whose pool process dies."""
+"""
+Jobs that a worker's main process remembers, at most; the oldest is forgotten first.
+
+It publishes the end of a job whose pool process was killed.
+"""
 
 
 class CeleryAdapter(Adapter):
     """
-    Makes the jobs, workers and queues of every Celery app of the process visible.
+    Shows the jobs, workers and queues of every Celery app in the process.
 
-    Jobs belong to the ``research_task()`` and ``phase()`` around their ``delay()``, else to the
-    job or trace around it. ``raise self.retry()`` and ``autoretry_for`` are retries; time limits
-    and killed pool processes are failures.
+    A job belongs to the ``research_task()`` and ``phase()`` that enclose its ``delay()``, else to
+    the enclosing job or trace. ``raise self.retry()`` and ``autoretry_for`` are shown as retries;
+    time limits and killed pool processes as failures.
     """
 
     requirement: ClassVar[str] = "celery >= 5.5"
-    foreign_scopes: ClassVar[tuple[str, ...]] = ("opentelemetry.instrumentation.celery",)
+    duplicate_scopes: ClassVar[tuple[str, ...]] = ("opentelemetry.instrumentation.celery",)
 
     def _attach(self, **kwargs: Any) -> None:
         self._runs = Runs()
@@ -111,11 +115,11 @@ class CeleryAdapter(Adapter):
                 headers[MESSAGE_KEY] = run.queue_again()
                 return original(*given.args, **given.kwargs)
             app, name = given.arguments["self"], given.arguments["name"]
-            block = enqueue(task_id=None, task_type=name, queue=_queue_of(app, options))
-            with block as carrier:
+            span = enqueue(task_id=None, task_type=name, queue=_queue_of(app, options))
+            with span as carrier:
                 headers[MESSAGE_KEY] = carrier
                 result = original(*given.args, **given.kwargs)
-                block.queued(task_id)
+                span.queued(task_id)
                 return result
 
         return send_task
@@ -123,7 +127,7 @@ class CeleryAdapter(Adapter):
     # --- running -----------------------------------------------------------------------------
 
     def _on_received(self, request: Any = None, **_: Any) -> None:
-        self._note(request.id, request.name, request.request_dict)
+        self._remember(request.id, request.name, request.request_dict)
 
     def _on_prerun(self, task_id: str = "", task: Any = None, **_: Any) -> None:
         if is_off():
@@ -145,25 +149,26 @@ class CeleryAdapter(Adapter):
             run.error = exception
             return
         if isinstance(exception, Reject):
-            # The job's own process has told of it; since 5.7 this is said as well.
+            # The pool process has published this end; since 5.7 the main process gets it as well.
             return
-        # Its pool process was killed, by a time limit or from outside; this is the main one.
+        # No run is open here, so this is the main process: a time limit or a signal from outside
+        # has killed the pool process.
         self._report(task_id, one_line(exception))
 
     def _on_revoked(self, request: Any = None, expired: bool = False, **_: Any) -> None:
         run = self._runs.get(request.id)
         if run is not None:
-            # A pool of threads or none: this is the job's own thread.
+            # With the threads or solo pool, this is the thread that runs the job.
             run.error = "revoked"
             return
-        self._note(request.id, request.task, vars(request))
+        self._remember(request.id, request.task, vars(request))
         self._report(request.id, "expired before it began" if expired else "revoked")
 
     def _on_unknown(self, id: str = "", name: str = "", message: Any = None, **_: Any) -> None:
-        self._note(id, name, message.headers)
+        self._remember(id, name, message.headers)
         self._report(id, f"no worker knows a task {name!r}")
 
-    def _note(self, task_id: str, name: str, headers: Mapping[str, Any]) -> None:
+    def _remember(self, task_id: str, name: str, headers: Mapping[str, Any]) -> None:
         self._received[task_id] = (name, headers.get(MESSAGE_KEY), _retries(headers.get("retries")))
         if len(self._received) > _MAX_RECEIVED:
             self._received.popitem(last=False)
@@ -188,9 +193,10 @@ class CeleryAdapter(Adapter):
             run.is_queued_again = bool(getattr(retval, "requeue", False))
             run.error = "rejected by the task"
         elif run is not None and state is None and run.error is None:
-            # Only what is no Exception comes here without a state.
+            # The state is None only for a BaseException that is no Exception, such as SystemExit.
             if self._is_pool_process and terminate_handler_fired():
-                # By a time limit, a revocation or from outside: the main process says which.
+                # A time limit, a revocation or a signal from outside ends this process; the main
+                # process knows which, and publishes the end.
                 return
             run.error = sys.exc_info()[1] or "ended by the worker"
         self._runs.close(task_id)
@@ -200,19 +206,19 @@ class CeleryAdapter(Adapter):
     def _on_process_init(self, sender: Any = None, **_: Any) -> None:
         self._is_pool_process = True
         index = getattr(current_process(), "index", None)
-        self._begin(str(sender) if index is None else f"{sender}:{index + 1}")
+        self._start_worker(str(sender) if index is None else f"{sender}:{index + 1}")
 
     def _on_ready(self, sender: Any = None, **_: Any) -> None:
         app = sender.app
         is_prefork = "prefork" in type(sender.pool).__module__
         if self._heartbeat is None and not is_prefork:
-            self._begin(str(sender.hostname))
+            self._start_worker(str(sender.hostname))
         self._depths = DepthSampler(
             lambda: list(app.amqp.queues.consume_from), lambda name: _depth_of(app, name)
         )
         self._depths.start()
 
-    def _begin(self, worker_id: str) -> None:
+    def _start_worker(self, worker_id: str) -> None:
         self._worker_id = worker_id
         self._heartbeat = start_worker(worker_id, {"framework": "celery"})
 
@@ -237,5 +243,5 @@ def _depth_of(app: Celery, name: str) -> int:
         try:
             return int(channel.queue_declare(queue=name, passive=True).message_count)
         except connection.channel_errors:
-            # Redis keeps no empty lists.
+            # Redis deletes an empty list, so a queue that does not exist is empty.
             return 0

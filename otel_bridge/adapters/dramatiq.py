@@ -1,8 +1,9 @@
 """
-Dramatiq: ``DramatiqAdapter().instrument()`` before the broker is made, or after it is set.
+Dramatiq: call ``DramatiqAdapter().instrument()`` before the broker is created, or after it is set.
 
-A middleware, first of all, so that it is last to hear how a message ended and knows whether the
-``Retries`` middleware has queued it again. A message's options carry the context.
+It adds a middleware in the first place. Dramatiq calls the ``after_`` hooks in reverse order, so
+this one runs last and knows whether the ``Retries`` middleware has queued the message again. A
+message's options carry the context.
 
 Source: dramatiq 2.2 (``broker.py``, ``worker.py``, ``middleware/retries.py``).
 """
@@ -16,15 +17,14 @@ from otel_bridge.adapters.base import (
     MESSAGE_KEY,
     Adapter,
     DepthSampler,
-    Runs,
     framework,
     is_off,
-    report_lost,
     safely,
     start_worker,
     stop_worker,
     this_process,
 )
+from otel_bridge.adapters.runs import Runs, report_lost
 from otel_bridge.spans.context_managers import enqueue
 from otel_bridge.workers.heartbeat import WorkerHeartbeat
 
@@ -38,34 +38,34 @@ __all__ = ["DramatiqAdapter"]
 
 class DramatiqAdapter(Adapter):
     """
-    Makes the messages, workers and queues of every broker visible that is made from now on.
+    Shows the messages, workers and queues of every broker that is created from now on.
 
-    The broker that ``dramatiq.set_broker()`` has set already is followed as well. A process of
-    the ``dramatiq`` command is one worker, whatever its threads.
+    The broker that ``dramatiq.set_broker()`` has already set is instrumented as well. Each process
+    of the ``dramatiq`` command is one worker, however many threads it has.
     """
 
     requirement: ClassVar[str] = "dramatiq >= 1.18"
-    foreign_scopes: ClassVar[tuple[str, ...]] = ("opentelemetry.instrumentation.dramatiq",)
+    duplicate_scopes: ClassVar[tuple[str, ...]] = ("opentelemetry.instrumentation.dramatiq",)
 
     def _attach(self, **kwargs: Any) -> None:
         self._runs = Runs()
-        self._followed: list[tuple[Broker, Middleware]] = []
-        self._patch_init(Broker, self._follow)
+        self._instrumented: list[tuple[Broker, Middleware]] = []
+        self._patch_init(Broker, self._instrument_broker)
         if dramatiq_broker.global_broker is not None:
-            self._follow(dramatiq_broker.global_broker)
+            self._instrument_broker(dramatiq_broker.global_broker)
 
     def _detach(self) -> None:
-        for broker, middleware in self._followed:
+        for broker, middleware in self._instrumented:
             broker.middleware.remove(middleware)
             del broker.enqueue
-        self._followed = []
+        self._instrumented = []
 
     @safely
-    def _follow(self, broker: Broker) -> None:
-        middleware = _Follower(self._runs)
+    def _instrument_broker(self, broker: Broker) -> None:
+        middleware = _MonitoringMiddleware(self._runs)
         broker.middleware.insert(0, middleware)
         broker.enqueue = self._enqueueing(broker.enqueue)  # type: ignore[method-assign]
-        self._followed.append((broker, middleware))
+        self._instrumented.append((broker, middleware))
 
     def _enqueueing(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def put(message: Any, *, delay: int | None = None) -> Any:
@@ -73,26 +73,27 @@ class DramatiqAdapter(Adapter):
             if run is not None:
                 message.options[MESSAGE_KEY] = run.queue_again()
             if is_off() or MESSAGE_KEY in message.options:
-                # A retry, or a delayed message that moves to its queue.
+                # A retry, or a delayed message that is due and moves to its queue.
                 return original(message, delay=delay)
-            block = enqueue(task_id=None, task_type=message.actor_name, queue=message.queue_name)
-            with block as carrier:
+            span = enqueue(task_id=None, task_type=message.actor_name, queue=message.queue_name)
+            with span as carrier:
                 message.options[MESSAGE_KEY] = carrier
                 result = original(message, delay=delay)
-                block.queued(message.message_id)
+                span.queued(message.message_id)
                 return result
 
         return put
 
 
-class _Follower(Middleware):
+class _MonitoringMiddleware(Middleware):
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
         self._heartbeat: WorkerHeartbeat | None = None
         self._depths: DepthSampler | None = None
 
     def before_worker_boot(self, broker: Broker, worker: Any) -> None:
-        # Not after: its threads run by then, and the first job would be no beat's.
+        # after_worker_boot is too late: its threads already run jobs by then, which no heartbeat
+        # would show.
         if self._heartbeat is None:
             self._heartbeat = start_worker(_worker_id(), {"framework": "dramatiq"})
         self._depths = DepthSampler(
@@ -101,7 +102,8 @@ class _Follower(Middleware):
         self._depths.start()
 
     def after_worker_shutdown(self, broker: Broker, worker: Any) -> None:
-        # Not before: its jobs have ten minutes to end, and it beats until they have.
+        # before_worker_shutdown is too early: jobs then have up to ten minutes to end, during
+        # which heartbeats must go on.
         stop_worker(self._heartbeat, self._depths)
         self._heartbeat = None
 
@@ -138,7 +140,7 @@ class _Follower(Middleware):
 
     def after_nack(self, broker: Broker, message: Any) -> None:
         if message.actor_name not in broker.actors and not is_off():
-            # Put aside before any other hook: to this worker it is no job.
+            # A message of an unknown actor is rejected before the other hooks run.
             report_lost(
                 message.message_id,
                 message.actor_name,
@@ -155,7 +157,7 @@ def _worker_id() -> str:
 
 def _depth_of(broker: Any, name: str) -> int:
     if hasattr(broker, "namespace") and hasattr(broker, "client"):
-        # do_qsize() would count what runs and what is delayed as well.
+        # do_qsize() would also count running and delayed messages.
         return int(broker.client.llen(f"{broker.namespace}:{name}"))
     if hasattr(broker, "get_queue_message_counts"):
         return int(broker.get_queue_message_counts(name)[0])

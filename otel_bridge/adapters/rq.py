@@ -1,8 +1,9 @@
 """
-RQ: ``RqAdapter().instrument()`` where jobs are enqueued and where the worker starts.
+RQ: call ``RqAdapter().instrument()`` where jobs are enqueued and where the worker starts.
 
-A job's ``meta`` carries the context. The work-horse, forked for each job, tells of the job and is
-flushed before it exits; the worker itself beats, and tells of a work-horse that was killed.
+A job's ``meta`` carries the context. The work-horse (RQ's name for the process that is forked for
+each job) publishes the job's events and flushes them before it exits. The worker itself sends the
+heartbeats, and publishes the end of a job whose work-horse was killed.
 
 Source: rq 3.0 (``queue.py``, ``worker/base.py``); the methods are the same in 2.6.1.
 """
@@ -22,14 +23,12 @@ from otel_bridge.adapters.base import (
     MESSAGE_KEY,
     Adapter,
     DepthSampler,
-    Run,
-    Runs,
     framework,
     is_off,
-    report_lost,
     start_worker,
     stop_worker,
 )
+from otel_bridge.adapters.runs import Run, Runs, report_lost
 from otel_bridge.bridge import current_bridge
 from otel_bridge.spans.context_managers import enqueue
 from otel_bridge.workers.heartbeat import WorkerHeartbeat
@@ -43,32 +42,32 @@ __all__ = ["RqAdapter"]
 
 _ATTEMPT: Final = "otel_bridge_attempt"
 _FLUSH_SEC: Final = 2.0
-"""How long a work-horse may wait for the log before it exits."""
+"""How long a work-horse waits for the log before it exits, at most."""
 _EXPORT_SEC: Final = 1.0
-"""And for an OTLP backend: what a dead one costs each job."""
+"""How long it then waits for an OTLP backend; a dead backend delays each job by this much."""
 
 
 class RqAdapter(Adapter):
     """
-    Makes the jobs, workers and queues of RQ visible.
+    Shows the jobs, workers and queues of RQ.
 
-    ``Retry`` given at ``enqueue()`` and ``Retry`` returned by a job are retries; jobs stopped on
-    request, called off before they begin or whose work-horse dies are failures. A
-    ``SpawnWorker``'s work-horses are programs of their own, which only
-    ``opentelemetry-instrument`` reaches.
+    ``Retry``, given to ``enqueue()`` or returned by a job, is shown as a retry. Jobs that are
+    stopped on request, cancelled or deleted before they start, or whose work-horse dies are shown
+    as failures. The work-horses of a ``SpawnWorker`` are new programs, which only
+    ``opentelemetry-instrument`` instruments.
     """
 
     requirement: ClassVar[str] = "rq >= 2.6.1"
-    foreign_scopes: ClassVar[tuple[str, ...]] = ("opentelemetry.instrumentation.rq",)
+    duplicate_scopes: ClassVar[tuple[str, ...]] = ("opentelemetry.instrumentation.rq",)
 
     def _attach(self, **kwargs: Any) -> None:
         self._runs = Runs()
         self._heartbeat: WorkerHeartbeat | None = None
         for name in ("enqueue_job", "_enqueue_job", "schedule_job"):
             self._patch(Queue, name, self._enqueueing)
-        self._patch(Queue, "run_job", self._running_here)
+        self._patch(Queue, "run_job", self._running_in_place)
         for name, reason in (("cancel", "cancelled"), ("delete", "deleted before it began")):
-            self._patch(RqJob, name, functools.partial(_calling_off, reason))
+            self._patch(RqJob, name, functools.partial(_cancelling, reason))
         self._patch(BaseWorker, "work", self._working)
         self._patch(BaseWorker, "perform_job", self._performing)
         self._patch(BaseWorker, "handle_exception", self._excepting)
@@ -83,17 +82,17 @@ class RqAdapter(Adapter):
             meta = job.meta
             if is_off() or not isinstance(meta, dict) or MESSAGE_KEY in meta:
                 return original(queue, job, *args, **kwargs)
-            block = enqueue(task_id=None, task_type=_type_of(job), queue=queue.name)
-            with block as carrier:
+            span = enqueue(task_id=None, task_type=_type_of(job), queue=queue.name)
+            with span as carrier:
                 meta[MESSAGE_KEY] = carrier
                 result = original(queue, job, *args, **kwargs)
-                block.queued(job.id)
+                span.queued(job.id)
                 return result
 
         return put
 
-    def _running_here(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """``is_async=False``: whoever enqueues a job runs it, and no worker hears of it."""
+    def _running_in_place(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """For ``Queue(is_async=False)``: the process that enqueues a job runs it, not a worker."""
 
         def run_job(queue: Queue, job: RqJob, *args: Any, **kwargs: Any) -> Any:
             if is_off():
@@ -129,7 +128,7 @@ class RqAdapter(Adapter):
             if is_off():
                 return original(worker, job, *args, **kwargs)
             if worker.is_horse:
-                _leave_counting()
+                _stop_metrics()
             run = self._open(job, worker_id=worker.name, heartbeat=self._heartbeat)
             try:
                 is_done = original(worker, job, *args, **kwargs)
@@ -143,7 +142,7 @@ class RqAdapter(Adapter):
                 self._runs.close(job.id)
                 bridge = current_bridge()
                 if worker.is_horse and bridge is not None:
-                    # It leaves by os._exit(), which runs nothing.
+                    # The work-horse exits by os._exit(), which does not run atexit.
                     bridge.flush(_FLUSH_SEC)
                     bridge.flush_exports(_EXPORT_SEC, with_metrics=False)
 
@@ -166,7 +165,7 @@ class RqAdapter(Adapter):
             attempt = _attempt_of(job)
             meta = _meta_of(job)
             if run is None and not is_off():
-                # The work-horse is gone, and with it whoever could have ended its span.
+                # This is the worker: its work-horse died and could not end the job's span.
                 report_lost(
                     job.id,
                     _type_of(job),
@@ -231,12 +230,13 @@ class RqAdapter(Adapter):
         return execute_job
 
 
-def _calling_off(reason: str, original: Callable[..., Any]) -> Callable[..., Any]:
-    """A job that waits and is cancelled or deleted: no worker will ever tell of it."""
+def _cancelling(reason: str, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Publish the end of a job that is cancelled or deleted while it waits; no worker gets it."""
 
-    def call_off(job: RqJob, pipeline: Any = None, *args: Any, **kwargs: Any) -> Any:
+    def cancel(job: RqJob, pipeline: Any = None, *args: Any, **kwargs: Any) -> Any:
         meta = _meta_of(job)
-        # A pipeline may be given up, and RQ deletes by one each job whose result is not kept.
+        # Not with a pipeline: it may never be executed, and RQ itself uses one to delete each job
+        # whose result is not kept.
         if is_off() or pipeline is not None or MESSAGE_KEY not in meta:
             return original(job, pipeline, *args, **kwargs)
         is_waiting = _status_of(job) in _WAITING
@@ -252,11 +252,11 @@ def _calling_off(reason: str, original: Callable[..., Any]) -> Callable[..., Any
             )
         return result
 
-    return call_off
+    return cancel
 
 
-def _leave_counting() -> None:
-    """In a work-horse, whose numbers nobody would read: its worker counts."""
+def _stop_metrics() -> None:
+    """Record no metrics in a work-horse, which exits before they are read; its worker counts."""
     bridge = current_bridge()
     if bridge is not None:
         bridge.otel_metrics = None
@@ -264,27 +264,31 @@ def _leave_counting() -> None:
 
 @contextmanager
 def _counted(job: RqJob) -> Iterator[None]:
-    """Count the job that a work-horse runs, where somebody reads it: one Redis command more."""
+    """
+    Count a job in the worker, while its work-horse runs it.
+
+    Costs one Redis command, for the job's outcome; without a meter provider nothing is counted.
+    """
     bridge = current_bridge()
     otel_metrics = bridge.otel_metrics if bridge is not None else None
     if otel_metrics is None or not isinstance(metrics.get_meter_provider(), MeterProvider):
         yield
         return
     task_type = _type_of(job)
-    began_at = time.monotonic()
+    started_at = time.monotonic()
     otel_metrics.job_started(task_type, job.origin)
     try:
         yield
     finally:
         outcome = _OUTCOMES.get(_status_of(job), "completed")
-        seconds = time.monotonic() - began_at
+        seconds = time.monotonic() - started_at
         otel_metrics.job_ended(task_type, job.origin, outcome, None, seconds)
 
 
 def _status_of(job: RqJob) -> str | None:
     try:
         return job.get_status()
-    except Exception:  # Redis is away, or the job was deleted when it had succeeded.
+    except Exception:  # Redis is unreachable, or the job succeeded and was deleted.
         return None
 
 
@@ -300,14 +304,14 @@ _WAITING: Final = ("queued", "deferred", "scheduled", "rate_limited", "ready_to_
 
 
 def _meta_of(job: RqJob) -> dict[str, Any]:
-    """Of the job, to be read and written; a user may have put anything in its place."""
+    """The job's ``meta``; an empty dict if a user has set it to something else."""
     return job.meta if isinstance(job.meta, dict) else {}
 
 
 def _type_of(job: RqJob) -> str:
     try:
         return str(job.func_name)
-    except Exception:  # RQ raises several for a job whose data cannot be read; it runs the job.
+    except Exception:  # RQ raises several types for a job whose data it cannot read.
         return "job"
 
 

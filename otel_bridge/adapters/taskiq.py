@@ -1,8 +1,8 @@
 """
-Taskiq: ``TaskiqAdapter().instrument()`` before the broker is made.
+Taskiq: call ``TaskiqAdapter().instrument()`` before the broker is created.
 
-A middleware at the end of every broker's list; a message's labels carry the context. A worker
-process is one worker, whatever it runs at a time.
+It adds a middleware at the end of every broker's list. A message's labels carry the context. Each
+worker process is one worker, however many tasks it runs at a time.
 
 Source: taskiq 0.13 (``kicker.py``, ``receiver/receiver.py``, ``middlewares``).
 """
@@ -24,21 +24,20 @@ from otel_bridge.adapters.base import (
     MESSAGE_KEY,
     Adapter,
     DepthSampler,
-    Runs,
     framework,
     is_off,
-    read_carrier,
-    report_lost,
     safely,
     start_worker,
     stop_worker,
     this_process,
 )
+from otel_bridge.adapters.runs import Runs, read_carrier, report_lost
 from otel_bridge.events import semconv
-from otel_bridge.spans.blocks import Enqueue
 from otel_bridge.spans.context_managers import enqueue
 from otel_bridge.spans.scope import carrier_of, current_scope
+from otel_bridge.spans.work_spans import Enqueue
 from otel_bridge.workers.heartbeat import WorkerHeartbeat
+from otel_bridge.workers.queue_depth import LoopCaller
 
 with framework("taskiq"):
     from taskiq import AsyncBroker, Context, TaskiqMessage, TaskiqMiddleware, TaskiqResult
@@ -48,27 +47,33 @@ with framework("taskiq"):
 
 __all__ = ["TaskiqAdapter"]
 
-_READ_SEC: Final = 5.0
-_AROUND_KEY: Final = f"{MESSAGE_KEY}_around"
-"""Label of a task that is scheduled: what was around it then, for the scheduler that sends it."""
+_SCHEDULER_KEY: Final = f"{MESSAGE_KEY}_around"
+"""
+Label of a scheduled task with the carrier of the work that scheduled it.
 
-_Sending = tuple[contextvars.Context, Enqueue, str]
-_sending: ContextVar[list[_Sending] | None] = ContextVar("otel_bridge_taskiq", default=None)
-_begun: ContextVar[list[str] | None] = ContextVar("otel_bridge_taskiq_begun", default=None)
-"""Of the message that a receiver has in hand: its task, once it begins."""
+The scheduler, another process, creates the enqueue span from it when it sends the task.
+"""
+
+_OpenSpan = tuple[contextvars.Context, Enqueue, str]
+"""Context in which an enqueue span was opened, the span, and the task's id."""
+_open_spans: ContextVar[list[_OpenSpan] | None] = ContextVar("otel_bridge_taskiq", default=None)
+"""Enqueue spans that ``pre_send`` opened during the current ``kiq()``, which closes them."""
+_started: ContextVar[list[str] | None] = ContextVar("otel_bridge_taskiq_started", default=None)
+"""Ids of tasks that started while the receiver processes the current message: none or one."""
 
 
 class TaskiqAdapter(Adapter):
     """
-    Makes the tasks, workers and queues of every broker visible that is made from now on.
+    Shows the tasks, workers and queues of every broker that is created from now on.
 
-    ``instrument(broker=...)`` follows one that exists already. What ``SimpleRetryMiddleware``,
-    ``SmartRetryMiddleware`` or ``Context.requeue()`` sends again is a retry. What is scheduled for
-    one time belongs to the work around its scheduling; a task of every Monday is its own.
+    ``instrument(broker=...)`` instruments one that exists already. A task is shown as a retry if
+    ``SimpleRetryMiddleware``, ``SmartRetryMiddleware`` or ``Context.requeue()`` sends it again. A
+    task that is scheduled for one time belongs to the work that scheduled it; a recurring task
+    belongs to no other work.
     """
 
     requirement: ClassVar[str] = "taskiq >= 0.11.16"
-    foreign_scopes: ClassVar[tuple[str, ...]] = (
+    duplicate_scopes: ClassVar[tuple[str, ...]] = (
         "taskiq",
         "opentelemetry.instrumentation.taskiq",
         "taskiq.middlewares.opentelemetry_middleware",
@@ -76,61 +81,62 @@ class TaskiqAdapter(Adapter):
 
     def _attach(self, broker: AsyncBroker | None = None, **kwargs: Any) -> None:
         self._runs = Runs()
-        self._followed: list[tuple[AsyncBroker, TaskiqMiddleware]] = []
-        self._patch_init(AsyncBroker, self._follow)
+        self._instrumented: list[tuple[AsyncBroker, TaskiqMiddleware]] = []
+        self._patch_init(AsyncBroker, self._instrument_broker)
         self._patch(AsyncKicker, "kiq", self._kicking)
         for name in ("schedule_by_time", "schedule_by_cron", "schedule_by_interval"):
             if hasattr(AsyncKicker, name):
-                once = name == "schedule_by_time"
-                self._patch(AsyncKicker, name, functools.partial(self._scheduling, once))
+                is_once = name == "schedule_by_time"
+                self._patch(AsyncKicker, name, functools.partial(self._scheduling, is_once))
         self._patch(Context, "requeue", self._requeueing)
         self._patch(Receiver, "callback", _receiving)
         if broker is not None:
-            self._follow(broker)
+            self._instrument_broker(broker)
 
     def _detach(self) -> None:
-        for broker, middleware in self._followed:
+        for broker, middleware in self._instrumented:
             broker.middlewares.remove(middleware)
-        self._followed = []
+        self._instrumented = []
 
     @safely
-    def _follow(self, broker: AsyncBroker) -> None:
-        middleware = _Follower(self._runs)
+    def _instrument_broker(self, broker: AsyncBroker) -> None:
+        middleware = _MonitoringMiddleware(self._runs)
         middleware.set_broker(broker)
         broker.middlewares.append(middleware)
-        self._followed.append((broker, middleware))
+        self._instrumented.append((broker, middleware))
 
     def _kicking(self, original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def kiq(kicker: Any, *args: Any, **kwargs: Any) -> Any:
-            opened: list[_Sending] = []
-            token = _sending.set(opened)
+            opened: list[_OpenSpan] = []
+            token = _open_spans.set(opened)
             error: BaseException | None = None
             try:
                 return await original(kicker, *args, **kwargs)
-            except BaseException as found:
-                error = found
+            except BaseException as raised:
+                error = raised
                 raise
             finally:
-                _sending.reset(token)
-                for context, block, task_id in opened:
+                _open_spans.reset(token)
+                for context, span, task_id in opened:
                     if error is None:
-                        block.queued(task_id)
-                    context.run(block.__exit__, type(error) if error else None, error, None)
+                        span.queued(task_id)
+                    context.run(span.__exit__, type(error) if error else None, error, None)
 
         return kiq
 
     def _scheduling(
-        self, once: bool, original: Callable[..., Awaitable[Any]]
+        self, is_once: bool, original: Callable[..., Awaitable[Any]]
     ) -> Callable[..., Awaitable[Any]]:
         async def schedule(kicker: Any, *args: Any, **kwargs: Any) -> Any:
             run = self._runs.get(kicker.custom_task_id)
             if run is not None:
                 kicker.with_labels(**{MESSAGE_KEY: json.dumps(run.queue_again())})
-            around = carrier_of(current_scope()) if once and run is None and not is_off() else {}
-            if not around:
+            has_carrier = is_once and run is None and not is_off()
+            carrier = carrier_of(current_scope()) if has_carrier else {}
+            if not carrier:
                 return await original(kicker, *args, **kwargs)
             labels = kicker.labels
-            kicker.labels = {**labels, _AROUND_KEY: json.dumps(around)}
+            kicker.labels = {**labels, _SCHEDULER_KEY: json.dumps(carrier)}
             try:
                 return await original(kicker, *args, **kwargs)
             finally:
@@ -150,14 +156,14 @@ class TaskiqAdapter(Adapter):
             except NoResultError:
                 raise
             except BaseException:
-                # The broker did not take it: what the task makes of that is its end.
+                # The broker did not take it, so the job ends as the task does.
                 run.is_queued_again, run.error = False, None
                 raise
 
         return requeue
 
 
-class _Follower(TaskiqMiddleware):
+class _MonitoringMiddleware(TaskiqMiddleware):
     def __init__(self, runs: Runs) -> None:
         super().__init__()
         self._runs = runs
@@ -168,15 +174,13 @@ class _Follower(TaskiqMiddleware):
         if not self.broker.is_worker_process:
             return
         self._heartbeat = start_worker(_worker_id(), {"framework": "taskiq"})
-        loop = asyncio.get_running_loop()
         broker = self.broker
-
-        def read(name: str) -> int:
-            return asyncio.run_coroutine_threadsafe(_depth_of(broker, name), loop).result(_READ_SEC)
-
-        name = getattr(broker, "queue_name", None)
-        if name is not None and hasattr(broker, "connection_pool"):
-            self._depths = DepthSampler(lambda: [name], read)
+        on_loop = LoopCaller(asyncio.get_running_loop())
+        queue = getattr(broker, "queue_name", None)
+        if queue is not None and hasattr(broker, "connection_pool"):
+            self._depths = DepthSampler(
+                lambda: [queue], lambda name: on_loop.call(_depth_of, broker, name)
+            )
             self._depths.start()
 
     async def shutdown(self) -> None:
@@ -194,26 +198,26 @@ class _Follower(TaskiqMiddleware):
         if run is not None:
             message.labels[MESSAGE_KEY] = json.dumps(run.queue_again())
             return
-        opened = _sending.get()
+        opened = _open_spans.get()
         if opened is None or is_off() or MESSAGE_KEY in message.labels:
             return
         queue = message.labels.get("queue_name") or getattr(self.broker, "queue_name", None)
-        around = read_carrier(message.labels.pop(_AROUND_KEY, None))
-        (message.labels_types or {}).pop(_AROUND_KEY, None)
-        block = enqueue(
+        scheduled_by = read_carrier(message.labels.pop(_SCHEDULER_KEY, None))
+        (message.labels_types or {}).pop(_SCHEDULER_KEY, None)
+        span = enqueue(
             task_id=None,
             task_type=message.task_name,
             queue=queue,
-            parent_task_id=around.get(semconv.CARRIER_PARENT_TASK_ID),
-            project_id=around.get(semconv.CARRIER_PROJECT_ID),
-            phase=around.get(semconv.CARRIER_PHASE),
+            parent_task_id=scheduled_by.get(semconv.CARRIER_PARENT_TASK_ID),
+            project_id=scheduled_by.get(semconv.CARRIER_PROJECT_ID),
+            phase=scheduled_by.get(semconv.CARRIER_PHASE),
         )
-        # A context of its own: what is opened here is closed in kiq()'s.
+        # Opened in a copy of the context, because kiq(), which closes it, may run in another one.
         context = contextvars.copy_context()
-        if around:
-            context.run(attach, propagate.extract(around))
-        carrier: dict[str, str] = context.run(block.__enter__)
-        opened.append((context, block, message.task_id))
+        if scheduled_by:
+            context.run(attach, propagate.extract(scheduled_by))
+        carrier: dict[str, str] = context.run(span.__enter__)
+        opened.append((context, span, message.task_id))
         message.labels[MESSAGE_KEY] = json.dumps(carrier)
 
     def pre_execute(self, message: TaskiqMessage) -> TaskiqMessage:
@@ -222,16 +226,16 @@ class _Follower(TaskiqMiddleware):
 
     @safely
     def _open(self, message: TaskiqMessage) -> None:
-        begun = _begun.get()
-        if begun is not None:
-            begun.append(message.task_id)
+        started = _started.get()
+        if started is not None:
+            started.append(message.task_id)
         if is_off():
             return
         self._runs.open(
             message.task_id,
             message.task_name,
-            # A scheduler that knows nothing of us sends what was around alone.
-            message.labels.get(MESSAGE_KEY) or message.labels.get(_AROUND_KEY),
+            # A scheduler process without this adapter sends only the label of the scheduling work.
+            message.labels.get(MESSAGE_KEY) or message.labels.get(_SCHEDULER_KEY),
             retry_count=int(message.labels.get("_retries", 0)),
             queue=message.labels.get("queue_name") or getattr(self.broker, "queue_name", None),
             worker_id=_worker_id(),
@@ -243,7 +247,7 @@ class _Follower(TaskiqMiddleware):
     ) -> None:
         run = self._runs.get(message.task_id)
         if run is not None and not isinstance(exception, NoResultError):
-            # That one only says that there is no result to keep.
+            # NoResultError is no failure: it only means that there is no result to keep.
             run.error = exception
 
     def post_execute(self, message: TaskiqMessage, result: TaskiqResult[Any]) -> None:
@@ -252,13 +256,13 @@ class _Follower(TaskiqMiddleware):
 
 def _receiving(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     async def callback(receiver: Receiver, message: Any, *args: Any, **kwargs: Any) -> Any:
-        begun: list[str] = []
-        token = _begun.set(begun)
+        started: list[str] = []
+        token = _started.set(started)
         try:
             return await original(receiver, message, *args, **kwargs)
         finally:
-            _begun.reset(token)
-            if not begun:
+            _started.reset(token)
+            if not started:
                 _report_unknown(receiver.broker, getattr(message, "data", message))
 
     return callback
@@ -266,10 +270,10 @@ def _receiving(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitab
 
 @safely
 def _report_unknown(broker: AsyncBroker, data: bytes) -> None:
-    """Tell of a message that the worker passed over: nobody else will."""
+    """Publish the end of a job whose task is not registered; the receiver only logs it."""
     try:
         message = broker.formatter.loads(message=data)
-    except Exception:  # Whatever the formatter raises; the receiver has logged it.
+    except Exception:  # Any formatter may raise anything; the receiver has logged it.
         return
     if broker.find_task(message.task_name) is None:
         report_lost(

@@ -1,1 +1,1 @@
-"""A coordinator of the user's own, made visible without a change to it."""
+"""Instruments a user's own coordinator without a change to its code."""

@@ -1,8 +1,9 @@
 """
-A coordinator of the user's own under ``opentelemetry-instrument``, named in the environment.
+Instruments a user's own coordinator under ``opentelemetry-instrument``, without a change of code.
 
-``MONITORING_COORDINATOR_CLASS=package.module:Class``; it is followed as soon as the application
-has imported its module, and that of ``MONITORING_ORCHESTRATOR_CLASS`` if that is set.
+The environment names it: ``MONITORING_COORDINATOR_CLASS=package.module:Class``. It is instrumented
+when the application has imported that module, and the module of ``MONITORING_ORCHESTRATOR_CLASS``
+if that is set.
 """
 
 from __future__ import annotations
@@ -27,10 +28,14 @@ logger = logging.getLogger(__name__)
 
 
 class ConfiguredCoordinator(BaseInstrumentor):  # type: ignore[misc,unused-ignore]
-    """The ``opentelemetry_instrumentor`` entry point; does nothing where no class is named."""
+    """
+    The ``opentelemetry_instrumentor`` entry point; does nothing if the environment names no class.
+
+    Settings that cannot work are logged as an error, and the application runs without it.
+    """
 
     def instrumentation_dependencies(self) -> Collection[str]:
-        """Nothing beside this package."""
+        """No package beside this one."""
         return ()
 
     def _instrument(self, **kwargs: Any) -> None:
@@ -51,14 +56,14 @@ class ConfiguredCoordinator(BaseInstrumentor):  # type: ignore[misc,unused-ignor
                 orchestrator = _parse(name, settings.orchestrator_class)
             phases = _parse_phases(settings.orchestrator_phases)
         except OtelBridgeError as error:
-            # The caller would take the application down for it.
-            logger.error("the coordinator is not followed: %s", error)
+            # Logged, because an exception here would end the application.
+            logger.error("the coordinator is not instrumented: %s", error)
             return
-        waiting = {name for name, _ in filter(None, (coordinator, orchestrator))}
+        missing_modules = {name for name, _ in filter(None, (coordinator, orchestrator))}
 
         def on_import(module: Any) -> None:
-            waiting.discard(module.__name__)
-            if waiting:
+            missing_modules.discard(module.__name__)
+            if missing_modules:
                 return
             try:
                 CoordinatorInstrumentor().instrument(
@@ -67,12 +72,12 @@ class ConfiguredCoordinator(BaseInstrumentor):  # type: ignore[misc,unused-ignor
                     phases=phases or None,
                 )
             except OtelBridgeError as error:
-                logger.error("the coordinator is not followed: %s", error)
+                logger.error("the coordinator is not instrumented: %s", error)
             except Exception:
-                # The application's own import statement would fail with it.
-                logger.exception("the coordinator is not followed")
+                # Logged, because the application's import statement would raise it.
+                logger.exception("the coordinator is not instrumented")
 
-        for name in list(waiting):
+        for name in list(missing_modules):
             wrapt.register_post_import_hook(on_import, name)
 
     def _uninstrument(self, **kwargs: Any) -> None:

@@ -1,9 +1,10 @@
 """
-``CoordinatorInstrumentor``: one line that makes a coordinator of the user's own visible.
+``CoordinatorInstrumentor``: one call that makes a user's own coordinator visible.
 
-The coordinator's class is wrapped, not edited. What is recorded comes from what it does anyway: the
-tasks it submits, the statuses it writes, the jobs it queues again. Nothing here awaits Redis in the
-coordinator's path, raises into it, or changes what its methods return, raise or see.
+The methods of the coordinator's class are wrapped; its source stays as it is. Events come from what
+the coordinator does anyway: the tasks it submits, the statuses it writes, the jobs it queues again.
+Nothing here makes the coordinator wait for Redis, raises into it, or changes the arguments and
+results of its methods.
 """
 
 from __future__ import annotations
@@ -20,7 +21,14 @@ from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-de
 )
 
 from otel_bridge.bridge import current_bridge
-from otel_bridge.coordinator.jobs import PHASE_COUNT, Attempt, Coordinators, Submission
+from otel_bridge.coordinator.jobs import (
+    PHASE_COUNTER,
+    Attempt,
+    InstrumentedCoordinators,
+    Submission,
+)
+from otel_bridge.coordinator.observer import RUNNING_JOB
+from otel_bridge.coordinator.phase_counter import PhaseCounter
 from otel_bridge.coordinator.shape import (
     error_of,
     field,
@@ -31,13 +39,12 @@ from otel_bridge.coordinator.shape import (
     take_carrier,
     text,
 )
-from otel_bridge.coordinator.watch import RUNNING, PhaseCount
 from otel_bridge.errors import ConfigurationError
 from otel_bridge.events.model import TaskStatus
 from otel_bridge.projects.resolver import KnowledgeBase
-from otel_bridge.spans.blocks import Phase
 from otel_bridge.spans.context_managers import research_task, worker
 from otel_bridge.spans.scope import current_scope
+from otel_bridge.spans.work_spans import Phase
 
 __all__ = ["CoordinatorInstrumentor"]
 
@@ -51,35 +58,39 @@ _PROGRESS_INTERVAL_SEC: Final = 5.0
 
 class CoordinatorInstrumentor(BaseInstrumentor):  # type: ignore[misc,unused-ignore]
     """
-    Wraps an existing coordinator class, and an orchestrator's if given.
+    Wraps an existing coordinator class, and an orchestrator class if one is given.
 
-    ``instrument()`` takes:
+    ``instrument()`` takes these keyword arguments; all but the first are optional:
 
-    * ``coordinator_class``: has ``submit_tasks(tasks, ...)``, ``_worker(worker_id, ...)`` and
-      ``_process_task(task, worker_id, ...)``, all ``async``; the attributes ``redis_client``,
-      ``TASK_QUEUE_PREFIX`` and ``TASK_STATUS_PREFIX``; tasks with ``id type payload retry_count
-      parent_task_id``, objects or mappings.
-    * ``orchestrator_class``, ``phases``: method name -> phase name, e.g.
-      ``{"run_search": "search"}``.
-    * ``run_method``: the orchestrator's method that runs a whole research task, which becomes the
-      root span; default: the one coroutine method whose body calls the phases.
-    * ``submit_method``, ``worker_method``, ``process_method``, ``redis_attribute``: other names.
-    * ``knowledge_base``: asked in the background for projects that no job names; default: the
-      database of ``MONITORING_KNOWLEDGE_BASE_URL``, if set.
-    * ``depth_interval_sec``, ``progress_interval_sec``: default 5.
+    * ``coordinator_class``: a class with the ``async`` methods ``submit_tasks(tasks, ...)``,
+      ``_worker(worker_id, ...)`` and ``_process_task(task, worker_id, ...)``, and with the
+      attributes ``redis_client``, ``TASK_QUEUE_PREFIX`` and ``TASK_STATUS_PREFIX``. Its tasks are
+      objects or mappings with ``id``, ``type``, ``payload``, ``retry_count`` and
+      ``parent_task_id``.
+    * ``submit_method``, ``worker_method``, ``process_method``, ``redis_attribute``: the names of
+      these methods and of the Redis client, if they differ.
+    * ``orchestrator_class``: the class whose methods are the phases of a research task.
+    * ``phases``: the name of the phase for each method, such as ``{"run_search": "search"}``.
+    * ``run_method``: the orchestrator's method that runs a whole research task; it becomes the root
+      span. Default: the one coroutine method whose body calls the phases.
+    * ``knowledge_base``: asked in the background for projects that no job names. Default: the
+      database of ``MONITORING_KNOWLEDGE_BASE_URL``, if that is set.
+    * ``depth_interval_sec``: seconds between two samples of the queue depths; default 5.
+    * ``progress_interval_sec``: seconds between two counts of a phase's jobs; default 5.
 
-    A second ``instrument()`` is refused with a warning; ``uninstrument()`` restores the classes.
+    A second ``instrument()`` does nothing but log a warning. ``uninstrument()`` restores the
+    classes and the Redis clients.
 
     Raises:
-        ConfigurationError: A class lacks a method, or the method is not ``async``; nothing has
-            been wrapped.
+        ConfigurationError: A class lacks a method, or the method is not ``async``. Nothing has been
+            wrapped then.
     """
 
     _wrapped: list[tuple[type, str, Any, bool]]
-    _coordinators: Coordinators
+    _coordinators: InstrumentedCoordinators
 
     def instrumentation_dependencies(self) -> Collection[str]:
-        """Nothing beside this package."""
+        """No package beside this one."""
         return ()
 
     def _instrument(self, **kwargs: Any) -> None:
@@ -110,7 +121,9 @@ class CoordinatorInstrumentor(BaseInstrumentor):  # type: ignore[misc,unused-ign
                 f"phases {dict(phases)!r} were given without orchestrator_class",
                 "pass the class that has these methods",
             )
-        self._coordinators = Coordinators(redis_attribute, knowledge_base, depth_interval_sec)
+        self._coordinators = InstrumentedCoordinators(
+            redis_attribute, knowledge_base, depth_interval_sec
+        )
         plan: list[tuple[type, str, str, Callable[[_Method], _Method]]] = [
             (coordinator_class, submit_method, "submit_method", self._submitting),
             (coordinator_class, worker_method, "worker_method", self._working),
@@ -122,8 +135,8 @@ class CoordinatorInstrumentor(BaseInstrumentor):  # type: ignore[misc,unused-ign
                 run_method = outermost_caller(orchestrator_class, phases)
                 if run_method is None:
                     logger.info(
-                        "which method of %s runs a research task is not clear; name run_method, "
-                        "or open research_task() around it",
+                        "no single method of %s calls all phases, so there is no root span; name "
+                        "it as run_method, or open research_task() around the call",
                         orchestrator_class.__qualname__,
                     )
             plan += [
@@ -170,33 +183,32 @@ class CoordinatorInstrumentor(BaseInstrumentor):  # type: ignore[misc,unused-ign
         self, coordinator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any], Submission | None]:
         try:
-            watch = self._coordinators.watch(coordinator)
-            if watch is None:
+            state = self._coordinators.get(coordinator)
+            if state is None:
                 return args, kwargs, None
             tasks = args[0] if args else kwargs.get("tasks")
             if tasks is None:
                 return args, kwargs, None
             if isinstance(tasks, Iterable) and not isinstance(tasks, Sequence | Collection):
-                # An iterator can be read once only, and the coordinator must read it.
+                # An iterator can be read only once, and the coordinator must read it as well.
                 tasks = list(tasks)
                 args, kwargs = (
                     ((tasks, *args[1:]), kwargs) if args else (args, {**kwargs, "tasks": tasks})
                 )
             is_one = isinstance(tasks, Mapping) or not isinstance(tasks, Iterable)
-            submission = Submission(watch)
+            submission = Submission(state)
             for task in [tasks] if is_one else tasks:
                 submission.add(task)
-            submission.tell()
+            submission.count_new_jobs()
         except Exception:
-            logger.exception("otel-bridge could not follow a submission; it goes on unseen")
+            logger.exception("otel-bridge could not observe a submission; its jobs are not shown")
             return args, kwargs, None
         return args, kwargs, submission
 
     def _working(self, original: _Method) -> _Method:
         async def work(coordinator: Any, worker_id: Any, *args: Any, **kwargs: Any) -> Any:
-            self._coordinators.watch(coordinator)
-            shown = worker_id if isinstance(worker_id, int | str) else str(worker_id)
-            with worker(shown):
+            self._coordinators.get(coordinator)
+            with worker(worker_id if isinstance(worker_id, int | str) else str(worker_id)):
                 return await original(coordinator, worker_id, *args, **kwargs)
 
         return work
@@ -206,17 +218,17 @@ class CoordinatorInstrumentor(BaseInstrumentor):  # type: ignore[misc,unused-ign
             attempt = self._before_process(coordinator, task, args, kwargs)
             if attempt is None:
                 return await original(coordinator, task, *args, **kwargs)
-            token = RUNNING.set(attempt.running)
+            token = RUNNING_JOB.set(attempt.running)
             failure: BaseException | None = None
-            with attempt.running.block:
+            with attempt.running.span:
                 try:
                     return await original(coordinator, task, *args, **kwargs)
                 except BaseException as error:
                     failure = error
                     raise
                 finally:
-                    attempt.settle(failure)
-                    RUNNING.reset(token)
+                    attempt.set_outcome(failure)
+                    RUNNING_JOB.reset(token)
 
         return process
 
@@ -224,16 +236,16 @@ class CoordinatorInstrumentor(BaseInstrumentor):  # type: ignore[misc,unused-ign
         self, coordinator: Any, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Attempt | None:
         try:
-            # Taken out whatever is switched off here: no handler may meet it.
+            # Removed even while monitoring is off here: no handler may find it in the payload.
             carrier = take_carrier(task)
-            watch = self._coordinators.watch(coordinator)
+            state = self._coordinators.get(coordinator)
             task_id = text(field(task, "id"))
-            if watch is None or task_id is None:
+            if state is None or task_id is None:
                 return None
             worker_id = args[0] if args else kwargs.get("worker_id")
-            return Attempt(watch, task, task_id, carrier, worker_id)
+            return Attempt(state, task, task_id, carrier, worker_id)
         except Exception:
-            logger.exception("otel-bridge could not follow a job; it goes on unseen")
+            logger.exception("otel-bridge could not observe a job; it runs, but is not shown")
             return None
 
 
@@ -241,7 +253,7 @@ def _check(owner: type, name: str, argument: str) -> None:
     found = getattr(owner, name, None)
     if found is None:
         raise ConfigurationError(
-            f"{owner.__qualname__} has no method {name!r}", f"name the right one in {argument}"
+            f"{owner.__qualname__} has no method {name!r}", f"name an existing one in {argument}"
         )
     if not inspect.iscoroutinefunction(found):
         raise ConfigurationError(
@@ -266,14 +278,14 @@ def _in_phase(original: _Method, *, label: str, interval_sec: float) -> _Method:
         if scope.parent_task_id is None:
             task_id, _ = _research_task(original, orchestrator, args, kwargs)
             scope = replace(scope, parent_task_id=task_id)
-        with Phase(label, replace(scope, phase=label), None) as block:
-            counting = PhaseCount(block, _status_key(orchestrator), interval_sec)
-            token = PHASE_COUNT.set(counting)
+        with Phase(label, replace(scope, phase=label), None) as phase:
+            counter = PhaseCounter(phase, _status_key(orchestrator), interval_sec)
+            token = PHASE_COUNTER.set(counter)
             try:
                 return await original(orchestrator, *args, **kwargs)
             finally:
-                PHASE_COUNT.reset(token)
-                counting.close()
+                PHASE_COUNTER.reset(token)
+                counter.close()
 
     return run_phase
 

@@ -1,7 +1,7 @@
 """
-A coordinator that is being followed: its instances, one submission, one attempt at a job.
+The state behind an instrumented coordinator: its instances, one submission, one attempt at a job.
 
-Used by the wrapped methods of ``instrumentor.py``; nothing here awaits anything.
+The wrapped methods of ``instrumentor.py`` use it; nothing here awaits anything.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 from otel_bridge.bridge import Bridge, current_bridge
+from otel_bridge.coordinator.observer import RUNNING_JOB, CommandObserver, RunningJob
+from otel_bridge.coordinator.phase_counter import PhaseCounter
+from otel_bridge.coordinator.poller import CoordinatorPoller
 from otel_bridge.coordinator.shape import (
     Restore,
     error_of,
@@ -23,33 +26,50 @@ from otel_bridge.coordinator.shape import (
     status_of,
     text,
 )
-from otel_bridge.coordinator.watch import (
-    RUNNING,
-    CommandObserver,
-    CoordinatorPoller,
-    PhaseCount,
-    RunningJob,
-)
 from otel_bridge.events.model import TaskStatus
 from otel_bridge.projects.lookup import ProjectLookup
 from otel_bridge.projects.resolver import KnowledgeBase
-from otel_bridge.spans.blocks import Enqueue
 from otel_bridge.spans.context_managers import enqueue, job
 from otel_bridge.spans.scope import current_scope
+from otel_bridge.spans.work_spans import Enqueue
 
-__all__ = ["PHASE_COUNT", "Attempt", "Coordinators", "Submission", "Watch"]
+__all__ = [
+    "PHASE_COUNTER",
+    "Attempt",
+    "InstrumentedCoordinator",
+    "InstrumentedCoordinators",
+    "Submission",
+]
 
 logger = logging.getLogger(__name__)
 
 _MAX_CARRIERS: Final = 4096
-"""Carriers kept for jobs that could not take them along: for workers of the same process."""
+"""
+Carriers kept in this process, at most; the oldest is dropped first.
+
+They serve workers of the same process, for jobs whose payload cannot hold the carrier.
+"""
 _INTERRUPTED: Final = "interrupted: the worker was cancelled before the job ended"
 
-PHASE_COUNT: ContextVar[PhaseCount | None] = ContextVar("otel_bridge_phase_count", default=None)
+PHASE_COUNTER: ContextVar[PhaseCounter | None] = ContextVar(
+    "otel_bridge_phase_counter", default=None
+)
+"""Counts the jobs of the phase that the caller runs in."""
 
 
-class Watch:
-    """What belongs to one coordinator and its Redis client."""
+class InstrumentedCoordinator:
+    """
+    The state of one coordinator instance and its Redis client.
+
+    Args:
+        coordinator: Its ``TASK_QUEUE_PREFIX`` and ``TASK_STATUS_PREFIX`` name its keys; without
+            them ``nexus:tasks:`` and ``nexus:task:`` are used.
+        client: Its asynchronous Redis client; None: statuses, queues, groups and projects cannot
+            be read, so only spans are created.
+        bridge: The current bridge; None before ``configure()``.
+        knowledge_base: Asked for projects; None: the bridge's own is asked, if it has one.
+        depth_interval_sec: Time between two samples of the queue depths, in seconds.
+    """
 
     def __init__(
         self,
@@ -66,47 +86,63 @@ class Watch:
         self.bridge = bridge
         self.carriers: OrderedDict[str, dict[str, str]] = OrderedDict()
         self.observer = None if client is None else CommandObserver(client, queue_prefix)
-        self.sidecar: CoordinatorPoller | None = None
+        self.poller: CoordinatorPoller | None = None
         self.projects: ProjectLookup | None = None
         if bridge is not None and self.observer is not None:
-            self.sidecar = CoordinatorPoller(bridge, client, self.observer, depth_interval_sec)
+            self.poller = CoordinatorPoller(bridge, client, self.observer, depth_interval_sec)
             self.projects = ProjectLookup(
-                self.sidecar.connect_async, knowledge_base or bridge.knowledge_base
+                self.poller.connect_async, knowledge_base or bridge.knowledge_base
             )
 
     def status_key(self, task_id: str) -> str:
+        """Redis key of a job's status."""
         return f"{self.status_prefix}:{task_id}:status"
 
-    def keep(self, task_id: str, carrier: dict[str, str]) -> None:
+    def keep_carrier(self, task_id: str, carrier: dict[str, str]) -> None:
+        """Keep a job's carrier in this process, in case its payload cannot hold it."""
         self.carriers[task_id] = carrier
         self.carriers.move_to_end(task_id)
         if len(self.carriers) > _MAX_CARRIERS:
             self.carriers.popitem(last=False)
 
     def project_of(self, task: Any, parent: str | None) -> str | None:
+        """
+        The project of a task: its own, its payload's, the enclosing scope's or the parent's.
+
+        Never waits: an unknown project of the parent is looked up in the background, for later
+        tasks.
+        """
         payload = field(task, "payload")
-        named = text(field(task, "project_id")) or (
+        project_id = text(field(task, "project_id")) or (
             text(payload.get("project_id")) if isinstance(payload, Mapping) else None
         )
-        named = named or current_scope().project_id
+        project_id = project_id or current_scope().project_id
         if parent is None or self.projects is None:
-            return named
-        if named is not None:
-            self.projects.learn(parent, named)
-            return named
+            return project_id
+        if project_id is not None:
+            self.projects.learn(parent, project_id)
+            return project_id
         return self.projects.known(parent)
 
     def close(self) -> None:
+        """Restore the Redis client and stop the background work; returns at once."""
         if self.observer is not None:
             self.observer.close()
-        if self.sidecar is not None:
-            self.sidecar.close()
+        if self.poller is not None:
+            self.poller.close()
         if self.projects is not None:
             self.projects.close()
 
 
-class Coordinators:
-    """The watch of each coordinator instance; gone with the instance."""
+class InstrumentedCoordinators:
+    """
+    The state of each coordinator instance; dropped when the instance is garbage-collected.
+
+    Args:
+        redis_attribute: The instance's attribute that holds its Redis client.
+        knowledge_base: See ``InstrumentedCoordinator``.
+        depth_interval_sec: See ``InstrumentedCoordinator``.
+    """
 
     def __init__(
         self, redis_attribute: str, knowledge_base: KnowledgeBase | None, depth_interval_sec: float
@@ -114,15 +150,20 @@ class Coordinators:
         self._redis_attribute = redis_attribute
         self._knowledge_base = knowledge_base
         self._depth_interval_sec = depth_interval_sec
-        self._watches: dict[int, Watch] = {}
+        self._by_id: dict[int, InstrumentedCoordinator] = {}
 
-    def watch(self, coordinator: Any) -> Watch | None:
-        """The instance's watch; None while monitoring is off. Never raises."""
+    def get(self, coordinator: Any) -> InstrumentedCoordinator | None:
+        """
+        The state of an instance, created at the first call.
+
+        It is created again when the instance has another Redis client or the process another
+        bridge. None while monitoring is off, or if it could not be created. Never raises.
+        """
         bridge = current_bridge()
         if bridge is not None and bridge.bus is None:
             return None
         client = getattr(coordinator, self._redis_attribute, None)
-        found = self._watches.get(id(coordinator))
+        found = self._by_id.get(id(coordinator))
         if found is not None and found.client is client and found.bridge is bridge:
             return found
         try:
@@ -130,133 +171,164 @@ class Coordinators:
                 found.close()
             else:
                 weakref.finalize(coordinator, self._forget, id(coordinator)).atexit = False
-            made = Watch(
+            created = InstrumentedCoordinator(
                 coordinator, client, bridge, self._knowledge_base, self._depth_interval_sec
             )
         except Exception:
-            logger.exception("otel-bridge could not watch %r", coordinator)
+            logger.exception(
+                "otel-bridge could not observe %r; its jobs are not shown", coordinator
+            )
             return None
-        self._watches[id(coordinator)] = made
-        return made
+        self._by_id[id(coordinator)] = created
+        return created
 
     def _forget(self, identity: int) -> None:
-        found = self._watches.pop(identity, None)
+        found = self._by_id.pop(identity, None)
         if found is not None:
             found.close()
 
     def close(self) -> None:
-        for identity in list(self._watches):
+        """Close the state of every instance."""
+        for identity in list(self._by_id):
             self._forget(identity)
 
 
 class Submission:
     """The ``enqueue`` spans of one call of the submit method, open until it returns."""
 
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
+    def __init__(self, coordinator: InstrumentedCoordinator) -> None:
+        self._coordinator = coordinator
         self._open: list[tuple[contextvars.Context, Enqueue]] = []
         self._restores: list[Restore] = []
         self._new: list[str] = []
         self._groups: dict[str, tuple[list[str], str | None]] = {}
 
     def add(self, task: Any) -> None:
-        """Open the task's span and let its payload carry the trace context."""
+        """
+        Open the task's span and put the carrier into its payload until ``close``.
+
+        A task that is queued again has no new span: it gets the carrier of its next attempt.
+        """
         task_id = text(field(task, "id"))
         if task_id is None:
             return
-        carrier = self._of_next_attempt(task_id, task) or self._enqueue(task_id, task)
+        carrier = self._carrier_of_retry(task_id, task) or self._open_span(task_id, task)
         restore = put_carrier(task, carrier)
         if restore is not None:
             self._restores.append(restore)
-        self._watch.keep(task_id, carrier)
+        self._coordinator.keep_carrier(task_id, carrier)
 
-    def _of_next_attempt(self, task_id: str, task: Any) -> dict[str, str] | None:
-        """The carrier of a job that is queued again: its event is the ``task_retry`` before."""
-        running = RUNNING.get()
+    def _carrier_of_retry(self, task_id: str, task: Any) -> dict[str, str] | None:
+        """
+        The carrier for a job that is queued again; None for a new job.
+
+        A job that is queued again has no ``task_enqueued``: the ``task_retry`` of the attempt
+        before says that it waits again.
+        """
+        running = RUNNING_JOB.get()
         if running is not None and running.task_id == task_id:
             running.is_queued_again = True
-            return running.block.retry_carrier
+            return running.span.retry_carrier
         if field(task, "retry_count"):
-            return self._watch.carriers.get(task_id)
+            return self._coordinator.carriers.get(task_id)
         return None
 
-    def _enqueue(self, task_id: str, task: Any) -> dict[str, str]:
+    def _open_span(self, task_id: str, task: Any) -> dict[str, str]:
         parent = text(field(task, "parent_task_id")) or current_scope().parent_task_id
-        project_id = self._watch.project_of(task, parent)
-        block = enqueue(
+        project_id = self._coordinator.project_of(task, parent)
+        span = enqueue(
             task_id=task_id,
             task_type=text(field(task, "type")) or "job",
             parent_task_id=parent,
             project_id=project_id,
             retry_count=_count(field(task, "retry_count")),
         )
-        # A context of its own: the next task's span must not become this one's child.
+        # In a copy of the context, or the next task's span would become this one's child.
         context = contextvars.copy_context()
-        carrier: dict[str, str] = context.run(block.__enter__)
-        self._open.append((context, block))
+        carrier: dict[str, str] = context.run(span.__enter__)
+        self._open.append((context, span))
         self._new.append(task_id)
         if parent is not None:
             ids, _ = self._groups.setdefault(parent, ([], project_id))
             ids.append(task_id)
         return carrier
 
-    def tell(self) -> None:
-        """Tell the group and the phase of the new jobs."""
-        sidecar = self._watch.sidecar
-        if sidecar is not None:
+    def count_new_jobs(self) -> None:
+        """Add the new jobs to the groups of their research tasks and to the enclosing phase."""
+        poller = self._coordinator.poller
+        if poller is not None:
             for parent, (ids, project_id) in self._groups.items():
-                sidecar.submitted(parent, ids, project_id)
-        counting = PHASE_COUNT.get()
-        if counting is not None and self._new:
-            counting.submitted(self._new, sidecar)
+                poller.add_to_group(parent, ids, project_id)
+        counter = PHASE_COUNTER.get()
+        if counter is not None and self._new:
+            counter.add_jobs(self._new, poller)
 
     def close(self, error: BaseException | None) -> None:
-        """Give the payloads back and end the spans."""
+        """
+        Restore the payloads and end the spans; never raises.
+
+        Args:
+            error: The exception that the submit method raised; the spans then end as failed.
+        """
         try:
             for restore in self._restores:
                 restore()
         except Exception:
-            logger.exception("otel-bridge could not give a payload back")
-        kind = None if error is None else type(error)
-        for context, block in self._open:
-            context.run(block.__exit__, kind, error, None)
+            logger.exception("otel-bridge could not restore a payload")
+        error_type = None if error is None else type(error)
+        for context, span in self._open:
+            context.run(span.__exit__, error_type, error, None)
 
 
 class Attempt:
-    """One call of the process method."""
+    """
+    One call of the process method, and the span of the job that it runs.
+
+    Args:
+        coordinator: State of the coordinator that runs it.
+        task: The task that the method got; its status, error and retry count are read at the end.
+        task_id: The task's id.
+        carrier: Taken from the task's payload; None: the one kept in this process is used.
+        worker_id: The worker that the method got; None: the enclosing ``worker()``.
+    """
 
     def __init__(
         self,
-        watch: Watch,
+        coordinator: InstrumentedCoordinator,
         task: Any,
         task_id: str,
         carrier: dict[str, str] | None,
         worker_id: Any,
     ) -> None:
-        kept = watch.carriers.pop(task_id, None)
+        kept_carrier = coordinator.carriers.pop(task_id, None)
         parent = text(field(task, "parent_task_id"))
-        self._watch = watch
+        self._coordinator = coordinator
         self._task = task
         self._status_before = status_of(field(task, "status"))
         self._retries_before = _count(field(task, "retry_count"))
-        status_key = watch.status_key(task_id)
+        status_key = coordinator.status_key(task_id)
         self.running = RunningJob(
             task_id,
-            frozenset((status_key, f"{watch.status_prefix}:{task_id}")),
-            f"{watch.status_prefix}:{task_id}:error",
+            frozenset((status_key, f"{coordinator.status_prefix}:{task_id}")),
+            f"{coordinator.status_prefix}:{task_id}:error",
             job(
                 task_id=task_id,
                 task_type=text(field(task, "type")) or "job",
-                carrier=carrier or kept,
+                carrier=carrier or kept_carrier,
                 worker_id=worker_id if isinstance(worker_id, int | str) else text(worker_id),
                 retry_count=self._retries_before,
                 parent_task_id=parent,
-                project_id=watch.project_of(task, parent),
+                project_id=coordinator.project_of(task, parent),
             ),
         )
 
-    def settle(self, failure: BaseException | None) -> None:
-        """Give the span the outcome that the coordinator has recorded; never raises."""
+    def set_outcome(self, failure: BaseException | None) -> None:
+        """
+        Give the span the outcome that the coordinator has recorded; never raises.
+
+        Args:
+            failure: The exception that left the process method, if any.
+        """
         try:
             running = self.running
             outcome = self._outcome(failure)
@@ -267,29 +339,32 @@ class Attempt:
                 or (_INTERRUPTED if failure is not None else "the coordinator gave no reason")
             )
             if outcome is TaskStatus.RETRYING:
-                running.block.retry(reason)
-                self._watch.keep(running.task_id, running.block.retry_carrier)
+                running.span.retry(reason)
+                self._coordinator.keep_carrier(running.task_id, running.span.retry_carrier)
             elif outcome is TaskStatus.FAILED:
-                running.block.fail(reason)
+                running.span.fail(reason)
             else:
-                running.block.complete()
+                running.span.complete()
         except Exception:
             logger.exception("otel-bridge could not read how a job ended")
 
     def _outcome(self, failure: BaseException | None) -> TaskStatus:
         """
-        How the attempt ended: what was queued, then written to Redis, then set on the task.
+        How the attempt ended, by the first of these that says so.
 
-        The exception comes last: most coordinators swallow it, and some record an end and raise.
+        A job that was queued again is a retry. Then the status written to Redis counts, then the
+        status set on the task, then a status of pending or a higher retry count, which are retries
+        as well. The exception comes last, because most coordinators swallow it, and some record
+        another outcome and raise all the same.
         """
-        written, own = self.running.status, status_of(field(self._task, "status"))
+        written, on_task = self.running.status, status_of(field(self._task, "status"))
         if self.running.is_queued_again:
             return TaskStatus.RETRYING
-        for status in (written, own):
+        for status in (written, on_task):
             if status in (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.RETRYING):
                 return status
         is_waiting_again = written is TaskStatus.PENDING or (
-            own is TaskStatus.PENDING and self._status_before not in (None, TaskStatus.PENDING)
+            on_task is TaskStatus.PENDING and self._status_before not in (None, TaskStatus.PENDING)
         )
         if is_waiting_again or _count(field(self._task, "retry_count")) > self._retries_before:
             return TaskStatus.RETRYING

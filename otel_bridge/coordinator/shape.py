@@ -1,7 +1,7 @@
 """
-Duck typing for coordinators we did not write: fields, status words, and a place for the carrier.
+Duck typing for a user's own coordinator: its fields, its statuses, a place for the carrier.
 
-Nothing here imports the user's classes or asks them to be ours. A task is an object, a pydantic
+Nothing here imports the user's classes or requires a base class. A task is an object, a pydantic
 model or a mapping; its type and status are enums or texts.
 """
 
@@ -35,9 +35,14 @@ __all__ = [
 ]
 
 PAYLOAD_KEY: Final = "_otel_bridge"
-"""Key in a job's payload; its value is one text, so that ``dict[str, str]`` payloads hold it."""
+"""
+Key of the carrier in a job's payload.
+
+Its value is one JSON text, so that a payload typed ``dict[str, str]`` can hold it.
+"""
 
 Restore = Callable[[], None]
+"""Puts back the payload that ``put_carrier`` replaced."""
 
 _STATUS_OF: Final = {
     **dict.fromkeys(
@@ -59,14 +64,23 @@ _NO_PAYLOAD: Final = object()
 
 
 def field(task: Any, name: str, default: Any = None) -> Any:
-    """A task's field, whether it is an object's or a mapping's."""
+    """
+    Read a field of a task: an item of a mapping or an attribute of an object.
+
+    Returns:
+        The value; ``default`` if there is no such field.
+    """
     if isinstance(task, Mapping):
         return task.get(name, default)
     return getattr(task, name, default)
 
 
 def text(value: Any) -> str | None:
-    """A value as text: an enum's value, decoded bytes; None stays None."""
+    """
+    Return a value as text; None stays None.
+
+    An enum member is its value. Bytes are decoded as UTF-8, with U+FFFD for what is not UTF-8.
+    """
     if isinstance(value, enum.Enum):
         value = value.value
     if isinstance(value, bytes):
@@ -75,6 +89,7 @@ def text(value: Any) -> str | None:
 
 
 def _object_in(value: Any) -> dict[str, Any] | None:
+    """The JSON object in a text; None for anything else, also for JSON nested too deeply."""
     if not isinstance(value, str) or not value.lstrip().startswith("{"):
         return None
     try:
@@ -86,22 +101,35 @@ def _object_in(value: Any) -> dict[str, Any] | None:
 
 def status_of(value: Any) -> TaskStatus | None:
     """
-    Read a recorded status; None for a word of the user's own.
+    Read the status that a coordinator has recorded.
 
-    Takes enums, texts, bytes, ``TaskStatus.COMPLETED`` as printed by ``str()``, and a JSON object
-    with a ``status``.
+    Args:
+        value: An enum member, text, bytes, the output of ``str()`` such as
+            ``TaskStatus.COMPLETED``, or a JSON object with a ``status``. Case does not matter.
+
+    Returns:
+        The status; None for a status that this module does not know.
     """
-    word = text(value)
-    if word is None:
+    status = text(value)
+    if status is None:
         return None
-    record = _object_in(word)
+    record = _object_in(status)
     if record is not None:
-        word = text(record.get("status")) or ""
-    return _STATUS_OF.get(word.strip().rsplit(".", 1)[-1].lower())
+        status = text(record.get("status")) or ""
+    return _STATUS_OF.get(status.strip().rsplit(".", 1)[-1].lower())
 
 
 def error_of(record: Any) -> str | None:
-    """The error that a task, a mapping or a JSON object names, if any."""
+    """
+    Read the error from a task.
+
+    Args:
+        record: An object or mapping, or a JSON object as text or bytes.
+
+    Returns:
+        The first of ``error``, ``error_message`` and ``last_error`` that is not empty, as text;
+        None if there is none.
+    """
     if isinstance(record, str | bytes):
         record = _object_in(text(record))
     for name in _ERROR_FIELDS:
@@ -112,9 +140,13 @@ def error_of(record: Any) -> str | None:
 
 
 def is_same_job(pushed: Any, task_id: str) -> bool:
-    """Whether a value pushed to a queue is this job: its id, or JSON with that ``id``."""
+    """
+    Whether a value that was pushed to a queue is this job.
+
+    True for the job's id, and for a JSON object whose ``id`` (or ``task_id``) is the job's id.
+    """
     value = text(pushed) if isinstance(pushed, str | bytes) else None
-    # JSON may have escaped what is in the id: é, a quote, a slash.
+    # JSON may escape characters of the id (a quote, a slash, é), so a backslash is worth parsing.
     if value is None or (task_id not in value and "\\" not in value):
         return False
     record = _object_in(value)
@@ -128,7 +160,7 @@ def is_same_job(pushed: Any, task_id: str) -> bool:
 
 @functools.cache
 def _is_carried(task_class: Hashable) -> bool:
-    """Whether a model's ``payload`` lets a text under a key of ours through validation."""
+    """Whether a class accepts our key with a text value in its ``payload``; pydantic may not."""
     if not (isinstance(task_class, type) and issubclass(task_class, BaseModel)):
         return True
     declared = task_class.model_fields.get("payload")
@@ -144,10 +176,15 @@ def _is_carried(task_class: Hashable) -> bool:
 
 def put_carrier(task: Any, carrier: Mapping[str, str]) -> Restore | None:
     """
-    Let a task carry ``carrier`` until the returned function is called.
+    Put ``carrier`` into a task's payload until the returned function is called.
 
-    The payload is replaced by a copy and put back afterwards, past validation and ``frozen``: two
-    tasks may share one payload. None when the payload is not a dict or its type refuses the key.
+    The payload is replaced by a copy, because two tasks may share one payload. Validation on
+    assignment and ``frozen`` are bypassed.
+
+    Returns:
+        A function that puts the original payload back, unless the coordinator has replaced the
+        payload meanwhile. None, with the task unchanged, if the payload is no dict or its type does
+        not accept the key.
     """
     payload = field(task, "payload")
     if not isinstance(payload, dict) or not _is_carried(cast(Hashable, type(task))):
@@ -171,7 +208,12 @@ def put_carrier(task: Any, carrier: Mapping[str, str]) -> Restore | None:
 
 
 def take_carrier(task: Any) -> dict[str, str] | None:
-    """Take the carrier out of a task's payload, so that no handler meets it; None: none there."""
+    """
+    Remove the carrier from a task's payload, so that no handler finds it there.
+
+    Returns:
+        The carrier; None if there is none, or none that can be read.
+    """
     payload = field(task, "payload")
     if not isinstance(payload, dict):
         return None
@@ -189,10 +231,19 @@ def research_task_of(
     method: Callable[..., Any], owner: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> tuple[str | None, Any]:
     """
-    Which research task a call of an orchestrator's method is about: its id and its record.
+    Find the research task that a call of an orchestrator's method works on.
 
-    Looked for in arguments named like one, in an argument's ``task_id`` or ``id``, in a first
-    argument that is a text, and last in the orchestrator's own attributes.
+    Args:
+        method: The method as a plain function.
+        owner: The orchestrator.
+        args: The call's positional arguments.
+        kwargs: The call's keyword arguments.
+
+    Returns:
+        Its id and the object or mapping that holds further fields; each None if not found. The id
+        is the first found of: an argument named ``research_task_id``, ``parent_task_id``,
+        ``task_id`` or ``parent_id``; a field of an argument with such a name or ``id``; the first
+        argument if it is a text; an attribute of the orchestrator with such a name.
     """
     try:
         bound = inspect.signature(method).bind(owner, *args, **kwargs).arguments
@@ -221,7 +272,7 @@ def research_task_of(
 
 
 def research_field(record: Any, *names: str) -> str | None:
-    """The first of a record's fields that is there, as text."""
+    """The first of these fields that is a text or enum and not empty, as text; else None."""
     for name in names:
         found = field(record, name)
         if isinstance(found, str | enum.Enum) and text(found):
@@ -231,9 +282,17 @@ def research_field(record: Any, *names: str) -> str | None:
 
 def outermost_caller(owner: type, methods: Mapping[str, str]) -> str | None:
     """
-    The coroutine method whose body calls the given ones and that no such method calls itself.
+    Find the coroutine method of a class that calls the given methods.
 
-    Read from the names in the compiled code; None when there is none, or more than one.
+    If several do, it is the one that none of the others calls. This is read from the names in the
+    compiled code, so nothing is run.
+
+    Args:
+        owner: The class.
+        methods: Keyed by method name.
+
+    Returns:
+        The method's name; None if there is no such method, or more than one.
     """
     names_in: dict[str, set[str]] = {}
     for name, found in inspect.getmembers(owner, inspect.iscoroutinefunction):

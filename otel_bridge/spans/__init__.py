@@ -1,1 +1,1 @@
-"""The spans that say what work is: context managers for tasks, phases, jobs and workers."""
+"""The context managers for research tasks, phases, jobs and workers, and their spans."""

@@ -1,28 +1,25 @@
 """
-The context managers that make work visible: research task, phase, enqueue, job, worker.
+The public context managers that make work visible: research task, phase, enqueue, job, worker.
 
-All work with ``with`` and ``async with``, in threads and on event loops; none of them raises on
-its own account or waits for Redis. Without ``configure()`` they use the application's own tracer
-provider; with ``NEXUS_MONITORING_ENABLED=false`` they do nothing.
+All work with ``with`` and ``async with``, in threads and on event loops. None of them raises an
+exception of its own or waits for Redis. Without ``configure()`` they create spans with the
+application's own tracer provider; with ``NEXUS_MONITORING_ENABLED=false`` they do nothing.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from otel_bridge.bridge import current_bridge
 from otel_bridge.events import semconv
-from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
-from otel_bridge.spans.blocks import Enqueue, Job, Phase, ResearchTask, Worker
 from otel_bridge.spans.scope import Scope, current_scope
-from otel_bridge.spans.span_block import meta_attributes, safe_str
+from otel_bridge.spans.span_context_manager import meta_attributes, safe_str
+from otel_bridge.spans.work_spans import Enqueue, Job, Phase, ResearchTask, Worker
+from otel_bridge.workers.queue_depth import publish_queue_depth
 
 __all__ = ["enqueue", "job", "phase", "queue_depth", "research_task", "worker"]
-
-logger = logging.getLogger(__name__)
 
 
 def research_task(
@@ -39,13 +36,18 @@ def research_task(
     Open the root span of a research task: ``task_started``, then ``task_completed`` or ``_failed``.
 
     Args:
-        task_id: The research task; becomes ``parent_task_id`` of everything inside.
-        title: For people.
-        project_id: Whose work it is; passed on to everything inside.
-        task_type: E.g. ``data_aggregation``.
-        domain: E.g. ``schools``.
-        message: One line for people.
-        meta: Further small values to show.
+        task_id: Id of the research task; everything inside has it as ``parent_task_id``.
+        title: Shown to people instead of the id.
+        project_id: The project that the work belongs to; inherited by everything inside.
+        task_type: For example ``data_aggregation``.
+        domain: For example ``schools``.
+        message: One line of text for people.
+        meta: Further small values to show. Values other than text, numbers and booleans become
+            text.
+
+    Returns:
+        A context manager that binds itself. It ends as ``task_failed`` if an exception leaves the
+        block or ``fail(reason)`` was called.
     """
     ids = Scope(
         parent_task_id=safe_str(task_id), project_id=project_id, worker=current_scope().worker
@@ -66,8 +68,11 @@ def phase(name: str, *, total: int | None = None) -> Phase:
     Open a phase of the research task around it: ``phase_started``, ``phase_completed``.
 
     Args:
-        name: E.g. ``search``; jobs enqueued inside carry it.
-        total: Jobs expected; None while unknown.
+        name: For example ``search``; jobs enqueued inside carry it.
+        total: The number of jobs expected; None while unknown.
+
+    Returns:
+        A context manager that binds itself; ``advance()`` and ``progress()`` update its counts.
     """
     return Phase(name, replace(current_scope(), phase=name), total)
 
@@ -83,17 +88,21 @@ def enqueue(
     retry_count: int = 0,
 ) -> Enqueue:
     """
-    Wrap putting one job into a queue: ``task_enqueued``; gives the carrier to put beside it.
+    Wrap putting one job into a queue: ``task_enqueued``.
 
     Args:
-        task_id: The job; None when only the queue can name it: then call ``queued(task_id)`` of
-            the block inside it, and the job counts as enqueued when the block ends.
-        task_type: E.g. ``data_aggregation_search``.
-        queue: The queue's full name.
-        parent_task_id: The research task; default: the one around.
-        project_id: Default: that of the research task around.
-        phase: Default: the one around.
+        task_id: Id of the job. None if only the queue can give the id: call ``queued(task_id)`` of
+            this context manager inside its block, and the event is published when the block ends.
+        task_type: For example ``data_aggregation_search``.
+        queue: Full name of the queue.
+        parent_task_id: Id of the research task; default: the enclosing one.
+        project_id: Default: the project of the enclosing research task.
+        phase: Default: the enclosing phase.
         retry_count: Attempts made before this one.
+
+    Returns:
+        A context manager that binds the carrier, a ``dict[str, str]`` to send along with the job
+        and to give to ``job()``.
     """
     ids = _ids(parent_task_id, project_id, phase, {})
     known_id = None if task_id is None else safe_str(task_id)
@@ -127,16 +136,21 @@ def job(
     Wrap running one job: ``task_started``, then ``task_completed``, ``_failed`` or ``_retry``.
 
     Args:
-        task_id: The job.
-        task_type: E.g. ``data_aggregation_search``.
-        carrier: What ``enqueue`` gave; makes this span a child of the enqueuing one, in the same
-            trace, and names research task, project and phase. Default: the context around.
-        worker_id: Default: the ``worker()`` around.
+        task_id: Id of the job.
+        task_type: For example ``data_aggregation_search``.
+        carrier: The carrier that ``enqueue`` bound. This span becomes a child of the enqueue span,
+            in the same trace, and takes research task, project and phase from the carrier.
+            Default: the enclosing context.
+        worker_id: Default: the enclosing ``worker()``.
         retry_count: Attempts made before this one; 0 for the first.
-        queue: The queue's full name.
-        parent_task_id: Wins over the carrier's.
-        project_id: Wins over the carrier's.
-        phase: Wins over the carrier's.
+        queue: Full name of the queue.
+        parent_task_id: Takes precedence over the carrier's research task.
+        project_id: Takes precedence over the carrier's project.
+        phase: Takes precedence over the carrier's phase.
+
+    Returns:
+        A context manager that binds itself. It ends as ``task_failed`` if an exception leaves the
+        block or ``fail(reason)`` was called, as ``task_retry`` if ``retry(reason)`` was called.
     """
     carrier = carrier if isinstance(carrier, Mapping) else {}
     ids = _ids(parent_task_id, project_id, phase, carrier)
@@ -163,45 +177,40 @@ def _ids(
     phase: str | None,
     carrier: Mapping[str, str],
 ) -> Scope:
-    around = current_scope()
+    enclosing = current_scope()
     return Scope(
         parent_task_id=parent_task_id
         or carrier.get(semconv.CARRIER_PARENT_TASK_ID)
-        or around.parent_task_id,
-        project_id=project_id or carrier.get(semconv.CARRIER_PROJECT_ID) or around.project_id,
-        phase=phase or carrier.get(semconv.CARRIER_PHASE) or around.phase,
-        worker=around.worker,
+        or enclosing.parent_task_id,
+        project_id=project_id or carrier.get(semconv.CARRIER_PROJECT_ID) or enclosing.project_id,
+        phase=phase or carrier.get(semconv.CARRIER_PHASE) or enclosing.phase,
+        worker=enclosing.worker,
     )
 
 
 def worker(worker_id: int | str, *, meta: Mapping[str, Any] | None = None) -> Worker:
     """
-    Say that a worker is up while the block is open: ``worker_started``, beats, ``worker_stopped``.
+    Wrap the life of one worker: ``worker_started``, ``worker_heartbeat``s, ``worker_stopped``.
 
     Args:
         worker_id: Unique among all workers; two processes must not both be worker 3.
-        meta: Small values to show with it, beside ``host`` and ``pid``.
+        meta: Small values to show with the worker, beside ``host`` and ``pid``.
+
+    Returns:
+        A context manager that binds itself. A heartbeat follows every
+        ``MONITORING_HEARTBEAT_INTERVAL_SEC`` (10), with the id of the job that runs.
     """
     return Worker(worker_id, meta)
 
 
 def queue_depth(depths: Mapping[str, int]) -> None:
     """
-    Publish one ``queue_depth_update``.
+    Publish one ``queue_depth_update``; does nothing while monitoring is off, and never raises.
 
     Args:
-        depths: Jobs waiting, by the queue's full name.
+        depths: The number of jobs waiting, by the queue's full name. Values other than whole
+            numbers are logged as an error and not published.
     """
     bridge = current_bridge()
-    if bridge is None or bridge.bus is None:
-        return
-    try:
-        event = MonitoringEvent(
-            event_type=MonitoringEventType.QUEUE_DEPTH_UPDATE, counts=dict(depths)
-        )
-    except (TypeError, ValueError):
-        logger.exception("queue_depth() takes whole numbers by queue name; got %r", depths)
-        return
-    bridge.bus.publish(event)
-    if bridge.otel_metrics is not None:
-        bridge.otel_metrics.queue_depth(depths)
+    if bridge is not None and bridge.bus is not None:
+        publish_queue_depth(depths, bridge.bus, bridge.otel_metrics)

@@ -1,4 +1,4 @@
-"""What the OpenTelemetry context knows of the work around the caller."""
+"""``Scope``: the enclosing research task, phase and worker, kept in the OpenTelemetry context."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCOPE_KEY: Final = otel_context.create_key("otel-bridge-scope")
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What the current context knows about the work around it; all None outside of any."""
+    """Ids of the enclosing work and its worker; all None outside of any context manager."""
 
     parent_task_id: str | None = None
     project_id: str | None = None
@@ -32,13 +32,19 @@ _NO_SCOPE: Final = Scope()
 
 
 def current_scope() -> Scope:
-    """The ids of the work around the caller."""
+    """The scope of the caller's context."""
     found = otel_context.get_value(SCOPE_KEY)
     return found if isinstance(found, Scope) else _NO_SCOPE
 
 
 def carrier_of(scope: Scope) -> dict[str, str]:
-    """What travels with a job: the current span's ``traceparent``, and the ids of the work."""
+    """
+    The carrier that travels with a job.
+
+    Returns:
+        What the configured propagator injects (``traceparent`` of the current span), and the ids
+        of the research task, project and phase, as far as they are known.
+    """
     carrier: dict[str, str] = {}
     propagate.inject(carrier)
     for key, value in (
@@ -53,7 +59,13 @@ def carrier_of(scope: Scope) -> dict[str, str]:
 
 @contextmanager
 def on_worker(heartbeat: WorkerHeartbeat | None) -> Iterator[None]:
-    """Let the jobs made inside run on this worker, wherever its ``worker()`` was opened."""
+    """
+    Make ``heartbeat`` the worker of all jobs that are created inside the block.
+
+    Args:
+        heartbeat: The worker's heartbeat, which may have been started in another context. None: no
+            worker.
+    """
     scope = replace(current_scope(), worker=heartbeat)
     token = otel_context.attach(otel_context.set_value(SCOPE_KEY, scope))
     try:

@@ -1,1 +1,1 @@
-"""Who works and what waits: heartbeats, their timer, queue depths, OpenTelemetry metrics."""
+"""Workers and queues: heartbeats, their timer, queue depths, OpenTelemetry metrics."""

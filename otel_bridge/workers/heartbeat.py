@@ -1,8 +1,8 @@
 """
-``WorkerHeartbeat``: a worker's start, heartbeats and stop, as events and as a Redis key.
+``WorkerHeartbeat``: publishes that a worker has started, is alive and has stopped.
 
-Each heartbeat is an event on the bus and, where there is a Redis, a key with a TTL that other
-programs can look at. The process's ``TimerThread`` sends them.
+Each heartbeat is an event on the bus and, if a Redis is configured, a key with a TTL that other
+programs can read. The process's ``TimerThread`` sends both.
 """
 
 from __future__ import annotations
@@ -33,10 +33,15 @@ logger = logging.getLogger(__name__)
 
 class HeartbeatKeys:
     """
-    Writes ``nexus:worker:heartbeat:{worker_id}`` with the TTL of the settings.
+    Writes the keys ``nexus:worker:heartbeat:{worker_id}``, which expire unless refreshed.
 
-    Redis being away costs one bounded attempt a beat, a warning
-    when it goes and a line when it is back; the events on the bus are buffered there.
+    Never raises. While Redis is unreachable, each heartbeat costs one attempt of at most
+    ``send_timeout_ms``; one warning is logged when the outage begins and one line when it ends.
+    The heartbeat events do not depend on these keys: the bus buffers them.
+
+    Args:
+        settings: Redis URL (``redis_url``, else ``bus_url`` if that is a Redis), TTL and timeout.
+            Without a Redis URL nothing is written.
     """
 
     def __init__(self, settings: BridgeSettings) -> None:
@@ -46,21 +51,25 @@ class HeartbeatKeys:
         self._client: redis.Redis | None = None
         self._is_failing = False
 
-    def beat(self, worker_id: int | str) -> None:
-        """Set or prolong the worker's key."""
+    def refresh(self, worker_id: int | str) -> None:
+        """Set the worker's key, or set its TTL again: ``heartbeat_ttl_sec`` from now."""
         ttl_ms = int(self._settings.heartbeat_ttl_sec * 1000)
         self._run(
             lambda client: client.set(redis_keys.worker_heartbeat(str(worker_id)), "1", px=ttl_ms)
         )
 
-    def stop(self, worker_id: int | str) -> None:
-        """Delete the worker's key."""
+    def delete(self, worker_id: int | str) -> None:
+        """Delete the key of a worker that has stopped."""
         self._run(lambda client: client.delete(redis_keys.worker_heartbeat(str(worker_id))))
 
-    def take_turn(self, name: str, ttl_ms: int) -> bool:
-        """Whether this process does once what all would do; True where there is no Redis to ask."""
-        turn = redis_keys.queue_depth_lock(name)
-        return self._run(lambda client: client.set(turn, "1", nx=True, px=ttl_ms) is not None)
+    def set_if_absent(self, key: str, ttl_ms: int) -> bool:
+        """
+        Set a key for ``ttl_ms`` milliseconds unless it exists; False if it exists.
+
+        Also True without a Redis and while Redis is unreachable: a lock that cannot be checked
+        must not stop every process from doing the work.
+        """
+        return self._run(lambda client: client.set(key, "1", nx=True, px=ttl_ms) is not None)
 
     def _run(self, command: Callable[[redis.Redis], Any]) -> bool:
         if self._url is None:
@@ -77,8 +86,8 @@ class HeartbeatKeys:
             answer = command(self._client)
         except REDIS_ERRORS as error:
             if not self._is_failing:
-                shown = redact_url(self._url)
-                logger.warning("heartbeat keys cannot be written to %s: %s", shown, error)
+                redacted = redact_url(self._url)
+                logger.warning("heartbeat keys cannot be written to %s: %s", redacted, error)
             self._is_failing = True
             return True
         if self._is_failing:
@@ -89,16 +98,19 @@ class HeartbeatKeys:
 
 class WorkerHeartbeat:
     """
-    One worker's ``worker_started``, its beats and its ``worker_stopped``.
+    Publishes ``worker_started``, then ``worker_heartbeat`` at an interval, then ``worker_stopped``.
+
+    Each event carries the worker's current job and project, ``counts`` with the number of events
+    that this process has dropped, and ``meta``.
 
     Args:
-        worker_id: Unique among all workers of the Redis; shown on the dashboard.
-        bus: Where the events go.
-        timer: Who calls every ``heartbeat_interval_sec``.
-        settings: Interval, TTL and the Redis of the keys.
-        heartbeat_keys: Writer of the TTL keys.
-        meta: Shown with the worker, beside ``host`` and ``pid``.
-        otel_metrics: Count it as well; None: nobody does.
+        worker_id: Unique among all workers that use this Redis; shown on the dashboard.
+        bus: Takes the events.
+        timer: Sends the heartbeats.
+        settings: ``heartbeat_interval_sec`` (10 by default).
+        heartbeat_keys: Writes the key with a TTL.
+        meta: Small values shown with the worker, beside ``host`` and ``pid``.
+        otel_metrics: Counts the workers that are up; None: they are not counted.
     """
 
     def __init__(
@@ -115,7 +127,7 @@ class WorkerHeartbeat:
         self._otel_metrics = otel_metrics
         self.worker_id = worker_id
         self.current_task_id: str | None = None
-        """The job the worker runs at this moment; carried by each beat."""
+        """The job that the worker is running; part of each event."""
         self.current_project_id: str | None = None
         self._bus = bus
         self._timer = timer
@@ -124,20 +136,20 @@ class WorkerHeartbeat:
         self._pid = os.getpid()
         self._meta = {"host": socket.gethostname(), "pid": self._pid, **(meta or {})}
         self._is_open = False
-        # A beat that was already under way must not be told after the end.
+        # Without a lock, a heartbeat under way could be published after ``worker_stopped``.
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Publish ``worker_started`` and begin to beat."""
+        """Publish ``worker_started`` at once and a heartbeat after every interval."""
         self._is_open = True
         self._publish(MonitoringEventType.WORKER_STARTED)
         if self._otel_metrics is not None:
             self._otel_metrics.worker_started()
-        self._timer.call_later(0, lambda: self._keys.beat(self.worker_id))
-        self._timer.call_later(self._interval_sec, self._beat)
+        self._timer.call_later(0, lambda: self._keys.refresh(self.worker_id))
+        self._timer.call_later(self._interval_sec, self._send_heartbeat)
 
     def stop(self) -> None:
-        """Publish ``worker_stopped`` and end the beats; does nothing in a forked child."""
+        """Publish ``worker_stopped`` and end the heartbeats; does nothing in a forked child."""
         if os.getpid() != self._pid:
             return
         with self._lock:
@@ -147,15 +159,15 @@ class WorkerHeartbeat:
             self._publish(MonitoringEventType.WORKER_STOPPED)
         if self._otel_metrics is not None:
             self._otel_metrics.worker_ended()
-        self._timer.call_later(0, lambda: self._keys.stop(self.worker_id))
+        self._timer.call_later(0, lambda: self._keys.delete(self.worker_id))
 
-    def _beat(self) -> None:
+    def _send_heartbeat(self) -> None:
         with self._lock:
             if not self._is_open:
                 return
-            self._timer.call_later(self._interval_sec, self._beat)
+            self._timer.call_later(self._interval_sec, self._send_heartbeat)
             self._publish(MonitoringEventType.WORKER_HEARTBEAT)
-        self._keys.beat(self.worker_id)
+        self._keys.refresh(self.worker_id)
 
     def _publish(self, event_type: MonitoringEventType) -> None:
         self._bus.publish(

@@ -1,8 +1,9 @@
 """
-The same facts as OpenTelemetry metrics, for whoever keeps them: jobs, durations, queues, workers.
+``OtelMetrics``: jobs, durations, queues and workers as OpenTelemetry metrics.
 
-Made from the application's meter provider; without one they cost a few hundred nanoseconds a job
-and go nowhere. Research tasks and projects are no attributes: their number has no bound.
+The metrics go to the application's meter provider. Without one they cost a few hundred nanoseconds
+a job and are discarded. Research tasks and projects are not attributes, because their number is not
+bounded.
 
 Source: semantic conventions 0.66b2, ``messaging.*`` metrics (Development status).
 """
@@ -21,11 +22,11 @@ __all__ = ["OtelMetrics"]
 
 class OtelMetrics:
     """
-    What is measured. Durations in seconds.
+    The instruments of one process; any thread may record.
 
     Args:
-        meter: Makes the otel_metrics.
-        dropped: Events lost so far by this process.
+        meter: Creates the instruments.
+        dropped: Returns the number of events that this process has dropped so far.
     """
 
     def __init__(self, meter: Meter, dropped: Callable[[], int]) -> None:
@@ -33,42 +34,53 @@ class OtelMetrics:
             "messaging.client.sent.messages", "{message}", "Jobs put into a queue."
         )
         self._consumed = meter.create_counter(
-            "messaging.client.consumed.messages", "{message}", "Attempts at jobs that began."
+            "messaging.client.consumed.messages", "{message}", "Attempts at jobs that started."
         )
         self._duration = meter.create_histogram(
             "messaging.process.duration",
             "s",
-            "How long attempts at jobs took.",
-            explicit_bucket_boundaries_advisory=_BUCKETS,
+            "Duration of attempts at jobs.",
+            explicit_bucket_boundaries_advisory=_BUCKETS_SEC,
         )
         self._running = meter.create_up_down_counter(
             "otel_bridge.jobs.running", "{job}", "Jobs that run in this process."
         )
-        self._depth = meter.create_gauge("otel_bridge.queue.depth", "{job}", "Jobs that wait.")
+        self._depth = meter.create_gauge(
+            "otel_bridge.queue.depth", "{job}", "Jobs waiting in a queue."
+        )
 
         self._workers = 0
         self._pid = os.getpid()
 
-        def observe(_: CallbackOptions) -> Iterable[Observation]:
+        def observe_dropped(_: CallbackOptions) -> Iterable[Observation]:
             return [Observation(dropped())]
 
-        def count(_: CallbackOptions) -> Iterable[Observation]:
-            # A work-horse is no second worker.
+        def observe_workers(_: CallbackOptions) -> Iterable[Observation]:
+            # A forked child (RQ's work-horse) must not report its parent's workers again.
             return [Observation(self._workers)] if os.getpid() == self._pid else []
 
         meter.create_observable_up_down_counter(
-            "otel_bridge.workers", [count], "{worker}", "Workers that are up in this process."
+            "otel_bridge.workers",
+            [observe_workers],
+            "{worker}",
+            "Workers that are up in this process.",
         )
         meter.create_observable_counter(
-            "otel_bridge.events.dropped", [observe], "{event}", "Live events lost."
+            "otel_bridge.events.dropped", [observe_dropped], "{event}", "Live events dropped."
         )
 
     def job_enqueued(self, task_type: str, queue: str | None) -> None:
-        """A job is in its queue."""
+        """
+        Count a job that was put into its queue.
+
+        Args:
+            task_type: Attribute ``nexus.task.type``.
+            queue: Attribute ``messaging.destination.name``; None: left out.
+        """
         self._sent.add(1, _attributes(task_type, queue, "enqueue"))
 
     def job_started(self, task_type: str, queue: str | None) -> None:
-        """An attempt at a job begins."""
+        """Count an attempt at a job that starts, and count it as running."""
         attributes = _attributes(task_type, queue, "job")
         self._consumed.add(1, attributes)
         self._running.add(1, attributes)
@@ -76,7 +88,17 @@ class OtelMetrics:
     def job_ended(
         self, task_type: str, queue: str | None, outcome: str, error: str | None, seconds: float
     ) -> None:
-        """An attempt ended; ``error`` is a class's name, which is few."""
+        """
+        Record the end of an attempt.
+
+        Args:
+            task_type: As given to ``job_started``.
+            queue: As given to ``job_started``.
+            outcome: ``completed``, ``failed`` or ``retrying``.
+            error: Name of the exception's class, of which there are few; None: no exception. The
+                message is not an attribute, because there is no bound to different messages.
+            seconds: Duration of the attempt.
+        """
         attributes = _attributes(task_type, queue, "job")
         self._running.add(-1, attributes)
         attributes[semconv.OUTCOME] = outcome
@@ -85,23 +107,23 @@ class OtelMetrics:
         self._duration.record(seconds, attributes)
 
     def worker_started(self) -> None:
-        """A worker is up."""
+        """Count a worker as up in this process."""
         if os.getpid() != self._pid:
             self._pid, self._workers = os.getpid(), 0
         self._workers += 1
 
     def worker_ended(self) -> None:
-        """A worker is down."""
+        """Count a worker as stopped."""
         self._workers -= 1
 
     def queue_depth(self, depths: Mapping[str, int]) -> None:
-        """So many jobs wait, by queue."""
+        """Set the number of jobs that wait, by the queue's name."""
         for name, depth in depths.items():
             self._depth.set(depth, {semconv.MESSAGING_DESTINATION_NAME: name})
 
 
-_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
-"""The conventions' own end at 10 s, where the work that is watched here begins."""
+_BUCKETS_SEC = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+"""The buckets of the semantic conventions end at 10 s; jobs here often take minutes."""
 
 
 def _attributes(task_type: str, queue: str | None, operation: str) -> dict[str, str]:

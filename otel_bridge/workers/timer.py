@@ -1,8 +1,8 @@
 """
-``TimerThread``: what a process does later or again and again, on one daemon thread.
+``TimerThread``: one daemon thread that calls functions after a delay.
 
-A thread and not an asyncio task, so that a worker whose event loop is blocked still sends
-heartbeats: a stalled loop must not look like a dead worker.
+It is a thread and not an asyncio task, so that a worker whose event loop is blocked still sends
+heartbeats: a blocked loop must not look like a dead worker.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ _IDLE_SEC: Final = 60.0
 
 class TimerThread:
     """
-    Call functions later, on one daemon thread that starts with the first of them.
+    Calls functions after a delay, on one daemon thread that starts with the first ``call_later``.
 
-    A function runs at most once a call of ``call_later``; an exception in it is logged and the
-    thread goes on. In a forked child the schedule starts empty: the parent beats for itself.
+    A function runs at most once for each ``call_later``. An exception in it is logged, and the
+    thread goes on. A forked child starts with an empty schedule, because its parent's heartbeats
+    are the parent's. Instrumented calls inside the functions create no spans.
 
     Args:
         clock: Gives the monotonic time.
@@ -51,7 +52,12 @@ class TimerThread:
         self._is_closed = False
 
     def call_later(self, delay_sec: float, function: Callable[[], None]) -> None:
-        """Run ``function`` after ``delay_sec`` seconds; dropped when the timer is closed."""
+        """
+        Call ``function`` after ``delay_sec`` seconds; returns at once, from any thread.
+
+        After ``close()`` the call is dropped. If no thread can be started, the function waits until
+        a later ``call_later`` starts one.
+        """
         with self._wake:
             if self._is_closed:
                 return
@@ -65,18 +71,23 @@ class TimerThread:
         self._thread = threading.Thread(target=self._run, name="otel-bridge-timer", daemon=True)
         try:
             self._thread.start()
-        except RuntimeError:  # no threads left: the next call tries again
+        except RuntimeError:  # The system has no thread left; the next call_later tries again.
             self._thread = None
 
     def close(self, timeout_sec: float = 1.0) -> None:
-        """Run what is due, forget the rest, end the thread; waits at most ``timeout_sec``."""
+        """
+        Call the functions that are due, drop the others, and end the thread.
+
+        Args:
+            timeout_sec: How long to wait for the thread's end at most; it continues to its end.
+        """
         with self._wake:
             self._is_closed = True
             self._due = [entry for entry in self._due if entry[0] <= self._clock.monotonic()]
             heapq.heapify(self._due)
             self._wake.notify()
             thread = self._thread
-        # Not alive: inside its start(), by a signal handler.
+        # A signal handler may close the timer while start() runs: the thread is then not yet alive.
         if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             thread.join(timeout_sec)
 

@@ -23,6 +23,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
+from otel_bridge.bridge import current_bridge
 from otel_bridge.cancellation import cancel
 from otel_bridge.events.model import TaskStatus
 from otel_bridge.orchestration.queue.errors import PermanentJobError
@@ -43,8 +44,9 @@ from otel_bridge.orchestration.queue.task_types import QUEUE_OF, JobHandler, Que
 from otel_bridge.orchestration.queue.wake import WakeUpNotification, WakeUpNotifications, jittered
 from otel_bridge.projects.resolver import ProjectIdResolver
 from otel_bridge.publish import redis_keys
-from otel_bridge.spans.blocks import Job as SpanJob
-from otel_bridge.spans.context_managers import enqueue, job, queue_depth, research_task, worker
+from otel_bridge.spans.context_managers import enqueue, job, research_task, worker
+from otel_bridge.spans.work_spans import Job as SpanJob
+from otel_bridge.workers.queue_depth import LoopCaller, QueueDepthSampler
 
 __all__ = ["ParallelTaskCoordinator", "Throttle"]
 
@@ -156,10 +158,11 @@ class ParallelTaskCoordinator:
         self._stopping.clear()
         services = [
             asyncio.create_task(self._repeated(self._maintain, self._delayed), name="maintain"),
-            asyncio.create_task(
-                self._repeated(self._sample_depth, WakeUpNotification()), name="queue-depth"
-            ),
         ]
+        on_loop = LoopCaller(asyncio.get_running_loop())
+        sampler = self._depth_sampler(on_loop)
+        if sampler is not None:
+            sampler.start()
         workers = [
             asyncio.create_task(self._worker(worker_id), name=f"worker-{worker_id}")
             for worker_id in self._worker_ids
@@ -172,7 +175,10 @@ class ParallelTaskCoordinator:
             self._stopping.set()
             await _settled(workers, _STOP_TIMEOUT_SEC)
         finally:
+            if sampler is not None:
+                sampler.stop()
             await cancel([*workers, *services])
+            await on_loop.aclose()
 
     async def patiently(self, operation: Callable[[], Awaitable[_T]]) -> _T:
         """
@@ -391,13 +397,26 @@ class ParallelTaskCoordinator:
         ) as span:
             span.fail(dead.error)
 
-    async def _sample_depth(self) -> float:
-        # Whoever takes the turn samples for all processes; a dead one's turn ends by itself.
-        turn_ms = max(1, int(self._depth_interval_sec * 900))
-        is_mine = await self.queue.redis.set(redis_keys.QUEUE_DEPTH_LOCK, "1", nx=True, px=turn_ms)
-        if is_mine:
-            queue_depth(await self.queue.depths())
-        return self._depth_interval_sec
+    def _depth_sampler(self, on_loop: LoopCaller) -> QueueDepthSampler | None:
+        """Samples the queues for all processes that share them; None while monitoring is off."""
+        bridge = current_bridge()
+        if bridge is None or bridge.bus is None:
+            return None
+
+        async def set_if_absent(key: str, ttl_ms: int) -> bool:
+            return bool(await self.queue.redis.set(key, "1", nx=True, px=ttl_ms))
+
+        return QueueDepthSampler(
+            names=lambda: (*redis_keys.QUEUES, redis_keys.RESEARCH_QUEUE),
+            read=lambda _: on_loop.call(self.queue.depths),
+            set_if_absent=lambda key, ttl_ms: on_loop.call(set_if_absent, key, ttl_ms),
+            locks_each_queue=False,
+            may_block=True,
+            timer=bridge.timer,
+            bus=bridge.bus,
+            otel_metrics=bridge.otel_metrics,
+            interval_sec=self._depth_interval_sec,
+        )
 
     async def status(self, job_id: str) -> TaskStatus | None:
         """Where a job stands; None when it is unknown or forgotten."""

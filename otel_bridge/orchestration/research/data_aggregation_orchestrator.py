@@ -27,8 +27,8 @@ from otel_bridge.orchestration.queue.task_types import (
 from otel_bridge.orchestration.research.documents import Record
 from otel_bridge.orchestration.research.resolution import Entity, resolve
 from otel_bridge.orchestration.research.result_store import ResultStore
-from otel_bridge.spans.blocks import Phase
 from otel_bridge.spans.context_managers import phase, research_task
+from otel_bridge.spans.work_spans import Phase
 
 __all__ = ["PHASES", "DataAggregationOrchestrator", "OrchestrationError"]
 

@@ -1,4 +1,4 @@
-"""A coordinator named in the environment: followed once imported, never to anyone's cost."""
+"""A coordinator named in the environment is instrumented once its module is imported."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ value = 3
 
 
 class Modules:
-    """Modules of the user's that are not imported yet."""
+    """Source files of a user, not imported yet."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -56,7 +56,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Modules
 
 
 @pytest.fixture
-def follow() -> Iterator[Any]:
+def instrument() -> Iterator[Any]:
     """Instrument as ``opentelemetry-instrument`` does, and undo it."""
     made = ConfiguredCoordinator()
     yield made.instrument
@@ -64,55 +64,55 @@ def follow() -> Iterator[Any]:
         made.uninstrument()
 
 
-def is_followed(method: Any) -> bool:
+def is_wrapped(method: Any) -> bool:
     return hasattr(method, "__wrapped__")
 
 
-def test_a_coordinator_is_followed_once_it_is_imported(
-    modules: Modules, follow: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_coordinator_is_instrumented_once_it_is_imported(
+    modules: Modules, instrument: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The class is wrapped when its module has been imported, nested as it may be."""
+    """The class is wrapped when its module has been imported; it may be nested in another class."""
     name = modules.write("configured_alone")
     monkeypatch.setenv("MONITORING_COORDINATOR_CLASS", f" {name}:Outer.Coordinator ")
-    follow()
+    instrument()
     assert name not in sys.modules
     module = importlib.import_module(name)
-    assert is_followed(module.Outer.Coordinator.submit_tasks)
+    assert is_wrapped(module.Outer.Coordinator.submit_tasks)
 
 
-def test_a_module_that_is_there_already_is_followed_at_once(
-    modules: Modules, follow: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_module_that_is_imported_already_is_instrumented_at_once(
+    modules: Modules, instrument: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing waits for an import that has happened."""
+    """If the module has been imported before, the class is wrapped at once."""
     module = importlib.import_module(modules.write("configured_there"))
     monkeypatch.setenv("MONITORING_COORDINATOR_CLASS", "configured_there:Outer.Coordinator")
-    follow()
-    assert is_followed(module.Outer.Coordinator._process_task)
+    instrument()
+    assert is_wrapped(module.Outer.Coordinator._process_task)
 
 
 @pytest.mark.parametrize("order", [[0, 1], [1, 0]])
-def test_both_are_waited_for(
-    modules: Modules, follow: Any, monkeypatch: pytest.MonkeyPatch, order: list[int]
+def test_coordinator_and_orchestrator_are_wrapped_together(
+    modules: Modules, instrument: Any, monkeypatch: pytest.MonkeyPatch, order: list[int]
 ) -> None:
-    """With an orchestrator named too, both are wrapped when both modules have been imported."""
+    """If an orchestrator is named too, both are wrapped once both modules have been imported."""
     names = [modules.write(f"configured_{role}{order[0]}") for role in ("c", "o")]
     monkeypatch.setenv("MONITORING_COORDINATOR_CLASS", f"{names[0]}:Outer.Coordinator")
     monkeypatch.setenv("MONITORING_ORCHESTRATOR_CLASS", f"{names[1]}:Orchestrator")
     monkeypatch.setenv("MONITORING_ORCHESTRATOR_PHASES", "run_search = search,")
-    follow()
+    instrument()
     first = importlib.import_module(names[order[0]])
-    assert not is_followed(first.Outer.Coordinator.submit_tasks)
+    assert not is_wrapped(first.Outer.Coordinator.submit_tasks)
     importlib.import_module(names[order[1]])
     coordinator, orchestrator = (sys.modules[name] for name in names)
-    assert is_followed(coordinator.Outer.Coordinator.submit_tasks)
-    assert is_followed(orchestrator.Orchestrator.run_search)
-    assert is_followed(orchestrator.Orchestrator.run)
+    assert is_wrapped(coordinator.Outer.Coordinator.submit_tasks)
+    assert is_wrapped(orchestrator.Orchestrator.run_search)
+    assert is_wrapped(orchestrator.Orchestrator.run)
 
 
-def test_uninstrumenting_gives_the_class_back(
+def test_uninstrumenting_restores_the_class(
     modules: Modules, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Afterwards the class is what it was."""
+    """Afterwards the class has its original methods."""
     module = importlib.import_module(modules.write("configured_back"))
     original = module.Outer.Coordinator.__dict__["submit_tasks"]
     monkeypatch.setenv("MONITORING_COORDINATOR_CLASS", "configured_back:Outer.Coordinator")
@@ -121,9 +121,9 @@ def test_uninstrumenting_gives_the_class_back(
     assert module.Outer.Coordinator.__dict__["submit_tasks"] is original
 
 
-def test_without_a_name_nothing_happens(follow: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """Most applications have no coordinator: not a word, and no class is looked for."""
-    follow()
+def test_without_a_name_nothing_happens(instrument: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Most applications name no coordinator: nothing is logged and nothing is wrapped."""
+    instrument()
     assert caplog.records == []
 
 
@@ -162,19 +162,19 @@ def test_without_a_name_nothing_happens(follow: Any, caplog: pytest.LogCaptureFi
         ),
     ],
 )
-def test_a_wrong_name_is_told_and_the_application_goes_on(
-    follow: Any,
+def test_a_wrong_setting_is_logged_and_raises_nothing(
+    instrument: Any,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     environ: dict[str, str],
     sentence: str,
 ) -> None:
-    """A setting that cannot work is one line in the log with the cure."""
+    """A setting that cannot work is one line in the log, with the fix."""
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    follow()
+    instrument()
     assert [record.getMessage() for record in caplog.records] == [
-        f"the coordinator is not followed: {sentence}"
+        f"the coordinator is not instrumented: {sentence}"
     ]
 
 
@@ -189,29 +189,32 @@ def test_a_wrong_name_is_told_and_the_application_goes_on(
 )
 def test_a_class_that_is_not_there_does_not_break_the_import(
     modules: Modules,
-    follow: Any,
+    instrument: Any,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     qualified: str,
     part: str,
 ) -> None:
-    """What is found wrong when the module is imported is told; the import succeeds."""
+    """A class that cannot be instrumented is logged at the import; the import succeeds."""
     modules.write("configured_wrong")
     monkeypatch.setenv("MONITORING_COORDINATOR_CLASS", f"configured_wrong:{qualified}")
-    follow()
+    instrument()
     assert importlib.import_module("configured_wrong").value == 3
     (record,) = caplog.records
     assert (record.levelno, part in record.getMessage()) == (logging.ERROR, True)
 
 
-def test_a_module_that_refuses_to_be_asked_does_not_break_the_import(
-    modules: Modules, follow: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_module_whose_lookup_raises_does_not_break_the_import(
+    modules: Modules,
+    instrument: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """An error of the user's own while its class is looked for stays out of the import."""
+    """An exception of the user's module while its class is looked up does not leave the import."""
     modules.write(
         "configured_rude", "value = 3\ndef __getattr__(name):\n    raise RuntimeError(name)\n"
     )
     monkeypatch.setenv("MONITORING_COORDINATOR_CLASS", "configured_rude:C")
-    follow()
+    instrument()
     assert importlib.import_module("configured_rude").value == 3
-    assert "the coordinator is not followed" in caplog.text
+    assert "the coordinator is not instrumented" in caplog.text

@@ -1,4 +1,4 @@
-"""Duck typing for classes we did not write: objects, mappings and models of every make."""
+"""Duck typing for users' classes: tasks as objects, mappings, dataclasses and models."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Word(enum.Enum):
     ],
 )
 def test_values_are_read_as_text(value: Any, expected: str | None) -> None:
-    """An enum is its value and bytes are decoded, whatever they hold; nothing stays nothing."""
+    """An enum is its value, bytes are decoded whatever they hold, None stays None."""
     assert text(value) == expected
 
 
@@ -75,8 +75,8 @@ def test_values_are_read_as_text(value: Any, expected: str | None) -> None:
         (True, None),
     ],
 )
-def test_status_words_of_others(word: Any, status: TaskStatus | None) -> None:
-    """Enums, texts, bytes and JSON say one of five statuses; a word of the user's own says none."""
+def test_recorded_statuses_are_read(word: Any, status: TaskStatus | None) -> None:
+    """Enums, texts, bytes and JSON are read as one of five statuses; an unknown text is none."""
     assert status_of(word) == status
 
 
@@ -92,14 +92,14 @@ def test_status_words_of_others(word: Any, status: TaskStatus | None) -> None:
         (None, None),
     ],
 )
-def test_errors_of_others(record: Any, error: str | None) -> None:
-    """The first of three fields that says something, in a task, a mapping or JSON."""
+def test_recorded_errors_are_read(record: Any, error: str | None) -> None:
+    """The error is the first of three fields that is not empty, in an object, a mapping or JSON."""
     assert error_of(record) == error
 
 
 @pytest.mark.parametrize("nest", ['{"a":' * 2000, "[" * 100_000, "{" * 100_000])
 def test_hostile_json_is_no_record(nest: str) -> None:
-    """JSON that is nested too deeply is read as nothing instead of raising into the coordinator."""
+    """JSON that is nested too deeply is ignored instead of raising into the coordinator."""
     assert (status_of(nest), error_of(nest), is_same_job(nest + "j", "j")) == (None, None, False)
 
 
@@ -107,8 +107,8 @@ IDS = st.text(min_size=1, max_size=8)
 
 
 @given(IDS, st.sampled_from(["id", "task_id"]), st.booleans())
-def test_a_job_is_known_by_what_is_pushed(task_id: str, name: str, is_ascii: bool) -> None:
-    """A job is known by its id alone or by JSON that holds it, whatever characters it has."""
+def test_a_pushed_job_is_recognized(task_id: str, name: str, is_ascii: bool) -> None:
+    """A pushed value is the job if it is its id or JSON with its id, whatever characters it has."""
     record = json.dumps({name: task_id, "x": 1}, ensure_ascii=is_ascii)
     assert is_same_job(record, task_id)
     assert is_same_job(record.encode(), task_id)
@@ -119,8 +119,8 @@ def test_a_job_is_known_by_what_is_pushed(task_id: str, name: str, is_ascii: boo
 @pytest.mark.parametrize(
     "pushed", ["job-12", b"job-12", '{"id": "job-12"}', '{"parent": "job-1", "id": "x"}', 1, None]
 )
-def test_another_job_is_not_taken_for_it(pushed: Any) -> None:
-    """A job whose id begins alike, or that only mentions it, is another one."""
+def test_another_job_is_not_recognized(pushed: Any) -> None:
+    """A value whose id only starts alike, or that only mentions the id, is another job."""
     assert not is_same_job(pushed, "job-1")
 
 
@@ -170,7 +170,7 @@ def carriers() -> list[Any]:
 
 @pytest.mark.parametrize("make", carriers())
 def test_a_carrier_travels_and_leaves_no_trace(make: Any) -> None:
-    """The carrier is in the task while it is submitted, and the same payload is back after it."""
+    """The carrier is in the task while it is submitted; afterwards the same payload is back."""
     payload = {"url": "x"}
     task = make(payload)
     before = field(task, "payload")
@@ -187,7 +187,7 @@ def test_a_carrier_travels_and_leaves_no_trace(make: Any) -> None:
 
 
 def test_two_tasks_may_share_one_payload() -> None:
-    """Each task carries its own words, also where one dict is the payload of both."""
+    """Each task carries its own carrier, also if one dict is the payload of both."""
     shared = {"url": "x"}
     one, other = Plain(shared), Plain(shared)
     first, second = put_carrier(one, {"a": "1"}), put_carrier(other, {"a": "2"})
@@ -200,7 +200,7 @@ def test_two_tasks_may_share_one_payload() -> None:
 
 
 def test_a_payload_that_the_coordinator_replaced_stays() -> None:
-    """What the coordinator itself writes into a task while submitting is not undone."""
+    """A payload that the coordinator sets while submitting is not replaced by the old one."""
     task = Plain({"url": "x"})
     restore = put_carrier(task, CARRIER)
     assert restore is not None
@@ -228,23 +228,23 @@ class Pair(NamedTuple):
     ],
     ids=lambda task: type(task).__name__,
 )
-def test_a_task_without_room_is_left_alone(task: Any) -> None:
-    """Where the key would not pass validation, or nothing holds it, the task is not touched."""
+def test_a_task_that_cannot_hold_the_carrier_is_unchanged(task: Any) -> None:
+    """If validation refuses the key or there is no dict, the task stays as it is."""
     before = repr(task)
     assert put_carrier(task, CARRIER) is None
     assert repr(task) == before
 
 
 @pytest.mark.parametrize("packed", ["no JSON", "[]", 3, None, '{"a": 1}'])
-def test_a_strange_carrier_is_taken_out_and_not_believed(packed: Any) -> None:
-    """Whatever stands under our key never reaches a handler; only texts are carried on."""
+def test_an_unreadable_carrier_is_removed(packed: Any) -> None:
+    """Any value under our key is removed from the payload; only text items are used."""
     task = {"payload": {"url": "x", PAYLOAD_KEY: packed}}
     assert take_carrier(task) in (None, {})
     assert task == {"payload": {"url": "x"}}
 
 
 def test_no_carrier_is_none() -> None:
-    """A payload that carries nothing, or no payload at all, gives None."""
+    """A payload without a carrier, or no payload at all, gives None."""
     assert [take_carrier(task) for task in ({"payload": {}}, {"payload": "x"}, object())] == [
         None
     ] * 3
@@ -282,16 +282,16 @@ PHASES = {"search": "search", "extract": "extract"}
         ((1, 2, 3, 4, 5), {}, None),
     ],
 )
-def test_which_research_task_a_call_is_about(
+def test_the_research_task_of_a_call(
     args: tuple[Any, ...], kwargs: dict[str, Any], task_id: str | None
 ) -> None:
-    """An argument's id, or a first argument that is a text; a call that cannot be is no task."""
+    """The id is an argument's field or a first argument that is a text; else there is none."""
     found, _ = research_task_of(Orchestrator.run, Orchestrator(), args, kwargs)
     assert found == task_id
 
 
-def test_an_orchestrators_own_attribute_is_asked_last() -> None:
-    """Where no argument names a research task, the orchestrator itself may."""
+def test_an_orchestrators_own_attribute_comes_last() -> None:
+    """If no argument names a research task, an attribute of the orchestrator does."""
     owner = Orchestrator()
     owner.task_id = "own"  # type: ignore[attr-defined]
     assert research_task_of(Orchestrator.serve, owner, (), {}) == ("own", owner)
@@ -299,19 +299,19 @@ def test_an_orchestrators_own_attribute_is_asked_last() -> None:
 
 
 def test_a_records_fields_are_texts_or_nothing() -> None:
-    """A title is the first field that is there as a text; a number is none."""
+    """A field is read if it is a text or enum and not empty; a number is not."""
     record = {"title": None, "name": "", "topic": Word.DONE, "query": 3}
     assert research_field(record, "title", "name", "topic") == "completed"
     assert research_field(record, "query", "absent") is None
 
 
-def test_the_method_that_runs_it_all() -> None:
-    """The outermost caller of the phases is the root, not what merely calls that one."""
+def test_the_method_that_calls_all_phases() -> None:
+    """The caller of the phases is found, not a method that only calls this caller."""
     assert outermost_caller(Orchestrator, PHASES) == "run"
 
 
-def test_two_ways_in_are_no_root() -> None:
-    """Where two methods call the phases nobody can know which is meant; nor where none does."""
+def test_two_callers_are_ambiguous() -> None:
+    """If two methods call the phases, or none does, none is chosen."""
 
     class Two(Orchestrator):
         async def run_again(self) -> None:

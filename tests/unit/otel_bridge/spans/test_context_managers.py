@@ -21,7 +21,7 @@ import otel_bridge
 from otel_bridge.bridge import Bridge, current_bridge
 from otel_bridge.publish.transports.memory import memory_log
 from otel_bridge.settings import BridgeSettings
-from otel_bridge.spans.blocks import Phase
+from otel_bridge.spans.work_spans import Phase
 from tests.support.waiting import wait_until
 
 _names = itertools.count()
@@ -43,7 +43,7 @@ class Seen:
         newest_first = memory_log(self.log_name).newest(10_000, None)
         return [json.loads(entry.data) for entry in reversed(newest_first)]
 
-    def story(self) -> list[tuple[str, str | None]]:
+    def types_and_ids(self) -> list[tuple[str, str | None]]:
         return [(event["event_type"], event.get("task_id")) for event in self.events()]
 
 
@@ -61,7 +61,7 @@ def seen(make_settings: Callable[..., BridgeSettings]) -> Iterator[Seen]:
 
 
 def test_a_research_task_is_one_tree(seen: Seen) -> None:
-    """Root, phase, PRODUCER and CONSUMER are parent and child in one trace, through a carrier."""
+    """Root, phase, PRODUCER and CONSUMER spans are parent and child in one trace."""
     with (
         otel_bridge.research_task("t1", project_id="p1", task_type="data_aggregation"),
         otel_bridge.phase("search", total=1),
@@ -105,14 +105,14 @@ def test_ids_reach_a_job_through_the_carrier_alone(seen: Seen) -> None:
     }
 
 
-def test_the_story_of_a_job(seen: Seen) -> None:
+def test_the_events_of_a_job(seen: Seen) -> None:
     """Enqueued, started and completed come once each, in order."""
     with otel_bridge.research_task("t1"):
         with otel_bridge.enqueue(task_id="j1", task_type="find") as carrier:
             pass
         with otel_bridge.job(task_id="j1", task_type="find", carrier=carrier):
             pass
-    assert seen.story() == [
+    assert seen.types_and_ids() == [
         ("task_started", "t1"),
         ("task_enqueued", "j1"),
         ("task_started", "j1"),
@@ -121,7 +121,7 @@ def test_the_story_of_a_job(seen: Seen) -> None:
     ]
 
 
-def test_an_exception_fails_the_job_and_goes_on(seen: Seen) -> None:
+def test_an_exception_fails_the_job_and_propagates(seen: Seen) -> None:
     """An exception that leaves a job block is task_failed, ERROR in the span, and re-raised."""
     with (
         pytest.raises(ValueError, match="no address"),
@@ -151,12 +151,12 @@ def test_a_retry_is_a_retry_and_links_to_the_attempt_before(seen: Seen) -> None:
 def test_fail_ends_without_an_exception(seen: Seen) -> None:
     """job.fail ends as task_failed with the reason, and nothing is raised."""
     with otel_bridge.job(task_id="j1", task_type="find") as job:
-        job.fail("nobody handles this type")
-    assert seen.events()[-1]["error"] == "nobody handles this type"
+        job.fail("no handler for this type")
+    assert seen.events()[-1]["error"] == "no handler for this type"
 
 
 def test_progress_is_published_at_once_and_advance_is_coalesced(seen: Seen) -> None:
-    """Absolute progress is an event each; a thousand advances are one, with the last counts."""
+    """Each ``progress`` is an event; a thousand ``advance`` are one event with the last counts."""
     with otel_bridge.research_task("t1"), otel_bridge.phase("search") as search:
         search.submitted(1000)
         for _ in range(1000):
@@ -167,28 +167,29 @@ def test_progress_is_published_at_once_and_advance_is_coalesced(seen: Seen) -> N
     assert len(counts) < 10
 
 
-def test_a_worker_starts_beats_and_stops(seen: Seen) -> None:
-    """A worker's beats name its current job; its start and stop frame them."""
+def test_a_worker_starts_sends_heartbeats_and_stops(seen: Seen) -> None:
+    """Heartbeats name the worker's current job; they lie between its start and its stop."""
     with (
         otel_bridge.worker(3, meta={"zone": "a"}),
         otel_bridge.job(task_id="j1", task_type="find"),
     ):
         wait_until(
-            lambda: any(e["event_type"] == "worker_heartbeat" for e in seen.events()), "a beat"
+            lambda: any(e["event_type"] == "worker_heartbeat" for e in seen.events()), "a heartbeat"
         )
     events = [e for e in seen.events() if e["event_type"].startswith("worker_")]
     assert (events[0]["event_type"], events[-1]["event_type"]) == (
         "worker_started",
         "worker_stopped",
     )
-    beat = events[1]
-    assert (beat["worker_id"], beat["task_id"], beat["counts"]) == (3, "j1", {"dropped": 0})
-    assert beat["meta"]["zone"] == "a"
-    assert {"host", "pid"} <= beat["meta"].keys()
+    heartbeat = events[1]
+    assert (heartbeat["worker_id"], heartbeat["task_id"]) == (3, "j1")
+    assert heartbeat["counts"] == {"dropped": 0}
+    assert heartbeat["meta"]["zone"] == "a"
+    assert {"host", "pid"} <= heartbeat["meta"].keys()
 
 
-async def test_tasks_threads_and_async_blocks_keep_their_parents(seen: Seen) -> None:
-    """Gathered tasks and to_thread under an async phase are children of it."""
+async def test_tasks_threads_and_async_with_keep_their_parents(seen: Seen) -> None:
+    """Gathered tasks and ``to_thread`` inside an ``async with`` phase are children of it."""
 
     async def run(number: int) -> None:
         async with otel_bridge.job(task_id=f"a{number}", task_type="find"):
@@ -205,11 +206,11 @@ async def test_tasks_threads_and_async_blocks_keep_their_parents(seen: Seen) -> 
     assert [job.parent.span_id if job.parent else None for job in jobs] == [phase_id] * 3
 
 
-class Wordless:
-    """Cannot be told in words."""
+class WithoutText:
+    """A value whose ``__str__`` raises."""
 
     def __str__(self) -> str:
-        raise ValueError("no words")
+        raise ValueError("no text")
 
 
 def test_threads_advance_one_phase_together(seen: Seen) -> None:
@@ -234,30 +235,30 @@ def test_threads_advance_one_phase_together(seen: Seen) -> None:
     assert attributes["nexus.count.completed"] == 40_000
 
 
-@pytest.mark.parametrize("strange_type", [object, Wordless])
+@pytest.mark.parametrize("wrong_type", [object, WithoutText])
 def test_wrong_arguments_never_reach_user_code(
-    seen: Seen, strange_type: type, caplog: pytest.LogCaptureFixture
+    seen: Seen, wrong_type: type, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What the blocks cannot use is logged, and the work inside goes on."""
+    """Arguments that cannot be used are logged, and the work inside runs."""
     ran = []
-    strange: Any = strange_type()
+    wrong: Any = wrong_type()
     with (
-        otel_bridge.research_task(strange, meta={"x": strange, strange: 1}),
-        otel_bridge.research_task("t", meta=strange),
-        otel_bridge.phase(strange, total=strange) as search,
-        otel_bridge.job(task_id=strange, task_type=strange, carrier=strange),
+        otel_bridge.research_task(wrong, meta={"x": wrong, wrong: 1}),
+        otel_bridge.research_task("t", meta=wrong),
+        otel_bridge.phase(wrong, total=wrong) as search,
+        otel_bridge.job(task_id=wrong, task_type=wrong, carrier=wrong),
     ):
-        search.advance(strange)
-        search.progress(completed=strange)
-        otel_bridge.queue_depth({"q": strange})
-        otel_bridge.queue_depth(strange)
+        search.advance(wrong)
+        search.progress(completed=wrong)
+        otel_bridge.queue_depth({"q": wrong})
+        otel_bridge.queue_depth(wrong)
         ran.append(True)
     assert ran == [True]
     assert "otel-bridge" in caplog.text
 
 
 def test_off_is_a_no_op(make_settings: Callable[..., BridgeSettings]) -> None:
-    """With NEXUS_MONITORING_ENABLED=false nothing is recorded, and the blocks still nest."""
+    """With NEXUS_MONITORING_ENABLED=false nothing is recorded, and context managers still nest."""
     bridge = otel_bridge.configure(settings=make_settings(enabled=False))
     try:
         assert (bridge.is_enabled, bridge.bus, bridge.tracer_provider) == (False, None, None)
@@ -276,15 +277,15 @@ def test_off_is_a_no_op(make_settings: Callable[..., BridgeSettings]) -> None:
 
 
 def test_a_second_configure_keeps_the_first(seen: Seen, caplog: pytest.LogCaptureFixture) -> None:
-    """configure() twice warns and returns the first bridge; shutdown makes room for another."""
+    """A second configure() warns and returns the first bridge; after a shutdown there is none."""
     assert otel_bridge.configure() is seen.bridge
     assert "called again" in caplog.text
     assert seen.bridge.shutdown()
     assert current_bridge() is None
 
 
-def test_wrong_settings_are_loud_at_once() -> None:
-    """configure() raises for a setting that cannot work, naming value and cure."""
+def test_wrong_settings_raise_at_once() -> None:
+    """configure() raises for a setting that cannot work, with its value and the fix."""
     with pytest.raises(otel_bridge.ConfigurationError, match=r"=5 must exceed .*at least 20"):
         otel_bridge.configure(heartbeat_ttl_sec=5)
     with pytest.raises(otel_bridge.ConfigurationError, match=r"unknown transport 'ftp'.*known:"):

@@ -1,4 +1,4 @@
-"""What the context knows of the work around it, and that it knows nothing of others' work."""
+"""The scope of the current context: the enclosing work, and no work of another context."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def worker(make_settings: Callable[..., BridgeSettings]) -> WorkerHeartbeat:
     )
 
 
-def test_outside_of_any_work_nothing_is_known() -> None:
-    """Without a block around it code belongs to no task, project, phase or worker."""
+def test_outside_of_any_work_all_is_none() -> None:
+    """Code that no context manager encloses belongs to no task, project, phase or worker."""
     assert current_scope() == Scope(None, None, None, None)
 
 
-def test_a_strangers_value_under_our_key_is_not_believed() -> None:
-    """What is not a scope of ours is none."""
+def test_another_value_under_the_key_is_ignored() -> None:
+    """A value of another type under our context key counts as no scope."""
     token = otel_context.attach(otel_context.set_value(SCOPE_KEY, {"project_id": "x"}))
     assert current_scope() == Scope()
     otel_context.detach(token)
 
 
-def test_a_worker_is_added_and_taken_away(worker: WorkerHeartbeat) -> None:
-    """Inside, the ids around stay as they are and the worker is known; after it, it is not."""
+def test_a_worker_is_added_and_removed(worker: WorkerHeartbeat) -> None:
+    """Inside, the enclosing ids stay and the worker is set; afterwards it is not."""
     around = Scope("t", "p", "a")
     token = otel_context.attach(otel_context.set_value(SCOPE_KEY, around))
     with on_worker(worker):
@@ -54,14 +54,14 @@ def test_a_worker_is_added_and_taken_away(worker: WorkerHeartbeat) -> None:
 
 
 def test_an_exception_leaves_no_worker_behind(worker: WorkerHeartbeat) -> None:
-    """A job that fails does not leave its worker to the next one."""
+    """After an exception the worker is not set any more."""
     with pytest.raises(ValueError, match="x"), on_worker(worker):
         raise ValueError("x")
     assert current_scope().worker is None
 
 
-async def test_tasks_on_one_loop_have_their_own(worker: WorkerHeartbeat) -> None:
-    """Two coroutines that run at once do not see each other's worker."""
+async def test_tasks_on_one_loop_have_separate_scopes(worker: WorkerHeartbeat) -> None:
+    """Of two coroutines that run at once, one does not see the other's worker."""
     is_inside, is_seen = asyncio.Event(), asyncio.Event()
 
     async def with_worker() -> WorkerHeartbeat | None:
@@ -80,7 +80,7 @@ async def test_tasks_on_one_loop_have_their_own(worker: WorkerHeartbeat) -> None
 
 
 def test_a_scope_does_not_change(worker: WorkerHeartbeat) -> None:
-    """A scope is a value: what one block knows cannot be changed by a block inside it."""
+    """A scope is immutable, so an inner context manager cannot change an outer one's."""
     with pytest.raises(AttributeError):
         Scope().phase = "x"  # type: ignore[misc]
     assert contextvars.copy_context().run(current_scope) == Scope()

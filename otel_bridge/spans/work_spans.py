@@ -1,9 +1,9 @@
 """
-The blocks behind ``instrument.py``: what a research task, phase, enqueue, job and worker do.
+The context managers of a research task, phase, enqueue, job and worker.
 
-Each span is opened with everything the live view needs as attributes, so that a start is complete
-the moment it happens. Ids pass from a research task to its phases and jobs through the
-OpenTelemetry context, and to another process in the carrier.
+``context_managers.py`` has the public functions that create them. Each span starts with everything
+the live view needs as attributes, so its start event is complete. Ids pass from a research task to
+its phases and jobs through the OpenTelemetry context, and to another process in the carrier.
 """
 
 from __future__ import annotations
@@ -23,41 +23,51 @@ from otel_bridge.bridge import current_bridge
 from otel_bridge.events import semconv
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType, TaskStatus
 from otel_bridge.spans.scope import SCOPE_KEY, Scope, carrier_of, current_scope
-from otel_bridge.spans.span_block import SelfBlock, SpanBlock, current_metrics, guarded
+from otel_bridge.spans.span_context_manager import (
+    SelfReturningContextManager,
+    SpanContextManager,
+    current_metrics,
+    guarded,
+)
 from otel_bridge.workers.heartbeat import WorkerHeartbeat
 
 __all__ = ["Enqueue", "Job", "Phase", "ResearchTask", "Worker"]
 
 _ADVANCE_INTERVAL_SEC: Final = 1.0
-"""At most one progress event a second and phase: a bar moves no more smoothly with more."""
+"""At most one progress event a second for each phase; a progress bar needs no more."""
 
+_counts_lock = threading.RLock()
+"""
+Held while a phase's counts change, because the threads of a pool advance one phase together.
 
-_counting = threading.RLock()
-"""Held while a phase's counts change: a pool's threads advance one phase together, and adding up
-without it lost a fifth of 200,000 steps. Reentrant, for signal handlers and finalizers."""
+Without it a fifth of 200,000 increments was lost. It is reentrant, because a signal handler or a
+finalizer may advance a phase while its thread holds the lock.
+"""
 
 
 def _after_fork_in_child() -> None:
-    # Another thread may have held it at the moment of the fork; nobody would release it here.
-    global _counting
-    _counting = threading.RLock()
+    # A thread that held the lock during the fork does not exist in the child to release it.
+    global _counts_lock
+    _counts_lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-class ResearchTask(SpanBlock, SelfBlock):
-    """The root span of one research task; made by ``research_task()``."""
+class ResearchTask(SpanContextManager, SelfReturningContextManager):
+    """The root span of one research task; created by ``research_task()``."""
 
     _kind = semconv.KIND_RESEARCH_TASK
 
 
-class Phase(SpanBlock, SelfBlock):
+class Phase(SpanContextManager, SelfReturningContextManager):
     """
-    One phase of a research task; made by ``phase()``.
+    The span of one phase of a research task; created by ``phase()``.
 
-    Counts are of jobs, whole numbers, and belong to the whole phase.
+    Its counts are whole numbers of jobs of the whole phase: completed, failed, pending and total.
+    They are published as ``stats_snapshot`` events and set as attributes when the phase ends. Any
+    thread may change them.
     """
 
     _kind = semconv.KIND_PHASE
@@ -69,7 +79,12 @@ class Phase(SpanBlock, SelfBlock):
 
     @guarded
     def submitted(self, count: int) -> None:
-        """Say at once that ``count`` jobs have been queued: they make the phase's total."""
+        """
+        Set the number of jobs that were queued, as ``total`` and ``pending``; published at once.
+
+        Args:
+            count: All jobs of the phase. Completed and failed jobs are set to 0.
+        """
         self.progress(pending=count, total=count)
 
     @guarded
@@ -81,8 +96,16 @@ class Phase(SpanBlock, SelfBlock):
         pending: int = 0,
         total: int | None = None,
     ) -> None:
-        """Publish a ``stats_snapshot`` with these absolute counts at once."""
-        with _counting:
+        """
+        Set the counts and publish them at once as a ``stats_snapshot``.
+
+        Args:
+            completed: Jobs completed since the phase started.
+            failed: Jobs failed since the phase started.
+            pending: Jobs that are neither completed nor failed.
+            total: All jobs of the phase; None leaves the total as it is.
+        """
+        with _counts_lock:
             self._counts |= {"completed": completed, "failed": failed, "pending": pending}
             if total is not None:
                 self._counts["total"] = total
@@ -90,8 +113,14 @@ class Phase(SpanBlock, SelfBlock):
 
     @guarded
     def advance(self, completed: int = 0, failed: int = 0) -> None:
-        """Add to the counts; published at most once a second, and at the end of the phase."""
-        with _counting:
+        """
+        Add jobs to the counts; published at most once a second, and at the end of the phase.
+
+        Args:
+            completed: Jobs completed since the last call.
+            failed: Jobs failed since the last call.
+        """
+        with _counts_lock:
             counts = self._counts
             counts["completed"] = counts.get("completed", 0) + completed
             counts["failed"] = counts.get("failed", 0) + failed
@@ -137,8 +166,12 @@ class Phase(SpanBlock, SelfBlock):
         super()._close(error)
 
 
-class Enqueue(SpanBlock):
-    """The PRODUCER span around putting one job into a queue; made by ``enqueue()``."""
+class Enqueue(SpanContextManager):
+    """
+    The PRODUCER span around putting one job into a queue; created by ``enqueue()``.
+
+    ``with`` binds the carrier, a ``dict[str, str]`` to put beside the job.
+    """
 
     _kind = semconv.KIND_ENQUEUE
     _span_kind = SpanKind.PRODUCER
@@ -146,7 +179,7 @@ class Enqueue(SpanBlock):
     def __init__(self, label: str, ids: Scope, attributes: Mapping[str, Any]) -> None:
         super().__init__(label, ids, attributes)
         self._carrier: dict[str, str] = {}
-        self._is_named = False
+        self._has_task_id = False
 
     def __enter__(self) -> dict[str, str]:
         self._enter()
@@ -158,25 +191,30 @@ class Enqueue(SpanBlock):
 
     def _open(self) -> None:
         super()._open()
-        self._is_named = self._attributes.get(semconv.TASK_ID) is not None
+        self._has_task_id = self._attributes.get(semconv.TASK_ID) is not None
         self._carrier.update(carrier_of(self._ids))
 
     def _close(self, error: BaseException | None) -> None:
         super()._close(error)
         otel_metrics = current_metrics()
-        if otel_metrics is not None and error is None and self._is_named:
+        if otel_metrics is not None and error is None and self._has_task_id:
             otel_metrics.job_enqueued(self._label, self._attributes.get(semconv.QUEUE))
 
     @guarded
     def queued(self, task_id: str) -> None:
-        """Name the job, where ``enqueue()`` could not: it is in the queue now, under this id."""
-        self._is_named = True
+        """
+        Set the job's id, if ``enqueue()`` was called without one: the job is in its queue now.
+
+        Args:
+            task_id: The id that the queue gave the job.
+        """
+        self._has_task_id = True
         self._span.set_attribute(semconv.TASK_ID, task_id)
         self._span.set_attribute(semconv.MESSAGING_MESSAGE_ID, task_id)
 
 
-class Job(SpanBlock, SelfBlock):
-    """The CONSUMER span around running one job; made by ``job()``."""
+class Job(SpanContextManager, SelfReturningContextManager):
+    """The CONSUMER span around running one job; created by ``job()``."""
 
     _kind = semconv.KIND_JOB
     _span_kind = SpanKind.CONSUMER
@@ -193,30 +231,40 @@ class Job(SpanBlock, SelfBlock):
         super().__init__(label, ids, attributes)
         self._task_id = task_id
         self._carrier = carrier
-        self._began_at: float | None = None
+        self._started_at: float | None = None
 
     @property
     def retry_carrier(self) -> dict[str, str]:
-        """The carrier for the next attempt, whose span then links to this one."""
-        own: dict[str, str] = {}
-        propagate.inject(own, trace.set_span_in_context(self._span))
+        """
+        The carrier for the next attempt at this job.
+
+        It is the carrier of this attempt, so both have the same parent, plus a link to this
+        attempt's span.
+        """
+        injected: dict[str, str] = {}
+        propagate.inject(injected, trace.set_span_in_context(self._span))
         carrier = dict(self._carrier)
-        if "traceparent" in own:
-            carrier[semconv.CARRIER_PREVIOUS_ATTEMPT] = own["traceparent"]
+        if "traceparent" in injected:
+            carrier[semconv.CARRIER_PREVIOUS_ATTEMPT] = injected["traceparent"]
         return carrier
 
     @guarded
     def complete(self) -> None:
-        """End as completed, even if an exception leaves the block: the job's end is on record."""
+        """End as completed when the block ends, even if an exception leaves it."""
         self._end_as(TaskStatus.COMPLETED)
 
     @guarded
     def retry(self, reason: BaseException | str) -> None:
-        """End as ``task_retry``: this attempt failed and the job will run again."""
+        """
+        End as ``task_retry`` when the block ends: this attempt failed and the job will run again.
+
+        Args:
+            reason: Shown as the error of this attempt.
+        """
         self._end_as(TaskStatus.RETRYING, reason)
 
     def _open(self) -> None:
-        # Without a context of its own, extract() would start from an empty one.
+        # The current context is passed on, because extract() would start from an empty one.
         self._parent_context = propagate.extract(self._carrier, otel_context.get_current())
         previous = self._carrier.get(semconv.CARRIER_PREVIOUS_ATTEMPT)
         if previous:
@@ -229,27 +277,27 @@ class Job(SpanBlock, SelfBlock):
             self._ids.worker.current_task_id = self._task_id
         otel_metrics = current_metrics()
         if otel_metrics is not None:
-            self._began_at = time.monotonic()
+            self._started_at = time.monotonic()
             otel_metrics.job_started(self._label, self._attributes.get(semconv.QUEUE))
 
     def _close(self, error: BaseException | None) -> None:
-        beat = self._ids.worker
-        if beat is not None and beat.current_task_id == self._task_id:
-            beat.current_task_id = None
+        heartbeat = self._ids.worker
+        if heartbeat is not None and heartbeat.current_task_id == self._task_id:
+            heartbeat.current_task_id = None
         super()._close(error)
         otel_metrics = current_metrics()
-        if otel_metrics is not None and self._began_at is not None:
+        if otel_metrics is not None and self._started_at is not None:
             otel_metrics.job_ended(
                 self._label,
                 self._attributes.get(semconv.QUEUE),
                 (self._outcome or TaskStatus.COMPLETED).value,
                 self._error_type,
-                time.monotonic() - self._began_at,
+                time.monotonic() - self._started_at,
             )
 
 
-class Worker(SelfBlock):
-    """One worker while it is up; made by ``worker()``."""
+class Worker(SelfReturningContextManager):
+    """One worker, from its start to its stop; created by ``worker()``."""
 
     def __init__(self, worker_id: int | str, meta: Mapping[str, Any] | None) -> None:
         self.worker_id = worker_id

@@ -1,7 +1,7 @@
 """
-What the context managers have in common: a span with its ids, and never raising on their own.
+Base classes of the context managers: one span with its ids, and no exception of their own.
 
-Trouble inside one is logged and the work goes on unseen.
+An error inside one of them is logged, and the user's code runs without being shown.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from otel_bridge.spans.scope import SCOPE_KEY, Scope
 from otel_bridge.workers.otel_metrics import OtelMetrics
 
 __all__ = [
-    "SelfBlock",
-    "SpanBlock",
+    "SelfReturningContextManager",
+    "SpanContextManager",
     "current_metrics",
     "guarded",
     "meta_attributes",
@@ -38,7 +38,7 @@ _P = ParamSpec("_P")
 
 
 def current_metrics() -> OtelMetrics | None:
-    """Where the same facts are counted as metrics; None before ``configure()``."""
+    """The OpenTelemetry metrics of the current bridge; None before ``configure()`` or while off."""
     bridge = current_bridge()
     return None if bridge is None else bridge.otel_metrics
 
@@ -51,7 +51,7 @@ def _tracer() -> trace.Tracer:
 
 
 def guarded(method: Callable[_P, None]) -> Callable[_P, None]:
-    """Keep a method's trouble out of user code: log it instead."""
+    """Decorate a method that users call so that it never raises: exceptions are logged."""
 
     @functools.wraps(method)
     def guard(*args: _P.args, **kwargs: _P.kwargs) -> None:
@@ -63,11 +63,11 @@ def guarded(method: Callable[_P, None]) -> Callable[_P, None]:
     return guard
 
 
-class _Block:
+class _GuardedContextManager:
     """
-    What the five have in common: enter, exit, and never raising on their own account.
+    Enters and exits, for ``with`` and ``async with``, without raising an exception of its own.
 
-    Subclasses say what happens in ``_open`` and ``_close``.
+    Subclasses implement ``_open`` and ``_close``; what these raise is logged.
     """
 
     def _open(self) -> None:
@@ -80,7 +80,7 @@ class _Block:
         try:
             self._open()
         except Exception:
-            logger.exception("otel-bridge could not open %s; the work goes on unseen", self)
+            logger.exception("otel-bridge could not open %s; the work runs, but is not shown", self)
 
     def _exit(self, error: BaseException | None) -> None:
         try:
@@ -105,8 +105,8 @@ class _Block:
         self._exit(error)
 
 
-class SelfBlock(_Block):
-    """A block whose ``as`` name is the block itself."""
+class SelfReturningContextManager(_GuardedContextManager):
+    """A context manager that ``with ... as name`` binds to ``name`` itself."""
 
     def __enter__(self) -> Self:
         self._enter()
@@ -117,8 +117,18 @@ class SelfBlock(_Block):
         return self
 
 
-class SpanBlock(_Block):
-    """A block that is one span."""
+class SpanContextManager(_GuardedContextManager):
+    """
+    A context manager that is one span.
+
+    Subclasses set ``_kind`` (the value of ``nexus.span.kind``) and, unless it is INTERNAL,
+    ``_span_kind``.
+
+    Args:
+        label: What follows the kind in the span's name: ``phase search``.
+        ids: The work that the span belongs to; code inside the block inherits them.
+        attributes: Further attributes of the span's start; those that are None are left out.
+    """
 
     _kind: str
     _span_kind = SpanKind.INTERNAL
@@ -140,12 +150,17 @@ class SpanBlock(_Block):
 
     @guarded
     def fail(self, reason: BaseException | str) -> None:
-        """End as failed with this reason, without an exception leaving the block."""
+        """
+        End as failed when the block ends, although no exception leaves it.
+
+        Args:
+            reason: Shown as the error; takes precedence over an exception that leaves the block.
+        """
         self._end_as(TaskStatus.FAILED, reason)
 
     @guarded
     def message(self, text: str) -> None:
-        """One line for people; shown with the end of this span."""
+        """Set one line of text for people; shown with the end of this span."""
         self._span.set_attribute(semconv.MESSAGE, text)
 
     def _end_as(self, outcome: TaskStatus, reason: BaseException | str | None = None) -> None:
@@ -175,7 +190,7 @@ class SpanBlock(_Block):
     def _close(self, error: BaseException | None) -> None:
         if self._token is not None:
             otel_context.detach(self._token)
-        is_told = self._outcome is not None
+        is_outcome_set_by_user = self._outcome is not None
         try:
             if error is not None and self._outcome is None:
                 self._end_as(TaskStatus.FAILED, error)
@@ -184,30 +199,35 @@ class SpanBlock(_Block):
             if self._error is not None:
                 self._span.set_attribute(semconv.ERROR, self._error)
                 self._span.set_status(Status(StatusCode.ERROR, self._error))
-            if isinstance(error, Exception) and not is_told:
-                # Last: it asks the exception for its words, and the user's may raise.
+            if isinstance(error, Exception) and not is_outcome_set_by_user:
+                # Last, because it calls the exception's own ``__str__``, which may raise.
                 self._span.record_exception(error)
         finally:
             self._span.end()
 
 
 def one_line(reason: BaseException | str) -> str:
-    """A reason as people read it: ``ValueError: no such school``."""
+    """
+    Describe a reason for people: ``ValueError: no such school``.
+
+    Text is returned as it is. An exception is its class and its message, or its class alone if it
+    has no message or its ``__str__`` raises. Never raises.
+    """
     if isinstance(reason, str):
         return reason
     name = type(reason).__name__
     try:
         text = str(reason)
     except Exception:
-        text = ""  # the user's own ``__str__``, which may do anything
+        text = ""  # a user's own ``__str__`` may raise anything
     if not text or text.startswith(f"{name}("):
-        # Some, such as Celery's time limits, give their repr.
+        # Some exceptions, such as Celery's time limits, return their repr, which has the name.
         return text or name
     return f"{name}: {text}"
 
 
 def safe_str(value: object) -> str:
-    """``str(value)``; of what has none, because the user's own ``__str__`` raises, its type."""
+    """Return ``str(value)``, or ``<TypeName>`` if the value's own ``__str__`` raises."""
     try:
         return str(value)
     except Exception:
@@ -215,7 +235,12 @@ def safe_str(value: object) -> str:
 
 
 def meta_attributes(meta: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The user's ``meta`` as span attributes; what OTel cannot hold becomes text."""
+    """
+    Turn a user's ``meta`` into span attributes ``nexus.meta.<key>``.
+
+    Text, numbers and booleans stay as they are, other values become text, None is left out. If
+    ``meta`` is no mapping, there are no attributes.
+    """
     return {
         f"{semconv.META_PREFIX}{safe_str(key)}": value
         if isinstance(value, str | bool | int | float)

@@ -1,4 +1,4 @@
-"""What every block promises: a span that begins complete and always ends, and no own error."""
+"""Every context manager of a span: it starts complete, always ends, and raises nothing itself."""
 
 from __future__ import annotations
 
@@ -15,28 +15,35 @@ from otel_bridge.bridge import Bridge
 from otel_bridge.events import semconv
 from otel_bridge.settings import BridgeSettings
 from otel_bridge.spans.scope import Scope, current_scope
-from otel_bridge.spans.span_block import SelfBlock, SpanBlock, guarded, meta_attributes, one_line
+from otel_bridge.spans.span_context_manager import (
+    SelfReturningContextManager,
+    SpanContextManager,
+    guarded,
+    meta_attributes,
+    one_line,
+    safe_str,
+)
 from tests.support.spans import SpanRecorder
 
 
-class Block(SpanBlock, SelfBlock):
-    """The least that a block can be."""
+class Minimal(SpanContextManager, SelfReturningContextManager):
+    """The smallest subclass."""
 
     _kind = semconv.KIND_PHASE
 
 
-def block(label: str = "search", ids: Scope | None = None, **attributes: Any) -> Block:
-    return Block(label, ids or Scope("t", "p", None), attributes)
+def opening(label: str = "search", ids: Scope | None = None, **attributes: Any) -> Minimal:
+    return Minimal(label, ids or Scope("t", "p", None), attributes)
 
 
 @pytest.fixture
 def recorder() -> Iterator[SpanRecorder]:
-    """Spans of the blocks, as a processor sees them."""
+    """The spans that are opened, as a processor sees them."""
     found = SpanRecorder()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(found)
     bridge: Bridge = otel_bridge.configure(
-        tracer_provider=provider, settings=BridgeSettings(bus_url="memory://span-block")
+        tracer_provider=provider, settings=BridgeSettings(bus_url="memory://span-context-manager")
     )
     yield found
     bridge.shutdown()
@@ -47,9 +54,9 @@ def only(recorder: SpanRecorder) -> ReadableSpan:
     return span
 
 
-def test_a_span_begins_complete(recorder: SpanRecorder) -> None:
+def test_a_span_starts_complete(recorder: SpanRecorder) -> None:
     """At its start a span has its kind and every id that is known, and none that is not."""
-    with block(total=3, absent=None):
+    with opening(total=3, absent=None):
         (live,) = recorder.started
         assert dict(live.attributes or {}) == {
             semconv.SPAN_KIND: "phase",
@@ -65,9 +72,9 @@ def test_a_span_begins_complete(recorder: SpanRecorder) -> None:
     )
 
 
-def test_a_block_that_ends_has_completed(recorder: SpanRecorder) -> None:
-    """Without an exception the outcome is completed and the status is nobody's error."""
-    with block() as opened:
+def test_the_end_without_an_exception_is_a_completion(recorder: SpanRecorder) -> None:
+    """Without an exception the outcome is completed, and the span's status is no error."""
+    with opening() as opened:
         opened.message("all found")
     span = only(recorder)
     attributes = span.attributes or {}
@@ -75,11 +82,11 @@ def test_a_block_that_ends_has_completed(recorder: SpanRecorder) -> None:
     assert (span.status.status_code, semconv.ERROR in attributes) == (StatusCode.UNSET, False)
 
 
-async def test_an_exception_fails_and_goes_on(recorder: SpanRecorder) -> None:
-    """An exception leaves the block as it came, and the span says what it was."""
+async def test_an_exception_fails_and_propagates(recorder: SpanRecorder) -> None:
+    """The same exception object leaves the block, and the span records what it was."""
     error = KeyError("page")
     with pytest.raises(KeyError) as raised:
-        async with block():
+        async with opening():
             raise error
     span = only(recorder)
     assert raised.value is error
@@ -92,19 +99,19 @@ async def test_an_exception_fails_and_goes_on(recorder: SpanRecorder) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), GeneratorExit()])
-def test_being_stopped_is_a_failure_without_a_stack(
+def test_an_interruption_is_a_failure_without_a_stack(
     recorder: SpanRecorder, error: BaseException
 ) -> None:
-    """A block that is interrupted has failed; a stack of the interpreter's own helps nobody."""
-    with pytest.raises(type(error)), block():
+    """A block that is interrupted has failed; the stack of the interruption is not recorded."""
+    with pytest.raises(type(error)), opening():
         raise error
     span = only(recorder)
     assert (span.status.status_code, len(span.events)) == (StatusCode.ERROR, 0)
 
 
-def test_the_given_reason_wins_over_a_later_exception(recorder: SpanRecorder) -> None:
-    """What ``fail`` said stands, also when an exception leaves the block after it."""
-    opened = block()
+def test_the_given_reason_takes_precedence_over_a_later_exception(recorder: SpanRecorder) -> None:
+    """The reason given to ``fail`` stays, also if an exception leaves the block after it."""
+    opened = opening()
     opened.fail("no such school")
     with pytest.raises(ValueError, match="late"), opened:
         raise ValueError("late")
@@ -112,48 +119,48 @@ def test_the_given_reason_wins_over_a_later_exception(recorder: SpanRecorder) ->
 
 
 class MuteError(Exception):
-    """An error of the user's that cannot say what it is."""
+    """A user's exception whose ``__str__`` raises."""
 
     def __str__(self) -> str:
-        raise RuntimeError("no words")
+        raise RuntimeError("no text")
 
 
-def test_an_error_without_words_still_ends_the_span(recorder: SpanRecorder) -> None:
-    """A broken ``__str__`` of the user's costs the words, not the end: no job runs for ever."""
-    with pytest.raises(MuteError), block():
+def test_an_exception_without_text_still_ends_the_span(recorder: SpanRecorder) -> None:
+    """If a user's ``__str__`` raises, the text is missing, but the span ends."""
+    with pytest.raises(MuteError), opening():
         raise MuteError
     span = only(recorder)
     assert ((span.attributes or {})[semconv.OUTCOME], span.status.description) == (
         "failed",
         "MuteError",
     )
-    with block() as opened:
+    with opening() as opened:
         opened.fail(MuteError())
     assert (recorder.ended[1].attributes or {})[semconv.ERROR] == "MuteError"
 
 
-class Unopened(Block):
-    """A block that cannot be opened."""
+class Unopened(Minimal):
+    """A context manager that cannot be opened."""
 
     def _open(self) -> None:
         raise RuntimeError("no span")
 
 
-def test_a_block_that_cannot_be_opened_runs_unseen(
+def test_work_runs_also_if_its_span_cannot_be_opened(
     recorder: SpanRecorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Trouble of our own is logged; the work inside runs, with the same calls, and nothing ends."""
+    """An error of our own is logged; the work inside runs, its calls work, and no span ends."""
     ran = []
     with Unopened("search", Scope(), {}) as opened:
         opened.message("x")
         opened.fail("y")
         ran.append(True)
     assert (ran, recorder.ended) == ([True], [])
-    assert "could not open <phase search>; the work goes on unseen" in caplog.text
+    assert "could not open <phase search>; the work runs, but is not shown" in caplog.text
 
 
 def test_a_guarded_method_never_raises(caplog: pytest.LogCaptureFixture) -> None:
-    """What goes wrong inside a call of ours is one entry in the log, with the call's name."""
+    """An exception inside a guarded method is one log entry with the call and its arguments."""
 
     class Owner:
         @guarded
@@ -178,11 +185,11 @@ def test_a_guarded_method_never_raises(caplog: pytest.LogCaptureFixture) -> None
     ],
 )
 def test_a_reason_as_people_read_it(reason: Any, expected: str) -> None:
-    """A text is its own reason; an exception is its class and its words, if it has any."""
+    """A text is its own reason; an exception is its class and its message, if it has one."""
     assert one_line(reason) == expected
 
 
-def test_meta_is_what_a_span_can_hold() -> None:
+def test_meta_becomes_what_a_span_can_hold() -> None:
     """Texts, numbers and booleans stay as they are, the rest becomes text, None is left out."""
     meta = {"a": "x", "b": 1, "c": 1.5, "d": False, "e": [1, 2], "f": None}
     assert meta_attributes(meta) == {
@@ -193,3 +200,10 @@ def test_meta_is_what_a_span_can_hold() -> None:
         "nexus.meta.e": "[1, 2]",
     }
     assert meta_attributes(None) == {}
+
+
+def test_any_value_becomes_text() -> None:
+    """``safe_str`` is ``str``; if that raises, it is the type's name."""
+    assert [safe_str(value) for value in ("x", 3, None, MuteError())] == [
+        *("x", "3", "None", "<MuteError>")
+    ]

@@ -1,0 +1,191 @@
+"""
+``Run`` and ``Runs``: attempts at jobs, from their start in this process to their end.
+
+Also ``report_lost``, for jobs that end in no process of their own, and ``read_carrier``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from otel_bridge.bridge import current_bridge
+from otel_bridge.events import semconv
+from otel_bridge.events.model import MonitoringEvent, MonitoringEventType, TaskStatus
+from otel_bridge.spans.context_managers import job
+from otel_bridge.spans.scope import on_worker
+from otel_bridge.spans.work_spans import Job
+from otel_bridge.workers.heartbeat import WorkerHeartbeat
+
+__all__ = ["Run", "Runs", "read_carrier", "report_lost"]
+
+
+def read_carrier(value: Any) -> dict[str, str]:
+    """
+    Read the carrier that came with a message.
+
+    Args:
+        value: A mapping, or a mapping as JSON text. Items whose value is not text are left out.
+
+    Returns:
+        The carrier; empty if ``value`` is anything else.
+    """
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return {}
+    if not isinstance(value, Mapping):
+        return {}
+    return {str(key): item for key, item in value.items() if isinstance(item, str)}
+
+
+class Run:
+    """
+    One attempt at a job, from its start in this process to its end.
+
+    Args:
+        task_id: The job.
+        span: The job's open span.
+        outer: The attempt that this one runs inside of (a job that calls another one eagerly, in
+            its own process); else None.
+    """
+
+    def __init__(self, task_id: str, span: Job, outer: Run | None) -> None:
+        self.task_id = task_id
+        self.span = span
+        self.outer = outer
+        self.is_open = True
+        self.error: BaseException | str | None = None
+        self.is_queued_again = False
+
+    def queue_again(self) -> dict[str, str]:
+        """Record that the job returns to its queue; return the carrier for its next attempt."""
+        self.is_queued_again = True
+        return self.span.retry_carrier
+
+    def close(self) -> None:
+        """End the span: as a retry if the job was queued again, else as failed or completed."""
+        self.is_open = False
+        if self.is_queued_again:
+            self.span.retry(self.error or "queued again")
+        elif self.error is not None:
+            self.span.fail(self.error)
+        else:
+            self.span.complete()
+        self.span.__exit__(None, None, None)
+
+
+class Runs:
+    """
+    The attempts that are open in the current thread or asyncio task, innermost last.
+
+    They are kept by context, not by job id: a job that was queued again may start its next attempt
+    in another thread or task before this attempt has ended.
+    """
+
+    def __init__(self) -> None:
+        self._current: ContextVar[Run | None] = ContextVar("otel_bridge_run", default=None)
+
+    def get(self, task_id: Any) -> Run | None:
+        """The open attempt at this job that the caller runs in, or None."""
+        run = self._current.get()
+        while run is not None and not (run.is_open and run.task_id == str(task_id)):
+            run = run.outer
+        return run
+
+    def open(
+        self,
+        task_id: Any,
+        task_type: str,
+        carrier: Any,
+        *,
+        retry_count: int,
+        queue: str | None,
+        worker_id: str | None,
+        heartbeat: WorkerHeartbeat | None = None,
+    ) -> Run:
+        """
+        Open the span of a job in the current context.
+
+        Args:
+            task_id: The job.
+            task_type: Name of the function that it runs.
+            carrier: What came with the message; see ``read_carrier``.
+            retry_count: Attempts made before this one.
+            queue: Name of the job's queue, if known.
+            worker_id: The worker that runs it.
+            heartbeat: That worker's heartbeat, which then carries the job's id; None if another
+                process sends it.
+        """
+        with on_worker(heartbeat):
+            span = job(
+                task_id=str(task_id),
+                task_type=task_type,
+                carrier=read_carrier(carrier),
+                worker_id=worker_id,
+                retry_count=retry_count,
+                queue=queue,
+            )
+        span.__enter__()
+        run = Run(str(task_id), span, self._current.get())
+        self._current.set(run)
+        return run
+
+    def close(self, task_id: Any) -> None:
+        """End the open attempt at this job that the caller runs in, if there is one."""
+        run = self.get(task_id)
+        if run is not None:
+            self._current.set(run.outer)
+            run.close()
+
+
+def report_lost(
+    task_id: str,
+    task_type: str,
+    carrier: Any,
+    *,
+    reason: str,
+    retry_count: int,
+    worker_id: str | None,
+    will_retry: bool = False,
+) -> None:
+    """
+    Publish the end of a job whose own process cannot: it was killed, or no process started it.
+
+    Such an end has no span, so the event goes to the bus directly, as heartbeats do. It is a
+    ``task_retry`` if ``will_retry``, else a ``task_failed``.
+
+    Args:
+        task_id: The job.
+        task_type: Name of the function that it runs.
+        carrier: What came with the message; names research task, project, phase and trace.
+        reason: Published as ``error``.
+        retry_count: Attempts made before the one that ended.
+        worker_id: The worker that ran it; None if no worker did.
+        will_retry: Whether the framework runs the job again.
+    """
+    bridge = current_bridge()
+    if bridge is None or bridge.bus is None:
+        return
+    ids = read_carrier(carrier)
+    # ``version-trace_id-span_id-flags``; a text without dashes has no trace id.
+    trace_id = ids.get("traceparent", "").partition("-")[2].partition("-")[0] or None
+    event_type = MonitoringEventType.TASK_RETRY if will_retry else MonitoringEventType.TASK_FAILED
+    bridge.bus.publish(
+        MonitoringEvent(
+            event_type=event_type,
+            status=TaskStatus.RETRYING if will_retry else TaskStatus.FAILED,
+            task_id=task_id,
+            task_type=task_type,
+            parent_task_id=ids.get(semconv.CARRIER_PARENT_TASK_ID) or trace_id,
+            project_id=ids.get(semconv.CARRIER_PROJECT_ID),
+            phase=ids.get(semconv.CARRIER_PHASE),
+            retry_count=retry_count,
+            worker_id=worker_id,
+            error=reason,
+            trace_id=trace_id,
+        )
+    )

@@ -1,0 +1,266 @@
+"""
+``CoordinatorPoller``: everything about a coordinator that needs commands to its Redis.
+
+It writes task groups and reads queue depths and job statuses, on the timer thread and on a
+connection of its own. While Redis is unreachable, that thread makes attempts of limited duration;
+the coordinator itself never waits.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import redis
+import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from otel_bridge.bridge import Bridge
+from otel_bridge.coordinator.observer import CommandObserver
+from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_clients import REDIS_ERRORS, close, connect, connect_async
+from otel_bridge.workers.queue_depth import QueueDepthSampler
+
+__all__ = ["CoordinatorPoller"]
+
+logger = logging.getLogger(__name__)
+
+_GROUP_DELAY_SEC: Final = 0.05
+"""Jobs that are submitted within this time are written together."""
+_GROUP_TTL_SEC: Final = 24 * 3600
+_MAX_GROUP_PENDING: Final = 100_000
+"""Jobs that wait for their group to be written, at most; further ones are left out and counted."""
+_CONNECTION_FIELDS: Final = ("host", "port", "db", "username", "password", "credential_provider")
+
+
+class CoordinatorPoller:
+    """
+    Talks to the Redis of one coordinator, on the timer thread; never raises.
+
+    Args:
+        bridge: Its timer runs everything here; its settings give the timeout of each command
+            (``send_timeout_ms``) and the Redis to use if the client has no address of its own.
+        client: The coordinator's asynchronous client; only its address and credentials are used.
+        observer: Knows the coordinator's queues.
+        depth_interval_sec: Time between two samples of the queue depths, in seconds. One process of
+            all that use this Redis takes each sample.
+    """
+
+    def __init__(
+        self, bridge: Bridge, client: Any, observer: CommandObserver, depth_interval_sec: float
+    ) -> None:
+        self._bridge = bridge
+        self._retry_interval_sec = depth_interval_sec
+        self._options = _connection_options(client)
+        self._redis: redis.Redis | None = None
+        self._groups: dict[str, list[str]] = {}
+        self._projects: dict[str, str] = {}
+        self._pending = 0
+        self._left_out = 0
+        self._is_failing = False
+        self._is_closed = False
+        if self._options is None and bridge.settings.redis_url is None:
+            logger.warning(
+                "the address of %r is unknown: no queue depths, groups and phase counts; "
+                "set REDIS_URL to the coordinator's Redis",
+                client,
+            )
+        self._sampler: QueueDepthSampler | None = None
+        if bridge.bus is not None:
+            self._sampler = QueueDepthSampler(
+                names=lambda: sorted(observer.queues),
+                read=self._read_depths,
+                set_if_absent=self._set_if_absent,
+                locks_each_queue=False,
+                may_block=False,
+                timer=bridge.timer,
+                bus=bridge.bus,
+                otel_metrics=bridge.otel_metrics,
+                interval_sec=depth_interval_sec,
+            )
+            self._sampler.start()
+
+    def call_later(self, delay_sec: float, function: Callable[[], None]) -> None:
+        """Call ``function`` on the timer thread after ``delay_sec`` seconds, unless closed then."""
+
+        def unless_closed() -> None:
+            if not self._is_closed:
+                function()
+
+        self._bridge.timer.call_later(delay_sec, unless_closed)
+
+    def close(self) -> None:
+        """Write the groups that wait, then stop; returns at once."""
+        self._bridge.timer.call_later(0, self._finish)
+
+    def _finish(self) -> None:
+        self._write_groups()
+        self._log_left_out()
+        self._is_closed = True
+        if self._sampler is not None:
+            self._sampler.stop()
+        if self._redis is not None:
+            close(self._redis)
+
+    def connect_async(self) -> redis.asyncio.Redis:
+        """Return a new asynchronous client of the same Redis, for another event loop."""
+        timeout_sec = self._bridge.settings.send_timeout_ms / 1000
+        if self._options is None:
+            url = self._bridge.settings.redis_url or "redis://127.0.0.1:6379"
+            client: redis.asyncio.Redis = connect_async(url, socket_timeout=timeout_sec)
+            return client
+        return redis.asyncio.Redis(**self._options, socket_timeout=timeout_sec)
+
+    # --- groups ----------------------------------------------------------------------------
+
+    def add_to_group(
+        self, parent_task_id: str, task_ids: list[str], project_id: str | None
+    ) -> None:
+        """
+        Add jobs to the set ``nexus:task_group:{parent_task_id}``; returns at once.
+
+        They are written 0.05 s later, or when Redis can be used again. At most 100,000 jobs wait;
+        further ones are left out. A warning says so at once, and another one, when the waiting jobs
+        have been written, says how many were left out.
+
+        Args:
+            parent_task_id: The research task.
+            task_ids: Its new jobs.
+            project_id: Written to ``nexus:task_meta:{parent_task_id}`` unless a project is there.
+        """
+        if self._pending + len(task_ids) > _MAX_GROUP_PENDING:
+            if not self._left_out:
+                logger.warning(
+                    "%d jobs wait to be added to their task groups; further jobs are left out "
+                    "until these are written",
+                    self._pending,
+                )
+            self._left_out += len(task_ids)
+            return
+        is_write_due = bool(self._groups)
+        self._groups.setdefault(parent_task_id, []).extend(task_ids)
+        if project_id is not None:
+            self._projects[parent_task_id] = project_id
+        self._pending += len(task_ids)
+        if not is_write_due:
+            self.call_later(_GROUP_DELAY_SEC, self._write_groups)
+
+    def _write_groups(self) -> None:
+        groups, self._groups = self._groups, {}
+        projects, self._projects = self._projects, {}
+        if not groups:
+            return
+
+        def fill(pipeline: Any) -> None:
+            for parent, ids in groups.items():
+                pipeline.sadd(redis_keys.task_group(parent), *ids)
+                pipeline.expire(redis_keys.task_group(parent), _GROUP_TTL_SEC)
+            for parent, project_id in projects.items():
+                pipeline.hsetnx(redis_keys.task_meta(parent), "project_id", project_id)
+                pipeline.expire(redis_keys.task_meta(parent), _GROUP_TTL_SEC, nx=True)
+
+        if self.run_pipeline(fill) is not None:
+            self._pending -= sum(map(len, groups.values()))
+            self._log_left_out()
+            return
+        # Kept for the next attempt: SADD and HSETNX may be repeated without harm.
+        for parent, ids in groups.items():
+            self._groups.setdefault(parent, []).extend(ids)
+        self._projects = {**projects, **self._projects}
+        self.call_later(self._retry_interval_sec, self._write_groups)
+
+    def _log_left_out(self) -> None:
+        left_out, self._left_out = self._left_out, 0
+        if left_out:
+            logger.warning(
+                "%d jobs were left out of their task groups, because %d may wait at most",
+                left_out,
+                _MAX_GROUP_PENDING,
+            )
+
+    # --- commands --------------------------------------------------------------------------
+
+    def _set_if_absent(self, key: str, ttl_ms: int) -> bool:
+        answers = self.run_pipeline(lambda p: p.set(key, "1", nx=True, px=ttl_ms))
+        # An error as the answer counts as set: credentials that may not write this key must not
+        # leave the queues without any sample.
+        return bool(answers and answers[0])
+
+    def _read_depths(self, names: Sequence[str]) -> dict[str, int] | None:
+        def fill(pipeline: Any) -> None:
+            for name in names:
+                pipeline.llen(name)
+
+        answers = self.run_pipeline(fill)
+        if answers is None:
+            return None
+        return {
+            name: depth
+            for name, depth in zip(names, answers, strict=True)
+            if isinstance(depth, int)
+        }
+
+    def run_pipeline(self, fill: Callable[[Any], Any]) -> list[Any] | None:
+        """
+        Run commands as one pipeline; call it on the timer thread.
+
+        Args:
+            fill: Adds the commands to the pipeline that it is given.
+
+        Returns:
+            An answer for each command, which is an exception if Redis refused that command. None
+            while Redis is unreachable: a warning is logged when this begins, a line when it ends.
+        """
+        try:
+            if self._redis is None:
+                self._redis = self._connect()
+            if self._redis is None:
+                return None
+            pipeline = self._redis.pipeline(transaction=False)
+            fill(pipeline)
+            answers: list[Any] = pipeline.execute(raise_on_error=False)
+        except REDIS_ERRORS as error:
+            if not self._is_failing:
+                logger.warning("the coordinator's Redis cannot be used: %s", error)
+            self._is_failing = True
+            return None
+        if self._is_failing:
+            logger.info("the coordinator's Redis can be used again")
+        self._is_failing = False
+        return answers
+
+    def _connect(self) -> redis.Redis | None:
+        timeout_sec = self._bridge.settings.send_timeout_ms / 1000
+        limits: dict[str, Any] = {
+            "socket_timeout": timeout_sec,
+            "socket_connect_timeout": timeout_sec,
+            "retry": Retry(NoBackoff(), 0),
+        }
+        if self._options is not None:
+            return redis.Redis(**self._options, **limits)
+        if self._bridge.settings.redis_url is not None:
+            client: redis.Redis = connect(self._bridge.settings.redis_url, **limits)
+            return client
+        return None
+
+
+def _connection_options(client: Any) -> dict[str, Any] | None:
+    """Address and credentials of an asyncio client; None if its pool has none (Sentinel)."""
+    pool: Any = getattr(client, "connection_pool", None)
+    given = getattr(pool, "connection_kwargs", None)
+    if not isinstance(given, Mapping) or hasattr(pool, "sentinel_manager"):
+        return None
+    options = {name: given[name] for name in _CONNECTION_FIELDS if given.get(name) is not None}
+    class_names = {base.__name__ for base in pool.connection_class.__mro__}
+    if "path" in given:
+        options = {
+            name: value for name, value in options.items() if name not in ("host", "port")
+        } | {"unix_socket_path": given["path"]}
+    elif "host" not in given:
+        return None
+    if "SSLConnection" in class_names:
+        options["ssl"] = True
+        options |= {name: value for name, value in given.items() if name.startswith("ssl_")}
+    return options

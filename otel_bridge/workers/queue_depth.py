@@ -1,0 +1,223 @@
+"""
+``QueueDepthSampler``: publishes how many jobs wait in each queue.
+
+The sampler decides when to read (an interval on the process's timer thread) and which process
+reads: of all that see the same queues, only the one that sets a lock in Redis publishes, so a
+queue is not reported once for each worker. Callers only say which queues there are, how their
+depths are read, and which Redis holds the lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from otel_bridge.cancellation import cancel
+from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
+from otel_bridge.publish import redis_keys
+from otel_bridge.publish.bus import EventBus
+from otel_bridge.suppression import suppress_instrumentation
+from otel_bridge.workers.otel_metrics import OtelMetrics
+from otel_bridge.workers.timer import TimerThread
+
+__all__ = ["LoopCaller", "QueueDepthSampler", "SetIfAbsent", "publish_queue_depth"]
+
+logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+DEFAULT_INTERVAL_SEC: Final = 5.0
+_LOCK_SHARE: Final = 0.9
+"""The lock lives for 0.9 of an interval, so it is gone when the same process samples next."""
+_CALL_TIMEOUT_SEC: Final = 5.0
+
+SetIfAbsent = Callable[[str, int], bool]
+"""
+Sets a Redis key unless it exists (``SET key 1 NX PX milliseconds``).
+
+Called with the key and its time to live in milliseconds. Returns False if the key exists, that is
+if another process samples in this interval. May raise; then nothing is sampled in this interval.
+"""
+
+
+def publish_queue_depth(
+    depths: Mapping[str, int], bus: EventBus, otel_metrics: OtelMetrics | None
+) -> None:
+    """
+    Publish one ``queue_depth_update`` and set the OpenTelemetry gauge; never raises.
+
+    Args:
+        depths: Waiting jobs, by the queue's full name. Other values than whole numbers are logged
+            as an error and not published.
+        bus: Takes the event.
+        otel_metrics: Has the gauge ``otel_bridge.queue.depth``; None: no gauge is set.
+    """
+    try:
+        event = MonitoringEvent(
+            event_type=MonitoringEventType.QUEUE_DEPTH_UPDATE, counts=dict(depths)
+        )
+    except (TypeError, ValueError):
+        logger.exception("queue_depth() takes whole numbers by queue name; got %r", depths)
+        return
+    bus.publish(event)
+    if otel_metrics is not None:
+        otel_metrics.queue_depth(depths)
+
+
+class QueueDepthSampler:
+    """
+    Samples the queues of one process every few seconds, unless another process does.
+
+    Args:
+        names: Gives the full names of the queues; called for each sample.
+        read: Gives the depth of each of these queues; None if they cannot be read and the caller
+            has logged why. May raise: the first failure in a row is logged as a warning.
+        set_if_absent: Sets the lock, in a Redis that all these processes share.
+        locks_each_queue: True for workers that serve different queues: each queue has a lock of
+            its own. False: one lock for all queues, because each process sees the same ones.
+        may_block: True if ``read`` may take long: each sample then runs on a thread of its own,
+            and a sample that takes longer than an interval delays the next one. False: samples run
+            on the timer thread, where they delay heartbeats.
+        timer: Runs the samples.
+        bus: Takes the events.
+        otel_metrics: Has the gauge of depths; None: no gauge is set.
+        interval_sec: Time between two samples in seconds; default 5.
+    """
+
+    def __init__(
+        self,
+        *,
+        names: Callable[[], Iterable[str]],
+        read: Callable[[Sequence[str]], Mapping[str, int] | None],
+        set_if_absent: SetIfAbsent,
+        locks_each_queue: bool,
+        may_block: bool,
+        timer: TimerThread,
+        bus: EventBus,
+        otel_metrics: OtelMetrics | None,
+        interval_sec: float = DEFAULT_INTERVAL_SEC,
+    ) -> None:
+        self._names = names
+        self._read = read
+        self._set_if_absent = set_if_absent
+        self._locks_each_queue = locks_each_queue
+        self._may_block = may_block
+        self._timer = timer
+        self._bus = bus
+        self._otel_metrics = otel_metrics
+        self._interval_sec = interval_sec
+        self._lock_ms = max(1, int(interval_sec * 1000 * _LOCK_SHARE))
+        self._thread: threading.Thread | None = None
+        self._is_open = False
+        self._is_failing = False
+
+    def start(self) -> None:
+        """Take the first sample at once and go on until ``stop()``; a second call does nothing."""
+        if not self._is_open:
+            self._is_open = True
+            self._timer.call_later(0, self._on_timer)
+
+    def stop(self) -> None:
+        """End; does not wait for a sample that is being taken, which is then not published."""
+        self._is_open = False
+
+    def _on_timer(self) -> None:
+        if not self._is_open:
+            return
+        self._timer.call_later(self._interval_sec, self._on_timer)
+        if not self._may_block:
+            self._sample()
+        elif self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(
+                target=self._sample, name="otel-bridge-depth", daemon=True
+            )
+            self._thread.start()
+
+    @suppress_instrumentation()
+    def _sample(self) -> None:
+        try:
+            names = self._locked(list(self._names()))
+            depths = self._read(names) if names else None
+        except Exception as error:
+            if self._is_open and not self._is_failing:
+                logger.warning("the depth of the queues cannot be read: %s", error)
+            self._is_failing = True
+            return
+        self._is_failing = False
+        if depths and self._is_open:
+            publish_queue_depth(depths, self._bus, self._otel_metrics)
+
+    def _locked(self, names: list[str]) -> list[str]:
+        """The queues that this process samples in this interval."""
+        if self._locks_each_queue:
+            return [
+                name
+                for name in names
+                if self._set_if_absent(redis_keys.queue_depth_lock(name), self._lock_ms)
+            ]
+        if names and self._set_if_absent(redis_keys.QUEUE_DEPTH_LOCK, self._lock_ms):
+            return names
+        return []
+
+
+class LoopCaller:
+    """
+    Calls coroutine functions of an event loop from another thread, which waits for the result.
+
+    For depths that only an asynchronous client can read. The calls run in the calling thread's
+    OpenTelemetry context, so the sampler's suppression of spans holds for them too.
+
+    Args:
+        loop: A running event loop.
+        timeout_sec: How long one call may take; default 5 seconds.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, timeout_sec: float = _CALL_TIMEOUT_SEC
+    ) -> None:
+        self._loop = loop
+        self._timeout_sec = timeout_sec
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._is_closed = False
+
+    def call(self, function: Callable[..., Coroutine[Any, Any, _T]], *args: Any) -> _T:
+        """
+        Return what ``function(*args)`` returns; must not be called on the loop's own thread.
+
+        Raises:
+            TimeoutError: It took longer than ``timeout_sec`` and was cancelled.
+            RuntimeError: The loop or this object is closed.
+            Exception: What the function raised.
+        """
+        coroutine = self._tracked(function, args)
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except RuntimeError:
+            coroutine.close()
+            raise
+        try:
+            return future.result(self._timeout_sec)
+        except TimeoutError:
+            future.cancel()
+            raise
+
+    async def _tracked(
+        self, function: Callable[..., Coroutine[Any, Any, _T]], args: tuple[Any, ...]
+    ) -> _T:
+        if self._is_closed:
+            raise RuntimeError("closed")
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            return await function(*args)
+        finally:
+            self._tasks.discard(task)
+
+    async def aclose(self) -> None:
+        """Cancel the calls under way and refuse further ones; call it on the loop."""
+        self._is_closed = True
+        await cancel(self._tasks)

@@ -1,0 +1,309 @@
+"""The wrapped methods of a coordinator and an orchestrator, without any Redis."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+import otel_bridge
+from otel_bridge.coordinator.instrumentor import CoordinatorInstrumentor
+from otel_bridge.coordinator.shape import PAYLOAD_KEY
+from otel_bridge.errors import ConfigurationError
+from otel_bridge.events import semconv
+from otel_bridge.settings import BridgeSettings
+from tests.support.spans import SpanRecorder
+
+_names = itertools.count()
+
+
+class Coordinator:
+    """A user's coordinator that keeps its queue in memory."""
+
+    redis_client = None
+
+    def __init__(self) -> None:
+        self.queue: list[Any] = []
+
+    async def submit_tasks(self, tasks: Any, *, urgent: bool = False) -> int:
+        submitted = list(tasks) if not isinstance(tasks, dict) else [tasks]
+        self.queue += [dict(vars_of(task)) for task in submitted]
+        return len(submitted)
+
+    async def _worker(self, worker_id: Any) -> str:
+        for task in self.queue:
+            await self._process_task(SimpleNamespace(**task), worker_id)
+        return f"worker {worker_id}"
+
+    async def _process_task(self, task: Any, worker_id: Any) -> dict[str, Any]:
+        if task.payload.get("error"):
+            raise LookupError(task.payload["error"])
+        payload: dict[str, Any] = task.payload
+        return payload
+
+
+class Orchestrator:
+    async def run(self, research: dict[str, Any]) -> str:
+        await self.run_search()
+        return await self.run_extract()
+
+    async def run_search(self) -> None: ...
+
+    async def run_extract(self) -> str:
+        return "extracted"
+
+
+class TwoWays(Orchestrator):
+    async def run_again(self) -> None:
+        await self.run_search()
+
+
+def vars_of(task: Any) -> dict[str, Any]:
+    return task if isinstance(task, dict) else vars(task)
+
+
+def task(task_id: str = "j1", **payload: Any) -> SimpleNamespace:
+    return SimpleNamespace(id=task_id, type="find", payload=payload, retry_count=0)
+
+
+@pytest.fixture
+def recorder(make_settings: Callable[..., BridgeSettings]) -> Iterator[SpanRecorder]:
+    found = SpanRecorder()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(found)
+    bridge = otel_bridge.configure(
+        tracer_provider=provider,
+        settings=make_settings(bus_url=f"memory://instrumentor-{next(_names)}"),
+    )
+    yield found
+    bridge.shutdown()
+
+
+@pytest.fixture
+def instrument() -> Iterator[Callable[..., None]]:
+    instrumentor = CoordinatorInstrumentor()
+
+    def call(**arguments: Any) -> None:
+        instrumentor.instrument(**{"coordinator_class": Coordinator, **arguments})
+
+    yield call
+    if instrumentor.is_instrumented_by_opentelemetry:
+        instrumentor.uninstrument()
+
+
+def names(recorder: SpanRecorder) -> list[tuple[str, str | None]]:
+    """Name and outcome of each span that has ended."""
+    found = []
+    for span in recorder.ended:
+        outcome = (span.attributes or {}).get(semconv.OUTCOME)
+        found.append((span.name, None if outcome is None else str(outcome)))
+    return found
+
+
+async def test_a_job_is_seen_from_submission_to_its_end(
+    recorder: SpanRecorder, instrument: Callable[..., None]
+) -> None:
+    """Each task has an enqueue and a job span; results are the coordinator's own."""
+    instrument()
+    coordinator = Coordinator()
+    assert await coordinator.submit_tasks([task("j1", url="x")], urgent=True) == 1
+    assert PAYLOAD_KEY in coordinator.queue[0]["payload"]
+    assert await coordinator._process_task(SimpleNamespace(**coordinator.queue[0]), 3) == {
+        "url": "x"
+    }
+    assert names(recorder) == [("enqueue find", "completed"), ("job find", "completed")]
+    job = recorder.ended[1]
+    assert job.parent is not None
+    assert recorder.ended[0].context is not None
+    assert job.parent.span_id == recorder.ended[0].context.span_id
+    assert (job.attributes or {})[semconv.WORKER_ID] == 3
+
+
+async def test_a_worker_and_its_jobs(
+    recorder: SpanRecorder, instrument: Callable[..., None]
+) -> None:
+    """Jobs of a worker have its id, as text unless it is a number; its result is returned."""
+    instrument()
+    coordinator = Coordinator()
+    await coordinator.submit_tasks([task("j1")])
+    assert await coordinator._worker(("host", 1)) == "worker ('host', 1)"
+    assert (recorder.ended[1].attributes or {})[semconv.WORKER_ID] == "('host', 1)"
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        lambda: [task("j1"), task("j2")],
+        lambda: (task(f"j{number}") for number in (1, 2)),
+        lambda: {one.id: one for one in (task("j1"), task("j2"))}.values(),
+    ],
+    ids=["list", "generator", "view"],
+)
+@pytest.mark.parametrize("is_keyword", [False, True])
+async def test_any_iterable_of_tasks_is_read(
+    recorder: SpanRecorder,
+    instrument: Callable[..., None],
+    tasks: Callable[[], Any],
+    is_keyword: bool,
+) -> None:
+    """Also an iterator, which can be read only once, reaches the coordinator whole."""
+    instrument()
+    coordinator = Coordinator()
+    given = tasks()
+    submitting = (
+        coordinator.submit_tasks(tasks=given) if is_keyword else coordinator.submit_tasks(given)
+    )
+    assert await submitting == 2
+    assert [one["id"] for one in coordinator.queue] == ["j1", "j2"]
+    assert names(recorder) == [("enqueue find", "completed")] * 2
+
+
+async def test_one_task_that_is_a_mapping(
+    recorder: SpanRecorder, instrument: Callable[..., None]
+) -> None:
+    """A single mapping is one task, not an iterable of keys."""
+    instrument()
+    one = {"id": "j1", "type": "find", "payload": {}}
+    assert await Coordinator().submit_tasks(one) == 1
+    assert names(recorder) == [("enqueue find", "completed")]
+
+
+async def test_exceptions_pass(recorder: SpanRecorder, instrument: Callable[..., None]) -> None:
+    """What the methods raise is raised; the spans end as failed."""
+    instrument()
+    coordinator = Coordinator()
+    with pytest.raises(LookupError, match="no page"):
+        await coordinator._process_task(task("j1", error="no page"), 3)
+    with pytest.raises(TypeError, match="not iterable"):
+        await coordinator.submit_tasks(task("j2"))
+    assert names(recorder) == [("job find", "failed"), ("enqueue find", "failed")]
+
+
+class Hostile:
+    """A task that raises whatever it is asked."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+async def test_a_task_that_cannot_be_read_is_submitted_as_it_is(
+    recorder: SpanRecorder, instrument: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """An exception while a task is read is logged; the coordinator gets its call."""
+
+    class Counting(Coordinator):
+        async def submit_tasks(self, tasks: Any, *, urgent: bool = False) -> int:
+            return len(tasks)
+
+        async def _process_task(self, task: Any, worker_id: Any) -> dict[str, Any]:
+            return {"done": True}
+
+    instrument(coordinator_class=Counting)
+    assert await Counting().submit_tasks([Hostile()]) == 1
+    assert await Counting()._process_task(Hostile(), 3) == {"done": True}
+    assert "could not observe a submission; its jobs are not shown" in caplog.text
+    assert "could not observe a job; it runs, but is not shown" in caplog.text
+    assert recorder.started == []
+
+
+@pytest.fixture
+async def switched_off(
+    make_settings: Callable[..., BridgeSettings],
+) -> AsyncIterator[None]:
+    bridge = otel_bridge.configure(settings=make_settings(enabled=False))
+    yield
+    bridge.shutdown()
+
+
+async def test_switched_off_the_carrier_is_still_removed(
+    switched_off: None, instrument: Callable[..., None]
+) -> None:
+    """A process without monitoring takes the carrier of another one out of the payload."""
+    instrument(orchestrator_class=Orchestrator, phases={"run_search": "search"})
+    received = task("j1", url="x", **{PAYLOAD_KEY: '{"traceparent": "x"}'})
+    assert await Coordinator()._process_task(received, 3) == {"url": "x"}
+    assert await Coordinator().submit_tasks([task("j2")]) == 1
+    assert await Orchestrator().run({"id": "r1"}) == "extracted"
+
+
+# --- orchestrators -------------------------------------------------------------------------------
+
+PHASES = {"run_search": "search", "run_extract": "extract"}
+
+
+async def test_the_method_that_calls_the_phases_is_the_root(
+    recorder: SpanRecorder, instrument: Callable[..., None]
+) -> None:
+    """One root with the record's title, a phase below it for each method, results untouched."""
+    instrument(orchestrator_class=Orchestrator, phases=PHASES)
+    record = {"id": "r1", "title": "Schools", "project_id": "p1"}
+    assert await Orchestrator().run(record) == "extracted"
+    assert names(recorder) == [
+        ("phase search", "completed"),
+        ("phase extract", "completed"),
+        ("research_task task", "completed"),
+    ]
+    root = recorder.ended[-1]
+    assert (root.attributes or {})[semconv.TASK_TITLE] == "Schools"
+    assert root.context is not None
+    assert [span.parent.span_id for span in recorder.ended[:2] if span.parent] == [
+        root.context.span_id
+    ] * 2
+
+
+async def test_a_recorded_failure_fails_the_root(
+    recorder: SpanRecorder, instrument: Callable[..., None]
+) -> None:
+    """A method that returns although the record says failed has failed."""
+    instrument(orchestrator_class=Orchestrator, phases=PHASES)
+    await Orchestrator().run({"id": "r1", "status": "failed", "error": "no page"})
+    root = recorder.ended[-1].attributes or {}
+    assert (root[semconv.OUTCOME], root[semconv.ERROR]) == ("failed", "no page")
+
+
+async def test_an_enclosing_research_task_is_the_only_root(
+    recorder: SpanRecorder, instrument: Callable[..., None]
+) -> None:
+    """If the user has opened the research task, the method does not open it again."""
+    instrument(orchestrator_class=Orchestrator, phases=PHASES)
+    with otel_bridge.research_task("r1"):
+        await Orchestrator().run({"id": "r1"})
+    assert [name for name, _ in names(recorder)].count("research_task task") == 1
+
+
+def test_an_ambiguous_root_is_logged(
+    instrument: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """If two methods call the phases, the log says what to name, and neither is a root."""
+    original = TwoWays.run
+    with caplog.at_level("INFO"):
+        instrument(orchestrator_class=TwoWays, phases=PHASES)
+    assert "no single method of TwoWays calls all phases" in caplog.text
+    assert TwoWays.run is original
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"coordinator_class": None}, "coordinator_class is missing"),
+        ({"submit_method": "absent"}, "Coordinator has no method 'absent'"),
+        ({"process_method": "__init__"}, r"Coordinator.__init__ is not an async method"),
+        ({"phases": PHASES}, "were given without orchestrator_class"),
+        (
+            {"orchestrator_class": Orchestrator, "run_method": "absent"},
+            "Orchestrator has no method 'absent'; name an existing one in run_method",
+        ),
+    ],
+)
+def test_arguments_that_cannot_work_wrap_nothing(
+    instrument: Callable[..., None], arguments: dict[str, Any], message: str
+) -> None:
+    """The error names the argument, and both classes stay as they are."""
+    before = dict(vars(Coordinator)), dict(vars(Orchestrator))
+    with pytest.raises(ConfigurationError, match=message):
+        instrument(**arguments)
+    assert (dict(vars(Coordinator)), dict(vars(Orchestrator))) == before

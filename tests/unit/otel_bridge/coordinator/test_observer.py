@@ -1,0 +1,189 @@
+"""Commands of a coordinator's Redis client are read on their way, and nothing else changes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import fakeredis
+import pytest
+
+import otel_bridge
+from otel_bridge.coordinator.observer import RUNNING_JOB, CommandObserver, RunningJob
+from otel_bridge.events.model import TaskStatus
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Any]:
+    made = fakeredis.FakeAsyncRedis()
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+def observer(client: Any) -> Iterator[CommandObserver]:
+    made = CommandObserver(client, "queue:")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def running() -> Iterator[RunningJob]:
+    """The job that the current context runs."""
+    span = otel_bridge.job(task_id="j1", task_type="find")
+    made = RunningJob("j1", frozenset({"job:j1", "job:j1:status"}), "job:j1:error", span)
+    token = RUNNING_JOB.set(made)
+    yield made
+    RUNNING_JOB.reset(token)
+
+
+async def test_queues_are_known_by_their_prefix(client: Any, observer: CommandObserver) -> None:
+    """Keys that jobs are pushed to or popped from are queues if they have the prefix."""
+    await client.lpush("queue:high", "j1")
+    await client.rpop("queue:low")
+    await client.blpop(["queue:normal", "other:list", b"queue:bytes"], timeout=0.01)
+    await client.zadd("queue:delayed", {"j2": 1})
+    await client.lpush("other:list", "j1")
+    await client.set("queue:no_list", "1")
+    assert observer.queues == {
+        *("queue:high", "queue:low", "queue:normal", "queue:bytes", "queue:delayed")
+    }
+
+
+async def test_the_number_of_queues_is_bounded(client: Any, observer: CommandObserver) -> None:
+    """A coordinator with a queue for each job does not fill the memory."""
+    for number in range(200):
+        await client.lpush(f"queue:{number}", "j")
+    assert len(observer.queues) == 100
+
+
+@pytest.mark.parametrize(
+    ("writes", "status", "error"),
+    [
+        ([("set", "job:j1:status", "completed")], TaskStatus.COMPLETED, None),
+        ([("set", b"job:j1:status", b"failed")], TaskStatus.FAILED, None),
+        (
+            [("execute_command", "SETEX", "job:j1:status", 60, "retrying")],
+            TaskStatus.RETRYING,
+            None,
+        ),
+        ([("set", "job:j1:status", '{"status": "failed", "error": "x"}')], TaskStatus.FAILED, "x"),
+        ([("hset", "job:j1", "status", "failed")], TaskStatus.FAILED, None),
+        ([("hset", "job:j1", "last_error", "no page")], None, "no page"),
+        ([("set", "job:j1:error", "no page")], None, "no page"),
+        ([("set", "job:j2:status", "failed"), ("get", "job:j1:status")], None, None),
+        (
+            [("set", "job:j1:status", "running"), ("set", "job:j1:status", "done")],
+            TaskStatus.COMPLETED,
+            None,
+        ),
+        ([("set", "job:j1:status", "halfway")], None, None),
+    ],
+)
+async def test_recorded_outcomes_are_read(
+    client: Any,
+    observer: CommandObserver,
+    running: RunningJob,
+    writes: list[tuple[Any, ...]],
+    status: TaskStatus | None,
+    error: str | None,
+) -> None:
+    """The last known status and the error that are written to the job's own keys are kept."""
+    for name, *arguments in writes:
+        await getattr(client, name)(*arguments)
+    assert (running.status, running.error) == (status, error)
+
+
+async def test_pipelines_are_read_too(
+    client: Any, observer: CommandObserver, running: RunningJob
+) -> None:
+    """A status, a queue and a job that is queued again are seen in a pipeline as well."""
+    async with client.pipeline() as pipeline:
+        pipeline.set("job:j1:status", "pending")
+        pipeline.lpush("queue:high", '{"id": "j1"}')
+        await pipeline.execute()
+    assert running.status is TaskStatus.PENDING
+    assert running.is_queued_again
+    assert observer.queues == {"queue:high"}
+    assert await client.lrange("queue:high", 0, -1) == [b'{"id": "j1"}']
+
+
+async def test_another_job_that_is_pushed_is_no_retry(
+    client: Any, observer: CommandObserver, running: RunningJob
+) -> None:
+    """Only the running job's own id counts as queued again."""
+    await client.lpush("queue:high", "j12", '{"id": "j2", "parent": "j1"}')
+    assert not running.is_queued_again
+    await client.zadd("queue:delayed", {"j1": 1})
+    assert running.is_queued_again
+
+
+async def test_results_stay_as_they_are(client: Any, observer: CommandObserver) -> None:
+    """The client returns and raises what it would without the observer."""
+    assert await client.set("job:j1:status", "completed") is True
+    assert await client.get("job:j1:status") == b"completed"
+    with pytest.raises(Exception, match="WRONGTYPE"):
+        await client.lpush("job:j1:status", "x")
+
+
+async def test_closing_restores_the_client(client: Any) -> None:
+    """After ``close()`` the instance has the attributes that it had before."""
+    before = dict(vars(client))
+    observer = CommandObserver(client, "queue:")
+    assert vars(client) != before
+    observer.close()
+    assert dict(vars(client)) == before
+
+
+async def test_a_wrapper_of_others_stays(client: Any) -> None:
+    """A method that was wrapped again after us is not removed, and it still works."""
+    observer = CommandObserver(client, "queue:")
+    inner = client.execute_command
+    calls: list[Any] = []
+
+    def counting(*args: Any, **options: Any) -> Any:
+        calls.append(args[0])
+        return inner(*args, **options)
+
+    client.execute_command = counting
+    observer.close()
+    await client.set("a", "1")
+    assert (client.execute_command, calls) == (counting, ["SET"])
+
+
+async def test_two_observers_share_a_client(client: Any) -> None:
+    """Two coordinators with one client both see its commands."""
+    first, second = CommandObserver(client, "queue:"), CommandObserver(client, "list:")
+    await client.lpush("queue:a", "j")
+    await client.lpush("list:a", "j")
+    second.close()
+    first.close()
+    assert (first.queues, second.queues) == ({"queue:a"}, {"list:a"})
+
+
+class Unreadable:
+    """An argument that cannot be compared with anything."""
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("no comparison")
+
+    __hash__ = object.__hash__
+
+
+def test_a_command_that_cannot_be_read_is_sent(caplog: pytest.LogCaptureFixture) -> None:
+    """An error while reading is logged, and the command goes to the client all the same."""
+
+    class Client:
+        sent: tuple[Any, ...] = ()
+
+        def execute_command(self, *args: Any) -> str:
+            self.sent = args
+            return "answer"
+
+    client = Client()
+    observer = CommandObserver(client, "queue:")
+    assert client.execute_command() == "answer"
+    assert "could not read the Redis command" in caplog.text
+    assert client.execute_command("LPUSH", "queue:a", Unreadable()) == "answer"
+    assert client.sent[:2] == ("LPUSH", "queue:a")
+    assert observer.queues == {"queue:a"}

@@ -1,0 +1,223 @@
+"""Phases, jobs, enqueues and workers: what their methods do to spans, events and metrics."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+
+import otel_bridge
+from otel_bridge.bridge import Bridge
+from otel_bridge.events import semconv
+from otel_bridge.publish.transports.memory import memory_log
+from otel_bridge.settings import BridgeSettings
+from otel_bridge.spans import work_spans
+from otel_bridge.workers.otel_metrics import OtelMetrics
+from tests.support.spans import SpanRecorder
+
+_names = itertools.count()
+
+
+@dataclass
+class Seen:
+    """A configured bridge with its spans, events and metrics."""
+
+    bridge: Bridge
+    recorder: SpanRecorder
+    reader: InMemoryMetricReader
+    log_name: str
+
+    def span(self) -> ReadableSpan:
+        (span,) = self.recorder.ended
+        return span
+
+    def attributes(self) -> dict[str, Any]:
+        return dict(self.span().attributes or {})
+
+    def events(self, event_type: str) -> list[dict[str, Any]]:
+        assert self.bridge.flush(10)
+        entries = reversed(memory_log(self.log_name).newest(1000, None))
+        events = [json.loads(entry.data) for entry in entries]
+        return [event for event in events if event["event_type"] == event_type]
+
+    def metrics(self) -> dict[str, Any]:
+        data = self.reader.get_metrics_data()
+        if data is None:
+            return {}
+        found = data.resource_metrics[0].scope_metrics[0].metrics
+        points: dict[str, Any] = {metric.name: metric.data.data_points[0] for metric in found}
+        return {
+            name: (getattr(point, "value", None), dict(point.attributes))
+            for name, point in points.items()
+        }
+
+
+@pytest.fixture
+def seen(make_settings: Callable[..., BridgeSettings]) -> Iterator[Seen]:
+    recorder, reader = SpanRecorder(), InMemoryMetricReader()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(recorder)
+    name = f"work-spans-{next(_names)}"
+    bridge = otel_bridge.configure(
+        tracer_provider=provider, settings=make_settings(bus_url=f"memory://{name}")
+    )
+    meter_provider = MeterProvider([reader], shutdown_on_exit=False)
+    bridge.otel_metrics = OtelMetrics(meter_provider.get_meter("test"), lambda: 0)
+    yield Seen(bridge, recorder, reader, name)
+    bridge.shutdown()
+    provider.shutdown()
+
+
+# --- phases --------------------------------------------------------------------------------------
+
+
+def test_a_phase_ends_with_its_counts(seen: Seen) -> None:
+    """The counts of the whole phase are attributes of its span's end."""
+    with otel_bridge.phase("search", total=5) as search:
+        search.advance(completed=2, failed=1)
+        search.advance(completed=1)
+    counts = {
+        key.removeprefix("nexus.count."): value
+        for key, value in seen.attributes().items()
+        if key.startswith("nexus.count.")
+    }
+    assert counts == {"total": 5, "completed": 3, "failed": 1, "pending": 1}
+
+
+def test_pending_is_never_below_zero(seen: Seen) -> None:
+    """More jobs than the total leave zero pending; without a total, pending is not known."""
+    with otel_bridge.phase("search", total=1) as search:
+        search.advance(completed=3)
+    assert seen.events("stats_snapshot")[-1]["counts"]["pending"] == 0
+    with otel_bridge.phase("search") as search:
+        search.advance(completed=3)
+    assert "pending" not in seen.events("stats_snapshot")[-1]["counts"]
+
+
+def test_progress_keeps_a_total_that_is_not_given(seen: Seen) -> None:
+    """``submitted`` sets the total, ``progress`` without one leaves it; both publish at once."""
+    with otel_bridge.research_task("t1"), otel_bridge.phase("search") as search:
+        search.submitted(4)
+        search.progress(completed=1, failed=1, pending=2)
+        snapshots = seen.events("stats_snapshot")
+    assert [event["counts"] for event in snapshots] == [
+        {"completed": 0, "failed": 0, "pending": 4, "total": 4},
+        {"completed": 1, "failed": 1, "pending": 2, "total": 4},
+    ]
+    assert {(event["parent_task_id"], event["phase"]) for event in snapshots} == {("t1", "search")}
+
+
+def test_a_forked_child_can_count(seen: Seen) -> None:
+    """A lock that a thread of the parent held during the fork does not block the child."""
+    with otel_bridge.phase("search") as search, work_spans._counts_lock:
+        with warnings.catch_warnings():
+            # Python 3.12 warns of forking with threads, which is what this test is about.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if child == 0:
+            is_free = work_spans._counts_lock.acquire(blocking=False)
+            search.advance(completed=1)
+            os._exit(0 if is_free else 1)
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+# --- enqueues ------------------------------------------------------------------------------------
+
+
+def test_a_queue_may_name_the_job(seen: Seen) -> None:
+    """Without an id the job counts as enqueued once ``queued`` has named it."""
+    span = otel_bridge.enqueue(task_id=None, task_type="find", queue="q")
+    with span:
+        span.queued("j1")
+    assert seen.attributes()[semconv.TASK_ID] == "j1"
+    assert [event["task_id"] for event in seen.events("task_enqueued")] == ["j1"]
+    value, attributes = seen.metrics()["messaging.client.sent.messages"]
+    assert (value, attributes["messaging.destination.name"]) == (1, "q")
+
+
+def test_a_job_that_was_not_queued_is_not_published(seen: Seen) -> None:
+    """A send that fails, or a queue that has the job already, is no enqueued job."""
+    with otel_bridge.enqueue(task_id=None, task_type="find"):
+        pass
+    with pytest.raises(ConnectionError), otel_bridge.enqueue(task_id=None, task_type="find"):
+        raise ConnectionError
+    assert seen.events("task_enqueued") == []
+    assert "messaging.client.sent.messages" not in seen.metrics()
+
+
+# --- jobs ----------------------------------------------------------------------------------------
+
+
+def test_a_recorded_completion_outranks_a_later_exception(seen: Seen) -> None:
+    """After ``complete`` the job has completed, although an exception leaves the block."""
+    job = otel_bridge.job(task_id="j1", task_type="find")
+    job.complete()
+    with pytest.raises(ValueError, match="late"), job:
+        raise ValueError("late")
+    assert seen.attributes()[semconv.OUTCOME] == "completed"
+    assert seen.events("task_failed") == []
+
+
+def test_the_next_attempt_has_the_same_parent(seen: Seen) -> None:
+    """The carrier of a retry is the job's own, with a link to the attempt that failed."""
+    carrier = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "nexus-project-id": "p"}
+    with otel_bridge.job(task_id="j1", task_type="find", carrier=carrier) as job:
+        retry_carrier = job.retry_carrier
+    context = seen.span().context
+    assert context is not None
+    previous = retry_carrier.pop(semconv.CARRIER_PREVIOUS_ATTEMPT)
+    assert retry_carrier == carrier
+    assert previous == f"00-{context.trace_id:032x}-{context.span_id:016x}-01"
+
+
+def test_a_broken_link_is_left_out(seen: Seen) -> None:
+    """A previous attempt that is no valid traceparent makes no link and no error."""
+    carrier = {semconv.CARRIER_PREVIOUS_ATTEMPT: "nonsense"}
+    with otel_bridge.job(task_id="j1", task_type="find", carrier=carrier):
+        pass
+    assert list(seen.span().links) == []
+
+
+def test_jobs_are_measured(seen: Seen) -> None:
+    """Started, running and a duration with the outcome and the class of the exception."""
+    running = []
+    with otel_bridge.job(task_id="j1", task_type="find", queue="q") as job:
+        running.append(seen.metrics()["otel_bridge.jobs.running"][0])
+        job.fail(ValueError("x"))
+    metrics = seen.metrics()
+    running.append(metrics["otel_bridge.jobs.running"][0])
+    assert running == [1, 0]
+    assert metrics["messaging.client.consumed.messages"][0] == 1
+    attributes = metrics["messaging.process.duration"][1]
+    assert (attributes["nexus.outcome"], attributes["error.type"]) == ("failed", "ValueError")
+
+
+# --- workers -------------------------------------------------------------------------------------
+
+
+def test_a_worker_knows_its_current_job(seen: Seen) -> None:
+    """A job sets itself as its worker's current one; its end does not remove a later one."""
+    with otel_bridge.worker(3) as worker:
+        heartbeat = worker._heartbeat
+        assert heartbeat is not None
+        current = [heartbeat.current_task_id]
+        later = otel_bridge.job(task_id="j2", task_type="find")
+        with otel_bridge.job(task_id="j1", task_type="find"):
+            current.append(heartbeat.current_task_id)
+            later.__enter__()
+        current.append(heartbeat.current_task_id)
+        later.__exit__(None, None, None)
+        current.append(heartbeat.current_task_id)
+    assert current == [None, "j1", "j2", None]
+    assert [event["worker_id"] for event in seen.events("task_started")] == [3, 3]
+    assert repr(worker) == "<worker 3>"
