@@ -1,1 +1,1 @@
-"""Whose work a task is: its project, looked up once and remembered."""
+"""The project that a research task belongs to: looked up once and remembered."""

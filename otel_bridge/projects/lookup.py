@@ -1,8 +1,8 @@
 """
-``ProjectLookup``: the answer to "whose project?" that never makes the caller wait.
+``ProjectLookup``: finds the project of a research task without making the caller wait.
 
-A daemon thread with an event loop of its own runs ``ProjectIdResolver``; the caller gets what is
-known by now, and a later call gets what has been found since.
+A daemon thread with an event loop of its own runs ``ProjectIdResolver``. A call returns what is
+known at that moment; later calls return what has been found since.
 """
 
 from __future__ import annotations
@@ -27,21 +27,22 @@ __all__ = ["ProjectLookup"]
 
 logger = logging.getLogger(__name__)
 
-_ASK_AGAIN_SEC: Final = 60.0
-_MAX_ASKING: Final = 1000
-"""Questions under way; one more is not asked now, and counts as unknown."""
-_MAX_AT_REDIS: Final = 4
-"""Of them at Redis, a connection each: it is the user's."""
+_RETRY_INTERVAL_SEC: Final = 60.0
+"""A project that was not found is looked up again after this time at the earliest."""
+_MAX_LOOKUPS: Final = 1000
+"""Lookups in progress, at most; a further one is not started, and its project stays unknown."""
+_MAX_REDIS_CONNECTIONS: Final = 4
+"""Lookups that use Redis at the same time, at most; each takes a connection of the user's Redis."""
 
 
 class ProjectLookup:
     """
-    Project ids by research task, found in the background; never raises, never waits.
+    Project ids by research task, found in the background; no method raises or waits for an answer.
 
     Args:
-        connect: Makes the Redis client of the lookup's own event loop.
-        knowledge_base: Asked when Redis knows nothing.
-        max_cached: Research tasks remembered.
+        connect: Creates the Redis client; called on the lookup's own event loop.
+        knowledge_base: Asked if Redis has no project; None: only Redis is asked.
+        max_cached: Research tasks remembered, at most; the oldest is forgotten first.
         clock: Gives the monotonic time.
     """
 
@@ -62,15 +63,15 @@ class ProjectLookup:
         os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
-        # A forked child has no thread; what is known stays known.
+        # A forked child has no thread; the projects found by its parent stay known.
         self._lock = threading.Lock()
-        self._asked_at: OrderedDict[str, float] = OrderedDict()
-        self._asking = 0
+        self._looked_up_at: OrderedDict[str, float] = OrderedDict()
+        self._lookups = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._session: _Session | None = None
 
     def learn(self, parent_task_id: str, project_id: str) -> bool:
-        """Remember; True when it was not known before."""
+        """Remember the project of a research task; True if it is new or has changed."""
         with self._lock:
             is_new = self._known.get(parent_task_id) != project_id
             self._known[parent_task_id] = project_id
@@ -80,87 +81,93 @@ class ProjectLookup:
         return is_new
 
     def known(self, parent_task_id: str) -> str | None:
-        """The project, or None: then it is being looked for, at most once a minute."""
+        """
+        The project of a research task; None if it is not known yet.
+
+        An unknown project is then looked up in the background, at most once a minute.
+        """
         found = self._known.get(parent_task_id)
         if found is not None:
             return found
         try:
-            self._ask(parent_task_id)
+            self._start_lookup(parent_task_id)
         except Exception:
-            logger.exception("the project of %s cannot be looked for", parent_task_id)
+            logger.exception("the project of %s cannot be looked up", parent_task_id)
         return None
 
     def close(self) -> None:
-        """End the thread; what is being looked for stays unknown."""
+        """End the thread; lookups in progress are dropped. Returns at once."""
         with self._lock:
             loop, self._loop = self._loop, None
             session, self._session = self._session, None
         if loop is not None:
-            asyncio.run_coroutine_threadsafe(_end(session), loop)
+            asyncio.run_coroutine_threadsafe(_end_loop(session), loop)
 
-    def _ask(self, parent: str) -> None:
+    def _start_lookup(self, parent: str) -> None:
         now = self._clock.monotonic()
         with self._lock:
-            last = self._asked_at.get(parent)
-            if (last is not None and now - last < _ASK_AGAIN_SEC) or self._asking >= _MAX_ASKING:
+            last = self._looked_up_at.get(parent)
+            if (
+                last is not None and now - last < _RETRY_INTERVAL_SEC
+            ) or self._lookups >= _MAX_LOOKUPS:
                 return
-            self._asked_at[parent] = now
-            self._asked_at.move_to_end(parent)
-            if len(self._asked_at) > self._max_cached:
-                self._asked_at.popitem(last=False)
-            self._asking += 1
+            self._looked_up_at[parent] = now
+            self._looked_up_at.move_to_end(parent)
+            if len(self._looked_up_at) > self._max_cached:
+                self._looked_up_at.popitem(last=False)
+            self._lookups += 1
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 threading.Thread(
-                    target=_serve, args=(self._loop,), name="otel-bridge-projects", daemon=True
+                    target=_run_loop, args=(self._loop,), name="otel-bridge-projects", daemon=True
                 ).start()
             loop = self._loop
         asyncio.run_coroutine_threadsafe(self._look_up(parent), loop)
 
     def _open_session(self) -> _Session:
         client = self._connect()
-        # Its own pause is the shorter one: it begins a moment after ours, and a minute of its own
-        # would not be over when ours is.
+        # The resolver's own pause is shorter. It starts a moment after ours, so with the same length
+        # it would not be over when ours is, and the second lookup would be lost.
         resolver = ProjectIdResolver(
             client,
             self._knowledge_base,
             max_cached=1,
-            ask_again_sec=_ASK_AGAIN_SEC / 2,
+            ask_again_sec=_RETRY_INTERVAL_SEC / 2,
             clock=self._clock,
         )
-        return _Session(client, resolver, asyncio.Semaphore(_MAX_AT_REDIS))
+        return _Session(client, resolver, asyncio.Semaphore(_MAX_REDIS_CONNECTIONS))
 
     async def _look_up(self, parent: str) -> None:
         try:
             if asyncio.get_running_loop() is not self._loop:
-                return  # closed meanwhile
+                return  # close() was called meanwhile
             if self._session is None:
                 self._session = self._open_session()
-            _, resolver, at_redis = self._session
-            async with at_redis:
+            _, resolver, redis_slots = self._session
+            async with redis_slots:
                 found = await resolver.resolve({}, parent)
             if found is None and self._knowledge_base is not None:
-                await resolver.settle()
-                async with at_redis:
+                await resolver.wait_until_answered()
+                async with redis_slots:
                     found = await resolver.resolve({}, parent)
             if found is not None:
                 self.learn(parent, found)
         except Exception:
-            logger.exception("the project of %s could not be looked for", parent)
+            logger.exception("the project of %s could not be looked up", parent)
         finally:
             with self._lock:
-                self._asking -= 1
+                self._lookups -= 1
 
 
 class _Session(NamedTuple):
-    """What belongs to one event loop."""
+    """The objects that belong to one event loop."""
 
     redis: Redis
     resolver: ProjectIdResolver
-    at_redis: asyncio.Semaphore
+    redis_slots: asyncio.Semaphore
 
 
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
@@ -168,7 +175,7 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
 
 
-async def _end(session: _Session | None) -> None:
+async def _end_loop(session: _Session | None) -> None:
     try:
         await cancel(asyncio.all_tasks() - {asyncio.current_task()})
         if session is not None:

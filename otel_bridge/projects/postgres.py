@@ -1,9 +1,9 @@
 """
-``PostgresKnowledgeBase``: the project of a research task, from the user's own table.
+``PostgresKnowledgeBase``: reads the project of a research task from the user's own table.
 
-One connection, one row a question, asked in the background by ``projects.py``. A database that is
-slow or gone costs one bounded attempt, then none until the breaker lets the next one through; the
-project stays unknown meanwhile.
+It uses one connection and reads one row for each question; ``resolver.py`` asks in the background.
+A database that is slow or unreachable costs one attempt of limited duration, then none until the
+circuit breaker allows the next one. The project stays unknown meanwhile.
 """
 
 from __future__ import annotations
@@ -23,19 +23,29 @@ from otel_bridge.settings import BridgeSettings, redact_url
 __all__ = ["KnowledgeBaseError", "PostgresKnowledgeBase", "knowledge_base_of"]
 
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_$]{0,62}")
-_MAX_DELAY_SEC: Final = 30.0
+_MAX_BREAKER_DELAY_SEC: Final = 30.0
 
 
 class KnowledgeBaseError(OtelBridgeError):
-    """The database did not answer; the message names it without its password."""
+    """
+    Raised when the database failed, or failed so recently that it is not asked again yet.
+
+    The message has the database's URL without the password.
+    """
 
 
 def quoted(name: str, setting: str, *, max_parts: int = 1) -> str:
     """
-    A name as a quoted SQL identifier; ``schema.table`` with ``max_parts=2``.
+    Return a name as a quoted SQL identifier.
+
+    Args:
+        name: An identifier, or several joined by dots, such as ``public.research_tasks``.
+        setting: The environment variable that holds the name; shown in the error.
+        max_parts: How many identifiers ``name`` may have.
 
     Raises:
-        ConfigurationError: It is no plain identifier of at most 63 characters.
+        ConfigurationError: A part is not a letter or underscore followed by at most 62 letters,
+            digits, underscores and dollar signs; or there are too many parts.
     """
     parts = name.split(".")
     if len(parts) > max_parts or not all(_IDENTIFIER.fullmatch(part) for part in parts):
@@ -51,15 +61,18 @@ class PostgresKnowledgeBase:
     Research tasks in a PostgreSQL table; used on one event loop at a time.
 
     Args:
-        url: ``postgresql://`` URL; its password appears in no message.
+        url: A ``postgresql://`` URL. Its password appears in no message.
         table: ``table`` or ``schema.table``.
-        id_column: Holds the research task's id: text, uuid or a number.
-        project_column: Holds the project's id.
-        timeout_sec: For connecting, and again for the answer.
+        id_column: The column with the research task's id: text, uuid or a number.
+        project_column: The column with the project's id.
+        timeout_sec: Limit for connecting, and again for the answer; default 2 seconds.
         clock: Gives the monotonic time.
 
+    Attributes:
+        failures: Questions that got no answer so far.
+
     Raises:
-        ConfigurationError: A name is no identifier, or asyncpg is not installed.
+        ConfigurationError: A name is not an SQL identifier, or asyncpg is not installed.
     """
 
     def __init__(
@@ -82,27 +95,30 @@ class PostgresKnowledgeBase:
         self._url = url
         self._timeout_sec = timeout_sec
         self._clock = clock
-        self._breaker = Breaker(max_sec=_MAX_DELAY_SEC)
+        self._breaker = Breaker(max_sec=_MAX_BREAKER_DELAY_SEC)
         self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None
         self._connection: Any = None
         self._lock: asyncio.Lock | None = None
         self._query = ""
         self.failures = 0
-        """Questions that got no answer."""
 
     def __repr__(self) -> str:
         return f"<knowledge base {redact_url(self._url)}>"
 
     async def get_research_task(self, task_id: str) -> dict[str, str | None] | None:
         """
-        The row's ``project_id``; None when there is no such row.
+        Read the project of one research task.
+
+        Returns:
+            ``{"project_id": ...}``, whose value may be None; None if there is no such row.
 
         Raises:
-            KnowledgeBaseError: The database failed, or has failed so lately that it is left alone.
+            KnowledgeBaseError: The database failed, or failed so recently that it is not asked.
         """
         owner = (os.getpid(), asyncio.get_running_loop())
         if self._owner != owner:
-            # A connection of another loop or of the parent process cannot be used or closed here.
+            # A connection that another event loop or the parent process opened cannot be used or
+            # closed here.
             self._owner, self._connection, self._lock = owner, None, asyncio.Lock()
         assert self._lock is not None
         async with self._lock:
@@ -114,7 +130,7 @@ class PostgresKnowledgeBase:
                 async with asyncio.timeout(2 * self._timeout_sec):
                     found = await self._ask(task_id)
             except self._asyncpg.DataError:
-                # Not an id of this column's type, so in no row.
+                # The id does not fit the column's type, so no row can have it.
                 self._breaker.succeed(self._clock.monotonic())
                 return None
             except (
@@ -130,7 +146,7 @@ class PostgresKnowledgeBase:
                     f"{self!r} gave no answer: {type(error).__name__}: {error}"
                 ) from None
             except BaseException:
-                # Cancelled in the middle of an answer: the next question must not read its rest.
+                # Cancelled while an answer was being read: the next question would read the rest.
                 self._drop()
                 raise
             self._breaker.succeed(self._clock.monotonic())
@@ -141,7 +157,8 @@ class PostgresKnowledgeBase:
             self._connection = await self._asyncpg.connect(
                 self._url, timeout=self._timeout_sec, command_timeout=self._timeout_sec
             )
-            # The column's own type, so that its index is used: id::text = $1 would read all rows.
+            # Cast to the column's own type, so that its index is used: ``id::text = $1`` would read
+            # the whole table.
             probe = await self._connection.prepare(f"{self._select} $1")
             self._query = f"{self._select} $1::text::{probe.get_parameters()[0].name} LIMIT 1"
         row = await self._connection.fetchrow(self._query, task_id)
@@ -153,7 +170,7 @@ class PostgresKnowledgeBase:
             connection.terminate()
 
     async def close(self) -> None:
-        """Close the connection, if this loop has one."""
+        """Close the connection, if this event loop has opened one."""
         if self._owner == (os.getpid(), asyncio.get_running_loop()):
             self._drop()
 
@@ -169,7 +186,16 @@ def _asyncpg() -> ModuleType:
 
 
 def knowledge_base_of(settings: BridgeSettings) -> PostgresKnowledgeBase | None:
-    """The knowledge base that the settings name; None without ``MONITORING_KNOWLEDGE_BASE_URL``."""
+    """
+    Create the knowledge base that the settings name; connects to nothing yet.
+
+    Returns:
+        The knowledge base; None if ``MONITORING_KNOWLEDGE_BASE_URL`` is not set.
+
+    Raises:
+        ConfigurationError: The URL is not a PostgreSQL URL, a name is not an SQL identifier, or
+            asyncpg is not installed.
+    """
     url = settings.knowledge_base_url
     if not url:
         return None

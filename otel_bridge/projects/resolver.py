@@ -1,9 +1,9 @@
 """
-``ProjectIdResolver``: whose work a research task is, found once and remembered.
+``ProjectIdResolver``: finds the project of a research task once and remembers it.
 
-Looked for in the payload, in memory, in ``nexus:task_meta:{parent}``, and last in a knowledge base
-that the user gives. The knowledge base is asked in the background, at most once a minute and
-parent: a slow or dead one costs nothing but an unknown project for a while.
+It looks in the job's payload, in memory, in ``nexus:task_meta:{parent}``, and last in a knowledge
+base that the user gives. The knowledge base is asked in the background, at most once a minute for
+each research task. While it is slow or fails, the project is unknown; nothing waits for it.
 """
 
 from __future__ import annotations
@@ -26,30 +26,33 @@ __all__ = ["KnowledgeBase", "ProjectIdResolver"]
 logger = logging.getLogger(__name__)
 
 _ASK_AGAIN_SEC: Final = 60.0
+"""Time between two questions to the knowledge base about one research task, at least."""
 _META_TTL_SEC: Final = 24 * 3600
 
 
 class KnowledgeBase(Protocol):
-    """Where the user's own research tasks are on record."""
+    """The user's own store of research tasks."""
 
     def get_research_task(self, task_id: str) -> Any | Awaitable[Any]:
         """
-        The research task's record, or None: a mapping or object with ``project_id``.
+        Return the record of a research task: a mapping or object with ``project_id``, or None.
 
-        May be a coroutine function; a plain one is called in a thread.
+        May be a coroutine function; a plain function is called in a thread. May raise; the project
+        is then unknown.
         """
 
 
 class ProjectIdResolver:
     """
-    Finds project ids; used on one event loop, never raises.
+    Finds project ids; never raises. All calls must come from one event loop.
 
     Args:
-        redis: Holds ``nexus:task_meta:{parent}``.
+        redis: Holds ``nexus:task_meta:{parent}``; may decode answers or not.
         knowledge_base: Asked last; None: not asked.
-        timeout_sec: For one answer of the knowledge base.
-        max_cached: Parents remembered, the least recently used forgotten first.
-        ask_again_sec: The knowledge base is not asked sooner for a parent it did not know.
+        timeout_sec: Limit for one answer of the knowledge base; default 5 seconds.
+        max_cached: Research tasks remembered, at most; the least recently used is forgotten first.
+        ask_again_sec: The knowledge base is asked again about a research task that it did not know
+            after this time at the earliest; default 60 seconds.
         clock: Gives the monotonic time.
     """
 
@@ -76,14 +79,21 @@ class ProjectIdResolver:
 
     async def resolve(self, payload: Mapping[str, Any], parent_task_id: str | None) -> str | None:
         """
-        The project of a job, or None when it is not known (yet).
+        Find the project of a job.
 
-        Costs at most one Redis read a call; the knowledge base is asked in the background and a
-        later call has its answer.
+        A call reads Redis at most once. The knowledge base is asked in the background, so only a
+        later call returns its answer.
+
+        Args:
+            payload: The job's payload; its ``project_id`` takes precedence.
+            parent_task_id: The job's research task.
+
+        Returns:
+            The project id; None if it is not known, or not known yet.
         """
-        named = payload.get("project_id")
-        if isinstance(named, str) and named:
-            return named
+        in_payload = payload.get("project_id")
+        if isinstance(in_payload, str) and in_payload:
+            return in_payload
         if parent_task_id is None:
             return None
         known = self._known.get(parent_task_id)
@@ -93,7 +103,7 @@ class ProjectIdResolver:
         try:
             stored = await self._redis.hget(redis_keys.task_meta(parent_task_id), "project_id")
         except (RedisError, OSError) as error:
-            self._failed("Redis", error)
+            self._log_failure("Redis", error)
             return None
         if stored:
             project_id = stored.decode() if isinstance(stored, bytes) else str(stored)
@@ -102,18 +112,18 @@ class ProjectIdResolver:
         self._ask(parent_task_id)
         return None
 
-    async def settle(self) -> None:
-        """Wait until every question under way has been answered or given up."""
+    async def wait_until_answered(self) -> None:
+        """Wait until the knowledge base has answered every open question or timed out."""
         while self._asking:
             await asyncio.gather(*self._asking.values())
 
     async def close(self) -> None:
-        """Give up the questions under way."""
+        """Cancel the open questions; waits at most ``timeout_sec`` for their end."""
         asking = list(self._asking.values())
         for task in asking:
             task.cancel()
         if asking:
-            # Not for ever: redis-py on Python 3.11 may lose a cancellation.
+            # With a timeout, because redis-py on Python 3.11 may lose a cancellation.
             await asyncio.wait(asking, timeout=self._timeout_sec)
 
     def _ask(self, parent: str) -> None:
@@ -147,8 +157,8 @@ class ProjectIdResolver:
             await self._redis.expire(redis_keys.task_meta(parent), _META_TTL_SEC, nx=True)
             self._is_failing = False
         except Exception as error:
-            # The user's own code and database: nothing it does may reach a worker.
-            self._failed("the knowledge base", error)
+            # The knowledge base is the user's code; its exceptions must not reach a worker.
+            self._log_failure("the knowledge base", error)
 
     def _remember(self, parent: str, project_id: str) -> None:
         self._known[parent] = project_id
@@ -156,9 +166,9 @@ class ProjectIdResolver:
         if len(self._known) > self._max_cached:
             self._known.popitem(last=False)
 
-    def _failed(self, who: str, error: Exception) -> None:
+    def _log_failure(self, source: str, error: Exception) -> None:
         if not self._is_failing:
-            logger.warning("project ids are unknown: %s failed: %r", who, error)
+            logger.warning("project ids are unknown: %s failed: %r", source, error)
         self._is_failing = True
 
 

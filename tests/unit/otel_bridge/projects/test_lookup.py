@@ -1,4 +1,4 @@
-"""Whose project, without waiting: what is known is said, the rest is found in the background."""
+"""Projects are looked up without waiting: what is not known is found in the background."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def is_looking() -> bool:
 
 
 def test_what_was_learnt_is_known_at_once(make_lookup: MakeLookup) -> None:
-    """A project that was told needs neither thread nor Redis."""
+    """A project that was given needs neither thread nor Redis."""
     lookup = make_lookup()
     assert (lookup.learn("t", "p"), lookup.learn("t", "p"), lookup.learn("t", "q")) == (
         True,
@@ -75,7 +75,7 @@ def test_what_was_learnt_is_known_at_once(make_lookup: MakeLookup) -> None:
 
 
 def test_a_question_does_not_wait_for_its_answer(make_lookup: MakeLookup) -> None:
-    """While the knowledge base thinks, the caller gets None; later it gets the project."""
+    """Until the knowledge base answers, the caller gets None; later it gets the project."""
     book = Book(t="p")
     book.gate.clear()
     lookup = make_lookup(book)
@@ -97,7 +97,7 @@ def test_a_process_can_end_without_closing_it(make_lookup: MakeLookup) -> None:
 
 
 def test_redis_is_asked_before_the_knowledge_base(clock: FakeClock) -> None:
-    """What a coordinator wrote beside its jobs is found without the knowledge base."""
+    """A project that a coordinator wrote to Redis is found without the knowledge base."""
     book = Book(t="of the book")
     server = fakeredis.FakeServer()
     fakeredis.FakeRedis(server=server).hset(redis_keys.task_meta("t"), "project_id", "of redis")
@@ -111,13 +111,13 @@ def test_redis_is_asked_before_the_knowledge_base(clock: FakeClock) -> None:
 def test_an_unknown_task_is_asked_for_once_a_minute(
     make_lookup: MakeLookup, clock: FakeClock
 ) -> None:
-    """A task that nobody knows costs one question a minute, however many jobs it has."""
+    """A task without a known project costs one question a minute, however many jobs it has."""
     book = Book()
     lookup = make_lookup(book)
 
     def asked(count: int) -> bool:
         """Whether this many questions were asked and answered."""
-        return len(book.asked) == count and lookup._asking == 0
+        return len(book.asked) == count and lookup._lookups == 0
 
     for count in (1, 2, 3):
         for _ in range(50):
@@ -133,7 +133,7 @@ def test_an_unknown_task_is_asked_for_once_a_minute(
 def test_a_broken_knowledge_base_costs_its_answer(
     make_lookup: MakeLookup, failure: Exception
 ) -> None:
-    """A knowledge base that raises leaves the project unknown, and the next one is asked for."""
+    """If the knowledge base raises, the project stays unknown, and other tasks are looked up."""
     book = Book(t="p", u="q")
     book.failure = failure
     lookup = make_lookup(book)
@@ -155,12 +155,12 @@ def test_a_redis_that_cannot_be_made_raises_nothing(
 
     lookup = ProjectLookup(connect, clock=clock)
     assert lookup.known("t") is None
-    wait_until(lambda: "could not be looked for" in caplog.text, "the log line")
+    wait_until(lambda: "could not be looked up" in caplog.text, "the log line")
     lookup.close()
 
 
 def test_what_is_known_is_bounded(make_lookup: MakeLookup) -> None:
-    """Of more research tasks than are remembered the newest are."""
+    """Of more research tasks than can be remembered, the newest are kept."""
     lookup = make_lookup(max_cached=3)
     for number in range(10):
         lookup.learn(f"t{number}", "p")
@@ -174,7 +174,7 @@ def test_what_is_known_is_bounded(make_lookup: MakeLookup) -> None:
 
 
 def test_a_forked_child_knows_what_was_known_and_can_ask(clock: FakeClock) -> None:
-    """In a forked child the thread is made anew; what its parent learnt stays known."""
+    """A forked child starts a thread of its own; what its parent learnt stays known."""
     book = Book(u="q")
     lookup = ProjectLookup(embedded, book, clock=clock)
     lookup.learn("t", "p")
@@ -196,8 +196,8 @@ def test_a_forked_child_knows_what_was_known_and_can_ask(clock: FakeClock) -> No
     assert os.waitstatus_to_exitcode(status) == 0
 
 
-def test_after_the_end_it_may_be_asked_again(make_lookup: MakeLookup) -> None:
-    """Closed twice nothing is raised; asked once more it looks again, on a loop of its own."""
+def test_after_closing_it_can_be_used_again(make_lookup: MakeLookup) -> None:
+    """Closing twice raises nothing; a later call looks up on a new event loop."""
     book = Book(t="p", u="q")
     lookup = make_lookup(book)
     lookup.known("t")
@@ -206,4 +206,4 @@ def test_after_the_end_it_may_be_asked_again(make_lookup: MakeLookup) -> None:
     lookup.close()
     wait_until(lambda: not is_looking(), "the thread's end")
     lookup.known("u")
-    wait_until(lambda: lookup.known("u") == "q", "the answer after the end")
+    wait_until(lambda: lookup.known("u") == "q", "the answer after closing")

@@ -1,4 +1,4 @@
-"""Whose work a research task is: found once, in the background, by a resolver that never raises."""
+"""The project of a research task is found once, and looking for it never raises."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ class Hanging:
         await asyncio.Event().wait()
 
 
-async def test_the_payload_wins(client: redis_asyncio.Redis) -> None:
-    """A job that names its project is believed without asking anybody."""
+async def test_the_payload_takes_precedence(client: redis_asyncio.Redis) -> None:
+    """A job that names its project needs no Redis and no knowledge base."""
     book = Book(t1={"project_id": "other"})
     resolver = ProjectIdResolver(client, book)
     assert await resolver.resolve({"project_id": "mine"}, "t1") == "mine"
@@ -80,7 +80,7 @@ async def test_the_payload_wins(client: redis_asyncio.Redis) -> None:
 
 
 async def test_the_parents_record_is_read_once(client: redis_asyncio.Redis) -> None:
-    """What nexus:task_meta says is remembered: a later change of it is not asked for."""
+    """The project in ``nexus:task_meta`` is remembered: Redis is not read again."""
     resolver = ProjectIdResolver(client)
     await client.hset(redis_keys.task_meta("t1"), "project_id", "proj")
     assert await resolver.resolve({}, "t1") == "proj"
@@ -104,10 +104,10 @@ class Record:
 async def test_the_knowledge_base_is_asked_in_the_background_and_its_answer_kept(
     client: redis_asyncio.Redis, book: Book
 ) -> None:
-    """The first call does not wait for it; the answer is there for later calls and processes."""
+    """The first call does not wait; later calls and other processes get the answer."""
     resolver = ProjectIdResolver(client, book)
     assert await resolver.resolve({}, "t1") is None
-    await resolver.settle()
+    await resolver.wait_until_answered()
     assert await resolver.resolve({}, "t1") == "proj"
     assert await client.hget(redis_keys.task_meta("t1"), "project_id") == "proj"
     assert book.asked == ["t1"]
@@ -119,18 +119,18 @@ async def test_a_plain_knowledge_base_runs_in_a_thread(client: redis_asyncio.Red
     book = Book(t1={"project_id": "proj"})
     resolver = ProjectIdResolver(client, book)
     await resolver.resolve({}, "t1")
-    await resolver.settle()
+    await resolver.wait_until_answered()
     assert threading.get_ident() not in book.threads
     assert len(book.threads) == 1
 
 
 async def test_an_unknown_parent_is_asked_for_once_a_minute(client: redis_asyncio.Redis) -> None:
-    """A parent that nobody knows does not cost a query a job."""
+    """A parent without a known project does not cost a query for each job."""
     book, clock = Book(), Clock()
     resolver = ProjectIdResolver(client, book, clock=clock)
     for clock.now in (0, 1, 59.9, 60, 61):
         assert await resolver.resolve({}, "t1") is None
-        await resolver.settle()
+        await resolver.wait_until_answered()
     assert book.asked == ["t1", "t1"]
 
 
@@ -142,15 +142,15 @@ async def test_a_broken_knowledge_base_costs_an_unknown_project_and_one_line(
     with caplog.at_level(logging.WARNING):
         for number in range(5):
             assert await resolver.resolve({}, f"t{number}") is None
-            await resolver.settle()
+            await resolver.wait_until_answered()
     assert len([one for one in caplog.records if "no database" in one.getMessage()]) == 1
 
 
 async def test_a_hanging_knowledge_base_is_given_up(client: redis_asyncio.Redis) -> None:
-    """No answer within the time allowed is no answer; nobody waits for it."""
+    """A question without an answer in time is dropped, and ``close`` does not wait for it."""
     resolver = ProjectIdResolver(client, Hanging(), timeout_sec=0.01)
     assert await resolver.resolve({}, "t1") is None
-    await resolver.settle()
+    await resolver.wait_until_answered()
     resolver = ProjectIdResolver(client, Hanging(), timeout_sec=3600)
     assert await resolver.resolve({}, "t1") is None
     await resolver.close()
@@ -174,7 +174,7 @@ async def test_memory_is_bounded(client: redis_asyncio.Redis) -> None:
 
 
 async def test_no_parent_and_no_payload_is_no_project(client: redis_asyncio.Redis) -> None:
-    """A job of nobody's has no project, and nobody is asked."""
+    """A job without a research task has no project, and the knowledge base is not asked."""
     book = Book()
     assert await ProjectIdResolver(client, book).resolve({"project_id": 7}, None) is None
     assert book.asked == []
