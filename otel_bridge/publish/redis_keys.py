@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Final
 
-QUEUE_PREFIX: Final = "nexus:tasks:"
 QUEUE_HIGH: Final = "nexus:tasks:high_priority"
 QUEUE_NORMAL: Final = "nexus:tasks:normal_priority"
 QUEUE_LOW: Final = "nexus:tasks:low_priority"
