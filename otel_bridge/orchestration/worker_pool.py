@@ -1,8 +1,4 @@
-"""
-``run_workers``: everything one process needs to work, put together.
-
-What ``otel-bridge worker``, ``serve`` and ``demo`` call.
-"""
+"""``run_workers`` assembles a worker process; for the commands worker, serve and demo."""
 
 from __future__ import annotations
 
@@ -16,7 +12,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from otel_bridge.cancellation import cancel
-from otel_bridge.orchestration.queue.leases import LeaseKeeper, blocking_twin
+from otel_bridge.orchestration.queue.leases import LeaseKeeper, synchronous_client
 from otel_bridge.orchestration.queue.parallel_task_coordinator import (
     ParallelTaskCoordinator,
     Throttle,
@@ -62,24 +58,26 @@ async def run_workers(
     lease_sec: float = DEFAULT_LEASE_SEC,
 ) -> None:
     """
-    Run workers and a research runner on this loop until ``stop`` is set; then stop cleanly.
+    Run workers and a research runner on this event loop until ``stop`` is set.
+
+    Running jobs then have ``settings.shutdown_timeout_sec`` to end, before they are released.
 
     Args:
-        redis: The queue's Redis; fakeredis works, its leases are then renewed on the same server.
-        settings: Intervals and the grace at the end.
-        workers: How many; ignored when ``worker_ids`` is given.
-        corpus_dir: Pages to search; None: the bundled synthetic ones.
-        data_dir: Where results go; made when needed.
-        pace_sec: Added to each job, so that a person can watch; 0: none.
-        stop: Set it to stop: running jobs get ``shutdown_timeout_sec``, then are released.
+        redis: The queue's Redis; may be a fakeredis client.
+        settings: Intervals and the shutdown timeout.
+        workers: Number of workers; ignored when ``worker_ids`` is given.
+        corpus_dir: Directory of pages to search; None: the generated corpus.
+        data_dir: Directory for results; created when needed.
+        pace_sec: Delay before each job, so that a person can watch; 0: none.
+        stop: Set it to stop.
         worker_ids: Unique among all workers; default ``<host>-<pid>-<n>``.
         search: Finds pages instead of the corpus, which is then not read.
-        extraction: Reads pages instead of the bundled parser.
-        handlers: Replace or add to the bundled ones, by task type.
-        throttle: Waits until a job may run: a rate limit per provider or model.
-        knowledge_base: Asked for project ids that nobody else knows; default: the database that
-            the settings name, if any.
-        lease_sec: A process silent for this long loses its jobs.
+        extraction: Extracts entities instead of ``PageExtraction``.
+        handlers: Handlers by task type; they replace those of the same type or are added.
+        throttle: Waits until a job may run, e.g. for a rate limit of a provider or model.
+        knowledge_base: Asked for project ids that neither a job nor Redis has; default: the
+            database of the settings, if there is one.
+        lease_sec: A process that does not renew its leases for this long loses its jobs.
 
     Raises:
         ConfigurationError: The corpus directory is missing or empty.
@@ -92,15 +90,15 @@ async def run_workers(
     ids = worker_ids or [f"{process_id}-{number}" for number in range(1, workers + 1)]
 
     queue = TaskQueue(redis, lease_sec=lease_sec)
-    keeper = LeaseKeeper(blocking_twin(redis), lease_sec)
-    hints = WakeUpNotifications(redis)
+    keeper = LeaseKeeper(synchronous_client(redis), lease_sec)
+    notifications = WakeUpNotifications(redis)
     resolver = ProjectIdResolver(redis, knowledge_base or knowledge_base_of(settings))
     coordinator = ParallelTaskCoordinator(
         queue,
         {task_type: _paced(handler, pace_sec) for task_type, handler in known.items()},
         worker_ids=ids,
         keeper=keeper,
-        hints=hints,
+        notifications=notifications,
         resolver=resolver,
         throttle=throttle,
         depth_interval_sec=settings.queue_depth_interval_sec,
@@ -113,7 +111,7 @@ async def run_workers(
     )
     runner = ResearchRunner(coordinator, orchestrator, keeper=keeper, runner_id=process_id)
 
-    listening = asyncio.create_task(hints.listen(), name="wake-hints")
+    listening = asyncio.create_task(notifications.listen(), name="wake-up-notifications")
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(coordinator.run(stop), name="coordinator")

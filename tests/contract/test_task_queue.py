@@ -10,7 +10,7 @@ import redis.asyncio as redis_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_bridge.orchestration.queue.leases import LeaseKeeper, blocking_twin
+from otel_bridge.orchestration.queue.leases import LeaseKeeper, synchronous_client
 from otel_bridge.orchestration.queue.task_queue import (
     Claim,
     JobUnreadableError,
@@ -188,10 +188,10 @@ async def test_a_retry_waits_then_comes_back_with_the_count_and_the_new_carrier(
     assert await queue.error("a") is None
 
 
-async def test_a_failed_job_is_on_the_dead_list_with_its_reason(
+async def test_a_failed_job_is_on_the_dead_letter_queue_with_its_reason(
     queue: TaskQueue, client: redis_asyncio.Redis
 ) -> None:
-    """Given up means: status, error and dead list say so, at once."""
+    """Status, error and dead-letter queue of a failed job change in one step."""
     await queue.submit(job("a"))
     assert await queue.fail(await claimed(queue), "ValueError: no") == Ownership.OWNED
     assert await queue.status("a") == TaskStatus.FAILED
@@ -242,19 +242,23 @@ async def test_a_lease_that_ran_out_gives_the_job_to_the_next_claim(
 
 
 async def test_a_job_that_kills_its_workers_is_given_up(client: redis_asyncio.Redis) -> None:
-    """Past the crash budget a poison job goes to the dead list with the reason."""
-    queue = TaskQueue(client, lease_sec=GONE, crash_budget=3)
+    """After max deliveries a poison job goes to the dead-letter queue with the reason."""
+    queue = TaskQueue(client, lease_sec=GONE, max_deliveries=3)
     await queue.submit(job("poison"))
     for _ in range(2):
         assert await queue.claim("w1") is not None
         assert (await queue.maintain()).requeued == ("poison",)
     assert await queue.claim("w1") is not None
-    (dead,) = (await queue.maintain()).dead
-    assert (dead.claim.job_id, dead.claim.worker_id, dead.claim.crashes) == ("poison", "w1", 3)
-    assert "3 workers stopped answering" in dead.error
-    assert dead.claim.job().type == "search"
+    (letter,) = (await queue.maintain()).dead_letters
+    assert (letter.claim.job_id, letter.claim.worker_id, letter.claim.crashes) == (
+        "poison",
+        "w1",
+        3,
+    )
+    assert "3 workers stopped answering" in letter.error
+    assert letter.claim.job().type == "search"
     assert await queue.status("poison") == TaskStatus.FAILED
-    assert dead.error == await queue.error("poison")
+    assert letter.error == await queue.error("poison")
     assert await leftovers(client) == []
 
 
@@ -292,19 +296,19 @@ async def test_renewing_keeps_the_lease_and_tells_of_a_lost_one(
 async def test_the_keeper_renews_from_its_own_thread(client: redis_asyncio.Redis) -> None:
     """A lease shorter than the work is kept while the event loop is blocked the whole time."""
     queue = TaskQueue(client, lease_sec=0.6)
-    keeper = LeaseKeeper(blocking_twin(client), 0.6)
+    keeper = LeaseKeeper(synchronous_client(client), 0.6)
     await queue.submit(job("a"))
     claim = await claimed(queue)
     until = float(str(await client.zscore(redis_keys.LEASES, "a")))
     keeper.hold(claim, lambda: None)
-    twin = blocking_twin(client)
+    reader = synchronous_client(client)
     try:
         # Nothing is awaited here: only the keeper's thread can have moved the expiry by two leases.
-        while float(str(twin.zscore(redis_keys.LEASES, "a"))) < until + 1200:
+        while float(str(reader.zscore(redis_keys.LEASES, "a"))) < until + 1200:
             pass
     finally:
         keeper.close()
-        twin.close()
+        reader.close()
     assert (await queue.maintain()).requeued == ()
 
 
@@ -377,7 +381,7 @@ class Model:
 
     def __init__(self) -> None:
         self.client = embedded()
-        self.queue = TaskQueue(self.client, crash_budget=2)
+        self.queue = TaskQueue(self.client, max_deliveries=2)
         self.claims: list[Claim] = []
         self.submitted: set[str] = set()
         self.recorded: list[str] = []
@@ -391,7 +395,9 @@ class Model:
         elif step == "maintain":
             for job_id in await self.client.zrange(redis_keys.DELAYED, 0, -1):
                 await self.client.zadd(redis_keys.DELAYED, {str(job_id): 0})
-            self.recorded += [dead.claim.job_id for dead in (await self.queue.maintain()).dead]
+            self.recorded += [
+                letter.claim.job_id for letter in (await self.queue.maintain()).dead_letters
+            ]
         elif step == "crash":
             leased = await self.client.zrange(redis_keys.LEASES, 0, -1)
             if leased:

@@ -337,12 +337,12 @@ async def test_a_poison_job_is_announced_as_failed_by_who_buries_it(
     client: redis_asyncio.Redis, spans: InMemorySpanExporter
 ) -> None:
     """The spans of a dead worker never end: the reaper says in its place that the job failed."""
-    queue = TaskQueue(client, lease_sec=-1, crash_budget=2)
+    queue = TaskQueue(client, lease_sec=-1, max_deliveries=2)
     await queue.submit(job("poison"))
     assert await queue.claim("victim") is not None
     await queue.maintain()
     assert await queue.claim("victim") is not None
-    async with running(client, {"search": echo}, crash_budget=2) as coordinator:
+    async with running(client, {"search": echo}, max_deliveries=2) as coordinator:
         await ended(coordinator, "poison")
         await eventually(
             lambda: _is_true(len(job_spans(spans, "poison")) == 1), "the failure is announced"

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from otel_bridge.cancellation import cancel
 from otel_bridge.events import semconv
-from otel_bridge.orchestration.queue.leases import LeaseKeeper, blocking_twin
+from otel_bridge.orchestration.queue.leases import LeaseKeeper, synchronous_client
 from otel_bridge.orchestration.queue.parallel_task_coordinator import ParallelTaskCoordinator
 from otel_bridge.orchestration.queue.task_queue import TaskQueue, lua_source
 from otel_bridge.orchestration.queue.task_types import TERMINAL_STATUSES, JobHandler
@@ -51,7 +51,7 @@ async def ended(coordinator: ParallelTaskCoordinator, *job_ids: str) -> None:
 
     async def all_ended() -> bool:
         statuses = [
-            await coordinator.patiently(functools.partial(coordinator.status, job_id))
+            await coordinator.redis_retry.call(functools.partial(coordinator.status, job_id))
             for job_id in job_ids
         ]
         return all(status in TERMINAL_STATUSES for status in statuses)
@@ -66,26 +66,26 @@ async def running(
     *,
     workers: int = 2,
     lease_sec: float = 15.0,
-    crash_budget: int = 3,
+    max_deliveries: int = 3,
     prefix: str = "w",
     stop: asyncio.Event | None = None,
     **options: Any,
 ) -> AsyncIterator[ParallelTaskCoordinator]:
     """A coordinator at work while the block is open; stopped in good order after it."""
-    queue = TaskQueue(client, lease_sec=lease_sec, crash_budget=crash_budget)
-    keeper = LeaseKeeper(blocking_twin(client), lease_sec)
-    hints = WakeUpNotifications(client)
+    queue = TaskQueue(client, lease_sec=lease_sec, max_deliveries=max_deliveries)
+    keeper = LeaseKeeper(synchronous_client(client), lease_sec)
+    notifications = WakeUpNotifications(client)
     coordinator = ParallelTaskCoordinator(
         queue,
         handlers,
         worker_ids=[f"{prefix}{number}" for number in range(workers)],
         keeper=keeper,
-        hints=hints,
+        notifications=notifications,
         resolver=ProjectIdResolver(client),
         **{"retry_base_sec": 0.01, **options},
     )
     stop = stop or asyncio.Event()
-    listening = asyncio.create_task(hints.listen())
+    listening = asyncio.create_task(notifications.listen())
     working = asyncio.create_task(coordinator.run(stop))
     try:
         yield coordinator

@@ -1,8 +1,8 @@
 """
-What a handler raises on purpose, and how the coordinator takes it.
+Exceptions that a job's handler raises on purpose.
 
-Anything else that leaves a handler is taken as a failure that may pass: the job is tried again
-until its retries are used up.
+The coordinator treats every other exception as temporary: it retries the job until its
+``max_retries`` are used up.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ __all__ = ["PageBrokenError", "PermanentJobError"]
 
 
 class PermanentJobError(OtelBridgeError):
-    """Raised when trying again cannot help: the job fails at once."""
+    """Raised when a retry cannot help; the job fails at once."""
 
 
 class PageBrokenError(OtelBridgeError):
     """
-    Raised by a strict reading of a page whose structure is damaged; a lenient one may succeed.
+    Raised when a damaged page is read strictly; a lenient attempt may succeed.
 
     Args:
-        page_id: Which page.
+        page_id: The page.
         problem: What is wrong with it.
     """
 

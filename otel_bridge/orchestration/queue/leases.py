@@ -1,9 +1,10 @@
 """
-Keeping claimed jobs claimed: ``LeaseKeeper`` renews from a thread, ``guarded`` runs the work.
+Leases of claimed jobs: ``LeaseKeeper`` renews them, ``run_with_lease`` runs work under one.
 
-A thread and not a task, because a handler that blocks the event loop must not lose its lease: the
-work is slow, not dead. When a lease is lost all the same (the process was stopped, Redis could not
-be reached), the work is cancelled, since somebody else has begun it.
+The keeper is a thread and not a task of the event loop, because a handler that blocks the loop must
+not lose its lease: it is slow, but it still runs. If a lease is lost all the same (the process was
+suspended, or Redis could not be reached), the work is cancelled, since another attempt may have
+started.
 """
 
 from __future__ import annotations
@@ -23,7 +24,13 @@ from otel_bridge.cancellation import cancel
 from otel_bridge.errors import OtelBridgeError
 from otel_bridge.orchestration.queue.task_queue import Claim, lua_source, text
 
-__all__ = ["LeaseKeeper", "LeaseLostError", "StoppingError", "blocking_twin", "guarded"]
+__all__ = [
+    "LeaseKeeper",
+    "LeaseLostError",
+    "StoppingError",
+    "run_with_lease",
+    "synchronous_client",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -34,40 +41,41 @@ _TIMEOUT_SEC: Final = 2.0
 
 
 class LeaseLostError(OtelBridgeError):
-    """Raised when another attempt took over the job while this one was running."""
+    """Raised when another attempt took over the job while this attempt was running."""
 
 
 class StoppingError(OtelBridgeError):
-    """Raised when the worker is asked to stop and the job has not ended in time."""
+    """Raised when the worker is stopping and the job did not end in time."""
 
 
-def blocking_twin(client: redis_asyncio.Redis) -> redis.Redis:
+def synchronous_client(client: redis_asyncio.Redis) -> redis.Redis:
     """
-    A synchronous client of the same server, for a thread.
+    Return a synchronous client of the server that an asynchronous client uses, for a thread.
 
-    Reads the asynchronous client's own connection arguments; of fakeredis, shares its server.
+    It connects with the same address, login and TLS arguments, and has a timeout of 2 s. The client
+    of a fakeredis server shares that server.
     """
     pool = client.connection_pool
     arguments: dict[str, Any] = dict(pool.connection_kwargs)
     if "server" in arguments:
-        import fakeredis  # only there when an embedded Redis was made of it
+        import fakeredis  # optional; it is installed when the client is a fakeredis one
 
         shared = {
             name: arguments[name]
             for name in ("server", "host", "port", "db", "version", "server_type")
             if arguments.get(name) is not None
         }
-        twin: redis.Redis = fakeredis.FakeRedis(**shared)
-        return twin
-    wanted = {"host", "port", "path", "db", "username", "password"}
+        embedded: redis.Redis = fakeredis.FakeRedis(**shared)
+        return embedded
+    copied = {"host", "port", "path", "db", "username", "password"}
     chosen = {
         name: value
         for name, value in arguments.items()
-        if name in wanted or (name.startswith("ssl_") and value is not None)
+        if name in copied or (name.startswith("ssl_") and value is not None)
     }
     kind: type[redis.Connection] = redis.Connection
     if "path" in arguments:
-        kind = redis.UnixDomainSocketConnection  # type: ignore[assignment]  # no common base typed
+        kind = redis.UnixDomainSocketConnection  # type: ignore[assignment]  # stubs give it no common base
     elif issubclass(pool.connection_class, redis_asyncio.SSLConnection):
         kind = redis.SSLConnection
     return redis.Redis(
@@ -82,11 +90,11 @@ def blocking_twin(client: redis_asyncio.Redis) -> redis.Redis:
 
 class LeaseKeeper:
     """
-    Renews the leases of every job this process runs, at a third of their length.
+    Renews the leases of all jobs that this process runs, three times per lease.
 
     Args:
-        client: Used by the keeper's thread only.
-        lease_sec: As the queue gives them.
+        client: Used by the keeper's thread only; closed by ``close``.
+        lease_sec: Length of a lease, as given to the ``TaskQueue``.
     """
 
     def __init__(self, client: redis.Redis, lease_sec: float) -> None:
@@ -101,7 +109,13 @@ class LeaseKeeper:
         self._is_failing = False
 
     def hold(self, claim: Claim, on_lost: Callable[[], None]) -> None:
-        """Begin to renew; ``on_lost`` is called from the keeper's thread, at most once."""
+        """
+        Renew a claim's lease until ``drop`` is called.
+
+        Args:
+            claim: The attempt that holds the lease.
+            on_lost: Called if the lease is lost, at most once, from the keeper's thread.
+        """
         with self._lock:
             self._held[claim.job_id, claim.attempt] = (claim, on_lost)
             if self._thread is None:
@@ -111,12 +125,12 @@ class LeaseKeeper:
                 self._thread.start()
 
     def drop(self, claim: Claim) -> None:
-        """Renew no longer."""
+        """Stop renewing a claim's lease."""
         with self._lock:
             self._held.pop((claim.job_id, claim.attempt), None)
 
     def close(self) -> None:
-        """End the thread; waits at most for one answer of Redis."""
+        """Stop the thread and close the client; waits up to 4 s for an answer of Redis."""
         self._closed.set()
         if self._thread is not None:
             self._thread.join(2 * _TIMEOUT_SEC)
@@ -151,36 +165,36 @@ class LeaseKeeper:
                     found[1]()
 
 
-async def guarded(
+async def run_with_lease(
     keeper: LeaseKeeper, claim: Claim, stopping: asyncio.Event, work: Coroutine[Any, Any, _T]
 ) -> _T:
     """
-    Run ``work`` while its lease is renewed; cancel it when the lease is lost or time is up.
+    Run ``work`` while its lease is renewed, and return its result.
 
     Args:
-        keeper: Renews.
-        claim: Whose lease.
-        stopping: Set when the worker cannot wait any longer.
-        work: The handler's coroutine.
+        keeper: Renews the lease.
+        claim: The attempt that holds the lease.
+        stopping: Set when the worker does not wait for the work any longer.
+        work: The coroutine to run.
 
     Raises:
-        LeaseLostError: Another attempt took over, the work was cancelled.
-        StoppingError: ``stopping`` was set, the work was cancelled.
-        Exception: Whatever the work raised.
+        LeaseLostError: Another attempt took over; the work was cancelled.
+        StoppingError: ``stopping`` was set; the work was cancelled.
+        Exception: What the work raised.
     """
     loop = asyncio.get_running_loop()
     lost = asyncio.Event()
 
     def on_lost() -> None:
-        # The loop may be closed already when the process is on its way out.
+        # While the process exits, the loop may already be closed.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(lost.set)
 
     task = asyncio.create_task(work)
-    alarms = [asyncio.create_task(event.wait()) for event in (lost, stopping)]
+    events = [asyncio.create_task(event.wait()) for event in (lost, stopping)]
     keeper.hold(claim, on_lost)
     try:
-        await asyncio.wait({task, *alarms}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, *events}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             if task.cancelled():
                 raise RuntimeError("the handler cancelled itself")
@@ -191,5 +205,5 @@ async def guarded(
         raise StoppingError("the worker is stopping")
     finally:
         keeper.drop(claim)
-        for pending in (task, *alarms):
+        for pending in (task, *events):
             pending.cancel()

@@ -1,9 +1,9 @@
 """
-``ParallelTaskCoordinator``: submits jobs and runs workers; the queue keeps the promises.
+``ParallelTaskCoordinator``: submits jobs and runs workers; ``TaskQueue`` gives the guarantees.
 
-Every event it causes comes from the public context managers, the same that a team puts around its
-own coordinator. A worker never dies of a job: a type nobody handles, a payload nobody can read, a
-result that is not JSON each end as ``task_failed`` with the reason.
+Its events come from the public context managers, which a team also puts around a coordinator of its
+own. No job ends a worker: a type without a handler, an unreadable payload and a result that is not
+JSON each end the job as ``task_failed`` with the reason.
 """
 
 from __future__ import annotations
@@ -13,29 +13,25 @@ import functools
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from redis.exceptions import (
-    MasterDownError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-)
+from redis.exceptions import RedisError
 
 from otel_bridge.bridge import current_bridge
 from otel_bridge.cancellation import cancel
 from otel_bridge.events.model import TaskStatus
+from otel_bridge.orchestration.queue.claim_loop import IDLE_SEC, run_claim_loop
 from otel_bridge.orchestration.queue.errors import PermanentJobError
 from otel_bridge.orchestration.queue.leases import (
     LeaseKeeper,
     LeaseLostError,
     StoppingError,
-    guarded,
+    run_with_lease,
 )
+from otel_bridge.orchestration.queue.redis_retry import RedisRetry
 from otel_bridge.orchestration.queue.task_queue import (
     Claim,
-    DeadJob,
+    DeadLetter,
     JobUnreadableError,
     Ownership,
     TaskQueue,
@@ -52,22 +48,15 @@ __all__ = ["ParallelTaskCoordinator", "Throttle"]
 
 logger = logging.getLogger(__name__)
 
-_T = TypeVar("_T")
-
 Throttle = Callable[[QueuedJob], Awaitable[None]]
-"""Waits until a job may run: a rate limit per provider or model. Its lease is renewed meanwhile."""
+"""Waits until a job may run, e.g. for a rate limit; the job's lease is renewed meanwhile."""
 
-_IDLE_SEC: Final = 1.0
-"""How long an idle worker trusts that it would have been told; lost hints cost this much."""
 _MAINTAIN_SEC: Final = 1.0
-_LOW_FIRST_EVERY: Final = 10
-"""One claim in ten begins with the lowest priority, so that it moves under any load."""
-_RETRY_CAP_SEC: Final = 30.0
-_PATIENCE_SEC: Final = 60.0
-_STOPPING_PATIENCE_SEC: Final = 2.0
+_LOWEST_FIRST_EVERY: Final = 10
+"""One claim in ten begins with the lowest priority, so that its jobs run under any load."""
+_MAX_RETRY_DELAY_SEC: Final = 30.0
 _STOP_TIMEOUT_SEC: Final = 10.0
-"""For workers that Redis does not answer; what they hold is left to lease expiry."""
-_OUTAGE_CAP_SEC: Final = 2.0
+"""For workers whose Redis does not answer; the leases of their jobs then expire."""
 
 
 class ParallelTaskCoordinator:
@@ -75,18 +64,25 @@ class ParallelTaskCoordinator:
     Workers on one event loop.
 
     Args:
-        queue: Where jobs come from and results go.
+        queue: Holds the jobs and their results.
         handlers: By task type.
-        worker_ids: One worker each; unique among all workers of this Redis.
+        worker_ids: One worker for each; unique among all workers of this Redis.
         keeper: Renews the leases of this process.
-        hints: Somebody must run ``hints.listen()``; without it idle workers look once a second.
-        resolver: Finds the project of a job that names none; None: such a job has none.
+        notifications: Wakes idle workers while the caller runs ``notifications.listen()``; without
+            it they look for jobs once a second.
+        resolver: Finds the project of a job that names none; None: the job's own payload decides.
         throttle: Called with each job before its handler.
-        depth_interval_sec: How often the queues' depth is published, by one process of all.
+        depth_interval_sec: How often one of all processes publishes the depth of the queues.
         grace_sec: How long a job may go on after ``stop`` before it is released.
         job_timeout_sec: A handler that runs longer has failed; None: no limit.
-        retry_base_sec: Delay before the first retry, doubled each time up to 30 s, jittered.
-        idle_sec: How long an idle worker waits for a hint before it looks by itself, jittered.
+        retry_base_sec: Delay before the first retry; doubles with each retry up to 30 s, jittered.
+        idle_sec: How long an idle worker waits for a notification before it looks for a job again,
+            jittered.
+
+    Attributes:
+        queue: As given.
+        notifications: As given.
+        redis_retry: Repeats Redis operations during an outage; for callers of this Redis too.
     """
 
     def __init__(
@@ -96,17 +92,17 @@ class ParallelTaskCoordinator:
         *,
         worker_ids: Sequence[int | str],
         keeper: LeaseKeeper,
-        hints: WakeUpNotifications,
+        notifications: WakeUpNotifications,
         resolver: ProjectIdResolver | None = None,
         throttle: Throttle | None = None,
         depth_interval_sec: float = 5.0,
         grace_sec: float = 5.0,
         job_timeout_sec: float | None = 300.0,
         retry_base_sec: float = 0.5,
-        idle_sec: float = _IDLE_SEC,
+        idle_sec: float = IDLE_SEC,
     ) -> None:
         self.queue = queue
-        self.hints = hints
+        self.notifications = notifications
         self._handlers = dict(handlers)
         self._worker_ids = list(worker_ids)
         self._keeper = keeper
@@ -120,16 +116,18 @@ class ParallelTaskCoordinator:
         self._draining = asyncio.Event()
         self._stopping = asyncio.Event()
         self._delayed = WakeUpNotification()
-        self._is_redis_lost = False
+        self.redis_retry = RedisRetry(self._stopping)
 
     async def submit_tasks(self, jobs: Sequence[QueuedJob]) -> list[str]:
         """
-        Queue jobs; those whose id is known already are left alone. Returns all ids, in order.
+        Queue jobs, except those whose id is known already; return all ids, in order.
 
-        Each new job gets its own ``enqueue`` span, whose trace context travels with it. Waits out
-        a Redis outage of up to a minute.
+        Each new job gets an ``enqueue`` span of its own, whose trace context travels with it.
+
+        Raises:
+            redis.RedisError: Redis was unavailable for over a minute, or refuses a job.
         """
-        known = await self.patiently(lambda: self.queue.known([task.id for task in jobs]))
+        known = await self.redis_retry.call(lambda: self.queue.known([task.id for task in jobs]))
         for task in jobs:
             if task.id in known:
                 continue
@@ -145,20 +143,19 @@ class ParallelTaskCoordinator:
             ) as carrier:
                 changes = {"trace_context": dict(carrier), "project_id": project_id}
                 submit = functools.partial(self.queue.submit, task.model_copy(update=changes))
-                await self.patiently(submit)
+                await self.redis_retry.call(submit)
         return [task.id for task in jobs]
 
     async def run(self, stop: asyncio.Event) -> None:
         """
-        Work until ``stop`` is set, then let jobs finish or, after ``grace_sec``, release them.
+        Run workers until ``stop`` is set; return when all have stopped.
 
-        Returns when every worker has stopped. Cancelling it leaves jobs to lease expiry.
+        Their jobs may then end or, after ``grace_sec``, are released. If this method is cancelled
+        instead, running jobs stay claimed until their leases expire.
         """
         self._draining.clear()
         self._stopping.clear()
-        services = [
-            asyncio.create_task(self._repeated(self._maintain, self._delayed), name="maintain"),
-        ]
+        maintaining = asyncio.create_task(self._maintain(), name="maintain")
         on_loop = LoopCaller(asyncio.get_running_loop())
         sampler = self._depth_sampler(on_loop)
         if sampler is not None:
@@ -170,50 +167,15 @@ class ParallelTaskCoordinator:
         try:
             await stop.wait()
             self._draining.set()
-            self.hints.queued.give()
-            await _settled(workers, self._grace_sec)
+            self.notifications.queued.notify()
+            await _wait_for(workers, self._grace_sec)
             self._stopping.set()
-            await _settled(workers, _STOP_TIMEOUT_SEC)
+            await _wait_for(workers, _STOP_TIMEOUT_SEC)
         finally:
             if sampler is not None:
                 sampler.stop()
-            await cancel([*workers, *services])
+            await cancel([*workers, maintaining])
             await on_loop.aclose()
-
-    async def patiently(self, operation: Callable[[], Awaitable[_T]]) -> _T:
-        """
-        Await a Redis operation; while Redis is away, try again for a minute (2 s when stopping).
-
-        Raises:
-            RedisError: It is still away, or refuses the operation.
-        """
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
-        delay_sec = 0.1
-        while True:
-            try:
-                answer = await operation()
-            except (RedisError, OSError) as error:
-                is_refused = isinstance(error, ResponseError) and not _is_passing(error)
-                patience = _STOPPING_PATIENCE_SEC if self._stopping.is_set() else _PATIENCE_SEC
-                if is_refused or loop.time() > begun + patience:
-                    raise
-                self._redis_lost(error)
-                await asyncio.sleep(jittered(delay_sec))
-                delay_sec = min(2 * delay_sec, _OUTAGE_CAP_SEC)
-            else:
-                self._redis_found()
-                return answer
-
-    def _redis_lost(self, error: Exception) -> None:
-        if not self._is_redis_lost:
-            logger.warning("the queue's Redis cannot be used: %s; waiting", error)
-        self._is_redis_lost = True
-
-    def _redis_found(self) -> None:
-        if self._is_redis_lost:
-            logger.info("the queue's Redis is back")
-        self._is_redis_lost = False
 
     async def _project_id(self, task: QueuedJob) -> str | None:
         if self._resolver is None:
@@ -224,34 +186,25 @@ class ParallelTaskCoordinator:
     # --- workers ---------------------------------------------------------------------------
 
     async def _worker(self, worker_id: int | str) -> None:
+        async def claim(claims: int) -> Claim | None:
+            lowest_first = claims % _LOWEST_FIRST_EVERY == _LOWEST_FIRST_EVERY - 1
+            return await self.queue.claim(str(worker_id), lowest_first=lowest_first)
+
         async with worker(worker_id):
-            claims = 0
-            while not self._draining.is_set():
-                seen = self.hints.queued.count
-                try:
-                    claim = await self.queue.claim(
-                        str(worker_id), lowest_first=claims % _LOW_FIRST_EVERY == 9
-                    )
-                except (RedisError, OSError) as error:
-                    self._redis_lost(error)
-                    await asyncio.sleep(jittered(_IDLE_SEC))
-                    continue
-                self._redis_found()
-                if claim is None:
-                    await self.hints.queued.wait(seen, jittered(self._idle_sec))
-                    continue
-                claims += 1
-                try:
-                    await self._run_job(claim, worker_id)
-                except Exception:
-                    # Nothing a job does may end the worker; its lease will run out.
-                    logger.exception("job %s could not be brought to an end", claim.job_id)
+            await run_claim_loop(
+                claim,
+                lambda claimed: self._run_job(claimed, worker_id),
+                stop=self._draining,
+                queued=self.notifications.queued,
+                redis_retry=self.redis_retry,
+                idle_sec=self._idle_sec,
+            )
 
     async def _run_job(self, claim: Claim, worker_id: int | str) -> None:
         try:
             task = claim.job()
         except JobUnreadableError as error:
-            await self._refuse(claim, worker_id, str(error))
+            await self._fail_unreadable(claim, worker_id, str(error))
             return
         with job(
             task_id=task.id,
@@ -264,24 +217,26 @@ class ParallelTaskCoordinator:
             project_id=task.project_id or await self._project_id(task),
         ) as span:
             try:
-                result = await guarded(self._keeper, claim, self._stopping, self._attempt(task))
+                work = self._attempt(task)
+                result = await run_with_lease(self._keeper, claim, self._stopping, work)
             except StoppingError as error:
                 span.retry(f"released: {error}")
                 await self._record(span, lambda: self.queue.release(claim))
             except LeaseLostError as error:
-                span.retry(f"given up: {error}")
+                span.retry(f"abandoned: {error}")
             except Exception as error:
                 await self._record_failure(claim, task, span, error)
             else:
                 owned = await self._record(span, lambda: self.queue.complete(claim, result))
                 if owned is Ownership.SUPERSEDED:
-                    span.retry("another attempt took over; this result is dropped")
+                    span.retry("another attempt took over; this result is discarded")
                 elif owned is Ownership.ENDED and await self._is_failed(task.id):
-                    # ENDED alone may be our own success, recorded although its answer was lost.
-                    span.fail("given up before this result came; it is dropped")
+                    # ENDED without a failure is this attempt's own success: it was recorded before
+                    # although the answer of Redis was lost.
+                    span.fail("the job was failed before this result came; it is discarded")
 
     async def _is_failed(self, job_id: str) -> bool:
-        status = await self.patiently(lambda: self.queue.status(job_id))
+        status = await self.redis_retry.call(lambda: self.queue.status(job_id))
         return status is TaskStatus.FAILED
 
     async def _record_failure(
@@ -299,24 +254,24 @@ class ParallelTaskCoordinator:
             span,
             lambda: self.queue.retry(claim, reason, delay_sec=delay_sec, trace_context=carrier),
         )
-        self._delayed.give()
+        self._delayed.notify()
 
     async def _record(
         self, span: SpanJob, operation: Callable[[], Awaitable[Ownership]]
     ) -> Ownership | None:
-        """Write down how the attempt ended; None when Redis stayed away: the lease will run out."""
+        """Record how the attempt ended; None if Redis is unavailable, so that the lease expires."""
         try:
-            return await self.patiently(operation)
+            return await self.redis_retry.call(operation)
         except (RedisError, OSError) as error:
             logger.exception("the outcome of a job could not be recorded; it will run again")
             span.retry(f"the outcome could not be recorded: {error}")
             return None
 
     def _retry_delay_sec(self, retries: int) -> float:
-        return jittered(min(_RETRY_CAP_SEC, self._retry_base_sec * 2**retries))
+        return jittered(min(_MAX_RETRY_DELAY_SEC, self._retry_base_sec * 2**retries))
 
     async def _attempt(self, task: QueuedJob) -> str:
-        """Run the handler; its result as JSON."""
+        """Run the job's handler and return its result as JSON."""
         handler = self._handlers.get(task.type)
         if handler is None:
             known = ", ".join(sorted(self._handlers))
@@ -330,8 +285,8 @@ class ParallelTaskCoordinator:
         except (TypeError, ValueError, RecursionError) as error:
             raise PermanentJobError(f"the result of {task.type} is not JSON: {error}") from error
 
-    async def _refuse(self, claim: Claim, worker_id: int | str, reason: str) -> None:
-        """Fail what cannot be read, in view."""
+    async def _fail_unreadable(self, claim: Claim, worker_id: int | str, reason: str) -> None:
+        """Fail a job that cannot be read, with a span so that the live view shows it."""
         with job(
             task_id=claim.job_id,
             task_type="unknown",
@@ -340,39 +295,38 @@ class ParallelTaskCoordinator:
             queue=claim.queue,
         ) as span:
             span.fail(reason)
-            await self.patiently(lambda: self.queue.fail(claim, reason))
+            await self.redis_retry.call(lambda: self.queue.fail(claim, reason))
 
-    # --- services --------------------------------------------------------------------------
+    # --- maintenance -----------------------------------------------------------------------
 
-    async def _repeated(
-        self, once: Callable[[], Awaitable[float]], due: WakeUpNotification
-    ) -> None:
-        """Call again after as many seconds as it answers, or when due; outlive every mistake."""
+    async def _maintain(self) -> None:
+        """Maintain the queue until cancelled: about once a second, and when a retry is due."""
         while True:
-            seen = due.count
+            seen = self._delayed.count
             try:
-                wait_sec = await once()
+                wait_sec = await self._maintain_once()
             except (RedisError, OSError) as error:
-                self._redis_lost(error)
-                wait_sec = _IDLE_SEC
+                self.redis_retry.failed(error)
+                wait_sec = IDLE_SEC
             except Exception:
-                logger.exception("a service of the coordinator failed; it goes on")
+                logger.exception("a round of the queue's maintenance failed")
                 wait_sec = _MAINTAIN_SEC
-            await due.wait(seen, wait_sec)
+            await self._delayed.wait(seen, wait_sec)
 
-    async def _maintain(self) -> float:
+    async def _maintain_once(self) -> float:
+        """Return after how many seconds the next round is due."""
         moved = await self.queue.maintain()
         for job_id in moved.requeued:
-            logger.warning("job %s: its worker stopped answering; queued again", job_id)
-        for dead in moved.dead:
-            self._announce_dead(dead)
+            logger.warning("job %s: its worker stopped answering; it is queued again", job_id)
+        for letter in moved.dead_letters:
+            self._publish_dead_letter(letter)
         due_sec = _MAINTAIN_SEC if moved.next_due_ms is None else moved.next_due_ms / 1000
         return min(jittered(_MAINTAIN_SEC), max(0.05, due_sec))
 
-    def _announce_dead(self, dead: DeadJob) -> None:
-        """The attempt's own span died with its worker: say here that the job has failed."""
-        claim = dead.claim
-        logger.error("job %s: %s", claim.job_id, dead.error)
+    def _publish_dead_letter(self, letter: DeadLetter) -> None:
+        """Publish the failure of a job whose own span was lost with its worker."""
+        claim = letter.claim
+        logger.error("job %s: %s", claim.job_id, letter.error)
         try:
             task = claim.job()
         except JobUnreadableError:
@@ -384,7 +338,7 @@ class ParallelTaskCoordinator:
                 project_id=task.project_id,
                 task_type=task.type,
             ) as root:
-                root.fail(dead.error)
+                root.fail(letter.error)
             return
         with job(
             task_id=task.id,
@@ -395,7 +349,7 @@ class ParallelTaskCoordinator:
             parent_task_id=task.parent_id,
             project_id=task.project_id,
         ) as span:
-            span.fail(dead.error)
+            span.fail(letter.error)
 
     def _depth_sampler(self, on_loop: LoopCaller) -> QueueDepthSampler | None:
         """Samples the queues for all processes that share them; None while monitoring is off."""
@@ -419,24 +373,17 @@ class ParallelTaskCoordinator:
         )
 
     async def status(self, job_id: str) -> TaskStatus | None:
-        """Where a job stands; None when it is unknown or forgotten."""
+        """Return the status of a job; None if the job is unknown or its keys have expired."""
         return await self.queue.status(job_id)
 
     async def result(self, job_id: str) -> Any | None:
-        """The result of a completed job, else None."""
+        """Return the result of a completed job, else None."""
         return (await self.queue.results([job_id])).get(job_id)
 
 
-async def _settled(tasks: Sequence[asyncio.Task[None]], timeout_sec: float) -> None:
+async def _wait_for(tasks: Sequence[asyncio.Task[None]], timeout_sec: float) -> None:
     if tasks:
         await asyncio.wait(tasks, timeout=timeout_sec)
-
-
-def _is_passing(error: Exception) -> bool:
-    """Refusals of a Redis that is full, cannot write its file or is failing over: they pass."""
-    # redis-py has classes for some of the codes, and takes the code off their texts.
-    passing = (OutOfMemoryError, ReadOnlyError, MasterDownError)
-    return isinstance(error, passing) or str(error).startswith(("MISCONF", "BUSY"))
 
 
 def _described(error: BaseException) -> str:

@@ -1,13 +1,14 @@
 """
-``TaskQueue``: jobs on Redis that are not lost, each move one Lua script.
+``TaskQueue``: a queue on Redis that loses no jobs; each change of a job's state is one Lua script.
 
-Promise: at-least-once execution, exactly-once recorded completion. A claim takes a lease by the
-server's clock and a fencing number (``attempt``, never reused); completing, failing, retrying and
-releasing compare both, so a worker that was stopped for a minute and wakes up cannot overwrite
-what another has done since. Status, result and group change in the same script as the move.
+It guarantees that each job runs at least once and that its completion is recorded exactly once. A
+claim takes a lease, measured by the server's clock, and a fencing token (``attempt``), which is
+never reused. Completing, failing, retrying and releasing compare worker and token, so a worker that
+was suspended for a minute cannot overwrite what another attempt has recorded since. Status, result
+and group of a job change in the same script as its place in the queues.
 
-Keys carry no hash tag: a single Redis or Sentinel, not Cluster. After an asynchronous failover the
-last acknowledged writes may be gone.
+The keys have no hash tag, so the queue works on a single Redis or with Sentinel, not on a Cluster.
+An asynchronous failover may lose the last acknowledged writes.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from otel_bridge.publish import redis_keys
 
 __all__ = [
     "Claim",
-    "DeadJob",
+    "DeadLetter",
     "JobUnreadableError",
     "Maintenance",
     "Ownership",
@@ -39,64 +40,69 @@ __all__ = [
 ]
 
 DEFAULT_LEASE_SEC: Final = 15.0
-DEFAULT_CRASH_BUDGET: Final = 3
+DEFAULT_MAX_DELIVERIES: Final = 3
 DEFAULT_RESULT_TTL_SEC: Final = 24 * 3600
 MAX_ERROR_CHARS: Final = 2000
 _MAINTAIN_LIMIT: Final = 100
-"""Jobs moved per call: a script blocks Redis, and 100 take about a millisecond."""
-_SUSPECT_SPACING_MS: Final = 250
-"""Between jobs that one crash hit; without it a poison job took its neighbours to the dead list."""
+"""Jobs moved per call: a script blocks Redis, and moving 100 jobs takes about a millisecond."""
+_REQUEUE_SPACING_MS: Final = 250
+"""
+Time between the jobs of one crashed process when they are queued again.
+
+Without it, a job that kills its process took the jobs beside it to the dead-letter queue.
+"""
 
 
 class JobUnreadableError(ValueError):
-    """Raised when what a queue holds is not a job; says why."""
+    """Raised when an entry of a queue is not a readable job; the message says why."""
 
 
 class Ownership(IntEnum):
-    """What a compare-and-set found."""
+    """Whether a claim still held its job when a script compared worker and fencing token."""
 
     OWNED = 1
     ENDED = 0
-    """The job had ended already: nothing was changed."""
+    """The job had ended already; nothing was changed."""
     SUPERSEDED = -1
-    """The lease ran out and another attempt began: nothing was changed."""
+    """The lease expired and another attempt started; nothing was changed."""
 
 
 class Submission(NamedTuple):
-    """What became of ``submit``."""
+    """Result of ``TaskQueue.submit``."""
 
     job_id: str
-    """The job's own id, or that of the earlier job with the same dedupe key."""
+    """Id of the queued job, or of the earlier job with the same id or dedupe key."""
     is_new: bool
+    """Whether the job was queued by this call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One attempt at one job, held by one worker until its lease runs out."""
+    """One attempt at a job, held by one worker until its lease expires."""
 
     job_id: str
     worker_id: str
     attempt: int
-    """The fencing number; grows with every claim."""
+    """The fencing token; grows with every claim of the job."""
     queue: str
     data: str
-    """The job as JSON; empty when the producer wrote none."""
+    """The job as JSON; empty when its producer stored none."""
     retries: int
-    """Earlier attempts whose handler failed."""
+    """Earlier attempts in which the handler failed."""
     crashes: int
-    """Earlier attempts whose worker stopped answering."""
+    """Earlier attempts in which the worker stopped answering."""
 
     @property
     def retry_count(self) -> int:
-        """Attempts before this one that count; a released attempt does not."""
+        """Earlier attempts that failed or crashed; released attempts do not count."""
         return self.retries + self.crashes
 
     def job(self) -> QueuedJob:
         """
-        Read the job.
+        Return the job, decoded from ``data``.
 
         Raises:
-            JobUnreadableError: There is none, or it is not one.
+            JobUnreadableError: ``data`` is empty or is not a job.
         """
         if not self.data:
             raise JobUnreadableError(f"no job under {redis_keys.task_data(self.job_id)}")
@@ -110,46 +116,49 @@ class Claim:
         return job.model_copy(update={"id": self.job_id, "retry_count": self.retry_count})
 
 
-class DeadJob(NamedTuple):
-    """A job given up on because workers kept dying over it."""
+class DeadLetter(NamedTuple):
+    """A job that failed because too many workers stopped answering while running it."""
 
     claim: Claim
     error: str
 
 
 class Maintenance(NamedTuple):
-    """What one round of ``maintain`` moved."""
+    """What one round of ``TaskQueue.maintain`` moved."""
 
     promoted: int
+    """Jobs whose delay was over and that are in a queue again."""
     requeued: tuple[str, ...]
-    dead: tuple[DeadJob, ...]
+    """Ids of jobs whose lease had expired and that will be delivered again."""
+    dead_letters: tuple[DeadLetter, ...]
+    """Jobs whose lease had expired once too often and that went to the dead-letter queue."""
     next_due_ms: int | None
-    """Until the next delayed retry; None when there is none."""
+    """Milliseconds until the next delayed retry is due; None when there is none."""
 
 
 class Progress(NamedTuple):
-    """Where the jobs of a group stand."""
+    """Counts of the jobs of a group by their state."""
 
     completed: int = 0
     failed: int = 0
     pending: int = 0
-    """Everything that has not ended: waiting, running or between attempts."""
+    """Jobs that have not ended: waiting, running or between two attempts."""
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is left to wait for."""
+        """Whether all jobs have ended."""
         return self.pending == 0
 
 
 def lua_source(name: str) -> str:
-    """A script with the prelude in front of it."""
+    """Return the text of a Lua script, with the shared prelude before it."""
     folder = resources.files("otel_bridge.orchestration.queue") / "lua"
     prelude = (folder / "prelude.lua").read_text(encoding="utf-8")
     return prelude + (folder / f"{name}.lua").read_text(encoding="utf-8")
 
 
 def text(value: object) -> str:
-    """A Redis answer as text, whether or not the client decodes."""
+    """Return a value from Redis as text, whether or not the client decodes answers."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
@@ -158,9 +167,10 @@ class TaskQueue:
     The queues, leases and results of one Redis.
 
     Args:
-        redis: Decoding answers or not; fakeredis works too.
-        lease_sec: A worker silent for this long loses its job. Renewed at a third of it.
-        crash_budget: Workers that may die over a job before it goes to the dead list.
+        redis: May decode answers or not; fakeredis works too.
+        lease_sec: A worker that does not renew its lease for this long loses its job.
+        max_deliveries: A job goes to the dead-letter queue when this many workers stopped answering
+            while running it.
         result_ttl_sec: How long status, result and error of an ended job are kept.
     """
 
@@ -169,12 +179,12 @@ class TaskQueue:
         redis: Redis,
         *,
         lease_sec: float = DEFAULT_LEASE_SEC,
-        crash_budget: int = DEFAULT_CRASH_BUDGET,
+        max_deliveries: int = DEFAULT_MAX_DELIVERIES,
         result_ttl_sec: int = DEFAULT_RESULT_TTL_SEC,
     ) -> None:
         self.redis = redis
         self.lease_sec = lease_sec
-        self.crash_budget = crash_budget
+        self.max_deliveries = max_deliveries
         self.result_ttl_sec = result_ttl_sec
         self._submit = redis.register_script(lua_source("submit"))
         self._claim = redis.register_script(lua_source("claim"))
@@ -192,13 +202,13 @@ class TaskQueue:
         meta: Mapping[str, str] | None = None,
     ) -> Submission:
         """
-        Queue a job once; a known id, or dedupe key (for ``result_ttl_sec``), is not queued again.
+        Queue a job, unless its id or its dedupe key is known already.
 
         Args:
-            job: Its id is the primary dedupe key.
-            queue: Default: by the job's priority.
-            dedupe_key: A second identity, when ids are random.
-            meta: Written to ``nexus:task_meta:{job.id}``; for research tasks.
+            job: Not queued again while the status of a job with its id is kept.
+            queue: Full name; default: the queue of the job's priority.
+            dedupe_key: Identifies the job when ids are random; remembered for ``result_ttl_sec``.
+            meta: Stored in the hash ``nexus:task_meta:{job.id}``; for research tasks.
         """
         pairs = [part for pair in (meta or {}).items() for part in pair]
         answer = await self._submit(
@@ -222,12 +232,13 @@ class TaskQueue:
         lowest_first: bool = False,
     ) -> Claim | None:
         """
-        Take the next job, or None when every queue is empty; never waits.
+        Claim the next job; return None, without waiting, when every queue is empty.
 
         Args:
             worker_id: Unique among running workers.
-            queues: In claiming order; the first with a job wins.
-            lowest_first: Look from the other end: one claim in ten, so that low priority moves.
+            queues: Full names, in the order in which they are tried.
+            lowest_first: Try them in reverse order. Workers do so in one claim of ten, so that
+                jobs of low priority run under any load.
         """
         order = list(reversed(queues)) if lowest_first else list(queues)
         answer = await self._claim(keys=order, args=[worker_id, int(self.lease_sec * 1000)])
@@ -237,11 +248,11 @@ class TaskQueue:
         return Claim(job_id, worker_id, int(attempt), queue, data, int(retries), int(crashes))
 
     async def complete(self, claim: Claim, result_json: str) -> Ownership:
-        """Record the result, once."""
+        """Record the job's result, at most once."""
         return await self._end(claim, TaskStatus.COMPLETED, result_json)
 
     async def fail(self, claim: Claim, error: str) -> Ownership:
-        """Record the failure, once, and put the id on the dead list."""
+        """Record the job's failure, at most once, and put its id on the dead-letter queue."""
         return await self._end(claim, TaskStatus.FAILED, error[:MAX_ERROR_CHARS])
 
     async def _end(self, claim: Claim, status: TaskStatus, value: str) -> Ownership:
@@ -266,13 +277,13 @@ class TaskQueue:
         self, claim: Claim, error: str, *, delay_sec: float, trace_context: Mapping[str, str]
     ) -> Ownership:
         """
-        Give the job back for another attempt after ``delay_sec``; charges one retry.
+        Return the job for another attempt after ``delay_sec``; counts one retry.
 
         Args:
             claim: The attempt that failed.
-            error: Shown until the job ends.
-            delay_sec: At least this long; promoted by the next ``maintain`` after it.
-            trace_context: What the next attempt finds in the job; it links to this one.
+            error: Stored as the job's error until it completes or fails with another one.
+            delay_sec: Least delay; the first ``maintain`` after it queues the job.
+            trace_context: Stored in the job, so that the next attempt's span links to this one.
         """
         job = claim.job().model_copy(update={"trace_context": dict(trace_context)})
         answer = await self._retry(
@@ -288,39 +299,43 @@ class TaskQueue:
         return Ownership(int(answer))
 
     async def release(self, claim: Claim) -> Ownership:
-        """Give the job back at the head of its queue; charges nothing."""
+        """Return the job to the head of its queue, without counting a retry or a crash."""
         answer = await self._release(args=[claim.job_id, claim.worker_id, claim.attempt])
         return Ownership(int(answer))
 
     async def maintain(self) -> Maintenance:
-        """Promote due retries and take back jobs whose lease ran out; any process may call it."""
-        promoted, requeued, dead, wait_ms = await self._maintain(
+        """
+        Queue due retries and take back jobs with expired leases, up to 100 of each.
+
+        Any process may call it, also several at the same time.
+        """
+        promoted, requeued, letters, wait_ms = await self._maintain(
             keys=[redis_keys.QUEUE_NORMAL],
-            args=[self.crash_budget, self.result_ttl_sec, _MAINTAIN_LIMIT, _SUSPECT_SPACING_MS],
+            args=[self.max_deliveries, self.result_ttl_sec, _MAINTAIN_LIMIT, _REQUEUE_SPACING_MS],
         )
-        rows = [[text(part) for part in dead[at : at + 5]] for at in range(0, len(dead), 5)]
+        rows = [[text(part) for part in letters[at : at + 5]] for at in range(0, len(letters), 5)]
         return Maintenance(
             promoted=int(promoted),
             requeued=tuple(text(job_id) for job_id in requeued),
-            dead=tuple(
-                DeadJob(Claim(job_id, worker, 0, "", data, 0, int(crashes)), error)
+            dead_letters=tuple(
+                DeadLetter(Claim(job_id, worker, 0, "", data, 0, int(crashes)), error)
                 for job_id, worker, crashes, error, data in rows
             ),
             next_due_ms=None if int(wait_ms) < 0 else int(wait_ms),
         )
 
     async def status(self, job_id: str) -> TaskStatus | None:
-        """Where a job stands; None when it is unknown or forgotten."""
+        """Return the status of a job; None if the job is unknown or its keys have expired."""
         value = await self.redis.get(redis_keys.task_status(job_id))
         return None if value is None else TaskStatus(text(value))
 
     async def error(self, job_id: str) -> str | None:
-        """The last error of a job; None when there was none."""
+        """Return the last error of a job, or None."""
         value = await self.redis.get(redis_keys.task_error(job_id))
         return None if value is None else text(value)
 
     async def results(self, job_ids: Sequence[str]) -> dict[str, Any]:
-        """Results of those jobs that completed, by id, in one round trip."""
+        """Return the results of those jobs that completed, by id; takes one round trip."""
         if not job_ids:
             return {}
         values = await self.redis.mget([redis_keys.task_result(job_id) for job_id in job_ids])
@@ -331,7 +346,7 @@ class TaskQueue:
         }
 
     async def known(self, job_ids: Sequence[str]) -> set[str]:
-        """Which of these ids have been submitted, in one round trip."""
+        """Return which of these ids have been submitted; takes one round trip."""
         if not job_ids:
             return set()
         values = await self.redis.mget([redis_keys.task_status(job_id) for job_id in job_ids])
@@ -340,11 +355,11 @@ class TaskQueue:
 
     async def progress(self, parent_task_id: str, prefix: str = "") -> Progress:
         """
-        Count the jobs of ``nexus:task_group:{parent}`` in one pipeline.
+        Count the jobs of a research task, which are in the set ``nexus:task_group:{parent}``.
 
         Args:
             parent_task_id: The research task.
-            prefix: Only ids that begin with it: one phase's jobs.
+            prefix: Count only jobs whose id starts with it, e.g. those of one phase.
         """
         members = await self.redis.smembers(redis_keys.task_group(parent_task_id))
         job_ids = [job_id for job_id in map(text, members) if job_id.startswith(prefix)]
@@ -357,7 +372,7 @@ class TaskQueue:
         return Progress(completed, failed, len(job_ids) - completed - failed)
 
     async def depths(self) -> dict[str, int]:
-        """Jobs waiting, by the queue's full name."""
+        """Return how many jobs wait in each queue, by the queue's full name."""
         names = (*redis_keys.QUEUES, redis_keys.RESEARCH_QUEUE)
         pipeline = self.redis.pipeline(transaction=False)
         for name in names:
@@ -365,4 +380,4 @@ class TaskQueue:
         return dict(zip(names, map(int, await pipeline.execute()), strict=True))
 
 
-assert frozenset({"completed", "failed"}) == TERMINAL_STATUSES, "prelude.lua knows these two"
+assert frozenset({"completed", "failed"}) == TERMINAL_STATUSES, "prelude.lua has these two"

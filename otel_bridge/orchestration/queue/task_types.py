@@ -1,9 +1,9 @@
 """
 The models of the queue: task types, priorities, ``QueuedJob`` and ``ResearchTaskRequest``.
 
-A ``QueuedJob`` carries its type as text, so that an unknown type reaches a worker and fails there
-with a reason, instead of breaking the reader of the queue. A ``ResearchTaskRequest`` comes from an
-untrusted client over HTTP: every field is bounded and unknown fields are refused by name.
+The type of a ``QueuedJob`` is text, so that a job of an unknown type reaches a worker and fails
+there with a reason, instead of being unreadable. A ``ResearchTaskRequest`` comes from an untrusted
+client over HTTP: every field has limits, and a request with an unknown field is refused.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ __all__ = [
 
 
 class TaskType(StrEnum):
-    """What a job does; a worker runs those it has a handler for."""
+    """
+    The types of the orchestrator's jobs, each of which has a handler in ``handlers.py``.
 
-    SUMMARIZATION = "summarization"
-    ENTITY_EXTRACTION = "entity_extraction"
-    DOK_CATEGORIZATION = "dok_categorization"
+    A team may queue jobs of other types and give its workers handlers for them.
+    """
+
     SEARCH_SPACE_ENUM = "search_space_enum"
     DATA_AGGREGATION_SEARCH = "data_aggregation_search"
     DATA_AGGREGATION_EXTRACT = "data_aggregation_extract"
     SEARCH = "search"
-    REASONING = "reasoning"
 
 
 TERMINAL_STATUSES: Final = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED})
 
 
 class Priority(StrEnum):
-    """Which queue a job waits in; claimed strictly in this order."""
+    """Decides in which queue a job waits; workers claim from the queues in this order."""
 
     HIGH = "high"
     NORMAL = "normal"
@@ -67,15 +67,16 @@ class QueuedJob(BaseModel):
     One unit of queued work, as stored in ``nexus:task:{id}:data``.
 
     Attributes:
-        id: Unique; a second job with the same id is not queued again.
-        type: One of ``TaskType``, or any text a team has a handler for.
-        payload: Anything JSON; what the handler reads.
-        priority: Which queue.
-        retry_count: Attempts made before this one, crashes of workers included.
-        max_retries: Attempts after the first that a failing handler gets.
+        id: Unique, 1 to 512 characters; a second job with the same id is not queued.
+        type: One of ``TaskType``, or another type that the workers have a handler for; up to 128
+            characters.
+        payload: The handler's input; any JSON object.
+        priority: Decides the queue.
+        retry_count: Earlier attempts that failed or whose worker stopped answering.
+        max_retries: How often a job whose handler fails is retried; 0 to 100.
         parent_task_id: The research task; None for a research task itself.
-        project_id: Whose work it is; None when unknown.
-        trace_context: W3C ``traceparent`` and the bridge's own ids, as ``enqueue`` gave them.
+        project_id: The project that the job belongs to; None when unknown.
+        trace_context: W3C ``traceparent`` and the bridge's own ids, from ``enqueue``.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -106,7 +107,7 @@ _Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:@-]{0,
 
 
 JobHandler = Callable[[QueuedJob], Awaitable[Mapping[str, Any]]]
-"""Runs one attempt at a job; what it returns becomes ``nexus:task:{id}:result``."""
+"""Runs one attempt at a job; what it returns is stored as JSON in ``nexus:task:{id}:result``."""
 
 
 class _Request(BaseModel):
@@ -115,13 +116,15 @@ class _Request(BaseModel):
 
 class DataAggregationConfig(_Request):
     """
-    What to collect.
+    What a research task collects.
 
     Attributes:
-        entities: What to look for, e.g. ``["private schools"]``; 1 to 20 of up to 100 characters.
-        attributes: What to know of each, e.g. ``["address", "tuition"]``; 1 to 50.
-        search_space: Where, e.g. ``in Georgia``.
-        domain_hint: E.g. ``schools``; shown with the task.
+        entities: Kinds of entities to find, e.g. ``["private schools"]``; 1 to 20, each of up to
+            100 characters.
+        attributes: Facts to find of each entity, e.g. ``["address", "tuition"]``; 1 to 50, each of
+            up to 100 characters.
+        search_space: Where to look, e.g. ``in Georgia``; up to 200 characters.
+        domain_hint: Shown with the task, e.g. ``schools``; up to 100 characters.
     """
 
     entities: list[_Term] = Field(min_length=1, max_length=20)
@@ -135,12 +138,13 @@ class ResearchTaskRequest(_Request):
     The body of ``POST /tasks``.
 
     Attributes:
-        title: For people; up to 200 characters.
-        research_query: The question in words; up to 2,000 characters.
-        research_type: Only ``data_aggregation``.
-        user_id: Who asks; letters, digits and ``_.:@-``, up to 128.
-        project_id: Whose events these become; the same alphabet. None: visible to unrestricted
-            readers only.
+        title: Shown to people; up to 200 characters.
+        research_query: The question in plain language; up to 2,000 characters.
+        research_type: Always ``data_aggregation``.
+        user_id: The user who asks; up to 128 letters, digits and ``_.:@-``, not starting with one
+            of these signs.
+        project_id: The project of all events of the task; in the same form. None: only clients
+            that may see all projects see them.
         data_aggregation_config: What to collect.
     """
 
@@ -155,7 +159,7 @@ class ResearchTaskRequest(_Request):
 
 
 def field_error_sentence(error: ValidationError) -> str:
-    """One sentence that names each wrong field, at most five of them; never the value."""
+    """Return one sentence with up to five wrong fields and what is wrong; it contains no value."""
     parts = []
     for item in error.errors(include_url=False, include_input=False, include_context=False)[:5]:
         where = ".".join(str(part) for part in item["loc"]) or "body"

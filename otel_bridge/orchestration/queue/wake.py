@@ -1,8 +1,8 @@
 """
-``WakeUpNotifications``: Pub/Sub wakes idle workers and waiting orchestrators; no polling.
+``WakeUpNotifications``: Redis Pub/Sub wakes idle workers and waiting orchestrators.
 
-A hint may be lost, so everybody who waits also gives a time after which to look for itself. One
-subscription serves a process.
+A notification may be lost, so each waiter also has a timeout, after which it looks by itself. One
+subscription serves a whole process, which therefore need not poll.
 """
 
 from __future__ import annotations
@@ -27,31 +27,34 @@ _RECONNECT_SEC: Final = 1.0
 
 
 def jittered(seconds: float) -> float:
-    """Between half and one and a half times, so that processes do not march in step."""
+    """Return a random time from 0.5 to 1.5 times ``seconds``, so that processes spread out."""
     return seconds * random.uniform(0.5, 1.5)  # noqa: S311 - spreads load, guards nothing
 
 
 class WakeUpNotification:
     """
-    Something happened; several tasks of one loop may wait for it.
+    A notification that several tasks of one event loop may wait for.
 
-    Read ``count`` before looking at the state, pass it to ``wait``: a hint that came in between
-    is not missed.
+    Read ``count`` before you look at the state, and pass it to ``wait``: a notification that comes
+    in between then ends the wait at once.
+
+    Attributes:
+        count: How many times it was notified.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self._waiting: set[asyncio.Future[None]] = set()
 
-    def give(self) -> None:
-        """Wake everybody who waits."""
+    def notify(self) -> None:
+        """Wake all waiting tasks."""
         self.count += 1
         for future in self._waiting:
             if not future.done():
                 future.set_result(None)
 
     async def wait(self, seen: int, timeout_sec: float) -> None:
-        """Return when a hint newer than ``seen`` was given, or after ``timeout_sec``."""
+        """Return once ``count`` differs from ``seen``, or after ``timeout_sec``."""
         if self.count != seen or timeout_sec <= 0:
             return
         future = asyncio.get_running_loop().create_future()
@@ -65,7 +68,7 @@ class WakeUpNotification:
 
 class WakeUpNotifications:
     """
-    The hints of one Redis.
+    The wake-up notifications of one Redis.
 
     Attributes:
         queued: A job may be waiting in some queue.
@@ -78,7 +81,7 @@ class WakeUpNotifications:
         self.ended = WakeUpNotification()
 
     async def listen(self) -> None:
-        """Subscribe and pass on hints until cancelled; comes back by itself after an outage."""
+        """Subscribe and pass notifications on until cancelled; subscribes again after an outage."""
         is_failing = False
         while True:
             try:
@@ -88,19 +91,23 @@ class WakeUpNotifications:
                         found = await subscription.get_message(timeout=_LISTEN_SEC)
                         if found is None:
                             continue
-                        # Also the subscription's own confirmation: hints before it were missed.
+                        # The confirmation of the subscription counts as a notification of both
+                        # kinds, since those before it were missed.
                         self._pass_on(text(found["data"]))
                         if is_failing:
-                            logger.info("wake-up hints are received again")
+                            logger.info("wake-up notifications are received again")
                             is_failing = False
             except (RedisError, OSError) as error:
                 if not is_failing:
-                    logger.warning("no wake-up hints: %s; workers look by themselves", error)
+                    logger.warning(
+                        "no wake-up notifications are received: %s; workers poll until they are",
+                        error,
+                    )
                 is_failing = True
                 await asyncio.sleep(jittered(_RECONNECT_SEC))
 
     def _pass_on(self, message: str) -> None:
         if not message.startswith("ended"):
-            self.queued.give()
+            self.queued.notify()
         if message != "queued":
-            self.ended.give()
+            self.ended.notify()

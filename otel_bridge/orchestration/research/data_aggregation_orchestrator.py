@@ -1,10 +1,10 @@
 """
-``DataAggregationOrchestrator``: one research task through its seven phases.
+``DataAggregationOrchestrator``: runs a research task through its seven phases.
 
 enumeration -> search -> extraction -> enrichment -> resolution -> persistence -> csv_generation.
-The first four are jobs for any worker, the rest runs here. Job ids follow from the research
-task's id and the phase, so that an orchestrator that takes over finds the finished jobs finished and
-queues only what is missing.
+The work of the first four phases is jobs, which any worker may run; the orchestrator does the rest
+itself. The ids of the jobs are derived from the research task's id and the phase. So when another
+orchestrator takes over, the jobs that have ended are known, and only the others are queued.
 """
 
 from __future__ import annotations
@@ -44,18 +44,25 @@ PHASES: Final = (
     "csv_generation",
 )
 
-_COUNT_AT_MOST_EVERY_SEC: Final = 0.2
-"""Hints come one a job, faster than anybody needs the counts."""
-_COUNT_SHARE: Final = 0.1
-"""Of the time at most is spent counting, however large the group."""
-_LOOK_AGAIN_SEC: Final = 2.0
+_MIN_COUNT_INTERVAL_SEC: Final = 0.2
+"""Each ended job sends a notification; counting after each one would be needlessly often."""
+_MAX_COUNTING_SHARE: Final = 0.1
+"""Counting takes at most this share of the time, however large the group is."""
+_MAX_COUNT_INTERVAL_SEC: Final = 2.0
+"""The jobs are counted after this time even without a notification, which may be lost."""
 MAX_PAGES: Final = 5000
 MAX_GAPS: Final = 2000
-_INTERRUPTED: Final = "interrupted: its orchestrator is stopping, another one goes on"
+_INTERRUPTED: Final = "interrupted: its orchestrator is stopping, another one continues"
 
 
 class OrchestrationError(OtelBridgeError):
-    """Raised when a research task cannot go on; says at which phase and why."""
+    """
+    Raised when a research task cannot continue.
+
+    Args:
+        phase_name: The phase that failed.
+        reason: Why it failed.
+    """
 
     def __init__(self, phase_name: str, reason: str) -> None:
         super().__init__(phase_name, reason)
@@ -68,12 +75,13 @@ class OrchestrationError(OtelBridgeError):
 
 class DataAggregationOrchestrator:
     """
-    Runs research tasks; several at a time on one loop are fine.
+    Runs research tasks, also several at the same time on one event loop.
 
     Args:
         coordinator: Queues the jobs; its workers, or those of other processes, run them.
-        store: Where results go.
-        progress_interval_sec: How often a phase's jobs are counted into a ``stats_snapshot``.
+        store: Stores the results.
+        progress_interval_sec: How often a running phase publishes the counts of its jobs as a
+            ``stats_snapshot``.
     """
 
     def __init__(
@@ -85,7 +93,8 @@ class DataAggregationOrchestrator:
     ) -> None:
         self._coordinator = coordinator
         self._queue = coordinator.queue
-        self._hints = coordinator.hints
+        self._ended = coordinator.notifications.ended
+        self._redis_retry = coordinator.redis_retry
         self._store = store
         self._progress_interval_sec = progress_interval_sec
 
@@ -101,18 +110,19 @@ class DataAggregationOrchestrator:
         Run one research task to its end.
 
         Args:
-            task_id: Becomes ``parent_task_id`` of its jobs.
+            task_id: The ``parent_task_id`` of its jobs.
             request: What to collect.
-            project_id: Default: the request's own.
-            on_root: Called with the id inside the root span, before the first phase.
+            project_id: Default: the project of the request.
+            on_root: Called with ``task_id`` inside the root span, before the first phase.
 
         Returns:
-            ``csv_path database_path units pages records entities complete_entities phases``;
-            ``phases`` holds ``{completed, failed}`` of each phase with jobs.
+            ``csv_path`` and ``database_path``; the numbers ``units pages records entities
+            complete_entities``; and ``phases``, which has ``{completed, failed}`` for each phase
+            with jobs.
 
         Raises:
-            OrchestrationError: Nothing could be enumerated, or every search failed.
-            redis.RedisError: Redis stayed away for over a minute.
+            OrchestrationError: The search space has no units, or every search failed.
+            redis.RedisError: Redis was unavailable for over a minute.
         """
         config = request.data_aggregation_config
         async with research_task(
@@ -134,46 +144,49 @@ class DataAggregationOrchestrator:
     async def run_jobs(
         self, block: Phase, name: str, task_id: str, jobs: Sequence[QueuedJob]
     ) -> tuple[Progress, dict[str, Any]]:
-        """Queue a phase's jobs, report until all have ended; the counts, and results by id."""
+        """
+        Queue the jobs of a phase and wait until all have ended, publishing their counts meanwhile.
+
+        Returns:
+            The final counts, and the results of the completed jobs by job id.
+        """
         await self._coordinator.submit_tasks(jobs)
         block.submitted(len(jobs))
-        progress = await self._ended(block, task_id, f"{task_id}:{name}:")
+        progress = await self._wait_until_ended(block, task_id, f"{task_id}:{name}:")
         block.progress(
             completed=progress.completed, failed=progress.failed, pending=0, total=len(jobs)
         )
-        results = await self._coordinator.patiently(
+        results = await self._redis_retry.call(
             lambda: self._queue.results([job.id for job in jobs])
         )
         return progress, results
 
-    async def _ended(self, block: Phase, task_id: str, prefix: str) -> Progress:
+    async def _wait_until_ended(self, block: Phase, task_id: str, prefix: str) -> Progress:
         loop = asyncio.get_running_loop()
-        report_at = loop.time() + self._progress_interval_sec
+        publish_at = loop.time() + self._progress_interval_sec
         while True:
-            seen, begun = self._hints.ended.count, loop.time()
-            progress = await self._coordinator.patiently(
-                lambda: self._queue.progress(task_id, prefix)
-            )
+            seen, started = self._ended.count, loop.time()
+            progress = await self._redis_retry.call(lambda: self._queue.progress(task_id, prefix))
             if progress.is_done:
                 return progress
-            if loop.time() >= report_at:
-                report_at += self._progress_interval_sec
+            if loop.time() >= publish_at:
+                publish_at += self._progress_interval_sec
                 block.progress(**progress._asdict())
-            counting_sec = loop.time() - begun
-            await asyncio.sleep(max(_COUNT_AT_MOST_EVERY_SEC, counting_sec / _COUNT_SHARE))
-            await self._hints.ended.wait(seen, min(_LOOK_AGAIN_SEC, report_at - loop.time()))
+            counting_sec = loop.time() - started
+            await asyncio.sleep(max(_MIN_COUNT_INTERVAL_SEC, counting_sec / _MAX_COUNTING_SHARE))
+            await self._ended.wait(seen, min(_MAX_COUNT_INTERVAL_SEC, publish_at - loop.time()))
 
     async def save(self, task_id: str, entities: Sequence[Entity]) -> str:
-        """Store entities; the database's path."""
+        """Store the entities of a task; return the path of the database."""
         return str(await asyncio.to_thread(self._store.save, task_id, entities))
 
     async def write_csv(self, task_id: str, attributes: Sequence[str]) -> str:
-        """Write the CSV; its path."""
+        """Write a task's stored entities as CSV; return the path of the file."""
         return str(await asyncio.to_thread(self._store.write_csv, task_id, attributes))
 
 
 class _Run:
-    """One research task under way: what the phases hand to each other."""
+    """One run of a research task: calls the phases in order and passes results between them."""
 
     def __init__(
         self,
@@ -202,7 +215,7 @@ class _Run:
         async with _phase("csv_generation") as block:
             csv_path = await self._orchestrator.write_csv(self._task_id, self._config.attributes)
             block.message(f"{len(entities)} rows in {csv_path}")
-        wanted = set(self._config.attributes)
+        attributes = set(self._config.attributes)
         return {
             "csv_path": csv_path,
             "database_path": database_path,
@@ -210,7 +223,7 @@ class _Run:
             "pages": len(pages),
             "records": len(records),
             "entities": len(entities),
-            "complete_entities": sum(wanted <= entity.values.keys() for entity in entities),
+            "complete_entities": sum(attributes <= entity.values.keys() for entity in entities),
             "phases": self._counts,
         }
 
@@ -251,7 +264,7 @@ class _Run:
     async def _search(self, units: Sequence[str]) -> list[str]:
         name = "search"
         async with _phase(name) as block:
-            wanted = [(entity, unit) for entity in self._config.entities for unit in units]
+            pairs = [(entity, unit) for entity in self._config.entities for unit in units]
             jobs = [
                 self._job(
                     name,
@@ -259,7 +272,7 @@ class _Run:
                     TaskType.DATA_AGGREGATION_SEARCH,
                     {"entity": entity, "unit": unit},
                 )
-                for number, (entity, unit) in enumerate(wanted)
+                for number, (entity, unit) in enumerate(pairs)
             ]
             results = await self._jobs(block, name, jobs)
             if not results:
@@ -291,7 +304,7 @@ class _Run:
         return records
 
     async def _enrich(self, records: Sequence[Record]) -> list[Record]:
-        """Ask for each missing attribute by the entity's name: pages no unit led to."""
+        """Search for each missing attribute by the entity's name: on pages that name no unit."""
         name = "enrichment"
         async with _phase(name) as block:
             entities = await asyncio.to_thread(resolve, records)
@@ -333,7 +346,7 @@ async def _phase(name: str) -> AsyncIterator[Phase]:
 
 
 def _records(results: Mapping[str, Any]) -> list[Record]:
-    """The records of all results, in the jobs' order, once each."""
+    """Return the records of all results in the order of the jobs, without duplicates."""
     records = {
         (row["page_id"], row["name"], tuple(sorted(row["values"].items()))): Record(**row)
         for _, result in sorted(results.items())

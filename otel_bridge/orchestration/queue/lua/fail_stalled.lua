@@ -1,6 +1,6 @@
+-- Ends a stalled job as failed and puts its id on the dead-letter queue.
 -- ARGV: id, worker that stopped answering, error, TTL (s)
--- Ends the job as failed and puts its id on the dead-letter queue.
--- Returns 1 when recorded, 0 when the job no longer runs on that worker.
+-- Returns 1 if recorded, 0 if the job does not run on that worker any more.
 local id, worker, ttl_sec = ARGV[1], ARGV[2], ARGV[4]
 if not is_processing_on(id, worker) then
   return 0

@@ -1,6 +1,6 @@
--- In front of every script: key names (a test compares them with keys.py), time, ownership.
--- Runs on Redis 6.2 and later and on fakeredis (Lua 5.1): no cjson, numbers formatted by hand
--- because Lua's own tostring turns large ones into exponents.
+-- Prepended to every script: names of keys (a test compares them with redis_keys.py), time, leases.
+-- Runs on Redis 6.2 and later and on fakeredis (Lua 5.1). It uses no cjson, and `whole` formats
+-- numbers, because Lua's own tostring writes large ones with an exponent.
 
 local LEASES = 'nexus:leases'
 local DELAYED = 'nexus:delayed'
@@ -32,7 +32,7 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
--- Milliseconds by the server's clock: a worker's own clock cannot shorten or prolong a lease.
+-- Milliseconds of the server's clock, so that a worker's clock cannot shorten or prolong a lease.
 local function now_ms()
   local time = redis.call('TIME')
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -43,7 +43,8 @@ local function is_terminal(id)
   return status == 'completed' or status == 'failed'
 end
 
--- 1: this worker holds this attempt; 0: the job has ended; -1: another attempt took over.
+-- Compares worker and fencing token. 1: the worker holds this attempt; 0: the job has ended;
+-- -1: another attempt took over.
 local function ownership(id, worker, attempt)
   if is_terminal(id) then
     return 0
@@ -55,7 +56,7 @@ local function ownership(id, worker, attempt)
   return 1
 end
 
--- Whether a job still runs on this worker. A job of a coordinator without leases counts as its.
+-- Whether a job is running on this worker; also if the job has no lease, as other coordinators'.
 local function is_processing_on(id, worker)
   if redis.call('GET', task_key(id, 'status')) ~= 'processing' then
     return false
@@ -70,8 +71,8 @@ local function unclaim(id, worker)
   redis.call('HDEL', task_key(id, 'lease'), 'worker')
 end
 
--- A hint only: whoever misses it finds out by its next look. An ACL may deny it.
-local function hint(message)
+-- Sends a wake-up notification. It may be lost, or denied by an ACL: workers also poll.
+local function notify(message)
   redis.pcall('PUBLISH', WAKE_CHANNEL, message)
 end
 
@@ -88,8 +89,8 @@ local function finish(id, status, part, value, ttl_sec, parent)
   for _, name in ipairs({'status', 'data', 'result', 'error'}) do
     redis.call('EXPIRE', task_key(id, name), ttl_sec)
   end
-  -- Only a research task has these two; for a job they are keys that do not exist.
+  -- Only a research task has these two keys.
   redis.call('EXPIRE', group_key(id), ttl_sec)
   redis.call('EXPIRE', meta_key(id), ttl_sec)
-  hint('ended ' .. parent)
+  notify('ended ' .. parent)
 end

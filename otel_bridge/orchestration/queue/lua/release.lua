@@ -1,6 +1,6 @@
+-- Returns a job to the head of its queue, without counting a retry or a crash.
 -- ARGV: id, worker, attempt
--- Gives a job back unharmed, to be the next one claimed: neither retries nor crashes are charged.
--- Returns as finish.lua does.
+-- Returns the same values as finish.lua.
 local id, worker, attempt = ARGV[1], ARGV[2], ARGV[3]
 local owned = ownership(id, worker, attempt)
 if owned ~= 1 then
@@ -10,5 +10,5 @@ local queue = redis.call('HGET', task_key(id, 'lease'), 'queue')
 unclaim(id, worker)
 redis.call('SET', task_key(id, 'status'), 'pending')
 redis.call('RPUSH', queue, id)
-hint('queued')
+notify('queued')
 return 1

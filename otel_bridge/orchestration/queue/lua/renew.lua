@@ -1,5 +1,6 @@
--- ARGV: lease (ms), then id, worker, attempt of each job held
--- Returns the ids whose lease is no longer this worker's.
+-- Renews the leases of all jobs that a process runs.
+-- ARGV: lease (ms), then id, worker and attempt of each job
+-- Returns the ids of the jobs whose lease the worker does not hold any more.
 local lease_ms = tonumber(ARGV[1])
 local until_ms = whole(now_ms() + lease_ms)
 local lost = {}

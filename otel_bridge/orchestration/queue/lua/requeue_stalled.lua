@@ -1,8 +1,9 @@
+-- Queues a stalled job again. The lease of a job that has one expires now, so that maintain.lua
+-- counts the crash and takes the job back. A job without one (another coordinator's) goes to the
+-- head of its queue at once.
 -- KEYS: queue for a job whose own queue is unknown
 -- ARGV: id, worker that stopped answering
--- A job with a lease gets an expired lease, so that maintain.lua counts the crash and requeues it.
--- A job without one (another coordinator's) goes to the head of its queue at once.
--- Returns 1 when requeued, 0 when the job no longer runs on that worker.
+-- Returns 1 if done, 0 if the job does not run on that worker any more.
 local id, worker = ARGV[1], ARGV[2]
 if not is_processing_on(id, worker) then
   return 0

@@ -1,5 +1,6 @@
+-- Delays a job for another attempt and counts one retry.
 -- ARGV: id, worker, attempt, delay (ms), error, data
--- Returns as finish.lua does.
+-- Returns the same values as finish.lua.
 local id, worker, attempt = ARGV[1], ARGV[2], ARGV[3]
 local owned = ownership(id, worker, attempt)
 if owned ~= 1 then

@@ -1,7 +1,8 @@
+-- Queues a job, unless its id or its dedupe key is known already.
 -- KEYS: queue
--- ARGV: id, data, parent or '', dedupe key or '', dedupe TTL (s), then field/value pairs for
---       the job's own task_meta hash (research tasks only)
--- Returns {id, 1} when queued, {id of the earlier job, 0} when it was known already.
+-- ARGV: id, data, parent or '', dedupe key or '', dedupe TTL (s), then pairs of field and value
+--       for the job's task_meta hash (research tasks only)
+-- Returns {id, 1} if queued, {id of the earlier job, 0} if it was known already.
 local id, data, parent = ARGV[1], ARGV[2], ARGV[3]
 if redis.call('EXISTS', task_key(id, 'status')) == 1 then
   return {id, 0}
@@ -12,8 +13,8 @@ if ARGV[4] ~= '' then
     return {earlier, 0}
   end
 end
--- A script that fails half way is not undone: what can fail (a key of a wrong type) comes first,
--- the status, which makes the job known, last.
+-- Redis does not undo a script that fails half way. So the commands that can fail (on a key of the
+-- wrong type) come first, and the status, which makes the job known, is set last.
 redis.call('LPUSH', KEYS[1], id)
 if parent ~= '' then
   redis.call('SADD', group_key(parent), id)
@@ -26,5 +27,5 @@ if ARGV[4] ~= '' then
 end
 redis.call('SET', task_key(id, 'data'), data)
 redis.call('SET', task_key(id, 'status'), 'pending')
-hint('queued')
+notify('queued')
 return {id, 1}

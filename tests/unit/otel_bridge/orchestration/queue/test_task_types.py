@@ -86,7 +86,7 @@ def test_a_wrong_field_is_refused_by_name(path: str, value: Any) -> None:
 
 
 def test_the_error_sentence_does_not_repeat_the_value() -> None:
-    """What a stranger sent is not echoed back to them."""
+    """The text that an untrusted client sent does not appear in the answer."""
     with pytest.raises(ValidationError) as caught:
         ResearchTaskRequest.model_validate(changed("project_id", "<script>"))
     assert "<script>" not in field_error_sentence(caught.value)
@@ -100,16 +100,12 @@ def test_the_project_may_be_left_out() -> None:
 
 
 def test_task_types_and_statuses_are_the_agreed_ones() -> None:
-    """The words on the wire are exactly those that coordinators in the field use."""
+    """The texts on the wire are exactly those that existing coordinators and workers use."""
     assert {
-        "summarization",
-        "entity_extraction",
-        "dok_categorization",
         "search_space_enum",
         "data_aggregation_search",
         "data_aggregation_extract",
         "search",
-        "reasoning",
     } == set(TaskType)
     assert {"pending", "processing", "completed", "failed", "retrying"} == set(TaskStatus)
 
