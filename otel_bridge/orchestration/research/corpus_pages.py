@@ -294,8 +294,8 @@ def newsletter(draw: Draw, mention: Mention) -> str:
             f"A visitor to {mention.name} finds it easily, {place}, in {county.name} County, "
             f"Georgia. The private school teaches grades {school.grades} to {crowd}.\n\n{fees} "
             f'"The garden is the pupils\' own work," said {person}, who teaches Latin.',
-            f"{mention.name}, which stands {place} ({county.name} County), opened its doors this "
-            f'{month} to {crowd}. "We did not expect the rain," said {person}, who runs the front '
+            f"{mention.name}, which stands {place} ({county.name} County), opened this {month} "
+            f'to {crowd}. "We did not expect the rain," said {person}, who runs the front '
             f"desk.\n\n{fees} The bake sale raised $412 for new bookshelves.",
             f"This term {mention.name} welcomed {crowd} to its building {place}. It is one of the "
             f"private schools in {county.name} County, Georgia, and was founded in "
@@ -350,7 +350,7 @@ def note(draw: Draw, mention: Mention, fact: str) -> str:
     texts = {
         "address": [
             f"Deliveries\n\nFor {name}, use the side gate: {mention.address}.",
-            f"Concert tonight\n\nThe choir of {name} sings at home, {mention.address}. Doors open "
+            f"Concert tonight\n\nThe choir of {name} sings at home, {mention.address}. It begins "
             "at six.",
         ],
         "tuition": [

@@ -33,6 +33,7 @@ __all__ = [
 MAX_PAGE_BYTES: Final = 256 * 1024
 _SUFFIXES: Final = (".txt", ".md")
 _UNIT: Final = re.compile(r"\b([A-Z][A-Za-z]+(?:[ ][A-Z][A-Za-z]+)?)[ ]County\b")
+# Words of a sentence that may stand before the name of a county.
 _LEADING: Final = frozenset(
     [
         "A",
@@ -56,6 +57,7 @@ _LEADING: Final = frozenset(
         "Entry",
     ]
 )
+# Words that show that a match of ``_UNIT`` is no name of a county.
 _LABELS: Final = frozenset({"County", "Type", "Region", "Every", "This", "Each", "Any"})
 
 

@@ -1,10 +1,10 @@
 """
-``PageExtraction``: entities and their attributes out of a page of text.
+``PageExtraction``: extracts entities and their attributes from a page of text.
 
-Three shapes are read: tables, labelled lines, running text. The first attempt is strict: a page
-that is structurally broken (undecodable bytes, ragged table, a label without its value) raises,
-because a silent half of a page is worse than a retry. The lenient attempt repairs what it can and
-refuses, for good, a page of which nothing is left.
+It reads three forms: tables, labelled lines and running text. The first attempt is strict and
+raises on a page whose structure is damaged (undecodable bytes, rows of unequal length, a label
+without its value), because half of a page without a warning is worse than a retry. The lenient
+second attempt repairs what it can; it fails the job for good if nothing readable is left.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LABELLED: Final = re.compile(
 _UNIT: Final = re.compile(r"\b([A-Z][A-Za-z]+(?: [A-Z][A-Za-z]+)?) County\b")
 _DECLARED: Final = re.compile(r"\((\d{1,4}) (?:schools|entries|rows|records)\)")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-# Words that a sentence puts in front of a name, or that make a name somebody else's.
+# Words that may stand before a name in a sentence and do not belong to it.
 _NOT_FIRST: Final = frozenset(
     [
         "A",
@@ -59,6 +59,7 @@ _NOT_FIRST: Final = frozenset(
         "Table",
     ]
 )
+# Words that no private school's name contains.
 _NEVER: Final = frozenset(
     [
         "Public",
@@ -83,7 +84,7 @@ _MAX_BINARY_SHARE: Final = 0.05
 
 
 class PageExtraction:
-    """``ExtractionProvider`` that reads plain text by its structure; stateless."""
+    """``ExtractionProvider`` that recognises entities by the structure of plain text; stateless."""
 
     async def extract(
         self,
@@ -99,7 +100,7 @@ class PageExtraction:
 
 
 class _PageReader:
-    """One reading of one page."""
+    """Extracts one page."""
 
     def __init__(
         self, page_id: str, entities: Sequence[str], attributes: Sequence[str], *, is_lenient: bool
@@ -116,11 +117,11 @@ class _PageReader:
 
     def read(self, data: bytes) -> list[Record]:
         """
-        Everything the page says about entities.
+        Return one record for each entity on the page.
 
         Raises:
-            PageBrokenError: Strict, and something is structurally wrong.
-            PermanentJobError: Lenient, and nothing could be saved from a broken page.
+            PageBrokenError: The page is damaged and the attempt is strict.
+            PermanentJobError: The attempt is lenient and nothing of a damaged page is readable.
         """
         text = self._decode(data)
         unit = self._unit(text)
@@ -128,7 +129,7 @@ class _PageReader:
         if not records:
             records = self._prose(text, unit)
         if self._is_broken and not records:
-            raise PermanentJobError(f"{self._page_id}: broken, and nothing readable is left of it")
+            raise PermanentJobError(f"{self._page_id}: damaged, and nothing of it is readable")
         return records
 
     def _broken(self, problem: str) -> None:
@@ -141,18 +142,18 @@ class _PageReader:
             text = data.decode("utf-8")
         except UnicodeDecodeError as error:
             self._broken(f"byte {data[error.start]:#04x} at {error.start} is not UTF-8")
-            # Most files that are not UTF-8 are Windows-1252; its five holes become U+FFFD.
+            # Most text that is not UTF-8 is Windows-1252; its five undefined bytes become U+FFFD.
             text = data.decode("cp1252", "replace")
         control = len(_CONTROL.findall(text))
         if control:
-            self._broken(f"{control} control characters: not a text file, or cut while written")
+            self._broken(f"{control} control characters: not a text file, or truncated")
             if control > len(text) * _MAX_BINARY_SHARE:
                 raise PermanentJobError(f"{self._page_id}: binary, {control} control characters")
             text = _CONTROL.sub("", text)
         return text
 
     def _unit(self, text: str) -> str | None:
-        """The county that most of the page is about; None when it names none."""
+        """The county that the page names most often; None if it names none."""
         counts: dict[str, int] = {}
         for words in _UNIT.findall(text):
             name = words.split()
@@ -181,7 +182,7 @@ class _PageReader:
             return []
         declared = _DECLARED.search(text)
         if declared and int(declared.group(1)) != len(body):
-            self._broken(f"{declared.group(1)} rows announced, {len(body)} there")
+            self._broken(f"{declared.group(1)} rows announced, {len(body)} found")
         records = []
         for row in body:
             if len(row) != len(header):
@@ -203,7 +204,7 @@ class _PageReader:
         return values
 
     def _labelled(self, text: str, unit: str | None) -> list[Record]:
-        """Lines of ``Label: value``; each label that names an entity begins a record."""
+        """Read lines of ``Label: value``; a label for an entity's name starts a new record."""
         found: list[tuple[str, str | None, list[tuple[str, str]]]] = []
         known = {label for attribute in self._attributes.values() for label in attribute.labels}
         for line in text.splitlines():
@@ -212,7 +213,7 @@ class _PageReader:
                 continue
             label, value = match["label"].strip().lower(), match["value"].strip()
             if label in known and not value:
-                self._broken(f"{label!r} has no value: the page was cut")
+                self._broken(f"{label!r} has no value: the page is truncated")
             elif label in NAME_LABELS:
                 found.append((value, unit, []))
             elif found and label in UNIT_LABELS:
@@ -226,7 +227,7 @@ class _PageReader:
         ]
 
     def _prose(self, text: str, unit: str | None) -> list[Record]:
-        """Names in running text; each attribute goes to the name that stands before it."""
+        """Find names in running text; a value belongs to the name that precedes it."""
         mentions = [
             (match.start(), name)
             for match in self._name.finditer(text)
@@ -262,7 +263,7 @@ def _first_unit(value: str) -> str | None:
 
 
 def _clean_name(raw: str) -> str | None:
-    """The name without the sentence's own words; None when it is no proper name."""
+    """Remove words of the sentence that precede a name; None if no proper name is left."""
     words = raw.rstrip(".").split()
     if raw.endswith("Acad.") or raw.endswith("Ctr."):
         words[-1] += "."

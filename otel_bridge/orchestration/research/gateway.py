@@ -1,8 +1,8 @@
 """
-``ResearchGateway``: research tasks in, their state out; what ``POST`` and ``GET /tasks`` call.
+``ResearchGateway``: queues research tasks and returns their state, for ``POST`` and ``GET /tasks``.
 
-A research task is a job of its own in ``nexus:research_tasks``, claimed with a lease by a
-``ResearchRunner``, so that one whose orchestrating process was killed is picked up by another.
+A research task is a job in the queue ``nexus:research_tasks``. A ``ResearchRunner`` claims it with
+a lease, so another process continues it if its own is killed.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ __all__ = ["ResearchGateway"]
 
 class ResearchGateway:
     """
-    The door between HTTP and the queue; needs no worker in this process.
+    Connects HTTP to the queue; needs no worker in this process.
 
     Args:
-        redis: The Redis of the workers, or the embedded one.
-        clock: Stamps ``created_at``.
+        redis: The Redis that the workers use, or the embedded one.
+        clock: Gives the time for ``created_at``.
     """
 
     def __init__(self, redis: Redis, *, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -40,7 +40,7 @@ class ResearchGateway:
         Queue a research task; return its id (12 hex digits).
 
         Raises:
-            redis.RedisError: Redis is unreachable; nothing was queued, or it cannot be known.
+            redis.RedisError: Redis is unreachable; the task may have been queued all the same.
         """
         task_id = uuid.uuid4().hex[:12]
         meta = {
@@ -64,12 +64,17 @@ class ResearchGateway:
 
     async def get(self, task_id: str) -> dict[str, Any] | None:
         """
-        State of a research task; None when it is unknown, a job's id, or forgotten after a day.
+        Return the state of a research task.
+
+        Args:
+            task_id: As returned by ``submit``.
 
         Returns:
-            ``task_id title research_type project_id created_at status error result counts``:
-            ``result`` is None until it completed, then holds ``csv_path`` and the numbers of each
-            phase; ``counts`` are its jobs so far, ``{completed, failed, pending}``.
+            ``task_id title research_type project_id created_at status error result counts``.
+            ``result`` is None until the task has completed; it then has ``csv_path`` and the
+            numbers of each phase. ``counts`` are those of the task's jobs so far:
+            ``{completed, failed, pending}``. None if the task is unknown, if the id is that of a
+            job, or if the task ended over a day ago.
         """
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.get(redis_keys.task_status(task_id))

@@ -1,9 +1,10 @@
 """
-What the reference jobs do: enumerate a search space, search it, extract, fill a gap.
+Handlers of the reference jobs: enumerate a search space, search it, extract a page, fill a gap.
 
-A handler takes a ``QueuedJob`` and returns JSON. It raises to fail: ``PermanentJobError`` for good,
-anything else to be tried again. ``document_handlers`` binds the four to a search and an extraction
-provider; a team passes its own providers, or its own handlers.
+A handler takes a ``QueuedJob`` and returns a JSON object. If it raises ``PermanentJobError``, the
+job fails at once; any other exception leads to a retry. ``document_handlers`` makes the four
+handlers for a search and an extraction provider. A team passes its own providers or its own
+handlers.
 """
 
 from __future__ import annotations
@@ -69,7 +70,13 @@ def _read(model: type[_PayloadT], job: QueuedJob) -> _PayloadT:
 def document_handlers(
     search: SearchProvider, extraction: ExtractionProvider
 ) -> dict[str, JobHandler]:
-    """The four handlers by task type."""
+    """
+    Return the four handlers by task type.
+
+    Args:
+        search: Finds and returns pages.
+        extraction: Extracts entities from pages.
+    """
 
     async def read_page(page_id: str) -> bytes:
         try:
@@ -102,12 +109,13 @@ def document_handlers(
         return {"page_id": payload.page_id, "records": [record._asdict() for record in records]}
 
     async def fill_gap(job: QueuedJob) -> Mapping[str, Any]:
-        """Look for one attribute of one entity on pages not read for it yet."""
+        """Search for one attribute of one entity, on pages that were not extracted for it yet."""
         payload = _read(_Gap, job)
         core = name_core(payload.name)
         labels = attribute_named(payload.attribute).labels
         found: list[Record] = []
-        # The rarest word of a name finds its variants too: "Saint Tansyholt" for "St. Tansyholt's".
+        # The rarest word of a name also finds its other spellings: "Saint Tansyholt" for
+        # "St. Tansyholt's".
         rarest = max(core.split(), key=len)
         for hit in await search.search([*labels, rarest], phrase=rarest, limit=10):
             if hit.page_id in payload.known_pages:

@@ -1,9 +1,9 @@
 """
-Which records speak of the same entity, and what is true of it: pure functions.
+Decides which records describe the same entity, and which of their values hold: pure functions.
 
-Names vary (``St.``/``Saint``, ``Acad.``/``Academy``, a doubled letter), so records of one unit are
-joined when their names agree after normalising or nearly do; records of two units never are. The
-outcome does not depend on the order of the records (property-tested).
+Spellings of a name vary (``St.``/``Saint``, ``Acad.``/``Academy``, a doubled letter). So records of
+one unit are joined if their normalised names are equal or nearly equal; records of two units are
+never joined. The result does not depend on the order of the records (property-tested).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SPELLED_OUT: Final = {
     "of": "",
     "inc": "",
 }
-# Words that many names share: what is left without them tells two entities apart.
+# Words that many names share. Only the other words of a name distinguish two entities.
 _GENERIC: Final = frozenset(
     [
         "academy",
@@ -49,22 +49,28 @@ _GENERIC: Final = frozenset(
         "lyceum",
     ]
 )
-_NEARLY: Final = 0.93
-"""Of SequenceMatcher: one letter doubled in nine gives 0.95, two different invented names less."""
+_MIN_SIMILARITY: Final = 0.93
+"""
+Ratio of ``SequenceMatcher`` from which two names are one.
+
+One doubled letter in a name of nine gives 0.95; two different invented names give less than this.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """One entity with everything known about it."""
+    """One entity with all that its records state."""
 
     name: str
     unit: str | None
     values: dict[str, str]
-    """By attribute: the value most pages give; among equals the lowest, so that runs agree."""
+    """By attribute, the value that most pages state; of equally frequent ones the lowest."""
     sources: tuple[str, ...]
+    """Ids of its pages."""
     aliases: tuple[str, ...] = ()
+    """Other spellings of its name."""
     conflicts: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """The other values by attribute, where pages disagree."""
+    """By attribute, the other values, where pages contradict each other."""
 
 
 def _words(name: str) -> list[str]:
@@ -73,22 +79,22 @@ def _words(name: str) -> list[str]:
 
 
 def name_core(name: str) -> str:
-    """A name without spelling variants and the words that many share: ``st tansyholt``."""
+    """Normalise a name and remove the words that many names share, e.g. to ``st tansyholt``."""
     words = _words(name)
     return " ".join(word for word in words if word not in _GENERIC) or " ".join(words)
 
 
 def is_same_core(one: str, other: str) -> bool:
-    """Whether two cores are one name, spelling apart; whichever comes first."""
+    """Return whether two results of ``name_core`` are the same name, up to spelling; symmetric."""
     if one == other:
         return True
     if abs(len(one) - len(other)) > 2:
         return False
-    return SequenceMatcher(None, min(one, other), max(one, other)).ratio() >= _NEARLY
+    return SequenceMatcher(None, min(one, other), max(one, other)).ratio() >= _MIN_SIMILARITY
 
 
 def _clusters(cores: Iterable[str]) -> dict[str, str]:
-    """Each core's representative: cores that nearly agree, directly or in a chain, share one."""
+    """Map each core to a representative; similar cores share one, also through other cores."""
     ordered = sorted(set(cores))
     parent = {core: core for core in ordered}
 
@@ -110,11 +116,11 @@ def _value_key(value: str) -> str:
 
 
 def _vote(values: Sequence[str]) -> tuple[str, tuple[str, ...]]:
-    """The value most pages give, in its longest form, and those that contradict it."""
+    """Return the most frequent value in its longest form, and the values that contradict it."""
     by_key: dict[str, list[str]] = defaultdict(list)
     for value in values:
         by_key[_value_key(value)].append(value)
-    # "412 Larkspur Lane, Macon" says nothing against "412 Larkspur Lane, Macon, GA 31201".
+    # "412 Larkspur Lane, Macon" does not contradict "412 Larkspur Lane, Macon, GA 31201".
     for short in sorted(by_key, key=lambda key: (len(key), key)):
         longer = [key for key in by_key if key != short and key.startswith(short + " ")]
         if longer:
@@ -149,15 +155,15 @@ def _entity(records: Sequence[Record], unit: str | None) -> Entity:
 
 def resolve(records: Iterable[Record]) -> list[Entity]:
     """
-    Join the records of each entity, ordered by unit and name.
+    Join the records of each entity; return the entities ordered by unit and name.
 
-    A record without a unit joins the one entity of that name; when two units have one, or none
-    has, it stands alone.
+    A record without a unit joins the entity of its name if exactly one unit has such an entity.
+    Otherwise it becomes an entity without a unit.
     """
     by_unit: dict[str | None, list[Record]] = defaultdict(list)
     for record in records:
         by_unit[record.unit].append(record)
-    homeless = by_unit.pop(None, [])
+    without_unit = by_unit.pop(None, [])
 
     groups: dict[tuple[str | None, str], list[Record]] = defaultdict(list)
     cores_of: dict[tuple[str | None, str], set[str]] = defaultdict(set)
@@ -168,15 +174,15 @@ def resolve(records: Iterable[Record]) -> list[Entity]:
             groups[unit, representative[core]].append(record)
             cores_of[unit, representative[core]].add(core)
 
-    representative = _clusters(name_core(record.name) for record in homeless)
-    for record in homeless:
+    representative = _clusters(name_core(record.name) for record in without_unit)
+    for record in without_unit:
         core = name_core(record.name)
-        homes = [
+        matches = [
             key
             for key, cores in cores_of.items()
             if key[0] is not None and any(is_same_core(core, known) for known in cores)
         ]
-        groups[homes[0] if len(homes) == 1 else (None, representative[core])].append(record)
+        groups[matches[0] if len(matches) == 1 else (None, representative[core])].append(record)
 
     entities = [_entity(members, key[0]) for key, members in groups.items()]
     return sorted(entities, key=lambda entity: (entity.unit or "\uffff", entity.name))

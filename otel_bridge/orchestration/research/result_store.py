@@ -1,8 +1,8 @@
 """
-Where results end up: a SQLite database and a CSV file in the data directory.
+``ResultStore``: a SQLite database and CSV files of results in the data directory.
 
-Storing the same research task again replaces what was there, so a task that another process had
-begun can be finished by this one. Synchronous; the orchestrator calls it in a thread.
+Storing a research task again replaces its earlier results, so a process can finish a task that
+another one started. The methods block; the orchestrator calls them in a thread.
 """
 
 from __future__ import annotations
@@ -44,17 +44,18 @@ CREATE TABLE IF NOT EXISTS entity_value (
 
 class ResultStore:
     """
-    Results of research tasks under one directory, which is made when missing.
+    Stores the results of research tasks in one directory.
 
     Args:
-        data_dir: Holds ``research.sqlite3`` and one ``<task id>.csv`` per research task.
+        data_dir: Created when missing; gets ``research.sqlite3`` and one ``<task id>.csv`` for each
+            research task.
     """
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
 
     def save(self, task_id: str, entities: Sequence[Entity]) -> Path:
-        """Write the entities in one transaction; return the database's path."""
+        """Store the entities of a task in one transaction; return the path of the database."""
         self._data_dir.mkdir(parents=True, exist_ok=True)
         path = self._data_dir / "research.sqlite3"
         with closing(sqlite3.connect(path, timeout=30)) as database, database:
@@ -84,10 +85,16 @@ class ResultStore:
 
     def write_csv(self, task_id: str, attributes: Sequence[str]) -> Path:
         """
-        Write what ``save`` stored as CSV: name, unit, the attributes, sources, conflicts.
+        Write what ``save`` stored as CSV; return the absolute path of the file.
 
-        The file appears whole or not at all. Cells that a spreadsheet would run as a formula get
-        a quote in front: the text comes from strangers' pages.
+        The columns are name, unit, the attributes, sources and conflicts. An incomplete file never
+        has the final name. A cell that a spreadsheet would run as a formula gets a leading quote,
+        since its text comes from third-party pages.
+
+        Args:
+            task_id: Every character other than letters, digits and ``_.-`` becomes ``_`` in the
+                name of the file.
+            attributes: The attributes, in the order of their columns.
         """
         with closing(sqlite3.connect(self._data_dir / "research.sqlite3", timeout=30)) as database:
             rows = database.execute(
@@ -119,10 +126,10 @@ class ResultStore:
                     " ".join(json.loads(sources)),
                     "; ".join(disputed),
                 ]
-                writer.writerow([_inert(cell) for cell in cells])
+                writer.writerow([_escape_formula(cell) for cell in cells])
         os.replace(partial, path)
         return path.resolve()
 
 
-def _inert(cell: str) -> str:
+def _escape_formula(cell: str) -> str:
     return "'" + cell if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell

@@ -1,8 +1,8 @@
 """
-Words and patterns the extraction knows: what an attribute is called, what a value looks like.
+Words and patterns for the extraction: labels of attributes, and what their values look like.
 
-Data, no logic beyond normalising one value. An attribute that is not listed here is still found
-where a page labels it by its own name.
+Data, with no logic but the normalisation of a value. An attribute that is not listed here is still
+found where a page has its own name as the label.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ __all__ = [
 
 
 class Attribute(NamedTuple):
-    """How one attribute shows itself in a text."""
+    """How to recognise one attribute in a text."""
 
     labels: tuple[str, ...]
-    """What a form or table header calls it, lower case."""
+    """Its names in forms and table headers, in lower case."""
     prose: re.Pattern[str] | None
-    """Finds it in running text; group ``value``."""
+    """Finds it in running text, as the group ``value``; None if it is found by its labels only."""
     normalise: Callable[[str], str | None]
-    """The value as it is stored; None when what stands there is no value."""
+    """Returns a value as it is stored; None if the text is not a value, e.g. ``n/a``."""
 
 
 _EMPTY: Final = re.compile(r"^(?:n/?a|none|unknown|-+|not given|on request|tba|tbd|\?+)$", re.I)
@@ -158,17 +158,17 @@ def _singular(noun: str) -> str:
 
 
 def entity_words(entity: str) -> tuple[str, ...]:
-    """Words that such a name ends in: ``private schools`` -> ``School, Academy ...``."""
+    """Return words that names of such entities end with, e.g. ``School`` and ``Academy``."""
     noun = _singular(entity.split()[-1].lower())
     return _ENTITY_WORDS.get(noun, (noun.capitalize(),))
 
 
 def search_words(entity: str) -> tuple[str, ...]:
-    """What to search for to find pages on such entities."""
+    """Return the terms that find pages about such entities."""
     return (entity, *(word for word in entity_words(entity) if " " not in word))
 
 
 def attribute_named(name: str) -> Attribute:
-    """What is known about an attribute; for an unlisted one, its name as the only label."""
+    """Return the listed attribute of this name, else one whose only label is its name."""
     known = ATTRIBUTES.get(name.lower())
     return known or Attribute((name.lower(),), None, _text)

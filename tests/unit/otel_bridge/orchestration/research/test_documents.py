@@ -62,7 +62,7 @@ async def test_query_operators_are_text(terms: list[str], phrase: str | None) ->
 
 
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
-    """A corpus directory that does not exist is an error that names it and the remedy."""
+    """A corpus directory that does not exist is an error that names it and says what to change."""
     with pytest.raises(ConfigurationError, match=r"nowhere.*does not exist; give --corpus"):
         load_corpus(tmp_path / "nowhere")
 

@@ -117,7 +117,7 @@ async def test_a_page_about_something_else_gives_nothing(text: str) -> None:
         (b"Name: Quillmere Academy\nEnrollment: 88\nTuition:", "no value", {"enrollment"}),
         (
             b"County (3 schools)\n| School | Tuition |\n|---|---|\n| Quillmere Academy | $9 |",
-            "3 rows announced, 1 there",
+            "3 rows announced, 1 found",
             {"tuition"},
         ),
         (
