@@ -40,10 +40,10 @@ with framework("celery"):
 
 try:
     from billiard.common import terminate_handler_fired
-except ImportError:  # An older billiard cannot say whether a SystemExit came from a signal.
+except ImportError:  # With an older billiard a job's own SystemExit ends its process as well.
 
     def terminate_handler_fired() -> bool:
-        """Whether a signal asked this process to end; assumed to be so."""
+        """Whether this process is being ended by a signal; here assumed to be so."""
         return True
 
 

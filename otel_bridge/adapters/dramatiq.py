@@ -1,7 +1,7 @@
 """
 Dramatiq: call ``DramatiqAdapter().instrument()`` before the broker is created, or after it is set.
 
-It adds a middleware in the first place. Dramatiq calls the ``after_`` hooks in reverse order, so
+It adds the first middleware of the list. Dramatiq calls the ``after_`` hooks in reverse order, so
 this one runs last and knows whether the ``Retries`` middleware has queued the message again. A
 message's options carry the context.
 

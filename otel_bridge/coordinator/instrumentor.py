@@ -45,6 +45,7 @@ from otel_bridge.projects.resolver import KnowledgeBase
 from otel_bridge.spans.context_managers import research_task, worker
 from otel_bridge.spans.scope import current_scope
 from otel_bridge.spans.work_spans import Phase
+from otel_bridge.workers.queue_depth import DEFAULT_INTERVAL_SEC
 
 __all__ = ["CoordinatorInstrumentor"]
 
@@ -52,7 +53,6 @@ logger = logging.getLogger(__name__)
 
 _Method = Callable[..., Awaitable[Any]]
 
-_DEPTH_INTERVAL_SEC: Final = 5.0
 _PROGRESS_INTERVAL_SEC: Final = 5.0
 
 
@@ -108,7 +108,7 @@ class CoordinatorInstrumentor(BaseInstrumentor):  # type: ignore[misc,unused-ign
         process_method: str = "_process_task",
         redis_attribute: str = "redis_client",
         knowledge_base: KnowledgeBase | None = None,
-        depth_interval_sec: float = _DEPTH_INTERVAL_SEC,
+        depth_interval_sec: float = DEFAULT_INTERVAL_SEC,
         progress_interval_sec: float = _PROGRESS_INTERVAL_SEC,
     ) -> None:
         if coordinator_class is None:

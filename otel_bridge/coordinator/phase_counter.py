@@ -14,6 +14,7 @@ from otel_bridge.spans.work_spans import Phase
 __all__ = ["PhaseCounter"]
 
 _PIPELINE_COMMANDS: Final = 1000
+"""Statuses read in one pipeline, at most, so that no command holds up the timer for long."""
 
 
 class PhaseCounter:

@@ -126,8 +126,8 @@ class ProjectLookup:
 
     def _open_session(self) -> _Session:
         client = self._connect()
-        # The resolver's own pause is shorter. It starts a moment after ours, so with the same length
-        # it would not be over when ours is, and the second lookup would be lost.
+        # The resolver's own pause is shorter. It starts a moment after ours, so with the same
+        # length it would not be over when ours is, and the second lookup would be lost.
         resolver = ProjectIdResolver(
             client,
             self._knowledge_base,

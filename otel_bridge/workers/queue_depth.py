@@ -23,7 +23,13 @@ from otel_bridge.suppression import suppress_instrumentation
 from otel_bridge.workers.otel_metrics import OtelMetrics
 from otel_bridge.workers.timer import TimerThread
 
-__all__ = ["LoopCaller", "QueueDepthSampler", "SetIfAbsent", "publish_queue_depth"]
+__all__ = [
+    "DEFAULT_INTERVAL_SEC",
+    "LoopCaller",
+    "QueueDepthSampler",
+    "SetIfAbsent",
+    "publish_queue_depth",
+]
 
 logger = logging.getLogger(__name__)
 

@@ -31,8 +31,8 @@ class TimerThread:
     Calls functions after a delay, on one daemon thread that starts with the first ``call_later``.
 
     A function runs at most once for each ``call_later``. An exception in it is logged, and the
-    thread goes on. A forked child starts with an empty schedule, because its parent's heartbeats
-    are the parent's. Instrumented calls inside the functions create no spans.
+    thread goes on. A forked child starts with an empty schedule, because the parent continues to
+    send its own heartbeats. Instrumented calls inside the functions create no spans.
 
     Args:
         clock: Gives the monotonic time.

@@ -21,6 +21,7 @@ import otel_bridge
 from otel_bridge.bridge import Bridge, current_bridge
 from otel_bridge.publish.transports.memory import memory_log
 from otel_bridge.settings import BridgeSettings
+from otel_bridge.spans import context_managers
 from otel_bridge.spans.work_spans import Phase
 from tests.support.waiting import wait_until
 
@@ -291,3 +292,48 @@ def test_wrong_settings_raise_at_once() -> None:
     with pytest.raises(otel_bridge.ConfigurationError, match=r"unknown transport 'ftp'.*known:"):
         otel_bridge.configure(bus_url="ftp://somewhere")
     assert current_bridge() is None
+
+
+def test_the_package_exports_these_functions() -> None:
+    """Every public function of the module is the one that ``otel_bridge`` exports."""
+    for name in context_managers.__all__:
+        assert getattr(otel_bridge, name) is getattr(context_managers, name)
+
+
+def test_the_default_worker_is_the_enclosing_one(seen: Seen) -> None:
+    """A job has the id of the enclosing worker unless another one is given."""
+    with otel_bridge.worker("w1"):
+        with otel_bridge.job(task_id="j1", task_type="find"):
+            pass
+        with otel_bridge.job(task_id="j2", task_type="find", worker_id=2):
+            pass
+    started = [event for event in seen.events() if event["event_type"] == "task_started"]
+    assert [event["worker_id"] for event in started] == ["w1", 2]
+
+
+def test_arguments_take_precedence_over_the_carrier(seen: Seen) -> None:
+    """Research task, project and phase: first the argument, then the carrier, then the context."""
+    carrier = {"nexus-parent-task-id": "t-carrier", "nexus-project-id": "p-carrier"}
+    with (
+        otel_bridge.research_task("t-around", project_id="p-around"),
+        otel_bridge.phase("phase-around"),
+        otel_bridge.job(task_id="j1", task_type="find", carrier=carrier, project_id="p-given"),
+    ):
+        pass
+    (started,) = [
+        event
+        for event in seen.events()
+        if event["event_type"] == "task_started" and event["task_id"] == "j1"
+    ]
+    assert (started["parent_task_id"], started["project_id"], started["phase"]) == (
+        "t-carrier",
+        "p-given",
+        "phase-around",
+    )
+
+
+def test_a_queue_depth_is_one_event(seen: Seen) -> None:
+    """The depths of all queues given are the counts of one event."""
+    otel_bridge.queue_depth({"a": 3, "b": 0})
+    (event,) = seen.events()
+    assert (event["event_type"], event["counts"]) == ("queue_depth_update", {"a": 3, "b": 0})
