@@ -182,8 +182,19 @@ def test_the_oldest_is_not_looked_for() -> None:
 
 # --- unit tests ----------------------------------------------------------------------------------
 
+ADAPTERS = ("wraps the real workers of a framework", "tests/contract/test_adapters.py")
+
 TESTED_ELSEWHERE = {
     "otel_bridge/__main__": ("is the command line", "tests/integration/test_main_job.py"),
+    "otel_bridge/adapters/arq": ADAPTERS,
+    "otel_bridge/adapters/celery": ADAPTERS,
+    "otel_bridge/adapters/dramatiq": ADAPTERS,
+    "otel_bridge/adapters/rq": ADAPTERS,
+    "otel_bridge/adapters/taskiq": ADAPTERS,
+    "otel_bridge_collector/errors": (
+        "is one base class without code",
+        "tests/unit/otel_bridge_collector/wire/test_filters.py",
+    ),
 }
 """Modules without a unit test file of their own: why, and which file proves them."""
 
