@@ -200,8 +200,8 @@ async def test_a_failed_job_is_on_the_dead_letter_queue_with_its_reason(
     assert await leftovers(client) == []
 
 
-async def test_a_released_job_is_next_and_nothing_is_charged(queue: TaskQueue) -> None:
-    """A worker that stops in good order leaves no trace on the job but a higher fencing number."""
+async def test_a_released_job_is_next_and_nothing_is_counted(queue: TaskQueue) -> None:
+    """A worker that stops in order changes nothing of a job but its fencing token."""
     await queue.submit(job("a"))
     await queue.submit(job("b"))
     assert await queue.release(await claimed(queue)) == Ownership.OWNED
@@ -274,10 +274,10 @@ async def test_jobs_hit_by_one_crash_come_back_one_by_one(client: redis_asyncio.
     assert 0 < moved.next_due_ms <= 250
 
 
-async def test_renewing_keeps_the_lease_and_tells_of_a_lost_one(
+async def test_renewing_keeps_the_lease_and_returns_lost_ones(
     client: redis_asyncio.Redis,
 ) -> None:
-    """The renewal prolongs what is held and names what another attempt has taken."""
+    """The renewal prolongs held leases and returns the ids of those that another attempt took."""
     queue, late = TaskQueue(client), TaskQueue(client, lease_sec=GONE)
     await queue.submit(job("a"))
     await queue.submit(job("b"))
@@ -312,16 +312,16 @@ async def test_the_keeper_renews_from_its_own_thread(client: redis_asyncio.Redis
     assert (await queue.maintain()).requeued == ()
 
 
-async def test_a_foreign_producers_mess_is_survived(
+async def test_entries_of_another_producer_do_no_harm(
     queue: TaskQueue, client: redis_asyncio.Redis
 ) -> None:
-    """An id twice in a queue runs once; an id without a job is handed out and says why."""
+    """An id twice in a queue runs once; an id without a job is claimed and says what is missing."""
     await queue.submit(job("a"))
-    await client.lpush(redis_keys.QUEUE_NORMAL, "a", "ghost")
+    await client.lpush(redis_keys.QUEUE_NORMAL, "a", "orphan")
     first = await claimed(queue)
     second = await claimed(queue, "w2")
-    assert (first.job_id, second.job_id) == ("a", "ghost")
-    with pytest.raises(JobUnreadableError, match="no job under nexus:task:ghost:data"):
+    assert (first.job_id, second.job_id) == ("a", "orphan")
+    with pytest.raises(JobUnreadableError, match="no job under nexus:task:orphan:data"):
         second.job()
     assert await queue.fail(second, "no job") == Ownership.OWNED
     await client.lpush(redis_keys.QUEUE_NORMAL, "a")

@@ -174,7 +174,7 @@ async def test_a_hopeless_job_fails_with_the_reason_and_the_worker_lives(
 async def test_something_that_is_no_job_fails_in_view_and_the_worker_lives(
     client: redis_asyncio.Redis, spans: InMemorySpanExporter
 ) -> None:
-    """A foreign producer's garbage becomes one failed job, not a dead worker."""
+    """Garbage of another producer becomes one failed job and does not end the worker."""
     await client.set(redis_keys.task_data("x"), "{not json")
     await client.lpush(redis_keys.QUEUE_NORMAL, "x", "ghost")
     async with running(client, {"search": echo}, workers=1) as coordinator:
@@ -248,11 +248,11 @@ async def test_the_throttle_is_asked_before_each_job(client: redis_asyncio.Redis
 
 
 async def test_stopping_lets_a_job_finish_within_the_grace(client: redis_asyncio.Redis) -> None:
-    """A job under way when the worker is told to stop is completed, and nothing new is begun."""
-    begun, may_end = asyncio.Event(), asyncio.Event()
+    """A job that runs when the worker is to stop is completed, and no other one is started."""
+    started, may_end = asyncio.Event(), asyncio.Event()
 
     async def waits(task: QueuedJob) -> Mapping[str, Any]:
-        begun.set()
+        started.set()
         await may_end.wait()
         return {}
 
@@ -261,7 +261,7 @@ async def test_stopping_lets_a_job_finish_within_the_grace(client: redis_asyncio
         client, {"search": waits}, workers=1, stop=stop, grace_sec=30
     ) as coordinator:
         await coordinator.submit_tasks([job("a"), job("b")])
-        await begun.wait()
+        await started.wait()
         stop.set()
         may_end.set()
         await ended(coordinator, "a")
@@ -275,11 +275,11 @@ async def test_stopping_releases_a_long_job_uncharged(
     client: redis_asyncio.Redis, spans: InMemorySpanExporter
 ) -> None:
     """Past the grace the handler is cancelled and the job is the next one for another worker."""
-    begun = asyncio.Event()
+    started = asyncio.Event()
     cancelled = asyncio.Event()
 
     async def endless(task: QueuedJob) -> Mapping[str, Any]:
-        begun.set()
+        started.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -288,7 +288,7 @@ async def test_stopping_releases_a_long_job_uncharged(
 
     async with running(client, {"search": endless}, workers=1, grace_sec=0) as first:
         await first.submit_tasks([job("a")])
-        await begun.wait()
+        await started.wait()
     assert cancelled.is_set()
     assert await first.status("a") == TaskStatus.PENDING
     assert await client.zrange(redis_keys.LEASES, 0, -1) == []
@@ -305,17 +305,17 @@ async def test_a_worker_that_lost_its_lease_gives_up(
     client: redis_asyncio.Redis, spans: InMemorySpanExporter
 ) -> None:
     """When another attempt takes over, the handler is cancelled and its outcome not recorded."""
-    begun = asyncio.Event()
+    started = asyncio.Event()
 
     async def stuck_at_first(task: QueuedJob) -> Mapping[str, Any]:
         if task.retry_count == 0:
-            begun.set()
+            started.set()
             await asyncio.Event().wait()
         return {"attempt": task.retry_count}
 
     async with running(client, {"search": stuck_at_first}, lease_sec=0.3) as coordinator:
         await coordinator.submit_tasks([job("a")])
-        await begun.wait()
+        await started.wait()
         await expire_lease(client, "a")
         await ended(coordinator, "a")
         await eventually(
@@ -364,16 +364,16 @@ async def test_a_late_result_is_dropped_although_the_handler_ended(
     client: redis_asyncio.Redis, spans: InMemorySpanExporter
 ) -> None:
     """A job that another attempt completed meanwhile keeps that result."""
-    begun, may_end = asyncio.Event(), asyncio.Event()
+    started, may_end = asyncio.Event(), asyncio.Event()
 
     async def slow(task: QueuedJob) -> Mapping[str, Any]:
-        begun.set()
+        started.set()
         await may_end.wait()
         return {"who": "late"}
 
     async with running(client, {"search": slow}, workers=1) as coordinator:
         await coordinator.submit_tasks([job("a")])
-        await begun.wait()
+        await started.wait()
         await expire_lease(client, "a")
         queue = TaskQueue(client)
         other = await queue.claim("other")
@@ -384,8 +384,8 @@ async def test_a_late_result_is_dropped_although_the_handler_ended(
     assert await coordinator.result("a") == {"who": "other"}
 
 
-async def test_an_idle_worker_is_woken_by_whoever_submits(client: redis_asyncio.Redis) -> None:
-    """A job queued by another client is begun although the worker would look once an hour only."""
+async def test_an_idle_worker_is_woken_by_any_submission(client: redis_asyncio.Redis) -> None:
+    """A job queued by another client starts although the worker would look only once an hour."""
     async with running(client, {"search": echo}, workers=1, idle_sec=3600) as coordinator:
         for name in ("a", "b", "c"):
             await TaskQueue(client).submit(job(name))
@@ -449,18 +449,18 @@ async def test_what_redis_refuses_for_good_is_not_tried_for_a_minute(
 
 
 async def test_workers_stop_although_redis_is_away(own_redis: RedisServer) -> None:
-    """With Redis gone a worker that is told to stop does: its job is left to lease expiry."""
+    """While Redis is away a worker stops when it is to: the lease of its job will expire."""
     client = connect(own_redis.url)
-    begun = asyncio.Event()
+    started = asyncio.Event()
 
     async def endless(task: QueuedJob) -> Mapping[str, Any]:
-        begun.set()
+        started.set()
         await asyncio.Event().wait()
         return {}
 
     async with asyncio.timeout(30):
         async with running(client, {"search": endless}, workers=2, grace_sec=0) as coordinator:
             await coordinator.submit_tasks([job("a")])
-            await begun.wait()
+            await started.wait()
             own_redis.kill()
     await client.aclose()

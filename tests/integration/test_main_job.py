@@ -1,4 +1,4 @@
-"""The main job as a stranger runs it: ``otel-bridge demo``, the curl request, the live stream."""
+"""The main job as a new user runs it: ``otel-bridge demo``, the curl request, the live stream."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def test_a_missing_corpus_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["demo", "--port", "0"], ["worker"]])
-def test_results_that_cannot_be_written_are_told_before_the_work(
+def test_results_that_cannot_be_written_are_reported_before_the_work(
     tmp_path: Path, arguments: list[str]
 ) -> None:
     """A data directory below a file ends the command with exit code 2 and one line."""
@@ -314,7 +314,7 @@ def test_an_unreachable_redis_is_one_line(name: str) -> None:
         ("serve", {"REDIS_URL": "redis://h/0", "MONITORING_BUS_URL": "ftp://h"}, "_BUS_URL"),
     ],
 )
-def test_a_url_nobody_reads_is_one_line(name: str, env: dict[str, str], reason: str) -> None:
+def test_a_url_of_an_unknown_kind_is_one_line(name: str, env: dict[str, str], reason: str) -> None:
     """A URL of another kind ends the command with exit code 2 and one line that lists the known."""
     done = run(name, *(["--port", "0"] if name == "serve" else []), **env)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)

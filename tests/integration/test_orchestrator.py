@@ -203,9 +203,9 @@ async def test_the_whole_story_is_published_in_order(
         (name, event_type) for name in PHASES for event_type in ("phase_started", "phase_completed")
     ] == [(one["phase"], one["event_type"]) for one in phases]
 
-    # Beats name the job that runs, and come when they come.
-    told = [one for one in published if one["event_type"].startswith("task_")]
-    jobs = [one for one in told if str(one.get("task_id")).startswith(f"{task_id}:")]
+    # Heartbeats name the running job, too, but at any time.
+    of_jobs = [one for one in published if one["event_type"].startswith("task_")]
+    jobs = [one for one in of_jobs if str(one.get("task_id")).startswith(f"{task_id}:")]
     assert Counter(one["event_type"] for one in jobs) == {
         "task_enqueued": 9,
         "task_started": 11,
@@ -372,10 +372,10 @@ async def test_a_stopping_process_hands_its_research_task_over(
     async with pool(client, tmp_path, corpus_dir=corpus, workers=1, pace_sec=0.2):
         task_id = await gateway.submit(request())
 
-        async def extraction_has_begun() -> bool:
+        async def extraction_has_started() -> bool:
             return (await queue.progress(task_id, f"{task_id}:extraction:")).completed >= 1
 
-        await eventually(extraction_has_begun, "an extraction job has ended")
+        await eventually(extraction_has_started, "an extraction job has ended")
     assert await queue.status(task_id) == TaskStatus.PENDING
     async with pool(client, tmp_path, corpus_dir=corpus):
         state = await finished(gateway, task_id)
@@ -441,11 +441,11 @@ async def test_one_research_task_is_one_trace_across_processes(
     enqueued = {
         one["span_id"]: one["task_id"] for one in story if one["event_type"] == "task_enqueued"
     }
-    begun = [
+    started = [
         one for one in story if one["event_type"] == "task_started" and one["task_id"] != task_id
     ]
-    assert all(one["task_id"] == enqueued[one["parent_span_id"]] for one in begun)
-    assert {"one", "two"} == {str(one["worker_id"]).split("-")[0] for one in begun}
+    assert all(one["task_id"] == enqueued[one["parent_span_id"]] for one in started)
+    assert {"one", "two"} == {str(one["worker_id"]).split("-")[0] for one in started}
     await client.aclose()
 
 
@@ -459,10 +459,10 @@ async def test_a_killed_process_loses_no_research_task(
     first = start_process("first")
     task_id = await gateway.submit(request())
 
-    async def extraction_has_begun() -> bool:
+    async def extraction_has_started() -> bool:
         return (await queue.progress(task_id, f"{task_id}:extraction:")).completed >= 5
 
-    await eventually(extraction_has_begun, "five extraction jobs have ended")
+    await eventually(extraction_has_started, "five extraction jobs have ended")
     first.send_signal(signal.SIGKILL)
     first.wait()
     start_process("second")

@@ -59,7 +59,7 @@ class Crew:
                 victim.send_signal(signal.SIGCONT)
 
     def end(self) -> None:
-        """Ask everybody to stop; whoever does not is killed."""
+        """Ask every process to stop; one that does not is killed."""
         for process in self.processes:
             process.send_signal(signal.SIGCONT)
             process.terminate()
@@ -143,17 +143,17 @@ async def test_chaos(own_redis: RedisServer) -> None:
     client = connect(url)
     crew = Crew(url, random.Random(20261124))
     loop = asyncio.get_running_loop()
-    begun = loop.time()
+    started = loop.time()
     try:
         job_ids = await submit_all(client, 1500, 160)
         crew.fill(4)
-        while loop.time() < begun + 15:
+        while loop.time() < started + 15:
             await crew.harm()
             crew.fill(4)
         own_redis.kill()
         await asyncio.sleep(1)
         own_redis.start()
-        while loop.time() < begun + 30:
+        while loop.time() < started + 30:
             await crew.harm()
             crew.fill(4)
 
@@ -166,7 +166,7 @@ async def test_chaos(own_redis: RedisServer) -> None:
         executions = await client.hgetall("test:executions")
         again = sum(int(count) > 1 for name, count in executions.items() if name != POISON)
         print(
-            f"\n{len(job_ids)} jobs done in {loop.time() - begun:.1f} s; {crew.kills} SIGKILL, "
+            f"\n{len(job_ids)} jobs done in {loop.time() - started:.1f} s; {crew.kills} SIGKILL, "
             f"{crew.stops} SIGSTOP, Redis killed once; {again} jobs ran more than once, "
             f"{crew.started} processes"
         )

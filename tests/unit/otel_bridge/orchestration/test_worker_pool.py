@@ -66,7 +66,7 @@ async def run_one(
 async def test_the_reference_jobs_run_with_a_teams_own_provider(
     tmp_path: Path, make_settings: MakeSettings
 ) -> None:
-    """With a search provider no corpus is read; the pool stops when it is told to."""
+    """With a search provider no corpus is read; the pool ends once the event is set."""
     task = QueuedJob(id="a", type="search_space_enum", payload={"search_space": "here"})
     left = await run_one(
         task, make_settings(), tmp_path, search=Nowhere(), corpus_dir=tmp_path / "nowhere"

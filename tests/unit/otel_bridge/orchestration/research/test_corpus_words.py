@@ -24,7 +24,7 @@ def test_the_counties_have_134_schools() -> None:
 
 
 def test_no_two_invented_names_are_taken_for_one() -> None:
-    """The resolution tells every two names apart, so that a match is a spelling and no accident."""
+    """The resolution distinguishes every two names, so that only spellings of one name match."""
     cores = sorted(
         name_core(f"{start}{ending} School") for start in NAME_STARTS for ending in NAME_ENDINGS
     )

@@ -194,7 +194,7 @@ async def test_the_same_facts_are_read_from_every_shape(
 
 
 async def test_an_unlisted_attribute_is_found_by_its_own_label() -> None:
-    """A user's corpus may have attributes that nobody taught the parser."""
+    """A user's corpus may have attributes that the parser does not list."""
     found = await PageExtraction().extract(
         "p",
         b"Name: Northside Hospital\nBeds: 120\n",

@@ -88,7 +88,7 @@ async def test_a_payload_that_is_wrong_is_refused_for_good_by_name(
 
 
 async def test_a_page_of_another_corpus_is_refused_for_good() -> None:
-    """Workers with different corpora are told so instead of retrying."""
+    """Workers with different corpora get an error that says so, and no retry."""
     payload = {"page_id": "z.txt", "attributes": ["tuition"], **SCHOOLS}
     with pytest.raises(PermanentJobError, match=r"'z\.txt' is not in this worker's corpus"):
         await run(TaskType.DATA_AGGREGATION_EXTRACT, payload)

@@ -58,8 +58,8 @@ def test_saving_again_replaces_and_leaves_other_tasks_alone(tmp_path: Path) -> N
     assert found == [("other", "Quillmere Academy"), ("t1", "Fernholt School")]
 
 
-def test_a_cell_that_looks_like_a_formula_is_made_inert(tmp_path: Path) -> None:
-    """Text of strangers' pages does not run in a spreadsheet."""
+def test_a_cell_that_looks_like_a_formula_is_escaped(tmp_path: Path) -> None:
+    """Text of third-party pages does not run as a formula in a spreadsheet."""
     store = ResultStore(tmp_path)
     store.save("t1", [Entity('=HYPERLINK("http://x")', "+1", {"a": "@SUM(A1)"}, ("-p",))])
     assert rows(store.write_csv("t1", ["a"]))[1] == [
