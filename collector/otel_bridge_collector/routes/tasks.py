@@ -62,7 +62,7 @@ async def submit(request: Request) -> Response:
     except ValidationError as error:
         return refusal(request.scope, 422, field_error_sentence(error))
     if not principal_of(request.scope).may_use(task.project_id):
-        why = f"this token may not use project_id {task.project_id!r:.80}; name one of its projects"
+        why = f"this token may not use project_id {task.project_id!r}; name one of its projects"
         return refusal(request.scope, 403, why)
     try:
         task_id = await gateway.submit(task)

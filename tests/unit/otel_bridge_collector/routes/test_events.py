@@ -1,0 +1,97 @@
+"""Batches of the ``http://`` transport reach the log once, within the projects of their token."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.support.asgi_site import AsgiSite, open_site, token_line
+
+ALPHA, BETA, BOTH = (
+    "token-of-alpha-0123456789",
+    "token-of-beta-0123456789",
+    "token-of-both-0123456789",
+)
+TOKENS = ";".join(
+    token_line(token, projects)
+    for token, projects in ((ALPHA, "alpha"), (BETA, "beta"), (BOTH, "alpha,beta"))
+)
+
+
+def line(task_id: str, project_id: str | None = None) -> bytes:
+    event = {"event_type": "task_started", "task_id": task_id, "ts": "2026-01-01T00:00:00Z"}
+    return json.dumps(event if project_id is None else event | {"project_id": project_id}).encode()
+
+
+async def push(
+    site: AsgiSite, *lines: bytes, token: str = "", first_n: int = 1
+) -> tuple[int, dict[str, object]]:
+    headers = {"X-Producer-Id": "producer", "X-First-N": str(first_n)}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    answer = await site.post("/v1/events", b"\n".join(lines), headers=headers)
+    return answer.status, answer.json()
+
+
+async def in_log(site: AsgiSite) -> list[tuple[str, str | None]]:
+    """Job and project of each event in the log, oldest first."""
+    entries, _ = await site.collector.resumer.read_back(100, None)
+    events = [json.loads(entry.data) for entry in reversed(entries)]
+    return [(event["task_id"], event.get("project_id")) for event in events]
+
+
+async def test_a_repeated_batch_is_appended_once() -> None:
+    """What the log holds already is skipped and counted; new events behind it are appended."""
+    async with open_site() as site:
+        status, first = await push(site, line("a"), line("b"))
+        assert (status, first["skipped"], first["rejected"]) == (200, 0, 0)
+        status, second = await push(site, line("a"), line("b"), line("c"))
+        assert (status, second["skipped"]) == (200, 2)
+        assert second["position"] != first["position"]
+        assert await in_log(site) == [("a", None), ("b", None), ("c", None)]
+
+
+async def test_events_of_other_projects_are_left_out() -> None:
+    """A token writes into its projects only; the rest of its batch is taken and counted."""
+    async with open_site(tokens=TOKENS) as site:
+        lines = (line("a", "alpha"), line("b", "gamma"), line("c"))
+        status, answer = await push(site, *lines, token=BOTH)
+        assert (status, answer["rejected"]) == (200, 2)
+        status, answer = await push(site, line("d", "alpha"), token=BETA)
+        assert (status, answer["rejected"]) == (200, 1)
+        assert await in_log(site) == [("a", "alpha")]
+
+
+async def test_an_event_without_a_project_gets_the_tokens_only_one() -> None:
+    """A heartbeat names no project: with one project to choose from, it belongs to that."""
+    async with open_site(tokens=TOKENS) as site:
+        await push(site, line("a"), token=ALPHA)
+        assert await in_log(site) == [("a", "alpha")]
+
+
+async def test_tokens_do_not_share_a_producer() -> None:
+    """Two tokens that use one producer name and one number do not make the log skip events."""
+    async with open_site(tokens=TOKENS) as site:
+        for token in (ALPHA, BETA):
+            status, answer = await push(site, line("a"), token=token)
+            assert (status, answer["skipped"]) == (200, 0)
+        assert await in_log(site) == [("a", "alpha"), ("a", "beta")]
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"not JSON", line("a") + b"\n\n" + line("b")])
+async def test_a_bad_batch_is_refused_as_a_whole(body: bytes) -> None:
+    """A batch with a bad line is 400 with the reason, and nothing of it is in the log."""
+    async with open_site() as site:
+        status, answer = await push(site, body)
+        assert (status, list(answer)) == (400, ["detail"])
+        assert await in_log(site) == []
+
+
+async def test_a_batch_over_the_limit_is_refused() -> None:
+    """A body of more than 1,000 events of the largest size is 413."""
+    async with open_site() as site:
+        limit = 1000 * (site.collector.bridge_settings.max_event_size_bytes + 1)
+        status, answer = await push(site, b" " * (limit + 1))
+        assert status == 413
+        assert f"over {limit} bytes" in str(answer["detail"])

@@ -1,0 +1,164 @@
+"""``/ws/monitor``: its query, and the stream under a server without our WebSocket protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from otel_bridge_collector.routes.websocket import MAX_BATCH_MS, StreamRequest, parse_stream_request
+from otel_bridge_collector.wire.filters import ALL_EVENTS, EventFilter, FilterError
+
+from otel_bridge.cancellation import cancel
+from tests.support.asgi_site import AsgiSite, open_site, token_line
+
+TOKEN = "token-of-alpha-0123456789"
+
+
+def test_an_empty_query_is_the_plain_stream() -> None:
+    """Without parameters a client gets all events one by one, and no control messages."""
+    request = parse_stream_request({})
+    assert request == StreamRequest(ALL_EVENTS, wants_snapshot=False, since=None, batch_ms=None)
+    assert not request.has_extras
+    empty = dict.fromkeys(("since", "batch_ms", "snapshot", "project_id"), "")
+    assert parse_stream_request(empty) == request
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"snapshot": "true"}, StreamRequest(ALL_EVENTS, True, None, None)),
+        ({"since": "e:5"}, StreamRequest(ALL_EVENTS, False, "e:5", None)),
+        ({"batch_ms": "50"}, StreamRequest(ALL_EVENTS, False, None, 50)),
+    ],
+)
+def test_each_added_parameter_allows_control_messages(
+    query: dict[str, str], expected: StreamRequest
+) -> None:
+    """A client that uses one of them understands snapshot, gap and keep-alive."""
+    assert (parse_stream_request(query), expected.has_extras) == (expected, True)
+
+
+def test_filters_allow_no_control_messages() -> None:
+    """A client that only filters gets events only."""
+    request = parse_stream_request({"project_id": "p", "types": "task_failed"})
+    assert request.event_filter == EventFilter(project_id="p", types=frozenset({"task_failed"}))
+    assert not request.has_extras
+
+
+@pytest.mark.parametrize(
+    "value", ["0", "-1", "1.5", "x", str(MAX_BATCH_MS + 1), "9" * 5000, "\N{SUPERSCRIPT TWO}"]
+)
+def test_a_batch_time_out_of_range_is_named(value: str) -> None:
+    """A time that is no number from 1 to 5000 is an error with the value, within bounds."""
+    with pytest.raises(FilterError, match=r"batch_ms: .* is not a number from 1 to 5000") as raised:
+        parse_stream_request({"batch_ms": value})
+    assert len(str(raised.value)) < 120
+
+
+@pytest.mark.parametrize("query", [{"snapshot": "maybe"}, {"types": "x"}, {"task_id": "x" * 513}])
+def test_a_wrong_query_is_an_error(query: dict[str, str]) -> None:
+    """Every parameter is checked before the handshake is accepted."""
+    with pytest.raises(FilterError):
+        parse_stream_request(query)
+
+
+class Client:
+    """A WebSocket of a plain ASGI server."""
+
+    def __init__(self) -> None:
+        self.sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.received: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+
+    async def next(self) -> dict[str, Any]:
+        return await asyncio.wait_for(self.received.get(), 10)
+
+    async def next_json(self) -> Any:
+        return json.loads((await self.next())["text"])
+
+
+@asynccontextmanager
+async def connected(site: AsgiSite, query: str = "", token: str = "") -> AsyncIterator[Client]:
+    """A client that has sent its handshake; it disconnects at the end."""
+    client = Client()
+    headers = [(b"host", b"localhost")]
+    if token:
+        headers.append((b"authorization", f"Bearer {token}".encode()))
+    scope = {
+        "type": "websocket",
+        "scheme": "ws",
+        "path": "/ws/monitor",
+        "raw_path": b"/ws/monitor",
+        "root_path": "",
+        "query_string": query.encode(),
+        "headers": headers,
+        "client": ("127.0.0.1", 50_000),
+        "extensions": {"websocket.http.response": {}},
+    }
+    await client.sent.put({"type": "websocket.connect"})
+    app: Any = site.app
+    serving = asyncio.create_task(app(scope, client.sent.get, client.received.put))
+    try:
+        yield client
+        await client.sent.put({"type": "websocket.disconnect", "code": 1000})
+        await serving
+    finally:
+        await cancel([serving])
+
+
+async def test_a_client_gets_the_snapshot_and_then_events() -> None:
+    """Under any ASGI server the stream begins with the snapshot and goes on with new events."""
+    async with open_site() as site, connected(site, "snapshot=true") as client:
+        assert (await client.next())["type"] == "websocket.accept"
+        assert (await client.next_json())["type"] == "snapshot"
+        await client.sent.put({"type": "websocket.receive", "text": "ignored"})
+        await site.append({"task_id": "a"})
+        message = await client.next_json()
+        while "event_type" not in message:  # a keep-alive may come first
+            message = await client.next_json()
+        assert message["task_id"] == "a"
+
+
+async def test_a_lost_position_is_a_gap() -> None:
+    """A position of another log is answered with a gap and its reason."""
+    async with open_site() as site, connected(site, "since=other:5") as client:
+        assert (await client.next())["type"] == "websocket.accept"
+        assert (await client.next_json())["type"] == "gap"
+
+
+async def test_a_wrong_query_is_refused_before_the_handshake() -> None:
+    """400 with the reason, and no client is counted."""
+    async with open_site() as site, connected(site, "types=nonsense") as client:
+        start, body = await client.next(), await client.next()
+        assert (start["type"], start["status"]) == ("websocket.http.response.start", 400)
+        assert b"unknown event type nonsense" in body["body"]
+        assert len(site.collector.hub) == 0
+
+
+async def test_a_token_has_a_limit_of_websockets() -> None:
+    """One more than the limit is 429 with ``Retry-After``; the first one stays."""
+    tokens = token_line(TOKEN, "alpha")
+    async with (
+        open_site(tokens=tokens, token_max_connections=1) as site,
+        connected(site, "snapshot=1", TOKEN) as first,
+    ):
+        assert (await first.next())["type"] == "websocket.accept"
+        async with connected(site, "", TOKEN) as second:
+            start, body = await second.next(), await second.next()
+            assert (start["status"], dict(start["headers"])[b"retry-after"]) == (429, b"10")
+            assert b"too many WebSockets" in body["body"]
+        assert (await first.next_json())["type"] == "snapshot"
+
+
+async def test_leaving_makes_room() -> None:
+    """When the client disconnects, neither the hub nor the limits know it any more."""
+    async with open_site() as site:
+        async with connected(site) as client:
+            assert (await client.next())["type"] == "websocket.accept"
+            while not len(site.collector.hub):
+                await asyncio.sleep(0)
+        assert len(site.collector.hub) == 0
+        assert site.app.state.authenticator._connections == {}
