@@ -1,4 +1,4 @@
-"""Attacks on a real collector with tokens: strangers, other projects, expiry, revocation."""
+"""Attacks on a real collector with tokens: no token, other projects, expiry, revocation."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def publish(server: AppServer, bus: EventBus) -> None:
         ("GET", "/no-such-route"),
     ],
 )
-def test_every_surface_refuses_strangers(
+def test_every_route_refuses_untrusted_clients(
     site: tuple[AppServer, EventBus], method: str, path: str
 ) -> None:
     """Without a token, with a wrong or with an expired one, every route answers 401."""
@@ -112,7 +112,7 @@ def test_every_surface_refuses_strangers(
     assert found == [401, 401, 401]
 
 
-async def test_websocket_refuses_strangers(site: tuple[AppServer, EventBus]) -> None:
+async def test_websocket_refuses_untrusted_clients(site: tuple[AppServer, EventBus]) -> None:
     """A program without a token gets 401; a browser, which cannot see that, close code 4401."""
     with pytest.raises(InvalidStatus) as refused:
         await connect(site[0].ws_url)
@@ -132,7 +132,7 @@ def test_brute_force_is_slowed(site: tuple[AppServer, EventBus]) -> None:
     assert fetch(url, headers=bearer("all")).status == 200
 
 
-def test_guessing_disturbs_nobody_else(site: tuple[AppServer, EventBus]) -> None:
+def test_guessing_disturbs_no_other_client(site: tuple[AppServer, EventBus]) -> None:
     """2,000 guesses from one address: 429 from the eleventh; others are let in, and quickly."""
     server, _ = site
     is_over = threading.Event()
@@ -197,8 +197,8 @@ def test_limited_token_pushes_into_its_project_only(site: tuple[AppServer, Event
         found.append((answer.status, answer.json()["skipped"], answer.json()["rejected"]))
     assert found == [(200, 0, 2), (200, 2, 2), (200, 0, 1)]
     wait_until(lambda: server.collector.stats.events_in >= 2, "the events to be folded")
-    told = fetch(server.url + "/monitor/events", headers=bearer("all")).json()["events"]
-    assert [event.get("project_id") for event in told] == ["alpha", "alpha"]
+    events = fetch(server.url + "/monitor/events", headers=bearer("all")).json()["events"]
+    assert [event.get("project_id") for event in events] == ["alpha", "alpha"]
 
 
 def test_a_worker_with_a_limited_token(
@@ -245,7 +245,7 @@ async def test_resume_of_a_limited_token(site: tuple[AppServer, EventBus]) -> No
         assert item["task_id"] == "m"
 
 
-async def _stand_in_line(
+async def _wait_for_slot(
     authenticator: authentication.Authenticator, principal: Principal, what: str
 ) -> None:
     async def wait() -> None:
@@ -278,14 +278,14 @@ def test_costly_answers_come_one_at_a_time(
         assert fetch(server.url + path, headers=bearer("all")).status == 200
         assert select.select([next_one.sock], [], [], 0)[0] == []
         for _ in range(MAX_WAITING - 2):
-            server.call(lambda: _stand_in_line(authenticator, principal, what))
+            server.call(lambda: _wait_for_slot(authenticator, principal, what))
         assert fetch(server.url + path, headers=bearer("a")).status == 429
         server.call(lambda: slot.__aexit__(None, None, None))
         assert next_one.getresponse().status == 200
 
 
-async def test_a_snapshot_waits_for_its_turn(site: tuple[AppServer, EventBus]) -> None:
-    """A WebSocket that asks for a snapshot takes its token's turn as well."""
+async def test_a_snapshot_waits_for_its_slot(site: tuple[AppServer, EventBus]) -> None:
+    """A WebSocket that asks for a snapshot needs its token's slot as well."""
     server, _ = site
     authenticator: authentication.Authenticator = server.app.state.authenticator
     assert authenticator.tokens is not None
@@ -406,8 +406,8 @@ def test_no_byte_of_another_project(
         event = MonitoringEvent.model_validate(fields)
         # As the log would give it, so that ring, state and stats are fed by the feed itself.
         collector.feed._fold(event.to_json(8192), None, 1_700_000_000_000_000)
-    wanted = EventFilter(project_id=asked).limited(frozenset({"alpha"}))
-    assert b"-of-beta" not in collector.snapshot_json(wanted)
+    event_filter = EventFilter(project_id=asked).limited(frozenset({"alpha"}))
+    assert b"-of-beta" not in collector.snapshot_json(event_filter)
     collector.bus.shutdown(0)
 
 
@@ -424,7 +424,7 @@ def test_no_byte_of_another_project(
     )
 )
 def test_others_change_no_number(facts: list[tuple[str, str | None, str, str]]) -> None:
-    """A limited snapshot is the same, counts and rates too, as if nobody else were there."""
+    """A limited snapshot is the same, counts and rates too, as without any other project."""
     found = []
     for projects in (_PROJECTS, ("alpha",)):
         collector = Collector(CollectorSettings(), BridgeSettings(bus_url="memory://attacks-same"))
@@ -476,8 +476,10 @@ def test_browser_session(site: tuple[AppServer, EventBus]) -> None:
     }
     own = {**headers, "Origin": server.url}
     tasks = server.url + "/tasks"
-    foreign = {**headers, "Origin": "http://evil.example"}
-    found = [fetch(tasks, method="POST", body=b"{}", headers=h).status for h in (headers, foreign)]
+    other_site = {**headers, "Origin": "http://evil.example"}
+    found = [
+        fetch(tasks, method="POST", body=b"{}", headers=h).status for h in (headers, other_site)
+    ]
     assert found == [401, 403]
     assert fetch(tasks, method="POST", body=b"{}", headers=own).status == 503  # let in: no queue
     assert fetch(url, method="DELETE", headers=own).status == 204
@@ -487,7 +489,7 @@ def test_browser_session(site: tuple[AppServer, EventBus]) -> None:
 def test_listening_beyond_loopback_needs_tokens(
     make_settings: Callable[..., BridgeSettings],
 ) -> None:
-    """Without tokens another address is refused, unless a flag says that anybody may come in."""
+    """Without tokens another address is refused, unless a setting lets every client in."""
     bridge = make_settings()
     with pytest.raises(ConfigurationError, match="no tokens are set"):
         create_app(CollectorSettings(host="0.0.0.0"), bridge)
@@ -516,18 +518,18 @@ def test_slowloris(make_settings: Callable[..., BridgeSettings]) -> None:
             assert fetch(server.url + "/healthz").status == 200
             times.append(time.perf_counter() - begin)
         assert sorted(times)[98] < 0.5  # 0.1 on a machine that does nothing else
-        assert [_is_cut(connection) for connection in slow] == [True] * 500
+        assert [_is_closed(connection) for connection in slow] == [True] * 500
         assert fetch(server.url + "/healthz").status == 200
 
 
-def _is_cut(connection: socket.socket) -> bool:
+def _is_closed(connection: socket.socket) -> bool:
     try:
         return connection.recv(1) == b""
     except ConnectionResetError:
         return True
 
 
-def test_endless_head_is_cut(make_settings: Callable[..., BridgeSettings]) -> None:
+def test_endless_head_is_closed(make_settings: Callable[..., BridgeSettings]) -> None:
     """A head over 32 KiB closes the connection at once."""
     bridge = make_settings(bus_url=f"memory://attacks-{next(_names)}")
     with (
@@ -537,7 +539,7 @@ def test_endless_head_is_cut(make_settings: Callable[..., BridgeSettings]) -> No
         connection.settimeout(5)
         with suppress(OSError):
             connection.sendall(b"GET / HTTP/1.1\r\nX-Long: " + b"a" * 300_000)
-        assert _is_cut(connection)
+        assert _is_closed(connection)
 
 
 def test_worker_pushes_with_a_token_in_its_url(site: tuple[AppServer, EventBus]) -> None:

@@ -123,7 +123,7 @@ NOTHING = {
 @pytest.mark.parametrize("path", ["/v1/traces", "/v1/logs"])
 @pytest.mark.parametrize("kind", NOTHING)
 def test_a_million_of_nothing(site: tuple[AppServer, EventBus], kind: str, path: str) -> None:
-    """4 KiB of gzip that are a million empty parts are refused before anybody walks over them."""
+    """4 KiB of gzip that are a million empty parts are refused before any code walks over them."""
     frame, part, media_type = NOTHING[kind]
     joint = b"" if kind == "protobuf" else b","
     body_ = frame % joint.join([part] * 1_300_000)
@@ -241,7 +241,7 @@ def test_every_answer_has_the_headers(
 
 
 class _Broken:
-    """A coordinator's door that fails in a way nobody foresaw, with a secret in its error."""
+    """A gateway that fails in an unforeseen way, with a secret in its error."""
 
     async def submit(self, request: Any) -> str:
         raise RuntimeError(ALL)
@@ -250,7 +250,7 @@ class _Broken:
         raise RuntimeError(ALL)
 
 
-def test_a_failure_has_the_headers_and_tells_nothing(
+def test_a_failure_has_the_headers_and_reveals_nothing(
     make_settings: Callable[..., BridgeSettings],
 ) -> None:
     """A 500 carries them too, and says nothing of what went wrong."""
@@ -265,25 +265,25 @@ def test_a_failure_has_the_headers_and_tells_nothing(
 
 async def test_a_refused_websocket_has_the_headers(site: tuple[AppServer, EventBus]) -> None:
     """Without a token, from another origin, with a query that makes no sense."""
-    foreign = BEARER | {"Origin": "http://evil.example"}
-    for query, headers in (("", {}), ("", foreign), ("?types=nothing", BEARER)):
+    other_site = BEARER | {"Origin": "http://evil.example"}
+    for query, headers in (("", {}), ("", other_site), ("?types=nothing", BEARER)):
         with pytest.raises(InvalidStatus) as refused:
             await connect(site[0].ws_url + query, additional_headers=headers)
         assert refused.value.response.headers["x-content-type-options"] == "nosniff"
         assert "server" not in refused.value.response.headers
 
 
-@pytest.mark.parametrize(("proxies", "wanted"), [("", 429), ("127.0.0.1", 401)])
+@pytest.mark.parametrize(("proxies", "expected"), [("", 429), ("127.0.0.1", 401)])
 def test_forwarded_addresses_count_from_proxies_only(
-    make_settings: Callable[..., BridgeSettings], proxies: str, wanted: int
+    make_settings: Callable[..., BridgeSettings], proxies: str, expected: int
 ) -> None:
-    """Who is no proxy of ours cannot spread its guesses over addresses that it makes up."""
+    """A client that is no trusted proxy cannot spread its guesses over made-up addresses."""
     bridge = make_settings(bus_url=f"memory://limits-{next(_names)}")
     with AppServer(bridge, tokens=TOKENS, trusted_proxies=proxies) as server:
         for number in range(11):
             headers = {"Authorization": "Bearer x", "X-Forwarded-For": f"192.0.2.{number}"}
             answer = fetch(f"{server.url}/metrics", headers=headers)
-    assert answer.status == wanted
+    assert answer.status == expected
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def test_forwarded_addresses_count_from_proxies_only(
         {"trusted_proxies": "10.1.2.3/16"},
     ],
 )
-def test_settings_that_would_open_the_door_are_refused(fields: dict[str, str]) -> None:
+def test_settings_that_would_let_every_client_in_are_refused(fields: dict[str, str]) -> None:
     """A wildcard or what could never match fails at the start."""
     (name,) = fields
     with pytest.raises(ConfigurationError, match=f"MONITORING_{name.upper()}"):
@@ -477,7 +477,7 @@ def test_no_byte_of_another_project_on_any_surface(
         # Work of no project inside a project's research task is that project's.
         mark = f"mark-{project}{'-inside' if one['shared'] else ''}-{number}"
         root = f"root-{number}" if one["shared"] else f"root-{mark}"
-        told = {
+        fields_ = {
             "event_type": one["event_type"],
             "project_id": project,
             "parent_task_id": root,
@@ -491,7 +491,7 @@ def test_no_byte_of_another_project_on_any_surface(
             "counts": {f"count-{mark}": 1} if one["event_type"] == "queue_depth_update" else None,
             "meta": {"title": f"title-{mark}"},
         }
-        bus.publish(MonitoringEvent.model_validate(told))
+        bus.publish(MonitoringEvent.model_validate(fields_))
     assert bus.flush(10)
     wait_until(lambda: server.collector.stats.events_in - before >= len(plan), "the events")
     last = {"event_type": "task_started", "project_id": "alpha", "task_id": f"last-{number}"}

@@ -46,9 +46,9 @@ def test_no_request_is_too_strange(server: AppServer) -> None:
 def test_the_document_has_every_route(server: AppServer) -> None:
     """What is tested above is all there is, but for the stream and the page's own files."""
     paths = set(server.app.openapi()["paths"])
-    wanted = {
+    expected = {
         *("/monitor/snapshot", "/monitor/events", "/monitor/config", "/tasks", "/tasks/{task_id}"),
         *("/v1/events", "/v1/traces", "/v1/logs", "/session", "/session/ticket"),
         *("/healthz", "/readyz", "/metrics"),
     }
-    assert wanted <= paths
+    assert expected <= paths

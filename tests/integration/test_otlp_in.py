@@ -195,7 +195,7 @@ def test_every_refusal_is_protobuf_for_protobuf(site: AppServer) -> None:
         assert Status.FromString(answer.body).message
 
 
-def test_too_many_at_a_time_are_told_to_come_again(site: AppServer) -> None:
+def test_too_many_at_a_time_are_refused_and_sent_again(site: AppServer) -> None:
     """While the log is slow 32 wait; the next is 503 with ``Retry-After``; none is lost."""
     ingest = site.app.state.otlp_ingest
     lock = ingest.receiver_of(ANONYMOUS).lock
@@ -322,7 +322,7 @@ def broken(site: AppServer) -> Iterator[None]:
 
 
 def test_grpc_counts_guesses(make_settings: Callable[..., BridgeSettings]) -> None:
-    """The eleventh wrong token in a minute is told to wait; a right one still passes."""
+    """The eleventh wrong token in a minute must wait; a right one still passes."""
     line = f"a sha256={hashlib.sha256(TOKEN.encode()).hexdigest()} projects=alpha"
     settings = make_settings(bus_url=f"memory://otlp-{next(_names)}")
     with (
@@ -420,7 +420,7 @@ def phases(site: AppServer, task: str) -> list[str]:
     return [phase["name"] for phase in cards(site).get(task, {}).get("phases", [])]
 
 
-def test_a_token_is_lent_no_other_projects_task(
+def test_a_token_is_not_correlated_with_another_projects_task(
     make_settings: Callable[..., BridgeSettings],
 ) -> None:
     """A span in another project's trace is its own project's, and says nothing of the task."""
@@ -456,12 +456,12 @@ def test_a_token_is_lent_no_other_projects_task(
         bus.shutdown()
 
 
-def lifecycle(told: str, body: dict[str, Any], body_type: str = "json/v1") -> dict[str, Any]:
+def lifecycle(event: str, body: dict[str, Any], body_type: str = "json/v1") -> dict[str, Any]:
     """A log record of a partial-span processor."""
     spans = {"resourceSpans": [{"scopeSpans": [{"spans": [body]}]}]}
     return {
         "body": {"stringValue": json.dumps(spans)},
-        "attributes": [text("partial.event", told), text("partial.body.type", body_type)],
+        "attributes": [text("partial.event", event), text("partial.body.type", body_type)],
     }
 
 

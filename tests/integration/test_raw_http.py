@@ -108,7 +108,7 @@ LINGERING = {
 
 
 @pytest.mark.parametrize("case", LINGERING)
-def test_nobody_lingers(site: AppServer, case: str) -> None:
+def test_no_connection_lingers(site: AppServer, case: str) -> None:
     """What is sent after an answer does not keep the connection past the head's time-out."""
     first, then = LINGERING[case]
     with closing(link(site, first)) as connection:
@@ -119,15 +119,17 @@ def test_nobody_lingers(site: AppServer, case: str) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("end", ["close", "keep-alive"])
-def test_an_answer_that_nobody_reads(site: AppServer, size: int, end: str) -> None:
-    """The page's files need no token: whoever asks for them and reads nothing is cut off."""
+def test_an_answer_that_is_not_read(site: AppServer, size: int, end: str) -> None:
+    """The page's files need no token: a client that asks for them and reads nothing is closed."""
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", site.port))
         head = f"GET /assets/{size}.js HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\n"
         connection.sendall(f"{head}Connection: {end}\r\n\r\n".encode())
         wait_until(lambda: _connections_of(site) > 0, "the connection")
-        wait_until(lambda: _connections_of(site) == 0, "the connection to be cut", timeout_sec=15)
+        wait_until(
+            lambda: _connections_of(site) == 0, "the connection to be closed", timeout_sec=15
+        )
 
 
 def _connections_of(site: AppServer) -> int:
@@ -156,7 +158,7 @@ FLOODS = {
 
 @pytest.mark.parametrize("case", FLOODS)
 def test_what_the_parser_keeps_is_bounded(site: AppServer, case: str) -> None:
-    """A stranger's endless head, trailer or extension is cut off before it is 32 MiB."""
+    """An endless head, trailer or extension is refused before it is 32 MiB."""
     begin, part = FLOODS[case]
     before = psutil.Process().memory_info().rss
     block = part * (65_536 // len(part))
@@ -171,10 +173,10 @@ def test_what_the_parser_keeps_is_bounded(site: AppServer, case: str) -> None:
 
 def test_a_large_head_in_one_piece(site: AppServer) -> None:
     """The limit holds also for a head that comes whole; just below it passes."""
-    for size, wanted in ((MAX_HEAD_BYTES - 1000, 200), (MAX_HEAD_BYTES, 431)):
+    for size, expected in ((MAX_HEAD_BYTES - 1000, 200), (MAX_HEAD_BYTES, 431)):
         head = f"GET /healthz HTTP/1.1\r\n{{host}}X: {'x' * size}\r\nConnection: close\r\n\r\n"
         with closing(link(site, head)) as connection:
-            assert status(read_all(connection)) == wanted
+            assert status(read_all(connection)) == expected
 
 
 AMBIGUOUS = [
@@ -212,7 +214,7 @@ PATHS = [
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "PROPFIND"])
 def test_no_path_leads_past_the_guard(site: AppServer, method: str, path: str) -> None:
-    """However it is spelt, whatever the method: a stranger is refused or finds nothing."""
+    """However it is spelt, whatever the method: an untrusted client is refused or finds nothing."""
     request = f"{method} {path} HTTP/1.1\r\n{{host}}Connection: close\r\n\r\n"
     with closing(link(site, request)) as connection:
         answer = read_all(connection)
@@ -225,7 +227,7 @@ def test_no_path_leads_past_the_guard(site: AppServer, method: str, path: str) -
 def test_no_name_of_a_file_is_an_error(
     site: AppServer, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A name that no file can have is not found, and no traceback for strangers to fill the log."""
+    """A name that no file can have is 404, without a traceback that would fill the log."""
     request = f"GET {path} HTTP/1.1\r\n{{host}}{BEARER}Connection: close\r\n\r\n"
     with closing(link(site, request)) as connection:
         assert status(read_all(connection)) == 404
@@ -269,7 +271,7 @@ NOT_HTTP = {
 def test_what_is_not_http_is_no_warning(
     site: AppServer, case: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It gets 400 and is closed; anybody could fill the log with warnings."""
+    """It gets 400 and is closed; any client could fill the log with warnings."""
     with closing(link(site, NOT_HTTP[case])) as connection:
         assert status(read_all(connection)) == 400
     assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
@@ -288,8 +290,8 @@ async def test_what_a_client_says_is_no_error(
 
 
 HANDSHAKES = {
-    "a stranger's": (f"GET /ws/monitor HTTP/1.1\r\n{{host}}{UPGRADE}\r\n", 401),
-    "a stranger's on another path": (f"GET /metrics HTTP/1.1\r\n{{host}}{UPGRADE}\r\n", 401),
+    "without a token": (f"GET /ws/monitor HTTP/1.1\r\n{{host}}{UPGRADE}\r\n", 401),
+    "without a token on another path": (f"GET /metrics HTTP/1.1\r\n{{host}}{UPGRADE}\r\n", 401),
     "on another path": (f"GET /metrics HTTP/1.1\r\n{{host}}{BEARER}{UPGRADE}\r\n", 403),
     "with a length": (
         f"GET /ws/monitor HTTP/1.1\r\n{{host}}{UPGRADE}Content-Length: 3\r\n\r\nabc",
@@ -321,9 +323,9 @@ def test_odd_handshakes_are_answered(
     site: AppServer, case: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each gets its status and is closed, and none makes the log grow by an error."""
-    request, wanted = HANDSHAKES[case]
+    request, expected = HANDSHAKES[case]
     with closing(link(site, request)) as connection:
-        assert status(read_all(connection)) == wanted
+        assert status(read_all(connection)) == expected
     assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
 
 
@@ -366,7 +368,7 @@ def test_slow_bodies_by_the_hundred(site: AppServer, monkeypatch: pytest.MonkeyP
             connection.close()
 
 
-def test_it_stops_while_strangers_hold_on(
+def test_it_stops_while_clients_hold_on(
     make_settings: Callable[..., BridgeSettings],
 ) -> None:
     """Half heads, half bodies and odd handshakes do not keep the server from stopping."""

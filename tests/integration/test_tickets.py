@@ -78,7 +78,7 @@ async def test_of_many_at_once_one_gets_in(sites: list[AppServer]) -> None:
 
 
 async def test_made_up_tickets_are_counted(sites: list[AppServer]) -> None:
-    """Whoever guesses waits, as with tokens; a right one still passes."""
+    """A client that guesses must wait, as with tokens; a right ticket still passes."""
     found = [await attempt(sites[0], f"{number:043}") for number in range(11)]
     assert found == [401] * 10 + [429]
     passed = await attempt(sites[0], ticket_of(sites[0]))
@@ -88,7 +88,7 @@ async def test_made_up_tickets_are_counted(sites: list[AppServer]) -> None:
 
 @pytest.mark.redis
 async def test_redis_cannot_widen_a_ticket(redis_url: str) -> None:
-    """Whoever writes to Redis makes no token's ticket see more than its line says."""
+    """A client that writes to Redis cannot widen a ticket beyond the line of its token."""
     with (
         AppServer(BridgeSettings(bus_url=redis_url), tokens=LINE) as site,
         redis.Redis.from_url(redis_url) as client,
@@ -110,7 +110,7 @@ async def test_redis_cannot_widen_a_ticket(redis_url: str) -> None:
 async def test_without_redis_a_ticket_is_good_where_it_was_made(
     own_redis: RedisServer, make_settings: Callable[..., BridgeSettings]
 ) -> None:
-    """A browser that signs in while Redis is away gets its snapshot, and the gap told later."""
+    """A browser that signs in while Redis is away gets its snapshot, and the gap later."""
     with AppServer(make_settings(redis_url=own_redis.url), tokens=LINE) as site:
         own_redis.kill()
         found = await attempt(site, await asyncio.to_thread(ticket_of, site))

@@ -1,4 +1,4 @@
-"""OTLP bodies: both encodings say the same, and no bytes raise anything but ``OtlpError``."""
+"""OTLP bodies: both encodings mean the same, and no bytes raise anything but ``OtlpError``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read(body: bytes | str, *, is_json: bool = True) -> ExportTraceServiceReques
 
 
 def test_json_ids_are_hexadecimal() -> None:
-    """Ids are hexadecimal in OTLP's JSON, in either case, and numbers may be texts."""
+    """Ids are hexadecimal in OTLP's JSON, in either letter case, and numbers may be text."""
     (span,) = read(json.dumps(request_of(SPAN))).resource_spans[0].scope_spans[0].spans
     assert (span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex()) == (
         "5b8efff798038103d269b633813fc60c",
@@ -46,10 +46,10 @@ def test_json_ids_are_hexadecimal() -> None:
     )
 
 
-def test_both_encodings_say_the_same() -> None:
+def test_both_encodings_mean_the_same() -> None:
     """A request read from JSON and one read from its protobuf bytes are equal."""
-    told = read(json.dumps(request_of(SPAN)))
-    assert read(told.SerializeToString(), is_json=False) == told
+    request = read(json.dumps(request_of(SPAN)))
+    assert read(request.SerializeToString(), is_json=False) == request
 
 
 def test_links_have_ids_too() -> None:
@@ -59,8 +59,8 @@ def test_links_have_ids_too() -> None:
     assert (found.links[0].trace_id.hex(), found.links[0].span_id.hex()) == ("ab" * 16, "cd" * 8)
 
 
-def test_fields_of_a_later_version_are_passed_by() -> None:
-    """A member that this version does not know costs nothing."""
+def test_fields_of_a_later_version_are_ignored() -> None:
+    """A field that this version does not know does no harm."""
     assert read(json.dumps({**request_of(SPAN), "fromTheFuture": {"a": [1]}})).resource_spans
 
 
@@ -85,7 +85,7 @@ def test_fields_of_a_later_version_are_passed_by() -> None:
     ],
 )
 def test_a_bad_body_says_why(body: bytes | str, reason: str) -> None:
-    """What is no OTLP JSON is one error with its reason, of bounded length."""
+    """A body that is not OTLP JSON is one error with the reason, of bounded length."""
     with pytest.raises(OtlpError, match=reason) as raised:
         read(body)
     assert len(str(raised.value)) < 300
@@ -103,8 +103,8 @@ def test_64_levels_are_read_and_no_more(opening: str, closing: str) -> None:
                 read(body)
 
 
-def test_bad_protobuf_says_so() -> None:
-    """Bytes that are no protobuf message are one error."""
+def test_bad_protobuf_is_an_error() -> None:
+    """Bytes that are not a protobuf message are one error."""
     with pytest.raises(OtlpError, match="not an OTLP protobuf message"):
         read(b"\xff\xff", is_json=False)
 

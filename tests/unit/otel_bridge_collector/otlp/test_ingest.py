@@ -1,4 +1,4 @@
-"""What OTLP brings into the log: within a token's projects, once, and never all lost for one."""
+"""OTLP requests reach the log once, within a token's projects; a bad span costs only itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BOTH = Principal("both", frozenset({"alpha", "beta"}), digest="b" * 64)
 
 
 class Site:
-    """A collector that is not started: what is appended stays in its log, to be read by hand."""
+    """A collector that is not started: what is appended stays in its log, for the test to read."""
 
     def __init__(self) -> None:
         self.name = f"ingest-{next(_names)}"
@@ -44,7 +44,7 @@ class Site:
         return [(event["event_type"], event["task_id"]) for event in self.events()]
 
     async def fold(self) -> None:
-        """Let the state know what the log holds."""
+        """Fold what the log holds."""
         assert await self.collector.feed.start(10)
         await self.collector.feed.stop()
 
@@ -83,12 +83,12 @@ def records(*given: tuple[str, dict[str, Any]]) -> ExportLogsServiceRequest:
     logs = [
         {
             "attributes": [
-                {"key": "partial.event", "value": {"stringValue": told}},
+                {"key": "partial.event", "value": {"stringValue": event}},
                 {"key": "partial.body.type", "value": {"stringValue": "json/v1"}},
             ],
             "body": {"stringValue": json.dumps(spans(span))},
         }
-        for told, span in given
+        for event, span in given
     ]
     body = {"resourceLogs": [{"scopeLogs": [{"logRecords": logs}]}]}
     return decode(ExportLogsServiceRequest(), json.dumps(body), is_json=True)
@@ -106,7 +106,7 @@ async def test_spans_reach_the_log(site: Site) -> None:
 
 
 async def test_a_request_sent_again_is_not_appended_again(site: Site) -> None:
-    """What the collector has folded is known by its id, whichever way it came the first time."""
+    """Events that the collector has folded are known by their ids, whichever way they came."""
     await site.ingest.traces(request_of(job(1)), ANONYMOUS)
     await site.fold()
     assert await site.ingest.traces(request_of(job(1), job(2)), ANONYMOUS) == 0
@@ -121,7 +121,7 @@ async def test_a_token_writes_into_its_own_projects_only(site: Site) -> None:
 
 
 async def test_a_token_of_one_project_gives_it_to_spans_that_name_none(site: Site) -> None:
-    """With one project to choose from, a span that names none is that project's."""
+    """With one project to choose from, a span that names none belongs to that project."""
     assert await site.ingest.traces(request_of(job(1), job(2, "beta")), ALPHA) == 1
     assert [(event["task_id"], event["project_id"]) for event in site.events()] == [
         ("j1", "alpha"),
@@ -146,9 +146,9 @@ async def test_a_large_request_is_appended_whole(site: Site) -> None:
 
 
 async def test_records_of_open_spans_are_starts(site: Site) -> None:
-    """A heartbeat is the start of its span, a stop both sides; others are counted."""
-    told = records(("heartbeat", job(1)), ("stop", job(2)), ("gossip", job(3)))
-    assert await site.ingest.logs(told, ANONYMOUS) == 1
+    """A heartbeat is the start of its span, a stop is start and end; other records are counted."""
+    request = records(("heartbeat", job(1)), ("stop", job(2)), ("gossip", job(3)))
+    assert await site.ingest.logs(request, ANONYMOUS) == 1
     assert site.story() == [
         ("task_started", "j1"),
         ("task_started", "j2"),
@@ -157,7 +157,7 @@ async def test_records_of_open_spans_are_starts(site: Site) -> None:
 
 
 async def test_heartbeats_of_a_known_span_are_not_appended(site: Site) -> None:
-    """A span that beats every few seconds fills the log with its start once."""
+    """A span with a heartbeat every few seconds has its start in the log once."""
     await site.ingest.logs(records(("heartbeat", job(1))), ANONYMOUS)
     await site.fold()
     for _ in range(3):
@@ -166,7 +166,7 @@ async def test_heartbeats_of_a_known_span_are_not_appended(site: Site) -> None:
 
 
 async def test_tokens_do_not_share_what_they_know(site: Site) -> None:
-    """What one token's spans say of a trace is no word about another token's spans."""
+    """What one token's spans say of a trace does not reach another token's spans."""
     root = job(1, "alpha", **{semconv.PARENT_TASK_ID: "alpha's secret"})
     child = {**job(9), "attributes": [], "parentSpanId": root["spanId"], "name": "chat"}
     child["attributes"] = [
@@ -179,8 +179,8 @@ async def test_tokens_do_not_share_what_they_know(site: Site) -> None:
     assert "alpha's secret" not in json.dumps(of_beta)
 
 
-async def test_what_is_kept_of_tokens_is_bounded(site: Site) -> None:
-    """JWTs are renewed every hour: what is known of the ones used longest ago is let go."""
+async def test_receivers_are_bounded(site: Site) -> None:
+    """Receivers are limited in number; the least recently used one is dropped first."""
     first = Principal("first", None, digest="first")
     kept = site.ingest.receiver_of(first)
     for number in range(MAX_RECEIVERS - 1):

@@ -1,4 +1,4 @@
-"""OTLP spans -> events: the same as live, once, in order, and never all lost for one."""
+"""OTLP spans map to the same events as live ones, in order; a bad span costs only itself."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def story(received: Received) -> list[tuple[str, str | None]]:
 
 
 def test_a_span_is_a_start_and_an_end() -> None:
-    """A span that arrives has ended: it gives both of its events, with its own times."""
+    """A span that arrives has ended, so it gives both events, with its own times."""
     received = receive(job(2, 0, 1.5))
     assert story(received) == [("task_started", "j2"), ("task_completed", "j2")]
     assert [event.duration_ms for event in received.events] == [None, 1500]
@@ -99,8 +99,8 @@ def test_events_are_in_the_order_in_which_things_happened() -> None:
     ]
 
 
-def test_secrets_of_others_are_masked() -> None:
-    """What looks like a secret in a stranger's span is masked before it reaches the log."""
+def test_secrets_of_third_party_spans_are_masked() -> None:
+    """What looks like a secret in a third-party span is masked before it reaches the log."""
     secret = "password=hunter2"
     status = Status(code=Status.STATUS_CODE_ERROR, message=f"refused: {secret}")
     failed = span(2, 0, 1, 0, attributes={"nexus.meta.dsn": "redis://:hunter2@db"}, status=status)
@@ -110,7 +110,7 @@ def test_secrets_of_others_are_masked() -> None:
 
 
 def test_open_spans_have_no_end() -> None:
-    """A span told while it runs gives its start alone, and the same start again with its end."""
+    """An open span gives its start alone, and the same start again with its end."""
     receiver = OtlpReceiver()
     opened = receiver.receive(read_spans(request_of(job(2, 0, 0)), None), are_open=True)
     ended = receiver.receive(read_spans(request_of(job(2, 0, 5)), None))
@@ -118,8 +118,8 @@ def test_open_spans_have_no_end() -> None:
     assert [event.event_id for event in ended.events][:1] == [opened.events[0].event_id]
 
 
-def test_sent_twice_is_told_once() -> None:
-    """A request sent again, also to another collector, makes events with the same ids."""
+def test_a_span_that_is_sent_twice_has_the_same_events() -> None:
+    """A request that is sent again, also to another collector, gives events with the same ids."""
     one, other = receive(job(2, 0, 1), job(3, 0, 1)), receive(job(3, 0, 1), job(2, 0, 1))
     assert {event.event_id for event in one.events} == {event.event_id for event in other.events}
     assert len({event.event_id for event in one.events}) == 4
@@ -144,8 +144,8 @@ def test_live_and_over_otlp_are_the_same_events() -> None:
     assert receive(sent).events[1] == MonitoringEvent.model_validate(mapped)
 
 
-def test_whose_spans_they_are() -> None:
-    """A span's own project wins over its resource's, and that over the token's."""
+def test_the_project_of_a_span() -> None:
+    """A span's own project takes precedence over its resource's, and that over the token's."""
     own = span(2, 0, 1, attributes={**job_attributes(), semconv.PROJECT_ID: "own"})
     bare = span(3, 0, 1, attributes={semconv.SPAN_KIND: "job", semconv.TASK_ID: "j"})
     receiver = OtlpReceiver()
@@ -159,7 +159,7 @@ def test_whose_spans_they_are() -> None:
 
 
 def test_the_service_is_shown() -> None:
-    """The resource's service name is in ``meta``, for spans of many services look alike."""
+    """The resource's service name is in ``meta``, because spans of many services look alike."""
     received = OtlpReceiver().receive(
         read_spans(request_of(job(2, 0, 1), service_name="billing"), None)
     )
@@ -167,7 +167,7 @@ def test_the_service_is_shown() -> None:
 
 
 def test_a_status_of_error_fails() -> None:
-    """A span whose status is an error is a failed job, with the status's words."""
+    """A span whose status is an error is a failed job, with the status's text."""
     status = Status(code=Status.STATUS_CODE_ERROR, message="no such school")
     attributes = {semconv.SPAN_KIND: "job", semconv.TASK_ID: "j"}
     (_, ended) = receive(span(2, 0, 1, attributes=attributes, status=status)).events
@@ -175,7 +175,7 @@ def test_a_status_of_error_fails() -> None:
 
 
 def test_an_exception_is_the_reason() -> None:
-    """A recorded exception tells more than the status."""
+    """A recorded exception is shown instead of the status, because it says more."""
     attributes = pairs({"exception.type": "KeyError", "exception.message": "'page'"})
     event = Span.Event(name="exception", attributes=attributes)
     status = Status(code=Status.STATUS_CODE_ERROR, message="failed")
@@ -184,7 +184,7 @@ def test_an_exception_is_the_reason() -> None:
     assert ended.error == "KeyError: 'page'"
 
 
-def test_a_pending_span_stands_in_for_its_parent() -> None:
+def test_a_pending_span_is_the_start_of_its_parent() -> None:
     """Logfire's pending span, a child that ends at once, is the start of the span it names."""
     given = {
         **job_attributes(),
@@ -198,7 +198,7 @@ def test_a_pending_span_stands_in_for_its_parent() -> None:
 
 
 @pytest.mark.parametrize(
-    "strange",
+    "bad",
     [
         Span(name="no ids"),
         Span(trace_id=TRACE, span_id=b"short"),
@@ -215,9 +215,9 @@ def test_a_pending_span_stands_in_for_its_parent() -> None:
     ],
     ids=["no ids", "short id", "zero ids", "pending of no parent", "a list for an id"],
 )
-def test_one_strange_span_does_not_cost_the_others(strange: Span) -> None:
+def test_one_bad_span_does_not_cost_the_others(bad: Span) -> None:
     """A span that cannot be read or mapped is at most counted; the others are events."""
-    received = receive(job(2, 0, 1), strange, job(3, 2, 3))
+    received = receive(job(2, 0, 1), bad, job(3, 2, 3))
     found = [pair for pair in story(received) if pair[1] in ("j2", "j3")]
     assert found == [
         ("task_started", "j2"),
@@ -228,19 +228,19 @@ def test_one_strange_span_does_not_cost_the_others(strange: Span) -> None:
 
 
 def test_unreadable_spans_are_counted() -> None:
-    """The sender is told how many of its spans were rejected, each once."""
+    """The number of rejected spans is counted for the sender, each span once."""
     received = receive(Span(name="no ids"), Span(trace_id=TRACE), job(2, 0, 1))
     assert (received.rejected, len(received.events)) == (2, 2)
 
 
 def test_an_end_before_the_start_is_the_start() -> None:
-    """A clock that was set back gives a duration of nothing, not one below it."""
+    """A clock that was set back gives a duration of zero, not a negative one."""
     (started, ended) = receive(job(2, 5, 1)).events
     assert (ended.ts, ended.duration_ms) == (started.ts, 0)
 
 
 @pytest.mark.parametrize("kind", [list, dict])
-def test_deep_values_are_cut(kind: type) -> None:
+def test_deep_values_are_truncated(kind: type) -> None:
     """A value is shown down to seven levels of lists or mappings, and what is deeper is not."""
     shown = []
     for levels in (7, 8):
@@ -254,8 +254,8 @@ def test_deep_values_are_cut(kind: type) -> None:
     assert shown == [True, False]
 
 
-def test_numbers_are_never_given_twice() -> None:
-    """Events of one receiver are numbered without holes, whatever becomes of them."""
+def test_no_number_is_reserved_twice() -> None:
+    """Events of one receiver are numbered without holes, whether they are sent or not."""
     receiver = OtlpReceiver()
     assert [receiver.reserve_numbers(count) for count in (3, 0, 2, 1)] == [1, 4, 4, 6]
     assert receiver.producer_id != OtlpReceiver().producer_id

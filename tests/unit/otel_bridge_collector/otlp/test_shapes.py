@@ -1,4 +1,4 @@
-"""Log records that tell of a span while it runs, among all others."""
+"""Open spans are read from log records, among all other records."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from otel_bridge_collector.otlp.decode import decode
 from otel_bridge_collector.otlp.shapes import read_lifecycle
 
 
-def record(told: str | None, body: Any = None, body_type: str | None = "json/v1") -> dict[str, Any]:
+def record(
+    event: str | None, body: Any = None, body_type: str | None = "json/v1"
+) -> dict[str, Any]:
     """A log record as the partial-span processors write one."""
-    names = {"partial.event": told, "partial.body.type": body_type}
+    names = {"partial.event": event, "partial.body.type": body_type}
     return {
         "attributes": [
             {"key": key, "value": {"stringValue": value}}
@@ -39,7 +41,7 @@ def names(request: ExportTraceServiceRequest) -> list[str]:
 
 
 def test_heartbeats_are_open_and_stops_are_ended() -> None:
-    """A heartbeat tells of a span that runs, a stop of one that has ended, each with its span."""
+    """A heartbeat carries a span that is open, a stop one that has ended."""
     found = read_lifecycle(
         request_of(
             record("heartbeat", span("a")),
@@ -68,13 +70,13 @@ def test_heartbeats_are_open_and_stops_are_ended() -> None:
         {"attributes": [{"key": "partial.event", "value": {"intValue": "1"}}]},
     ],
 )
-def test_other_records_are_counted_and_cost_the_rest_nothing(other: dict[str, Any]) -> None:
+def test_other_records_are_counted_and_do_not_cost_the_rest(other: dict[str, Any]) -> None:
     """An ordinary log line, or a span that cannot be read, is rejected alone."""
     found = read_lifecycle(request_of(other, record("heartbeat", span("a")), other))
     assert (names(found.open_spans), names(found.ended_spans), found.rejected) == (["a"], [], 2)
 
 
-def test_no_records_are_nothing() -> None:
-    """An empty request tells of nothing and rejects nothing."""
+def test_no_records_give_no_spans() -> None:
+    """An empty request gives no spans and rejects nothing."""
     empty = ExportTraceServiceRequest()
     assert read_lifecycle(ExportLogsServiceRequest()) == (empty, empty, 0)

@@ -1,4 +1,4 @@
-"""What is remembered of strangers and of browsers, and how little."""
+"""Failed attempts, WebSockets and browser sessions are counted, within bounds."""
 
 from __future__ import annotations
 
@@ -41,36 +41,36 @@ def principal(authenticator: Authenticator, number: int = 0) -> Principal:
 def test_what_counts_as_one_address(
     authenticator: Authenticator, first: str, second: str, is_same: bool
 ) -> None:
-    """A /64 of IPv6 is one guesser and one crowd of connections, not 2**64."""
+    """A /64 of IPv6 is one address for limits, not 2**64."""
     for _ in range(10):
         authenticator.record_failure(first)
     assert (authenticator.record_failure(second) > 0) == is_same
-    someone = principal(authenticator)
+    client = principal(authenticator)
     with (
-        authenticator.connected(someone, first, lambda: None),
-        authenticator.connected(someone, first, lambda: None),
+        authenticator.connected(client, first, lambda: None),
+        authenticator.connected(client, first, lambda: None),
     ):
         if is_same:
             with (
                 pytest.raises(TooManyConnectionsError),
-                authenticator.connected(someone, second, lambda: None),
+                authenticator.connected(client, second, lambda: None),
             ):
                 raise AssertionError
         else:
-            with authenticator.connected(someone, second, lambda: None):
+            with authenticator.connected(client, second, lambda: None):
                 pass
     assert authenticator._connections == {}
 
 
 def test_addresses_are_forgotten(authenticator: Authenticator) -> None:
-    """Whoever has many addresses fills no memory."""
+    """A client with many addresses does not fill the memory: 10,000 are kept."""
     for number in range(10_500):
         authenticator.record_failure(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
     assert len(authenticator._failures) == 10_000
 
 
 def test_one_token_does_not_sign_out_others(authenticator: Authenticator) -> None:
-    """A hundred sessions a token: the next ends its own oldest, and nobody else's."""
+    """A token has 100 sessions: the next one ends its own oldest, and none of another token."""
     other = authenticator.open_session(principal(authenticator, 1))
     opened = [authenticator.open_session(principal(authenticator)) for _ in range(150)]
     assert authenticator.resume_session(other) == principal(authenticator, 1)

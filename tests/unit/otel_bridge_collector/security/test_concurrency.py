@@ -1,4 +1,4 @@
-"""One account's costly answers come one after the other, and delay no other account."""
+"""Expensive answers of one account come one after the other, and delay no other account."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ ALICE = Principal("alice", frozenset({"a"}), digest="1" * 64)
 BOB = Principal("bob", None, digest="2" * 64)
 
 
-async def test_an_account_has_one_turn_at_a_time() -> None:
-    """A second answer waits for the first; another account's, or kind of answer, does not."""
+async def test_an_account_has_one_slot() -> None:
+    """A second answer waits for the first; one of another account or kind does not."""
     limits = ConcurrencyLimits()
     order: list[str] = []
 
-    async def answer(name: str, principal: Principal, what: str = "snapshot") -> None:
-        async with limits.slot(principal, "", what):
+    async def answer(name: str, principal: Principal, kind: str = "snapshot") -> None:
+        async with limits.slot(principal, "", kind):
             order.append(name)
 
     async with limits.slot(ALICE, "", "snapshot"):
@@ -29,8 +29,8 @@ async def test_an_account_has_one_turn_at_a_time() -> None:
     assert order == ["bob", "alice's events", "alice", "alice again"]
 
 
-async def test_strangers_are_told_apart_by_their_address() -> None:
-    """Where nobody is asked for a token, one machine does not hold another up."""
+async def test_anonymous_clients_are_limited_by_address() -> None:
+    """Without authentication, one machine does not delay another."""
     limits = ConcurrencyLimits()
     async with (
         limits.slot(ANONYMOUS, "192.0.2.1", "snapshot"),
@@ -39,8 +39,8 @@ async def test_strangers_are_told_apart_by_their_address() -> None:
         pass
 
 
-async def test_who_gives_up_leaves_nothing_behind() -> None:
-    """A client that goes while it waits, and an answer that fails, let the next one in."""
+async def test_a_client_that_leaves_frees_the_slot() -> None:
+    """A client that leaves while it waits, and an answer that fails, let the next one in."""
     limits = ConcurrencyLimits()
     async with limits.slot(ALICE, "", "snapshot"):
         gone = asyncio.ensure_future(limits.slot(ALICE, "", "snapshot").__aenter__())
@@ -64,7 +64,7 @@ async def test_all_that_wait_are_counted() -> None:
             asyncio.ensure_future(limits.slot(ALICE, "", "snapshot").__aenter__()) for _ in range(3)
         ]
         await asyncio.sleep(0)
-        counts = [limits.waiting(ALICE, "", what) for what in ("snapshot", "events")]
+        counts = [limits.waiting(ALICE, "", kind) for kind in ("snapshot", "events")]
         assert (counts, limits.waiting(BOB, "", "snapshot")) == ([4, 0], 0)
         for task in waiting:
             task.cancel()

@@ -1,4 +1,4 @@
-"""Hosts and origins."""
+"""Requests with a wrong Host or Origin are refused before the application sees them."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ def test_loopback_names(host: str, is_loopback: bool) -> None:
     ],
 )
 @pytest.mark.parametrize("kind", ["websocket", "POST"])
-async def test_foreign_origins_are_refused(origin: str, kind: str) -> None:
-    """A page from anywhere else opens no WebSocket and posts nothing."""
+async def test_other_origins_are_refused(origin: str, kind: str) -> None:
+    """A page of another site opens no WebSocket and posts nothing."""
     assert await answer(host="127.0.0.1:12000", origin=origin, kind=kind) == 403
 
 
@@ -106,7 +106,7 @@ async def test_reading_needs_no_origin() -> None:
 
 @pytest.mark.parametrize("kind", ["websocket", "GET", "POST"])
 async def test_rebound_names_are_refused_on_loopback(kind: str) -> None:
-    """On a loopback bind a Host that is another name is refused, even where it resolves to us."""
+    """On a loopback address another name as Host is refused, even if it resolves to loopback."""
     assert await answer(host="evil.example:12000", kind=kind) == 403
     assert await answer(host="[", kind=kind) == 403
     assert await answer(host="collector.example:12000", kind=kind, bind="0.0.0.0") == 200
@@ -129,13 +129,13 @@ async def test_rebound_names_are_refused_on_loopback(kind: str) -> None:
     ],
 )
 async def test_odd_hosts_are_refused(host: str) -> None:
-    """What one reader takes for loopback and another for something else is no host."""
+    """A Host that two parsers could read differently is refused."""
     assert await answer(host=host, kind="GET") == 403
 
 
 @pytest.mark.parametrize("name", [b"host", b"origin", b"authorization"])
 async def test_headers_given_twice_are_refused(name: bytes) -> None:
-    """A proxy may have looked at the other one."""
+    """A proxy may have checked the other one."""
     value = b"localhost"
     more = ((name, value),) if name == b"host" else ((name, value), (name, value))
     assert await answer(host="localhost", kind="GET", more=more) == 403
@@ -156,8 +156,8 @@ async def test_headers_given_twice_are_refused(name: bytes) -> None:
         ("local.evil.example", 403),
     ],
 )
-async def test_rebound_names_are_refused_where_nobody_is_asked(host: str, status: int) -> None:
-    """Beyond loopback without tokens, only addresses and names that nobody can register pass."""
+async def test_rebound_names_are_refused_without_authentication(host: str, status: int) -> None:
+    """Beyond loopback, only addresses and names that cannot be registered in public pass."""
     assert await answer(host=host, kind="GET", bind="0.0.0.0", has_authentication=False) == status
     assert await answer(host=host, kind="GET", bind="0.0.0.0") == 200
 
@@ -213,7 +213,7 @@ async def test_the_own_origin_has_the_scheme_of_the_request(
 
 
 async def test_other_headers_may_repeat() -> None:
-    """Only headers that decide who is asking must come once."""
+    """Only the headers that guards read must come once."""
     scope = post("localhost")
     scope["headers"] += [(b"accept", b"a"), (b"accept", b"b")]
     assert await passed_through(scope)
@@ -228,12 +228,12 @@ async def test_a_request_without_host_is_refused_on_loopback() -> None:
 
 
 async def test_an_invalid_host_is_refused_on_every_bind() -> None:
-    """A Host that is none is refused whatever the collector listens on."""
+    """A Host that is not valid is refused whatever the collector listens on."""
     assert await passed_through(post("127.0.0.1/evil"), bind_host="0.0.0.0") == []
 
 
-async def test_names_are_restricted_only_where_no_token_is_asked_for() -> None:
-    """Beyond loopback any name passes by default; without tokens a dot at the end is no way out."""
+async def test_names_are_restricted_only_without_authentication() -> None:
+    """With authentication any name passes beyond loopback; a dot at the end changes nothing."""
     assert await passed_through(post("any.example"), bind_host="0.0.0.0")
     for host, is_passed in [("a.local.", True), ("a.evil.example.", False)]:
         scope = post(host)
@@ -265,10 +265,13 @@ async def test_a_refusal_names_what_is_wrong(
     async def app(*arguments: Any) -> None:
         raise AssertionError
 
+    async def receive() -> dict[str, Any]:
+        raise AssertionError
+
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await OriginGuard(app, **{"bind_host": "127.0.0.1", **options})(scope, app, send)
+    await OriginGuard(app, **{"bind_host": "127.0.0.1", **options})(scope, receive, send)
     detail = json.loads(sent[1]["body"])["detail"]
     assert sent[0]["status"] == 403
     assert named in detail
