@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from otel_bridge_collector.routes.events import router
 
+from otel_bridge.publish.transports.http import PUSH_PATH
 from tests.support.asgi_site import AsgiSite, open_site, token_line
 
 ALPHA, BETA, BOTH = (
@@ -39,6 +41,11 @@ async def in_log(site: AsgiSite) -> list[tuple[str, str | None]]:
     entries, _ = await site.collector.resumer.read_back(100, None)
     events = [json.loads(entry.data) for entry in reversed(entries)]
     return [(event["task_id"], event.get("project_id")) for event in events]
+
+
+def test_the_route_is_where_the_transport_sends() -> None:
+    """The transport and this route agree on the path, and there is no other route."""
+    assert [route.path for route in router.routes] == [PUSH_PATH]  # type: ignore[attr-defined]
 
 
 async def test_a_repeated_batch_is_appended_once() -> None:
