@@ -12,7 +12,7 @@ from __future__ import annotations
 import uuid
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 
@@ -58,6 +58,33 @@ class TaskStatus(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     RETRYING = "retrying"
+
+
+EventTypeName = Literal[
+    "worker_started",
+    "worker_heartbeat",
+    "worker_stopped",
+    "task_enqueued",
+    "task_started",
+    "task_retry",
+    "task_completed",
+    "task_failed",
+    "task_stalled",
+    "phase_started",
+    "phase_completed",
+    "queue_depth_update",
+    "stats_snapshot",
+]
+TaskStatusName = Literal["pending", "processing", "completed", "failed", "retrying"]
+
+if TYPE_CHECKING:
+    # A type checker takes the type of a constructor's argument from the field. Plain text is valid
+    # there, so it must be part of the type; the value that is kept is always the enum's member.
+    EventTypeField = MonitoringEventType | EventTypeName
+    TaskStatusField = TaskStatus | TaskStatusName
+else:
+    EventTypeField = MonitoringEventType
+    TaskStatusField = TaskStatus
 
 
 def _iso_text(value: datetime) -> str:
@@ -115,7 +142,7 @@ class MonitoringEvent(BaseModel):
     ts: Annotated[AwareDatetime, PlainSerializer(_iso_text, return_type=str, when_used="json")] = (
         Field(default_factory=_now)
     )
-    event_type: MonitoringEventType
+    event_type: EventTypeField
     project_id: str | None = None
     parent_task_id: str | None = None
     task_id: str | None = None
@@ -123,7 +150,7 @@ class MonitoringEvent(BaseModel):
     phase: str | None = None
     worker_id: int | str | None = None
     retry_count: int | None = Field(default=None, ge=0)
-    status: TaskStatus | None = None
+    status: TaskStatusField | None = None
     duration_ms: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     counts: dict[str, int] | None = None
     queue: str | None = None

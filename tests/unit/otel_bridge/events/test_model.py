@@ -6,7 +6,7 @@ import json
 import time
 import uuid
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -16,9 +16,11 @@ from pydantic import ValidationError
 from otel_bridge.errors import EventTooLargeError
 from otel_bridge.events.model import (
     STATS_EVENT_TYPES,
+    EventTypeName,
     MonitoringEvent,
     MonitoringEventType,
     TaskStatus,
+    TaskStatusName,
 )
 
 TEXT = st.text(max_size=300)
@@ -110,6 +112,15 @@ def test_event_types_and_statuses_are_those_on_the_wire() -> None:
         "retrying",
     ]
     assert {"queue_depth_update", "stats_snapshot"} == STATS_EVENT_TYPES
+
+
+def test_plain_text_is_a_type_and_a_status() -> None:
+    """A caller may write ``event_type="task_started"``; the event holds the enum's member."""
+    assert list(get_args(EventTypeName)) == [str(kind) for kind in MonitoringEventType]
+    assert list(get_args(TaskStatusName)) == [str(status) for status in TaskStatus]
+    event = MonitoringEvent(event_type="task_started", status="processing")
+    assert event.event_type is MonitoringEventType.TASK_STARTED
+    assert event.status is TaskStatus.PROCESSING
 
 
 def test_an_event_needs_its_type_only() -> None:
