@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from redis.asyncio import Redis
 
 from otel_bridge.cancellation import cancel
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
+from otel_bridge.forking import on_fork
 from otel_bridge.projects.resolver import KnowledgeBase, ProjectIdResolver
 from otel_bridge.publish.redis_clients import REDIS_ERRORS, aclose
 
@@ -60,7 +60,7 @@ class ProjectLookup:
         self._clock = clock
         self._known: OrderedDict[str, str] = OrderedDict()
         self._reset()
-        os.register_at_fork(after_in_child=self._reset)
+        on_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
         # A forked child has no thread; the projects found by its parent stay known.

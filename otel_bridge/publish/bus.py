@@ -12,16 +12,15 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
-import os
 import queue
 import sys
 import threading
 import time
-import weakref
 from typing import Any, Final
 
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge.events.model import MonitoringEvent
+from otel_bridge.forking import on_fork
 from otel_bridge.publish.buffer import EventQueue
 from otel_bridge.publish.publisher import BusCounters, Publisher
 from otel_bridge.publish.transports import open_sender
@@ -42,6 +41,8 @@ _OUTAGE_WAIT_SEC: Final = 0.02
 """How often the queue is emptied during an outage, so that span objects are released soon."""
 _TAKE_LIMIT: Final = 2048
 """Items removed from the queue of a closed bus at a time."""
+_FORK_WAIT_SEC: Final = 1.0
+"""The longest that a fork waits for the batch that is being encoded, which takes milliseconds."""
 _FLUSH_RETRY_SEC: Final = 0.1
 """While a caller waits for a flush, the next attempt is at most this far away."""
 
@@ -86,14 +87,11 @@ class EventBus:
         self.append = self._queue.append
         self.counter = self._queue.counter
         self._reset(forked_at_ns=0)
-        if hasattr(os, "register_at_fork"):
-            after_fork = weakref.WeakMethod(self._after_fork_in_child)
-
-            def after_in_child() -> None:
-                if (method := after_fork()) is not None:
-                    method()
-
-            os.register_at_fork(after_in_child=after_in_child)
+        on_fork(
+            before=self._before_fork,
+            after_in_parent=self._after_fork_in_parent,
+            after_in_child=self._after_fork_in_child,
+        )
 
     @classmethod
     def connect(cls, settings: BridgeSettings) -> EventBus:
@@ -114,6 +112,9 @@ class EventBus:
         self._lock = threading.RLock()
         # Held by whichever thread converts and sends: the bus's, or the one that calls shutdown().
         self._work_lock = threading.Lock()
+        # Held while events are encoded, and by a thread that forks.
+        self._encoding_lock = threading.RLock()
+        self._forking: set[int] = set()
         self._thread: threading.Thread | None = None
         self._flushes: list[_FlushRequest] = []
         self._is_closing = False
@@ -121,6 +122,17 @@ class EventBus:
         self._active_at = float("-inf")
         self._is_complete = True
         self.is_idle = True
+
+    def _before_fork(self) -> None:
+        # A fork in the middle of pydantic_core's to_json copies its native locks as they are, and
+        # the child's bus then waited in to_json for ever: 3 of 45 forks under load.
+        if self._encoding_lock.acquire(timeout=_FORK_WAIT_SEC):
+            self._forking.add(threading.get_ident())
+
+    def _after_fork_in_parent(self) -> None:
+        if threading.get_ident() in self._forking:
+            self._forking.discard(threading.get_ident())
+            self._encoding_lock.release()
 
     def _after_fork_in_child(self) -> None:
         was_closed = self._is_closed
@@ -315,7 +327,7 @@ class EventBus:
         """Convert and send what is queued; return how long to wait, None: until the next item."""
         publisher = self._publisher
         while True:
-            if publisher.convert():
+            if self._convert():
                 self._active_at = time.monotonic()
             self._answer_flushes()
             if not len(publisher.send_buffer):
@@ -333,6 +345,10 @@ class EventBus:
             if self._is_closing or len(publisher.send_buffer) < self._settings.batch_max_events:
                 # Less than a full batch remains: wait a moment for more events.
                 return self._settings.flush_interval_ms / 1000
+
+    def _convert(self) -> bool:
+        with self._encoding_lock:
+            return self._publisher.convert()
 
     def _sleep(self, wait_sec: float | None) -> None:
         if wait_sec is None:
@@ -369,7 +385,7 @@ class EventBus:
         publisher = self._publisher
         attempts = 0
         while True:
-            publisher.convert()
+            self._convert()
             if not len(publisher.send_buffer):
                 break
             breaker = publisher.breaker

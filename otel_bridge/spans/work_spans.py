@@ -8,7 +8,6 @@ its phases and jobs through the OpenTelemetry context, and to another process in
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from opentelemetry.trace import Link, SpanKind
 from otel_bridge.bridge import current_bridge
 from otel_bridge.events import semconv
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType, TaskStatus
+from otel_bridge.forking import on_fork
 from otel_bridge.spans.scope import SCOPE_KEY, Scope, carrier_of, current_scope
 from otel_bridge.spans.span_context_manager import (
     SelfReturningContextManager,
@@ -51,8 +51,7 @@ def _after_fork_in_child() -> None:
     _counts_lock = threading.RLock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+on_fork(after_in_child=_after_fork_in_child)
 
 
 class ResearchTask(SpanContextManager, SelfReturningContextManager):

@@ -10,12 +10,12 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
-import os
 import threading
 from collections.abc import Callable
 from typing import Final
 
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
+from otel_bridge.forking import on_fork
 from otel_bridge.suppression import suppress_instrumentation
 
 __all__ = ["TimerThread"]
@@ -42,8 +42,7 @@ class TimerThread:
         self._clock = clock
         self._sequence = itertools.count()
         self._reset()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._reset)
+        on_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
         self._due: list[tuple[float, int, Callable[[], None]]] = []

@@ -9,7 +9,6 @@ producer. Appending is thread-safe; readers on any event loop are woken with
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import threading
 from collections import OrderedDict
@@ -17,6 +16,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from otel_bridge.errors import PositionLostError
+from otel_bridge.forking import on_fork
 from otel_bridge.publish.transports.base import AppendResult, LogEntry, Outgoing, splice_position
 
 __all__ = ["MemoryLog", "MemoryReceiver", "MemorySender", "memory_log"]
@@ -183,8 +183,7 @@ def _after_fork_in_child() -> None:
         log._renew_lock()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+on_fork(after_in_child=_after_fork_in_child)
 
 
 class MemorySender:

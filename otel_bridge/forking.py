@@ -1,0 +1,50 @@
+"""
+``on_fork``: what a process must do around ``os.fork``, registered once for an object or a module.
+
+After a fork only the forking thread exists in the child: locks that another thread held stay locked
+for ever, and threads are gone. Celery's and RQ's workers fork, so every part with a lock or a
+thread renews it in the child.
+"""
+
+from __future__ import annotations
+
+import os
+import types
+import weakref
+from collections.abc import Callable
+
+__all__ = ["on_fork"]
+
+Hook = Callable[[], None]
+
+
+def on_fork(
+    *, before: Hook | None = None, after_in_parent: Hook | None = None, after_in_child: Hook
+) -> None:
+    """
+    Call functions around each fork of this process; does nothing where there is no fork (Windows).
+
+    Args:
+        before: Called in the forking thread, before the fork.
+        after_in_parent: Called in the forking thread, after it.
+        after_in_child: Called in the child, before its own code runs.
+
+    Methods are held weakly, because a hook cannot be unregistered: once their object is gone they
+    are no longer called.
+    """
+    if not hasattr(os, "register_at_fork"):
+        return
+    hooks = {"before": before, "after_in_parent": after_in_parent, "after_in_child": after_in_child}
+    os.register_at_fork(**{name: _weakly(hook) for name, hook in hooks.items() if hook})
+
+
+def _weakly(hook: Hook) -> Hook:
+    if not isinstance(hook, types.MethodType):
+        return hook
+    reference = weakref.WeakMethod(hook)
+
+    def call() -> None:
+        if (method := reference()) is not None:
+            method()
+
+    return call

@@ -1,0 +1,61 @@
+"""Functions are called around a fork, and objects that are gone are not kept for it."""
+
+from __future__ import annotations
+
+import gc
+import os
+import weakref
+
+import pytest
+
+from otel_bridge.forking import on_fork
+
+pytestmark = pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
+
+
+class Recorder:
+    """Notes which hooks were called, in this process."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        on_fork(before=self.before, after_in_parent=self.in_parent, after_in_child=self.in_child)
+
+    def before(self) -> None:
+        self.calls.append("before")
+
+    def in_parent(self) -> None:
+        self.calls.append("parent")
+
+    def in_child(self) -> None:
+        self.calls.append("child")
+
+
+def calls_in_child(recorder: Recorder) -> str:
+    """Fork, and give what the child had recorded."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(writer, " ".join(recorder.calls).encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as answer:
+        text = answer.read()
+    os.waitpid(pid, 0)
+    return text
+
+
+def test_each_side_is_called_once() -> None:
+    """The parent runs ``before`` and ``after_in_parent``, the child ``before`` and its own."""
+    recorder = Recorder()
+    assert calls_in_child(recorder) == "before child"
+    assert recorder.calls == ["before", "parent"]
+
+
+def test_a_hook_keeps_no_object_alive() -> None:
+    """An object whose methods are hooks is collected, and a later fork does not call it."""
+    recorder = Recorder()
+    gone = weakref.ref(recorder)
+    del recorder
+    gc.collect()
+    assert gone() is None
+    assert calls_in_child(Recorder()) == "before child"
