@@ -230,3 +230,79 @@ def test_the_senders_own_task_comes_first(story: Trace, request_inside: Span) ->
     story.contexts.correlated = {(trace, 0): CORRELATED}
     story.contexts.remember((trace, 0), InheritedContext("own", "p", None))
     assert story.resolve(request_inside).parent_task_id == "own"
+
+
+def test_the_trace_of_one_of_ours_is_known_to_spans_without_a_parent_here(story: Trace) -> None:
+    """A span whose parent another process has belongs to the task that its trace is known for."""
+    ours = story.start("research")
+    inside = story.start("fetch", TOOL, parent=story.start("elsewhere", parent=ours))
+    key = (context_of(ours).trace_id, 0)
+    story.contexts.remember(key, InheritedContext("task", "alpha", None))
+    found = story.resolve(inside)
+    assert (found.parent_task_id, found.project_id, found.role) == ("task", "alpha", "job")
+
+
+def test_a_second_root_of_a_trace_belongs_to_its_task(story: Trace) -> None:
+    """A root in a trace that already has a task inherits that task."""
+    root = story.start("nightly import")
+    key = (context_of(root).trace_id, 0)
+    story.contexts.remember(key, InheritedContext("task", "alpha", None))
+    assert story.resolve(root).parent_task_id == "task"
+
+
+def test_another_project_falls_back_to_the_senders_own_task(story: Trace) -> None:
+    """A span that names another project than the correlated task belongs to its sender's task."""
+    asked = story.start("POST /chat", parent=story.start("ours"), kind=SpanKind.SERVER)
+    correlate(story, asked)
+    story.resolve(asked)
+    key = (context_of(asked).trace_id, 0)
+    story.contexts.remember(key, InheritedContext("own", "beta", "search"))
+    other = story.start("run", {**TOOL, semconv.PROJECT_ID: "beta"}, parent=asked)
+    found = story.resolve(other)
+    assert (found.parent_task_id, found.project_id, found.phase) == ("own", "beta", "search")
+
+
+def test_children_of_an_ignored_root_inherit_nothing(story: Trace) -> None:
+    """An ignored root leaves nothing behind that a child could inherit."""
+    hidden = story.start("run/pay")
+    story.contexts.remember_ignored(hidden, context_of(hidden))
+    assert story.contexts.get((context_of(hidden).trace_id, context_of(hidden).span_id)) is None
+    tool = story.resolve(story.start("fetch", TOOL, parent=hidden))
+    assert (tool.parent_task_id, tool.role) == (trace_id(hidden), "job")
+
+
+def test_only_an_enqueue_can_be_a_requeue(story: Trace) -> None:
+    """A job inside a job with the id of the same message is no requeue."""
+    message = {"messaging.message.id": "m1"}
+    sending = story.start("apply_async/pay", message, kind=SpanKind.PRODUCER)
+    running = story.start("run/pay", message, parent=sending, kind=SpanKind.CONSUMER)
+    inside = story.start("fetch", {**TOOL, **message}, parent=running)
+    assert [story.resolve(one).is_requeue for one in (sending, running, inside)] == [False] * 3
+    again = story.start("apply_async/pay", message, parent=sending, kind=SpanKind.PRODUCER)
+    assert not story.resolve(again).is_requeue
+
+
+def test_inside_the_agent_that_is_the_task_another_agent_is_a_phase(story: Trace) -> None:
+    """The task of a request is no longer in the request: agents inside it are its phases."""
+    request = story.start("POST /chat", kind=SpanKind.SERVER)
+    first = story.start("run", AGENT, parent=request)
+    story.resolve(request)
+    assert story.resolve(first).is_in_request is False
+    inner = story.resolve(story.start("run", AGENT, parent=first))
+    assert (inner.role, inner.phase, inner.is_in_request) == ("phase", "planner", False)
+
+
+def test_a_consumer_without_a_known_enqueue_is_named_by_its_parent(story: Trace) -> None:
+    """A job whose parent is no enqueue that is known has the id of the parent span."""
+    sending = story.start("POST /pay", parent=story.start("root"), kind=SpanKind.SERVER)
+    job = story.start("run/pay", parent=sending, kind=SpanKind.CONSUMER)
+    unknown = story.resolve(job).task_id
+    story.resolve(story.start("apply_async/pay", parent=job, kind=SpanKind.PRODUCER))
+    inside = story.resolve(story.start("run/pay", parent=job, kind=SpanKind.CONSUMER)).task_id
+    expected = [f"{context_of(parent).span_id:016x}" for parent in (sending, job)]
+    assert [unknown, inside] == expected
+
+
+def test_nothing_is_correlated_before_the_collector_says_so() -> None:
+    """Contexts begin without anything that another path brought, as in every worker."""
+    assert InheritedContexts().correlated == {}

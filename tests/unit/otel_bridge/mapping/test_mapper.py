@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,10 +15,13 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.trace import ReadableSpan, Span
 from opentelemetry.trace import SpanKind, StatusCode
 
+from otel_bridge.clock import iso_utc
 from otel_bridge.events import semconv
 from otel_bridge.events.encoding import encode_event
+from otel_bridge.events.event_ids import event_id_of
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.events.redaction import MetaAllowlist
+from otel_bridge.mapping import mapper as mapper_module
 from otel_bridge.mapping.mapper import SpanMapper
 from tests.support.spans import START_NS, SpanRecorder, job_attributes, tracer_with
 
@@ -298,3 +303,117 @@ def test_any_span_of_ours_makes_what_the_model_would_write(
             assert list(json.loads(data)) == [
                 name for name in MonitoringEvent.model_fields if name in fields
             ]
+
+
+def test_start_and_end_have_the_derived_ids_and_their_own_times() -> None:
+    """The ids of both events derive from the span's context and start time, see ``event_ids``."""
+    live, ended = one_span(job_attributes())
+    context = live.get_span_context()
+    made = mapper()
+    events = [made.fields(live, is_end=False), made.fields(ended, is_end=True)]
+    assert [event and event["event_id"] for event in events] == [
+        event_id_of(context, START_NS, is_end=False),
+        event_id_of(context, START_NS, is_end=True),
+    ]
+
+
+def test_a_span_without_times_is_an_event_of_this_moment() -> None:
+    """A span that has no times gets the time at which it is mapped, and an id all the same."""
+    context = one_span({})[0].get_span_context()
+    span = ReadableSpan("x", context=context, attributes=job_attributes())
+    before = time.time_ns()
+    fields = mapper().fields(span, is_end=True)
+    assert fields is not None
+    assert iso_utc(before) <= fields["ts"] <= iso_utc(time.time_ns())
+    assert fields["event_id"] == event_id_of(context, 0, is_end=True)
+
+
+def test_a_span_without_context_or_attributes_is_no_event() -> None:
+    """The API's spans that record nothing have neither context nor attributes."""
+    context = one_span({})[0].get_span_context()
+    nothing: Any = SimpleNamespace(context=context, attributes=None)
+    assert mapper().fields(nothing, is_end=False) is None
+    unknown: Any = SimpleNamespace(context=None, attributes=job_attributes())
+    assert mapper().fields(unknown, is_end=False) is None
+
+
+class PlainMapping(Mapping[str, Any]):
+    """A mapping that has no ``copy``."""
+
+    def __init__(self, items: Mapping[str, Any]) -> None:
+        self._items = items
+
+    def __getitem__(self, key: str) -> Any:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
+def test_attributes_may_be_any_mapping() -> None:
+    """Attributes in a mapping without ``copy`` are read like those of the SDK."""
+    span, _ = one_span(job_attributes())
+    other: Any = SimpleNamespace(
+        context=span.context,
+        parent=span.parent,
+        start_time=span.start_time,
+        attributes=PlainMapping(job_attributes()),
+    )
+    assert mapper().fields(other, is_end=False) == mapper().fields(span, is_end=False)
+
+
+def test_a_job_outside_any_research_task_belongs_to_its_trace() -> None:
+    """Without a research task the trace counts as one: its id is the ``parent_task_id``."""
+    live, _ = one_span({semconv.SPAN_KIND: semconv.KIND_JOB, semconv.TASK_ID: "j1"})
+    fields = mapper().fields(live, is_end=False)
+    assert fields is not None
+    assert fields["parent_task_id"] == fields["trace_id"]
+
+
+def test_spans_from_the_fork_on_belong_to_the_child() -> None:
+    """The end of a span that started at the fork or later is published, seen its start or not."""
+    _, ended = one_span(job_attributes())
+    found = [mapper(forked_at_ns=START_NS - n).fields(ended, is_end=True) for n in (0, 1)]
+    assert [event is not None for event in found] == [True, True]
+
+
+def test_a_backdated_span_of_the_child_leaves_the_parents_spans_alone() -> None:
+    """Only the very span that the child started early is its own, and only until it ends."""
+    made = mapper(forked_at_ns=START_NS + 1)
+    live, ended = one_span(job_attributes())
+    _, of_parent = one_span(job_attributes())
+    assert made.fields(live, is_end=False) is not None
+    assert made.fields(of_parent, is_end=True) is None
+    assert made.fields(ended, is_end=True) is not None
+    assert made.fields(ended, is_end=True) is None
+
+
+def enqueues_without_id(count: int) -> tuple[SpanMapper, list[ReadableSpan]]:
+    """A mapper that saw the starts of enqueues without an id, and their ends with one."""
+    recorder = SpanRecorder()
+    tracer = tracer_with(recorder)
+    made = mapper()
+    for number in range(count):
+        span = tracer.start_span("x", attributes={semconv.SPAN_KIND: semconv.KIND_ENQUEUE})
+        assert made.fields(recorder.started[-1], is_end=False) is None
+        span.set_attribute(semconv.TASK_ID, f"j{number}")
+        span.end()
+    return made, recorder.ended
+
+
+def test_the_end_of_an_enqueue_counts_once() -> None:
+    """An end that arrives a second time is no second ``task_enqueued``."""
+    made, (ended,) = enqueues_without_id(1)
+    found = [made.fields(ended, is_end=True) is not None for _ in range(2)]
+    assert found == [True, False]
+
+
+def test_enqueues_that_wait_for_their_id_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over the bound the enqueue that has waited longest is forgotten, and no other."""
+    monkeypatch.setattr(mapper_module, "_MAX_STARTS_WITHOUT_EVENT", 2)
+    made, ends = enqueues_without_id(3)
+    found = [made.fields(ended, is_end=True) is not None for ended in ends]
+    assert found == [False, True, True]

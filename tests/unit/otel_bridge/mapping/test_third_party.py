@@ -18,9 +18,10 @@ from otel_bridge_collector.otlp.mapping import OtlpReceiver, read_spans
 from otel_bridge.events import semconv
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.events.redaction import MetaAllowlist
+from otel_bridge.mapping.inheritance import InheritedContext
 from otel_bridge.mapping.mapper import SpanMapper
 from otel_bridge.mapping.third_party import RULES, ignore_scope, unignore_scope
-from tests.support.spans import SpanRecorder, tracer_with
+from tests.support.spans import START_NS, SpanRecorder, tracer_with
 
 DOCS = Path(__file__).parents[4] / "docs" / "MAPPING.md"
 
@@ -408,3 +409,123 @@ def tracer_scope(story: Story) -> str:
     assert isinstance(span, Span)
     assert span.instrumentation_scope is not None
     return span.instrumentation_scope.name
+
+
+CHAT = {"gen_ai.operation.name": "chat"}
+MS = 1_000_000
+
+
+def test_a_completed_span_has_duration_and_queue_but_no_error(story: Story) -> None:
+    """The end of a job says how long it took; an exception that was handled is not its error."""
+    attributes = {"messaging.destination.name": "q"}
+    with story.tracer.start_as_current_span("root"):
+        span = story.tracer.start_span(
+            "work", kind=SpanKind.CONSUMER, attributes=attributes, start_time=START_NS
+        )
+        span.record_exception(ValueError("handled"))
+        span.end(START_NS + 2500 * MS)
+    start, end = story.events[1:3]
+    assert (start["queue"], end["queue"]) == ("q", "q")
+    assert (end["event_type"], end["status"]) == ("task_completed", "completed")
+    assert end["duration_ms"] == 2500.0
+    assert "error" not in end
+    assert (start["ts"][-10:], end["ts"][-10:]) == ("20.123456Z", "22.623456Z")
+    assert start["event_id"] != end["event_id"]
+
+
+def test_a_role_is_kept_from_start_to_end(story: Story) -> None:
+    """A job whose attributes change while it runs still ends as that job, under its name."""
+    with story.tracer.start_as_current_span("root"):
+        span = story.tracer.start_span("x", attributes=CHAT)
+        span.set_attribute("gen_ai.operation.name", "invoke_agent")
+        span.end()
+    start, end = story.events[1:3]
+    assert (start["event_type"], end["event_type"]) == ("task_started", "task_completed")
+    assert start["task_id"] == end["task_id"]
+
+
+def test_a_start_that_arrives_again_is_the_same_event(story: Story) -> None:
+    """The start of an enqueue gives the same event each time that it is mapped."""
+    with story.tracer.start_as_current_span("root"):
+        span = story.tracer.start_span("send/x", kind=SpanKind.PRODUCER)
+        assert isinstance(span, Span)
+        again = story.mapper.fields(span, is_end=False)
+    assert again == story.events[1]
+
+
+def test_an_enqueue_that_is_seen_at_its_end_alone_is_no_event() -> None:
+    """The end of an enqueue is never an event, also where the start was not seen."""
+    story = Story()
+    with story.tracer.start_as_current_span("root"):
+        span = story.tracer.start_span("send/x", kind=SpanKind.PRODUCER)
+        span.end()
+    assert isinstance(span, Span)
+    assert SpanMapper(MetaAllowlist(())).fields(span, is_end=True) is None
+
+
+def test_an_agent_that_is_tried_again_is_a_phase_that_ended(story: Story) -> None:
+    """Phases have no retries: the end of an agent's span completes its phase."""
+    agent = {"gen_ai.operation.name": "invoke_agent", "celery.state": "RETRY"}
+    with story.tracer.start_as_current_span("root"):
+        story.tracer.start_span("x", attributes=agent).end()
+    end = story.events[2]
+    assert (end["event_type"], end["status"]) == ("phase_completed", "completed")
+
+
+def test_a_failed_agent_is_a_failed_phase(story: Story) -> None:
+    """The end of a phase that failed has the status ``failed`` and the error."""
+    agent = {"gen_ai.operation.name": "invoke_agent"}
+    with story.tracer.start_as_current_span("root"):
+        span = story.tracer.start_span("x", attributes=agent)
+        span.set_status(StatusCode.ERROR, "no answer")
+        span.end()
+    end = story.events[2]
+    assert (end["event_type"], end["status"], end["error"]) == (
+        "phase_completed",
+        "failed",
+        "no answer",
+    )
+
+
+def test_what_is_inside_an_ignored_span_inherits_through_it(story: Story) -> None:
+    """A span inside one that is left out belongs to the phase around both."""
+    agent = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "planner"}
+    start = story.tracer.start_as_current_span
+    with start("root"), start("run", attributes=agent):
+        ignore_scope("tests")
+        hidden = story.tracer.start_span("hidden")
+        unignore_scope("tests")
+        with trace.use_span(hidden):
+            story.tracer.start_span("chat", attributes=CHAT).end()
+    chat = next(event for event in story.events if event.get("task_type") == "chat")
+    assert chat["phase"] == "planner"
+    assert "hidden" not in {event.get("task_type") for event in story.events}
+
+
+OURS = {
+    semconv.SPAN_KIND: semconv.KIND_PHASE,
+    semconv.PARENT_TASK_ID: "r1",
+    semconv.PROJECT_ID: "p1",
+    semconv.PHASE: "search",
+}
+
+
+def test_a_span_from_elsewhere_in_the_trace_of_our_task_belongs_to_it(story: Story) -> None:
+    """A span whose parent is in another process has task and project of its trace, no phase."""
+    ours = story.tracer.start_span("phase search", attributes=OURS)
+    trace_id = ours.get_span_context().trace_id
+    elsewhere = trace.SpanContext(trace_id, 9, is_remote=True, trace_flags=trace.TraceFlags(1))
+    context = trace.set_span_in_context(trace.NonRecordingSpan(elsewhere))
+    story.tracer.start_span("chat", context, attributes=CHAT)
+    chat = story.events[-1]
+    assert (chat["parent_task_id"], chat["project_id"]) == ("r1", "p1")
+    assert "phase" not in chat
+
+
+def test_a_correlated_task_is_that_of_the_span(story: Story) -> None:
+    """What the collector knows of a trace decides about spans whose task was not sent here."""
+    elsewhere = trace.SpanContext(7, 9, is_remote=True, trace_flags=trace.TraceFlags(1))
+    context = trace.set_span_in_context(trace.NonRecordingSpan(elsewhere))
+    story.mapper.correlate({(7, 0): InheritedContext("r1", "p1", None, is_correlated=True)})
+    story.tracer.start_span("chat", context, attributes=CHAT)
+    assert (story.events[-1]["parent_task_id"], story.events[-1]["project_id"]) == ("r1", "p1")
