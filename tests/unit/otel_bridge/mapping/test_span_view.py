@@ -108,3 +108,10 @@ def test_the_sdks_own_spans_are_views() -> None:
     span.end(START_NS + 2_000_000)
     (ended,) = recorder.ended
     assert (duration_ms(ended), error_of(ended, ended.attributes or {})) == (2.0, "ValueError: bad")
+
+
+def test_an_exception_event_without_type_and_message_is_passed_over() -> None:
+    """An exception event that says nothing leaves the word to an earlier one."""
+    silent = SpanEvent("exception", {"exception.escaped": True})
+    assert failed_with(exception("ValueError", "no page"), silent) == "ValueError: no page"
+    assert failed_with(silent, status="boom") == "boom"

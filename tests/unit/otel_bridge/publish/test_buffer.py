@@ -197,3 +197,20 @@ def test_a_buffer_accounts_for_everything(
         assert len(buffer) == in_flight or buffer.size_bytes <= max_bytes
     assert [n for n, _ in sent] == list(range(1, len(sent) + 1))
     assert [number for _, number in sent] == sorted(number for _, number in sent)
+
+
+def test_events_of_exactly_the_bound_in_bytes_are_kept() -> None:
+    """At the bound in bytes nothing is dropped; one byte more and the oldest event is."""
+    size = 50 + ENTRY_OVERHEAD_BYTES
+    assert (len(buffer_of(3, max_bytes=3 * size)), len(buffer_of(3, max_bytes=3 * size - 1))) == (
+        3,
+        2,
+    )
+
+
+def test_losses_add_up() -> None:
+    """Events dropped at the bound and abandoned ones, twice, are one sum."""
+    buffer = buffer_of(3, max_events=2)
+    assert (buffer.dropped, buffer.abandon(), buffer.dropped) == (1, 2, 3)
+    buffer.add(Event(4))
+    assert (buffer.abandon(), buffer.dropped, buffer.removed) == (1, 4, 4)

@@ -75,3 +75,43 @@ def test_jitter_stays_within_the_bound(failures: int) -> None:
     for _ in range(failures):
         breaker.fail(0.0)
     assert 0.0 <= breaker.wait_sec(0.0) <= MAX_DELAY_SEC
+
+
+def test_the_jitter_is_between_nothing_and_the_bound() -> None:
+    """Each delay is drawn from the whole interval: full jitter spreads the workers best."""
+    drawn: list[tuple[float, float]] = []
+
+    def draw(low: float, high: float) -> float:
+        drawn.append((low, high))
+        return low
+
+    breaker = Breaker(draw)
+    for _ in range(3):
+        breaker.fail(7.0)
+    assert drawn == [(0.0, 0.05), (0.0, 0.1), (0.0, 0.2)]
+    assert breaker.wait_sec(7.0) == 0.0
+
+
+def test_after_a_success_nothing_waits() -> None:
+    """A success makes the next attempt due at once, however long the delay was to be."""
+    breaker = Breaker(longest)
+    breaker.fail(0.0, 60.0)
+    breaker.succeed(1.0)
+    assert breaker.wait_sec(1.0) == 0.0
+
+
+def test_each_outage_is_counted_from_its_own_first_failure() -> None:
+    """After a success it takes three failures again, and the next outage begins with the first."""
+    breaker = Breaker(longest)
+    for now in (1.0, 2.0, 3.0):
+        breaker.fail(now)
+    breaker.succeed(4.0)
+    assert [breaker.fail(now) for now in (10.0, 11.0, 12.0)] == [False, False, True]
+    assert breaker.succeed(15.0) == 5.0
+
+
+def test_a_flush_before_any_failure_changes_nothing() -> None:
+    """Bringing forward an attempt that is due already leaves it due."""
+    breaker = Breaker(longest)
+    breaker.bring_forward(0.0, 0.1)
+    assert breaker.wait_sec(0.0) == 0.0

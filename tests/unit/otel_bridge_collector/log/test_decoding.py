@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 
 import pytest
 from hypothesis import given
@@ -81,3 +82,70 @@ def test_any_bytes_are_decoded_or_unreadable(data: bytes) -> None:
     """No bytes raise anything but ``UnreadableEventError``."""
     with contextlib.suppress(UnreadableEventError):
         decode_entry(data, None, 8192)
+
+
+def padded(size: int) -> bytes:
+    """An event of exactly this many bytes."""
+    return GOOD[:-1] + b',"message":"' + b"x" * (size - len(GOOD) - 13) + b'"}'
+
+
+def test_the_limit_leaves_room_for_the_position() -> None:
+    """Beyond the limit an event may be 128 bytes longer, for its position; not one more."""
+    assert decode_entry(splice_position("e:1", padded(1024)), "e:1", 1024)[1].position == "e:1"
+    for size, is_readable in [(1024 + 128, True), (1024 + 129, False)]:
+        data = splice_position("e:1", padded(size - 17))
+        assert len(data) == size
+        with contextlib.nullcontext() if is_readable else pytest.raises(UnreadableEventError):
+            decode_entry(data, "e:1", 1024)
+
+
+def test_an_entry_routes_by_the_events_own_fields() -> None:
+    """Filters see the type, project, research task and job of the event."""
+    data = b'{"event_type":"task_failed","project_id":"p","parent_task_id":"t","task_id":"j"}'
+    entry = decode_entry(data, None, 8192)[1]
+    assert (entry.position, entry.event_type) == (None, "task_failed")
+    assert (entry.project_id, entry.parent_task_id, entry.task_id) == ("p", "t", "j")
+
+
+def test_an_external_event_of_the_limit_is_kept_whole() -> None:
+    """An external event within the limit keeps its texts; over it they are truncated."""
+    whole = padded(1100)
+    assert decode_entry(whole, None, 8192)[0].message == "x" * (1100 - len(GOOD) - 13)
+    event = json.loads(decode_entry(padded(1100), None, 1024)[1].data)
+    assert event["meta"] == {"truncated": True}
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+def test_what_a_browser_cannot_parse_is_unreadable(word: str) -> None:
+    """A number that JSON does not have is no JSON; the same word in a text is."""
+    with pytest.raises(UnreadableEventError, match="not JSON"):
+        decode_entry(b'{"event_type":"task_started","meta":{"a":%s}}' % word.encode(), None, 8192)
+    text = b'{"event_type":"task_started","message":"%s"}' % word.encode()
+    assert decode_entry(text, None, 8192)[0].message == word
+
+
+def test_times_from_1970_to_the_end_of_9998_are_readable() -> None:
+    """The first moment of 1970 and the last of 9998 are times of events."""
+    for text, is_readable in [
+        ("1970-01-01T00:00:00Z", True),
+        ("1969-12-31T23:59:59.999999Z", False),
+        ("9998-12-31T23:59:59.999999Z", True),
+        ("9999-01-01T00:00:00Z", False),
+    ]:
+        data = b'{"event_type":"task_started","ts":"%s"}' % text.encode()
+        with contextlib.nullcontext() if is_readable else pytest.raises(UnreadableEventError):
+            decode_entry(data, None, 8192)
+
+
+def test_ids_that_cannot_be_shortened_make_an_external_event_oversized() -> None:
+    """An external event whose ids alone exceed the limit is ``oversized``."""
+    data = b'{"event_type":"task_started","task_id":"%s"}' % (b"x" * 1000)
+    with pytest.raises(UnreadableEventError, match="oversized"):
+        decode_entry(data, None, 1024)
+
+
+def test_a_page_keeps_each_entry_with_its_decoded_form() -> None:
+    """``decode_entries`` pairs nothing but readable entries, within the limit."""
+    raw = [LogEntry("e:1", splice_position("e:1", GOOD)), LogEntry("e:2", b"x" * 5000)]
+    (entry,) = decode_entries(raw, 1024)
+    assert (entry.position, entry.task_id) == ("e:1", "j")
