@@ -29,10 +29,18 @@ _PING_TIMEOUT_SEC: Final = 2.0
 
 
 def stop_on_signals() -> asyncio.Event:
-    """Return an event that is set on SIGINT or SIGTERM."""
+    """
+    Return an event that is set on SIGINT, SIGTERM or SIGHUP.
+
+    A terminal that is closed sends SIGHUP; without a handler it would end the process in the
+    middle of its work. ``nohup`` starts a process with SIGHUP ignored, which stays so.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is None or (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
+            continue
         try:
             loop.add_signal_handler(number, stop.set)
         except NotImplementedError:  # Windows: Ctrl-C raises KeyboardInterrupt instead

@@ -22,16 +22,31 @@ from otel_bridge.settings import BridgeSettings
 MakeSettings = Callable[..., BridgeSettings]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.mark.parametrize("number", STOPPING)
 async def test_a_signal_sets_the_event(number: signal.Signals) -> None:
-    """SIGINT and SIGTERM stop a command in order instead of ending the process."""
+    """SIGINT, SIGTERM and SIGHUP stop a command in order instead of ending the process."""
     stop = stop_on_signals()
     assert not stop.is_set()
     os.kill(os.getpid(), number)
     async with asyncio.timeout(5):
         await stop.wait()
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for each in STOPPING:
         asyncio.get_running_loop().remove_signal_handler(each)
+
+
+async def test_nohup_stays_in_force() -> None:
+    """A process that was started with SIGHUP ignored outlives its terminal."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        stop_on_signals()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        for each in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().remove_signal_handler(each)
 
 
 def test_directories_that_will_do(tmp_path: Path, make_settings: MakeSettings) -> None:
