@@ -191,6 +191,17 @@ async def test_the_last_position_of_an_empty_log_is_before_its_first_event(log: 
     assert await log.receiver.last_position() != last
 
 
+@pytest.mark.parametrize("limit", [499, 500, 600])
+async def test_a_full_first_batch_after_an_empty_log_is_no_gap(log: Log, limit: int) -> None:
+    """A reader that found the log empty reads its first events, also as many as it may take."""
+    position = await log.receiver.open()
+    for first in (1, 201, 401):
+        await asyncio.to_thread(log.sender.send, "a", first, events(first, 200))
+    entries = await log.receiver.read(position, limit=limit)
+    assert numbers(entries) == list(range(1, limit + 1))
+    assert numbers(await log.read_all(entries[-1].position)) == list(range(limit + 1, 601))
+
+
 async def test_a_trimmed_position_is_lost(log: Log) -> None:
     """A reader older than the log's first entry is told, never moved on silently."""
     await asyncio.to_thread(log.sender.send, "a", 1, events(1, 1))

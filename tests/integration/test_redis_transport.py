@@ -211,6 +211,55 @@ def test_a_url_that_cannot_be_read_fails_at_once(url: str, make_settings: MakeSe
             end(url, make_settings())
 
 
+async def test_an_epoch_may_contain_a_colon(own: RedisServer, make_settings: MakeSettings) -> None:
+    """An epoch that another program wrote is part of the positions, and reading goes on."""
+    with own.client() as client:
+        client.hset(redis_keys.log_meta(), "epoch", "a:b")
+        client.xadd(redis_keys.log_stream(), {"e": outgoing(1).data})
+    sender = RedisSender(own.url, make_settings())
+    receiver = RedisReceiver(own.url, make_settings())
+    (first,) = await receiver.read(await receiver.open())
+    await asyncio.to_thread(sender.send, "a", 1, [outgoing(2)])
+    (second,) = await receiver.read(first.position)
+    assert first.position.startswith("a:b:")
+    assert second.position == await receiver.last_position()
+    assert task_ids([first, second]) == [1, 2]
+    await receiver.close()
+    sender.close()
+
+
+@pytest.mark.parametrize("epoch", [b'a"b', b"\xff", b"x" * 33, b"a b"])
+async def test_an_epoch_that_no_position_can_hold_is_named(
+    own: RedisServer, make_settings: MakeSettings, epoch: bytes
+) -> None:
+    """The error names the key to delete; without that key reading goes on."""
+    receiver = RedisReceiver(own.url, make_settings())
+    with own.client() as client:
+        client.hset(redis_keys.log_meta(), "epoch", epoch)
+        client.xadd(redis_keys.log_stream(), {"e": outgoing(1).data})
+        with pytest.raises(
+            TransportError, match=r"^the epoch in nexus:\{0\}:meta .* delete that key"
+        ):
+            await receiver.open()
+        client.delete(redis_keys.log_meta())
+    assert task_ids(await receiver.read(await receiver.open())) == [1]
+    await receiver.close()
+
+
+async def test_a_full_redis_can_be_read(own: RedisServer, make_settings: MakeSettings) -> None:
+    """Over maxmemory the reader goes on where it was, and checks for holes as always."""
+    sender = RedisSender(own.url, make_settings())
+    receiver = RedisReceiver(own.url, make_settings())
+    await asyncio.to_thread(sender.send, "a", 1, [outgoing(1), outgoing(2)])
+    with own.client() as client:
+        client.config_set("maxmemory", 1)
+    (first,) = await receiver.read(await receiver.open(), limit=1)
+    assert task_ids(await receiver.read(first.position)) == [2]
+    assert task_ids(await receiver.read_back(10)) == [2, 1]
+    await receiver.close()
+    sender.close()
+
+
 @pytest.mark.parametrize("is_meta_kept", [True, False])
 async def test_a_wiped_stream_is_another_log(
     own: RedisServer, make_settings: MakeSettings, is_meta_kept: bool

@@ -17,6 +17,7 @@ import contextlib
 import functools
 import json
 import logging
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
@@ -52,6 +53,8 @@ _CHECK_INTERVAL_SEC: Final = 1.0
 """How often a reader that continues without a break checks the log's epoch."""
 _NO_EPOCH: Final = "0"
 """Epoch of positions in a log that does not exist yet; the first epoch of the log continues it."""
+_EPOCH: Final = re.compile(rb"[A-Za-z0-9_:.-]{1,32}")
+"""What an epoch may be. Ours are 8 hexadecimal digits; another program may have written its own."""
 _LAST_SEQUENCE: Final = 2**64 - 1
 """Greatest sequence number of a stream id within one millisecond."""
 _RESUBSCRIBE_SEC: Final = 1.0
@@ -115,8 +118,9 @@ class RedisReceiver:
     ) -> Sequence[LogEntry]:
         # A caller that continues where the last read ended was checked during that read.
         is_due = time.monotonic() - self._checked_at >= _CHECK_INTERVAL_SEC
+        found = epoch
         if after != self._cursor or epoch == _NO_EPOCH or is_due:
-            epoch = await self._check(after, epoch, stream_id)
+            found = await self._check(after, epoch, stream_id)
         block = ("BLOCK", block_ms) if block_ms > 0 else ()
         reply = await self._connect().execute_command(
             "XREAD",
@@ -128,13 +132,15 @@ class RedisReceiver:
             f"{stream_id[0]}-{stream_id[1]}",
         )
         rows = reply[0][1] if reply else []
-        if epoch == _NO_EPOCH and rows:
-            epoch = await self._check(after, epoch, stream_id)
-        elif len(rows) >= limit:
-            # Trimming keeps the newest thousands of entries, so only a full reply can have skipped
-            # trimmed ones.
-            await self._check(after, epoch, stream_id)
-        entries = _entries(epoch, rows)
+        # Trimming keeps the newest thousands of entries, so only a full reply can have skipped
+        # trimmed ones.
+        if rows and (found == _NO_EPOCH or len(rows) >= limit):
+            # With the position's own epoch: a position in an empty log has no id to compare with
+            # the first entry, and would look trimmed under the epoch that the log has got since.
+            before, found = found, await self._check(after, epoch, stream_id)
+            if before not in (found, _NO_EPOCH):
+                raise PositionLostError(after, "epoch")
+        entries = _entries(found, rows)
         self._cursor = entries[-1].position if entries else after
         return entries
 
@@ -159,13 +165,24 @@ class RedisReceiver:
     async def _bounds(self) -> tuple[str, _StreamId | None, _StreamId | None, _StreamId | None]:
         """Return the epoch, the id of the first entry ever, of the first entry and of the last."""
         client = self._connect()
-        async with client.pipeline(transaction=True) as pipe:
-            pipe.hmget(redis_keys.log_meta(), "epoch", "first")
-            pipe.execute_command("XRANGE", self._stream, "-", "+", "COUNT", 1)
-            pipe.execute_command("XREVRANGE", self._stream, "+", "-", "COUNT", 1)
-            (epoch, first_ever), oldest, newest = await pipe.execute()
-        if not oldest or epoch is None:
+        epoch, epoch_after = b"", None
+        while epoch != epoch_after:
+            # No transaction: a Redis that is out of memory refuses every command inside MULTI, also
+            # those that only read. The epoch is read twice instead, because the log may be replaced
+            # in between.
+            async with client.pipeline(transaction=False) as pipe:
+                pipe.hmget(redis_keys.log_meta(), "epoch", "first")
+                pipe.execute_command("XRANGE", self._stream, "-", "+", "COUNT", 1)
+                pipe.execute_command("XREVRANGE", self._stream, "+", "-", "COUNT", 1)
+                pipe.hget(redis_keys.log_meta(), "epoch")
+                (epoch, first_ever), oldest, newest, epoch_after = await pipe.execute()
+        if not (oldest and newest) or epoch is None:
             return _NO_EPOCH, None, None, None
+        if not _EPOCH.fullmatch(epoch):
+            raise TransportError(
+                f"the epoch in {redis_keys.log_meta()} was not written by otel-bridge; "
+                "delete that key"
+            )
         return (
             epoch.decode(),
             _stream_id(first_ever) if first_ever else None,
@@ -294,7 +311,8 @@ def _unchanged(reply: Any, **_: Any) -> Any:
 
 
 def _parse(position: str) -> tuple[str, _StreamId]:
-    epoch, _, stream_id = position.partition(":")
+    # From the right: an epoch that was set by hand may contain a colon.
+    epoch, _, stream_id = position.rpartition(":")
     milliseconds, _, sequence = stream_id.partition("-")
     if not (epoch and _is_number(milliseconds) and _is_number(sequence)):
         raise PositionLostError(position, "malformed")
