@@ -13,12 +13,12 @@ import pytest
 from otel_bridge_collector.app import create_app
 from otel_bridge_collector.commands.cli import main as cli_main
 from otel_bridge_collector.log.decoding import UnreadableEventError, decode_entry
+from otel_bridge_collector.model.old.state import LiveState
 from otel_bridge_collector.settings import CollectorSettings
 from otel_bridge_collector.wire import close_codes
 
 import otel_bridge
 from otel_bridge.commands.command_line import main as library_main
-from otel_bridge.errors import TransportRejectedError
 from otel_bridge.publish.transports.http import FIRST_N_HEADER, PRODUCER_HEADER, decode_push
 from otel_bridge.settings import BridgeSettings
 
@@ -121,24 +121,50 @@ def test_unknown_field_passes_unchanged() -> None:
     assert decode_entry(data, "e:1-0", 8192)[1].data == data
 
 
-def test_unknown_field_of_an_external_publisher_is_removed() -> None:
-    """Of an event that did not come through the log, only known fields reach clients."""
-    entry = decode_entry(json.dumps({**EVENT, "new": 1}).encode(), None, 8192)[1]
-    assert json.loads(entry.data).keys() == EVENT.keys()
+def test_unknown_field_of_an_external_publisher_passes() -> None:
+    """An event that did not come through the log reaches clients with its unknown fields."""
+    entry = decode_entry(json.dumps({**EVENT, "new": {"a": 1}}).encode(), None, 8192)[1]
+    assert json.loads(entry.data)["new"] == {"a": 1}
 
 
-@pytest.mark.parametrize(
-    "newer", [{"event_type": "new_type"}, {"status": "new_status"}, {"queue": {"a": 1}}]
-)
-def test_unknown_values_are_unreadable(newer: dict[str, object]) -> None:
-    """A type, a status or a shape that a collector does not know makes an event unreadable."""
+def test_unknown_field_of_a_truncated_event_is_removed() -> None:
+    """An external event that does not fit keeps its known fields before its unknown ones."""
+    large = {**EVENT, "message": "m" * 8192, "new": 1}
+    entry = decode_entry(json.dumps(large).encode(), None, 8192)[1]
+    sent = json.loads(entry.data)
+    assert (sent.keys() - {"meta"}, sent["meta"]) == (
+        EVENT.keys() | {"message"},
+        {"truncated": True},
+    )
+
+
+@pytest.mark.parametrize("position", ["e:1-0", None])
+@pytest.mark.parametrize("newer", [{"event_type": "new_type"}, {"status": "new_status"}])
+def test_unknown_type_and_status_pass(newer: dict[str, str], position: str | None) -> None:
+    """A type or a status that a collector does not know reaches clients as it is."""
+    sent = EVENT | newer | ({} if position is None else {"position": position})
+    event, entry = decode_entry(json.dumps(sent).encode(), position, 8192)
+    (name,) = newer
+    assert (getattr(event, name), json.loads(entry.data)[name]) == (newer[name], newer[name])
+
+
+def test_unknown_type_changes_no_state() -> None:
+    """An event of an unknown type is counted by the reader and folded by nothing."""
+    newer = EVENT | {"event_type": "new_type", "parent_task_id": "t", "worker_id": 3}
+    event, _ = decode_entry(json.dumps(newer).encode(), None, 8192)
+    state = LiveState()
+    assert (state.apply(event, 0), state.tasks, state.fleet.workers) == (True, {}, {})
+
+
+def test_another_type_of_value_is_unreadable() -> None:
+    """A known field whose value has another shape makes an event unreadable."""
     with pytest.raises(UnreadableEventError, match="not an event"):
-        decode_entry(json.dumps({**EVENT, **newer}).encode(), None, 8192)
+        decode_entry(json.dumps({**EVENT, "counts": ["a"]}).encode(), None, 8192)
 
 
-def test_unknown_type_rejects_the_pushed_batch() -> None:
-    """Pushed over HTTP, one event of an unknown type makes the collector reject its whole batch."""
+def test_unknown_type_is_pushed_with_its_batch() -> None:
+    """Pushed over HTTP, an event of an unknown type is accepted like every other one."""
     lines = [json.dumps(EVENT), json.dumps({**EVENT, "event_type": "new_type"})]
     headers = {PRODUCER_HEADER: "p", FIRST_N_HEADER: "1"}
-    with pytest.raises(TransportRejectedError, match="line 2 is not a monitoring event"):
-        decode_push("\n".join(lines).encode(), headers, 8192)
+    push = decode_push("\n".join(lines).encode(), headers, 8192)
+    assert [outgoing.data.decode() for outgoing in push.batch] == lines

@@ -12,7 +12,7 @@ from __future__ import annotations
 import uuid
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 
@@ -60,33 +60,6 @@ class TaskStatus(StrEnum):
     RETRYING = "retrying"
 
 
-EventTypeName = Literal[
-    "worker_started",
-    "worker_heartbeat",
-    "worker_stopped",
-    "task_enqueued",
-    "task_started",
-    "task_retry",
-    "task_completed",
-    "task_failed",
-    "task_stalled",
-    "phase_started",
-    "phase_completed",
-    "queue_depth_update",
-    "stats_snapshot",
-]
-TaskStatusName = Literal["pending", "processing", "completed", "failed", "retrying"]
-
-if TYPE_CHECKING:
-    # A type checker takes the type of a constructor's argument from the field. Plain text is valid
-    # there, so it must be part of the type; the value that is kept is always the enum's member.
-    EventTypeField = MonitoringEventType | EventTypeName
-    TaskStatusField = TaskStatus | TaskStatusName
-else:
-    EventTypeField = MonitoringEventType
-    TaskStatusField = TaskStatus
-
-
 def _iso_text(value: datetime) -> str:
     value = value.astimezone(UTC)
     return value.strftime("%Y-%m-%dT%H:%M:%S.%f") + "Z"
@@ -100,18 +73,24 @@ def _event_id() -> str:
     return str(uuid.uuid4())
 
 
+_KNOWN_FIRST: Final = Field(union_mode="left_to_right")
+"""Known text becomes the enum's member; pydantic's default mode would keep it as text."""
+
+
 class MonitoringEvent(BaseModel):
     """
     One fact about a worker, a queue, a research task, a phase or a job; immutable.
 
-    JSON leaves out fields that are None. Unknown fields are ignored when an event is read, so that
-    a newer publisher does not break an older collector.
+    JSON leaves out fields that are None. Unknown fields are ignored when an event is read, and
+    unknown types and statuses are read as text, so that a newer publisher does not break an older
+    collector.
 
     Attributes:
         event_id: UUID 4 as text; default: a new one. An event that is sent again keeps its id.
         ts: When it happened, with a time zone; default: now. In JSON ISO 8601 in UTC, with six
             decimals and ``Z``.
-        event_type: What happened; required.
+        event_type: What happened; required. Text that is no ``MonitoringEventType`` is a type of a
+            newer release: the collector passes it on and derives nothing from it.
         project_id: The project that the work belongs to. Only readers that are not limited to
             projects see an event without one.
         parent_task_id: The id of the research task.
@@ -121,7 +100,8 @@ class MonitoringEvent(BaseModel):
         phase: The name of the phase that the job belongs to, e.g. ``search``.
         worker_id: The worker that did it.
         retry_count: Attempts before this one; 0 for the first.
-        status: The status of the job, phase or research task after this event.
+        status: The status of the job, phase or research task after this event. Text that is no
+            ``TaskStatus`` is one of a newer release.
         duration_ms: In events of an end: how long it took, milliseconds, not negative.
         counts: Whole numbers by name: ``total completed failed pending retrying`` for progress,
             queue names for depths, ``dropped`` in a heartbeat.
@@ -142,7 +122,7 @@ class MonitoringEvent(BaseModel):
     ts: Annotated[AwareDatetime, PlainSerializer(_iso_text, return_type=str, when_used="json")] = (
         Field(default_factory=_now)
     )
-    event_type: EventTypeField
+    event_type: Annotated[MonitoringEventType | str, _KNOWN_FIRST]
     project_id: str | None = None
     parent_task_id: str | None = None
     task_id: str | None = None
@@ -150,7 +130,7 @@ class MonitoringEvent(BaseModel):
     phase: str | None = None
     worker_id: int | str | None = None
     retry_count: int | None = Field(default=None, ge=0)
-    status: TaskStatusField | None = None
+    status: Annotated[TaskStatus | str, _KNOWN_FIRST] | None = None
     duration_ms: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     counts: dict[str, int] | None = None
     queue: str | None = None

@@ -14,6 +14,7 @@ import pydantic_core
 from pydantic import ValidationError
 
 from otel_bridge.errors import EventTooLargeError
+from otel_bridge.events.encoding import FIELD_ORDER, encode_event
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.publish.transports.base import LogEntry
 from otel_bridge_collector.model.old.records import microseconds
@@ -24,6 +25,7 @@ __all__ = ["UnreadableEventError", "decode_entries", "decode_entry"]
 _POSITION_BYTES: Final = 128
 _MAX_TIME: Final = 253_370_764_800 * 1_000_000
 """The start of the year 9999; an event with a later ``ts`` is unreadable."""
+_KNOWN_FIELDS: Final = frozenset(FIELD_ORDER)
 
 
 class UnreadableEventError(ValueError):
@@ -37,7 +39,8 @@ def decode_entry(
     Decode one event of the log or of an external publisher.
 
     An event of the log keeps its bytes. An external event is encoded again, which adds the id and
-    the time that its publisher left out, and drops unknown fields.
+    the time that its publisher left out. Unknown fields are kept, unless the event is so large that
+    it must be truncated.
 
     Args:
         data: The event's JSON; it must contain ``position``, and no other one, if that is given.
@@ -63,13 +66,19 @@ def decode_entry(
         raise UnreadableEventError("not an event")
     if position is None:
         try:
-            data = event.to_json(max_bytes)
+            data = _encode_external(event, data, max_bytes)
         except EventTooLargeError:
             raise UnreadableEventError("oversized") from None
     entry = Entry(
         position, data, event.event_type, event.project_id, event.parent_task_id, event.task_id
     )
     return event, entry
+
+
+def _encode_external(event: MonitoringEvent, data: bytes, max_bytes: int) -> bytes:
+    given = pydantic_core.from_json(data)
+    unknown = {name: given[name] for name in given.keys() - _KNOWN_FIELDS}
+    return encode_event(event.to_fields() | unknown, max_bytes)
 
 
 def decode_entries(entries: Iterable[LogEntry], max_bytes: int) -> list[Entry]:

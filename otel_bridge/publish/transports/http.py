@@ -24,9 +24,10 @@ from urllib.parse import unquote, urlsplit
 import pydantic_core
 
 from otel_bridge.errors import ConfigurationError, TransportError, TransportRejectedError
-from otel_bridge.events.model import STATS_EVENT_TYPES, MonitoringEventType
+from otel_bridge.events.model import STATS_EVENT_TYPES
 from otel_bridge.publish.transports.base import AppendResult, Outgoing
-from otel_bridge.settings import BridgeSettings, redact_url
+from otel_bridge.settings import BridgeSettings
+from otel_bridge.urls import redact_url
 
 # Resolving a host name imports encodings.idna. If the bus's thread did that during a fork, the
 # child would keep a half imported module and could resolve no name ("unknown encoding: idna", seen
@@ -56,7 +57,6 @@ MAX_PUSH_EVENTS: Final = 1000
 
 _PRODUCER_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MAX_ANSWER_BYTES: Final = 64 * 1024
-_EVENT_TYPES: Final = frozenset(MonitoringEventType)
 
 
 class Push:
@@ -125,7 +125,6 @@ def _decode_line(line: bytes, number: int, max_event_bytes: int) -> Outgoing:
     if not (
         isinstance(event, dict)
         and isinstance(event_type := event.get("event_type"), str)
-        and event_type in _EVENT_TYPES
         and isinstance(project_id := event.get("project_id"), str | None)
         and line.startswith(b"{")  # the log inserts the position after the first byte
     ):

@@ -31,7 +31,7 @@ export type TaskStatus =
 export interface MonitoringEvent {
   event_id: string;
   ts: string;
-  event_type: MonitoringEventType;
+  event_type: MonitoringEventType | string;
   project_id?: string;
   parent_task_id?: string;
   task_id?: string;
@@ -39,7 +39,7 @@ export interface MonitoringEvent {
   phase?: string;
   worker_id?: number | string;
   retry_count?: number;
-  status?: TaskStatus;
+  status?: TaskStatus | string;
   duration_ms?: number;
   counts?: Record<string, number>;
   queue?: string;

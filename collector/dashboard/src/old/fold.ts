@@ -14,6 +14,7 @@ import {
   earliest,
   ENDED,
   errorKey,
+  FOLDED,
   JOB_FACTS,
   later,
   newestTen,
@@ -46,8 +47,9 @@ export class LiveFold extends FoldState {
     const ts = parseTime(event.ts);
     if (Number.isNaN(ts)) return false;
     const kind = event.event_type;
+    if (!FOLDED.has(kind)) return true;
     const task = this.task(event, ts, seen);
-    if (kind in JOB_FACTS) {
+    if (JOB_FACTS.has(kind)) {
       if (task && event.task_id === event.parent_task_id) this.applyRoot(task, event, ts);
       else if (event.task_id !== undefined) this.applyJob(task, event, ts, seen);
     } else if (kind === "phase_started" || kind === "phase_completed") {
@@ -73,7 +75,7 @@ export class LiveFold extends FoldState {
       const ts = parseTime(event.ts);
       if (event.parent_task_id !== taskId || Number.isNaN(ts)) continue;
       if (task.spans.size >= this.limits.spansPerTask) return;
-      const fact = JOB_FACTS[event.event_type];
+      const fact = JOB_FACTS.get(event.event_type);
       if (event.event_type === "phase_started" || event.event_type === "phase_completed") {
         this.span(task, event, ts, "phase");
       } else if (fact !== undefined && event.task_id === taskId) {
@@ -94,7 +96,7 @@ export class LiveFold extends FoldState {
     if (typeof title === "string") task.title = settle(task.title, cut(title, 300));
     if (typeof domain === "string") task.domain = settle(task.domain, cut(domain, 300));
     if (event.message !== undefined) task.message = later(task.message, ts, event);
-    const fact = JOB_FACTS[event.event_type];
+    const fact = JOB_FACTS.get(event.event_type);
     if (fact === undefined) return;
     const [stage, order, status] = fact;
     const rank: Rank = [attemptOf(event), stage, ts, order, event.event_id];
@@ -179,7 +181,7 @@ export class LiveFold extends FoldState {
   ): void {
     const taskId = event.task_id as string;
     const key = jobKey(event.parent_task_id, taskId);
-    const fact = JOB_FACTS[event.event_type];
+    const fact = JOB_FACTS.get(event.event_type);
     if (fact === undefined) return;
     let job = this.jobs.get(key);
     if (job === undefined) {

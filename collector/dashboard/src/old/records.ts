@@ -5,7 +5,7 @@
  * repetition do not matter. Times are milliseconds since the Unix epoch, microseconds as fraction.
  */
 import type { SpanView } from "./span-views";
-import type { MonitoringEvent, MonitoringEventType, Status } from "../feed/wire";
+import type { MonitoringEvent, Status } from "../feed/wire";
 
 /**
  * Which of two facts about one attempt wins, the greater: attempt, stage (0 queued, 1 running or
@@ -30,15 +30,27 @@ export function outranks(
 
 export const ENDED: ReadonlySet<string> = new Set(["completed", "failed"]);
 
-/** Event type to stage, order and status: see `Rank`. */
-export const JOB_FACTS: Partial<Record<MonitoringEventType, readonly [number, number, Status]>> = {
-  task_enqueued: [0, 0, "pending"],
-  task_started: [1, 0, "processing"],
-  task_stalled: [1, 1, "stalled"],
-  task_retry: [1, 2, "retrying"],
-  task_failed: [1, 3, "failed"],
-  task_completed: [2, 0, "completed"],
-};
+/** Event type to stage, order and status: see `Rank`. A map, because a type may be any text. */
+export const JOB_FACTS: ReadonlyMap<string, readonly [number, number, Status]> = new Map([
+  ["task_enqueued", [0, 0, "pending"]],
+  ["task_started", [1, 0, "processing"]],
+  ["task_stalled", [1, 1, "stalled"]],
+  ["task_retry", [1, 2, "retrying"]],
+  ["task_failed", [1, 3, "failed"]],
+  ["task_completed", [2, 0, "completed"]],
+]);
+
+/** The event types that change the state; any other type may be of a newer release. */
+export const FOLDED: ReadonlySet<string> = new Set([
+  ...JOB_FACTS.keys(),
+  "phase_started",
+  "phase_completed",
+  "stats_snapshot",
+  "queue_depth_update",
+  "worker_started",
+  "worker_heartbeat",
+  "worker_stopped",
+]);
 
 export const ABSOLUTE_COUNTS: ReadonlySet<string> = new Set([
   "total",
@@ -393,7 +405,7 @@ export function applySpan(
       closeSpan(span, ts, event.status === "failed" ? "failed" : "completed", event);
       break;
     default:
-      closeSpan(span, ts, JOB_FACTS[event.event_type]?.[2] ?? "completed", event);
+      closeSpan(span, ts, JOB_FACTS.get(event.event_type)?.[2] ?? "completed", event);
   }
   task.spansVersion++;
 }

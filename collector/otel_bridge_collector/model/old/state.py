@@ -51,6 +51,20 @@ __all__ = ["LiveState", "StateLimits"]
 
 _Type = MonitoringEventType
 
+_FOLDED: Final = frozenset(
+    {
+        *JOB_FACTS,
+        _Type.PHASE_STARTED,
+        _Type.PHASE_COMPLETED,
+        _Type.STATS_SNAPSHOT,
+        _Type.QUEUE_DEPTH_UPDATE,
+        _Type.WORKER_STARTED,
+        _Type.WORKER_HEARTBEAT,
+        _Type.WORKER_STOPPED,
+    }
+)
+"""The event types that change the state; any other type may be of a newer release."""
+
 _RATE_KEEP_SEC: Final = 120
 _JOB_COST_BYTES: Final = 700
 """Measured with tracemalloc on CPython 3.11 for a job and its ids of 36 characters, rounded up."""
@@ -116,7 +130,7 @@ class LiveState:
         Fold one event.
 
         Args:
-            event: Any event; those that say nothing about state are passed by.
+            event: Any event; one of an unknown type changes nothing.
             seen: When it was seen, microseconds since the Unix epoch: the collector's clock for a
                 live event, the event's own ``ts`` for one read back. Judges liveness, so that a
                 worker with a wrong clock is not taken for dead.
@@ -124,15 +138,12 @@ class LiveState:
         Returns:
             False when this event has been folded before.
         """
-        known = hash(event.event_id)
-        if known in self._known_ids:
+        if not self._remember(event.event_id):
             return False
-        self._known_ids.add(known)
-        self._ids_in_order.append(known)
-        if len(self._known_ids) > self._limits.event_ids:
-            self._known_ids.remove(self._ids_in_order.popleft())
-        ts = microseconds(event.ts)
         kind = event.event_type
+        if kind not in _FOLDED:
+            return True
+        ts = microseconds(event.ts)
         task = self._task(event, ts, seen)
         if kind in JOB_FACTS:
             if task is not None and event.task_id == event.parent_task_id:
@@ -149,6 +160,16 @@ class LiveState:
             self.fleet.apply_queues(event)
         elif event.worker_id is not None:
             self.fleet.apply_worker(event, seen)
+        return True
+
+    def _remember(self, event_id: str) -> bool:
+        known = hash(event_id)
+        if known in self._known_ids:
+            return False
+        self._known_ids.add(known)
+        self._ids_in_order.append(known)
+        if len(self._known_ids) > self._limits.event_ids:
+            self._known_ids.remove(self._ids_in_order.popleft())
         return True
 
     def knows(self, event_id: str) -> bool:

@@ -56,7 +56,7 @@ def test_what_is_encoded_is_decoded(
         (b"", "0 events"),
         (EVENT + b"\n\n", "line 2 is not JSON"),
         (b"[]\n", "line 1 is not a monitoring event"),
-        (b'{"event_type":"nonsense"}\n', "line 1 is not a monitoring event"),
+        (b'{"event_type":7}\n', "line 1 is not a monitoring event"),
         (b'{"event_type":["task_started"]}\n', "line 1 is not a monitoring event"),
         (b'{"event_type":"task_started","project_id":5}\n', "line 1 is not a monitoring event"),
         (b' {"event_type":"task_started"}\n', "line 1 is not a monitoring event"),

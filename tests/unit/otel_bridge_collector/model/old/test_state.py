@@ -38,6 +38,15 @@ def beat(seconds: float, kind: str = "worker_heartbeat", name: str = "w") -> Mon
     return event(seconds, kind, worker_id=name, meta={"host": "h", "pid": 1})
 
 
+def test_an_unknown_event_type_changes_nothing() -> None:
+    """An event of a newer release makes no card, no job and no worker out of the ids it names."""
+    newer = job(1, "new_type", phase="a", worker_id="w", counts={"total": 5})
+    state = LiveState()
+    assert (state.apply(newer, 0), state.apply(newer, 0)) == (True, False)
+    held = (state.tasks, state.jobs, state.fleet.workers, state.fleet.queues)
+    assert all(len(records) == 0 for records in held)
+
+
 # --- shared fixtures and properties ---------------------------------------------------------------
 
 
