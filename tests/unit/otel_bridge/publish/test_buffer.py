@@ -214,3 +214,11 @@ def test_losses_add_up() -> None:
     assert (buffer.dropped, buffer.abandon(), buffer.dropped) == (1, 2, 3)
     buffer.add(Event(4))
     assert (buffer.abandon(), buffer.dropped, buffer.removed) == (1, 4, 4)
+
+
+def test_a_flush_knows_how_many_events_were_added() -> None:
+    """Events added so far count also those dropped and those sent."""
+    buffer = buffer_of(5, max_events=3)
+    buffer.form_batch(2)
+    buffer.complete_batch()
+    assert (buffer.added, buffer.removed) == (5, 4)

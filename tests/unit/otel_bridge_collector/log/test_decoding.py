@@ -154,3 +154,20 @@ def test_a_page_keeps_each_entry_with_its_decoded_form() -> None:
     raw = [LogEntry("e:1", splice_position("e:1", GOOD)), LogEntry("e:2", b"x" * 5000)]
     (entry,) = decode_entries(raw, 1024)
     assert (entry.position, entry.task_id) == ("e:1", "j")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"x" * 9000, "oversized"),
+        (b'{"event_type":"task_started","task_id":"%s"}' % (b"x" * 8190), "oversized"),
+        (b"{", "not JSON"),
+        (b"{}", "not an event"),
+        (b'{"event_type":"task_started","position":"e:1"}', "not an event"),
+    ],
+)
+def test_a_reason_is_one_of_three(data: bytes, reason: str) -> None:
+    """The text of the error is the reason and nothing else, as counters and logs group by it."""
+    with pytest.raises(UnreadableEventError) as raised:
+        decode_entry(data, None, 8192)
+    assert str(raised.value) == reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -174,3 +175,87 @@ def test_a_digest_is_sha256() -> None:
     """Any text has a digest of 64 hexadecimal digits, lone surrogates included."""
     assert token_digest("abc").startswith("ba7816bf8f01cfea414140de5dae2223")
     assert len(token_digest("\ud800")) == 64
+
+
+def test_a_value_may_contain_an_equals_sign() -> None:
+    """A field ends its name at the first equals sign; the rest is its value."""
+    (found,) = parse_tokens([f"ci sha256={DIGEST} projects=a=b"], "tests")
+    assert found.projects == frozenset({"a=b"})
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone cannot be set here")
+def test_expiry_does_not_depend_on_the_zone_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A time without a zone is UTC also where the machine's own zone is another."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        (found,) = parse_tokens([f"{LINE} expires=2027-01-31T00:00:00"], "tests")
+    finally:
+        monkeypatch.delenv("TZ")
+        time.tzset()
+    assert found.expires_at == datetime(2027, 1, 31, tzinfo=UTC).timestamp()
+
+
+def test_a_token_has_expired_at_its_very_moment() -> None:
+    """At the moment of its expiry a token is no longer accepted."""
+    clock = FakeClock()
+    table = TokenTable("", None, clock)
+    table._set([Principal("x", None, expires_at=clock.time_ns() / 1e9)])
+    assert not table.is_valid(table._principals[0])
+
+
+def test_errors_name_their_setting_and_the_cure(tmp_path: Path) -> None:
+    """Each error of a token table names the setting, what is wrong with it, and what to do."""
+    cure = "write: NAME sha256=HEX projects=a,b|* [expires=2027-01-31T00:00:00Z]"
+    file = tmp_path / "tokens"
+    found = []
+    for content in (b"wrong", b"#" * (1024 * 1024 + 1), b"\xff", None):
+        if content is None:
+            file.unlink()
+        else:
+            file.write_bytes(content)
+        with pytest.raises(ConfigurationError) as raised:
+            TokenTable("", file)
+        found.append(str(raised.value))
+    with pytest.raises(ConfigurationError) as raised:
+        TokenTable("wrong", None)
+    unreadable = "name a readable file of token lines in UTF-8"
+    no_digest = "line 1 has no sha256= of 64 lower-case hexadecimal digits"
+    assert [*found, str(raised.value)] == [
+        f"MONITORING_TOKENS_FILE, {no_digest}; {cure}",
+        "MONITORING_TOKENS_FILE is over 1 MiB; remove expired and unused lines",
+        f"MONITORING_TOKENS_FILE cannot be read: UnicodeDecodeError; {unreadable}",
+        f"MONITORING_TOKENS_FILE cannot be read: FileNotFoundError; {unreadable}",
+        f"MONITORING_TOKENS, {no_digest}; {cure}",
+    ]
+
+
+def test_a_file_of_exactly_1_mib_is_read(tmp_path: Path) -> None:
+    """The limit itself is allowed."""
+    file = tmp_path / "tokens"
+    file.write_text(LINE + "\n" + "#" * (1024 * 1024 - len(LINE) - 1), encoding="utf-8")
+    assert TokenTable("", file).find(TOKEN) is not None
+
+
+def test_each_time_that_a_file_breaks_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file that was mended in between and breaks again is logged again."""
+    file = tmp_path / "tokens"
+    file.write_text(LINE, encoding="utf-8")
+    table = TokenTable("", file)
+    for content in ("wrong", "wrong", LINE, LINE, "wrong"):
+        file.write_text(content, encoding="utf-8")
+        table.reload()
+    assert [record.levelno for record in caplog.records] == [logging.ERROR] * 2
+
+
+def test_the_start_of_a_broken_file_is_an_error_not_a_log_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A table that cannot be read at the start raises, which is enough."""
+    with pytest.raises(ConfigurationError):
+        TokenTable("", tmp_path / "missing")
+    assert caplog.records == []
