@@ -18,7 +18,14 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from otel_bridge_collector.security.headers import SECURITY_HEADERS
 
-__all__ = ["HEAD_TIMEOUT_SEC", "MAX_HEAD_BYTES", "WRITE_TIMEOUT_SEC", "BoundedHttpProtocol"]
+__all__ = [
+    "DISCARD_TIMEOUT_SEC",
+    "HEAD_TIMEOUT_SEC",
+    "MAX_DISCARDED_BYTES",
+    "MAX_HEAD_BYTES",
+    "WRITE_TIMEOUT_SEC",
+    "BoundedHttpProtocol",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +33,28 @@ HEAD_TIMEOUT_SEC: Final = 10.0
 MAX_HEAD_BYTES: Final = 32 * 1024
 WRITE_TIMEOUT_SEC: Final = 30.0
 """In this time a client must read 48 KiB, which makes the buffer writable again: 13 kbit/s."""
+MAX_DISCARDED_BYTES: Final = 64 * 1024 * 1024
+"""Of a body whose request is answered already, for example with 413. Many clients send the whole
+body before they read the answer: closing earlier resets the connection, and they never read it."""
+DISCARD_TIMEOUT_SEC: Final = 30.0
 
 
 class _RefusedHeadError(Exception):
     """Raised inside a callback of the parser, to make it stop."""
+
+
+class _AnswerTransport:
+    """What an answer is written to: its ``close`` waits for the request's body."""
+
+    __slots__ = ("_protocol", "is_closing", "write")
+
+    def __init__(self, protocol: BoundedHttpProtocol) -> None:
+        self._protocol = protocol
+        self.write = protocol.transport.write
+        self.is_closing = protocol.transport.is_closing
+
+    def close(self) -> None:
+        self._protocol.close_after_body()
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -40,6 +65,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
       trailers are then ignored.
     * The next head must arrive within 10 s after an answer; other bytes do not extend that time.
     * A connection whose client reads nothing for 30 s is closed.
+    * An answer may come before the body is complete. The rest of the body is then discarded, at
+      most 64 MiB of it, for 30 s at most and while no 10 s pass without any; then the connection is
+      closed. uvicorn closes it at once if it is not kept alive, and the client, which still sends,
+      gets a reset instead of the answer.
     * The handshake of a WebSocket must have no body.
     * An ``Upgrade`` to anything but a WebSocket is ignored, as RFC 9110, 7.8 allows. uvicorn drops
       the body of such a request and all that follows; Java's ``HttpClient``, which offers h2c, got
@@ -60,6 +89,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _unparsed_bytes = 0
     """Received since the parser's last callback. The parser itself keeps no more than that."""
     _is_head_complete = False
+    _is_message_complete = False
+    _must_close_after_body = False
+    _discarded_bytes = 0
+    _discard_until = 0.0
+    """The event loop's time at which the rest of an answered request's body must have arrived."""
     _status_line = b"400 Bad Request"
 
     def connection_made(self, transport: Any) -> None:
@@ -83,8 +117,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError:
-            logger.info("refused a request that is not valid HTTP")
-            self.send_400_response("Invalid HTTP request received.")
+            if not self.transport.is_closing():
+                logger.info("refused a request that is not valid HTTP")
+                self.send_400_response("Invalid HTTP request received.")
         except httptools.HttpParserUpgrade as upgrade:
             if self._should_upgrade():
                 self.handle_websocket_upgrade()
@@ -105,7 +140,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._head_bytes = 0
+        self._discarded_bytes = 0
         self._is_head_complete = False
+        self._is_message_complete = False
         self._start_idle_timer()
         super().on_message_begin()
 
@@ -131,13 +168,39 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             raise _RefusedHeadError
         self._stop_idle_timer()
         super().on_headers_complete()
+        if not self.parser.should_upgrade() and self._has_body():
+            answer_transport: Any = _AnswerTransport(self)
+            self.cycle.transport = answer_transport
 
     def on_body(self, body: bytes) -> None:
         self._unparsed_bytes = 0
-        super().on_body(body)
+        if self.cycle.response_complete:
+            self._discard(len(body))
+        else:
+            super().on_body(body)
+
+    def _discard(self, size: int) -> None:
+        self._discarded_bytes += size
+        if self._discarded_bytes > MAX_DISCARDED_BYTES:
+            self._abort()
+        elif self.loop.time() < self._discard_until:
+            self._start_idle_timer()
+
+    def close_after_body(self) -> None:
+        """Close when the request has arrived; the client sees the end of the answer at once."""
+        if self._is_message_complete:
+            self.transport.close()
+            return
+        self._must_close_after_body = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
 
     def on_message_complete(self) -> None:
         self._unparsed_bytes = 0
+        self._is_message_complete = True
+        if self._must_close_after_body:
+            self.transport.close()
+            raise _RefusedHeadError  # a request behind it must not be answered any more
         if not self.parser.should_upgrade() or self._should_upgrade():
             super().on_message_complete()
 
@@ -146,6 +209,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         # Also when the connection closes: closing waits for a client that does not read.
         if self.cycle.response_complete and not self.pipeline:
             self._start_idle_timer()
+            self._discard_until = self.loop.time() + DISCARD_TIMEOUT_SEC
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -159,6 +223,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer 400, or 431 for a head that is too large, and close; abort a started answer."""
         self._start_idle_timer()
+        if self._must_close_after_body:
+            self.transport.close()
+            return
         if self.cycle and self.cycle.response_started and not self.cycle.response_complete:
             self.transport.abort()
             return

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from otel_bridge_collector.security import bounded_http
 from otel_bridge_collector.security.bounded_http import MAX_HEAD_BYTES, BoundedHttpProtocol
 from otel_bridge_collector.security.headers import SECURITY_HEADERS
 from uvicorn.config import Config
@@ -26,6 +27,7 @@ class Wire(asyncio.Transport):
         self.unread_bytes = 0
         self.is_closed = False
         self.is_aborted = False
+        self.is_half_closed = False
 
     def write(self, data: Any) -> None:
         self.written += bytes(data)
@@ -43,7 +45,10 @@ class Wire(asyncio.Transport):
         self.is_aborted = True
 
     def can_write_eof(self) -> bool:
-        return False
+        return True
+
+    def write_eof(self) -> None:
+        self.is_half_closed = True
 
     def pause_reading(self) -> None:
         pass
@@ -56,7 +61,11 @@ class Wire(asyncio.Transport):
 
 
 class Server:
-    """One connection to an application that answers with the path and body of each request."""
+    """
+    One connection to an application that reads each request and answers it.
+
+    It answers a request for ``/early`` without reading its body.
+    """
 
     def __init__(self) -> None:
         config = Config(self._app, interface="asgi3", ws="none", lifespan="off", log_config=None)
@@ -69,7 +78,7 @@ class Server:
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
         body, more = b"", True
-        while more:
+        while more and scope["path"] != "/early":
             message = await receive()
             if message["type"] == "http.disconnect":
                 return
@@ -225,3 +234,77 @@ async def test_a_lost_connection_leaves_no_timer(server: Server) -> None:
     server.protocol.pause_writing()
     server.protocol.connection_lost(None)
     assert (server.protocol._idle_timer, server.protocol._write_timer) == (None, None)
+
+
+EARLY = b"POST /early HTTP/1.1\r\nConnection: close\r\n"
+BEHIND = b"GET /b HTTP/1.1\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "first", "rest"),
+    [
+        (b"Content-Length: 6\r\n\r\n", b"abc", b"def"),
+        (b"Transfer-Encoding: chunked\r\n\r\n", b"3\r\nabc\r\n", b"0\r\n\r\n"),
+    ],
+    ids=["a length", "chunks"],
+)
+async def test_an_early_answer_waits_for_the_body(
+    server: Server, head: bytes, first: bytes, rest: bytes
+) -> None:
+    """The client sees the end of the answer at once; the connection closes after its body."""
+    await server.send(EARLY + head + first)
+    assert (server.statuses, server.wire.is_half_closed) == ([200], True)
+    assert not server.wire.is_closing()
+    await server.send(rest + BEHIND)
+    assert (server.wire.is_closed, server.wire.is_aborted) == (True, False)
+    assert (server.requests, server.statuses) == ([("/early", b"")], [200])
+
+
+async def test_a_complete_request_is_closed_at_once(server: Server) -> None:
+    """An answer to a request that has arrived is followed by the close."""
+    await server.send(b"POST /a HTTP/1.1\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx")
+    assert (server.statuses, server.wire.is_closed) == ([200], True)
+
+
+async def test_a_connection_that_is_kept_alive_goes_on(server: Server) -> None:
+    """The rest of a body that was answered early is discarded, and the next request is served."""
+    await server.send(b"POST /early HTTP/1.1\r\nContent-Length: 6\r\n\r\nabc")
+    await server.send(b"def" + BEHIND)
+    assert (server.requests, server.statuses) == ([("/early", b""), ("/b", b"")], [200, 200])
+    assert not server.wire.is_closing()
+
+
+@pytest.mark.parametrize("connection", [b"close", b"keep-alive"])
+async def test_what_is_discarded_is_bounded(
+    server: Server, monkeypatch: pytest.MonkeyPatch, connection: bytes
+) -> None:
+    """One byte over the limit aborts the connection."""
+    monkeypatch.setattr(bounded_http, "MAX_DISCARDED_BYTES", 10)
+    head = b"POST /early HTTP/1.1\r\nConnection: %b\r\nContent-Length: 99\r\n\r\n" % connection
+    await server.send(head)
+    await server.send(b"x" * 10)
+    assert not server.wire.is_aborted
+    await server.send(b"x")
+    assert server.wire.is_aborted
+
+
+async def test_discarding_has_a_time(server: Server) -> None:
+    """Each part of the body extends the time to wait for the next, but not past the limit."""
+    await server.send(EARLY + b"Content-Length: 99\r\n\r\n")
+    first: Any = server.protocol._idle_timer
+    await server.send(b"x")
+    second: Any = server.protocol._idle_timer
+    assert (first.cancelled(), second is first) == (True, False)
+    server.protocol._discard_until = 0.0
+    await server.send(b"x")
+    third: Any = server.protocol._idle_timer
+    assert third is second
+    third._run()
+    assert server.wire.is_aborted
+
+
+async def test_a_broken_rest_is_not_answered_again(server: Server) -> None:
+    """Bytes that are no body end the connection without a second answer."""
+    await server.send(EARLY + b"Transfer-Encoding: chunked\r\n\r\n")
+    await server.send(b"not a chunk")
+    assert (server.statuses, server.wire.is_closed) == ([200], True)
