@@ -21,17 +21,19 @@ from starlette.middleware.cors import CORSMiddleware
 from otel_bridge.cancellation import cancel
 from otel_bridge.errors import ConfigurationError
 from otel_bridge.settings import BridgeSettings
+from otel_bridge_collector.metrics import MetricsPage
 from otel_bridge_collector.otlp.ingest import OtlpIngest
 from otel_bridge_collector.routes import events, health, monitor, otlp, session, tasks, websocket
 from otel_bridge_collector.routes.dashboard import make_dashboard_router
 from otel_bridge_collector.routes.exception_handlers import add_exception_handlers
+from otel_bridge_collector.routes.head import HeadRequests
 from otel_bridge_collector.routes.tasks import TaskGateway
 from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.security.authentication import AuthenticationGuard, Authenticator
 from otel_bridge_collector.security.bounded_http import BoundedHttpProtocol
 from otel_bridge_collector.security.headers import SecurityHeaders
 from otel_bridge_collector.security.oidc import OidcSettings, OidcVerifier
-from otel_bridge_collector.security.origins import OriginGuard, is_loopback_name
+from otel_bridge_collector.security.origins import OriginGuard, is_loopback_name, normal_origin
 from otel_bridge_collector.security.tokens import TokenTable
 from otel_bridge_collector.settings import CollectorSettings
 from otel_bridge_collector.stream.frames import SharedFramesProtocol
@@ -79,6 +81,7 @@ def create_app(
         running = collector or Collector(settings, bridge_settings)
         app.state.collector = running
         app.state.otlp_ingest = OtlpIngest(running)
+        app.state.metrics_page = MetricsPage(running, app.state.otlp_ingest)
         listener = _make_grpc_server(settings, app.state.otlp_ingest, authenticator)
         authenticator.tickets.redis = running.redis
         await running.start()
@@ -97,13 +100,16 @@ def create_app(
     app = FastAPI(
         title="otel-bridge collector",
         lifespan=lifespan,
-        docs_url=None,  # Swagger's page loads scripts of another origin, which our CSP forbids
-        redoc_url=None,
+        # No /docs: Swagger's page loads scripts of another origin, which our CSP forbids. And no
+        # document for it to show: routes read bodies and queries themselves, so that it has only
+        # their paths. ``app.openapi()`` gives it to the tests.
+        openapi_url=None,
     )
     app.state.settings = settings
     app.state.gateway = gateway
     app.state.authenticator = authenticator
     # The last added is the outermost, so origins are checked before credentials.
+    app.add_middleware(HeadRequests)
     app.add_middleware(AuthenticationGuard, authenticator=authenticator)
     app.add_middleware(
         OriginGuard,
@@ -115,9 +121,9 @@ def create_app(
         # For a dashboard inside a page of another origin; subdomains of one site share cookies.
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=settings.origins,
+            allow_origins=[normal_origin(origin) for origin in settings.origins],
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Content-Type"],
+            allow_headers=["Authorization", "Content-Type"],
             allow_credentials=True,
         )
     app.add_middleware(SecurityHeaders)
@@ -126,6 +132,7 @@ def create_app(
     for module in (websocket, monitor, events, otlp, tasks, session, health):
         app.include_router(module.router)
     app.include_router(make_dashboard_router(static_dir))
+    app.include_router(websocket.unknown_path_router)
     return app
 
 

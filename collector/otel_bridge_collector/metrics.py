@@ -1,112 +1,180 @@
 """
-``render_metrics``: the collector's numbers in Prometheus' text format.
+``MetricsPage``: the collector's numbers, with those of its process, for Prometheus.
 
-Written without a client library: a page of counters needs none, and the base image has none.
-Source: https://prometheus.io/docs/instrumenting/exposition_formats/ (0.0.4).
+The numbers are read when the page is asked for; nothing is counted a second time for it. The page
+has a registry of its own, so that metrics of other libraries in the process are not on it.
+
+Source: https://prometheus.io/docs/instrumenting/exposition_formats/ (text 0.0.4, OpenMetrics 1.0).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import platform
+from collections.abc import Iterator, Mapping
+from math import inf
+from typing import Final
 
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector as MetricsSource
+
+from otel_bridge import __version__
+from otel_bridge_collector.log.histogram import Histogram
 from otel_bridge_collector.otlp.ingest import OtlpIngest
 from otel_bridge_collector.runtime import Collector
 
-__all__ = ["render_metrics"]
+__all__ = ["MetricsPage"]
+
+_PREFIX: Final = "otel_bridge_"
 
 
-def render_metrics(collector: Collector, otlp: OtlpIngest | None = None) -> str:
+class MetricsPage:
     """
-    The page of ``/metrics``; it ends with a line end.
+    Renders ``/metrics``; there is one for each collector.
 
     Args:
         collector: Whose numbers to render.
         otlp: Adds the numbers of OTLP; None: they are left out.
     """
-    feed, hub = collector.feed, collector.hub
-    rules = collector.status_rules()
-    now = rules.now
-    open_tasks = sum(
-        rules.task_status(task) in ("pending", "processing", "retrying")
-        for task in collector.state.tasks.values()
-    )
-    workers = list(collector.state.fleet.workers.values())
-    online = sum(rules.worker_status(worker) == "online" for worker in workers)
-    lag = (now - feed.last_event_at) / 1e6 if feed.last_event_at else 0.0
-    bus = collector.bus.counters
-    refused = bus.refused + collector.channel_messages_refused
-    dropped = {
-        **{f"unreadable: {why}": count for why, count in sorted(feed.counters.unreadable.items())},
-        "duplicate": feed.counters.duplicates,
-        "slow client": hub.counters.dropped_slow,
-    }
-    lines: list[str] = []
-    add = _adder(lines)
-    add("events_in_total", "counter", "Events folded.", collector.stats.events_in)
-    add("events_out_total", "counter", "Events written to clients.", hub.counters.events_out)
-    add("events_foreign_total", "counter", "External publishers' events.", feed.counters.external)
-    add("events_dropped_total", "counter", "Events not sent to clients.", dropped, "reason")
-    add("log_gaps_total", "counter", "Holes found in the log.", feed.counters.gaps, "reason")
-    add("reader_restarts_total", "counter", "Restarts of a reader task.", feed.counters.restarts)
-    add("clients", "gauge", "WebSocket clients.", len(hub))
-    add("client_filters", "gauge", "Distinct filters of clients.", hub.group_count)
-    add("clients_slow_closed_total", "counter", "Clients closed as slow.", hub.counters.slow_closed)
-    add("log_read", "gauge", "1 while this collector reads the log.", int(feed.is_live))
-    add("newest_event_age_seconds", "gauge", "Age of the newest event folded.", round(lag, 3))
-    add("replay_events", "gauge", "Events held for resuming.", len(collector.ring))
-    add("open_tasks", "gauge", "Research tasks in progress.", open_tasks)
-    add("jobs_processing", "gauge", "Running jobs.", len(collector.state.processing))
-    add("workers_online", "gauge", "Workers that are online.", online)
-    add(
-        "worker_events_dropped",
-        "gauge",
-        "Events dropped by workers.",
-        sum(w.dropped for w in workers),
-    )
-    depths = {name: queue.depth for name, queue in collector.state.fleet.queues.items()}
-    add("queue_depth", "gauge", "Jobs waiting in the queue.", depths, "queue")
-    add("leader", "gauge", "1 while this collector leads.", int(collector.leader.is_leader))
-    stalled = collector.stalled_reporter.reported
-    add("jobs_stalled_total", "counter", "Stalled jobs reported by this collector.", stalled)
-    add("own_events_published_total", "counter", "Own events in the log.", bus.published)
-    add("own_events_dropped_total", "counter", "Own events lost.", bus.dropped)
-    add("own_events_waiting", "gauge", "Own events waiting for the log.", bus.waiting)
-    add("own_send_failures_total", "counter", "Failed sends of own events.", bus.failed_attempts)
-    add("channel_messages_refused_total", "counter", "Pub/Sub messages an ACL denied.", refused)
-    if otlp is not None:
-        add(
-            "otlp_rejected_total",
-            "counter",
-            "Spans and log records rejected.",
-            otlp.rejected,
-            "what",
+
+    def __init__(self, collector: Collector, otlp: OtlpIngest | None = None) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_OwnNumbers(collector, otlp))
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """
+        The page as it is at this moment.
+
+        Args:
+            accept: The value of the ``Accept`` header.
+
+        Returns:
+            The page and its ``Content-Type``: OpenMetrics if ``accept`` names it, else Prometheus'
+            text format.
+        """
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(_PREFIX + name, text, value=value)
+
+
+def _counters(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = CounterMetricFamily(_PREFIX + name, text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(_PREFIX + name, text, value=value)
+
+
+def _gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(_PREFIX + name, text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
+
+
+def _histogram(name: str, text: str, values: Histogram) -> Metric:
+    buckets = [
+        ("+Inf" if bound == inf else str(float(bound)), count) for bound, count in values.buckets()
+    ]
+    return HistogramMetricFamily(_PREFIX + name, text, buckets=buckets, sum_value=values.total)
+
+
+class _OwnNumbers(MetricsSource):
+    def __init__(self, collector: Collector, otlp: OtlpIngest | None) -> None:
+        self._collector = collector
+        self._otlp = otlp
+
+    def collect(self) -> Iterator[Metric]:
+        about = {"version": __version__, "python": platform.python_version()}
+        yield InfoMetricFamily(_PREFIX + "build", "Versions of otel-bridge and Python.", about)
+        yield from self._reader()
+        yield from self._clients()
+        yield from self._state()
+        yield from self._own_events()
+        if self._otlp is not None:
+            yield from self._otlp_requests(self._otlp)
+
+    def _reader(self) -> Iterator[Metric]:
+        collector, feed = self._collector, self._collector.feed
+        counters = feed.counters
+        dropped = {
+            **{f"unreadable: {why}": count for why, count in sorted(counters.unreadable.items())},
+            "duplicate": counters.duplicates,
+            "slow client": collector.hub.counters.dropped_slow,
+        }
+        now = collector.clock.time_ns() / 1e9
+        age = now - feed.last_event_at / 1e6 if feed.last_event_at else 0.0
+        yield _counter("events_in_total", "Events folded.", collector.stats.events_in)
+        yield _counter("events_foreign_total", "External publishers' events.", counters.external)
+        yield _counters("events_dropped_total", "Events not sent to clients.", "reason", dropped)
+        yield _counters("log_gaps_total", "Holes found in the log.", "reason", counters.gaps)
+        yield _counter("reader_restarts_total", "Restarts of a reader task.", counters.restarts)
+        yield _gauge("log_read", "1 while this collector reads the log.", int(feed.is_live))
+        yield _gauge("newest_event_age_seconds", "Age of the newest event folded.", round(age, 3))
+        yield _histogram("event_lag_seconds", "Time from an event until its fold.", feed.lag_sec)
+        yield _histogram(
+            "read_batch_events", "Events read from the log at once.", feed.batch_events
         )
-        add("otlp_requests_shed_total", "counter", "OTLP requests refused as too many.", otlp.shed)
-        add("otlp_requests_in_progress", "gauge", "OTLP requests in memory.", otlp.active)
-    return "\n".join(lines) + "\n"
 
+    def _clients(self) -> Iterator[Metric]:
+        hub = self._collector.hub
+        closed = hub.counters.slow_closed
+        yield _counter("events_out_total", "Events written to clients.", hub.counters.events_out)
+        yield _gauge("clients", "WebSocket clients.", len(hub))
+        yield _gauge("client_filters", "Distinct filters of clients.", hub.group_count)
+        yield _counter("clients_slow_closed_total", "Clients closed as slow.", closed)
+        yield _gauge("replay_events", "Events held for resuming.", len(self._collector.ring))
 
-class _adder:  # noqa: N801 - reads as a function
-    def __init__(self, lines: list[str]) -> None:
-        self._lines = lines
+    def _state(self) -> Iterator[Metric]:
+        state, rules = self._collector.state, self._collector.status_rules()
+        open_tasks = sum(
+            rules.task_status(task) in ("pending", "processing", "retrying")
+            for task in state.tasks.values()
+        )
+        workers = list(state.fleet.workers.values())
+        online = sum(rules.worker_status(worker) == "online" for worker in workers)
+        lost = sum(worker.dropped for worker in workers)
+        depths = {name: queue.depth for name, queue in state.fleet.queues.items()}
+        leads = int(self._collector.leader.is_leader)
+        stalled = self._collector.stalled_reporter.reported
+        yield _gauge("open_tasks", "Research tasks in progress.", open_tasks)
+        yield _gauge("jobs_processing", "Running jobs.", len(state.processing))
+        yield _gauge("workers_online", "Workers that are online.", online)
+        yield _gauge("worker_events_dropped", "Events dropped by workers.", lost)
+        yield _gauges("queue_depth", "Jobs waiting in the queue.", "queue", depths)
+        yield _gauge("leader", "1 while this collector leads.", leads)
+        yield _counter("jobs_stalled_total", "Stalled jobs reported by this collector.", stalled)
 
-    def __call__(
-        self,
-        name: str,
-        kind: str,
-        text: str,
-        value: float | Mapping[str, float],
-        label: str = "",
-    ) -> None:
-        name = f"otel_bridge_{name}"
-        self._lines.append(f"# HELP {name} {text}")
-        self._lines.append(f"# TYPE {name} {kind}")
-        pairs: Iterable[tuple[str, float]]
-        pairs = value.items() if isinstance(value, Mapping) else [("", value)]
-        for key, number in pairs:
-            labels = f'{{{label}="{_escape(key)}"}}' if label else ""
-            self._lines.append(f"{name}{labels} {number}")
+    def _own_events(self) -> Iterator[Metric]:
+        bus = self._collector.bus.counters
+        refused = bus.refused + self._collector.channel_messages_refused
+        yield _counter("own_events_published_total", "Own events in the log.", bus.published)
+        yield _counter("own_events_dropped_total", "Own events lost.", bus.dropped)
+        yield _gauge("own_events_waiting", "Own events waiting for the log.", bus.waiting)
+        yield _counter(
+            "own_send_failures_total", "Failed sends of own events.", bus.failed_attempts
+        )
+        yield _counter("channel_messages_refused_total", "Pub/Sub messages an ACL denied.", refused)
 
-
-def _escape(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    @staticmethod
+    def _otlp_requests(otlp: OtlpIngest) -> Iterator[Metric]:
+        rejected, shed = otlp.rejected, otlp.shed
+        yield _counters("otlp_rejected_total", "Spans and log records rejected.", "what", rejected)
+        yield _counter("otlp_requests_shed_total", "OTLP requests refused as too many.", shed)
+        yield _gauge("otlp_requests_in_progress", "OTLP requests in memory.", otlp.active)

@@ -14,7 +14,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from otel_bridge_collector.metrics import render_metrics
+from otel_bridge_collector.metrics import MetricsPage
 from otel_bridge_collector.runtime import START_TIMEOUT_SEC, Collector
 from otel_bridge_collector.settings import CollectorSettings
 
@@ -118,7 +118,7 @@ def test_prometheus_reads_its_files() -> None:
 def test_grafana_and_alerts_name_real_metrics() -> None:
     """Every metric of ours in the dashboard and the alerts is one that ``/metrics`` has."""
     settings = BridgeSettings(bus_url="memory://deploy")
-    text = render_metrics(Collector(CollectorSettings(), settings))
+    text = MetricsPage(Collector(CollectorSettings(), settings)).render()[0].decode()
     have = set(re.findall(r"^# TYPE (\w+)", text, flags=re.MULTILINE))
     board = json.loads((DEPLOY / "grafana/dashboards/otel-bridge.json").read_text("utf-8"))
     asked = [target["expr"] for panel in board["panels"] for target in panel["targets"]]

@@ -411,9 +411,9 @@ def test_health_readiness_metrics(site: Site) -> None:
     ready = fetch(f"{site.url}/readyz")
     assert (ready.status, ready.json()["ready"]) == (200, True)
     text = fetch(f"{site.url}/metrics").body.decode()
-    assert "\notel_bridge_events_in_total 7\n" in text
+    assert "\notel_bridge_events_in_total 7.0\n" in text
     for line in text.splitlines():
-        assert line.startswith(("# ", "otel_bridge_"))
+        assert line.startswith(("# ", "otel_bridge_", "process_", "python_"))
 
 
 def test_dashboard_is_served_with_a_strict_policy(

@@ -21,6 +21,7 @@ from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge.errors import PositionLostError, TransportError
 from otel_bridge.publish.transports.base import LogEntry, Receiver
 from otel_bridge_collector.log.decoding import UnreadableEventError, decode_entry
+from otel_bridge_collector.log.histogram import Histogram
 from otel_bridge_collector.model.old.records import microseconds
 from otel_bridge_collector.model.old.state import LiveState
 from otel_bridge_collector.model.stats import RollingStats
@@ -89,6 +90,10 @@ class Feed:
         """Why the log cannot be read; None while it can."""
         self.last_event_at = 0
         """``ts`` of the newest folded event, microseconds since the Unix epoch; 0: none yet."""
+        self.lag_sec = Histogram(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+        """From an event's ``ts`` until it was folded; without those read back at the start."""
+        self.batch_events = Histogram(1, 2, 5, 10, 20, 50, 100, 200, _READ_LIMIT)
+        """Entries of each read that returned some; without those at the start."""
         self._open_receiver = open_receiver
         self._state = state
         self._stats = stats
@@ -217,6 +222,8 @@ class Feed:
     def _take(self, entries: Sequence[LogEntry]) -> None:
         now = self._clock.time_ns() // 1000
         live: list[Entry] = []
+        if self._is_rebuilt:
+            self.batch_events.observe(len(entries))
         for position, data in entries:
             entry = self._fold(data, position, now)
             if entry is not None:
@@ -245,6 +252,8 @@ class Feed:
             self._count_unreadable("not folded")
             return None
         self.last_event_at = max(self.last_event_at, min(ts, now))
+        if self._is_rebuilt:
+            self.lag_sec.observe(max(0, now - ts) / 1e6)  # a sender's clock may be ahead
         self._ring.append(entry)
         return entry
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
-from otel_bridge_collector.metrics import render_metrics
+from otel_bridge_collector.metrics import MetricsPage
 from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.security.authentication import principal_of
 from otel_bridge_collector.security.refusals import refusal
@@ -32,10 +32,10 @@ async def readyz(request: Request) -> JSONResponse:
 
 @router.get("/metrics")
 async def metrics(request: Request) -> Response:
-    """Answer with all metrics in Prometheus text format 0.0.4; not for a limited token."""
+    """Answer with all metrics, in the format that ``Accept`` names; not for a limited token."""
     if principal_of(request.scope).projects is not None:
         why = "this token is limited to projects; /metrics needs one with projects=*"
         return refusal(request.scope, 403, why)
-    collector: Collector = request.app.state.collector
-    text = render_metrics(collector, request.app.state.otlp_ingest)
-    return Response(text, media_type="text/plain; version=0.0.4")
+    page: MetricsPage = request.app.state.metrics_page
+    body, content_type = page.render(request.headers.get("accept", ""))
+    return Response(body, headers={"Content-Type": content_type})

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import platform
 import re
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import pytest
-from otel_bridge_collector.metrics import render_metrics
+from otel_bridge_collector.metrics import MetricsPage
 from otel_bridge_collector.model.old.records import microseconds
 from otel_bridge_collector.otlp.ingest import OtlpIngest
 from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.settings import CollectorSettings
+from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics.parser import text_fd_to_metric_families
+from prometheus_client.parser import text_string_to_metric_families
 
+import otel_bridge
 from otel_bridge.settings import BridgeSettings
 from tests.support.faults import FakeClock
 from tests.support.folding import at, event
@@ -24,6 +31,41 @@ SAMPLE = re.compile(
     r'(?P<name>[a-z_:][a-z0-9_:]*)(?:\{(?P<label>[a-z_]+)="(?P<value>(?:[^"\\\n]|\\["\\n])*)"\})? '
     r"(?P<number>-?[0-9.]+(?:e[+-]?[0-9]+)?)"
 )
+NAMES = {
+    "otel_bridge_events_in_total": "counter",
+    "otel_bridge_events_out_total": "counter",
+    "otel_bridge_events_foreign_total": "counter",
+    "otel_bridge_events_dropped_total": "counter",
+    "otel_bridge_log_gaps_total": "counter",
+    "otel_bridge_reader_restarts_total": "counter",
+    "otel_bridge_clients": "gauge",
+    "otel_bridge_client_filters": "gauge",
+    "otel_bridge_clients_slow_closed_total": "counter",
+    "otel_bridge_log_read": "gauge",
+    "otel_bridge_newest_event_age_seconds": "gauge",
+    "otel_bridge_replay_events": "gauge",
+    "otel_bridge_open_tasks": "gauge",
+    "otel_bridge_jobs_processing": "gauge",
+    "otel_bridge_workers_online": "gauge",
+    "otel_bridge_worker_events_dropped": "gauge",
+    "otel_bridge_queue_depth": "gauge",
+    "otel_bridge_leader": "gauge",
+    "otel_bridge_jobs_stalled_total": "counter",
+    "otel_bridge_own_events_published_total": "counter",
+    "otel_bridge_own_events_dropped_total": "counter",
+    "otel_bridge_own_events_waiting": "gauge",
+    "otel_bridge_own_send_failures_total": "counter",
+    "otel_bridge_channel_messages_refused_total": "counter",
+    "otel_bridge_otlp_rejected_total": "counter",
+    "otel_bridge_otlp_requests_shed_total": "counter",
+    "otel_bridge_otlp_requests_in_progress": "gauge",
+}
+"""Every metric of ours before ``prometheus_client`` rendered them, with its type."""
+ADDED = {
+    "otel_bridge_build_info": "gauge",
+    "otel_bridge_event_lag_seconds": "histogram",
+    "otel_bridge_read_batch_events": "histogram",
+}
 
 
 @pytest.fixture
@@ -42,11 +84,15 @@ def fold(collector: Collector, seconds: float, kind: str, **fields: Any) -> None
     collector.stats.observe(one, microseconds(one.ts))
 
 
+def render(collector: Collector, otlp: OtlpIngest | None = None, accept: str = "") -> str:
+    return MetricsPage(collector, otlp).render(accept)[0].decode()
+
+
 def samples(collector: Collector, otlp: OtlpIngest | None = None) -> dict[str, float]:
-    """Every sample of the page by its name and label; fails for a line that is no sample."""
+    """Each sample of ours by its name and label; fails for a line that is no sample."""
     found = {}
-    for line in render_metrics(collector, otlp).splitlines():
-        if not line.startswith("#"):
+    for line in render(collector, otlp).splitlines():
+        if line.startswith("otel_bridge_") and "build_info" not in line:
             match = SAMPLE.fullmatch(line)
             assert match is not None, line
             key = match["name"].removeprefix("otel_bridge_")
@@ -58,47 +104,87 @@ def samples(collector: Collector, otlp: OtlpIngest | None = None) -> dict[str, f
 
 async def test_every_sample_has_help_and_type(collector: Collector) -> None:
     """Each metric has its help and type above it, once, and counters end in ``_total``."""
-    page = render_metrics(collector)
+    page = render(collector)
     assert page.endswith("\n")
     kinds = dict(re.findall(r"# TYPE (\S+) (\S+)\n", page))
     helped = re.findall(r"# HELP (\S+) \S.*\n# TYPE (\S+) ", page)
     assert [name for name, _ in helped] == list(kinds) == [name for _, name in helped]
     for name, kind in kinds.items():
-        assert name.startswith("otel_bridge_")
+        assert name.startswith(("otel_bridge_", "process_", "python_"))
         assert (kind == "counter") is name.endswith("_total"), name
     named = {
-        line.partition(" ")[0].partition("{")[0] for line in page.splitlines() if line[0] != "#"
+        re.sub(r"_(bucket|sum|count)$", "", re.split(r"[ {]", line)[0])
+        for line in page.splitlines()
+        if line[0] != "#"
     }
     assert named <= set(kinds)
 
 
 async def test_published_names_stay(collector: Collector) -> None:
     """Operators' dashboards and alerts use these names: more may be added, none removed."""
-    found = {name.partition(" ")[0] for name in samples(collector)}
-    assert found >= {
-        "events_in_total",
-        "events_out_total",
-        "events_foreign_total",
-        "events_dropped_total",
-        "reader_restarts_total",
-        "clients",
-        "client_filters",
-        "clients_slow_closed_total",
-        "log_read",
-        "newest_event_age_seconds",
-        "replay_events",
-        "open_tasks",
-        "jobs_processing",
-        "workers_online",
-        "worker_events_dropped",
-        "leader",
-        "jobs_stalled_total",
-        "own_events_dropped_total",
-        "own_events_published_total",
-        "own_events_waiting",
-        "own_send_failures_total",
-        "channel_messages_refused_total",
+    page = render(collector, OtlpIngest(collector))
+    kinds = dict(re.findall(r"# TYPE (otel_bridge_\S+) (\S+)\n", page))
+    assert kinds == NAMES | ADDED
+
+
+async def test_labels_stay(collector: Collector) -> None:
+    """Each metric with a label has the one that it always had."""
+    collector.feed.counters.gaps["trimmed"] = 1
+    fold(collector, 95, "queue_depth_update", counts={"nexus:tasks:high_priority": 7})
+    page = render(collector, OtlpIngest(collector))
+    labels = dict(re.findall(r"^otel_bridge_(\w+)\{(\w+)=", page, flags=re.MULTILINE))
+    assert {name: label for name, label in labels.items() if label != "le"} == {
+        "build_info": "python",
+        "events_dropped_total": "reason",
+        "log_gaps_total": "reason",
+        "queue_depth": "queue",
+        "otlp_rejected_total": "what",
     }
+
+
+async def test_the_versions_are_shown(collector: Collector) -> None:
+    """The versions of otel-bridge and Python are labels of a metric that is always 1."""
+    labels = f'python="{platform.python_version()}",version="{otel_bridge.__version__}"'
+    assert f"\notel_bridge_build_info{{{labels}}} 1.0\n" in render(collector)
+
+
+async def test_the_process_is_measured(collector: Collector) -> None:
+    """Memory, processor time, garbage collection and the interpreter are on the page."""
+    names = set(re.findall(r"^([a-z_]+)[ {]", render(collector), flags=re.MULTILINE))
+    assert {"python_info", "python_gc_collections_total"} <= names
+    if sys.platform == "linux":
+        assert {"process_cpu_seconds_total", "process_resident_memory_bytes"} <= names
+
+
+async def test_histograms_count_what_the_reader_observed(collector: Collector) -> None:
+    """Buckets are cumulative, by upper bound, with the sum and the count of all values."""
+    for value in (0.004, 0.2, 90):
+        collector.feed.lag_sec.observe(value)
+    found = samples(collector)
+    assert found["event_lag_seconds_bucket 0.005"] == 1
+    assert found["event_lag_seconds_bucket 0.25"] == found["event_lag_seconds_bucket 60.0"] == 2
+    assert found["event_lag_seconds_bucket +Inf"] == found["event_lag_seconds_count"] == 3
+    assert found["event_lag_seconds_sum"] == 90.204
+
+
+async def test_openmetrics_has_the_same_samples(collector: Collector) -> None:
+    """By ``Accept`` the page is OpenMetrics, which Prometheus' own parser reads; values agree."""
+    fold(collector, 95, "queue_depth_update", counts={'q"\n\\': 7})
+    page, content_type = MetricsPage(collector).render("application/openmetrics-text;version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text; version=1.0.0; charset=utf-8")
+
+    def own(families: Iterable[Metric]) -> dict[Any, float]:
+        return {
+            (sample.name, *sample.labels.items()): sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name.startswith("otel_bridge_")
+        }
+
+    parse: Any = text_fd_to_metric_families  # not typed
+    found = own(parse(io.StringIO(page.decode())))
+    assert found == own(text_string_to_metric_families(render(collector)))
+    assert found["otel_bridge_queue_depth", ("queue", 'q"\n\\')] == 7
 
 
 async def test_the_numbers_are_those_of_the_state(collector: Collector) -> None:

@@ -211,3 +211,14 @@ async def test_waiting_for_the_reader_ends_in_time(stage: Stage) -> None:
     await asyncio.sleep(0)
     stage.publish("a")
     assert await waiting
+
+
+async def test_what_is_live_is_measured(stage: Stage) -> None:
+    """Lag and batch size are those of live events; those read back at the start have none."""
+    stage.publish("old")
+    assert await stage.feed.start(10)
+    assert stage.feed.batch_events.buckets()[-1][1] == stage.feed.lag_sec.buckets()[-1][1] == 0
+    stage.publish("new")
+    await stage.until(lambda: stage.feed.lag_sec.buckets()[-1][1] == 1)
+    assert stage.feed.batch_events.total == 1
+    assert stage.feed.lag_sec.total >= 0

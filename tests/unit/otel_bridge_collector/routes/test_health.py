@@ -61,4 +61,13 @@ async def test_metrics_are_for_tokens_of_all_projects() -> None:
         answer = await site.get("/metrics", headers={"Authorization": f"Bearer {ALL}"})
         assert answer.status == 200
         assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-        assert b"\notel_bridge_clients 0\n" in answer.body
+        assert b"\notel_bridge_clients 0.0\n" in answer.body
+
+
+async def test_metrics_come_as_openmetrics_if_asked() -> None:
+    """The format follows the ``Accept`` header."""
+    async with open_site() as site:
+        accept = {"Accept": "application/openmetrics-text;version=1.0.0;q=0.8,*/*;q=0.1"}
+        answer = await site.get("/metrics", headers=accept)
+        assert answer.headers["content-type"].startswith("application/openmetrics-text")
+        assert answer.body.endswith(b"# EOF\n")
