@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from otel_bridge.settings import load_settings
 
 __all__ = ["CollectorSettings"]
+
+logger = logging.getLogger(__name__)
 
 
 def _split(text: str) -> list[str]:
@@ -20,10 +23,19 @@ def _split(text: str) -> list[str]:
 
 
 class CollectorSettings(BaseSettings):
-    """The settings of the service, frozen; keyword arguments take precedence over variables."""
+    """
+    The settings of the service, frozen; keyword arguments take precedence over variables.
+
+    A variable that is set to the empty text counts as unset, as Compose files and Helm charts set
+    it for a value that was left out.
+    """
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True
+        frozen=True,
+        extra="forbid",
+        validate_by_name=True,
+        validate_by_alias=True,
+        env_ignore_empty=True,
     )
 
     host: str = Field(default="127.0.0.1", validation_alias="MONITORING_HOST")
@@ -107,6 +119,20 @@ class CollectorSettings(BaseSettings):
         default=500, ge=1, validation_alias="MONITORING_ADDRESS_MAX_CONNECTIONS"
     )
     """WebSockets at most per client address; an IPv6 /64 counts as one address."""
+
+    @field_validator("port", "otlp_grpc_port", mode="before")
+    @classmethod
+    def _is_no_service_link(cls, port: object, info: ValidationInfo) -> object:
+        # Kubernetes sets NAME_PORT to this in every pod beside a Service called NAME.
+        if not isinstance(port, str) or not port.startswith(("tcp://", "udp://", "sctp://")):
+            return port
+        field = cls.model_fields[info.field_name or ""]
+        logger.warning(
+            "%s=%s is Kubernetes' link to a Service, not a port; using %s; set "
+            "enableServiceLinks: false in the pod's spec",
+            *(field.validation_alias, port[:80], field.default),
+        )
+        return field.default
 
     @field_validator("trace_url_template")
     @classmethod

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,51 @@ def test_the_service_listens_on_loopback_port_12000() -> None:
         False,
         False,
     )
+
+
+EXAMPLE = (Path(__file__).parents[3] / ".env.example").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("with_values", [False, True], ids=["empty", "as it stands"])
+def test_the_example_uncommented_is_the_default(
+    monkeypatch: pytest.MonkeyPatch, with_values: bool
+) -> None:
+    """Every line of ``.env.example``, as it stands or without its value, changes nothing."""
+    default = CollectorSettings.load()
+    lines = dict(re.findall(r"^#([A-Z_]+)=(.*)$", EXAMPLE, flags=re.MULTILINE))
+    assert lines.keys() >= COLLECTOR_NAMES
+    for name, value in lines.items():
+        monkeypatch.setenv(name, value if with_values else "")
+    assert CollectorSettings.load() == default
+
+
+@pytest.mark.parametrize("name", sorted(COLLECTOR_NAMES))
+def test_empty_is_unset(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Each variable that is set to the empty text has its default."""
+    default = CollectorSettings.load()
+    monkeypatch.setenv(name, "")
+    assert CollectorSettings.load() == default
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "default"),
+    [("MONITORING_PORT", "port", 12000), ("MONITORING_OTLP_GRPC_PORT", "otlp_grpc_port", None)],
+)
+def test_a_service_link_is_no_port(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    field: str,
+    default: int | None,
+) -> None:
+    """What Kubernetes sets beside a Service of that name is a warning with the cure, no error."""
+    monkeypatch.setenv(name, "tcp://10.0.0.1:12000")
+    assert getattr(CollectorSettings.load(), field) == default
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    text = record.getMessage()
+    assert text.startswith(f"{name}=tcp://10.0.0.1:12000 is Kubernetes' link to a Service")
+    assert f"using {default}; set enableServiceLinks: false" in text
 
 
 def test_arguments_take_precedence_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
