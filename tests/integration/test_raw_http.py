@@ -292,7 +292,7 @@ async def test_what_a_client_says_is_no_error(
 HANDSHAKES = {
     "without a token": (f"GET /ws/monitor HTTP/1.1\r\n{{host}}{UPGRADE}\r\n", 401),
     "without a token on another path": (f"GET /metrics HTTP/1.1\r\n{{host}}{UPGRADE}\r\n", 401),
-    "on another path": (f"GET /metrics HTTP/1.1\r\n{{host}}{BEARER}{UPGRADE}\r\n", 403),
+    "on another path": (f"GET /metrics HTTP/1.1\r\n{{host}}{BEARER}{UPGRADE}\r\n", 404),
     "with a length": (
         f"GET /ws/monitor HTTP/1.1\r\n{{host}}{UPGRADE}Content-Length: 3\r\n\r\nabc",
         400,

@@ -14,6 +14,9 @@ from otel_bridge_collector.security.concurrency import MAX_WAITING
 from otel_bridge_collector.security.refusals import LOG_UNREACHABLE, refusal
 from otel_bridge_collector.settings import CollectorSettings
 from otel_bridge_collector.wire.filters import EventFilter, FilterError
+from otel_bridge_collector.wire.query import QueryValues, parse_number
+
+__all__ = ["MAX_LIMIT", "account_slot", "router"]
 
 router = APIRouter(prefix="/monitor")
 
@@ -22,7 +25,7 @@ _DEFAULT_LIMIT = 100
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
-def _slot(request: Request, kind: str) -> AbstractAsyncContextManager[None]:
+def account_slot(request: Request, kind: str) -> AbstractAsyncContextManager[None]:
     """The account's slot for an expensive answer; raises 429 if too many requests wait for it."""
     authenticator: Authenticator = request.app.state.authenticator
     principal = principal_of(request.scope)
@@ -39,10 +42,11 @@ async def snapshot(request: Request) -> Response:
     collector: Collector = request.app.state.collector
     try:
         projects = principal_of(request.scope).projects
-        event_filter = EventFilter.parse(request.query_params).limited(projects)
+        query = QueryValues(request.query_params.multi_items())
+        event_filter = EventFilter.parse(query).limited(projects)
     except FilterError as error:
         return refusal(request.scope, 400, str(error))
-    async with _slot(request, "snapshot"):
+    async with account_slot(request, "snapshot"):
         body = collector.snapshot_json(event_filter)
     return Response(body, media_type="application/json", headers=_NO_STORE)
 
@@ -58,17 +62,13 @@ async def config(request: Request) -> JSONResponse:
 async def events(request: Request) -> Response:
     """Answer ``{"events": [...], "next_before": ...}``: events from the log, newest first."""
     collector: Collector = request.app.state.collector
-    query = request.query_params
-    raw_limit = query.get("limit") or str(_DEFAULT_LIMIT)
-    is_number = raw_limit.isascii() and raw_limit.isdigit() and len(raw_limit) < 6
+    query = QueryValues(request.query_params.multi_items())
     try:
-        if not is_number or not 1 <= int(raw_limit) <= MAX_LIMIT:
-            raise FilterError(f"limit: {raw_limit[:40]!r} is not a number from 1 to {MAX_LIMIT}")
+        limit = parse_number(query, "limit", _DEFAULT_LIMIT, MAX_LIMIT)
+        before = query.get("before") or None
         event_filter = EventFilter.parse(query).limited(principal_of(request.scope).projects)
-        async with _slot(request, "events"):
-            found, next_before = await collector.recent(
-                event_filter, limit=int(raw_limit), before=query.get("before") or None
-            )
+        async with account_slot(request, "events"):
+            found, next_before = await collector.recent(event_filter, limit=limit, before=before)
     except FilterError as error:
         return refusal(request.scope, 400, str(error))
     except PositionLostError as lost:

@@ -1,21 +1,30 @@
 """
-``POST /v1/traces`` and ``/v1/logs``: OTLP over HTTP, as protobuf or JSON, with or without gzip.
+``POST /v1/traces``, ``/v1/logs`` and ``/v1/metrics``: OTLP over HTTP, with or without gzip.
 
-Refusals are a ``google.rpc.Status``, see ``security/refusals.py``.
+Bodies are protobuf or JSON. Metrics are answered, so that an SDK that sends all signals to one
+endpoint logs no error at each export; but they are not kept, see ``metrics``. Refusals are a
+``google.rpc.Status``, see ``security/refusals.py``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from fastapi import APIRouter, Request, Response
-from google.protobuf.message import Message
+from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsPartialSuccess,
     ExportLogsServiceRequest,
     ExportLogsServiceResponse,
+)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsPartialSuccess,
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
@@ -40,7 +49,16 @@ from otel_bridge_collector.wire.otlp_http import JSON, PROTOBUF, encode_message,
 
 router = APIRouter(prefix="/v1")
 
+__all__ = ["METRICS_NOT_KEPT", "router"]
+
 _RETRY: Final = {"Retry-After": "1"}
+METRICS_NOT_KEPT: Final = (
+    "this collector keeps no metrics; send them to a metrics backend, or set "
+    "OTEL_METRICS_EXPORTER=none"
+)
+_MAX_METRICS_PARTS: Final = 100_000
+"""Parts of a request that are looked at to count its data points; a larger one is refused, as on
+the other paths. A few KiB of gzip can hold millions of empty parts."""
 
 _Request = TypeVar("_Request", bound=Message)
 
@@ -75,11 +93,56 @@ async def logs(request: Request) -> Response:
     return await _take(request, ExportLogsServiceRequest(), ingest.logs, answer)
 
 
+@router.post("/metrics")
+async def metrics(request: Request) -> Response:
+    """Take no metrics: 200, with the number of data points as rejected in ``partial_success``."""
+
+    async def drop(message: ExportMetricsServiceRequest, _: Principal) -> int:
+        return await asyncio.to_thread(_count_data_points, message)
+
+    def answer(rejected: int) -> Message:
+        success = ExportMetricsPartialSuccess(
+            rejected_data_points=rejected, error_message=METRICS_NOT_KEPT
+        )
+        return ExportMetricsServiceResponse(partial_success=success)
+
+    return await _take(request, ExportMetricsServiceRequest(), drop, answer, _decode_metrics)
+
+
+def _decode_metrics(message: ExportMetricsServiceRequest, body: bytes, *, is_json: bool) -> None:
+    if is_json and body.count(b"{") + body.count(b"[") > _MAX_METRICS_PARTS:
+        raise OtlpError(f"more than {_MAX_METRICS_PARTS} JSON objects and lists")
+    try:
+        if is_json:
+            fields = json.loads(body)
+            if not isinstance(fields, dict):
+                raise ValueError("not a JSON object")
+            # Ids in exemplars are hexadecimal and read as base64 here; nothing uses them.
+            ParseDict(fields, message, ignore_unknown_fields=True)
+        else:
+            message.ParseFromString(body)
+    except (DecodeError, ParseError, ValueError, RecursionError) as error:
+        raise OtlpError(f"not OTLP metrics: {str(error)[:200]}") from None
+
+
+def _count_data_points(message: ExportMetricsServiceRequest) -> int:
+    items: list[Any] = [message]
+    parts = 0
+    for name in ("resource_metrics", "scope_metrics", "metrics"):
+        parts += sum(len(getattr(item, name)) for item in items)
+        if parts > _MAX_METRICS_PARTS:
+            raise OtlpError(f"more than {_MAX_METRICS_PARTS} resources, scopes and metrics")
+        items = [part for item in items for part in getattr(item, name)]
+    kinds = [(metric, metric.WhichOneof("data")) for metric in items]
+    return sum(len(getattr(metric, kind).data_points) for metric, kind in kinds if kind)
+
+
 async def _take(
     request: Request,
     message: _Request,
     take: Callable[[_Request, Principal], Awaitable[int]],
     answer: Callable[[int], Message],
+    read: Callable[..., object] = decode,
 ) -> Response:
     scope = request.scope
     media_type = media_type_of(scope["headers"])
@@ -91,7 +154,7 @@ async def _take(
     try:
         with ingest.slot():
             body = inflate(body, request.headers.get("content-encoding", ""), MAX_BODY_BYTES)
-            await asyncio.to_thread(decode, message, body, is_json=media_type == JSON)
+            await asyncio.to_thread(read, message, body, is_json=media_type == JSON)
             answered = answer(await take(message, principal_of(scope)))
     except (OtlpError, ValueError) as error:
         return refusal(scope, 400, str(error))

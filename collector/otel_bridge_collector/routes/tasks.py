@@ -1,4 +1,4 @@
-"""``POST /tasks`` queues a research task; ``GET /tasks/{id}`` gives its state."""
+"""``POST /tasks`` queues a research task; ``GET /tasks`` lists them, ``/tasks/{id}`` gives one."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ from starlette.responses import JSONResponse, Response
 
 from otel_bridge.orchestration.queue.task_types import ResearchTaskRequest, field_error_sentence
 from otel_bridge_collector.routes.body import BodyTooLargeError, read_body
+from otel_bridge_collector.routes.monitor import MAX_LIMIT, account_slot
+from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.security.authentication import principal_of
 from otel_bridge_collector.security.refusals import refusal
+from otel_bridge_collector.wire.filters import EventFilter, FilterError
+from otel_bridge_collector.wire.query import QueryValues, parse_number
 
 __all__ = ["TaskGateway", "router"]
 
@@ -24,6 +28,7 @@ logger = logging.getLogger(__name__)
 router = APIRouter(prefix="/tasks")
 
 MAX_BODY_BYTES: Final = 1024 * 1024
+_DEFAULT_LIMIT: Final = 100
 _NO_GATEWAY: Final = (
     "this collector only watches: it has no coordinator; set REDIS_URL to one Redis, not a Cluster"
 )
@@ -77,6 +82,27 @@ async def submit(request: Request) -> Response:
         "project_id": task.project_id,
     }
     return JSONResponse(answer, 201, {"Location": f"/tasks/{task_id}"})
+
+
+@router.get("")
+async def known(request: Request) -> Response:
+    """
+    Answer ``{"tasks": [...], "total": n}``: the research tasks in the collector's state.
+
+    That is all it has seen events of, wherever submitted; open ones first, then the newest.
+    Each has ``task_id``, ``title``, ``status`` and ``project_id``. Parameters: ``limit``, 1 to
+    1000, default 100; ``project_id``.
+    """
+    collector: Collector = request.app.state.collector
+    query = QueryValues(request.query_params.multi_items())
+    try:
+        limit = parse_number(query, "limit", _DEFAULT_LIMIT, MAX_LIMIT)
+        event_filter = EventFilter.parse(query).limited(principal_of(request.scope).projects)
+    except FilterError as error:
+        return refusal(request.scope, 400, str(error))
+    async with account_slot(request, "tasks"):
+        rows, total = collector.research_tasks(event_filter, limit)
+    return JSONResponse({"tasks": rows, "total": total})
 
 
 @router.get("/{task_id}")

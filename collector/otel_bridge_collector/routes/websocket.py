@@ -1,4 +1,4 @@
-"""``GET /ws/monitor``: the live stream of events over a WebSocket."""
+"""``GET /ws/monitor``: the live stream over a WebSocket; and answers to misdirected handshakes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Final, NamedTuple, cast
 
-from fastapi import APIRouter, WebSocket
+from fastapi import APIRouter, Request, Response, WebSocket
 from starlette.routing import WebSocketRoute
 from starlette.types import Message
 from starlette.websockets import WebSocketDisconnect
@@ -19,13 +19,19 @@ from otel_bridge_collector.security.authentication import (
     address_of,
     principal_of,
 )
-from otel_bridge_collector.security.refusals import refusal
+from otel_bridge_collector.security.refusals import refusal, send_refusal
 from otel_bridge_collector.stream.frames import EXTENSION, AsgiSink, TransportSink
 from otel_bridge_collector.stream.sessions import ClientSession
-from otel_bridge_collector.wire.close_codes import AUTH_REQUIRED
+from otel_bridge_collector.wire.close_codes import AUTH_REQUIRED, BAD_REQUEST
 from otel_bridge_collector.wire.filters import EventFilter, FilterError, parse_flag
+from otel_bridge_collector.wire.query import QueryValues, parse_number
+from otel_bridge_collector.wire.subprotocol import choose_subprotocol
+
+__all__ = ["StreamRequest", "parse_stream_request", "router", "unknown_path_router"]
 
 router = APIRouter()
+unknown_path_router = APIRouter()
+"""Matches every WebSocket path, so it must be included after all others."""
 
 MAX_BATCH_MS: Final = 5000
 
@@ -53,20 +59,11 @@ def parse_stream_request(query: Mapping[str, str]) -> StreamRequest:
     Raises:
         FilterError: A parameter is invalid; the text is sent to the client.
     """
-    raw_batch = query.get("batch_ms") or None
-    batch_ms = None
-    if raw_batch is not None:
-        is_number = raw_batch.isascii() and raw_batch.isdigit() and len(raw_batch) < 6
-        if not is_number or not 1 <= int(raw_batch) <= MAX_BATCH_MS:
-            raise FilterError(
-                f"batch_ms: {raw_batch[:40]!r} is not a number from 1 to {MAX_BATCH_MS}"
-            )
-        batch_ms = int(raw_batch)
     return StreamRequest(
         event_filter=EventFilter.parse(query),
         wants_snapshot=parse_flag(query, "snapshot"),
         since=query.get("since") or None,
-        batch_ms=batch_ms,
+        batch_ms=parse_number(query, "batch_ms", 0, MAX_BATCH_MS) or None,
     )
 
 
@@ -74,7 +71,7 @@ async def monitor(websocket: WebSocket) -> None:
     """Stream events until either side closes; 400 for a wrong query, 429 over a limit."""
     collector: Collector = websocket.app.state.collector
     try:
-        request = parse_stream_request(websocket.query_params)
+        request = parse_stream_request(QueryValues(websocket.query_params.multi_items()))
     except FilterError as error:
         await websocket.send_denial_response(refusal(websocket.scope, 400, str(error)))
         return
@@ -104,6 +101,26 @@ async def monitor(websocket: WebSocket) -> None:
 router.routes.append(WebSocketRoute("/ws/monitor", monitor))
 
 
+@router.get("/ws/monitor", include_in_schema=False)
+async def needs_upgrade(request: Request) -> Response:
+    """Answer 426 to a request that is no WebSocket handshake, or lost its Upgrade at a proxy."""
+    why = (
+        "this address speaks WebSocket only; connect with ws:// or wss://, and let every proxy "
+        "pass the headers Upgrade and Connection on"
+    )
+    headers = {"Upgrade": "websocket", "Connection": "Upgrade"}  # RFC 9110, 15.5.22 and 7.8
+    return refusal(request.scope, 426, why, headers)
+
+
+async def unknown_path(websocket: WebSocket) -> None:
+    """Refuse a handshake with 404 and a reason; Starlette's own answer is an empty 403."""
+    answer = refusal(websocket.scope, 404, "no WebSocket is here; the stream is at /ws/monitor")
+    await send_refusal(websocket.scope, websocket.receive, websocket.send, answer, BAD_REQUEST)
+
+
+unknown_path_router.routes.append(WebSocketRoute("/{path:path}", unknown_path))
+
+
 async def _stream(
     websocket: WebSocket,
     collector: Collector,
@@ -111,7 +128,7 @@ async def _stream(
     closers: list[Callable[[], None]],
     slot: AbstractAsyncContextManager[None],
 ) -> None:
-    await websocket.accept()
+    await websocket.accept(choose_subprotocol(websocket.scope["headers"]))
     # The handshake's headers are not needed any more: with the request they are 10 % of an idle
     # connection's memory.
     websocket.scope["headers"] = []

@@ -39,6 +39,7 @@ from otel_bridge_collector.security.refusals import (
 from otel_bridge_collector.security.tickets import Tickets
 from otel_bridge_collector.security.tokens import ANONYMOUS, Principal, TokenTable, token_digest
 from otel_bridge_collector.wire.close_codes import AUTH_REQUIRED
+from otel_bridge_collector.wire.subprotocol import choose_subprotocol
 
 __all__ = [
     "COOKIE",
@@ -388,7 +389,9 @@ async def _refuse(
         response = refusal(scope, 429, too_many_failures(wait_sec), again)
     elif scope["type"] == "websocket" and is_browser:
         await receive()
-        await send({"type": "websocket.accept"})
+        # Without the subprotocol that its page asked for, a browser would not see the close code.
+        subprotocol = choose_subprotocol(scope["headers"])
+        await send({"type": "websocket.accept", "subprotocol": subprotocol})
         code, reason = AUTH_REQUIRED
         await send({"type": "websocket.close", "code": code, "reason": reason})
         return

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from otel_bridge_collector.security.refusals import refusal, send_refusal
 from otel_bridge_collector.wire.close_codes import CloseCode
 
-__all__ = ["OriginGuard", "is_loopback_name"]
+__all__ = ["OriginGuard", "is_loopback_name", "normal_origin"]
 
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
@@ -32,6 +32,7 @@ _PRIVATE_DOMAINS: Final = (".internal", ".local", ".localhost", ".lan", ".home.a
 """Domains that no public registry has; ``.svc`` is that of services in a Kubernetes cluster."""
 _SINGLE_HEADERS: Final = (b"host", b"origin", b"authorization")
 """A request with two of one name is refused: a proxy may have checked the other one."""
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 _MAX_SHOWN_CHARS: Final = 100
 _NOT_ALLOWED: Final = CloseCode(1008, "host or origin is not allowed")
 """1008 is "policy violation" (RFC 6455, 7.4.1)."""
@@ -65,6 +66,18 @@ def _is_private_name(host: str) -> bool:
     return True
 
 
+def normal_origin(origin: str) -> str:
+    """
+    An origin as browsers send it: in lower case, without its scheme's default port.
+
+    Args:
+        origin: Any text, such as ``https://Dash.example.org:443``.
+    """
+    origin = origin.lower()
+    scheme, mark, _ = origin.partition("://")
+    return origin.removesuffix(_DEFAULT_PORTS.get(scheme, "")) if mark else origin
+
+
 class OriginGuard:
     """
     ASGI middleware that answers 403 to a wrong Host or Origin, before any route.
@@ -72,8 +85,9 @@ class OriginGuard:
     Args:
         app: The application that it guards.
         bind_host: The address that the collector listens on.
-        allowed_origins: Further origins, compared exactly, such as ``https://dash.example.org``.
-            Their host names are allowed as ``Host`` too.
+        allowed_origins: Further origins, such as ``https://dash.example.org``; compared exactly,
+            but a scheme's default port may be written or left out. Their host names are allowed as
+            ``Host`` too.
         has_authentication: Whether requests need credentials.
     """
 
@@ -88,7 +102,7 @@ class OriginGuard:
         self._app = app
         self._has_authentication = has_authentication
         self._is_loopback = is_loopback_name(bind_host)
-        self._allowed_origins = frozenset(allowed_origins)
+        self._allowed_origins = frozenset(map(normal_origin, allowed_origins))
         # A proxy on this machine passes on the Host that its own clients use.
         self._allowed_hosts = frozenset(urlsplit(origin).hostname for origin in allowed_origins)
 
@@ -126,11 +140,11 @@ class OriginGuard:
             )
         origin = headers.get(b"origin")
         is_reading = scope["type"] == "http" and scope["method"] in _SAFE_METHODS
-        if origin is None or is_reading or origin in self._allowed_origins:
+        if origin is None or is_reading or normal_origin(origin) in self._allowed_origins:
             return None
         is_secure = scope.get("scheme") in ("https", "wss")
         own_origin = f"{'https' if is_secure else 'http'}://{host}"
-        if origin.lower() != own_origin.lower():
+        if normal_origin(origin) != normal_origin(own_origin):
             return (
                 f"Origin {_shown(origin)} is another site; to allow it, add it to "
                 "MONITORING_ALLOWED_ORIGINS"

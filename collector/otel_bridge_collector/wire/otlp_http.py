@@ -18,7 +18,7 @@ __all__ = ["JSON", "OTLP_PATHS", "PROTOBUF", "encode_message", "media_type_of"]
 
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
-OTLP_PATHS: Final = frozenset({"/v1/traces", "/v1/logs"})
+OTLP_PATHS: Final = frozenset({"/v1/traces", "/v1/logs", "/v1/metrics"})
 
 
 def media_type_of(headers: Iterable[tuple[bytes, bytes]]) -> str:

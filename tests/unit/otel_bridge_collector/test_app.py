@@ -57,3 +57,11 @@ def test_the_server_writes_shared_frames_and_trusts_no_proxy() -> None:
     settings = CollectorSettings()
     config = make_server(create_app(settings, bridge_settings()), settings, port=0).config
     assert (config.ws, config.proxy_headers, config.port) == (SharedFramesProtocol, False, 0)
+
+
+def test_no_document_is_served() -> None:
+    """There is no OpenAPI document and no page for one, only the schema for the tests."""
+    app = create_app(CollectorSettings(), bridge_settings())
+    paths = {getattr(route, "path", "") for route in app.routes}
+    assert paths & {"/openapi.json", "/docs", "/redoc"} == set()
+    assert "/tasks" in app.openapi()["paths"]

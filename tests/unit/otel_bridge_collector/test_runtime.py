@@ -20,6 +20,7 @@ from otel_bridge_collector.wire.close_codes import RESTARTING
 from otel_bridge_collector.wire.filters import ALL_EVENTS, EventFilter
 
 from otel_bridge.errors import PositionLostError
+from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.publish.transports.base import Outgoing
 from otel_bridge.settings import BridgeSettings
 from tests.support.faults import FakeClock
@@ -134,3 +135,26 @@ async def test_stopping_closes_every_client(collector: Collector) -> None:
     await collector.stop()
     await collector.stop()
     assert (sink.closed_with, len(collector.hub)) == (RESTARTING, 0)
+
+
+async def test_research_tasks_are_listed_open_first(collector: Collector) -> None:
+    """Open research tasks come first, then the newest; the limit does not change the total."""
+    await append(collector, "a")
+    for n, (name, kind) in enumerate(
+        [("old", "task_completed"), ("new", "task_completed"), ("open", "task_started")]
+    ):
+        root = {"event_id": f"r-{n}", "event_type": kind, "ts": f"2026-09-21T12:00:0{n}Z"}
+        root |= {"parent_task_id": name, "task_id": name, "project_id": name}
+        collector.state.apply(MonitoringEvent.model_validate(root), n)
+    rows, total = collector.research_tasks(ALL_EVENTS, 2)
+    assert (len(rows), total, rows[0]["status"]) == (2, 4, "processing")
+    rows, total = collector.research_tasks(ALL_EVENTS, 10)
+    assert [row["task_id"] for row in rows[-2:]] == ["new", "old"]
+    limited = EventFilter(projects=frozenset({"new"}))
+    assert collector.research_tasks(limited, 10) == ([rows[-2]], 1)
+    assert rows[-2] == {
+        "task_id": "new",
+        "title": None,
+        "status": "completed",
+        "project_id": "new",
+    }

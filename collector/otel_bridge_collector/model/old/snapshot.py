@@ -27,6 +27,7 @@ from otel_bridge_collector.wire.messages import (
 __all__ = [
     "failure_groups",
     "global_stats",
+    "is_visible",
     "queue_depths",
     "task_cards",
     "worker_states",
@@ -222,7 +223,7 @@ def _eta(running: list[PhaseProgress]) -> float | None:
 
 def task_cards(judge: Judge, wanted: EventFilter = ALL_EVENTS) -> list[TaskCard]:
     """Cards a client with this filter may see: open ones first, then the latest; at most 200."""
-    tasks = [task for task in judge.state.tasks.values() if _is_wanted(task, wanted)]
+    tasks = [task for task in judge.state.tasks.values() if is_visible(task, wanted)]
     # As judged: a research task without a root never has an end of its own, and would bury what
     # has been running since before it.
     tasks.sort(
@@ -237,7 +238,8 @@ def task_cards(judge: Judge, wanted: EventFilter = ALL_EVENTS) -> list[TaskCard]
     return cards
 
 
-def _is_wanted(task: TaskRecord, wanted: EventFilter) -> bool:
+def is_visible(task: TaskRecord, wanted: EventFilter) -> bool:
+    """Whether a client with this filter may see a research task."""
     if not wanted.may_see(task.project_id) or (wanted.projects is not None and task.is_mixed):
         return False
     return wanted.task_id is None or task.task_id == wanted.task_id

@@ -13,12 +13,16 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceRequest,
     ExportLogsServiceResponse,
 )
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
 from otel_bridge_collector.otlp.ingest import MAX_BODY_BYTES, MAX_REQUESTS
-from otel_bridge_collector.routes.otlp import router
+from otel_bridge_collector.routes.otlp import METRICS_NOT_KEPT, router
 
 from tests.support.asgi_site import open_site
 
@@ -39,8 +43,9 @@ CASES: dict[str, Case] = {
 
 
 def test_every_route_is_tested_here() -> None:
-    """The cases below are all the routes that there are."""
-    assert {route.path for route in router.routes} == {path for path, *_ in CASES.values()}  # type: ignore[attr-defined]
+    """The cases below are all the routes that there are, beside that of metrics."""
+    paths = {path for path, *_ in CASES.values()} | {"/v1/metrics"}
+    assert {route.path for route in router.routes} == paths  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -114,3 +119,81 @@ async def test_too_many_requests_are_sent_again(name: str) -> None:
         assert (answer.status, answer.headers["retry-after"]) == (503, "1")
         assert answer.json()["message"].startswith("32 requests are in progress")
         assert (ingest.shed, ingest.active) == (1, MAX_REQUESTS)
+
+
+METRICS: dict[str, Any] = {
+    "resourceMetrics": [
+        {
+            "scopeMetrics": [
+                {
+                    "metrics": [
+                        {"name": "a", "sum": {"dataPoints": [{"asInt": "1"}, {"asInt": "2"}]}},
+                        {"name": "b", "histogram": {"dataPoints": [{"count": "1"}]}},
+                        {"name": "no kind"},
+                    ]
+                }
+            ]
+        }
+    ]
+}
+
+
+async def test_metrics_are_rejected_with_the_reason() -> None:
+    """Metrics are answered in their encoding with all data points rejected, and counted nowhere."""
+    sent = ParseDict(METRICS, ExportMetricsServiceRequest()).SerializeToString()
+    async with open_site() as site:
+        answer = await site.post("/v1/metrics", sent, headers={"Content-Type": PROTOBUF})
+        success = ExportMetricsServiceResponse.FromString(answer.body).partial_success
+        assert (answer.status, success.rejected_data_points) == (200, 3)
+        answer = await site.post("/v1/metrics", METRICS, headers={"Content-Type": JSON})
+        found = answer.json()["partialSuccess"]
+        assert found == {"rejectedDataPoints": "3", "errorMessage": METRICS_NOT_KEPT}
+        assert sum(site.app.state.otlp_ingest.rejected.values()) == 0
+
+
+def parts(name: str, count: int) -> bytes:
+    """A request with empty parts on one of its three levels."""
+    message = ExportMetricsServiceRequest()
+    if name == "resources":
+        items = message.resource_metrics
+    elif name == "scopes":
+        items = message.resource_metrics.add().scope_metrics
+    else:
+        items = message.resource_metrics.add().scope_metrics.add().metrics
+    for _ in range(count):
+        items.add()
+    body: bytes = message.SerializeToString()
+    return body
+
+
+@pytest.mark.parametrize("name", ["resources", "scopes", "metrics"])
+async def test_many_parts_of_metrics_are_refused(name: str) -> None:
+    """More than 100,000 parts are not looked at one by one, on whichever level they are."""
+    async with open_site() as site:
+        headers = {"Content-Type": PROTOBUF}
+        for count, status in ((99_998, 200), (100_001, 400)):
+            answer = await site.post("/v1/metrics", parts(name, count), headers=headers)
+            assert answer.status == status
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "reason"),
+    [
+        (PROTOBUF, b"\xff", "not OTLP metrics"),
+        (JSON, b"[]", "not OTLP metrics"),
+        (JSON, b'{"resourceMetrics":' + b"[" * 50_000, "not OTLP metrics"),
+        (JSON, b"[" * 100_001, "more than 100000 JSON objects and lists"),
+    ],
+    ids=["protobuf", "no object", "depth", "many"],
+)
+async def test_what_is_no_metrics_request_says_why(
+    content_type: str, body: bytes, reason: str
+) -> None:
+    """A body that is no request for metrics is 400 with the reason."""
+    async with open_site() as site:
+        answer = await site.post("/v1/metrics", body, headers={"Content-Type": content_type})
+        assert answer.status == 400
+        if content_type == PROTOBUF:
+            assert reason in Status.FromString(answer.body).message
+        else:
+            assert reason in json.loads(answer.body)["message"]

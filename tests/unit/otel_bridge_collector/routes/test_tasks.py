@@ -115,3 +115,43 @@ async def test_a_collector_without_a_coordinator_only_watches(body: bytes) -> No
         for answer in (await site.post("/tasks", body), await site.get("/tasks/x")):
             assert answer.status == 503
             assert "set REDIS_URL" in answer.json()["detail"]
+
+
+def task(task_id: str, project_id: str | None, **more: Any) -> dict[str, Any]:
+    return {"parent_task_id": task_id, "task_id": task_id, "project_id": project_id, **more}
+
+
+async def test_known_tasks_are_listed() -> None:
+    """Without a coordinator too: every research task of the state, with what names it."""
+    async with open_site() as site:
+        await site.append(task("a", "alpha", meta={"title": "A"}), task("b", None))
+        found = (await site.get("/tasks")).json()
+        rows = {row["task_id"]: row for row in found["tasks"]}
+        assert (found["total"], sorted(rows)) == (2, ["a", "b"])
+        shown = {"task_id": "a", "title": "A", "project_id": "alpha"}
+        assert rows["a"] == {**shown, "status": rows["a"]["status"]}
+        limited = (await site.get("/tasks", query="limit=1")).json()
+        assert (len(limited["tasks"]), limited["total"]) == (1, 2)
+        only = (await site.get("/tasks", query="project_id=alpha")).json()
+        assert ([row["task_id"] for row in only["tasks"]], only["total"]) == (["a"], 1)
+
+
+async def test_a_token_lists_its_projects_only() -> None:
+    """Research tasks of other projects and of none are neither listed nor counted."""
+    async with open_site(tokens=f"{TOKENS};{token_line('token-of-all-0123456789')}") as site:
+        events = (task("a", "alpha"), task("b", "beta"), task("c", None))
+        await site.append(*events, token="token-of-all-0123456789")
+        for headers, expected in ((ALPHA, ["a"]), (BETA, ["b"])):
+            found = (await site.get("/tasks", headers=headers)).json()
+            assert ([row["task_id"] for row in found["tasks"]], found["total"]) == (expected, 1)
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=x", "limit=1&limit=2", "types=x"])
+async def test_a_wrong_query_of_the_list_is_400(query: str) -> None:
+    """A parameter that cannot be read is refused with its name."""
+    async with open_site() as site:
+        answer = await site.get("/tasks", query=query)
+        assert (answer.status, answer.json()["detail"].partition(":")[0]) == (
+            400,
+            query.partition("=")[0],
+        )

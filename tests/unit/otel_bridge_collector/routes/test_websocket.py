@@ -81,22 +81,30 @@ class Client:
 
 
 @asynccontextmanager
-async def connected(site: AsgiSite, query: str = "", token: str = "") -> AsyncIterator[Client]:
+async def connected(
+    site: AsgiSite,
+    query: str = "",
+    token: str = "",
+    *,
+    path: str = "/ws/monitor",
+    more: tuple[tuple[bytes, bytes], ...] = (),
+    extensions: tuple[str, ...] = ("websocket.http.response",),
+) -> AsyncIterator[Client]:
     """A client that has sent its handshake; it disconnects at the end."""
     client = Client()
-    headers = [(b"host", b"localhost")]
+    headers = [(b"host", b"localhost"), *more]
     if token:
         headers.append((b"authorization", f"Bearer {token}".encode()))
     scope = {
         "type": "websocket",
         "scheme": "ws",
-        "path": "/ws/monitor",
-        "raw_path": b"/ws/monitor",
+        "path": path,
+        "raw_path": path.encode(),
         "root_path": "",
         "query_string": query.encode(),
         "headers": headers,
         "client": ("127.0.0.1", 50_000),
-        "extensions": {"websocket.http.response": {}},
+        "extensions": {name: {} for name in extensions},
     }
     await client.sent.put({"type": "websocket.connect"})
     app: Any = site.app
@@ -162,3 +170,51 @@ async def test_leaving_makes_room() -> None:
                 await asyncio.sleep(0)
         assert len(site.collector.hub) == 0
         assert site.app.state.authenticator._connections == {}
+
+
+async def test_a_request_that_is_no_handshake_is_426() -> None:
+    """It is answered with the protocol to upgrade to, and with a sentence."""
+    async with open_site() as site:
+        answer = await site.get("/ws/monitor")
+        assert (answer.status, answer.headers["upgrade"]) == (426, "websocket")
+        assert "connect with ws:// or wss://" in answer.json()["detail"]
+        assert (await site.post("/ws/monitor")).status == 405
+
+
+@pytest.mark.parametrize("path", ["/ws", "/ws/monitor/", "/metrics", "/a/b"])
+async def test_other_paths_are_404(path: str) -> None:
+    """A handshake anywhere else is refused with 404 and the path of the stream."""
+    async with open_site() as site, connected(site, path=path) as client:
+        start, body = await client.next(), await client.next()
+        assert (start["type"], start["status"]) == ("websocket.http.response.start", 404)
+        assert b"the stream is at /ws/monitor" in body["body"]
+
+
+async def test_other_paths_under_a_server_without_the_extension() -> None:
+    """A server that cannot answer a handshake with a response closes instead."""
+    async with open_site() as site, connected(site, path="/ws", extensions=()) as client:
+        assert await client.next() == {
+            "type": "websocket.close",
+            "code": 4400,
+            "reason": "bad request",
+        }
+
+
+@pytest.mark.parametrize(("offered", "agreed"), [(b"otel-bridge", "otel-bridge"), (b"mqtt", None)])
+async def test_the_subprotocol_is_answered(offered: bytes, agreed: str | None) -> None:
+    """Ours is agreed on if it is offered; another one does not keep the stream from opening."""
+    more = ((b"sec-websocket-protocol", offered),)
+    async with open_site() as site, connected(site, more=more) as client:
+        accepted = await client.next()
+        assert (accepted["type"], accepted["subprotocol"]) == ("websocket.accept", agreed)
+
+
+async def test_repeated_parameters_of_the_stream() -> None:
+    """Types are joined; two values of another parameter are refused with its name."""
+    async with open_site() as site:
+        query = "types=task_failed&types=worker_started&snapshot=1"
+        async with connected(site, query) as client:
+            assert (await client.next())["type"] == "websocket.accept"
+        async with connected(site, "project_id=a&project_id=b") as client:
+            start, body = await client.next(), await client.next()
+            assert (start["status"], b"project_id: given 2 times" in body["body"]) == (400, True)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from otel_bridge_collector.security.origins import OriginGuard, is_loopback_name
+from otel_bridge_collector.security.origins import OriginGuard, is_loopback_name, normal_origin
 
 
 async def answer(
@@ -97,6 +97,40 @@ async def test_own_origin_and_programs_pass() -> None:
     assert await answer(host="127.0.0.1:12000", origin="http://127.0.0.1:12000") == 200
     assert await answer(host="localhost:12000", origin="https://dash.example.org") == 200
     assert await answer(host="localhost:12000") == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        ("localhost", "http://localhost:80", 200),
+        ("localhost:80", "http://localhost", 200),
+        ("[::1]", "http://[::1]:80", 200),
+        ("localhost:1", "https://dash.example.org:443", 200),
+        ("localhost", "http://localhost:443", 403),
+        ("localhost", "https://localhost:443", 403),
+        ("localhost:1", "https://dash.example.org:80", 403),
+    ],
+)
+async def test_a_default_port_may_be_written(host: str, origin: str, status: int) -> None:
+    """The default port of a scheme may be written in Host and Origin or left out; no other may."""
+    assert await answer(host=host, origin=origin) == status
+
+
+@pytest.mark.parametrize(
+    ("origin", "expected"),
+    [
+        ("https://Dash.example.org:443", "https://dash.example.org"),
+        ("http://a:80", "http://a"),
+        ("http://a:8080", "http://a:8080"),
+        ("http://a:443", "http://a:443"),
+        ("null", "null"),
+        (":80", ":80"),
+        ("file://", "file://"),
+    ],
+)
+def test_an_origin_in_its_normal_form(origin: str, expected: str) -> None:
+    """Lower case and without the default port, as browsers send it; other text stays."""
+    assert normal_origin(origin) == expected
 
 
 async def test_reading_needs_no_origin() -> None:
