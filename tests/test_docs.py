@@ -54,7 +54,7 @@ def test_architecture_names_every_event_type() -> None:
     """ARCHITECTURE.md names the publisher of every event type."""
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     section = text.partition("## Who publishes each event type")[2].partition("\n## ")[0]
-    named = set(re.findall(r"`((?:task|phase|worker|queue|stats)_[a-z_]+)`", section)) - {"task_id"}
+    named = set(re.findall(r"`((?:task|phase|worker|queue|stats|span)_[a-z_]+)`", section)) - {"task_id"}
     assert named == {str(kind) for kind in MonitoringEventType}
 
 

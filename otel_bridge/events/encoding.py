@@ -41,6 +41,19 @@ FIELD_ORDER: Final = (
     "trace_id",
     "span_id",
     "parent_span_id",
+    "incarnation",
+    "run_id",
+    "span_kind",
+    "remote_parent",
+    "ended_by",
+    "beat_ms",
+    "name",
+    "error_key",
+    "stack",
+    "stack_of",
+    "reason",
+    "progress",
+    "spans",
     "position",
 )
 """The order of the fields in JSON: that of ``MonitoringEvent`` (a test compares the two)."""
@@ -52,10 +65,12 @@ def encode_event(fields: Mapping[str, Any], max_bytes: int) -> bytes:
 
     An event that is too large is truncated, in these steps, until it fits:
 
-    1. ``message``, ``error`` and the strings in ``meta`` are shortened to one common length;
+    1. ``message``, ``error``, ``name``, ``reason`` and the strings in ``meta`` are shortened to one
+       common length;
     2. ``meta`` is reduced to the keys that the dashboard shows;
-    3. all of ``meta``, ``message`` and ``error`` may go;
-    4. ``counts`` goes.
+    3. the depths in ``queue`` and all of ``meta``, ``message``, ``error``, ``name`` and ``reason``
+       may go;
+    4. ``counts``, ``progress`` and ``spans`` go.
 
     A truncated event has ``meta.truncated = true``. NaN and infinity become null; values that JSON
     cannot express become text.
@@ -84,6 +99,10 @@ _MAX_DEPTH: Final = 16
 """Nested values below this depth are replaced by an ellipsis."""
 _SHOWN_META: Final = ("title", "type", "domain", "host", "pid")
 """The keys of ``meta`` that the dashboard shows."""
+_TEXTS: Final = ("message", "error", "name", "reason")
+"""The fields that are shortened."""
+_LAST: Final = ("counts", "progress", "spans")
+"""The fields that go last."""
 _MIN_TEXT_BYTES: Final = 32
 """Texts are not shortened further while there is something less important to leave out."""
 _ELLIPSIS: Final = "…"
@@ -111,16 +130,17 @@ def _text(value: Any) -> str:
 
 def _shrink(fields: Mapping[str, Any], max_bytes: int) -> bytes:
     safe = _json_safe(fields)
-    counts = safe.get("counts")
     meta = safe.get("meta") or {}
+    # The depths of a ``queue_depth_update`` are in ``counts`` as well.
+    smaller = {**safe, "queue": None} if isinstance(safe.get("queue"), dict) else safe
     shown = {key: meta[key] for key in _SHOWN_META if isinstance(meta.get(key), str | int)}
-    for kept_counts, kept_meta, min_text in (
-        (counts, meta, _MIN_TEXT_BYTES),
-        (counts, shown, _MIN_TEXT_BYTES),
-        (counts, {}, 0),
-        (None, {}, 0),
+    for kept, kept_meta, min_text in (
+        (safe, meta, _MIN_TEXT_BYTES),
+        (safe, shown, _MIN_TEXT_BYTES),
+        (smaller, {}, 0),
+        ({**smaller, **dict.fromkeys(_LAST)}, {}, 0),
     ):
-        base = {**safe, "counts": kept_counts, "meta": kept_meta}
+        base = {**kept, "meta": kept_meta}
         data = _fit_texts(base, min_text, max_bytes)
         if data is not None:
             return data
@@ -146,8 +166,7 @@ def _fit_texts(base: Mapping[str, Any], min_text: int, max_bytes: int) -> bytes 
 def _with_texts(base: Mapping[str, Any], text_bytes: int) -> bytes:
     truncated = {
         **base,
-        "message": _truncate(base.get("message"), text_bytes),
-        "error": _truncate(base.get("error"), text_bytes),
+        **{name: _truncate(base.get(name), text_bytes) for name in _TEXTS},
         "meta": {**_truncate(base["meta"], text_bytes), "truncated": True},
     }
     return pydantic_core.to_json(

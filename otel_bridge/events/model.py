@@ -34,6 +34,7 @@ class MonitoringEventType(StrEnum):
     WORKER_STOPPED = "worker_stopped"
     TASK_ENQUEUED = "task_enqueued"
     TASK_STARTED = "task_started"
+    TASK_PROGRESS = "task_progress"
     TASK_RETRY = "task_retry"
     TASK_COMPLETED = "task_completed"
     TASK_FAILED = "task_failed"
@@ -42,6 +43,10 @@ class MonitoringEventType(StrEnum):
     PHASE_COMPLETED = "phase_completed"
     QUEUE_DEPTH_UPDATE = "queue_depth_update"
     STATS_SNAPSHOT = "stats_snapshot"
+    SPAN_STARTED = "span_started"
+    SPAN_UPDATED = "span_updated"
+    SPAN_ENDED = "span_ended"
+    SPAN_BEATS = "span_beats"
 
 
 STATS_EVENT_TYPES: Final = frozenset(
@@ -77,9 +82,12 @@ _KNOWN_FIRST: Final = Field(union_mode="left_to_right")
 """Known text becomes the enum's member; pydantic's default mode would keep it as text."""
 
 
+_WHOLE_IN_JSON: Final = PlainSerializer(int, return_type=int, when_used="json")
+
+
 class MonitoringEvent(BaseModel):
     """
-    One fact about a worker, a queue, a research task, a phase or a job; immutable.
+    One fact about a worker, a queue, a research task, a phase, a job or a span; immutable.
 
     JSON leaves out fields that are None. Unknown fields are ignored when an event is read, and
     unknown types and statuses are read as text, so that a newer publisher does not break an older
@@ -102,10 +110,13 @@ class MonitoringEvent(BaseModel):
         retry_count: Attempts before this one; 0 for the first.
         status: The status of the job, phase or research task after this event. Text that is no
             ``TaskStatus`` is one of a newer release.
-        duration_ms: In events of an end: how long it took, milliseconds, not negative.
+        duration_ms: In events of an end: how long it took, milliseconds, not negative. Sent as a
+            whole number, truncated: an end minus its duration is never before the start. A number
+            with a fraction is read as it is.
         counts: Whole numbers by name: ``total completed failed pending retrying`` for progress,
             queue names for depths, ``dropped`` in a heartbeat.
-        queue: The full name of the queue.
+        queue: The full name of the queue; in a ``queue_depth_update`` and a ``stats_snapshot`` the
+            depths by queue name.
         message: One line for people.
         error: The reason of a failure or retry, one line: ``ValueError: page has no address``.
         meta: Any JSON object. A research task has ``title``, ``type``, ``domain``; a worker
@@ -113,6 +124,24 @@ class MonitoringEvent(BaseModel):
         trace_id: 32 lower-case hex digits.
         span_id: 16 lower-case hex digits.
         parent_span_id: 16 lower-case hex digits; None for a root span.
+        incarnation: One life of the process that published the event: 16 hex digits made when the
+            process starts and after a fork. A worker's id may be used again, this never is.
+        run_id: One enqueue or requeue of a job: 16 hex digits, the same for all its attempts.
+        span_kind: ``SERVER``, ``CLIENT``, ``PRODUCER`` or ``CONSUMER``, as OpenTelemetry has them;
+            None for ``INTERNAL``, and if it is not known.
+        remote_parent: True if the parent span is in another process; None if not, or not known.
+        ended_by: Who reports an end: ``self`` (the span), ``other`` (a parent process, the broker),
+            ``rule`` (silence of the worker, a sender that gave up) or ``snapshot`` (not over yet).
+            Default: ``self`` for an event with a span id, else ``other``.
+        beat_ms: The span is open and promises an event at least this often, milliseconds.
+        name: The name of a third-party span. Our own spans have it in ``task_type`` or ``phase``.
+        error_key: What failures of one cause have in common, from the stack: 16 hex digits.
+        stack: True if the stack of this failure is stored, under the span's id.
+        stack_of: The id of another span under which it is stored.
+        reason: Why a job stalled: ``worker_lost``, ``heartbeat_lost``, ``queue_emptied`` or
+            ``silent``.
+        progress: Of one job: ``done`` and, if it is known, ``total``, whole numbers.
+        spans: In ``span_beats``: the ids of the spans that are alive.
         position: Opaque text for the place in the log; set when the event is appended.
     """
 
@@ -131,22 +160,39 @@ class MonitoringEvent(BaseModel):
     worker_id: int | str | None = None
     retry_count: int | None = Field(default=None, ge=0)
     status: Annotated[TaskStatus | str, _KNOWN_FIRST] | None = None
-    duration_ms: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    duration_ms: Annotated[float, _WHOLE_IN_JSON] | None = Field(
+        default=None, ge=0, allow_inf_nan=False
+    )
     counts: dict[str, int] | None = None
-    queue: str | None = None
+    queue: str | dict[str, Any] | None = None
     message: str | None = None
     error: str | None = None
     meta: dict[str, Any] | None = None
     trace_id: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
     span_id: str | None = Field(default=None, pattern=r"^[0-9a-f]{16}$")
     parent_span_id: str | None = Field(default=None, pattern=r"^[0-9a-f]{16}$")
+    incarnation: str | None = None
+    run_id: str | None = None
+    span_kind: str | None = None
+    remote_parent: bool | None = None
+    ended_by: str | None = None
+    beat_ms: int | None = Field(default=None, ge=0)
+    name: str | None = None
+    error_key: str | None = None
+    stack: bool | None = None
+    stack_of: str | None = None
+    reason: str | None = None
+    progress: dict[str, Any] | None = None
+    spans: list[str] | None = None
     position: str | None = None
 
     def to_fields(self) -> dict[str, Any]:
-        """Return the fields that are not None, in model order, with ``ts`` as text."""
+        """Return what is sent: the fields that are not None, in model order, ``ts`` as text."""
         own = self.__dict__
         fields = {name: own[name] for name in FIELD_ORDER if own[name] is not None}
         fields["ts"] = _iso_text(self.ts)
+        if self.duration_ms is not None:
+            fields["duration_ms"] = int(self.duration_ms)
         return fields
 
     def to_json(self, max_bytes: int = DEFAULT_MAX_EVENT_SIZE_BYTES) -> bytes:

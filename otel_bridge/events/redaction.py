@@ -111,8 +111,8 @@ def redact_text(text: str) -> str:
 
 
 def redact_fields(fields: dict[str, Any]) -> None:
-    """Mask secrets in the ``message``, ``error`` and ``meta`` of an event's fields, in place."""
-    for name in ("message", "error"):
+    """Mask secrets in the texts and in the ``meta`` of an event's fields, in place."""
+    for name in ("message", "error", "name", "reason"):
         if name in fields:
             fields[name] = redact_text(fields[name])
     if "meta" in fields:

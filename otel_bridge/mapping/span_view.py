@@ -48,11 +48,11 @@ Attributes = Mapping[str, Any]
 """Attributes of a span by key."""
 
 
-def duration_ms(span: SpanView) -> float | None:
-    """Return the milliseconds from start to end, never negative; None while the span runs."""
+def duration_ms(span: SpanView) -> int | None:
+    """Return the whole milliseconds from start to end, at least 0; None while the span runs."""
     if span.end_time is None or span.start_time is None:
         return None
-    return max(0, span.end_time - span.start_time) / 1_000_000
+    return max(0, span.end_time - span.start_time) // 1_000_000
 
 
 def error_of(span: SpanView, attributes: Attributes) -> str | None:

@@ -55,6 +55,8 @@ def publish_queue_depth(
     """
     Publish one ``queue_depth_update`` and set the OpenTelemetry gauge; never raises.
 
+    The depths are in ``queue``, where other dashboards read them, and in ``counts``.
+
     Args:
         depths: Waiting jobs, by the queue's full name. Other values than whole numbers are logged
             as an error and not published.
@@ -63,7 +65,9 @@ def publish_queue_depth(
     """
     try:
         event = MonitoringEvent(
-            event_type=MonitoringEventType.QUEUE_DEPTH_UPDATE, counts=dict(depths)
+            event_type=MonitoringEventType.QUEUE_DEPTH_UPDATE,
+            counts=dict(depths),
+            queue=dict(depths),
         )
     except (TypeError, ValueError):
         logger.exception("queue_depth() takes whole numbers by queue name; got %r", depths)

@@ -63,6 +63,7 @@ class StatsPublisher:
                 MonitoringEvent(
                     event_type=MonitoringEventType.STATS_SNAPSHOT,
                     project_id=project_id,
+                    queue=dict(numbers.queue_depth),
                     meta=numbers.model_dump(mode="json"),
                 )
             )

@@ -10,6 +10,7 @@ export type MonitoringEventType =
   | "worker_stopped"
   | "task_enqueued"
   | "task_started"
+  | "task_progress"
   | "task_retry"
   | "task_completed"
   | "task_failed"
@@ -17,7 +18,11 @@ export type MonitoringEventType =
   | "phase_started"
   | "phase_completed"
   | "queue_depth_update"
-  | "stats_snapshot";
+  | "stats_snapshot"
+  | "span_started"
+  | "span_updated"
+  | "span_ended"
+  | "span_beats";
 
 /** The status of a job, a phase or a research task. */
 export type TaskStatus =
@@ -27,7 +32,7 @@ export type TaskStatus =
   | "failed"
   | "retrying";
 
-/** One fact about a worker, a queue, a research task, a phase or a job; immutable. */
+/** One fact about a worker, a queue, a research task, a phase, a job or a span; immutable. */
 export interface MonitoringEvent {
   event_id: string;
   ts: string;
@@ -42,13 +47,26 @@ export interface MonitoringEvent {
   status?: TaskStatus | string;
   duration_ms?: number;
   counts?: Record<string, number>;
-  queue?: string;
+  queue?: string | Record<string, unknown>;
   message?: string;
   error?: string;
   meta?: Record<string, unknown>;
   trace_id?: string;
   span_id?: string;
   parent_span_id?: string;
+  incarnation?: string;
+  run_id?: string;
+  span_kind?: string;
+  remote_parent?: boolean;
+  ended_by?: string;
+  beat_ms?: number;
+  name?: string;
+  error_key?: string;
+  stack?: boolean;
+  stack_of?: string;
+  reason?: string;
+  progress?: Record<string, unknown>;
+  spans?: string[];
   position?: string;
 }
 
@@ -206,6 +224,7 @@ export const EVENT_TYPES: readonly MonitoringEventType[] = [
   "worker_stopped",
   "task_enqueued",
   "task_started",
+  "task_progress",
   "task_retry",
   "task_completed",
   "task_failed",
@@ -214,4 +233,8 @@ export const EVENT_TYPES: readonly MonitoringEventType[] = [
   "phase_completed",
   "queue_depth_update",
   "stats_snapshot",
+  "span_started",
+  "span_updated",
+  "span_ended",
+  "span_beats",
 ];

@@ -21,6 +21,11 @@ const BACKGROUND: ReadonlySet<string> = new Set([
   "worker_heartbeat",
   "queue_depth_update",
   "stats_snapshot",
+  // Spans between the rows of the waterfall; tasks, phases and jobs have events of their own.
+  "span_started",
+  "span_updated",
+  "span_ended",
+  "span_beats",
 ]);
 
 /** Whether an event only says that things go on. */
@@ -49,7 +54,7 @@ function hasText(event: MonitoringEvent, needle: string): boolean {
     event.worker_id,
     event.project_id,
     event.trace_id,
-    event.queue,
+    typeof event.queue === "string" ? event.queue : undefined,
     event.meta?.["title"],
   ];
   return texts.some((text) => text !== undefined && String(text).toLowerCase().includes(needle));

@@ -42,12 +42,17 @@ FIELDS = st.fixed_dictionaries(
         "parent_task_id": NAME,
         "task_id": NAME,
         "worker_id": st.integers(0, 1000) | NAME,
-        "duration_ms": st.floats(0, 1e12),
+        "duration_ms": st.integers(0, 2**53),
         "counts": st.dictionaries(NAME, st.integers(-(2**53), 2**53), max_size=4),
         "message": TEXT,
         "error": TEXT,
         "meta": st.dictionaries(NAME, JSON, max_size=5),
         "trace_id": st.just("0af7651916cd43dd8448eb211c80319c"),
+        "queue": NAME | st.dictionaries(NAME, st.integers(0, 9), max_size=4),
+        "name": TEXT,
+        "reason": TEXT,
+        "progress": st.just({"done": 3, "total": 9}),
+        "spans": st.lists(st.just("b7ad6b7169203331"), max_size=200),
     },
 )
 
@@ -151,6 +156,14 @@ def test_counts_are_left_out_last() -> None:
     """``counts`` is left out only when nothing else can be."""
     read = encoded(1024, counts={f"queue-{number}": number for number in range(500)})
     assert ("counts" in read, read["meta"]) == (False, {"truncated": True})
+
+
+def test_depths_in_the_queue_field_go_before_the_counts() -> None:
+    """``queue`` repeats the depths that are in ``counts``, so it is the one that goes."""
+    depths = {f"queue-{number}": number for number in range(60)}
+    read = encoded(1024, counts=depths, queue=depths)
+    assert ("queue" in read, read["counts"]) == (False, depths)
+    assert encoded(1024, error="e" * 2000, queue="high")["queue"] == "high"
 
 
 def test_texts_go_before_the_counts() -> None:

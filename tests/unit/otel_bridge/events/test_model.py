@@ -44,13 +44,27 @@ EVENTS = st.builds(
     worker_id=st.none() | st.integers(0, 1000) | ID,
     retry_count=st.none() | st.integers(0, 9),
     status=st.none() | st.sampled_from(TaskStatus),
-    duration_ms=st.none() | st.floats(0, 1e12),
+    duration_ms=st.none() | st.integers(0, 2**53),
     counts=st.none() | st.dictionaries(ID, st.integers(-(2**53), 2**53), max_size=4),
     message=st.none() | TEXT,
     error=st.none() | TEXT,
     meta=st.none() | st.dictionaries(ID, JSON, max_size=5),
     trace_id=st.none() | st.just("0af7651916cd43dd8448eb211c80319c"),
     span_id=st.none() | st.just("b7ad6b7169203331"),
+    queue=st.none() | ID | st.dictionaries(ID, st.integers(0, 9), max_size=3),
+    incarnation=st.none() | ID,
+    run_id=st.none() | ID,
+    span_kind=st.none() | st.just("SERVER"),
+    remote_parent=st.none() | st.booleans(),
+    ended_by=st.none() | ID,
+    beat_ms=st.none() | st.integers(0, 9000),
+    name=st.none() | TEXT,
+    error_key=st.none() | ID,
+    stack=st.none() | st.booleans(),
+    stack_of=st.none() | ID,
+    reason=st.none() | ID,
+    progress=st.none() | st.just({"done": 3, "total": None}),
+    spans=st.none() | st.lists(ID, max_size=3),
 )
 STARTED = MonitoringEventType.TASK_STARTED
 
@@ -93,6 +107,7 @@ def test_event_types_and_statuses_are_those_on_the_wire() -> None:
         "worker_stopped",
         "task_enqueued",
         "task_started",
+        "task_progress",
         "task_retry",
         "task_completed",
         "task_failed",
@@ -101,6 +116,10 @@ def test_event_types_and_statuses_are_those_on_the_wire() -> None:
         "phase_completed",
         "queue_depth_update",
         "stats_snapshot",
+        "span_started",
+        "span_updated",
+        "span_ended",
+        "span_beats",
     ]
     assert [str(status) for status in TaskStatus] == [
         "pending",
@@ -142,6 +161,23 @@ def test_ids_are_random_uuids() -> None:
     ids = [uuid.UUID(MonitoringEvent(event_type=STARTED).event_id) for _ in range(10)]
     assert {identifier.version for identifier in ids} == {4}
     assert len(set(ids)) == 10
+
+
+def test_a_duration_is_sent_as_a_whole_number() -> None:
+    """Fractions of a millisecond are read and cut off when sent, in JSON as in the fields."""
+    event = MonitoringEvent.model_validate_json('{"event_type":"task_failed","duration_ms":12.9}')
+    assert event.duration_ms == 12.9
+    assert (event.to_fields()["duration_ms"], json.loads(event.to_json())["duration_ms"]) == (
+        12,
+        12,
+    )
+
+
+def test_queue_is_a_name_or_depths_by_name() -> None:
+    """Both spellings of ``queue`` that publishers send are read and sent as they came."""
+    for queue in ("high", {"high": 3, "low": None}):
+        event = MonitoringEvent.model_validate({"event_type": "stats_snapshot", "queue": queue})
+        assert json.loads(event.to_json())["queue"] == queue
 
 
 def test_fields_are_in_model_order_without_none() -> None:

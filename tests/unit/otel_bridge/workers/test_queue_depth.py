@@ -73,7 +73,9 @@ class Rig:
     def published(self) -> list[dict[str, int]]:
         assert self.bus.flush(10)
         entries = memory_log(self._log).newest(100, None)
-        return [json.loads(entry.data)["counts"] for entry in reversed(entries)]
+        events = [json.loads(entry.data) for entry in reversed(entries)]
+        assert all(event["queue"] == event["counts"] for event in events)
+        return [event["counts"] for event in events]
 
 
 def is_reading() -> bool:
@@ -94,7 +96,7 @@ def rig(make_settings: Callable[..., BridgeSettings]) -> Iterator[Rig]:
 
 
 def test_depths_are_an_event_and_a_gauge(rig: Rig) -> None:
-    """One event holds the depths of all queues; the OpenTelemetry gauge has the same numbers."""
+    """One event holds the depths of all queues twice; the OpenTelemetry gauge has them as well."""
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader], shutdown_on_exit=False)
     publish_queue_depth(

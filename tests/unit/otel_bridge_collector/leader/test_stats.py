@@ -54,6 +54,14 @@ async def test_a_round_covers_everything_and_each_active_project(stage: Stage) -
     }
 
 
+async def test_the_depths_are_in_queue_and_in_meta(stage: Stage) -> None:
+    """Other dashboards read the depths of all queues from ``queue``, ours from ``meta``."""
+    stage.fold(event(5, "queue_depth_update", counts={"high": 3}))
+    await stage.publisher.run_round()
+    (found,) = stage.published
+    assert (found.queue, (found.meta or {})["queue_depth"]) == ({"high": 3}, {"high": 3})
+
+
 async def test_a_round_over_many_projects_lets_other_tasks_run(stage: Stage) -> None:
     """Between the numbers of two projects, other tasks of the event loop run."""
     for number in range(20):

@@ -135,8 +135,9 @@ def test_the_error_lists_what_is_unknown_and_what_is_known() -> None:
         EventFilter.parse({"types": ",".join(names)})
     assert str(caught.value) == (
         "types: unknown event type a, b, c, d, e; known: worker_started, worker_heartbeat,"
-        " worker_stopped, task_enqueued, task_started, task_retry, task_completed, task_failed,"
-        " task_stalled, phase_started, phase_completed, queue_depth_update, stats_snapshot"
+        " worker_stopped, task_enqueued, task_started, task_progress, task_retry, task_completed,"
+        " task_failed, task_stalled, phase_started, phase_completed, queue_depth_update,"
+        " stats_snapshot, span_started, span_updated, span_ended, span_beats"
     )
     with pytest.raises(FilterError, match=f"type {'n' * 40}; known"):
         EventFilter.parse({"types": names[0]})
