@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import kubernetes_validate
 import pytest
@@ -18,6 +19,7 @@ from otel_bridge_collector.metrics import MetricsPage
 from otel_bridge_collector.runtime import START_TIMEOUT_SEC, Collector
 from otel_bridge_collector.settings import CollectorSettings
 
+import otel_bridge
 from otel_bridge.settings import COLLECTOR_NAMES, BridgeSettings
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(600)]
@@ -108,11 +110,119 @@ def test_every_setting_named_exists() -> None:
             assert set(named) <= known, path
 
 
-def test_prometheus_reads_its_files() -> None:
-    """``promtool`` passes the configuration and the alerts."""
+def test_kubernetes_pods_get_no_service_links() -> None:
+    """A Service called "monitoring" sets no ``MONITORING_PORT`` in a pod of ours."""
+    pods = [d["spec"]["template"]["spec"] for d in documents() if "template" in d.get("spec", {})]
+    assert [pod["enableServiceLinks"] for pod in pods] == [False, False]
+
+
+def test_no_image_is_the_latest() -> None:
+    """Images have a version; ours, which is not published, has that of this package."""
+    names = [
+        *(service["image"] for service in compose()["services"].values()),
+        *re.findall(r"image: (\S+)", (DEPLOY / "kubernetes/valkey.yaml").read_text("utf-8")),
+    ]
+    assert [name for name in names if ":" not in name or name.endswith(":latest")] == []
+    base = DEPLOY / "kubernetes" / "kustomization.yaml"
+    (image,) = yaml.safe_load(base.read_text(encoding="utf-8"))["images"]
+    assert image["newTag"] == otel_bridge.__version__
+
+
+def compose() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
+    return found
+
+
+def env_file(name: str) -> dict[str, str]:
+    text = (DEPLOY / name).read_text(encoding="utf-8")
+    return dict(re.findall(r"^([A-Z_]+)=(.*)$", text, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", ["traces.env", "metrics.env"])
+def test_an_env_file_starts_what_it_names(name: str) -> None:
+    """Traces go to a service that its profile starts, and a trace link leads to one."""
+    variables = env_file(name)
+    services = {
+        service: fields
+        for service, fields in compose()["services"].items()
+        if "profiles" not in fields or variables["COMPOSE_PROFILES"] in fields["profiles"]
+    }
+    assert "otel-collector" in services
+    assert variables["TRACES_ENDPOINT"].partition(":")[0] in services
+    template = variables.get("MONITORING_TRACE_URL_TEMPLATE", "")
+    ports = [port for fields in services.values() for port in fields.get("ports", [])]
+    if template:
+        address = urlsplit(CollectorSettings.load(trace_url_template=template).trace_url_template)
+        assert f"127.0.0.1:{address.port}:{address.port}" in ports
+    for fields in services.values():
+        needed = fields.get("depends_on", {})
+        required = (
+            needed
+            if isinstance(needed, list)
+            else [each for each, how in needed.items() if how.get("required", True)]
+        )
+        assert set(required) <= set(services)
+
+
+def test_compose_links_to_no_trace_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a variable the collector has its defaults: no tokens and no trace link."""
+    environment = compose()["services"]["collector"]["environment"]
+    for name in COLLECTOR_NAMES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, re.sub(r"^\$\{\w+:-(.*)\}$", r"\1", value))
+    found = CollectorSettings.load()
+    assert (found.trace_url_template, found.has_tokens, found.otlp_grpc_port) == ("", False, 4317)
+
+
+def test_compose_gives_the_scraper_its_token(tmp_path: Path) -> None:
+    """Prometheus' start writes the token, or nothing, where its configuration reads it."""
+    service = compose()["services"]["prometheus"]
+    config = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text(encoding="utf-8"))
+    (job,) = config["scrape_configs"]
+    path = job["authorization"]["credentials_file"]
+    assert str(Path(path).parent) in service["tmpfs"]
+    assert service["environment"] == {"MONITORING_TOKEN": "${MONITORING_TOKEN:-}"}
+    started = tmp_path / "prometheus"
+    started.write_text('#!/bin/sh\nprintf "%s " "$@"\n')
+    started.chmod(0o755)
+    replaced = {"$$": "$", path: str(tmp_path / "token"), "/bin/prometheus": str(started)}
+    for token in ("t0ken with $(date) 'signs\"", ""):
+        command = list(service["entrypoint"])
+        for text, other in replaced.items():
+            command[2] = command[2].replace(text, other)
+        shown = run(*command, *service["command"], MONITORING_TOKEN=token)
+        assert shown.split() == service["command"]
+        assert (tmp_path / "token").read_text() == token
+    otel = compose()["services"]["otel-collector"]["environment"]["OTEL_BRIDGE_AUTHORIZATION"]
+    assert otel == "${MONITORING_TOKEN:+Bearer ${MONITORING_TOKEN}}"
+    assert "authorization: ${env:OTEL_BRIDGE_AUTHORIZATION:-}" in (
+        DEPLOY / "otel-collector.yaml"
+    ).read_text(encoding="utf-8")
+
+
+def test_prometheus_reads_its_files(tmp_path: Path) -> None:
+    """``promtool`` passes the configuration, with a token file, and the alerts."""
     promtool = program("promtool")
-    run(promtool, "check", "config", str(DEPLOY / "prometheus" / "prometheus.yml"))
+    token = tmp_path / "token"
+    token.touch()
+    text = (DEPLOY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
+    config = tmp_path / "prometheus.yml"
+    config.write_text(text.replace("/tmp/otel-bridge-token", str(token)), encoding="utf-8")
+    shutil.copy(DEPLOY / "prometheus" / "alerts.yml", tmp_path)
+    run(promtool, "check", "config", str(config))
     run(promtool, "check", "rules", str(DEPLOY / "prometheus" / "alerts.yml"))
+
+
+def test_prometheus_takes_the_page() -> None:
+    """``promtool check metrics`` reads what the collector renders; naming advice is no error."""
+    settings = BridgeSettings(bus_url="memory://deploy-promtool")
+    page = MetricsPage(Collector(CollectorSettings(), settings)).render()[0]
+    done = subprocess.run(
+        [program("promtool"), "check", "metrics"], input=page, capture_output=True, timeout=60
+    )
+    assert b"error while linting" not in done.stderr, done.stderr
+    assert done.returncode in (0, 3), done.stderr
 
 
 def test_grafana_and_alerts_name_real_metrics() -> None:

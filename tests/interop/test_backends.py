@@ -143,14 +143,50 @@ def test_the_configuration_is_valid() -> None:
     subprocess.run([*command, str(DEPLOY / "otel-collector.yaml")], check=True, timeout=60)
 
 
-def test_compose_reads_its_file() -> None:
-    """Docker Compose's own ``config`` passes ``deploy/compose.yaml`` with every set of profiles."""
+def compose_config(*options: str, **variables: str) -> dict[str, Any]:
+    """What Docker Compose's own ``config`` makes of ``deploy/compose.yaml``: its services."""
     package = "github.com/docker/compose/v2/cmd"
     compose = build(package, "docker-compose", Path(__file__).parent / "compose")
+    command = [str(compose), "-f", str(DEPLOY / "compose.yaml"), *options, "config"]
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MONITORING_", "COMPOSE_"))}
+    done = subprocess.run(
+        command, env={**kept, **variables}, check=True, capture_output=True, text=True, timeout=60
+    )
+    found: dict[str, Any] = yaml.safe_load(done.stdout)["services"]
+    return found
+
+
+def test_compose_reads_its_file() -> None:
+    """It passes with every set of profiles and with each env file, which starts what it needs."""
     for profiles in ([], ["traces"], ["metrics"], ["traces", "metrics"]):
         options = [word for profile in profiles for word in ("--profile", profile)]
-        command = [str(compose), "-f", str(DEPLOY / "compose.yaml"), *options, "config", "-q"]
-        subprocess.run(command, check=True, timeout=60)
+        assert compose_config(*options).keys() >= {"valkey", "collector"}
+    started = {
+        "traces.env": {"otel-collector", "jaeger"},
+        "metrics.env": {"otel-collector", "tempo", "prometheus", "grafana"},
+    }
+    for name, more in started.items():
+        services = compose_config("--env-file", str(DEPLOY / name))
+        assert services.keys() == {"valkey", "collector"} | more
+        endpoint = services["otel-collector"]["environment"]["TRACES_ENDPOINT"]
+        assert endpoint.partition(":")[0] in services
+    link = "MONITORING_TRACE_URL_TEMPLATE"
+    assert compose_config()["collector"]["environment"][link] == ""
+    traces = compose_config("--env-file", str(DEPLOY / "traces.env"))
+    assert traces["collector"]["environment"][link] == "http://localhost:16686/trace/{trace_id}"
+
+
+def test_compose_passes_the_token_on() -> None:
+    """With a token, the Collector sends it and Prometheus gets it; without one, neither does."""
+    options = ("--env-file", str(DEPLOY / "metrics.env"))
+    services = compose_config(*options, MONITORING_TOKEN="t0ken")
+    sent = services["otel-collector"]["environment"]["OTEL_BRIDGE_AUTHORIZATION"]
+    assert (sent, services["prometheus"]["environment"]["MONITORING_TOKEN"]) == (
+        "Bearer t0ken",
+        "t0ken",
+    )
+    services = compose_config(*options)
+    assert services["otel-collector"]["environment"]["OTEL_BRIDGE_AUTHORIZATION"] == ""
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])

@@ -9,6 +9,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from otel_bridge import __version__
 from tests.deploy.test_files import DEPLOY, VERSIONS, documents
 from tests.support.go_tools import build
 
@@ -30,4 +31,4 @@ def test_kustomize_renders_what_the_api_takes() -> None:
             kubernetes_validate.validate(one, version, strict=True)
     (deployment,) = (one for one in rendered if one["kind"] == "Deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    assert container["image"] == "otel-bridge:latest"
+    assert container["image"] == f"registry.example.org/otel-bridge:{__version__}"
