@@ -1,8 +1,8 @@
 """
 ``configure()``: one call that makes a process visible, and the ``Bridge`` it returns.
 
-``configure`` raises at once when a setting cannot work. After it, nothing in this package raises
-into user code or makes user code wait for Redis.
+Nothing in this package raises into user code or makes user code wait for Redis. A setting that
+cannot work is reported in one warning, and its default is used; ``configure(strict=True)`` raises.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 
+from otel_bridge.checks import usable_settings
 from otel_bridge.errors import ConfigurationError
 from otel_bridge.events.semconv import SCOPE_NAME
 from otel_bridge.projects.postgres import knowledge_base_of
 from otel_bridge.projects.resolver import KnowledgeBase
 from otel_bridge.publish.bus import EventBus
-from otel_bridge.publish.redis_clients import check_url
-from otel_bridge.sdk.otlp_export import add_otlp_export, check_otlp, make_meter_provider
+from otel_bridge.publish.redis_keys import RedisKeys
+from otel_bridge.sdk.otlp_export import add_otlp_export, make_meter_provider
 from otel_bridge.sdk.processor import MonitoringSpanProcessor
 from otel_bridge.sdk.sampling import keep_live_spans
 from otel_bridge.settings import BridgeSettings
@@ -51,6 +52,7 @@ class Bridge:
         tracer_provider: The provider that got our span processor; None while monitoring is off.
         bus: Publishes events; None while monitoring is off.
         timer: The thread that sends heartbeats and progress at intervals.
+        redis_keys: Names every Redis key of this application.
         heartbeat_keys: Writes the heartbeat key of each worker, which expires by its TTL.
         otel_metrics: The same facts as OpenTelemetry metrics; None while monitoring is off.
         knowledge_base: Looks up the project of a research task; None while monitoring is off, or
@@ -72,6 +74,7 @@ class Bridge:
         self.tracer_provider = tracer_provider
         self.bus = bus
         self.timer = TimerThread()
+        self.redis_keys = RedisKeys(settings.key_prefix)
         self.heartbeat_keys = HeartbeatKeys(settings)
         self.knowledge_base = knowledge_base
         self.tracer: trace.Tracer = (
@@ -242,6 +245,7 @@ def configure(
     *,
     tracer_provider: TracerProvider | None = None,
     settings: BridgeSettings | None = None,
+    strict: bool = False,
     **overrides: Any,
 ) -> Bridge:
     """
@@ -251,21 +255,25 @@ def configure(
     OTLP export. Uses the provider given, else the one that the application has set, else creates
     one and sets it. A provider that was not created here gets our span processor and a sampler that
     keeps our spans recording; nothing else about it changes. Everything becomes a no-op with
-    ``NEXUS_MONITORING_ENABLED=false`` or ``OTEL_SDK_DISABLED=true``.
+    ``NEXUS_MONITORING_ENABLED=false``, ``MONITORING_ENABLED=false`` or ``OTEL_SDK_DISABLED=true``.
 
     Args:
         service_name: ``service.name`` of a provider that is created here. Takes precedence over
             ``OTEL_SERVICE_NAME``.
         tracer_provider: An SDK provider to use instead of the global one.
         settings: Complete settings; default: read from the environment.
+        strict: Whether a value that cannot work is an error. If not, one warning names the
+            variable, the value and the cure, and the default is used.
         **overrides: Fields of ``BridgeSettings``, e.g. ``redis_url="redis://localhost"``. They take
-            precedence over the environment and cannot be combined with ``settings``.
+            precedence over the environment and cannot be combined with ``settings``. None and the
+            empty text mean not given.
 
     Returns:
         The bridge. A second call logs a warning, changes nothing and returns the first bridge.
 
     Raises:
-        ConfigurationError: A setting cannot work; the message names it and the cure.
+        ConfigurationError: An argument is no setting, or ``settings`` and overrides were both
+            given; or, if strict, a value cannot work. The message names it and the cure.
     """
     global _current
     with _lock:
@@ -277,38 +285,61 @@ def configure(
                 f"settings and {', '.join(sorted(overrides))} were both given",
                 "put the values into the settings",
             )
-        settings = settings or BridgeSettings.load(**overrides)
-        if not settings.enabled or settings.otel_sdk_disabled:
-            bridge = Bridge(settings, tracer_provider=None, bus=None, is_provider_owner=False)
-            _current = bridge
-            return bridge
-        # Steps that can fail come first, so that a failure leaves nothing behind: a provider can be
-        # set only once in a process, and a second attempt would find it and export nothing.
-        bus = EventBus.connect(settings)
-        if settings.redis_url:
-            check_url(settings.redis_url)
-        knowledge_base = knowledge_base_of(settings)
-        existing = tracer_provider or sdk_provider_of(trace.get_tracer_provider())
-        if existing is None:
-            check_otlp(settings)
-        provider, is_owner = existing or _make_provider(service_name), existing is None
-        meter_provider = None
-        if is_owner:
+        settings = settings or BridgeSettings.load(strict=strict, **overrides)
+        try:
+            bridge = _set_up(service_name, tracer_provider, settings, strict=strict)
+        except Exception:
+            if strict:
+                raise
+            # Such as a variable of OpenTelemetry's SDK that its own code refuses.
+            logger.exception("otel-bridge is not watching this process")
+            bridge = _inactive(settings)
+        _current = bridge
+    if bridge.bus is not None:
+        atexit.register(bridge.shutdown)
+    return bridge
+
+
+def _inactive(settings: BridgeSettings) -> Bridge:
+    return Bridge(settings, tracer_provider=None, bus=None, is_provider_owner=False)
+
+
+def _set_up(
+    service_name: str | None,
+    tracer_provider: TracerProvider | None,
+    settings: BridgeSettings,
+    *,
+    strict: bool,
+) -> Bridge:
+    if not settings.is_active:
+        return _inactive(settings)
+    # Steps that can fail come first, so that a failure leaves nothing behind: a provider can be
+    # set only once in a process, and a second attempt would find it and export nothing.
+    existing = tracer_provider or sdk_provider_of(trace.get_tracer_provider())
+    settings = usable_settings(settings, with_otlp=existing is None, strict=strict)
+    bus = EventBus.connect(settings)
+    knowledge_base = knowledge_base_of(settings)
+    provider, is_owner = existing or _make_provider(service_name), existing is None
+    meter_provider = None
+    if is_owner:
+        try:
             add_otlp_export(provider, settings)
             meter_provider = _meter_provider(settings, provider.resource)
-        keep_live_spans(provider)
-        provider.add_span_processor(MonitoringSpanProcessor(bus))
-        bridge = Bridge(
-            settings,
-            tracer_provider=provider,
-            bus=bus,
-            is_provider_owner=is_owner,
-            meter_provider=meter_provider,
-            knowledge_base=knowledge_base,
-        )
-        _current = bridge
-    atexit.register(bridge.shutdown)
-    return bridge
+        except Exception as error:
+            if strict:
+                raise
+            # Such as OTEL_EXPORTER_OTLP_TIMEOUT=abc: the exporter reads its variables itself.
+            logger.warning("nothing is exported by OTLP: %s: %s", type(error).__name__, error)
+    keep_live_spans(provider)
+    provider.add_span_processor(MonitoringSpanProcessor(bus))
+    return Bridge(
+        settings,
+        tracer_provider=provider,
+        bus=bus,
+        is_provider_owner=is_owner,
+        meter_provider=meter_provider,
+        knowledge_base=knowledge_base,
+    )
 
 
 def _meter_provider(settings: BridgeSettings, resource: Resource) -> MeterProvider | None:

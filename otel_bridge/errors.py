@@ -41,12 +41,15 @@ class ConfigurationError(OtelBridgeError):
     Args:
         problem: What is wrong, with the name and the value of the setting; never a password.
         cure: What to change.
+        settings: The fields of the settings class whose defaults would work; empty: no default
+            helps.
     """
 
-    def __init__(self, problem: str, cure: str) -> None:
+    def __init__(self, problem: str, cure: str, *, settings: Sequence[str] = ()) -> None:
         super().__init__(problem, cure)
         self.problem = problem
         self.cure = cure
+        self.settings = tuple(settings)
 
     def __str__(self) -> str:
         return f"{self.problem}; {self.cure}"
@@ -105,12 +108,16 @@ class TransportError(OtelBridgeError):
         reason: One line, without credentials.
         retry_after_sec: The delay that the receiver asked for (HTTP ``Retry-After``); None if it
             asked for none.
+        needs_operator: Whether no attempt can succeed until a permission or a setting is changed.
     """
 
-    def __init__(self, reason: str, retry_after_sec: float | None = None) -> None:
+    def __init__(
+        self, reason: str, retry_after_sec: float | None = None, *, needs_operator: bool = False
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retry_after_sec = retry_after_sec
+        self.needs_operator = needs_operator
 
     def __str__(self) -> str:
         return self.reason

@@ -12,30 +12,37 @@ import difflib
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from otel_bridge.environment import load_settings
 from otel_bridge.errors import ConfigurationError
 from otel_bridge.events.encoding import DEFAULT_MAX_EVENT_SIZE_BYTES, MIN_EVENT_SIZE_BYTES
+from otel_bridge.urls import redact_url
 
 __all__ = [
     "COLLECTOR_NAMES",
     "DEFAULT_COLLECTOR_URL",
+    "DEFAULT_KEY_PREFIX",
     "BridgeSettings",
-    "load_settings",
-    "redact_url",
 ]
 
 logger = logging.getLogger(__name__)
 
-_Settings = TypeVar("_Settings", bound=BaseSettings)
-
 DEFAULT_COLLECTOR_URL: Final = "http://127.0.0.1:12000"
 """The collector on this machine: where events go when no setting says otherwise."""
+
+DEFAULT_KEY_PREFIX: Final = "nexus"
+_KEY_PREFIX: Final = re.compile(r"[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)*")
+_MAX_KEY_PREFIX_CHARS: Final = 64
+
+_SERVICE_LINK: Final = re.compile(
+    r"MONITORING_(\w+_)?(SERVICE_(HOST|PORT\w*)|PORT_\d+_(TCP|UDP|SCTP)\w*)"
+)
 
 COLLECTOR_NAMES: Final = frozenset(
     {
@@ -64,34 +71,13 @@ COLLECTOR_NAMES: Final = frozenset(
 """Settings of the collector, listed here so that ``unknown_names`` does not report them."""
 
 
-def redact_url(url: str) -> str:
-    """
-    Return a URL without user, password and query, for use in a log line; accepts any text.
-
-    A password that contains ``/ ? #`` or ``@`` without percent-encoding cannot be separated from
-    the rest of the URL. Of such a URL, and of one that cannot be parsed, only the scheme remains:
-    ``redis://***``, or ``***`` without a scheme.
-    """
-    scheme, mark, rest = url.partition("://")
-    address = re.match(r"[^/?#]*", rest)
-    assert address is not None  # the pattern also matches the empty text
-    hosts = address[0].rpartition("@")[2]
-    path = rest[address.end() :]
-    is_parsed = mark and "@" not in path and all(map(_HOST.fullmatch, hosts.split(",")))
-    if not is_parsed:
-        return f"{scheme}://***" if mark else "***"
-    return f"{scheme}://{hosts}{re.split('[?#]', path)[0]}"
-
-
-_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.%]*\]|[^:\[\]]*)(:[0-9]*)?")
-
-
 class BridgeSettings(BaseSettings):
     """
     All settings of the library; each field has an environment variable as its alias.
 
-    Keyword arguments take precedence over the environment. All times are in seconds unless the name
-    ends in ``_ms``. ``.env.example`` lists every variable with its default.
+    Keyword arguments take precedence over the environment, and a variable that is set to the empty
+    text counts as unset. All times are in seconds unless the name ends in ``_ms``. ``.env.example``
+    lists every variable with its default.
     """
 
     model_config = SettingsConfigDict(
@@ -99,32 +85,46 @@ class BridgeSettings(BaseSettings):
         extra="forbid",
         validate_by_name=True,
         validate_by_alias=True,
+        env_ignore_empty=True,
+        # pydantic's own errors quote the value, which may hold a password.
+        hide_input_in_errors=True,
     )
 
     enabled: bool = Field(default=True, validation_alias="NEXUS_MONITORING_ENABLED")
-    """False turns everything into a no-op: no span processor, no thread, no connection."""
+    """The switch that a user's own publisher may have too; see ``is_active``."""
+
+    bridge_enabled: bool = Field(default=True, validation_alias="MONITORING_ENABLED")
+    """The switch of this library alone; see ``is_active``."""
 
     redis_url: str | None = Field(default=None, validation_alias="REDIS_URL")
-    """``redis://`` or ``rediss://`` URL for the log, the queues and the heartbeat keys."""
+    """URL of the Redis for the log, the queues and the heartbeat keys; ``redis_clients`` lists the
+    schemes."""
 
     bus_url: str = Field(default="", validation_alias="MONITORING_BUS_URL")
-    """``redis:// rediss:// http:// https:// memory://``; default: ``REDIS_URL``, else the local
+    """URL of a Redis, ``http:// https:// memory://``; default: ``REDIS_URL``, else the local
     collector, ``http://127.0.0.1:12000``."""
 
     token: SecretStr = Field(default=SecretStr(""), validation_alias="MONITORING_TOKEN")
     """Token for a collector that requires one: to push events, for ``tail`` and for ``submit``."""
 
-    events_channel: str = Field(
-        default="nexus:events", min_length=1, validation_alias="MONITORING_EVENTS_CHANNEL"
+    key_prefix: str = Field(
+        default=DEFAULT_KEY_PREFIX,
+        max_length=_MAX_KEY_PREFIX_CHARS,
+        validation_alias="MONITORING_KEY_PREFIX",
     )
-    stats_channel: str = Field(
-        default="nexus:events:stats", min_length=1, validation_alias="MONITORING_STATS_CHANNEL"
-    )
+    """First part of every Redis key and channel: with two prefixes, two applications share one
+    Redis without a trace of each other. Letters, digits, ``_ . -``, with ``:`` between them."""
+
+    events_channel: str = Field(default="", validation_alias="MONITORING_EVENTS_CHANNEL")
+    """Default: ``<key_prefix>:events``."""
+
+    stats_channel: str = Field(default="", validation_alias="MONITORING_STATS_CHANNEL")
+    """Default: ``<key_prefix>:events:stats``."""
+
     project_channel_prefix: str = Field(
-        default="nexus:events:project:",
-        min_length=1,
-        validation_alias="MONITORING_PROJECT_CHANNEL_PREFIX",
+        default="", validation_alias="MONITORING_PROJECT_CHANNEL_PREFIX"
     )
+    """Default: ``<key_prefix>:events:project:``; the project id follows it."""
 
     heartbeat_interval_sec: float = Field(
         default=10, gt=0, allow_inf_nan=False, validation_alias="MONITORING_HEARTBEAT_INTERVAL_SEC"
@@ -250,6 +250,29 @@ class BridgeSettings(BaseSettings):
     corpus_dir: Path | None = Field(default=None, validation_alias="MONITORING_CORPUS_DIR")
     """Directory of text files that those workers search; default: the synthetic corpus."""
 
+    @property
+    def is_active(self) -> bool:
+        """Whether events are published: neither switch is off, and OpenTelemetry is not either."""
+        return self.enabled and self.bridge_enabled and not self.otel_sdk_disabled
+
+    def variable_of(self, url: str) -> str:
+        """Name the variable that holds a bus URL: ``REDIS_URL`` or ``MONITORING_BUS_URL``."""
+        return "REDIS_URL" if url == self.redis_url else "MONITORING_BUS_URL"
+
+    @field_validator("otel_sdk_disabled", mode="before")
+    @classmethod
+    def _as_specified(cls, value: object) -> object:
+        # OpenTelemetry's specification: only "true" in any case is true, any other text is false.
+        return value.lower() == "true" if isinstance(value, str) else value
+
+    @field_validator("key_prefix")
+    @classmethod
+    def _is_part_of_a_key(cls, prefix: str) -> str:
+        # Braces would change the Cluster slot of a key, a glob would widen an ACL.
+        if not _KEY_PREFIX.fullmatch(prefix):
+            raise ValueError("must be letters, digits and _ . - with : between them, like shop:eu")
+        return prefix
+
     @field_validator("token")
     @classmethod
     def _fits_a_header(cls, token: SecretStr) -> SecretStr:
@@ -260,6 +283,7 @@ class BridgeSettings(BaseSettings):
             raise ConfigurationError(
                 "MONITORING_TOKEN has a character that an HTTP header cannot carry",
                 "check it for a line end",
+                settings=("token",),
             )
         return token
 
@@ -270,62 +294,49 @@ class BridgeSettings(BaseSettings):
                 f"MONITORING_HEARTBEAT_TTL_SEC={self.heartbeat_ttl_sec:g} must exceed "
                 f"MONITORING_HEARTBEAT_INTERVAL_SEC={self.heartbeat_interval_sec:g}",
                 f"use at least {2 * self.heartbeat_interval_sec:g}",
+                settings=("heartbeat_interval_sec", "heartbeat_ttl_sec"),
             )
-        if not self.bus_url:
-            object.__setattr__(self, "bus_url", self.redis_url or DEFAULT_COLLECTOR_URL)
+        derived = {
+            "bus_url": self.redis_url or DEFAULT_COLLECTOR_URL,
+            "events_channel": f"{self.key_prefix}:events",
+            "stats_channel": f"{self.key_prefix}:events:stats",
+            "project_channel_prefix": f"{self.key_prefix}:events:project:",
+        }
+        for name, value in derived.items():
+            if not getattr(self, name):
+                object.__setattr__(self, name, value)
         return self
 
+    def __repr_args__(self) -> Iterator[tuple[str | None, object]]:
+        """URLs without their passwords, so that the settings may be printed."""
+        for name, value in super().__repr_args__():
+            is_url = name is not None and name.endswith(("_url", "_endpoint"))
+            yield name, redact_url(value) if is_url and isinstance(value, str) else value
+
     @classmethod
-    def load(cls, **overrides: Any) -> Self:
+    def load(cls, *, strict: bool = True, is_quiet: bool = False, **overrides: Any) -> Self:
         """
         Read the settings from the environment; warn of each unknown ``MONITORING_*`` name.
 
         Args:
-            **overrides: Fields that take precedence over the environment; None means not given.
+            strict: Whether a value that cannot work is an error. If not, it is reported in one
+                warning and the default is used.
+            is_quiet: No warnings; for a second reader of the same environment.
+            **overrides: Fields that take precedence over the environment; None and the empty text
+                mean not given.
 
         Raises:
-            ConfigurationError: A value cannot work; names the variable, the value and the cure.
+            ConfigurationError: An override is no setting; or, if strict, a value cannot work. Names
+                the variable, the value and the cure.
         """
+        warn = logger.debug if is_quiet else logger.warning
         for name, guess in unknown_names(os.environ).items():
             hint = f"; did you mean {guess}?" if guess else ""
-            logger.warning("unknown setting %s is ignored%s", name, hint)
-        return load_settings(cls, overrides)
-
-
-def load_settings(model: type[_Settings], overrides: Mapping[str, Any]) -> _Settings:
-    """
-    Create settings of a class from the environment.
-
-    Args:
-        model: The settings class.
-        overrides: Field values that take precedence over the environment; None means not given.
-
-    Raises:
-        ConfigurationError: A value cannot work. Names the variable, the value and the cure; values
-            that may hold a password are left out.
-    """
-    try:
-        return model(**{name: value for name, value in overrides.items() if value is not None})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        given = str(first["loc"][0]) if first["loc"] else model.__name__
-        name = env_name(model, given)
-        fields = model.model_fields.values()
-        field = next((each for each in fields if each.validation_alias == name), None)
-        if field is None:
-            # The value is not shown: it may be a password under a mistyped name.
-            near = difflib.get_close_matches(given, model.model_fields, n=1)
-            cure = f"did you mean {near[0]}?" if near else "see .env.example"
-            raise ConfigurationError(f"there is no setting {given}", cure) from None
-        is_secret = "URL" in name or field.annotation is SecretStr
-        shown = "" if is_secret else f"={first['input']}"
-        raise ConfigurationError(f"{name}{shown}: {first['msg']}", "see .env.example") from None
-
-
-def env_name(model: type[BaseSettings], field_or_alias: str) -> str:
-    """Return the environment variable of a settings field, which may be given by its alias too."""
-    field = model.model_fields.get(field_or_alias)
-    return str(field.validation_alias) if field else field_or_alias
+            warn("unknown setting %s is ignored%s", name, hint)
+        disabled = os.environ.get("OTEL_SDK_DISABLED", "")
+        if disabled.lower() not in ("", "true", "false"):
+            warn("OTEL_SDK_DISABLED=%s counts as false; write true or false", disabled[:80])
+        return load_settings(cls, overrides, strict=strict, warn=warn)
 
 
 def unknown_names(environ: Mapping[str, str]) -> dict[str, str | None]:
@@ -333,13 +344,16 @@ def unknown_names(environ: Mapping[str, str]) -> dict[str, str | None]:
     Return the ``MONITORING_*`` variables that are no setting.
 
     Returns:
-        Each with the most similar setting, or None when none is similar.
+        Each with the most similar setting, or None when none is similar. Without the variables
+        that Kubernetes sets in every pod for a Service called ``monitoring`` or ``monitoring-...``.
     """
     known = {str(f.validation_alias) for f in BridgeSettings.model_fields.values()}
     known |= COLLECTOR_NAMES
     unknown: dict[str, str | None] = {}
-    for name in environ:
-        if name.startswith(("MONITORING_", "NEXUS_MONITORING_")) and name not in known:
+    for name, value in environ.items():
+        is_link = _SERVICE_LINK.fullmatch(name) or value.startswith(("tcp://", "udp://", "sctp://"))
+        is_ours = name.startswith(("MONITORING_", "NEXUS_MONITORING_"))
+        if is_ours and name not in known and not is_link:
             near = difflib.get_close_matches(name, known, n=1)
             unknown[name] = near[0] if near else None
     return unknown

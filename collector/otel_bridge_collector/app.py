@@ -84,6 +84,7 @@ def create_app(
         app.state.metrics_page = MetricsPage(running, app.state.otlp_ingest)
         listener = _make_grpc_server(settings, app.state.otlp_ingest, authenticator)
         authenticator.tickets.redis = running.redis
+        authenticator.tickets.keys = running.redis_keys
         await running.start()
         if listener is not None:
             await listener.start()

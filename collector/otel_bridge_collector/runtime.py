@@ -24,6 +24,7 @@ from otel_bridge.clock import SYSTEM_CLOCK, Clock, iso_utc
 from otel_bridge.events.model import MonitoringEventType
 from otel_bridge.publish.bus import EventBus
 from otel_bridge.publish.redis_clients import aclose, connect_async, is_redis
+from otel_bridge.publish.redis_keys import RedisKeys
 from otel_bridge.publish.transports import open_receiver, open_sender
 from otel_bridge.publish.transports.base import AppendResult, Outgoing, Receiver
 from otel_bridge.settings import BridgeSettings
@@ -127,6 +128,7 @@ class Collector:
         )
         self.bus = EventBus.connect(self.bridge_settings)
         self.redis = self._connect_redis(url)
+        self.redis_keys = RedisKeys(bridge_settings.key_prefix)
         collector_id = uuid.uuid4().hex[:12]
         self.stalled_reporter = StalledJobReporter(
             collector_id,
@@ -135,6 +137,7 @@ class Collector:
             make_rules=self.status_rules,
             publish=self.bus.publish,
             redis=self.redis,
+            keys=self.redis_keys,
         )
         stats_publisher = StatsPublisher(
             self.stats,
@@ -148,6 +151,7 @@ class Collector:
             duties=(stats_publisher.run_round, self.stalled_reporter.run_round),
             is_live=lambda: self.feed.is_live,
             redis=self.redis,
+            lease_key=self.redis_keys.collector_leader,
         )
         self.channel_messages_refused = 0
         self._sender = open_sender(url, self.bridge_settings)
@@ -242,7 +246,7 @@ class Collector:
             server_time=iso_utc(rules.now * 1000),
             tasks=task_cards(rules, event_filter),
             workers=worker_states(rules, event_filter),
-            queues=[] if is_limited else queue_depths(self.state),
+            queues=[] if is_limited else queue_depths(self.state, self.redis_keys.queues),
             failures=failure_groups(self.state, event_filter),
             stats=(
                 limited_stats(rules, self.stats, event_filter)
@@ -372,10 +376,22 @@ class Collector:
         return result
 
     def readiness(self) -> dict[str, Any]:
-        """The fields of ``/readyz``; ``log`` is the reason while ``ready`` is False."""
+        """
+        The fields of ``/readyz``.
+
+        ``log`` and ``append`` say whether the log can be read, and what keeps this collector from
+        appending to it. It is ready while the log can be read, unless a permission or a setting
+        keeps it from appending: a Redis that is out of memory comes and goes, and meanwhile people
+        want to see what it holds.
+        """
+        outage = self.bus.outage
+        is_misconfigured = self.leader.needs_operator or (
+            outage is not None and outage.needs_operator
+        )
         return {
-            "ready": self.feed.is_live,
+            "ready": self.feed.is_live and not is_misconfigured,
             "log": self.feed.log_error or ("read" if self.feed.is_live else "catching up"),
+            "append": (str(outage) if outage else None) or self.leader.failure or "ok",
             "position": self.ring.last_position,
             "clients": len(self.hub),
             "leader": self.leader.is_leader,

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from otel_bridge.settings import load_settings
+from otel_bridge.environment import load_settings
 
 __all__ = ["CollectorSettings"]
 

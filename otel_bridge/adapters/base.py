@@ -227,6 +227,7 @@ class DepthSampler:
             names=self._names,
             read=self._read_all,
             set_if_absent=bridge.heartbeat_keys.set_if_absent,
+            keys=bridge.redis_keys,
             locks_each_queue=True,
             may_block=True,
             timer=bridge.timer,

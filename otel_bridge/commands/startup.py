@@ -21,7 +21,8 @@ from otel_bridge.publish.redis_clients import (
     connect_async,
     is_cluster,
 )
-from otel_bridge.settings import BridgeSettings, redact_url
+from otel_bridge.settings import BridgeSettings
+from otel_bridge.urls import redact_url
 
 __all__ = ["check_directories", "no_queues_error", "open_redis", "stop_on_signals"]
 

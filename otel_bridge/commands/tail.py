@@ -22,7 +22,8 @@ from typing import Any, Final
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from otel_bridge.errors import ConfigurationError, OtelBridgeError
-from otel_bridge.settings import BridgeSettings, redact_url
+from otel_bridge.settings import BridgeSettings
+from otel_bridge.urls import redact_url
 
 __all__ = ["TailOptions", "format_event", "one_line", "run", "tail"]
 

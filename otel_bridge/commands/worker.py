@@ -14,7 +14,8 @@ from otel_bridge.commands.startup import (
 )
 from otel_bridge.errors import ConfigurationError
 from otel_bridge.orchestration.worker_pool import run_workers
-from otel_bridge.settings import BridgeSettings, redact_url
+from otel_bridge.settings import BridgeSettings
+from otel_bridge.urls import redact_url
 
 __all__ = ["run_worker_process"]
 
@@ -46,7 +47,7 @@ async def run_worker_process(
     async with open_redis(settings) as redis_client:
         if redis_client is None:
             raise no_queues_error(settings)
-        bridge = configure(service_name="otel-bridge-worker", settings=settings)
+        bridge = configure(service_name="otel-bridge-worker", settings=settings, strict=True)
         print(f"{workers} workers on {redact_url(settings.redis_url)}; Ctrl-C stops them")
         try:
             await run_workers(

@@ -40,7 +40,8 @@ class ConfiguredCoordinator(BaseInstrumentor):  # type: ignore[misc,unused-ignor
 
     def _instrument(self, **kwargs: Any) -> None:
         try:
-            settings = BridgeSettings.load()
+            # configure() reads the same variables and warns of them.
+            settings = BridgeSettings.load(strict=False, is_quiet=True)
             if settings.coordinator_class is None:
                 if settings.orchestrator_class is not None:
                     raise ConfigurationError(

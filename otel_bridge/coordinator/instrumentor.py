@@ -42,6 +42,7 @@ from otel_bridge.coordinator.shape import (
 from otel_bridge.errors import ConfigurationError
 from otel_bridge.events.model import TaskStatus
 from otel_bridge.projects.resolver import KnowledgeBase
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.spans.context_managers import research_task, worker
 from otel_bridge.spans.scope import current_scope
 from otel_bridge.spans.work_spans import Phase
@@ -324,7 +325,9 @@ def _research_task(
 
 
 def _status_key(orchestrator: Any) -> Callable[[str], str]:
-    prefix = "nexus:task"
+    bridge = current_bridge()
+    keys = DEFAULT_KEYS if bridge is None else bridge.redis_keys
+    prefix = keys.task_prefix.rstrip(":")
     for found in (orchestrator, *vars(orchestrator).values()):
         named = getattr(found, "TASK_STATUS_PREFIX", None)
         if isinstance(named, str):

@@ -29,6 +29,7 @@ from otel_bridge.coordinator.shape import (
 from otel_bridge.events.model import TaskStatus
 from otel_bridge.projects.lookup import ProjectLookup
 from otel_bridge.projects.resolver import KnowledgeBase
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.spans.context_managers import enqueue, job
 from otel_bridge.spans.scope import current_scope
 from otel_bridge.spans.work_spans import Enqueue
@@ -63,7 +64,8 @@ class InstrumentedCoordinator:
 
     Args:
         coordinator: Its ``TASK_QUEUE_PREFIX`` and ``TASK_STATUS_PREFIX`` name its keys; without
-            them ``nexus:tasks:`` and ``nexus:task:`` are used.
+            them ``<prefix>:tasks:`` and ``<prefix>:task:`` are used, where the prefix is
+            ``MONITORING_KEY_PREFIX``.
         client: Its asynchronous Redis client; None: statuses, queues, groups and projects cannot
             be read, so only spans are created.
         bridge: The current bridge; None before ``configure()``.
@@ -79,8 +81,9 @@ class InstrumentedCoordinator:
         knowledge_base: KnowledgeBase | None,
         depth_interval_sec: float,
     ) -> None:
-        queue_prefix = str(getattr(coordinator, "TASK_QUEUE_PREFIX", "nexus:tasks:"))
-        prefix = str(getattr(coordinator, "TASK_STATUS_PREFIX", "nexus:task:"))
+        keys = DEFAULT_KEYS if bridge is None else bridge.redis_keys
+        queue_prefix = str(getattr(coordinator, "TASK_QUEUE_PREFIX", keys.task_queue_prefix))
+        prefix = str(getattr(coordinator, "TASK_STATUS_PREFIX", keys.task_prefix))
         self.status_prefix = prefix.rstrip(":")
         self.client = client
         self.bridge = bridge
@@ -91,7 +94,9 @@ class InstrumentedCoordinator:
         if bridge is not None and self.observer is not None:
             self.poller = CoordinatorPoller(bridge, client, self.observer, depth_interval_sec)
             self.projects = ProjectLookup(
-                self.poller.connect_async, knowledge_base or bridge.knowledge_base
+                self.poller.connect_async,
+                knowledge_base or bridge.knowledge_base,
+                keys=bridge.redis_keys,
             )
 
     def status_key(self, task_id: str) -> str:

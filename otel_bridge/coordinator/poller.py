@@ -14,13 +14,12 @@ from typing import Any, Final
 
 import redis
 import redis.asyncio
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from otel_bridge.bridge import Bridge
 from otel_bridge.coordinator.observer import CommandObserver
-from otel_bridge.publish import redis_keys
 from otel_bridge.publish.redis_clients import REDIS_ERRORS, close, connect, connect_async
+from otel_bridge.publish.redis_failures import failure_reason
+from otel_bridge.publish.redis_options import NO_HANDSHAKE, connection_options
 from otel_bridge.workers.queue_depth import QueueDepthSampler
 
 __all__ = ["CoordinatorPoller"]
@@ -40,8 +39,9 @@ class CoordinatorPoller:
     Talks to the Redis of one coordinator, on the timer thread; never raises.
 
     Args:
-        bridge: Its timer runs everything here; its settings give the timeout of each command
-            (``send_timeout_ms``) and the Redis to use if the client has no address of its own.
+        bridge: Its timer runs everything here, and its ``redis_keys`` name the groups. Its settings
+            give the timeout of each command (``send_timeout_ms``) and the Redis to use if the
+            client has no address of its own.
         client: The coordinator's asynchronous client; only its address and credentials are used.
         observer: Knows the coordinator's queues.
         depth_interval_sec: Time between two samples of the queue depths, in seconds. One process of
@@ -52,8 +52,9 @@ class CoordinatorPoller:
         self, bridge: Bridge, client: Any, observer: CommandObserver, depth_interval_sec: float
     ) -> None:
         self._bridge = bridge
+        self._keys = bridge.redis_keys
         self._retry_interval_sec = depth_interval_sec
-        self._options = _connection_options(client)
+        self._options = _options_of(client)
         self._redis: redis.Redis | None = None
         self._groups: dict[str, list[str]] = {}
         self._projects: dict[str, str] = {}
@@ -63,9 +64,9 @@ class CoordinatorPoller:
         self._is_closed = False
         if self._options is None and bridge.settings.redis_url is None:
             logger.warning(
-                "the address of %r is unknown: no queue depths, groups and phase counts; "
+                "the address of %s is unknown: no queue depths, groups and phase counts; "
                 "set REDIS_URL to the coordinator's Redis",
-                client,
+                type(client).__qualname__,  # its repr may show a password
             )
         self._sampler: QueueDepthSampler | None = None
         if bridge.bus is not None:
@@ -73,6 +74,7 @@ class CoordinatorPoller:
                 names=lambda: sorted(observer.queues),
                 read=self._read_depths,
                 set_if_absent=self._set_if_absent,
+                keys=bridge.redis_keys,
                 locks_each_queue=False,
                 may_block=False,
                 timer=bridge.timer,
@@ -111,7 +113,7 @@ class CoordinatorPoller:
             url = self._bridge.settings.redis_url or "redis://127.0.0.1:6379"
             client: redis.asyncio.Redis = connect_async(url, socket_timeout=timeout_sec)
             return client
-        return redis.asyncio.Redis(**self._options, socket_timeout=timeout_sec)
+        return redis.asyncio.Redis(**self._options, **NO_HANDSHAKE, socket_timeout=timeout_sec)
 
     # --- groups ----------------------------------------------------------------------------
 
@@ -119,7 +121,7 @@ class CoordinatorPoller:
         self, parent_task_id: str, task_ids: list[str], project_id: str | None
     ) -> None:
         """
-        Add jobs to the set ``nexus:task_group:{parent_task_id}``; returns at once.
+        Add jobs to the set ``<prefix>:task_group:{parent_task_id}``; returns at once.
 
         They are written 0.05 s later, or when Redis can be used again. At most 100,000 jobs wait;
         further ones are left out. A warning says so at once, and another one, when the waiting jobs
@@ -128,7 +130,8 @@ class CoordinatorPoller:
         Args:
             parent_task_id: The research task.
             task_ids: Its new jobs.
-            project_id: Written to ``nexus:task_meta:{parent_task_id}`` unless a project is there.
+            project_id: Written to ``<prefix>:task_meta:{parent_task_id}``, unless a project is
+                there.
         """
         if self._pending + len(task_ids) > _MAX_GROUP_PENDING:
             if not self._left_out:
@@ -155,11 +158,11 @@ class CoordinatorPoller:
 
         def fill(pipeline: Any) -> None:
             for parent, ids in groups.items():
-                pipeline.sadd(redis_keys.task_group(parent), *ids)
-                pipeline.expire(redis_keys.task_group(parent), _GROUP_TTL_SEC)
+                pipeline.sadd(self._keys.task_group(parent), *ids)
+                pipeline.expire(self._keys.task_group(parent), _GROUP_TTL_SEC)
             for parent, project_id in projects.items():
-                pipeline.hsetnx(redis_keys.task_meta(parent), "project_id", project_id)
-                pipeline.expire(redis_keys.task_meta(parent), _GROUP_TTL_SEC, nx=True)
+                pipeline.hsetnx(self._keys.task_meta(parent), "project_id", project_id)
+                pipeline.expire(self._keys.task_meta(parent), _GROUP_TTL_SEC, nx=True)
 
         if self.run_pipeline(fill) is not None:
             self._pending -= sum(map(len, groups.values()))
@@ -223,7 +226,7 @@ class CoordinatorPoller:
             answers: list[Any] = pipeline.execute(raise_on_error=False)
         except REDIS_ERRORS as error:
             if not self._is_failing:
-                logger.warning("the coordinator's Redis cannot be used: %s", error)
+                logger.warning("the coordinator's Redis cannot be used: %s", failure_reason(error))
             self._is_failing = True
             return None
         if self._is_failing:
@@ -233,11 +236,7 @@ class CoordinatorPoller:
 
     def _connect(self) -> redis.Redis | None:
         timeout_sec = self._bridge.settings.send_timeout_ms / 1000
-        limits: dict[str, Any] = {
-            "socket_timeout": timeout_sec,
-            "socket_connect_timeout": timeout_sec,
-            "retry": Retry(NoBackoff(), 0),
-        }
+        limits = connection_options(timeout_sec, timeout_sec)
         if self._options is not None:
             return redis.Redis(**self._options, **limits)
         if self._bridge.settings.redis_url is not None:
@@ -246,7 +245,7 @@ class CoordinatorPoller:
         return None
 
 
-def _connection_options(client: Any) -> dict[str, Any] | None:
+def _options_of(client: Any) -> dict[str, Any] | None:
     """Address and credentials of an asyncio client; None if its pool has none (Sentinel)."""
     pool: Any = getattr(client, "connection_pool", None)
     given = getattr(pool, "connection_kwargs", None)

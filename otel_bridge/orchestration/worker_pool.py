@@ -35,6 +35,7 @@ from otel_bridge.orchestration.research.research_runner import ResearchRunner
 from otel_bridge.orchestration.research.result_store import ResultStore
 from otel_bridge.projects.postgres import knowledge_base_of
 from otel_bridge.projects.resolver import KnowledgeBase, ProjectIdResolver
+from otel_bridge.publish.redis_keys import RedisKeys
 from otel_bridge.settings import BridgeSettings
 
 __all__ = ["run_workers"]
@@ -64,7 +65,7 @@ async def run_workers(
 
     Args:
         redis: The queue's Redis; may be a fakeredis client.
-        settings: Intervals and the shutdown timeout.
+        settings: Key prefix, intervals and the shutdown timeout.
         workers: Number of workers; ignored when ``worker_ids`` is given.
         corpus_dir: Directory of pages to search; None: the generated corpus.
         data_dir: Directory for results; created when needed.
@@ -89,10 +90,11 @@ async def run_workers(
     process_id = f"{socket.gethostname()}-{os.getpid()}"
     ids = worker_ids or [f"{process_id}-{number}" for number in range(1, workers + 1)]
 
-    queue = TaskQueue(redis, lease_sec=lease_sec)
-    keeper = LeaseKeeper(synchronous_client(redis), lease_sec)
-    notifications = WakeUpNotifications(redis)
-    resolver = ProjectIdResolver(redis, knowledge_base or knowledge_base_of(settings))
+    keys = RedisKeys(settings.key_prefix)
+    queue = TaskQueue(redis, keys=keys, lease_sec=lease_sec)
+    keeper = LeaseKeeper(synchronous_client(redis), lease_sec, keys)
+    notifications = WakeUpNotifications(redis, keys)
+    resolver = ProjectIdResolver(redis, knowledge_base or knowledge_base_of(settings), keys=keys)
     coordinator = ParallelTaskCoordinator(
         queue,
         {task_type: _paced(handler, pace_sec) for task_type, handler in known.items()},

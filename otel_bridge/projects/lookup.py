@@ -22,6 +22,7 @@ from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge.forking import on_fork
 from otel_bridge.projects.resolver import KnowledgeBase, ProjectIdResolver
 from otel_bridge.publish.redis_clients import REDIS_ERRORS, aclose
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS, RedisKeys
 
 __all__ = ["ProjectLookup"]
 
@@ -42,6 +43,7 @@ class ProjectLookup:
     Args:
         connect: Creates the Redis client; called on the lookup's own event loop.
         knowledge_base: Asked if Redis has no project; None: only Redis is asked.
+        keys: Name the hashes of research tasks.
         max_cached: Research tasks remembered, at most; the oldest is forgotten first.
         clock: Gives the monotonic time.
     """
@@ -51,11 +53,13 @@ class ProjectLookup:
         connect: Callable[[], Redis],
         knowledge_base: KnowledgeBase | None = None,
         *,
+        keys: RedisKeys = DEFAULT_KEYS,
         max_cached: int = 10_000,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._connect = connect
         self._knowledge_base = knowledge_base
+        self._keys = keys
         self._max_cached = max_cached
         self._clock = clock
         self._known: OrderedDict[str, str] = OrderedDict()
@@ -131,6 +135,7 @@ class ProjectLookup:
         resolver = ProjectIdResolver(
             client,
             self._knowledge_base,
+            keys=self._keys,
             max_cached=1,
             ask_again_sec=_RETRY_INTERVAL_SEC / 2,
             clock=self._clock,

@@ -18,7 +18,8 @@ from typing import Any, Final
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge.errors import ConfigurationError, OtelBridgeError
 from otel_bridge.publish.retry import Breaker
-from otel_bridge.settings import BridgeSettings, redact_url
+from otel_bridge.settings import BridgeSettings
+from otel_bridge.urls import redact_url
 
 __all__ = ["KnowledgeBaseError", "PostgresKnowledgeBase", "knowledge_base_of"]
 

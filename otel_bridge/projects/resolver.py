@@ -1,9 +1,10 @@
 """
 ``ProjectIdResolver``: finds the project of a research task once and remembers it.
 
-It looks in the job's payload, in memory, in ``nexus:task_meta:{parent}``, and last in a knowledge
-base that the user gives. The knowledge base is asked in the background, at most once a minute for
-each research task. While it is slow or fails, the project is unknown; nothing waits for it.
+It looks in the job's payload, in memory, in ``<prefix>:task_meta:{parent}``, and last in a
+knowledge base that the user gives. The knowledge base is asked in the background, at most once a
+minute for each research task. While it is slow or fails, the project is unknown; nothing waits for
+it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS, RedisKeys
 
 __all__ = ["KnowledgeBase", "ProjectIdResolver"]
 
@@ -47,8 +48,9 @@ class ProjectIdResolver:
     Finds project ids; never raises. All calls must come from one event loop.
 
     Args:
-        redis: Holds ``nexus:task_meta:{parent}``; may decode answers or not.
+        redis: Holds ``<prefix>:task_meta:{parent}``; may decode answers or not.
         knowledge_base: Asked last; None: not asked.
+        keys: Name these hashes.
         timeout_sec: Limit for one answer of the knowledge base; default 5 seconds.
         max_cached: Research tasks remembered, at most; the least recently used is forgotten first.
         ask_again_sec: The knowledge base is asked again about a research task that it did not know
@@ -61,12 +63,14 @@ class ProjectIdResolver:
         redis: Redis,
         knowledge_base: KnowledgeBase | None = None,
         *,
+        keys: RedisKeys = DEFAULT_KEYS,
         timeout_sec: float = 5.0,
         max_cached: int = 10_000,
         ask_again_sec: float = _ASK_AGAIN_SEC,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._redis = redis
+        self._keys = keys
         self._knowledge_base = knowledge_base
         self._timeout_sec = timeout_sec
         self._max_cached = max_cached
@@ -101,7 +105,7 @@ class ProjectIdResolver:
             self._known.move_to_end(parent_task_id)
             return known
         try:
-            stored = await self._redis.hget(redis_keys.task_meta(parent_task_id), "project_id")
+            stored = await self._redis.hget(self._keys.task_meta(parent_task_id), "project_id")
         except (RedisError, OSError) as error:
             self._log_failure("Redis", error)
             return None
@@ -153,8 +157,8 @@ class ProjectIdResolver:
             if project_id is None:
                 return
             self._remember(parent, project_id)
-            await self._redis.hset(redis_keys.task_meta(parent), "project_id", project_id)
-            await self._redis.expire(redis_keys.task_meta(parent), _META_TTL_SEC, nx=True)
+            await self._redis.hset(self._keys.task_meta(parent), "project_id", project_id)
+            await self._redis.expire(self._keys.task_meta(parent), _META_TTL_SEC, nx=True)
             self._is_failing = False
         except Exception as error:
             # The knowledge base is the user's code; its exceptions must not reach a worker.

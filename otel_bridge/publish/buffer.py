@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import threading
 from collections import deque
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-__all__ = ["ENTRY_OVERHEAD_BYTES", "EventQueue", "SendBuffer"]
+__all__ = ["ENTRY_OVERHEAD_BYTES", "EventQueue", "FlushRequest", "SendBuffer"]
 
 ENTRY_OVERHEAD_BYTES: Final = 150
 """Memory of one waiting event beside its JSON: a bytes object, a tuple, its place in the deque
@@ -172,3 +173,18 @@ class SendBuffer(Generic[_T]):
     def _release(self, event: _T) -> None:
         self._bytes -= len(event.data) + ENTRY_OVERHEAD_BYTES
         self.removed += 1
+
+
+class FlushRequest:
+    """
+    A caller that waits for a flush.
+
+    It is answered in two steps: when the queue has passed on its first ``target`` items, the number
+    of events added to the send buffer becomes ``buffer_target``; when as many have left it, the
+    flush is done.
+    """
+
+    def __init__(self, target: int) -> None:
+        self.target = target
+        self.buffer_target: int | None = None
+        self.done = threading.Event()

@@ -19,9 +19,10 @@ import time
 from typing import Any, Final
 
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
+from otel_bridge.errors import TransportError
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.forking import on_fork
-from otel_bridge.publish.buffer import EventQueue
+from otel_bridge.publish.buffer import EventQueue, FlushRequest
 from otel_bridge.publish.publisher import BusCounters, Publisher
 from otel_bridge.publish.transports import open_sender
 from otel_bridge.publish.transports.base import Sender
@@ -45,21 +46,6 @@ _FORK_WAIT_SEC: Final = 1.0
 """The longest that a fork waits for the batch that is being encoded, which takes milliseconds."""
 _FLUSH_RETRY_SEC: Final = 0.1
 """While a caller waits for a flush, the next attempt is at most this far away."""
-
-
-class _FlushRequest:
-    """
-    A caller that waits for a flush.
-
-    It is answered in two steps: when the queue has passed on its first ``target`` items, the number
-    of events added to the send buffer becomes ``buffer_target``; when as many have left it, the
-    flush is done.
-    """
-
-    def __init__(self, target: int) -> None:
-        self.target = target
-        self.buffer_target: int | None = None
-        self.done = threading.Event()
 
 
 class EventBus:
@@ -116,7 +102,7 @@ class EventBus:
         self._encoding_lock = threading.RLock()
         self._forking: set[int] = set()
         self._thread: threading.Thread | None = None
-        self._flushes: list[_FlushRequest] = []
+        self._flushes: list[FlushRequest] = []
         self._is_closing = False
         self._is_closed = False
         self._active_at = float("-inf")
@@ -194,7 +180,7 @@ class EventBus:
             return True
         with self._lock:
             queued, _ = self._queue.measure()
-            request = _FlushRequest(queued)
+            request = FlushRequest(queued)
             self._flushes.append(request)
         is_done = False
         if self._start_thread():
@@ -266,6 +252,11 @@ class EventBus:
             waiting=max(0, queued - publisher.published - dropped - publisher.ignored),
             is_connected=publisher.is_connected,
         )
+
+    @property
+    def outage(self) -> TransportError | None:
+        """Why the log cannot be reached; None while it can, or before the third failure."""
+        return self._publisher.outage
 
     def wake_thread(self) -> None:
         """Start or wake the bus's thread; after shutdown, discard what was queued."""

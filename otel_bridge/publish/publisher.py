@@ -25,7 +25,8 @@ from otel_bridge.mapping.mapper import SpanMapper
 from otel_bridge.publish.buffer import EventQueue, SendBuffer
 from otel_bridge.publish.retry import Breaker
 from otel_bridge.publish.transports.base import Outgoing, Sender
-from otel_bridge.settings import BridgeSettings, redact_url
+from otel_bridge.settings import BridgeSettings
+from otel_bridge.urls import redact_url
 
 __all__ = ["POSITION_MAX_BYTES", "BusCounters", "Publisher"]
 
@@ -90,6 +91,7 @@ class Publisher:
         rejected: Events that could not be encoded or that the log rejected.
         ignored: Starts and ends of spans that are no events.
         failed_attempts: Batches that did not reach the log.
+        outage: Why no batch reaches the log; None while none has failed three times.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class Publisher:
         self.breaker = Breaker()
         self.published = self.skipped = self.refused = self.failed_attempts = 0
         self.rejected = self.ignored = 0
+        self.outage: TransportError | None = None
         self.is_connected = False
         """Whether the last attempt reached the log."""
         self.was_connected = False
@@ -193,7 +196,11 @@ class Publisher:
         self.is_connected = False
         if self.breaker.failures == 0:
             self._dropped_at_outage = self.send_buffer.dropped
-        if self.breaker.fail(self._clock.monotonic(), retry_after_sec):
+        is_new = self.breaker.fail(self._clock.monotonic(), retry_after_sec)
+        if self.breaker.is_open:
+            name = type(error).__name__
+            self.outage = error if isinstance(error, TransportError) else TransportError(name)
+        if is_new:
             logger.warning(
                 "cannot publish to %s (%s); the application goes on, up to %d events are buffered",
                 self._shown_url,
@@ -203,6 +210,7 @@ class Publisher:
 
     def _note_success(self) -> None:
         self.is_connected = self.was_connected = True
+        self.outage = None
         if self.breaker.failures:
             outage_sec = self.breaker.succeed(self._clock.monotonic())
             if outage_sec is not None:

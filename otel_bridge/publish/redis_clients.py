@@ -6,7 +6,8 @@ Redis clients by URL: for one server, for a master behind Sentinels, or for a Cl
   the service name of the master; with ``?sentinel_password=`` if the Sentinels require one
 * ``redis+cluster://[user:password@]host[:port][,host...]``: some of the Cluster's nodes
 
-``rediss+sentinel`` and ``rediss+cluster`` use TLS. Valkey works with the same URLs. A Cluster can
+``rediss+sentinel`` and ``rediss+cluster`` use TLS; ``valkey`` is another word for ``redis`` in each
+of them, ``valkeys`` for ``rediss``. ``redis_options`` says what the query may hold. A Cluster can
 hold the log, because the ``{0}`` in the keys of the log puts them into one slot, which makes its
 script atomic. It cannot hold the queues of the reference coordinator.
 """
@@ -14,20 +15,28 @@ script atomic. It cannot hold the queues of the reference coordinator.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 import redis
 import redis.asyncio
 import redis.asyncio.cluster
 import redis.asyncio.sentinel
 import redis.cluster
+import redis.connection
 import redis.sentinel
 from redis.exceptions import RedisClusterException, RedisError
 
 from otel_bridge.errors import ConfigurationError
-from otel_bridge.settings import redact_url
+from otel_bridge.publish.redis_options import (
+    NO_HANDSHAKE,
+    UnknownOptionError,
+    read_query,
+    warn_of_ignored_options,
+)
+from otel_bridge.urls import ENCODING_CURE, is_readable, redact_url
 
 __all__ = [
     "REDIS_ERRORS",
@@ -44,10 +53,12 @@ __all__ = [
 
 REDIS_ERRORS: Final = (RedisError, RedisClusterException, OSError)
 """What a client raises when Redis cannot be reached or answers with an error."""
+_ALIASES: Final = {"valkey": "redis", "valkeys": "rediss"}
+_SERVERS: Final = ("redis", "rediss", *_ALIASES)
 _SINGLE_SERVER: Final = ("redis", "rediss", "unix")
 REDIS_SCHEMES: Final = (
-    *_SINGLE_SERVER,
-    *("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"),
+    "unix",
+    *(f"{server}{kind}" for kind in ("", "+sentinel", "+cluster") for server in _SERVERS),
 )
 """The schemes that ``connect`` and ``connect_async`` accept."""
 _PORTS: Final = {"sentinel": 26379, "cluster": 6379}
@@ -80,27 +91,67 @@ def is_cluster(url: str) -> bool:
     return is_redis(url) and url.partition("://")[0].endswith("+cluster")
 
 
-def check_url(url: str) -> None:
+def check_url(url: str, variable: str = "REDIS_URL") -> None:
     """
-    Check that a Redis URL can be parsed; opens no connection.
+    Check that a Redis URL can be used; opens no connection.
+
+    Options in its query that have no effect are a warning, once for each URL.
+
+    Args:
+        url: A URL as the module's docstring lists them.
+        variable: The environment variable that holds it, for the error.
 
     Raises:
         ConfigurationError: Says what is wrong, how to write the URL, and never the password.
     """
     try:
-        if _parse_multi_host(url) is None:
-            with redis.Redis.from_url(url) as client:
+        normal = _normal(url)
+        _, ignored = read_query(urlsplit(normal).query)
+        if _parse_multi_host(normal) is None:
+            with redis.Redis.from_url(_single_server_url(normal)) as client:
                 # The connection is created but not opened: only this checks the query of the URL.
                 client.connection_pool.make_connection()
     except (TypeError, ValueError, redis.RedisError) as error:
         # The message of a library may quote a part of the URL, and so of the password.
-        reason = error if isinstance(error, _MissingPartError) else "it cannot be read"
+        is_ours = isinstance(error, _MissingPartError | UnknownOptionError)
         raise ConfigurationError(
-            f"{redact_url(url)} is not a Redis URL: {reason}",
+            f"{variable}={redact_url(url)} is not a Redis URL: "
+            f"{error if is_ours else 'it cannot be read'}",
             "use redis://[user:password@]host[:port][/database], "
-            "redis+sentinel://host,host/service or redis+cluster://host,host; "
-            "in a password write % / ? # @ as %25 %2F %3F %23 %40",
+            "redis+sentinel://host,host/service or redis+cluster://host,host; " + ENCODING_CURE,
         ) from None
+    warn_of_ignored_options(url, ignored)
+
+
+def _normal(url: str) -> str:
+    """Return a URL with ``redis`` for ``valkey``; raise ``ValueError`` if it is not readable."""
+    scheme, _, rest = url.partition("://")
+    server, plus, kind = scheme.partition("+")
+    if not is_readable(url) or "#" in url:
+        raise ValueError
+    return f"{_ALIASES.get(server, server)}{plus}{kind}://{rest}"
+
+
+def _single_server_url(url: str) -> str:
+    """Return the normal URL of one server with the options that are used; see ``read_query``."""
+    base, _, query = url.partition("?")
+    used, _ = read_query(query)
+    used.pop("sentinel_password", None)
+    path = urlsplit(base).path
+    if base.startswith("unix://"):
+        if not path:
+            raise _MissingPartError("it names no socket")
+    elif not re.fullmatch(r"/?|/[0-9]+", path):
+        # redis-py would use database 0.
+        raise _MissingPartError("its database is not a number")
+    return f"{base}?{urlencode(used)}" if used else base
+
+
+def _options_for(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    options = {**NO_HANDSHAKE, **options}
+    if url.startswith("unix://"):
+        options.pop("socket_keepalive", None)  # redis-py's connection by a socket refuses it
+    return options
 
 
 def connect(url: str, **options: Any) -> Any:
@@ -113,9 +164,11 @@ def connect(url: str, **options: Any) -> Any:
         url: A URL as the module's docstring lists them; ``check_url`` checks it.
         **options: Keyword arguments for redis-py's client, e.g. ``socket_timeout`` (seconds).
     """
+    url = _normal(url)
+    options = _options_for(url, options)
     parsed = _parse_multi_host(url)
     if parsed is None:
-        return redis.Redis.from_url(url, **options)
+        return redis.Redis.from_url(_single_server_url(url), **options)
     if parsed.kind == "cluster":
         node: Any = redis.cluster.ClusterNode
         nodes = [node(host, port) for host, port in parsed.hosts]
@@ -146,9 +199,11 @@ def connect_async(url: str, **options: Any) -> Any:
     Raises:
         ConfigurationError: The URL names a Cluster and redis-py is older than 6.4.
     """
+    url = _normal(url)
+    options = _options_for(url, options)
     parsed = _parse_multi_host(url)
     if parsed is None:
-        return redis.asyncio.Redis.from_url(url, **options)
+        return redis.asyncio.Redis.from_url(_single_server_url(url), **options)
     options.pop("single_connection_client", None)
     if parsed.kind == "cluster":
         _check_version()
@@ -201,15 +256,16 @@ def connect_any_node(url: str, attempt: int, **options: Any) -> Any:
         attempt: Which node to use, counted modulo the nodes in the URL.
         **options: As for ``connect``.
     """
-    parsed = _parse_multi_host(url)
+    parsed = _parse_multi_host(_normal(url))
     if parsed is None or parsed.kind != "cluster":
         return connect_async(url, **options)
     host, port = parsed.hosts[attempt % len(parsed.hosts)]
+    options = _options_for(url, options)
     return redis.asyncio.Redis(host=host, port=port, **parsed.credentials, **options)
 
 
 def _sentinel_options(parsed: _MultiHostUrl, options: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("socket_timeout", "socket_connect_timeout", "retry", "protocol")
+    names = ("socket_timeout", "socket_connect_timeout", "retry", *NO_HANDSHAKE)
     found = {name: options[name] for name in names if name in options}
     if parsed.sentinel_password is not None:
         found["password"] = parsed.sentinel_password
@@ -217,7 +273,7 @@ def _sentinel_options(parsed: _MultiHostUrl, options: Mapping[str, Any]) -> dict
 
 
 def _parse_multi_host(url: str) -> _MultiHostUrl | None:
-    """Parse a URL for Sentinels or a Cluster; None for a URL of one server."""
+    """Parse a normal URL for Sentinels or a Cluster; None for a URL of one server."""
     scheme, _, rest = url.partition("://")
     if scheme in _SINGLE_SERVER or scheme not in REDIS_SCHEMES:
         return None
@@ -230,7 +286,13 @@ def _parse_multi_host(url: str) -> _MultiHostUrl | None:
         if not one.hostname:
             raise _MissingPartError("it names no host")
         hosts.append((one.hostname, one.port or _PORTS[kind]))
-    credentials: dict[str, Any] = {}
+    used, _ = read_query(parts.query)
+    sentinel_password = used.pop("sentinel_password", None)
+    if "db" in used:
+        raise _MissingPartError("its database belongs into the path, after the service")
+    # redis-py's own parser gives each option its type.
+    parse_options: Any = redis.connection.parse_url
+    credentials: dict[str, Any] = parse_options(f"redis://?{urlencode(used)}")
     user, _, password = login.partition(":")
     if password:
         credentials["password"] = unquote(password)
@@ -238,6 +300,8 @@ def _parse_multi_host(url: str) -> _MultiHostUrl | None:
             credentials["username"] = unquote(user)
     if scheme.startswith("rediss"):
         credentials["ssl"] = True
+    elif any(name.startswith("ssl_") for name in used):
+        raise _MissingPartError("its ssl_ options need rediss")
     path = [part for part in parts.path.split("/") if part]
     if kind == "cluster" and path:
         raise _MissingPartError("a Cluster has no databases")
@@ -249,5 +313,5 @@ def _parse_multi_host(url: str) -> _MultiHostUrl | None:
         unquote(path[0]) if path else "",
         int(path[1]) if len(path) > 1 else 0,
         credentials,
-        next(iter(parse_qs(parts.query).get("sentinel_password", [])), None),
+        sentinel_password,
     )

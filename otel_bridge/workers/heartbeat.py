@@ -15,14 +15,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
-from otel_bridge.publish import redis_keys
 from otel_bridge.publish.bus import EventBus
 from otel_bridge.publish.redis_clients import REDIS_ERRORS, connect, is_redis
-from otel_bridge.settings import BridgeSettings, redact_url
+from otel_bridge.publish.redis_failures import failure_reason
+from otel_bridge.publish.redis_keys import RedisKeys
+from otel_bridge.publish.redis_options import connection_options
+from otel_bridge.settings import BridgeSettings
+from otel_bridge.urls import redact_url
 from otel_bridge.workers.otel_metrics import OtelMetrics
 from otel_bridge.workers.timer import TimerThread
 
@@ -33,19 +34,20 @@ logger = logging.getLogger(__name__)
 
 class HeartbeatKeys:
     """
-    Writes the keys ``nexus:worker:heartbeat:{worker_id}``, which expire unless refreshed.
+    Writes the keys ``<prefix>:worker:heartbeat:{worker_id}``, which expire unless refreshed.
 
     Never raises. While Redis is unreachable, each heartbeat costs one attempt of at most
     ``send_timeout_ms``; one warning is logged when the outage begins and one line when it ends.
     The heartbeat events do not depend on these keys: the bus buffers them.
 
     Args:
-        settings: Redis URL (``redis_url``, else ``bus_url`` if that is a Redis), TTL and timeout.
-            Without a Redis URL nothing is written.
+        settings: Redis URL (``redis_url``, else ``bus_url`` if that is a Redis), key prefix, TTL
+            and timeout. Without a Redis URL nothing is written.
     """
 
     def __init__(self, settings: BridgeSettings) -> None:
         self._settings = settings
+        self._keys = RedisKeys(settings.key_prefix)
         url = settings.redis_url or settings.bus_url
         self._url = url if is_redis(url) else None
         self._client: redis.Redis | None = None
@@ -54,13 +56,13 @@ class HeartbeatKeys:
     def refresh(self, worker_id: int | str) -> None:
         """Set the worker's key, or set its TTL again: ``heartbeat_ttl_sec`` from now."""
         ttl_ms = int(self._settings.heartbeat_ttl_sec * 1000)
-        self._run(
-            lambda client: client.set(redis_keys.worker_heartbeat(str(worker_id)), "1", px=ttl_ms)
-        )
+        key = self._keys.worker_heartbeat(str(worker_id))
+        self._run(lambda client: client.set(key, "1", px=ttl_ms))
 
     def delete(self, worker_id: int | str) -> None:
         """Delete the key of a worker that has stopped."""
-        self._run(lambda client: client.delete(redis_keys.worker_heartbeat(str(worker_id))))
+        key = self._keys.worker_heartbeat(str(worker_id))
+        self._run(lambda client: client.delete(key))
 
     def set_if_absent(self, key: str, ttl_ms: int) -> bool:
         """
@@ -77,17 +79,14 @@ class HeartbeatKeys:
         try:
             if self._client is None:
                 timeout_sec = self._settings.send_timeout_ms / 1000
-                self._client = connect(
-                    self._url,
-                    socket_timeout=timeout_sec,
-                    socket_connect_timeout=timeout_sec,
-                    retry=Retry(NoBackoff(), 0),
-                )
+                options = connection_options(timeout_sec, timeout_sec)
+                self._client = connect(self._url, **options)
             answer = command(self._client)
         except REDIS_ERRORS as error:
             if not self._is_failing:
+                reason = failure_reason(error, self._url)
                 redacted = redact_url(self._url)
-                logger.warning("heartbeat keys cannot be written to %s: %s", redacted, error)
+                logger.warning("heartbeat keys cannot be written to %s: %s", redacted, reason)
             self._is_failing = True
             return True
         if self._is_failing:

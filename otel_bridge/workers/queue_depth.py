@@ -17,8 +17,8 @@ from typing import Any, Final, TypeVar
 
 from otel_bridge.cancellation import cancel
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
-from otel_bridge.publish import redis_keys
 from otel_bridge.publish.bus import EventBus
+from otel_bridge.publish.redis_keys import RedisKeys
 from otel_bridge.suppression import suppress_instrumentation
 from otel_bridge.workers.otel_metrics import OtelMetrics
 from otel_bridge.workers.timer import TimerThread
@@ -86,6 +86,7 @@ class QueueDepthSampler:
         read: Gives the depth of each of these queues; None if they cannot be read and the caller
             has logged why. May raise: the first failure in a row is logged as a warning.
         set_if_absent: Sets the lock, in a Redis that all these processes share.
+        keys: Name the locks.
         locks_each_queue: True for workers that serve different queues: each queue has a lock of
             its own. False: one lock for all queues, because each process sees the same ones.
         may_block: True if ``read`` may take long: each sample then runs on a thread of its own,
@@ -103,6 +104,7 @@ class QueueDepthSampler:
         names: Callable[[], Iterable[str]],
         read: Callable[[Sequence[str]], Mapping[str, int] | None],
         set_if_absent: SetIfAbsent,
+        keys: RedisKeys,
         locks_each_queue: bool,
         may_block: bool,
         timer: TimerThread,
@@ -113,6 +115,7 @@ class QueueDepthSampler:
         self._names = names
         self._read = read
         self._set_if_absent = set_if_absent
+        self._keys = keys
         self._locks_each_queue = locks_each_queue
         self._may_block = may_block
         self._timer = timer
@@ -166,9 +169,9 @@ class QueueDepthSampler:
             return [
                 name
                 for name in names
-                if self._set_if_absent(redis_keys.queue_depth_lock(name), self._lock_ms)
+                if self._set_if_absent(self._keys.queue_depth_lock(name), self._lock_ms)
             ]
-        if names and self._set_if_absent(redis_keys.QUEUE_DEPTH_LOCK, self._lock_ms):
+        if names and self._set_if_absent(self._keys.queue_depth_lock(), self._lock_ms):
             return names
         return []
 

@@ -24,8 +24,8 @@ from otel_bridge_collector.settings import CollectorSettings
 
 from otel_bridge.clock import SYSTEM_CLOCK, iso_utc
 from otel_bridge.events.model import MonitoringEvent
-from otel_bridge.publish import redis_keys
 from otel_bridge.publish.bus import EventBus
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.publish.transports.base import Outgoing
 from otel_bridge.publish.transports.redis import RedisSender
 from otel_bridge.settings import BridgeSettings
@@ -131,7 +131,9 @@ def _logged_bytes() -> float:
                 sender.send("bench", number - 249, batch)
                 batch.clear()
         sender.close()
-        used: Any = client.execute_command("MEMORY", "USAGE", redis_keys.log_stream(), "SAMPLES", 0)
+        used: Any = client.execute_command(
+            "MEMORY", "USAGE", DEFAULT_KEYS.log_stream(), "SAMPLES", 0
+        )
         return float(used) / 50_000
 
 

@@ -20,7 +20,7 @@ from otel_bridge.errors import ConfigurationError
 from otel_bridge.events import semconv
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.instrumentor import CoordinatorInstrumentor
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.spans.context_managers import research_task
 from tests.support.coordinator import eventually
 from tests.support.plain_coordinators import (
@@ -82,7 +82,7 @@ def published(server: RedisServer, bridge: Bridge) -> Events:
     with server.client() as looking:
         return [
             MonitoringEvent.model_validate_json(fields[b"e"]).model_dump(mode="json")
-            for _, fields in looking.xrange(redis_keys.log_stream())
+            for _, fields in looking.xrange(DEFAULT_KEYS.log_stream())
         ]
 
 

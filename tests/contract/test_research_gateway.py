@@ -10,7 +10,7 @@ import redis.asyncio as redis_asyncio
 from otel_bridge.orchestration.queue.task_queue import TaskQueue
 from otel_bridge.orchestration.queue.task_types import QueuedJob, ResearchTaskRequest
 from otel_bridge.orchestration.research.gateway import ResearchGateway
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from tests.support.queue_clients import connect, embedded
 
 REQUEST = ResearchTaskRequest.model_validate(
@@ -60,9 +60,9 @@ async def test_a_submitted_task_waits_and_can_be_looked_at(client: redis_asyncio
         "result": None,
         "counts": {"completed": 0, "failed": 0, "pending": 0},
     }
-    assert await client.hget(redis_keys.task_meta(task_id), "project_id") == "proj"
-    assert await client.lrange(redis_keys.RESEARCH_QUEUE, 0, -1) == [task_id]
-    claim = await TaskQueue(client).claim("r1", [redis_keys.RESEARCH_QUEUE])
+    assert await client.hget(DEFAULT_KEYS.task_meta(task_id), "project_id") == "proj"
+    assert await client.lrange(DEFAULT_KEYS.research_queue, 0, -1) == [task_id]
+    claim = await TaskQueue(client).claim("r1", [DEFAULT_KEYS.research_queue])
     assert claim is not None
     assert ResearchTaskRequest.model_validate(claim.job().payload) == REQUEST
 
@@ -73,7 +73,7 @@ async def test_result_error_and_counts_are_shown(client: redis_asyncio.Redis) ->
     done, failed = await gateway.submit(REQUEST), await gateway.submit(REQUEST)
     await queue.submit(QueuedJob(id=f"{done}:s:0", type="search", parent_task_id=done))
     for task_id in (done, failed):
-        claim = await queue.claim("r1", [redis_keys.RESEARCH_QUEUE])
+        claim = await queue.claim("r1", [DEFAULT_KEYS.research_queue])
         assert claim is not None
         if task_id == done:
             await queue.complete(claim, '{"csv_path": "/x.csv"}')

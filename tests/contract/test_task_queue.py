@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_bridge.orchestration.queue.leases import LeaseKeeper, synchronous_client
+from otel_bridge.orchestration.queue.lua_scripts import lua_source
 from otel_bridge.orchestration.queue.task_queue import (
     Claim,
     JobUnreadableError,
@@ -18,10 +18,9 @@ from otel_bridge.orchestration.queue.task_queue import (
     Progress,
     Submission,
     TaskQueue,
-    lua_source,
 )
 from otel_bridge.orchestration.queue.task_types import Priority, QueuedJob, TaskStatus
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS, RedisKeys
 from tests.support.queue_clients import connect, embedded
 from tests.support.redis_server import DATABASES, RedisServer
 
@@ -75,26 +74,23 @@ async def claimed(queue: TaskQueue, worker_id: str = "w1") -> Claim:
 async def leftovers(client: redis_asyncio.Redis) -> list[str]:
     """Keys that only work under way may have."""
     found = [str(key) async for key in client.scan_iter("nexus:*")]
-    passing = ("nexus:processing:", redis_keys.LEASES, redis_keys.DELAYED, *redis_keys.QUEUES)
+    passing = ("nexus:processing:", DEFAULT_KEYS.leases, DEFAULT_KEYS.delayed, *DEFAULT_KEYS.queues)
     return sorted(key for key in found if key.startswith(passing) or key.endswith(":lease"))
 
 
-def test_the_scripts_use_the_names_of_keys_py() -> None:
-    """The key names inside the Lua prelude are those that redis_keys.py gives."""
-    source = lua_source("submit")
-    for name in ("LEASES", "DELAYED", "DEAD_LETTERS", "WAKE_CHANNEL"):
-        assert f"local {name} = '{getattr(redis_keys, name)}'" in source
-    for prefix in (
-        redis_keys.processing(""),
-        redis_keys.task_group(""),
-        redis_keys.task_meta(""),
-        redis_keys.dedupe(""),
-    ):
+@pytest.mark.parametrize("keys", [DEFAULT_KEYS, RedisKeys("shop:eu")])
+def test_the_scripts_use_the_names_of_redis_keys_py(keys: RedisKeys) -> None:
+    """The key names inside the Lua prelude are those that redis_keys.py gives for a prefix."""
+    source = lua_source("submit", keys).replace("PREFIX .. '", f"'{keys.prefix}:")
+    assert source.startswith(f"local PREFIX = '{keys.prefix}:'\n")
+    for name in ("leases", "delayed", "dead_letters", "wake_channel"):
+        assert f"local {name.upper()} = '{getattr(keys, name)}'" in source
+    for prefix in (keys.processing(""), keys.task_group(""), keys.task_meta(""), keys.dedupe("")):
         assert f"return '{prefix}' .. " in source
-    assert "return 'nexus:task:' .. id .. ':' .. part" in source
+    assert f"return '{keys.task_prefix}' .. id .. ':' .. part" in source
     for part in ("status", "data", "result", "error", "lease"):
-        assert redis_keys.task_status("x").replace("status", part) == f"nexus:task:x:{part}"
-    assert not re.search(r"nexus:task_status", source)
+        assert getattr(keys, f"task_{part}")("x") == f"{keys.prefix}:task:x:{part}"
+    assert "task_status" not in source
 
 
 async def test_a_job_goes_from_pending_to_completed(
@@ -103,7 +99,7 @@ async def test_a_job_goes_from_pending_to_completed(
     """Status, group and result change with the moves, and nothing of the work is left behind."""
     assert Submission("a", True) == await queue.submit(job("a"))
     assert await queue.status("a") == TaskStatus.PENDING
-    assert {"a"} == await client.smembers(redis_keys.task_group("p"))
+    assert {"a"} == await client.smembers(DEFAULT_KEYS.task_group("p"))
     claim = await claimed(queue)
     assert await queue.status("a") == TaskStatus.PROCESSING
     assert (
@@ -111,13 +107,13 @@ async def test_a_job_goes_from_pending_to_completed(
         claim.attempt,
         claim.queue,
         claim.retry_count,
-    ) == ("a", 1, redis_keys.QUEUE_NORMAL, 0)
-    assert await client.lrange(redis_keys.processing("w1"), 0, -1) == ["a"]
+    ) == ("a", 1, DEFAULT_KEYS.queue("normal"), 0)
+    assert await client.lrange(DEFAULT_KEYS.processing("w1"), 0, -1) == ["a"]
     assert await queue.complete(claim, '{"x": 1}') == Ownership.OWNED
     assert await queue.status("a") == TaskStatus.COMPLETED
     assert await queue.results(["a", "unknown"]) == {"a": {"x": 1}}
     assert await leftovers(client) == []
-    assert 0 < await client.ttl(redis_keys.task_result("a")) <= queue.result_ttl_sec
+    assert 0 < await client.ttl(DEFAULT_KEYS.task_result("a")) <= queue.result_ttl_sec
 
 
 async def test_an_empty_queue_gives_nothing(queue: TaskQueue) -> None:
@@ -180,7 +176,7 @@ async def test_a_retry_waits_then_comes_back_with_the_count_and_the_new_carrier(
     assert 3_590_000 < moved.next_due_ms <= 3_600_000
     assert await queue.claim("w1") is None
 
-    await client.zadd(redis_keys.DELAYED, {"a": 0})
+    await client.zadd(DEFAULT_KEYS.delayed, {"a": 0})
     assert (await queue.maintain()).promoted == 1
     again = await claimed(queue)
     assert (2, 1, carrier) == (again.attempt, again.retry_count, again.job().trace_context)
@@ -196,7 +192,7 @@ async def test_a_failed_job_is_on_the_dead_letter_queue_with_its_reason(
     assert await queue.fail(await claimed(queue), "ValueError: no") == Ownership.OWNED
     assert await queue.status("a") == TaskStatus.FAILED
     assert await queue.error("a") == "ValueError: no"
-    assert await client.lrange(redis_keys.DEAD_LETTERS, 0, -1) == ["a"]
+    assert await client.lrange(DEFAULT_KEYS.dead_letters, 0, -1) == ["a"]
     assert await leftovers(client) == []
 
 
@@ -227,7 +223,7 @@ async def test_a_lease_that_ran_out_gives_the_job_to_the_next_claim(
         taken.attempt,
         taken.retry_count,
         taken.queue,
-    ) == ("a", 2, 1, redis_keys.QUEUE_HIGH)
+    ) == ("a", 2, 1, DEFAULT_KEYS.queue("high"))
 
     for outcome in (
         queue.complete(lost, '"late"'),
@@ -299,12 +295,12 @@ async def test_the_keeper_renews_from_its_own_thread(client: redis_asyncio.Redis
     keeper = LeaseKeeper(synchronous_client(client), 0.6)
     await queue.submit(job("a"))
     claim = await claimed(queue)
-    until = float(str(await client.zscore(redis_keys.LEASES, "a")))
+    until = float(str(await client.zscore(DEFAULT_KEYS.leases, "a")))
     keeper.hold(claim, lambda: None)
     reader = synchronous_client(client)
     try:
         # Nothing is awaited here: only the keeper's thread can have moved the expiry by two leases.
-        while float(str(reader.zscore(redis_keys.LEASES, "a"))) < until + 1200:
+        while float(str(reader.zscore(DEFAULT_KEYS.leases, "a"))) < until + 1200:
             pass
     finally:
         keeper.close()
@@ -317,14 +313,14 @@ async def test_entries_of_another_producer_do_no_harm(
 ) -> None:
     """An id twice in a queue runs once; an id without a job is claimed and says what is missing."""
     await queue.submit(job("a"))
-    await client.lpush(redis_keys.QUEUE_NORMAL, "a", "orphan")
+    await client.lpush(DEFAULT_KEYS.queue("normal"), "a", "orphan")
     first = await claimed(queue)
     second = await claimed(queue, "w2")
     assert (first.job_id, second.job_id) == ("a", "orphan")
-    with pytest.raises(JobUnreadableError, match="no job under nexus:task:orphan:data"):
+    with pytest.raises(JobUnreadableError, match="job orphan has no data"):
         second.job()
     assert await queue.fail(second, "no job") == Ownership.OWNED
-    await client.lpush(redis_keys.QUEUE_NORMAL, "a")
+    await client.lpush(DEFAULT_KEYS.queue("normal"), "a")
     await queue.complete(first, "{}")
     assert await queue.claim("w1") is None
     assert await leftovers(client) == []
@@ -335,8 +331,8 @@ async def test_data_that_is_no_job_is_named(
     queue: TaskQueue, client: redis_asyncio.Redis, data: str
 ) -> None:
     """Whatever stands where a job should be, it ends as one readable error."""
-    await client.set(redis_keys.task_data("x"), data)
-    await client.lpush(redis_keys.QUEUE_NORMAL, "x")
+    await client.set(DEFAULT_KEYS.task_data("x"), data)
+    await client.lpush(DEFAULT_KEYS.queue("normal"), "x")
     claim = await claimed(queue)
     with pytest.raises(JobUnreadableError, match="not a job: "):
         claim.job()
@@ -358,12 +354,14 @@ async def test_progress_counts_one_phase_of_a_group(queue: TaskQueue) -> None:
 async def test_depths_name_every_queue(queue: TaskQueue) -> None:
     """Depth is by the queue's full name, research tasks included."""
     await queue.submit(job("a", Priority.LOW))
-    await queue.submit(QueuedJob(id="r", type="data_aggregation"), queue=redis_keys.RESEARCH_QUEUE)
+    await queue.submit(
+        QueuedJob(id="r", type="data_aggregation"), queue=DEFAULT_KEYS.research_queue
+    )
     assert await queue.depths() == {
-        redis_keys.QUEUE_HIGH: 0,
-        redis_keys.QUEUE_NORMAL: 0,
-        redis_keys.QUEUE_LOW: 1,
-        redis_keys.RESEARCH_QUEUE: 1,
+        DEFAULT_KEYS.queue("high"): 0,
+        DEFAULT_KEYS.queue("normal"): 0,
+        DEFAULT_KEYS.queue("low"): 1,
+        DEFAULT_KEYS.research_queue: 1,
     }
 
 
@@ -393,15 +391,15 @@ class Model:
             claim = await self.queue.claim(f"w{number}")
             self.claims += [claim] if claim else []
         elif step == "maintain":
-            for job_id in await self.client.zrange(redis_keys.DELAYED, 0, -1):
-                await self.client.zadd(redis_keys.DELAYED, {str(job_id): 0})
+            for job_id in await self.client.zrange(DEFAULT_KEYS.delayed, 0, -1):
+                await self.client.zadd(DEFAULT_KEYS.delayed, {str(job_id): 0})
             self.recorded += [
                 letter.claim.job_id for letter in (await self.queue.maintain()).dead_letters
             ]
         elif step == "crash":
-            leased = await self.client.zrange(redis_keys.LEASES, 0, -1)
+            leased = await self.client.zrange(DEFAULT_KEYS.leases, 0, -1)
             if leased:
-                await self.client.zadd(redis_keys.LEASES, {str(leased[number % len(leased)]): 0})
+                await self.client.zadd(DEFAULT_KEYS.leases, {str(leased[number % len(leased)]): 0})
         elif self.claims:
             await self._end(step, self.claims[number % len(self.claims)])
 
@@ -426,13 +424,13 @@ async def test_no_order_of_moves_loses_or_doubles_a_job(steps: list[tuple[str, i
         await model.move(step, number)
     client, queue = model.client, model.queue
 
-    waiting = [item for name in redis_keys.QUEUES for item in await client.lrange(name, 0, -1)]
-    leased = await client.zrange(redis_keys.LEASES, 0, -1)
-    delayed = await client.zrange(redis_keys.DELAYED, 0, -1)
+    waiting = [item for name in DEFAULT_KEYS.queues for item in await client.lrange(name, 0, -1)]
+    leased = await client.zrange(DEFAULT_KEYS.leases, 0, -1)
+    delayed = await client.zrange(DEFAULT_KEYS.delayed, 0, -1)
     held = [
         item
         for number in range(6)
-        for item in await client.lrange(redis_keys.processing(f"w{number}"), 0, -1)
+        for item in await client.lrange(DEFAULT_KEYS.processing(f"w{number}"), 0, -1)
     ]
     ended = [
         name

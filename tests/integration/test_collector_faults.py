@@ -16,8 +16,8 @@ import pytest
 import redis
 
 from otel_bridge.events.model import MonitoringEvent
-from otel_bridge.publish import redis_keys
 from otel_bridge.publish.bus import EventBus
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppProcess, AppServer, fetch
 from tests.support.load import Load
@@ -50,7 +50,9 @@ def publish(bus: EventBus, kind: str, **fields: Any) -> None:
 def log_task_ids(server: RedisServer) -> list[str]:
     """Task ids in the log's order; the collector's own stats carry none."""
     with server.client() as client:
-        events = [json.loads(fields[b"e"]) for _, fields in client.xrange(redis_keys.log_stream())]
+        events = [
+            json.loads(fields[b"e"]) for _, fields in client.xrange(DEFAULT_KEYS.log_stream())
+        ]
     return [event["task_id"] for event in events if "task_id" in event]
 
 
@@ -204,7 +206,7 @@ async def test_ten_thousand_malformed_messages(
                     pipeline = client.pipeline(transaction=False)
                     for number in range(200):
                         pipeline.xadd(
-                            redis_keys.log_stream(), {"e": nonsense[number % len(nonsense)]}
+                            DEFAULT_KEYS.log_stream(), {"e": nonsense[number % len(nonsense)]}
                         )
                     pipeline.execute()
                     publish(bus, "task_started", task_id=f"good{block}")
@@ -281,7 +283,7 @@ async def test_wiped_log_is_a_gap_and_life_goes_on(own_redis: RedisServer) -> No
             publish(bus, "task_started", task_id="before", parent_task_id="t")
             await plain.until(lambda one: one.events and wants.events)
             with own_redis.client() as client:
-                client.delete(redis_keys.log_stream())
+                client.delete(DEFAULT_KEYS.log_stream())
             publish(bus, "task_started", task_id="after", parent_task_id="t")
             await plain.until(lambda one: one.controls and len(wants.events) == 2)
             publish(bus, "task_started", task_id="later", parent_task_id="t")
@@ -359,9 +361,10 @@ async def test_stalled_job_is_told_once_by_two_collectors(redis_url: str, action
         "retry_count": 0,
     }
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
-        client.set(redis_keys.task_status("j"), "processing")
+        client.set(DEFAULT_KEYS.task_status("j"), "processing")
         client.hset(
-            redis_keys.task_lease("j"), mapping={"queue": redis_keys.QUEUE_HIGH, "worker": "w"}
+            DEFAULT_KEYS.task_lease("j"),
+            mapping={"queue": DEFAULT_KEYS.queue("high"), "worker": "w"},
         )
         with (
             publishing(settings) as bus,
@@ -386,15 +389,15 @@ async def test_stalled_job_is_told_once_by_two_collectors(redis_url: str, action
         types = [event["event_type"] for event in listener.events]
         if action == "report":
             assert types == ["task_stalled"]
-            assert client.get(redis_keys.task_status("j")) == "processing"
+            assert client.get(DEFAULT_KEYS.task_status("j")) == "processing"
         elif action == "requeue":
             assert types == ["task_stalled"]
-            assert client.get(redis_keys.task_status("j")) == "pending"
-            assert client.lrange(redis_keys.QUEUE_HIGH, 0, -1) == ["j"]
+            assert client.get(DEFAULT_KEYS.task_status("j")) == "pending"
+            assert client.lrange(DEFAULT_KEYS.queue("high"), 0, -1) == ["j"]
         else:
             assert types == ["task_stalled", "task_failed"]
-            assert client.get(redis_keys.task_status("j")) == "failed"
-            assert client.lrange(redis_keys.DEAD_LETTERS, 0, -1) == ["j"]
+            assert client.get(DEFAULT_KEYS.task_status("j")) == "failed"
+            assert client.lrange(DEFAULT_KEYS.dead_letters, 0, -1) == ["j"]
     assert sum(reporter.reported for reporter in reporters) == 1
 
 
@@ -409,20 +412,20 @@ async def test_a_job_that_another_worker_has_is_left_alone(redis_url: str, actio
     settings = BridgeSettings(**fields)
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         for job, worker in (("j", "w"), ("lost", "ghost")):
-            client.set(redis_keys.task_status(job), "processing")
+            client.set(DEFAULT_KEYS.task_status(job), "processing")
             client.hset(
-                redis_keys.task_lease(job),
-                mapping={"queue": redis_keys.QUEUE_HIGH, "worker": worker},
+                DEFAULT_KEYS.task_lease(job),
+                mapping={"queue": DEFAULT_KEYS.queue("high"), "worker": worker},
             )
-        client.zadd(redis_keys.LEASES, {"j": 1e18})
+        client.zadd(DEFAULT_KEYS.leases, {"j": 1e18})
         options: dict[str, Any] = {"stats_interval_sec": 0.1, "stalled_action": action}
         with publishing(settings) as bus, AppServer(settings, **options):
             publish(bus, "worker_started", worker_id="ghost")
             for job in ("j", "lost"):  # in the order in which the leader looks at them
                 publish(bus, "task_started", parent_task_id="t", task_id=job, worker_id="ghost")
             await until(
-                lambda: client.get(redis_keys.task_status("lost")) != "processing", "its turn"
+                lambda: client.get(DEFAULT_KEYS.task_status("lost")) != "processing", "its turn"
             )
-        assert client.get(redis_keys.task_status("j")) == "processing"
-        assert client.zscore(redis_keys.LEASES, "j") == 1e18
-        assert "j" not in client.lrange(redis_keys.DEAD_LETTERS, 0, -1)
+        assert client.get(DEFAULT_KEYS.task_status("j")) == "processing"
+        assert client.zscore(DEFAULT_KEYS.leases, "j") == 1e18
+        assert "j" not in client.lrange(DEFAULT_KEYS.dead_letters, 0, -1)

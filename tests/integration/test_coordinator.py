@@ -18,7 +18,7 @@ from otel_bridge.events import semconv
 from otel_bridge.orchestration.queue.errors import PermanentJobError
 from otel_bridge.orchestration.queue.task_queue import Ownership, TaskQueue
 from otel_bridge.orchestration.queue.task_types import Priority, QueuedJob, TaskStatus
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.settings import BridgeSettings
 from otel_bridge.spans.context_managers import phase, research_task
 from tests.support.coordinator import ended, eventually, expire_lease, job_spans, running
@@ -81,7 +81,7 @@ async def test_a_job_is_one_child_span_of_its_enqueueing_with_everything_known(
         semconv.PHASE: "search",
         semconv.WORKER_ID: "w0",
         semconv.RETRY_COUNT: 0,
-        semconv.QUEUE: redis_keys.QUEUE_NORMAL,
+        semconv.QUEUE: DEFAULT_KEYS.queue("normal"),
         semconv.OUTCOME: "completed",
     }.items() <= attributes.items()
 
@@ -129,7 +129,7 @@ async def test_retries_end(client: redis_asyncio.Redis, spans: InMemorySpanExpor
         "failed",
     ]
     assert await coordinator.queue.error("a") == "OSError: no route"
-    assert await client.lrange(redis_keys.DEAD_LETTERS, 0, -1) == ["a"]
+    assert await client.lrange(DEFAULT_KEYS.dead_letters, 0, -1) == ["a"]
 
 
 async def not_json(task: QueuedJob) -> Mapping[str, Any]:
@@ -175,8 +175,8 @@ async def test_something_that_is_no_job_fails_in_view_and_the_worker_lives(
     client: redis_asyncio.Redis, spans: InMemorySpanExporter
 ) -> None:
     """Garbage of another producer becomes one failed job and does not end the worker."""
-    await client.set(redis_keys.task_data("x"), "{not json")
-    await client.lpush(redis_keys.QUEUE_NORMAL, "x", "ghost")
+    await client.set(DEFAULT_KEYS.task_data("x"), "{not json")
+    await client.lpush(DEFAULT_KEYS.queue("normal"), "x", "ghost")
     async with running(client, {"search": echo}, workers=1) as coordinator:
         await coordinator.submit_tasks([job("b")])
         await ended(coordinator, "x", "ghost", "b")
@@ -206,7 +206,7 @@ async def test_the_project_is_found_in_the_parents_record(
     client: redis_asyncio.Redis, spans: InMemorySpanExporter
 ) -> None:
     """A job that names no project gets that of nexus:task_meta of its parent."""
-    await client.hset(redis_keys.task_meta("parent"), "project_id", "proj_9")
+    await client.hset(DEFAULT_KEYS.task_meta("parent"), "project_id", "proj_9")
     async with running(client, {"search": echo}) as coordinator:
         await coordinator.submit_tasks([job("a")])
         await ended(coordinator, "a")
@@ -291,7 +291,7 @@ async def test_stopping_releases_a_long_job_uncharged(
         await started.wait()
     assert cancelled.is_set()
     assert await first.status("a") == TaskStatus.PENDING
-    assert await client.zrange(redis_keys.LEASES, 0, -1) == []
+    assert await client.zrange(DEFAULT_KEYS.leases, 0, -1) == []
     async with running(client, {"search": echo}, prefix="v") as second:
         await ended(second, "a")
     assert await second.result("a") == {"id": "a", "attempt": 0}
@@ -441,7 +441,7 @@ async def test_what_redis_refuses_for_good_is_not_tried_for_a_minute(
     client: redis_asyncio.Redis,
 ) -> None:
     """A key of the wrong type is a mistake, not an outage: it is raised at once."""
-    await client.set(redis_keys.QUEUE_NORMAL, "not a list")
+    await client.set(DEFAULT_KEYS.queue("normal"), "not a list")
     async with asyncio.timeout(10):
         async with running(client, {"search": echo}, workers=0) as coordinator:
             with pytest.raises(ResponseError, match="WRONGTYPE"):

@@ -12,9 +12,9 @@ import pytest
 
 from otel_bridge.errors import ConfigurationError
 from otel_bridge.events.model import MonitoringEvent
-from otel_bridge.publish import redis_keys
 from otel_bridge.publish.bus import EventBus
 from otel_bridge.publish.redis_clients import check_url, close, connect
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppServer, fetch
 from tests.support.redis_groups import RedisCluster, SentinelGroup
@@ -101,13 +101,13 @@ def kill_master(group: SentinelGroup | RedisCluster) -> None:
         master.kill()
         wait_until(lambda: group.master() != old, "the Sentinels to choose", timeout_sec=60)
         return
-    owner = group.owner(redis_keys.log_stream())
+    owner = group.owner(DEFAULT_KEYS.log_stream())
     wait_for_replica(group, owner)
     owner.kill()
 
     def is_replaced() -> bool:
         try:
-            return group.owner(redis_keys.log_stream()).port != owner.port
+            return group.owner(DEFAULT_KEYS.log_stream()).port != owner.port
         except AssertionError:
             return False
 
@@ -136,7 +136,7 @@ def test_the_log_survives_its_master(group: SentinelGroup | RedisCluster) -> Non
         fewest = load.count - LOST_AT_MOST
         wait_until(lambda: site.collector.stats.events_in >= fewest, "the collector to catch up")
         client = connect(group.url)
-        logged = client.xlen(redis_keys.log_stream())
+        logged = client.xlen(DEFAULT_KEYS.log_stream())
         close(client)
         assert fewest <= logged <= load.count + 10
         assert fetch(f"{site.url}/readyz").status == 200

@@ -23,7 +23,7 @@ import redis
 from otel_bridge_collector.commands.demo import DEMO_REQUEST
 from websockets.sync.client import ClientConnection, connect
 
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from tests.support.redis_groups import RedisCluster
 
 PHASES = [
@@ -347,7 +347,7 @@ def test_a_redis_named_for_the_bus_carries_the_queues(redis_url: str) -> None:
         status, answer = post(url, json.dumps(DEMO_REQUEST).encode())
     assert status == 201
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
-        assert client.get(redis_keys.task_status(answer["task_id"])) == "pending"
+        assert client.get(DEFAULT_KEYS.task_status(answer["task_id"])) == "pending"
 
 
 @pytest.mark.redis

@@ -27,7 +27,7 @@ from otel_bridge.orchestration.queue.task_types import QueuedJob, ResearchTaskRe
 from otel_bridge.orchestration.research.data_aggregation_orchestrator import PHASES
 from otel_bridge.orchestration.research.gateway import ResearchGateway
 from otel_bridge.orchestration.worker_pool import run_workers
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.publish.transports.memory import memory_log
 from otel_bridge.settings import BridgeSettings
 from tests.support.coordinator import eventually
@@ -233,7 +233,7 @@ async def test_the_whole_story_is_published_in_order(
     assert counts["extraction"][-1] == {"completed": 4, "failed": 1, "pending": 0, "total": 5}
 
     (depth, *_) = [one for one in published if one["event_type"] == "queue_depth_update"]
-    assert {*redis_keys.QUEUES, redis_keys.RESEARCH_QUEUE} == depth["counts"].keys()
+    assert {*DEFAULT_KEYS.queues, DEFAULT_KEYS.research_queue} == depth["counts"].keys()
     workers = Counter(
         (one["worker_id"], one["event_type"])
         for one in published
@@ -314,7 +314,7 @@ async def test_a_research_task_that_is_none_fails_with_the_field(
     bad = QueuedJob(id="bad", type="data_aggregation", payload=dict(payload))
     queue = TaskQueue(client)
     async with pool(client, tmp_path):
-        await queue.submit(bad, queue=redis_keys.RESEARCH_QUEUE)
+        await queue.submit(bad, queue=DEFAULT_KEYS.research_queue)
 
         async def has_failed() -> bool:
             return await queue.status("bad") is TaskStatus.FAILED
@@ -427,7 +427,7 @@ async def test_one_research_task_is_one_trace_across_processes(
         process.terminate()
         assert await asyncio.to_thread(process.wait, 30) == 0
 
-    entries: Any = await client.xrange(redis_keys.log_stream())
+    entries: Any = await client.xrange(DEFAULT_KEYS.log_stream())
     published = [json.loads(fields["e"]) for _, fields in entries]
     story = [
         one

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from tests.support.load import numbers_in_log
 from tests.support.redis_server import RedisServer
 
@@ -63,7 +63,7 @@ def test_a_span_open_at_the_fork_ends_once(own_redis: RedisServer) -> None:
     done = run("fork_inside_span", own_redis, 3)
     assert (done.returncode, done.stderr) == (0, "")
     with own_redis.client() as client:
-        events = [json.loads(f[b"e"]) for _, f in client.xrange(redis_keys.log_stream())]
+        events = [json.loads(f[b"e"]) for _, f in client.xrange(DEFAULT_KEYS.log_stream())]
     told = sorted((event["task_id"], event["event_type"]) for event in events)
     jobs = ["outer", *(f"{name}{n}" for name in ("parent", "child") for n in range(3))]
     expected = [(job, kind) for job in jobs for kind in ("task_completed", "task_started")]

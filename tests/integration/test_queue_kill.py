@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from otel_bridge.orchestration.queue.task_queue import TaskQueue
 from otel_bridge.orchestration.queue.task_types import Priority, QueuedJob, TaskStatus
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from tests.support.coordinator import eventually
 from tests.support.queue_clients import connect
 from tests.support.redis_server import RedisServer
@@ -98,9 +98,9 @@ async def assert_nothing_lost(client: redis_asyncio.Redis, job_ids: list[str]) -
     assert set(job_ids) == set(await queue.results(job_ids))
     assert await queue.status(POISON) == TaskStatus.FAILED
     assert "3 workers stopped answering" in str(await queue.error(POISON))
-    assert await client.lrange(redis_keys.DEAD_LETTERS, 0, -1) == [POISON]
+    assert await client.lrange(DEFAULT_KEYS.dead_letters, 0, -1) == [POISON]
     left = [str(key) async for key in client.scan_iter("nexus:*", count=1000)]
-    passing = ("nexus:processing:", redis_keys.LEASES, redis_keys.DELAYED, *redis_keys.QUEUES)
+    passing = ("nexus:processing:", DEFAULT_KEYS.leases, DEFAULT_KEYS.delayed, *DEFAULT_KEYS.queues)
     assert [key for key in left if key.startswith(passing) or key.endswith(":lease")] == []
 
 

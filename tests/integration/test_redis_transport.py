@@ -11,7 +11,7 @@ import pytest
 
 from otel_bridge.cancellation import cancel
 from otel_bridge.errors import ConfigurationError, PositionLostError, TransportError
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.publish.transports.base import Outgoing
 from otel_bridge.publish.transports.redis import RedisSender
 from otel_bridge.publish.transports.redis_receiver import RedisReceiver
@@ -106,7 +106,7 @@ def test_a_denied_channel_loses_no_event(own: RedisServer, make_settings: MakeSe
         result = sender.send("a", 1, [outgoing(1), outgoing(2)])
         assert (result.skipped, result.refused) == (0, 2)
         assert sender.send("a", 1, [outgoing(1), outgoing(2)]).skipped == 2
-        assert client.xlen(redis_keys.log_stream()) == 2
+        assert client.xlen(DEFAULT_KEYS.log_stream()) == 2
         sender.close()
 
 
@@ -133,7 +133,7 @@ def test_a_lost_script_is_sent_again(own: RedisServer, make_settings: MakeSettin
     with own.client() as client:
         client.script_flush()
         assert sender.send("a", 2, [outgoing(2)]).skipped == 0
-        assert client.xlen(redis_keys.log_stream()) == 2
+        assert client.xlen(DEFAULT_KEYS.log_stream()) == 2
     sender.close()
 
 
@@ -174,7 +174,7 @@ def test_what_an_operator_can_mend_is_tried_again(
                 sender.send("a", 1, batch)
             client.execute_command(*undo)
             sender.send("a", 1, batch)
-            assert client.xlen(redis_keys.log_stream()) == 2
+            assert client.xlen(DEFAULT_KEYS.log_stream()) == 2
         sender.close()
 
 
@@ -188,10 +188,10 @@ def test_an_answer_that_is_lost_makes_no_duplicate(
         proxy.swallow_answers()
         with pytest.raises(TransportError):
             sender.send("a", 2, [outgoing(2)])
-        wait_until(lambda: client.xlen(redis_keys.log_stream()) == 2, "the batch to be applied")
+        wait_until(lambda: client.xlen(DEFAULT_KEYS.log_stream()) == 2, "the batch to be applied")
         proxy.heal()
         assert sender.send("a", 2, [outgoing(2)]).skipped == 1
-        assert client.xlen(redis_keys.log_stream()) == 2
+        assert client.xlen(DEFAULT_KEYS.log_stream()) == 2
         sender.close()
 
 
@@ -214,8 +214,8 @@ def test_a_url_that_cannot_be_read_fails_at_once(url: str, make_settings: MakeSe
 async def test_an_epoch_may_contain_a_colon(own: RedisServer, make_settings: MakeSettings) -> None:
     """An epoch that another program wrote is part of the positions, and reading goes on."""
     with own.client() as client:
-        client.hset(redis_keys.log_meta(), "epoch", "a:b")
-        client.xadd(redis_keys.log_stream(), {"e": outgoing(1).data})
+        client.hset(DEFAULT_KEYS.log_meta(), "epoch", "a:b")
+        client.xadd(DEFAULT_KEYS.log_stream(), {"e": outgoing(1).data})
     sender = RedisSender(own.url, make_settings())
     receiver = RedisReceiver(own.url, make_settings())
     (first,) = await receiver.read(await receiver.open())
@@ -235,13 +235,13 @@ async def test_an_epoch_that_no_position_can_hold_is_named(
     """The error names the key to delete; without that key reading goes on."""
     receiver = RedisReceiver(own.url, make_settings())
     with own.client() as client:
-        client.hset(redis_keys.log_meta(), "epoch", epoch)
-        client.xadd(redis_keys.log_stream(), {"e": outgoing(1).data})
+        client.hset(DEFAULT_KEYS.log_meta(), "epoch", epoch)
+        client.xadd(DEFAULT_KEYS.log_stream(), {"e": outgoing(1).data})
         with pytest.raises(
             TransportError, match=r"^the epoch in nexus:\{0\}:meta .* delete that key"
         ):
             await receiver.open()
-        client.delete(redis_keys.log_meta())
+        client.delete(DEFAULT_KEYS.log_meta())
     assert task_ids(await receiver.read(await receiver.open())) == [1]
     await receiver.close()
 
@@ -270,7 +270,9 @@ async def test_a_wiped_stream_is_another_log(
     await asyncio.to_thread(sender.send, "a", 1, [outgoing(1)])
     (entry,) = await receiver.read(await receiver.open())
     with own.client() as client:
-        client.delete(redis_keys.log_stream(), *(() if is_meta_kept else (redis_keys.log_meta(),)))
+        client.delete(
+            DEFAULT_KEYS.log_stream(), *(() if is_meta_kept else (DEFAULT_KEYS.log_meta(),))
+        )
     sender = RedisSender(own.url, make_settings())
     await asyncio.to_thread(sender.send, "b", 1, [outgoing(2)])
     await receiver.close()
@@ -290,7 +292,7 @@ async def test_a_reader_that_stays_notices_a_wiped_stream(
     await asyncio.to_thread(sender.send, "a", 1, [outgoing(1)])
     (entry,) = await receiver.read(await receiver.open())
     with own.client() as client:
-        client.delete(redis_keys.log_stream())
+        client.delete(DEFAULT_KEYS.log_stream())
     with pytest.raises(PositionLostError) as caught:
         await receiver.read(entry.position, wait_ms=20_000)
     assert caught.value.reason == "epoch"

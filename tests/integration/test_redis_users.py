@@ -13,8 +13,8 @@ import redis
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.orchestration.queue.task_queue import Ownership, TaskQueue
 from otel_bridge.orchestration.queue.task_types import Priority, QueuedJob
-from otel_bridge.publish import redis_keys
 from otel_bridge.publish.bus import EventBus
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppServer, fetch
 from tests.support.queue_clients import connect
@@ -104,7 +104,7 @@ def test_they_have_not_much_more(server: RedisServer) -> None:
                     client.execute_command(*command)
             if user != "coordinator":
                 with pytest.raises(redis.exceptions.NoPermissionError):
-                    client.lpush(redis_keys.QUEUE_NORMAL, "x")
+                    client.lpush(DEFAULT_KEYS.queue("normal"), "x")
     with (
         redis.Redis.from_url(url(server, "publisher")) as client,
         pytest.raises(redis.exceptions.NoPermissionError),

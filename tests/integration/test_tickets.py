@@ -14,7 +14,7 @@ import redis
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppServer, fetch
 from tests.support.redis_server import RedisServer
@@ -95,7 +95,7 @@ async def test_redis_cannot_widen_a_ticket(redis_url: str) -> None:
     ):
         for change in ({"projects": None}, {"projects": ["beta"]}, {"digest": "0" * 64}, "x"):
             ticket = ticket_of(site)
-            key = redis_keys.collector_ticket(hashlib.sha256(ticket.encode()).hexdigest())
+            key = DEFAULT_KEYS.collector_ticket(hashlib.sha256(ticket.encode()).hexdigest())
             raw = client.get(key)
             assert isinstance(raw, bytes)
             assert TOKEN.encode() not in raw

@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import otel_bridge
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.settings import BridgeSettings
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
@@ -33,10 +33,10 @@ def test_publishing_and_beating_make_no_spans(
         with own_redis.client() as client:
             with otel_bridge.worker("w1"), otel_bridge.job(task_id="j1", task_type="find"):
                 client.set("mine", "1")
-                wait_until(lambda: client.exists(redis_keys.worker_heartbeat("w1")), "a beat")
+                wait_until(lambda: client.exists(DEFAULT_KEYS.worker_heartbeat("w1")), "a beat")
             assert bridge.flush(10)
             assert bridge.shutdown()
-            assert client.xlen(redis_keys.log_stream()) >= 4
+            assert client.xlen(DEFAULT_KEYS.log_stream()) >= 4
     finally:
         instrumentor.uninstrument()
         provider.shutdown()

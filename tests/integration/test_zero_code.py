@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import redis
 
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppServer, fetch
 from tests.support.waiting import wait_until
@@ -181,7 +181,7 @@ def instrumented(*command: str, redis_url: str, **environ: str) -> dict[str, Any
 
 
 def events(client: Any) -> list[dict[str, Any]]:
-    return [json.loads(fields[b"e"]) for _, fields in client.xrange(redis_keys.log_stream())]
+    return [json.loads(fields[b"e"]) for _, fields in client.xrange(DEFAULT_KEYS.log_stream())]
 
 
 @pytest.mark.redis

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import redis
 
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppServer, fetch
 from tests.support.waiting import wait_until
@@ -205,7 +205,7 @@ def test_arq_as_it_is_today(wheel: Path, tmp_path: Path, redis_url: str) -> None
         with redis.Redis.from_url(redis_url) as client:
 
             def kinds() -> set[str]:
-                raw: Any = client.xrange(redis_keys.log_stream())
+                raw: Any = client.xrange(DEFAULT_KEYS.log_stream())
                 events = [json.loads(fields[b"e"]) for _, fields in raw]
                 return {e["event_type"] for e in events if e.get("task_type") == "fetch"}
 

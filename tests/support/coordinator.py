@@ -15,12 +15,13 @@ from redis.asyncio import Redis
 from otel_bridge.cancellation import cancel
 from otel_bridge.events import semconv
 from otel_bridge.orchestration.queue.leases import LeaseKeeper, synchronous_client
+from otel_bridge.orchestration.queue.lua_scripts import lua_source
 from otel_bridge.orchestration.queue.parallel_task_coordinator import ParallelTaskCoordinator
-from otel_bridge.orchestration.queue.task_queue import TaskQueue, lua_source
+from otel_bridge.orchestration.queue.task_queue import TaskQueue
 from otel_bridge.orchestration.queue.task_types import TERMINAL_STATUSES, JobHandler
 from otel_bridge.orchestration.queue.wake import WakeUpNotifications
 from otel_bridge.projects.resolver import ProjectIdResolver
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 
 __all__ = ["ended", "eventually", "expire_lease", "job_spans", "running"]
 
@@ -40,8 +41,8 @@ async def eventually(
 async def expire_lease(client: Redis, job_id: str) -> None:
     """Let a lease run out and take the job back, at once: no renewal can come in between."""
     async with client.pipeline(transaction=True) as transaction:
-        transaction.zadd(redis_keys.LEASES, {job_id: 0})
-        transaction.eval(lua_source("maintain"), 1, redis_keys.QUEUE_NORMAL, 3, 3600, 100, 0)
+        transaction.zadd(DEFAULT_KEYS.leases, {job_id: 0})
+        transaction.eval(lua_source("maintain"), 1, DEFAULT_KEYS.queue("normal"), 3, 3600, 100, 0)
         _, (_, requeued, _, _) = await transaction.execute()
     assert [job_id] == requeued
 

@@ -8,8 +8,8 @@ import time
 from collections import defaultdict
 
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
-from otel_bridge.publish import redis_keys
 from otel_bridge.publish.bus import EventBus
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from tests.support.redis_server import RedisServer
 
 __all__ = ["Load", "numbers_in_log"]
@@ -63,7 +63,7 @@ def numbers_in_log(server: RedisServer) -> dict[str, list[int]]:
     """The events' numbers in the order of the stream, by worker."""
     found: dict[str, list[int]] = defaultdict(list)
     with server.client() as client:
-        for _, fields in client.xrange(redis_keys.log_stream()):
+        for _, fields in client.xrange(DEFAULT_KEYS.log_stream()):
             event = json.loads(fields[b"e"])
             found[str(event["worker_id"])].append(int(event["task_id"]))
     return found

@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 import redis
 
 from otel_bridge.events.model import MonitoringEvent
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from tests.support.waiting import wait_until
 
 __all__ = ["FRAMEWORKS", "TaskRig"]
@@ -155,7 +155,7 @@ class TaskRig:
         absent = dict.fromkeys(MonitoringEvent.model_fields)
         found = [
             absent | json.loads(fields[b"e"])
-            for _, fields in self._client.xrange(redis_keys.log_stream())
+            for _, fields in self._client.xrange(DEFAULT_KEYS.log_stream())
         ]
         return [
             event

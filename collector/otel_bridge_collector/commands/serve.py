@@ -30,8 +30,10 @@ from otel_bridge.orchestration.queue.task_types import ResearchTaskRequest
 from otel_bridge.orchestration.research.gateway import ResearchGateway
 from otel_bridge.orchestration.worker_pool import run_workers
 from otel_bridge.publish.redis_clients import is_redis
+from otel_bridge.publish.redis_keys import RedisKeys
 from otel_bridge.publish.transports import check_scheme
-from otel_bridge.settings import BridgeSettings, redact_url
+from otel_bridge.settings import BridgeSettings
+from otel_bridge.urls import redact_url
 from otel_bridge_collector.app import CollectorServer, create_app, make_server
 from otel_bridge_collector.commands.demo import CURL, DEMO_PACE_SEC, DEMO_REQUEST
 from otel_bridge_collector.settings import CollectorSettings
@@ -89,7 +91,9 @@ async def run_service(options: ServiceOptions) -> int:
     with _listening(collector_settings.host, collector_settings.port) as listener:
         url = f"http://{_display_host(collector_settings.host)}:{listener.getsockname()[1]}"
         async with open_redis(settings) as redis_client:
-            gateway = None if redis_client is None else ResearchGateway(redis_client)
+            gateway = None
+            if redis_client is not None:
+                gateway = ResearchGateway(redis_client, keys=RedisKeys(settings.key_prefix))
             workers = options.workers
             if workers is None:
                 workers = 0 if settings.redis_url or gateway is None else _EMBEDDED_WORKERS
@@ -98,7 +102,7 @@ async def run_service(options: ServiceOptions) -> int:
             check_directories(settings, workers)
             application = create_app(collector_settings, settings, gateway=gateway)
             server = make_server(application, collector_settings)
-            bridge = configure(service_name="otel-bridge", settings=settings)
+            bridge = configure(service_name="otel-bridge", settings=settings, strict=True)
             serving = asyncio.create_task(server.serve(sockets=[listener]), name="serve")
             serving.add_done_callback(lambda _: stop.set())
             up = asyncio.create_task(server.is_up.wait(), name="wait until up")

@@ -1,11 +1,11 @@
 """
 ``Leader``: elects one collector of several, and runs its rounds of duties.
 
-The election is a lease in Redis: the key ``nexus:collector:leader``, set with NX and PX and renewed
-by its holder. When the leader dies, the next collector takes over within the TTL. Should two
-collectors lead for a moment, ``task_stalled`` events still appear once: their ids are derived from
-the job, and claimed in Redis before they are published. With the log in memory
-there is one collector and no election.
+The election is a lease in Redis: the key ``<prefix>:collector:leader``, set with NX and PX and
+renewed by its holder. When the leader dies, the next collector takes over within the TTL. Should
+two collectors lead for a moment, ``task_stalled`` events still appear once: their ids are derived
+from the job, and claimed in Redis before they are published. With the log in memory there is one
+collector and no election.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any, Final
 import redis.asyncio as redis_asyncio
 
 from otel_bridge.cancellation import cancel
-from otel_bridge.publish import redis_keys
 from otel_bridge.publish.redis_clients import REDIS_ERRORS
+from otel_bridge.publish.redis_failures import failure_reason, needs_operator
 
 __all__ = ["Leader"]
 
@@ -52,9 +52,12 @@ class Leader:
         is_live: Whether this collector reads the log; one that does not cannot lead, because all
             workers would look dead to it.
         redis: Holds the lease; None: the log is in memory and this is the only collector.
+        lease_key: Redis key of the lease.
 
     Attributes:
         is_leader: Whether this collector led in its last round.
+        failure: Why Redis did not let it renew the lease in its last round; None: it did.
+        needs_operator: Whether that stays until a permission or the URL is changed.
     """
 
     def __init__(
@@ -65,15 +68,18 @@ class Leader:
         duties: Sequence[Callable[[], Awaitable[None]]],
         is_live: Callable[[], bool],
         redis: redis_asyncio.Redis | None,
+        lease_key: str,
     ) -> None:
         self.is_leader = False
+        self.failure: str | None = None
+        self.needs_operator = False
         self._id = collector_id
         self._interval_sec = interval_sec
         self._duties = duties
         self._is_live = is_live
         self._redis: Any = redis
+        self._lease_key = lease_key
         self._lease_ms = int(1000 * max(_MIN_LEASE_SEC, 3 * interval_sec))
-        self._is_failing = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -86,7 +92,7 @@ class Leader:
             await cancel([self._task])
         if self.is_leader and self._redis is not None:
             try:
-                await self._redis.eval(_RELEASE, 1, redis_keys.COLLECTOR_LEADER, self._id)
+                await self._redis.eval(_RELEASE, 1, self._lease_key, self._id)
             except REDIS_ERRORS:
                 logger.debug("the leader's lease was not released; it expires by itself")
         self.is_leader = False
@@ -101,20 +107,17 @@ class Leader:
                         await duty()
             except (*REDIS_ERRORS, TimeoutError) as error:
                 self.is_leader = False
-                if not self._is_failing:
-                    logger.warning(
-                        "this collector cannot lead, Redis failed: %s", type(error).__name__
-                    )
-                self._is_failing = True
+                reason = failure_reason(error)
+                if self.failure is None:
+                    logger.warning("this collector cannot lead, Redis failed: %s", reason)
+                self.failure, self.needs_operator = reason, needs_operator(error)
             except Exception:
                 logger.exception("a round of the leader failed")
             else:
-                self._is_failing = False
+                self.failure, self.needs_operator = None, False
 
     async def _hold_lease(self) -> bool:
         if self._redis is None:
             return True
-        held = await self._redis.eval(
-            _RENEW, 1, redis_keys.COLLECTOR_LEADER, self._id, self._lease_ms
-        )
+        held = await self._redis.eval(_RENEW, 1, self._lease_key, self._id, self._lease_ms)
         return bool(held)

@@ -19,7 +19,7 @@ import redis.asyncio as redis_asyncio
 
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.orchestration.queue.stalled_jobs import fail_stalled, requeue_stalled
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import RedisKeys
 from otel_bridge_collector.model.old.judge import Judge
 from otel_bridge_collector.model.old.records import JobRecord
 from otel_bridge_collector.model.old.stalled import (
@@ -47,6 +47,7 @@ class StalledJobReporter:
         make_rules: The state and its status rules, as of the call.
         publish: Queues one event for the log.
         redis: Holds the claims and the jobs; None: this is the only collector.
+        keys: Name the claims, the jobs and the workers' heartbeats.
 
     Attributes:
         reported: Stalled attempts that this collector has reported since its start.
@@ -61,6 +62,7 @@ class StalledJobReporter:
         make_rules: Callable[[], Judge],
         publish: Callable[[MonitoringEvent], object],
         redis: redis_asyncio.Redis | None,
+        keys: RedisKeys,
     ) -> None:
         self.reported = 0
         self._id = collector_id
@@ -69,6 +71,7 @@ class StalledJobReporter:
         self._make_rules = make_rules
         self._publish = publish
         self._redis: Any = redis
+        self._keys = keys
         self._reported_ids: OrderedDict[str, None] = OrderedDict()
 
     async def run_round(self) -> None:
@@ -101,18 +104,19 @@ class StalledJobReporter:
         """
         if self._redis is None:
             return True
-        if await self._redis.exists(redis_keys.worker_heartbeat(str(job.worker_id))):
+        if await self._redis.exists(self._keys.worker_heartbeat(str(job.worker_id))):
             return False
-        key = redis_keys.collector_stalled(event_id)
+        key = self._keys.collector_stalled(event_id)
         return bool(await self._redis.set(key, self._id, nx=True, ex=_CLAIM_TTL_SEC))
 
     async def _act(self, job: JobRecord, now: int) -> None:
         job_id, worker_id = job.task_id, str(job.worker_id)
         if self._action == "requeue":
-            is_done = await requeue_stalled(self._redis, job_id, worker_id)
+            is_done = await requeue_stalled(self._redis, job_id, worker_id, keys=self._keys)
         else:
             failure = stalled_failure_event(job, now)
-            is_done = await fail_stalled(self._redis, job_id, worker_id, failure.error or "")
+            error = failure.error or ""
+            is_done = await fail_stalled(self._redis, job_id, worker_id, error, keys=self._keys)
             if is_done:
                 self._publish(failure)
         if is_done:

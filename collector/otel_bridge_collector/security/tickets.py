@@ -18,8 +18,8 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
-from otel_bridge.publish import redis_keys
 from otel_bridge.publish.redis_clients import REDIS_ERRORS
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge_collector.security.tokens import Principal, token_digest
 
 __all__ = ["TICKET_TTL_SEC", "Tickets"]
@@ -39,6 +39,7 @@ class Tickets:
     Attributes:
         redis: An asyncio client of the Redis that all collectors share; None: tickets are stored in
             this process.
+        keys: Name the tickets there.
 
     Args:
         clock: Its monotonic time limits tickets that are stored in this process.
@@ -46,6 +47,7 @@ class Tickets:
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
         self.redis: Any = None
+        self.keys = DEFAULT_KEYS
         self._clock = clock
         self._local: OrderedDict[str, tuple[Principal, float]] = OrderedDict()
 
@@ -60,7 +62,7 @@ class Tickets:
         if self.redis is not None:
             try:
                 await self.redis.set(
-                    redis_keys.collector_ticket(digest), _to_json(principal), ex=TICKET_TTL_SEC
+                    self.keys.collector_ticket(digest), _to_json(principal), ex=TICKET_TTL_SEC
                 )
                 return ticket
             except (*REDIS_ERRORS, TimeoutError) as error:
@@ -84,7 +86,7 @@ class Tickets:
         if self.redis is None:
             return None
         try:
-            found = await self.redis.getdel(redis_keys.collector_ticket(digest))
+            found = await self.redis.getdel(self.keys.collector_ticket(digest))
         except (*REDIS_ERRORS, TimeoutError) as error:
             logger.warning("a ticket could not be read from Redis: %s", type(error).__name__)
             return None

@@ -22,7 +22,10 @@ from redis.exceptions import RedisError
 
 from otel_bridge.cancellation import cancel
 from otel_bridge.errors import OtelBridgeError
-from otel_bridge.orchestration.queue.task_queue import Claim, lua_source, text
+from otel_bridge.orchestration.queue.lua_scripts import lua_source
+from otel_bridge.orchestration.queue.task_queue import Claim, text
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS, RedisKeys
+from otel_bridge.publish.redis_options import NO_HANDSHAKE
 
 __all__ = [
     "LeaseKeeper",
@@ -83,6 +86,7 @@ def synchronous_client(client: redis_asyncio.Redis) -> redis.Redis:
             connection_class=kind,
             socket_timeout=_TIMEOUT_SEC,
             socket_connect_timeout=_TIMEOUT_SEC,
+            **NO_HANDSHAKE,
             **chosen,
         )
     )
@@ -95,13 +99,16 @@ class LeaseKeeper:
     Args:
         client: Used by the keeper's thread only; closed by ``close``.
         lease_sec: Length of a lease, as given to the ``TaskQueue``.
+        keys: Name the leases, as for the ``TaskQueue``.
     """
 
-    def __init__(self, client: redis.Redis, lease_sec: float) -> None:
+    def __init__(
+        self, client: redis.Redis, lease_sec: float, keys: RedisKeys = DEFAULT_KEYS
+    ) -> None:
         self._client = client
         self._lease_ms = int(lease_sec * 1000)
         self._interval_sec = lease_sec / 3
-        self._renew = client.register_script(lua_source("renew"))
+        self._renew = client.register_script(lua_source("renew", keys))
         self._held: dict[tuple[str, int], tuple[Claim, Callable[[], None]]] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()

@@ -36,10 +36,9 @@ from otel_bridge.orchestration.queue.task_queue import (
     Ownership,
     TaskQueue,
 )
-from otel_bridge.orchestration.queue.task_types import QUEUE_OF, JobHandler, QueuedJob
+from otel_bridge.orchestration.queue.task_types import JobHandler, QueuedJob, queue_of
 from otel_bridge.orchestration.queue.wake import WakeUpNotification, WakeUpNotifications, jittered
 from otel_bridge.projects.resolver import ProjectIdResolver
-from otel_bridge.publish import redis_keys
 from otel_bridge.spans.context_managers import enqueue, job, research_task, worker
 from otel_bridge.spans.work_spans import Job as SpanJob
 from otel_bridge.workers.queue_depth import LoopCaller, QueueDepthSampler
@@ -131,7 +130,7 @@ class ParallelTaskCoordinator:
         for task in jobs:
             if task.id in known:
                 continue
-            name = QUEUE_OF[task.priority]
+            name = queue_of(task.priority, self.queue.keys)
             project_id = task.project_id or await self._project_id(task)
             with enqueue(
                 task_id=task.id,
@@ -361,9 +360,10 @@ class ParallelTaskCoordinator:
             return bool(await self.queue.redis.set(key, "1", nx=True, px=ttl_ms))
 
         return QueueDepthSampler(
-            names=lambda: (*redis_keys.QUEUES, redis_keys.RESEARCH_QUEUE),
+            names=lambda: self.queue.queue_names,
             read=lambda _: on_loop.call(self.queue.depths),
             set_if_absent=lambda key, ttl_ms: on_loop.call(set_if_absent, key, ttl_ms),
+            keys=self.queue.keys,
             locks_each_queue=False,
             may_block=True,
             timer=bridge.timer,

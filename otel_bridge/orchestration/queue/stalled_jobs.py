@@ -9,20 +9,21 @@ one script. They work without a lease too, for a third-party coordinator that us
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from redis.asyncio import Redis
 
-from otel_bridge.orchestration.queue.task_queue import DEFAULT_RESULT_TTL_SEC, lua_source
-from otel_bridge.publish import redis_keys
+from otel_bridge.orchestration.queue.lua_scripts import lua_source
+from otel_bridge.orchestration.queue.task_queue import DEFAULT_RESULT_TTL_SEC
+from otel_bridge.orchestration.queue.task_types import Priority, queue_of
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS, RedisKeys
 
 __all__ = ["fail_stalled", "requeue_stalled"]
 
-_REQUEUE: Final = lua_source("requeue_stalled")
-_FAIL: Final = lua_source("fail_stalled")
 
-
-async def requeue_stalled(redis: Redis, job_id: str, worker_id: str) -> bool:
+async def requeue_stalled(
+    redis: Redis, job_id: str, worker_id: str, *, keys: RedisKeys = DEFAULT_KEYS
+) -> bool:
     """
     Let a stalled job be claimed again; returns whether it was still this worker's.
 
@@ -34,10 +35,13 @@ async def requeue_stalled(redis: Redis, job_id: str, worker_id: str) -> bool:
         redis.RedisError: Redis is unreachable, or denies a command.
     """
     client: Any = redis
-    return bool(await client.eval(_REQUEUE, 1, redis_keys.QUEUE_NORMAL, job_id, worker_id))
+    script, queue = lua_source("requeue_stalled", keys), queue_of(Priority.NORMAL, keys)
+    return bool(await client.eval(script, 1, queue, job_id, worker_id))
 
 
-async def fail_stalled(redis: Redis, job_id: str, worker_id: str, error: str) -> bool:
+async def fail_stalled(
+    redis: Redis, job_id: str, worker_id: str, error: str, *, keys: RedisKeys = DEFAULT_KEYS
+) -> bool:
     """
     End a stalled job as failed; returns whether it was still this worker's.
 
@@ -47,4 +51,5 @@ async def fail_stalled(redis: Redis, job_id: str, worker_id: str, error: str) ->
         redis.RedisError: Redis is unreachable, or denies a command.
     """
     client: Any = redis
-    return bool(await client.eval(_FAIL, 0, job_id, worker_id, error, DEFAULT_RESULT_TTL_SEC))
+    script = lua_source("fail_stalled", keys)
+    return bool(await client.eval(script, 0, job_id, worker_id, error, DEFAULT_RESULT_TTL_SEC))

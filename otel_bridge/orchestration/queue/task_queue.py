@@ -17,15 +17,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from importlib import resources
 from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from otel_bridge.events.model import TaskStatus
-from otel_bridge.orchestration.queue.task_types import QUEUE_OF, TERMINAL_STATUSES, QueuedJob
-from otel_bridge.publish import redis_keys
+from otel_bridge.orchestration.queue.lua_scripts import lua_source
+from otel_bridge.orchestration.queue.task_types import (
+    TERMINAL_STATUSES,
+    Priority,
+    QueuedJob,
+    queue_of,
+)
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS, RedisKeys
 
 __all__ = [
     "Claim",
@@ -36,7 +41,6 @@ __all__ = [
     "Progress",
     "Submission",
     "TaskQueue",
-    "lua_source",
 ]
 
 DEFAULT_LEASE_SEC: Final = 15.0
@@ -105,7 +109,7 @@ class Claim:
             JobUnreadableError: ``data`` is empty or is not a job.
         """
         if not self.data:
-            raise JobUnreadableError(f"no job under {redis_keys.task_data(self.job_id)}")
+            raise JobUnreadableError(f"job {self.job_id} has no data")
         try:
             job = QueuedJob.model_validate_json(self.data)
         except (ValidationError, RecursionError) as error:
@@ -150,13 +154,6 @@ class Progress(NamedTuple):
         return self.pending == 0
 
 
-def lua_source(name: str) -> str:
-    """Return the text of a Lua script, with the shared prelude before it."""
-    folder = resources.files("otel_bridge.orchestration.queue") / "lua"
-    prelude = (folder / "prelude.lua").read_text(encoding="utf-8")
-    return prelude + (folder / f"{name}.lua").read_text(encoding="utf-8")
-
-
 def text(value: object) -> str:
     """Return a value from Redis as text, whether or not the client decodes answers."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
@@ -168,6 +165,7 @@ class TaskQueue:
 
     Args:
         redis: May decode answers or not; fakeredis works too.
+        keys: Name everything that the queue stores.
         lease_sec: A worker that does not renew its lease for this long loses its job.
         max_deliveries: A job goes to the dead-letter queue when this many workers stopped answering
             while running it.
@@ -178,20 +176,22 @@ class TaskQueue:
         self,
         redis: Redis,
         *,
+        keys: RedisKeys = DEFAULT_KEYS,
         lease_sec: float = DEFAULT_LEASE_SEC,
         max_deliveries: int = DEFAULT_MAX_DELIVERIES,
         result_ttl_sec: int = DEFAULT_RESULT_TTL_SEC,
     ) -> None:
         self.redis = redis
+        self.keys = keys
         self.lease_sec = lease_sec
         self.max_deliveries = max_deliveries
         self.result_ttl_sec = result_ttl_sec
-        self._submit = redis.register_script(lua_source("submit"))
-        self._claim = redis.register_script(lua_source("claim"))
-        self._finish = redis.register_script(lua_source("finish"))
-        self._retry = redis.register_script(lua_source("retry"))
-        self._release = redis.register_script(lua_source("release"))
-        self._maintain = redis.register_script(lua_source("maintain"))
+        self._submit = redis.register_script(lua_source("submit", keys))
+        self._claim = redis.register_script(lua_source("claim", keys))
+        self._finish = redis.register_script(lua_source("finish", keys))
+        self._retry = redis.register_script(lua_source("retry", keys))
+        self._release = redis.register_script(lua_source("release", keys))
+        self._maintain = redis.register_script(lua_source("maintain", keys))
 
     async def submit(
         self,
@@ -208,11 +208,11 @@ class TaskQueue:
             job: Not queued again while the status of a job with its id is kept.
             queue: Full name; default: the queue of the job's priority.
             dedupe_key: Identifies the job when ids are random; remembered for ``result_ttl_sec``.
-            meta: Stored in the hash ``nexus:task_meta:{job.id}``; for research tasks.
+            meta: Stored in the hash ``<prefix>:task_meta:{job.id}``; for research tasks.
         """
         pairs = [part for pair in (meta or {}).items() for part in pair]
         answer = await self._submit(
-            keys=[queue or QUEUE_OF[job.priority]],
+            keys=[queue or queue_of(job.priority, self.keys)],
             args=[
                 job.id,
                 job.model_dump_json(),
@@ -227,7 +227,7 @@ class TaskQueue:
     async def claim(
         self,
         worker_id: str,
-        queues: Sequence[str] = redis_keys.QUEUES,
+        queues: Sequence[str] | None = None,
         *,
         lowest_first: bool = False,
     ) -> Claim | None:
@@ -236,11 +236,14 @@ class TaskQueue:
 
         Args:
             worker_id: Unique among running workers.
-            queues: Full names, in the order in which they are tried.
+            queues: Full names, in the order in which they are tried; default: those of the three
+                priorities, high first.
             lowest_first: Try them in reverse order. Workers do so in one claim of ten, so that
                 jobs of low priority run under any load.
         """
-        order = list(reversed(queues)) if lowest_first else list(queues)
+        order = list(self.keys.queues if queues is None else queues)
+        if lowest_first:
+            order.reverse()
         answer = await self._claim(keys=order, args=[worker_id, int(self.lease_sec * 1000)])
         if not answer:
             return None
@@ -310,7 +313,7 @@ class TaskQueue:
         Any process may call it, also several at the same time.
         """
         promoted, requeued, letters, wait_ms = await self._maintain(
-            keys=[redis_keys.QUEUE_NORMAL],
+            keys=[queue_of(Priority.NORMAL, self.keys)],
             args=[self.max_deliveries, self.result_ttl_sec, _MAINTAIN_LIMIT, _REQUEUE_SPACING_MS],
         )
         rows = [[text(part) for part in letters[at : at + 5]] for at in range(0, len(letters), 5)]
@@ -326,19 +329,19 @@ class TaskQueue:
 
     async def status(self, job_id: str) -> TaskStatus | None:
         """Return the status of a job; None if the job is unknown or its keys have expired."""
-        value = await self.redis.get(redis_keys.task_status(job_id))
+        value = await self.redis.get(self.keys.task_status(job_id))
         return None if value is None else TaskStatus(text(value))
 
     async def error(self, job_id: str) -> str | None:
         """Return the last error of a job, or None."""
-        value = await self.redis.get(redis_keys.task_error(job_id))
+        value = await self.redis.get(self.keys.task_error(job_id))
         return None if value is None else text(value)
 
     async def results(self, job_ids: Sequence[str]) -> dict[str, Any]:
         """Return the results of those jobs that completed, by id; takes one round trip."""
         if not job_ids:
             return {}
-        values = await self.redis.mget([redis_keys.task_result(job_id) for job_id in job_ids])
+        values = await self.redis.mget([self.keys.task_result(job_id) for job_id in job_ids])
         return {
             job_id: json.loads(value)
             for job_id, value in zip(job_ids, values, strict=True)
@@ -349,31 +352,36 @@ class TaskQueue:
         """Return which of these ids have been submitted; takes one round trip."""
         if not job_ids:
             return set()
-        values = await self.redis.mget([redis_keys.task_status(job_id) for job_id in job_ids])
+        values = await self.redis.mget([self.keys.task_status(job_id) for job_id in job_ids])
         pairs = zip(job_ids, values, strict=True)
         return {job_id for job_id, value in pairs if value is not None}
 
     async def progress(self, parent_task_id: str, prefix: str = "") -> Progress:
         """
-        Count the jobs of a research task, which are in the set ``nexus:task_group:{parent}``.
+        Count the jobs of a research task, which are in the set ``<prefix>:task_group:{parent}``.
 
         Args:
             parent_task_id: The research task.
             prefix: Count only jobs whose id starts with it, e.g. those of one phase.
         """
-        members = await self.redis.smembers(redis_keys.task_group(parent_task_id))
+        members = await self.redis.smembers(self.keys.task_group(parent_task_id))
         job_ids = [job_id for job_id in map(text, members) if job_id.startswith(prefix)]
         pipeline = self.redis.pipeline(transaction=False)
         for job_id in job_ids:
-            pipeline.get(redis_keys.task_status(job_id))
+            pipeline.get(self.keys.task_status(job_id))
         statuses = [text(value) for value in await pipeline.execute() if value is not None]
         completed = statuses.count(TaskStatus.COMPLETED)
         failed = statuses.count(TaskStatus.FAILED)
         return Progress(completed, failed, len(job_ids) - completed - failed)
 
+    @property
+    def queue_names(self) -> tuple[str, ...]:
+        """Full names of all queues: of jobs by priority, then of research tasks."""
+        return (*self.keys.queues, self.keys.research_queue)
+
     async def depths(self) -> dict[str, int]:
         """Return how many jobs wait in each queue, by the queue's full name."""
-        names = (*redis_keys.QUEUES, redis_keys.RESEARCH_QUEUE)
+        names = self.queue_names
         pipeline = self.redis.pipeline(transaction=False)
         for name in names:
             pipeline.llen(name)

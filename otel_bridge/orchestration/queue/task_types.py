@@ -15,10 +15,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from otel_bridge.events.model import TaskStatus
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import RedisKeys
 
 __all__ = [
-    "QUEUE_OF",
     "TERMINAL_STATUSES",
     "DataAggregationConfig",
     "JobHandler",
@@ -55,16 +54,14 @@ class Priority(StrEnum):
     LOW = "low"
 
 
-QUEUE_OF: Final[Mapping[Priority, str]] = {
-    Priority.HIGH: redis_keys.QUEUE_HIGH,
-    Priority.NORMAL: redis_keys.QUEUE_NORMAL,
-    Priority.LOW: redis_keys.QUEUE_LOW,
-}
+def queue_of(priority: Priority, keys: RedisKeys) -> str:
+    """Return the full name of the queue in which jobs of a priority wait."""
+    return keys.queue(priority.value)
 
 
 class QueuedJob(BaseModel):
     """
-    One unit of queued work, as stored in ``nexus:task:{id}:data``.
+    One unit of queued work, as stored in ``<prefix>:task:{id}:data``.
 
     Attributes:
         id: Unique, 1 to 512 characters; a second job with the same id is not queued.
@@ -107,7 +104,7 @@ _Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:@-]{0,
 
 
 JobHandler = Callable[[QueuedJob], Awaitable[Mapping[str, Any]]]
-"""Runs one attempt at a job; what it returns is stored as JSON in ``nexus:task:{id}:result``."""
+"""Runs one attempt at a job; what it returns is stored as JSON in ``<prefix>:task:{id}:result``."""
 
 
 class _Request(BaseModel):

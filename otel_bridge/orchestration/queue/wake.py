@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from otel_bridge.orchestration.queue.task_queue import text
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS, RedisKeys
 
 __all__ = ["WakeUpNotification", "WakeUpNotifications", "jittered"]
 
@@ -70,13 +70,18 @@ class WakeUpNotifications:
     """
     The wake-up notifications of one Redis.
 
+    Args:
+        redis: Its connection is used for the subscription.
+        keys: Name the channel.
+
     Attributes:
         queued: A job may be waiting in some queue.
         ended: A job has ended.
     """
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, keys: RedisKeys = DEFAULT_KEYS) -> None:
         self._redis = redis
+        self._channel = keys.wake_channel
         self.queued = WakeUpNotification()
         self.ended = WakeUpNotification()
 
@@ -86,7 +91,7 @@ class WakeUpNotifications:
         while True:
             try:
                 async with self._redis.pubsub() as subscription:
-                    await subscription.subscribe(redis_keys.WAKE_CHANNEL)
+                    await subscription.subscribe(self._channel)
                     while True:
                         found = await subscription.get_message(timeout=_LISTEN_SEC)
                         if found is None:

@@ -1,8 +1,8 @@
 """
 ``ResearchGateway``: queues research tasks and returns their state, for ``POST`` and ``GET /tasks``.
 
-A research task is a job in the queue ``nexus:research_tasks``. A ``ResearchRunner`` claims it with
-a lease, so another process continues it if its own is killed.
+A research task is a job in the queue ``<prefix>:research_tasks``. A ``ResearchRunner`` claims it
+with a lease, so another process continues it if its own is killed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from otel_bridge.clock import SYSTEM_CLOCK, Clock, iso_utc
 from otel_bridge.orchestration.queue.task_queue import TaskQueue, text
 from otel_bridge.orchestration.queue.task_types import QueuedJob, ResearchTaskRequest
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS, RedisKeys
 
 __all__ = ["ResearchGateway"]
 
@@ -27,12 +27,16 @@ class ResearchGateway:
 
     Args:
         redis: The Redis that the workers use, or the embedded one.
+        keys: Name the queue, as for the workers.
         clock: Gives the time for ``created_at``.
     """
 
-    def __init__(self, redis: Redis, *, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self, redis: Redis, *, keys: RedisKeys = DEFAULT_KEYS, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         self._redis = redis
-        self._queue = TaskQueue(redis)
+        self._keys = keys
+        self._queue = TaskQueue(redis, keys=keys)
         self._clock = clock
 
     async def submit(self, request: ResearchTaskRequest) -> str:
@@ -59,7 +63,7 @@ class ResearchGateway:
             max_retries=0,
             project_id=request.project_id,
         )
-        await self._queue.submit(job, queue=redis_keys.RESEARCH_QUEUE, meta=meta)
+        await self._queue.submit(job, queue=self._keys.research_queue, meta=meta)
         return task_id
 
     async def get(self, task_id: str) -> dict[str, Any] | None:
@@ -77,10 +81,10 @@ class ResearchGateway:
             job, or if the task ended over a day ago.
         """
         pipeline = self._redis.pipeline(transaction=False)
-        pipeline.get(redis_keys.task_status(task_id))
-        pipeline.hgetall(redis_keys.task_meta(task_id))
-        pipeline.get(redis_keys.task_result(task_id))
-        pipeline.get(redis_keys.task_error(task_id))
+        pipeline.get(self._keys.task_status(task_id))
+        pipeline.hgetall(self._keys.task_meta(task_id))
+        pipeline.get(self._keys.task_result(task_id))
+        pipeline.get(self._keys.task_error(task_id))
         status, raw_meta, result, error = await pipeline.execute()
         meta = {text(name): text(value) for name, value in raw_meta.items()}
         if status is None or "research_type" not in meta:

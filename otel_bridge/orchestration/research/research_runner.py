@@ -35,7 +35,6 @@ from otel_bridge.orchestration.queue.task_types import (
 from otel_bridge.orchestration.research.data_aggregation_orchestrator import (
     DataAggregationOrchestrator,
 )
-from otel_bridge.publish import redis_keys
 from otel_bridge.spans.context_managers import research_task
 
 __all__ = ["ResearchRunner"]
@@ -44,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 _STOP_TIMEOUT_SEC: Final = 10.0
 _TRACE_FIELD: Final = "traceparent"
-"""Field of ``nexus:task_meta:{parent}`` that holds the root span of the task's first run."""
+"""Field of ``<prefix>:task_meta:{parent}`` that holds the root span of the task's first run."""
 
 
 class ResearchRunner:
@@ -91,7 +90,7 @@ class ResearchRunner:
 
     async def _slot(self, slot_id: str, stop: asyncio.Event) -> None:
         await run_claim_loop(
-            lambda _: self._queue.claim(slot_id, [redis_keys.RESEARCH_QUEUE]),
+            lambda _: self._queue.claim(slot_id, [self._queue.keys.research_queue]),
             lambda claim: self._run_claim(claim, stop),
             stop=stop,
             queued=self._queued,
@@ -127,7 +126,7 @@ class ResearchRunner:
 
     async def _in_trace(self, task: QueuedJob, request: ResearchTaskRequest) -> dict[str, object]:
         """Run the orchestrator in the trace of the task's first attempt, if this is a later one."""
-        earlier = await self._queue.redis.hget(redis_keys.task_meta(task.id), _TRACE_FIELD)
+        earlier = await self._queue.redis.hget(self._queue.keys.task_meta(task.id), _TRACE_FIELD)
         token = None
         if earlier:
             carrier = {_TRACE_FIELD: text(earlier)}
@@ -146,5 +145,5 @@ class ResearchRunner:
         propagate.inject(carrier)
         if _TRACE_FIELD in carrier:
             await self._queue.redis.hsetnx(
-                redis_keys.task_meta(task_id), _TRACE_FIELD, carrier[_TRACE_FIELD]
+                self._queue.keys.task_meta(task_id), _TRACE_FIELD, carrier[_TRACE_FIELD]
             )

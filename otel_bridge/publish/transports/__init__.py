@@ -1,5 +1,5 @@
 """
-Which transport a bus URL names: ``memory``, ``redis``, ``rediss``, ``unix``, ``http``, ``https``.
+Which transport a bus URL names: ``memory``, ``http``, ``https``, or a scheme of ``redis_clients``.
 
 The module of a transport is imported on first use, so that a process imports only its own.
 """
@@ -15,8 +15,9 @@ from otel_bridge.settings import BridgeSettings
 __all__ = ["KNOWN_SCHEMES", "check_scheme", "open_receiver", "open_sender"]
 
 KNOWN_SCHEMES: Final = (
-    *("memory", "redis", "rediss", "unix", "http", "https"),
-    *("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"),
+    *("memory", "http", "https", "unix", "redis", "rediss", "valkey", "valkeys"),
+    *("redis+sentinel", "rediss+sentinel", "valkey+sentinel", "valkeys+sentinel"),
+    *("redis+cluster", "rediss+cluster", "valkey+cluster", "valkeys+cluster"),
 )
 """The schemes of bus URLs that have a transport."""
 
@@ -66,7 +67,7 @@ def open_receiver(url: str, settings: BridgeSettings) -> Receiver:
         return MemoryReceiver(memory_log(_memory_name(url), settings.stream_max_events))
     if scheme in ("http", "https"):
         raise ConfigurationError(
-            f"{_setting_name(url, settings)} is an {scheme}:// URL, which can only be sent to",
+            f"{settings.variable_of(url)} is an {scheme}:// URL, which can only be sent to",
             "set the redis:// or memory:// URL of the log that the collector reads",
         )
     from otel_bridge.publish.transports.redis_receiver import RedisReceiver
@@ -87,13 +88,9 @@ def check_scheme(url: str, settings: BridgeSettings) -> str:
     if not mark:
         scheme = ""  # the text may be a password, so it is not quoted
     if scheme not in KNOWN_SCHEMES:
-        raise UnknownTransportError(scheme, _setting_name(url, settings), KNOWN_SCHEMES)
+        raise UnknownTransportError(scheme, settings.variable_of(url), KNOWN_SCHEMES)
     return scheme
 
 
 def _memory_name(url: str) -> str:
     return url.partition("://")[2].partition("/")[0]
-
-
-def _setting_name(url: str, settings: BridgeSettings) -> str:
-    return "REDIS_URL" if url == settings.redis_url else "MONITORING_BUS_URL"

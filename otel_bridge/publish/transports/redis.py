@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import encodings.idna  # noqa: F401 - see below
 import hashlib
-import inspect
 import os
 import secrets
 import struct
@@ -23,8 +22,6 @@ from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import Any, Final
 
-import redis
-from redis.backoff import NoBackoff
 from redis.exceptions import (
     ClusterDownError,
     MasterDownError,
@@ -35,11 +32,12 @@ from redis.exceptions import (
     ResponseError,
     TryAgainError,
 )
-from redis.retry import Retry
 
 from otel_bridge.errors import TransportError, TransportRejectedError
-from otel_bridge.publish import redis_keys
 from otel_bridge.publish.redis_clients import REDIS_ERRORS, check_url, close, connect
+from otel_bridge.publish.redis_failures import failure_reason, needs_operator
+from otel_bridge.publish.redis_keys import RedisKeys
+from otel_bridge.publish.redis_options import connection_options
 from otel_bridge.publish.transports.base import AppendResult, Outgoing
 from otel_bridge.settings import BridgeSettings
 
@@ -47,7 +45,7 @@ from otel_bridge.settings import BridgeSettings
 # child would keep a half imported module and could resolve no name ("unknown encoding: idna", seen
 # in a test). So it is imported here.
 
-__all__ = ["RedisSender", "connection_options"]
+__all__ = ["RedisSender"]
 
 _SCRIPT: Final = (
     resources.files("otel_bridge.publish.transports").joinpath("append.lua").read_bytes()
@@ -100,21 +98,22 @@ class RedisSender:
     def __init__(self, url: str, settings: BridgeSettings) -> None:
         self._url = url
         self._settings = settings
+        self._keys = RedisKeys(settings.key_prefix)
         timeout_sec = settings.send_timeout_ms / 1000
         self._options = connection_options(timeout_sec, timeout_sec)
         self._candidate_epoch = secrets.token_hex(4)
         self._client: Any = None  # redis-py's execute_command has no types
         self._is_script_sent = False
         self._pid = 0
-        check_url(url)
+        check_url(url, settings.variable_of(url))
 
     def send(self, producer_id: str, first_n: int, batch: Sequence[Outgoing]) -> AppendResult:
         settings = self._settings
         arguments: list[Any] = [
             3,
-            redis_keys.log_stream(),
-            redis_keys.log_producer(producer_id),
-            redis_keys.log_meta(),
+            self._keys.log_stream(),
+            self._keys.log_producer(producer_id),
+            self._keys.log_meta(),
             self._candidate_epoch,
             first_n,
             settings.stream_max_events,
@@ -132,7 +131,7 @@ class RedisSender:
             # Whether the batch was applied is unknown. The next attempt uses a new connection, on
             # which no late answer can arrive.
             self.close()
-            raise TransportError(f"{type(error).__name__}: {error}") from error
+            raise TransportError(failure_reason(error, self._url)) from error
         if epoch.decode() == self._candidate_epoch:
             # The candidate is in use: if the stream is deleted, the new log needs another epoch.
             self._candidate_epoch = secrets.token_hex(4)
@@ -157,7 +156,9 @@ class RedisSender:
 
     def _failure(self, error: ResponseError) -> TransportError:
         text = str(error)
-        reason = f"Redis answered {type(error).__name__}: {text[:200]}"
+        reason = f"Redis answered {failure_reason(error, self._url)}"
+        if needs_operator(error):
+            return TransportError(reason, needs_operator=True)
         if isinstance(error, ReadOnlyError) or "READONLY" in text:
             # After a failover this server is a replica: connect again, to the present master.
             self.close()
@@ -186,31 +187,3 @@ def _event_arguments(batch: Sequence[Outgoing]) -> Iterator[Any]:
         yield ("s" if is_stats else "-") + (project_id or "")
     for event in batch:
         yield event[0]
-
-
-def connection_options(
-    timeout_sec: float, connect_timeout_sec: float, **more: Any
-) -> dict[str, Any]:
-    """
-    Return keyword arguments for a redis-py client that times out soon and never retries by itself.
-
-    RESP2 without ``CLIENT SETINFO`` needs no handshake: the first reply takes one round trip, where
-    redis-py 8's defaults take five.
-
-    Args:
-        timeout_sec: Limit for each answer.
-        connect_timeout_sec: Limit for connecting.
-        **more: Further keyword arguments, which are added.
-    """
-    # redis-py 6.4 has lib_name; later versions deprecate it in favour of driver_info.
-    has_driver_info = "driver_info" in inspect.signature(redis.Redis.__init__).parameters
-    unnamed = {"driver_info": None} if has_driver_info else {"lib_name": None, "lib_version": None}
-    return {
-        "socket_timeout": timeout_sec,
-        "socket_connect_timeout": connect_timeout_sec,
-        "socket_keepalive": True,
-        "retry": Retry(NoBackoff(), 0),
-        "protocol": 2,
-        **unnamed,
-        **more,
-    }

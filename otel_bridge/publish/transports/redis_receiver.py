@@ -25,7 +25,6 @@ from typing import Any, Final, TypeVar
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from otel_bridge.errors import PositionLostError, TransportError
-from otel_bridge.publish import redis_keys
 from otel_bridge.publish.redis_clients import (
     REDIS_ERRORS,
     aclose,
@@ -33,10 +32,13 @@ from otel_bridge.publish.redis_clients import (
     connect_any_node,
     connect_async,
 )
+from otel_bridge.publish.redis_failures import failure_reason
+from otel_bridge.publish.redis_keys import RedisKeys
+from otel_bridge.publish.redis_options import connection_options
 from otel_bridge.publish.transports.base import LogEntry, splice_position
-from otel_bridge.publish.transports.redis import connection_options
-from otel_bridge.settings import BridgeSettings, redact_url
+from otel_bridge.settings import BridgeSettings
 from otel_bridge.suppression import suppress_instrumentation
+from otel_bridge.urls import redact_url
 
 __all__ = ["RedisReceiver"]
 
@@ -72,7 +74,7 @@ class RedisReceiver:
 
     Args:
         url: See ``redis_clients``.
-        settings: The events channel.
+        settings: The key prefix and the events channel.
 
     Raises:
         ConfigurationError: The URL cannot be parsed.
@@ -82,10 +84,11 @@ class RedisReceiver:
         self._url = url
         self._channel = settings.events_channel
         self._options = connection_options(_MAX_BLOCK_SEC + 1, _CONNECT_TIMEOUT_SEC)
-        check_url(url)
+        check_url(url, settings.variable_of(url))
         self._subscriptions = 0
         self._client: Any = None  # redis-py's execute_command has no types
-        self._stream = redis_keys.log_stream()
+        keys = RedisKeys(settings.key_prefix)
+        self._stream, self._meta = keys.log_stream(), keys.log_meta()
         self._checked_at = float("-inf")
         self._cursor: str | None = None
 
@@ -171,17 +174,16 @@ class RedisReceiver:
             # those that only read. The epoch is read twice instead, because the log may be replaced
             # in between.
             async with client.pipeline(transaction=False) as pipe:
-                pipe.hmget(redis_keys.log_meta(), "epoch", "first")
+                pipe.hmget(self._meta, "epoch", "first")
                 pipe.execute_command("XRANGE", self._stream, "-", "+", "COUNT", 1)
                 pipe.execute_command("XREVRANGE", self._stream, "+", "-", "COUNT", 1)
-                pipe.hget(redis_keys.log_meta(), "epoch")
+                pipe.hget(self._meta, "epoch")
                 (epoch, first_ever), oldest, newest, epoch_after = await pipe.execute()
         if not (oldest and newest) or epoch is None:
             return _NO_EPOCH, None, None, None
         if not _EPOCH.fullmatch(epoch):
             raise TransportError(
-                f"the epoch in {redis_keys.log_meta()} was not written by otel-bridge; "
-                "delete that key"
+                f"the epoch in {self._meta} was not written by otel-bridge; delete that key"
             )
         return (
             epoch.decode(),
@@ -220,9 +222,8 @@ class RedisReceiver:
                 return await command()
         except (*REDIS_ERRORS, TimeoutError) as error:
             await self._disconnect()
-            raise TransportError(
-                f"{redact_url(self._url)}: {type(error).__name__}: {error}"
-            ) from error
+            reason = failure_reason(error, self._url)
+            raise TransportError(f"{redact_url(self._url)}: {reason}") from error
         except asyncio.CancelledError:
             # Otherwise the next command would read the answer to the cancelled one.
             await self._disconnect()
@@ -257,8 +258,9 @@ class RedisReceiver:
                             yield message
             except (*REDIS_ERRORS, TimeoutError) as error:
                 if not is_failing:
+                    reason = failure_reason(error, self._url)
                     shown = redact_url(self._url)
-                    logger.warning("lost the subscription on %s: %s", shown, error)
+                    logger.warning("lost the subscription on %s: %s", shown, reason)
                 is_failing = True
             await asyncio.sleep(_RESUBSCRIBE_SEC)
 

@@ -123,13 +123,12 @@ after = trace.get_tracer_provider() is provider
     ("environ", "line"),
     [
         (
-            {"MONITORING_BUS_URL": "ftp://x"},
-            "ERROR otel-bridge is not watching this process: unknown transport 'ftp' in "
-            "MONITORING_BUS_URL; known: ",
+            {"MONITORING_FLUSH_INTERVAL_MS": "soon"},
+            "WARNING MONITORING_FLUSH_INTERVAL_MS=soon: Input should be a valid number",
         ),
         (
             {"MONITORING_HEARTBEAT_TTL_SEC": "1"},
-            "ERROR otel-bridge is not watching this process: MONITORING_HEARTBEAT_TTL_SEC=1 must",
+            "WARNING MONITORING_HEARTBEAT_TTL_SEC=1 must exceed ",
         ),
         ({"NEXUS_MONITORING_ENABLED": "false"}, ""),
     ],
@@ -138,7 +137,7 @@ after = trace.get_tracer_provider() is provider
 def test_a_wrong_setting_is_logged_and_the_application_continues(
     environ: dict[str, str], line: str, is_set_before: bool
 ) -> None:
-    """A wrong setting is one line; the application's provider and spans are not changed."""
+    """A wrong value is one line and its default is used; switched off, nothing is changed."""
     steps = ["trace.set_tracer_provider(provider)", "install()"]
     steps = steps if is_set_before else steps[::-1]
     found, logged = run(
@@ -151,6 +150,6 @@ span.end()
 """,
         **environ,
     )
-    assert found == {"ours": 0, "is_recorded": True}
+    assert found == {"ours": int(bool(line)), "is_recorded": True}
     assert logged.startswith(line)
     assert logged.count("\n") == bool(line)

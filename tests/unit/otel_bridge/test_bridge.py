@@ -1,4 +1,4 @@
-"""``configure()``: it raises at once, works once a process, and leaves nothing when it fails."""
+"""``configure()``: once a process; a wrong value is a warning, or an error that leaves nothing."""
 
 from __future__ import annotations
 
@@ -138,11 +138,11 @@ def test_settings_and_keywords_do_not_mix(settings: BridgeSettings) -> None:
 def test_a_wrong_setting_fails_at_once_and_leaves_nothing(
     make_settings: MakeSettings, wrong: dict[str, str], sentence: str
 ) -> None:
-    """A wrong setting is one error without a password; no provider, bridge or thread is left."""
+    """Strict, a wrong setting is one error without a password; nothing of a bridge is left."""
     before = set(threading.enumerate())
     settings = make_settings(**{"bus_url": "memory://wrong", **wrong})
     with pytest.raises(ConfigurationError, match=sentence) as raised:
-        configure(settings=settings)
+        configure(settings=settings, strict=True)
     assert "hunter2" not in str(raised.value)
     assert current_bridge() is None
     assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
@@ -150,7 +150,60 @@ def test_a_wrong_setting_fails_at_once_and_leaves_nothing(
     assert set(threading.enumerate()) <= before
 
 
-@pytest.mark.parametrize("wrong", [{"enabled": False}, {"otel_sdk_disabled": True}])
+@pytest.mark.parametrize(
+    ("environ", "line"),
+    [
+        (
+            {"MONITORING_BUS_URL": "ftp://x"},
+            "unknown transport 'ftp' in MONITORING_BUS_URL; known: ",
+        ),
+        ({"REDIS_URL": "redis://:hun/ter2@h"}, r"REDIS_URL=redis://*** is not a Redis URL: "),
+        ({"MONITORING_HEARTBEAT_TTL_SEC": "tcp://10.0.0.1:80"}, "MONITORING_HEARTBEAT_TTL_SEC=tcp"),
+        ({"MONITORING_HEARTBEAT_TTL_SEC": "1"}, "MONITORING_HEARTBEAT_TTL_SEC=1 must exceed "),
+        ({"NEXUS_MONITORING_ENABLED": "perhaps"}, "NEXUS_MONITORING_ENABLED=perhaps: "),
+        ({"MONITORING_KEY_PREFIX": "a*"}, "MONITORING_KEY_PREFIX=a*: "),
+        ({"MONITORING_TOKEN": "hunter2\n"}, "MONITORING_TOKEN has a character that "),
+        ({"MONITORING_KNOWLEDGE_BASE_URL": "mysql://u:hunter2@h/d"}, "MONITORING_KNOWLEDGE_BASE"),
+    ],
+)
+def test_no_value_stops_a_program(
+    provider: TracerProvider,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    environ: dict[str, str],
+    line: str,
+) -> None:
+    """A value that cannot work is one warning with name, value and cure; its default is used."""
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    made = configure(tracer_provider=provider)
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning.startswith(line)
+    assert "; " in warning
+    assert "until then" in warning
+    assert "hunter2" not in warning
+    monkeypatch.undo()
+    assert made.settings == BridgeSettings.load()
+    assert made.is_enabled
+
+
+def test_a_variable_that_opentelemetry_refuses_stops_no_program(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where OpenTelemetry's own SDK raises for a variable, the process is not watched, but runs."""
+    monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many")
+    made = configure(bus_url="memory://refused-by-otel")
+    assert (made.is_enabled, current_bridge()) == (False, made)
+    assert "not watching this process" in caplog.text
+    made.shutdown()
+    with pytest.raises(ValueError, match="OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"):
+        configure(bus_url="memory://refused-by-otel", strict=True)
+    assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"enabled": False}, {"bridge_enabled": False}, {"otel_sdk_disabled": True}]
+)
 def test_off_is_off(make_settings: MakeSettings, wrong: dict[str, bool]) -> None:
     """While monitoring is off nothing is created, and no other setting is checked."""
     made = configure(

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otel_bridge.environment import env_name
 from otel_bridge.errors import ConfigurationError
 from otel_bridge.settings import (
     COLLECTOR_NAMES,
     DEFAULT_COLLECTOR_URL,
     BridgeSettings,
-    env_name,
-    redact_url,
     unknown_names,
 )
+from otel_bridge.urls import redact_url
 
 
 def test_names_and_defaults_are_the_documented_ones() -> None:
@@ -92,7 +93,7 @@ def test_settings_do_not_change() -> None:
     ("name", "value"),
     [
         ("NEXUS_MONITORING_ENABLED", "perhaps"),
-        ("MONITORING_EVENTS_CHANNEL", ""),
+        ("MONITORING_KEY_PREFIX", "shop:"),
         ("MONITORING_HEARTBEAT_INTERVAL_SEC", "0"),
         ("MONITORING_HEARTBEAT_TTL_SEC", "inf"),
         ("MONITORING_QUEUE_DEPTH_INTERVAL_SEC", "inf"),
@@ -153,8 +154,9 @@ def test_a_mistyped_argument_does_not_show_its_value() -> None:
 @pytest.mark.parametrize("name", ["redis_url", "knowledge_base_url", "token"])
 def test_secrets_of_a_wrong_type_are_not_shown(name: str) -> None:
     """The value of a setting that may hold a password is never shown."""
+    wrong: dict[str, Any] = {name: ["hunter2"]}
     with pytest.raises(ConfigurationError) as raised:
-        BridgeSettings.load(**{name: ["hunter2"]})
+        BridgeSettings.load(**wrong)
     assert "hunter2" not in str(raised.value)
     assert env_name(BridgeSettings, name) in str(raised.value)
 

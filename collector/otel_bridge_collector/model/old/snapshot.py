@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from otel_bridge.clock import iso_utc
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge_collector.model.old.fleet import FailureRecord
 from otel_bridge_collector.model.old.judge import Judge
 from otel_bridge_collector.model.old.records import PhaseRecord, SpanRecord, TaskRecord
@@ -287,9 +287,9 @@ def worker_states(judge: Judge, wanted: EventFilter = ALL_EVENTS) -> list[Worker
     return sorted(found, key=lambda w: (isinstance(w.worker_id, str), w.worker_id))
 
 
-def queue_depths(state: LiveState) -> list[QueueDepth]:
-    """Queues, the coordinator's by priority first, then by name."""
-    order = {name: index for index, name in enumerate(redis_keys.QUEUES)}
+def queue_depths(state: LiveState, first: Sequence[str] = DEFAULT_KEYS.queues) -> list[QueueDepth]:
+    """Queues: those of the coordinator ``first``, in their order; then the others by name."""
+    order = {name: index for index, name in enumerate(first)}
     return [
         QueueDepth(queue=name, depth=queue.depth, at=iso_utc(queue.ts * 1000))
         for name, queue in sorted(

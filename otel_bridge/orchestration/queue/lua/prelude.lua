@@ -1,31 +1,32 @@
 -- Prepended to every script: names of keys (a test compares them with redis_keys.py), time, leases.
+-- PREFIX, MONITORING_KEY_PREFIX with a colon, is defined in a line before this one.
 -- Runs on Redis 6.2 and later and on fakeredis (Lua 5.1). It uses no cjson, and `whole` formats
 -- numbers, because Lua's own tostring writes large ones with an exponent.
 
-local LEASES = 'nexus:leases'
-local DELAYED = 'nexus:delayed'
-local DEAD_LETTERS = 'nexus:dead'
-local WAKE_CHANNEL = 'nexus:wake'
+local LEASES = PREFIX .. 'leases'
+local DELAYED = PREFIX .. 'delayed'
+local DEAD_LETTERS = PREFIX .. 'dead'
+local WAKE_CHANNEL = PREFIX .. 'wake'
 local DEAD_LETTERS_MAX = 10000
 
 local function task_key(id, part)
-  return 'nexus:task:' .. id .. ':' .. part
+  return PREFIX .. 'task:' .. id .. ':' .. part
 end
 
 local function processing_key(worker)
-  return 'nexus:processing:' .. worker
+  return PREFIX .. 'processing:' .. worker
 end
 
 local function group_key(parent)
-  return 'nexus:task_group:' .. parent
+  return PREFIX .. 'task_group:' .. parent
 end
 
 local function meta_key(parent)
-  return 'nexus:task_meta:' .. parent
+  return PREFIX .. 'task_meta:' .. parent
 end
 
 local function dedupe_key(key)
-  return 'nexus:dedupe:' .. key
+  return PREFIX .. 'dedupe:' .. key
 end
 
 local function whole(number)

@@ -14,7 +14,7 @@ from otel_bridge.orchestration.queue.task_queue import TaskQueue
 from otel_bridge.orchestration.queue.task_types import QueuedJob, TaskStatus
 from otel_bridge.orchestration.research.documents import Hit
 from otel_bridge.orchestration.worker_pool import run_workers
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.settings import BridgeSettings
 from tests.support.coordinator import eventually
 from tests.support.queue_clients import embedded
@@ -57,7 +57,7 @@ async def run_one(
     left = {
         "results": await queue.results([task.id]),
         "error": await queue.error(task.id),
-        "claimed": await client.zcard(redis_keys.LEASES),
+        "claimed": await client.zcard(DEFAULT_KEYS.leases),
     }
     await client.aclose()
     return left

@@ -12,7 +12,7 @@ import fakeredis
 import pytest
 
 from otel_bridge.projects.lookup import ProjectLookup
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from tests.support.faults import FakeClock
 from tests.support.queue_clients import embedded
 from tests.support.waiting import wait_until
@@ -100,7 +100,7 @@ def test_redis_is_asked_before_the_knowledge_base(clock: FakeClock) -> None:
     """A project that a coordinator wrote to Redis is found without the knowledge base."""
     book = Book(t="of the book")
     server = fakeredis.FakeServer()
-    fakeredis.FakeRedis(server=server).hset(redis_keys.task_meta("t"), "project_id", "of redis")
+    fakeredis.FakeRedis(server=server).hset(DEFAULT_KEYS.task_meta("t"), "project_id", "of redis")
     lookup = ProjectLookup(lambda: fakeredis.FakeAsyncRedis(server=server), book, clock=clock)
     lookup.known("t")
     wait_until(lambda: lookup.known("t"), "the answer")

@@ -13,7 +13,7 @@ import pytest
 import redis.asyncio as redis_asyncio
 
 from otel_bridge.projects.resolver import ProjectIdResolver
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from tests.support.queue_clients import connect, embedded
 
 
@@ -82,9 +82,9 @@ async def test_the_payload_takes_precedence(client: redis_asyncio.Redis) -> None
 async def test_the_parents_record_is_read_once(client: redis_asyncio.Redis) -> None:
     """The project in ``nexus:task_meta`` is remembered: Redis is not read again."""
     resolver = ProjectIdResolver(client)
-    await client.hset(redis_keys.task_meta("t1"), "project_id", "proj")
+    await client.hset(DEFAULT_KEYS.task_meta("t1"), "project_id", "proj")
     assert await resolver.resolve({}, "t1") == "proj"
-    await client.delete(redis_keys.task_meta("t1"))
+    await client.delete(DEFAULT_KEYS.task_meta("t1"))
     assert await resolver.resolve({}, "t1") == "proj"
 
 
@@ -109,7 +109,7 @@ async def test_the_knowledge_base_is_asked_in_the_background_and_its_answer_kept
     assert await resolver.resolve({}, "t1") is None
     await resolver.wait_until_answered()
     assert await resolver.resolve({}, "t1") == "proj"
-    assert await client.hget(redis_keys.task_meta("t1"), "project_id") == "proj"
+    assert await client.hget(DEFAULT_KEYS.task_meta("t1"), "project_id") == "proj"
     assert book.asked == ["t1"]
     assert await ProjectIdResolver(client).resolve({}, "t1") == "proj"
 
@@ -167,9 +167,9 @@ async def test_memory_is_bounded(client: redis_asyncio.Redis) -> None:
     """The least recently used parents are forgotten, not the newest."""
     resolver = ProjectIdResolver(client, max_cached=2)
     for name in ("t1", "t2", "t3"):
-        await client.hset(redis_keys.task_meta(name), "project_id", name)
+        await client.hset(DEFAULT_KEYS.task_meta(name), "project_id", name)
         await resolver.resolve({}, name)
-        await client.delete(redis_keys.task_meta(name))
+        await client.delete(DEFAULT_KEYS.task_meta(name))
     assert [await resolver.resolve({}, name) for name in ("t1", "t2", "t3")] == [None, "t2", "t3"]
 
 

@@ -286,11 +286,11 @@ def test_a_second_configure_keeps_the_first(seen: Seen, caplog: pytest.LogCaptur
 
 
 def test_wrong_settings_raise_at_once() -> None:
-    """configure() raises for a setting that cannot work, with its value and the fix."""
+    """configure(strict=True) raises for a setting that cannot work, with its value and the fix."""
     with pytest.raises(otel_bridge.ConfigurationError, match=r"=5 must exceed .*at least 20"):
-        otel_bridge.configure(heartbeat_ttl_sec=5)
+        otel_bridge.configure(strict=True, heartbeat_ttl_sec=5)
     with pytest.raises(otel_bridge.ConfigurationError, match=r"unknown transport 'ftp'.*known:"):
-        otel_bridge.configure(bus_url="ftp://somewhere")
+        otel_bridge.configure(strict=True, bus_url="ftp://somewhere")
     assert current_bridge() is None
 
 

@@ -17,6 +17,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from otel_bridge.publish.bus import EventBus
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.publish.transports.memory import memory_log
 from otel_bridge.settings import BridgeSettings
 from otel_bridge.suppression import suppress_instrumentation
@@ -49,6 +50,7 @@ class Rig:
             "names": lambda: names,
             "read": read,
             "set_if_absent": self.set_if_absent,
+            "keys": DEFAULT_KEYS,
             "locks_each_queue": False,
             "may_block": False,
             "timer": self.timer,

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator
 import pytest
 from otel_bridge_collector.leader.leader import Leader
 
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
+
 
 class Stage:
     """A leader with two duties that are recorded, over a log that is read or not."""
@@ -27,6 +29,7 @@ class Stage:
             duties=(self._first, self._second),
             is_live=self._is_live,
             redis=None,
+            lease_key=DEFAULT_KEYS.collector_leader,
         )
 
     def _is_live(self) -> bool:

@@ -16,6 +16,7 @@ from otel_bridge_collector.model.old.stalled import stalled_event
 from otel_bridge_collector.model.old.state import LiveState
 
 from otel_bridge.events.model import MonitoringEvent
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from tests.support.folding import at, event, judge
 
 IDS: dict[str, Any] = {"project_id": "p", "parent_task_id": "t", "task_id": "j"}
@@ -35,6 +36,7 @@ class Stage:
             make_rules=lambda: judge(self.state, self.seconds),
             publish=self.published.append,
             redis=None,
+            keys=DEFAULT_KEYS,
         )
         self.fold(
             event(0, "worker_heartbeat", worker_id="w"),

@@ -19,7 +19,7 @@ from otel_bridge.orchestration.queue.leases import (
 )
 from otel_bridge.orchestration.queue.task_queue import Claim, TaskQueue
 from otel_bridge.orchestration.queue.task_types import QueuedJob
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 
 CLAIM = Claim("j", "w", 1, "queue", "", 0, 0)
 
@@ -118,17 +118,17 @@ async def test_a_dropped_claim_is_not_renewed() -> None:
         claim = await queue.claim("w")
         assert claim is not None
         claims.append(claim)
-    await client.zadd(redis_keys.LEASES, {"a": 1.0, "b": 1.0})
+    await client.zadd(DEFAULT_KEYS.leases, {"a": 1.0, "b": 1.0})
     keeper = LeaseKeeper(synchronous_client(client), lease_sec=0.03)
     keeper.hold(claims[0], lambda: None)
     keeper.drop(claims[0])
-    await client.zadd(redis_keys.LEASES, {"a": 1.0})
+    await client.zadd(DEFAULT_KEYS.leases, {"a": 1.0})
     keeper.hold(claims[1], lambda: None)
     async with asyncio.timeout(10):
-        while await client.zscore(redis_keys.LEASES, "b") == 1.0:
+        while await client.zscore(DEFAULT_KEYS.leases, "b") == 1.0:
             await asyncio.sleep(0)
     await asyncio.to_thread(keeper.close)
-    assert await client.zscore(redis_keys.LEASES, "a") == 1.0
+    assert await client.zscore(DEFAULT_KEYS.leases, "a") == 1.0
     await client.aclose()
 
 

@@ -12,7 +12,7 @@ import redis.asyncio as redis_asyncio
 from otel_bridge.orchestration.queue.errors import PermanentJobError
 from otel_bridge.orchestration.queue.parallel_task_coordinator import ParallelTaskCoordinator
 from otel_bridge.orchestration.queue.task_types import Priority, QueuedJob, TaskStatus
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from tests.support.coordinator import ended, eventually, running
 from tests.support.queue_clients import embedded
 
@@ -71,7 +71,7 @@ async def test_a_permanent_error_is_not_retried(
         assert await coordinator.status("a") is TaskStatus.FAILED
         assert await coordinator.queue.error("a") == f"{type(error).__name__}: page"
     assert ran == list(range(attempts))
-    assert await client.lrange(redis_keys.DEAD_LETTERS, 0, -1) == ["a"]
+    assert await client.lrange(DEFAULT_KEYS.dead_letters, 0, -1) == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -109,8 +109,8 @@ async def test_a_type_without_a_handler_fails_with_the_known_types(
 
 async def test_an_unreadable_job_fails_and_the_worker_goes_on(client: redis_asyncio.Redis) -> None:
     """An entry that is no job fails with the reason, and the next job runs."""
-    await client.lpush(redis_keys.QUEUE_NORMAL, "broken")
-    await client.set(redis_keys.task_data("broken"), "{")
+    await client.lpush(DEFAULT_KEYS.queue("normal"), "broken")
+    await client.set(DEFAULT_KEYS.task_data("broken"), "{")
     async with running(client, {"search": echo}, workers=1) as coordinator:
         await coordinator.submit_tasks([job("a")])
         await ended(coordinator, "broken", "a")

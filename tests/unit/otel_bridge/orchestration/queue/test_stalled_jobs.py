@@ -10,7 +10,7 @@ import redis.asyncio as redis_asyncio
 from otel_bridge.orchestration.queue.stalled_jobs import fail_stalled, requeue_stalled
 from otel_bridge.orchestration.queue.task_queue import TaskQueue
 from otel_bridge.orchestration.queue.task_types import Priority, QueuedJob
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from tests.support.queue_clients import embedded
 
 Act = Callable[[redis_asyncio.Redis, str, str], Awaitable[bool]]
@@ -39,25 +39,25 @@ async def test_requeueing_a_leased_job_expires_its_lease(client: redis_asyncio.R
     """The queue's own maintenance then takes the job back and counts the crash."""
     queue = await claimed(client)
     assert await requeue_stalled(client, "j", "w")
-    assert await client.zscore(redis_keys.LEASES, "j") == 0
+    assert await client.zscore(DEFAULT_KEYS.leases, "j") == 0
     assert (await queue.maintain()).requeued == ("j",)
     claim = await queue.claim("w2")
     assert claim is not None
-    assert (claim.job_id, claim.crashes, claim.queue) == ("j", 1, redis_keys.QUEUE_HIGH)
+    assert (claim.job_id, claim.crashes, claim.queue) == ("j", 1, DEFAULT_KEYS.queue("high"))
 
 
-@pytest.mark.parametrize("queue", [redis_keys.QUEUE_LOW, None])
+@pytest.mark.parametrize("queue", [DEFAULT_KEYS.queue("low"), None])
 async def test_a_job_without_a_lease_goes_to_the_head_of_its_queue(
     client: redis_asyncio.Redis, queue: str | None
 ) -> None:
     """Another coordinator's job returns to the queue in its hash, else to the normal one."""
-    await client.set(redis_keys.task_status("j"), "processing")
+    await client.set(DEFAULT_KEYS.task_status("j"), "processing")
     if queue is not None:
-        await client.hset(redis_keys.task_lease("j"), "queue", queue)
-    expected = queue or redis_keys.QUEUE_NORMAL
+        await client.hset(DEFAULT_KEYS.task_lease("j"), "queue", queue)
+    expected = queue or DEFAULT_KEYS.queue("normal")
     await client.lpush(expected, "later")
     assert await requeue_stalled(client, "j", "w")
-    assert await client.get(redis_keys.task_status("j")) == "pending"
+    assert await client.get(DEFAULT_KEYS.task_status("j")) == "pending"
     assert await client.lrange(expected, 0, -1) == ["later", "j"]
 
 
@@ -65,13 +65,13 @@ async def test_failing_a_job_ends_it(client: redis_asyncio.Redis) -> None:
     """Status, error, lease, processing list and dead-letter queue agree; nothing runs again."""
     queue = await claimed(client)
     assert await fail(client, "j", "w")
-    assert await client.get(redis_keys.task_status("j")) == "failed"
+    assert await client.get(DEFAULT_KEYS.task_status("j")) == "failed"
     assert await queue.error("j") == "lost"
-    for key in (redis_keys.task_status("j"), redis_keys.task_error("j")):
+    for key in (DEFAULT_KEYS.task_status("j"), DEFAULT_KEYS.task_error("j")):
         assert 86_000 < await client.ttl(key) <= 86_400
-    assert await client.zscore(redis_keys.LEASES, "j") is None
-    assert await client.lrange(redis_keys.processing("w"), 0, -1) == []
-    assert await client.lrange(redis_keys.DEAD_LETTERS, 0, -1) == ["j"]
+    assert await client.zscore(DEFAULT_KEYS.leases, "j") is None
+    assert await client.lrange(DEFAULT_KEYS.processing("w"), 0, -1) == []
+    assert await client.lrange(DEFAULT_KEYS.dead_letters, 0, -1) == ["j"]
     assert (await queue.maintain()).requeued == ()
 
 
@@ -79,10 +79,10 @@ async def test_failing_a_job_ends_it(client: redis_asyncio.Redis) -> None:
 async def test_a_job_of_another_worker_is_left_alone(client: redis_asyncio.Redis, act: Act) -> None:
     """An event that names the wrong worker does nothing to a job."""
     await claimed(client)
-    lease = await client.zscore(redis_keys.LEASES, "j")
+    lease = await client.zscore(DEFAULT_KEYS.leases, "j")
     assert not await act(client, "j", "ghost")
-    assert await client.get(redis_keys.task_status("j")) == "processing"
-    assert await client.zscore(redis_keys.LEASES, "j") == lease
+    assert await client.get(DEFAULT_KEYS.task_status("j")) == "processing"
+    assert await client.zscore(DEFAULT_KEYS.leases, "j") == lease
 
 
 @pytest.mark.parametrize("act", [requeue_stalled, fail])
@@ -92,7 +92,7 @@ async def test_a_job_that_does_not_run_is_left_alone(
 ) -> None:
     """A job that has ended, waits or is unknown is neither queued nor failed."""
     if status is not None:
-        await client.set(redis_keys.task_status("j"), status)
+        await client.set(DEFAULT_KEYS.task_status("j"), status)
     assert not await act(client, "j", "w")
-    assert await client.get(redis_keys.task_status("j")) == status
-    assert await client.keys() == ([redis_keys.task_status("j")] if status else [])
+    assert await client.get(DEFAULT_KEYS.task_status("j")) == status
+    assert await client.keys() == ([DEFAULT_KEYS.task_status("j")] if status else [])

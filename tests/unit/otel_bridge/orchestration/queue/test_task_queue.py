@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from otel_bridge.orchestration.queue import task_queue
+from otel_bridge.orchestration.queue.lua_scripts import lua_source
 from otel_bridge.orchestration.queue.task_queue import (
     Claim,
     JobUnreadableError,
     Progress,
     TaskQueue,
-    lua_source,
     text,
 )
 from otel_bridge.orchestration.queue.task_types import QueuedJob
@@ -34,7 +34,7 @@ def test_a_claimed_job_knows_its_id_and_its_attempts() -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        ("", "no job under nexus:task:j:data"),
+        ("", "job j has no data"),
         ("{", "not a job: Invalid JSON"),
         ('{"id": "j"}', "not a job: type: Field required"),
         ('{"id": "j", "type": "t", "max_retries": -1}', "not a job: max_retries: Input should be"),

@@ -9,15 +9,15 @@ import pytest
 from pydantic import ValidationError
 
 from otel_bridge.orchestration.queue.task_types import (
-    QUEUE_OF,
     Priority,
     QueuedJob,
     ResearchTaskRequest,
     TaskStatus,
     TaskType,
     field_error_sentence,
+    queue_of,
 )
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 
 BODY: dict[str, Any] = {
     "title": "Private Schools GA",
@@ -112,7 +112,7 @@ def test_task_types_and_statuses_are_the_agreed_ones() -> None:
 
 def test_priorities_map_to_the_queues_in_claiming_order() -> None:
     """Each priority has its queue, and the order of claiming is the order of the enum."""
-    assert tuple(QUEUE_OF[priority] for priority in Priority) == redis_keys.QUEUES
+    assert tuple(queue_of(priority, DEFAULT_KEYS) for priority in Priority) == DEFAULT_KEYS.queues
 
 
 @pytest.mark.parametrize(

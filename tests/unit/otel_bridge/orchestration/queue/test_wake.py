@@ -12,7 +12,7 @@ from otel_bridge.orchestration.queue.wake import (
     WakeUpNotifications,
     jittered,
 )
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from tests.support.queue_clients import embedded
 
 
@@ -57,7 +57,7 @@ async def test_messages_of_redis_are_passed_on_by_kind(
         async with asyncio.timeout(5):
             await notifications.queued.wait(0, 5)
             assert (notifications.queued.count, notifications.ended.count) == (1, 1)
-            await client.publish(redis_keys.WAKE_CHANNEL, message)
+            await client.publish(DEFAULT_KEYS.wake_channel, message)
             kind = notifications.queued if queued else notifications.ended
             await kind.wait(1, 5)
         assert (notifications.queued.count, notifications.ended.count) == (1 + queued, 1 + ended)

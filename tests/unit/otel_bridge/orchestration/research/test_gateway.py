@@ -14,7 +14,7 @@ from otel_bridge.clock import SystemClock
 from otel_bridge.orchestration.queue.task_queue import TaskQueue
 from otel_bridge.orchestration.queue.task_types import QueuedJob, ResearchTaskRequest
 from otel_bridge.orchestration.research.gateway import ResearchGateway
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from tests.support.queue_clients import embedded
 
 REQUEST = ResearchTaskRequest.model_validate(
@@ -53,7 +53,7 @@ async def test_a_submitted_task_waits_with_what_is_known_of_it(
     gateway = ResearchGateway(client, clock=Morning())
     task_id = await gateway.submit(REQUEST)
     assert re.fullmatch("[0-9a-f]{12}", task_id)
-    assert await client.lrange(redis_keys.RESEARCH_QUEUE, 0, -1) == [task_id]
+    assert await client.lrange(DEFAULT_KEYS.research_queue, 0, -1) == [task_id]
     state = await gateway.get(task_id)
     assert state == {
         "task_id": task_id,
@@ -74,9 +74,9 @@ async def test_jobs_and_result_of_a_task_are_in_its_state(client: redis_asyncio.
     task_id = await gateway.submit(REQUEST)
     for name in ("a", "b"):
         await queue.submit(QueuedJob(id=name, type="search", parent_task_id=task_id))
-    await client.set(redis_keys.task_status("a"), "completed")
+    await client.set(DEFAULT_KEYS.task_status("a"), "completed")
     result: dict[str, Any] = {"csv_path": "x.csv", "phases": {"search": {"completed": 1}}}
-    await client.set(redis_keys.task_result(task_id), json.dumps(result))
+    await client.set(DEFAULT_KEYS.task_result(task_id), json.dumps(result))
     state = await gateway.get(task_id)
     assert state is not None
     assert state["counts"] == {"completed": 1, "failed": 0, "pending": 1}

@@ -20,7 +20,7 @@ from otel_bridge.orchestration.research.data_aggregation_orchestrator import (
 from otel_bridge.orchestration.research.gateway import ResearchGateway
 from otel_bridge.orchestration.research.research_runner import ResearchRunner
 from otel_bridge.orchestration.research.result_store import ResultStore
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from tests.support.coordinator import eventually, running
 from tests.support.queue_clients import embedded
 
@@ -103,7 +103,7 @@ async def test_a_request_that_is_none_fails_with_its_field(
     """A request of another producer is checked again before it runs."""
     queue = TaskQueue(client)
     bad = QueuedJob(id="bad", type="data_aggregation", payload={"research_type": "poetry"})
-    await queue.submit(bad, queue=redis_keys.RESEARCH_QUEUE)
+    await queue.submit(bad, queue=DEFAULT_KEYS.research_queue)
     async with runner_of(client, tmp_path, no_pages):
         await until_status(client, "bad", TaskStatus.FAILED)
     assert "research_type: Input should be 'data_aggregation'" in str(await queue.error("bad"))
@@ -117,8 +117,8 @@ async def test_a_stopping_runner_releases_its_tasks(
     async with runner_of(client, tmp_path, endless):
         await until_status(client, f"{task_id}:enumeration:0000", TaskStatus.PROCESSING)
     assert await TaskQueue(client).status(task_id) is TaskStatus.PENDING
-    assert await client.lrange(redis_keys.RESEARCH_QUEUE, 0, -1) == [task_id]
-    assert await client.hget(redis_keys.task_lease(task_id), "crashes") is None
+    assert await client.lrange(DEFAULT_KEYS.research_queue, 0, -1) == [task_id]
+    assert await client.hget(DEFAULT_KEYS.task_lease(task_id), "crashes") is None
 
 
 async def test_no_more_tasks_run_than_there_are_slots(
@@ -134,4 +134,4 @@ async def test_no_more_tasks_run_than_there_are_slots(
             return statuses.count(TaskStatus.PROCESSING) == 2
 
         await eventually(are_two_claimed, "two research tasks run")
-        assert await client.llen(redis_keys.RESEARCH_QUEUE) == 1
+        assert await client.llen(DEFAULT_KEYS.research_queue) == 1

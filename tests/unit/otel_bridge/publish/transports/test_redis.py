@@ -17,9 +17,10 @@ import redis.asyncio
 from redis.exceptions import ReadOnlyError, ResponseError
 
 from otel_bridge.errors import ConfigurationError, TransportError, TransportRejectedError
+from otel_bridge.publish.redis_options import connection_options
 from otel_bridge.publish.transports import redis as redis_transport
 from otel_bridge.publish.transports.base import Outgoing
-from otel_bridge.publish.transports.redis import RedisSender, connection_options
+from otel_bridge.publish.transports.redis import RedisSender
 from otel_bridge.settings import BridgeSettings
 
 MakeSettings = Callable[..., BridgeSettings]

@@ -25,7 +25,7 @@ from otel_bridge_collector.model.stats import RollingStats
 from otel_bridge_collector.wire.filters import ALL_EVENTS, EventFilter
 
 from otel_bridge.events.model import MonitoringEvent
-from otel_bridge.publish import redis_keys
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from tests.support.folding import at, event, fold, judge
 
 LIMITED = EventFilter(projects=frozenset({"p"}))
@@ -308,9 +308,9 @@ def test_a_limited_reader_sees_its_own_projects_only() -> None:
 
 def test_the_coordinators_queues_come_first_by_priority() -> None:
     """The three priorities are in claiming order, other queues follow by name."""
-    names = ["zeta", redis_keys.QUEUE_LOW, "alpha", redis_keys.QUEUE_HIGH, redis_keys.QUEUE_NORMAL]
+    names = ["zeta", DEFAULT_KEYS.queue("low"), "alpha", DEFAULT_KEYS.queue("high"), DEFAULT_KEYS.queue("normal")]
     state, _ = fold([event(0, "queue_depth_update", counts=dict.fromkeys(names, 1))])
-    assert [queue.queue for queue in queue_depths(state)] == [*redis_keys.QUEUES, "alpha", "zeta"]
+    assert [queue.queue for queue in queue_depths(state)] == [*DEFAULT_KEYS.queues, "alpha", "zeta"]
 
 
 def test_the_latest_failure_is_first_and_its_newest_job_too() -> None:

@@ -1,0 +1,96 @@
+"""
+``load_settings``: creates a settings class from the environment, strictly or with its defaults.
+
+The commands are strict: a value that cannot work stops them. In a worker it must not stop the
+user's program, so the default is used there and one warning names the variable, the value and the
+cure.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+from pydantic import SecretStr, ValidationError
+from pydantic_settings import BaseSettings
+
+from otel_bridge.errors import ConfigurationError
+
+__all__ = ["env_name", "in_use", "load_settings"]
+
+logger = logging.getLogger(__name__)
+
+_Settings = TypeVar("_Settings", bound=BaseSettings)
+
+_CURE: Final = "see .env.example"
+_MAX_SHOWN_CHARS: Final = 100
+
+
+def load_settings(
+    model: type[_Settings],
+    overrides: Mapping[str, Any],
+    *,
+    strict: bool = True,
+    warn: Callable[..., None] = logger.warning,
+) -> _Settings:
+    """
+    Create settings of a class from the environment.
+
+    Args:
+        model: The settings class.
+        overrides: Field values that take precedence over the environment; None and the empty text
+            mean not given.
+        strict: Whether a value that cannot work is an error. If not, each is reported in one
+            warning and its default is used.
+        warn: Gets these warnings, as ``logging`` takes them.
+
+    Raises:
+        ConfigurationError: An override is no setting; or, if strict, a value cannot work. Names the
+            variable, the value and the cure; values that may hold a password are left out.
+    """
+    given = {name: value for name, value in overrides.items() if value not in (None, "")}
+    while True:
+        try:
+            return model(**given)
+        except ValidationError as error:
+            failure = _failure(model, error)
+        except ConfigurationError as error:
+            failure = error
+        if strict or not failure.settings:
+            raise failure from None
+        defaults = {
+            name: model.model_fields[name].get_default(call_default_factory=True)
+            for name in failure.settings
+        }
+        warn("%s; %s", failure, in_use(defaults))
+        given.update(defaults)
+
+
+def in_use(defaults: Mapping[str, object]) -> str:
+    """Return the end of a warning about values that cannot work: what is used in their place."""
+    shown = " and ".join(f"{value}" for value in defaults.values() if value not in (None, ""))
+    return f"until then the default is used{': ' + shown if shown else ''}"
+
+
+def _failure(model: type[BaseSettings], error: ValidationError) -> ConfigurationError:
+    first = error.errors(include_url=False)[0]
+    given = str(first["loc"][0]) if first["loc"] else model.__name__
+    variable = env_name(model, given)
+    for name, field in model.model_fields.items():
+        if field.validation_alias == variable:
+            is_secret = "URL" in variable or "ENDPOINT" in variable or field.annotation is SecretStr
+            shown = "" if is_secret else f"={first['input']}"[:_MAX_SHOWN_CHARS]
+            problem = f"{variable}{shown}: {first['msg']}"
+            return ConfigurationError(problem, _CURE, settings=(name,))
+    # The value is not shown: it may be a password under a mistyped name.
+    near = difflib.get_close_matches(given, model.model_fields, n=1)
+    cure = f"did you mean {near[0]}?" if near else _CURE
+    return ConfigurationError(f"there is no setting {given}", cure)
+
+
+def env_name(model: type[BaseSettings], field_or_alias: str) -> str:
+    """Return the environment variable of a settings field, which may be given by its alias too."""
+    field = model.model_fields.get(field_or_alias)
+    return str(field.validation_alias) if field else field_or_alias

@@ -1,0 +1,46 @@
+"""What a failed Redis command means, in one line and with the cure where the error lacks it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from redis.exceptions import AskError, ClusterCrossSlotError, NoPermissionError
+
+from otel_bridge.urls import redact_url
+
+__all__ = ["failure_reason", "is_cluster_reply", "needs_operator"]
+
+_CLUSTER_ERRORS: Final = (AskError, ClusterCrossSlotError)
+"""``MOVED`` is a kind of ``AskError``. A client of a Cluster follows both and never raises them."""
+_CLUSTER_TEXT: Final = "non local key"
+"""Of a script that uses a key of another node."""
+_DENIAL_TEXTS: Final = ("ACL failure", "can't run this command")
+"""Denials by an ACL inside a script: of Redis 7, and of Redis 6.2."""
+_MAX_CHARS: Final = 200
+
+
+def is_cluster_reply(error: BaseException) -> bool:
+    """Whether only a node of a Cluster, asked by a client of a single server, answers so."""
+    return isinstance(error, _CLUSTER_ERRORS) or _CLUSTER_TEXT in str(error)
+
+
+def needs_operator(error: BaseException) -> bool:
+    """Whether the error stays until somebody changes an ACL or a URL."""
+    is_denied = any(text in str(error) for text in _DENIAL_TEXTS)
+    return is_denied or isinstance(error, NoPermissionError) or is_cluster_reply(error)
+
+
+def failure_reason(error: BaseException, url: str | None = None) -> str:
+    """
+    Say why a command failed, with at most 200 characters of the error.
+
+    Args:
+        error: What the client raised.
+        url: Of the server, shown without its password where it is the cause; None: not shown.
+    """
+    kind = type(error).__name__
+    if is_cluster_reply(error):
+        where = redact_url(url) if url else "this server"
+        return f"{where} is one node of a Redis Cluster ({kind}); write redis+cluster:// in its URL"
+    text = str(error)[:_MAX_CHARS]
+    return f"{kind}: {text}" if text else kind

@@ -1,0 +1,130 @@
+"""
+Options of Redis connections: ours, and those that a URL may carry in its query.
+
+``REDIS_URL`` is often shared with other programs, whose options would break these connections: a
+``socket_timeout`` shorter than a blocking read, answers decoded to text, another protocol, a limit
+of one connection. From the query of a URL only these are used: ``db``, ``username``, ``password``,
+``client_name``, ``sentinel_password`` and the ``ssl_...`` options. redis-py's other options are
+ignored, with one warning; an option that redis-py does not know is an error.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from otel_bridge.urls import redact_url
+
+__all__ = [
+    "NO_HANDSHAKE",
+    "UnknownOptionError",
+    "connection_options",
+    "read_query",
+    "warn_of_ignored_options",
+]
+
+logger = logging.getLogger(__name__)
+
+_USED: Final = frozenset({"db", "username", "password", "client_name", "sentinel_password"})
+_IGNORED: Final = frozenset(
+    {
+        *("protocol", "legacy_responses", "decode_responses", "encoding", "encoding_errors"),
+        *("socket_timeout", "socket_connect_timeout", "timeout"),
+        *("socket_keepalive", "socket_keepalive_options", "socket_read_size", "socket_type"),
+        *("retry", "retry_on_timeout", "retry_on_error", "health_check_interval"),
+        *("max_connections", "single_connection_client", "auto_close_connection_pool"),
+        *("lib_name", "lib_version", "driver_info", "cache", "cache_config"),
+        *("connection_class", "parser_class", "credential_provider", "maint_notifications_config"),
+    }
+)
+
+
+class UnknownOptionError(ValueError):
+    """Raised when a query has an option that redis-py does not know; the message quotes nothing."""
+
+
+def _no_handshake() -> dict[str, Any]:
+    # redis-py 6.4 has lib_name; later versions deprecate it in favour of driver_info.
+    has_driver_info = "driver_info" in inspect.signature(redis.Redis.__init__).parameters
+    unnamed = {"driver_info": None} if has_driver_info else {"lib_name": None, "lib_version": None}
+    return {"protocol": 2, **unnamed}
+
+
+NO_HANDSHAKE: Final[Mapping[str, Any]] = _no_handshake()
+"""
+RESP2 without ``CLIENT SETINFO``: the first reply takes one round trip, where redis-py 8's defaults
+take five. A user that may not run that command would also get an entry in ``ACL LOG`` for each
+connection, on Redis 7.2 and later.
+"""
+
+
+def connection_options(
+    timeout_sec: float, connect_timeout_sec: float, **more: Any
+) -> dict[str, Any]:
+    """
+    Return keyword arguments for a redis-py client that times out soon and never retries by itself.
+
+    Args:
+        timeout_sec: Limit for each answer.
+        connect_timeout_sec: Limit for connecting.
+        **more: Further keyword arguments, which are added.
+    """
+    return {
+        "socket_timeout": timeout_sec,
+        "socket_connect_timeout": connect_timeout_sec,
+        "socket_keepalive": True,
+        "retry": Retry(NoBackoff(), 0),
+        **NO_HANDSHAKE,
+        **more,
+    }
+
+
+def read_query(query: str) -> tuple[dict[str, str], list[str]]:
+    """
+    Read the options in the query of a Redis URL.
+
+    Args:
+        query: What follows ``?``, percent-encoded.
+
+    Returns:
+        The options that are used, and the names of those that are ignored.
+
+    Raises:
+        UnknownOptionError: It has another option. Its name is not in the message, because it may be
+            a part of a password with an unescaped ``&``.
+    """
+    used: dict[str, str] = {}
+    ignored = []
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name in _USED or name.startswith("ssl_"):
+            if value:
+                used.setdefault(name, value)
+        elif name in _IGNORED:
+            ignored.append(name)
+        else:
+            raise UnknownOptionError("it has an option that is none of redis-py's")
+    return used, ignored
+
+
+def warn_of_ignored_options(url: str, ignored: list[str]) -> None:
+    """Warn, once in a process for the same URL, that options in its query are ignored."""
+    if ignored:
+        _warn(redact_url(url), ", ".join(dict.fromkeys(ignored)))
+
+
+@functools.lru_cache(maxsize=64)  # several connections use one URL
+def _warn(shown_url: str, names: str) -> None:
+    logger.warning(
+        "%s: the options %s are ignored, because these connections need values of their own; "
+        "remove them from the URL, unless another program reads it",
+        shown_url,
+        names,
+    )
