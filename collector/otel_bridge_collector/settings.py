@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from otel_bridge.environment import load_settings
+from otel_bridge.errors import ConfigurationError
 
 __all__ = ["CollectorSettings"]
 
@@ -137,8 +138,11 @@ class CollectorSettings(BaseSettings):
     @field_validator("trace_url_template")
     @classmethod
     def _leads_to_traces(cls, template: str) -> str:
-        address = urlsplit(template.replace("{trace_id}", "0"))
-        is_address = address.scheme in ("http", "https") and bool(address.netloc)
+        try:
+            address = urlsplit(template.replace("{trace_id}", "0"))
+            is_address = address.scheme in ("http", "https") and bool(address.netloc)
+        except ValueError:  # its text may quote a password
+            is_address = False
         if template and not (is_address and "{trace_id}" in template):
             raise ValueError(
                 "must be an http or https URL that contains {trace_id}, "
@@ -149,6 +153,12 @@ class CollectorSettings(BaseSettings):
     @field_validator("allowed_origins")
     @classmethod
     def _are_origins(cls, origins: str) -> str:
+        if "@" in origins:
+            # Not quoted: what stands before it may be a password.
+            raise ConfigurationError(
+                "MONITORING_ALLOWED_ORIGINS has an @, which no origin has",
+                "write https://dash.example.org",
+            )
         for origin in _split(origins):
             parts = urlsplit(origin)
             is_origin = parts.scheme in ("http", "https") and bool(parts.hostname)

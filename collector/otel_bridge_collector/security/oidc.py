@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge.errors import ConfigurationError
+from otel_bridge.urls import redact_url
 from otel_bridge_collector.security.origins import is_loopback_name
 from otel_bridge_collector.security.tokens import Principal, token_digest
 
@@ -79,7 +80,7 @@ class OidcVerifier:
         clock: Its monotonic time decides when the keys are fetched again.
 
     Raises:
-        ConfigurationError: PyJWT is missing, or a URL is not https.
+        ConfigurationError: PyJWT is missing, or a URL is not https or has a user or a password.
     """
 
     def __init__(self, settings: OidcSettings, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -92,8 +93,10 @@ class OidcVerifier:
         self._jwt = jwt
         for name, url in (("ISSUER", settings.issuer), ("JWKS_URL", settings.jwks_url)):
             if url and not _is_safe(url):
+                shown = redact_url(url) if "://" in url or "@" in url else url
                 raise ConfigurationError(
-                    f"MONITORING_OIDC_{name}={url} is not https", "use an https URL"
+                    f"MONITORING_OIDC_{name}={shown} is not https, or has a password",
+                    "use an https URL without user and password",
                 )
         self._settings = settings
         self._clock = clock
@@ -196,9 +199,14 @@ def _projects(claim: Any) -> frozenset[str] | None:
 
 
 def _is_safe(url: str) -> bool:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
     is_local = parts.scheme == "http" and is_loopback_name(parts.hostname or "")
-    return bool(parts.hostname) and (parts.scheme == "https" or is_local)
+    # An HTTP client that cannot read a password's "@" or "/" quotes a piece of it in its error.
+    has_user = "@" in url
+    return bool(parts.hostname) and not has_user and (parts.scheme == "https" or is_local)
 
 
 def _get(url: str) -> Mapping[str, Any]:

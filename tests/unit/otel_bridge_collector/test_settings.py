@@ -125,6 +125,30 @@ def test_a_trace_link_must_lead_to_a_trace(template: str) -> None:
     assert raised.value.problem.startswith("MONITORING_TRACE_URL_TEMPLATE: ")
 
 
+PASSWORDS = ("hunter%40orchid", "hunter@orchid", "hunter/orchid", "hunter orchid", "[hunter@orchid")
+
+
+@pytest.mark.parametrize("password", PASSWORDS)
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("MONITORING_ALLOWED_ORIGINS", "https://user:{}@dash.example.org"),
+        ("MONITORING_ALLOWED_ORIGINS", "https://a.example.org,https://{}@dash.example.org"),
+        ("MONITORING_TRACE_URL_TEMPLATE", "https://user:{}@trace.example.org/"),
+        ("MONITORING_TRACE_URL_TEMPLATE", "http://[{}]/"),
+    ],
+)
+def test_a_password_is_not_quoted(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, password: str
+) -> None:
+    """A URL that should hold no password is named in the error, but not quoted."""
+    monkeypatch.setenv(name, text.format(password))
+    with pytest.raises(ConfigurationError) as raised:
+        CollectorSettings.load()
+    assert name in str(raised.value)
+    assert [piece for piece in ("hunter", "orchid") if piece in str(raised.value)] == []
+
+
 def test_a_trace_link_may_have_its_trace_anywhere() -> None:
     """A template may have the trace id in its path (Jaeger) or in its query (Grafana)."""
     for template in ("https://j/trace/{trace_id}", "http://g/explore?q={trace_id}", ""):

@@ -63,6 +63,19 @@ def test_an_address_without_tls_is_refused(url: str, name: str) -> None:
     OidcVerifier(OidcSettings("http://127.0.0.1:8080", "otel-bridge", "http://localhost/keys"))
 
 
+@pytest.mark.parametrize(
+    "password", ["hunter%40orchid", "hunter@orchid", "hunter/orchid", "[hunter"]
+)
+@pytest.mark.parametrize("name", ["ISSUER", "JWKS_URL"])
+def test_an_address_with_a_password_is_not_quoted(password: str, name: str) -> None:
+    """It is refused, because an error of the HTTP client would quote a piece of it."""
+    url = f"https://user:{password}@login.example.org"
+    given = {"issuer": ISSUER, "jwks_url": "", name.lower(): url}
+    with pytest.raises(ConfigurationError, match=f"MONITORING_OIDC_{name}=https://") as raised:
+        OidcVerifier(OidcSettings(audience="otel-bridge", **given))
+    assert [piece for piece in ("hunter", "orchid") if piece in str(raised.value)] == []
+
+
 async def test_a_valid_token_is_a_principal(verifier: NoFetch) -> None:
     """Its name, projects, expiry with 30 s of leeway, and key are those of the token."""
     expires_at = int(time.time()) + 600
