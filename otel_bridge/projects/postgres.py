@@ -19,7 +19,7 @@ from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge.errors import ConfigurationError, OtelBridgeError
 from otel_bridge.publish.retry import Breaker
 from otel_bridge.settings import BridgeSettings
-from otel_bridge.urls import redact_url
+from otel_bridge.urls import ENCODING_CURE, is_readable, redact_url
 
 __all__ = ["KnowledgeBaseError", "PostgresKnowledgeBase", "knowledge_base_of"]
 
@@ -200,10 +200,11 @@ def knowledge_base_of(settings: BridgeSettings) -> PostgresKnowledgeBase | None:
     url = settings.knowledge_base_url
     if not url:
         return None
-    if not url.startswith(("postgresql://", "postgres://")):
+    is_postgres = url.startswith(("postgresql://", "postgres://"))
+    if not is_postgres or not is_readable(url, with_first_at=True):
         raise ConfigurationError(
             f"MONITORING_KNOWLEDGE_BASE_URL={redact_url(url)} is not a PostgreSQL URL",
-            "use postgresql://user:password@host:5432/database",
+            f"use postgresql://user:password@host:5432/database; {ENCODING_CURE}",
         )
     return PostgresKnowledgeBase(
         url,

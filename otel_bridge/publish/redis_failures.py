@@ -25,7 +25,7 @@ def is_cluster_reply(error: BaseException) -> bool:
 
 
 def needs_operator(error: BaseException) -> bool:
-    """Whether the error stays until somebody changes an ACL or a URL."""
+    """Whether the error stays until an operator changes an ACL or a URL."""
     is_denied = any(text in str(error) for text in _DENIAL_TEXTS)
     return is_denied or isinstance(error, NoPermissionError) or is_cluster_reply(error)
 

@@ -27,7 +27,7 @@ from otel_bridge.errors import ConfigurationError, TransportError, TransportReje
 from otel_bridge.events.model import STATS_EVENT_TYPES
 from otel_bridge.publish.transports.base import AppendResult, Outgoing
 from otel_bridge.settings import BridgeSettings
-from otel_bridge.urls import redact_url
+from otel_bridge.urls import ENCODING_CURE, is_readable, redact_url
 
 # Resolving a host name imports encodings.idna. If the bus's thread did that during a fork, the
 # child would keep a half imported module and could resolve no name ("unknown encoding: idna", seen
@@ -147,7 +147,8 @@ class HttpSender:
         settings: Time-out and token.
 
     Raises:
-        ConfigurationError: The URL has no host, or an invalid port.
+        ConfigurationError: The URL has no host, an invalid port, or a password that is not
+            percent-encoded.
     """
 
     def __init__(self, url: str, settings: BridgeSettings) -> None:
@@ -156,10 +157,10 @@ class HttpSender:
             host, port = parts.hostname, parts.port
         except ValueError:
             host = None
-        if not host:
+        if not host or not is_readable(url):
             raise ConfigurationError(
                 f"MONITORING_BUS_URL={redact_url(url)} names no host and port",
-                "use http://host:port, e.g. http://127.0.0.1:12000",
+                f"use http://host:port, e.g. http://127.0.0.1:12000; {ENCODING_CURE}",
             )
         self._host = host
         self._port = port

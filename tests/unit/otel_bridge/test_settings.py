@@ -6,8 +6,6 @@ import logging
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from otel_bridge.environment import env_name
 from otel_bridge.errors import ConfigurationError
@@ -17,7 +15,6 @@ from otel_bridge.settings import (
     BridgeSettings,
     unknown_names,
 )
-from otel_bridge.urls import redact_url
 
 
 def test_names_and_defaults_are_the_documented_ones() -> None:
@@ -27,7 +24,9 @@ def test_names_and_defaults_are_the_documented_ones() -> None:
         env_name(BridgeSettings, name): getattr(found, name)
         for name in (
             "enabled",
+            "bridge_enabled",
             "redis_url",
+            "key_prefix",
             "bus_url",
             "events_channel",
             "stats_channel",
@@ -39,6 +38,8 @@ def test_names_and_defaults_are_the_documented_ones() -> None:
     }
     assert defaults == {
         "NEXUS_MONITORING_ENABLED": True,
+        "MONITORING_ENABLED": True,
+        "MONITORING_KEY_PREFIX": "nexus",
         "REDIS_URL": None,
         "MONITORING_BUS_URL": "http://127.0.0.1:12000",
         "MONITORING_EVENTS_CHANNEL": "nexus:events",
@@ -81,6 +82,104 @@ def test_arguments_take_precedence_over_the_environment(monkeypatch: pytest.Monk
     monkeypatch.setenv("MONITORING_STATS_CHANNEL", "from:environment")
     found = BridgeSettings.load(events_channel="given", stats_channel=None)
     assert (found.events_channel, found.stats_channel) == ("given", "from:environment")
+
+
+def test_an_empty_variable_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose files and charts set a value that was left out to the empty text."""
+    expected = BridgeSettings.load()
+    for field in BridgeSettings.model_fields.values():
+        monkeypatch.setenv(str(field.validation_alias), "")
+    assert BridgeSettings.load() == expected
+    assert BridgeSettings.load(redis_url="", events_channel="") == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected", "is_warned"),
+    [
+        ("true", True, False),
+        ("TRUE", True, False),
+        ("false", False, False),
+        ("False", False, False),
+        ("", False, False),
+        ("1", False, True),
+        ("yes", False, True),
+        (" true", False, True),
+    ],
+)
+@pytest.mark.parametrize("strict", [True, False])
+def test_booleans_of_opentelemetry_are_as_specified(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    value: str,
+    expected: bool,
+    is_warned: bool,
+    strict: bool,
+) -> None:
+    """Only "true" in any case is true; anything else is false, with a warning if it is unclear."""
+    monkeypatch.setenv("OTEL_SDK_DISABLED", value)
+    assert BridgeSettings.load(strict=strict).otel_sdk_disabled is expected
+    assert [record.getMessage() for record in caplog.records] == (
+        [f"OTEL_SDK_DISABLED={value} counts as false; write true or false"] if is_warned else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("ours", "shared", "disabled", "expected"),
+    [
+        ("", "", "", True),
+        ("true", "true", "false", True),
+        ("false", "true", "", False),
+        ("true", "false", "", False),
+        ("true", "true", "true", False),
+    ],
+)
+def test_each_switch_is_enough_to_turn_it_off(
+    monkeypatch: pytest.MonkeyPatch, ours: str, shared: str, disabled: str, expected: bool
+) -> None:
+    """Active only if neither switch is false and OpenTelemetry is not disabled."""
+    monkeypatch.setenv("MONITORING_ENABLED", ours)
+    monkeypatch.setenv("NEXUS_MONITORING_ENABLED", shared)
+    monkeypatch.setenv("OTEL_SDK_DISABLED", disabled)
+    assert BridgeSettings.load().is_active is expected
+
+
+def test_channels_begin_with_the_key_prefix() -> None:
+    """A channel that is not set follows the prefix; one that is set is taken as it is."""
+    found = BridgeSettings.load(key_prefix="shop:eu", stats_channel="numbers")
+    assert (found.events_channel, found.stats_channel, found.project_channel_prefix) == (
+        "shop:eu:events",
+        "numbers",
+        "shop:eu:events:project:",
+    )
+
+
+@pytest.mark.parametrize("prefix", ["nexus", "a", "shop:eu", "A-b_c.9", "x" * 64])
+def test_a_prefix_is_words_with_colons_between(prefix: str) -> None:
+    """Letters, digits and _ . - with colons between them may begin a key."""
+    assert BridgeSettings.load(key_prefix=prefix).key_prefix == prefix
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["shop:", ":shop", "a::b", "a b", "a*", "a?", "[a]", "{a}", "a\\b", "a'b", "ä", "x" * 65, "\n"],
+)
+def test_a_prefix_that_no_key_or_acl_can_begin_with_is_named(prefix: str) -> None:
+    """Braces would move a key to another Cluster slot, a glob would widen an ACL."""
+    with pytest.raises(ConfigurationError, match=r"^MONITORING_KEY_PREFIX="):
+        BridgeSettings.load(key_prefix=prefix)
+
+
+def test_printed_settings_have_no_password() -> None:
+    """``repr`` and ``str`` show the hosts of URLs, and no token."""
+    made = BridgeSettings(
+        redis_url="redis://u:hunter2@host/1",
+        knowledge_base_url="postgresql://u:hunter2@db/d",
+        otlp_endpoint="http://u:hunter2@collector:4318",
+        token="hunter2",
+    )
+    for text in (repr(made), str(made)):
+        assert "redis_url='redis://host/1'" in text
+        assert "hunter2" not in text
 
 
 def test_settings_do_not_change() -> None:
@@ -140,6 +239,14 @@ def test_variables_of_other_programs_are_not_reported() -> None:
     """Variables of the collector and of other programs are not unknown settings."""
     environ = dict.fromkeys([*COLLECTOR_NAMES, "MONITOR", "REDIS_HOST", "PATH"], "x")
     assert unknown_names(environ) == {}
+    of_kubernetes = {
+        "MONITORING_SERVICE_HOST": "10.0.0.1",
+        "MONITORING_SERVICE_PORT_HTTP": "12000",
+        "MONITORING_COLLECTOR_PORT": "tcp://10.0.0.1:12000",
+        "MONITORING_PORT_12000_TCP": "tcp://10.0.0.1:12000",
+        "MONITORING_PORT_12000_TCP_PROTO": "tcp",
+    }
+    assert unknown_names(of_kubernetes) == {}
     unlike_any = "MONITORING_" + "Q" * 60
     assert unknown_names({unlike_any: "x"}) == {unlike_any: None}
 
@@ -159,49 +266,3 @@ def test_secrets_of_a_wrong_type_are_not_shown(name: str) -> None:
         BridgeSettings.load(**wrong)
     assert "hunter2" not in str(raised.value)
     assert env_name(BridgeSettings, name) in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("redis://user:secret@host:6379/0", "redis://host:6379/0"),
-        ("redis://:secret@[::1]:6379", "redis://[::1]:6379"),
-        (
-            "redis+sentinel://u:secret@a:1,b/m/3?sentinel_password=secret",
-            "redis+sentinel://a:1,b/m/3",
-        ),
-        ("https://host/path?token=secret#secret", "https://host/path"),
-        ("unix://u:secret@/run/redis.sock", "unix:///run/redis.sock"),
-        ("memory://tests", "memory://tests"),
-        ("redis://user:sec/ret@host", "redis://***"),
-        ("redis://user:sec?ret@host", "redis://***"),
-        ("redis://user:sec#ret@host", "redis://***"),
-        ("redis://user:s@cr/et@host", "redis://***"),
-        ("redis://user:secret", "redis://***"),
-        ("redis://[secret", "redis://***"),
-        ("user:secret@host", "***"),
-        ("host=db password=secret", "***"),
-        ("", "***"),
-    ],
-)
-def test_a_log_line_shows_host_and_path_of_a_url(url: str, shown: str) -> None:
-    """Host and path are shown; a password is not, also if it is not percent-encoded."""
-    assert redact_url(url) == shown
-
-
-@given(
-    st.sampled_from(["redis", "rediss+sentinel", "http"]),
-    st.text(st.characters(codec="utf-8"), max_size=12),
-    st.sampled_from(["", "user"]),
-)
-def test_no_password_is_ever_shown(scheme: str, password: str, user: str) -> None:
-    """Whatever characters a password has, a log line shows only host and path, or neither."""
-    shown = redact_url(f"{scheme}://{user}:{password}@host:1/0")
-    assert shown in (f"{scheme}://host:1/0", f"{scheme}://***")
-
-
-@given(st.text(max_size=40))
-def test_any_text_can_be_redacted(text: str) -> None:
-    """No text makes the redaction raise, because it is used in error messages."""
-    redact_url(text)
-    redact_url(f"redis://{text}")

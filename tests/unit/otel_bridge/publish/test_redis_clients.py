@@ -16,6 +16,7 @@ from otel_bridge.publish.redis_clients import (
     connect_async,
     is_redis,
 )
+from otel_bridge.publish.redis_options import connection_options
 
 
 @pytest.mark.parametrize("scheme", REDIS_SCHEMES)
@@ -42,6 +43,10 @@ def test_other_urls_are_no_redis_urls(url: str) -> None:
         "redis+sentinel://a,b:26380/master",
         "rediss+sentinel://u:p%2F@a/master/4?sentinel_password=s",
         "redis+cluster://[::1]:7000,[::2]:7001",
+        "valkey://localhost/0",
+        "valkeys+cluster://a,b",
+        "redis://user:p@ss@host",
+        "rediss+sentinel://a/m?ssl_ca_certs=/run/ca.pem&client_name=shop",
     ],
 )
 def test_good_urls_pass_without_a_connection(url: str) -> None:
@@ -56,10 +61,19 @@ def test_good_urls_pass_without_a_connection(url: str) -> None:
         ("redis+sentinel:///master", "it names no host"),
         ("redis+sentinel://a,,b/master", "it names no host"),
         ("redis+cluster://a/1", "a Cluster has no databases"),
+        ("redis+sentinel://a/m?db=3", "its database belongs into the path, after the service"),
+        ("redis+sentinel://a/m?ssl_ca_certs=/ca", "its ssl_ options need rediss"),
+        ("redis://host/shop", "its database is not a number"),
+        ("redis://host/1/2", "its database is not a number"),
+        ("unix://", "it names no socket"),
+        ("redis://host?hunter2=1", "it has an option that is none of redis-py's"),
+        ("redis+cluster://host?hunter2", "it has an option that is none of redis-py's"),
         ("redis+sentinel://a/master/x", "it cannot be read"),
         ("redis://host:port", "it cannot be read"),
         ("redis://host:99999", "it cannot be read"),
         ("redis://[::1", "it cannot be read"),
+        ("redis://user:12?34@host", "it cannot be read"),
+        ("redis+sentinel://a/m?sentinel_password=a#b", "it cannot be read"),
         ("redis+cluster://[::1", "it cannot be read"),
         ("redis://host?ssl_cert_reqs=none", "it cannot be read"),
         ("rediss://host?ssl_cert_reqs=CERT_NONE", "it cannot be read"),
@@ -81,6 +95,83 @@ def test_the_password_of_a_bad_url_is_not_shown(scheme: str, password: str) -> N
         check_url(f"{scheme}://user:{password}@host:x/0")
     assert "hun" not in str(raised.value)
     assert "%2F" in raised.value.cure
+
+
+def options_of(client: Any) -> dict[str, Any]:
+    options: dict[str, Any] = client.connection_pool.connection_kwargs
+    return options
+
+
+@pytest.mark.parametrize(
+    ("alias", "url"),
+    [
+        ("valkey://u:p@h:1/2", "redis://u:p@h:1/2"),
+        ("valkeys://h", "rediss://h"),
+        ("valkeys+sentinel://u:p@a:1/m/3", "rediss+sentinel://u:p@a:1/m/3"),
+    ],
+)
+def test_valkey_is_another_word_for_redis(alias: str, url: str) -> None:
+    """Both URLs give a client of the same server, with the same options."""
+    made, expected = connect(alias), connect(url)
+    for kind in (made, expected):
+        assert type(kind.connection_pool) is type(expected.connection_pool)
+        assert kind.connection_pool.connection_class is expected.connection_pool.connection_class
+    ours, theirs = options_of(made), options_of(expected)
+    ours.pop("connection_pool", None)
+    theirs.pop("connection_pool", None)
+    assert {name: str(value) for name, value in ours.items() if name != "retry"} == {
+        name: str(value) for name, value in theirs.items() if name != "retry"
+    }
+    close(made)
+    close(expected)
+
+
+async def test_a_socket_takes_the_options_of_a_connection() -> None:
+    """redis-py's connection by a socket refuses a keep-alive; path and database are used."""
+    for client in (
+        connect("unix://u:p@/run/redis.sock?db=2", **connection_options(2, 1)),
+        connect_async("unix://u:p@/run/redis.sock?db=2", **connection_options(2, 1)),
+    ):
+        connection = client.connection_pool.make_connection()
+        assert (connection.path, connection.db, connection.username) == ("/run/redis.sock", 2, "u")
+
+
+@pytest.mark.parametrize("url", ["redis://h/3", "redis+sentinel://h/m/3", "redis+cluster://h"])
+@pytest.mark.parametrize("make", [connect_any_node, connect_async])
+async def test_options_in_the_url_cannot_break_a_connection(make: Any, url: str) -> None:
+    """Protocol, decoding, time-outs, retries and pool size are ours, whatever the URL says."""
+    theirs = (
+        "?protocol=3&decode_responses=true&socket_timeout=0.5&max_connections=1"
+        "&retry_on_timeout=true&health_check_interval=5&encoding=latin-1&client_name=shop"
+    )
+    arguments = (url + theirs, 0) if make is connect_any_node else (url + theirs,)
+    client: Any = make(*arguments, **connection_options(2, 1))
+    cluster_nodes = getattr(client, "nodes_manager", None)
+    options = cluster_nodes.connection_kwargs if cluster_nodes else options_of(client)
+    assert (options["protocol"], options["socket_timeout"]) == (2, 2)
+    assert not options.get("decode_responses")
+    assert options.get("health_check_interval") in (None, 0)
+    assert options.get("encoding", "utf-8") == "utf-8"
+    assert options["client_name"] == "shop"
+    if not cluster_nodes:
+        assert client.connection_pool.max_connections > 1
+    await client.aclose()
+
+
+def test_ignored_options_are_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """Checking a URL warns of its options that have no effect, once."""
+    for _ in range(2):
+        check_url("redis://ignored-options:1?socket_timeout=0.5&protocol=3")
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("redis://ignored-options:1: the options socket_timeout, protocol ")
+
+
+def test_tls_options_of_the_url_reach_the_master() -> None:
+    """Behind Sentinels too, a certificate authority in the URL is used, with redis-py's types."""
+    client: Any = connect("rediss+sentinel://a/m?ssl_ca_certs=/ca.pem&ssl_check_hostname=false")
+    options = options_of(client)
+    assert (options["ssl_ca_certs"], options["ssl_check_hostname"]) == ("/ca.pem", False)
+    close(client)
 
 
 def test_every_part_of_a_sentinel_url_is_used() -> None:
