@@ -1,8 +1,10 @@
 """
 The command line: its parser, the commands that need no service, and exit codes.
 
-The exit code is 0 after a clean stop, 1 if the collector or Redis failed, and 2 if an argument or a
-setting is wrong. In the last two cases one line on standard error says what to change.
+The exit code is 0 if the command has done its work, which for ``serve``, ``demo``, ``worker`` and
+``tail`` lasts until Ctrl-C; 1 if the collector, Redis or the output failed; 2 if an argument or a
+setting is wrong; and 130 if Ctrl-C came before the work was done. With 1 and 2, one line on
+standard error says what to change.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from otel_bridge.commands import submit, tail, token
+from otel_bridge.commands.env_file import read_env_file
 from otel_bridge.errors import ConfigurationError, OtelBridgeError
-from otel_bridge.settings import DEFAULT_COLLECTOR_URL
 
 __all__ = [
     "Commands",
@@ -31,6 +33,13 @@ __all__ = [
 
 _EXIT_FAILED = 1
 _EXIT_USAGE = 2
+_EXIT_INTERRUPTED = 130
+"""128 and the number of SIGINT, as shells count."""
+
+_URL_HELP = (
+    "the collector's address (default: MONITORING_BUS_URL if it is http or https, "
+    "else http://MONITORING_HOST:MONITORING_PORT)"
+)
 
 Commands = argparse._SubParsersAction  # the type that ``add_subparsers`` returns has no public name
 
@@ -43,13 +52,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
-    """Parse ``arguments`` (None: those of the process), run the command, return its exit code."""
+    """
+    Parse arguments, run the command and return its exit code.
+
+    Args:
+        parser: Its commands set ``run``, which is called with the parsed options. A command whose
+            work lasts until Ctrl-C also sets ``interrupted_code`` to 0.
+        arguments: None means those of the process.
+    """
     options = parser.parse_args(arguments)
     logging.basicConfig(
         level=logging.INFO if options.verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     try:
+        read_env_file()
         code: int = options.run(options)
     except ConfigurationError as error:
         print(f"otel-bridge: {error}", file=sys.stderr)
@@ -58,7 +75,7 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int
         print(f"otel-bridge: {error}", file=sys.stderr)
         return _EXIT_FAILED
     except KeyboardInterrupt:
-        return 0
+        return int(getattr(options, "interrupted_code", _EXIT_INTERRUPTED))
     return code
 
 
@@ -67,7 +84,8 @@ def make_parser(prog: str) -> tuple[argparse.ArgumentParser, Commands[argparse.A
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Watch work that OpenTelemetry traces while it runs.",
-        epilog="Settings come from the environment; .env.example lists them all.",
+        epilog="Settings come from the environment; what it does not set, from .env in the working "
+        "directory. .env.example lists them all.",
     )
     version = importlib.metadata.version("otel-bridge")
     parser.add_argument("--version", action="version", version=f"otel-bridge {version}")
@@ -80,10 +98,10 @@ def add_library_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     worker_ = commands.add_parser("worker", help="run workers of the reference coordinator")
     worker_.add_argument("--workers", type=worker_count, default=4, help="workers (default: 4)")
     add_work_arguments(worker_)
-    worker_.set_defaults(run=_run_worker)
+    worker_.set_defaults(run=_run_worker, interrupted_code=0)
 
     submit_ = commands.add_parser("submit", help="submit a research task to a running collector")
-    submit_.add_argument("--url", default=DEFAULT_COLLECTOR_URL, help="the collector's address")
+    submit_.add_argument("--url", help=_URL_HELP)
     submit_.add_argument(
         "file",
         nargs="?",
@@ -93,13 +111,13 @@ def add_library_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     submit_.set_defaults(run=submit.run)
 
     tail_ = commands.add_parser("tail", help="print the live stream")
-    tail_.add_argument("--url", default=DEFAULT_COLLECTOR_URL, help="the collector's address")
+    tail_.add_argument("--url", help=_URL_HELP)
     tail_.add_argument("--project", help="only this project_id")
     tail_.add_argument("--task", help="only this research task")
     tail_.add_argument("--types", help="only these event types, comma-separated")
     tail_.add_argument("--stats-only", action="store_true", help="only aggregates")
     tail_.add_argument("--json", action="store_true", help="one JSON object per line")
-    tail_.set_defaults(run=tail.run)
+    tail_.set_defaults(run=tail.run, interrupted_code=0)
 
     token_ = commands.add_parser(
         "token", help="make a token for the MONITORING_TOKENS_FILE of a collector"

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from otel_bridge.commands.tail import one_line
+from otel_bridge.commands.collector_address import collector_url, split_url
+from otel_bridge.commands.event_lines import one_line
 from otel_bridge.errors import ConfigurationError, OtelBridgeError
 from otel_bridge.settings import BridgeSettings
+from otel_bridge.urls import redact_url
 
 __all__ = ["run"]
 
-_HTTP_TIMEOUT_SEC = 10
+_HTTP_TIMEOUT_SEC: Final = 10.0
 
 
 def run(options: argparse.Namespace) -> int:
@@ -25,43 +24,56 @@ def run(options: argparse.Namespace) -> int:
     Send the JSON body from a file or standard input; print the id of the new research task.
 
     Args:
-        options: ``file`` (``-`` is standard input) and ``url``.
+        options: ``file`` (``-`` is standard input) and ``url`` (None: the environment decides).
 
     Raises:
         ConfigurationError: The file or the address is wrong, or the collector refuses the request.
-        OtelBridgeError: No collector answers within 10 s, or it failed.
+        OtelBridgeError: No collector answers within 10 s, or it failed; or ``httpx`` is not
+            installed.
     """
+    try:
+        import httpx
+    except ImportError as error:
+        raise OtelBridgeError(
+            "otel-bridge submit needs the httpx package: pip install 'otel-bridge[cli]'"
+        ) from error
     body = _body_of(options.file)
-    url = options.url.rstrip("/") + "/tasks"
-    if not url.startswith(("http://", "https://")):
-        raise ConfigurationError(
-            f"--url {options.url} is not http or https", "use http://HOST:PORT"
-        )
+    collector = options.url if options.url is not None else collector_url()
+    split_url(collector, ("http", "https"))
+    shown = redact_url(collector)
     headers = {"Content-Type": "application/json"}
     token = BridgeSettings.load().token.get_secret_value()
     if token:
         headers["Authorization"] = f"Bearer {token}"
     try:
-        request = urllib.request.Request(url, data=body, headers=headers)  # noqa: S310
-        with urllib.request.urlopen(request, timeout=_HTTP_TIMEOUT_SEC) as answer:  # noqa: S310
-            print(_task_id_in(answer.read(), options.url))
-    except urllib.error.HTTPError as error:
-        reason = one_line(_error_sentence(error.read()))
-        if error.code >= 500:
-            raise OtelBridgeError(f"the collector failed: {reason}") from error
-        raise ConfigurationError(
-            f"the collector refused: {reason}",
-            "set MONITORING_TOKEN" if error.code == 401 else "correct the request",
-        ) from error
-    except (OSError, http.client.BadStatusLine) as error:
+        answer = httpx.post(
+            collector.rstrip("/") + "/tasks",
+            content=body,
+            headers=headers,
+            timeout=_HTTP_TIMEOUT_SEC,
+        )
+    except httpx.TransportError as error:
+        reason = one_line(str(error)) or type(error).__name__
         raise OtelBridgeError(
-            f"no collector at {options.url}: {one_line(str(error))}; start one: otel-bridge serve"
+            f"no collector at {shown}: {reason}; start one: otel-bridge serve"
         ) from error
-    except (ValueError, http.client.HTTPException) as error:
+    if answer.has_redirect_location:
         raise ConfigurationError(
-            f"--url {options.url} is not valid: {one_line(str(error))}", "use http://HOST:PORT"
-        ) from error
+            f"{shown} redirects to {one_line(redact_url(answer.headers['Location']))}",
+            "use that address as --url",
+        )
+    if answer.status_code >= 300:
+        _raise_refusal(answer.status_code, answer.content)
+    print(_task_id_in(answer.content, shown))
     return 0
+
+
+def _raise_refusal(status: int, body: bytes) -> None:
+    reason = one_line(_error_sentence(body))
+    if status >= 500:
+        raise OtelBridgeError(f"the collector failed: {reason}")
+    cure = "set MONITORING_TOKEN" if status == 401 else "correct the request"
+    raise ConfigurationError(f"the collector refused: {reason or status}", cure)
 
 
 def _body_of(file: str) -> bytes:

@@ -352,7 +352,7 @@ async def test_a_tail_over_the_limit_comes_again(
     with AppServer(bridge, tokens=LINES[0], token_max_connections=1) as server:
         bus = EventBus.connect(bridge)
         said: list[str] = []
-        shown: list[str] = []
+        shown: list[object] = []
         options = TailOptions(url=server.url, token=SECRETS["all"])
         async with asyncio.timeout(20):
             async with connect(server.ws_url, additional_headers=bearer("all")):

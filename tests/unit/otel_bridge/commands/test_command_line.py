@@ -48,14 +48,14 @@ def test_a_wrong_command_line_is_exit_code_2(
     [
         (ConfigurationError("A=1 is odd", "use 2"), 2, "A=1 is odd; use 2"),
         (OtelBridgeError("no answer"), 1, "no answer"),
-        (KeyboardInterrupt(), 0, None),
+        (KeyboardInterrupt(), 130, None),
         (None, 7, None),
     ],
 )
 def test_each_end_of_a_command_has_its_exit_code(
     error: BaseException | None, code: int, line: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A wrong setting is 2, another failure 1, Ctrl-C 0; else the command's own code counts."""
+    """A wrong setting is 2, another failure 1, Ctrl-C 130; else the command's own code counts."""
 
     def command(options: argparse.Namespace) -> int:
         if error is not None:
@@ -69,6 +69,28 @@ def test_each_end_of_a_command_has_its_exit_code(
         assert capsys.readouterr().err == ""
     else:
         assert error_line(capsys) == line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["worker"], 0),
+        (["tail"], 0),
+        (["submit"], 130),
+        (["token", "ci", "--projects", "*"], 130),
+    ],
+)
+def test_ctrl_c_is_a_clean_end_of_what_runs_until_then(arguments: list[str], code: int) -> None:
+    """``worker`` and ``tail`` end with 0, as that is how they end; a task not sent is 130."""
+
+    def command(options: argparse.Namespace) -> int:
+        raise KeyboardInterrupt
+
+    parser, commands = make_parser("test")
+    add_library_commands(commands)
+    for each in commands.choices.values():
+        each.set_defaults(run=command)
+    assert run(parser, arguments) == code
 
 
 def test_any_other_error_is_not_hidden() -> None:

@@ -6,6 +6,7 @@ import argparse
 import io
 import json
 import socket
+import sys
 import threading
 from pathlib import Path
 
@@ -124,9 +125,40 @@ def test_without_a_collector(body: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_an_invalid_url(url: str, body: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An invalid address is named, with the form of a valid one."""
     assert main(["submit", "--url", url, str(body)]) == 2
-    line = error_line(capsys)
-    assert line.startswith(f"--url {url} ")
-    assert line.endswith("; use http://HOST:PORT")
+    assert error_line(capsys) == (
+        f"--url {url} is not a collector's address; use http://127.0.0.1:12000"
+    )
+
+
+def test_a_redirect_names_the_other_address(body: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A task is not sent on to another address; the line names it without its query."""
+    answer = b"HTTP/1.1 308 Moved\r\nLocation: https://h/tasks?key=1\r\nContent-Length: 0\r\n\r\n"
+    server = Answerer(answer)
+    assert main(["submit", "--url", server.url, str(body)]) == 2
+    assert error_line(capsys) == (
+        f"{server.url} redirects to https://h/tasks; use that address as --url"
+    )
+
+
+def test_the_environment_names_the_collector(
+    body: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without ``--url`` the task goes to the collector that the events go to."""
+    server = Answerer(http_answer("201 Created", '{"task_id": "r1"}'))
+    monkeypatch.setenv("MONITORING_BUS_URL", server.url)
+    assert main(["submit", str(body)]) == 0
+    assert capsys.readouterr().out == "r1\n"
+
+
+def test_a_missing_package_has_its_pip_line(
+    body: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without ``httpx`` one line says what to install."""
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    assert main(["submit", str(body)]) == 1
+    assert error_line(capsys) == (
+        "otel-bridge submit needs the httpx package: pip install 'otel-bridge[cli]'"
+    )
 
 
 def test_a_body_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

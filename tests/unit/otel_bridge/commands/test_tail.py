@@ -1,82 +1,16 @@
-"""``tail``: readable lines, and nothing in them that a terminal would obey."""
+"""``tail``: the address of the stream, and where the lines go."""
 
 from __future__ import annotations
 
-import unicodedata
-from typing import Any
+import argparse
+import sys
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from otel_bridge.commands.tail import TailOptions, format_event, one_line, socket_url
-from otel_bridge.errors import ConfigurationError
-
-EVENT = {
-    "event_type": "task_completed",
-    "ts": "2026-11-24T00:04:05.123456Z",
-    "status": "completed",
-    "phase": "search",
-    "task_type": "data_aggregation_search",
-    "task_id": "6ba5_search_42",
-    "worker_id": 3,
-    "duration_ms": 41.2,
-}
-
-
-def test_an_event_is_one_readable_line() -> None:
-    """Time, status, type, phase, job, worker and duration stand on one line."""
-    expected = (
-        "00:04:05.123  ✓ task_completed      search  data_aggregation_search  6ba5_search_42"
-        "  worker 3  41 ms"
-    )
-    assert expected == format_event(EVENT)
-
-
-def test_colour_wraps_only_our_own_words() -> None:
-    """With colour the status is wrapped in SGR codes and nothing else changes."""
-    plain, coloured = format_event(EVENT), format_event(EVENT, is_coloured=True)
-    assert plain == coloured.replace("\x1b[32m", "").replace("\x1b[0m", "")
-    assert coloured.count("\x1b") == 2
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "\x1b[2J",
-        "\x9b31m",
-        "a\r\nb",
-        "\x07",
-        "\u202etxt.exe",
-        "\u2066x",
-        "\u200b",
-        "\x7f",
-        "\ud800",
-    ],
-)
-def test_control_characters_become_marks(text: str) -> None:
-    """What a terminal would obey is replaced by a visible mark."""
-    shown = one_line(text)
-    assert "\N{REPLACEMENT CHARACTER}" in shown
-    assert [c for c in shown if unicodedata.category(c) in ("Cc", "Cf", "Cs")] == []
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=5,
-)
-
-
-@given(
-    st.dictionaries(
-        st.sampled_from([*EVENT, "message", "error", "counts", "retry_count"]), json_values
-    )
-)
-def test_any_event_is_one_line_without_controls(event: dict[str, Any]) -> None:
-    """Whatever an event holds, its line is one line without a control character."""
-    line = format_event(event)
-    assert [c for c in line if unicodedata.category(c) == "Cc"] == []
+from otel_bridge.commands.command_line import main
+from otel_bridge.commands.tail import TailOptions, run, socket_url
+from otel_bridge.errors import ConfigurationError, OtelBridgeError
+from tests.support.command_lines import error_line
 
 
 def test_filters_reach_the_address() -> None:
@@ -89,9 +23,43 @@ def test_filters_reach_the_address() -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "start"),
+    [
+        ("https://h/a/", "wss://h/a/ws/monitor?"),
+        ("ws://h:1/ws/monitor", "ws://h:1/ws/monitor?"),
+        ("wss://h", "wss://h/ws/monitor?"),
+    ],
+)
+def test_each_scheme_has_its_socket(url: str, start: str) -> None:
+    """TLS stays TLS, and the path of a reverse proxy is kept."""
+    assert socket_url(TailOptions(url), None).startswith(start)
+
+
+@pytest.mark.parametrize(
     "url", ["ftp://x", "127.0.0.1:12000", "http://", "http://x:99999", "http://x:y", "http://[::1"]
 )
 def test_a_wrong_address_names_the_cure(url: str) -> None:
     """A URL that is no collector's is refused with an example."""
     with pytest.raises(ConfigurationError, match="is not a collector's address; use http://127"):
         socket_url(TailOptions(url), None)
+
+
+def test_a_closed_output_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started with ``>&-`` it says so instead of running without a reader."""
+    monkeypatch.setattr("sys.stdout", None)
+    options = argparse.Namespace(
+        url="http://127.0.0.1:9", project=None, task=None, types=None, stats_only=False, json=False
+    )
+    with pytest.raises(OtelBridgeError, match="standard output is closed"):
+        run(options)
+
+
+def test_a_missing_package_has_its_pip_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without ``websockets`` one line says what to install."""
+    monkeypatch.setitem(sys.modules, "websockets.asyncio.client", None)
+    assert main(["tail"]) == 1
+    assert error_line(capsys) == (
+        "otel-bridge tail needs the websockets package: pip install 'otel-bridge[cli]'"
+    )

@@ -1,0 +1,121 @@
+"""
+The texts of an event for a terminal, without a terminal's own codes.
+
+The text of events comes from untrusted publishers. So a visible mark replaces every character that
+would control the terminal: escape sequences, other control characters, bidirectional overrides.
+Source: Unicode Technical Report 36 on bidirectional spoofing; ECMA-48 for C0 and C1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+__all__ = ["EventLine", "format_event", "one_line", "read_event"]
+
+_UNPRINTABLE: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufff9-\ufffb]"
+)
+_MARK: Final = "\N{REPLACEMENT CHARACTER}"
+
+_SYMBOLS: Final = {
+    "completed": "✓",
+    "failed": "✕",
+    "retrying": "↻",
+    "processing": "◐",
+    "pending": "○",
+}
+
+_STATISTICS: Final = (
+    ("workers_online", "workers"),
+    ("open_tasks", "tasks"),
+    ("in_progress", "running"),
+    ("throughput_per_sec", "jobs/s"),
+    ("events_per_sec", "events/s"),
+    ("events_dropped", "dropped"),
+)
+"""Numbers in the ``meta`` of a ``stats_snapshot``, in the order of the line, and their names."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventLine:
+    """The parts of one line; each is printable text without a line break, empty if unknown."""
+
+    clock: str
+    """Time of day in UTC with milliseconds: ``00:04:05.123``."""
+    status: str
+    """Status of the job, phase or task after the event."""
+    symbol: str
+    """One character for the status."""
+    event_type: str
+    phase: str
+    job: str
+    """Type and id of the job."""
+    worker: str
+    duration: str
+    """How long it took, in whole milliseconds: ``41 ms``."""
+    text: str
+    """The retry, counts and statistics as ``name=value``, message and error."""
+
+
+def one_line(text: str) -> str:
+    """Replace every line break, control and bidirectional character by a visible mark."""
+    return _UNPRINTABLE.sub(_MARK, text)
+
+
+def read_event(event: Mapping[str, Any]) -> EventLine:
+    """
+    Return the texts of an event.
+
+    Args:
+        event: A decoded event; fields may be missing or of another type, unknown ones are left out.
+    """
+    status = str(event.get("status") or "")
+    worker, duration = event.get("worker_id"), event.get("duration_ms")
+    text = [f"retry {event['retry_count']}"] if event.get("retry_count") else []
+    text += _numbers(event)
+    text += [str(event[key]) for key in ("message", "error") if event.get(key)]
+    return EventLine(
+        clock=one_line(str(event.get("ts", ""))[11:23]),
+        status=one_line(status),
+        symbol=_SYMBOLS.get(status, "·"),
+        event_type=one_line(str(event.get("event_type") or "?")),
+        phase=one_line(str(event.get("phase") or "")),
+        job=one_line(" ".join(str(event[k]) for k in ("task_type", "task_id") if event.get(k))),
+        worker="" if worker is None else one_line(f"worker {worker}"),
+        duration=f"{duration:.0f} ms" if isinstance(duration, int | float) else "",
+        text=one_line("  ".join(text)),
+    )
+
+
+def format_event(event: Mapping[str, Any]) -> str:
+    """Format an event as one line: time, status, type, phase, job, worker, duration, text."""
+    line = read_event(event)
+    parts = (line.phase, line.job, line.worker, line.duration, line.text)
+    head = f"{line.clock}  {line.symbol} {line.event_type:<18}"
+    return "  ".join([head, *filter(None, parts)]).rstrip()
+
+
+def _numbers(event: Mapping[str, Any]) -> list[str]:
+    """Counts, queue depths and statistics, as ``name=value``."""
+    numbers: list[str] = []
+    # Depths are in ``counts`` or, as some publishers send them, in ``queue``.
+    for key in ("counts", "queue"):
+        if isinstance(event.get(key), dict) and event[key] and not numbers:
+            numbers = [f"{name}={value}" for name, value in event[key].items()]
+    meta = event.get("meta")
+    if event.get("event_type") == "stats_snapshot" and isinstance(meta, dict):
+        if event.get("project_id"):
+            numbers.insert(0, f"project={event['project_id']}")
+        for name, shown in _STATISTICS:
+            value = meta.get(name)
+            if isinstance(value, int | float):
+                numbers.append(f"{shown}={f'{value:.1f}'.removesuffix('.0')}")
+        rate = meta.get("error_rate_1m")
+        if isinstance(rate, int | float):
+            numbers.append(f"errors={rate:.1%}")
+        if isinstance(meta.get("queue_depth"), dict):
+            numbers += [f"{name}={depth}" for name, depth in meta["queue_depth"].items()]
+    return [" ".join(numbers)] if numbers else []
