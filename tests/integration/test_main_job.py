@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -25,6 +26,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from tests.support.redis_groups import RedisCluster
+from tests.support.redis_server import free_port
 
 PHASES = [
     "enumeration",
@@ -279,6 +281,137 @@ def test_ctrl_c_while_it_starts(tmp_path: Path) -> None:
         timeout=DEADLINE_SEC,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+_CTRL_C_AT_IMPORT: Final = """
+import os, signal, sys
+name = sys.argv.pop(1)
+sys.addaudithook(
+    lambda event, details: event == "import" and details[0] == name
+    and os.kill(os.getpid(), signal.SIGINT)
+)
+from otel_bridge_collector.commands.cli import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("otel_bridge.commands.command_line", ["tail"]),
+        ("opentelemetry.sdk.trace", ["demo", "--port", "0"]),
+        ("pydantic", ["submit"]),
+        ("fastapi", ["serve", "--port", "0"]),
+        ("otel_bridge_collector.app", ["serve", "--port", "0"]),
+    ],
+)
+def test_ctrl_c_while_packages_are_imported(module: str, arguments: list[str]) -> None:
+    """In the first second Ctrl-C ends a command with code 130 and without a traceback."""
+    done = subprocess.run(
+        [sys.executable, "-c", _CTRL_C_AT_IMPORT, module, *arguments],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=DEADLINE_SEC,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize(
+    ("missing", "arguments", "cure"),
+    [
+        ("fastapi", ["serve"], "pip install 'otel-bridge[collector]'"),
+        ("fastapi", ["demo"], "pip install 'otel-bridge[demo]'"),
+        ("httpx", ["submit"], "pip install 'otel-bridge[cli]'"),
+        ("websockets", ["tail"], "pip install 'otel-bridge[cli]'"),
+    ],
+)
+def test_a_missing_package_is_one_line(missing: str, arguments: list[str], cure: str) -> None:
+    """Each command says in one line what to install for it."""
+    code = (
+        "import sys; sys.modules[sys.argv.pop(1)] = None\n"
+        "from otel_bridge_collector.commands.cli import main; sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, missing, *arguments],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=DEADLINE_SEC,
+    )
+    assert done.returncode in (1, 2)
+    (line,) = done.stderr.splitlines()
+    assert line.endswith(cure)
+
+
+def test_a_broken_installation_keeps_its_traceback() -> None:
+    """A module of ours that cannot be imported is not reported as a package that is missing."""
+    code = (
+        "import sys; sys.modules['otel_bridge_collector.runtime'] = None\n"
+        "from otel_bridge_collector.commands.cli import main; sys.exit(main(['serve']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=DEADLINE_SEC,
+    )
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "not installed" not in done.stderr
+
+
+def test_the_commands_read_an_env_file(tmp_path: Path) -> None:
+    """``serve``, ``submit`` and ``tail`` in one directory find each other by its ``.env``."""
+    (tmp_path / ".env").write_text(f"MONITORING_PORT={free_port()}\n")
+    given: dict[str, Any] = {"cwd": tmp_path, "env": environment(), "text": True}
+    with subprocess.Popen(command("serve"), stdout=subprocess.PIPE, **given) as serving:
+        try:
+            assert serving.stdout is not None
+            assert serving.stdout.readline().startswith("Dashboard   http://127.0.0.1:")
+            with subprocess.Popen(command("tail"), stdout=subprocess.PIPE, **given) as tailing:
+                assert tailing.stdout is not None
+                assert tailing.stdout.readline()
+                tailing.send_signal(signal.SIGINT)
+            assert tailing.returncode == 0
+            body = json.dumps(DEMO_REQUEST)
+            done = subprocess.run(command("submit"), input=body, capture_output=True, **given)
+            assert (done.returncode, done.stderr) == (0, "")
+        finally:
+            serving.send_signal(signal.SIGINT)
+    assert serving.returncode == 0
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_a_tail_that_cannot_print_ends(
+    demo: tuple[subprocess.Popen[str], str], arguments: list[str]
+) -> None:
+    """On a full disk, and with its output closed, ``tail`` ends with code 1 and one line."""
+    tail = shlex.join(command("tail", "--url", demo[1], *arguments))
+    for redirection, reason in (("> /dev/full", "No space left"), (">&-", "is closed")):
+        done = subprocess.run(
+            ["/bin/sh", "-c", f"exec {tail} {redirection}"],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+            timeout=DEADLINE_SEC,
+        )
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
+        assert reason in done.stderr
+
+
+def test_a_reader_may_go_away(demo: tuple[subprocess.Popen[str], str]) -> None:
+    """``tail | head`` ends without a word when ``head`` has what it wants."""
+    tail = shlex.join(command("tail", "--url", demo[1]))
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{tail} | head -1"],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=DEADLINE_SEC,
+    )
+    assert (len(done.stdout.splitlines()), done.stderr) == (1, "")
 
 
 @pytest.mark.parametrize(

@@ -1,58 +1,100 @@
-"""The ``otel-bridge`` command: ``serve``, ``demo`` and the commands of the library."""
+"""
+The command ``otel-bridge``: ``serve``, ``demo`` and the commands of the library.
+
+At the top this module imports the standard library only. The other imports take up to a second, in
+which Ctrl-C would print a traceback from the middle of some package.
+"""
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from otel_bridge.commands.command_line import (
-    add_library_commands,
-    add_work_arguments,
-    make_parser,
-    run,
-    worker_count,
-)
-from otel_bridge.errors import ConfigurationError
+if TYPE_CHECKING:
+    import argparse
+    import asyncio
 
 __all__ = ["main"]
 
+_EXIT_INTERRUPTED = 130
+_OUR_PACKAGES = ("otel_bridge", "otel_bridge_collector")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit code: 0, 1 or 2, as ``command_line`` describes."""
+    """Run one command; return its exit code: 0, 1, 2 or 130, as ``command_line`` describes."""
+    with _ctrl_c_exits_at_once():
+        from otel_bridge.commands.command_line import (
+            add_library_commands,
+            add_work_arguments,
+            make_parser,
+            run,
+            worker_count,
+        )
+
+    def add_service_arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
+        parser.add_argument("--port", type=int, help="port to listen on (default: 12000)")
+        add_work_arguments(parser)
+
     parser, commands = make_parser("otel-bridge")
     serve = commands.add_parser(
         "serve", help="run the collector (all in one process without REDIS_URL)"
     )
-    _add_service_arguments(serve)
+    add_service_arguments(serve)
     serve.add_argument(
         "--workers",
         type=worker_count,
         help="workers in this process (default: 4 embedded, 0 on Redis)",
     )
-    serve.set_defaults(run=_serve, is_demo=False)
+    serve.set_defaults(run=_serve, is_demo=False, interrupted_code=0)
 
     demo = commands.add_parser("demo", help="serve, and submit a research task to watch")
-    _add_service_arguments(demo)
+    add_service_arguments(demo)
     demo.add_argument("--workers", type=worker_count, default=4, help="workers (default: 4)")
-    demo.set_defaults(run=_serve, is_demo=True)
+    demo.set_defaults(run=_serve, is_demo=True, interrupted_code=0)
     add_library_commands(commands)
     return run(parser, arguments)
 
 
-def _add_service_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, help="port to listen on (default: 12000)")
-    add_work_arguments(parser)
+@contextlib.contextmanager
+def _ctrl_c_exits_at_once() -> Iterator[None]:
+    """
+    While packages are imported, let SIGINT end the process with code 130 and without a word.
+
+    ``except KeyboardInterrupt`` would not do: an import may turn the exception into another one, as
+    Python 3.11 does where a class is being made. Where SIGINT is ignored, it stays so.
+    """
+    is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not is_default or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *_: os._exit(_EXIT_INTERRUPTED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _serve(options: argparse.Namespace) -> int:
-    try:
-        from otel_bridge_collector.commands.serve import ServiceOptions, run_service
-    except ImportError as error:
-        raise ConfigurationError(
-            f"the collector is not installed ({error})", "pip install 'otel-bridge[demo]'"
-        ) from error
+    from otel_bridge.errors import ConfigurationError
+
+    with _ctrl_c_exits_at_once():
+        try:
+            import asyncio
+
+            from otel_bridge_collector.commands.serve import ServiceOptions, run_service
+        except ImportError as error:
+            if (error.name or "").partition(".")[0] in _OUR_PACKAGES:
+                raise  # a bug or a damaged installation: the traceback says where
+            extra = "demo" if options.is_demo else "collector"
+            raise ConfigurationError(
+                f"the collector is not installed ({error})", f"pip install 'otel-bridge[{extra}]'"
+            ) from error
+        loop_factory = _loop_factory()
 
     service_options = ServiceOptions(
         host=options.host,
@@ -63,7 +105,7 @@ def _serve(options: argparse.Namespace) -> int:
         pace_sec=options.pace,
         is_demo=options.is_demo,
     )
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
         return runner.run(run_service(service_options))
 
 
