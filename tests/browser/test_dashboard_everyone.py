@@ -104,15 +104,23 @@ def test_axe_finds_nothing_in_other_states(site: DashboardSite, scheme: str) -> 
     assert violations(page) == []
 
 
-def test_axe_finds_nothing_while_empty(site: DashboardSite) -> None:
-    """An empty dashboard offers a snippet to copy that works as it is."""
+def test_axe_finds_nothing_while_empty(site: DashboardSite, redis_url: str) -> None:
+    """An empty page offers a line for each kind of work, with the address of this log."""
     page = site.open(permissions=["clipboard-read", "clipboard-write"])
     empty = page.get_by_role("region", name="Getting started")
     expect(empty).to_contain_text("Nothing has run yet")
-    empty.get_by_role("button", name="Copy").click()
-    expect(empty.get_by_role("button", name="Copied")).to_be_visible()
+    expect(empty.get_by_role("term")).to_have_text(
+        [
+            *("Python", "Any language", "Celery", "RQ", "arq", "Dramatiq", "Taskiq"),
+            "Coordinator",
+        ]
+    )
+    empty.get_by_role("button", name="Copy Celery").click()
+    expect(empty.get_by_role("button", name="Copied Celery")).to_be_visible()
     copied = page.evaluate("() => navigator.clipboard.readText()")
-    assert copied.startswith(f"curl -sS -X POST {site.url}/tasks ")
+    assert copied == f"REDIS_URL={redis_url} opentelemetry-instrument celery -A app worker"
+    expect(empty).to_contain_text(f"OTEL_EXPORTER_OTLP_ENDPOINT={site.url} ")
+    expect(empty).not_to_contain_text("curl")
     assert violations(page) == []
 
 

@@ -197,12 +197,12 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
         ) : !tasks.isLoaded ? (
           <WaitingState connection={connection} origin={origin} />
         ) : isBlank ? (
-          <EmptyState origin={origin} />
+          <EmptyState baseUrl={baseUrl} />
         ) : (
           <>
-            <section className="panel tasks" aria-label="Research tasks">
+            <section className="panel tasks" aria-label="Tasks">
               <header className="panel-head">
-                <h2>Research tasks</h2>
+                <h2>Tasks</h2>
                 <span className="muted num">
                   {shownOpen > 0 ? `${count(shownOpen)} running · ` : ""}
                   {count(cards.length)}

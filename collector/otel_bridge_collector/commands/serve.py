@@ -14,11 +14,16 @@ import contextlib
 import errno
 import logging
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
 from otel_bridge.bridge import Bridge, configure
+from otel_bridge.commands.collector_address import display_host
 from otel_bridge.commands.startup import (
     check_directories,
     no_queues_error,
@@ -35,8 +40,10 @@ from otel_bridge.publish.transports import check_scheme
 from otel_bridge.settings import BridgeSettings
 from otel_bridge.urls import redact_url
 from otel_bridge_collector.app import CollectorServer, create_app, make_server
-from otel_bridge_collector.commands.demo import CURL, DEMO_PACE_SEC, DEMO_REQUEST
+from otel_bridge_collector.commands.demo import DEMO_PACE_SEC, DEMO_REQUEST, curl_command
+from otel_bridge_collector.runtime import log_url
 from otel_bridge_collector.settings import CollectorSettings
+from otel_bridge_collector.wire.first_steps import FirstStep, first_steps
 
 __all__ = ["ServiceOptions", "run_service"]
 
@@ -44,10 +51,12 @@ logger = logging.getLogger(__name__)
 
 EMBEDDED_BUS_URL: Final = "memory://collector"
 _EMBEDDED_WORKERS: Final = 4
-_CURES: Final = {
-    errno.EADDRINUSE: "stop the other program or choose another port with --port",
-    errno.EACCES: "choose a port over 1023 with --port",
-}
+
+
+class _MakeSettings(BaseSettings):
+    """Whether the Makefile runs the command, as make takes no options for it."""
+
+    is_make: str = Field(default="", validation_alias="OTEL_BRIDGE_MAKE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +91,20 @@ async def run_service(options: ServiceOptions) -> int:
     # This must come first. Without it, Ctrl-C makes asyncio cancel the main task, and fakeredis
     # suppresses the cancellation while uvicorn logs it as an error.
     stop = stop_on_signals()
-    settings = _service_settings(corpus_dir=options.corpus_dir, data_dir=options.data_dir)
+    settings = _service_settings(options.corpus_dir, options.data_dir)
     collector_settings = CollectorSettings.load(host=options.host, port=options.port)
     pace_sec = options.pace_sec
     if pace_sec is None:
         pace_sec = DEMO_PACE_SEC if options.is_demo else 0.0
 
     with _listening(collector_settings.host, collector_settings.port) as listener:
-        url = f"http://{_display_host(collector_settings.host)}:{listener.getsockname()[1]}"
+        url = f"http://{display_host(collector_settings.host)}:{listener.getsockname()[1]}"
         async with open_redis(settings) as redis_client:
-            gateway = None
-            if redis_client is not None:
-                gateway = ResearchGateway(redis_client, keys=RedisKeys(settings.key_prefix))
+            gateway = (
+                None
+                if redis_client is None
+                else ResearchGateway(redis_client, keys=RedisKeys(settings.key_prefix))
+            )
             workers = options.workers
             if workers is None:
                 workers = 0 if settings.redis_url or gateway is None else _EMBEDDED_WORKERS
@@ -101,6 +112,7 @@ async def run_service(options: ServiceOptions) -> int:
                 raise no_queues_error(settings)
             check_directories(settings, workers)
             application = create_app(collector_settings, settings, gateway=gateway)
+            application.state.research_workers = workers if gateway is not None else 0
             server = make_server(application, collector_settings)
             bridge = configure(service_name="otel-bridge", settings=settings, strict=True)
             serving = asyncio.create_task(server.serve(sockets=[listener]), name="serve")
@@ -110,7 +122,19 @@ async def run_service(options: ServiceOptions) -> int:
             if not up.done():
                 up.cancel()
                 raise OtelBridgeError("the collector did not start; its log says why")
-            _announce(url, settings, workers, is_demo=options.is_demo)
+            has_tokens = application.state.authenticator.is_enabled
+            steps = first_steps(
+                url,
+                log_url=log_url(settings),
+                redis_url=settings.redis_url,
+                key_prefix=settings.key_prefix,
+                has_tokens=has_tokens,
+                has_coordinator=gateway is not None and not workers,
+            )
+            _announce(url, log_url(settings), workers, steps)
+            if gateway is not None and workers:
+                _announce_coordinator(url, has_tokens=has_tokens, is_demo=options.is_demo)
+            print("Press Ctrl-C to stop.", flush=True)
             try:
                 if gateway is not None and options.is_demo and not stop.is_set():
                     await gateway.submit(ResearchTaskRequest.model_validate(DEMO_REQUEST))
@@ -141,14 +165,23 @@ async def _stop_in_order(
     await asyncio.to_thread(bridge.shutdown)
 
 
-def _announce(url: str, settings: BridgeSettings, workers: int, *, is_demo: bool) -> None:
-    where = redact_url(settings.redis_url) if settings.redis_url else "in memory"
+def _announce(url: str, log: str, workers: int, steps: Sequence[FirstStep]) -> None:
     print(f"Dashboard   {url}/")
-    print(f"Log         {where}")
+    print(f"Log         {'in memory' if log.startswith('memory://') else redact_url(log)}")
     print(f"Workers     {workers} in this process")
-    if is_demo:
-        print(f"\nOne research task is running. Submit another:\n\n{CURL.format(url=url)}\n")
-    print("Press Ctrl-C to stop.", flush=True)
+    print("\nInstall otel-bridge where your work runs, and start it with one of these lines.")
+    print("The line for any language needs no installation.\n")
+    width = max(len(name) for name, _ in steps)
+    for name, command in steps:
+        print(f"  {name:<{width}}  {command}")
+    print()
+
+
+def _announce_coordinator(url: str, *, has_tokens: bool, is_demo: bool) -> None:
+    intro = (
+        "One research task is running. Submit another" if is_demo else "Or submit a task to watch"
+    )
+    print(f"{intro}:\n\n{curl_command(url, has_tokens=has_tokens)}\n")
 
 
 @contextlib.contextmanager
@@ -163,7 +196,7 @@ def _listening(host: str, port: int) -> Any:
         listener.close()
         raise ConfigurationError(
             f"cannot listen on {host}:{port}: {error.strerror or error}",
-            _CURES.get(error.errno or 0, "name an address of this machine with --host"),
+            _cure(error.errno, port),
         ) from error
     try:
         yield listener
@@ -171,12 +204,18 @@ def _listening(host: str, port: int) -> Any:
         listener.close()
 
 
-def _display_host(host: str) -> str:
-    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+def _cure(number: int | None, port: int) -> str:
+    if number not in (errno.EADDRINUSE, errno.EACCES):
+        return "name an address of this machine with --host"
+    other = port + 1 if 1023 < port < 65535 else 12001
+    way = f'make demo ARGS="--port {other}"' if _MakeSettings().is_make else f"--port {other}"
+    if number == errno.EACCES:
+        return f"choose a port over 1023: {way}"
+    return f"stop the other program, or choose another port: {way}"
 
 
-def _service_settings(**overrides: Path | None) -> BridgeSettings:
-    settings = BridgeSettings.load(**overrides)
+def _service_settings(corpus_dir: Path | None, data_dir: Path | None) -> BridgeSettings:
+    settings = BridgeSettings.load(corpus_dir=corpus_dir, data_dir=data_dir)
     check_scheme(settings.bus_url, settings)
     if settings.redis_url is not None:
         return settings

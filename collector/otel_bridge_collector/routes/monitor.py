@@ -9,11 +9,18 @@ from starlette.responses import JSONResponse
 
 from otel_bridge.errors import PositionLostError, TransportError
 from otel_bridge_collector.runtime import Collector
-from otel_bridge_collector.security.authentication import Authenticator, address_of, principal_of
+from otel_bridge_collector.security.authentication import (
+    PRINCIPAL,
+    Authenticator,
+    address_of,
+    principal_of,
+)
 from otel_bridge_collector.security.concurrency import MAX_WAITING
 from otel_bridge_collector.security.refusals import LOG_UNREACHABLE, refusal
+from otel_bridge_collector.security.tokens import Principal
 from otel_bridge_collector.settings import CollectorSettings
 from otel_bridge_collector.wire.filters import EventFilter, FilterError
+from otel_bridge_collector.wire.first_steps import URL_PLACEHOLDER, first_steps
 from otel_bridge_collector.wire.query import QueryValues, parse_number
 
 __all__ = ["MAX_LIMIT", "account_slot", "router"]
@@ -53,9 +60,34 @@ async def snapshot(request: Request) -> Response:
 
 @router.get("/config")
 async def config(request: Request) -> JSONResponse:
-    """Answer with the dashboard's configuration: ``{"trace_url_template": text or null}``."""
-    settings: CollectorSettings = request.app.state.settings
-    return JSONResponse({"trace_url_template": settings.trace_url_template or None})
+    """
+    Answer with the dashboard's configuration; it needs no token.
+
+    ``trace_url_template`` is text or null. ``first_steps`` is a list of ``[heading, command]`` with
+    ``{url}`` for the collector's address; only who may see all projects gets that of its Redis.
+    ``runs_research`` says whether a task sent to ``POST /tasks`` runs in this process.
+    """
+    state = request.app.state
+    settings: CollectorSettings = state.settings
+    collector: Collector = state.collector
+    principal: Principal | None = request.scope.get(PRINCIPAL)
+    if principal is not None and principal.projects is None:
+        log, redis_url = collector.bridge_settings.bus_url, collector.bridge_settings.redis_url
+    else:
+        log, redis_url = "memory://", None
+    answer = {
+        "trace_url_template": settings.trace_url_template or None,
+        "first_steps": first_steps(
+            URL_PLACEHOLDER,
+            log_url=log,
+            redis_url=redis_url,
+            key_prefix=collector.bridge_settings.key_prefix,
+            has_tokens=state.authenticator.is_enabled,
+            has_coordinator=state.gateway is not None,
+        ),
+        "runs_research": state.gateway is not None and getattr(state, "research_workers", 0) > 0,
+    }
+    return JSONResponse(answer, headers=_NO_STORE)
 
 
 @router.get("/events")

@@ -44,7 +44,7 @@ export const FilterBar = memo(function FilterBar({
         onChange={(project) => change({ project, task: "", focus: "" })}
       />
       <Select
-        label="Research task"
+        label="Task"
         all="All tasks"
         value={view.task}
         options={cards.map((card) => [

@@ -174,7 +174,7 @@ export const RecentEventsTable = memo(function RecentEventsTable(props: RecentEv
           <span role="columnheader">Type</span>
           <span role="columnheader">Job</span>
           <span role="columnheader" className="col-task">
-            Research task
+            Task
           </span>
           <span role="columnheader" className="col-project">
             Project

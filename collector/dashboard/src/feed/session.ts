@@ -11,6 +11,10 @@ export type SignInAnswer =
 /** Answer of `GET /monitor/config`. */
 export interface CollectorConfig {
   trace_url_template: string | null;
+  /** Headings and command lines that start a program; `{url}` is the collector's address. */
+  first_steps: [string, string][];
+  /** Whether a task that is sent to `POST /tasks` runs in the collector's process. */
+  runs_research: boolean;
 }
 
 function collectorUrl(path: string, baseUrl: string | undefined): URL {

@@ -72,7 +72,7 @@ export const Waterfall = memo(function Waterfall(props: WaterfallProps) {
         <header className="panel-head">
           <h2>Waterfall</h2>
         </header>
-        <p className="none">Choose a research task to see its phases and jobs over time.</p>
+        <p className="none">Choose a task to see its phases and jobs over time.</p>
       </section>
     );
   }

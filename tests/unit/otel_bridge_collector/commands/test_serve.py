@@ -18,7 +18,19 @@ async def test_a_port_in_use_is_named_with_what_to_do(tmp_path: Path) -> None:
         options = ServiceOptions(port=port, data_dir=tmp_path)
         with pytest.raises(ConfigurationError, match=f"cannot listen on 127.0.0.1:{port}: ") as e:
             await run_service(options)
-    assert e.value.cure == "stop the other program or choose another port with --port"
+    assert e.value.cure == f"stop the other program, or choose another port: --port {port + 1}"
+
+
+async def test_the_makefile_has_another_way_to_choose_a_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Started by make, which takes no options of the command, the cure is a line for make."""
+    monkeypatch.setenv("OTEL_BRIDGE_MAKE", "1")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigurationError) as e:
+            await run_service(ServiceOptions(port=port, data_dir=tmp_path, is_demo=True))
+    assert e.value.cure.endswith(f'another port: make demo ARGS="--port {port + 1}"')
 
 
 async def test_an_address_of_another_host_is_an_error(tmp_path: Path) -> None:

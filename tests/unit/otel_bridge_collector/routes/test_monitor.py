@@ -12,6 +12,7 @@ from otel_bridge_collector.security.concurrency import MAX_WAITING
 from otel_bridge_collector.security.tokens import ANONYMOUS
 
 from otel_bridge.cancellation import cancel
+from otel_bridge.orchestration.queue.task_types import ResearchTaskRequest
 from tests.support.asgi_site import AsgiSite, open_site, token_line
 
 ALPHA = "token-of-alpha-0123456789"
@@ -101,7 +102,47 @@ async def test_the_page_learns_its_configuration() -> None:
     for tokens, setting, expected in (("", "", None), (token_line(ALPHA), template, template)):
         async with open_site(tokens=tokens, trace_url_template=setting) as site:
             answer = await site.get("/monitor/config")
-            assert answer.json() == {"trace_url_template": expected}
+            assert answer.json()["trace_url_template"] == expected
+
+
+async def test_first_steps_name_the_redis_to_one_who_may_see_all() -> None:
+    """Without a token, and with one of some projects, the page's lines have no address of Redis."""
+    redis = "redis://internal.example.org:6379/0"
+    everything = "token-of-all-0123456789"
+    tokens = f"{token_line(everything)};{token_line(ALPHA, 'alpha')}"
+    async with open_site(tokens=tokens) as site:
+        known = site.collector.bridge_settings
+        fields = {"bus_url": redis, "redis_url": redis}
+        site.collector.bridge_settings = known.model_copy(update=fields)
+        for token, bus in (
+            (None, "MONITORING_TOKEN=$TOKEN MONITORING_BUS_URL={url}"),
+            (ALPHA, "MONITORING_TOKEN=$TOKEN MONITORING_BUS_URL={url}"),
+            (everything, f"REDIS_URL={redis}"),
+        ):
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            answer = await site.get("/monitor/config", headers=headers)
+            celery = dict(answer.json()["first_steps"])["Celery"]
+            assert celery == f"{bus} opentelemetry-instrument celery -A app worker"
+            assert answer.headers["cache-control"] == "no-store"
+
+
+class QueueWithoutWorkers:
+    """Takes research tasks, which no worker runs."""
+
+    async def submit(self, request: ResearchTaskRequest) -> str:
+        raise NotImplementedError
+
+    async def get(self, task_id: str) -> dict[str, Any] | None:
+        raise NotImplementedError
+
+
+async def test_a_task_is_offered_where_it_would_run() -> None:
+    """The page shows a request to paste if there is a coordinator with workers beside it."""
+    queue = QueueWithoutWorkers()
+    for gateway, workers, expected in ((None, 0, False), (queue, 0, False), (queue, 4, True)):
+        async with open_site(gateway=gateway) as site:
+            site.app.state.research_workers = workers
+            assert (await site.get("/monitor/config")).json()["runs_research"] is expected
 
 
 @pytest.mark.parametrize("path", ["/monitor/snapshot", "/monitor/events"])
