@@ -4,7 +4,7 @@ Every exception that otel_bridge raises on purpose.
 This module imports no other module of the package, so that every layer can import it. The tree::
 
     OtelBridgeError
-    ├── ConfigurationError          a setting is wrong; raised by configure() and the commands only
+    ├── ConfigurationError          a setting is wrong; raised by strict configure() and commands
     │   └── UnknownTransportError   the scheme of a bus URL has no transport
     ├── EventTooLargeError          the identifying fields of an event alone exceed the size limit
     ├── TransportError              a batch did not reach the log; sending it again may help

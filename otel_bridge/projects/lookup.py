@@ -20,6 +20,7 @@ from redis.asyncio import Redis
 from otel_bridge.cancellation import cancel
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge.forking import on_fork
+from otel_bridge.projects.postgres import PostgresKnowledgeBase
 from otel_bridge.projects.resolver import KnowledgeBase, ProjectIdResolver
 from otel_bridge.publish.redis_clients import REDIS_ERRORS, aclose
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS, RedisKeys
@@ -105,7 +106,7 @@ class ProjectLookup:
             loop, self._loop = self._loop, None
             session, self._session = self._session, None
         if loop is not None:
-            asyncio.run_coroutine_threadsafe(_end_loop(session), loop)
+            asyncio.run_coroutine_threadsafe(_end_loop(session, self._knowledge_base), loop)
 
     def _start_lookup(self, parent: str) -> None:
         now = self._clock.monotonic()
@@ -180,11 +181,13 @@ def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
 
 
-async def _end_loop(session: _Session | None) -> None:
+async def _end_loop(session: _Session | None, knowledge_base: KnowledgeBase | None) -> None:
     try:
         await cancel(asyncio.all_tasks() - {asyncio.current_task()})
         if session is not None:
             with contextlib.suppress(*REDIS_ERRORS):
                 await aclose(session.redis)
+        if isinstance(knowledge_base, PostgresKnowledgeBase):
+            await knowledge_base.close()  # only a connection of this loop
     finally:
         asyncio.get_running_loop().stop()

@@ -97,13 +97,14 @@ async def test_table_and_columns_are_settings(postgres: Any) -> None:
         ("table", 'research_tasks"; DROP TABLE x; --'),
         ("table", "a.b.c"),
         ("id_column", "id = id OR 1"),
-        ("project_column", ""),
+        ("project_column", "1st"),
     ],
 )
 def test_a_name_that_is_no_identifier_is_refused(name: str, value: str) -> None:
-    """configure() raises at once, naming the setting."""
+    """configure(strict=True) raises at once, naming the setting."""
     with pytest.raises(ConfigurationError, match=f"MONITORING_KNOWLEDGE_BASE_{name.upper()}"):
         configure(
+            strict=True,
             bus_url="memory://refused",
             knowledge_base_url="postgresql://u:secret@db/x",
             **{f"knowledge_base_{name}": value},  # type: ignore[arg-type]

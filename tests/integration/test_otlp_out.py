@@ -129,12 +129,23 @@ trace.set_tracer_provider(TracerProvider())
     wait_until(lambda: is_complete(site), "the live view")
 
 
-def test_an_unknown_protocol_is_named(site: AppServer, sink: OtlpSink) -> None:
-    """``configure()`` is loud at once."""
-    environ = {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}
-    with pytest.raises(subprocess.CalledProcessError) as caught:
-        run(site, OTEL_EXPORTER_OTLP_ENDPOINT=sink.url, **environ)
-    assert "OTEL_EXPORTER_OTLP_PROTOCOL=http/json" in caught.value.stderr
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "-1"),
+    ],
+)
+def test_a_value_that_is_refused_stops_no_program(
+    site: AppServer, sink: OtlpSink, name: str, value: str
+) -> None:
+    """``configure()`` warns and the live view is complete; ``strict`` makes it an error."""
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": sink.url, name: value}
+    logged = "import logging, sys\nlogging.basicConfig(stream=sys.stdout)\n"
+    assert run(site, logged + APP, **environ).count("WARNING") == 1
+    wait_until(lambda: is_complete(site), "the live view")
+    with pytest.raises(subprocess.CalledProcessError):
+        run(site, APP.replace("configure(", "configure(strict=True, "), **environ)
 
 
 @pytest.mark.parametrize("kind", ["silent", "closed"])
