@@ -108,7 +108,7 @@ def test_versions_are_those_of_the_package() -> None:
     extras = PROJECT["optional-dependencies"].values()
     requirements = " ".join([*PROJECT["dependencies"], *(" ".join(extra) for extra in extras)])
     for name in ("celery", "rq", "arq", "dramatiq", "taskiq"):
-        (bound,) = re.findall(rf"(?<![\w-]){name}>=([\d.]+)", requirements)
+        (bound,) = re.findall(rf"(?<![\w-]){name}(?:\[redis\])?>=([\d.]+)", requirements)
         assert re.search(rf"\| {name} \| {re.escape(bound)} or newer", TEXT, re.IGNORECASE), name
     (sdk,) = re.findall(r"opentelemetry-sdk>=([\d.]+)", requirements)
     assert f"| OpenTelemetry SDK | {sdk} or newer" in TEXT

@@ -72,7 +72,7 @@ def create_app(
     Raises:
         ConfigurationError: A token line or an OpenID Connect setting is invalid; or the service
             would listen beyond loopback without authentication. When the lifespan starts: the port
-            for gRPC is taken, or the extra ``grpc`` is not installed.
+            for gRPC is taken, or grpcio is not installed.
     """
     authenticator = _make_authenticator(settings)
 
@@ -177,7 +177,7 @@ def _make_grpc_server(
     except ImportError:
         raise ConfigurationError(
             f"MONITORING_OTLP_GRPC_PORT={settings.otlp_grpc_port} needs grpcio",
-            "pip install 'otel-bridge[grpc]'",
+            "pip install grpcio",
         ) from None
     return OtlpGrpcServer(ingest, authenticator, settings.host, settings.otlp_grpc_port)
 

@@ -161,7 +161,7 @@ def test_the_readmes_two_lines(bin_dir: Path, tmp_path: Path) -> None:
         with serving.stdout as said:
             url = said.readline().split()[1].rstrip("/")
             # Whoever writes into a closed pipe dies of it; the rest comes in one piece.
-            while not said.readline().startswith("Ctrl-C"):
+            while not said.readline().startswith("Press Ctrl-C"):
                 pass
         app = tmp_path / "app.py"
         app.write_text(APP, encoding="utf-8")
@@ -214,6 +214,47 @@ def test_arq_as_it_is_today(wheel: Path, tmp_path: Path, redis_url: str) -> None
     finally:
         worker.terminate()
         worker.wait(30)
+
+
+@pytest.mark.redis
+def test_arq_and_celery_in_one_environment(wheel: Path, tmp_path: Path, redis_url: str) -> None:
+    """Versions of both are found that work with one redis-py; else pip would refuse them."""
+    found = new_venv(tmp_path / "venv", f"{wheel}[arq,celery]")
+    subprocess.run([f"{found}/pip", "check"], check=True, timeout=60)
+    code = (
+        "import asyncio, sys, arq, celery\n"
+        "celery.Celery('a', broker=sys.argv[1]).connection().connect()\n"
+        "settings = arq.connections.RedisSettings.from_dsn(sys.argv[1])\n"
+        "asyncio.run(arq.create_pool(settings))\n"
+    )
+    subprocess.run([f"{found}/python", "-c", code, redis_url], check=True, timeout=60)
+
+
+def test_the_base_install_is_small(wheel: Path, tmp_path: Path) -> None:
+    """The library brings no server, no terminal, no framework; its commands say what to add."""
+    found = new_venv(tmp_path / "venv", f"{wheel}[grpc]")
+    listed = subprocess.run(
+        [f"{found}/pip", "list", "--format", "json"], stdout=subprocess.PIPE, check=True, timeout=60
+    )
+    names = {each["name"].lower() for each in json.loads(listed.stdout)} - {"pip", "setuptools"}
+    unwanted = {"fastapi", "uvicorn", "websockets", "httpx", "rich", "celery", "arq", "fakeredis"}
+    assert names & unwanted == set()
+    assert len(names) <= 31
+    for command, line in (
+        ("tail", "pip install 'otel-bridge[cli]'"),
+        ("submit", "pip install 'otel-bridge[cli]'"),
+        ("serve", "pip install 'otel-bridge[collector]'"),
+        ("demo", "pip install 'otel-bridge[demo]'"),
+    ):
+        done = subprocess.run(
+            [f"{found}/otel-bridge", command],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+        (said,) = done.stderr.splitlines()
+        assert said.endswith(line)
 
 
 def test_beside_datadog_nothing_changes(bin_dir: Path, site: AppServer, tmp_path: Path) -> None:
