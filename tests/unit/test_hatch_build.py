@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import email
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 import pytest
 
@@ -116,9 +119,28 @@ def test_an_unreachable_registry_is_told_in_one_line(
     assert (tree / hook.BUILT / "index.html").is_file()
 
 
+def test_links_are_absolute_on_an_index_page() -> None:
+    """Relative links lead into the repository; addresses and headings stay as they are."""
+    text = "![a](docs/a.png) [b](B.md) [c](docs/c.md#d) [e](https://e/f) [g](#h) [i](mailto:j@k)"
+    assert hook.absolute_links(text, "https://h/r") == (
+        "![a](https://h/r/raw/main/docs/a.png) [b](https://h/r/blob/main/B.md)"
+        " [c](https://h/r/blob/main/docs/c.md#d) [e](https://e/f) [g](#h) [i](mailto:j@k)"
+    )
+
+
+class Packages(NamedTuple):
+    """What was built from a clone."""
+
+    in_wheel: list[str]
+    in_sdist: list[str]
+    under_version_control: list[str]
+    description: str
+    """The README as an index page shows it."""
+
+
 @pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], list[str]]:
-    """Names in the wheel and in the sdist of a built clone that also holds what must not travel."""
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
+    """Wheel and sdist of a clone that also holds what must not travel."""
     clone = tmp_path_factory.mktemp("clone")
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -126,10 +148,9 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], list[
         capture_output=True,
         check=True,
     )
-    for name in filter(None, listed.stdout.decode().split("\0")):
+    names = [name for name in listed.stdout.decode().split("\0") if (ROOT / name).is_file()]
+    for name in names:
         source, target = ROOT / name, clone / name
-        if not source.is_file():
-            continue
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
     stamp(clone)
@@ -147,9 +168,12 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], list[
     )
     with zipfile.ZipFile(next(out.glob("*.whl"))) as wheel:
         in_wheel = wheel.namelist()
+        (metadata,) = (name for name in in_wheel if name.endswith(".dist-info/METADATA"))
+        message = email.message_from_bytes(wheel.read(metadata))
     with tarfile.open(next(out.glob("*.tar.gz"))) as sdist:
         in_sdist = [name.partition("/")[2] for name in sdist.getnames()]
-    return in_wheel, in_sdist
+    assert message["Description-Content-Type"] == "text/markdown"
+    return Packages(in_wheel, in_sdist, names, str(message.get_payload()))
 
 
 STATIC = "collector/otel_bridge_collector/static"
@@ -166,33 +190,44 @@ STATIC = "collector/otel_bridge_collector/static"
         "otel_bridge/orchestration/queue/lua/claim.lua",
     ],
 )
-def test_both_packages_hold_what_runs(packages: tuple[list[str], list[str]], name: str) -> None:
+def test_both_packages_hold_what_runs(packages: Packages, name: str) -> None:
     """Built files, scripts and type markers are in the wheel and in the sdist."""
-    in_wheel, in_sdist = packages
-    assert name.removeprefix("collector/") in in_wheel
-    assert name in in_sdist
+    assert name.removeprefix("collector/") in packages.in_wheel
+    assert name in packages.in_sdist
+
+
+def test_the_sdist_is_the_repository(packages: Packages) -> None:
+    """Every file under version control is in the sdist: documents, examples and tests too."""
+    assert set(packages.under_version_control) - set(packages.in_sdist) == set()
+
+
+def test_the_readme_has_no_relative_link(packages: Packages) -> None:
+    """On an index page each link and the picture lead to the repository."""
+    links = re.findall(r"\]\(([^)]+)\)", packages.description)
+    assert "https://github.com/otel-bridge/otel-bridge/raw/main/docs/dashboard.png" in links
+    assert [link for link in links if not link.startswith(("https://", "#"))] == []
 
 
 def test_neither_package_ships_pages_of_the_corpus(
-    packages: tuple[list[str], list[str]],
+    packages: Packages,
 ) -> None:
     """The corpus is generated: both packages hold its code and not one text file beside it."""
-    for names in packages:
+    for names in (packages.in_wheel, packages.in_sdist):
         assert "otel_bridge/orchestration/research/corpus.py" in names
         assert [n for n in names if n.startswith("otel_bridge/") and n.endswith(".txt")] == []
 
 
 def test_the_wheel_holds_no_sources_of_the_dashboard(
-    packages: tuple[list[str], list[str]],
+    packages: Packages,
 ) -> None:
     """What is installed has no TypeScript, no tests and nothing that lay about in the clone."""
-    in_wheel, _ = packages
+    in_wheel = packages.in_wheel
     assert [n for n in in_wheel if n.startswith(("collector/", "dashboard", "tests", "v/"))] == []
 
 
-def test_the_sdist_holds_sources_and_stamp(packages: tuple[list[str], list[str]]) -> None:
+def test_the_sdist_holds_sources_and_stamp(packages: Packages) -> None:
     """A wheel can be made from the sdist without Node: built files, stamp and sources agree."""
-    _, in_sdist = packages
+    in_sdist = packages.in_sdist
     assert f"{STATIC}/.digest" in in_sdist
     assert "collector/dashboard/src/main.tsx" in in_sdist
     assert [n for n in in_sdist if "node_modules" in n or n.startswith("v/")] == []
