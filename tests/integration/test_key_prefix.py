@@ -1,0 +1,166 @@
+"""Two applications with two key prefixes in one database of one Redis: neither sees the other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from otel_bridge_collector.commands.demo import DEMO_REQUEST
+
+from otel_bridge.orchestration.queue.task_types import ResearchTaskRequest
+from otel_bridge.orchestration.research.gateway import ResearchGateway
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS, RedisKeys
+from otel_bridge.settings import BridgeSettings
+from tests.support.app_server import AppServer, fetch
+from tests.support.queue_clients import connect
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.redis, pytest.mark.fault]
+
+SHOP = RedisKeys("shop:eu")
+INTERVAL_SEC = 0.2
+TTL_SEC = 1.0
+
+
+class Application:
+    """A collector, and the workers of ``otel-bridge worker``."""
+
+    def __init__(self, server: RedisServer, keys: RedisKeys, data_dir: Path) -> None:
+        self.keys = keys
+        self._url = server.url
+        self._data_dir = data_dir
+        settings = BridgeSettings(
+            redis_url=server.url,
+            key_prefix=keys.prefix,
+            heartbeat_interval_sec=INTERVAL_SEC,
+            heartbeat_ttl_sec=TTL_SEC,
+        )
+        self.site = AppServer(settings, stats_interval_sec=0.1, stalled_action="requeue")
+        self.worker: subprocess.Popen[bytes] | None = None
+
+    def start_workers(self, *, pace_sec: float) -> None:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("MONITORING_", "REDIS_"))}
+        self.worker = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "otel_bridge", "worker", "--workers", "2"),
+                *("--pace", str(pace_sec), "--data-dir", str(self._data_dir)),
+            ],
+            env={
+                **kept,
+                "REDIS_URL": self._url,
+                "MONITORING_KEY_PREFIX": self.keys.prefix,
+                "MONITORING_HEARTBEAT_INTERVAL_SEC": str(INTERVAL_SEC),
+                "MONITORING_HEARTBEAT_TTL_SEC": str(TTL_SEC),
+                "MONITORING_QUEUE_DEPTH_INTERVAL_SEC": "0.1",
+            },
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def kill_workers(self) -> None:
+        assert self.worker is not None
+        self.worker.kill()
+        self.worker.wait()
+
+    async def submit(self) -> str:
+        """Queue a research task, as ``POST /tasks`` does."""
+        client = connect(self._url)
+        request = ResearchTaskRequest.model_validate(DEMO_REQUEST)
+        task_id = await ResearchGateway(client, keys=self.keys).submit(request)
+        await client.aclose()
+        return task_id
+
+    def snapshot(self) -> dict[str, Any]:
+        found: dict[str, Any] = fetch(f"{self.site.url}/monitor/snapshot").json()
+        return found
+
+    def status_of(self, task_id: str) -> str | None:
+        cards = {card["task_id"]: card["status"] for card in self.snapshot()["tasks"]}
+        return cards.get(task_id)
+
+
+@pytest.fixture
+def two(own_redis: RedisServer, tmp_path: Path) -> Iterator[list[Application]]:
+    """One application with the default prefix, one with a prefix of its own."""
+    with contextlib.ExitStack() as stack:
+        made = [Application(own_redis, keys, tmp_path) for keys in (DEFAULT_KEYS, SHOP)]
+        for application in made:
+            stack.enter_context(application.site)
+        try:
+            yield made
+        finally:
+            for application in made:
+                if application.worker is not None:
+                    application.kill_workers()
+
+
+def test_two_applications_do_not_see_each_other(
+    own_redis: RedisServer, two: list[Application]
+) -> None:
+    """Events, queues, workers, statistics, leaders and raw messages stay with their application."""
+    tasks = [asyncio.run(application.submit()) for application in two]
+    with own_redis.client(decode_responses=True) as client:
+        for application in two:
+            assert client.llen(application.keys.research_queue) == 1
+        for application in two:
+            application.start_workers(pace_sec=0.01)
+        for application, task_id in zip(two, tasks, strict=True):
+            wait_until(lambda a=application, t=task_id: a.status_of(t) == "completed", "the task")
+            wait_until(lambda a=application: a.snapshot()["queues"], "the depth of its queues")
+        for application, task_id in zip(two, tasks, strict=True):
+            found = application.snapshot()
+            assert [card["task_id"] for card in found["tasks"]] == [task_id]
+            assert [queue["queue"] for queue in found["queues"]] == [
+                *application.keys.queues,
+                application.keys.research_queue,
+            ]
+            assert {str(one["worker_id"]).split("-")[-2] for one in found["workers"]} == {
+                str(application.worker.pid if application.worker else 0)
+            }
+            # Each leads: there is one lease for each application.
+            assert application.site.collector.leader.is_leader
+        published = {}
+        for application in two:
+            message = {"event_type": "task_started", "task_id": application.keys.prefix}
+            client.publish(f"{application.keys.prefix}:events", json.dumps(message))
+        for application in two:
+            feed = application.site.collector.feed
+            wait_until(lambda feed=feed: feed.counters.external == 1, "the raw message")
+            published[application.keys.prefix] = application.site.collector.stats.events_in
+        assert min(published.values()) > 100
+        names = list(client.scan_iter("*"))
+    kinds: dict[str, set[str]] = {application.keys.prefix: set() for application in two}
+    for name in names:
+        (owner,) = [prefix for prefix in kinds if name.startswith(f"{prefix}:")]
+        kinds[owner].add(name.removeprefix(f"{owner}:").partition(":")[0])
+    stay = {"{0}", "collector", "task", "task_group", "task_meta", "worker"}
+    assert [found & stay for found in kinds.values()] == [stay, stay]
+
+
+def test_a_stalled_job_is_taken_back_from_its_own_application(
+    own_redis: RedisServer, two: list[Application]
+) -> None:
+    """The workers of one are killed: its collector alone reports and requeues their jobs."""
+    nexus, shop = two
+    tasks = [asyncio.run(application.submit()) for application in two]
+    for application in two:
+        application.start_workers(pace_sec=0.2)
+    with own_redis.client(decode_responses=True) as client:
+        for application in two:
+            wait_until(lambda a=application: client.zcard(a.keys.leases) > 2, "jobs under lease")
+        shop.kill_workers()
+        reporter = shop.site.collector.stalled_reporter
+        wait_until(lambda: reporter.reported > 0, "the stalled jobs")
+        shop.start_workers(pace_sec=0.01)
+        wait_until(lambda: shop.status_of(tasks[1]) == "completed", "the task", 60)
+    assert nexus.site.collector.stalled_reporter.reported == 0
+    assert nexus.status_of(tasks[0]) in ("processing", "completed")
