@@ -62,8 +62,11 @@ def run_target(tree: Path, target: Target) -> Result:
     )
     meta = tree / "mutants" / f"{target.path}.meta"
     if done.returncode != 0 or not meta.exists():
-        said = [line for line in done.stdout.splitlines() if not line.startswith(_SPINNER)]
-        raise RunFailedError("\n".join([*said, *done.stderr.splitlines()][-30:]))
+        output = [line for line in done.stdout.splitlines() if not line.startswith(_SPINNER)]
+        tests = " ".join(f"tests/unit/{test}" for test in target.tests)
+        raise RunFailedError(
+            "\n".join(output[-12:]) + f"\nDo these pass without a mutant? pytest {tests}"
+        )
     codes: dict[str, int | None] = json.loads(meta.read_text("utf-8"))["exit_code_by_key"]
     by_outcome: dict[str, list[str]] = {"survived": [], "killed": [], "timeout": []}
     for name, code in codes.items():
