@@ -216,3 +216,11 @@ def test_nesting_ends_after_eight_levels() -> None:
 def test_what_is_no_mapping_is_no_meta() -> None:
     """A ``meta`` that is a text by mistake becomes an empty one."""
     assert redact_meta("text") == {}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["message", "error", "name", "reason"])
+def test_every_free_text_is_masked(name: str) -> None:
+    """Each field that holds a sentence or a user's name for something is masked."""
+    fields = {name: f"a {JWT}"}
+    redact_fields(fields)
+    assert fields == {name: f"a {MASK}"}

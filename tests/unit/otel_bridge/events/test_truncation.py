@@ -131,3 +131,10 @@ def test_the_error_says_how_much_is_too_much() -> None:
         encoded(task_id="t" * 3000, message="m" * 3000, counts={"a": 1})
     smallest = len('{"event_id":"1","task_id":"","meta":{"truncated":true}}') + 3000
     assert (caught.value.size_bytes, caught.value.max_bytes) == (smallest, LIMIT)
+
+
+def test_the_name_of_a_queue_stays_with_the_ids() -> None:
+    """Where texts and ``meta`` have to go, the queue of a job does not."""
+    smallest = len('{"event_id":"1","task_id":"","queue":"q","meta":{"truncated":true}}') + 900
+    found = encoded(smallest, task_id="t" * 900, queue="q", message="m" * 200)
+    assert found.keys() == {"event_id", "task_id", "queue", "meta"}

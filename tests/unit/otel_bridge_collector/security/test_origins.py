@@ -60,6 +60,7 @@ async def answer(
         ("127.8.9.1", True),
         ("[::1]", True),
         ("localhost.evil.example", False),
+        ("XlocalhostX", False),
         ("127.0.0.1.evil.example", False),
         ("0.0.0.0", False),
         ("192.168.0.4", False),
@@ -218,7 +219,7 @@ def post(host: str, origin: str | None = None, scheme: str = "http") -> dict[str
     """Scope of a writing request."""
     headers = [(b"host", host.encode())]
     if origin is not None:
-        headers.append((b"origin", origin.encode()))
+        headers.append((b"origin", origin.encode("latin-1")))
     return {"type": "http", "method": "POST", "path": "/", "scheme": scheme, "headers": headers}
 
 
@@ -278,38 +279,59 @@ async def test_names_are_restricted_only_without_authentication() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scope", "options", "named"),
+    ("scope", "options", "detail"),
     [
-        (post("["), {}, "Host "),
-        (post("evil.example"), {}, "Host "),
-        (post("localhost", "http://evil.example"), {}, "Origin "),
+        (
+            post("["),
+            {},
+            "Host '[' is not a host name or address with an optional port",
+        ),
+        (
+            post("evil.example"),
+            {},
+            "Host 'evil.example' is not a loopback name of this machine; use localhost, or "
+            "add the origin to MONITORING_ALLOWED_ORIGINS",
+        ),
+        (
+            post("localhost", "http://evil.example/\u00e9"),
+            {},
+            "Origin 'http://evil.example/\\xe9' is another site; to allow it, add it to "
+            "MONITORING_ALLOWED_ORIGINS",
+        ),
         (
             post("evil.example"),
             {"bind_host": "0.0.0.0", "has_authentication": False},
-            "MONITORING_ALLOWED_ORIGINS",
+            "Host 'evil.example' could be registered by any other site; add the origin to "
+            "MONITORING_ALLOWED_ORIGINS, or set tokens",
+        ),
+        (
+            {**post("localhost"), "headers": []},
+            {},
+            "Host '' is not a loopback name of this machine; use localhost, or "
+            "add the origin to MONITORING_ALLOWED_ORIGINS",
+        ),
+        (
+            {**post("localhost"), "headers": [(b"host", b"localhost"), (b"host", b"a")]},
+            {},
+            "the header Host is given twice; send it once",
         ),
     ],
 )
-async def test_a_refusal_names_what_is_wrong(
-    scope: dict[str, Any], options: dict[str, Any], named: str
+async def test_a_refusal_quotes_what_is_wrong_and_names_the_cure(
+    scope: dict[str, Any], options: dict[str, Any], detail: str
 ) -> None:
-    """The detail begins with the header that is wrong, or names the setting that allows it."""
+    """The detail has the header's value, what is wrong with it, and the setting that allows it."""
     sent: list[dict[str, Any]] = []
 
     async def app(*arguments: Any) -> None:
         raise AssertionError
 
-    async def receive() -> dict[str, Any]:
-        raise AssertionError
-
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await OriginGuard(app, **{"bind_host": "127.0.0.1", **options})(scope, receive, send)
-    detail = json.loads(sent[1]["body"])["detail"]
+    await OriginGuard(app, **{"bind_host": "127.0.0.1", **options})(scope, app, send)
     assert sent[0]["status"] == 403
-    assert named in detail
-    assert detail.startswith(("Host ", "Origin "))
+    assert json.loads(sent[1]["body"]) == {"detail": detail}
 
 
 async def test_a_server_without_handshake_responses_closes_with_a_reason() -> None:
