@@ -326,10 +326,13 @@ async def test_a_refusal_quotes_what_is_wrong_and_names_the_cure(
     async def app(*arguments: Any) -> None:
         raise AssertionError
 
+    async def receive() -> dict[str, Any]:
+        raise AssertionError
+
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await OriginGuard(app, **{"bind_host": "127.0.0.1", **options})(scope, app, send)
+    await OriginGuard(app, **{"bind_host": "127.0.0.1", **options})(scope, receive, send)
     assert sent[0]["status"] == 403
     assert json.loads(sent[1]["body"]) == {"detail": detail}
 
