@@ -38,6 +38,9 @@ _COALESCE_SEC: Final = 0.003
 """Pause after a small read: at 1,000 events/s it halves the CPU and costs 3 ms (measured)."""
 _BACKOFF_SEC: Final = (0.1, 2.0)
 _LOG_INTERVAL_SEC: Final = 1.0
+_MAX_LOST_IN_A_ROW: Final = 3
+"""A log that changes all the time is read again from its start; after so many times without success
+the reader waits, as for a log that cannot be reached, instead of trying without a pause."""
 
 
 class FeedCounters:
@@ -106,6 +109,7 @@ class Feed:
         self._cursor: str | None = None
         self._rebuild_until: str | None = None
         self._is_rebuilt = False
+        self._lost_in_a_row = 0
         self._live = asyncio.Event()
         self._advanced = asyncio.Condition()
         self._logged_at = float("-inf")
@@ -184,8 +188,12 @@ class Feed:
             try:
                 entries = await receiver.read(self._cursor, limit=_READ_LIMIT, wait_ms=wait_ms)
             except PositionLostError as lost:
+                self._lost_in_a_row += 1
+                if self._lost_in_a_row > _MAX_LOST_IN_A_ROW:
+                    raise TransportError(f"the log cannot be read from its start: {lost}") from lost
                 await self._start_over(receiver, lost)
                 continue
+            self._lost_in_a_row = 0
             if entries:
                 self._cursor = entries[-1].position
                 self._take(entries)

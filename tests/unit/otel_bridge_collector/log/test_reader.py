@@ -19,7 +19,7 @@ from otel_bridge_collector.stream.ring import ReplayRing
 from otel_bridge_collector.stream.sessions import ClientSession
 from otel_bridge_collector.wire.filters import ALL_EVENTS
 
-from otel_bridge.errors import TransportError
+from otel_bridge.errors import PositionLostError, TransportError
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.publish.transports.base import LogEntry, Outgoing
 from otel_bridge.publish.transports.memory import MemoryLog, MemoryReceiver
@@ -32,6 +32,7 @@ class FaultyReceiver(MemoryReceiver):
     def __init__(self, log: MemoryLog) -> None:
         super().__init__(log)
         self.is_broken = False
+        self.is_always_lost = False
         self.external: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def read(
@@ -39,6 +40,8 @@ class FaultyReceiver(MemoryReceiver):
     ) -> Sequence[LogEntry]:
         if self.is_broken:
             raise TransportError("connection refused")
+        if self.is_always_lost:
+            raise PositionLostError(after, "epoch")
         return await super().read(after, limit=limit, wait_ms=min(wait_ms, 5))
 
     async def external_messages(self) -> AsyncIterator[bytes]:
@@ -222,3 +225,21 @@ async def test_what_is_live_is_measured(stage: Stage) -> None:
     await stage.until(lambda: stage.feed.lag_sec.buckets()[-1][1] == 1)
     assert stage.feed.batch_events.total == 1
     assert stage.feed.lag_sec.total >= 0
+
+
+async def test_a_log_that_is_lost_again_and_again_is_read_with_pauses(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No position that the log gives can be read on from: the reader waits, and says why."""
+    stage.publish("first")
+    await stage.feed.start(10)
+    stage.receiver.is_always_lost = True
+    await stage.until(lambda: stage.feed.log_error)
+    assert str(stage.feed.log_error).startswith("the log cannot be read from its start: ")
+    assert not stage.feed.is_live
+    assert stage.feed.counters.gaps == {"epoch": 3}
+    assert caplog.text.count("events are missing") == 3
+    stage.receiver.is_always_lost = False
+    await stage.until(lambda: stage.feed.is_live)
+    stage.publish("second")
+    await stage.until(lambda: "second" in stage.received())
