@@ -35,7 +35,11 @@ from redis.exceptions import (
 
 from otel_bridge.errors import TransportError, TransportRejectedError
 from otel_bridge.publish.redis_clients import REDIS_ERRORS, check_url, close, connect
-from otel_bridge.publish.redis_failures import failure_reason, needs_operator
+from otel_bridge.publish.redis_failures import (
+    failure_reason,
+    is_cluster_reply,
+    needs_operator,
+)
 from otel_bridge.publish.redis_keys import RedisKeys
 from otel_bridge.publish.redis_options import connection_options
 from otel_bridge.publish.transports.base import AppendResult, Outgoing
@@ -156,7 +160,10 @@ class RedisSender:
 
     def _failure(self, error: ResponseError) -> TransportError:
         text = str(error)
-        reason = f"Redis answered {failure_reason(error, self._url)}"
+        reason = failure_reason(error, self._url)
+        if is_cluster_reply(error):
+            return TransportError(reason, needs_operator=True)
+        reason = f"Redis answered {reason}"
         if needs_operator(error):
             return TransportError(reason, needs_operator=True)
         if isinstance(error, ReadOnlyError) or "READONLY" in text:
