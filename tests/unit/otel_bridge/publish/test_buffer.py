@@ -9,7 +9,12 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_bridge.publish.buffer import ENTRY_OVERHEAD_BYTES, EventQueue, SendBuffer
+from otel_bridge.publish.buffer import (
+    ENTRY_OVERHEAD_BYTES,
+    EventQueue,
+    FlushRequest,
+    SendBuffer,
+)
 
 
 class Event(NamedTuple):
@@ -222,3 +227,9 @@ def test_a_flush_knows_how_many_events_were_added() -> None:
     buffer.form_batch(2)
     buffer.complete_batch()
     assert (buffer.added, buffer.removed) == (5, 4)
+
+
+def test_a_flush_begins_with_its_target_alone() -> None:
+    """A flush knows how many items it waits for; neither of its two steps is done yet."""
+    request = FlushRequest(7)
+    assert (request.target, request.buffer_target, request.done.is_set()) == (7, None, False)
