@@ -153,10 +153,13 @@ def test_a_stalled_job_is_taken_back_from_its_own_application(
     nexus, shop = two
     tasks = [asyncio.run(application.submit()) for application in two]
     for application in two:
-        application.start_workers(pace_sec=0.2)
-    with own_redis.client(decode_responses=True) as client:
+        application.start_workers(pace_sec=2)
+    with own_redis.client() as client:
         for application in two:
-            wait_until(lambda a=application: client.zcard(a.keys.leases) > 2, "jobs under lease")
+            # Of the collector, since a job that was claimed a moment ago may not be published yet.
+            jobs = application.site.collector.state.processing
+            wait_until(lambda jobs=jobs: len(jobs) == 2, "a job on each worker")
+        assert client.zcard(SHOP.leases) == 3  # with that of the research task
         shop.kill_workers()
         reporter = shop.site.collector.stalled_reporter
         wait_until(lambda: reporter.reported > 0, "the stalled jobs")
