@@ -1,9 +1,12 @@
 """
-``on_fork``: what a process must do around ``os.fork``, registered once for an object or a module.
+``on_fork``: what a process must do around ``os.fork``; ``current_incarnation``: which one it is.
 
 After a fork only the forking thread exists in the child: locks that another thread held stay locked
 for ever, and threads are gone. Celery's and RQ's workers fork, so every part with a lock or a
 thread renews it in the child.
+
+A process id does not say which process it is: containers start each with 1, and Celery numbers its
+workers from 0. The incarnation does, and is read each time, because a fork changes it.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import types
 import weakref
 from collections.abc import Callable
 
-__all__ = ["on_fork"]
+__all__ = ["current_incarnation", "on_fork"]
 
 Hook = Callable[[], None]
 
@@ -38,6 +41,16 @@ def on_fork(
     os.register_at_fork(**{name: _weakly(hook) for name, hook in hooks.items() if hook})
 
 
+def current_incarnation() -> str:
+    """Return the id of this life of this process: 16 hex digits, new after each fork."""
+    return _incarnation
+
+
+def _make_incarnation() -> None:
+    global _incarnation
+    _incarnation = os.urandom(8).hex()
+
+
 def _weakly(hook: Hook) -> Hook:
     if not isinstance(hook, types.MethodType):
         return hook
@@ -48,3 +61,8 @@ def _weakly(hook: Hook) -> Hook:
             method()
 
     return call
+
+
+_incarnation = ""
+_make_incarnation()
+on_fork(after_in_child=_make_incarnation)

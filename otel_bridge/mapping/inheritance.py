@@ -1,9 +1,9 @@
 """
-What a span inherits from its ancestors, and which role a third-party span has among them.
+What a span inherits from its ancestors, and what a third-party span is.
 
-A trace is a research task. Its root span is the task itself, unless the root is a request (kind
-SERVER or CLIENT). Then the first agent or workflow inside the request is the task; without one, no
-event of the trace starts the task.
+A trace is a research task, and its root span is the task itself, unless that is a request (kind
+SERVER or CLIENT). What a span is depends on the span and on the enqueue above it only: which node
+of its trace the card shows is decided by the collector, which sees all of it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from opentelemetry.trace import SpanContext, SpanKind
 
 from otel_bridge.events import semconv
+from otel_bridge.mapping.lifecycle import ENQUEUE, JOB, PHASE, RESEARCH_TASK
 from otel_bridge.mapping.span_view import Attributes, SpanView
 from otel_bridge.mapping.third_party import Classification, message_id_of
 
@@ -25,24 +26,25 @@ Key = tuple[int, int]
 
 
 class InheritedContext(NamedTuple):
-    """What the children of a span inherit, and the role of the span itself."""
+    """What the children of a span inherit, and what the span itself is."""
 
     parent_task_id: str | None
     """Id of the research task."""
     project_id: str | None
     phase: str | None
     role: str | None = None
-    """``research_task``, ``phase``, ``job`` or ``enqueue``; None: the span is no event."""
+    """``research_task``, ``phase``, ``job`` or ``enqueue``; None: none of these."""
     task_id: str | None = None
     """Id of the job or research task that the span stands for."""
     message_id: str | None = None
     """Id of the queue message that a job or an enqueue is about."""
     is_requeue: bool = False
     """The span put its own message back into the queue, so no new job was enqueued."""
-    is_in_request: bool = False
-    """The span is inside a request that is the root of its trace, and inside no agent yet."""
     is_correlated: bool = False
     """Inherited from a task that the collector knows; for spans that name no other project only."""
+
+
+_NOTHING: Final = InheritedContext(None, None, None)
 
 
 def own_context(attributes: Attributes) -> InheritedContext:
@@ -77,6 +79,19 @@ class InheritedContexts:
         if len(self._remembered) > _MAX_REMEMBERED:
             self._remembered.popitem(last=False)
 
+    def remember_own(self, key: Key, inherited: InheritedContext) -> None:
+        """
+        Remember one of our own spans, and its research task as that of the whole trace.
+
+        So spans belong to the task whose parent this process does not know, because another process
+        started it.
+        """
+        self.remember(key, inherited)
+        of_trace = inherited
+        if inherited.phase is not None:
+            of_trace = InheritedContext(inherited.parent_task_id, inherited.project_id, None)
+        self.remember((key[0], 0), of_trace)
+
     def remember_ignored(self, span: SpanView, context: SpanContext) -> None:
         """Record an ignored span, so that its children still inherit from its parent."""
         parent = self._parent_context(span, context)
@@ -99,23 +114,32 @@ class InheritedContexts:
             attributes: The span's attributes at this moment.
             classification: What the mapping rules read in the attributes; None if no rule matched.
         """
-        empty = InheritedContext(None, None, None)
-        parent = self._parent_context(span, context) or empty
+        parent = self._parent_context(span, context) or _NOTHING
         project_id = attributes.get(semconv.PROJECT_ID, parent.project_id)
         if parent.is_correlated and project_id != parent.project_id:
-            parent = self.get((context.trace_id, 0)) or empty
-        inherited = InheritedContext(
+            parent = self.get((context.trace_id, 0)) or _NOTHING
+        role = _role_of(span, classification)
+        phase, task_id, message_id, is_requeue = parent.phase, None, None, False
+        if role == PHASE and classification is not None:
+            phase = classification.task_type
+        elif role == RESEARCH_TASK:
+            task_id = f"{context.trace_id:032x}"
+        elif role is not None:
+            task_id = _job_id(span, context, role, parent)
+            message_id = message_id_of(attributes)
+            is_own_message = message_id is not None and message_id == parent.message_id
+            if role == ENQUEUE and parent.role == JOB and is_own_message:
+                task_id, is_requeue = parent.task_id, True
+        found = InheritedContext(
             parent.parent_task_id or f"{context.trace_id:032x}",
             project_id,
-            parent.phase,
-            is_in_request=parent.is_in_request,
-            is_correlated=parent.is_correlated,
+            phase,
+            role,
+            task_id,
+            message_id,
+            is_requeue,
+            parent.is_correlated,
         )
-        found = self._with_role(span, context, classification, inherited, parent)
-        found = found._replace(message_id=message_id_of(attributes))
-        is_enqueue_in_job = found.role == "enqueue" and parent.role == "job"
-        if is_enqueue_in_job and found.message_id and found.message_id == parent.message_id:
-            found = found._replace(task_id=parent.task_id, is_requeue=True)
         self.remember((context.trace_id, context.span_id), found)
         return found
 
@@ -134,52 +158,24 @@ class InheritedContexts:
             return correlated
         return found
 
-    def _is_task_agent(self, context: SpanContext) -> bool:
-        """
-        Whether an agent inside a request is the task of its trace: the first one is.
 
-        The answer stays the same when a span arrives again.
-        """
-        own = f"{context.span_id:016x}"
-        known = self.get((context.trace_id, _TASK_AGENT))
-        if known is None:
-            self.remember(
-                (context.trace_id, _TASK_AGENT), InheritedContext(None, None, None, task_id=own)
-            )
-        return known is None or known.task_id == own
-
-    def _with_role(
-        self,
-        span: SpanView,
-        context: SpanContext,
-        classification: Classification | None,
-        inherited: InheritedContext,
-        parent: InheritedContext,
-    ) -> InheritedContext:
-        trace_id = f"{context.trace_id:032x}"
-        is_queued = classification is not None and span.kind in (
-            SpanKind.PRODUCER,
-            SpanKind.CONSUMER,
-        )
-        if span.parent is None and not is_queued:
-            if classification is None and span.kind in _REQUEST_KINDS:
-                return inherited._replace(is_in_request=True)
-            return inherited._replace(role="research_task", task_id=trace_id)
+def _role_of(span: SpanView, classification: Classification | None) -> str | None:
+    if span.parent is None:
         if classification is None:
-            return inherited
-        if classification.role == "phase":
-            if inherited.is_in_request and self._is_task_agent(context):
-                task = inherited._replace(role="research_task", task_id=trace_id)
-                return task._replace(is_in_request=False)
-            return inherited._replace(role="phase", phase=classification.task_type)
-        if classification.role == "job" and span.kind is SpanKind.CONSUMER and span.parent:
-            # A consumer span names its job by the producer span that enqueued it. Both sides know
-            # that span; Celery and others set the id of the message only at the end.
-            task_id = f"{span.parent.span_id:016x}"
-            if parent.role == "enqueue" and parent.task_id is not None:
-                task_id = parent.task_id
-            return inherited._replace(role="job", task_id=task_id)
-        return inherited._replace(role=classification.role, task_id=f"{context.span_id:016x}")
+            return None if span.kind in _REQUEST_KINDS else RESEARCH_TASK
+        if span.kind not in _QUEUE_KINDS:
+            return RESEARCH_TASK
+    return None if classification is None else classification.role
+
+
+def _job_id(span: SpanView, context: SpanContext, role: str, parent: InheritedContext) -> str:
+    if role == JOB and span.kind is SpanKind.CONSUMER and span.parent is not None:
+        # A consumer span names its job by the producer span that enqueued it. Both sides know that
+        # span; Celery and others set the id of the message only at the end.
+        if parent.role == ENQUEUE and parent.task_id is not None:
+            return parent.task_id
+        return f"{span.parent.span_id:016x}"
+    return f"{context.span_id:016x}"
 
 
 def _may_correlate(found: InheritedContext, correlated: InheritedContext, trace_id: int) -> bool:
@@ -190,6 +186,6 @@ def _may_correlate(found: InheritedContext, correlated: InheritedContext, trace_
 
 _REQUEST_KINDS: Final = (SpanKind.SERVER, SpanKind.CLIENT)
 """Root spans of these kinds are requests: a card for each request would bury the tasks."""
-_TASK_AGENT: Final = -1
-"""In a key in place of a span id: holds which agent is the task of the trace."""
+_QUEUE_KINDS: Final = (SpanKind.PRODUCER, SpanKind.CONSUMER)
+"""Root spans of these kinds, if a rule matches them, are a job's enqueue or the job."""
 _MAX_REMEMBERED: Final = 20_000

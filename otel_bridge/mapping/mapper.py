@@ -1,5 +1,5 @@
 """
-Maps a span to the fields of an event: our own spans by ``own``, others by ``third_party``.
+Maps a span to the fields of events: our own spans by ``own``, others by ``third_party``.
 
 Runs in the bus's thread or in the collector, never in the thread that starts or ends a span. The
 fields are a plain dict in model order, ready for ``encode_event``: building it takes a third of the
@@ -9,7 +9,6 @@ time of validating a model, and a test keeps the two byte-identical.
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -20,9 +19,28 @@ from otel_bridge.events import semconv
 from otel_bridge.events.event_ids import event_id_of
 from otel_bridge.events.redaction import MetaAllowlist
 from otel_bridge.mapping.inheritance import InheritedContext, InheritedContexts, Key, own_context
-from otel_bridge.mapping.own import OUTCOMES, is_count, own_end, own_start
-from otel_bridge.mapping.span_view import Attributes, Fields, SpanView, duration_ms, error_of
+from otel_bridge.mapping.intermediate import IntermediateSpans
+from otel_bridge.mapping.lifecycle import (
+    ENQUEUE,
+    FAILED_ENQUEUE,
+    PHASE,
+    RESEARCH_TASK,
+    EventOfSpan,
+    event_of,
+)
+from otel_bridge.mapping.own import is_count, own_facts
+from otel_bridge.mapping.span_view import (
+    Attributes,
+    Facts,
+    Fields,
+    SpanView,
+    add_ids,
+    add_kind,
+    duration_ms,
+    error_of,
+)
 from otel_bridge.mapping.third_party import (
+    Classification,
     classify,
     is_ignored,
     is_retry,
@@ -33,30 +51,6 @@ from otel_bridge.mapping.third_party import (
 __all__ = ["SpanMapper"]
 
 
-_STARTS_BY_ROLE: Final[dict[str, Fields]] = {
-    "research_task": {"event_type": "task_started", "status": "processing"},
-    "job": {"event_type": "task_started", "status": "processing"},
-    "phase": {"event_type": "phase_started", "status": "processing"},
-    "enqueue": {"event_type": "task_enqueued", "status": "pending"},
-}
-_IDS: Final = (
-    ("project_id", semconv.PROJECT_ID),
-    ("parent_task_id", semconv.PARENT_TASK_ID),
-    ("task_id", semconv.TASK_ID),
-    ("task_type", semconv.TASK_TYPE),
-    ("phase", semconv.PHASE),
-)
-_TEXTS: Final = (("queue", semconv.QUEUE), ("message", semconv.MESSAGE))
-"""Fields that are copied from an attribute as text, in model order."""
-
-
-def _add_texts(fields: Fields, attributes: Attributes, names: tuple[tuple[str, str], ...]) -> None:
-    for name, key in names:
-        value = attributes.get(key)
-        if value is not None:
-            fields[name] = value if type(value) is str else str(value)
-
-
 class SpanMapper:
     """
     Maps spans to the fields of events; used by one thread at a time.
@@ -65,14 +59,25 @@ class SpanMapper:
         allowlist: The attributes that may enter ``meta`` beside ``nexus.meta.*``.
         forked_at_ns: When this process was forked, in nanoseconds since the Unix epoch; 0 if it was
             not. Spans from before the fork belong to the parent process, which ends them itself.
+        incarnation: This life of the process, see ``MonitoringEvent``. None: the spans are of other
+            processes.
+        parents_come_first: See ``IntermediateSpans``.
     """
 
-    def __init__(self, allowlist: MetaAllowlist, forked_at_ns: int = 0) -> None:
+    def __init__(
+        self,
+        allowlist: MetaAllowlist,
+        forked_at_ns: int = 0,
+        *,
+        incarnation: str | None = None,
+        parents_come_first: bool = True,
+    ) -> None:
         self._allowlist = allowlist
         self._forked_at_ns = forked_at_ns
+        self._incarnation = incarnation
         self._backdated: set[Key] = set()
-        self._starts_without_event: OrderedDict[Key, None] = OrderedDict()
         self._contexts = InheritedContexts()
+        self._intermediate = IntermediateSpans(incarnation, parents_come_first=parents_come_first)
 
     def correlate(self, correlated: Mapping[Key, InheritedContext]) -> None:
         """
@@ -84,6 +89,17 @@ class SpanMapper:
         """
         self._contexts.correlated = correlated
 
+    def take_intermediate(self) -> list[Fields]:
+        """
+        Return the events of intermediate spans that became due since the last call.
+
+        Call it after ``fields``, and publish them first: they are above the span that was mapped.
+        """
+        events = self._intermediate.events
+        if events:
+            self._intermediate.events = []
+        return events
+
     def fields(self, span: SpanView, *, is_end: bool) -> Fields | None:
         """
         Return the fields of the event for a span's start or end, in model order without None.
@@ -93,8 +109,8 @@ class SpanMapper:
             is_end: True for the end, False for the start.
 
         Returns:
-            None when there is no event: no rule knows the span, it was published already, or it
-            belongs to the parent process.
+            None when there is no event: no rule knows the span, or it belongs to the parent
+            process. ``take_intermediate`` has the events of spans that no rule knows.
         """
         context = span.context
         attributes = span.attributes
@@ -107,127 +123,123 @@ class SpanMapper:
         key = (context.trace_id, context.span_id)
         if self._forked_at_ns and self._belongs_to_parent_process(span, key, is_end):
             return None
-        if semconv.SPAN_KIND not in attributes:
-            return self._third_party_fields(span, context, attributes, is_end)
-        if is_end:
-            was_start_sent = key not in self._starts_without_event
-            self._starts_without_event.pop(key, None)
-            facts = own_end(span, attributes, was_start_sent)
+        if semconv.SPAN_KIND in attributes:
+            if not is_end:
+                self._contexts.remember_own(key, own_context(attributes))
+                if attributes[semconv.SPAN_KIND] == ENQUEUE:
+                    self._intermediate.has_enqueue(key[0], span)
+                    return None
+                self._intermediate.has_work(key[0], span)
+            facts: Facts | None = own_facts(span, attributes, is_end=is_end)
         else:
-            inherited = own_context(attributes)
-            self._contexts.remember(key, inherited)
-            # The whole trace belongs to the research task, also spans whose parent this process
-            # does not know because another process started it.
-            self._contexts.remember((context.trace_id, 0), inherited._replace(phase=None))
-            facts = own_start(attributes)
-            if facts is None:
-                self._remember_start_without_event(key)
+            facts = self._third_party_facts(span, context, key, attributes, is_end)
         if facts is None:
             return None
-        return self._complete(span, context, attributes, facts, is_end)
+        found = event_of(facts.kind, facts.outcome)
+        if found is None or (facts.kind == ENQUEUE and facts.task_id is None):
+            return None
+        return self._event(span, context, key, attributes, facts, found)
 
-    def _third_party_fields(
-        self, span: SpanView, context: SpanContext, attributes: Attributes, is_end: bool
-    ) -> Fields | None:
-        """Fields of a third-party span; its role is remembered from its start to its end."""
-        key = (context.trace_id, context.span_id)
+    def _third_party_facts(
+        self, span: SpanView, context: SpanContext, key: Key, attributes: Attributes, is_end: bool
+    ) -> Facts | None:
+        """Facts of a third-party span; its role is remembered from its start to its end."""
         if is_ignored(span):
             self._contexts.remember_ignored(span, context)
             return None
         known = self._contexts.get(key) if is_end else None
-        if known is not None and known.role == "enqueue":
-            return None
         classification = classify(span, attributes)
-        if known is None or known.role is None:
+        if known is None or (known.role is None and classification is not None):
             known = self._contexts.resolve(span, context, attributes, classification)
-        role = known.role
-        if role is None or known.is_requeue or (is_end and role == "enqueue"):
+            if known.role is None:
+                self._intermediate.add(span, context, key, known, attributes)
+            else:
+                self._intermediate.remove(key)
+                if known.role == ENQUEUE:
+                    self._intermediate.has_enqueue(key[0], span)
+                else:
+                    self._intermediate.has_work(key[0], span)
+        if known.role is None:
+            if is_end:
+                self._intermediate.end(span, key, attributes)
             return None
-        attributes = {
-            **attributes,
-            semconv.PARENT_TASK_ID: known.parent_task_id,
-            semconv.TASK_ID: known.task_id,
-            semconv.TASK_TYPE: classification.task_type if classification else None,
-            semconv.PROJECT_ID: known.project_id,
-            semconv.PHASE: known.phase,
-            semconv.QUEUE: classification.queue if classification else None,
-        }
-        if role == "research_task":
-            attributes[semconv.TASK_TITLE] = span.name
-        else:
-            attributes.setdefault(semconv.RETRY_COUNT, retries_of(attributes))
-        facts: Fields
-        if not is_end:
-            facts = _STARTS_BY_ROLE[role]
-        else:
-            has_failed = span.status.status_code is StatusCode.ERROR
-            outcome = "failed" if has_failed else "completed"
-            if is_retry(attributes) and role != "phase":
-                outcome = "retrying"
-            event_type, status = OUTCOMES[outcome]
-            error = retry_reason_of(attributes) or error_of(span, attributes)
-            facts = {
-                "event_type": "phase_completed" if role == "phase" else event_type,
-                "status": status,
-                "duration_ms": duration_ms(span),
-                "error": None if outcome == "completed" else error,
-            }
-        return self._complete(span, context, attributes, facts, is_end)
+        if known.is_requeue:
+            return None
+        return _third_party_facts(span, attributes, known, known.role, classification, is_end)
 
-    def _complete(
+    def _event(
         self,
         span: SpanView,
         context: SpanContext,
+        key: Key,
         attributes: Attributes,
-        facts: Fields,
-        is_end: bool,
+        facts: Facts,
+        found: EventOfSpan,
     ) -> Fields:
-        """Add ids, times, texts and ``meta`` to event type, status, duration, counts and error."""
-        time_ns = span.end_time if is_end else span.start_time
+        """Add ids, times, texts and ``meta`` to what was read of a span."""
+        time_ns = span.end_time if found.is_about_end else span.start_time
         fields: Fields = {
-            "event_id": event_id_of(context, span.start_time or 0, is_end=is_end),
+            "event_id": event_id_of(context, span.start_time or 0, is_end=found.is_about_end),
             "ts": iso_utc(time.time_ns() if time_ns is None else time_ns),
-            "event_type": facts["event_type"],
+            "event_type": found.event_type,
         }
-        get = attributes.get
-        is_root = get(semconv.SPAN_KIND) == semconv.KIND_RESEARCH_TASK
-        if is_root and semconv.TASK_ID not in attributes:
-            attributes = {**attributes, semconv.TASK_ID: get(semconv.PARENT_TASK_ID)}
-        if semconv.PARENT_TASK_ID not in attributes:
+        trace_id, span_id = key
+        if facts.parent_task_id is None:
             # Work outside any research task: its trace counts as one.
-            attributes = {**attributes, semconv.PARENT_TASK_ID: f"{context.trace_id:032x}"}
-        _add_texts(fields, attributes, _IDS)
+            facts = facts._replace(parent_task_id=f"{trace_id:032x}")
+        for index, name in _IDS:
+            value = facts[index]
+            if value is not None:
+                fields[name] = value if type(value) is str else str(value)
+        get = attributes.get
         worker_id = get(semconv.WORKER_ID)
         if worker_id is not None:
             fields["worker_id"] = worker_id if is_count(worker_id) else str(worker_id)
-        retry_count = get(semconv.RETRY_COUNT)
+        retry_count = facts.retry_count
         if is_count(retry_count) and retry_count >= 0:
             fields["retry_count"] = retry_count
-        fields["status"] = facts["status"]
-        for name in ("duration_ms", "counts"):
-            if facts.get(name) is not None:
-                fields[name] = facts[name]
-        _add_texts(fields, attributes, _TEXTS)
-        if facts.get("error") is not None:
-            fields["error"] = facts["error"]
-        meta = self._meta(attributes)
-        if meta:
-            fields["meta"] = meta
-        fields["trace_id"] = f"{context.trace_id:032x}"
-        fields["span_id"] = f"{context.span_id:016x}"
-        if span.parent is not None:
-            fields["parent_span_id"] = f"{span.parent.span_id:016x}"
+        fields["status"] = found.status
+        if found.is_about_end:
+            duration = duration_ms(span)
+            if duration is not None:
+                fields["duration_ms"] = duration
+        self._add_texts(fields, attributes, facts)
+        add_ids(fields, trace_id, span_id, span.parent, self._incarnation)
+        run_id = get(semconv.RUN_ID)
+        if run_id is not None:
+            fields["run_id"] = str(run_id)
+        if found is FAILED_ENQUEUE:
+            # The type of the event alone would say that the job ran and failed.
+            fields["span_kind"] = "PRODUCER"
+        if semconv.SPAN_KIND not in attributes:
+            add_kind(fields, span)
         return fields
 
-    def _meta(self, attributes: Attributes) -> dict[str, Any]:
+    def _add_texts(self, fields: Fields, attributes: Attributes, facts: Facts) -> None:
+        if facts.counts is not None:
+            fields["counts"] = facts.counts
+        if facts.queue is not None:
+            fields["queue"] = str(facts.queue)
+        message = attributes.get(semconv.MESSAGE)
+        if message is not None:
+            fields["message"] = str(message)
+        if facts.error is not None:
+            fields["error"] = facts.error
+        meta = self._meta(attributes, facts.title)
+        if meta:
+            fields["meta"] = meta
+
+    def _meta(self, attributes: Attributes, title: Any) -> dict[str, Any]:
         meta = self._allowlist.pick(attributes)
         prefix = semconv.META_PREFIX
-        for key, value in attributes.items():
+        for key in attributes:
             if key.startswith(prefix):
-                meta[key[len(prefix) :]] = value
-        for name, key in (("title", semconv.TASK_TITLE), ("domain", semconv.TASK_DOMAIN)):
-            if key in attributes:
-                meta[name] = attributes[key]
+                meta[key[len(prefix) :]] = attributes[key]
+        if title is not None:
+            meta["title"] = title
+        domain = attributes.get(semconv.TASK_DOMAIN)
+        if domain is not None:
+            meta["domain"] = domain
         return meta
 
     def _belongs_to_parent_process(self, span: SpanView, key: Key, is_end: bool) -> bool:
@@ -243,11 +255,46 @@ class SpanMapper:
             return False
         return True
 
-    def _remember_start_without_event(self, key: Key) -> None:
-        self._starts_without_event[key] = None
-        if len(self._starts_without_event) > _MAX_STARTS_WITHOUT_EVENT:
-            self._starts_without_event.popitem(last=False)
+
+_IDS: Final = tuple(enumerate(("project_id", "parent_task_id", "task_id", "task_type", "phase")))
+"""The first facts, by index, which are fields of the same names."""
 
 
-_MAX_STARTS_WITHOUT_EVENT: Final = 10_000
-"""Bound on the spans remembered because their start was no event; the oldest is forgotten first."""
+def _third_party_facts(
+    span: SpanView,
+    attributes: Attributes,
+    known: InheritedContext,
+    role: str,
+    classification: Classification | None,
+    is_end: bool,
+) -> Facts:
+    outcome = error = None
+    if is_end:
+        outcome = "failed" if span.status.status_code is StatusCode.ERROR else "completed"
+        if role not in (PHASE, ENQUEUE) and is_retry(attributes):
+            outcome = "retrying"
+        if outcome != "completed":
+            error = retry_reason_of(attributes) or error_of(span, attributes)
+    task_type = classification.task_type if classification is not None else None
+    is_root = role == RESEARCH_TASK
+    retry_count = attributes.get(semconv.RETRY_COUNT)
+    if retry_count is None and not is_root:
+        retry_count = retries_of(attributes)
+    phase = known.phase
+    if role == PHASE and task_type is not None:
+        # The name that the span has at its end is the right one.
+        phase = task_type
+    return Facts(
+        known.project_id,
+        known.parent_task_id,
+        known.task_id,
+        task_type,
+        phase,
+        retry_count,
+        classification.queue if classification is not None else None,
+        span.name if is_root else attributes.get(semconv.TASK_TITLE),
+        role,
+        outcome,
+        None,
+        error,
+    )

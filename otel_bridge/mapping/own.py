@@ -1,4 +1,4 @@
-"""Event type, status, counts and error of our own spans, read from their attributes."""
+"""What our own spans say: kind, ids, outcome, counts and error, read from their attributes."""
 
 from __future__ import annotations
 
@@ -7,76 +7,59 @@ from typing import Any, Final, TypeGuard
 from opentelemetry.trace import StatusCode
 
 from otel_bridge.events import semconv
-from otel_bridge.mapping.span_view import Attributes, Fields, SpanView, duration_ms, error_of
+from otel_bridge.mapping.span_view import Attributes, Facts, SpanView, error_of
 
-__all__ = ["OUTCOMES", "is_count", "own_end", "own_start"]
+__all__ = ["OUTCOMES", "is_count", "own_facts"]
 
-OUTCOMES: Final = {
-    "completed": ("task_completed", "completed"),
-    "failed": ("task_failed", "failed"),
-    "retrying": ("task_retry", "retrying"),
-}
-"""Event type and status of a job's end, by its outcome (``nexus.outcome``)."""
+OUTCOMES: Final = ("completed", "failed", "retrying")
+"""The values of ``nexus.outcome``."""
 
 
-def own_start(attributes: Attributes) -> Fields | None:
+def own_facts(span: SpanView, attributes: Attributes, *, is_end: bool) -> Facts:
     """
-    Return the event type, status and counts of a span's start; None: nothing to publish.
+    Read the start or the end of one of our own spans.
 
     Args:
-        attributes: The attributes of one of our own spans; ``nexus.span.kind`` is required.
-    """
-    kind = attributes[semconv.SPAN_KIND]
-    if kind == semconv.KIND_PHASE:
-        # Only the total belongs to the start; by now the span may have ended and hold more counts.
-        total = attributes.get(f"{semconv.COUNT_PREFIX}total")
-        return {
-            "event_type": "phase_started",
-            "status": "processing",
-            "counts": {"total": total} if is_count(total) else None,
-        }
-    if kind == semconv.KIND_ENQUEUE:
-        if semconv.TASK_ID not in attributes:
-            return None
-        return {"event_type": "task_enqueued", "status": "pending"}
-    if kind in (semconv.KIND_JOB, semconv.KIND_RESEARCH_TASK):
-        return {"event_type": "task_started", "status": "processing"}
-    return None
-
-
-def own_end(span: SpanView, attributes: Attributes, was_start_sent: bool) -> Fields | None:
-    """
-    Return the event type, status, duration, counts and error of a span's end, or None.
-
-    Args:
-        span: One of our own spans, ended.
+        span: The span.
         attributes: Its attributes; ``nexus.span.kind`` is required.
-        was_start_sent: Whether the start was an event. An enqueue is published only once: at its
-            end only if its start had no job id yet.
-
-    Returns:
-        None when there is nothing to publish.
+        is_end: True for the end, False for the start.
     """
-    kind = attributes[semconv.SPAN_KIND]
-    if kind == semconv.KIND_ENQUEUE:
-        if was_start_sent or semconv.TASK_ID not in attributes:
-            return None
-        return {"event_type": "task_enqueued", "status": "pending"}
+    get = attributes.get
+    kind = get(semconv.SPAN_KIND)
+    outcome = counts = error = None
+    if is_end:
+        outcome = _outcome(span, attributes)
+        error = None if outcome == "completed" else error_of(span, attributes)
+        if kind != semconv.KIND_ENQUEUE:
+            counts = _counts(attributes)
+    elif kind == semconv.KIND_PHASE:
+        # Only the total belongs to the start; by now the span may have ended and hold more counts.
+        total = get(f"{semconv.COUNT_PREFIX}total")
+        counts = {"total": total} if is_count(total) else None
+    facts = Facts._make((*map(get, _COPIED), str(kind), outcome, counts, error))
+    if facts.task_id is None and kind == semconv.KIND_RESEARCH_TASK:
+        return facts._replace(task_id=facts.parent_task_id)
+    return facts
+
+
+_COPIED: Final = (
+    semconv.PROJECT_ID,
+    semconv.PARENT_TASK_ID,
+    semconv.TASK_ID,
+    semconv.TASK_TYPE,
+    semconv.PHASE,
+    semconv.RETRY_COUNT,
+    semconv.QUEUE,
+    semconv.TASK_TITLE,
+)
+"""The attributes that are facts as they are, in the order of ``Facts``."""
+
+
+def _outcome(span: SpanView, attributes: Attributes) -> str:
     outcome = str(attributes.get(semconv.OUTCOME))
-    if outcome not in OUTCOMES:
-        outcome = "failed" if span.status.status_code is StatusCode.ERROR else "completed"
-    event_type, status = OUTCOMES[outcome]
-    if kind == semconv.KIND_PHASE:
-        event_type = "phase_completed"
-    elif kind not in (semconv.KIND_JOB, semconv.KIND_RESEARCH_TASK):
-        return None
-    return {
-        "event_type": event_type,
-        "status": status,
-        "duration_ms": duration_ms(span),
-        "counts": _counts(attributes),
-        "error": None if status == "completed" else error_of(span, attributes),
-    }
+    if outcome in OUTCOMES:
+        return outcome
+    return "failed" if span.status.status_code is StatusCode.ERROR else "completed"
 
 
 def is_count(value: Any) -> TypeGuard[int]:
@@ -86,9 +69,8 @@ def is_count(value: Any) -> TypeGuard[int]:
 
 def _counts(attributes: Attributes) -> dict[str, int] | None:
     prefix = semconv.COUNT_PREFIX
-    counts = {
-        key[len(prefix) :]: value
-        for key, value in attributes.items()
-        if key.startswith(prefix) and is_count(value)
-    }
+    found = [key for key in attributes if key.startswith(prefix)]
+    if not found:
+        return None
+    counts = {key[len(prefix) :]: attributes[key] for key in found if is_count(attributes[key])}
     return counts or None

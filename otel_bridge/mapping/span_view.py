@@ -1,15 +1,33 @@
-"""The parts of a span that the mapping reads, from any source, and its duration and error."""
+"""The parts of a span that the mapping reads, from any source, and what it reads in them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from opentelemetry.trace import SpanContext, SpanKind, Status
 
 from otel_bridge.events import semconv
 
-__all__ = ["Attributes", "Fields", "SpanView", "duration_ms", "error_of"]
+__all__ = [
+    "Attributes",
+    "Facts",
+    "Fields",
+    "SpanView",
+    "add_ids",
+    "add_kind",
+    "duration_ms",
+    "error_of",
+]
+
+
+class _Described(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> SpanKind: ...
+    @property
+    def parent(self) -> SpanContext | None: ...
 
 
 class _SpanEvent(Protocol):
@@ -46,6 +64,57 @@ Fields = dict[str, Any]
 """Fields of an event by name, as ``MonitoringEvent`` has them."""
 Attributes = Mapping[str, Any]
 """Attributes of a span by key."""
+
+
+class Facts(NamedTuple):
+    """
+    What was read of the start or the end of a span; values of attributes are as the user set them.
+
+    Attributes:
+        parent_task_id: The research task; None: the trace counts as one.
+        title: What a research task is called.
+        kind: A key of ``lifecycle.EVENTS``, or another text: then there is no event.
+        outcome: How the span ended; None for its start.
+    """
+
+    project_id: Any
+    parent_task_id: Any
+    task_id: Any
+    task_type: Any
+    phase: Any
+    retry_count: Any
+    queue: Any
+    title: Any
+    kind: str
+    outcome: str | None
+    counts: dict[str, int] | None
+    error: str | None
+
+
+def add_ids(
+    fields: Fields,
+    trace_id: int,
+    span_id: int,
+    parent: SpanContext | None,
+    incarnation: str | None,
+) -> None:
+    """Add the ids of a span, its parent and its process to the fields of an event."""
+    fields["trace_id"] = f"{trace_id:032x}"
+    fields["span_id"] = f"{span_id:016x}"
+    if parent is not None:
+        fields["parent_span_id"] = f"{parent.span_id:016x}"
+    if incarnation is not None:
+        fields["incarnation"] = incarnation
+
+
+def add_kind(fields: Fields, span: _Described) -> None:
+    """Add what a third-party span says of itself: kind, whether its parent is remote, and name."""
+    if span.kind is not SpanKind.INTERNAL:
+        fields.setdefault("span_kind", span.kind.name)
+    if span.parent is not None and span.parent.is_remote:
+        fields["remote_parent"] = True
+    if span.name:
+        fields["name"] = span.name
 
 
 def duration_ms(span: SpanView) -> int | None:

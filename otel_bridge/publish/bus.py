@@ -236,6 +236,7 @@ class EventBus:
         with self._lock:
             queued, overflowed = self._queue.measure()
         publisher = self._publisher
+        queued += publisher.intermediate
         dropped = overflowed + publisher.send_buffer.dropped + publisher.rejected
         if self._is_closed:
             # Everything that was not sent: in the queue, in the send buffer, or added since.

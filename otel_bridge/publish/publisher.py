@@ -21,6 +21,7 @@ from otel_bridge.errors import EventTooLargeError, TransportError, TransportReje
 from otel_bridge.events.encoding import encode_event
 from otel_bridge.events.model import STATS_EVENT_TYPES, MonitoringEvent
 from otel_bridge.events.redaction import MetaAllowlist, redact_fields
+from otel_bridge.forking import current_incarnation
 from otel_bridge.mapping.mapper import SpanMapper
 from otel_bridge.publish.buffer import EventQueue, SendBuffer
 from otel_bridge.publish.retry import Breaker
@@ -50,7 +51,8 @@ class BusCounters:
     """
 
     queued: int
-    """Events, and starts and ends of spans, that were handed in."""
+    """Events, and starts and ends of spans, that were handed in; and events of intermediate spans,
+    which are made later than the span is handed in."""
     published: int
     """Events acknowledged by the log."""
     dropped: int
@@ -90,6 +92,7 @@ class Publisher:
         refused: Pub/Sub messages that a Redis ACL denied.
         rejected: Events that could not be encoded or that the log rejected.
         ignored: Starts and ends of spans that are no events.
+        intermediate: Events beyond the items of the queue: of spans that were ignored before.
         failed_attempts: Batches that did not reach the log.
         outage: Why no batch reaches the log; None while none has failed three times.
     """
@@ -107,7 +110,7 @@ class Publisher:
         )
         self.breaker = Breaker()
         self.published = self.skipped = self.refused = self.failed_attempts = 0
-        self.rejected = self.ignored = 0
+        self.rejected = self.ignored = self.intermediate = 0
         self.outage: TransportError | None = None
         self.is_connected = False
         """Whether the last attempt reached the log."""
@@ -121,7 +124,9 @@ class Publisher:
         self._max_event_bytes = settings.max_event_size_bytes - POSITION_MAX_BYTES
         allowed = settings.meta_attributes.split(",")
         self._mapper = SpanMapper(
-            MetaAllowlist(allowed, with_prompts=settings.prompts_enabled), forked_at_ns
+            MetaAllowlist(allowed, with_prompts=settings.prompts_enabled),
+            forked_at_ns,
+            incarnation=current_incarnation(),
         )
         self._producer_id = uuid.uuid4().hex
         self._dropped_at_outage = 0
@@ -138,29 +143,40 @@ class Publisher:
         had_items = len(self._queue) > 0
         while items := self._queue.take(_TAKE_LIMIT):
             for item in items:
-                try:
-                    outgoing = self._encode(item)
-                except Exception as error:
-                    self.rejected += 1
-                    self._log_rejected(error)
-                    continue
-                if outgoing is None:
-                    self.ignored += 1
-                else:
-                    self.send_buffer.add(outgoing)
+                self._convert_item(item)
             if len(items) < _TAKE_LIMIT:
                 break
         self._log_drops()
         return had_items
 
+    def _convert_item(self, item: Any) -> None:
+        try:
+            outgoing = self._encode(item)
+            self.ignored += outgoing is None
+        except Exception as error:
+            outgoing = None
+            self._reject(error)
+        for fields in self._mapper.take_intermediate():
+            self.intermediate += 1
+            try:
+                self.send_buffer.add(self._encode_fields(fields))
+            except Exception as error:
+                self._reject(error)
+        if outgoing is not None:
+            self.send_buffer.add(outgoing)
+
+    def _reject(self, error: Exception) -> None:
+        self.rejected += 1
+        self._log_rejected(error)
+
     def _encode(self, item: Any) -> Outgoing | None:
         if isinstance(item, MonitoringEvent):
-            fields: dict[str, Any] | None = item.to_fields()
-        else:
-            # The SDK passes the live span at its start, and a read-only copy of it at its end.
-            fields = self._mapper.fields(item, is_end=not isinstance(item, LiveSpan))
-        if fields is None:
-            return None
+            return self._encode_fields(item.to_fields())
+        # The SDK passes the live span at its start, and a read-only copy of it at its end.
+        fields = self._mapper.fields(item, is_end=not isinstance(item, LiveSpan))
+        return None if fields is None else self._encode_fields(fields)
+
+    def _encode_fields(self, fields: dict[str, Any]) -> Outgoing:
         redact_fields(fields)
         data = encode_event(fields, self._max_event_bytes)
         return Outgoing(data, fields.get("project_id"), fields["event_type"] in STATS_EVENT_TYPES)

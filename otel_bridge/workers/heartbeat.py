@@ -17,6 +17,7 @@ from typing import Any
 import redis
 
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
+from otel_bridge.forking import current_incarnation
 from otel_bridge.publish.bus import EventBus
 from otel_bridge.publish.redis_clients import REDIS_ERRORS, connect, is_redis
 from otel_bridge.publish.redis_failures import failure_reason
@@ -100,7 +101,8 @@ class WorkerHeartbeat:
     Publishes ``worker_started``, then ``worker_heartbeat`` at an interval, then ``worker_stopped``.
 
     Each event carries the worker's current job and project, ``counts`` with the number of events
-    that this process has dropped, and ``meta``.
+    that this process has dropped, ``meta``, and the incarnation of the process: a worker that is
+    started again under its id is another one.
 
     Args:
         worker_id: Unique among all workers that use this Redis; shown on the dashboard.
@@ -177,5 +179,6 @@ class WorkerHeartbeat:
                 project_id=self.current_project_id,
                 counts={"dropped": self._bus.counters.dropped},
                 meta=self._meta,
+                incarnation=current_incarnation(),
             )
         )

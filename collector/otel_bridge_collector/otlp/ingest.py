@@ -163,6 +163,7 @@ class OtlpIngest:
                 part = batch[start : start + MAX_PUSH_EVENTS]
                 first_n = receiver.reserve_numbers(len(part))
                 await self._collector.append(receiver.producer_id, first_n, part)
+            receiver.confirm()
         return received.rejected + len(rejected)
 
     def receiver_of(self, principal: Principal) -> OtlpReceiver:

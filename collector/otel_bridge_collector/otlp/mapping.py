@@ -26,7 +26,7 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 
 from otel_bridge.events import semconv
-from otel_bridge.events.model import MonitoringEvent
+from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
 from otel_bridge.events.redaction import MetaAllowlist, redact_fields
 from otel_bridge.mapping.inheritance import InheritedContext, Key
 from otel_bridge.mapping.mapper import SpanMapper
@@ -36,6 +36,8 @@ __all__ = ["OtlpReceiver", "ReadSpans", "Received", "read_spans"]
 logger = logging.getLogger(__name__)
 
 _MAX_VALUE_DEPTH: Final = 8
+_MAX_UNCONFIRMED: Final = 10_000
+"""While the log cannot be reached, senders send again and again; then the oldest are dropped."""
 _NO_CORRELATION: Final[Mapping[Key, InheritedContext]] = {}
 _PENDING_TYPE: Final = ("logfire.span_type", "pending_span")
 _PENDING_PARENT: Final = "logfire.pending_parent_id"
@@ -101,7 +103,11 @@ class OtlpReceiver:
     """
 
     def __init__(self, meta_attributes: Iterable[str] = (), *, with_prompts: bool = False) -> None:
-        self._mapper = SpanMapper(MetaAllowlist(meta_attributes, with_prompts=with_prompts))
+        self._mapper = SpanMapper(
+            MetaAllowlist(meta_attributes, with_prompts=with_prompts), parents_come_first=False
+        )
+        self._unconfirmed: list[MonitoringEvent] = []
+        """Of intermediate spans: each is made once, also if the sender sends its request again."""
         self.producer_id = uuid.uuid4().hex
         self.lock = asyncio.Lock()
         self._next_n = 1
@@ -133,7 +139,12 @@ class OtlpReceiver:
         for span in ended:
             self._map(span, events, bad, is_end=True)
         events.sort(key=lambda pair: pair[0])
-        return Received([event for _, event in events], read.rejected + len(bad))
+        found = [*self._unconfirmed, *(event for _, event in events)]
+        return Received(found, read.rejected + len(bad))
+
+    def confirm(self) -> None:
+        """Everything that ``receive`` returned is in the log."""
+        self._unconfirmed = []
 
     def _map(
         self,
@@ -145,10 +156,14 @@ class OtlpReceiver:
     ) -> None:
         try:
             fields = self._mapper.fields(span, is_end=is_end)
+            self._unconfirmed += map(_event, self._mapper.take_intermediate())
+            del self._unconfirmed[:-_MAX_UNCONFIRMED]
             if fields is not None:
-                redact_fields(fields)
-                at = span.end_time if is_end else span.start_time
-                events.append((at or 0, MonitoringEvent.model_validate(fields)))
+                # An enqueue is known at its end and happened at its start. The event's own time is
+                # in microseconds: two spans may start in one.
+                is_about_end = is_end and fields["event_type"] != MonitoringEventType.TASK_ENQUEUED
+                at = span.end_time if is_about_end else span.start_time
+                events.append((at or 0, _event(fields)))
         except Exception:
             # One bad span must not cost the others; the sender gets the number of bad ones.
             logger.debug("a span could not be mapped", exc_info=True)
@@ -164,6 +179,11 @@ class OtlpReceiver:
         first = self._next_n
         self._next_n += count
         return first
+
+
+def _event(fields: dict[str, Any]) -> MonitoringEvent:
+    redact_fields(fields)
+    return MonitoringEvent.model_validate(fields)
 
 
 def read_spans(request: ExportTraceServiceRequest, project_id: str | None) -> ReadSpans:
@@ -219,11 +239,13 @@ def _read_span(
     service = resource.get("service.name")
     if service is not None:
         attributes.setdefault(f"{semconv.META_PREFIX}service", str(service))
+    # Senders before OTLP 1.2 do not say it: then it is not known.
+    is_parent_remote = bool(span.flags & trace_pb2.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK)
     found = OtlpSpan(
         name=span.name,
         kind=_KINDS.get(span.kind, SpanKind.INTERNAL),
         context=SpanContext(trace_id, span_id, is_remote=True),
-        parent=SpanContext(trace_id, parent_id, is_remote=True) if parent_id else None,
+        parent=SpanContext(trace_id, parent_id, is_remote=is_parent_remote) if parent_id else None,
         start_time=span.start_time_unix_nano,
         end_time=max(span.end_time_unix_nano, span.start_time_unix_nano),
         status=_status(span.status),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import weakref
+from collections.abc import Callable
 
 import pytest
 
-from otel_bridge.forking import on_fork
+from otel_bridge.forking import current_incarnation, on_fork
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
 
@@ -32,10 +33,15 @@ class Recorder:
 
 def calls_in_child(recorder: Recorder) -> str:
     """Fork, and give what the child had recorded."""
+    return in_child(lambda: " ".join(recorder.calls))
+
+
+def in_child(read: Callable[[], str]) -> str:
+    """Fork, and give what the child read."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.write(writer, " ".join(recorder.calls).encode())
+        os.write(writer, read().encode())
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as answer:
@@ -59,3 +65,13 @@ def test_a_hook_keeps_no_object_alive() -> None:
     gc.collect()
     assert gone() is None
     assert calls_in_child(Recorder()) == "before child"
+
+
+def test_a_forked_child_is_another_incarnation() -> None:
+    """A process keeps its incarnation, 16 hex digits; each child of a fork has one of its own."""
+    own = current_incarnation()
+    children = {in_child(current_incarnation) for _ in range(2)}
+    assert current_incarnation() == own
+    assert len({own, *children}) == 3
+    for found in (own, *children):
+        assert len(bytes.fromhex(found)) == 8

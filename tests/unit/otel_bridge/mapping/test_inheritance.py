@@ -71,15 +71,22 @@ def test_a_root_is_the_task_of_its_trace(story: Trace) -> None:
 
 
 @pytest.mark.parametrize("kind", [SpanKind.SERVER, SpanKind.CLIENT])
-def test_the_first_agent_in_a_request_is_the_task(story: Trace, kind: SpanKind) -> None:
-    """A request is no task: the first agent inside it is, and a second one is a phase of that."""
+def test_a_request_is_no_task_and_its_agents_are_phases(story: Trace, kind: SpanKind) -> None:
+    """What an agent is does not depend on the spans above it, which may arrive after it."""
     request = story.start("POST /chat", kind=kind)
-    assert (story.resolve(request).role, story.resolve(request).is_in_request) == (None, True)
     first = story.start("run", AGENT, parent=request)
-    second = story.start("run", AGENT, parent=request)
-    places = [story.resolve(span) for span in (first, second, first)]
-    assert [found.role for found in places] == ["research_task", "phase", "research_task"]
+    second = story.start("run", AGENT, parent=first)
+    before = [story.resolve(span).role for span in (first, second)]
+    places = [story.resolve(span) for span in (request, first, second)]
+    assert before == ["phase", "phase"]
+    assert [found.role for found in places] == [None, "phase", "phase"]
     assert {found.parent_task_id for found in places} == {trace_id(request)}
+
+
+@pytest.mark.parametrize("kind", [SpanKind.SERVER, SpanKind.CLIENT, SpanKind.INTERNAL])
+def test_an_agent_at_the_root_is_the_task(story: Trace, kind: SpanKind) -> None:
+    """A root that a rule matches is a task, also of the kinds that requests have."""
+    assert story.resolve(story.start("run", AGENT, kind=kind)).role == "research_task"
 
 
 def test_phase_and_project_are_inherited(story: Trace) -> None:
@@ -131,9 +138,12 @@ def test_a_span_inside_one_of_ours_belongs_to_its_task(story: Trace) -> None:
     ours = story.start("job search", job_attributes())
     own = own_context(ours.attributes or {})
     context = context_of(ours)
-    story.contexts.remember((context.trace_id, context.span_id), own)
+    story.contexts.remember_own((context.trace_id, context.span_id), own)
     found = story.resolve(story.start("fetch", TOOL, parent=ours))
     assert (found.parent_task_id, found.project_id, found.phase) == ("t1", "p1", "find")
+    elsewhere = story.start("fetch", TOOL, parent=story.start("of another process", parent=ours))
+    beside = story.resolve(elsewhere)
+    assert (beside.parent_task_id, beside.project_id, beside.phase) == ("t1", "p1", None)
 
 
 def test_the_oldest_are_forgotten(story: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,16 +290,6 @@ def test_only_an_enqueue_can_be_a_requeue(story: Trace) -> None:
     assert [story.resolve(one).is_requeue for one in (sending, running, inside)] == [False] * 3
     again = story.start("apply_async/pay", message, parent=sending, kind=SpanKind.PRODUCER)
     assert not story.resolve(again).is_requeue
-
-
-def test_inside_the_agent_that_is_the_task_another_agent_is_a_phase(story: Trace) -> None:
-    """The task of a request is no longer in the request: agents inside it are its phases."""
-    request = story.start("POST /chat", kind=SpanKind.SERVER)
-    first = story.start("run", AGENT, parent=request)
-    story.resolve(request)
-    assert story.resolve(first).is_in_request is False
-    inner = story.resolve(story.start("run", AGENT, parent=first))
-    assert (inner.role, inner.phase, inner.is_in_request) == ("phase", "planner", False)
 
 
 def test_a_consumer_without_a_known_enqueue_is_named_by_its_parent(story: Trace) -> None:

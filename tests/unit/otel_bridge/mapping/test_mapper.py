@@ -21,7 +21,6 @@ from otel_bridge.events.encoding import encode_event
 from otel_bridge.events.event_ids import event_id_of
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.events.redaction import MetaAllowlist
-from otel_bridge.mapping import mapper as mapper_module
 from otel_bridge.mapping.mapper import SpanMapper
 from tests.support.spans import START_NS, SpanRecorder, job_attributes, tracer_with
 
@@ -204,26 +203,62 @@ def test_the_end_of_a_failed_phase_is_phase_completed() -> None:
     assert (end["event_type"], end["status"]) == ("phase_completed", "failed")
 
 
-def test_an_enqueue_is_one_event_at_its_start() -> None:
-    """The span of an enqueue gives one task_enqueued, none at its end."""
+def test_an_enqueue_is_one_event_when_it_has_ended() -> None:
+    """The span of an enqueue gives one task_enqueued, with the time and the id of its start."""
     attributes = job_attributes(**{semconv.SPAN_KIND: semconv.KIND_ENQUEUE})
-    events = mapped(*one_span(attributes, kind=SpanKind.PRODUCER))
-    assert events == [{"ts": START_TEXT, "event_type": "task_enqueued", **JOB, "status": "pending"}]
-
-
-def test_an_enqueue_without_an_id_waits_for_its_end() -> None:
-    """If the job's id is set after the start, the end is the task_enqueued, and the only one."""
-    recorder = SpanRecorder()
-    span = tracer_with(recorder).start_span(
-        "x", attributes={semconv.SPAN_KIND: semconv.KIND_ENQUEUE}
-    )
+    live, ended = one_span(attributes, kind=SpanKind.PRODUCER)
     made = mapper()
-    assert made.fields(recorder.started[0], is_end=False) is None
-    span.set_attribute(semconv.TASK_ID, "j9")
-    span.end()
-    end = made.fields(recorder.ended[0], is_end=True)
-    assert end is not None
-    assert (end["event_type"], end["task_id"]) == ("task_enqueued", "j9")
+    assert made.fields(live, is_end=False) is None
+    found = made.fields(ended, is_end=True)
+    assert found is not None
+    assert found["event_id"] == event_id_of(live.get_span_context(), START_NS, is_end=False)
+    assert mapped(live, ended) == [
+        {"ts": START_TEXT, "event_type": "task_enqueued", **JOB, "status": "pending"}
+    ]
+
+
+def test_an_enqueue_that_failed_is_a_failed_job() -> None:
+    """A send that raised gives task_failed about the PRODUCER span, and no task_enqueued."""
+    attributes = job_attributes(**{semconv.SPAN_KIND: semconv.KIND_ENQUEUE})
+    at_end = {semconv.OUTCOME: "failed", semconv.ERROR: "ConnectionError: away"}
+    live, ended = one_span(attributes, kind=SpanKind.PRODUCER, at_end=at_end)
+    assert mapped(live, ended) == [
+        {
+            "ts": END_TEXT,
+            "event_type": "task_failed",
+            **JOB,
+            "status": "failed",
+            "duration_ms": 2500,
+            "error": "ConnectionError: away",
+            "span_kind": "PRODUCER",
+        }
+    ]
+    made = mapper().fields(ended, is_end=True)
+    assert made is not None
+    assert made["event_id"] == event_id_of(live.get_span_context(), START_NS, is_end=True)
+
+
+@pytest.mark.parametrize("outcome", ["completed", "failed"])
+def test_an_enqueue_without_a_job_id_is_no_event(outcome: str) -> None:
+    """A job that never got an id was never in a queue."""
+    attributes = {semconv.SPAN_KIND: semconv.KIND_ENQUEUE}
+    assert mapped(*one_span(attributes, at_end={semconv.OUTCOME: outcome})) == []
+
+
+def test_the_job_id_of_an_enqueue_may_come_last() -> None:
+    """An id that only the queue could give is read at the end of the span."""
+    attributes = {semconv.SPAN_KIND: semconv.KIND_ENQUEUE}
+    (event,) = mapped(*one_span(attributes, at_end={semconv.TASK_ID: "j9"}))
+    assert (event["event_type"], event["task_id"]) == ("task_enqueued", "j9")
+
+
+def test_events_of_spans_carry_their_incarnation_and_run() -> None:
+    """The process and the run of a job are in each event of it; a fork makes another mapper."""
+    attributes = job_attributes(**{semconv.RUN_ID: "00f067aa0ba902b7"})
+    for event in mapped(*one_span(attributes), incarnation="0123456789abcdef"):
+        assert (event["incarnation"], event["run_id"]) == ("0123456789abcdef", "00f067aa0ba902b7")
+        assert list(event)[-2:] == ["incarnation", "run_id"]
+    assert not {"incarnation", "run_id"} & set(mapped(*one_span(job_attributes()))[0])
 
 
 @pytest.mark.parametrize("attributes", [{}, {"http.method": "GET"}, {"nexus.span.kind": "other"}])
@@ -389,31 +424,3 @@ def test_a_backdated_span_of_the_child_leaves_the_parents_spans_alone() -> None:
     assert made.fields(of_parent, is_end=True) is None
     assert made.fields(ended, is_end=True) is not None
     assert made.fields(ended, is_end=True) is None
-
-
-def enqueues_without_id(count: int) -> tuple[SpanMapper, list[ReadableSpan]]:
-    """A mapper that saw the starts of enqueues without an id, and their ends with one."""
-    recorder = SpanRecorder()
-    tracer = tracer_with(recorder)
-    made = mapper()
-    for number in range(count):
-        span = tracer.start_span("x", attributes={semconv.SPAN_KIND: semconv.KIND_ENQUEUE})
-        assert made.fields(recorder.started[-1], is_end=False) is None
-        span.set_attribute(semconv.TASK_ID, f"j{number}")
-        span.end()
-    return made, recorder.ended
-
-
-def test_the_end_of_an_enqueue_counts_once() -> None:
-    """An end that arrives a second time is no second ``task_enqueued``."""
-    made, (ended,) = enqueues_without_id(1)
-    found = [made.fields(ended, is_end=True) is not None for _ in range(2)]
-    assert found == [True, False]
-
-
-def test_enqueues_that_wait_for_their_id_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over the bound the enqueue that has waited longest is forgotten, and no other."""
-    monkeypatch.setattr(mapper_module, "_MAX_STARTS_WITHOUT_EVENT", 2)
-    made, ends = enqueues_without_id(3)
-    found = [made.fields(ended, is_end=True) is not None for ended in ends]
-    assert found == [False, True, True]

@@ -1,4 +1,4 @@
-"""Event type, status, counts and error of our own spans, for each kind and outcome."""
+"""What our own spans say of themselves, for each kind and outcome."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
 from otel_bridge.events import semconv
-from otel_bridge.events.model import MonitoringEventType, TaskStatus
-from otel_bridge.mapping.own import OUTCOMES, is_count, own_end, own_start
-from tests.support.spans import START_NS, SpanRecorder, tracer_with
-
-RUNNING = {"event_type": "task_started", "status": "processing"}
-ENQUEUED = {"event_type": "task_enqueued", "status": "pending"}
+from otel_bridge.mapping.lifecycle import EVENTS
+from otel_bridge.mapping.own import OUTCOMES, is_count, own_facts
+from otel_bridge.mapping.span_view import Facts
+from tests.support.spans import START_NS, SpanRecorder, job_attributes, tracer_with
 
 
 def of_kind(kind: str, **attributes: Any) -> dict[str, Any]:
     """Attributes of one of our spans; ``task_id`` stands for ``nexus.task.id`` and so on."""
     names = {
         "task_id": semconv.TASK_ID,
+        "parent_task_id": semconv.PARENT_TASK_ID,
         "outcome": semconv.OUTCOME,
         "error": semconv.ERROR,
         "total": "nexus.count.total",
@@ -40,38 +39,49 @@ def ended(attributes: Mapping[str, Any], status: StatusCode | None = None) -> Re
     return recorder.ended[0]
 
 
-def end_of(
-    attributes: Mapping[str, Any],
-    status: StatusCode | None = None,
-    *,
-    was_start_sent: bool = True,
-) -> dict[str, Any] | None:
+def facts_of(
+    attributes: Mapping[str, Any], status: StatusCode | None = None, *, is_end: bool = True
+) -> Facts:
     span = ended(attributes, status)
-    return own_end(span, span.attributes or {}, was_start_sent)
+    return own_facts(span, span.attributes or {}, is_end=is_end)
 
 
-def test_outcomes_are_types_and_statuses_of_the_model() -> None:
-    """Every outcome has an event type and a status that a reader knows."""
-    assert set(OUTCOMES) == {"completed", "failed", "retrying"}
-    for event_type, status in OUTCOMES.values():
-        assert (MonitoringEventType(event_type), TaskStatus(status)) == (event_type, status)
+def test_outcomes_are_those_of_the_table() -> None:
+    """Every outcome that an attribute may name is one that the table of events has."""
+    assert {*OUTCOMES, None} == set(EVENTS["job"])
 
 
-@pytest.mark.parametrize(
-    ("attributes", "expected"),
-    [
-        (of_kind("research_task"), RUNNING),
-        (of_kind("job", task_id="j1", total=3), RUNNING),
-        (of_kind("enqueue", task_id="j1"), ENQUEUED),
-        (of_kind("enqueue"), None),
-        (of_kind("other", task_id="j1"), None),
-    ],
-)
-def test_the_start_of_each_kind(
-    attributes: dict[str, Any], expected: dict[str, Any] | None
-) -> None:
-    """Tasks and jobs run, an enqueued job waits; without a job id an enqueue is no event yet."""
-    assert own_start(attributes) == expected
+def test_attributes_are_facts_as_they_are() -> None:
+    """Ids, type, phase, attempt and queue of a job are read from its attributes, unchanged."""
+    assert facts_of({**job_attributes("j1"), semconv.TASK_TITLE: 7}, is_end=False) == Facts(
+        project_id="p1",
+        parent_task_id="t1",
+        task_id="j1",
+        task_type="search",
+        phase="find",
+        retry_count=0,
+        queue="nexus:tasks:normal_priority",
+        title=7,
+        kind="job",
+        outcome=None,
+        counts=None,
+        error=None,
+    )
+
+
+def test_a_research_task_is_its_own_job() -> None:
+    """The id of a research task is also its ``task_id``, unless it names another one."""
+    assert facts_of(of_kind("research_task", parent_task_id="t")).task_id == "t"
+    assert facts_of(of_kind("research_task", parent_task_id="t", task_id="u")).task_id == "u"
+    assert facts_of(of_kind("job", parent_task_id="t")).task_id is None
+
+
+@pytest.mark.parametrize("kind", ["research_task", "phase", "enqueue", "job", "other", 7])
+def test_a_start_has_no_outcome(kind: Any) -> None:
+    """The start of a span has neither outcome nor error, whatever is in its attributes by now."""
+    attributes = {**of_kind("", outcome="failed", error="E"), semconv.SPAN_KIND: kind}
+    found = facts_of(attributes, is_end=False)
+    assert (found.kind, found.outcome, found.error) == (str(kind), None, None)
 
 
 @pytest.mark.parametrize(
@@ -82,32 +92,17 @@ def test_the_start_of_a_phase_has_its_total_alone(
 ) -> None:
     """Counts that were set since belong to the end; a total that is no whole number is ignored."""
     attributes = of_kind("phase", completed=40, **({} if total is None else {"total": total}))
-    assert own_start(attributes) == {
-        "event_type": "phase_started",
-        "status": "processing",
-        "counts": counts,
-    }
+    assert facts_of(attributes, is_end=False).counts == counts
+    assert facts_of({**attributes, semconv.SPAN_KIND: "job"}, is_end=False).counts is None
 
 
-@pytest.mark.parametrize("kind", ["research_task", "job"])
-@pytest.mark.parametrize(
-    ("outcome", "event_type", "status"),
-    [
-        ("completed", "task_completed", "completed"),
-        ("failed", "task_failed", "failed"),
-        ("retrying", "task_retry", "retrying"),
-    ],
-)
-def test_an_end_is_its_outcome(kind: str, outcome: str, event_type: str, status: str) -> None:
-    """``nexus.outcome`` decides type and status; a success has no error, whatever was recorded."""
-    found = end_of(of_kind(kind, outcome=outcome, error="ValueError: x"), StatusCode.ERROR)
-    assert found == {
-        "event_type": event_type,
-        "status": status,
-        "duration_ms": 2500.0,
-        "counts": None,
-        "error": None if outcome == "completed" else "ValueError: x",
-    }
+@pytest.mark.parametrize("kind", ["research_task", "phase", "enqueue", "job"])
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_an_end_has_its_outcome(kind: str, outcome: str) -> None:
+    """``nexus.outcome`` decides; a success has no error, whatever was recorded."""
+    found = facts_of(of_kind(kind, outcome=outcome, error="ValueError: x"), StatusCode.ERROR)
+    error = None if outcome == "completed" else "ValueError: x"
+    assert (found.kind, found.outcome, found.error) == (kind, outcome, error)
 
 
 @pytest.mark.parametrize("outcome", [{}, {"outcome": "exploded"}])
@@ -119,50 +114,25 @@ def test_without_a_known_outcome_the_status_decides(
     outcome: dict[str, str], status: StatusCode | None, expected: str
 ) -> None:
     """A span of status ERROR failed, any other completed."""
-    found = end_of(of_kind("job", **outcome), status)
-    assert found is not None
-    assert found["status"] == expected
+    assert facts_of(of_kind("job", **outcome), status).outcome == expected
 
 
-@pytest.mark.parametrize("outcome", list(OUTCOMES))
-def test_every_end_of_a_phase_is_one_type(outcome: str) -> None:
-    """The end of a phase is ``phase_completed``, and its status says how it ended."""
-    found = end_of(of_kind("phase", outcome=outcome))
-    assert found is not None
-    assert (found["event_type"], found["status"]) == ("phase_completed", OUTCOMES[outcome][1])
-
-
-def test_an_end_has_all_counts_that_are_numbers() -> None:
+@pytest.mark.parametrize("kind", ["phase", "job", "research_task"])
+def test_an_end_has_all_counts_that_are_numbers(kind: str) -> None:
     """``nexus.count.<name>`` is a count; other values and other prefixes are not."""
     attributes = {
-        **of_kind("phase", total=42, completed=40),
+        **of_kind(kind, total=42, completed=40),
         "nexus.count.ratio": 0.5,
         "nexus.count.is_done": True,
         "nexus.counter": 9,
     }
-    found = end_of(attributes)
-    assert found is not None
-    assert found["counts"] == {"total": 42, "completed": 40}
+    assert facts_of(attributes).counts == {"total": 42, "completed": 40}
+    assert facts_of({**of_kind(kind), "nexus.count.ratio": 0.5}).counts is None
 
 
-@pytest.mark.parametrize(
-    ("attributes", "was_start_sent", "expected"),
-    [
-        (of_kind("enqueue", task_id="j1"), True, None),
-        (of_kind("enqueue", task_id="j1"), False, ENQUEUED),
-        (of_kind("enqueue"), False, None),
-    ],
-)
-def test_an_enqueue_is_published_once(
-    attributes: dict[str, Any], was_start_sent: bool, expected: dict[str, Any] | None
-) -> None:
-    """The end of an enqueue is an event only if its start was none and the job has an id now."""
-    assert end_of(attributes, was_start_sent=was_start_sent) == expected
-
-
-def test_the_end_of_an_unknown_kind_is_no_event() -> None:
-    """A kind of a newer release is ignored."""
-    assert end_of(of_kind("other", outcome="failed")) is None
+def test_an_enqueue_has_no_counts() -> None:
+    """Counts are of work that is done; a job that is put into its queue has none."""
+    assert facts_of(of_kind("enqueue", total=42)).counts is None
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def failed_with(*events: SpanEvent, status: str | None = None, **attributes: str
 def test_a_duration_is_never_negative(
     start: int | None, end: int | None, expected: int | None
 ) -> None:
-    """Whole milliseconds from start to end; 0 if the clock was set back, None while the span runs."""
+    """Whole milliseconds; 0 if the clock was set back, None while the span runs."""
     assert duration_ms(View(start_time=start, end_time=end)) == expected
 
 

@@ -47,9 +47,9 @@ class Story:
 
     def note(self, span: Span | ReadableSpan, *, is_end: bool) -> None:
         fields = self.mapper.fields(span, is_end=is_end)
-        if fields is not None:
-            MonitoringEvent.model_validate(fields)
-            self.events.append(fields)
+        for event in [*self.mapper.take_intermediate(), *([] if fields is None else [fields])]:
+            MonitoringEvent.model_validate(event)
+            self.events.append(event)
 
     def shown(self) -> list[tuple[Any, ...]]:
         names = ("event_type", "task_type", "phase")
@@ -227,8 +227,8 @@ def test_a_celery_retry_that_came_by_otlp_is_one_job() -> None:
     assert next(e for e in events if e["event_type"] == "task_retry")["error"] == "the bank is away"
 
 
-def test_an_agent_inside_a_request_is_the_task(story: Story) -> None:
-    """The span of a web server is no task; the first agent in it is, the next one a phase."""
+def test_agents_inside_a_request_are_phases(story: Story) -> None:
+    """A request and a wrapper are spans, sent before what is inside; each agent is a phase."""
     agent = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "planner"}
     start = story.tracer.start_as_current_span
     with start("POST /chat", kind=SpanKind.SERVER):
@@ -237,25 +237,43 @@ def test_an_agent_inside_a_request_is_the_task(story: Story) -> None:
         with start("invoke_agent planner", attributes=agent):
             pass
     assert story.shown() == [
-        ("task_started", "planner", None),
-        ("task_started", "chat", None),
-        ("task_completed", "chat", None),
-        ("task_completed", "planner", None),
+        ("span_started", None, None),
+        ("span_started", None, None),
+        ("phase_started", "planner", "planner"),
+        ("task_started", "chat", "planner"),
+        ("task_completed", "chat", "planner"),
+        ("phase_completed", "planner", "planner"),
+        ("span_ended", None, None),
         ("phase_started", "planner", "planner"),
         ("phase_completed", "planner", "planner"),
+        ("span_ended", None, None),
     ]
-    root = story.events[0]
-    assert (root["task_id"], root["meta"]) == (root["trace_id"], {"title": "invoke_agent planner"})
-    assert {event["parent_task_id"] for event in story.events} == {root["trace_id"]}
+    request, wrapper, agent = story.events[:3]
+    assert [event.get("span_kind") for event in (request, wrapper, agent)] == ["SERVER", None, None]
+    assert [event["name"] for event in (request, wrapper, agent)] == [
+        "POST /chat",
+        "middleware",
+        "invoke_agent planner",
+    ]
+    assert (wrapper["parent_span_id"], agent["parent_span_id"]) == (
+        request["span_id"],
+        wrapper["span_id"],
+    )
+    assert {event["parent_task_id"] for event in story.events} == {request["trace_id"]}
 
 
-def test_an_agent_that_arrives_twice_stays_the_task() -> None:
+def test_an_agent_that_arrives_twice_is_the_same_phase() -> None:
     """A request sent again, or a heartbeat of an open span, gives the same events as before."""
     agent = {"gen_ai.operation.name": "invoke_agent"}
     spans = [("POST /chat", SpanKind.SERVER, {}, None), ("run", SpanKind.INTERNAL, agent, 0)]
     receiver = OtlpReceiver()
     first, second = ended(spans, receiver), ended(spans, receiver)
-    assert [event["event_type"] for event in first] == ["task_started", "task_completed"]
+    assert sorted(event["event_type"] for event in first) == [
+        "phase_completed",
+        "phase_started",
+        "span_ended",
+        "span_started",
+    ]
     assert second == first
 
 
@@ -268,7 +286,11 @@ def test_an_agent_of_another_processs_request_is_a_phase(story: Story) -> None:
     server = story.tracer.start_span("POST /chat", context, kind=SpanKind.SERVER)
     inside = trace.set_span_in_context(server)
     story.tracer.start_span("invoke_agent planner", inside, attributes=agent).end()
-    assert [event["event_type"] for event in story.events] == ["phase_started", "phase_completed"]
+    request, *events = story.events
+    assert (request["span_kind"], request["remote_parent"]) == ("SERVER", True)
+    assert (request["trace_id"], request["parent_span_id"]) == (f"{7:032x}", f"{9:016x}")
+    assert [event["event_type"] for event in events] == ["phase_started", "phase_completed"]
+    assert "remote_parent" not in events[0]
 
 
 def test_a_model_call_inside_our_task_belongs_to_it(story: Story) -> None:
@@ -445,22 +467,57 @@ def test_a_role_is_kept_from_start_to_end(story: Story) -> None:
 
 
 def test_a_start_that_arrives_again_is_the_same_event(story: Story) -> None:
-    """The start of an enqueue gives the same event each time that it is mapped."""
+    """The start of a job gives the same event each time that it is mapped."""
     with story.tracer.start_as_current_span("root"):
-        span = story.tracer.start_span("send/x", kind=SpanKind.PRODUCER)
+        span = story.tracer.start_span("execute/x", kind=SpanKind.CONSUMER)
         assert isinstance(span, Span)
         again = story.mapper.fields(span, is_end=False)
     assert again == story.events[1]
 
 
-def test_an_enqueue_that_is_seen_at_its_end_alone_is_no_event() -> None:
-    """The end of an enqueue is never an event, also where the start was not seen."""
-    story = Story()
+def test_an_enqueue_is_published_at_its_end(story: Story) -> None:
+    """The broker has taken the job by then; also where the start was not seen."""
     with story.tracer.start_as_current_span("root"):
         span = story.tracer.start_span("send/x", kind=SpanKind.PRODUCER)
+        assert len(story.events) == 1
         span.end()
     assert isinstance(span, Span)
-    assert SpanMapper(MetaAllowlist(())).fields(span, is_end=True) is None
+    again = SpanMapper(MetaAllowlist(())).fields(span, is_end=True)
+    assert again == story.events[1]
+    assert (again["event_type"], again["span_kind"]) == ("task_enqueued", "PRODUCER")
+
+
+def test_an_enqueue_that_failed_is_a_failed_job(story: Story) -> None:
+    """A send whose span ended in an error gives the failure of the job that it was for."""
+    with story.tracer.start_as_current_span("root"):
+        attributes = {"dramatiq.action": "send"}
+        span = story.tracer.start_span("x", attributes=attributes)
+        span.set_status(StatusCode.ERROR, "away")
+        span.end()
+    failed = story.events[1]
+    assert (failed["event_type"], failed["error"], failed["task_id"]) == (
+        "task_failed",
+        "away",
+        failed["span_id"],
+    )
+    assert list(failed)[-2:] == ["span_kind", "name"]
+    assert failed["span_kind"] == "PRODUCER"
+
+
+def test_the_name_at_the_end_is_the_right_one(story: Story) -> None:
+    """A span that learns its name while it runs has it at its end, as task, job and phase."""
+    start = story.tracer.start_as_current_span
+    with start("root") as root:
+        with start("x", attributes={"gen_ai.operation.name": "invoke_agent"}) as agent:
+            with start("y", attributes=CHAT) as chat:
+                chat.set_attribute("gen_ai.request.model", "m-1")
+                chat.update_name("chat m-1")
+            agent.set_attribute("gen_ai.agent.name", "planner")
+        root.update_name("plan a trip")
+    chat_end, agent_end, root_end = story.events[3:]
+    assert (chat_end["task_type"], chat_end["name"]) == ("chat m-1", "chat m-1")
+    assert (agent_end["phase"], agent_end["name"]) == ("planner", "x")
+    assert (root_end["meta"], root_end["name"]) == ({"title": "plan a trip"}, "plan a trip")
 
 
 def test_an_agent_that_is_tried_again_is_a_phase_that_ended(story: Story) -> None:

@@ -12,6 +12,7 @@ from opentelemetry.trace import SpanKind
 
 from otel_bridge.errors import TransportError, TransportRejectedError
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
+from otel_bridge.forking import current_incarnation
 from otel_bridge.publish.buffer import EventQueue
 from otel_bridge.publish.publisher import POSITION_MAX_BYTES, Publisher
 from otel_bridge.publish.retry import OPEN_AFTER_FAILURES
@@ -93,6 +94,46 @@ def test_spans_that_are_no_events_are_counted_apart(rig: Rig) -> None:
     tracer_with(recorder).start_span("GET /", kind=SpanKind.SERVER).end()
     rig.publish(*recorder.ended, event(1))
     assert (rig.publisher.ignored, rig.publisher.rejected, len(rig.entries())) == (1, 0, 1)
+
+
+def test_a_request_is_published_before_the_job_inside_it(rig: Rig) -> None:
+    """Its start was ignored when it came, and is one event more than was handed in."""
+    recorder = SpanRecorder()
+    tracer = tracer_with(recorder)
+    with tracer.start_as_current_span("POST /ask", kind=SpanKind.SERVER):
+        tracer.start_span("job", attributes=job_attributes()).end()
+    (request, job), (job_end, request_end) = recorder.started, recorder.ended
+    rig.publish(request, job, job_end, request_end)
+    assert [(found["event_type"], found.get("name")) for found in rig.entries()] == [
+        ("span_started", "POST /ask"),
+        ("task_started", None),
+        ("task_completed", None),
+        ("span_ended", "POST /ask"),
+    ]
+    publisher = rig.publisher
+    assert (publisher.intermediate, publisher.ignored, publisher.published) == (2, 2, 4)
+
+
+def test_a_request_that_cannot_be_encoded_costs_no_job(make_settings: MakeSettings) -> None:
+    """An intermediate span with an id that is too long is rejected alone."""
+    rig = Rig(make_settings(max_event_size_bytes=1024))
+    recorder = SpanRecorder()
+    tracer = tracer_with(recorder)
+    project = {"nexus.project.id": "p" * 2000}
+    with tracer.start_as_current_span("POST /ask", kind=SpanKind.SERVER, attributes=project):
+        tracer.start_span("job", attributes=job_attributes()).end()
+    rig.publish(*recorder.started, *recorder.ended)
+    assert [found["event_type"] for found in rig.entries()] == ["task_started", "task_completed"]
+    publisher = rig.publisher
+    assert (publisher.intermediate, publisher.rejected, publisher.ignored) == (2, 2, 2)
+
+
+def test_events_of_spans_name_this_process(rig: Rig) -> None:
+    """The events of a span carry the incarnation of the process that publishes it."""
+    recorder = SpanRecorder()
+    tracer_with(recorder).start_span("job", attributes=job_attributes()).end()
+    rig.publish(*recorder.started, *recorder.ended)
+    assert {found["incarnation"] for found in rig.entries()} == {current_incarnation()}
 
 
 def test_a_forked_child_ignores_the_spans_of_its_parent(make_settings: MakeSettings) -> None:

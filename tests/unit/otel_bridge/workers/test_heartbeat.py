@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
+from otel_bridge.forking import current_incarnation
 from otel_bridge.publish.bus import EventBus
 from otel_bridge.publish.transports.memory import memory_log
 from otel_bridge.settings import BridgeSettings
@@ -131,6 +132,7 @@ def test_each_event_has_host_process_and_drops(rig: Rig) -> None:
     (started,) = rig.events()
     assert started["meta"] == {"host": socket.gethostname(), "pid": os.getpid(), "queue": "fast"}
     assert (started["worker_id"], started["counts"]) == (3, {"dropped": 0})
+    assert started["incarnation"] == current_incarnation()
     assert "task_id" not in started
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
+from otel_bridge_collector.otlp import mapping
 from otel_bridge_collector.otlp.mapping import OtlpReceiver, Received, read_spans
 
 from otel_bridge.events import semconv
@@ -252,6 +254,109 @@ def test_deep_values_are_truncated(kind: type) -> None:
         assert len(received.events) == 2
         shown.append("the bottom" in repr(received.events))
     assert shown == [True, False]
+
+
+AGENT = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "planner"}
+TOOL = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "fetch"}
+KINDS: dict[str, dict[str, Any]] = {
+    "request": {"kind": Span.SPAN_KIND_SERVER},
+    "call": {"kind": Span.SPAN_KIND_CLIENT, "attributes": {"http.request.method": "POST"}},
+    "wrapper": {},
+    "agent": {"attributes": AGENT},
+    "tool": {"attributes": TOOL},
+    "enqueue": {"kind": Span.SPAN_KIND_PRODUCER},
+    "work": {"kind": Span.SPAN_KIND_CONSUMER},
+}
+
+
+@st.composite
+def traces_in_pieces(draw: st.DrawFn) -> tuple[list[Span], list[list[Span]]]:
+    """The spans of a trace, each inside an earlier one; and the same in any order, cut anywhere."""
+    kinds = draw(st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=8))
+    spans = [
+        span(
+            number,
+            draw(st.integers(0, 9)),
+            10,
+            draw(st.integers(0, number - 1)),
+            name=kind,
+            **{**KINDS[kind], "attributes": dict(KINDS[kind].get("attributes", {}))},
+        )
+        for number, kind in enumerate(kinds, start=1)
+    ]
+    order = draw(st.permutations(spans))
+    cuts = sorted(draw(st.lists(st.integers(0, len(order)), max_size=3)))
+    bounds = [0, *cuts, len(order)]
+    return spans, [order[a:b] for a, b in itertools.pairwise(bounds)]
+
+
+def facts(events: list[MonitoringEvent]) -> set[tuple[Any, ...]]:
+    names = ("event_id", "event_type", "status", "task_id", "task_type", "name", "span_kind")
+    links = ("span_id", "parent_span_id", "remote_parent", "ts", "duration_ms")
+    return {tuple(getattr(event, name) for name in (*names, *links)) for event in events}
+
+
+@given(traces_in_pieces())
+def test_facts_do_not_depend_on_how_requests_were_cut(
+    trace: tuple[list[Span], list[list[Span]]],
+) -> None:
+    """A trace in one request, or its spans in any order in several, gives the same events."""
+    together, pieces = trace
+    receiver = OtlpReceiver()
+    found: list[MonitoringEvent] = []
+    for piece in pieces:
+        found += receiver.receive(read_spans(request_of(*piece), None)).events
+        receiver.confirm()
+    assert facts(found) == facts(receive(*together).events)
+
+
+def test_a_request_is_sent_when_it_arrives_after_its_agent() -> None:
+    """Exporters send a span when it ends: the wrapper and the request come after what is inside."""
+    receiver = OtlpReceiver()
+    agent = span(3, 1, 2, 2, attributes=AGENT)
+    wrapper = span(2, 0.5, 3, 1)
+    request = span(1, 0, 4, kind=Span.SPAN_KIND_SERVER)
+    shown = []
+    for one in (agent, wrapper, request):
+        received = receiver.receive(read_spans(request_of(one), None))
+        receiver.confirm()
+        shown.append([(str(event.event_type), event.span_id) for event in received.events])
+    assert shown == [
+        [("phase_started", f"{3:016x}"), ("phase_completed", f"{3:016x}")],
+        [("span_started", f"{2:016x}"), ("span_ended", f"{2:016x}")],
+        [("span_started", f"{1:016x}"), ("span_ended", f"{1:016x}")],
+    ]
+
+
+def test_intermediate_spans_are_sent_until_the_log_has_them() -> None:
+    """A request that could not be appended is sent again, and then has the same events."""
+    spans = (span(1, 0, 4, kind=Span.SPAN_KIND_SERVER), span(2, 1, 2, 1, attributes=AGENT))
+    receiver = OtlpReceiver()
+    first = receiver.receive(read_spans(request_of(*spans), None))
+    again = receiver.receive(read_spans(request_of(*spans), None))
+    receiver.confirm()
+    after = receiver.receive(read_spans(request_of(*spans), None))
+    assert facts(first.events) == facts(again.events)
+    assert [str(event.event_type) for event in after.events] == ["phase_started", "phase_completed"]
+
+
+def test_unconfirmed_spans_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the log cannot be reached, the oldest events of intermediate spans are dropped."""
+    monkeypatch.setattr(mapping, "_MAX_UNCONFIRMED", 3)
+    receiver = OtlpReceiver()
+    for number in range(10, 30, 2):
+        request = span(number, 0, 4, kind=Span.SPAN_KIND_SERVER)
+        inside = span(number + 1, 1, 2, number, attributes=TOOL)
+        received = receiver.receive(read_spans(request_of(request, inside), None))
+    kinds = [event for event in received.events if event.event_type.startswith("span_")]
+    assert len(kinds) == 3
+
+
+@pytest.mark.parametrize(("flags", "expected"), [(0x301, True), (0x101, None), (1, None)])
+def test_a_remote_parent_is_what_the_sender_says(flags: int, expected: bool | None) -> None:
+    """The bit is set if the parent is in another process; without it that is not known."""
+    received = receive(span(2, 0, 1, 1, attributes=TOOL, flags=flags))
+    assert {event.remote_parent for event in received.events} == {expected}
 
 
 def test_no_number_is_reserved_twice() -> None:
