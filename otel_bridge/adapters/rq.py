@@ -11,12 +11,15 @@ Source: rq 3.0 (``queue.py``, ``worker/base.py``); the methods are the same in 2
 from __future__ import annotations
 
 import functools
+import mmap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, ClassVar, Final
 
-from opentelemetry import metrics
+from opentelemetry import context as otel_context
+from opentelemetry import metrics, propagate
 from opentelemetry.sdk.metrics import MeterProvider
 
 from otel_bridge.adapters.base import (
@@ -28,8 +31,9 @@ from otel_bridge.adapters.base import (
     start_worker,
     stop_worker,
 )
-from otel_bridge.adapters.runs import Run, Runs, report_lost
+from otel_bridge.adapters.runs import Run, Runs, read_carrier, report_lost
 from otel_bridge.bridge import current_bridge
+from otel_bridge.events import semconv
 from otel_bridge.spans.context_managers import enqueue
 from otel_bridge.workers.heartbeat import WorkerHeartbeat
 
@@ -41,6 +45,8 @@ with framework("rq"):
 __all__ = ["RqAdapter"]
 
 _ATTEMPT: Final = "otel_bridge_attempt"
+_putting: ContextVar[str | None] = ContextVar("otel_bridge_rq_putting", default=None)
+"""Id of the job that is being put into a queue."""
 _FLUSH_SEC: Final = 2.0
 """How long a work-horse waits for the log before it exits, at most."""
 _EXPORT_SEC: Final = 1.0
@@ -51,7 +57,8 @@ class RqAdapter(Adapter):
     """
     Shows the jobs, workers and queues of RQ.
 
-    ``Retry``, given to ``enqueue()`` or returned by a job, is shown as a retry. Jobs that are
+    ``Retry``, given to ``enqueue()`` or returned by a job, is shown as a retry; a job that is
+    requeued or has a ``Repeat`` runs again under its id, as another run of it. Jobs that are
     stopped on request, cancelled or deleted before they start, or whose work-horse dies are shown
     as failures. The work-horses of a ``SpawnWorker`` are new programs, which only
     ``opentelemetry-instrument`` instruments.
@@ -63,6 +70,9 @@ class RqAdapter(Adapter):
     def _attach(self, **kwargs: Any) -> None:
         self._runs = Runs()
         self._heartbeat: WorkerHeartbeat | None = None
+        self._horse_span = mmap.mmap(-1, 8)
+        """The span of the job that the work-horse runs. Its worker reads it when the work-horse was
+        killed: the memory is shared by the fork. Zeros: no job was started."""
         for name in ("enqueue_job", "_enqueue_job", "schedule_job"):
             self._patch(Queue, name, self._enqueueing)
         self._patch(Queue, "run_job", self._running_in_place)
@@ -80,16 +90,44 @@ class RqAdapter(Adapter):
     def _enqueueing(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def put(queue: Queue, job: RqJob, *args: Any, **kwargs: Any) -> Any:
             meta = job.meta
-            if is_off() or not isinstance(meta, dict) or MESSAGE_KEY in meta:
+            if is_off() or not isinstance(meta, dict) or _putting.get() == job.id:
                 return original(queue, job, *args, **kwargs)
-            span = enqueue(task_id=None, task_type=_type_of(job), queue=queue.name)
-            with span as carrier:
-                meta[MESSAGE_KEY] = carrier
-                result = original(queue, job, *args, **kwargs)
-                span.queued(job.id)
-                return result
+            if MESSAGE_KEY in meta and not self._is_run_again(job):
+                return original(queue, job, *args, **kwargs)
+            meta.pop(_ATTEMPT, None)
+            # A further run belongs to the work that the first one belonged to.
+            before = read_carrier(meta.get(MESSAGE_KEY))
+            span = enqueue(
+                task_id=None,
+                task_type=_type_of(job),
+                queue=queue.name,
+                parent_task_id=before.get(semconv.CARRIER_PARENT_TASK_ID),
+                project_id=before.get(semconv.CARRIER_PROJECT_ID),
+                phase=before.get(semconv.CARRIER_PHASE),
+            )
+            # enqueue_job() calls _enqueue_job(), which is wrapped as well.
+            token = _putting.set(job.id)
+            try:
+                with _child_of(before), span as carrier:
+                    meta[MESSAGE_KEY] = carrier
+                    result = original(queue, job, *args, **kwargs)
+                    span.queued(job.id)
+                    return result
+            finally:
+                _putting.reset(token)
 
         return put
+
+    def _is_run_again(self, job: RqJob) -> bool:
+        """
+        Whether a job that has run is put into a queue for another run: requeued, or a ``Repeat``.
+
+        Not if it is a retry, or a scheduled or dependent job that moves to its queue.
+        """
+        run = self._runs.get(job.id)
+        if run is not None:
+            return not run.is_queued_again
+        return job.get_status(refresh=False) in _ENDED
 
     def _running_in_place(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """For ``Queue(is_async=False)``: the process that enqueues a job runs it, not a worker."""
@@ -130,6 +168,7 @@ class RqAdapter(Adapter):
             if worker.is_horse:
                 _stop_metrics()
             run = self._open(job, worker_id=worker.name, heartbeat=self._heartbeat)
+            self._horse_span[:] = run.span.span_id.to_bytes(8, "big")
             try:
                 is_done = original(worker, job, *args, **kwargs)
                 if not is_done and run.error is None:
@@ -174,6 +213,7 @@ class RqAdapter(Adapter):
                     retry_count=attempt,
                     worker_id=worker.name,
                     will_retry=will_retry,
+                    span_id=self._horse_span[:].hex() if any(self._horse_span) else None,
                 )
             if will_retry:
                 meta[_ATTEMPT] = attempt + 1
@@ -218,6 +258,7 @@ class RqAdapter(Adapter):
     def _executing(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def execute_job(worker: BaseWorker, job: RqJob, *args: Any, **kwargs: Any) -> Any:
             heartbeat = self._heartbeat
+            self._horse_span[:] = bytes(8)
             if heartbeat is not None:
                 heartbeat.current_task_id = job.id
             try:
@@ -228,6 +269,16 @@ class RqAdapter(Adapter):
                     heartbeat.current_task_id = None
 
         return execute_job
+
+
+@contextmanager
+def _child_of(carrier: dict[str, str]) -> Iterator[None]:
+    """Make the span of a carrier, if there is one, the parent of spans that start in the block."""
+    token = otel_context.attach(propagate.extract(carrier))
+    try:
+        yield
+    finally:
+        otel_context.detach(token)
 
 
 def _cancelling(reason: str, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -300,6 +351,7 @@ _OUTCOMES: Final[dict[str | None, str]] = {
 }
 
 
+_ENDED: Final = ("finished", "failed", "stopped", "canceled")
 _WAITING: Final = ("queued", "deferred", "scheduled", "rate_limited", "ready_to_enqueue")
 
 

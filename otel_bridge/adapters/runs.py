@@ -151,21 +151,25 @@ def report_lost(
     retry_count: int,
     worker_id: str | None,
     will_retry: bool = False,
+    span_id: str | None = None,
 ) -> None:
     """
     Publish the end of a job whose own process cannot: it was killed, or no process started it.
 
-    Such an end has no span, so the event goes to the bus directly, as heartbeats do. It is a
+    The event goes to the bus directly, as heartbeats do, and says that another than the job reports
+    its end (``ended_by``): an end that the job itself reports takes precedence. It is a
     ``task_retry`` if ``will_retry``, else a ``task_failed``.
 
     Args:
         task_id: The job.
         task_type: Name of the function that it runs.
-        carrier: What came with the message; names research task, project, phase and trace.
+        carrier: What came with the message; names research task, project, phase, run and trace.
         reason: Published as ``error``.
         retry_count: Attempts made before the one that ended.
         worker_id: The worker that ran it; None if no worker did.
         will_retry: Whether the framework runs the job again.
+        span_id: The span of the attempt that ended, if it is known; None: the collector finds it by
+            job, run and attempt.
     """
     bridge = current_bridge()
     if bridge is None or bridge.bus is None:
@@ -187,5 +191,8 @@ def report_lost(
             worker_id=worker_id,
             error=reason,
             trace_id=trace_id,
+            span_id=span_id,
+            run_id=ids.get(semconv.CARRIER_RUN_ID),
+            ended_by="other",
         )
     )

@@ -8,6 +8,7 @@ application's own tracer provider; with ``NEXUS_MONITORING_ENABLED=false`` they 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -90,9 +91,13 @@ def enqueue(
     """
     Wrap putting one job into a queue: ``task_enqueued``.
 
+    The event is published when the block ends, with the time at which it began. A block that raises
+    is a failed enqueue: the job is shown as failed (``task_failed``), with the exception, unless
+    ``queued()`` was called before.
+
     Args:
         task_id: Id of the job. None if only the queue can give the id: call ``queued(task_id)`` of
-            this context manager inside its block, and the event is published when the block ends.
+            this context manager inside its block. Without an id there is no event.
         task_type: For example ``data_aggregation_search``.
         queue: Full name of the queue.
         parent_task_id: Id of the research task; default: the enclosing one.
@@ -102,7 +107,8 @@ def enqueue(
 
     Returns:
         A context manager that binds the carrier, a ``dict[str, str]`` to send along with the job
-        and to give to ``job()``.
+        and to give to ``job()``. It carries the ids of the work and of this run of the job, which
+        all its attempts share.
     """
     ids = _ids(parent_task_id, project_id, phase, {})
     known_id = None if task_id is None else safe_str(task_id)
@@ -111,6 +117,7 @@ def enqueue(
         semconv.TASK_TYPE: task_type,
         semconv.QUEUE: queue,
         semconv.RETRY_COUNT: retry_count,
+        semconv.RUN_ID: os.urandom(8).hex(),
         semconv.MESSAGING_SYSTEM: "otel_bridge",
         semconv.MESSAGING_OPERATION_TYPE: "send",
         semconv.MESSAGING_OPERATION_NAME: "enqueue",
@@ -162,6 +169,7 @@ def job(
         semconv.QUEUE: queue,
         semconv.WORKER_ID: worker_id,
         semconv.RETRY_COUNT: retry_count,
+        semconv.RUN_ID: carrier.get(semconv.CARRIER_RUN_ID),
         semconv.MESSAGING_SYSTEM: "otel_bridge",
         semconv.MESSAGING_OPERATION_TYPE: "process",
         semconv.MESSAGING_OPERATION_NAME: "job",

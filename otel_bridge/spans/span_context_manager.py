@@ -148,6 +148,11 @@ class SpanContextManager(_GuardedContextManager):
     def __repr__(self) -> str:
         return f"<{self._kind} {safe_str(self._label)}>"
 
+    @property
+    def span_id(self) -> int:
+        """Id of the span; 0 before the block begins, and while monitoring is off."""
+        return self._span.get_span_context().span_id
+
     @guarded
     def fail(self, reason: BaseException | str) -> None:
         """

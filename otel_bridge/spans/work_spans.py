@@ -178,7 +178,7 @@ class Enqueue(SpanContextManager):
     def __init__(self, label: str, ids: Scope, attributes: Mapping[str, Any]) -> None:
         super().__init__(label, ids, attributes)
         self._carrier: dict[str, str] = {}
-        self._has_task_id = False
+        self._has_task_id = self._is_queued = False
 
     def __enter__(self) -> dict[str, str]:
         self._enter()
@@ -192,11 +192,15 @@ class Enqueue(SpanContextManager):
         super()._open()
         self._has_task_id = self._attributes.get(semconv.TASK_ID) is not None
         self._carrier.update(carrier_of(self._ids))
+        self._carrier[semconv.CARRIER_RUN_ID] = self._attributes[semconv.RUN_ID]
 
     def _close(self, error: BaseException | None) -> None:
+        if self._is_queued:
+            self._end_as(TaskStatus.COMPLETED)
         super()._close(error)
         otel_metrics = current_metrics()
-        if otel_metrics is not None and error is None and self._has_task_id:
+        is_queued = error is None or self._is_queued
+        if otel_metrics is not None and is_queued and self._has_task_id:
             otel_metrics.job_enqueued(self._label, self._attributes.get(semconv.QUEUE))
 
     @guarded
@@ -204,10 +208,12 @@ class Enqueue(SpanContextManager):
         """
         Set the job's id, if ``enqueue()`` was called without one: the job is in its queue now.
 
+        What raises later in the block does not make the enqueue a failed one.
+
         Args:
             task_id: The id that the queue gave the job.
         """
-        self._has_task_id = True
+        self._has_task_id = self._is_queued = True
         self._span.set_attribute(semconv.TASK_ID, task_id)
         self._span.set_attribute(semconv.MESSAGING_MESSAGE_ID, task_id)
 

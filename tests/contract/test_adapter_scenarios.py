@@ -52,6 +52,31 @@ def test_rq_jobs_that_are_called_off(redis_url: str, order: str, error: str) -> 
         assert rig.kinds(done) == ["task_enqueued", "task_started", "task_completed"]
 
 
+def test_an_rq_job_that_runs_again_has_another_run(redis_url: str) -> None:
+    """A requeued job and one with a ``Repeat`` are enqueued again, as another run of one id."""
+    with TaskRig("rq", redis_url) as rig:
+        rig.start_worker()
+        task = name("task")
+        failed = rig.submit("boom", research_task=task)
+        rig.wait_for("task_failed", failed)
+        rig.submit("requeue", failed)
+        twice = ["task_enqueued"] * 2 + ["task_failed"] * 2 + ["task_started"] * 2
+        rig.wait_for_kinds(failed, twice)
+        repeated = rig.submit("add@twice", 1, research_task=task)
+        rig.wait_for_kinds(
+            repeated, [kind.replace("failed", "completed") for kind in sorted(twice)]
+        )
+        for job in (failed, repeated):
+            runs = [event["run_id"] for event in rig.events(job, "task_enqueued")]
+            assert [event["run_id"] for event in rig.events(job, "task_started")] == runs
+            assert len({*runs}) == 2
+            events = rig.events(job)
+            assert {(event["parent_task_id"], event["phase"]) for event in events} == {
+                (task, "search")
+            }
+            assert len({event["trace_id"] for event in events}) == 1
+
+
 def test_celerys_rejected_jobs(redis_url: str) -> None:
     """Dropped by ``Reject`` it failed, once and for good; given back to the queue it runs again."""
     with TaskRig("celery", redis_url) as rig:

@@ -22,7 +22,7 @@ async def main(framework: str) -> None:
     for line in sys.stdin:
         told = json.loads(line)
 
-        if told["name"] in ("revoke", "forget"):
+        if told["name"] in ("revoke", "forget", "requeue"):
             done = getattr(app, told["name"])(*told["args"])
             if inspect.isawaitable(done):
                 await done

@@ -7,7 +7,7 @@ import signal
 from typing import Any
 
 import redis
-from rq import Queue, Retry, Worker
+from rq import Queue, Repeat, Retry, Worker
 from rq.job import Job
 
 import otel_bridge
@@ -52,13 +52,15 @@ def die() -> None:
 
 
 def submit(name: str, *args: Any) -> str:
-    """Enqueue a job, or run it here for a name that ends so; its id."""
-    name, _, is_here = name.partition("@")
+    """Enqueue a job, or by the end of its name run it here or repeat it once; its id."""
+    name, _, way = name.partition("@")
     retry = Retry(max=3) if name == "flaky" else None
+    repeat = Repeat(times=1) if way == "twice" else None
     timeout = 1 if name == "slow" else None
     function = f"tests.support.task_apps.rq_app.{name}"
-    chosen = Queue(QUEUE, connection=queue.connection, is_async=False) if is_here else queue
-    return str(chosen.enqueue(function, *args, retry=retry, job_timeout=timeout).id)
+    chosen = Queue(QUEUE, connection=queue.connection, is_async=way != "here")
+    job = chosen.enqueue(function, *args, retry=retry, repeat=repeat, job_timeout=timeout)
+    return str(job.id)
 
 
 def revoke(task_id: str) -> None:
@@ -69,6 +71,11 @@ def revoke(task_id: str) -> None:
 def forget(task_id: str) -> None:
     """Delete a job."""
     Job.fetch(task_id, connection=queue.connection).delete()
+
+
+def requeue(task_id: str) -> None:
+    """Put a job that has failed back into its queue."""
+    Job.fetch(task_id, connection=queue.connection).requeue()
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ CARRIER = {
     semconv.CARRIER_PARENT_TASK_ID: "t1",
     semconv.CARRIER_PROJECT_ID: "p1",
     semconv.CARRIER_PHASE: "search",
+    semconv.CARRIER_RUN_ID: "00f067aa0ba902b7",
 }
 
 _names = itertools.count()
@@ -193,7 +194,16 @@ def test_a_lost_job_has_failed(seen: Seen) -> None:
         "trace_id": TRACE,
     }
     assert (event["error"], event["retry_count"], event["worker_id"]) == ("killed", 1, "w")
+    assert (event["ended_by"], event["run_id"]) == ("other", "00f067aa0ba902b7")
+    assert "span_id" not in event
     assert seen.recorder.started == []
+
+
+def test_a_lost_job_has_its_span_where_it_is_known(seen: Seen) -> None:
+    """A parent process that knows which span the job had ends that one."""
+    lost(CARRIER, span_id=SPAN)
+    (event,) = seen.events()
+    assert event["span_id"] == SPAN
 
 
 def test_a_lost_job_that_runs_again_is_a_retry(seen: Seen) -> None:

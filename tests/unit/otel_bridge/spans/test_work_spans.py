@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
 import otel_bridge
 from otel_bridge.bridge import Bridge
+from otel_bridge.clock import iso_utc
 from otel_bridge.events import semconv
 from otel_bridge.publish.transports.memory import memory_log
 from otel_bridge.settings import BridgeSettings
@@ -143,6 +144,73 @@ def test_a_queue_may_name_the_job(seen: Seen) -> None:
     assert [event["task_id"] for event in seen.events("task_enqueued")] == ["j1"]
     value, attributes = seen.metrics()["messaging.client.sent.messages"]
     assert (value, attributes["messaging.destination.name"]) == (1, "q")
+
+
+def test_a_send_that_raises_is_a_failed_job(seen: Seen) -> None:
+    """A block that raises gives task_failed about the PRODUCER span instead of task_enqueued."""
+    with pytest.raises(ConnectionError), otel_bridge.enqueue(task_id="j1", task_type="find"):
+        raise ConnectionError("away")
+    (failed,) = seen.events("task_failed")
+    context = seen.span().get_span_context()
+    assert context is not None
+    assert (failed["task_id"], failed["error"]) == ("j1", "ConnectionError: away")
+    assert (failed["span_id"], failed["span_kind"]) == (f"{context.span_id:016x}", "PRODUCER")
+    assert seen.events("task_enqueued") == []
+
+
+def test_what_raises_after_the_send_is_no_failed_enqueue(seen: Seen) -> None:
+    """Once ``queued`` was called the job is in its queue, whatever the block does then."""
+
+    def send_and_fail() -> None:
+        span = otel_bridge.enqueue(task_id=None, task_type="find")
+        with span:
+            span.queued("j1")
+            raise ValueError("later")
+
+    with pytest.raises(ValueError, match="later"):
+        send_and_fail()
+    assert [event["task_id"] for event in seen.events("task_enqueued")] == ["j1"]
+    assert seen.events("task_failed") == []
+    assert seen.metrics()["messaging.client.sent.messages"][0] == 1
+
+
+def test_an_enqueue_is_published_when_the_block_has_ended(seen: Seen) -> None:
+    """Inside the block the broker does not have the job yet; the event has the block's start."""
+    with otel_bridge.enqueue(task_id="j1", task_type="find"):
+        before = seen.events("task_enqueued")
+    (event,) = seen.events("task_enqueued")
+    start_ns = seen.span().start_time
+    assert start_ns is not None
+    assert (before, event["ts"]) == ([], iso_utc(start_ns))
+
+
+def test_each_enqueue_is_a_run_that_all_attempts_share(seen: Seen) -> None:
+    """The run is made by ``enqueue``, and travels in the carrier to each attempt."""
+    runs = []
+    for _ in range(2):
+        with otel_bridge.enqueue(task_id="j1", task_type="find") as carrier:
+            pass
+        with otel_bridge.job(task_id="j1", task_type="find", carrier=carrier) as job:
+            job.retry("again")
+            again = job.retry_carrier
+        with otel_bridge.job(task_id="j1", task_type="find", carrier=again, retry_count=1):
+            pass
+        runs.append(carrier[semconv.CARRIER_RUN_ID])
+    shown = [
+        [event["run_id"] for event in seen.events(kind)]
+        for kind in ("task_enqueued", "task_retry", "task_completed")
+    ]
+    assert shown == [runs] * 3
+    assert [len(bytes.fromhex(run)) for run in runs] == [8, 8]
+    assert len({*runs}) == 2
+
+
+def test_a_job_without_a_carrier_has_no_run(seen: Seen) -> None:
+    """A job that no ``enqueue`` announced is of no known run."""
+    with otel_bridge.job(task_id="j1", task_type="find"):
+        pass
+    (event,) = seen.events("task_started")
+    assert "run_id" not in event
 
 
 def test_a_job_that_was_not_queued_is_not_published(seen: Seen) -> None:
