@@ -70,7 +70,7 @@ class RqAdapter(Adapter):
     def _attach(self, **kwargs: Any) -> None:
         self._runs = Runs()
         self._heartbeat: WorkerHeartbeat | None = None
-        self._horse_span = mmap.mmap(-1, 8)
+        self._forked_span = mmap.mmap(-1, 8)
         """The span of the job that the work-horse runs. Its worker reads it when the work-horse was
         killed: the memory is shared by the fork. Zeros: no job was started."""
         for name in ("enqueue_job", "_enqueue_job", "schedule_job"):
@@ -168,7 +168,7 @@ class RqAdapter(Adapter):
             if worker.is_horse:
                 _stop_metrics()
             run = self._open(job, worker_id=worker.name, heartbeat=self._heartbeat)
-            self._horse_span[:] = run.span.span_id.to_bytes(8, "big")
+            self._forked_span[:] = run.span.span_id.to_bytes(8, "big")
             try:
                 is_done = original(worker, job, *args, **kwargs)
                 if not is_done and run.error is None:
@@ -213,7 +213,7 @@ class RqAdapter(Adapter):
                     retry_count=attempt,
                     worker_id=worker.name,
                     will_retry=will_retry,
-                    span_id=self._horse_span[:].hex() if any(self._horse_span) else None,
+                    span_id=self._forked_span[:].hex() if any(self._forked_span) else None,
                 )
             if will_retry:
                 meta[_ATTEMPT] = attempt + 1
@@ -258,7 +258,7 @@ class RqAdapter(Adapter):
     def _executing(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def execute_job(worker: BaseWorker, job: RqJob, *args: Any, **kwargs: Any) -> Any:
             heartbeat = self._heartbeat
-            self._horse_span[:] = bytes(8)
+            self._forked_span[:] = bytes(8)
             if heartbeat is not None:
                 heartbeat.current_task_id = job.id
             try:

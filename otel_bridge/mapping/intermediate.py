@@ -1,11 +1,11 @@
 """
 Intermediate spans: they are no task, phase, job or enqueue, but such spans are inside them.
 
-Requests and wrappers, mostly. Without them the tree has holes: the collector cannot tell that a
+Requests and wrappers, mostly. Without them the tree has holes: the collector cannot show that a
 tool call inside ``retry loop`` inside an agent belongs to the agent. Most spans of this kind have
 nothing of interest inside (queries, outgoing requests), so none is sent before a span inside it is
-an event. Measured: a web request with 5 queries costs no event, and 13 us of the bus's thread a
-span where deciding by each span alone took 16.
+an event. Measured: a web request with 5 queries costs no event, and 11 us of the bus's thread for
+each of its spans; finding the role of each at both ends took 15.
 
 Nor is it sent for an enqueue alone, as long as nothing runs in its trace here: a service that
 publishes one message for each request would send three events instead of one.
@@ -89,7 +89,7 @@ class IntermediateSpans:
         """None: something runs in the trace. Else the parents of its enqueues so far."""
         self._second = self._requests = 0
         self.events: list[Fields] = []
-        """Events to publish before the one that is mapped now; whoever publishes empties it."""
+        """Events to publish before the one that is mapped now; the mapper empties it."""
 
     def add(
         self,
