@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from otel_bridge_collector.settings import CollectorSettings
 
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
 from otel_bridge.settings import COLLECTOR_NAMES, BridgeSettings
-from tests.support.readme import README, snippets
+from tests.support.readme import README, snippet_with, snippets
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,14 +55,15 @@ def test_architecture_names_every_event_type() -> None:
     """ARCHITECTURE.md names the publisher of every event type."""
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     section = text.partition("## Who publishes each event type")[2].partition("\n## ")[0]
-    named = set(re.findall(r"`((?:task|phase|worker|queue|stats|span)_[a-z_]+)`", section)) - {"task_id"}
+    named = set(re.findall(r"`((?:task|phase|worker|queue|stats|span)_[a-z_]+)`", section)) - {
+        "task_id"
+    }
     assert named == {str(kind) for kind in MonitoringEventType}
 
 
 def test_readme_event_is_a_real_event() -> None:
     """The event shown in the README validates and keeps every field."""
-    (text,) = snippets("json")
-    shown = json.loads(text)
+    shown = json.loads("\n".join(snippet_with("json", '"event_id"')))
     event = MonitoringEvent.model_validate(shown)
     assert set(json.loads(event.to_json())) == set(shown)
 
@@ -80,6 +82,32 @@ def test_readme_python_runs(number: int, tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+
+
+def test_readme_python_passes_a_consumers_strict_type_check(tmp_path: Path) -> None:
+    """Each Python snippet of the README passes ``mypy --strict`` without a plugin or setting."""
+    for number, text in enumerate(snippets("python")):
+        (tmp_path / f"snippet_{number}.py").write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir", "cache", "."],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_readme_installs_what_exists() -> None:
+    """Each extra that the README names is there, and it installs from the project's own address."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = re.findall(r"otel-bridge\[([\w,]+)\]", README)
+    extras = {extra for group in named for extra in group.split(",")}
+    assert extras <= set(project["optional-dependencies"])
+    assert extras >= {"cli", "collector", "demo", "celery"}
+    cloned = set(re.findall(r"(?:git\+|git clone )(https://[^\s']+)", README))
+    assert cloned == {project["urls"]["Source"]}
 
 
 def test_readme_commands_exist() -> None:

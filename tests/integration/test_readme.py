@@ -15,7 +15,7 @@ import pytest
 from otel_bridge_collector.commands.demo import DEMO_REQUEST
 
 from tests.support.app_server import fetch
-from tests.support.readme import curl_body, snippet_with
+from tests.support.readme import curl_body, request_json, snippet_with
 from tests.support.redis_server import free_port
 from tests.support.waiting import wait_until
 
@@ -72,8 +72,7 @@ class Shell:
         words = shlex.split(line)
         assert words[0] == "otel-bridge", line
         words[0] = str(BIN / "otel-bridge")
-        # The default is the collector's usual port, which the developer's own may have.
-        return [*words, *(["--url", self.url] if words[1] in ("submit", "tail") else [])]
+        return words
 
     @staticmethod
     def _stop(process: subprocess.Popen[str]) -> None:
@@ -113,7 +112,8 @@ def test_the_reference_coordinator_as_shown(shell: Shell, redis_url: str, tmp_pa
     shell.start(worker)
     tailing = shell.start(tail)
     assert tailing.stdout is not None
-    (tmp_path / "request.json").write_bytes(curl_body()[2])
+    (tmp_path / "request.json").write_text(request_json(), encoding="utf-8")
+    assert json.loads(request_json()) == DEMO_REQUEST
     task_id = shell.run(submit)
 
     def is_complete() -> bool:

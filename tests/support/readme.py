@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Final
 
-__all__ = ["README", "curl_body", "snippet_with", "snippets"]
+__all__ = ["README", "curl_body", "request_json", "snippet_with", "snippets"]
 
 README: Final = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -21,6 +21,11 @@ def snippet_with(language: str, text: str) -> list[str]:
     """The lines of the one block that contains a text."""
     (found,) = (block for block in snippets(language) if text in block)
     return found.splitlines()
+
+
+def request_json() -> str:
+    """What the README's ``request.json`` holds."""
+    return "\n".join(snippet_with("json", '"research_query"'))
 
 
 def curl_body() -> tuple[str, dict[str, str], bytes]:

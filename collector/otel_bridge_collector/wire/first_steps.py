@@ -28,7 +28,7 @@ _PROGRAMS: Final = (
     ("Taskiq", "opentelemetry-instrument taskiq worker app:broker"),
     (
         "Coordinator",
-        "MONITORING_COORDINATOR_CLASS=app:Coordinator opentelemetry-instrument python app.py",
+        "MONITORING_COORDINATOR_CLASS=package.module:Class opentelemetry-instrument python app.py",
     ),
 )
 
