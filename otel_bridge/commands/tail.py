@@ -102,11 +102,12 @@ async def tail(
     address = redact_url(options.url)
     since: str | None = None
     attempt = 0
+    trouble = reported = ""
     while True:
         try:
             url = socket_url(options, since)
             async with connect(url, max_size=None, additional_headers=headers) as socket:
-                attempt = 0
+                attempt, reported = 0, ""
                 async for message in socket:
                     events, position = _events_in(message, report)
                     since = position or since
@@ -118,11 +119,16 @@ async def tail(
                     f"the collector refused: {one_line(_reason(body))}",
                     _cure(error.response.status_code),
                 ) from error
-            report(f"the collector answered {error.response.status_code}")
+            trouble = f"the collector answered {error.response.status_code}"
         except (ConnectionClosed, InvalidHandshake, OSError) as error:
-            report(f"no connection to {address}: {one_line(str(error)) or type(error).__name__}")
+            reason = one_line(str(error)) or type(error).__name__
+            trouble = f"no connection to {address}: {reason}; trying again"
         else:
-            report("the collector closed the connection")
+            trouble = "the collector closed the connection; trying again"
+        # One line per change: an outage of hours is one line.
+        if trouble != reported:
+            report(trouble)
+        reported = trouble
         attempt += 1
         # Full jitter, so that many clients of one collector do not reconnect at the same moment.
         await asyncio.sleep(random.uniform(0.1, min(_MAX_BACKOFF_SEC, 0.25 * 2**attempt)))  # noqa: S311

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 
 import pytest
 
+from otel_bridge.cancellation import cancel
 from otel_bridge.commands.command_line import main
-from otel_bridge.commands.tail import TailOptions, run, socket_url
+from otel_bridge.commands.tail import TailOptions, run, socket_url, tail
 from otel_bridge.errors import ConfigurationError, OtelBridgeError
 from tests.support.command_lines import error_line
 
@@ -42,6 +44,31 @@ def test_a_wrong_address_names_the_cure(url: str) -> None:
     """A URL that is no collector's is refused with an example."""
     with pytest.raises(ConfigurationError, match="is not a collector's address; use http://127"):
         socket_url(TailOptions(url), None)
+
+
+async def test_an_outage_is_one_line() -> None:
+    """While each attempt fails for the same reason nothing more is reported; another one is."""
+    statuses = iter(["503 Busy", "503 Busy"])
+    reported: list[str] = []
+    has_changed = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 {next(statuses, '429 Slow')}\r\n\r\n".encode())
+        writer.close()
+
+    def report(line: str) -> None:
+        reported.append(line)
+        if len(reported) == 2:
+            has_changed.set()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, asyncio.timeout(60):
+        tailing = asyncio.create_task(tail(TailOptions(url), print, report=report))
+        await has_changed.wait()
+        await cancel([tailing])
+    assert reported == ["the collector answered 503", "the collector answered 429"]
 
 
 def test_a_closed_output_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
