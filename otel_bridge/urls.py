@@ -2,9 +2,9 @@
 URLs that may hold a password: what of them a log line may show, and which ones can be read safely.
 
 A password that contains ``/ ? #`` or ``@`` without percent-encoding divides a URL at the wrong
-place: a client takes a part of the password for the host, and its errors then quote that part. Such a URL
-is recognised by the ``@`` that follows the end of its address, and is refused before any client
-gets it.
+place: a client takes a part of the password for the host, and its errors then quote that part. Such
+a URL is recognised by the ``@`` that follows the end of its address, and is refused before any
+client gets it.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,19 @@ class Application:
         found: dict[str, Any] = fetch(f"{self.site.url}/monitor/snapshot").json()
         return found
 
+    def has_completed(self, task_id: str) -> bool:
+        return self.status_of(task_id) == "completed"
+
+    def has_depths(self) -> bool:
+        return bool(self.snapshot()["queues"])
+
+    def has_external_message(self) -> bool:
+        return self.site.collector.feed.counters.external == 1
+
+    def runs_two_jobs(self) -> bool:
+        # As the collector has it: a job that was claimed a moment ago may not be published yet.
+        return len(self.site.collector.state.processing) == 2
+
     def status_of(self, task_id: str) -> str | None:
         cards = {card["task_id"]: card["status"] for card in self.snapshot()["tasks"]}
         return cards.get(task_id)
@@ -114,8 +128,8 @@ def test_two_applications_do_not_see_each_other(
         for application in two:
             application.start_workers(pace_sec=0.01)
         for application, task_id in zip(two, tasks, strict=True):
-            wait_until(lambda a=application, t=task_id: a.status_of(t) == "completed", "the task")
-            wait_until(lambda a=application: a.snapshot()["queues"], "the depth of its queues")
+            wait_until(partial(application.has_completed, task_id), "the task")
+            wait_until(application.has_depths, "the depth of its queues")
         for application, task_id in zip(two, tasks, strict=True):
             found = application.snapshot()
             assert [card["task_id"] for card in found["tasks"]] == [task_id]
@@ -133,8 +147,7 @@ def test_two_applications_do_not_see_each_other(
             message = {"event_type": "task_started", "task_id": application.keys.prefix}
             client.publish(f"{application.keys.prefix}:events", json.dumps(message))
         for application in two:
-            feed = application.site.collector.feed
-            wait_until(lambda feed=feed: feed.counters.external == 1, "the raw message")
+            wait_until(application.has_external_message, "the raw message")
             published[application.keys.prefix] = application.site.collector.stats.events_in
         assert min(published.values()) > 100
         names = list(client.scan_iter("*"))
@@ -156,14 +169,12 @@ def test_a_stalled_job_is_taken_back_from_its_own_application(
         application.start_workers(pace_sec=2)
     with own_redis.client() as client:
         for application in two:
-            # Of the collector, since a job that was claimed a moment ago may not be published yet.
-            jobs = application.site.collector.state.processing
-            wait_until(lambda jobs=jobs: len(jobs) == 2, "a job on each worker")
+            wait_until(application.runs_two_jobs, "a job on each worker")
         assert client.zcard(SHOP.leases) == 3  # with that of the research task
         shop.kill_workers()
         reporter = shop.site.collector.stalled_reporter
         wait_until(lambda: reporter.reported > 0, "the stalled jobs")
         shop.start_workers(pace_sec=0.01)
-        wait_until(lambda: shop.status_of(tasks[1]) == "completed", "the task", 60)
+        wait_until(partial(shop.has_completed, tasks[1]), "the task", 60)
     assert nexus.site.collector.stalled_reporter.reported == 0
     assert nexus.status_of(tasks[0]) in ("processing", "completed")
