@@ -4,6 +4,7 @@ The public context managers that make work visible: research task, phase, enqueu
 All work with ``with`` and ``async with``, in threads and on event loops. None of them raises an
 exception of its own or waits for Redis. Without ``configure()`` they create spans with the
 application's own tracer provider; with ``NEXUS_MONITORING_ENABLED=false`` they do nothing.
+Enter each returned object once, and leave it in the thread or asyncio task that entered it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ def research_task(
     meta: Mapping[str, Any] | None = None,
 ) -> ResearchTask:
     """
-    Open the root span of a research task: ``task_started``, then ``task_completed`` or ``_failed``.
+    Make one research task visible, from its start to its end: the root span of all its work.
+
+    It is published as ``task_started``, then ``task_completed`` or ``task_failed``. Never raises.
 
     Args:
         task_id: Id of the research task; everything inside has it as ``parent_task_id``.
@@ -47,8 +50,9 @@ def research_task(
             text.
 
     Returns:
-        A context manager that binds itself. It ends as ``task_failed`` if an exception leaves the
-        block or ``fail(reason)`` was called.
+        A context manager, for ``with`` and ``async with``, that binds itself. It ends as
+        ``task_failed`` if an exception leaves the block or ``fail(reason)`` was called; the
+        exception goes on to the caller.
     """
     ids = Scope(
         parent_task_id=safe_str(task_id), project_id=project_id, worker=current_scope().worker
@@ -66,14 +70,19 @@ def research_task(
 
 def phase(name: str, *, total: int | None = None) -> Phase:
     """
-    Open a phase of the research task around it: ``phase_started``, ``phase_completed``.
+    Make one phase of the enclosing ``research_task()`` visible, with the counts of its jobs.
+
+    It is published as ``phase_started``, then ``phase_completed``. Without an enclosing research
+    task it has no ``parent_task_id``. Never raises.
 
     Args:
         name: For example ``search``; jobs enqueued inside carry it.
         total: The number of jobs expected; None while unknown.
 
     Returns:
-        A context manager that binds itself; ``advance()`` and ``progress()`` update its counts.
+        A context manager, for ``with`` and ``async with``, that binds itself; ``submitted()``,
+        ``advance()`` and ``progress()`` update its counts. It ends as failed if an exception leaves
+        the block or ``fail(reason)`` was called.
     """
     return Phase(name, replace(current_scope(), phase=name), total)
 
@@ -89,11 +98,11 @@ def enqueue(
     retry_count: int = 0,
 ) -> Enqueue:
     """
-    Wrap putting one job into a queue: ``task_enqueued``.
+    Make the enqueueing of one job visible: put the job into its queue inside the block.
 
-    The event is published when the block ends, with the time at which it began. A block that raises
-    is a failed enqueue: the job is shown as failed (``task_failed``), with the exception, unless
-    ``queued()`` was called before.
+    One ``task_enqueued`` event is published when the block ends, with the time at which it began. A
+    block that raises is a failed enqueue: the job is shown as failed (``task_failed``), with the
+    exception, unless ``queued()`` was called before. Never raises.
 
     Args:
         task_id: Id of the job. None if only the queue can give the id: call ``queued(task_id)`` of
@@ -103,11 +112,12 @@ def enqueue(
         parent_task_id: Id of the research task; default: the enclosing one.
         project_id: Default: the project of the enclosing research task.
         phase: Default: the enclosing phase.
-        retry_count: Attempts made before this one.
+        retry_count: Attempts at this job made before; 0 (the default) for a new job.
 
     Returns:
-        A context manager that binds the carrier, a ``dict[str, str]`` to send along with the job
-        and to give to ``job()``. It carries the ids of the work and of this run of the job, which
+        A context manager, for ``with`` and ``async with``, that binds the carrier: a
+        ``dict[str, str]`` with the trace context, to send along with the job and to give to
+        ``job()``. It carries the ids of the work and of this run of the job, which
         all its attempts share.
     """
     ids = _ids(parent_task_id, project_id, phase, {})
@@ -140,15 +150,18 @@ def job(
     phase: str | None = None,
 ) -> Job:
     """
-    Wrap running one job: ``task_started``, then ``task_completed``, ``_failed`` or ``_retry``.
+    Make one attempt at a job visible: run the job inside the block.
+
+    It is published as ``task_started``, then ``task_completed``, ``task_failed`` or ``task_retry``.
+    Never raises.
 
     Args:
-        task_id: Id of the job.
+        task_id: Id of the job, the same for each attempt.
         task_type: For example ``data_aggregation_search``.
-        carrier: The carrier that ``enqueue`` bound. This span becomes a child of the enqueue span,
-            in the same trace, and takes research task, project and phase from the carrier.
-            Default: the enclosing context.
-        worker_id: Default: the enclosing ``worker()``.
+        carrier: The ``dict`` that ``enqueue()`` bound; anything but a mapping is ignored. This span
+            becomes a child of the enqueue span, in the same trace, and takes research task, project
+            and phase from the carrier. Default: the enclosing context.
+        worker_id: Id of the worker that runs the job. Default: the enclosing ``worker()``.
         retry_count: Attempts made before this one; 0 for the first.
         queue: Full name of the queue.
         parent_task_id: Takes precedence over the carrier's research task.
@@ -156,8 +169,10 @@ def job(
         phase: Takes precedence over the carrier's phase.
 
     Returns:
-        A context manager that binds itself. It ends as ``task_failed`` if an exception leaves the
-        block or ``fail(reason)`` was called, as ``task_retry`` if ``retry(reason)`` was called.
+        A context manager, for ``with`` and ``async with``, that binds itself. It ends as
+        ``task_failed`` if an exception leaves the block or ``fail(reason)`` was called, as
+        ``task_retry`` if ``retry(reason)`` was called, else as ``task_completed``. The exception
+        goes on to the caller.
     """
     carrier = carrier if isinstance(carrier, Mapping) else {}
     ids = _ids(parent_task_id, project_id, phase, carrier)
@@ -198,22 +213,29 @@ def _ids(
 
 def worker(worker_id: int | str, *, meta: Mapping[str, Any] | None = None) -> Worker:
     """
-    Wrap the life of one worker: ``worker_started``, ``worker_heartbeat``s, ``worker_stopped``.
+    Make one worker visible while it runs: call its main loop inside the block.
+
+    It is published as ``worker_started``, ``worker_heartbeat`` events and ``worker_stopped``.
+    Nothing is published before ``configure()``. Never raises.
 
     Args:
         worker_id: Unique among all workers; two processes must not both be worker 3.
         meta: Small values to show with the worker, beside ``host`` and ``pid``.
 
     Returns:
-        A context manager that binds itself. A heartbeat follows every
-        ``MONITORING_HEARTBEAT_INTERVAL_SEC`` (10), with the id of the job that runs.
+        A context manager, for ``with`` and ``async with``, that binds itself. A heartbeat follows
+        every ``MONITORING_HEARTBEAT_INTERVAL_SEC`` seconds (default 10) from the timer thread, with
+        the id of the job that runs.
     """
     return Worker(worker_id, meta)
 
 
 def queue_depth(depths: Mapping[str, int]) -> None:
     """
-    Publish one ``queue_depth_update``; does nothing while monitoring is off, and never raises.
+    Publish how many jobs wait in each queue, as one ``queue_depth_update`` event.
+
+    Does nothing before ``configure()`` and while monitoring is off. Never waits for Redis, and
+    never raises.
 
     Args:
         depths: The number of jobs waiting, by the queue's full name. Values other than whole

@@ -20,7 +20,18 @@ SCOPE_KEY: Final = otel_context.create_key("otel-bridge-scope")
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Ids of the enclosing work and its worker; all None outside of any context manager."""
+    """
+    The ids that spans inherit from the context managers around them; immutable.
+
+    The context managers create it and keep it in the OpenTelemetry context. Read it with
+    ``current_scope()``.
+
+    Attributes:
+        parent_task_id: Id of the enclosing research task; None outside of one, as for the others.
+        project_id: Project of that research task.
+        phase: Name of the enclosing phase.
+        worker: Heartbeat of the enclosing worker; a job sets its ``current_task_id``.
+    """
 
     parent_task_id: str | None = None
     project_id: str | None = None
@@ -32,14 +43,17 @@ _NO_SCOPE: Final = Scope()
 
 
 def current_scope() -> Scope:
-    """The scope of the caller's context."""
+    """Return the scope of the caller's OpenTelemetry context; one of all None if there is none."""
     found = otel_context.get_value(SCOPE_KEY)
     return found if isinstance(found, Scope) else _NO_SCOPE
 
 
 def carrier_of(scope: Scope) -> dict[str, str]:
     """
-    The carrier that travels with a job.
+    Build the carrier: the dict that carries trace context and ids with a job to its worker.
+
+    Args:
+        scope: The ids to put into it; the span is that of the caller's current context.
 
     Returns:
         What the configured propagator injects (``traceparent`` of the current span), and the ids
@@ -61,6 +75,8 @@ def carrier_of(scope: Scope) -> dict[str, str]:
 def on_worker(heartbeat: WorkerHeartbeat | None) -> Iterator[None]:
     """
     Make ``heartbeat`` the worker of all jobs that are created inside the block.
+
+    A context manager, for ``with`` only; the scope from before is back when the block ends.
 
     Args:
         heartbeat: The worker's heartbeat, which may have been started in another context. None: no

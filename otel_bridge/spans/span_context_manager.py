@@ -38,7 +38,12 @@ _P = ParamSpec("_P")
 
 
 def current_metrics() -> OtelMetrics | None:
-    """The OpenTelemetry metrics of the current bridge; None before ``configure()`` or while off."""
+    """
+    Return the OpenTelemetry instruments that count jobs, made by ``configure()``.
+
+    Returns:
+        None before ``configure()`` and while monitoring is off.
+    """
     bridge = current_bridge()
     return None if bridge is None else bridge.otel_metrics
 
@@ -51,7 +56,13 @@ def _tracer() -> trace.Tracer:
 
 
 def guarded(method: Callable[_P, None]) -> Callable[_P, None]:
-    """Decorate a method that users call so that it never raises: exceptions are logged."""
+    """
+    Decorate a method that users call so that it never raises an ``Exception``: it logs it instead.
+
+    Args:
+        method: A method that returns nothing; it is not ``async``. ``KeyboardInterrupt`` and the
+            like still pass.
+    """
 
     @functools.wraps(method)
     def guard(*args: _P.args, **kwargs: _P.kwargs) -> None:
@@ -106,7 +117,12 @@ class _GuardedContextManager:
 
 
 class SelfReturningContextManager(_GuardedContextManager):
-    """A context manager that ``with ... as name`` binds to ``name`` itself."""
+    """
+    Base class of the context managers that ``with ... as name`` binds to ``name`` themselves.
+
+    Works with ``with`` and ``async with``; entering and leaving never raise and never wait. What
+    fails inside is logged, and the user's block runs all the same.
+    """
 
     def __enter__(self) -> Self:
         self._enter()
@@ -119,7 +135,7 @@ class SelfReturningContextManager(_GuardedContextManager):
 
 class SpanContextManager(_GuardedContextManager):
     """
-    A context manager that is one span.
+    Base class of the context managers that are one span: it starts and ends with the block.
 
     Subclasses set ``_kind`` (the value of ``nexus.span.kind``) and, unless it is INTERNAL,
     ``_span_kind``.
@@ -150,13 +166,15 @@ class SpanContextManager(_GuardedContextManager):
 
     @property
     def span_id(self) -> int:
-        """Id of the span; 0 before the block begins, and while monitoring is off."""
+        """Id of the span, a whole number; 0 before the block begins and while monitoring is off."""
         return self._span.get_span_context().span_id
 
     @guarded
     def fail(self, reason: BaseException | str) -> None:
         """
-        End as failed when the block ends, although no exception leaves it.
+        End as failed when the block ends, although no exception leaves it. Never raises.
+
+        The last call of this or another method that sets an outcome counts.
 
         Args:
             reason: Shown as the error; takes precedence over an exception that leaves the block.
@@ -165,7 +183,12 @@ class SpanContextManager(_GuardedContextManager):
 
     @guarded
     def message(self, text: str) -> None:
-        """Set one line of text for people; shown with the end of this span."""
+        """
+        Set one line of text for people, shown with the end of this span. Never raises.
+
+        Args:
+            text: Replaces the text that was set before.
+        """
         self._span.set_attribute(semconv.MESSAGE, text)
 
     def _end_as(self, outcome: TaskStatus, reason: BaseException | str | None = None) -> None:
@@ -215,8 +238,8 @@ def one_line(reason: BaseException | str) -> str:
     """
     Describe a reason for people: ``ValueError: no such school``.
 
-    Text is returned as it is. An exception is its class and its message, or its class alone if it
-    has no message or its ``__str__`` raises. Never raises.
+    Text is returned as it is, line breaks included. An exception is its class and its message, or
+    its class alone if it has no message or its ``__str__`` raises. Never raises.
     """
     if isinstance(reason, str):
         return reason
@@ -232,7 +255,7 @@ def one_line(reason: BaseException | str) -> str:
 
 
 def safe_str(value: object) -> str:
-    """Return ``str(value)``, or ``<TypeName>`` if the value's own ``__str__`` raises."""
+    """Return ``str(value)``, or ``<TypeName>`` if the value's ``__str__`` raises; never raises."""
     try:
         return str(value)
     except Exception:
@@ -244,7 +267,8 @@ def meta_attributes(meta: Mapping[str, Any] | None) -> dict[str, Any]:
     Turn a user's ``meta`` into span attributes ``nexus.meta.<key>``.
 
     Text, numbers and booleans stay as they are, other values become text, None is left out. If
-    ``meta`` is no mapping, there are no attributes.
+    ``meta`` is no mapping, there are no attributes. Neither the number nor the length of the
+    values is limited here.
     """
     return {
         f"{semconv.META_PREFIX}{safe_str(key)}": value

@@ -55,18 +55,24 @@ on_fork(after_in_child=_after_fork_in_child)
 
 
 class ResearchTask(SpanContextManager, SelfReturningContextManager):
-    """The root span of one research task; created by ``research_task()``."""
+    """
+    The context manager of one research task, which is the root span of all its work.
+
+    Created by ``research_task()``; ``with`` or ``async with`` starts and ends it. Its methods never
+    raise.
+    """
 
     _kind = semconv.KIND_RESEARCH_TASK
 
 
 class Phase(SpanContextManager, SelfReturningContextManager):
     """
-    The span of one phase of a research task; created by ``phase()``.
+    The context manager of one phase of a research task, and its span.
 
+    Created by ``phase()``; ``with`` or ``async with`` starts and ends it.
     Its counts are whole numbers of jobs of the whole phase: completed, failed, pending and total.
     They are published as ``stats_snapshot`` events and set as attributes when the phase ends. Any
-    thread may change them.
+    thread may change them, and none of the methods raises or waits for Redis.
     """
 
     _kind = semconv.KIND_PHASE
@@ -114,6 +120,8 @@ class Phase(SpanContextManager, SelfReturningContextManager):
     def advance(self, completed: int = 0, failed: int = 0) -> None:
         """
         Add jobs to the counts; published at most once a second, and at the end of the phase.
+
+        If the total is known, ``pending`` becomes what is left of it, at least 0.
 
         Args:
             completed: Jobs completed since the last call.
@@ -167,9 +175,11 @@ class Phase(SpanContextManager, SelfReturningContextManager):
 
 class Enqueue(SpanContextManager):
     """
-    The PRODUCER span around putting one job into a queue; created by ``enqueue()``.
+    The context manager around putting one job into a queue: a span of kind PRODUCER.
 
-    ``with`` binds the carrier, a ``dict[str, str]`` to put beside the job.
+    Created by ``enqueue()``. ``with`` and ``async with`` bind the carrier: a ``dict[str, str]``
+    that carries trace context with the job, to put beside it. Keep the object itself to call
+    ``queued()``. Its methods never raise.
     """
 
     _kind = semconv.KIND_ENQUEUE
@@ -206,9 +216,10 @@ class Enqueue(SpanContextManager):
     @guarded
     def queued(self, task_id: str) -> None:
         """
-        Set the job's id, if ``enqueue()`` was called without one: the job is in its queue now.
+        Record that the job is in its queue now, and its id, inside the block. Never raises.
 
-        What raises later in the block does not make the enqueue a failed one.
+        Needed if ``enqueue()`` was called with ``task_id=None``; else this replaces its id. What
+        raises later in the block does not make the enqueue a failed one.
 
         Args:
             task_id: The id that the queue gave the job.
@@ -219,7 +230,13 @@ class Enqueue(SpanContextManager):
 
 
 class Job(SpanContextManager, SelfReturningContextManager):
-    """The CONSUMER span around running one job; created by ``job()``."""
+    """
+    The context manager around one attempt at a job: a span of kind CONSUMER.
+
+    Created by ``job()``; ``with`` or ``async with`` starts and ends it. Of ``complete()``,
+    ``fail()`` and ``retry()`` the last call counts; without one, an exception that leaves the block
+    makes it failed. These methods never raise.
+    """
 
     _kind = semconv.KIND_JOB
     _span_kind = SpanKind.CONSUMER
@@ -241,10 +258,10 @@ class Job(SpanContextManager, SelfReturningContextManager):
     @property
     def retry_carrier(self) -> dict[str, str]:
         """
-        The carrier for the next attempt at this job.
+        The carrier (the dict that carries trace context with a job) for the job's next attempt.
 
-        It is the carrier of this attempt, so both have the same parent, plus a link to this
-        attempt's span.
+        Read it inside the block. It is the carrier of this attempt, so both have the same parent,
+        plus a link to this attempt's span.
         """
         injected: dict[str, str] = {}
         propagate.inject(injected, trace.set_span_in_context(self._span))
@@ -302,7 +319,15 @@ class Job(SpanContextManager, SelfReturningContextManager):
 
 
 class Worker(SelfReturningContextManager):
-    """One worker, from its start to its stop; created by ``worker()``."""
+    """
+    The context manager around one worker's main loop; it publishes its start, heartbeats and stop.
+
+    Created by ``worker()``. Entering it starts heartbeats on the timer thread, leaving it stops
+    them; neither waits for Redis or raises. Without ``configure()`` it does nothing.
+
+    Attributes:
+        worker_id: As given.
+    """
 
     def __init__(self, worker_id: int | str, meta: Mapping[str, Any] | None) -> None:
         self.worker_id = worker_id
