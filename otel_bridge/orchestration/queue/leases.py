@@ -24,6 +24,7 @@ from otel_bridge.cancellation import cancel
 from otel_bridge.errors import OtelBridgeError
 from otel_bridge.orchestration.queue.lua_scripts import lua_source
 from otel_bridge.orchestration.queue.task_queue import Claim, text
+from otel_bridge.publish.redis_failures import failure_reason
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS, RedisKeys
 from otel_bridge.publish.redis_options import NO_HANDSHAKE
 
@@ -158,7 +159,8 @@ class LeaseKeeper:
             lost = {text(job_id) for job_id in self._renew(args=arguments)}
         except (RedisError, OSError) as error:
             if not self._is_failing:
-                logger.warning("leases of %d jobs cannot be renewed: %s", len(held), error)
+                reason = failure_reason(error)
+                logger.warning("leases of %d jobs cannot be renewed: %s", len(held), reason)
             self._is_failing = True
             return
         if self._is_failing:

@@ -20,6 +20,7 @@ from redis.exceptions import (
 )
 
 from otel_bridge.orchestration.queue.wake import jittered
+from otel_bridge.publish.redis_failures import failure_reason
 
 __all__ = ["RedisRetry"]
 
@@ -79,7 +80,7 @@ class RedisRetry:
     def failed(self, error: Exception) -> None:
         """Note that an operation failed; the first one of an outage is logged."""
         if not self._is_outage:
-            logger.warning("the queue's Redis cannot be used: %s; waiting", error)
+            logger.warning("the queue's Redis cannot be used: %s; waiting", failure_reason(error))
         self._is_outage = True
 
     def succeeded(self) -> None:

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from otel_bridge.orchestration.queue.task_queue import text
+from otel_bridge.publish.redis_failures import failure_reason
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS, RedisKeys
 
 __all__ = ["WakeUpNotification", "WakeUpNotifications", "jittered"]
@@ -106,7 +107,7 @@ class WakeUpNotifications:
                 if not is_failing:
                     logger.warning(
                         "no wake-up notifications are received: %s; workers poll until they are",
-                        error,
+                        failure_reason(error),
                     )
                 is_failing = True
                 await asyncio.sleep(jittered(_RECONNECT_SEC))

@@ -1,5 +1,15 @@
 import { describe, expect, it } from "vitest";
-import { ago, approximately, count, duration, jobName, percent, rate, shortJob } from "./format";
+import {
+  ago,
+  approximately,
+  count,
+  duration,
+  jobName,
+  percent,
+  queueLabel,
+  rate,
+  shortJob,
+} from "./format";
 
 describe("formats", () => {
   it("writes durations briefly", () => {
@@ -30,5 +40,17 @@ describe("formats", () => {
     expect(jobName("1155c92270a2f94e", null, "shop.tasks.send_mail")).toBe("send mail");
     expect(jobName("f0e1d2c3-1155-4922-8a2f-94e000000001", null, "chat m-1.5")).toBe("chat m-1.5");
     expect(jobName("1155c92270a2f94e", null, null)).toBe("1155c92270a2f94e");
+  });
+});
+
+describe("queueLabel", () => {
+  it("is the priority of a queue of the coordinator, whatever its key prefix", () => {
+    expect(queueLabel("nexus:tasks:high_priority")).toBe("high");
+    expect(queueLabel("shop:eu:tasks:low_priority")).toBe("low");
+    expect(queueLabel("nexus:tasks:mail")).toBe("mail");
+  });
+  it("is the whole name of any other queue", () => {
+    expect(queueLabel("shop:tasks:mail")).toBe("shop:tasks:mail");
+    expect(queueLabel("celery")).toBe("celery");
   });
 });

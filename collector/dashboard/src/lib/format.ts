@@ -130,7 +130,10 @@ export function withSpaces(name: string): string {
 
 /** A queue's name without the prefix and suffix that all queues of the coordinator share. */
 export function queueLabel(name: string): string {
-  return name.replace(/^nexus:tasks:/, "").replace(/_priority$/, "");
+  // Whatever MONITORING_KEY_PREFIX is; a queue of another program keeps its name.
+  return name
+    .replace(/^nexus:tasks:|^[\w.:-]+:tasks:(?=\w+_priority$)/, "")
+    .replace(/_priority$/, "");
 }
 
 /** The word shown for each status. */

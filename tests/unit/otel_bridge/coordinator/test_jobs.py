@@ -37,6 +37,12 @@ class Coordinator:
     TASK_STATUS_PREFIX = "job:"
 
 
+class NamelessCoordinator:
+    """A coordinator that does not say how its keys begin."""
+
+    redis_client: Any = None
+
+
 @pytest.fixture
 def recorder(make_settings: Callable[..., BridgeSettings]) -> Iterator[SpanRecorder]:
     found = SpanRecorder()
@@ -379,3 +385,22 @@ def test_an_outcome_that_cannot_be_read_is_logged(
         attempt.set_outcome(None)
     assert "could not read how a job ended" in caplog.text
     assert len(recorder.ended) == 1
+
+
+def test_a_coordinator_that_names_no_keys_has_those_of_the_prefix(
+    make_settings: Callable[..., BridgeSettings], states: InstrumentedCoordinators
+) -> None:
+    """Its own names come first, else ``MONITORING_KEY_PREFIX``; before ``configure()`` nexus."""
+    before = InstrumentedCoordinator(NamelessCoordinator(), None, None, None, 5.0)
+    assert before.status_key("j") == "nexus:task:j:status"
+    bridge = otel_bridge.configure(
+        tracer_provider=TracerProvider(shutdown_on_exit=False),
+        settings=make_settings(bus_url="memory://coordinator-prefix", key_prefix="shop"),
+    )
+    try:
+        nameless, named = NamelessCoordinator(), Coordinator()
+        found = [states.get(nameless), states.get(named)]
+        keys = [state.status_key("j") for state in found if state is not None]
+        assert keys == ["shop:task:j:status", "job:j:status"]
+    finally:
+        bridge.shutdown()

@@ -223,6 +223,26 @@ def test_an_outage_is_two_lines_in_the_log(rig: Rig, caplog: pytest.LogCaptureFi
     assert "hunter2" not in caplog.text
 
 
+def test_an_outage_has_its_reason_until_it_ends(rig: Rig) -> None:
+    """The reason is the error of the last attempt; a bug of a sender is named by its class only."""
+    rig.put(event(1))
+    rig.publisher.convert()
+    fail_attempts(rig, OPEN_AFTER_FAILURES - 1)
+    assert rig.publisher.outage is None
+    rig.sender.failure = TransportError("denied", needs_operator=True)
+    rig.publisher.send()
+    assert rig.publisher.outage is rig.sender.failure
+    rig.sender.failure = ZeroDivisionError("hunter2")
+    rig.publisher.send()
+    assert (str(rig.publisher.outage), rig.publisher.outage.needs_operator) == (
+        "ZeroDivisionError",
+        False,
+    )
+    rig.sender.failure = None
+    rig.publisher.send()
+    assert rig.publisher.outage is None
+
+
 def test_the_recovery_line_counts_the_drops_of_the_outage(
     make_settings: MakeSettings, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -59,7 +59,7 @@ async def test_an_operation_is_repeated_during_an_outage(
     retry = RedisRetry(asyncio.Event())
     assert await retry.call(failing(error, error, error)) == "done"
     assert [record.getMessage() for record in caplog.records] == [
-        f"the queue's Redis cannot be used: {error}; waiting",
+        f"the queue's Redis cannot be used: {type(error).__name__}: {error}; waiting",
         "the queue's Redis is back",
     ]
 
