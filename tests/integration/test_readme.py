@@ -104,7 +104,7 @@ def test_the_request_to_paste_is_a_research_task(shell: Shell) -> None:
 @pytest.mark.redis
 def test_the_reference_coordinator_as_shown(shell: Shell, redis_url: str, tmp_path: Path) -> None:
     """serve, worker, submit and tail, line by line: a research task completes, retries are told."""
-    export, serve, worker, submit, tail = snippet_with("console", "otel-bridge worker")
+    export, serve, worker, tail, submit = snippet_with("console", "otel-bridge worker")
     shell.export(export, redis_url)
     serving = shell.start(serve)
     assert serving.stdout is not None
