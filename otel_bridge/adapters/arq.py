@@ -65,7 +65,11 @@ _attempt: ContextVar[_Attempt | None] = ContextVar("otel_bridge_arq_attempt", de
 
 class ArqAdapter(Adapter):
     """
-    Shows the jobs, workers and queues of arq.
+    Makes the jobs, workers and queues of arq visible.
+
+    Call ``ArqAdapter().instrument()`` once, in each process that enqueues jobs or runs a worker,
+    before the ``arq.Worker`` is created; a second call does nothing but log a warning, and
+    ``uninstrument()`` restores arq's classes. The worker's queue is sampled every 5 s.
 
     ``raise Retry()`` and jobs that the worker's shutdown cancels are shown as retries; timeouts,
     aborts, expired jobs and exceeded ``max_tries`` as failures.

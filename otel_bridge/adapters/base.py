@@ -48,9 +48,13 @@ _FLUSH_SEC: Final = 2.0
 
 class Adapter(BaseInstrumentor):  # type: ignore[misc,unused-ignore]
     """
-    Base class of the adapters: call ``instrument()`` once, before the first job is enqueued.
+    Base class of the adapters, each of which makes one task framework visible.
 
-    The framework's own OpenTelemetry instrumentation may be active as well. Its spans reach their
+    The application creates one and calls ``instrument()`` once, before the first job is enqueued;
+    a second call logs a warning and does nothing. ``uninstrument()`` restores the framework.
+    Nothing that it does later raises into the framework. If the installed framework is of
+    another version than ``requirement``, ``instrument()`` logs an error and does nothing. The
+    framework's own OpenTelemetry instrumentation may be active as well. Its spans reach their
     exporters unchanged, but are left out of the live view, which would show each job twice.
     """
 
@@ -62,7 +66,7 @@ class Adapter(BaseInstrumentor):  # type: ignore[misc,unused-ignore]
     _patches: list[tuple[Any, str, Any, bool]]
 
     def instrumentation_dependencies(self) -> Collection[str]:
-        """The framework in the versions that this adapter supports."""
+        """Return the framework, in the versions that this adapter supports, as pip requirements."""
         return (self.requirement,)
 
     def _instrument(self, **kwargs: Any) -> None:
@@ -112,8 +116,10 @@ def framework(name: str) -> Iterator[None]:
     """
     Wrap an adapter's imports of its framework, so that a missing one names the extra to install.
 
+    A context manager, for ``with`` only.
+
     Args:
-        name: The framework's top-level module, which is also the name of our extra.
+        name: The framework's top-level module, which is also the name of otel-bridge's extra.
 
     Raises:
         ModuleNotFoundError: The framework is not installed. ``opentelemetry-instrument`` skips an
@@ -131,18 +137,23 @@ def framework(name: str) -> Iterator[None]:
 
 
 def is_off() -> bool:
-    """Whether monitoring is disabled by the settings; False before ``configure()``."""
+    """Return whether the settings disable monitoring; False before ``configure()``."""
     bridge = current_bridge()
     return bridge is not None and bridge.bus is None
 
 
 def this_process() -> str:
-    """Name of this process, as ``host:pid``."""
+    """Return a name of this process, ``host:pid``, for the id of its worker."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def safely(function: Callable[_P, None]) -> Callable[_P, None]:
-    """Decorate a function so that it never raises into the framework: exceptions are logged."""
+    """
+    Decorate a function so that it never raises an ``Exception`` into the framework: it is logged.
+
+    Args:
+        function: A function that returns nothing; it is not ``async``.
+    """
 
     @functools.wraps(function)
     def guarded(*args: _P.args, **kwargs: _P.kwargs) -> None:
@@ -159,7 +170,9 @@ def safely(function: Callable[_P, None]) -> Callable[_P, None]:
 
 def start_worker(worker_id: str, meta: Mapping[str, Any] | None = None) -> WorkerHeartbeat | None:
     """
-    Publish ``worker_started``, then a heartbeat every ``heartbeat_interval_sec``.
+    Publish ``worker_started``, then heartbeats until ``stop_worker`` is called; returns at once.
+
+    The timer thread sends one every ``heartbeat_interval_sec`` of the settings (default 10 s).
 
     Args:
         worker_id: Unique among all workers.
@@ -188,8 +201,12 @@ def stop_worker(heartbeat: WorkerHeartbeat | None, depths: DepthSampler | None =
     """
     Publish ``worker_stopped``, then wait until everything queued has been sent.
 
-    Waits at most 2 s for the log and 2 s for an OTLP backend. The flush is needed because the
+    Blocks for at most 2 s for the log and 2 s for an OTLP backend. The flush is needed because the
     workers of several frameworks exit without running ``atexit``.
+
+    Args:
+        heartbeat: What ``start_worker`` returned; None: no ``worker_stopped`` is published.
+        depths: Stopped first; None: there is no sampler.
     """
     if depths is not None:
         depths.stop()
@@ -205,6 +222,7 @@ class DepthSampler:
     """
     Publishes how many jobs wait in a worker's queues, every 5 s, by one process for each queue.
 
+    Created by an adapter when a worker starts; ``start()`` and ``stop()`` drive it.
     ``QueueDepthSampler`` does the work; the lock of each queue is in the Redis of the settings.
 
     Args:
@@ -237,7 +255,7 @@ class DepthSampler:
         self._sampler.start()
 
     def stop(self) -> None:
-        """End; does not wait for a sample that is being taken."""
+        """Stop sampling; does not wait for a sample that is being taken. May be called twice."""
         if self._sampler is not None:
             self._sampler.stop()
             self._sampler = None

@@ -43,7 +43,7 @@ try:
 except ImportError:  # With an older billiard a job's own SystemExit ends its process as well.
 
     def terminate_handler_fired() -> bool:
-        """Whether this process is being ended by a signal; here assumed to be so."""
+        """Return whether a signal ends this process; always True with this older billiard."""
         return True
 
 
@@ -59,7 +59,11 @@ It publishes the end of a job whose pool process was killed.
 
 class CeleryAdapter(Adapter):
     """
-    Shows the jobs, workers and queues of every Celery app in the process.
+    Makes the jobs, workers and queues of every Celery app in the process visible.
+
+    Call ``CeleryAdapter().instrument()`` once, in the module that creates the app, so that both
+    producers and workers run it; a second call does nothing but log a warning. ``uninstrument()``
+    disconnects its signals. What fails inside is logged; the jobs run all the same.
 
     A job belongs to the ``research_task()`` and ``phase()`` that enclose its ``delay()``, else to
     the enclosing job or trace. ``raise self.retry()`` and ``autoretry_for`` are shown as retries;

@@ -38,10 +38,13 @@ __all__ = ["DramatiqAdapter"]
 
 class DramatiqAdapter(Adapter):
     """
-    Shows the messages, workers and queues of every broker that is created from now on.
+    Makes the messages, workers and queues of every Dramatiq broker visible.
 
-    The broker that ``dramatiq.set_broker()`` has already set is instrumented as well. Each process
-    of the ``dramatiq`` command is one worker, however many threads it has.
+    Call ``DramatiqAdapter().instrument()`` once, in each process that sends messages or runs a
+    worker; a second call does nothing but log a warning. Brokers that are created from then on are
+    instrumented until ``uninstrument()``. The broker that ``dramatiq.set_broker()`` has already set
+    is instrumented as well. Each process of the ``dramatiq`` command is one worker, however many
+    threads it has.
     """
 
     requirement: ClassVar[str] = "dramatiq >= 1.18"

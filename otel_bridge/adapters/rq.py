@@ -55,7 +55,11 @@ _EXPORT_SEC: Final = 1.0
 
 class RqAdapter(Adapter):
     """
-    Shows the jobs, workers and queues of RQ.
+    Makes the jobs, workers and queues of RQ visible.
+
+    Call ``RqAdapter().instrument()`` once, in each process that enqueues jobs or runs a worker; a
+    second call does nothing but log a warning, and ``uninstrument()`` restores RQ's classes. A
+    work-horse (RQ's process for one job) waits up to 3 s at its end to send what it has recorded.
 
     ``Retry``, given to ``enqueue()`` or returned by a job, is shown as a retry; a job that is
     requeued or has a ``Repeat`` runs again under its id, as another run of it. Jobs that are

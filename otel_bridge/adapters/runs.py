@@ -24,13 +24,14 @@ __all__ = ["Run", "Runs", "read_carrier", "report_lost"]
 
 def read_carrier(value: Any) -> dict[str, str]:
     """
-    Read the carrier that came with a message.
+    Read the carrier that came with a message of a task framework.
 
     Args:
         value: A mapping, or a mapping as JSON text. Items whose value is not text are left out.
 
     Returns:
-        The carrier; empty if ``value`` is anything else.
+        The carrier (the dict that carries trace context with a job); empty if ``value`` is anything
+        else.
     """
     if isinstance(value, str):
         try:
@@ -46,11 +47,19 @@ class Run:
     """
     One attempt at a job, from its start in this process to its end.
 
+    Created by ``Runs.open`` and ended by ``Runs.close``; in between, an adapter sets ``error`` and
+    ``is_queued_again``.
+
     Args:
-        task_id: The job.
+        task_id: Id of the job.
         span: The job's open span.
         outer: The attempt that this one runs inside of (a job that calls another one eagerly, in
             its own process); else None.
+
+    Attributes:
+        is_open: Whether ``close`` has not been called yet.
+        error: Why the attempt failed; None: it has not failed.
+        is_queued_again: Whether the job will run again; the attempt then ends as a retry.
     """
 
     def __init__(self, task_id: str, span: Job, outer: Run | None) -> None:
@@ -62,12 +71,21 @@ class Run:
         self.is_queued_again = False
 
     def queue_again(self) -> dict[str, str]:
-        """Record that the job returns to its queue; return the carrier for its next attempt."""
+        """
+        Record that the job returns to its queue, so that this attempt ends as a retry.
+
+        Returns:
+            The carrier (the dict that carries trace context with a job) for its next attempt.
+        """
         self.is_queued_again = True
         return self.span.retry_carrier
 
     def close(self) -> None:
-        """End the span: as a retry if the job was queued again, else as failed or completed."""
+        """
+        End the span: as a retry if ``is_queued_again``, as failed if there is an ``error``.
+
+        Else it is completed. Called once, in the thread or task that opened it; never raises.
+        """
         self.is_open = False
         if self.is_queued_again:
             self.span.retry(self.error or "queued again")
@@ -82,6 +100,7 @@ class Runs:
     """
     The attempts that are open in the current thread or asyncio task, innermost last.
 
+    Each adapter creates one; its ``open`` starts an attempt's span, its ``close`` ends it.
     They are kept by context, not by job id: a job that was queued again may start its next attempt
     in another thread or task before this attempt has ended.
     """
@@ -90,7 +109,12 @@ class Runs:
         self._current: ContextVar[Run | None] = ContextVar("otel_bridge_run", default=None)
 
     def get(self, task_id: Any) -> Run | None:
-        """The open attempt at this job that the caller runs in, or None."""
+        """
+        Return the open attempt at a job that the caller runs in; None if there is none.
+
+        Args:
+            task_id: Id of the job; compared as text.
+        """
         run = self._current.get()
         while run is not None and not (run.is_open and run.task_id == str(task_id)):
             run = run.outer
@@ -108,10 +132,10 @@ class Runs:
         heartbeat: WorkerHeartbeat | None = None,
     ) -> Run:
         """
-        Open the span of a job in the current context.
+        Start an attempt: open the span of a job, in the current thread or asyncio task.
 
         Args:
-            task_id: The job.
+            task_id: Id of the job; kept as text.
             task_type: Name of the function that it runs.
             carrier: What came with the message; see ``read_carrier``.
             retry_count: Attempts made before this one.
@@ -119,6 +143,9 @@ class Runs:
             worker_id: The worker that runs it.
             heartbeat: That worker's heartbeat, which then carries the job's id; None if another
                 process sends it.
+
+        Returns:
+            The attempt; end it with ``close(task_id)`` in the same thread or task.
         """
         with on_worker(heartbeat):
             span = job(
@@ -135,7 +162,12 @@ class Runs:
         return run
 
     def close(self, task_id: Any) -> None:
-        """End the open attempt at this job that the caller runs in, if there is one."""
+        """
+        End the open attempt at a job that the caller runs in; does nothing if there is none.
+
+        Args:
+            task_id: Id of the job; compared as text.
+        """
         run = self.get(task_id)
         if run is not None:
             self._current.set(run.outer)
@@ -158,10 +190,11 @@ def report_lost(
 
     The event goes to the bus directly, as heartbeats do, and says that another than the job reports
     its end (``ended_by``): an end that the job itself reports takes precedence. It is a
-    ``task_retry`` if ``will_retry``, else a ``task_failed``.
+    ``task_retry`` if ``will_retry``, else a ``task_failed``. Does nothing before ``configure()``
+    and while monitoring is off; does not wait for Redis.
 
     Args:
-        task_id: The job.
+        task_id: Id of the job.
         task_type: Name of the function that it runs.
         carrier: What came with the message; names research task, project, phase, run and trace.
         reason: Published as ``error``.

@@ -64,8 +64,11 @@ _started: ContextVar[list[str] | None] = ContextVar("otel_bridge_taskiq_started"
 
 class TaskiqAdapter(Adapter):
     """
-    Shows the tasks, workers and queues of every broker that is created from now on.
+    Makes the tasks, workers and queues of every Taskiq broker visible.
 
+    Call ``TaskiqAdapter().instrument()`` once, in each process that sends tasks or runs a worker; a
+    second call does nothing but log a warning. Brokers that are created from then on are
+    instrumented until ``uninstrument()``;
     ``instrument(broker=...)`` instruments one that exists already. A task is shown as a retry if
     ``SimpleRetryMiddleware``, ``SmartRetryMiddleware`` or ``Context.requeue()`` sends it again. A
     task that is scheduled for one time belongs to the work that scheduled it; a recurring task
