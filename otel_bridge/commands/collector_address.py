@@ -35,11 +35,12 @@ class _Address(BaseSettings):
 
 def collector_url() -> str:
     """
-    Return the default of ``--url``.
+    Return the address of the collector to connect to if ``--url`` is not given.
 
     It is ``MONITORING_BUS_URL`` if that names a collector (``http`` or ``https``), else the address
     on which a collector with this environment listens: ``MONITORING_HOST`` and ``MONITORING_PORT``,
-    by default ``http://127.0.0.1:12000``.
+    by default ``http://127.0.0.1:12000``. A port that is not a number from 1 to 65535 counts as not
+    set.
     """
     address = _Address()
     if address.bus_url.startswith(("http://", "https://")):
@@ -49,17 +50,23 @@ def collector_url() -> str:
 
 
 def display_host(host: str) -> str:
-    """Return the host for a URL on this machine: loopback for "any address", IPv6 in brackets."""
+    """
+    Return the host part of a URL that reaches, on this machine, a server listening on ``host``.
+
+    Args:
+        host: ``0.0.0.0`` and ``::`` become the loopback address; an IPv6 address gets brackets;
+            anything else is returned as it is, unchecked.
+    """
     return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
 
 
 def split_url(url: str, schemes: tuple[str, ...]) -> SplitResult:
     """
-    Return the parts of a collector's address.
+    Check a collector's address and return its parts.
 
     Args:
         url: The value of ``--url``.
-        schemes: The schemes that will do.
+        schemes: The schemes that are allowed, in lower case: ``("http", "https")``.
 
     Raises:
         ConfigurationError: The scheme is another one, the host is missing, or the port is invalid.

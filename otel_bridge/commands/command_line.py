@@ -45,7 +45,18 @@ Commands = argparse._SubParsersAction  # the type that ``add_subparsers`` return
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one of the library's commands; return its exit code."""
+    """
+    Run ``python -m otel_bridge``: one of the commands ``worker``, ``submit``, ``tail``, ``token``.
+
+    Args:
+        arguments: The command and its options; None: those of the process.
+
+    Returns:
+        The exit code; see ``run``.
+
+    Raises:
+        SystemExit: The arguments are wrong (code 2), or ask for help or the version (code 0).
+    """
     parser, commands = make_parser("python -m otel_bridge")
     add_library_commands(commands)
     return run(parser, arguments)
@@ -53,12 +64,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
     """
-    Parse arguments, run the command and return its exit code.
+    Parse arguments, read ``.env``, run the command and return its exit code.
+
+    Also sets up logging to standard error: at level WARNING, with ``--verbose`` at INFO.
 
     Args:
-        parser: Its commands set ``run``, which is called with the parsed options. A command whose
-            work lasts until Ctrl-C also sets ``interrupted_code`` to 0.
-        arguments: None means those of the process.
+        parser: From ``make_parser``. Its commands set ``run``, which is called with the parsed
+            options. A command whose work lasts until Ctrl-C also sets ``interrupted_code`` to 0.
+        arguments: The command and its options; None: those of the process.
+
+    Returns:
+        What the command returned, which is 0 if it has done its work. 2 for a
+        ``ConfigurationError`` and 1 for any other ``OtelBridgeError``, printed as one line on
+        standard error. On Ctrl-C the ``interrupted_code``, default 130.
+
+    Raises:
+        SystemExit: The arguments are wrong (code 2), or ask for help or the version (code 0).
     """
     options = parser.parse_args(arguments)
     logging.basicConfig(
@@ -80,7 +101,12 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int
 
 
 def make_parser(prog: str) -> tuple[argparse.ArgumentParser, Commands[argparse.ArgumentParser]]:
-    """Return a parser with the options of all commands, and the object to add commands to."""
+    """
+    Return a parser with the options of all commands, and the object to add commands to.
+
+    Args:
+        prog: Name of the program in its help: ``otel-bridge``.
+    """
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Watch work that OpenTelemetry traces while it runs.",
@@ -94,7 +120,7 @@ def make_parser(prog: str) -> tuple[argparse.ArgumentParser, Commands[argparse.A
 
 
 def add_library_commands(commands: Commands[argparse.ArgumentParser]) -> None:
-    """Add ``worker``, ``submit``, ``tail`` and ``token``."""
+    """Add the commands ``worker``, ``submit``, ``tail`` and ``token`` to those of a parser."""
     worker_ = commands.add_parser("worker", help="run workers of the reference coordinator")
     worker_.add_argument("--workers", type=worker_count, default=4, help="workers (default: 4)")
     add_work_arguments(worker_)
@@ -129,7 +155,12 @@ def add_library_commands(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def add_work_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of ``serve``, ``demo`` and ``worker`` that concern the workers' jobs."""
+    """
+    Add ``--corpus``, ``--data-dir`` and ``--pace``, which concern the workers' jobs, to a command.
+
+    Args:
+        parser: That of ``serve``, ``demo`` or ``worker``.
+    """
     parser.add_argument(
         "--corpus", type=Path, help="directory of text files to search (default: generated)"
     )
@@ -142,7 +173,13 @@ def add_work_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def worker_count(text: str) -> int:
-    """Read a number of workers, 0 to 1000."""
+    """
+    Read the value of ``--workers``, a whole number from 0 to 1000.
+
+    Raises:
+        argparse.ArgumentTypeError: The number is outside of these bounds.
+        ValueError: The text is not a whole number. argparse reports both as a wrong argument.
+    """
     number = int(text)
     if not 0 <= number <= 1000:
         raise argparse.ArgumentTypeError(f"{number} is not between 0 and 1000")

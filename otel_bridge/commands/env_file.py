@@ -22,7 +22,9 @@ _ENCODING = "utf-8-sig"
 
 def read_env_file(path: Path = Path(".env")) -> None:
     """
-    Set the variables of a file that the environment does not have yet.
+    Set the variables of a file in the environment of this process, except those it has already.
+
+    Nothing is set if a line is wrong.
 
     Args:
         path: Lines of ``NAME=value``, comments and empty lines. If there is no such file, nothing

@@ -41,7 +41,12 @@ _STATISTICS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class EventLine:
-    """The parts of one line; each is printable text without a line break, empty if unknown."""
+    """
+    The texts of one event for a terminal, made by ``read_event``; immutable.
+
+    Each is printable text without a line break or control character, and empty if unknown. The
+    length is not limited.
+    """
 
     clock: str
     """Time of day in UTC with milliseconds: ``00:04:05.123``."""
@@ -61,16 +66,21 @@ class EventLine:
 
 
 def one_line(text: str) -> str:
-    """Replace every line break, control and bidirectional character by a visible mark."""
+    """
+    Return a text that cannot control the terminal and has one line; never raises.
+
+    Every line break, control, zero-width and bidirectional character is replaced by U+FFFD.
+    """
     return _UNPRINTABLE.sub(_MARK, text)
 
 
 def read_event(event: Mapping[str, Any]) -> EventLine:
     """
-    Return the texts of an event.
+    Return the texts of an event for a terminal.
 
     Args:
-        event: A decoded event; fields may be missing or of another type, unknown ones are left out.
+        event: An event decoded from JSON; fields may be missing or of another type, unknown ones
+            are left out.
     """
     status = str(event.get("status") or "")
     worker, duration = event.get("worker_id"), event.get("duration_ms")
@@ -91,7 +101,15 @@ def read_event(event: Mapping[str, Any]) -> EventLine:
 
 
 def format_event(event: Mapping[str, Any]) -> str:
-    """Format an event as one line: time, status, type, phase, job, worker, duration, text."""
+    """
+    Format an event as one line: time, status, type, phase, job, worker, duration, text.
+
+    Args:
+        event: An event decoded from JSON; see ``read_event``.
+
+    Returns:
+        Printable text without a line break; parts that are unknown are left out.
+    """
     line = read_event(event)
     parts = (line.phase, line.job, line.worker, line.duration, line.text)
     head = f"{line.clock}  {line.symbol} {line.event_type:<18}"

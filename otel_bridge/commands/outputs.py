@@ -43,11 +43,19 @@ class ClosedOutputError(OtelBridgeError):
 
 
 class Output(Protocol):
-    """Prints events until it is closed."""
+    """
+    What ``tail`` prints events with: a context manager, for ``with`` only, from ``open_output``.
+
+    Call ``print`` inside the block, from one thread; leaving the block restores the terminal. It
+    does not close the file.
+    """
 
     def print(self, events: Sequence[Event]) -> None:
         """
-        Print events in their order and flush.
+        Print events in their order and flush; blocks while the file accepts no text.
+
+        Args:
+            events: Events decoded from JSON; none is allowed.
 
         Raises:
             ClosedOutputError: The reader is gone.
@@ -66,12 +74,15 @@ class Output(Protocol):
 
 def open_output(file: IO[str] | None, *, is_json: bool, is_colourless: bool) -> Output:
     """
-    Choose how events are printed.
+    Choose how events are printed: as lines, or on a terminal as columns with progress bars.
 
     Args:
         file: Standard output; None if the process was started with it closed (``>&-``).
         is_json: One JSON object per line, on a terminal too.
-        is_colourless: ``NO_COLOR`` is set.
+        is_colourless: No colours on a terminal, as if ``NO_COLOR`` were set.
+
+    Returns:
+        A ``TerminalOutput`` if ``file`` is a terminal and ``is_json`` is False, else ``Lines``.
 
     Raises:
         OtelBridgeError: ``file`` is None, or it is a terminal and ``rich`` is not installed.
@@ -85,11 +96,11 @@ def open_output(file: IO[str] | None, *, is_json: bool, is_colourless: bool) -> 
 
 class Lines:
     """
-    One line per event.
+    Prints one line per event, for pipes and files; an ``Output``, made by ``open_output``.
 
     Args:
-        file: Where to print.
-        is_json: JSON instead of readable lines.
+        file: Where to print; stays open.
+        is_json: One JSON object per event, with all its fields, instead of a readable line.
     """
 
     def __init__(self, file: IO[str], *, is_json: bool = False) -> None:
@@ -126,10 +137,14 @@ class Lines:
 
 class TerminalOutput:
     """
-    Columns and colours, and below them a bar for each of the newest open phases (at most 6).
+    Prints events on a terminal, as coloured columns above progress bars; made by ``open_output``.
+
+    An ``Output``: feed it with ``print(events)`` inside its ``with`` block, which draws the bars
+    and removes them at its end. There is a bar for each of the newest open phases, at most 6. A
+    terminal of fewer than 110 columns shows no phase and no worker.
 
     Args:
-        console: The terminal, as rich knows it.
+        console: The ``rich`` console of the terminal.
     """
 
     def __init__(self, console: Console) -> None:

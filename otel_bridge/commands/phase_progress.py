@@ -20,7 +20,7 @@ _Key = tuple[str, str]
 
 @dataclass(slots=True)
 class PhaseProgress:
-    """One open phase."""
+    """How far one open phase is; made and updated by ``OpenPhases``."""
 
     title: str
     """Title of the task, else its id, and the name of the phase."""
@@ -31,18 +31,34 @@ class PhaseProgress:
 
 
 class OpenPhases:
-    """Open phases by task and name, the one with the newest event last."""
+    """
+    Keeps which phases are open and how far they are: feed ``update`` with all events of a stream.
+
+    At most 200 phases and the titles of 1,000 research tasks are kept; the oldest is forgotten
+    first. Used from one thread.
+    """
 
     def __init__(self) -> None:
         self._phases: OrderedDict[_Key, PhaseProgress] = OrderedDict()
         self._titles: OrderedDict[str, str] = OrderedDict()
 
     def newest(self, number: int) -> list[PhaseProgress]:
-        """Return at most ``number`` phases, the one with the newest event last."""
+        """
+        Return open phases, the one whose counts came last at the end of the list.
+
+        Args:
+            number: Return at most this many; 1 or more.
+        """
         return list(self._phases.values())[-number:]
 
     def update(self, events: Iterable[Mapping[str, Any]]) -> None:
-        """Take what events say about phases, in their order; other events change nothing."""
+        """
+        Take what events say about phases, in their order; other events change nothing.
+
+        Args:
+            events: Events decoded from JSON. Those without a text as ``parent_task_id`` are
+                ignored.
+        """
         for event in events:
             self._take(event)
 

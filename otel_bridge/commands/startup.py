@@ -31,10 +31,12 @@ _PING_TIMEOUT_SEC: Final = 2.0
 
 def stop_on_signals() -> asyncio.Event:
     """
-    Return an event that is set on SIGINT, SIGTERM or SIGHUP.
+    Install signal handlers on the running loop; return an event that they set.
 
-    A terminal that is closed sends SIGHUP; without a handler it would end the process in the
-    middle of its work. ``nohup`` starts a process with SIGHUP ignored, which stays so.
+    The signals are SIGINT, SIGTERM and SIGHUP. Call it on the main thread, inside a coroutine. On
+    Windows no handler is installed, and Ctrl-C raises ``KeyboardInterrupt``. A terminal that is
+    closed sends SIGHUP; without a handler it would end the process in the middle of its work.
+    ``nohup`` starts a process with SIGHUP ignored, which stays so.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -53,8 +55,10 @@ def check_directories(settings: BridgeSettings, workers: int) -> None:
     """
     Check that the corpus is a directory and that workers can write to the data directory.
 
+    Nothing is created or written.
+
     Args:
-        settings: Name both directories.
+        settings: Name both directories: ``corpus_dir`` (None: not checked) and ``data_dir``.
         workers: Number of workers; with 0 the data directory is not checked.
 
     Raises:
@@ -76,7 +80,13 @@ def check_directories(settings: BridgeSettings, workers: int) -> None:
 
 
 def no_queues_error(settings: BridgeSettings) -> ConfigurationError:
-    """Return the error for ``open_redis`` giving None: no fakeredis, or a Redis Cluster."""
+    """
+    Return, without raising it, the error to raise if ``open_redis`` gives None.
+
+    Args:
+        settings: As given to ``open_redis``. Without ``redis_url`` the error says that fakeredis is
+            missing, else that the queue does not work on a Redis Cluster.
+    """
     if settings.redis_url is None:
         return ConfigurationError(
             "running without REDIS_URL needs fakeredis",
@@ -91,10 +101,14 @@ def no_queues_error(settings: BridgeSettings) -> ConfigurationError:
 @contextlib.asynccontextmanager
 async def open_redis(settings: BridgeSettings) -> AsyncIterator[redis_asyncio.Redis | None]:
     """
-    Yield a client of the queues' Redis, and close it at the end.
+    Connect to the Redis that holds the jobs; an async context manager that closes it at the end.
 
-    Without ``settings.redis_url`` it is an embedded fakeredis. It is None if fakeredis is not
-    installed, or if the URL is that of a Cluster, on which the queue does not work.
+    It binds a client that decodes answers to text. Without ``settings.redis_url`` it is an embedded
+    fakeredis. It is None if fakeredis is not installed, or if the URL is that of a Cluster, on
+    which the queue does not work.
+
+    Args:
+        settings: Its ``redis_url`` is used.
 
     Raises:
         ConfigurationError: The URL is no Redis URL, or Redis does not answer within 2 s.

@@ -23,8 +23,13 @@ def run(options: argparse.Namespace) -> int:
     """
     Send the JSON body from a file or standard input; print the id of the new research task.
 
+    One ``POST /tasks`` is sent, with ``MONITORING_TOKEN`` if that is set; it is not repeated.
+
     Args:
-        options: ``file`` (``-`` is standard input) and ``url`` (None: the environment decides).
+        options: ``file`` (``-`` is standard input) and ``url`` (None: see ``collector_url``).
+
+    Returns:
+        The exit code, 0.
 
     Raises:
         ConfigurationError: The file or the address is wrong, or the collector refuses the request.

@@ -27,7 +27,7 @@ _MAX_BACKOFF_SEC: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class TailOptions:
-    """The collector and the filters."""
+    """The collector that ``tail`` connects to, and which events it asks for; immutable."""
 
     url: str
     """Address of the collector: ``http://host:port`` or ``ws://host:port``."""
@@ -45,11 +45,11 @@ class TailOptions:
 
 def socket_url(options: TailOptions, since: str | None) -> str:
     """
-    Return the address of the WebSocket with the filters.
+    Return the address of the collector's WebSocket, ``/ws/monitor``, with the filters as query.
 
     Args:
         options: Address of the collector and filters.
-        since: Position after which the stream resumes; None: from now on.
+        since: ``position`` of an event after which the stream resumes; None: from now on.
 
     Raises:
         ConfigurationError: The scheme is not http, https, ws or wss, the host is missing, or the
@@ -79,13 +79,17 @@ async def tail(
     report: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
 ) -> None:
     """
-    Show events until cancelled; after a lost connection, resume without gap or duplicate.
+    Receive events from a collector and show them, until cancelled.
+
+    A lost connection is made again for ever, after a random delay of 0.1 s to at most 10 s. The
+    stream then resumes at the last position; events that the collector no longer has are reported.
 
     Args:
         options: The collector and the filters.
-        show: Called with the decoded events of each message, of which there may be none. What it
-            raises ends the function.
-        report: Called with lines about the connection.
+        show: Called on the event loop, in order, with the decoded events of each message, of which
+            there may be none. What it raises ends the function and is raised.
+        report: Called with lines about the connection and about missing events; default: printed
+            to standard error.
 
     Raises:
         ConfigurationError: The URL or a filter is wrong; the message has the collector's reason.
@@ -168,6 +172,13 @@ def _reason(body: str) -> str:
 def run(options: argparse.Namespace) -> int:
     """
     Print the live stream until Ctrl-C is pressed or the reader of the output is gone.
+
+    Args:
+        options: ``url`` (None: see ``collector_url``), the filters ``project``, ``task``, ``types``
+            and ``stats_only``, and ``json``; as ``command_line.py`` parses them.
+
+    Returns:
+        The exit code, 0.
 
     Raises:
         ConfigurationError: The URL, a filter or a setting is wrong.

@@ -16,7 +16,13 @@ __all__ = ["days", "run"]
 
 
 def days(text: str) -> int:
-    """Parse a number of days, 1 to 3650."""
+    """
+    Read the value of ``--days``, a whole number from 1 to 3650.
+
+    Raises:
+        argparse.ArgumentTypeError: The number is outside of these bounds.
+        ValueError: The text is not a whole number. argparse reports both as a wrong argument.
+    """
     number = int(text)
     if not 1 <= number <= 3650:
         raise argparse.ArgumentTypeError(f"{number} is not between 1 and 3650")
@@ -25,12 +31,16 @@ def days(text: str) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """
-    Print a new token to standard output, and its line for the tokens file to standard error.
+    Print a new bearer token to standard output, and its line for the tokens file to standard error.
 
-    The line has the SHA-256 digest of the token and not the token itself.
+    The token has 256 random bits. Neither is stored. The line has the SHA-256 digest of the token
+    and not the token itself.
 
     Args:
         options: ``name``, ``projects`` (comma-separated, or ``*``) and ``days`` (None: no expiry).
+
+    Returns:
+        The exit code, 0.
 
     Raises:
         ConfigurationError: The name is not one word, or ``projects`` names no project.

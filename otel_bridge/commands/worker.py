@@ -24,13 +24,19 @@ async def run_worker_process(
     *, workers: int, corpus_dir: Path | None, data_dir: Path | None, pace_sec: float
 ) -> int:
     """
-    Run workers and one research runner on ``REDIS_URL`` until SIGINT or SIGTERM; return 0.
+    Run workers and one research runner on ``REDIS_URL`` until SIGINT, SIGTERM or SIGHUP.
+
+    Call it with ``asyncio.run`` on the main thread. It calls ``configure()`` and, at the end,
+    ``shutdown()`` of the bridge. Running jobs have the shutdown timeout of the settings to end.
 
     Args:
-        workers: Number of workers.
+        workers: Number of workers; 0: only the research runner.
         corpus_dir: Directory of pages; None: ``MONITORING_CORPUS_DIR``, else the generated corpus.
         data_dir: Directory for results; None: ``MONITORING_DATA_DIR``, else ``otel-bridge-data``.
-        pace_sec: Delay before each job, in seconds.
+        pace_sec: Delay before each job, in seconds; 0: none.
+
+    Returns:
+        The exit code, 0.
 
     Raises:
         ConfigurationError: ``REDIS_URL`` is missing, unreachable or a Cluster; or a directory is
