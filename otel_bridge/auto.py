@@ -31,14 +31,17 @@ _WAIT_SEC: Final = 1.0
 
 def install() -> None:
     """
-    Add our processor to the provider that is set, or that the application sets later.
+    Add a ``MonitoringSpanProcessor`` to the provider that is set, or is set later.
 
-    Nothing else about that provider changes. If none is set when the first span starts, one is
-    created then; an application that sets its own later still gets its own, with our processor. A
-    provider that is not the SDK's (``OTEL_SDK_DISABLED``) is left alone.
+    ``opentelemetry-instrument`` calls it, once in a process; an application calls ``configure()``
+    instead. A second call would add a second processor, which sends each event again. The provider
+    also gets a sampler that keeps recording this library's spans (``keep_live_spans``); nothing
+    else about it changes. If none is set when the first span starts, one is created then; an
+    application that sets its own later still gets its own, with the processor. A provider that is
+    not the SDK's (``OTEL_SDK_DISABLED``) is left alone.
 
-    Never raises: its caller catches nothing, so an exception would leave the application
-    uninstrumented. Errors are logged.
+    Returns at once and never raises: its caller catches nothing, so an exception would leave the
+    application uninstrumented. Errors are logged.
     """
     try:
         provider = trace.get_tracer_provider()

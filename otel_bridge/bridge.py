@@ -45,11 +45,16 @@ _on_demand: Callable[[], None] | None = None
 
 class Bridge:
     """
-    The parts that ``configure()`` set up for this process.
+    The parts that ``configure()`` set up for this process; applications do not construct it.
+
+    It runs from ``configure()`` until ``shutdown()``. Its methods may be called from any thread,
+    but ``flush``, ``flush_exports`` and ``shutdown`` block the calling thread: from a coroutine
+    call them by ``asyncio.to_thread``.
 
     Attributes:
         settings: The settings in effect, from the environment and the arguments.
-        tracer_provider: The provider that got our span processor; None while monitoring is off.
+        tracer_provider: The provider to which a ``MonitoringSpanProcessor`` was added; None while
+            monitoring is off.
         bus: Publishes events; None while monitoring is off.
         timer: The thread that sends heartbeats and progress at intervals.
         redis_keys: Names every Redis key of this application.
@@ -90,21 +95,22 @@ class Bridge:
 
     @property
     def is_enabled(self) -> bool:
-        """Whether events are published."""
+        """Whether events are published: monitoring is on, and ``shutdown()`` was not called."""
         return self.bus is not None and not self._is_closed
 
     def flush(self, timeout_sec: float | None = None) -> bool:
         """
-        Wait until every event queued so far has left the queue.
+        Wait until every event queued so far has left the queue; blocks the calling thread.
 
         An event leaves when the log has it, or when it was rejected, dropped or is no event at all;
-        ``bus.counters`` shows which.
+        ``bus.counters`` shows which. Never raises.
 
         Args:
-            timeout_sec: Default ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5).
+            timeout_sec: How long to wait at most, in seconds; default
+                ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5). 0 or less does not wait.
 
         Returns:
-            False when time ran out first. True at once while monitoring is off.
+            False when time ran out first. True at once while monitoring is off or after shutdown.
         """
         if self.bus is None:
             return True
@@ -112,17 +118,19 @@ class Bridge:
 
     def flush_exports(self, timeout_sec: float, *, with_metrics: bool = True) -> bool:
         """
-        Export the spans and metrics that wait for OTLP.
+        Export the spans and metrics that wait for OTLP; blocks the calling thread.
 
-        For worker processes that exit without running ``atexit``.
+        For worker processes that exit without running ``atexit``. Never raises: the error of an
+        exporter is logged.
 
         Args:
-            timeout_sec: Upper bound of the wait; exporters have longer limits of their own.
+            timeout_sec: Upper bound of the wait, in seconds. Exporters have longer limits of their
+                own, so an export that is late goes on in a daemon thread.
             with_metrics: False for a process that is one of very many, such as one per job: the
                 metrics backend would store a separate series for each.
 
         Returns:
-            False when time ran out.
+            False when time ran out. True also when an exporter failed, or nothing is exported.
         """
         exports: list[Callable[[], object]] = []
         if self.tracer_provider is not None:
@@ -134,17 +142,19 @@ class Bridge:
 
     def shutdown(self, timeout_sec: float | None = None) -> bool:
         """
-        Publish what is queued, stop the threads, close the connections. Safe to call twice.
+        Publish what is queued, stop the threads, close the connections; blocks the calling thread.
 
         Runs at interpreter exit by itself. A process that SIGTERM kills never reaches that exit
-        unless the application handles the signal; call this from the signal handler.
+        unless the application handles the signal; call this from the signal handler. Afterwards
+        ``configure()`` may be called again. Never raises: errors are logged.
 
         Args:
-            timeout_sec: Limit for publishing events, and again for the OTLP export; default
-                ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5).
+            timeout_sec: Limit in seconds for publishing events, and again for the OTLP export;
+                default ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5).
 
         Returns:
-            False when events could not be published in time; they are counted as dropped.
+            False when events could not be published in time, which are counted as dropped, or
+            after another error. A second call does nothing and returns True.
         """
         global _current
         with _lock:
@@ -206,10 +216,13 @@ def _call_within(timeout_sec: float, calls: list[Callable[[], object]]) -> bool:
 
 def sdk_provider_of(provider: trace.TracerProvider) -> TracerProvider | None:
     """
-    Return the SDK provider behind ``provider``, or None.
+    Return the SDK's ``TracerProvider`` behind ``provider``, or None if there is none.
 
     That is ``provider`` itself, or the provider in its ``provider`` attribute, as with Logfire's
     proxy.
+
+    Args:
+        provider: Any provider of the OpenTelemetry API, e.g. ``trace.get_tracer_provider()``.
     """
     for found in (provider, getattr(provider, "provider", None)):
         if isinstance(found, TracerProvider):
@@ -221,7 +234,8 @@ def current_bridge() -> Bridge | None:
     """
     Return the bridge of the last ``configure()``; None before it and after its shutdown.
 
-    If ``make_on_demand`` registered a function and there is no bridge yet, it is called first.
+    If ``make_on_demand`` registered a function and there is no bridge yet, it is called first, once
+    in a process. Raises nothing itself; an error of that function passes through.
     """
     global _on_demand
     if _current is None and _on_demand is not None:
@@ -234,7 +248,11 @@ def make_on_demand(make: Callable[[], None]) -> None:
     """
     Register a function that ``current_bridge`` calls once, if it finds no bridge.
 
-    The zero-code hook uses it to delay ``configure()`` until a bridge is needed.
+    ``auto.install`` (the hook of ``opentelemetry-instrument``) uses it to delay ``configure()``
+    until a bridge is needed.
+
+    Args:
+        make: Calls ``configure()``; must not raise. Replaces a function registered before.
     """
     global _on_demand
     _on_demand = make
@@ -251,11 +269,13 @@ def configure(
     """
     Make the work of this process visible; call it once, at startup.
 
-    Sets up the span processor, the event bus, heartbeats and, if ``OTEL_*`` variables ask for it,
-    OTLP export. Uses the provider given, else the one that the application has set, else creates
-    one and sets it. A provider that was not created here gets our span processor and a sampler that
-    keeps our spans recording; nothing else about it changes. Everything becomes a no-op with
-    ``NEXUS_MONITORING_ENABLED=false``, ``MONITORING_ENABLED=false`` or ``OTEL_SDK_DISABLED=true``.
+    Sets up a ``MonitoringSpanProcessor``, the event bus and, if ``OTEL_*`` variables ask for it,
+    OTLP export; ``worker()`` starts heartbeats. Uses the provider given, else the one that the
+    application has set, else creates one and sets it. A provider that was not created here gets the
+    processor, and a sampler that keeps recording this library's spans; nothing else about it
+    changes. Connects to nothing yet: the first event does, in the bus's thread. Everything becomes
+    a no-op with ``NEXUS_MONITORING_ENABLED=false``, ``MONITORING_ENABLED=false`` or
+    ``OTEL_SDK_DISABLED=true``.
 
     Args:
         service_name: ``service.name`` of a provider that is created here. Takes precedence over

@@ -17,7 +17,7 @@ __all__ = ["SYSTEM_CLOCK", "Clock", "SystemClock", "iso_utc"]
 
 
 class Clock(Protocol):
-    """A source of wall-clock time and of monotonic time."""
+    """A source of wall-clock and monotonic time; ``SystemClock``, or in tests one of their own."""
 
     def time_ns(self) -> int:
         """Return the wall-clock time: nanoseconds since the Unix epoch, UTC."""
@@ -27,12 +27,14 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The operating system's clocks."""
+    """The operating system's clocks, for any thread; ``SYSTEM_CLOCK`` is the one instance."""
 
     def time_ns(self) -> int:
+        """Return ``time.time_ns()``."""
         return time.time_ns()
 
     def monotonic(self) -> float:
+        """Return ``time.monotonic()``."""
         return time.monotonic()
 
 
@@ -50,6 +52,12 @@ def iso_utc(time_ns: int) -> str:
 
     Always UTC, with six decimals and ``Z``. Nanoseconds are truncated to microseconds, not rounded,
     so that the texts sort as the times do.
+
+    Args:
+        time_ns: Nanoseconds, in the years that the system's ``gmtime`` accepts.
+
+    Raises:
+        ValueError, OverflowError, OSError: The year is out of that range.
     """
     seconds, rest = divmod(time_ns, 1_000_000_000)
     return f"{_to_the_second(seconds)}.{rest // 1000:06d}Z"

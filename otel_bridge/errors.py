@@ -85,7 +85,7 @@ class EventTooLargeError(OtelBridgeError):
 
     Args:
         size_bytes: Size of the event as JSON without those texts.
-        max_bytes: The limit.
+        max_bytes: The limit that was given to the encoder, in bytes.
     """
 
     def __init__(self, size_bytes: int, max_bytes: int) -> None:
@@ -103,6 +103,9 @@ class EventTooLargeError(OtelBridgeError):
 class TransportError(OtelBridgeError):
     """
     Raised when a batch did not reach the log, or when that is unknown; sending it again is safe.
+
+    Also raised by a ``Receiver`` that cannot reach the log; the read may be repeated. The event bus
+    catches it, so code that only publishes never gets it; ``EventBus.outage`` shows it.
 
     Args:
         reason: One line, without credentials.

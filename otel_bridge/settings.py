@@ -75,9 +75,11 @@ class BridgeSettings(BaseSettings):
     """
     All settings of the library; each field has an environment variable as its alias.
 
-    Keyword arguments take precedence over the environment, and a variable that is set to the empty
-    text counts as unset. All times are in seconds unless the name ends in ``_ms``. ``.env.example``
-    lists every variable with its default.
+    Create it by ``load()``, whose errors name variable, value and cure; the constructor reads the
+    environment too, but may raise pydantic's ``ValidationError``. Immutable. Keyword arguments
+    take precedence over the environment, and a variable that is set to the empty text counts as
+    unset. All times are in seconds unless the name ends in ``_ms``. ``.env.example`` lists every
+    variable with its default.
     """
 
     model_config = SettingsConfigDict(
@@ -252,11 +254,11 @@ class BridgeSettings(BaseSettings):
 
     @property
     def is_active(self) -> bool:
-        """Whether events are published: neither switch is off, and OpenTelemetry is not either."""
+        """Whether ``enabled`` and ``bridge_enabled`` are true and ``otel_sdk_disabled`` is not."""
         return self.enabled and self.bridge_enabled and not self.otel_sdk_disabled
 
     def variable_of(self, url: str) -> str:
-        """Name the variable that holds a bus URL: ``REDIS_URL`` or ``MONITORING_BUS_URL``."""
+        """Return ``REDIS_URL`` if ``url`` is its value, else ``MONITORING_BUS_URL``."""
         return "REDIS_URL" if url == self.redis_url else "MONITORING_BUS_URL"
 
     @field_validator("otel_sdk_disabled", mode="before")
@@ -319,9 +321,10 @@ class BridgeSettings(BaseSettings):
         Read the settings from the environment; warn of each unknown ``MONITORING_*`` name.
 
         Args:
-            strict: Whether a value that cannot work is an error. If not, it is reported in one
-                warning and the default is used.
-            is_quiet: No warnings; for a second reader of the same environment.
+            strict: Whether a value that cannot work is an error, the default. If not, it is
+                reported in one warning and the setting's own default is used.
+            is_quiet: Whether warnings are logged at level DEBUG instead; for a second reader of the
+                same environment. Default: False.
             **overrides: Fields that take precedence over the environment; None and the empty text
                 mean not given.
 
@@ -341,7 +344,10 @@ class BridgeSettings(BaseSettings):
 
 def unknown_names(environ: Mapping[str, str]) -> dict[str, str | None]:
     """
-    Return the ``MONITORING_*`` variables that are no setting.
+    Return the ``MONITORING_*`` and ``NEXUS_MONITORING_*`` variables that are no setting.
+
+    Args:
+        environ: Variables by name, e.g. ``os.environ``; not modified.
 
     Returns:
         Each with the most similar setting, or None when none is similar. Without the variables

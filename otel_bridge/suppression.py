@@ -19,10 +19,12 @@ __all__ = ["suppress_instrumentation"]
 @contextmanager
 def suppress_instrumentation() -> Iterator[None]:
     """
-    Create no spans for instrumented calls inside the ``with`` block.
+    Create no spans for instrumented calls inside the ``with`` block; a context manager.
 
-    Also works as a decorator of a plain function. It cannot decorate a coroutine function: the
-    block would end before the coroutine runs.
+    It holds for the current OpenTelemetry context: this thread or asyncio task, and tasks created
+    inside the block, but no other threads. Blocks may be nested. Also works as a decorator of a
+    plain function. It cannot decorate a coroutine function: the block would end before the
+    coroutine runs. Catches nothing: an error inside the block passes through.
     """
     token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
     try:

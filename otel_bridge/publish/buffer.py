@@ -29,7 +29,9 @@ ENTRY_OVERHEAD_BYTES: Final = 150
 
 class EventQueue:
     """
-    Items in order of arrival, from any thread, without a lock.
+    Items in order of arrival, from any thread, without a lock; the bus's thread takes them out.
+
+    To add one, call ``append(item)`` and right after it ``next(counter)``, which counts it.
 
     ``deque.append`` and ``itertools.count`` are atomic under the GIL. Without a lock, nothing can
     deadlock in a signal handler, a finalizer or a forked child.
@@ -98,8 +100,10 @@ class SendBuffer(Generic[_T]):
     """
     Encoded events that wait to be sent, and the batch in flight; for the bus's thread alone.
 
-    Events are numbered from 1 when a batch is formed. An event that was dropped before has no
-    number, so the numbers have no holes.
+    The bus's thread calls ``form_batch``, sends that batch, again after an error, and ends it by
+    ``complete_batch``. An event is any object whose ``data`` is its JSON as bytes. Events are
+    numbered from 1 when a batch is formed. An event that was dropped before has no number, so the
+    numbers have no holes.
 
     Args:
         max_events: Bound on the events, the batch in flight included.
@@ -131,11 +135,16 @@ class SendBuffer(Generic[_T]):
 
     @property
     def first_n(self) -> int:
-        """The number of the batch's first event."""
+        """The number of the first event in the batch in flight, or else in the next one; from 1."""
         return self._next_n
 
     def add(self, event: _T) -> None:
-        """Append one event; while a bound is exceeded, drop the oldest that is not in flight."""
+        """
+        Append one event; while a bound is exceeded, drop the oldest that is not in flight.
+
+        Drops are counted in ``dropped``. The event itself is dropped if the batch in flight alone
+        fills the buffer, or if it is larger than ``max_bytes``.
+        """
         self._waiting.append(event)
         self._bytes += len(event.data) + ENTRY_OVERHEAD_BYTES
         self.added += 1
@@ -148,14 +157,17 @@ class SendBuffer(Generic[_T]):
         Return the batch in flight; if there is none, make one of the oldest events.
 
         Args:
-            limit: Bound on the events of a new batch.
+            limit: Bound on the events of a new batch, at least 1.
+
+        Returns:
+            The batch, oldest event first; empty if nothing waits. Do not modify it.
         """
         if not self.batch:
             self.batch = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
         return self.batch
 
     def complete_batch(self) -> None:
-        """Remove the batch in flight: it is in the log, or was rejected for good."""
+        """Remove the batch in flight, which is in the log or was rejected; no batch: no change."""
         self._next_n += len(self.batch)
         for event in self.batch:
             self._release(event)
@@ -177,11 +189,14 @@ class SendBuffer(Generic[_T]):
 
 class FlushRequest:
     """
-    A caller that waits for a flush.
+    A caller that waits for a flush: ``EventBus.flush`` makes it and waits for its event ``done``.
 
-    It is answered in two steps: when the queue has passed on its first ``target`` items, the number
-    of events added to the send buffer becomes ``buffer_target``; when as many have left it, the
-    flush is done.
+    The bus's thread answers it in two steps: when the queue has passed on its first ``target``
+    items, the number of events added to the send buffer becomes ``buffer_target``; when as many
+    have left it, the thread sets ``done``.
+
+    Args:
+        target: Items that had been added to the queue when the flush was requested.
     """
 
     def __init__(self, target: int) -> None:

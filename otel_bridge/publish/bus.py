@@ -52,9 +52,12 @@ class EventBus:
     """
     Publishes events without making the caller wait.
 
-    One daemon thread sends; it starts with the first event. A forked child gets a thread of its own
-    and publishes only its own events, under a new producer id. At interpreter exit the queue is
-    flushed for at most ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5).
+    ``configure()`` creates one for the process; without it, ``EventBus.connect(settings)`` does.
+    There is no start method: one daemon thread sends, and starts with the first event.
+    ``shutdown()`` ends it; if it is not called, the queue is flushed at interpreter exit for at
+    most ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5). A forked child gets a thread of its own and
+    publishes only its own events, under a new producer id (the id by which the log skips events
+    that it already has).
 
     Args:
         sender: Sends the batches; used by the bus's thread alone, closed at shutdown.
@@ -129,9 +132,10 @@ class EventBus:
     # --- any thread -----------------------------------------------------------------------------
     def put(self, item: Any) -> None:
         """
-        Queue an item; never waits, callable from any thread.
+        Queue an item; never waits, callable from any thread. ``publish`` is the usual way in.
 
-        Costs two C calls, plus a wake-up if the bus's thread sleeps.
+        Costs two C calls, plus a wake-up if the bus's thread sleeps. A full queue drops its oldest
+        item; after ``shutdown()`` the item is dropped. Other types are counted as rejected later.
 
         Args:
             item: A live span for its start, an ended span for its end, or a ``MonitoringEvent``.
@@ -167,10 +171,12 @@ class EventBus:
 
     def flush(self, timeout_sec: float) -> bool:
         """
-        Wait until every event queued so far has been sent, rejected or dropped.
+        Wait until every event queued so far has been sent, rejected or dropped; never raises.
+
+        Blocks the calling thread: from a coroutine call it by ``asyncio.to_thread``.
 
         Args:
-            timeout_sec: How long to wait at most.
+            timeout_sec: How long to wait at most, in seconds; 0 or less: do not wait.
 
         Returns:
             False when time ran out first, or when no thread could be started. True at once if the
@@ -193,16 +199,19 @@ class EventBus:
 
     def shutdown(self, timeout_sec: float | None = None) -> bool:
         """
-        Flush, stop the thread, close the connection. Safe to call twice.
+        Flush, stop the thread, close the connection; blocks the calling thread.
 
-        Gives up at once on a log that was never reached, so that a program without a running
-        collector exits without delay.
+        Later events are dropped, and ``publish`` returns False. Gives up after three failed
+        attempts on a log that was never reached, so that a program without a running collector
+        exits without delay.
 
         Args:
-            timeout_sec: How long to flush at most; default ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5).
+            timeout_sec: How long to flush at most, in seconds; default
+                ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5). An attempt under way may exceed it.
 
         Returns:
-            False when events could not be sent; they count as dropped.
+            False when events could not be sent; they count as dropped. A second call does nothing
+            and returns the same.
         """
         if timeout_sec is None:
             timeout_sec = self._settings.shutdown_timeout_sec
@@ -232,7 +241,7 @@ class EventBus:
 
     @property
     def counters(self) -> BusCounters:
-        """A snapshot of the counts; cheap enough for every heartbeat."""
+        """A snapshot of the counts of this process, from any thread; cheap; never raises."""
         with self._lock:
             queued, overflowed = self._queue.measure()
         publisher = self._publisher
@@ -256,11 +265,17 @@ class EventBus:
 
     @property
     def outage(self) -> TransportError | None:
-        """Why the log cannot be reached; None while it can, or before the third failure."""
+        """Why the log cannot be reached; None while it can, or before the third failed attempt."""
         return self._publisher.outage
 
     def wake_thread(self) -> None:
-        """Start or wake the bus's thread; after shutdown, discard what was queued."""
+        """
+        Start or wake the bus's thread; after shutdown, discard what was queued.
+
+        For callers that queue an item by ``append`` and ``counter`` themselves, as
+        ``MonitoringSpanProcessor`` does: call it after that if ``is_idle`` is true. Never waits. If
+        no thread can be started, the next event tries again.
+        """
         if self._is_closed:
             self._queue.take(_TAKE_LIMIT)
             return

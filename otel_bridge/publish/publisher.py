@@ -45,7 +45,7 @@ _LOG_INTERVAL_SEC: Final = 60.0
 @dataclass(frozen=True, slots=True)
 class BusCounters:
     """
-    Counts of a bus since the start of this process.
+    Counts of a bus since the start of this process, or since its fork; from ``EventBus.counters``.
 
     ``queued == published + dropped + ignored + waiting``.
     """
@@ -77,12 +77,15 @@ class Publisher:
     """
     Moves queued events to the log; used by one thread at a time.
 
+    ``EventBus`` creates it, calls ``convert`` and ``send`` in turn, and ends it by ``abandon``.
+
     Args:
-        sender: Sends the batches.
+        sender: Sends the batches; ``abandon`` closes it.
         settings: Bounds, and the attributes that may enter ``meta``.
         clock: Monotonic time for retries.
         queue: Live spans, ended spans and events to publish.
-        forked_at_ns: When this process was forked, see ``SpanMapper``.
+        forked_at_ns: When this process was forked, in nanoseconds since the Unix epoch; 0: it was
+            not. Spans that started before are left to the parent process.
 
     Attributes:
         send_buffer: Encoded events that wait for the log.
@@ -137,6 +140,9 @@ class Publisher:
         """
         Convert all queued items to encoded events and move them to the send buffer.
 
+        Never raises: an item that cannot be converted is counted in ``rejected``, and logged at
+        most once a minute.
+
         Returns:
             Whether there was any item.
         """
@@ -182,7 +188,13 @@ class Publisher:
         return Outgoing(data, fields.get("project_id"), fields["event_type"] in STATS_EVENT_TYPES)
 
     def send(self) -> None:
-        """Send one batch, the one in flight if there is one, and count the result."""
+        """
+        Send one batch, the one in flight if there is one, and count the result; never raises.
+
+        Call it only while ``send_buffer`` is not empty. It blocks as long as one attempt of the
+        sender may take. A batch that the log rejects is dropped; after any other error it stays in
+        flight, and ``breaker`` says when the next attempt is due.
+        """
         batch = self.send_buffer.form_batch(self._settings.batch_max_events)
         try:
             result = self._sender.send(self._producer_id, self.send_buffer.first_n, batch)
@@ -257,7 +269,7 @@ class Publisher:
             logger.warning("%d events rejected so far; the last: %s%s", self.rejected, kind, error)
 
     def abandon(self) -> bool:
-        """Drop and count the remaining events, close the sender; return whether there were none."""
+        """Drop and count all unsent events and close the sender; True if there were none."""
         left = self.send_buffer.abandon()
         if left:
             logger.warning("%d events could not be published to %s", left, self._shown_url)

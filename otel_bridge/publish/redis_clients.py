@@ -82,7 +82,7 @@ class _MultiHostUrl(NamedTuple):
 
 
 def is_redis(url: str) -> bool:
-    """Whether the scheme of a URL is one of ``REDIS_SCHEMES``."""
+    """Whether the scheme of a URL is one of ``REDIS_SCHEMES``; False for any other text."""
     return url.partition("://")[0] in REDIS_SCHEMES
 
 
@@ -162,7 +162,15 @@ def connect(url: str, **options: Any) -> Any:
 
     Args:
         url: A URL as the module's docstring lists them; ``check_url`` checks it.
-        **options: Keyword arguments for redis-py's client, e.g. ``socket_timeout`` (seconds).
+        **options: Keyword arguments for redis-py's client, e.g. ``socket_timeout`` (seconds); those
+            of ``connection_options`` bound each wait. Without them redis-py's defaults hold.
+
+    Returns:
+        A ``redis.Redis`` or ``redis.RedisCluster``, which the caller ends with ``close``.
+
+    Raises:
+        ValueError: The URL cannot be used.
+        redis.RedisError, redis.exceptions.RedisClusterException: No node of the Cluster answers.
     """
     url = _normal(url)
     options = _options_for(url, options)
@@ -196,8 +204,13 @@ def connect_async(url: str, **options: Any) -> Any:
         **options: As for ``connect``. ``single_connection_client`` applies to one server only and
             is left out for Sentinels and a Cluster.
 
+    Returns:
+        A ``redis.asyncio`` client for the loop that first uses it; end it with ``aclose``. It
+        connects with its first command, also to a Cluster.
+
     Raises:
         ConfigurationError: The URL names a Cluster and redis-py is older than 6.4.
+        ValueError: The URL cannot be used.
     """
     url = _normal(url)
     options = _options_for(url, options)
@@ -222,7 +235,11 @@ def close(client: Any) -> None:
 
 
 async def aclose(client: Any) -> None:
-    """Close a client of ``connect_async`` with its connections to Sentinels or Cluster nodes."""
+    """
+    Close a client of ``connect_async`` with its connections to Sentinels or Cluster nodes.
+
+    Await it on the loop that used the client. An error of ``REDIS_ERRORS`` may be raised.
+    """
     await client.aclose()
     for sentinel in _sentinels_of(client):
         await sentinel.aclose()
@@ -253,8 +270,12 @@ def connect_any_node(url: str, attempt: int, **options: Any) -> Any:
 
     Args:
         url: As for ``connect``.
-        attempt: Which node to use, counted modulo the nodes in the URL.
+        attempt: Which node to use, counted modulo the nodes in the URL: raise it by one after each
+            failure. Ignored unless the URL names a Cluster.
         **options: As for ``connect``.
+
+    Raises:
+        ValueError: The URL cannot be used.
     """
     parsed = _parse_multi_host(_normal(url))
     if parsed is None or parsed.kind != "cluster":

@@ -20,12 +20,23 @@ _MAX_CHARS: Final = 200
 
 
 def is_cluster_reply(error: BaseException) -> bool:
-    """Whether only a node of a Cluster, asked by a client of a single server, answers so."""
+    """
+    Whether an error shows that a client of a single server has asked a node of a Cluster.
+
+    Args:
+        error: What a redis-py client raised. False for an exception of any other kind.
+    """
     return isinstance(error, _CLUSTER_ERRORS) or _CLUSTER_TEXT in str(error)
 
 
 def needs_operator(error: BaseException) -> bool:
-    """Whether the error stays until an operator changes an ACL or a URL."""
+    """
+    Whether an error stays until an operator changes an ACL or a URL.
+
+    Args:
+        error: What a redis-py client raised: a denial by an ACL, or what ``is_cluster_reply``
+            recognises, is True; all else, such as a lost connection, is False.
+    """
     is_denied = any(text in str(error) for text in _DENIAL_TEXTS)
     return is_denied or isinstance(error, NoPermissionError) or is_cluster_reply(error)
 
@@ -37,6 +48,10 @@ def failure_reason(error: BaseException, url: str | None = None) -> str:
     Args:
         error: What the client raised.
         url: Of the server, shown without its password where it is the cause; None: not shown.
+
+    Returns:
+        ``<class>: <text>``, or what to change if ``is_cluster_reply``. The error's text is quoted
+        as it is.
     """
     kind = type(error).__name__
     if is_cluster_reply(error):

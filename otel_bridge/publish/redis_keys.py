@@ -23,7 +23,9 @@ DEFAULT_SHARD: Final = "0"
 @dataclass(frozen=True, slots=True)
 class RedisKeys:
     """
-    The Redis keys of one application.
+    The Redis keys of one application: its properties and methods only build names.
+
+    None of them connects, checks its arguments or raises. Ids are put into the names unchanged.
 
     Attributes:
         prefix: ``MONITORING_KEY_PREFIX``: the first part of every key, without the colon after it.
@@ -81,7 +83,7 @@ class RedisKeys:
 
     @property
     def collector_leader(self) -> str:
-        """Lease of the leader among the collectors: holds its collector id, with a TTL."""
+        """Key with a TTL: the id of the collector that leads, which renews the key."""
         return f"{self.prefix}:collector:leader"
 
     def task_status(self, task_id: str) -> str:
@@ -101,7 +103,7 @@ class RedisKeys:
         return f"{self.task_prefix}{task_id}:error"
 
     def task_lease(self, task_id: str) -> str:
-        """Key of the hash ``{attempt, worker, queue, crashes}`` of a claimed job."""
+        """Key of the hash ``{attempt, worker, queue, crashes}`` of a job that a worker claimed."""
         return f"{self.task_prefix}{task_id}:lease"
 
     def task_group(self, parent_task_id: str) -> str:
@@ -143,15 +145,32 @@ class RedisKeys:
         return f"{self.prefix}:collector:ticket:{digest}"
 
     def log_stream(self, shard: str = DEFAULT_SHARD) -> str:
-        """Key of the stream that is the log: one entry per event, with its JSON in field ``e``."""
+        """
+        Key of the stream that is the log: one entry per event, with its JSON in field ``e``.
+
+        Args:
+            shard: Text in the braces of the key, which decides its Cluster slot; default ``0``, the
+                only one in use.
+        """
         return f"{self.prefix}:{{{shard}}}:stream"
 
     def log_producer(self, producer_id: str, shard: str = DEFAULT_SHARD) -> str:
-        """Key with a TTL: the number of the last event appended for one producer."""
+        """
+        Key with a TTL (``MONITORING_PRODUCER_TTL_SEC``): a producer's last appended event number.
+
+        Args:
+            producer_id: Unique for each process that sends.
+            shard: As for ``log_stream``.
+        """
         return f"{self.prefix}:{{{shard}}}:producer:{producer_id}"
 
     def log_meta(self, shard: str = DEFAULT_SHARD) -> str:
-        """Key of the hash with the log's ``epoch``, which changes when the stream was lost."""
+        """
+        Key of the hash with the log's ``epoch``, which changes when the stream was lost.
+
+        Args:
+            shard: As for ``log_stream``.
+        """
         return f"{self.prefix}:{{{shard}}}:meta"
 
 

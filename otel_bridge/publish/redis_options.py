@@ -73,9 +73,10 @@ def connection_options(
     Return keyword arguments for a redis-py client that times out soon and never retries by itself.
 
     Args:
-        timeout_sec: Limit for each answer.
-        connect_timeout_sec: Limit for connecting.
-        **more: Further keyword arguments, which are added.
+        timeout_sec: Limit for each answer, in seconds; then the command raises a ``TimeoutError``
+            of redis-py.
+        connect_timeout_sec: Limit for connecting, in seconds.
+        **more: Further keyword arguments of redis-py, which are added or take precedence.
     """
     return {
         "socket_timeout": timeout_sec,
@@ -95,7 +96,8 @@ def read_query(query: str) -> tuple[dict[str, str], list[str]]:
         query: What follows ``?``, percent-encoded.
 
     Returns:
-        The options that are used, and the names of those that are ignored.
+        The options that are used, by name, as decoded text; and the names of those that are
+        ignored. An option without a value is left out of the first; of two values the first counts.
 
     Raises:
         UnknownOptionError: It has another option. Its name is not in the message, because it may be
@@ -115,7 +117,13 @@ def read_query(query: str) -> tuple[dict[str, str], list[str]]:
 
 
 def warn_of_ignored_options(url: str, ignored: list[str]) -> None:
-    """Warn, once in a process for the same URL, that options in its query are ignored."""
+    """
+    Log one warning, once in a process for the same URL, that options in its query are ignored.
+
+    Args:
+        url: The Redis URL; its password is not shown.
+        ignored: Names of the options, as ``read_query`` returns them; none: nothing is logged.
+    """
     if ignored:
         _warn(redact_url(url), ", ".join(dict.fromkeys(ignored)))
 

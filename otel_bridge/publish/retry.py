@@ -30,6 +30,9 @@ class Breaker:
     """
     Says when the next attempt is due, and whether there is an outage; for one thread at a time.
 
+    It neither waits nor calls anything: the caller reports each attempt by ``fail`` or ``succeed``
+    and itself waits for ``wait_sec``. No method raises.
+
     The breaker is closed while attempts succeed. ``OPEN_AFTER_FAILURES`` (3) failures in a row open
     it. While it is open each attempt is a probe, and the first success closes it. Times are
     monotonic seconds.
@@ -59,11 +62,11 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is an outage."""
+        """Whether there is an outage: the last 3 attempts or more have failed."""
         return self.failures >= OPEN_AFTER_FAILURES
 
     def wait_sec(self, now: float) -> float:
-        """Return the seconds until the next attempt is due; 0 if it is due."""
+        """Return the seconds from ``now`` until the next attempt is due; 0 if it is due."""
         return max(0.0, self._due_at - now) if self.failures else 0.0
 
     def fail(self, now: float, retry_after_sec: float | None = None) -> bool:
@@ -71,8 +74,9 @@ class Breaker:
         Record a failed attempt.
 
         Args:
-            now: Time after the attempt.
-            retry_after_sec: Delay that the receiver asked for; observed up to 60 s, plus jitter.
+            now: Monotonic time after the attempt, in seconds.
+            retry_after_sec: Delay that the receiver asked for, in seconds; observed up to 60, plus
+                jitter. None: jitter only.
 
         Returns:
             Whether this failure opened the breaker.
@@ -88,12 +92,20 @@ class Breaker:
         return self.failures == OPEN_AFTER_FAILURES
 
     def succeed(self, now: float) -> float | None:
-        """Record a success; return the seconds that the outage lasted, None if there was none."""
+        """
+        Record a success, which closes the breaker.
+
+        Args:
+            now: Monotonic time after the attempt, in seconds.
+
+        Returns:
+            Seconds since the first failure; None if there were fewer than 3 failures.
+        """
         outage_sec = now - self.failed_since if self.is_open and self.failed_since else None
         self.failures = 0
         self.failed_since = None
         return outage_sec
 
     def bring_forward(self, now: float, within_sec: float) -> None:
-        """Make the next attempt due at most ``within_sec`` from now."""
+        """Make the next attempt due at most ``within_sec`` seconds after ``now``; never later."""
         self._due_at = min(self._due_at, now + within_sec)

@@ -54,7 +54,7 @@ def open_receiver(url: str, settings: BridgeSettings) -> Receiver:
 
     Args:
         url: As for ``open_sender``, but not ``http`` or ``https``: these can only be sent to.
-        settings: Bounds and channels.
+        settings: The key prefix and the events channel; for ``memory`` the bound of a new log.
 
     Raises:
         UnknownTransportError: The scheme of the URL has no transport.
@@ -77,7 +77,11 @@ def open_receiver(url: str, settings: BridgeSettings) -> Receiver:
 
 def check_scheme(url: str, settings: BridgeSettings) -> str:
     """
-    Return the scheme of a bus URL.
+    Return the scheme of a bus URL, the part before ``://``; nothing else of the URL is checked.
+
+    Args:
+        url: The bus URL.
+        settings: They say which variable holds it, for the error.
 
     Raises:
         UnknownTransportError: The scheme has no transport. The error names the setting that holds

@@ -20,7 +20,7 @@ __all__ = ["AppendResult", "LogEntry", "Outgoing", "Receiver", "Sender", "splice
 
 
 class Outgoing(NamedTuple):
-    """One encoded event on its way to the log."""
+    """One encoded event on its way to the log; ``Publisher`` and ``decode_push`` create it."""
 
     data: bytes
     """The event's JSON object, without ``position``."""
@@ -31,7 +31,7 @@ class Outgoing(NamedTuple):
 
 
 class AppendResult(NamedTuple):
-    """The result of appending a batch."""
+    """The result of appending a batch, from ``Sender.send``."""
 
     position: str
     """Position of the last entry of the log after the append."""
@@ -44,7 +44,7 @@ class AppendResult(NamedTuple):
 
 
 class LogEntry(NamedTuple):
-    """One event in the log."""
+    """One event in the log, from ``Receiver.read`` and ``Receiver.read_back``."""
 
     position: str
     data: bytes
@@ -52,7 +52,11 @@ class LogEntry(NamedTuple):
 
 
 class Sender(Protocol):
-    """Appends batches to the log."""
+    """
+    Appends batches to the log; ``open_sender`` creates it, the event bus drives it.
+
+    Synchronous, for one thread at a time. There is no start: the first ``send`` connects.
+    """
 
     def send(self, producer_id: str, first_n: int, batch: Sequence[Outgoing]) -> AppendResult:
         """
@@ -72,11 +76,17 @@ class Sender(Protocol):
         """
 
     def close(self) -> None:
-        """Close the connection; the next ``send`` opens a new one."""
+        """Close the connection, if there is one; the next ``send`` opens a new one."""
 
 
 class Receiver(Protocol):
-    """Reads the log."""
+    """
+    Reads the log; ``open_receiver`` creates it, the collector drives it.
+
+    Await its methods on one event loop, one at a time: ``open``, then ``read`` again and again,
+    each from the position of the last entry; ``close`` at the end. ``external_messages`` may be
+    iterated meanwhile. After an error a method may be called again; it connects again.
+    """
 
     async def open(self) -> str:
         """
@@ -94,8 +104,9 @@ class Receiver(Protocol):
 
         Args:
             after: Position of the last entry that the reader has.
-            limit: Bound on the entries returned.
-            wait_ms: How long to wait for an entry if there is none yet; 0: do not wait.
+            limit: Bound on the entries returned, at least 1; default 500.
+            wait_ms: How long to wait for an entry if there is none yet, in milliseconds, default
+                1000; 0: do not wait.
 
         Returns:
             Empty if there was no entry within ``wait_ms``.
@@ -118,11 +129,14 @@ class Receiver(Protocol):
         Return the newest entries, newest first, for paging backwards.
 
         Args:
-            limit: Bound on the entries returned.
+            limit: Bound on the entries returned, at least 1.
             before: Position of the entry to start before; default: start at the newest entry.
 
+        Returns:
+            Empty if the log has no entry there any more; this never waits for one.
+
         Raises:
-            PositionLostError: ``before`` belongs to another log.
+            PositionLostError: ``before`` belongs to another log, or is no position.
             TransportError: The log cannot be reached.
         """
 
@@ -130,15 +144,22 @@ class Receiver(Protocol):
         """
         Yield messages of external publishers: those that did not pass through the log.
 
-        Such a message was published on the events channel directly and has no ``position``. The
-        iterator never ends and re-subscribes by itself. A transport without channels yields
-        nothing.
+        Such a message was published on the events channel directly and has no ``position``. It is
+        yielded as it came, unchecked. The iterator never ends (cancel its task) and re-subscribes
+        by itself, without an error; messages published meanwhile are lost. A transport without
+        channels yields nothing and waits for ever.
         """
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connection of the reads; a running ``external_messages`` keeps its own."""
 
 
 def splice_position(position: str, data: bytes) -> bytes:
-    """Insert ``position`` as first member of an event's JSON object; other bytes stay the same."""
+    """
+    Insert ``position`` as first member of an event's JSON object; other bytes stay the same.
+
+    Args:
+        position: Text that needs no escape in JSON.
+        data: A JSON object with at least one member, from its ``{`` on; not checked.
+    """
     return b'{"position":"' + position.encode() + b'",' + data[1:]

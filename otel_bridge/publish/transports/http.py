@@ -61,10 +61,10 @@ _MAX_ANSWER_BYTES: Final = 64 * 1024
 
 class Push:
     """
-    One decoded push request.
+    One decoded push request, as ``decode_push`` returns it.
 
     Attributes:
-        producer_id: The producer that sent it.
+        producer_id: The id of the sending process, 1 to 64 characters.
         first_n: Number of the first event.
         batch: The events, 1 to 1,000.
     """
@@ -78,7 +78,12 @@ class Push:
 
 
 def encode_push(batch: Sequence[Outgoing]) -> bytes:
-    """Encode a batch as NDJSON: each event's JSON object unchanged, followed by a line end."""
+    """
+    Encode a batch as NDJSON: each event's JSON object unchanged, followed by a line end.
+
+    Args:
+        batch: Events of one producer, in order; the collector accepts 1 to 1,000. Not checked.
+    """
     # The JSON of an event contains no raw line end: pydantic escapes those inside strings.
     return b"".join([outgoing.data + b"\n" for outgoing in batch])
 
@@ -92,8 +97,14 @@ def decode_push(body: bytes, headers: Mapping[str, str], max_event_bytes: int) -
 
     Args:
         body: NDJSON of 1 to ``MAX_PUSH_EVENTS`` (1,000) events.
-        headers: Headers of the request, looked up as spelled here and in lower case.
-        max_event_bytes: Bound on one line, in bytes.
+        headers: Headers of the request, of which ``X-Producer-Id`` and ``X-First-N`` are needed;
+            looked up as spelled here and in lower case.
+        max_event_bytes: Bound on one line without its line end, in bytes. The size of ``body`` as
+            a whole is bounded by the caller.
+
+    Returns:
+        The request with its lines unchanged. A line needs only a text ``event_type``, a text
+        ``project_id`` if any, and no ``position``.
 
     Raises:
         TransportRejectedError: Says what is wrong, and in which line; never quotes the line.
@@ -138,8 +149,9 @@ class HttpSender:
     """
     ``Sender`` to one collector over one kept-alive connection; for one thread at a time.
 
-    An attempt takes at most one time-out (``MONITORING_SEND_TIMEOUT_MS``, 100) for connecting and
-    one for the answer.
+    The first ``send`` connects; after a fork the child opens a connection of its own. An attempt
+    takes at most one time-out (``MONITORING_SEND_TIMEOUT_MS``, 100) for connecting and one for the
+    answer.
 
     Args:
         url: ``http://[user:password@]host[:port][/base]`` or ``https://``. User and password take
@@ -177,6 +189,13 @@ class HttpSender:
         self._pid = 0
 
     def send(self, producer_id: str, first_n: int, batch: Sequence[Outgoing]) -> AppendResult:
+        """
+        POST one batch; see ``Sender.send`` for the arguments.
+
+        Raises:
+            TransportRejectedError: The collector answered 400, 413 or 422.
+            TransportError: It cannot be reached, or answered another status than 200.
+        """
         headers = {**self._headers, PRODUCER_HEADER: producer_id, FIRST_N_HEADER: str(first_n)}
         try:
             connection = self._connect()

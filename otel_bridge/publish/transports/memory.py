@@ -35,7 +35,8 @@ class MemoryLog:
     """
     An append-only, bounded list of events with positions ``<epoch>:<seq>``, ``seq`` from 1.
 
-    Thread-safe.
+    Thread-safe; nothing is started or closed. ``memory_log`` returns the one of a name, for the
+    ``MemorySender`` and ``MemoryReceiver`` that share it.
 
     Args:
         max_events: Bound, default 100,000. The oldest events are removed in blocks, so the log may
@@ -54,7 +55,7 @@ class MemoryLog:
         self._waiters: set[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = set()
 
     def append(self, producer_id: str, first_n: int, batch: Sequence[Outgoing]) -> AppendResult:
-        """Append the events that the log does not have yet; see ``Sender.send``."""
+        """Append the events that the log has not got yet, as ``Sender.send`` does; never raises."""
         with self._lock:
             last_n = self._producers.get(producer_id, 0)
             skipped = min(max(0, last_n - first_n + 1), len(batch))
@@ -105,10 +106,12 @@ class MemoryLog:
         Args:
             position: Position of the last entry that the reader has.
             limit: Bound on the entries returned.
-            waiter: If there is no entry, the next append completes this future.
+            waiter: If there is no entry, the next append completes this future with None, on the
+                future's own loop. To give up, call ``remove_waiter``. None: no future.
 
         Raises:
-            PositionLostError: The log cannot continue from there without a hole.
+            PositionLostError: The log cannot continue from there without a hole: it was trimmed
+                further, or the position belongs to another log or is malformed.
         """
         with self._lock:
             index = self._seq(position) + 1 - self._first_seq
@@ -122,7 +125,7 @@ class MemoryLog:
         return entries
 
     def remove_waiter(self, waiter: asyncio.Future[None]) -> None:
-        """Do not complete this future at the next append."""
+        """Do not complete this future at the next append; one that is not waiting is ignored."""
         with self._lock:
             self._waiters.discard((waiter.get_loop(), waiter))
 
@@ -135,7 +138,7 @@ class MemoryLog:
             before: Position of the entry to start before; None: start at the newest entry.
 
         Raises:
-            PositionLostError: ``before`` belongs to another log.
+            PositionLostError: ``before`` belongs to another log or is malformed.
         """
         with self._lock:
             end = len(self._entries)
@@ -163,7 +166,9 @@ def _wake(future: asyncio.Future[None]) -> None:
 
 def memory_log(name: str, max_events: int = DEFAULT_MAX_EVENTS) -> MemoryLog:
     """
-    Return the log of this process with a name; the first call creates it.
+    Return the log of this process with a name; the first call creates it. From any thread.
+
+    A log is kept until the process ends. A forked child gets a copy of its own.
 
     Args:
         name: What follows ``memory://`` in the URL.
@@ -187,7 +192,12 @@ on_fork(after_in_child=_after_fork_in_child)
 
 
 class MemorySender:
-    """``Sender`` to a log of this process; callable from any thread."""
+    """
+    ``Sender`` to a log of this process; callable from any thread, never fails and never waits.
+
+    Args:
+        log: The log, from ``memory_log``.
+    """
 
     def __init__(self, log: MemoryLog) -> None:
         self._log = log
@@ -200,7 +210,14 @@ class MemorySender:
 
 
 class MemoryReceiver:
-    """``Receiver`` of a log of this process."""
+    """
+    ``Receiver`` of a log of this process; for one asyncio loop, in any thread.
+
+    Nothing has to be opened or closed. ``external_messages`` yields nothing and waits for ever.
+
+    Args:
+        log: The log, from ``memory_log``.
+    """
 
     def __init__(self, log: MemoryLog) -> None:
         self._log = log

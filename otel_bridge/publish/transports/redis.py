@@ -87,16 +87,17 @@ class RedisSender:
     """
     ``Sender`` to the stream, which also publishes to the channels; for one thread at a time.
 
-    An attempt takes at most one time-out (``MONITORING_SEND_TIMEOUT_MS``, 100) for connecting and
-    one for the answer, plus one each for AUTH and SELECT when the URL has a password or a database
-    number.
+    The first ``send`` connects; after a fork the child opens a connection of its own. An attempt
+    takes at most one time-out (``MONITORING_SEND_TIMEOUT_MS``, 100) for connecting and one for the
+    answer, plus one each for AUTH and SELECT when the URL has a password or a database number.
 
     Args:
         url: See ``redis_clients``.
-        settings: Channels, bounds and the time-out.
+        settings: Key prefix, channels, the time-out, ``stream_max_events`` (100,000; the oldest
+            are trimmed) and ``producer_ttl_sec``.
 
     Raises:
-        ConfigurationError: The URL cannot be parsed.
+        ConfigurationError: The URL cannot be used; see ``check_url``.
     """
 
     def __init__(self, url: str, settings: BridgeSettings) -> None:

@@ -68,9 +68,10 @@ the same time, it is opened again."""
 
 class RedisReceiver:
     """
-    ``Receiver`` of the stream; for one asyncio loop.
+    ``Receiver`` of the stream; for one asyncio loop, on which all its methods are awaited.
 
-    It reads with one connection; ``external_messages`` opens a second one.
+    It reads with one connection, one call at a time; ``external_messages`` opens a second one. A
+    connection attempt takes at most 2 s and an answer 2 s; then ``TransportError`` is raised.
 
     Args:
         url: See ``redis_clients``.
