@@ -29,13 +29,16 @@ logger = logging.getLogger(__name__)
 
 class ConfiguredCoordinator(BaseInstrumentor):  # type: ignore[misc,unused-ignore]
     """
-    The ``opentelemetry_instrumentor`` entry point; does nothing if the environment names no class.
+    Instruments the coordinator class that the environment names, when its module is imported.
 
-    Settings that cannot work are logged as an error, and the application runs without it.
+    ``opentelemetry-instrument`` creates it, through the ``opentelemetry_instrumentor`` entry point,
+    and calls ``instrument()``; an application calls ``CoordinatorInstrumentor`` instead. It does
+    nothing if ``MONITORING_COORDINATOR_CLASS`` is not set. Settings that cannot work are logged as
+    an error, and the application runs without it.
     """
 
     def instrumentation_dependencies(self) -> Collection[str]:
-        """No package beside this one."""
+        """Return no requirement: nothing but this package needs to be installed."""
         return ()
 
     def _instrument(self, **kwargs: Any) -> None:

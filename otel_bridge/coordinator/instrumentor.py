@@ -59,9 +59,12 @@ _PROGRESS_INTERVAL_SEC: Final = 5.0
 
 class CoordinatorInstrumentor(BaseInstrumentor):  # type: ignore[misc,unused-ignore]
     """
-    Wraps an existing coordinator class, and an orchestrator class if one is given.
+    Makes a user's own coordinator visible: wraps methods of its class, and of an orchestrator's.
 
-    ``instrument()`` takes these keyword arguments; all but the first are optional:
+    Call ``CoordinatorInstrumentor().instrument(coordinator_class=...)`` once in each process,
+    before the coordinator runs. A coordinator queues jobs and runs workers; an orchestrator runs a
+    research task as phases of such jobs. ``instrument()`` takes these keyword arguments; all but
+    the first are optional:
 
     * ``coordinator_class``: a class with the ``async`` methods ``submit_tasks(tasks, ...)``,
       ``_worker(worker_id, ...)`` and ``_process_task(task, worker_id, ...)``, and with the
@@ -91,7 +94,7 @@ class CoordinatorInstrumentor(BaseInstrumentor):  # type: ignore[misc,unused-ign
     _coordinators: InstrumentedCoordinators
 
     def instrumentation_dependencies(self) -> Collection[str]:
-        """No package beside this one."""
+        """Return no requirement: nothing but this package needs to be installed."""
         return ()
 
     def _instrument(self, **kwargs: Any) -> None:

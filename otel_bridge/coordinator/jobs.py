@@ -60,7 +60,10 @@ PHASE_COUNTER: ContextVar[PhaseCounter | None] = ContextVar(
 
 class InstrumentedCoordinator:
     """
-    The state of one coordinator instance and its Redis client.
+    What is known about one coordinator instance; created by ``InstrumentedCoordinators.get``.
+
+    Creating it replaces methods of the Redis client to observe its commands, and starts background
+    work on the timer thread; ``close()`` undoes both.
 
     Args:
         coordinator: Its ``TASK_QUEUE_PREFIX`` and ``TASK_STATUS_PREFIX`` name its keys; without
@@ -100,11 +103,15 @@ class InstrumentedCoordinator:
             )
 
     def status_key(self, task_id: str) -> str:
-        """Redis key of a job's status."""
+        """Return the Redis key of a job's status: ``<status prefix>:{task_id}:status``."""
         return f"{self.status_prefix}:{task_id}:status"
 
     def keep_carrier(self, task_id: str, carrier: dict[str, str]) -> None:
-        """Keep a job's carrier in this process, in case its payload cannot hold it."""
+        """
+        Keep a job's carrier (the dict with its trace context), if its payload cannot hold it.
+
+        At most 4,096 are kept in this process, one for each job id; the oldest is dropped first.
+        """
         self.carriers[task_id] = carrier
         self.carriers.move_to_end(task_id)
         if len(self.carriers) > _MAX_CARRIERS:
@@ -112,10 +119,11 @@ class InstrumentedCoordinator:
 
     def project_of(self, task: Any, parent: str | None) -> str | None:
         """
-        The project of a task: its own, its payload's, the enclosing scope's or the parent's.
+        Return the project of a task: its own, its payload's, the enclosing one or its parent's.
 
-        Never waits: an unknown project of the parent is looked up in the background, for later
-        tasks.
+        The first that is known counts; None if none is. ``task`` is an object or mapping, and
+        ``parent`` the id of its research task. Never waits: an unknown project of the parent is
+        looked up in the background, for later tasks.
         """
         payload = field(task, "payload")
         project_id = text(field(task, "project_id")) or (
@@ -141,7 +149,10 @@ class InstrumentedCoordinator:
 
 class InstrumentedCoordinators:
     """
-    The state of each coordinator instance; dropped when the instance is garbage-collected.
+    Keeps an ``InstrumentedCoordinator`` for each coordinator instance of this process.
+
+    Created by ``CoordinatorInstrumentor.instrument()``, closed by ``uninstrument()``; the state of
+    an instance is closed when that is garbage-collected.
 
     Args:
         redis_attribute: The instance's attribute that holds its Redis client.
@@ -159,10 +170,11 @@ class InstrumentedCoordinators:
 
     def get(self, coordinator: Any) -> InstrumentedCoordinator | None:
         """
-        The state of an instance, created at the first call.
+        Return the state of an instance, created at the first call. Never raises.
 
-        It is created again when the instance has another Redis client or the process another
-        bridge. None while monitoring is off, or if it could not be created. Never raises.
+        It is created again when the instance has another Redis client or ``configure()`` has made
+        another bridge. None while monitoring is off, or if it could not be created, which is
+        logged.
         """
         bridge = current_bridge()
         if bridge is not None and bridge.bus is None:
@@ -193,13 +205,18 @@ class InstrumentedCoordinators:
             found.close()
 
     def close(self) -> None:
-        """Close the state of every instance."""
+        """Close the state of every instance and forget it; returns at once."""
         for identity in list(self._by_id):
             self._forget(identity)
 
 
 class Submission:
-    """The ``enqueue`` spans of one call of the submit method, open until it returns."""
+    """
+    One call of the coordinator's method that queues tasks (``submit_tasks``), and its spans.
+
+    The wrapper of that method creates it with the coordinator's state, calls ``add`` for each task
+    and ``count_new_jobs`` before the original method runs, and ``close`` after it.
+    """
 
     def __init__(self, coordinator: InstrumentedCoordinator) -> None:
         self._coordinator = coordinator
@@ -210,9 +227,11 @@ class Submission:
 
     def add(self, task: Any) -> None:
         """
-        Open the task's span and put the carrier into its payload until ``close``.
+        Open a task's ``enqueue`` span and put the carrier into its payload, until ``close``.
 
-        A task that is queued again has no new span: it gets the carrier of its next attempt.
+        The carrier is the dict that carries trace context with a job. If the payload cannot hold
+        it, it is kept in this process. A task that is queued again has no new span: it gets the
+        carrier of its next attempt. ``task`` is an object or mapping; without ``id`` it is ignored.
         """
         task_id = text(field(task, "id"))
         if task_id is None:
@@ -259,7 +278,7 @@ class Submission:
         return carrier
 
     def count_new_jobs(self) -> None:
-        """Add the new jobs to the groups of their research tasks and to the enclosing phase."""
+        """Add the new jobs to their research tasks' Redis sets, later, and to the open phase."""
         poller = self._coordinator.poller
         if poller is not None:
             for parent, (ids, project_id) in self._groups.items():
@@ -273,7 +292,8 @@ class Submission:
         Restore the payloads and end the spans; never raises.
 
         Args:
-            error: The exception that the submit method raised; the spans then end as failed.
+            error: The exception that ``submit_tasks`` raised; the spans then end as failed. None:
+                they end as completed.
         """
         try:
             for restore in self._restores:
@@ -287,14 +307,17 @@ class Submission:
 
 class Attempt:
     """
-    One call of the process method, and the span of the job that it runs.
+    One call of the coordinator's method that runs a job (``_process_task``), and the job's span.
+
+    The wrapper of that method creates it, enters ``running.span`` around the call and calls
+    ``set_outcome`` before the span ends.
 
     Args:
         coordinator: State of the coordinator that runs it.
         task: The task that the method got; its status, error and retry count are read at the end.
         task_id: The task's id.
         carrier: Taken from the task's payload; None: the one kept in this process is used.
-        worker_id: The worker that the method got; None: the enclosing ``worker()``.
+        worker_id: Id of the worker that the method got; None: the enclosing ``worker()``.
     """
 
     def __init__(
@@ -332,7 +355,7 @@ class Attempt:
         Give the span the outcome that the coordinator has recorded; never raises.
 
         Args:
-            failure: The exception that left the process method, if any.
+            failure: The exception that left ``_process_task``; None: it returned.
         """
         try:
             running = self.running

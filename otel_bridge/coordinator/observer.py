@@ -34,10 +34,13 @@ _MAX_QUEUES: Final = 100
 @dataclass(slots=True, eq=False)
 class RunningJob:
     """
-    One call of the process method, and what the coordinator has recorded during it.
+    What a coordinator records in Redis about a job while its ``_process_task`` runs it.
+
+    ``_process_task`` is the coordinator's method that runs one job. ``Attempt`` creates this for
+    each call, the context variable ``RUNNING_JOB`` holds it, and ``CommandObserver`` fills it in.
 
     Attributes:
-        task_id: The job.
+        task_id: Id of the job.
         status_keys: Redis keys whose values hold the job's status: a text, JSON or a hash.
         error_key: Redis key whose value is the job's error.
         span: The job's open span.
@@ -56,11 +59,14 @@ class RunningJob:
 
     def record_write(self, key: str, values: tuple[Any, ...]) -> None:
         """
-        Read the status and the error from the arguments of a command that writes ``key``.
+        Take the job's status and error from the arguments of a Redis command that writes a key.
+
+        Sets ``status`` and ``error``; another key, or a value that is neither, changes nothing.
 
         Args:
-            key: The command's first argument.
-            values: Its other arguments. Those of ``HSET`` alternate: field, value, field, value.
+            key: The key that the command writes, its first argument.
+            values: Its other arguments, text or bytes. Those of ``HSET`` alternate: field, value,
+                field, value.
         """
         if key == self.error_key:
             self.error = text(values[-1]) if values else None
@@ -79,7 +85,10 @@ RUNNING_JOB: ContextVar[RunningJob | None] = ContextVar("otel_bridge_running_job
 
 class CommandObserver:
     """
-    Observes one asynchronous Redis client, its pipelines included.
+    Reads the commands that a coordinator sends with one asynchronous Redis client or its pipelines.
+
+    Creating it starts this, ``close()`` ends it. A command is never changed, delayed or failed by
+    it; an error inside is logged.
 
     Args:
         client: Its ``execute_command`` and ``pipeline`` are replaced, on the instance, by wrappers
@@ -104,7 +113,7 @@ class CommandObserver:
             self._patched[name] = (wrapper, own)
 
     def close(self) -> None:
-        """Remove the wrappers from the client; one that was wrapped again by others stays."""
+        """Remove the wrappers from the client; one that other code has wrapped again stays."""
         client = self._client()
         for name, (wrapper, own) in self._patched.items():
             if client is None or client.__dict__.get(name) is not wrapper:

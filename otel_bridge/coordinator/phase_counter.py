@@ -19,7 +19,10 @@ _PIPELINE_COMMANDS: Final = 1000
 
 class PhaseCounter:
     """
-    Reads the statuses of a phase's jobs from Redis, at an interval and once more at its end.
+    Counts a phase's jobs by their statuses in Redis, at an interval and once more at its end.
+
+    Created when a phase method of an instrumented orchestrator starts, closed when it returns. The
+    statuses are read on the timer thread; no method waits for Redis.
 
     Args:
         phase: The phase's span, which publishes the counts.
@@ -41,7 +44,7 @@ class PhaseCounter:
         Add jobs that have been queued in this phase, and publish the new total.
 
         Args:
-            task_ids: The new jobs.
+            task_ids: Ids of the new jobs.
             poller: Reads their statuses; the first one given serves the whole phase. None: the
                 total alone is published.
         """
@@ -52,7 +55,7 @@ class PhaseCounter:
             poller.call_later(self._interval_sec, self._count)
 
     def close(self) -> None:
-        """End with one last count, on the timer thread."""
+        """Stop counting after one last count on the timer thread; returns at once."""
         self._is_open = False
         if self._poller is not None:
             self._poller.call_later(0, self._count)

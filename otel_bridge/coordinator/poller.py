@@ -36,12 +36,16 @@ _CONNECTION_FIELDS: Final = ("host", "port", "db", "username", "password", "cred
 
 class CoordinatorPoller:
     """
-    Talks to the Redis of one coordinator, on the timer thread; never raises.
+    Sends the commands that monitoring needs to a coordinator's Redis.
+
+    Created by ``InstrumentedCoordinator``, which starts the sampling of queue depths; ``close()``
+    stops it. All commands run on the timer thread of the bridge, and an outage is logged, not
+    raised.
 
     Args:
-        bridge: Its timer runs everything here, and its ``redis_keys`` name the groups. Its settings
-            give the timeout of each command (``send_timeout_ms``) and the Redis to use if the
-            client has no address of its own.
+        bridge: The object that ``configure()`` makes. Its timer runs everything here, and its
+            ``redis_keys`` name the groups. Its settings give the timeout of each command
+            (``send_timeout_ms``) and the Redis to use if the client has no address of its own.
         client: The coordinator's asynchronous client; only its address and credentials are used.
         observer: Knows the coordinator's queues.
         depth_interval_sec: Time between two samples of the queue depths, in seconds. One process of
@@ -85,7 +89,13 @@ class CoordinatorPoller:
             self._sampler.start()
 
     def call_later(self, delay_sec: float, function: Callable[[], None]) -> None:
-        """Call ``function`` on the timer thread after ``delay_sec`` seconds, unless closed then."""
+        """
+        Call a function once on the timer thread, unless this poller is closed by then.
+
+        Args:
+            delay_sec: Earliest time of the call, in seconds from now; 0: as soon as possible.
+            function: Called without arguments.
+        """
 
         def unless_closed() -> None:
             if not self._is_closed:
@@ -107,7 +117,12 @@ class CoordinatorPoller:
             close(self._redis)
 
     def connect_async(self) -> redis.asyncio.Redis:
-        """Return a new asynchronous client of the same Redis, for another event loop."""
+        """
+        Return a new asynchronous client of the same Redis, for another event loop; not ``async``.
+
+        It connects at its first command, which has the timeout ``send_timeout_ms`` of the settings.
+        The caller closes it.
+        """
         timeout_sec = self._bridge.settings.send_timeout_ms / 1000
         if self._options is None:
             url = self._bridge.settings.redis_url or "redis://127.0.0.1:6379"
@@ -128,8 +143,8 @@ class CoordinatorPoller:
         have been written, says how many were left out.
 
         Args:
-            parent_task_id: The research task.
-            task_ids: Its new jobs.
+            parent_task_id: Id of the research task.
+            task_ids: Ids of its new jobs; left out together if they are too many.
             project_id: Written to ``<prefix>:task_meta:{parent_task_id}``, unless a project is
                 there.
         """
@@ -207,10 +222,13 @@ class CoordinatorPoller:
 
     def run_pipeline(self, fill: Callable[[Any], Any]) -> list[Any] | None:
         """
-        Run commands as one pipeline; call it on the timer thread.
+        Run commands as one pipeline, without a transaction; call it on the timer thread.
+
+        Blocks until Redis answers, with the timeout ``send_timeout_ms`` of the settings. Errors of
+        Redis are not raised.
 
         Args:
-            fill: Adds the commands to the pipeline that it is given.
+            fill: Called once with the pipeline; adds the commands to the pipeline that it is given.
 
         Returns:
             An answer for each command, which is an exception if Redis refused that command. None

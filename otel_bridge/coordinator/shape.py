@@ -67,6 +67,11 @@ def field(task: Any, name: str, default: Any = None) -> Any:
     """
     Read a field of a task: an item of a mapping or an attribute of an object.
 
+    Args:
+        task: The object or mapping.
+        name: Name of the field.
+        default: Returned if there is no such field.
+
     Returns:
         The value; ``default`` if there is no such field.
     """
@@ -121,10 +126,10 @@ def status_of(value: Any) -> TaskStatus | None:
 
 def error_of(record: Any) -> str | None:
     """
-    Read the error from a task.
+    Read the error from what a coordinator has recorded about a task.
 
     Args:
-        record: An object or mapping, or a JSON object as text or bytes.
+        record: An object or mapping, or a JSON object as text or bytes; other text has no error.
 
     Returns:
         The first of ``error``, ``error_message`` and ``last_error`` that is not empty, as text;
@@ -141,9 +146,12 @@ def error_of(record: Any) -> str | None:
 
 def is_same_job(pushed: Any, task_id: str) -> bool:
     """
-    Whether a value that was pushed to a queue is this job.
+    Return whether a value that was pushed to a Redis queue is this job.
 
-    True for the job's id, and for a JSON object whose ``id`` (or ``task_id``) is the job's id.
+    Args:
+        pushed: The value, text or bytes: the job's id, or a JSON object whose ``id`` (else
+            ``task_id``) is the job's id. For anything else the answer is False.
+        task_id: Id of the job.
     """
     value = text(pushed) if isinstance(pushed, str | bytes) else None
     # JSON may escape characters of the id (a quote, a slash, é), so a backslash is worth parsing.
@@ -176,10 +184,15 @@ def _is_carried(task_class: Hashable) -> bool:
 
 def put_carrier(task: Any, carrier: Mapping[str, str]) -> Restore | None:
     """
-    Put ``carrier`` into a task's payload until the returned function is called.
+    Put the carrier into a task's payload until the returned function is called.
 
     The payload is replaced by a copy, because two tasks may share one payload. Validation on
     assignment and ``frozen`` are bypassed.
+
+    Args:
+        task: An object or mapping with a ``payload``.
+        carrier: The dict that carries trace context with a job; stored under ``_otel_bridge`` as
+            one JSON text.
 
     Returns:
         A function that puts the original payload back, unless the coordinator has replaced the
@@ -209,7 +222,10 @@ def put_carrier(task: Any, carrier: Mapping[str, str]) -> Restore | None:
 
 def take_carrier(task: Any) -> dict[str, str] | None:
     """
-    Remove the carrier from a task's payload, so that no handler finds it there.
+    Remove what ``put_carrier`` stored in a task's payload, so that no handler finds it there.
+
+    Args:
+        task: An object or mapping; its ``payload`` is changed in place.
 
     Returns:
         The carrier; None if there is none, or none that can be read.
@@ -272,7 +288,13 @@ def research_task_of(
 
 
 def research_field(record: Any, *names: str) -> str | None:
-    """The first of these fields that is a text or enum and not empty, as text; else None."""
+    """
+    Return the first of some fields that is a text or enum and not empty, as text; else None.
+
+    Args:
+        record: An object or mapping.
+        names: Names of the fields, in the order in which they are tried.
+    """
     for name in names:
         found = field(record, name)
         if isinstance(found, str | enum.Enum) and text(found):
@@ -289,7 +311,7 @@ def outermost_caller(owner: type, methods: Mapping[str, str]) -> str | None:
 
     Args:
         owner: The class.
-        methods: Keyed by method name.
+        methods: The methods to look for, as keys; the values are not used.
 
     Returns:
         The method's name; None if there is no such method, or more than one.
