@@ -76,8 +76,13 @@ def encode_event(fields: Mapping[str, Any], max_bytes: int) -> bytes:
     cannot express become text.
 
     Args:
-        fields: The fields in ``FIELD_ORDER``, without None values; not modified.
-        max_bytes: Upper bound on the JSON, at least ``MIN_EVENT_SIZE_BYTES`` (1024).
+        fields: The fields in ``FIELD_ORDER``, without None values, as
+            ``MonitoringEvent.to_fields`` returns them; not modified.
+        max_bytes: Upper bound on the JSON, in bytes; settings allow 1024
+            (``MIN_EVENT_SIZE_BYTES``) and more, of which ids of usual length leave room for texts.
+
+    Returns:
+        One JSON object without line ends.
 
     Raises:
         EventTooLargeError: The event exceeds ``max_bytes`` even after the last step.

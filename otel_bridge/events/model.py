@@ -27,7 +27,12 @@ __all__ = [
 
 
 class MonitoringEventType(StrEnum):
-    """What happened. ARCHITECTURE.md says which component publishes which type."""
+    """
+    What happened: a worker, a job or research task (``task_``), a phase, a queue or a span changed.
+
+    A member is its text, e.g. ``"task_started"``. ARCHITECTURE.md says which component publishes
+    which type.
+    """
 
     WORKER_STARTED = "worker_started"
     WORKER_HEARTBEAT = "worker_heartbeat"
@@ -56,7 +61,7 @@ STATS_EVENT_TYPES: Final = frozenset(
 
 
 class TaskStatus(StrEnum):
-    """The status of a job, a phase or a research task."""
+    """The status of a job, a phase or a research task; a member is its text, e.g. ``"failed"``."""
 
     PENDING = "pending"
     PROCESSING = "processing"
@@ -89,6 +94,8 @@ class MonitoringEvent(BaseModel):
     """
     One fact about a worker, a queue, a research task, a phase, a job or a span; immutable.
 
+    Spans become events by themselves; construct one to publish another fact by
+    ``EventBus.publish``. A field of a wrong type or form raises pydantic's ``ValidationError``.
     JSON leaves out fields that are None. Unknown fields are ignored when an event is read, and
     unknown types and statuses are read as text, so that a newer publisher does not break an older
     collector.
@@ -199,8 +206,10 @@ class MonitoringEvent(BaseModel):
         """
         Encode as UTF-8 JSON of at most ``max_bytes``; ``encode_event`` says what is truncated.
 
+        Masks no secrets: ``EventBus.publish`` does that.
+
         Args:
-            max_bytes: Upper bound, default 8192.
+            max_bytes: Upper bound in bytes, default 8192.
 
         Raises:
             EventTooLargeError: The identifying fields alone exceed the limit.

@@ -72,7 +72,7 @@ OpenLLMetry."""
 
 class MetaAllowlist:
     """
-    Picks the span attributes that may enter ``meta``; by default none.
+    Picks the span attributes that may enter ``meta``; by default none. Immutable, for any thread.
 
     Args:
         names: Attribute names, spaces around them ignored. A name that ends in ``*`` is a prefix.
@@ -105,13 +105,20 @@ def redact_text(text: str) -> str:
     Return a text in which everything that looks like a secret is replaced by ``MASK``.
 
     Recognised are passwords in URLs and in ``password=...``, bearer and basic credentials, JSON Web
-    Tokens, private keys in PEM, and the API keys of common providers.
+    Tokens, private keys in PEM, and the API keys of common providers. Other secrets stay. Never
+    raises; the length of the text is not bounded here.
     """
     return _SECRET_VALUE.sub(_mask, text)
 
 
 def redact_fields(fields: dict[str, Any]) -> None:
-    """Mask secrets in the texts and in the ``meta`` of an event's fields, in place."""
+    """
+    Mask secrets in the texts and in the ``meta`` of an event's fields, in place.
+
+    Args:
+        fields: As ``MonitoringEvent.to_fields`` returns them. ``message``, ``error``, ``name`` and
+            ``reason`` go through ``redact_text``, ``meta`` is replaced by ``redact_meta``'s copy.
+    """
     for name in ("message", "error", "name", "reason"):
         if name in fields:
             fields[name] = redact_text(fields[name])

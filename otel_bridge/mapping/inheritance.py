@@ -26,7 +26,7 @@ Key = tuple[int, int]
 
 
 class InheritedContext(NamedTuple):
-    """What the children of a span inherit, and what the span itself is."""
+    """What the children of a span inherit, and what the span itself is; immutable, ids as text."""
 
     parent_task_id: str | None
     """Id of the research task."""
@@ -48,7 +48,13 @@ _NOTHING: Final = InheritedContext(None, None, None)
 
 
 def own_context(attributes: Attributes) -> InheritedContext:
-    """Return what the children of one of our own spans inherit, from the span's attributes."""
+    """
+    Return what the children of a span of this library inherit; never raises.
+
+    Args:
+        attributes: The span's attributes, of which the ``nexus.*`` ids and the phase are read; what
+            is missing is None.
+    """
     get = attributes.get
     return InheritedContext(
         get(semconv.PARENT_TASK_ID), get(semconv.PROJECT_ID), get(semconv.PHASE)
@@ -58,6 +64,9 @@ def own_context(attributes: Attributes) -> InheritedContext:
 class InheritedContexts:
     """
     Remembers spans whose children may still arrive, at most 20,000; for one thread at a time.
+
+    ``SpanMapper`` creates it and calls it for each span in order of arrival. It is neither started
+    nor closed; no method waits.
 
     Attributes:
         correlated: What the collector knows of spans that reached it on another path; it sets this
@@ -70,7 +79,12 @@ class InheritedContexts:
         self._remembered: OrderedDict[Key, InheritedContext] = OrderedDict()
 
     def get(self, key: Key) -> InheritedContext | None:
-        """Return what is remembered of a span, or None."""
+        """
+        Return what is remembered of a span, or None.
+
+        Args:
+            key: Trace id and span id; span id 0: the research task of the whole trace.
+        """
         return self._remembered.get(key)
 
     def remember(self, key: Key, inherited: InheritedContext) -> None:
@@ -81,10 +95,14 @@ class InheritedContexts:
 
     def remember_own(self, key: Key, inherited: InheritedContext) -> None:
         """
-        Remember one of our own spans, and its research task as that of the whole trace.
+        Remember a span of this library, and its research task as that of the whole trace.
 
         So spans belong to the task whose parent this process does not know, because another process
         started it.
+
+        Args:
+            key: Trace id and span id of the span.
+            inherited: What ``own_context`` returned for it.
         """
         self.remember(key, inherited)
         of_trace = inherited
@@ -93,7 +111,13 @@ class InheritedContexts:
         self.remember((key[0], 0), of_trace)
 
     def remember_ignored(self, span: SpanView, context: SpanContext) -> None:
-        """Record an ignored span, so that its children still inherit from its parent."""
+        """
+        Record a span that makes no event itself, so that its children inherit from its parent.
+
+        Args:
+            span: The span, see ``is_ignored``.
+            context: The span's own context, with its ids.
+        """
         parent = self._parent_context(span, context)
         if parent is not None:
             self.remember((context.trace_id, context.span_id), parent)
@@ -113,6 +137,9 @@ class InheritedContexts:
             context: The span's own context.
             attributes: The span's attributes at this moment.
             classification: What the mapping rules read in the attributes; None if no rule matched.
+
+        Returns:
+            Its research task (without a known one: the trace id), project, phase and own role.
         """
         parent = self._parent_context(span, context) or _NOTHING
         project_id = attributes.get(semconv.PROJECT_ID, parent.project_id)

@@ -99,7 +99,18 @@ class IntermediateSpans:
         inherited: InheritedContext,
         attributes: Attributes,
     ) -> None:
-        """Remember a span at its start, and send it if it is known that it will be needed."""
+        """
+        Remember a span, and put its start into ``events`` if it is known that it will be needed.
+
+        A span that was added before is ignored; over 20,000 the oldest is forgotten.
+
+        Args:
+            span: The span, at its start or when it first arrives.
+            context: The span's own context.
+            key: Trace id and span id.
+            inherited: Research task, project and phase of its events.
+            attributes: The span's attributes.
+        """
         if key in self._spans:
             return
         found = self._spans[key] = _IntermediateSpan(span, context, key, inherited)
@@ -112,7 +123,14 @@ class IntermediateSpans:
             self._send_from(*key)
 
     def end(self, span: SpanView, key: Key, attributes: Attributes) -> None:
-        """Note the end of a span that was added, and send it if its start was sent."""
+        """
+        Note the end of a span that was added, and send it if its start was sent.
+
+        Args:
+            span: The ended span. Its second end, or that of an unknown span, is ignored.
+            key: Trace id and span id.
+            attributes: The span's attributes; they may name the error.
+        """
         found = self._spans.get(key)
         if found is None or found.end is not None:
             return
@@ -127,11 +145,17 @@ class IntermediateSpans:
             self.events.append(self._end_of(found))
 
     def remove(self, key: Key) -> None:
-        """Forget a span that turned out to be a task, phase, job or enqueue."""
+        """Forget a span that turned out to be a task, phase, job or enqueue; unknown: no change."""
         self._spans.pop(key, None)
 
     def has_work(self, trace_id: int, span: SpanView) -> None:
-        """A task, phase or job is an event: send what is above it."""
+        """
+        Put the intermediate spans above a task, phase or job into ``events``, if not sent before.
+
+        Args:
+            trace_id: Its trace, in which something runs from now on.
+            span: The span of the task, phase or job, which itself is an event of its own.
+        """
         if self._traces.get(trace_id, _NO_ENQUEUES) is not None:
             self._note_work(trace_id)
         if self._spans or not self._parents_come_first:
@@ -147,7 +171,15 @@ class IntermediateSpans:
             self._send_from(trace_id, parent_id)
 
     def has_enqueue(self, trace_id: int, span: SpanView) -> None:
-        """An enqueue is an event: send what is above it, once something runs in its trace."""
+        """
+        Send the intermediate spans above an enqueue, once something runs in its trace.
+
+        Until then the parents of at most 16 enqueues of a trace are remembered.
+
+        Args:
+            trace_id: The trace of the enqueue.
+            span: The span of the enqueue.
+        """
         parent = span.parent
         if parent is None:
             return

@@ -55,13 +55,19 @@ class SpanMapper:
     """
     Maps spans to the fields of events; used by one thread at a time.
 
+    The bus's thread has one for the process, the collector has one for spans received by OTLP. For
+    each start and each end of a span, in order, call ``fields`` and then ``take_intermediate``. It
+    remembers at most 20,000 spans with what their children inherit, and 20,000 intermediate spans
+    (those that are no task, phase, job or enqueue). Nothing is started or closed.
+
     Args:
         allowlist: The attributes that may enter ``meta`` beside ``nexus.meta.*``.
         forked_at_ns: When this process was forked, in nanoseconds since the Unix epoch; 0 if it was
             not. Spans from before the fork belong to the parent process, which ends them itself.
         incarnation: This life of the process, see ``MonitoringEvent``. None: the spans are of other
             processes.
-        parents_come_first: See ``IntermediateSpans``.
+        parents_come_first: Whether each span arrives after its parent, as in the process that
+            starts them; False over OTLP, where a span is sent when it ends.
     """
 
     def __init__(
@@ -91,9 +97,12 @@ class SpanMapper:
 
     def take_intermediate(self) -> list[Fields]:
         """
-        Return the events of intermediate spans that became due since the last call.
+        Return the events of intermediate spans (requests and wrappers) due since the last call.
 
         Call it after ``fields``, and publish them first: they are above the span that was mapped.
+
+        Returns:
+            The fields of each event, in order; usually empty. A second call returns none of them.
         """
         events = self._intermediate.events
         if events:

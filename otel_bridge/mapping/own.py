@@ -17,12 +17,16 @@ OUTCOMES: Final = ("completed", "failed", "retrying")
 
 def own_facts(span: SpanView, attributes: Attributes, *, is_end: bool) -> Facts:
     """
-    Read the start or the end of one of our own spans.
+    Read the facts of an event in the start or the end of a span of this library; never raises.
 
     Args:
         span: The span.
-        attributes: Its attributes; ``nexus.span.kind`` is required.
+        attributes: Its attributes; ``nexus.span.kind`` marks it as a span of this library.
         is_end: True for the end, False for the start.
+
+    Returns:
+        The attributes as the user set them; outcome and error for the end only. Counts that are not
+        whole numbers are left out.
     """
     get = attributes.get
     kind = get(semconv.SPAN_KIND)

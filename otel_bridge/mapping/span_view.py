@@ -38,7 +38,12 @@ class _SpanEvent(Protocol):
 
 
 class SpanView(Protocol):
-    """The parts of a span that the mapping reads: of an SDK span or of a decoded OTLP span."""
+    """
+    The parts of a span that the mapping reads: of an SDK span or of a decoded OTLP span.
+
+    Names and types are those of the SDK's ``ReadableSpan``; times are nanoseconds since the Unix
+    epoch, ``end_time`` is None while the span runs, ``parent`` is None for a root span.
+    """
 
     @property
     def name(self) -> str: ...
@@ -98,7 +103,17 @@ def add_ids(
     parent: SpanContext | None,
     incarnation: str | None,
 ) -> None:
-    """Add the ids of a span, its parent and its process to the fields of an event."""
+    """
+    Add the ids of a span, its parent and its process to the fields of an event.
+
+    Args:
+        fields: Changed in place: ``trace_id`` (32 hex digits), ``span_id``, ``parent_span_id`` (16)
+            and ``incarnation``.
+        trace_id: The trace id as a number.
+        span_id: The span id as a number.
+        parent: The parent's context; None for a root span, then the field is left out.
+        incarnation: The id of one life of the process; None: the field is left out.
+    """
     fields["trace_id"] = f"{trace_id:032x}"
     fields["span_id"] = f"{span_id:016x}"
     if parent is not None:
@@ -108,7 +123,14 @@ def add_ids(
 
 
 def add_kind(fields: Fields, span: _Described) -> None:
-    """Add what a third-party span says of itself: kind, whether its parent is remote, and name."""
+    """
+    Add ``span_kind``, ``remote_parent`` and ``name`` of a third-party span to an event's fields.
+
+    Args:
+        fields: Changed in place. A ``span_kind`` that is there stays; kind INTERNAL, a parent in
+            this process and an empty name add nothing.
+        span: Has name, kind and parent.
+    """
     if span.kind is not SpanKind.INTERNAL:
         fields.setdefault("span_kind", span.kind.name)
     if span.parent is not None and span.parent.is_remote:
@@ -129,7 +151,11 @@ def error_of(span: SpanView, attributes: Attributes) -> str | None:
     Return the reason of a span's failure as one line, or None if it gives none.
 
     The first of: ``nexus.error``, the last recorded exception as ``<type>: <message>``, the
-    description of the status, ``error.type``.
+    description of the status, ``error.type``. Not shortened and not masked.
+
+    Args:
+        span: The span with its recorded exceptions and status.
+        attributes: Its attributes.
     """
     given = attributes.get(semconv.ERROR)
     if given is not None:

@@ -34,7 +34,7 @@ __all__ = [
 
 
 class Classification(NamedTuple):
-    """What a rule found in a span."""
+    """What a rule found in a span: what it is, the name shown, and the queue if it names one."""
 
     role: Literal["enqueue", "job", "phase"]
     task_type: str
@@ -222,7 +222,16 @@ RULES: Final = (
 
 
 def classify(span: SpanView, attributes: Attributes) -> Classification | None:
-    """Return the classification by the first rule that matches; None: no rule does."""
+    """
+    Say what a span of another library is, by the first of ``RULES`` that matches.
+
+    Args:
+        span: The span, at its start or end; its name and kind are read.
+        attributes: Its attributes at this moment; some libraries set them at the end only.
+
+    Returns:
+        Its role and names; None if no rule matches, as for most spans.
+    """
     for rule in RULES:
         found = rule.classify(span, attributes)
         if found is not None:
@@ -237,17 +246,18 @@ def ignore_scope(name: str) -> None:
     """
     Leave the spans of an instrumentation scope out of the live view, in this process.
 
-    For frameworks whose jobs one of our adapters publishes, so that no job is shown twice. The
-    spans themselves do not change; tracing backends still get them.
+    For frameworks whose jobs an adapter of this library publishes, so that no job is shown twice.
+    The spans themselves do not change; tracing backends still get them. Holds from the next span
+    until ``unignore_scope``; a second call changes nothing.
 
     Args:
-        name: Name of the scope, e.g. ``opentelemetry.instrumentation.celery``.
+        name: Exact name of the scope, e.g. ``opentelemetry.instrumentation.celery``; not checked.
     """
     _ignored_scopes.add(name)
 
 
 def unignore_scope(name: str) -> None:
-    """Undo ``ignore_scope``."""
+    """Undo all calls of ``ignore_scope`` for this name; without one it does nothing."""
     _ignored_scopes.discard(name)
 
 
@@ -260,17 +270,27 @@ def is_ignored(span: SpanView) -> bool:
 
 
 def is_retry(attributes: Attributes) -> bool:
-    """Whether an attempt ended in a retry. The status alone does not show it: it is not ERROR."""
+    """
+    Whether an attempt ended in a retry, which the span's status alone does not show.
+
+    Args:
+        attributes: Of the ended span. Only Celery and Taskiq are recognised; else False.
+    """
     return attributes.get("celery.state") == "RETRY" or "taskiq.retry.reason" in attributes
 
 
 def retry_reason_of(attributes: Attributes) -> str | None:
-    """Return why an attempt will be retried, if the instrumentation says so."""
+    """Return why an attempt will be retried, as Celery or Taskiq say in attributes; else None."""
     return _text(attributes, "celery.retry.reason", "taskiq.retry.reason")
 
 
 def retries_of(attributes: Attributes) -> int | None:
-    """Return the number of attempts before this one, if the instrumentation says so; never 0."""
+    """
+    Return the number of attempts before this one, at least 1; None for a first or unknown one.
+
+    Args:
+        attributes: Of the job's span. Celery, Dramatiq and Taskiq are recognised.
+    """
     for name in ("celery.retries", "dramatiq.retry_count", "taskiq._retries"):
         found = attributes.get(name)
         if isinstance(found, int) and not isinstance(found, bool) and found > 0:
@@ -279,5 +299,10 @@ def retries_of(attributes: Attributes) -> int | None:
 
 
 def message_id_of(attributes: Attributes) -> str | None:
-    """Return the queue's id of a job's message; some instrumentations set it at the end only."""
+    """
+    Return the id that the queue gave a job's message, or None.
+
+    Args:
+        attributes: Of the span of an enqueue or job; some libraries set the id at its end only.
+    """
     return _text(attributes, "messaging.message.id", "dramatiq.message_id", "rq.job.id")

@@ -41,11 +41,16 @@ class ProjectLookup:
     """
     Project ids by research task, found in the background; no method raises or waits for an answer.
 
+    Call the methods from any thread. There is no start: the first unknown project starts a daemon
+    thread with an event loop of its own; ``close`` ends it. At most 1,000 lookups are in progress,
+    4 of them in Redis; a further one is not started, and its project stays unknown for now.
+
     Args:
-        connect: Creates the Redis client; called on the lookup's own event loop.
+        connect: Creates the Redis client; called on the lookup's own event loop, which closes it.
         knowledge_base: Asked if Redis has no project; None: only Redis is asked.
         keys: Name the hashes of research tasks.
-        max_cached: Research tasks remembered, at most; the oldest is forgotten first.
+        max_cached: Research tasks remembered, at most, default 10,000; the oldest is forgotten
+            first.
         clock: Gives the monotonic time.
     """
 
@@ -76,7 +81,12 @@ class ProjectLookup:
         self._session: _Session | None = None
 
     def learn(self, parent_task_id: str, project_id: str) -> bool:
-        """Remember the project of a research task; True if it is new or has changed."""
+        """
+        Remember the project of a research task, in this process only; replaces what was known.
+
+        Returns:
+            True if it is new or has changed.
+        """
         with self._lock:
             is_new = self._known.get(parent_task_id) != project_id
             self._known[parent_task_id] = project_id
@@ -87,9 +97,10 @@ class ProjectLookup:
 
     def known(self, parent_task_id: str) -> str | None:
         """
-        The project of a research task; None if it is not known yet.
+        Return the project id of a research task at once; None if it is not known yet.
 
-        An unknown project is then looked up in the background, at most once a minute.
+        An unknown project is then looked up in the background, at most once a minute for each
+        research task, so that a later call returns it. A failure is logged.
         """
         found = self._known.get(parent_task_id)
         if found is not None:
@@ -101,7 +112,7 @@ class ProjectLookup:
         return None
 
     def close(self) -> None:
-        """End the thread; lookups in progress are dropped. Returns at once."""
+        """End the thread; returns at once. Cancels lookups in progress; a later one restarts it."""
         with self._lock:
             loop, self._loop = self._loop, None
             session, self._session = self._session, None

@@ -59,14 +59,20 @@ def quoted(name: str, setting: str, *, max_parts: int = 1) -> str:
 
 class PostgresKnowledgeBase:
     """
-    Research tasks in a PostgreSQL table; used on one event loop at a time.
+    A ``KnowledgeBase`` (the user's own store of research tasks) in a PostgreSQL table.
+
+    ``knowledge_base_of`` creates it from the settings, ``ProjectIdResolver`` asks it. The first
+    question connects; ``close`` ends the connection. Used on one event loop at a time; questions
+    asked at the same time are answered one after another. After 3 failures in a row, questions fail
+    at once for up to 30 s.
 
     Args:
         url: A ``postgresql://`` URL. Its password appears in no message.
         table: ``table`` or ``schema.table``.
         id_column: The column with the research task's id: text, uuid or a number.
         project_column: The column with the project's id.
-        timeout_sec: Limit for connecting, and again for the answer; default 2 seconds.
+        timeout_sec: Limit for connecting, and again for the answer; default 2 seconds. One question
+            takes at most twice as long, plus its wait for those before it.
         clock: Gives the monotonic time.
 
     Attributes:
@@ -108,10 +114,14 @@ class PostgresKnowledgeBase:
 
     async def get_research_task(self, task_id: str) -> dict[str, str | None] | None:
         """
-        Read the project of one research task.
+        Read the project of one research task; async.
+
+        Args:
+            task_id: The id as text; PostgreSQL converts it to the type of the column.
 
         Returns:
-            ``{"project_id": ...}``, whose value may be None; None if there is no such row.
+            ``{"project_id": ...}``, whose value may be None; None if there is no such row, or the
+            id does not fit the column's type.
 
         Raises:
             KnowledgeBaseError: The database failed, or failed so recently that it is not asked.
@@ -171,7 +181,7 @@ class PostgresKnowledgeBase:
             connection.terminate()
 
     async def close(self) -> None:
-        """Close the connection, if this event loop has opened one."""
+        """Close the connection, if this event loop opened it; a later question opens another."""
         if self._owner == (os.getpid(), asyncio.get_running_loop()):
             self._drop()
 
@@ -189,6 +199,9 @@ def _asyncpg() -> ModuleType:
 def knowledge_base_of(settings: BridgeSettings) -> PostgresKnowledgeBase | None:
     """
     Create the knowledge base that the settings name; connects to nothing yet.
+
+    Args:
+        settings: Those with ``knowledge_base_`` in their name: URL, table, columns, time-out.
 
     Returns:
         The knowledge base; None if ``MONITORING_KNOWLEDGE_BASE_URL`` is not set.

@@ -32,14 +32,22 @@ _META_TTL_SEC: Final = 24 * 3600
 
 
 class KnowledgeBase(Protocol):
-    """The user's own store of research tasks."""
+    """
+    The user's own store of research tasks, which knows the project of each.
+
+    Any object with this method will do; ``PostgresKnowledgeBase`` is one. It is neither opened nor
+    closed by the resolver.
+    """
 
     def get_research_task(self, task_id: str) -> Any | Awaitable[Any]:
         """
         Return the record of a research task: a mapping or object with ``project_id``, or None.
 
-        May be a coroutine function; a plain function is called in a thread. May raise; the project
-        is then unknown.
+        May be a coroutine function; a plain function is called in a thread. May raise, or take
+        longer than the resolver's ``timeout_sec`` (5); the project is then unknown.
+
+        Args:
+            task_id: The id of the research task (``parent_task_id`` of its jobs).
         """
 
 
@@ -47,12 +55,16 @@ class ProjectIdResolver:
     """
     Finds project ids; never raises. All calls must come from one event loop.
 
+    The first ``resolve`` may start tasks on that loop; ``close`` ends them.
+
     Args:
-        redis: Holds ``<prefix>:task_meta:{parent}``; may decode answers or not.
+        redis: Holds ``<prefix>:task_meta:{parent}``; may decode answers or not. Its own time-outs
+            bound each read. The caller closes it.
         knowledge_base: Asked last; None: not asked.
         keys: Name these hashes.
         timeout_sec: Limit for one answer of the knowledge base; default 5 seconds.
-        max_cached: Research tasks remembered, at most; the least recently used is forgotten first.
+        max_cached: Research tasks remembered, at most, default 10,000; the least recently used is
+            forgotten first.
         ask_again_sec: The knowledge base is asked again about a research task that it did not know
             after this time at the earliest; default 60 seconds.
         clock: Gives the monotonic time.
@@ -90,7 +102,7 @@ class ProjectIdResolver:
 
         Args:
             payload: The job's payload; its ``project_id`` takes precedence.
-            parent_task_id: The job's research task.
+            parent_task_id: The id of the job's research task; None: only the payload is read.
 
         Returns:
             The project id; None if it is not known, or not known yet.
@@ -117,7 +129,7 @@ class ProjectIdResolver:
         return None
 
     async def wait_until_answered(self) -> None:
-        """Wait until the knowledge base has answered every open question or timed out."""
+        """Wait until the knowledge base has answered or timed out (``timeout_sec``) everywhere."""
         while self._asking:
             await asyncio.gather(*self._asking.values())
 

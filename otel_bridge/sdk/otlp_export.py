@@ -21,7 +21,10 @@ __all__ = ["add_otlp_export", "check_otlp", "make_meter_provider"]
 
 def check_otlp(settings: BridgeSettings) -> None:
     """
-    Check the OTLP settings before any provider or exporter is created.
+    Check the OTLP protocols before any provider or exporter is created; nothing if none is used.
+
+    Args:
+        settings: The exporter, endpoint and protocol variables. Endpoints are not checked.
 
     Raises:
         ConfigurationError: ``OTEL_EXPORTER_OTLP_PROTOCOL``, or that of one signal, is neither
@@ -42,14 +45,16 @@ def add_otlp_export(provider: TracerProvider, settings: BridgeSettings) -> bool:
     endpoint, headers, compression and time-outs from the environment itself.
 
     Args:
-        provider: Gets the exporter's span processor.
+        provider: Gets the exporter's span processor, and shuts it down with itself.
         settings: The exporter, endpoint and protocol variables; default protocol:
             ``http/protobuf``.
 
     Returns:
-        Whether an exporter was added.
+        Whether an exporter was added. A second call would add a second one.
 
     Raises:
+        ImportError: The exporter's package for this protocol is not installed.
+        Exception: What the exporter raises for a variable that it cannot use.
         ConfigurationError: The protocol is neither ``grpc`` nor ``http/protobuf``.
 
     Source: OpenTelemetry specification, environment variables and OTLP exporter.
@@ -72,10 +77,13 @@ def make_meter_provider(settings: BridgeSettings, resource: Resource) -> MeterPr
         resource: Describes this process; the same as that of its spans.
 
     Returns:
-        The provider, which the caller shuts down; None if no export is requested.
+        The provider, which the caller shuts down, and sets as the global one if it is to be; None
+        if no export is requested.
 
     Raises:
         ConfigurationError: The protocol is neither ``grpc`` nor ``http/protobuf``.
+        ImportError: The exporter's package for this protocol is not installed.
+        Exception: What the exporter raises for a variable that it cannot use.
     """
     if not _are_metrics_requested(settings):
         return None

@@ -24,8 +24,10 @@ class MonitoringSpanProcessor(SpanProcessor):
     """
     Makes the spans of a provider visible while they run.
 
-    Add it to a provider with ``add_span_processor``; ``configure()`` is not needed. Never raises;
-    the first failure is logged.
+    Add it to a provider with ``provider.add_span_processor(MonitoringSpanProcessor(bus))``;
+    ``configure()`` does that by itself and is not needed. The provider calls its methods: at each
+    start and end of a span, in the thread of the span, without waiting. These never raise; the
+    first failure is logged.
 
     Args:
         bus: Converts the spans to events and publishes them. The processor flushes the bus but

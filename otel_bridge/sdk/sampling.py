@@ -27,10 +27,12 @@ _ProviderOrSampler = TypeVar("_ProviderOrSampler", TracerProvider, Sampler)
 
 class LiveSpanSampler(Sampler):
     """
-    Decides as another sampler does, but records those of our spans that the other one drops.
+    Decides as another sampler does, but records this library's spans that the other one drops.
+
+    ``keep_live_spans`` creates it and gives it to the provider, which calls it for each new span.
 
     Args:
-        inner: The sampler of the application.
+        inner: The sampler of the application; its errors pass through.
     """
 
     def __init__(self, inner: Sampler) -> None:
@@ -60,10 +62,11 @@ class LiveSpanSampler(Sampler):
 
 def keep_live_spans(provider_or_sampler: _ProviderOrSampler) -> _ProviderOrSampler:
     """
-    Wrap a sampler in a ``LiveSpanSampler``, or replace the sampler of a provider by a wrapped one.
+    Keep a sampler from hiding this library's spans (those with ``nexus.span.kind``) while they run.
 
-    A second call changes nothing. Call it before tracers are created: a tracer copies the sampler
-    of its provider.
+    Wraps a sampler in a ``LiveSpanSampler``, or replaces the sampler of a provider by a wrapped
+    one. A second call changes nothing. Call it before tracers are created: a tracer copies the
+    sampler of its provider.
 
     Args:
         provider_or_sampler: An SDK provider, changed in place, or a sampler.

@@ -37,9 +37,12 @@ class HeartbeatKeys:
     """
     Writes the keys ``<prefix>:worker:heartbeat:{worker_id}``, which expire unless refreshed.
 
-    Never raises. While Redis is unreachable, each heartbeat costs one attempt of at most
-    ``send_timeout_ms``; one warning is logged when the outage begins and one line when it ends.
-    The heartbeat events do not depend on these keys: the bus buffers them.
+    ``Bridge.heartbeat_keys`` is the one of this process. It connects with the first key and is
+    never closed. Each call blocks the calling thread, so it is made on the timer thread. A failure
+    of Redis never raises: while it is unreachable, each heartbeat costs one attempt, with a limit
+    of ``send_timeout_ms`` (100) for connecting and again for each answer; one warning is logged
+    when the outage begins and one line when it ends. The heartbeat events do not depend on these
+    keys: the bus buffers them.
 
     Args:
         settings: Redis URL (``redis_url``, else ``bus_url`` if that is a Redis), key prefix, TTL
@@ -61,16 +64,22 @@ class HeartbeatKeys:
         self._run(lambda client: client.set(key, "1", px=ttl_ms))
 
     def delete(self, worker_id: int | str) -> None:
-        """Delete the key of a worker that has stopped."""
+        """Delete the key of a worker that has stopped; a key that is gone already is no error."""
         key = self._keys.worker_heartbeat(str(worker_id))
         self._run(lambda client: client.delete(key))
 
     def set_if_absent(self, key: str, ttl_ms: int) -> bool:
         """
-        Set a key for ``ttl_ms`` milliseconds unless it exists; False if it exists.
+        Set a key unless it exists, as a lock between processes.
 
-        Also True without a Redis and while Redis is unreachable: a lock that cannot be checked
-        must not stop every process from doing the work.
+        Args:
+            key: The full name of the key.
+            ttl_ms: How long the key lives, in milliseconds, at least 1.
+
+        Returns:
+            False if it exists. True if it was set, and also without a Redis and while Redis is
+            unreachable: a lock that cannot be checked must not stop every process from doing the
+            work.
         """
         return self._run(lambda client: client.set(key, "1", nx=True, px=ttl_ms) is not None)
 
@@ -100,9 +109,10 @@ class WorkerHeartbeat:
     """
     Publishes ``worker_started``, then ``worker_heartbeat`` at an interval, then ``worker_stopped``.
 
-    Each event carries the worker's current job and project, ``counts`` with the number of events
-    that this process has dropped, ``meta``, and the incarnation of the process: a worker that is
-    started again under its id is another one.
+    ``otel_bridge.worker()`` and the adapters create it and call ``start`` and ``stop``. No method
+    waits for the network. Each event carries the worker's job and project, ``counts`` with the
+    number of events that this process has dropped, ``meta``, and the incarnation (an id of one life
+    of the process): a worker that is started again under its id is another one.
 
     Args:
         worker_id: Unique among all workers that use this Redis; shown on the dashboard.
@@ -141,7 +151,7 @@ class WorkerHeartbeat:
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Publish ``worker_started`` at once and a heartbeat after every interval."""
+        """Publish ``worker_started`` at once and a heartbeat after each interval; call it once."""
         self._is_open = True
         self._publish(MonitoringEventType.WORKER_STARTED)
         if self._otel_metrics is not None:
@@ -150,7 +160,11 @@ class WorkerHeartbeat:
         self._timer.call_later(self._interval_sec, self._send_heartbeat)
 
     def stop(self) -> None:
-        """Publish ``worker_stopped`` and end the heartbeats; does nothing in a forked child."""
+        """
+        Publish ``worker_stopped`` and end the heartbeats; does not wait for either.
+
+        Does nothing in a forked child, before ``start``, or when called again.
+        """
         if os.getpid() != self._pid:
             return
         with self._lock:

@@ -22,7 +22,10 @@ __all__ = ["OtelMetrics"]
 
 class OtelMetrics:
     """
-    The instruments of one process; any thread may record.
+    The instruments of one process, as ``Bridge.otel_metrics``; any thread may record.
+
+    There is nothing to start or stop. The methods neither wait nor raise; they expect that each
+    ``..._started`` is followed by one ``..._ended``.
 
     Args:
         meter: Creates the instruments.
@@ -80,7 +83,13 @@ class OtelMetrics:
         self._sent.add(1, _attributes(task_type, queue, "enqueue"))
 
     def job_started(self, task_type: str, queue: str | None) -> None:
-        """Count an attempt at a job that starts, and count it as running."""
+        """
+        Count an attempt at a job that starts, and count it as running until ``job_ended``.
+
+        Args:
+            task_type: Attribute ``nexus.task.type``.
+            queue: Attribute ``messaging.destination.name``; None: left out.
+        """
         attributes = _attributes(task_type, queue, "job")
         self._consumed.add(1, attributes)
         self._running.add(1, attributes)
@@ -107,17 +116,22 @@ class OtelMetrics:
         self._duration.record(seconds, attributes)
 
     def worker_started(self) -> None:
-        """Count a worker as up in this process."""
+        """Count a worker as up in this process; in a forked child the count begins again at 0."""
         if os.getpid() != self._pid:
             self._pid, self._workers = os.getpid(), 0
         self._workers += 1
 
     def worker_ended(self) -> None:
-        """Count a worker as stopped."""
+        """Count a worker as stopped; call it once for each ``worker_started``."""
         self._workers -= 1
 
     def queue_depth(self, depths: Mapping[str, int]) -> None:
-        """Set the number of jobs that wait, by the queue's name."""
+        """
+        Set the gauge ``otel_bridge.queue.depth``.
+
+        Args:
+            depths: Number of waiting jobs, by the queue's full name; other queues keep theirs.
+        """
         for name, depth in depths.items():
             self._depth.set(depth, {semconv.MESSAGING_DESTINATION_NAME: name})
 

@@ -79,7 +79,9 @@ def publish_queue_depth(
 
 class QueueDepthSampler:
     """
-    Samples the queues of one process every few seconds, unless another process does.
+    Publishes the depths of a process's queues every few seconds, unless another process does.
+
+    ``start()`` begins and ``stop()`` ends it; an adapter or coordinator calls both.
 
     Args:
         names: Gives the full names of the queues; called for each sample.
@@ -128,7 +130,11 @@ class QueueDepthSampler:
         self._is_failing = False
 
     def start(self) -> None:
-        """Take the first sample at once and go on until ``stop()``; a second call does nothing."""
+        """
+        Take the first sample at once, on another thread, and go on until ``stop()``.
+
+        Returns without waiting; a second call does nothing. An error of a sample is logged.
+        """
         if not self._is_open:
             self._is_open = True
             self._timer.call_later(0, self._on_timer)
@@ -184,7 +190,7 @@ class LoopCaller:
     OpenTelemetry context, so the sampler's suppression of spans holds for them too.
 
     Args:
-        loop: A running event loop.
+        loop: A running event loop. Call ``aclose`` on it before it ends.
         timeout_sec: How long one call may take; default 5 seconds.
     """
 
@@ -198,7 +204,13 @@ class LoopCaller:
 
     def call(self, function: Callable[..., Coroutine[Any, Any, _T]], *args: Any) -> _T:
         """
-        Return what ``function(*args)`` returns; must not be called on the loop's own thread.
+        Await ``function(*args)`` on the loop and return its result; blocks the calling thread.
+
+        Must not be called on the loop's own thread: it would wait for itself until the time-out.
+
+        Args:
+            function: A coroutine function.
+            *args: Its arguments.
 
         Raises:
             TimeoutError: It took longer than ``timeout_sec`` and was cancelled.
@@ -231,6 +243,10 @@ class LoopCaller:
             self._tasks.discard(task)
 
     async def aclose(self) -> None:
-        """Cancel the calls under way and refuse further ones; call it on the loop."""
+        """
+        Cancel the calls under way and reject further ones; await it on the loop.
+
+        Waits 10 s at most; a call that still runs then is left behind.
+        """
         self._is_closed = True
         await cancel(self._tasks)

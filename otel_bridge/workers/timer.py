@@ -30,6 +30,9 @@ class TimerThread:
     """
     Calls functions after a delay, on one daemon thread that starts with the first ``call_later``.
 
+    ``Bridge.timer`` is the one of this process; ``Bridge.shutdown`` closes it. The functions run
+    one after another, so one that takes long delays the others.
+
     A function runs at most once for each ``call_later``. An exception in it is logged, and the
     thread goes on. A forked child starts with an empty schedule, because the parent continues to
     send its own heartbeats. Instrumented calls inside the functions create no spans.
@@ -55,7 +58,11 @@ class TimerThread:
         Call ``function`` after ``delay_sec`` seconds; returns at once, from any thread.
 
         After ``close()`` the call is dropped. If no thread can be started, the function waits until
-        a later ``call_later`` starts one.
+        a later ``call_later`` starts one. Never raises.
+
+        Args:
+            delay_sec: Seconds from now; 0 or less: as soon as the thread is free.
+            function: Called once, without arguments, on the timer's thread.
         """
         with self._wake:
             if self._is_closed:
@@ -75,10 +82,11 @@ class TimerThread:
 
     def close(self, timeout_sec: float = 1.0) -> None:
         """
-        Call the functions that are due, drop the others, and end the thread.
+        Call the functions that are due, drop the others, and end the thread; for good.
 
         Args:
-            timeout_sec: How long to wait for the thread's end at most; it continues to its end.
+            timeout_sec: How many seconds to wait for the thread's end at most, default 1. A
+                function that runs longer goes on after that; no error is raised.
         """
         with self._wake:
             self._is_closed = True
