@@ -61,7 +61,9 @@ async def run_workers(
     """
     Run workers and a research runner on this event loop until ``stop`` is set.
 
-    Running jobs then have ``settings.shutdown_timeout_sec`` to end, before they are released.
+    Running jobs then have ``settings.shutdown_timeout_sec`` to end, before they are released to
+    other workers. An outage of Redis does not end it. Call ``configure()`` before, or nothing is
+    published.
 
     Args:
         redis: The queue's Redis; may be a fakeredis client.
@@ -75,10 +77,12 @@ async def run_workers(
         search: Finds pages instead of the corpus, which is then not read.
         extraction: Extracts entities instead of ``PageExtraction``.
         handlers: Handlers by task type; they replace those of the same type or are added.
-        throttle: Waits until a job may run, e.g. for a rate limit of a provider or model.
+        throttle: Async function that waits until a job may run, e.g. for a rate limit of a provider
+            or model; what it raises fails the attempt, as if the handler had raised it.
         knowledge_base: Asked for project ids that neither a job nor Redis has; default: the
             database of the settings, if there is one.
-        lease_sec: A process that does not renew its leases for this long loses its jobs.
+        lease_sec: A process that does not renew its leases for this many seconds loses its jobs;
+            default 15.
 
     Raises:
         ConfigurationError: The corpus directory is missing or empty.

@@ -36,7 +36,10 @@ async def run_claim_loop(
     idle_sec: float = IDLE_SEC,
 ) -> None:
     """
-    Claim and run jobs until ``stop`` is set; errors of Redis and of jobs do not end the loop.
+    Claim jobs and run them, one after the other, until ``stop`` is set.
+
+    Returns once the running job has ended, however long that takes. Errors of Redis and of jobs do
+    not end the loop; cancelling it does.
 
     Args:
         claim: Takes the next job, or None while no job waits. Its argument is the number of jobs

@@ -13,15 +13,17 @@ __all__ = ["PageBrokenError", "PermanentJobError"]
 
 
 class PermanentJobError(OtelBridgeError):
-    """Raised when a retry cannot help; the job fails at once."""
+    """Raised by a job's handler when a retry cannot help: the job fails at once, for good."""
 
 
 class PageBrokenError(OtelBridgeError):
     """
-    Raised when a damaged page is read strictly; a lenient attempt may succeed.
+    Raised by an extraction that reads a damaged page strictly.
+
+    The job is retried, and its second attempt reads the page leniently, which may succeed.
 
     Args:
-        page_id: The page.
+        page_id: Id of the page.
         problem: What is wrong with it.
     """
 

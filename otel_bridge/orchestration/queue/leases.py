@@ -45,19 +45,23 @@ _TIMEOUT_SEC: Final = 2.0
 
 
 class LeaseLostError(OtelBridgeError):
-    """Raised when another attempt took over the job while this attempt was running."""
+    """Raised by ``run_with_lease`` when the attempt no longer holds the lease of its job."""
 
 
 class StoppingError(OtelBridgeError):
-    """Raised when the worker is stopping and the job did not end in time."""
+    """Raised by ``run_with_lease`` when the worker stops before the job has ended."""
 
 
 def synchronous_client(client: redis_asyncio.Redis) -> redis.Redis:
     """
     Return a synchronous client of the server that an asynchronous client uses, for a thread.
 
-    It connects with the same address, login and TLS arguments, and has a timeout of 2 s. The client
-    of a fakeredis server shares that server.
+    It connects at its first command, with the same address, login and TLS arguments, and has a
+    timeout of 2 s for connecting and for each answer. The client of a fakeredis server shares that
+    server. The caller closes it.
+
+    Args:
+        client: A client of a single Redis; it stays as it is.
     """
     pool = client.connection_pool
     arguments: dict[str, Any] = dict(pool.connection_kwargs)
@@ -95,11 +99,15 @@ def synchronous_client(client: redis_asyncio.Redis) -> redis.Redis:
 
 class LeaseKeeper:
     """
-    Renews the leases of all jobs that this process runs, three times per lease.
+    Keeps the leases of all jobs that this process runs from expiring, on a daemon thread.
+
+    Create one for each process. The first ``hold`` starts the thread, which renews every lease
+    three times per ``lease_sec``; ``close`` stops it. A renewal that Redis does not answer is
+    logged and tried again. ``hold`` and ``drop`` may be called from any thread.
 
     Args:
         client: Used by the keeper's thread only; closed by ``close``.
-        lease_sec: Length of a lease, as given to the ``TaskQueue``.
+        lease_sec: Length of a lease in seconds, as given to the ``TaskQueue``.
         keys: Name the leases, as for the ``TaskQueue``.
     """
 
@@ -118,7 +126,7 @@ class LeaseKeeper:
 
     def hold(self, claim: Claim, on_lost: Callable[[], None]) -> None:
         """
-        Renew a claim's lease until ``drop`` is called.
+        Renew a claim's lease until ``drop`` is called or the lease is lost; returns at once.
 
         Args:
             claim: The attempt that holds the lease.
@@ -133,7 +141,7 @@ class LeaseKeeper:
                 self._thread.start()
 
     def drop(self, claim: Claim) -> None:
-        """Stop renewing a claim's lease."""
+        """Stop renewing a claim's lease; does nothing for a claim that is not held."""
         with self._lock:
             self._held.pop((claim.job_id, claim.attempt), None)
 
@@ -178,7 +186,9 @@ async def run_with_lease(
     keeper: LeaseKeeper, claim: Claim, stopping: asyncio.Event, work: Coroutine[Any, Any, _T]
 ) -> _T:
     """
-    Run ``work`` while its lease is renewed, and return its result.
+    Run a coroutine while the lease of its job is renewed, and return its result.
+
+    There is no timeout. Cancelled work has 5 s to end.
 
     Args:
         keeper: Renews the lease.

@@ -11,11 +11,14 @@ __all__ = ["lua_source"]
 
 def lua_source(name: str, keys: RedisKeys = DEFAULT_KEYS) -> str:
     """
-    Return the text of a Lua script, with the shared prelude before it.
+    Return the text of one of the queue's Lua scripts, with the shared prelude before it.
 
     Args:
-        name: Of the script, without ``.lua``.
+        name: Name of the script's file in the folder ``lua``, without ``.lua``.
         keys: Their prefix becomes a constant of the script; its characters need no quoting.
+
+    Raises:
+        FileNotFoundError: There is no such script.
     """
     folder = resources.files("otel_bridge.orchestration.queue") / "lua"
     prelude = (folder / "prelude.lua").read_text(encoding="utf-8")

@@ -48,7 +48,11 @@ __all__ = ["ParallelTaskCoordinator", "Throttle"]
 logger = logging.getLogger(__name__)
 
 Throttle = Callable[[QueuedJob], Awaitable[None]]
-"""Waits until a job may run, e.g. for a rate limit; the job's lease is renewed meanwhile."""
+"""
+Waits until a job may run, e.g. for a rate limit; the job's lease is renewed meanwhile.
+
+What it raises fails the attempt as if the handler had raised it; it counts towards the job timeout.
+"""
 
 _MAINTAIN_SEC: Final = 1.0
 _LOWEST_FIRST_EVERY: Final = 10
@@ -60,19 +64,24 @@ _STOP_TIMEOUT_SEC: Final = 10.0
 
 class ParallelTaskCoordinator:
     """
-    Workers on one event loop.
+    Queues jobs, and runs them on workers of one event loop.
+
+    ``run_workers`` creates it. ``submit_tasks`` works without ``run``; ``run`` works until its stop
+    event is set. A handler that raises is retried with a delay, ``max_retries`` times; a job of a
+    type without a handler, and a ``PermanentJobError``, fail at once.
 
     Args:
         queue: Holds the jobs and their results.
-        handlers: By task type.
+        handlers: Async functions that run one attempt at a job, by task type.
         worker_ids: One worker for each; unique among all workers of this Redis.
         keeper: Renews the leases of this process.
         notifications: Wakes idle workers while the caller runs ``notifications.listen()``; without
             it they look for jobs once a second.
         resolver: Finds the project of a job that names none; None: the job's own payload decides.
-        throttle: Called with each job before its handler.
-        depth_interval_sec: How often one of all processes publishes the depth of the queues.
-        grace_sec: How long a job may go on after ``stop`` before it is released.
+        throttle: Awaited with each job before its handler; see ``Throttle``. None: no waiting.
+        depth_interval_sec: Seconds between two samples of the queue depths, by one of all
+            processes.
+        grace_sec: How many seconds a job may go on after ``stop`` before it is released.
         job_timeout_sec: A handler that runs longer has failed; None: no limit.
         retry_base_sec: Delay before the first retry; doubles with each retry up to 30 s, jittered.
         idle_sec: How long an idle worker waits for a notification before it looks for a job again,
@@ -121,7 +130,8 @@ class ParallelTaskCoordinator:
         """
         Queue jobs, except those whose id is known already; return all ids, in order.
 
-        Each new job gets an ``enqueue`` span of its own, whose trace context travels with it.
+        Each new job gets an ``enqueue`` span of its own, whose trace context travels with it. Waits
+        while Redis is unavailable; the jobs before the one that fails then stay queued.
 
         Raises:
             redis.RedisError: Redis was unavailable for over a minute, or refuses a job.
@@ -149,7 +159,8 @@ class ParallelTaskCoordinator:
         """
         Run workers until ``stop`` is set; return when all have stopped.
 
-        Their jobs may then end or, after ``grace_sec``, are released. If this method is cancelled
+        Their jobs may then end or, after ``grace_sec``, are released; a worker that Redis does not
+        answer is cancelled 10 s later. If this method is cancelled
         instead, running jobs stay claimed until their leases expire.
         """
         self._draining.clear()
@@ -373,11 +384,11 @@ class ParallelTaskCoordinator:
         )
 
     async def status(self, job_id: str) -> TaskStatus | None:
-        """Return the status of a job; None if the job is unknown or its keys have expired."""
+        """Return a job's status; None if unknown or expired; raises ``redis.RedisError``."""
         return await self.queue.status(job_id)
 
     async def result(self, job_id: str) -> Any | None:
-        """Return the result of a completed job, else None."""
+        """Return a completed job's decoded result, else None; raises ``redis.RedisError``."""
         return (await self.queue.results([job_id])).get(job_id)
 
 

@@ -36,7 +36,10 @@ _MAX_DELAY_SEC: Final = 2.0
 
 class RedisRetry:
     """
-    Repeats Redis operations that fail because Redis is unavailable.
+    Repeats Redis operations that fail because Redis is unavailable, and logs each outage once.
+
+    Each coordinator creates one, for all its workers on one event loop; await ``call`` with an
+    operation.
 
     Args:
         stopping: Once it is set, operations are repeated for 2 s instead of 60 s.
@@ -78,7 +81,7 @@ class RedisRetry:
                 return answer
 
     def failed(self, error: Exception) -> None:
-        """Note that an operation failed; the first one of an outage is logged."""
+        """Note that an operation failed with ``error``; the first one of an outage is logged."""
         if not self._is_outage:
             logger.warning("the queue's Redis cannot be used: %s; waiting", failure_reason(error))
         self._is_outage = True

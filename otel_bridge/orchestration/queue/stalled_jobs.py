@@ -25,11 +25,18 @@ async def requeue_stalled(
     redis: Redis, job_id: str, worker_id: str, *, keys: RedisKeys = DEFAULT_KEYS
 ) -> bool:
     """
-    Let a stalled job be claimed again; returns whether it was still this worker's.
+    Let a job whose worker stopped answering be claimed again.
 
+    Returns whether the job was still this worker's; if not, nothing is changed.
     A job with a lease has its lease expired: ``TaskQueue.maintain`` requeues it and counts the
     crash towards its max deliveries. A job without one returns to the head of the queue that its
     lease hash names, or else of the normal-priority queue.
+
+    Args:
+        redis: The queue's Redis.
+        job_id: Id of the job.
+        worker_id: The worker that stopped answering.
+        keys: Name the keys of the queue.
 
     Raises:
         redis.RedisError: Redis is unreachable, or denies a command.
@@ -43,9 +50,17 @@ async def fail_stalled(
     redis: Redis, job_id: str, worker_id: str, error: str, *, keys: RedisKeys = DEFAULT_KEYS
 ) -> bool:
     """
-    End a stalled job as failed; returns whether it was still this worker's.
+    End a job whose worker stopped answering as failed.
 
-    Its status and ``error`` are kept for a day, and its id goes to the dead-letter queue.
+    Returns whether the job was still this worker's; if not, nothing is changed. Its status and
+    ``error`` are kept for a day, and its id goes to the dead-letter queue.
+
+    Args:
+        redis: The queue's Redis.
+        job_id: Id of the job.
+        worker_id: The worker that stopped answering.
+        error: Why the job failed, for people.
+        keys: Name the keys of the queue.
 
     Raises:
         redis.RedisError: Redis is unreachable, or denies a command.

@@ -72,7 +72,7 @@ class Ownership(IntEnum):
 
 
 class Submission(NamedTuple):
-    """Result of ``TaskQueue.submit``."""
+    """What ``TaskQueue.submit`` did: whether it queued the job, and the id that the job has."""
 
     job_id: str
     """Id of the queued job, or of the earlier job with the same id or dedupe key."""
@@ -82,7 +82,7 @@ class Submission(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One attempt at a job, held by one worker until its lease expires."""
+    """One attempt at a job, from ``TaskQueue.claim``; its worker holds it while its lease lasts."""
 
     job_id: str
     worker_id: str
@@ -161,15 +161,19 @@ def text(value: object) -> str:
 
 class TaskQueue:
     """
-    The queues, leases and results of one Redis.
+    Keeps jobs, leases and results in one Redis, for producers, workers and observers alike.
+
+    It has no thread and nothing to start or close. Its async methods wait as long as the client
+    ``redis`` does, repeat nothing, and raise ``redis.RedisError`` when Redis cannot be used. A
+    Cluster will not do.
 
     Args:
         redis: May decode answers or not; fakeredis works too.
         keys: Name everything that the queue stores.
-        lease_sec: A worker that does not renew its lease for this long loses its job.
+        lease_sec: A worker that does not renew its lease for so many seconds loses its job.
         max_deliveries: A job goes to the dead-letter queue when this many workers stopped answering
             while running it.
-        result_ttl_sec: How long status, result and error of an ended job are kept.
+        result_ttl_sec: Seconds for which status, result and error of an ended job are kept.
     """
 
     def __init__(
@@ -251,11 +255,15 @@ class TaskQueue:
         return Claim(job_id, worker_id, int(attempt), queue, data, int(retries), int(crashes))
 
     async def complete(self, claim: Claim, result_json: str) -> Ownership:
-        """Record the job's result, at most once."""
+        """Record the job's result, JSON text, unless the claim has lost the job."""
         return await self._end(claim, TaskStatus.COMPLETED, result_json)
 
     async def fail(self, claim: Claim, error: str) -> Ownership:
-        """Record the job's failure, at most once, and put its id on the dead-letter queue."""
+        """
+        Record the job's failure, and put its id on the dead-letter queue.
+
+        Changes nothing if the claim has lost the job. ``error`` is truncated to 2,000 characters.
+        """
         return await self._end(claim, TaskStatus.FAILED, error[:MAX_ERROR_CHARS])
 
     async def _end(self, claim: Claim, status: TaskStatus, value: str) -> Ownership:
@@ -302,7 +310,7 @@ class TaskQueue:
         return Ownership(int(answer))
 
     async def release(self, claim: Claim) -> Ownership:
-        """Return the job to the head of its queue, without counting a retry or a crash."""
+        """Return a claimed job to the head of its queue, without counting a retry or a crash."""
         answer = await self._release(args=[claim.job_id, claim.worker_id, claim.attempt])
         return Ownership(int(answer))
 
@@ -338,7 +346,7 @@ class TaskQueue:
         return None if value is None else text(value)
 
     async def results(self, job_ids: Sequence[str]) -> dict[str, Any]:
-        """Return the results of those jobs that completed, by id; takes one round trip."""
+        """Return the decoded results of those jobs that completed, by id; takes one round trip."""
         if not job_ids:
             return {}
         values = await self.redis.mget([self.keys.task_result(job_id) for job_id in job_ids])

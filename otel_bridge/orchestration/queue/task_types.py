@@ -47,7 +47,7 @@ TERMINAL_STATUSES: Final = frozenset({TaskStatus.COMPLETED, TaskStatus.FAILED})
 
 
 class Priority(StrEnum):
-    """Decides in which queue a job waits; workers claim from the queues in this order."""
+    """Decides in which queue a job waits; workers claim from them in this order, mostly."""
 
     HIGH = "high"
     NORMAL = "normal"
@@ -156,7 +156,13 @@ class ResearchTaskRequest(_Request):
 
 
 def field_error_sentence(error: ValidationError) -> str:
-    """Return one sentence with up to five wrong fields and what is wrong; it contains no value."""
+    """
+    Describe why a pydantic model refused its input: up to five fields and what is wrong with each.
+
+    Args:
+        error: From the model's validation. The text contains none of its values, so it may be sent
+            to the client; ``body`` stands for the whole input.
+    """
     parts = []
     for item in error.errors(include_url=False, include_input=False, include_context=False)[:5]:
         where = ".".join(str(part) for part in item["loc"]) or "body"

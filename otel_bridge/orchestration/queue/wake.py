@@ -48,14 +48,14 @@ class WakeUpNotification:
         self._waiting: set[asyncio.Future[None]] = set()
 
     def notify(self) -> None:
-        """Wake all waiting tasks."""
+        """Wake all waiting tasks. Call it on their event loop; it never waits."""
         self.count += 1
         for future in self._waiting:
             if not future.done():
                 future.set_result(None)
 
     async def wait(self, seen: int, timeout_sec: float) -> None:
-        """Return once ``count`` differs from ``seen``, or after ``timeout_sec``."""
+        """Return once ``count`` differs from ``seen``, or after ``timeout_sec`` seconds."""
         if self.count != seen or timeout_sec <= 0:
             return
         future = asyncio.get_running_loop().create_future()
@@ -69,10 +69,13 @@ class WakeUpNotification:
 
 class WakeUpNotifications:
     """
-    The wake-up notifications of one Redis.
+    Receives, over Redis Pub/Sub, that a job was queued or has ended, and wakes those who wait.
+
+    Create one for each process and run ``listen()`` as a task; without it nothing is received, and
+    waiters go on after their timeouts. The scripts of ``TaskQueue`` publish the notifications.
 
     Args:
-        redis: Its connection is used for the subscription.
+        redis: The queue's Redis; one connection of its pool serves the subscription.
         keys: Name the channel.
 
     Attributes:

@@ -36,7 +36,7 @@ HEADER: Final = (
 
 
 class County(NamedTuple):
-    """One unit of the search space."""
+    """One county of the generated corpus: a unit of its search space, with its schools' number."""
 
     name: str
     city: str

@@ -57,10 +57,10 @@ _INTERRUPTED: Final = "interrupted: its orchestrator is stopping, another one co
 
 class OrchestrationError(OtelBridgeError):
     """
-    Raised when a research task cannot continue.
+    Raised by ``DataAggregationOrchestrator.run`` when a research task cannot continue.
 
     Args:
-        phase_name: The phase that failed.
+        phase_name: Name of the phase that failed; one of ``PHASES``.
         reason: Why it failed.
     """
 
@@ -75,13 +75,16 @@ class OrchestrationError(OtelBridgeError):
 
 class DataAggregationOrchestrator:
     """
-    Runs research tasks, also several at the same time on one event loop.
+    Runs a research task through its seven phases, as jobs of a coordinator.
+
+    ``run_workers`` creates it, and a ``ResearchRunner`` calls ``run``; several tasks may run at the
+    same time on one event loop. There is nothing to start or close.
 
     Args:
         coordinator: Queues the jobs; its workers, or those of other processes, run them.
         store: Stores the results.
-        progress_interval_sec: How often a running phase publishes the counts of its jobs as a
-            ``stats_snapshot``.
+        progress_interval_sec: Seconds between two counts of a running phase's jobs, which are
+            published as ``stats_snapshot``.
     """
 
     def __init__(
@@ -107,13 +110,15 @@ class DataAggregationOrchestrator:
         on_root: Callable[[str], Awaitable[None]] | None = None,
     ) -> dict[str, Any]:
         """
-        Run one research task to its end.
+        Run one research task to its end; there is no timeout.
+
+        At most 5,000 pages and 2,000 missing attributes are worked on; further ones are left out.
 
         Args:
-            task_id: The ``parent_task_id`` of its jobs.
+            task_id: Id of the research task, the ``parent_task_id`` of its jobs.
             request: What to collect.
             project_id: Default: the project of the request.
-            on_root: Called with ``task_id`` inside the root span, before the first phase.
+            on_root: Awaited with ``task_id`` inside the root span, before the first phase.
 
         Returns:
             ``csv_path`` and ``database_path``; the numbers ``units pages records entities
@@ -147,8 +152,19 @@ class DataAggregationOrchestrator:
         """
         Queue the jobs of a phase and wait until all have ended, publishing their counts meanwhile.
 
+        Waits for ever for a job that no worker runs; jobs that fail do not raise.
+
+        Args:
+            block: The open phase, which publishes the counts.
+            name: Name of the phase; the ids of its jobs start with ``{task_id}:{name}:``.
+            task_id: Id of the research task.
+            jobs: The jobs; those whose id is known already are not queued again.
+
         Returns:
             The final counts, and the results of the completed jobs by job id.
+
+        Raises:
+            redis.RedisError: Redis was unavailable for over a minute.
         """
         await self._coordinator.submit_tasks(jobs)
         block.submitted(len(jobs))
@@ -177,11 +193,11 @@ class DataAggregationOrchestrator:
             await self._ended.wait(seen, min(_MAX_COUNT_INTERVAL_SEC, publish_at - loop.time()))
 
     async def save(self, task_id: str, entities: Sequence[Entity]) -> str:
-        """Store the entities of a task; return the path of the database."""
+        """Store a task's entities with ``ResultStore.save``, in a thread; return the path."""
         return str(await asyncio.to_thread(self._store.save, task_id, entities))
 
     async def write_csv(self, task_id: str, attributes: Sequence[str]) -> str:
-        """Write a task's stored entities as CSV; return the path of the file."""
+        """Write a task's CSV with ``ResultStore.write_csv``, in a thread; return the path."""
         return str(await asyncio.to_thread(self._store.write_csv, task_id, attributes))
 
 

@@ -62,7 +62,7 @@ _LABELS: Final = frozenset({"County", "Type", "Region", "Every", "This", "Each",
 
 
 class Hit(NamedTuple):
-    """One page that a search found."""
+    """One page that ``SearchProvider.search`` found, and how well it matches."""
 
     page_id: str
     score: float
@@ -70,7 +70,7 @@ class Hit(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What one page states about one entity."""
+    """What one page states about one entity; made by an ``ExtractionProvider``."""
 
     name: str
     unit: str | None
@@ -81,10 +81,20 @@ class Record(NamedTuple):
 
 
 class SearchProvider(Protocol):
-    """Finds pages."""
+    """
+    Finds pages and returns their bytes, for the handlers; ``CorpusSearch`` is one.
+
+    Its methods are called at the same time by several workers of one event loop. What they raise
+    fails the job's attempt, which is retried.
+    """
 
     async def units(self, search_space: str) -> Sequence[str]:
-        """Divide a search space into units, at least one; each is searched by a job of its own."""
+        """
+        Divide a search space into units, at least one; each is searched by a job of its own.
+
+        Args:
+            search_space: Where to look, as in the request: ``in Georgia``.
+        """
 
     async def search(
         self, terms: Sequence[str], *, phrase: str | None = None, limit: int = 25
@@ -108,7 +118,7 @@ class SearchProvider(Protocol):
 
 
 class ExtractionProvider(Protocol):
-    """Extracts entities from a page."""
+    """Extracts entities from a page, for the handlers; ``PageExtraction`` is one."""
 
     async def extract(
         self,

@@ -23,7 +23,10 @@ __all__ = ["ResearchGateway"]
 
 class ResearchGateway:
     """
-    Connects HTTP to the queue; needs no worker in this process.
+    Submits research tasks to the queue and reads their state; for ``POST`` and ``GET /tasks``.
+
+    A ``ResearchRunner``, in this or another process, runs what is submitted. It has nothing to
+    start or close; its async methods wait as long as the client ``redis`` does.
 
     Args:
         redis: The Redis that the workers use, or the embedded one.
@@ -41,7 +44,10 @@ class ResearchGateway:
 
     async def submit(self, request: ResearchTaskRequest) -> str:
         """
-        Queue a research task; return its id (12 hex digits).
+        Queue a research task; return its new id (12 hex digits) without waiting for it to run.
+
+        Args:
+            request: What to research, already validated. Two equal requests are two tasks.
 
         Raises:
             redis.RedisError: Redis is unreachable; the task may have been queued all the same.
@@ -79,6 +85,9 @@ class ResearchGateway:
             numbers of each phase. ``counts`` are those of the task's jobs so far:
             ``{completed, failed, pending}``. None if the task is unknown, if the id is that of a
             job, or if the task ended over a day ago.
+
+        Raises:
+            redis.RedisError: Redis is unreachable.
         """
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.get(self._keys.task_status(task_id))

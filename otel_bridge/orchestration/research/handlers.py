@@ -71,11 +71,15 @@ def document_handlers(
     search: SearchProvider, extraction: ExtractionProvider
 ) -> dict[str, JobHandler]:
     """
-    Return the four handlers by task type.
+    Make the handlers of the four ``TaskType``s, the async functions that run one job each.
 
     Args:
         search: Finds and returns pages.
-        extraction: Extracts entities from pages.
+        extraction: Extracts entities from pages; leniently from a job's second attempt on.
+
+    Returns:
+        The handlers by task type. Each takes a ``QueuedJob`` and returns a JSON object. For a
+        payload with wrong fields, or a page that does not exist, it raises ``PermanentJobError``.
     """
 
     async def read_page(page_id: str) -> bytes:

@@ -48,7 +48,10 @@ _TRACE_FIELD: Final = "traceparent"
 
 class ResearchRunner:
     """
-    Runs up to ``slots`` research tasks at the same time.
+    Claims research tasks from their queue and runs the orchestrator on each.
+
+    ``run_workers`` creates one for each process; ``run`` works until its stop event is set. A task
+    whose orchestrator raises has failed, and is not retried.
 
     Args:
         coordinator: Its queue, wake-up notifications and retries of Redis operations are used.
@@ -76,7 +79,15 @@ class ResearchRunner:
         self._slots = slots
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run research tasks until ``stop`` is set; unfinished ones are then released at once."""
+        """
+        Run research tasks until ``stop`` is set; unfinished ones are then released at once.
+
+        An outage of Redis does not end it.
+
+        Args:
+            stop: Ends it within about 10 s; tasks not released by then run again once their leases
+                have expired.
+        """
         slots = [
             asyncio.create_task(self._slot(f"{self._runner_id}-research-{number}", stop))
             for number in range(self._slots)

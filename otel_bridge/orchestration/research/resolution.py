@@ -59,7 +59,7 @@ One doubled letter in a name of nine gives 0.95; two different invented names gi
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """One entity with all that its records state."""
+    """One entity with all that its records state; made by ``resolve``, and immutable."""
 
     name: str
     unit: str | None

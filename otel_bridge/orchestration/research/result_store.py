@@ -44,7 +44,10 @@ CREATE TABLE IF NOT EXISTS entity_value (
 
 class ResultStore:
     """
-    Stores the results of research tasks in one directory.
+    Stores the results of research tasks in one directory, as a SQLite database and CSV files.
+
+    Nothing is opened until a method is called, and nothing stays open after it. The methods block,
+    so call them in a thread; they wait up to 30 s for another process that writes the database.
 
     Args:
         data_dir: Created when missing; gets ``research.sqlite3`` and one ``<task id>.csv`` for each
@@ -55,7 +58,17 @@ class ResultStore:
         self._data_dir = data_dir
 
     def save(self, task_id: str, entities: Sequence[Entity]) -> Path:
-        """Store the entities of a task in one transaction; return the path of the database."""
+        """
+        Store the entities of a task; return the path of the database.
+
+        Args:
+            task_id: Id of the research task; what was stored for it before is replaced.
+            entities: Its entities; their order is kept.
+
+        Raises:
+            OSError: The directory cannot be created.
+            sqlite3.Error: The database cannot be written.
+        """
         self._data_dir.mkdir(parents=True, exist_ok=True)
         path = self._data_dir / "research.sqlite3"
         with closing(sqlite3.connect(path, timeout=30)) as database, database:
@@ -94,7 +107,12 @@ class ResultStore:
         Args:
             task_id: Every character other than letters, digits and ``_.-`` becomes ``_`` in the
                 name of the file.
-            attributes: The attributes, in the order of their columns.
+            attributes: The attributes, in the order of their columns; values of others are left
+                out.
+
+        Raises:
+            OSError: The file cannot be written.
+            sqlite3.Error: The database cannot be read, or ``save`` has never been called.
         """
         with closing(sqlite3.connect(self._data_dir / "research.sqlite3", timeout=30)) as database:
             rows = database.execute(
