@@ -93,10 +93,10 @@ class BridgeSettings(BaseSettings):
     )
 
     enabled: bool = Field(default=True, validation_alias="NEXUS_MONITORING_ENABLED")
-    """The switch that a user's own publisher may have too; see ``is_active``."""
+    """False turns publishing off. A user's own publisher may read this variable too."""
 
     bridge_enabled: bool = Field(default=True, validation_alias="MONITORING_ENABLED")
-    """The switch of this library alone; see ``is_active``."""
+    """False turns publishing off too; this variable is read by this library alone."""
 
     redis_url: str | None = Field(default=None, validation_alias="REDIS_URL")
     """URL of the Redis for the log, the queues and the heartbeat keys; ``redis_clients`` lists the

@@ -74,7 +74,7 @@ class IntermediateSpans:
     Remembers intermediate spans, at most 20,000, and makes their events; for one thread at a time.
 
     Args:
-        incarnation: Of the process, see ``MonitoringEvent``; None for spans of other processes.
+        incarnation: Id of one life of this process, for each event; None for spans of others.
         parents_come_first: Whether each span arrives after its parent, if that is of this process.
             False over OTLP: exporters send a span when it ends, that is before its parent.
     """

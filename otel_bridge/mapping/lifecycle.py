@@ -30,7 +30,7 @@ SPAN: Final = "span"
 
 
 class EventOfSpan(NamedTuple):
-    """Type and status of an event."""
+    """Type and status of the event that a span's start or end becomes; from ``event_of``."""
 
     event_type: str
     status: str

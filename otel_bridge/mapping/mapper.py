@@ -64,8 +64,8 @@ class SpanMapper:
         allowlist: The attributes that may enter ``meta`` beside ``nexus.meta.*``.
         forked_at_ns: When this process was forked, in nanoseconds since the Unix epoch; 0 if it was
             not. Spans from before the fork belong to the parent process, which ends them itself.
-        incarnation: This life of the process, see ``MonitoringEvent``. None: the spans are of other
-            processes.
+        incarnation: Id of one life of this process, 16 hex digits, which goes into each event.
+            None: the spans are of other processes.
         parents_come_first: Whether each span arrives after its parent, as in the process that
             starts them; False over OTLP, where a span is sent when it ends.
     """
@@ -90,8 +90,8 @@ class SpanMapper:
         Set what spans may inherit from spans that reached the collector on another path.
 
         Args:
-            correlated: By trace id and span id, see ``InheritedContexts.correlated``. Replaces what
-                was set before.
+            correlated: By trace id and span id; span id 0 stands for the whole trace. Replaces what
+                was set before. Kept, not copied.
         """
         self._contexts.correlated = correlated
 

@@ -42,6 +42,7 @@ class MonitoringSpanProcessor(SpanProcessor):
         self._has_failed = False
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Queue the start of a span, without waiting; called by the SDK. Never raises."""
         # ``bus.put`` written out: the extra call would add a fifth to the cost of a hook.
         try:
             self._append(span)
@@ -52,6 +53,7 @@ class MonitoringSpanProcessor(SpanProcessor):
             self._note_failure()
 
     def on_end(self, span: ReadableSpan) -> None:
+        """Queue the end of a span, without waiting; called by the SDK. Never raises."""
         try:
             self._append(span)
             next(self._counter)
@@ -66,8 +68,18 @@ class MonitoringSpanProcessor(SpanProcessor):
             logger.exception("a span could not be queued; further failures are not logged")
 
     def shutdown(self) -> None:
+        """Flush the bus, which stays open; waits 5 s at most. The provider's shutdown calls it."""
         # The bus is only flushed: others use it (heartbeats), and it shuts itself down at exit.
         self.force_flush()
 
     def force_flush(self, timeout_millis: int = 5000) -> bool:
+        """
+        Wait until all events queued so far are sent, rejected or dropped; see ``EventBus.flush``.
+
+        Args:
+            timeout_millis: How long to wait at most, in milliseconds; default 5000.
+
+        Returns:
+            False when time ran out first.
+        """
         return self._bus.flush(timeout_millis / 1000)

@@ -48,6 +48,7 @@ class LiveSpanSampler(Sampler):
         links: Sequence[Link] | None = None,
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
+        """Decide as ``inner`` does; RECORD_ONLY for DROP if ``nexus.span.kind`` is set."""
         result = self.inner.should_sample(
             parent_context, trace_id, name, kind, attributes, links, trace_state
         )
@@ -57,6 +58,7 @@ class LiveSpanSampler(Sampler):
         return result
 
     def get_description(self) -> str:
+        """Return ``LiveSpanSampler{...}`` with the description of ``inner``."""
         return f"LiveSpanSampler{{{self.inner.get_description()}}}"
 
 

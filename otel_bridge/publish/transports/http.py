@@ -229,6 +229,7 @@ class HttpSender:
         return self._connection
 
     def close(self) -> None:
+        """Close the connection, if there is one; never raises. The next ``send`` opens another."""
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(OSError):

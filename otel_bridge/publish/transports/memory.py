@@ -203,10 +203,11 @@ class MemorySender:
         self._log = log
 
     def send(self, producer_id: str, first_n: int, batch: Sequence[Outgoing]) -> AppendResult:
+        """Append the events that the log has not got yet; see ``Sender.send``."""
         return self._log.append(producer_id, first_n, batch)
 
     def close(self) -> None:
-        pass
+        """Do nothing: the log stays."""
 
 
 class MemoryReceiver:
@@ -223,11 +224,13 @@ class MemoryReceiver:
         self._log = log
 
     async def open(self) -> str:
+        """Return the position before the first entry that the log still has."""
         return self._log.first_position()
 
     async def read(
         self, after: str, *, limit: int = 500, wait_ms: int = 1000
     ) -> Sequence[LogEntry]:
+        """Read forward, as ``Receiver.read`` does."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entries = self._log.entries_after(after, limit, waiter)
         if entries:
@@ -242,15 +245,18 @@ class MemoryReceiver:
         return self._log.entries_after(after, limit)
 
     async def last_position(self) -> str:
+        """Return the position of the newest entry."""
         return self._log.last_position()
 
     async def read_back(self, limit: int, *, before: str | None = None) -> Sequence[LogEntry]:
+        """Read backwards, as ``Receiver.read_back`` does."""
         return self._log.newest(limit, before)
 
     async def external_messages(self) -> AsyncIterator[bytes]:
+        """Yield nothing and wait for ever."""
         # No external publisher can reach this process, so this never yields.
         await asyncio.Event().wait()
         yield b""
 
     async def close(self) -> None:
-        pass
+        """Do nothing: the log stays."""

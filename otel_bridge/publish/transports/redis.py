@@ -113,6 +113,14 @@ class RedisSender:
         check_url(url, settings.variable_of(url))
 
     def send(self, producer_id: str, first_n: int, batch: Sequence[Outgoing]) -> AppendResult:
+        """
+        Append one batch by a script; see ``Sender.send`` for the arguments.
+
+        Raises:
+            TransportRejectedError: Redis answered with an error that no later attempt can avoid.
+            TransportError: Redis cannot be reached, or answered with an error that may pass, such
+                as a denial by an ACL or a lack of memory.
+        """
         settings = self._settings
         arguments: list[Any] = [
             3,
@@ -175,6 +183,7 @@ class RedisSender:
         return TransportRejectedError(reason)
 
     def close(self) -> None:
+        """Close the connection, if there is one; the next ``send`` opens another."""
         client, self._client = self._client, None
         if client is not None:
             close(client)

@@ -94,6 +94,7 @@ class RedisReceiver:
         self._cursor: str | None = None
 
     async def open(self) -> str:
+        """Connect, as ``Receiver.open`` does."""
         return await self._call(self._open)
 
     async def _open(self) -> str:
@@ -107,6 +108,7 @@ class RedisReceiver:
     async def read(
         self, after: str, *, limit: int = 500, wait_ms: int = 1000
     ) -> Sequence[LogEntry]:
+        """Read forward, as ``Receiver.read`` does; a wait is split into reads of at most 1 s."""
         epoch, stream_id = _parse(after)
         deadline = time.monotonic() + wait_ms / 1000
         while True:
@@ -194,6 +196,7 @@ class RedisReceiver:
         )
 
     async def last_position(self) -> str:
+        """Return the newest position, as ``Receiver.last_position`` does."""
         return await self._call(self._last_position)
 
     async def _last_position(self) -> str:
@@ -201,6 +204,7 @@ class RedisReceiver:
         return f"{epoch}:{last[0]}-{last[1]}" if last else f"{_NO_EPOCH}:0-0"
 
     async def read_back(self, limit: int, *, before: str | None = None) -> Sequence[LogEntry]:
+        """Read backwards, as ``Receiver.read_back`` does."""
         return await self._call(lambda: self._read_back(limit, before))
 
     async def _read_back(self, limit: int, before: str | None) -> Sequence[LogEntry]:
@@ -247,6 +251,11 @@ class RedisReceiver:
                 await aclose(client)
 
     async def external_messages(self) -> AsyncIterator[bytes]:
+        """
+        Yield external publishers' messages, as ``Receiver.external_messages`` does.
+
+        A lost subscription is logged and opened again after 1 s; a silent one is noticed after 30.
+        """
         is_failing = False
         while True:
             try:
@@ -306,6 +315,7 @@ class RedisReceiver:
             await aclose(client)
 
     async def close(self) -> None:
+        """Close the connection of the reads; errors are ignored. A later call connects again."""
         await self._disconnect()
 
 
