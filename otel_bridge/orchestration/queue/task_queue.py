@@ -141,7 +141,7 @@ class Maintenance(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Counts of the jobs of a group by their state."""
+    """Counts of a research task's jobs by their state, from ``TaskQueue.progress``."""
 
     completed: int = 0
     failed: int = 0

@@ -48,7 +48,7 @@ _SHORT_FORMS: Final = {
 
 class Draw:
     """
-    Seeded draws that are the same on every version of Python.
+    Draws random numbers from a seed, the same on every version of Python; for one thread.
 
     Only ``random.Random.random`` is used: the documentation of ``random`` guarantees the sequence
     of that method alone, and all workers of a research task must have the same pages.
@@ -58,19 +58,19 @@ class Draw:
         self._next = random.Random(seed).random  # noqa: S311 - invents text, guards nothing
 
     def between(self, low: int, high: int) -> int:
-        """An integer; both ends are included."""
+        """Draw a whole number from ``low`` to ``high``; both may be drawn."""
         return low + int(self._next() * (high - low + 1))
 
     def chance(self, share: float) -> bool:
-        """True in this share of the draws."""
+        """Draw True in this share of the calls, which is a number from 0 to 1."""
         return self._next() < share
 
     def pick(self, items: Sequence[_T]) -> _T:
-        """One of the items."""
+        """Draw one of the items; raises ``IndexError`` if there are none."""
         return items[int(self._next() * len(items))]
 
     def shuffled(self, items: Sequence[_T]) -> list[_T]:
-        """The items in another order."""
+        """Return the items in a drawn order, as a new list."""
         keys = [self._next() for _ in items]
         return [items[at] for at in sorted(range(len(items)), key=keys.__getitem__)]
 
@@ -106,19 +106,19 @@ class Mention:
 
     @property
     def street(self) -> str:
-        """E.g. ``799 Chimney Road``."""
+        """Return the street and number as the page writes them: ``799 Chimney Road``."""
         school = self.school
         kind = STREET_TYPES[school.street_type] if self.is_abbreviated else school.street_type
         return f"{school.street_number} {school.street} {kind}"
 
     @property
     def address(self) -> str:
-        """E.g. ``799 Chimney Road, Monroe, GA 30636``."""
+        """Return the address as the page writes it: ``799 Chimney Road, Monroe, GA 30636``."""
         return f"{self.street}, {self.school.county.city}, GA {self.school.zip_code}"
 
 
 def spelled(draw: Draw, name: str) -> str:
-    """A name as a page may write it: misspelled, in another form or, mostly, as it is."""
+    """Return a school's name as a page may write it: mostly as it is, or misspelled or varied."""
     if draw.chance(0.05):
         # A letter of the invented part is doubled.
         start = name.index("'") if "'" in name else name.index(" ")
@@ -143,7 +143,7 @@ def _person(draw: Draw) -> str:
 
 
 def profile(draw: Draw, mention: Mention) -> str:
-    """A page on one school, in the form of one of five directories."""
+    """Return the text of a page on one school, in the form of one of five directories."""
     lines = draw.pick(_PROFILES)(draw, mention)
     if draw.chance(0.25):
         lines += ["", draw.pick(CLOSING_SENTENCES)]
@@ -260,7 +260,7 @@ _PROFILES: Final[Sequence[Callable[[Draw, Mention], list[str]]]] = (
 
 
 def newsletter(draw: Draw, mention: Mention) -> str:
-    """A page of running text on one school."""
+    """Return the text of a page on one school, as running text."""
     school, county = mention.school, mention.school.county
     month, person = draw.pick(MONTHS), _person(draw)
     title = draw.pick(
@@ -307,7 +307,7 @@ def newsletter(draw: Draw, mention: Mention) -> str:
 
 
 def open_house(draw: Draw, mention: Mention) -> str:
-    """An invitation: some labelled lines, some running text."""
+    """Return the text of a school's invitation: some labelled lines, some running text."""
     lines = [
         "OPEN HOUSE",
         mention.name,
@@ -345,7 +345,7 @@ def open_house(draw: Draw, mention: Mention) -> str:
 
 
 def note(draw: Draw, mention: Mention, fact: str) -> str:
-    """A short page that states one fact of a school and no county, so no unit's search finds it."""
+    """Return a short text with one fact of a school and no county, so no unit's search finds it."""
     name = mention.name
     texts = {
         "address": [

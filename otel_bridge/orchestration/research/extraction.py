@@ -84,7 +84,13 @@ _MAX_BINARY_SHARE: Final = 0.05
 
 
 class PageExtraction:
-    """``ExtractionProvider`` that recognises entities by the structure of plain text; stateless."""
+    """
+    Extracts entities from pages of plain text by their structure: tables, labelled lines, prose.
+
+    The default ``ExtractionProvider``; stateless, so one serves all workers of an event loop.
+    ``extract`` does not wait for anything: it raises ``PageBrokenError`` for a damaged page, and
+    ``PermanentJobError`` if it is lenient and nothing of that page can be read.
+    """
 
     async def extract(
         self,

@@ -158,7 +158,8 @@ def resolve(records: Iterable[Record]) -> list[Entity]:
     Join the records of each entity; return the entities ordered by unit and name.
 
     A record without a unit joins the entity of its name if exactly one unit has such an entity.
-    Otherwise it becomes an entity without a unit.
+    Otherwise it becomes an entity without a unit. The order of the records does not matter. It is a
+    pure function that computes for long on many records, so call it in a thread.
     """
     by_unit: dict[str | None, list[Record]] = defaultdict(list)
     for record in records:

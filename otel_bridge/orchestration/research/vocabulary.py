@@ -23,7 +23,7 @@ __all__ = [
 
 
 class Attribute(NamedTuple):
-    """How to recognise one attribute in a text."""
+    """How to recognise one attribute of an entity in a text; from ``attribute_named``."""
 
     labels: tuple[str, ...]
     """Its names in forms and table headers, in lower case."""
@@ -158,17 +158,26 @@ def _singular(noun: str) -> str:
 
 
 def entity_words(entity: str) -> tuple[str, ...]:
-    """Return words that names of such entities end with, e.g. ``School`` and ``Academy``."""
+    """
+    Return words that names of such entities end with, e.g. ``School`` and ``Academy``.
+
+    Args:
+        entity: A kind of entity, such as ``private schools``; its last word decides. An unknown one
+            is its own ending, in the singular.
+
+    Raises:
+        IndexError: The text has no word.
+    """
     noun = _singular(entity.split()[-1].lower())
     return _ENTITY_WORDS.get(noun, (noun.capitalize(),))
 
 
 def search_words(entity: str) -> tuple[str, ...]:
-    """Return the terms that find pages about such entities."""
+    """Return terms, any of which a page about a kind of entity (``private schools``) contains."""
     return (entity, *(word for word in entity_words(entity) if " " not in word))
 
 
 def attribute_named(name: str) -> Attribute:
-    """Return the listed attribute of this name, else one whose only label is its name."""
+    """Return the listed attribute of a name in any case, else one whose only label is the name."""
     known = ATTRIBUTES.get(name.lower())
     return known or Attribute((name.lower(),), None, _text)
