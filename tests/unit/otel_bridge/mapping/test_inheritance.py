@@ -306,3 +306,19 @@ def test_a_consumer_without_a_known_enqueue_is_named_by_its_parent(story: Trace)
 def test_nothing_is_correlated_before_the_collector_says_so() -> None:
     """Contexts begin without anything that another path brought, as in every worker."""
     assert InheritedContexts().correlated == {}
+
+
+def test_a_task_without_a_phase_is_that_of_its_trace(story: Trace) -> None:
+    """Spans whose parent is unknown belong to our task, also when our span has no phase."""
+    ours = story.start("research")
+    key = (context_of(ours).trace_id, context_of(ours).span_id)
+    story.contexts.remember_own(key, InheritedContext("t1", "p1", None))
+    tool = story.start("fetch", TOOL, parent=story.start("elsewhere", parent=ours))
+    assert (story.resolve(tool).parent_task_id, story.resolve(tool).project_id) == ("t1", "p1")
+
+
+def test_a_span_without_a_role_is_no_job(story: Trace) -> None:
+    """A wrapper has neither the id of a job nor that of a message, whatever its attributes."""
+    wrapper = story.start("w", {"messaging.message.id": "m1"}, parent=story.start("root"))
+    found = story.resolve(wrapper)
+    assert (found.role, found.task_id, found.message_id) == (None, None, None)

@@ -586,3 +586,28 @@ def test_a_correlated_task_is_that_of_the_span(story: Story) -> None:
     story.mapper.correlate({(7, 0): InheritedContext("r1", "p1", None, is_correlated=True)})
     story.tracer.start_span("chat", context, attributes=CHAT)
     assert (story.events[-1]["parent_task_id"], story.events[-1]["project_id"]) == ("r1", "p1")
+
+
+def test_retries_and_title_of_a_span(story: Story) -> None:
+    """A job has the retries that it names, ours first, and a title only if it gives one."""
+    with story.tracer.start_as_current_span("root", attributes={"celery.retries": 2}):
+        given = {**CHAT, semconv.RETRY_COUNT: 3, "celery.retries": 1, semconv.TASK_TITLE: "A talk"}
+        story.tracer.start_span("chat", attributes=given).end()
+        story.tracer.start_span("chat", attributes={**CHAT, "celery.retries": 1}).end()
+    found = [(e.get("retry_count"), e.get("meta")) for e in story.events if "started" in str(e)]
+    assert found[0] == (None, {"title": "root"})
+    assert (found[1], found[-1]) == ((3, {"title": "A talk"}), (1, None))
+
+
+def test_an_event_names_the_kind_and_the_remote_parent_of_its_span(story: Story) -> None:
+    """Kind, name and a parent in another process are in the event; what is usual is left out."""
+    elsewhere = trace.SpanContext(7, 9, is_remote=True, trace_flags=trace.TraceFlags(1))
+    context = trace.set_span_in_context(trace.NonRecordingSpan(elsewhere))
+    names = ("span_kind", "remote_parent", "name")
+    story.tracer.start_span("a", context, kind=SpanKind.CLIENT, attributes=CHAT)
+    story.tracer.start_span("", attributes=CHAT)
+    assert [story.events[-2].get(name) for name in names] == ["CLIENT", True, "a"]
+    assert [name in story.events[-1] for name in names] == [False, False, False]
+    with story.tracer.start_as_current_span("root"):
+        story.tracer.start_span("b", attributes=CHAT)
+    assert [story.events[-2].get(name) for name in names] == [None, None, "b"]
