@@ -109,6 +109,13 @@ class Lines:
         self._format = json.dumps if is_json else format_event
 
     def print(self, events: Sequence[Event]) -> None:
+        """
+        Print each event as one line, in their order, and flush; blocks while the file is full.
+
+        Raises:
+            ClosedOutputError: The reader of the pipe is gone.
+            OtelBridgeError: The file cannot be written: the disk is full.
+        """
         try:
             self._file.write("".join([self._format(event) + "\n" for event in events]))
             self._file.flush()
@@ -156,6 +163,12 @@ class TerminalOutput:
         self._live = Live(console=console, auto_refresh=False, transient=True)
 
     def print(self, events: Sequence[Event]) -> None:
+        """
+        Print each event as one row, in their order, and redraw the progress bars below.
+
+        Raises:
+            OtelBridgeError: The terminal cannot be written to.
+        """
         self._phases.update(events)
         try:
             self._live.update(self._bars(), refresh=not events)

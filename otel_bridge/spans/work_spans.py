@@ -272,7 +272,7 @@ class Job(SpanContextManager, SelfReturningContextManager):
 
     @guarded
     def complete(self) -> None:
-        """End as completed when the block ends, even if an exception leaves it."""
+        """End as completed when the block ends, even if an exception leaves it; never raises."""
         self._end_as(TaskStatus.COMPLETED)
 
     @guarded

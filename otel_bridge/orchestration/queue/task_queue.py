@@ -255,14 +255,14 @@ class TaskQueue:
         return Claim(job_id, worker_id, int(attempt), queue, data, int(retries), int(crashes))
 
     async def complete(self, claim: Claim, result_json: str) -> Ownership:
-        """Record the job's result, JSON text, unless the claim has lost the job."""
+        """Record the job's result (JSON text) if the answer, an ``Ownership``, is ``OWNED``."""
         return await self._end(claim, TaskStatus.COMPLETED, result_json)
 
     async def fail(self, claim: Claim, error: str) -> Ownership:
         """
         Record the job's failure, and put its id on the dead-letter queue.
 
-        Changes nothing if the claim has lost the job. ``error`` is truncated to 2,000 characters.
+        Changes nothing unless the answer is ``OWNED``. ``error`` is truncated to 2,000 characters.
         """
         return await self._end(claim, TaskStatus.FAILED, error[:MAX_ERROR_CHARS])
 
@@ -341,7 +341,7 @@ class TaskQueue:
         return None if value is None else TaskStatus(text(value))
 
     async def error(self, job_id: str) -> str | None:
-        """Return the last error of a job, or None."""
+        """Return a job's last error; None if there is none, or the job is unknown or expired."""
         value = await self.redis.get(self.keys.task_error(job_id))
         return None if value is None else text(value)
 
@@ -357,7 +357,7 @@ class TaskQueue:
         }
 
     async def known(self, job_ids: Sequence[str]) -> set[str]:
-        """Return which of these ids have been submitted; takes one round trip."""
+        """Return which of these ids have been submitted and not expired; takes one round trip."""
         if not job_ids:
             return set()
         values = await self.redis.mget([self.keys.task_status(job_id) for job_id in job_ids])

@@ -55,7 +55,7 @@ class Priority(StrEnum):
 
 
 def queue_of(priority: Priority, keys: RedisKeys) -> str:
-    """Return the full name of the queue in which jobs of a priority wait."""
+    """Return the full name of a priority's queue: the Redis list in which its jobs wait."""
     return keys.queue(priority.value)
 
 

@@ -243,6 +243,16 @@ class CorpusSearch:
     async def search(
         self, terms: Sequence[str], *, phrase: str | None = None, limit: int = 25
     ) -> Sequence[Hit]:
+        """
+        Find the pages that contain the phrase and at least one of the terms; best first.
+
+        Does not wait for anything: the index is in memory. Words match in any case and inflection.
+
+        Args:
+            terms: Words or phrases; none: the phrase alone decides.
+            phrase: Must be on the page; None: not required. Without both, nothing is found.
+            limit: At most this many pages are returned; default 25.
+        """
         query = " OR ".join(_quoted(term) for term in terms)
         if phrase is not None:
             query = f"{_quoted(phrase)} AND ({query})" if terms else _quoted(phrase)
@@ -255,6 +265,7 @@ class CorpusSearch:
         return [Hit(page_id, round(score, 4)) for page_id, score in rows]
 
     async def read(self, page_id: str) -> bytes:
+        """Return the bytes of a page, at once; raises ``KeyError`` if there is no such page."""
         return self._pages[page_id]
 
     def _match(self, query: str, *, limit: int) -> list[tuple[str]]:

@@ -101,6 +101,20 @@ class PageExtraction:
         attributes: Sequence[str],
         is_lenient: bool,
     ) -> Sequence[Record]:
+        """
+        Extract one record for each entity on a page; none from a page about something else.
+
+        Args:
+            page_id: Copied into the records.
+            data: The page, as UTF-8 text.
+            entities: Kinds of entities, e.g. ``["private schools"]``.
+            attributes: What to look for, e.g. ``["address", "tuition"]``.
+            is_lenient: Repair a damaged page instead of raising ``PageBrokenError``.
+
+        Raises:
+            PageBrokenError: The page is damaged and ``is_lenient`` is False.
+            PermanentJobError: ``is_lenient`` is True and nothing of a damaged page can be read.
+        """
         reader = _PageReader(page_id, entities, attributes, is_lenient=is_lenient)
         return reader.read(data)
 
