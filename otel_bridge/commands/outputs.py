@@ -110,7 +110,7 @@ class Lines:
 
     def print(self, events: Sequence[Event]) -> None:
         """
-        Print each event as one line, in their order, and flush; blocks while the file is full.
+        Print each event as one line, in their order, and flush; blocks while a pipe is full.
 
         Raises:
             ClosedOutputError: The reader of the pipe is gone.
