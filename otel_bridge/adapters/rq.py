@@ -278,7 +278,7 @@ class RqAdapter(Adapter):
 @contextmanager
 def _child_of(carrier: dict[str, str]) -> Iterator[None]:
     """Make the span of a carrier, if there is one, the parent of spans that start in the block."""
-    token = otel_context.attach(propagate.extract(carrier))
+    token = otel_context.attach(propagate.extract(carrier, otel_context.get_current()))
     try:
         yield
     finally:
