@@ -39,12 +39,18 @@ class Totals(NamedTuple):
 
 
 class _Window:
-    __slots__ = ("seconds",)
+    __slots__ = ("counts", "second", "seconds")
 
     def __init__(self) -> None:
         self.seconds: dict[int, list[int]] = {}
+        self.second = -1
+        """Of the latest event; ``counts`` are that second's events, ends and failures."""
+        self.counts = [0, 0, 0]
 
-    def add(self, second: int, ended: int, failed: int) -> None:
+    def at(self, second: int) -> list[int]:
+        """Events, ends and failures of one second."""
+        if second == self.second:
+            return self.counts
         counts = self.seconds.get(second)
         if counts is None:
             counts = self.seconds[second] = [0, 0, 0]
@@ -52,6 +58,11 @@ class _Window:
                 newest = max(self.seconds)
                 for old in [s for s in self.seconds if s <= newest - _KEEP_SEC]:
                     del self.seconds[old]
+        self.second, self.counts = second, counts
+        return counts
+
+    def add(self, second: int, ended: int, failed: int) -> None:
+        counts = self.at(second)
         counts[0] += 1
         counts[1] += ended
         counts[2] += failed
@@ -114,6 +125,35 @@ class RollingStats:
             else:
                 self._projects.move_to_end(project_id)
             window.add(second, ended, failed)
+
+    def count_event(self, seen: int, project_id: str | None) -> None:
+        """Count one event of a project, or of none; ``seen`` as in ``observe``."""
+        self.events_in += 1
+        second = seen // 1_000_000
+        self._all.at(second)[0] += 1
+        if project_id is not None:
+            self._window(project_id, second).at(second)[0] += 1
+
+    def count_end(self, seen: int, project_id: str | None, is_failed: bool) -> None:
+        """Count a job that ended: as its status says, so that one reported twice counts once."""
+        second = seen // 1_000_000
+        windows = [self._all]
+        if project_id is not None:
+            windows.append(self._window(project_id, second))
+        for window in windows:
+            counts = window.at(second)
+            counts[1] += 1
+            counts[2] += is_failed
+
+    def _window(self, project_id: str, second: int) -> _Window:
+        window = self._projects.get(project_id)
+        if window is None:
+            window = self._projects[project_id] = _Window()
+            if len(self._projects) > _MAX_PROJECTS:
+                self._projects.popitem(last=False)
+        elif window.second != second:
+            self._projects.move_to_end(project_id)
+        return window
 
     def totals(self, now: int, span_sec: int, project_id: str | None = None) -> Totals:
         """

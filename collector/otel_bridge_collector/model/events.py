@@ -1,0 +1,172 @@
+"""
+``Event``: a ``MonitoringEvent`` as the fold reads it, and what each type says about a node.
+
+A ``msgspec.Struct`` instead of the pydantic model, because decoding was 15 us of the 26 to 38 us
+that an event cost (measured at 8f5d6be); msgspec takes 0.7 to 0.9 us. Fields that publishers before
+1.0 do not send are optional, unknown types are kept as text and folded by nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+import msgspec
+
+__all__ = [
+    "COMPLETED",
+    "END",
+    "ENDED_BY",
+    "ENQUEUE",
+    "FACTS",
+    "FAILED",
+    "JOB",
+    "KIND_NAMES",
+    "OTHER",
+    "PENDING",
+    "PHASE",
+    "PROCESSING",
+    "RETRYING",
+    "RULE",
+    "SELF",
+    "SNAPSHOT",
+    "SPAN",
+    "STALLED",
+    "START",
+    "STATUS_NAMES",
+    "TASK",
+    "WORD",
+    "Event",
+    "Fact",
+    "Meta",
+    "microseconds",
+    "read_meta",
+    "shorten",
+]
+
+PENDING, PROCESSING, RETRYING, COMPLETED, FAILED, STALLED = range(6)
+"""Status codes: the index of a count in a node's aggregate."""
+STATUS_NAMES: Final = ("pending", "processing", "retrying", "completed", "failed", "stalled")
+
+SPAN, ENQUEUE, JOB, PHASE, TASK = range(5)
+"""Kinds of nodes; of two kinds reported for one node the greater wins."""
+KIND_NAMES: Final = ("span", "enqueue", "job", "phase", "research_task")
+
+SNAPSHOT, RULE, OTHER, SELF = range(1, 5)
+"""Who reported an end; the greater wins. A snapshot's end is made up and ends nothing."""
+ENDED_BY: Final = {"snapshot": SNAPSHOT, "rule": RULE, "other": OTHER, "self": SELF}
+
+START, END, WORD = range(3)
+"""Sides of a node's life: its start, its end, and any other sign of it."""
+
+
+class Fact(NamedTuple):
+    """What an event type says: which side, the status after it, and of which kind of node."""
+
+    side: int
+    status: int
+    kind: int
+
+
+FACTS: Final = {
+    "task_enqueued": Fact(START, PENDING, ENQUEUE),
+    "task_started": Fact(START, PROCESSING, JOB),
+    "task_progress": Fact(WORD, PROCESSING, JOB),
+    "task_retry": Fact(END, RETRYING, JOB),
+    "task_completed": Fact(END, COMPLETED, JOB),
+    "task_failed": Fact(END, FAILED, JOB),
+    "task_stalled": Fact(END, STALLED, JOB),
+    "phase_started": Fact(START, PROCESSING, PHASE),
+    "phase_completed": Fact(END, COMPLETED, PHASE),
+    "span_started": Fact(START, PROCESSING, SPAN),
+    "span_updated": Fact(WORD, PROCESSING, SPAN),
+    "span_ended": Fact(END, COMPLETED, SPAN),
+}
+
+
+class Event(msgspec.Struct, gc=False):
+    """
+    One event; fields as in ``MonitoringEvent``, and those that later publishers add.
+
+    Attributes:
+        queue: The queue's name, or depths by queue name, as the first users' own events send it.
+        meta: Still JSON, read by ``read_meta``. It holds the whole message in memory: do not store.
+        incarnation: One life of the worker's process.
+        run_id: One per enqueue, the same for all attempts.
+        ended_by: self, other, rule or snapshot: who reported the end.
+        beat_ms: A promise of a heartbeat at least so often while the span is open.
+        spans: Span ids, of ``span_beats``.
+    """
+
+    ts: Annotated[datetime, msgspec.Meta(tz=True)]
+    event_type: str
+    event_id: str
+    project_id: str | None = None
+    parent_task_id: str | None = None
+    task_id: str | None = None
+    task_type: str | None = None
+    phase: str | None = None
+    worker_id: int | str | None = None
+    retry_count: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    status: Literal["pending", "processing", "completed", "failed", "retrying"] | None = None
+    duration_ms: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    counts: dict[str, int] | None = None
+    queue: str | dict[str, Any] | None = None
+    message: str | None = None
+    error: str | None = None
+    meta: msgspec.Raw = msgspec.Raw()
+    trace_id: str | None = None
+    span_id: str | None = None
+    parent_span_id: str | None = None
+    position: str | None = None
+    incarnation: str | None = None
+    run_id: str | None = None
+    span_kind: str | None = None
+    remote_parent: bool | None = None
+    ended_by: str | None = None
+    beat_ms: int | float | None = None
+    name: str | None = None
+    error_key: str | None = None
+    stack: bool | None = None
+    stack_of: str | None = None
+    reason: str | None = None
+    progress: dict[str, Any] | None = None
+    spans: list[str] | None = None
+
+
+class Meta(msgspec.Struct):
+    """The keys of ``meta`` that the fold reads; of the wrong type they count as absent."""
+
+    title: Any = None
+    domain: Any = None
+    host: Any = None
+    pid: Any = None
+    eta: Any = None
+    delay: Any = None
+    countdown: Any = None
+    queue_depth: Any = None
+
+
+_decode_meta: Final = msgspec.json.Decoder(Meta).decode
+_NO_META: Final = Meta()
+
+
+def read_meta(event: Event) -> Meta:
+    """The event's ``meta``; an empty one for none, null, or what is not an object."""
+    raw = event.meta
+    if len(raw) < 3:
+        return _NO_META
+    try:
+        return _decode_meta(raw)
+    except msgspec.DecodeError:
+        return _NO_META
+
+
+def microseconds(ts: datetime) -> int:
+    """Microseconds since the Unix epoch; 0.1 us faster than subtracting datetimes."""
+    return int(ts.timestamp() * 1e6 + 0.5)
+
+
+def shorten(text: str, max_chars: int) -> str:
+    """The text, at most so long; an event may carry 8 KiB, a node need not."""
+    return text if len(text) <= max_chars else text[: max_chars - 1] + "…"

@@ -1,0 +1,304 @@
+"""
+What leaves when there is more than the limits hold, in which order, and what stays of it.
+
+First cards that are never shown; then tasks that are over, the longest silent first; in a task over
+its own limit jobs that have ended, the oldest first and failed ones last; then tasks in which jobs
+only wait; tasks in which something runs only at the hard limit (5/4), the longest silent first.
+
+Counts stay in the aggregates, and a task says how many of its nodes are not held. Of each evicted
+node of a task that goes on 8 bytes stay, so that a repeated event does not count it again.
+
+``Node`` and ``Job`` have no garbage collection: here alone they end, with all their links cut.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from dataclasses import dataclass
+from typing import Final
+
+from otel_bridge_collector.model.events import COMPLETED, FAILED, PENDING, RETRYING
+from otel_bridge_collector.model.failures import Failures
+from otel_bridge_collector.model.liveness import Liveness
+from otel_bridge_collector.model.nodes import GONE, NAMED, Job, Node, Task, children, count_kid
+from otel_bridge_collector.model.reading.cards import Cards
+from otel_bridge_collector.model.tasks import Tasks
+from otel_bridge_collector.model.tree import Tree
+
+__all__ = ["Eviction", "Limits", "hash_of", "is_gone"]
+
+NODE_BYTES: Final = 400
+"""Measured with tracemalloc on CPython 3.11: a node of our own spans with its share of its job."""
+_KEEP: Final = 0.9
+"""What is left after an eviction: it looks at all tasks, so it should be rare."""
+_HARD: Final = 1.25
+_MASK: Final = (1 << 64) - 1
+_HIDDEN, _OVER, _WAITING, _RUNNING = range(4)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """
+    How much is held.
+
+    Attributes:
+        nodes: In all; ``nodes_per_task``: of one task, more only of what has not ended.
+        bytes: Of nodes and ids of jobs, estimated.
+        event_ids: Of the newest events; repeats of older ones are folded, which changes nothing.
+    """
+
+    tasks: int = 10_000
+    nodes: int = 400_000
+    nodes_per_task: int = 200_000
+    bytes: int = 256 * 1024 * 1024
+    workers: int = 2000
+    queues: int = 200
+    event_ids: int = 200_000
+
+
+def hash_of(job_id: str) -> int:
+    """What stays of a job that is no longer held."""
+    return hash(job_id) & _MASK
+
+
+def is_gone(task: Task, value: int) -> bool:
+    """Whether a span's key or a job's hash belongs to what the task no longer holds."""
+    gone = task.gone
+    if gone is None:
+        return False
+    at = bisect_left(gone, value)
+    return at < len(gone) and gone[at] == value
+
+
+class Eviction:
+    """
+    Keeps the model within its limits.
+
+    Args:
+        limits: What is held.
+        tree, tasks, failures, liveness, cards: The parts of the model.
+
+    Attributes:
+        evicted: Ids of tasks evicted since a reader cleared it.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        tree: Tree,
+        tasks: Tasks,
+        failures: Failures,
+        liveness: Liveness,
+        cards: Cards,
+    ) -> None:
+        self.evicted: list[str] = []
+        self._limits = limits
+        self._tree = tree
+        self._tasks = tasks
+        self._failures = failures
+        self._liveness = liveness
+        self._cards = cards
+
+    def is_over(self, factor: float = 1.0) -> bool:
+        """Whether more is held in all than the limits, times a factor, allow."""
+        limits, tree = self._limits, self._tree
+        return (
+            tree.size > limits.nodes * factor
+            or len(self._tasks.by_id) > limits.tasks * factor
+            or tree.size * NODE_BYTES + tree.text_bytes > limits.bytes * factor
+        )
+
+    def relieve(self, newcomer: Task) -> bool:
+        """
+        Evict until the limits hold again.
+
+        Args:
+            newcomer: The task of the event that is folded: never evicted by it.
+
+        Returns:
+            Whether there is room for another node of it.
+        """
+        if newcomer.size > self._limits.nodes_per_task:
+            self._shed_ended(newcomer, int(self._limits.nodes_per_task * _KEEP))
+        if not self.is_over():
+            return True
+        classes: tuple[list[Task], ...] = ([], [], [], [])
+        for task in self._tasks.by_id.values():
+            if task is not newcomer and (task.size or not task.loose):
+                classes[self._class_of(task)].append(task)
+        for tasks in classes[:_WAITING]:
+            self._evict_oldest(tasks, _KEEP)
+        if self.is_over():
+            self._shed_everywhere()
+        if self.is_over():
+            self._evict_oldest(classes[_WAITING], _KEEP)
+        if self.is_over(_HARD):
+            self._evict_oldest(classes[_RUNNING], 1.0)
+        return not self.is_over(_HARD)
+
+    def _class_of(self, task: Task) -> int:
+        if not self._tasks.is_shown(task):
+            return _HIDDEN
+        status, _ = self._cards.status(task)
+        if status in (COMPLETED, FAILED):
+            return _OVER
+        queued = task.agg[PENDING] + task.agg[RETRYING]
+        if queued and sum(task.agg[:6]) == queued and not task.roots and not task.spans:
+            return _WAITING
+        return _RUNNING
+
+    def _evict_oldest(self, tasks: list[Task], keep: float) -> None:
+        if not self.is_over():
+            return
+        tasks.sort(key=lambda task: (self._tasks.last_seen(task), task.id), reverse=True)
+        while tasks and self.is_over(keep):
+            self.evict(tasks.pop())
+
+    def _shed_everywhere(self) -> None:
+        largest = sorted(self._tasks.by_id.values(), key=lambda task: task.size, reverse=True)
+        for task in largest:
+            if not self.is_over(_KEEP):
+                return
+            self._shed_ended(task, task.size // 2)
+
+    # --- inside a task ---------------------------------------------------------------------------
+
+    def _shed_ended(self, task: Task, keep: int) -> None:
+        """Let ended jobs of a task go, the oldest first, failed ones last, until ``keep`` nodes."""
+        nodes: list[Node] = []
+        for queue, is_last in ((task.ended, False), (task.failed, True)):
+            left: list[Job] = []
+            while queue and task.size - len(nodes) > keep:
+                job = queue.popleft()
+                if task.jobs.get(job.id) is not job or job.st not in (COMPLETED, FAILED):
+                    continue
+                if job.st == FAILED and not is_last:
+                    task.failed.append(job)
+                elif self._is_leaf(job):
+                    nodes.extend(job.nodes())
+                    del task.jobs[job.id]
+                else:
+                    left.append(job)
+            queue.extend(left)
+        self._discard(task, nodes, is_task_going_on=True)
+
+    def _is_leaf(self, job: Job) -> bool:
+        face = job.task.face
+        return not any(
+            node is face or any(kid.own is not job for kid in children(node))
+            for node in job.nodes()
+        )
+
+    def _discard(self, task: Task, nodes: list[Node], *, is_task_going_on: bool) -> None:
+        gone = set(nodes)
+        if is_task_going_on:
+            self._remember(task, nodes)
+        self._unlink(nodes, gone)
+        bases = {node.base for node in nodes if not node.marks & NAMED}
+        for base in bases:
+            base.loose = [node for node in base.loose if node not in gone]
+        for node in nodes:
+            self._failures.evicted(node)
+            if node.key is not None:
+                del self._tree.nodes[node.key]
+        task.size -= len(nodes)
+        self._tree.size -= len(nodes)
+        task.not_held += len(nodes)
+        for node in nodes:
+            job = node.own
+            if type(job) is Job:
+                _release(job)
+            # Without garbage collection a circle would stay for ever.
+            node.own = node.base
+            node.up = node.parent = node.kids = node.sib = node.next = None
+            node.worker = node.more = None
+
+    def _remember(self, task: Task, nodes: list[Node]) -> None:
+        values = {node.key for node in nodes if node.key is not None}
+        values.update(hash_of(node.own.id) for node in nodes)
+        task.gone = array("Q", sorted(values.union(task.gone or ())))
+
+    @staticmethod
+    def remember(task: Task, value: int) -> None:
+        """A span that was never held belongs to what the task no longer holds."""
+        gone = task.gone
+        assert gone is not None
+        gone.insert(bisect_left(gone, value), value)
+
+    def _unlink(self, nodes: list[Node], gone: set[Node]) -> None:
+        """Take nodes out of the chains of their parents, each chain once."""
+        parents: dict[Node, None] = {}
+        for node in nodes:
+            parent = node.parent
+            if type(parent) is Node:
+                if parent not in gone:
+                    parents[parent] = None
+                    count_kid(parent, GONE, 1)
+            elif type(parent) is int and parent in self._tree.waiting:
+                first = _without(self._tree.waiting[parent], gone)
+                if first is None:
+                    del self._tree.waiting[parent]
+                else:
+                    self._tree.waiting[parent] = first
+        for above in parents:
+            above.kids = _without(above.kids, gone)
+
+    # --- whole tasks -----------------------------------------------------------------------------
+
+    def evict(self, task: Task) -> None:
+        """Forget a task; what is known of it is in the log."""
+        nodes = [node for job in task.jobs.values() for node in job.nodes()]
+        nodes.extend((*task.roots, *task.spans))
+        nodes.extend(node for node in task.tops if node.key is not None)
+        gone = set(nodes)
+        orphans = [kid for node in nodes for kid in children(node) if kid not in gone]
+        for orphan in orphans:
+            self._tree.orphan(orphan)
+        self._tree.text_bytes -= sum(len(job.id) for job in task.jobs.values())
+        for job in task.jobs.values():
+            self._liveness.forget(job)
+        cards = {node.base for node in nodes if node.base is not task}
+        self._failures.forget(task)
+        for node in nodes:
+            if node.more is not None:
+                node.more.cause = None
+        self._discard(task, nodes, is_task_going_on=False)
+        for node in task.virtual.values():
+            node.up = node.more = None
+            node.own = node.base
+        for held in (task.jobs, task.virtual, task.tops, task.roots, task.spans):
+            held.clear()
+        task.quiet.clear()
+        task.ended.clear()
+        task.failed.clear()
+        task.face = None
+        self._liveness.forget(task)
+        self._tasks.forget(task)
+        self.evicted.append(task.id)
+        for card in cards:
+            if not card.size and not card.loose:
+                self._tasks.forget(card)
+
+
+def _release(job: Job) -> None:
+    for registered in (job.watch, job.line):
+        if registered is not None:
+            registered.discard(job)
+    job.watch = job.line = None
+    job.first = job.win = None
+    job.at = None
+    job.st = -1
+
+
+def _without(first: Node | None, gone: set[Node]) -> Node | None:
+    """A chain of siblings without some of them."""
+    kept: list[Node] = []
+    node = first
+    while node is not None:
+        if node not in gone:
+            kept.append(node)
+        node = node.sib
+    for at, following in zip(kept, [*kept[1:], None], strict=True):
+        at.sib = following
+    return kept[0] if kept else None

@@ -1,0 +1,306 @@
+"""
+The one table that says what is stalled, and why; nothing else in the collector decides it.
+
+For an open job the first row that applies, judged at ``now``:
+
+=============================== ==================================== ============== ==============
+evidence                        stalled when                         ends at        reason
+=============================== ==================================== ============== ==============
+its process sends heartbeats    it stopped, started anew, or was     last heartbeat worker_lost
+                                silent for longer than the TTL
+heartbeats of its own           silent for 3 times what was          its last one   heartbeat_lost
+(``beat_ms``)                   promised, at least 15 s
+its task's events, or an open   none for 300 s after which the       last event     silent
+job below it                    card's node has ended, else 900 s
+for a pending job: the depth    reported empty twice since it was    first such     queue_emptied
+of its queue                    enqueued, nothing of it runs, and    report
+                                it has waited for 60 s
+=============================== ==================================== ============== ==============
+
+An open phase, span or root ends with its process or by its own heartbeats likewise, and else with
+its parent or its card (``cards``). A pending job is else never stalled by itself.
+
+A verdict is a function of the facts and ``now``, and is not stored: only a job's counted status
+follows it. A reported ``task_stalled`` counts until a later word of the node or its incarnation. A
+true end replaces any verdict, a heartbeat takes it back.
+
+A sweep does not walk all jobs: incarnations, promised heartbeats and tasks are in one heap of
+deadlines, looked at again only when they are due and armed anew if something was heard meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
+from typing import Final, NamedTuple
+
+from otel_bridge_collector.model.events import ENQUEUE, PENDING, PROCESSING, RULE, STALLED
+from otel_bridge_collector.model.nodes import Host, Job, Node, Task
+from otel_bridge_collector.model.queues import Queue, Queues
+from otel_bridge_collector.model.runs import is_open, last_word, winner
+from otel_bridge_collector.model.tasks import Tasks
+from otel_bridge_collector.model.workers import ALIVE, UNWATCHED, Incarnation, Workers
+
+__all__ = ["QUEUED_GRACE_US", "QUIET_US", "Liveness", "Verdict"]
+
+_SECOND: Final = 1_000_000
+QUEUED_GRACE_US: Final = 60 * _SECOND
+"""How long jobs that wait hold an ended card open, after its last event."""
+SILENT_AFTER_END_US: Final = 300 * _SECOND
+QUIET_US: Final = 900 * _SECOND
+_MISSED_BEATS: Final = 3
+_MIN_SILENCE_US: Final = 15 * _SECOND
+_EMPTIED_AFTER_US: Final = 60 * _SECOND
+
+
+class Verdict(NamedTuple):
+    """
+    Why an open node is stalled.
+
+    Attributes:
+        reason: worker_lost, heartbeat_lost, queue_emptied or silent.
+        at: Its last evidence, microseconds: where its bar ends.
+    """
+
+    reason: str
+    at: int
+
+
+Watched = Incarnation | Task | Job | Queue
+
+
+class Liveness:
+    """
+    Judges open nodes at the time of the latest sweep.
+
+    Args:
+        tasks: Read only.
+        workers: Read only.
+        queues: Read only.
+        evaluate: Called with a job whose verdict may have changed.
+
+    Attributes:
+        now: Of the latest sweep, microseconds; 0 before the first.
+        touched: Tasks of which an event was folded since then.
+    """
+
+    def __init__(
+        self, tasks: Tasks, workers: Workers, queues: Queues, evaluate: Callable[[Job], None]
+    ) -> None:
+        self.now = 0
+        self.touched: set[Task] = set()
+        self.due: set[Task] = set()
+        """Tasks whose cards may look different now, though no event of theirs came."""
+        self._tasks = tasks
+        self._workers = workers
+        self._queues = queues
+        self._evaluate = evaluate
+        self._hosts: set[Host] = set()
+        self._heap: list[tuple[int, int, Watched]] = []
+        self._armed: dict[Watched, int] = {}
+        self._numbers = count()
+
+    # --- verdicts --------------------------------------------------------------------------------
+
+    def status_of(self, job: Job, node: Node, evidence: Node | None) -> int:
+        """Where a job stands, by the node that ``runs.winner`` chose and its evidence."""
+        if is_open(node) or node.ended >> 3 == RULE:
+            if evidence is not None and not self._is_overruled(evidence, node):
+                return evidence.ended & 7
+            if not is_open(node) and not self._is_overruled(node, node):
+                return node.ended & 7
+            if self.verdict(node, job) is not None:
+                return STALLED
+            return PENDING if node.kind == ENQUEUE else PROCESSING
+        return node.ended & 7
+
+    @staticmethod
+    def _is_overruled(report: Node, node: Node) -> bool:
+        """Whether a synthetic end is older than the latest word of the node or its process."""
+        if report.ended >> 3 != RULE:
+            return False
+        if last_word(node) > report.end:
+            return True
+        host = node.worker
+        if host is None or node.kind == ENQUEUE:
+            return False
+        incarnations = host.lives()
+        for one in incarnations:
+            one.is_doubted = True
+        return max((one.beat for one in incarnations), default=0) > report.end
+
+    def verdict(self, node: Node, job: Job | None) -> Verdict | None:
+        """
+        Whether an open node is stalled.
+
+        Args:
+            node: It is open.
+            job: Its job; None for a phase, span or root, which no silence ends.
+        """
+        if node.kind == ENQUEUE:
+            return self._queue_verdict(node)
+        now = self.now
+        if node.worker is not None:
+            lost_at = self._workers.lost_at(node, now)
+            if lost_at == ALIVE:
+                return None
+            if lost_at != UNWATCHED:
+                return Verdict("worker_lost", max(lost_at, node.first))
+        more = node.more
+        if more is not None and more.beat_ms:
+            allowed = max(_MISSED_BEATS * more.beat_ms * 1000, _MIN_SILENCE_US)
+            if now - more.seen > allowed:
+                return Verdict("heartbeat_lost", max(more.word, node.first))
+            if job is not None:
+                self._arm(job, more.seen + allowed + 1)
+            return None
+        if job is None or (node.agg is not None and node.agg[PROCESSING] > 0):
+            return None
+        task = job.task
+        last_seen = self._tasks.last_seen(task)
+        quiet = now - last_seen
+        if quiet > QUIET_US or (quiet > SILENT_AFTER_END_US and self._tasks.is_ended(task)):
+            task.is_silent = True
+            return Verdict("silent", max(last_seen, node.first))
+        return None
+
+    def job_verdict(self, job: Job) -> Verdict | None:
+        """Why a stalled job is stalled; None for one that is not."""
+        if job.st != STALLED:
+            return None
+        node, evidence = winner(job)
+        for report in (evidence, node):
+            if report is not None and report.ended and not self._is_overruled(report, node):
+                reason = None if report.more is None else report.more.reason
+                beats = [] if node.worker is None else [one.beat for one in node.worker.lives()]
+                last = max((beat for beat in beats if 0 < beat <= report.end), default=report.end)
+                return Verdict(reason or "worker_lost", max(last, node.first))
+        return self.verdict(node, job)
+
+    def is_quiet(self, node: Node) -> bool:
+        """Whether only its task's events keep an open job alive."""
+        more = node.more
+        if more is not None and more.beat_ms:
+            return False
+        return node.worker is None or not node.worker.is_watched
+
+    def _queue_verdict(self, node: Node) -> Verdict | None:
+        queue = None if node.queue is None else self._queues.by_name.get(node.queue)
+        if queue is None or node.start is None:
+            return None
+        emptied_at = queue.emptied_at()
+        if not emptied_at or emptied_at <= node.start:
+            return None
+        if node.more is not None and node.more.is_delayed:
+            return None
+        if self.now - node.start <= _EMPTIED_AFTER_US:
+            self._arm(queue, node.start + _EMPTIED_AFTER_US + 1)
+            return None
+        return Verdict("queue_emptied", emptied_at)
+
+    # --- the sweep -------------------------------------------------------------------------------
+
+    def heard(self, incarnation: Incarnation, is_news: bool) -> None:
+        """A worker event was folded; ``is_news`` as ``Workers.apply`` says."""
+        self._arm(incarnation, incarnation.seen + self._workers.ttl_us + 1)
+        if is_news:
+            self.recheck(incarnation)
+
+    def recheck(self, incarnation: Incarnation) -> None:
+        """Judge again, in the next sweep, the open jobs of an incarnation's worker and process."""
+        self._hosts.add(incarnation.worker)
+        process = self._workers.processes.get(incarnation.key)
+        if process is not None:
+            self._hosts.add(process)
+            self._hosts.update(one.worker for one in process.incarnations)
+
+    def _arm(self, watched: Watched, deadline: int) -> None:
+        armed = self._armed.get(watched)
+        if armed is None or deadline < armed:
+            self._armed[watched] = deadline
+            heappush(self._heap, (deadline, next(self._numbers), watched))
+
+    def sweep(self, now: int) -> None:
+        """
+        Judge what is due at ``now``, microseconds; a second apart, and never back in time.
+
+        Costs as much as has changed: at rest a glance at the heap, whatever the number of jobs.
+        """
+        self.now = max(self.now, now)
+        heap = self._heap
+        while heap and heap[0][0] <= self.now:
+            deadline, _, watched = heappop(heap)
+            if self._armed.get(watched) == deadline:
+                del self._armed[watched]
+                self._look_at(watched)
+        self._touch_all()
+        while self._hosts or self.touched:
+            hosts, self._hosts = self._hosts, set()
+            for host in hosts:
+                self._recheck_host(host)
+            self._touch_all()
+        for queue in self._queues.by_name.values():
+            if queue.pending or queue.lost:
+                self._recheck_queue(queue)
+        self._touch_all()
+
+    def _look_at(self, watched: Watched) -> None:
+        if isinstance(watched, Incarnation):
+            deadline = watched.seen + self._workers.ttl_us + 1
+            if deadline > self.now:
+                self._arm(watched, deadline)
+            else:
+                self.recheck(watched)
+        elif isinstance(watched, Task):
+            self._task_is_due(watched)
+        elif isinstance(watched, Job):
+            if watched.first is not None:
+                self._evaluate(watched)
+        else:
+            watched.is_changed = True
+
+    def _recheck_host(self, host: Host) -> None:
+        self._workers.refresh(host, self.now)
+        for job in list(host.open):
+            self._evaluate(job)
+
+    def _touch_all(self) -> None:
+        while self.touched:
+            touched, self.touched = self.touched, set()
+            for task in touched:
+                if task.is_silent:
+                    task.is_silent = False
+                    for job in list(task.quiet):
+                        self._evaluate(job)
+                self._task_is_due(task)
+
+    def _task_is_due(self, task: Task) -> None:
+        """Look at a task's card after 60, 300 and 900 s without an event."""
+        last_seen = self._tasks.last_seen(task)
+        quiet = self.now - last_seen
+        if quiet > SILENT_AFTER_END_US and not task.is_silent:
+            for job in list(task.quiet):
+                self._evaluate(job)
+        for limit in (QUEUED_GRACE_US, SILENT_AFTER_END_US, QUIET_US):
+            if quiet <= limit:
+                self._arm(task, last_seen + limit + 1)
+                break
+        if quiet > QUEUED_GRACE_US:
+            self.due.add(task)
+
+    def _recheck_queue(self, queue: Queue) -> None:
+        emptied_at = queue.emptied_at()
+        if queue.is_changed or emptied_at != queue.was_emptied_at:
+            queue.is_changed = False
+            queue.was_emptied_at = emptied_at
+            for job in list(queue.pending if emptied_at else queue.lost):
+                self._evaluate(job)
+            queue.is_changed = False
+
+    def forget(self, watched: Watched) -> None:
+        """It is evicted; what the heap has of it is passed by when it is due."""
+        self._armed.pop(watched, None)
+        if isinstance(watched, Task):
+            self.touched.discard(watched)
+            self.due.discard(watched)

@@ -1,0 +1,1 @@
+"""What is read of the model: cards, phases, and rows of nodes."""

@@ -1,0 +1,181 @@
+"""
+The card of a task: its status, counts and phases, from aggregates alone.
+
+All times are microseconds; a view turns them into what travels. A card costs microseconds, however
+many jobs its task has.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from otel_bridge_collector.model.events import (
+    COMPLETED,
+    FAILED,
+    JOB,
+    PENDING,
+    PROCESSING,
+    RETRYING,
+    RULE,
+    STALLED,
+)
+from otel_bridge_collector.model.liveness import QUEUED_GRACE_US, QUIET_US, Liveness
+from otel_bridge_collector.model.nodes import Job, Node, Task
+from otel_bridge_collector.model.reading.phases import PhaseRow, phases, top_phases
+from otel_bridge_collector.model.runs import is_open
+from otel_bridge_collector.model.tasks import Tasks
+
+__all__ = ["Card", "Cards"]
+
+
+class Card(NamedTuple):
+    """
+    One research task, or one trace that no event names a task of.
+
+    Attributes:
+        status: A status code; ``reason`` says why, where it is stalled.
+        jobs: All of its jobs by status code.
+        not_held: Nodes that were counted and are no longer in memory.
+    """
+
+    task_id: str
+    title: str | None
+    task_type: str | None
+    domain: str | None
+    project_id: str | None
+    trace_id: str | None
+    status: int
+    reason: str | None
+    current_phase: str | None
+    started: int | None
+    ended: int | None
+    last_event: int
+    eta_sec: float | None
+    completed: int
+    failed: int
+    pending: int
+    jobs: tuple[int, ...]
+    retries: int
+    error: str | None
+    message: str | None
+    phases: list[PhaseRow]
+    not_held: int
+
+
+class Cards:
+    """
+    Reads tasks as of the latest sweep.
+
+    Args:
+        tasks: All tasks.
+        liveness: The verdicts on what is open.
+    """
+
+    def __init__(self, tasks: Tasks, liveness: Liveness) -> None:
+        self._tasks = tasks
+        self._liveness = liveness
+
+    def status(self, task: Task) -> tuple[int, str | None]:
+        """Where a task stands, and why if it is stalled."""
+        agg = task.agg
+        quiet = self._liveness.now - self._tasks.last_seen(task)
+        queued = agg[PENDING] + agg[RETRYING]
+        root = self._tasks.root_of(task)
+        if root is not None and not is_open(root) and root.ended >> 3 != RULE:
+            is_busy = agg[PROCESSING] or (queued and quiet <= QUEUED_GRACE_US)
+            return (PROCESSING if is_busy else root.ended & 7), None
+        if agg[PROCESSING]:
+            return PROCESSING, None
+        if root is not None:
+            verdict = self._liveness.verdict(root, None)
+            if verdict is not None:
+                return STALLED, verdict.reason
+            return (STALLED, "silent") if quiet > QUIET_US else (PROCESSING, None)
+        return self._rootless_status(task, quiet, queued)
+
+    def _rootless_status(self, task: Task, quiet: int, queued: int) -> tuple[int, str | None]:
+        """Without a root nothing reports the end: it has come when nothing is left to do."""
+        if quiet > QUIET_US and queued:
+            return STALLED, "silent"
+        is_phase_open = quiet <= QUIET_US and any(self._is_alive(node) for node in task.tops)
+        if queued or is_phase_open:
+            return PROCESSING, None
+        face = self._tasks.face_of(task)
+        is_over = not task.is_named and face is not None and face.kind == JOB
+        if quiet <= QUEUED_GRACE_US and not is_over:
+            return PROCESSING, None
+        if task.agg[FAILED] and not task.agg[COMPLETED]:
+            return FAILED, None
+        if task.agg[STALLED] and not task.agg[COMPLETED]:
+            return STALLED, self._reason(task)
+        return COMPLETED, None
+
+    def _is_alive(self, node: Node) -> bool:
+        if node.start is None or not is_open(node):
+            return False
+        return self._liveness.verdict(node, None) is None
+
+    def _reason(self, task: Task) -> str | None:
+        face = self._tasks.face_of(task)
+        own = None if face is None else face.own
+        verdict = self._liveness.job_verdict(own) if type(own) is Job else None
+        return "worker_lost" if verdict is None else verdict.reason
+
+    def card(self, task: Task) -> Card:
+        """The card of a task."""
+        status, reason = self.status(task)
+        tasks = self._tasks
+        root = tasks.root_of(task)
+        face = root or (None if task.is_named else tasks.face_of(task))
+        last_seen = tasks.last_seen(task)
+        ended = None
+        if status in (COMPLETED, FAILED, STALLED):
+            ended = root.end if root is not None and root.ended else last_seen
+        rows = phases(task, status, ended, self._liveness.now)
+        running = [phase for phase in rows if phase.status == PROCESSING]
+        rest = list(task.agg[: STALLED + 1])
+        for node in top_phases(task):
+            for code in range(STALLED + 1):
+                rest[code] -= 0 if node.agg is None else node.agg[code]
+        pending = sum(rest) - rest[COMPLETED] - rest[FAILED]
+        more = None if root is None else root.more
+        current = (running or rows)[-1] if rows else None
+        started = None if root is None else root.start
+        return Card(
+            task_id=task.id,
+            title=None if more is None else more.title,
+            task_type=None if face is None else face.name or "job" if root is None else root.name,
+            domain=None if more is None else more.domain,
+            project_id=task.project,
+            trace_id=(min(task.traces) if task.traces else None) if task.is_named else task.id,
+            status=status,
+            reason=reason,
+            current_phase=None if current is None else current.name,
+            started=tasks.first_event(task) if started is None else started,
+            ended=ended,
+            last_event=last_seen,
+            eta_sec=_eta(running),
+            completed=rest[COMPLETED] + sum(phase.completed for phase in rows),
+            failed=rest[FAILED] + sum(phase.failed for phase in rows),
+            pending=pending + sum(phase.pending for phase in rows),
+            jobs=tuple(task.agg[: STALLED + 1]),
+            retries=task.retries,
+            error=None if root is None or is_open(root) else root.error,
+            message=self._message(task),
+            phases=rows,
+            not_held=task.not_held,
+        )
+
+    @staticmethod
+    def _message(task: Task) -> str | None:
+        nodes = (*task.roots, *task.tops)
+        told = [node.more.message for node in nodes if node.more and node.more.message]
+        if task.message is not None:
+            told.append(task.message)
+        return max(told)[1] if told else None
+
+
+def _eta(running: list[PhaseRow]) -> float | None:
+    """Seconds until the running phases are done, the slowest counting; None without a rate."""
+    etas = [phase.pending / phase.rate for phase in running if phase.rate and phase.total]
+    return round(max(etas), 1) if etas and len(etas) == len(running) else None

@@ -1,0 +1,229 @@
+"""
+Phases of a card: runs of one name merged, counts of several sources met, and the rate.
+
+Summed over runs, the greatest over sources: jobs that are seen, numbers that a run reports, and
+numbers that a publisher without spans reports for all. Summing a source without span ids beside the
+runs doubled two of the five recorded logs.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from otel_bridge_collector.model.events import (
+    COMPLETED,
+    FAILED,
+    PENDING,
+    PROCESSING,
+    RETRYING,
+    STALLED,
+)
+from otel_bridge_collector.model.nodes import Node, Task, is_in_phase
+from otel_bridge_collector.model.runs import is_open
+
+__all__ = ["PhaseRow", "phases", "sample", "top_phases"]
+
+_SECOND: Final = 1_000_000
+_RATE_SPAN_SEC: Final = 60
+_MIN_RATED_JOBS: Final = 3
+_MIN_RATED_SEC: Final = 5
+_OVER: Final = (COMPLETED, FAILED, STALLED)
+
+
+class PhaseRow(NamedTuple):
+    """
+    One phase of a card: all runs of that name with no phase above them.
+
+    Attributes:
+        total: Jobs expected; None while nothing says how many.
+        rate: Jobs ended per second over the last minute; None until enough have ended.
+        runs: Nodes of this name; 0 where only jobs name the phase.
+    """
+
+    name: str
+    status: int
+    started: int | None
+    ended: int | None
+    total: int | None
+    completed: int
+    failed: int
+    pending: int
+    running: int
+    retrying: int
+    stalled: int
+    rate: float | None
+    message: str | None
+    runs: int
+
+
+class _Totals:
+    """Sums over the runs of one phase."""
+
+    __slots__ = ("jobs", "runs", "virtual")
+
+    def __init__(self) -> None:
+        self.runs: list[Node] = []
+        self.virtual: Node | None = None
+        self.jobs = [0] * (STALLED + 1)
+
+    def add(self, node: Node) -> None:
+        if node.key is None:
+            self.virtual = node
+        else:
+            self.runs.append(node)
+        if node.agg is not None:
+            for status in range(STALLED + 1):
+                self.jobs[status] += node.agg[status]
+
+    @property
+    def facts(self) -> list[Node]:
+        """The runs, and what a publisher without spans reported of the phase."""
+        virtual = self.virtual
+        if virtual is not None and (virtual.start is not None or virtual.ended):
+            return [*self.runs, virtual]
+        return self.runs
+
+
+def _reported(node: Node, name: str) -> int:
+    more = node.more
+    found = None if more is None or more.counts is None else more.counts.get(name)
+    return 0 if found is None else found[1]
+
+
+def _reported_total(node: Node) -> int:
+    total = _reported(node, "total")
+    return total or sum(_reported(node, name) for name in ("completed", "failed", "pending"))
+
+
+def _counts(phase: _Totals) -> tuple[int, int, int]:
+    """(total, completed, failed) of a phase."""
+    jobs = phase.jobs
+    seen = sum(jobs)
+    total, completed, failed = seen, jobs[COMPLETED], jobs[FAILED]
+    reported = reported_completed = reported_failed = 0
+    for node in phase.runs:
+        agg = node.agg or (0,) * (STALLED + 1)
+        reported += max(_reported_total(node), sum(agg[: STALLED + 1]))
+        reported_completed += max(_reported(node, "completed"), agg[COMPLETED])
+        reported_failed += max(_reported(node, "failed"), agg[FAILED])
+    if phase.virtual is not None:
+        reported = max(reported, _reported_total(phase.virtual))
+        reported_completed = max(reported_completed, _reported(phase.virtual, "completed"))
+        reported_failed = max(reported_failed, _reported(phase.virtual, "failed"))
+    total = max(total, reported)
+    completed = max(completed, reported_completed)
+    if seen < reported:
+        failed = max(failed, reported_failed)
+    return total, completed, min(failed, max(0, total - completed))
+
+
+def top_phases(task: Task) -> Iterator[Node]:
+    """A task's phase nodes with no phase above them, virtual ones included."""
+    return (node for node in task.tops if not is_in_phase(node.up))
+
+
+def _merged(task: Task) -> dict[str, _Totals]:
+    found: dict[str, _Totals] = {}
+    for node in top_phases(task):
+        has_facts = node.key is not None or node.more is not None or node.start is not None
+        if has_facts or node.ended or (node.agg is not None and any(node.agg)):
+            found.setdefault(node.name or "", _Totals()).add(node)
+    return found
+
+
+def phases(task: Task, card_status: int, card_ended: int | None, now: int) -> list[PhaseRow]:
+    """The phases of a card, by their starts; none is open when the card is over."""
+    rows = [
+        _row(task, name, phase, card_status, card_ended, now)
+        for name, phase in _merged(task).items()
+    ]
+    return sorted(rows, key=lambda row: (row.started or 0, row.name))
+
+
+def _standing(phase: _Totals, is_over: bool) -> tuple[int, int | None]:
+    """Status and end of a phase by itself."""
+    facts, jobs, virtual = phase.facts, phase.jobs, phase.virtual
+    if facts:
+        if any(is_open(node) for node in facts):
+            return PROCESSING, None
+        last = max(facts, key=lambda node: (node.first, node.key or 0))
+        return last.ended & 7, max(node.end for node in facts)
+    if jobs[PROCESSING] or jobs[RETRYING]:
+        return PROCESSING, None
+    if not is_over:
+        return PENDING, None
+    more = None if virtual is None else virtual.more
+    return COMPLETED, None if more is None else more.last or None
+
+
+def _row(
+    task: Task,
+    name: str,
+    phase: _Totals,
+    card_status: int,
+    card_ended: int | None,
+    now: int,
+) -> PhaseRow:
+    total, completed, failed = _counts(phase)
+    jobs, virtual = phase.jobs, phase.virtual
+    status, ended = _standing(phase, completed + failed >= sum(jobs))
+    if status in (PENDING, PROCESSING) and card_status in _OVER:
+        status, ended = card_status, card_ended
+    nodes = phase.runs if virtual is None else [*phase.runs, virtual]
+    starts = [node.first for node in phase.facts]
+    if not starts and virtual is not None and virtual.more is not None:
+        starts = [virtual.more.first]
+    messages = [node.more.message for node in nodes if node.more and node.more.message]
+    return PhaseRow(
+        name=name,
+        status=status,
+        started=min(starts, default=None),
+        ended=ended,
+        total=total or None,
+        completed=completed,
+        failed=failed,
+        pending=max(0, total - completed - failed),
+        running=jobs[PROCESSING],
+        retrying=jobs[RETRYING],
+        stalled=jobs[STALLED],
+        rate=_rate(task, name, completed + failed, now) if status == PROCESSING else None,
+        message=max(messages)[1] if messages else None,
+        runs=len(phase.runs),
+    )
+
+
+def _rate(task: Task, name: str, done: int, now: int) -> float | None:
+    samples = (task.rates or {}).get(name)
+    end = now // _SECOND
+    first = next((one for one in samples or () if one[0] >= end - _RATE_SPAN_SEC), None)
+    if first is None:
+        return None
+    ended, elapsed = done - first[1], end - first[0]
+    if ended < _MIN_RATED_JOBS or elapsed < _MIN_RATED_SEC:
+        return None
+    return round(ended / elapsed, 3)
+
+
+def sample(task: Task, now: int) -> None:
+    """
+    Remember how many jobs each phase has ended, for its rate.
+
+    Called once a second for tasks of which something came: counting by second in the fold cost a
+    dict an event.
+    """
+    second = now // _SECOND
+    for name, phase in _merged(task).items():
+        _, completed, failed = _counts(phase)
+        if task.rates is None:
+            task.rates = {}
+        samples = task.rates.get(name)
+        if samples is None:
+            samples = task.rates[name] = deque(maxlen=_RATE_SPAN_SEC + 1)
+            if not any(_reported_total(node) for node in phase.facts):
+                # Jobs are counted from the first; a reported number says nothing of before.
+                samples.append((second, 0))
+        elif len(samples) > 1 and samples[-1][0] == second:
+            samples.pop()
+        samples.append((second, completed + failed))

@@ -1,0 +1,122 @@
+"""The nodes of a task in order, how each stands, and all that is stalled with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from otel_bridge_collector.model.events import (
+    ENQUEUE,
+    PENDING,
+    PHASE,
+    PROCESSING,
+    RULE,
+    STALLED,
+)
+from otel_bridge_collector.model.liveness import Liveness, Verdict
+from otel_bridge_collector.model.nodes import Job, Node, Task, children
+from otel_bridge_collector.model.runs import is_open, is_shadowed, reported_end
+from otel_bridge_collector.model.tasks import Tasks
+
+__all__ = ["NodeState", "Rows"]
+
+
+class NodeState(NamedTuple):
+    """How one node stands: its status code, where its bar ends, and why if it is stalled."""
+
+    status: int
+    ended: int | None
+    reason: str | None
+
+
+class Rows:
+    """
+    Reads nodes as of the latest sweep.
+
+    Args:
+        tasks: All tasks.
+        liveness: The verdicts on what is open.
+    """
+
+    def __init__(self, tasks: Tasks, liveness: Liveness) -> None:
+        self._tasks = tasks
+        self._liveness = liveness
+
+    def stalled(self) -> Iterator[tuple[Job, Node, Verdict]]:
+        """All stalled jobs, each with the node that is open and the reason."""
+        for task in self._tasks.by_id.values():
+            if task.agg[STALLED]:
+                for job in task.jobs.values():
+                    verdict = self._liveness.job_verdict(job)
+                    if verdict is not None and job.win is not None:
+                        yield job, job.win, verdict
+
+    def state(self, node: Node, card_ended: int | None) -> NodeState:
+        """
+        How a node stands, and where its bar ends.
+
+        Args:
+            node: Any but a virtual phase.
+            card_ended: When its card ended; nothing of an ended card is open.
+        """
+        if not is_open(node) and node.ended >> 3 != RULE:
+            return NodeState(node.ended & 7, node.end, None)
+        own = node.own
+        job = own if type(own) is Job else None
+        if card_ended is not None:
+            last_seen = self._tasks.last_seen(own.task)
+            return NodeState(STALLED, max(card_ended, last_seen), "card_ended")
+        if job is not None and job.win is node and job.st not in (PENDING, PROCESSING, STALLED):
+            # Its worker's parent process or the broker reported its end.
+            return NodeState(job.st, reported_end(job, node), None)
+        if job is not None and job.win is node:
+            verdict = self._liveness.job_verdict(job)
+        else:
+            verdict = self._liveness.verdict(node, job)
+        if verdict is None and job is None:
+            verdict = self._ended_above(node)
+        if verdict is not None:
+            return NodeState(STALLED, verdict.at, verdict.reason)
+        return NodeState(PENDING if node.kind == ENQUEUE else PROCESSING, None, None)
+
+    @staticmethod
+    def _ended_above(node: Node) -> Verdict | None:
+        """An open phase or span ends with its parent, unless something below still runs."""
+        if node.agg is not None and node.agg[PROCESSING]:
+            return None
+        parent = node.parent
+        if type(parent) is Node and not is_open(parent) and parent.kind != ENQUEUE:
+            return Verdict("parent_ended", max(parent.end, node.first))
+        return None
+
+    def nodes(self, task: Task) -> Iterator[tuple[Node, int]]:
+        """
+        A task's nodes with their depth, parents before children, siblings by (start, span id).
+
+        A node whose parent is not held, or belongs to another task, is a root here. What only
+        repeats an attempt that is known as a span is left out.
+        """
+        todo = [(node, 0) for node in sorted(self._local_roots(task), key=_row_order, reverse=True)]
+        while todo:
+            node, depth = todo.pop()
+            yield node, depth
+            kids = [kid for kid in children(node) if kid.own.task is task]
+            kids.sort(key=_row_order, reverse=True)
+            todo.extend((kid, depth + 1) for kid in kids)
+
+    @staticmethod
+    def _local_roots(task: Task) -> Iterator[Node]:
+        jobs = (node for job in task.jobs.values() for node in job.nodes())
+        for node in (*task.roots, *task.spans, *task.tops, *jobs):
+            parent = node.parent
+            own = node.own
+            if type(parent) is Node and parent.own.task is task:
+                continue
+            is_repeated = type(own) is Job and is_shadowed(node, own)
+            if not is_repeated and (node.key is not None or node.kind != PHASE):
+                yield node
+
+
+def _row_order(node: Node) -> tuple[int, int, int, str]:
+    own = node.own
+    return node.first, node.key or 0, node.attempt, own.id if type(own) is Job else ""

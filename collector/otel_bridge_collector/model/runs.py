@@ -1,0 +1,187 @@
+"""
+A job's runs and attempts, and which of its nodes says where it stands.
+
+A job is put into its queue and runs; it may be put there again under the same id after it has
+ended. A run is one enqueue with its attempts. A function of the whole set of nodes: comparing two
+at a time with a tolerance for clocks is not transitive, so the winner would depend on the order.
+Not by time alone: the next attempt on a machine whose clock is 5 s behind would lose. Not by
+attempt alone: a job that was put back by hand starts again with attempt 0.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from otel_bridge_collector.model.events import (
+    COMPLETED,
+    ENQUEUE,
+    FAILED,
+    JOB,
+    RETRYING,
+    RULE,
+    STALLED,
+)
+from otel_bridge_collector.model.nodes import Job, Node
+
+__all__ = [
+    "END_ORDER",
+    "Run",
+    "is_open",
+    "is_shadowed",
+    "last_word",
+    "reported_end",
+    "runs_of",
+    "winner",
+]
+
+END_ORDER: Final = {STALLED: 1, RETRYING: 2, FAILED: 3, COMPLETED: 4}
+"""Which of two ends by one reporter at one time wins."""
+
+_REQUEUED_AFTER_US: Final = 60_000_000
+"""An attempt that starts this long after the end of a later one was put back by hand."""
+_SKEW_US: Final = 1_000_000
+"""By how much a start may be before its enqueue, on two machines."""
+
+
+class Run(NamedTuple):
+    """One enqueue of a job with its attempts, in their order."""
+
+    enqueues: list[Node]
+    attempts: list[Node]
+
+
+def is_open(node: Node) -> bool:
+    """Whether no end is known of it, or it was started again after the one that is."""
+    if not node.ended:
+        return True
+    more = node.more
+    return more is not None and more.restarted > node.end and node.ended >> 3 != RULE
+
+
+def last_word(node: Node) -> int:
+    """``ts`` of the latest sign of life: a synthetic end before it is overruled."""
+    word = node.start or 0
+    more = node.more
+    return word if more is None else max(word, more.word, more.restarted)
+
+
+def winner(job: Job) -> tuple[Node, Node | None]:
+    """
+    The node that says where a job stands.
+
+    Returns:
+        The node; and, while that is open, one without span id whose end is the node's: a worker's
+        parent process or the broker reported it.
+    """
+    first = job.first
+    assert first is not None
+    if first.next is None:
+        return first, None
+    runs = _split(list(job.nodes()))
+    nodes = runs[-1]
+    attempts = [node for node in nodes if node.kind == JOB and not is_shadowed(node, job)]
+    if not attempts:
+        return max(nodes, key=_by_time), None
+    found = max(attempts, key=_by_attempt)
+    if len(attempts) > 1 and not is_open(found):
+        late = [node for node in attempts if node.first > found.end + _REQUEUED_AFTER_US]
+        if late:
+            found = max(late, key=_by_time)
+    return found, _evidence(job, found)
+
+
+def _by_time(node: Node) -> tuple[int, int, int]:
+    return node.first, node.attempt, node.key or 0
+
+
+def _by_attempt(node: Node) -> tuple[int, int, int]:
+    return node.attempt, node.first, node.key or 0
+
+
+def is_shadowed(node: Node, job: Job) -> bool:
+    """
+    Whether a node without span id is no attempt of its own.
+
+    True where a span of the same attempt is known: the publisher sends both, or another process
+    reported the end.
+    """
+    if node.key is not None or node.kind != JOB:
+        return False
+    other = job.first
+    while other is not None:
+        if other.key is not None and other.kind == JOB and other.attempt == node.attempt:
+            return True
+        other = other.next
+    return False
+
+
+def _evidence(job: Job, found: Node) -> Node | None:
+    if found.key is None or (found.ended and found.ended >> 3 != RULE):
+        return None
+    ends = [
+        node
+        for node in job.nodes()
+        if node.key is None
+        and node.kind == JOB
+        and node.attempt == found.attempt
+        and node.ended
+        and node.end >= (found.start or 0)
+    ]
+    return max(ends, key=_by_end) if ends else None
+
+
+def reported_end(job: Job, node: Node) -> int:
+    """When a node ended, by the report of another process; else its own end."""
+    evidence = _evidence(job, node)
+    return node.end if evidence is None else evidence.end
+
+
+def _by_end(node: Node) -> tuple[int, int, int, str]:
+    return node.ended >> 3, node.end, END_ORDER[node.ended & 7], node.error or ""
+
+
+def _run_key(node: Node, job: Job) -> str | int | None:
+    """What nodes of one run have in common, as far as is known."""
+    if node.run is not None:
+        return node.run
+    if node.kind == ENQUEUE:
+        # A framework that retries by enqueueing again does so with the next attempt's number.
+        return node.key if node.attempt == 0 else None
+    parent = node.parent
+    if type(parent) is Node and parent.kind == ENQUEUE and parent.own is job:
+        return _run_key(parent, job)
+    return None
+
+
+def _split(nodes: list[Node]) -> list[list[Node]]:
+    job = nodes[0].own
+    assert type(job) is Job
+    keys = [_run_key(node, job) for node in nodes]
+    known = {key for key in keys if key is not None}
+    if len(known) <= 1:
+        return [nodes]
+    groups: dict[str | int, list[Node]] = {key: [] for key in known}
+    for node, key in zip(nodes, keys, strict=True):
+        if key is not None:
+            groups[key].append(node)
+    begun = {key: min(node.first for node in group) for key, group in groups.items()}
+    order = sorted(groups, key=lambda key: (begun[key], str(key)))
+    earlier = [(begun[key], groups[key]) for key in order]
+    runs = [group for _, group in earlier]
+    for node, key in zip(nodes, keys, strict=True):
+        if key is None:
+            fitting = [group for since, group in earlier if since <= node.first + _SKEW_US]
+            (fitting or runs)[-1 if fitting else 0].append(node)
+    return runs
+
+
+def runs_of(job: Job) -> list[Run]:
+    """A job's runs, the earliest first; what only repeats an attempt is left out."""
+    if job.first is None:
+        return []
+    found = []
+    for nodes in _split(list(job.nodes())):
+        attempts = [node for node in nodes if node.kind == JOB and not is_shadowed(node, job)]
+        enqueues = [node for node in nodes if node.kind == ENQUEUE]
+        found.append(Run(sorted(enqueues, key=_by_time), sorted(attempts, key=_by_time)))
+    return found

@@ -1,0 +1,290 @@
+"""
+Which task an event and a node belong to: named tasks, cards of traces, projects, owners.
+
+A node's task is, in this order: the one that an event of it named (of two the smaller id), its
+parent's, the only named task of its trace, the card of its trace. The second and third hold only
+where the projects agree, so that a span of another project inside a trace does not hide the task
+from the readers of its own.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Final
+
+from otel_bridge_collector.model.events import ENQUEUE, FAILED, PHASE, SPAN, Event
+from otel_bridge_collector.model.nodes import NAMED, Job, Node, Task
+from otel_bridge_collector.model.runs import is_open
+
+__all__ = ["Tasks", "TraceTable", "is_named", "may_join", "owner_key"]
+
+_MAX_TASKS_OF_TRACE: Final = 8
+_MAX_TRACES: Final = 200_000
+_TRACE_ID_CHARS: Final = 32
+
+
+def is_named(event: Event) -> bool:
+    """Whether the event names a research task, and not just its trace."""
+    task_id = event.parent_task_id
+    if task_id is None or task_id == event.trace_id:
+        return False
+    # The collector's own task_stalled carries a trace's card without trace_id.
+    return event.trace_id is not None or not _is_trace_id(task_id)
+
+
+def _is_trace_id(text: str) -> bool:
+    return len(text) == _TRACE_ID_CHARS and all(char in "0123456789abcdef" for char in text)
+
+
+def may_join(card: Task, task: Task) -> bool:
+    """Whether nodes that know only their trace may belong to a task, by their projects."""
+    if card.project is None:
+        return True
+    if card.is_mixed or task.is_mixed:
+        return False
+    return task.project is None or task.project == card.project
+
+
+class Tasks:
+    """
+    All tasks and cards held.
+
+    Attributes:
+        by_id: By research task, or by trace for cards that no event names a task of.
+        of_trace: The tasks that events of a trace named; of more than one none is its task.
+    """
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, Task] = {}
+        self.of_trace: dict[str, tuple[Task, ...]] = {}
+
+    def get_or_make(self, task_id: str) -> Task:
+        """The task with this id."""
+        task = self.by_id.get(task_id)
+        if task is None:
+            task = self.by_id[task_id] = Task(task_id)
+        return task
+
+    def note_project(self, task: Task, project: str) -> Iterable[Task]:
+        """
+        An event that names this task, or its trace alone, has a project.
+
+        Returns:
+            Cards whose loose nodes may belong elsewhere now.
+        """
+        if task.project is None:
+            task.project = project
+        elif project == task.project:
+            return ()
+        elif task.is_mixed:
+            task.project = min(task.project, project)
+            return ()
+        else:
+            task.is_mixed = True
+            task.project = min(task.project, project)
+        return (task, *(task.guests or ()))
+
+    def note_trace(self, task: Task, trace_id: str) -> Task | None:
+        """
+        An event of a trace names this task.
+
+        Returns:
+            The trace's card, if its loose nodes may belong elsewhere now.
+        """
+        known = self.of_trace.get(trace_id, ())
+        if task in known or len(known) >= _MAX_TASKS_OF_TRACE:
+            return None
+        self.of_trace[trace_id] = (*known, task)
+        task.traces.append(trace_id)
+        return self.by_id.get(trace_id) if len(known) < 2 else None
+
+    def home(self, node: Node) -> Task:
+        """The task that a node belongs to; a function of the facts known so far."""
+        base = node.base
+        if node.marks & NAMED:
+            return base
+        named = self.of_trace.get(base.id)
+        host = named[0] if named is not None and len(named) == 1 else base
+        _note_guest(host, base)
+        parent = node.parent
+        if type(parent) is Node:
+            host = parent.own.task
+            _note_guest(host, base)
+        return host if host is base or may_join(base, host) else base
+
+    def last_seen(self, task: Task) -> int:
+        """
+        When an event of the task was last received, microseconds.
+
+        Events that know only its trace count, where it is the trace's only task.
+        """
+        seen = task.seen
+        for card in task.guests or ():
+            if card.seen > seen and self._is_only_task_of(task, card):
+                seen = card.seen
+        return seen
+
+    def first_event(self, task: Task) -> int | None:
+        """The earliest ``ts`` of an event of the task; counted as ``last_seen`` does."""
+        first = task.first
+        for card in task.guests or ():
+            if card.first is not None and self._is_only_task_of(task, card):
+                first = card.first if first is None else min(first, card.first)
+        return first
+
+    def _is_only_task_of(self, task: Task, card: Task) -> bool:
+        return self.of_trace.get(card.id) == (task,) and may_join(card, task)
+
+    # --- which node stands for a task ------------------------------------------------------------
+
+    def root_of(self, task: Task) -> Node | None:
+        """The research task's own node; of several runs the latest, spans before what has none."""
+        return max(task.roots, key=_by_run, default=None)
+
+    def face_of(self, task: Task) -> Node | None:
+        """
+        The node that a card shows: the root, else the topmost work, else the topmost span.
+
+        A request is no task: below one, what shows is the earliest phase or job. Decided by the
+        tree, not by the clocks: a child on a machine whose clock is behind is not the card.
+        """
+        root = self.root_of(task)
+        if root is not None:
+            return root
+        if not task.is_face_known:
+            attempts = (node for job in task.jobs.values() for node in job.nodes())
+            candidates = (*attempts, *task.tops, *task.spans)
+            shown = [node for node in candidates if _is_topmost(node)]
+            task.face = min(shown, key=_face_order, default=None)
+            task.is_face_known = True
+        return task.face
+
+    def offer_face(self, task: Task, node: Node) -> None:
+        """A node is new, or is known to have started earlier than was known."""
+        face = task.face
+        is_better = face is None or _face_order(node) < _face_order(face)
+        if task.is_face_known and is_better and _is_topmost(node):
+            task.face = node
+
+    def is_ended(self, task: Task) -> bool:
+        """Whether the card's node has ended."""
+        face = self.face_of(task)
+        return face is not None and not is_open(face)
+
+    def is_shown(self, task: Task) -> bool:
+        """
+        Whether there is a card: not for a known request that has only enqueued so far.
+
+        A trace whose only nodes are enqueues below a parent that nobody reported is taken for one.
+        """
+        if task.roots or task.runs or task.agg[FAILED] or not task.id:
+            return bool(task.id)
+        if any(node.key is not None or node.more is not None for node in task.tops):
+            return True
+        if task.spans or not task.jobs:
+            return task.message is not None and task.is_named
+        if task.is_named:
+            return True
+        enqueues = (node for job in task.jobs.values() for node in job.nodes())
+        return not all(type(node.parent) is int for node in enqueues)
+
+    def forget(self, task: Task) -> None:
+        """Remove a task that is evicted, and what the traces know of it."""
+        if self.by_id.get(task.id) is task:
+            del self.by_id[task.id]
+        for trace_id in task.traces:
+            left = tuple(other for other in self.of_trace.get(trace_id, ()) if other is not task)
+            if left:
+                self.of_trace[trace_id] = left
+            else:
+                self.of_trace.pop(trace_id, None)
+        task.traces = []
+        task.guests = None
+
+
+def _by_run(node: Node) -> tuple[bool, int, int]:
+    return node.key is not None, node.first, node.key or 0
+
+
+def _face_order(node: Node) -> tuple[bool, int, int, int, str]:
+    own = node.own
+    job_id = own.id if type(own) is Job else ""
+    return node.kind == SPAN, node.first, node.key or 0, node.attempt, job_id
+
+
+def _is_topmost(node: Node) -> bool:
+    """Whether it can stand for a card: no work above it, and no mere enqueue or virtual phase."""
+    if node.kind == ENQUEUE or (node.kind == PHASE and node.key is None):
+        return False
+    up = node.up
+    while type(up) is Node:
+        if up.key is not None and up.kind != SPAN:
+            return False
+        up = up.up
+    return True
+
+
+def _note_guest(host: Task, base: Task) -> None:
+    if host is not base:
+        if host.guests is None:
+            host.guests = set()
+        host.guests.add(base)
+
+
+class TraceTable:
+    """
+    Which task a trace is: what ``owner_key`` asks, by itself, for a process that only routes.
+
+    Bounded (200,000 traces); the trace heard of longest ago leaves first.
+    """
+
+    def __init__(self, max_traces: int = _MAX_TRACES) -> None:
+        self._tasks: OrderedDict[str, str | None] = OrderedDict()
+        self._max_traces = max_traces
+
+    def task_of(self, trace_id: str) -> str | None:
+        """The only task of a trace; None for none, and for more than one."""
+        return self._tasks.get(trace_id)
+
+    def note(self, event: Event) -> str | None:
+        """
+        Remember what an event says of its trace.
+
+        Returns:
+            The trace whose owner this changed: what was held of it belongs elsewhere now.
+        """
+        trace_id = event.trace_id
+        if trace_id is None or not is_named(event):
+            return None
+        task_id = event.parent_task_id
+        if trace_id in self._tasks:
+            self._tasks.move_to_end(trace_id)
+            if self._tasks[trace_id] in (task_id, None):
+                return None
+            self._tasks[trace_id] = None
+            return trace_id
+        self._tasks[trace_id] = task_id
+        if len(self._tasks) > self._max_traces:
+            self._tasks.popitem(last=False)
+        return trace_id
+
+
+def owner_key(event: Event, traces: TraceTable) -> str | None:
+    """
+    Whose an event is: what partitions of the fold are hashed by.
+
+    Args:
+        event: Any event.
+        traces: Has noted the events so far.
+
+    Returns:
+        The task that the event names, else its trace's only task, else the trace, else the job;
+        None for events of workers and queues, which every partition folds.
+    """
+    if is_named(event):
+        return event.parent_task_id
+    trace_id = event.trace_id or event.parent_task_id
+    if trace_id is not None:
+        return traces.task_of(trace_id) or trace_id
+    return event.task_id

@@ -1,0 +1,203 @@
+"""
+The node that an event is about: found, or made, and put where the event says it belongs.
+
+The facts that decide a node's place are merged here: its task, parent, kind, job and phase.
+"""
+
+from __future__ import annotations
+
+from sys import intern
+from typing import Final
+
+from otel_bridge_collector.model.events import (
+    ENQUEUE,
+    FACTS,
+    JOB,
+    PHASE,
+    RETRYING,
+    SELF,
+    TASK,
+    Event,
+    Fact,
+    shorten,
+)
+from otel_bridge_collector.model.eviction import Eviction, Limits, hash_of, is_gone
+from otel_bridge_collector.model.nodes import KIND_BY_END, NAMED, Job, Node, Task
+from otel_bridge_collector.model.tasks import Tasks, is_named
+from otel_bridge_collector.model.tree import Tree
+from otel_bridge_collector.model.work.jobs import Jobs
+from otel_bridge_collector.model.work.merging import more_of, rank_of
+
+__all__ = ["Placing"]
+
+_MAX_WAITING_BEATS: Final = 20_000
+_MAX_ATTEMPT: Final = 1_000_000
+
+
+class Placing:
+    """
+    Finds and makes nodes.
+
+    Args:
+        limits, tasks, tree, jobs, eviction: The parts of the model.
+    """
+
+    def __init__(
+        self, limits: Limits, tasks: Tasks, tree: Tree, jobs: Jobs, eviction: Eviction
+    ) -> None:
+        self._limits = limits
+        self._tasks = tasks
+        self._tree = tree
+        self._jobs = jobs
+        self._eviction = eviction
+        self._beats: dict[int, tuple[int, int]] = {}
+        """(ts, reception) of heartbeats of spans that are not known yet."""
+
+    def note_beat(self, key: int, ts: int, seen: int) -> None:
+        """A heartbeat of a span that is not known yet; kept for it, of 20,000 spans at most."""
+        known = self._beats.pop(key, (0, 0))
+        if len(self._beats) >= _MAX_WAITING_BEATS:
+            self._beats.clear()
+        self._beats[key] = (max(known[0], ts), max(known[1], seen))
+
+    def node_of(self, event: Event, fact: Fact, kind: int, base: Task) -> Node | None:
+        """The event's node, in its place; None for one that is no longer held."""
+        span_id = event.span_id
+        if span_id is None:
+            return self._spanless(event, kind, base)
+        key = int(span_id, 16)
+        node = self._tree.nodes.get(key)
+        if node is None:
+            return self._new_node(event, fact, kind, base, key)
+        if node.ended:
+            self._jobs.credit(node, -1)
+        if not node.marks & NAMED or base is not node.base:
+            self._merge_base(node, event, base)
+        if event.parent_span_id is not None:
+            self._tree.set_parent(node, int(event.parent_span_id, 16))
+        self._merge_kind(node, event, fact, kind)
+        if kind in (JOB, ENQUEUE) and event.phase:
+            phase = shorten(event.phase, 100)
+            if node.phase is None or phase < node.phase:
+                node.phase = intern(phase)
+                self._tree.place(node)
+        return node
+
+    def _new_node(self, event: Event, fact: Fact, kind: int, base: Task, key: int) -> Node | None:
+        job_id = event.task_id if kind in (JOB, ENQUEUE) else None
+        parent_key = None if event.parent_span_id is None else int(event.parent_span_id, 16)
+        if self._is_gone(event, fact, base, key, parent_key) or not self._has_room(base):
+            return None
+        node = Node(key, kind, base, base)
+        if is_named(event):
+            node.marks = NAMED
+        else:
+            base.loose.append(node)
+        if job_id is not None and event.phase:
+            node.phase = intern(shorten(event.phase, 100))
+        if rank_of(event, fact) == SELF:
+            node.marks |= KIND_BY_END
+        beat = self._beats.pop(key, None)
+        if beat is not None:
+            more = more_of(node)
+            more.word, more.seen = beat
+        self._tree.add(node, parent_key, job_id)
+        return node
+
+    def _has_room(self, base: Task) -> bool:
+        is_large = base.size >= self._limits.nodes_per_task
+        if not is_large and not self._eviction.is_over():
+            return True
+        if self._eviction.relieve(base):
+            return True
+        base.not_held += 1
+        return False
+
+    def _is_gone(
+        self, event: Event, fact: Fact, base: Task, key: int | None, parent_key: int | None
+    ) -> bool:
+        """Whether the event is about a node that was evicted from its task; then it is counted."""
+        owners = [base]
+        if not is_named(event):
+            owners.extend(self._tasks.of_trace.get(base.id, ()))
+            parent = None if parent_key is None else self._tree.nodes.get(parent_key)
+            if parent is not None:
+                owners.append(parent.own.task)
+        for task in owners:
+            if task.gone is None:
+                continue
+            is_known = key is not None and is_gone(task, key)
+            if is_known or (event.task_id is not None and is_gone(task, hash_of(event.task_id))):
+                task.late += 1
+                if not is_known and key is not None and fact.status == RETRYING:
+                    # An earlier attempt of a job that ended: its retry was not counted yet.
+                    task.retries += 1
+                    self._eviction.remember(task, key)
+                return True
+        return False
+
+    def _merge_base(self, node: Node, event: Event, base: Task) -> None:
+        """The task that an event names, before the card of its trace; of two the smaller id."""
+        named = is_named(event)
+        known = bool(node.marks & NAMED)
+        if named < known or (named == known and base.id >= node.base.id):
+            return
+        node.base = base
+        if named:
+            node.marks |= NAMED
+        else:
+            base.loose.append(node)
+        self._tree.place(node)
+
+    def _merge_kind(self, node: Node, event: Event, fact: Fact, kind: int) -> None:
+        """The kind that the end reports, before any other; of two the greater."""
+        is_by_end = rank_of(event, fact) == SELF
+        job_id = event.task_id if kind in (JOB, ENQUEUE) else None
+        new_kind = node.kind
+        if (is_by_end, kind) > (bool(node.marks & KIND_BY_END), node.kind):
+            new_kind = kind
+            if is_by_end:
+                node.marks |= KIND_BY_END
+        own = node.own
+        is_job_new = type(own) is Job and job_id is not None and job_id < own.id
+        if new_kind != node.kind or is_job_new:
+            self._tree.change(node, new_kind, job_id)
+        elif type(own) is not Job and job_id is not None:
+            more = more_of(node)
+            more.job = job_id if more.job is None else min(job_id, more.job)
+
+    def _spanless(self, event: Event, kind: int, base: Task) -> Node | None:
+        """What stands for a job's attempt, a phase or a root of a publisher without spans."""
+        if kind == PHASE:
+            assert event.phase is not None
+            phase = self._tree.virtual_phase(base, intern(shorten(event.phase, 100)))
+            return phase if type(phase) is Node else None
+        if kind == TASK:
+            found = next((node for node in base.roots if node.key is None), None)
+        else:
+            found = _attempt_of(base, event, kind)
+        if found is not None:
+            self._jobs.credit(found, -1)
+            return found
+        fact = FACTS[event.event_type]
+        if self._is_gone(event, fact, base, None, None) or not self._has_room(base):
+            return None
+        node = Node(
+            None, kind, base, base, marks=NAMED, attempt=min(event.retry_count or 0, _MAX_ATTEMPT)
+        )
+        if kind != TASK:
+            base.has_spanless = True
+            if event.phase:
+                node.phase = intern(shorten(event.phase, 100))
+        self._tree.add_spanless(node, None if kind == TASK else event.task_id)
+        return node
+
+
+def _attempt_of(base: Task, event: Event, kind: int) -> Node | None:
+    assert event.task_id is not None
+    job = base.jobs.get(event.task_id)
+    attempt = min(event.retry_count or 0, _MAX_ATTEMPT)
+    for node in () if job is None else job.nodes():
+        if node.key is None and node.kind == kind and node.attempt == attempt:
+            return node
+    return None

@@ -1,0 +1,328 @@
+"""
+Workers and their incarnations: who beats, and since when one is gone.
+
+A worker's id is used again: Celery numbers its processes from 0, containers keep ``host:pid``. So
+liveness belongs to an incarnation, one life of a process. Publishers before 1.0 do not send it;
+there a start of (host, pid) begins a life, which lasts until the same (host, pid) starts again.
+Another pid under the same id proves nothing: two nodes may have one name.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Collection
+from typing import Final
+
+from otel_bridge_collector.model.events import PROCESSING, Event, read_meta, shorten
+from otel_bridge_collector.model.nodes import Host, Node
+
+__all__ = ["ALIVE", "UNWATCHED", "Incarnation", "Process", "Worker", "Workers"]
+
+ALIVE: Final = 0
+UNWATCHED: Final = -1
+"""No heartbeat of it was ever seen, so none can be missed."""
+
+_MAX_INCARNATIONS: Final = 64
+"""Of one worker; the one silent longest leaves."""
+_MAX_STARTS: Final = 64
+_NO_KEY: Final = "?"
+
+
+class Incarnation(Host):
+    """
+    One life of a worker's process; of publishers before 1.0, all lives of one (host, pid).
+
+    Attributes:
+        process: All workers of the same process, where the publisher sends its incarnation.
+        starts: ``ts`` of each start, ascending; with an exact key only the earliest counts.
+        seen: Reception of its latest start or heartbeat.
+        stopped: ``ts`` of its stop; 0 for none.
+        note: (ts, dropped events) of its latest event.
+        is_lost: As found by the latest sweep.
+    """
+
+    __slots__ = (
+        "host",
+        "is_lost",
+        "key",
+        "note",
+        "pid",
+        "process",
+        "seen",
+        "starts",
+        "stopped",
+        "worker",
+    )
+
+    def __init__(self, worker: Worker, key: str, process: Process | None) -> None:
+        super().__init__(worker.open)
+        self.worker = worker
+        self.key = key
+        self.process = process
+        self.host: str | None = None
+        self.pid: int | None = None
+        self.starts: list[int] = []
+        self.seen = 0
+        self.stopped = 0
+        self.note = (0, 0)
+        self.is_lost = False
+
+    def lives(self) -> Collection[Incarnation]:
+        """Itself; for work of a worker without heartbeats, all workers of its process."""
+        if self.process is None or self.first is not None:
+            return (self,)
+        return self.process.incarnations
+
+
+class Worker(Host):
+    """
+    One worker id.
+
+    Attributes:
+        heard: Latest reception of an event of a job that it ran.
+        completed: Attempts that ended on it; ``failed`` likewise. Evicted ones still count.
+    """
+
+    __slots__ = ("completed", "failed", "heard", "id", "incarnations")
+
+    def __init__(self, worker_id: int | str) -> None:
+        super().__init__(set())
+        self.id = worker_id
+        self.incarnations: dict[str, Incarnation] = {}
+        self.heard = 0
+        self.completed = 0
+        self.failed = 0
+
+    def lives(self) -> Collection[Incarnation]:
+        """All of them: which one a job belongs to is not known."""
+        return self.incarnations.values()
+
+    @property
+    def newest(self) -> Incarnation | None:
+        """The incarnation of its latest event; what is shown of it."""
+        watched = [one for one in self.incarnations.values() if one.first is not None]
+        return max(watched, key=lambda one: (*one.note, one.key), default=None)
+
+    @property
+    def last_seen(self) -> int:
+        """Latest sign of life, microseconds; 0 for none."""
+        return max([self.heard, *(one.seen for one in self.incarnations.values())])
+
+
+class Process(Host):
+    """All workers of one process, by its incarnation; what work without a worker belongs to."""
+
+    __slots__ = ("incarnations", "key")
+
+    def __init__(self, key: str) -> None:
+        super().__init__(set())
+        self.key = key
+        self.incarnations: list[Incarnation] = []
+
+    def lives(self) -> Collection[Incarnation]:
+        """Its workers."""
+        return self.incarnations
+
+
+class Workers:
+    """
+    Folds worker events; answers whether a node's process still lives.
+
+    Args:
+        ttl_us: Silence after which an incarnation is gone, microseconds.
+        max_workers: Past it the idle one that is silent longest leaves.
+
+    Attributes:
+        by_id: By id as text: 3 and "3" are one worker.
+        processes: By incarnation.
+    """
+
+    def __init__(self, ttl_us: int, max_workers: int) -> None:
+        self.by_id: dict[str, Worker] = {}
+        self.processes: dict[str, Process] = {}
+        self.ttl_us = ttl_us
+        self._max_workers = max_workers
+
+    def worker(self, worker_id: int | str) -> Worker:
+        """The worker with this id."""
+        key = str(worker_id)
+        worker = self.by_id.get(key)
+        if worker is None:
+            worker = self.by_id[key] = Worker(worker_id)
+            if len(self.by_id) > self._max_workers:
+                self._evict_idle(worker)
+        elif worker.id != worker_id and isinstance(worker_id, int):
+            worker.id = worker_id
+        return worker
+
+    def _evict_idle(self, newcomer: Worker) -> None:
+        idle = [one for one in self.by_id.values() if not one.open and one is not newcomer]
+        if idle:
+            gone = min(idle, key=lambda one: (one.last_seen, str(one.id)))
+            del self.by_id[str(gone.id)]
+            for incarnation in gone.incarnations.values():
+                self._leave_process(incarnation)
+
+    def _leave_process(self, incarnation: Incarnation) -> None:
+        process = self.processes.get(incarnation.key)
+        if process is not None and incarnation in process.incarnations:
+            process.incarnations.remove(incarnation)
+            if not process.incarnations and not process.open:
+                del self.processes[incarnation.key]
+
+    def _process(self, key: str) -> Process:
+        process = self.processes.get(key)
+        if process is None:
+            process = self.processes[key] = Process(key)
+        return process
+
+    def _incarnation(self, worker: Worker, key: str, is_exact: bool) -> Incarnation:
+        incarnation = worker.incarnations.get(key)
+        if incarnation is None:
+            process = self._process(key) if is_exact else None
+            incarnation = worker.incarnations[key] = Incarnation(worker, key, process)
+            if process is not None:
+                process.incarnations.append(incarnation)
+            if len(worker.incarnations) > _MAX_INCARNATIONS:
+                others = [one for one in worker.incarnations.values() if one is not incarnation]
+                oldest = min(others, key=lambda one: (one.seen, one.key))
+                del worker.incarnations[oldest.key]
+                self._leave_process(oldest)
+        return incarnation
+
+    def host_of(self, worker_id: int | str | None, incarnation: str | None) -> Host | None:
+        """Whom an event of a job or span names."""
+        if worker_id is None:
+            return None if incarnation is None else self._process(incarnation)
+        worker = self.worker(worker_id)
+        if incarnation is None:
+            return worker
+        return self._incarnation(worker, incarnation, True)
+
+    def apply(self, event: Event, ts: int, seen: int) -> tuple[Incarnation, bool]:
+        """
+        Fold a ``worker_*`` event.
+
+        Returns:
+            The incarnation, and whether the verdicts on its open jobs may change by this.
+        """
+        assert event.worker_id is not None
+        meta = read_meta(event)
+        host = shorten(meta.host, 100) if isinstance(meta.host, str) else None
+        pid = meta.pid if type(meta.pid) is int else None
+        worker = self.worker(event.worker_id)
+        key = event.incarnation
+        found = self._incarnation(worker, key or f"{host}:{pid}@{_NO_KEY}", key is not None)
+        is_news = found.is_lost or found.is_doubted
+        if host is not None and (
+            found.host is None or (host, pid or 0) < (found.host, found.pid or 0)
+        ):
+            found.host, found.pid = host, pid
+            is_news = True
+        if found.first is None or ts < found.first:
+            found.first = ts
+            is_news = True
+        if event.event_type == "worker_stopped":
+            found.stopped = max(found.stopped, ts)
+            is_news = True
+        else:
+            found.beat = max(found.beat, ts)
+            found.seen = max(found.seen, seen)
+        if event.event_type == "worker_started" and ts not in found.starts:
+            insort(found.starts, ts)
+            del found.starts[:-_MAX_STARTS]
+            is_news = True
+        note = (ts, (event.counts or {}).get("dropped", 0))
+        found.note = max(found.note, note)
+        return found, is_news
+
+    # --- whether one is gone ---------------------------------------------------------------------
+
+    def lost_at(self, node: Node, now: int) -> int:
+        """
+        Whether the process of a node is gone.
+
+        Returns:
+            ``UNWATCHED``, ``ALIVE``, or the time of its last sign of life.
+        """
+        host = node.worker
+        if isinstance(host, Worker):
+            return self._worker_lost_at(host, node.first, now) if host.incarnations else UNWATCHED
+        if isinstance(host, Incarnation | Process):
+            return self._all_lost_at(host.lives(), now)
+        return UNWATCHED
+
+    def _worker_lost_at(self, worker: Worker, at: int, now: int) -> int:
+        """Of a publisher before 1.0: by the newest start of that worker before the node's."""
+        watched = [one for one in worker.incarnations.values() if one.first is not None]
+        if not watched:
+            return UNWATCHED
+        lives = [(start, one.key, one) for one in watched for start in one.starts if start <= at]
+        if lives:
+            start, _, incarnation = max(lives, key=lambda life: life[:2])
+            return self.incarnation_lost_at(incarnation, now, start)
+        without_start = [one for one in watched if not one.starts]
+        return self._all_lost_at(without_start or watched, now)
+
+    def _all_lost_at(self, incarnations: Collection[Incarnation], now: int) -> int:
+        watched = [one for one in incarnations if one.first is not None]
+        if not watched:
+            return UNWATCHED
+        lost = [self.incarnation_lost_at(one, now) for one in watched]
+        return ALIVE if ALIVE in lost else max(lost)
+
+    def incarnation_lost_at(self, one: Incarnation, now: int, life: int | None = None) -> int:
+        """
+        Whether an incarnation is gone: it stopped, its process started anew, or it is silent.
+
+        Args:
+            one: It has been seen.
+            now: Microseconds.
+            life: Of a publisher before 1.0: the start of the life in question; None: its latest.
+        """
+        assert one.first is not None
+        if life is None:
+            life = one.starts[-1] if one.starts and one.process is None else one.first
+        followed = self._next_start(one, life)
+        if followed is not None:
+            return followed if one.process is None else max(min(one.beat, followed), 1)
+        if one.stopped and one.stopped >= max(one.beat, life):
+            return one.stopped
+        return max(one.beat, 1) if now - one.seen > self.ttl_us else ALIVE
+
+    @staticmethod
+    def _next_start(one: Incarnation, life: int) -> int | None:
+        """When the same host and pid started again: a restarted container, gone at once."""
+        found = None
+        for other in one.worker.incarnations.values():
+            if other is one:
+                starts = [at for at in one.starts if at > life] if one.process is None else []
+            elif one.pid is None or (other.host, other.pid) != (one.host, one.pid):
+                continue
+            elif other.process is not None:
+                is_later = other.starts and other.first is not None and other.first > life
+                starts = other.starts[:1] if is_later else []
+            else:
+                starts = [at for at in other.starts if at > life]
+            for start in starts:
+                found = start if found is None else min(found, start)
+        return found
+
+    def refresh(self, host: Host, now: int) -> None:
+        """Note which incarnations are gone: the next heartbeat of such a one is news."""
+        for one in host.lives():
+            one.is_doubted = False
+            if isinstance(one, Incarnation) and one.first is not None:
+                one.is_lost = self.incarnation_lost_at(one, now) != ALIVE
+
+    def status(self, worker: Worker, now: int) -> str:
+        """``online``, ``offline`` or ``stopped``."""
+        watched = [one for one in worker.incarnations.values() if one.first is not None]
+        if not watched:
+            is_heard = now - worker.heard <= self.ttl_us
+            is_busy = any(job.st == PROCESSING for job in worker.open)
+            return "online" if is_heard or is_busy else "offline"
+        if self._all_lost_at(watched, now) == ALIVE:
+            return "online"
+        last = max(watched, key=lambda one: (max(one.beat, one.stopped), one.key))
+        return "stopped" if last.stopped and last.stopped >= last.beat else "offline"
