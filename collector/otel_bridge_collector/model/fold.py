@@ -28,7 +28,7 @@ from otel_bridge_collector.model.events import (
 )
 from otel_bridge_collector.model.eviction import Eviction, Limits
 from otel_bridge_collector.model.failures import Failures
-from otel_bridge_collector.model.nodes import NAMED, REPEATED, RETRIED, Job, Node, Task
+from otel_bridge_collector.model.nodes import NAMED, REPEATED, RETRIED, Job, Node, Task, forget_times
 from otel_bridge_collector.model.queues import Queues
 from otel_bridge_collector.model.reading.cards import Cards
 from otel_bridge_collector.model.reading.phases import sample
@@ -167,6 +167,7 @@ class Fold:
             return
         own = node.own
         before = own.st if type(own) is Job else -1
+        known_first = node.first
         merge_node(node, event, fact, kind, ts, seen)
         if event.worker_id is not None or event.incarnation is not None:
             self._merge_host(node, event, kind, seen)
@@ -183,6 +184,8 @@ class Fold:
             if own.st in (COMPLETED, FAILED) and before not in (COMPLETED, FAILED):
                 self.stats.count_end(seen, own.task.project, own.st == FAILED)
         task = own.task
+        if node.first > known_first > 0:
+            _forget_times(node, task)
         if not task.roots:
             self.tasks.offer_face(task, node)
         self._touch(base)
@@ -195,9 +198,9 @@ class Fold:
         self.dirty.add(task)
         self.liveness.touched.add(task)
         if not task.is_named:
-            named = self.tasks.of_trace.get(task.id)
-            if named is not None and len(named) == 1:
-                self.liveness.touched.add(named[0])
+            named = self.tasks.only_task_of(task)
+            if named is not None:
+                self.liveness.touched.add(named)
 
     def _base_of(self, event: Event, ts: int, seen: int) -> Task:
         """The task or card that an event names; merges the facts about it."""
@@ -301,3 +304,10 @@ class Fold:
             if type(own) is Job:
                 self._jobs.evaluate(own)
             self._touch(own.task)
+
+
+def _forget_times(node: Node, task: Task) -> None:
+    """Only the end was known, by a clock that is ahead: what was the first may not be it now."""
+    task.is_face_known = False
+    if type(node.own) is Job:
+        forget_times(node.own)

@@ -35,11 +35,13 @@ __all__ = [
     "Job",
     "More",
     "Node",
+    "UNKNOWN",
     "Task",
     "add_counts",
     "children",
     "count_kid",
     "depth_of",
+    "forget_times",
     "is_in_phase",
     "reaches_below",
     "shift",
@@ -53,6 +55,9 @@ KIDS: Final = 6
 GONE: Final = 7
 """Index in an aggregate: direct children that are no longer held."""
 _COUNTS: Final = 8
+
+UNKNOWN: Final = -1
+"""Of a virtual phase's ``first``: a job left or changed, so its times are to be found again."""
 
 NAMED: Final = 1
 """An event named the node's task; else ``base`` is the card of its trace."""
@@ -106,7 +111,7 @@ class More(msgspec.Struct, gc=False, eq=False):
     """Latest of several starts, of a node without span id: after its end it runs again."""
     name_ts: int = 0
     first: int = 0
-    """Of a virtual phase: earliest start of a job in it; ``last``: latest end."""
+    """Of a virtual phase: earliest start of a job in it; ``last``: latest end. See ``UNKNOWN``."""
     last: int = 0
     job: str | None = None
     """The job's id, while the node is not placed in a job."""
@@ -360,6 +365,13 @@ def is_in_phase(at: Node | Task | None) -> bool:
             return True
         at = at.up
     return False
+
+
+def forget_times(job: Job) -> None:
+    """A node left the job, or its times are others: those of a virtual phase are found again."""
+    at = job.at
+    if type(at) is Node and at.key is None and at.more is not None:
+        at.more.first = UNKNOWN
 
 
 def children(node: Node) -> Iterator[Node]:

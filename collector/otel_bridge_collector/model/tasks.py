@@ -17,11 +17,12 @@ from otel_bridge_collector.model.events import ENQUEUE, FAILED, PHASE, SPAN, Eve
 from otel_bridge_collector.model.nodes import NAMED, Job, Node, Task
 from otel_bridge_collector.model.runs import is_open
 
-__all__ = ["Tasks", "TraceTable", "is_named", "may_join", "owner_key"]
+__all__ = ["Tasks", "TraceTable", "has_own_facts", "is_named", "may_join", "owner_key"]
 
 _MAX_TASKS_OF_TRACE: Final = 8
 _MAX_TRACES: Final = 200_000
 _TRACE_ID_CHARS: Final = 32
+_NEVER: Final = 1 << 62
 
 
 def is_named(event: Event) -> bool:
@@ -97,16 +98,25 @@ class Tasks:
             return None
         self.of_trace[trace_id] = (*known, task)
         task.traces.append(trace_id)
-        return self.by_id.get(trace_id) if len(known) < 2 else None
+        card = self.by_id.get(trace_id)
+        if card is not None:
+            _note_guest(task, card)
+        return card if len(known) < 2 else None
+
+    def only_task_of(self, card: Task) -> Task | None:
+        """The only task that events of a trace named, of which ``card`` is the card."""
+        named = self.of_trace.get(card.id)
+        if named is None or len(named) != 1:
+            return None
+        _note_guest(named[0], card)
+        return named[0]
 
     def home(self, node: Node) -> Task:
         """The task that a node belongs to; a function of the facts known so far."""
         base = node.base
         if node.marks & NAMED:
             return base
-        named = self.of_trace.get(base.id)
-        host = named[0] if named is not None and len(named) == 1 else base
-        _note_guest(host, base)
+        host = self.only_task_of(base) or base
         parent = node.parent
         if type(parent) is Node:
             host = parent.own.task
@@ -180,7 +190,7 @@ class Tasks:
         """
         if task.roots or task.runs or task.agg[FAILED] or not task.id:
             return bool(task.id)
-        if any(node.key is not None or node.more is not None for node in task.tops):
+        if any(node.key is not None or has_own_facts(node) for node in task.tops):
             return True
         if task.spans or not task.jobs:
             return task.message is not None and task.is_named
@@ -203,6 +213,13 @@ class Tasks:
         task.guests = None
 
 
+def has_own_facts(virtual: Node) -> bool:
+    """Whether an event was about a phase that no span is, and not only about jobs of it."""
+    more = virtual.more
+    has_words = more is not None and (more.counts or more.message)
+    return bool(has_words or virtual.start is not None or virtual.ended)
+
+
 def _by_run(node: Node) -> tuple[bool, int, int]:
     return node.key is not None, node.first, node.key or 0
 
@@ -210,7 +227,7 @@ def _by_run(node: Node) -> tuple[bool, int, int]:
 def _face_order(node: Node) -> tuple[bool, int, int, int, str]:
     own = node.own
     job_id = own.id if type(own) is Job else ""
-    return node.kind == SPAN, node.first, node.key or 0, node.attempt, job_id
+    return node.kind == SPAN, node.first or _NEVER, node.key or 0, node.attempt, job_id
 
 
 def _is_topmost(node: Node) -> bool:

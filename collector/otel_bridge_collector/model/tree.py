@@ -26,6 +26,7 @@ from otel_bridge_collector.model.nodes import (
     children,
     count_kid,
     depth_of,
+    forget_times,
     is_in_phase,
     reaches_below,
 )
@@ -366,6 +367,7 @@ class Tree:
         if type(own) is Job:
             if node.kind == JOB:
                 task.runs -= 1
+            forget_times(own)
             _unchain_from_job(node, own)
             node.own = task
             self._evaluate(own)

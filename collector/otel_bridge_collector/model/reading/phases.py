@@ -20,8 +20,9 @@ from otel_bridge_collector.model.events import (
     RETRYING,
     STALLED,
 )
-from otel_bridge_collector.model.nodes import Node, Task, is_in_phase
+from otel_bridge_collector.model.nodes import UNKNOWN, Node, Task, is_in_phase
 from otel_bridge_collector.model.runs import is_open
+from otel_bridge_collector.model.tasks import has_own_facts
 
 __all__ = ["PhaseRow", "phases", "sample", "top_phases"]
 
@@ -29,6 +30,7 @@ _SECOND: Final = 1_000_000
 _RATE_SPAN_SEC: Final = 60
 _MIN_RATED_JOBS: Final = 3
 _MIN_RATED_SEC: Final = 5
+_ENDED: Final = (COMPLETED, FAILED)
 _OVER: Final = (COMPLETED, FAILED, STALLED)
 
 
@@ -127,10 +129,24 @@ def top_phases(task: Task) -> Iterator[Node]:
 def _merged(task: Task) -> dict[str, _Totals]:
     found: dict[str, _Totals] = {}
     for node in top_phases(task):
-        has_facts = node.key is not None or node.more is not None or node.start is not None
-        if has_facts or node.ended or (node.agg is not None and any(node.agg)):
+        has_jobs = node.agg is not None and any(node.agg)
+        if node.key is not None or has_jobs or has_own_facts(node):
             found.setdefault(node.name or "", _Totals()).add(node)
     return found
+
+
+def _job_times(task: Task, virtual: Node | None) -> tuple[int | None, int | None]:
+    """When the first job of a phase that no span is began, and the last one that ended did."""
+    more = None if virtual is None else virtual.more
+    if more is None:
+        return None, None
+    if more.first == UNKNOWN:
+        jobs = [job for job in task.jobs.values() if job.at is virtual]
+        ends = [job.win.end for job in jobs if job.win is not None and job.st in _ENDED]
+        starts = (node.first for job in jobs for node in job.nodes() if node.first)
+        more.first = min(starts, default=0)
+        more.last = max(ends, default=0)
+    return more.first or None, more.last or None
 
 
 def phases(task: Task, card_status: int, card_ended: int | None, now: int) -> list[PhaseRow]:
@@ -142,9 +158,11 @@ def phases(task: Task, card_status: int, card_ended: int | None, now: int) -> li
     return sorted(rows, key=lambda row: (row.started or 0, row.name))
 
 
-def _standing(phase: _Totals, is_over: bool) -> tuple[int, int | None]:
-    """Status and end of a phase by itself."""
-    facts, jobs, virtual = phase.facts, phase.jobs, phase.virtual
+def _standing(
+    phase: _Totals, is_over: bool, last_end: int | None
+) -> tuple[int, int | None]:
+    """Status and end of a phase by itself; ``last_end`` is that of its jobs."""
+    facts, jobs = phase.facts, phase.jobs
     if facts:
         if any(is_open(node) for node in facts):
             return PROCESSING, None
@@ -154,8 +172,7 @@ def _standing(phase: _Totals, is_over: bool) -> tuple[int, int | None]:
         return PROCESSING, None
     if not is_over:
         return PENDING, None
-    more = None if virtual is None else virtual.more
-    return COMPLETED, None if more is None else more.last or None
+    return COMPLETED, last_end
 
 
 def _row(
@@ -168,13 +185,14 @@ def _row(
 ) -> PhaseRow:
     total, completed, failed = _counts(phase)
     jobs, virtual = phase.jobs, phase.virtual
-    status, ended = _standing(phase, completed + failed >= sum(jobs))
+    first_start, last_end = _job_times(task, virtual)
+    status, ended = _standing(phase, completed + failed >= sum(jobs), last_end)
     if status in (PENDING, PROCESSING) and card_status in _OVER:
         status, ended = card_status, card_ended
     nodes = phase.runs if virtual is None else [*phase.runs, virtual]
     starts = [node.first for node in phase.facts]
-    if not starts and virtual is not None and virtual.more is not None:
-        starts = [virtual.more.first]
+    if not starts and first_start is not None:
+        starts = [first_start]
     messages = [node.more.message for node in nodes if node.more and node.more.message]
     return PhaseRow(
         name=name,

@@ -117,6 +117,7 @@ class Rows:
                 yield node
 
 
-def _row_order(node: Node) -> tuple[int, int, int, str]:
+def _row_order(node: Node) -> tuple[int, int, int, int, str]:
     own = node.own
-    return node.first, node.key or 0, node.attempt, own.id if type(own) is Job else ""
+    job_id = own.id if type(own) is Job else ""
+    return node.first, node.key or 0, node.kind, node.attempt, job_id

@@ -21,7 +21,16 @@ from otel_bridge_collector.model.events import (
 )
 from otel_bridge_collector.model.failures import Failures
 from otel_bridge_collector.model.liveness import Liveness
-from otel_bridge_collector.model.nodes import REPEATED, RETRIED, Job, Node, Task, shift
+from otel_bridge_collector.model.nodes import (
+    REPEATED,
+    RETRIED,
+    UNKNOWN,
+    Job,
+    Node,
+    Task,
+    forget_times,
+    shift,
+)
 from otel_bridge_collector.model.queues import Queue, Queues
 from otel_bridge_collector.model.runs import winner
 from otel_bridge_collector.model.tasks import Tasks
@@ -55,7 +64,7 @@ class Jobs:
         if job.first is None:
             self._remove(job)
             return
-        if task.has_spanless and job.first.next is not None:
+        if task.has_spanless and (job.first.next is not None or job.first.marks & REPEATED):
             self._note_repeated(job)
         node, evidence = winner(job)
         status = self.liveness.status_of(job, node, evidence)
@@ -64,6 +73,8 @@ class Jobs:
         old, at, up = job.st, job.at, node.up
         job.win = node
         if status != old or up is not at:
+            if up is not at:
+                forget_times(job)
             if old >= 0:
                 shift(at, old, -1)
             shift(up, status, 1)
@@ -73,7 +84,7 @@ class Jobs:
             if status in (COMPLETED, FAILED):
                 task.ended.append(job)
         if type(up) is Node and up.key is None:
-            _note_times(up, node)
+            _note_times(up, job, old)
         self._register(job, node, status)
         self.dirty.add(task)
 
@@ -185,9 +196,20 @@ def _line_of(queue: Queue, node: Node, status: int) -> set[Job] | None:
     return queue.running if status == PROCESSING else None
 
 
-def _note_times(phase: Node, node: Node) -> None:
-    """When the jobs of a phase that no span is began and ended."""
+def _note_times(phase: Node, job: Job, old: int) -> None:
+    """When the jobs of a phase that no span is began and ended, as far as they only come."""
     more = more_of(phase)
-    more.first = min(more.first or node.first, node.first)
-    if node.ended:
-        more.last = max(more.last, node.end)
+    if more.first == UNKNOWN:
+        return
+    if old in (COMPLETED, FAILED):
+        # A fact of a job that had ended: its times may be others now.
+        more.first = UNKNOWN
+        return
+    node = job.first
+    while node is not None:
+        first = node.first
+        if first and (not more.first or first < more.first):
+            more.first = first
+        node = node.next
+    if job.st in (COMPLETED, FAILED) and job.win is not None:
+        more.last = max(more.last, job.win.end)

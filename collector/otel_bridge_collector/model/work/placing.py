@@ -32,6 +32,7 @@ __all__ = ["Placing"]
 
 _MAX_WAITING_BEATS: Final = 20_000
 _MAX_ATTEMPT: Final = 1_000_000
+_MAX_PHASE: Final = 100
 
 
 class Placing:
@@ -76,12 +77,16 @@ class Placing:
         if event.parent_span_id is not None:
             self._tree.set_parent(node, int(event.parent_span_id, 16))
         self._merge_kind(node, event, fact, kind)
-        if kind in (JOB, ENQUEUE) and event.phase:
-            phase = shorten(event.phase, 100)
+        self._merge_phase(node, event, kind)
+        return node
+
+    def _merge_phase(self, node: Node, event: Event, kind: int) -> None:
+        """The phase that a job's event names, for where no span says it; of two the smaller."""
+        if event.phase and kind in (JOB, ENQUEUE):
+            phase = shorten(event.phase, _MAX_PHASE)
             if node.phase is None or phase < node.phase:
                 node.phase = intern(phase)
                 self._tree.place(node)
-        return node
 
     def _new_node(self, event: Event, fact: Fact, kind: int, base: Task, key: int) -> Node | None:
         job_id = event.task_id if kind in (JOB, ENQUEUE) else None
@@ -94,7 +99,7 @@ class Placing:
         else:
             base.loose.append(node)
         if job_id is not None and event.phase:
-            node.phase = intern(shorten(event.phase, 100))
+            node.phase = intern(shorten(event.phase, _MAX_PHASE))
         if rank_of(event, fact) == SELF:
             node.marks |= KIND_BY_END
         beat = self._beats.pop(key, None)
@@ -170,7 +175,7 @@ class Placing:
         """What stands for a job's attempt, a phase or a root of a publisher without spans."""
         if kind == PHASE:
             assert event.phase is not None
-            phase = self._tree.virtual_phase(base, intern(shorten(event.phase, 100)))
+            phase = self._tree.virtual_phase(base, intern(shorten(event.phase, _MAX_PHASE)))
             return phase if type(phase) is Node else None
         if kind == TASK:
             found = next((node for node in base.roots if node.key is None), None)
@@ -178,6 +183,7 @@ class Placing:
             found = _attempt_of(base, event, kind)
         if found is not None:
             self._jobs.credit(found, -1)
+            self._merge_phase(found, event, kind)
             return found
         fact = FACTS[event.event_type]
         if self._is_gone(event, fact, base, None, None) or not self._has_room(base):
@@ -188,7 +194,7 @@ class Placing:
         if kind != TASK:
             base.has_spanless = True
             if event.phase:
-                node.phase = intern(shorten(event.phase, 100))
+                node.phase = intern(shorten(event.phase, _MAX_PHASE))
         self._tree.add_spanless(node, None if kind == TASK else event.task_id)
         return node
 

@@ -1,0 +1,509 @@
+"""
+Random histories of work, and what a model says of them, for tests of its order.
+
+A history is plausible: tasks with phases that run again, nested agents, enqueues that fail,
+retries, runs and attempts, lost workers, emptied queues; reported in part, by publishers with spans
+and without, of two projects, some of them knowing no more than their trace.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from otel_bridge_collector.model.eviction import Limits
+from otel_bridge_collector.model.events import STATUS_NAMES, Event, microseconds
+from otel_bridge_collector.model.fold import Fold
+from otel_bridge_collector.model.nodes import Job, More, Node, Task, is_in_phase
+from otel_bridge_collector.model.runs import is_open, runs_of
+from otel_bridge_collector.model.tasks import has_own_facts
+
+__all__ = [
+    "START",
+    "TRACE",
+    "digest",
+    "event",
+    "fold",
+    "history",
+    "moment",
+    "recount_differences",
+    "span",
+]
+
+START: Final = datetime(2026, 11, 24, 12, tzinfo=UTC)
+TRACE: Final = "ab" * 16
+_decode: Final = msgspec.json.Decoder(Event).decode
+_MAX_EVENTS: Final = 400
+
+
+def moment(seconds: float) -> int:
+    """That many seconds after the story's start, microseconds."""
+    return microseconds(START + timedelta(seconds=seconds))
+
+
+def span(number: int) -> str:
+    """A span id."""
+    return f"{number:016x}"
+
+
+_numbers = iter(range(10**9))
+
+
+def event(seconds: float, event_type: str, **fields: Any) -> Event:
+    """An event of a story, decoded from its JSON as the log holds it."""
+    ts = (START + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    told = {name: value for name, value in fields.items() if value is not None}
+    event_id = told.pop("event_id", f"event-{next(_numbers)}")
+    return _decode(
+        json.dumps({"event_id": event_id, "ts": ts, "event_type": event_type, **told}).encode()
+    )
+
+
+def fold(
+    events: Iterable[Event],
+    seconds: float | None = None,
+    *,
+    limits: Limits | None = None,
+    sweeps: Iterable[int] = (),
+) -> Fold:
+    """
+    Fold events as read back from the log, and judge what is open.
+
+    Args:
+        events: In any order.
+        seconds: When to judge; None: not at all.
+        limits: As of ``Fold``.
+        sweeps: Indexes of events before which what is open is judged as well, at that moment.
+    """
+    model = Fold(limits)
+    when = set(sweeps)
+    latest = 0
+    for index, one in enumerate(events):
+        if index in when and seconds is not None:
+            model.sweep(min(latest, moment(seconds)))
+        seen = microseconds(one.ts)
+        latest = max(latest, seen)
+        model.apply(one, seen)
+    if seconds is not None:
+        model.sweep(moment(seconds))
+    return model
+
+
+# --- what a model says ----------------------------------------------------------------------------
+
+
+def _path(at: Node | Task | None) -> tuple[object, ...]:
+    found: list[object] = []
+    while type(at) is Node:
+        found.append(("phase", at.name) if at.key is None else at.key)
+        at = at.up
+    return tuple(found)
+
+
+def _label(node: Node) -> tuple[object, ...]:
+    return (node.key,) if node.key is not None else (node.kind, node.attempt)
+
+
+def _facts(node: Node) -> tuple[object, ...]:
+    own = node.own
+    parent = node.parent
+    return (
+        node.kind,
+        node.name,
+        node.phase,
+        node.start,
+        None if is_open(node) and not node.ended else (node.end, node.ended, node.error),
+        is_open(node),
+        node.attempt,
+        node.run,
+        node.queue,
+        own.task.id,
+        own.id if type(own) is Job else None,
+        parent.key if type(parent) is Node else parent,
+        type(parent) is Node,
+        _path(node.up),
+        tuple(node.agg) if node.agg and any(node.agg) else None,
+        None if node.worker is None else _host(node),
+        _rare_facts(node),
+    )
+
+
+def _rare_facts(node: Node) -> tuple[object, ...]:
+    more = node.more or More()
+    return (
+        more.word,
+        more.beat_ms,
+        sorted((more.counts or {}).items()),
+        more.title,
+        more.message,
+        more.progress,
+        more.cause,
+        more.error_key,
+    )
+
+
+def _host(node: Node) -> tuple[str, str]:
+    host = node.worker
+    worker = getattr(host, "worker", host)
+    return str(getattr(worker, "id", "")), str(getattr(host, "key", ""))
+
+
+def _job(model: Fold, job: Job) -> tuple[object, ...]:
+    verdict = model.liveness.job_verdict(job)
+    assert job.win is not None
+    runs = [
+        ([_label(node) for node in run.enqueues], [_label(node) for node in run.attempts])
+        for run in runs_of(job)
+    ]
+    return STATUS_NAMES[job.st], _path(job.at), _label(job.win), verdict, runs
+
+
+def _task(model: Fold, task: Task) -> tuple[object, ...]:
+    card = model.cards.card(task)
+    groups = model.failures.of_task.get(task, {})
+    return (
+        tuple(task.agg[:6]),
+        {job.id: _job(model, job) for job in task.jobs.values()},
+        card._replace(phases=[phase._replace(rate=None) for phase in card.phases], eta_sec=None),
+        model.tasks.is_shown(task),
+        sorted(
+            str(node.key or node.name)
+            for node in task.tops
+            if not is_in_phase(node.up) and (node.key is not None or any(node.agg or ()))
+        ),
+        {
+            cause: (group.count, group.first, group.last, [_label(n) for n in group.newest()])
+            for cause, group in groups.items()
+        },
+        task.is_mixed,
+        [
+            (_label(node), depth, model.rows.state(node, card.ended))
+            for node, depth in model.rows.nodes(task)
+        ],
+    )
+
+
+def digest(model: Fold) -> dict[str, object]:
+    """Everything that a reader can see of a model, to be compared whole."""
+    found: dict[str, object] = {}
+    for task in model.tasks.by_id.values():
+        phases = [node for node in task.tops if node.key is not None or has_own_facts(node)]
+        if task.jobs or task.roots or task.spans or phases:
+            found[f"task {task.id}"] = _task(model, task)
+    for key, node in model.tree.nodes.items():
+        found[f"node {key:x}"] = _facts(node)
+    now = model.liveness.now
+    for worker in model.workers.by_id.values():
+        found[f"worker {worker.id}"] = (
+            model.workers.status(worker, now),
+            worker.completed,
+            worker.failed,
+            worker.last_seen,
+            sorted((job.task.id, job.id) for job in worker.open),
+        )
+    for queue in model.queues.by_name.values():
+        lines = (queue.pending, queue.lost, queue.running)
+        jobs = [sorted((job.task.id, job.id) for job in line) for line in lines]
+        if queue.depth is not None or any(jobs):
+            found[f"queue {queue.name}"] = (queue.depth, *jobs)
+    return found
+
+
+def recount_differences(model: Fold) -> list[str]:
+    """Aggregates that differ from counting what is below each node and task again."""
+    wrong = []
+    expected: dict[Node | Task, list[int]] = {}
+    for task in model.tasks.by_id.values():
+        for job in task.jobs.values():
+            at: Node | Task | None = job.at
+            assert job.win is not None
+            if at is not job.win.up:
+                wrong.append(f"{job.id} is counted where it is not")
+            while at is not None:
+                expected.setdefault(at, [0] * 6)[job.st] += 1
+                at = at.up
+    for task in model.tasks.by_id.values():
+        nodes = [node for job in task.jobs.values() for node in job.nodes()]
+        held: list[Node | Task] = [task, *nodes, *task.tops, *task.roots, *task.spans]
+        for one in held:
+            counts = one.agg[:6] if one.agg is not None else [0] * 6
+            if counts != expected.get(one, [0] * 6):
+                wrong.append(f"{task.id}: {counts} is not {expected.get(one)}")
+        own = [*nodes, *task.roots, *task.spans, *(n for n in task.tops if n.key is not None)]
+        if task.size != len(own):
+            wrong.append(f"{task.id} has {len(own)} nodes, not {task.size}")
+        retried = sum(1 for node in own if node.marks & 2 and not node.marks & 32)
+        if task.retries != retried:
+            wrong.append(f"{task.id} has {retried} retries, not {task.retries}")
+    return wrong
+
+
+# --- random histories -----------------------------------------------------------------------------
+
+
+@dataclass
+class _Story:
+    """One history in the making."""
+
+    random: random.Random
+    is_exact: bool
+    """Whether publishers send incarnations and run ids."""
+    is_evictable: bool
+    """Whether jobs run once: of an evicted job a second run cannot be told from a repeat."""
+    events: list[Event] = field(default_factory=list)
+    spans: int = 0
+
+    def add(self, seconds: float, event_type: str, **fields: Any) -> None:
+        event_id = f"{self.random.getrandbits(64):x}"
+        self.events.append(event(round(seconds, 3), event_type, event_id=event_id, **fields))
+
+    def span(self) -> str:
+        self.spans += 1
+        return span(self.spans * 7919 % 9973 + 1)
+
+    def maybe(self, chance: float) -> bool:
+        return self.random.random() < chance
+
+    def choose(self, *options: Any) -> Any:
+        return self.random.choice(options)
+
+
+def history(seed: int, *, is_evictable: bool = False) -> list[Event]:
+    """The events of one random history, in the order in which they happened."""
+    rng = random.Random(seed)
+    story = _Story(rng, rng.random() < 0.5, is_evictable)
+    _tell_workers(story)
+    _tell_queues(story)
+    traces = [f"{number:032x}" for number in (11, 12)]
+    for number in range(story.choose(1, 1, 2)):
+        _tell_task(story, number, story.choose(*traces))
+    if story.maybe(0.3):
+        spans = [span(number * 7919 % 9973 + 1) for number in range(1, story.spans + 2)]
+        for _ in range(3):
+            some = story.random.sample(spans, min(3, len(spans)))
+            story.add(story.random.uniform(0, 90), "span_beats", spans=some)
+    return story.events[:_MAX_EVENTS]
+
+
+def _tell_workers(story: _Story) -> None:
+    for worker in ("w0", "w1", 0, "0"):
+        seconds = story.random.uniform(0, 5)
+        pid = story.choose(1, 1, 7)
+        for life in range(story.choose(0, 1, 2, 3)):
+            meta = {"host": "h", "pid": pid if story.maybe(0.5) else pid + life}
+            fields = {
+                "worker_id": worker,
+                "incarnation": f"{worker}-{life}" if story.is_exact else None,
+                "meta": meta,
+            }
+            if story.maybe(0.9):
+                story.add(seconds, "worker_started", **fields)
+            for _ in range(story.random.randrange(4)):
+                seconds += 5
+                story.add(seconds, "worker_heartbeat", **fields)
+            if story.maybe(0.3):
+                seconds += 1
+                story.add(seconds, "worker_stopped", **fields)
+            seconds += story.choose(1, 40)
+
+
+def _tell_queues(story: _Story) -> None:
+    for name in ("q0", "q1"):
+        seconds = story.random.uniform(0, 20)
+        for _ in range(story.random.randrange(5)):
+            seconds += story.choose(5, 5, 60)
+            depth = story.choose(0, 0, 0, 3)
+            field_name = story.choose("counts", "queue")
+            story.add(seconds, "queue_depth_update", **{field_name: {name: depth}})
+
+
+def _tell_task(story: _Story, number: int, trace: str) -> None:
+    is_named = story.maybe(0.7)
+    task_id = f"t{number}" if is_named else trace
+    common = {"project_id": story.choose(None, "p", "p", "q"), "trace_id": trace}
+
+    def told() -> dict[str, Any]:
+        return {**common, "parent_task_id": task_id if story.maybe(0.85) else trace}
+
+    root = story.span() if story.maybe(0.7) else None
+    if root is not None and story.maybe(0.6):
+        fields = {**common, "parent_task_id": task_id, "task_id": task_id, "span_id": root}
+        meta = {"title": story.choose("A", "B")} if story.maybe(0.5) else None
+        kind = story.choose(None, "research")
+        story.add(0, "task_started", **fields, task_type=kind, meta=meta)
+        if story.maybe(0.7):
+            end = story.choose("task_completed", "task_failed")
+            duration = story.choose(None, 4000.0)
+            story.add(story.random.uniform(5, 60), end, **fields, duration_ms=duration)
+    elif root is not None:
+        remote = {"remote_parent": True, "parent_span_id": span(9999)}
+        story.add(0, "span_started", **told(), span_id=root, span_kind="SERVER", **remote)
+        status = story.choose(None, "failed")
+        story.add(9, "span_ended", **told(), span_id=root, span_kind="SERVER", status=status)
+    _tell_work(story, told, {**common, "parent_task_id": task_id}, root, 0, 0.0, None)
+
+
+def _tell_work(
+    story: _Story,
+    told: Any,
+    named: dict[str, Any],
+    parent: str | None,
+    depth: int,
+    seconds: float,
+    phase: str | None,
+) -> None:
+    for _ in range(story.random.randrange(1, 4)):
+        if len(story.events) > 90:
+            return
+        seconds += story.random.uniform(0, 3)
+        if story.maybe(0.35) and depth < 8:
+            name = story.choose("act", "plan", f"agent{depth}")
+            own = story.span() if story.maybe(0.85) else None
+            fields = {"span_id": own, "parent_span_id": parent if own else None}
+            counts = {"total": 3} if story.maybe(0.5) else None
+            beat = 4000 if own and story.maybe(0.2) else None
+            if story.maybe(0.9):
+                story.add(
+                    seconds, "phase_started", **told(), phase=name, counts=counts, **fields, beat_ms=beat
+                )
+            inside = name if story.maybe(0.6) else None
+            _tell_work(story, told, named, own or parent, depth + 1, seconds, inside)
+            if story.maybe(0.4):
+                counts = {"total": 5, "completed": story.random.randrange(5)}
+                message = story.choose(None, "half way")
+                story.add(
+                    seconds + 1,
+                    "stats_snapshot",
+                    **named,
+                    phase=name,
+                    span_id=own,
+                    counts=counts,
+                    message=message,
+                )
+            if story.maybe(0.8):
+                story.add(
+                    seconds + 4,
+                    "phase_completed",
+                    **told(),
+                    phase=story.choose(name, name, name, name + "!"),
+                    status=story.choose(None, "failed"),
+                    duration_ms=story.choose(None, 4000.0),
+                    **fields,
+                )
+        elif story.maybe(0.15):
+            own = story.span()
+            fields = {"span_id": own, "parent_span_id": parent, "name": story.choose("a", "chain")}
+            story.add(seconds, "span_started", **told(), **fields)
+            _tell_work(story, told, named, own, depth + 1, seconds, phase)
+            if story.maybe(0.5):
+                story.add(seconds + 5, "span_ended", **told(), **fields)
+        else:
+            _tell_job(story, told, named, parent, depth, seconds, phase)
+
+
+def _tell_job(
+    story: _Story,
+    told: Any,
+    named: dict[str, Any],
+    parent: str | None,
+    depth: int,
+    seconds: float,
+    phase: str | None,
+) -> None:
+    is_spanning = story.is_evictable or story.maybe(0.8)
+    job_id = f"j{story.spans}" if story.is_evictable else f"j{story.random.randrange(6)}"
+    enqueue = story.span() if is_spanning and story.maybe(0.6) else None
+    queue = story.choose(None, "q0", "q1")
+
+    def fields() -> dict[str, Any]:
+        shown = phase if story.maybe(0.8) else None
+        return {**told(), "task_id": job_id, "phase": shown, "queue": queue}
+
+    for run in range(1 if story.is_evictable else story.choose(1, 1, 1, 2)):
+        run_id = f"r{run}" if story.is_exact and is_spanning else None
+        if run and enqueue is not None and story.maybe(0.5):
+            enqueue = story.span()
+        if enqueue is not None or (not is_spanning and story.maybe(0.3)):
+            where = {"span_id": enqueue, "parent_span_id": parent if enqueue else None}
+            meta = {"eta": "later"} if story.maybe(0.1) else None
+            story.add(seconds, "task_enqueued", **fields(), **where, run_id=run_id, meta=meta)
+            if enqueue is not None and story.maybe(0.15) and not story.is_evictable:
+                producer = {"span_kind": "PRODUCER", "error": "no broker"}
+                story.add(seconds + 0.1, "task_failed", **fields(), **where, **producer)
+        attempts = story.choose(0, 1, 1, 2, 3) if enqueue is not None else story.choose(1, 1, 2, 3)
+        for attempt in range(attempts):
+            seconds += story.choose(0.5, 0.5, 70)
+            is_last = attempt == attempts - 1
+            own = story.span() if is_spanning else None
+            _tell_attempt(
+                story, fields, enqueue or parent, own, seconds, attempt, run_id, is_last=is_last
+            )
+            if own is not None and story.maybe(0.3):
+                inside = story.choose(None, phase)
+                _tell_work(story, told, named, own, depth + 1, seconds, inside)
+
+
+def _tell_attempt(
+    story: _Story,
+    fields: Any,
+    parent: str | None,
+    own: str | None,
+    seconds: float,
+    attempt: int,
+    run_id: str | None,
+    *,
+    is_last: bool,
+) -> None:
+    worker = story.choose(None, "w0", "w1", 0)
+    exact = story.is_exact and story.maybe(0.8)
+    common = {
+        "span_id": own,
+        "parent_span_id": parent if own else None,
+        "worker_id": worker,
+        "retry_count": attempt,
+        "incarnation": f"{worker}-{story.random.randrange(2)}" if exact else None,
+        "run_id": run_id,
+    }
+    skew = story.choose(0, 0, -3)
+    at = seconds + skew
+    if story.maybe(0.9):
+        beat = 6000 if own and story.maybe(0.2) else None
+        kind = story.choose(None, "chat")
+        story.add(at, "task_started", **fields(), **common, task_type=kind, beat_ms=beat)
+    if own is not None and story.maybe(0.2):
+        story.add(at + 0.2, "span_updated", **fields(), **common, name="seen")
+    if story.maybe(0.1):
+        progress = {"done": story.random.randrange(9), "total": 9}
+        story.add(at + 0.2, "task_progress", **fields(), **common, progress=progress)
+    if own is not None and story.maybe(0.2):
+        kind = {"ended_by": "snapshot", "task_type": "snap"}
+        story.add(at + 0.2, "task_completed", **fields(), **common, **kind)
+    if story.maybe(0.2):
+        reason = story.choose(None, "worker_lost", "silent")
+        story.add(at + 0.3, "task_stalled", **fields(), **common, reason=reason)
+    if story.maybe(0.15) and not story.is_evictable:
+        error = {"retry_count": attempt, "error": "WorkerLostError"}
+        story.add(seconds + 0.4, "task_failed", **fields(), **error)
+    if story.maybe(0.15) and own is not None and not story.is_evictable:
+        other = {**common, "ended_by": "other", "error": "killed", "incarnation": "parent"}
+        story.add(seconds + 0.4, "task_retry", **fields(), **other)
+    if story.is_evictable:
+        end = story.choose("task_completed", "task_failed") if is_last else "task_retry"
+    else:
+        end = story.choose("task_completed", "task_failed", "task_retry")
+    if story.maybe(0.8):
+        story.add(
+            at + 0.4,
+            end,
+            **fields(),
+            **common,
+            task_type=story.choose(None, "chat gpt"),
+            error=story.choose(None, "E", "E 17"),
+            error_key=story.choose(None, None, "k"),
+            duration_ms=story.choose(None, 400.0),
+        )
