@@ -3,24 +3,30 @@ Decodes the bytes of one event into the event, and into the entry that is sent t
 
 All events that the collector reads pass through here, so clients always get an event as JSON that a
 browser can parse.
+
+``decode_event`` is for the fold: msgspec decodes in 0.7 to 1.4 us where pydantic takes 3.3 to 6.5.
+msgspec is stricter in some things (numbers as text, times as numbers) and laxer in others, so what
+it refuses pydantic decides, and what it accepts is checked further: nothing readable is lost by it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 import pydantic_core
 from pydantic import ValidationError
 
 from otel_bridge.errors import EventTooLargeError
 from otel_bridge.events.encoding import FIELD_ORDER, encode_event
-from otel_bridge.events.model import MonitoringEvent
+from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
 from otel_bridge.publish.transports.base import LogEntry
+from otel_bridge_collector.model.events import Event
 from otel_bridge_collector.model.old.records import microseconds
 from otel_bridge_collector.stream.ring import Entry
 
-__all__ = ["UnreadableEventError", "decode_entries", "decode_entry"]
+__all__ = ["UnreadableEventError", "decode_entries", "decode_entry", "decode_event"]
 
 _POSITION_BYTES: Final = 128
 _MAX_TIME: Final = 253_370_764_800 * 1_000_000
@@ -79,6 +85,100 @@ def _encode_external(event: MonitoringEvent, data: bytes, max_bytes: int) -> byt
     given = pydantic_core.from_json(data)
     unknown = {name: given[name] for name in given.keys() - _KNOWN_FIELDS}
     return encode_event(event.to_fields() | unknown, max_bytes)
+
+
+_decode: Final = msgspec.json.Decoder(Event).decode
+_MAX_SECONDS: Final = _MAX_TIME // 1_000_000
+_ADDED_FIELDS: Final[dict[str, type | tuple[type, ...]]] = {
+    "incarnation": str,
+    "run_id": str,
+    "span_kind": str,
+    "remote_parent": bool,
+    "ended_by": str,
+    "beat_ms": (int, float),
+    "name": str,
+    "error_key": str,
+    "stack": bool,
+    "stack_of": str,
+    "reason": str,
+    "progress": dict,
+}
+"""Fields that ``MonitoringEvent`` may not know yet; of the wrong type they count as absent."""
+
+
+def decode_event(data: bytes) -> Event:
+    """
+    Read one event of the log for the fold.
+
+    An unknown type is kept, for it is passed on; an unknown field is left out, and ``queue`` may be
+    depths by queue name.
+
+    Raises:
+        UnreadableEventError: ``not JSON`` or ``not an event``.
+    """
+    try:
+        event = _decode(data)
+        if _is_valid(event):
+            return event
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        pass
+    return _decode_slowly(data)
+
+
+def _is_valid(event: Event) -> bool:
+    """What msgspec does not check: a time from 1970 to 9999, ids in hex, ``meta`` an object."""
+    seconds = event.ts.timestamp()
+    if not 0 <= seconds < _MAX_SECONDS:
+        return False
+    span_id, parent_span_id, trace_id = event.span_id, event.parent_span_id, event.trace_id
+    if span_id is not None and not (len(span_id) == 16 and _is_hex(span_id)):
+        return False
+    if parent_span_id is not None and not (len(parent_span_id) == 16 and _is_hex(parent_span_id)):
+        return False
+    if trace_id is not None and not (len(trace_id) == 32 and _is_hex(trace_id)):
+        return False
+    meta = event.meta
+    return len(meta) == 0 or bytes(meta)[:1] in b"{n"
+
+
+_HEX: Final = frozenset("0123456789abcdef")
+_is_hex: Final = _HEX.issuperset
+
+
+def _decode_slowly(data: bytes) -> Event:
+    try:
+        fields = pydantic_core.from_json(data, allow_inf_nan=False)
+    except ValueError:
+        raise UnreadableEventError("not JSON") from None
+    if not isinstance(fields, dict):
+        raise UnreadableEventError("not an event")
+    kept: dict[str, Any] = {}
+    kind, queue = fields.get("event_type"), fields.get("queue")
+    if isinstance(kind, str) and kind not in MonitoringEventType.__members__.values():
+        kept["event_type"] = kind
+        fields["event_type"] = MonitoringEventType.WORKER_HEARTBEAT
+    if isinstance(queue, dict):
+        kept["queue"] = fields.pop("queue")
+    for name, types in _ADDED_FIELDS.items():
+        if isinstance(fields.get(name), types):
+            kept[name] = fields[name]
+    spans = fields.get("spans")
+    if isinstance(spans, list) and all(isinstance(span, str) for span in spans):
+        kept["spans"] = spans
+    try:
+        model = MonitoringEvent.model_validate_json(pydantic_core.to_json(fields))
+        is_time = 0 <= microseconds(model.ts) < _MAX_TIME
+    except (ValueError, RecursionError, OverflowError):
+        raise UnreadableEventError("not an event") from None
+    if not is_time:
+        raise UnreadableEventError("not an event")
+    known = {
+        name: value for name, value in model.__dict__.items() if name in Event.__struct_fields__
+    }
+    meta = b"" if model.meta is None else pydantic_core.to_json(model.meta)
+    return Event(
+        **{**known, "event_type": str(model.event_type), **kept, "meta": msgspec.Raw(meta)}
+    )
 
 
 def decode_entries(entries: Iterable[LogEntry], max_bytes: int) -> list[Entry]:

@@ -234,14 +234,18 @@ def sample(task: Task, now: int) -> None:
     second = now // _SECOND
     for name, phase in _merged(task).items():
         _, completed, failed = _counts(phase)
+        done = completed + failed
         if task.rates is None:
             task.rates = {}
         samples = task.rates.get(name)
         if samples is None:
+            is_reported = any(_reported_total(node) for node in phase.facts)
+            if is_reported and not done:
+                continue
             samples = task.rates[name] = deque(maxlen=_RATE_SPAN_SEC + 1)
-            if not any(_reported_total(node) for node in phase.facts):
+            if not is_reported:
                 # Jobs are counted from the first; a reported number says nothing of before.
                 samples.append((second, 0))
         elif len(samples) > 1 and samples[-1][0] == second:
             samples.pop()
-        samples.append((second, completed + failed))
+        samples.append((second, done))
