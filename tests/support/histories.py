@@ -282,7 +282,7 @@ class _Story:
     is_exact: bool
     """Whether publishers send incarnations and run ids."""
     is_evictable: bool
-    """Whether jobs run once: of an evicted job a second run cannot be told from a repeat."""
+    """Whether jobs run once: of an evicted job a second run looks like a repeat."""
     events: list[Event] = field(default_factory=list)
     spans: int = 0
 
@@ -308,7 +308,8 @@ def history(seed: int, *, is_evictable: bool = False) -> list[Event]:
     _tell_workers(story)
     _tell_queues(story)
     traces = [f"{number:032x}" for number in (11, 12)]
-    for number in range(story.choose(1, 1, 2)):
+    # What leaves a trace's card before its task is known cannot follow its nodes there.
+    for number in range(1 if is_evictable else story.choose(1, 1, 2)):
         _tell_task(story, number, story.choose(*traces))
     if story.maybe(0.3):
         spans = [span(number * 7919 % 9973 + 1) for number in range(1, story.spans + 2)]
@@ -356,7 +357,8 @@ def _tell_task(story: _Story, number: int, trace: str) -> None:
     common = {"project_id": story.choose(None, "p", "p", "q"), "trace_id": trace}
 
     def told() -> dict[str, Any]:
-        return {**common, "parent_task_id": task_id if story.maybe(0.85) else trace}
+        is_told = story.is_evictable or story.maybe(0.85)
+        return {**common, "parent_task_id": task_id if is_told else trace}
 
     root = story.span() if story.maybe(0.7) else None
     if root is not None and story.maybe(0.6):
@@ -397,7 +399,13 @@ def _tell_work(
             beat = 4000 if own and story.maybe(0.2) else None
             if story.maybe(0.9):
                 story.add(
-                    seconds, "phase_started", **told(), phase=name, counts=counts, **fields, beat_ms=beat
+                    seconds,
+                    "phase_started",
+                    **told(),
+                    phase=name,
+                    counts=counts,
+                    **fields,
+                    beat_ms=beat,
                 )
             inside = name if story.maybe(0.6) else None
             _tell_work(story, told, named, own or parent, depth + 1, seconds, inside)

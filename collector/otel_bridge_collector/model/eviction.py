@@ -21,12 +21,12 @@ from typing import Final
 from otel_bridge_collector.model.events import COMPLETED, FAILED, PENDING, RETRYING
 from otel_bridge_collector.model.failures import Failures
 from otel_bridge_collector.model.liveness import Liveness
-from otel_bridge_collector.model.nodes import GONE, NAMED, Job, Node, Task, children, count_kid
+from otel_bridge_collector.model.nodes import GONE, NAMED, RETRIED, Job, Node, Task, children, count_kid
 from otel_bridge_collector.model.reading.cards import Cards
 from otel_bridge_collector.model.tasks import Tasks
 from otel_bridge_collector.model.tree import Tree
 
-__all__ = ["Eviction", "Limits", "hash_of", "is_gone"]
+__all__ = ["Eviction", "Limits", "hash_of", "is_gone", "retry_of"]
 
 NODE_BYTES: Final = 400
 """Measured with tracemalloc on CPython 3.11: a node of our own spans with its share of its job."""
@@ -34,6 +34,7 @@ _KEEP: Final = 0.9
 """What is left after an eviction: it looks at all tasks, so it should be rare."""
 _HARD: Final = 1.25
 _MASK: Final = (1 << 64) - 1
+_ODD: Final = 0x9E3779B97F4A7C15
 _HIDDEN, _OVER, _WAITING, _RUNNING = range(4)
 
 
@@ -60,6 +61,11 @@ class Limits:
 def hash_of(job_id: str) -> int:
     """What stays of a job that is no longer held."""
     return hash(job_id) & _MASK
+
+
+def retry_of(key: int) -> int:
+    """What stays of a node that is no longer held, and whose retry is counted."""
+    return key * _ODD & _MASK
 
 
 def is_gone(task: Task, value: int) -> bool:
@@ -93,6 +99,9 @@ class Eviction:
         cards: Cards,
     ) -> None:
         self.evicted: list[str] = []
+        self.has_shed = False
+        """Whether nodes of a task that goes on were ever evicted."""
+        self._look_above = 0
         self._limits = limits
         self._tree = tree
         self._tasks = tasks
@@ -109,20 +118,30 @@ class Eviction:
             or tree.size * NODE_BYTES + tree.text_bytes > limits.bytes * factor
         )
 
-    def relieve(self, newcomer: Task) -> bool:
+    def grown(self, task: Task) -> None:
+        """A task has a node more: if these are too many, ended ones leave."""
+        limit = self._limits.nodes_per_task
+        if task.size > max(limit, task.shed_above):
+            self._shed_ended(task, int(limit * _KEEP))
+            # What is left has not ended: to look again for each event would walk it each time.
+            task.shed_above = task.size + limit // 50
+
+    def has_room(self, newcomer: Task) -> bool:
         """
-        Evict until the limits hold again.
+        Whether there is room for another node, after evicting what may leave.
 
         Args:
             newcomer: The task of the event that is folded: never evicted by it.
-
-        Returns:
-            Whether there is room for another node of it.
         """
-        if newcomer.size > self._limits.nodes_per_task:
-            self._shed_ended(newcomer, int(self._limits.nodes_per_task * _KEEP))
         if not self.is_over():
             return True
+        if self._tree.size + len(self._tasks.by_id) >= self._look_above:
+            self._relieve(newcomer)
+            held = self._tree.size + len(self._tasks.by_id)
+            self._look_above = held + self._limits.nodes // 100
+        return not self.is_over(_HARD)
+
+    def _relieve(self, newcomer: Task) -> None:
         classes: tuple[list[Task], ...] = ([], [], [], [])
         for task in self._tasks.by_id.values():
             if task is not newcomer and (task.size or not task.loose):
@@ -135,7 +154,6 @@ class Eviction:
             self._evict_oldest(classes[_WAITING], _KEEP)
         if self.is_over(_HARD):
             self._evict_oldest(classes[_RUNNING], 1.0)
-        return not self.is_over(_HARD)
 
     def _class_of(self, task: Task) -> int:
         if not self._tasks.is_shown(task):
@@ -215,13 +233,17 @@ class Eviction:
             node.worker = node.more = None
 
     def _remember(self, task: Task, nodes: list[Node]) -> None:
+        self.has_shed = True
         values = {node.key for node in nodes if node.key is not None}
-        values.update(hash_of(node.own.id) for node in nodes)
+        values.update(hash_of(node.own.id) for node in nodes if type(node.own) is Job)
+        values.update(
+            retry_of(node.key) for node in nodes if node.key is not None and node.marks & RETRIED
+        )
         task.gone = array("Q", sorted(values.union(task.gone or ())))
 
     @staticmethod
     def remember(task: Task, value: int) -> None:
-        """A span that was never held belongs to what the task no longer holds."""
+        """Something more of the task that is no longer held."""
         gone = task.gone
         assert gone is not None
         gone.insert(bisect_left(gone, value), value)
@@ -293,12 +315,17 @@ def _release(job: Job) -> None:
 
 def _without(first: Node | None, gone: set[Node]) -> Node | None:
     """A chain of siblings without some of them."""
-    kept: list[Node] = []
+    kept: Node | None = None
+    last: Node | None = None
     node = first
     while node is not None:
         if node not in gone:
-            kept.append(node)
+            if last is None:
+                kept = node
+            else:
+                last.sib = node
+            last = node
         node = node.sib
-    for at, following in zip(kept, [*kept[1:], None], strict=True):
-        at.sib = following
-    return kept[0] if kept else None
+    if last is not None:
+        last.sib = None
+    return kept

@@ -100,7 +100,7 @@ class Fold:
             self.limits, self.tree, self.tasks, self.failures, self.liveness, self.cards
         )
         self.evicted = self._eviction.evicted
-        self._placing = Placing(self.limits, self.tasks, self.tree, self._jobs, self._eviction)
+        self._placing = Placing(self.tasks, self.tree, self._jobs, self._eviction)
         self._new_ids: set[int] = set()
         self._old_ids: set[int] = set()
 
@@ -192,6 +192,8 @@ class Fold:
         if task is not base:
             self._touch(task)
         self.stats.count_event(seen, task.project)
+        if task.size > self.limits.nodes_per_task:
+            self._eviction.grown(task)
 
     def _touch(self, task: Task) -> None:
         self.task = task
@@ -209,7 +211,7 @@ class Fold:
         if task is None:
             task = self.tasks.get_or_make(task_id)
             if len(self.tasks.by_id) > self.limits.tasks:
-                self._eviction.relieve(task)
+                self._eviction.has_room(task)
         if task.first is None or ts < task.first:
             task.first = ts
         if seen > task.seen:

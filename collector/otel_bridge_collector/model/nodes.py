@@ -257,6 +257,7 @@ class Task:
         "roots",
         "runs",
         "seen",
+        "shed_above",
         "size",
         "spans",
         "tops",
@@ -305,6 +306,7 @@ class Task:
         self.gone: array[int] | None = None
         self.not_held = 0
         """Nodes that were counted and are no longer held."""
+        self.shed_above = 0
         self.late = 0
         """Events about such nodes since."""
 

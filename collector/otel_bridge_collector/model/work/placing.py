@@ -21,7 +21,7 @@ from otel_bridge_collector.model.events import (
     Fact,
     shorten,
 )
-from otel_bridge_collector.model.eviction import Eviction, Limits, hash_of, is_gone
+from otel_bridge_collector.model.eviction import Eviction, hash_of, is_gone, retry_of
 from otel_bridge_collector.model.nodes import KIND_BY_END, NAMED, Job, Node, Task
 from otel_bridge_collector.model.tasks import Tasks, is_named
 from otel_bridge_collector.model.tree import Tree
@@ -40,13 +40,10 @@ class Placing:
     Finds and makes nodes.
 
     Args:
-        limits, tasks, tree, jobs, eviction: The parts of the model.
+        tasks, tree, jobs, eviction: The parts of the model.
     """
 
-    def __init__(
-        self, limits: Limits, tasks: Tasks, tree: Tree, jobs: Jobs, eviction: Eviction
-    ) -> None:
-        self._limits = limits
+    def __init__(self, tasks: Tasks, tree: Tree, jobs: Jobs, eviction: Eviction) -> None:
         self._tasks = tasks
         self._tree = tree
         self._jobs = jobs
@@ -110,10 +107,7 @@ class Placing:
         return node
 
     def _has_room(self, base: Task) -> bool:
-        is_large = base.size >= self._limits.nodes_per_task
-        if not is_large and not self._eviction.is_over():
-            return True
-        if self._eviction.relieve(base):
+        if self._eviction.has_room(base):
             return True
         base.not_held += 1
         return False
@@ -122,22 +116,29 @@ class Placing:
         self, event: Event, fact: Fact, base: Task, key: int | None, parent_key: int | None
     ) -> bool:
         """Whether the event is about a node that was evicted from its task; then it is counted."""
-        owners = [base]
+        if not self._eviction.has_shed:
+            return False
+        owners = {base}
+        trace_id = event.trace_id or base.id
+        card = self._tasks.by_id.get(trace_id)
+        if card is not None:
+            owners.add(card)
         if not is_named(event):
-            owners.extend(self._tasks.of_trace.get(base.id, ()))
+            owners.update(self._tasks.of_trace.get(trace_id, ()))
             parent = None if parent_key is None else self._tree.nodes.get(parent_key)
             if parent is not None:
-                owners.append(parent.own.task)
+                owners.add(parent.own.task)
         for task in owners:
             if task.gone is None:
                 continue
-            is_known = key is not None and is_gone(task, key)
-            if is_known or (event.task_id is not None and is_gone(task, hash_of(event.task_id))):
+            is_job_gone = event.task_id is not None and is_gone(task, hash_of(event.task_id))
+            if is_job_gone or (key is not None and is_gone(task, key)):
                 task.late += 1
-                if not is_known and key is not None and fact.status == RETRYING:
-                    # An earlier attempt of a job that ended: its retry was not counted yet.
-                    task.retries += 1
-                    self._eviction.remember(task, key)
+                if key is not None and fact.status == RETRYING:
+                    mark = retry_of(key)
+                    if not is_gone(task, mark):
+                        task.retries += 1
+                        self._eviction.remember(task, mark)
                 return True
         return False
 
@@ -164,6 +165,10 @@ class Placing:
             if is_by_end:
                 node.marks |= KIND_BY_END
         own = node.own
+        if new_kind != node.kind and job_id is not None and is_gone(own.task, hash_of(job_id)):
+            # Its job was counted and is not held: this is an earlier attempt of it.
+            own.task.late += 1
+            return
         is_job_new = type(own) is Job and job_id is not None and job_id < own.id
         if new_kind != node.kind or is_job_new:
             self._tree.change(node, new_kind, job_id)

@@ -1,0 +1,225 @@
+"""The fold by property and by recorded log: any order and any repetition give one state."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import Final
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from otel_bridge_collector.model.eviction import Limits
+from otel_bridge_collector.model.fold import Fold
+from otel_bridge_collector.model.tasks import TraceTable, owner_key
+
+from tests.support.histories import (
+    TRACE,
+    digest,
+    event,
+    fold,
+    fold_every_way,
+    history,
+    moment,
+    recount_differences,
+    span,
+)
+from tests.support.model_snapshot import expected_facts, fold_lines, shown_facts
+
+HISTORIES: Final = int(os.environ.get("MODEL_HISTORIES", "150"))
+"""More of them for a long run: 5,000 take about two minutes of one core."""
+JUDGED_AFTER: Final = (20, 45, 100, 200, 400, 1000, 2000)
+
+many = settings(
+    max_examples=HISTORIES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+@many
+@given(seed=st.integers(0, 2**32), judged=st.sampled_from(JUDGED_AFTER))
+def test_any_order_gives_one_state(seed: int, judged: int) -> None:
+    """A history backwards, shuffled and half repeated, with and without event ids, is one state."""
+    events = history(seed)
+    model = fold(events, judged)
+    expected = digest(model)
+    assert recount_differences(model) == []
+    chooser = random.Random(seed)
+    for way in range(3):
+        order = list(events)
+        if way == 0:
+            order.reverse()
+        else:
+            chooser.shuffle(order)
+            order += chooser.sample(events, len(events) // 2)
+        limits = Limits(event_ids=1) if way == 2 else None
+        sweeps = [chooser.randrange(len(order) + 1) for _ in range(way)]
+        other = fold(order, judged, limits=limits, sweeps=sweeps)
+        assert digest(other) == expected
+        assert recount_differences(other) == []
+
+
+@many
+@given(seed=st.integers(0, 2**32), judged=st.sampled_from(JUDGED_AFTER))
+def test_requests_cut_anywhere_give_one_state(seed: int, judged: int) -> None:
+    """The same spans in one request or in many, each reported children first, are one state."""
+    events = history(seed)
+    chooser = random.Random(seed)
+    expected = digest(fold(events, judged))
+    pieces = []
+    left = list(events)
+    while left:
+        size = chooser.randrange(1, 12)
+        pieces.append(left[:size][::-1])
+        left = left[size:]
+    assert digest(fold([one for piece in pieces for one in piece], judged)) == expected
+
+
+# Not after 300 s of silence: whether a job that is nested in another keeps that one alive is known
+# only while both are held.
+@many
+@given(seed=st.integers(0, 2**32), judged=st.sampled_from(JUDGED_AFTER[:4]))
+def test_eviction_keeps_counts_and_statuses(seed: int, judged: int) -> None:
+    """Whatever leaves a task that goes on, its counts are those of a model that held all."""
+    events = history(seed, is_evictable=True)
+    whole = fold(events, judged)
+    chooser = random.Random(seed)
+    for way in range(3):
+        order = list(events)
+        if way:
+            chooser.shuffle(order)
+            order += chooser.sample(events, len(events) // 2)
+        small = fold(
+            order, judged, limits=Limits(nodes_per_task=chooser.choice((3, 6, 12)), event_ids=1)
+        )
+        for task_id, task in whole.tasks.by_id.items():
+            held = small.tasks.by_id[task_id]
+            assert held.agg[:6] == task.agg[:6]
+            assert held.retries == task.retries
+            assert small.cards.status(held) == whole.cards.status(task)
+            counts = {
+                cause: group.count for cause, group in whole.failures.of_task.get(task, {}).items()
+            }
+            kept = small.failures.of_task.get(held, {})
+            assert {cause: group.count for cause, group in kept.items()} == counts
+
+
+@pytest.mark.parametrize(
+    "name", ["absolute_counts", "endings", "own_traces", "phase_names", "running_task"]
+)
+def test_recorded_logs(name: str) -> None:
+    """Each recorded log gives the facts of the snapshot that is kept beside it."""
+    lines, now, expected = expected_facts(name)
+    assert shown_facts(fold_lines(lines, now)) == expected
+
+
+def test_repeated_event_is_known() -> None:
+    """An event whose id was folded is refused, and its id is known."""
+    model = Fold()
+    one = event(0, "task_started", parent_task_id="t", task_id="j")
+    assert model.apply(one, moment(0))
+    assert not model.apply(one, moment(1))
+    assert model.knows(one.event_id)
+    assert not model.knows("another")
+
+
+def test_ids_are_forgotten_in_two_generations() -> None:
+    """Of 200 remembered ids the newest hundred are always known."""
+    model = Fold(Limits(event_ids=200))
+    events = [event(0, "unknown_type") for _ in range(301)]
+    for one in events:
+        model.apply(one, moment(0))
+    assert all(model.knows(one.event_id) for one in events[-100:])
+    assert not model.knows(events[0].event_id)
+    assert model.skipped == 301
+
+
+def test_unknown_type_changes_nothing() -> None:
+    """An event of a type that this version does not know is counted, and folded by nothing."""
+    model = fold(
+        [event(0, "worker_started", worker_id="w"), event(1, "job_frozen", worker_id="w")], 5
+    )
+    assert model.skipped == 1
+    assert model.stats.events_in == 2
+    assert model.workers.by_id["w"].incarnations["None:None@?"].seen == moment(0)
+
+
+def test_project_of_an_event_is_its_tasks() -> None:
+    """An event without project belongs to the project of its task, and to none if that is mixed."""
+    model = Fold()
+    job = {"parent_task_id": "t", "task_id": "j"}
+    first = event(0, "task_started", **job)
+    model.apply(first, moment(0))
+    assert model.project_of(first) is None
+    named = event(1, "phase_started", parent_task_id="t", phase="a", project_id="p")
+    model.apply(named, moment(1))
+    last = event(2, "task_completed", **job)
+    model.apply(last, moment(2))
+    assert model.task is model.tasks.by_id["t"]
+    assert model.project_of(last) == "p"
+    model.apply(event(3, "task_retry", **job, project_id="q"), moment(3))
+    again = event(4, "task_completed", **job)
+    model.apply(again, moment(4))
+    assert model.project_of(again) is None
+
+
+def test_dirty_names_changed_tasks() -> None:
+    """After an event its task is dirty; a card that only time changes becomes dirty in a sweep."""
+    model = Fold()
+    model.apply(event(0, "task_enqueued", parent_task_id="t", task_id="j"), moment(0))
+    model.sweep(moment(1))
+    task = model.tasks.by_id["t"]
+    assert task in model.dirty
+    model.dirty.clear()
+    model.sweep(moment(30))
+    assert model.dirty == set()
+    model.sweep(moment(61))
+    assert model.dirty == {task}
+
+
+def test_spans_of_another_request_join_their_task() -> None:
+    """Spans reported before anything named their task join it, with their phase, but of its project."""
+    loose = {"parent_task_id": TRACE, "trace_id": TRACE, "project_id": "p"}
+    inner = {**loose, "task_id": "x", "span_id": span(3), "parent_span_id": span(2)}
+    outer = {**loose, "phase": "planner", "span_id": span(2), "parent_span_id": span(1)}
+    named = {"parent_task_id": "t", "project_id": "p", "trace_id": TRACE, "span_id": span(1)}
+    story = [
+        event(1, "task_started", **inner),
+        event(2, "task_completed", **inner),
+        event(1, "phase_started", **outer),
+        event(0, "task_started", task_id="j", **named),
+    ]
+    model = fold_every_way(story, 9)
+    assert sorted(model.tasks.by_id["t"].jobs) == ["j", "x"]
+    assert model.tree.nodes[2].agg is not None
+    assert model.tree.nodes[2].agg[:6] == [0, 0, 0, 1, 0, 0]
+    other = {**inner, "project_id": "q", "parent_span_id": span(1)}
+    story[:3] = [event(1, "task_started", **other), event(2, "task_completed", **other)]
+    model = fold_every_way(story, 9)
+    assert sorted(model.tasks.by_id["t"].jobs) == ["j"]
+    assert sorted(model.tasks.by_id[TRACE].jobs) == ["x"]
+
+
+def test_span_beats_keep_open_spans_alive() -> None:
+    """Heartbeats of spans count for each by its id, also when they come before its start."""
+    job = {"parent_task_id": "t", "task_id": "j", "span_id": span(1)}
+    story = [
+        event(0, "task_started", **job, beat_ms=5000),
+        event(20, "span_beats", spans=[span(1), span(2), "no id"]),
+    ]
+    model = fold_every_way(story, 30)
+    assert model.tasks.by_id["t"].agg[:6] == [0, 1, 0, 0, 0, 0]
+    model = fold_every_way(story, 36)
+    assert model.tasks.by_id["t"].agg[:6] == [0, 0, 0, 0, 0, 1]
+
+
+def test_owner_of_loose_events_moves_with_their_trace() -> None:
+    """Partitions agree with the fold on whose an event is: the named task's, else its trace's."""
+    table = TraceTable()
+    loose = event(0, "span_started", trace_id=TRACE, parent_task_id=TRACE, span_id=span(1))
+    named = event(1, "task_started", trace_id=TRACE, parent_task_id="t", task_id="j")
+    assert owner_key(loose, table) == TRACE
+    assert table.note(loose) is None
+    assert table.note(named) == TRACE
+    assert owner_key(loose, table) == owner_key(named, table) == "t"
