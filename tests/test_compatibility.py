@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from otel_bridge_collector.app import create_app
 from otel_bridge_collector.commands.cli import main as cli_main
-from otel_bridge_collector.log.decoding import UnreadableEventError, decode_entry
-from otel_bridge_collector.model.old.state import LiveState
+from otel_bridge_collector.log.decoding import UnreadableEventError, decode_entry, decode_event
+from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.settings import CollectorSettings
 from otel_bridge_collector.wire import close_codes
 
@@ -151,9 +151,9 @@ def test_unknown_type_and_status_pass(newer: dict[str, str], position: str | Non
 def test_unknown_type_changes_no_state() -> None:
     """An event of an unknown type is counted by the reader and folded by nothing."""
     newer = EVENT | {"event_type": "new_type", "parent_task_id": "t", "worker_id": 3}
-    event, _ = decode_entry(json.dumps(newer).encode(), None, 8192)
-    state = LiveState()
-    assert (state.apply(event, 0), state.tasks, state.fleet.workers) == (True, {}, {})
+    model = Fold()
+    is_new = model.apply(decode_event(json.dumps(newer).encode()), 0)
+    assert (is_new, model.tasks.by_id, model.workers.by_id, model.skipped) == (True, {}, {}, 1)
 
 
 def test_another_type_of_value_is_unreadable() -> None:

@@ -27,6 +27,7 @@ from prometheus_client.registry import Collector as MetricsSource
 
 from otel_bridge import __version__
 from otel_bridge_collector.log.histogram import Histogram
+from otel_bridge_collector.model.snapshot.header import Header
 from otel_bridge_collector.otlp.ingest import OtlpIngest
 from otel_bridge_collector.runtime import Collector
 
@@ -142,20 +143,14 @@ class _OwnNumbers(MetricsSource):
         yield _gauge("replay_events", "Events held for resuming.", len(self._collector.ring))
 
     def _state(self) -> Iterator[Metric]:
-        state, rules = self._collector.state, self._collector.status_rules()
-        open_tasks = sum(
-            rules.task_status(task) in ("pending", "processing", "retrying")
-            for task in state.tasks.values()
-        )
-        workers = list(state.fleet.workers.values())
-        online = sum(rules.worker_status(worker) == "online" for worker in workers)
-        lost = sum(worker.dropped for worker in workers)
-        depths = {name: queue.depth for name, queue in state.fleet.queues.items()}
+        header = Header(self._collector.judged_model())
+        depths = header.stats().queue_depth
         leads = int(self._collector.leader.is_leader)
         stalled = self._collector.stalled_reporter.reported
-        yield _gauge("open_tasks", "Research tasks in progress.", open_tasks)
-        yield _gauge("jobs_processing", "Running jobs.", len(state.processing))
-        yield _gauge("workers_online", "Workers that are online.", online)
+        yield _gauge("open_tasks", "Research tasks in progress.", header.open_tasks)
+        yield _gauge("jobs_processing", "Running jobs.", header.running)
+        yield _gauge("workers_online", "Workers that are online.", header.workers_online)
+        lost = header.events_dropped
         yield _gauge("worker_events_dropped", "Events dropped by workers.", lost)
         yield _gauges("queue_depth", "Jobs waiting in the queue.", "queue", depths)
         yield _gauge("leader", "1 while this collector leads.", leads)

@@ -33,18 +33,15 @@ from otel_bridge_collector.leader.stalled import StalledJobReporter
 from otel_bridge_collector.leader.stats import StatsPublisher
 from otel_bridge_collector.log.decoding import decode_entries
 from otel_bridge_collector.log.reader import Feed
-from otel_bridge_collector.model.old.judge import Judge
-from otel_bridge_collector.model.old.limited_stats import limited_stats
-from otel_bridge_collector.model.old.snapshot import (
-    OPEN_STATUSES,
+from otel_bridge_collector.model.events import STATUS_NAMES
+from otel_bridge_collector.model.fold import Fold
+from otel_bridge_collector.model.snapshot.cards import shown_tasks, task_cards
+from otel_bridge_collector.model.snapshot.header import Header
+from otel_bridge_collector.model.snapshot.panels import (
     failure_groups,
-    global_stats,
-    is_visible,
     queue_depths,
-    task_cards,
     worker_states,
 )
-from otel_bridge_collector.model.old.state import LiveState
 from otel_bridge_collector.model.stats import RollingStats
 from otel_bridge_collector.settings import CollectorSettings
 from otel_bridge_collector.stream.hub import SWEEP_INTERVAL_SEC, TICK_INTERVAL_SEC, Hub
@@ -65,6 +62,8 @@ _MAX_CACHED_SNAPSHOTS: Final = 64
 _LEADER_TIMEOUT_SEC: Final = 2.0
 _MAX_SCAN_EVENTS: Final = 20_000
 _SCAN_CHUNK: Final = 1000
+_JUDGE_INTERVAL_SEC: Final = 1.0
+"""Rates are sampled once a second; verdicts are also brought up to date when they are read."""
 
 
 def log_url(settings: BridgeSettings) -> str:
@@ -99,8 +98,8 @@ class Collector:
         url = log_url(bridge_settings)
         self.bridge_settings = bridge_settings.model_copy(update={"bus_url": url})
         self.clock = clock
-        self.state = LiveState()
         self.stats = RollingStats()
+        self.model = Fold(heartbeat_ttl_sec=bridge_settings.heartbeat_ttl_sec, stats=self.stats)
         self.ring = ReplayRing("", settings.replay_max_events)
         self.hub = Hub(
             self.ring,
@@ -112,8 +111,7 @@ class Collector:
         max_bytes = bridge_settings.max_event_size_bytes
         self.feed = Feed(
             self._open_receiver,
-            state=self.state,
-            stats=self.stats,
+            model=self.model,
             ring=self.ring,
             hub=self.hub,
             max_event_bytes=max_bytes,
@@ -121,7 +119,9 @@ class Collector:
         )
         self.resumer = Resumer(
             self._open_receiver,
-            decode=partial(decode_entries, max_bytes=max_bytes),
+            decode=partial(
+                decode_entries, max_bytes=max_bytes, project_of=self.model.project_of_task
+            ),
             wait_advance=self.feed.wait_advance,
             hub=self.hub,
             slow_after_sec=settings.client_timeout_sec,
@@ -132,17 +132,15 @@ class Collector:
         collector_id = uuid.uuid4().hex[:12]
         self.stalled_reporter = StalledJobReporter(
             collector_id,
-            heartbeat_ttl_sec=bridge_settings.heartbeat_ttl_sec,
             action=settings.stalled_action,
-            make_rules=self.status_rules,
+            judge=self.judged_model,
             publish=self.bus.publish,
             redis=self.redis,
             keys=self.redis_keys,
         )
         stats_publisher = StatsPublisher(
-            self.stats,
             interval_sec=settings.stats_interval_sec,
-            make_rules=self.status_rules,
+            judge=self.judged_model,
             publish=self.bus.publish,
         )
         self.leader = Leader(
@@ -192,6 +190,7 @@ class Collector:
         self._tasks = [
             asyncio.create_task(self._call_every(SWEEP_INTERVAL_SEC, self.hub.sweep), name="sweep"),
             asyncio.create_task(self._call_every(TICK_INTERVAL_SEC, self.hub.tick), name="tick"),
+            asyncio.create_task(self._call_every(_JUDGE_INTERVAL_SEC, self._judge), name="judge"),
         ]
 
     async def _is_log_reachable(self) -> bool:
@@ -226,12 +225,18 @@ class Collector:
             try:
                 call()
             except Exception:
-                logger.exception("a periodic call of the hub failed")
+                logger.exception("a periodic call failed")
 
-    def status_rules(self) -> Judge:
-        """The state and its status rules, as of now."""
-        now = self.clock.time_ns() // 1000
-        return Judge(self.state, now, self.bridge_settings.heartbeat_ttl_sec)
+    def judged_model(self) -> Fold:
+        """The model, with liveness judged as of now."""
+        self.model.sweep(self.clock.time_ns() // 1000)
+        return self.model
+
+    def _judge(self) -> None:
+        self.judged_model()
+        # Nobody reads yet what has changed since; without this both would grow without end.
+        self.model.dirty.clear()
+        self.model.evicted.clear()
 
     def snapshot(self, event_filter: EventFilter = ALL_EVENTS) -> SnapshotMessage:
         """
@@ -239,19 +244,20 @@ class Collector:
 
         Its ``events`` are the newest that pass the filter: at most 200, and 512 KiB of JSON.
         """
-        rules = self.status_rules()
+        model = self.judged_model()
         is_limited = event_filter.projects is not None
+        header = Header(model)
         return SnapshotMessage(
             position=self.ring.last_position,
-            server_time=iso_utc(rules.now * 1000),
-            tasks=task_cards(rules, event_filter),
-            workers=worker_states(rules, event_filter),
-            queues=[] if is_limited else queue_depths(self.state, self.redis_keys.queues),
-            failures=failure_groups(self.state, event_filter),
+            server_time=iso_utc(self.clock.time_ns()),
+            tasks=task_cards(model, event_filter),
+            workers=worker_states(model, event_filter),
+            queues=[] if is_limited else queue_depths(model, self.redis_keys.queues),
+            failures=failure_groups(model, event_filter),
             stats=(
-                limited_stats(rules, self.stats, event_filter)
+                header.limited_stats(event_filter)
                 if is_limited
-                else global_stats(rules, self.stats, event_filter.project_id)
+                else header.stats(event_filter.project_id)
             ),
             events=[pydantic_core.from_json(data) for data in self._newest(event_filter)],
         )
@@ -267,26 +273,18 @@ class Collector:
             limit: Return at most this many.
 
         Returns:
-            Their ``task_id``, ``title``, ``status`` and ``project_id``: open ones first, then the
-            one with the newest event. And how many there are without the limit; the state holds at
-            most 1,000. With 50 running jobs each, those take 30 ms.
+            Their ``task_id``, ``title``, ``status`` and ``project_id``: what runs first, then what
+            is open, of each the one with the newest event. And how many there are without the
+            limit; the model holds at most 10,000.
         """
-        rules = self.status_rules()
-        found = [
-            (rules.task_status(task), task)
-            for task in self.state.tasks.values()
-            if is_visible(task, event_filter)
-        ]
-        found.sort(
-            key=lambda each: (each[0] in OPEN_STATUSES, each[1].last_seen, each[1].task_id),
-            reverse=True,
-        )
+        model = self.judged_model()
+        found = shown_tasks(model, event_filter)
         rows: list[dict[str, str | None]] = [
             {
-                "task_id": task.task_id,
-                "title": task.title,
-                "status": status,
-                "project_id": task.project_id,
+                "task_id": task.id,
+                "title": model.cards.card(task).title,
+                "status": STATUS_NAMES[status],
+                "project_id": task.project,
             }
             for status, task in found[:limit]
         ]

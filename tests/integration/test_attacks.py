@@ -221,7 +221,7 @@ def test_a_worker_with_a_limited_token(
     bus.shutdown()
     assert (counters.published, counters.rejected, counters.waiting) == (2, 1, 0)
     wait_until(lambda: server.collector.stats.events_in >= 2, "the events to be folded")
-    assert list(server.collector.state.fleet.workers) == ["w"]
+    assert list(server.collector.model.workers.by_id) == ["w"]
 
 
 async def test_resume_of_a_limited_token(site: tuple[AppServer, EventBus]) -> None:

@@ -16,8 +16,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from otel_bridge_collector.model.eviction import Limits
 from otel_bridge_collector.model.events import PENDING, RETRYING, STATUS_NAMES, Event, microseconds
+from otel_bridge_collector.model.eviction import Limits
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.nodes import Job, More, Node, Task, is_in_phase
 from otel_bridge_collector.model.runs import is_open, runs_of, winner

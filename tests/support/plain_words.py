@@ -49,11 +49,7 @@ CHECKED: Final = (
     ".env.example",
 )
 NOT_OURS: Final = ("*/node_modules/*", "*/static/*")
-OLD_FOLD: Final = (
-    "collector/otel_bridge_collector/model/old/*",
-    "collector/otel_bridge_collector/log/reader.py",
-    "collector/dashboard/src/old/*",
-)
+OLD_FOLD: Final = ("collector/dashboard/src/old/*",)
 """Not read, for it is to be replaced; names that its TypeScript exports may be used elsewhere."""
 
 

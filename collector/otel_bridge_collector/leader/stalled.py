@@ -5,7 +5,7 @@ What happens to a stalled job is ``MONITORING_STALLED_ACTION``. ``report`` only 
 ``requeue`` also puts the job back at the head of its queue; a job with a lease of the reference
 coordinator gets its lease expired instead, so that the coordinator counts the crash towards the
 job's max deliveries. ``fail`` also ends the job as failed and puts it on the dead-letter queue.
-Both act only while the job's status in Redis is still ``processing``.
+Both act only on jobs whose worker is gone, and while their status in Redis is ``processing``.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import redis.asyncio as redis_asyncio
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.orchestration.queue.stalled_jobs import fail_stalled, requeue_stalled
 from otel_bridge.publish.redis_keys import RedisKeys
-from otel_bridge_collector.model.old.judge import Judge
-from otel_bridge_collector.model.old.records import JobRecord
-from otel_bridge_collector.model.old.stalled import (
+from otel_bridge_collector.leader.stalled_events import (
+    StalledJob,
     find_stalled,
     stalled_event,
     stalled_failure_event,
 )
+from otel_bridge_collector.model.fold import Fold
 
 __all__ = ["StalledJobReporter"]
 
@@ -42,9 +42,8 @@ class StalledJobReporter:
 
     Args:
         collector_id: Value of the claims in Redis.
-        heartbeat_ttl_sec: A worker that has been silent for longer is gone.
         action: ``MONITORING_STALLED_ACTION``; without Redis every job is only reported.
-        make_rules: The state and its status rules, as of the call.
+        judge: Gives the model, judged as of the call.
         publish: Queues one event for the log.
         redis: Holds the claims and the jobs; None: this is the only collector.
         keys: Name the claims, the jobs and the workers' heartbeats.
@@ -57,18 +56,16 @@ class StalledJobReporter:
         self,
         collector_id: str,
         *,
-        heartbeat_ttl_sec: float,
         action: Literal["report", "requeue", "fail"],
-        make_rules: Callable[[], Judge],
+        judge: Callable[[], Fold],
         publish: Callable[[MonitoringEvent], object],
         redis: redis_asyncio.Redis | None,
         keys: RedisKeys,
     ) -> None:
         self.reported = 0
         self._id = collector_id
-        self._ttl_sec = heartbeat_ttl_sec
         self._action = action
-        self._make_rules = make_rules
+        self._judge = judge
         self._publish = publish
         self._redis: Any = redis
         self._keys = keys
@@ -81,40 +78,45 @@ class StalledJobReporter:
         Raises:
             redis.RedisError: Redis is unreachable; the jobs left are for the next round.
         """
-        rules = self._make_rules()
-        for job in find_stalled(rules, self._ttl_sec):
-            event = stalled_event(job, rules.now)
-            # The state shows a job as stalled only once the event has come back through the log.
-            if event.event_id in self._reported_ids or not await self._claim(job, event.event_id):
+        model = self._judge()
+        now = model.liveness.now
+        for found in find_stalled(model):
+            event = stalled_event(found, now)
+            # The log may hold it already: another leader published it, or this one did.
+            if event.event_id in self._reported_ids or model.knows(event.event_id):
+                continue
+            if not await self._claim(found, event.event_id):
                 continue
             self._reported_ids[event.event_id] = None
             if len(self._reported_ids) > _MAX_REPORTED:
                 self._reported_ids.popitem(last=False)
             self.reported += 1
             self._publish(event)
-            if self._action != "report" and self._redis is not None:
-                await self._act(job, rules.now)
+            if self._action != "report" and self._redis is not None and found.is_worker_lost:
+                await self._act(found, now)
 
-    async def _claim(self, job: JobRecord, event_id: str) -> bool:
+    async def _claim(self, found: StalledJob, event_id: str) -> bool:
         """
         Whether this collector is the one to report the job.
 
-        False if the worker's heartbeat key still exists in Redis, or another collector has claimed
-        the event.
+        False if the lost worker's heartbeat key still exists in Redis, unless that is of a later
+        life of the worker; or if another collector has claimed the event.
         """
         if self._redis is None:
             return True
-        if await self._redis.exists(self._keys.worker_heartbeat(str(job.worker_id))):
-            return False
+        if found.is_worker_lost and not found.is_worker_back:
+            key = self._keys.worker_heartbeat(str(found.worker_id))
+            if await self._redis.exists(key):
+                return False
         key = self._keys.collector_stalled(event_id)
         return bool(await self._redis.set(key, self._id, nx=True, ex=_CLAIM_TTL_SEC))
 
-    async def _act(self, job: JobRecord, now: int) -> None:
-        job_id, worker_id = job.task_id, str(job.worker_id)
+    async def _act(self, found: StalledJob, now: int) -> None:
+        job_id, worker_id = found.job.id, str(found.worker_id)
         if self._action == "requeue":
             is_done = await requeue_stalled(self._redis, job_id, worker_id, keys=self._keys)
         else:
-            failure = stalled_failure_event(job, now)
+            failure = stalled_failure_event(found, now)
             error = failure.error or ""
             is_done = await fail_stalled(self._redis, job_id, worker_id, error, keys=self._keys)
             if is_done:

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from typing import Final
 
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
-from otel_bridge_collector.model.old.judge import Judge
-from otel_bridge_collector.model.old.snapshot import global_stats
-from otel_bridge_collector.model.stats import RollingStats
+from otel_bridge_collector.model.fold import Fold
+from otel_bridge_collector.model.snapshot.header import Header
 
 __all__ = ["StatsPublisher"]
 
@@ -22,23 +21,20 @@ class StatsPublisher:
     Publishes the numbers of the dashboard's header, a duty of the leader.
 
     Args:
-        stats: Rolling counts; read only.
         interval_sec: The leader's interval.
-        make_rules: The state and its status rules, as of the call.
+        judge: Gives the model, judged as of the call.
         publish: Queues one event for the log.
     """
 
     def __init__(
         self,
-        stats: RollingStats,
         *,
         interval_sec: float,
-        make_rules: Callable[[], Judge],
+        judge: Callable[[], Fold],
         publish: Callable[[MonitoringEvent], object],
     ) -> None:
-        self._stats = stats
         self._interval_sec = interval_sec
-        self._make_rules = make_rules
+        self._judge = judge
         self._publish = publish
         self._published_events_in = -1
         self._idle_until = 0.0
@@ -50,15 +46,17 @@ class StatsPublisher:
         A project is active if it had an event in the last minute. While no event has come since
         the previous round, nothing is published for 5 s.
         """
-        rules = self._make_rules()
+        model = self._judge()
+        stats = model.stats
         now = asyncio.get_running_loop().time()
-        if self._stats.events_in == self._published_events_in and now < self._idle_until:
+        if stats.events_in == self._published_events_in and now < self._idle_until:
             return
-        self._published_events_in = self._stats.events_in
+        self._published_events_in = stats.events_in
         self._idle_until = now + max(self._interval_sec, _IDLE_INTERVAL_SEC) - 0.1
-        projects = self._stats.active_projects(rules.now)
+        header = Header(model)
+        projects = stats.active_projects(model.liveness.now)
         for project_id in (None, *projects):
-            numbers = global_stats(rules, self._stats, project_id)
+            numbers = header.stats(project_id)
             self._publish(
                 MonitoringEvent(
                     event_type=MonitoringEventType.STATS_SNAPSHOT,

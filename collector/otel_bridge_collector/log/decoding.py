@@ -11,7 +11,8 @@ it refuses pydantic decides, and what it accepts is checked further: nothing rea
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -23,14 +24,20 @@ from otel_bridge.events.encoding import FIELD_ORDER, encode_event
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
 from otel_bridge.publish.transports.base import LogEntry
 from otel_bridge_collector.model.events import Event
-from otel_bridge_collector.model.old.records import microseconds
 from otel_bridge_collector.stream.ring import Entry
 
-__all__ = ["UnreadableEventError", "decode_entries", "decode_entry", "decode_event"]
+__all__ = [
+    "UnreadableEventError",
+    "decode_entries",
+    "decode_entry",
+    "decode_event",
+    "decode_for_fold",
+]
 
 _POSITION_BYTES: Final = 128
-_MAX_TIME: Final = 253_370_764_800 * 1_000_000
-"""The start of the year 9999; an event with a later ``ts`` is unreadable."""
+_FIRST_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_END_OF_TIME: Final = datetime(9999, 1, 1, tzinfo=UTC)
+"""An event with a ``ts`` as late as this, or before 1970, is unreadable."""
 _KNOWN_FIELDS: Final = frozenset(FIELD_ORDER)
 
 
@@ -63,7 +70,7 @@ def decode_entry(
         if b"NaN" in data or b"Infinity" in data:
             pydantic_core.from_json(data, allow_inf_nan=False)
         event = MonitoringEvent.model_validate_json(data)
-        is_time = 0 <= microseconds(event.ts) < _MAX_TIME
+        is_time = _FIRST_TIME <= event.ts < _END_OF_TIME
     except (ValidationError, ValueError, RecursionError, OverflowError) as error:
         is_json = isinstance(error, ValidationError) and error.errors()[0]["type"] != "json_invalid"
         raise UnreadableEventError("not an event" if is_json else "not JSON") from None
@@ -88,7 +95,7 @@ def _encode_external(event: MonitoringEvent, data: bytes, max_bytes: int) -> byt
 
 
 _decode: Final = msgspec.json.Decoder(Event).decode
-_MAX_SECONDS: Final = _MAX_TIME // 1_000_000
+_MAX_SECONDS: Final = int(_END_OF_TIME.timestamp())
 _ADDED_FIELDS: Final[dict[str, type | tuple[type, ...]]] = {
     "incarnation": str,
     "run_id": str,
@@ -104,6 +111,30 @@ _ADDED_FIELDS: Final[dict[str, type | tuple[type, ...]]] = {
     "progress": dict,
 }
 """Fields that ``MonitoringEvent`` may not know yet; of the wrong type they count as absent."""
+
+
+def decode_for_fold(data: bytes, position: str | None, max_bytes: int) -> tuple[Event, bytes]:
+    """
+    Decode one event as the fold reads it, and the bytes to send to clients.
+
+    Args:
+        data: As for ``decode_entry``.
+        position: As for ``decode_entry``.
+        max_bytes: As for ``decode_entry``.
+
+    Raises:
+        UnreadableEventError: As ``decode_entry``.
+    """
+    if position is None:
+        # Rare, and encoded again: it gets the id and the time that its publisher left out.
+        data = decode_entry(data, None, max_bytes)[1].data
+    elif len(data) > max_bytes + _POSITION_BYTES:
+        raise UnreadableEventError("oversized")
+    event = decode_event(data)
+    if event.position != position:
+        # Of two ``position`` fields, a browser would take the second.
+        raise UnreadableEventError("not an event")
+    return event, data
 
 
 def decode_event(data: bytes) -> Event:
@@ -167,7 +198,7 @@ def _decode_slowly(data: bytes) -> Event:
         kept["spans"] = spans
     try:
         model = MonitoringEvent.model_validate_json(pydantic_core.to_json(fields))
-        is_time = 0 <= microseconds(model.ts) < _MAX_TIME
+        is_time = _FIRST_TIME <= model.ts < _END_OF_TIME
     except (ValueError, RecursionError, OverflowError):
         raise UnreadableEventError("not an event") from None
     if not is_time:
@@ -181,16 +212,28 @@ def _decode_slowly(data: bytes) -> Event:
     )
 
 
-def decode_entries(entries: Iterable[LogEntry], max_bytes: int) -> list[Entry]:
+def decode_entries(
+    entries: Iterable[LogEntry],
+    max_bytes: int,
+    project_of: Callable[[str | None], str | None] = lambda task_id: None,
+) -> list[Entry]:
     """
     Decode a part of the log for a client that resumes.
 
     Unreadable events are left out without being counted: the reader of the log has counted them.
+
+    Args:
+        entries: Of the log.
+        max_bytes: Limit on an event's bytes without its position.
+        project_of: The project of a research task, for events without one of their own.
     """
     found = []
     for entry in entries:
         try:
-            found.append(decode_entry(entry.data, entry.position, max_bytes)[1])
+            _, decoded = decode_entry(entry.data, entry.position, max_bytes)
         except UnreadableEventError:
             continue
+        if decoded.project_id is None:
+            decoded.project_id = project_of(decoded.parent_task_id)
+        found.append(decoded)
     return found

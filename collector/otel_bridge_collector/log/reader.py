@@ -20,11 +20,10 @@ from otel_bridge.cancellation import cancel
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge.errors import PositionLostError, TransportError
 from otel_bridge.publish.transports.base import LogEntry, Receiver
-from otel_bridge_collector.log.decoding import UnreadableEventError, decode_entry
+from otel_bridge_collector.log.decoding import UnreadableEventError, decode_for_fold
 from otel_bridge_collector.log.histogram import Histogram
-from otel_bridge_collector.model.old.records import microseconds
-from otel_bridge_collector.model.old.state import LiveState
-from otel_bridge_collector.model.stats import RollingStats
+from otel_bridge_collector.model.events import microseconds
+from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.stream.hub import Hub
 from otel_bridge_collector.stream.ring import Entry, ReplayRing
 
@@ -67,8 +66,7 @@ class Feed:
 
     Args:
         open_receiver: Makes a receiver; called once for each of the two tasks.
-        state: Every event is folded into it.
-        stats: Every event is counted in it.
+        model: Every event is folded into it, and counted in its ``stats``.
         ring: Every event is appended to it.
         hub: Every event is broadcast by it.
         max_event_bytes: Larger events are unreadable.
@@ -79,8 +77,7 @@ class Feed:
         self,
         open_receiver: Callable[[], Receiver],
         *,
-        state: LiveState,
-        stats: RollingStats,
+        model: Fold,
         ring: ReplayRing,
         hub: Hub,
         max_event_bytes: int,
@@ -98,8 +95,8 @@ class Feed:
         self.batch_events = Histogram(1, 2, 5, 10, 20, 50, 100, 200, _READ_LIMIT)
         """Entries of each read that returned some; without those at the start."""
         self._open_receiver = open_receiver
-        self._state = state
-        self._stats = stats
+        self._model = model
+        self._stats = model.stats
         self._ring = ring
         self._hub = hub
         self._max_bytes = max_event_bytes
@@ -108,6 +105,7 @@ class Feed:
         self._receivers: list[Receiver] = []
         self._cursor: str | None = None
         self._rebuild_until: str | None = None
+        self._judged_sec = 0
         self._is_rebuilt = False
         self._lost_in_a_row = 0
         self._live = asyncio.Event()
@@ -243,27 +241,41 @@ class Feed:
 
     def _fold(self, data: bytes, position: str | None, now: int) -> Entry | None:
         try:
-            event, entry = decode_entry(data, position, self._max_bytes)
+            event, data = decode_for_fold(data, position, self._max_bytes)
         except UnreadableEventError as error:
             self._count_unreadable(str(error))
             return None
         ts = microseconds(event.ts)
-        seen = now if self._is_rebuilt else min(ts, now)
+        seen = now
+        model = self._model
         try:
-            if not self._state.apply(event, seen):
+            if not self._is_rebuilt:
+                seen = min(ts, now)
+                self._judge_past(seen)
+            if not model.apply(event, seen):
                 self.counters.duplicates += 1
                 return None
-            self._stats.observe(event, seen)
+            project_id = model.project_of(event)
         except Exception:
             # One event that raises in the fold must not keep later events from the clients.
             logger.exception("an event of type %s could not be folded", event.event_type)
             self._count_unreadable("not folded")
             return None
+        entry = Entry(
+            position, data, event.event_type, project_id, event.parent_task_id, event.task_id
+        )
         self.last_event_at = max(self.last_event_at, min(ts, now))
         if self._is_rebuilt:
             self.lag_sec.observe(max(0, now - ts) / 1e6)  # a sender's clock may be ahead
         self._ring.append(entry)
         return entry
+
+    def _judge_past(self, seen: int) -> None:
+        """While the log is read back: judge by its events' times, so that rates come out right."""
+        second = seen // 1_000_000
+        if second > self._judged_sec:
+            self._judged_sec = second
+            self._model.sweep(seen)
 
     def _count_unreadable(self, reason: str) -> None:
         counts = self.counters.unreadable

@@ -21,7 +21,16 @@ from typing import Final
 from otel_bridge_collector.model.events import COMPLETED, FAILED, PENDING, RETRYING
 from otel_bridge_collector.model.failures import Failures
 from otel_bridge_collector.model.liveness import Liveness
-from otel_bridge_collector.model.nodes import GONE, NAMED, RETRIED, Job, Node, Task, children, count_kid
+from otel_bridge_collector.model.nodes import (
+    GONE,
+    NAMED,
+    RETRIED,
+    Job,
+    Node,
+    Task,
+    children,
+    count_kid,
+)
 from otel_bridge_collector.model.reading.cards import Cards
 from otel_bridge_collector.model.tasks import Tasks
 from otel_bridge_collector.model.tree import Tree

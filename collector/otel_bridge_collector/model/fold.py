@@ -28,7 +28,15 @@ from otel_bridge_collector.model.events import (
 )
 from otel_bridge_collector.model.eviction import Eviction, Limits
 from otel_bridge_collector.model.failures import Failures
-from otel_bridge_collector.model.nodes import NAMED, REPEATED, RETRIED, Job, Node, Task, forget_times
+from otel_bridge_collector.model.nodes import (
+    NAMED,
+    REPEATED,
+    RETRIED,
+    Job,
+    Node,
+    Task,
+    forget_times,
+)
 from otel_bridge_collector.model.queues import Queues
 from otel_bridge_collector.model.reading.cards import Cards
 from otel_bridge_collector.model.reading.phases import sample
@@ -38,6 +46,7 @@ from otel_bridge_collector.model.tasks import Tasks, is_named
 from otel_bridge_collector.model.tree import Tree
 from otel_bridge_collector.model.work.jobs import Jobs
 from otel_bridge_collector.model.work.merging import (
+    is_own_verdict,
     kind_of,
     merge_host,
     merge_message,
@@ -69,6 +78,7 @@ class Fold:
         workers, queues, failures: Folded likewise.
         liveness: Verdicts on what is open, as of the latest ``sweep``.
         cards, rows: What a view reads.
+        running: Jobs that run.
         dirty: Tasks that look different since a reader cleared it.
         evicted: Ids of tasks that were evicted since a reader cleared it.
         skipped: Events of unknown types: passed on, folded by nothing.
@@ -91,6 +101,7 @@ class Fold:
         self._jobs = Jobs(self.tasks, self.workers, self.queues, self.failures)
         self.liveness = self._jobs.liveness
         self.dirty = self._jobs.dirty
+        self.running = self.liveness.running
         self.tree = Tree(self.tasks, self._jobs.evaluate, self.failures.moved)
         self.cards = Cards(self.tasks, self.liveness)
         self.rows = Rows(self.tasks, self.liveness)
@@ -146,6 +157,11 @@ class Fold:
             return event.project_id
         return None if task.is_mixed else task.project
 
+    def project_of_task(self, task_id: str | None) -> str | None:
+        """The project of a task or of a trace's card; None if it has none, or several."""
+        task = None if task_id is None else self.tasks.by_id.get(task_id)
+        return None if task is None or task.is_mixed else task.project
+
     def sweep(self, now: int) -> None:
         """Judge liveness at ``now``, microseconds, and sample the rates; called once a second."""
         touched = list(self.liveness.touched)
@@ -182,7 +198,7 @@ class Fold:
         if type(own) is Job:
             self._jobs.evaluate(own)
             if own.st in (COMPLETED, FAILED) and before not in (COMPLETED, FAILED):
-                self.stats.count_end(seen, own.task.project, own.st == FAILED)
+                self.stats.count_end(seen, _project(own.task, event), own.st == FAILED)
         task = own.task
         if node.first > known_first > 0:
             _forget_times(node, task)
@@ -191,7 +207,7 @@ class Fold:
         self._touch(base)
         if task is not base:
             self._touch(task)
-        self.stats.count_event(seen, task.project)
+        self.stats.count_event(seen, _project(task, event))
         if task.size > self.limits.nodes_per_task:
             self._eviction.grown(task)
 
@@ -214,7 +230,7 @@ class Fold:
                 self._eviction.has_room(task)
         if task.first is None or ts < task.first:
             task.first = ts
-        if seen > task.seen:
+        if seen > task.seen and not is_own_verdict(event):
             task.seen = seen
         project = event.project_id
         if project is not None and project != task.project:
@@ -271,7 +287,7 @@ class Fold:
         else:
             self.skipped += 1
         task = self.task
-        self.stats.count_event(seen, event.project_id if task is None else task.project)
+        self.stats.count_event(seen, event.project_id if task is None else _project(task, event))
 
     def _apply_progress(self, event: Event, ts: int, seen: int) -> None:
         """A ``stats_snapshot`` of a research task: absolute numbers of a phase, and a message."""
@@ -306,6 +322,11 @@ class Fold:
             if type(own) is Job:
                 self._jobs.evaluate(own)
             self._touch(own.task)
+
+
+def _project(task: Task, event: Event) -> str | None:
+    """Whose numbers an event counts in: its task's; of a mixed task its own, if it has one."""
+    return event.project_id if task.is_mixed else task.project
 
 
 def _forget_times(node: Node, task: Task) -> None:

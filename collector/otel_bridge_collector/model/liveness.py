@@ -83,6 +83,7 @@ class Liveness:
     Attributes:
         now: Of the latest sweep, microseconds; 0 before the first.
         touched: Tasks of which an event was folded since then.
+        running: Jobs that run.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Liveness:
     ) -> None:
         self.now = 0
         self.touched: set[Task] = set()
+        self.running: set[Job] = set()
         self.due: set[Task] = set()
         """Tasks whose cards may look different now, though no event of theirs came."""
         self._tasks = tasks
@@ -304,3 +306,5 @@ class Liveness:
         if isinstance(watched, Task):
             self.touched.discard(watched)
             self.due.discard(watched)
+        elif isinstance(watched, Job):
+            self.running.discard(watched)

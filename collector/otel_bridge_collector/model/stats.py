@@ -2,7 +2,7 @@
 ``RollingStats``: events, ended jobs and failed jobs by second, in all and per project.
 
 They are kept apart from the state because they cover the last five minutes only. An event counts in
-the second in which the collector saw it (see ``LiveState.apply``), so that a worker's wrong clock
+the second in which the collector saw it (see ``Fold.apply``), so that a worker's wrong clock
 does not change the throughput.
 """
 
@@ -11,15 +11,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final, NamedTuple
 
-from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
-
 __all__ = ["RollingStats", "Totals"]
 
 _KEEP_SEC: Final = 300
 _MAX_PROJECTS: Final = 1000
 _MIN_RATED_SEC: Final = 10
 """A rate is computed over at least this long, because fewer seconds give no useful rate."""
-_ENDS: Final = frozenset({MonitoringEventType.TASK_COMPLETED, MonitoringEventType.TASK_FAILED})
 
 
 class Totals(NamedTuple):
@@ -61,12 +58,6 @@ class _Window:
         self.second, self.counts = second, counts
         return counts
 
-    def add(self, second: int, ended: int, failed: int) -> None:
-        counts = self.at(second)
-        counts[0] += 1
-        counts[1] += ended
-        counts[2] += failed
-
     def totals(self, now_sec: int, span_sec: int) -> Totals:
         found = [0, 0, 0]
         first = now_sec
@@ -98,36 +89,14 @@ class RollingStats:
         self.events_in = 0
         self.events_unreadable = 0
 
-    def observe(self, event: MonitoringEvent, seen: int) -> None:
+    def count_event(self, seen: int, project_id: str | None) -> None:
         """
-        Count one event; the leader's own ``stats_snapshot`` events are not counted.
+        Count one event of a project, or of none; the leader's own statistics are not counted.
 
         Args:
-            event: The end of a job also counts as ended; a research task's own end does not.
             seen: When the collector saw it, in microseconds since the Unix epoch.
+            project_id: Of the event, or of its task.
         """
-        if event.event_type == MonitoringEventType.STATS_SNAPSHOT and event.parent_task_id is None:
-            # Otherwise each would keep its project active, and so cause the next one.
-            return
-        self.events_in += 1
-        is_end = event.event_type in _ENDS and event.task_id != event.parent_task_id
-        ended = int(is_end)
-        failed = int(is_end and event.event_type == MonitoringEventType.TASK_FAILED)
-        second = seen // 1_000_000
-        self._all.add(second, ended, failed)
-        project_id = event.project_id
-        if project_id is not None:
-            window = self._projects.get(project_id)
-            if window is None:
-                window = self._projects[project_id] = _Window()
-                if len(self._projects) > _MAX_PROJECTS:
-                    self._projects.popitem(last=False)
-            else:
-                self._projects.move_to_end(project_id)
-            window.add(second, ended, failed)
-
-    def count_event(self, seen: int, project_id: str | None) -> None:
-        """Count one event of a project, or of none; ``seen`` as in ``observe``."""
         self.events_in += 1
         second = seen // 1_000_000
         self._all.at(second)[0] += 1

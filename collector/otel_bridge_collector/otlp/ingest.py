@@ -15,7 +15,7 @@ from otel_bridge.errors import EventTooLargeError
 from otel_bridge.publish.publisher import POSITION_MAX_BYTES
 from otel_bridge.publish.transports.base import Outgoing
 from otel_bridge.publish.transports.http import MAX_PUSH_EVENTS
-from otel_bridge_collector.model.old.lending import lend
+from otel_bridge_collector.otlp.correlation import correlate
 from otel_bridge_collector.otlp.mapping import OtlpReceiver, read_spans
 from otel_bridge_collector.otlp.shapes import read_lifecycle
 from otel_bridge_collector.runtime import Collector
@@ -143,8 +143,7 @@ class OtlpIngest:
         rejected: set[str | None] = set()
         async with receiver.lock:
             read = await asyncio.to_thread(read_spans, message, only_project)
-            state = self._collector.state
-            correlated = lend(state.traces, state.tasks, read.parents, principal.may_use)
+            correlated = correlate(self._collector.model, read.parents, principal.may_use)
             received = await asyncio.to_thread(
                 receiver.receive, read, are_open=are_open, correlated=correlated
             )
@@ -152,7 +151,7 @@ class OtlpIngest:
             for event in received.events:
                 if not principal.may_use(event.project_id):
                     rejected.add(event.span_id)
-                elif not self._collector.state.knows(event.event_id):
+                elif not self._collector.model.knows(event.event_id):
                     # Known events are those of a repeated heartbeat, of a request that was sent
                     # again, and of a span that also arrived live over the bus.
                     try:

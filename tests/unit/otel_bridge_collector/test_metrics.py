@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from otel_bridge_collector.metrics import MetricsPage
-from otel_bridge_collector.model.old.records import microseconds
+from otel_bridge_collector.model.events import microseconds
 from otel_bridge_collector.otlp.ingest import OtlpIngest
 from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.settings import CollectorSettings
@@ -23,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import otel_bridge
 from otel_bridge.settings import BridgeSettings
 from tests.support.faults import FakeClock
-from tests.support.folding import at, event
+from tests.support.folding import apply, at, event
 
 _names = itertools.count()
 
@@ -79,9 +79,7 @@ async def collector() -> AsyncIterator[Collector]:
 
 
 def fold(collector: Collector, seconds: float, kind: str, **fields: Any) -> None:
-    one = event(seconds, kind, **fields)
-    collector.state.apply(one, microseconds(one.ts))
-    collector.stats.observe(one, microseconds(one.ts))
+    apply(collector.model, event(seconds, kind, **fields))
 
 
 def render(collector: Collector, otlp: OtlpIngest | None = None, accept: str = "") -> str:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from otel_bridge_collector.log.decoding import decode_event
 from otel_bridge_collector.runtime import Collector, log_url
 from otel_bridge_collector.settings import CollectorSettings
 from otel_bridge_collector.stream.sessions import ClientSession
@@ -20,7 +21,6 @@ from otel_bridge_collector.wire.close_codes import RESTARTING
 from otel_bridge_collector.wire.filters import ALL_EVENTS, EventFilter
 
 from otel_bridge.errors import PositionLostError
-from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.publish.transports.base import Outgoing
 from otel_bridge.settings import BridgeSettings
 from tests.support.faults import FakeClock
@@ -145,7 +145,7 @@ async def test_research_tasks_are_listed_open_first(collector: Collector) -> Non
     ):
         root = {"event_id": f"r-{n}", "event_type": kind, "ts": f"2026-09-21T12:00:0{n}Z"}
         root |= {"parent_task_id": name, "task_id": name, "project_id": name}
-        collector.state.apply(MonitoringEvent.model_validate(root), n)
+        collector.model.apply(decode_event(json.dumps(root).encode()), n)
     rows, total = collector.research_tasks(ALL_EVENTS, 2)
     assert (len(rows), total, rows[0]["status"]) == (2, 4, "processing")
     rows, total = collector.research_tasks(ALL_EVENTS, 10)

@@ -158,9 +158,7 @@ def phases(task: Task, card_status: int, card_ended: int | None, now: int) -> li
     return sorted(rows, key=lambda row: (row.started or 0, row.name))
 
 
-def _standing(
-    phase: _Totals, is_over: bool, last_end: int | None
-) -> tuple[int, int | None]:
+def _standing(phase: _Totals, is_over: bool, last_end: int | None) -> tuple[int, int | None]:
     """Status and end of a phase by itself; ``last_end`` is that of its jobs."""
     facts, jobs = phase.facts, phase.jobs
     if facts:

@@ -78,6 +78,10 @@ class Jobs:
             if old >= 0:
                 shift(at, old, -1)
             shift(up, status, 1)
+            if status == PROCESSING:
+                self.liveness.running.add(job)
+            elif old == PROCESSING:
+                self.liveness.running.discard(job)
             job.st = status
             job.at = up
             self.liveness.touched.add(task)

@@ -42,7 +42,15 @@ from otel_bridge_collector.model.nodes import (
 from otel_bridge_collector.model.runs import END_ORDER
 from otel_bridge_collector.model.workers import Incarnation, Process, Worker
 
-__all__ = ["kind_of", "merge_host", "merge_message", "merge_node", "more_of", "rank_of"]
+__all__ = [
+    "is_own_verdict",
+    "kind_of",
+    "merge_host",
+    "merge_message",
+    "merge_node",
+    "more_of",
+    "rank_of",
+]
 
 _MAX_NAME: Final = 100
 _MAX_TITLE: Final = 300
@@ -65,6 +73,11 @@ def kind_of(event: Event, fact: Fact) -> int | None:
             return ENQUEUE
         return TASK if event.task_id == event.parent_task_id else JOB
     return None if event.span_id is None else SPAN
+
+
+def is_own_verdict(event: Event) -> bool:
+    """Whether the event reports that nothing is heard of a job: no sign of life of its task."""
+    return event.reason in _IGNORED_REASONS and event.event_type == "task_stalled"
 
 
 def rank_of(event: Event, fact: Fact) -> int:

@@ -11,29 +11,28 @@ from typing import Any, Literal
 
 import pytest
 from otel_bridge_collector.leader.stalled import StalledJobReporter
-from otel_bridge_collector.model.old.records import microseconds
-from otel_bridge_collector.model.old.stalled import stalled_event
-from otel_bridge_collector.model.old.state import LiveState
+from otel_bridge_collector.leader.stalled_events import find_stalled, stalled_event
+from otel_bridge_collector.model.events import microseconds
+from otel_bridge_collector.model.fold import Fold
 
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
-from tests.support.folding import at, event, judge
+from tests.support.folding import apply, at, event, judged
 
 IDS: dict[str, Any] = {"project_id": "p", "parent_task_id": "t", "task_id": "j"}
 
 
 class Stage:
-    """A reporter over the state of one job whose worker has been silent for 40 s."""
+    """A reporter over the model of one job whose worker has been silent for 40 s."""
 
     def __init__(self, action: Literal["report", "requeue", "fail"] = "report") -> None:
-        self.state = LiveState()
+        self.model = Fold()
         self.seconds = 40.0
         self.published: list[MonitoringEvent] = []
         self.reporter = StalledJobReporter(
             "one",
-            heartbeat_ttl_sec=30,
             action=action,
-            make_rules=lambda: judge(self.state, self.seconds),
+            judge=lambda: judged(self.model, self.seconds),
             publish=self.published.append,
             redis=None,
             keys=DEFAULT_KEYS,
@@ -44,15 +43,15 @@ class Stage:
         )
 
     def fold(self, *events: MonitoringEvent) -> None:
-        for one in events:
-            self.state.apply(one, microseconds(one.ts))
+        apply(self.model, *events)
 
 
 @pytest.mark.parametrize("action", ["report", "requeue", "fail"])
 async def test_a_stalled_job_is_reported_once(action: Literal["report", "requeue", "fail"]) -> None:
     """A job is reported in one round and no other; without Redis no action is taken."""
     stage = Stage(action)
-    expected = stalled_event(stage.state.jobs["t", "j"], microseconds(at(40)))
+    (found,) = find_stalled(judged(stage.model, 40))
+    expected = stalled_event(found, microseconds(at(40)))
     await stage.reporter.run_round()
     await stage.reporter.run_round()
     assert stage.published == [expected]

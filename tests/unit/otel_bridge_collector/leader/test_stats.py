@@ -7,35 +7,29 @@ from typing import Any
 
 import pytest
 from otel_bridge_collector.leader.stats import StatsPublisher
-from otel_bridge_collector.model.old.records import microseconds
-from otel_bridge_collector.model.old.snapshot import global_stats
-from otel_bridge_collector.model.old.state import LiveState
-from otel_bridge_collector.model.stats import RollingStats
+from otel_bridge_collector.model.fold import Fold
+from otel_bridge_collector.model.snapshot.header import Header
 
 from otel_bridge.events.model import MonitoringEvent
-from tests.support.folding import event, judge
+from tests.support.folding import apply, event, judged
 
 IDS: dict[str, Any] = {"project_id": "p", "parent_task_id": "t", "task_id": "j"}
 
 
 class Stage:
-    """A publisher over a state, ten seconds into the story; what it publishes is kept."""
+    """A publisher over a model, ten seconds into the story; what it publishes is kept."""
 
     def __init__(self) -> None:
-        self.state = LiveState()
-        self.stats = RollingStats()
+        self.model = Fold()
         self.published: list[MonitoringEvent] = []
         self.publisher = StatsPublisher(
-            self.stats,
             interval_sec=0.1,
-            make_rules=lambda: judge(self.state, 10),
+            judge=lambda: judged(self.model, 10),
             publish=self.published.append,
         )
 
     def fold(self, *events: MonitoringEvent) -> None:
-        for one in events:
-            self.state.apply(one, microseconds(one.ts))
-            self.stats.observe(one, microseconds(one.ts))
+        apply(self.model, *events)
 
 
 @pytest.fixture
@@ -49,7 +43,7 @@ async def test_a_round_covers_everything_and_each_active_project(stage: Stage) -
     await stage.publisher.run_round()
     assert {one.event_type for one in stage.published} == {"stats_snapshot"}
     assert {one.project_id: one.meta for one in stage.published} == {
-        project: global_stats(judge(stage.state, 10), stage.stats, project).model_dump(mode="json")
+        project: Header(judged(stage.model, 10)).stats(project).model_dump(mode="json")
         for project in (None, "p")
     }
 

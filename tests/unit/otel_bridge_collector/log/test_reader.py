@@ -12,15 +12,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 from otel_bridge_collector.log.reader import Feed
-from otel_bridge_collector.model.old.state import LiveState
-from otel_bridge_collector.model.stats import RollingStats
+from otel_bridge_collector.model.events import Event
+from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.stream.hub import Hub
 from otel_bridge_collector.stream.ring import ReplayRing
 from otel_bridge_collector.stream.sessions import ClientSession
 from otel_bridge_collector.wire.filters import ALL_EVENTS
 
 from otel_bridge.errors import PositionLostError, TransportError
-from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.publish.transports.base import LogEntry, Outgoing
 from otel_bridge.publish.transports.memory import MemoryLog, MemoryReceiver
 from tests.support.sinks import RecordingSink
@@ -49,10 +48,10 @@ class FaultyReceiver(MemoryReceiver):
             yield await self.external.get()
 
 
-class FaultyState(LiveState):
-    """A state that fails to fold the event of one job."""
+class FaultyModel(Fold):
+    """A model that fails to fold the event of one job."""
 
-    def apply(self, event: MonitoringEvent, seen: int) -> bool:
+    def apply(self, event: Event, seen: int) -> bool:
         if event.task_id == "bad":
             raise ZeroDivisionError("a bug")
         return super().apply(event, seen)
@@ -64,8 +63,8 @@ class Stage:
     def __init__(self, log_events: int = 100_000) -> None:
         self.log = MemoryLog(log_events)
         self.receiver = FaultyReceiver(self.log)
-        self.state = FaultyState()
-        self.stats = RollingStats()
+        self.model = FaultyModel()
+        self.stats = self.model.stats
         self.hub = Hub(
             ReplayRing("", 1000),
             limit_bytes=10**9,
@@ -74,8 +73,7 @@ class Stage:
         )
         self.feed = Feed(
             lambda: self.receiver,
-            state=self.state,
-            stats=self.stats,
+            model=self.model,
             ring=self.hub.ring,
             hub=self.hub,
             max_event_bytes=8192,
@@ -129,7 +127,7 @@ async def test_the_past_is_folded_and_only_live_events_are_broadcast(stage: Stag
     stage.publish("c")
     await stage.until(lambda: len(stage.sink.messages()) == 2)
     assert stage.received() == ["gap", "c"]
-    assert {job for _, job in stage.state.jobs} == {"a", "b", "c"}
+    assert set(stage.model.tasks.by_id["t"].jobs) == {"a", "b", "c"}
     assert (len(stage.hub.ring), stage.stats.events_in) == (3, 3)
 
 

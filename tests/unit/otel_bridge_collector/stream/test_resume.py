@@ -10,8 +10,7 @@ from functools import partial
 import pytest
 from otel_bridge_collector.log.decoding import decode_entries
 from otel_bridge_collector.log.reader import Feed
-from otel_bridge_collector.model.old.state import LiveState
-from otel_bridge_collector.model.stats import RollingStats
+from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.stream.hub import Hub
 from otel_bridge_collector.stream.resume import Resumer
 from otel_bridge_collector.stream.ring import ReplayRing
@@ -49,8 +48,7 @@ class Stage:
         )
         self.feed = Feed(
             self.open_receiver,
-            state=LiveState(),
-            stats=RollingStats(),
+            model=Fold(),
             ring=self.hub.ring,
             hub=self.hub,
             max_event_bytes=8192,

@@ -1,1 +1,0 @@
-"""The fold of the first release, two levels deep, until the tree replaces it."""

@@ -1,0 +1,168 @@
+"""The bars of a card: its nodes as the waterfall of a snapshot shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final, Literal, cast
+
+from otel_bridge.clock import iso_utc
+from otel_bridge_collector.model.events import (
+    ENQUEUE,
+    JOB,
+    KIND_NAMES,
+    PHASE,
+    SPAN,
+    STATUS_NAMES,
+    TASK,
+)
+from otel_bridge_collector.model.fold import Fold
+from otel_bridge_collector.model.nodes import Job, Node, Task, children
+from otel_bridge_collector.model.runs import is_open, is_shadowed
+from otel_bridge_collector.model.tasks import has_own_facts
+from otel_bridge_collector.model.workers import Incarnation, Worker
+from otel_bridge_collector.wire.messages import SpanBar
+
+__all__ = ["bars_of", "iso", "phase_of", "worker_id_of"]
+
+_LOOKED_AT: Final = 400
+"""Of one task: so many of the newest jobs, and as many that ended last. A card with 50,000 jobs
+otherwise costs 100 ms."""
+
+
+def iso(time_us: int | None) -> str | None:
+    """A time in microseconds as it travels; None stays None."""
+    return None if time_us is None else iso_utc(time_us * 1000)
+
+
+def worker_id_of(node: Node) -> int | str | None:
+    """The worker that ran a node; None if none is known."""
+    host = node.worker
+    if isinstance(host, Incarnation):
+        return host.worker.id
+    return host.id if isinstance(host, Worker) else None
+
+
+def phase_of(node: Node) -> str | None:
+    """The phase that a node is or is in, by the tree; else the one that its events name."""
+    if node.kind == TASK:
+        return None
+    at: Node | Task | None = node
+    while type(at) is Node:
+        if at.kind == PHASE:
+            return at.name
+        at = at.up
+    return node.phase
+
+
+def bars_of(model: Fold, task: Task, card_ended: int | None, limit: int) -> list[SpanBar]:
+    """
+    Bars of one card: open ones first, then those that ended last.
+
+    Args:
+        model: Judged at the moment of the snapshot.
+        task: Whose card it is.
+        card_ended: When the card ended; None while it is open.
+        limit: At most this many.
+    """
+    if limit <= 0:
+        return []
+    shown = [node for node in _candidates(model, task) if _is_bar(node, card_ended)]
+    shown.sort(
+        key=lambda node: (
+            not is_open(node),
+            node.kind == ENQUEUE,
+            -(node.end if not is_open(node) else node.start or 0),
+            node.key or 0,
+        )
+    )
+    return [_bar(model, node, card_ended) for node in shown[:limit]]
+
+
+def _candidates(model: Fold, task: Task) -> dict[Node, None]:
+    found: dict[Node, None] = {**task.roots}
+    found.update(dict.fromkeys(islice(reversed(task.tops), _LOOKED_AT)))
+    running = (job for job in model.running if job.task is task)
+    newest = islice(reversed(task.jobs.values()), _LOOKED_AT)
+    ended = islice(reversed(task.ended), _LOOKED_AT)
+    for jobs in (running, newest, ended):
+        for job in jobs:
+            if job.st >= 0:
+                found.update(dict.fromkeys(_drawn(job)))
+    return found
+
+
+def _drawn(job: Job) -> Iterator[Node]:
+    return (node for node in job.nodes() if not is_shadowed(node, job))
+
+
+def _is_bar(node: Node, card_ended: int | None) -> bool:
+    if node.kind == SPAN:
+        return False
+    if node.key is None and node.kind == PHASE:
+        return has_own_facts(node) and (node.start is not None or bool(node.ended))
+    if node.kind != ENQUEUE or node.ended:
+        return True
+    # An enqueue whose job has started is shown as the job's ``queued_at``.
+    return card_ended is None and not _is_started(node)
+
+
+def _is_started(enqueue: Node) -> bool:
+    own = enqueue.own
+    if enqueue.key is None:
+        return type(own) is Job and own.win is not None and own.win.kind == JOB
+    return any(kid.kind == JOB for kid in children(enqueue))
+
+
+def _queued(node: Node) -> int | None:
+    """When the job was enqueued, as far as a link or a publisher without spans says it."""
+    parent, own = node.parent, node.own
+    if node.kind == ENQUEUE:
+        return node.start
+    if type(parent) is Node and parent.kind == ENQUEUE:
+        return parent.start
+    if node.key is None and type(own) is Job:
+        nodes = (one for one in own.nodes() if one.kind == ENQUEUE and one.key is None)
+        return min((one.start for one in nodes if one.start is not None), default=None)
+    return None
+
+
+def _span_id_of(node: Node, job_id: str | None) -> str:
+    """The span's id; of publishers without spans one made up, as the page makes it up too."""
+    if node.key is not None:
+        return f"{node.key:016x}"
+    return f"{job_id or node.name}#{node.attempt}:{KIND_NAMES[node.kind]}"
+
+
+def _name_of(node: Node, job_id: str | None) -> str:
+    return node.name or job_id or KIND_NAMES[node.kind]
+
+
+def _bar(model: Fold, node: Node, card_ended: int | None) -> SpanBar:
+    state = model.rows.state(node, card_ended)
+    own = node.own
+    task = own.task
+    job_id = own.id if type(own) is Job else task.id if node.kind == TASK else None
+    parent = node.parent
+    parent_key = parent.key if type(parent) is Node else parent
+    is_ended = not is_open(node)
+    traces = task.traces if task.is_named else [task.id]
+    kind = cast('Literal["research_task", "phase", "enqueue", "job"]', KIND_NAMES[node.kind])
+    return SpanBar(
+        span_id=_span_id_of(node, job_id),
+        parent_span_id=None if type(parent_key) is not int else f"{parent_key:016x}",
+        trace_id=traces[0] if len(traces) == 1 else None,
+        kind=kind,
+        name=_name_of(node, job_id),
+        task_id=job_id,
+        task_type=None if node.kind == PHASE else node.name,
+        phase=phase_of(node),
+        worker_id=worker_id_of(node),
+        status=STATUS_NAMES[state.status],
+        retry_count=node.attempt,
+        queued_at=iso(_queued(node)),
+        started_at=None if node.kind == ENQUEUE else iso(node.start),
+        ended_at=iso(state.ended),
+        duration_ms=(node.end - node.start) / 1000 if is_ended and node.start is not None else None,
+        error=node.error,
+    )

@@ -1,0 +1,144 @@
+"""Cards of a snapshot: order, bounds, counts that meet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from otel_bridge_collector.model.fold import Fold
+from otel_bridge_collector.model.snapshot.cards import (
+    MAX_CARDS,
+    task_cards,
+)
+from otel_bridge_collector.wire.filters import EventFilter
+from otel_bridge_collector.wire.messages import PhaseProgress
+
+from otel_bridge.events.model import MonitoringEvent
+from tests.support.folding import apply, event, fold, judged
+
+
+def root(task: str, seconds: float, kind: str, **fields: Any) -> MonitoringEvent:
+    return event(seconds, kind, parent_task_id=task, task_id=task, **fields)
+
+
+def job(task: str, seconds: float, kind: str, name: str = "j", **fields: Any) -> MonitoringEvent:
+    return event(seconds, kind, parent_task_id=task, task_id=name, **fields)
+
+
+def looked_at(seconds: float, events: list[MonitoringEvent]) -> Fold:
+    return judged(fold(events), seconds)
+
+
+def test_open_cards_come_first_then_the_latest() -> None:
+    """What runs is above what has ended, and within both the latest event is on top."""
+    story = [
+        root("old open", 0, "task_started"),
+        root("young open", 5, "task_started"),
+        root("ended early", 1, "task_completed"),
+        root("ended late", 9, "task_completed"),
+    ]
+    found = [card.task_id for card in task_cards(looked_at(10, story))]
+    assert found == ["young open", "old open", "ended late", "ended early"]
+
+
+def test_a_long_job_is_not_buried_under_short_ones() -> None:
+    """A job of two hours stays in sight, however many traces without a root ended meanwhile."""
+    story = [job("long", 0, "task_started", worker_id="w")]
+    for number in range(MAX_CARDS + 50):
+        story.append(job(f"short{number}", number + 1, "task_completed"))
+    story.append(event(7190, "worker_heartbeat", worker_id="w"))
+    found = task_cards(looked_at(7200, story))
+    assert (found[0].task_id, found[0].status, len(found)) == ("long", "processing", MAX_CARDS)
+
+
+@pytest.mark.parametrize("duration_ms", [1e18, 1e300, 1.7e308])
+def test_an_absurd_duration_hides_nothing(duration_ms: float) -> None:
+    """What took longer than there has been time began in 1970; all cards are still shown."""
+    absurd: dict[str, Any] = {"duration_ms": duration_ms}
+    now = looked_at(
+        9,
+        [
+            job("t1", 1, "task_completed", span_id="1" * 16, **absurd),
+            event(2, "phase_completed", parent_task_id="t1", phase="p", **absurd),
+            root("t1", 3, "task_completed", **absurd),
+            root("t2", 4, "task_started"),
+        ],
+    )
+    cards = task_cards(now)
+    assert [card.task_id for card in cards] == ["t2", "t1"]
+    assert cards[1].started_at == "1970-01-01T00:00:00.000000Z"
+
+
+def test_an_open_card_has_no_end_and_no_duration() -> None:
+    """A card reopened by a running job shows neither the end nor the duration of its root."""
+    ended = root("t", 5, "task_completed", duration_ms=5000)
+    (card,) = task_cards(looked_at(6, [ended, job("t", 1, "task_started")]))
+    assert (card.status, card.ended_at, card.duration_ms) == ("processing", None, None)
+    (card,) = task_cards(looked_at(6, [ended]))
+    assert (card.ended_at, card.duration_ms) == ("2026-11-24T12:00:05.000000Z", 5000)
+
+
+def test_a_filter_by_task_gives_that_card() -> None:
+    """A client that asked for one research task gets no other's card."""
+    story = [root("a", 0, "task_started"), root("b", 0, "task_started")]
+    found = task_cards(looked_at(1, story), EventFilter(task_id="b"))
+    assert [card.task_id for card in found] == ["b"]
+
+
+def phase_of(task: str, seconds: float, events: list[MonitoringEvent]) -> PhaseProgress:
+    (card,) = task_cards(looked_at(seconds, events))
+    assert card.task_id == task
+    (found,) = card.phases
+    return found
+
+
+def reported(seconds: float, **counts: int) -> MonitoringEvent:
+    return event(seconds, "stats_snapshot", parent_task_id="t", phase="a", counts=counts)
+
+
+def in_phase(seconds: float, kind: str, name: str) -> MonitoringEvent:
+    return job("t", seconds, kind, name, phase="a")
+
+
+def test_failures_that_were_retried_are_not_counted_twice() -> None:
+    """With every expected job seen, the jobs' own number of failures outranks a reported one."""
+    story = [reported(1, total=3, failed=2)]
+    story += [in_phase(2, "task_completed", f"j{number}") for number in range(3)]
+    assert phase_of("t", 3, story).failed == 0
+    assert phase_of("t", 3, story[:2]).failed == 2
+
+
+@pytest.mark.parametrize(
+    ("kinds", "status"),
+    [
+        (["task_enqueued"] * 2, "pending"),
+        (["task_enqueued", "task_started"], "processing"),
+        (["task_retry", "task_completed"], "processing"),
+        (["task_enqueued", "task_completed"], "pending"),
+        (["task_failed", "task_completed"], "completed"),
+    ],
+)
+def test_a_phase_without_events_of_its_own_is_what_its_jobs_are(
+    kinds: list[str], status: str
+) -> None:
+    """Where no event opens a phase, its jobs say whether it waits, runs or is over."""
+    story = [root("t", 0, "task_started")]
+    story += [in_phase(1, kind, f"j{number}") for number, kind in enumerate(kinds)]
+    assert phase_of("t", 2, story).status == status
+
+
+def test_a_phase_of_a_stalled_task_is_stalled() -> None:
+    """An open phase is stalled with its research task, and ends with it."""
+    story = [root("t", 0, "task_started"), event(9, "phase_started", parent_task_id="t", phase="a")]
+    found = phase_of("t", 1000, story)
+    assert (found.status, found.ended_at) == ("stalled", "2026-11-24T12:00:09.000000Z")
+
+
+def test_reported_progress_makes_a_rate() -> None:
+    """Where jobs send no events, the counts reported over time give the rate."""
+    model = fold([event(0, "phase_started", parent_task_id="t", phase="a")])
+    for second, completed in ((1, 100), (11, 120), (21, 140)):
+        apply(model, reported(second, total=1000, completed=completed))
+        judged(model, second)
+    (card,) = task_cards(model)
+    assert [phase.rate_per_sec for phase in card.phases] == [2.0]
