@@ -37,6 +37,8 @@ _COALESCE_SEC: Final = 0.003
 """Pause after a small read: at 1,000 events/s it halves the CPU and costs 3 ms (measured)."""
 _BACKOFF_SEC: Final = (0.1, 2.0)
 _LOG_INTERVAL_SEC: Final = 1.0
+_MAX_WITHOUT_PROJECT: Final = 200
+"""Tasks whose project is not known yet, and of each the first events; they wait for it."""
 _MAX_LOST_IN_A_ROW: Final = 3
 """A log that changes all the time is read again from its start; after so many times without success
 the reader waits, as for a log that cannot be reached, instead of trying without a pause."""
@@ -106,6 +108,7 @@ class Feed:
         self._cursor: str | None = None
         self._rebuild_until: str | None = None
         self._judged_sec = 0
+        self._without_project: dict[str, list[Entry]] = {}
         self._is_rebuilt = False
         self._lost_in_a_row = 0
         self._live = asyncio.Event()
@@ -268,7 +271,23 @@ class Feed:
         if self._is_rebuilt:
             self.lag_sec.observe(max(0, now - ts) / 1e6)  # a sender's clock may be ahead
         self._ring.append(entry)
+        self._note_project(entry)
         return entry
+
+    def _note_project(self, entry: Entry) -> None:
+        """An event sent before its task's project was known arrives by resuming once it is."""
+        task_id = entry.parent_task_id
+        if task_id is None:
+            return
+        if entry.project_id is None:
+            if len(self._without_project) >= _MAX_WITHOUT_PROJECT:
+                self._without_project.clear()
+            waiting = self._without_project.setdefault(task_id, [])
+            if len(waiting) < _MAX_WITHOUT_PROJECT:
+                waiting.append(entry)
+        elif self._without_project:
+            for earlier in self._without_project.pop(task_id, ()):
+                earlier.project_id = entry.project_id
 
     def _judge_past(self, seen: int) -> None:
         """While the log is read back: judge by its events' times, so that rates come out right."""

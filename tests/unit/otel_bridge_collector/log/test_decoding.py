@@ -12,6 +12,7 @@ from otel_bridge_collector.log.decoding import (
     UnreadableEventError,
     decode_entries,
     decode_entry,
+    decode_for_fold,
 )
 
 from otel_bridge.publish.transports.base import LogEntry, splice_position
@@ -171,3 +172,26 @@ def test_a_reason_is_one_of_three(data: bytes, reason: str) -> None:
     with pytest.raises(UnreadableEventError) as raised:
         decode_entry(data, None, 8192)
     assert str(raised.value) == reason
+
+
+def test_a_resumed_event_has_the_project_of_its_task() -> None:
+    """An event read back has its own project, else the one that its task is known to have."""
+    other = GOOD[:-1] + b',"project_id":"own","parent_task_id":"t"}'
+    entries = [
+        LogEntry(position, splice_position(position, data))
+        for position, data in (("e:1", GOOD[:-1] + b',"parent_task_id":"t"}'), ("e:2", other))
+    ]
+    found = decode_entries(entries, 8192, {"t": "of the task"}.get)
+    assert [entry.project_id for entry in found] == ["of the task", "own"]
+
+
+def test_the_fold_reads_what_clients_get() -> None:
+    """The fold's event is that of the bytes, and an external event is encoded again for both."""
+    data = splice_position("e:1", GOOD)
+    event, sent = decode_for_fold(data, "e:1", 8192)
+    assert (sent, event.position, event.task_id) == (data, "e:1", "j")
+    event, sent = decode_for_fold(b'{"event_type":"task_started","task_id":"j"}', None, 8192)
+    assert json.loads(sent)["event_id"] == event.event_id
+    for unreadable in (splice_position("e:2", GOOD), b"x" * 9000):
+        with pytest.raises(UnreadableEventError):
+            decode_for_fold(unreadable, "e:1", 8192)

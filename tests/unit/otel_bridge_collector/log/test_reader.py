@@ -17,7 +17,7 @@ from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.stream.hub import Hub
 from otel_bridge_collector.stream.ring import ReplayRing
 from otel_bridge_collector.stream.sessions import ClientSession
-from otel_bridge_collector.wire.filters import ALL_EVENTS
+from otel_bridge_collector.wire.filters import ALL_EVENTS, EventFilter
 
 from otel_bridge.errors import PositionLostError, TransportError
 from otel_bridge.publish.transports.base import LogEntry, Outgoing
@@ -100,7 +100,7 @@ class Stage:
         return [message.get("task_id", message.get("type")) for message in self.sink.messages()]
 
 
-def encoded(name: str) -> bytes:
+def encoded(name: str, **more: str) -> bytes:
     """An event about the job of this name; its id is the same each time."""
     event = {
         "event_id": f"id-{name}",
@@ -108,6 +108,7 @@ def encoded(name: str) -> bytes:
         "event_type": "task_started",
         "parent_task_id": "t",
         "task_id": name,
+        **more,
     }
     return json.dumps(event).encode()
 
@@ -241,3 +242,18 @@ async def test_a_log_that_is_lost_again_and_again_is_read_with_pauses(
     await stage.until(lambda: stage.feed.is_live)
     stage.publish("second")
     await stage.until(lambda: "second" in stage.received())
+
+
+async def test_an_event_belongs_to_the_project_of_its_task(stage: Stage) -> None:
+    """Events without project pass their task's filter; those sent earlier, once it is known."""
+    assert await stage.feed.start(10)
+    own = ClientSession(RecordingSink(), EventFilter(project_id="p"))
+    stage.hub.join(own)
+    stage.publish("before")
+    await stage.until(lambda: stage.received()[-1] == "before")
+    stage.append(encoded("root", project_id="p"))
+    stage.publish("after")
+    await stage.until(lambda: stage.received()[-1] == "after")
+    assert [entry.project_id for entry in stage.hub.ring.after_index(0)] == ["p", "p", "p"]
+    assert isinstance(own.sink, RecordingSink)
+    assert [one["task_id"] for one in own.sink.messages()] == ["root", "after"]
