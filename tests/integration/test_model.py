@@ -264,3 +264,45 @@ def test_a_request_that_enqueues_makes_no_card_until_the_job_runs(
         assert (cards(site)[0]["completed"], cards(site)[0]["pending"]) == (1, 0)
     finally:
         bridge.shutdown()
+
+
+def a_request_with_an_agent() -> list[dict[str, Any]]:
+    """An agent with a model call and a tool inside a request, in the order of their ends."""
+    trace_id = f"{next(_ids):032x}"
+    root, agent = f"{next(_ids):016x}", f"{next(_ids):016x}"
+    chat = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o"}
+    tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "search"}
+    planner = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "planner"}
+    request = {"http.request.method": "POST", "http.route": "/ask"}
+    inside = {"parentSpanId": agent}
+    return [
+        span("chat gpt-4o", f"{next(_ids):016x}", trace_id, kind=3, attributes=chat, **inside),
+        span("execute_tool search", f"{next(_ids):016x}", trace_id, attributes=tool, **inside),
+        span("invoke_agent planner", agent, trace_id, parentSpanId=root, attributes=planner),
+        span("POST /ask", root, trace_id, kind=2, attributes=request),
+    ]
+
+
+def test_a_card_does_not_depend_on_how_requests_were_cut(site: AppServer) -> None:
+    """The same spans in one OTLP request and in four, children first, give equal cards."""
+    together, apart = a_request_with_an_agent(), a_request_with_an_agent()
+    post(site, together)
+    for one in apart:
+        post(site, [one])
+    names = ("title", "task_type", "status", "completed", "failed", "pending", "current_phase")
+
+    def facts() -> list[Any]:
+        return [
+            [
+                [card[name] for name in names],
+                [(phase["name"], phase["status"], phase["completed"]) for phase in card["phases"]],
+                sorted((bar["kind"], bar["name"], bar["status"]) for bar in card["spans"]),
+            ]
+            for card in cards(site)
+        ]
+
+    wait_until(lambda: site.collector.stats.events_in >= 16, "all starts and ends")
+    found = facts()
+    assert len(found) == 2
+    assert found[0] == found[1]
+    assert found[0][1] == [("planner", "completed", 2)]

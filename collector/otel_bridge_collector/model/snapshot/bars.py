@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final, Literal, cast
 
@@ -12,6 +12,7 @@ from otel_bridge_collector.model.events import (
     JOB,
     KIND_NAMES,
     PHASE,
+    PROCESSING,
     SPAN,
     STATUS_NAMES,
     TASK,
@@ -82,10 +83,12 @@ def bars_of(model: Fold, task: Task, card_ended: int | None, limit: int) -> list
 def _candidates(model: Fold, task: Task) -> dict[Node, None]:
     found: dict[Node, None] = {**task.roots}
     found.update(dict.fromkeys(islice(reversed(task.tops), _LOOKED_AT)))
-    running = (job for job in model.running if job.task is task)
-    newest = islice(reversed(task.jobs.values()), _LOOKED_AT)
-    ended = islice(reversed(task.ended), _LOOKED_AT)
-    for jobs in (running, newest, ended):
+    looked_at: list[Iterable[Job]] = [islice(reversed(task.jobs.values()), _LOOKED_AT)]
+    if len(task.jobs) > _LOOKED_AT:
+        looked_at.append(islice(reversed(task.ended), _LOOKED_AT))
+        if task.agg[PROCESSING]:
+            looked_at.append(job for job in model.running if job.task is task)
+    for jobs in looked_at:
         for job in jobs:
             if job.st >= 0:
                 found.update(dict.fromkeys(_drawn(job)))

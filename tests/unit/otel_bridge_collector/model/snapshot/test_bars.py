@@ -90,3 +90,12 @@ def test_a_repeated_attempt_is_one_bar() -> None:
     )
     (bar,) = bars_of(model, model.tasks.by_id["t"], None, 10)
     assert (bar.span_id, bar.status) == ("00000000000000aa", "failed")
+
+
+def test_a_large_task_shows_what_runs_and_what_ended_last() -> None:
+    """Of thousands of jobs the running ones are found, however old, and the latest to end."""
+    story = [job("t", 0, "task_started", "oldest"), job("t", 1, "task_enqueued", "ends last")]
+    story += [job("t", n, "task_completed", f"j{n}") for n in range(2, 1000)]
+    story.append(job("t", 1001, "task_completed", "ends last"))
+    (card,) = task_cards(looked_at(1002, story))
+    assert [bar.task_id for bar in card.spans[:3]] == ["oldest", "ends last", "j999"]
