@@ -181,6 +181,9 @@ def test_the_oldest_is_not_looked_for() -> None:
 
 ADAPTERS = ("wraps the real workers of a framework", "tests/contract/test_adapters.py")
 
+FOLD = ("is a part of the fold", "tests/unit/otel_bridge_collector/model/test_fold.py")
+"""Tested by whole histories in any order, and by recorded logs, as none of its parts is alone."""
+
 TESTED_ELSEWHERE = {
     "otel_bridge/__main__": ("is the command line", "tests/integration/test_main_job.py"),
     "otel_bridge/adapters/arq": ADAPTERS,
@@ -192,6 +195,21 @@ TESTED_ELSEWHERE = {
         "is one base class without code",
         "tests/unit/otel_bridge_collector/wire/test_filters.py",
     ),
+    "otel_bridge_collector/model/eviction": FOLD,
+    "otel_bridge_collector/model/events": FOLD,
+    "otel_bridge_collector/model/failures": FOLD,
+    "otel_bridge_collector/model/nodes": FOLD,
+    "otel_bridge_collector/model/queues": FOLD,
+    "otel_bridge_collector/model/reading/cards": FOLD,
+    "otel_bridge_collector/model/reading/phases": FOLD,
+    "otel_bridge_collector/model/reading/rows": FOLD,
+    "otel_bridge_collector/model/runs": FOLD,
+    "otel_bridge_collector/model/tasks": FOLD,
+    "otel_bridge_collector/model/tree": FOLD,
+    "otel_bridge_collector/model/work/jobs": FOLD,
+    "otel_bridge_collector/model/work/merging": FOLD,
+    "otel_bridge_collector/model/work/placing": FOLD,
+    "otel_bridge_collector/model/workers": FOLD,
 }
 """Modules without a unit test file of their own: why, and which file proves them."""
 
