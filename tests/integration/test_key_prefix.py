@@ -95,7 +95,7 @@ class Application:
 
     def runs_two_jobs(self) -> bool:
         # As the collector has it: a job that was claimed a moment ago may not be published yet.
-        return len(self.site.collector.state.processing) == 2
+        return len(self.site.collector.model.running) == 2
 
     def status_of(self, task_id: str) -> str | None:
         cards = {card["task_id"]: card["status"] for card in self.snapshot()["tasks"]}
