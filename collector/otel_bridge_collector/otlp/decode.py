@@ -29,16 +29,16 @@ _Message = TypeVar("_Message", bound=Message)
 
 
 class OtlpError(Exception):
-    """Raised when a body is not an OTLP request; the text is sent to the client."""
+    """Raised for a body that is not an OTLP request or is over a limit; clients get its text."""
 
 
 def decode(message: _Message, body: bytes | str, *, is_json: bool) -> _Message:
     """
-    Decode a body.
+    Decode the body of an OTLP request for spans or logs; blocks, so call it in a thread.
 
     Args:
-        message: An empty message; the body is read into it.
-        body: Already decompressed.
+        message: An empty request message for spans or logs; the body is read into it.
+        body: Decompressed by the caller, who also limits its bytes; text is only for JSON.
         is_json: Whether the body is OTLP JSON; else it is protobuf.
 
     Returns:

@@ -43,7 +43,10 @@ _Request = TypeVar("_Request", bound=Message)
 
 class OtlpGrpcServer:
     """
-    Listens for OTLP over gRPC.
+    Listens for OTLP over gRPC, without TLS.
+
+    The application makes it on its event loop, then awaits ``start`` and, at its end, ``stop``. A
+    message may have ``MAX_BODY_BYTES`` bytes, a connection 100 calls at a time.
 
     Args:
         ingest: Takes the decoded requests.
@@ -86,11 +89,11 @@ class OtlpGrpcServer:
             ) from None
 
     async def start(self) -> None:
-        """Start listening."""
+        """Start answering calls, in the background; returns at once. Call it once."""
         await self._server.start()
 
     async def stop(self) -> None:
-        """Stop listening; requests in progress have 2 s to finish."""
+        """Stop listening; calls in progress have 2 s to finish and are then cancelled."""
         await self._server.stop(_STOP_SEC)
 
     async def take(
@@ -100,11 +103,15 @@ class OtlpGrpcServer:
         take: Callable[[_Request, Principal], Awaitable[int]],
     ) -> int:
         """
-        Authenticate a call and take its message; every refusal is a gRPC status.
+        Authenticate a call and pass its message to ``take``; the gRPC services call this method.
+
+        A refusal aborts the call: UNAUTHENTICATED without valid credentials, RESOURCE_EXHAUSTED
+        after too many wrong ones, INVALID_ARGUMENT over a limit of ``check_items``, UNAVAILABLE
+        (send again) when busy or when the log cannot be reached.
 
         Args:
             message: The decoded request.
-            context: Of the call; ``abort`` raises.
+            context: gRPC's context of the call; its ``abort`` raises, which ends the call.
             take: ``OtlpIngest.traces`` or ``OtlpIngest.logs``.
 
         Returns:
@@ -142,7 +149,7 @@ class OtlpGrpcServer:
 
 def address_of_peer(peer: str) -> str:
     """
-    The IP address in gRPC's name of a peer.
+    Return the IP address in gRPC's name of a peer; never raises.
 
     Args:
         peer: ``ipv4:127.0.0.1:5000``, ``ipv6:%5B::1%5D:5000`` or ``unix:PATH``.

@@ -100,12 +100,13 @@ class Authenticator:
     """
     Identifies principals, keeps browser sessions, counts failures and WebSockets.
 
-    Without tokens and without OIDC there is no authentication: every request is ``ANONYMOUS``.
+    The application makes one and runs ``watch`` as a task; use it on one event loop only. Without
+    tokens and without OIDC there is no authentication: every request is ``ANONYMOUS``.
 
     Args:
         tokens: The collector's own tokens; None: there are none.
-        token_connections: The most WebSockets of one account.
-        address_connections: The most WebSockets of one address.
+        token_connections: The most WebSockets of one account (``Principal.account``).
+        address_connections: The most WebSockets of one IPv4 address or IPv6 /64 network.
         clock: Its monotonic time limits sessions and failures.
         oidc: Verifies JWTs of an OpenID Connect provider; None: no JWTs are taken.
 
@@ -139,13 +140,13 @@ class Authenticator:
 
     async def identify(self, authorization: str | None) -> Principal | None:
         """
-        Find the principal of a request.
+        Find the principal of a request; may wait while a JWT's unknown key is fetched.
 
         Args:
-            authorization: The value of the ``Authorization`` header.
+            authorization: The value of the ``Authorization`` header, ``Bearer`` or ``Basic``.
 
         Returns:
-            None for missing, unknown, revoked or expired credentials.
+            None for missing, malformed, unknown, revoked or expired credentials; they never raise.
         """
         if not self.is_enabled:
             return ANONYMOUS
@@ -169,13 +170,13 @@ class Authenticator:
         return self.tokens is not None and self.tokens.is_valid(principal)
 
     async def redeem_ticket(self, ticket: str) -> Principal | None:
-        """The principal that a ticket was issued to; None for a used, expired or unknown one."""
+        """Use up a ticket: its principal, or None if it is used, over 30 s old or unknown."""
         principal = await self.tickets.redeem(ticket)
         return principal if principal is not None and self.is_valid(principal) else None
 
     def open_session(self, principal: Principal) -> str:
         """
-        Start a browser session.
+        Start a browser session; the oldest ends beyond 100 of one account or 10,000 in all.
 
         Returns:
             Its id, 256 random bits as text. Only its digest is kept, for 12 h at most.
@@ -191,12 +192,12 @@ class Authenticator:
         return session_id
 
     def close_session(self, session_id: str | None) -> None:
-        """End a browser session; None or an unknown id does nothing."""
+        """End the session of an id from ``open_session``; None or an unknown id does nothing."""
         if session_id is not None:
             self._sessions.pop(token_digest(session_id), None)
 
     def resume_session(self, session_id: str | None) -> Principal | None:
-        """The principal of a browser session; None once it has ended or its token has."""
+        """Return the principal of a session's id; None if unknown, ended or its token invalid."""
         if session_id is None or not self.is_enabled:
             return None
         principal, ends_at = self._sessions.get(token_digest(session_id), (None, 0.0))
@@ -205,7 +206,7 @@ class Authenticator:
 
     def record_failure(self, address: str) -> int:
         """
-        Count one wrong credential from an address; the newest 10,000 addresses are remembered.
+        Count one wrong credential from an IPv4 address or IPv6 /64; the newest 10,000 are kept.
 
         Returns:
             Seconds that the address must wait, if it had failed 10 times in the last minute before
@@ -232,15 +233,16 @@ class Authenticator:
         self, principal: Principal, address: str, close: Callable[[], None]
     ) -> Iterator[None]:
         """
-        Count a WebSocket while it is open, and close it when its credentials become invalid.
+        Context manager for an open WebSocket: counts it, and registers how ``sweep`` closes it.
 
         Args:
             principal: Whose WebSocket it is.
-            address: Of the client.
-            close: Closes the WebSocket; may be called more than once.
+            address: The client's IP address.
+            close: Called by ``sweep``, on its event loop, at each sweep after the credentials have
+                become invalid and until the block ends; must not block.
 
         Raises:
-            TooManyConnectionsError: The account or the address has reached its limit.
+            TooManyConnectionsError: On entry: the account or the address has reached its limit.
         """
         keys = [("address", _network_of(address))]
         if principal is not ANONYMOUS:
@@ -262,13 +264,17 @@ class Authenticator:
                     del self._connections[key]
 
     def sweep(self) -> None:
-        """Close the WebSockets whose credentials have expired or were revoked."""
+        """Call ``close`` of each WebSocket in ``connected`` whose credentials are now invalid."""
         for principal, close in list(self._watched.values()):
             if not self.is_valid(principal):
                 close()
 
     async def watch(self) -> None:
-        """Until cancelled, sweep 4 times a second and reload tokens and keys at their intervals."""
+        """
+        Call ``sweep`` 4 times a second until cancelled; reload tokens every 15 s, keys every 60 s.
+
+        Returns at once without authentication. Errors are logged, and it goes on.
+        """
         reload_at = self._clock.monotonic() + _RELOAD_INTERVAL_SEC
         while self.is_enabled:
             await asyncio.sleep(_WATCH_INTERVAL_SEC)
@@ -315,9 +321,11 @@ class AuthenticationGuard:
     """
     ASGI middleware that puts the principal into the scope, or answers 401 or 429 itself.
 
+    A public path, such as ``/healthz``, passes without a principal.
+
     Args:
         app: The application that it guards.
-        authenticator: Checks the credentials.
+        authenticator: Checks bearer tokens, session cookies and WebSocket tickets.
     """
 
     def __init__(self, app: ASGIApp, *, authenticator: Authenticator) -> None:

@@ -59,7 +59,11 @@ class _AnswerTransport:
 
 class BoundedHttpProtocol(HttpToolsProtocol):
     """
-    uvicorn's HTTP protocol with limits.
+    uvicorn's HTTP protocol with limits: pass this class to uvicorn as ``http=``.
+
+    uvicorn makes an instance for each connection and calls its methods on the event loop. A
+    connection over a limit is closed or aborted; no method raises to uvicorn for what a client
+    sends.
 
     * The head of a request must arrive within 10 s and be at most 32 KiB, trailers included;
       trailers are then ignored.
@@ -76,8 +80,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     * Bytes that are not HTTP are no warning in the log, because any client could fill it so.
 
     Attributes:
-        head_timeout_sec: Of the head, see above.
-        write_timeout_sec: How long a client may read nothing.
+        head_timeout_sec: Seconds for a request's head and between requests; 10.
+        write_timeout_sec: Seconds that a client may read nothing of a waiting answer; 30.
     """
 
     head_timeout_sec = HEAD_TIMEOUT_SEC
@@ -97,6 +101,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _status_line = b"400 Bad Request"
 
     def connection_made(self, transport: Any) -> None:
+        """Start the time-out of the first head, and turn Nagle's algorithm off for TCP."""
         super().connection_made(transport)
         self._start_idle_timer()
         connection = transport.get_extra_info("socket")
@@ -106,12 +111,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the connection's timers."""
         self._stop_idle_timer()
         self._stop_write_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """As uvicorn's, but without its warning, and with upgrades ignored unless to WebSocket."""
+        """
+        Parse bytes of the client: 400 for what is not HTTP, abort after 32 KiB without progress.
+
+        Unlike uvicorn's, it logs no warning, and ignores upgrades unless to WebSocket.
+        """
         self._unset_keepalive_if_required()
         self._unparsed_bytes += len(data)
         try:
@@ -139,6 +149,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.data_received(b"\r\n".join([*lines, b"", rest]))
 
     def on_message_begin(self) -> None:
+        """Reset the counters for a new request, and start the time-out of its head."""
         self._head_bytes = 0
         self._discarded_bytes = 0
         self._is_head_complete = False
@@ -147,16 +158,19 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
+        """Count the URL towards the 32 KiB of the head; beyond them the answer is 431."""
         self._count_head(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Count a header towards the 32 KiB (beyond them: 431); trailers are then ignored."""
         self._unparsed_bytes = 0
         self._count_head(len(name) + len(value))
         if not self._is_head_complete:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        """Start the request; CONNECT, and a WebSocket handshake with a body, get 400."""
         self._unparsed_bytes = 0
         self._is_head_complete = True
         if self.parser.get_method() == b"CONNECT":
@@ -173,6 +187,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.cycle.transport = answer_transport
 
     def on_body(self, body: bytes) -> None:
+        """Pass a piece of the body on, or discard it if the request is answered already."""
         self._unparsed_bytes = 0
         if self.cycle.response_complete:
             self._discard(len(body))
@@ -187,7 +202,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._start_idle_timer()
 
     def close_after_body(self) -> None:
-        """Close when the request has arrived; the client sees the end of the answer at once."""
+        """Close once all of the request has arrived; the client sees the answer's end at once."""
         if self._is_message_complete:
             self.transport.close()
             return
@@ -196,6 +211,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.transport.write_eof()
 
     def on_message_complete(self) -> None:
+        """End the request, and close the connection if its answer asked for that."""
         self._unparsed_bytes = 0
         self._is_message_complete = True
         if self._must_close_after_body:
@@ -205,6 +221,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        """Start the time-outs of the next head and of the rest of an unread body."""
         super().on_response_complete()
         # Also when the connection closes: closing waits for a client that does not read.
         if self.cycle.response_complete and not self.pipeline:
@@ -212,16 +229,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._discard_until = self.loop.time() + DISCARD_TIMEOUT_SEC
 
     def pause_writing(self) -> None:
+        """Abort the connection in 30 s unless the client reads until then."""
         super().pause_writing()
         self._stop_write_timer()
         self._write_timer = self.loop.call_later(self.write_timeout_sec, self._abort)
 
     def resume_writing(self) -> None:
+        """Cancel the abort of ``pause_writing``, because the client reads again."""
         self._stop_write_timer()
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer 400, or 431 for a head that is too large, and close; abort a started answer."""
+        """Answer 400 with ``msg``, or 431 for a large head, and close; abort a started answer."""
         self._start_idle_timer()
         if self._must_close_after_body:
             self.transport.close()

@@ -31,20 +31,28 @@ class _Slot:
 
 
 class ConcurrencyLimits:
-    """Lets the requests of an account run one after the other, in the order of arrival."""
+    """
+    Lets the requests of an account run one after the other, in the order of arrival.
+
+    ``Authenticator`` makes one for the process. A request holds its slot by ``async with slot()``.
+    All calls must come from one event loop.
+    """
 
     def __init__(self) -> None:
         self._slots: dict[tuple[str, str], _Slot] = {}
 
     def waiting(self, principal: Principal, address: str, kind: str) -> int:
-        """The number of requests that hold or wait for the slot; arguments as of ``slot``."""
+        """Return how many requests hold or wait for a slot; for the parameters see ``slot``."""
         slot = self._slots.get((principal.account or address, kind))
         return 0 if slot is None else slot.users
 
     @asynccontextmanager
     async def slot(self, principal: Principal, address: str, kind: str) -> AsyncIterator[None]:
         """
-        Hold the account's only slot for one kind of answer; waits until it is free.
+        Async context manager that holds the account's only slot for one kind of answer.
+
+        Entering waits for ever until it is free: compare ``waiting`` with ``MAX_WAITING`` before.
+        Leaving keeps the slot for as long again as the block took, unless the block raised.
 
         Args:
             principal: Its account is limited.

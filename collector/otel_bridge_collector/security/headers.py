@@ -23,6 +23,8 @@ class SecurityHeaders:
     """
     ASGI middleware, the outermost: adds each security header that an answer does not set itself.
 
+    It covers HTTP answers and refused WebSocket handshakes. It raises nothing of its own.
+
     Args:
         app: The application that it wraps.
     """
@@ -31,6 +33,7 @@ class SecurityHeaders:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application for one request or connection, with the headers added."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return

@@ -56,13 +56,14 @@ _UNKNOWN_KEY_SEC: Final = 10.0
 @dataclass(frozen=True, slots=True)
 class OidcSettings:
     """
-    Which tokens to accept.
+    Which JWTs to accept. URLs must be https, or http on loopback; ``OidcVerifier`` checks them.
 
     Attributes:
         issuer: The URL that a token must have as ``iss``.
         audience: What a token must have in ``aud``.
         jwks_url: Where the keys are; empty: ``<issuer>/.well-known/openid-configuration`` says so.
-        projects_claim: The claim that names the projects, as a list or as text with spaces between.
+        projects_claim: The claim that names the projects, as a list or as text with spaces between;
+            ``*`` is all, and a token without the claim has none. Default: ``projects``.
     """
 
     issuer: str
@@ -73,14 +74,17 @@ class OidcSettings:
 
 class OidcVerifier:
     """
-    Verifies JWTs and gives their principals.
+    Verifies JWTs and gives their principals; used by ``Authenticator`` on one event loop.
+
+    Making one fetches nothing: the first ``find`` or ``refresh`` does. It needs no closing.
 
     Args:
-        settings: Which tokens to accept.
+        settings: Which JWTs to accept.
         clock: Its monotonic time decides when the keys are fetched again.
 
     Raises:
-        ConfigurationError: PyJWT is missing, or a URL is not https or has a user or a password.
+        ConfigurationError: PyJWT is missing, or a URL is neither https nor http on loopback, or
+            has a user or a password.
     """
 
     def __init__(self, settings: OidcSettings, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -107,7 +111,10 @@ class OidcVerifier:
 
     async def find(self, token: str) -> Principal | None:
         """
-        Verify a JWT.
+        Verify a JWT; for an unknown key id, fetch the keys before, at most every 10 s.
+
+        Args:
+            token: The JWT in compact form; over 16,384 characters it is not valid.
 
         Returns:
             Its principal, which expires 30 s after the token; None if the token is not valid.
@@ -153,7 +160,12 @@ class OidcVerifier:
         return principal.key_id in self._keys
 
     async def refresh(self, min_age_sec: float = REFRESH_SEC) -> None:
-        """Fetch the keys if the last fetch is at least so old; if it fails, keep the old ones."""
+        """
+        Fetch the keys in a thread; a failure is logged once and keeps the old keys, never raised.
+
+        Args:
+            min_age_sec: Do nothing if the last fetch, also a failed one, is less old than this.
+        """
         async with self._lock:
             if self._clock.monotonic() - self._fetched_at < min_age_sec:
                 return

@@ -40,7 +40,7 @@ _NOT_ALLOWED: Final = CloseCode(1008, "host or origin is not allowed")
 
 def is_loopback_name(host: str) -> bool:
     """
-    Whether a host name or address always means loopback.
+    Return whether a host name or address always means loopback; other text is False.
 
     Args:
         host: Without port; IPv6 with or without brackets. A name that merely resolves to loopback
@@ -68,10 +68,11 @@ def _is_private_name(host: str) -> bool:
 
 def normal_origin(origin: str) -> str:
     """
-    An origin as browsers send it: in lower case, without its scheme's default port.
+    Return an origin as browsers send it: in lower case, without its scheme's default port.
 
     Args:
-        origin: Any text, such as ``https://Dash.example.org:443``.
+        origin: Any text, such as ``https://Dash.example.org:443``; without ``://`` it only becomes
+            lower case. Never raises.
     """
     origin = origin.lower()
     scheme, mark, _ = origin.partition("://")
@@ -81,6 +82,9 @@ def normal_origin(origin: str) -> str:
 class OriginGuard:
     """
     ASGI middleware that answers 403 to a wrong Host or Origin, before any route.
+
+    ``Host``, ``Origin`` or ``Authorization`` given twice gets 403 too. The module's text has the
+    rules.
 
     Args:
         app: The application that it guards.
@@ -107,6 +111,7 @@ class OriginGuard:
         self._allowed_hosts = frozenset(urlsplit(origin).hostname for origin in allowed_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 403 with the reason, or run the application."""
         if scope["type"] in ("http", "websocket"):
             reason = self._reason_to_refuse(scope)
             if reason is not None:

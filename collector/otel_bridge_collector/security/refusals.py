@@ -33,7 +33,7 @@ LOG_UNREACHABLE: Final = "the collector cannot reach its event log; send the req
 
 
 def too_many_failures(wait_sec: int) -> str:
-    """The sentence for an address that showed too many wrong credentials."""
+    """Return the sentence for an address with too many wrong credentials, and its wait in s."""
     return f"too many wrong credentials from this address; try again in {wait_sec} s"
 
 
@@ -41,7 +41,7 @@ def refusal(
     scope: Scope, status: int, detail: str, headers: Mapping[str, str] | None = None
 ) -> Response:
     """
-    The answer that refuses a request.
+    Make the answer that refuses a request; sends nothing.
 
     Args:
         scope: Of the request: its path decides the form, its content type the encoding.
@@ -60,7 +60,7 @@ async def send_refusal(
     scope: Scope, receive: Receive, send: Send, response: Response, close: CloseCode
 ) -> None:
     """
-    Answer a request from middleware, before the application has seen it.
+    Send a refusal from middleware, before the application has seen the request (async).
 
     Args:
         scope: Of the request, or of a WebSocket's handshake.

@@ -34,7 +34,10 @@ _TICKET: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 
 class Tickets:
     """
-    Issues and redeems tickets.
+    Issues and redeems one-time tickets, which open a WebSocket within 30 s.
+
+    ``Authenticator`` makes one; set ``redis`` to share tickets between collectors. At most 10,000
+    are stored in this process; beyond that the oldest is lost. Redis errors are logged, not raised.
 
     Attributes:
         redis: An asyncio client of the Redis that all collectors share; None: tickets are stored in
@@ -53,7 +56,7 @@ class Tickets:
 
     async def issue(self, principal: Principal) -> str:
         """
-        Make a ticket for a principal.
+        Make a ticket for a principal: 43 characters of base64url, redeemable once within 30 s.
 
         While Redis cannot be reached, it is stored here, and only this collector takes it.
         """
@@ -76,7 +79,13 @@ class Tickets:
         return ticket
 
     async def redeem(self, ticket: str) -> Principal | None:
-        """The principal that a ticket was issued to, once; None if used, expired or unknown."""
+        """
+        Use up a ticket and return the principal that it was issued to.
+
+        Returns:
+            None if it is malformed, used, expired or unknown, or Redis cannot be reached. Whether
+            the principal is still valid is for the caller to check.
+        """
         if not _TICKET.fullmatch(ticket):
             return None
         digest = token_digest(ticket)

@@ -44,8 +44,10 @@ class Principal:
         projects: The projects that it may see and write; None: all, and events without a project.
         expires_at: Seconds since the Unix epoch; None: never.
         digest: SHA-256 of the token in hexadecimal; empty for ``ANONYMOUS``.
-        key_id: Of a JWT: the id of the issuer's key that signed it. None: one of our own tokens.
+        key_id: Of a JWT: the id of the issuer's key that signed it. None: no JWT, but a token of
+            the collector's own or ``ANONYMOUS``.
         subject: Of a JWT: a digest of its subject, the same in all JWTs that the issuer gives it.
+            Empty otherwise.
     """
 
     name: str
@@ -61,7 +63,7 @@ class Principal:
         return self.subject or self.digest
 
     def may_use(self, project_id: str | None) -> bool:
-        """Whether it may see and write events of a project; None: events without a project."""
+        """Return whether it may see and write events of a project; None: those without one."""
         return self.projects is None or project_id in self.projects
 
 
@@ -70,13 +72,13 @@ ANONYMOUS: Final = Principal("anonymous", None)
 
 
 def token_digest(token: str) -> str:
-    """SHA-256 of a token, as 64 hexadecimal digits."""
+    """Return the SHA-256 of any text, as 64 lower-case hexadecimal digits; never raises."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def parse_tokens(lines: Iterable[str], source: str) -> list[Principal]:
     """
-    Read token lines; empty lines and those that begin with ``#`` are comments.
+    Return a principal for each token line; skip empty lines and those that begin with ``#``.
 
     Args:
         lines: As in the module's example.
@@ -125,11 +127,14 @@ def _wrong(source: str, number: int, problem: str) -> ConfigurationError:
 
 class TokenTable:
     """
-    The tokens that are accepted. ``reload`` reads the file again, so removing a line revokes it.
+    The tokens that are accepted; used by ``Authenticator``.
+
+    Making one reads the file. ``Authenticator.watch`` calls ``reload`` every 15 s, so removing a
+    line from the file revokes its token.
 
     Args:
         text: The value of ``MONITORING_TOKENS``; may be empty.
-        path: The value of ``MONITORING_TOKENS_FILE``; None: there is no file.
+        path: The value of ``MONITORING_TOKENS_FILE``, of at most 1 MiB; None: there is no file.
         clock: Its wall clock decides about expiry.
 
     Raises:
@@ -166,7 +171,12 @@ class TokenTable:
         return parse_tokens(text.splitlines(), "MONITORING_TOKENS_FILE")
 
     def reload(self) -> None:
-        """Read the file again; while it is wrong or missing, none of its tokens is accepted."""
+        """
+        Read the file again; blocks, so an event loop calls it in a thread.
+
+        While the file is wrong or missing, none of its tokens is accepted; an error is logged once,
+        not raised. Tokens of ``MONITORING_TOKENS`` stay accepted.
+        """
         try:
             read = self._read()
         except ConfigurationError as error:
@@ -181,7 +191,7 @@ class TokenTable:
 
     def find(self, token: str) -> Principal | None:
         """
-        The principal of a token, found in constant time.
+        Return the principal of a token, in a time that does not depend on which one matches.
 
         Returns:
             None for an unknown or expired token.
