@@ -39,9 +39,16 @@ _MAX_PONG_BYTES: Final = 64 * 1024
 
 
 class SharedFramesProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's sans-I/O WebSocket protocol, to which finished frames can be written."""
+    """
+    uvicorn's sans-I/O WebSocket protocol, to which finished frames can be written.
+
+    Pass this class to uvicorn as ``ws=``. uvicorn makes an instance for each connection and calls
+    it on the event loop; a route finds it in ``scope["extensions"][EXTENSION]``, unless the
+    connection is compressed, and writes through a ``TransportSink``.
+    """
 
     def handle_connect(self, event: Request) -> None:
+        """Handle a handshake, and offer this object to the application in the scope."""
         super().handle_connect(event)
         # Compression has state per connection, so shared frames cannot be compressed.
         if hasattr(self, "scope") and not self.conn.extensions:
@@ -49,11 +56,13 @@ class SharedFramesProtocol(WebSocketsSansIOProtocol):
             extensions[EXTENSION] = self
 
     def connection_made(self, transport: Any) -> None:
+        """Start the connection, without websockets' debug log of the handshake."""
         super().connection_made(transport)
         # Its debug lines contain the handshake's headers, and with them tokens and cookies.
         self.conn.debug = False
 
     def data_received(self, data: bytes) -> None:
+        """Parse bytes of the client; refuse and close a handshake that is not valid."""
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
             self._refuse_handshake()
@@ -73,11 +82,11 @@ class SharedFramesProtocol(WebSocketsSansIOProtocol):
             self.transport.close()
 
     def send_receive_event_to_app(self) -> None:
-        """Discard what a client sends: it is unused, and bad UTF-8 is a traceback in the log."""
+        """Discard a client's message: it is unused, and bad UTF-8 would log a traceback."""
         self.frames = []
 
     def handle_ping(self) -> None:
-        """Answer a ping, unless the client does not read the answers."""
+        """Answer a ping, unless 64 KiB or more wait for a client that does not read."""
         if self.transport.get_write_buffer_size() < _MAX_PONG_BYTES:
             super().handle_ping()
         else:
@@ -90,14 +99,14 @@ class SharedFramesProtocol(WebSocketsSansIOProtocol):
             self.handshake_complete = True
 
     def release_handshake(self) -> None:
-        """Release the request and the response, which are not used again: 4 KiB a connection."""
+        """Free the handshake's request and response, 4 KiB a connection; may be called again."""
         request = self.__dict__.pop("request", None)
         if request is not None:
             request.headers.clear()  # websockets' parser keeps the object for the whole connection
         self.__dict__.pop("response", None)
 
     def send_close(self, code: CloseCode) -> None:
-        """Send a close frame, and abort the transport a second later."""
+        """Send a close frame if none was sent, and abort the transport 1 s later; never waits."""
         if not self.close_sent and self.handshake_complete and not self.transport.is_closing():
             try:
                 self.conn.send_close(code.code, code.reason)
@@ -137,7 +146,15 @@ class SharedFramesProtocol(WebSocketsSansIOProtocol):
 
 
 class TransportSink:
-    """A sink that writes to the transport of a ``SharedFramesProtocol``."""
+    """
+    A ``Sink`` that writes to the transport of a ``SharedFramesProtocol``; it needs no stopping.
+
+    Args:
+        protocol: Of an accepted WebSocket; its handshake's request and response are freed.
+
+    Attributes:
+        buffered_bytes: Call it for the number of bytes that the kernel has not accepted.
+    """
 
     __slots__ = ("_protocol", "_transport", "_write", "buffered_bytes")
 
@@ -149,18 +166,21 @@ class TransportSink:
         self.buffered_bytes: Callable[[], int] = protocol.transport.get_write_buffer_size
 
     def write(self, frames: bytes) -> None:
+        """Queue whole frames; never blocks, and drops them once the connection is closing."""
         if not self._transport.is_closing() and not self._protocol.close_sent:
             self._write(frames)
 
     def close(self, code: CloseCode) -> None:
+        """Send a close frame, and abort the connection 1 s later; may be called again."""
         self._protocol.send_close(code)
 
 
 class AsgiSink:
     """
-    A sink that writes through ASGI ``send``, for servers without our protocol class.
+    A ``Sink`` that writes through ASGI ``send``, for servers without ``SharedFramesProtocol``.
 
     It gets the same frames and takes them apart, so that the hub has only one kind of session.
+    Making one needs a running event loop and starts a task; await ``stop`` at the end.
 
     Args:
         send: The connection's ``send``; only a task of this object calls it.
@@ -175,21 +195,28 @@ class AsgiSink:
         self._task = asyncio.create_task(self._run(), name="asgi-sink")
 
     def write(self, frames: bytes) -> None:
+        """Queue whole frames for the task, without limit; drop them once closed or failed."""
         if self._close_code is None and not self._task.done():
             self._queue.append(frames)
             self._buffered += len(frames)
             self._wake.set()
 
     def buffered_bytes(self) -> int:
+        """Return the number of bytes written that ``send`` has not taken completely."""
         return self._buffered
 
     def close(self, code: CloseCode) -> None:
+        """
+        Send a close frame after the frames in progress; frames that wait are dropped.
+
+        The task is cancelled 1 s later, whether that was sent or not.
+        """
         self._close_code = code
         self._wake.set()
         asyncio.get_running_loop().call_later(_ABORT_AFTER_SEC, self._task.cancel)
 
     async def stop(self) -> None:
-        """End the task; called once the connection is closed."""
+        """Cancel the task and wait for its end; called once the connection is closed."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
@@ -209,7 +236,13 @@ class AsgiSink:
 
 
 def payloads(frames: bytes) -> list[bytes]:
-    """The payloads of whole, unmasked frames written in one piece."""
+    """
+    Return the payloads of frames that stand one behind the other, in their order.
+
+    Args:
+        frames: Whole, unmasked, unfragmented frames, as ``text_frame`` makes them; other bytes give
+            wrong payloads or raise IndexError.
+    """
     found = []
     offset = 0
     while offset < len(frames):

@@ -36,7 +36,7 @@ TICK_INTERVAL_SEC: Final = 2.0
 
 
 class HubCounters:
-    """Numbers of the hub since its start; all are in ``/metrics``."""
+    """Numbers that the hub counts from 0 at its start, on its event loop; all in ``/metrics``."""
 
     __slots__ = ("dropped_slow", "events_out", "slow_closed")
 
@@ -64,6 +64,9 @@ class _Group:
 class Hub:
     """
     All sessions of one collector, in groups of equal filter and batching.
+
+    The collector makes one and calls ``broadcast`` for new events, ``sweep`` every 0.5 s, ``tick``
+    every 2 s and ``close_all`` at its end. All methods belong to one event loop and never block.
 
     Args:
         ring: Read for gaps and resuming; the reader appends to it before it calls ``broadcast``.
@@ -108,7 +111,8 @@ class Hub:
 
         Args:
             session: One that is not closed.
-            after_index: First send it what the ring holds after this index; None: nothing.
+            after_index: First send it what the ring holds after this index; None: nothing. What the
+                ring has evicted is missing: see ``ReplayRing.holds_all_after``.
         """
         key = (session.event_filter, session.batch_ms)
         group = self._groups.get(key)
@@ -123,7 +127,7 @@ class Hub:
         self._sessions.add(session)
 
     def leave(self, session: ClientSession) -> None:
-        """Remove a session; may be called again."""
+        """Remove a session and mark it closed, without closing its socket; may be called again."""
         session.is_closed = True
         if session not in self._sessions:
             return
@@ -138,20 +142,27 @@ class Hub:
             self._rebuild_index()
 
     def send_snapshot(self, session: ClientSession) -> None:
-        """Write a fresh snapshot to one session."""
+        """Make a snapshot for the session's filter, and write it whatever the byte limit is."""
         snapshot = self._make_snapshot(session.event_filter)
         session.allowance_bytes = session.sink.buffered_bytes() + len(snapshot)
         session.send(snapshot)
 
     def send_gap(self, session: ClientSession, reason: Any, dropped: int | None = None) -> None:
-        """Write a ``gap``; a fresh snapshot follows if the client asked for snapshots."""
+        """
+        Write a ``gap``; a fresh snapshot follows if the client asked for snapshots.
+
+        Args:
+            session: To whom; the byte limit does not matter.
+            reason: One of the reasons of ``GapMessage``; another one raises ``ValueError``.
+            dropped: The number of events that were dropped; None: it is not known.
+        """
         gap = GapMessage(reason=reason, position=self.ring.last_position, dropped=dropped)
         session.send(gap.model_dump_json().encode())
         if session.wants_snapshot:
             self.send_snapshot(session)
 
     def close_all(self, code: CloseCode = RESTARTING) -> None:
-        """Flush the batches, then close every session."""
+        """Send the batches that wait, then remove every session and close it with ``code``."""
         for group in list(self._groups.values()):
             self._flush(group)
         for session in list(self._sessions):
@@ -159,7 +170,14 @@ class Hub:
             session.sink.close(code)
 
     def broadcast(self, entries: Sequence[Entry]) -> None:
-        """Send events to all sessions whose filter they pass; each must be in the ring already."""
+        """
+        Send events to all sessions whose filter they pass, except those over their byte limit.
+
+        For those the events are dropped and counted. Needs a running event loop.
+
+        Args:
+            entries: In the log's order; each must be in the ring already.
+        """
         if not self._groups:
             return
         touched: dict[_Group, None] = {}
@@ -233,7 +251,14 @@ class Hub:
         self.counters.dropped_slow += event_count
 
     def send_gap_to_all(self, reason: str) -> None:
-        """Write a ``gap`` to every session: the log could not be read on without a hole."""
+        """
+        Write a ``gap`` to every session: the log could not be read on without a hole.
+
+        Sessions over their byte limit get one from ``sweep`` later.
+
+        Args:
+            reason: As of ``send_gap``.
+        """
         for group in list(self._groups.values()):
             self._flush(group)
         for session in list(self._sessions):
@@ -241,7 +266,12 @@ class Hub:
                 self.send_gap(session, reason)
 
     def sweep(self) -> None:
-        """Resume the sessions that have caught up, and close those that are too slow."""
+        """
+        Resume the sessions that have caught up, and close those that are too slow.
+
+        A session has caught up at a quarter of its byte limit, and gets a ``gap``. It is too slow
+        after ``timeout_sec`` over the limit or without taking a byte.
+        """
         now = self._clock.monotonic()
         for session in list(self._sessions):
             idle_sec = session.sec_without_progress(now)
@@ -263,7 +293,7 @@ class Hub:
                 session.sink.close(SLOW_CLIENT)
 
     def tick(self) -> None:
-        """Send a keep-alive with time and position to clients that understand control messages."""
+        """Send time and position to sessions with ``has_extras`` that are within their limit."""
         message = (
             TickMessage(
                 server_time=iso_utc(self._clock.time_ns()), position=self.ring.last_position

@@ -37,6 +37,9 @@ class Resumer:
     """
     Sends resuming sessions what they missed, and reads older parts of the log for them.
 
+    The collector makes one, which opens a receiver, and awaits ``close`` at its end; all methods
+    belong to the event loop of the hub.
+
     Args:
         open_receiver: Makes the receiver for older entries: one connection, one read at a time.
         decode: Decodes entries of the log, and leaves out unreadable ones.
@@ -66,7 +69,12 @@ class Resumer:
         """
         Send the session every event after ``position``, then add it to the hub.
 
-        A session that is closed meanwhile does not join.
+        A session that is closed meanwhile, also as too slow, does not join. A position that this
+        collector has not read yet is waited for, for 10 s; a read of the log, as long as it takes.
+
+        Args:
+            session: One that is not closed and not in the hub.
+            position: A position in the log that the client got earlier, of at most 100 characters.
 
         Raises:
             PositionLostError: The log cannot continue from that position. Nothing, or the first
@@ -97,18 +105,25 @@ class Resumer:
 
     async def read_back(self, limit: int, before: str | None) -> tuple[list[Entry], str | None]:
         """
-        Read the newest entries of the log, or the newest before a position.
+        Read the newest entries of the log, or the newest before a position (async).
+
+        Args:
+            limit: The most entries to read.
+            before: A position in the log; None: read from the newest entry.
 
         Returns:
             At most ``limit`` entries, newest first, unreadable ones left out; and the position of
             the oldest that was read, None if there was none.
+
+        Raises:
+            TransportError: The log cannot be read.
         """
         async with self._lock:
             entries = await self._receiver.read_back(limit, before=before)
         return self._decode(entries), entries[-1].position if entries else None
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the receiver's connection to the log; ``join`` must not be called after it."""
         await self._receiver.close()
 
     async def _from_log(self, session: ClientSession, position: str) -> str:

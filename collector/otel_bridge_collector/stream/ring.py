@@ -24,9 +24,15 @@ class Entry:
     """
     One event on its way to the clients: its bytes, and the fields that filters look at.
 
+    The log's reader makes it, and ``ReplayRing.append`` sets its index; it is not checked.
+
     Attributes:
         position: Position in the log; None for an event that is not in the log.
         data: The event's JSON, including ``position``.
+        event_type: The event's type, such as ``stats_snapshot``.
+        project_id: The event's project; None: it has none.
+        parent_task_id: The research task that the event belongs to; None: to none.
+        task_id: The event's own task or job; None: it has none.
         index: The event's number in its ring, counted from 1; 0 until it is in a ring.
     """
 
@@ -60,11 +66,11 @@ class Entry:
 
 class ReplayRing:
     """
-    The newest events, by position and by a running index.
+    The newest events, by position and by a running index. For one event loop; nothing blocks.
 
     Args:
-        low_watermark: Position before the first event that will be appended.
-        max_events: Beyond this the oldest events are evicted.
+        low_watermark: Position in the log before the first event that will be appended.
+        max_events: Beyond this number the oldest events are evicted.
         max_bytes: The same for their JSON, 64 MiB by default; the newest event is held whatever
             its size.
 
@@ -89,7 +95,7 @@ class ReplayRing:
 
     @property
     def last_index(self) -> int:
-        """Index of the newest entry ever held; 0 before the first."""
+        """The index of the newest entry ever held; 0 before the first."""
         return self._last_index
 
     def reset(self, low_watermark: str) -> None:
@@ -120,18 +126,18 @@ class ReplayRing:
                 self.low_watermark = oldest.position
 
     def advance(self, position: str) -> None:
-        """Move past an entry of the log that no client gets: unreadable, or folded before."""
+        """Move past the log's next entry without holding it, because no client gets it."""
         self.last_position = position
         if not self._entries:
             self.low_watermark = position
 
     def holds(self, position: str) -> bool:
-        """Whether the ring has every event of the log after this position."""
+        """Return whether the ring has every event of the log after this position."""
         return position in self._index_of or position in (self.low_watermark, self.last_position)
 
     def index_of(self, position: str) -> int:
         """
-        The index after which to continue from a position.
+        Return the index after which to continue from a position.
 
         This is the index of the event at that position; for the low watermark, the index before the
         first event.
@@ -149,14 +155,18 @@ class ReplayRing:
         return self._last_index - len(self._entries)
 
     def holds_all_after(self, index: int) -> bool:
-        """Whether no entry with a larger index has been evicted."""
+        """Return whether no entry with a larger index has been evicted."""
         return index >= self._last_index - len(self._entries)
 
     def after_index(self, index: int) -> Iterator[Entry]:
-        """Entries with a larger index, oldest first; those already evicted are missing."""
+        """
+        Iterate over the entries with a larger index, oldest first; evicted ones are missing.
+
+        Finish before the ring changes, or the iterator raises ``RuntimeError``.
+        """
         first = self._last_index - len(self._entries) + 1
         return islice(self._entries, max(0, index + 1 - first), None)
 
     def newest(self) -> Iterator[Entry]:
-        """All entries, newest first."""
+        """Iterate over all entries, newest first; the ring must not change meanwhile."""
         return reversed(self._entries)

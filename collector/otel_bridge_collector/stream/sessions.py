@@ -21,7 +21,11 @@ MAX_BATCH_EVENTS: Final = 1000
 
 
 def text_frame(payload: bytes) -> bytes:
-    """Frame a payload as one final WebSocket text frame, unmasked (RFC 6455, section 5.2)."""
+    """
+    Return a payload of UTF-8 as one final, unmasked WebSocket text frame of any size.
+
+    Source: RFC 6455, section 5.2.
+    """
     size = len(payload)
     if size < 126:
         return bytes((0x81, size)) + payload
@@ -31,26 +35,32 @@ def text_frame(payload: bytes) -> bytes:
 
 
 class Sink(Protocol):
-    """Where a session's bytes go: a socket's transport, or ASGI ``send``."""
+    """
+    Where a session's bytes go: a socket's transport, or ASGI ``send``.
+
+    ``TransportSink`` and ``AsgiSink`` are the two. Methods are called on the event loop; they never
+    block and never raise for a connection that is gone.
+    """
 
     def write(self, frames: bytes) -> None:
         """Queue whole text frames; never blocks, and does nothing once the connection is closed."""
 
     def buffered_bytes(self) -> int:
-        """Bytes written that the kernel has not accepted."""
+        """Return the number of bytes written that the connection has not accepted yet."""
 
     def close(self, code: CloseCode) -> None:
-        """Send a close frame, and free the descriptor soon even if the client does not read."""
+        """Send a close frame, and free the socket 1 s later even if the client does not read."""
 
 
 class ClientSession:
     """
-    One client of the raw stream.
+    One client of the raw stream; the WebSocket's route makes it and lets it join the ``Hub``.
 
     Args:
         sink: Where its bytes go.
         event_filter: Which events it gets.
-        batch_ms: None: one event per message; else messages are JSON arrays at this interval.
+        batch_ms: None: one event per message; else messages are JSON arrays of at most 1,000 events
+            at this interval in ms.
         has_extras: Whether it asked for a snapshot, a position or batches, and so understands
             control messages.
         wants_snapshot: Whether a fresh snapshot follows each gap.
@@ -102,16 +112,16 @@ class ClientSession:
         self._progress_at: float | None = None
 
     def write(self, frames: bytes) -> None:
-        """Write whole frames, however much is buffered already."""
+        """Write whole frames to the sink, however much is buffered already; never blocks."""
         self._written += len(frames)
         self.sink.write(frames)
 
     def send(self, payload: bytes) -> None:
-        """Write one control message or event: in an array if the client asked for batches."""
+        """Write the JSON of one message or event, in an array if the client asked for batches."""
         self.write(text_frame(payload if self.batch_ms is None else b"[" + payload + b"]"))
 
     def send_entries(self, entries: Iterable[Entry]) -> int:
-        """Write the entries that pass the filter to this session alone; returns how many."""
+        """Write at once the entries that pass the filter, without limit; return their number."""
         events = [entry.data for entry in entries if self.event_filter.matches(entry)]
         if events and self.batch_ms is None:
             self.write(b"".join([text_frame(data) for data in events]))
@@ -122,7 +132,14 @@ class ClientSession:
         return len(events)
 
     def sec_without_progress(self, now: float) -> float:
-        """Seconds since the kernel last accepted any of its bytes; 0 if none are waiting."""
+        """
+        Return the seconds since its sink last accepted any bytes; 0 if none are waiting.
+
+        Progress is noticed only when this is called, so call it at intervals.
+
+        Args:
+            now: Monotonic time in seconds, of the same clock at each call.
+        """
         buffered = self.sink.buffered_bytes()
         drained = self._written - buffered
         if not buffered or drained != self._drained or self._progress_at is None:
