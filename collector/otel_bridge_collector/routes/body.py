@@ -29,7 +29,7 @@ class BodyTooLargeError(Exception):
     Raised when a body is over the limit; nothing past it was kept. The answer is 413.
 
     Attributes:
-        max_bytes: The limit.
+        max_bytes: The limit, in bytes.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -65,7 +65,11 @@ class UnknownEncodingError(Exception):
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
     """
-    Read the body, at most ``max_bytes`` of it.
+    Read a request's body as it was sent, without decompressing it (async).
+
+    Args:
+        request: One whose body was not read before.
+        max_bytes: The largest body that is returned.
 
     Raises:
         BodyTooSlowError: It has not arrived within 30 s.
@@ -99,12 +103,12 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
 
 def inflate(body: bytes, encoding: str, max_bytes: int) -> bytes:
     """
-    Decompress a body.
+    Decompress a body, or return it as it is if ``encoding`` is ``identity`` or empty; blocks.
 
     Args:
         body: As it was sent.
         encoding: The value of ``Content-Encoding``: ``gzip``, ``identity`` or empty.
-        max_bytes: The limit of the decompressed body.
+        max_bytes: The limit of a body that was compressed; any other is not measured.
 
     Raises:
         BodyTooLargeError: The decompressed body is larger; no more than the limit is decompressed.

@@ -38,7 +38,10 @@ _NOT_BUILT: Final = """<!doctype html>
 
 def make_dashboard_router(static_dir: Path) -> APIRouter:
     """
-    Make the routes for the built dashboard.
+    Make the routes for the built dashboard: ``/``, ``/assets/...`` and ``/NAME.SUFFIX``.
+
+    A missing file, or one outside ``static_dir``, is 404; without ``index.html``, ``/`` explains
+    how to build it. Files are looked up at each request; making the routes needs none.
 
     Args:
         static_dir: Holds ``index.html``, ``assets/`` and files such as ``icon.svg``.

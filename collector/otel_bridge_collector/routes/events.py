@@ -27,6 +27,9 @@ async def push(request: Request) -> Response:
 
     Events of a project that the token may not use are left out and counted as ``rejected``. If the
     whole batch were refused, its sender would repeat it for ever and never send the next one.
+
+    400: the batch is malformed. 408 and 413: the body is too slow or too large. 503 with
+    ``Retry-After``: the event log cannot be reached.
     """
     collector: Collector = request.app.state.collector
     max_event_bytes = collector.bridge_settings.max_event_size_bytes

@@ -23,7 +23,14 @@ __all__ = ["add_exception_handlers"]
 
 
 def add_exception_handlers(app: FastAPI) -> None:
-    """Answer FastAPI's own errors and those of ``routes/body.py``; 500 gives no reason."""
+    """
+    Make an application answer FastAPI's own errors, those of ``routes/body.py``, and all others.
+
+    The answers are 4xx with a reason, and 500 without one for an exception that is not expected.
+
+    Args:
+        app: Changed in place, once, before it starts.
+    """
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:

@@ -16,6 +16,8 @@ class HeadRequests:
     """
     ASGI middleware, the innermost: runs a HEAD request as GET and leaves the answer's body out.
 
+    Other requests and WebSockets pass unchanged; a path without GET answers as it does to GET.
+
     Args:
         app: The application with the routes.
     """
@@ -24,6 +26,7 @@ class HeadRequests:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application for one request or connection; HEAD gets its headers only."""
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return

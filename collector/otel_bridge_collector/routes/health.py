@@ -15,13 +15,13 @@ router = APIRouter()
 
 @router.get("/healthz")
 async def healthz() -> JSONResponse:
-    """Answer 200 while the event loop runs."""
+    """Answer 200 and ``{"status": "ok"}`` while the event loop runs; needs no token."""
     return JSONResponse({"status": "ok"})
 
 
 @router.get("/readyz")
 async def readyz(request: Request) -> JSONResponse:
-    """Answer 200 while the log is read, else 503; with details if there is no authentication."""
+    """Answer 200 while the log is read, else 503; details only without authentication."""
     collector: Collector = request.app.state.collector
     found = collector.readiness()
     status = 200 if found["ready"] else 503
@@ -32,7 +32,7 @@ async def readyz(request: Request) -> JSONResponse:
 
 @router.get("/metrics")
 async def metrics(request: Request) -> Response:
-    """Answer with all metrics, in the format that ``Accept`` names; not for a limited token."""
+    """Answer all metrics in the format that ``Accept`` names; 403 for a token with projects."""
     if principal_of(request.scope).projects is not None:
         why = "this token is limited to projects; /metrics needs one with projects=*"
         return refusal(request.scope, 403, why)

@@ -65,7 +65,12 @@ _Request = TypeVar("_Request", bound=Message)
 
 @router.post("/traces")
 async def traces(request: Request) -> Response:
-    """Take spans; 200, with the number of rejected ones in ``partial_success``."""
+    """
+    Take spans; 200, with the number of rejected ones in ``partial_success``.
+
+    Otherwise 400 (not OTLP), 408 (too slow), 413 (too large), 415 (media type or encoding), or 503
+    with ``Retry-After`` (busy, or the event log cannot be reached).
+    """
     ingest: OtlpIngest = request.app.state.otlp_ingest
 
     def answer(rejected: int) -> Message:
@@ -79,7 +84,11 @@ async def traces(request: Request) -> Response:
 
 @router.post("/logs")
 async def logs(request: Request) -> Response:
-    """Take log records that carry an open span; others are counted in ``partial_success``."""
+    """
+    Take log records that carry an open span; others are counted in ``partial_success``.
+
+    Errors are those of ``/v1/traces``.
+    """
     ingest: OtlpIngest = request.app.state.otlp_ingest
 
     def answer(rejected: int) -> Message:
@@ -95,7 +104,11 @@ async def logs(request: Request) -> Response:
 
 @router.post("/metrics")
 async def metrics(request: Request) -> Response:
-    """Take no metrics: 200, with the number of data points as rejected in ``partial_success``."""
+    """
+    Take no metrics: 200, with the number of data points as rejected in ``partial_success``.
+
+    Errors are those of ``/v1/traces``.
+    """
 
     async def drop(message: ExportMetricsServiceRequest, _: Principal) -> int:
         return await asyncio.to_thread(_count_data_points, message)

@@ -53,7 +53,12 @@ async def state(request: Request) -> Response:
 
 @router.post("")
 async def sign_in(request: Request) -> Response:
-    """Take ``{"token": ...}``: 204 with the cookie, 401 for a wrong token, 429 after too many."""
+    """
+    Take ``{"token": ...}``, at most 16 KiB: 204 with a cookie that is valid for 12 h at most.
+
+    400: the body is something else. 401: the token is wrong. 429: too many wrong ones came from
+    this address.
+    """
     authenticator: Authenticator = request.app.state.authenticator
     try:
         fields = pydantic_core.from_json(await read_body(request, _MAX_BODY_BYTES))
@@ -79,7 +84,8 @@ async def ticket(request: Request) -> Response:
     """
     Answer ``{"ticket": text, "expires_in": seconds}``.
 
-    With it, a page of another site opens one ``/ws/monitor?ticket=...``.
+    With it, a page of another site opens one ``/ws/monitor?ticket=...`` within 30 s. 401: the
+    request has no credentials.
     """
     principal: Principal | None = request.scope.get(PRINCIPAL)
     if principal is None:

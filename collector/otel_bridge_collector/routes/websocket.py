@@ -37,10 +37,12 @@ MAX_BATCH_MS: Final = 5000
 
 
 class StreamRequest(NamedTuple):
-    """The query of a client."""
+    """The query of a client of ``/ws/monitor``, as ``parse_stream_request`` reads it."""
 
     event_filter: EventFilter
+    """Which events it gets."""
     wants_snapshot: bool
+    """Whether a snapshot comes first, and after each gap."""
     since: str | None
     """The position after which to resume; None: only what is new."""
     batch_ms: int | None
@@ -56,6 +58,10 @@ def parse_stream_request(query: Mapping[str, str]) -> StreamRequest:
     """
     Read the query of ``/ws/monitor``; unknown parameters are ignored.
 
+    Args:
+        query: Values by name: ``snapshot`` (a flag), ``since`` (a position, not checked here),
+            ``batch_ms`` (1 to 5000) and those of ``EventFilter.parse``. Empty ones count as absent.
+
     Raises:
         FilterError: A parameter is invalid; the text is sent to the client.
     """
@@ -68,7 +74,12 @@ def parse_stream_request(query: Mapping[str, str]) -> StreamRequest:
 
 
 async def monitor(websocket: WebSocket) -> None:
-    """Stream events until either side closes; 400 for a wrong query, 429 over a limit."""
+    """
+    Stream events until either side closes, without time limit; what the client sends is ignored.
+
+    The handshake gets 400 for a wrong query, and 429 if the account or address has too many
+    WebSockets open.
+    """
     collector: Collector = websocket.app.state.collector
     try:
         request = parse_stream_request(QueryValues(websocket.query_params.multi_items()))

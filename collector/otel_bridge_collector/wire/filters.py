@@ -23,11 +23,11 @@ _MAX_ID_CHARS: Final = 512
 
 
 class FilterError(CollectorError):
-    """Raised when a query parameter is invalid; the text is sent to the client."""
+    """Raised for an invalid or ambiguous query parameter; the client gets 400 with its text."""
 
 
 class Routed(Protocol):
-    """The fields of an event that a filter looks at."""
+    """The fields of an event that a filter looks at; ``stream.ring.Entry`` has them."""
 
     @property
     def event_type(self) -> str: ...
@@ -43,6 +43,8 @@ class Routed(Protocol):
 class EventFilter:
     """
     Conditions on events, all of which must hold; None (or False) leaves one out.
+
+    It is made with ``parse``, immutable and hashable; equal filters share their work in the hub.
 
     Attributes:
         project_id: Only events of this project, and those without project and research task.
@@ -61,17 +63,22 @@ class EventFilter:
     projects: frozenset[str] | None = None
 
     def may_see(self, project_id: str | None) -> bool:
-        """Whether data of this project passes both the token's limit and the project filter."""
+        """
+        Return whether data of a project passes both the token's limit and the project filter.
+
+        Args:
+            project_id: None, data without a project, passes only if there is neither.
+        """
         if self.projects is not None and project_id not in self.projects:
             return False
         return self.project_id is None or project_id == self.project_id
 
     def limited(self, projects: frozenset[str] | None) -> EventFilter:
-        """The same filter for a token limited to these projects; None: no limit."""
+        """Return this filter with ``projects`` as the token's limit; None leaves it as it is."""
         return self if projects is None else replace(self, projects=projects)
 
     def matches(self, event: Routed) -> bool:
-        """Whether a client with this filter gets the event."""
+        """Return whether a client with this filter gets the event; never raises."""
         if self.projects is not None:
             if event.project_id not in self.projects:
                 return False
@@ -90,14 +97,16 @@ class EventFilter:
     @classmethod
     def parse(cls, query: Mapping[str, str]) -> EventFilter:
         """
-        Read the parameters ``project_id``, ``task_id``, ``types`` and ``stats_only`` of a query.
+        Make a filter of a query's ``project_id``, ``task_id``, ``types`` and ``stats_only``.
+
+        Other parameters are ignored. ``projects`` is None: see ``limited``.
 
         Args:
             query: Empty values count as absent; ``types`` is a comma-separated list.
 
         Raises:
-            FilterError: An unknown event type, an id of more than 512 characters, or a flag that is
-                neither true nor false.
+            FilterError: An unknown event type, an id of more than 512 characters, a flag that is
+                neither true nor false, or a ``QueryValues`` with two values for one name.
         """
         types = None
         if query.get("types"):
@@ -130,6 +139,10 @@ def parse_flag(query: Mapping[str, str], name: str) -> bool:
     Read a boolean query parameter: ``1 true yes on`` or ``0 false no off``, in any case.
 
     Absent or empty is false.
+
+    Args:
+        query: Values by name, such as ``QueryValues``.
+        name: Of the parameter.
 
     Raises:
         FilterError: Any other value.

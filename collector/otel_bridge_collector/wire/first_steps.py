@@ -43,7 +43,10 @@ def first_steps(
     has_coordinator: bool,
 ) -> list[FirstStep]:
     """
-    Return a line for each kind of work, in a fixed order.
+    Return a heading and a command line for each kind of work, in a fixed order.
+
+    User and password of a log's or Redis's URL are replaced by ``***``; the lines name a token's
+    variable, never a token. URLs are not checked.
 
     Args:
         url: The collector's own address, or ``URL_PLACEHOLDER``.

@@ -23,7 +23,7 @@ OTLP_PATHS: Final = frozenset({"/v1/traces", "/v1/logs", "/v1/metrics"})
 
 def media_type_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """
-    The media type of a request's ``Content-Type``.
+    Return the media type of a request's ``Content-Type``; never raises.
 
     Args:
         headers: As ASGI has them, names in lower case.
@@ -39,11 +39,11 @@ def media_type_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
 
 def encode_message(message: Message, media_type: str) -> tuple[bytes, str]:
     """
-    Encode an answer.
+    Encode the answer to an OTLP request in the request's own format.
 
     Args:
         message: Any protobuf message.
-        media_type: Of the request, see ``media_type_of``.
+        media_type: Of the request, as ``media_type_of`` returns it; any but ``PROTOBUF`` gives JSON.
 
     Returns:
         The body and its media type: protobuf if the request was protobuf, else JSON.

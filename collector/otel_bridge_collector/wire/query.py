@@ -15,7 +15,7 @@ LIST_PARAMETERS: Final = frozenset({"types"})
 
 class QueryValues(Mapping[str, str]):
     """
-    The parameters of a query by name.
+    The parameters of a query by name: a read-only mapping, made by a route for one request.
 
     ``types=a&types=b`` is ``types=a,b``. Any other parameter has one value: with two different
     ones, neither the first nor the last can be right for both the client and a proxy, so looking it
@@ -48,16 +48,16 @@ class QueryValues(Mapping[str, str]):
 
 def parse_number(query: Mapping[str, str], name: str, default: int, maximum: int) -> int:
     """
-    Read a number from 1 to ``maximum``.
+    Read a whole number from 1 to ``maximum``, in ASCII digits without sign.
 
     Args:
-        query: As of ``QueryValues``.
+        query: Values by name, such as ``QueryValues``.
         name: Of the parameter.
-        default: Returned if it is absent or empty.
-        maximum: At most 99,999.
+        default: Returned if it is absent or empty; it may be out of the range.
+        maximum: The largest number allowed, itself at most 99,999.
 
     Raises:
-        FilterError: The value is anything else.
+        FilterError: The value is anything else, or is given twice with different texts.
     """
     text = query.get(name, "")
     if not text:

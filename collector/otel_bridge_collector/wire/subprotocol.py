@@ -20,7 +20,7 @@ SUBPROTOCOL: Final = "otel-bridge"
 
 def choose_subprotocol(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """
-    The subprotocol to answer a handshake with.
+    Return the subprotocol to answer a WebSocket handshake with; never raises.
 
     Args:
         headers: Of the handshake as ASGI has them, names in lower case. ``Sec-WebSocket-Protocol``

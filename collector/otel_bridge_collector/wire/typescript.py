@@ -50,7 +50,7 @@ _STATUSES: Final = " | ".join(f'"{status}"' for status in get_args(messages.Stat
 
 
 def render() -> str:
-    """The text of ``wire.ts``."""
+    """Return the text of ``wire.ts``, the same for the same models; writes nothing."""
     models: list[type[BaseModel]] = [MonitoringEvent, *_PARTS, *_CONTROLS]
     _, schema = models_json_schema(
         [(model, "serialization") for model in models], ref_template="{model}"
@@ -153,7 +153,18 @@ def _literal(value: Any) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the file, or with ``--check`` compare it; returns the exit code."""
+    """
+    Write ``WIRE_TS``, or with ``--check`` compare it; the dashboard's source folder must exist.
+
+    Args:
+        arguments: Of the command line; None: those of this process.
+
+    Returns:
+        The exit code: 0, or 1 if ``--check`` finds the file missing or stale.
+
+    Raises:
+        SystemExit: The arguments are wrong (code 2) or ask for help (code 0).
+    """
     parser = argparse.ArgumentParser(prog=_COMMAND)
     parser.add_argument("--check", action="store_true", help="only compare, and fail if stale")
     options = parser.parse_args(arguments)
