@@ -333,6 +333,7 @@ class AuthenticationGuard:
         self._authenticator = authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 401 or 429, close a browser's WebSocket with 4401, or run the application."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return

@@ -27,7 +27,15 @@ class FilterError(CollectorError):
 
 
 class Routed(Protocol):
-    """The fields of an event that a filter looks at; ``stream.ring.Entry`` has them."""
+    """
+    The fields of an event that a filter looks at; ``stream.ring.Entry`` has them.
+
+    Attributes:
+        event_type: A value of ``MonitoringEventType``.
+        project_id: The event's project; None: it has none.
+        parent_task_id: The research task that it belongs to; None: to none.
+        task_id: The event's own task or job; None: it has none.
+    """
 
     @property
     def event_type(self) -> str: ...

@@ -43,7 +43,7 @@ def encode_message(message: Message, media_type: str) -> tuple[bytes, str]:
 
     Args:
         message: Any protobuf message.
-        media_type: Of the request, as ``media_type_of`` returns it; any but ``PROTOBUF`` gives JSON.
+        media_type: Of the request, as ``media_type_of`` returns it.
 
     Returns:
         The body and its media type: protobuf if the request was protobuf, else JSON.

@@ -57,7 +57,7 @@ def parse_number(query: Mapping[str, str], name: str, default: int, maximum: int
         maximum: The largest number allowed, itself at most 99,999.
 
     Raises:
-        FilterError: The value is anything else, or is given twice with different texts.
+        FilterError: The value is anything else, or ``QueryValues`` has two different ones.
     """
     text = query.get(name, "")
     if not text:
