@@ -591,7 +591,12 @@ def test_a_correlated_task_is_that_of_the_span(story: Story) -> None:
 def test_retries_and_title_of_a_span(story: Story) -> None:
     """A job has the retries that it names, ours first, and a title only if it gives one."""
     with story.tracer.start_as_current_span("root", attributes={"celery.retries": 2}):
-        given = {**CHAT, semconv.RETRY_COUNT: 3, "celery.retries": 1, semconv.TASK_TITLE: "A talk"}
+        given: dict[str, str | int] = {
+            **CHAT,
+            semconv.RETRY_COUNT: 3,
+            "celery.retries": 1,
+            semconv.TASK_TITLE: "A talk",
+        }
         story.tracer.start_span("chat", attributes=given).end()
         story.tracer.start_span("chat", attributes={**CHAT, "celery.retries": 1}).end()
     found = [(e.get("retry_count"), e.get("meta")) for e in story.events if "started" in str(e)]
