@@ -143,7 +143,7 @@ class _OwnNumbers(MetricsSource):
         yield _gauge("replay_events", "Events held for resuming.", len(self._collector.ring))
 
     def _state(self) -> Iterator[Metric]:
-        header = Header(self._collector.judged_model())
+        header = Header(self._collector.evaluated_model())
         depths = header.stats().queue_depth
         leads = int(self._collector.leader.is_leader)
         stalled = self._collector.stalled_reporter.reported

@@ -62,7 +62,7 @@ _MAX_CACHED_SNAPSHOTS: Final = 64
 _LEADER_TIMEOUT_SEC: Final = 2.0
 _MAX_SCAN_EVENTS: Final = 20_000
 _SCAN_CHUNK: Final = 1000
-_JUDGE_INTERVAL_SEC: Final = 1.0
+_EVALUATION_INTERVAL_SEC: Final = 1.0
 """Rates are sampled once a second; verdicts are also brought up to date when they are read."""
 
 
@@ -133,14 +133,14 @@ class Collector:
         self.stalled_reporter = StalledJobReporter(
             collector_id,
             action=settings.stalled_action,
-            judge=self.judged_model,
+            evaluate=self.evaluated_model,
             publish=self.bus.publish,
             redis=self.redis,
             keys=self.redis_keys,
         )
         stats_publisher = StatsPublisher(
             interval_sec=settings.stats_interval_sec,
-            judge=self.judged_model,
+            evaluate=self.evaluated_model,
             publish=self.bus.publish,
         )
         self.leader = Leader(
@@ -190,7 +190,9 @@ class Collector:
         self._tasks = [
             asyncio.create_task(self._call_every(SWEEP_INTERVAL_SEC, self.hub.sweep), name="sweep"),
             asyncio.create_task(self._call_every(TICK_INTERVAL_SEC, self.hub.tick), name="tick"),
-            asyncio.create_task(self._call_every(_JUDGE_INTERVAL_SEC, self._judge), name="judge"),
+            asyncio.create_task(
+                self._call_every(_EVALUATION_INTERVAL_SEC, self._evaluate), name="evaluate"
+            ),
         ]
 
     async def _is_log_reachable(self) -> bool:
@@ -227,14 +229,14 @@ class Collector:
             except Exception:
                 logger.exception("a periodic call failed")
 
-    def judged_model(self) -> Fold:
-        """The model, with liveness judged as of now."""
+    def evaluated_model(self) -> Fold:
+        """The model, with liveness evaluated as of now."""
         self.model.sweep(self.clock.time_ns() // 1000)
         return self.model
 
-    def _judge(self) -> None:
-        self.judged_model()
-        # Nobody reads yet what has changed since; without this both would grow without end.
+    def _evaluate(self) -> None:
+        self.evaluated_model()
+        # No view reads yet what has changed since; without this both would grow without end.
         self.model.dirty.clear()
         self.model.evicted.clear()
 
@@ -244,7 +246,7 @@ class Collector:
 
         Its ``events`` are the newest that pass the filter: at most 200, and 512 KiB of JSON.
         """
-        model = self.judged_model()
+        model = self.evaluated_model()
         is_limited = event_filter.projects is not None
         header = Header(model)
         return SnapshotMessage(
@@ -277,7 +279,7 @@ class Collector:
             is open, of each the one with the newest event. And how many there are without the
             limit; the model holds at most 10,000.
         """
-        model = self.judged_model()
+        model = self.evaluated_model()
         found = shown_tasks(model, event_filter)
         rows: list[dict[str, str | None]] = [
             {

@@ -71,7 +71,10 @@ class _IntermediateSpan:
 
 class IntermediateSpans:
     """
-    Remembers intermediate spans, at most 20,000, and makes their events; for one thread at a time.
+    Remembers intermediate spans and makes their events; for one thread at a time.
+
+    At most 20,000 that run and, apart from them, 5,000 that have ended: so a wrapper that runs for
+    an hour is not forgotten because of short spans. Over each bound the oldest is forgotten.
 
     Args:
         incarnation: Id of one life of this process, for each event; None for spans of others.
@@ -82,7 +85,8 @@ class IntermediateSpans:
     def __init__(self, incarnation: str | None, *, parents_come_first: bool) -> None:
         self._incarnation = incarnation
         self._parents_come_first = parents_come_first
-        self._spans: OrderedDict[Key, _IntermediateSpan] = OrderedDict()
+        self._running: OrderedDict[Key, _IntermediateSpan] = OrderedDict()
+        self._ended: OrderedDict[Key, _IntermediateSpan] = OrderedDict()
         self._awaited: OrderedDict[Key, None] = OrderedDict()
         """Parents of what was sent that have not arrived yet."""
         self._traces: OrderedDict[int, list[int] | None] = OrderedDict()
@@ -111,11 +115,11 @@ class IntermediateSpans:
             inherited: Research task, project and phase of its events.
             attributes: The span's attributes.
         """
-        if key in self._spans:
+        if key in self._running or key in self._ended:
             return
-        found = self._spans[key] = _IntermediateSpan(span, context, key, inherited)
-        if len(self._spans) > _MAX_SPANS:
-            self._spans.popitem(last=False)
+        found = self._running[key] = _IntermediateSpan(span, context, key, inherited)
+        if len(self._running) > _MAX_RUNNING:
+            self._running.popitem(last=False)
         if self._awaited and key in self._awaited:
             del self._awaited[key]
             self._send_from(*key)
@@ -131,9 +135,12 @@ class IntermediateSpans:
             key: Trace id and span id.
             attributes: The span's attributes; they may name the error.
         """
-        found = self._spans.get(key)
-        if found is None or found.end is not None:
+        found = self._running.pop(key, None)
+        if found is None:
             return
+        self._ended[key] = found
+        if len(self._ended) > _MAX_ENDED:
+            self._ended.popitem(last=False)
         is_failed = span.status.status_code is StatusCode.ERROR
         found.end = (
             span.end_time or 0,
@@ -146,7 +153,7 @@ class IntermediateSpans:
 
     def remove(self, key: Key) -> None:
         """Forget a span that turned out to be a task, phase, job or enqueue; unknown: no change."""
-        self._spans.pop(key, None)
+        self._running.pop(key, None)
 
     def has_work(self, trace_id: int, span: SpanView) -> None:
         """
@@ -158,7 +165,7 @@ class IntermediateSpans:
         """
         if self._traces.get(trace_id, _NO_ENQUEUES) is not None:
             self._note_work(trace_id)
-        if self._spans or not self._parents_come_first:
+        if self._running or self._ended or not self._parents_come_first:
             parent = span.parent
             if parent is not None:
                 self._send_from(trace_id, parent.span_id)
@@ -221,10 +228,11 @@ class IntermediateSpans:
         """Send this span and all above it that were not sent; the topmost first."""
         found: list[_IntermediateSpan] = []
         while True:
-            span = self._spans.get((trace_id, span_id))
+            key = (trace_id, span_id)
+            span = self._running.get(key) or self._ended.get(key)
             if span is None:
                 if not self._parents_come_first:
-                    self._await((trace_id, span_id))
+                    self._await(key)
                 break
             if span.is_sent:
                 break
@@ -240,7 +248,7 @@ class IntermediateSpans:
 
     def _await(self, key: Key) -> None:
         self._awaited[key] = None
-        if len(self._awaited) > _MAX_SPANS:
+        if len(self._awaited) > _MAX_AWAITED:
             self._awaited.popitem(last=False)
 
     def _start_of(self, span: _IntermediateSpan) -> Fields:
@@ -285,7 +293,10 @@ _REQUEST_ATTRIBUTES: Final = ("http.request.method", "http.method", "rpc.system"
 _REQUESTS_PER_SEC: Final = 20
 """Most of them are calls of a language model's API. 20 a second make 40 events, 0.3 ms of the bus's
 thread; without one of them, what it called stands at the top of its task."""
-_MAX_SPANS: Final = 20_000
+_MAX_RUNNING: Final = 20_000
+_MAX_ENDED: Final = 5_000
+"""What began inside of them may still arrive; 350 bytes each."""
+_MAX_AWAITED: Final = 20_000
 _MAX_TRACES: Final = 10_000
 _MAX_ENQUEUES: Final = 16
 """Of a trace in which nothing runs; parents of further ones are not sent."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from redis.exceptions import AskError, ClusterCrossSlotError, NoPermissionError
@@ -12,8 +13,11 @@ __all__ = ["failure_reason", "is_cluster_reply", "needs_operator"]
 
 _CLUSTER_ERRORS: Final = (AskError, ClusterCrossSlotError)
 """``MOVED`` is a kind of ``AskError``. A client of a Cluster follows both and never raises them."""
-_CLUSTER_TEXT: Final = "non local key"
-"""Of a script that uses a key of another node."""
+_CLUSTER_TEXT: Final = re.compile(
+    r"(MOVED|ASK) [0-9]+ |CROSSSLOT |.*(non local key|do not hash to the same slot)"
+)
+"""The same from redis-py 5, which has no classes for them there; and of a script that uses keys of
+another node, or of several slots."""
 _DENIAL_TEXTS: Final = ("ACL failure", "can't run this command")
 """Denials by an ACL inside a script: of Redis 7, and of Redis 6.2."""
 _MAX_CHARS: Final = 200
@@ -26,7 +30,7 @@ def is_cluster_reply(error: BaseException) -> bool:
     Args:
         error: What a redis-py client raised. False for an exception of any other kind.
     """
-    return isinstance(error, _CLUSTER_ERRORS) or _CLUSTER_TEXT in str(error)
+    return isinstance(error, _CLUSTER_ERRORS) or bool(_CLUSTER_TEXT.match(str(error)))
 
 
 def needs_operator(error: BaseException) -> bool:
@@ -56,6 +60,6 @@ def failure_reason(error: BaseException, url: str | None = None) -> str:
     kind = type(error).__name__
     if is_cluster_reply(error):
         where = redact_url(url) if url else "this server"
-        return f"{where} is one node of a Redis Cluster ({kind}); write redis+cluster:// in its URL"
+        return f"{where} is one node of a Redis Cluster; write redis+cluster:// in its URL"
     text = str(error)[:_MAX_CHARS]
     return f"{kind}: {text}" if text else kind

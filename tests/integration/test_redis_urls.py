@@ -150,9 +150,10 @@ def test_a_cluster_by_the_wrong_url_says_so(caplog: pytest.LogCaptureFixture) ->
         settings = BridgeSettings(redis_url=other.url)
         bus = EventBus.connect(settings)
         bus.publish(event("j1"))
-        wait_until(lambda: bus.outage, "the outage")
+        wait_until(lambda: bus.outage or bus.counters.rejected, "the outage")
+        assert bus.counters.rejected == 0, caplog.text
         advice = (
-            f"redis://127.0.0.1:{other.port}/0 is one node of a Redis Cluster (MovedError); "
+            f"redis://127.0.0.1:{other.port}/0 is one node of a Redis Cluster; "
             "write redis+cluster:// in its URL"
         )
         assert advice in str(bus.outage)

@@ -43,7 +43,7 @@ class StalledJobReporter:
     Args:
         collector_id: Value of the claims in Redis.
         action: ``MONITORING_STALLED_ACTION``; without Redis every job is only reported.
-        judge: Gives the model, judged as of the call.
+        evaluate: Gives the model, evaluated as of the call.
         publish: Queues one event for the log.
         redis: Holds the claims and the jobs; None: this is the only collector.
         keys: Name the claims, the jobs and the workers' heartbeats.
@@ -57,7 +57,7 @@ class StalledJobReporter:
         collector_id: str,
         *,
         action: Literal["report", "requeue", "fail"],
-        judge: Callable[[], Fold],
+        evaluate: Callable[[], Fold],
         publish: Callable[[MonitoringEvent], object],
         redis: redis_asyncio.Redis | None,
         keys: RedisKeys,
@@ -65,7 +65,7 @@ class StalledJobReporter:
         self.reported = 0
         self._id = collector_id
         self._action = action
-        self._judge = judge
+        self._evaluate = evaluate
         self._publish = publish
         self._redis: Any = redis
         self._keys = keys
@@ -78,7 +78,7 @@ class StalledJobReporter:
         Raises:
             redis.RedisError: Redis is unreachable; the jobs left are for the next round.
         """
-        model = self._judge()
+        model = self._evaluate()
         now = model.liveness.now
         for found in find_stalled(model):
             event = stalled_event(found, now)

@@ -110,7 +110,7 @@ def _event(
 ) -> MonitoringEvent:
     job, node = found.job, found.node
     span_id = None if node.key is None else f"{node.key:016x}"
-    # Of a publisher without spans, a second run with the same attempt number starts anew.
+    # Of a publisher without spans, a second run with the same attempt number starts again.
     restarted = node.more.restarted if node.more is not None else 0
     name = f"{kind}/{job.task.id}/{job.id}/{node.attempt}/{span_id or restarted or ''}"
     fields: dict[str, Any] = {

@@ -22,7 +22,7 @@ class StatsPublisher:
 
     Args:
         interval_sec: The leader's interval.
-        judge: Gives the model, judged as of the call.
+        evaluate: Gives the model, evaluated as of the call.
         publish: Queues one event for the log.
     """
 
@@ -30,11 +30,11 @@ class StatsPublisher:
         self,
         *,
         interval_sec: float,
-        judge: Callable[[], Fold],
+        evaluate: Callable[[], Fold],
         publish: Callable[[MonitoringEvent], object],
     ) -> None:
         self._interval_sec = interval_sec
-        self._judge = judge
+        self._evaluate = evaluate
         self._publish = publish
         self._published_events_in = -1
         self._idle_until = 0.0
@@ -46,7 +46,7 @@ class StatsPublisher:
         A project is active if it had an event in the last minute. While no event has come since
         the previous round, nothing is published for 5 s.
         """
-        model = self._judge()
+        model = self._evaluate()
         stats = model.stats
         now = asyncio.get_running_loop().time()
         if stats.events_in == self._published_events_in and now < self._idle_until:

@@ -107,7 +107,7 @@ class Feed:
         self._receivers: list[Receiver] = []
         self._cursor: str | None = None
         self._rebuild_until: str | None = None
-        self._judged_sec = 0
+        self._evaluated_sec = 0
         self._without_project: dict[str, list[Entry]] = {}
         self._is_rebuilt = False
         self._lost_in_a_row = 0
@@ -254,7 +254,7 @@ class Feed:
         try:
             if not self._is_rebuilt:
                 seen = min(ts, now)
-                self._judge_past(seen)
+                self._evaluate_past(seen)
             if not model.apply(event, seen):
                 self.counters.duplicates += 1
                 return None
@@ -289,11 +289,11 @@ class Feed:
             for earlier in self._without_project.pop(task_id, ()):
                 earlier.project_id = entry.project_id
 
-    def _judge_past(self, seen: int) -> None:
-        """While the log is read back: judge by its events' times, so that rates come out right."""
+    def _evaluate_past(self, seen: int) -> None:
+        """While the log is read back, evaluate at its events' times, so that rates are right."""
         second = seen // 1_000_000
-        if second > self._judged_sec:
-            self._judged_sec = second
+        if second > self._evaluated_sec:
+            self._evaluated_sec = second
             self._model.sweep(seen)
 
     def _count_unreadable(self, reason: str) -> None:

@@ -8,7 +8,7 @@ only wait; tasks in which something runs only at the hard limit (5/4), the longe
 Counts stay in the aggregates, and a task says how many of its nodes are not held. Of each evicted
 node of a task that goes on 8 bytes stay, so that a repeated event does not count it again.
 
-``Node`` and ``Job`` have no garbage collection: here alone they end, with all their links cut.
+``Node`` and ``Job`` have no garbage collection: here alone they end, with all their links removed.
 """
 
 from __future__ import annotations

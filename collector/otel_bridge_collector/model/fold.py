@@ -124,8 +124,8 @@ class Fold:
         Args:
             event: Any event.
             seen: Its reception, microseconds since the Unix epoch: the collector's clock for a live
-                event, the event's own ``ts`` for one read back. Judges liveness, so that a worker
-                with a wrong clock is not taken for dead.
+                event, the event's own ``ts`` for one read back. Liveness is evaluated by it, so
+                that a worker with a wrong clock is not taken for dead.
 
         Returns:
             False when this event was folded before, as far as its id is remembered.
@@ -163,7 +163,7 @@ class Fold:
         return None if task is None or task.is_mixed else task.project
 
     def sweep(self, now: int) -> None:
-        """Judge liveness at ``now``, microseconds, and sample the rates; called once a second."""
+        """Evaluate liveness at ``now`` (microseconds) and sample rates; called once a second."""
         touched = list(self.liveness.touched)
         self.liveness.sweep(now)
         for task in touched:
@@ -191,10 +191,7 @@ class Fold:
             node.marks |= RETRIED
             if not node.marks & REPEATED:
                 own.task.retries += 1
-        if node.ended:
-            self._jobs.credit(node, 1)
-            if node.ended & 7 == FAILED or node.more is not None:
-                self._jobs.count_failure(node)
+        self._count_end(node)
         if type(own) is Job:
             self._jobs.evaluate(own)
             if own.st in (COMPLETED, FAILED) and before not in (COMPLETED, FAILED):
@@ -210,6 +207,12 @@ class Fold:
         self.stats.count_event(seen, _project(task, event))
         if task.size > self.limits.nodes_per_task:
             self._eviction.grown(task)
+
+    def _count_end(self, node: Node) -> None:
+        if node.ended:
+            self._jobs.credit(node, 1)
+            if node.ended & 7 == FAILED or node.more is not None:
+                self._jobs.count_failure(node)
 
     def _touch(self, task: Task) -> None:
         self.task = task
@@ -280,7 +283,7 @@ class Fold:
         elif kind == "queue_depth_update":
             self.queues.apply(event, ts)
         elif kind == "span_beats":
-            self._apply_beats(event, ts, seen)
+            self._apply_heartbeats(event, ts, seen)
         elif kind.startswith("worker_") and event.worker_id is not None:
             incarnation, is_news = self.workers.apply(event, ts, seen)
             self.liveness.heard(incarnation, is_news)
@@ -305,7 +308,7 @@ class Fold:
             self._touch(node.own.task)
         self._touch(base)
 
-    def _apply_beats(self, event: Event, ts: int, seen: int) -> None:
+    def _apply_heartbeats(self, event: Event, ts: int, seen: int) -> None:
         """Heartbeats of open spans, by their ids; those not known yet are waited for."""
         for span_id in event.spans or ():
             if len(span_id) != 16 or not _HEX.issuperset(span_id):
@@ -313,7 +316,7 @@ class Fold:
             key = int(span_id, 16)
             node = self.tree.nodes.get(key)
             if node is None:
-                self._placing.note_beat(key, ts, seen)
+                self._placing.note_heartbeat(key, ts, seen)
                 continue
             more = more_of(node)
             more.word = max(more.word, ts)

@@ -1,12 +1,12 @@
 """
 The one table that says what is stalled, and why; nothing else in the collector decides it.
 
-For an open job the first row that applies, judged at ``now``:
+For an open job the first row that applies, evaluated at ``now``:
 
 =============================== ==================================== ============== ==============
 evidence                        stalled when                         ends at        reason
 =============================== ==================================== ============== ==============
-its process sends heartbeats    it stopped, started anew, or was     last heartbeat worker_lost
+its process sends heartbeats    it stopped, started again, or was    last heartbeat worker_lost
                                 silent for longer than the TTL
 heartbeats of its own           silent for 3 times what was          its last one   heartbeat_lost
 (``beat_ms``)                   promised, at least 15 s
@@ -25,7 +25,7 @@ follows it. A reported ``task_stalled`` counts until a later word of the node or
 true end replaces any verdict, a heartbeat takes it back.
 
 A sweep does not walk all jobs: incarnations, promised heartbeats and tasks are in one heap of
-deadlines, looked at again only when they are due and armed anew if something was heard meanwhile.
+deadlines, looked at again only when they are due and armed again if something was heard meanwhile.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ QUEUED_GRACE_US: Final = 60 * _SECOND
 """How long jobs that wait hold an ended card open, after its last event."""
 SILENT_AFTER_END_US: Final = 300 * _SECOND
 QUIET_US: Final = 900 * _SECOND
-_MISSED_BEATS: Final = 3
+_MISSED_HEARTBEATS: Final = 3
 _MIN_SILENCE_US: Final = 15 * _SECOND
 _EMPTIED_AFTER_US: Final = 60 * _SECOND
 
@@ -72,7 +72,7 @@ Watched = Incarnation | Task | Job | Queue
 
 class Liveness:
     """
-    Judges open nodes at the time of the latest sweep.
+    Evaluates open nodes at the time of the latest sweep.
 
     Args:
         tasks: Read only.
@@ -130,7 +130,7 @@ class Liveness:
         incarnations = host.lives()
         for one in incarnations:
             one.is_doubted = True
-        return max((one.beat for one in incarnations), default=0) > report.end
+        return max((one.heartbeat for one in incarnations), default=0) > report.end
 
     def verdict(self, node: Node, job: Job | None) -> Verdict | None:
         """
@@ -151,7 +151,7 @@ class Liveness:
                 return Verdict("worker_lost", max(lost_at, node.first))
         more = node.more
         if more is not None and more.beat_ms:
-            allowed = max(_MISSED_BEATS * more.beat_ms * 1000, _MIN_SILENCE_US)
+            allowed = max(_MISSED_HEARTBEATS * more.beat_ms * 1000, _MIN_SILENCE_US)
             if now - more.seen > allowed:
                 return Verdict("heartbeat_lost", max(more.word, node.first))
             if job is not None:
@@ -175,8 +175,10 @@ class Liveness:
         for report in (evidence, node):
             if report is not None and report.ended and not self._is_overruled(report, node):
                 reason = None if report.more is None else report.more.reason
-                beats = [] if node.worker is None else [one.beat for one in node.worker.lives()]
-                last = max((beat for beat in beats if 0 < beat <= report.end), default=report.end)
+                heartbeats = (
+                    [] if node.worker is None else [one.heartbeat for one in node.worker.lives()]
+                )
+                last = max((one for one in heartbeats if 0 < one <= report.end), default=report.end)
                 return Verdict(reason or "worker_lost", max(last, node.first))
         return self.verdict(node, job)
 
@@ -210,7 +212,7 @@ class Liveness:
             self.recheck(incarnation)
 
     def recheck(self, incarnation: Incarnation) -> None:
-        """Judge again, in the next sweep, the open jobs of an incarnation's worker and process."""
+        """Let the next sweep evaluate the open jobs of an incarnation's worker and process."""
         self._hosts.add(incarnation.worker)
         process = self._workers.processes.get(incarnation.key)
         if process is not None:
@@ -225,7 +227,7 @@ class Liveness:
 
     def sweep(self, now: int) -> None:
         """
-        Judge what is due at ``now``, microseconds; a second apart, and never back in time.
+        Evaluate what is due at ``now``, microseconds; a second apart, and never back in time.
 
         Costs as much as has changed: at rest a glance at the heap, whatever the number of jobs.
         """

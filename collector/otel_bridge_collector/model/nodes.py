@@ -77,16 +77,16 @@ class Host:
     Attributes:
         open: Its jobs that run or are stalled; an incarnation shares its worker's set.
         first: ``ts`` of the earliest event of its own; None while none was seen.
-        beat: ``ts`` of its latest start or heartbeat.
+        heartbeat: ``ts`` of its latest start or heartbeat.
         is_doubted: A job of it was reported stalled: its next heartbeat overrules that.
     """
 
-    __slots__ = ("beat", "first", "is_doubted", "open")
+    __slots__ = ("first", "heartbeat", "is_doubted", "open")
 
     def __init__(self, open_jobs: set[Job]) -> None:
         self.open = open_jobs
         self.first: int | None = None
-        self.beat = 0
+        self.heartbeat = 0
         self.is_doubted = False
 
     def lives(self) -> Collection[Host]:

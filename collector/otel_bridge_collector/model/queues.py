@@ -27,7 +27,7 @@ class Queue:
         pending: Its jobs that wait; ``lost``: those that waited when it was emptied.
         running: Its jobs that run.
         hosts: Workers that have run jobs of it.
-        is_changed: Whether its jobs are to be judged in the next sweep, in any case.
+        is_changed: Whether its jobs are to be evaluated in the next sweep, in any case.
         was_emptied_at: What ``emptied_at`` said at the latest sweep.
     """
 

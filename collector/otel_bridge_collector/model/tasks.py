@@ -186,7 +186,7 @@ class Tasks:
         """
         Whether there is a card: not for a known request that has only enqueued so far.
 
-        A trace whose only nodes are enqueues below a parent that nobody reported is taken for one.
+        A trace whose only nodes are enqueues below an unreported parent is taken for one.
         """
         if task.roots or task.runs or task.agg[FAILED] or not task.id:
             return bool(task.id)

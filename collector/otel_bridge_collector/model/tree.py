@@ -120,7 +120,7 @@ class Tree:
         return None
 
     def _let_go(self, node: Node) -> None:
-        """Cut a link; the parent stays known by its key."""
+        """Remove a link; the parent stays known by its key."""
         parent = node.parent
         assert type(parent) is Node
         node.parent = parent.key

@@ -1,5 +1,5 @@
 """
-Workers and their incarnations: who beats, and since when one is gone.
+Workers and their incarnations: which process is alive, and since when one is gone.
 
 A worker's id is used again: Celery numbers its processes from 0, containers keep ``host:pid``. So
 liveness belongs to an incarnation, one life of a process. Publishers before 1.0 do not send it;
@@ -226,7 +226,7 @@ class Workers:
             found.stopped = max(found.stopped, ts)
             is_news = True
         else:
-            found.beat = max(found.beat, ts)
+            found.heartbeat = max(found.heartbeat, ts)
             found.seen = max(found.seen, seen)
         if event.event_type == "worker_started" and ts not in found.starts:
             insort(found.starts, ts)
@@ -273,7 +273,7 @@ class Workers:
 
     def incarnation_lost_at(self, one: Incarnation, now: int, life: int | None = None) -> int:
         """
-        Whether an incarnation is gone: it stopped, its process started anew, or it is silent.
+        Whether an incarnation is gone: it stopped, its process started again, or it is silent.
 
         Args:
             one: It has been seen.
@@ -285,10 +285,10 @@ class Workers:
             life = one.starts[-1] if one.starts and one.process is None else one.first
         followed = self._next_start(one, life)
         if followed is not None:
-            return followed if one.process is None else max(min(one.beat, followed), 1)
-        if one.stopped and one.stopped >= max(one.beat, life):
+            return followed if one.process is None else max(min(one.heartbeat, followed), 1)
+        if one.stopped and one.stopped >= max(one.heartbeat, life):
             return one.stopped
-        return max(one.beat, 1) if now - one.seen > self.ttl_us else ALIVE
+        return max(one.heartbeat, 1) if now - one.seen > self.ttl_us else ALIVE
 
     @staticmethod
     def _next_start(one: Incarnation, life: int) -> int | None:
@@ -324,5 +324,5 @@ class Workers:
             return "online" if is_heard or is_busy else "offline"
         if self._all_lost_at(watched, now) == ALIVE:
             return "online"
-        last = max(watched, key=lambda one: (max(one.beat, one.stopped), one.key))
-        return "stopped" if last.stopped and last.stopped >= last.beat else "offline"
+        last = max(watched, key=lambda one: (max(one.heartbeat, one.stopped), one.key))
+        return "stopped" if last.stopped and last.stopped >= last.heartbeat else "offline"

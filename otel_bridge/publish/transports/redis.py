@@ -75,6 +75,7 @@ _TEMPORARY_CODES: Final = (
     "UNKILLABLE",
     "WRONGTYPE",
     "can't run this command",
+    "cluster is down",
     "unauthenticated",
 )
 """Texts of error replies that have nothing to do with the batch: Redis recovers, or an operator

@@ -3,7 +3,7 @@
 
 export type Status = "pending" | "processing" | "completed" | "failed" | "retrying" | "stalled";
 
-/** What happened. ARCHITECTURE.md says which component publishes which type. */
+/** What happened: a worker, a job or research task (``task_``), a phase, a queue or a span changed. */
 export type MonitoringEventType =
   | "worker_started"
   | "worker_heartbeat"
@@ -24,7 +24,7 @@ export type MonitoringEventType =
   | "span_ended"
   | "span_beats";
 
-/** The status of a job, a phase or a research task. */
+/** The status of a job, a phase or a research task; a member is its text, e.g. ``"failed"``. */
 export type TaskStatus =
   | "pending"
   | "processing"

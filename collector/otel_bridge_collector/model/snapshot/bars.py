@@ -61,7 +61,7 @@ def bars_of(model: Fold, task: Task, card_ended: int | None, limit: int) -> list
     Bars of one card: open ones first, then those that ended last.
 
     Args:
-        model: Judged at the moment of the snapshot.
+        model: Evaluated at the moment of the snapshot.
         task: Whose card it is.
         card_ended: When the card ended; None while it is open.
         limit: At most this many.

@@ -18,7 +18,7 @@ class Header:
     Counts what is open once, for all projects: the leader asks for each of up to 1,000.
 
     Args:
-        model: Judged at the moment in question.
+        model: Evaluated at the moment in question.
 
     Attributes:
         open_tasks: Cards that are not over.

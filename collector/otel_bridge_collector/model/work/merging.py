@@ -2,8 +2,8 @@
 How the facts of an event are merged into its node: each field has a total order.
 
 So any order of events, and any repetition of them, gives the same node. In short: the earliest
-start; the end reported by whoever knows best, then the latest; the name that the end carries, not
-the alphabet's first; a worker with its incarnation before one without.
+start; the end reported by the one that knows best, then the latest; the name that the end carries,
+not the alphabet's first; a worker with its incarnation before one without.
 """
 
 from __future__ import annotations

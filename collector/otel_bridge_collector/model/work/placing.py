@@ -30,7 +30,7 @@ from otel_bridge_collector.model.work.merging import more_of, rank_of
 
 __all__ = ["Placing"]
 
-_MAX_WAITING_BEATS: Final = 20_000
+_MAX_WAITING_HEARTBEATS: Final = 20_000
 _MAX_ATTEMPT: Final = 1_000_000
 _MAX_PHASE: Final = 100
 
@@ -48,15 +48,15 @@ class Placing:
         self._tree = tree
         self._jobs = jobs
         self._eviction = eviction
-        self._beats: dict[int, tuple[int, int]] = {}
+        self._heartbeats: dict[int, tuple[int, int]] = {}
         """(ts, reception) of heartbeats of spans that are not known yet."""
 
-    def note_beat(self, key: int, ts: int, seen: int) -> None:
+    def note_heartbeat(self, key: int, ts: int, seen: int) -> None:
         """A heartbeat of a span that is not known yet; kept for it, of 20,000 spans at most."""
-        known = self._beats.pop(key, (0, 0))
-        if len(self._beats) >= _MAX_WAITING_BEATS:
-            self._beats.clear()
-        self._beats[key] = (max(known[0], ts), max(known[1], seen))
+        known = self._heartbeats.pop(key, (0, 0))
+        if len(self._heartbeats) >= _MAX_WAITING_HEARTBEATS:
+            self._heartbeats.clear()
+        self._heartbeats[key] = (max(known[0], ts), max(known[1], seen))
 
     def node_of(self, event: Event, fact: Fact, kind: int, base: Task) -> Node | None:
         """The event's node, in its place; None for one that is no longer held."""
@@ -99,10 +99,10 @@ class Placing:
             node.phase = intern(shorten(event.phase, _MAX_PHASE))
         if rank_of(event, fact) == SELF:
             node.marks |= KIND_BY_END
-        beat = self._beats.pop(key, None)
-        if beat is not None:
+        heartbeat = self._heartbeats.pop(key, None)
+        if heartbeat is not None:
             more = more_of(node)
-            more.word, more.seen = beat
+            more.word, more.seen = heartbeat
         self._tree.add(node, parent_key, job_id)
         return node
 

@@ -300,11 +300,28 @@ def test_an_ignored_span_is_not_sent(story: Story) -> None:
 
 def test_the_oldest_are_forgotten(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over the bound the oldest span is not sent any more; what is inside it stands alone."""
-    monkeypatch.setattr(intermediate, "_MAX_SPANS", 2)
+    monkeypatch.setattr(intermediate, "_MAX_RUNNING", 2)
     with story.span("GET /", SpanKind.SERVER), story.span("a"), story.span("b") as b:
         story.tracer.start_span("fetch", inside(b), attributes=TOOL).end()
     sent = [name for kind, name in story.shown() if kind == "span_started"]
     assert sent == ["a", "b"]
+
+
+def test_short_spans_do_not_displace_a_long_one(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ended spans have a bound of their own, and of them too the oldest is forgotten."""
+    monkeypatch.setattr(intermediate, "_MAX_RUNNING", 2)
+    monkeypatch.setattr(intermediate, "_MAX_ENDED", 2)
+    with story.span("GET /", SpanKind.SERVER) as request:
+        short = []
+        for number in range(3):
+            with story.span(f"short {number}") as span:
+                short.append(span)
+        for one in (request, *short):
+            story.tracer.start_span("fetch", inside(one), attributes=TOOL).end()
+    sent = [name for kind, name in story.shown() if kind == "span_started"]
+    assert sent == ["GET /", "short 1", "short 2"]
 
 
 def test_traces_are_bounded(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,7 +106,7 @@ def test_the_parents_that_are_awaited_are_bounded(
     otlp: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over the bound the parent that has been awaited longest is not sent any more."""
-    monkeypatch.setattr(intermediate, "_MAX_SPANS", 2)
+    monkeypatch.setattr(intermediate, "_MAX_AWAITED", 2)
     requests = [otlp.span(f"request {n}", kind=SpanKind.SERVER) for n in range(3)]
     otlp.arrive(*[otlp.span("fetch", request, attributes=TOOL) for request in requests])
     otlp.arrive(*requests)

@@ -32,7 +32,7 @@ class Stage:
         self.reporter = StalledJobReporter(
             "one",
             action=action,
-            judge=lambda: judged(self.model, self.seconds),
+            evaluate=lambda: judged(self.model, self.seconds),
             publish=self.published.append,
             redis=None,
             keys=DEFAULT_KEYS,

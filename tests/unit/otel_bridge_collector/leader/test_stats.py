@@ -24,7 +24,7 @@ class Stage:
         self.published: list[MonitoringEvent] = []
         self.publisher = StatsPublisher(
             interval_sec=0.1,
-            judge=lambda: judged(self.model, 10),
+            evaluate=lambda: judged(self.model, 10),
             publish=self.published.append,
         )
 

@@ -179,7 +179,7 @@ def test_dirty_names_changed_tasks() -> None:
 
 
 def test_spans_of_another_request_join_their_task() -> None:
-    """Spans reported before anything named their task join it, with their phase, but of its project."""
+    """Spans reported before their task was named join it, with their phase, within its project."""
     loose = {"parent_task_id": TRACE, "trace_id": TRACE, "project_id": "p"}
     inner = {**loose, "task_id": "x", "span_id": span(3), "parent_span_id": span(2)}
     outer = {**loose, "phase": "planner", "span_id": span(2), "parent_span_id": span(1)}

@@ -90,6 +90,7 @@ def test_a_batch_may_have_as_many_routes_as_events() -> None:
         "WRONGTYPE Operation against a key holding the wrong kind of value",
         "ERR this user can't run this command",
         "ERR unauthenticated client",
+        "Script attempted to execute a command while the cluster is down",
     ],
 )
 def test_a_reply_that_is_not_about_the_batch_is_temporary(
