@@ -14,6 +14,7 @@ from otel_bridge_collector.model.events import (
     FAILED,
     JOB,
     PENDING,
+    PHASE,
     PROCESSING,
     RETRYING,
     RULE,
@@ -101,7 +102,7 @@ class Cards:
         if queued or is_phase_open:
             return PROCESSING, None
         face = self._tasks.face_of(task)
-        is_over = not task.is_named and face is not None and face.kind == JOB
+        is_over = not task.is_named and face is not None and face.kind in (JOB, PHASE)
         if quiet <= QUEUED_GRACE_US and not is_over:
             return PROCESSING, None
         if task.agg[FAILED] and not task.agg[COMPLETED]:

@@ -51,6 +51,21 @@ def test_a_long_job_is_not_buried_under_short_ones() -> None:
     assert (found[0].task_id, found[0].status, len(found)) == ("long", "processing", MAX_CARDS)
 
 
+@pytest.mark.parametrize("is_request_known", [True, False])
+def test_an_agent_in_a_request_ends_its_card(is_request_known: bool) -> None:
+    """The card of a request is the agent inside it: it ends with the agent, not a minute later."""
+    trace = "a" * 32
+    ids: dict[str, Any] = {"trace_id": trace, "parent_task_id": trace}
+    request = {**ids, "span_id": "1" * 16, "span_kind": "SERVER", "name": "POST /ask"}
+    agent = {**ids, "span_id": "2" * 16, "parent_span_id": "1" * 16, "phase": "planner"}
+    story = [event(1, "phase_started", **agent), event(5, "phase_completed", **agent)]
+    if is_request_known:
+        story += [event(0, "span_started", **request)]
+    (running,) = task_cards(looked_at(3, story[:1] + story[2:]))
+    (card,) = task_cards(looked_at(6, story))
+    assert (running.status, card.status, card.task_type) == ("processing", "completed", "planner")
+
+
 @pytest.mark.parametrize("duration_ms", [1e18, 1e300, 1.7e308])
 def test_an_absurd_duration_hides_nothing(duration_ms: float) -> None:
     """What took longer than there has been time began in 1970; all cards are still shown."""
