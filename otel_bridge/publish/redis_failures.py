@@ -14,7 +14,7 @@ __all__ = ["failure_reason", "is_cluster_reply", "needs_operator"]
 _CLUSTER_ERRORS: Final = (AskError, ClusterCrossSlotError)
 """``MOVED`` is a kind of ``AskError``. A client of a Cluster follows both and never raises them."""
 _CLUSTER_TEXT: Final = re.compile(
-    r"(MOVED|ASK) [0-9]+ |CROSSSLOT |.*(non local key|do not hash to the same slot)"
+    r"\b(MOVED|ASK) [0-9]+ \S+:[0-9]+|\bCROSSSLOT |non local key|do not hash to the same slot"
 )
 """The same from redis-py 5, which has no classes for them there; and of a script that uses keys of
 another node, or of several slots."""
@@ -30,7 +30,7 @@ def is_cluster_reply(error: BaseException) -> bool:
     Args:
         error: What a redis-py client raised. False for an exception of any other kind.
     """
-    return isinstance(error, _CLUSTER_ERRORS) or bool(_CLUSTER_TEXT.match(str(error)))
+    return isinstance(error, _CLUSTER_ERRORS) or bool(_CLUSTER_TEXT.search(str(error)))
 
 
 def needs_operator(error: BaseException) -> bool:

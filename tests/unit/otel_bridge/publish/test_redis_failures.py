@@ -19,6 +19,7 @@ CLUSTER = [
     MovedError("3999 127.0.0.1:6381"),
     AskError("3999 127.0.0.1:6381"),
     ResponseError("MOVED 3999 127.0.0.1:6381"),
+    ResponseError("Command # 1 (HGET k e) of pipeline caused error: ASK 3999 127.0.0.1:6381"),
     ResponseError("CROSSSLOT Keys in request don't hash to the same slot"),
     ClusterCrossSlotError("Keys in request don't hash to the same slot"),
     ResponseError("Script attempted to access a non local key in a cluster node script: f_1"),
