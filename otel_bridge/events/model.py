@@ -134,9 +134,11 @@ class MonitoringEvent(BaseModel):
         incarnation: One life of the process that published the event: 16 hex digits made when the
             process starts and after a fork. A worker's id may be used again, this never is.
         run_id: One enqueue or requeue of a job: 16 hex digits, the same for all its attempts.
-        span_kind: ``SERVER``, ``CLIENT``, ``PRODUCER`` or ``CONSUMER``, as OpenTelemetry has them;
-            None for ``INTERNAL``, and if it is not known.
-        remote_parent: True if the parent span is in another process; None if not, or not known.
+        span_kind: Of a third-party span: ``SERVER``, ``CLIENT``, ``PRODUCER`` or ``CONSUMER``, as
+            OpenTelemetry has them; None for ``INTERNAL``. Of our own spans the type of the event
+            says it, but for a ``task_failed`` of a ``PRODUCER``: a job that was never in its queue.
+        remote_parent: Of a third-party span: True if its parent is in another process; None if not,
+            or not known.
         ended_by: Who reports an end: ``self`` (the span), ``other`` (a parent process, the broker),
             ``rule`` (silence of the worker, a sender that gave up) or ``snapshot`` (not over yet).
             Default: ``self`` for an event with a span id, else ``other``.
