@@ -186,15 +186,6 @@ def connect(url: str, **options: Any) -> Any:
     return sentinels.master_for(parsed.service, db=parsed.database, **parsed.credentials, **options)
 
 
-def _check_version() -> None:
-    """Fail on a redis-py before 6.4 (arq requires one), which has no transactions in a Cluster."""
-    if tuple(int(part) for part in redis.__version__.split(".")[:2]) < (6, 4):
-        raise ConfigurationError(
-            f"redis+cluster:// needs redis-py 6.4, and {redis.__version__} is installed",
-            "pip install 'redis>=6.4' where the collector runs",
-        )
-
-
 def connect_async(url: str, **options: Any) -> Any:
     """
     Return a client as ``connect`` does, but for asyncio.
@@ -209,7 +200,6 @@ def connect_async(url: str, **options: Any) -> Any:
         connects with its first command, also to a Cluster.
 
     Raises:
-        ConfigurationError: The URL names a Cluster and redis-py is older than 6.4.
         ValueError: The URL cannot be used.
     """
     url = _normal(url)
@@ -219,7 +209,6 @@ def connect_async(url: str, **options: Any) -> Any:
         return redis.asyncio.Redis.from_url(_single_server_url(url), **options)
     options.pop("single_connection_client", None)
     if parsed.kind == "cluster":
-        _check_version()
         nodes = [redis.asyncio.cluster.ClusterNode(host, port) for host, port in parsed.hosts]
         return redis.asyncio.RedisCluster(startup_nodes=nodes, **parsed.credentials, **options)
     make: Any = redis.asyncio.sentinel.Sentinel
