@@ -112,3 +112,20 @@ def test_a_project_is_active_for_a_minute() -> None:
     count(stats, 0.5, "p")
     assert stats.active_projects(T0 + 60 * SECOND + SECOND - 1) == ["p"]
     assert stats.active_projects(T0 + 61 * SECOND) == []
+
+
+def test_a_second_may_be_counted_again_after_another() -> None:
+    """When the collector's clock is set back, events add to the second that they fall into."""
+    stats = RollingStats()
+    for second in (0, 1, 0):
+        count(stats, second, "p", "failed")
+    assert Totals(3, 3, 3, 2) == stats.totals(T0 + 2 * SECOND, 60)
+    assert Totals(3, 3, 3, 2) == stats.totals(T0 + 2 * SECOND, 60, "p")
+
+
+def test_jobs_without_a_project_end_for_everything_alone() -> None:
+    """The end of a job without a project makes no project active."""
+    stats = RollingStats()
+    count(stats, 0, None, "completed")
+    assert stats.active_projects(T0 + SECOND) == []
+    assert Totals(1, 1, 0, 1) == stats.totals(T0 + SECOND, 60)
