@@ -69,7 +69,7 @@ TARGETS: Final = (
     _target(f"{_SERVICE}.wire.filters"),
     _target(f"{_SERVICE}.stream.ring"),
     _target(f"{_SERVICE}.model.stats"),
-    _target(f"{_SERVICE}.log.decoding"),
+    _target(f"{_SERVICE}.log.decoding", f"{_SERVICE}/log/test_decoding_for_fold.py"),
     _target(f"{_SERVICE}.security.origins"),
     _target(f"{_SERVICE}.security.tokens"),
     _target(f"{_SERVICE}.security.concurrency"),
