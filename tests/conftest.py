@@ -24,6 +24,9 @@ _databases = itertools.count()
 # process started here: the tests that press Ctrl-C would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# The same for ``nohup make test``: the collector leaves an ignored SIGHUP ignored.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 # A slow machine is no failure: hypothesis would judge what an example and its data cost.
