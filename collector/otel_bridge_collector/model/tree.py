@@ -189,14 +189,16 @@ class Tree:
                 return
             top = self._unlink(node)
             if top is not None and type(top.parent) is int:
+                # Out of its container first, or the containers become a circle.
+                self.place(node)
                 self._relink(top, top.parent)
         self._relink(node, parent_key)
 
     def _relink(self, node: Node, parent_key: int) -> None:
         cut = self._link(node, parent_key)
-        self.place(node)
         if cut is not None:
-            self.place(cut)
+            self.place(cut)  # first, or the containers become a circle
+        self.place(node)
 
     def orphan(self, node: Node) -> None:
         """The parent is evicted: the node waits for it, as if it had never been seen."""
