@@ -329,9 +329,11 @@ def shift(at: Node | Task | None, status: int, by: int) -> None:
         at = at.up
 
 
-def add_counts(at: Node | Task | None, counts: list[int], sign: int) -> None:
-    """Add or subtract a subtree's jobs by status, in a container and all those above it."""
-    while at is not None:
+def add_counts(
+    at: Node | Task | None, counts: list[int], sign: int, until: Node | Task | None = None
+) -> None:
+    """Add or subtract a subtree's jobs in a container and those above it, below ``until``."""
+    while at is not until and at is not None:
         agg = at.agg
         if agg is None:
             agg = at.agg = [0] * _COUNTS

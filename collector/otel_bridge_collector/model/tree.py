@@ -287,7 +287,8 @@ class Tree:
             if type(node.own) is Job:
                 self._evaluate(node.own)
         elif container is not old_up:
-            reach = max(reach, self._reach(node, old_up, container))
+            if reach != _EVERYTHING:
+                reach = max(reach, self._reach(node, old_up, container))
             self._move_counts(node, container)
             node.up = container
             task.is_face_known = False
@@ -310,8 +311,13 @@ class Tree:
 
     @staticmethod
     def _move_counts(node: Node, container: Node | Task) -> None:
-        if node.agg is not None and node.up is not container:
-            add_counts(node.up, node.agg, -1)
+        up = node.up
+        if node.agg is None or up is container or up is None:
+            return
+        if up.up is container:
+            add_counts(up, node.agg, -1, container)
+        else:
+            add_counts(up, node.agg, -1)
             add_counts(container, node.agg, 1)
 
     def virtual_phase(self, task: Task, name: str) -> Node | Task:

@@ -75,9 +75,13 @@ class Jobs:
         if status != old or up is not at:
             if up is not at:
                 forget_times(job)
-            if old >= 0:
-                shift(at, old, -1)
-            shift(up, status, 1)
+            if status == old and at is not None and at.agg is not None and at.up is up:
+                # One container up, as all of a deep chain with each new top: no walk of 64.
+                at.agg[status] -= 1
+            else:
+                if old >= 0:
+                    shift(at, old, -1)
+                shift(up, status, 1)
             if status == PROCESSING:
                 self.liveness.running.add(job)
             elif old == PROCESSING:
