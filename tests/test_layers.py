@@ -209,7 +209,6 @@ TESTED_ELSEWHERE = {
     "otel_bridge_collector/model/reading/rows": FOLD,
     "otel_bridge_collector/model/runs": FOLD,
     "otel_bridge_collector/model/tasks": FOLD,
-    "otel_bridge_collector/model/tree": FOLD,
     "otel_bridge_collector/model/work/jobs": FOLD,
     "otel_bridge_collector/model/work/merging": FOLD,
     "otel_bridge_collector/model/work/placing": FOLD,
