@@ -184,6 +184,8 @@ class PostgresKnowledgeBase:
         """Close the connection, if this event loop opened it; a later question opens another."""
         if self._owner == (os.getpid(), asyncio.get_running_loop()):
             self._drop()
+            # asyncio closes the socket one step later. A loop that stops first leaves it open.
+            await asyncio.sleep(0)
 
 
 def _asyncpg() -> ModuleType:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import gc
 import importlib
 import logging
 import os
@@ -136,6 +138,27 @@ async def test_a_killed_connection_is_made_again(
 
     await eventually(answered, "the database is asked over a new connection")
     assert base.failures <= 1
+
+
+@pytest.mark.postgres
+def test_a_loop_that_stops_right_after_close_leaves_no_socket(postgres: Any) -> None:
+    """The background lookup stops its loop in the same step as it closes the connection."""
+    base = PostgresKnowledgeBase(postgres.get_uri())
+
+    async def close_and_stop() -> None:
+        await base.close()
+        asyncio.get_running_loop().stop()
+
+    loop = asyncio.new_event_loop()
+    assert loop.run_until_complete(base.get_research_task(str(TASK))) is not None
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always", ResourceWarning)
+        closing = loop.create_task(close_and_stop())
+        loop.run_forever()
+        loop.close()
+        del closing, loop
+        gc.collect()
+    assert [str(warning.message) for warning in seen if "unclosed" in str(warning.message)] == []
 
 
 @pytest.fixture
