@@ -292,13 +292,18 @@ def test_long_texts_fit(site: DashboardSite, width: int) -> None:
 
 
 @pytest.mark.parametrize("width", [390, 720, 1000, 1280])
-def test_header_cuts_no_number(site: DashboardSite, width: int) -> None:
-    """Three deep queues, and all that people call them, fit their tile; the search is legible."""
+@pytest.mark.parametrize("has_font", [True, False], ids=["own font", "system font"])
+def test_header_cuts_no_number(site: DashboardSite, width: int, has_font: bool) -> None:
+    """Three deep queues fit their tile, also before our font is loaded; the search is legible."""
     names = ("high_priority", "normal_priority", "low_priority")
     depths = {f"nexus:tasks:{name}": 88_800 for name in names}
     site.publish(event_type="queue_depth_update", counts=depths)
     page = site.open(width=width, height=844)
+    if not has_font:
+        page.route("**/*.woff2", lambda route: route.abort("connectionreset"))
+        page.reload()
     expect(page.locator(".queue").nth(2)).to_contain_text("88.8k")
+    page.evaluate("document.fonts.ready")
     for value in page.locator(".tile-value").all():
         assert value.evaluate("e => e.scrollWidth - e.clientWidth") <= 0, value.inner_text()
     field = page.get_by_placeholder("Search")
