@@ -31,17 +31,20 @@ _WAIT_SEC: Final = 1.0
 
 def install() -> None:
     """
-    Add a ``MonitoringSpanProcessor`` to the provider that is set, or is set later.
+    Publish the spans of this process: watch the tracer provider that is set, or is set later.
 
-    ``opentelemetry-instrument`` calls it, once in a process; an application calls ``configure()``
-    instead. A second call would add a second processor, which sends each event again. The provider
-    also gets a sampler that keeps recording this library's spans (``keep_live_spans``); nothing
-    else about it changes. If none is set when the first span starts, one is created then; an
-    application that sets its own later still gets its own, with the processor. A provider that is
-    not the SDK's (``OTEL_SDK_DISABLED``) is left alone.
+    The entry point of ``opentelemetry-instrument``, which calls it once in a process; an
+    application calls ``configure()`` instead. A ``MonitoringSpanProcessor`` is added to the
+    provider, and its sampler is replaced by one that keeps recording this library's spans
+    (``keep_live_spans``); nothing else about the provider changes. If none is set when the first
+    span starts, one is created then, while other threads that start a span wait for it 1 s at most.
+    An application that sets its own later still gets its own, with the processor. A second call
+    would add a second processor, which sends each event again.
 
-    Returns at once and never raises: its caller catches nothing, so an exception would leave the
-    application uninstrumented. Errors are logged.
+    Returns at once, connects to nothing and never raises: its caller catches nothing, so an
+    exception would leave the application uninstrumented. After an error, which is logged, or with a
+    provider that is not the SDK's (``OTEL_SDK_DISABLED``), the application runs without a live
+    view.
     """
     try:
         provider = trace.get_tracer_provider()

@@ -47,18 +47,21 @@ class Bridge:
     """
     The parts that ``configure()`` set up for this process; applications do not construct it.
 
-    It runs from ``configure()`` until ``shutdown()``. Its methods may be called from any thread,
-    but ``flush``, ``flush_exports`` and ``shutdown`` block the calling thread: from a coroutine
-    call them by ``asyncio.to_thread``.
+    It runs from ``configure()`` until ``shutdown()``. Its methods never raise and may be called
+    from any thread, but ``flush``, ``flush_exports`` and ``shutdown`` block the calling thread:
+    from a coroutine call them by ``asyncio.to_thread``. After ``shutdown()`` the bus and the timer
+    drop what they are given, without an error.
 
     Attributes:
         settings: The settings in effect, from the environment and the arguments.
         tracer_provider: The provider to which a ``MonitoringSpanProcessor`` was added; None while
             monitoring is off.
-        bus: Publishes events; None while monitoring is off.
+        bus: Publishes events: a bounded queue and one thread that sends. None while monitoring is
+            off.
         timer: The thread that sends heartbeats and progress at intervals.
         redis_keys: Names every Redis key of this application.
-        heartbeat_keys: Writes the heartbeat key of each worker, which expires by its TTL.
+        heartbeat_keys: Writes the heartbeat key of each worker, which expires by its TTL (default
+            30 s).
         otel_metrics: The same facts as OpenTelemetry metrics; None while monitoring is off.
         knowledge_base: Looks up the project of a research task; None while monitoring is off, or
             when the settings name no database.
@@ -120,14 +123,17 @@ class Bridge:
         """
         Export the spans and metrics that wait for OTLP; blocks the calling thread.
 
-        For worker processes that exit without running ``atexit``. Never raises: the error of an
-        exporter is logged.
+        For worker processes that exit without running ``atexit``. May be called again, from any
+        thread. Never raises: the error of an exporter is logged.
 
         Args:
-            timeout_sec: Upper bound of the wait, in seconds. Exporters have longer limits of their
-                own, so an export that is late goes on in a daemon thread.
-            with_metrics: False for a process that is one of very many, such as one per job: the
-                metrics backend would store a separate series for each.
+            timeout_sec: Upper bound of the wait for all exports together, in seconds; 0 or less
+                does not wait. Exporters have longer limits of their own, so an export that is late
+                goes on in a daemon thread. Where no thread can be started, as at interpreter exit,
+                only the exporter's limits hold.
+            with_metrics: Whether metrics are exported too, by default True. False for a process
+                that is one of very many, such as one per job: the metrics backend would store a
+                separate series for each.
 
         Returns:
             False when time ran out. True also when an exporter failed, or nothing is exported.
@@ -150,11 +156,12 @@ class Bridge:
 
         Args:
             timeout_sec: Limit in seconds for publishing events, and again for the OTLP export;
-                default ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5).
+                default ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5). The timer thread may take 1 s more,
+                and an attempt to send that is under way its own time-out.
 
         Returns:
-            False when events could not be published in time, which are counted as dropped, or
-            after another error. A second call does nothing and returns True.
+            False when events could not be published in time, which are counted as dropped, or after
+            another error. A second call does nothing and returns True.
         """
         global _current
         with _lock:
@@ -219,7 +226,7 @@ def sdk_provider_of(provider: trace.TracerProvider) -> TracerProvider | None:
     Return the SDK's ``TracerProvider`` behind ``provider``, or None if there is none.
 
     That is ``provider`` itself, or the provider in its ``provider`` attribute, as with Logfire's
-    proxy.
+    proxy; no further level is searched. Any object is accepted, without an error.
 
     Args:
         provider: Any provider of the OpenTelemetry API, e.g. ``trace.get_tracer_provider()``.
@@ -235,7 +242,8 @@ def current_bridge() -> Bridge | None:
     Return the bridge of the last ``configure()``; None before it and after its shutdown.
 
     If ``make_on_demand`` registered a function and there is no bridge yet, it is called first, once
-    in a process. Raises nothing itself; an error of that function passes through.
+    in a process, in the calling thread. May be called from any thread. Raises nothing itself; an
+    error of that function passes through.
     """
     global _on_demand
     if _current is None and _on_demand is not None:
@@ -249,10 +257,12 @@ def make_on_demand(make: Callable[[], None]) -> None:
     Register a function that ``current_bridge`` calls once, if it finds no bridge.
 
     ``auto.install`` (the hook of ``opentelemetry-instrument``) uses it to delay ``configure()``
-    until a bridge is needed.
+    until a bridge is needed. Never raises. One function is kept: it replaces one that was
+    registered before.
 
     Args:
-        make: Calls ``configure()``; must not raise. Replaces a function registered before.
+        make: Calls ``configure()``. What it raises reaches the caller of ``current_bridge``, which
+            may be user code, so it must catch its own errors.
     """
     global _on_demand
     _on_demand = make
@@ -269,31 +279,35 @@ def configure(
     """
     Make the work of this process visible; call it once, at startup.
 
-    Sets up a ``MonitoringSpanProcessor``, the event bus and, if ``OTEL_*`` variables ask for it,
-    OTLP export; ``worker()`` starts heartbeats. Uses the provider given, else the one that the
-    application has set, else creates one and sets it. A provider that was not created here gets the
-    processor, and a sampler that keeps recording this library's spans; nothing else about it
-    changes. Connects to nothing yet: the first event does, in the bus's thread. Everything becomes
-    a no-op with ``NEXUS_MONITORING_ENABLED=false``, ``MONITORING_ENABLED=false`` or
-    ``OTEL_SDK_DISABLED=true``.
+    Sets up a ``MonitoringSpanProcessor``, the event bus (a queue of at most 20,000 events and the
+    thread that sends them) and, if ``OTEL_*`` variables ask for it, OTLP export; ``worker()``
+    starts heartbeats. Uses the provider given, else the one that the application has set, else
+    creates one and sets it. A provider that was not created here gets the processor, and a sampler
+    that keeps recording this library's spans; nothing else about it changes. Connects to nothing
+    yet: the first event does, in the bus's thread. Everything becomes a no-op with
+    ``NEXUS_MONITORING_ENABLED=false``, ``MONITORING_ENABLED=false`` or ``OTEL_SDK_DISABLED=true``.
 
     Args:
         service_name: ``service.name`` of a provider that is created here. Takes precedence over
             ``OTEL_SERVICE_NAME``.
         tracer_provider: An SDK provider to use instead of the global one.
         settings: Complete settings; default: read from the environment.
-        strict: Whether a value that cannot work is an error. If not, one warning names the
-            variable, the value and the cure, and the default is used.
+        strict: Whether a value that cannot work is an error. If not, the default, one warning names
+            the variable, the value and the cure, and the default of the setting is used; another
+            error during set-up is logged, and the bridge then publishes nothing.
         **overrides: Fields of ``BridgeSettings``, e.g. ``redis_url="redis://localhost"``. They take
             precedence over the environment and cannot be combined with ``settings``. None and the
             empty text mean not given.
 
     Returns:
-        The bridge. A second call logs a warning, changes nothing and returns the first bridge.
+        The bridge. A second call, from any thread, logs a warning, changes nothing and returns the
+        first bridge; after its ``shutdown()`` a new one is made.
 
     Raises:
         ConfigurationError: An argument is no setting, or ``settings`` and overrides were both
             given; or, if strict, a value cannot work. The message names it and the cure.
+        Exception: Only if strict: another error of set-up, e.g. ``ImportError`` when the package of
+            the OTLP exporter is not installed.
     """
     global _current
     with _lock:

@@ -27,8 +27,9 @@ async def cancel(tasks: Iterable[asyncio.Task[Any]], timeout_sec: float = 10.0) 
 
     Args:
         tasks: Tasks of the running event loop; those that have ended already are ignored.
-        timeout_sec: How long to wait in all, in seconds, default 10. A task that still runs then
-            is left running, without an error. The last wait may last 0.1 s longer.
+        timeout_sec: How long to wait in all, in seconds, default 10; 0 or less cancels nothing. A
+            task that still runs then is left running, without an error. The last wait may last 0.1
+            s longer.
 
     Raises:
         asyncio.CancelledError: The caller was cancelled meanwhile.

@@ -51,13 +51,15 @@ def iso_utc(time_ns: int) -> str:
     Format nanoseconds since the Unix epoch as ISO 8601: ``2026-09-21T14:13:20.123456Z``.
 
     Always UTC, with six decimals and ``Z``. Nanoseconds are truncated to microseconds, not rounded,
-    so that the texts sort as the times do.
+    so that the texts sort as the times do. May be called from any thread.
 
     Args:
-        time_ns: Nanoseconds, in the years that the system's ``gmtime`` accepts.
+        time_ns: A whole number of nanoseconds, negative before 1970, in the years that the system's
+            ``gmtime`` accepts.
 
     Raises:
         ValueError, OverflowError, OSError: The year is out of that range.
+        TypeError: Not a number.
     """
     seconds, rest = divmod(time_ns, 1_000_000_000)
     return f"{_to_the_second(seconds)}.{rest // 1000:06d}Z"

@@ -36,19 +36,21 @@ def load_settings(
     warn: Callable[..., None] = logger.warning,
 ) -> _Settings:
     """
-    Create settings of a class from the environment.
+    Create settings of a class from the environment, which is read at each call.
 
     Args:
-        model: The settings class.
+        model: The settings class, a ``BaseSettings`` of pydantic-settings.
         overrides: Field values that take precedence over the environment; None and the empty text
             mean not given.
-        strict: Whether a value that cannot work is an error. If not, each is reported in one
-            warning and its default is used.
-        warn: Gets these warnings, as ``logging`` takes them.
+        strict: Whether a value that cannot work is an error, the default. If not, each is reported
+            in one warning and its default is used.
+        warn: Gets these warnings, as ``logging`` takes them; default: this module's logger, at
+            level WARNING.
 
     Raises:
         ConfigurationError: An override is no setting; or, if strict, a value cannot work. Names the
-            variable, the value and the cure; values that may hold a password are left out.
+            variable, at most 100 characters of the value with it, and the cure; values that may
+            hold a password are left out.
     """
     given = {name: value for name, value in overrides.items() if value not in (None, "")}
     while True:

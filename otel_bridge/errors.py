@@ -33,16 +33,17 @@ class OtelBridgeError(Exception):
 
 class ConfigurationError(OtelBridgeError):
     """
-    Raised when a setting cannot work.
+    Raised when a setting cannot work; stops strict ``configure()`` and the commands.
 
     The message is ``<problem>; <cure>``, e.g. ``MONITORING_HEARTBEAT_TTL_SEC=5 must exceed
-    MONITORING_HEARTBEAT_INTERVAL_SEC=10; use at least 20``.
+    MONITORING_HEARTBEAT_INTERVAL_SEC=10; use at least 20``. The arguments are kept as attributes of
+    the same names and are not checked.
 
     Args:
         problem: What is wrong, with the name and the value of the setting; never a password.
         cure: What to change.
-        settings: The fields of the settings class whose defaults would work; empty: no default
-            helps.
+        settings: The fields of the settings class whose defaults would work; empty, the default: no
+            default helps.
     """
 
     def __init__(self, problem: str, cure: str, *, settings: Sequence[str] = ()) -> None:
@@ -57,7 +58,10 @@ class ConfigurationError(OtelBridgeError):
 
 class UnknownTransportError(ConfigurationError):
     """
-    Raised when the scheme of a bus URL has no transport.
+    Raised when the scheme of a bus URL, the text before ``://``, has no transport.
+
+    ``open_sender``, ``open_receiver`` and ``check_scheme`` raise it. The arguments are kept as
+    attributes of the same names and are not checked. It can be pickled.
 
     Args:
         scheme: The scheme that was found; empty when the URL has none.
@@ -83,6 +87,9 @@ class EventTooLargeError(OtelBridgeError):
     """
     Raised when an event exceeds the size limit even after its optional texts have been removed.
 
+    ``encode_event`` raises it. The event bus catches it, and counts the event as rejected, and so
+    as dropped. The arguments are kept as attributes of the same names and are not checked.
+
     Args:
         size_bytes: Size of the event as JSON without those texts.
         max_bytes: The limit that was given to the encoder, in bytes.
@@ -104,14 +111,17 @@ class TransportError(OtelBridgeError):
     """
     Raised when a batch did not reach the log, or when that is unknown; sending it again is safe.
 
-    Also raised by a ``Receiver`` that cannot reach the log; the read may be repeated. The event bus
-    catches it, so code that only publishes never gets it; ``EventBus.outage`` shows it.
+    Also raised by a ``Receiver`` (what reads the log) that cannot reach it; the read may be
+    repeated. The event bus catches it, so code that only publishes never gets it;
+    ``EventBus.outage`` shows it. The arguments are kept as attributes of the same names and are not
+    checked.
 
     Args:
         reason: One line, without credentials.
-        retry_after_sec: The delay that the receiver asked for (HTTP ``Retry-After``); None if it
-            asked for none.
-        needs_operator: Whether no attempt can succeed until a permission or a setting is changed.
+        retry_after_sec: The delay in seconds that the receiver asked for (HTTP ``Retry-After``), of
+            which the bus observes 60 at most; None if it asked for none.
+        needs_operator: Whether no attempt can succeed until a permission or a setting is changed;
+            default False. The bus tries again all the same.
     """
 
     def __init__(
@@ -134,8 +144,12 @@ class PositionLostError(OtelBridgeError):
     """
     Raised when a reader asks for the entries after a position that the log cannot continue from.
 
+    The reader has a hole that cannot be filled: it goes on from the position that ``Receiver.open``
+    returns. The arguments are kept as attributes of the same names and are not checked.
+
     Args:
-        position: The position that the reader asked for.
+        position: The position that the reader asked for: ``<epoch>:<number>``, where each new log
+            has another epoch.
         reason: ``trimmed`` (older than the first entry that the log still has), ``epoch`` (it
             belongs to another log: Redis was replaced or the stream deleted) or ``malformed``.
     """

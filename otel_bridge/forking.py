@@ -27,14 +27,14 @@ def on_fork(
     """
     Call functions around each fork of this process; does nothing where there is no fork (Windows).
 
+    Each call adds hooks, without a limit; they cannot be unregistered. So methods are held weakly:
+    once their object is gone they are no longer called. Never raises. An exception in a hook is
+    printed by Python and ignored; a hook that blocks makes ``os.fork`` block.
+
     Args:
         before: Called in the forking thread, before the fork; None: nothing.
         after_in_parent: Called in the forking thread, after it; None: nothing.
         after_in_child: Called in the child, before its own code runs.
-
-    Each call adds hooks; they cannot be unregistered. So methods are held weakly: once their object
-    is gone they are no longer called. An exception in a hook is printed by Python and ignored; a
-    hook that blocks makes ``os.fork`` block.
     """
     if not hasattr(os, "register_at_fork"):
         return

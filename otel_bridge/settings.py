@@ -75,11 +75,21 @@ class BridgeSettings(BaseSettings):
     """
     All settings of the library; each field has an environment variable as its alias.
 
-    Create it by ``load()``, whose errors name variable, value and cure; the constructor reads the
-    environment too, but may raise pydantic's ``ValidationError``. Immutable. Keyword arguments
-    take precedence over the environment, and a variable that is set to the empty text counts as
-    unset. All times are in seconds unless the name ends in ``_ms``. ``.env.example`` lists every
-    variable with its default.
+    Create it by ``load()``, whose errors name variable, value and cure. Immutable: assigning a
+    field raises ``ValidationError``. Keyword arguments take precedence over the environment, and a
+    variable that is set to the empty text counts as unset. All times are in seconds unless the name
+    ends in ``_ms``. A value out of its field's bounds, or of a wrong type, is an error.
+
+    The main limits, with their defaults: an event has 8,192 bytes (1,024 to 1 MiB); 20,000 events
+    or 32 MiB wait to be sent; a batch has 256 (at most 1,000); an attempt to send waits 100 ms for
+    each answer; the log keeps 100,000 events; a worker sends a heartbeat every 10 s, and its key
+    lives 30 s; shutdown takes 5 s. ``.env.example`` lists every variable with its default.
+
+    Raises:
+        pydantic.ValidationError: The constructor got a value that cannot work, or an unknown
+            argument.
+        ConfigurationError: The same, of the token, and of a heartbeat's TTL that is not longer than
+            its interval.
     """
 
     model_config = SettingsConfigDict(
@@ -320,6 +330,9 @@ class BridgeSettings(BaseSettings):
         """
         Read the settings from the environment; warn of each unknown ``MONITORING_*`` name.
 
+        Opens no connection. Each call reads the environment again; it may be called from any
+        thread.
+
         Args:
             strict: Whether a value that cannot work is an error, the default. If not, it is
                 reported in one warning and the setting's own default is used.
@@ -346,12 +359,14 @@ def unknown_names(environ: Mapping[str, str]) -> dict[str, str | None]:
     """
     Return the ``MONITORING_*`` and ``NEXUS_MONITORING_*`` variables that are no setting.
 
+    Only reads its argument; never raises and has no limit.
+
     Args:
         environ: Variables by name, e.g. ``os.environ``; not modified.
 
     Returns:
-        Each with the most similar setting, or None when none is similar. Without the variables
-        that Kubernetes sets in every pod for a Service called ``monitoring`` or ``monitoring-...``.
+        Each with the most similar setting, or None when none is similar. Without the variables that
+        Kubernetes sets in every pod for a Service called ``monitoring`` or ``monitoring-...``.
     """
     known = {str(f.validation_alias) for f in BridgeSettings.model_fields.values()}
     known |= COLLECTOR_NAMES

@@ -24,7 +24,8 @@ def suppress_instrumentation() -> Iterator[None]:
     It holds for the current OpenTelemetry context: this thread or asyncio task, and tasks created
     inside the block, but no other threads. Blocks may be nested. Also works as a decorator of a
     plain function. It cannot decorate a coroutine function: the block would end before the
-    coroutine runs. Catches nothing: an error inside the block passes through.
+    coroutine runs. Raises nothing itself and catches nothing: an error inside the block passes
+    through.
     """
     token = attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, True))
     try:

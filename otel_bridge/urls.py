@@ -27,7 +27,7 @@ def redact_url(url: str) -> str:
     Return a URL without user, password and query, for use in a log line; accepts any text.
 
     Of a URL that cannot be parsed, or whose password is not percent-encoded, only the scheme
-    remains: ``redis://***``, or ``***`` without a scheme.
+    remains: ``redis://***``, or ``***`` without a scheme. Never raises; the length is not limited.
     """
     scheme, mark, rest = url.partition("://")
     if not (mark and _SCHEME.fullmatch(scheme)):
@@ -41,12 +41,15 @@ def redact_url(url: str) -> str:
 
 def is_readable(url: str, *, with_first_at: bool = False) -> bool:
     """
-    Whether a client can take no part of the password for something else.
+    Whether a client can take no part of the password for something else; never raises.
+
+    False if the password has a ``/ ? #`` or, for some clients, ``@`` that is not percent-encoded,
+    or if the URL cannot be parsed. Scheme, host and port need not be usable, or there.
 
     Args:
-        url: With user and password, or without.
+        url: With user and password, or without; of any length.
         with_first_at: Whether the client takes the first ``@`` of ``user:p@ss@host`` for the end of
-            the password, as asyncpg does. The others take the last one.
+            the password, as asyncpg does. Default False: the last one, as other clients do.
     """
     address, path = _split(url.partition("://")[2])
     try:
