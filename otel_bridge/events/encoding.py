@@ -66,26 +66,28 @@ def encode_event(fields: Mapping[str, Any], max_bytes: int) -> bytes:
     An event that is too large is truncated, in these steps, until it fits:
 
     1. ``message``, ``error``, ``name``, ``reason`` and the strings in ``meta`` are shortened to one
-       common length;
+       common length, of at least 32 bytes;
     2. ``meta`` is reduced to the keys that the dashboard shows;
     3. the depths in ``queue`` and all of ``meta``, ``message``, ``error``, ``name`` and ``reason``
        may go;
     4. ``counts``, ``progress`` and ``spans`` go.
 
-    A truncated event has ``meta.truncated = true``. NaN and infinity become null; values that JSON
-    cannot express become text.
+    A truncated event has ``meta.truncated = true``, and in it what is nested deeper than 16 levels
+    is replaced by an ellipsis. NaN and infinity become null; values that JSON cannot express become
+    text. May be called from any thread.
 
     Args:
-        fields: The fields in ``FIELD_ORDER``, without None values, as
-            ``MonitoringEvent.to_fields`` returns them; not modified.
-        max_bytes: Upper bound on the JSON, in bytes; settings allow 1024
-            (``MIN_EVENT_SIZE_BYTES``) and more, of which ids of usual length leave room for texts.
+        fields: The fields in ``FIELD_ORDER``, without None values, as ``MonitoringEvent.to_fields``
+            returns them; neither checked nor modified.
+        max_bytes: Upper bound on the JSON, in bytes; settings allow 1024 (``MIN_EVENT_SIZE_BYTES``)
+            and more, of which ids of usual length leave room for texts.
 
     Returns:
         One JSON object without line ends.
 
     Raises:
         EventTooLargeError: The event exceeds ``max_bytes`` even after the last step.
+        Exception: What ``str()`` of a value raises that JSON cannot express.
     """
     data = _to_json(fields)
     return data if len(data) <= max_bytes else _shrink(fields, max_bytes)

@@ -15,7 +15,7 @@ __all__ = ["event_id_of"]
 
 def event_id_of(context: SpanContext, start_ns: int, *, is_end: bool) -> str:
     """
-    Return the id of the event for a span's start or end.
+    Return the id of the event for a span's start or end; only computes, and never raises.
 
     The id is the same whether the span arrives live or over OTLP, and as random as the trace and
     span ids. The start time distinguishes the spans of workers that seed Python's ``random`` alike:

@@ -30,8 +30,9 @@ class MonitoringEventType(StrEnum):
     """
     What happened: a worker, a job or research task (``task_``), a phase, a queue or a span changed.
 
-    A member is its text, e.g. ``"task_started"``. ARCHITECTURE.md says which component publishes
-    which type.
+    A member is its text, e.g. ``"task_started"``. Other text raises ``ValueError`` here; only
+    ``MonitoringEvent`` accepts it, as the type of a newer release. ARCHITECTURE.md says which
+    component publishes which type.
     """
 
     WORKER_STARTED = "worker_started"
@@ -95,7 +96,9 @@ class MonitoringEvent(BaseModel):
     One fact about a worker, a queue, a research task, a phase, a job or a span; immutable.
 
     Spans become events by themselves; construct one to publish another fact by
-    ``EventBus.publish``. A field of a wrong type or form raises pydantic's ``ValidationError``.
+    ``EventBus.publish``. A field of a wrong type or form, or an assignment to a field, raises
+    pydantic's ``ValidationError``. Texts and collections may have any size here: the size limit
+    applies when the event is encoded, by ``to_json`` or when it is published (default 8,192 bytes).
     JSON leaves out fields that are None. Unknown fields are ignored when an event is read, and
     unknown types and statuses are read as text, so that a newer publisher does not break an older
     collector.
@@ -134,9 +137,10 @@ class MonitoringEvent(BaseModel):
         incarnation: One life of the process that published the event: 16 hex digits made when the
             process starts and after a fork. A worker's id may be used again, this never is.
         run_id: One enqueue or requeue of a job: 16 hex digits, the same for all its attempts.
-        span_kind: Of a third-party span: ``SERVER``, ``CLIENT``, ``PRODUCER`` or ``CONSUMER``, as
-            OpenTelemetry has them; None for ``INTERNAL``. Of our own spans the type of the event
-            says it, but for a ``task_failed`` of a ``PRODUCER``: a job that was never in its queue.
+        span_kind: Of a third-party span (one that this package did not start): ``SERVER``,
+            ``CLIENT``, ``PRODUCER`` or ``CONSUMER``, as OpenTelemetry has them; None for
+            ``INTERNAL``. Of our own spans the type of the event says it, but for a ``task_failed``
+            of a ``PRODUCER``: a job that was never in its queue.
         remote_parent: Of a third-party span: True if its parent is in another process; None if not,
             or not known.
         ended_by: Who reports an end: ``self`` (the span), ``other`` (a parent process, the broker),
@@ -215,5 +219,6 @@ class MonitoringEvent(BaseModel):
 
         Raises:
             EventTooLargeError: The identifying fields alone exceed the limit.
+            Exception: What ``str()`` of a value in ``meta`` raises that JSON cannot express.
         """
         return encode_event(self.to_fields(), max_bytes)

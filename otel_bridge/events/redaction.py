@@ -72,11 +72,16 @@ OpenLLMetry."""
 
 class MetaAllowlist:
     """
-    Picks the span attributes that may enter ``meta``; by default none. Immutable, for any thread.
+    Picks the span attributes that may enter ``meta`` of an event; by default none.
+
+    Immutable; its method may be called from any thread and never raises. At most 64 attributes of a
+    span pass.
 
     Args:
-        names: Attribute names, spaces around them ignored. A name that ends in ``*`` is a prefix.
-        with_prompts: Whether a name may also pass prompts and answers of language models.
+        names: Attribute names as text, spaces around them ignored, in any number. A name that ends
+            in ``*`` is a prefix.
+        with_prompts: Whether a name may also pass prompts and answers of language models; default
+            False.
     """
 
     def __init__(self, names: Iterable[str] = (), *, with_prompts: bool = False) -> None:
@@ -102,11 +107,11 @@ class MetaAllowlist:
 
 def redact_text(text: str) -> str:
     """
-    Return a text in which everything that looks like a secret is replaced by ``MASK``.
+    Return a text in which everything that looks like a secret is replaced by ``[redacted]``.
 
     Recognised are passwords in URLs and in ``password=...``, bearer and basic credentials, JSON Web
     Tokens, private keys in PEM, and the API keys of common providers. Other secrets stay. Never
-    raises; the length of the text is not bounded here.
+    raises for text; its length is not bounded here.
     """
     return _SECRET_VALUE.sub(_mask, text)
 
@@ -117,7 +122,12 @@ def redact_fields(fields: dict[str, Any]) -> None:
 
     Args:
         fields: As ``MonitoringEvent.to_fields`` returns them. ``message``, ``error``, ``name`` and
-            ``reason`` go through ``redact_text``, ``meta`` is replaced by ``redact_meta``'s copy.
+            ``reason`` go through ``redact_text``, which does not shorten them; ``meta`` is replaced
+            by ``redact_meta``'s copy, which is bounded.
+
+    Raises:
+        TypeError: One of these four is no text.
+        Exception: What ``str()`` of a key or value in ``meta`` raises.
     """
     for name in ("message", "error", "name", "reason"):
         if name in fields:
@@ -137,7 +147,8 @@ def redact_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
 
     The value of a key that looks like a secret's name is masked whole. The copy is bounded: texts
     have at most 1,024 characters, mappings and lists at most 64 items, and what is nested deeper
-    than 8 levels is replaced by an ellipsis. Values of other types become text.
+    than 8 levels is replaced by an ellipsis. Keys and values of other types become text; if
+    ``meta`` is no mapping, the copy is empty. Raises only what ``str()`` of a key or value raises.
     """
     copied = _redact(meta, 0)
     return copied if isinstance(copied, dict) else {}

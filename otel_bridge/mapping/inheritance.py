@@ -52,8 +52,8 @@ def own_context(attributes: Attributes) -> InheritedContext:
     Return what the children of a span of this library inherit; never raises.
 
     Args:
-        attributes: The span's attributes, of which the ``nexus.*`` ids and the phase are read; what
-            is missing is None.
+        attributes: The span's attributes, of which the ``nexus.*`` ids of research task and project
+            and the phase are read. What is missing is None; nothing is checked.
     """
     get = attributes.get
     return InheritedContext(
@@ -63,10 +63,11 @@ def own_context(attributes: Attributes) -> InheritedContext:
 
 class InheritedContexts:
     """
-    Remembers spans whose children may still arrive, at most 20,000; for one thread at a time.
+    Remembers what the children of a span inherit from it: research task, project and phase.
 
-    ``SpanMapper`` creates it and calls it for each span in order of arrival. It is neither started
-    nor closed; no method waits.
+    At most 20,000 spans; the oldest is forgotten first, without an error: its children then take
+    what is known of their trace. ``SpanMapper`` creates it and calls it for each span in order of
+    arrival, from one thread at a time. It is neither started nor closed; no method waits or raises.
 
     Attributes:
         correlated: What the collector knows of spans that reached it on another path; it sets this
@@ -80,7 +81,7 @@ class InheritedContexts:
 
     def get(self, key: Key) -> InheritedContext | None:
         """
-        Return what is remembered of a span, or None.
+        Return what is remembered of a span, or None if it is unknown or forgotten; never raises.
 
         Args:
             key: Trace id and span id; span id 0: the research task of the whole trace.
@@ -98,7 +99,7 @@ class InheritedContexts:
         Remember a span of this library, and its research task as that of the whole trace.
 
         So spans belong to the task whose parent this process does not know, because another process
-        started it.
+        started it. Never raises; over 20,000 entries the oldest is forgotten.
 
         Args:
             key: Trace id and span id of the span.
@@ -113,6 +114,9 @@ class InheritedContexts:
     def remember_ignored(self, span: SpanView, context: SpanContext) -> None:
         """
         Record a span that makes no event itself, so that its children inherit from its parent.
+
+        If nothing is known of its parent and its trace, nothing is recorded. Never raises; over
+        20,000 entries the oldest is forgotten.
 
         Args:
             span: The span, see ``is_ignored``.
@@ -131,6 +135,10 @@ class InheritedContexts:
     ) -> InheritedContext:
         """
         Find the role of a third-party span and what it inherits, and remember both.
+
+        A third-party span is one that this package did not start. Its role is ``research_task``,
+        ``phase``, ``job``, ``enqueue`` or None. Never raises; over 20,000 entries the oldest is
+        forgotten.
 
         Args:
             span: The span at its start or, if its start gave no role, at its end.

@@ -73,8 +73,15 @@ class IntermediateSpans:
     """
     Remembers intermediate spans and makes their events; for one thread at a time.
 
+    An intermediate span is a request or a wrapper: no task, phase, job or enqueue itself, but with
+    one inside. It is remembered when it starts, and its events (``span_started``, ``span_ended``)
+    are made once something inside it is an event. ``SpanMapper`` creates it and calls it for each
+    span. No method waits; they raise only what ``iso_utc`` raises, for a time that it cannot
+    format.
+
     At most 20,000 that run and, apart from them, 5,000 that have ended: so a wrapper that runs for
-    an hour is not forgotten because of short spans. Over each bound the oldest is forgotten.
+    an hour is not forgotten because of short spans. Over each bound the oldest is forgotten: it has
+    no further event.
 
     Args:
         incarnation: Id of one life of this process, for each event; None for spans of others.
@@ -106,7 +113,10 @@ class IntermediateSpans:
         """
         Remember a span, and put its start into ``events`` if it is known that it will be needed.
 
-        A span that was added before is ignored; over 20,000 the oldest is forgotten.
+        That is so if a span inside it was sent before, if its library says only at its end what a
+        span is, and for outgoing requests inside work, of which 20 a second are sent at most. A
+        span that was added before is ignored; over 20,000 the oldest is forgotten. Raises only what
+        ``iso_utc`` raises, for a time that it cannot format.
 
         Args:
             span: The span, at its start or when it first arrives.
@@ -128,7 +138,10 @@ class IntermediateSpans:
 
     def end(self, span: SpanView, key: Key, attributes: Attributes) -> None:
         """
-        Note the end of a span that was added, and send it if its start was sent.
+        Note the end of a span that was added; put it into ``events`` if its start was sent.
+
+        The ended span is kept, as spans inside it may still arrive; over 5,000 the oldest is
+        forgotten. Raises only what ``iso_utc`` raises, for a time that it cannot format.
 
         Args:
             span: The ended span. Its second end, or that of an unknown span, is ignored.
@@ -159,6 +172,10 @@ class IntermediateSpans:
         """
         Put the intermediate spans above a task, phase or job into ``events``, if not sent before.
 
+        These are the requests and wrappers that it is inside of, the topmost first. Of parents that
+        are unknown or forgotten nothing is sent. 10,000 traces are remembered. Raises only what
+        ``iso_utc`` raises, for a time that it cannot format.
+
         Args:
             trace_id: Its trace, in which something runs from now on.
             span: The span of the task, phase or job, which itself is an event of its own.
@@ -179,9 +196,12 @@ class IntermediateSpans:
 
     def has_enqueue(self, trace_id: int, span: SpanView) -> None:
         """
-        Send the intermediate spans above an enqueue, once something runs in its trace.
+        Put the spans above an enqueue into ``events``, once something runs in its trace.
 
-        Until then the parents of at most 16 enqueues of a trace are remembered.
+        An enqueue puts a job into its queue; above it are requests and wrappers. Until a task,
+        phase or job runs in the trace, the parents of at most 16 of its enqueues are remembered,
+        for at most 10,000 traces; those of further enqueues are not sent. Raises only what
+        ``iso_utc`` raises, for a time that it cannot format.
 
         Args:
             trace_id: The trace of the enqueue.

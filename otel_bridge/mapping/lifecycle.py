@@ -73,11 +73,14 @@ EVENTS: Final[dict[str, dict[str | None, EventOfSpan]]] = {
 
 def event_of(kind: str, outcome: str | None) -> EventOfSpan | None:
     """
-    Return the event of a span, or None if there is none.
+    Return type and status of the event that a span's start or end is, or None if it is none.
+
+    A look-up in a table; never raises.
 
     Args:
         kind: ``research_task``, ``phase``, ``enqueue``, ``job`` or ``span``; others have no events.
         outcome: How the span ended: ``completed``, ``failed`` or ``retrying``; None for its start.
+            Others have no event.
     """
     events = EVENTS.get(kind)
     return None if events is None else events.get(outcome)

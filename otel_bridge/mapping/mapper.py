@@ -58,16 +58,19 @@ class SpanMapper:
     The bus's thread has one for the process, the collector has one for spans received by OTLP. For
     each start and each end of a span, in order, call ``fields`` and then ``take_intermediate``. It
     remembers at most 20,000 spans with what their children inherit, and 20,000 intermediate spans
-    (those that are no task, phase, job or enqueue). Nothing is started or closed.
+    that run (those that are no task, phase, job or enqueue) and 5,000 that have ended; the oldest
+    is forgotten, without an error. Nothing is started or closed, and no method waits. Only
+    ``fields`` may raise, for what is no span.
 
     Args:
         allowlist: The attributes that may enter ``meta`` beside ``nexus.meta.*``.
-        forked_at_ns: When this process was forked, in nanoseconds since the Unix epoch; 0 if it was
-            not. Spans from before the fork belong to the parent process, which ends them itself.
+        forked_at_ns: When this process was forked, in nanoseconds since the Unix epoch; 0, the
+            default, if it was not. Spans from before the fork belong to the parent process, which
+            ends them itself.
         incarnation: Id of one life of this process, 16 hex digits, which goes into each event.
-            None: the spans are of other processes.
+            None, the default: the spans are of other processes.
         parents_come_first: Whether each span arrives after its parent, as in the process that
-            starts them; False over OTLP, where a span is sent when it ends.
+            starts them, the default; False over OTLP, where a span is sent when it ends.
     """
 
     def __init__(
@@ -89,6 +92,8 @@ class SpanMapper:
         """
         Set what spans may inherit from spans that reached the collector on another path.
 
+        Only the collector calls it, for each OTLP request. Never raises; there is no limit here.
+
         Args:
             correlated: By trace id and span id; span id 0 stands for the whole trace. Replaces what
                 was set before. Kept, not copied.
@@ -99,7 +104,8 @@ class SpanMapper:
         """
         Return the events of intermediate spans (requests and wrappers) due since the last call.
 
-        Call it after ``fields``, and publish them first: they are above the span that was mapped.
+        Call it after ``fields``, also if that raised, and publish them first: they are above the
+        span that was mapped. Never raises.
 
         Returns:
             The fields of each event, in order; usually empty. A second call returns none of them.
@@ -113,13 +119,21 @@ class SpanMapper:
         """
         Return the fields of the event for a span's start or end, in model order without None.
 
+        Texts are neither shortened nor masked; ``encode_event`` and ``redact_fields`` do that.
+
         Args:
             span: The span, live or ended.
             is_end: True for the end, False for the start.
 
         Returns:
-            None when there is no event: no rule knows the span, or it belongs to the parent
-            process. ``take_intermediate`` has the events of spans that no rule knows.
+            None when there is no event: no rule knows the span, it has no attributes or no ids, or
+            it belongs to the parent process. ``take_intermediate`` has the events of spans that no
+            rule knows.
+
+        Raises:
+            AttributeError: What was given is no span. The event bus counts it as rejected.
+            ValueError, OverflowError, OSError: A time of the span is out of the years that
+                ``iso_utc`` can format.
         """
         context = span.context
         attributes = span.attributes

@@ -19,14 +19,17 @@ def own_facts(span: SpanView, attributes: Attributes, *, is_end: bool) -> Facts:
     """
     Read the facts of an event in the start or the end of a span of this library; never raises.
 
+    Values are taken as the user set them, of any size. Counts that are not whole numbers are left
+    out.
+
     Args:
         span: The span.
         attributes: Its attributes; ``nexus.span.kind`` marks it as a span of this library.
         is_end: True for the end, False for the start.
 
     Returns:
-        The attributes as the user set them; outcome and error for the end only. Counts that are not
-        whole numbers are left out.
+        The facts; outcome and error for the end only. An unknown ``nexus.outcome`` counts as
+        ``failed`` if the span's status is an error, else as ``completed``.
     """
     get = attributes.get
     kind = get(semconv.SPAN_KIND)

@@ -41,8 +41,9 @@ class SpanView(Protocol):
     """
     The parts of a span that the mapping reads: of an SDK span or of a decoded OTLP span.
 
-    Names and types are those of the SDK's ``ReadableSpan``; times are nanoseconds since the Unix
-    epoch, ``end_time`` is None while the span runs, ``parent`` is None for a root span.
+    A protocol: it checks and limits nothing. Names and types are those of the SDK's
+    ``ReadableSpan``; times are nanoseconds since the Unix epoch, ``end_time`` is None while the
+    span runs, ``parent`` is None for a root span.
     """
 
     @property
@@ -75,11 +76,13 @@ class Facts(NamedTuple):
     """
     What was read of the start or the end of a span; values of attributes are as the user set them.
 
+    A record, which checks and limits nothing; fields without a value are None.
+
     Attributes:
         parent_task_id: The research task; None: the trace counts as one.
         title: What a research task is called.
         kind: A key of ``lifecycle.EVENTS``, or another text: then there is no event.
-        outcome: How the span ended; None for its start.
+        outcome: How the span ended: ``completed``, ``failed`` or ``retrying``; None for its start.
     """
 
     project_id: Any
@@ -104,13 +107,13 @@ def add_ids(
     incarnation: str | None,
 ) -> None:
     """
-    Add the ids of a span, its parent and its process to the fields of an event.
+    Add the ids of a span, its parent and its process to the fields of an event; never raises.
 
     Args:
         fields: Changed in place: ``trace_id`` (32 hex digits), ``span_id``, ``parent_span_id`` (16)
-            and ``incarnation``.
-        trace_id: The trace id as a number.
-        span_id: The span id as a number.
+            and ``incarnation``; what is there already is replaced.
+        trace_id: The trace id as a number, at most 128 bits; not checked.
+        span_id: The span id as a number, at most 64 bits; not checked.
         parent: The parent's context; None for a root span, then the field is left out.
         incarnation: The id of one life of the process; None: the field is left out.
     """
@@ -125,6 +128,9 @@ def add_ids(
 def add_kind(fields: Fields, span: _Described) -> None:
     """
     Add ``span_kind``, ``remote_parent`` and ``name`` of a third-party span to an event's fields.
+
+    A third-party span is one that this package did not start. Never raises; the name is not
+    shortened.
 
     Args:
         fields: Changed in place. A ``span_kind`` that is there stays; kind INTERNAL, a parent in
@@ -148,10 +154,10 @@ def duration_ms(span: SpanView) -> int | None:
 
 def error_of(span: SpanView, attributes: Attributes) -> str | None:
     """
-    Return the reason of a span's failure as one line, or None if it gives none.
+    Return the reason of a span's failure as one line, or None if it gives none; never raises.
 
     The first of: ``nexus.error``, the last recorded exception as ``<type>: <message>``, the
-    description of the status, ``error.type``. Not shortened and not masked.
+    description of the status, ``error.type``. Not shortened and not masked; line breaks in it stay.
 
     Args:
         span: The span with its recorded exceptions and status.

@@ -223,14 +223,16 @@ RULES: Final = (
 
 def classify(span: SpanView, attributes: Attributes) -> Classification | None:
     """
-    Say what a span of another library is, by the first of ``RULES`` that matches.
+    Classify a span of another library by the first of ``RULES`` that matches.
+
+    Only reads; from any thread. Never raises; names are not shortened.
 
     Args:
         span: The span, at its start or end; its name and kind are read.
         attributes: Its attributes at this moment; some libraries set them at the end only.
 
     Returns:
-        Its role and names; None if no rule matches, as for most spans.
+        Its role (enqueue, job or phase) and names; None if no rule matches, as for most spans.
     """
     for rule in RULES:
         found = rule.classify(span, attributes)
@@ -248,7 +250,8 @@ def ignore_scope(name: str) -> None:
 
     For frameworks whose jobs an adapter of this library publishes, so that no job is shown twice.
     The spans themselves do not change; tracing backends still get them. Holds from the next span
-    until ``unignore_scope``; a second call changes nothing.
+    until ``unignore_scope``; a second call changes nothing. May be called from any thread, for any
+    number of scopes; never raises.
 
     Args:
         name: Exact name of the scope, e.g. ``opentelemetry.instrumentation.celery``; not checked.
@@ -271,7 +274,7 @@ def is_ignored(span: SpanView) -> bool:
 
 def is_retry(attributes: Attributes) -> bool:
     """
-    Whether an attempt ended in a retry, which the span's status alone does not show.
+    Whether an attempt ended in a retry, which the span's status alone does not show; never raises.
 
     Args:
         attributes: Of the ended span. Only Celery and Taskiq are recognised; else False.
@@ -288,6 +291,8 @@ def retries_of(attributes: Attributes) -> int | None:
     """
     Return the number of attempts before this one, at least 1; None for a first or unknown one.
 
+    Never raises: a value that is no whole number counts as unknown.
+
     Args:
         attributes: Of the job's span. Celery, Dramatiq and Taskiq are recognised.
     """
@@ -300,7 +305,7 @@ def retries_of(attributes: Attributes) -> int | None:
 
 def message_id_of(attributes: Attributes) -> str | None:
     """
-    Return the id that the queue gave a job's message, or None.
+    Return the id that the queue gave a job's message as text, or None if it has none; never raises.
 
     Args:
         attributes: Of the span of an enqueue or job; some libraries set the id at its end only.
