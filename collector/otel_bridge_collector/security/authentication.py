@@ -72,8 +72,7 @@ _FAILURE_WINDOW_SEC: Final = 60.0
 _MAX_ADDRESSES: Final = 10_000
 _WATCH_INTERVAL_SEC: Final = 0.25
 _RELOAD_INTERVAL_SEC: Final = 15.0
-"""How often the token file is read again; SECURITY.md promises that a revoked token stops within
-60 s."""
+"""How often the token file is read; SECURITY.md promises that a revoked token stops in 60 s."""
 
 
 class TooManyConnectionsError(Exception):
@@ -87,10 +86,10 @@ def address_of(scope: Scope) -> str:
 
 def principal_of(scope: Scope) -> Principal:
     """
-    The principal that the guard found for a request.
+    Return a request's principal, as the guard stored it; ``ANONYMOUS`` without authentication.
 
     Raises:
-        KeyError: The request did not pass the guard, which is a mistake in the application.
+        KeyError: The request bypassed the guard, or has a public path and no valid credentials.
     """
     found: Principal = scope[PRINCIPAL]
     return found
@@ -98,16 +97,16 @@ def principal_of(scope: Scope) -> Principal:
 
 class Authenticator:
     """
-    Identifies principals, keeps browser sessions, counts failures and WebSockets.
+    Identifies principals, keeps browser sessions, counts failures and WebSockets, in memory.
 
-    The application makes one and runs ``watch`` as a task; use it on one event loop only. Without
-    tokens and without OIDC there is no authentication: every request is ``ANONYMOUS``.
+    The application makes one and runs ``watch`` as a task; use it on one event loop only. It needs
+    no closing. Without tokens and OIDC, every request is ``ANONYMOUS``. Making one never raises.
 
     Args:
         tokens: The collector's own tokens; None: there are none.
-        token_connections: The most WebSockets of one account (``Principal.account``).
-        address_connections: The most WebSockets of one IPv4 address or IPv6 /64 network.
-        clock: Its monotonic time limits sessions and failures.
+        token_connections: The most WebSockets of one account (``Principal.account``); 100.
+        address_connections: The most of one IPv4 address or IPv6 /64 network; 500.
+        clock: Its monotonic time limits sessions (12 h) and failures (10 in 60 s).
         oidc: Verifies JWTs of an OpenID Connect provider; None: no JWTs are taken.
 
     Attributes:
@@ -140,13 +139,15 @@ class Authenticator:
 
     async def identify(self, authorization: str | None) -> Principal | None:
         """
-        Find the principal of a request; may wait while a JWT's unknown key is fetched.
+        Find the principal of a request; bad credentials give None, they never raise.
+
+        For a JWT of an unknown key it waits while the provider's keys are fetched, once in 10 s.
 
         Args:
-            authorization: The value of the ``Authorization`` header, ``Bearer`` or ``Basic``.
+            authorization: The header's value: ``Bearer``, or ``Basic`` with a token as password.
 
         Returns:
-            None for missing, malformed, unknown, revoked or expired credentials; they never raise.
+            None for missing, malformed, unknown, revoked or expired credentials, or a failed fetch.
         """
         if not self.is_enabled:
             return ANONYMOUS
@@ -176,10 +177,9 @@ class Authenticator:
 
     def open_session(self, principal: Principal) -> str:
         """
-        Start a browser session; the oldest ends beyond 100 of one account or 10,000 in all.
+        Start a browser session of 12 h and return its id, 256 random bits as text; never raises.
 
-        Returns:
-            Its id, 256 random bits as text. Only its digest is kept, for 12 h at most.
+        Beyond 100 of one account or 10,000 in all, the oldest ends. Only the id's digest is kept.
         """
         session_id = secrets.token_urlsafe(32)
         ends_at = self._clock.monotonic() + SESSION_TTL_SEC
@@ -209,8 +209,7 @@ class Authenticator:
         Count one wrong credential from an IPv4 address or IPv6 /64; the newest 10,000 are kept.
 
         Returns:
-            Seconds that the address must wait, if it had failed 10 times in the last minute before
-            this one; else 0.
+            Seconds to wait, 1 to 61, if 10 others came in the last 60 s; else 0. Never raises.
         """
         wait_sec = self._wait_sec(address)
         network = _network_of(address)
@@ -236,13 +235,13 @@ class Authenticator:
         Context manager for an open WebSocket: counts it, and registers how ``sweep`` closes it.
 
         Args:
-            principal: Whose WebSocket it is.
+            principal: Whose WebSocket it is; ``ANONYMOUS`` counts only for its address.
             address: The client's IP address.
-            close: Called by ``sweep``, on its event loop, at each sweep after the credentials have
-                become invalid and until the block ends; must not block.
+            close: Called on the event loop, at each ``sweep`` after the credentials have become
+                invalid, until the block ends. Must not block; its error ends that sweep.
 
         Raises:
-            TooManyConnectionsError: On entry: the account or the address has reached its limit.
+            TooManyConnectionsError: On entry, over 100 of an account or 500 of an address.
         """
         keys = [("address", _network_of(address))]
         if principal is not ANONYMOUS:
@@ -273,7 +272,7 @@ class Authenticator:
         """
         Call ``sweep`` 4 times a second until cancelled; reload tokens every 15 s, keys every 60 s.
 
-        Returns at once without authentication. Errors are logged, and it goes on.
+        Returns at once without authentication. Errors are logged, and it goes on. Run it once.
         """
         reload_at = self._clock.monotonic() + _RELOAD_INTERVAL_SEC
         while self.is_enabled:
@@ -319,9 +318,10 @@ def _token_of(authorization: str | None) -> str | None:
 
 class AuthenticationGuard:
     """
-    ASGI middleware that puts the principal into the scope, or answers 401 or 429 itself.
+    ASGI middleware that puts the principal into the scope, or refuses a request by itself.
 
-    A public path, such as ``/healthz``, passes without a principal.
+    It answers 401 without valid credentials, and 429 after 10 wrong ones of an address in 60 s. A
+    public path, such as ``/healthz``, passes without a principal. It raises nothing of its own.
 
     Args:
         app: The application that it guards.

@@ -62,22 +62,23 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     uvicorn's HTTP protocol with limits: pass this class to uvicorn as ``http=``.
 
     uvicorn makes an instance for each connection and calls its methods on the event loop. A
-    connection over a limit is closed or aborted; no method raises to uvicorn for what a client
-    sends.
+    connection over a limit is closed or aborted (reset without an answer); no method raises to
+    uvicorn for what a client sends.
 
-    * The head of a request must arrive within 10 s and be at most 32 KiB, trailers included;
-      trailers are then ignored.
+    * The head of a request must arrive within 10 s (else: abort) and be at most 32 KiB (else: 431),
+      trailers included; trailers are then ignored.
     * The next head must arrive within 10 s after an answer; other bytes do not extend that time.
-    * A connection whose client reads nothing for 30 s is closed.
+    * A connection whose client reads nothing for 30 s is aborted.
     * An answer may come before the body is complete. The rest of the body is then discarded, at
       most 64 MiB of it, for 30 s at most and while no 10 s pass without any; then the connection is
       closed. uvicorn closes it at once if it is not kept alive, and the client, which still sends,
       gets a reset instead of the answer.
-    * The handshake of a WebSocket must have no body.
+    * The handshake of a WebSocket must have no body (else: 400), and CONNECT gets 400.
     * An ``Upgrade`` to anything but a WebSocket is ignored, as RFC 9110, 7.8 allows. uvicorn drops
       the body of such a request and all that follows; Java's ``HttpClient``, which offers h2c, got
       400 for it.
-    * Bytes that are not HTTP are no warning in the log, because any client could fill it so.
+    * Bytes that are not HTTP get 400 and a log line of level INFO, not a warning, because any
+      client could fill the log with warnings.
 
     Attributes:
         head_timeout_sec: Seconds for a request's head and between requests; 10.
@@ -118,9 +119,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """
-        Parse bytes of the client: 400 for what is not HTTP, abort after 32 KiB without progress.
+        Parse bytes of the client; uvicorn's event loop calls it, any number of times.
 
-        Unlike uvicorn's, it logs no warning, and ignores upgrades unless to WebSocket.
+        Bytes that are not HTTP get 400, a head over 32 KiB gets 431, and after 32 KiB in which the
+        parser finds nothing complete the connection is aborted. It never raises for what a client
+        sends. Unlike uvicorn's, it logs no warning, and ignores upgrades unless to WebSocket.
         """
         self._unset_keepalive_if_required()
         self._unparsed_bytes += len(data)

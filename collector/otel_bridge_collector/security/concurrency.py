@@ -32,10 +32,12 @@ class _Slot:
 
 class ConcurrencyLimits:
     """
-    Lets the requests of an account run one after the other, in the order of arrival.
+    Lets the expensive requests of an account run one after the other, in the order of arrival.
 
-    ``Authenticator`` makes one for the process. A request holds its slot by ``async with slot()``.
-    All calls must come from one event loop.
+    ``Authenticator`` makes one for the process. A request holds the account's slot, which is its
+    right to run, by ``async with slot(...)``. The class itself sets no limit to the number of
+    waiting requests: callers compare ``waiting`` with ``MAX_WAITING`` (100) and answer 429. All
+    calls must come from one event loop; it raises no errors of its own and needs no closing.
     """
 
     def __init__(self) -> None:
@@ -51,8 +53,9 @@ class ConcurrencyLimits:
         """
         Async context manager that holds the account's only slot for one kind of answer.
 
-        Entering waits for ever until it is free: compare ``waiting`` with ``MAX_WAITING`` before.
-        Leaving keeps the slot for as long again as the block took, unless the block raised.
+        Entering waits for ever until it is free: compare ``waiting`` with ``MAX_WAITING`` (100)
+        before. Leaving keeps the slot for as long again as the block took, unless the block raised.
+        Raises nothing of its own; a request that is cancelled gives its place or slot up.
 
         Args:
             principal: Its account is limited.

@@ -21,9 +21,10 @@ SECURITY_HEADERS: Final = (
 
 class SecurityHeaders:
     """
-    ASGI middleware, the outermost: adds each security header that an answer does not set itself.
+    ASGI middleware, the outermost: adds each header of ``SECURITY_HEADERS`` that an answer lacks.
 
-    It covers HTTP answers and refused WebSocket handshakes. It raises nothing of its own.
+    It covers HTTP answers of any status and refused WebSocket handshakes, without a limit. It
+    raises only what the application raises.
 
     Args:
         app: The application that it wraps.

@@ -56,7 +56,9 @@ _UNKNOWN_KEY_SEC: Final = 10.0
 @dataclass(frozen=True, slots=True)
 class OidcSettings:
     """
-    Which JWTs to accept. URLs must be https, or http on loopback; ``OidcVerifier`` checks them.
+    Which JWTs to accept. A record; ``OidcVerifier`` checks the URLs.
+
+    URLs must be https, or http on loopback, without user and password.
 
     Attributes:
         issuer: The URL that a token must have as ``iss``.
@@ -76,7 +78,9 @@ class OidcVerifier:
     """
     Verifies JWTs and gives their principals; used by ``Authenticator`` on one event loop.
 
-    Making one fetches nothing: the first ``find`` or ``refresh`` does. It needs no closing.
+    Making one fetches nothing: the first ``find`` or ``refresh`` fetches the provider's keys. A
+    response may have 1 MiB; the provider may be silent for 5 s; redirects are not followed. The
+    number of keys has no other limit. It needs no closing.
 
     Args:
         settings: Which JWTs to accept.
@@ -117,7 +121,9 @@ class OidcVerifier:
             token: The JWT in compact form; over 16,384 characters it is not valid.
 
         Returns:
-            Its principal, which expires 30 s after the token; None if the token is not valid.
+            Its principal, which expires 30 s after the token. None for a token that is malformed,
+            expired, of another issuer or audience, not signed by a key of the provider, or that
+            brings its own key. A failed fetch is logged, not raised, and gives None too.
         """
         if len(token) > _MAX_TOKEN_CHARS:
             return None
@@ -161,10 +167,14 @@ class OidcVerifier:
 
     async def refresh(self, min_age_sec: float = REFRESH_SEC) -> None:
         """
-        Fetch the keys in a thread; a failure is logged once and keeps the old keys, never raised.
+        Fetch the provider's keys in a thread; concurrent calls wait for each other.
+
+        A failure (unreachable, silent for 5 s, over 1 MiB, no JSON object) is never raised: the
+        first of a row is logged as a warning, and the old keys stay.
 
         Args:
-            min_age_sec: Do nothing if the last fetch, also a failed one, is less old than this.
+            min_age_sec: Do nothing if the last fetch, also a failed one, is less old than this;
+                60 s.
         """
         async with self._lock:
             if self._clock.monotonic() - self._fetched_at < min_age_sec:

@@ -40,11 +40,13 @@ _NOT_ALLOWED: Final = CloseCode(1008, "host or origin is not allowed")
 
 def is_loopback_name(host: str) -> bool:
     """
-    Return whether a host name or address always means loopback; other text is False.
+    Return whether a host name or address always means loopback; any other text is False.
+
+    Looks nothing up and never raises.
 
     Args:
-        host: Without port; IPv6 with or without brackets. A name that merely resolves to loopback
-            is False.
+        host: Without port; IPv6 with or without brackets. True for ``localhost``, ``*.localhost``
+            and loopback addresses. A name that merely resolves to loopback is False.
     """
     host = host.strip("[]").lower().rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):
@@ -71,8 +73,8 @@ def normal_origin(origin: str) -> str:
     Return an origin as browsers send it: in lower case, without its scheme's default port.
 
     Args:
-        origin: Any text, such as ``https://Dash.example.org:443``; without ``://`` it only becomes
-            lower case. Never raises.
+        origin: Any text of any length, such as ``https://Dash.example.org:443``; without ``://`` it
+            only becomes lower case. Never raises.
     """
     origin = origin.lower()
     scheme, mark, _ = origin.partition("://")
@@ -83,15 +85,22 @@ class OriginGuard:
     """
     ASGI middleware that answers 403 to a wrong Host or Origin, before any route.
 
-    ``Host``, ``Origin`` or ``Authorization`` given twice gets 403 too. The module's text has the
-    rules.
+    * If ``bind_host`` is loopback, ``Host`` must name loopback or the host of an allowed origin.
+    * Without authentication, ``Host`` must be an IP address, a name without a dot, a name in a
+      private domain such as ``.internal``, or the host of an allowed origin.
+    * A WebSocket or a method other than GET, HEAD and OPTIONS: ``Origin``, if there is one, must
+      be the collector's own or an allowed one.
+    * ``Host``, ``Origin`` and ``Authorization`` may be given once.
+
+    A refused WebSocket handshake gets 403 too; the answer's ``detail`` says what to change. The
+    guard raises only what the application raises.
 
     Args:
         app: The application that it guards.
         bind_host: The address that the collector listens on.
         allowed_origins: Further origins, such as ``https://dash.example.org``; compared exactly,
             but a scheme's default port may be written or left out. Their host names are allowed as
-            ``Host`` too.
+            ``Host`` too. Default: none.
         has_authentication: Whether requests need credentials.
     """
 

@@ -41,13 +41,18 @@ def refusal(
     scope: Scope, status: int, detail: str, headers: Mapping[str, str] | None = None
 ) -> Response:
     """
-    Make the answer that refuses a request; sends nothing.
+    Make the answer that refuses a request; sends nothing and never raises.
 
     Args:
         scope: Of the request: its path decides the form, its content type the encoding.
-        status: 400 to 599.
-        detail: One sentence for the client, with the value that is wrong and the cure.
-        headers: Further ones, ``Retry-After`` for example.
+        status: 400 to 599; not checked.
+        detail: One sentence for the client, with the value that is wrong and the cure. Its length
+            is not limited here.
+        headers: Further ones, ``Retry-After`` for example; None: none.
+
+    Returns:
+        For OTLP over HTTP (``/v1/traces``, ``/v1/logs``, ``/v1/metrics``) a ``google.rpc.Status``,
+        protobuf or JSON as the request was; else, also for WebSockets, JSON ``{"detail": ...}``.
     """
     if scope["type"] == "http" and scope["path"] in OTLP_PATHS:
         media_type = media_type_of(scope["headers"])
@@ -62,12 +67,16 @@ async def send_refusal(
     """
     Send a refusal from middleware, before the application has seen the request (async).
 
+    Call it once for a request. A WebSocket handshake is refused with the same response, or closed
+    with ``close`` under a server that cannot send one. Raises only what the server's ``send`` and
+    ``receive`` raise.
+
     Args:
         scope: Of the request, or of a WebSocket's handshake.
         receive: Of the same.
         send: Of the same.
         response: From ``refusal``.
-        close: For a WebSocket under a server that cannot answer a handshake with a response.
+        close: The close code and reason of a WebSocket under such a server.
     """
     if scope["type"] == "websocket":
         await receive()  # the server's "websocket.connect"; an answer before it is an error

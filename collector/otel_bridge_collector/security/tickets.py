@@ -38,11 +38,12 @@ class Tickets:
 
     ``Authenticator`` makes one; set ``redis`` to share tickets between collectors. At most 10,000
     are stored in this process; beyond that the oldest is lost. Redis errors are logged, not raised.
+    Use it on the event loop of its Redis client, which the caller closes.
 
     Attributes:
-        redis: An asyncio client of the Redis that all collectors share; None: tickets are stored in
-            this process.
-        keys: Name the tickets there.
+        redis: An asyncio client of the Redis that all collectors share; None, the default: tickets
+            are stored in this process.
+        keys: Makes the tickets' key names in Redis; default: with the prefix ``nexus``.
 
     Args:
         clock: Its monotonic time limits tickets that are stored in this process.
@@ -58,7 +59,9 @@ class Tickets:
         """
         Make a ticket for a principal: 43 characters of base64url, redeemable once within 30 s.
 
-        While Redis cannot be reached, it is stored here, and only this collector takes it.
+        Does not check that the principal is valid. If Redis cannot be reached, that is logged as a
+        warning and the ticket is stored here, so that only this collector takes it. Never raises;
+        it waits as long as the time-outs of the Redis client allow.
         """
         ticket = secrets.token_urlsafe(32)
         digest = token_digest(ticket)
@@ -80,11 +83,15 @@ class Tickets:
 
     async def redeem(self, ticket: str) -> Principal | None:
         """
-        Use up a ticket and return the principal that it was issued to.
+        Use up a ticket and return the principal that it was issued to; never raises.
+
+        Args:
+            ticket: Any text.
 
         Returns:
-            None if it is malformed, used, expired or unknown, or Redis cannot be reached. Whether
-            the principal is still valid is for the caller to check.
+            None if it is malformed, used, over 30 s old or unknown, or if Redis cannot be reached
+            or holds something unreadable (these two are logged). Whether the principal is still
+            valid is for the caller to check.
         """
         if not _TICKET.fullmatch(ticket):
             return None

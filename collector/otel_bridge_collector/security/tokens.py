@@ -37,10 +37,11 @@ _MAX_FILE_BYTES: Final = 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class Principal:
     """
-    The client that makes a request, as its credentials identify it.
+    The client that makes a request, as its credentials identify it. A record; checks nothing.
 
     Attributes:
-        name: The name in the token's line, or ``jwt:`` and the subject; never the token.
+        name: The name in the token's line, or ``jwt:`` and the first 100 characters of the subject;
+            never the token.
         projects: The projects that it may see and write; None: all, and events without a project.
         expires_at: Seconds since the Unix epoch; None: never.
         digest: SHA-256 of the token in hexadecimal; empty for ``ANONYMOUS``.
@@ -81,11 +82,13 @@ def parse_tokens(lines: Iterable[str], source: str) -> list[Principal]:
     Return a principal for each token line; skip empty lines and those that begin with ``#``.
 
     Args:
-        lines: As in the module's example.
+        lines: Each ``NAME sha256=HEX projects=a,b`` or ``projects=*``, with or without
+            ``expires=2027-01-31T00:00:00Z`` (UTC without an offset). Without a limit.
         source: The setting or file that errors name.
 
     Raises:
         ConfigurationError: A line is wrong. The error names its source and number, not its content.
+            Expired and repeated tokens are no error.
     """
     found: list[Principal] = []
     for number, line in enumerate(lines, start=1):
@@ -129,8 +132,9 @@ class TokenTable:
     """
     The tokens that are accepted; used by ``Authenticator``.
 
-    Making one reads the file. ``Authenticator.watch`` calls ``reload`` every 15 s, so removing a
-    line from the file revokes its token.
+    Making one reads the file, which blocks. ``Authenticator.watch`` calls ``reload`` every 15 s, so
+    removing a line from the file revokes its token. ``reload`` may run in another thread than
+    ``find`` and ``is_valid``. The number of tokens is limited by the file's size alone.
 
     Args:
         text: The value of ``MONITORING_TOKENS``; may be empty.
@@ -138,7 +142,7 @@ class TokenTable:
         clock: Its wall clock decides about expiry.
 
     Raises:
-        ConfigurationError: A line is wrong, or the file cannot be read.
+        ConfigurationError: A line is wrong, the file cannot be read, is not UTF-8 or is over 1 MiB.
     """
 
     def __init__(self, text: str, path: Path | None, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -172,10 +176,10 @@ class TokenTable:
 
     def reload(self) -> None:
         """
-        Read the file again; blocks, so an event loop calls it in a thread.
+        Read the file again; blocks, so an event loop calls it in a thread. Never raises.
 
-        While the file is wrong or missing, none of its tokens is accepted; an error is logged once,
-        not raised. Tokens of ``MONITORING_TOKENS`` stay accepted.
+        While the file is wrong, missing or over 1 MiB, none of its tokens is accepted; the first
+        failure of a row is logged as an error. Tokens of ``MONITORING_TOKENS`` stay accepted.
         """
         try:
             read = self._read()
@@ -193,8 +197,11 @@ class TokenTable:
         """
         Return the principal of a token, in a time that does not depend on which one matches.
 
+        Args:
+            token: Any text of any length.
+
         Returns:
-            None for an unknown or expired token.
+            None for an unknown or expired token; never raises.
         """
         digest = token_digest(token).encode()
         found: Principal | None = None
