@@ -70,17 +70,23 @@ def create_app(
     """
     Make the application; it connects to nothing before its lifespan starts.
 
+    The lifespan (the ASGI server's start and stop of the application) starts the collector and
+    waits at most 30 s until the log is read; a log that cannot be reached delays nothing and is no
+    error, ``/readyz`` shows it. The lifespan's end stops the collector.
+
     Args:
-        settings: The collector's settings.
+        settings: The collector's settings, which hold all limits.
         bridge_settings: The log's URL, the limits of events and the heartbeat TTL.
         gateway: Accepts research tasks; None: ``/tasks`` answers 503.
         collector: The collector to run; None: one is made from the settings.
-        static_dir: The folder of the built dashboard.
+        static_dir: The folder of the built dashboard, default: that of the package. If it is
+            missing, ``/`` explains how to build it.
 
     Raises:
-        ConfigurationError: A token line or an OpenID Connect setting is invalid; or the service
-            would listen beyond loopback without authentication. When the lifespan starts: the port
-            for gRPC is taken, or grpcio is not installed.
+        ConfigurationError: A token line or an OpenID Connect setting is invalid, or the token file
+            cannot be read; or the service would listen beyond loopback without authentication. When
+            the lifespan starts: the log's URL cannot be used, the port for gRPC is taken, or grpcio
+            is not installed.
     """
     authenticator = _make_authenticator(settings)
 
@@ -195,6 +201,13 @@ class CollectorServer(uvicorn.Server):
     """
     uvicorn's server, which reports when it is up and leaves signals to its caller.
 
+    Await ``serve`` once, on the event loop of the application; set ``should_exit`` to end it. If
+    the application does not start, recent versions of uvicorn raise ``SystemExit`` with code 3 in
+    ``serve``.
+
+    Args:
+        config: As ``make_server`` makes it.
+
     Attributes:
         is_up: Set once the lifespan has started and the sockets accept connections.
     """
@@ -216,10 +229,17 @@ def make_server(app: FastAPI, settings: CollectorSettings, **options: Any) -> Co
     """
     Make a server for ``app``; ``await server.serve(sockets=[listener])`` runs it.
 
+    It pings each WebSocket every 25 s and closes one without an answer for 20 s. A client's message
+    may have 16 KiB (else: close code 1009). Connections have 5 s to end when the server stops. HTTP
+    has the limits of ``BoundedHttpProtocol``.
+
     Args:
         app: From ``create_app``.
         settings: Host and port, used if ``serve`` gets no sockets; and the trusted proxies.
         **options: Options of ``uvicorn.Config``, which take precedence.
+
+    Raises:
+        TypeError: ``options`` has a name that uvicorn does not know.
     """
     config = uvicorn.Config(
         app,

@@ -38,7 +38,10 @@ _PREFIX: Final = "otel_bridge_"
 
 class MetricsPage:
     """
-    Renders ``/metrics``; there is one for each collector.
+    Renders ``/metrics``; the application makes one for its collector.
+
+    Counters start at 0 with the process. It keeps nothing and needs no closing. Making one never
+    raises; it registers only in a registry of its own.
 
     Args:
         collector: Whose numbers to render.
@@ -54,14 +57,20 @@ class MetricsPage:
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """
-        The page as it is at this moment.
+        Return the page as it is at this moment; call it on the collector's event loop.
+
+        The size is not limited; it grows with the number of queues. Redis is not asked, so an
+        outage of it changes nothing but the numbers.
 
         Args:
-            accept: The value of the ``Accept`` header.
+            accept: The value of the ``Accept`` header; empty: Prometheus' text format.
 
         Returns:
             The page and its ``Content-Type``: OpenMetrics if ``accept`` names it, else Prometheus'
             text format.
+
+        Raises:
+            TypeError: ``accept`` names OpenMetrics with a version that is no number.
         """
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type

@@ -32,10 +32,11 @@ _CURL: Final = """curl -sS -X POST {url}/tasks -H 'Content-Type: application/jso
 
 def curl_command(url: str, *, has_tokens: bool = False) -> str:
     """
-    Return the shell command that submits the demo's task, as the README has it.
+    Return the shell command that submits the demo's task, as the README has it; never raises.
 
     Args:
-        url: The collector's address.
+        url: The collector's address, such as ``http://localhost:12000``; goes into the command as
+            it is, without a check.
         has_tokens: Whether to send the token that the shell has in ``$TOKEN``.
     """
     token = ' -H "Authorization: Bearer $TOKEN"' if has_tokens else ""

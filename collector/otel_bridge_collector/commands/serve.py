@@ -83,12 +83,22 @@ class ServiceOptions:
 
 async def run_service(options: ServiceOptions) -> int:
     """
-    Serve until SIGINT or SIGTERM, then stop all parts in order; return the exit code 0.
+    Serve until SIGINT, SIGTERM or SIGHUP, then stop all parts in order; return exit code 0.
+
+    Await it once in a process, on the main thread's event loop. It reads settings from the
+    environment, prints the addresses, and publishes the process's own work. While stopping, running
+    jobs have ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5) to end, and connections 5 s.
+
+    Args:
+        options: What the command line gave; the rest comes from the environment or defaults.
 
     Raises:
-        ConfigurationError: The port is in use, Redis is unreachable, or the corpus or a package is
-            missing.
+        ConfigurationError: The port is in use, a setting is invalid, Redis does not answer within
+            2 s at the start, or the corpus or a package is missing. A later outage of Redis does
+            not end the service.
         OtelBridgeError: The HTTP server did not start.
+        SystemExit: Code 3, from uvicorn: the application did not start, for example because the
+            port for gRPC is taken.
     """
     # This must come first. Without it, Ctrl-C makes asyncio cancel the main task, and fakeredis
     # suppresses the cancellation while uvicorn logs it as an error.

@@ -32,15 +32,19 @@ def correlate(
     may_use: Callable[[str | None], bool],
 ) -> dict[Key, InheritedContext]:
     """
-    What spans of these traces may inherit; on the loop that folds.
+    Return what spans of these traces may inherit from tasks that the model already has.
+
+    Call it on the event loop of the model, after ``read_spans`` and before
+    ``OtlpReceiver.receive``. The result is as large as the request; never raises.
 
     Args:
-        model: Read only.
-        parents: Ids of a request's traces, and of the parents of their spans.
-        may_use: Whether the sender may use a project.
+        model: The collector's state of all events (``Fold``); read only.
+        parents: By trace id, the ids of the parents of its spans; all in hexadecimal.
+        may_use: Whether the sender may use a project; its argument is None for no project.
 
     Returns:
-        By (trace, parent span), and by (trace, 0) for spans whose parent is not known.
+        A task, its project and the parent's phase, by (trace id, parent span id) as integers; and
+        by (trace id, 0) for spans whose parent is not known. Empty if nothing is inherited.
     """
     tasks = model.tasks
     inherited: dict[Key, InheritedContext] = {}

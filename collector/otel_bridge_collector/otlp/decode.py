@@ -42,11 +42,12 @@ def decode(message: _Message, body: bytes | str, *, is_json: bool) -> _Message:
         is_json: Whether the body is OTLP JSON; else it is protobuf.
 
     Returns:
-        ``message``.
+        ``message``. Fields that it does not know are ignored.
 
     Raises:
         OtlpError: The body is not such a message, or holds more than 250,000 JSON objects and
             lists, 64 levels of them, or 100,000 resources, scopes, spans and log records.
+            ``message`` may then be partly filled.
     """
     if not is_json:
         try:
@@ -76,11 +77,13 @@ def check_items(message: Message) -> None:
     """
     Check the number of parts of a request, which can be large although its bytes are few.
 
+    Changes nothing, and stops counting soon after the limit; for any thread.
+
     Args:
         message: A request for spans or for logs.
 
     Raises:
-        OtlpError: More than 100,000 resources, scopes, spans and log records.
+        OtlpError: More than 100,000 resources, scopes, spans and log records together.
     """
     request: Any = message
     is_logs = "resource_logs" in request.DESCRIPTOR.fields_by_name

@@ -43,10 +43,12 @@ _Request = TypeVar("_Request", bound=Message)
 
 class OtlpGrpcServer:
     """
-    Listens for OTLP over gRPC, without TLS.
+    Listens for OTLP over gRPC, without TLS, for spans and logs.
 
-    The application makes it on its event loop, then awaits ``start`` and, at its end, ``stop``. A
-    message may have ``MAX_BODY_BYTES`` bytes, a connection 100 calls at a time.
+    The application makes it on its event loop, then awaits ``start`` once and, at its end,
+    ``stop``. A message may have 4 MiB (else gRPC answers RESOURCE_EXHAUSTED), a connection 100
+    calls at a time, and 32 requests are in progress together with those over HTTP. Errors of a call
+    are statuses, see ``take``.
 
     Args:
         ingest: Takes the decoded requests.
@@ -105,17 +107,19 @@ class OtlpGrpcServer:
         """
         Authenticate a call and pass its message to ``take``; the gRPC services call this method.
 
-        A refusal aborts the call: UNAUTHENTICATED without valid credentials, RESOURCE_EXHAUSTED
-        after too many wrong ones, INVALID_ARGUMENT over a limit of ``check_items``, UNAVAILABLE
-        (send again) when busy or when the log cannot be reached.
-
         Args:
-            message: The decoded request.
+            message: The decoded request, of at most 4 MiB.
             context: gRPC's context of the call; its ``abort`` raises, which ends the call.
             take: ``OtlpIngest.traces`` or ``OtlpIngest.logs``.
 
         Returns:
             The number of rejected items.
+
+        Raises:
+            grpc.aio.AbortError: The call was refused, with the status UNAUTHENTICATED (no valid
+                credentials), RESOURCE_EXHAUSTED (10 wrong ones from the address in 60 s),
+                INVALID_ARGUMENT (over a limit of ``check_items``), or UNAVAILABLE, after which
+                clients send again (32 requests are in progress, or the log cannot be reached).
         """
         principal = await self._authenticate(context)
         try:

@@ -58,14 +58,20 @@ class OtlpBusyError(Exception):
 
 class OtlpIngest:
     """
-    Takes requests; keeps one receiver for each token, or for each subject of JWTs.
+    Maps decoded OTLP requests to events and appends them; the application makes one.
+
+    It keeps one ``OtlpReceiver`` for each token, or for each subject of JWTs: at most 256, then the
+    least recently used one is dropped. At most 32 requests may be in progress, over HTTP and gRPC
+    together; callers enter ``slot`` for each. Use it on the collector's event loop. Making one
+    never raises, and it needs no closing.
 
     Args:
-        collector: Appends to the log, and knows which events and traces it has folded.
+        collector: Appends to the log, and knows which events and traces it has folded (applied to
+            its state).
 
     Attributes:
         active: Requests in progress.
-        shed: Requests refused because ``MAX_REQUESTS`` were in progress.
+        shed: Requests refused because 32 were in progress.
         rejected: The number of rejected items of each kind, ``span`` and ``log record``.
     """
 
@@ -79,10 +85,12 @@ class OtlpIngest:
     @contextmanager
     def slot(self) -> Iterator[None]:
         """
-        Count a request as in progress; call it on the event loop only.
+        Context manager that counts a request as in progress; call it on the event loop only.
+
+        It never waits. A refused request is counted in ``shed``.
 
         Raises:
-            OtlpBusyError: ``MAX_REQUESTS`` are in progress.
+            OtlpBusyError: On entry: 32 requests are in progress.
         """
         if self.active >= MAX_REQUESTS:
             self.shed += 1
@@ -95,17 +103,22 @@ class OtlpIngest:
 
     async def traces(self, message: ExportTraceServiceRequest, principal: Principal) -> int:
         """
-        Take spans that have ended, and Logfire's pending ones.
+        Append spans that have ended, and Logfire's pending ones, which have only started.
+
+        A sender's requests run one after the other. An event that the collector knows already is
+        skipped. Events go to the log in batches of 1,000.
 
         Args:
-            message: The decoded request.
+            message: The decoded request; the caller has checked its size.
             principal: The sender, whose projects limit what it may write.
 
         Returns:
-            The number of rejected spans.
+            The number of rejected spans: without valid ids, not to be mapped, of a project that the
+            sender may not use, or whose event is over ``MONITORING_MAX_EVENT_SIZE_BYTES`` (8192).
 
         Raises:
-            TransportError: The log cannot be reached; the request may be sent again.
+            TransportError: The log cannot be reached. A part may be in the log; the whole request
+                may be sent again, without doubles.
         """
         rejected = await self._append_spans(message, principal, are_open=False)
         self.rejected["span"] += rejected
@@ -113,10 +126,12 @@ class OtlpIngest:
 
     async def logs(self, message: ExportLogsServiceRequest, principal: Principal) -> int:
         """
-        Take the spans that log records carry, open ones and ended ones, see ``read_lifecycle``.
+        Append the spans that log records carry, open ones and ended ones, see ``read_lifecycle``.
+
+        Limits are those of ``traces``. Ordinary log records are rejected, not kept.
 
         Args:
-            message: The decoded request.
+            message: The decoded request; the caller has checked its size.
             principal: The sender, whose projects limit what it may write.
 
         Returns:

@@ -89,9 +89,11 @@ class OtlpSpan(NamedTuple):
 
 class OtlpReceiver:
     """
-    Maps the requests of one sender.
+    Maps the requests of one sender to events; for one request at a time.
 
-    Senders do not share one, so the spans of one sender cannot change what another's inherit.
+    Senders do not share one, so the spans of one sender cannot change what another's inherit. It
+    remembers at most 20,000 spans for that, and 10,000 events that are not confirmed; the oldest
+    are forgotten. Making one never raises, and it needs no closing.
 
     Attributes:
         producer_id: The name of this receiver as a producer in the log, 32 hexadecimal digits.
@@ -99,6 +101,7 @@ class OtlpReceiver:
 
     Args:
         meta_attributes: Span attributes that may be shown, see ``MONITORING_META_ATTRIBUTES``.
+            Default: none.
         with_prompts: Whether prompts and answers of language models may be shown when named there.
     """
 
@@ -120,13 +123,22 @@ class OtlpReceiver:
         correlated: Mapping[Key, InheritedContext] = _NO_CORRELATION,
     ) -> Received:
         """
-        Map a request to events, sorted by time.
+        Map a request to events. Blocks for the size of the request; any thread, one at a time.
+
+        Events of intermediate spans (requests and wrappers, which are no task, phase or job) are
+        returned by each call until ``confirm`` is called, because they are made only once; at most
+        10,000 of them, then the oldest are dropped. Never raises: a span that cannot be mapped is
+        counted as rejected.
 
         Args:
             read: From ``read_spans``.
             are_open: The spans have not ended yet, so they give their start alone.
             correlated: What they may inherit from spans that reached the collector on another path,
-                by trace id and span id; see ``SpanMapper.correlate``.
+                by trace id and span id; see ``SpanMapper.correlate``. Default: nothing.
+
+        Returns:
+            Unconfirmed events first, then those of this request, sorted by time; and the number of
+            rejected spans. The events' sizes are not checked.
         """
         self._mapper.correlate(correlated)
         events: list[tuple[int, MonitoringEvent]] = []
@@ -171,7 +183,9 @@ class OtlpReceiver:
 
     def reserve_numbers(self, count: int) -> int:
         """
-        Reserve the numbers of ``count`` events in the log, from 1 upwards.
+        Reserve the numbers of ``count`` events in the log, from 1 upwards, without a limit.
+
+        Call it while holding ``lock``. Never raises.
 
         Returns:
             The first of them. No number is given out twice, also when the events are never sent.
@@ -188,12 +202,18 @@ def _event(fields: dict[str, Any]) -> MonitoringEvent:
 
 def read_spans(request: ExportTraceServiceRequest, project_id: str | None) -> ReadSpans:
     """
-    Read the spans of a decoded request; may be called from any thread.
+    Read the spans of a decoded request; blocks for its size, may be called from any thread.
+
+    Never raises: a span without valid ids is counted as rejected. An attribute's lists and maps are
+    read 8 levels deep; what is deeper becomes None. The caller limits the number of spans.
 
     Args:
         request: The decoded request.
         project_id: The project of spans that name none, neither in their attributes nor in their
             resource; None leaves them without one.
+
+    Returns:
+        The spans sorted by start time, the number of rejected ones, and the parents' ids.
     """
     rejected = 0
     spans: list[tuple[OtlpSpan, bool]] = []
