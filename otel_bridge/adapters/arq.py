@@ -68,11 +68,14 @@ class ArqAdapter(Adapter):
     Makes the jobs, workers and queues of arq visible.
 
     Call ``ArqAdapter().instrument()`` once, in each process that enqueues jobs or runs a worker,
-    before the ``arq.Worker`` is created; a second call does nothing but log a warning, and
-    ``uninstrument()`` restores arq's classes. The worker's queue is sampled every 5 s.
+    before the ``arq.Worker`` is created: the jobs of one that exists already are not shown
+    correctly. A second call does nothing but log a warning, and ``uninstrument()`` restores arq's
+    classes. With an arq older than 0.25 one error is logged and nothing is shown.
 
-    ``raise Retry()`` and jobs that the worker's shutdown cancels are shown as retries; timeouts,
-    aborts, expired jobs and exceeded ``max_tries`` as failures.
+    Each worker sends a heartbeat every 10 s (by default), and the depth of its queue is read every
+    5 s. ``raise Retry()`` and jobs that the worker's shutdown cancels are shown as retries;
+    timeouts, aborts, expired jobs and exceeded ``max_tries`` as failures. What fails inside is
+    logged, and the job runs without being shown; no call waits for the log that the events go to.
     """
 
     requirement: ClassVar[str] = "arq >= 0.25"

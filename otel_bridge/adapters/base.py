@@ -50,12 +50,15 @@ class Adapter(BaseInstrumentor):  # type: ignore[misc,unused-ignore]
     """
     Base class of the adapters, each of which makes one task framework visible.
 
-    The application creates one and calls ``instrument()`` once, before the first job is enqueued;
-    a second call logs a warning and does nothing. ``uninstrument()`` restores the framework.
-    Nothing that it does later raises into the framework. If the installed framework is of
-    another version than ``requirement``, ``instrument()`` logs an error and does nothing. The
-    framework's own OpenTelemetry instrumentation may be active as well. Its spans reach their
+    The application creates one and calls ``instrument()`` once, before the first job is enqueued; a
+    second call logs a warning and does nothing. ``uninstrument()`` restores the framework; before
+    ``instrument()`` it only logs a warning. A class creates one object, however often it is called.
+    The framework's own OpenTelemetry instrumentation may be active as well. Its spans reach their
     exporters unchanged, but are left out of the live view, which would show each job twice.
+
+    If the installed framework is of another version than ``requirement``, ``instrument()`` logs an
+    error and does nothing. Later errors are logged, and the job runs without being shown. The
+    number of jobs is not limited.
     """
 
     requirement: ClassVar[str]
@@ -116,14 +119,15 @@ def framework(name: str) -> Iterator[None]:
     """
     Wrap an adapter's imports of its framework, so that a missing one names the extra to install.
 
-    A context manager, for ``with`` only.
+    A context manager, for ``with`` only. It only rewrites the message of the error.
 
     Args:
         name: The framework's top-level module, which is also the name of otel-bridge's extra.
 
     Raises:
-        ModuleNotFoundError: The framework is not installed. ``opentelemetry-instrument`` skips an
-            adapter that raises this.
+        ModuleNotFoundError: The framework is not installed; the message has the ``pip install``
+            command. ``opentelemetry-instrument`` skips an adapter that raises this. Other errors
+            inside the block pass unchanged.
     """
     try:
         yield
@@ -149,7 +153,10 @@ def this_process() -> str:
 
 def safely(function: Callable[_P, None]) -> Callable[_P, None]:
     """
-    Decorate a function so that it never raises an ``Exception`` into the framework: it is logged.
+    Decorate a function so that it never raises an ``Exception`` into the framework.
+
+    Each one is logged with its stack, and the function returns None. ``KeyboardInterrupt`` and
+    ``SystemExit`` still pass.
 
     Args:
         function: A function that returns nothing; it is not ``async``.
@@ -172,14 +179,19 @@ def start_worker(worker_id: str, meta: Mapping[str, Any] | None = None) -> Worke
     """
     Publish ``worker_started``, then heartbeats until ``stop_worker`` is called; returns at once.
 
-    The timer thread sends one every ``heartbeat_interval_sec`` of the settings (default 10 s).
+    The timer thread (one for the process) sends one every ``heartbeat_interval_sec`` of the
+    settings (default 10 s). Redis that cannot be reached is logged there; nothing is raised for it.
 
     Args:
-        worker_id: Unique among all workers.
-        meta: Small values shown with the worker, beside ``host`` and ``pid``.
+        worker_id: Unique among all workers; not checked.
+        meta: Small values shown with the worker, beside ``host`` and ``pid``; default none.
 
     Returns:
         The heartbeat, for ``stop_worker``; None before ``configure()`` and while monitoring is off.
+
+    Raises:
+        pydantic.ValidationError: ``meta`` has a key that is no text.
+        TypeError: ``meta`` is no mapping.
     """
     bridge = current_bridge()
     if bridge is None or bridge.bus is None:
@@ -201,12 +213,14 @@ def stop_worker(heartbeat: WorkerHeartbeat | None, depths: DepthSampler | None =
     """
     Publish ``worker_stopped``, then wait until everything queued has been sent.
 
-    Blocks for at most 2 s for the log and 2 s for an OTLP backend. The flush is needed because the
-    workers of several frameworks exit without running ``atexit``.
+    Blocks the calling thread for at most 2 s until the log has the events, and 2 s more for the
+    OTLP export. After that it returns all the same, and what is left goes on in the background. The
+    flush is needed because the workers of several frameworks exit without running ``atexit``. Never
+    raises. A second call only flushes again; before ``configure()`` it does nothing.
 
     Args:
         heartbeat: What ``start_worker`` returned; None: no ``worker_stopped`` is published.
-        depths: Stopped first; None: there is no sampler.
+        depths: The sampler of the worker's queues, stopped first; None: there is no sampler.
     """
     if depths is not None:
         depths.stop()
@@ -222,13 +236,16 @@ class DepthSampler:
     """
     Publishes how many jobs wait in a worker's queues, every 5 s, by one process for each queue.
 
-    Created by an adapter when a worker starts; ``start()`` and ``stop()`` drive it.
-    ``QueueDepthSampler`` does the work; the lock of each queue is in the Redis of the settings.
+    Created by an adapter when a worker starts; ``start()`` and ``stop()`` drive it and never raise.
+    Each sample runs on a thread of its own; one that takes longer than 5 s delays the next. A lock
+    of each queue, in the Redis of the settings, keeps other processes from sampling it for 4.5 s;
+    without a Redis, or while it cannot be reached, every process samples. If ``names`` or ``read``
+    raises, nothing is published of that sample, and the first failure in a row is logged.
 
     Args:
-        names: Gives the worker's queues; called for each sample.
-        read: Gives the number of jobs waiting in one queue, from the framework's own broker. Runs
-            on a thread of its own, so it may block; it may raise.
+        names: Gives the worker's queues; called for each sample. Their number is not limited.
+        read: Gives the number of jobs waiting in one queue, from the framework's own broker. May
+            block and may raise.
     """
 
     def __init__(self, names: Callable[[], Iterable[str]], read: Callable[[str], int]) -> None:
@@ -237,7 +254,12 @@ class DepthSampler:
         self._sampler: QueueDepthSampler | None = None
 
     def start(self) -> None:
-        """Start to sample; does nothing before ``configure()`` and while monitoring is off."""
+        """
+        Take the first sample at once on another thread, then one every 5 s until ``stop()``.
+
+        Returns without waiting. Does nothing before ``configure()``, while monitoring is off, and
+        when it has started already.
+        """
         bridge = current_bridge()
         if bridge is None or bridge.bus is None or self._sampler is not None:
             return

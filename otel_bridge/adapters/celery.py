@@ -63,11 +63,15 @@ class CeleryAdapter(Adapter):
 
     Call ``CeleryAdapter().instrument()`` once, in the module that creates the app, so that both
     producers and workers run it; a second call does nothing but log a warning. ``uninstrument()``
-    disconnects its signals. What fails inside is logged; the jobs run all the same.
+    disconnects its signals. With a Celery older than 5.5 one error is logged and nothing is shown.
+    What fails inside is logged; the jobs run all the same.
 
     A job belongs to the ``research_task()`` and ``phase()`` that enclose its ``delay()``, else to
     the enclosing job or trace. ``raise self.retry()`` and ``autoretry_for`` are shown as retries;
-    time limits and killed pool processes as failures.
+    time limits and killed pool processes as failures. For the latter a worker remembers the last
+    10,000 jobs that it received; an older one that is killed is not shown as ended. Heartbeats are
+    sent every 10 s (by default) and queue depths every 5 s; a worker's shutdown waits up to 4 s to
+    send the rest.
     """
 
     requirement: ClassVar[str] = "celery >= 5.5"

@@ -42,9 +42,13 @@ class DramatiqAdapter(Adapter):
 
     Call ``DramatiqAdapter().instrument()`` once, in each process that sends messages or runs a
     worker; a second call does nothing but log a warning. Brokers that are created from then on are
-    instrumented until ``uninstrument()``. The broker that ``dramatiq.set_broker()`` has already set
-    is instrumented as well. Each process of the ``dramatiq`` command is one worker, however many
-    threads it has.
+    instrumented until ``uninstrument()``, and so is the one that ``dramatiq.set_broker()`` has
+    already set. With a Dramatiq older than 1.18 one error is logged and nothing is shown.
+
+    Each process of the ``dramatiq`` command is one worker, however many threads it has. It sends a
+    heartbeat every 10 s (by default) and queue depths every 5 s, and waits up to 4 s at its
+    shutdown to send the rest. What fails inside is logged, and the message is processed without
+    being shown.
     """
 
     requirement: ClassVar[str] = "dramatiq >= 1.18"

@@ -58,14 +58,20 @@ class RqAdapter(Adapter):
     Makes the jobs, workers and queues of RQ visible.
 
     Call ``RqAdapter().instrument()`` once, in each process that enqueues jobs or runs a worker; a
-    second call does nothing but log a warning, and ``uninstrument()`` restores RQ's classes. A
-    work-horse (RQ's process for one job) waits up to 3 s at its end to send what it has recorded.
+    second call does nothing but log a warning, and ``uninstrument()`` restores RQ's classes. With
+    an RQ older than 2.6.1 one error is logged and nothing is shown.
+
+    While the log or the OTLP backend is unreachable, the end of each job waits up to 3 s (2 s and
+    1 s) in its work-horse (RQ's process for one job), and a worker's end up to 4 s. What a
+    work-horse has not sent then is lost. Heartbeats are sent every 10 s (by default), queue depths
+    every 5 s.
 
     ``Retry``, given to ``enqueue()`` or returned by a job, is shown as a retry; a job that is
     requeued or has a ``Repeat`` runs again under its id, as another run of it. Jobs that are
     stopped on request, cancelled or deleted before they start, or whose work-horse dies are shown
-    as failures. The work-horses of a ``SpawnWorker`` are new programs, which only
-    ``opentelemetry-instrument`` instruments.
+    as failures. A job whose ``meta`` is no dict is not linked to the work that enqueued it. The
+    work-horses of a ``SpawnWorker`` are new programs, which only ``opentelemetry-instrument``
+    instruments.
     """
 
     requirement: ClassVar[str] = "rq >= 2.6.1"

@@ -26,12 +26,16 @@ def read_carrier(value: Any) -> dict[str, str]:
     """
     Read the carrier that came with a message of a task framework.
 
+    The carrier is the dict that carries trace context with a job. Its size is not limited.
+
     Args:
         value: A mapping, or a mapping as JSON text. Items whose value is not text are left out.
 
     Returns:
-        The carrier (the dict that carries trace context with a job); empty if ``value`` is anything
-        else.
+        The carrier; empty if ``value`` is anything else, or text that is no JSON.
+
+    Raises:
+        RecursionError: JSON text that nests about 1,000 levels deep.
     """
     if isinstance(value, str):
         try:
@@ -48,7 +52,7 @@ class Run:
     One attempt at a job, from its start in this process to its end.
 
     Created by ``Runs.open`` and ended by ``Runs.close``; in between, an adapter sets ``error`` and
-    ``is_queued_again``.
+    ``is_queued_again``. It checks nothing, and how long an attempt takes is not limited.
 
     Args:
         task_id: Id of the job.
@@ -74,8 +78,11 @@ class Run:
         """
         Record that the job returns to its queue, so that this attempt ends as a retry.
 
+        Call it before ``close``; a second call gives the same. Never waits.
+
         Returns:
-            The carrier (the dict that carries trace context with a job) for its next attempt.
+                The carrier (the dict that carries trace context with a job) for its next attempt:
+                that of this attempt, with a link to it.
         """
         self.is_queued_again = True
         return self.span.retry_carrier
@@ -84,7 +91,8 @@ class Run:
         """
         End the span: as a retry if ``is_queued_again``, as failed if there is an ``error``.
 
-        Else it is completed. Called once, in the thread or task that opened it; never raises.
+        Else it is completed. Call it once, in the thread or task that opened it; ``Runs.close``
+        does. Never raises: an error inside is logged.
         """
         self.is_open = False
         if self.is_queued_again:
@@ -100,9 +108,10 @@ class Runs:
     """
     The attempts that are open in the current thread or asyncio task, innermost last.
 
-    Each adapter creates one; its ``open`` starts an attempt's span, its ``close`` ends it.
-    They are kept by context, not by job id: a job that was queued again may start its next attempt
-    in another thread or task before this attempt has ended.
+    Each adapter creates one; its ``open`` starts an attempt's span, its ``close`` ends it. Their
+    number is not limited. They are kept in a context variable, not by job id: a job that was queued
+    again may start its next attempt in another thread or task before this attempt has ended. So
+    another thread or task does not see them; closing one there does nothing.
     """
 
     def __init__(self) -> None:
@@ -111,6 +120,8 @@ class Runs:
     def get(self, task_id: Any) -> Run | None:
         """
         Return the open attempt at a job that the caller runs in; None if there is none.
+
+        Never raises.
 
         Args:
             task_id: Id of the job; compared as text.
@@ -134,18 +145,25 @@ class Runs:
         """
         Start an attempt: open the span of a job, in the current thread or asyncio task.
 
+        Does not wait. An error in making the span is logged; the attempt is then returned, but not
+        shown. While monitoring is off, it is not shown either.
+
         Args:
-            task_id: Id of the job; kept as text.
+            task_id: Id of the job; kept as text. A second attempt of the same id nests in the
+                first.
             task_type: Name of the function that it runs.
             carrier: What came with the message; see ``read_carrier``.
-            retry_count: Attempts made before this one.
+            retry_count: Attempts made before this one, at least 0.
             queue: Name of the job's queue, if known.
-            worker_id: The worker that runs it.
+            worker_id: The worker that runs it; None: the one that ``heartbeat`` belongs to.
             heartbeat: That worker's heartbeat, which then carries the job's id; None if another
                 process sends it.
 
         Returns:
             The attempt; end it with ``close(task_id)`` in the same thread or task.
+
+        Raises:
+            RecursionError: ``carrier`` is JSON text that nests about 1,000 levels deep.
         """
         with on_worker(heartbeat):
             span = job(
@@ -165,8 +183,10 @@ class Runs:
         """
         End the open attempt at a job that the caller runs in; does nothing if there is none.
 
+        Never raises: an error inside is logged.
+
         Args:
-            task_id: Id of the job; compared as text.
+            task_id: Id of the job; compared as text. Of several open attempts, the innermost ends.
         """
         run = self.get(task_id)
         if run is not None:
@@ -188,21 +208,27 @@ def report_lost(
     """
     Publish the end of a job whose own process cannot: it was killed, or no process started it.
 
-    The event goes to the bus directly, as heartbeats do, and says that another than the job reports
-    its end (``ended_by``): an end that the job itself reports takes precedence. It is a
-    ``task_retry`` if ``will_retry``, else a ``task_failed``. Does nothing before ``configure()``
-    and while monitoring is off; does not wait for Redis.
+    The event is queued as it is, without a span, and says that another than the job reports its end
+    (``ended_by``): an end that the job itself reports takes precedence. It is a ``task_retry`` if
+    ``will_retry``, else a ``task_failed``. Does nothing before ``configure()`` and while monitoring
+    is off. Never waits for Redis; an event above 8,192 bytes is truncated.
 
     Args:
         task_id: Id of the job.
         task_type: Name of the function that it runs.
-        carrier: What came with the message; names research task, project, phase, run and trace.
+        carrier: What came with the message, see ``read_carrier``; names research task, project,
+            phase, run and trace.
         reason: Published as ``error``.
-        retry_count: Attempts made before the one that ended.
+        retry_count: Attempts made before the one that ended, at least 0.
         worker_id: The worker that ran it; None if no worker did.
         will_retry: Whether the framework runs the job again.
-        span_id: The span of the attempt that ended, if it is known; None: the collector finds it by
-            job, run and attempt.
+        span_id: The span of the attempt that ended, as 16 hex digits; None: the collector finds it
+            by job, run and attempt.
+
+    Raises:
+        pydantic.ValidationError: An argument has a wrong type or form, or the ``traceparent`` of
+            the carrier has no trace id of 32 lower-case hex digits.
+        RecursionError: ``carrier`` is JSON text that nests about 1,000 levels deep.
     """
     bridge = current_bridge()
     if bridge is None or bridge.bus is None:

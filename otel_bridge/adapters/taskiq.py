@@ -68,11 +68,15 @@ class TaskiqAdapter(Adapter):
 
     Call ``TaskiqAdapter().instrument()`` once, in each process that sends tasks or runs a worker; a
     second call does nothing but log a warning. Brokers that are created from then on are
-    instrumented until ``uninstrument()``;
-    ``instrument(broker=...)`` instruments one that exists already. A task is shown as a retry if
-    ``SimpleRetryMiddleware``, ``SmartRetryMiddleware`` or ``Context.requeue()`` sends it again. A
-    task that is scheduled for one time belongs to the work that scheduled it; a recurring task
-    belongs to no other work.
+    instrumented until ``uninstrument()``; ``instrument(broker=...)`` instruments one that exists
+    already. With a Taskiq older than 0.11.16 one error is logged and nothing is shown.
+
+    A task is shown as a retry if ``SimpleRetryMiddleware``, ``SmartRetryMiddleware`` or
+    ``Context.requeue()`` sends it again. A task that is scheduled for one time belongs to the work
+    that scheduled it; a recurring task belongs to no other work. A worker sends a heartbeat every
+    10 s (by default) and, if its broker is one of taskiq-redis, the queue's depth every 5 s; its
+    shutdown waits up to 4 s to send the rest. What fails inside is logged, and the task runs
+    without being shown.
     """
 
     requirement: ClassVar[str] = "taskiq >= 0.11.16"
