@@ -31,13 +31,17 @@ class EventQueue:
     """
     Items in order of arrival, from any thread, without a lock; the bus's thread takes them out.
 
-    To add one, call ``append(item)`` and right after it ``next(counter)``, which counts it.
-
-    ``deque.append`` and ``itertools.count`` are atomic under the GIL. Without a lock, nothing can
-    deadlock in a signal handler, a finalizer or a forked child.
+    To add one, call ``append(item)`` and right after it ``next(counter)``, which counts it. Neither
+    waits or raises, and any object is accepted. ``deque.append`` and ``itertools.count`` are atomic
+    under the GIL. Without a lock, nothing can deadlock in a signal handler, a finalizer or a forked
+    child.
 
     Args:
-        max_items: Bound; a full queue drops its oldest item for each new one.
+        max_items: Bound; a full queue drops its oldest item for each new one, without an error, and
+            counts it. The event bus gives ``MONITORING_BUFFER_MAX_EVENTS`` (20,000).
+
+    Raises:
+        ValueError: ``max_items`` is negative.
     """
 
     def __init__(self, max_items: int) -> None:
@@ -74,10 +78,11 @@ class EventQueue:
 
     def measure(self) -> tuple[int, int]:
         """
-        Return how many items were added and how many were dropped; for one thread at a time.
+        Return how many items were added and how many were dropped, each since the start or a fork.
 
-        Both are exact unless another thread is just between ``append`` and ``next(counter)``, or
-        inside ``take``. The items of such threads are missing until they are done.
+        For one thread at a time; neither waits nor raises. Both are exact unless another thread is
+        just between ``append`` and ``next(counter)``, or inside ``take``. The items of such threads
+        are missing until they are done.
         """
         # This read of the counter is counted before it happens. Otherwise a signal handler that
         # measures in between would take it for an item and count it as dropped for good.
@@ -103,11 +108,14 @@ class SendBuffer(Generic[_T]):
     The bus's thread calls ``form_batch``, sends that batch, again after an error, and ends it by
     ``complete_batch``. An event is any object whose ``data`` is its JSON as bytes. Events are
     numbered from 1 when a batch is formed. An event that was dropped before has no number, so the
-    numbers have no holes.
+    numbers have no holes. No method waits or raises.
 
     Args:
-        max_events: Bound on the events, the batch in flight included.
-        max_bytes: Bound on their JSON plus ``ENTRY_OVERHEAD_BYTES`` (150) each.
+        max_events: Bound on the events, the batch in flight included; the bus gives 20,000
+            (``MONITORING_BUFFER_MAX_EVENTS``). Over a bound the oldest event that is not in flight
+            is dropped and counted.
+        max_bytes: Bound on their JSON plus ``ENTRY_OVERHEAD_BYTES`` (150) each; the bus gives 32
+            MiB (``MONITORING_BUFFER_MAX_BYTES``).
     """
 
     def __init__(self, max_events: int, max_bytes: int) -> None:
@@ -142,8 +150,11 @@ class SendBuffer(Generic[_T]):
         """
         Append one event; while a bound is exceeded, drop the oldest that is not in flight.
 
-        Drops are counted in ``dropped``. The event itself is dropped if the batch in flight alone
-        fills the buffer, or if it is larger than ``max_bytes``.
+        Drops are counted in ``dropped``; never raises. The event itself is dropped if the batch in
+        flight alone fills the buffer, or if it is larger than ``max_bytes``.
+
+        Args:
+            event: Any object whose ``data`` is its JSON as bytes.
         """
         self._waiting.append(event)
         self._bytes += len(event.data) + ENTRY_OVERHEAD_BYTES
@@ -154,10 +165,10 @@ class SendBuffer(Generic[_T]):
 
     def form_batch(self, limit: int) -> list[_T]:
         """
-        Return the batch in flight; if there is none, make one of the oldest events.
+        Return the batch in flight; if there is none, make one of the oldest events. Never raises.
 
         Args:
-            limit: Bound on the events of a new batch, at least 1.
+            limit: Bound on the events of a new batch, at least 1; one in flight stays as it is.
 
         Returns:
             The batch, oldest event first; empty if nothing waits. Do not modify it.
@@ -193,7 +204,8 @@ class FlushRequest:
 
     The bus's thread answers it in two steps: when the queue has passed on its first ``target``
     items, the number of events added to the send buffer becomes ``buffer_target``; when as many
-    have left it, the thread sets ``done``.
+    have left it, the thread sets ``done``. It has no limit of time and raises nothing: the caller
+    stops waiting by itself.
 
     Args:
         target: Items that had been added to the queue when the flush was requested.

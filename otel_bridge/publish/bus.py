@@ -1,10 +1,8 @@
 """
 ``EventBus``: publish returns at once; one daemon thread converts, batches and sends.
 
-The caller appends to a bounded queue. The thread empties it every few milliseconds
-(``MONITORING_FLUSH_INTERVAL_MS``), also while the log cannot be reached, and a ``Publisher`` sends
-the events in batches. During an outage the thread makes one attempt of bounded length at a time;
-callers never wait for it.
+The thread empties the queue every few milliseconds (``MONITORING_FLUSH_INTERVAL_MS``), also while
+the log cannot be reached, and a ``Publisher`` sends batches, one bounded attempt at a time.
 """
 
 from __future__ import annotations
@@ -53,11 +51,13 @@ class EventBus:
     Publishes events without making the caller wait.
 
     ``configure()`` creates one for the process; without it, ``EventBus.connect(settings)`` does.
-    There is no start method: one daemon thread sends, and starts with the first event.
-    ``shutdown()`` ends it; if it is not called, the queue is flushed at interpreter exit for at
-    most ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5). A forked child gets a thread of its own and
-    publishes only its own events, under a new producer id (the id by which the log skips events
-    that it already has).
+    One daemon thread sends. It starts with the first event and ends with ``shutdown()``, else at
+    interpreter exit, which flushes for at most ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5). While the
+    log (the stream of all events) cannot be reached, events wait and an attempt follows about every
+    second; one warning is logged, after the third. At a bound the oldest event is dropped and
+    counted in ``counters``. A forked child has a thread of its own and publishes only its own
+    events, under a new producer id (by which the log skips repeated events). Only ``connect``
+    raises.
 
     Args:
         sender: Sends the batches; used by the bus's thread alone, closed at shutdown.
@@ -129,16 +129,16 @@ class EventBus:
         self._reset(forked_at_ns=time.time_ns())
         self._is_closed = self._is_closing = was_closed
 
-    # --- any thread -----------------------------------------------------------------------------
     def put(self, item: Any) -> None:
         """
-        Queue an item; never waits, callable from any thread. ``publish`` is the usual way in.
+        Queue an item; never waits or raises, from any thread. ``publish`` is the usual way in.
 
-        Costs two C calls, plus a wake-up if the bus's thread sleeps. A full queue drops its oldest
-        item; after ``shutdown()`` the item is dropped. Other types are counted as rejected later.
+        Costs two C calls, plus a wake-up if the bus's thread sleeps. A full queue (default 20,000)
+        drops its oldest item; after ``shutdown()`` the item is dropped. Drops are counted.
 
         Args:
             item: A live span for its start, an ended span for its end, or a ``MonitoringEvent``.
+                Another object is counted as rejected later.
         """
         self.append(item)
         next(self.counter)
@@ -155,8 +155,9 @@ class EventBus:
             project_id: Replaces the event's own; default: keep it.
 
         Returns:
-            False if the bus is closed, else True. True means queued, not delivered: a full buffer
-            drops its oldest event and counts it.
+            False if the bus is closed, or after an error, which is logged; else True. True means
+            queued, not delivered: over 20,000 events or 32 MiB, by default, the oldest is dropped
+            and counted.
         """
         if self._is_closing:
             return False
@@ -203,7 +204,7 @@ class EventBus:
 
         Later events are dropped, and ``publish`` returns False. Gives up after three failed
         attempts on a log that was never reached, so that a program without a running collector
-        exits without delay.
+        exits without delay. An unreachable log raises nothing.
 
         Args:
             timeout_sec: How long to flush at most, in seconds; default
@@ -270,7 +271,7 @@ class EventBus:
 
     def wake_thread(self) -> None:
         """
-        Start or wake the bus's thread; after shutdown, discard what was queued.
+        Start or wake the bus's thread; after shutdown, discard what was queued. Never raises.
 
         For callers that queue an item by ``append`` and ``counter`` themselves, as
         ``MonitoringSpanProcessor`` does: call it after that if ``is_idle`` is true. Never waits. If
@@ -386,7 +387,6 @@ class EventBus:
                     request.done.set()
                     self._flushes.remove(request)
 
-    # --- shutdown -------------------------------------------------------------------------------
     def _finish(self, deadline: float) -> bool:
         """Send until the deadline, drop and count the rest, close the connection."""
         publisher = self._publisher

@@ -47,7 +47,7 @@ class BusCounters:
     """
     Counts of a bus since the start of this process, or since its fork; from ``EventBus.counters``.
 
-    ``queued == published + dropped + ignored + waiting``.
+    An immutable record; checks nothing. ``queued == published + dropped + ignored + waiting``.
     """
 
     queued: int
@@ -75,9 +75,11 @@ class BusCounters:
 
 class Publisher:
     """
-    Moves queued events to the log; used by one thread at a time.
+    Moves queued events to the log, the stream of all events; used by one thread at a time.
 
     ``EventBus`` creates it, calls ``convert`` and ``send`` in turn, and ends it by ``abandon``.
+    These never raise for an event or an unreachable log: they count and log it. At most 20,000
+    events or 32 MiB wait, by default; over that the oldest is dropped.
 
     Args:
         sender: Sends the batches; ``abandon`` closes it.
@@ -97,7 +99,7 @@ class Publisher:
         ignored: Starts and ends of spans that are no events.
         intermediate: Events beyond the items of the queue: of spans that were ignored before.
         failed_attempts: Batches that did not reach the log.
-        outage: Why no batch reaches the log; None while none has failed three times.
+        outage: Why no batch reaches the log; None before three attempts in a row have failed.
     """
 
     def __init__(
@@ -140,8 +142,9 @@ class Publisher:
         """
         Convert all queued items to encoded events and move them to the send buffer.
 
-        Never raises: an item that cannot be converted is counted in ``rejected``, and logged at
-        most once a minute.
+        Never waits or raises: an item that cannot be converted is counted in ``rejected``, and
+        logged at most once a minute. A full send buffer (20,000 events, 32 MiB by default) drops
+        its oldest event and counts it. An event has at most 8,192 bytes, by default.
 
         Returns:
             Whether there was any item.
@@ -191,9 +194,10 @@ class Publisher:
         """
         Send one batch, the one in flight if there is one, and count the result; never raises.
 
-        Call it only while ``send_buffer`` is not empty. It blocks as long as one attempt of the
-        sender may take. A batch that the log rejects is dropped; after any other error it stays in
-        flight, and ``breaker`` says when the next attempt is due.
+        Call it only while ``send_buffer`` is not empty. A batch has at most
+        ``MONITORING_BATCH_MAX_EVENTS`` (256). It blocks as long as one attempt of the sender may
+        take: by default about 200 ms. A batch that the log rejects is dropped; after any other
+        error it stays in flight, and ``breaker`` says when the next attempt is due.
         """
         batch = self.send_buffer.form_batch(self._settings.batch_max_events)
         try:

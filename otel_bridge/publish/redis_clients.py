@@ -98,8 +98,9 @@ def check_url(url: str, variable: str = "REDIS_URL") -> None:
     Options in its query that have no effect are a warning, once for each URL.
 
     Args:
-        url: A URL as the module's docstring lists them.
-        variable: The environment variable that holds it, for the error.
+        url: A URL as the module's docstring lists them, e.g. ``redis://host:6379/0``,
+            ``redis+sentinel://host,host/service`` or ``redis+cluster://host,host``.
+        variable: The environment variable that holds it, for the error; default ``REDIS_URL``.
 
     Raises:
         ConfigurationError: Says what is wrong, how to write the URL, and never the password.
@@ -158,12 +159,15 @@ def connect(url: str, **options: Any) -> Any:
     """
     Return a synchronous redis-py client for a URL.
 
-    It connects with its first command; only a Cluster's client asks for the nodes at once.
+    It connects with its first command; only a Cluster's client asks for the nodes at once. Its
+    commands raise one of ``REDIS_ERRORS`` when Redis cannot be reached or answers with an error.
 
     Args:
         url: A URL as the module's docstring lists them; ``check_url`` checks it.
         **options: Keyword arguments for redis-py's client, e.g. ``socket_timeout`` (seconds); those
-            of ``connection_options`` bound each wait. Without them redis-py's defaults hold.
+            of ``connection_options`` bound each wait. Without them the defaults of the installed
+            redis-py hold: in version 8 time-outs of 5 s, and retries. Not checked here: redis-py
+            raises for a wrong one when it connects.
 
     Returns:
         A ``redis.Redis`` or ``redis.RedisCluster``, which the caller ends with ``close``.
@@ -189,6 +193,9 @@ def connect(url: str, **options: Any) -> Any:
 def connect_async(url: str, **options: Any) -> Any:
     """
     Return a client as ``connect`` does, but for asyncio.
+
+    Its commands raise one of ``REDIS_ERRORS`` when Redis cannot be reached or answers with an
+    error.
 
     Args:
         url: As for ``connect``.
@@ -227,7 +234,14 @@ async def aclose(client: Any) -> None:
     """
     Close a client of ``connect_async`` with its connections to Sentinels or Cluster nodes.
 
-    Await it on the loop that used the client. An error of ``REDIS_ERRORS`` may be raised.
+    Await it on the loop that used the client; a second call is allowed.
+
+    Args:
+        client: The client; a later command would connect it again.
+
+    Raises:
+        RedisError, RedisClusterException, OSError: A connection that was lost could not be closed
+            in order; those not closed yet may stay open.
     """
     await client.aclose()
     for sentinel in _sentinels_of(client):
@@ -255,13 +269,14 @@ def connect_any_node(url: str, attempt: int, **options: Any) -> Any:
     """
     Return a client as ``connect_async`` does, but of a Cluster for one node only.
 
-    Every node of a Cluster receives every Pub/Sub message, so a subscriber needs just one.
+    Every node of a Cluster receives every Pub/Sub message, so a subscriber needs just one. Connects
+    with its first command, which raises one of ``REDIS_ERRORS`` if that node cannot be reached.
 
     Args:
         url: As for ``connect``.
         attempt: Which node to use, counted modulo the nodes in the URL: raise it by one after each
             failure. Ignored unless the URL names a Cluster.
-        **options: As for ``connect``.
+        **options: As for ``connect``, with the same defaults.
 
     Raises:
         ValueError: The URL cannot be used.

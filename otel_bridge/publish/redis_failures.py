@@ -27,15 +27,18 @@ def is_cluster_reply(error: BaseException) -> bool:
     """
     Whether an error shows that a client of a single server has asked a node of a Cluster.
 
+    Reads only its class and its text; never raises.
+
     Args:
-        error: What a redis-py client raised. False for an exception of any other kind.
+        error: What a redis-py client raised. An exception of another kind is False, unless its text
+            has the words of such a reply.
     """
     return isinstance(error, _CLUSTER_ERRORS) or bool(_CLUSTER_TEXT.search(str(error)))
 
 
 def needs_operator(error: BaseException) -> bool:
     """
-    Whether an error stays until an operator changes an ACL or a URL.
+    Whether an error stays until an operator changes an ACL or a URL; never raises.
 
     Args:
         error: What a redis-py client raised: a denial by an ACL, or what ``is_cluster_reply``
@@ -47,15 +50,16 @@ def needs_operator(error: BaseException) -> bool:
 
 def failure_reason(error: BaseException, url: str | None = None) -> str:
     """
-    Say why a command failed, with at most 200 characters of the error.
+    Say why a command failed, with at most 200 characters of the error; never raises.
 
     Args:
         error: What the client raised.
-        url: Of the server, shown without its password where it is the cause; None: not shown.
+        url: Of the server, shown without its password where it is the cause; default None: not
+            shown.
 
     Returns:
         ``<class>: <text>``, or what to change if ``is_cluster_reply``. The error's text is quoted
-        as it is.
+        as it is, line breaks included.
     """
     kind = type(error).__name__
     if is_cluster_reply(error):

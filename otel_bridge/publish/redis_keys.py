@@ -26,9 +26,11 @@ class RedisKeys:
     The Redis keys of one application: its properties and methods only build names.
 
     None of them connects, checks its arguments or raises. Ids are put into the names unchanged.
+    Immutable.
 
     Attributes:
-        prefix: ``MONITORING_KEY_PREFIX``: the first part of every key, without the colon after it.
+        prefix: ``MONITORING_KEY_PREFIX``: the first part of every key, without the colon after it;
+            default ``nexus``. Neither its characters nor its length are checked here.
     """
 
     prefix: str = DEFAULT_KEY_PREFIX
@@ -75,9 +77,10 @@ class RedisKeys:
     @property
     def wake_channel(self) -> str:
         """
-        Channel for wake-up notifications between coordinators: ``queued`` or ``ended <parent>``.
+        Name of the channel for wake-up notifications: ``queued`` or ``ended <parent task id>``.
 
-        A lost notification only delays a coordinator.
+        Coordinators (which queue and claim jobs) send them to each other. Only the name is built
+        here, which cannot fail. A lost notification delays a coordinator; it loses no job.
         """
         return f"{self.prefix}:wake"
 
@@ -130,8 +133,11 @@ class RedisKeys:
         """
         Key with a TTL: the process that sets it samples the depth of queues in this interval.
 
+        Only builds the name and never raises. ``QueueDepthSampler`` sets the key for 0.9 of an
+        interval (4.5 s by default).
+
         Args:
-            queue: The queue, for workers that serve different ones; None: all queues.
+            queue: The queue, for workers that serve different ones; default None: all queues.
         """
         lock = f"{self.prefix}:queue_depth:turn"
         return lock if queue is None else f"{lock}:{queue}"
@@ -148,19 +154,25 @@ class RedisKeys:
         """
         Key of the stream that is the log: one entry per event, with its JSON in field ``e``.
 
+        Only builds the name and never raises. The sender trims the stream to about
+        ``MONITORING_STREAM_MAX_EVENTS`` (100,000) entries.
+
         Args:
             shard: Text in the braces of the key, which decides its Cluster slot; default ``0``, the
-                only one in use.
+                only one in use. Not checked.
         """
         return f"{self.prefix}:{{{shard}}}:stream"
 
     def log_producer(self, producer_id: str, shard: str = DEFAULT_SHARD) -> str:
         """
-        Key with a TTL (``MONITORING_PRODUCER_TTL_SEC``): a producer's last appended event number.
+        Key of a producer's last appended event number, by which the log skips repeated events.
+
+        Only builds the name and never raises. The sender sets the key with a TTL of
+        ``MONITORING_PRODUCER_TTL_SEC`` (3,600 s), again with each new batch.
 
         Args:
-            producer_id: Unique for each process that sends.
-            shard: As for ``log_stream``.
+            producer_id: Unique for each process that sends; not checked.
+            shard: As for ``log_stream``; default ``0``.
         """
         return f"{self.prefix}:{{{shard}}}:producer:{producer_id}"
 
@@ -168,8 +180,10 @@ class RedisKeys:
         """
         Key of the hash with the log's ``epoch``, which changes when the stream was lost.
 
+        Only builds the name and never raises. The key has no TTL.
+
         Args:
-            shard: As for ``log_stream``.
+            shard: As for ``log_stream``; default ``0``.
         """
         return f"{self.prefix}:{{{shard}}}:meta"
 

@@ -72,10 +72,12 @@ def connection_options(
     """
     Return keyword arguments for a redis-py client that times out soon and never retries by itself.
 
+    Only builds a dict and never raises; redis-py raises for a wrong value when it connects.
+
     Args:
         timeout_sec: Limit for each answer, in seconds; then the command raises a ``TimeoutError``
             of redis-py.
-        connect_timeout_sec: Limit for connecting, in seconds.
+        connect_timeout_sec: Limit for connecting, in seconds, with the same error.
         **more: Further keyword arguments of redis-py, which are added or take precedence.
     """
     return {
@@ -90,10 +92,10 @@ def connection_options(
 
 def read_query(query: str) -> tuple[dict[str, str], list[str]]:
     """
-    Read the options in the query of a Redis URL.
+    Read the options in the query of a Redis URL; their values are not checked.
 
     Args:
-        query: What follows ``?``, percent-encoded.
+        query: What follows ``?``, percent-encoded, of any length; empty: no options.
 
     Returns:
         The options that are used, by name, as decoded text; and the names of those that are
@@ -119,6 +121,8 @@ def read_query(query: str) -> tuple[dict[str, str], list[str]]:
 def warn_of_ignored_options(url: str, ignored: list[str]) -> None:
     """
     Log one warning, once in a process for the same URL, that options in its query are ignored.
+
+    Never raises. The last 64 URLs are remembered; after more, a URL is warned about again.
 
     Args:
         url: The Redis URL; its password is not shown.

@@ -34,14 +34,14 @@ class Breaker:
     and itself waits for ``wait_sec``. No method raises.
 
     The breaker is closed while attempts succeed. ``OPEN_AFTER_FAILURES`` (3) failures in a row open
-    it. While it is open each attempt is a probe, and the first success closes it. Times are
-    monotonic seconds.
+    it. While it is open each attempt is a probe, and the first success closes it. There is no limit
+    on the number of attempts. Times are monotonic seconds.
 
     Args:
         uniform: Draws a delay between two bounds; default: a random generator of its own, so that
             programs that seed ``random`` alike do not retry at the same moments.
-        base_sec: Bound on the first delay, default 0.05; it doubles with each failure.
-        max_sec: Bound on every delay, default 1.
+        base_sec: Bound on the first delay, in seconds, default 0.05; it doubles with each failure.
+        max_sec: Bound on every delay, in seconds, default 1.
     """
 
     def __init__(
@@ -71,15 +71,15 @@ class Breaker:
 
     def fail(self, now: float, retry_after_sec: float | None = None) -> bool:
         """
-        Record a failed attempt.
+        Record a failed attempt and draw the delay until the next one; never raises.
 
         Args:
             now: Monotonic time after the attempt, in seconds.
             retry_after_sec: Delay that the receiver asked for, in seconds; observed up to 60, plus
-                jitter. None: jitter only.
+                jitter (a random delay of at most 1 s). Default None: jitter only.
 
         Returns:
-            Whether this failure opened the breaker.
+            Whether this failure opened the breaker: True for the third in a row only.
         """
         if self.failed_since is None:
             self.failed_since = now
@@ -93,13 +93,13 @@ class Breaker:
 
     def succeed(self, now: float) -> float | None:
         """
-        Record a success, which closes the breaker.
+        Record a success, which closes the breaker; never raises.
 
         Args:
             now: Monotonic time after the attempt, in seconds.
 
         Returns:
-            Seconds since the first failure; None if there were fewer than 3 failures.
+            Seconds since the first failure; None if there were fewer than 3 failures in a row.
         """
         outage_sec = now - self.failed_since if self.is_open and self.failed_since else None
         self.failures = 0

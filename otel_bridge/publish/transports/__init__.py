@@ -24,11 +24,12 @@ KNOWN_SCHEMES: Final = (
 
 def open_sender(url: str, settings: BridgeSettings) -> Sender:
     """
-    Create the sender for a bus URL; it connects with its first batch.
+    Create the sender for a bus URL, which appends events to the log; connects with its first batch.
 
     Args:
         url: E.g. ``redis://host:6379/0``, ``http://host:12000``, ``memory://name``.
-        settings: Bounds, channels and time-outs.
+        settings: Bounds, channels and time-outs: by default 100 ms for connecting and for each
+            answer, and a log of 100,000 events.
 
     Raises:
         UnknownTransportError: The scheme of the URL has no transport.
@@ -50,11 +51,12 @@ def open_sender(url: str, settings: BridgeSettings) -> Sender:
 
 def open_receiver(url: str, settings: BridgeSettings) -> Receiver:
     """
-    Create the receiver for a bus URL; ``Receiver.open`` connects it.
+    Create the receiver for a bus URL, which reads the log of events; ``Receiver.open`` connects it.
 
     Args:
         url: As for ``open_sender``, but not ``http`` or ``https``: these can only be sent to.
-        settings: The key prefix and the events channel; for ``memory`` the bound of a new log.
+        settings: The key prefix and the events channel; for ``memory`` the bound of a new log
+            (default 100,000 events).
 
     Raises:
         UnknownTransportError: The scheme of the URL has no transport.
@@ -79,13 +81,15 @@ def check_scheme(url: str, settings: BridgeSettings) -> str:
     """
     Return the scheme of a bus URL, the part before ``://``; nothing else of the URL is checked.
 
+    Upper case counts as unknown. Opens nothing.
+
     Args:
-        url: The bus URL.
+        url: The bus URL, of any length.
         settings: They say which variable holds it, for the error.
 
     Raises:
-        UnknownTransportError: The scheme has no transport. The error names the setting that holds
-            the URL.
+        UnknownTransportError: The scheme is none of ``KNOWN_SCHEMES``, or there is none. The error
+            names the setting that holds the URL.
     """
     # Not by urlsplit: for a URL that it cannot parse it raises an error without the setting's name.
     scheme, mark, _ = url.partition("://")

@@ -53,9 +53,11 @@ class LogEntry(NamedTuple):
 
 class Sender(Protocol):
     """
-    Appends batches to the log; ``open_sender`` creates it, the event bus drives it.
+    Appends batches of events to the log; ``open_sender`` creates it, the event bus drives it.
 
-    Synchronous, for one thread at a time. There is no start: the first ``send`` connects.
+    A protocol that each transport (Redis, HTTP, memory) implements. Synchronous, for one thread at
+    a time. There is no start: the first ``send`` connects. Only ``send`` raises ``TransportError``;
+    it may be called again, also after ``close``.
     """
 
     def send(self, producer_id: str, first_n: int, batch: Sequence[Outgoing]) -> AppendResult:
@@ -63,12 +65,13 @@ class Sender(Protocol):
         Append events ``first_n``, ``first_n + 1``, ... of one producer, each once, in order.
 
         Safe to call again with the same arguments after an error: events that the log has are
-        skipped. Each transport bounds how long this may block.
+        skipped. Redis and HTTP block for ``MONITORING_SEND_TIMEOUT_MS`` (100) at most for
+        connecting, and as long for each answer; memory never blocks.
 
         Args:
             producer_id: Unique per process; a forked child uses a new one.
             first_n: Number of the first event, counted from 1 without holes.
-            batch: At least one event.
+            batch: At least one event; by HTTP at most 1,000.
 
         Raises:
             TransportRejectedError: The log rejects the batch; sending it again cannot help.
@@ -81,16 +84,22 @@ class Sender(Protocol):
 
 class Receiver(Protocol):
     """
-    Reads the log; ``open_receiver`` creates it, the collector drives it.
+    Reads the log, in which all events are; ``open_receiver`` creates it, the collector drives it.
 
-    Await its methods on one event loop, one at a time: ``open``, then ``read`` again and again,
-    each from the position of the last entry; ``close`` at the end. ``external_messages`` may be
-    iterated meanwhile. After an error a method may be called again; it connects again.
+    A protocol that the transports Redis and memory implement. Await its methods on one event loop,
+    one at a time: ``open``, then ``read`` again and again, each from the position of the last
+    entry; ``close`` at the end. ``external_messages`` may be iterated meanwhile. The methods raise
+    ``TransportError`` when the log cannot be reached, and ``PositionLostError`` when it cannot
+    continue from a position. After an error, and after ``close``, a method may be called again; it
+    connects again.
     """
 
     async def open(self) -> str:
         """
         Connect; return the position before the first entry that the log still has.
+
+        A second call is allowed and returns the present one. Redis may take 2 s to connect and 2 s
+        to answer; memory never waits.
 
         Raises:
             TransportError: The log cannot be reached.
@@ -101,6 +110,8 @@ class Receiver(Protocol):
     ) -> Sequence[LogEntry]:
         """
         Return the entries after a position, oldest first.
+
+        Cancelling it is safe: no entry is lost, as the next read starts from its own position.
 
         Args:
             after: Position of the last entry that the reader has.
@@ -113,12 +124,14 @@ class Receiver(Protocol):
 
         Raises:
             PositionLostError: The log cannot continue from there without a hole.
-            TransportError: The log cannot be reached.
+            TransportError: The log cannot be reached, or does not answer within 2 s.
         """
 
     async def last_position(self) -> str:
         """
         Return the position of the newest entry; in an empty log, the position before its first.
+
+        Redis may take 2 s to connect and 2 s to answer; memory never waits.
 
         Raises:
             TransportError: The log cannot be reached.
@@ -129,7 +142,7 @@ class Receiver(Protocol):
         Return the newest entries, newest first, for paging backwards.
 
         Args:
-            limit: Bound on the entries returned, at least 1.
+            limit: Bound on the entries returned, at least 1; it has no upper bound.
             before: Position of the entry to start before; default: start at the newest entry.
 
         Returns:
@@ -137,17 +150,18 @@ class Receiver(Protocol):
 
         Raises:
             PositionLostError: ``before`` belongs to another log, or is no position.
-            TransportError: The log cannot be reached.
+            TransportError: The log cannot be reached, or does not answer within 2 s.
         """
 
     def external_messages(self) -> AsyncIterator[bytes]:
         """
         Yield messages of external publishers: those that did not pass through the log.
 
-        Such a message was published on the events channel directly and has no ``position``. It is
-        yielded as it came, unchecked. The iterator never ends (cancel its task) and re-subscribes
-        by itself, without an error; messages published meanwhile are lost. A transport without
-        channels yields nothing and waits for ever.
+        Such a message was published on the events channel of Redis directly and has no
+        ``position``. It is yielded as it came, unchecked and of any size. The iterator never ends
+        (cancel its task) and raises no error: a lost connection is logged and opened again;
+        messages published meanwhile are lost. A transport without channels yields nothing and waits
+        for ever.
         """
 
     async def close(self) -> None:
@@ -158,8 +172,10 @@ def splice_position(position: str, data: bytes) -> bytes:
     """
     Insert ``position`` as first member of an event's JSON object; other bytes stay the same.
 
+    Checks nothing and never raises for these types: from other data it makes invalid JSON.
+
     Args:
         position: Text that needs no escape in JSON.
-        data: A JSON object with at least one member, from its ``{`` on; not checked.
+        data: A JSON object with at least one member, from its ``{`` on; of any size.
     """
     return b'{"position":"' + position.encode() + b'",' + data[1:]

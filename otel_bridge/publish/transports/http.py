@@ -61,11 +61,11 @@ _MAX_ANSWER_BYTES: Final = 64 * 1024
 
 class Push:
     """
-    One decoded push request, as ``decode_push`` returns it.
+    One decoded push request, as ``decode_push`` returns it; a record, which itself checks nothing.
 
     Attributes:
         producer_id: The id of the sending process, 1 to 64 characters.
-        first_n: Number of the first event.
+        first_n: Number of the first event, from 1.
         batch: The events, 1 to 1,000.
     """
 
@@ -80,6 +80,8 @@ class Push:
 def encode_push(batch: Sequence[Outgoing]) -> bytes:
     """
     Encode a batch as NDJSON: each event's JSON object unchanged, followed by a line end.
+
+    Never raises; an empty batch gives no bytes.
 
     Args:
         batch: Events of one producer, in order; the collector accepts 1 to 1,000. Not checked.
@@ -97,17 +99,19 @@ def decode_push(body: bytes, headers: Mapping[str, str], max_event_bytes: int) -
 
     Args:
         body: NDJSON of 1 to ``MAX_PUSH_EVENTS`` (1,000) events.
-        headers: Headers of the request, of which ``X-Producer-Id`` and ``X-First-N`` are needed;
+        headers: Headers of the request, of which ``X-Producer-Id`` (1 to 64 letters, digits, ``-``
+            or ``_``) and ``X-First-N`` (a whole number from 1, at most 15 digits) are needed;
             looked up as spelled here and in lower case.
-        max_event_bytes: Bound on one line without its line end, in bytes. The size of ``body`` as
-            a whole is bounded by the caller.
+        max_event_bytes: Bound on one line without its line end, in bytes. The size of ``body`` as a
+            whole is bounded by the caller.
 
     Returns:
         The request with its lines unchanged. A line needs only a text ``event_type``, a text
         ``project_id`` if any, and no ``position``.
 
     Raises:
-        TransportRejectedError: Says what is wrong, and in which line; never quotes the line.
+        TransportRejectedError: Says what is wrong, and in which line; never quotes the line. It is
+            the only error.
     """
     producer_id = headers.get(PRODUCER_HEADER) or headers.get(PRODUCER_HEADER.lower()) or ""
     first_n = headers.get(FIRST_N_HEADER) or headers.get(FIRST_N_HEADER.lower()) or ""
@@ -151,7 +155,8 @@ class HttpSender:
 
     The first ``send`` connects; after a fork the child opens a connection of its own. An attempt
     takes at most one time-out (``MONITORING_SEND_TIMEOUT_MS``, 100) for connecting and one for the
-    answer.
+    answer; the look-up of a host name comes on top. ``send`` raises ``TransportError`` when the
+    collector cannot be reached, ``close`` raises nothing.
 
     Args:
         url: ``http://[user:password@]host[:port][/base]`` or ``https://``. User and password take
@@ -190,11 +195,16 @@ class HttpSender:
 
     def send(self, producer_id: str, first_n: int, batch: Sequence[Outgoing]) -> AppendResult:
         """
-        POST one batch; see ``Sender.send`` for the arguments.
+        POST one batch, of at most 1,000 events; see ``Sender.send`` for the arguments.
+
+        Blocks for one time-out (100 ms by default) at most to connect and one for the answer, of
+        which 64 KiB are read. After an error the next call connects again, also after ``close``.
 
         Raises:
             TransportRejectedError: The collector answered 400, 413 or 422.
-            TransportError: It cannot be reached, or answered another status than 200.
+            TransportError: It cannot be reached, or answered another status than 200, or the answer
+                is not from a collector. ``retry_after_sec`` is its ``Retry-After``, if that is a
+                number.
         """
         headers = {**self._headers, PRODUCER_HEADER: producer_id, FIRST_N_HEADER: str(first_n)}
         try:

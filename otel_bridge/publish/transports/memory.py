@@ -36,11 +36,13 @@ class MemoryLog:
     An append-only, bounded list of events with positions ``<epoch>:<seq>``, ``seq`` from 1.
 
     Thread-safe; nothing is started or closed. ``memory_log`` returns the one of a name, for the
-    ``MemorySender`` and ``MemoryReceiver`` that share it.
+    ``MemorySender`` and ``MemoryReceiver`` that share it. Only a position that the log cannot
+    continue from is an error (``PositionLostError``). Repeated events of a producer are skipped, as
+    long as it is one of the last 10,000 producers.
 
     Args:
-        max_events: Bound, default 100,000. The oldest events are removed in blocks, so the log may
-            hold up to a sixteenth more (at least 64).
+        max_events: Bound, default 100,000; not checked. The oldest events are removed in blocks, so
+            the log may hold up to a sixteenth more (at least 64). There is no bound on their bytes.
     """
 
     def __init__(self, max_events: int = DEFAULT_MAX_EVENTS) -> None:
@@ -101,13 +103,13 @@ class MemoryLog:
         self, position: str, limit: int, waiter: asyncio.Future[None] | None = None
     ) -> list[LogEntry]:
         """
-        Return the entries after a position, oldest first.
+        Return the entries after a position, oldest first; never waits, from any thread.
 
         Args:
             position: Position of the last entry that the reader has.
             limit: Bound on the entries returned.
             waiter: If there is no entry, the next append completes this future with None, on the
-                future's own loop. To give up, call ``remove_waiter``. None: no future.
+                future's own loop. To give up, call ``remove_waiter``. Default None: no future.
 
         Raises:
             PositionLostError: The log cannot continue from there without a hole: it was trimmed
@@ -131,11 +133,12 @@ class MemoryLog:
 
     def newest(self, limit: int, before: str | None) -> list[LogEntry]:
         """
-        Return the newest entries, newest first.
+        Return the newest entries, newest first; never waits, from any thread.
 
         Args:
             limit: Bound on the entries returned.
-            before: Position of the entry to start before; None: start at the newest entry.
+            before: Position of the entry to start before; None: start at the newest entry. If that
+                entry was trimmed, the result is empty.
 
         Raises:
             PositionLostError: ``before`` belongs to another log or is malformed.
@@ -168,11 +171,13 @@ def memory_log(name: str, max_events: int = DEFAULT_MAX_EVENTS) -> MemoryLog:
     """
     Return the log of this process with a name; the first call creates it. From any thread.
 
-    A log is kept until the process ends. A forked child gets a copy of its own.
+    A log is kept until the process ends; their number is not limited. A forked child gets a copy of
+    its own. Never raises.
 
     Args:
-        name: What follows ``memory://`` in the URL.
-        max_events: Bound of a log that is created; ignored for one that exists.
+        name: What follows ``memory://`` in the URL; may be empty.
+        max_events: Bound of a log that is created, default 100,000 events; ignored for one that
+            exists.
     """
     with _logs_lock:
         if name not in _logs:
@@ -195,6 +200,9 @@ class MemorySender:
     """
     ``Sender`` to a log of this process; callable from any thread, never fails and never waits.
 
+    A batch may have any number of events; the log itself is bounded (100,000 events by default).
+    ``send`` works after ``close`` too.
+
     Args:
         log: The log, from ``memory_log``.
     """
@@ -214,7 +222,9 @@ class MemoryReceiver:
     """
     ``Receiver`` of a log of this process; for one asyncio loop, in any thread.
 
-    Nothing has to be opened or closed. ``external_messages`` yields nothing and waits for ever.
+    Nothing has to be opened or closed, and the log can always be reached: only a position from
+    which it cannot continue is an error (``PositionLostError``). ``read`` returns 500 entries at
+    most and waits 1 s, by default. ``external_messages`` yields nothing and waits for ever.
 
     Args:
         log: The log, from ``memory_log``.

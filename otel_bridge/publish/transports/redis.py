@@ -91,11 +91,12 @@ class RedisSender:
     The first ``send`` connects; after a fork the child opens a connection of its own. An attempt
     takes at most one time-out (``MONITORING_SEND_TIMEOUT_MS``, 100) for connecting and one for the
     answer, plus one each for AUTH and SELECT when the URL has a password or a database number.
+    ``send`` raises ``TransportError`` when Redis cannot be reached, and may be called again.
 
     Args:
-        url: See ``redis_clients``.
-        settings: Key prefix, channels, the time-out, ``stream_max_events`` (100,000; the oldest
-            are trimmed) and ``producer_ttl_sec``.
+        url: A Redis URL; ``redis_clients`` lists the forms.
+        settings: Key prefix, channels, the time-out, ``stream_max_events`` (100,000; the oldest are
+            trimmed) and ``producer_ttl_sec`` (3,600 s: how long a repeated batch is recognised).
 
     Raises:
         ConfigurationError: The URL cannot be used; see ``check_url``.
@@ -116,6 +117,9 @@ class RedisSender:
     def send(self, producer_id: str, first_n: int, batch: Sequence[Outgoing]) -> AppendResult:
         """
         Append one batch by a script; see ``Sender.send`` for the arguments.
+
+        Blocks for one time-out (100 ms by default) at most to connect and one for each answer.
+        After an error, and after ``close``, the next call connects again.
 
         Raises:
             TransportRejectedError: Redis answered with an error that no later attempt can avoid.

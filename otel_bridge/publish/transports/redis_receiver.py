@@ -71,14 +71,15 @@ class RedisReceiver:
     ``Receiver`` of the stream; for one asyncio loop, on which all its methods are awaited.
 
     It reads with one connection, one call at a time; ``external_messages`` opens a second one. A
-    connection attempt takes at most 2 s and an answer 2 s; then ``TransportError`` is raised.
+    connection attempt takes at most 2 s and an answer 2 s; then ``TransportError`` is raised, and
+    the next call connects again. ``read`` returns 500 entries at most and waits 1 s, by default.
 
     Args:
-        url: See ``redis_clients``.
+        url: A Redis URL; ``redis_clients`` lists the forms.
         settings: The key prefix and the events channel.
 
     Raises:
-        ConfigurationError: The URL cannot be parsed.
+        ConfigurationError: The URL cannot be used; see ``check_url``.
     """
 
     def __init__(self, url: str, settings: BridgeSettings) -> None:
@@ -252,9 +253,11 @@ class RedisReceiver:
 
     async def external_messages(self) -> AsyncIterator[bytes]:
         """
-        Yield external publishers' messages, as ``Receiver.external_messages`` does.
+        Yield external publishers' messages, as ``Receiver.external_messages`` does; never ends.
 
-        A lost subscription is logged and opened again after 1 s; a silent one is noticed after 30.
+        They are the messages on the events channel that have no ``position``, unchecked, of any
+        size. A lost subscription is logged and opened again after 1 s, without an error; a silent
+        one is noticed after 30 s. Messages published meanwhile are lost.
         """
         is_failing = False
         while True:
