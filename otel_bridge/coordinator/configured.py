@@ -31,9 +31,14 @@ class ConfiguredCoordinator(BaseInstrumentor):  # type: ignore[misc,unused-ignor
     """
     Instruments the coordinator class that the environment names, when its module is imported.
 
-    ``opentelemetry-instrument`` creates it, through the ``opentelemetry_instrumentor`` entry point,
-    and calls ``instrument()``; an application calls ``CoordinatorInstrumentor`` instead. It does
-    nothing if ``MONITORING_COORDINATOR_CLASS`` is not set. Settings that cannot work are logged as
+    A coordinator is the user's class that queues jobs and runs workers.
+    ``opentelemetry-instrument`` creates this object, through the ``opentelemetry_instrumentor``
+    entry point, and calls ``instrument()`` once (a second call only logs a warning); an application
+    calls ``CoordinatorInstrumentor`` instead. It does nothing if ``MONITORING_COORDINATOR_CLASS``
+    is not set, or until the modules named there and in ``MONITORING_ORCHESTRATOR_CLASS`` are
+    imported; there is no time limit for that.
+
+    Never raises: settings that cannot work, and a class that cannot be instrumented, are logged as
     an error, and the application runs without it.
     """
 

@@ -63,17 +63,18 @@ class InstrumentedCoordinator:
     What is known about one coordinator instance; created by ``InstrumentedCoordinators.get``.
 
     Creating it replaces methods of the Redis client to observe its commands, and starts background
-    work on the timer thread; ``close()`` undoes both.
+    work on the timer thread, where errors are logged; ``close()`` undoes both.
 
     Args:
         coordinator: Its ``TASK_QUEUE_PREFIX`` and ``TASK_STATUS_PREFIX`` name its keys; without
-            them ``<prefix>:tasks:`` and ``<prefix>:task:`` are used, where the prefix is
-            ``MONITORING_KEY_PREFIX``.
-        client: Its asynchronous Redis client; None: statuses, queues, groups and projects cannot
-            be read, so only spans are created.
-        bridge: The current bridge; None before ``configure()``.
+            them ``nexus:tasks:`` and ``nexus:task:``, where ``nexus`` is ``MONITORING_KEY_PREFIX``.
+        client: Its asynchronous Redis client; None: only spans are created.
+        bridge: What ``configure()`` made; None before: no depths, groups and projects.
         knowledge_base: Asked for projects; None: the bridge's own is asked, if it has one.
-        depth_interval_sec: Time between two samples of the queue depths, in seconds.
+        depth_interval_sec: Seconds between two samples of the queue depths.
+
+    Raises:
+        AttributeError, TypeError: ``client`` is no object whose methods can be replaced.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class InstrumentedCoordinator:
         """
         Keep a job's carrier (the dict with its trace context), if its payload cannot hold it.
 
-        At most 4,096 are kept in this process, one for each job id; the oldest is dropped first.
+        At most 4,096 jobs; the oldest is dropped and not linked to its enqueue. Never raises.
         """
         self.carriers[task_id] = carrier
         self.carriers.move_to_end(task_id)
@@ -121,9 +122,9 @@ class InstrumentedCoordinator:
         """
         Return the project of a task: its own, its payload's, the enclosing one or its parent's.
 
-        The first that is known counts; None if none is. ``task`` is an object or mapping, and
-        ``parent`` the id of its research task. Never waits: an unknown project of the parent is
-        looked up in the background, for later tasks.
+        The first known counts, else None. ``task`` is an object or mapping, ``parent`` the id of
+        its research task. Never waits: an unknown project is looked up in the background, for later
+        tasks, where failures are logged. Raises only what a property of ``task`` raises.
         """
         payload = field(task, "payload")
         project_id = text(field(task, "project_id")) or (
@@ -149,15 +150,14 @@ class InstrumentedCoordinator:
 
 class InstrumentedCoordinators:
     """
-    Keeps an ``InstrumentedCoordinator`` for each coordinator instance of this process.
+    Keeps an ``InstrumentedCoordinator`` for each coordinator instance, without a limit.
 
     Created by ``CoordinatorInstrumentor.instrument()``, closed by ``uninstrument()``; the state of
     an instance is closed when that is garbage-collected.
 
     Args:
         redis_attribute: The instance's attribute that holds its Redis client.
-        knowledge_base: See ``InstrumentedCoordinator``.
-        depth_interval_sec: See ``InstrumentedCoordinator``.
+        knowledge_base: See ``InstrumentedCoordinator``, also for ``depth_interval_sec``.
     """
 
     def __init__(
@@ -170,11 +170,11 @@ class InstrumentedCoordinators:
 
     def get(self, coordinator: Any) -> InstrumentedCoordinator | None:
         """
-        Return the state of an instance, created at the first call. Never raises.
+        Return the state of an instance, created at the first call.
 
         It is created again when the instance has another Redis client or ``configure()`` has made
         another bridge. None while monitoring is off, or if it could not be created, which is
-        logged.
+        logged. Raises only what a property ``redis_attribute`` of the instance raises.
         """
         bridge = current_bridge()
         if bridge is not None and bridge.bus is None:
@@ -214,8 +214,8 @@ class Submission:
     """
     One call of the coordinator's method that queues tasks (``submit_tasks``), and its spans.
 
-    The wrapper of that method creates it with the coordinator's state, calls ``add`` for each task
-    and ``count_new_jobs`` before the original method runs, and ``close`` after it.
+    Its wrapper creates it, calls ``add`` for each task (their number is not limited) and
+    ``count_new_jobs`` before the original method runs, and ``close`` after it.
     """
 
     def __init__(self, coordinator: InstrumentedCoordinator) -> None:
@@ -229,9 +229,10 @@ class Submission:
         """
         Open a task's ``enqueue`` span and put the carrier into its payload, until ``close``.
 
-        The carrier is the dict that carries trace context with a job. If the payload cannot hold
-        it, it is kept in this process. A task that is queued again has no new span: it gets the
-        carrier of its next attempt. ``task`` is an object or mapping; without ``id`` it is ignored.
+        The carrier is the dict that carries trace context with a job; it is kept in this process
+        too. A task that is queued again has no new span: it gets the carrier of its next attempt.
+        ``task`` is an object or mapping; without ``id`` it is ignored. Raises only what a property
+        of ``task`` raises; the caller logs it.
         """
         task_id = text(field(task, "id"))
         if task_id is None:
@@ -289,11 +290,10 @@ class Submission:
 
     def close(self, error: BaseException | None) -> None:
         """
-        Restore the payloads and end the spans; never raises.
+        Restore the payloads and end the spans; never raises: an error is logged.
 
         Args:
-            error: The exception that ``submit_tasks`` raised; the spans then end as failed. None:
-                they end as completed.
+            error: What ``submit_tasks`` raised: the spans fail; None: they end as completed.
         """
         try:
             for restore in self._restores:
@@ -309,8 +309,9 @@ class Attempt:
     """
     One call of the coordinator's method that runs a job (``_process_task``), and the job's span.
 
-    The wrapper of that method creates it, enters ``running.span`` around the call and calls
-    ``set_outcome`` before the span ends.
+    Its wrapper creates it, enters ``running.span`` around the call and calls ``set_outcome`` before
+    the span ends. There is no time limit. Creating it raises only what a property of ``task``
+    raises; the wrapper logs it.
 
     Args:
         coordinator: State of the coordinator that runs it.
@@ -352,7 +353,9 @@ class Attempt:
 
     def set_outcome(self, failure: BaseException | None) -> None:
         """
-        Give the span the outcome that the coordinator has recorded; never raises.
+        Give the span the outcome that the coordinator recorded: completed, failed, or a retry.
+
+        Never raises: an error is logged, and the span ends as if nothing had been recorded.
 
         Args:
             failure: The exception that left ``_process_task``; None: it returned.

@@ -37,7 +37,8 @@ class RunningJob:
     What a coordinator records in Redis about a job while its ``_process_task`` runs it.
 
     ``_process_task`` is the coordinator's method that runs one job. ``Attempt`` creates this for
-    each call, the context variable ``RUNNING_JOB`` holds it, and ``CommandObserver`` fills it in.
+    each call, the context variable ``RUNNING_JOB`` holds it, and ``CommandObserver`` fills it in. A
+    record; it checks and limits nothing.
 
     Attributes:
         task_id: Id of the job.
@@ -62,11 +63,15 @@ class RunningJob:
         Take the job's status and error from the arguments of a Redis command that writes a key.
 
         Sets ``status`` and ``error``; another key, or a value that is neither, changes nothing.
+        Texts are read whole, whatever their length.
 
         Args:
             key: The key that the command writes, its first argument.
-            values: Its other arguments, text or bytes. Those of ``HSET`` alternate: field, value,
-                field, value.
+            values: Its other arguments, text, bytes or numbers. Those of ``HSET`` alternate: field,
+                value, field, value.
+
+        Raises:
+            TypeError: A value cannot be hashed; ``CommandObserver`` logs it.
         """
         if key == self.error_key:
             self.error = text(values[-1]) if values else None
@@ -87,16 +92,20 @@ class CommandObserver:
     """
     Reads the commands that a coordinator sends with one asynchronous Redis client or its pipelines.
 
-    Creating it starts this, ``close()`` ends it. A command is never changed, delayed or failed by
-    it; an error inside is logged.
+    Creating it starts this, ``close()`` ends it and may be called twice. A command is never
+    changed, delayed or failed by it; an error inside is logged.
 
     Args:
         client: Its ``execute_command`` and ``pipeline`` are replaced, on the instance, by wrappers
-            that read the arguments; ``close()`` removes them.
+            that read the arguments; ``close()`` removes them. Held by a weak reference.
         queue_prefix: Keys that begin with it are queues.
 
     Attributes:
-        queues: Names of the queues seen so far, at most 100.
+        queues: Names of the queues seen so far; after the first 100 further ones are left out.
+
+    Raises:
+        AttributeError: ``client`` does not allow its methods to be replaced.
+        TypeError: ``client`` does not allow weak references.
     """
 
     def __init__(self, client: Any, queue_prefix: str) -> None:

@@ -22,7 +22,9 @@ class PhaseCounter:
     Counts a phase's jobs by their statuses in Redis, at an interval and once more at its end.
 
     Created when a phase method of an instrumented orchestrator starts, closed when it returns. The
-    statuses are read on the timer thread; no method waits for Redis.
+    statuses are read on the timer thread, 1,000 at a time; no method waits for Redis or raises.
+    While Redis is unreachable the last counts are published again, and the poller logs the outage.
+    The ids of all jobs of the phase are kept; their number is not limited.
 
     Args:
         phase: The phase's span, which publishes the counts.
@@ -43,8 +45,10 @@ class PhaseCounter:
         """
         Add jobs that have been queued in this phase, and publish the new total.
 
+        Returns at once; never raises.
+
         Args:
-            task_ids: Ids of the new jobs.
+            task_ids: Ids of the new jobs; the same id twice counts twice.
             poller: Reads their statuses; the first one given serves the whole phase. None: the
                 total alone is published.
         """

@@ -39,17 +39,19 @@ class CoordinatorPoller:
     Sends the commands that monitoring needs to a coordinator's Redis.
 
     Created by ``InstrumentedCoordinator``, which starts the sampling of queue depths; ``close()``
-    stops it. All commands run on the timer thread of the bridge, and an outage is logged, not
-    raised.
+    stops it. All commands run on the timer thread of the bridge, each with a timeout of
+    ``send_timeout_ms`` (100), and an outage is logged, not raised. Without an address of that Redis
+    a warning is logged, and nothing is read or written.
 
     Args:
         bridge: The object that ``configure()`` makes. Its timer runs everything here, and its
-            ``redis_keys`` name the groups. Its settings give the timeout of each command
-            (``send_timeout_ms``) and the Redis to use if the client has no address of its own.
+            ``redis_keys`` name the groups. Its settings give the timeout of each command and the
+            Redis to use if the client has no address of its own (``REDIS_URL``).
         client: The coordinator's asynchronous client; only its address and credentials are used.
-        observer: Knows the coordinator's queues.
-        depth_interval_sec: Time between two samples of the queue depths, in seconds. One process of
-            all that use this Redis takes each sample.
+        observer: Knows the coordinator's queues (at most 100).
+        depth_interval_sec: Seconds between two samples of the queue depths, and before groups that
+            could not be written are tried again. One process of all that use this Redis takes each
+            sample.
     """
 
     def __init__(
@@ -92,9 +94,11 @@ class CoordinatorPoller:
         """
         Call a function once on the timer thread, unless this poller is closed by then.
 
+        Returns at once, from any thread; never raises.
+
         Args:
             delay_sec: Earliest time of the call, in seconds from now; 0: as soon as possible.
-            function: Called without arguments.
+            function: Called without arguments. What it raises is logged.
         """
 
         def unless_closed() -> None:
@@ -104,7 +108,12 @@ class CoordinatorPoller:
         self._bridge.timer.call_later(delay_sec, unless_closed)
 
     def close(self) -> None:
-        """Write the groups that wait, then stop; returns at once."""
+        """
+        Write the groups that wait, then stop; returns at once, and may be called twice.
+
+        The timer thread does it, with one attempt of 100 ms (``send_timeout_ms``) for each answer;
+        groups that cannot be written then are lost.
+        """
         self._bridge.timer.call_later(0, self._finish)
 
     def _finish(self) -> None:
@@ -120,8 +129,10 @@ class CoordinatorPoller:
         """
         Return a new asynchronous client of the same Redis, for another event loop; not ``async``.
 
-        It connects at its first command, which has the timeout ``send_timeout_ms`` of the settings.
-        The caller closes it.
+        It connects at its first command. Each command has the timeout ``send_timeout_ms`` of the
+        settings (100 ms) and raises redis-py's errors, such as ``redis.ConnectionError``. The
+        caller closes it. If the coordinator's address is unknown, it is the Redis of ``REDIS_URL``,
+        else of ``redis://127.0.0.1:6379``.
         """
         timeout_sec = self._bridge.settings.send_timeout_ms / 1000
         if self._options is None:
@@ -136,11 +147,12 @@ class CoordinatorPoller:
         self, parent_task_id: str, task_ids: list[str], project_id: str | None
     ) -> None:
         """
-        Add jobs to the set ``<prefix>:task_group:{parent_task_id}``; returns at once.
+        Add jobs to the set ``<prefix>:task_group:{parent_task_id}``; returns at once; never raises.
 
-        They are written 0.05 s later, or when Redis can be used again. At most 100,000 jobs wait;
-        further ones are left out. A warning says so at once, and another one, when the waiting jobs
-        have been written, says how many were left out.
+        They are written 0.05 s later, or when Redis can be used again, and expire 24 hours after
+        the last write. At most 100,000 jobs wait; further ones are left out. A warning says so at
+        once, and another one, when the waiting jobs have been written, says how many were left out.
+        If Redis answers but refuses the write, the jobs are left out without a log line.
 
         Args:
             parent_task_id: Id of the research task.
@@ -224,15 +236,17 @@ class CoordinatorPoller:
         """
         Run commands as one pipeline, without a transaction; call it on the timer thread.
 
-        Blocks until Redis answers, with the timeout ``send_timeout_ms`` of the settings. Errors of
-        Redis are not raised.
+        Blocks until Redis answers, with the timeout ``send_timeout_ms`` of the settings (100 ms)
+        for connecting and again for the answer. Errors of Redis are not raised, what ``fill``
+        raises is. The number of commands is not limited.
 
         Args:
             fill: Called once with the pipeline; adds the commands to the pipeline that it is given.
 
         Returns:
             An answer for each command, which is an exception if Redis refused that command. None
-            while Redis is unreachable: a warning is logged when this begins, a line when it ends.
+            while Redis is unreachable, where a warning is logged when this begins and a line when
+            it ends; and None, without a log line, if no address of a Redis is known.
         """
         try:
             if self._redis is None:

@@ -70,10 +70,11 @@ def field(task: Any, name: str, default: Any = None) -> Any:
     Args:
         task: The object or mapping.
         name: Name of the field.
-        default: Returned if there is no such field.
+        default: Returned if there is no such field; default None.
 
     Returns:
-        The value; ``default`` if there is no such field.
+        The value; ``default`` if there is no such field. Raises only what a property of the task
+        raises, other than ``AttributeError``.
     """
     if isinstance(task, Mapping):
         return task.get(name, default)
@@ -82,9 +83,10 @@ def field(task: Any, name: str, default: Any = None) -> Any:
 
 def text(value: Any) -> str | None:
     """
-    Return a value as text; None stays None.
+    Return a value as text of any length; None stays None.
 
     An enum member is its value. Bytes are decoded as UTF-8, with U+FFFD for what is not UTF-8.
+    Raises only what the ``__str__`` of another value raises.
     """
     if isinstance(value, enum.Enum):
         value = value.value
@@ -113,7 +115,9 @@ def status_of(value: Any) -> TaskStatus | None:
             ``TaskStatus.COMPLETED``, or a JSON object with a ``status``. Case does not matter.
 
     Returns:
-        The status; None for a status that this module does not know.
+        The status; synonyms such as ``done``, ``error``, ``requeued``, ``queued`` and ``running``
+        are known. None for another text, JSON that cannot be read, and None. Raises only what the
+        ``__str__`` of ``value`` raises.
     """
     status = text(value)
     if status is None:
@@ -132,8 +136,9 @@ def error_of(record: Any) -> str | None:
         record: An object or mapping, or a JSON object as text or bytes; other text has no error.
 
     Returns:
-        The first of ``error``, ``error_message`` and ``last_error`` that is not empty, as text;
-        None if there is none.
+        The first of ``error``, ``error_message`` and ``last_error`` that is not empty, as text of
+        any length; None if there is none, or the JSON cannot be read. Raises only what a property
+        of ``record`` raises.
     """
     if isinstance(record, str | bytes):
         record = _object_in(text(record))
@@ -146,11 +151,12 @@ def error_of(record: Any) -> str | None:
 
 def is_same_job(pushed: Any, task_id: str) -> bool:
     """
-    Return whether a value that was pushed to a Redis queue is this job.
+    Return whether a value that was pushed to a Redis queue is this job; never raises.
 
     Args:
-        pushed: The value, text or bytes: the job's id, or a JSON object whose ``id`` (else
-            ``task_id``) is the job's id. For anything else the answer is False.
+        pushed: The value, text or bytes of any length: the job's id, or a JSON object whose ``id``
+            (else ``task_id``) is the job's id. For anything else, also for JSON that cannot be
+            read, the answer is False.
         task_id: Id of the job.
     """
     value = text(pushed) if isinstance(pushed, str | bytes) else None
@@ -187,7 +193,8 @@ def put_carrier(task: Any, carrier: Mapping[str, str]) -> Restore | None:
     Put the carrier into a task's payload until the returned function is called.
 
     The payload is replaced by a copy, because two tasks may share one payload. Validation on
-    assignment and ``frozen`` are bypassed.
+    assignment and ``frozen`` are bypassed. Raises only what a property ``payload`` of the task, or
+    copying the payload, raises.
 
     Args:
         task: An object or mapping with a ``payload``.
@@ -196,8 +203,8 @@ def put_carrier(task: Any, carrier: Mapping[str, str]) -> Restore | None:
 
     Returns:
         A function that puts the original payload back, unless the coordinator has replaced the
-        payload meanwhile. None, with the task unchanged, if the payload is no dict or its type does
-        not accept the key.
+        payload meanwhile (in a class with ``__slots__``, also then). None, with the task unchanged,
+        if the payload is no dict, its type does not accept the key, or the task cannot be changed.
     """
     payload = field(task, "payload")
     if not isinstance(payload, dict) or not _is_carried(cast(Hashable, type(task))):
@@ -224,11 +231,13 @@ def take_carrier(task: Any) -> dict[str, str] | None:
     """
     Remove what ``put_carrier`` stored in a task's payload, so that no handler finds it there.
 
+    Raises only what a property ``payload`` of the task raises.
+
     Args:
         task: An object or mapping; its ``payload`` is changed in place.
 
     Returns:
-        The carrier; None if there is none, or none that can be read.
+        The carrier; None if there is none, or none that can be read (it is removed all the same).
     """
     payload = field(task, "payload")
     if not isinstance(payload, dict):
@@ -249,6 +258,8 @@ def research_task_of(
     """
     Find the research task that a call of an orchestrator's method works on.
 
+    Raises only what a property of an argument or of the orchestrator raises.
+
     Args:
         method: The method as a plain function.
         owner: The orchestrator.
@@ -256,10 +267,11 @@ def research_task_of(
         kwargs: The call's keyword arguments.
 
     Returns:
-        Its id and the object or mapping that holds further fields; each None if not found. The id
-        is the first found of: an argument named ``research_task_id``, ``parent_task_id``,
-        ``task_id`` or ``parent_id``; a field of an argument with such a name or ``id``; the first
-        argument if it is a text; an attribute of the orchestrator with such a name.
+        Its id as text, and the object or mapping that holds further fields; each None if not found,
+        both None if the arguments do not fit the method. The id is the first found of: an argument
+        named ``research_task_id``, ``parent_task_id``, ``task_id`` or ``parent_id``; a field of an
+        argument with such a name or ``id``; the first argument if it is a text; an attribute of the
+        orchestrator with such a name.
     """
     try:
         bound = inspect.signature(method).bind(owner, *args, **kwargs).arguments
@@ -291,8 +303,10 @@ def research_field(record: Any, *names: str) -> str | None:
     """
     Return the first of some fields that is a text or enum and not empty, as text; else None.
 
+    Raises only what a property of ``record`` raises.
+
     Args:
-        record: An object or mapping.
+        record: An object or mapping; None has no fields.
         names: Names of the fields, in the order in which they are tried.
     """
     for name in names:
@@ -315,6 +329,9 @@ def outermost_caller(owner: type, methods: Mapping[str, str]) -> str | None:
 
     Returns:
         The method's name; None if there is no such method, or more than one.
+
+    Raises:
+        AttributeError: A coroutine method is a wrapper around something that has no Python code.
     """
     names_in: dict[str, set[str]] = {}
     for name, found in inspect.getmembers(owner, inspect.iscoroutinefunction):
