@@ -28,6 +28,8 @@ class BodyTooLargeError(Exception):
     """
     Raised when a body is over the limit; nothing past it was kept. The answer is 413.
 
+    ``add_exception_handlers`` makes that answer. The text names the limit.
+
     Attributes:
         max_bytes: The limit, in bytes.
     """
@@ -51,8 +53,10 @@ class UnknownEncodingError(Exception):
     """
     Raised for a ``Content-Encoding`` other than gzip. The answer is 415.
 
+    ``add_exception_handlers`` makes that answer. The text quotes at most 40 characters.
+
     Attributes:
-        encoding: As the request says.
+        encoding: As the request says, in lower case.
     """
 
     def __init__(self, encoding: str) -> None:
@@ -105,9 +109,11 @@ def inflate(body: bytes, encoding: str, max_bytes: int) -> bytes:
     """
     Decompress a body, or return it as it is if ``encoding`` is ``identity`` or empty; blocks.
 
+    May be called from any thread.
+
     Args:
         body: As it was sent.
-        encoding: The value of ``Content-Encoding``: ``gzip``, ``identity`` or empty.
+        encoding: The value of ``Content-Encoding``: ``gzip``, ``identity`` or empty, in any case.
         max_bytes: The limit of a body that was compressed; any other is not measured.
 
     Raises:

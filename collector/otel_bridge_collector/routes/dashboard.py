@@ -40,8 +40,10 @@ def make_dashboard_router(static_dir: Path) -> APIRouter:
     """
     Make the routes for the built dashboard: ``/``, ``/assets/...`` and ``/NAME.SUFFIX``.
 
-    A missing file, or one outside ``static_dir``, is 404; without ``index.html``, ``/`` explains
-    how to build it. Files are looked up at each request; making the routes needs none.
+    Never raises, also if ``static_dir`` is missing: files are looked up at each request, without a
+    limit on their size. A missing file, or one outside ``static_dir``, is 404; without
+    ``index.html``, ``/`` explains how to build it. Browsers may keep ``/assets/`` for a year, other
+    files for an hour, and ask again for ``/`` each time.
 
     Args:
         static_dir: Holds ``index.html``, ``assets/`` and files such as ``icon.svg``.

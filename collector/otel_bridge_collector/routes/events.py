@@ -23,13 +23,18 @@ router = APIRouter()
 @router.post(PUSH_PATH)
 async def push(request: Request) -> Response:
     """
-    Append a batch once, however often it is sent; answer with the log's position after it.
+    Append a batch of events once, however often it is sent.
 
-    Events of a project that the token may not use are left out and counted as ``rejected``. If the
-    whole batch were refused, its sender would repeat it for ever and never send the next one.
+    The headers ``X-Producer-Id`` and ``X-First-N`` name the sender and the number of the first
+    event. The body holds 1 to 1,000 events, one JSON object a line, each of at most
+    ``MONITORING_MAX_EVENT_SIZE_BYTES`` (8192), and must arrive within 30 s. Events of a project
+    that the token may not use are left out and counted as ``rejected``. If the whole batch were
+    refused, its sender would repeat it for ever and never send the next one.
 
-    400: the batch is malformed. 408 and 413: the body is too slow or too large. 503 with
-    ``Retry-After``: the event log cannot be reached.
+    Answers 200 with ``position`` (of the log's end), ``skipped`` (events that the log had already),
+    ``refused`` (Pub/Sub messages that Redis denied) and ``rejected``. 400: the batch is malformed.
+    408 and 413: the body is too slow or too large. 503 with ``Retry-After``: the event log cannot
+    be reached.
     """
     collector: Collector = request.app.state.collector
     max_event_bytes = collector.bridge_settings.max_event_size_bytes

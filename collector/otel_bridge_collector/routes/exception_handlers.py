@@ -26,7 +26,8 @@ def add_exception_handlers(app: FastAPI) -> None:
     """
     Make an application answer FastAPI's own errors, those of ``routes/body.py``, and all others.
 
-    The answers are 4xx with a reason, and 500 without one for an exception that is not expected.
+    The answers are 4xx with a reason, and 500 without one for an exception that is not expected,
+    which the server then logs with its traceback. It never raises.
 
     Args:
         app: Changed in place, once, before it starts.

@@ -16,7 +16,8 @@ class HeadRequests:
     """
     ASGI middleware, the innermost: runs a HEAD request as GET and leaves the answer's body out.
 
-    Other requests and WebSockets pass unchanged; a path without GET answers as it does to GET.
+    Other requests and WebSockets pass unchanged; a path without GET answers as it does to GET. The
+    body is made and then discarded, whatever its size. It raises only what the application raises.
 
     Args:
         app: The application with the routes.

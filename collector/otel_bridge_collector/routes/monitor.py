@@ -61,11 +61,12 @@ async def snapshot(request: Request) -> Response:
 @router.get("/config")
 async def config(request: Request) -> JSONResponse:
     """
-    Answer with the dashboard's configuration; it needs no token.
+    Answer 200 with the dashboard's configuration as JSON; it needs no token.
 
-    ``trace_url_template`` is text or null. ``first_steps`` is a list of ``[heading, command]`` with
-    ``{url}`` for the collector's address; only who may see all projects gets that of its Redis.
-    ``runs_research`` says whether a task sent to ``POST /tasks`` runs in this process.
+    Takes no parameters and has no error of its own. ``trace_url_template`` is text or null.
+    ``first_steps`` is a list of 8 or 9 pairs ``[heading, command]`` with ``{url}`` for the
+    collector's address; only who may see all projects gets that of its Redis. ``runs_research``
+    says whether a task sent to ``POST /tasks`` runs in this process.
     """
     state = request.app.state
     settings: CollectorSettings = state.settings

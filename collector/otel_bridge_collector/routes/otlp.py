@@ -66,10 +66,12 @@ _Request = TypeVar("_Request", bound=Message)
 @router.post("/traces")
 async def traces(request: Request) -> Response:
     """
-    Take spans; 200, with the number of rejected ones in ``partial_success``.
+    Take spans in OTLP; answer 200, with the number of rejected ones in ``partial_success``.
 
-    Otherwise 400 (not OTLP), 408 (too slow), 413 (too large), 415 (media type or encoding), or 503
-    with ``Retry-After`` (busy, or the event log cannot be reached).
+    The body is protobuf or JSON, at most 4 MiB as sent and again once decompressed, and must arrive
+    within 30 s; 32 requests are taken at a time. Otherwise 400 (not OTLP, or over 100,000 spans and
+    the like), 408 (too slow), 413 (too large), 415 (media type or encoding), or 503 with
+    ``Retry-After`` (busy, or the event log cannot be reached).
     """
     ingest: OtlpIngest = request.app.state.otlp_ingest
 
@@ -87,7 +89,8 @@ async def logs(request: Request) -> Response:
     """
     Take log records that carry an open span; others are counted in ``partial_success``.
 
-    Errors are those of ``/v1/traces``.
+    Such a record has the attribute ``partial.event`` and the span as OTLP JSON in its body. Limits
+    and errors are those of ``/v1/traces``.
     """
     ingest: OtlpIngest = request.app.state.otlp_ingest
 
@@ -107,7 +110,7 @@ async def metrics(request: Request) -> Response:
     """
     Take no metrics: 200, with the number of data points as rejected in ``partial_success``.
 
-    Errors are those of ``/v1/traces``.
+    Limits and errors are those of ``/v1/traces``, the 100,000 being resources, scopes and metrics.
     """
 
     async def drop(message: ExportMetricsServiceRequest, _: Principal) -> int:

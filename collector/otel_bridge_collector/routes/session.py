@@ -56,8 +56,9 @@ async def sign_in(request: Request) -> Response:
     """
     Take ``{"token": ...}``, at most 16 KiB: 204 with a cookie that is valid for 12 h at most.
 
-    400: the body is something else. 401: the token is wrong. 429: too many wrong ones came from
-    this address.
+    Of one account the 100 newest sessions are valid. 400: the body is something else. 401: the
+    token is wrong. 408 and 413: the body took over 30 s or is too large. 429 with ``Retry-After``:
+    10 wrong ones came from this address in 60 s.
     """
     authenticator: Authenticator = request.app.state.authenticator
     try:
@@ -84,8 +85,9 @@ async def ticket(request: Request) -> Response:
     """
     Answer ``{"ticket": text, "expires_in": seconds}``.
 
-    With it, a page of another site opens one ``/ws/monitor?ticket=...`` within 30 s. 401: the
-    request has no credentials.
+    With it, a page of another site opens one ``/ws/monitor?ticket=...`` within 30 s. Any number may
+    be asked for. 401: the request has no credentials. If Redis cannot be reached, the answer is the
+    same, but only this collector takes the ticket.
     """
     principal: Principal | None = request.scope.get(PRINCIPAL)
     if principal is None:

@@ -59,11 +59,12 @@ def parse_stream_request(query: Mapping[str, str]) -> StreamRequest:
     Read the query of ``/ws/monitor``; unknown parameters are ignored.
 
     Args:
-        query: Values by name: ``snapshot`` (a flag), ``since`` (a position, not checked here),
-            ``batch_ms`` (1 to 5000) and those of ``EventFilter.parse``. Empty ones count as absent.
+        query: Values by name: ``snapshot`` (true or false), ``since`` (a position, not checked
+            here), ``batch_ms`` (1 to 5000 ms) and those of ``EventFilter.parse``. Empty ones count
+            as absent. Defaults: no snapshot, only new events, each sent at once, no filter.
 
     Raises:
-        FilterError: A parameter is invalid; the text is sent to the client.
+        FilterError: A parameter is invalid or given twice; the text is sent to the client.
     """
     return StreamRequest(
         event_filter=EventFilter.parse(query),
@@ -77,8 +78,10 @@ async def monitor(websocket: WebSocket) -> None:
     """
     Stream events until either side closes, without time limit; what the client sends is ignored.
 
-    The handshake gets 400 for a wrong query, and 429 if the account or address has too many
-    WebSockets open.
+    The handshake gets 400 for a wrong query, and 429 if the account has 100 WebSockets open or the
+    address 500 (defaults). Close codes: 3008 for a client that reads too slowly, 4401 when its
+    credentials become invalid, 1012 when the collector stops. The log being out of reach closes
+    nothing: events come again once it is read.
     """
     collector: Collector = websocket.app.state.collector
     try:

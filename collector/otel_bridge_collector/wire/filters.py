@@ -30,6 +30,8 @@ class Routed(Protocol):
     """
     The fields of an event that a filter looks at; ``stream.ring.Entry`` has them.
 
+    A protocol for type checkers: it checks and limits nothing.
+
     Attributes:
         event_type: A value of ``MonitoringEventType``.
         project_id: The event's project; None: it has none.
@@ -52,7 +54,9 @@ class EventFilter:
     """
     Conditions on events, all of which must hold; None (or False) leaves one out.
 
-    It is made with ``parse``, immutable and hashable; equal filters share their work in the hub.
+    It is made with ``parse``, which checks the values and raises ``FilterError``; the constructor
+    checks nothing. Immutable and hashable; clients with equal filters share their work in the hub,
+    which sends events to all clients.
 
     Attributes:
         project_id: Only events of this project, and those without project and research task.
@@ -73,6 +77,8 @@ class EventFilter:
     def may_see(self, project_id: str | None) -> bool:
         """
         Return whether data of a project passes both the token's limit and the project filter.
+
+        Never raises.
 
         Args:
             project_id: None, data without a project, passes only if there is neither.

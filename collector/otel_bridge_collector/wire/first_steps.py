@@ -43,19 +43,21 @@ def first_steps(
     has_coordinator: bool,
 ) -> list[FirstStep]:
     """
-    Return a heading and a command line for each kind of work, in a fixed order.
+    Return 8 or 9 pairs of a heading and a command line, one for each kind of work, in fixed order.
 
     User and password of a log's or Redis's URL are replaced by ``***``; the lines name a token's
-    variable, never a token. URLs are not checked.
+    variable, never a token. URLs are not checked, and nothing is raised.
 
     Args:
-        url: The collector's own address, or ``URL_PLACEHOLDER``.
+        url: The collector's own address, or ``URL_PLACEHOLDER``, the text ``{url}``.
         log_url: The log that the collector reads; only a Redis is of use to another process.
         redis_url: ``REDIS_URL`` of the collector, if it has one.
-        key_prefix: ``MONITORING_KEY_PREFIX`` of the collector; all of one Redis need the same.
+        key_prefix: ``MONITORING_KEY_PREFIX`` of the collector, default ``nexus``; all of one Redis
+            need the same.
         has_tokens: Whether the collector requires a token; the lines then name the variables that
             hold it.
-        has_coordinator: Whether ``POST /tasks`` queues research tasks for workers elsewhere.
+        has_coordinator: Whether ``POST /tasks`` queues research tasks for workers elsewhere; with a
+            ``redis_url``, the ninth line starts such workers.
     """
     token = "MONITORING_TOKEN=$TOKEN " if has_tokens else ""
     prefix = f"MONITORING_KEY_PREFIX={key_prefix} " if key_prefix != DEFAULT_KEY_PREFIX else ""

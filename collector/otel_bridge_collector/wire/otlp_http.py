@@ -23,10 +23,10 @@ OTLP_PATHS: Final = frozenset({"/v1/traces", "/v1/logs", "/v1/metrics"})
 
 def media_type_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """
-    Return the media type of a request's ``Content-Type``; never raises.
+    Return the media type of a request's ``Content-Type``; never raises, whatever the bytes are.
 
     Args:
-        headers: As ASGI has them, names in lower case.
+        headers: As ASGI has them, names in lower case; the first ``content-type`` counts.
 
     Returns:
         In lower case, without parameters; empty when the header is missing.
@@ -39,14 +39,15 @@ def media_type_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
 
 def encode_message(message: Message, media_type: str) -> tuple[bytes, str]:
     """
-    Encode the answer to an OTLP request in the request's own format.
+    Encode the answer to an OTLP request in the request's own format; does not limit its size.
 
     Args:
-        message: Any protobuf message.
+        message: Any complete protobuf message; for one that is set by this package it never raises.
         media_type: Of the request, as ``media_type_of`` returns it.
 
     Returns:
-        The body and its media type: protobuf if the request was protobuf, else JSON.
+        The body and its media type: protobuf if the request was ``application/x-protobuf``, else
+        JSON.
     """
     if media_type == PROTOBUF:
         body: bytes = message.SerializeToString()

@@ -18,12 +18,16 @@ class QueryValues(Mapping[str, str]):
     The parameters of a query by name: a read-only mapping, made by a route for one request.
 
     ``types=a&types=b`` is ``types=a,b``. Any other parameter has one value: with two different
-    ones, neither the first nor the last can be right for both the client and a proxy, so looking it
-    up raises ``FilterError``. Parameters that are never looked up are ignored. An empty value
-    counts as absent if another one is given.
+    ones, neither the first nor the last can be right for both the client and a proxy. Parameters
+    that are never looked up are ignored. An empty value counts as absent if another one is given.
+    The number and length of values are limited by the request's head (32 KiB) alone.
 
     Args:
         pairs: Names and values, decoded, in the order of the query.
+
+    Raises:
+        FilterError: On looking up a parameter, other than ``types``, with two different values.
+        KeyError: On looking up one that is not given; ``get`` returns None.
     """
 
     def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:

@@ -24,10 +24,10 @@ def choose_subprotocol(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
 
     Args:
         headers: Of the handshake as ASGI has them, names in lower case. ``Sec-WebSocket-Protocol``
-            may be given more than once, each a comma-separated list.
+            may be given more than once, each a comma-separated list of any length.
 
     Returns:
-        ``SUBPROTOCOL`` if it is offered, else None.
+        ``otel-bridge`` if it is offered in exactly this spelling, else None.
     """
     for name, value in headers:
         if name == b"sec-websocket-protocol":

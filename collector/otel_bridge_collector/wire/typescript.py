@@ -154,7 +154,7 @@ def _literal(value: Any) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """
-    Write ``WIRE_TS``, or with ``--check`` compare it; the dashboard's source folder must exist.
+    Write ``wire.ts``, the dashboard's types, or with ``--check`` compare it with the models.
 
     Args:
         arguments: Of the command line; None: those of this process.
@@ -164,6 +164,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     Raises:
         SystemExit: The arguments are wrong (code 2) or ask for help (code 0).
+        OSError: The file cannot be written, for example because the dashboard's source folder is
+            missing; or, with ``--check``, cannot be read.
     """
     parser = argparse.ArgumentParser(prog=_COMMAND)
     parser.add_argument("--check", action="store_true", help="only compare, and fail if stale")
