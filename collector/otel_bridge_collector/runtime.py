@@ -77,14 +77,19 @@ class Collector:
     """
     One collector: its state, its reader of the log, its clients and its duties as leader.
 
+    Use it on one event loop: ``start``, then ``stop`` at the end; it is not started again.
+
     Args:
-        settings: The collector's own settings.
+        settings: The collector's own settings, which hold its limits.
         bridge_settings: The log's URL, the limits of events and the heartbeat TTL.
         clock: Source of the time.
 
     Attributes:
-        channel_messages_refused: Pub/Sub messages of appended events that Redis' ACL denied; their
-            events are in the log all the same.
+        channel_messages_refused: Pub/Sub messages that Redis' ACL denied; their events are in the
+            log.
+
+    Raises:
+        ConfigurationError: The log's URL cannot be used. Nothing connects before ``start``.
     """
 
     def __init__(
@@ -174,13 +179,13 @@ class Collector:
 
     async def start(self, timeout_sec: float = START_TIMEOUT_SEC) -> None:
         """
-        Read the log from its beginning, then start the periodic duties.
+        Read the log from its beginning, then start the periodic duties; a second call does nothing.
 
-        A log that cannot be reached is not waited for. The reader goes on trying, without end, and
-        ``/readyz`` shows that the log is not read.
+        A log that cannot be reached is logged, neither raised nor waited for: the reader goes on
+        trying, without end, and ``/readyz`` shows that the log is not read.
 
         Args:
-            timeout_sec: Longest wait until the whole log is read; reading goes on after it.
+            timeout_sec: Longest wait until the whole log is read, 30 s; reading goes on after it.
         """
         if self._is_running:
             return
@@ -242,9 +247,10 @@ class Collector:
 
     def snapshot(self, event_filter: EventFilter = ALL_EVENTS) -> SnapshotMessage:
         """
-        The state that a client with this filter may see, valid at the ring's newest entry.
+        Return the state that a client with this filter may see, at the newest event; never raises.
 
-        Its ``events`` are the newest that pass the filter: at most 200, and 512 KiB of JSON.
+        At most 200 research tasks with 2,000 spans, 200 failures, and the newest 200 events or
+        512 KiB of their JSON. It takes 10 to 40 ms of the event loop.
         """
         model = self.evaluated_model()
         is_limited = event_filter.projects is not None
@@ -268,16 +274,16 @@ class Collector:
         self, event_filter: EventFilter, limit: int
     ) -> tuple[list[dict[str, str | None]], int]:
         """
-        The research tasks in the state that a client with this filter may see.
+        Return the research tasks in the state that a client with this filter may see; never raises.
 
         Args:
             event_filter: Which of them to return.
             limit: Return at most this many.
 
         Returns:
-            Their ``task_id``, ``title``, ``status`` and ``project_id``: what runs first, then what
-            is open, of each the one with the newest event. And how many there are without the
-            limit; the model holds at most 10,000.
+            Their ``task_id``, ``title``, ``status`` and ``project_id``: running ones first, then
+            open ones, of each the newest first. And how many there are without the limit, at most
+            10,000.
         """
         model = self.evaluated_model()
         found = shown_tasks(model, event_filter)
@@ -337,7 +343,7 @@ class Collector:
             filter that matches few events may return few or none, and a position to go on with.
 
         Raises:
-            PositionLostError: ``before`` belongs to another log.
+            PositionLostError: ``before`` belongs to another log, or is no position.
             TransportError: The log cannot be reached.
         """
         found: list[bytes] = []
@@ -359,14 +365,15 @@ class Collector:
         self, producer_id: str, first_n: int, batch: Iterable[Outgoing]
     ) -> AppendResult:
         """
-        Append a pushed batch to the log, except the events that the log already holds.
+        Append a batch to the log, except what it holds already; one batch at a time, others wait.
 
         Args:
             producer_id: Unique name of the producer.
             first_n: The producer's number of the first event; see ``Sender.send``.
-            batch: At least one event.
+            batch: At least one event; the callers limit the number (1,000) and the sizes.
 
         Raises:
+            TransportRejectedError: The log rejects the batch; sending it again cannot help.
             TransportError: The log cannot be reached; the producer may send the batch again.
         """
         events = list(batch)
@@ -377,10 +384,11 @@ class Collector:
 
     def readiness(self) -> dict[str, Any]:
         """
-        The fields of ``/readyz``.
+        Return the fields of ``/readyz``; asks no other process and never raises.
 
-        ``log`` and ``append`` say whether the log can be read, and what keeps this collector from
-        appending to it. It is ready while the log can be read, unless a permission or a setting
+        ``ready``; ``log`` and ``append``, which say whether the log can be read, and what keeps
+        this collector from appending to it; ``position``, ``clients``, ``leader``,
+        ``reader_restarts``. It is ready while the log can be read, unless a permission or a setting
         keeps it from appending: a Redis that is out of memory comes and goes, and meanwhile people
         want to see what it holds.
         """

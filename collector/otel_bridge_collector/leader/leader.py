@@ -51,7 +51,10 @@ class Leader:
         duties: Called in this order in each round of the leader.
         is_live: Whether this collector reads the log; one that does not cannot lead, because all
             workers would look dead to it.
-        redis: Holds the lease; None: the log is in memory and this is the only collector.
+        redis: Holds the lease; None: the log is in memory and this is the only collector. While it
+            cannot be reached, this collector does not lead: ``failure`` says why, one warning is
+            logged, and the next interval tries again. Other errors of a duty are logged too; none
+            is raised.
         lease_key: Redis key of the lease.
 
     Attributes:

@@ -38,10 +38,14 @@ _CLAIM_TTL_SEC: Final = 24 * 3600
 
 class StalledJobReporter:
     """
-    Reports each attempt of a stalled job once, a duty of the leader.
+    Reports each attempt of a stalled job once; the leader, one of all collectors, runs it.
+
+    A stalled job is one whose worker is gone or silent. At most the newest 10,000 reports are
+    remembered here, and in Redis each for 24 h. Use it on the model's event loop; it needs no
+    closing, and making one never raises.
 
     Args:
-        collector_id: Value of the claims in Redis.
+        collector_id: Written into the claims in Redis, with which a collector takes a report.
         action: ``MONITORING_STALLED_ACTION``; without Redis every job is only reported.
         evaluate: Gives the model, evaluated as of the call.
         publish: Queues one event for the log.
@@ -73,10 +77,14 @@ class StalledJobReporter:
 
     async def run_round(self) -> None:
         """
-        Report the jobs that have stalled since the last round, and act on them.
+        Report the jobs that have stalled since the last round, and act on them; one call at a time.
+
+        The number of jobs in a round is not limited.
 
         Raises:
-            redis.RedisError: Redis is unreachable; the jobs left are for the next round.
+            redis.RedisError, RedisClusterException, OSError: Redis cannot be reached; the jobs left
+                are for the next round. A job that was reported before the error is not acted on
+                again.
         """
         model = self._evaluate()
         now = model.liveness.now

@@ -32,9 +32,12 @@ _MESSAGES: Final = {
 
 class StalledJob(NamedTuple):
     """
-    A stalled job, the node that is open, and why.
+    A stalled job, the node that is open, and why. A record; checks nothing.
 
     Attributes:
+        job: The job in the model.
+        node: Its open node (one attempt to run it, or its enqueue).
+        verdict: The reason, and the time of its last sign of life.
         is_worker_back: Its worker's id is in use again, by a later life of the worker.
     """
 
@@ -56,10 +59,11 @@ class StalledJob(NamedTuple):
 
 def find_stalled(model: Fold) -> Iterator[StalledJob]:
     """
-    The stalled jobs to report, as of the model's latest sweep.
+    Iterate over the stalled jobs to report, as of the model's latest sweep (its evaluation).
 
-    A worker that stopped is waited for as long as one that fell silent, because the last events of
-    its jobs may come after its own; not so where a later life of it has started.
+    A worker that stopped is waited for as long as one that fell silent (the heartbeat TTL), because
+    the last events of its jobs may come after its own; not so where a later life of it has started.
+    The number is not limited. Use it on the model's event loop; it never raises.
     """
     now, ttl_us = model.liveness.now, model.workers.ttl_us
     for job, node, verdict in list(model.rows.stalled()):
@@ -72,11 +76,14 @@ def find_stalled(model: Fold) -> Iterator[StalledJob]:
 
 def stalled_event(found: StalledJob, now: int) -> MonitoringEvent:
     """
-    The ``task_stalled`` of a job's attempt.
+    Return the ``task_stalled`` event of a job's attempt; never raises for a job of the model.
+
+    Equal attempts give equal event ids, also at other times and in other collectors.
 
     Args:
         found: The job.
-        now: Microseconds since the Unix epoch; a worker's clock may be ahead of it.
+        now: Microseconds since the Unix epoch; a worker's clock may be ahead of it. The event's
+            time is later than all that is known of the attempt.
     """
     return _event(
         found,

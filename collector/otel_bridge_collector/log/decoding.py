@@ -49,16 +49,19 @@ def decode_entry(
     data: bytes, position: str | None, max_bytes: int
 ) -> tuple[MonitoringEvent, Entry]:
     """
-    Decode one event of the log or of an external publisher.
+    Decode one event of the log or of an external publisher (one that knows nothing of the log).
 
     An event of the log keeps its bytes. An external event is encoded again, which adds the id and
     the time that its publisher left out. Unknown fields are kept, unless the event is so large that
-    it must be truncated.
+    it must be truncated. May be called from any thread.
 
     Args:
         data: The event's JSON; it must contain ``position``, and no other one, if that is given.
         position: Position in the log; None for an external event.
-        max_bytes: Limit on the event's bytes without its position.
+        max_bytes: Limit on the event's bytes without its position; 128 more are allowed for that.
+
+    Returns:
+        The event, and the entry with its bytes for clients.
 
     Raises:
         UnreadableEventError: The event is ``oversized``, ``not JSON`` or ``not an event``.
@@ -115,7 +118,9 @@ _ADDED_FIELDS: Final[dict[str, type | tuple[type, ...]]] = {
 
 def decode_for_fold(data: bytes, position: str | None, max_bytes: int) -> tuple[Event, bytes]:
     """
-    Decode one event as the fold reads it, and the bytes to send to clients.
+    Decode one event for the fold, the model that applies events; and its bytes for clients.
+
+    May be called from any thread.
 
     Args:
         data: As for ``decode_entry``.
@@ -139,13 +144,17 @@ def decode_for_fold(data: bytes, position: str | None, max_bytes: int) -> tuple[
 
 def decode_event(data: bytes) -> Event:
     """
-    Read one event of the log for the fold.
+    Decode one event of the log for the fold, the model that applies events.
 
     An unknown type is kept, for it is passed on; an unknown field is left out, and ``queue`` may be
-    depths by queue name.
+    depths by queue name. The size is not limited here. May be called from any thread.
+
+    Args:
+        data: The event's JSON.
 
     Raises:
-        UnreadableEventError: ``not JSON`` or ``not an event``.
+        UnreadableEventError: ``not JSON`` or ``not an event`` (a field of a wrong type, an id not
+            in hexadecimal, or a ``ts`` outside of 1970 to 9998).
     """
     try:
         event = _decode(data)
@@ -218,7 +227,7 @@ def decode_entries(
     project_of: Callable[[str | None], str | None] = lambda task_id: None,
 ) -> list[Entry]:
     """
-    Decode a part of the log for a client that resumes.
+    Decode a part of the log for a client that resumes; any thread, any number, never raises.
 
     Unreadable events are left out without being counted: the reader of the log has counted them.
 

@@ -16,11 +16,13 @@ __all__ = ["Histogram"]
 
 class Histogram:
     """
-    Counts values; used on the event loop only.
+    Counts values by upper bound; used on the event loop only. It never raises.
+
+    Its size is fixed: one number for each bound and one above. Nothing is forgotten or reset.
 
     Args:
-        *bounds: The buckets' upper bounds, inclusive, in ascending order; one without a bound
-            follows.
+        *bounds: The buckets' upper bounds, inclusive, in ascending order, which is not checked; one
+            without a bound follows.
 
     Attributes:
         total: The sum of all values.

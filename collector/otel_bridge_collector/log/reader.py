@@ -64,7 +64,12 @@ class FeedCounters:
 
 class Feed:
     """
-    Reads the log until it is stopped; there is one per collector.
+    Reads the log and passes each event to model, ring and hub, until it is stopped.
+
+    A collector has one, on its event loop: ``start`` once, ``stop`` at the end. It reads at most
+    500 entries at a time. Errors are not raised. While the log cannot be read, ``is_live`` is
+    False, ``log_error`` says why, and it tries again after 0.1 to 2 s, without end. An unreadable
+    event is left out and counted in ``counters.unreadable``.
 
     Args:
         open_receiver: Makes a receiver; called once for each of the two tasks.

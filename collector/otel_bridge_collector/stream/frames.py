@@ -43,8 +43,11 @@ class SharedFramesProtocol(WebSocketsSansIOProtocol):
     uvicorn's sans-I/O WebSocket protocol, to which finished frames can be written.
 
     Pass this class to uvicorn as ``ws=``. uvicorn makes an instance for each connection and calls
-    it on the event loop; a route finds it in ``scope["extensions"][EXTENSION]``, unless the
-    connection is compressed, and writes through a ``TransportSink``.
+    it on the event loop; a route finds it in ``scope["extensions"]["otel_bridge.frames"]``, unless
+    the connection is compressed, and writes through a ``TransportSink``. What a client sends raises
+    nothing to uvicorn: an invalid handshake or frame is answered and closed, messages are
+    discarded, and pings are not answered while 64 KiB wait for it. A socket is freed 1 s after a
+    close frame.
     """
 
     def handle_connect(self, event: Request) -> None:
@@ -149,6 +152,9 @@ class TransportSink:
     """
     A ``Sink`` that writes to the transport of a ``SharedFramesProtocol``; it needs no stopping.
 
+    It never blocks and never raises; what is written after a close is dropped. It does not limit
+    the bytes that wait: the hub does, by ``buffered_bytes``. Use it on the connection's event loop.
+
     Args:
         protocol: Of an accepted WebSocket; its handshake's request and response are freed.
 
@@ -180,10 +186,15 @@ class AsgiSink:
     A ``Sink`` that writes through ASGI ``send``, for servers without ``SharedFramesProtocol``.
 
     It gets the same frames and takes them apart, so that the hub has only one kind of session.
-    Making one needs a running event loop and starts a task; await ``stop`` at the end.
+    Making one starts a task; await ``stop`` at the end. The bytes that wait are not limited here:
+    the hub limits them, by ``buffered_bytes``. If ``send`` raises, the task ends, what is written
+    later is dropped, and ``stop`` does not raise it again.
 
     Args:
         send: The connection's ``send``; only a task of this object calls it.
+
+    Raises:
+        RuntimeError: No event loop runs.
     """
 
     def __init__(self, send: Callable[[MutableMapping[str, Any]], Awaitable[None]]) -> None:
@@ -209,7 +220,8 @@ class AsgiSink:
         """
         Send a close frame after the frames in progress; frames that wait are dropped.
 
-        The task is cancelled 1 s later, whether that was sent or not.
+        The task is cancelled 1 s later, whether that was sent or not. May be called again; never
+        raises on the event loop.
         """
         self._close_code = code
         self._wake.set()
@@ -237,7 +249,7 @@ class AsgiSink:
 
 def payloads(frames: bytes) -> list[bytes]:
     """
-    Return the payloads of frames that stand one behind the other, in their order.
+    Return the payloads of frames that stand one behind the other, in their order; without a limit.
 
     Args:
         frames: Whole, unmasked, unfragmented frames, as ``text_frame`` makes them; other bytes give

@@ -63,16 +63,19 @@ class _Group:
 
 class Hub:
     """
-    All sessions of one collector, in groups of equal filter and batching.
+    All sessions (clients) of one collector, in groups of equal filter and batching.
 
     The collector makes one and calls ``broadcast`` for new events, ``sweep`` every 0.5 s, ``tick``
     every 2 s and ``close_all`` at its end. All methods belong to one event loop and never block.
+    The number of sessions is limited by ``Authenticator.connected``, not here. A connection that is
+    gone raises nothing; a slow one is closed, see ``sweep``.
 
     Args:
         ring: Read for gaps and resuming; the reader appends to it before it calls ``broadcast``.
-        limit_bytes: Bytes that may wait for one session before events are dropped for it.
+        limit_bytes: Bytes that may wait for one session before events are dropped for it; 4 MiB in
+            the service.
         timeout_sec: How long a session may stay over that limit, or take no bytes, until it is
-            closed.
+            closed; 8 s in the service.
         make_snapshot: Makes the snapshot message for a filter, valid at the ring's newest entry.
         clock: Source of the time.
     """
@@ -107,12 +110,13 @@ class Hub:
 
     def join(self, session: ClientSession, after_index: int | None = None) -> None:
         """
-        Add a session, which gets all events that are broadcast from this moment on.
+        Add a session, which gets all events that are broadcast from this moment on; never raises.
 
         Args:
-            session: One that is not closed.
-            after_index: First send it what the ring holds after this index; None: nothing. What the
-                ring has evicted is missing: see ``ReplayRing.holds_all_after``.
+            session: One that is not closed and has not joined; not checked.
+            after_index: First send it what the ring holds after this index, at once and whatever
+                its byte limit is; None: nothing. What the ring has evicted is missing: see
+                ``ReplayRing.holds_all_after``.
         """
         key = (session.event_filter, session.batch_ms)
         group = self._groups.get(key)
@@ -149,12 +153,19 @@ class Hub:
 
     def send_gap(self, session: ClientSession, reason: Any, dropped: int | None = None) -> None:
         """
-        Write a ``gap``; a fresh snapshot follows if the client asked for snapshots.
+        Write a ``gap`` message, which says that events are missing; then, if asked for, a snapshot.
+
+        A fresh snapshot follows if the client asked for snapshots. May be called any number of
+        times.
 
         Args:
             session: To whom; the byte limit does not matter.
-            reason: One of the reasons of ``GapMessage``; another one raises ``ValueError``.
+            reason: One of the reasons of ``GapMessage``: ``slow``, ``trimmed``, ``epoch``,
+                ``malformed`` or ``overflow``.
             dropped: The number of events that were dropped; None: it is not known.
+
+        Raises:
+            ValueError: ``reason`` is another one.
         """
         gap = GapMessage(reason=reason, position=self.ring.last_position, dropped=dropped)
         session.send(gap.model_dump_json().encode())
@@ -173,10 +184,11 @@ class Hub:
         """
         Send events to all sessions whose filter they pass, except those over their byte limit.
 
-        For those the events are dropped and counted. Needs a running event loop.
+        For those the events are dropped and counted, in ``counters.dropped_slow``. A batching group
+        gets its events after its interval. Never raises on a running event loop, which it needs.
 
         Args:
-            entries: In the log's order; each must be in the ring already.
+            entries: In the log's order, any number; each must be in the ring already.
         """
         if not self._groups:
             return
@@ -257,7 +269,7 @@ class Hub:
         Sessions over their byte limit get one from ``sweep`` later.
 
         Args:
-            reason: As of ``send_gap``.
+            reason: As of ``send_gap``; another one raises ``ValueError`` if there is a session.
         """
         for group in list(self._groups.values()):
             self._flush(group)
@@ -267,10 +279,11 @@ class Hub:
 
     def sweep(self) -> None:
         """
-        Resume the sessions that have caught up, and close those that are too slow.
+        Resume the sessions that have caught up, and close those that are too slow; never raises.
 
         A session has caught up at a quarter of its byte limit, and gets a ``gap``. It is too slow
-        after ``timeout_sec`` over the limit or without taking a byte.
+        after ``timeout_sec`` over the limit or without taking a byte: it is counted in
+        ``counters.slow_closed`` and closed with code 3008. Call it every 0.5 s.
         """
         now = self._clock.monotonic()
         for session in list(self._sessions):

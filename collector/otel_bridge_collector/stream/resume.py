@@ -37,8 +37,9 @@ class Resumer:
     """
     Sends resuming sessions what they missed, and reads older parts of the log for them.
 
-    The collector makes one, which opens a receiver, and awaits ``close`` at its end; all methods
-    belong to the event loop of the hub.
+    The collector makes one, which makes a receiver (what reads the log), and awaits ``close`` at
+    its end; all methods belong to the event loop of the hub. One receiver serves all: reads wait
+    for each other, without a limit on how many. The methods state their errors.
 
     Args:
         open_receiver: Makes the receiver for older entries: one connection, one read at a time.
@@ -46,7 +47,8 @@ class Resumer:
         wait_advance: Waits until the reader has read more of the log, for at most the given
             seconds; returns False if it has not.
         hub: The hub that sessions join at the end.
-        slow_after_sec: A client with over 256 KiB left to read after this time is closed as slow.
+        slow_after_sec: A client with over 256 KiB left to read after this time is closed as slow;
+            8 s in the service.
     """
 
     def __init__(
@@ -69,16 +71,17 @@ class Resumer:
         """
         Send the session every event after ``position``, then add it to the hub.
 
-        A session that is closed meanwhile, also as too slow, does not join. A position that this
-        collector has not read yet is waited for, for 10 s; a read of the log, as long as it takes.
+        Events go out in parts of 500, each once the client has read all but 256 KiB. A session that
+        is closed meanwhile, also as too slow (3008), does not join. A position that this collector
+        has not read yet is waited for, for 10 s; a read of the log, as long as it takes.
 
         Args:
             session: One that is not closed and not in the hub.
             position: A position in the log that the client got earlier, of at most 100 characters.
 
         Raises:
-            PositionLostError: The log cannot continue from that position. Nothing, or the first
-                part, was sent, and the session has not joined.
+            PositionLostError: The log cannot continue from that position, or cannot be reached and
+                is needed. Nothing, or the first part, was sent, and the session has not joined.
         """
         if len(position) > _MAX_POSITION_CHARS or not position.isascii():
             raise PositionLostError(position[:_MAX_POSITION_CHARS], "malformed")
@@ -107,8 +110,10 @@ class Resumer:
         """
         Read the newest entries of the log, or the newest before a position (async).
 
+        Waits for a read in progress, also of another caller.
+
         Args:
-            limit: The most entries to read.
+            limit: The most entries to read; itself not limited here.
             before: A position in the log; None: read from the newest entry.
 
         Returns:
@@ -116,6 +121,7 @@ class Resumer:
             the oldest that was read, None if there was none.
 
         Raises:
+            PositionLostError: ``before`` belongs to another log or is malformed.
             TransportError: The log cannot be read.
         """
         async with self._lock:

@@ -24,7 +24,7 @@ class Entry:
     """
     One event on its way to the clients: its bytes, and the fields that filters look at.
 
-    The log's reader makes it, and ``ReplayRing.append`` sets its index; it is not checked.
+    The log's reader makes it, and ``ReplayRing.append`` sets its index. A record; checks nothing.
 
     Attributes:
         position: Position in the log; None for an event that is not in the log.
@@ -68,11 +68,13 @@ class ReplayRing:
     """
     The newest events, by position and by a running index. For one event loop; nothing blocks.
 
+    Only ``index_of`` and ``after_index`` can raise; evicting is silent, ``holds`` shows it.
+
     Args:
         low_watermark: Position in the log before the first event that will be appended.
-        max_events: Beyond this number the oldest events are evicted.
-        max_bytes: The same for their JSON, 64 MiB by default; the newest event is held whatever
-            its size.
+        max_events: Beyond this number the oldest events are evicted; 20,000 in the service.
+        max_bytes: The same for their JSON, 64 MiB by default; the newest event is held whatever its
+            size.
 
     Attributes:
         low_watermark: Position after which every event of the log is held.
@@ -142,6 +144,9 @@ class ReplayRing:
         This is the index of the event at that position; for the low watermark, the index before the
         first event.
 
+        Args:
+            position: Any text.
+
         Raises:
             KeyError: ``holds`` is False for the position.
         """
@@ -162,7 +167,11 @@ class ReplayRing:
         """
         Iterate over the entries with a larger index, oldest first; evicted ones are missing.
 
-        Finish before the ring changes, or the iterator raises ``RuntimeError``.
+        Args:
+            index: Any whole number; nothing comes after the newest.
+
+        Raises:
+            RuntimeError: While iterating: the ring has changed since the call.
         """
         first = self._last_index - len(self._entries) + 1
         return islice(self._entries, max(0, index + 1 - first), None)

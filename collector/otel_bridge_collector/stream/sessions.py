@@ -24,6 +24,8 @@ def text_frame(payload: bytes) -> bytes:
     """
     Return a payload of UTF-8 as one final, unmasked WebSocket text frame of any size.
 
+    Never raises, and does not check that the payload is UTF-8.
+
     Source: RFC 6455, section 5.2.
     """
     size = len(payload)
@@ -39,7 +41,8 @@ class Sink(Protocol):
     Where a session's bytes go: a socket's transport, or ASGI ``send``.
 
     ``TransportSink`` and ``AsgiSink`` are the two. Methods are called on the event loop; they never
-    block and never raise for a connection that is gone.
+    block and never raise for a connection that is gone. A sink does not limit its buffer: the hub
+    asks ``buffered_bytes`` and stops writing.
     """
 
     def write(self, frames: bytes) -> None:
@@ -55,6 +58,9 @@ class Sink(Protocol):
 class ClientSession:
     """
     One client of the raw stream; the WebSocket's route makes it and lets it join the ``Hub``.
+
+    It keeps numbers, and writes whatever it is given: the hub applies the limits. Use it on the
+    hub's event loop. No method blocks or raises, also if the client is gone.
 
     Args:
         sink: Where its bytes go.
@@ -135,7 +141,8 @@ class ClientSession:
         """
         Return the seconds since its sink last accepted any bytes; 0 if none are waiting.
 
-        Progress is noticed only when this is called, so call it at intervals.
+        Progress is noticed only when this is called, so call it at intervals; the hub does each
+        0.5 s. Never raises.
 
         Args:
             now: Monotonic time in seconds, of the same clock at each call.
