@@ -43,12 +43,14 @@ class ProjectLookup:
 
     Call the methods from any thread. There is no start: the first unknown project starts a daemon
     thread with an event loop of its own; ``close`` ends it. At most 1,000 lookups are in progress,
-    4 of them in Redis; a further one is not started, and its project stays unknown for now.
+    4 of them in Redis; a further one is not started, and its project stays unknown until it is
+    asked for a minute later. A failed lookup is logged.
 
     Args:
         connect: Creates the Redis client; called on the lookup's own event loop, which closes it.
-        knowledge_base: Asked if Redis has no project; None: only Redis is asked.
-        keys: Name the hashes of research tasks.
+        knowledge_base: The user's own store of research tasks, asked if Redis has no project; None:
+            only Redis is asked.
+        keys: Name the Redis hashes of research tasks; default prefix ``nexus``.
         max_cached: Research tasks remembered, at most, default 10,000; the oldest is forgotten
             first.
         clock: Gives the monotonic time.
@@ -84,6 +86,8 @@ class ProjectLookup:
         """
         Remember the project of a research task, in this process only; replaces what was known.
 
+        Of more than ``max_cached`` (10,000) the oldest is forgotten. Never raises.
+
         Returns:
             True if it is new or has changed.
         """
@@ -100,7 +104,8 @@ class ProjectLookup:
         Return the project id of a research task at once; None if it is not known yet.
 
         An unknown project is then looked up in the background, at most once a minute for each
-        research task, so that a later call returns it. A failure is logged.
+        research task, so that a later call returns it. No lookup starts while 1,000 are in
+        progress. Never raises: a failure is logged, and the project stays unknown.
         """
         found = self._known.get(parent_task_id)
         if found is not None:

@@ -31,7 +31,7 @@ class KnowledgeBaseError(OtelBridgeError):
     """
     Raised when the database failed, or failed so recently that it is not asked again yet.
 
-    The message has the database's URL without the password.
+    That pause is at most 30 s. The message has the database's URL without the password.
     """
 
 
@@ -42,7 +42,7 @@ def quoted(name: str, setting: str, *, max_parts: int = 1) -> str:
     Args:
         name: An identifier, or several joined by dots, such as ``public.research_tasks``.
         setting: The environment variable that holds the name; shown in the error.
-        max_parts: How many identifiers ``name`` may have.
+        max_parts: How many identifiers ``name`` may have; default 1.
 
     Raises:
         ConfigurationError: A part is not a letter or underscore followed by at most 62 letters,
@@ -67,10 +67,10 @@ class PostgresKnowledgeBase:
     at once for up to 30 s.
 
     Args:
-        url: A ``postgresql://`` URL. Its password appears in no message.
-        table: ``table`` or ``schema.table``.
-        id_column: The column with the research task's id: text, uuid or a number.
-        project_column: The column with the project's id.
+        url: A ``postgresql://`` URL, not checked here. Its password appears in no message.
+        table: ``table`` or ``schema.table``; default ``research_tasks``.
+        id_column: The column with the research task's id: text, uuid or a number; default ``id``.
+        project_column: The column with the project's id; default ``project_id``.
         timeout_sec: Limit for connecting, and again for the answer; default 2 seconds. One question
             takes at most twice as long, plus its wait for those before it.
         clock: Gives the monotonic time.
@@ -116,6 +116,8 @@ class PostgresKnowledgeBase:
         """
         Read the project of one research task; async.
 
+        Takes at most twice ``timeout_sec`` (4 s by default), plus the wait for earlier questions.
+
         Args:
             task_id: The id as text; PostgreSQL converts it to the type of the column.
 
@@ -124,7 +126,9 @@ class PostgresKnowledgeBase:
             id does not fit the column's type.
 
         Raises:
-            KnowledgeBaseError: The database failed, or failed so recently that it is not asked.
+            KnowledgeBaseError: The database failed or was too slow, or failed 3 times in a row so
+                recently (up to 30 s ago) that it is not asked.
+            ValueError: The URL cannot be parsed, e.g. because its port is no number.
         """
         owner = (os.getpid(), asyncio.get_running_loop())
         if self._owner != owner:
@@ -200,10 +204,13 @@ def _asyncpg() -> ModuleType:
 
 def knowledge_base_of(settings: BridgeSettings) -> PostgresKnowledgeBase | None:
     """
-    Create the knowledge base that the settings name; connects to nothing yet.
+    Create the knowledge base (the user's table of research tasks) that the settings name.
+
+    Connects to nothing yet.
 
     Args:
-        settings: Those with ``knowledge_base_`` in their name: URL, table, columns, time-out.
+        settings: Those with ``knowledge_base_`` in their name: URL, table, columns, and the
+            time-out (default 2 s, at most 60 s).
 
     Returns:
         The knowledge base; None if ``MONITORING_KNOWLEDGE_BASE_URL`` is not set.

@@ -36,15 +36,18 @@ class KnowledgeBase(Protocol):
     The user's own store of research tasks, which knows the project of each.
 
     Any object with this method will do; ``PostgresKnowledgeBase`` is one. It is neither opened nor
-    closed by the resolver.
+    closed by ``ProjectIdResolver``, which calls it at most once a minute for each research task,
+    possibly for several at the same time, and logs what it raises.
     """
 
     def get_research_task(self, task_id: str) -> Any | Awaitable[Any]:
         """
         Return the record of a research task: a mapping or object with ``project_id``, or None.
 
-        May be a coroutine function; a plain function is called in a thread. May raise, or take
-        longer than the resolver's ``timeout_sec`` (5); the project is then unknown.
+        May be a coroutine function; a plain function is called in a thread. May raise, which is
+        logged, or take longer than the resolver's ``timeout_sec`` (5); the project is then unknown,
+        and the next call for it comes a minute later. A coroutine that is late is cancelled, a
+        thread runs on.
 
         Args:
             task_id: The id of the research task (``parent_task_id`` of its jobs).
@@ -53,15 +56,17 @@ class KnowledgeBase(Protocol):
 
 class ProjectIdResolver:
     """
-    Finds project ids; never raises. All calls must come from one event loop.
+    Finds the project of a job, and remembers it. All calls must come from one event loop.
 
-    The first ``resolve`` may start tasks on that loop; ``close`` ends them.
+    The first ``resolve`` may start tasks on that loop; ``close`` ends them. A failure of Redis or
+    of the knowledge base is logged once in a row, and the project is unknown meanwhile.
 
     Args:
-        redis: Holds ``<prefix>:task_meta:{parent}``; may decode answers or not. Its own time-outs
-            bound each read. The caller closes it.
+        redis: Holds ``<prefix>:task_meta:{parent}``, where answers of the knowledge base are kept
+            for 24 hours; may decode answers or not. Its own time-outs bound each read. The caller
+            closes it.
         knowledge_base: Asked last; None: not asked.
-        keys: Name these hashes.
+        keys: Name these hashes; default prefix ``nexus``.
         timeout_sec: Limit for one answer of the knowledge base; default 5 seconds.
         max_cached: Research tasks remembered, at most, default 10,000; the least recently used is
             forgotten first.
@@ -97,8 +102,9 @@ class ProjectIdResolver:
         """
         Find the project of a job.
 
-        A call reads Redis at most once. The knowledge base is asked in the background, so only a
-        later call returns its answer.
+        A call reads Redis at most once, for as long as the client's own time-outs allow. The
+        knowledge base is asked in the background, so only a later call returns its answer. Errors
+        of both are logged, not raised.
 
         Args:
             payload: The job's payload; its ``project_id`` takes precedence.
@@ -106,6 +112,10 @@ class ProjectIdResolver:
 
         Returns:
             The project id; None if it is not known, or not known yet.
+
+        Raises:
+            UnicodeDecodeError: The project in Redis is not UTF-8.
+            redis.exceptions.RedisClusterException: No node of a Redis Cluster can be reached.
         """
         in_payload = payload.get("project_id")
         if isinstance(in_payload, str) and in_payload:
