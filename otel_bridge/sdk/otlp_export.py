@@ -23,6 +23,8 @@ def check_otlp(settings: BridgeSettings) -> None:
     """
     Check the OTLP protocols before any provider or exporter is created; nothing if none is used.
 
+    Only reads the settings; opens no connection.
+
     Args:
         settings: The exporter, endpoint and protocol variables. Endpoints are not checked.
 
@@ -42,7 +44,9 @@ def add_otlp_export(provider: TracerProvider, settings: BridgeSettings) -> bool:
 
     They do by ``OTEL_TRACES_EXPORTER=otlp``, or by an ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or
     ``OTEL_EXPORTER_OTLP_TRACES_ENDPOINT``) unless ``OTEL_TRACES_EXPORTER=none``. The exporter reads
-    endpoint, headers, compression and time-outs from the environment itself.
+    endpoint, headers, compression and time-outs from the environment itself. It exports every 5 s,
+    holds 2,048 spans and drops those over it (the SDK's defaults; ``OTEL_BSP_*`` sets others). A
+    backend that cannot be reached is logged by the exporter and raises nothing.
 
     Args:
         provider: Gets the exporter's span processor, and shuts it down with itself.
@@ -70,10 +74,14 @@ def make_meter_provider(settings: BridgeSettings, resource: Resource) -> MeterPr
     Create a meter provider that exports by OTLP, if the ``OTEL_*`` variables request it.
 
     The variables are those of ``add_otlp_export`` with ``METRICS`` in place of ``TRACES``. Set
-    ``OTEL_METRICS_EXPORTER=none`` for a backend that accepts spans only, such as Jaeger.
+    ``OTEL_METRICS_EXPORTER=none`` for a backend that accepts spans only, such as Jaeger. It exports
+    every 60 s (the SDK's default; ``OTEL_METRIC_EXPORT_INTERVAL`` sets another). A backend that
+    cannot be reached is logged by the exporter and raises nothing. Each call creates another
+    provider.
 
     Args:
-        settings: The exporter, endpoint and protocol variables.
+        settings: The exporter, endpoint and protocol variables; default protocol:
+            ``http/protobuf``.
         resource: Describes this process; the same as that of its spans.
 
     Returns:

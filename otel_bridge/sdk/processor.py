@@ -25,13 +25,14 @@ class MonitoringSpanProcessor(SpanProcessor):
     Makes the spans of a provider visible while they run.
 
     Add it to a provider with ``provider.add_span_processor(MonitoringSpanProcessor(bus))``;
-    ``configure()`` does that by itself and is not needed. The provider calls its methods: at each
-    start and end of a span, in the thread of the span, without waiting. These never raise; the
-    first failure is logged.
+    ``configure()`` does that by itself and is not needed. Add it once: a second one sends each
+    event again. The provider calls its methods: at each start and end of a span, in the thread of
+    the span, without waiting. These never raise; the first failure is logged. What the bus cannot
+    hold (20,000 starts and ends by default) is dropped and counted there.
 
     Args:
-        bus: Converts the spans to events and publishes them. The processor flushes the bus but
-            never shuts it down; its owner does.
+        bus: The event bus: converts the spans to events and publishes them. The processor flushes
+            the bus but never shuts it down; its owner does.
     """
 
     def __init__(self, bus: EventBus) -> None:
@@ -76,10 +77,14 @@ class MonitoringSpanProcessor(SpanProcessor):
         """
         Wait until all events queued so far are sent, rejected or dropped; see ``EventBus.flush``.
 
+        Blocks the calling thread; never raises.
+
         Args:
-            timeout_millis: How long to wait at most, in milliseconds; default 5000.
+            timeout_millis: How long to wait at most, in milliseconds; default 5000. 0 or less: do
+                not wait.
 
         Returns:
-            False when time ran out first.
+            False when time ran out first, or no thread could be started. True at once if the bus is
+            closed.
         """
         return self._bus.flush(timeout_millis / 1000)

@@ -29,10 +29,11 @@ class LiveSpanSampler(Sampler):
     """
     Decides as another sampler does, but records this library's spans that the other one drops.
 
-    ``keep_live_spans`` creates it and gives it to the provider, which calls it for each new span.
+    They are recorded for the live view only, and still not exported. ``keep_live_spans`` creates it
+    and gives it to the provider, which calls it for each new span, in any thread. It adds no limit.
 
     Args:
-        inner: The sampler of the application; its errors pass through.
+        inner: The sampler of the application; its errors pass through, and this class adds none.
     """
 
     def __init__(self, inner: Sampler) -> None:
@@ -68,7 +69,7 @@ def keep_live_spans(provider_or_sampler: _ProviderOrSampler) -> _ProviderOrSampl
 
     Wraps a sampler in a ``LiveSpanSampler``, or replaces the sampler of a provider by a wrapped
     one. A second call changes nothing. Call it before tracers are created: a tracer copies the
-    sampler of its provider.
+    sampler of its provider. Never raises; what is neither is wrapped as a sampler, unchecked.
 
     Args:
         provider_or_sampler: An SDK provider, changed in place, or a sampler.

@@ -37,7 +37,9 @@ def research_task(
     """
     Make one research task visible, from its start to its end: the root span of all its work.
 
-    It is published as ``task_started``, then ``task_completed`` or ``task_failed``. Never raises.
+    It is published as ``task_started``, then ``task_completed`` or ``task_failed``. Never raises
+    and never waits: if it cannot be shown, that is logged, and the block runs. Events over 8,192
+    bytes (by default) are truncated.
 
     Args:
         task_id: Id of the research task; everything inside has it as ``parent_task_id``.
@@ -46,13 +48,13 @@ def research_task(
         task_type: For example ``data_aggregation``.
         domain: For example ``schools``.
         message: One line of text for people.
-        meta: Further small values to show. Values other than text, numbers and booleans become
-            text.
+        meta: Further small values to show, at most 64, texts to 1,024 characters. Values other than
+            text, numbers and booleans become text.
 
     Returns:
-        A context manager, for ``with`` and ``async with``, that binds itself. It ends as
-        ``task_failed`` if an exception leaves the block or ``fail(reason)`` was called; the
-        exception goes on to the caller.
+        A context manager, for ``with`` and ``async with``, to be entered once, that binds itself.
+        It ends as ``task_failed`` if an exception leaves the block or ``fail(reason)`` was called;
+        the exception goes on to the caller.
     """
     ids = Scope(
         parent_task_id=safe_str(task_id), project_id=project_id, worker=current_scope().worker
@@ -73,16 +75,17 @@ def phase(name: str, *, total: int | None = None) -> Phase:
     Make one phase of the enclosing ``research_task()`` visible, with the counts of its jobs.
 
     It is published as ``phase_started``, then ``phase_completed``. Without an enclosing research
-    task it has no ``parent_task_id``. Never raises.
+    task it has no ``parent_task_id``. Never raises and never waits: if it cannot be shown, that is
+    logged, and the block runs.
 
     Args:
         name: For example ``search``; jobs enqueued inside carry it.
-        total: The number of jobs expected; None while unknown.
+        total: The number of jobs expected, a whole number; default None: unknown.
 
     Returns:
-        A context manager, for ``with`` and ``async with``, that binds itself; ``submitted()``,
-        ``advance()`` and ``progress()`` update its counts. It ends as failed if an exception leaves
-        the block or ``fail(reason)`` was called.
+        A context manager, for ``with`` and ``async with``, to be entered once, that binds itself;
+        ``submitted()``, ``advance()`` and ``progress()`` update its counts. It ends as failed if an
+        exception leaves the block, which goes on to the caller, or ``fail(reason)`` was called.
     """
     return Phase(name, replace(current_scope(), phase=name), total)
 
@@ -102,7 +105,8 @@ def enqueue(
 
     One ``task_enqueued`` event is published when the block ends, with the time at which it began. A
     block that raises is a failed enqueue: the job is shown as failed (``task_failed``), with the
-    exception, unless ``queued()`` was called before. Never raises.
+    exception, unless ``queued()`` was called before. Never raises and never waits: if it cannot be
+    shown, that is logged, the block runs, and the carrier is empty.
 
     Args:
         task_id: Id of the job. None if only the queue can give the id: call ``queued(task_id)`` of
@@ -115,10 +119,10 @@ def enqueue(
         retry_count: Attempts at this job made before; 0 (the default) for a new job.
 
     Returns:
-        A context manager, for ``with`` and ``async with``, that binds the carrier: a
-        ``dict[str, str]`` with the trace context, to send along with the job and to give to
-        ``job()``. It carries the ids of the work and of this run of the job, which
-        all its attempts share.
+        A context manager, for ``with`` and ``async with``, to be entered once, that binds the
+        carrier: a ``dict[str, str]`` with the trace context, to send along with the job and to give
+        to ``job()``. It carries the ids of the work and of this run of the job, which all its
+        attempts share.
     """
     ids = _ids(parent_task_id, project_id, phase, {})
     known_id = None if task_id is None else safe_str(task_id)
@@ -153,7 +157,7 @@ def job(
     Make one attempt at a job visible: run the job inside the block.
 
     It is published as ``task_started``, then ``task_completed``, ``task_failed`` or ``task_retry``.
-    Never raises.
+    Never raises and never waits: if it cannot be shown, that is logged, and the block runs.
 
     Args:
         task_id: Id of the job, the same for each attempt.
@@ -162,16 +166,16 @@ def job(
             becomes a child of the enqueue span, in the same trace, and takes research task, project
             and phase from the carrier. Default: the enclosing context.
         worker_id: Id of the worker that runs the job. Default: the enclosing ``worker()``.
-        retry_count: Attempts made before this one; 0 for the first.
+        retry_count: Attempts made before this one; 0, the default, for the first.
         queue: Full name of the queue.
         parent_task_id: Takes precedence over the carrier's research task.
         project_id: Takes precedence over the carrier's project.
         phase: Takes precedence over the carrier's phase.
 
     Returns:
-        A context manager, for ``with`` and ``async with``, that binds itself. It ends as
-        ``task_failed`` if an exception leaves the block or ``fail(reason)`` was called, as
-        ``task_retry`` if ``retry(reason)`` was called, else as ``task_completed``. The exception
+        A context manager, for ``with`` and ``async with``, to be entered once, that binds itself.
+        It ends as ``task_failed`` if an exception leaves the block or ``fail(reason)`` was called,
+        as ``task_retry`` if ``retry(reason)`` was called, else as ``task_completed``. The exception
         goes on to the caller.
     """
     carrier = carrier if isinstance(carrier, Mapping) else {}
@@ -216,16 +220,18 @@ def worker(worker_id: int | str, *, meta: Mapping[str, Any] | None = None) -> Wo
     Make one worker visible while it runs: call its main loop inside the block.
 
     It is published as ``worker_started``, ``worker_heartbeat`` events and ``worker_stopped``.
-    Nothing is published before ``configure()``. Never raises.
+    Nothing is published before ``configure()``. Never raises and never waits: if it cannot be
+    shown, that is logged, and the block runs.
 
     Args:
-        worker_id: Unique among all workers; two processes must not both be worker 3.
+        worker_id: A number or text, unique among all workers, which is not checked; two processes
+            must not both be worker 3.
         meta: Small values to show with the worker, beside ``host`` and ``pid``.
 
     Returns:
-        A context manager, for ``with`` and ``async with``, that binds itself. A heartbeat follows
-        every ``MONITORING_HEARTBEAT_INTERVAL_SEC`` seconds (default 10) from the timer thread, with
-        the id of the job that runs.
+        A context manager, for ``with`` and ``async with``, to be entered once, that binds itself. A
+        heartbeat follows every ``MONITORING_HEARTBEAT_INTERVAL_SEC`` seconds (default 10) from the
+        timer thread, with the id of the job that runs.
     """
     return Worker(worker_id, meta)
 
@@ -235,11 +241,11 @@ def queue_depth(depths: Mapping[str, int]) -> None:
     Publish how many jobs wait in each queue, as one ``queue_depth_update`` event.
 
     Does nothing before ``configure()`` and while monitoring is off. Never waits for Redis, and
-    never raises.
+    never raises. May be called from any thread, as often as needed.
 
     Args:
-        depths: The number of jobs waiting, by the queue's full name. Values other than whole
-            numbers are logged as an error and not published.
+        depths: The number of jobs waiting, by the queue's full name. If a value is no whole number,
+            that is logged as an error and nothing is published.
     """
     bridge = current_bridge()
     if bridge is not None and bridge.bus is not None:

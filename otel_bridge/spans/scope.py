@@ -21,10 +21,10 @@ SCOPE_KEY: Final = otel_context.create_key("otel-bridge-scope")
 @dataclass(frozen=True, slots=True)
 class Scope:
     """
-    The ids that spans inherit from the context managers around them; immutable.
+    The ids that spans inherit from the context managers around them; an immutable record.
 
     The context managers create it and keep it in the OpenTelemetry context. Read it with
-    ``current_scope()``.
+    ``current_scope()``. It checks and limits nothing.
 
     Attributes:
         parent_task_id: Id of the enclosing research task; None outside of one, as for the others.
@@ -52,12 +52,16 @@ def carrier_of(scope: Scope) -> dict[str, str]:
     """
     Build the carrier: the dict that carries trace context and ids with a job to its worker.
 
+    A new dict at each call. Raises nothing itself; an error of the configured propagator (what
+    writes trace context into headers) passes through.
+
     Args:
-        scope: The ids to put into it; the span is that of the caller's current context.
+        scope: The ids to put into it, unchanged, of any length; the span is that of the caller's
+            current context.
 
     Returns:
-        What the configured propagator injects (``traceparent`` of the current span), and the ids
-        of the research task, project and phase, as far as they are known.
+        What the propagator injects (by default ``traceparent`` of the current span), and the ids of
+        the research task, project and phase, as far as they are known.
     """
     carrier: dict[str, str] = {}
     propagate.inject(carrier)
@@ -76,7 +80,9 @@ def on_worker(heartbeat: WorkerHeartbeat | None) -> Iterator[None]:
     """
     Make ``heartbeat`` the worker of all jobs that are created inside the block.
 
-    A context manager, for ``with`` only; the scope from before is back when the block ends.
+    A context manager, for ``with`` only, in one thread or asyncio task; blocks may be nested. The
+    scope from before is back when the block ends. Raises nothing itself; an error inside the block
+    passes through.
 
     Args:
         heartbeat: The worker's heartbeat, which may have been started in another context. None: no

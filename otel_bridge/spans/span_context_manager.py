@@ -41,8 +41,10 @@ def current_metrics() -> OtelMetrics | None:
     """
     Return the OpenTelemetry instruments that count jobs, made by ``configure()``.
 
+    From any thread; never waits or raises.
+
     Returns:
-        None before ``configure()`` and while monitoring is off.
+        None before ``configure()``, after its ``shutdown()`` and while monitoring is off.
     """
     bridge = current_bridge()
     return None if bridge is None else bridge.otel_metrics
@@ -58,6 +60,8 @@ def _tracer() -> trace.Tracer:
 def guarded(method: Callable[_P, None]) -> Callable[_P, None]:
     """
     Decorate a method that users call so that it never raises an ``Exception``: it logs it instead.
+
+    Each failure is logged, with its stack and the arguments; there is no limit.
 
     Args:
         method: A method that returns nothing; it is not ``async``. ``KeyboardInterrupt`` and the
@@ -120,8 +124,9 @@ class SelfReturningContextManager(_GuardedContextManager):
     """
     Base class of the context managers that ``with ... as name`` binds to ``name`` themselves.
 
-    Works with ``with`` and ``async with``; entering and leaving never raise and never wait. What
-    fails inside is logged, and the user's block runs all the same.
+    Works with ``with`` and ``async with``; enter each object once. Entering and leaving never raise
+    and never wait. What fails inside is logged, and the user's block runs all the same; an
+    exception of the block itself goes on to the caller.
     """
 
     def __enter__(self) -> Self:
@@ -138,12 +143,15 @@ class SpanContextManager(_GuardedContextManager):
     Base class of the context managers that are one span: it starts and ends with the block.
 
     Subclasses set ``_kind`` (the value of ``nexus.span.kind``) and, unless it is INTERNAL,
-    ``_span_kind``.
+    ``_span_kind``. Enter it once, and leave it in the same thread or asyncio task. No method
+    raises: what fails is logged, and the block runs. An exception that leaves the block ends the
+    span as failed and goes on to the caller.
 
     Args:
         label: What follows the kind in the span's name: ``phase search``.
         ids: The work that the span belongs to; code inside the block inherits them.
-        attributes: Further attributes of the span's start; those that are None are left out.
+        attributes: Further attributes of the span's start; those that are None are left out. Their
+            size is not limited here.
     """
 
     _kind: str
@@ -174,10 +182,12 @@ class SpanContextManager(_GuardedContextManager):
         """
         End as failed when the block ends, although no exception leaves it. Never raises.
 
-        The last call of this or another method that sets an outcome counts.
+        The last call of this or another method that sets an outcome counts; after the block it has
+        no effect.
 
         Args:
             reason: Shown as the error; takes precedence over an exception that leaves the block.
+                Not shortened here: the whole event is, to 8,192 bytes by default.
         """
         self._end_as(TaskStatus.FAILED, reason)
 
@@ -186,8 +196,11 @@ class SpanContextManager(_GuardedContextManager):
         """
         Set one line of text for people, shown with the end of this span. Never raises.
 
+        Has an effect inside the block only.
+
         Args:
-            text: Replaces the text that was set before.
+            text: Replaces the text that was set before. Not shortened here: the whole event is, to
+                8,192 bytes by default.
         """
         self._span.set_attribute(semconv.MESSAGE, text)
 
@@ -239,7 +252,8 @@ def one_line(reason: BaseException | str) -> str:
     Describe a reason for people: ``ValueError: no such school``.
 
     Text is returned as it is, line breaks included. An exception is its class and its message, or
-    its class alone if it has no message or its ``__str__`` raises. Never raises.
+    its class alone if it has no message or its ``__str__`` raises. The length is not limited. Never
+    raises.
     """
     if isinstance(reason, str):
         return reason
@@ -264,11 +278,11 @@ def safe_str(value: object) -> str:
 
 def meta_attributes(meta: Mapping[str, Any] | None) -> dict[str, Any]:
     """
-    Turn a user's ``meta`` into span attributes ``nexus.meta.<key>``.
+    Turn a user's ``meta`` into span attributes ``nexus.meta.<key>``; never raises.
 
     Text, numbers and booleans stay as they are, other values become text, None is left out. If
-    ``meta`` is no mapping, there are no attributes. Neither the number nor the length of the
-    values is limited here.
+    ``meta`` is no mapping, there are no attributes. Neither the number nor the length of the values
+    is limited here.
     """
     return {
         f"{semconv.META_PREFIX}{safe_str(key)}": value

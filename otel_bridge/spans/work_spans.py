@@ -58,8 +58,9 @@ class ResearchTask(SpanContextManager, SelfReturningContextManager):
     """
     The context manager of one research task, which is the root span of all its work.
 
-    Created by ``research_task()``; ``with`` or ``async with`` starts and ends it. Its methods never
-    raise.
+    Created by ``research_task()``; ``with`` or ``async with`` starts and ends it, once. Its methods
+    never raise and set no limits. An exception that leaves the block makes it failed and goes on to
+    the caller.
     """
 
     _kind = semconv.KIND_RESEARCH_TASK
@@ -69,10 +70,11 @@ class Phase(SpanContextManager, SelfReturningContextManager):
     """
     The context manager of one phase of a research task, and its span.
 
-    Created by ``phase()``; ``with`` or ``async with`` starts and ends it.
-    Its counts are whole numbers of jobs of the whole phase: completed, failed, pending and total.
-    They are published as ``stats_snapshot`` events and set as attributes when the phase ends. Any
-    thread may change them, and none of the methods raises or waits for Redis.
+    Created by ``phase()``; ``with`` or ``async with`` starts and ends it, once. Its counts are
+    whole numbers of jobs of the whole phase: completed, failed, pending and total. They are
+    published as ``stats_snapshot`` events and set as attributes when the phase ends; without
+    ``configure()``, as attributes only. Any thread may change them, and none of the methods raises
+    or waits for Redis: a count that is no whole number is logged as an error.
     """
 
     _kind = semconv.KIND_PHASE
@@ -87,8 +89,11 @@ class Phase(SpanContextManager, SelfReturningContextManager):
         """
         Set the number of jobs that were queued, as ``total`` and ``pending``; published at once.
 
+        From any thread. Never raises or waits; an error is logged.
+
         Args:
-            count: All jobs of the phase. Completed and failed jobs are set to 0.
+            count: All jobs of the phase, a whole number; its sign is not checked. Completed and
+                failed jobs are set to 0.
         """
         self.progress(pending=count, total=count)
 
@@ -102,13 +107,16 @@ class Phase(SpanContextManager, SelfReturningContextManager):
         total: int | None = None,
     ) -> None:
         """
-        Set the counts and publish them at once as a ``stats_snapshot``.
+        Set the counts and publish them at once as a ``stats_snapshot``; each call is one event.
+
+        From any thread. Never raises or waits; a count that is no whole number is logged as an
+        error, and nothing is published. What is not given becomes 0, but for the total.
 
         Args:
-            completed: Jobs completed since the phase started.
+            completed: Jobs completed since the phase started; default 0, as of the next two.
             failed: Jobs failed since the phase started.
             pending: Jobs that are neither completed nor failed.
-            total: All jobs of the phase; None leaves the total as it is.
+            total: All jobs of the phase; default None: the total stays as it is.
         """
         with _counts_lock:
             self._counts |= {"completed": completed, "failed": failed, "pending": pending}
@@ -121,11 +129,12 @@ class Phase(SpanContextManager, SelfReturningContextManager):
         """
         Add jobs to the counts; published at most once a second, and at the end of the phase.
 
-        If the total is known, ``pending`` becomes what is left of it, at least 0.
+        If the total is known, ``pending`` becomes what is left of it, at least 0. From any thread.
+        Never raises or waits; an error is logged.
 
         Args:
-            completed: Jobs completed since the last call.
-            failed: Jobs failed since the last call.
+            completed: Jobs completed since the last call, a whole number; default 0.
+            failed: Jobs failed since the last call, a whole number; default 0.
         """
         with _counts_lock:
             counts = self._counts
@@ -177,9 +186,10 @@ class Enqueue(SpanContextManager):
     """
     The context manager around putting one job into a queue: a span of kind PRODUCER.
 
-    Created by ``enqueue()``. ``with`` and ``async with`` bind the carrier: a ``dict[str, str]``
-    that carries trace context with the job, to put beside it. Keep the object itself to call
-    ``queued()``. Its methods never raise.
+    Created by ``enqueue()``. ``with`` and ``async with`` start and end it, once, and bind the
+    carrier: a ``dict[str, str]`` that carries trace context with the job, to put beside it. Keep
+    the object itself to call ``queued()``. Its methods never raise: what fails is logged, and the
+    carrier may then be empty. An exception that leaves the block goes on to the caller.
     """
 
     _kind = semconv.KIND_ENQUEUE
@@ -218,11 +228,12 @@ class Enqueue(SpanContextManager):
         """
         Record that the job is in its queue now, and its id, inside the block. Never raises.
 
-        Needed if ``enqueue()`` was called with ``task_id=None``; else this replaces its id. What
-        raises later in the block does not make the enqueue a failed one.
+        Needed if ``enqueue()`` was called with ``task_id=None``; else this replaces its id. The
+        last call counts; after the block it has no effect. What raises later in the block does not
+        make the enqueue a failed one.
 
         Args:
-            task_id: The id that the queue gave the job.
+            task_id: The id that the queue gave the job; not checked.
         """
         self._has_task_id = self._is_queued = True
         self._span.set_attribute(semconv.TASK_ID, task_id)
@@ -233,9 +244,9 @@ class Job(SpanContextManager, SelfReturningContextManager):
     """
     The context manager around one attempt at a job: a span of kind CONSUMER.
 
-    Created by ``job()``; ``with`` or ``async with`` starts and ends it. Of ``complete()``,
+    Created by ``job()``; ``with`` or ``async with`` starts and ends it, once. Of ``complete()``,
     ``fail()`` and ``retry()`` the last call counts; without one, an exception that leaves the block
-    makes it failed. These methods never raise.
+    makes it failed. The exception goes on to the caller in each case. These methods never raise.
     """
 
     _kind = semconv.KIND_JOB
@@ -261,7 +272,8 @@ class Job(SpanContextManager, SelfReturningContextManager):
         The carrier (the dict that carries trace context with a job) for the job's next attempt.
 
         Read it inside the block. It is the carrier of this attempt, so both have the same parent,
-        plus a link to this attempt's span.
+        plus a link to this attempt's span, which is missing before the block begins. A new dict at
+        each call. Raises nothing itself.
         """
         injected: dict[str, str] = {}
         propagate.inject(injected, trace.set_span_in_context(self._span))
@@ -279,6 +291,9 @@ class Job(SpanContextManager, SelfReturningContextManager):
     def retry(self, reason: BaseException | str) -> None:
         """
         End as ``task_retry`` when the block ends: this attempt failed and the job will run again.
+
+        It only reports this; the number of retries is not limited here. After the block it has no
+        effect. Never raises.
 
         Args:
             reason: Shown as the error of this attempt.
@@ -322,8 +337,9 @@ class Worker(SelfReturningContextManager):
     """
     The context manager around one worker's main loop; it publishes its start, heartbeats and stop.
 
-    Created by ``worker()``. Entering it starts heartbeats on the timer thread, leaving it stops
-    them; neither waits for Redis or raises. Without ``configure()`` it does nothing.
+    Created by ``worker()``. Entering it starts heartbeats on the timer thread (every 10 s by
+    default), leaving it stops them; enter it once. Neither waits for Redis or raises: what fails is
+    logged, and the block runs. Without ``configure()`` it does nothing.
 
     Attributes:
         worker_id: As given.

@@ -41,12 +41,13 @@ class HeartbeatKeys:
     never closed. Each call blocks the calling thread, so it is made on the timer thread. A failure
     of Redis never raises: while it is unreachable, each heartbeat costs one attempt, with a limit
     of ``send_timeout_ms`` (100) for connecting and again for each answer; one warning is logged
-    when the outage begins and one line when it ends. The heartbeat events do not depend on these
-    keys: the bus buffers them.
+    when the outage begins and one line when it ends. Only a URL that ``check_url`` does not accept
+    raises ``ValueError``, and ``configure()`` checks it. The heartbeat events do not depend on
+    these keys: the bus buffers them.
 
     Args:
-        settings: Redis URL (``redis_url``, else ``bus_url`` if that is a Redis), key prefix, TTL
-            and timeout. Without a Redis URL nothing is written.
+        settings: Redis URL (``redis_url``, else ``bus_url`` if that is a Redis), key prefix
+            (``nexus``), TTL (30 s) and timeout. Without a Redis URL nothing is written.
     """
 
     def __init__(self, settings: BridgeSettings) -> None:
@@ -70,16 +71,20 @@ class HeartbeatKeys:
 
     def set_if_absent(self, key: str, ttl_ms: int) -> bool:
         """
-        Set a key unless it exists, as a lock between processes.
+        Set a key unless it exists, as a lock between processes; a failure of Redis raises nothing.
+
+        Blocks for ``MONITORING_SEND_TIMEOUT_MS`` (100) at most to connect, and again for the
+        answer.
 
         Args:
             key: The full name of the key.
-            ttl_ms: How long the key lives, in milliseconds, at least 1.
+            ttl_ms: How long the key lives, in milliseconds, at least 1; Redis answers a smaller one
+                with an error, which counts as a failure.
 
         Returns:
-            False if it exists. True if it was set, and also without a Redis and while Redis is
-            unreachable: a lock that cannot be checked must not stop every process from doing the
-            work.
+            False if it exists. True if it was set, and also without a Redis and after a failure of
+            Redis, which is logged once: a lock that cannot be checked must not stop every process
+            from doing the work.
         """
         return self._run(lambda client: client.set(key, "1", nx=True, px=ttl_ms) is not None)
 
@@ -109,19 +114,24 @@ class WorkerHeartbeat:
     """
     Publishes ``worker_started``, then ``worker_heartbeat`` at an interval, then ``worker_stopped``.
 
-    ``otel_bridge.worker()`` and the adapters create it and call ``start`` and ``stop``. No method
-    waits for the network. Each event carries the worker's job and project, ``counts`` with the
-    number of events that this process has dropped, ``meta``, and the incarnation (an id of one life
-    of the process): a worker that is started again under its id is another one.
+    ``otel_bridge.worker()`` and the adapters create it and call ``start`` and ``stop``, once each.
+    No method waits for the network, and a Redis that cannot be reached raises nothing. Each event
+    carries the worker's job and project, ``counts`` with the number of events that this process has
+    dropped, ``meta``, and the incarnation (an id of one life of the process): a worker that is
+    started again under its id is another one.
 
     Args:
-        worker_id: Unique among all workers that use this Redis; shown on the dashboard.
+        worker_id: A number or text, unique among all workers that use this Redis; shown on the
+            dashboard.
         bus: Takes the events.
         timer: Sends the heartbeats.
         settings: ``heartbeat_interval_sec`` (10 by default).
-        heartbeat_keys: Writes the key with a TTL.
-        meta: Small values shown with the worker, beside ``host`` and ``pid``.
-        otel_metrics: Counts the workers that are up; None: they are not counted.
+        heartbeat_keys: Writes the key with a TTL (30 s by default).
+        meta: Small values shown with the worker, beside ``host`` and ``pid``; default None: none.
+        otel_metrics: Counts the workers that are up; default None: they are not counted.
+
+    Raises:
+        TypeError: ``meta`` is no mapping.
     """
 
     def __init__(
@@ -151,7 +161,15 @@ class WorkerHeartbeat:
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Publish ``worker_started`` at once and a heartbeat after each interval; call it once."""
+        """
+        Publish ``worker_started`` at once and a heartbeat after each interval; call it once.
+
+        Does not wait; a second call would double the heartbeats.
+
+        Raises:
+            pydantic.ValidationError: The worker's id is neither a whole number nor text, or a key
+                of ``meta`` is no text.
+        """
         self._is_open = True
         self._publish(MonitoringEventType.WORKER_STARTED)
         if self._otel_metrics is not None:
@@ -163,7 +181,7 @@ class WorkerHeartbeat:
         """
         Publish ``worker_stopped`` and end the heartbeats; does not wait for either.
 
-        Does nothing in a forked child, before ``start``, or when called again.
+        Never raises. Does nothing in a forked child, before ``start``, or when called again.
         """
         if os.getpid() != self._pid:
             return

@@ -24,12 +24,15 @@ class OtelMetrics:
     """
     The instruments of one process, as ``Bridge.otel_metrics``; any thread may record.
 
-    There is nothing to start or stop. The methods neither wait nor raise; they expect that each
-    ``..._started`` is followed by one ``..._ended``.
+    There is nothing to start or stop. The methods do not wait, and only ``queue_depth`` may raise,
+    for a depth that is no number. They expect that each ``..._started`` is followed by one
+    ``..._ended``. Each job type and each queue is a time series of its own: their number is not
+    limited here.
 
     Args:
         meter: Creates the instruments.
-        dropped: Returns the number of events that this process has dropped so far.
+        dropped: Returns the number of events that this process has dropped so far; called at each
+            export.
     """
 
     def __init__(self, meter: Meter, dropped: Callable[[], int]) -> None:
@@ -74,10 +77,11 @@ class OtelMetrics:
 
     def job_enqueued(self, task_type: str, queue: str | None) -> None:
         """
-        Count a job that was put into its queue.
+        Count a job that was put into its queue; from any thread, never waits or raises.
 
         Args:
-            task_type: Attribute ``nexus.task.type``.
+            task_type: Attribute ``nexus.task.type``; each one is a time series, without a limit
+                here.
             queue: Attribute ``messaging.destination.name``; None: left out.
         """
         self._sent.add(1, _attributes(task_type, queue, "enqueue"))
@@ -86,8 +90,11 @@ class OtelMetrics:
         """
         Count an attempt at a job that starts, and count it as running until ``job_ended``.
 
+        From any thread; never waits or raises.
+
         Args:
-            task_type: Attribute ``nexus.task.type``.
+            task_type: Attribute ``nexus.task.type``; each one is a time series, without a limit
+                here.
             queue: Attribute ``messaging.destination.name``; None: left out.
         """
         attributes = _attributes(task_type, queue, "job")
@@ -98,15 +105,19 @@ class OtelMetrics:
         self, task_type: str, queue: str | None, outcome: str, error: str | None, seconds: float
     ) -> None:
         """
-        Record the end of an attempt.
+        Record the end of an attempt: one running job less, and its duration in a histogram.
+
+        From any thread; never waits or raises. Call it once for each ``job_started``, which is not
+        checked.
 
         Args:
             task_type: As given to ``job_started``.
             queue: As given to ``job_started``.
-            outcome: ``completed``, ``failed`` or ``retrying``.
+            outcome: ``completed``, ``failed`` or ``retrying``; not checked.
             error: Name of the exception's class, of which there are few; None: no exception. The
                 message is not an attribute, because there is no bound to different messages.
-            seconds: Duration of the attempt.
+            seconds: Duration of the attempt; the buckets end at 1,800 s. The SDK drops a negative
+                one.
         """
         attributes = _attributes(task_type, queue, "job")
         self._running.add(-1, attributes)
@@ -127,10 +138,14 @@ class OtelMetrics:
 
     def queue_depth(self, depths: Mapping[str, int]) -> None:
         """
-        Set the gauge ``otel_bridge.queue.depth``.
+        Set the gauge ``otel_bridge.queue.depth``; from any thread, never waits.
 
         Args:
-            depths: Number of waiting jobs, by the queue's full name; other queues keep theirs.
+            depths: Number of waiting jobs, by the queue's full name; other queues keep theirs. Each
+                queue is a time series, without a limit here.
+
+        Raises:
+            TypeError: A depth is no number.
         """
         for name, depth in depths.items():
             self._depth.set(depth, {semconv.MESSAGING_DESTINATION_NAME: name})

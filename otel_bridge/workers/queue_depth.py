@@ -55,11 +55,12 @@ def publish_queue_depth(
     """
     Publish one ``queue_depth_update`` and set the OpenTelemetry gauge; never raises.
 
-    The depths are in ``queue``, where other dashboards read them, and in ``counts``.
+    Never waits, from any thread. The depths are in ``queue``, where other dashboards read them, and
+    in ``counts``; an event over 8,192 bytes (by default) loses the first, then the second.
 
     Args:
-        depths: Waiting jobs, by the queue's full name. Other values than whole numbers are logged
-            as an error and not published.
+        depths: Waiting jobs, by the queue's full name. If a value is no whole number, that is
+            logged as an error and nothing is published.
         bus: Takes the event.
         otel_metrics: Has the gauge ``otel_bridge.queue.depth``; None: no gauge is set.
     """
@@ -81,23 +82,28 @@ class QueueDepthSampler:
     """
     Publishes the depths of a process's queues every few seconds, unless another process does.
 
-    ``start()`` begins and ``stop()`` ends it; an adapter or coordinator calls both.
+    ``start()`` begins and ``stop()`` ends it; an adapter or coordinator calls both. Neither waits
+    or raises. A sample that fails is logged, the first in a row as a warning, and not published;
+    the next one is tried after the interval.
 
     Args:
-        names: Gives the full names of the queues; called for each sample.
+        names: Gives the full names of the queues; called for each sample. Their number is not
+            limited.
         read: Gives the depth of each of these queues; None if they cannot be read and the caller
-            has logged why. May raise: the first failure in a row is logged as a warning.
-        set_if_absent: Sets the lock, in a Redis that all these processes share.
+            has logged why. May raise, as ``names`` and ``set_if_absent`` may: the sample has then
+            failed.
+        set_if_absent: Sets the lock, in a Redis that all these processes share. The lock lives for
+            0.9 of an interval.
         keys: Name the locks.
-        locks_each_queue: True for workers that serve different queues: each queue has a lock of
-            its own. False: one lock for all queues, because each process sees the same ones.
-        may_block: True if ``read`` may take long: each sample then runs on a thread of its own,
-            and a sample that takes longer than an interval delays the next one. False: samples run
-            on the timer thread, where they delay heartbeats.
+        locks_each_queue: True for workers that serve different queues: each queue has a lock of its
+            own. False: one lock for all queues, because each process sees the same ones.
+        may_block: True if ``read`` may take long: each sample then runs on a thread of its own, and
+            while one runs no other is started. False: samples run on the timer thread, where they
+            delay heartbeats.
         timer: Runs the samples.
         bus: Takes the events.
         otel_metrics: Has the gauge of depths; None: no gauge is set.
-        interval_sec: Time between two samples in seconds; default 5.
+        interval_sec: Time between two samples in seconds; default 5. Not checked.
     """
 
     def __init__(
@@ -133,7 +139,8 @@ class QueueDepthSampler:
         """
         Take the first sample at once, on another thread, and go on until ``stop()``.
 
-        Returns without waiting; a second call does nothing. An error of a sample is logged.
+        A sample follows every ``interval_sec`` (5 s by default). Returns without waiting and never
+        raises; a second call does nothing. An error of a sample is logged.
         """
         if not self._is_open:
             self._is_open = True
@@ -186,8 +193,10 @@ class LoopCaller:
     """
     Calls coroutine functions of an event loop from another thread, which waits for the result.
 
-    For depths that only an asynchronous client can read. The calls run in the calling thread's
-    OpenTelemetry context, so the sampler's suppression of spans holds for them too.
+    For depths of queues that only an asynchronous client can read. Any number of threads may call
+    at a time. The calls run in the calling thread's OpenTelemetry context, so the sampler's
+    suppression of spans holds for them too. ``call`` raises ``TimeoutError`` after ``timeout_sec``,
+    and ``RuntimeError`` after ``aclose``.
 
     Args:
         loop: A running event loop. Call ``aclose`` on it before it ends.
@@ -213,8 +222,9 @@ class LoopCaller:
             *args: Its arguments.
 
         Raises:
-            TimeoutError: It took longer than ``timeout_sec`` and was cancelled.
+            TimeoutError: It took longer than ``timeout_sec`` (5 s by default) and was cancelled.
             RuntimeError: The loop or this object is closed.
+            concurrent.futures.CancelledError: ``aclose`` cancelled the call.
             Exception: What the function raised.
         """
         coroutine = self._tracked(function, args)
@@ -246,7 +256,11 @@ class LoopCaller:
         """
         Cancel the calls under way and reject further ones; await it on the loop.
 
-        Waits 10 s at most; a call that still runs then is left behind.
+        Waits 10 s at most; a call that still runs then is left behind, without an error. May be
+        called twice.
+
+        Raises:
+            asyncio.CancelledError: The caller was cancelled meanwhile.
         """
         self._is_closed = True
         await cancel(self._tasks)

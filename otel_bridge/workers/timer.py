@@ -31,14 +31,15 @@ class TimerThread:
     Calls functions after a delay, on one daemon thread that starts with the first ``call_later``.
 
     ``Bridge.timer`` is the one of this process; ``Bridge.shutdown`` closes it. The functions run
-    one after another, so one that takes long delays the others.
+    one after another, so one that takes long delays the others. Their number is not limited.
 
     A function runs at most once for each ``call_later``. An exception in it is logged, and the
-    thread goes on. A forked child starts with an empty schedule, because the parent continues to
-    send its own heartbeats. Instrumented calls inside the functions create no spans.
+    thread goes on; the methods themselves never raise. A forked child starts with an empty
+    schedule, because the parent continues to send its own heartbeats. Instrumented calls inside the
+    functions create no spans.
 
     Args:
-        clock: Gives the monotonic time.
+        clock: Gives the monotonic time; default: the system's.
     """
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -58,7 +59,8 @@ class TimerThread:
         Call ``function`` after ``delay_sec`` seconds; returns at once, from any thread.
 
         After ``close()`` the call is dropped. If no thread can be started, the function waits until
-        a later ``call_later`` starts one. Never raises.
+        a later ``call_later`` starts one. How many functions wait is not limited. Never raises; an
+        exception of the function is logged.
 
         Args:
             delay_sec: Seconds from now; 0 or less: as soon as the thread is free.
@@ -83,6 +85,8 @@ class TimerThread:
     def close(self, timeout_sec: float = 1.0) -> None:
         """
         Call the functions that are due, drop the others, and end the thread; for good.
+
+        Never raises; a second call is allowed. From the timer's own thread it does not wait.
 
         Args:
             timeout_sec: How many seconds to wait for the thread's end at most, default 1. A
