@@ -201,9 +201,9 @@ class CollectorServer(uvicorn.Server):
     """
     uvicorn's server, which reports when it is up and leaves signals to its caller.
 
-    Await ``serve`` once, on the event loop of the application; set ``should_exit`` to end it. If
-    the application does not start, recent versions of uvicorn raise ``SystemExit`` with code 3 in
-    ``serve``.
+    Await ``serve`` once, on the event loop of the application; set ``should_exit`` to end it, which
+    gives connections 5 s. If the application does not start or the port is taken, recent versions
+    of uvicorn raise ``SystemExit`` with code 3 in ``serve``.
 
     Args:
         config: As ``make_server`` makes it.
@@ -230,8 +230,8 @@ def make_server(app: FastAPI, settings: CollectorSettings, **options: Any) -> Co
     Make a server for ``app``; ``await server.serve(sockets=[listener])`` runs it.
 
     It pings each WebSocket every 25 s and closes one without an answer for 20 s. A client's message
-    may have 16 KiB (else: close code 1009). Connections have 5 s to end when the server stops. HTTP
-    has the limits of ``BoundedHttpProtocol``.
+    may have 16 KiB (else: close code 1009). Connections have 5 s to end when the server stops. The
+    head of an HTTP request may have 32 KiB and take 10 s, see ``BoundedHttpProtocol``.
 
     Args:
         app: From ``create_app``.

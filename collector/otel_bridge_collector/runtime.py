@@ -85,8 +85,8 @@ class Collector:
         clock: Source of the time.
 
     Attributes:
-        channel_messages_refused: Pub/Sub messages that Redis' ACL denied; their events are in the
-            log.
+        channel_messages_refused: Pub/Sub messages of appended events that Redis' ACL denied; their
+            events are in the log all the same.
 
     Raises:
         ConfigurationError: The log's URL cannot be used. Nothing connects before ``start``.
@@ -247,10 +247,9 @@ class Collector:
 
     def snapshot(self, event_filter: EventFilter = ALL_EVENTS) -> SnapshotMessage:
         """
-        Return the state that a client with this filter may see, at the newest event; never raises.
+        The state that a client with this filter may see, valid at the ring's newest entry.
 
-        At most 200 research tasks with 2,000 spans, 200 failures, and the newest 200 events or
-        512 KiB of their JSON. It takes 10 to 40 ms of the event loop.
+        Its ``events`` are the newest that pass the filter: at most 200, and 512 KiB of JSON.
         """
         model = self.evaluated_model()
         is_limited = event_filter.projects is not None
@@ -274,16 +273,16 @@ class Collector:
         self, event_filter: EventFilter, limit: int
     ) -> tuple[list[dict[str, str | None]], int]:
         """
-        Return the research tasks in the state that a client with this filter may see; never raises.
+        The research tasks in the state that a client with this filter may see.
 
         Args:
             event_filter: Which of them to return.
             limit: Return at most this many.
 
         Returns:
-            Their ``task_id``, ``title``, ``status`` and ``project_id``: running ones first, then
-            open ones, of each the newest first. And how many there are without the limit, at most
-            10,000.
+            Their ``task_id``, ``title``, ``status`` and ``project_id``: what runs first, then what
+            is open, of each the one with the newest event. And how many there are without the
+            limit; the model holds at most 10,000.
         """
         model = self.evaluated_model()
         found = shown_tasks(model, event_filter)

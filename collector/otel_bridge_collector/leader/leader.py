@@ -41,7 +41,7 @@ return 0
 
 class Leader:
     """
-    Holds the lease while it can, and runs the duties once an interval while it holds it.
+    Leads while it holds a lease (a Redis key that expires), and runs the duties every interval.
 
     The lease lasts three intervals, and at least 5 s.
 

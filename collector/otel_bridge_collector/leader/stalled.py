@@ -41,12 +41,13 @@ class StalledJobReporter:
     Reports each attempt of a stalled job once; the leader, one of all collectors, runs it.
 
     A stalled job is one whose worker is gone or silent. At most the newest 10,000 reports are
-    remembered here, and in Redis each for 24 h. Use it on the model's event loop; it needs no
-    closing, and making one never raises.
+    remembered here; in Redis each has a claim for 24 h, a key that lets one collector alone report
+    it. Use it on the model's event loop. Making one never raises, and it needs no closing.
 
     Args:
-        collector_id: Written into the claims in Redis, with which a collector takes a report.
-        action: ``MONITORING_STALLED_ACTION``; without Redis every job is only reported.
+        collector_id: The value of its claims.
+        action: ``report`` publishes an event. ``requeue`` also puts the job back into its queue,
+            ``fail`` also ends it as failed, if its worker is gone. Without Redis: ``report``.
         evaluate: Gives the model, evaluated as of the call.
         publish: Queues one event for the log.
         redis: Holds the claims and the jobs; None: this is the only collector.

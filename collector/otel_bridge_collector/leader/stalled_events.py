@@ -59,11 +59,11 @@ class StalledJob(NamedTuple):
 
 def find_stalled(model: Fold) -> Iterator[StalledJob]:
     """
-    Iterate over the stalled jobs to report, as of the model's latest sweep (its evaluation).
+    Yield each job that is stalled and due to be reported, as of the model's latest evaluation.
 
-    A worker that stopped is waited for as long as one that fell silent (the heartbeat TTL), because
-    the last events of its jobs may come after its own; not so where a later life of it has started.
-    The number is not limited. Use it on the model's event loop; it never raises.
+    If its worker has stopped or is silent, a job is due once that is as long ago as the heartbeat
+    TTL, because the last events of its jobs may come after the worker's own; at once if the worker
+    has started again. The number is not limited. Use it on the model's event loop; never raises.
     """
     now, ttl_us = model.liveness.now, model.workers.ttl_us
     for job, node, verdict in list(model.rows.stalled()):

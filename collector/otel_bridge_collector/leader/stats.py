@@ -20,12 +20,13 @@ class StatsPublisher:
     """
     Publishes the numbers of the dashboard's header; the leader, one of all collectors, runs it.
 
-    Use it on the model's event loop; it needs no closing, and making one never raises.
+    Use it on the model's event loop. It keeps two numbers; making one never raises, and it needs no
+    closing.
 
     Args:
-        interval_sec: The leader's interval.
+        interval_sec: Seconds between two rounds of the leader.
         evaluate: Gives the model, evaluated as of the call.
-        publish: Queues one event for the log.
+        publish: Queues one event for the log; never raises.
     """
 
     def __init__(
@@ -47,8 +48,8 @@ class StatsPublisher:
 
         A project is active if it had an event in the last minute; their number is not limited
         (1,000 take 1.2 s). While no event has come since the previous round, nothing is published
-        for 5 s. Never raises for the log being out of reach: ``publish`` only queues, and counts
-        what it drops.
+        for 5 s. If the log cannot be reached nothing is raised: ``publish`` queues, and counts what
+        it drops.
         """
         model = self._evaluate()
         stats = model.stats

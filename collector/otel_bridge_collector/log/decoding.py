@@ -123,12 +123,12 @@ def decode_for_fold(data: bytes, position: str | None, max_bytes: int) -> tuple[
     May be called from any thread.
 
     Args:
-        data: As for ``decode_entry``.
-        position: As for ``decode_entry``.
-        max_bytes: As for ``decode_entry``.
+        data: The event's JSON; it must contain ``position``, and no other one, if that is given.
+        position: Position in the log; None for an event that did not come through the log.
+        max_bytes: Limit on the event's bytes without its position; 128 more are allowed for that.
 
     Raises:
-        UnreadableEventError: As ``decode_entry``.
+        UnreadableEventError: The event is ``oversized``, ``not JSON`` or ``not an event``.
     """
     if position is None:
         # Rare, and encoded again: it gets the id and the time that its publisher left out.
@@ -227,7 +227,7 @@ def decode_entries(
     project_of: Callable[[str | None], str | None] = lambda task_id: None,
 ) -> list[Entry]:
     """
-    Decode a part of the log for a client that resumes; any thread, any number, never raises.
+    Decode a part of the log for a client that resumes, of any size; never raises.
 
     Unreadable events are left out without being counted: the reader of the log has counted them.
 

@@ -156,7 +156,8 @@ def address_of_peer(peer: str) -> str:
     Return the IP address in gRPC's name of a peer; never raises.
 
     Args:
-        peer: ``ipv4:127.0.0.1:5000``, ``ipv6:%5B::1%5D:5000`` or ``unix:PATH``.
+        peer: ``ipv4:127.0.0.1:5000``, ``ipv6:%5B::1%5D:5000`` or ``unix:PATH``; other text of any
+            length gives a part of it.
 
     Returns:
         The address without port and brackets; empty for a Unix socket.

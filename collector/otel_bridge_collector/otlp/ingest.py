@@ -61,9 +61,9 @@ class OtlpIngest:
     Maps decoded OTLP requests to events and appends them; the application makes one.
 
     It keeps one ``OtlpReceiver`` for each token, or for each subject of JWTs: at most 256, then the
-    least recently used one is dropped. At most 32 requests may be in progress, over HTTP and gRPC
-    together; callers enter ``slot`` for each. Use it on the collector's event loop. Making one
-    never raises, and it needs no closing.
+    least recently used one is dropped, and later spans inherit nothing from what it remembered. At
+    most 32 requests may be in progress, over HTTP and gRPC together; callers enter ``slot`` for
+    each. Use it on the collector's event loop. Making one never raises, and it needs no closing.
 
     Args:
         collector: Appends to the log, and knows which events and traces it has folded (applied to
@@ -128,17 +128,19 @@ class OtlpIngest:
         """
         Append the spans that log records carry, open ones and ended ones, see ``read_lifecycle``.
 
-        Limits are those of ``traces``. Ordinary log records are rejected, not kept.
+        Ordinary log records are rejected, not kept. A sender's requests run one after the other.
 
         Args:
             message: The decoded request; the caller has checked its size.
             principal: The sender, whose projects limit what it may write.
 
         Returns:
-            The number of rejected records and spans.
+            The number of rejected records and spans: ordinary ones, unreadable ones, those of a
+            project that the sender may not use, or over ``MONITORING_MAX_EVENT_SIZE_BYTES`` (8192).
 
         Raises:
-            TransportError: As ``traces``.
+            TransportError: The log cannot be reached. A part may be in the log; the whole request
+                may be sent again, without doubles.
         """
         lifecycle = await asyncio.to_thread(read_lifecycle, message)
         rejected = lifecycle.rejected

@@ -90,7 +90,8 @@ async def logs(request: Request) -> Response:
     Take log records that carry an open span; others are counted in ``partial_success``.
 
     Such a record has the attribute ``partial.event`` and the span as OTLP JSON in its body. Limits
-    and errors are those of ``/v1/traces``.
+    and errors are those of ``/v1/traces``: 4 MiB, 30 s, 32 requests at a time; 400, 408, 413, 415,
+    503.
     """
     ingest: OtlpIngest = request.app.state.otlp_ingest
 
@@ -110,7 +111,8 @@ async def metrics(request: Request) -> Response:
     """
     Take no metrics: 200, with the number of data points as rejected in ``partial_success``.
 
-    Limits and errors are those of ``/v1/traces``, the 100,000 being resources, scopes and metrics.
+    Limits and errors are those of ``/v1/traces``: 4 MiB, 30 s, 32 requests at a time; 400 (not
+    OTLP, or over 100,000 resources, scopes and metrics), 408, 413, 415, 503.
     """
 
     async def drop(message: ExportMetricsServiceRequest, _: Principal) -> int:

@@ -60,8 +60,9 @@ def parse_stream_request(query: Mapping[str, str]) -> StreamRequest:
 
     Args:
         query: Values by name: ``snapshot`` (true or false), ``since`` (a position, not checked
-            here), ``batch_ms`` (1 to 5000 ms) and those of ``EventFilter.parse``. Empty ones count
-            as absent. Defaults: no snapshot, only new events, each sent at once, no filter.
+            here), ``batch_ms`` (1 to 5000 ms), and the filter's ``project_id`` and ``task_id`` (at
+            most 512 characters), ``types`` and ``stats_only``. Empty ones count as absent.
+            Defaults: no snapshot, only new events, each sent at once, no filter.
 
     Raises:
         FilterError: A parameter is invalid or given twice; the text is sent to the client.
@@ -76,12 +77,13 @@ def parse_stream_request(query: Mapping[str, str]) -> StreamRequest:
 
 async def monitor(websocket: WebSocket) -> None:
     """
-    Stream events until either side closes, without time limit; what the client sends is ignored.
+    Stream events as JSON, one a message, until either side closes; there is no time limit.
 
-    The handshake gets 400 for a wrong query, and 429 if the account has 100 WebSockets open or the
-    address 500 (defaults). Close codes: 3008 for a client that reads too slowly, 4401 when its
-    credentials become invalid, 1012 when the collector stops. The log being out of reach closes
-    nothing: events come again once it is read.
+    What the client sends is ignored. Events are dropped for it while 4 MiB wait to be read (a
+    ``gap`` message counts them), and after 8 s of that it is closed. The handshake gets 400 for a
+    wrong query, and 429 if the account has 100 WebSockets open or the address 500 (all defaults).
+    Close codes: 3008 for a client that reads too slowly, 4401 when its credentials become invalid,
+    1012 when the collector stops. While the log cannot be reached, it stays open without events.
     """
     collector: Collector = websocket.app.state.collector
     try:

@@ -241,7 +241,7 @@ class Authenticator:
                 invalid, until the block ends. Must not block; its error ends that sweep.
 
         Raises:
-            TooManyConnectionsError: On entry, over 100 of an account or 500 of an address.
+            TooManyConnectionsError: On entry: over 100 an account or 500 an address (default).
         """
         keys = [("address", _network_of(address))]
         if principal is not ANONYMOUS:
@@ -270,9 +270,9 @@ class Authenticator:
 
     async def watch(self) -> None:
         """
-        Call ``sweep`` 4 times a second until cancelled; reload tokens every 15 s, keys every 60 s.
+        Close WebSockets of invalid credentials, by 4 checks a second, until cancelled; run it once.
 
-        Returns at once without authentication. Errors are logged, and it goes on. Run it once.
+        Also reload tokens every 15 s and keys every 60 s. Errors are logged, and it goes on.
         """
         reload_at = self._clock.monotonic() + _RELOAD_INTERVAL_SEC
         while self.is_enabled:
@@ -320,8 +320,8 @@ class AuthenticationGuard:
     """
     ASGI middleware that puts the principal into the scope, or refuses a request by itself.
 
-    It answers 401 without valid credentials, and 429 after 10 wrong ones of an address in 60 s. A
-    public path, such as ``/healthz``, passes without a principal. It raises nothing of its own.
+    Invalid credentials get 401 (a browser's WebSocket: close code 4401), and 429 after 10 in 60 s
+    of one address. Public paths, such as ``/healthz``, need none. It raises nothing of its own.
 
     Args:
         app: The application that it guards.

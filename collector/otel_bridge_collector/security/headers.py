@@ -21,10 +21,10 @@ SECURITY_HEADERS: Final = (
 
 class SecurityHeaders:
     """
-    ASGI middleware, the outermost: adds each header of ``SECURITY_HEADERS`` that an answer lacks.
+    ASGI middleware, the outermost: adds those of six security headers that an answer lacks.
 
-    It covers HTTP answers of any status and refused WebSocket handshakes, without a limit. It
-    raises only what the application raises.
+    ``SECURITY_HEADERS`` has them, ``Content-Security-Policy`` for example. It covers HTTP answers
+    of any status and refused WebSocket handshakes. It raises only what the application raises.
 
     Args:
         app: The application that it wraps.

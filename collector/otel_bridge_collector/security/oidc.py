@@ -80,15 +80,16 @@ class OidcVerifier:
 
     Making one fetches nothing: the first ``find`` or ``refresh`` fetches the provider's keys. A
     response may have 1 MiB; the provider may be silent for 5 s; redirects are not followed. The
-    number of keys has no other limit. It needs no closing.
+    number of keys has no other limit. Its methods never raise for what a client or the provider
+    sends. It needs no closing.
 
     Args:
         settings: Which JWTs to accept.
         clock: Its monotonic time decides when the keys are fetched again.
 
     Raises:
-        ConfigurationError: PyJWT is missing, or a URL is neither https nor http on loopback, or
-            has a user or a password.
+        ConfigurationError: PyJWT is missing, or a URL is neither https nor http on loopback, or has
+            a user or a password.
     """
 
     def __init__(self, settings: OidcSettings, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -174,7 +175,7 @@ class OidcVerifier:
 
         Args:
             min_age_sec: Do nothing if the last fetch, also a failed one, is less old than this;
-                60 s.
+                default 60 s.
         """
         async with self._lock:
             if self._clock.monotonic() - self._fetched_at < min_age_sec:

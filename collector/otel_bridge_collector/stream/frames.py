@@ -42,12 +42,13 @@ class SharedFramesProtocol(WebSocketsSansIOProtocol):
     """
     uvicorn's sans-I/O WebSocket protocol, to which finished frames can be written.
 
+    What a client sends raises nothing to uvicorn: an invalid handshake or frame is answered and
+    closed, and pings are not answered while 64 KiB wait for the client. A socket is freed 1 s after
+    a close frame.
+
     Pass this class to uvicorn as ``ws=``. uvicorn makes an instance for each connection and calls
-    it on the event loop; a route finds it in ``scope["extensions"]["otel_bridge.frames"]``, unless
-    the connection is compressed, and writes through a ``TransportSink``. What a client sends raises
-    nothing to uvicorn: an invalid handshake or frame is answered and closed, messages are
-    discarded, and pings are not answered while 64 KiB wait for it. A socket is freed 1 s after a
-    close frame.
+    it on the event loop; a route finds it in ``scope["extensions"][EXTENSION]``, unless the
+    connection is compressed, and writes through a ``TransportSink``.
     """
 
     def handle_connect(self, event: Request) -> None:
@@ -153,7 +154,8 @@ class TransportSink:
     A ``Sink`` that writes to the transport of a ``SharedFramesProtocol``; it needs no stopping.
 
     It never blocks and never raises; what is written after a close is dropped. It does not limit
-    the bytes that wait: the hub does, by ``buffered_bytes``. Use it on the connection's event loop.
+    the bytes that wait: the hub, which sends events to all clients, does, by ``buffered_bytes``.
+    Use it on the connection's event loop.
 
     Args:
         protocol: Of an accepted WebSocket; its handshake's request and response are freed.
@@ -187,8 +189,8 @@ class AsgiSink:
 
     It gets the same frames and takes them apart, so that the hub has only one kind of session.
     Making one starts a task; await ``stop`` at the end. The bytes that wait are not limited here:
-    the hub limits them, by ``buffered_bytes``. If ``send`` raises, the task ends, what is written
-    later is dropped, and ``stop`` does not raise it again.
+    the hub, which sends events to all clients, limits them, by ``buffered_bytes``. If ``send``
+    raises, the task ends, what is written later is dropped, and ``stop`` does not raise it again.
 
     Args:
         send: The connection's ``send``; only a task of this object calls it.

@@ -155,13 +155,11 @@ class Hub:
         """
         Write a ``gap`` message, which says that events are missing; then, if asked for, a snapshot.
 
-        A fresh snapshot follows if the client asked for snapshots. May be called any number of
-        times.
+        May be called any number of times; the session's byte limit does not matter.
 
         Args:
-            session: To whom; the byte limit does not matter.
-            reason: One of the reasons of ``GapMessage``: ``slow``, ``trimmed``, ``epoch``,
-                ``malformed`` or ``overflow``.
+            session: To whom.
+            reason: ``slow``, ``trimmed``, ``epoch``, ``malformed`` or ``overflow``.
             dropped: The number of events that were dropped; None: it is not known.
 
         Raises:
@@ -269,7 +267,10 @@ class Hub:
         Sessions over their byte limit get one from ``sweep`` later.
 
         Args:
-            reason: As of ``send_gap``; another one raises ``ValueError`` if there is a session.
+            reason: ``trimmed``, ``epoch`` or another one of ``send_gap``.
+
+        Raises:
+            ValueError: ``reason`` is none of these, and there is a session.
         """
         for group in list(self._groups.values()):
             self._flush(group)

@@ -41,8 +41,8 @@ class Sink(Protocol):
     Where a session's bytes go: a socket's transport, or ASGI ``send``.
 
     ``TransportSink`` and ``AsgiSink`` are the two. Methods are called on the event loop; they never
-    block and never raise for a connection that is gone. A sink does not limit its buffer: the hub
-    asks ``buffered_bytes`` and stops writing.
+    block and never raise for a connection that is gone. A sink does not limit its buffer: the hub,
+    which sends events to all clients, asks ``buffered_bytes`` and stops writing.
     """
 
     def write(self, frames: bytes) -> None:
