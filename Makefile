@@ -8,7 +8,7 @@ BUILD_PINS := PIP_CONSTRAINT=requirements/build.txt PIP_BUILD_CONSTRAINT=require
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types layers tree words audit fuzz wire dashboard dashboard-dev bench coverage mutants chaos deploy interop nextjs oldest lock clean
+.PHONY: help demo test check lint format types layers tree words audit fuzz wire dashboard dashboard-dev bench coverage mutants chaos soak deploy interop nextjs oldest lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -110,6 +110,10 @@ bench: $(VENV)-bench/.bench ## the numbers of ARCHITECTURE.md, as ratios taken i
 
 chaos: $(VENV)/.dev ## long fault proofs: kill, stop and restart real servers
 	$(BIN)/python -m pytest -m chaos --timeout 900 $(ARGS)
+
+# Memory is steady once the collector's limits are full: a shorter run takes smaller ones (tests/SOAK.md).
+soak: $(VENV)/.dev ## one hour of load on a real collector; ARGS="--minutes 6 --rate 1500 --scale 0.06"
+	$(BIN)/python -m tests.soak $(ARGS)
 
 FUZZ_SEC ?= 60
 fuzz: $(VENV)/.dev ## coverage-guided fuzzing of the parsers, FUZZ_SEC=60 each
