@@ -61,17 +61,19 @@ async def run_workers(
     """
     Run workers and a research runner on this event loop until ``stop`` is set.
 
-    Running jobs then have ``settings.shutdown_timeout_sec`` to end, before they are released to
-    other workers. An outage of Redis does not end it. Call ``configure()`` before, or nothing is
-    published.
+    Running jobs then have ``settings.shutdown_timeout_sec`` (5 s by default) to end, before they
+    are released to other workers; it returns at most about 10 s later. An outage of Redis does not
+    end it. A job may take 300 s; up to 4 research tasks run at the same time. Call ``configure()``
+    before, or nothing is published.
 
     Args:
-        redis: The queue's Redis; may be a fakeredis client.
+        redis: The queue's Redis; may be a fakeredis client (an embedded Redis).
         settings: Key prefix, intervals and the shutdown timeout.
-        workers: Number of workers; ignored when ``worker_ids`` is given.
+        workers: Number of workers, each running one job at a time; ignored when ``worker_ids`` is
+            given.
         corpus_dir: Directory of pages to search; None: the generated corpus.
         data_dir: Directory for results; created when needed.
-        pace_sec: Delay before each job, so that a person can watch; 0: none.
+        pace_sec: Delay before each job in seconds, so that a person can watch; default 0: none.
         stop: Set it to stop.
         worker_ids: Unique among all workers; default ``<host>-<pid>-<n>``.
         search: Finds pages instead of the corpus, which is then not read.
@@ -81,11 +83,13 @@ async def run_workers(
             or model; what it raises fails the attempt, as if the handler had raised it.
         knowledge_base: Asked for project ids that neither a job nor Redis has; default: the
             database of the settings, if there is one.
-        lease_sec: A process that does not renew its leases for this many seconds loses its jobs;
-            default 15.
+        lease_sec: A process that does not renew its leases (its rights to claimed jobs) for this
+            many seconds loses its jobs; default 15.
 
     Raises:
-        ConfigurationError: The corpus directory is missing or empty.
+        ConfigurationError: The corpus directory is missing, unreadable or empty, or the settings of
+            the knowledge base cannot work.
+        ExceptionGroup: An error that is none of Redis or a job, which ended the work.
     """
     if search is None:
         pages = await asyncio.to_thread(load_corpus, corpus_dir)

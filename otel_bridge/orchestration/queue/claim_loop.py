@@ -38,19 +38,23 @@ async def run_claim_loop(
     """
     Claim jobs and run them, one after the other, until ``stop`` is set.
 
-    Returns once the running job has ended, however long that takes. Errors of Redis and of jobs do
-    not end the loop; cancelling it does.
+    Returns once the running job has ended, however long that takes. Errors of Redis and of jobs are
+    logged and do not end the loop; cancelling it does.
 
     Args:
-        claim: Takes the next job, or None while no job waits. Its argument is the number of jobs
-            that this loop has claimed before.
+        claim: Takes the next job from its queue, or returns None while no job waits. Its argument
+            is the number of jobs that this loop has claimed before.
         run_job: Runs one attempt at a job and records how it ended. If it raises, the error is
-            logged, and the job runs again once its lease has expired.
+            logged, and the job runs again once its lease (the worker's right to it, 15 s by
+            default) has expired.
         stop: Checked before each claim. To end an idle loop at once, notify ``queued`` too.
         queued: Notified when a job may have been queued.
         redis_retry: Logs outages of Redis. During one, the loop tries again about every second.
-        idle_sec: How long an idle loop waits for a notification before it claims again, in
-            seconds, with jitter.
+        idle_sec: How long an idle loop waits for a notification before it claims again, in seconds,
+            default 1, times a random 0.5 to 1.5.
+
+    Raises:
+        Exception: What ``claim`` raises, other than ``redis.RedisError`` and ``OSError``.
     """
     claims = 0
     while not stop.is_set():

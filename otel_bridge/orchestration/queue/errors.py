@@ -23,7 +23,7 @@ class PageBrokenError(OtelBridgeError):
     The job is retried, and its second attempt reads the page leniently, which may succeed.
 
     Args:
-        page_id: Id of the page.
+        page_id: Id of the page; kept as an attribute, as is ``problem``.
         problem: What is wrong with it.
     """
 

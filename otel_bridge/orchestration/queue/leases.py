@@ -57,11 +57,12 @@ def synchronous_client(client: redis_asyncio.Redis) -> redis.Redis:
     Return a synchronous client of the server that an asynchronous client uses, for a thread.
 
     It connects at its first command, with the same address, login and TLS arguments, and has a
-    timeout of 2 s for connecting and for each answer. The client of a fakeredis server shares that
-    server. The caller closes it.
+    timeout of 2 s for connecting and for each answer; its commands raise ``redis.RedisError``. The
+    client of a fakeredis server (an embedded Redis) shares that server. The caller closes it.
 
     Args:
-        client: A client of a single Redis; it stays as it is.
+        client: A client of a single Redis; it stays as it is. One of Sentinel has no address of its
+            own: the result then uses ``localhost:6379``.
     """
     pool = client.connection_pool
     arguments: dict[str, Any] = dict(pool.connection_kwargs)
@@ -101,14 +102,17 @@ class LeaseKeeper:
     """
     Keeps the leases of all jobs that this process runs from expiring, on a daemon thread.
 
-    Create one for each process. The first ``hold`` starts the thread, which renews every lease
-    three times per ``lease_sec``; ``close`` stops it. A renewal that Redis does not answer is
-    logged and tried again. ``hold`` and ``drop`` may be called from any thread.
+    A lease is a worker's right to run a claimed job until a time by Redis' clock. Create one keeper
+    for each process. The first ``hold`` starts the thread, which renews every lease three times per
+    ``lease_sec``; ``close`` stops it for good. A renewal that Redis does not answer is logged and
+    tried again; other processes may take the jobs meanwhile. ``hold`` and ``drop`` may be called
+    from any thread; the number of leases is not limited.
 
     Args:
         client: Used by the keeper's thread only; closed by ``close``.
-        lease_sec: Length of a lease in seconds, as given to the ``TaskQueue``.
-        keys: Name the leases, as for the ``TaskQueue``.
+        lease_sec: Length of a lease in seconds, as given to the ``TaskQueue`` (15 by default
+            there).
+        keys: Name the leases, as for the ``TaskQueue``; default prefix ``nexus``.
     """
 
     def __init__(
@@ -128,9 +132,15 @@ class LeaseKeeper:
         """
         Renew a claim's lease until ``drop`` is called or the lease is lost; returns at once.
 
+        After ``close`` nothing is renewed any more. An outage of Redis is logged, not raised.
+
         Args:
             claim: The attempt that holds the lease.
-            on_lost: Called if the lease is lost, at most once, from the keeper's thread.
+            on_lost: Called if the lease is lost, at most once, from the keeper's thread. Must not
+                raise: that would end the thread.
+
+        Raises:
+            RuntimeError: The system can start no thread.
         """
         with self._lock:
             self._held[claim.job_id, claim.attempt] = (claim, on_lost)
@@ -188,7 +198,8 @@ async def run_with_lease(
     """
     Run a coroutine while the lease of its job is renewed, and return its result.
 
-    There is no timeout. Cancelled work has 5 s to end.
+    The lease is the worker's right to the job. There is no timeout. Cancelled work has 5 s to end;
+    work that ignores the cancellation is then left running.
 
     Args:
         keeper: Renews the lease.
@@ -197,8 +208,9 @@ async def run_with_lease(
         work: The coroutine to run.
 
     Raises:
-        LeaseLostError: Another attempt took over; the work was cancelled.
+        LeaseLostError: Another attempt took over, or the job has ended; the work was cancelled.
         StoppingError: ``stopping`` was set; the work was cancelled.
+        RuntimeError: The work cancelled itself, or no thread can be started to renew the lease.
         Exception: What the work raised.
     """
     loop = asyncio.get_running_loop()

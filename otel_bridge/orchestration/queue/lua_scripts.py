@@ -13,9 +13,12 @@ def lua_source(name: str, keys: RedisKeys = DEFAULT_KEYS) -> str:
     """
     Return the text of one of the queue's Lua scripts, with the shared prelude before it.
 
+    Reads two small files at each call.
+
     Args:
         name: Name of the script's file in the folder ``lua``, without ``.lua``.
-        keys: Their prefix becomes a constant of the script; its characters need no quoting.
+        keys: Their prefix (default ``nexus``) becomes a constant of the script; its characters need
+            no quoting.
 
     Raises:
         FileNotFoundError: There is no such script.

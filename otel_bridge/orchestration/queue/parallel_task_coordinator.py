@@ -67,25 +67,24 @@ class ParallelTaskCoordinator:
     Queues jobs, and runs them on workers of one event loop.
 
     ``run_workers`` creates it. ``submit_tasks`` works without ``run``; ``run`` works until its stop
-    event is set. A handler that raises is retried with a delay, ``max_retries`` times; a job of a
-    type without a handler, and a ``PermanentJobError``, fail at once.
+    event is set. A handler that raises is retried with a delay, ``max_retries`` times (2 by
+    default); a job of a type without a handler, and a ``PermanentJobError``, fail at once.
 
     Args:
         queue: Holds the jobs and their results.
-        handlers: Async functions that run one attempt at a job, by task type.
-        worker_ids: One worker for each; unique among all workers of this Redis.
-        keeper: Renews the leases of this process.
+        handlers: Async functions that run one attempt at a job, by task type. A result that is not
+            JSON fails the job.
+        worker_ids: One worker for each; unique among all workers of this Redis. No limit.
+        keeper: Renews the leases (the rights to claimed jobs) of this process.
         notifications: Wakes idle workers while the caller runs ``notifications.listen()``; without
             it they look for jobs once a second.
         resolver: Finds the project of a job that names none; None: the job's own payload decides.
         throttle: Awaited with each job before its handler; see ``Throttle``. None: no waiting.
-        depth_interval_sec: Seconds between two samples of the queue depths, by one of all
-            processes.
-        grace_sec: How many seconds a job may go on after ``stop`` before it is released.
-        job_timeout_sec: A handler that runs longer has failed; None: no limit.
-        retry_base_sec: Delay before the first retry; doubles with each retry up to 30 s, jittered.
-        idle_sec: How long an idle worker waits for a notification before it looks for a job again,
-            jittered.
+        depth_interval_sec: Between two samples of the queue depths by one of all processes, 5 s.
+        grace_sec: How long a job may go on after ``stop`` before it is released, default 5 s.
+        job_timeout_sec: A handler that runs longer, default 300 s, has failed; None: no limit.
+        retry_base_sec: Delay before the first retry, default 0.5 s; doubles up to 30 s, jittered.
+        idle_sec: How long an idle worker waits until it looks again, default 1 s, jittered.
 
     Attributes:
         queue: As given.
@@ -131,10 +130,11 @@ class ParallelTaskCoordinator:
         Queue jobs, except those whose id is known already; return all ids, in order.
 
         Each new job gets an ``enqueue`` span of its own, whose trace context travels with it. Waits
-        while Redis is unavailable; the jobs before the one that fails then stay queued.
+        while Redis is unavailable; the jobs before the one that fails then stay queued. No limit.
 
         Raises:
-            redis.RedisError: Redis was unavailable for over a minute, or refuses a job.
+            redis.RedisError, OSError: Redis was unavailable for over a minute, or refuses a job.
+            ValueError: A payload is not JSON.
         """
         known = await self.redis_retry.call(lambda: self.queue.known([task.id for task in jobs]))
         for task in jobs:
@@ -157,11 +157,12 @@ class ParallelTaskCoordinator:
 
     async def run(self, stop: asyncio.Event) -> None:
         """
-        Run workers until ``stop`` is set; return when all have stopped.
+        Run workers until ``stop`` is set; return when all have stopped. May be called again then.
 
-        Their jobs may then end or, after ``grace_sec``, are released; a worker that Redis does not
-        answer is cancelled 10 s later. If this method is cancelled
-        instead, running jobs stay claimed until their leases expire.
+        Their jobs may then end or, after ``grace_sec`` (5 s), are released; a worker that Redis
+        does not answer is cancelled 10 s later. If this method is cancelled instead, running jobs
+        stay claimed until their leases expire. Errors of jobs and outages of Redis are logged, not
+        raised.
         """
         self._draining.clear()
         self._stopping.clear()

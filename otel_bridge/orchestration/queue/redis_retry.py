@@ -39,7 +39,7 @@ class RedisRetry:
     Repeats Redis operations that fail because Redis is unavailable, and logs each outage once.
 
     Each coordinator creates one, for all its workers on one event loop; await ``call`` with an
-    operation.
+    operation. Creating it never raises.
 
     Args:
         stopping: Once it is set, operations are repeated for 2 s instead of 60 s.
@@ -53,15 +53,18 @@ class RedisRetry:
         """
         Return the result of a Redis operation; repeat it for up to 60 s, or 2 s when stopping.
 
-        The delay between two tries doubles from 0.1 s to 2 s, with jitter.
+        The delay between two tries doubles from 0.1 s to 2 s, times a random 0.5 to 1.5. Replies
+        that another try cannot change are raised at once; those of a Redis that is out of memory,
+        read-only, busy or failing over are not.
 
         Args:
             operation: Called for each try. It may have succeeded although its answer was lost, so
                 calling it twice must do no harm.
 
         Raises:
-            RedisError: Redis refuses the operation, or is still unavailable.
+            redis.RedisError: Redis refuses the operation, or is still unavailable.
             OSError: Redis is still unreachable.
+            Exception: Anything else that the operation raises, at once.
         """
         loop = asyncio.get_running_loop()
         started = loop.time()

@@ -27,16 +27,17 @@ async def requeue_stalled(
     """
     Let a job whose worker stopped answering be claimed again.
 
-    Returns whether the job was still this worker's; if not, nothing is changed.
-    A job with a lease has its lease expired: ``TaskQueue.maintain`` requeues it and counts the
-    crash towards its max deliveries. A job without one returns to the head of the queue that its
-    lease hash names, or else of the normal-priority queue.
+    Returns whether the job was still this worker's; if not, nothing is changed, so a second call
+    does no harm. A lease (the worker's right to the job until a time) expires now:
+    ``TaskQueue.maintain`` requeues the job and counts the crash; after 3 of them it fails instead.
+    A job without a lease returns to the head of the queue that its lease hash names, or else of the
+    normal-priority queue.
 
     Args:
-        redis: The queue's Redis.
+        redis: The queue's Redis. Its own time-outs bound the wait.
         job_id: Id of the job.
         worker_id: The worker that stopped answering.
-        keys: Name the keys of the queue.
+        keys: Name the keys of the queue; default prefix ``nexus``.
 
     Raises:
         redis.RedisError: Redis is unreachable, or denies a command.
@@ -53,14 +54,15 @@ async def fail_stalled(
     End a job whose worker stopped answering as failed.
 
     Returns whether the job was still this worker's; if not, nothing is changed. Its status and
-    ``error`` are kept for a day, and its id goes to the dead-letter queue.
+    ``error`` are kept for a day, and its id goes to the dead-letter queue (the list
+    ``<prefix>:dead`` of jobs that were given up).
 
     Args:
-        redis: The queue's Redis.
+        redis: The queue's Redis. Its own time-outs bound the wait.
         job_id: Id of the job.
         worker_id: The worker that stopped answering.
-        error: Why the job failed, for people.
-        keys: Name the keys of the queue.
+        error: Why the job failed, for people; of any length.
+        keys: Name the keys of the queue; default prefix ``nexus``.
 
     Raises:
         redis.RedisError: Redis is unreachable, or denies a command.

@@ -103,10 +103,10 @@ class Claim:
 
     def job(self) -> QueuedJob:
         """
-        Return the job, decoded from ``data``.
+        Return the job, decoded from ``data``, with this attempt's ``retry_count``.
 
         Raises:
-            JobUnreadableError: ``data`` is empty or is not a job.
+            JobUnreadableError: ``data`` is empty, is not a job, or breaks a limit of ``QueuedJob``.
         """
         if not self.data:
             raise JobUnreadableError(f"job {self.job_id} has no data")
@@ -163,17 +163,17 @@ class TaskQueue:
     """
     Keeps jobs, leases and results in one Redis, for producers, workers and observers alike.
 
-    It has no thread and nothing to start or close. Its async methods wait as long as the client
-    ``redis`` does, repeat nothing, and raise ``redis.RedisError`` when Redis cannot be used. A
-    Cluster will not do.
+    It has nothing to start or close. Its async methods wait as long as the client ``redis`` does,
+    repeat nothing, and raise ``redis.RedisError`` when Redis cannot be used. A Cluster will not do.
+    The number of waiting jobs is not limited.
 
     Args:
         redis: May decode answers or not; fakeredis works too.
-        keys: Name everything that the queue stores.
-        lease_sec: A worker that does not renew its lease for so many seconds loses its job.
-        max_deliveries: A job goes to the dead-letter queue when this many workers stopped answering
-            while running it.
-        result_ttl_sec: Seconds for which status, result and error of an ended job are kept.
+        keys: Name everything that the queue stores; default prefix ``nexus``.
+        lease_sec: A worker that does not renew its lease for so long, default 15, loses its job.
+        max_deliveries: A job goes to the dead-letter queue (``<prefix>:dead``) when this many
+            workers, default 3, stopped answering while running it.
+        result_ttl_sec: For how long an ended job's state is kept; default 86,400, a day.
     """
 
     def __init__(
@@ -208,8 +208,11 @@ class TaskQueue:
         """
         Queue a job, unless its id or its dedupe key is known already.
 
+        Raises ``redis.RedisError`` when Redis cannot be used, ``ValueError`` if the job is no JSON.
+
         Args:
-            job: Not queued again while the status of a job with its id is kept.
+            job: Not queued again while the status of a job with its id is kept (a day after its
+                end).
             queue: Full name; default: the queue of the job's priority.
             dedupe_key: Identifies the job when ids are random; remembered for ``result_ttl_sec``.
             meta: Stored in the hash ``<prefix>:task_meta:{job.id}``; for research tasks.
@@ -236,14 +239,14 @@ class TaskQueue:
         lowest_first: bool = False,
     ) -> Claim | None:
         """
-        Claim the next job; return None, without waiting, when every queue is empty.
+        Claim the next job for ``lease_sec`` (15 s); without waiting, None if all queues are empty.
+
+        Raises ``redis.RedisError`` when Redis cannot be used.
 
         Args:
             worker_id: Unique among running workers.
-            queues: Full names, in the order in which they are tried; default: those of the three
-                priorities, high first.
-            lowest_first: Try them in reverse order. Workers do so in one claim of ten, so that
-                jobs of low priority run under any load.
+            queues: Full names, in the order in which they are tried; default: by priority.
+            lowest_first: Try them in reverse; done in one claim of ten, so that low ones run too.
         """
         order = list(self.keys.queues if queues is None else queues)
         if lowest_first:
@@ -260,9 +263,10 @@ class TaskQueue:
 
     async def fail(self, claim: Claim, error: str) -> Ownership:
         """
-        Record the job's failure, and put its id on the dead-letter queue.
+        Record the job's failure, and put its id on the dead-letter queue, which keeps 10,000.
 
         Changes nothing unless the answer is ``OWNED``. ``error`` is truncated to 2,000 characters.
+        Raises ``redis.RedisError``.
         """
         return await self._end(claim, TaskStatus.FAILED, error[:MAX_ERROR_CHARS])
 
@@ -288,13 +292,16 @@ class TaskQueue:
         self, claim: Claim, error: str, *, delay_sec: float, trace_context: Mapping[str, str]
     ) -> Ownership:
         """
-        Return the job for another attempt after ``delay_sec``; counts one retry.
+        Return the job for another attempt after ``delay_sec``; counts one retry, without a limit.
+
+        Changes nothing unless the answer is ``OWNED``. Raises ``redis.RedisError``, and
+        ``JobUnreadableError`` if the claim's data is no job.
 
         Args:
             claim: The attempt that failed.
-            error: Stored as the job's error until it completes or fails with another one.
+            error: Kept, to 2,000 characters, until the job completes or fails with another one.
             delay_sec: Least delay; the first ``maintain`` after it queues the job.
-            trace_context: Stored in the job, so that the next attempt's span links to this one.
+            trace_context: Stored, so that the next attempt's span links to this one.
         """
         job = claim.job().model_copy(update={"trace_context": dict(trace_context)})
         answer = await self._retry(
@@ -318,7 +325,7 @@ class TaskQueue:
         """
         Queue due retries and take back jobs with expired leases, up to 100 of each.
 
-        Any process may call it, also several at the same time.
+        Any process may call it, also several at the same time. Raises ``redis.RedisError``.
         """
         promoted, requeued, letters, wait_ms = await self._maintain(
             keys=[queue_of(Priority.NORMAL, self.keys)],
@@ -367,6 +374,8 @@ class TaskQueue:
     async def progress(self, parent_task_id: str, prefix: str = "") -> Progress:
         """
         Count the jobs of a research task, which are in the set ``<prefix>:task_group:{parent}``.
+
+        A job whose status has expired counts as pending. Raises ``redis.RedisError``.
 
         Args:
             parent_task_id: The research task.

@@ -34,7 +34,8 @@ class TaskType(StrEnum):
     """
     The types of the orchestrator's jobs, each of which has a handler in ``handlers.py``.
 
-    A team may queue jobs of other types and give its workers handlers for them.
+    A team may queue jobs of other types and give its workers handlers for them; a job of a type
+    that no handler has fails at once. An enum: another text raises ``ValueError``.
     """
 
     SEARCH_SPACE_ENUM = "search_space_enum"
@@ -63,14 +64,17 @@ class QueuedJob(BaseModel):
     """
     One unit of queued work, as stored in ``<prefix>:task:{id}:data``.
 
+    A value outside of these limits raises pydantic's ``ValidationError``; unknown fields are
+    ignored. The size of a job is not limited.
+
     Attributes:
         id: Unique, 1 to 512 characters; a second job with the same id is not queued.
-        type: One of ``TaskType``, or another type that the workers have a handler for; up to 128
+        type: One of ``TaskType``, or another type that the workers have a handler for; 1 to 128
             characters.
-        payload: The handler's input; any JSON object.
-        priority: Decides the queue.
-        retry_count: Earlier attempts that failed or whose worker stopped answering.
-        max_retries: How often a job whose handler fails is retried; 0 to 100.
+        payload: The handler's input; any JSON object; default empty.
+        priority: Decides the queue; default normal.
+        retry_count: Earlier attempts that failed or whose worker stopped answering; default 0.
+        max_retries: How often a job whose handler fails is retried; 0 to 100, default 2.
         parent_task_id: The research task; None for a research task itself.
         project_id: The project that the job belongs to; None when unknown.
         trace_context: W3C ``traceparent`` and the bridge's own ids, from ``enqueue``.
@@ -115,13 +119,16 @@ class DataAggregationConfig(_Request):
     """
     What a research task collects.
 
+    Immutable. A value outside of these limits, of a wrong type, or an unknown field raises
+    pydantic's ``ValidationError``; spaces around a text are removed.
+
     Attributes:
-        entities: Kinds of entities to find, e.g. ``["private schools"]``; 1 to 20, each of up to
-            100 characters.
+        entities: Kinds of entities to find, e.g. ``["private schools"]``; 1 to 20, each of 1 to 100
+            characters.
         attributes: Facts to find of each entity, e.g. ``["address", "tuition"]``; 1 to 50, each of
-            up to 100 characters.
-        search_space: Where to look, e.g. ``in Georgia``; up to 200 characters.
-        domain_hint: Shown with the task, e.g. ``schools``; up to 100 characters.
+            1 to 100 characters.
+        search_space: Where to look, e.g. ``in Georgia``; 1 to 200 characters.
+        domain_hint: Shown with the task, e.g. ``schools``; 1 to 100 characters; default None.
     """
 
     entities: list[_Term] = Field(min_length=1, max_length=20)
@@ -134,14 +141,17 @@ class ResearchTaskRequest(_Request):
     """
     The body of ``POST /tasks``.
 
+    Immutable. A value outside of these limits, of a wrong type, or an unknown field raises
+    pydantic's ``ValidationError``; spaces around title and query are removed.
+
     Attributes:
-        title: Shown to people; up to 200 characters.
-        research_query: The question in plain language; up to 2,000 characters.
+        title: Shown to people; 1 to 200 characters.
+        research_query: The question in plain language; 1 to 2,000 characters.
         research_type: Always ``data_aggregation``.
         user_id: The user who asks; up to 128 letters, digits and ``_.:@-``, not starting with one
-            of these signs.
-        project_id: The project of all events of the task; in the same form. None: only clients
-            that may see all projects see them.
+            of these signs; default None.
+        project_id: The project of all events of the task; in the same form. None, the default: only
+            clients that may see all projects see them.
         data_aggregation_config: What to collect.
     """
 
@@ -158,6 +168,8 @@ class ResearchTaskRequest(_Request):
 def field_error_sentence(error: ValidationError) -> str:
     """
     Describe why a pydantic model refused its input: up to five fields and what is wrong with each.
+
+    Further fields are left out. Never raises.
 
     Args:
         error: From the model's validation. The text contains none of its values, so it may be sent

@@ -34,10 +34,10 @@ def jittered(seconds: float) -> float:
 
 class WakeUpNotification:
     """
-    A notification that several tasks of one event loop may wait for.
+    A notification that several tasks of one event loop may wait for; their number is not limited.
 
     Read ``count`` before you look at the state, and pass it to ``wait``: a notification that comes
-    in between then ends the wait at once.
+    in between then ends the wait at once. Use it on one event loop only. No method raises.
 
     Attributes:
         count: How many times it was notified.
@@ -72,11 +72,13 @@ class WakeUpNotifications:
     Receives, over Redis Pub/Sub, that a job was queued or has ended, and wakes those who wait.
 
     Create one for each process and run ``listen()`` as a task; without it nothing is received, and
-    waiters go on after their timeouts. The scripts of ``TaskQueue`` publish the notifications.
+    waiters go on after their timeouts. The scripts of ``TaskQueue`` publish the notifications. An
+    outage of Redis is logged once, and ``listen()`` subscribes again about every second; a
+    notification that is lost meanwhile costs a wait, never a job.
 
     Args:
         redis: The queue's Redis; one connection of its pool serves the subscription.
-        keys: Name the channel.
+        keys: Name the channel; default ``nexus:wake``.
 
     Attributes:
         queued: A job may be waiting in some queue.

@@ -94,8 +94,10 @@ def generate_corpus(seed: int = DEFAULT_SEED) -> dict[str, bytes]:
     """
     Generate 280 pages about 134 private schools in 53 counties of Georgia; takes about 10 ms.
 
+    A pure function: the same seed gives the same bytes everywhere. Never raises.
+
     Args:
-        seed: Another seed gives other schools and damages, in the same numbers.
+        seed: Default 16. Another seed gives other schools and damages, in the same numbers.
 
     Returns:
         The bytes of each page by its id, e.g. ``001-profile.txt``, in the order of the ids.

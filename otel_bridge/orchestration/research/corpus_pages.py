@@ -51,7 +51,8 @@ class Draw:
     Draws random numbers from a seed, the same on every version of Python; for one thread.
 
     Only ``random.Random.random`` is used: the documentation of ``random`` guarantees the sequence
-    of that method alone, and all workers of a research task must have the same pages.
+    of that method alone, and all workers of a research task must have the same pages. There is no
+    limit on the draws; ``pick`` from nothing raises ``IndexError``.
     """
 
     def __init__(self, seed: int) -> None:

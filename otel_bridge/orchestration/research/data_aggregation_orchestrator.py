@@ -59,6 +59,8 @@ class OrchestrationError(OtelBridgeError):
     """
     Raised by ``DataAggregationOrchestrator.run`` when a research task cannot continue.
 
+    It has no units to search, or all searches failed. The arguments are kept as attributes.
+
     Args:
         phase_name: Name of the phase that failed; one of ``PHASES``.
         reason: Why it failed.
@@ -78,13 +80,13 @@ class DataAggregationOrchestrator:
     Runs a research task through its seven phases, as jobs of a coordinator.
 
     ``run_workers`` creates it, and a ``ResearchRunner`` calls ``run``; several tasks may run at the
-    same time on one event loop. There is nothing to start or close.
+    same time on one event loop. There is nothing to start or close. Creating it never raises.
 
     Args:
         coordinator: Queues the jobs; its workers, or those of other processes, run them.
         store: Stores the results.
         progress_interval_sec: Seconds between two counts of a running phase's jobs, which are
-            published as ``stats_snapshot``.
+            published as ``stats_snapshot``; default 5.
     """
 
     def __init__(
@@ -113,6 +115,8 @@ class DataAggregationOrchestrator:
         Run one research task to its end; there is no timeout.
 
         At most 5,000 pages and 2,000 missing attributes are worked on; further ones are left out.
+        Jobs that fail do not end it. It may run again under the same id, which uses the results of
+        the jobs that have ended. If it is cancelled, the task is shown as failed.
 
         Args:
             task_id: Id of the research task, the ``parent_task_id`` of its jobs.
@@ -121,13 +125,15 @@ class DataAggregationOrchestrator:
             on_root: Awaited with ``task_id`` inside the root span, before the first phase.
 
         Returns:
-            ``csv_path`` and ``database_path``; the numbers ``units pages records entities
-            complete_entities``; and ``phases``, which has ``{completed, failed}`` for each phase
-            with jobs.
+            ``csv_path`` and ``database_path``; the numbers
+            ``units pages records entities complete_entities``; and ``phases``, which has
+            ``{completed, failed}`` for each phase with jobs.
 
         Raises:
             OrchestrationError: The search space has no units, or every search failed.
-            redis.RedisError: Redis was unavailable for over a minute.
+            redis.RedisError, OSError: Redis was unavailable for over a minute; or (``OSError``,
+                ``sqlite3.Error``) the results cannot be stored.
+            Exception: What ``on_root`` raised.
         """
         config = request.data_aggregation_config
         async with research_task(
@@ -152,19 +158,20 @@ class DataAggregationOrchestrator:
         """
         Queue the jobs of a phase and wait until all have ended, publishing their counts meanwhile.
 
-        Waits for ever for a job that no worker runs; jobs that fail do not raise.
+        Waits for ever for a job that no worker runs; jobs that fail do not raise. The jobs are
+        counted every 0.2 to 2 s, and the counts published every 5 s (by default).
 
         Args:
             block: The open phase, which publishes the counts.
             name: Name of the phase; the ids of its jobs start with ``{task_id}:{name}:``.
             task_id: Id of the research task.
-            jobs: The jobs; those whose id is known already are not queued again.
+            jobs: The jobs; those whose id is known already are not queued again. No limit.
 
         Returns:
             The final counts, and the results of the completed jobs by job id.
 
         Raises:
-            redis.RedisError: Redis was unavailable for over a minute.
+            redis.RedisError, OSError: Redis was unavailable for over a minute.
         """
         await self._coordinator.submit_tasks(jobs)
         block.submitted(len(jobs))

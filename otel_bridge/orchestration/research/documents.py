@@ -85,12 +85,16 @@ class SearchProvider(Protocol):
     Finds pages and returns their bytes, for the handlers; ``CorpusSearch`` is one.
 
     Its methods are called at the same time by several workers of one event loop. What they raise
-    fails the job's attempt, which is retried.
+    fails the job's attempt, which is retried (twice by default); a ``PermanentJobError`` is not. A
+    call, with the rest of its job, may take 300 s by default.
     """
 
     async def units(self, search_space: str) -> Sequence[str]:
         """
         Divide a search space into units, at least one; each is searched by a job of its own.
+
+        What it raises fails the attempt, which is retried; no unit at all fails the research task.
+        The number of units is not limited.
 
         Args:
             search_space: Where to look, as in the request: ``in Georgia``.
@@ -102,18 +106,21 @@ class SearchProvider(Protocol):
         """
         Find pages that contain the phrase and at least one of the terms; best first.
 
+        What it raises fails the attempt, which is retried.
+
         Args:
             terms: Words or phrases; one of them is enough.
             phrase: Must be on the page; None: not required.
-            limit: At most this many pages are returned.
+            limit: At most this many pages are returned; default 25. The handlers give 1 to 1,000.
         """
 
     async def read(self, page_id: str) -> bytes:
         """
-        Return the bytes of a page.
+        Return the bytes of a page; their number is not limited.
 
         Raises:
-            KeyError: There is no page with this id.
+            KeyError: There is no page with this id; the job then fails at once. Other errors fail
+                the attempt, which is retried.
         """
 
 
@@ -132,6 +139,9 @@ class ExtractionProvider(Protocol):
         """
         Extract one record for each entity on the page; none from a page about something else.
 
+        Neither the size of the page nor the number of records is limited; the job has 300 s by
+        default.
+
         Args:
             page_id: Copied into the records.
             data: The page as it is stored.
@@ -148,6 +158,8 @@ class ExtractionProvider(Protocol):
 def load_corpus(directory: Path | None) -> dict[str, bytes]:
     """
     Return the pages of a directory, or of the generated corpus, by page id.
+
+    Reads all files into memory, without a limit on their number; blocks.
 
     Args:
         directory: Its ``.txt`` and ``.md`` files are the pages, without those of subdirectories;
@@ -192,8 +204,9 @@ class CorpusSearch:
     """
     ``SearchProvider`` over pages in memory.
 
-    Suits up to tens of thousands of short pages. Use it from one event loop; a search of the 280
-    generated pages takes well under a millisecond.
+    Suits up to tens of thousands of short pages; more are not refused. Use it from one event loop;
+    a search of the 280 generated pages takes well under a millisecond. Bytes that are no UTF-8 are
+    replaced, so damaged pages are found too.
 
     Args:
         pages: Bytes by page id, as ``load_corpus`` returns them.
@@ -225,7 +238,8 @@ class CorpusSearch:
         """
         Return the counties that pages about the search space mention, in alphabetical order.
 
-        Without any county the search space itself is the only unit.
+        Without any county the search space itself is the only unit, so a bad one raises nothing.
+        Reads all pages that match, on the event loop.
         """
         place = re.sub(r"^(?:in|within|across|of|from)\s+", "", search_space, flags=re.IGNORECASE)
         rows = self._match(_quoted(place), limit=len(self._pages))
@@ -246,7 +260,8 @@ class CorpusSearch:
         """
         Find the pages that contain the phrase and at least one of the terms; best first.
 
-        Does not wait for anything: the index is in memory. Words match in any case and inflection.
+        Does not wait for anything: the index is in memory. Words match in any case and inflection;
+        every sign is text, so no query is invalid.
 
         Args:
             terms: Words or phrases; none: the phrase alone decides.

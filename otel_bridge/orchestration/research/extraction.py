@@ -89,7 +89,8 @@ class PageExtraction:
 
     The default ``ExtractionProvider``; stateless, so one serves all workers of an event loop.
     ``extract`` does not wait for anything: it raises ``PageBrokenError`` for a damaged page, and
-    ``PermanentJobError`` if it is lenient and nothing of that page can be read.
+    ``PermanentJobError`` if it is lenient and nothing of that page can be read. It limits no size;
+    ``load_corpus`` truncates pages to 256 KiB.
     """
 
     async def extract(
@@ -104,16 +105,21 @@ class PageExtraction:
         """
         Extract one record for each entity on a page; none from a page about something else.
 
+        A page is damaged if it has bytes that are no UTF-8 or control characters, a label without
+        its value, or a table whose rows are incomplete or not as many as announced.
+
         Args:
             page_id: Copied into the records.
-            data: The page, as UTF-8 text.
+            data: The page, as UTF-8 text; its size is not limited.
             entities: Kinds of entities, e.g. ``["private schools"]``.
             attributes: What to look for, e.g. ``["address", "tuition"]``.
             is_lenient: Repair a damaged page instead of raising ``PageBrokenError``.
 
         Raises:
             PageBrokenError: The page is damaged and ``is_lenient`` is False.
-            PermanentJobError: ``is_lenient`` is True and nothing of a damaged page can be read.
+            PermanentJobError: ``is_lenient`` is True, and nothing of a damaged page can be read or
+                over 5 % of it are control characters.
+            IndexError: A kind of entity is empty.
         """
         reader = _PageReader(page_id, entities, attributes, is_lenient=is_lenient)
         return reader.read(data)

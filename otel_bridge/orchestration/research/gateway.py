@@ -26,11 +26,12 @@ class ResearchGateway:
     Submits research tasks to the queue and reads their state; for ``POST`` and ``GET /tasks``.
 
     A ``ResearchRunner``, in this or another process, runs what is submitted. It has nothing to
-    start or close; its async methods wait as long as the client ``redis`` does.
+    start or close; its async methods wait as long as the client ``redis`` does, and raise
+    ``redis.RedisError`` when Redis cannot be used. The number of waiting tasks is not limited.
 
     Args:
         redis: The Redis that the workers use, or the embedded one.
-        keys: Name the queue, as for the workers.
+        keys: Name the queue, as for the workers; default prefix ``nexus``.
         clock: Gives the time for ``created_at``.
     """
 
@@ -45,6 +46,8 @@ class ResearchGateway:
     async def submit(self, request: ResearchTaskRequest) -> str:
         """
         Queue a research task; return its new id (12 hex digits) without waiting for it to run.
+
+        The number of waiting tasks is not limited.
 
         Args:
             request: What to research, already validated. Two equal requests are two tasks.
@@ -74,7 +77,7 @@ class ResearchGateway:
 
     async def get(self, task_id: str) -> dict[str, Any] | None:
         """
-        Return the state of a research task.
+        Return the state of a research task; takes two round trips to Redis.
 
         Args:
             task_id: As returned by ``submit``.

@@ -74,12 +74,14 @@ def document_handlers(
     Make the handlers of the four ``TaskType``s, the async functions that run one job each.
 
     Args:
-        search: Finds and returns pages.
+        search: Finds and returns pages; 25 for a search job, unless its payload has another
+            ``limit`` from 1 to 1,000, and 10 to fill a gap.
         extraction: Extracts entities from pages; leniently from a job's second attempt on.
 
     Returns:
         The handlers by task type. Each takes a ``QueuedJob`` and returns a JSON object. For a
-        payload with wrong fields, or a page that does not exist, it raises ``PermanentJobError``.
+        payload with wrong fields, or a page that does not exist, it raises ``PermanentJobError``,
+        and the job fails at once; what the providers raise passes, and the job is retried.
     """
 
     async def read_page(page_id: str) -> bytes:

@@ -51,14 +51,15 @@ class ResearchRunner:
     Claims research tasks from their queue and runs the orchestrator on each.
 
     ``run_workers`` creates one for each process; ``run`` works until its stop event is set. A task
-    whose orchestrator raises has failed, and is not retried.
+    whose orchestrator raises has failed, and is not retried. There is no time limit for a task; one
+    whose process stops answering runs again in another, and fails after the third time.
 
     Args:
         coordinator: Its queue, wake-up notifications and retries of Redis operations are used.
         orchestrator: Runs one research task.
-        keeper: Renews the leases of this process.
+        keeper: Renews the leases (the rights to claimed tasks) of this process.
         runner_id: Unique among running processes.
-        slots: Number of research tasks at the same time; further ones wait in the queue.
+        slots: Number of research tasks at the same time, default 4; further ones wait in the queue.
     """
 
     def __init__(
@@ -82,11 +83,11 @@ class ResearchRunner:
         """
         Run research tasks until ``stop`` is set; unfinished ones are then released at once.
 
-        An outage of Redis does not end it.
+        An outage of Redis, or a task that fails, is logged and does not end it.
 
         Args:
             stop: Ends it within about 10 s; tasks not released by then run again once their leases
-                have expired.
+                have expired (15 s by default).
         """
         slots = [
             asyncio.create_task(self._slot(f"{self._runner_id}-research-{number}", stop))

@@ -159,7 +159,8 @@ def resolve(records: Iterable[Record]) -> list[Entity]:
 
     A record without a unit joins the entity of its name if exactly one unit has such an entity.
     Otherwise it becomes an entity without a unit. The order of the records does not matter. It is a
-    pure function that computes for long on many records, so call it in a thread.
+    pure function that never raises. Its time grows with the square of the names in a unit, without
+    a limit, so call it in a thread.
     """
     by_unit: dict[str | None, list[Record]] = defaultdict(list)
     for record in records:

@@ -47,11 +47,12 @@ class ResultStore:
     Stores the results of research tasks in one directory, as a SQLite database and CSV files.
 
     Nothing is opened until a method is called, and nothing stays open after it. The methods block,
-    so call them in a thread; they wait up to 30 s for another process that writes the database.
+    so call them in a thread; they wait up to 30 s for another process that writes the database,
+    then raise ``sqlite3.OperationalError``. Nothing is deleted by itself; sizes are not limited.
 
     Args:
-        data_dir: Created when missing; gets ``research.sqlite3`` and one ``<task id>.csv`` for each
-            research task.
+        data_dir: Created when missing, by ``save``; gets ``research.sqlite3`` and one
+            ``<task id>.csv`` for each research task.
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -61,13 +62,15 @@ class ResultStore:
         """
         Store the entities of a task; return the path of the database.
 
+        One transaction; waits up to 30 s for another process that writes.
+
         Args:
             task_id: Id of the research task; what was stored for it before is replaced.
-            entities: Its entities; their order is kept.
+            entities: Its entities, without a limit; their order is kept.
 
         Raises:
             OSError: The directory cannot be created.
-            sqlite3.Error: The database cannot be written.
+            sqlite3.Error: The database cannot be written, or was locked for over 30 s.
         """
         self._data_dir.mkdir(parents=True, exist_ok=True)
         path = self._data_dir / "research.sqlite3"
@@ -100,19 +103,20 @@ class ResultStore:
         """
         Write what ``save`` stored as CSV; return the absolute path of the file.
 
-        The columns are name, unit, the attributes, sources and conflicts. An incomplete file never
-        has the final name. A cell that a spreadsheet would run as a formula gets a leading quote,
-        since its text comes from third-party pages.
+        The columns are name, unit, the attributes, sources and conflicts; the number of rows is not
+        limited. An incomplete file never has the final name. A cell that a spreadsheet would run as
+        a formula gets a leading quote, since its text comes from third-party pages.
 
         Args:
             task_id: Every character other than letters, digits and ``_.-`` becomes ``_`` in the
-                name of the file.
+                name of the file. Nothing stored under it: the file has the header only.
             attributes: The attributes, in the order of their columns; values of others are left
                 out.
 
         Raises:
             OSError: The file cannot be written.
-            sqlite3.Error: The database cannot be read, or ``save`` has never been called.
+            sqlite3.Error: The database cannot be read, was locked for over 30 s, or ``save`` has
+                never been called.
         """
         with closing(sqlite3.connect(self._data_dir / "research.sqlite3", timeout=30)) as database:
             rows = database.execute(

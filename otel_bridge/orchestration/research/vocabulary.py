@@ -161,6 +161,8 @@ def entity_words(entity: str) -> tuple[str, ...]:
     """
     Return words that names of such entities end with, e.g. ``School`` and ``Academy``.
 
+    A pure function; one to ten words.
+
     Args:
         entity: A kind of entity, such as ``private schools``; its last word decides. An unknown one
             is its own ending, in the singular.
