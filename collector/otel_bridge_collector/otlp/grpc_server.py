@@ -46,9 +46,9 @@ class OtlpGrpcServer:
     Listens for OTLP over gRPC, without TLS, for spans and logs.
 
     The application makes it on its event loop, then awaits ``start`` once and, at its end,
-    ``stop``. A message may have 4 MiB (else gRPC answers RESOURCE_EXHAUSTED), a connection 100
-    calls at a time, and 32 requests are in progress together with those over HTTP. Errors of a call
-    are statuses, see ``take``.
+    ``stop``, which gives calls 2 s to end. A message may have 4 MiB (else gRPC answers
+    RESOURCE_EXHAUSTED), a connection 100 calls at a time. At most 32 requests are in progress
+    together with those over HTTP. Errors of a call are statuses, see ``take``.
 
     Args:
         ingest: Takes the decoded requests.

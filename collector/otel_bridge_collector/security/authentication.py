@@ -86,7 +86,8 @@ def address_of(scope: Scope) -> str:
 
 def principal_of(scope: Scope) -> Principal:
     """
-    Return a request's principal, as the guard stored it; ``ANONYMOUS`` without authentication.
+    Return a request's principal (its client), as the guard stored it; without tokens:
+    ``ANONYMOUS``.
 
     Raises:
         KeyError: The request bypassed the guard, or has a public path and no valid credentials.

@@ -85,15 +85,16 @@ class OriginGuard:
     """
     ASGI middleware that answers 403 to a wrong Host or Origin, before any route.
 
+    * ``Host``, if it is given, must be a name or address with or without a port.
     * If ``bind_host`` is loopback, ``Host`` must name loopback or the host of an allowed origin.
     * Without authentication, ``Host`` must be an IP address, a name without a dot, a name in a
       private domain such as ``.internal``, or the host of an allowed origin.
-    * A WebSocket or a method other than GET, HEAD and OPTIONS: ``Origin``, if there is one, must
-      be the collector's own or an allowed one.
+    * A WebSocket or a method other than GET, HEAD and OPTIONS: ``Origin``, if there is one, must be
+      the collector's own or an allowed one.
     * ``Host``, ``Origin`` and ``Authorization`` may be given once.
 
-    A refused WebSocket handshake gets 403 too; the answer's ``detail`` says what to change. The
-    guard raises only what the application raises.
+    A refused WebSocket handshake gets 403 too; the answer's ``detail`` says what to change, and
+    quotes at most 100 characters. The guard raises only what the application raises.
 
     Args:
         app: The application that it guards.

@@ -180,10 +180,11 @@ class Hub:
 
     def broadcast(self, entries: Sequence[Entry]) -> None:
         """
-        Send events to all sessions whose filter they pass, except those over their byte limit.
+        Send events to all sessions (clients) whose filter they pass, unless over their byte limit.
 
-        For those the events are dropped and counted, in ``counters.dropped_slow``. A batching group
-        gets its events after its interval. Never raises on a running event loop, which it needs.
+        For one over its limit (4 MiB in the service) the events are dropped and counted, in
+        ``counters.dropped_slow``. A batching group gets its events after its interval. Never raises
+        on a running event loop, which it needs.
 
         Args:
             entries: In the log's order, any number; each must be in the ring already.
@@ -282,9 +283,10 @@ class Hub:
         """
         Resume the sessions that have caught up, and close those that are too slow; never raises.
 
-        A session has caught up at a quarter of its byte limit, and gets a ``gap``. It is too slow
-        after ``timeout_sec`` over the limit or without taking a byte: it is counted in
-        ``counters.slow_closed`` and closed with code 3008. Call it every 0.5 s.
+        A session (client) has caught up at a quarter of its byte limit (4 MiB in the service), and
+        gets a ``gap``. It is too slow after ``timeout_sec`` (8 s) over the limit or without taking
+        a byte: it is counted in ``counters.slow_closed`` and closed with code 3008. Call it every
+        0.5 s.
         """
         now = self._clock.monotonic()
         for session in list(self._sessions):
