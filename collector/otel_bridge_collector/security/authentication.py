@@ -86,8 +86,7 @@ def address_of(scope: Scope) -> str:
 
 def principal_of(scope: Scope) -> Principal:
     """
-    Return a request's principal (its client), as the guard stored it; without tokens:
-    ``ANONYMOUS``.
+    Return a request's principal, as the guard stored it; ``ANONYMOUS`` without authentication.
 
     Raises:
         KeyError: The request bypassed the guard, or has a public path and no valid credentials.
