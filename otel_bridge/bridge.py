@@ -239,7 +239,7 @@ def sdk_provider_of(provider: trace.TracerProvider) -> TracerProvider | None:
 
 def current_bridge() -> Bridge | None:
     """
-    Return the bridge of the last ``configure()``; None before it and after its shutdown.
+    Return the bridge (what ``configure()`` returns); None before it and after its shutdown.
 
     If ``make_on_demand`` registered a function and there is no bridge yet, it is called first, once
     in a process, in the calling thread. May be called from any thread. Raises nothing itself; an
@@ -256,9 +256,9 @@ def make_on_demand(make: Callable[[], None]) -> None:
     """
     Register a function that ``current_bridge`` calls once, if it finds no bridge.
 
-    ``auto.install`` (the hook of ``opentelemetry-instrument``) uses it to delay ``configure()``
-    until a bridge is needed. Never raises. One function is kept: it replaces one that was
-    registered before.
+    The bridge is what ``configure()`` returns. ``auto.install`` (the hook of
+    ``opentelemetry-instrument``) uses this to delay ``configure()`` until a bridge is needed. Never
+    raises. One function is kept: it replaces one that was registered before.
 
     Args:
         make: Calls ``configure()``. What it raises reaches the caller of ``current_bridge``, which

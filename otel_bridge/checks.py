@@ -26,17 +26,18 @@ logger = logging.getLogger(__name__)
 
 def usable_settings(settings: BridgeSettings, *, with_otlp: bool, strict: bool) -> BridgeSettings:
     """
-    Return settings from which a bridge can be created; opens no connection.
+    Return settings from which ``configure()`` can create its parts; opens no connection.
 
-    Checked are ``REDIS_URL``, ``MONITORING_BUS_URL``, ``MONITORING_KNOWLEDGE_BASE_URL`` and the
-    OTLP protocols, in this order.
+    Checked are ``REDIS_URL``, ``MONITORING_BUS_URL`` (where events are sent),
+    ``MONITORING_KNOWLEDGE_BASE_URL`` (the database that holds the project of each research task)
+    and the OTLP protocols, in this order.
 
     Args:
         settings: Not changed; returned as they are if all can work.
         with_otlp: Whether OTLP exporters may be created, so that their protocols are checked too.
         strict: Whether a setting that cannot work is an error. If not, each is reported in one
-            warning and its default is used: no Redis, the Redis or else the local collector
-            ``http://127.0.0.1:12000`` as the bus, no database, ``http/protobuf``.
+            warning and its default is used: no Redis; events to the Redis, or else to the local
+            collector ``http://127.0.0.1:12000``; no database; ``http/protobuf``.
 
     Raises:
         ConfigurationError: Strict, and a setting cannot work; names it and the cure.

@@ -38,6 +38,8 @@ def load_settings(
     """
     Create settings of a class from the environment, which is read at each call.
 
+    Opens no connection. A mistyped variable is not noticed here.
+
     Args:
         model: The settings class, a ``BaseSettings`` of pydantic-settings.
         overrides: Field values that take precedence over the environment; None and the empty text
@@ -46,6 +48,9 @@ def load_settings(
             in one warning and its default is used.
         warn: Gets these warnings, as ``logging`` takes them; default: this module's logger, at
             level WARNING.
+
+    Returns:
+        An instance of ``model``.
 
     Raises:
         ConfigurationError: An override is no setting; or, if strict, a value cannot work. Names the

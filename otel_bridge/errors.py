@@ -60,8 +60,9 @@ class UnknownTransportError(ConfigurationError):
     """
     Raised when the scheme of a bus URL, the text before ``://``, has no transport.
 
-    ``open_sender``, ``open_receiver`` and ``check_scheme`` raise it. The arguments are kept as
-    attributes of the same names and are not checked. It can be pickled.
+    A bus URL says where events are sent, and a transport is a way there, such as ``redis`` or
+    ``http``. ``open_sender``, ``open_receiver`` and ``check_scheme`` raise it. The arguments are
+    kept as attributes of the same names and are not checked. It can be pickled.
 
     Args:
         scheme: The scheme that was found; empty when the URL has none.
@@ -87,12 +88,13 @@ class EventTooLargeError(OtelBridgeError):
     """
     Raised when an event exceeds the size limit even after its optional texts have been removed.
 
-    ``encode_event`` raises it. The event bus catches it, and counts the event as rejected, and so
-    as dropped. The arguments are kept as attributes of the same names and are not checked.
+    ``encode_event`` raises it. The event bus, which sends the events of a process, catches it, and
+    counts the event as rejected, and so as dropped. The arguments are kept as attributes of the
+    same names and are not checked.
 
     Args:
         size_bytes: Size of the event as JSON without those texts.
-        max_bytes: The limit that was given to the encoder, in bytes.
+        max_bytes: The limit that was given to the encoder, in bytes; 8,192 by default.
     """
 
     def __init__(self, size_bytes: int, max_bytes: int) -> None:
@@ -111,15 +113,16 @@ class TransportError(OtelBridgeError):
     """
     Raised when a batch did not reach the log, or when that is unknown; sending it again is safe.
 
-    Also raised by a ``Receiver`` (what reads the log) that cannot reach it; the read may be
-    repeated. The event bus catches it, so code that only publishes never gets it;
+    The log is the stream of all events, in Redis or in the collector. Also raised by a ``Receiver``
+    (what reads the log) that cannot reach it; the read may be repeated. The event bus, which sends
+    the events of a process, catches it, so code that only publishes never gets it;
     ``EventBus.outage`` shows it. The arguments are kept as attributes of the same names and are not
     checked.
 
     Args:
         reason: One line, without credentials.
         retry_after_sec: The delay in seconds that the receiver asked for (HTTP ``Retry-After``), of
-            which the bus observes 60 at most; None if it asked for none.
+            which the bus observes 60 at most; None, the default, if it asked for none.
         needs_operator: Whether no attempt can succeed until a permission or a setting is changed;
             default False. The bus tries again all the same.
     """
@@ -144,8 +147,9 @@ class PositionLostError(OtelBridgeError):
     """
     Raised when a reader asks for the entries after a position that the log cannot continue from.
 
-    The reader has a hole that cannot be filled: it goes on from the position that ``Receiver.open``
-    returns. The arguments are kept as attributes of the same names and are not checked.
+    The log is the stream of all events. The reader has a hole that cannot be filled: it goes on
+    from the position that ``Receiver.open`` returns. The arguments are kept as attributes of the
+    same names and are not checked.
 
     Args:
         position: The position that the reader asked for: ``<epoch>:<number>``, where each new log

@@ -67,7 +67,8 @@ def encode_event(fields: Mapping[str, Any], max_bytes: int) -> bytes:
 
     1. ``message``, ``error``, ``name``, ``reason`` and the strings in ``meta`` are shortened to one
        common length, of at least 32 bytes;
-    2. ``meta`` is reduced to the keys that the dashboard shows;
+    2. ``meta`` is reduced to the keys that the dashboard shows: ``title``, ``type``, ``domain``,
+       ``host``, ``pid``;
     3. the depths in ``queue`` and all of ``meta``, ``message``, ``error``, ``name`` and ``reason``
        may go;
     4. ``counts``, ``progress`` and ``spans`` go.

@@ -210,9 +210,10 @@ class MonitoringEvent(BaseModel):
 
     def to_json(self, max_bytes: int = DEFAULT_MAX_EVENT_SIZE_BYTES) -> bytes:
         """
-        Encode as UTF-8 JSON of at most ``max_bytes``; ``encode_event`` says what is truncated.
+        Encode as UTF-8 JSON of at most ``max_bytes``: one object without line ends.
 
-        Masks no secrets: ``EventBus.publish`` does that.
+        If it is too large, texts are shortened first; then ``meta``, ``queue`` and ``counts`` may
+        go. Masks no secrets: ``EventBus.publish`` does that.
 
         Args:
             max_bytes: Upper bound in bytes, default 8192.

@@ -121,9 +121,10 @@ def redact_fields(fields: dict[str, Any]) -> None:
     Mask secrets in the texts and in the ``meta`` of an event's fields, in place.
 
     Args:
-        fields: As ``MonitoringEvent.to_fields`` returns them. ``message``, ``error``, ``name`` and
-            ``reason`` go through ``redact_text``, which does not shorten them; ``meta`` is replaced
-            by ``redact_meta``'s copy, which is bounded.
+        fields: As ``MonitoringEvent.to_fields`` returns them. In ``message``, ``error``, ``name``
+            and ``reason`` what looks like a secret becomes ``[redacted]``; their length stays.
+            ``meta`` is replaced by a masked copy: texts of at most 1,024 characters, 64 items, 8
+            levels.
 
     Raises:
         TypeError: One of these four is no text.

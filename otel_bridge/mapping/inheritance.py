@@ -49,11 +49,15 @@ _NOTHING: Final = InheritedContext(None, None, None)
 
 def own_context(attributes: Attributes) -> InheritedContext:
     """
-    Return what the children of a span of this library inherit; never raises.
+    Return what the children of a span of this library inherit from it; never raises.
 
     Args:
-        attributes: The span's attributes, of which the ``nexus.*`` ids of research task and project
-            and the phase are read. What is missing is None; nothing is checked.
+        attributes: The span's attributes, of which ``nexus.parent_task.id``, ``nexus.project.id``
+            and ``nexus.phase`` are read, and not checked.
+
+    Returns:
+        Research task, project and phase; None for each that is missing. The other fields keep their
+        defaults.
     """
     get = attributes.get
     return InheritedContext(
@@ -70,9 +74,9 @@ class InheritedContexts:
     arrival, from one thread at a time. It is neither started nor closed; no method waits or raises.
 
     Attributes:
-        correlated: What the collector knows of spans that reached it on another path; it sets this
-            for each OTLP request. Keys with span id 0 hold the task of a whole trace. Empty in
-            workers.
+        correlated: What the collector knows of spans that a worker reported to it live; it sets
+            this for each OTLP request, so that spans exported by OTLP find their research task. By
+            trace id and span id; span id 0 holds the task of a whole trace. Empty in workers.
     """
 
     def __init__(self) -> None:
@@ -81,10 +85,15 @@ class InheritedContexts:
 
     def get(self, key: Key) -> InheritedContext | None:
         """
-        Return what is remembered of a span, or None if it is unknown or forgotten; never raises.
+        Return what is remembered of a span; never raises.
 
         Args:
-            key: Trace id and span id; span id 0: the research task of the whole trace.
+            key: Trace id and span id, whole numbers; span id 0: the research task of the whole
+                trace.
+
+        Returns:
+            What its children inherit (research task, project and phase), and what it is itself.
+            None if the span is unknown, or forgotten because 20,000 others came after it.
         """
         return self._remembered.get(key)
 
@@ -98,12 +107,13 @@ class InheritedContexts:
         """
         Remember a span of this library, and its research task as that of the whole trace.
 
-        So spans belong to the task whose parent this process does not know, because another process
-        started it. Never raises; over 20,000 entries the oldest is forgotten.
+        A span whose parent is unknown here, because another process started it, then belongs to
+        that task. Never raises; over 20,000 entries (two for each such span) the oldest is
+        forgotten.
 
         Args:
             key: Trace id and span id of the span.
-            inherited: What ``own_context`` returned for it.
+            inherited: Its research task, project and phase, as ``own_context`` returns them.
         """
         self.remember(key, inherited)
         of_trace = inherited
@@ -119,7 +129,8 @@ class InheritedContexts:
         20,000 entries the oldest is forgotten.
 
         Args:
-            span: The span, see ``is_ignored``.
+            span: A span of an instrumentation scope that ``ignore_scope`` leaves out of the live
+                view.
             context: The span's own context, with its ids.
         """
         parent = self._parent_context(span, context)
@@ -136,15 +147,16 @@ class InheritedContexts:
         """
         Find the role of a third-party span and what it inherits, and remember both.
 
-        A third-party span is one that this package did not start. Its role is ``research_task``,
-        ``phase``, ``job``, ``enqueue`` or None. Never raises; over 20,000 entries the oldest is
-        forgotten.
+        A third-party span is one that this package did not start. Its role is what it is shown as:
+        ``research_task``, ``phase``, ``job``, ``enqueue``, or None for none of these. Never raises;
+        over 20,000 entries the oldest is forgotten.
 
         Args:
             span: The span at its start or, if its start gave no role, at its end.
             context: The span's own context.
             attributes: The span's attributes at this moment.
-            classification: What the mapping rules read in the attributes; None if no rule matched.
+            classification: What the mapping rules (``RULES``, one for each library) read in the
+                attributes; None if no rule matched.
 
         Returns:
             Its research task (without a known one: the trace id), project, phase and own role.

@@ -75,9 +75,10 @@ class IntermediateSpans:
 
     An intermediate span is a request or a wrapper: no task, phase, job or enqueue itself, but with
     one inside. It is remembered when it starts, and its events (``span_started``, ``span_ended``)
-    are made once something inside it is an event. ``SpanMapper`` creates it and calls it for each
-    span. No method waits; they raise only what ``iso_utc`` raises, for a time that it cannot
-    format.
+    are put into the list ``events``, which ``SpanMapper`` empties and publishes, once something
+    inside it is an event. ``SpanMapper`` creates this object and calls it for each span. No method
+    waits; they raise only ``ValueError``, ``OverflowError`` or ``OSError``, for a time out of the
+    years that the system's ``gmtime`` accepts.
 
     At most 20,000 that run and, apart from them, 5,000 that have ended: so a wrapper that runs for
     an hour is not forgotten because of short spans. Over each bound the oldest is forgotten: it has
@@ -113,10 +114,10 @@ class IntermediateSpans:
         """
         Remember a span, and put its start into ``events`` if it is known that it will be needed.
 
-        That is so if a span inside it was sent before, if its library says only at its end what a
-        span is, and for outgoing requests inside work, of which 20 a second are sent at most. A
-        span that was added before is ignored; over 20,000 the oldest is forgotten. Raises only what
-        ``iso_utc`` raises, for a time that it cannot format.
+        ``events`` is the list that the mapper publishes. A start is needed if a span inside it was
+        sent before, if its library says only at its end what a span is, and for outgoing requests
+        inside work, of which 20 a second are sent at most. A span that was added before is ignored;
+        over 20,000 the oldest is forgotten.
 
         Args:
             span: The span, at its start or when it first arrives.
@@ -124,6 +125,9 @@ class IntermediateSpans:
             key: Trace id and span id.
             inherited: Research task, project and phase of its events.
             attributes: The span's attributes.
+
+        Raises:
+            ValueError, OverflowError, OSError: A time is out of the years that ``gmtime`` accepts.
         """
         if key in self._running or key in self._ended:
             return
@@ -140,13 +144,16 @@ class IntermediateSpans:
         """
         Note the end of a span that was added; put it into ``events`` if its start was sent.
 
-        The ended span is kept, as spans inside it may still arrive; over 5,000 the oldest is
-        forgotten. Raises only what ``iso_utc`` raises, for a time that it cannot format.
+        ``events`` is the list that the mapper publishes. The ended span is kept, as spans inside it
+        may still arrive; over 5,000 the oldest is forgotten.
 
         Args:
             span: The ended span. Its second end, or that of an unknown span, is ignored.
             key: Trace id and span id.
             attributes: The span's attributes; they may name the error.
+
+        Raises:
+            ValueError, OverflowError, OSError: A time is out of the years that ``gmtime`` accepts.
         """
         found = self._running.pop(key, None)
         if found is None:
@@ -172,13 +179,16 @@ class IntermediateSpans:
         """
         Put the intermediate spans above a task, phase or job into ``events``, if not sent before.
 
-        These are the requests and wrappers that it is inside of, the topmost first. Of parents that
-        are unknown or forgotten nothing is sent. 10,000 traces are remembered. Raises only what
-        ``iso_utc`` raises, for a time that it cannot format.
+        These are the requests and wrappers that it is inside of, the topmost first; ``events`` is
+        the list that the mapper publishes. Of parents that are unknown or forgotten nothing is
+        sent. 10,000 traces are remembered, then the oldest is forgotten.
 
         Args:
             trace_id: Its trace, in which something runs from now on.
             span: The span of the task, phase or job, which itself is an event of its own.
+
+        Raises:
+            ValueError, OverflowError, OSError: A time is out of the years that ``gmtime`` accepts.
         """
         if self._traces.get(trace_id, _NO_ENQUEUES) is not None:
             self._note_work(trace_id)
@@ -198,14 +208,17 @@ class IntermediateSpans:
         """
         Put the spans above an enqueue into ``events``, once something runs in its trace.
 
-        An enqueue puts a job into its queue; above it are requests and wrappers. Until a task,
-        phase or job runs in the trace, the parents of at most 16 of its enqueues are remembered,
-        for at most 10,000 traces; those of further enqueues are not sent. Raises only what
-        ``iso_utc`` raises, for a time that it cannot format.
+        An enqueue puts a job into its queue; above it are requests and wrappers. ``events`` is the
+        list that the mapper publishes. Until a task, phase or job runs in the trace, the parents of
+        at most 16 of its enqueues are remembered, for at most 10,000 traces; those of further
+        enqueues are not sent.
 
         Args:
             trace_id: The trace of the enqueue.
             span: The span of the enqueue.
+
+        Raises:
+            ValueError, OverflowError, OSError: A time is out of the years that ``gmtime`` accepts.
         """
         parent = span.parent
         if parent is None:

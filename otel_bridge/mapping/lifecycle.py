@@ -78,7 +78,8 @@ def event_of(kind: str, outcome: str | None) -> EventOfSpan | None:
     A look-up in a table; never raises.
 
     Args:
-        kind: ``research_task``, ``phase``, ``enqueue``, ``job`` or ``span``; others have no events.
+        kind: What the span is: ``research_task``, ``phase``, ``enqueue`` (of a job into its queue),
+            ``job`` or ``span`` (a request or wrapper around them); others have no events.
         outcome: How the span ended: ``completed``, ``failed`` or ``retrying``; None for its start.
             Others have no event.
     """

@@ -55,12 +55,12 @@ class SpanMapper:
     """
     Maps spans to the fields of events; used by one thread at a time.
 
-    The bus's thread has one for the process, the collector has one for spans received by OTLP. For
-    each start and each end of a span, in order, call ``fields`` and then ``take_intermediate``. It
-    remembers at most 20,000 spans with what their children inherit, and 20,000 intermediate spans
-    that run (those that are no task, phase, job or enqueue) and 5,000 that have ended; the oldest
-    is forgotten, without an error. Nothing is started or closed, and no method waits. Only
-    ``fields`` may raise, for what is no span.
+    The thread of the event bus, which publishes, has one for the process; the collector has one for
+    spans received by OTLP. For each start and each end of a span, in order, call ``fields`` and
+    then ``take_intermediate``. It remembers at most 20,000 spans with what their children inherit,
+    and 20,000 intermediate spans that run (those that are no task, phase, job or enqueue) and 5,000
+    that have ended; the oldest is forgotten, without an error. Nothing is started or closed, and no
+    method waits. Only ``fields`` may raise, for what is no span or a time that cannot be formatted.
 
     Args:
         allowlist: The attributes that may enter ``meta`` beside ``nexus.meta.*``.
@@ -90,13 +90,13 @@ class SpanMapper:
 
     def correlate(self, correlated: Mapping[Key, InheritedContext]) -> None:
         """
-        Set what spans may inherit from spans that reached the collector on another path.
+        Set what spans received by OTLP may inherit from spans that a worker reported live.
 
         Only the collector calls it, for each OTLP request. Never raises; there is no limit here.
 
         Args:
-            correlated: By trace id and span id; span id 0 stands for the whole trace. Replaces what
-                was set before. Kept, not copied.
+            correlated: Research task, project and phase, by trace id and span id; span id 0 stands
+                for the whole trace. Replaces what was set before. Kept, not copied.
         """
         self._contexts.correlated = correlated
 
@@ -117,23 +117,24 @@ class SpanMapper:
 
     def fields(self, span: SpanView, *, is_end: bool) -> Fields | None:
         """
-        Return the fields of the event for a span's start or end, in model order without None.
+        Return the fields of the event for a span's start or end, as a dict without None values.
 
-        Texts are neither shortened nor masked; ``encode_event`` and ``redact_fields`` do that.
+        They are in the order of ``MonitoringEvent``. Texts are neither shortened nor masked;
+        ``encode_event`` and ``redact_fields`` do that.
 
         Args:
             span: The span, live or ended.
             is_end: True for the end, False for the start.
 
         Returns:
-            None when there is no event: no rule knows the span, it has no attributes or no ids, or
-            it belongs to the parent process. ``take_intermediate`` has the events of spans that no
-            rule knows.
+            None when there is no event: no mapping rule knows the span, it has no attributes or no
+            ids, or the parent process of a fork publishes it. ``take_intermediate`` has the events
+            of spans that no rule knows.
 
         Raises:
             AttributeError: What was given is no span. The event bus counts it as rejected.
-            ValueError, OverflowError, OSError: A time of the span is out of the years that
-                ``iso_utc`` can format.
+            ValueError, OverflowError, OSError: A time of the span is out of the years that the
+                system's ``gmtime`` accepts.
         """
         context = span.context
         attributes = span.attributes

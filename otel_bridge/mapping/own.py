@@ -17,7 +17,7 @@ OUTCOMES: Final = ("completed", "failed", "retrying")
 
 def own_facts(span: SpanView, attributes: Attributes, *, is_end: bool) -> Facts:
     """
-    Read the facts of an event in the start or the end of a span of this library; never raises.
+    Read what an event will say in the start or the end of a span of this library; never raises.
 
     Values are taken as the user set them, of any size. Counts that are not whole numbers are left
     out.
@@ -28,8 +28,9 @@ def own_facts(span: SpanView, attributes: Attributes, *, is_end: bool) -> Facts:
         is_end: True for the end, False for the start.
 
     Returns:
-        The facts; outcome and error for the end only. An unknown ``nexus.outcome`` counts as
-        ``failed`` if the span's status is an error, else as ``completed``.
+        Kind, ids, queue, title and counts; outcome and error for the end only. An unknown
+        ``nexus.outcome`` counts as ``failed`` if the span's status is an error, else as
+        ``completed``.
     """
     get = attributes.get
     kind = get(semconv.SPAN_KIND)

@@ -76,12 +76,15 @@ class Facts(NamedTuple):
     """
     What was read of the start or the end of a span; values of attributes are as the user set them.
 
-    A record, which checks and limits nothing; fields without a value are None.
+    A record, which checks and limits nothing; fields without a value are None. ``project_id``,
+    ``task_id``, ``task_type``, ``phase``, ``retry_count``, ``queue``, ``counts`` and ``error``
+    become the fields of the event with these names.
 
     Attributes:
         parent_task_id: The research task; None: the trace counts as one.
         title: What a research task is called.
-        kind: A key of ``lifecycle.EVENTS``, or another text: then there is no event.
+        kind: ``research_task``, ``phase``, ``enqueue``, ``job`` or ``span``, or another text: then
+            there is no event.
         outcome: How the span ended: ``completed``, ``failed`` or ``retrying``; None for its start.
     """
 

@@ -225,14 +225,16 @@ def classify(span: SpanView, attributes: Attributes) -> Classification | None:
     """
     Classify a span of another library by the first of ``RULES`` that matches.
 
-    Only reads; from any thread. Never raises; names are not shortened.
+    ``RULES`` has a rule for each supported library or convention, such as Celery or GenAI. Only
+    reads; from any thread. Never raises; names are not shortened.
 
     Args:
         span: The span, at its start or end; its name and kind are read.
         attributes: Its attributes at this moment; some libraries set them at the end only.
 
     Returns:
-        Its role (enqueue, job or phase) and names; None if no rule matches, as for most spans.
+        Its role (enqueue, job or phase), the name shown and the queue; None if no rule matches, as
+        for most spans.
     """
     for rule in RULES:
         found = rule.classify(span, attributes)

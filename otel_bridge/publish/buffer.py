@@ -203,12 +203,12 @@ class FlushRequest:
     A caller that waits for a flush: ``EventBus.flush`` makes it and waits for its event ``done``.
 
     The bus's thread answers it in two steps: when the queue has passed on its first ``target``
-    items, the number of events added to the send buffer becomes ``buffer_target``; when as many
-    have left it, the thread sets ``done``. It has no limit of time and raises nothing: the caller
-    stops waiting by itself.
+    items, ``buffer_target`` becomes the number of events added to the send buffer so far; when as
+    many have left the buffer (sent, rejected or dropped), the thread sets ``done``. It has no limit
+    of time and raises nothing: the caller stops waiting by itself.
 
     Args:
-        target: Items that had been added to the queue when the flush was requested.
+        target: Items that had been added to the queue when the flush was requested; not checked.
     """
 
     def __init__(self, target: int) -> None:

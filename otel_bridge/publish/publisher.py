@@ -91,7 +91,8 @@ class Publisher:
 
     Attributes:
         send_buffer: Encoded events that wait for the log.
-        breaker: Says when the next attempt is due.
+        breaker: Says when the next attempt is due, at most 1 s after a failed one unless the
+            collector asks for more.
         published: Events that the log acknowledged.
         skipped: Of these, events that the log already had.
         refused: Pub/Sub messages that a Redis ACL denied.
@@ -192,12 +193,13 @@ class Publisher:
 
     def send(self) -> None:
         """
-        Send one batch, the one in flight if there is one, and count the result; never raises.
+        Send one batch to the log (the stream of all events) and count the result; never raises.
 
-        Call it only while ``send_buffer`` is not empty. A batch has at most
-        ``MONITORING_BATCH_MAX_EVENTS`` (256). It blocks as long as one attempt of the sender may
-        take: by default about 200 ms. A batch that the log rejects is dropped; after any other
-        error it stays in flight, and ``breaker`` says when the next attempt is due.
+        It is the batch in flight, if there is one, else up to ``MONITORING_BATCH_MAX_EVENTS`` (256)
+        new events. Call it only while ``send_buffer`` is not empty. It blocks as long as one
+        attempt of the sender may take: by default about 200 ms. A batch that the log rejects is
+        dropped; after any other error it stays in flight, and ``breaker`` says when the next
+        attempt is due.
         """
         batch = self.send_buffer.form_batch(self._settings.batch_max_events)
         try:

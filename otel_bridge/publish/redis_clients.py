@@ -160,10 +160,12 @@ def connect(url: str, **options: Any) -> Any:
     Return a synchronous redis-py client for a URL.
 
     It connects with its first command; only a Cluster's client asks for the nodes at once. Its
-    commands raise one of ``REDIS_ERRORS`` when Redis cannot be reached or answers with an error.
+    commands raise ``RedisError``, ``RedisClusterException`` or ``OSError`` when Redis cannot be
+    reached or answers with an error.
 
     Args:
-        url: A URL as the module's docstring lists them; ``check_url`` checks it.
+        url: E.g. ``redis://host:6379/0``, ``rediss://``, ``unix://``,
+            ``redis+sentinel://host,host/service`` or ``redis+cluster://host,host``.
         **options: Keyword arguments for redis-py's client, e.g. ``socket_timeout`` (seconds); those
             of ``connection_options`` bound each wait. Without them the defaults of the installed
             redis-py hold: in version 8 time-outs of 5 s, and retries. Not checked here: redis-py
@@ -192,19 +194,20 @@ def connect(url: str, **options: Any) -> Any:
 
 def connect_async(url: str, **options: Any) -> Any:
     """
-    Return a client as ``connect`` does, but for asyncio.
+    Return a redis-py client of asyncio for a URL; it connects with its first command.
 
-    Its commands raise one of ``REDIS_ERRORS`` when Redis cannot be reached or answers with an
-    error.
+    Its commands raise ``RedisError``, ``RedisClusterException`` or ``OSError`` when Redis cannot be
+    reached or answers with an error.
 
     Args:
-        url: As for ``connect``.
-        **options: As for ``connect``. ``single_connection_client`` applies to one server only and
-            is left out for Sentinels and a Cluster.
+        url: E.g. ``redis://host:6379/0``, ``rediss://``, ``unix://``,
+            ``redis+sentinel://host,host/service`` or ``redis+cluster://host,host``.
+        **options: Keyword arguments for redis-py's client, not checked here; without them its
+            defaults hold: in version 8 time-outs of 5 s, and retries. ``single_connection_client``
+            applies to one server only and is left out for Sentinels and a Cluster.
 
     Returns:
-        A ``redis.asyncio`` client for the loop that first uses it; end it with ``aclose``. It
-        connects with its first command, also to a Cluster.
+        A ``redis.asyncio`` client for the loop that first uses it; end it with ``aclose``.
 
     Raises:
         ValueError: The URL cannot be used.
@@ -234,7 +237,7 @@ async def aclose(client: Any) -> None:
     """
     Close a client of ``connect_async`` with its connections to Sentinels or Cluster nodes.
 
-    Await it on the loop that used the client; a second call is allowed.
+    Await it on the loop that used the client; a second call is allowed. There is no time limit.
 
     Args:
         client: The client; a later command would connect it again.
@@ -267,16 +270,18 @@ def _nodes_of(client: Any) -> list[Any]:
 
 def connect_any_node(url: str, attempt: int, **options: Any) -> Any:
     """
-    Return a client as ``connect_async`` does, but of a Cluster for one node only.
+    Return a redis-py client of asyncio for a URL; if it names a Cluster, for one node only.
 
-    Every node of a Cluster receives every Pub/Sub message, so a subscriber needs just one. Connects
-    with its first command, which raises one of ``REDIS_ERRORS`` if that node cannot be reached.
+    Every node of a Cluster receives every Pub/Sub message, so a subscriber needs just one. It
+    connects with its first command, which raises ``RedisError`` or ``OSError`` if that node cannot
+    be reached. End it with ``aclose``.
 
     Args:
-        url: As for ``connect``.
+        url: E.g. ``redis://host:6379/0`` or ``redis+cluster://host,host``.
         attempt: Which node to use, counted modulo the nodes in the URL: raise it by one after each
             failure. Ignored unless the URL names a Cluster.
-        **options: As for ``connect``, with the same defaults.
+        **options: Keyword arguments for redis-py's client, not checked here; without them its
+            defaults hold: in version 8 time-outs of 5 s, and retries.
 
     Raises:
         ValueError: The URL cannot be used.

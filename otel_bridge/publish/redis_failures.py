@@ -27,7 +27,7 @@ def is_cluster_reply(error: BaseException) -> bool:
     """
     Whether an error shows that a client of a single server has asked a node of a Cluster.
 
-    Reads only its class and its text; never raises.
+    True for ``MOVED``, ``ASK`` and ``CROSSSLOT`` answers, by class or text; never raises.
 
     Args:
         error: What a redis-py client raised. An exception of another kind is False, unless its text
@@ -50,7 +50,7 @@ def needs_operator(error: BaseException) -> bool:
 
 def failure_reason(error: BaseException, url: str | None = None) -> str:
     """
-    Say why a command failed, with at most 200 characters of the error; never raises.
+    Say why a Redis command failed, with at most 200 characters of the error; never raises.
 
     Args:
         error: What the client raised.
@@ -58,8 +58,8 @@ def failure_reason(error: BaseException, url: str | None = None) -> str:
             shown.
 
     Returns:
-        ``<class>: <text>``, or what to change if ``is_cluster_reply``. The error's text is quoted
-        as it is, line breaks included.
+        ``<class>: <text>``, the text as it is, line breaks included. If a node of a Cluster was
+        asked as a single server, instead that ``redis+cluster://`` is needed.
     """
     kind = type(error).__name__
     if is_cluster_reply(error):

@@ -131,10 +131,10 @@ class RedisKeys:
 
     def queue_depth_lock(self, queue: str | None = None) -> str:
         """
-        Key with a TTL: the process that sets it samples the depth of queues in this interval.
+        Key with a TTL: the worker process that sets it publishes the depths of queues this time.
 
-        Only builds the name and never raises. ``QueueDepthSampler`` sets the key for 0.9 of an
-        interval (4.5 s by default).
+        The depth is the number of jobs that wait. Only builds the name and never raises.
+        ``QueueDepthSampler`` sets the key for 0.9 of an interval (4.5 s by default).
 
         Args:
             queue: The queue, for workers that serve different ones; default None: all queues.
@@ -167,12 +167,13 @@ class RedisKeys:
         """
         Key of a producer's last appended event number, by which the log skips repeated events.
 
-        Only builds the name and never raises. The sender sets the key with a TTL of
-        ``MONITORING_PRODUCER_TTL_SEC`` (3,600 s), again with each new batch.
+        A producer is one process that sends. Only builds the name and never raises. The sender sets
+        the key with a TTL of ``MONITORING_PRODUCER_TTL_SEC`` (3,600 s), again with each new batch.
 
         Args:
             producer_id: Unique for each process that sends; not checked.
-            shard: As for ``log_stream``; default ``0``.
+            shard: Text in the braces of the key, which decides its Cluster slot; default ``0``, the
+                only one in use.
         """
         return f"{self.prefix}:{{{shard}}}:producer:{producer_id}"
 
@@ -180,10 +181,12 @@ class RedisKeys:
         """
         Key of the hash with the log's ``epoch``, which changes when the stream was lost.
 
-        Only builds the name and never raises. The key has no TTL.
+        The log is the stream of all events. Only builds the name and never raises. The key has no
+        TTL.
 
         Args:
-            shard: As for ``log_stream``; default ``0``.
+            shard: Text in the braces of the key, which decides its Cluster slot; default ``0``, the
+                only one in use.
         """
         return f"{self.prefix}:{{{shard}}}:meta"
 

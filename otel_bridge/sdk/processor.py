@@ -75,7 +75,7 @@ class MonitoringSpanProcessor(SpanProcessor):
 
     def force_flush(self, timeout_millis: int = 5000) -> bool:
         """
-        Wait until all events queued so far are sent, rejected or dropped; see ``EventBus.flush``.
+        Wait until all events queued so far are sent, rejected or dropped, which the bus counts.
 
         Blocks the calling thread; never raises.
 

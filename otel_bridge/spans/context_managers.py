@@ -74,9 +74,10 @@ def phase(name: str, *, total: int | None = None) -> Phase:
     """
     Make one phase of the enclosing ``research_task()`` visible, with the counts of its jobs.
 
-    It is published as ``phase_started``, then ``phase_completed``. Without an enclosing research
-    task it has no ``parent_task_id``. Never raises and never waits: if it cannot be shown, that is
-    logged, and the block runs.
+    A phase is a named part of the task. It is published as ``phase_started``, then
+    ``phase_completed``. Without an enclosing research task it has no ``parent_task_id``. Never
+    raises and never waits: if it cannot be shown, that is logged, and the block runs. Events over
+    8,192 bytes (by default) are truncated.
 
     Args:
         name: For example ``search``; jobs enqueued inside carry it.

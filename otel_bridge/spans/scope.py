@@ -23,8 +23,8 @@ class Scope:
     """
     The ids that spans inherit from the context managers around them; an immutable record.
 
-    The context managers create it and keep it in the OpenTelemetry context. Read it with
-    ``current_scope()``. It checks and limits nothing.
+    ``research_task()``, ``phase()`` and ``worker()`` create it and keep it in the OpenTelemetry
+    context. Read it with ``current_scope()``. It checks and limits nothing.
 
     Attributes:
         parent_task_id: Id of the enclosing research task; None outside of one, as for the others.
@@ -78,15 +78,15 @@ def carrier_of(scope: Scope) -> dict[str, str]:
 @contextmanager
 def on_worker(heartbeat: WorkerHeartbeat | None) -> Iterator[None]:
     """
-    Make ``heartbeat`` the worker of all jobs that are created inside the block.
+    Make a worker the enclosing one of all jobs that are created inside the block.
 
-    A context manager, for ``with`` only, in one thread or asyncio task; blocks may be nested. The
-    scope from before is back when the block ends. Raises nothing itself; an error inside the block
-    passes through.
+    Their events then carry its id, and its heartbeats name the job that runs. A context manager,
+    for ``with`` only, in one thread or asyncio task; blocks may be nested. The worker from before
+    is back when the block ends. Raises nothing itself; an error inside the block passes through.
 
     Args:
-        heartbeat: The worker's heartbeat, which may have been started in another context. None: no
-            worker.
+        heartbeat: Publishes that the worker is alive; may have been started in another context. Not
+            started or stopped here. None: no worker.
     """
     scope = replace(current_scope(), worker=heartbeat)
     token = otel_context.attach(otel_context.set_value(SCOPE_KEY, scope))

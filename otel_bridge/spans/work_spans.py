@@ -107,10 +107,11 @@ class Phase(SpanContextManager, SelfReturningContextManager):
         total: int | None = None,
     ) -> None:
         """
-        Set the counts and publish them at once as a ``stats_snapshot``; each call is one event.
+        Set the counts and publish them at once as a ``stats_snapshot`` event; one for each call.
 
         From any thread. Never raises or waits; a count that is no whole number is logged as an
-        error, and nothing is published. What is not given becomes 0, but for the total.
+        error, and nothing is published. What is not given becomes 0, but for the total. Signs are
+        not checked.
 
         Args:
             completed: Jobs completed since the phase started; default 0, as of the next two.

@@ -22,12 +22,12 @@ __all__ = ["OtelMetrics"]
 
 class OtelMetrics:
     """
-    The instruments of one process, as ``Bridge.otel_metrics``; any thread may record.
+    The OpenTelemetry instruments of one process, which count jobs, workers, depths and drops.
 
-    There is nothing to start or stop. The methods do not wait, and only ``queue_depth`` may raise,
-    for a depth that is no number. They expect that each ``..._started`` is followed by one
-    ``..._ended``. Each job type and each queue is a time series of its own: their number is not
-    limited here.
+    ``configure()`` makes one, as ``Bridge.otel_metrics``. Any thread may record; there is nothing
+    to start or stop. The methods do not wait, and only ``queue_depth`` may raise, for a depth that
+    is no number. They expect that each ``..._started`` is followed by one ``..._ended``. Each job
+    type and each queue is a time series of its own: their number is not limited here.
 
     Args:
         meter: Creates the instruments.

@@ -54,7 +54,8 @@ def open_receiver(url: str, settings: BridgeSettings) -> Receiver:
     Create the receiver for a bus URL, which reads the log of events; ``Receiver.open`` connects it.
 
     Args:
-        url: As for ``open_sender``, but not ``http`` or ``https``: these can only be sent to.
+        url: E.g. ``redis://host:6379/0`` or ``memory://name``; not ``http`` or ``https``, which can
+            only be sent to.
         settings: The key prefix and the events channel; for ``memory`` the bound of a new log
             (default 100,000 events).
 
@@ -81,15 +82,16 @@ def check_scheme(url: str, settings: BridgeSettings) -> str:
     """
     Return the scheme of a bus URL, the part before ``://``; nothing else of the URL is checked.
 
-    Upper case counts as unknown. Opens nothing.
+    A bus URL says where events are sent. Upper case counts as unknown. Opens nothing.
 
     Args:
         url: The bus URL, of any length.
         settings: They say which variable holds it, for the error.
 
     Raises:
-        UnknownTransportError: The scheme is none of ``KNOWN_SCHEMES``, or there is none. The error
-            names the setting that holds the URL.
+        UnknownTransportError: The scheme is none of ``KNOWN_SCHEMES`` (``memory``, ``http``,
+            ``https`` and those of Redis), or there is none. The error names the setting that holds
+            the URL.
     """
     # Not by urlsplit: for a URL that it cannot parse it raises an error without the setting's name.
     scheme, mark, _ = url.partition("://")

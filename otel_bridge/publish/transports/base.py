@@ -53,10 +53,11 @@ class LogEntry(NamedTuple):
 
 class Sender(Protocol):
     """
-    Appends batches of events to the log; ``open_sender`` creates it, the event bus drives it.
+    Appends batches to the log, the stream of all events; ``open_sender`` creates it.
 
-    A protocol that each transport (Redis, HTTP, memory) implements. Synchronous, for one thread at
-    a time. There is no start: the first ``send`` connects. Only ``send`` raises ``TransportError``;
+    A protocol that each transport (Redis, HTTP, memory) implements; the event bus drives it.
+    Synchronous, for one thread at a time. There is no start: the first ``send`` connects. A batch
+    has at most 1,000 events by HTTP, and 256 by default. Only ``send`` raises ``TransportError``;
     it may be called again, also after ``close``.
     """
 
@@ -64,9 +65,10 @@ class Sender(Protocol):
         """
         Append events ``first_n``, ``first_n + 1``, ... of one producer, each once, in order.
 
-        Safe to call again with the same arguments after an error: events that the log has are
-        skipped. Redis and HTTP block for ``MONITORING_SEND_TIMEOUT_MS`` (100) at most for
-        connecting, and as long for each answer; memory never blocks.
+        A producer is one process that sends. Safe to call again with the same arguments after an
+        error: events that the log has are skipped. Redis and HTTP block for
+        ``MONITORING_SEND_TIMEOUT_MS`` (100) at most for connecting, and as long for each answer;
+        memory never blocks.
 
         Args:
             producer_id: Unique per process; a forked child uses a new one.
@@ -84,11 +86,12 @@ class Sender(Protocol):
 
 class Receiver(Protocol):
     """
-    Reads the log, in which all events are; ``open_receiver`` creates it, the collector drives it.
+    Reads the log, the stream of all events; ``open_receiver`` creates it, the collector drives it.
 
     A protocol that the transports Redis and memory implement. Await its methods on one event loop,
     one at a time: ``open``, then ``read`` again and again, each from the position of the last
-    entry; ``close`` at the end. ``external_messages`` may be iterated meanwhile. The methods raise
+    entry; ``close`` at the end. ``external_messages`` may be iterated meanwhile. A read returns 500
+    entries at most, by default; Redis may take 2 s to connect and 2 s to answer. The methods raise
     ``TransportError`` when the log cannot be reached, and ``PositionLostError`` when it cannot
     continue from a position. After an error, and after ``close``, a method may be called again; it
     connects again.
@@ -98,8 +101,8 @@ class Receiver(Protocol):
         """
         Connect; return the position before the first entry that the log still has.
 
-        A second call is allowed and returns the present one. Redis may take 2 s to connect and 2 s
-        to answer; memory never waits.
+        A position is opaque text for a place in the log. A second call is allowed and returns the
+        present one. Redis may take 2 s to connect and 2 s to answer; memory never waits.
 
         Raises:
             TransportError: The log cannot be reached.
@@ -109,9 +112,10 @@ class Receiver(Protocol):
         self, after: str, *, limit: int = 500, wait_ms: int = 1000
     ) -> Sequence[LogEntry]:
         """
-        Return the entries after a position, oldest first.
+        Return the entries after a position (opaque text for a place in the log), oldest first.
 
-        Cancelling it is safe: no entry is lost, as the next read starts from its own position.
+        Await one call at a time. Cancelling it is safe: no entry is lost, as the next read starts
+        from its own position.
 
         Args:
             after: Position of the last entry that the reader has.
@@ -131,7 +135,8 @@ class Receiver(Protocol):
         """
         Return the position of the newest entry; in an empty log, the position before its first.
 
-        Redis may take 2 s to connect and 2 s to answer; memory never waits.
+        A position is opaque text for a place in the log. Redis may take 2 s to connect and 2 s to
+        answer; memory never waits.
 
         Raises:
             TransportError: The log cannot be reached.
@@ -140,6 +145,8 @@ class Receiver(Protocol):
     async def read_back(self, limit: int, *, before: str | None = None) -> Sequence[LogEntry]:
         """
         Return the newest entries, newest first, for paging backwards.
+
+        Await one call at a time. A position is opaque text for a place in the log.
 
         Args:
             limit: Bound on the entries returned, at least 1; it has no upper bound.

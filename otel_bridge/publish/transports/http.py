@@ -151,7 +151,7 @@ def _decode_line(line: bytes, number: int, max_event_bytes: int) -> Outgoing:
 
 class HttpSender:
     """
-    ``Sender`` to one collector over one kept-alive connection; for one thread at a time.
+    Sends events to one collector by HTTP, over one kept-alive connection; one thread at a time.
 
     The first ``send`` connects; after a fork the child opens a connection of its own. An attempt
     takes at most one time-out (``MONITORING_SEND_TIMEOUT_MS``, 100) for connecting and one for the
@@ -195,10 +195,17 @@ class HttpSender:
 
     def send(self, producer_id: str, first_n: int, batch: Sequence[Outgoing]) -> AppendResult:
         """
-        POST one batch, of at most 1,000 events; see ``Sender.send`` for the arguments.
+        POST one batch to the collector, which appends it to its log, each event once, in order.
 
         Blocks for one time-out (100 ms by default) at most to connect and one for the answer, of
-        which 64 KiB are read. After an error the next call connects again, also after ``close``.
+        which 64 KiB are read. After an error the same batch may be sent again; the call then
+        connects again, as also after ``close``.
+
+        Args:
+            producer_id: Unique per process, 1 to 64 letters, digits, ``-`` or ``_``; not checked
+                here.
+            first_n: Number of the first event, counted from 1 without holes.
+            batch: 1 to 1,000 events; more are rejected by the collector.
 
         Raises:
             TransportRejectedError: The collector answered 400, 413 or 422.

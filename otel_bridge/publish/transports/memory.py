@@ -106,7 +106,7 @@ class MemoryLog:
         Return the entries after a position, oldest first; never waits, from any thread.
 
         Args:
-            position: Position of the last entry that the reader has.
+            position: Position ``<epoch>:<seq>`` of the last entry that the reader has.
             limit: Bound on the entries returned.
             waiter: If there is no entry, the next append completes this future with None, on the
                 future's own loop. To give up, call ``remove_waiter``. Default None: no future.
@@ -136,9 +136,9 @@ class MemoryLog:
         Return the newest entries, newest first; never waits, from any thread.
 
         Args:
-            limit: Bound on the entries returned.
-            before: Position of the entry to start before; None: start at the newest entry. If that
-                entry was trimmed, the result is empty.
+            limit: Bound on the entries returned; it has no upper bound.
+            before: Position ``<epoch>:<seq>`` of the entry to start before; None: start at the
+                newest entry. If that entry was trimmed, the result is empty.
 
         Raises:
             PositionLostError: ``before`` belongs to another log or is malformed.
@@ -198,10 +198,10 @@ on_fork(after_in_child=_after_fork_in_child)
 
 class MemorySender:
     """
-    ``Sender`` to a log of this process; callable from any thread, never fails and never waits.
+    Appends events to a log in the memory of this process; never fails and never waits.
 
-    A batch may have any number of events; the log itself is bounded (100,000 events by default).
-    ``send`` works after ``close`` too.
+    Callable from any thread. A batch may have any number of events; the log itself is bounded
+    (100,000 events by default). ``send`` works after ``close`` too.
 
     Args:
         log: The log, from ``memory_log``.
@@ -220,7 +220,7 @@ class MemorySender:
 
 class MemoryReceiver:
     """
-    ``Receiver`` of a log of this process; for one asyncio loop, in any thread.
+    Reads a log in the memory of this process; for one asyncio loop, in any thread.
 
     Nothing has to be opened or closed, and the log can always be reached: only a position from
     which it cannot continue is an error (``PositionLostError``). ``read`` returns 500 entries at

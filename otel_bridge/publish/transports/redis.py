@@ -86,7 +86,7 @@ by an ACL inside a script, and a password that Redis has required since the clie
 
 class RedisSender:
     """
-    ``Sender`` to the stream, which also publishes to the channels; for one thread at a time.
+    Appends events to the stream in Redis and publishes them to the channels; one thread at a time.
 
     The first ``send`` connects; after a fork the child opens a connection of its own. An attempt
     takes at most one time-out (``MONITORING_SEND_TIMEOUT_MS``, 100) for connecting and one for the
@@ -94,12 +94,13 @@ class RedisSender:
     ``send`` raises ``TransportError`` when Redis cannot be reached, and may be called again.
 
     Args:
-        url: A Redis URL; ``redis_clients`` lists the forms.
+        url: E.g. ``redis://host:6379/0``, ``redis+sentinel://host,host/service`` or
+            ``redis+cluster://host,host``; ``redis_clients`` lists all forms.
         settings: Key prefix, channels, the time-out, ``stream_max_events`` (100,000; the oldest are
             trimmed) and ``producer_ttl_sec`` (3,600 s: how long a repeated batch is recognised).
 
     Raises:
-        ConfigurationError: The URL cannot be used; see ``check_url``.
+        ConfigurationError: The URL cannot be used; names the setting and the cure.
     """
 
     def __init__(self, url: str, settings: BridgeSettings) -> None:
@@ -116,10 +117,16 @@ class RedisSender:
 
     def send(self, producer_id: str, first_n: int, batch: Sequence[Outgoing]) -> AppendResult:
         """
-        Append one batch by a script; see ``Sender.send`` for the arguments.
+        Append one batch to the stream by a script, each event once, in order, and publish it.
 
         Blocks for one time-out (100 ms by default) at most to connect and one for each answer.
-        After an error, and after ``close``, the next call connects again.
+        After an error the same batch may be sent again; the call then connects again, as also after
+        ``close``.
+
+        Args:
+            producer_id: Unique per process; a forked child uses a new one.
+            first_n: Number of the first event, counted from 1 without holes.
+            batch: At least one event; not bounded here (256 by default).
 
         Raises:
             TransportRejectedError: Redis answered with an error that no later attempt can avoid.

@@ -68,18 +68,20 @@ the same time, it is opened again."""
 
 class RedisReceiver:
     """
-    ``Receiver`` of the stream; for one asyncio loop, on which all its methods are awaited.
+    Reads the stream of events in Redis; for one asyncio loop, on which its methods are awaited.
 
     It reads with one connection, one call at a time; ``external_messages`` opens a second one. A
     connection attempt takes at most 2 s and an answer 2 s; then ``TransportError`` is raised, and
-    the next call connects again. ``read`` returns 500 entries at most and waits 1 s, by default.
+    the next call connects again. ``read`` returns 500 entries at most and waits 1 s, by default; it
+    raises ``PositionLostError`` if the stream was trimmed or replaced after that position.
 
     Args:
-        url: A Redis URL; ``redis_clients`` lists the forms.
+        url: E.g. ``redis://host:6379/0``, ``redis+sentinel://host,host/service`` or
+            ``redis+cluster://host,host``; ``redis_clients`` lists all forms.
         settings: The key prefix and the events channel.
 
     Raises:
-        ConfigurationError: The URL cannot be used; see ``check_url``.
+        ConfigurationError: The URL cannot be used; names the setting and the cure.
     """
 
     def __init__(self, url: str, settings: BridgeSettings) -> None:
@@ -253,11 +255,11 @@ class RedisReceiver:
 
     async def external_messages(self) -> AsyncIterator[bytes]:
         """
-        Yield external publishers' messages, as ``Receiver.external_messages`` does; never ends.
+        Yield messages of external publishers (programs that know nothing of the log); never ends.
 
         They are the messages on the events channel that have no ``position``, unchecked, of any
         size. A lost subscription is logged and opened again after 1 s, without an error; a silent
-        one is noticed after 30 s. Messages published meanwhile are lost.
+        one is noticed after 30 s. Messages published meanwhile are lost. Cancel its task to end it.
         """
         is_failing = False
         while True:
