@@ -35,12 +35,12 @@ class _Address(BaseSettings):
 
 def collector_url() -> str:
     """
-    Return the address of the collector to connect to if ``--url`` is not given.
+    Return the address of the collector to connect to if ``--url`` is not given; never raises.
 
     It is ``MONITORING_BUS_URL`` if that names a collector (``http`` or ``https``), else the address
     on which a collector with this environment listens: ``MONITORING_HOST`` and ``MONITORING_PORT``,
     by default ``http://127.0.0.1:12000``. A port that is not a number from 1 to 65535 counts as not
-    set.
+    set. The address is not checked: ``split_url`` does that.
     """
     address = _Address()
     if address.bus_url.startswith(("http://", "https://")):
@@ -53,6 +53,8 @@ def display_host(host: str) -> str:
     """
     Return the host part of a URL that reaches, on this machine, a server listening on ``host``.
 
+    Never raises.
+
     Args:
         host: ``0.0.0.0`` and ``::`` become the loopback address; an IPv6 address gets brackets;
             anything else is returned as it is, unchecked.
@@ -62,14 +64,15 @@ def display_host(host: str) -> str:
 
 def split_url(url: str, schemes: tuple[str, ...]) -> SplitResult:
     """
-    Check a collector's address and return its parts.
+    Check a collector's address and return its parts; connects to nothing.
 
     Args:
-        url: The value of ``--url``.
+        url: The value of ``--url``, of any length.
         schemes: The schemes that are allowed, in lower case: ``("http", "https")``.
 
     Raises:
-        ConfigurationError: The scheme is another one, the host is missing, or the port is invalid.
+        ConfigurationError: The scheme is another one, the host is missing, or the port is not a
+            number from 1 to 65535. The message never has the password of the URL.
     """
     try:
         parts = urlsplit(url)

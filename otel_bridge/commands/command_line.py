@@ -48,11 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     Run ``python -m otel_bridge``: one of the commands ``worker``, ``submit``, ``tail``, ``token``.
 
+    Returns when the command has ended; there is no time limit.
+
     Args:
-        arguments: The command and its options; None: those of the process.
+        arguments: The command and its options; None, the default: those of the process.
 
     Returns:
-        The exit code; see ``run``.
+        The exit code: 0 if the command has done its work, 1 if the collector, Redis or the output
+        failed, 2 if a setting is wrong, 130 on Ctrl-C. The error is one line on standard error.
 
     Raises:
         SystemExit: The arguments are wrong (code 2), or ask for help or the version (code 0).
@@ -66,7 +69,8 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int
     """
     Parse arguments, read ``.env``, run the command and return its exit code.
 
-    Also sets up logging to standard error: at level WARNING, with ``--verbose`` at INFO.
+    Also sets up logging to standard error: at level WARNING, with ``--verbose`` at INFO. There is
+    no time limit.
 
     Args:
         parser: From ``make_parser``. Its commands set ``run``, which is called with the parsed
@@ -80,6 +84,7 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int
 
     Raises:
         SystemExit: The arguments are wrong (code 2), or ask for help or the version (code 0).
+        Exception: Any other error of the command, which is a bug.
     """
     options = parser.parse_args(arguments)
     logging.basicConfig(
@@ -104,8 +109,13 @@ def make_parser(prog: str) -> tuple[argparse.ArgumentParser, Commands[argparse.A
     """
     Return a parser with the options of all commands, and the object to add commands to.
 
+    The options are ``--version`` and ``--verbose``; a command is required.
+
     Args:
         prog: Name of the program in its help: ``otel-bridge``.
+
+    Raises:
+        importlib.metadata.PackageNotFoundError: The distribution ``otel-bridge`` is not installed.
     """
     parser = argparse.ArgumentParser(
         prog=prog,
@@ -158,8 +168,14 @@ def add_work_arguments(parser: argparse.ArgumentParser) -> None:
     """
     Add ``--corpus``, ``--data-dir`` and ``--pace``, which concern the workers' jobs, to a command.
 
+    Each is None if it is not given; values are checked when the command runs, but for ``--pace``,
+    which must be a number (of seconds).
+
     Args:
         parser: That of ``serve``, ``demo`` or ``worker``.
+
+    Raises:
+        argparse.ArgumentError: The parser has one of them already.
     """
     parser.add_argument(
         "--corpus", type=Path, help="directory of text files to search (default: generated)"

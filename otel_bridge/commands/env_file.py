@@ -24,15 +24,16 @@ def read_env_file(path: Path = Path(".env")) -> None:
     """
     Set the variables of a file in the environment of this process, except those it has already.
 
-    Nothing is set if a line is wrong.
+    Nothing is set if a line is wrong. The size of the file is not limited; a second call does no
+    harm.
 
     Args:
-        path: Lines of ``NAME=value``, comments and empty lines. If there is no such file, nothing
-            happens.
+        path: Lines of ``NAME=value``, comments and empty lines, in UTF-8; default ``.env`` in the
+            working directory. If there is no such file, nothing happens.
 
     Raises:
-        ConfigurationError: The file cannot be read, or a line is of another form. The line is named
-            by its number: its text may be a password.
+        ConfigurationError: The file cannot be read, is not UTF-8, or a line is of another form. The
+            line is named by its number: its text may be a password.
     """
     if not path.is_file():
         return

@@ -45,7 +45,7 @@ class EventLine:
     The texts of one event for a terminal, made by ``read_event``; immutable.
 
     Each is printable text without a line break or control character, and empty if unknown. The
-    length is not limited.
+    length is not limited. A record; it checks nothing.
     """
 
     clock: str
@@ -69,18 +69,22 @@ def one_line(text: str) -> str:
     """
     Return a text that cannot control the terminal and has one line; never raises.
 
-    Every line break, control, zero-width and bidirectional character is replaced by U+FFFD.
+    Every line break, control, zero-width and bidirectional character is replaced by U+FFFD. The
+    length stays as it is, without a limit.
     """
     return _UNPRINTABLE.sub(_MARK, text)
 
 
 def read_event(event: Mapping[str, Any]) -> EventLine:
     """
-    Return the texts of an event for a terminal.
+    Return the texts of an event for a terminal, of any length.
 
     Args:
         event: An event decoded from JSON; fields may be missing or of another type, unknown ones
             are left out.
+
+    Raises:
+        OverflowError: A duration or statistic is a whole number of more than 308 digits.
     """
     status = str(event.get("status") or "")
     worker, duration = event.get("worker_id"), event.get("duration_ms")
@@ -108,7 +112,10 @@ def format_event(event: Mapping[str, Any]) -> str:
         event: An event decoded from JSON; see ``read_event``.
 
     Returns:
-        Printable text without a line break; parts that are unknown are left out.
+        Printable text of any length without a line break; parts that are unknown are left out.
+
+    Raises:
+        OverflowError: A duration or statistic is a whole number of more than 308 digits.
     """
     line = read_event(event)
     parts = (line.phase, line.job, line.worker, line.duration, line.text)

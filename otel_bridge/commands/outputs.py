@@ -46,19 +46,22 @@ class Output(Protocol):
     """
     What ``tail`` prints events with: a context manager, for ``with`` only, from ``open_output``.
 
-    Call ``print`` inside the block, from one thread; leaving the block restores the terminal. It
-    does not close the file.
+    Call ``print`` inside the block, from one thread, as often as needed; it raises
+    ``OtelBridgeError`` if nothing can be printed. Leaving the block restores the terminal and never
+    raises. It does not close the file.
     """
 
     def print(self, events: Sequence[Event]) -> None:
         """
         Print events in their order and flush; blocks while the file accepts no text.
 
+        There is no time limit and no limit on the events.
+
         Args:
             events: Events decoded from JSON; none is allowed.
 
         Raises:
-            ClosedOutputError: The reader is gone.
+            ClosedOutputError: The reader is gone, as in ``tail | head``.
             OtelBridgeError: The output cannot be written: the disk is full.
         """
 
@@ -75,6 +78,8 @@ class Output(Protocol):
 def open_output(file: IO[str] | None, *, is_json: bool, is_colourless: bool) -> Output:
     """
     Choose how events are printed: as lines, or on a terminal as columns with progress bars.
+
+    Writes nothing yet.
 
     Args:
         file: Standard output; None if the process was started with it closed (``>&-``).
@@ -98,9 +103,12 @@ class Lines:
     """
     Prints one line per event, for pipes and files; an ``Output``, made by ``open_output``.
 
+    Neither the number nor the length of lines is limited; ``print`` says what it raises.
+
     Args:
         file: Where to print; stays open.
-        is_json: One JSON object per event, with all its fields, instead of a readable line.
+        is_json: One JSON object per event, with all its fields, instead of a readable line; default
+            False.
     """
 
     def __init__(self, file: IO[str], *, is_json: bool = False) -> None:
@@ -112,9 +120,15 @@ class Lines:
         """
         Print each event as one line, in their order, and flush; blocks while a pipe is full.
 
+        Nothing is limited. After an error nothing more can be printed to standard output.
+
         Raises:
             ClosedOutputError: The reader of the pipe is gone.
             OtelBridgeError: The file cannot be written: the disk is full.
+            UnicodeEncodeError: The file's encoding has no sign for a character; not with
+                ``is_json``.
+            OverflowError: A number of more than 308 digits, see ``read_event``; not with
+                ``is_json``.
         """
         try:
             self._file.write("".join([self._format(event) + "\n" for event in events]))
@@ -146,12 +160,15 @@ class TerminalOutput:
     """
     Prints events on a terminal, as coloured columns above progress bars; made by ``open_output``.
 
-    An ``Output``: feed it with ``print(events)`` inside its ``with`` block, which draws the bars
-    and removes them at its end. There is a bar for each of the newest open phases, at most 6. A
-    terminal of fewer than 110 columns shows no phase and no worker.
+    An ``Output``: feed it with ``print(events)`` inside its ``with`` block, from one thread, which
+    draws the bars and removes them at its end. There is a bar for each of the newest open phases,
+    at most 6. A terminal of fewer than 110 columns shows no phase and no worker.
 
     Args:
         console: The ``rich`` console of the terminal.
+
+    Raises:
+        ImportError: ``rich`` is not installed; ``open_output`` checks that before.
     """
 
     def __init__(self, console: Console) -> None:
@@ -166,8 +183,11 @@ class TerminalOutput:
         """
         Print each event as one row, in their order, and redraw the progress bars below.
 
+        Blocks while the terminal accepts no text. No limit on the events; at most 6 bars.
+
         Raises:
             OtelBridgeError: The terminal cannot be written to.
+            OverflowError: A number of more than 308 digits, see ``read_event``.
         """
         self._phases.update(events)
         try:

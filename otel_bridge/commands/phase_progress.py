@@ -35,7 +35,7 @@ class OpenPhases:
     Keeps which phases are open and how far they are: feed ``update`` with all events of a stream.
 
     At most 200 phases and the titles of 1,000 research tasks are kept; the oldest is forgotten
-    first. Used from one thread.
+    first. Used from one thread. No method raises: what cannot be read is ignored.
     """
 
     def __init__(self) -> None:
@@ -44,10 +44,10 @@ class OpenPhases:
 
     def newest(self, number: int) -> list[PhaseProgress]:
         """
-        Return open phases, the one whose counts came last at the end of the list.
+        Return open phases, the one whose counts came last at the end of the list. Never raises.
 
         Args:
-            number: Return at most this many; 1 or more.
+            number: Return at most this many; 1 or more, not checked. At most 200 are kept.
         """
         return list(self._phases.values())[-number:]
 
@@ -55,9 +55,12 @@ class OpenPhases:
         """
         Take what events say about phases, in their order; other events change nothing.
 
+        Never raises. At most 200 phases are kept; the one whose counts are oldest is forgotten
+        first.
+
         Args:
-            events: Events decoded from JSON. Those without a text as ``parent_task_id`` are
-                ignored.
+            events: Events decoded from JSON, any number. Those without a text as ``parent_task_id``
+                are ignored.
         """
         for event in events:
             self._take(event)

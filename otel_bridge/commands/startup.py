@@ -33,10 +33,14 @@ def stop_on_signals() -> asyncio.Event:
     """
     Install signal handlers on the running loop; return an event that they set.
 
-    The signals are SIGINT, SIGTERM and SIGHUP. Call it on the main thread, inside a coroutine. On
-    Windows no handler is installed, and Ctrl-C raises ``KeyboardInterrupt``. A terminal that is
-    closed sends SIGHUP; without a handler it would end the process in the middle of its work.
-    ``nohup`` starts a process with SIGHUP ignored, which stays so.
+    The signals are SIGINT, SIGTERM and SIGHUP; each may come again, and does nothing more. Call it
+    on the main thread, inside a coroutine. On Windows no handler is installed, and Ctrl-C raises
+    ``KeyboardInterrupt``. A terminal that is closed sends SIGHUP; without a handler it would end
+    the process in the middle of its work. ``nohup`` starts a process with SIGHUP ignored, which
+    stays so.
+
+    Raises:
+        RuntimeError: No event loop runs here, or this is not the main thread.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -55,7 +59,8 @@ def check_directories(settings: BridgeSettings, workers: int) -> None:
     """
     Check that the corpus is a directory and that workers can write to the data directory.
 
-    Nothing is created or written.
+    Nothing is created or written; a directory that does not exist yet must have a parent that
+    workers can write to. Free space is not checked.
 
     Args:
         settings: Name both directories: ``corpus_dir`` (None: not checked) and ``data_dir``.
@@ -81,11 +86,11 @@ def check_directories(settings: BridgeSettings, workers: int) -> None:
 
 def no_queues_error(settings: BridgeSettings) -> ConfigurationError:
     """
-    Return, without raising it, the error to raise if ``open_redis`` gives None.
+    Return, without raising it, the error to raise if ``open_redis`` gives None. Never raises.
 
     Args:
-        settings: As given to ``open_redis``. Without ``redis_url`` the error says that fakeredis is
-            missing, else that the queue does not work on a Redis Cluster.
+        settings: As given to ``open_redis``. Without ``redis_url`` the error says that fakeredis
+            (the embedded Redis) is missing, else that the queue does not work on a Redis Cluster.
     """
     if settings.redis_url is None:
         return ConfigurationError(
@@ -105,13 +110,14 @@ async def open_redis(settings: BridgeSettings) -> AsyncIterator[redis_asyncio.Re
 
     It binds a client that decodes answers to text. Without ``settings.redis_url`` it is an embedded
     fakeredis. It is None if fakeredis is not installed, or if the URL is that of a Cluster, on
-    which the queue does not work.
+    which the queue does not work. One PING is sent, with a limit of 2 s; later commands have the
+    default time-outs of redis-py and raise its ``RedisError``.
 
     Args:
         settings: Its ``redis_url`` is used.
 
     Raises:
-        ConfigurationError: The URL is no Redis URL, or Redis does not answer within 2 s.
+        ConfigurationError: The URL is no Redis URL, or Redis refuses or does not answer within 2 s.
     """
     if settings.redis_url is None:
         if importlib.util.find_spec("fakeredis") is None:

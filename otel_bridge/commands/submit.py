@@ -23,7 +23,8 @@ def run(options: argparse.Namespace) -> int:
     """
     Send the JSON body from a file or standard input; print the id of the new research task.
 
-    One ``POST /tasks`` is sent, with ``MONITORING_TOKEN`` if that is set; it is not repeated.
+    One ``POST /tasks`` is sent, with ``MONITORING_TOKEN`` if that is set; it is not repeated. The
+    body is read whole, and neither its size nor its form is checked here.
 
     Args:
         options: ``file`` (``-`` is standard input) and ``url`` (None: see ``collector_url``).
@@ -32,8 +33,10 @@ def run(options: argparse.Namespace) -> int:
         The exit code, 0.
 
     Raises:
-        ConfigurationError: The file or the address is wrong, or the collector refuses the request.
-        OtelBridgeError: No collector answers within 10 s, or it failed; or ``httpx`` is not
+        ConfigurationError: The file, the address or a setting is wrong, or the collector refuses
+            the request (4xx) or redirects.
+        OtelBridgeError: No connection or no answer within 10 s each, so the task may have been
+            taken all the same; the collector failed (5xx) or is none; or ``httpx`` is not
             installed.
     """
     try:

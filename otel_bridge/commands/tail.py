@@ -47,6 +47,8 @@ def socket_url(options: TailOptions, since: str | None) -> str:
     """
     Return the address of the collector's WebSocket, ``/ws/monitor``, with the filters as query.
 
+    Filters are not checked here: the collector does. Their length is not limited.
+
     Args:
         options: Address of the collector and filters.
         since: ``position`` of an event after which the stream resumes; None: from now on.
@@ -81,19 +83,24 @@ async def tail(
     """
     Receive events from a collector and show them, until cancelled.
 
-    A lost connection is made again for ever, after a random delay of 0.1 s to at most 10 s. The
-    stream then resumes at the last position; events that the collector no longer has are reported.
+    A lost connection is made again, after a random delay of 0.1 s to at most 10 s. The stream then
+    resumes at the last position; events that the collector no longer has are reported. The size of
+    a message is not limited.
 
     Args:
         options: The collector and the filters.
         show: Called on the event loop, in order, with the decoded events of each message, of which
-            there may be none. What it raises ends the function and is raised.
-        report: Called with lines about the connection and about missing events; default: printed
-            to standard error.
+            there may be none. What it raises ends the function and is raised; only an ``OSError``
+            counts as a lost connection.
+        report: Called with lines about the connection and about missing events; default: printed to
+            standard error.
 
     Raises:
-        ConfigurationError: The URL or a filter is wrong; the message has the collector's reason.
+        ConfigurationError: The URL or a filter is wrong, or the token is missing (4xx, but for
+            429); the message has the collector's reason.
         OtelBridgeError: The package ``websockets`` is not installed.
+        ValueError: A message is no JSON: the server is not a collector.
+        OverflowError: The collector could not be reached 1,024 times in a row.
     """
     try:
         from websockets.asyncio.client import connect
@@ -173,6 +180,9 @@ def run(options: argparse.Namespace) -> int:
     """
     Print the live stream until Ctrl-C is pressed or the reader of the output is gone.
 
+    A collector that cannot be reached is reported on standard error and tried again, at most 10 s
+    later each time.
+
     Args:
         options: ``url`` (None: see ``collector_url``), the filters ``project``, ``task``, ``types``
             and ``stats_only``, and ``json``; as ``command_line.py`` parses them.
@@ -181,7 +191,7 @@ def run(options: argparse.Namespace) -> int:
         The exit code, 0.
 
     Raises:
-        ConfigurationError: The URL, a filter or a setting is wrong.
+        ConfigurationError: The URL, a filter, the token or a setting is wrong.
         OtelBridgeError: The output cannot be written, or a package is not installed.
     """
     settings = BridgeSettings.load()

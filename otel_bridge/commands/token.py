@@ -33,11 +33,12 @@ def run(options: argparse.Namespace) -> int:
     """
     Print a new bearer token to standard output, and its line for the tokens file to standard error.
 
-    The token has 256 random bits. Neither is stored. The line has the SHA-256 digest of the token
-    and not the token itself.
+    The token has 256 random bits, as 43 characters. Neither is stored. The line has the SHA-256
+    digest of the token and not the token itself. The number of projects is not limited.
 
     Args:
-        options: ``name``, ``projects`` (comma-separated, or ``*``) and ``days`` (None: no expiry).
+        options: ``name``, ``projects`` (comma-separated, or ``*``) and ``days`` (None: no expiry;
+            not checked here, see ``days()``).
 
     Returns:
         The exit code, 0.

@@ -27,10 +27,12 @@ async def run_worker_process(
     Run workers and one research runner on ``REDIS_URL`` until SIGINT, SIGTERM or SIGHUP.
 
     Call it with ``asyncio.run`` on the main thread. It calls ``configure()`` and, at the end,
-    ``shutdown()`` of the bridge. Running jobs have the shutdown timeout of the settings to end.
+    ``shutdown()`` of the bridge. Running jobs have the shutdown timeout of the settings (5 s by
+    default) to end; then other workers run them. An outage of Redis while it runs is logged and
+    does not end it.
 
     Args:
-        workers: Number of workers; 0: only the research runner.
+        workers: Number of workers, not limited here; 0: only the research runner.
         corpus_dir: Directory of pages; None: ``MONITORING_CORPUS_DIR``, else the generated corpus.
         data_dir: Directory for results; None: ``MONITORING_DATA_DIR``, else ``otel-bridge-data``.
         pace_sec: Delay before each job, in seconds; 0: none.
@@ -39,8 +41,9 @@ async def run_worker_process(
         The exit code, 0.
 
     Raises:
-        ConfigurationError: ``REDIS_URL`` is missing, unreachable or a Cluster; or a directory is
-            wrong.
+        ConfigurationError: ``REDIS_URL`` is missing, unreachable (2 s) or a Cluster; or a directory
+            or another setting is wrong.
+        RuntimeError: This is not the main thread.
     """
     stop = stop_on_signals()
     settings = BridgeSettings.load(corpus_dir=corpus_dir, data_dir=data_dir)
