@@ -105,12 +105,12 @@ class Bridge:
         """
         Wait until every event queued so far has left the queue; blocks the calling thread.
 
-        An event leaves when the log has it, or when it was rejected, dropped or is no event at all;
-        ``bus.counters`` shows which. Never raises.
+        An event leaves when the log (the stream of all events) has it, or when it was rejected,
+        dropped or is no event at all; ``bus.counters`` shows which. From any thread. Never raises.
 
         Args:
             timeout_sec: How long to wait at most, in seconds; default
-                ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5). 0 or less does not wait.
+                ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5 s). 0 or less does not wait.
 
         Returns:
             False when time ran out first. True at once while monitoring is off or after shutdown.
@@ -156,8 +156,8 @@ class Bridge:
 
         Args:
             timeout_sec: Limit in seconds for publishing events, and again for the OTLP export;
-                default ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5). The timer thread may take 1 s more,
-                and an attempt to send that is under way its own time-out.
+                default ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5 s). The timer thread may take 1 s
+                more, and an attempt to send that is under way its own time-out.
 
         Returns:
             False when events could not be published in time, which are counted as dropped, or after

@@ -216,7 +216,7 @@ class MonitoringEvent(BaseModel):
         go. Masks no secrets: ``EventBus.publish`` does that.
 
         Args:
-            max_bytes: Upper bound in bytes, default 8192.
+            max_bytes: Upper bound in bytes, default 8,192.
 
         Raises:
             EventTooLargeError: The identifying fields alone exceed the limit.

@@ -72,7 +72,7 @@ OpenLLMetry."""
 
 class MetaAllowlist:
     """
-    Picks the span attributes that may enter ``meta`` of an event; by default none.
+    Picks the span attributes that may enter ``meta``, the free part of an event; by default none.
 
     Immutable; its method may be called from any thread and never raises. At most 64 attributes of a
     span pass.

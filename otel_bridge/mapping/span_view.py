@@ -157,7 +157,7 @@ def duration_ms(span: SpanView) -> int | None:
 
 def error_of(span: SpanView, attributes: Attributes) -> str | None:
     """
-    Return the reason of a span's failure as one line, or None if it gives none; never raises.
+    Return the reason of a span's failure as text, or None if it gives none; never raises.
 
     The first of: ``nexus.error``, the last recorded exception as ``<type>: <message>``, the
     description of the status, ``error.type``. Not shortened and not masked; line breaks in it stay.

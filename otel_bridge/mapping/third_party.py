@@ -250,10 +250,10 @@ def ignore_scope(name: str) -> None:
     """
     Leave the spans of an instrumentation scope out of the live view, in this process.
 
-    For frameworks whose jobs an adapter of this library publishes, so that no job is shown twice.
-    The spans themselves do not change; tracing backends still get them. Holds from the next span
-    until ``unignore_scope``; a second call changes nothing. May be called from any thread, for any
-    number of scopes; never raises.
+    For frameworks whose jobs an adapter of this library (its module for that framework) publishes,
+    so that no job is shown twice. The spans themselves do not change; tracing backends still get
+    them. Holds from the next span until ``unignore_scope``; a second call changes nothing. May be
+    called from any thread, for any number of scopes; never raises.
 
     Args:
         name: Exact name of the scope, e.g. ``opentelemetry.instrumentation.celery``; not checked.

@@ -114,8 +114,8 @@ class SendBuffer(Generic[_T]):
         max_events: Bound on the events, the batch in flight included; the bus gives 20,000
             (``MONITORING_BUFFER_MAX_EVENTS``). Over a bound the oldest event that is not in flight
             is dropped and counted.
-        max_bytes: Bound on their JSON plus ``ENTRY_OVERHEAD_BYTES`` (150) each; the bus gives 32
-            MiB (``MONITORING_BUFFER_MAX_BYTES``).
+        max_bytes: Bound on their JSON plus ``ENTRY_OVERHEAD_BYTES`` (150 bytes) each; the bus gives
+            32 MiB (``MONITORING_BUFFER_MAX_BYTES``).
     """
 
     def __init__(self, max_events: int, max_bytes: int) -> None:

@@ -52,7 +52,7 @@ class EventBus:
 
     ``configure()`` creates one for the process; without it, ``EventBus.connect(settings)`` does.
     One daemon thread sends. It starts with the first event and ends with ``shutdown()``, else at
-    interpreter exit, which flushes for at most ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5). While the
+    interpreter exit, which flushes for at most ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5 s). While the
     log (the stream of all events) cannot be reached, events wait and an attempt follows about every
     second; one warning is logged, after the third. At a bound the oldest event is dropped and
     counted in ``counters``. A forked child has a thread of its own and publishes only its own
@@ -150,8 +150,8 @@ class EventBus:
         Queue one event; returns at once, from any thread or event loop, and never raises.
 
         Args:
-            event: Sent as UTF-8 JSON of at most ``MONITORING_MAX_EVENT_SIZE_BYTES`` (8192); longer
-                texts are truncated. Values that look like secrets are masked.
+            event: Sent as UTF-8 JSON of at most ``MONITORING_MAX_EVENT_SIZE_BYTES`` (8,192 bytes);
+                longer texts are truncated. Values that look like secrets are masked.
             project_id: Replaces the event's own; default: keep it.
 
         Returns:
@@ -208,7 +208,7 @@ class EventBus:
 
         Args:
             timeout_sec: How long to flush at most, in seconds; default
-                ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5). An attempt under way may exceed it.
+                ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5 s). An attempt under way may exceed it.
 
         Returns:
             False when events could not be sent; they count as dropped. A second call does nothing

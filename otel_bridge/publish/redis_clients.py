@@ -98,12 +98,14 @@ def check_url(url: str, variable: str = "REDIS_URL") -> None:
     Options in its query that have no effect are a warning, once for each URL.
 
     Args:
-        url: A URL as the module's docstring lists them, e.g. ``redis://host:6379/0``,
-            ``redis+sentinel://host,host/service`` or ``redis+cluster://host,host``.
+        url: ``redis://host:6379/0``, ``rediss://`` (TLS), ``unix://path``,
+            ``redis+sentinel://host,host/service`` or ``redis+cluster://host,host``; ``valkey`` is
+            another word for ``redis``.
         variable: The environment variable that holds it, for the error; default ``REDIS_URL``.
 
     Raises:
-        ConfigurationError: Says what is wrong, how to write the URL, and never the password.
+        ConfigurationError: Says what is wrong, how to write the URL, and never the password. It is
+            the only error.
     """
     try:
         normal = _normal(url)

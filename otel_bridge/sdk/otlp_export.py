@@ -73,11 +73,11 @@ def make_meter_provider(settings: BridgeSettings, resource: Resource) -> MeterPr
     """
     Create a meter provider that exports by OTLP, if the ``OTEL_*`` variables request it.
 
-    The variables are those of ``add_otlp_export`` with ``METRICS`` in place of ``TRACES``. Set
-    ``OTEL_METRICS_EXPORTER=none`` for a backend that accepts spans only, such as Jaeger. It exports
-    every 60 s (the SDK's default; ``OTEL_METRIC_EXPORT_INTERVAL`` sets another). A backend that
-    cannot be reached is logged by the exporter and raises nothing. Each call creates another
-    provider.
+    They do by ``OTEL_METRICS_EXPORTER=otlp``, or by an ``OTEL_EXPORTER_OTLP_ENDPOINT`` (or
+    ``OTEL_EXPORTER_OTLP_METRICS_ENDPOINT``) unless ``OTEL_METRICS_EXPORTER=none``, as for a backend
+    that accepts spans only, such as Jaeger. It exports every 60 s (the SDK's default;
+    ``OTEL_METRIC_EXPORT_INTERVAL`` sets another). A backend that cannot be reached is logged by the
+    exporter and raises nothing. Each call creates another provider.
 
     Args:
         settings: The exporter, endpoint and protocol variables; default protocol:

@@ -107,7 +107,8 @@ def enqueue(
     One ``task_enqueued`` event is published when the block ends, with the time at which it began. A
     block that raises is a failed enqueue: the job is shown as failed (``task_failed``), with the
     exception, unless ``queued()`` was called before. Never raises and never waits: if it cannot be
-    shown, that is logged, the block runs, and the carrier is empty.
+    shown, that is logged, the block runs, and the carrier is empty. Events over 8,192 bytes (by
+    default) are truncated.
 
     Args:
         task_id: Id of the job. None if only the queue can give the id: call ``queued(task_id)`` of
@@ -158,7 +159,8 @@ def job(
     Make one attempt at a job visible: run the job inside the block.
 
     It is published as ``task_started``, then ``task_completed``, ``task_failed`` or ``task_retry``.
-    Never raises and never waits: if it cannot be shown, that is logged, and the block runs.
+    Never raises and never waits: if it cannot be shown, that is logged, and the block runs. Events
+    over 8,192 bytes (by default) are truncated.
 
     Args:
         task_id: Id of the job, the same for each attempt.

@@ -40,7 +40,7 @@ class HeartbeatKeys:
     ``Bridge.heartbeat_keys`` is the one of this process. It connects with the first key and is
     never closed. Each call blocks the calling thread, so it is made on the timer thread. A failure
     of Redis never raises: while it is unreachable, each heartbeat costs one attempt, with a limit
-    of ``send_timeout_ms`` (100) for connecting and again for each answer; one warning is logged
+    of ``send_timeout_ms`` (100 ms) for connecting and again for each answer; one warning is logged
     when the outage begins and one line when it ends. Only a URL that ``check_url`` does not accept
     raises ``ValueError``, and ``configure()`` checks it. The heartbeat events do not depend on
     these keys: the bus buffers them.
@@ -73,7 +73,7 @@ class HeartbeatKeys:
         """
         Set a key unless it exists, as a lock between processes; a failure of Redis raises nothing.
 
-        Blocks for ``MONITORING_SEND_TIMEOUT_MS`` (100) at most to connect, and again for the
+        Blocks for ``MONITORING_SEND_TIMEOUT_MS`` (100 ms) at most to connect, and again for the
         answer.
 
         Args:

@@ -80,7 +80,7 @@ def publish_queue_depth(
 
 class QueueDepthSampler:
     """
-    Publishes the depths of a process's queues every few seconds, unless another process does.
+    Publishes how many jobs wait in each queue, every few seconds, unless another process does.
 
     ``start()`` begins and ``stop()`` ends it; an adapter or coordinator calls both. Neither waits
     or raises. A sample that fails is logged, the first in a row as a warning, and not published;

@@ -67,7 +67,7 @@ class Sender(Protocol):
 
         A producer is one process that sends. Safe to call again with the same arguments after an
         error: events that the log has are skipped. Redis and HTTP block for
-        ``MONITORING_SEND_TIMEOUT_MS`` (100) at most for connecting, and as long for each answer;
+        ``MONITORING_SEND_TIMEOUT_MS`` (100 ms) at most for connecting, and as long for each answer;
         memory never blocks.
 
         Args:

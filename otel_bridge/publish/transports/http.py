@@ -61,7 +61,9 @@ _MAX_ANSWER_BYTES: Final = 64 * 1024
 
 class Push:
     """
-    One decoded push request, as ``decode_push`` returns it; a record, which itself checks nothing.
+    One decoded request that pushes a batch of events to the collector, from ``decode_push``.
+
+    A record, which itself checks nothing.
 
     Attributes:
         producer_id: The id of the sending process, 1 to 64 characters.
@@ -154,8 +156,8 @@ class HttpSender:
     Sends events to one collector by HTTP, over one kept-alive connection; one thread at a time.
 
     The first ``send`` connects; after a fork the child opens a connection of its own. An attempt
-    takes at most one time-out (``MONITORING_SEND_TIMEOUT_MS``, 100) for connecting and one for the
-    answer; the look-up of a host name comes on top. ``send`` raises ``TransportError`` when the
+    takes at most one time-out (``MONITORING_SEND_TIMEOUT_MS``, 100 ms) for connecting and one for
+    the answer; the look-up of a host name comes on top. ``send`` raises ``TransportError`` when the
     collector cannot be reached, ``close`` raises nothing.
 
     Args:

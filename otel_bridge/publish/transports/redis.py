@@ -89,8 +89,8 @@ class RedisSender:
     Appends events to the stream in Redis and publishes them to the channels; one thread at a time.
 
     The first ``send`` connects; after a fork the child opens a connection of its own. An attempt
-    takes at most one time-out (``MONITORING_SEND_TIMEOUT_MS``, 100) for connecting and one for the
-    answer, plus one each for AUTH and SELECT when the URL has a password or a database number.
+    takes at most one time-out (``MONITORING_SEND_TIMEOUT_MS``, 100 ms) for connecting and one for
+    the answer, plus one each for AUTH and SELECT when the URL has a password or a database number.
     ``send`` raises ``TransportError`` when Redis cannot be reached, and may be called again.
 
     Args:
