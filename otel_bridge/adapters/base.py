@@ -257,8 +257,8 @@ class DepthSampler:
         """
         Take the first sample at once on another thread, then one every 5 s until ``stop()``.
 
-        Returns without waiting. Does nothing before ``configure()``, while monitoring is off, and
-        when it has started already.
+        Returns without waiting; an error of a sample is logged. Does nothing before
+        ``configure()``, while monitoring is off, and when it has started already.
         """
         bridge = current_bridge()
         if bridge is None or bridge.bus is None or self._sampler is not None:

@@ -84,7 +84,7 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int
 
     Raises:
         SystemExit: The arguments are wrong (code 2), or ask for help or the version (code 0).
-        Exception: Any other error of the command, which is a bug.
+        Exception: Any other error of the command passes.
     """
     options = parser.parse_args(arguments)
     logging.basicConfig(
@@ -109,7 +109,8 @@ def make_parser(prog: str) -> tuple[argparse.ArgumentParser, Commands[argparse.A
     """
     Return a parser with the options of all commands, and the object to add commands to.
 
-    The options are ``--version`` and ``--verbose``; a command is required.
+    The options are ``--version`` and ``--verbose``; a command is required. The parser ends the
+    process with code 2 when it is given wrong arguments.
 
     Args:
         prog: Name of the program in its help: ``otel-bridge``.

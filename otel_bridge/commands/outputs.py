@@ -125,8 +125,7 @@ class Lines:
         Raises:
             ClosedOutputError: The reader of the pipe is gone.
             OtelBridgeError: The file cannot be written: the disk is full.
-            UnicodeEncodeError: The file's encoding has no sign for a character; not with
-                ``is_json``.
+            UnicodeEncodeError: The file's encoding lacks a character; not with ``is_json``.
             OverflowError: A number of more than 308 digits, see ``read_event``; not with
                 ``is_json``.
         """

@@ -153,11 +153,12 @@ class InstrumentedCoordinators:
     Keeps an ``InstrumentedCoordinator`` for each coordinator instance, without a limit.
 
     Created by ``CoordinatorInstrumentor.instrument()``, closed by ``uninstrument()``; the state of
-    an instance is closed when that is garbage-collected.
+    an instance is closed when that is garbage-collected. Errors are logged by ``get``.
 
     Args:
         redis_attribute: The instance's attribute that holds its Redis client.
-        knowledge_base: See ``InstrumentedCoordinator``, also for ``depth_interval_sec``.
+        knowledge_base: Asked for projects; None: the bridge's own is asked, if it has one.
+        depth_interval_sec: Seconds between two samples of the queue depths.
     """
 
     def __init__(
@@ -215,7 +216,8 @@ class Submission:
     One call of the coordinator's method that queues tasks (``submit_tasks``), and its spans.
 
     Its wrapper creates it, calls ``add`` for each task (their number is not limited) and
-    ``count_new_jobs`` before the original method runs, and ``close`` after it.
+    ``count_new_jobs`` before the original method runs, and ``close`` after it; it logs what they
+    raise.
     """
 
     def __init__(self, coordinator: InstrumentedCoordinator) -> None:

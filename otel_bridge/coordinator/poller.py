@@ -38,10 +38,11 @@ class CoordinatorPoller:
     """
     Sends the commands that monitoring needs to a coordinator's Redis.
 
-    Created by ``InstrumentedCoordinator``, which starts the sampling of queue depths; ``close()``
-    stops it. All commands run on the timer thread of the bridge, each with a timeout of
-    ``send_timeout_ms`` (100), and an outage is logged, not raised. Without an address of that Redis
-    a warning is logged, and nothing is read or written.
+    It reads queue depths and job statuses, and writes task groups (a set with the job ids of each
+    research task). Created by ``InstrumentedCoordinator``, which starts the sampling of queue
+    depths; ``close()`` stops it. All commands run on the timer thread (one for the process), each
+    with a timeout of ``send_timeout_ms`` (100 ms), and an outage is logged, not raised. Without an
+    address of that Redis a warning is logged, and nothing is read or written.
 
     Args:
         bridge: The object that ``configure()`` makes. Its timer runs everything here, and its
@@ -50,8 +51,8 @@ class CoordinatorPoller:
         client: The coordinator's asynchronous client; only its address and credentials are used.
         observer: Knows the coordinator's queues (at most 100).
         depth_interval_sec: Seconds between two samples of the queue depths, and before groups that
-            could not be written are tried again. One process of all that use this Redis takes each
-            sample.
+            could not be written are tried again; the caller's default is 5. One process of all that
+            use this Redis takes each sample.
     """
 
     def __init__(

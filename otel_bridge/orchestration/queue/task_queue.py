@@ -265,8 +265,8 @@ class TaskQueue:
         """
         Record the job's failure, and put its id on the dead-letter queue, which keeps 10,000.
 
-        Changes nothing unless the answer is ``OWNED``. ``error`` is truncated to 2,000 characters.
-        Raises ``redis.RedisError``.
+        Changes nothing unless the answer is ``OWNED``: the claim still held the job. ``error`` is
+        truncated to 2,000 characters. Raises ``redis.RedisError``.
         """
         return await self._end(claim, TaskStatus.FAILED, error[:MAX_ERROR_CHARS])
 
@@ -294,8 +294,8 @@ class TaskQueue:
         """
         Return the job for another attempt after ``delay_sec``; counts one retry, without a limit.
 
-        Changes nothing unless the answer is ``OWNED``. Raises ``redis.RedisError``, and
-        ``JobUnreadableError`` if the claim's data is no job.
+        Changes nothing unless the answer is ``OWNED``: the claim still held the job. Raises
+        ``redis.RedisError``, and ``JobUnreadableError`` if the claim's data is no job.
 
         Args:
             claim: The attempt that failed.

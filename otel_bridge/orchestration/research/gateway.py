@@ -47,7 +47,8 @@ class ResearchGateway:
         """
         Queue a research task; return its new id (12 hex digits) without waiting for it to run.
 
-        The number of waiting tasks is not limited.
+        The number of waiting tasks is not limited. Waits for Redis as long as the client's
+        time-outs.
 
         Args:
             request: What to research, already validated. Two equal requests are two tasks.
