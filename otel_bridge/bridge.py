@@ -292,9 +292,9 @@ def configure(
             ``OTEL_SERVICE_NAME``.
         tracer_provider: An SDK provider to use instead of the global one.
         settings: Complete settings; default: read from the environment.
-        strict: Whether a value that cannot work is an error. If not, the default, one warning names
-            the variable, the value and the cure, and the default of the setting is used; another
-            error during set-up is logged, and the bridge then publishes nothing.
+        strict: Whether a value that cannot work is an error. If False, the default, one warning
+            names the variable, the value and the cure, and the setting's own default is used;
+            another error during set-up is logged, and the bridge then publishes nothing.
         **overrides: Fields of ``BridgeSettings``, e.g. ``redis_url="redis://localhost"``. They take
             precedence over the environment and cannot be combined with ``settings``. None and the
             empty text mean not given.

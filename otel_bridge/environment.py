@@ -44,8 +44,8 @@ def load_settings(
         model: The settings class, a ``BaseSettings`` of pydantic-settings.
         overrides: Field values that take precedence over the environment; None and the empty text
             mean not given.
-        strict: Whether a value that cannot work is an error, the default. If not, each is reported
-            in one warning and its default is used.
+        strict: Whether a value that cannot work is an error; default True. If False, each is
+            reported in one warning and the setting's own default is used.
         warn: Gets these warnings, as ``logging`` takes them; default: this module's logger, at
             level WARNING.
 

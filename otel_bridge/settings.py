@@ -334,7 +334,7 @@ class BridgeSettings(BaseSettings):
         thread.
 
         Args:
-            strict: Whether a value that cannot work is an error, the default. If not, it is
+            strict: Whether a value that cannot work is an error; default True. If False, each is
                 reported in one warning and the setting's own default is used.
             is_quiet: Whether warnings are logged at level DEBUG instead; for a second reader of the
                 same environment. Default: False.
@@ -343,7 +343,7 @@ class BridgeSettings(BaseSettings):
 
         Raises:
             ConfigurationError: An override is no setting; or, if strict, a value cannot work. Names
-                the variable, the value and the cure.
+                the variable, the value (but no password) and the cure.
         """
         warn = logger.debug if is_quiet else logger.warning
         for name, guess in unknown_names(os.environ).items():

@@ -98,7 +98,7 @@ class InheritedContexts:
         return self._remembered.get(key)
 
     def remember(self, key: Key, inherited: InheritedContext) -> None:
-        """Remember what the children of a span inherit; over the bound the oldest is forgotten."""
+        """Remember what a span's children inherit; over 20,000 entries the oldest is forgotten."""
         self._remembered[key] = inherited
         if len(self._remembered) > _MAX_REMEMBERED:
             self._remembered.popitem(last=False)

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any, Final
 
-from opentelemetry.trace import SpanContext, SpanKind, StatusCode
+from opentelemetry.trace import SpanContext, SpanKind
 
 from otel_bridge.clock import iso_utc
 from otel_bridge.events.event_ids import event_id_of
@@ -161,7 +161,7 @@ class IntermediateSpans:
         self._ended[key] = found
         if len(self._ended) > _MAX_ENDED:
             self._ended.popitem(last=False)
-        is_failed = span.status.status_code is StatusCode.ERROR
+        is_failed = has_failed(span)
         found.end = (
             span.end_time or 0,
             duration_ms(span),

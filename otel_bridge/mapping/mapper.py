@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from opentelemetry.trace import SpanContext, StatusCode
+from opentelemetry.trace import SpanContext
 
 from otel_bridge.clock import iso_utc
 from otel_bridge.events import semconv
@@ -38,6 +38,7 @@ from otel_bridge.mapping.span_view import (
     add_kind,
     duration_ms,
     error_of,
+    has_failed,
 )
 from otel_bridge.mapping.third_party import (
     Classification,
@@ -294,7 +295,7 @@ def _third_party_facts(
 ) -> Facts:
     outcome = error = None
     if is_end:
-        outcome = "failed" if span.status.status_code is StatusCode.ERROR else "completed"
+        outcome = "failed" if has_failed(span) else "completed"
         if role not in (PHASE, ENQUEUE) and is_retry(attributes):
             outcome = "retrying"
         if outcome != "completed":
@@ -316,9 +317,15 @@ def _third_party_facts(
         phase,
         retry_count,
         classification.queue if classification is not None else None,
-        span.name if is_root else attributes.get(semconv.TASK_TITLE),
+        _title_of(span, attributes) if is_root else attributes.get(semconv.TASK_TITLE),
         role,
         outcome,
         None,
         error,
     )
+
+
+def _title_of(span: SpanView, attributes: Attributes) -> str:
+    """Of a root: Logfire's text with its values, which the name has as ``{placeholders}``."""
+    message = attributes.get("logfire.msg")
+    return message if isinstance(message, str) and message else span.name

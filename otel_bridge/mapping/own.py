@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final, TypeGuard
 
-from opentelemetry.trace import StatusCode
-
 from otel_bridge.events import semconv
-from otel_bridge.mapping.span_view import Attributes, Facts, SpanView, error_of
+from otel_bridge.mapping.span_view import Attributes, Facts, SpanView, error_of, has_failed
 
 __all__ = ["OUTCOMES", "is_count", "own_facts"]
 
@@ -67,7 +65,7 @@ def _outcome(span: SpanView, attributes: Attributes) -> str:
     outcome = str(attributes.get(semconv.OUTCOME))
     if outcome in OUTCOMES:
         return outcome
-    return "failed" if span.status.status_code is StatusCode.ERROR else "completed"
+    return "failed" if has_failed(span) else "completed"
 
 
 def is_count(value: Any) -> TypeGuard[int]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
-from opentelemetry.trace import SpanContext, SpanKind, Status
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 
 from otel_bridge.events import semconv
 
@@ -18,6 +18,7 @@ __all__ = [
     "add_kind",
     "duration_ms",
     "error_of",
+    "has_failed",
 ]
 
 
@@ -153,6 +154,30 @@ def duration_ms(span: SpanView) -> int | None:
     if span.end_time is None or span.start_time is None:
         return None
     return max(0, span.end_time - span.start_time) // 1_000_000
+
+
+_INTERRUPTIONS: Final = frozenset({"CancelledError", "GeneratorExit", "KeyboardInterrupt"})
+"""Exceptions that are no ``Exception`` in Python: the SDK sets no status for them."""
+
+
+def has_failed(span: SpanView) -> bool:
+    """
+    Whether an ended span failed: by its status, or interrupted without one; never raises.
+
+    Interrupted is a span without a status whose last recorded exception is ``CancelledError``,
+    ``KeyboardInterrupt`` or ``GeneratorExit``, of any module.
+
+    Args:
+        span: The span with its recorded exceptions and status.
+    """
+    code = span.status.status_code
+    if code is not StatusCode.UNSET:
+        return code is StatusCode.ERROR
+    for event in reversed(span.events):
+        if event.name == semconv.EXCEPTION_EVENT and event.attributes:
+            kind = str(event.attributes.get(semconv.EXCEPTION_TYPE))
+            return kind.rpartition(".")[2] in _INTERRUPTIONS
+    return False
 
 
 def error_of(span: SpanView, attributes: Attributes) -> str | None:

@@ -6,7 +6,8 @@ and a test compares the two. ``inheritance`` decides which span is the research 
 jobs are called.
 
 Sources: semantic conventions 0.66b2 (``messaging.*``, ``gen_ai.*``), OpenInference,
-OpenLLMetry, opentelemetry-instrumentation-celery 0.66b2 (run), taskiq's middleware (read).
+OpenLLMetry, opentelemetry-instrumentation-celery 0.66b2 (run), taskiq's middleware (read), the
+telemetry page of the AI SDK's documentation (``ai.*``).
 """
 
 from __future__ import annotations
@@ -121,8 +122,11 @@ def _arq(span: SpanView, attributes: Attributes) -> Classification | None:
     kinds = {"send": SpanKind.PRODUCER, "process": SpanKind.CONSUMER}
     if not name or " " in name or kinds.get(verb) is not span.kind:
         return None
-    names = ("messaging.destination.name", "messaging.destination")
-    return Classification("enqueue" if verb == "send" else "job", name, _text(attributes, *names))
+    queue = _text(attributes, "messaging.destination.name", "messaging.destination")
+    if name == queue:
+        # By the messaging conventions the word before the verb is the queue, not the function.
+        return None
+    return Classification("enqueue" if verb == "send" else "job", name, queue)
 
 
 def _by_kind(span: SpanView, attributes: Attributes) -> Classification | None:
@@ -172,6 +176,25 @@ def _traceloop(span: SpanView, attributes: Attributes) -> Classification | None:
     return Classification("phase" if kind in ("workflow", "agent") else "job", name)
 
 
+def _vercel(span: SpanView, attributes: Attributes) -> Classification | None:
+    """``ai.generateText`` holds its ``ai.generateText.doGenerate`` and ``ai.toolCall`` spans."""
+    operation = _text(attributes, "ai.operationId")
+    if operation is None:
+        return None
+    if operation == "ai.toolCall":
+        return Classification("job", _text(attributes, "ai.toolCall.name") or span.name)
+    if operation.rpartition(".")[2].startswith("do"):
+        model = _text(attributes, "ai.model.id", "gen_ai.request.model")
+        return Classification("job", model or span.name)
+    return Classification("phase", _text(attributes, "ai.telemetry.functionId") or operation)
+
+
+def _model_call(_: SpanView, attributes: Attributes) -> Classification | None:
+    """For instrumentations that name the model and no operation."""
+    model = _text(attributes, "gen_ai.request.model")
+    return None if model is None else Classification("job", model)
+
+
 _SIDES: Final[dict[str, Literal["enqueue", "job"]]] = {
     "create": "enqueue",
     "send": "enqueue",
@@ -210,6 +233,8 @@ RULES: Final = (
         "`traceloop.span.kind`; `llm.request.type` of its model calls",
         _traceloop,
     ),
+    MappingRule("Vercel AI SDK", "`ai.operationId`", _vercel),
+    MappingRule("Model call", "`gen_ai.request.model`", _model_call),
     MappingRule("arq", "`X send` (PRODUCER), `X process` (CONSUMER)", _arq),
     MappingRule(
         "Messaging",

@@ -118,7 +118,7 @@ class RedisKeys:
         return f"{self.prefix}:task_meta:{parent_task_id}"
 
     def worker_heartbeat(self, worker_id: str) -> str:
-        """Key with a TTL, which each heartbeat of the worker renews."""
+        """Key with a TTL (30 s by default), which each heartbeat of the worker renews."""
         return f"{self.prefix}:worker:heartbeat:{worker_id}"
 
     def processing(self, worker_id: str) -> str:
@@ -131,7 +131,7 @@ class RedisKeys:
 
     def queue_depth_lock(self, queue: str | None = None) -> str:
         """
-        Key with a TTL: the worker process that sets it publishes the depths of queues this time.
+        Key with a TTL: the process that sets it publishes the depths of queues in this interval.
 
         The depth is the number of jobs that wait. Only builds the name and never raises.
         ``QueueDepthSampler`` sets the key for 0.9 of an interval (4.5 s by default).

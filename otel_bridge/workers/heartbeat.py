@@ -59,13 +59,29 @@ class HeartbeatKeys:
         self._is_failing = False
 
     def refresh(self, worker_id: int | str) -> None:
-        """Set the worker's key, or set its TTL again: ``heartbeat_ttl_sec`` from now."""
+        """
+        Set the worker's key, or its TTL again: ``MONITORING_HEARTBEAT_TTL_SEC`` (30 s) from now.
+
+        Blocks for 100 ms at most, by default, to connect and again for the answer. A failure of
+        Redis raises nothing; the first in a row is logged.
+
+        Args:
+            worker_id: The id, which becomes a part of the key; not checked.
+        """
         ttl_ms = int(self._settings.heartbeat_ttl_sec * 1000)
         key = self._keys.worker_heartbeat(str(worker_id))
         self._run(lambda client: client.set(key, "1", px=ttl_ms))
 
     def delete(self, worker_id: int | str) -> None:
-        """Delete the key of a worker that has stopped; a key that is gone already is no error."""
+        """
+        Delete the key of a worker that has stopped; a key that is gone already is no error.
+
+        Blocks for 100 ms at most, by default, to connect and again for the answer. A failure of
+        Redis raises nothing; the first in a row is logged, and the key then expires by its TTL.
+
+        Args:
+            worker_id: The id that was given to ``refresh``.
+        """
         key = self._keys.worker_heartbeat(str(worker_id))
         self._run(lambda client: client.delete(key))
 

@@ -240,7 +240,22 @@ class MemoryReceiver:
     async def read(
         self, after: str, *, limit: int = 500, wait_ms: int = 1000
     ) -> Sequence[LogEntry]:
-        """Read forward, as ``Receiver.read`` does."""
+        """
+        Return the entries after a position, oldest first; await it on one event loop.
+
+        Args:
+            after: Position ``<epoch>:<seq>`` of the last entry that the reader has.
+            limit: Bound on the entries returned, at least 1; default 500.
+            wait_ms: How long to wait for an entry if there is none yet, in milliseconds, default
+                1000; 0: do not wait.
+
+        Returns:
+            Empty if there was no entry within ``wait_ms``.
+
+        Raises:
+            PositionLostError: The position was trimmed, belongs to another log or is malformed. It
+                is the only error: this log can always be reached.
+        """
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entries = self._log.entries_after(after, limit, waiter)
         if entries:
@@ -259,7 +274,17 @@ class MemoryReceiver:
         return self._log.last_position()
 
     async def read_back(self, limit: int, *, before: str | None = None) -> Sequence[LogEntry]:
-        """Read backwards, as ``Receiver.read_back`` does."""
+        """
+        Return the newest entries, newest first; never waits.
+
+        Args:
+            limit: Bound on the entries returned; it has no upper bound.
+            before: Position ``<epoch>:<seq>`` of the entry to start before; default None: start at
+                the newest entry.
+
+        Raises:
+            PositionLostError: ``before`` belongs to another log or is malformed.
+        """
         return self._log.newest(limit, before)
 
     async def external_messages(self) -> AsyncIterator[bytes]:

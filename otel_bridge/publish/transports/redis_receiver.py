@@ -97,7 +97,14 @@ class RedisReceiver:
         self._cursor: str | None = None
 
     async def open(self) -> str:
-        """Connect, as ``Receiver.open`` does."""
+        """
+        Connect; return the position before the first entry that the log still has.
+
+        Takes at most 2 s to connect and 2 s for each answer; may be called again.
+
+        Raises:
+            TransportError: Redis cannot be reached or answers with an error.
+        """
         return await self._call(self._open)
 
     async def _open(self) -> str:
@@ -111,7 +118,23 @@ class RedisReceiver:
     async def read(
         self, after: str, *, limit: int = 500, wait_ms: int = 1000
     ) -> Sequence[LogEntry]:
-        """Read forward, as ``Receiver.read`` does; a wait is split into reads of at most 1 s."""
+        """
+        Return the entries after a position, oldest first; one call at a time, on one event loop.
+
+        Args:
+            after: Position ``<epoch>:<stream id>`` of the last entry that the reader has.
+            limit: Bound on the entries returned, at least 1; default 500.
+            wait_ms: How long to wait for an entry if there is none yet, in milliseconds, default
+                1000; 0: do not wait. A longer wait is split into reads of at most 1 s.
+
+        Returns:
+            Empty if there was no entry within ``wait_ms``.
+
+        Raises:
+            PositionLostError: The position was trimmed, belongs to another log or is malformed.
+            TransportError: Redis cannot be reached within 2 s, does not answer within 2 s, or
+                answers with an error. The next call connects again.
+        """
         epoch, stream_id = _parse(after)
         deadline = time.monotonic() + wait_ms / 1000
         while True:
@@ -199,7 +222,14 @@ class RedisReceiver:
         )
 
     async def last_position(self) -> str:
-        """Return the newest position, as ``Receiver.last_position`` does."""
+        """
+        Return the position of the newest entry; in an empty log, the position before its first.
+
+        Takes at most 2 s to connect and 2 s for each answer.
+
+        Raises:
+            TransportError: Redis cannot be reached or answers with an error.
+        """
         return await self._call(self._last_position)
 
     async def _last_position(self) -> str:
@@ -207,7 +237,19 @@ class RedisReceiver:
         return f"{epoch}:{last[0]}-{last[1]}" if last else f"{_NO_EPOCH}:0-0"
 
     async def read_back(self, limit: int, *, before: str | None = None) -> Sequence[LogEntry]:
-        """Read backwards, as ``Receiver.read_back`` does."""
+        """
+        Return the newest entries, newest first; never waits for one.
+
+        Takes at most 2 s to connect and 2 s for each answer.
+
+        Args:
+            limit: Bound on the entries returned, at least 1; it has no upper bound.
+            before: Position of the entry to start before; default None: start at the newest entry.
+
+        Raises:
+            PositionLostError: ``before`` belongs to another log or is malformed.
+            TransportError: Redis cannot be reached or answers with an error.
+        """
         return await self._call(lambda: self._read_back(limit, before))
 
     async def _read_back(self, limit: int, before: str | None) -> Sequence[LogEntry]:
