@@ -100,10 +100,7 @@ class RedisReceiver:
         """
         Connect; return the position before the first entry that the log still has.
 
-        Takes at most 2 s to connect and 2 s for each answer; may be called again.
-
-        Raises:
-            TransportError: Redis cannot be reached or answers with an error.
+        Raises ``TransportError`` after 2 s without a connection or an answer; may be called again.
         """
         return await self._call(self._open)
 
@@ -122,18 +119,15 @@ class RedisReceiver:
         Return the entries after a position, oldest first; one call at a time, on one event loop.
 
         Args:
-            after: Position ``<epoch>:<stream id>`` of the last entry that the reader has.
+            after: Position of the last entry that the reader has.
             limit: Bound on the entries returned, at least 1; default 500.
-            wait_ms: How long to wait for an entry if there is none yet, in milliseconds, default
-                1000; 0: do not wait. A longer wait is split into reads of at most 1 s.
-
-        Returns:
-            Empty if there was no entry within ``wait_ms``.
+            wait_ms: How long to wait for a first entry, in milliseconds, default 1000; 0: do not
+                wait. A longer wait is split into reads of at most 1 s. Then the result is empty.
 
         Raises:
             PositionLostError: The position was trimmed, belongs to another log or is malformed.
-            TransportError: Redis cannot be reached within 2 s, does not answer within 2 s, or
-                answers with an error. The next call connects again.
+            TransportError: No connection or no answer within 2 s, or an error of Redis. The next
+                call connects again.
         """
         epoch, stream_id = _parse(after)
         deadline = time.monotonic() + wait_ms / 1000
@@ -225,10 +219,7 @@ class RedisReceiver:
         """
         Return the position of the newest entry; in an empty log, the position before its first.
 
-        Takes at most 2 s to connect and 2 s for each answer.
-
-        Raises:
-            TransportError: Redis cannot be reached or answers with an error.
+        Raises ``TransportError`` after 2 s without a connection or an answer.
         """
         return await self._call(self._last_position)
 
@@ -240,15 +231,13 @@ class RedisReceiver:
         """
         Return the newest entries, newest first; never waits for one.
 
-        Takes at most 2 s to connect and 2 s for each answer.
-
         Args:
             limit: Bound on the entries returned, at least 1; it has no upper bound.
             before: Position of the entry to start before; default None: start at the newest entry.
 
         Raises:
             PositionLostError: ``before`` belongs to another log or is malformed.
-            TransportError: Redis cannot be reached or answers with an error.
+            TransportError: No connection or no answer within 2 s, or an error of Redis.
         """
         return await self._call(lambda: self._read_back(limit, before))
 
