@@ -34,6 +34,7 @@ from otel_bridge.mapping.span_view import (
     add_kind,
     duration_ms,
     error_of,
+    has_failed,
 )
 
 __all__ = ["IntermediateSpans"]
