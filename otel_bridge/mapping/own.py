@@ -27,8 +27,8 @@ def own_facts(span: SpanView, attributes: Attributes, *, is_end: bool) -> Facts:
 
     Returns:
         Kind, ids, queue, title and counts; outcome and error for the end only. An unknown
-        ``nexus.outcome`` counts as ``failed`` if the span's status is an error, else as
-        ``completed``.
+        ``nexus.outcome`` counts as ``failed`` if the span's status is an error or it was
+        interrupted, else as ``completed``.
     """
     get = attributes.get
     kind = get(semconv.SPAN_KIND)

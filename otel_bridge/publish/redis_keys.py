@@ -79,8 +79,9 @@ class RedisKeys:
         """
         Name of the channel for wake-up notifications: ``queued`` or ``ended <parent task id>``.
 
-        Coordinators (which queue and claim jobs) send them to each other. Only the name is built
-        here, which cannot fail. A lost notification delays a coordinator; it loses no job.
+        By these Pub/Sub messages coordinators, which queue and claim jobs, let each other look at
+        once. Only the name is built here, which cannot fail. A lost notification delays a
+        coordinator; it loses no job.
         """
         return f"{self.prefix}:wake"
 

@@ -135,11 +135,11 @@ class Receiver(Protocol):
         """
         Return the position of the newest entry; in an empty log, the position before its first.
 
-        A position is opaque text for a place in the log. Redis may take 2 s to connect and 2 s to
-        answer; memory never waits.
+        A position is opaque text for a place in the log, the stream of all events. Redis may take 2
+        s to connect and 2 s to answer; memory never waits.
 
         Raises:
-            TransportError: The log cannot be reached.
+            TransportError: The log cannot be reached. The call may be repeated.
         """
 
     async def read_back(self, limit: int, *, before: str | None = None) -> Sequence[LogEntry]:
