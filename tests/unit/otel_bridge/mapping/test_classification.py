@@ -109,6 +109,14 @@ def test_arq(name: str, kind: SpanKind, expected: Any) -> None:
     assert old == (*expected[:2], "old")
 
 
+@pytest.mark.parametrize("destination", [{"messaging.destination.name": "orders"}, {}])
+def test_a_queues_name_before_the_verb_is_not_the_job(destination: dict[str, str]) -> None:
+    """The messaging conventions call a span ``orders process``; arq's rule leaves it alone."""
+    attributes = {OPERATION: "process", **destination}
+    expected = ("orders process", "orders") if destination else ("orders", None)
+    assert classified("orders process", CONSUMER, attributes) == ("job", *expected)
+
+
 @pytest.mark.parametrize("operation", [OPERATION, OLD_OPERATION])
 @pytest.mark.parametrize(
     ("kind", "value", "expected"),
@@ -168,6 +176,11 @@ def test_agents(operation: str, attributes: dict[str, Any], expected: str) -> No
         ({"openinference.span.kind": "RERANKER", "agent.name": "a"}, "x"),
         ({"traceloop.span.kind": "task", "traceloop.entity.name": "n"}, "n"),
         ({"traceloop.span.kind": "tool", "llm.request.type": "chat"}, "x"),
+        ({"ai.operationId": "ai.toolCall", "ai.toolCall.name": "weather"}, "weather"),
+        ({"ai.operationId": "ai.toolCall"}, "x"),
+        ({"ai.operationId": "ai.streamText.doStream", "ai.model.id": "m"}, "m"),
+        ({"ai.operationId": "ai.embed.doEmbed"}, "x"),
+        ({"gen_ai.request.model": "m"}, "m"),
     ],
 )
 def test_calls_of_tools_and_models(attributes: dict[str, Any], expected: str) -> None:
@@ -183,10 +196,12 @@ def test_calls_of_tools_and_models(attributes: dict[str, Any], expected: str) ->
         ({"openinference.span.kind": "CHAIN", "tool.name": "t"}, "x"),
         ({"traceloop.span.kind": "workflow", "traceloop.entity.name": "w"}, "w"),
         ({"traceloop.span.kind": "agent"}, "x"),
+        ({"ai.operationId": "ai.generateText", "ai.telemetry.functionId": "sum"}, "sum"),
+        ({"ai.operationId": "ai.generateText", "ai.model.id": "m"}, "ai.generateText"),
     ],
 )
 def test_agents_of_other_conventions(attributes: dict[str, Any], expected: str) -> None:
-    """Agents, chains and workflows of OpenInference and OpenLLMetry are phases."""
+    """Agents, chains, workflows and the calls of the AI SDK around its model calls are phases."""
     assert classified("x", INTERNAL, attributes) == ("phase", expected, None)
 
 
