@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 
 from otel_bridge.events import semconv
-from otel_bridge.mapping.span_view import SpanView, duration_ms, error_of
+from otel_bridge.mapping.span_view import SpanView, duration_ms, error_of, has_failed
 from tests.support.spans import START_NS, SpanRecorder, tracer_with
 
 
@@ -115,3 +115,33 @@ def test_an_exception_event_without_type_and_message_is_passed_over() -> None:
     silent = SpanEvent("exception", {"exception.escaped": True})
     assert failed_with(exception("ValueError", "no page"), silent) == "ValueError: no page"
     assert failed_with(silent, status="boom") == "boom"
+
+
+@pytest.mark.parametrize(
+    ("code", "exceptions", "expected"),
+    [
+        (StatusCode.UNSET, (), False),
+        (StatusCode.UNSET, ("asyncio.exceptions.CancelledError",), True),
+        (StatusCode.UNSET, ("KeyboardInterrupt",), True),
+        (StatusCode.UNSET, ("GeneratorExit",), True),
+        (StatusCode.UNSET, ("ValueError",), False),
+        (StatusCode.UNSET, ("CancelledError", "ValueError"), False),
+        (StatusCode.OK, ("CancelledError",), False),
+        (StatusCode.ERROR, (), True),
+        (StatusCode.ERROR, ("CancelledError",), True),
+    ],
+)
+def test_the_status_or_an_interruption_without_one_is_a_failure(
+    code: StatusCode, exceptions: tuple[str, ...], expected: bool
+) -> None:
+    """A status decides; without one, what was interrupted last has failed, what recovered not."""
+    events = tuple(exception(kind, None) for kind in exceptions)
+    assert has_failed(View(status=Status(code), events=events)) is expected
+
+
+def test_events_of_another_name_say_nothing_of_a_failure() -> None:
+    """Only the events of recorded exceptions are read, and one without attributes is passed by."""
+    other = SpanEvent("log", {semconv.EXCEPTION_TYPE: "CancelledError"})
+    assert not has_failed(View(events=(other,)))
+    interrupted = (exception("CancelledError", None), SpanEvent("exception", None))
+    assert has_failed(View(events=interrupted))

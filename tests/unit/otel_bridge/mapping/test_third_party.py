@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -602,6 +603,25 @@ def test_retries_and_title_of_a_span(story: Story) -> None:
     found = [(e.get("retry_count"), e.get("meta")) for e in story.events if "started" in str(e)]
     assert found[0] == (None, {"title": "root"})
     assert (found[1], found[-1]) == ((3, {"title": "A talk"}), (1, None))
+
+
+@pytest.mark.parametrize(
+    ("message", "title"), [("Hello Ann", "Hello Ann"), ("", "Hello {name}"), (7, "Hello {name}")]
+)
+def test_logfires_text_is_the_title_of_a_root(story: Story, message: str | int, title: str) -> None:
+    """The root's name is Logfire's template, so its title is the text with the values."""
+    story.tracer.start_span("Hello {name}", attributes={"logfire.msg": message}).end()
+    assert [event["meta"] for event in story.events] == [{"title": title}] * 2
+
+
+def test_a_call_that_was_cancelled_has_failed(story: Story) -> None:
+    """A third-party span without status whose last exception is a cancellation is no success."""
+    with story.tracer.start_as_current_span("root"):
+        call = story.tracer.start_span("chat", attributes=CHAT)
+        call.record_exception(asyncio.CancelledError("by the user"))
+        call.end()
+    (end,) = [event for event in story.events if event["event_type"] == "task_failed"]
+    assert end["error"].endswith("CancelledError: by the user")
 
 
 def test_an_event_names_the_kind_and_the_remote_parent_of_its_span(story: Story) -> None:
