@@ -103,7 +103,8 @@ class Coordinator:
 
 async def _main(url: str, name: str, jobs_per_sec: float) -> None:
     bridge = otel_bridge.configure(service_name=name)
-    client = redis_asyncio.Redis.from_url(url)
+    # A phase is waited for by one command, for longer than redis-py waits for an answer by default.
+    client = redis_asyncio.Redis.from_url(url, socket_timeout=2 * _MAX_WAIT_SEC)
     coordinator = Coordinator(client, name, jobs_per_sec)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, coordinator.stop.set)
     await coordinator.run()

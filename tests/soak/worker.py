@@ -113,7 +113,7 @@ class Worker:
 
 def main(url: str, worker_id: str) -> None:
     bridge = otel_bridge.configure(service_name="soak-worker")
-    worker = Worker(redis.Redis.from_url(url), bridge, worker_id)
+    worker = Worker(redis.Redis.from_url(url, socket_timeout=60), bridge, worker_id)
 
     def stop(*_: object) -> None:
         worker.is_stopping = True
