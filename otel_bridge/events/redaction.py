@@ -122,9 +122,9 @@ def redact_fields(fields: dict[str, Any]) -> None:
 
     Args:
         fields: As ``MonitoringEvent.to_fields`` returns them. In ``message``, ``error``, ``name``
-            and ``reason`` what looks like a secret becomes ``[redacted]``; their length stays.
-            ``meta`` is replaced by a masked copy: texts of at most 1,024 characters, 64 items, 8
-            levels.
+            and ``reason`` what looks like a secret becomes ``[redacted]``; the texts are not
+            shortened. ``meta`` is replaced by a masked copy: texts of at most 1,024 characters, 64
+            items, 8 levels.
 
     Raises:
         TypeError: One of these four is no text.

@@ -229,7 +229,8 @@ def worker(worker_id: int | str, *, meta: Mapping[str, Any] | None = None) -> Wo
     Args:
         worker_id: A number or text, unique among all workers, which is not checked; two processes
             must not both be worker 3.
-        meta: Small values to show with the worker, beside ``host`` and ``pid``.
+        meta: Small values to show with the worker, beside ``host`` and ``pid``: at most 64 in all,
+            texts to 1,024 characters.
 
     Returns:
         A context manager, for ``with`` and ``async with``, to be entered once, that binds itself. A

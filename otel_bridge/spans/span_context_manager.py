@@ -61,7 +61,8 @@ def guarded(method: Callable[_P, None]) -> Callable[_P, None]:
     """
     Decorate a method that users call so that it never raises an ``Exception``: it logs it instead.
 
-    Each failure is logged, with its stack and the arguments; there is no limit.
+    The result has the same signature and returns None. Each failure is logged, with its stack and
+    the arguments, without a limit.
 
     Args:
         method: A method that returns nothing; it is not ``async``. ``KeyboardInterrupt`` and the

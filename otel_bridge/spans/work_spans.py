@@ -128,10 +128,11 @@ class Phase(SpanContextManager, SelfReturningContextManager):
     @guarded
     def advance(self, completed: int = 0, failed: int = 0) -> None:
         """
-        Add jobs to the counts; published at most once a second, and at the end of the phase.
+        Add jobs to the counts, which are published as a ``stats_snapshot`` event.
 
-        If the total is known, ``pending`` becomes what is left of it, at least 0. From any thread.
-        Never raises or waits; an error is logged.
+        At most one a second, and one at the end of the phase. If the total is known, ``pending``
+        becomes what is left of it, at least 0. From any thread. Never raises or waits; an error is
+        logged.
 
         Args:
             completed: Jobs completed since the last call, a whole number; default 0.

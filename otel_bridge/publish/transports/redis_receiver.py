@@ -286,11 +286,12 @@ class RedisReceiver:
 
     async def external_messages(self) -> AsyncIterator[bytes]:
         """
-        Yield messages of external publishers (programs that know nothing of the log); never ends.
+        Yield messages that programs published past the log, the stream of all events.
 
         They are the messages on the events channel that have no ``position``, unchecked, of any
         size. A lost subscription is logged and opened again after 1 s, without an error; a silent
-        one is noticed after 30 s. Messages published meanwhile are lost. Cancel its task to end it.
+        one is noticed after 30 s. Messages published meanwhile are lost. It never ends: cancel its
+        task.
         """
         is_failing = False
         while True:
