@@ -12,7 +12,7 @@ import enum
 import functools
 import inspect
 import json
-from collections.abc import Callable, Hashable, Mapping, MutableMapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, MutableMapping
 from typing import Any, Final, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -60,6 +60,12 @@ _STATUS_OF: Final = {
 _ERROR_FIELDS: Final = ("error", "error_message", "last_error")
 _RESEARCH_ID_NAMES: Final = ("research_task_id", "parent_task_id", "task_id", "parent_id")
 _RECORD_ID_NAMES: Final = ("task_id", "id", "research_task_id", "parent_task_id")
+_RECORD_FIELDS: Final = (
+    *("title", "project_id", "research_query", "research_type", "task_type"),
+    *("domain", "domain_hint"),
+)
+"""Fields of a record beside the id. Not ``name`` and ``type`` alone: a logger has a name."""
+_NO_RECORDS: Final = (str, int, float, list, tuple)
 _NO_PAYLOAD: Final = object()
 
 
@@ -271,7 +277,8 @@ def research_task_of(
         both None if the arguments do not fit the method. The id is the first found of: an argument
         named ``research_task_id``, ``parent_task_id``, ``task_id`` or ``parent_id``; a field of an
         argument with such a name or ``id``; the first argument if it is a text; an attribute of the
-        orchestrator with such a name.
+        orchestrator with such a name. Beside an id that is an argument of its own, what holds
+        further fields is the first argument that has a title, project, type or domain.
     """
     try:
         bound = inspect.signature(method).bind(owner, *args, **kwargs).arguments
@@ -281,9 +288,9 @@ def research_task_of(
     for name in _RESEARCH_ID_NAMES:
         found = given.get(name)
         if isinstance(found, str | int) and found != "":
-            return str(found), None
+            return str(found), _record_among(given.values())
     for value in given.values():
-        if isinstance(value, str | int | float | list | tuple):
+        if isinstance(value, _NO_RECORDS):
             continue
         for name in _RECORD_ID_NAMES:
             found = field(value, name)
@@ -291,12 +298,22 @@ def research_task_of(
                 return str(found), value
     first = next(iter(given.values()), None)
     if isinstance(first, str) and first:
-        return first, None
+        return first, _record_among(given.values())
     for name in _RESEARCH_ID_NAMES:
         found = getattr(owner, name, None)
         if isinstance(found, str | int) and found != "":
             return str(found), owner
     return None, None
+
+
+def _record_among(values: Iterable[Any]) -> Any:
+    """The first argument beside the id that says something of the research task; else None."""
+    for value in values:
+        if isinstance(value, _NO_RECORDS):
+            continue
+        if any(research_field(value, name) is not None for name in _RECORD_FIELDS):
+            return value
+    return None
 
 
 def research_field(record: Any, *names: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import logging
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -288,6 +289,40 @@ def test_the_research_task_of_a_call(
     """The id is an argument's field or a first argument that is a text; else there is none."""
     found, _ = research_task_of(Orchestrator.run, Orchestrator(), args, kwargs)
     assert found == task_id
+
+
+class Config:
+    """A record that has attributes."""
+
+    research_type = "schools"
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "record"),
+    [
+        (("t", {"title": "Schools"}), {}, {"title": "Schools"}),
+        (("t", {"name": "n", "project_id": "p"}), {}, {"name": "n", "project_id": "p"}),
+        (("t",), {"project_id": "p"}, {"project_id": "p"}),
+        (("t", Config), {}, Config),
+        (("t", {"name": "n", "type": "x"}), {}, None),
+        (("t", logging.getLogger("l")), {}, None),
+        (("t", {"title": ""}), {}, None),
+        (("t", ["title"]), {}, None),
+    ],
+)
+def test_the_record_beside_the_id_of_a_call(
+    args: tuple[Any, ...], kwargs: dict[str, Any], record: Any
+) -> None:
+    """Beside an id of its own, the record is the argument with a field of a research task."""
+    assert research_task_of(Orchestrator.run, Orchestrator(), args, kwargs) == ("t", record)
+
+
+def test_the_record_may_come_before_an_id_that_is_named() -> None:
+    """An argument called ``task_id`` is the id wherever it stands, and the record is beside it."""
+
+    def run(orchestrator: Any, config: Any, task_id: str) -> None: ...
+
+    assert research_task_of(run, None, ({"domain": "d"}, "t"), {}) == ("t", {"domain": "d"})
 
 
 def test_an_orchestrators_own_attribute_comes_last() -> None:
