@@ -4,15 +4,20 @@ Messages to a client other than events: control messages and the parts of a snap
 Events travel as ``MonitoringEvent`` JSON. Every message here carries ``type`` and never
 ``event_type``, which is how a client distinguishes the two. The dashboard's ``wire.ts`` is
 generated from these models. All times are ISO 8601 UTC text; all ids are as in ``MonitoringEvent``.
+
+A message contains all its fields, null where nothing is known, except the fields that were added
+after the first release: those are left out while they are None, so that 2,000 bars do not carry
+them for nothing, and a client must do without them.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
+    "EndedBy",
     "FailureGroup",
     "GapMessage",
     "GlobalStats",
@@ -27,6 +32,18 @@ __all__ = [
 ]
 
 Status = Literal["pending", "processing", "completed", "failed", "retrying", "stalled"]
+
+EndedBy = Literal["self", "other", "rule", "snapshot"]
+"""Who reported an end, as ``MonitoringEvent.ended_by``. An end that a snapshot made up ends nothing
+in the fold, so a bar never carries that word."""
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+_OPTIONAL: Final[Any] = Field(default=None, exclude_if=_is_none)
+"""Of a field that is left out while it is None (0.1 us a field)."""
 
 
 class _Wire(BaseModel):
@@ -52,6 +69,13 @@ class PhaseProgress(_Wire):
     rate_per_sec: float | None = None
     """Jobs ended per second over the last minute; None until enough have ended for a rate."""
     message: str | None = None
+    stalled: int | None = _OPTIONAL
+    """Of the pending ones: jobs that are stalled."""
+    runs: int | None = _OPTIONAL
+    """How often the phase has run; 0 where only jobs name it."""
+    not_held: int | None = _OPTIONAL
+    """Direct children that are counted but no longer in memory; left out where only jobs name the
+    phase."""
 
 
 class SpanBar(_Wire):
@@ -73,6 +97,21 @@ class SpanBar(_Wire):
     ended_at: str | None = None
     duration_ms: float | None = None
     error: str | None = None
+    depth: int | None = _OPTIONAL
+    """How many nodes are above it in its card: 0 for the research task itself. An enqueue is none,
+    so a job is as deep as its enqueue was."""
+    run: int | None = _OPTIONAL
+    """Of a job: which of its runs this bar belongs to, counted from 1."""
+    runs: int | None = _OPTIONAL
+    """Of a job: how many runs are known of it."""
+    incarnation: str | None = _OPTIONAL
+    """The life of the worker process that ran it, where the publisher sends it."""
+    ended_by: EndedBy | None = _OPTIONAL
+    """Who reported the end: the work itself, another process, or a status rule; left out while it
+    is open. A publisher without spans is always ``other``."""
+    reason: str | None = _OPTIONAL
+    """Why it is stalled: ``worker_lost``, ``heartbeat_lost``, ``queue_emptied``, ``silent``,
+    ``parent_ended``, ``card_ended``, or what a publisher said."""
 
 
 class TaskCard(_Wire):
@@ -101,6 +140,12 @@ class TaskCard(_Wire):
     phases: list[PhaseProgress] = Field(default_factory=list)
     spans: list[SpanBar] = Field(default_factory=list)
     """Open spans first, then the newest ended ones; the number is bounded."""
+    stalled: int | None = _OPTIONAL
+    """Of the pending ones: jobs that are stalled."""
+    reason: str | None = _OPTIONAL
+    """Why the card is stalled, as ``SpanBar.reason``."""
+    not_held: int | None = _OPTIONAL
+    """Spans that are counted but no longer in memory."""
 
 
 class WorkerState(_Wire):
@@ -120,6 +165,8 @@ class WorkerState(_Wire):
     failed: int = 0
     dropped_events: int = 0
     """Events that its process dropped, according to its last heartbeat."""
+    incarnation: str | None = _OPTIONAL
+    """The life of its process, where the publisher sends it; the latest of several."""
 
 
 class QueueDepth(_Wire):

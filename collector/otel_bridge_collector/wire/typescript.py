@@ -4,7 +4,9 @@ Generates the dashboard's ``wire.ts`` from the models of events and control mess
 ``python -m otel_bridge_collector.wire.typescript`` writes the file; with ``--check``, as in
 ``make check``, it only compares and fails if the file is stale. The models' JSON schema is taken in
 serialisation mode, because TypeScript reads what the collector sends: an event leaves out fields
-that are None (``?``); every other message contains all its fields (``| null``).
+that are None (``?``); every other message contains all its fields (``| null``), but those whose
+model leaves them out while they are None (``Field(exclude_if=...)``). That such a field has a
+default says nothing: all defaults are sent, so the schema calls every field required.
 """
 
 from __future__ import annotations
@@ -90,7 +92,8 @@ def _interface(model: type[BaseModel], schema: dict[str, Any]) -> str:
         lines.extend(_comment(field.get("description"), "  ").splitlines())
         kind = _EVENTS_IN.get((model.__name__, name)) or _type(field)
         mark = ""
-        if model is MonitoringEvent and kind.endswith(" | null"):
+        is_left_out = model is MonitoringEvent or model.model_fields[name].exclude_if is not None
+        if is_left_out and kind.endswith(" | null"):
             kind, mark = kind.removesuffix(" | null"), "?"
         lines.append(f"  {name}{mark}: {kind};")
     return "\n".join([*lines, "}\n"])

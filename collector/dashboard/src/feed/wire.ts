@@ -84,6 +84,9 @@ export interface PhaseProgress {
   retrying: number;
   rate_per_sec: number | null;
   message: string | null;
+  stalled?: number;
+  runs?: number;
+  not_held?: number;
 }
 
 /** One bar of the waterfall: a research task, a phase, or a queued, running or ended job. */
@@ -104,6 +107,12 @@ export interface SpanBar {
   ended_at: string | null;
   duration_ms: number | null;
   error: string | null;
+  depth?: number;
+  run?: number;
+  runs?: number;
+  incarnation?: string;
+  ended_by?: "self" | "other" | "rule" | "snapshot";
+  reason?: string;
 }
 
 /** The state of one research task, as its card shows it. */
@@ -129,6 +138,9 @@ export interface TaskCard {
   message: string | null;
   phases: PhaseProgress[];
   spans: SpanBar[];
+  stalled?: number;
+  reason?: string;
+  not_held?: number;
 }
 
 /** The state of one worker. */
@@ -146,6 +158,7 @@ export interface WorkerState {
   completed: number;
   failed: number;
   dropped_events: number;
+  incarnation?: string;
 }
 
 /** The number of jobs that wait in one queue. */

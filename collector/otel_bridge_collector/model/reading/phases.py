@@ -20,7 +20,7 @@ from otel_bridge_collector.model.events import (
     RETRYING,
     STALLED,
 )
-from otel_bridge_collector.model.nodes import UNKNOWN, Node, Task, is_in_phase
+from otel_bridge_collector.model.nodes import GONE, UNKNOWN, Node, Task, is_in_phase
 from otel_bridge_collector.model.runs import is_open
 from otel_bridge_collector.model.tasks import has_own_facts
 
@@ -42,6 +42,8 @@ class PhaseRow(NamedTuple):
         total: Jobs expected; None while nothing says how many.
         rate: Jobs ended per second over the last minute; None until enough have ended.
         runs: Nodes of this name; 0 where only jobs name the phase.
+        not_held: Direct children of its runs that were counted and are no longer in memory; None
+            where only jobs name the phase, because their parents are others.
     """
 
     name: str
@@ -58,6 +60,7 @@ class PhaseRow(NamedTuple):
     rate: float | None
     message: str | None
     runs: int
+    not_held: int | None
 
 
 class _Totals:
@@ -207,6 +210,7 @@ def _row(
         rate=_rate(task, name, completed + failed, now) if status == PROCESSING else None,
         message=max(messages)[1] if messages else None,
         runs=len(phase.runs),
+        not_held=sum(node.agg[GONE] for node in phase.runs if node.agg) if phase.runs else None,
     )
 
 

@@ -15,18 +15,27 @@ from otel_bridge_collector.model.events import (
 )
 from otel_bridge_collector.model.liveness import Liveness, Verdict
 from otel_bridge_collector.model.nodes import Job, Node, Task, children
-from otel_bridge_collector.model.runs import is_open, is_shadowed, reported_end
+from otel_bridge_collector.model.runs import is_open, is_shadowed, winner
 from otel_bridge_collector.model.tasks import Tasks
 
 __all__ = ["NodeState", "Rows"]
 
 
 class NodeState(NamedTuple):
-    """How one node stands: its status code, where its bar ends, and why if it is stalled."""
+    """
+    How one node stands.
+
+    Attributes:
+        status: A status code.
+        ended: Where its bar ends; None while it is open.
+        reason: Why it is stalled; None if it is not.
+        ended_by: Who reported that end, a code of ``ENDED_BY``; 0 while it is open.
+    """
 
     status: int
     ended: int | None
     reason: str | None
+    ended_by: int
 
 
 class Rows:
@@ -60,15 +69,14 @@ class Rows:
             card_ended: When its card ended; nothing of an ended card is open.
         """
         if not is_open(node) and node.ended >> 3 != RULE:
-            return NodeState(node.ended & 7, node.end, None)
+            return NodeState(node.ended & 7, node.end, None, node.ended >> 3)
         own = node.own
         job = own if type(own) is Job else None
         if card_ended is not None:
             last_seen = self._tasks.last_seen(own.task)
-            return NodeState(STALLED, max(card_ended, last_seen), "card_ended")
+            return NodeState(STALLED, max(card_ended, last_seen), "card_ended", RULE)
         if job is not None and job.win is node and job.st not in (PENDING, PROCESSING, STALLED):
-            # Its worker's parent process or the broker reported its end.
-            return NodeState(job.st, reported_end(job, node), None)
+            return self._reported(job, node)
         if job is not None and job.win is node:
             verdict = self._liveness.job_verdict(job)
         else:
@@ -76,8 +84,18 @@ class Rows:
         if verdict is None and job is None:
             verdict = self._ended_above(node)
         if verdict is not None:
-            return NodeState(STALLED, verdict.at, verdict.reason)
-        return NodeState(PENDING if node.kind == ENQUEUE else PROCESSING, None, None)
+            return NodeState(STALLED, verdict.at, verdict.reason, RULE)
+        return NodeState(PENDING if node.kind == ENQUEUE else PROCESSING, None, None, 0)
+
+    @staticmethod
+    def _reported(job: Job, node: Node) -> NodeState:
+        """An open node whose end its worker's parent process, the broker or a rule reported."""
+        report = winner(job)[1]
+        if report is None and is_open(node):
+            # It waits for its next attempt, and the enqueue of that is all that is known of it.
+            return NodeState(job.st, None, None, 0)
+        report = report or node
+        return NodeState(job.st, report.end, None, report.ended >> 3)
 
     @staticmethod
     def _ended_above(node: Node) -> Verdict | None:

@@ -8,6 +8,7 @@ from typing import Final, Literal, cast
 
 from otel_bridge.clock import iso_utc
 from otel_bridge_collector.model.events import (
+    ENDED_BY,
     ENQUEUE,
     JOB,
     KIND_NAMES,
@@ -18,17 +19,19 @@ from otel_bridge_collector.model.events import (
     TASK,
 )
 from otel_bridge_collector.model.fold import Fold
-from otel_bridge_collector.model.nodes import Job, Node, Task, children
-from otel_bridge_collector.model.runs import is_open, is_shadowed
+from otel_bridge_collector.model.nodes import Host, Job, Node, Task, children, depth_of
+from otel_bridge_collector.model.runs import is_open, is_shadowed, runs_of
 from otel_bridge_collector.model.tasks import has_own_facts
-from otel_bridge_collector.model.workers import Incarnation, Worker
-from otel_bridge_collector.wire.messages import SpanBar
+from otel_bridge_collector.model.workers import Incarnation, Process, Worker
+from otel_bridge_collector.wire.messages import EndedBy, SpanBar
 
-__all__ = ["bars_of", "iso", "phase_of", "worker_id_of"]
+__all__ = ["bars_of", "incarnation_of", "iso", "phase_of", "worker_id_of"]
 
 _LOOKED_AT: Final = 400
 """Of one task: so many of the newest jobs, and as many that ended last. A card with 50,000 jobs
 otherwise costs 100 ms."""
+
+_ENDED_BY: Final = {code: cast("EndedBy", name) for name, code in ENDED_BY.items()}
 
 
 def iso(time_us: int | None) -> str | None:
@@ -42,6 +45,13 @@ def worker_id_of(node: Node) -> int | str | None:
     if isinstance(host, Incarnation):
         return host.worker.id
     return host.id if isinstance(host, Worker) else None
+
+
+def incarnation_of(host: Host | None) -> str | None:
+    """The life of the process that ``host`` is; None where its publisher sends none."""
+    if isinstance(host, Incarnation):
+        return None if host.process is None else host.key
+    return host.key if isinstance(host, Process) else None
 
 
 def phase_of(node: Node) -> str | None:
@@ -77,7 +87,39 @@ def bars_of(model: Fold, task: Task, card_ended: int | None, limit: int) -> list
             node.key or 0,
         )
     )
-    return [_bar(model, node, card_ended) for node in shown[:limit]]
+    numbers: dict[Job, dict[Node, int] | None] = {}
+    found = []
+    for node in shown[:limit]:
+        job = node.own
+        if type(job) is not Job:
+            found.append(_bar(model, node, card_ended, None, None))
+            continue
+        if job not in numbers:
+            numbers[job] = _run_numbers(job)
+        of_node = numbers[job]
+        run, runs = (1, 1) if of_node is None else (of_node.get(node), max(of_node.values()))
+        found.append(_bar(model, node, card_ended, run, runs))
+    return found
+
+
+def _run_numbers(job: Job) -> dict[Node, int] | None:
+    """Which of its job's runs a node belongs to, from 1; None where all belong to one."""
+    first = job.first
+    if first is None or first.next is None:
+        return None
+    enqueues = 0
+    is_one = True
+    for node in job.nodes():
+        enqueues += node.kind == ENQUEUE
+        is_one = is_one and node.run == first.run
+    if is_one and (enqueues < 2 or first.run is not None):
+        # Most jobs: without looking at their times, which took 4 us a job.
+        return None
+    return {
+        node: number
+        for number, run in enumerate(runs_of(job), 1)
+        for node in (*run.enqueues, *run.attempts)
+    }
 
 
 def _candidates(model: Fold, task: Task) -> dict[Node, None]:
@@ -141,7 +183,9 @@ def _name_of(node: Node, job_id: str | None) -> str:
     return node.name or job_id or KIND_NAMES[node.kind]
 
 
-def _bar(model: Fold, node: Node, card_ended: int | None) -> SpanBar:
+def _bar(
+    model: Fold, node: Node, card_ended: int | None, run: int | None, runs: int | None
+) -> SpanBar:
     state = model.rows.state(node, card_ended)
     own = node.own
     task = own.task
@@ -168,4 +212,10 @@ def _bar(model: Fold, node: Node, card_ended: int | None) -> SpanBar:
         ended_at=iso(state.ended),
         duration_ms=(node.end - node.start) / 1000 if is_ended and node.start is not None else None,
         error=node.error,
+        depth=depth_of(node) - 1,
+        run=run,
+        runs=runs,
+        incarnation=incarnation_of(node.worker),
+        ended_by=_ENDED_BY.get(state.ended_by),
+        reason=state.reason,
     )

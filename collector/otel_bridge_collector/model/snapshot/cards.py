@@ -10,6 +10,7 @@ from otel_bridge_collector.model.events import (
     PENDING,
     PROCESSING,
     RETRYING,
+    STALLED,
     STATUS_NAMES,
 )
 from otel_bridge_collector.model.fold import Fold
@@ -98,6 +99,9 @@ def task_card(model: Fold, task: Task, max_spans: int = MAX_SPANS_PER_CARD) -> T
         message=card.message,
         phases=[_phase(row) for row in card.phases],
         spans=bars_of(model, task, card.ended, max_spans),
+        stalled=card.jobs[STALLED],
+        reason=card.reason,
+        not_held=card.not_held,
     )
 
 
@@ -131,4 +135,7 @@ def _phase(row: PhaseRow) -> PhaseProgress:
         retrying=row.retrying,
         rate_per_sec=row.rate,
         message=row.message,
+        stalled=row.stalled,
+        runs=row.runs,
+        not_held=row.not_held,
     )

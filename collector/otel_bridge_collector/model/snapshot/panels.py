@@ -13,7 +13,7 @@ from otel_bridge_collector.model.failures import NO_ERROR
 from otel_bridge_collector.model.failures import FailureGroup as TaskFailures
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.nodes import Job, Node
-from otel_bridge_collector.model.snapshot.bars import iso, phase_of
+from otel_bridge_collector.model.snapshot.bars import incarnation_of, iso, phase_of
 from otel_bridge_collector.model.workers import Incarnation, Worker
 from otel_bridge_collector.wire.filters import ALL_EVENTS, EventFilter
 from otel_bridge_collector.wire.messages import FailureGroup, QueueDepth, WorkerState
@@ -62,6 +62,7 @@ def _worker(worker: Worker, status: str, project_id: str | None) -> WorkerState:
         completed=worker.completed,
         failed=worker.failed,
         dropped_events=newest.note[1] if newest else 0,
+        incarnation=incarnation_of(newest),
     )
 
 

@@ -56,3 +56,55 @@ def test_an_empty_snapshot_is_complete() -> None:
     lists = [name for name, value in sent.items() if value == []]
     assert lists == ["tasks", "workers", "queues", "failures", "events"]
     assert set(sent["stats"]) == set(messages.GlobalStats.model_fields)
+
+
+BAR: dict[str, Any] = {"span_id": "a", "kind": "job", "name": "j", "status": "completed"}
+ADDED: list[tuple[type[BaseModel], dict[str, Any], dict[str, Any]]] = [
+    (
+        messages.SpanBar,
+        BAR,
+        {
+            "depth": 0,
+            "run": 1,
+            "runs": 2,
+            "incarnation": "0" * 16,
+            "ended_by": "self",
+            "reason": "silent",
+        },
+    ),
+    (
+        messages.TaskCard,
+        {"task_id": "t", "status": "processing"},
+        {"stalled": 0, "reason": "silent", "not_held": 0},
+    ),
+    (
+        messages.PhaseProgress,
+        {"name": "p", "status": "pending"},
+        {"stalled": 0, "runs": 0, "not_held": 0},
+    ),
+    (
+        messages.WorkerState,
+        {"worker_id": 1, "status": "online"},
+        {"incarnation": "0" * 16},
+    ),
+]
+
+
+@pytest.mark.parametrize(("model", "fields", "added"), ADDED)
+def test_an_added_field_is_left_out_while_it_is_none(
+    model: type[BaseModel], fields: dict[str, Any], added: dict[str, Any]
+) -> None:
+    """A message without the added fields is what it was before them; zero is sent, None is not."""
+    before = set(model.model_fields) - set(added)
+    assert set(model(**fields).model_dump(mode="json")) == before
+    sent = model(**fields, **added).model_dump(mode="json")
+    assert {name: sent[name] for name in added} == added
+
+
+@pytest.mark.parametrize(("model", "fields", "added"), ADDED)
+def test_an_added_field_need_not_come(
+    model: type[BaseModel], fields: dict[str, Any], added: dict[str, Any]
+) -> None:
+    """A message of a collector that knows no added field is read; what it lacks is None."""
+    read = model.model_validate(model(**fields).model_dump(mode="json"))
+    assert [getattr(read, name) for name in added] == [None] * len(added)

@@ -11,6 +11,7 @@ from otel_bridge_collector.model.snapshot.cards import (
     MAX_SPANS_PER_CARD,
     task_cards,
 )
+from otel_bridge_collector.wire.messages import SpanBar
 
 from otel_bridge.events.model import MonitoringEvent
 from tests.support.folding import event, fold, judged
@@ -99,3 +100,107 @@ def test_a_large_task_shows_what_runs_and_what_ended_last() -> None:
     story.append(job("t", 1001, "task_completed", "ends last"))
     (card,) = task_cards(looked_at(1002, story))
     assert [bar.task_id for bar in card.spans[:3]] == ["oldest", "ends last", "j999"]
+
+
+TRACE = "0" * 31 + "1"
+
+
+def span(number: int, parent: int | None = None) -> dict[str, Any]:
+    """The ids of a span, and of its parent."""
+    ids: dict[str, Any] = {"trace_id": TRACE, "span_id": f"{number:016x}"}
+    return ids if parent is None else {**ids, "parent_span_id": f"{parent:016x}"}
+
+
+def bars(seconds: float, events: list[MonitoringEvent]) -> dict[str, SpanBar]:
+    """Bars of the only card, by span id without its zeros."""
+    (card,) = task_cards(looked_at(seconds, events))
+    return {bar.span_id.lstrip("0"): bar for bar in card.spans}
+
+
+def test_a_job_that_is_enqueued_again_has_a_second_run() -> None:
+    """Each bar of a job says which run it belongs to, and how many the job has had."""
+    story = [
+        job("t", 0, "task_enqueued", **span(1)),
+        job("t", 1, "task_started", **span(2, 1)),
+        job("t", 2, "task_retry", **span(2, 1)),
+        job("t", 3, "task_completed", retry_count=1, duration_ms=500, **span(3, 1)),
+        job("t", 10, "task_enqueued", **span(4)),
+        job("t", 11, "task_started", **span(5, 4)),
+        job("t", 11, "task_started", "once", **span(6)),
+    ]
+    found = {key: (bar.run, bar.runs) for key, bar in bars(12, story).items()}
+    assert found == {"2": (1, 2), "3": (1, 2), "5": (2, 2), "6": (1, 1)}
+
+
+def test_runs_are_told_apart_by_their_ids() -> None:
+    """Attempts of two runs whose enqueues are not known are two runs, not two attempts of one."""
+    story = [
+        job("t", 1, "task_completed", run_id="one", **span(1)),
+        job("t", 9, "task_failed", run_id="two", **span(2)),
+    ]
+    found = {key: (bar.run, bar.runs) for key, bar in bars(10, story).items()}
+    assert found == {"1": (1, 2), "2": (2, 2)}
+
+
+def test_a_bar_says_how_deep_it_is() -> None:
+    """The task is at 0, a phase below it at 1, and a job as deep as its enqueue was."""
+    story = [
+        root("t", 0, "task_started", **span(1)),
+        event(1, "phase_started", parent_task_id="t", phase="p", **span(2, 1)),
+        job("t", 2, "task_enqueued", phase="p", **span(3, 2)),
+        job("t", 2, "task_enqueued", "waits", phase="p", **span(4, 2)),
+        job("t", 3, "task_started", phase="p", **span(5, 3)),
+    ]
+    found = bars(4, story)
+    assert {key: bar.depth for key, bar in found.items()} == {"1": 0, "2": 1, "4": 2, "5": 2}
+    assert (found["1"].run, found["2"].runs) == (None, None)
+
+
+def test_a_bar_says_who_reported_its_end() -> None:
+    """The work itself, another process, or a status rule; nothing while it is open."""
+    lives = {"worker_id": "w", "incarnation": "a" * 16}
+    dead = {"worker_id": "v", "incarnation": "b" * 16}
+    story = [
+        event(0, "worker_heartbeat", **dead),
+        event(90, "worker_heartbeat", **lives),
+        job("t", 1, "task_completed", "self", **span(1)),
+        job("t", 1, "task_started", "killed", **span(2)),
+        job("t", 2, "task_failed", "killed", ended_by="other"),
+        job("t", 1, "task_completed", "no span"),
+        job("t", 1, "task_started", "lost", **span(3), **dead),
+        job("t", 1, "task_started", "open", **span(4), **lives),
+    ]
+    found = {bar.task_id: bar for bar in bars(100, story).values()}
+    assert {name: bar.ended_by for name, bar in found.items()} == {
+        "self": "self",
+        "killed": "other",
+        "no span": "other",
+        "lost": "rule",
+        "open": None,
+    }
+    assert (found["lost"].reason, found["lost"].incarnation) == ("worker_lost", "b" * 16)
+    assert (found["open"].incarnation, found["self"].incarnation) == ("a" * 16, None)
+
+
+def test_what_a_card_ends_is_ended_by_a_rule() -> None:
+    """An open bar of a card that is over has an end that was never reported."""
+    story = [
+        root("t", 0, "task_started", **span(1)),
+        job("t", 2, "task_started", **span(2, 1)),
+        root("t", 3, "task_completed", **span(1)),
+    ]
+    found = bars(400, story)
+    assert (found["2"].ended_by, found["2"].reason) == ("rule", "card_ended")
+    assert (found["1"].ended_by, found["1"].reason) == ("self", None)
+
+
+def test_work_of_no_worker_has_its_process_incarnation() -> None:
+    """A span that names its process and no worker carries that process' incarnation."""
+    found = bars(2, [job("t", 1, "task_started", incarnation="c" * 16, **span(1))])
+    assert (found["1"].worker_id, found["1"].incarnation) == (None, "c" * 16)
+
+
+def test_a_job_that_waits_for_its_next_attempt_is_open() -> None:
+    """Of a job whose first attempt is not known the enqueue of the second has no end."""
+    found = bars(3, [job("t", 2, "task_enqueued", retry_count=1, **span(1))])
+    assert (found["1"].status, found["1"].ended_at, found["1"].ended_by) == ("retrying", None, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from otel_bridge_collector.model.eviction import Limits
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.snapshot.cards import (
     MAX_CARDS,
@@ -157,3 +158,61 @@ def test_reported_progress_makes_a_rate() -> None:
         judged(model, second)
     (card,) = task_cards(model)
     assert [phase.rate_per_sec for phase in card.phases] == [2.0]
+
+
+def test_counts_outlive_the_bars_that_are_no_longer_held() -> None:
+    """Of 100 ended jobs all count, though 50 are held; card and phase say how many are missing."""
+    ids: dict[str, Any] = {"parent_task_id": "t", "trace_id": "0" * 31 + "1"}
+    story = [
+        event(0, "task_started", task_id="t", span_id=f"{1:016x}", **ids),
+        event(
+            0, "phase_started", phase="a", span_id=f"{2:016x}", parent_span_id=f"{1:016x}", **ids
+        ),
+    ]
+    for number in range(3, 103):
+        span: dict[str, Any] = {"span_id": f"{number:016x}", "parent_span_id": f"{2:016x}"}
+        story.append(event(1, "task_completed", task_id=f"j{number}", **span, **ids))
+    model = judged(fold(story, Limits(nodes_per_task=50)), 2)
+    (card,) = task_cards(model)
+    (phase,) = card.phases
+    assert (card.completed, phase.completed, phase.total) == (100, 100, 100)
+    assert card.not_held == phase.not_held
+    assert card.not_held == 102 - model.tasks.by_id["t"].size
+    assert card.not_held >= 50
+    (whole,) = task_cards(judged(fold(story), 2))
+    assert (whole.completed, whole.not_held, whole.phases[0].not_held) == (100, 0, 0)
+
+
+def test_what_is_not_held_of_a_phase_without_a_span_is_unknown() -> None:
+    """Where only jobs name a phase, its card alone says how much is missing."""
+    story = [in_phase(1, "task_completed", f"j{number}") for number in range(100)]
+    (card,) = task_cards(judged(fold(story, Limits(nodes_per_task=50)), 2))
+    assert card.completed == 100
+    assert card.not_held is not None
+    assert card.not_held >= 50
+    assert [(phase.completed, phase.runs, phase.not_held) for phase in card.phases] == [
+        (100, 0, None)
+    ]
+
+
+def test_a_phase_counts_its_runs_and_its_stalled_jobs() -> None:
+    """A phase that ran twice is one row of two runs; jobs on a lost worker are stalled in it."""
+    story = [event(0, "worker_heartbeat", worker_id="w")]
+    for number in (1, 2):
+        ids: dict[str, Any] = {"parent_task_id": "t", "phase": "a", "span_id": f"{number:016x}"}
+        story.append(event(number, "phase_started", **ids))
+    lost: dict[str, Any] = {"worker_id": "w", "parent_span_id": f"{2:016x}"}
+    story += [
+        job("t", 3, "task_started", "lost", span_id=f"{3:016x}", **lost),
+        job("t", 60, "task_completed", "done", span_id=f"{4:016x}", parent_span_id=f"{1:016x}"),
+    ]
+    (card,) = task_cards(looked_at(61, story))
+    (phase,) = card.phases
+    assert (phase.runs, phase.stalled, phase.completed) == (2, 1, 1)
+    assert (card.stalled, card.pending, card.reason) == (1, 1, None)
+
+
+def test_a_stalled_card_says_why() -> None:
+    """A card of which nothing was heard for 900 s is stalled because it is silent."""
+    (card,) = task_cards(looked_at(1000, [root("t", 0, "task_started")]))
+    assert (card.status, card.reason) == ("stalled", "silent")

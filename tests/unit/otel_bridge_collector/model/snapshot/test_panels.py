@@ -128,3 +128,14 @@ def test_the_latest_failure_is_first_and_its_newest_job_too() -> None:
     ]
     wanted = failure_groups(seen, EventFilter(task_id="u"))
     assert [group.error for group in wanted] == ["new"]
+
+
+def test_a_worker_names_its_latest_incarnation() -> None:
+    """Of two lives of a worker the later is shown; an old publisher's worker has none."""
+    story = [
+        event(0, "worker_started", worker_id="w", incarnation="b" * 16),
+        event(9, "worker_started", worker_id="w", incarnation="a" * 16),
+        worker(0, "old"),
+    ]
+    found = {state.worker_id: state.incarnation for state in worker_states(looked_at(10, story))}
+    assert found == {"w": "a" * 16, "old": None}
