@@ -35,6 +35,7 @@ from otel_bridge_collector.log.decoding import decode_entries
 from otel_bridge_collector.log.reader import Feed
 from otel_bridge_collector.model.events import STATUS_NAMES
 from otel_bridge_collector.model.fold import Fold
+from otel_bridge_collector.model.reading.projects import project_of_past
 from otel_bridge_collector.model.snapshot.cards import shown_tasks, task_cards
 from otel_bridge_collector.model.snapshot.header import Header
 from otel_bridge_collector.model.snapshot.panels import (
@@ -125,7 +126,9 @@ class Collector:
         self.resumer = Resumer(
             self._open_receiver,
             decode=partial(
-                decode_entries, max_bytes=max_bytes, project_of=self.model.project_of_task
+                decode_entries,
+                max_bytes=max_bytes,
+                project_of=partial(project_of_past, self.model.tasks, self.model.tree.nodes),
             ),
             wait_advance=self.feed.wait_advance,
             hub=self.hub,

@@ -40,6 +40,8 @@ _END_OF_TIME: Final = datetime(9999, 1, 1, tzinfo=UTC)
 """An event with a ``ts`` as late as this, or before 1970, is unreadable."""
 _KNOWN_FIELDS: Final = frozenset(FIELD_ORDER)
 
+ProjectOf = Callable[[str | None, str | None, str | None], str | None]
+
 
 class UnreadableEventError(ValueError):
     """Raised when bytes are not an event; the text is the reason, and never quotes the bytes."""
@@ -224,7 +226,7 @@ def _decode_slowly(data: bytes) -> Event:
 def decode_entries(
     entries: Iterable[LogEntry],
     max_bytes: int,
-    project_of: Callable[[str | None], str | None] = lambda task_id: None,
+    project_of: ProjectOf = lambda task_id, trace_id, span_id: None,
 ) -> list[Entry]:
     """
     Decode a part of the log for a client that resumes, of any size; never raises.
@@ -234,15 +236,15 @@ def decode_entries(
     Args:
         entries: Of the log.
         max_bytes: Limit on an event's bytes without its position.
-        project_of: The project of a research task, for events without one of their own.
+        project_of: The project by the ids of task, trace and span, for events that name none.
     """
     found = []
     for entry in entries:
         try:
-            _, decoded = decode_entry(entry.data, entry.position, max_bytes)
+            event, decoded = decode_entry(entry.data, entry.position, max_bytes)
         except UnreadableEventError:
             continue
         if decoded.project_id is None:
-            decoded.project_id = project_of(decoded.parent_task_id)
+            decoded.project_id = project_of(event.parent_task_id, event.trace_id, event.span_id)
         found.append(decoded)
     return found

@@ -24,6 +24,7 @@ from otel_bridge_collector.log.decoding import UnreadableEventError, decode_for_
 from otel_bridge_collector.log.histogram import Histogram
 from otel_bridge_collector.model.events import microseconds
 from otel_bridge_collector.model.fold import Fold
+from otel_bridge_collector.model.reading.projects import is_shared, project_of
 from otel_bridge_collector.stream.hub import Hub
 from otel_bridge_collector.stream.ring import Entry, ReplayRing
 
@@ -263,7 +264,9 @@ class Feed:
             if not model.apply(event, seen):
                 self.counters.duplicates += 1
                 return None
-            project_id = model.project_of(event)
+            project_id = event.project_id
+            if project_id is None:
+                project_id = project_of(model.task)
         except Exception:
             # One event that raises in the fold must not keep later events from the clients.
             logger.exception("an event of type %s could not be folded", event.event_type)
@@ -276,23 +279,31 @@ class Feed:
         if self._is_rebuilt:
             self.lag_sec.observe(max(0, now - ts) / 1e6)  # a sender's clock may be ahead
         self._ring.append(entry)
-        self._note_project(entry)
+        self._note_project(entry, event.trace_id)
         return entry
 
-    def _note_project(self, entry: Entry) -> None:
+    def _note_project(self, entry: Entry, trace_id: str | None) -> None:
         """An event sent before its task's project was known arrives by resuming once it is."""
-        task_id = entry.parent_task_id
-        if task_id is None:
+        task = self._model.task
+        waiting = self._without_project
+        if task is None or (entry.project_id is not None and not waiting):
             return
-        if entry.project_id is None:
-            if len(self._without_project) >= _MAX_WITHOUT_PROJECT:
-                self._without_project.clear()
-            waiting = self._without_project.setdefault(task_id, [])
-            if len(waiting) < _MAX_WITHOUT_PROJECT:
-                waiting.append(entry)
-        elif self._without_project:
-            for earlier in self._without_project.pop(task_id, ()):
-                earlier.project_id = entry.project_id
+        if trace_id in waiting and self._model.tasks.of_trace.get(trace_id or "") == (task,):
+            # What knew only the trace is this task's now.
+            self._wait_for_project(task.id, waiting.pop(trace_id or ""))
+        project_id = project_of(task)
+        if project_id is not None:
+            for earlier in waiting.pop(task.id, ()):
+                earlier.project_id = project_id
+        elif entry.project_id is None and not is_shared(task):
+            self._wait_for_project(task.id, [entry])
+
+    def _wait_for_project(self, task_id: str, entries: Sequence[Entry]) -> None:
+        waiting = self._without_project
+        if len(waiting) >= _MAX_WITHOUT_PROJECT:
+            waiting.clear()
+        known = waiting.setdefault(task_id, [])
+        known.extend(entries[: _MAX_WITHOUT_PROJECT - len(known)])
 
     def _evaluate_past(self, seen: int) -> None:
         """While the log is read back, evaluate at its events' times, so that rates are right."""

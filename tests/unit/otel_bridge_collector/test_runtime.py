@@ -41,12 +41,18 @@ async def collector() -> AsyncIterator[Collector]:
 
 async def append(collector: Collector, *names: str, project_id: str = "p") -> None:
     """Append one event for each job, and wait until the collector has read them."""
+    ids = {"parent_task_id": "t", "project_id": project_id}
+    await append_events(collector, *({"task_id": name, **ids} for name in names))
+
+
+async def append_events(collector: Collector, *jobs: dict[str, str]) -> None:
+    """Append the start of each of these jobs, and wait until the collector has read them."""
     batch = []
-    for name in names:
-        event = {"event_type": "task_started", "task_id": name, "project_id": project_id}
-        event |= {"event_id": f"id-{name}", "ts": "2026-09-21T12:00:00Z", "parent_task_id": "t"}
-        batch.append(Outgoing(json.dumps(event).encode(), project_id))
-    result = await collector.append(f"tests-{names[0]}", 1, batch)
+    for job in jobs:
+        event = {"event_type": "task_started", "ts": "2026-09-21T12:00:00Z", **job}
+        event["event_id"] = f"id-{job['task_id']}"
+        batch.append(Outgoing(json.dumps(event).encode(), job.get("project_id")))
+    result = await collector.append(f"tests-{jobs[0]['task_id']}", 1, batch)
     async with asyncio.timeout(10):
         while collector.ring.last_position != result.position:
             await collector.feed.wait_advance(1)
@@ -114,6 +120,33 @@ async def test_recent_events_come_in_pages(collector: Collector) -> None:
     assert (job_ids(found), before) == (["a"], None)
     with pytest.raises(PositionLostError):
         await collector.recent(ALL_EVENTS, limit=1, before="other:1")
+
+
+async def test_the_projects_that_the_fold_knows_are_those_of_the_filter(
+    collector: Collector,
+) -> None:
+    """Who asks for a project gets what knew only its trace or task, live, resumed and read back."""
+    event_filter = EventFilter(project_id="p")
+    live, resumed = RecordingSink(), RecordingSink()
+    before = collector.ring.last_position
+    collector.hub.join(ClientSession(live, event_filter))
+    trace = "a" * 32
+    loose = {"parent_task_id": trace, "trace_id": trace}
+    await append_events(collector, {"task_id": "early", "span_id": "1" * 16, **loose})
+    await append_events(
+        collector,
+        {"task_id": "t", "parent_task_id": "t", "trace_id": trace, "project_id": "p"},
+        {"task_id": "no project", "parent_task_id": "t"},
+        {"task_id": "late", "span_id": "2" * 16, **loose},
+        {"task_id": "other", "parent_task_id": "u", "project_id": "q"},
+    )
+    own = ["early", "t", "no project", "late"]
+    assert [one["task_id"] for one in live.messages()] == own[1:]
+    await collector.resumer.join(ClientSession(resumed, event_filter), before)
+    assert [one["task_id"] for one in resumed.messages()] == own
+    found, _ = await collector.recent(event_filter, limit=9, before=None)
+    assert job_ids(found) == own[::-1]
+    assert [one["task_id"] for one in collector.snapshot(event_filter).events] == own
 
 
 async def test_readiness_says_whether_the_log_is_read() -> None:

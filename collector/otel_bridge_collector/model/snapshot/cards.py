@@ -17,6 +17,7 @@ from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.nodes import Task
 from otel_bridge_collector.model.reading.cards import Card
 from otel_bridge_collector.model.reading.phases import PhaseRow
+from otel_bridge_collector.model.reading.projects import is_shared
 from otel_bridge_collector.model.runs import is_open
 from otel_bridge_collector.model.snapshot.bars import bars_of, iso
 from otel_bridge_collector.wire.filters import ALL_EVENTS, EventFilter
@@ -36,7 +37,7 @@ def is_visible(task: Task, event_filter: EventFilter) -> bool:
     """Whether a client with this filter may see a task."""
     if not event_filter.may_see(task.project):
         return False
-    if event_filter.projects is not None and task.is_mixed:
+    if event_filter.projects is not None and is_shared(task):
         return False
     return event_filter.task_id is None or task.id == event_filter.task_id
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from otel_bridge_collector.model.fold import Fold
+from otel_bridge_collector.model.reading.projects import is_shared
 from otel_bridge_collector.model.snapshot.cards import OPEN
 from otel_bridge_collector.model.snapshot.panels import queue_depths
 from otel_bridge_collector.wire.filters import EventFilter
@@ -34,10 +35,10 @@ class Header:
         self._running: defaultdict[tuple[str | None, bool], Counter[str]] = defaultdict(Counter)
         for task in model.tasks.by_id.values():
             if model.tasks.is_shown(task) and model.cards.status(task)[0] in OPEN:
-                self._open[task.project, task.is_mixed] += 1
+                self._open[task.project, is_shared(task)] += 1
         for job in model.running:
             name = (job.win and job.win.name) or "job"
-            self._running[job.task.project, job.task.is_mixed][name] += 1
+            self._running[job.task.project, is_shared(job.task)][name] += 1
         self.open_tasks = self._open.total()
         self.running = len(model.running)
         workers = list(model.workers.by_id.values())

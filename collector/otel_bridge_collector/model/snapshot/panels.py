@@ -13,6 +13,7 @@ from otel_bridge_collector.model.failures import NO_ERROR
 from otel_bridge_collector.model.failures import FailureGroup as TaskFailures
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.nodes import Job, Node
+from otel_bridge_collector.model.reading.projects import is_shared
 from otel_bridge_collector.model.snapshot.bars import incarnation_of, iso, phase_of
 from otel_bridge_collector.model.workers import Incarnation, Worker
 from otel_bridge_collector.wire.filters import ALL_EVENTS, EventFilter
@@ -97,7 +98,7 @@ def failure_groups(model: Fold, event_filter: EventFilter = ALL_EVENTS) -> list[
     for task, groups in model.failures.of_task.items():
         if not event_filter.may_see(task.project):
             continue
-        if event_filter.projects is not None and task.is_mixed:
+        if event_filter.projects is not None and is_shared(task):
             continue
         if event_filter.task_id is not None and task.id != event_filter.task_id:
             continue

@@ -181,7 +181,9 @@ def test_a_resumed_event_has_the_project_of_its_task() -> None:
         LogEntry(position, splice_position(position, data))
         for position, data in (("e:1", GOOD[:-1] + b',"parent_task_id":"t"}'), ("e:2", other))
     ]
-    found = decode_entries(entries, 8192, lambda task_id: {"t": "of the task"}.get(task_id or ""))
+    found = decode_entries(
+        entries, 8192, lambda task_id, *ids: {"t": "of the task"}.get(task_id or "")
+    )
     assert [entry.project_id for entry in found] == ["of the task", "own"]
 
 

@@ -257,3 +257,44 @@ async def test_an_event_belongs_to_the_project_of_its_task(stage: Stage) -> None
     assert [entry.project_id for entry in stage.hub.ring.after_index(0)] == ["p", "p", "p"]
     assert isinstance(own.sink, RecordingSink)
     assert [one["task_id"] for one in own.sink.messages()] == ["root", "after"]
+
+
+TRACE = "a" * 32
+
+
+def loose(name: str, number: int) -> bytes:
+    """An event about a span that knows its trace and no research task."""
+    return encoded(name, parent_task_id=TRACE, trace_id=TRACE, span_id=f"{number:016x}")
+
+
+async def test_an_event_of_a_trace_belongs_to_the_project_of_its_only_task(stage: Stage) -> None:
+    """What knew only the trace has the project of the task that the trace turns out to be."""
+    assert await stage.feed.start(10)
+    stage.append(loose("before", 1))
+    stage.append(encoded("named", trace_id=TRACE, span_id=f"{2:016x}"))
+    stage.append(encoded("root", project_id="p"))
+    await stage.until(lambda: stage.received()[-1] == "root")
+    assert [entry.project_id for entry in stage.hub.ring.after_index(0)] == ["p"] * 3
+
+
+async def test_an_event_of_a_task_of_two_projects_belongs_to_neither(stage: Stage) -> None:
+    """Once two projects name a task, its events without project are never taken for one's own."""
+    assert await stage.feed.start(10)
+    stage.append(encoded("a", project_id="p"))
+    stage.append(encoded("b", project_id="q"))
+    stage.publish("c")
+    stage.append(encoded("d", project_id="q"))
+    await stage.until(lambda: stage.received()[-1] == "d")
+    projects = [entry.project_id for entry in stage.hub.ring.after_index(0)]
+    assert projects == ["p", "q", None, "q"]
+
+
+async def test_events_of_no_task_are_not_taken_for_each_others_project(stage: Stage) -> None:
+    """A job that names neither task nor trace nor project does not get that of another such job."""
+    assert await stage.feed.start(10)
+    for name, more in (("a", {"project_id": "p"}), ("b", {}), ("c", {"project_id": "p"})):
+        event = json.loads(encoded(name, **more))
+        del event["parent_task_id"]
+        stage.append(json.dumps(event).encode())
+    await stage.until(lambda: stage.received()[-1] == "c")
+    assert [entry.project_id for entry in stage.hub.ring.after_index(0)] == ["p", None, "p"]

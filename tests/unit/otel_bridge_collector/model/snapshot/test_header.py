@@ -117,3 +117,14 @@ def test_numbers_are_summed_over_the_projects() -> None:
     assert both.in_progress_by_type == {"mail": 1, "search": 1}
     none = found.limited_stats(EventFilter(projects=frozenset({"c"})))
     assert (none.in_progress, none.open_tasks, none.error_rate_1m) == (0, 0, None)
+
+
+def test_jobs_of_no_task_count_for_no_limited_reader() -> None:
+    """Jobs that name neither task nor trace share one record; a limited reader counts none."""
+    story = [
+        event(0, "task_started", task_id="own", project_id="p"),
+        event(0, "task_started", task_id="other"),
+    ]
+    found = header(story)
+    assert found.limited_stats(EventFilter(projects=frozenset({"p"}))).in_progress == 0
+    assert found.stats().in_progress == 2

@@ -139,3 +139,14 @@ def test_a_worker_names_its_latest_incarnation() -> None:
     ]
     found = {state.worker_id: state.incarnation for state in worker_states(looked_at(10, story))}
     assert found == {"w": "a" * 16, "old": None}
+
+
+def test_a_limited_reader_sees_no_jobs_of_no_task() -> None:
+    """Jobs that name neither task nor trace share one record, whose project is that of some."""
+    story = [
+        event(0, "task_failed", task_id="own", project_id="p", error="p's"),
+        event(1, "task_failed", task_id="other", error="of none"),
+    ]
+    seen = looked_at(2, story)
+    assert failure_groups(seen, LIMITED) == []
+    assert len(failure_groups(seen, ALL_EVENTS)) == 2
