@@ -208,7 +208,6 @@ TESTED_ELSEWHERE = {
     "otel_bridge_collector/model/reading/phases": FOLD,
     "otel_bridge_collector/model/reading/rows": FOLD,
     "otel_bridge_collector/model/runs": FOLD,
-    "otel_bridge_collector/model/tasks": FOLD,
     "otel_bridge_collector/model/work/jobs": FOLD,
     "otel_bridge_collector/model/work/merging": FOLD,
     "otel_bridge_collector/model/work/placing": FOLD,
