@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -108,3 +110,18 @@ def test_an_added_field_need_not_come(
     """A message of a collector that knows no added field is read; what it lacks is None."""
     read = model.model_validate(model(**fields).model_dump(mode="json"))
     assert [getattr(read, name) for name in added] == [None] * len(added)
+
+
+def test_the_readme_lists_the_added_fields() -> None:
+    """README.md names exactly the fields of a snapshot that are left out where they do not apply."""
+    text = (Path(__file__).parents[4] / "README.md").read_text(encoding="utf-8")
+    table = text.partition("| on | field | says |\n")[2].partition("\n\n")[0]
+    cells = [line.split("|")[2] for line in table.splitlines()[1:]]
+    models = [getattr(messages, name) for name in messages.__all__]
+    optional = {
+        name
+        for model in models
+        for name, field in getattr(model, "model_fields", {}).items()
+        if field.exclude_if is not None
+    }
+    assert {name for cell in cells for name in re.findall(r"`(\w+)`", cell)} == optional
