@@ -113,7 +113,7 @@ def test_an_added_field_need_not_come(
 
 
 def test_the_readme_lists_the_added_fields() -> None:
-    """README.md names exactly the fields of a snapshot that are left out where they do not apply."""
+    """README.md names exactly the fields of a snapshot that are left out where they are None."""
     text = (Path(__file__).parents[4] / "README.md").read_text(encoding="utf-8")
     table = text.partition("| on | field | says |\n")[2].partition("\n\n")[0]
     cells = [line.split("|")[2] for line in table.splitlines()[1:]]
