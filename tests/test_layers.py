@@ -199,7 +199,6 @@ TESTED_ELSEWHERE = {
         "is one base class without code",
         "tests/unit/otel_bridge_collector/wire/test_filters.py",
     ),
-    "otel_bridge_collector/model/eviction": FOLD,
     "otel_bridge_collector/model/events": FOLD,
     "otel_bridge_collector/model/failures": FOLD,
     "otel_bridge_collector/model/nodes": FOLD,

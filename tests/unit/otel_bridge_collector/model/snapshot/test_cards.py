@@ -15,6 +15,7 @@ from otel_bridge_collector.wire.filters import EventFilter
 from otel_bridge_collector.wire.messages import PhaseProgress
 
 from otel_bridge.events.model import MonitoringEvent
+from tests.support import histories
 from tests.support.folding import apply, event, fold, judged
 
 
@@ -216,3 +217,39 @@ def test_a_stalled_card_says_why() -> None:
     """A card of which nothing was heard for 900 s is stalled because it is silent."""
     (card,) = task_cards(looked_at(1000, [root("t", 0, "task_started")]))
     assert (card.status, card.reason) == ("stalled", "silent")
+
+
+def test_a_phase_that_runs_three_times_is_summed_over_its_runs() -> None:
+    """Three runs of three jobs each are nine jobs, the failed run's too, in whatever order told."""
+    ids: dict[str, Any] = {"parent_task_id": "t", "trace_id": "0" * 31 + "1", "phase": "a"}
+    story = []
+    for run in range(3):
+        second, key = run * 10, f"{run + 1:016x}"
+        story.append(
+            histories.event(second, "phase_started", span_id=key, counts={"total": 3}, **ids)
+        )
+        for number in range(3):
+            ended = {"task_id": f"j{run}{number}", "parent_span_id": key}
+            kind = "task_completed" if run else "task_failed"
+            own = f"{run * 3 + number + 10:016x}"
+            story.append(histories.event(second + 5, kind, span_id=own, **ended, **ids))
+        story.append(histories.event(second + 9, "phase_completed", span_id=key, **ids))
+    model = histories.fold_every_way(story, 40, ways=20)
+    (card,) = task_cards(model)
+    (phase,) = card.phases
+    assert (phase.runs, phase.total, phase.completed, phase.failed) == (3, 9, 6, 3)
+    counted = [list(model.tree.nodes[run + 1].agg or ())[3:5] for run in range(3)]
+    assert counted == [[0, 3], [3, 0], [3, 0]]
+    assert (card.completed, card.failed, card.pending) == (6, 3, 0)
+
+
+def test_the_name_that_the_end_carries_is_shown() -> None:
+    """A name is not decided by the alphabet or by what came first: the end knows it best."""
+    ids: dict[str, Any] = {"parent_task_id": "t", "trace_id": "0" * 31 + "1", "task_id": "j"}
+    for first, last in (("a", "b"), ("b", "a")):
+        story = [
+            histories.event(1, "task_completed", task_type=last, span_id=f"{1:016x}", **ids),
+            histories.event(0, "task_started", task_type=first, span_id=f"{1:016x}", **ids),
+        ]
+        (card,) = task_cards(histories.fold_every_way(story, 2, ways=10))
+        assert [bar.name for bar in card.spans] == [last]
