@@ -7,6 +7,8 @@ Requests over a real server: ``tests/integration/test_collector.py`` and ``test_
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,3 +67,37 @@ def test_no_document_is_served() -> None:
     paths = {getattr(route, "path", "") for route in app.routes}
     assert paths & {"/openapi.json", "/docs", "/redoc"} == set()
     assert "/tasks" in app.openapi()["paths"]
+
+
+TRACED = """
+import asyncio, httpx
+from fastapi import FastAPI
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from otel_bridge.settings import BridgeSettings
+from otel_bridge_collector.app import create_app
+from otel_bridge_collector.settings import CollectorSettings
+
+seen = InMemorySpanExporter()
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(seen))
+trace.set_tracer_provider(provider)
+
+async def request(app):
+    web = httpx.ASGITransport(app)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=web) as client:
+        return (await client.get("http://localhost/healthz")).status_code
+
+status = asyncio.run(request(create_app(CollectorSettings(), BridgeSettings())))
+print(status, [span.name for span in seen.get_finished_spans()])
+"""
+
+
+def test_the_service_traces_no_requests_of_its_own() -> None:
+    """FastAPI's own telemetry is off: a request leaves no span, though a provider is configured."""
+    done = subprocess.run(
+        [sys.executable, "-c", TRACED], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "200 []\n"

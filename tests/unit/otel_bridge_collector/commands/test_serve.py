@@ -1,8 +1,10 @@
-"""``serve``: errors that end it before anything is started."""
+"""``serve``: errors that end it before anything is started, and how its process is tuned."""
 
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,21 @@ async def test_a_wrong_setting_is_named(
         await run_service(ServiceOptions(data_dir=tmp_path))
     assert reason in str(e.value)
     assert "hunter2" not in str(e.value)
+
+
+TUNED = """
+import gc
+from otel_bridge_collector.commands.serve import _tune_garbage_collector
+
+past = [[number] for number in range(1000)]
+_tune_garbage_collector()
+print(gc.get_freeze_count() > 1000, gc.get_threshold())
+"""
+
+
+def test_the_past_is_spared_the_garbage_collector() -> None:
+    """What the fold of the past has left is frozen, and new objects are looked at rarely."""
+    done = subprocess.run(
+        [sys.executable, "-c", TUNED], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "True (50000, 20, 1000)\n"
