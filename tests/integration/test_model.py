@@ -96,6 +96,11 @@ def test_a_killed_workers_job_is_stalled_though_its_id_is_used_again(
         wait_until(lambda: stalled_reports(site) == [expected], "the leader's report")
         (worker,) = fetch(f"{site.url}/monitor/snapshot").json()["workers"]
         assert (worker["status"], worker["current_task_id"]) == ("online", "second")
+        (card,) = [card for card in cards(site) if card["task_id"] == "held"]
+        lost, running = sorted(card["spans"], key=lambda bar: str(bar["task_id"]))
+        assert (lost["ended_by"], lost["reason"]) == ("rule", "worker_lost")
+        assert "ended_by" not in running
+        assert running["incarnation"] == worker["incarnation"] != lost["incarnation"]
     finally:
         second.kill()
         second.wait()
@@ -151,8 +156,8 @@ def test_a_job_runs_twice_under_its_id(site: AppServer, settings: BridgeSettings
             wait_until(lambda: counts() == (0, 0), "the second run")
             raise ValueError("of the second run")
         wait_until(lambda: counts() == (0, 1), "the second run's end")
-        ends = sorted(bar["status"] for bar in cards(site)[0]["spans"])
-        assert ends == ["completed", "failed"]
+        shown = sorted((bar["run"], bar["runs"], bar["status"]) for bar in cards(site)[0]["spans"])
+        assert shown == [(1, 2, "completed"), (2, 2, "failed")]
     finally:
         bridge.shutdown()
 

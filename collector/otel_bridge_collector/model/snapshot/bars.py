@@ -8,6 +8,7 @@ from typing import Final, Literal, cast
 
 from otel_bridge.clock import iso_utc
 from otel_bridge_collector.model.events import (
+    COMPLETED,
     ENDED_BY,
     ENQUEUE,
     JOB,
@@ -79,14 +80,7 @@ def bars_of(model: Fold, task: Task, card_ended: int | None, limit: int) -> list
     if limit <= 0:
         return []
     shown = [node for node in _candidates(model, task) if _is_bar(node, card_ended)]
-    shown.sort(
-        key=lambda node: (
-            not is_open(node),
-            node.kind == ENQUEUE,
-            -(node.end if not is_open(node) else node.start or 0),
-            node.key or 0,
-        )
-    )
+    shown.sort(key=_order)
     numbers: dict[Job, dict[Node, int] | None] = {}
     found = []
     for node in shown[:limit]:
@@ -102,24 +96,59 @@ def bars_of(model: Fold, task: Task, card_ended: int | None, limit: int) -> list
     return found
 
 
+def _order(node: Node) -> tuple[bool, bool, int, int, str, int]:
+    """Open ones first, then the latest end; what has no span id is told apart by its attempt."""
+    is_over = not is_open(node)
+    time = -(node.end if is_over else node.start or 0)
+    key, own = node.key, node.own
+    if key is not None:
+        return is_over, node.kind == ENQUEUE, time, key, "", 0
+    job_id = own.id if type(own) is Job else node.name or ""
+    return is_over, node.kind == ENQUEUE, time, 0, job_id, node.attempt
+
+
 def _run_numbers(job: Job) -> dict[Node, int] | None:
     """Which of its job's runs a node belongs to, from 1; None where all belong to one."""
     first = job.first
     if first is None or first.next is None:
         return None
-    enqueues = 0
+    enqueues = attempts = 0
     is_one = True
     for node in job.nodes():
-        enqueues += node.kind == ENQUEUE
+        if node.kind == ENQUEUE:
+            enqueues += 1
+        else:
+            attempts += 1
         is_one = is_one and node.run == first.run
-    if is_one and (enqueues < 2 or first.run is not None):
+    if is_one and (first.run is not None or (enqueues < 2 and (enqueues or attempts < 2))):
         # Most jobs: without looking at their times, which took 4 us a job.
         return None
-    return {
-        node: number
-        for number, run in enumerate(runs_of(job), 1)
-        for node in (*run.enqueues, *run.attempts)
-    }
+    numbers: dict[Node, int] = {}
+    for number, nodes in enumerate(_runs(job), 1):
+        numbers.update(dict.fromkeys(nodes, number))
+    return numbers
+
+
+def _runs(job: Job) -> Iterator[list[Node]]:
+    """
+    The nodes of each run, the earliest first.
+
+    Where neither an enqueue nor a run id is known, an attempt that starts after a success, with a
+    number that is not greater, is of another run: nothing tries again what has completed.
+    """
+    for run in runs_of(job):
+        nodes = [*run.enqueues]
+        done: Node | None = None
+        is_told = bool(run.enqueues) or any(node.run is not None for node in run.attempts)
+        for node in run.attempts:
+            if done is not None and node.first >= done.end and node.attempt <= done.attempt:
+                yield nodes
+                nodes, done = [], None
+            nodes.append(node)
+            if not is_told and node.ended & 7 == COMPLETED and not is_open(node):
+                done = node
+        if nodes:
+            yield nodes
 
 
 def _candidates(model: Fold, task: Task) -> dict[Node, None]:

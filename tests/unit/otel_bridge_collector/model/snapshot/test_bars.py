@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from otel_bridge_collector.model.fold import Fold
@@ -142,6 +143,27 @@ def test_runs_are_told_apart_by_their_ids() -> None:
     assert found == {"1": (1, 2), "2": (2, 2)}
 
 
+def test_a_job_that_starts_again_after_a_success_has_a_second_run() -> None:
+    """Without enqueue and run id a success ends a run; a failure may be retried and does not."""
+
+    def runs(second: str, **fields: Any) -> list[tuple[int | None, int | None]]:
+        story = [
+            job("t", 2, second, duration_ms=1000, **span(1)),
+            job("t", 3, "task_started", **span(2), **fields),
+        ]
+        return [(bar.run, bar.runs) for _, bar in sorted(bars(4, story).items())]
+
+    assert runs("task_completed") == [(1, 2), (2, 2)]
+    assert runs("task_completed", retry_count=1) == [(1, 1), (1, 1)]
+    assert runs("task_failed") == [(1, 1), (1, 1)]
+    sent = [
+        job("t", 0, "task_enqueued", **span(9)),
+        job("t", 2, "task_completed", duration_ms=1000, **span(1, 9)),
+        job("t", 3, "task_started", **span(2, 9)),
+    ]
+    assert {(bar.run, bar.runs) for bar in bars(4, sent).values()} == {(1, 1)}
+
+
 def test_a_bar_says_how_deep_it_is() -> None:
     """The task is at 0, a phase below it at 1, and a job as deep as its enqueue was."""
     story = [
@@ -204,3 +226,16 @@ def test_a_job_that_waits_for_its_next_attempt_is_open() -> None:
     """Of a job whose first attempt is not known the enqueue of the second has no end."""
     found = bars(3, [job("t", 2, "task_enqueued", retry_count=1, **span(1))])
     assert (found["1"].status, found["1"].ended_at, found["1"].ended_by) == ("retrying", None, None)
+
+
+def test_bars_that_ended_at_once_have_one_order() -> None:
+    """Of publishers without spans bars are ordered by job and attempt, not by what came first."""
+    story = [
+        job("t", 1, "task_retry", "a"),
+        job("t", 1, "task_failed", "a", retry_count=1),
+        job("t", 1, "task_completed", "b"),
+    ]
+    for events in itertools.permutations(story):
+        (card,) = task_cards(looked_at(2, list(events)))
+        shown = [(bar.task_id, bar.retry_count) for bar in card.spans]
+        assert shown == [("a", 0), ("a", 1), ("b", 0)]
