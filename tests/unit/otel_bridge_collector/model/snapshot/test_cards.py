@@ -152,13 +152,14 @@ def test_a_phase_of_a_stalled_task_is_stalled() -> None:
 
 
 def test_reported_progress_makes_a_rate() -> None:
-    """Where jobs send no events, the counts reported over time give the rate."""
+    """Where jobs send no events, the counts reported over time give the rate and the time left."""
     model = fold([event(0, "phase_started", parent_task_id="t", phase="a")])
     for second, completed in ((1, 100), (11, 120), (21, 140)):
         apply(model, reported(second, total=1000, completed=completed))
         judged(model, second)
     (card,) = task_cards(model)
     assert [phase.rate_per_sec for phase in card.phases] == [2.0]
+    assert card.eta_sec == 430.0  # of 860 jobs
 
 
 def test_counts_outlive_the_bars_that_are_no_longer_held() -> None:
