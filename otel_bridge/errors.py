@@ -8,7 +8,8 @@ This module imports no other module of the package, so that every layer can impo
     │   └── UnknownTransportError   the scheme of a bus URL has no transport
     ├── EventTooLargeError          the identifying fields of an event alone exceed the size limit
     ├── TransportError              a batch did not reach the log; sending it again may help
-    │   └── TransportRejectedError  the log rejected the batch; sending it again cannot help
+    │   ├── TransportRejectedError  the log rejected the batch; sending it again cannot help
+    │   └── FencedError             another collector appends the events of external publishers now
     └── PositionLostError           the log cannot continue from the position a reader asked for
 """
 
@@ -19,6 +20,7 @@ from collections.abc import Sequence
 __all__ = [
     "ConfigurationError",
     "EventTooLargeError",
+    "FencedError",
     "OtelBridgeError",
     "PositionLostError",
     "TransportError",
@@ -141,6 +143,10 @@ class TransportError(OtelBridgeError):
 
 class TransportRejectedError(TransportError):
     """Raised when the log rejected a batch because of its content; sending it again cannot help."""
+
+
+class FencedError(TransportError):
+    """Raised when another collector has taken over appending the events of external publishers."""
 
 
 class PositionLostError(OtelBridgeError):

@@ -187,6 +187,7 @@ STATIC = "collector/otel_bridge_collector/static"
         "collector/otel_bridge_collector/py.typed",
         "otel_bridge/py.typed",
         "otel_bridge/publish/transports/append.lua",
+        "otel_bridge/publish/transports/fence.lua",
         "otel_bridge/orchestration/queue/lua/claim.lua",
     ],
 )

@@ -1,8 +1,10 @@
 -- Appends one batch of one producer to the log, each event once, and publishes it to its channels.
 -- KEYS: stream, producer, meta
 -- ARGV: candidate epoch, number of the first event, MAXLEN, producer TTL (s), events channel,
---       stats channel, project channel prefix, number of routes, each event's route, the routes,
---       the events' JSON.
+--       stats channel, project channel prefix, fencing token, number of routes, each event's route,
+--       the routes, the events' JSON.
+--       An empty events channel: nothing is published. A fencing token: the batch is refused unless
+--       it is the one in the meta hash, which the last call of fence.lua set.
 --       A route is a set of channels: 's' (stats channel too) or '-' (not), then the project id;
 --       empty: no project channel. Each event's route is an index from 0 in two bytes, high byte
 --       first. Routes are few; an argument per event would cost as much as its PUBLISH does.
@@ -11,14 +13,20 @@ local call, pcall, sub, byte, type = redis.call, redis.pcall, string.sub, string
 local stream, producer, meta = KEYS[1], KEYS[2], KEYS[3]
 local events_channel, stats_channel, prefix = ARGV[5], ARGV[6], ARGV[7]
 local first = tonumber(ARGV[2])
-local routes = tonumber(ARGV[8])
-local route_of = ARGV[9]
-local before = 9 + routes
+local token = ARGV[8]
+local routes = tonumber(ARGV[9])
+local route_of = ARGV[10]
+local before = 10 + routes
 local count = #ARGV - before
+local is_published = events_channel ~= ''
+
+if token ~= '' and call('HGET', meta, 'external_token') ~= token then
+  return redis.error_reply('FENCED a newer fencing token was set')
+end
 
 local project_channels, to_stats = {}, {}
 for i = 1, routes do
-  local route = ARGV[9 + i]
+  local route = ARGV[10 + i]
   if #route > 1 then project_channels[i - 1] = prefix .. sub(route, 2) end
   to_stats[i - 1] = byte(route) == 115
 end
@@ -62,12 +70,14 @@ for i = skipped + 1, count do
     is_new = false
   end
   applied = i
-  local message = head .. id .. '",' .. sub(json, 2)
-  local high, low = byte(route_of, 2 * i - 1, 2 * i)
-  local route = high * 256 + low
-  publish(events_channel, message)
-  if project_channels[route] then publish(project_channels[route], message) end
-  if to_stats[route] then publish(stats_channel, message) end
+  if is_published then
+    local message = head .. id .. '",' .. sub(json, 2)
+    local high, low = byte(route_of, 2 * i - 1, 2 * i)
+    local route = high * 256 + low
+    publish(events_channel, message)
+    if project_channels[route] then publish(project_channels[route], message) end
+    if to_stats[route] then publish(stats_channel, message) end
+  end
 end
 
 if failure then

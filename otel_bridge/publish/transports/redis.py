@@ -18,7 +18,7 @@ import hashlib
 import os
 import secrets
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from typing import Any, Final
 
@@ -33,7 +33,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from otel_bridge.errors import TransportError, TransportRejectedError
+from otel_bridge.errors import FencedError, TransportError, TransportRejectedError
 from otel_bridge.publish.redis_clients import REDIS_ERRORS, check_url, close, connect
 from otel_bridge.publish.redis_failures import (
     failure_reason,
@@ -51,10 +51,14 @@ from otel_bridge.settings import BridgeSettings
 
 __all__ = ["RedisSender"]
 
-_SCRIPT: Final = (
-    resources.files("otel_bridge.publish.transports").joinpath("append.lua").read_bytes()
-)
+_SCRIPTS: Final = resources.files("otel_bridge.publish.transports")
+_SCRIPT: Final = _SCRIPTS.joinpath("append.lua").read_bytes()
 _SCRIPT_SHA: Final = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest()
+_FENCE_SCRIPT: Final = _SCRIPTS.joinpath("fence.lua").read_bytes()
+_FENCED: Final = "FENCED"
+"""Code of the error with which ``append.lua`` refuses an outdated fencing token."""
+_EMPTY_LOG: Final = "0:0-0"
+"""The position before the first entry of a log that does not exist yet."""
 
 _TEMPORARY_ERRORS: Final = (
     ClusterDownError,
@@ -133,6 +137,51 @@ class RedisSender:
             TransportError: Redis cannot be reached, or answered with an error that may pass, such
                 as a denial by an ACL or a lack of memory.
         """
+        return self._append(producer_id, first_n, batch, self._settings.events_channel, "")
+
+    def fence(self, token: str) -> str:
+        """
+        Make a fencing token the only one with which ``send_external`` appends.
+
+        Args:
+            token: Unique for each call.
+
+        Returns:
+            The position of the last entry of the log; no append with another token comes after it.
+
+        Raises:
+            TransportError: As ``send``.
+        """
+        keys = (self._keys.log_stream(), self._keys.log_meta())
+        epoch, last_id = self._call(
+            lambda: self._connect().execute_command("EVAL", _FENCE_SCRIPT, 2, *keys, token)
+        )
+        return f"{epoch.decode()}:{last_id.decode()}" if last_id else _EMPTY_LOG
+
+    def send_external(self, token: str, first_n: int, batch: Sequence[Outgoing]) -> AppendResult:
+        """
+        Append events that an external publisher has published already; publish nothing.
+
+        Args:
+            token: That of the last ``fence``; it is also the producer's id.
+            first_n: As for ``send``.
+            batch: As for ``send``.
+
+        Raises:
+            FencedError: There was another ``fence`` since; nothing was appended.
+            TransportRejectedError: As ``send``.
+            TransportError: As ``send``.
+        """
+        return self._append(token, first_n, batch, "", token)
+
+    def _append(
+        self,
+        producer_id: str,
+        first_n: int,
+        batch: Sequence[Outgoing],
+        events_channel: str,
+        token: str,
+    ) -> AppendResult:
         settings = self._settings
         arguments: list[Any] = [
             3,
@@ -143,44 +192,54 @@ class RedisSender:
             first_n,
             settings.stream_max_events,
             settings.producer_ttl_sec,
-            settings.events_channel,
+            events_channel,
             settings.stats_channel,
             settings.project_channel_prefix,
+            token,
             *_event_arguments(batch),
         ]
-        try:
-            epoch, last_id, skipped, refused = self._run(arguments)
-        except ResponseError as error:
-            raise self._failure(error) from error
-        except REDIS_ERRORS as error:
-            # Whether the batch was applied is unknown. The next attempt uses a new connection, on
-            # which no late answer can arrive.
-            self.close()
-            raise TransportError(failure_reason(error, self._url)) from error
+        epoch, last_id, skipped, refused = self._call(lambda: self._run(arguments))
         if epoch.decode() == self._candidate_epoch:
             # The candidate is in use: if the stream is deleted, the new log needs another epoch.
             self._candidate_epoch = secrets.token_hex(4)
         return AppendResult(f"{epoch.decode()}:{last_id.decode()}", skipped, refused)
 
-    def _run(self, arguments: list[Any]) -> Any:
+    def _call(self, command: Callable[[], Any]) -> Any:
+        try:
+            return command()
+        except ResponseError as error:
+            raise self._failure(error) from error
+        except REDIS_ERRORS as error:
+            # Whether the command was applied is unknown. The next attempt uses a new connection, on
+            # which no late answer can arrive.
+            self.close()
+            raise TransportError(failure_reason(error, self._url)) from error
+
+    def _connect(self) -> Any:
         if self._client is None or self._pid != os.getpid():
             # A forked child drops the parent's connection without sending anything on its socket.
             self._client = connect(self._url, **self._options)
             self._pid = os.getpid()
             self._is_script_sent = False
+        return self._client
+
+    def _run(self, arguments: list[Any]) -> Any:
+        client = self._connect()
         if self._is_script_sent:
             try:
-                return self._client.execute_command("EVALSHA", _SCRIPT_SHA, *arguments)
+                return client.execute_command("EVALSHA", _SCRIPT_SHA, *arguments)
             except NoScriptError:
                 # Redis neither persists nor replicates scripts: a restart or failover lost it.
                 self._is_script_sent = False
         # EVAL also loads the script, so a new connection needs no separate round trip for it.
-        reply = self._client.execute_command("EVAL", _SCRIPT, *arguments)
+        reply = client.execute_command("EVAL", _SCRIPT, *arguments)
         self._is_script_sent = True
         return reply
 
     def _failure(self, error: ResponseError) -> TransportError:
         text = str(error)
+        if _FENCED in text:
+            return FencedError("another collector appends the events of external publishers")
         reason = failure_reason(error, self._url)
         if is_cluster_reply(error):
             return TransportError(reason, needs_operator=True)

@@ -11,6 +11,7 @@ from otel_bridge import errors
 from otel_bridge.errors import (
     ConfigurationError,
     EventTooLargeError,
+    FencedError,
     OtelBridgeError,
     PositionLostError,
     TransportError,
@@ -31,6 +32,7 @@ EXAMPLES: list[tuple[OtelBridgeError, str]] = [
     ),
     (TransportError("connection refused", 3), "connection refused"),
     (TransportRejectedError("line 1 is not JSON"), "line 1 is not JSON"),
+    (FencedError("another collector appends"), "another collector appends"),
     (PositionLostError("e:7", "trimmed"), "cannot continue after position 'e:7': trimmed"),
 ]
 
@@ -57,6 +59,8 @@ def test_the_tree_is_the_documented_one() -> None:
     """A rejected batch is a transport error, and an unknown transport a wrong setting."""
     assert issubclass(UnknownTransportError, ConfigurationError)
     assert issubclass(TransportRejectedError, TransportError)
+    assert issubclass(FencedError, TransportError)
+    assert not issubclass(FencedError, TransportRejectedError)
     assert not issubclass(PositionLostError, TransportError)
     assert not issubclass(EventTooLargeError, TransportError)
 
