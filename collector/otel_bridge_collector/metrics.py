@@ -132,6 +132,17 @@ class _OwnNumbers(MetricsSource):
         age = now - feed.last_event_at / 1e6 if feed.last_event_at else 0.0
         yield _counter("events_in_total", "Events folded.", collector.stats.events_in)
         yield _counter("events_foreign_total", "External publishers' events.", counters.external)
+        lost = feed.external.lost
+        appended = feed.external.appended
+        yield _counter(
+            "external_events_appended_total", "External events this collector appended.", appended
+        )
+        yield _counters(
+            "external_events_lost_total", "External events never seen in the log.", "reason", lost
+        )
+        yield _gauge(
+            "external_events_held", "External events not yet in the log.", len(feed.external)
+        )
         yield _counters("events_dropped_total", "Events not sent to clients.", "reason", dropped)
         yield _counters("log_gaps_total", "Holes found in the log.", "reason", counters.gaps)
         yield _counter("reader_restarts_total", "Restarts of a reader task.", counters.restarts)

@@ -27,7 +27,9 @@ from otel_bridge.publish.redis_clients import aclose, connect_async, is_redis
 from otel_bridge.publish.redis_keys import RedisKeys
 from otel_bridge.publish.transports import open_receiver, open_sender
 from otel_bridge.publish.transports.base import AppendResult, Outgoing, Receiver
+from otel_bridge.publish.transports.redis import RedisSender
 from otel_bridge.settings import BridgeSettings
+from otel_bridge_collector.leader.external import ExternalIngester
 from otel_bridge_collector.leader.leader import Leader
 from otel_bridge_collector.leader.stalled import StalledJobReporter
 from otel_bridge_collector.leader.stats import StatsPublisher
@@ -61,8 +63,6 @@ _SNAPSHOT_EVENTS: Final = 200
 _SNAPSHOT_EVENT_BYTES: Final = 512 * 1024
 _MAX_CACHED_SNAPSHOTS: Final = 64
 _LEADER_TIMEOUT_SEC: Final = 2.0
-_MAX_SCAN_EVENTS: Final = 20_000
-_SCAN_CHUNK: Final = 1000
 _EVALUATION_INTERVAL_SEC: Final = 1.0
 """Rates are sampled once a second; verdicts are also brought up to date when they are read."""
 
@@ -159,6 +159,14 @@ class Collector:
             redis=self.redis,
             lease_key=self.redis_keys.collector_leader,
         )
+        self._ingester: ExternalIngester | None = None
+        if self.redis is not None:
+            self._ingester = ExternalIngester(
+                self.feed.external,
+                sender=RedisSender(url, self.bridge_settings),
+                leading=self.leader.leading,
+                reach=self.feed.wait_reach,
+            )
         self.channel_messages_refused = 0
         self._sender = open_sender(url, self.bridge_settings)
         self._send_lock = asyncio.Lock()
@@ -195,6 +203,8 @@ class Collector:
         self._is_running = True
         await self.feed.start(timeout_sec if await self._is_log_reachable() else 0.0)
         self.leader.start()
+        if self._ingester is not None:
+            self._ingester.start()
         self._tasks = [
             asyncio.create_task(self._call_every(SWEEP_INTERVAL_SEC, self.hub.sweep), name="sweep"),
             asyncio.create_task(self._call_every(TICK_INTERVAL_SEC, self.hub.tick), name="tick"),
@@ -221,6 +231,8 @@ class Collector:
         self._is_running = False
         self.hub.close_all()
         await cancel(self._tasks)
+        if self._ingester is not None:
+            await self._ingester.stop()
         await self.leader.stop()
         await asyncio.to_thread(self.bus.shutdown, 1.0)
         await self.feed.stop()
@@ -348,20 +360,7 @@ class Collector:
             PositionLostError: ``before`` belongs to another log, or is no position.
             TransportError: The log cannot be reached.
         """
-        found: list[bytes] = []
-        scanned = 0
-        while scanned < _MAX_SCAN_EVENTS:
-            entries, oldest = await self.resumer.read_back(_SCAN_CHUNK, before)
-            if oldest is None:
-                return found, None
-            for entry in entries:
-                if event_filter.matches(entry):
-                    found.append(entry.data)
-                    if len(found) == limit:
-                        return found, entry.position
-            before = oldest
-            scanned += _SCAN_CHUNK
-        return found, before
+        return await self.resumer.recent(event_filter, limit=limit, before=before)
 
     async def append(
         self, producer_id: str, first_n: int, batch: Iterable[Outgoing]

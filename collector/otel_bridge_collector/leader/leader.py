@@ -2,10 +2,10 @@
 ``Leader``: elects one collector of several, and runs its rounds of duties.
 
 The election is a lease in Redis: the key ``<prefix>:collector:leader``, set with NX and PX and
-renewed by its holder. When the leader dies, the next collector takes over within the TTL. Should
-two collectors lead for a moment, ``task_stalled`` events still appear once: their ids are derived
-from the job, and claimed in Redis before they are published. With the log in memory there is one
-collector and no election.
+renewed by its holder. When the leader dies, the next collector takes over within the TTL, 5 to 6 s.
+Should two collectors lead for a moment, ``task_stalled`` events still appear once: their ids are
+derived from the job, and claimed in Redis before they are published. With the log in memory there
+is one collector and no election.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ __all__ = ["Leader"]
 
 logger = logging.getLogger(__name__)
 
+_MAX_ELECTION_SEC: Final = 2.0
+"""Longest time between two elections: the events of external publishers wait for the leader."""
 _MIN_LEASE_SEC: Final = 5.0
 
 _RENEW: Final = """
@@ -43,11 +45,12 @@ class Leader:
     """
     Leads while it holds a lease (a Redis key that expires), and runs the duties every interval.
 
-    The lease lasts three intervals, and at least 5 s.
+    There is an election in each interval, and at least every 2 s. The lease lasts three times as
+    long, and at least 5 s.
 
     Args:
         collector_id: Value of the lease; unique among the collectors.
-        interval_sec: Time between two rounds.
+        interval_sec: Time between two rounds of the duties.
         duties: Called in this order in each round of the leader.
         is_live: Whether this collector reads the log; one that does not cannot lead, because all
             workers would look dead to it.
@@ -58,8 +61,8 @@ class Leader:
         lease_key: Redis key of the lease.
 
     Attributes:
-        is_leader: Whether this collector led in its last round.
-        failure: Why Redis did not let it renew the lease in its last round; None: it did.
+        leading: Set while this collector leads, as far as its last election knows.
+        failure: Why Redis did not let it renew the lease, or a duty run, last time; None: it did.
         needs_operator: Whether that stays until a permission or the URL is changed.
     """
 
@@ -73,7 +76,7 @@ class Leader:
         redis: redis_asyncio.Redis | None,
         lease_key: str,
     ) -> None:
-        self.is_leader = False
+        self.leading = asyncio.Event()
         self.failure: str | None = None
         self.needs_operator = False
         self._id = collector_id
@@ -82,11 +85,17 @@ class Leader:
         self._is_live = is_live
         self._redis: Any = redis
         self._lease_key = lease_key
-        self._lease_ms = int(1000 * max(_MIN_LEASE_SEC, 3 * interval_sec))
+        self._election_sec = min(interval_sec, _MAX_ELECTION_SEC)
+        self._lease_ms = int(1000 * max(_MIN_LEASE_SEC, 3 * self._election_sec))
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def is_leader(self) -> bool:
+        """Whether this collector leads, as far as its last election knows."""
+        return self.leading.is_set()
+
     def start(self) -> None:
-        """Start the rounds; the first begins after one interval."""
+        """Start the elections, with Redis at once; the duties first run after one interval."""
         self._task = asyncio.create_task(self._run(), name="leader")
 
     async def stop(self) -> None:
@@ -98,26 +107,38 @@ class Leader:
                 await self._redis.eval(_RELEASE, 1, self._lease_key, self._id)
             except REDIS_ERRORS:
                 logger.debug("the leader's lease was not released; it expires by itself")
-        self.is_leader = False
+        self.leading.clear()
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._redis is not None:
+            await self._elect(is_due=False)
+        due_at = loop.time() + self._interval_sec
         while True:
-            await asyncio.sleep(self._interval_sec)
-            try:
-                self.is_leader = self._is_live() and await self._hold_lease()
-                if self.is_leader:
-                    for duty in self._duties:
-                        await duty()
-            except (*REDIS_ERRORS, TimeoutError) as error:
-                self.is_leader = False
-                reason = failure_reason(error)
-                if self.failure is None:
-                    logger.warning("this collector cannot lead, Redis failed: %s", reason)
-                self.failure, self.needs_operator = reason, needs_operator(error)
-            except Exception:
-                logger.exception("a round of the leader failed")
+            await asyncio.sleep(self._election_sec)
+            is_due = loop.time() > due_at - self._election_sec / 2
+            if is_due:
+                due_at = loop.time() + self._interval_sec
+            await self._elect(is_due=is_due)
+
+    async def _elect(self, *, is_due: bool) -> None:
+        try:
+            if self._is_live() and await self._hold_lease():
+                self.leading.set()
+                for duty in self._duties if is_due else ():
+                    await duty()
             else:
-                self.failure, self.needs_operator = None, False
+                self.leading.clear()
+        except (*REDIS_ERRORS, TimeoutError) as error:
+            self.leading.clear()
+            reason = failure_reason(error)
+            if self.failure is None:
+                logger.warning("this collector cannot lead, Redis failed: %s", reason)
+            self.failure, self.needs_operator = reason, needs_operator(error)
+        except Exception:
+            logger.exception("a round of the leader failed")
+        else:
+            self.failure, self.needs_operator = None, False
 
     async def _hold_lease(self) -> bool:
         if self._redis is None:

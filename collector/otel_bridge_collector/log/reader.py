@@ -2,10 +2,11 @@
 ``Feed``: the one reader of the log; it folds, counts, stores and broadcasts each event.
 
 These steps happen in this order and nowhere else. Two supervised tasks run: one reads the log, one
-ingests the messages of external publishers on the events channel, which did not pass through the
-log (``Receiver.external_messages``). A task that fails is started again; ``/readyz`` and
-``/metrics`` show it. If the log cannot be read on without a hole (trimmed, wiped, another Redis),
-every client gets a ``gap``; the state is kept, because the events that were folded did happen.
+holds the messages of external publishers on the events channel, which did not pass through the log
+(``Receiver.external_messages``), until the leader has appended them and they are read from the log
+like all others. A task that fails is started again; ``/readyz`` and ``/metrics`` show it. If the
+log cannot be read on without a hole (trimmed, wiped, another Redis), every client gets a ``gap``;
+the state is kept, because the events that were folded did happen.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from typing import Final
 from otel_bridge.cancellation import cancel
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge.errors import PositionLostError, TransportError
+from otel_bridge.publish.publisher import POSITION_MAX_BYTES
 from otel_bridge.publish.transports.base import LogEntry, Receiver
 from otel_bridge_collector.log.decoding import UnreadableEventError, decode_for_fold
+from otel_bridge_collector.log.external import ExternalMessages
 from otel_bridge_collector.log.histogram import Histogram
 from otel_bridge_collector.model.events import microseconds
 from otel_bridge_collector.model.fold import Fold
@@ -54,7 +57,7 @@ class FeedCounters:
         self.duplicates = 0
         """Events that had been folded before."""
         self.external = 0
-        """Messages of external publishers, which did not pass through the log."""
+        """Messages of external publishers that this collector has received."""
         self.restarts = 0
         """Times that one of the two tasks was started again after an error."""
         self.gaps: dict[str, int] = {}
@@ -79,6 +82,9 @@ class Feed:
         hub: Every event is broadcast by it.
         max_event_bytes: Larger events are unreadable.
         clock: Wall clock for liveness, monotonic clock to limit the log's lines.
+
+    Attributes:
+        external: The messages of external publishers that the log may lack.
     """
 
     def __init__(
@@ -92,6 +98,11 @@ class Feed:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.counters = FeedCounters()
+        self.external = ExternalMessages(
+            max_event_bytes - POSITION_MAX_BYTES,
+            is_known=model.knows,
+            clock=clock,
+        )
         self.is_live = False
         """Whether the log is reachable, and was read up to its end once."""
         self.log_error: str | None = None
@@ -119,6 +130,7 @@ class Feed:
         self._lost_in_a_row = 0
         self._live = asyncio.Event()
         self._advanced = asyncio.Condition()
+        self._awaited: dict[str, asyncio.Event] = {}
         self._logged_at = float("-inf")
         self._unlogged = 0
 
@@ -127,7 +139,7 @@ class Feed:
         self._tasks = [
             asyncio.create_task(self._supervise("the log", self._follow), name="feed-log"),
             asyncio.create_task(
-                self._supervise("the channel", self._ingest_external), name="feed-channel"
+                self._supervise("the channel", self._hold_external), name="feed-channel"
             ),
         ]
         try:
@@ -150,6 +162,26 @@ class Feed:
                 await self._advanced.wait()
         except TimeoutError:
             return False
+        return True
+
+    async def wait_reach(self, position: str, timeout_sec: float) -> bool:
+        """
+        Wait until the log has been read up to a position; False if it was not in time.
+
+        Args:
+            position: That of an entry which is in the log now, or the one before its first.
+            timeout_sec: How long to wait at most.
+        """
+        if position == self._cursor or self._ring.holds(position):
+            return True
+        reached = self._awaited.setdefault(position, asyncio.Event())
+        try:
+            async with asyncio.timeout(timeout_sec):
+                await reached.wait()
+        except TimeoutError:
+            return False
+        finally:
+            self._awaited.pop(position, None)
         return True
 
     # --- supervision -----------------------------------------------------------------------------
@@ -206,11 +238,20 @@ class Feed:
                 self._take(entries)
                 async with self._advanced:
                     self._advanced.notify_all()
+                if self._awaited:
+                    self._note_reached(entries)
+            self.external.expire()
             self._note_progress(entries)
             if self._is_rebuilt and 0 < len(entries) < _SMALL_READ:
                 await asyncio.sleep(_COALESCE_SEC)
             elif not self._is_rebuilt:
                 await asyncio.sleep(0)
+
+    def _note_reached(self, entries: Sequence[LogEntry]) -> None:
+        for entry in entries:
+            reached = self._awaited.get(entry.position)
+            if reached is not None:
+                reached.set()
 
     def _note_progress(self, entries: Sequence[LogEntry]) -> None:
         if not self._is_rebuilt:
@@ -249,12 +290,15 @@ class Feed:
             self._hub.broadcast(live)
 
     def _fold(self, data: bytes, position: str | None, now: int) -> Entry | None:
+        # Tests and measurements fold bytes that are in no log: position None.
         try:
             event, data = decode_for_fold(data, position, self._max_bytes)
         except UnreadableEventError as error:
             self._count_unreadable(str(error))
             return None
         ts = microseconds(event.ts)
+        if self.external.may_hold(event.event_id):
+            self._note_external(event.event_id)
         seen = now
         model = self._model
         try:
@@ -325,10 +369,16 @@ class Feed:
 
     # --- external publishers ---------------------------------------------------------------------
 
-    async def _ingest_external(self, receiver: Receiver) -> None:
-        async for data in receiver.external_messages():
+    async def _hold_external(self, receiver: Receiver) -> None:
+        async for message in receiver.external_messages():
             self.counters.external += 1
-            entry = self._fold(data, None, self._clock.time_ns() // 1000)
-            if entry is not None:
-                self._hub.broadcast([entry])
+            try:
+                self.external.add(message)
+            except UnreadableEventError as error:
+                self._count_unreadable(str(error))
         raise TransportError("the subscription ended")
+
+    def _note_external(self, event_id: str) -> None:
+        # An event read a second time, after a gap, says nothing about a message to come.
+        is_live = self._is_rebuilt and not self._model.knows(event_id)
+        self.external.note_in_log(event_id, is_live=is_live)

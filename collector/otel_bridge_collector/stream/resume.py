@@ -21,6 +21,7 @@ from otel_bridge_collector.stream.hub import Hub
 from otel_bridge_collector.stream.ring import Entry
 from otel_bridge_collector.stream.sessions import ClientSession
 from otel_bridge_collector.wire.close_codes import SLOW_CLIENT
+from otel_bridge_collector.wire.filters import EventFilter
 
 __all__ = ["Resumer"]
 
@@ -31,6 +32,8 @@ _POLL_SEC: Final = 0.01
 _REACH_TIMEOUT_SEC: Final = 10.0
 """How long a position that this collector has not read yet is waited for."""
 _MAX_POSITION_CHARS: Final = 100
+_MAX_SCAN_EVENTS: Final = 20_000
+_SCAN_CHUNK: Final = 1000
 
 
 class Resumer:
@@ -128,6 +131,42 @@ class Resumer:
         async with self._lock:
             entries = await self._receiver.read_back(limit, before=before)
         return self._decode(entries), entries[-1].position if entries else None
+
+    async def recent(
+        self, event_filter: EventFilter, *, limit: int, before: str | None
+    ) -> tuple[list[bytes], str | None]:
+        """
+        Read the newest events that pass a filter back from the log, newest first.
+
+        One call searches at most 20,000 events.
+
+        Args:
+            event_filter: Which events to return.
+            limit: Return at most this many.
+            before: Return only events older than this position; None: from the newest on.
+
+        Returns:
+            The events' JSON, and the position to pass as ``before`` for the next page; None once
+            the beginning of the log is reached.
+
+        Raises:
+            PositionLostError: ``before`` belongs to another log.
+            TransportError: The log cannot be read.
+        """
+        found: list[bytes] = []
+        scanned = 0
+        while scanned < _MAX_SCAN_EVENTS:
+            entries, oldest = await self.read_back(_SCAN_CHUNK, before)
+            if oldest is None:
+                return found, None
+            for entry in entries:
+                if event_filter.matches(entry):
+                    found.append(entry.data)
+                    if len(found) == limit:
+                        return found, entry.position
+            before = oldest
+            scanned += _SCAN_CHUNK
+        return found, before
 
     async def close(self) -> None:
         """Close the receiver's connection to the log; ``join`` must not be called after it."""

@@ -64,6 +64,9 @@ NAMES = {
 ADDED = {
     "otel_bridge_build_info": "gauge",
     "otel_bridge_event_lag_seconds": "histogram",
+    "otel_bridge_external_events_appended_total": "counter",
+    "otel_bridge_external_events_held": "gauge",
+    "otel_bridge_external_events_lost_total": "counter",
     "otel_bridge_read_batch_events": "histogram",
 }
 
@@ -128,12 +131,14 @@ async def test_published_names_stay(collector: Collector) -> None:
 async def test_labels_stay(collector: Collector) -> None:
     """Each metric with a label has the one that it always had."""
     collector.feed.counters.gaps["trimmed"] = 1
+    collector.feed.external.lost["expired"] = 1
     fold(collector, 95, "queue_depth_update", counts={"nexus:tasks:high_priority": 7})
     page = render(collector, OtlpIngest(collector))
     labels = dict(re.findall(r"^otel_bridge_(\w+)\{(\w+)=", page, flags=re.MULTILINE))
     assert {name: label for name, label in labels.items() if label != "le"} == {
         "build_info": "python",
         "events_dropped_total": "reason",
+        "external_events_lost_total": "reason",
         "log_gaps_total": "reason",
         "queue_depth": "queue",
         "otlp_rejected_total": "what",

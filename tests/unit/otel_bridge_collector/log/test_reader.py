@@ -165,13 +165,42 @@ async def test_an_event_that_cannot_be_folded_stops_no_other(stage: Stage) -> No
     assert (stage.received(), stage.feed.counters.unreadable) == (["gap", "b"], {"not folded": 1})
 
 
-async def test_an_external_message_is_broadcast_without_a_position(stage: Stage) -> None:
-    """A message of an external publisher is folded and broadcast; it has no position."""
+async def test_an_external_message_is_held_until_it_is_read_in_the_log(stage: Stage) -> None:
+    """A message of an external publisher reaches nobody before the log has its event."""
     assert await stage.feed.start(10)
     stage.receiver.external.put_nowait(encoded("a"))
+    stage.receiver.external.put_nowait(b"not json")
+    await stage.until(lambda: stage.feed.counters.external == 2)
+    assert (stage.received(), stage.stats.events_in) == (["gap"], 0)
+    assert (len(stage.feed.external), stage.feed.counters.unreadable) == (1, {"not JSON": 1})
+    (message,) = stage.feed.external.take(10)
+    stage.append(message.data)
     await stage.until(lambda: stage.received()[-1] == "a")
-    assert "position" not in stage.sink.messages()[-1]
-    assert (stage.feed.counters.external, stage.stats.events_in) == (1, 1)
+    assert stage.sink.messages()[-1]["position"] == stage.log.last_position()
+    assert (len(stage.feed.external), stage.feed.external.lost) == (0, {})
+
+
+async def test_a_message_that_comes_after_its_event_was_read_is_not_held(stage: Stage) -> None:
+    """The message comes on another connection than the log: also then its event is there once."""
+    assert await stage.feed.start(10)
+    stage.publish("a")
+    await stage.until(lambda: stage.received()[-1] == "a")
+    stage.receiver.external.put_nowait(encoded("a"))
+    await stage.until(lambda: stage.feed.counters.external == 1)
+    assert len(stage.feed.external) == 0
+
+
+async def test_a_position_is_waited_for_until_the_log_is_read_up_to_it(stage: Stage) -> None:
+    """``wait_reach`` is True once that entry was read, and False if it was not in time."""
+    assert await stage.feed.start(10)
+    start = stage.log.last_position()
+    assert await stage.feed.wait_reach(start, 0)
+    epoch = start.partition(":")[0]
+    assert not await stage.feed.wait_reach(f"{epoch}:2", 0.01)
+    waiting = asyncio.create_task(stage.feed.wait_reach(f"{epoch}:2", 10))
+    stage.publish("a", "b")
+    assert await waiting
+    assert await stage.feed.wait_reach(f"{epoch}:1", 0)
 
 
 async def test_an_unreachable_log_is_read_again(

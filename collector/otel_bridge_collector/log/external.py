@@ -1,0 +1,287 @@
+"""
+``ExternalMessages``: the events of external publishers, until they are seen in the log.
+
+An external publisher publishes to the events channel and knows nothing of the log. Every collector
+receives its messages and holds each one until it reads it in the log. The leader alone appends
+them (``leader/external.py``). When the leader dies, the next one holds what it did not append. So
+each event is in the log once, whatever the number of collectors, and all of them fold it from
+there.
+
+A message without an ``event_id`` gets one that begins with a digest of the message, so that another
+collector, which gave its own copy another id, recognises it in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from otel_bridge.clock import Clock
+from otel_bridge_collector.log.decoding import decode_entry
+
+__all__ = ["HOLD_SEC", "ExternalMessage", "ExternalMessages"]
+
+logger = logging.getLogger(__name__)
+
+HOLD_SEC: Final = 30.0
+"""How long an event waits to appear in the log. A leader that died is replaced after 5 to 8 s."""
+_MAX_MESSAGES: Final = 50_000
+_MAX_BYTES: Final = 32 * 1024 * 1024
+_EARLY_SEC: Final = 5.0
+"""How long an entry of the log waits for its message, which comes on another connection."""
+_EXPIRE_INTERVAL_SEC: Final = 1.0
+_LOG_INTERVAL_SEC: Final = 60.0
+_VERSION: Final = "8"
+"""Version digit of the ids given here: UUIDs of a format of one's own (RFC 9562, section 5.8)."""
+_VERSION_AT: Final = 14
+_KEY_CHARS: Final = 18
+"""The digest in an id: its first 18 characters, of which 15 are digits of the digest."""
+
+WAITING, IN_FLIGHT, APPENDED, GONE = range(4)
+
+
+class ExternalMessage:
+    """
+    One event of an external publisher, ready to be appended; ``ExternalMessages`` makes it.
+
+    Attributes:
+        data: The event's JSON with an ``event_id`` and a ``ts``, without ``position``.
+    """
+
+    __slots__ = ("data", "key", "received_at", "state")
+
+    def __init__(self, key: str, data: bytes, received_at: float) -> None:
+        self.data = data
+        self.key = key
+        self.received_at = received_at
+        self.state = WAITING
+
+
+class ExternalMessages:
+    """
+    Holds external events until the log has them; for one event loop.
+
+    At most 50,000 events, and 32 MiB of JSON, are held, each for 30 s; beyond that it is lost.
+
+    Args:
+        max_event_bytes: Bound on an event's JSON; one that is over it is truncated.
+        is_known: Whether an event with this id was read from the log before.
+        clock: Its monotonic clock is used.
+
+    Attributes:
+        arrived: Set while there are events that wait to be appended.
+        appended: Events that this collector has appended.
+        lost: Events that this collector had and has not seen in the log, by reason: ``expired``,
+            ``overflow`` or ``rejected``.
+    """
+
+    def __init__(
+        self,
+        max_event_bytes: int,
+        *,
+        is_known: Callable[[str], bool],
+        clock: Clock,
+    ) -> None:
+        self.arrived = asyncio.Event()
+        self.appended = 0
+        self.lost: dict[str, int] = {}
+        self._max_event_bytes = max_event_bytes
+        self._is_known = is_known
+        self._clock = clock
+        self._order: deque[ExternalMessage] = deque()
+        self._waiting: deque[ExternalMessage] = deque()
+        self._by_key: dict[str, deque[ExternalMessage]] = {}
+        self._early: deque[tuple[float, str]] = deque()
+        self._early_counts: dict[str, int] = {}
+        self._count = 0
+        self._bytes = 0
+        self._expired_at = float("-inf")
+        self._logged_at = float("-inf")
+        self._logged = 0
+
+    def __len__(self) -> int:
+        """How many events are held."""
+        return self._count
+
+    def add(self, message: bytes) -> bool:
+        """
+        Hold a message, unless the log has its event already, or it is held already.
+
+        Args:
+            message: As it was published.
+
+        Returns:
+            Whether it is held.
+
+        Raises:
+            UnreadableEventError: As ``decode_entry``.
+        """
+        event, entry = decode_entry(message, None, self._max_event_bytes)
+        data = entry.data
+        if "event_id" in event.model_fields_set:
+            key = event.event_id
+            if key in self._by_key or self._is_known(key):
+                return False
+        else:
+            event_id = _new_event_id(message)
+            key = event_id[:_KEY_CHARS]
+            # The generated id comes first in the JSON, and has the same length.
+            data = data.replace(event.event_id.encode(), event_id.encode(), 1)
+            if self._was_early(key):
+                return False
+        held = ExternalMessage(key, data, self._clock.monotonic())
+        self._order.append(held)
+        self._waiting.append(held)
+        self._by_key.setdefault(key, deque()).append(held)
+        self._count += 1
+        self._bytes += len(data)
+        self.arrived.set()
+        while self._count > _MAX_MESSAGES or self._bytes > _MAX_BYTES:
+            self._drop_oldest("overflow")
+        return True
+
+    def may_hold(self, event_id: str) -> bool:
+        """Whether ``note_in_log`` must be called; cheap, for each event of the log."""
+        return self._count > 0 or event_id[_VERSION_AT : _VERSION_AT + 1] == _VERSION
+
+    def note_in_log(self, event_id: str, *, is_live: bool) -> None:
+        """
+        Stop holding the event with this id, which was read from the log.
+
+        Args:
+            event_id: The event's id.
+            is_live: Whether the event was appended just now, so that its message, if this collector
+                has not received it yet, is still to come.
+        """
+        key = event_id
+        if key not in self._by_key and event_id[_VERSION_AT : _VERSION_AT + 1] == _VERSION:
+            key = event_id[:_KEY_CHARS]
+        found = self._by_key.get(key)
+        if found:
+            self._release(found[0])
+        elif is_live and key != event_id:
+            self._early.append((self._clock.monotonic(), key))
+            self._early_counts[key] = self._early_counts.get(key, 0) + 1
+
+    def _was_early(self, key: str) -> bool:
+        """Whether the log's entry of a message without id was read before the message came."""
+        self._forget_early()
+        if key not in self._early_counts:
+            return False
+        self._early.remove(next(item for item in self._early if item[1] == key))
+        self._count_early_down(key)
+        return True
+
+    def _forget_early(self) -> None:
+        oldest = self._clock.monotonic() - _EARLY_SEC
+        while self._early and self._early[0][0] < oldest:
+            self._count_early_down(self._early.popleft()[1])
+
+    def _count_early_down(self, key: str) -> None:
+        self._early_counts[key] -= 1
+        if not self._early_counts[key]:
+            del self._early_counts[key]
+
+    # --- for the one that appends ----------------------------------------------------------------
+
+    def take(self, limit: int) -> list[ExternalMessage]:
+        """The oldest events that wait to be appended, at most ``limit``; they are in flight."""
+        batch: list[ExternalMessage] = []
+        while self._waiting and len(batch) < limit:
+            message = self._waiting.popleft()
+            if message.state == WAITING:
+                message.state = IN_FLIGHT
+                batch.append(message)
+        if not self._waiting:
+            self.arrived.clear()
+        return batch
+
+    def note_appended(self, batch: list[ExternalMessage]) -> None:
+        """The log has taken these; they are held until they are read in it."""
+        self.appended += len(batch)
+        for message in batch:
+            if message.state == IN_FLIGHT:
+                message.state = APPENDED
+
+    def note_rejected(self, batch: list[ExternalMessage]) -> None:
+        """The log rejects these for their content; they are lost."""
+        for message in batch:
+            if message.state == IN_FLIGHT:
+                self._lose(message, "rejected")
+
+    def retry(self) -> None:
+        """
+        Let all events that are in flight wait again.
+
+        Call it when the log was read beyond the last append: what is in flight is not in it then.
+        """
+        self._waiting.clear()
+        for message in self._order:
+            if message.state == IN_FLIGHT:
+                message.state = WAITING
+            if message.state == WAITING:
+                self._waiting.append(message)
+        if self._waiting:
+            self.arrived.set()
+
+    # --- bounds ----------------------------------------------------------------------------------
+
+    def expire(self) -> None:
+        """Lose what has been held too long; call it about once a second, or more often."""
+        now = self._clock.monotonic()
+        if now - self._expired_at < _EXPIRE_INTERVAL_SEC:
+            return
+        self._expired_at = now
+        self._forget_early()
+        while self._order and (
+            self._order[0].state == GONE or now - self._order[0].received_at > HOLD_SEC
+        ):
+            self._drop_oldest("expired")
+        while self._waiting and self._waiting[0].state == GONE:
+            self._waiting.popleft()
+        self._log_losses(now)
+
+    def _drop_oldest(self, reason: str) -> None:
+        message = self._order.popleft()
+        if message.state == APPENDED:
+            self._release(message)  # the log has it, though it was not read: there was a gap
+        elif message.state != GONE:
+            self._lose(message, reason)
+
+    def _lose(self, message: ExternalMessage, reason: str) -> None:
+        self._release(message)
+        self.lost[reason] = self.lost.get(reason, 0) + 1
+
+    def _log_losses(self, now: float) -> None:
+        lost = sum(self.lost.values())
+        if lost > self._logged and now - self._logged_at >= _LOG_INTERVAL_SEC:
+            self._logged_at = now
+            self._logged = lost
+            reasons = ", ".join(f"{count} {name}" for name, count in sorted(self.lost.items()))
+            logger.warning(
+                "%d events of external publishers were not appended to the log so far: %s",
+                lost,
+                reasons,
+            )
+
+    def _release(self, message: ExternalMessage) -> None:
+        message.state = GONE
+        self._count -= 1
+        self._bytes -= len(message.data)
+        message.data = b""
+        held = self._by_key[message.key]
+        held.remove(message)
+        if not held:
+            del self._by_key[message.key]
+
+
+def _new_event_id(message: bytes) -> str:
+    digest = hashlib.blake2b(message, digest_size=8).hexdigest()
+    rest = secrets.token_hex(8)
+    # The first digit of the fourth part is the variant of RFC 9562.
+    return f"{digest[:8]}-{digest[8:12]}-{_VERSION}{digest[12:15]}-8{rest[:3]}-{rest[3:15]}"
