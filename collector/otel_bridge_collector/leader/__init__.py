@@ -1,1 +1,1 @@
-"""What one collector does for all: statistics and stalled jobs."""
+"""What one collector does for all: statistics, stalled jobs, external events."""

@@ -3,7 +3,7 @@
 
 Every collector receives what external publishers publish to the events channel, and holds it until
 it reads it in the log (``log/external.py``). The leader appends it, without publishing it again. A
-leader that is cut off may go on for a while, so each one first sets a fencing token in the log;
+leader that lost its lease may go on for a while, so each one first sets a fencing token in the log;
 Redis refuses appends with an older token. Then it reads the log up to where it was at that moment.
 What it still holds is what the log lacks, and only that is appended. After any error it starts
 with a new token, so a batch whose answer was lost is not appended twice.

@@ -3,9 +3,8 @@
 
 The ring is bounded in events and in bytes; the oldest events are evicted first. Its low watermark
 is the position after which the ring is complete: a client that resumes from there, or from any
-position held, gets a slice of the ring; every other position is read from the log. Events of
-external publishers that did not pass through the log have no position. The ring holds them in their
-place, for a snapshot's list of recent events and for clients that resume across them.
+position held, gets a slice of the ring; every other position is read from the log. An event may be
+without a position, which the log never gives: the ring holds it in its place.
 """
 
 from __future__ import annotations
