@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -137,6 +137,13 @@ class BridgeSettings(BaseSettings):
         default="", validation_alias="MONITORING_PROJECT_CHANNEL_PREFIX"
     )
     """Default: ``<key_prefix>:events:project:``; the project id follows it."""
+
+    channels: Literal["auto", "always", "never"] = Field(
+        default="auto", validation_alias="MONITORING_CHANNELS"
+    )
+    """When appended events are also published to the channels: ``auto`` where a program other than
+    a collector listens (on a Cluster and behind Sentinels always), ``always``, or ``never``. Set
+    ``always`` if programs subscribe at a replica of a ``redis://`` server."""
 
     heartbeat_interval_sec: float = Field(
         default=10, gt=0, allow_inf_nan=False, validation_alias="MONITORING_HEARTBEAT_INTERVAL_SEC"

@@ -97,7 +97,7 @@ def test_channels_are_those_of_the_settings(own: RedisServer, make_settings: Mak
 
 def test_a_denied_channel_loses_no_event(own: RedisServer, make_settings: MakeSettings) -> None:
     """With an ACL that denies a channel the events are in the log once, the denials counted."""
-    with own.client() as client:
+    with own.client() as client, subscribed(client, "nexus:events*"):
         client.execute_command(
             "ACL", "SETUSER", "worker", "on", ">pw", "~nexus:*", "resetchannels", "&nexus:events",
             "+@all",
@@ -114,7 +114,7 @@ def test_the_documented_acl_is_enough(own: RedisServer, make_settings: MakeSetti
     """A user with just the commands the script uses can publish."""
     commands = (
         *("+eval", "+evalsha", "+get", "+set", "+hget", "+hset", "+exists"),
-        *("+xadd", "+xtrim", "+xrevrange", "+publish"),
+        *("+xadd", "+xtrim", "+xrevrange", "+publish", "+pubsub"),
     )
     with own.client() as client:
         client.execute_command(

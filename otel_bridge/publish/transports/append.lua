@@ -1,9 +1,10 @@
 -- Appends one batch of one producer to the log, each event once, and publishes it to its channels.
 -- KEYS: stream, producer, meta
 -- ARGV: candidate epoch, number of the first event, MAXLEN, producer TTL (s), events channel,
---       stats channel, project channel prefix, fencing token, number of routes, each event's route,
---       the routes, the events' JSON.
---       An empty events channel: nothing is published. A fencing token: the batch is refused unless
+--       stats channel, project channel prefix, fencing token, channel that collectors subscribe to,
+--       number of routes, each event's route, the routes, the events' JSON.
+--       An empty events channel: nothing is published. An empty channel of the collectors: everything
+--       is, else only where a program other than a collector listens; see redis_channels.py. A fencing token: the batch is refused unless
 --       it is the one in the meta hash, which the last call of fence.lua set.
 --       A route is a set of channels: 's' (stats channel too) or '-' (not), then the project id;
 --       empty: no project channel. Each event's route is an index from 0 in two bytes, high byte
@@ -14,11 +15,13 @@ local stream, producer, meta = KEYS[1], KEYS[2], KEYS[3]
 local events_channel, stats_channel, prefix = ARGV[5], ARGV[6], ARGV[7]
 local first = tonumber(ARGV[2])
 local token = ARGV[8]
-local routes = tonumber(ARGV[9])
-local route_of = ARGV[10]
-local before = 10 + routes
+local collectors_channel = ARGV[9]
+local routes = tonumber(ARGV[10])
+local route_of = ARGV[11]
+local before = 11 + routes
 local count = #ARGV - before
 local is_published = events_channel ~= ''
+local to_events = is_published
 
 if token ~= '' and call('HGET', meta, 'external_token') ~= token then
   return redis.error_reply('FENCED a newer fencing token was set')
@@ -26,7 +29,7 @@ end
 
 local project_channels, to_stats = {}, {}
 for i = 1, routes do
-  local route = ARGV[10 + i]
+  local route = ARGV[11 + i]
   if #route > 1 then project_channels[i - 1] = prefix .. sub(route, 2) end
   to_stats[i - 1] = byte(route) == 115
 end
@@ -47,6 +50,32 @@ if count > skipped then
   if is_new then call('HSET', meta, 'epoch', epoch) end
   store_last_number(count)
 end
+
+-- Leave out the channels to which no program but collectors listens.
+local function leave_out_unheard()
+  local names, projects = {collectors_channel, events_channel, stats_channel}, {}
+  for i, channel in pairs(project_channels) do
+    names[#names + 1] = channel
+    projects[#projects + 1] = i
+  end
+  local patterns = pcall('PUBSUB', 'NUMPAT')
+  local counts = pcall('PUBSUB', 'NUMSUB', unpack(names))
+  -- An ACL may deny the command, which raises no error but gives a table with one.
+  if type(patterns) ~= 'number' or counts.err then return end
+  if patterns > (counts[2] > 0 and 1 or 0) then return end
+  to_events = counts[4] > 0
+  local to_any_stats = counts[6] > 0
+  is_published = to_events or to_any_stats
+  for k, i in ipairs(projects) do
+    if counts[6 + 2 * k] > 0 then
+      is_published = true
+    else
+      project_channels[i] = nil
+    end
+  end
+  if not to_any_stats then to_stats = {} end
+end
+if is_published and collectors_channel ~= '' and count > skipped then leave_out_unheard() end
 
 local head = '{"position":"' .. epoch .. ':'
 local id, failure
@@ -74,7 +103,7 @@ for i = skipped + 1, count do
     local message = head .. id .. '",' .. sub(json, 2)
     local high, low = byte(route_of, 2 * i - 1, 2 * i)
     local route = high * 256 + low
-    publish(events_channel, message)
+    if to_events then publish(events_channel, message) end
     if project_channels[route] then publish(project_channels[route], message) end
     if to_stats[route] then publish(stats_channel, message) end
   end

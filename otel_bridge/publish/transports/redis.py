@@ -1,5 +1,5 @@
 """
-``redis://``: the sender of the log as a Redis stream, which also publishes to Pub/Sub channels.
+``redis://``: the sender of the log as a Redis stream; it also publishes where a program listens.
 
 Each batch is one call of a script. The client is synchronous, for one thread, with time-outs of
 ``MONITORING_SEND_TIMEOUT_MS`` and without retries of its own: with redis-py's defaults one PUBLISH
@@ -43,6 +43,10 @@ from otel_bridge.publish.redis_failures import (
 from otel_bridge.publish.redis_keys import RedisKeys
 from otel_bridge.publish.redis_options import connection_options
 from otel_bridge.publish.transports.base import AppendResult, Outgoing
+from otel_bridge.publish.transports.redis_channels import (
+    collectors_channel,
+    sees_all_subscribers,
+)
 from otel_bridge.settings import BridgeSettings
 
 # Resolving a host name imports encodings.idna. If the bus's thread did that during a fork, the
@@ -114,6 +118,8 @@ class RedisSender:
         timeout_sec = settings.send_timeout_ms / 1000
         self._options = connection_options(timeout_sec, timeout_sec)
         self._candidate_epoch = secrets.token_hex(4)
+        is_selective = settings.channels == "auto" and sees_all_subscribers(url)
+        self._collectors = collectors_channel(settings.events_channel) if is_selective else ""
         self._client: Any = None  # redis-py's execute_command has no types
         self._is_script_sent = False
         self._pid = 0
@@ -137,7 +143,8 @@ class RedisSender:
             TransportError: Redis cannot be reached, or answered with an error that may pass, such
                 as a denial by an ACL or a lack of memory.
         """
-        return self._append(producer_id, first_n, batch, self._settings.events_channel, "")
+        events_channel = "" if self._settings.channels == "never" else self._settings.events_channel
+        return self._append(producer_id, first_n, batch, events_channel, "")
 
     def fence(self, token: str) -> str:
         """
@@ -196,6 +203,7 @@ class RedisSender:
             settings.stats_channel,
             settings.project_channel_prefix,
             token,
+            self._collectors,
             *_event_arguments(batch),
         ]
         epoch, last_id, skipped, refused = self._call(lambda: self._run(arguments))

@@ -22,6 +22,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
+from redis.exceptions import NoPermissionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from otel_bridge.errors import PositionLostError, TransportError
@@ -36,6 +37,7 @@ from otel_bridge.publish.redis_failures import failure_reason
 from otel_bridge.publish.redis_keys import RedisKeys
 from otel_bridge.publish.redis_options import connection_options
 from otel_bridge.publish.transports.base import LogEntry, splice_position
+from otel_bridge.publish.transports.redis_channels import collectors_channel, pattern_of
 from otel_bridge.settings import BridgeSettings
 from otel_bridge.suppression import suppress_instrumentation
 from otel_bridge.urls import redact_url
@@ -64,6 +66,8 @@ _RESUBSCRIBE_SEC: Final = 1.0
 _SILENCE_SEC: Final = 15.0
 """After this time without a message the subscription is sent a PING; without an answer to it within
 the same time, it is opened again."""
+
+_DENIED: Final = b"denied"
 
 
 class RedisReceiver:
@@ -315,6 +319,9 @@ class RedisReceiver:
         """
         Yield messages on the events channel, first an empty one when the subscription is open.
 
+        It subscribes by a pattern, so that ``append.lua`` does not take it for another program; if
+        an ACL denies that, to the channel itself.
+
         Raises an error of ``REDIS_ERRORS`` when the connection is lost.
         """
         options = {**self._options, "socket_timeout": None}
@@ -325,27 +332,37 @@ class RedisReceiver:
             with suppress_instrumentation():
                 connection = client.connection_pool.make_connection()
                 await connection.connect()
-                await connection.send_command("SUBSCRIBE", self._channel)
+                await connection.send_command("PSUBSCRIBE", pattern_of(self._channel))
+            waits_for = "pattern"
             was_pinged = False
             while True:
                 with suppress_instrumentation():
-                    try:
-                        reply = await connection.read_response(
-                            timeout=_SILENCE_SEC, disconnect_on_error=False
-                        )
-                    except (TimeoutError, RedisTimeoutError):
-                        reply = None
-                    if reply is None:  # redis-py 8 returns None where other versions raise
+                    reply = await _read_reply(connection)
+                    if reply is None:
                         if was_pinged:
                             raise RedisTimeoutError("no answer to PING")
                         await connection.send_command("PING")
                         was_pinged = True
                         continue
                 was_pinged = False
-                if reply[0] == b"message":
-                    yield reply[2]
-                elif reply[0] == b"subscribe":
+                kind = reply[0]
+                if kind in (b"pmessage", b"message"):
+                    yield reply[-1]
+                elif waits_for == "pattern":
+                    is_denied = kind == _DENIED
+                    waits_for = "channel" if is_denied else "collectors"
+                    channel = self._channel if is_denied else collectors_channel(self._channel)
+                    with suppress_instrumentation():
+                        await connection.send_command("SUBSCRIBE", channel)
+                    if not is_denied:
+                        yield b""
+                elif waits_for == "channel":
+                    if kind == _DENIED:
+                        raise NoPermissionError(f"the channel {self._channel} is denied")
+                    waits_for = ""
                     yield b""
+                else:
+                    waits_for = ""  # denied: the log's own messages come as well
         finally:
             if connection is not None:
                 await connection.disconnect()
@@ -354,6 +371,16 @@ class RedisReceiver:
     async def close(self) -> None:
         """Close the connection of the reads; errors are ignored. A later call connects again."""
         await self._disconnect()
+
+
+async def _read_reply(connection: Any) -> Any:
+    """One reply of a subscription; None after a silence, ``_DENIED`` first if an ACL denies it."""
+    try:
+        return await connection.read_response(timeout=_SILENCE_SEC, disconnect_on_error=False)
+    except (TimeoutError, RedisTimeoutError):
+        return None  # redis-py 8 returns None where other versions raise
+    except NoPermissionError:
+        return (_DENIED,)
 
 
 def _unchanged(reply: Any, **_: Any) -> Any:
