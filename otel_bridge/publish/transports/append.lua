@@ -3,9 +3,10 @@
 -- ARGV: candidate epoch, number of the first event, MAXLEN, producer TTL (s), events channel,
 --       stats channel, project channel prefix, fencing token, channel that collectors subscribe to,
 --       number of routes, each event's route, the routes, the events' JSON.
---       An empty events channel: nothing is published. An empty channel of the collectors: everything
---       is, else only where a program other than a collector listens; see redis_channels.py. A fencing token: the batch is refused unless
---       it is the one in the meta hash, which the last call of fence.lua set.
+--       An empty events channel: nothing is published. An empty channel of the collectors:
+--       everything is, else only where another program listens; see redis_channels.py.
+--       A fencing token: the batch is refused unless it is the one in the meta hash, which the last
+--       call of fence.lua set.
 --       A route is a set of channels: 's' (stats channel too) or '-' (not), then the project id;
 --       empty: no project channel. Each event's route is an index from 0 in two bytes, high byte
 --       first. Routes are few; an argument per event would cost as much as its PUBLISH does.
