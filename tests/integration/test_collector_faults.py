@@ -233,7 +233,8 @@ async def test_strangers_on_the_channel_are_adopted(redis_url: str) -> None:
         async with Listener(server.ws_url) as listener:
             with redis.Redis.from_url(redis_url) as client:
                 await until(
-                    lambda: client.pubsub_numsub("test:adopt")[0][1] == 1, "the subscription"
+                    lambda: client.pubsub_numsub("test:adopt:collectors")[0][1] == 1,
+                    "the subscription",
                 )
                 await listener.until(lambda _: len(server.collector.hub) == 1)
                 stranger = {"event_type": "task_started", "task_id": "stranger"}
