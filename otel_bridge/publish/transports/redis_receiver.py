@@ -1,5 +1,5 @@
 """
-The receiver of ``redis://``: XREAD for the log, raw Pub/Sub for messages of external publishers.
+The receiver of ``redis://``: XREAD for the log; ``redis_subscription`` has external publishers.
 
 XREAD COUNT 500 costs 1 to 2 us an event, where redis-py's Pub/Sub costs 10 to 14, and it buffers
 nothing on the server for a slow reader. But XREAD does not report a hole: from a position that was
@@ -15,29 +15,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import json
 import logging
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
-
-from redis.exceptions import NoPermissionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from otel_bridge.errors import PositionLostError, TransportError
 from otel_bridge.publish.redis_clients import (
     REDIS_ERRORS,
     aclose,
     check_url,
-    connect_any_node,
     connect_async,
 )
 from otel_bridge.publish.redis_failures import failure_reason
 from otel_bridge.publish.redis_keys import RedisKeys
 from otel_bridge.publish.redis_options import connection_options
 from otel_bridge.publish.transports.base import LogEntry, splice_position
-from otel_bridge.publish.transports.redis_channels import collectors_channel, pattern_of
+from otel_bridge.publish.transports.redis_subscription import ChannelSubscription
 from otel_bridge.settings import BridgeSettings
 from otel_bridge.suppression import suppress_instrumentation
 from otel_bridge.urls import redact_url
@@ -61,13 +56,6 @@ _EPOCH: Final = re.compile(rb"[A-Za-z0-9_:.-]{1,32}")
 """What an epoch may be. Ours are 8 hexadecimal digits; another program may have written its own."""
 _LAST_SEQUENCE: Final = 2**64 - 1
 """Greatest sequence number of a stream id within one millisecond."""
-_RESUBSCRIBE_SEC: Final = 1.0
-"""Pause before a lost subscription is opened again."""
-_SILENCE_SEC: Final = 15.0
-"""After this time without a message the subscription is sent a PING; without an answer to it within
-the same time, it is opened again."""
-
-_DENIED: Final = b"denied"
 
 
 class RedisReceiver:
@@ -90,10 +78,9 @@ class RedisReceiver:
 
     def __init__(self, url: str, settings: BridgeSettings) -> None:
         self._url = url
-        self._channel = settings.events_channel
         self._options = connection_options(_MAX_BLOCK_SEC + 1, _CONNECT_TIMEOUT_SEC)
         check_url(url, settings.variable_of(url))
-        self._subscriptions = 0
+        self._subscription = ChannelSubscription(url, settings.events_channel, self._options)
         self._client: Any = None  # redis-py's execute_command has no types
         keys = RedisKeys(settings.key_prefix)
         self._stream, self._meta = keys.log_stream(), keys.log_meta()
@@ -288,7 +275,7 @@ class RedisReceiver:
             with contextlib.suppress(*REDIS_ERRORS, TimeoutError):
                 await aclose(client)
 
-    async def external_messages(self) -> AsyncIterator[bytes]:
+    def external_messages(self) -> AsyncIterator[bytes]:
         """
         Yield messages that programs published past the log, the stream of all events.
 
@@ -297,90 +284,11 @@ class RedisReceiver:
         one is noticed after 30 s. Messages published meanwhile are lost. It never ends: cancel its
         task.
         """
-        is_failing = False
-        while True:
-            try:
-                async with contextlib.aclosing(self._subscribe()) as messages:
-                    async for message in messages:
-                        if is_failing:
-                            logger.info("subscribed to %s again", self._channel)
-                            is_failing = False
-                        if message and _is_external(message):
-                            yield message
-            except (*REDIS_ERRORS, TimeoutError) as error:
-                if not is_failing:
-                    reason = failure_reason(error, self._url)
-                    shown = redact_url(self._url)
-                    logger.warning("lost the subscription on %s: %s", shown, reason)
-                is_failing = True
-            await asyncio.sleep(_RESUBSCRIBE_SEC)
-
-    async def _subscribe(self) -> AsyncGenerator[bytes, None]:
-        """
-        Yield messages on the events channel, first an empty one when the subscription is open.
-
-        It subscribes by a pattern, so that ``append.lua`` does not take it for another program; if
-        an ACL denies that, to the channel itself.
-
-        Raises an error of ``REDIS_ERRORS`` when the connection is lost.
-        """
-        options = {**self._options, "socket_timeout": None}
-        self._subscriptions += 1
-        client: Any = connect_any_node(self._url, self._subscriptions, **options)
-        connection: Any = None
-        try:
-            with suppress_instrumentation():
-                connection = client.connection_pool.make_connection()
-                await connection.connect()
-                await connection.send_command("PSUBSCRIBE", pattern_of(self._channel))
-            waits_for = "pattern"
-            was_pinged = False
-            while True:
-                with suppress_instrumentation():
-                    reply = await _read_reply(connection)
-                    if reply is None:
-                        if was_pinged:
-                            raise RedisTimeoutError("no answer to PING")
-                        await connection.send_command("PING")
-                        was_pinged = True
-                        continue
-                was_pinged = False
-                kind = reply[0]
-                if kind in (b"pmessage", b"message"):
-                    yield reply[-1]
-                elif waits_for == "pattern":
-                    is_denied = kind == _DENIED
-                    waits_for = "channel" if is_denied else "collectors"
-                    channel = self._channel if is_denied else collectors_channel(self._channel)
-                    with suppress_instrumentation():
-                        await connection.send_command("SUBSCRIBE", channel)
-                    if not is_denied:
-                        yield b""
-                elif waits_for == "channel":
-                    if kind == _DENIED:
-                        raise NoPermissionError(f"the channel {self._channel} is denied")
-                    waits_for = ""
-                    yield b""
-                else:
-                    waits_for = ""  # denied: the log's own messages come as well
-        finally:
-            if connection is not None:
-                await connection.disconnect()
-            await aclose(client)
+        return self._subscription.external_messages()
 
     async def close(self) -> None:
         """Close the connection of the reads; errors are ignored. A later call connects again."""
         await self._disconnect()
-
-
-async def _read_reply(connection: Any) -> Any:
-    """One reply of a subscription; None after a silence, ``_DENIED`` first if an ACL denies it."""
-    try:
-        return await connection.read_response(timeout=_SILENCE_SEC, disconnect_on_error=False)
-    except (TimeoutError, RedisTimeoutError):
-        return None  # redis-py 8 returns None where other versions raise
-    except NoPermissionError:
-        return (_DENIED,)
 
 
 def _unchanged(reply: Any, **_: Any) -> Any:
@@ -418,16 +326,3 @@ def _entries(epoch: str, rows: Sequence[Any]) -> list[LogEntry]:
         position = f"{epoch}:{raw_id.decode()}"
         entries.append(LogEntry(position, splice_position(position, fields[1])))
     return entries
-
-
-def _is_external(message: bytes) -> bool:
-    """Whether a message did not pass through the log, so that it has no ``position``."""
-    if message.startswith(b'{"position":"'):
-        return False
-    if b'"position"' not in message:
-        return True
-    try:
-        fields = json.loads(message)
-    except (ValueError, RecursionError):
-        return True
-    return not (isinstance(fields, dict) and "position" in fields)

@@ -97,7 +97,7 @@ def bars_of(model: Fold, task: Task, card_ended: int | None, limit: int) -> list
 
 
 def _order(node: Node) -> tuple[bool, bool, int, int, str, int]:
-    """Open ones first, then the latest end; what has no span id is told apart by its attempt."""
+    """Open ones first, then the latest end; what has no span id is ordered by its attempt."""
     is_over = not is_open(node)
     time = -(node.end if is_over else node.start or 0)
     key, own = node.key, node.own
@@ -139,13 +139,13 @@ def _runs(job: Job) -> Iterator[list[Node]]:
     for run in runs_of(job):
         nodes = [*run.enqueues]
         done: Node | None = None
-        is_told = bool(run.enqueues) or any(node.run is not None for node in run.attempts)
+        is_reported = bool(run.enqueues) or any(node.run is not None for node in run.attempts)
         for node in run.attempts:
             if done is not None and node.first >= done.end and node.attempt <= done.attempt:
                 yield nodes
                 nodes, done = [], None
             nodes.append(node)
-            if not is_told and node.ended & 7 == COMPLETED and not is_open(node):
+            if not is_reported and node.ended & 7 == COMPLETED and not is_open(node):
                 done = node
         if nodes:
             yield nodes

@@ -1,5 +1,5 @@
 """
-The Redis receiver without a server: positions, and which messages are of external publishers.
+The Redis receiver without a server: its URLs and positions.
 
 What needs a server is in ``tests/contract/test_transport.py`` and
 ``tests/integration/test_redis_transport.py``.
@@ -7,7 +7,6 @@ What needs a server is in ``tests/contract/test_transport.py`` and
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 import pytest
@@ -77,33 +76,3 @@ def test_the_id_before_the_first_entry_is_no_hole(
 ) -> None:
     """Only the id right before the log's first entry continues with it; sequences carry over."""
     assert redis_receiver._is_just_before(stream_id, first) is expected
-
-
-@pytest.mark.parametrize(
-    ("message", "expected"),
-    [
-        (b'{"position":"e:1-0","event_type":"task_started"}', False),
-        (b'{"event_type":"task_started","position":"e:1-0"}', False),
-        (b'{ "position" : "e:1-0" }', False),
-        (b'{"event_type":"task_started"}', True),
-        (b'{"event_type":"task_started","message":"the \\"position\\" is open"}', True),
-        (b'{"meta":{"position":"left wing"}}', True),
-        (b'["position"]', True),
-        (b'"position" is not JSON', True),
-        (b'{"position":' + b"[" * 100_000, True),
-        (b"", True),
-        (b"\xff\xfe", True),
-    ],
-)
-def test_a_message_without_a_position_is_external(message: bytes, expected: bool) -> None:
-    """A message came through the log if it is an object with ``position``, wherever it is."""
-    assert redis_receiver._is_external(message) is expected
-
-
-@given(st.dictionaries(st.text(max_size=9), st.text() | st.integers(), min_size=1))
-def test_what_the_log_publishes_is_not_external(event: dict[str, str | int]) -> None:
-    """An event is external until the log has inserted its position."""
-    event.pop("position", None)
-    data = json.dumps({**event, "ts": "x"}).encode()
-    assert redis_receiver._is_external(data)
-    assert not redis_receiver._is_external(splice_position("e:1-0", data))
