@@ -67,12 +67,14 @@ class MetricsPage:
 
         Returns:
             The page and its ``Content-Type``: OpenMetrics if ``accept`` names it, else Prometheus'
-            text format.
-
-        Raises:
-            TypeError: ``accept`` names OpenMetrics with a version that is no number.
+            text format, which also answers a version that is no number. Never raises.
         """
-        encode, content_type = choose_encoder(accept)
+        try:
+            encode, content_type = choose_encoder(accept)
+        except TypeError:
+            # prometheus_client 0.26 compares each part of a version with a number, and leaves a
+            # part that is none as text: ``version=abc``, and ``version="1.0.0"`` with its quotes.
+            encode, content_type = choose_encoder("")
         return encode(self._registry), content_type
 
 

@@ -190,6 +190,25 @@ async def test_openmetrics_has_the_same_samples(collector: Collector) -> None:
     assert found["otel_bridge_queue_depth", ("queue", 'q"\n\\')] == 7
 
 
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/openmetrics-text; version=abc",
+        'application/openmetrics-text; version="1.0.0"',
+        "application/openmetrics-text; version=1.x",
+        "application/openmetrics-text; version=" + "9" * 5000,
+        "text/plain; version=abc",
+        "text/plain; version=\xe9",
+    ],
+    ids=["word", "quoted", "half a number", "too long to read", "text", "not ASCII"],
+)
+async def test_an_unknown_version_is_the_text_format(collector: Collector, accept: str) -> None:
+    """A version that is no number gives the same page as no ``Accept`` header."""
+    page, content_type = MetricsPage(collector).render(accept)
+    assert content_type == MetricsPage(collector).render()[1]
+    assert b"\notel_bridge_clients 0.0\n" in page
+
+
 async def test_the_numbers_are_those_of_the_state(collector: Collector) -> None:
     """Workers online, running jobs, open tasks and queue depths are those of the state."""
     fold(collector, 95, "worker_heartbeat", worker_id="w", counts={"dropped": 4})

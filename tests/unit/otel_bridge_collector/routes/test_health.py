@@ -71,3 +71,12 @@ async def test_metrics_come_as_openmetrics_if_asked() -> None:
         answer = await site.get("/metrics", headers=accept)
         assert answer.headers["content-type"].startswith("application/openmetrics-text")
         assert answer.body.endswith(b"# EOF\n")
+
+
+async def test_metrics_of_an_unknown_version_are_no_error() -> None:
+    """A version in ``Accept`` that is no number is answered with the text format, not with 500."""
+    async with open_site() as site:
+        accept = {"Accept": "application/openmetrics-text; version=abc"}
+        answer = await site.get("/metrics", headers=accept)
+        assert answer.status == 200
+        assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
