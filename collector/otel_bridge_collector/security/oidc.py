@@ -44,6 +44,9 @@ _KEY_HEADERS: Final = frozenset({"jku", "jwk", "x5c", "x5u"})
 """Headers with which a token brings its own key or names a URL of it. Such a token is refused, and
 the URL is never fetched."""
 _LEEWAY_SEC: Final = 30
+_MAX_EXP: Final = 253_402_300_799 - _LEEWAY_SEC
+"""The latest ``exp``, in seconds since the Unix epoch: with the leeway it is the end of the year
+9999, the last that a ``datetime`` can show. ``GET /session`` shows the expiry."""
 _FETCH_TIMEOUT_SEC: Final = 5.0
 _MAX_ANSWER_BYTES: Final = 1024 * 1024
 _MAX_TOKEN_CHARS: Final = 16 * 1024
@@ -123,8 +126,8 @@ class OidcVerifier:
 
         Returns:
             Its principal, which expires 30 s after the token. None for a token that is malformed,
-            expired, of another issuer or audience, not signed by a key of the provider, or that
-            brings its own key. A failed fetch is logged, not raised, and gives None too.
+            expired, valid beyond the year 9999, of another issuer or audience, not signed by a key
+            of the provider, or that brings its own key. A failed fetch is logged, not raised, and gives None too.
         """
         if len(token) > _MAX_TOKEN_CHARS:
             return None
@@ -150,8 +153,12 @@ class OidcVerifier:
                 leeway=_LEEWAY_SEC,
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
-        except self._jwt.PyJWTError as error:
+        except (self._jwt.PyJWTError, OverflowError) as error:
+            # OverflowError: PyJWT 2.10 raises it for an ``exp`` of 1e400, which JSON reads as inf.
             logger.info("refused a JWT: %s", type(error).__name__)
+            return None
+        if int(claims["exp"]) > _MAX_EXP:
+            logger.info("refused a JWT: its exp is beyond the year 9999")
             return None
         return Principal(
             name=f"jwt:{str(claims['sub'])[:100]}",

@@ -7,6 +7,7 @@ A provider with keys, and what its changes do: ``tests/integration/test_oidc.py`
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import jwt
@@ -128,6 +129,24 @@ async def test_projects_of_a_claim(
 async def test_a_token_that_is_not_valid_is_refused(verifier: NoFetch, wrong: str) -> None:
     """Every claim and the signature count."""
     assert await verifier.find(wrong) is None
+
+
+@pytest.mark.parametrize(
+    "exp",
+    [10**400, "9" * 400, float("inf"), float("nan"), 1e300, 253_402_300_770],
+    ids=["integer", "text", "inf", "nan", "float", "the year 10000"],
+)
+async def test_an_expiry_that_no_clock_reaches_is_refused(verifier: NoFetch, exp: Any) -> None:
+    """A signed token whose ``exp`` is infinite, or is beyond the year 9999, is not valid."""
+    assert await verifier.find(token(exp=exp)) is None
+
+
+async def test_the_latest_expiry_can_be_shown(verifier: NoFetch) -> None:
+    """The latest ``exp`` that is accepted still is a date with the leeway added."""
+    found = await verifier.find(token(exp=253_402_300_769))
+    assert found is not None
+    assert found.expires_at is not None
+    assert datetime.fromtimestamp(found.expires_at, UTC).isoformat() == "9999-12-31T23:59:59+00:00"
 
 
 @pytest.mark.parametrize(
