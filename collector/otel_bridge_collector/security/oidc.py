@@ -127,7 +127,8 @@ class OidcVerifier:
         Returns:
             Its principal, which expires 30 s after the token. None for a token that is malformed,
             expired, valid beyond the year 9999, of another issuer or audience, not signed by a key
-            of the provider, or that brings its own key. A failed fetch is logged, not raised, and gives None too.
+            of the provider, or that brings its own key. A failed fetch is logged, not raised, and
+            gives None too.
         """
         if len(token) > _MAX_TOKEN_CHARS:
             return None
