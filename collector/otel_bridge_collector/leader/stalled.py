@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import redis.asyncio as redis_asyncio
+from redis.exceptions import ResponseError
 
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.orchestration.queue.stalled_jobs import fail_stalled, requeue_stalled
@@ -42,7 +43,8 @@ class StalledJobReporter:
 
     A stalled job is one whose worker is gone or silent. At most the newest 10,000 reports are
     remembered here; in Redis each has a claim for 24 h, a key that lets one collector alone report
-    it. Use it on the model's event loop. Making one never raises, and it needs no closing.
+    it. An action during which Redis failed is tried again by this collector, in its next round as
+    leader. Use it on the model's event loop. Making one never raises, and it needs no closing.
 
     Args:
         collector_id: The value of its claims.
@@ -74,7 +76,8 @@ class StalledJobReporter:
         self._publish = publish
         self._redis: Any = redis
         self._keys = keys
-        self._reported_ids: OrderedDict[str, None] = OrderedDict()
+        self._reported_ids: OrderedDict[str, bool] = OrderedDict()
+        """Event ids of the reports, each with whether its job is still to be acted on."""
 
     async def run_round(self) -> None:
         """
@@ -83,42 +86,59 @@ class StalledJobReporter:
         The number of jobs in a round is not limited.
 
         Raises:
-            redis.RedisError, RedisClusterException, OSError: Redis cannot be reached; the jobs left
-                are for the next round. A job that was reported before the error is not acted on
-                again.
+            redis.RedisError, RedisClusterException, OSError: Redis cannot be reached, and the jobs
+                left are for the next round; or it answered an action with an error, the first of
+                which is raised after the other jobs. The next round tries the action again, without
+                another report.
         """
         model = self._evaluate()
         now = model.liveness.now
+        failure: ResponseError | None = None
         for found in find_stalled(model):
             event = stalled_event(found, now)
-            # The log may hold it already: another leader published it, or this one did.
-            if event.event_id in self._reported_ids or model.knows(event.event_id):
+            if event.event_id not in self._reported_ids:
+                # The log may hold it already: another leader published it, or this one did.
+                if model.knows(event.event_id) or not await self._claim(found, event.event_id):
+                    continue
+                self._report(event, found)
+            if not self._reported_ids[event.event_id]:
                 continue
-            if not await self._claim(found, event.event_id):
-                continue
-            self._reported_ids[event.event_id] = None
-            if len(self._reported_ids) > _MAX_REPORTED:
-                self._reported_ids.popitem(last=False)
-            self.reported += 1
-            self._publish(event)
-            if self._action != "report" and self._redis is not None and found.is_worker_lost:
-                await self._act(found, now)
+            try:
+                if found.is_worker_lost and not await self._has_heartbeat(found):
+                    await self._act(found, now)
+                    self._reported_ids[event.event_id] = False
+            except ResponseError as error:
+                # It may be due to this job's keys alone, which must not keep the others waiting.
+                failure = failure or error
+        if failure is not None:
+            raise failure
 
     async def _claim(self, found: StalledJob, event_id: str) -> bool:
         """
         Whether this collector is the one to report the job.
 
-        False if the lost worker's heartbeat key still exists in Redis, unless that is of a later
-        life of the worker; or if another collector has claimed the event.
+        False if the lost worker has a heartbeat key, or if another collector has claimed the event.
         """
         if self._redis is None:
             return True
-        if found.is_worker_lost and not found.is_worker_back:
-            key = self._keys.worker_heartbeat(str(found.worker_id))
-            if await self._redis.exists(key):
-                return False
+        if found.is_worker_lost and await self._has_heartbeat(found):
+            return False
         key = self._keys.collector_stalled(event_id)
         return bool(await self._redis.set(key, self._id, nx=True, ex=_CLAIM_TTL_SEC))
+
+    async def _has_heartbeat(self, found: StalledJob) -> bool:
+        """Whether a lost worker's heartbeat key exists in Redis, not that of a later life of it."""
+        if found.is_worker_back:
+            return False
+        return bool(await self._redis.exists(self._keys.worker_heartbeat(str(found.worker_id))))
+
+    def _report(self, event: MonitoringEvent, found: StalledJob) -> None:
+        is_due = self._action != "report" and self._redis is not None and found.is_worker_lost
+        self._reported_ids[event.event_id] = is_due
+        if len(self._reported_ids) > _MAX_REPORTED:
+            self._reported_ids.popitem(last=False)
+        self.reported += 1
+        self._publish(event)
 
     async def _act(self, found: StalledJob, now: int) -> None:
         job_id, worker_id = found.job.id, str(found.worker_id)
