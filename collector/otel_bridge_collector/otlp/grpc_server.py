@@ -7,6 +7,7 @@ It runs only when ``MONITORING_OTLP_GRPC_PORT`` is set (4317 is the usual port) 
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote
@@ -82,9 +83,12 @@ class OtlpGrpcServer:
         for add, service in services:
             add(service, self._server)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
+            # First without gRPC, which would write a line of its own to standard error.
+            socket.create_server((host, port), family=family).close()
             self.port: int = self._server.add_insecure_port(address)
-        except RuntimeError:
+        except (OSError, RuntimeError):
             raise ConfigurationError(
                 f"MONITORING_OTLP_GRPC_PORT={port}: cannot listen on {address}",
                 "choose another port; an OpenTelemetry Collector may use this one",

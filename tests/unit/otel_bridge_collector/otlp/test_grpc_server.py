@@ -165,7 +165,10 @@ def test_addresses_of_peers(peer: str, address: str) -> None:
     assert address_of_peer(peer) == address
 
 
-async def test_a_port_that_cannot_be_used_is_named(ingest: OtlpIngest) -> None:
-    """The error names the setting and the cure, for an address that is not this machine's."""
+async def test_a_port_that_cannot_be_used_is_named(
+    ingest: OtlpIngest, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The error names the setting and the cure, and gRPC adds no line on standard error to it."""
     with pytest.raises(ConfigurationError, match="MONITORING_OTLP_GRPC_PORT=4317: cannot listen"):
         OtlpGrpcServer(ingest, Authenticator(None), "192.0.2.1", 4317)
+    assert capfd.readouterr().err == ""
