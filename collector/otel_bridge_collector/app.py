@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from otel_bridge_collector.otlp.grpc_server import OtlpGrpcServer
 
 __all__ = ["STATIC_DIR", "CollectorServer", "create_app", "make_server"]
+
+logger = logging.getLogger(__name__)
 
 STATIC_DIR: Final = Path(__file__).parent / "static"
 _PING_INTERVAL_SEC: Final = 25.0
@@ -202,19 +205,34 @@ class CollectorServer(uvicorn.Server):
     uvicorn's server, which reports when it is up and leaves signals to its caller.
 
     Await ``serve`` once, on the event loop of the application; set ``should_exit`` to end it, which
-    gives connections 5 s. If the application does not start or the port is taken, recent versions
-    of uvicorn raise ``SystemExit`` with code 3 in ``serve``.
+    gives connections 5 s. ``serve`` raises what kept the application from starting, such as
+    ``ConfigurationError``; an error while the application stops is logged.
 
     Args:
+        app: From ``create_app``; its lifespan is run here and not by uvicorn.
         config: As ``make_server`` makes it.
 
     Attributes:
         is_up: Set once the lifespan has started and the sockets accept connections.
     """
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, app: FastAPI, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.is_up = asyncio.Event()
+        self._app = app
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        # uvicorn would log the traceback of a failed start and end the process with code 3, so that
+        # the command could not show the error's one line.
+        lifespan = self._app.router.lifespan_context(self._app)
+        await lifespan.__aenter__()
+        try:
+            await super().serve(sockets)
+        finally:
+            try:
+                await lifespan.__aexit__(None, None, None)
+            except Exception:
+                logger.exception("the application failed to stop cleanly")
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -253,7 +271,7 @@ def make_server(app: FastAPI, settings: CollectorSettings, **options: Any) -> Co
             "ws_max_size": _MAX_INBOUND_BYTES,
             "ws_per_message_deflate": False,
             "timeout_graceful_shutdown": _SHUTDOWN_TIMEOUT_SEC,
-            "lifespan": "on",
+            "lifespan": "off",  # ``CollectorServer.serve`` runs it
             "log_level": "warning",
             "log_config": None,  # its lines go to the root logger, like ours
             "access_log": False,
@@ -264,4 +282,4 @@ def make_server(app: FastAPI, settings: CollectorSettings, **options: Any) -> Co
             **options,
         },
     )
-    return CollectorServer(config)
+    return CollectorServer(app, config)

@@ -226,6 +226,17 @@ def test_a_taken_port_is_one_line() -> None:
     assert "--port" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["serve", "demo"])
+def test_a_taken_grpc_port_is_one_line(name: str) -> None:
+    """A port for gRPC in use ends the command with exit code 2 and one line that names it."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = run(name, "--port", "0", MONITORING_OTLP_GRPC_PORT=str(port))
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert f"MONITORING_OTLP_GRPC_PORT={port}: " in done.stderr
+    assert "choose another port" in done.stderr
+
+
 def test_a_missing_corpus_is_one_line(tmp_path: Path) -> None:
     """A corpus that is no directory ends the command with exit code 2 and one line."""
     done = run("demo", "--port", "0", "--corpus", str(tmp_path / "nowhere"))

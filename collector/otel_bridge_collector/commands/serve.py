@@ -93,12 +93,10 @@ async def run_service(options: ServiceOptions) -> int:
         options: What the command line gave; the rest comes from the environment or defaults.
 
     Raises:
-        ConfigurationError: The port is in use, a setting is invalid, Redis does not answer within
-            2 s at the start, or the corpus or a package is missing. A later outage of Redis does
-            not end the service.
+        ConfigurationError: A port, for HTTP or gRPC, is in use, a setting is invalid, Redis does
+            not answer within 2 s at the start, or the corpus or a package is missing. A later
+            outage of Redis does not end the service.
         OtelBridgeError: The HTTP server did not start.
-        SystemExit: Code 3, from uvicorn: the application did not start, for example because the
-            port for gRPC is taken.
     """
     # This must come first. Without it, Ctrl-C makes asyncio cancel the main task, and fakeredis
     # suppresses the cancellation while uvicorn logs it as an error.
@@ -133,7 +131,8 @@ async def run_service(options: ServiceOptions) -> int:
             await asyncio.wait({up, serving}, return_when=asyncio.FIRST_COMPLETED)
             if not up.done():
                 up.cancel()
-                raise OtelBridgeError("the collector did not start; its log says why")
+                await asyncio.to_thread(bridge.shutdown)
+                raise _startup_error(serving)
             _tune_garbage_collector()
             has_tokens = application.state.authenticator.is_enabled
             steps = first_steps(
@@ -177,6 +176,14 @@ def _tune_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
+
+
+def _startup_error(serving: asyncio.Task[None]) -> BaseException:
+    """The error for a server that ended before it was up; one of the system gets one line."""
+    error = serving.exception()
+    if error is None or isinstance(error, OSError):
+        return OtelBridgeError(f"the HTTP server did not start: {error}")
+    return error
 
 
 async def _stop_in_order(

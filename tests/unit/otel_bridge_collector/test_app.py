@@ -7,8 +7,12 @@ Requests over a real server: ``tests/integration/test_collector.py`` and ``test_
 from __future__ import annotations
 
 import itertools
+import logging
+import socket
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -59,6 +63,42 @@ def test_the_server_writes_shared_frames_and_trusts_no_proxy() -> None:
     settings = CollectorSettings()
     config = make_server(create_app(settings, bridge_settings()), settings, port=0).config
     assert (config.ws, config.proxy_headers, config.port) == (SharedFramesProtocol, False, 0)
+
+
+async def test_the_server_raises_what_kept_the_application_from_starting(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A taken port for gRPC is the error of ``serve``, without a line in the log; nothing runs."""
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        settings = CollectorSettings(otlp_grpc_port=port)
+        server = make_server(create_app(settings, bridge_settings()), settings)
+        with pytest.raises(ConfigurationError, match=f"MONITORING_OTLP_GRPC_PORT={port}: "):
+            await server.serve(sockets=[listener])
+    assert (server.is_up.is_set(), server.started, caplog.records) == (False, False, [])
+
+
+async def test_an_error_while_the_application_stops_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """``serve`` returns as it does after an orderly stop, since its work is done."""
+    app = create_app(CollectorSettings(), bridge_settings())
+
+    @asynccontextmanager
+    async def lifespan(_: object) -> AsyncIterator[None]:
+        yield
+        raise OSError("the connection was lost")
+
+    app.router.lifespan_context = lifespan
+    server = make_server(app, CollectorSettings())
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        server.should_exit = True
+        await server.serve(sockets=[listener])
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
+        (logging.ERROR, "the application failed to stop cleanly")
+    ]
 
 
 def test_no_document_is_served() -> None:

@@ -35,6 +35,19 @@ async def test_the_makefile_has_another_way_to_choose_a_port(
     assert e.value.cure.endswith(f'another port: make demo ARGS="--port {port + 1}"')
 
 
+async def test_a_grpc_port_in_use_is_named_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the application finds while it starts ends the command with the same kind of error."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        monkeypatch.setenv("MONITORING_OTLP_GRPC_PORT", str(port))
+        options = ServiceOptions(port=0, workers=0, data_dir=tmp_path)
+        with pytest.raises(ConfigurationError, match=f"MONITORING_OTLP_GRPC_PORT={port}: ") as e:
+            await run_service(options)
+    assert e.value.cure.startswith("choose another port; ")
+
+
 async def test_an_address_of_another_host_is_an_error(tmp_path: Path) -> None:
     """An address that this host does not have asks for another one."""
     options = ServiceOptions(host="192.0.2.1", port=0, data_dir=tmp_path)
