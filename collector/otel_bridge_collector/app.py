@@ -25,7 +25,16 @@ from otel_bridge.errors import ConfigurationError
 from otel_bridge.settings import BridgeSettings
 from otel_bridge_collector.metrics import MetricsPage
 from otel_bridge_collector.otlp.ingest import OtlpIngest
-from otel_bridge_collector.routes import events, health, monitor, otlp, session, tasks, websocket
+from otel_bridge_collector.routes import (
+    events,
+    health,
+    monitor,
+    otlp,
+    session,
+    tasks,
+    views,
+    websocket,
+)
 from otel_bridge_collector.routes.dashboard import make_dashboard_router
 from otel_bridge_collector.routes.exception_handlers import add_exception_handlers
 from otel_bridge_collector.routes.head import HeadRequests
@@ -52,7 +61,7 @@ _PING_INTERVAL_SEC: Final = 25.0
 _PING_TIMEOUT_SEC: Final = 20.0
 _SHUTDOWN_TIMEOUT_SEC: Final = 5
 _MAX_INBOUND_BYTES: Final = 16 * 1024
-"""Clients send nothing that is used; uvicorn's default is 16 MiB, which they could fill."""
+"""Of one message to ``/ws/views``, the only route that reads them; uvicorn allows 16 MiB."""
 _WITHOUT_TELEMETRY: Final[dict[str, Any]] = (
     {"telemetry": {"tracing": False, "metrics": False, "logs": False}}
     if "telemetry" in inspect.signature(FastAPI.__init__).parameters
@@ -148,7 +157,7 @@ def create_app(
     app.add_middleware(SecurityHeaders)
 
     add_exception_handlers(app)
-    for module in (websocket, monitor, events, otlp, tasks, session, health):
+    for module in (websocket, views, monitor, events, otlp, tasks, session, health):
         app.include_router(module.router)
     app.include_router(make_dashboard_router(static_dir))
     app.include_router(websocket.unknown_path_router)

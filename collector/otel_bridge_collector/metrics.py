@@ -162,6 +162,19 @@ class _OwnNumbers(MetricsSource):
         yield _gauge("clients", "WebSocket clients.", len(hub))
         yield _gauge("client_filters", "Distinct filters of clients.", hub.group_count)
         yield _counter("clients_slow_closed_total", "Clients closed as slow.", closed)
+        views = self._collector.views_hub
+        counted = views.counters
+        yield _gauge("views_clients", "WebSocket clients of views.", len(views))
+        yield _gauge("views_computed", "Distinct subscriptions to views.", views.group_count)
+        yield _counter("views_changes_total", "Changes of views made.", counted.changes)
+        yield _counter("views_fulls_total", "Whole views written to clients.", counted.fulls)
+        yield _counter(
+            "views_skipped_total", "Ticks that slow clients were left out of.", counted.skipped
+        )
+        yield _counter("views_refused_total", "Messages of clients refused.", counted.refused)
+        yield _counter("views_errors_total", "Views that could not be computed.", counted.errors)
+        closed = counted.slow_closed
+        yield _counter("views_slow_closed_total", "Clients of views closed as slow.", closed)
         yield _gauge("replay_events", "Events held for resuming.", len(self._collector.ring))
 
     def _state(self) -> Iterator[Metric]:

@@ -16,12 +16,10 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final
 
-import pydantic_core
 import redis.asyncio as redis_asyncio
 
 from otel_bridge.cancellation import cancel
-from otel_bridge.clock import SYSTEM_CLOCK, Clock, iso_utc
-from otel_bridge.events.model import MonitoringEventType
+from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge.publish.bus import EventBus
 from otel_bridge.publish.redis_clients import aclose, connect_async, is_redis
 from otel_bridge.publish.redis_keys import RedisKeys
@@ -35,23 +33,20 @@ from otel_bridge_collector.leader.stalled import StalledJobReporter
 from otel_bridge_collector.leader.stats import StatsPublisher
 from otel_bridge_collector.log.decoding import decode_entries
 from otel_bridge_collector.log.reader import Feed
-from otel_bridge_collector.model.events import STATUS_NAMES
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.reading.projects import project_of_past
-from otel_bridge_collector.model.snapshot.cards import shown_tasks, task_cards
-from otel_bridge_collector.model.snapshot.header import Header
-from otel_bridge_collector.model.snapshot.panels import (
-    failure_groups,
-    queue_depths,
-    worker_states,
-)
 from otel_bridge_collector.model.stats import RollingStats
 from otel_bridge_collector.settings import CollectorSettings
 from otel_bridge_collector.stream.hub import SWEEP_INTERVAL_SEC, TICK_INTERVAL_SEC, Hub
 from otel_bridge_collector.stream.resume import Resumer
 from otel_bridge_collector.stream.ring import ReplayRing
-from otel_bridge_collector.wire.filters import ALL_EVENTS, EventFilter
-from otel_bridge_collector.wire.messages import SnapshotMessage
+from otel_bridge_collector.stream.snapshots import Snapshots
+from otel_bridge_collector.stream.views_hub import ViewsHub
+from otel_bridge_collector.views.catalog import Query, Views
+from otel_bridge_collector.views.changes import full_message
+from otel_bridge_collector.views.listing import Scope
+from otel_bridge_collector.views.state import ViewState
+from otel_bridge_collector.wire.filters import EventFilter
 
 __all__ = ["START_TIMEOUT_SEC", "Collector", "log_url"]
 
@@ -59,9 +54,6 @@ logger = logging.getLogger(__name__)
 
 MEMORY_URL: Final = "memory://collector"
 START_TIMEOUT_SEC: Final = 30.0
-_SNAPSHOT_EVENTS: Final = 200
-_SNAPSHOT_EVENT_BYTES: Final = 512 * 1024
-_MAX_CACHED_SNAPSHOTS: Final = 64
 _LEADER_TIMEOUT_SEC: Final = 2.0
 _EVALUATION_INTERVAL_SEC: Final = 1.0
 """Rates are sampled once a second; verdicts are also brought up to date when they are read."""
@@ -86,6 +78,7 @@ class Collector:
         clock: Source of the time.
 
     Attributes:
+        snapshots: What ``/monitor/snapshot`` and the first message of a dashboard show.
         channel_messages_refused: Pub/Sub messages of appended events that Redis' ACL denied; their
             events are in the log all the same.
 
@@ -107,14 +100,27 @@ class Collector:
         self.stats = RollingStats()
         self.model = Fold(heartbeat_ttl_sec=bridge_settings.heartbeat_ttl_sec, stats=self.stats)
         self.ring = ReplayRing("", settings.replay_max_events)
+        self.redis_keys = RedisKeys(bridge_settings.key_prefix)
+        self.snapshots = Snapshots(
+            self.evaluated_model, self.ring, queues=self.redis_keys.queues, clock=clock
+        )
         self.hub = Hub(
             self.ring,
             limit_bytes=settings.client_buffer_bytes,
             timeout_sec=settings.client_timeout_sec,
-            make_snapshot=self.snapshot_json,
+            make_snapshot=self.snapshots.json,
             clock=clock,
         )
         max_bytes = bridge_settings.max_event_size_bytes
+        self._view_state = ViewState(self.model, self.redis_keys.queues)
+        self._views = Views(self._view_state)
+        self.views_hub = ViewsHub(
+            refresh=self._evaluate,
+            window=self._views.window,
+            position=lambda: self.ring.last_position,
+            timeout_sec=settings.client_timeout_sec,
+            clock=clock,
+        )
         self.feed = Feed(
             self._open_receiver,
             model=self.model,
@@ -136,7 +142,6 @@ class Collector:
         )
         self.bus = EventBus.connect(self.bridge_settings)
         self.redis = self._connect_redis(url)
-        self.redis_keys = RedisKeys(bridge_settings.key_prefix)
         collector_id = uuid.uuid4().hex[:12]
         self.stalled_reporter = StalledJobReporter(
             collector_id,
@@ -172,7 +177,6 @@ class Collector:
         self._send_lock = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._is_running = False
-        self._snapshots: dict[EventFilter, tuple[tuple[int, str, int], bytes]] = {}
 
     def _open_receiver(self) -> Receiver:
         return open_receiver(self.bridge_settings.bus_url, self.bridge_settings)
@@ -211,6 +215,7 @@ class Collector:
             asyncio.create_task(
                 self._call_every(_EVALUATION_INTERVAL_SEC, self._evaluate), name="evaluate"
             ),
+            asyncio.create_task(self._show_views(), name="views"),
         ]
 
     async def _is_log_reachable(self) -> bool:
@@ -230,6 +235,7 @@ class Collector:
             return
         self._is_running = False
         self.hub.close_all()
+        self.views_hub.close_all()
         await cancel(self._tasks)
         if self._ingester is not None:
             await self._ingester.stop()
@@ -255,90 +261,24 @@ class Collector:
         return self.model
 
     def _evaluate(self) -> None:
-        self.evaluated_model()
-        # No view reads yet what has changed since; without this both would grow without end.
-        self.model.dirty.clear()
-        self.model.evicted.clear()
+        """Bring what the views read up to date, also without clients: the index takes changes."""
+        self._view_state.refresh(self.clock.time_ns() // 1000)
 
-    def snapshot(self, event_filter: EventFilter = ALL_EVENTS) -> SnapshotMessage:
-        """
-        The state that a client with this filter may see, valid at the ring's newest entry.
+    def view_json(self, query: Query, scope: Scope) -> bytes:
+        """One view as a ``full`` message, as of now."""
+        self._evaluate()
+        shown = self._views.window(query, scope)
+        return full_message(0, 0, self.clock.time_ns() // 1_000_000, shown)
 
-        Its ``events`` are the newest that pass the filter: at most 200, and 512 KiB of JSON.
-        """
-        model = self.evaluated_model()
-        is_limited = event_filter.projects is not None
-        header = Header(model)
-        return SnapshotMessage(
-            position=self.ring.last_position,
-            server_time=iso_utc(self.clock.time_ns()),
-            tasks=task_cards(model, event_filter),
-            workers=worker_states(model, event_filter),
-            queues=[] if is_limited else queue_depths(model, self.redis_keys.queues),
-            failures=failure_groups(model, event_filter),
-            stats=(
-                header.limited_stats(event_filter)
-                if is_limited
-                else header.stats(event_filter.project_id)
-            ),
-            events=[pydantic_core.from_json(data) for data in self._newest(event_filter)],
-        )
-
-    def research_tasks(
-        self, event_filter: EventFilter, limit: int
-    ) -> tuple[list[dict[str, str | None]], int]:
-        """
-        The research tasks in the state that a client with this filter may see.
-
-        Args:
-            event_filter: Which of them to return.
-            limit: Return at most this many.
-
-        Returns:
-            Their ``task_id``, ``title``, ``status`` and ``project_id``: what runs first, then what
-            is open, of each the one with the newest event. And how many there are without the
-            limit; the model holds at most 10,000.
-        """
-        model = self.evaluated_model()
-        found = shown_tasks(model, event_filter)
-        rows: list[dict[str, str | None]] = [
-            {
-                "task_id": task.id,
-                "title": model.cards.card(task).title,
-                "status": STATUS_NAMES[status],
-                "project_id": task.project,
-            }
-            for status, task in found[:limit]
-        ]
-        return rows, len(found)
-
-    def _newest(self, event_filter: EventFilter) -> list[bytes]:
-        found: list[bytes] = []
-        size = 0
-        for entry in self.ring.newest():
-            is_global_stats = (
-                entry.event_type == MonitoringEventType.STATS_SNAPSHOT
-                and entry.parent_task_id is None
-            )  # left out: it comes every few seconds, and ``stats`` has its numbers
-            if not is_global_stats and event_filter.matches(entry):
-                size += len(entry.data)
-                if len(found) == _SNAPSHOT_EVENTS or size > _SNAPSHOT_EVENT_BYTES:
-                    break
-                found.append(entry.data)
-        return found[::-1]
-
-    def snapshot_json(self, event_filter: EventFilter) -> bytes:
-        """``snapshot`` as JSON, cached per filter until the next event, half a second at most."""
-        # With the position, because that changes without an event when reading starts over.
-        half_second = self.clock.time_ns() // 500_000_000
-        moment = (self.ring.last_index, self.ring.last_position, half_second)
-        cached = self._snapshots.get(event_filter)
-        if cached is None or cached[0] != moment:
-            if len(self._snapshots) > _MAX_CACHED_SNAPSHOTS:
-                self._snapshots.clear()
-            cached = (moment, self.snapshot(event_filter).model_dump_json().encode())
-            self._snapshots[event_filter] = cached
-        return cached[1]
+    async def _show_views(self) -> None:
+        delay_sec = 0.0
+        while True:
+            await asyncio.sleep(delay_sec)
+            try:
+                delay_sec = self.views_hub.tick()
+            except Exception:
+                delay_sec = _EVALUATION_INTERVAL_SEC
+                logger.exception("views could not be sent")
 
     async def recent(
         self, event_filter: EventFilter, *, limit: int, before: str | None

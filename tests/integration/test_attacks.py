@@ -407,7 +407,7 @@ def test_no_byte_of_another_project(
         # As the log would give it, so that ring, state and stats are fed by the feed itself.
         collector.feed._fold(event.to_json(8192), None, 1_700_000_000_000_000)
     event_filter = EventFilter(project_id=asked).limited(frozenset({"alpha"}))
-    assert b"-of-beta" not in collector.snapshot_json(event_filter)
+    assert b"-of-beta" not in collector.snapshots.json(event_filter)
     collector.bus.shutdown(0)
 
 
@@ -446,7 +446,7 @@ def test_others_change_no_number(facts: list[tuple[str, str | None, str, str]]) 
             }
             event = MonitoringEvent.model_validate(fields)
             collector.feed._fold(event.to_json(8192), None, time.time_ns() // 1000)
-        snapshot = collector.snapshot(EventFilter().limited(frozenset({"alpha"})))
+        snapshot = collector.snapshots.message(EventFilter().limited(frozenset({"alpha"})))
         found.append(snapshot.model_dump(exclude={"position", "server_time"}))
         collector.bus.shutdown(0)
     assert found[0] == found[1]

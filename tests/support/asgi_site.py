@@ -19,10 +19,11 @@ from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.settings import CollectorSettings
 from pydantic import SecretStr
 
+from otel_bridge.cancellation import cancel
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import Answer
 
-__all__ = ["AsgiSite", "call", "open_site", "token_line"]
+__all__ = ["AsgiClient", "AsgiSite", "call", "connected", "open_site", "token_line"]
 
 _names = itertools.count()
 
@@ -163,3 +164,58 @@ async def open_site(
     )
     async with app.router.lifespan_context(app):
         yield AsgiSite(app, collector)
+
+
+class AsgiClient:
+    """A WebSocket of a plain ASGI server."""
+
+    def __init__(self) -> None:
+        self.sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.received: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+
+    async def next(self) -> dict[str, Any]:
+        return await asyncio.wait_for(self.received.get(), 10)
+
+    async def send(self, **message: Any) -> None:
+        """Send one JSON message."""
+        await self.sent.put({"type": "websocket.receive", "text": json.dumps(message)})
+
+    async def next_json(self) -> Any:
+        return json.loads((await self.next())["text"])
+
+
+@asynccontextmanager
+async def connected(
+    site: AsgiSite,
+    query: str = "",
+    token: str = "",
+    *,
+    path: str = "/ws/monitor",
+    more: tuple[tuple[bytes, bytes], ...] = (),
+    extensions: tuple[str, ...] = ("websocket.http.response",),
+) -> AsyncIterator[AsgiClient]:
+    """A client that has sent its handshake; it disconnects at the end."""
+    client = AsgiClient()
+    headers = [(b"host", b"localhost"), *more]
+    if token:
+        headers.append((b"authorization", f"Bearer {token}".encode()))
+    scope = {
+        "type": "websocket",
+        "scheme": "ws",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": query.encode(),
+        "headers": headers,
+        "client": ("127.0.0.1", 50_000),
+        "extensions": {name: {} for name in extensions},
+    }
+    await client.sent.put({"type": "websocket.connect"})
+    app: Any = site.app
+    serving = asyncio.create_task(app(scope, client.sent.get, client.received.put))
+    try:
+        yield client
+        await client.sent.put({"type": "websocket.disconnect", "code": 1000})
+        await serving
+    finally:
+        await cancel([serving])

@@ -17,12 +17,15 @@ class RecordingSink:
 
     Attributes:
         is_stopped: While True nothing drains: the client does not read.
+        pings: How many pings were sent; none while ``can_ping`` is False.
     """
 
     def __init__(self) -> None:
         self.writes: list[bytes] = []
         self.closed_with: CloseCode | None = None
         self.is_stopped = False
+        self.pings = 0
+        self.can_ping = True
         self._buffered = 0
 
     def write(self, frames: bytes) -> None:
@@ -36,6 +39,13 @@ class RecordingSink:
     def drain(self, count: int | None = None) -> None:
         """The client reads so many bytes; all by default."""
         self._buffered -= self._buffered if count is None else count
+
+    def limit_kernel_buffer(self) -> None:
+        """No kernel is below this sink."""
+
+    def ping(self) -> bool:
+        self.pings += self.can_ping
+        return self.can_ping
 
     def close(self, code: CloseCode) -> None:
         self.closed_with = code

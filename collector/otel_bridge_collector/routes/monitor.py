@@ -54,7 +54,7 @@ async def snapshot(request: Request) -> Response:
     except FilterError as error:
         return refusal(request.scope, 400, str(error))
     async with account_slot(request, "snapshot"):
-        body = collector.snapshot_json(event_filter)
+        body = collector.snapshots.json(event_filter)
     return Response(body, media_type="application/json", headers=_NO_STORE)
 
 

@@ -102,7 +102,7 @@ async def known(request: Request) -> Response:
     except FilterError as error:
         return refusal(request.scope, 400, str(error))
     async with account_slot(request, "tasks"):
-        rows, total = collector.research_tasks(event_filter, limit)
+        rows, total = collector.snapshots.research_tasks(event_filter, limit)
     return JSONResponse({"tasks": rows, "total": total})
 
 

@@ -1,8 +1,12 @@
-"""``GET /ws/monitor``: the live stream over a WebSocket; and answers to misdirected handshakes."""
+"""
+``GET /ws/monitor``: the live stream over a WebSocket; and answers to misdirected handshakes.
+
+What ``/ws/views`` does alike with a connection is here too: count it, accept it, notice its end.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Final, NamedTuple, cast
 
@@ -20,14 +24,27 @@ from otel_bridge_collector.security.authentication import (
     principal_of,
 )
 from otel_bridge_collector.security.refusals import refusal, send_refusal
-from otel_bridge_collector.stream.frames import EXTENSION, AsgiSink, TransportSink
+from otel_bridge_collector.stream.frames import (
+    EXTENSION,
+    AsgiSink,
+    SharedFramesProtocol,
+    TransportSink,
+)
 from otel_bridge_collector.stream.sessions import ClientSession
 from otel_bridge_collector.wire.close_codes import AUTH_REQUIRED, BAD_REQUEST
 from otel_bridge_collector.wire.filters import EventFilter, FilterError, parse_flag
 from otel_bridge_collector.wire.query import QueryValues, parse_number
 from otel_bridge_collector.wire.subprotocol import choose_subprotocol
 
-__all__ = ["StreamRequest", "parse_stream_request", "router", "unknown_path_router"]
+__all__ = [
+    "StreamRequest",
+    "accept",
+    "connect",
+    "parse_stream_request",
+    "router",
+    "unknown_path_router",
+    "wait_for_disconnect",
+]
 
 router = APIRouter()
 unknown_path_router = APIRouter()
@@ -91,32 +108,23 @@ async def monitor(websocket: WebSocket) -> None:
     except FilterError as error:
         await websocket.send_denial_response(refusal(websocket.scope, 400, str(error)))
         return
-    authenticator: Authenticator = websocket.app.state.authenticator
     principal = principal_of(websocket.scope)
     event_filter = request.event_filter.limited(principal.projects)
     request = request._replace(event_filter=event_filter)
-    address = address_of(websocket.scope)
-    closers: list[Callable[[], None]] = []
+    authenticator: Authenticator = websocket.app.state.authenticator
+    slot = authenticator.concurrency.slot(principal, address_of(websocket.scope), "snapshot")
 
-    def close_all() -> None:
-        for close in closers:
-            close()
+    async def stream(closers: list[Callable[[], None]]) -> None:
+        await _stream(websocket, collector, request, closers, slot)
 
-    try:
-        slot = authenticator.concurrency.slot(principal, address, "snapshot")
-        with authenticator.connected(principal, address, close_all):
-            await _stream(websocket, collector, request, closers, slot)
-    except TooManyConnectionsError:
-        again = {"Retry-After": "10"}
-        why = "this token or address has too many WebSockets open; close one first"
-        denial = refusal(websocket.scope, 429, why, again)
-        await websocket.send_denial_response(denial)
+    await connect(websocket, stream)
 
 
 # Starlette's route: FastAPI's keeps stacks of dependencies for the connection, 4 KiB each.
 router.routes.append(WebSocketRoute("/ws/monitor", monitor))
 
 
+@router.get("/ws/views", include_in_schema=False)
 @router.get("/ws/monitor", include_in_schema=False)
 async def needs_upgrade(request: Request) -> Response:
     """Answer 426 to a request that is no WebSocket handshake, or lost its Upgrade at a proxy."""
@@ -130,7 +138,7 @@ async def needs_upgrade(request: Request) -> Response:
 
 async def unknown_path(websocket: WebSocket) -> None:
     """Refuse a handshake with 404 and a reason; Starlette's own answer is an empty 403."""
-    answer = refusal(websocket.scope, 404, "no WebSocket is here; the stream is at /ws/monitor")
+    answer = refusal(websocket.scope, 404, "no WebSocket is here; try /ws/views or /ws/monitor")
     await send_refusal(websocket.scope, websocket.receive, websocket.send, answer, BAD_REQUEST)
 
 
@@ -144,14 +152,9 @@ async def _stream(
     closers: list[Callable[[], None]],
     slot: AbstractAsyncContextManager[None],
 ) -> None:
-    await websocket.accept(choose_subprotocol(websocket.scope["headers"]))
-    # The handshake's headers are not needed any more: with the request they are 10 % of an idle
-    # connection's memory.
-    websocket.scope["headers"] = []
-    protocol: Any = websocket.scope.get("extensions", {}).get(EXTENSION)
-    asgi_sink = None if protocol is not None else AsgiSink(_raw_send(websocket))
+    sink, _ = await accept(websocket)
     session = ClientSession(
-        asgi_sink or TransportSink(protocol),
+        sink,
         request.event_filter,
         batch_ms=request.batch_ms,
         has_extras=request.has_extras,
@@ -165,11 +168,10 @@ async def _stream(
     closers.append(close_unauthenticated)
     try:
         await _join(collector, session, request, slot)
-        await _wait_for_disconnect(websocket)
+        await wait_for_disconnect(websocket)
     finally:
         collector.hub.leave(session)
-        if asgi_sink is not None:
-            await asgi_sink.stop()
+        await sink.stop()
 
 
 async def _join(
@@ -197,16 +199,85 @@ async def _join(
         hub.join(session)
 
 
-async def _wait_for_disconnect(websocket: WebSocket) -> None:
-    # Messages of the client are read and ignored, or its pongs and its close would not be noticed.
+# --- what both WebSocket routes do with a connection ---------------------------------------------
+
+
+async def connect(
+    websocket: WebSocket, serve: Callable[[list[Callable[[], None]]], Awaitable[None]]
+) -> None:
+    """
+    Serve a WebSocket as long as its account may have it open.
+
+    The handshake gets 429 if the account or address has too many WebSockets open.
+
+    Args:
+        websocket: Not accepted yet.
+        serve: Accepts it and returns at its end. It adds to the list what closes the connection;
+            that is called when its credentials become invalid.
+    """
+    authenticator: Authenticator = websocket.app.state.authenticator
+    principal, address = principal_of(websocket.scope), address_of(websocket.scope)
+    closers: list[Callable[[], None]] = []
+
+    def close_all() -> None:
+        for close in closers:
+            close()
+
     try:
-        while (await websocket.receive())["type"] != "websocket.disconnect":
-            pass
+        with authenticator.connected(principal, address, close_all):
+            await serve(closers)
+    except TooManyConnectionsError:
+        again = {"Retry-After": "10"}
+        why = "this token or address has too many WebSockets open; close one first"
+        denial = refusal(websocket.scope, 429, why, again)
+        await websocket.send_denial_response(denial)
+
+
+async def accept(
+    websocket: WebSocket, *, takes_messages: bool = False
+) -> tuple[TransportSink | AsgiSink, SharedFramesProtocol | None]:
+    """
+    Accept a WebSocket, and find what to write to it with.
+
+    Args:
+        websocket: Not accepted yet; its headers are dropped.
+        takes_messages: Whether the route reads what the client sends.
+
+    Returns:
+        What to write to, to be stopped at the end; and the protocol, if the server has ours.
+    """
+    protocol: Any = websocket.scope.get("extensions", {}).get(EXTENSION)
+    if protocol is not None:
+        protocol.takes_messages = takes_messages
+    await websocket.accept(choose_subprotocol(websocket.scope["headers"]))
+    # The handshake's headers are not needed any more: with the request they are 10 % of an idle
+    # connection's memory.
+    websocket.scope["headers"] = []
+    if protocol is None:
+        return AsgiSink(_raw_send(websocket)), None
+    return TransportSink(protocol), protocol
+
+
+async def wait_for_disconnect(
+    websocket: WebSocket, receive: Callable[[str], None] | None = None
+) -> None:
+    """
+    Read what the client sends until it leaves.
+
+    Args:
+        websocket: An accepted one.
+        receive: Called with each text message; None: messages are ignored. They are read all the
+            same, or the client's pongs and its close would not be noticed.
+    """
+    try:
+        while (message := await websocket.receive())["type"] != "websocket.disconnect":
+            if receive is not None and message.get("text") is not None:
+                receive(message["text"])
     except WebSocketDisconnect:
         return
 
 
-def _raw_send(websocket: WebSocket) -> Any:
+def _raw_send(websocket: WebSocket) -> Callable[[Any], Awaitable[None]]:
     async def send(message: Any) -> None:
         await websocket.send(cast(Message, message))
 

@@ -16,16 +16,19 @@ until the buffer has drained. So every close frame sent here is followed by ``ab
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
+from websockets.frames import Frame
 from websockets.http11 import Request
 
-from otel_bridge_collector.wire.close_codes import RESTARTING, CloseCode
+from otel_bridge_collector.wire.close_codes import NOT_UTF8, RESTARTING, CloseCode
 
 __all__ = ["EXTENSION", "AsgiSink", "SharedFramesProtocol", "TransportSink", "payloads"]
 
@@ -34,6 +37,9 @@ logger = logging.getLogger(__name__)
 EXTENSION: Final = "otel_bridge.frames"
 _ABORT_AFTER_SEC: Final = 1.0
 """Time for a close frame to reach a client that reads."""
+_MAX_UNSENT_BYTES: Final = 16 * 1024
+_PING_PAYLOAD: Final = b"views"
+"""Distinguishes our pings from uvicorn's, which are 4 random bytes."""
 _MAX_PONG_BYTES: Final = 64 * 1024
 """With more than this unsent, pings of a client that does not read are not answered."""
 
@@ -49,7 +55,15 @@ class SharedFramesProtocol(WebSocketsSansIOProtocol):
     Pass this class to uvicorn as ``ws=``. uvicorn makes an instance for each connection and calls
     it on the event loop; a route finds it in ``scope["extensions"][EXTENSION]``, unless the
     connection is compressed, and writes through a ``TransportSink``.
+
+    Attributes:
+        takes_messages: Whether the application reads what the client sends; a route sets it before
+            it accepts. Otherwise the messages are discarded as they come.
+        on_pong: Called for each pong of a ``TransportSink.ping``; None: they are not reported.
     """
+
+    takes_messages = False
+    on_pong: Callable[[], None] | None = None
 
     def handle_connect(self, event: Request) -> None:
         """Handle a handshake, and offer this object to the application in the scope."""
@@ -86,8 +100,17 @@ class SharedFramesProtocol(WebSocketsSansIOProtocol):
             self.transport.close()
 
     def send_receive_event_to_app(self) -> None:
-        """Discard a client's message: it is unused, and bad UTF-8 would log a traceback."""
-        self.frames = []
+        """Pass a client's message on if a route reads them; text that is not UTF-8 closes."""
+        payload, self.frames = b"".join(self.frames), []
+        if not self.takes_messages:
+            return
+        try:
+            payload.decode()
+        except UnicodeDecodeError:  # uvicorn would log a traceback
+            self.send_close(NOT_UTF8)
+        else:
+            self.frames = [payload]
+            super().send_receive_event_to_app()
 
     def handle_ping(self) -> None:
         """Answer a ping, unless 64 KiB or more wait for a client that does not read."""
@@ -95,6 +118,12 @@ class SharedFramesProtocol(WebSocketsSansIOProtocol):
             super().handle_ping()
         else:
             self.conn.data_to_send()
+
+    def handle_pong(self, event: Frame) -> None:
+        """Note the answer to one of our pings; uvicorn notes those to its own."""
+        if self.on_pong is not None and bytes(event.data) == _PING_PAYLOAD:
+            self.on_pong()
+        super().handle_pong(event)
 
     async def send(self, message: Any) -> None:
         """Send as uvicorn does; a refused handshake is complete, not an error to log."""
@@ -151,7 +180,7 @@ class SharedFramesProtocol(WebSocketsSansIOProtocol):
 
 class TransportSink:
     """
-    A ``Sink`` that writes to the transport of a ``SharedFramesProtocol``; it needs no stopping.
+    A ``Sink`` that writes to the transport of a ``SharedFramesProtocol``.
 
     It never blocks and never raises; what is written after a close is dropped. It does not limit
     the bytes that wait: the hub, which sends events to all clients, does, by ``buffered_bytes``.
@@ -177,6 +206,26 @@ class TransportSink:
         """Queue whole frames; never blocks, and drops them once the connection is closing."""
         if not self._transport.is_closing() and not self._protocol.close_sent:
             self._write(frames)
+
+    async def stop(self) -> None:
+        """Do nothing: no task runs for this sink."""
+
+    def limit_kernel_buffer(self) -> None:
+        """
+        Let the kernel take at most 16 KiB that the network has not, where the system can.
+
+        Its buffers hold 2 MB otherwise: 20 s of views before a client is seen not to read.
+        """
+        connected = self._transport.get_extra_info("socket")
+        option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+        if connected is not None and option is not None:
+            with contextlib.suppress(OSError):  # a Unix socket has no such option
+                connected.setsockopt(socket.IPPROTO_TCP, option, _MAX_UNSENT_BYTES)
+
+    def ping(self) -> bool:
+        """Send a ping, whose pong ``SharedFramesProtocol.on_pong`` reports; returns True."""
+        self.write(bytes((0x89, len(_PING_PAYLOAD))) + _PING_PAYLOAD)
+        return True
 
     def close(self, code: CloseCode) -> None:
         """Send a close frame, and abort the connection 1 s later; may be called again."""
@@ -213,6 +262,13 @@ class AsgiSink:
             self._queue.append(frames)
             self._buffered += len(frames)
             self._wake.set()
+
+    def limit_kernel_buffer(self) -> None:
+        """Do nothing: the server under us owns the socket."""
+
+    def ping(self) -> bool:
+        """Send nothing: ASGI has no pings; returns False, so no pong is waited for."""
+        return False
 
     def buffered_bytes(self) -> int:
         """Return the number of bytes written that ``send`` has not taken completely."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-__all__ = ["AUTH_REQUIRED", "BAD_REQUEST", "RESTARTING", "SLOW_CLIENT", "CloseCode"]
+__all__ = ["AUTH_REQUIRED", "BAD_REQUEST", "NOT_UTF8", "RESTARTING", "SLOW_CLIENT", "CloseCode"]
 
 
 class CloseCode(NamedTuple):
@@ -20,6 +20,7 @@ class CloseCode(NamedTuple):
     """At most 123 bytes of UTF-8 (RFC 6455, section 5.5)."""
 
 
+NOT_UTF8: Final = CloseCode(1007, "a text message that is not UTF-8")
 RESTARTING: Final = CloseCode(1012, "collector is restarting, come back")
 SLOW_CLIENT: Final = CloseCode(3008, "slow")
 BAD_REQUEST: Final = CloseCode(4400, "bad request")

@@ -62,6 +62,14 @@ NAMES = {
 }
 """Every metric of ours before ``prometheus_client`` rendered them, with its type."""
 ADDED = {
+    "otel_bridge_views_clients": "gauge",
+    "otel_bridge_views_computed": "gauge",
+    "otel_bridge_views_changes_total": "counter",
+    "otel_bridge_views_fulls_total": "counter",
+    "otel_bridge_views_skipped_total": "counter",
+    "otel_bridge_views_refused_total": "counter",
+    "otel_bridge_views_errors_total": "counter",
+    "otel_bridge_views_slow_closed_total": "counter",
     "otel_bridge_build_info": "gauge",
     "otel_bridge_event_lag_seconds": "histogram",
     "otel_bridge_external_events_appended_total": "counter",

@@ -81,7 +81,7 @@ def test_the_log_is_redis_or_memory(bus_url: str, redis_url: str, expected: str)
 async def test_an_appended_batch_is_folded(collector: Collector) -> None:
     """An appended event is in the state and in the snapshot; nothing was denied in memory."""
     await append(collector, "a", "b")
-    snapshot = collector.snapshot()
+    snapshot = collector.snapshots.message()
     assert snapshot.position == collector.ring.last_position
     assert [card.task_id for card in snapshot.tasks] == ["t"]
     assert [event["task_id"] for event in snapshot.events] == ["a", "b"]
@@ -92,21 +92,21 @@ async def test_the_snapshot_keeps_to_the_filter(collector: Collector) -> None:
     """A limited token gets no events, cards, workers or queues of other projects."""
     await append(collector, "a", project_id="p")
     await append(collector, "b", project_id="q")
-    limited = collector.snapshot(EventFilter().limited(frozenset({"q"})))
+    limited = collector.snapshots.message(EventFilter().limited(frozenset({"q"})))
     assert [event["task_id"] for event in limited.events] == ["b"]
     assert (limited.workers, limited.queues) == ([], [])
 
 
 async def test_a_snapshot_is_made_once_for_equal_filters(collector: Collector) -> None:
     """Equal filters share one snapshot until an event comes or half a second has passed."""
-    first = collector.snapshot_json(EventFilter(project_id="p"))
-    assert collector.snapshot_json(EventFilter(project_id="p")) is first
+    first = collector.snapshots.json(EventFilter(project_id="p"))
+    assert collector.snapshots.json(EventFilter(project_id="p")) is first
     await append(collector, "a")
-    second = collector.snapshot_json(EventFilter(project_id="p"))
+    second = collector.snapshots.json(EventFilter(project_id="p"))
     assert second != first
     clock: Any = collector.clock
     clock.advance(0.5)
-    assert collector.snapshot_json(EventFilter(project_id="p")) is not second
+    assert collector.snapshots.json(EventFilter(project_id="p")) is not second
 
 
 async def test_recent_events_come_in_pages(collector: Collector) -> None:
@@ -146,7 +146,7 @@ async def test_the_projects_that_the_fold_knows_are_those_of_the_filter(
     assert [one["task_id"] for one in resumed.messages()] == own
     found, _ = await collector.recent(event_filter, limit=9, before=None)
     assert job_ids(found) == own[::-1]
-    assert [one["task_id"] for one in collector.snapshot(event_filter).events] == own
+    assert [one["task_id"] for one in collector.snapshots.message(event_filter).events] == own
 
 
 async def test_readiness_says_whether_the_log_is_read() -> None:
@@ -179,12 +179,12 @@ async def test_research_tasks_are_listed_open_first(collector: Collector) -> Non
         root = {"event_id": f"r-{n}", "event_type": kind, "ts": f"2026-09-21T12:00:0{n}Z"}
         root |= {"parent_task_id": name, "task_id": name, "project_id": name}
         collector.model.apply(decode_event(json.dumps(root).encode()), n)
-    rows, total = collector.research_tasks(ALL_EVENTS, 2)
+    rows, total = collector.snapshots.research_tasks(ALL_EVENTS, 2)
     assert (len(rows), total, rows[0]["status"]) == (2, 4, "processing")
-    rows, total = collector.research_tasks(ALL_EVENTS, 10)
+    rows, total = collector.snapshots.research_tasks(ALL_EVENTS, 10)
     assert [row["task_id"] for row in rows[-2:]] == ["new", "old"]
     limited = EventFilter(projects=frozenset({"new"}))
-    assert collector.research_tasks(limited, 10) == ([rows[-2]], 1)
+    assert collector.snapshots.research_tasks(limited, 10) == ([rows[-2]], 1)
     assert rows[-2] == {
         "task_id": "new",
         "title": None,

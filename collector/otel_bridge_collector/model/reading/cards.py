@@ -26,7 +26,7 @@ from otel_bridge_collector.model.reading.phases import PhaseRow, phases, top_pha
 from otel_bridge_collector.model.runs import is_open
 from otel_bridge_collector.model.tasks import Tasks
 
-__all__ = ["Card", "Cards"]
+__all__ = ["Card", "Cards", "Standing"]
 
 
 class Card(NamedTuple):
@@ -61,6 +61,15 @@ class Card(NamedTuple):
     message: str | None
     phases: list[PhaseRow]
     not_held: int
+
+
+class Standing(NamedTuple):
+    """Where a task stands; times in microseconds, None while unknown or open."""
+
+    status: int
+    reason: str | None
+    started: int | None
+    ended: int | None
 
 
 class Cards:
@@ -122,16 +131,25 @@ class Cards:
         verdict = self._liveness.job_verdict(own) if type(own) is Job else None
         return "worker_lost" if verdict is None else verdict.reason
 
+    def standing(self, task: Task) -> Standing:
+        """Where a task stands: what lists are sorted and filtered by, without its phases."""
+        status, reason = self.status(task)
+        root = self._tasks.root_of(task)
+        started = None if root is None else root.start
+        ended = None
+        if status in (COMPLETED, FAILED, STALLED):
+            is_known = root is not None and root.ended
+            ended = root.end if root is not None and is_known else self._tasks.last_seen(task)
+        if started is None:
+            started = self._tasks.first_event(task)
+        return Standing(status, reason, started, ended)
+
     def card(self, task: Task) -> Card:
         """The card of a task."""
-        status, reason = self.status(task)
+        status, reason, started, ended = self.standing(task)
         tasks = self._tasks
         root = tasks.root_of(task)
         face = root or (None if task.is_named else tasks.face_of(task))
-        last_seen = tasks.last_seen(task)
-        ended = None
-        if status in (COMPLETED, FAILED, STALLED):
-            ended = root.end if root is not None and root.ended else last_seen
         rows = phases(task, status, ended, self._liveness.now)
         running = [phase for phase in rows if phase.status == PROCESSING]
         rest = list(task.agg[: STALLED + 1])
@@ -141,7 +159,6 @@ class Cards:
         pending = sum(rest) - rest[COMPLETED] - rest[FAILED]
         more = None if root is None else root.more
         current = (running or rows)[-1] if rows else None
-        started = None if root is None else root.start
         return Card(
             task_id=task.id,
             title=None if more is None else more.title,
@@ -152,9 +169,9 @@ class Cards:
             status=status,
             reason=reason,
             current_phase=None if current is None else current.name,
-            started=tasks.first_event(task) if started is None else started,
+            started=started,
             ended=ended,
-            last_event=last_seen,
+            last_event=tasks.last_seen(task),
             eta_sec=_eta(running),
             completed=rest[COMPLETED] + sum(phase.completed for phase in rows),
             failed=rest[FAILED] + sum(phase.failed for phase in rows),

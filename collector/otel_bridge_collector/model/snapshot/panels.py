@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Final, Literal, cast
+from typing import Final, Literal, NamedTuple, cast
 
 from otel_bridge.clock import iso_utc
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
@@ -19,12 +19,27 @@ from otel_bridge_collector.model.workers import Incarnation, Worker
 from otel_bridge_collector.wire.filters import ALL_EVENTS, EventFilter
 from otel_bridge_collector.wire.messages import FailureGroup, QueueDepth, WorkerState
 
-__all__ = ["failure_groups", "queue_depths", "worker_states"]
+__all__ = [
+    "MergedFailures",
+    "WorkerStatus",
+    "current_job",
+    "failure_groups",
+    "first_ten",
+    "job_id_of",
+    "merged_failures",
+    "newest_failed",
+    "queue_depths",
+    "shown_workers",
+    "started_at",
+    "worker_states",
+]
 
 FORGET_WORKER_AFTER_US: Final = 3_600_000_000
 """Workers gone for an hour are no longer shown."""
 MAX_FAILURES: Final = 200
 _NEWEST: Final = 10
+
+WorkerStatus = Literal["online", "offline", "stopped"]
 
 
 def worker_states(model: Fold, event_filter: EventFilter = ALL_EVENTS) -> list[WorkerState]:
@@ -35,26 +50,33 @@ def worker_states(model: Fold, event_filter: EventFilter = ALL_EVENTS) -> list[W
     """
     if event_filter.projects is not None:
         return []
+    return [
+        _worker(worker, status, event_filter.project_id) for worker, status in shown_workers(model)
+    ]
+
+
+def shown_workers(model: Fold) -> list[tuple[Worker, WorkerStatus]]:
+    """Workers that live or were heard in the last hour, sorted by id, with their status."""
     now = model.liveness.now
     found = []
     for worker in model.workers.by_id.values():
         status = model.workers.status(worker, now)
         if status == "online" or now - worker.last_seen <= FORGET_WORKER_AFTER_US:
-            found.append(_worker(worker, status, event_filter.project_id))
-    return sorted(found, key=lambda w: (isinstance(w.worker_id, str), w.worker_id))
+            found.append((worker, cast("WorkerStatus", status)))
+    return sorted(found, key=lambda each: (isinstance(each[0].id, str), each[0].id))
 
 
-def _worker(worker: Worker, status: str, project_id: str | None) -> WorkerState:
+def _worker(worker: Worker, status: WorkerStatus, project_id: str | None) -> WorkerState:
     newest = worker.newest
-    job = _current_job(worker) if status == "online" else None
+    job = current_job(worker) if status == "online" else None
     is_hidden = job is None or (project_id is not None and job.task.project != project_id)
     node = None if job is None else job.win
     return WorkerState(
         worker_id=worker.id,
-        status=cast('Literal["online", "offline", "stopped"]', status),
+        status=status,
         host=newest.host if newest else None,
         pid=newest.pid if newest else None,
-        started_at=iso(_started(newest)),
+        started_at=iso(started_at(newest)),
         last_heartbeat_at=iso(worker.last_seen or None),
         current_task_id=None if job is None or is_hidden else job.id,
         current_task_type=None if node is None else node.name,
@@ -67,13 +89,15 @@ def _worker(worker: Worker, status: str, project_id: str | None) -> WorkerState:
     )
 
 
-def _started(newest: Incarnation | None) -> int | None:
+def started_at(newest: Incarnation | None) -> int | None:
+    """When a worker's process started, in microseconds; None if nothing said so."""
     if newest is None or not newest.starts:
         return None
     return newest.starts[-1] if newest.process is None else newest.starts[0]
 
 
-def _current_job(worker: Worker) -> Job | None:
+def current_job(worker: Worker) -> Job | None:
+    """The job that a worker runs; of several the one that started last."""
     running = [job for job in worker.open if job.st == PROCESSING]
     return max(running, key=lambda job: (job.win.first if job.win else 0, job.id), default=None)
 
@@ -88,9 +112,27 @@ def queue_depths(model: Fold, first: Sequence[str] = DEFAULT_KEYS.queues) -> lis
     ]
 
 
-def failure_groups(model: Fold, event_filter: EventFilter = ALL_EVENTS) -> list[FailureGroup]:
+class MergedFailures(NamedTuple):
+    """Failures of one project with one cause, of all its tasks."""
+
+    project: str | None
+    cause: str
+    groups: list[TaskFailures]
+
+    @property
+    def key(self) -> str:
+        """Unique among all projects."""
+        return self.cause if self.project is None else f"{self.project}: {self.cause}"
+
+    @property
+    def last(self) -> int:
+        """When the newest ended, microseconds."""
+        return max(group.last for group in self.groups)
+
+
+def merged_failures(model: Fold, event_filter: EventFilter = ALL_EVENTS) -> list[MergedFailures]:
     """
-    Failures by project and cause, the latest first; at most 200.
+    Failures by project and cause, the latest first.
 
     Only of tasks that the client may see, and with a task filter only of that task.
     """
@@ -104,42 +146,49 @@ def failure_groups(model: Fold, event_filter: EventFilter = ALL_EVENTS) -> list[
             continue
         for cause, group in groups.items():
             found[task.project, cause].append(group)
-    latest = sorted(
-        ((max(group.last for group in groups), *key) for key, groups in found.items()),
-        key=lambda each: (each[0], each[2], each[1] or ""),
-        reverse=True,
-    )
-    return [
-        _group(found[project, cause], project, cause) for _, project, cause in latest[:MAX_FAILURES]
-    ]
+    merged = [MergedFailures(*key, groups) for key, groups in found.items()]
+    return sorted(merged, key=lambda one: (one.last, one.cause, one.project or ""), reverse=True)
 
 
-def _group(groups: list[TaskFailures], project: str | None, cause: str) -> FailureGroup:
-    nodes = sorted((node for group in groups for node in group.newest()), key=_by_end, reverse=True)
+def failure_groups(model: Fold, event_filter: EventFilter = ALL_EVENTS) -> list[FailureGroup]:
+    """The first 200 of ``merged_failures`` as they travel."""
+    return [_group(merged) for merged in merged_failures(model, event_filter)[:MAX_FAILURES]]
+
+
+def newest_failed(merged: MergedFailures) -> list[Node]:
+    """The newest of these failures that are held, the latest first."""
+    nodes = (node for group in merged.groups for node in group.newest())
+    return sorted(nodes, key=_by_end, reverse=True)
+
+
+def _group(merged: MergedFailures) -> FailureGroup:
+    groups, nodes = merged.groups, newest_failed(merged)
     newest = nodes[0] if nodes else None
     error = None if newest is None else newest.error
     return FailureGroup(
-        key=cause if project is None else f"{project}: {cause}",
+        key=merged.key,
         error=error or NO_ERROR,
         task_type=None if newest is None else newest.name,
         phase=None if newest is None else phase_of(newest),
         count=sum(group.count for group in groups),
         first_at=iso_utc(min(group.first for group in groups) * 1000),
-        last_at=iso_utc(max(group.last for group in groups) * 1000),
-        task_ids=_first_ten(_job_id(node) for node in nodes),
-        parent_task_ids=_first_ten(node.own.task.id for node in nodes),
-        project_id=project,
+        last_at=iso_utc(merged.last * 1000),
+        task_ids=first_ten(job_id_of(node) for node in nodes),
+        parent_task_ids=first_ten(node.own.task.id for node in nodes),
+        project_id=merged.project,
     )
 
 
 def _by_end(node: Node) -> tuple[int, str]:
-    return node.end, _job_id(node)
+    return node.end, job_id_of(node)
 
 
-def _job_id(node: Node) -> str:
+def job_id_of(node: Node) -> str:
+    """The job that a node is an attempt of; the task's id for what is no job."""
     own = node.own
     return own.id if type(own) is Job else own.task.id
 
 
-def _first_ten(names: Iterable[str]) -> list[str]:
+def first_ten(names: Iterable[str]) -> list[str]:
+    """The first ten different names, without empty ones."""
     return list(dict.fromkeys(name for name in names if name))[:_NEWEST]

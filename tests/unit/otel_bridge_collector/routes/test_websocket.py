@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 from otel_bridge_collector.routes.websocket import MAX_BATCH_MS, StreamRequest, parse_stream_request
 from otel_bridge_collector.wire.filters import ALL_EVENTS, EventFilter, FilterError
 
-from otel_bridge.cancellation import cancel
-from tests.support.asgi_site import AsgiSite, open_site, token_line
+from tests.support.asgi_site import connected, open_site, token_line
 
 TOKEN = "token-of-alpha-0123456789"
 
@@ -64,57 +59,6 @@ def test_a_wrong_query_is_an_error(query: dict[str, str]) -> None:
     """Every parameter is checked before the handshake is accepted."""
     with pytest.raises(FilterError):
         parse_stream_request(query)
-
-
-class Client:
-    """A WebSocket of a plain ASGI server."""
-
-    def __init__(self) -> None:
-        self.sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self.received: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-
-    async def next(self) -> dict[str, Any]:
-        return await asyncio.wait_for(self.received.get(), 10)
-
-    async def next_json(self) -> Any:
-        return json.loads((await self.next())["text"])
-
-
-@asynccontextmanager
-async def connected(
-    site: AsgiSite,
-    query: str = "",
-    token: str = "",
-    *,
-    path: str = "/ws/monitor",
-    more: tuple[tuple[bytes, bytes], ...] = (),
-    extensions: tuple[str, ...] = ("websocket.http.response",),
-) -> AsyncIterator[Client]:
-    """A client that has sent its handshake; it disconnects at the end."""
-    client = Client()
-    headers = [(b"host", b"localhost"), *more]
-    if token:
-        headers.append((b"authorization", f"Bearer {token}".encode()))
-    scope = {
-        "type": "websocket",
-        "scheme": "ws",
-        "path": path,
-        "raw_path": path.encode(),
-        "root_path": "",
-        "query_string": query.encode(),
-        "headers": headers,
-        "client": ("127.0.0.1", 50_000),
-        "extensions": {name: {} for name in extensions},
-    }
-    await client.sent.put({"type": "websocket.connect"})
-    app: Any = site.app
-    serving = asyncio.create_task(app(scope, client.sent.get, client.received.put))
-    try:
-        yield client
-        await client.sent.put({"type": "websocket.disconnect", "code": 1000})
-        await serving
-    finally:
-        await cancel([serving])
 
 
 async def test_a_client_gets_the_snapshot_and_then_events() -> None:
@@ -187,7 +131,7 @@ async def test_other_paths_are_404(path: str) -> None:
     async with open_site() as site, connected(site, path=path) as client:
         start, body = await client.next(), await client.next()
         assert (start["type"], start["status"]) == ("websocket.http.response.start", 404)
-        assert b"the stream is at /ws/monitor" in body["body"]
+        assert b"try /ws/views or /ws/monitor" in body["body"]
 
 
 async def test_other_paths_under_a_server_without_the_extension() -> None:

@@ -17,11 +17,14 @@ def test_a_reason_fits_a_close_frame(code: CloseCode) -> None:
 
 def test_codes_to_reconnect_after() -> None:
     """A client reconnects after 1012 and 3xxx, after 44xx only once its side has changed."""
-    reconnecting = {code.code for code in CODES if code.code == 1012 or code.code < 4000}
-    assert ({code.code for code in CODES}, reconnecting) == ({1012, 3008, 4400, 4401}, {1012, 3008})
+    reconnecting = {code.code for code in CODES if code.code == 1012 or 3000 <= code.code < 4000}
+    assert ({code.code for code in CODES}, reconnecting) == (
+        {1007, 1012, 3008, 4400, 4401},
+        {1012, 3008},
+    )
 
 
 @pytest.mark.parametrize("code", CODES, ids=lambda code: str(code.code))
 def test_a_code_is_one_that_a_server_may_send(code: CloseCode) -> None:
-    """A code is 1012 (IANA: service restart) or in the ranges for libraries and private use."""
-    assert code.code == 1012 or 3000 <= code.code <= 4999
+    """RFC 6455 has 1007, IANA 1012 (service restart); libraries and private use have ranges."""
+    assert code.code in (1007, 1012) or 3000 <= code.code <= 4999

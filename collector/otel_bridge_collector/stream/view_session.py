@@ -1,0 +1,147 @@
+"""
+``ViewSession``: one client of ``/ws/views``; ``Group``: what several of them have subscribed to.
+
+A client that does not keep up is sent nothing until it does, and then one ``full`` of each
+subscription: the latest wins, and nothing waits for it in memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol
+
+from otel_bridge_collector.stream.sessions import Sink
+from otel_bridge_collector.views.catalog import Query
+from otel_bridge_collector.views.listing import Scope, Window
+from otel_bridge_collector.wire.close_codes import CloseCode
+
+__all__ = ["Group", "ViewSession", "ViewSink"]
+
+_PONG_TIMEOUT_SEC: Final = 2.0
+"""Without a pong for so long a client is behind, though its proxy takes all we send. Through nginx
+a client that paused for 8 s read 123 old messages without this, 23 with it."""
+_PING_INTERVAL_SEC: Final = 1.0
+_MAX_OPS_PER_SEC: Final = 20
+_MAX_WAITING_OPS: Final = 16
+
+
+class ViewSink(Sink, Protocol):
+    """A ``Sink`` that shows whether the client itself, and not only a proxy, reads."""
+
+    def limit_kernel_buffer(self) -> None:
+        """Let the kernel hold little that the client has not read, where that is possible."""
+
+    def ping(self) -> bool:
+        """Send a WebSocket ping; False if there is no way to, so that no pong will come."""
+
+
+class Group:
+    """
+    All subscriptions with one query and scope.
+
+    Attributes:
+        number: ``s`` in its messages.
+        version: ``v`` of the window that its clients have.
+        shown: That window; None before it was computed.
+        full: Its frame as a whole; None until a client needs one.
+        sessions: Its clients, each with whether it lacks the window and needs a ``full``.
+    """
+
+    __slots__ = ("full", "number", "query", "scope", "sessions", "shown", "version")
+
+    def __init__(self, number: int, query: Query, scope: Scope) -> None:
+        self.number = number
+        self.query = query
+        self.scope = scope
+        self.version = 0
+        self.shown: Window | None = None
+        self.full: bytes | None = None
+        self.sessions: dict[ViewSession, bool] = {}
+
+
+class ViewSession:
+    """
+    One client; the WebSocket's route makes it, and the ``ViewsHub`` fills it.
+
+    Args:
+        sink: Where its bytes go.
+        scope: The projects that it may see, fixed for its life.
+
+    Attributes:
+        subscriptions: Its open ones: the client's number to the shared group.
+        is_held: Whether it asked to be sent nothing but ``overview``.
+        behind_since: Monotonic time since which it has not kept up; None while it does.
+        is_closed: Whether it has left.
+        waiting: Messages that came too fast, the latest of each id; carried out at the next tick.
+        out: Frames of this tick.
+    """
+
+    __slots__ = (
+        "_ops",
+        "_ops_second",
+        "_ping_at",
+        "_pong_at",
+        "behind_since",
+        "is_closed",
+        "is_held",
+        "out",
+        "scope",
+        "sink",
+        "subscriptions",
+        "waiting",
+    )
+
+    def __init__(self, sink: ViewSink, scope: Scope) -> None:
+        sink.limit_kernel_buffer()
+        self.sink = sink
+        self.scope = scope
+        self.subscriptions: dict[int, Group] = {}
+        self.is_held = False
+        self.is_closed = False
+        self.behind_since: float | None = None
+        self.waiting: dict[Any, Any] = {}
+        self.out: list[bytes] = []
+        self._ping_at = 0.0
+        self._pong_at = 0.0
+        self._ops = 0
+        self._ops_second = -1
+
+    def may_do(self, now: float) -> bool:
+        """Count one message of the client; False if it is over 20 in this second."""
+        if int(now) != self._ops_second:
+            self._ops_second, self._ops = int(now), 0
+        self._ops += 1
+        return self._ops <= _MAX_OPS_PER_SEC
+
+    def wait(self, key: Any, op: Any) -> bool:
+        """Keep a message for the next tick in place of the former one; False if 16 wait."""
+        if key not in self.waiting and len(self.waiting) >= _MAX_WAITING_OPS:
+            return False
+        self.waiting[key] = op
+        return True
+
+    def flush(self) -> None:
+        """Write the frames of this tick at once: one write instead of one per view."""
+        if self.out:
+            self.sink.write(b"".join(self.out))
+            self.out.clear()
+
+    def ping(self, now: float) -> None:
+        """Send a ping, one a second and only one at a time."""
+        is_answered = self._pong_at >= self._ping_at
+        is_due = is_answered and now - self._ping_at >= _PING_INTERVAL_SEC
+        if is_due and self.sink.ping():
+            self._ping_at = now
+
+    def note_pong(self, now: float) -> None:
+        """The client has answered: it has read all that was sent before the ping."""
+        self._pong_at = now
+
+    def is_behind(self, now: float, limit_bytes: int) -> bool:
+        """Whether it does not take what it is sent, at ``now`` in monotonic seconds."""
+        if self.sink.buffered_bytes() > limit_bytes:
+            return True
+        return self._ping_at > self._pong_at and now - self._ping_at > _PONG_TIMEOUT_SEC
+
+    def close(self, code: CloseCode) -> None:
+        """Close its connection with a code."""
+        self.sink.close(code)

@@ -1,0 +1,79 @@
+"""
+The messages ``full`` and ``change``: what a client needs so that it shows the new window.
+
+A change is one splice of keys, found by trimming what the old and the new order have in common at
+both ends, and the rows that are new or differ, each whole: patches of single fields saved too
+little (22.4 kB against 16.7 kB a tick of tasks, both before compression).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic_core import to_json
+
+from otel_bridge_collector.views.listing import Window
+
+__all__ = ["change_message", "full_message", "splice"]
+
+
+def splice(old: Sequence[str], new: Sequence[str]) -> tuple[int, int, Sequence[str]] | None:
+    """
+    Find the one splice that turns one order of keys into another.
+
+    Returns:
+        Where it starts, how many keys leave there, and the keys that come; None if both are equal.
+    """
+    start, shorter = 0, min(len(old), len(new))
+    while start < shorter and old[start] == new[start]:
+        start += 1
+    if start == len(old) == len(new):
+        return None
+    tail = 0
+    while tail < shorter - start and old[-1 - tail] == new[-1 - tail]:
+        tail += 1
+    return start, len(old) - tail - start, new[start : len(new) - tail]
+
+
+def full_message(number: int, version: int, at_ms: int, shown: Window) -> bytes:
+    """
+    Make the JSON that shows a window to a client that has nothing of it.
+
+    Args:
+        number: ``s``, the number of the shared subscription.
+        version: ``v``, which rises by one with each change.
+        at_ms: When the window was computed.
+        shown: The window.
+    """
+    start = b'{"t":"full","s":%d,"v":%d,"at":%d,"head":' % (number, version, at_ms)
+    rows = b",".join(shown.rows.values())
+    return start + to_json(shown.head) + b',"rows":[' + rows + b"]}"
+
+
+def change_message(number: int, version: int, at_ms: int, old: Window, new: Window) -> bytes | None:
+    """
+    Make the JSON that turns one window into another.
+
+    Args:
+        number: ``s``, the number of the shared subscription.
+        version: ``v`` of the new window.
+        at_ms: When the new window was computed.
+        old: What the client has.
+        new: What it is to show.
+
+    Returns:
+        The message; None if nothing differs.
+    """
+    head = {name: value for name, value in new.head.items() if old.head.get(name) != value}
+    cut = splice(list(old.rows), list(new.rows))
+    rows = [row for key, row in new.rows.items() if old.rows.get(key) != row]
+    if not head and cut is None and not rows:
+        return None
+    parts = [b'{"t":"change","s":%d,"v":%d,"at":%d' % (number, version, at_ms)]
+    if head:
+        parts += (b',"head":', to_json(head))
+    if cut is not None:
+        parts += (b',"cut":', to_json(cut))
+    if rows:
+        parts += (b',"rows":[', b",".join(rows), b"]")
+    return b"".join([*parts, b"}"])

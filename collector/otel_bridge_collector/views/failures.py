@@ -1,0 +1,53 @@
+"""The view ``failures``: failed jobs by cause, the latest first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from otel_bridge_collector.model.failures import NO_ERROR
+from otel_bridge_collector.model.snapshot.bars import phase_of
+from otel_bridge_collector.model.snapshot.panels import (
+    MergedFailures,
+    first_ten,
+    job_id_of,
+    merged_failures,
+    newest_failed,
+)
+from otel_bridge_collector.views.listing import Listing, Scope, Window, merge_listings, window
+from otel_bridge_collector.views.state import ViewState
+from otel_bridge_collector.wire.filters import EventFilter
+from otel_bridge_collector.wire.view_rows import FailureRow, ListHead, ListParams
+
+__all__ = ["compute", "merge"]
+
+
+def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
+    """List the causes of failures that a reader may see; see ``catalog.View``."""
+    event_filter = EventFilter(project_id=params.project, projects=scope)
+    found = {merged.key: merged for merged in merged_failures(state.model, event_filter)}
+    order = [((-merged.last, key), key) for key, merged in found.items()]
+    return Listing(sorted(order), lambda key: _row(found[key]).model_dump_json().encode(), {})
+
+
+def merge(parts: Sequence[Listing], params: ListParams) -> Window:
+    """Merge the parts of several processes, and take the window."""
+    listing = merge_listings(parts)
+    first, rows = window(listing, params.at, params.count)
+    return Window(ListHead(first=first, total=len(listing.order)).model_dump(), rows)
+
+
+def _row(merged: MergedFailures) -> FailureRow:
+    nodes = newest_failed(merged)
+    newest = nodes[0] if nodes else None
+    return FailureRow(
+        k=merged.key,
+        error=(newest and newest.error) or NO_ERROR,
+        type=newest and newest.name,
+        phase=None if newest is None else phase_of(newest),
+        count=sum(group.count for group in merged.groups),
+        first=min(group.first for group in merged.groups) // 1000,
+        last=merged.last // 1000,
+        jobs=tuple(first_ten(job_id_of(node) for node in nodes)),
+        tasks=tuple(first_ten(node.own.task.id for node in nodes)),
+        project=merged.project,
+    )

@@ -1,0 +1,96 @@
+"""
+``Listing`` and ``window``: the rows of a view in order, and the part of them that a client sees.
+
+A row is made only when it is in a window. Listings of several processes merge into one: their heads
+are sums, their orders merge, and each row comes from the listing that has it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from otel_bridge_collector.wire.view_rows import Anchor, AnchorKey
+
+__all__ = ["Listing", "Scope", "Window", "merge_listings", "window"]
+
+Scope = frozenset[str] | None
+"""The projects that a reader may see; None: all, and what has no project."""
+
+
+class Listing(NamedTuple):
+    """
+    All rows of a view for one query.
+
+    Attributes:
+        order: (sort value, key) of each row, sorted; keys are unique.
+        row: Makes the JSON of the row with a key of ``order``.
+        sums: Numbers for the head that add up over several listings.
+    """
+
+    order: Sequence[tuple[Any, str]]
+    row: Callable[[str], bytes]
+    sums: Mapping[str, Any]
+
+
+class Window(NamedTuple):
+    """
+    What one client sees of a view.
+
+    Attributes:
+        head: The fields of the view's head.
+        rows: The JSON of each row by its key, in the order shown.
+    """
+
+    head: Mapping[str, Any]
+    rows: Mapping[str, bytes]
+
+
+def merge_listings(listings: Sequence[Listing]) -> Listing:
+    """
+    Merge the listings of one query from several processes, no two of which have the same key.
+
+    Args:
+        listings: At least one.
+    """
+    if len(listings) == 1:
+        return listings[0]
+    sums: Counter[str] = Counter()
+    owner: dict[str, Listing] = {}
+    for listing in listings:
+        sums.update(listing.sums)
+        owner.update((key, listing) for _, key in listing.order)
+    order = list(heapq.merge(*(listing.order for listing in listings)))
+    return Listing(order, lambda key: owner[key].row(key), dict(sums))
+
+
+def window(
+    listing: Listing, at: Anchor, count: int, keys: Sequence[str] | None = None
+) -> tuple[int, dict[str, bytes]]:
+    """
+    Take the window that a client asked for from a listing.
+
+    Args:
+        listing: All rows.
+        at: Where the window starts; past the end it moves back, and an unknown key counts as row 0.
+        count: Rows in it, at most.
+        keys: Show exactly these rows in this order, as far as they exist; None: a window.
+
+    Returns:
+        The number of its first row, and the rows by key in their order.
+    """
+    order = listing.order
+    if keys is not None:
+        known = {key for _, key in order}
+        return 0, {key: listing.row(key) for key in keys if key in known}
+    last_start = max(0, len(order) - count)
+    if at == "end":
+        first = last_start
+    elif isinstance(at, AnchorKey):
+        found = next((index for index, (_, key) in enumerate(order) if key == at.key), 0)
+        first = min(max(0, found - at.above), last_start)
+    else:
+        first = min(at.row, last_start)
+    return first, {key: listing.row(key) for _, key in order[first : first + count]}

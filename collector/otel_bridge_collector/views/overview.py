@@ -1,0 +1,106 @@
+"""The view ``overview``: the numbers of the header."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from otel_bridge_collector.model.events import STATUS_NAMES
+from otel_bridge_collector.model.snapshot.panels import queue_depths, shown_workers
+from otel_bridge_collector.views.listing import Listing, Scope, Window
+from otel_bridge_collector.views.state import ViewState
+from otel_bridge_collector.wire.view_rows import OverviewHead, OverviewParams
+
+__all__ = ["compute", "merge"]
+
+
+def compute(state: ViewState, params: OverviewParams, scope: Scope) -> Listing:
+    """Count what a reader may see; see ``catalog.View``."""
+    model, now = state.model, state.now
+    tasks: Counter[str] = Counter()
+    for known in state.tasks.visible(scope, params.project):
+        tasks[STATUS_NAMES[known.status]] += 1
+    names = _projects(params, scope)
+    minute = [model.stats.totals(now, 60, name) for name in names]
+    five = [model.stats.totals(now, 300, name) for name in names]
+    ten = [model.stats.totals(now, 10, name) for name in names]
+    sums: dict[str, Any] = {
+        "tasks": dict(tasks),
+        "running": state.running_by_type(scope, params.project),
+        "per_sec": sum(total.ended_per_sec for total in minute),
+        "events_10s": sum(total.events for total in ten),
+        "ended_1m": sum(total.ended for total in minute),
+        "failed_1m": sum(total.failed for total in minute),
+        "ended_5m": sum(total.ended for total in five),
+        "failed_5m": sum(total.failed for total in five),
+        "shared": None if scope is not None else _shared(state),
+    }
+    return Listing((), _no_row, sums)
+
+
+def _no_row(key: str) -> bytes:
+    raise KeyError(key)
+
+
+def _projects(params: OverviewParams, scope: Scope) -> list[str | None]:
+    """Whose windows of the statistics to add up; ``None`` is that of everything."""
+    if params.project is not None:
+        return [params.project] if scope is None or params.project in scope else []
+    return [None] if scope is None else [*sorted(scope)]
+
+
+def _shared(state: ViewState) -> dict[str, Any]:
+    shown = shown_workers(state.model)
+    workers = Counter(status for _, status in shown)
+    newest = [worker.newest for worker, _ in shown]
+    dropped = sum(one.note[1] for one in newest if one is not None)
+    stats = state.model.stats
+    return {
+        "events": stats.events_in,
+        "dropped": dropped + stats.events_unreadable,
+        "online": workers["online"],
+        "lost": workers["offline"],
+        "queued": {queue.queue: queue.depth for queue in queue_depths(state.model, state.queues)},
+    }
+
+
+def merge(parts: Sequence[Listing], params: OverviewParams) -> Window:
+    """
+    Add up the parts of several processes; all of them fold the events of workers and queues.
+
+    Args:
+        parts: At least one.
+        params: Not used: the overview has no window.
+    """
+    del params
+    tasks: Counter[str] = Counter()
+    running: Counter[str] = Counter()
+    sums: Counter[str] = Counter()
+    shared = parts[0].sums["shared"]
+    for part in parts:
+        tasks.update(part.sums["tasks"])
+        running.update(part.sums["running"])
+        sums.update({name: part.sums[name] for name in _ADDED})
+    head = OverviewHead(
+        tasks=dict(sorted(tasks.items())),
+        jobs_running=running.total(),
+        jobs_running_by_type=dict(sorted(running.items())),
+        jobs_ended_per_sec=round(sums["per_sec"], 3),
+        events_per_sec=round(sums["events_10s"] / 10, 1),
+        error_rate_1m=_rate(sums["failed_1m"], sums["ended_1m"]),
+        error_rate_5m=_rate(sums["failed_5m"], sums["ended_5m"]),
+        events=shared and sum(part.sums["shared"]["events"] for part in parts),
+        events_dropped=shared and shared["dropped"],
+        workers_online=shared and shared["online"],
+        workers_lost=shared and shared["lost"],
+        queued=shared and shared["queued"],
+    )
+    return Window(head.model_dump(), {})
+
+
+_ADDED = ("per_sec", "events_10s", "ended_1m", "failed_1m", "ended_5m", "failed_5m")
+
+
+def _rate(failed: int, ended: int) -> float | None:
+    return round(failed / ended, 4) if ended else None

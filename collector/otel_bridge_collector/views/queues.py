@@ -1,0 +1,35 @@
+"""The view ``queues``: how many jobs wait where, as far as their depths are reported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from otel_bridge_collector.views.listing import Listing, Scope, Window, merge_listings, window
+from otel_bridge_collector.views.state import ViewState
+from otel_bridge_collector.wire.view_rows import ListHead, ListParams, QueueRow
+
+__all__ = ["compute", "merge"]
+
+
+def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
+    """List the queues whose depth was reported, the coordinator's first; see ``catalog.View``."""
+    del params
+    found: dict[str, tuple[int, int]] = {}
+    if scope is None:
+        queues = state.model.queues.by_name.values()
+        found = {queue.name: queue.depth for queue in queues if queue.depth is not None}
+    ranks = {name: rank for rank, name in enumerate(state.queues)}
+    order = sorted(((ranks.get(name, len(ranks)), name), name) for name in found)
+
+    def row(key: str) -> bytes:
+        at, depth = found[key]
+        return QueueRow(k=key, depth=depth, at=at // 1000).model_dump_json().encode()
+
+    return Listing(order, row, {})
+
+
+def merge(parts: Sequence[Listing], params: ListParams) -> Window:
+    """Take one part: every process folds all events of queues."""
+    listing = merge_listings(parts[:1])
+    first, rows = window(listing, params.at, params.count)
+    return Window(ListHead(first=first, total=len(listing.order)).model_dump(), rows)

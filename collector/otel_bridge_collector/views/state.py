@@ -1,0 +1,84 @@
+"""``ViewState``: the model as the views read it at one moment, with what they share of it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any, Final
+
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
+from otel_bridge_collector.model.fold import Fold
+from otel_bridge_collector.model.reading.projects import is_shared
+from otel_bridge_collector.views.listing import Scope
+from otel_bridge_collector.views.task_index import TaskIndex
+
+__all__ = ["ViewState", "ms"]
+
+
+_MAX_ORDERS: Final = 300
+
+
+def ms(time_us: int | None) -> int | None:
+    """A time of the model in milliseconds; None and 0, which is unknown there, become None."""
+    return None if not time_us else time_us // 1000
+
+
+class ViewState:
+    """
+    What views are computed from.
+
+    Args:
+        model: Its ``dirty`` and ``evicted`` are taken.
+        queues: Names of the coordinator's queues, which are listed first and in this order.
+
+    Attributes:
+        tasks: All tasks, indexed.
+        orders: Orders of tasks by query and scope, for as long as the index says they hold; at most
+            a few hundred, forgotten when there are more.
+    """
+
+    def __init__(self, model: Fold, queues: Sequence[str] = DEFAULT_KEYS.queues) -> None:
+        self.model = model
+        self.queues = queues
+        self.tasks = TaskIndex(model)
+        self.orders: dict[Any, tuple[int, Any, Any]] = {}
+        self._running: dict[tuple[str | None, bool], Counter[str]] | None = None
+
+    @property
+    def now(self) -> int:
+        """The moment of the latest refresh, microseconds since the Unix epoch."""
+        return self.model.liveness.now
+
+    def refresh(self, now: int) -> None:
+        """
+        Bring liveness and index up to date.
+
+        Args:
+            now: Microseconds since the Unix epoch.
+        """
+        self.model.sweep(now)
+        self.tasks.refresh()
+        self._running = None
+        if len(self.orders) > _MAX_ORDERS:
+            self.orders.clear()
+
+    def running_by_type(self, scope: Scope, project: str | None) -> Counter[str]:
+        """
+        Count the jobs that run and that a reader may see, by type; counted once for all readers.
+
+        Args:
+            scope: The reader's projects; jobs of a task of several projects are not counted then.
+            project: Only jobs of this project; None: of all.
+        """
+        if self._running is None:
+            self._running = defaultdict(Counter)
+            for job in self.model.running:
+                name = (job.win and job.win.name) or "job"
+                self._running[job.task.project, is_shared(job.task)][name] += 1
+        found: Counter[str] = Counter()
+        for (owner, is_hidden), names in self._running.items():
+            if scope is not None and (is_hidden or owner not in scope):
+                continue
+            if project is None or owner == project:
+                found.update(names)
+        return found

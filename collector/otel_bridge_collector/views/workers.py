@@ -1,0 +1,73 @@
+"""The view ``workers``: who works, on what, and who was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic_core import to_json
+
+from otel_bridge_collector.model.snapshot.panels import (
+    WorkerStatus,
+    current_job,
+    shown_workers,
+    started_at,
+)
+from otel_bridge_collector.model.workers import Worker
+from otel_bridge_collector.views.listing import Listing, Scope, Window, merge_listings, window
+from otel_bridge_collector.views.state import ViewState, ms
+from otel_bridge_collector.wire.view_rows import ListHead, ListParams
+
+__all__ = ["compute", "merge"]
+
+
+def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
+    """
+    List the workers; see ``catalog.View``.
+
+    A limited reader gets none: counts and hosts of shared workers reveal the work of others.
+    """
+    found: dict[str, tuple[Worker, WorkerStatus]] = {}
+    if scope is None:
+        found = {_key(worker): (worker, status) for worker, status in shown_workers(state.model)}
+    order = [((index, ""), key) for index, key in enumerate(found)]
+
+    def row(key: str) -> bytes:
+        return to_json(_row(*found[key], key, params.project))
+
+    return Listing(order, row, {})
+
+
+def merge(parts: Sequence[Listing], params: ListParams) -> Window:
+    """Take one part: every process folds all events of workers."""
+    listing = merge_listings(parts[:1])
+    first, rows = window(listing, params.at, params.count)
+    return Window(ListHead(first=first, total=len(listing.order)).model_dump(), rows)
+
+
+def _key(worker: Worker) -> str:
+    newest = worker.newest
+    return f"{worker.id}@{newest.key if newest else ''}"
+
+
+def _row(worker: Worker, status: WorkerStatus, key: str, project: str | None) -> dict[str, Any]:
+    newest = worker.newest
+    job = current_job(worker) if status == "online" else None
+    node = None if job is None else job.win
+    is_shown = job is not None and (project is None or job.task.project == project)
+    return {
+        "k": key,
+        "id": worker.id,
+        "status": status,
+        "host": newest.host if newest else None,
+        "pid": newest.pid if newest else None,
+        "start": ms(started_at(newest)),
+        "seen": ms(worker.last_seen),
+        "job": job.id if job is not None and is_shown else None,
+        "job_type": None if node is None else node.name,
+        "job_task": (job.task.id or None) if job is not None and is_shown else None,
+        "job_start": None if node is None else ms(node.start),
+        "done": worker.completed,
+        "failed": worker.failed,
+        "dropped": newest.note[1] if newest else 0,
+    }

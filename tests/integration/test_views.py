@@ -1,0 +1,144 @@
+"""Views over a real uvicorn: changes, pings, a reader that stops, text that is not UTF-8."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from otel_bridge.events.model import MonitoringEvent
+from otel_bridge.publish.bus import EventBus
+from otel_bridge.settings import BridgeSettings
+from tests.support.app_server import AppServer
+from tests.support.view_client import ViewClient
+from tests.support.waiting import wait_until
+from tests.support.ws_clients import open_silent_client
+
+_names = itertools.count()
+
+
+class Viewer:
+    """One page: a connection, and what it shows."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
+        self.client = ViewClient()
+
+    async def sub(self, number: int, view: str, **params: Any) -> None:
+        message = {"op": "sub", "id": number, "view": view, "params": params}
+        await self.connection.send(json.dumps(message))
+
+    async def until(self, condition: Callable[[ViewClient], bool]) -> None:
+        """Take messages until the condition holds."""
+        async with asyncio.timeout(20):
+            while not condition(self.client):
+                self.client.take(json.loads(await self.connection.recv()))
+
+
+@asynccontextmanager
+async def viewer(server: AppServer) -> AsyncIterator[Viewer]:
+    async with connect(f"ws://127.0.0.1:{server.port}/ws/views", max_size=None) as connection:
+        yield Viewer(connection)
+
+
+@pytest.fixture
+def server(make_settings: Callable[..., BridgeSettings]) -> Any:
+    settings = make_settings(bus_url=f"memory://views-{next(_names)}")
+    with AppServer(settings) as running:
+        yield running
+
+
+def start_tasks(bus: EventBus, first: int, count: int) -> None:
+    for number in range(first, first + count):
+        name = f"task {number}"
+        fields = {"task_id": name, "parent_task_id": name, "event_type": "task_started"}
+        bus.publish(MonitoringEvent.model_validate(fields))
+
+
+async def test_a_page_sees_tasks_come_and_end(server: AppServer) -> None:
+    """Two pages with equal views show the same, and what one asks for does not move the other."""
+    bus = EventBus.connect(server.collector.bridge_settings)
+    try:
+        async with viewer(server) as one, viewer(server) as other:
+            await one.sub(1, "tasks", sort="newest", count=3)
+            await other.sub(7, "tasks", count=3, sort="newest")
+            await other.sub(8, "overview")
+            start_tasks(bus, 0, 5)
+            await one.until(lambda shown: shown.view(1).head.get("total") == 5)
+            await other.until(lambda shown: shown.view(7).head.get("total") == 5)
+            assert one.client.view(1).shown == other.client.view(7).shown
+            assert len(one.client.view(1).keys) == 3
+            await other.until(lambda shown: shown.view(8).head["tasks"] == {"processing": 5})
+            assert server.collector.views_hub.group_count == 2
+            assert one.client.view(1).fulls == 1
+    finally:
+        bus.shutdown(5)
+
+
+async def test_a_client_that_does_not_read_gets_the_latest_only(server: AppServer) -> None:
+    """Its messages do not wait in the collector; others go on, and it is counted."""
+    hub = server.collector.views_hub
+    silent = open_silent_client(server.port, "/ws/views")
+    bus = EventBus.connect(server.collector.bridge_settings)
+    try:
+        silent.sendall(masked(json.dumps({"op": "sub", "id": 1, "view": "tasks", "params": {}})))
+        async with viewer(server) as page:
+            await page.sub(1, "tasks", count=1)
+            await page.until(lambda shown: shown.view(1).fulls == 1)
+            number = 0
+
+            def is_behind() -> bool:
+                nonlocal number
+                start_tasks(bus, number, 20)
+                number += 20
+                return hub.counters.skipped > 3
+
+            await asyncio.to_thread(wait_until, is_behind, "the silent client to be behind")
+            await page.until(lambda shown: shown.view(1).head["total"] == number)
+    finally:
+        silent.close()
+        bus.shutdown(5)
+
+
+async def test_a_browser_answers_pings_without_a_line_of_ours(server: AppServer) -> None:
+    """A client that reads is never left out of a tick, though nothing else shows that it reads."""
+    async with viewer(server) as page:
+        await page.sub(1, "overview")
+        await page.until(lambda shown: sum(m["t"] == "tick" for m in shown.others) >= 2)
+    assert server.collector.views_hub.counters.skipped == 0
+
+
+@pytest.mark.parametrize("payload", [b"\xff\xfe", b"\xc3("])
+async def test_text_that_is_not_utf8_closes_with_1007(server: AppServer, payload: bytes) -> None:
+    """And without a traceback in the log."""
+    async with viewer(server) as page:
+        await page.sub(1, "overview")
+        await page.connection.send(payload, text=True)
+        with pytest.raises(ConnectionClosed) as closed:
+            await page.until(lambda _: False)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1007
+
+
+async def test_a_message_of_over_16_kib_closes_with_1009(server: AppServer) -> None:
+    """The server refuses to hold more for anybody."""
+    async with viewer(server) as page:
+        await page.connection.send("x" * 20_000)
+        with pytest.raises(ConnectionClosed) as closed:
+            await page.until(lambda _: False)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1009
+
+
+def masked(text: str) -> bytes:
+    """One client frame; RFC 6455 wants them masked, and a mask of zeros will do."""
+    data = text.encode()
+    assert len(data) < 126
+    return bytes((0x81, 0x80 | len(data), 0, 0, 0, 0)) + data

@@ -1,0 +1,120 @@
+"""``/monitor/views/{view}`` and ``/ws/views``: what a request gets, and who may see what."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from otel_bridge_collector.routes import views
+
+from tests.support.asgi_site import AsgiClient, AsgiSite, connected, open_site, token_line
+
+BOTH = ";".join([token_line("all"), token_line("p-only", "p")])
+
+
+async def get(site: AsgiSite, view: str, token: str = "", **params: Any) -> Any:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    query = urlencode({"params": json.dumps(params)}) if params else ""
+    answer = await site.get(f"/monitor/views/{view}", query=query, headers=headers)
+    return answer
+
+
+def started(task: str, project: str) -> dict[str, Any]:
+    fields = {"event_type": "task_started", "task_id": task, "parent_task_id": task}
+    return {**fields, "project_id": project}
+
+
+async def test_a_view_by_http_is_one_full() -> None:
+    """What the WebSocket would send first: head and rows, with parameters."""
+    assert views.router.routes
+    async with open_site() as site:
+        await site.append(started("a", "p"), started("b", "q"))
+        full = (await get(site, "tasks", count=1)).json()
+        assert (full["t"], full["head"]["total"], len(full["rows"])) == ("full", 2, 1)
+        answer = await get(site, "overview")
+        assert answer.json()["head"]["tasks"] == {"processing": 2}
+        assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("view", "query", "detail"),
+    [
+        ("nothing", "", "view: 'nothing' is none of"),
+        ("tasks", "params=%7B", "params: a JSON object"),
+        ("tasks", "params=[]", "params: a JSON object"),
+        ("tasks", 'params={"count":0}', "count: "),
+        ("tasks", 'params={}&params={"count":1}', "params: given 2 times"),
+    ],
+)
+async def test_a_wrong_request_is_400(view: str, query: str, detail: str) -> None:
+    """The answer says which parameter, and what is wrong with it."""
+    async with open_site() as site:
+        answer = await site.get(f"/monitor/views/{view}", query=query)
+        assert answer.status == 400
+        assert detail in answer.json()["detail"]
+
+
+async def test_a_limited_token_sees_its_projects() -> None:
+    """By HTTP, as over the WebSocket; without a token nothing."""
+    async with open_site(tokens=BOTH) as site:
+        await site.append(started("a", "p"), started("b", "q"), token="all")
+        full = (await get(site, "tasks", "p-only")).json()
+        assert [row["k"] for row in full["rows"]] == ["a"]
+        assert (await get(site, "workers", "p-only")).json()["rows"] == []
+        assert (await get(site, "tasks", "p-only", project="q")).json()["rows"] == []
+        assert (await get(site, "tasks")).status == 401
+
+
+async def next_of(client: AsgiClient, kind: str) -> Any:
+    """The next message of a kind; others are skipped."""
+    while True:
+        message = await client.next_json()
+        if message["t"] == kind:
+            return message
+
+
+async def test_a_client_subscribes_and_sees_changes() -> None:
+    """Under any ASGI server: hello, the subscription, its window, and what changes in it."""
+    async with open_site() as site, connected(site, path="/ws/views") as client:
+        assert (await client.next())["type"] == "websocket.accept"
+        assert (await client.next_json())["t"] == "hello"
+        await client.send(op="sub", id=1, view="tasks", params={})
+        sub = await next_of(client, "sub")
+        full = await next_of(client, "full")
+        assert (sub["s"], full["rows"]) == (full["s"], [])
+        await site.append(started("a", "p"))
+        change = await next_of(client, "change")
+        assert (change["s"], change["v"], change["cut"]) == (full["s"], 2, [0, 0, ["a"]])
+
+
+async def test_leaving_ends_the_subscriptions() -> None:
+    """Nothing is computed for a client that has gone."""
+    async with open_site() as site:
+        async with connected(site, path="/ws/views") as client:
+            await client.next()
+            await client.send(op="sub", id=1, view="overview")
+            await next_of(client, "full")
+            assert site.collector.views_hub.group_count == 1
+        hub = site.collector.views_hub
+        assert (len(hub), hub.group_count) == (0, 0)
+
+
+async def test_a_limited_token_has_its_scope_for_life() -> None:
+    """What it asks for cannot widen it."""
+    async with open_site(tokens=BOTH) as site:
+        await site.append(started("a", "p"), started("b", "q"), token="all")
+        async with connected(site, token="p-only", path="/ws/views") as client:
+            await client.next()
+            await client.send(op="hello", protocol=1, project="q", scope=["q"])
+            await client.send(op="sub", id=1, view="tasks", params={})
+            assert [row["k"] for row in (await next_of(client, "full"))["rows"]] == ["a"]
+            await client.send(op="sub", id=2, view="tasks", params={"keys": ["b"]})
+            assert (await next_of(client, "full"))["rows"] == []
+
+
+async def test_a_request_that_is_no_handshake_is_426() -> None:
+    """It is told which protocol is spoken here."""
+    async with open_site() as site:
+        assert (await site.get("/ws/views")).status == 426

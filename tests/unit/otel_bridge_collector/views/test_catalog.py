@@ -1,0 +1,199 @@
+"""All views: nothing of other projects, the same in any order, changes that add up."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from otel_bridge_collector.model.events import Event
+from otel_bridge_collector.model.fold import Fold
+from otel_bridge_collector.views.catalog import CATALOG, Query, QueryError, Views, parse_query
+from otel_bridge_collector.views.changes import change_message, full_message
+from otel_bridge_collector.views.listing import Scope, Window
+from otel_bridge_collector.views.state import ViewState
+from otel_bridge_collector.wire.view_rows import (
+    FailureRow,
+    ListHead,
+    OverviewHead,
+    QueueRow,
+    TaskRow,
+    TasksHead,
+    WorkerRow,
+)
+from pydantic import BaseModel
+
+from tests.support.histories import fold, history, moment
+from tests.support.view_client import ShownView
+
+HEADS: dict[str, type[BaseModel]] = {"overview": OverviewHead, "tasks": TasksHead}
+ROWS: dict[str, type[BaseModel]] = {
+    "failures": FailureRow,
+    "queues": QueueRow,
+    "tasks": TaskRow,
+    "workers": WorkerRow,
+}
+ALL = {name: parse_query(name, {}) for name in CATALOG}
+
+
+def state_of(model: Fold, seconds: float) -> ViewState:
+    state = ViewState(model)
+    state.refresh(moment(seconds))
+    return state
+
+
+def parsed(shown: Window) -> tuple[Any, list[Any]]:
+    """A window without rates and counters, which depend on when events came."""
+    head = {name: value for name, value in shown.head.items() if name not in TIMED}
+    rows = [json.loads(row) for row in shown.rows.values()]
+    assert [row["k"] for row in rows] == list(shown.rows)
+    for row in rows:
+        row.pop("eta_sec", None)
+        for phase in row.get("phases", ()):
+            phase.pop("rate")
+    return head, rows
+
+
+TIMED = {
+    "events",
+    "events_per_sec",
+    "jobs_ended_per_sec",
+    "error_rate_1m",
+    "error_rate_5m",
+    "events_dropped",
+}
+
+
+def all_views(model: Fold, seconds: float, scope: Scope = None) -> dict[str, Any]:
+    views = Views(state_of(model, seconds))
+    shown = {name: views.window(query, scope) for name, query in ALL.items()}
+    for name, found in shown.items():
+        HEADS.get(name, ListHead).model_validate(found.head)
+        for row in found.rows.values():
+            ROWS[name].model_validate_json(row)
+    return {name: parsed(found) for name, found in shown.items()}
+
+
+@given(seed=st.integers(0, 2**32), seconds=st.sampled_from((20, 100, 400, 2000)))
+@settings(max_examples=60)
+def test_views_do_not_depend_on_order(seed: int, seconds: float) -> None:
+    """A random history, shuffled and half repeated, gives the same views."""
+    events = history(seed)
+    expected = all_views(fold(events, seconds), seconds)
+    chooser = random.Random(seed)
+    order = [*events, *chooser.sample(events, len(events) // 2)]
+    chooser.shuffle(order)
+    assert all_views(fold(order, seconds), seconds) == expected
+
+
+def in_project(events: Sequence[Event], project: str, prefix: str) -> list[Event]:
+    """
+    The same history in one project, with ids, workers and queues that no other history has.
+
+    Workers and queues are shared by projects: one that another project keeps alive or empties
+    rightly changes what is seen of its jobs, so here they have none in common.
+    """
+    found: list[Event] = []
+    for event in events:
+        fields: dict[str, Any] = {name: getattr(event, name) for name in event.__struct_fields__}
+        fields["event_id"] = project + fields["event_id"]
+        is_shared = event.event_type.startswith(("worker_", "queue_"))
+        fields["project_id"] = None if is_shared else project
+        for name in ("span_id", "parent_span_id"):
+            fields[name] = fields[name] and prefix + fields[name][2:]
+        fields["spans"] = fields["spans"] and [prefix + span[2:] for span in fields["spans"]]
+        for name in ("worker_id", "incarnation", "trace_id", "parent_task_id", "queue", "counts"):
+            fields[name] = renamed(fields[name], project, prefix)
+        found.append(Event(**fields))
+    return found
+
+
+def renamed(value: Any, project: str, prefix: str) -> Any:
+    """The name of a worker, a trace, a task or a queue, as another project has it."""
+    if value is None:
+        return None
+    if isinstance(value, dict):
+        is_depths = any(name.startswith("q") for name in value)
+        return {f"{project}-{name}" if is_depths else name: n for name, n in value.items()}
+    text = str(value)
+    return prefix + text[2:] if len(text) == 32 else f"{project}-{text}"
+
+
+@given(seeds=st.tuples(st.integers(0, 2**32), st.integers(0, 2**32)))
+@settings(max_examples=60)
+def test_a_scope_sees_what_it_would_see_alone(seeds: tuple[int, int]) -> None:
+    """view(all events, scope) equals view(that scope's events), for every view."""
+    mine = in_project(history(seeds[0]), "mine", "aa")
+    others = in_project(history(seeds[1]), "other", "bb")
+    mixed = [*mine, *others]
+    random.Random(seeds[0]).shuffle(mixed)
+    scope = frozenset({"mine"})
+    limited = all_views(fold(mixed, 100), 100, scope)
+    alone = all_views(fold(mine, 100), 100, scope)
+    assert limited == alone
+    assert limited["workers"][1] == limited["queues"][1] == []
+
+
+@given(seed=st.integers(0, 2**32), windows=st.integers(1, 3))
+@settings(max_examples=60)
+def test_a_full_and_changes_equal_a_later_full(seed: int, windows: int) -> None:
+    """Whatever happens between two ticks, applying the change shows the new window."""
+    events = history(seed)
+    model = Fold()
+    state = ViewState(model)
+    views = Views(state)
+    queries = [
+        *ALL.values(),
+        parse_query("tasks", {"count": windows, "sort": "slowest"}),
+        parse_query("tasks", {"text": "t", "status": ["processing", "failed"]}),
+    ]
+    shown: dict[int, tuple[Window, ShownView]] = {}
+    for start in range(0, len(events), 20):
+        for event in events[start : start + 20]:
+            model.apply(event, moment(start / 4))
+        state.refresh(moment(start / 4 + 1))
+        for number, query in enumerate(queries):
+            new = views.window(query, None)
+            full = json.loads(full_message(number, start, 0, new))
+            if number not in shown:
+                client = ShownView()
+                client.apply(full)
+            else:
+                old, client = shown[number]
+                message = change_message(number, client.version + 1, 0, old, new)
+                if message is not None:
+                    client.apply(json.loads(message))
+            shown[number] = new, client
+            assert client.shown == (full["head"], full["rows"])
+
+
+@pytest.mark.parametrize(
+    ("view", "params", "message"),
+    [
+        ("tree of life", {}, "view: 'tree of life' is none of failures, overview"),
+        ("tasks", {"count": 201}, "count: Input should be less than or equal to 200"),
+        ("tasks", {"count": 0}, "count: "),
+        ("tasks", {"text": "x" * 201}, "text: String should have at most 200"),
+        ("tasks", {"statuses": ["failed"]}, "statuses: Extra inputs are not permitted"),
+        ("tasks", {"status": ["lost"]}, "status.0: "),
+        ("overview", {"count": 3}, "count: Extra inputs"),
+        ("workers", {"at": {"row": -1}}, "at"),
+    ],
+)
+def test_what_a_view_does_not_take_is_named(view: str, params: Any, message: str) -> None:
+    """The error names the parameter and what is wrong with it, and nothing else of pydantic."""
+    with pytest.raises(QueryError) as refused:
+        parse_query(view, params)
+    assert message in str(refused.value)
+    assert "http" not in str(refused.value)
+
+
+def test_equal_queries_are_one() -> None:
+    """Defaults are filled in, so that a query compares equal however it is written."""
+    spelled_out = parse_query("tasks", {"count": 40, "at": {"row": 0}, "sort": "attention"})
+    assert spelled_out == parse_query("tasks", {})
+    assert len({spelled_out, parse_query("tasks", {}), Query("tasks", spelled_out.params)}) == 1

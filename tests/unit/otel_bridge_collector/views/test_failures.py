@@ -1,0 +1,74 @@
+"""The list of failures: by cause, of what a reader may see, the latest first."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from otel_bridge_collector.model.events import microseconds
+from otel_bridge_collector.views.failures import compute, merge
+from otel_bridge_collector.views.listing import Scope
+from otel_bridge_collector.views.state import ViewState
+from otel_bridge_collector.wire.view_rows import ListParams
+
+from otel_bridge.events.model import MonitoringEvent
+from tests.support.folding import at, event, fold
+
+
+def failed(seconds: float, name: str, error: str, project: str = "p") -> MonitoringEvent:
+    fields = {"task_id": name, "parent_task_id": f"t-{project}", "project_id": project}
+    return event(seconds, "task_failed", error=error, task_type="fetch", phase="get", **fields)
+
+
+STORY = [
+    failed(1, "j1", "no answer in 30 s"),
+    failed(2, "j2", "no answer in 45 s"),
+    failed(3, "j3", "not found"),
+    failed(4, "j4", "no answer in 5 s", "q"),
+]
+
+
+def state_of(events: list[MonitoringEvent]) -> ViewState:
+    state = ViewState(fold(events))
+    state.refresh(microseconds(at(9)))
+    return state
+
+
+def rows(scope: Scope = None, **fields: Any) -> list[dict[str, Any]]:
+    params = ListParams(**fields)
+    found = merge([compute(state_of(STORY), params, scope)], params)
+    return [json.loads(row) for row in found.rows.values()]
+
+
+def test_failures_with_one_cause_are_one_row() -> None:
+    """Numbers aside, in each project; with the newest error and the newest jobs."""
+    found = rows()
+    assert [(row["project"], row["count"]) for row in found] == [("q", 1), ("p", 1), ("p", 2)]
+    last = found[2]
+    assert (last["error"], last["jobs"], last["tasks"]) == (
+        "no answer in 45 s",
+        ["j2", "j1"],
+        ["t-p"],
+    )
+    times = last["first"], last["last"]
+    assert times == (microseconds(at(1)) // 1000, microseconds(at(2)) // 1000)
+    assert (last["type"], last["phase"]) == ("fetch", "get")
+
+
+def test_a_reader_sees_its_projects() -> None:
+    """By its limits, and by the project that it asks for."""
+    assert {row["project"] for row in rows(frozenset({"p"}))} == {"p"}
+    assert {row["project"] for row in rows(project="q")} == {"q"}
+    assert rows(frozenset({"p"}), project="q") == []
+
+
+def test_failures_of_several_processes_are_one_list() -> None:
+    """Each process has tasks of its own; a project's causes are not in two of them here."""
+    params = ListParams(count=2)
+    parts = [
+        compute(state_of([e for e in STORY if e.project_id == project]), params, None)
+        for project in ("p", "q")
+    ]
+    found = merge(parts, params)
+    assert found.head == {"first": 0, "total": 3}
+    assert [json.loads(row)["count"] for row in found.rows.values()] == [1, 1]

@@ -1,0 +1,143 @@
+"""The list of tasks: order, filters, windows, and what a row says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from otel_bridge_collector.model.events import microseconds
+from otel_bridge_collector.model.fold import Fold
+from otel_bridge_collector.views.listing import Scope, Window
+from otel_bridge_collector.views.state import ViewState
+from otel_bridge_collector.views.tasks import compute, merge
+from otel_bridge_collector.wire.view_rows import TasksParams
+
+from otel_bridge.events.model import MonitoringEvent
+from tests.support.folding import at, event, fold
+
+
+def root(task: str, seconds: float, kind: str, **fields: Any) -> MonitoringEvent:
+    return event(seconds, kind, parent_task_id=task, task_id=task, **fields)
+
+
+def story() -> list[MonitoringEvent]:
+    """One task of each status; the later a name, the later it started."""
+    return [
+        root("a-silent", 0, "task_started"),
+        root("b-done", 1000, "task_started", project_id="p", meta={"title": "Schools of Tbilisi"}),
+        root("b-done", 1005, "task_completed", project_id="p"),
+        root("c-runs", 1001, "task_started", project_id="q", task_type="crawl"),
+        root("d-failed", 1002, "task_started", project_id="p"),
+        root("d-failed", 1003, "task_failed", project_id="p", error="no such host"),
+        root("e-runs", 1003, "task_started", project_id="p"),
+    ]
+
+
+def state_of(model: Fold, seconds: float = 1010) -> ViewState:
+    state = ViewState(model)
+    state.refresh(microseconds(at(seconds)))
+    return state
+
+
+def shown(scope: Scope = None, **fields: Any) -> Window:
+    params = TasksParams.model_validate(fields)
+    return merge([compute(state_of(fold(story())), params, scope)], params)
+
+
+def names(found: Window) -> list[str]:
+    return list(found.rows)
+
+
+def test_what_needs_attention_comes_first() -> None:
+    """Stalled, failed, running, done; of each the newest start first."""
+    found = shown()
+    assert names(found) == ["a-silent", "d-failed", "e-runs", "c-runs", "b-done"]
+    assert found.head == {"first": 0, "total": 5, "total_all": 5, "attention": 2}
+
+
+@pytest.mark.parametrize(
+    ("sort", "order"),
+    [
+        ("newest", ["e-runs", "d-failed", "c-runs", "b-done", "a-silent"]),
+        ("slowest", ["c-runs", "e-runs", "b-done", "d-failed", "a-silent"]),
+    ],
+)
+def test_other_orders(sort: str, order: list[str]) -> None:
+    """By start, and by duration: what runs has lasted until now, a silent one to its last event."""
+    assert names(shown(sort=sort)) == order
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({"status": ["failed", "stalled"]}, ["a-silent", "d-failed"]),
+        ({"project": "p"}, ["d-failed", "e-runs", "b-done"]),
+        ({"type": "crawl"}, ["c-runs"]),
+        ({"text": "tbiLISI"}, ["b-done"]),
+        ({"text": "RUNS"}, ["e-runs", "c-runs"]),
+        ({"text": "nothing like it"}, []),
+        ({"at": {"row": 2}, "count": 2}, ["e-runs", "c-runs"]),
+        ({"at": "end", "count": 1}, ["b-done"]),
+        ({"at": {"key": "c-runs", "above": 1}, "count": 2}, ["e-runs", "c-runs"]),
+        ({"keys": ["b-done", "gone", "a-silent"]}, ["b-done", "a-silent"]),
+    ],
+)
+def test_filters_and_windows(params: dict[str, Any], expected: list[str]) -> None:
+    """Each by itself; a filter changes the total, never the total of all."""
+    found = shown(**params)
+    assert names(found) == expected
+    if set(params) <= {"status", "type", "text"}:
+        assert (found.head["total"], found.head["total_all"]) == (len(expected), 5)
+
+
+def test_a_limited_reader() -> None:
+    """It gets its own tasks, and totals of nothing else."""
+    found = shown(frozenset({"p"}))
+    assert names(found) == ["d-failed", "e-runs", "b-done"]
+    assert found.head == {"first": 0, "total": 3, "total_all": 3, "attention": 1}
+
+
+def test_a_row() -> None:
+    """Times in milliseconds, counts of jobs, phases; what is unknown is null."""
+    jobs = [
+        event(5, "phase_started", parent_task_id="t", phase="fetch", counts={"total": 4}),
+        event(6, "task_started", parent_task_id="t", task_id="j1", phase="fetch", worker_id=1),
+        event(7, "task_completed", parent_task_id="t", task_id="j1", phase="fetch", worker_id=1),
+        event(7, "task_started", parent_task_id="t", task_id="j2", phase="fetch", worker_id=1),
+        event(8, "task_failed", parent_task_id="t", task_id="j2", phase="fetch", error="boom"),
+    ]
+    state = state_of(fold([root("t", 4, "task_started", meta={"title": "T"}), *jobs]), 9)
+    params = TasksParams()
+    found = merge([compute(state, params, None)], params)
+    row = json.loads(found.rows["t"])
+    start = microseconds(at(4)) // 1000
+    assert (row["title"], row["status"], row["why"]) == ("T", "processing", "jobs_failed")
+    assert (row["start"], row["end"], row["seen"]) == (start, None, start + 4000)
+    assert (row["done"], row["failed"], row["running"], row["pending"]) == (1, 1, 0, 2)
+    assert row["project"] is row["trace"] is row["error"] is None
+    phase = {"name": "fetch", "status": "processing", "start": start + 1000, "end": None}
+    counts = {"total": 4, "done": 1, "failed": 1, "rate": None}
+    assert row["phases"] == [phase | counts]
+
+
+def test_an_unchanged_row_is_the_same_bytes() -> None:
+    """A row is made once, for all windows that show it, until its task changes."""
+    state = state_of(fold(story()))
+    params = TasksParams()
+    first = merge([compute(state, params, None)], params).rows
+    wide = TasksParams(count=3, sort="newest")
+    second = merge([compute(state, wide, None)], wide).rows
+    assert first["e-runs"] is second["e-runs"]
+
+
+def test_tasks_of_several_processes_are_one_list() -> None:
+    """Each process has tasks of its own; the window is cut from all of them."""
+    by_task: dict[str, list[MonitoringEvent]] = {}
+    for one in story():
+        by_task.setdefault(str(one.task_id), []).append(one)
+    params = TasksParams(count=3)
+    parts = [compute(state_of(fold(events)), params, None) for events in by_task.values()]
+    found = merge(parts, params)
+    assert names(found) == ["a-silent", "d-failed", "e-runs"]
+    assert found.head == {"first": 0, "total": 5, "total_all": 5, "attention": 2}
