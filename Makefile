@@ -33,11 +33,12 @@ $(BIN)/python:
 
 # pip says what failed in many lines; whether it was the network is what a reader wants to know.
 UNREACHABLE := NewConnectionError|name resolution|Could not fetch URL|ProxyError|timed out|Connection (refused|reset)|Network is unreachable|registry is unreachable|No matching distribution
+# $(1) is the virtual environment, $(2) its requirements, $(3) what they are for.
 define install
-@echo "otel-bridge: installing $(2): the first time takes about two minutes and the network"
+@echo "otel-bridge: installing $(3) and the network"
 @log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
-  { $(BIN)/python -m pip install --quiet --require-hashes -r $(1) && echo "otel-bridge: building the dashboard" && \
-    $(BUILD_PINS) $(BIN)/python -m pip install --quiet --no-deps -e . ; echo $$? >"$$log.code"; } 2>&1 | tee "$$log"; \
+  { $(1)/bin/python -m pip install --quiet --require-hashes -r $(2) && echo "otel-bridge: building the dashboard if its sources changed" && \
+    $(BUILD_PINS) $(1)/bin/python -m pip install --quiet --no-deps -e . ; echo $$? >"$$log.code"; } 2>&1 | tee "$$log"; \
   code=$$(cat "$$log.code"); rm -f "$$log.code"; \
   if [ "$$code" -ne 0 ] && grep -qE '$(UNREACHABLE)' "$$log"; then \
     echo "otel-bridge: the network failed: pip or npm could not reach its package index (see above)"; fi; \
@@ -46,17 +47,23 @@ define install
 endef
 
 $(VENV)/.demo: $(BIN)/python pyproject.toml requirements/demo.txt requirements/build.txt
-	$(call install,requirements/demo.txt,what make demo needs)
+	$(call install,$(VENV),requirements/demo.txt,what make demo needs: the first time takes about two minutes)
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml requirements/dev.txt requirements/build.txt
-	$(call install,requirements/dev.txt,what the tests need)
+	$(call install,$(VENV),requirements/dev.txt,what the tests need: the first time takes about two minutes)
 	@touch $(VENV)/.demo
+
+# The newest arq and the newest Celery need different versions of redis-py, so arq is tested in an
+# environment of its own, as pip makes it for an application of arq alone. 10 s, 80 MB.
+$(VENV)-arq/.arq: $(VENV)/.dev requirements/arq.txt
+	@$(BIN)/python -m venv --clear $(VENV)-arq
+	$(call install,$(VENV)-arq,requirements/arq.txt,what the tests of arq need: this takes 10 seconds)
 
 demo: $(VENV)/.demo ## a real research task on a live dashboard, nothing else needed
 	OTEL_BRIDGE_MAKE=1 $(BIN)/python -m otel_bridge_collector demo $(ARGS)
 
 # Two processes: most tests wait for real servers, 11 minutes in one, 6 in two. ARGS="-n 0 -s" to debug.
-test: $(VENV)/.dev ## every test of the default run
+test: $(VENV)/.dev $(VENV)-arq/.arq ## every test of the default run
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: lint types layers words wire audit ## format, lint, types, layers, words, generated files, known vulnerabilities
@@ -137,9 +144,10 @@ oldest: $(VENV)/.dev ## unit and contract tests on the oldest versions that pypr
 lock: $(VENV)/.dev ## resolve the locked requirements again (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --extra demo -o requirements/demo.txt pyproject.toml
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --extra dev -o requirements/dev.txt pyproject.toml
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --extra arq -o requirements/arq.txt pyproject.toml
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --extra collector --extra grpc --extra oidc --extra postgres -c requirements/dev.txt -o requirements/service.txt pyproject.toml
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --extra bench -c requirements/dev.txt -o requirements/bench.txt pyproject.toml
 
 clean: ## remove what was built
-	rm -rf $(VENV) $(VENV)-bench build dist collector/otel_bridge_collector/static collector/dashboard/node_modules
+	rm -rf $(VENV) $(VENV)-arq $(VENV)-bench $(VENV)-oldest build dist collector/otel_bridge_collector/static collector/dashboard/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

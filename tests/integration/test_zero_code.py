@@ -17,6 +17,7 @@ import redis
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppServer, fetch
+from tests.support.task_rig import bin_of
 from tests.support.waiting import wait_until
 
 _names = itertools.count()
@@ -163,10 +164,14 @@ def test_the_application_runs_whatever_is_set(
     assert cards(site) == []
 
 
-def instrumented(*command: str, redis_url: str, **environ: str) -> dict[str, Any]:
+def instrumented(
+    *command: str, redis_url: str, framework: str = "celery", **environ: str
+) -> dict[str, Any]:
     """Options of a process under ``opentelemetry-instrument``, spans going nowhere else."""
+    program, *arguments = command
+    found = bin_of(framework)
     return {
-        "args": [str(Path(sys.executable).with_name("opentelemetry-instrument")), *command],
+        "args": [f"{found}/opentelemetry-instrument", f"{found}/{program}", *arguments],
         "cwd": ROOT,
         "env": {
             **os.environ,
@@ -196,7 +201,7 @@ def test_a_celery_app_is_told_of_once(
     client = redis.Redis.from_url(redis_url)
     worker = subprocess.Popen(
         **instrumented(
-            *(str(Path(sys.executable).with_name("celery")), "-A", module, "worker"),
+            *("celery", "-A", module, "worker"),
             *("--concurrency", "1", "--loglevel", "warning"),
             redis_url=redis_url,
             **environ,
@@ -208,7 +213,7 @@ def test_a_celery_app_is_told_of_once(
         marker = str(tmp_path / "marker")
         subprocess.run(
             **instrumented(
-                sys.executable, "-m", module, "charge", marker, redis_url=redis_url, **environ
+                "python", "-m", module, "charge", marker, redis_url=redis_url, **environ
             ),
             check=True,
             timeout=60,
@@ -230,13 +235,12 @@ def test_a_celery_app_is_told_of_once(
         client.close()
 
 
-BIN = Path(sys.executable).parent
 APPS = "tests.support.task_apps"
 WORKERS = {
-    "rq": [f"{BIN}/rq", "worker", "--url"],
-    "arq": [f"{BIN}/arq", f"{APPS}.plain_arq.WorkerSettings"],
-    "dramatiq": [f"{BIN}/dramatiq", f"{APPS}.plain_dramatiq", "-p", "1", "-t", "1"],
-    "taskiq": [f"{BIN}/taskiq", "worker", f"{APPS}.plain_taskiq:broker", "--workers", "1"],
+    "rq": ["rq", "worker", "--url"],
+    "arq": ["arq", f"{APPS}.plain_arq.WorkerSettings"],
+    "dramatiq": ["dramatiq", f"{APPS}.plain_dramatiq", "-p", "1", "-t", "1"],
+    "taskiq": ["taskiq", "worker", f"{APPS}.plain_taskiq:broker", "--workers", "1"],
 }
 
 
@@ -247,14 +251,14 @@ def test_every_frameworks_app_is_live(redis_url: str, framework: str) -> None:
     client = redis.Redis.from_url(redis_url)
     command = WORKERS[framework] + ([redis_url] if framework == "rq" else [])
     worker = subprocess.Popen(
-        **instrumented(*command, redis_url=redis_url),
+        **instrumented(*command, redis_url=redis_url, framework=framework),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
         module = f"{APPS}.plain_{framework}"
         subprocess.run(
-            **instrumented(sys.executable, "-m", module, redis_url=redis_url),
+            **instrumented("python", "-m", module, redis_url=redis_url, framework=framework),
             check=True,
             timeout=60,
         )
@@ -287,7 +291,7 @@ def test_a_coordinator_named_in_the_environment(redis_url: str, name: str) -> No
     client = redis.Redis.from_url(redis_url)
     done = subprocess.run(
         **instrumented(
-            *(sys.executable, "-m", "tests.support.task_apps.plain_coordinator_app"),
+            *("python", "-m", "tests.support.task_apps.plain_coordinator_app"),
             redis_url=redis_url,
             MONITORING_COORDINATOR_CLASS=name,
         ),

@@ -18,11 +18,25 @@ from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from tests.support.waiting import wait_until
 
-__all__ = ["FRAMEWORKS", "TaskRig"]
+__all__ = ["ARQ_BIN", "FRAMEWORKS", "TaskRig", "bin_of"]
 
 ROOT: Final = Path(__file__).parents[2]
 _APPS: Final = "tests.support.task_apps"
 _BIN: Final = Path(sys.executable).parent
+ARQ_BIN: Final = Path(f"{sys.prefix}-arq", "bin")
+"""
+Commands of an environment with arq alone, as ``pip install 'otel-bridge[arq]'`` makes it.
+
+arq 0.28 needs redis-py before 6, Celery 5.7 one from 6.1. So the dev requirements, which have both,
+hold arq 0.25, which is what no application of arq alone gets. ``make test`` makes this environment
+from ``requirements/arq.txt``.
+"""
+
+
+def bin_of(framework: str) -> Path:
+    """Where the commands and the Python of a framework are; arq's own environment if it is made."""
+    return ARQ_BIN if framework == "arq" and ARQ_BIN.is_dir() else _BIN
+
 
 FRAMEWORKS: Final[dict[str, list[str]]] = {
     "celery": [
@@ -30,7 +44,7 @@ FRAMEWORKS: Final[dict[str, list[str]]] = {
         *("--loglevel", "warning", "--without-gossip", "--without-mingle"),
     ],
     "rq": [sys.executable, "-m", f"{_APPS}.rq_app"],
-    "arq": [f"{_BIN}/arq", f"{_APPS}.arq_app.WorkerSettings"],
+    "arq": [f"{bin_of('arq')}/arq", f"{_APPS}.arq_app.WorkerSettings"],
     "dramatiq": [
         *(f"{_BIN}/dramatiq", f"{_APPS}.dramatiq_app", "--processes", "1", "--threads", "2"),
         *("--skip-logging", "--path", str(ROOT)),
@@ -73,7 +87,7 @@ class TaskRig:
 
     def __enter__(self) -> Self:
         self._producer = subprocess.Popen(
-            [sys.executable, "-m", f"{_APPS}.producer", self.framework],
+            [f"{bin_of(self.framework)}/python", "-m", f"{_APPS}.producer", self.framework],
             cwd=ROOT,
             env=self._environ,
             stdin=subprocess.PIPE,
@@ -107,7 +121,7 @@ class TaskRig:
 
     def start_beside(self, command: str, *options: str) -> None:
         """Start another program of the framework, such as its scheduler; ended with the rig."""
-        self._beside.append(self._start(f"{_BIN}/{command}", *options))
+        self._beside.append(self._start(f"{bin_of(self.framework)}/{command}", *options))
 
     def _start(self, *command: str) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
