@@ -13,7 +13,10 @@ OTHER = RedisKeys("shop:eu")
 
 
 def methods_of(keys: RedisKeys) -> dict[str, Callable[..., str]]:
-    return dict(inspect.getmembers(keys, inspect.ismethod))
+    # Of the class: CPython 3.11.2, which Debian 12 has, cannot read ``__weakref__`` of an instance
+    # whose dataclass has slots, so ``getmembers`` raises TypeError.
+    names = [name for name, _ in inspect.getmembers(type(keys), inspect.isfunction)]
+    return {name: getattr(keys, name) for name in names}
 
 
 def constants_of(keys: RedisKeys) -> dict[str, str]:
