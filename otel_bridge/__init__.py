@@ -6,6 +6,10 @@ Tasks and phases are spans. A span processor turns the start and the end of each
 ``configure()``.
 """
 
+from otel_bridge.commands import interrupts
+
+interrupts.exit_while_importing()  # the imports below take up to a second
+
 from otel_bridge.bridge import Bridge, configure
 from otel_bridge.errors import ConfigurationError, OtelBridgeError
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType, TaskStatus

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from otel_bridge.commands import submit, tail, token
+from otel_bridge.commands import interrupts, submit, tail, token
 from otel_bridge.commands.env_file import read_env_file
 from otel_bridge.errors import ConfigurationError, OtelBridgeError
 
@@ -86,12 +86,14 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int
         SystemExit: The arguments are wrong (code 2), or ask for help or the version (code 0).
         Exception: Any other error of the command passes.
     """
-    options = parser.parse_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO if options.verbose else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    options = argparse.Namespace()
     try:
+        interrupts.raise_again()
+        options = parser.parse_args(arguments)
+        logging.basicConfig(
+            level=logging.INFO if options.verbose else logging.WARNING,
+            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        )
         read_env_file()
         code: int = options.run(options)
     except ConfigurationError as error:

@@ -328,6 +328,41 @@ def test_ctrl_c_while_packages_are_imported(module: str, arguments: list[str]) -
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
+_CTRL_C_AT_PYDANTIC: Final = """
+import os, signal, sys
+sys.addaudithook(
+    lambda event, details: event == "import" and details[0] == "pydantic"
+    and os.kill(os.getpid(), signal.SIGINT)
+)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["-m", "otel_bridge", "tail"], 130),
+        (["-m", "otel_bridge_collector", "tail"], 130),
+        # A program of somebody else's is interrupted as it would be without us.
+        (["-c", "try: import otel_bridge\nexcept KeyboardInterrupt: raise SystemExit(7)"], 7),
+    ],
+    ids=["library", "service", "import"],
+)
+def test_ctrl_c_while_the_library_is_imported(
+    arguments: list[str], code: int, tmp_path: Path
+) -> None:
+    """Python imports the package before its ``__main__``: the command ends quietly then, too."""
+    (tmp_path / "sitecustomize.py").write_text(_CTRL_C_AT_PYDANTIC, encoding="utf-8")
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        env=environment(PYTHONPATH=path),
+        timeout=DEADLINE_SEC,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
 @pytest.mark.parametrize(
     ("missing", "arguments", "cure"),
     [

@@ -27,13 +27,19 @@ _OUR_PACKAGES = ("otel_bridge", "otel_bridge_collector")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code: 0, 1, 2 or 130, as ``command_line`` describes."""
     with _ctrl_c_exits_at_once():
-        from otel_bridge.commands.command_line import (
-            add_library_commands,
-            add_work_arguments,
-            make_parser,
-            run,
-            worker_count,
-        )
+        from otel_bridge.commands.command_line import run
+
+        parser = _make_parser()
+    return run(parser, arguments)
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    from otel_bridge.commands.command_line import (
+        add_library_commands,
+        add_work_arguments,
+        make_parser,
+        worker_count,
+    )
 
     def add_service_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
@@ -57,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo.add_argument("--workers", type=worker_count, default=4, help="workers (default: 4)")
     demo.set_defaults(run=_serve, is_demo=True, interrupted_code=0)
     add_library_commands(commands)
-    return run(parser, arguments)
+    return parser
 
 
 @contextlib.contextmanager
