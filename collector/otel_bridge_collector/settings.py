@@ -53,7 +53,7 @@ class CollectorSettings(BaseSettings):
     otlp_grpc_port: int | None = Field(
         default=None, ge=0, le=65535, validation_alias="MONITORING_OTLP_GRPC_PORT"
     )
-    """Port for OTLP over gRPC, usually 4317; None: not served. Needs the extra ``grpc``."""
+    """Port for OTLP over gRPC, usually 4317; None: not served."""
 
     stalled_action: Literal["report", "requeue", "fail"] = Field(
         default="report", validation_alias="MONITORING_STALLED_ACTION"

@@ -20,6 +20,9 @@ import pytest
 from google.protobuf.json_format import ParseDict
 from google.rpc.status_pb2 import Status
 from opentelemetry import propagate
+from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import (
+    OTLPMetricExporter as GrpcMetricExporter,
+)
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (
     OTLPSpanExporter as GrpcSpanExporter,
 )
@@ -27,13 +30,18 @@ from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import LogsServiceStub
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import MetricsServiceStub
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from otel_bridge_collector.app import create_app
 from otel_bridge_collector.otlp.ingest import MAX_BODY_BYTES, MAX_RECEIVERS, MAX_REQUESTS
+from otel_bridge_collector.otlp.metrics import MAX_METRICS_PARTS, METRICS_NOT_KEPT
 from otel_bridge_collector.security.tokens import ANONYMOUS, Principal
 from otel_bridge_collector.settings import CollectorSettings
 
@@ -567,6 +575,41 @@ def test_heartbeat_logs_by_grpc(make_settings: Callable[..., BridgeSettings]) ->
         export = LogsServiceStub(channel).Export  # type: ignore[no-untyped-call]
         assert export(request, timeout=10).partial_success.rejected_log_records == 1
         wait_until(lambda: cards(site).get(TRACE, {}).get("status") == "processing", "the start")
+
+
+def test_metrics_by_grpc(
+    make_settings: Callable[..., BridgeSettings], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The SDK's exporter takes the answer for a success, which says that no point is kept."""
+    line = f"a sha256={hashlib.sha256(TOKEN.encode()).hexdigest()} projects=*"
+    settings = make_settings(bus_url=f"memory://otlp-{next(_names)}")
+    point = {"name": "g", "gauge": {"dataPoints": [{"asInt": "1"}, {"asInt": "2"}]}}
+    body = {"resourceMetrics": [{"scopeMetrics": [{"metrics": [point]}]}]}
+    message = ParseDict(body, ExportMetricsServiceRequest())
+    with AppServer(settings, tokens=line, otlp_grpc_port=0, stats_interval_sec=3600) as site:
+        target = f"127.0.0.1:{site.app.state.otlp_grpc_port}"
+        with grpc.insecure_channel(target) as channel:
+            export = MetricsServiceStub(channel).Export
+            with pytest.raises(grpc.RpcError) as caught:
+                export(message, timeout=10)
+            assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+            success = export(
+                message, metadata=[("authorization", f"Bearer {TOKEN}")], timeout=10
+            ).partial_success
+            assert (success.rejected_data_points, success.error_message) == (2, METRICS_NOT_KEPT)
+            for _ in range(MAX_METRICS_PARTS):
+                message.resource_metrics.add()
+            with pytest.raises(grpc.RpcError) as caught:
+                export(message, metadata=[("authorization", f"Bearer {TOKEN}")], timeout=10)
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        exporter = GrpcMetricExporter(f"http://{target}", insecure=True, headers=headers)
+        reader = PeriodicExportingMetricReader(exporter, export_interval_millis=60_000)
+        provider = MeterProvider([reader])
+        provider.get_meter("test").create_counter("jobs").add(1)
+        assert provider.force_flush()
+        provider.shutdown()
+    assert [each for each in caplog.records if each.levelname in ("WARNING", "ERROR")] == []
 
 
 def test_a_taken_grpc_port_is_named(make_settings: Callable[..., BridgeSettings]) -> None:

@@ -1,8 +1,8 @@
 """
-OTLP over gRPC: the trace and log services of ``routes/otlp.py``, on a port of their own.
+OTLP over gRPC: the services of ``routes/otlp.py`` for spans, logs and metrics, on their own port.
 
-It runs only when ``MONITORING_OTLP_GRPC_PORT`` is set (4317 is the usual port) and needs the extra
-``grpc``. It has no TLS, like the HTTP side: put a proxy in front of it beyond loopback.
+It runs only when ``MONITORING_OTLP_GRPC_PORT`` is set (4317 is the usual port). It has no TLS, like
+the HTTP side: put a proxy in front of it beyond loopback.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import grpc
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service_pb2_grpc
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
 from otel_bridge.errors import ConfigurationError, TransportError
@@ -26,6 +27,7 @@ from otel_bridge_collector.otlp.ingest import (
     OtlpBusyError,
     OtlpIngest,
 )
+from otel_bridge_collector.otlp.metrics import metrics_response, reject_metrics
 from otel_bridge_collector.security.authentication import Authenticator
 from otel_bridge_collector.security.refusals import (
     AUTHENTICATION_REQUIRED,
@@ -79,6 +81,7 @@ class OtlpGrpcServer:
         services: tuple[tuple[Any, object], ...] = (
             (trace_service_pb2_grpc.add_TraceServiceServicer_to_server, _Traces(self, ingest)),
             (logs_service_pb2_grpc.add_LogsServiceServicer_to_server, _Logs(self, ingest)),
+            (metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server, _Metrics(self)),
         )
         for add, service in services:
             add(service, self._server)
@@ -107,6 +110,7 @@ class OtlpGrpcServer:
         message: _Request,
         context: Any,
         take: Callable[[_Request, Principal], Awaitable[int]],
+        check: Callable[[_Request], None] = check_items,
     ) -> int:
         """
         Authenticate a call and pass its message to ``take``; the gRPC services call this method.
@@ -114,7 +118,8 @@ class OtlpGrpcServer:
         Args:
             message: The decoded request, of at most 4 MiB.
             context: gRPC's context of the call; its ``abort`` raises, which ends the call.
-            take: ``OtlpIngest.traces`` or ``OtlpIngest.logs``.
+            take: ``OtlpIngest.traces``, ``OtlpIngest.logs`` or ``reject_metrics``.
+            check: Raises ``OtlpError`` for a message that has too many parts.
 
         Returns:
             The number of rejected items.
@@ -127,7 +132,7 @@ class OtlpGrpcServer:
         """
         principal = await self._authenticate(context)
         try:
-            check_items(message)
+            check(message)
             with self._ingest.slot():
                 return await take(message, principal)
         except OtlpError as error:
@@ -195,3 +200,13 @@ class _Logs(logs_service_pb2_grpc.LogsServiceServicer):
             answer.partial_success.rejected_log_records = rejected
             answer.partial_success.error_message = REJECTED_LOGS
         return answer
+
+
+class _Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
+    def __init__(self, server: OtlpGrpcServer) -> None:
+        self._server = server
+
+    async def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's name
+        # ``reject_metrics`` limits the parts itself.
+        rejected = await self._server.take(request, context, reject_metrics, lambda _: None)
+        return metrics_response(rejected)

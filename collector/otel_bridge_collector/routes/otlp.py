@@ -1,9 +1,8 @@
 """
 ``POST /v1/traces``, ``/v1/logs`` and ``/v1/metrics``: OTLP over HTTP, with or without gzip.
 
-Bodies are protobuf or JSON. Metrics are answered, so that an SDK that sends all signals to one
-endpoint logs no error at each export; but they are not kept, see ``metrics``. Refusals are a
-``google.rpc.Status``, see ``security/refusals.py``.
+Bodies are protobuf or JSON. Metrics are answered and not kept, see ``otlp/metrics.py``. Refusals
+are a ``google.rpc.Status``, see ``security/refusals.py``.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from google.protobuf.json_format import ParseDict, ParseError
@@ -22,9 +21,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceResponse,
 )
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsPartialSuccess,
     ExportMetricsServiceRequest,
-    ExportMetricsServiceResponse,
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
@@ -41,6 +38,12 @@ from otel_bridge_collector.otlp.ingest import (
     OtlpBusyError,
     OtlpIngest,
 )
+from otel_bridge_collector.otlp.metrics import (
+    MAX_METRICS_PARTS,
+    METRICS_NOT_KEPT,
+    metrics_response,
+    reject_metrics,
+)
 from otel_bridge_collector.routes.body import inflate, read_body
 from otel_bridge_collector.security.authentication import principal_of
 from otel_bridge_collector.security.refusals import LOG_UNREACHABLE, refusal
@@ -52,13 +55,6 @@ router = APIRouter(prefix="/v1")
 __all__ = ["METRICS_NOT_KEPT", "router"]
 
 _RETRY: Final = {"Retry-After": "1"}
-METRICS_NOT_KEPT: Final = (
-    "this collector keeps no metrics; send them to a metrics backend, or set "
-    "OTEL_METRICS_EXPORTER=none"
-)
-_MAX_METRICS_PARTS: Final = 100_000
-"""Parts of a request that are looked at to count its data points; a larger one is refused, as on
-the other paths. A few KiB of gzip can hold millions of empty parts."""
 
 _Request = TypeVar("_Request", bound=Message)
 
@@ -114,22 +110,13 @@ async def metrics(request: Request) -> Response:
     Limits and errors are those of ``/v1/traces``: 4 MiB, 30 s, 32 requests at a time; 400 (not
     OTLP, or over 100,000 resources, scopes and metrics), 408, 413, 415, 503.
     """
-
-    async def drop(message: ExportMetricsServiceRequest, _: Principal) -> int:
-        return await asyncio.to_thread(_count_data_points, message)
-
-    def answer(rejected: int) -> Message:
-        success = ExportMetricsPartialSuccess(
-            rejected_data_points=rejected, error_message=METRICS_NOT_KEPT
-        )
-        return ExportMetricsServiceResponse(partial_success=success)
-
-    return await _take(request, ExportMetricsServiceRequest(), drop, answer, _decode_metrics)
+    message = ExportMetricsServiceRequest()
+    return await _take(request, message, reject_metrics, metrics_response, _decode_metrics)
 
 
 def _decode_metrics(message: ExportMetricsServiceRequest, body: bytes, *, is_json: bool) -> None:
-    if is_json and body.count(b"{") + body.count(b"[") > _MAX_METRICS_PARTS:
-        raise OtlpError(f"more than {_MAX_METRICS_PARTS} JSON objects and lists")
+    if is_json and body.count(b"{") + body.count(b"[") > MAX_METRICS_PARTS:
+        raise OtlpError(f"more than {MAX_METRICS_PARTS} JSON objects and lists")
     try:
         if is_json:
             fields = json.loads(body)
@@ -141,18 +128,6 @@ def _decode_metrics(message: ExportMetricsServiceRequest, body: bytes, *, is_jso
             message.ParseFromString(body)
     except (DecodeError, ParseError, ValueError, RecursionError) as error:
         raise OtlpError(f"not OTLP metrics: {str(error)[:200]}") from None
-
-
-def _count_data_points(message: ExportMetricsServiceRequest) -> int:
-    items: list[Any] = [message]
-    parts = 0
-    for name in ("resource_metrics", "scope_metrics", "metrics"):
-        parts += sum(len(getattr(item, name)) for item in items)
-        if parts > _MAX_METRICS_PARTS:
-            raise OtlpError(f"more than {_MAX_METRICS_PARTS} resources, scopes and metrics")
-        items = [part for item in items for part in getattr(item, name)]
-    kinds = [(metric, metric.WhichOneof("data")) for metric in items]
-    return sum(len(getattr(metric, kind).data_points) for metric, kind in kinds if kind)
 
 
 async def _take(

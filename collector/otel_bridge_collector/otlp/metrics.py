@@ -1,0 +1,60 @@
+"""
+OTLP metrics are answered and not kept, over HTTP and gRPC alike.
+
+An SDK sends all its signals to one endpoint. An answer that is no success would make it log an
+error at each export, every 60 s. So a request succeeds, and says that all data points are rejected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsPartialSuccess,
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+
+from otel_bridge_collector.otlp.decode import OtlpError
+from otel_bridge_collector.security.tokens import Principal
+
+__all__ = ["MAX_METRICS_PARTS", "METRICS_NOT_KEPT", "metrics_response", "reject_metrics"]
+
+METRICS_NOT_KEPT: Final = (
+    "this collector keeps no metrics; send them to a metrics backend, or set "
+    "OTEL_METRICS_EXPORTER=none"
+)
+MAX_METRICS_PARTS: Final = 100_000
+"""Parts of a request that are looked at to count its data points; a larger one is refused, as for
+spans and logs. A few KiB of gzip can hold millions of empty parts."""
+
+
+async def reject_metrics(message: ExportMetricsServiceRequest, _: Principal) -> int:
+    """
+    Return the number of data points of a request; all of them are rejected.
+
+    Raises:
+        OtlpError: More than 100,000 resources, scopes and metrics.
+    """
+    return await asyncio.to_thread(_count_data_points, message)
+
+
+def metrics_response(rejected: int) -> ExportMetricsServiceResponse:
+    """Return the answer to a request, with the reason why its data points are rejected."""
+    success = ExportMetricsPartialSuccess(
+        rejected_data_points=rejected, error_message=METRICS_NOT_KEPT
+    )
+    return ExportMetricsServiceResponse(partial_success=success)
+
+
+def _count_data_points(message: ExportMetricsServiceRequest) -> int:
+    items: list[Any] = [message]
+    parts = 0
+    for name in ("resource_metrics", "scope_metrics", "metrics"):
+        parts += sum(len(getattr(item, name)) for item in items)
+        if parts > MAX_METRICS_PARTS:
+            raise OtlpError(f"more than {MAX_METRICS_PARTS} resources, scopes and metrics")
+        items = [part for item in items for part in getattr(item, name)]
+    kinds = [(metric, metric.WhichOneof("data")) for metric in items]
+    return sum(len(getattr(metric, kind).data_points) for metric, kind in kinds if kind)
