@@ -520,6 +520,17 @@ def service(**env: str) -> Iterator[str]:
 
 
 @pytest.mark.redis
+def test_every_setting_may_be_empty() -> None:
+    """With each variable of .env.example set to the empty text the collector starts as without."""
+    text = (Path(__file__).parents[2] / ".env.example").read_text(encoding="utf-8")
+    names = re.findall(r"^#([A-Z_]+)=", text, flags=re.MULTILINE)
+    assert len(names) > 60
+    with service(**dict.fromkeys(names, "")) as url:
+        for path in ("/", "/readyz"):
+            with urllib.request.urlopen(url + path, timeout=10) as answer:
+                assert answer.status == 200
+
+
 def test_a_redis_named_for_the_bus_carries_the_queues(redis_url: str) -> None:
     """``serve`` with nothing but a Redis bus runs on it, and not embedded."""
     with service(MONITORING_BUS_URL=redis_url) as url:
