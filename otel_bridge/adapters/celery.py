@@ -33,9 +33,10 @@ from otel_bridge.spans.span_context_manager import one_line
 from otel_bridge.workers.heartbeat import WorkerHeartbeat
 
 with framework("celery"):
+    # First: where Celery is missing, so is billiard, and Celery is the one to name.
+    import celery.exceptions
     from billiard.process import current_process
     from celery import Celery, signals
-    from celery.exceptions import Reject
     from celery.utils import uuid
 
 try:
@@ -156,7 +157,7 @@ class CeleryAdapter(Adapter):
         if run is not None:
             run.error = exception
             return
-        if isinstance(exception, Reject):
+        if isinstance(exception, celery.exceptions.Reject):
             # The pool process has published this end; since 5.7 the main process gets it as well.
             return
         # No run is open here, so this is the main process: a time limit or a signal from outside
