@@ -126,12 +126,15 @@ def format_event(event: Mapping[str, Any]) -> str:
 def _numbers(event: Mapping[str, Any]) -> list[str]:
     """Counts, queue depths and statistics, as ``name=value``."""
     numbers: list[str] = []
-    # Depths are in ``counts`` or, as some publishers send them, in ``queue``.
-    for key in ("counts", "queue"):
+    meta = event.get("meta")
+    meta = meta if event.get("event_type") == "stats_snapshot" and isinstance(meta, dict) else {}
+    depths = meta.get("queue_depth")
+    # Depths are in ``counts`` or, as some publishers send them, in ``queue``. A collector's
+    # ``stats_snapshot`` has them in ``queue`` and once more in ``meta``, see below.
+    for key in ("counts",) if isinstance(depths, dict) else ("counts", "queue"):
         if isinstance(event.get(key), dict) and event[key] and not numbers:
             numbers = [f"{name}={value}" for name, value in event[key].items()]
-    meta = event.get("meta")
-    if event.get("event_type") == "stats_snapshot" and isinstance(meta, dict):
+    if meta:
         if event.get("project_id"):
             numbers.insert(0, f"project={event['project_id']}")
         for name, shown in _STATISTICS:
@@ -141,6 +144,6 @@ def _numbers(event: Mapping[str, Any]) -> list[str]:
         rate = meta.get("error_rate_1m")
         if isinstance(rate, int | float):
             numbers.append(f"errors={rate:.1%}")
-        if isinstance(meta.get("queue_depth"), dict):
-            numbers += [f"{name}={depth}" for name, depth in meta["queue_depth"].items()]
+    if isinstance(depths, dict):
+        numbers += [f"{name}={depth}" for name, depth in depths.items()]
     return [" ".join(numbers)] if numbers else []

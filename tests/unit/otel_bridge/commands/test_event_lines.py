@@ -67,6 +67,7 @@ def test_statistics_show_their_values() -> None:
     )
     assert read_event(event).text == numbers
     assert read_event({**event, "project_id": "shop"}).text == f"project=shop {numbers}"
+    assert read_event({**event, "queue": meta["queue_depth"]}).text == numbers
 
 
 def test_the_counts_of_a_phase_are_shown() -> None:
