@@ -11,6 +11,7 @@ import functools
 import logging
 import os
 import socket
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final, ParamSpec
@@ -131,8 +132,13 @@ def framework(name: str) -> Iterator[None]:
     """
     try:
         yield
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         if error.name is None or error.name.partition(".")[0] != name:
+            raise
+        # ``opentelemetry-instrument`` imports from the working directory, so Python takes a folder
+        # of the application that is called ``celery`` for an empty package without a file.
+        is_folder = getattr(sys.modules.get(name), "__file__", None) is None
+        if not (isinstance(error, ModuleNotFoundError) or is_folder):
             raise
         raise ModuleNotFoundError(
             f"otel_bridge.adapters.{name} needs {name}: pip install 'otel-bridge[{name}]'",

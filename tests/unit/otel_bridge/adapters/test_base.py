@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import os
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -152,6 +154,21 @@ def test_a_missing_framework_names_the_extra() -> None:
     with pytest.raises(ModuleNotFoundError, match="kombu") as raised, framework("celery"):
         raise ModuleNotFoundError("No module named 'kombu'", name="kombu")
     assert raised.value.name == "kombu"
+
+
+def test_a_folder_of_the_frameworks_name_is_not_the_framework(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of that name in the working directory is no framework; an old version is one."""
+    (tmp_path / "queues").mkdir()
+    (tmp_path / "older.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="needs queues: pip"), framework("queues"):
+        importlib.import_module("queues.worker")
+    with pytest.raises(ModuleNotFoundError, match="needs queues: pip"), framework("queues"):
+        exec("from queues import Worker")
+    with pytest.raises(ImportError, match="cannot import name 'Worker'"), framework("older"):
+        exec("from older import Worker")
 
 
 def test_nothing_of_ours_raises_into_the_framework(caplog: pytest.LogCaptureFixture) -> None:
