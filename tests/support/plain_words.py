@@ -203,7 +203,7 @@ def check_tree(root: Path, is_old_skipped: bool = True) -> dict[str, list[Findin
         found for name in old if name.endswith((".ts", ".tsx")) for found in _defined(texts[name])
     }
     return {
-        name: check_text(name, text, old_names)
+        name: check_text(name, text, old_names if name.endswith((".ts", ".tsx")) else ())
         for name, text in texts.items()
         if not (is_old_skipped and name in old)
     }

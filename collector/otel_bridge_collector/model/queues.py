@@ -111,5 +111,5 @@ def _depths(event: Event) -> dict[str, Any]:
         return event.counts
     if isinstance(event.queue, dict):
         return event.queue
-    told = read_meta(event).queue_depth
-    return told if isinstance(told, dict) else {}
+    depths = read_meta(event).queue_depth
+    return depths if isinstance(depths, dict) else {}

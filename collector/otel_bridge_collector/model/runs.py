@@ -164,9 +164,9 @@ def _split(nodes: list[Node]) -> list[list[Node]]:
     for node, key in zip(nodes, keys, strict=True):
         if key is not None:
             groups[key].append(node)
-    begun = {key: min(node.first for node in group) for key, group in groups.items()}
-    order = sorted(groups, key=lambda key: (begun[key], str(key)))
-    earlier = [(begun[key], groups[key]) for key in order]
+    started = {key: min(node.first for node in group) for key, group in groups.items()}
+    order = sorted(groups, key=lambda key: (started[key], str(key)))
+    earlier = [(started[key], groups[key]) for key in order]
     runs = [group for _, group in earlier]
     for node, key in zip(nodes, keys, strict=True):
         if key is None:

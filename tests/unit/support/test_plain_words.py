@@ -131,8 +131,11 @@ def test_the_old_fold_is_left_alone(tmp_path: Path) -> None:
     (source / "old").mkdir(parents=True)
     (source / "old" / "views.ts").write_text("export interface View {\n  told: number;\n}\n")
     (source / "use.ts").write_text("const { told, wish } = view;\n")
+    # Python cannot use what TypeScript exports.
+    (tmp_path / "collector" / "use.py").write_text("told = 1\n")
     assert {path: [hit.word for hit in hits] for path, hits in check_tree(tmp_path).items()} == {
-        "collector/dashboard/src/use.ts": ["wish"]
+        "collector/dashboard/src/use.ts": ["wish"],
+        "collector/use.py": ["told"],
     }
 
 

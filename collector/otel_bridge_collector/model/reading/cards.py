@@ -187,10 +187,10 @@ class Cards:
     @staticmethod
     def _message(task: Task) -> str | None:
         nodes = (*task.roots, *task.tops)
-        told = [node.more.message for node in nodes if node.more and node.more.message]
+        messages = [node.more.message for node in nodes if node.more and node.more.message]
         if task.message is not None:
-            told.append(task.message)
-        return max(told)[1] if told else None
+            messages.append(task.message)
+        return max(messages)[1] if messages else None
 
 
 def _eta(running: list[PhaseRow]) -> float | None:

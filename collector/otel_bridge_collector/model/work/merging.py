@@ -86,11 +86,11 @@ def rank_of(event: Event, fact: Fact) -> int:
         return 0
     if fact.status == STALLED:
         return 0 if event.reason in _IGNORED_REASONS else RULE
-    told = ENDED_BY.get(event.ended_by or "")
+    ended_by = ENDED_BY.get(event.ended_by or "")
     if event.span_id is None:
         # Publishers without spans have one voice, so that the latest of its ends decides.
-        return OTHER if told is None else min(told, OTHER)
-    return SELF if told is None else told
+        return OTHER if ended_by is None else min(ended_by, OTHER)
+    return SELF if ended_by is None else ended_by
 
 
 def more_of(node: Node) -> More:
