@@ -589,7 +589,7 @@ def test_metrics_by_grpc(
     with AppServer(settings, tokens=line, otlp_grpc_port=0, stats_interval_sec=3600) as site:
         target = f"127.0.0.1:{site.app.state.otlp_grpc_port}"
         with grpc.insecure_channel(target) as channel:
-            export = MetricsServiceStub(channel).Export
+            export = MetricsServiceStub(channel).Export  # type: ignore[no-untyped-call]
             with pytest.raises(grpc.RpcError) as caught:
                 export(message, timeout=10)
             assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
