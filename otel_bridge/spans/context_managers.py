@@ -248,8 +248,9 @@ def queue_depth(depths: Mapping[str, int]) -> None:
     never raises. May be called from any thread, as often as needed.
 
     Args:
-        depths: The number of jobs waiting, by the queue's full name. If a value is no whole number,
-            that is logged as an error and nothing is published.
+        depths: The number of jobs waiting, by the queue's full name. The text of a whole number is
+            read as the number. If a value is no whole number, that is logged as an error and
+            nothing is published.
     """
     bridge = current_bridge()
     if bridge is not None and bridge.bus is not None:

@@ -59,23 +59,24 @@ def publish_queue_depth(
     in ``counts``; an event over 8,192 bytes (by default) loses the first, then the second.
 
     Args:
-        depths: Waiting jobs, by the queue's full name. If a value is no whole number, that is
+        depths: Waiting jobs, by the queue's full name. The text of a whole number (``"5"``, as
+            Redis clients return it) is read as the number. If a value is no whole number, that is
             logged as an error and nothing is published.
         bus: Takes the event.
         otel_metrics: Has the gauge ``otel_bridge.queue.depth``; None: no gauge is set.
     """
     try:
         event = MonitoringEvent(
-            event_type=MonitoringEventType.QUEUE_DEPTH_UPDATE,
-            counts=dict(depths),
-            queue=dict(depths),
+            event_type=MonitoringEventType.QUEUE_DEPTH_UPDATE, counts=dict(depths)
         )
-    except (TypeError, ValueError):
+    except Exception:  # a mapping of the user's own may raise anything
         logger.exception("queue_depth() takes whole numbers by queue name; got %r", depths)
         return
-    bus.publish(event)
+    # From here on the numbers that the event has: the gauge cannot add up texts.
+    counts = event.counts or {}
+    bus.publish(event.model_copy(update={"queue": counts}))
     if otel_metrics is not None:
-        otel_metrics.queue_depth(depths)
+        otel_metrics.queue_depth(counts)
 
 
 class QueueDepthSampler:

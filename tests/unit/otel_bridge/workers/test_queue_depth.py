@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import threading
+from collections import UserDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -115,7 +116,33 @@ def test_depths_are_an_event_and_a_gauge(rig: Rig) -> None:
     }
 
 
-@pytest.mark.parametrize("depths", [{"a": object()}, {"a": "many"}, object()])
+def test_a_depth_as_text_is_its_number(rig: Rig) -> None:
+    """The text of a whole number is a number in the event and in the OpenTelemetry gauge."""
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    depths: Any = {"a": "5"}
+    publish_queue_depth(depths, rig.bus, OtelMetrics(provider.get_meter("test"), lambda: 0))
+    assert rig.published() == [{"a": 5}]
+    data = reader.get_metrics_data()
+    assert data is not None
+    values = {
+        metric.name: metric.data.data_points[0]
+        for metric in data.resource_metrics[0].scope_metrics[0].metrics
+    }
+    point: Any = values["otel_bridge.queue.depth"]
+    assert point.value == 5
+
+
+class UnreadableDepths(UserDict[str, int]):
+    """A user's mapping that raises an error of its own."""
+
+    def keys(self) -> Any:
+        raise RuntimeError("the connection is closed")
+
+
+@pytest.mark.parametrize(
+    "depths", [{"a": object()}, {"a": "many"}, object(), UnreadableDepths(a=1)]
+)
 def test_depths_that_are_no_numbers_are_logged(
     rig: Rig, caplog: pytest.LogCaptureFixture, depths: Any
 ) -> None:
