@@ -81,7 +81,8 @@ def phase(name: str, *, total: int | None = None) -> Phase:
 
     Args:
         name: For example ``search``; jobs enqueued inside carry it.
-        total: The number of jobs expected, a whole number; default None: unknown.
+        total: The number of jobs expected, a whole number; default None: unknown. Anything else is
+            logged as an error, and the total is unknown.
 
     Returns:
         A context manager, for ``with`` and ``async with``, to be entered once, that binds itself;

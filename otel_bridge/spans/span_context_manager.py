@@ -6,6 +6,7 @@ An error inside one of them is logged, and the user's code runs without being sh
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from collections.abc import Callable, Mapping
@@ -30,6 +31,7 @@ __all__ = [
     "meta_attributes",
     "one_line",
     "safe_str",
+    "whole_number",
 ]
 
 logger = logging.getLogger(__name__)
@@ -275,6 +277,28 @@ def safe_str(value: object) -> str:
         return str(value)
     except Exception:
         return f"<{type(value).__name__}>"
+
+
+def whole_number(name: str, count: int | str | bytes) -> int:
+    """
+    Return a user's count as an ``int``; check it with this before it is stored.
+
+    A stored count of 0.5 would stay in the sums, and no later event could be published.
+
+    Args:
+        name: Of the count, for the error.
+        count: An ``int``, another type's whole number such as 2.0, or the text of one, as Redis
+            clients return it. Its sign and size are not checked.
+
+    Raises:
+        ValueError: It is no whole number; the message has name and value. It is the only error.
+    """
+    # ``int()`` raises three kinds of error, and a user's own type may raise any other.
+    with contextlib.suppress(Exception):
+        number = int(count)
+        if isinstance(count, str | bytes) or number == count:
+            return number
+    raise ValueError(f"{name}={safe_str(count)} is no whole number; use an int")
 
 
 def meta_attributes(meta: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ its phases and jobs through the OpenTelemetry context, and to another process in
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Mapping
@@ -28,10 +29,14 @@ from otel_bridge.spans.span_context_manager import (
     SpanContextManager,
     current_metrics,
     guarded,
+    safe_str,
+    whole_number,
 )
 from otel_bridge.workers.heartbeat import WorkerHeartbeat
 
 __all__ = ["Enqueue", "Job", "Phase", "ResearchTask", "Worker"]
+
+logger = logging.getLogger(__name__)
 
 _ADVANCE_INTERVAL_SEC: Final = 1.0
 """At most one progress event a second for each phase; a progress bar needs no more."""
@@ -74,12 +79,17 @@ class Phase(SpanContextManager, SelfReturningContextManager):
     whole numbers of jobs of the whole phase: completed, failed, pending and total. They are
     published as ``stats_snapshot`` events and set as attributes when the phase ends; without
     ``configure()``, as attributes only. Any thread may change them, and none of the methods raises
-    or waits for Redis: a count that is no whole number is logged as an error.
+    or waits for Redis: a count that is no whole number is logged as an error and changes nothing.
     """
 
     _kind = semconv.KIND_PHASE
 
     def __init__(self, name: str, ids: Scope, total: int | None) -> None:
+        try:
+            total = None if total is None else whole_number("total", total)
+        except ValueError as error:
+            logger.error("otel-bridge: phase(%s): %s", safe_str(name), error)
+            total = None
         super().__init__(name, ids, {f"{semconv.COUNT_PREFIX}total": total})
         self._counts: dict[str, int] = {} if total is None else {"total": total}
         self._is_publish_due = False
@@ -89,7 +99,8 @@ class Phase(SpanContextManager, SelfReturningContextManager):
         """
         Set the number of jobs that were queued, as ``total`` and ``pending``; published at once.
 
-        From any thread. Never raises or waits; an error is logged.
+        From any thread. Never raises or waits; a count that is no whole number is logged as an
+        error, and nothing changes.
 
         Args:
             count: All jobs of the phase, a whole number; its sign is not checked. Completed and
@@ -110,8 +121,8 @@ class Phase(SpanContextManager, SelfReturningContextManager):
         Set the counts and publish them at once as a ``stats_snapshot`` event; one for each call.
 
         From any thread. Never raises or waits; a count that is no whole number is logged as an
-        error, and nothing is published. What is not given becomes 0, but for the total. Signs are
-        not checked.
+        error, and nothing changes or is published. What is not given becomes 0, but for the total.
+        Signs are not checked.
 
         Args:
             completed: Jobs completed since the phase started; default 0, as of the next two.
@@ -119,10 +130,12 @@ class Phase(SpanContextManager, SelfReturningContextManager):
             pending: Jobs that are neither completed nor failed.
             total: All jobs of the phase; default None: the total stays as it is.
         """
+        given = {"completed": completed, "failed": failed, "pending": pending}
+        if total is not None:
+            given["total"] = total
+        counts = {name: whole_number(name, count) for name, count in given.items()}
         with _counts_lock:
-            self._counts |= {"completed": completed, "failed": failed, "pending": pending}
-            if total is not None:
-                self._counts["total"] = total
+            self._counts |= counts
         self._publish()
 
     @guarded
@@ -131,13 +144,14 @@ class Phase(SpanContextManager, SelfReturningContextManager):
         Add jobs to the counts, which are published as a ``stats_snapshot`` event.
 
         At most one a second, and one at the end of the phase. If the total is known, ``pending``
-        becomes what is left of it, at least 0. From any thread. Never raises or waits; an error is
-        logged.
+        becomes what is left of it, at least 0. From any thread. Never raises or waits; a count that
+        is no whole number is logged as an error, and nothing is added.
 
         Args:
             completed: Jobs completed since the last call, a whole number; default 0.
             failed: Jobs failed since the last call, a whole number; default 0.
         """
+        completed, failed = whole_number("completed", completed), whole_number("failed", failed)
         with _counts_lock:
             counts = self._counts
             counts["completed"] = counts.get("completed", 0) + completed
@@ -177,11 +191,14 @@ class Phase(SpanContextManager, SelfReturningContextManager):
         )
 
     def _close(self, error: BaseException | None) -> None:
-        if self._is_publish_due:
-            self._publish()
-        for name, count in dict(self._counts).items():
-            self._span.set_attribute(f"{semconv.COUNT_PREFIX}{name}", count)
-        super()._close(error)
+        try:
+            if self._is_publish_due:
+                self._publish()
+            for name, count in dict(self._counts).items():
+                self._span.set_attribute(f"{semconv.COUNT_PREFIX}{name}", count)
+        finally:
+            # A span that does not end would stay the parent of all that follows.
+            super()._close(error)
 
 
 class Enqueue(SpanContextManager):
@@ -323,16 +340,19 @@ class Job(SpanContextManager, SelfReturningContextManager):
         heartbeat = self._ids.worker
         if heartbeat is not None and heartbeat.current_task_id == self._task_id:
             heartbeat.current_task_id = None
-        super()._close(error)
-        otel_metrics = current_metrics()
-        if otel_metrics is not None and self._started_at is not None:
-            otel_metrics.job_ended(
-                self._label,
-                self._attributes.get(semconv.QUEUE),
-                (self._outcome or TaskStatus.COMPLETED).value,
-                self._error_type,
-                time.monotonic() - self._started_at,
-            )
+        try:
+            super()._close(error)
+        finally:
+            # Also if the exception's own ``__str__`` raised: the job would count as running.
+            otel_metrics = current_metrics()
+            if otel_metrics is not None and self._started_at is not None:
+                otel_metrics.job_ended(
+                    self._label,
+                    self._attributes.get(semconv.QUEUE),
+                    (self._outcome or TaskStatus.COMPLETED).value,
+                    self._error_type,
+                    time.monotonic() - self._started_at,
+                )
 
 
 class Worker(SelfReturningContextManager):
@@ -354,7 +374,7 @@ class Worker(SelfReturningContextManager):
         self._token: Any = None
 
     def __repr__(self) -> str:
-        return f"<worker {self.worker_id}>"
+        return f"<worker {safe_str(self.worker_id)}>"
 
     def _open(self) -> None:
         bridge = current_bridge()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from otel_bridge.spans.span_context_manager import (
     meta_attributes,
     one_line,
     safe_str,
+    whole_number,
 )
 from tests.support.spans import SpanRecorder
 
@@ -207,3 +210,17 @@ def test_any_value_becomes_text() -> None:
     assert [safe_str(value) for value in ("x", 3, None, MuteError())] == [
         *("x", "3", "None", "<MuteError>")
     ]
+
+
+@pytest.mark.parametrize("count", [5, 5.0, "5", b"5", Decimal(5)])
+def test_a_whole_number_of_any_type_is_an_int(count: Any) -> None:
+    """Numbers without a fraction and texts of digits become an ``int``."""
+    assert (whole_number("failed", count), type(whole_number("failed", count))) == (5, int)
+
+
+@pytest.mark.parametrize("count", [0.5, "0.5", "", None, float("nan"), float("inf"), MuteError()])
+def test_what_is_no_whole_number_is_named(count: Any) -> None:
+    """The error has the name and the value, and what to use."""
+    message = f"failed={safe_str(count)} is no whole number; use an int"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        whole_number("failed", count)

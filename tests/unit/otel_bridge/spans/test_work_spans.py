@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -115,6 +116,70 @@ def test_progress_keeps_a_total_that_is_not_given(seen: Seen) -> None:
         {"completed": 1, "failed": 1, "pending": 2, "total": 4},
     ]
     assert {(event["parent_task_id"], event["phase"]) for event in snapshots} == {("t1", "search")}
+
+
+@pytest.mark.parametrize("wrong", [0.5, "many", float("nan"), float("inf"), object()])
+def test_a_count_that_is_no_whole_number_changes_nothing(
+    seen: Seen, caplog: pytest.LogCaptureFixture, wrong: Any
+) -> None:
+    """It is logged with its name and value, the counts stay, and the span ends."""
+    with otel_bridge.phase("search", total=4) as search:
+        search.advance(completed=1)
+        search.advance(completed=wrong)
+        search.advance(completed=1, failed=wrong)
+        search.progress(completed=1, pending=wrong)
+        search.submitted(wrong)
+    assert seen.events("stats_snapshot")[-1]["counts"] == {
+        "total": 4,
+        "completed": 1,
+        "failed": 0,
+        "pending": 3,
+    }
+    assert seen.attributes()["nexus.count.completed"] == 1
+    assert trace.get_current_span() is trace.INVALID_SPAN
+    errors = [str(record.exc_info[1]) for record in caplog.records if record.exc_info]
+    assert errors == [
+        f"{name}={wrong} is no whole number; use an int"
+        for name in ("completed", "failed", "pending", "pending")
+    ]
+
+
+def test_whole_numbers_of_other_types_count(seen: Seen) -> None:
+    """A float without a fraction and a text of digits are published as whole numbers."""
+    two: Any = 2.0
+    one: Any = "1"
+    with otel_bridge.phase("search", total=two) as search:
+        search.advance(completed=one)
+        search.advance(completed=one)
+    assert json.dumps(seen.events("stats_snapshot")[-1]["counts"]) == json.dumps(
+        {"total": 2, "completed": 2, "failed": 0, "pending": 0}
+    )
+
+
+def test_a_total_that_is_no_whole_number_is_unknown(
+    seen: Seen, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged and left out; the jobs of the phase are counted all the same."""
+    total: Any = "many"
+    with otel_bridge.phase("search", total=total) as search:
+        search.advance(completed=1)
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "otel-bridge: phase(search): total=many is no whole number; use an int"
+    )
+    assert seen.events("stats_snapshot")[-1]["counts"] == {"completed": 1, "failed": 0}
+
+
+def test_a_phase_whose_counts_cannot_be_published_still_ends(
+    seen: Seen, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error of the last progress event is logged; the span ends and is current no more."""
+    with otel_bridge.phase("search") as search:
+        search.advance(completed=1)
+        search._counts["completed"] = Any  # type: ignore[assignment] # what no check let pass
+    assert "could not close <phase search>" in caplog.text
+    assert seen.span().name == "phase search"
+    assert trace.get_current_span() is trace.INVALID_SPAN
 
 
 def test_a_forked_child_can_count(seen: Seen) -> None:
@@ -270,6 +335,22 @@ def test_jobs_are_measured(seen: Seen) -> None:
     assert (attributes["nexus.outcome"], attributes["error.type"]) == ("failed", "ValueError")
 
 
+class MuteError(Exception):
+    """A user's exception whose ``__str__`` raises."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def test_a_job_with_an_exception_without_text_is_measured(seen: Seen) -> None:
+    """If the exception's ``__str__`` raises, the job still does not count as running any more."""
+    with pytest.raises(MuteError), otel_bridge.job(task_id="j1", task_type="find"):
+        raise MuteError
+    metrics = seen.metrics()
+    assert metrics["otel_bridge.jobs.running"][0] == 0
+    assert metrics["messaging.process.duration"][1]["error.type"] == "MuteError"
+
+
 # --- workers -------------------------------------------------------------------------------------
 
 
@@ -289,3 +370,13 @@ def test_a_worker_knows_its_current_job(seen: Seen) -> None:
     assert current == [None, "j1", "j2", None]
     assert [event["worker_id"] for event in seen.events("task_started")] == [3, 3]
     assert repr(worker) == "<worker 3>"
+
+
+def test_a_worker_id_without_text_is_logged(seen: Seen, caplog: pytest.LogCaptureFixture) -> None:
+    """If the id's ``__str__`` raises, the worker runs without being shown, and a line says so."""
+    worker_id: Any = MuteError()
+    ran = []
+    with otel_bridge.worker(worker_id):
+        ran.append(True)
+    assert ran == [True]
+    assert "could not open <worker <MuteError>>; the work runs, but is not shown" in caplog.text
