@@ -134,6 +134,8 @@ class QueueDepthSampler:
         self._lock_ms = max(1, int(interval_sec * 1000 * _LOCK_SHARE))
         self._thread: threading.Thread | None = None
         self._is_open = False
+        self._run = 0
+        """Number of the last ``start()``: what an earlier one has scheduled does nothing."""
         self._is_failing = False
 
     def start(self) -> None:
@@ -141,40 +143,46 @@ class QueueDepthSampler:
         Take the first sample at once, on another thread, and go on until ``stop()``.
 
         A sample follows every ``interval_sec`` (5 s by default). Returns without waiting and never
-        raises; a second call does nothing. An error of a sample is logged.
+        raises; a second call does nothing, and after ``stop()`` it starts anew. An error of a
+        sample is logged.
         """
         if not self._is_open:
             self._is_open = True
-            self._timer.call_later(0, self._on_timer)
+            self._run += 1
+            run = self._run
+            self._timer.call_later(0, lambda: self._on_timer(run))
 
     def stop(self) -> None:
         """End; does not wait for a sample that is being taken, which is then not published."""
         self._is_open = False
 
-    def _on_timer(self) -> None:
-        if not self._is_open:
+    def _is_running(self, run: int) -> bool:
+        return self._is_open and run == self._run
+
+    def _on_timer(self, run: int) -> None:
+        if not self._is_running(run):
             return
-        self._timer.call_later(self._interval_sec, self._on_timer)
+        self._timer.call_later(self._interval_sec, lambda: self._on_timer(run))
         if not self._may_block:
-            self._sample()
+            self._sample(run)
         elif self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(
-                target=self._sample, name="otel-bridge-depth", daemon=True
+                target=self._sample, args=(run,), name="otel-bridge-depth", daemon=True
             )
             self._thread.start()
 
     @suppress_instrumentation()
-    def _sample(self) -> None:
+    def _sample(self, run: int) -> None:
         try:
             names = self._locked(list(self._names()))
             depths = self._read(names) if names else None
         except Exception as error:
-            if self._is_open and not self._is_failing:
+            if self._is_running(run) and not self._is_failing:
                 logger.warning("the depth of the queues cannot be read: %s", error)
             self._is_failing = True
             return
         self._is_failing = False
-        if depths and self._is_open:
+        if depths and self._is_running(run):
             publish_queue_depth(depths, self._bus, self._otel_metrics)
 
     def _locked(self, names: list[str]) -> list[str]:

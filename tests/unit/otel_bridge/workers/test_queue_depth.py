@@ -174,6 +174,20 @@ def test_a_sample_at_once_and_one_each_interval(rig: Rig) -> None:
     assert rig.published() == [{"q": 0}, {"q": 1}]
 
 
+def test_a_sampler_that_starts_again_samples_once_each_interval(rig: Rig) -> None:
+    """A start soon after a stop takes one sample each interval, not one for each start."""
+    reads: list[Sequence[str]] = []
+    sampler = rig.sampler(reads.append, set_if_absent=lambda key, ttl_ms: True)
+    sampler.start()
+    rig.run_due()
+    sampler.stop()
+    sampler.start()
+    rig.run_due()
+    assert len(reads) == 2
+    rig.run_due(5)
+    assert len(reads) == 3
+
+
 def test_a_read_that_blocks_delays_no_other_call(rig: Rig) -> None:
     """With ``may_block`` a sample has its own thread, and a second one is not started meanwhile."""
     started, released = threading.Event(), threading.Event()
