@@ -13,7 +13,7 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
-__all__ = ["ENCODING_CURE", "is_readable", "redact_url"]
+__all__ = ["ENCODING_CURE", "is_host_name", "is_readable", "redact_url"]
 
 ENCODING_CURE: Final = "in a password write % / ? # @ as %25 %2F %3F %23 %40"
 """What to do about a URL that is not readable."""
@@ -58,6 +58,25 @@ def is_readable(url: str, *, with_first_at: bool = False) -> bool:
         return False
     is_divided_twice = with_first_at and address.count("@") > 1
     return _are_hosts(address.rpartition("@")[2]) and "@" not in path and not is_divided_twice
+
+
+def is_host_name(host: str) -> bool:
+    """
+    Whether a host can be looked up: each label (the text between two dots) has 1 to 63 characters.
+
+    For any other host, such as ``a..b``, the look-up raises ``UnicodeError``, which no client takes
+    for a failed connection. Looks nothing up; never raises.
+
+    Args:
+        host: A host name, also with letters outside ASCII, or an IP address, without brackets.
+
+    Source: Python's ``socket`` encodes each host with the codec ``idna`` (RFC 3490).
+    """
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _split(rest: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from otel_bridge.errors import ConfigurationError
 from otel_bridge.settings import DEFAULT_COLLECTOR_URL
-from otel_bridge.urls import redact_url
+from otel_bridge.urls import is_host_name, redact_url
 
 __all__ = ["collector_url", "display_host", "split_url"]
 
@@ -71,12 +71,13 @@ def split_url(url: str, schemes: tuple[str, ...]) -> SplitResult:
         schemes: The schemes that are allowed, in lower case: ``("http", "https")``.
 
     Raises:
-        ConfigurationError: The scheme is another one, the host is missing, or the port is not a
-            number from 1 to 65535. The message never has the password of the URL.
+        ConfigurationError: The scheme is another one, the host is missing or no host name, or the
+            port is not a number from 1 to 65535. The message never has the password of the URL.
     """
     try:
         parts = urlsplit(url)
-        is_valid = parts.scheme in schemes and parts.hostname and parts.port != 0
+        host = parts.hostname
+        is_valid = parts.scheme in schemes and host and is_host_name(host) and parts.port != 0
     except ValueError:  # an invalid port, or brackets that are not closed
         is_valid = False
     if not is_valid:

@@ -36,7 +36,7 @@ from otel_bridge.publish.redis_options import (
     read_query,
     warn_of_ignored_options,
 )
-from otel_bridge.urls import ENCODING_CURE, is_readable, redact_url
+from otel_bridge.urls import ENCODING_CURE, is_host_name, is_readable, redact_url
 
 __all__ = [
     "REDIS_ERRORS",
@@ -66,7 +66,7 @@ _PORTS: Final = {"sentinel": 26379, "cluster": 6379}
 
 
 class _MissingPartError(ValueError):
-    """Raised when a URL lacks a part; its message quotes nothing of the URL."""
+    """Raised when a URL lacks a usable part; its message quotes nothing of the URL."""
 
 
 class _MultiHostUrl(NamedTuple):
@@ -127,11 +127,15 @@ def check_url(url: str, variable: str = "REDIS_URL") -> None:
 
 
 def _normal(url: str) -> str:
-    """Return a URL with ``redis`` for ``valkey``; raise ``ValueError`` if it is not readable."""
+    """Return a URL with ``redis`` for ``valkey``; raise ``ValueError`` if it cannot be used."""
     scheme, _, rest = url.partition("://")
     server, plus, kind = scheme.partition("+")
     if not is_readable(url) or "#" in url:
         raise ValueError
+    if kind or server != "unix":
+        addresses = urlsplit(f"//{rest}").netloc.rpartition("@")[2].split(",")
+        if not all(is_host_name(urlsplit(f"//{one}").hostname or "") for one in addresses):
+            raise _MissingPartError("its host is no host name")
     return f"{_ALIASES.get(server, server)}{plus}{kind}://{rest}"
 
 

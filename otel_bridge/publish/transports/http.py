@@ -27,7 +27,7 @@ from otel_bridge.errors import ConfigurationError, TransportError, TransportReje
 from otel_bridge.events.model import STATS_EVENT_TYPES
 from otel_bridge.publish.transports.base import AppendResult, Outgoing
 from otel_bridge.settings import BridgeSettings
-from otel_bridge.urls import ENCODING_CURE, is_readable, redact_url
+from otel_bridge.urls import ENCODING_CURE, is_host_name, is_readable, redact_url
 
 # Resolving a host name imports encodings.idna. If the bus's thread did that during a fork, the
 # child would keep a half imported module and could resolve no name ("unknown encoding: idna", seen
@@ -166,8 +166,8 @@ class HttpSender:
         settings: Time-out and token.
 
     Raises:
-        ConfigurationError: The URL has no host, an invalid port, or a password that is not
-            percent-encoded.
+        ConfigurationError: The URL has no host, an invalid host or port, a path with a character
+            that HTTP does not carry, or a password that is not percent-encoded.
     """
 
     def __init__(self, url: str, settings: BridgeSettings) -> None:
@@ -176,10 +176,15 @@ class HttpSender:
             host, port = parts.hostname, parts.port
         except ValueError:
             host = None
-        if not host or not is_readable(url):
+        if not host or not is_host_name(host) or not is_readable(url):
             raise ConfigurationError(
                 f"MONITORING_BUS_URL={redact_url(url)} names no host and port",
                 f"use http://host:port, e.g. http://127.0.0.1:12000; {ENCODING_CURE}",
+            )
+        if not (parts.path.isascii() and parts.path.isprintable()) or " " in parts.path:
+            raise ConfigurationError(
+                f"MONITORING_BUS_URL={redact_url(url)} has a path that HTTP cannot carry",
+                "write spaces and characters outside ASCII as %20 and the like",
             )
         self._host = host
         self._port = port

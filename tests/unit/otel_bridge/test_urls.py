@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_bridge.urls import is_readable, redact_url
+from otel_bridge.urls import is_host_name, is_readable, redact_url
 from tests.support.passwords import PASSWORD_URLS, shown_pieces
 
 
@@ -38,6 +38,18 @@ from tests.support.passwords import PASSWORD_URLS, shown_pieces
 def test_a_log_line_shows_host_and_path_of_a_url(url: str, shown: str) -> None:
     """Host and path are shown; a password is not, also if it is not percent-encoded."""
     assert redact_url(url) == shown
+
+
+@pytest.mark.parametrize("host", ["h", "a.b.", "::1", "127.0.0.1", "bücher.example", "a" * 63])
+def test_a_host_that_can_be_looked_up_is_a_host_name(host: str) -> None:
+    """Names in any alphabet and addresses are host names; they need not exist."""
+    assert is_host_name(host)
+
+
+@pytest.mark.parametrize("host", ["a..b", ".a", "a" * 64, "ü" * 64])
+def test_a_host_with_an_empty_or_long_label_is_no_host_name(host: str) -> None:
+    """What Python's ``socket`` cannot encode is no host name."""
+    assert not is_host_name(host)
 
 
 @given(

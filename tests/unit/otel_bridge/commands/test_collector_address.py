@@ -53,7 +53,9 @@ def test_a_valid_address_has_parts() -> None:
     assert (parts.scheme, parts.hostname, parts.port, parts.path) == ("https", "h", 1, "/x")
 
 
-@pytest.mark.parametrize("url", ["ws://h", "h:1", "http://", "http://h:0", "http://h:x", ""])
+@pytest.mark.parametrize(
+    "url", ["ws://h", "h:1", "http://", "http://h:0", "http://h:x", "http://a..b", ""]
+)
 def test_an_invalid_address_is_an_error(url: str) -> None:
     """Another scheme, no host and a port that is none are refused with an example."""
     with pytest.raises(ConfigurationError, match="not a collector's address; use http"):

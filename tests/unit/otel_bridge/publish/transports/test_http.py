@@ -147,11 +147,22 @@ def test_one_connection_serves_many_batches(make_settings: MakeSettings) -> None
         sender.close()
 
 
-@pytest.mark.parametrize("url", ["http://", "http://host:port", "https:///path"])
+@pytest.mark.parametrize(
+    "url", ["http://", "http://host:port", "https:///path", "http://a..b", "http://" + "a" * 64]
+)
 def test_a_url_without_a_host_fails_at_once(url: str, make_settings: MakeSettings) -> None:
-    """A URL without host or port is a configuration error that names the setting."""
+    """A URL without a usable host or port is a configuration error that names the setting."""
     with pytest.raises(ConfigurationError, match="MONITORING_BUS_URL"):
         open_sender(url, make_settings())
+
+
+@pytest.mark.parametrize("path", ["bä", "a b", "a\x7fb"])
+def test_a_path_that_http_cannot_carry_fails_at_once(
+    path: str, make_settings: MakeSettings
+) -> None:
+    """It is a configuration error that says to percent-encode it, not an outage at each batch."""
+    with pytest.raises(ConfigurationError, match=r"MONITORING_BUS_URL=.* HTTP cannot carry; .*%20"):
+        open_sender(f"http://127.0.0.1:1/{path}", make_settings())
 
 
 def test_http_cannot_be_read_from(make_settings: MakeSettings) -> None:
