@@ -16,10 +16,11 @@ from typing import Any
 
 import redis
 
+from otel_bridge.errors import ConfigurationError
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
 from otel_bridge.forking import current_incarnation
 from otel_bridge.publish.bus import EventBus
-from otel_bridge.publish.redis_clients import REDIS_ERRORS, connect, is_redis
+from otel_bridge.publish.redis_clients import REDIS_ERRORS, check_url, connect, is_redis
 from otel_bridge.publish.redis_failures import failure_reason
 from otel_bridge.publish.redis_keys import RedisKeys
 from otel_bridge.publish.redis_options import connection_options
@@ -41,9 +42,9 @@ class HeartbeatKeys:
     never closed. Each call blocks the calling thread, so it is made on the timer thread. A failure
     of Redis never raises: while it is unreachable, each heartbeat costs one attempt, with a limit
     of ``send_timeout_ms`` (100 ms) for connecting and again for each answer; one warning is logged
-    when the outage begins and one line when it ends. Only a URL that ``check_url`` does not accept
-    raises ``ValueError``, and ``configure()`` checks it. The heartbeat events do not depend on
-    these keys: the bus buffers them.
+    when the outage begins and one line when it ends. The same for a URL that ``check_url`` does not
+    accept, if ``configure()`` did not check it. The heartbeat events do not depend on these keys:
+    the bus buffers them.
 
     Args:
         settings: Redis URL (``redis_url``, else ``bus_url`` if that is a Redis), key prefix
@@ -109,13 +110,15 @@ class HeartbeatKeys:
             return True
         try:
             if self._client is None:
+                check_url(self._url, self._settings.variable_of(self._url))
                 timeout_sec = self._settings.send_timeout_ms / 1000
                 options = connection_options(timeout_sec, timeout_sec)
                 self._client = connect(self._url, **options)
             answer = command(self._client)
-        except REDIS_ERRORS as error:
+        except (*REDIS_ERRORS, ConfigurationError) as error:
             if not self._is_failing:
-                reason = failure_reason(error, self._url)
+                is_bad_url = isinstance(error, ConfigurationError)
+                reason = str(error) if is_bad_url else failure_reason(error, self._url)
                 redacted = redact_url(self._url)
                 logger.warning("heartbeat keys cannot be written to %s: %s", redacted, reason)
             self._is_failing = True

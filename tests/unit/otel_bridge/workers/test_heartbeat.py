@@ -176,6 +176,21 @@ def test_an_unreachable_redis_is_logged_once(
     assert "hunter2" not in line
 
 
+@pytest.mark.parametrize("url", ["redis://host:port", "redis://:hunter2@a..b:1", "redis://host/x"])
+def test_a_url_that_cannot_be_used_is_logged_once(
+    make_settings: MakeSettings, caplog: pytest.LogCaptureFixture, url: str
+) -> None:
+    """A URL that no ``configure()`` has checked raises nothing; one line has setting and cure."""
+    keys = HeartbeatKeys(make_settings(redis_url=url))
+    for _ in range(3):
+        keys.refresh(3)
+    assert keys.set_if_absent("q", 1000)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert ": REDIS_URL=" in line
+    assert "use redis://[user:password@]host[:port][/database]" in line
+    assert "hunter2" not in line
+
+
 def test_events_do_not_depend_on_the_keys(make_settings: MakeSettings) -> None:
     """While the Redis of the keys is unreachable, start, heartbeat and stop are published."""
     rig = Rig(
