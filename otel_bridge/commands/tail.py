@@ -90,8 +90,7 @@ async def tail(
     Args:
         options: The collector and the filters.
         show: Called on the event loop, in order, with the decoded events of each message, of which
-            there may be none. What it raises ends the function and is raised; only an ``OSError``
-            counts as a lost connection.
+            there may be none. What it raises ends the function and is raised.
         report: Called with lines about the connection and about missing events; default: printed to
             standard error.
 
@@ -100,7 +99,6 @@ async def tail(
             429); the message has the collector's reason.
         OtelBridgeError: The package ``websockets`` is not installed.
         ValueError: A message is no JSON: the server is not a collector.
-        OverflowError: The collector could not be reached 1,024 times in a row.
     """
     try:
         from websockets.asyncio.client import connect
@@ -114,6 +112,7 @@ async def tail(
     since: str | None = None
     attempt = 0
     trouble = reported = ""
+    show_error: Exception | None = None
     while True:
         try:
             url = socket_url(options, since)
@@ -122,7 +121,11 @@ async def tail(
                 async for message in socket:
                     events, position = _events_in(message, report)
                     since = position or since
-                    show(events)
+                    try:
+                        show(events)
+                    except Exception as error:
+                        show_error = error
+                        raise
         except InvalidStatus as error:
             if 400 <= error.response.status_code < 500 and error.response.status_code != 429:
                 body = (error.response.body or b"").decode(errors="replace")
@@ -132,6 +135,8 @@ async def tail(
                 ) from error
             trouble = f"the collector answered {error.response.status_code}"
         except (ConnectionClosed, InvalidHandshake, OSError) as error:
+            if error is show_error:
+                raise  # it is about the output: a new connection would not help
             reason = one_line(str(error)) or type(error).__name__
             trouble = f"no connection to {address}: {reason}; trying again"
         else:
@@ -142,7 +147,13 @@ async def tail(
         reported = trouble
         attempt += 1
         # Full jitter, so that many clients of one collector do not reconnect at the same moment.
-        await asyncio.sleep(random.uniform(0.1, min(_MAX_BACKOFF_SEC, 0.25 * 2**attempt)))  # noqa: S311
+        await asyncio.sleep(random.uniform(0.1, _longest_backoff_sec(attempt)))  # noqa: S311
+
+
+def _longest_backoff_sec(attempt: int) -> float:
+    """Return the upper bound of the delay before an attempt; attempts count from 1."""
+    # The limit is reached by the sixth; of the 1,024th the power would be too large for a float.
+    return min(_MAX_BACKOFF_SEC, 0.25 * 2 ** min(attempt, 6))
 
 
 def _cure(status: int) -> str:
@@ -153,7 +164,7 @@ def _events_in(
     message: str | bytes, report: Callable[[str], None]
 ) -> tuple[list[Event], str | None]:
     """Return the events of a message, and the newest position in it."""
-    items = json.loads(message)
+    items = json.loads(message, parse_int=_read_int)
     position: str | None = None
     events: list[Event] = []
     for item in items if isinstance(items, list) else [items]:
@@ -166,6 +177,15 @@ def _events_in(
                 f"-- gap: {dropped if dropped is not None else 'some'} events are missing here --"
             )
     return events, position
+
+
+def _read_int(digits: str) -> int | str:
+    """Return a whole number of a message; as text if it has more digits than Python converts."""
+    try:
+        return int(digits)
+    except ValueError:
+        # More than 4,300, from the publisher of the event: the connection is a good one.
+        return digits
 
 
 def _reason(body: str) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from collections.abc import Sequence
 
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
 
 from otel_bridge.cancellation import cancel
 from otel_bridge.commands.command_line import main
-from otel_bridge.commands.tail import TailOptions, run, socket_url, tail
+from otel_bridge.commands.tail import TailOptions, _longest_backoff_sec, run, socket_url, tail
 from otel_bridge.errors import ConfigurationError, OtelBridgeError
 from tests.support.command_lines import error_line
 
@@ -69,6 +71,52 @@ async def test_an_outage_is_one_line() -> None:
         await has_changed.wait()
         await cancel([tailing])
     assert reported == ["the collector answered 503", "the collector answered 429"]
+
+
+async def test_an_error_of_the_output_is_no_lost_connection() -> None:
+    """An ``OSError`` of ``show`` ends ``tail`` and is raised; nothing is tried again."""
+    reported: list[str] = []
+
+    async def one_event(socket: ServerConnection) -> None:
+        await socket.send('{"event_type": "task_started"}')
+        await socket.wait_closed()
+
+    def show(events: Sequence[object]) -> None:
+        raise OSError("the terminal is gone")
+
+    async with serve(one_event, "127.0.0.1", 0) as server, asyncio.timeout(60):
+        url = f"http://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
+        with pytest.raises(OSError, match="the terminal is gone"):
+            await tail(TailOptions(url), show, report=reported.append)
+    assert reported == []
+
+
+async def test_a_number_of_any_length_is_shown() -> None:
+    """A publisher's number with more digits than Python converts does not end ``tail``."""
+    shown: list[object] = []
+
+    class EnoughError(Exception):
+        """Raised to end ``tail``."""
+
+    async def one_event(socket: ServerConnection) -> None:
+        await socket.send('{"event_type": "task_started", "meta": {"n": %s}}' % ("9" * 5000))
+        await socket.wait_closed()
+
+    def show(events: Sequence[object]) -> None:
+        shown.extend(events)
+        raise EnoughError
+
+    async with serve(one_event, "127.0.0.1", 0) as server, asyncio.timeout(60):
+        url = f"http://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
+        with pytest.raises(EnoughError):
+            await tail(TailOptions(url), show)
+    assert shown == [{"event_type": "task_started", "meta": {"n": "9" * 5000}}]
+
+
+def test_the_delay_between_attempts_is_bounded() -> None:
+    """It doubles from 0.5 s to 10 s, and stays there however long an outage lasts."""
+    delays = [_longest_backoff_sec(attempt) for attempt in (1, 2, 5, 6, 7, 1024, 10**6)]
+    assert delays == [0.5, 1, 8, 10, 10, 10, 10]
 
 
 def test_a_closed_output_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
