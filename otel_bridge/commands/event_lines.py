@@ -8,6 +8,7 @@ Source: Unicode Technical Report 36 on bidirectional spoofing; ECMA-48 for C0 an
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -81,10 +82,7 @@ def read_event(event: Mapping[str, Any]) -> EventLine:
 
     Args:
         event: An event decoded from JSON; fields may be missing or of another type, unknown ones
-            are left out.
-
-    Raises:
-        OverflowError: A duration or statistic is a whole number of more than 308 digits.
+            are left out. A duration or statistic of more than 308 digits is shown as ``inf``.
     """
     status = str(event.get("status") or "")
     worker, duration = event.get("worker_id"), event.get("duration_ms")
@@ -99,7 +97,7 @@ def read_event(event: Mapping[str, Any]) -> EventLine:
         phase=one_line(str(event.get("phase") or "")),
         job=one_line(" ".join(str(event[k]) for k in ("task_type", "task_id") if event.get(k))),
         worker="" if worker is None else one_line(f"worker {worker}"),
-        duration=f"{duration:.0f} ms" if isinstance(duration, int | float) else "",
+        duration=f"{_as_float(duration):.0f} ms" if isinstance(duration, int | float) else "",
         text=one_line("  ".join(text)),
     )
 
@@ -113,14 +111,19 @@ def format_event(event: Mapping[str, Any]) -> str:
 
     Returns:
         Printable text of any length without a line break; parts that are unknown are left out.
-
-    Raises:
-        OverflowError: A duration or statistic is a whole number of more than 308 digits.
     """
     line = read_event(event)
     parts = (line.phase, line.job, line.worker, line.duration, line.text)
     head = f"{line.clock}  {line.symbol} {line.event_type:<18}"
     return "  ".join([head, *filter(None, parts)]).rstrip()
+
+
+def _as_float(number: float) -> float:
+    """Return a number to format; infinity for a whole number of more than 308 digits."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 def _numbers(event: Mapping[str, Any]) -> list[str]:
@@ -140,10 +143,10 @@ def _numbers(event: Mapping[str, Any]) -> list[str]:
         for name, shown in _STATISTICS:
             value = meta.get(name)
             if isinstance(value, int | float):
-                numbers.append(f"{shown}={f'{value:.1f}'.removesuffix('.0')}")
+                numbers.append(f"{shown}={f'{_as_float(value):.1f}'.removesuffix('.0')}")
         rate = meta.get("error_rate_1m")
         if isinstance(rate, int | float):
-            numbers.append(f"errors={rate:.1%}")
+            numbers.append(f"errors={_as_float(rate):.1%}")
     if isinstance(depths, dict):
         numbers += [f"{name}={depth}" for name, depth in depths.items()]
     return [" ".join(numbers)] if numbers else []

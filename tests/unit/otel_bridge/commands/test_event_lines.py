@@ -70,6 +70,15 @@ def test_statistics_show_their_values() -> None:
     assert read_event({**event, "queue": meta["queue_depth"]}).text == numbers
 
 
+@pytest.mark.parametrize(("sign", "shown"), [(1, "inf"), (-1, "-inf")])
+def test_a_number_that_is_no_float_is_infinite(sign: int, shown: str) -> None:
+    """A publisher's number of more than 308 digits is one value of the line, and no error."""
+    number = sign * 10**400
+    meta = {"open_tasks": number, "error_rate_1m": number}
+    line = read_event({"event_type": "stats_snapshot", "duration_ms": number, "meta": meta})
+    assert (line.duration, line.text) == (f"{shown} ms", f"tasks={shown} errors={shown}%")
+
+
 def test_the_counts_of_a_phase_are_shown() -> None:
     """A ``stats_snapshot`` of a phase shows its counts."""
     event = {"event_type": "stats_snapshot", "phase": "search", "counts": {"total": 9, "failed": 1}}
