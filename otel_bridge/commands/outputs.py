@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import os
 import sys
@@ -82,7 +83,9 @@ def open_output(file: IO[str] | None, *, is_json: bool, is_colourless: bool) -> 
     Writes nothing yet.
 
     Args:
-        file: Standard output; None if the process was started with it closed (``>&-``).
+        file: Standard output; None if the process was started with it closed (``>&-``). Characters
+            that its encoding lacks are printed as ``?`` from now on, unless another error handler
+            than ``strict`` was set, e.g. by ``PYTHONIOENCODING``.
         is_json: One JSON object per line, on a terminal too.
         is_colourless: No colours on a terminal, as if ``NO_COLOR`` were set.
 
@@ -94,6 +97,9 @@ def open_output(file: IO[str] | None, *, is_json: bool, is_colourless: bool) -> 
     """
     if file is None:
         raise OtelBridgeError("standard output is closed; otel-bridge tail has nowhere to print")
+    if isinstance(file, io.TextIOWrapper) and file.errors == "strict":
+        # An event may have any character; ISO-8859-1 lacks even the symbols of the statuses.
+        file.reconfigure(errors="replace")
     if is_json or not file.isatty():
         return Lines(file, is_json=is_json)
     return TerminalOutput(_make_console(file, is_colourless))
@@ -125,9 +131,8 @@ class Lines:
         Raises:
             ClosedOutputError: The reader of the pipe is gone.
             OtelBridgeError: The file cannot be written: the disk is full.
-            UnicodeEncodeError: The file's encoding lacks a character; not with ``is_json``.
-            OverflowError: A number of more than 308 digits, see ``read_event``; not with
-                ``is_json``.
+            UnicodeEncodeError: The file's encoding lacks a character, and its error handler is
+                ``strict``; not with ``is_json``. ``open_output`` sets another one.
         """
         try:
             self._file.write("".join([self._format(event) + "\n" for event in events]))
@@ -186,7 +191,6 @@ class TerminalOutput:
 
         Raises:
             OtelBridgeError: The terminal cannot be written to.
-            OverflowError: A number of more than 308 digits, see ``read_event``.
         """
         self._phases.update(events)
         try:

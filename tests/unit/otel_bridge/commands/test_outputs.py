@@ -80,6 +80,35 @@ def test_json_is_one_object_per_line_on_a_terminal_too() -> None:
     assert "\x1b" not in file.getvalue()
 
 
+class Latin1Terminal(io.TextIOWrapper):
+    """A terminal of an older locale."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("kind", [io.TextIOWrapper, Latin1Terminal])
+def test_characters_that_the_encoding_lacks_are_question_marks(
+    kind: type[io.TextIOWrapper],
+) -> None:
+    """On a file or terminal that is not UTF-8 an event is printed, without what it cannot show."""
+    file = kind(io.BytesIO(), encoding="iso-8859-1", errors="strict")
+    with open_output(file, is_json=False, is_colourless=True) as output:
+        output.print([{**DONE, "message": "é ☃"}])
+    file.seek(0)
+    text = plain(file.read())
+    assert "? task_completed" in text
+    assert "é ?" in text
+
+
+def test_the_error_handler_of_the_user_stays() -> None:
+    """What ``PYTHONIOENCODING`` sets for characters that an encoding lacks holds for events too."""
+    file = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="backslashreplace")
+    open_output(file, is_json=False, is_colourless=True).print([{**DONE, "message": "é"}])
+    file.seek(0)
+    assert r"\xe9" in file.read()
+
+
 def test_a_terminal_gets_columns() -> None:
     """Each part starts at the same place in every row, and rich's markup is text."""
     first, second = (line for line in plain(drawn(DONE, FAILED)).splitlines() if line.strip())
