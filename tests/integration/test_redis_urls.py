@@ -21,12 +21,12 @@ from otel_bridge.orchestration.queue.leases import synchronous_client
 from otel_bridge.orchestration.queue.task_queue import TaskQueue
 from otel_bridge.orchestration.queue.task_types import QueuedJob
 from otel_bridge.publish.bus import EventBus
-from otel_bridge.publish.redis_clients import connect
+from otel_bridge.publish.redis_clients import close, connect
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.settings import BridgeSettings
 from otel_bridge.workers.heartbeat import HeartbeatKeys
 from tests.support.app_server import AppServer, fetch
-from tests.support.redis_groups import RedisCluster
+from tests.support.redis_groups import RedisCluster, SentinelGroup
 from tests.support.redis_server import Kind, RedisServer
 from tests.support.waiting import wait_until
 
@@ -86,8 +86,9 @@ async def check_queue(url: str) -> None:
         await queue.submit(QueuedJob(id="j", type="search"))
         claim = await queue.claim("w")
         assert claim is not None
-        with closing(synchronous_client(client)) as synchronous:
-            assert synchronous.zcard(DEFAULT_KEYS.leases) == 1
+        synchronous = synchronous_client(client)
+        assert synchronous.zcard(DEFAULT_KEYS.leases) == 1
+        close(synchronous)
         await queue.complete(claim, "{}")
 
 
@@ -107,6 +108,12 @@ async def test_valkey_is_another_word(kind: Kind) -> None:
         url = f"valkey://127.0.0.1:{server.port}/1"
         await asyncio.to_thread(check_everything, url)
         await check_queue(url)
+
+
+async def test_leases_are_renewed_behind_sentinels() -> None:
+    """The client of the leases finds the master that the client of the queue uses."""
+    with SentinelGroup() as group:
+        await check_queue(group.url)
 
 
 async def test_options_for_other_programs_break_nothing(

@@ -13,17 +13,20 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, TypeVar
 
 import redis
 import redis.asyncio as redis_asyncio
+import redis.asyncio.sentinel
+import redis.sentinel
 from redis.exceptions import RedisError
 
 from otel_bridge.cancellation import cancel
 from otel_bridge.errors import OtelBridgeError
 from otel_bridge.orchestration.queue.lua_scripts import lua_source
 from otel_bridge.orchestration.queue.task_queue import Claim, text
+from otel_bridge.publish.redis_clients import close
 from otel_bridge.publish.redis_failures import failure_reason
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS, RedisKeys
 from otel_bridge.publish.redis_options import NO_HANDSHAKE
@@ -58,11 +61,11 @@ def synchronous_client(client: redis_asyncio.Redis) -> redis.Redis:
 
     It connects at its first command, with the same address, login and TLS arguments, and has a
     timeout of 2 s for connecting and for each answer; its commands raise ``redis.RedisError``. The
-    client of a fakeredis server (an embedded Redis) shares that server. The caller closes it.
+    client of a fakeredis server (an embedded Redis) shares that server. One of a master behind
+    Sentinels asks the same Sentinels. The caller ends it with ``redis_clients.close``.
 
     Args:
-        client: A client of a single Redis; it stays as it is. One of Sentinel has no address of its
-            own: the result then uses ``localhost:6379``.
+        client: A client of a single Redis or of a master behind Sentinels; it stays as it is.
     """
     pool = client.connection_pool
     arguments: dict[str, Any] = dict(pool.connection_kwargs)
@@ -77,24 +80,44 @@ def synchronous_client(client: redis_asyncio.Redis) -> redis.Redis:
         embedded: redis.Redis = fakeredis.FakeRedis(**shared)
         return embedded
     copied = {"host", "port", "path", "db", "username", "password"}
-    chosen = {
-        name: value
-        for name, value in arguments.items()
-        if name in copied or (name.startswith("ssl_") and value is not None)
+
+    def choose(given: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            name: value
+            for name, value in given.items()
+            if name in copied or (name.startswith("ssl") and value is not None)
+        }
+
+    chosen = choose(arguments)
+    limits = {
+        "socket_timeout": _TIMEOUT_SEC,
+        "socket_connect_timeout": _TIMEOUT_SEC,
+        **NO_HANDSHAKE,
     }
+    is_tls = issubclass(pool.connection_class, redis_asyncio.SSLConnection)
+    if isinstance(pool, redis.asyncio.sentinel.SentinelConnectionPool):
+        # The pool itself has no address: only the Sentinels know the master.
+        found = pool.sentinel_manager
+        addresses = [
+            (known["host"], known["port"])
+            for known in (one.connection_pool.connection_kwargs for one in found.sentinels)
+        ]
+        make: Any = redis.sentinel.Sentinel
+        sentinels = make(
+            addresses,
+            found.min_other_sentinels,
+            sentinel_kwargs=choose(found.sentinel_kwargs) | limits,
+        )
+        tls = {"ssl": True} if is_tls else {}
+        master: redis.Redis = sentinels.master_for(pool.service_name, **chosen, **tls, **limits)
+        return master
     kind: type[redis.Connection] = redis.Connection
     if "path" in arguments:
         kind = redis.UnixDomainSocketConnection  # type: ignore[assignment]  # stubs give it no common base
-    elif issubclass(pool.connection_class, redis_asyncio.SSLConnection):
+    elif is_tls:
         kind = redis.SSLConnection
     return redis.Redis(
-        connection_pool=redis.ConnectionPool(
-            connection_class=kind,
-            socket_timeout=_TIMEOUT_SEC,
-            socket_connect_timeout=_TIMEOUT_SEC,
-            **NO_HANDSHAKE,
-            **chosen,
-        )
+        connection_pool=redis.ConnectionPool(connection_class=kind, **limits, **chosen)
     )
 
 
@@ -160,7 +183,7 @@ class LeaseKeeper:
         self._closed.set()
         if self._thread is not None:
             self._thread.join(2 * _TIMEOUT_SEC)
-        self._client.close()
+        close(self._client)
 
     def _run(self) -> None:
         while not self._closed.wait(self._interval_sec):

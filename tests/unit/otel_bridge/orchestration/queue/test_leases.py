@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import fakeredis
 import pytest
@@ -19,6 +20,7 @@ from otel_bridge.orchestration.queue.leases import (
 )
 from otel_bridge.orchestration.queue.task_queue import Claim, TaskQueue
 from otel_bridge.orchestration.queue.task_types import QueuedJob
+from otel_bridge.publish.redis_clients import close, connect_async
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 
 CLAIM = Claim("j", "w", 1, "queue", "", 0, 0)
@@ -149,3 +151,24 @@ def test_the_synchronous_client_connects_as_the_other_does(url: str, kind: type)
     for name in ("host", "port", "path", "db", "username", "password"):
         assert copied.get(name) == given.get(name)
     assert copied["socket_timeout"] == copied["socket_connect_timeout"] == 2.0
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss"])
+def test_the_synchronous_client_asks_the_same_sentinels(scheme: str) -> None:
+    """Sentinels, service, database and logins are the same, and each answer has a time limit."""
+    url = f"{scheme}+sentinel://u:p@a:1,b/m/3?sentinel_password=s"
+    given: Any = connect_async(url).connection_pool
+    client = synchronous_client(connect_async(url))
+    pool: Any = client.connection_pool
+    assert (pool.service_name, pool.is_master) == ("m", True)
+    assert issubclass(pool.connection_class, redis.SSLConnection) is (scheme == "rediss")
+    for name in ("db", "username", "password"):
+        assert pool.connection_kwargs[name] == given.connection_kwargs[name]
+    sentinels = [one.connection_pool.connection_kwargs for one in pool.sentinel_manager.sentinels]
+    assert [(one["host"], one["port"], one["password"]) for one in sentinels] == [
+        ("a", 1, "s"),
+        ("b", 26379, "s"),
+    ]
+    for one in (pool.connection_kwargs, *sentinels):
+        assert one["socket_timeout"] == one["socket_connect_timeout"] == 2.0
+    close(client)
