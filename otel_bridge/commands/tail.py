@@ -153,7 +153,7 @@ async def tail(
 def _longest_backoff_sec(attempt: int) -> float:
     """Return the upper bound of the delay before an attempt; attempts count from 1."""
     # The limit is reached by the sixth; of the 1,024th the power would be too large for a float.
-    return min(_MAX_BACKOFF_SEC, 0.25 * 2 ** min(attempt, 6))
+    return min(_MAX_BACKOFF_SEC, 0.25 * 2.0 ** min(attempt, 6))
 
 
 def _cure(status: int) -> str:
