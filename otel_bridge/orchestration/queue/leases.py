@@ -20,7 +20,6 @@ import redis
 import redis.asyncio as redis_asyncio
 import redis.asyncio.sentinel
 import redis.sentinel
-from redis.exceptions import RedisError
 
 from otel_bridge.cancellation import cancel
 from otel_bridge.errors import OtelBridgeError
@@ -159,8 +158,8 @@ class LeaseKeeper:
 
         Args:
             claim: The attempt that holds the lease.
-            on_lost: Called if the lease is lost, at most once, from the keeper's thread. Must not
-                raise: that would end the thread.
+            on_lost: Called if the lease is lost, at most once, from the keeper's thread. What it
+                raises is logged.
 
         Raises:
             RuntimeError: The system can start no thread.
@@ -198,7 +197,7 @@ class LeaseKeeper:
             arguments += [claim.job_id, claim.worker_id, claim.attempt]
         try:
             lost = {text(job_id) for job_id in self._renew(args=arguments)}
-        except (RedisError, OSError) as error:
+        except Exception as error:  # none may end the thread: no lease would be renewed any more
             if not self._is_failing:
                 reason = failure_reason(error)
                 logger.warning("leases of %d jobs cannot be renewed: %s", len(held), reason)
@@ -212,7 +211,13 @@ class LeaseKeeper:
                 with self._lock:
                     found = self._held.pop((claim.job_id, claim.attempt), None)
                 if found is not None:
-                    found[1]()
+                    self._report_lost(*found)
+
+    def _report_lost(self, claim: Claim, on_lost: Callable[[], None]) -> None:
+        try:
+            on_lost()
+        except Exception:  # the thread goes on: it renews the leases of other jobs
+            logger.exception("job %s: the call for its lost lease failed", claim.job_id)
 
 
 async def run_with_lease(

@@ -134,6 +134,31 @@ async def test_a_dropped_claim_is_not_renewed() -> None:
     await client.aclose()
 
 
+async def test_a_call_that_raises_ends_no_renewal(caplog: pytest.LogCaptureFixture) -> None:
+    """If ``on_lost`` of one job raises, that is logged, and other leases are still renewed."""
+    client = fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer(), decode_responses=True)
+    queue = TaskQueue(client, lease_sec=10)
+    await queue.submit(QueuedJob(id="held", type="search"))
+    held = await queue.claim("w")
+    assert held is not None
+    keeper = LeaseKeeper(synchronous_client(client), lease_sec=0.03)
+
+    def on_lost() -> None:
+        raise LookupError("no such loop")
+
+    keeper.hold(CLAIM, on_lost)
+    keeper.hold(held, lambda: None)
+    async with asyncio.timeout(10):
+        while "no such loop" not in caplog.text:
+            await asyncio.sleep(0)
+        await client.zadd(DEFAULT_KEYS.leases, {"held": 1.0})
+        while await client.zscore(DEFAULT_KEYS.leases, "held") == 1.0:
+            await asyncio.sleep(0)
+    await asyncio.to_thread(keeper.close)
+    await client.aclose()
+    assert "job j: the call for its lost lease failed" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("url", "kind"),
     [
