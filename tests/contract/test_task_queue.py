@@ -351,6 +351,18 @@ async def test_progress_counts_one_phase_of_a_group(queue: TaskQueue) -> None:
     assert (await queue.progress("nobody")).is_done
 
 
+async def test_progress_leaves_out_what_has_expired(
+    queue: TaskQueue, client: redis_asyncio.Redis
+) -> None:
+    """A job of the group whose status is gone has ended long ago: nothing waits for it."""
+    for name in ("p:s:1", "p:s:2"):
+        await queue.submit(job(name))
+    await queue.complete(await claimed(queue), "{}")
+    await queue.complete(await claimed(queue), "{}")
+    await client.delete(DEFAULT_KEYS.task_status("p:s:1"))
+    assert Progress(completed=1, failed=0, pending=0) == await queue.progress("p")
+
+
 async def test_depths_name_every_queue(queue: TaskQueue) -> None:
     """Depth is by the queue's full name, research tasks included."""
     await queue.submit(job("a", Priority.LOW))

@@ -375,7 +375,8 @@ class TaskQueue:
         """
         Count the jobs of a research task, which are in the set ``<prefix>:task_group:{parent}``.
 
-        A job whose status has expired counts as pending. Raises ``redis.RedisError``.
+        A job whose status has expired is not counted: it ended over a day ago, and nothing says how
+        any more. Raises ``redis.RedisError``.
 
         Args:
             parent_task_id: The research task.
@@ -389,7 +390,8 @@ class TaskQueue:
         statuses = [text(value) for value in await pipeline.execute() if value is not None]
         completed = statuses.count(TaskStatus.COMPLETED)
         failed = statuses.count(TaskStatus.FAILED)
-        return Progress(completed, failed, len(job_ids) - completed - failed)
+        # Not ``len(job_ids)``: a task resumed after a day may not queue all of them again.
+        return Progress(completed, failed, len(statuses) - completed - failed)
 
     @property
     def queue_names(self) -> tuple[str, ...]:
