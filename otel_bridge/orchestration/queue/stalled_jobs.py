@@ -55,7 +55,7 @@ async def fail_stalled(
 
     Returns whether the job was still this worker's; if not, nothing is changed. Its status and
     ``error`` are kept for a day, and its id goes to the dead-letter queue (the list
-    ``<prefix>:dead`` of jobs that were given up).
+    ``<prefix>:dead`` of the last 10,000 jobs that were given up).
 
     Args:
         redis: The queue's Redis. Its own time-outs bound the wait.

@@ -9,5 +9,5 @@ redis.call('SET', task_key(id, 'status'), 'failed', 'EX', ttl_sec)
 redis.call('SET', task_key(id, 'error'), ARGV[3], 'EX', ttl_sec)
 redis.call('ZREM', LEASES, id)
 redis.call('LREM', processing_key(worker), 0, id)
-redis.call('LPUSH', DEAD_LETTERS, id)
+add_dead_letter(id)
 return 1

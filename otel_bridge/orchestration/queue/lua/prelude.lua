@@ -77,6 +77,11 @@ local function notify(message)
   redis.pcall('PUBLISH', WAKE_CHANNEL, message)
 end
 
+local function add_dead_letter(id)
+  redis.call('LPUSH', DEAD_LETTERS, id)
+  redis.call('LTRIM', DEAD_LETTERS, 0, DEAD_LETTERS_MAX - 1)
+end
+
 local function finish(id, status, part, value, ttl_sec, parent)
   redis.call('SET', task_key(id, part), value)
   redis.call('SET', task_key(id, 'status'), status)
@@ -84,8 +89,7 @@ local function finish(id, status, part, value, ttl_sec, parent)
   if status == 'completed' then
     redis.call('DEL', task_key(id, 'error'))
   else
-    redis.call('LPUSH', DEAD_LETTERS, id)
-    redis.call('LTRIM', DEAD_LETTERS, 0, DEAD_LETTERS_MAX - 1)
+    add_dead_letter(id)
   end
   for _, name in ipairs({'status', 'data', 'result', 'error'}) do
     redis.call('EXPIRE', task_key(id, name), ttl_sec)

@@ -75,6 +75,15 @@ async def test_failing_a_job_ends_it(client: redis_asyncio.Redis) -> None:
     assert (await queue.maintain()).requeued == ()
 
 
+async def test_the_dead_letter_queue_keeps_10_000(client: redis_asyncio.Redis) -> None:
+    """A stalled job that fails takes the place of the oldest one."""
+    await claimed(client)
+    await client.rpush(DEFAULT_KEYS.dead_letters, *map(str, range(10_000)))
+    assert await fail(client, "j", "w")
+    letters = await client.lrange(DEFAULT_KEYS.dead_letters, 0, -1)
+    assert (len(letters), letters[0], letters[-1]) == (10_000, "j", "9998")
+
+
 @pytest.mark.parametrize("act", [requeue_stalled, fail])
 async def test_a_job_of_another_worker_is_left_alone(client: redis_asyncio.Redis, act: Act) -> None:
     """An event that names the wrong worker does nothing to a job."""
