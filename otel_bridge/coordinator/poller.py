@@ -67,6 +67,8 @@ class CoordinatorPoller:
         self._projects: dict[str, str] = {}
         self._pending = 0
         self._left_out = 0
+        self._refused = 0
+        self._is_refusing = False
         self._is_failing = False
         self._is_closed = False
         if self._options is None and bridge.settings.redis_url is None:
@@ -113,13 +115,21 @@ class CoordinatorPoller:
         Write the groups that wait, then stop; returns at once, and may be called twice.
 
         The timer thread does it, with one attempt of 100 ms (``send_timeout_ms``) for each answer;
-        groups that cannot be written then are lost.
+        groups that cannot be written then are lost, and a warning has the number of their jobs.
         """
         self._bridge.timer.call_later(0, self._finish)
 
     def _finish(self) -> None:
         self._write_groups()
         self._log_left_out()
+        self._log_refused()
+        if self._pending:
+            logger.warning(
+                "%d jobs were left out of their task groups: the Redis cannot be used",
+                self._pending,
+            )
+            self._groups.clear()
+            self._pending = 0
         self._is_closed = True
         if self._sampler is not None:
             self._sampler.stop()
@@ -153,7 +163,8 @@ class CoordinatorPoller:
         They are written 0.05 s later, or when Redis can be used again, and expire 24 hours after
         the last write. At most 100,000 jobs wait; further ones are left out. A warning says so at
         once, and another one, when the waiting jobs have been written, says how many were left out.
-        If Redis answers but refuses the write, the jobs are left out without a log line.
+        If Redis answers a write with an error, such as ``NOPERM``, its jobs are left out as well: a
+        warning has the reason at once, and another one, when a write succeeds, their number.
 
         Args:
             parent_task_id: Id of the research task.
@@ -192,15 +203,46 @@ class CoordinatorPoller:
                 pipeline.hsetnx(self._keys.task_meta(parent), "project_id", project_id)
                 pipeline.expire(self._keys.task_meta(parent), _GROUP_TTL_SEC, nx=True)
 
-        if self.run_pipeline(fill) is not None:
+        answers = self.run_pipeline(fill)
+        if answers is not None:
             self._pending -= sum(map(len, groups.values()))
             self._log_left_out()
+            self._note_refusals(groups, answers)
             return
         # Kept for the next attempt: SADD and HSETNX may be repeated without harm.
         for parent, ids in groups.items():
             self._groups.setdefault(parent, []).extend(ids)
         self._projects = {**projects, **self._projects}
         self.call_later(self._retry_interval_sec, self._write_groups)
+
+    def _note_refusals(self, groups: Mapping[str, list[str]], answers: list[Any]) -> None:
+        # Each group and then each project is a write and an EXPIRE. The EXPIRE may fail alone: on
+        # Redis 6.2, which does not know its option NX.
+        writes = answers[::2]
+        refusals = [answer for answer in writes if isinstance(answer, Exception)]
+        if not refusals:
+            self._log_refused()
+            return
+        if not self._is_refusing:
+            logger.warning(
+                "jobs are left out of their task groups: the coordinator's Redis answers %s",
+                failure_reason(refusals[0]),
+            )
+        self._is_refusing = True
+        self._refused += sum(
+            len(ids)
+            for ids, answer in zip(groups.values(), writes, strict=False)
+            if isinstance(answer, Exception)
+        )
+
+    def _log_refused(self) -> None:
+        refused, self._refused = self._refused, 0
+        self._is_refusing = False
+        if refused:
+            logger.warning(
+                "%d jobs were left out of their task groups, because Redis refused to write them",
+                refused,
+            )
 
     def _log_left_out(self) -> None:
         left_out, self._left_out = self._left_out, 0

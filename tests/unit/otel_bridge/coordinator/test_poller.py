@@ -122,6 +122,48 @@ def test_jobs_beyond_the_bound_are_left_out_and_logged(
 
 
 @pytest.mark.redis
+def test_groups_that_redis_refuses_are_logged_and_counted(
+    own_redis: RedisServer, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error as the answer is one warning with the reason; the next one has their number."""
+    poller, _ = make(redis_asyncio.Redis.from_url(own_redis.url))
+
+    def write(*jobs: str) -> None:
+        poller.add_to_group("t1", list(jobs), "p1")
+        wait_until(lambda: poller._pending == 0, "the answer")
+
+    with own_redis.client(decode_responses=True) as client:
+        client.execute_command("ACL", "SETUSER", "default", "-sadd")
+        write("j1", "j2")
+        write("j3")
+        client.execute_command("ACL", "SETUSER", "default", "+@all")
+        write("j4")
+        wait_until(lambda: client.exists("nexus:task_group:t1"), "the later job")
+        wait_until(lambda: "3 jobs were left out" in caplog.text, "the number")
+        assert client.smembers("nexus:task_group:t1") == {"j4"}
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first.startswith(
+        "jobs are left out of their task groups: the coordinator's Redis answers NoPermission"
+    )
+    assert second == (
+        "3 jobs were left out of their task groups, because Redis refused to write them"
+    )
+
+
+@pytest.mark.redis
+def test_closing_during_an_outage_says_what_is_lost(
+    own_redis: RedisServer, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Groups that cannot be written at the end are a warning with the number of their jobs."""
+    poller, _ = make(redis_asyncio.Redis.from_url(own_redis.url))
+    own_redis.kill()
+    poller.add_to_group("t1", ["j1", "j2"], None)
+    poller.close()
+    text = "2 jobs were left out of their task groups: the Redis cannot be used"
+    wait_until(lambda: text in caplog.text, "the number")
+
+
+@pytest.mark.redis
 def test_depths_are_those_of_the_queues_seen(
     own_redis: RedisServer, seen: Seen, make: Make
 ) -> None:
