@@ -30,9 +30,12 @@ class MonitoringEventType(StrEnum):
     """
     What happened: a worker, a job or research task (``task_``), a phase, a queue or a span changed.
 
-    A member is its text, e.g. ``"task_started"``. Other text raises ``ValueError`` here; only
-    ``MonitoringEvent`` accepts it, as the type of a newer release. ARCHITECTURE.md says which
-    component publishes which type.
+    A member is its text, e.g. ``"task_started"``. ``TASK_RETRY``: an attempt failed and another
+    follows. ``TASK_STALLED``: a job can no longer end by itself, e.g. because its worker is gone.
+    ``QUEUE_DEPTH_UPDATE`` and ``STATS_SNAPSHOT`` carry numbers in ``counts``. The ``SPAN_`` types
+    are of spans that are no task, phase or job; ``SPAN_BEATS`` lists those that are alive. Other
+    text raises ``ValueError`` here; only ``MonitoringEvent`` accepts it, as the type of a newer
+    release.
     """
 
     WORKER_STARTED = "worker_started"
@@ -62,7 +65,13 @@ STATS_EVENT_TYPES: Final = frozenset(
 
 
 class TaskStatus(StrEnum):
-    """The status of a job, a phase or a research task; a member is its text, e.g. ``"failed"``."""
+    """
+    The status of a job, a phase or a research task; a member is its text, e.g. ``"failed"``.
+
+    ``PENDING``: in its queue. ``PROCESSING``: runs. ``COMPLETED`` and ``FAILED``: over.
+    ``RETRYING``: an attempt failed, and the job will run again. Other text raises ``ValueError``
+    here; ``MonitoringEvent`` accepts it.
+    """
 
     PENDING = "pending"
     PROCESSING = "processing"
@@ -99,9 +108,9 @@ class MonitoringEvent(BaseModel):
     ``EventBus.publish``. A field of a wrong type or form, or an assignment to a field, raises
     pydantic's ``ValidationError``. Texts and collections may have any size here: the size limit
     applies when the event is encoded, by ``to_json`` or when it is published (default 8,192 bytes).
-    JSON leaves out fields that are None. Unknown fields are ignored when an event is read, and
-    unknown types and statuses are read as text, so that a newer publisher does not break an older
-    collector.
+    Fields default to None unless it says otherwise; JSON leaves those out. Unknown fields are
+    ignored when an event is read, and unknown types and statuses are read as text, so that a newer
+    publisher does not break an older collector.
 
     Attributes:
         event_id: UUID 4 as text; default: a new one. An event that is sent again keeps its id.

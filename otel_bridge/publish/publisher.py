@@ -47,30 +47,39 @@ class BusCounters:
     """
     Counts of a bus since the start of this process, or since its fork; from ``EventBus.counters``.
 
-    An immutable record; checks nothing. ``queued == published + dropped + ignored + waiting``.
+    An immutable record; checks nothing. All are 0 at first. Each item that is handed in ends as
+    exactly one of published, dropped or ignored: ``queued == published + dropped + ignored +
+    waiting``.
+
+    Attributes:
+        queued: Events, and starts and ends of spans, that were handed in; and events of
+            intermediate spans (third-party spans around others), which are made later than the span
+            is handed in.
+        published: Events that the log acknowledged.
+        dropped: Events that are lost: the buffer was full, they were rejected, or were left at
+            shutdown.
+        rejected: Of the dropped: events that the log does not accept, e.g. of a project that the
+            token may not write, or that could not be encoded. Sending them again cannot help.
+        ignored: Starts and ends of spans that are no events, such as a database query; no loss.
+        skipped: Of the published: events sent again after a lost answer, which the log already had.
+        refused: Pub/Sub messages about published events that a Redis ACL denied; no loss, because
+            the events are in the log.
+        failed_attempts: Attempts to send a batch that did not reach the log; no loss: it is sent
+            again.
+        waiting: Events and spans that are queued or not acknowledged yet.
+        is_connected: Whether the last attempt reached the log; False before the first.
     """
 
     queued: int
-    """Events, and starts and ends of spans, that were handed in; and events of intermediate spans,
-    which are made later than the span is handed in."""
     published: int
-    """Events acknowledged by the log."""
     dropped: int
-    """Events lost: the buffer was full, they were rejected, or they were left at shutdown."""
     rejected: int
-    """Of the dropped: events that the log rejected or that could not be encoded."""
     ignored: int
-    """Starts and ends of spans that are no events."""
     skipped: int
-    """Of the published: events sent again after a lost answer, which the log already had."""
     refused: int
-    """Pub/Sub messages that a Redis ACL denied; their events are in the log."""
     failed_attempts: int
-    """Attempts to send a batch that did not reach the log."""
     waiting: int
-    """Events and spans that are queued or not acknowledged yet."""
     is_connected: bool
-    """Whether the last attempt reached the log; False before the first."""
 
 
 class Publisher:
@@ -93,7 +102,8 @@ class Publisher:
         send_buffer: Encoded events that wait for the log.
         breaker: Says when the next attempt is due, at most 1 s after a failed one unless the
             collector asks for more.
-        published: Events that the log acknowledged.
+        published: Events that the log acknowledged. All counts are 0 at first; ``BusCounters`` says
+            how they add up.
         skipped: Of these, events that the log already had.
         refused: Pub/Sub messages that a Redis ACL denied.
         rejected: Events that could not be encoded or that the log rejected.
@@ -101,6 +111,8 @@ class Publisher:
         intermediate: Events beyond the items of the queue: of spans that were ignored before.
         failed_attempts: Batches that did not reach the log.
         outage: Why no batch reaches the log; None before three attempts in a row have failed.
+        is_connected: Whether the last attempt reached the log; False before the first.
+        was_connected: Whether any attempt has reached the log.
     """
 
     def __init__(
@@ -119,9 +131,7 @@ class Publisher:
         self.rejected = self.ignored = self.intermediate = 0
         self.outage: TransportError | None = None
         self.is_connected = False
-        """Whether the last attempt reached the log."""
         self.was_connected = False
-        """Whether any attempt has reached the log."""
         self._sender = sender
         self._settings = settings
         self._clock = clock

@@ -37,19 +37,20 @@ def research_task(
     """
     Make one research task visible, from its start to its end: the root span of all its work.
 
-    It is published as ``task_started``, then ``task_completed`` or ``task_failed``. Never raises
-    and never waits: if it cannot be shown, that is logged, and the block runs. Events over 8,192
-    bytes (by default) are truncated.
+    It is published as ``task_started`` when the block begins, then ``task_completed`` or
+    ``task_failed`` when it ends; nothing between. Never raises and never waits: if it cannot be
+    shown, that is logged, and the block runs. Events over 8,192 bytes (by default) are truncated.
 
     Args:
         task_id: Id of the research task; everything inside has it as ``parent_task_id``.
-        title: Shown to people instead of the id.
-        project_id: The project that the work belongs to; inherited by everything inside.
-        task_type: For example ``data_aggregation``.
-        domain: For example ``schools``.
-        message: One line of text for people.
+        title: Shown to people; default None: the id is shown.
+        project_id: The project that the work belongs to; inherited by everything inside. Default
+            None: no project, not even that of an enclosing research task.
+        task_type: For example ``data_aggregation``; default None: the event has no type.
+        domain: For example ``schools``; default None: left out.
+        message: One line of text for people; default None: left out.
         meta: Further small values to show, at most 64, texts to 1,024 characters. Values other than
-            text, numbers and booleans become text.
+            text, numbers and booleans become text. Default None: none.
 
     Returns:
         A context manager, for ``with`` and ``async with``, to be entered once, that binds itself.
@@ -74,15 +75,16 @@ def phase(name: str, *, total: int | None = None) -> Phase:
     """
     Make one phase of the enclosing ``research_task()`` visible, with the counts of its jobs.
 
-    A phase is a named part of the task. It is published as ``phase_started``, then
-    ``phase_completed``. Without an enclosing research task it has no ``parent_task_id``. Never
-    raises and never waits: if it cannot be shown, that is logged, and the block runs. Events over
-    8,192 bytes (by default) are truncated.
+    A phase is a named part of the task. It is published as ``phase_started`` when the block begins,
+    then ``phase_completed``, whose ``status`` is ``completed`` or ``failed``. Without an enclosing
+    research task it has no ``parent_task_id``. Never raises and never waits: if it cannot be shown,
+    that is logged, and the block runs. Events over 8,192 bytes (by default) are truncated.
 
     Args:
         name: For example ``search``; jobs enqueued inside carry it.
-        total: The number of jobs expected, a whole number; default None: unknown. Anything else is
-            logged as an error, and the total is unknown.
+        total: The number of jobs expected, a whole number; anything else is logged as an error and
+            counts as None. Default None: unknown, so ``counts`` has no ``total``, and ``advance()``
+            does not set ``pending``.
 
     Returns:
         A context manager, for ``with`` and ``async with``, to be entered once, that binds itself;
@@ -105,20 +107,20 @@ def enqueue(
     """
     Make the enqueueing of one job visible: put the job into its queue inside the block.
 
-    One ``task_enqueued`` event is published when the block ends, with the time at which it began. A
-    block that raises is a failed enqueue: the job is shown as failed (``task_failed``), with the
-    exception, unless ``queued()`` was called before. Never raises and never waits: if it cannot be
-    shown, that is logged, the block runs, and the carrier is empty. Events over 8,192 bytes (by
-    default) are truncated.
+    One ``task_enqueued`` event is published when the block ends, with the time at which it started.
+    A block that raises is a failed enqueue: the job is shown as failed (``task_failed``), with the
+    exception, unless ``queued()`` was called before; the exception goes on to the caller. Never
+    raises and never waits: if it cannot be shown, that is logged, the block runs, and the carrier
+    is empty. Events over 8,192 bytes (by default) are truncated.
 
     Args:
         task_id: Id of the job. None if only the queue can give the id: call ``queued(task_id)`` of
             this context manager inside its block. Without an id there is no event.
         task_type: For example ``data_aggregation_search``.
-        queue: Full name of the queue.
+        queue: Full name of the queue; default None: the event names no queue.
         parent_task_id: Id of the research task; default: the enclosing one.
         project_id: Default: the project of the enclosing research task.
-        phase: Default: the enclosing phase.
+        phase: Default: the enclosing phase. Outside of a research task these three are left out.
         retry_count: Attempts at this job made before; 0 (the default) for a new job.
 
     Returns:
@@ -166,15 +168,18 @@ def job(
     Args:
         task_id: Id of the job, the same for each attempt.
         task_type: For example ``data_aggregation_search``.
-        carrier: The ``dict`` that ``enqueue()`` bound; anything but a mapping is ignored. This span
-            becomes a child of the enqueue span, in the same trace, and takes research task, project
-            and phase from the carrier. Default: the enclosing context.
-        worker_id: Id of the worker that runs the job. Default: the enclosing ``worker()``.
+        carrier: The ``dict`` that ``enqueue()`` bound; anything but a mapping counts as None. This
+            span becomes a child of the enqueue span, in the same trace, and takes research task,
+            project and phase from the carrier, or from the enclosing context what the carrier
+            lacks. Default None: all from the enclosing context, with its current span as the
+            parent.
+        worker_id: Id of the worker that runs the job. Default: that of the enclosing ``worker()``;
+            without one the events name no worker.
         retry_count: Attempts made before this one; 0, the default, for the first.
-        queue: Full name of the queue.
-        parent_task_id: Takes precedence over the carrier's research task.
-        project_id: Takes precedence over the carrier's project.
-        phase: Takes precedence over the carrier's phase.
+        queue: Full name of the queue; default None: the events name no queue.
+        parent_task_id: Takes precedence over the carrier's research task; default: that one.
+        project_id: Takes precedence over the carrier's project; default: that one.
+        phase: Takes precedence over the carrier's phase; default: that one.
 
     Returns:
         A context manager, for ``with`` and ``async with``, to be entered once, that binds itself.
@@ -223,15 +228,15 @@ def worker(worker_id: int | str, *, meta: Mapping[str, Any] | None = None) -> Wo
     """
     Make one worker visible while it runs: call its main loop inside the block.
 
-    It is published as ``worker_started``, ``worker_heartbeat`` events and ``worker_stopped``.
-    Nothing is published before ``configure()``. Never raises and never waits: if it cannot be
-    shown, that is logged, and the block runs.
+    It is published as ``worker_started``, ``worker_heartbeat`` events and, also if the block
+    raises, ``worker_stopped``. Nothing is published without ``configure()`` before the block. Never
+    raises and never waits: if it cannot be shown, that is logged, and the block runs.
 
     Args:
         worker_id: A number or text, unique among all workers, which is not checked; two processes
             must not both be worker 3.
         meta: Small values to show with the worker, beside ``host`` and ``pid``: at most 64 in all,
-            texts to 1,024 characters.
+            texts to 1,024 characters. Default None: only these two.
 
     Returns:
         A context manager, for ``with`` and ``async with``, to be entered once, that binds itself. A

@@ -81,8 +81,9 @@ def on_worker(heartbeat: WorkerHeartbeat | None) -> Iterator[None]:
     Make a worker the enclosing one of all jobs that are created inside the block.
 
     Their events then carry its id, and its heartbeats name the job that runs. A context manager,
-    for ``with`` only, in one thread or asyncio task; blocks may be nested. The worker from before
-    is back when the block ends. Raises nothing itself; an error inside the block passes through.
+    for ``with`` only, in one thread or asyncio task; call it again for each block, which may be
+    nested. The worker from before is back when the block ends, also by an exception, which goes on
+    to the caller. Publishes and raises nothing itself.
 
     Args:
         heartbeat: Publishes that the worker is alive; may have been started in another context. Not

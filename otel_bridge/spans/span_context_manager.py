@@ -127,9 +127,9 @@ class SelfReturningContextManager(_GuardedContextManager):
     """
     Base class of the context managers that ``with ... as name`` binds to ``name`` themselves.
 
-    Works with ``with`` and ``async with``; enter each object once. Entering and leaving never raise
-    and never wait. What fails inside is logged, and the user's block runs all the same; an
-    exception of the block itself goes on to the caller.
+    Works with ``with`` and ``async with``; enter each object once, which is not checked. Entering
+    and leaving never raise and never wait for Redis. What fails inside is logged, and the user's
+    block runs all the same; an exception of the block itself goes on to the caller.
     """
 
     def __enter__(self) -> Self:
@@ -146,9 +146,13 @@ class SpanContextManager(_GuardedContextManager):
     Base class of the context managers that are one span: it starts and ends with the block.
 
     Subclasses set ``_kind`` (the value of ``nexus.span.kind``) and, unless it is INTERNAL,
-    ``_span_kind``. Enter it once, and leave it in the same thread or asyncio task. No method
-    raises: what fails is logged, and the block runs. An exception that leaves the block ends the
-    span as failed and goes on to the caller.
+    ``_span_kind``. Leave the block in the thread or asyncio task that entered it. No method raises:
+    what fails is logged, and the block runs. An exception that leaves the block ends the span as
+    failed and goes on to the caller.
+
+    Enter each object once, which is not checked. Entered again after its end, it starts a second
+    span, which keeps an outcome that the first one had. Entered again inside its own block, the
+    first span never ends.
 
     Args:
         label: What follows the kind in the span's name: ``phase search``.
@@ -185,8 +189,8 @@ class SpanContextManager(_GuardedContextManager):
         """
         End as failed when the block ends, although no exception leaves it. Never raises.
 
-        The last call of this or another method that sets an outcome counts; after the block it has
-        no effect.
+        The last call of this or another method that sets an outcome counts. Without any, the block
+        ends as completed, or as failed if an exception leaves it. After the block it has no effect.
 
         Args:
             reason: Shown as the error; takes precedence over an exception that leaves the block.

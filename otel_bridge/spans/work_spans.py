@@ -63,9 +63,10 @@ class ResearchTask(SpanContextManager, SelfReturningContextManager):
     """
     The context manager of one research task, which is the root span of all its work.
 
-    Created by ``research_task()``; ``with`` or ``async with`` starts and ends it, once. Its methods
-    never raise and set no limits. An exception that leaves the block makes it failed and goes on to
-    the caller.
+    Created by ``research_task()``; enter it once, by ``with`` or ``async with``. It publishes
+    ``task_started`` on entering, and on leaving ``task_completed``, or ``task_failed`` if an
+    exception leaves the block, which goes on to the caller, or ``fail()`` was called. Its methods
+    never raise: they log. Entered again, which is not checked, it is a second span of the task.
     """
 
     _kind = semconv.KIND_RESEARCH_TASK
@@ -75,11 +76,17 @@ class Phase(SpanContextManager, SelfReturningContextManager):
     """
     The context manager of one phase of a research task, and its span.
 
-    Created by ``phase()``; ``with`` or ``async with`` starts and ends it, once. Its counts are
-    whole numbers of jobs of the whole phase: completed, failed, pending and total. They are
-    published as ``stats_snapshot`` events and set as attributes when the phase ends; without
-    ``configure()``, as attributes only. Any thread may change them, and none of the methods raises
-    or waits for Redis: a count that is no whole number is logged as an error and changes nothing.
+    Created by ``phase()``; enter it once, by ``with`` or ``async with``. It publishes
+    ``phase_started`` on entering and ``phase_completed`` on leaving, with ``status`` failed if an
+    exception leaves the block, which goes on to the caller, or ``fail()`` was called. Entered
+    again, which is not checked, it is a second phase with the same counts.
+
+    Its counts (completed, failed, pending, total) are of the whole phase; those never set are left
+    out. Each ``submitted()`` and ``progress()`` publishes them at once as one ``stats_snapshot``,
+    ``advance()`` at most one a second, also after the block; ``phase_completed`` has the last ones.
+    Without ``configure()`` they are attributes of the span only. Any thread may change them. No
+    method raises or waits: a count that is no whole number is logged as an error, and nothing
+    changes.
     """
 
     _kind = semconv.KIND_PHASE
@@ -97,14 +104,10 @@ class Phase(SpanContextManager, SelfReturningContextManager):
     @guarded
     def submitted(self, count: int) -> None:
         """
-        Set the number of jobs that were queued, as ``total`` and ``pending``; published at once.
+        Set ``total`` and ``pending`` to the queued jobs, all others to 0; published at once.
 
-        From any thread. Never raises or waits; a count that is no whole number is logged as an
-        error, and nothing changes.
-
-        Args:
-            count: All jobs of the phase, a whole number; its sign is not checked. Completed and
-                failed jobs are set to 0.
+        Never raises or waits, from any thread. A ``count`` that is no whole number is logged as an
+        error, and nothing changes; its sign is not checked.
         """
         self.progress(pending=count, total=count)
 
@@ -121,8 +124,7 @@ class Phase(SpanContextManager, SelfReturningContextManager):
         Set the counts and publish them at once as a ``stats_snapshot`` event; one for each call.
 
         From any thread. Never raises or waits; a count that is no whole number is logged as an
-        error, and nothing changes or is published. What is not given becomes 0, but for the total.
-        Signs are not checked.
+        error, and nothing changes or is published. Signs are not checked.
 
         Args:
             completed: Jobs completed since the phase started; default 0, as of the next two.
@@ -141,11 +143,11 @@ class Phase(SpanContextManager, SelfReturningContextManager):
     @guarded
     def advance(self, completed: int = 0, failed: int = 0) -> None:
         """
-        Add jobs to the counts, which are published as a ``stats_snapshot`` event.
+        Add jobs to the counts, which are published as one ``stats_snapshot`` within 1 s.
 
-        At most one a second, and one at the end of the phase. If the total is known, ``pending``
-        becomes what is left of it, at least 0. From any thread. Never raises or waits; a count that
-        is no whole number is logged as an error, and nothing is added.
+        So at most one a second, and one at the end of the block if any are left. If the total is
+        known, ``pending`` becomes what is left of it, at least 0. Never raises or waits, from any
+        thread; a count that is no whole number is logged as an error, and nothing is added.
 
         Args:
             completed: Jobs completed since the last call, a whole number; default 0.
@@ -205,10 +207,12 @@ class Enqueue(SpanContextManager):
     """
     The context manager around putting one job into a queue: a span of kind PRODUCER.
 
-    Created by ``enqueue()``. ``with`` and ``async with`` start and end it, once, and bind the
-    carrier: a ``dict[str, str]`` that carries trace context with the job, to put beside it. Keep
-    the object itself to call ``queued()``. Its methods never raise: what fails is logged, and the
-    carrier may then be empty. An exception that leaves the block goes on to the caller.
+    Created by ``enqueue()``; enter it once, by ``with`` or ``async with``, which binds the carrier:
+    a ``dict[str, str]`` that carries trace context with the job. Keep the object itself to call
+    ``queued()``. It publishes one event, on leaving: ``task_enqueued``, or ``task_failed`` if an
+    exception leaves the block before ``queued()``; the exception goes on to the caller. Never
+    raises: what fails is logged, and the carrier may be empty. Entered again, which is not checked,
+    it is a second enqueue of the same run.
     """
 
     _kind = semconv.KIND_ENQUEUE
@@ -247,12 +251,9 @@ class Enqueue(SpanContextManager):
         """
         Record that the job is in its queue now, and its id, inside the block. Never raises.
 
-        Needed if ``enqueue()`` was called with ``task_id=None``; else this replaces its id. The
-        last call counts; after the block it has no effect. What raises later in the block does not
-        make the enqueue a failed one.
-
-        Args:
-            task_id: The id that the queue gave the job; not checked.
+        Needed if ``enqueue()`` was called with ``task_id=None``; else this replaces its id, which
+        is not checked. The last call counts; after the block it has no effect. An exception later
+        in the block does not make it fail.
         """
         self._has_task_id = self._is_queued = True
         self._span.set_attribute(semconv.TASK_ID, task_id)
@@ -263,9 +264,11 @@ class Job(SpanContextManager, SelfReturningContextManager):
     """
     The context manager around one attempt at a job: a span of kind CONSUMER.
 
-    Created by ``job()``; ``with`` or ``async with`` starts and ends it, once. Of ``complete()``,
-    ``fail()`` and ``retry()`` the last call counts; without one, an exception that leaves the block
-    makes it failed. The exception goes on to the caller in each case. These methods never raise.
+    Created by ``job()``; enter it once, by ``with`` or ``async with``. It publishes
+    ``task_started`` on entering and one event on leaving: by the last call of ``complete()``,
+    ``fail()`` or ``retry()``, without one ``task_failed`` if an exception leaves the block, else
+    ``task_completed``. The exception goes on to the caller in each case. Its methods never raise:
+    they log. Entered again, which is not checked, it is a second attempt with the same outcome.
     """
 
     _kind = semconv.KIND_JOB
@@ -290,9 +293,9 @@ class Job(SpanContextManager, SelfReturningContextManager):
         """
         The carrier (the dict that carries trace context with a job) for the job's next attempt.
 
-        Read it inside the block. It is the carrier of this attempt, so both have the same parent,
-        plus a link to this attempt's span, which is missing before the block begins. A new dict at
-        each call. Raises nothing itself.
+        Read it inside the block. It is this attempt's carrier, empty if there was none, plus a link
+        to this attempt's span, which is missing before the block begins. A new dict at each call.
+        Raises nothing itself.
         """
         injected: dict[str, str] = {}
         propagate.inject(injected, trace.set_span_in_context(self._span))
@@ -311,8 +314,8 @@ class Job(SpanContextManager, SelfReturningContextManager):
         """
         End as ``task_retry`` when the block ends: this attempt failed and the job will run again.
 
-        It only reports this; the number of retries is not limited here. After the block it has no
-        effect. Never raises.
+        It only reports this; the number of retries is not limited here. An exception that leaves
+        the block does not change it. After the block it has no effect. Never raises.
 
         Args:
             reason: Shown as the error of this attempt.
@@ -359,9 +362,11 @@ class Worker(SelfReturningContextManager):
     """
     The context manager around one worker's main loop; it publishes its start, heartbeats and stop.
 
-    Created by ``worker()``. Entering it starts heartbeats on the timer thread (every 10 s by
-    default), leaving it stops them; enter it once. Neither waits for Redis or raises: what fails is
-    logged, and the block runs. Without ``configure()`` it does nothing.
+    Created by ``worker()``. Entering it publishes ``worker_started`` and starts heartbeats on the
+    timer thread (every 10 s by default). Leaving it publishes ``worker_stopped``, also if the block
+    raises; the exception goes on to the caller. Neither waits for Redis or raises: what fails is
+    logged. Without ``configure()`` it does nothing. Do not enter it again inside its block, which
+    is not checked: the first heartbeats would never end.
 
     Attributes:
         worker_id: As given.
