@@ -44,12 +44,13 @@ class ProjectLookup:
     Call the methods from any thread. There is no start: the first unknown project starts a daemon
     thread with an event loop of its own; ``close`` ends it. At most 1,000 lookups are in progress,
     4 of them in Redis; a further one is not started, and its project stays unknown until it is
-    asked for a minute later. A failed lookup is logged.
+    asked for again. A failed lookup is logged, and tried again a minute later at the earliest. A
+    forked child keeps what is known and starts a thread of its own.
 
     Args:
         connect: Creates the Redis client; called on the lookup's own event loop, which closes it.
-        knowledge_base: The user's own store of research tasks, asked if Redis has no project; None:
-            only Redis is asked.
+        knowledge_base: The user's own store of research tasks, asked if Redis has no project;
+            default None: only Redis is asked.
         keys: Name the Redis hashes of research tasks; default prefix ``nexus``.
         max_cached: Research tasks remembered, at most, default 10,000; the oldest is forgotten
             first.
@@ -87,6 +88,10 @@ class ProjectLookup:
         Remember the project of a research task, in this process only; replaces what was known.
 
         Of more than ``max_cached`` (10,000) the oldest is forgotten. Never raises.
+
+        Args:
+            parent_task_id: Id of the research task; not checked.
+            project_id: Its project; not checked.
 
         Returns:
             True if it is new or has changed.

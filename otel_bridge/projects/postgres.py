@@ -76,7 +76,8 @@ class PostgresKnowledgeBase:
         clock: Gives the monotonic time.
 
     Attributes:
-        failures: Questions that got no answer so far.
+        failures: Questions that got no answer so far, those that failed at once included; 0 before
+            the first. An unknown research task is an answer.
 
     Raises:
         ConfigurationError: A name is not an SQL identifier, or asyncpg is not installed.

@@ -59,13 +59,15 @@ class ProjectIdResolver:
     Finds the project of a job, and remembers it. All calls must come from one event loop.
 
     The first ``resolve`` may start tasks on that loop; ``close`` ends them. A failure of Redis or
-    of the knowledge base is logged once in a row, and the project is unknown meanwhile.
+    of the knowledge base (the user's own store of research tasks) is logged once in a row, and the
+    project is unknown meanwhile.
 
     Args:
         redis: Holds ``<prefix>:task_meta:{parent}``, where answers of the knowledge base are kept
             for 24 hours; may decode answers or not. Its own time-outs bound each read. The caller
             closes it.
-        knowledge_base: Asked last; None: not asked.
+        knowledge_base: Asked last, if payload, memory and Redis have no project. Default None: the
+            project is unknown then.
         keys: Name these hashes; default prefix ``nexus``.
         timeout_sec: Limit for one answer of the knowledge base; default 5 seconds.
         max_cached: Research tasks remembered, at most, default 10,000; the least recently used is
@@ -139,12 +141,23 @@ class ProjectIdResolver:
         return None
 
     async def wait_until_answered(self) -> None:
-        """Wait until the knowledge base has answered or timed out (``timeout_sec``) everywhere."""
+        """
+        Wait until no question to the knowledge base is open (async).
+
+        Each is answered or given up after ``timeout_sec`` (5 s by default). Returns at once if none
+        is open; waits on if ``resolve`` asks further ones. Raises nothing itself: failures are
+        logged.
+        """
         while self._asking:
             await asyncio.gather(*self._asking.values())
 
     async def close(self) -> None:
-        """Cancel the open questions; waits at most ``timeout_sec`` for their end."""
+        """
+        Cancel the open questions; waits at most ``timeout_sec`` (5 s) for their end (async).
+
+        May be called twice. The Redis client stays open, and a later ``resolve`` works and may ask
+        again. Raises nothing itself.
+        """
         asking = list(self._asking.values())
         for task in asking:
             task.cancel()

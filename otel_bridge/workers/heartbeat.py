@@ -133,11 +133,11 @@ class WorkerHeartbeat:
     """
     Publishes ``worker_started``, then ``worker_heartbeat`` at an interval, then ``worker_stopped``.
 
-    ``otel_bridge.worker()`` and the adapters create it and call ``start`` and ``stop``, once each.
-    No method waits for the network, and a Redis that cannot be reached raises nothing. Each event
-    carries the worker's job and project, ``counts`` with the number of events that this process has
-    dropped, ``meta``, and the incarnation (an id of one life of the process): a worker that is
-    started again under its id is another one.
+    ``otel_bridge.worker()`` and the adapters create it and call ``start`` and ``stop``, once each,
+    from any thread. No method waits for the network, and a Redis that cannot be reached raises
+    nothing. Each event carries the worker's job and project, ``counts`` with the number of events
+    that this process has dropped, ``meta``, and the incarnation (an id of one life of the process):
+    a worker that is started again under its id is another one.
 
     Args:
         worker_id: A number or text, unique among all workers that use this Redis; shown on the
@@ -146,8 +146,14 @@ class WorkerHeartbeat:
         timer: Sends the heartbeats.
         settings: ``heartbeat_interval_sec`` (10 by default).
         heartbeat_keys: Writes the key with a TTL (30 s by default).
-        meta: Small values shown with the worker, beside ``host`` and ``pid``; default None: none.
+        meta: Small values shown with the worker, beside ``host`` and ``pid``; default None: only
+            these.
         otel_metrics: Counts the workers that are up; default None: they are not counted.
+
+    Attributes:
+        current_task_id: The job that runs, part of each event from then on; None, as at first:
+            none. Set it from any thread.
+        current_project_id: The same for the project.
 
     Raises:
         TypeError: ``meta`` is no mapping.
@@ -181,13 +187,14 @@ class WorkerHeartbeat:
 
     def start(self) -> None:
         """
-        Publish ``worker_started`` at once and a heartbeat after each interval; call it once.
+        Publish ``worker_started`` at once and a heartbeat after each interval (10 s); call it once.
 
-        Does not wait; a second call would double the heartbeats.
+        Does not wait, from any thread. A second call is not checked: it would double the
+        heartbeats. Without ``stop`` they go on until the process ends.
 
         Raises:
             pydantic.ValidationError: The worker's id is neither a whole number nor text, or a key
-                of ``meta`` is no text.
+                of ``meta`` is no text. No heartbeat follows then.
         """
         self._is_open = True
         self._publish(MonitoringEventType.WORKER_STARTED)

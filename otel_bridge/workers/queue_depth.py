@@ -83,9 +83,10 @@ class QueueDepthSampler:
     """
     Publishes how many jobs wait in each queue, every few seconds, unless another process does.
 
-    ``start()`` begins and ``stop()`` ends it; an adapter or coordinator calls both. Neither waits
-    or raises. A sample that fails is logged, the first in a row as a warning, and not published;
-    the next one is tried after the interval.
+    ``start()`` begins and ``stop()`` ends it, from any thread; an adapter or coordinator calls
+    both. Neither waits or raises. Before ``start()`` nothing is read or published. A sample that
+    fails is logged, the first in a row as a warning, and not published; the next one is tried after
+    the interval.
 
     Args:
         names: Gives the full names of the queues; called for each sample. Their number is not
@@ -143,7 +144,7 @@ class QueueDepthSampler:
         Take the first sample at once, on another thread, and go on until ``stop()``.
 
         A sample follows every ``interval_sec`` (5 s by default). Returns without waiting and never
-        raises; a second call does nothing, and after ``stop()`` it starts anew. An error of a
+        raises; a second call does nothing, and after ``stop()`` it starts again. An error of a
         sample is logged.
         """
         if not self._is_open:
