@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import logging
 import pickle
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, ClassVar, cast
 
@@ -30,6 +31,7 @@ from otel_bridge.adapters.base import (
 from otel_bridge.adapters.runs import Run, Runs, report_lost
 from otel_bridge.spans.context_managers import enqueue, worker
 from otel_bridge.spans.scope import current_scope
+from otel_bridge.spans.span_context_manager import safe_str
 from otel_bridge.workers.queue_depth import LoopCaller
 
 with framework("arq"):
@@ -40,13 +42,16 @@ with framework("arq"):
 
 __all__ = ["ArqAdapter"]
 
+logger = logging.getLogger(__name__)
+
 
 class _Attempt:
     """
     What is known about one call of ``Worker.run_job``.
 
-    ``run`` is None if the job ended before it started. ``is_finished`` is False if arq keeps the
-    job in its queue, that is for a retry.
+    ``run`` is None before the job starts, and if its start could not be shown. ``is_finished`` is
+    False if arq keeps the job in its queue, that is for a retry. ``is_discarded`` is True if arq
+    has removed the job from its queue without calling its function.
     """
 
     def __init__(self, owner: Worker) -> None:
@@ -57,6 +62,7 @@ class _Attempt:
         self.result: Any = None
         self.run: Run | None = None
         self.is_finished = False
+        self.is_discarded = False
 
 
 _sent: ContextVar[dict[str, str] | None] = ContextVar("otel_bridge_arq_sent", default=None)
@@ -67,9 +73,9 @@ class ArqAdapter(Adapter):
     """
     Makes the jobs, workers and queues of arq visible.
 
-    Call ``ArqAdapter().instrument()`` once, in each process that enqueues jobs or runs a worker,
-    before the ``arq.Worker`` is created: the jobs of one that exists already are not shown
-    correctly. A second call does nothing but log a warning, and ``uninstrument()`` restores arq's
+    Call ``ArqAdapter().instrument()`` once, in each process that enqueues jobs or runs a worker;
+    the jobs that an ``arq.Worker`` starts from then on are shown, also if the worker was created
+    before. A second call does nothing but log a warning, and ``uninstrument()`` restores arq's
     classes. With an arq older than 0.25 one error is logged and nothing is shown.
 
     Each worker sends a heartbeat every 10 s (by default), and the depth of its queue is read every
@@ -86,7 +92,6 @@ class ArqAdapter(Adapter):
         self._patch(arq.connections, "serialize_job", _serializing)
         self._patch(arq.worker, "deserialize_job_raw", _deserializing)
         self._patch(arq.worker, "serialize_result", _recording_result)
-        self._patch(Worker, "__init__", self._constructing)
         self._patch(Worker, "main", _working)
         self._patch(Worker, "run_job", self._running)
         self._patch(Worker, "finish_job", _finishing)
@@ -116,19 +121,19 @@ class ArqAdapter(Adapter):
 
     # --- running -----------------------------------------------------------------------------
 
-    def _constructing(self, original: Callable[..., None]) -> Callable[..., None]:
-        def construct(owner: Worker, *args: Any, **kwargs: Any) -> None:
-            original(owner, *args, **kwargs)
-            for function in owner.functions.values():
-                function.coroutine = cast(Any, _calling(function.coroutine))
-            owner.on_job_start = cast(Any, self._starting(owner.on_job_start))
-
-        return construct
+    @safely
+    def _wrap_callbacks(self, owner: Worker) -> None:
+        """Wrap the worker's functions and its ``on_job_start``; does nothing the second time."""
+        # At each job, not in Worker's constructor: a worker may have been created before.
+        for function in owner.functions.values():
+            function.coroutine = cast(Any, _calling(function.coroutine))
+        owner.on_job_start = cast(Any, self._starting(owner.on_job_start))
 
     def _running(self, original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def run_job(owner: Worker, job_id: str, *args: Any, **kwargs: Any) -> Any:
             if is_off():
                 return await original(owner, job_id, *args, **kwargs)
+            self._wrap_callbacks(owner)
             attempt = _Attempt(owner)
             token = _attempt.set(attempt)
             try:
@@ -141,13 +146,13 @@ class ArqAdapter(Adapter):
                         # The task only sees that it is cancelled; arq's result says "timeout".
                         attempt.run.error = attempt.result
                     self._runs.close(job_id)
-                elif attempt.is_finished:
+                elif attempt.is_discarded:
                     # It ended before it started: expired, aborted, unknown or out of tries.
                     report_lost(
                         job_id,
                         attempt.task_type,
                         attempt.carrier,
-                        reason=str(attempt.result or "") or "aborted before it began",
+                        reason=safe_str(attempt.result or "") or "aborted before it began",
                         retry_count=max(0, attempt.job_try - 1),
                         worker_id=_worker_id(),
                     )
@@ -157,11 +162,15 @@ class ArqAdapter(Adapter):
     def _starting(
         self, original: Callable[..., Awaitable[Any]] | None
     ) -> Callable[..., Awaitable[Any]]:
+        if original is not None and hasattr(original, "otel_bridge_original"):
+            return original
+
         async def on_job_start(ctx: dict[Any, Any]) -> None:
             self._open(ctx)
             if original is not None:
                 await original(ctx)
 
+        on_job_start.otel_bridge_original = original  # type: ignore[attr-defined]
         return on_job_start
 
     @safely
@@ -242,8 +251,15 @@ def _serializing(original: Callable[..., bytes]) -> Callable[..., bytes]:
         dump = serializer or pickle.dumps
 
         def with_carrier(data: dict[str, Any]) -> bytes:
-            found: bytes = dump({**data, MESSAGE_KEY: carrier})
-            return found
+            serialized: bytes
+            try:
+                serialized = dump({**data, MESSAGE_KEY: carrier})
+            except Exception:
+                # The application's own serializer may accept arq's keys only. If the job cannot be
+                # serialized at all, this raises what it raises without the adapter.
+                serialized = dump(data)
+                logger.warning("the job serializer accepts no carrier; its jobs are not linked")
+            return serialized
 
         return original(*args, serializer=with_carrier, **kwargs)
 
@@ -259,11 +275,12 @@ def _deserializing(original: Callable[..., Any]) -> Callable[..., Any]:
 
         def and_keep(data: bytes) -> Any:
             found = load(data)
-            attempt.carrier = found.get(MESSAGE_KEY)
+            if isinstance(found, Mapping):
+                attempt.carrier = found.get(MESSAGE_KEY)
             return found
 
         result = original(raw, deserializer=and_keep)
-        attempt.task_type = str(result[0])
+        attempt.task_type = safe_str(result[0])
         return result
 
     return deserialize_job_raw
@@ -296,7 +313,7 @@ def _failing(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable
     async def finish_failed_job(owner: Worker, job_id: str, *args: Any, **kwargs: Any) -> Any:
         attempt = _attempt.get()
         if attempt is not None:
-            attempt.is_finished = True
+            attempt.is_finished = attempt.is_discarded = True
         return await original(owner, job_id, *args, **kwargs)
 
     return finish_failed_job
