@@ -9,10 +9,11 @@ Enter each returned object once, and leave it in the thread or asyncio task that
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from otel_bridge.bridge import current_bridge
 from otel_bridge.events import semconv
@@ -22,6 +23,15 @@ from otel_bridge.spans.work_spans import Enqueue, Job, Phase, ResearchTask, Work
 from otel_bridge.workers.queue_depth import publish_queue_depth
 
 __all__ = ["enqueue", "job", "phase", "queue_depth", "research_task", "worker"]
+
+logger = logging.getLogger(__name__)
+
+_CARRIED: Final = (
+    semconv.CARRIER_PARENT_TASK_ID,
+    semconv.CARRIER_PROJECT_ID,
+    semconv.CARRIER_PHASE,
+    semconv.CARRIER_RUN_ID,
+)
 
 
 def research_task(
@@ -58,7 +68,9 @@ def research_task(
         the exception goes on to the caller.
     """
     ids = Scope(
-        parent_task_id=safe_str(task_id), project_id=project_id, worker=current_scope().worker
+        parent_task_id=safe_str(task_id),
+        project_id=_text(project_id),
+        worker=current_scope().worker,
     )
     attributes = {
         semconv.TASK_ID: ids.parent_task_id,
@@ -68,7 +80,7 @@ def research_task(
         semconv.MESSAGE: message,
         **meta_attributes(meta),
     }
-    return ResearchTask(task_type or "task", ids, attributes)
+    return ResearchTask(_text(task_type) or "task", ids, attributes)
 
 
 def phase(name: str, *, total: int | None = None) -> Phase:
@@ -91,7 +103,7 @@ def phase(name: str, *, total: int | None = None) -> Phase:
         ``submitted()``, ``advance()`` and ``progress()`` update its counts. It ends as failed if an
         exception leaves the block, which goes on to the caller, or ``fail(reason)`` was called.
     """
-    return Phase(name, replace(current_scope(), phase=name), total)
+    return Phase(name, replace(current_scope(), phase=safe_str(name)), total)
 
 
 def enqueue(
@@ -130,7 +142,7 @@ def enqueue(
         attempts share.
     """
     ids = _ids(parent_task_id, project_id, phase, {})
-    known_id = None if task_id is None else safe_str(task_id)
+    known_id = _text(task_id)
     attributes = {
         semconv.TASK_ID: known_id,
         semconv.TASK_TYPE: task_type,
@@ -168,11 +180,11 @@ def job(
     Args:
         task_id: Id of the job, the same for each attempt.
         task_type: For example ``data_aggregation_search``.
-        carrier: The ``dict`` that ``enqueue()`` bound; anything but a mapping counts as None. This
-            span becomes a child of the enqueue span, in the same trace, and takes research task,
-            project and phase from the carrier, or from the enclosing context what the carrier
-            lacks. Default None: all from the enclosing context, with its current span as the
-            parent.
+        carrier: The ``dict`` that ``enqueue()`` bound; anything but a mapping counts as None, and
+            values that are no text are ignored. This span becomes a child of the enqueue span, in
+            the same trace, and takes research task, project and phase from the carrier, or from the
+            enclosing context what the carrier lacks. Default None: all from the enclosing context,
+            with its current span as the parent.
         worker_id: Id of the worker that runs the job. Default: that of the enclosing ``worker()``;
             without one the events name no worker.
         retry_count: Attempts made before this one; 0, the default, for the first.
@@ -187,8 +199,8 @@ def job(
         as ``task_retry`` if ``retry(reason)`` was called, else as ``task_completed``. The exception
         goes on to the caller.
     """
-    carrier = carrier if isinstance(carrier, Mapping) else {}
-    ids = _ids(parent_task_id, project_id, phase, carrier)
+    carrier, carried = _read_carrier(carrier)
+    ids = _ids(parent_task_id, project_id, phase, carried)
     if worker_id is None and ids.worker is not None:
         worker_id = ids.worker.worker_id
     attributes = {
@@ -197,7 +209,7 @@ def job(
         semconv.QUEUE: queue,
         semconv.WORKER_ID: worker_id,
         semconv.RETRY_COUNT: retry_count,
-        semconv.RUN_ID: carrier.get(semconv.CARRIER_RUN_ID),
+        semconv.RUN_ID: carried.get(semconv.CARRIER_RUN_ID),
         semconv.MESSAGING_SYSTEM: "otel_bridge",
         semconv.MESSAGING_OPERATION_TYPE: "process",
         semconv.MESSAGING_OPERATION_NAME: "job",
@@ -211,17 +223,36 @@ def _ids(
     parent_task_id: str | None,
     project_id: str | None,
     phase: str | None,
-    carrier: Mapping[str, str],
+    carried: Mapping[str, str],
 ) -> Scope:
     enclosing = current_scope()
     return Scope(
-        parent_task_id=parent_task_id
-        or carrier.get(semconv.CARRIER_PARENT_TASK_ID)
+        parent_task_id=_text(parent_task_id)
+        or carried.get(semconv.CARRIER_PARENT_TASK_ID)
         or enclosing.parent_task_id,
-        project_id=project_id or carrier.get(semconv.CARRIER_PROJECT_ID) or enclosing.project_id,
-        phase=phase or carrier.get(semconv.CARRIER_PHASE) or enclosing.phase,
+        project_id=_text(project_id)
+        or carried.get(semconv.CARRIER_PROJECT_ID)
+        or enclosing.project_id,
+        phase=_text(phase) or carried.get(semconv.CARRIER_PHASE) or enclosing.phase,
         worker=enclosing.worker,
     )
+
+
+def _text(value: object) -> str | None:
+    # A UUID or number would be dropped as an attribute, and some queues cannot encode it.
+    return None if value is None else safe_str(value)
+
+
+def _read_carrier(carrier: object) -> tuple[Mapping[str, str], dict[str, str]]:
+    """The carrier and its ids that are texts; both empty if it is no mapping or cannot be read."""
+    try:
+        if isinstance(carrier, Mapping):
+            found = {name: carrier.get(name) for name in _CARRIED}
+            ids = {name: safe_str(value) for name, value in found.items() if isinstance(value, str)}
+            return carrier, ids
+    except Exception:
+        logger.exception("otel-bridge could not read a carrier of type %s", type(carrier).__name__)
+    return {}, {}
 
 
 def worker(worker_id: int | str, *, meta: Mapping[str, Any] | None = None) -> Worker:

@@ -30,6 +30,7 @@ __all__ = [
     "guarded",
     "meta_attributes",
     "one_line",
+    "safe_repr",
     "safe_str",
     "whole_number",
 ]
@@ -64,7 +65,7 @@ def guarded(method: Callable[_P, None]) -> Callable[_P, None]:
     Decorate a method that users call so that it never raises an ``Exception``: it logs it instead.
 
     The result has the same signature and returns None. Each failure is logged, with its stack and
-    the arguments, without a limit.
+    the arguments as ``safe_repr`` shows them, without a limit.
 
     Args:
         method: A method that returns nothing; it is not ``async``. ``KeyboardInterrupt`` and the
@@ -76,7 +77,7 @@ def guarded(method: Callable[_P, None]) -> Callable[_P, None]:
         try:
             method(*args, **kwargs)
         except Exception:
-            logger.exception("otel-bridge: %s%r failed", method.__qualname__, args[1:])
+            logger.exception("otel-bridge: %s%s failed", method.__qualname__, safe_repr(args[1:]))
 
     return guard
 
@@ -276,9 +277,28 @@ def one_line(reason: BaseException | str) -> str:
 
 
 def safe_str(value: object) -> str:
-    """Return ``str(value)``, or ``<TypeName>`` if the value's ``__str__`` raises; never raises."""
+    """
+    Return ``str(value)``, or ``<TypeName>`` if the value's ``__str__`` raises; never raises.
+
+    Half of a surrogate pair becomes ``?``: neither an event nor an OTLP export can hold it. A
+    member of an enum that is a text as well is its value.
+    """
     try:
-        return str(value)
+        text = value if isinstance(value, str) else str(value)
+        return text.encode(errors="replace").decode()
+    except Exception:
+        return f"<{type(value).__name__}>"
+
+
+def safe_repr(value: object) -> str:
+    """
+    Return ``repr(value)``, or ``<TypeName>`` if the value's ``__repr__`` raises; never raises.
+
+    For log lines about a user's own objects: a filter of a logger that formats the line would pass
+    the exception on to the user's code.
+    """
+    try:
+        return repr(value)
     except Exception:
         return f"<{type(value).__name__}>"
 
@@ -310,13 +330,25 @@ def meta_attributes(meta: Mapping[str, Any] | None) -> dict[str, Any]:
     Turn a user's ``meta`` into span attributes ``nexus.meta.<key>``; never raises.
 
     Text, numbers and booleans stay as they are, other values become text, None is left out. If
-    ``meta`` is no mapping, there are no attributes. Neither the number nor the length of the values
-    is limited here.
+    ``meta`` is no mapping, there are no attributes; if its items cannot be read, that is logged,
+    and there are none either. Neither the number nor the length of the values is limited here.
     """
+    try:
+        items = list(meta.items()) if isinstance(meta, Mapping) else []
+    except Exception:
+        logger.exception("otel-bridge could not read a meta of type %s", type(meta).__name__)
+        items = []
     return {
-        f"{semconv.META_PREFIX}{safe_str(key)}": value
-        if isinstance(value, str | bool | int | float)
-        else safe_str(value)
-        for key, value in (meta if isinstance(meta, Mapping) else {}).items()
+        f"{semconv.META_PREFIX}{safe_str(key)}": _attribute(value)
+        for key, value in items
         if value is not None
     }
+
+
+def _attribute(value: Any) -> str | bool | int | float:
+    try:
+        if isinstance(value, str | bool | int | float):
+            return value
+    except Exception:
+        return safe_str(value)  # a proxy object may raise when it is asked for its class
+    return safe_str(value)

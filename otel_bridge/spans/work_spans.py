@@ -295,11 +295,15 @@ class Job(SpanContextManager, SelfReturningContextManager):
 
         Read it inside the block. It is this attempt's carrier, empty if there was none, plus a link
         to this attempt's span, which is missing before the block begins. A new dict at each call.
-        Raises nothing itself.
+        Never raises: what the propagator or a carrier that is no dict raises is logged.
         """
+        carrier: dict[str, str] = {}
         injected: dict[str, str] = {}
-        propagate.inject(injected, trace.set_span_in_context(self._span))
-        carrier = dict(self._carrier)
+        try:
+            carrier.update(self._carrier)
+            propagate.inject(injected, trace.set_span_in_context(self._span))
+        except Exception:
+            logger.exception("otel-bridge could not link the next attempt of %s", self)
         if "traceparent" in injected:
             carrier[semconv.CARRIER_PREVIOUS_ATTEMPT] = injected["traceparent"]
         return carrier
@@ -323,6 +327,19 @@ class Job(SpanContextManager, SelfReturningContextManager):
         self._end_as(TaskStatus.RETRYING, reason)
 
     def _open(self) -> None:
+        try:
+            self._read_carrier()
+        except Exception:  # such as a traceparent that is no text, or a faulty propagator
+            logger.exception("otel-bridge could not read the trace context of %s", self)
+        super()._open()
+        if self._ids.worker is not None:
+            self._ids.worker.current_task_id = self._task_id
+        otel_metrics = current_metrics()
+        if otel_metrics is not None:
+            self._started_at = time.monotonic()
+            otel_metrics.job_started(self._label, self._attributes.get(semconv.QUEUE))
+
+    def _read_carrier(self) -> None:
         # The current context is passed on, because extract() would start from an empty one.
         self._parent_context = propagate.extract(self._carrier, otel_context.get_current())
         previous = self._carrier.get(semconv.CARRIER_PREVIOUS_ATTEMPT)
@@ -331,13 +348,6 @@ class Job(SpanContextManager, SelfReturningContextManager):
             span_context = trace.get_current_span(linked).get_span_context()
             if span_context.is_valid:
                 self._links.append(Link(span_context, {"nexus.link": "previous attempt"}))
-        super()._open()
-        if self._ids.worker is not None:
-            self._ids.worker.current_task_id = self._task_id
-        otel_metrics = current_metrics()
-        if otel_metrics is not None:
-            self._started_at = time.monotonic()
-            otel_metrics.job_started(self._label, self._attributes.get(semconv.QUEUE))
 
     def _close(self, error: BaseException | None) -> None:
         heartbeat = self._ids.worker

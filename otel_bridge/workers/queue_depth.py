@@ -70,7 +70,8 @@ def publish_queue_depth(
             event_type=MonitoringEventType.QUEUE_DEPTH_UPDATE, counts=dict(depths)
         )
     except Exception:  # a mapping of the user's own may raise anything
-        logger.exception("queue_depth() takes whole numbers by queue name; got %r", depths)
+        kind = type(depths).__name__
+        logger.exception("queue_depth() takes whole numbers by queue name; got a %s", kind)
         return
     # From here on the numbers that the event has: the gauge cannot add up texts.
     counts = event.counts or {}

@@ -58,8 +58,9 @@ class SharedFramesProtocol(WebSocketsSansIOProtocol):
 
     Attributes:
         takes_messages: Whether the application reads what the client sends; a route sets it before
-            it accepts. Otherwise the messages are discarded as they come.
-        on_pong: Called for each pong of a ``TransportSink.ping``; None: they are not reported.
+            it accepts. False, the default: the messages are discarded as they come.
+        on_pong: Called without arguments for each pong of a ``TransportSink.ping``; None, the
+            default: they are not reported. What it raises reaches uvicorn, so it must not raise.
     """
 
     takes_messages = False
@@ -214,7 +215,8 @@ class TransportSink:
         """
         Let the kernel take at most 16 KiB that the network has not, where the system can.
 
-        Its buffers hold 2 MB otherwise: 20 s of views before a client is seen not to read.
+        Its buffers hold 2 MB otherwise: 20 s of views before a client is seen not to read. Never
+        raises; a system or socket without this option (``TCP_NOTSENT_LOWAT``) stays as it is.
         """
         connected = self._transport.get_extra_info("socket")
         option = getattr(socket, "TCP_NOTSENT_LOWAT", None)

@@ -36,17 +36,26 @@ TICK_INTERVAL_SEC: Final = 2.0
 
 
 class HubCounters:
-    """Numbers that the hub counts from 0 at its start, on its event loop; all in ``/metrics``."""
+    """
+    Numbers that the hub counts from 0 at its start, on its event loop; all in ``/metrics``.
+
+    A record, as ``Hub.counters``; checks nothing. They are never reset.
+
+    Attributes:
+        events_out: Events written to clients, counted once for each client that got one, also when
+            they were sent while it resumed.
+        dropped_slow: Events that a client did not get because it was over its byte limit, counted
+            once for each such client. A ``gap`` reports them to it if it catches up.
+        slow_closed: Clients that ``sweep`` closed because they were too slow (3008); not those that
+            were closed while they resumed.
+    """
 
     __slots__ = ("dropped_slow", "events_out", "slow_closed")
 
     def __init__(self) -> None:
         self.events_out = 0
-        """Events written to clients, counted once per client."""
         self.dropped_slow = 0
-        """Events dropped because a client was over its byte limit, counted once per client."""
         self.slow_closed = 0
-        """Clients closed because they were too slow."""
 
 
 class _Group:
@@ -63,7 +72,7 @@ class _Group:
 
 class Hub:
     """
-    All sessions (clients) of one collector, in groups of equal filter and batching.
+    All sessions (clients of the raw stream) of a collector, in groups of equal filter and batching.
 
     The collector makes one and calls ``broadcast`` for new events, ``sweep`` every 0.5 s, ``tick``
     every 2 s and ``close_all`` at its end. All methods belong to one event loop and never block.
@@ -71,13 +80,18 @@ class Hub:
     gone raises nothing; a slow one is closed, see ``sweep``.
 
     Args:
-        ring: Read for gaps and resuming; the reader appends to it before it calls ``broadcast``.
+        ring: The newest events in memory, read for gaps and resuming; the reader appends to it
+            before it calls ``broadcast``.
         limit_bytes: Bytes that may wait for one session before events are dropped for it; 4 MiB in
             the service.
         timeout_sec: How long a session may stay over that limit, or take no bytes, until it is
             closed; 8 s in the service.
         make_snapshot: Makes the snapshot message for a filter, valid at the ring's newest entry.
         clock: Source of the time.
+
+    Attributes:
+        ring: As given.
+        counters: What it has counted; all 0 at first.
     """
 
     def __init__(
@@ -112,10 +126,13 @@ class Hub:
         """
         Add a session, which gets all events that are broadcast from this moment on; never raises.
 
+        Call it on the hub's event loop. A session whose connection is gone joins too; what is
+        written to it is dropped until ``leave`` or ``sweep`` removes it.
+
         Args:
             session: One that is not closed and has not joined; not checked.
             after_index: First send it what the ring holds after this index, at once and whatever
-                its byte limit is; None: nothing. What the ring has evicted is missing: see
+                its byte limit is; default None: nothing. What the ring has evicted is missing: see
                 ``ReplayRing.holds_all_after``.
         """
         key = (session.event_filter, session.batch_ms)
@@ -155,12 +172,16 @@ class Hub:
         """
         Write a ``gap`` message, which says that events are missing; then, if asked for, a snapshot.
 
-        May be called any number of times; the session's byte limit does not matter.
+        Call it on the hub's event loop, any number of times; the session's byte limit does not
+        matter. If its connection is gone, nothing is sent and nothing is raised.
 
         Args:
-            session: To whom.
-            reason: ``slow``, ``trimmed``, ``epoch``, ``malformed`` or ``overflow``.
-            dropped: The number of events that were dropped; None: it is not known.
+            session: To whom; it need not have joined.
+            reason: Why. ``slow``: the client was over its byte limit, and events were dropped for
+                it. ``trimmed``: the log no longer has the next events, or cannot be read to resume
+                from it. ``epoch``: the log was lost or replaced. ``malformed``: the client's
+                position is not one. ``overflow``: not used.
+            dropped: The number of events that were dropped; default None: it is not known.
 
         Raises:
             ValueError: ``reason`` is another one.
@@ -265,10 +286,12 @@ class Hub:
         """
         Write a ``gap`` to every session: the log could not be read on without a hole.
 
-        Sessions over their byte limit get one from ``sweep`` later.
+        Call it on the hub's event loop. Sessions over their byte limit get one from ``sweep``
+        later, with the reason ``slow``. A connection that is gone raises nothing.
 
         Args:
-            reason: ``trimmed``, ``epoch`` or another one of ``send_gap``.
+            reason: ``trimmed`` (the log no longer has the next events) or ``epoch`` (it was lost or
+                replaced); the others of ``send_gap`` are accepted.
 
         Raises:
             ValueError: ``reason`` is none of these, and there is a session.

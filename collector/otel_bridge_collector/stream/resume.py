@@ -50,9 +50,9 @@ class Resumer:
         decode: Decodes entries of the log, and leaves out unreadable ones.
         wait_advance: Waits until the reader has read more of the log, for at most the given
             seconds; returns False if it has not.
-        hub: The hub that sessions join at the end.
-        slow_after_sec: A client with over 256 KiB left to read after this time is closed as slow;
-            8 s in the service.
+        hub: The hub (all client sessions) that sessions join at the end.
+        slow_after_sec: A client with over 256 KiB left to read after this time is closed as slow; 8
+            s in the service.
     """
 
     def __init__(
@@ -136,13 +136,14 @@ class Resumer:
         self, event_filter: EventFilter, *, limit: int, before: str | None
     ) -> tuple[list[bytes], str | None]:
         """
-        Read the newest events that pass a filter back from the log, newest first.
+        Read the newest events that pass a filter back from the log, newest first (async).
 
-        One call searches at most 20,000 events.
+        One call searches at most 20,000 events, in reads of 1,000, which wait for reads of other
+        callers. Fewer events than ``limit``, even none, do not mean that there are no older ones.
 
         Args:
             event_filter: Which events to return.
-            limit: Return at most this many.
+            limit: Return at most this many, at least 1; not checked.
             before: Return only events older than this position; None: from the newest on.
 
         Returns:
@@ -150,7 +151,7 @@ class Resumer:
             the beginning of the log is reached.
 
         Raises:
-            PositionLostError: ``before`` belongs to another log.
+            PositionLostError: ``before`` belongs to another log or is malformed.
             TransportError: The log cannot be read.
         """
         found: list[bytes] = []

@@ -65,9 +65,10 @@ class Entry:
 
 class ReplayRing:
     """
-    The newest events, by position and by a running index. For one event loop; nothing blocks.
+    The newest events in memory, by position and by a running index, for clients that resume.
 
-    Only ``index_of`` and ``after_index`` can raise; evicting is silent, ``holds`` shows it.
+    For one event loop; nothing blocks. Only ``index_of`` and ``after_index`` can raise; evicting is
+    silent, ``holds`` shows it.
 
     Args:
         low_watermark: Position in the log before the first event that will be appended.
@@ -76,8 +77,9 @@ class ReplayRing:
             size.
 
     Attributes:
-        low_watermark: Position after which every event of the log is held.
-        last_position: Position of the newest entry that has one, or of ``advance``.
+        low_watermark: Position after which every event of the log is held; at first as given.
+        last_position: Position of the newest entry that has one, or of ``advance``, which passes
+            over an entry; before the first ``low_watermark``.
     """
 
     def __init__(

@@ -65,19 +65,19 @@ class ClientSession:
     Args:
         sink: Where its bytes go.
         event_filter: Which events it gets.
-        batch_ms: None: one event per message; else messages are JSON arrays of at most 1,000 events
-            at this interval in ms.
+        batch_ms: Default None: one event per message; else messages are JSON arrays of at most
+            1,000 events at this interval in ms.
         has_extras: Whether it asked for a snapshot, a position or batches, and so understands
-            control messages.
-        wants_snapshot: Whether a fresh snapshot follows each gap.
+            control messages; default False: it gets no ``tick``.
+        wants_snapshot: Whether a fresh snapshot follows each gap; default False.
 
     Attributes:
-        is_closed: Whether it has left the hub or was closed.
-        dropped: Events dropped since the last gap that was sent.
+        is_closed: Whether it has left the hub or was closed; False at first.
+        dropped: Events dropped since the last gap that was sent; 0 at first.
         over_limit_since: Monotonic time since which it has been over its byte limit; None while it
-            keeps up.
+            keeps up, and at first.
         allowance_bytes: Bytes that it may buffer over the limit while a snapshot is on its way,
-            because a large snapshot does not make a client slow.
+            because a large snapshot does not make a client slow; 0 at first.
     """
 
     __slots__ = (
@@ -141,8 +141,8 @@ class ClientSession:
         """
         Return the seconds since its sink last accepted any bytes; 0 if none are waiting.
 
-        Progress is noticed only when this is called, so call it at intervals; the hub does each
-        0.5 s. Never raises.
+        Progress is noticed only when this is called, so call it at intervals; the hub does each 0.5
+        s. The first call returns 0. Never raises.
 
         Args:
             now: Monotonic time in seconds, of the same clock at each call.

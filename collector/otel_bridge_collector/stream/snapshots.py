@@ -35,10 +35,14 @@ _MAX_CACHED_SNAPSHOTS: Final = 64
 
 class Snapshots:
     """
-    Makes snapshots of one collector.
+    Makes snapshots of one collector: the whole state for one filter, as a dashboard starts from it.
+
+    The collector makes one. All methods belong to its event loop; each takes 10 to 40 ms of it and
+    never waits. They raise nothing. At most 65 snapshots are cached, for half a second at most.
 
     Args:
-        evaluate: Gives the model, with liveness evaluated as of now.
+        evaluate: Gives the model (the state that all events make), with liveness evaluated as of
+            now.
         ring: Has the newest events; each snapshot is valid at its newest entry.
         queues: Names of the coordinator's queues, which are listed first and in this order.
         clock: Source of the time.
@@ -65,6 +69,10 @@ class Snapshots:
         At most 200 research tasks with 2,000 spans, 200 failures, and the newest 200 events or 512
         KiB of their JSON. It takes 10 to 40 ms of the collector's event loop, where it must be
         called.
+
+        Args:
+            event_filter: Which events count; default: all. A filter that is limited to projects
+                gets no queues, and no numbers of other projects.
         """
         model = self._evaluate()
         is_limited = event_filter.projects is not None
@@ -90,9 +98,11 @@ class Snapshots:
         """
         Return the research tasks in the state that a client with this filter may see; never raises.
 
+        Call it on the collector's event loop.
+
         Args:
             event_filter: Which of them to return.
-            limit: Return at most this many.
+            limit: Return at most this many; not checked here.
 
         Returns:
             Their ``task_id``, ``title``, ``status`` and ``project_id``: running ones first, then
@@ -128,7 +138,12 @@ class Snapshots:
         return found[::-1]
 
     def json(self, event_filter: EventFilter) -> bytes:
-        """``message`` as JSON, cached per filter until the next event, half a second at most."""
+        """
+        Return ``message`` as JSON, cached for each filter until the next event, at most 0.5 s.
+
+        Never raises; call it on the collector's event loop. Of more than 64 cached filters all are
+        forgotten.
+        """
         # With the position, because that changes without an event when reading starts over.
         half_second = self._clock.time_ns() // 500_000_000
         moment = (self._ring.last_index, self._ring.last_position, half_second)

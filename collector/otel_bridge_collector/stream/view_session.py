@@ -25,7 +25,12 @@ _MAX_WAITING_OPS: Final = 16
 
 
 class ViewSink(Sink, Protocol):
-    """A ``Sink`` that shows whether the client itself, and not only a proxy, reads."""
+    """
+    A ``Sink`` that shows whether the client itself, and not only a proxy, reads.
+
+    ``TransportSink`` and ``AsgiSink`` are the two. Called on the event loop; never blocks or
+    raises.
+    """
 
     def limit_kernel_buffer(self) -> None:
         """Let the kernel hold little that the client has not read, where that is possible."""
@@ -36,14 +41,23 @@ class ViewSink(Sink, Protocol):
 
 class Group:
     """
-    All subscriptions with one query and scope.
+    All subscriptions with one query (view and parameters) and one scope (projects of the reader).
+
+    ``ViewsHub`` makes it for the first of them and forgets it after the last. A record, for the
+    hub's event loop; checks and limits nothing.
+
+    Args:
+        number: ``s`` in its messages; unique in this collector.
+        query: What its window is computed for.
+        scope: The projects that its clients may see; None: all.
 
     Attributes:
-        number: ``s`` in its messages.
-        version: ``v`` of the window that its clients have.
+        version: ``v`` of the window that its clients have; 0 before the first, then it rises by one
+            with each change.
         shown: That window; None before it was computed.
-        full: Its frame as a whole; None until a client needs one.
-        sessions: Its clients, each with whether it lacks the window and needs a ``full``.
+        full: Its frame as a whole; None until a client needs one, and after each change.
+        sessions: Its clients, each with whether it lacks the window and needs a ``full``; empty at
+            first.
     """
 
     __slots__ = ("full", "number", "query", "scope", "sessions", "shown", "version")
@@ -60,19 +74,24 @@ class Group:
 
 class ViewSession:
     """
-    One client; the WebSocket's route makes it, and the ``ViewsHub`` fills it.
+    One client of ``/ws/views``; the WebSocket's route makes it, and the ``ViewsHub`` fills it.
+
+    Use it on the hub's event loop. It keeps numbers and writes what it is given; the hub applies
+    the limits. No method blocks, or raises if the client is gone.
 
     Args:
         sink: Where its bytes go.
-        scope: The projects that it may see, fixed for its life.
+        scope: The projects that it may see, fixed for its life; None: all.
 
     Attributes:
-        subscriptions: Its open ones: the client's number to the shared group.
-        is_held: Whether it asked to be sent nothing but ``overview``.
-        behind_since: Monotonic time since which it has not kept up; None while it does.
-        is_closed: Whether it has left.
+        subscriptions: Its open ones: the client's number to the shared group; empty at first.
+        is_held: Whether it asked to be sent nothing but ``overview``; False at first.
+        behind_since: Monotonic time since which it has not kept up; None while it does, and at
+            first.
+        is_closed: Whether it has left; False at first.
         waiting: Messages that came too fast, the latest of each id; carried out at the next tick.
-        out: Frames of this tick.
+            At most 16; empty at first.
+        out: Frames of this tick; empty after each ``flush``.
     """
 
     __slots__ = (
@@ -106,14 +125,28 @@ class ViewSession:
         self._ops_second = -1
 
     def may_do(self, now: float) -> bool:
-        """Count one message of the client; False if it is over 20 in this second."""
+        """
+        Count one message of the client; False if it is over 20 in this second. Never raises.
+
+        Args:
+            now: Monotonic time in seconds.
+        """
         if int(now) != self._ops_second:
             self._ops_second, self._ops = int(now), 0
         self._ops += 1
         return self._ops <= _MAX_OPS_PER_SEC
 
     def wait(self, key: Any, op: Any) -> bool:
-        """Keep a message for the next tick in place of the former one; False if 16 wait."""
+        """
+        Keep a message for the next tick, in place of the former one with this key. Never raises.
+
+        Args:
+            key: The client's number of the subscription; None: the message is of none.
+            op: The message as it was read.
+
+        Returns:
+            False if 16 others wait; then it is not kept.
+        """
         if key not in self.waiting and len(self.waiting) >= _MAX_WAITING_OPS:
             return False
         self.waiting[key] = op
@@ -126,22 +159,46 @@ class ViewSession:
             self.out.clear()
 
     def ping(self, now: float) -> None:
-        """Send a ping, one a second and only one at a time."""
+        """
+        Send a ping, at most one a second, and none while one is unanswered. Never raises.
+
+        Args:
+            now: Monotonic time in seconds.
+        """
         is_answered = self._pong_at >= self._ping_at
         is_due = is_answered and now - self._ping_at >= _PING_INTERVAL_SEC
         if is_due and self.sink.ping():
             self._ping_at = now
 
     def note_pong(self, now: float) -> None:
-        """The client has answered: it has read all that was sent before the ping."""
+        """
+        Note that the client has answered: it has read all that was sent before the ping.
+
+        Args:
+            now: Monotonic time in seconds.
+        """
         self._pong_at = now
 
     def is_behind(self, now: float, limit_bytes: int) -> bool:
-        """Whether it does not take what it is sent, at ``now`` in monotonic seconds."""
+        """
+        Return whether the client does not take what it is sent; never raises.
+
+        It does not while more than ``limit_bytes`` are unsent, or when a ping is unanswered for
+        over 2 s.
+
+        Args:
+            now: Monotonic time in seconds.
+            limit_bytes: The hub gives 64 KiB.
+        """
         if self.sink.buffered_bytes() > limit_bytes:
             return True
         return self._ping_at > self._pong_at and now - self._ping_at > _PONG_TIMEOUT_SEC
 
     def close(self, code: CloseCode) -> None:
-        """Close its connection with a code."""
+        """
+        Close its connection with a code, and free the socket 1 s later; may be called again.
+
+        Args:
+            code: Sent to the client. The session stays in the hub: call ``ViewsHub.leave`` before.
+        """
         self.sink.close(code)

@@ -61,37 +61,54 @@ _ALWAYS_SENT: Final = "overview"
 
 
 class ViewsCounters:
-    """Numbers that count from 0 at the start; all in ``/metrics``."""
+    """
+    Numbers that count from 0 at the start and are never reset; all in ``/metrics``.
+
+    A record, as ``ViewsHub.counters``, for the hub's event loop; checks nothing.
+
+    Attributes:
+        changes: ``change`` messages made, counted once for all clients of a group.
+        fulls: Whole windows (``full`` messages) written, counted once for each client.
+        skipped: Times that a client was left out of a tick because it did not keep up. Nothing is
+            lost: it gets the latest state later.
+        refused: Messages of clients that were not carried out, answered with ``refused`` or, if
+            they came too fast, not answered. Those of an unknown kind are ignored and not counted.
+        errors: Times that a view could not be computed; each is logged.
+        slow_closed: Clients closed because they did not keep up for ``timeout_sec`` (3008).
+    """
 
     __slots__ = ("changes", "errors", "fulls", "refused", "skipped", "slow_closed")
 
     def __init__(self) -> None:
         self.changes = 0
-        """Changes made, counted once for all clients of a group."""
         self.fulls = 0
-        """Whole windows written, counted once per client."""
         self.skipped = 0
-        """Times that a client was left out of a tick because it did not keep up."""
         self.refused = 0
-        """Messages of clients that were not carried out."""
         self.errors = 0
-        """Views that could not be computed; each is logged."""
         self.slow_closed = 0
-        """Clients closed because they did not keep up for too long."""
 
 
 class ViewsHub:
     """
-    All clients of ``/ws/views`` of one collector.
+    All clients of ``/ws/views`` of one collector, and the views (head and rows) that they see.
 
-    All methods belong to one event loop and never block.
+    All methods belong to one event loop and never block. A client has at most 16 subscriptions, and
+    all clients together 2,000 different ones; a further one is answered with ``refused``. The
+    number of clients is limited by ``Authenticator.connected``, not here. A connection that is gone
+    raises nothing.
+
+    A client with over 64 KiB unsent, or a ping unanswered for over 2 s, is behind: it gets nothing
+    until it has caught up, then the latest state as ``full``.
 
     Args:
         refresh: Brings the model up to date; called once before windows are computed.
         window: Computes one window as of the latest refresh.
         position: Gives the log's position for ``tick``.
-        timeout_sec: How long a client may be behind until it is closed.
+        timeout_sec: How long a client may be behind until it is closed (3008); 8 s in the service.
         clock: Source of the time.
+
+    Attributes:
+        counters: What it has counted; all 0 at first.
     """
 
     def __init__(
@@ -125,21 +142,38 @@ class ViewsHub:
     # --- clients ---------------------------------------------------------------------------------
 
     def join(self, session: ViewSession) -> None:
-        """Add a client, and greet it."""
+        """
+        Add a client, and send it ``hello`` with the limits at once; never raises.
+
+        Args:
+            session: One that is not closed and has not joined; not checked. It has no subscriptions
+                yet.
+        """
         self._sessions[session] = None
         limits = Limits(subs=MAX_SUBSCRIPTIONS, count=MAX_ROWS, text=_MAX_TEXT_CHARS)
         self._send(session, Hello(at=self._at_ms(), limits=limits))
         session.flush()
 
     def leave(self, session: ViewSession) -> None:
-        """Remove a client without closing its socket; may be called again."""
+        """
+        Remove a client and end its subscriptions, without closing its socket; never raises.
+
+        Args:
+            session: Its ``is_closed`` becomes True. One that is not in the hub: nothing else
+                happens.
+        """
         session.is_closed = True
         self._sessions.pop(session, None)
         for subscription in list(session.subscriptions):
             self._unsubscribe(session, subscription)
 
     def close_all(self, code: CloseCode = RESTARTING) -> None:
-        """Remove and close every client."""
+        """
+        Remove and close every client; never raises.
+
+        Args:
+            code: Sent to each; default 1012, "collector is restarting, come back".
+        """
         for session in list(self._sessions):
             self.leave(session)
             session.close(code)
@@ -150,9 +184,19 @@ class ViewsHub:
         """
         Carry out one message of a client; a bad one is answered with ``refused``, never an error.
 
+        ``sub`` is answered with ``sub`` and then ``full``, or ``gone`` with ``why`` ``error`` if
+        the view cannot be computed; the subscription stays open, and ``full`` follows when it can.
+        Messages over 20 in a second, or of a client that is behind, wait for the next tick, the
+        latest of each id, at most 16; over that they are counted as refused and not answered, as
+        are bad ones that come too fast. One with an unknown ``op`` is ignored.
+
         Args:
             session: One that has joined.
             message: As it came; JSON of at most 16 KiB.
+
+        Raises:
+            Exception: What ``refresh`` raises for the first subscription to a view; the connection
+                ends.
         """
         now = self._clock.monotonic()
         is_too_fast = not session.may_do(now)
@@ -233,8 +277,16 @@ class ViewsHub:
         """
         Compute every group, and write to every client what has changed for it.
 
+        A client that keeps up gets ``change`` or ``full`` of its subscriptions, and ``tick`` every
+        2 s; one that is behind gets nothing, and is closed after ``timeout_sec`` (8 s). A view that
+        cannot be computed is logged and counted, and its clients keep what they have.
+
         Returns:
-            After how many seconds to call it again: 0.1 to 1.
+            After how many seconds to call it again: eight times what it took, 0.1 to 1. Without
+            clients 0.1.
+
+        Raises:
+            Exception: What ``refresh`` or ``position`` raises; call it again later.
         """
         started = self._clock.monotonic()
         if not self._sessions:

@@ -7,11 +7,13 @@ import itertools
 import json
 import sys
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -23,6 +25,7 @@ from otel_bridge.publish.transports.memory import memory_log
 from otel_bridge.settings import BridgeSettings
 from otel_bridge.spans import context_managers
 from otel_bridge.spans.work_spans import Phase
+from tests.support.hostile import CARRIERS, HALF_OF_A_PAIR, HOSTILE
 from tests.support.waiting import wait_until
 
 _names = itertools.count()
@@ -337,3 +340,106 @@ def test_a_queue_depth_is_one_event(seen: Seen) -> None:
     otel_bridge.queue_depth({"a": 3, "b": 0})
     (event,) = seen.events()
     assert (event["event_type"], event["counts"]) == ("queue_depth_update", {"a": 3, "b": 0})
+
+
+def call_everything(wrong: Any) -> list[str]:
+    """Give a value to each argument of each function and method; the blocks that ran."""
+    ran = []
+    with (
+        otel_bridge.worker(wrong, meta=wrong),
+        otel_bridge.research_task(
+            wrong, title=wrong, project_id=wrong, task_type=wrong, domain=wrong, message=wrong
+        ) as task,
+        otel_bridge.research_task("t1", meta=wrong),
+        otel_bridge.phase(wrong, total=wrong) as search,
+        otel_bridge.phase("extract", total=3) as extract,
+    ):
+        task.message(wrong)
+        for phase in (search, extract):
+            phase.submitted(wrong)
+            phase.advance(wrong, wrong)
+            phase.progress(completed=wrong, failed=wrong, pending=wrong, total=wrong)
+        with otel_bridge.enqueue(
+            task_id=wrong,
+            task_type=wrong,
+            queue=wrong,
+            parent_task_id=wrong,
+            project_id=wrong,
+            phase=wrong,
+            retry_count=wrong,
+        ) as carrier:
+            json.dumps(carrier)
+            ran.append("enqueue")
+        enqueueing = otel_bridge.enqueue(task_id=None, task_type="find")
+        with enqueueing:
+            enqueueing.queued(wrong)
+        with otel_bridge.job(
+            task_id=wrong,
+            task_type=wrong,
+            carrier=wrong,
+            worker_id=wrong,
+            retry_count=wrong,
+            queue=wrong,
+            parent_task_id=wrong,
+            project_id=wrong,
+            phase=wrong,
+        ) as job:
+            job.retry(wrong)
+            job.fail(wrong)
+            dict(job.retry_carrier)
+            ran.append("job")
+        otel_bridge.queue_depth(wrong)
+        otel_bridge.queue_depth({"q": wrong})
+        task.fail(wrong)
+    return ran
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_arguments_never_reach_user_code(seen: Seen, name: str) -> None:
+    """Whatever value an argument has, nothing is raised, the blocks run, and a carrier is JSON."""
+    assert call_everything(HOSTILE[name]()) == ["enqueue", "job"]
+    seen.bridge.flush(10)
+
+
+@given(CARRIERS)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_job_takes_any_carrier(seen: Seen, carrier: dict[str, Any]) -> None:
+    """A job with any carrier runs and is shown, and its next attempt gets all of the carrier."""
+    with (
+        otel_bridge.worker("w1"),
+        otel_bridge.job(task_id="j1", task_type="find", carrier=carrier) as job,
+        otel_bridge.phase("inner") as inner,
+    ):
+        inner.progress(completed=1)
+        assert carrier.keys() <= job.retry_carrier.keys()
+    assert job.span_id != 0
+
+
+def test_ids_are_text_whatever_their_type(seen: Seen) -> None:
+    """A UUID is the id that its text is, in the span and in the carrier, which stays JSON."""
+    project = uuid.uuid4()
+    wrong: Any = project
+    with (
+        otel_bridge.research_task("t1", project_id=wrong),
+        otel_bridge.enqueue(task_id="j1", task_type="find") as carrier,
+    ):
+        pass
+    assert json.loads(json.dumps(carrier))["nexus-project-id"] == str(project)
+    (enqueued,) = [e for e in seen.events() if e["event_type"] == "task_enqueued"]
+    assert enqueued["project_id"] == str(project)
+
+
+def test_a_heartbeat_may_name_any_job(seen: Seen, caplog: pytest.LogCaptureFixture) -> None:
+    """An id that is no Unicode text does not end the heartbeats of the worker that runs the job."""
+    with (
+        otel_bridge.worker("w1"),
+        otel_bridge.job(task_id=f"j{HALF_OF_A_PAIR}", task_type="find"),
+    ):
+        wait_until(
+            lambda: any(
+                e["event_type"] == "worker_heartbeat" and e.get("task_id") == "j?"
+                for e in seen.events()
+            ),
+            "a heartbeat with the job",
+        )
+    assert caplog.text == ""

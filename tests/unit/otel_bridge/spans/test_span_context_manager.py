@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from decimal import Decimal
@@ -23,9 +24,11 @@ from otel_bridge.spans.span_context_manager import (
     guarded,
     meta_attributes,
     one_line,
+    safe_repr,
     safe_str,
     whole_number,
 )
+from tests.support.hostile import HOSTILE, Hostile, HostileMapping
 from tests.support.spans import SpanRecorder
 
 
@@ -206,10 +209,47 @@ def test_meta_becomes_what_a_span_can_hold() -> None:
 
 
 def test_any_value_becomes_text() -> None:
-    """``safe_str`` is ``str``; if that raises, it is the type's name."""
-    assert [safe_str(value) for value in ("x", 3, None, MuteError())] == [
-        *("x", "3", "None", "<MuteError>")
+    """``safe_str`` is ``str``, without halves of surrogate pairs; else it is the type's name."""
+    assert [safe_str(value) for value in ("x", 3, None, MuteError(), "a\ud800b")] == [
+        *("x", "3", "None", "<MuteError>", "a?b")
     ]
+    assert safe_str(Hostile()) == "<Hostile>"
+
+
+def test_any_value_can_be_logged() -> None:
+    """``safe_repr`` is ``repr``; if that raises, it is the type's name."""
+    assert [safe_repr(value) for value in ("x", (3,), Hostile())] == ["'x'", "(3,)", "<Hostile>"]
+
+
+class ReadingFilter(logging.Filter):
+    """Formats each line, as filters that mask secrets do."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return bool(record.getMessage())
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_log_line_about_a_hostile_value_raises_nothing(name: str) -> None:
+    """A guarded method logs its arguments by a line that every filter of the logger can format."""
+
+    class Owner:
+        @guarded
+        def advance(self, count: Any) -> None:
+            raise ZeroDivisionError
+
+    reading = ReadingFilter()
+    logger = logging.getLogger("otel_bridge.spans.span_context_manager")
+    logger.addFilter(reading)
+    try:
+        Owner().advance(HOSTILE[name]())
+    finally:
+        logger.removeFilter(reading)
+
+
+def test_a_meta_that_cannot_be_read_is_none(caplog: pytest.LogCaptureFixture) -> None:
+    """If the items of a mapping cannot be read, that is logged, and there are no attributes."""
+    assert meta_attributes(HostileMapping()) == {}
+    assert "could not read a meta of type HostileMapping" in caplog.text
 
 
 @pytest.mark.parametrize("count", [5, 5.0, "5", b"5", Decimal(5)])

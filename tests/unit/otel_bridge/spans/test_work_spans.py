@@ -8,10 +8,11 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from opentelemetry import trace
+from opentelemetry import propagate, trace
+from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -311,6 +312,33 @@ def test_the_next_attempt_has_the_same_parent(seen: Seen) -> None:
     previous = retry_carrier.pop(semconv.CARRIER_PREVIOUS_ATTEMPT)
     assert retry_carrier == carrier
     assert previous == f"00-{context.trace_id:032x}-{context.span_id:016x}-01"
+
+
+class FailingPropagator(TextMapPropagator):
+    """A propagator of the application that has a fault."""
+
+    fields: ClassVar[set[str]] = set()
+
+    def inject(self, *args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("no propagation")
+
+    def extract(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("no propagation")
+
+
+def test_a_failing_propagator_costs_the_link_only(
+    seen: Seen, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If trace context cannot be injected, the carrier of the next attempt keeps the other ids."""
+    carrier = {semconv.CARRIER_PROJECT_ID: "p1"}
+    with otel_bridge.job(task_id="j1", task_type="find", carrier=carrier) as job:
+        before = propagate.get_global_textmap()
+        propagate.set_global_textmap(FailingPropagator())
+        try:
+            assert job.retry_carrier == carrier
+        finally:
+            propagate.set_global_textmap(before)
+    assert "could not link the next attempt of <job find>" in caplog.text
 
 
 def test_a_broken_link_is_left_out(seen: Seen) -> None:
