@@ -22,6 +22,7 @@ from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-de
 
 from otel_bridge.bridge import current_bridge
 from otel_bridge.mapping.third_party import ignore_scope, unignore_scope
+from otel_bridge.spans.span_context_manager import safe_str
 from otel_bridge.workers.heartbeat import WorkerHeartbeat
 from otel_bridge.workers.queue_depth import QueueDepthSampler
 
@@ -186,32 +187,35 @@ def start_worker(worker_id: str, meta: Mapping[str, Any] | None = None) -> Worke
     Publish ``worker_started``, then heartbeats until ``stop_worker`` is called; returns at once.
 
     The timer thread (one for the process) sends one every ``heartbeat_interval_sec`` of the
-    settings (default 10 s). Redis that cannot be reached is logged there; nothing is raised for it.
+    settings (default 10 s). Redis that cannot be reached is logged there. Never raises: an error is
+    logged, and the worker runs without being shown.
 
     Args:
-        worker_id: Unique among all workers; not checked.
-        meta: Small values shown with the worker, beside ``host`` and ``pid``; default none.
+        worker_id: Unique among all workers, which is not checked; kept as ``safe_str`` of it.
+        meta: Small values by text, shown with the worker, beside ``host`` and ``pid``; default
+            none.
 
     Returns:
-        The heartbeat, for ``stop_worker``; None before ``configure()`` and while monitoring is off.
-
-    Raises:
-        pydantic.ValidationError: ``meta`` has a key that is no text.
-        TypeError: ``meta`` is no mapping.
+        The heartbeat, for ``stop_worker``; None before ``configure()``, while monitoring is off and
+        after an error.
     """
     bridge = current_bridge()
     if bridge is None or bridge.bus is None:
         return None
-    heartbeat = WorkerHeartbeat(
-        worker_id,
-        bus=bridge.bus,
-        timer=bridge.timer,
-        settings=bridge.settings,
-        heartbeat_keys=bridge.heartbeat_keys,
-        otel_metrics=bridge.otel_metrics,
-        meta=meta,
-    )
-    heartbeat.start()
+    try:
+        heartbeat = WorkerHeartbeat(
+            safe_str(worker_id),
+            bus=bridge.bus,
+            timer=bridge.timer,
+            settings=bridge.settings,
+            heartbeat_keys=bridge.heartbeat_keys,
+            otel_metrics=bridge.otel_metrics,
+            meta=meta,
+        )
+        heartbeat.start()
+    except Exception:
+        logger.exception("otel-bridge could not show the worker %s", safe_str(worker_id))
+        return None
     return heartbeat
 
 

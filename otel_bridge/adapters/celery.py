@@ -27,7 +27,7 @@ from otel_bridge.adapters.base import (
     stop_worker,
     this_process,
 )
-from otel_bridge.adapters.runs import Runs, report_lost
+from otel_bridge.adapters.runs import Runs, attempts_before, report_lost
 from otel_bridge.spans.context_managers import enqueue
 from otel_bridge.spans.span_context_manager import one_line
 from otel_bridge.workers.heartbeat import WorkerHeartbeat
@@ -146,7 +146,7 @@ class CeleryAdapter(Adapter):
             task_id,
             task.name,
             getattr(request, MESSAGE_KEY, None),
-            retry_count=_retries(request.retries),
+            retry_count=attempts_before(request.retries),
             queue=(request.delivery_info or {}).get("routing_key"),
             worker_id=self._worker_id or f"celery@{this_process()}",
             heartbeat=self._heartbeat,
@@ -178,7 +178,8 @@ class CeleryAdapter(Adapter):
         self._report(id, f"no worker knows a task {name!r}")
 
     def _remember(self, task_id: str, name: str, headers: Mapping[str, Any]) -> None:
-        self._received[task_id] = (name, headers.get(MESSAGE_KEY), _retries(headers.get("retries")))
+        retries = attempts_before(headers.get("retries"))
+        self._received[task_id] = (name, headers.get(MESSAGE_KEY), retries)
         if len(self._received) > _MAX_RECEIVED:
             self._received.popitem(last=False)
 
@@ -234,10 +235,6 @@ class CeleryAdapter(Adapter):
     def _on_shutdown(self, **_: Any) -> None:
         stop_worker(self._heartbeat, self._depths)
         self._heartbeat = None
-
-
-def _retries(value: Any) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
 
 
 def _queue_of(app: Celery, options: dict[str, Any]) -> str | None:

@@ -24,7 +24,7 @@ from otel_bridge.adapters.base import (
     stop_worker,
     this_process,
 )
-from otel_bridge.adapters.runs import Runs, report_lost
+from otel_bridge.adapters.runs import Runs, attempts_before, report_lost
 from otel_bridge.spans.context_managers import enqueue
 from otel_bridge.workers.heartbeat import WorkerHeartbeat
 
@@ -75,17 +75,17 @@ class DramatiqAdapter(Adapter):
         self._instrumented.append((broker, middleware))
 
     def _enqueueing(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def put(message: Any, *, delay: int | None = None) -> Any:
+        def put(message: Any, *args: Any, **kwargs: Any) -> Any:
             run = self._runs.get(message.message_id)
             if run is not None:
                 message.options[MESSAGE_KEY] = run.queue_again()
             if is_off() or MESSAGE_KEY in message.options:
                 # A retry, or a delayed message that is due and moves to its queue.
-                return original(message, delay=delay)
+                return original(message, *args, **kwargs)
             span = enqueue(task_id=None, task_type=message.actor_name, queue=message.queue_name)
             with span as carrier:
                 message.options[MESSAGE_KEY] = carrier
-                result = original(message, delay=delay)
+                result = original(message, *args, **kwargs)
                 span.queued(message.message_id)
                 return result
 
@@ -125,7 +125,7 @@ class _MonitoringMiddleware(Middleware):
             message.message_id,
             message.actor_name,
             message.options.get(MESSAGE_KEY),
-            retry_count=int(message.options.get("retries", 0)),
+            retry_count=attempts_before(message.options.get("retries")),
             queue=message.queue_name,
             worker_id=_worker_id(),
             heartbeat=self._heartbeat,
@@ -153,7 +153,7 @@ class _MonitoringMiddleware(Middleware):
                 message.actor_name,
                 message.options.get(MESSAGE_KEY),
                 reason=f"no worker knows an actor {message.actor_name!r}",
-                retry_count=int(message.options.get("retries", 0)),
+                retry_count=attempts_before(message.options.get("retries")),
                 worker_id=None,
             )
 

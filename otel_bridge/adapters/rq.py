@@ -11,6 +11,7 @@ Source: rq 3.0 (``queue.py``, ``worker/base.py``); the methods are the same in 2
 from __future__ import annotations
 
 import functools
+import logging
 import mmap
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +32,7 @@ from otel_bridge.adapters.base import (
     start_worker,
     stop_worker,
 )
-from otel_bridge.adapters.runs import Run, Runs, read_carrier, report_lost
+from otel_bridge.adapters.runs import Run, Runs, attempts_before, read_carrier, report_lost
 from otel_bridge.bridge import current_bridge
 from otel_bridge.events import semconv
 from otel_bridge.spans.context_managers import enqueue
@@ -43,6 +44,8 @@ with framework("rq"):
     from rq.worker import BaseWorker, Worker
 
 __all__ = ["RqAdapter"]
+
+logger = logging.getLogger(__name__)
 
 _ATTEMPT: Final = "otel_bridge_attempt"
 _putting: ContextVar[str | None] = ContextVar("otel_bridge_rq_putting", default=None)
@@ -283,8 +286,17 @@ class RqAdapter(Adapter):
 
 @contextmanager
 def _child_of(carrier: dict[str, str]) -> Iterator[None]:
-    """Make the span of a carrier, if there is one, the parent of spans that start in the block."""
-    token = otel_context.attach(propagate.extract(carrier, otel_context.get_current()))
+    """
+    Make the span of a carrier, if there is one, the parent of spans that start in the block.
+
+    An error of the configured propagator is logged, and the block runs in the current context.
+    """
+    context = otel_context.get_current()
+    try:
+        context = propagate.extract(carrier, context)
+    except Exception:
+        logger.exception("otel-bridge could not read the trace context of a carrier")
+    token = otel_context.attach(context)
     try:
         yield
     finally:
@@ -378,5 +390,4 @@ def _type_of(job: RqJob) -> str:
 
 
 def _attempt_of(job: RqJob) -> int:
-    found = _meta_of(job).get(_ATTEMPT)
-    return found if isinstance(found, int) else 0
+    return attempts_before(_meta_of(job).get(_ATTEMPT))

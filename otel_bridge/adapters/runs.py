@@ -7,19 +7,27 @@ Also ``report_lost``, for jobs that end in no process of their own, and ``read_c
 from __future__ import annotations
 
 import json
+import logging
+import re
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Final
 
+from otel_bridge.adapters.base import safely
 from otel_bridge.bridge import current_bridge
 from otel_bridge.events import semconv
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType, TaskStatus
 from otel_bridge.spans.context_managers import job
 from otel_bridge.spans.scope import on_worker
+from otel_bridge.spans.span_context_manager import safe_str
 from otel_bridge.spans.work_spans import Job
 from otel_bridge.workers.heartbeat import WorkerHeartbeat
 
-__all__ = ["Run", "Runs", "read_carrier", "report_lost"]
+__all__ = ["Run", "Runs", "attempts_before", "read_carrier", "report_lost"]
+
+logger = logging.getLogger(__name__)
+
+_TRACE_ID: Final = re.compile("[0-9a-f]{32}")
 
 
 def read_carrier(value: Any) -> dict[str, str]:
@@ -32,19 +40,36 @@ def read_carrier(value: Any) -> dict[str, str]:
         value: A mapping, or a mapping as JSON text. Items whose value is not text are left out.
 
     Returns:
-        The carrier; empty if ``value`` is anything else, or text that is no JSON.
-
-    Raises:
-        RecursionError: JSON text that nests about 1,000 levels deep.
+        The carrier; empty if ``value`` is anything else, text that is no JSON or nests about 1,000
+        levels deep, or a mapping whose items cannot be read, which is logged. Never raises.
     """
-    if isinstance(value, str):
-        try:
+    try:
+        if isinstance(value, str):
             value = json.loads(value)
-        except ValueError:
-            return {}
-    if not isinstance(value, Mapping):
-        return {}
-    return {str(key): item for key, item in value.items() if isinstance(item, str)}
+        if isinstance(value, Mapping):
+            items = value.items()
+            return {safe_str(key): item for key, item in items if isinstance(item, str)}
+    except (ValueError, RecursionError):
+        return {}  # no JSON, or JSON that nests too deep
+    except Exception:
+        logger.exception("otel-bridge could not read a carrier of type %s", type(value).__name__)
+    return {}
+
+
+def attempts_before(value: Any) -> int:
+    """
+    Read how many attempts were made before this one from what a message says.
+
+    Args:
+        value: A whole number, or one as text.
+
+    Returns:
+        The number; 0 if it is negative or ``value`` is anything else. Never raises.
+    """
+    try:
+        return max(0, int(value))
+    except Exception:
+        return 0  # the message is another program's: it may hold anything
 
 
 class Run:
@@ -95,13 +120,17 @@ class Run:
         does. Never raises: an error inside is logged.
         """
         self.is_open = False
+        self._set_outcome()
+        self.span.__exit__(None, None, None)
+
+    @safely
+    def _set_outcome(self) -> None:
         if self.is_queued_again:
             self.span.retry(self.error or "queued again")
         elif self.error is not None:
             self.span.fail(self.error)
         else:
             self.span.complete()
-        self.span.__exit__(None, None, None)
 
 
 class Runs:
@@ -127,7 +156,8 @@ class Runs:
             task_id: Id of the job; compared as text.
         """
         run = self._current.get()
-        while run is not None and not (run.is_open and run.task_id == str(task_id)):
+        job_id = safe_str(task_id)
+        while run is not None and not (run.is_open and run.task_id == job_id):
             run = run.outer
         return run
 
@@ -149,8 +179,8 @@ class Runs:
         shown. While monitoring is off, it is not shown either.
 
         Args:
-            task_id: Id of the job; kept as text. A second attempt of the same id nests in the
-                first.
+            task_id: Id of the job; kept as ``safe_str`` of it. A second attempt of the same id
+                nests in the first.
             task_type: Name of the function that it runs.
             carrier: What came with the message; see ``read_carrier``.
             retry_count: Attempts made before this one, at least 0.
@@ -160,14 +190,12 @@ class Runs:
                 process sends it.
 
         Returns:
-            The attempt; end it with ``close(task_id)`` in the same thread or task.
-
-        Raises:
-            RecursionError: ``carrier`` is JSON text that nests about 1,000 levels deep.
+            The attempt; end it with ``close(task_id)`` in the same thread or task. Never raises.
         """
+        job_id = safe_str(task_id)
         with on_worker(heartbeat):
             span = job(
-                task_id=str(task_id),
+                task_id=job_id,
                 task_type=task_type,
                 carrier=read_carrier(carrier),
                 worker_id=worker_id,
@@ -175,7 +203,7 @@ class Runs:
                 queue=queue,
             )
         span.__enter__()
-        run = Run(str(task_id), span, self._current.get())
+        run = Run(job_id, span, self._current.get())
         self._current.set(run)
         return run
 
@@ -194,6 +222,7 @@ class Runs:
             run.close()
 
 
+@safely
 def report_lost(
     task_id: str,
     task_type: str,
@@ -211,47 +240,50 @@ def report_lost(
     The event is queued as it is, without a span, and says that another than the job reports its end
     (``ended_by``): an end that the job itself reports takes precedence. It is a ``task_retry`` if
     ``will_retry``, else a ``task_failed``. Does nothing before ``configure()`` and while monitoring
-    is off. Never waits for Redis; an event above 8,192 bytes is truncated.
+    is off. Never waits for Redis or raises: what fails is logged, and nothing is published. An
+    event above 8,192 bytes is truncated.
 
     Args:
         task_id: Id of the job.
         task_type: Name of the function that it runs.
         carrier: What came with the message, see ``read_carrier``; names research task, project,
-            phase, run and trace.
+            phase, run and trace. A ``traceparent`` without a trace id of 32 lower-case hex digits
+            counts as none.
         reason: Published as ``error``.
-        retry_count: Attempts made before the one that ended, at least 0.
+        retry_count: Attempts made before the one that ended; a negative number counts as 0.
         worker_id: The worker that ran it; None if no worker did.
         will_retry: Whether the framework runs the job again.
         span_id: The span of the attempt that ended, as 16 hex digits; None: the collector finds it
             by job, run and attempt.
-
-    Raises:
-        pydantic.ValidationError: An argument has a wrong type or form, or the ``traceparent`` of
-            the carrier has no trace id of 32 lower-case hex digits.
-        RecursionError: ``carrier`` is JSON text that nests about 1,000 levels deep.
     """
     bridge = current_bridge()
     if bridge is None or bridge.bus is None:
         return
-    ids = read_carrier(carrier)
-    # ``version-trace_id-span_id-flags``; a text without dashes has no trace id.
-    trace_id = ids.get("traceparent", "").partition("-")[2].partition("-")[0] or None
+    # safe_str, here and below: the event's model refuses halves of surrogate pairs.
+    ids = {key: safe_str(item) for key, item in read_carrier(carrier).items()}
+    trace_id = _trace_id_of(ids.get("traceparent", ""))
     event_type = MonitoringEventType.TASK_RETRY if will_retry else MonitoringEventType.TASK_FAILED
     bridge.bus.publish(
         MonitoringEvent(
             event_type=event_type,
             status=TaskStatus.RETRYING if will_retry else TaskStatus.FAILED,
-            task_id=task_id,
-            task_type=task_type,
+            task_id=safe_str(task_id),
+            task_type=safe_str(task_type),
             parent_task_id=ids.get(semconv.CARRIER_PARENT_TASK_ID) or trace_id,
             project_id=ids.get(semconv.CARRIER_PROJECT_ID),
             phase=ids.get(semconv.CARRIER_PHASE),
-            retry_count=retry_count,
-            worker_id=worker_id,
-            error=reason,
+            retry_count=max(0, retry_count),
+            worker_id=None if worker_id is None else safe_str(worker_id),
+            error=safe_str(reason),
             trace_id=trace_id,
             span_id=span_id,
             run_id=ids.get(semconv.CARRIER_RUN_ID),
             ended_by="other",
         )
     )
+
+
+def _trace_id_of(traceparent: str) -> str | None:
+    """The trace id of a ``version-trace_id-span_id-flags``; None if it has no valid one."""
+    found = traceparent.partition("-")[2].partition("-")[0]
+    return found if _TRACE_ID.fullmatch(found) and found.strip("0") else None

@@ -31,7 +31,7 @@ from otel_bridge.adapters.base import (
     stop_worker,
     this_process,
 )
-from otel_bridge.adapters.runs import Runs, read_carrier, report_lost
+from otel_bridge.adapters.runs import Runs, attempts_before, read_carrier, report_lost
 from otel_bridge.events import semconv
 from otel_bridge.spans.context_managers import enqueue
 from otel_bridge.spans.scope import carrier_of, current_scope
@@ -243,7 +243,7 @@ class _MonitoringMiddleware(TaskiqMiddleware):
             message.task_name,
             # A scheduler process without this adapter sends only the label of the scheduling work.
             message.labels.get(MESSAGE_KEY) or message.labels.get(_SCHEDULER_KEY),
-            retry_count=int(message.labels.get("_retries", 0)),
+            retry_count=attempts_before(message.labels.get("_retries")),
             queue=message.labels.get("queue_name") or getattr(self.broker, "queue_name", None),
             worker_id=_worker_id(),
             heartbeat=self._heartbeat,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ from otel_bridge.events import semconv
 from otel_bridge.workers.heartbeat import WorkerHeartbeat
 
 __all__ = ["SCOPE_KEY", "Scope", "carrier_of", "current_scope", "on_worker"]
+
+logger = logging.getLogger(__name__)
 
 SCOPE_KEY: Final = otel_context.create_key("otel-bridge-scope")
 
@@ -52,8 +55,8 @@ def carrier_of(scope: Scope) -> dict[str, str]:
     """
     Build the carrier: the dict that carries trace context and ids with a job to its worker.
 
-    A new dict at each call. Raises nothing itself; an error of the configured propagator (what
-    writes trace context into headers) passes through.
+    A new dict at each call. Never raises: an error of the configured propagator (what writes trace
+    context into headers) is logged, and the carrier then has the ids alone.
 
     Args:
         scope: The ids to put into it, unchanged, of any length; the span is that of the caller's
@@ -64,7 +67,10 @@ def carrier_of(scope: Scope) -> dict[str, str]:
         the research task, project and phase, as far as they are known.
     """
     carrier: dict[str, str] = {}
-    propagate.inject(carrier)
+    try:
+        propagate.inject(carrier)
+    except Exception:
+        logger.exception("otel-bridge could not inject the trace context into a carrier")
     for key, value in (
         (semconv.CARRIER_PARENT_TASK_ID, scope.parent_task_id),
         (semconv.CARRIER_PROJECT_ID, scope.project_id),

@@ -190,6 +190,10 @@ class FixedFields:
         return self._data[key]
 
 
+def read_fixed_fields(data: bytes) -> Any:
+    return FixedFields(pickle.loads(data))
+
+
 def only_arqs_keys(data: dict[str, Any]) -> bytes:
     if set(data) - {"t", "f", "a", "k", "et", "s", "r", "st", "ft", "q", "id"}:
         raise ValueError("unknown field")
@@ -271,12 +275,12 @@ async def test_an_arq_serializer_may_accept_no_carrier(
     pool = await create_pool(
         RedisSettings.from_dsn(redis_url),
         job_serializer=only_arqs_keys,
-        job_deserializer=lambda data: FixedFields(pickle.loads(data)),
+        job_deserializer=read_fixed_fields,
     )
     worker = arq_worker(
         pool,
         job_serializer=only_arqs_keys,
-        job_deserializer=lambda data: FixedFields(pickle.loads(data)),
+        job_deserializer=read_fixed_fields,
     )
     await pool.enqueue_job("add", 1, _job_id="j1")
     await worker.async_run()

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
 from hypothesis import strategies as st
+from opentelemetry import propagate
+from opentelemetry.propagators.textmap import TextMapPropagator
 
-__all__ = ["CARRIERS", "HALF_OF_A_PAIR", "HOSTILE", "Hostile", "HostileMapping"]
+__all__ = [
+    "CARRIERS",
+    "HALF_OF_A_PAIR",
+    "HOSTILE",
+    "Hostile",
+    "HostileMapping",
+    "failing_propagation",
+]
 
 HALF_OF_A_PAIR: Final = "\ud800"
 """One half of a surrogate pair, which is no Unicode text; JSON can express it."""
@@ -43,6 +53,29 @@ class _MuteError(Exception):
         raise RuntimeError("no text")
 
     __repr__ = __str__
+
+
+class _FailingPropagator(TextMapPropagator):
+    @property
+    def fields(self) -> set[str]:
+        return set()
+
+    def inject(self, *args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("no propagation")
+
+    def extract(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("no propagation")
+
+
+@contextmanager
+def failing_propagation() -> Iterator[None]:
+    """Make the application's propagator raise, inside the block, whatever it is asked."""
+    before = propagate.get_global_textmap()
+    propagate.set_global_textmap(_FailingPropagator())
+    try:
+        yield
+    finally:
+        propagate.set_global_textmap(before)
 
 
 HOSTILE: Final[dict[str, Callable[[], Any]]] = {

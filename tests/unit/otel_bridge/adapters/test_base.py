@@ -29,6 +29,7 @@ from otel_bridge.adapters.base import (
 from otel_bridge.bridge import Bridge
 from otel_bridge.publish.transports.memory import memory_log
 from otel_bridge.settings import BridgeSettings
+from tests.support.hostile import HOSTILE
 from tests.support.waiting import wait_until
 
 _names = itertools.count()
@@ -220,3 +221,14 @@ def test_queues_are_read_one_by_one(seen: Seen) -> None:
     wait_until(lambda: "queue_depth_update" in seen.types(), "a sample")
     stop_worker(None, depths)
     assert [event["counts"] for event in seen.events()] == [{"a": 1, "bb": 2}]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_worker_runs_whatever_its_name_and_meta_are(seen: Seen, name: str) -> None:
+    """Any id is shown as text unless it is too long; a meta that cannot be read shows nothing."""
+    heartbeat = start_worker(HOSTILE[name]())
+    assert heartbeat is not None
+    stop_worker(heartbeat)
+    is_too_long = len(str(heartbeat.worker_id)) > 8192
+    assert seen.types() == ([] if is_too_long else ["worker_started", "worker_stopped"])
+    stop_worker(start_worker("w", HOSTILE[name]()))

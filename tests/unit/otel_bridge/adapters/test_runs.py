@@ -9,15 +9,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from opentelemetry.sdk.trace import TracerProvider
 
 import otel_bridge
 from otel_bridge.adapters.base import start_worker
-from otel_bridge.adapters.runs import Run, Runs, read_carrier, report_lost
+from otel_bridge.adapters.runs import Run, Runs, attempts_before, read_carrier, report_lost
 from otel_bridge.bridge import Bridge
 from otel_bridge.events import semconv
 from otel_bridge.publish.transports.memory import memory_log
 from otel_bridge.settings import BridgeSettings
+from tests.support.hostile import CARRIERS, HOSTILE
 from tests.support.spans import SpanRecorder
 
 TRACE, SPAN = "a" * 32, "b" * 16
@@ -87,6 +90,12 @@ def open_run(runs: Runs, task_id: Any = "j1", **options: Any) -> Run:
 def test_a_carrier_is_a_mapping_or_its_json(value: Any, carrier: dict[str, str]) -> None:
     """Text items of a mapping are the carrier; anything else that came is an empty one."""
     assert read_carrier(value) == carrier
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_carrier_that_cannot_be_read_is_empty(name: str) -> None:
+    """JSON that nests too deep, and a mapping that raises, are an empty carrier."""
+    assert read_carrier(HOSTILE[name]()).keys() <= {"3", "None"}
 
 
 def test_an_attempt_completes_once(seen: Seen, runs: Runs) -> None:
@@ -215,7 +224,15 @@ def test_a_lost_job_that_runs_again_is_a_retry(seen: Seen) -> None:
 
 @pytest.mark.parametrize(
     ("carrier", "parent_task_id"),
-    [({"traceparent": f"00-{TRACE}-{SPAN}-01"}, TRACE), ({"traceparent": "x"}, None), (None, None)],
+    [
+        ({"traceparent": f"00-{TRACE}-{SPAN}-01"}, TRACE),
+        ({"traceparent": "x"}, None),
+        ({"traceparent": f"00-{TRACE.upper()}-{SPAN}-01"}, None),
+        ({"traceparent": f"00-{'0' * 32}-{SPAN}-01"}, None),
+        ({"traceparent": f"00-{TRACE}\n-{SPAN}-01"}, None),
+        ({"traceparent": 3}, None),
+        (None, None),
+    ],
 )
 def test_a_lost_job_of_no_research_task_belongs_to_its_trace(
     seen: Seen, carrier: Any, parent_task_id: str | None
@@ -224,6 +241,47 @@ def test_a_lost_job_of_no_research_task_belongs_to_its_trace(
     lost(carrier)
     (event,) = seen.events()
     assert event.get("parent_task_id") == parent_task_id
+
+
+@given(CARRIERS | st.text(), st.text(st.characters()), st.integers())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_lost_job_is_published_whatever_its_message_holds(
+    seen: Seen, carrier: Any, reason: str, retry_count: int
+) -> None:
+    """Any carrier, reason and number of attempts give one event that other programs can read."""
+    assert seen.bridge.bus is not None
+    before = seen.bridge.bus.counters.published
+    lost(carrier, reason=reason, retry_count=retry_count)
+    lost(json.dumps(carrier), reason=reason, retry_count=retry_count, will_retry=True)
+    assert seen.bridge.flush(10)
+    assert seen.bridge.bus.counters.published == before + 2
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_values_never_reach_the_framework(seen: Seen, runs: Runs, name: str) -> None:
+    """Attempts open, are found and end, and a lost job is reported, whatever each value is."""
+    wrong = HOSTILE[name]()
+    run = runs.open(
+        wrong, wrong, wrong, retry_count=attempts_before(wrong), queue=wrong, worker_id=wrong
+    )
+    assert runs.get(wrong) is run
+    run.error = wrong
+    run.queue_again()
+    runs.close(wrong)
+    assert not run.is_open
+    wrong_kinds: Any = {"reason": wrong, "retry_count": wrong, "worker_id": wrong}
+    report_lost(wrong, wrong, wrong, **wrong_kinds)
+    report_lost("j2", "add", wrong, reason="killed", retry_count=0, worker_id=None)
+    assert [event for event in seen.events() if event.get("task_id") == "j2"] != []
+
+
+@pytest.mark.parametrize(
+    ("value", "count"),
+    [(3, 3), ("3", 3), (-1, 0), (None, 0), ("many", 0), (float("inf"), 0), ([1], 0)],
+)
+def test_attempts_are_a_number_of_at_least_0(value: Any, count: int) -> None:
+    """What a message says about its attempts is a whole number, or it counts as 0."""
+    assert attempts_before(value) == count
 
 
 def test_before_configure_a_lost_job_is_not_published() -> None:

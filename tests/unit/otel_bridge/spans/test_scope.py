@@ -11,9 +11,10 @@ from opentelemetry import context as otel_context
 
 from otel_bridge.publish.bus import EventBus
 from otel_bridge.settings import BridgeSettings
-from otel_bridge.spans.scope import SCOPE_KEY, Scope, current_scope, on_worker
+from otel_bridge.spans.scope import SCOPE_KEY, Scope, carrier_of, current_scope, on_worker
 from otel_bridge.workers.heartbeat import HeartbeatKeys, WorkerHeartbeat
 from otel_bridge.workers.timer import TimerThread
+from tests.support.hostile import failing_propagation
 
 
 @pytest.fixture
@@ -84,3 +85,13 @@ def test_a_scope_does_not_change(worker: WorkerHeartbeat) -> None:
     with pytest.raises(AttributeError):
         Scope().phase = "x"  # type: ignore[misc]
     assert contextvars.copy_context().run(current_scope) == Scope()
+
+
+def test_a_failing_propagator_leaves_the_ids(caplog: pytest.LogCaptureFixture) -> None:
+    """An error of the application's propagator is logged, and the carrier has the ids alone."""
+    with failing_propagation():
+        assert carrier_of(Scope("t", None, "a")) == {
+            "nexus-parent-task-id": "t",
+            "nexus-phase": "a",
+        }
+    assert "could not inject the trace context" in caplog.text

@@ -8,11 +8,10 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
-from opentelemetry import propagate, trace
-from opentelemetry.propagators.textmap import TextMapPropagator
+from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -25,6 +24,7 @@ from otel_bridge.publish.transports.memory import memory_log
 from otel_bridge.settings import BridgeSettings
 from otel_bridge.spans import work_spans
 from otel_bridge.workers.otel_metrics import OtelMetrics
+from tests.support.hostile import failing_propagation
 from tests.support.spans import SpanRecorder
 
 _names = itertools.count()
@@ -314,30 +314,16 @@ def test_the_next_attempt_has_the_same_parent(seen: Seen) -> None:
     assert previous == f"00-{context.trace_id:032x}-{context.span_id:016x}-01"
 
 
-class FailingPropagator(TextMapPropagator):
-    """A propagator of the application that has a fault."""
-
-    fields: ClassVar[set[str]] = set()
-
-    def inject(self, *args: Any, **kwargs: Any) -> None:
-        raise RuntimeError("no propagation")
-
-    def extract(self, *args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError("no propagation")
-
-
 def test_a_failing_propagator_costs_the_link_only(
     seen: Seen, caplog: pytest.LogCaptureFixture
 ) -> None:
     """If trace context cannot be injected, the carrier of the next attempt keeps the other ids."""
     carrier = {semconv.CARRIER_PROJECT_ID: "p1"}
-    with otel_bridge.job(task_id="j1", task_type="find", carrier=carrier) as job:
-        before = propagate.get_global_textmap()
-        propagate.set_global_textmap(FailingPropagator())
-        try:
-            assert job.retry_carrier == carrier
-        finally:
-            propagate.set_global_textmap(before)
+    with (
+        otel_bridge.job(task_id="j1", task_type="find", carrier=carrier) as job,
+        failing_propagation(),
+    ):
+        assert job.retry_carrier == carrier
     assert "could not link the next attempt of <job find>" in caplog.text
 
 
