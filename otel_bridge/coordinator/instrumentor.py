@@ -9,10 +9,11 @@ results of its methods.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ from otel_bridge.coordinator.jobs import (
 from otel_bridge.coordinator.observer import RUNNING_JOB
 from otel_bridge.coordinator.phase_counter import PhaseCounter
 from otel_bridge.coordinator.shape import (
+    attribute_values,
     error_of,
     field,
     outermost_caller,
@@ -45,7 +47,8 @@ from otel_bridge.projects.resolver import KnowledgeBase
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.spans.context_managers import research_task, worker
 from otel_bridge.spans.scope import current_scope
-from otel_bridge.spans.work_spans import Phase
+from otel_bridge.spans.span_context_manager import safe_repr, safe_str
+from otel_bridge.spans.work_spans import Phase, ResearchTask
 from otel_bridge.workers.queue_depth import DEFAULT_INTERVAL_SEC
 
 __all__ = ["CoordinatorInstrumentor"]
@@ -190,6 +193,7 @@ class CoordinatorInstrumentor(BaseInstrumentor):  # type: ignore[misc,unused-ign
     def _before_submit(
         self, coordinator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any], Submission | None]:
+        submission: Submission | None = None
         try:
             state = self._coordinators.get(coordinator)
             if state is None:
@@ -199,38 +203,40 @@ class CoordinatorInstrumentor(BaseInstrumentor):  # type: ignore[misc,unused-ign
                 return args, kwargs, None
             if isinstance(tasks, Iterable) and not isinstance(tasks, Sequence | Collection):
                 # An iterator can be read only once, and the coordinator must read it as well.
-                tasks = list(tasks)
+                tasks, again = _read_iterator(tasks)
                 args, kwargs = (
-                    ((tasks, *args[1:]), kwargs) if args else (args, {**kwargs, "tasks": tasks})
+                    ((again, *args[1:]), kwargs) if args else (args, {**kwargs, "tasks": again})
                 )
             is_one = isinstance(tasks, Mapping) or not isinstance(tasks, Iterable)
             submission = Submission(state)
-            for task in [tasks] if is_one else tasks:
-                submission.add(task)
-            submission.count_new_jobs()
+            try:
+                for task in [tasks] if is_one else tasks:
+                    submission.add(task)
+            finally:
+                submission.count_new_jobs()
         except Exception:
-            logger.exception("otel-bridge could not observe a submission; its jobs are not shown")
-            return args, kwargs, None
+            logger.exception("otel-bridge could not observe a submission; jobs of it are not shown")
         return args, kwargs, submission
 
     def _working(self, original: _Method) -> _Method:
-        async def work(coordinator: Any, worker_id: Any, *args: Any, **kwargs: Any) -> Any:
+        async def work(coordinator: Any, *args: Any, **kwargs: Any) -> Any:
             self._coordinators.get(coordinator)
-            with worker(worker_id if isinstance(worker_id, int | str) else str(worker_id)):
-                return await original(coordinator, worker_id, *args, **kwargs)
+            worker_id = args[0] if args else kwargs.get("worker_id")
+            with worker(worker_id if type(worker_id) is int else safe_str(worker_id)):
+                return await original(coordinator, *args, **kwargs)
 
         return work
 
     def _processing(self, original: _Method) -> _Method:
-        async def process(coordinator: Any, task: Any, *args: Any, **kwargs: Any) -> Any:
-            attempt = self._before_process(coordinator, task, args, kwargs)
+        async def process(coordinator: Any, *args: Any, **kwargs: Any) -> Any:
+            attempt = self._before_process(coordinator, args, kwargs)
             if attempt is None:
-                return await original(coordinator, task, *args, **kwargs)
+                return await original(coordinator, *args, **kwargs)
             token = RUNNING_JOB.set(attempt.running)
             failure: BaseException | None = None
             with attempt.running.span:
                 try:
-                    return await original(coordinator, task, *args, **kwargs)
+                    return await original(coordinator, *args, **kwargs)
                 except BaseException as error:
                     failure = error
                     raise
@@ -241,20 +247,37 @@ class CoordinatorInstrumentor(BaseInstrumentor):  # type: ignore[misc,unused-ign
         return process
 
     def _before_process(
-        self, coordinator: Any, task: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self, coordinator: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Attempt | None:
         try:
+            task = args[0] if args else kwargs.get("task")
             # Removed even while monitoring is off here: no handler may find it in the payload.
             carrier = take_carrier(task)
             state = self._coordinators.get(coordinator)
             task_id = text(field(task, "id"))
             if state is None or task_id is None:
                 return None
-            worker_id = args[0] if args else kwargs.get("worker_id")
+            worker_id = args[1] if len(args) > 1 else kwargs.get("worker_id")
             return Attempt(state, task, task_id, carrier, worker_id)
         except Exception:
             logger.exception("otel-bridge could not observe a job; it runs, but is not shown")
             return None
+
+
+def _read_iterator(tasks: Iterable[Any]) -> tuple[list[Any], Iterable[Any]]:
+    """The items of an iterator, and what gives the coordinator the same, with its exception."""
+    items = []
+    try:
+        for item in tasks:
+            items.append(item)
+    except Exception as error:
+        return items, _repeat(items, error)
+    return items, items
+
+
+def _repeat(items: list[Any], error: Exception) -> Iterator[Any]:
+    yield from items
+    raise error
 
 
 def _check(owner: type, name: str, argument: str) -> None:
@@ -305,20 +328,34 @@ def _in_research_task(original: _Method) -> _Method:
         task_id, record = _research_task(original, orchestrator, args, kwargs)
         if is_off or task_id is None or current_scope().parent_task_id == task_id:
             return await original(orchestrator, *args, **kwargs)
-        root = research_task(
-            task_id,
-            title=research_field(record, "title", "name", "research_query"),
-            project_id=research_field(record, "project_id") or text(kwargs.get("project_id")),
-            task_type=research_field(record, "research_type", "task_type", "type"),
-            domain=research_field(record, "domain", "domain_hint"),
-        )
-        with root:
+        with research_task(task_id, **_research_fields(record, kwargs)) as root:
             result = await original(orchestrator, *args, **kwargs)
-            if status_of(field(record, "status")) is TaskStatus.FAILED:
-                root.fail(error_of(record) or "the orchestrator recorded it as failed")
+            _fail_if_recorded(root, record)
             return result
 
     return run
+
+
+def _research_fields(record: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What is shown of a research task beside its id; nothing if a property of it raises."""
+    try:
+        return {
+            "title": research_field(record, "title", "name", "research_query"),
+            "project_id": research_field(record, "project_id") or text(kwargs.get("project_id")),
+            "task_type": research_field(record, "research_type", "task_type", "type"),
+            "domain": research_field(record, "domain", "domain_hint"),
+        }
+    except Exception:
+        logger.exception("otel-bridge could not read a research task; only its id is shown")
+        return {}
+
+
+def _fail_if_recorded(root: ResearchTask, record: Any) -> None:
+    try:
+        if status_of(field(record, "status")) is TaskStatus.FAILED:
+            root.fail(error_of(record) or "the orchestrator recorded it as failed")
+    except Exception:
+        logger.exception("otel-bridge could not read how a research task ended")
 
 
 def _research_task(
@@ -327,17 +364,23 @@ def _research_task(
     try:
         return research_task_of(method, owner, args, kwargs)
     except Exception:
-        logger.exception("otel-bridge could not find the research task of %r", owner)
+        logger.exception("otel-bridge could not find the research task of %s", safe_repr(owner))
         return None, None
 
 
 def _status_key(orchestrator: Any) -> Callable[[str], str]:
     bridge = current_bridge()
     keys = DEFAULT_KEYS if bridge is None else bridge.redis_keys
-    prefix = keys.task_prefix.rstrip(":")
-    for found in (orchestrator, *vars(orchestrator).values()):
-        named = getattr(found, "TASK_STATUS_PREFIX", None)
-        if isinstance(named, str):
-            prefix = named.rstrip(":")
-            break
+    prefix = (_status_prefix(orchestrator) or keys.task_prefix).rstrip(":")
     return lambda task_id: f"{prefix}:{task_id}:status"
+
+
+def _status_prefix(orchestrator: Any) -> str | None:
+    """The prefix of status keys that the orchestrator, or the coordinator it holds, names."""
+    for found in (orchestrator, *attribute_values(orchestrator)):
+        # An attribute may be anything, such as a proxy that raises outside of a request.
+        with contextlib.suppress(Exception):
+            named = getattr(found, "TASK_STATUS_PREFIX", None)
+            if isinstance(named, str):
+                return named
+    return None

@@ -20,6 +20,7 @@ from otel_bridge.coordinator.phase_counter import PhaseCounter
 from otel_bridge.coordinator.poller import CoordinatorPoller
 from otel_bridge.coordinator.shape import (
     Restore,
+    count_of,
     error_of,
     field,
     put_carrier,
@@ -32,6 +33,7 @@ from otel_bridge.projects.resolver import KnowledgeBase
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.spans.context_managers import enqueue, job
 from otel_bridge.spans.scope import current_scope
+from otel_bridge.spans.span_context_manager import safe_repr
 from otel_bridge.spans.work_spans import Enqueue
 
 __all__ = [
@@ -174,14 +176,19 @@ class InstrumentedCoordinators:
         Return the state of an instance, created at the first call.
 
         It is created again when the instance has another Redis client or ``configure()`` has made
-        another bridge. None while monitoring is off, or if it could not be created, which is
-        logged. Raises only what a property ``redis_attribute`` of the instance raises.
+        another bridge. While its client cannot be read, only spans are created. None while
+        monitoring is off, or if it could not be created. Never raises: an error is logged.
         """
         bridge = current_bridge()
         if bridge is not None and bridge.bus is None:
             return None
-        client = getattr(coordinator, self._redis_attribute, None)
         found = self._by_id.get(id(coordinator))
+        try:
+            client = getattr(coordinator, self._redis_attribute, None)
+        except Exception:
+            client = None
+            if found is None or found.client is not None:
+                logger.exception("otel-bridge could not read %s", self._redis_attribute)
         if found is not None and found.client is client and found.bridge is bridge:
             return found
         try:
@@ -194,7 +201,7 @@ class InstrumentedCoordinators:
             )
         except Exception:
             logger.exception(
-                "otel-bridge could not observe %r; its jobs are not shown", coordinator
+                "otel-bridge could not observe %s; its jobs are not shown", safe_repr(coordinator)
             )
             return None
         self._by_id[id(coordinator)] = created
@@ -215,9 +222,8 @@ class Submission:
     """
     One call of the coordinator's method that queues tasks (``submit_tasks``), and its spans.
 
-    Its wrapper creates it, calls ``add`` for each task (their number is not limited) and
-    ``count_new_jobs`` before the original method runs, and ``close`` after it; it logs what they
-    raise.
+    Its wrapper creates it, calls ``add`` for each task (of any number) and ``count_new_jobs``
+    before the original method runs, and ``close`` after it; it logs what they raise.
     """
 
     def __init__(self, coordinator: InstrumentedCoordinator) -> None:
@@ -268,7 +274,7 @@ class Submission:
             task_type=text(field(task, "type")) or "job",
             parent_task_id=parent,
             project_id=project_id,
-            retry_count=_count(field(task, "retry_count")),
+            retry_count=count_of(field(task, "retry_count")),
         )
         # In a copy of the context, or the next task's span would become this one's child.
         context = contextvars.copy_context()
@@ -336,7 +342,7 @@ class Attempt:
         self._coordinator = coordinator
         self._task = task
         self._status_before = status_of(field(task, "status"))
-        self._retries_before = _count(field(task, "retry_count"))
+        self._retries_before = count_of(field(task, "retry_count"))
         status_key = coordinator.status_key(task_id)
         self.running = RunningJob(
             task_id,
@@ -399,10 +405,6 @@ class Attempt:
         is_waiting_again = written is TaskStatus.PENDING or (
             on_task is TaskStatus.PENDING and self._status_before not in (None, TaskStatus.PENDING)
         )
-        if is_waiting_again or _count(field(self._task, "retry_count")) > self._retries_before:
+        if is_waiting_again or count_of(field(self._task, "retry_count")) > self._retries_before:
             return TaskStatus.RETRYING
         return TaskStatus.COMPLETED if failure is None else TaskStatus.FAILED
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and value >= 0 else 0

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from otel_bridge.coordinator.shape import error_of, is_same_job, status_of, text
 from otel_bridge.events.model import TaskStatus
+from otel_bridge.spans.span_context_manager import safe_repr
 from otel_bridge.spans.work_spans import Job
 
 __all__ = ["RUNNING_JOB", "CommandObserver", "RunningJob"]
@@ -152,17 +153,25 @@ class CommandObserver:
                 if own is not None
                 else type(target).pipeline(target, *args, **options)
             )
-            original = getattr(created, "execute_command", None)
-            if original is not None:
-
-                def execute_command(*args: Any, **options: Any) -> Any:
-                    self._read_command(args)
-                    return original(*args, **options)
-
-                created.execute_command = execute_command
+            try:
+                self._observe_pipeline(created)
+            except Exception:
+                # Such as a pipeline of the application's own class, which has __slots__.
+                logger.exception("otel-bridge could not observe a pipeline of Redis")
             return created
 
         return pipeline
+
+    def _observe_pipeline(self, created: Any) -> None:
+        original = getattr(created, "execute_command", None)
+        if original is None:
+            return
+
+        def execute_command(*args: Any, **options: Any) -> Any:
+            self._read_command(args)
+            return original(*args, **options)
+
+        created.execute_command = execute_command
 
     def _read_command(self, args: tuple[Any, ...]) -> None:
         try:
@@ -181,7 +190,8 @@ class CommandObserver:
             elif command in _POPS:
                 self._add_queues(args[1:])
         except Exception:
-            logger.exception("otel-bridge could not read the Redis command %r", args[:1])
+            name = safe_repr(args[:1])
+            logger.exception("otel-bridge could not read the Redis command %s", name)
 
     def _add_queues(self, arguments: Iterable[Any]) -> None:
         for argument in arguments:

@@ -7,6 +7,7 @@ model or a mapping; its type and status are enums or texts.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import enum
 import functools
@@ -22,6 +23,8 @@ from otel_bridge.events.model import TaskStatus
 __all__ = [
     "PAYLOAD_KEY",
     "Restore",
+    "attribute_values",
+    "count_of",
     "error_of",
     "field",
     "is_same_job",
@@ -110,6 +113,28 @@ def _object_in(value: Any) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def count_of(value: Any) -> int:
+    """Return a value that is a whole number of at least 0; 0 for anything else."""
+    return value if isinstance(value, int) and value >= 0 else 0
+
+
+def attribute_values(owner: Any) -> list[Any]:
+    """
+    Return the values of an object's own attributes, in its ``__dict__`` and its ``__slots__``.
+
+    Never raises: what cannot be read is left out.
+    """
+    values: list[Any] = []
+    with contextlib.suppress(Exception):
+        values += getattr(owner, "__dict__", {}).values()
+    for base in type(owner).__mro__:
+        slots = base.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            with contextlib.suppress(Exception):
+                values.append(getattr(owner, name))
+    return values
 
 
 def status_of(value: Any) -> TaskStatus | None:
@@ -345,18 +370,18 @@ def outermost_caller(owner: type, methods: Mapping[str, str]) -> str | None:
         methods: The methods to look for, as keys; the values are not used.
 
     Returns:
-        The method's name; None if there is no such method, or more than one.
-
-    Raises:
-        AttributeError: A coroutine method is a wrapper around something that has no Python code.
+        The method's name; None if there is no such method, or more than one. A wrapper around
+        something that has no Python code is left out.
     """
     names_in: dict[str, set[str]] = {}
     for name, found in inspect.getmembers(owner, inspect.iscoroutinefunction):
         if name in methods:
             continue
-        code = inspect.unwrap(found).__code__
-        if set(code.co_names) & set(methods):
-            names_in[name] = set(code.co_names)
+        called_names = set(
+            getattr(getattr(inspect.unwrap(found), "__code__", None), "co_names", ())
+        )
+        if called_names & set(methods):
+            names_in[name] = called_names
     outer = [
         name
         for name in names_in

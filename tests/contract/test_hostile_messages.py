@@ -128,7 +128,7 @@ def test_rq_works_with_a_failing_propagator(
 def run_dramatiq(**options: Any) -> list[int]:
     """Send one message with these options and process it; what its actor got."""
     broker, got = StubBroker(), list[int]()
-    actor = dramatiq.actor(got.append, actor_name="add", broker=broker)
+    actor = dramatiq.actor(actor_name="add", broker=broker)(got.append)
     worker = DramatiqWorker(broker, worker_timeout=10, worker_threads=1)
     worker.start()
     broker.enqueue(actor.message_with_options(args=(1,), **options))

@@ -11,11 +11,12 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
 import otel_bridge
-from otel_bridge.coordinator.instrumentor import CoordinatorInstrumentor
+from otel_bridge.coordinator.instrumentor import CoordinatorInstrumentor, _status_key
 from otel_bridge.coordinator.shape import PAYLOAD_KEY
 from otel_bridge.errors import ConfigurationError
 from otel_bridge.events import semconv
 from otel_bridge.settings import BridgeSettings
+from tests.support.hostile import HOSTILE
 from tests.support.spans import SpanRecorder
 
 _names = itertools.count()
@@ -205,9 +206,119 @@ async def test_a_task_that_cannot_be_read_is_submitted_as_it_is(
     instrument(coordinator_class=Counting)
     assert await Counting().submit_tasks([Hostile()]) == 1
     assert await Counting()._process_task(Hostile(), 3) == {"done": True}
-    assert "could not observe a submission; its jobs are not shown" in caplog.text
+    assert "could not observe a submission; jobs of it are not shown" in caplog.text
     assert "could not observe a job; it runs, but is not shown" in caplog.text
     assert recorder.started == []
+
+
+async def test_what_was_read_of_a_submission_is_shown(
+    recorder: SpanRecorder, instrument: Callable[..., None]
+) -> None:
+    """Tasks before one that cannot be read are shown, and their payloads are restored."""
+
+    class Counting(Coordinator):
+        async def submit_tasks(self, tasks: Any, *, urgent: bool = False) -> int:
+            return len(tasks)
+
+    instrument(coordinator_class=Counting)
+    readable = task("j1")
+    assert await Counting().submit_tasks([readable, Hostile(), task("j2")]) == 3
+    assert names(recorder) == [("enqueue find", "completed")]
+    assert readable.payload == {}
+
+
+async def test_an_iterator_that_raises_raises_in_the_coordinator(
+    recorder: SpanRecorder, instrument: Callable[..., None]
+) -> None:
+    """The coordinator gets the tasks before the exception, and the exception itself."""
+
+    class Reading(Coordinator):
+        async def submit_tasks(self, tasks: Any, *, urgent: bool = False) -> int:
+            for each in tasks:
+                self.queue.append(each.id)
+            return len(self.queue)
+
+    def tasks() -> Iterator[SimpleNamespace]:
+        yield task("j1")
+        raise LookupError("no more pages")
+
+    instrument(coordinator_class=Reading)
+    coordinator = Reading()
+    with pytest.raises(LookupError, match="no more pages"):
+        await coordinator.submit_tasks(tasks())
+    assert coordinator.queue == ["j1"]
+    assert names(recorder) == [("enqueue find", "failed")]
+
+
+async def test_arguments_may_have_any_names(
+    recorder: SpanRecorder, instrument: Callable[..., None]
+) -> None:
+    """The wrapped methods take what the coordinator's own take, by position or by name."""
+
+    class OtherNames(Coordinator):
+        async def _worker(self, number: int) -> str:
+            return f"worker {number}"
+
+        async def _process_task(self, job: Any, worker_id: Any) -> dict[str, Any]:
+            return {"id": job.id}
+
+    instrument(coordinator_class=OtherNames)
+    assert await OtherNames()._worker(number=3) == "worker 3"
+    assert await OtherNames()._process_task(job=task("j1"), worker_id=3) == {"id": "j1"}
+    assert await OtherNames()._process_task(task("j1"), worker_id=3) == {"id": "j1"}
+    assert names(recorder) == [("job find", "completed")]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_a_hostile_coordinator_works_as_before(
+    recorder: SpanRecorder, instrument: Callable[..., None], name: str
+) -> None:
+    """Whatever its arguments, its tasks' fields and its own attributes are, nothing is raised."""
+    wrong = HOSTILE[name]()
+
+    class Doing(Coordinator):
+        TASK_QUEUE_PREFIX = TASK_STATUS_PREFIX = redis_client = wrong
+
+        async def submit_tasks(self, tasks: Any, *, urgent: bool = False) -> int:
+            return 1
+
+        async def _worker(self, worker_id: Any) -> str:
+            return "worked"
+
+        async def _process_task(self, task: Any, worker_id: Any) -> dict[str, Any]:
+            return {"done": True}
+
+    fields = ("id", "type", "payload", "retry_count", "status", "error", "parent_task_id")
+    odd = SimpleNamespace(**{**vars(task("j1")), "project_id": wrong})
+    tasks = [SimpleNamespace(**{**vars(task("j1")), field: wrong}) for field in fields]
+    instrument(coordinator_class=Doing)
+    coordinator = Doing()
+    for each in (wrong, odd, *tasks):
+        assert await coordinator.submit_tasks([each]) == 1
+        assert await coordinator.submit_tasks(each) == 1
+        assert await coordinator._process_task(each, wrong) == {"done": True}
+        assert await coordinator._process_task(each, 3) == {"done": True}
+    assert await coordinator._worker(wrong) == "worked"
+
+
+class Disconnected(Coordinator):
+    """A coordinator whose Redis client cannot be read before it has connected."""
+
+    @property
+    def redis_client(self) -> Any:  # type: ignore[override]
+        raise RuntimeError("not connected")
+
+
+async def test_a_client_that_cannot_be_read_is_none(
+    recorder: SpanRecorder, instrument: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its worker runs and its jobs are shown; the log says so once."""
+    instrument(coordinator_class=Disconnected)
+    coordinator = Disconnected()
+    await coordinator.submit_tasks([task("j1")])
+    assert await coordinator._worker(3) == "worker 3"
+    assert names(recorder) == [("enqueue find", "completed"), ("job find", "completed")]
+    assert caplog.text.count("could not read redis_client") == 1
 
 
 @pytest.fixture
@@ -273,6 +384,76 @@ async def test_an_enclosing_research_task_is_the_only_root(
     with otel_bridge.research_task("r1"):
         await Orchestrator().run({"id": "r1"})
     assert [name for name, _ in names(recorder)].count("research_task task") == 1
+
+
+class Slotted(Orchestrator):
+    """An orchestrator that keeps its coordinator in a slot, beside what cannot be read."""
+
+    __slots__ = ("coordinator", "empty", "session")
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+        self.coordinator = SimpleNamespace(TASK_STATUS_PREFIX="job:")
+
+
+class OnlySlots:
+    __slots__ = "coordinator"
+
+    def __init__(self) -> None:
+        self.coordinator = SimpleNamespace(TASK_STATUS_PREFIX="job:")
+
+    async def run_search(self) -> str:
+        return "searched"
+
+
+async def test_an_orchestrator_may_have_slots(
+    recorder: SpanRecorder, instrument: Callable[..., None]
+) -> None:
+    """A class without ``__dict__`` runs its phases, and its status keys are found in its slots."""
+    instrument(orchestrator_class=OnlySlots, phases={"run_search": "search"})
+    assert await OnlySlots().run_search() == "searched"
+    assert names(recorder) == [("phase search", "completed")]
+    assert _status_key(OnlySlots())("j1") == "job:j1:status"
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_a_hostile_research_task_runs_as_before(
+    recorder: SpanRecorder, instrument: Callable[..., None], name: str
+) -> None:
+    """Whatever the record, its fields and the orchestrator's attributes are, nothing is raised."""
+    wrong = HOSTILE[name]()
+    instrument(orchestrator_class=Orchestrator, phases=PHASES)
+    orchestrator = Orchestrator()
+    orchestrator.session = wrong  # type: ignore[attr-defined]
+    fields = ("id", "title", "project_id", "research_type", "domain", "status", "error")
+    for record in (wrong, *({"id": "r1", "status": "failed", field: wrong} for field in fields)):
+        assert await orchestrator.run(record) == "extracted"
+    assert await orchestrator.run_extract() == "extracted"
+    assert _status_key(Slotted(wrong))("j1") == "job:j1:status"
+
+
+class Lazy:
+    """A record whose columns cannot be read any more."""
+
+    id = "r1"
+
+    @property
+    def title(self) -> str:
+        raise RuntimeError("the session is closed")
+
+    status = title
+
+
+async def test_a_record_that_cannot_be_read_is_shown_by_its_id(
+    recorder: SpanRecorder, instrument: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A property that raises costs the fields and the outcome, not the result or the root."""
+    instrument(orchestrator_class=Orchestrator, phases=PHASES)
+    assert await Orchestrator().run(Lazy()) == "extracted"  # type: ignore[arg-type]
+    root = recorder.ended[-1].attributes or {}
+    assert (root[semconv.TASK_ID], root[semconv.OUTCOME]) == ("r1", "completed")
+    assert "could not read a research task; only its id is shown" in caplog.text
+    assert "could not read how a research task ended" in caplog.text
 
 
 def test_an_ambiguous_root_is_logged(

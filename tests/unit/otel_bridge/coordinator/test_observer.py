@@ -11,6 +11,7 @@ import pytest
 import otel_bridge
 from otel_bridge.coordinator.observer import RUNNING_JOB, CommandObserver, RunningJob
 from otel_bridge.events.model import TaskStatus
+from tests.support.hostile import HOSTILE
 
 
 @pytest.fixture
@@ -187,3 +188,50 @@ def test_a_command_that_cannot_be_read_is_sent(caplog: pytest.LogCaptureFixture)
     assert client.execute_command("LPUSH", "queue:a", Unreadable()) == "answer"
     assert client.sent[:2] == ("LPUSH", "queue:a")
     assert observer.queues == {"queue:a"}
+
+
+class SlottedPipeline:
+    __slots__ = ()
+
+    def execute_command(self, *args: Any) -> str:
+        return "queued"
+
+
+def test_a_pipeline_that_cannot_be_observed_is_returned(caplog: pytest.LogCaptureFixture) -> None:
+    """A pipeline whose methods cannot be replaced is logged, and the coordinator gets it."""
+
+    class Client:
+        def pipeline(self) -> SlottedPipeline:
+            return SlottedPipeline()
+
+    client = Client()
+    observer = CommandObserver(client, "queue:")
+    assert client.pipeline().execute_command("SET", "a", "1") == "queued"
+    assert "could not observe a pipeline" in caplog.text
+    observer.close()
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_arguments_of_commands_pass(running: RunningJob, name: str) -> None:
+    """Whatever the arguments of a command are, it goes to the client unchanged."""
+
+    class Client:
+        sent: tuple[Any, ...] = ()
+
+        def execute_command(self, *args: Any) -> str:
+            self.sent = args
+            return "answer"
+
+    wrong, client = HOSTILE[name](), Client()
+    observer = CommandObserver(client, "queue:")
+    for command in (
+        (wrong, wrong),
+        ("LPUSH", wrong, wrong),
+        ("BRPOP", wrong, 0),
+        ("SET", wrong, wrong),
+        ("HSET", "job:j1", "status", wrong),
+        ("SET", "job:j1:error", wrong),
+    ):
+        assert client.execute_command(*command) == "answer"
+        assert all(one is other for one, other in zip(client.sent, command, strict=True))
+    observer.close()

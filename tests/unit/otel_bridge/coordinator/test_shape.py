@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import json
 import logging
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -16,6 +17,8 @@ from pydantic import BaseModel, ConfigDict
 
 from otel_bridge.coordinator.shape import (
     PAYLOAD_KEY,
+    attribute_values,
+    count_of,
     error_of,
     field,
     is_same_job,
@@ -28,6 +31,7 @@ from otel_bridge.coordinator.shape import (
     text,
 )
 from otel_bridge.events.model import TaskStatus
+from tests.support.hostile import Hostile
 
 CARRIER = {"traceparent": "00-aa-bb-01", "nexus-project-id": "p"}
 
@@ -354,3 +358,34 @@ def test_two_callers_are_ambiguous() -> None:
 
     assert outermost_caller(Two, PHASES) is None
     assert outermost_caller(Orchestrator, {"absent": "x"}) is None
+
+
+def test_attributes_are_read_from_dicts_and_slots() -> None:
+    """Values of both kinds of attributes are found; what is empty or cannot be read is left out."""
+
+    class Base:
+        __slots__ = ("a", "empty")
+
+    class Derived(Base):
+        __slots__ = "b"
+
+    owner = Derived()
+    owner.a, owner.b = 1, 2  # type: ignore[attr-defined]
+    assert sorted(attribute_values(owner)) == [1, 2]
+    assert attribute_values(SimpleNamespace(c=3)) == [3]
+    assert attribute_values(Hostile()) == []
+
+
+@pytest.mark.parametrize(("value", "count"), [(3, 3), (-1, 0), ("3", 0), (None, 0)])
+def test_counts_are_whole_numbers(value: Any, count: int) -> None:
+    """Anything but a whole number of at least 0 counts as 0."""
+    assert count_of(value) == count
+
+
+def test_a_caller_without_python_code_is_left_out() -> None:
+    """A coroutine method that is a partial object has no names to read."""
+
+    class Wrapped(Orchestrator):
+        again = functools.partial(Orchestrator.run)
+
+    assert outermost_caller(Wrapped, PHASES) == "run"
