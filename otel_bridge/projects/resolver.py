@@ -17,9 +17,9 @@ from collections.abc import Awaitable, Mapping
 from typing import Any, Final, Protocol
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
+from otel_bridge.publish.redis_clients import REDIS_ERRORS
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS, RedisKeys
 
 __all__ = ["KnowledgeBase", "ProjectIdResolver"]
@@ -105,8 +105,8 @@ class ProjectIdResolver:
         Find the project of a job.
 
         A call reads Redis at most once, for as long as the client's own time-outs allow. The
-        knowledge base is asked in the background, so only a later call returns its answer. Errors
-        of both are logged, not raised.
+        knowledge base is asked in the background, so only a later call returns its answer. Never
+        raises: errors of both are logged, also a project in Redis that is not UTF-8.
 
         Args:
             payload: The job's payload; its ``project_id`` takes precedence.
@@ -114,10 +114,6 @@ class ProjectIdResolver:
 
         Returns:
             The project id; None if it is not known, or not known yet.
-
-        Raises:
-            UnicodeDecodeError: The project in Redis is not UTF-8.
-            redis.exceptions.RedisClusterException: No node of a Redis Cluster can be reached.
         """
         in_payload = payload.get("project_id")
         if isinstance(in_payload, str) and in_payload:
@@ -130,11 +126,11 @@ class ProjectIdResolver:
             return known
         try:
             stored = await self._redis.hget(self._keys.task_meta(parent_task_id), "project_id")
-        except (RedisError, OSError) as error:
+            project_id = stored.decode() if isinstance(stored, bytes) else stored
+        except (*REDIS_ERRORS, UnicodeDecodeError) as error:
             self._log_failure("Redis", error)
             return None
-        if stored:
-            project_id = stored.decode() if isinstance(stored, bytes) else str(stored)
+        if project_id:
             self._remember(parent_task_id, project_id)
             return project_id
         self._ask(parent_task_id)

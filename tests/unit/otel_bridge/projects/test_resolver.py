@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+import fakeredis
 import pytest
 import redis.asyncio as redis_asyncio
 
 from otel_bridge.projects.resolver import ProjectIdResolver
+from otel_bridge.publish.redis_clients import connect_async
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from tests.support.queue_clients import connect, embedded
 
@@ -161,6 +163,28 @@ async def test_without_redis_the_project_is_unknown() -> None:
     away = connect("redis://127.0.0.1:1/0")
     assert await ProjectIdResolver(away).resolve({}, "t1") is None
     await away.aclose()
+
+
+async def test_without_a_cluster_the_project_is_unknown(caplog: pytest.LogCaptureFixture) -> None:
+    """A Cluster of which no node can be reached makes the project unknown, with one log line."""
+    away: Any = connect_async("redis+cluster://127.0.0.1:1")
+    resolver = ProjectIdResolver(away)
+    assert await resolver.resolve({}, "t1") is None
+    assert "project ids are unknown: Redis failed" in caplog.text
+    await away.aclose()
+
+
+@pytest.mark.parametrize("is_decoding", [False, True])
+async def test_a_project_that_is_no_utf_8_is_unknown(
+    caplog: pytest.LogCaptureFixture, is_decoding: bool
+) -> None:
+    """What cannot be decoded, by the client or here, is logged; the project is unknown."""
+    server = fakeredis.FakeServer()
+    async with fakeredis.FakeAsyncRedis(server=server) as writing:
+        await writing.hset(DEFAULT_KEYS.task_meta("t1"), "project_id", b"\xff")
+    async with fakeredis.FakeAsyncRedis(server=server, decode_responses=is_decoding) as reading:
+        assert await ProjectIdResolver(reading).resolve({}, "t1") is None
+    assert "project ids are unknown: Redis failed: UnicodeDecodeError" in caplog.text
 
 
 async def test_memory_is_bounded(client: redis_asyncio.Redis) -> None:
