@@ -22,19 +22,26 @@ __all__ = ["CATALOG", "Query", "QueryError", "View", "Views", "parse_query"]
 
 
 class QueryError(ValueError):
-    """Raised for an unknown view or parameters that it does not take; the client gets the text."""
+    """
+    Raised for an unknown view, parameters that it does not take, or a message that is not valid.
+
+    The text says what is wrong, in at most 300 characters; the client gets it.
+    """
 
 
 class View(NamedTuple):
     """
-    One view.
+    One view: what a reader sees of the state, as a head (numbers) and rows.
+
+    A record of functions, all pure; checks nothing.
 
     Attributes:
-        params: The model of its parameters.
-        compute: (state, params, scope) to a listing. It may depend on nothing else, and only on
-            what the scope may see: the view of all events in a scope equals the view of that
-            scope's events.
-        merge: (listings of one query from several processes, params) to the window.
+        params: The model of its parameters; it fills in defaults and rejects unknown ones.
+        compute: (state, params, scope) to a listing: all rows, none made yet. It may depend on
+            nothing else, and only on what the scope (the reader's projects; None: all) may see: the
+            view of all events in a scope equals the view of that scope's events.
+        merge: (listings of one query from several processes, params) to the window: the rows that
+            the reader asked for. At least one listing.
     """
 
     params: type[BaseModel]
@@ -60,11 +67,15 @@ class Query(NamedTuple):
 
 def parse_query(view: str, params: Mapping[str, Any]) -> Query:
     """
-    Check what a client asks for.
+    Check what a client asks for, and fill in the defaults of its parameters.
 
     Args:
-        view: A name of ``CATALOG``.
-        params: Fields of that view's parameters.
+        view: A name of ``CATALOG``: ``failures``, ``overview``, ``queues``, ``tasks`` or
+            ``workers``.
+        params: Fields of that view's parameters, as JSON values; empty: all defaults.
+
+    Returns:
+        The query; equal requests give equal queries.
 
     Raises:
         QueryError: There is no such view, or a parameter is unknown or out of range.
@@ -80,16 +91,28 @@ def parse_query(view: str, params: Mapping[str, Any]) -> Query:
 
 class Views:
     """
-    Computes views from one state.
+    Computes views from one state; on the event loop that changes the state.
 
     Args:
-        state: Refreshed by its owner before windows are asked for.
+        state: The model and its indexes; refreshed by its owner before windows are asked for.
     """
 
     def __init__(self, state: ViewState) -> None:
         self._state = state
 
     def window(self, query: Query, scope: Scope) -> Window:
-        """Compute what a reader sees of a query, as of the state's latest refresh."""
+        """
+        Compute what a reader sees of a query, as of the state's latest refresh.
+
+        Args:
+            query: As ``parse_query`` returns it.
+            scope: The projects that the reader may see; None: all.
+
+        Returns:
+            The head and at most 200 rows.
+
+        Raises:
+            KeyError: The query's view is not in ``CATALOG``; ``parse_query`` gives none such.
+        """
         view = CATALOG[query.view]
         return view.merge([view.compute(self._state, query.params, scope)], query.params)

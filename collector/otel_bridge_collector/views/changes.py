@@ -19,10 +19,15 @@ __all__ = ["change_message", "full_message", "splice"]
 
 def splice(old: Sequence[str], new: Sequence[str]) -> tuple[int, int, Sequence[str]] | None:
     """
-    Find the one splice that turns one order of keys into another.
+    Find the one splice that turns one order of keys into another; never raises.
+
+    Args:
+        old: The keys in their order, each once, in any number.
+        new: The order to reach.
 
     Returns:
-        Where it starts, how many keys leave there, and the keys that come; None if both are equal.
+        Where it starts (from 0), how many keys leave there, and the keys that come; None if both
+        are equal.
     """
     start, shorter = 0, min(len(old), len(new))
     while start < shorter and old[start] == new[start]:
@@ -39,11 +44,16 @@ def full_message(number: int, version: int, at_ms: int, shown: Window) -> bytes:
     """
     Make the JSON that shows a window to a client that has nothing of it.
 
+    Any size: ``Views.window`` gives at most 200 rows. Changes nothing; from any thread.
+
     Args:
         number: ``s``, the number of the shared subscription.
         version: ``v``, which rises by one with each change.
-        at_ms: When the window was computed.
+        at_ms: When the window was computed, in milliseconds since the Unix epoch.
         shown: The window.
+
+    Raises:
+        pydantic_core.PydanticSerializationError: The head has a value that JSON cannot express.
     """
     start = b'{"t":"full","s":%d,"v":%d,"at":%d,"head":' % (number, version, at_ms)
     rows = b",".join(shown.rows.values())
@@ -52,17 +62,23 @@ def full_message(number: int, version: int, at_ms: int, shown: Window) -> bytes:
 
 def change_message(number: int, version: int, at_ms: int, old: Window, new: Window) -> bytes | None:
     """
-    Make the JSON that turns one window into another.
+    Make the JSON that turns one window into another: only what differs.
+
+    It has ``head`` (the fields that changed), ``cut`` (the splice of the keys) and ``rows`` (those
+    that are new or differ, whole), each only if there is any. Changes nothing; from any thread.
 
     Args:
         number: ``s``, the number of the shared subscription.
         version: ``v`` of the new window.
-        at_ms: When the new window was computed.
+        at_ms: When the new window was computed, in milliseconds since the Unix epoch.
         old: What the client has.
-        new: What it is to show.
+        new: What it is to show, with the same fields in its head.
 
     Returns:
         The message; None if nothing differs.
+
+    Raises:
+        pydantic_core.PydanticSerializationError: The head has a value that JSON cannot express.
     """
     head = {name: value for name, value in new.head.items() if old.head.get(name) != value}
     cut = splice(list(old.rows), list(new.rows))

@@ -22,7 +22,18 @@ __all__ = ["compute", "merge"]
 
 
 def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
-    """List the causes of failures that a reader may see; see ``catalog.View``."""
+    """
+    List the causes of failures that a reader may see, the one that failed last first.
+
+    Raises nothing; rows are made when a window asks for them. Computed on the collector's event
+    loop.
+
+    Args:
+        state: As of its latest refresh.
+        params: ``project``: only failures of its tasks; None: of all.
+        scope: The projects that the reader may see; None: all. Tasks of several projects are left
+            out for a limited reader.
+    """
     event_filter = EventFilter(project_id=params.project, projects=scope)
     found = {merged.key: merged for merged in merged_failures(state.model, event_filter)}
     order = [((-merged.last, key), key) for key, merged in found.items()]
@@ -30,7 +41,17 @@ def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
 
 
 def merge(parts: Sequence[Listing], params: ListParams) -> Window:
-    """Merge the parts of several processes, and take the window."""
+    """
+    Merge the parts of several processes, and take the window: ``first``, ``total`` and its rows.
+
+    Raises nothing.
+
+    Args:
+        parts: No two with the same cause of the same project; one alone is taken as it is, none
+            give an empty window.
+        params: Where the window starts (default: at the first row) and how many rows it has (60, at
+            most 200).
+    """
     listing = merge_listings(parts)
     first, rows = window(listing, params.at, params.count)
     return Window(ListHead(first=first, total=len(listing.order)).model_dump(), rows)

@@ -22,12 +22,14 @@ Scope = frozenset[str] | None
 
 class Listing(NamedTuple):
     """
-    All rows of a view for one query.
+    All rows of a view for one query; a row is made only when it is in a window.
+
+    A record; checks nothing.
 
     Attributes:
-        order: (sort value, key) of each row, sorted; keys are unique.
-        row: Makes the JSON of the row with a key of ``order``.
-        sums: Numbers for the head that add up over several listings.
+        order: (sort value, key) of each row, sorted; keys are unique. In any number.
+        row: Makes the JSON of the row with a key of ``order``; another key raises ``KeyError``.
+        sums: Numbers for the head that add up over several listings; empty if there are none.
     """
 
     order: Sequence[tuple[Any, str]]
@@ -37,7 +39,7 @@ class Listing(NamedTuple):
 
 class Window(NamedTuple):
     """
-    What one client sees of a view.
+    What one client sees of a view; a record, which checks nothing.
 
     Attributes:
         head: The fields of the view's head.
@@ -52,8 +54,14 @@ def merge_listings(listings: Sequence[Listing]) -> Listing:
     """
     Merge the listings of one query from several processes, no two of which have the same key.
 
+    Raises nothing, whatever their number; none give an empty listing.
+
     Args:
-        listings: At least one.
+        listings: One alone is returned as it is. A key in two of them, which is not checked, is in
+            the order twice, with the row of the later one.
+
+    Returns:
+        One listing: orders merged, sums added, each row from the listing that has it.
     """
     if len(listings) == 1:
         return listings[0]
@@ -74,12 +82,16 @@ def window(
 
     Args:
         listing: All rows.
-        at: Where the window starts; past the end it moves back, and an unknown key counts as row 0.
-        count: Rows in it, at most.
-        keys: Show exactly these rows in this order, as far as they exist; None: a window.
+        at: Where the window starts: a row's number, a key, or ``end`` for the last rows. Past the
+            end it moves back, and an unknown key counts as row 0.
+        count: Rows in it, at most; parameters allow 200, which is not checked here.
+        keys: Show exactly these rows in this order, as far as they exist; default None: a window.
 
     Returns:
-        The number of its first row, and the rows by key in their order.
+        The number of its first row from 0 (0 for ``keys``), and the rows by key in their order.
+
+    Raises:
+        Exception: What ``listing.row`` raises.
     """
     order = listing.order
     if keys is not None:

@@ -16,7 +16,17 @@ __all__ = ["compute", "merge"]
 
 
 def compute(state: ViewState, params: OverviewParams, scope: Scope) -> Listing:
-    """Count what a reader may see; see ``catalog.View``."""
+    """
+    Count what a reader may see: the numbers of the page's header, with no rows.
+
+    Raises nothing. Computed on the collector's event loop.
+
+    Args:
+        state: As of its latest refresh.
+        params: ``project``: only its tasks, jobs and rates; None: all.
+        scope: The projects that the reader may see; None: all. A limited reader gets None for what
+            is shared between projects: events, workers, queues.
+    """
     model, now = state.model, state.now
     tasks: Counter[str] = Counter()
     for known in state.tasks.visible(scope, params.project):
@@ -67,11 +77,17 @@ def _shared(state: ViewState) -> dict[str, Any]:
 
 def merge(parts: Sequence[Listing], params: OverviewParams) -> Window:
     """
-    Add up the parts of several processes; all of them fold the events of workers and queues.
+    Add up the parts of several processes, and make the head; the window has no rows.
+
+    Tasks, jobs and rates are added. Workers, queues and dropped events are those of the first part,
+    because every process folds all events of workers and queues.
 
     Args:
         parts: At least one.
         params: Not used: the overview has no window.
+
+    Raises:
+        IndexError: There are no parts.
     """
     del params
     tasks: Counter[str] = Counter()

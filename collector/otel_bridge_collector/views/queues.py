@@ -12,7 +12,17 @@ __all__ = ["compute", "merge"]
 
 
 def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
-    """List the queues whose depth was reported, the coordinator's first; see ``catalog.View``."""
+    """
+    List the queues whose depth was reported, the coordinator's first, the others by name.
+
+    A reader limited to projects gets none, because queues are shared between projects. Raises
+    nothing. Computed on the collector's event loop.
+
+    Args:
+        state: As of its latest refresh.
+        params: Its ``project`` is not used: queues belong to none.
+        scope: The projects that the reader may see; None: all.
+    """
     del params
     found: dict[str, tuple[int, int]] = {}
     if scope is None:
@@ -29,7 +39,16 @@ def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
 
 
 def merge(parts: Sequence[Listing], params: ListParams) -> Window:
-    """Take one part: every process folds all events of queues."""
+    """
+    Take the window of the first part; parts are equal, as every process folds all events of queues.
+
+    Raises nothing.
+
+    Args:
+        parts: Of several processes; none give an empty window.
+        params: Where the window starts (default: at the first row) and how many rows it has (60, at
+            most 200).
+    """
     listing = merge_listings(parts[:1])
     first, rows = window(listing, params.at, params.count)
     return Window(ListHead(first=first, total=len(listing.order)).model_dump(), rows)

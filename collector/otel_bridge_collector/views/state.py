@@ -19,22 +19,26 @@ _MAX_ORDERS: Final = 300
 
 
 def ms(time_us: int | None) -> int | None:
-    """A time of the model in milliseconds; None and 0, which is unknown there, become None."""
+    """Return a time of the model in milliseconds; None and 0, which means unknown, become None."""
     return None if not time_us else time_us // 1000
 
 
 class ViewState:
     """
-    What views are computed from.
+    What views are computed from: the model (the state that all events make) and indexes of it.
+
+    The collector makes one, on the event loop that changes the model, and refreshes it before
+    windows are computed. It never waits.
 
     Args:
-        model: Its ``dirty`` and ``evicted`` are taken.
-        queues: Names of the coordinator's queues, which are listed first and in this order.
+        model: Its ``dirty`` and ``evicted`` are taken: nothing else may clear them.
+        queues: Names of the coordinator's queues, which are listed first and in this order;
+            default: those of the prefix ``nexus``.
 
     Attributes:
-        tasks: All tasks, indexed.
-        orders: Orders of tasks by query and scope, for as long as the index says they hold; at most
-            a few hundred, forgotten when there are more.
+        tasks: All tasks, indexed; none before the first refresh.
+        orders: Orders of tasks by query and scope, for as long as the index says they hold; over
+            300, all are forgotten at the next refresh. Empty at first.
     """
 
     def __init__(self, model: Fold, queues: Sequence[str] = DEFAULT_KEYS.queues) -> None:
@@ -51,7 +55,7 @@ class ViewState:
 
     def refresh(self, now: int) -> None:
         """
-        Bring liveness and index up to date.
+        Evaluate liveness (what is stalled) at ``now``, and bring the index of tasks up to date.
 
         Args:
             now: Microseconds since the Unix epoch.
@@ -66,9 +70,16 @@ class ViewState:
         """
         Count the jobs that run and that a reader may see, by type; counted once for all readers.
 
+        As of the first call after a refresh; on the event loop of the model. Raises nothing.
+
         Args:
-            scope: The reader's projects; jobs of a task of several projects are not counted then.
+            scope: The reader's projects; None: all. Jobs of a task of several projects are counted
+                for None alone.
             project: Only jobs of this project; None: of all.
+
+        Returns:
+            The number by the job's name, ``job`` for one without; types without a running job are
+            left out.
         """
         if self._running is None:
             self._running = defaultdict(Counter)

@@ -26,14 +26,15 @@ _SECOND_US: Final = 1_000_000
 
 class IndexedTask:
     """
-    One task as of the latest refresh.
+    One task as of the latest refresh; a record, which ``TaskIndex`` makes and fills.
 
     Attributes:
         task: In the model.
-        status: Its status code.
-        start: When it started, in microseconds; 0 if unknown.
-        end: When it ended; 0 while it is open.
-        row: The JSON of its row in the view ``tasks``; None until one is made.
+        status: Its status code, an index of ``STATUS_NAMES``; -1 before it is read.
+        start: When it started, in microseconds since the Unix epoch; 0 if unknown.
+        end: When it ended, in the same unit; 0 while it is open.
+        row: The JSON of its row in the view ``tasks``; None until one is made, and after each
+            change.
     """
 
     __slots__ = ("_card", "end", "row", "start", "status", "task")
@@ -61,14 +62,19 @@ class IndexedTask:
 
 class TaskIndex:
     """
-    The tasks that have a card, by id.
+    The tasks that have a card (one entry on the page), by id, with their status.
+
+    For the event loop of the model. It has as many tasks as the model holds, at most 10,000 by
+    default. Open ones are read again once a second, because a silent task becomes stalled without
+    an event.
 
     Args:
         model: Its ``dirty`` and ``evicted`` are taken, so no other reader may clear them.
 
     Attributes:
-        by_id: In no order.
-        version: Rises when a task comes, goes, or changes in what lists are sorted or filtered by.
+        by_id: In no order; empty before the first refresh.
+        version: Rises when a task comes, goes, or changes in what lists are sorted or filtered by;
+            0 at first.
     """
 
     def __init__(self, model: Fold) -> None:
@@ -115,11 +121,15 @@ class TaskIndex:
 
     def visible(self, scope: Scope, project: str | None = None) -> Iterator[IndexedTask]:
         """
-        Yield the tasks that a reader may see.
+        Yield the tasks that a reader may see, in no order.
 
         Args:
-            scope: The reader's projects. A task of several projects is shown to no limited reader.
-            project: Only tasks of this project; None: of all.
+            scope: The reader's projects; None: all. A task of several projects is shown to no
+                limited reader.
+            project: Only tasks of this project; default None: of all.
+
+        Raises:
+            RuntimeError: While iterating: there was a refresh since the call.
         """
         for known in self.by_id.values():
             task = known.task
@@ -130,7 +140,15 @@ class TaskIndex:
 
     @staticmethod
     def needs_attention(known: IndexedTask) -> str | None:
-        """Why a task needs attention, in one word; None: it does not."""
+        """
+        Return why a task needs attention, in one word; None: it does not. Never raises.
+
+        ``stalled`` or ``failed`` is the task itself; ``jobs_stalled`` (while it runs) and
+        ``jobs_failed`` say that at least one of its jobs is.
+
+        Args:
+            known: As of the latest refresh.
+        """
         if known.status == STALLED:
             return "stalled"
         if known.status == FAILED:

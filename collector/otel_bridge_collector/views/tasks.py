@@ -26,7 +26,19 @@ _BUCKETS: Final = {STALLED: 0, FAILED: 1, **dict.fromkeys(OPEN, 2)}
 
 
 def compute(state: ViewState, params: TasksParams, scope: Scope) -> Listing:
-    """List the tasks that a reader may see and that pass the filters; see ``catalog.View``."""
+    """
+    List the tasks that a reader may see and that pass the filters, in the order asked for.
+
+    Raises nothing; rows are made when a window asks for them. Computed on the collector's event
+    loop; an order is kept from the last tick while no status, start or end changes, unless it
+    depends on the time (``slowest``) or a text.
+
+    Args:
+        state: As of its latest refresh; keeps orders and rows.
+        params: Filters and order; without filters all tasks pass.
+        scope: The projects that the reader may see; None: all. Tasks of several projects are left
+            out for a limited reader.
+    """
     order, sums = _order(state, params, scope)
     return Listing(order, partial(_row, state), sums)
 
@@ -55,7 +67,17 @@ def _order(state: ViewState, params: TasksParams, scope: Scope) -> tuple[_Order,
 
 
 def merge(parts: Sequence[Listing], params: TasksParams) -> Window:
-    """Merge the parts of several processes, each with tasks of its own, and take the window."""
+    """
+    Merge the parts of several processes, each with tasks of its own, and take the window.
+
+    Args:
+        parts: At least one; no task is in two.
+        params: Where the window starts (default: at the first row) and how many rows it has (40, at
+            most 200); or ``keys``, which are shown instead of a window.
+
+    Raises:
+        pydantic.ValidationError: There are no parts.
+    """
     listing = merge_listings(parts)
     first, rows = window(listing, params.at, params.count, params.keys)
     head = TasksHead(first=first, total=len(listing.order), **listing.sums)

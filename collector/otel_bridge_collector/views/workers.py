@@ -23,9 +23,17 @@ __all__ = ["compute", "merge"]
 
 def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
     """
-    List the workers; see ``catalog.View``.
+    List the workers that live or were heard in the last hour, sorted by id.
 
-    A limited reader gets none: counts and hosts of shared workers reveal the work of others.
+    A reader limited to projects gets none: counts and hosts of shared workers reveal the work of
+    others. Raises nothing; rows are made when a window asks for them. Computed on the collector's
+    event loop.
+
+    Args:
+        state: As of its latest refresh.
+        params: ``project``: workers of all projects are listed, but a job of another one is not
+            named.
+        scope: The projects that the reader may see; None: all.
     """
     found: dict[str, tuple[Worker, WorkerStatus]] = {}
     if scope is None:
@@ -39,7 +47,16 @@ def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
 
 
 def merge(parts: Sequence[Listing], params: ListParams) -> Window:
-    """Take one part: every process folds all events of workers."""
+    """
+    Take the window of the first part; all are equal: every process folds all events of workers.
+
+    Raises nothing.
+
+    Args:
+        parts: Of several processes; none give an empty window.
+        params: Where the window starts (default: at the first row) and how many rows it has (60, at
+            most 200).
+    """
     listing = merge_listings(parts[:1])
     first, rows = window(listing, params.at, params.count)
     return Window(ListHead(first=first, total=len(listing.order)).model_dump(), rows)
