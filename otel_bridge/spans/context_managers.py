@@ -19,7 +19,8 @@ from otel_bridge.bridge import current_bridge
 from otel_bridge.events import semconv
 from otel_bridge.spans.scope import Scope, current_scope
 from otel_bridge.spans.span_context_manager import meta_attributes, safe_str
-from otel_bridge.spans.work_spans import Enqueue, Job, Phase, ResearchTask, Worker
+from otel_bridge.spans.work_spans import Enqueue, Job, Phase, ResearchTask
+from otel_bridge.spans.worker import Worker
 from otel_bridge.workers.queue_depth import publish_queue_depth
 
 __all__ = ["enqueue", "job", "phase", "queue_depth", "research_task", "worker"]

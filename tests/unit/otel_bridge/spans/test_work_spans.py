@@ -1,4 +1,4 @@
-"""Phases, jobs, enqueues and workers: what their methods do to spans, events and metrics."""
+"""Phases, jobs and enqueues: what their methods do to spans, events and metrics."""
 
 from __future__ import annotations
 
@@ -363,34 +363,3 @@ def test_a_job_with_an_exception_without_text_is_measured(seen: Seen) -> None:
     metrics = seen.metrics()
     assert metrics["otel_bridge.jobs.running"][0] == 0
     assert metrics["messaging.process.duration"][1]["error.type"] == "MuteError"
-
-
-# --- workers -------------------------------------------------------------------------------------
-
-
-def test_a_worker_knows_its_current_job(seen: Seen) -> None:
-    """A job sets itself as its worker's current one; its end does not remove a later one."""
-    with otel_bridge.worker(3) as worker:
-        heartbeat = worker._heartbeat
-        assert heartbeat is not None
-        current = [heartbeat.current_task_id]
-        later = otel_bridge.job(task_id="j2", task_type="find")
-        with otel_bridge.job(task_id="j1", task_type="find"):
-            current.append(heartbeat.current_task_id)
-            later.__enter__()
-        current.append(heartbeat.current_task_id)
-        later.__exit__(None, None, None)
-        current.append(heartbeat.current_task_id)
-    assert current == [None, "j1", "j2", None]
-    assert [event["worker_id"] for event in seen.events("task_started")] == [3, 3]
-    assert repr(worker) == "<worker 3>"
-
-
-def test_a_worker_id_without_text_is_logged(seen: Seen, caplog: pytest.LogCaptureFixture) -> None:
-    """If the id's ``__str__`` raises, the worker runs without being shown, and a line says so."""
-    worker_id: Any = MuteError()
-    ran = []
-    with otel_bridge.worker(worker_id):
-        ran.append(True)
-    assert ran == [True]
-    assert "could not open <worker <MuteError>>; the work runs, but is not shown" in caplog.text
