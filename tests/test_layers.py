@@ -202,15 +202,12 @@ TESTED_ELSEWHERE = {
     "otel_bridge_collector/model/events": FOLD,
     "otel_bridge_collector/model/failures": FOLD,
     "otel_bridge_collector/model/nodes": FOLD,
-    "otel_bridge_collector/model/queues": FOLD,
     "otel_bridge_collector/model/reading/cards": FOLD,
     "otel_bridge_collector/model/reading/phases": FOLD,
     "otel_bridge_collector/model/reading/rows": FOLD,
-    "otel_bridge_collector/model/runs": FOLD,
     "otel_bridge_collector/model/work/jobs": FOLD,
     "otel_bridge_collector/model/work/merging": FOLD,
     "otel_bridge_collector/model/work/placing": FOLD,
-    "otel_bridge_collector/model/workers": FOLD,
 }
 """Modules without a unit test file of their own: why, and which file proves them."""
 

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 from otel_bridge_collector.model.events import PENDING, RETRYING, STATUS_NAMES, Event, microseconds
 from otel_bridge_collector.model.eviction import Limits
 from otel_bridge_collector.model.fold import Fold
@@ -192,7 +193,7 @@ def _task(model: Fold, task: Task) -> tuple[object, ...]:
     return (
         tuple(task.agg[:6]),
         {job.id: _job(model, job) for job in task.jobs.values()},
-        card._replace(phases=[phase._replace(rate=None) for phase in card.phases], eta_sec=None),
+        replace(card, phases=[replace(phase, rate=None) for phase in card.phases], eta_sec=None),
         model.tasks.is_shown(task),
         sorted(
             str(node.key or node.name)

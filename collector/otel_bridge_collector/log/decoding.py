@@ -11,9 +11,10 @@ it refuses pydantic decides, and what it accepts is checked further: nothing rea
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import pydantic_core
@@ -21,7 +22,7 @@ from pydantic import ValidationError
 
 from otel_bridge.errors import EventTooLargeError
 from otel_bridge.events.encoding import FIELD_ORDER, encode_event
-from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
+from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.publish.transports.base import LogEntry
 from otel_bridge_collector.model.events import Event
 from otel_bridge_collector.stream.ring import Entry
@@ -101,21 +102,6 @@ def _encode_external(event: MonitoringEvent, data: bytes, max_bytes: int) -> byt
 
 _decode: Final = msgspec.json.Decoder(Event).decode
 _MAX_SECONDS: Final = int(_END_OF_TIME.timestamp())
-_ADDED_FIELDS: Final[dict[str, type | tuple[type, ...]]] = {
-    "incarnation": str,
-    "run_id": str,
-    "span_kind": str,
-    "remote_parent": bool,
-    "ended_by": str,
-    "beat_ms": (int, float),
-    "name": str,
-    "error_key": str,
-    "stack": bool,
-    "stack_of": str,
-    "reason": str,
-    "progress": dict,
-}
-"""Fields that ``MonitoringEvent`` may not know yet; of the wrong type they count as absent."""
 
 
 def decode_for_fold(data: bytes, position: str | None, max_bytes: int) -> tuple[Event, bytes]:
@@ -144,6 +130,13 @@ def decode_for_fold(data: bytes, position: str | None, max_bytes: int) -> tuple[
     return event, data
 
 
+_MAX_KNOWN_TRACES: Final = 10_000
+_is_span_id: Final = re.compile(r"[0-9a-f]{16}").fullmatch
+_is_trace_id: Final = re.compile(r"[0-9a-f]{32}").fullmatch
+_known_traces: set[str] = set()
+"""Ids found valid: of many spans of a trace one is looked at."""
+
+
 def decode_event(data: bytes) -> Event:
     """
     Decode one event of the log for the fold, the model that applies events.
@@ -160,67 +153,48 @@ def decode_event(data: bytes) -> Event:
     """
     try:
         event = _decode(data)
-        if _is_valid(event):
+        # What msgspec does not check: a time from 1970 to 9999, ids in hex, ``meta`` an object.
+        ts, meta = event.ts, event.meta
+        span_id, parent_span_id, trace_id = event.span_id, event.parent_span_id, event.trace_id
+        if (
+            (1970 < ts.year < 9998 or 0 <= ts.timestamp() < _MAX_SECONDS)
+            and (span_id is None or _is_span_id(span_id) is not None)
+            and (parent_span_id is None or _is_span_id(parent_span_id) is not None)
+            and (trace_id is None or trace_id in _known_traces or _is_new_trace(trace_id))
+            and (len(meta) == 0 or bytes(meta)[:1] in b"{n")
+        ):
             return event
     except (msgspec.MsgspecError, ValueError, RecursionError):
         pass
     return _decode_slowly(data)
 
 
-def _is_valid(event: Event) -> bool:
-    """What msgspec does not check: a time from 1970 to 9999, ids in hex, ``meta`` an object."""
-    seconds = event.ts.timestamp()
-    if not 0 <= seconds < _MAX_SECONDS:
+def _is_new_trace(trace_id: str) -> bool:
+    """Whether it is the id of a trace; remembers it if it is."""
+    if _is_trace_id(trace_id) is None:
         return False
-    span_id, parent_span_id, trace_id = event.span_id, event.parent_span_id, event.trace_id
-    if span_id is not None and not (len(span_id) == 16 and _is_hex(span_id)):
-        return False
-    if parent_span_id is not None and not (len(parent_span_id) == 16 and _is_hex(parent_span_id)):
-        return False
-    if trace_id is not None and not (len(trace_id) == 32 and _is_hex(trace_id)):
-        return False
-    meta = event.meta
-    return len(meta) == 0 or bytes(meta)[:1] in b"{n"
-
-
-_HEX: Final = frozenset("0123456789abcdef")
-_is_hex: Final = _HEX.issuperset
+    if len(_known_traces) >= _MAX_KNOWN_TRACES:
+        _known_traces.clear()
+    _known_traces.add(trace_id)
+    return True
 
 
 def _decode_slowly(data: bytes) -> Event:
+    """Let pydantic's model decide."""
     try:
-        fields = pydantic_core.from_json(data, allow_inf_nan=False)
+        pydantic_core.from_json(data, allow_inf_nan=False)
     except ValueError:
         raise UnreadableEventError("not JSON") from None
-    if not isinstance(fields, dict):
-        raise UnreadableEventError("not an event")
-    kept: dict[str, Any] = {}
-    kind, queue = fields.get("event_type"), fields.get("queue")
-    if isinstance(kind, str) and kind not in MonitoringEventType.__members__.values():
-        kept["event_type"] = kind
-        fields["event_type"] = MonitoringEventType.WORKER_HEARTBEAT
-    if isinstance(queue, dict):
-        kept["queue"] = fields.pop("queue")
-    for name, types in _ADDED_FIELDS.items():
-        if isinstance(fields.get(name), types):
-            kept[name] = fields[name]
-    spans = fields.get("spans")
-    if isinstance(spans, list) and all(isinstance(span, str) for span in spans):
-        kept["spans"] = spans
     try:
-        model = MonitoringEvent.model_validate_json(pydantic_core.to_json(fields))
+        model = MonitoringEvent.model_validate_json(data)
         is_time = _FIRST_TIME <= model.ts < _END_OF_TIME
     except (ValueError, RecursionError, OverflowError):
         raise UnreadableEventError("not an event") from None
     if not is_time:
         raise UnreadableEventError("not an event")
-    known = {
-        name: value for name, value in model.__dict__.items() if name in Event.__struct_fields__
-    }
     meta = b"" if model.meta is None else pydantic_core.to_json(model.meta)
-    return Event(
-        **{**known, "event_type": str(model.event_type), **kept, "meta": msgspec.Raw(meta)}
-    )
+    fields = model.__dict__ | {"event_type": str(model.event_type), "meta": msgspec.Raw(meta)}
+    return Event(**fields)
 
 
 def decode_entries(

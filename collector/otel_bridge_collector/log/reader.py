@@ -296,14 +296,13 @@ class Feed:
         except UnreadableEventError as error:
             self._count_unreadable(str(error))
             return None
-        ts = microseconds(event.ts)
         if self.external.may_hold(event.event_id):
             self._note_external(event.event_id)
         seen = now
         model = self._model
         try:
             if not self._is_rebuilt:
-                seen = min(ts, now)
+                seen = min(microseconds(event.ts), now)
                 self._evaluate_past(seen)
             if not model.apply(event, seen):
                 self.counters.duplicates += 1
@@ -319,11 +318,15 @@ class Feed:
         entry = Entry(
             position, data, event.event_type, project_id, event.parent_task_id, event.task_id
         )
-        self.last_event_at = max(self.last_event_at, min(ts, now))
+        ts = model.ts
+        if ts > self.last_event_at:
+            self.last_event_at = min(ts, now)
         if self._is_rebuilt:
-            self.lag_sec.observe(max(0, now - ts) / 1e6)  # a sender's clock may be ahead
+            # A sender's clock may be ahead.
+            self.lag_sec.observe((now - ts) / 1e6 if now > ts else 0.0)
         self._ring.append(entry)
-        self._note_project(entry, event.trace_id)
+        if project_id is None or self._without_project:
+            self._note_project(entry, event.trace_id)
         return entry
 
     def _note_project(self, entry: Entry, trace_id: str | None) -> None:

@@ -9,29 +9,32 @@ difference. Event ids are remembered only to keep duplicates off the raw stream.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from sys import intern
 from typing import Final
 
 from otel_bridge_collector.model.events import (
     COMPLETED,
+    END,
     FACTS,
     FAILED,
     JOB,
+    OTHER,
     PHASE,
     PROCESSING,
-    RETRYING,
+    SELF,
+    SPAN,
+    STALLED,
+    TASK,
     WORD,
     Event,
     Fact,
-    microseconds,
+    short_id,
     shorten,
 )
 from otel_bridge_collector.model.eviction import Eviction, Limits
 from otel_bridge_collector.model.failures import Failures
 from otel_bridge_collector.model.nodes import (
     NAMED,
-    REPEATED,
-    RETRIED,
+    Host,
     Job,
     Node,
     Task,
@@ -42,9 +45,9 @@ from otel_bridge_collector.model.reading.cards import Cards
 from otel_bridge_collector.model.reading.phases import sample
 from otel_bridge_collector.model.reading.rows import Rows
 from otel_bridge_collector.model.stats import RollingStats
-from otel_bridge_collector.model.tasks import Tasks, is_named
+from otel_bridge_collector.model.tasks import Tasks, names_task
 from otel_bridge_collector.model.tree import Tree
-from otel_bridge_collector.model.work.jobs import Jobs
+from otel_bridge_collector.model.work.jobs import Jobs, note_first
 from otel_bridge_collector.model.work.merging import (
     is_own_verdict,
     kind_of,
@@ -61,6 +64,9 @@ __all__ = ["Fold"]
 
 _PROGRESS: Final = Fact(WORD, PROCESSING, PHASE)
 _HEX: Final = frozenset("0123456789abcdef")
+_ID_BITS: Final = (1 << 60) - 1
+"""An integer of two digits: 32 bytes, where 61 bits are 36, of which the allocator makes 48."""
+_OVER: Final = (COMPLETED, FAILED)
 
 
 class Fold:
@@ -83,6 +89,7 @@ class Fold:
         evicted: Ids of tasks that were evicted since a reader cleared it.
         skipped: Events of unknown types: passed on, folded by nothing.
         task: Of the event folded last; None for one of workers or queues.
+        ts: Of the event folded last, microseconds.
     """
 
     def __init__(
@@ -100,13 +107,14 @@ class Fold:
         self.failures = Failures()
         self._jobs = Jobs(self.tasks, self.workers, self.queues, self.failures)
         self.liveness = self._jobs.liveness
-        self.dirty = self._jobs.dirty
+        self._dirty = self._jobs.dirty
         self.running = self.liveness.running
-        self.tree = Tree(self.tasks, self._jobs.evaluate, self.failures.moved)
+        self.tree = Tree(self.tasks, self._jobs.reevaluate, self.failures.moved)
         self.cards = Cards(self.tasks, self.liveness)
         self.rows = Rows(self.tasks, self.liveness)
         self.skipped = 0
         self.task: Task | None = None
+        self.ts = 0
         self._eviction = Eviction(
             self.limits, self.tree, self.tasks, self.failures, self.liveness, self.cards
         )
@@ -114,10 +122,15 @@ class Fold:
         self._placing = Placing(self.tasks, self.tree, self._jobs, self._eviction)
         self._new_ids: set[int] = set()
         self._old_ids: set[int] = set()
+        self._half_of_ids = self.limits.event_ids // 2
+        self._node_of = self._placing.node_of
+        self._evaluate = self._jobs.evaluate
+        self._changed: set[Task] = set()
+        """Tasks of which an event was folded since the last sweep or ``take_dirty``."""
 
     # --- entry -----------------------------------------------------------------------------------
 
-    def apply(self, event: Event, seen: int) -> bool:
+    def apply(self, event: Event, seen: int) -> bool:  # noqa: C901  (each call costs 0.1 us)
         """
         Fold one event.
 
@@ -130,24 +143,93 @@ class Fold:
         Returns:
             False when this event was folded before, as far as its id is remembered.
         """
-        known = hash(event.event_id)
-        if known in self._new_ids or known in self._old_ids:
+        known = hash(event.event_id) & _ID_BITS
+        new_ids = self._new_ids
+        if known in new_ids or known in self._old_ids:
             return False
-        self._new_ids.add(known)
-        if len(self._new_ids) * 2 > self.limits.event_ids:
-            self._old_ids, self._new_ids = self._new_ids, set()
-        ts = microseconds(event.ts)
+        new_ids.add(known)
+        if len(new_ids) > self._half_of_ids:
+            self._old_ids, self._new_ids = new_ids, set()
+        self.ts = ts = int(event.ts.timestamp() * 1e6 + 0.5)
+        stats = self.stats
+        if not stats.second_from <= seen < stats.second_to:
+            stats.begin_second(seen)
         fact = FACTS.get(event.event_type)
-        self.task = None
-        if fact is not None:
-            self._apply_work(event, fact, ts, seen)
-        else:
+        if fact is None:
+            self.task = None
             self._apply_rest(event, ts, seen)
+            return True
+        trace_id, task_id = event.trace_id, event.parent_task_id
+        if trace_id is not None:
+            is_named = task_id is not None and task_id != trace_id
+        else:
+            is_named = task_id is not None and (len(task_id) != 32 or names_task(event))
+        base = self.tasks.by_id.get(task_id or trace_id or "")
+        if base is None:
+            base = self._new_task(task_id or trace_id or "")
+        if base.first is None or ts < base.first:
+            base.first = ts
+        if seen > base.seen and (event.reason is None or not is_own_verdict(event)):
+            base.seen = seen
+        project = event.project_id
+        if (project is not None and project != base.project) or (
+            is_named and trace_id != base.last_trace
+        ):
+            self._learn(base, event, is_named)
+        side, status, kind = fact
+        if kind != JOB or event.span_kind is not None or event.task_id is None:
+            kind = kind_of(event, fact)
+        elif event.task_id == task_id:
+            kind = TASK
+        rank = 0
+        if side == END:
+            rank = SELF if event.span_id is not None else OTHER
+            if event.ended_by is not None or status == STALLED:
+                rank = rank_of(event, fact)
+        node = self._node_of(event, fact, kind, rank, base, is_named) if kind >= 0 else None
+        if node is None:
+            self._touch(base)
+            return True
+        start, end = node.start, node.end
+        if merge_node(node, event, fact, kind, rank, ts, seen) and (
+            node.ended & 7 == FAILED or node.more is not None
+        ):
+            self._jobs.count_failure(node)
+        if event.worker_id is not None or event.incarnation is not None:
+            self._merge_host(node, event, kind, seen)
+        own = node.own
+        task = own.task
+        if type(own) is Job:
+            before = own.st
+            self._evaluate(own)
+            if own.st in _OVER and before not in _OVER:
+                if task.is_mixed:
+                    stats.count_end(seen, project, own.st == FAILED)
+                else:
+                    task.ends += 1
+                    task.failures += own.st == FAILED
+        if (start is None or node.start != start) and (task.virtual or not task.roots):
+            self._note_first(node, task, end if start is None else start)
+        if task is not base or not is_named:
+            self._touch(base)
+            self._touch(task)
+        else:
+            self.task = task
+            self._changed.add(task)
+        if task.is_mixed:
+            stats.count_event(seen, project)
+        else:
+            stats.events_in += 1
+            if not task.events:
+                stats.waiting.append(task)
+            task.events += 1
+        if task.size > self.limits.nodes_per_task:
+            self._eviction.grown(task)
         return True
 
     def knows(self, event_id: str) -> bool:
         """Whether an event with this id was folded, as far as ids are remembered."""
-        known = hash(event_id)
+        known = hash(event_id) & _ID_BITS
         return known in self._new_ids or known in self._old_ids
 
     def project_of(self, event: Event) -> str | None:
@@ -162,89 +244,76 @@ class Fold:
         task = None if task_id is None else self.tasks.by_id.get(task_id)
         return None if task is None or task.is_mixed else task.project
 
+    @property
+    def dirty(self) -> set[Task]:
+        """Tasks that look different since a reader cleared it: by events, verdicts or time."""
+        self._flush_changed()
+        return self._dirty
+
+    def _flush_changed(self) -> None:
+        self._dirty.update(self._changed)
+        self.liveness.touched.update(self._changed)
+        self._changed.clear()
+
     def sweep(self, now: int) -> None:
         """Evaluate liveness at ``now`` (microseconds) and sample rates; called once a second."""
+        self._flush_changed()
         touched = list(self.liveness.touched)
         self.liveness.sweep(now)
         for task in touched:
             if task.tops:
                 sample(task, self.liveness.now)
-        self.dirty.update(self.liveness.due)
+        self._dirty.update(self.liveness.due)
         self.liveness.due.clear()
 
     # --- work ------------------------------------------------------------------------------------
 
-    def _apply_work(self, event: Event, fact: Fact, ts: int, seen: int) -> None:
-        base = self._base_of(event, ts, seen)
-        kind = kind_of(event, fact)
-        node = None if kind is None else self._placing.node_of(event, fact, kind, base)
-        if kind is None or node is None:
-            self._touch(base)
-            return
-        own = node.own
-        before = own.st if type(own) is Job else -1
-        known_first = node.first
-        merge_node(node, event, fact, kind, ts, seen)
-        if event.worker_id is not None or event.incarnation is not None:
-            self._merge_host(node, event, kind, seen)
-        if fact.status == RETRYING and not node.marks & RETRIED and rank_of(event, fact):
-            node.marks |= RETRIED
-            if not node.marks & REPEATED:
-                own.task.retries += 1
-        self._count_end(node)
+    def _note_first(self, node: Node, task: Task, known: int) -> None:
+        """A node is new, or is known to have begun at another time than was known."""
+        start, own = node.start, node.own
+        first = node.end if start is None else start
         if type(own) is Job:
-            self._jobs.evaluate(own)
-            if own.st in (COMPLETED, FAILED) and before not in (COMPLETED, FAILED):
-                self.stats.count_end(seen, _project(own.task, event), own.st == FAILED)
-        task = own.task
-        if node.first > known_first > 0:
-            _forget_times(node, task)
+            at = own.at
+            if type(at) is Node and at.key is None:
+                if first > known > 0:
+                    forget_times(own)
+                else:
+                    more = at.more
+                    if more is None or not 0 < more.first <= first:
+                        note_first(at, first)
+        if first > known > 0:
+            # Only the end was known, by a clock that is ahead: what was the first may not be it.
+            task.is_face_known = False
         if not task.roots:
-            self.tasks.offer_face(task, node)
-        self._touch(base)
-        if task is not base:
-            self._touch(task)
-        self.stats.count_event(seen, _project(task, event))
-        if task.size > self.limits.nodes_per_task:
-            self._eviction.grown(task)
-
-    def _count_end(self, node: Node) -> None:
-        if node.ended:
-            self._jobs.credit(node, 1)
-            if node.ended & 7 == FAILED or node.more is not None:
-                self._jobs.count_failure(node)
+            face = task.face
+            # Most are later than what is shown, and need no closer look.
+            if face is None or face.start is None or first <= face.start or face.kind == SPAN:
+                self.tasks.offer_face(task, node)
 
     def _touch(self, task: Task) -> None:
         self.task = task
-        self.dirty.add(task)
-        self.liveness.touched.add(task)
-        if not task.is_named:
-            named = self.tasks.only_task_of(task)
-            if named is not None:
-                self.liveness.touched.add(named)
+        self._changed.add(task)
+        if not task.is_named and (named := self.tasks.only_task_of(task)) is not None:
+            self._changed.add(named)
 
-    def _base_of(self, event: Event, ts: int, seen: int) -> Task:
-        """The task or card that an event names; merges the facts about it."""
-        task_id = event.parent_task_id or event.trace_id or ""
-        task = self.tasks.by_id.get(task_id)
-        if task is None:
-            task = self.tasks.get_or_make(task_id)
-            if len(self.tasks.by_id) > self.limits.tasks:
-                self._eviction.has_room(task)
-        if task.first is None or ts < task.first:
-            task.first = ts
-        if seen > task.seen and not is_own_verdict(event):
-            task.seen = seen
-        project = event.project_id
+    def _new_task(self, task_id: str) -> Task:
+        task = self.tasks.get_or_make(task_id)
+        if len(self.tasks.by_id) > self.limits.tasks:
+            self._eviction.has_room(task)
+        return task
+
+    def _learn(self, task: Task, event: Event, is_named: bool) -> None:
+        """An event names a task, or a card, with a project or a trace that may be new for it."""
+        project, trace_id = event.project_id, event.trace_id
         if project is not None and project != task.project:
-            self._place_loose(self.tasks.note_project(task, intern(project)))
-        if is_named(event):
+            self._place_loose(self.tasks.note_project(task, short_id(project)))
+        if is_named:
             task.is_named = True
-            if event.trace_id is not None:
-                card = self.tasks.note_trace(task, event.trace_id)
+            task.last_trace = trace_id
+            if trace_id is not None:
+                card = self.tasks.note_trace(task, trace_id)
                 if card is not None:
                     self._place_loose((card,))
-        return task
 
     def _place_loose(self, cards: Iterable[Task]) -> None:
         """Find again where nodes that know only their trace belong."""
@@ -255,18 +324,25 @@ class Fold:
 
     def _merge_host(self, node: Node, event: Event, kind: int, seen: int) -> None:
         """Who ran it; an end that another process reported carries that process' incarnation."""
-        is_own = event.ended_by not in ("other", "rule")
-        incarnation = event.incarnation if is_own else None
-        host = self.workers.host_of(event.worker_id, incarnation)
-        if host is None:
+        worker_id, incarnation = event.worker_id, event.incarnation
+        worker = None
+        if worker_id is not None:
+            worker = self.workers.known.get(worker_id) or self.workers.worker(worker_id)
+        host: Host | None = worker
+        if incarnation is not None and event.ended_by not in ("other", "rule"):
+            host = None if worker is None else worker.incarnations.get(incarnation)
+            if host is None:
+                host = self.workers.host_of(worker, incarnation)
+        if host is not node.worker and host is not None:
+            if node.worker is None and not node.ended:
+                node.worker = host
+            else:
+                merge_host(node, host)
+        if worker is None:
             return
-        merge_host(node, host)
-        if event.worker_id is None:
-            return
-        worker = self.workers.worker(event.worker_id)
-        if event.event_type != "task_stalled" and seen > worker.heard:
+        if seen > worker.heard and event.event_type != "task_stalled":
             worker.heard = seen
-        if kind == JOB and type(event.queue) is str:
+        if event.queue is not None and kind == JOB and type(event.queue) is str:
             queue = self.queues.queue(event.queue)
             if queue is not None:
                 queue.hosts.add(worker)
@@ -290,21 +366,28 @@ class Fold:
         else:
             self.skipped += 1
         task = self.task
-        self.stats.count_event(seen, event.project_id if task is None else _project(task, event))
+        # Of a mixed task each event counts in its own project.
+        project = event.project_id if task is None or task.is_mixed else task.project
+        self.stats.count_event(seen, project)
 
     def _apply_progress(self, event: Event, ts: int, seen: int) -> None:
         """A ``stats_snapshot`` of a research task: absolute numbers of a phase, and a message."""
-        base = self._base_of(event, ts, seen)
+        is_named = names_task(event)
+        task_id = event.parent_task_id or event.trace_id or ""
+        base = self.tasks.by_id.get(task_id) or self._new_task(task_id)
+        base.first = ts if base.first is None else min(base.first, ts)
+        base.seen = max(base.seen, seen)
+        self._learn(base, event, is_named)
         node: Node | None = None
         if event.phase:
-            node = self._placing.node_of(event, _PROGRESS, PHASE, base)
+            node = self._node_of(event, _PROGRESS, PHASE, 0, base, is_named)
         if event.message is not None:
             message = (ts, shorten(event.message, 300))
             base.message = message if base.message is None else max(base.message, message)
             if node is not None:
                 merge_message(node, message)
         if node is not None:
-            merge_node(node, event, _PROGRESS, PHASE, ts, seen)
+            merge_node(node, event, _PROGRESS, PHASE, 0, ts, seen)
             self._touch(node.own.task)
         self._touch(base)
 
@@ -323,17 +406,5 @@ class Fold:
             more.seen = max(more.seen, seen)
             own = node.own
             if type(own) is Job:
-                self._jobs.evaluate(own)
+                self._jobs.reevaluate(own)
             self._touch(own.task)
-
-
-def _project(task: Task, event: Event) -> str | None:
-    """Whose numbers an event counts in: its task's; of a mixed task its own, if it has one."""
-    return event.project_id if task.is_mixed else task.project
-
-
-def _forget_times(node: Node, task: Task) -> None:
-    """Only the end was known, by a clock that is ahead: what was the first may not be it now."""
-    task.is_face_known = False
-    if type(node.own) is Job:
-        forget_times(node.own)

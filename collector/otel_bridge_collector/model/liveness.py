@@ -90,6 +90,8 @@ class Liveness:
         self, tasks: Tasks, workers: Workers, queues: Queues, evaluate: Callable[[Job], None]
     ) -> None:
         self.now = 0
+        self.quiet_from = 0
+        """A task of which something was heard since then is not silent, ended or not."""
         self.touched: set[Task] = set()
         self.running: set[Job] = set()
         self.due: set[Task] = set()
@@ -143,7 +145,7 @@ class Liveness:
         if node.kind == ENQUEUE:
             return self._queue_verdict(node)
         now = self.now
-        if node.worker is not None:
+        if node.worker is not None and node.worker.is_watched:
             lost_at = self._workers.lost_at(node, now)
             if lost_at == ALIVE:
                 return None
@@ -181,13 +183,6 @@ class Liveness:
                 last = max((one for one in heartbeats if 0 < one <= report.end), default=report.end)
                 return Verdict(reason or "worker_lost", max(last, node.first))
         return self.verdict(node, job)
-
-    def is_quiet(self, node: Node) -> bool:
-        """Whether only its task's events keep an open job alive."""
-        more = node.more
-        if more is not None and more.beat_ms:
-            return False
-        return node.worker is None or not node.worker.is_watched
 
     def _queue_verdict(self, node: Node) -> Verdict | None:
         queue = None if node.queue is None else self._queues.by_name.get(node.queue)
@@ -232,6 +227,7 @@ class Liveness:
         Costs as much as has changed: at rest a glance at the heap, whatever the number of jobs.
         """
         self.now = max(self.now, now)
+        self.quiet_from = self.now - SILENT_AFTER_END_US
         heap = self._heap
         while heap and heap[0][0] <= self.now:
             deadline, _, watched = heappop(heap)
@@ -271,11 +267,12 @@ class Liveness:
 
     def _touch_all(self) -> None:
         while self.touched:
-            touched, self.touched = self.touched, set()
+            touched = list(self.touched)
+            self.touched.clear()
             for task in touched:
                 if task.is_silent:
                     task.is_silent = False
-                    for job in list(task.quiet):
+                    for job in list(task.quiet or ()):
                         self._evaluate(job)
                 self._task_is_due(task)
 
@@ -284,7 +281,7 @@ class Liveness:
         last_seen = self._tasks.last_seen(task)
         quiet = self.now - last_seen
         if quiet > SILENT_AFTER_END_US and not task.is_silent:
-            for job in list(task.quiet):
+            for job in list(task.quiet or ()):
                 self._evaluate(job)
         for limit in (QUEUED_GRACE_US, SILENT_AFTER_END_US, QUIET_US):
             if quiet <= limit:

@@ -19,7 +19,7 @@ from typing import Final
 
 import msgspec
 
-from otel_bridge_collector.model.events import ENQUEUE, PENDING, PHASE, PROCESSING, STALLED
+from otel_bridge_collector.model.events import COMPLETED, ENQUEUE, FAILED, PHASE, STALLED
 
 __all__ = [
     "GONE",
@@ -79,24 +79,21 @@ class Host:
         first: ``ts`` of the earliest event of its own; None while none was seen.
         heartbeat: ``ts`` of its latest start or heartbeat.
         is_doubted: A job of it was reported stalled: its next heartbeat overrules that.
+        is_watched: A heartbeat of its process was ever seen, so that one can be missed.
     """
 
-    __slots__ = ("first", "heartbeat", "is_doubted", "open")
+    __slots__ = ("first", "heartbeat", "is_doubted", "is_watched", "open")
 
     def __init__(self, open_jobs: set[Job]) -> None:
         self.open = open_jobs
         self.first: int | None = None
         self.heartbeat = 0
         self.is_doubted = False
+        self.is_watched = False
 
     def lives(self) -> Collection[Host]:
         """The incarnations whose heartbeats keep its work alive."""
         return (self,)
-
-    @property
-    def is_watched(self) -> bool:
-        """Whether a heartbeat of it was ever seen, so that one can be missed."""
-        return any(one.first is not None for one in self.lives())
 
 
 class More(msgspec.Struct, gc=False, eq=False):
@@ -173,13 +170,6 @@ class Node(msgspec.Struct, gc=False, eq=False):
     more: More | None = None
 
     @property
-    def status(self) -> int:
-        """By its own facts alone; whether an open one is stalled is for ``liveness`` to say."""
-        if self.ended:
-            return self.ended & 7
-        return PENDING if self.kind == ENQUEUE else PROCESSING
-
-    @property
     def first(self) -> int:
         """When it is first known to have existed; 0 if no time is known."""
         return self.start if self.start is not None else self.end
@@ -233,19 +223,24 @@ class Task:
 
     __slots__ = (
         "agg",
-        "ended",
+        "end_order",
+        "ends",
+        "events",
         "face",
         "failed",
+        "failures",
         "first",
         "gone",
         "guests",
         "has_spanless",
+        "has_spans",
         "id",
         "is_face_known",
         "is_mixed",
         "is_named",
         "is_silent",
         "jobs",
+        "last_trace",
         "late",
         "loose",
         "message",
@@ -278,6 +273,8 @@ class Task:
         self.loose: list[Node] = []
         self.guests: set[Task] | None = None
         self.traces: list[str] = []
+        self.last_trace: str | None = ""
+        """Of the event before: most tasks have one trace."""
         self.project: str | None = None
         self.is_mixed = False
         """Whether events of several projects name it: then no limited reader may see it."""
@@ -287,28 +284,37 @@ class Task:
         self.seen = 0
         self.message: tuple[int, str] | None = None
         self.retries = 0
-        self.has_spanless = False
-        """Whether a publisher without spans reported jobs of it."""
+        self.has_spanless = self.has_spans = False
+        """Whether attempts without span ids were reported; and with them."""
         self.runs = 0
         """Attempts held: without any, a known request makes no card."""
         self.face: Node | None = None
         self.is_face_known = True
-        self.quiet: set[Job] = set()
+        self.quiet: set[Job] | None = None
         self.is_silent = False
         """Whether a job of ``quiet`` is stalled; the task's next event reopens it."""
         self.rates: dict[str, deque[tuple[int, int]]] | None = None
+        self.events = self.ends = self.failures = 0
+        """Of the current second, counted into the project's when that is over."""
         self.size = 0
         """Nodes held, virtual ones left out."""
-        self.ended: deque[Job] = deque()
-        """Jobs in the order of their ends; what is evicted first."""
-        self.failed: deque[Job] = deque()
+        self.end_order: list[Job] | None = None
+        """Jobs in the order in which their ends came, once ``ended`` was asked for."""
+        self.failed: list[Job] = []
         """Failed jobs that eviction passed over."""
         self.gone: array[int] | None = None
         self.not_held = 0
         """Nodes that were counted and are no longer held."""
-        self.shed_above = 0
-        self.late = 0
-        """Events about such nodes since."""
+        self.shed_above = self.late = 0
+        """``late``: events about such nodes since."""
+
+    @property
+    def ended(self) -> list[Job]:
+        """Jobs that ended, the first one first; what is evicted first. Few tasks need it."""
+        if self.end_order is None:
+            over = (job for job in self.jobs.values() if job.st in (COMPLETED, FAILED))
+            self.end_order = sorted(over, key=lambda job: job.win.end if job.win else 0)
+        return self.end_order
 
     @property
     def task(self) -> Task:

@@ -31,6 +31,7 @@ __all__ = [
     "last_word",
     "reported_end",
     "runs_of",
+    "simple_winner",
     "winner",
 ]
 
@@ -77,8 +78,10 @@ def winner(job: Job) -> tuple[Node, Node | None]:
     assert first is not None
     if first.next is None:
         return first, None
-    runs = _split(list(job.nodes()))
-    nodes = runs[-1]
+    found = simple_winner(first)
+    if found is not None:
+        return found, None
+    nodes = _split(list(job.nodes()))[-1]
     attempts = [node for node in nodes if node.kind == JOB and not is_shadowed(node, job)]
     if not attempts:
         return max(nodes, key=_by_time), None
@@ -88,6 +91,43 @@ def winner(job: Job) -> tuple[Node, Node | None]:
         if late:
             found = max(late, key=_by_time)
     return found, _evidence(job, found)
+
+
+def simple_winner(node: Node | None) -> Node | None:
+    """
+    The winner of a job with one run, all of whose nodes have span ids, or none of them.
+
+    None where ``winner`` has to look closer. One pass without lists: nearly every job is such a
+    one, and is looked at with each event.
+    """
+    assert node is not None
+    run, has_spans, head = node.run, node.key is not None, node
+    enqueue: Node | None = None
+    found: Node | None = None
+    attempt = -1
+    attempts = 0
+    while node is not None:
+        if node.run is not run or (node.key is None) is has_spans:
+            return None
+        if node.kind == ENQUEUE:
+            if enqueue is not None:
+                return None
+            enqueue = node
+        else:
+            attempts += 1
+            if node.attempt >= attempt:
+                if node.attempt == attempt:
+                    return None
+                found, attempt = node, node.attempt
+        node = node.next
+    if attempts > 1 and found is not None and found.ended:
+        limit = found.end + _REQUEUED_AFTER_US
+        other: Node | None = head
+        while other is not None:
+            if other.kind != ENQUEUE and other.first > limit:
+                return None
+            other = other.next
+    return enqueue if found is None else found
 
 
 def _by_time(node: Node) -> tuple[int, int, int]:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final, NamedTuple
 
+from otel_bridge_collector.model.nodes import Task
+
 __all__ = ["RollingStats", "Totals"]
 
 _KEEP_SEC: Final = 300
@@ -81,6 +83,9 @@ class RollingStats:
     Attributes:
         events_in: Events observed since the start.
         events_unreadable: Events since the start that could not be decoded or folded.
+        waiting: Tasks with events of the current second that are counted when it is over: ten steps
+            for each task of a second instead of 40 for each event.
+        second_from, second_to: Of the current second, microseconds.
     """
 
     def __init__(self) -> None:
@@ -88,6 +93,23 @@ class RollingStats:
         self._projects: OrderedDict[str, _Window] = OrderedDict()
         self.events_in = 0
         self.events_unreadable = 0
+        self.waiting: list[Task] = []
+        self.second_from = self.second_to = 0
+
+    def begin_second(self, seen: int) -> None:
+        """Another second begins: what ``waiting`` holds belongs to the one before."""
+        self._count_waiting()
+        self.second_from = seen // 1_000_000 * 1_000_000
+        self.second_to = self.second_from + 1_000_000
+
+    def _count_waiting(self) -> None:
+        for task in self.waiting:
+            for counts in self._at(self.second_from, task.project):
+                counts[0] += task.events
+                counts[1] += task.ends
+                counts[2] += task.failures
+            task.events = task.ends = task.failures = 0
+        self.waiting.clear()
 
     def count_event(self, seen: int, project_id: str | None) -> None:
         """
@@ -98,21 +120,22 @@ class RollingStats:
             project_id: Of the event, or of its task.
         """
         self.events_in += 1
-        second = seen // 1_000_000
-        self._all.at(second)[0] += 1
-        if project_id is not None:
-            self._window(project_id, second).at(second)[0] += 1
+        for counts in self._at(seen, project_id):
+            counts[0] += 1
 
     def count_end(self, seen: int, project_id: str | None, is_failed: bool) -> None:
         """Count a job that ended: as its status says, so that one reported twice counts once."""
-        second = seen // 1_000_000
-        windows = [self._all]
-        if project_id is not None:
-            windows.append(self._window(project_id, second))
-        for window in windows:
-            counts = window.at(second)
+        for counts in self._at(seen, project_id):
             counts[1] += 1
             counts[2] += is_failed
+
+    def _at(self, seen: int, project_id: str | None) -> list[list[int]]:
+        """The counts of a second, of all and of the project."""
+        second = seen // 1_000_000
+        found = [self._all.at(second)]
+        if project_id is not None:
+            found.append(self._window(project_id, second).at(second))
+        return found
 
     def _window(self, project_id: str, second: int) -> _Window:
         window = self._projects.get(project_id)
@@ -133,6 +156,7 @@ class RollingStats:
             span_sec: The number of seconds, at most 300.
             project_id: Count only events of this project; None: all events.
         """
+        self._count_waiting()
         window = self._all if project_id is None else self._projects.get(project_id)
         if window is None:
             return Totals(0, 0, 0)
@@ -140,6 +164,7 @@ class RollingStats:
 
     def active_projects(self, now: int, span_sec: int = 60) -> list[str]:
         """Sorted names of the projects with an event in the last ``span_sec`` seconds."""
+        self._count_waiting()
         return sorted(
             name
             for name, window in self._projects.items()

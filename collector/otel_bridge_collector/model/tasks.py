@@ -17,7 +17,7 @@ from otel_bridge_collector.model.events import ENQUEUE, FAILED, PHASE, SPAN, Eve
 from otel_bridge_collector.model.nodes import NAMED, Job, Node, Task
 from otel_bridge_collector.model.runs import is_open
 
-__all__ = ["Tasks", "TraceTable", "has_own_facts", "is_named", "may_join", "owner_key"]
+__all__ = ["Tasks", "TraceTable", "has_own_facts", "may_join", "names_task", "owner_key"]
 
 _MAX_TASKS_OF_TRACE: Final = 8
 _MAX_TRACES: Final = 200_000
@@ -25,7 +25,7 @@ _TRACE_ID_CHARS: Final = 32
 _NEVER: Final = 1 << 62
 
 
-def is_named(event: Event) -> bool:
+def names_task(event: Event) -> bool:
     """Whether the event names a research task, and not just its trace."""
     task_id = event.parent_task_id
     if task_id is None or task_id == event.trace_id:
@@ -272,7 +272,7 @@ class TraceTable:
             The trace whose owner this changed: what was held of it belongs elsewhere now.
         """
         trace_id = event.trace_id
-        if trace_id is None or not is_named(event):
+        if trace_id is None or not names_task(event):
             return None
         task_id = event.parent_task_id
         if trace_id in self._tasks:
@@ -299,7 +299,7 @@ def owner_key(event: Event, traces: TraceTable) -> str | None:
         The task that the event names, else its trace's only task, else the trace, else the job;
         None for events of workers and queues, which every partition folds.
     """
-    if is_named(event):
+    if names_task(event):
         return event.parent_task_id
     trace_id = event.trace_id or event.parent_task_id
     if trace_id is not None:

@@ -16,6 +16,7 @@ from otel_bridge_collector.model.events import ENQUEUE, JOB, PHASE, TASK
 from otel_bridge_collector.model.nodes import (
     KIDS,
     MAX_DEPTH,
+    NAMED,
     REPEATED,
     RETRIED,
     Job,
@@ -218,7 +219,7 @@ class Tree:
         self.nodes[node.key] = node
         if parent_key is not None:
             self._link(node, parent_key)
-        task = self._tasks.home(node)
+        task = node.base if node.marks & NAMED else self._tasks.home(node)
         self._enter(node, task, self._container(node, task), job_id)
         if node.key in self.waiting:
             for kid in self._arrived(node.key):
@@ -266,9 +267,10 @@ class Tree:
                 container = above
         if node.phase is not None and kind in (JOB, ENQUEUE) and not is_in_phase(container):
             return self.virtual_phase(task, node.phase)
-        if type(container) is Node and depth_of(container) > MAX_DEPTH:
-            assert container.up is not None
-            return container.up
+        up = container.up
+        # Two levels below the task is where most work is: no walk for that.
+        if type(up) is Node and type(up.up) is Node and depth_of(container) > MAX_DEPTH:
+            return up
         return container
 
     def _place_one(self, node: Node, reach: int) -> int:
@@ -343,6 +345,8 @@ class Tree:
             assert job_id is not None
             if kind == JOB:
                 task.runs += 1
+                if node.key is not None:
+                    task.has_spans = True
             job = task.jobs.get(job_id)
             if job is None:
                 job = task.jobs[job_id] = Job(task, job_id)

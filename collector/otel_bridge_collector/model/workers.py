@@ -13,10 +13,18 @@ from bisect import insort
 from collections.abc import Collection
 from typing import Final
 
-from otel_bridge_collector.model.events import PROCESSING, Event, read_meta, shorten
-from otel_bridge_collector.model.nodes import Host, Node
+from otel_bridge_collector.model.events import (
+    COMPLETED,
+    FAILED,
+    JOB,
+    PROCESSING,
+    Event,
+    read_meta,
+    shorten,
+)
+from otel_bridge_collector.model.nodes import REPEATED, Host, Node
 
-__all__ = ["ALIVE", "UNWATCHED", "Incarnation", "Process", "Worker", "Workers"]
+__all__ = ["ALIVE", "UNWATCHED", "Incarnation", "Process", "Worker", "Workers", "credit"]
 
 ALIVE: Final = 0
 UNWATCHED: Final = -1
@@ -26,6 +34,7 @@ _MAX_INCARNATIONS: Final = 64
 """Of one worker; the one silent longest leaves."""
 _MAX_STARTS: Final = 64
 _NO_KEY: Final = "?"
+_OVER: Final = (COMPLETED, FAILED)
 
 
 class Incarnation(Host):
@@ -66,6 +75,7 @@ class Incarnation(Host):
         self.stopped = 0
         self.note = (0, 0)
         self.is_lost = False
+        self.is_watched = process is not None and process.is_watched
 
     def lives(self) -> Collection[Incarnation]:
         """Itself; for work of a worker without heartbeats, all workers of its process."""
@@ -134,6 +144,7 @@ class Workers:
 
     Attributes:
         by_id: By id as text: 3 and "3" are one worker.
+        known: By id as sent, without making a text of a number for each event.
         processes: By incarnation.
     """
 
@@ -142,17 +153,21 @@ class Workers:
         self.processes: dict[str, Process] = {}
         self.ttl_us = ttl_us
         self._max_workers = max_workers
+        self.known: dict[int | str, Worker] = {}
 
     def worker(self, worker_id: int | str) -> Worker:
         """The worker with this id."""
-        key = str(worker_id)
-        worker = self.by_id.get(key)
+        worker = self.known.get(worker_id)
         if worker is None:
-            worker = self.by_id[key] = Worker(worker_id)
-            if len(self.by_id) > self._max_workers:
-                self._evict_idle(worker)
-        elif worker.id != worker_id and isinstance(worker_id, int):
-            worker.id = worker_id
+            key = str(worker_id)
+            worker = self.by_id.get(key)
+            if worker is None:
+                worker = self.by_id[key] = Worker(worker_id)
+                if len(self.by_id) > self._max_workers:
+                    self._evict_idle(worker)
+            elif isinstance(worker_id, int):
+                worker.id = worker_id
+            self.known[worker_id] = worker
         return worker
 
     def _evict_idle(self, newcomer: Worker) -> None:
@@ -160,6 +175,8 @@ class Workers:
         if idle:
             gone = min(idle, key=lambda one: (one.last_seen, str(one.id)))
             del self.by_id[str(gone.id)]
+            for name in (gone.id, str(gone.id)):
+                self.known.pop(name, None)
             for incarnation in gone.incarnations.values():
                 self._leave_process(incarnation)
 
@@ -190,13 +207,10 @@ class Workers:
                 self._leave_process(oldest)
         return incarnation
 
-    def host_of(self, worker_id: int | str | None, incarnation: str | None) -> Host | None:
-        """Whom an event of a job or span names."""
-        if worker_id is None:
-            return None if incarnation is None else self._process(incarnation)
-        worker = self.worker(worker_id)
-        if incarnation is None:
-            return worker
+    def host_of(self, worker: Worker | None, incarnation: str) -> Host:
+        """Whom an event of a job or span with an incarnation names."""
+        if worker is None:
+            return self._process(incarnation)
         return self._incarnation(worker, incarnation, True)
 
     def apply(self, event: Event, ts: int, seen: int) -> tuple[Incarnation, bool]:
@@ -220,6 +234,8 @@ class Workers:
             found.host, found.pid = host, pid
             is_news = True
         if found.first is None or ts < found.first:
+            if found.first is None:
+                _note_watched(found)
             found.first = ts
             is_news = True
         if event.event_type == "worker_stopped":
@@ -254,6 +270,11 @@ class Workers:
 
     def _worker_lost_at(self, worker: Worker, at: int, now: int) -> int:
         """Of a publisher before 1.0: by the newest start of that worker before the node's."""
+        if len(worker.incarnations) == 1:
+            (only,) = worker.incarnations.values()
+            if only.process is None and only.first is not None and len(only.starts) < 2:
+                # One life, as nearly always: whatever the time, the node belongs to it.
+                return self.incarnation_lost_at(only, now)
         watched = [one for one in worker.incarnations.values() if one.first is not None]
         if not watched:
             return UNWATCHED
@@ -326,3 +347,26 @@ class Workers:
             return "online"
         last = max(watched, key=lambda one: (max(one.heartbeat, one.stopped), one.key))
         return "stopped" if last.stopped and last.stopped >= last.heartbeat else "offline"
+
+
+def _note_watched(incarnation: Incarnation) -> None:
+    incarnation.is_watched = incarnation.worker.is_watched = True
+    process = incarnation.process
+    if process is not None:
+        process.is_watched = True
+        for other in process.incarnations:
+            other.is_watched = True
+
+
+def credit(node: Node, by: int) -> None:
+    """Count an attempt that ended for its worker; or take it back, before its facts change."""
+    host = node.worker
+    status = node.ended & 7
+    if host is None or status not in _OVER or node.kind != JOB or node.marks & REPEATED:
+        return
+    worker = host.worker if isinstance(host, Incarnation) else host
+    if isinstance(worker, Worker):
+        if status == COMPLETED:
+            worker.completed += by
+        else:
+            worker.failed += by

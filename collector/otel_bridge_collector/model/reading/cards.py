@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
 from otel_bridge_collector.model.events import (
     COMPLETED,
     FAILED,
@@ -29,7 +31,7 @@ from otel_bridge_collector.model.tasks import Tasks
 __all__ = ["Card", "Cards", "Standing"]
 
 
-class Card(NamedTuple):
+class Card(msgspec.Struct, frozen=True, gc=False):
     """
     One research task, or one trace that no event names a task of.
 
@@ -154,9 +156,15 @@ class Cards:
         running = [phase for phase in rows if phase.status == PROCESSING]
         rest = list(task.agg[: STALLED + 1])
         for node in top_phases(task):
-            for code in range(STALLED + 1):
-                rest[code] -= 0 if node.agg is None else node.agg[code]
-        pending = sum(rest) - rest[COMPLETED] - rest[FAILED]
+            agg = node.agg
+            if agg is not None:
+                rest = [left - inside for left, inside in zip(rest, agg, strict=False)]
+        completed, failed = rest[COMPLETED], rest[FAILED]
+        pending = sum(rest) - completed - failed
+        for phase in rows:
+            completed += phase.completed
+            failed += phase.failed
+            pending += phase.pending
         more = None if root is None else root.more
         current = (running or rows)[-1] if rows else None
         return Card(
@@ -173,9 +181,9 @@ class Cards:
             ended=ended,
             last_event=tasks.last_seen(task),
             eta_sec=_eta(running),
-            completed=rest[COMPLETED] + sum(phase.completed for phase in rows),
-            failed=rest[FAILED] + sum(phase.failed for phase in rows),
-            pending=pending + sum(phase.pending for phase in rows),
+            completed=completed,
+            failed=failed,
+            pending=pending,
             jobs=tuple(task.agg[: STALLED + 1]),
             retries=task.retries,
             error=None if root is None or is_open(root) else root.error,
@@ -186,11 +194,12 @@ class Cards:
 
     @staticmethod
     def _message(task: Task) -> str | None:
-        nodes = (*task.roots, *task.tops)
-        messages = [node.more.message for node in nodes if node.more and node.more.message]
-        if task.message is not None:
-            messages.append(task.message)
-        return max(messages)[1] if messages else None
+        latest = task.message
+        for node in (*task.roots, *task.tops):
+            message = None if node.more is None else node.more.message
+            if message is not None and (latest is None or message > latest):
+                latest = message
+        return None if latest is None else latest[1]
 
 
 def _eta(running: list[PhaseRow]) -> float | None:

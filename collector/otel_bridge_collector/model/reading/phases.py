@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from otel_bridge_collector.model.events import (
     COMPLETED,
@@ -34,7 +36,7 @@ _ENDED: Final = (COMPLETED, FAILED)
 _OVER: Final = (COMPLETED, FAILED, STALLED)
 
 
-class PhaseRow(NamedTuple):
+class PhaseRow(msgspec.Struct, frozen=True, gc=False):
     """
     One phase of a card: all runs of that name with no phase above them.
 
@@ -78,9 +80,9 @@ class _Totals:
             self.virtual = node
         else:
             self.runs.append(node)
-        if node.agg is not None:
-            for status in range(STALLED + 1):
-                self.jobs[status] += node.agg[status]
+        agg = node.agg
+        if agg is not None:
+            self.jobs = [known + more for known, more in zip(self.jobs, agg, strict=False)]
 
     @property
     def facts(self) -> list[Node]:
@@ -98,6 +100,8 @@ def _reported(node: Node, name: str) -> int:
 
 
 def _reported_total(node: Node) -> int:
+    if node.more is None or node.more.counts is None:
+        return 0
     total = _reported(node, "total")
     return total or sum(_reported(node, name) for name in ("completed", "failed", "pending"))
 
@@ -106,6 +110,12 @@ def _counts(phase: _Totals) -> tuple[int, int, int]:
     """(total, completed, failed) of a phase."""
     jobs = phase.jobs
     seen = sum(jobs)
+    nodes = phase.runs if phase.virtual is None else [*phase.runs, phase.virtual]
+    for node in nodes:
+        if node.more is not None and node.more.counts is not None:
+            break
+    else:
+        return seen, jobs[COMPLETED], jobs[FAILED]  # nothing is reported, jobs are seen
     total, completed, failed = seen, jobs[COMPLETED], jobs[FAILED]
     reported = reported_completed = reported_failed = 0
     for node in phase.runs:
@@ -158,15 +168,19 @@ def phases(task: Task, card_status: int, card_ended: int | None, now: int) -> li
         _row(task, name, phase, card_status, card_ended, now)
         for name, phase in _merged(task).items()
     ]
-    return sorted(rows, key=lambda row: (row.started or 0, row.name))
+    if len(rows) > 1:
+        rows.sort(key=lambda row: (row.started or 0, row.name))
+    return rows
 
 
-def _standing(phase: _Totals, is_over: bool, last_end: int | None) -> tuple[int, int | None]:
+def _standing(
+    facts: list[Node], jobs: list[int], is_over: bool, last_end: int | None
+) -> tuple[int, int | None]:
     """Status and end of a phase by itself; ``last_end`` is that of its jobs."""
-    facts, jobs = phase.facts, phase.jobs
     if facts:
-        if any(is_open(node) for node in facts):
-            return PROCESSING, None
+        for node in facts:
+            if is_open(node):
+                return PROCESSING, None
         last = max(facts, key=lambda node: (node.first, node.key or 0))
         return last.ended & 7, max(node.end for node in facts)
     if jobs[PROCESSING] or jobs[RETRYING]:
@@ -187,18 +201,17 @@ def _row(
     total, completed, failed = _counts(phase)
     jobs, virtual = phase.jobs, phase.virtual
     first_start, last_end = _job_times(task, virtual)
-    status, ended = _standing(phase, completed + failed >= sum(jobs), last_end)
+    facts = phase.facts
+    status, ended = _standing(facts, jobs, completed + failed >= sum(jobs), last_end)
     if status in (PENDING, PROCESSING) and card_status in _OVER:
         status, ended = card_status, card_ended
     nodes = phase.runs if virtual is None else [*phase.runs, virtual]
-    starts = [node.first for node in phase.facts]
-    if not starts and first_start is not None:
-        starts = [first_start]
+    started = min([node.first for node in facts]) if facts else first_start
     messages = [node.more.message for node in nodes if node.more and node.more.message]
     return PhaseRow(
         name=name,
         status=status,
-        started=min(starts, default=None),
+        started=started,
         ended=ended,
         total=total or None,
         completed=completed,
@@ -215,9 +228,11 @@ def _row(
 
 
 def _rate(task: Task, name: str, done: int, now: int) -> float | None:
-    samples = (task.rates or {}).get(name)
+    samples = None if task.rates is None else task.rates.get(name)
+    if not samples:
+        return None
     end = now // _SECOND
-    first = next((one for one in samples or () if one[0] >= end - _RATE_SPAN_SEC), None)
+    first = next((one for one in samples if one[0] >= end - _RATE_SPAN_SEC), None)
     if first is None:
         return None
     ended, elapsed = done - first[1], end - first[0]

@@ -7,6 +7,8 @@ job out of the counts in which it was and adds it where it is now, so nothing ev
 
 from __future__ import annotations
 
+from typing import Final
+
 from otel_bridge_collector.model.events import (
     COMPLETED,
     ENQUEUE,
@@ -26,18 +28,23 @@ from otel_bridge_collector.model.nodes import (
     RETRIED,
     UNKNOWN,
     Job,
+    More,
     Node,
     Task,
     forget_times,
     shift,
 )
-from otel_bridge_collector.model.queues import Queue, Queues
-from otel_bridge_collector.model.runs import winner
+from otel_bridge_collector.model.queues import Queues
+from otel_bridge_collector.model.runs import simple_winner, winner
 from otel_bridge_collector.model.tasks import Tasks
 from otel_bridge_collector.model.work.merging import more_of
-from otel_bridge_collector.model.workers import Incarnation, Worker, Workers
+from otel_bridge_collector.model.workers import Workers, credit
 
-__all__ = ["Jobs"]
+__all__ = ["Jobs", "note_first"]
+
+_TRUE_END: Final = OTHER * 8
+"""``Node.ended`` of an end that is not made up is this or more."""
+_OVER: Final = (COMPLETED, FAILED)
 
 
 class Jobs:
@@ -45,56 +52,132 @@ class Jobs:
     The jobs of all tasks.
 
     Args:
-        tasks, workers, queues, failures: The parts that jobs appear in.
+        tasks, workers, queues, failures, stats: The parts that jobs appear in.
 
     Attributes:
         liveness: Made here, because it evaluates jobs and jobs ask it.
         dirty: Tasks of which a job was evaluated.
     """
 
-    def __init__(self, tasks: Tasks, workers: Workers, queues: Queues, failures: Failures) -> None:
-        self.liveness = Liveness(tasks, workers, queues, self.evaluate)
+    def __init__(
+        self,
+        tasks: Tasks,
+        workers: Workers,
+        queues: Queues,
+        failures: Failures,
+    ) -> None:
+        self.liveness = Liveness(tasks, workers, queues, self.reevaluate)
         self.dirty: set[Task] = set()
         self._queues = queues
         self._failures = failures
 
-    def evaluate(self, job: Job) -> None:
+    def evaluate(self, job: Job) -> None:  # noqa: C901  (each call costs 0.1 us)
         """Find a job's status again; count and register it accordingly."""
-        task = job.task
-        if job.first is None:
+        task, node = job.task, job.first
+        if node is None:
             self._remove(job)
             return
-        if task.has_spanless and (job.first.next is not None or job.first.marks & REPEATED):
+        if task.has_spanless and task.has_spans:
             self._note_repeated(job)
-        node, evidence = winner(job)
-        status = self.liveness.status_of(job, node, evidence)
-        if status == PENDING and node.attempt:
-            status = RETRYING
-        old, at, up = job.st, job.at, node.up
-        job.win = node
-        if status != old or up is not at:
-            if up is not at:
-                forget_times(job)
-            if status == old and at is not None and at.agg is not None and at.up is up:
-                # One container up, as all of a deep chain with each new top: no walk of 64.
-                at.agg[status] -= 1
+        evidence: Node | None = None
+        if node.next is not None:
+            found = simple_winner(node)
+            if found is None:
+                node, evidence = winner(job)
             else:
-                if old >= 0:
-                    shift(at, old, -1)
-                shift(up, status, 1)
+                node = found
+        ended, more, host = node.ended, node.more, node.worker
+        if ended >= _TRUE_END and (more is None or not more.restarted):
+            status = ended & 7
+        elif (
+            not ended
+            and evidence is None
+            and more is None
+            and node.kind == JOB
+            and task.seen >= self.liveness.quiet_from
+            and (host is None or not host.is_watched)
+        ):
+            status = PROCESSING  # most starts: nothing else to ask
+        elif not ended and evidence is None and node.kind == ENQUEUE and node.queue is None:
+            status = RETRYING if node.attempt else PENDING
+        else:
+            status = self.liveness.status_of(job, node, evidence)
+            if status == PENDING and node.attempt:
+                status = RETRYING
+        old, at = job.st, job.at
+        if old in _OVER:
+            # A fact of a job that had ended: its end may be another one now.
+            forget_times(job)
+        job.win = node
+        is_news = True
+        if node.up is not at:
+            self._move_to(job, node, status)
+        elif status == old:
+            is_news = False
+        else:
             if status == PROCESSING:
                 self.liveness.running.add(job)
             elif old == PROCESSING:
                 self.liveness.running.discard(job)
             job.st = status
-            job.at = up
-            self.liveness.touched.add(task)
-            if status in (COMPLETED, FAILED):
-                task.ended.append(job)
+            while at is not None:
+                agg = at.agg
+                assert agg is not None
+                agg[old] -= 1
+                agg[status] += 1
+                at = at.up
+        if status not in _OVER:
+            self._register(job, node, status)
+            return
+        if job.watch is not None or job.line is not None or task.quiet:
+            self._leave(job)
+        if is_news:
+            self._note_end(job, node)
+
+    def _move_to(self, job: Job, node: Node, status: int) -> None:
+        """Count a job in another container than before, or for the first time."""
+        forget_times(job)
+        old, at, up = job.st, job.at, node.up
+        if status == old and at is not None and at.agg is not None and at.up is up:
+            # One container up, as all of a deep chain with each new top: no walk of 64.
+            at.agg[status] -= 1
+        else:
+            if old >= 0:
+                shift(at, old, -1)
+            shift(up, status, 1)
+        if status == PROCESSING:
+            self.liveness.running.add(job)
+        elif old == PROCESSING:
+            self.liveness.running.discard(job)
+        job.st = status
+        job.at = up
         if type(up) is Node and up.key is None:
-            _note_times(up, job, old)
-        self._register(job, node, status)
-        self.dirty.add(task)
+            node_of_job = job.first
+            while node_of_job is not None:
+                note_first(up, node_of_job.first)
+                node_of_job = node_of_job.next
+
+    @staticmethod
+    def _note_end(job: Job, node: Node) -> None:
+        """A job has ended, or did so elsewhere than was known."""
+        task, at = job.task, job.at
+        if task.end_order is not None:
+            task.end_order.append(job)
+        if type(at) is Node and at.key is None:
+            more = more_of(at)
+            more.last = max(more.last, node.end)
+
+    def reevaluate(self, job: Job) -> None:
+        """As ``evaluate``, where no event of the task itself is the reason."""
+        before, at = job.st, job.at
+        self.evaluate(job)
+        if type(at) is Node and at.key is None and at is job.at:
+            # A node may have entered the job without being its winner.
+            for one in job.nodes():
+                note_first(at, one.first)
+        if job.st != before or job.at is not at:
+            self.liveness.touched.add(job.task)
+            self.dirty.add(job.task)
 
     def _remove(self, job: Job) -> None:
         task = job.task
@@ -102,53 +185,65 @@ class Jobs:
             shift(job.at, job.st, -1)
         job.st = -1
         job.at = job.win = None
-        if job.watch is not None:
-            job.watch.discard(job)
-            job.watch = None
-        self._set_line(job, None)
-        task.quiet.discard(job)
+        self._leave(job)
         if task.jobs.get(job.id) is job:
             del task.jobs[job.id]
         self.liveness.forget(job)
         self.liveness.touched.add(task)
         self.dirty.add(task)
 
-    def _register(self, job: Job, node: Node, status: int) -> None:
-        """Put a job where liveness looks for it: its host, its task's events, its queue."""
-        is_running = node.kind == JOB and status in (PROCESSING, STALLED)
-        host = node.worker if is_running else None
-        watch = None if host is None else host.open
-        if watch is not job.watch:
-            if job.watch is not None:
-                job.watch.discard(job)
-            job.watch = watch
-            if watch is not None:
-                watch.add(job)
-        if is_running and self.liveness.is_quiet(node):
-            job.task.quiet.add(job)
-        elif job.task.quiet:
-            job.task.quiet.discard(job)
-        line = None
-        if node.queue is not None or job.line is not None or is_running:
-            queue = self._queue_of(node)
-            if queue is not None:
-                line = _line_of(queue, node, status)
-        if line is not job.line:
-            self._set_line(job, line)
-
-    def _set_line(self, job: Job, line: set[Job] | None) -> None:
+    def _leave(self, job: Job) -> None:
+        """A job that is over is watched by nothing."""
+        if job.watch is not None:
+            job.watch.discard(job)
+            job.watch = None
         if job.line is not None:
             job.line.discard(job)
-        job.line = line
-        if line is not None:
-            line.add(job)
+            job.line = None
+        if job.task.quiet:
+            job.task.quiet.discard(job)
 
-    def _queue_of(self, node: Node) -> Queue | None:
+    def _register(self, job: Job, node: Node, status: int) -> None:
+        """Put a job where liveness looks for it: its host, its task's events, its queue."""
+        task = job.task
+        watch: set[Job] | None = None
+        is_quiet = False
+        if node.kind == JOB and status in (PROCESSING, STALLED):
+            host = node.worker
+            if host is not None:
+                watch = host.open
+            more = node.more
+            is_quiet = (host is None or not host.is_watched) and (more is None or not more.beat_ms)
+        if is_quiet:
+            if task.quiet is None:
+                task.quiet = set()
+            task.quiet.add(job)
+        elif task.quiet:
+            task.quiet.discard(job)
+        if watch is not job.watch:
+            _move(job, job.watch, watch)
+            job.watch = watch
         name = node.queue
         parent = node.parent
         if name is None and type(parent) is Node and parent.kind == ENQUEUE:
             name = parent.queue
-        return None if name is None else self._queues.queue(name)
+        line = None if name is None else self._line_of(name, node, status)
+        if line is not job.line:
+            _move(job, job.line, line)
+            job.line = line
+
+    def _line_of(self, name: str, node: Node, status: int) -> set[Job] | None:
+        """The set of its queue to which a job with this winner belongs."""
+        queue = self._queues.by_name.get(name) or self._queues.queue(name)
+        if queue is None:
+            return None
+        if node.kind != ENQUEUE:
+            return queue.running if status == PROCESSING else None
+        if status in (PENDING, RETRYING):
+            if queue.empty[1] > queue.filled:
+                queue.is_changed = True
+            return queue.pending
+        return queue.lost if status == STALLED else None
 
     # --- publishers that report by spans and without ---------------------------------------------
 
@@ -162,27 +257,14 @@ class Jobs:
                 span.attempt == node.attempt and span.ended >> 3 >= OTHER for span in spans
             )
             if is_repeated != bool(node.marks & REPEATED):
-                self.credit(node, -1)
+                credit(node, -1)
                 if node.marks & RETRIED:
                     job.task.retries += -1 if is_repeated else 1
                 node.marks ^= REPEATED
-                self.credit(node, 1)
+                credit(node, 1)
                 self.count_failure(node)
 
     # --- what nodes that ended count for ---------------------------------------------------------
-
-    @staticmethod
-    def credit(node: Node, by: int) -> None:
-        """Count an ended attempt for its worker, or take it back before its facts change."""
-        host = node.worker
-        if host is None or node.kind != JOB or node.marks & REPEATED or not node.ended:
-            return
-        worker = host.worker if isinstance(host, Incarnation) else host
-        if isinstance(worker, Worker):
-            if node.ended & 7 == COMPLETED:
-                worker.completed += by
-            elif node.ended & 7 == FAILED:
-                worker.failed += by
 
     def count_failure(self, node: Node) -> None:
         """Count a node in its failure group if it failed, and nowhere else."""
@@ -194,30 +276,17 @@ class Jobs:
         self._failures.update(node, is_failed)
 
 
-def _line_of(queue: Queue, node: Node, status: int) -> set[Job] | None:
-    if node.kind == ENQUEUE:
-        if status in (PENDING, RETRYING):
-            if queue.empty[1] > queue.filled:
-                queue.is_changed = True
-            return queue.pending
-        return queue.lost if status == STALLED else None
-    return queue.running if status == PROCESSING else None
+def _move(job: Job, old: set[Job] | None, new: set[Job] | None) -> None:
+    if old is not None:
+        old.discard(job)
+    if new is not None:
+        new.add(job)
 
 
-def _note_times(phase: Node, job: Job, old: int) -> None:
-    """When the jobs of a phase that no span is began and ended, as far as they only come."""
-    more = more_of(phase)
-    if more.first == UNKNOWN:
-        return
-    if old in (COMPLETED, FAILED):
-        # A fact of a job that had ended: its times may be others now.
-        more.first = UNKNOWN
-        return
-    node = job.first
-    while node is not None:
-        first = node.first
-        if first and (not more.first or first < more.first):
-            more.first = first
-        node = node.next
-    if job.st in (COMPLETED, FAILED) and job.win is not None:
-        more.last = max(more.last, job.win.end)
+def note_first(phase: Node, first: int) -> None:
+    """A node of a job in a phase that no span is began then."""
+    more = phase.more
+    if more is None:
+        more = phase.more = More()
+    if first and more.first != UNKNOWN and (not more.first or first < more.first):
+        more.first = first

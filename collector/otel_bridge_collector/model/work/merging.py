@@ -8,7 +8,6 @@ not the alphabet's first; a worker with its incarnation before one without.
 
 from __future__ import annotations
 
-from sys import intern
 from typing import Final
 
 from otel_bridge_collector.model.events import (
@@ -19,6 +18,7 @@ from otel_bridge_collector.model.events import (
     JOB,
     OTHER,
     PHASE,
+    RETRYING,
     RULE,
     SELF,
     SNAPSHOT,
@@ -30,17 +30,23 @@ from otel_bridge_collector.model.events import (
     Event,
     Fact,
     read_meta,
+    short_error,
+    short_id,
+    short_name,
     shorten,
 )
 from otel_bridge_collector.model.nodes import (
     NAME_BY_END,
     NAME_BY_WORD,
+    REPEATED,
+    RETRIED,
     Host,
+    Job,
     More,
     Node,
 )
 from otel_bridge_collector.model.runs import END_ORDER
-from otel_bridge_collector.model.workers import Incarnation, Process, Worker
+from otel_bridge_collector.model.workers import Incarnation, Process, Worker, credit
 
 __all__ = [
     "is_own_verdict",
@@ -52,18 +58,16 @@ __all__ = [
     "rank_of",
 ]
 
-_MAX_NAME: Final = 100
 _MAX_TITLE: Final = 300
 _MAX_MESSAGE: Final = 300
-_MAX_ERROR: Final = 500
 _MAX_ATTEMPT: Final = 1_000_000
 _COUNTS: Final = ("total", "completed", "failed", "pending", "retrying")
 _IGNORED_REASONS: Final = ("silent", "queue_emptied")
 """Reported verdicts that each collector finds by itself, from the same log."""
 
 
-def kind_of(event: Event, fact: Fact) -> int | None:
-    """What kind of node an event is about; None for none, when it names neither job nor span."""
+def kind_of(event: Event, fact: Fact) -> int:
+    """What kind of node an event is about; -1 for none, when it names neither job nor span."""
     kind = fact.kind
     if kind == PHASE:
         if event.phase:
@@ -72,7 +76,7 @@ def kind_of(event: Event, fact: Fact) -> int | None:
         if kind == ENQUEUE or event.span_kind == "PRODUCER":
             return ENQUEUE
         return TASK if event.task_id == event.parent_task_id else JOB
-    return None if event.span_id is None else SPAN
+    return -1 if event.span_id is None else SPAN
 
 
 def is_own_verdict(event: Event) -> bool:
@@ -84,13 +88,14 @@ def rank_of(event: Event, fact: Fact) -> int:
     """Who reports an end; 0 for an event that is not an end, and for a verdict that is ignored."""
     if fact.side != END:
         return 0
+    ended_by = event.ended_by
     if fact.status == STALLED:
         return 0 if event.reason in _IGNORED_REASONS else RULE
-    ended_by = ENDED_BY.get(event.ended_by or "")
+    rank = None if ended_by is None else ENDED_BY.get(ended_by)
     if event.span_id is None:
         # Publishers without spans have one voice, so that the latest of its ends decides.
-        return OTHER if ended_by is None else min(ended_by, OTHER)
-    return SELF if ended_by is None else ended_by
+        return OTHER if rank is None else min(rank, OTHER)
+    return SELF if rank is None else rank
 
 
 def more_of(node: Node) -> More:
@@ -100,7 +105,9 @@ def more_of(node: Node) -> More:
     return node.more
 
 
-def merge_node(node: Node, event: Event, fact: Fact, kind: int, ts: int, seen: int) -> None:
+def merge_node(  # noqa: C901  (each call costs 0.1 us)
+    node: Node, event: Event, fact: Fact, kind: int, rank: int, ts: int, seen: int
+) -> bool:
     """
     Merge the facts that do not decide where a node belongs.
 
@@ -109,76 +116,101 @@ def merge_node(node: Node, event: Event, fact: Fact, kind: int, ts: int, seen: i
         event: Any with a fact.
         fact: What its type says.
         kind: As ``kind_of`` says.
+        rank: As ``rank_of`` says.
         ts: Of the event, microseconds.
         seen: Its reception, microseconds.
+
+    Returns:
+        Whether its end is another one than before.
     """
     side = fact.side
-    rank = rank_of(event, fact)
     if event.retry_count and event.retry_count > node.attempt:
         node.attempt = min(event.retry_count, _MAX_ATTEMPT)
     name = event.phase if kind == PHASE else event.task_type or event.name
-    if name:
+    if name and name != node.name:
+        if side == START and node.name is None:
+            node.name = short_name(name)
+        else:
+            _merge_name(node, name, side, rank, ts)
+    elif rank == SELF:
+        if name:
+            node.marks = node.marks & ~NAME_BY_WORD | NAME_BY_END
+    elif name and (side == WORD or rank == SNAPSHOT):
         _merge_name(node, name, side, rank, ts)
-    if event.run_id is not None and (node.run is None or event.run_id < node.run):
-        node.run = event.run_id
-    if type(event.queue) is str and (node.queue is None or event.queue < node.queue):
-        node.queue = intern(event.queue)
-    if side == START:
-        _merge_start(node, ts)
-    elif rank > SNAPSHOT:
-        _merge_end(node, event, fact, rank, ts)
-    if side == WORD or rank == SNAPSHOT or event.beat_ms is not None:
+    if event.queue is not None or (event.run_id is not None and event.run_id != node.run):
+        _merge_ids(node, event)
+    if event.beat_ms is not None or side == WORD or rank == SNAPSHOT:
         _merge_word(node, event, ts, seen)
-    if kind != JOB or event.progress is not None:
+        if fact.status == RETRYING:
+            _note_retry(node)
+    if kind != JOB and (kind != ENQUEUE or len(event.meta) > 2):
         _merge_by_kind(node, event, kind, ts)
-    if event.error_key is not None or event.stack or event.stack_of is not None:
-        _merge_stack(node, event)
+    is_end_new = False
+    if side == START:
+        if node.start is None:
+            node.start = ts
+        elif ts != node.start:
+            _merge_start(node, node.start, ts)
+    elif rank > SNAPSHOT:
+        is_end_new = _merge_end(node, event, fact, rank, ts)
+    if event.error_key is not None or event.stack is not None or event.stack_of is not None:
+        is_end_new |= _merge_stack(node, event)
+    if event.progress is not None:
+        _merge_progress(node, event, ts)
+    return is_end_new
+
+
+def _merge_ids(node: Node, event: Event) -> None:
+    run, queue = event.run_id, event.queue
+    if run is not None and run != node.run and (node.run is None or run < node.run):
+        # One object for all nodes of a run: 65 bytes, and ``winner`` compares by identity.
+        own = node.own
+        other = own.first if type(own) is Job else None
+        while other is not None:
+            if other.run == run:
+                run = other.run
+                break
+            other = other.next
+        node.run = run
+    if type(queue) is str and queue != node.queue and (node.queue is None or queue < node.queue):
+        node.queue = short_id(queue)
 
 
 def _merge_by_kind(node: Node, event: Event, kind: int, ts: int) -> None:
     if kind in (TASK, PHASE):
         _merge_card_facts(node, event, kind, ts)
-    elif kind == ENQUEUE and len(event.meta) > 2:
+    elif kind == ENQUEUE:
         meta = read_meta(event)
         if meta.eta or meta.delay or meta.countdown:
             more_of(node).is_delayed = True
     elif kind == SPAN and event.span_kind is not None:
         more = more_of(node)
         more.span_kind = max(more.span_kind or "", event.span_kind)
-    if event.progress is not None:
-        _merge_progress(node, event, ts)
 
 
 def _merge_name(node: Node, name: str, side: int, rank: int, ts: int) -> None:
-    new = (2, 0) if rank == SELF else (1, ts) if side == WORD or rank == SNAPSHOT else (0, 0)
     marks = node.marks
-    if marks & NAME_BY_END:
-        known = (2, 0)
-    elif marks & NAME_BY_WORD:
-        known = (1, more_of(node).name_ts)
-    else:
-        known = (0, 0)
-    if new < known:
+    name = short_name(name)
+    if rank == SELF:
+        if not marks & NAME_BY_END or node.name is None or name > node.name:
+            node.name = name
+            node.marks = marks & ~NAME_BY_WORD | NAME_BY_END
+    elif marks & NAME_BY_END:
         return
-    name = shorten(name, _MAX_NAME)
-    if node.name is not None and new == known and name <= node.name:
-        return
-    node.name = intern(name)
-    if new[0] == 2:
-        node.marks = marks & ~NAME_BY_WORD | NAME_BY_END
-    elif new[0] == 1:
-        node.marks = marks | NAME_BY_WORD
-        more_of(node).name_ts = ts
+    elif side == WORD or rank == SNAPSHOT:
+        more = more_of(node)
+        if not marks & NAME_BY_WORD or (ts, name) > (more.name_ts, node.name or ""):
+            node.name = name
+            node.marks = marks | NAME_BY_WORD
+            more.name_ts = ts
+    elif not marks & NAME_BY_WORD and (node.name is None or name > node.name):
+        node.name = name
 
 
-def _merge_start(node: Node, ts: int) -> None:
-    start = node.start
-    if start is None:
-        node.start = ts
-    elif ts != start:
-        node.start = min(ts, start)
-        if node.key is None:
-            _merge_restart(node, max(ts, start))
+def _merge_start(node: Node, start: int, ts: int) -> None:
+    node.start = min(ts, start)
+    if node.key is None:
+        _merge_restart(node, max(ts, start))
 
 
 def _merge_restart(node: Node, ts: int) -> None:
@@ -189,29 +221,54 @@ def _merge_restart(node: Node, ts: int) -> None:
     more.restarted = max(more.restarted, ts)
 
 
-def _merge_end(node: Node, event: Event, fact: Fact, rank: int, ts: int) -> None:
+def _merge_end(  # noqa: C901  (each call costs 0.1 us)
+    node: Node, event: Event, fact: Fact, rank: int, ts: int
+) -> bool:
     status = fact.status
-    if event.status == "failed" and fact.kind in (PHASE, SPAN):
+    if status == RETRYING:
+        _note_retry(node)
+    elif event.status == "failed" and fact.kind in (PHASE, SPAN):
         status = FAILED
-    if event.duration_ms is not None and rank != RULE:
-        start = ts - int(min(event.duration_ms * 1000, ts))
-        known = node.start
-        if known is None or start < known:
+    duration_ms = event.duration_ms
+    if duration_ms is not None and rank != RULE:
+        # Start = end - duration, not before the Unix epoch.
+        start = ts - int(duration_ms * 1000) if duration_ms * 1000 < ts else 0
+        known_start = node.start
+        if known_start is None or start < known_start:
             node.start = start
-            if node.key is None and known is not None and known > ts:
-                _merge_restart(node, known)
-    error = event.error if event.error is None else shorten(event.error, _MAX_ERROR)
-    if rank < node.ended >> 3:
-        return
-    if rank == node.ended >> 3:
-        known_end = (node.end, END_ORDER[node.ended & 7], node.error or "")
-        if (ts, END_ORDER[status], error or "") <= known_end:
-            return
-    node.ended = rank * 8 + status
+            if node.key is None and known_start is not None and known_start > ts:
+                _merge_restart(node, known_start)
+    error = event.error
+    if error is not None:
+        error = short_error(error)
+    ended = rank * 8 + status
+    known = node.ended
+    if known:
+        if rank < known >> 3:
+            return False
+        if rank == known >> 3:
+            if ts < node.end:
+                return False
+            known_end = (END_ORDER[known & 7], node.error or "")
+            if ts == node.end and (END_ORDER[status], error or "") <= known_end:
+                return False
+        if known & 7 != RETRYING:
+            credit(node, -1)
+    node.ended = ended
     node.end = ts
     node.error = error
+    if status != RETRYING and node.worker is not None:
+        credit(node, 1)
     if event.reason is not None:
         more_of(node).reason = event.reason
+    return True
+
+
+def _note_retry(node: Node) -> None:
+    if not node.marks & RETRIED:
+        node.marks |= RETRIED
+        if not node.marks & REPEATED:
+            node.own.task.retries += 1
 
 
 def _merge_word(node: Node, event: Event, ts: int, seen: int) -> None:
@@ -262,20 +319,27 @@ def _merge_progress(node: Node, event: Event, ts: int) -> None:
         more.progress = progress if more.progress is None else max(more.progress, progress)
 
 
-def _merge_stack(node: Node, event: Event) -> None:
+def _merge_stack(node: Node, event: Event) -> bool:
+    """The stack of a failure; whether its key is another one than before."""
     more = more_of(node)
+    known = more.error_key
     if event.error_key is not None:
-        more.error_key = max(more.error_key or "", event.error_key)
+        more.error_key = max(known or "", event.error_key)
     stack = event.stack_of or (event.span_id if event.stack else None)
     if stack is not None:
         more.stack = max(more.stack or "", stack)
+    return more.error_key != known
 
 
 def merge_host(node: Node, host: Host) -> None:
     """Who runs the node: with incarnation before without, then the greatest text."""
     known = node.worker
     if known is None or (known is not host and _host_order(host) > _host_order(known)):
+        if node.ended:
+            credit(node, -1)
         node.worker = host
+        if node.ended:
+            credit(node, 1)
 
 
 def _host_order(host: Host) -> tuple[bool, str, str]:

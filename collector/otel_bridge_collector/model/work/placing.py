@@ -6,12 +6,10 @@ The facts that decide a node's place are merged here: its task, parent, kind, jo
 
 from __future__ import annotations
 
-from sys import intern
 from typing import Final
 
 from otel_bridge_collector.model.events import (
     ENQUEUE,
-    FACTS,
     JOB,
     PHASE,
     RETRYING,
@@ -19,20 +17,20 @@ from otel_bridge_collector.model.events import (
     TASK,
     Event,
     Fact,
-    shorten,
+    short_name,
 )
 from otel_bridge_collector.model.eviction import Eviction, hash_of, is_gone, retry_of
 from otel_bridge_collector.model.nodes import KIND_BY_END, NAMED, Job, Node, Task
-from otel_bridge_collector.model.tasks import Tasks, is_named
+from otel_bridge_collector.model.tasks import Tasks
 from otel_bridge_collector.model.tree import Tree
 from otel_bridge_collector.model.work.jobs import Jobs
-from otel_bridge_collector.model.work.merging import more_of, rank_of
+from otel_bridge_collector.model.work.merging import more_of
+from otel_bridge_collector.model.workers import credit
 
 __all__ = ["Placing"]
 
 _MAX_WAITING_HEARTBEATS: Final = 20_000
 _MAX_ATTEMPT: Final = 1_000_000
-_MAX_PHASE: Final = 100
 
 
 class Placing:
@@ -58,51 +56,96 @@ class Placing:
             self._heartbeats.clear()
         self._heartbeats[key] = (max(known[0], ts), max(known[1], seen))
 
-    def node_of(self, event: Event, fact: Fact, kind: int, base: Task) -> Node | None:
-        """The event's node, in its place; None for one that is no longer held."""
-        span_id = event.span_id
-        if span_id is None:
-            return self._spanless(event, kind, base)
-        key = int(span_id, 16)
+    def node_of(
+        self, event: Event, fact: Fact, kind: int, rank: int, base: Task, is_named: bool
+    ) -> Node | None:
+        """
+        The event's node, in its place; None for one that is no longer held.
+
+        Args:
+            event: Of a job, phase, span or task.
+            fact: What its type says.
+            kind: As ``kind_of`` says.
+            rank: As ``rank_of`` says.
+            base: The task that it names, or the card of its trace.
+            is_named: Whether it names a task.
+        """
+        if event.span_id is None:
+            return self._spanless(event, fact, kind, base)
+        key = int(event.span_id, 16)
         node = self._tree.nodes.get(key)
         if node is None:
-            return self._new_node(event, fact, kind, base, key)
-        if node.ended:
-            self._jobs.credit(node, -1)
-        if not node.marks & NAMED or base is not node.base:
-            self._merge_base(node, event, base)
+            return self._new_node(event, fact, kind, rank, base, is_named, key)
+        if base is not node.base or is_named != node.marks & NAMED:
+            self._merge_base(node, base, is_named)
         if event.parent_span_id is not None:
-            self._tree.set_parent(node, int(event.parent_span_id, 16))
-        self._merge_kind(node, event, fact, kind)
-        self._merge_phase(node, event, kind)
+            parent, parent_key = node.parent, int(event.parent_span_id, 16)
+            if parent is None or (parent.key if type(parent) is Node else parent) != parent_key:
+                self._tree.set_parent(node, parent_key)
+        if kind != node.kind:
+            self._merge_kind(node, event, kind, rank)
+        elif rank == SELF:
+            node.marks |= KIND_BY_END
+        if kind in (JOB, ENQUEUE):
+            own = node.own
+            if (
+                type(own) is not Job
+                or event.task_id != own.id
+                or (event.phase is not None and event.phase != node.phase)
+            ):
+                self._merge_job(node, event)
         return node
 
-    def _merge_phase(self, node: Node, event: Event, kind: int) -> None:
-        """The phase that a job's event names, for where no span says it; of two the smaller."""
-        if event.phase and kind in (JOB, ENQUEUE):
-            phase = shorten(event.phase, _MAX_PHASE)
-            if node.phase is None or phase < node.phase:
-                node.phase = intern(phase)
-                self._tree.place(node)
+    def _merge_job(self, node: Node, event: Event) -> None:
+        """The job's id and the phase that its event names; of two the smaller."""
+        own, job_id = node.own, event.task_id
+        assert job_id is not None
+        if type(own) is Job:
+            if job_id != own.id and job_id < own.id:
+                self._tree.change(node, node.kind, job_id)
+        else:
+            more = more_of(node)
+            more.job = job_id if more.job is None else min(job_id, more.job)
+        if event.phase and event.phase != node.phase:
+            self._merge_phase(node, event.phase)
 
-    def _new_node(self, event: Event, fact: Fact, kind: int, base: Task, key: int) -> Node | None:
-        job_id = event.task_id if kind in (JOB, ENQUEUE) else None
+    def _merge_phase(self, node: Node, phase: str) -> None:
+        phase = short_name(phase)
+        if node.phase is None or phase < node.phase:
+            node.phase = phase
+            self._tree.place(node)
+
+    def _new_node(
+        self,
+        event: Event,
+        fact: Fact,
+        kind: int,
+        rank: int,
+        base: Task,
+        is_named: bool,
+        key: int,
+    ) -> Node | None:
         parent_key = None if event.parent_span_id is None else int(event.parent_span_id, 16)
-        if self._is_gone(event, fact, base, key, parent_key) or not self._has_room(base):
+        eviction = self._eviction
+        if eviction.has_shed and self._is_gone(event, fact, base, is_named, key, parent_key):
+            return None
+        if self._tree.size >= eviction.free_nodes and not self._has_room(base):
             return None
         node = Node(key, kind, base, base)
-        if is_named(event):
-            node.marks = NAMED
+        marks = KIND_BY_END if rank == SELF else 0
+        if is_named:
+            marks |= NAMED
         else:
             base.loose.append(node)
-        if job_id is not None and event.phase:
-            node.phase = intern(shorten(event.phase, _MAX_PHASE))
-        if rank_of(event, fact) == SELF:
-            node.marks |= KIND_BY_END
-        heartbeat = self._heartbeats.pop(key, None)
-        if heartbeat is not None:
+        node.marks = marks
+        job_id = None
+        if kind in (JOB, ENQUEUE):
+            job_id = event.task_id
+            if event.phase:
+                node.phase = short_name(event.phase)
+        if self._heartbeats and key in self._heartbeats:
             more = more_of(node)
-            more.word, more.seen = heartbeat
+            more.word, more.seen = self._heartbeats.pop(key)
         self._tree.add(node, parent_key, job_id)
         return node
 
@@ -113,17 +156,21 @@ class Placing:
         return False
 
     def _is_gone(
-        self, event: Event, fact: Fact, base: Task, key: int | None, parent_key: int | None
+        self,
+        event: Event,
+        fact: Fact,
+        base: Task,
+        is_named: bool,
+        key: int | None,
+        parent_key: int | None,
     ) -> bool:
         """Whether the event is about a node that was evicted from its task; then it is counted."""
-        if not self._eviction.has_shed:
-            return False
         owners = {base}
         trace_id = event.trace_id or base.id
         card = self._tasks.by_id.get(trace_id)
         if card is not None:
             owners.add(card)
-        if not is_named(event):
+        if not is_named:
             owners.update(self._tasks.of_trace.get(trace_id, ()))
             parent = None if parent_key is None else self._tree.nodes.get(parent_key)
             if parent is not None:
@@ -142,73 +189,74 @@ class Placing:
                 return True
         return False
 
-    def _merge_base(self, node: Node, event: Event, base: Task) -> None:
+    def _merge_base(self, node: Node, base: Task, is_named: bool) -> None:
         """The task that an event names, before the card of its trace; of two the smaller id."""
-        named = is_named(event)
         known = bool(node.marks & NAMED)
-        if named < known or (named == known and base.id >= node.base.id):
+        if is_named < known or (is_named == known and base.id >= node.base.id):
             return
         node.base = base
-        if named:
+        if is_named:
             node.marks |= NAMED
         else:
             base.loose.append(node)
         self._tree.place(node)
 
-    def _merge_kind(self, node: Node, event: Event, fact: Fact, kind: int) -> None:
+    def _merge_kind(self, node: Node, event: Event, kind: int, rank: int) -> None:
         """The kind that the end reports, before any other; of two the greater."""
-        is_by_end = rank_of(event, fact) == SELF
-        job_id = event.task_id if kind in (JOB, ENQUEUE) else None
-        new_kind = node.kind
-        if (is_by_end, kind) > (bool(node.marks & KIND_BY_END), node.kind):
-            new_kind = kind
-            if is_by_end:
-                node.marks |= KIND_BY_END
-        own = node.own
-        if new_kind != node.kind and job_id is not None and is_gone(own.task, hash_of(job_id)):
-            # Its job was counted and is not held: this is an earlier attempt of it.
-            own.task.late += 1
+        is_by_end = rank == SELF
+        if (is_by_end, kind) <= (bool(node.marks & KIND_BY_END), node.kind):
             return
-        is_job_new = type(own) is Job and job_id is not None and job_id < own.id
-        if new_kind != node.kind or is_job_new:
-            self._tree.change(node, new_kind, job_id)
-        elif type(own) is not Job and job_id is not None:
-            more = more_of(node)
-            more.job = job_id if more.job is None else min(job_id, more.job)
+        if is_by_end:
+            node.marks |= KIND_BY_END
+        if kind == node.kind:
+            return
+        job_id = event.task_id if kind in (JOB, ENQUEUE) else None
+        task = node.own.task
+        if job_id is not None and task.gone is not None and is_gone(task, hash_of(job_id)):
+            # Its job was counted and is not held: this is an earlier attempt of it.
+            task.late += 1
+            return
+        credit(node, -1)
+        self._tree.change(node, kind, job_id)
+        credit(node, 1)
+        self._jobs.count_failure(node)
 
-    def _spanless(self, event: Event, kind: int, base: Task) -> Node | None:
+    def _spanless(self, event: Event, fact: Fact, kind: int, base: Task) -> Node | None:
         """What stands for a job's attempt, a phase or a root of a publisher without spans."""
         if kind == PHASE:
             assert event.phase is not None
-            phase = self._tree.virtual_phase(base, intern(shorten(event.phase, _MAX_PHASE)))
+            phase = self._tree.virtual_phase(base, short_name(event.phase))
             return phase if type(phase) is Node else None
+        attempt = event.retry_count or 0
+        if attempt > _MAX_ATTEMPT:
+            attempt = _MAX_ATTEMPT
+        found: Node | None = None
         if kind == TASK:
             found = next((node for node in base.roots if node.key is None), None)
         else:
-            found = _attempt_of(base, event, kind)
+            assert event.task_id is not None
+            job = base.jobs.get(event.task_id)
+            if job is not None:
+                found = job.first
+                while found is not None and (
+                    found.attempt != attempt or found.key is not None or found.kind != kind
+                ):
+                    found = found.next
         if found is not None:
-            self._jobs.credit(found, -1)
-            self._merge_phase(found, event, kind)
+            if event.phase and kind != TASK and event.phase != found.phase:
+                self._merge_phase(found, event.phase)
             return found
-        fact = FACTS[event.event_type]
-        if self._is_gone(event, fact, base, None, None) or not self._has_room(base):
+        eviction = self._eviction
+        if eviction.has_shed and self._is_gone(event, fact, base, True, None, None):
             return None
-        node = Node(
-            None, kind, base, base, marks=NAMED, attempt=min(event.retry_count or 0, _MAX_ATTEMPT)
-        )
+        if self._tree.size >= eviction.free_nodes and not self._has_room(base):
+            return None
+        node = Node(None, kind, base, base)
+        node.marks = NAMED
+        node.attempt = attempt
         if kind != TASK:
             base.has_spanless = True
             if event.phase:
-                node.phase = intern(shorten(event.phase, _MAX_PHASE))
+                node.phase = short_name(event.phase)
         self._tree.add_spanless(node, None if kind == TASK else event.task_id)
         return node
-
-
-def _attempt_of(base: Task, event: Event, kind: int) -> Node | None:
-    assert event.task_id is not None
-    job = base.jobs.get(event.task_id)
-    attempt = min(event.retry_count or 0, _MAX_ATTEMPT)
-    for node in () if job is None else job.nodes():
-        if node.key is None and node.kind == kind and node.attempt == attempt:
-            return node
-    return None

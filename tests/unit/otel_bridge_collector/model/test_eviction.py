@@ -101,3 +101,23 @@ def test_bytes_are_bounded_too() -> None:
     for number in range(16):
         apply(model, event(2, "task_started", parent_task_id="t", task_id=f"{long_id}{number}"))
     assert (model.evicted, model.tree.size) == (["over"], 16)
+
+
+def start(model: Fold, number: int, kind: str = "task_started", seconds: float = 0) -> None:
+    """An event of a research task that is a span; at its number by default."""
+    fields = {"parent_task_id": f"t{number}", "task_id": f"t{number}"}
+    apply(model, event(seconds or number, kind, **fields, span_id=f"{number + 1:016x}"))
+
+
+def test_a_task_that_ends_leaves_at_a_small_limit() -> None:
+    """Past a limit of ten tasks that all run, the first one that ends makes room for the next."""
+    model = Fold(Limits(tasks=10))
+    for number in range(12):
+        start(model, number)
+    start(model, 5, "task_completed", seconds=12)
+    judged(model, 13)
+    start(model, 13)
+    assert model.evicted == ["t5"]
+    for number in range(14, 40):
+        start(model, number)
+    assert len(model.tasks.by_id) <= 13

@@ -45,7 +45,7 @@ class Stage:
         self.hub.join(session, after)
         return session, sink
 
-    def publish(self, count: int = 1, size: int = 0, **ids: str) -> None:
+    def publish(self, count: int = 1, size: int = 0, **ids: Any) -> None:
         entries = []
         for _ in range(count):
             self._count += 1

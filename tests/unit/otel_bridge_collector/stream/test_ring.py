@@ -34,6 +34,16 @@ def test_evicted_positions_are_not_held() -> None:
         ring.index_of("e:5")
 
 
+def test_positions_that_were_asked_for_are_evicted_too() -> None:
+    """Clients that resume all the time find what is held then, and what has left since is gone."""
+    ring = filled(0, max_events=4)
+    for number in range(1, 30):
+        ring.append(Entry(f"e:{number}", b"x", "task_started"))
+        assert ring.index_of(f"e:{number}") == number
+        assert ring.holds("e:1") == (number < 6)  # 4 held, and the low watermark
+        assert len(ring._index_of) <= 9
+
+
 def test_the_ring_is_bounded_in_bytes() -> None:
     """The oldest entries are evicted beyond the byte limit, but never the newest."""
     assert len(filled(50, max_bytes=50)) == 5

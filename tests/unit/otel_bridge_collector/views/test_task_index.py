@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from otel_bridge_collector.model.events import COMPLETED, FAILED, PROCESSING, STALLED
@@ -136,7 +137,8 @@ def test_an_index_kept_up_equals_a_new_one(seed: int, step: int) -> None:
 
 
 def facts(index: TaskIndex, model: Fold) -> dict[str, Any]:
-    return {
-        name: (known.status, known.start, known.end, known.card(model)._replace(phases=[]))
-        for name, known in index.by_id.items()
-    }
+    found = {}
+    for name, known in index.by_id.items():
+        card = msgspec.structs.replace(known.card(model), phases=[])
+        found[name] = (known.status, known.start, known.end, card)
+    return found

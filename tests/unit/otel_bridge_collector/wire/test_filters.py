@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from otel_bridge_collector.stream.ring import Entry
 from otel_bridge_collector.wire.filters import ALL_EVENTS, EventFilter, FilterError, parse_flag
 
 
-def entry(event_type: str = "task_started", **ids: str) -> Entry:
+def entry(event_type: str = "task_started", **ids: Any) -> Entry:
     return Entry("e:1", b"{}", event_type, **ids)
 
 

@@ -1,0 +1,98 @@
+"""``otel_bridge_collector.model.queues``: depths in every spelling, and emptied queues."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from otel_bridge_collector.model.events import Event
+from otel_bridge_collector.model.eviction import Limits
+from otel_bridge_collector.model.fold import Fold
+from otel_bridge_collector.model.liveness import Verdict
+
+from tests.support.histories import event, fold, fold_every_way, moment, span
+
+
+def depth(seconds: float, number: int) -> Event:
+    """A report of the depth of queue ``q``."""
+    return event(seconds, "queue_depth_update", counts={"q": number})
+
+
+def job(seconds: float, event_type: str, job_id: str = "j", **fields: Any) -> Event:
+    """An event of a job of queue ``q``."""
+    return event(
+        seconds, event_type, parent_task_id="t", task_id=job_id, **{"queue": "q", **fields}
+    )
+
+
+def verdict(model: Fold, job_id: str = "j") -> Verdict | None:
+    """Why a job of the story is stalled."""
+    return model.liveness.job_verdict(model.tasks.by_id["t"].jobs[job_id])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"counts": {"q": 3}},
+        {"queue": {"q": 3}},
+        {"meta": {"queue_depth": {"q": 3}}},
+        {"queue": {"q": 3, "bad": "x", "worse": -1}},
+    ],
+)
+def test_every_spelling_of_depths(fields: dict[str, Any]) -> None:
+    """Depths stand in counts, in queue as a dict, or in meta; what is no depth is passed by."""
+    model = fold([event(0, "queue_depth_update", **fields)])
+    assert {name: queue.depth for name, queue in model.queues.by_name.items()} == {
+        "q": (moment(0), 3)
+    }
+
+
+def test_latest_depth_counts() -> None:
+    """Of two reports the later one counts, in any order."""
+    model = fold_every_way([depth(5, 2), depth(9, 7), depth(1, 9)], 10)
+    assert model.queues.by_name["q"].depth == (moment(9), 7)
+
+
+def test_emptied_queue_stalls_what_waited() -> None:
+    """Reported empty twice, a queue has lost a job that has waited in it for a minute."""
+    story = [job(0, "task_enqueued"), depth(10, 0)]
+    assert verdict(fold_every_way(story, 100)) is None
+    story.append(depth(20, 0))
+    assert verdict(fold_every_way(story, 60)) is None
+    assert verdict(fold_every_way(story, 61)) == Verdict("queue_emptied", moment(10))
+    assert verdict(fold_every_way([*story, depth(30, 4)], 61)) is None
+    run = job(70, "task_started", span_id=span(1))
+    assert verdict(fold_every_way([*story, run], 71)) is None
+
+
+def test_jobs_enqueued_after_it_was_empty_wait() -> None:
+    """A job that was enqueued after the queue was empty was not lost by that."""
+    story = [depth(0, 0), job(5, "task_enqueued"), depth(10, 0)]
+    assert verdict(fold_every_way(story, 100)) is None
+
+
+@pytest.mark.parametrize("name", ["eta", "delay", "countdown"])
+def test_delayed_jobs_are_not_lost(name: str) -> None:
+    """A job with a delay or an ETA is not in its queue yet."""
+    story = [job(0, "task_enqueued", meta={name: 600}), depth(10, 0), depth(20, 0)]
+    assert verdict(fold_every_way(story, 100)) is None
+
+
+def test_prefetched_jobs_are_not_lost() -> None:
+    """While a job of the queue runs, or its worker is busy, others may be held by that worker."""
+    story = [job(0, "task_enqueued"), depth(10, 0), depth(20, 0)]
+    running = job(1, "task_started", "k", worker_id="w", span_id=span(2))
+    assert verdict(fold_every_way([*story, running], 100)) is None
+    elsewhere = job(30, "task_started", "m", worker_id="w", span_id=span(3), queue="other")
+    done = job(9, "task_completed", "k", worker_id="w", span_id=span(2))
+    assert verdict(fold_every_way([*story, running, done, elsewhere], 100)) is None
+    idle = job(40, "task_completed", "m", worker_id="w", span_id=span(3), queue="other")
+    model = fold_every_way([*story, running, done, elsewhere, idle], 100)
+    assert verdict(model) == Verdict("queue_emptied", moment(10))
+
+
+def test_queues_are_bounded() -> None:
+    """Past the limit further queues are passed by."""
+    model = Fold(Limits(queues=2))
+    model.apply(event(0, "queue_depth_update", counts={"a": 1, "b": 2, "c": 3}), moment(0))
+    assert list(model.queues.by_name) == ["a", "b"]

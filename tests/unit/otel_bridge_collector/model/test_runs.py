@@ -1,0 +1,168 @@
+"""Runs and attempts of one job id: which node says where the job stands, in every order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from otel_bridge_collector.model.events import STATUS_NAMES, Event
+from otel_bridge_collector.model.fold import Fold
+from otel_bridge_collector.model.runs import last_word, reported_end, runs_of
+
+from tests.support.histories import event, fold_every_way, moment, span
+
+
+def job(seconds: float, event_type: str, **fields: Any) -> Event:
+    """An event of job ``j``."""
+    return event(
+        seconds, event_type, parent_task_id="t", project_id="p", **{"task_id": "j", **fields}
+    )
+
+
+def status(model: Fold, job_id: str = "j") -> str:
+    """Where a job of the story stands."""
+    return STATUS_NAMES[model.tasks.by_id["t"].jobs[job_id].st]
+
+
+@pytest.mark.parametrize("spans", [True, False])
+def test_job_runs_twice_under_its_id(spans: bool) -> None:
+    """A second run after a success runs, and when it fails the job has failed."""
+    one, two, enqueue = (
+        ({"span_id": span(1)}, {"span_id": span(2)}, {"span_id": span(9)})
+        if spans
+        else ({}, {}, {})
+    )
+    story = [
+        job(0, "task_enqueued", **enqueue),
+        job(1, "task_started", **one),
+        job(2, "task_completed", duration_ms=1000.0, **one),
+        job(3, "task_started", **two),
+        job(4, "task_failed", error="E", duration_ms=1000.0, **two),
+    ]
+    assert status(fold_every_way(story, 10)) == "failed"
+    assert status(fold_every_way(story[:4], 10)) == "processing"
+
+
+def test_requeued_by_hand_without_run_ids() -> None:
+    """An attempt 0 that starts minutes after the last attempt's end is a new run."""
+    story = [
+        job(0, "task_started", retry_count=0, span_id=span(1)),
+        job(1, "task_retry", retry_count=0, span_id=span(1)),
+        job(2, "task_started", retry_count=1, span_id=span(2)),
+        job(3, "task_failed", retry_count=1, span_id=span(2)),
+        job(300, "task_started", retry_count=0, span_id=span(3)),
+        job(301, "task_completed", retry_count=0, span_id=span(3)),
+    ]
+    assert status(fold_every_way(story, 310)) == "completed"
+
+
+def test_run_ids_tell_runs_apart_at_once() -> None:
+    """With run ids an attempt 0 a second later is a new run, and both runs are kept."""
+    story = [
+        job(0, "task_started", retry_count=1, span_id=span(1), run_id="a"),
+        job(1, "task_failed", retry_count=1, span_id=span(1), run_id="a"),
+        job(2, "task_started", retry_count=0, span_id=span(3), run_id="b"),
+        job(3, "task_completed", retry_count=0, span_id=span(3), run_id="b"),
+    ]
+    model = fold_every_way(story, 9)
+    assert status(model) == "completed"
+    runs = runs_of(model.tasks.by_id["t"].jobs["j"])
+    assert [[node.key for node in run.attempts] for run in runs] == [[1], [3]]
+
+
+def test_next_attempt_on_a_slow_clock() -> None:
+    """A retry on a machine whose clock is 5 s behind still decides."""
+    story = [
+        job(10, "task_started", retry_count=0, span_id=span(1)),
+        job(11, "task_retry", retry_count=0, span_id=span(1)),
+        job(6, "task_started", retry_count=1, span_id=span(2)),
+        job(7, "task_completed", retry_count=1, span_id=span(2)),
+    ]
+    assert status(fold_every_way(story, 20)) == "completed"
+
+
+def test_enqueued_again_after_success_is_pending() -> None:
+    """A second enqueue of a job that completed waits; the first run stays to be read."""
+    story = [
+        job(0, "task_enqueued", span_id=span(1)),
+        job(1, "task_started", span_id=span(2), parent_span_id=span(1)),
+        job(2, "task_completed", span_id=span(2), parent_span_id=span(1)),
+        job(3, "task_enqueued", span_id=span(3)),
+    ]
+    model = fold_every_way(story, 9)
+    assert status(model) == "pending"
+    runs = runs_of(model.tasks.by_id["t"].jobs["j"])
+    assert [len(run.attempts) for run in runs] == [1, 0]
+
+
+def test_retry_by_enqueueing_again_is_one_run() -> None:
+    """A framework that retries by a further enqueue of the next attempt starts no new run."""
+    story = [
+        job(0, "task_enqueued", span_id=span(1)),
+        job(1, "task_started", span_id=span(2), parent_span_id=span(1)),
+        job(2, "task_enqueued", span_id=span(3), parent_span_id=span(2), retry_count=1),
+        job(3, "task_retry", span_id=span(2), parent_span_id=span(1)),
+    ]
+    model = fold_every_way(story, 9)
+    assert status(model) == "retrying"
+    assert len(runs_of(model.tasks.by_id["t"].jobs["j"])) == 1
+    story += [
+        job(5, "task_started", span_id=span(4), parent_span_id=span(3), retry_count=1),
+        job(6, "task_completed", span_id=span(4), parent_span_id=span(3), retry_count=1),
+    ]
+    assert status(fold_every_way(story, 9)) == "completed"
+
+
+def test_end_reported_by_another_process() -> None:
+    """An end without span id ends the open span of its attempt, and is no attempt of its own."""
+    story = [
+        job(1, "task_started", span_id=span(1), retry_count=0, worker_id="w"),
+        job(5, "task_failed", retry_count=0, error="WorkerLostError"),
+    ]
+    model = fold_every_way(story, 9)
+    found = model.tasks.by_id["t"].jobs["j"]
+    assert status(model) == "failed"
+    assert [len(run.attempts) for run in runs_of(found)] == [1]
+    assert reported_end(found, model.tree.nodes[1]) == moment(5)
+    story.append(job(6, "task_completed", span_id=span(1), retry_count=0, worker_id="w"))
+    assert status(fold_every_way(story, 9)) == "completed"
+
+
+def test_raw_events_beside_spans_count_once() -> None:
+    """A job published as raw events and also as spans shows one attempt."""
+    both: tuple[dict[str, Any], ...] = ({}, {"span_id": span(1)})
+    story = [job(1, "task_started", worker_id="w", **one) for one in both]
+    story += [job(2, "task_retry", worker_id="w", error="E", **one) for one in both]
+    story += [
+        job(3, "task_started", worker_id="w", retry_count=1),
+        job(4, "task_failed", worker_id="w", retry_count=1, error="E"),
+        job(3, "task_started", worker_id="w", retry_count=1, span_id=span(2)),
+        job(4, "task_failed", worker_id="w", retry_count=1, error="E", span_id=span(2)),
+    ]
+    model = fold_every_way(story, 9)
+    task = model.tasks.by_id["t"]
+    assert task.retries == 1
+    assert model.workers.by_id["w"].failed == 1
+    assert [group.count for group in model.failures.of_task[task].values()] == [1]
+    assert [len(run.attempts) for run in runs_of(task.jobs["j"])] == [2]
+
+
+def test_enqueue_that_failed() -> None:
+    """A failed send is a failed job, not a pending one; a run of it after all wins."""
+    story = [
+        job(0, "task_enqueued", span_id=span(1)),
+        job(1, "task_failed", span_id=span(1), span_kind="PRODUCER", error="no broker"),
+    ]
+    assert status(fold_every_way(story, 9)) == "failed"
+    story.append(job(2, "task_started", span_id=span(2), parent_span_id=span(1)))
+    assert status(fold_every_way(story, 9)) == "processing"
+
+
+def test_last_word_is_the_latest_sign() -> None:
+    """The latest sign of a node is its start or any later word of it."""
+    story = [
+        job(0, "task_started", span_id=span(1)),
+        job(4, "span_updated", span_id=span(1)),
+    ]
+    model = fold_every_way(story, 9)
+    assert last_word(model.tree.nodes[1]) == moment(4)
