@@ -35,7 +35,11 @@ _T = TypeVar("_T")
 
 
 class ExternalSender(Protocol):
-    """The part of ``RedisSender`` that appends external events; its methods block."""
+    """
+    The part of ``RedisSender`` that appends external events; its methods block the calling thread.
+
+    External events are those that a program published to the channel and not to the log.
+    """
 
     def fence(self, token: str) -> str:
         """Set the fencing token; see ``RedisSender.fence``."""
@@ -48,7 +52,7 @@ class ExternalSender(Protocol):
 
 
 class HeldMessages(Protocol):
-    """The part of ``ExternalMessages`` that the ingester uses."""
+    """The part of ``ExternalMessages`` that the ingester uses; for its event loop."""
 
     arrived: asyncio.Event
 
@@ -67,14 +71,20 @@ class HeldMessages(Protocol):
 
 class ExternalIngester:
     """
-    Appends what arrives while this collector leads.
+    Appends the events of external publishers to the log while this collector leads, once each.
+
+    An external publisher publishes to the events channel in Redis and knows nothing of the log (the
+    stream of all events). ``start`` and ``stop`` are called once each, on the event loop of
+    ``messages``. Batches have at most 256 events; each is sent in a thread. Nothing is raised. An
+    error of Redis is logged, the first in a row, and tried again after 0.1 to 2 s, without end; the
+    events stay held meanwhile, for 30 s. If another collector has taken over, it waits 1 s.
 
     Args:
         messages: The events that the log may lack.
         sender: Used by one thread at a time; closed by ``stop``.
         leading: Set while this collector leads.
-        reach: Waits until the log is read up to a position, for at most the given seconds; returns
-            False if it is not.
+        reach: Waits until the log is read up to a position, for at most the given seconds (10);
+            returns False if it is not, which counts as an error.
     """
 
     def __init__(
@@ -93,11 +103,21 @@ class ExternalIngester:
         self._call: asyncio.Future[Any] | None = None
 
     def start(self) -> None:
-        """Start appending; nothing is sent before the first external event."""
+        """
+        Start the task that appends; nothing is sent before the first external event while leading.
+
+        Needs a running event loop. Call it once: a second task would append beside the first.
+        """
         self._task = asyncio.create_task(self._run(), name="external-ingester")
 
     async def stop(self) -> None:
-        """End, wait for the call that is under way, and close the connection."""
+        """
+        End the task, wait for its call to Redis in progress, and close the connection (async).
+
+        It waits as long as the sender's own time-outs allow. Without ``start`` it only closes the
+        connection. What was not appended stays held; the next leader holds it too. Raises nothing
+        itself.
+        """
         if self._task is not None:
             await cancel([self._task])
         if self._call is not None:

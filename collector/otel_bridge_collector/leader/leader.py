@@ -45,25 +45,29 @@ class Leader:
     """
     Leads while it holds a lease (a Redis key that expires), and runs the duties every interval.
 
-    There is an election in each interval, and at least every 2 s. The lease lasts three times as
-    long, and at least 5 s.
+    The collector makes one for its event loop and calls ``start`` and ``stop`` once each. There is
+    an election in each interval, and at least every 2 s. The lease lasts three times as long as the
+    time between two, and at least 5 s.
 
     Args:
-        collector_id: Value of the lease; unique among the collectors.
-        interval_sec: Time between two rounds of the duties.
-        duties: Called in this order in each round of the leader.
+        collector_id: Value of the lease; unique among the collectors, which is not checked.
+        interval_sec: Time between two rounds of the duties; 2 s by default in the service.
+        duties: Called in this order in each round of the leader. If one raises, the rest of the
+            round is left out; the next round tries again.
         is_live: Whether this collector reads the log; one that does not cannot lead, because all
             workers would look dead to it.
         redis: Holds the lease; None: the log is in memory and this is the only collector. While it
             cannot be reached, this collector does not lead: ``failure`` says why, one warning is
-            logged, and the next interval tries again. Other errors of a duty are logged too; none
+            logged, and the next election tries again. Other errors of a duty are logged too; none
             is raised.
         lease_key: Redis key of the lease.
 
     Attributes:
-        leading: Set while this collector leads, as far as its last election knows.
-        failure: Why Redis did not let it renew the lease, or a duty run, last time; None: it did.
-        needs_operator: Whether that stays until a permission or the URL is changed.
+        leading: Set while this collector leads, as far as its last election knows; not set at
+            first.
+        failure: Why Redis did not let it renew the lease, or a duty run, last time; None: it did,
+            or nothing was tried yet.
+        needs_operator: Whether that stays until a permission or the URL is changed; False at first.
     """
 
     def __init__(
@@ -95,11 +99,25 @@ class Leader:
         return self.leading.is_set()
 
     def start(self) -> None:
-        """Start the elections, with Redis at once; the duties first run after one interval."""
+        """
+        Start the elections in a task: with Redis at once, else after the time between two (2 s at most).
+
+        The duties first run after one interval. Needs a running event loop. Call it once, which is
+        not checked.
+        """
         self._task = asyncio.create_task(self._run(), name="leader")
 
     async def stop(self) -> None:
-        """End the rounds and release the lease, so that another collector can lead at once."""
+        """
+        End the rounds and release the lease, so that another collector can lead at once (async).
+
+        A duty in progress is cancelled and waited for, at most 10 s. If Redis cannot be reached,
+        the lease expires by itself, after 5 to 6 s. It does not lead after this. May be called
+        without ``start``.
+
+        Raises:
+            asyncio.CancelledError: The caller was cancelled meanwhile.
+        """
         if self._task is not None:
             await cancel([self._task])
         if self.is_leader and self._redis is not None:

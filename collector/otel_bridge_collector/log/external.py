@@ -49,8 +49,16 @@ class ExternalMessage:
     """
     One event of an external publisher, ready to be appended; ``ExternalMessages`` makes it.
 
+    A record; checks nothing.
+
     Attributes:
-        data: The event's JSON with an ``event_id`` and a ``ts``, without ``position``.
+        data: The event's JSON with an ``event_id`` and a ``ts``, without ``position``; empty once
+            it is no longer held.
+        key: Its ``event_id``; if the publisher gave none, the part of it that is a digest of the
+            message, equal in every collector.
+        received_at: Monotonic time in seconds.
+        state: ``WAITING`` (at first), ``IN_FLIGHT`` (taken), ``APPENDED`` or ``GONE`` (no longer
+            held).
     """
 
     __slots__ = ("data", "key", "received_at", "state")
@@ -64,9 +72,12 @@ class ExternalMessage:
 
 class ExternalMessages:
     """
-    Holds external events until the log has them; for one event loop.
+    Holds external events until the log (the stream of all events) has them; for one event loop.
 
-    At most 50,000 events, and 32 MiB of JSON, are held, each for 30 s; beyond that it is lost.
+    An external event is one that a program has published to the events channel in Redis and not to
+    the log. The collector makes one, without start or end; nothing waits. At most 50,000 events and
+    32 MiB of JSON are held, each for 30 s; beyond that the oldest is lost and counted in ``lost``.
+    Losses are logged at most once a minute. Only ``add`` raises.
 
     Args:
         max_event_bytes: Bound on an event's JSON; one that is over it is truncated.
@@ -74,10 +85,12 @@ class ExternalMessages:
         clock: Its monotonic clock is used.
 
     Attributes:
-        arrived: Set while there are events that wait to be appended.
-        appended: Events that this collector has appended.
-        lost: Events that this collector had and has not seen in the log, by reason: ``expired``,
-            ``overflow`` or ``rejected``.
+        arrived: Set while there are events that wait to be appended; not set at first.
+        appended: Events that this collector has appended; 0 at first.
+        lost: Events that this collector had and has not seen in the log, by reason; empty at first.
+            ``expired``: not in the log after 30 s. ``overflow``: over one of the bounds.
+            ``rejected``: the log does not accept it. Another collector may have appended it all the
+            same.
     """
 
     def __init__(
@@ -112,14 +125,17 @@ class ExternalMessages:
         """
         Hold a message, unless the log has its event already, or it is held already.
 
+        Over 50,000 events or 32 MiB the oldest that is held is lost, as ``overflow``.
+
         Args:
-            message: As it was published.
+            message: JSON as it was published; one of two without ``event_id`` that are equal is
+                another event.
 
         Returns:
             Whether it is held.
 
         Raises:
-            UnreadableEventError: As ``decode_entry``.
+            UnreadableEventError: The message is ``oversized``, ``not JSON`` or ``not an event``.
         """
         event, entry = decode_entry(message, None, self._max_event_bytes)
         data = entry.data
@@ -146,17 +162,18 @@ class ExternalMessages:
         return True
 
     def may_hold(self, event_id: str) -> bool:
-        """Whether ``note_in_log`` must be called; cheap, for each event of the log."""
+        """Return whether ``note_in_log`` must be called for this id; cheap, for each event."""
         return self._count > 0 or event_id[_VERSION_AT : _VERSION_AT + 1] == _VERSION
 
     def note_in_log(self, event_id: str, *, is_live: bool) -> None:
         """
-        Stop holding the event with this id, which was read from the log.
+        Stop holding the event with this id, which was read from the log; never raises.
 
         Args:
-            event_id: The event's id.
+            event_id: The event's id; one that is not held changes nothing.
             is_live: Whether the event was appended just now, so that its message, if this collector
-                has not received it yet, is still to come.
+                has not received it yet, is still to come. A message without an id that comes within
+                5 s is not held then.
         """
         key = event_id
         if key not in self._by_key and event_id[_VERSION_AT : _VERSION_AT + 1] == _VERSION:
@@ -190,7 +207,16 @@ class ExternalMessages:
     # --- for the one that appends ----------------------------------------------------------------
 
     def take(self, limit: int) -> list[ExternalMessage]:
-        """The oldest events that wait to be appended, at most ``limit``; they are in flight."""
+        """
+        Return the oldest events that wait to be appended, and mark them as in flight; never raises.
+
+        Args:
+            limit: At most this many.
+
+        Returns:
+            Oldest first; empty if none waits. End each by ``note_appended``, ``note_rejected`` or
+            ``retry``.
+        """
         batch: list[ExternalMessage] = []
         while self._waiting and len(batch) < limit:
             message = self._waiting.popleft()
@@ -202,21 +228,35 @@ class ExternalMessages:
         return batch
 
     def note_appended(self, batch: list[ExternalMessage]) -> None:
-        """The log has taken these; they are held until they are read in it."""
+        """
+        Note that the log has taken these; they are counted, and held until they are read in it.
+
+        Never raises. Those that were read already are no longer held.
+
+        Args:
+            batch: As ``take`` returned it.
+        """
         self.appended += len(batch)
         for message in batch:
             if message.state == IN_FLIGHT:
                 message.state = APPENDED
 
     def note_rejected(self, batch: list[ExternalMessage]) -> None:
-        """The log rejects these for their content; they are lost."""
+        """
+        Note that the log rejects these for their content: they are lost, counted as ``rejected``.
+
+        Never raises.
+
+        Args:
+            batch: As ``take`` returned it.
+        """
         for message in batch:
             if message.state == IN_FLIGHT:
                 self._lose(message, "rejected")
 
     def retry(self) -> None:
         """
-        Let all events that are in flight wait again.
+        Let all events that are in flight wait again; never raises.
 
         Call it when the log was read beyond the last append: what is in flight is not in it then.
         """
@@ -232,7 +272,11 @@ class ExternalMessages:
     # --- bounds ----------------------------------------------------------------------------------
 
     def expire(self) -> None:
-        """Lose what has been held too long; call it about once a second, or more often."""
+        """
+        Lose what has been held for over 30 s, as ``expired``, and log losses; never raises.
+
+        Call it about once a second, or more often: calls within 1 s of the last do nothing.
+        """
         now = self._clock.monotonic()
         if now - self._expired_at < _EXPIRE_INTERVAL_SEC:
             return

@@ -49,42 +49,56 @@ the reader waits, as for a log that cannot be reached, instead of trying without
 
 
 class FeedCounters:
-    """Numbers of the reader since its start; all are in ``/metrics``."""
+    """
+    Numbers of the reader from 0 at its start, never reset; all are in ``/metrics``.
+
+    Attributes:
+        duplicates: Events that had been folded (merged into the state) before; no loss.
+        external: Messages of external publishers (which publish to the channel and not to the log)
+            that this collector has received, also those that it does not hold.
+        restarts: Times that one of the two tasks was started again after an error.
+        gaps: Times that the log could not be read on without a hole, by reason: ``trimmed``,
+            ``epoch`` (the log was lost or replaced) or ``malformed``. Empty at first.
+        unreadable: Events left out, by reason: ``oversized``, ``not JSON``, ``not an event`` or
+            ``not folded``. Empty at first.
+    """
 
     __slots__ = ("duplicates", "external", "gaps", "restarts", "unreadable")
 
     def __init__(self) -> None:
         self.duplicates = 0
-        """Events that had been folded before."""
         self.external = 0
-        """Messages of external publishers that this collector has received."""
         self.restarts = 0
-        """Times that one of the two tasks was started again after an error."""
         self.gaps: dict[str, int] = {}
-        """Times that the log could not be read on without a hole, by reason."""
         self.unreadable: dict[str, int] = {}
-        """Events that could not be decoded or folded, by reason."""
 
 
 class Feed:
     """
     Reads the log and passes each event to model, ring and hub, until it is stopped.
 
-    A collector has one, on its event loop: ``start`` once, ``stop`` at the end. It reads at most
-    500 entries at a time. Errors are not raised. While the log cannot be read, ``is_live`` is
-    False, ``log_error`` says why, and it tries again after 0.1 to 2 s, without end. An unreadable
-    event is left out and counted in ``counters.unreadable``.
+    The log is the stream of all events, the model the state that they make, the ring the newest
+    events in memory, the hub all clients. A collector has one, on its event loop: ``start`` once,
+    ``stop`` at the end. It reads at most 500 entries at a time. Errors are not raised. While the
+    log cannot be read, ``is_live`` is False, ``log_error`` says why, and it tries again after 0.1
+    to 2 s, without end. An unreadable event is left out and counted in ``counters.unreadable``.
 
     Args:
         open_receiver: Makes a receiver; called once for each of the two tasks.
         model: Every event is folded into it, and counted in its ``stats``.
         ring: Every event is appended to it.
         hub: Every event is broadcast by it.
-        max_event_bytes: Larger events are unreadable.
+        max_event_bytes: Larger events are unreadable; 8,192 by default in the service.
         clock: Wall clock for liveness, monotonic clock to limit the log's lines.
 
     Attributes:
-        external: The messages of external publishers that the log may lack.
+        external: The messages of external publishers that the log may lack; none at first.
+        is_live: Whether the log is reachable, and was read up to its end once; False at first.
+        log_error: Why the log cannot be read; None while it can, and at first.
+        last_event_at: ``ts`` of the newest folded event, microseconds since the Unix epoch; 0:
+            none.
+        lag_sec: From an event's ``ts`` until it was folded; without those read back at the start.
+        batch_events: Entries of each read that returned some; without those at the start.
     """
 
     def __init__(
@@ -104,15 +118,10 @@ class Feed:
             clock=clock,
         )
         self.is_live = False
-        """Whether the log is reachable, and was read up to its end once."""
         self.log_error: str | None = None
-        """Why the log cannot be read; None while it can."""
         self.last_event_at = 0
-        """``ts`` of the newest folded event, microseconds since the Unix epoch; 0: none yet."""
         self.lag_sec = Histogram(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-        """From an event's ``ts`` until it was folded; without those read back at the start."""
         self.batch_events = Histogram(1, 2, 5, 10, 20, 50, 100, 200, _READ_LIMIT)
-        """Entries of each read that returned some; without those at the start."""
         self._open_receiver = open_receiver
         self._model = model
         self._stats = model.stats
@@ -135,7 +144,11 @@ class Feed:
         self._unlogged = 0
 
     async def start(self, timeout_sec: float) -> bool:
-        """Start reading; wait until the whole log is folded, for at most this time. True: it is."""
+        """
+        Start reading; wait until the whole log is folded, for at most this time. True: it is.
+
+        Call it once, from a coroutine. If time runs out, that is logged, and reading goes on.
+        """
         self._tasks = [
             asyncio.create_task(self._supervise("the log", self._follow), name="feed-log"),
             asyncio.create_task(
@@ -150,7 +163,7 @@ class Feed:
         return self.is_live
 
     async def stop(self) -> None:
-        """End both tasks and close the connections."""
+        """End both tasks, within 10 s, and close the connections; it cannot be started again."""
         await cancel(self._tasks)
         for receiver in self._receivers:
             await receiver.close()
@@ -169,7 +182,8 @@ class Feed:
         Wait until the log has been read up to a position; False if it was not in time.
 
         Args:
-            position: That of an entry which is in the log now, or the one before its first.
+            position: That of an entry which is in the log now, or the one before its first. One
+                that was read and has left the ring is waited for in vain.
             timeout_sec: How long to wait at most.
         """
         if position == self._cursor or self._ring.holds(position):

@@ -32,16 +32,30 @@ spans and logs. A few KiB of gzip can hold millions of empty parts."""
 
 async def reject_metrics(message: ExportMetricsServiceRequest, _: Principal) -> int:
     """
-    Return the number of data points of a request; all of them are rejected.
+    Return the number of data points of a request; all of them are rejected, none is kept (async).
+
+    They are counted in a thread, in the time that their number takes.
+
+    Args:
+        message: The request, as it was decoded.
+        _: Not used: everyone gets the same answer.
 
     Raises:
-        OtlpError: More than 100,000 resources, scopes and metrics.
+        OtlpError: More than 100,000 resources, scopes or metrics, of all kinds together.
     """
     return await asyncio.to_thread(_count_data_points, message)
 
 
 def metrics_response(rejected: int) -> ExportMetricsServiceResponse:
-    """Return the answer to a request, with the reason why its data points are rejected."""
+    """
+    Return the answer to a request: a success that says that all its data points are rejected.
+
+    Args:
+        rejected: Their number, as ``reject_metrics`` returns it; not checked.
+
+    Returns:
+        ``partial_success`` with this number, and ``METRICS_NOT_KEPT`` as the reason, also for 0.
+    """
     success = ExportMetricsPartialSuccess(
         rejected_data_points=rejected, error_message=METRICS_NOT_KEPT
     )

@@ -14,7 +14,7 @@ __all__ = ["collectors_channel", "pattern_of", "sees_all_subscribers"]
 
 
 def pattern_of(channel: str) -> str:
-    r"""
+    """
     Return the pattern by which collectors subscribe to a channel.
 
     Args:
@@ -23,6 +23,9 @@ def pattern_of(channel: str) -> str:
     Returns:
         A pattern that matches this channel and no other, ``nexus:event[s]`` for ``nexus:events``;
         never the channel's own name, which a program might use as a pattern.
+
+    Raises:
+        IndexError: ``channel`` is empty.
     """
     escaped = "".join(f"\\{char}" if char in "*?[]^-\\" else char for char in channel[:-1])
     last = channel[-1]
@@ -30,15 +33,26 @@ def pattern_of(channel: str) -> str:
 
 
 def collectors_channel(events_channel: str) -> str:
-    """The channel on which nothing is published; that it has subscribers shows collectors."""
+    """
+    Return the channel on which nothing is published; that it has subscribers shows collectors.
+
+    Args:
+        events_channel: Its name; ``:collectors`` is appended. Not checked.
+    """
     return f"{events_channel}:collectors"
 
 
 def sees_all_subscribers(url: str) -> bool:
     """
-    Whether the server of this URL knows all subscribers.
+    Return whether the server of this URL knows all subscribers of a channel; never raises.
 
-    False for a Cluster, where each node counts its own, and behind Sentinels, where a program may
-    subscribe at a replica.
+    If not, events are published without looking for subscribers first.
+
+    Args:
+        url: Of Redis; only its scheme is read, and not checked.
+
+    Returns:
+        False for a Cluster, where each node counts its own, and behind Sentinels, where a program
+        may subscribe at a replica; both have a ``+`` in the scheme. Else True.
     """
     return "+" not in url.partition(":")[0]

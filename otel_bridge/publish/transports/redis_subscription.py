@@ -37,10 +37,15 @@ _DENIED: Final = b"denied"
 
 class ChannelSubscription:
     """
-    One collector's subscription to the events channel; for one asyncio loop.
+    One collector's subscription to the events channel in Redis; for one asyncio loop.
+
+    Making it connects to nothing; iterating over ``external_messages`` does, and ends the
+    connection when it ends. It has no limits of its own and raises nothing for a Redis that cannot
+    be reached: that is logged and tried again.
 
     Args:
-        url: Of Redis, as ``RedisReceiver`` takes it.
+        url: Of Redis, as ``RedisReceiver`` takes it; a wrong one raises ``ValueError`` from
+            ``external_messages``.
         channel: The events channel.
         options: Of the connection; its limit on reading is not used, because a channel may be
             silent for ever.
@@ -57,9 +62,15 @@ class ChannelSubscription:
         Yield messages that programs published past the log, the stream of all events.
 
         They are the messages on the events channel that have no ``position``, unchecked, of any
-        size. A lost subscription is logged and opened again after 1 s, without an error; a silent
-        one is noticed after 30 s. Messages published meanwhile are lost. It never ends: cancel its
-        task.
+        size. A subscription that is lost, refused or cannot be opened is logged, the first time in
+        a row, and opened again after 1 s, without an error; a silent one is noticed after 30 s.
+        Messages published meanwhile are lost. It never ends: cancel its task, which closes the
+        connection.
+
+        Iterate in one task at a time.
+
+        Raises:
+            ValueError: The URL is not one of Redis.
         """
         is_failing = False
         while True:
