@@ -100,7 +100,7 @@ class Leader:
 
     def start(self) -> None:
         """
-        Start the elections in a task: with Redis at once, else after the time between two (2 s at most).
+        Start the elections in a task: with Redis at once, else after the time between two (2 s).
 
         The duties first run after one interval. Needs a running event loop. Call it once, which is
         not checked.

@@ -28,10 +28,13 @@ router = APIRouter()
 @router.get("/monitor/views/{view}")
 async def one_view(view: str, request: Request) -> Response:
     """
-    Answer with one view as a ``full`` message: what ``/ws/views`` would send first.
+    Answer 200 with one view as a ``full`` message: what ``/ws/views`` would send first.
 
-    ``params`` is a JSON object of the view's parameters, at most 16 KiB; without it the defaults
-    hold. 400 for an unknown view or parameter, 429 for too many requests of one account.
+    ``view`` is ``failures``, ``overview``, ``queues``, ``tasks`` or ``workers``. ``params`` is a
+    JSON object of the view's parameters, at most 16 KiB; without it the defaults hold. The account
+    of the request sees its projects only. An account gets one such answer, or snapshot, at a time.
+    400: the view or a parameter is unknown or wrong. 429 with ``Retry-After``: 100 requests of the
+    account are waiting.
     """
     try:
         text = QueryValues(request.query_params.multi_items()).get("params") or "{}"
@@ -57,7 +60,16 @@ def _json_object(text: str) -> dict[str, object]:
 
 
 async def views(websocket: WebSocket) -> None:
-    """Show views until either side closes; what the client sends asks for them."""
+    """
+    Show views over a WebSocket until either side closes; there is no time limit.
+
+    What the client sends asks for them: ``sub``, ``unsub`` and ``hold``, at most 20 messages a
+    second of 16 KiB and 16 subscriptions. A bad message is answered with ``refused``. A client that
+    does not keep up gets the latest state later, and is closed after 8 s. The handshake gets 429 if
+    the account has 100 WebSockets open or the address 500 (all defaults). Close codes: 1007 for
+    text that is not UTF-8, 1012 when the collector stops, 3008 for a client that reads too slowly,
+    4401 when its credentials become invalid.
+    """
 
     async def serve(closers: list[Callable[[], None]]) -> None:
         await _serve(websocket, closers)

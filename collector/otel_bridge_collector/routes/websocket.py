@@ -54,16 +54,23 @@ MAX_BATCH_MS: Final = 5000
 
 
 class StreamRequest(NamedTuple):
-    """The query of a client of ``/ws/monitor``, as ``parse_stream_request`` reads it."""
+    """
+    The query of a client of ``/ws/monitor``, as ``parse_stream_request`` reads it.
+
+    A record; checks nothing.
+
+    Attributes:
+        event_filter: Which events it gets.
+        wants_snapshot: Whether a snapshot (the whole state) comes first, and after each gap.
+        since: The position in the log after which to resume; None: only what is new.
+        batch_ms: Collect events for so long before they are sent, 1 to 5000 ms; None: send each at
+            once.
+    """
 
     event_filter: EventFilter
-    """Which events it gets."""
     wants_snapshot: bool
-    """Whether a snapshot comes first, and after each gap."""
     since: str | None
-    """The position after which to resume; None: only what is new."""
     batch_ms: int | None
-    """Collect events for so long before they are sent, 1 to 5000 ms; None: send each at once."""
 
     @property
     def has_extras(self) -> bool:
@@ -206,14 +213,16 @@ async def connect(
     websocket: WebSocket, serve: Callable[[list[Callable[[], None]]], Awaitable[None]]
 ) -> None:
     """
-    Serve a WebSocket as long as its account may have it open.
+    Serve a WebSocket as long as its account may have it open (async).
 
-    The handshake gets 429 if the account or address has too many WebSockets open.
+    The handshake gets 429 with ``Retry-After`` if the account has 100 WebSockets open or the
+    address 500 (defaults); ``serve`` is not called then.
 
     Args:
         websocket: Not accepted yet.
-        serve: Accepts it and returns at its end. It adds to the list what closes the connection;
-            that is called when its credentials become invalid.
+        serve: Accepts it and returns at its end; what it raises passes through. It adds to the list
+            what closes the connection; each is called, on the event loop, when its credentials
+            become invalid.
     """
     authenticator: Authenticator = websocket.app.state.authenticator
     principal, address = principal_of(websocket.scope), address_of(websocket.scope)
@@ -237,14 +246,19 @@ async def accept(
     websocket: WebSocket, *, takes_messages: bool = False
 ) -> tuple[TransportSink | AsgiSink, SharedFramesProtocol | None]:
     """
-    Accept a WebSocket, and find what to write to it with.
+    Accept a WebSocket, and find what to write to it with (async).
 
     Args:
         websocket: Not accepted yet; its headers are dropped.
-        takes_messages: Whether the route reads what the client sends.
+        takes_messages: Whether the route reads what the client sends; default False: the server's
+            protocol discards it.
 
     Returns:
-        What to write to, to be stopped at the end; and the protocol, if the server has ours.
+        What to write to, to be stopped at the end by ``await sink.stop()``; and the connection's
+        protocol, None if the server's is not ``SharedFramesProtocol``.
+
+    Raises:
+        starlette.websockets.WebSocketDisconnect: The client has gone away.
     """
     protocol: Any = websocket.scope.get("extensions", {}).get(EXTENSION)
     if protocol is not None:
@@ -262,12 +276,15 @@ async def wait_for_disconnect(
     websocket: WebSocket, receive: Callable[[str], None] | None = None
 ) -> None:
     """
-    Read what the client sends until it leaves.
+    Read what the client sends until it leaves (async), without a time limit.
+
+    A connection that is lost ends it like one that is closed, without an error.
 
     Args:
         websocket: An accepted one.
-        receive: Called with each text message; None: messages are ignored. They are read all the
-            same, or the client's pongs and its close would not be noticed.
+        receive: Called with each text message, on the event loop; what it raises passes through.
+            Default None: messages are ignored. They are read all the same, or the client's pongs
+            and its close would not be noticed.
     """
     try:
         while (message := await websocket.receive())["type"] != "websocket.disconnect":
