@@ -39,7 +39,18 @@ class _Op(BaseModel):
 
 
 class SubOp(_Op):
-    """``{"op":"sub","id":3,"view":"tasks","params":{...}}``; the same id again replaces it."""
+    """
+    ``{"op":"sub","id":3,"view":"tasks","params":{...}}``: show a view, as subscription ``id``.
+
+    The same id again replaces it. Other values raise ``ValidationError``; unknown fields are
+    ignored.
+
+    Attributes:
+        id: The client's own number, 0 to 2^31.
+        view: The name of the view, at most 64 characters.
+        params: Its parameters; default: none, so that its own defaults hold. Checked by
+            ``parse_query``.
+    """
 
     id: int = Field(ge=0, le=2**31)
     view: str = Field(max_length=64)
@@ -47,13 +58,28 @@ class SubOp(_Op):
 
 
 class UnsubOp(_Op):
-    """``{"op":"unsub","id":3}``; of an id that is not subscribed it does nothing."""
+    """
+    ``{"op":"unsub","id":3}``: end a subscription; of an id that is not subscribed it does nothing.
+
+    Other values raise ``ValidationError``; unknown fields are ignored.
+
+    Attributes:
+        id: The client's own number, 0 to 2^31.
+    """
 
     id: int = Field(ge=0, le=2**31)
 
 
 class HoldOp(_Op):
-    """``{"op":"hold","on":true}``: send nothing but ``overview`` until it is off again."""
+    """
+    ``{"op":"hold","on":true}``: send nothing but ``overview`` until it is off, as it is at first.
+
+    After it each view follows as it is then. Other values raise ``ValidationError``; unknown fields
+    are ignored.
+
+    Attributes:
+        on: True: hold; False: go on.
+    """
 
     on: bool
 
@@ -65,7 +91,14 @@ class _Sent(BaseModel):
 
 
 class Limits(_Sent):
-    """What the collector takes of one client."""
+    """
+    What the collector takes of one client; a record in ``Hello``.
+
+    Attributes:
+        subs: Open subscriptions, at most: 16.
+        count: Rows of one window, at most: 200.
+        text: Characters of a text to search for, at most: 200.
+    """
 
     subs: int
     count: int
@@ -73,17 +106,34 @@ class Limits(_Sent):
 
 
 class Hello(_Sent):
-    """The first message to every client."""
+    """
+    The first message to every client, once; a record.
+
+    Attributes:
+        t: ``hello``.
+        protocol: Version of these messages: 1.
+        at: The collector's time, in milliseconds since the Unix epoch.
+        limits: What it takes of one client.
+    """
 
     t: Literal["hello"] = "hello"
     protocol: int = PROTOCOL
     at: int
-    """The collector's time, in milliseconds since the Unix epoch."""
     limits: Limits
 
 
 class Subscribed(_Sent):
-    """The subscription ``id`` of the client is the shared subscription ``s``."""
+    """
+    The answer to ``sub``: the subscription ``id`` of the client is the shared subscription ``s``.
+
+    A record. All clients that ask for the same have the same ``s``, which ``full``, ``change`` and
+    ``gone`` name.
+
+    Attributes:
+        t: ``sub``.
+        id: The client's own number.
+        s: The collector's number, from 1; not used again while it runs.
+    """
 
     t: Literal["sub"] = "sub"
     id: int
@@ -91,7 +141,17 @@ class Subscribed(_Sent):
 
 
 class Gone(_Sent):
-    """What the subscription ``s`` shows does not exist, or may not be seen; both look the same."""
+    """
+    What the subscription ``s`` shows does not exist, or may not be seen; both look the same.
+
+    A record. The subscription stays open; ``full`` follows if it can be shown later.
+
+    Attributes:
+        t: ``gone``.
+        s: The shared subscription.
+        why: ``unknown``: there is none, or the client may not see it. ``evicted``: it left the
+            collector's memory. ``error``: the view could not be computed, which the collector logs.
+    """
 
     t: Literal["gone"] = "gone"
     s: int
@@ -99,7 +159,17 @@ class Gone(_Sent):
 
 
 class Refused(_Sent):
-    """A message of the client was not carried out; the text says what to change."""
+    """
+    A message of the client was not carried out; the text says what to change. A record.
+
+    Attributes:
+        t: ``refused``.
+        id: The subscription that the client asked for; None: the message could not be read.
+        why: ``params``: the message, view or parameters are wrong; sending it again cannot help.
+            ``limit``: the client has 16 subscriptions; end one first. ``busy``: the collector
+            computes as many views as it can (2,000); try later.
+        detail: One line of English, at most 300 characters.
+    """
 
     t: Literal["refused"] = "refused"
     id: int | None = None
@@ -108,7 +178,14 @@ class Refused(_Sent):
 
 
 class Tick(_Sent):
-    """Proof of life, every 2 s."""
+    """
+    Proof of life, sent every 2 s to each client that keeps up; a record.
+
+    Attributes:
+        t: ``tick``.
+        at: The collector's time, in milliseconds since the Unix epoch.
+        position: Position of the newest event in the log.
+    """
 
     t: Literal["tick"] = "tick"
     at: int
@@ -116,7 +193,14 @@ class Tick(_Sent):
 
 
 def first_error(error: Any) -> str:
-    """Return the first problem of a pydantic error as ``field: what is wrong``, shortened."""
+    """
+    Return the first problem of a pydantic error as ``field: what is wrong``, in 300 characters.
+
+    Longer texts are truncated. They have no value that the client sent, only its fields' names.
+
+    Args:
+        error: A ``pydantic.ValidationError``.
+    """
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     place = ".".join(str(part) for part in first["loc"]) or "message"
     return f"{place}: {first['msg']}"[:300]

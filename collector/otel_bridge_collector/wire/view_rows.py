@@ -43,30 +43,60 @@ class _Params(BaseModel):
 
 
 class AnchorRow(_Params):
-    """A window that starts at a row's number: where a scroll bar was dragged to."""
+    """
+    A window that starts at a row's number: where a scroll bar was dragged to.
+
+    Other values raise ``ValidationError``, as do unknown fields.
+
+    Attributes:
+        row: From 0 to 10,000,000; past the end the window moves back.
+    """
 
     row: int = Field(ge=0, le=10_000_000)
 
 
 class AnchorKey(_Params):
-    """A window that holds on to one row, whatever comes or goes above it."""
+    """
+    A window that holds on to one row, whatever comes or goes above it.
+
+    Other values raise ``ValidationError``, as do unknown fields.
+
+    Attributes:
+        key: ``k`` of that row, at most 512 characters; one that is not listed counts as the first
+            row.
+        above: How many rows to show above that one, 0 (the default) to 200.
+    """
 
     key: _Id
     above: int = Field(default=0, ge=0, le=MAX_ROWS)
-    """How many rows to show above that one."""
 
 
 Anchor = Literal["end"] | AnchorRow | AnchorKey
 
 
 class OverviewParams(_Params):
-    """Of the view ``overview``."""
+    """
+    The parameters of the view ``overview``; other values or fields raise ``ValidationError``.
+
+    Attributes:
+        project: Count only what belongs to this project, at most 512 characters; default None: all.
+    """
 
     project: _Id | None = None
 
 
 class ListParams(_Params):
-    """Of the views ``failures``, ``queues`` and ``workers``."""
+    """
+    The parameters of ``failures``, ``queues`` and ``workers``.
+
+    Other values or fields raise ``ValidationError``.
+
+    Attributes:
+        project: Only failures of this project, at most 512 characters; workers are listed all the
+            same, but jobs of other projects are not named. Default None: of all.
+        at: Where the window starts: a row, a key or ``end``; default: the first row.
+        count: Rows in it, 1 to 200; default 60.
+    """
 
     project: _Id | None = None
     at: Anchor = AnchorRow(row=0)
@@ -74,19 +104,35 @@ class ListParams(_Params):
 
 
 class TasksParams(_Params):
-    """Of the view ``tasks``; a task is listed if it passes all that is given."""
+    """
+    The parameters of the view ``tasks``; a task is listed if it passes all filters that are given.
+
+    Other values or fields raise ``ValidationError``.
+
+    Attributes:
+        project: Only tasks of this project, at most 512 characters; default None: of all.
+        status: Only tasks of these statuses, at most 6; default None: all. An empty list passes
+            none.
+        type: Only tasks of exactly this ``task_type``, at most 200 characters; default None: all.
+        text: Only tasks with this text in title, id or project, in any case, at most 200
+            characters; default None, as an empty one: all.
+        sort: ``attention``: stalled, then failed, then open, then over, of each the newest first
+            (default); ``newest``: the last start first; ``slowest``: the longest first, open ones
+            until now.
+        at: Where the window starts: a row, a key or ``end``; default: the first row.
+        count: Rows in it, 1 to 200; default 40.
+        keys: Show these tasks in this order, as far as they pass the filters, and no window: a list
+            that stands still under a pointer. At most 200; default None: a window.
+    """
 
     project: _Id | None = None
     status: tuple[Status, ...] | None = Field(default=None, max_length=6)
     type: _Text | None = None
-    """Only tasks of exactly this ``task_type``."""
     text: _Text | None = None
-    """Only tasks with this text in title, id or project, in any case."""
     sort: Literal["attention", "newest", "slowest"] = "attention"
     at: Anchor = AnchorRow(row=0)
     count: int = Field(default=40, ge=1, le=MAX_ROWS)
     keys: tuple[_Id, ...] | None = Field(default=None, max_length=MAX_ROWS)
-    """Show these tasks in this order, and no window: a list that stands still under a pointer."""
 
 
 class _Sent(BaseModel):
@@ -96,68 +142,127 @@ class _Sent(BaseModel):
 
 
 class OverviewHead(_Sent):
-    """The numbers of the header; the view ``overview`` has no rows."""
+    """
+    The numbers of the page's header; the view ``overview`` has no rows. A record.
+
+    Attributes:
+        tasks: Tasks by status; a status that no task has is left out.
+        jobs_running: Jobs that run now.
+        jobs_running_by_type: The same by type; ``job`` for those without one.
+        jobs_ended_per_sec: Over the last minute, or since the first event in it.
+        events_per_sec: Events folded (merged into the state) a second, over the last 10 s.
+        error_rate_1m: Failed jobs divided by ended jobs, 0 to 1, over the last minute; None if none
+            ended.
+        error_rate_5m: The same over the last five minutes.
+        events: Events folded since the collector started. None for a reader limited to projects, as
+            all that follows, because it is shared between projects.
+        events_dropped: Events that workers dropped, according to their last heartbeats, and events
+            that this collector could not read.
+        workers_online: Workers that live.
+        workers_lost: Workers that went offline in the last hour without ``worker_stopped``.
+        queued: Jobs waiting in each queue, as last reported, by its name.
+    """
 
     tasks: dict[Status, int]
-    """Tasks by status; a status that no task has is left out."""
     jobs_running: int
     jobs_running_by_type: dict[str, int]
     jobs_ended_per_sec: float
-    """Over the last minute, or since the first event in it."""
     events_per_sec: float
     error_rate_1m: float | None
-    """Failed jobs divided by ended jobs, 0 to 1; None if none ended."""
     error_rate_5m: float | None
     events: int | None
-    """Events folded since the collector started; None for a reader limited to projects."""
     events_dropped: int | None
     workers_online: int | None
-    """None for a reader limited to projects, like all that is shared between projects."""
     workers_lost: int | None
-    """Workers that went offline in the last hour without a word."""
     queued: dict[str, int] | None
-    """The depth of each queue, as last reported."""
 
 
 class ListHead(_Sent):
-    """Of the views ``failures``, ``queues`` and ``workers``."""
+    """
+    The head of the views ``failures``, ``queues`` and ``workers``; a record.
+
+    Attributes:
+        first: The number of the window's first row, from 0.
+        total: Rows in all.
+    """
 
     first: int
-    """The number of the window's first row."""
     total: int
-    """Rows in all."""
 
 
 class TasksHead(_Sent):
-    """Of the view ``tasks``."""
+    """
+    The head of the view ``tasks``; a record.
+
+    Attributes:
+        first: The number of the window's first row, from 0; 0 if ``keys`` were asked for.
+        total: Tasks that pass the filters.
+        total_all: Tasks before the filters but for the project.
+        attention: Of these, those that are stalled or have failed.
+    """
 
     first: int
     total: int
-    """Tasks that pass the filters."""
     total_all: int
-    """Tasks before the filters."""
     attention: int
-    """Tasks before the filters that are stalled or have failed."""
 
 
 class PhasePart(_Sent):
-    """One phase of a task: one bar of its card."""
+    """
+    One phase (named part) of a task: one bar of its card. A record.
+
+    Attributes:
+        name: As the worker named it.
+        status: Of its runs together.
+        start: When it started, ms; None if unknown.
+        end: When it ended, ms; None while it runs.
+        total: Jobs expected; None while unknown.
+        done: Jobs that have completed.
+        failed: Jobs that have failed.
+        rate: Jobs ended per second over the last minute; None until enough have ended.
+    """
 
     name: str
     status: Status
     start: int | None
     end: int | None
     total: int | None
-    """Jobs expected; None while unknown."""
     done: int
-    """Jobs that have completed."""
     failed: int
     rate: float | None
-    """Jobs ended per second over the last minute; None until enough have ended."""
 
 
 class TaskRow(_Sent):
-    """One research task, or one trace that no event names a task of."""
+    """
+    One research task, or one trace that no event names a task of. A record.
+
+    Attributes:
+        k: Its id; the trace's if it has none.
+        title: For people; None: it has none, as for the other texts.
+        type: Its ``task_type``.
+        domain: For example ``schools``.
+        project: Its project; one of them if its events name several.
+        trace: One of its traces, 32 hex digits.
+        status: As of now, ``stalled`` included.
+        why: Why it needs attention, in one word (``jobs_failed``), or why it is stalled; None: it
+            does not.
+        start: When it started, ms.
+        end: When it ended, ms; None while it is open.
+        seen: When its newest event was received, ms.
+        phase: The phase that runs, or ran last.
+        done: Jobs completed.
+        failed: Jobs failed for good.
+        pending: Jobs that wait.
+        running: Jobs that run.
+        stalled: Jobs that can no longer end by themselves, e.g. because their worker is gone.
+        retries: Attempts after the first, of all jobs.
+        eta_sec: Rough estimate of the seconds left; None until there is enough to estimate from.
+        error: Why it failed; None: it has not.
+        message: One line of text for people.
+        not_held: Nodes (spans of the task) that were counted and are no longer in memory; 0: all
+            are.
+        phases: One for each phase, in the order of their start.
+    """
 
     k: str
     title: str | None
@@ -167,13 +272,10 @@ class TaskRow(_Sent):
     trace: str | None
     status: Status
     why: str | None
-    """Why it needs attention, in one word; None: it does not."""
     start: int | None
     end: int | None
     seen: int
-    """When its newest event was received."""
     phase: str | None
-    """The phase that runs, or ran last."""
     done: int
     failed: int
     pending: int
@@ -181,16 +283,34 @@ class TaskRow(_Sent):
     stalled: int
     retries: int
     eta_sec: float | None
-    """Rough estimate of the seconds left; None until there is enough to estimate from."""
     error: str | None
     message: str | None
     not_held: int
-    """Nodes that were counted and are no longer in memory."""
     phases: tuple[PhasePart, ...]
 
 
 class WorkerRow(_Sent):
-    """One worker; ``k`` names its process too, because ids are used again."""
+    """
+    One worker process; a record.
+
+    Attributes:
+        k: The worker's id and its incarnation (one life of its process), because ids are used
+            again.
+        id: As the worker named itself.
+        status: ``online``; ``stopped``: it said so; ``offline``: its heartbeats ended without that.
+        host: Its host name; None if unknown, as for the next three.
+        pid: Its process id.
+        start: When it started, ms.
+        seen: When its newest event was received, ms.
+        job: Id of the job that it runs; None: none, or that of another project than was asked for.
+        job_type: Type of that job, shown for other projects too.
+        job_task: Research task of that job, under the same conditions as ``job``.
+        job_start: When that job started, ms.
+        done: Attempts that completed on it.
+        failed: Attempts that failed on it.
+        dropped: Events that its process dropped, according to its last heartbeat; 0 before the
+            first.
+    """
 
     k: str
     id: int | str
@@ -200,37 +320,53 @@ class WorkerRow(_Sent):
     start: int | None
     seen: int | None
     job: str | None
-    """Of the job that it runs; None also if that is another project's."""
     job_type: str | None
     job_task: str | None
     job_start: int | None
     done: int
     failed: int
     dropped: int
-    """Events that its process dropped, according to its last heartbeat."""
 
 
 class QueueRow(_Sent):
-    """One queue; ``k`` is its name."""
+    """
+    One queue whose depth was reported; a record.
+
+    Attributes:
+        k: Its full name.
+        depth: Jobs that wait in it.
+        at: When that depth was measured, ms.
+    """
 
     k: str
     depth: int
     at: int
-    """When that depth was measured."""
 
 
 class FailureRow(_Sent):
-    """Failed jobs of one project with the same error, numbers, ids and quoted texts aside."""
+    """
+    Failed jobs of one project with the same error, numbers, ids and quoted texts aside. A record.
+
+    Attributes:
+        k: Names project and cause.
+        error: Of the newest of these failures.
+        type: Type of its job; None if unknown.
+        phase: Phase of its job; None if it has none.
+        count: How many failures.
+        first: When the first came, ms.
+        last: When the last came, ms.
+        jobs: Ids of the newest of these jobs, at most ten.
+        tasks: Ids of their research tasks, at most ten.
+        project: Their project; None: they have none.
+    """
 
     k: str
     error: str
-    """Of the newest of these failures."""
     type: str | None
     phase: str | None
     count: int
     first: int
     last: int
     jobs: tuple[str, ...]
-    """The newest of these jobs, at most ten."""
     tasks: tuple[str, ...]
     project: str | None

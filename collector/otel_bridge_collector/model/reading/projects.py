@@ -16,16 +16,23 @@ __all__ = ["is_shared", "project_of", "project_of_past"]
 
 
 def is_shared(task: Task) -> bool:
-    """Whether readers limited to projects must not see it: events of several projects name it.
+    """
+    Return whether readers limited to projects must not see a task; never raises.
 
-    Events that name neither task nor trace share one record with the empty id. The project noted
-    there is that of one of them and says nothing of the others.
+    True if events of several projects name it; also for the record with the empty id, which all
+    events share that name neither task nor trace: the project noted there is that of one of them
+    and says nothing of the others.
     """
     return task.is_mixed or not task.id
 
 
 def project_of(task: Task | None) -> str | None:
-    """The project of a task or of a trace's card; None if it has none, or is shared by several."""
+    """
+    Return the project of a task or of a trace's card, on which a trace without a task is shown.
+
+    None if there is no task, it has no project, or events of several projects name it. Never
+    raises.
+    """
     return None if task is None or is_shared(task) else task.project
 
 
@@ -37,18 +44,25 @@ def project_of_past(
     span_id: str | None,
 ) -> str | None:
     """
-    The project of an event that was folded earlier, by the ids that it names.
+    Return the project of an event that was folded earlier, by the ids that it names.
+
+    Reads the state that the fold (what merges events into it) has made; on its event loop. Changes
+    nothing.
 
     Args:
         tasks: All tasks held.
         nodes: All nodes held, by span id as an integer.
-        task_id: ``parent_task_id`` of the event.
-        trace_id: 32 hex characters.
+        task_id: ``parent_task_id`` of the event; None: it has none, as for the next two.
+        trace_id: 32 hex characters; another text is not known.
         span_id: 16 hex characters.
 
     Returns:
         The project of its span's task; where the span is not held that of the task that it names,
-        or of its trace's card, or of the only task of the trace; else None.
+        or of its trace's card, or of the only task of the trace; else None, as for a task of
+        several projects.
+
+    Raises:
+        ValueError: ``span_id`` is not hex.
     """
     node = None if span_id is None else nodes.get(int(span_id, 16))
     if node is not None:
