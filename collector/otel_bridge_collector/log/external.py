@@ -210,6 +210,9 @@ class ExternalMessages:
         """
         Return the oldest events that wait to be appended, and mark them as in flight; never raises.
 
+        In flight means: on the way to the log, with its answer not known yet. They stay held. Call
+        it on the event loop of this object.
+
         Args:
             limit: At most this many.
 
@@ -256,9 +259,10 @@ class ExternalMessages:
 
     def retry(self) -> None:
         """
-        Let all events that are in flight wait again; never raises.
+        Let all events that are in flight (taken by ``take``, with no answer yet) wait again.
 
-        Call it when the log was read beyond the last append: what is in flight is not in it then.
+        Call it, on the event loop of this object, when the log was read beyond the last append:
+        what is in flight is not in it then. Any number of times; never raises.
         """
         self._waiting.clear()
         for message in self._order:

@@ -145,9 +145,13 @@ class Feed:
 
     async def start(self, timeout_sec: float) -> bool:
         """
-        Start reading; wait until the whole log is folded, for at most this time. True: it is.
+        Start reading; wait until all of the log is folded (merged into the state). True: it is.
 
-        Call it once, from a coroutine. If time runs out, that is logged, and reading goes on.
+        Call it once, from a coroutine; never raises. If time runs out, that is logged, and reading
+        goes on.
+
+        Args:
+            timeout_sec: How long to wait at most, in seconds; 30 in the service.
         """
         self._tasks = [
             asyncio.create_task(self._supervise("the log", self._follow), name="feed-log"),
@@ -181,10 +185,12 @@ class Feed:
         """
         Wait until the log has been read up to a position; False if it was not in time.
 
+        On the reader's event loop, by any number of callers; never raises.
+
         Args:
             position: That of an entry which is in the log now, or the one before its first. One
                 that was read and has left the ring is waited for in vain.
-            timeout_sec: How long to wait at most.
+            timeout_sec: How long to wait at most, in seconds.
         """
         if position == self._cursor or self._ring.holds(position):
             return True

@@ -32,9 +32,9 @@ async def one_view(view: str, request: Request) -> Response:
 
     ``view`` is ``failures``, ``overview``, ``queues``, ``tasks`` or ``workers``. ``params`` is a
     JSON object of the view's parameters, at most 16 KiB; without it the defaults hold. The account
-    of the request sees its projects only. An account gets one such answer, or snapshot, at a time.
-    400: the view or a parameter is unknown or wrong. 429 with ``Retry-After``: 100 requests of the
-    account are waiting.
+    of the request sees its projects only, and gets one such answer, or snapshot, at a time. 400:
+    the view or a parameter is unknown or wrong. 429 with ``Retry-After``: 100 requests of the
+    account are waiting. 500: the view could not be computed, which is logged.
     """
     try:
         text = QueryValues(request.query_params.multi_items()).get("params") or "{}"

@@ -128,8 +128,10 @@ class ViewSession:
         """
         Count one message of the client; False if it is over 20 in this second. Never raises.
 
+        The hub, on whose event loop it is called, then lets the message wait for the next tick.
+
         Args:
-            now: Monotonic time in seconds.
+            now: Monotonic time in seconds; each whole second is counted by itself.
         """
         if int(now) != self._ops_second:
             self._ops_second, self._ops = int(now), 0
@@ -181,10 +183,10 @@ class ViewSession:
 
     def is_behind(self, now: float, limit_bytes: int) -> bool:
         """
-        Return whether the client does not take what it is sent; never raises.
+        Return whether the client does not take what it is sent; on the hub's event loop.
 
         It does not while more than ``limit_bytes`` are unsent, or when a ping is unanswered for
-        over 2 s.
+        over 2 s. A server that cannot ping shows the first only.
 
         Args:
             now: Monotonic time in seconds.

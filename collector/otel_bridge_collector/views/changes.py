@@ -42,7 +42,7 @@ def splice(old: Sequence[str], new: Sequence[str]) -> tuple[int, int, Sequence[s
 
 def full_message(number: int, version: int, at_ms: int, shown: Window) -> bytes:
     """
-    Make the JSON that shows a window to a client that has nothing of it.
+    Make the JSON that shows a window (head and rows of a view) to a client that has nothing of it.
 
     Any size: ``Views.window`` gives at most 200 rows. Changes nothing; from any thread.
 

@@ -44,13 +44,13 @@ def merge(parts: Sequence[Listing], params: ListParams) -> Window:
     """
     Merge the parts of several processes, and take the window: ``first``, ``total`` and its rows.
 
-    Raises nothing.
+    Pure; raises nothing.
 
     Args:
-        parts: No two with the same cause of the same project; one alone is taken as it is, none
-            give an empty window.
-        params: Where the window starts (default: at the first row) and how many rows it has (60, at
-            most 200).
+        parts: One listing (all rows of the view) for each process, no two with the same cause of
+            the same project; one alone is taken as it is, none give an empty window.
+        params: Where the window (the rows that the client sees) starts, by default at the first
+            row, and how many rows it has: 60, at most 200.
     """
     listing = merge_listings(parts)
     first, rows = window(listing, params.at, params.count)

@@ -80,10 +80,10 @@ def merge(parts: Sequence[Listing], params: OverviewParams) -> Window:
     Add up the parts of several processes, and make the head; the window has no rows.
 
     Tasks, jobs and rates are added. Workers, queues and dropped events are those of the first part,
-    because every process folds all events of workers and queues.
+    because every process folds (merges into its state) all events of workers and queues. Pure.
 
     Args:
-        parts: At least one.
+        parts: What ``compute`` returned in each process, at least one.
         params: Not used: the overview has no window.
 
     Raises:

@@ -40,14 +40,14 @@ def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
 
 def merge(parts: Sequence[Listing], params: ListParams) -> Window:
     """
-    Take the window of the first part; parts are equal, as every process folds all events of queues.
+    Take the window of the first part; all are equal: every process folds all events of queues.
 
-    Raises nothing.
+    Pure; raises nothing.
 
     Args:
-        parts: Of several processes; none give an empty window.
-        params: Where the window starts (default: at the first row) and how many rows it has (60, at
-            most 200).
+        parts: One listing (all rows of the view) for each process; none give an empty window.
+        params: Where the window (the rows that the client sees) starts, by default at the first
+            row, and how many rows it has: 60, at most 200.
     """
     listing = merge_listings(parts[:1])
     first, rows = window(listing, params.at, params.count)

@@ -70,10 +70,13 @@ def merge(parts: Sequence[Listing], params: TasksParams) -> Window:
     """
     Merge the parts of several processes, each with tasks of its own, and take the window.
 
+    Pure, but for the rows that it makes.
+
     Args:
-        parts: At least one; no task is in two.
-        params: Where the window starts (default: at the first row) and how many rows it has (40, at
-            most 200); or ``keys``, which are shown instead of a window.
+        parts: One listing (all rows of the view) for each process, at least one; no task is in two.
+        params: Where the window (the rows that the client sees) starts, by default at the first
+            row, and how many rows it has: 40, at most 200; or ``keys``, which are shown instead of
+            a window.
 
     Raises:
         pydantic.ValidationError: There are no parts.

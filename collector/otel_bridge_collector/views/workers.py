@@ -50,12 +50,12 @@ def merge(parts: Sequence[Listing], params: ListParams) -> Window:
     """
     Take the window of the first part; all are equal: every process folds all events of workers.
 
-    Raises nothing.
+    Pure; raises nothing.
 
     Args:
-        parts: Of several processes; none give an empty window.
-        params: Where the window starts (default: at the first row) and how many rows it has (60, at
-            most 200).
+        parts: One listing (all rows of the view) for each process; none give an empty window.
+        params: Where the window (the rows that the client sees) starts, by default at the first
+            row, and how many rows it has: 60, at most 200.
     """
     listing = merge_listings(parts[:1])
     first, rows = window(listing, params.at, params.count)

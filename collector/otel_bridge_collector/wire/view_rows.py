@@ -234,7 +234,7 @@ class PhasePart(_Sent):
 
 class TaskRow(_Sent):
     """
-    One research task, or one trace that no event names a task of. A record.
+    One research task, or the work of one trace whose events name no research task. A record.
 
     Attributes:
         k: Its id; the trace's if it has none.
@@ -244,11 +244,11 @@ class TaskRow(_Sent):
         project: Its project; one of them if its events name several.
         trace: One of its traces, 32 hex digits.
         status: As of now, ``stalled`` included.
-        why: Why it needs attention, in one word (``jobs_failed``), or why it is stalled; None: it
-            does not.
-        start: When it started, ms.
-        end: When it ended, ms; None while it is open.
-        seen: When its newest event was received, ms.
+        why: Why it is stalled, or why it needs attention: ``stalled``, ``failed``, ``jobs_stalled``
+            or ``jobs_failed``; None: it does not.
+        start: When it started, ms since the Unix epoch, as all times here; None if unknown.
+        end: When it ended; None while it is open.
+        seen: When its newest event was received.
         phase: The phase that runs, or ran last.
         done: Jobs completed.
         failed: Jobs failed for good.
@@ -259,8 +259,7 @@ class TaskRow(_Sent):
         eta_sec: Rough estimate of the seconds left; None until there is enough to estimate from.
         error: Why it failed; None: it has not.
         message: One line of text for people.
-        not_held: Nodes (spans of the task) that were counted and are no longer in memory; 0: all
-            are.
+        not_held: Spans of the task that were counted and are no longer in memory; 0: all are.
         phases: One for each phase, in the order of their start.
     """
 
