@@ -35,9 +35,10 @@ class KnowledgeBase(Protocol):
     """
     The user's own store of research tasks, which knows the project of each.
 
-    Any object with this method will do; ``PostgresKnowledgeBase`` is one. It is neither opened nor
-    closed by ``ProjectIdResolver``, which calls it at most once a minute for each research task,
-    possibly for several at the same time, and logs what it raises.
+    Any object with the method ``get_research_task`` will do; ``PostgresKnowledgeBase`` is one. It
+    is neither opened nor closed by ``ProjectIdResolver``, which calls it at most once a minute for
+    each research task, possibly for several at the same time. What it raises is logged, and an
+    answer that takes over 5 s is given up; the project is then unknown.
     """
 
     def get_research_task(self, task_id: str) -> Any | Awaitable[Any]:

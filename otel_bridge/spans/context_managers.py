@@ -133,7 +133,7 @@ def enqueue(
         queue: Full name of the queue; default None: the event names no queue.
         parent_task_id: Id of the research task; default: the enclosing one.
         project_id: Default: the project of the enclosing research task.
-        phase: Default: the enclosing phase. Outside of a research task these three are left out.
+        phase: Default: the enclosing phase. Of these three, what is not known is left out.
         retry_count: Attempts at this job made before; 0 (the default) for a new job.
 
     Returns:

@@ -36,9 +36,12 @@ _T = TypeVar("_T")
 
 class ExternalSender(Protocol):
     """
-    The part of ``RedisSender`` that appends external events; its methods block the calling thread.
+    The part of ``RedisSender`` that appends external events to the log, the stream of all events.
 
-    External events are those that a program published to the channel and not to the log.
+    External events are those that a program published to the channel and not to the log. The
+    methods block the calling thread, as long as the sender's time-outs allow, and are called by one
+    thread at a time. They raise ``TransportError``, or ``FencedError`` if another collector has
+    taken over.
     """
 
     def fence(self, token: str) -> str:
@@ -52,7 +55,15 @@ class ExternalSender(Protocol):
 
 
 class HeldMessages(Protocol):
-    """The part of ``ExternalMessages`` that the ingester uses; for its event loop."""
+    """
+    The part of ``ExternalMessages`` that the ingester uses: external events that the log may lack.
+
+    External events are those that a program published to the channel and not to the log. Its
+    methods are called on its event loop, and never wait or raise.
+
+    Attributes:
+        arrived: Set while there are events that wait to be appended.
+    """
 
     arrived: asyncio.Event
 

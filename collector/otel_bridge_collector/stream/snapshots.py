@@ -41,9 +41,8 @@ class Snapshots:
     never waits. They raise nothing. At most 65 snapshots are cached, for half a second at most.
 
     Args:
-        evaluate: Gives the model (the state that all events make), with liveness evaluated as of
-            now.
-        ring: Has the newest events; each snapshot is valid at its newest entry.
+        evaluate: Gives the model (the state that all events make), with what is stalled as of now.
+        ring: Has the newest events in memory; each snapshot is valid at its newest entry.
         queues: Names of the coordinator's queues, which are listed first and in this order.
         clock: Source of the time.
     """

@@ -34,10 +34,13 @@ def pattern_of(channel: str) -> str:
 
 def collectors_channel(events_channel: str) -> str:
     """
-    Return the channel on which nothing is published; that it has subscribers shows collectors.
+    Return the channel to which collectors alone subscribe; nothing is published on it.
+
+    Its subscribers are counted, so that a collector on the events channel is not taken for another
+    program that listens. Never raises.
 
     Args:
-        events_channel: Its name; ``:collectors`` is appended. Not checked.
+        events_channel: Its name, to which ``:collectors`` is appended. Not checked.
     """
     return f"{events_channel}:collectors"
 
