@@ -252,8 +252,7 @@ class ViewsHub:
         group.sessions[session] = True
         self._send(session, Subscribed(id=op.id, s=group.number))
         if group.shown is None:
-            self._refresh()
-            self._compute(group)
+            self._compute(group, is_new=True)
         if group.shown is None:
             self._send(session, Gone(s=group.number, why="error"))
         else:
@@ -327,9 +326,11 @@ class ViewsHub:
         for op in waiting.values():
             self._carry_out(session, op)
 
-    def _compute(self, group: Group) -> bytes | None:
+    def _compute(self, group: Group, *, is_new: bool = False) -> bytes | None:
         """Compute a group's window; returns the frame of what has changed in it."""
         try:
+            if is_new:
+                self._refresh()
             shown = self._window(group.query, group.scope)
         except Exception:
             self.counters.errors += 1

@@ -60,6 +60,7 @@ class Stage:
         self.computed = 0
         self.refreshed = 0
         self.is_broken = False
+        self.is_model_broken = False
         self.cost_sec = 0.0
         self.hub = ViewsHub(
             refresh=self._refresh,
@@ -71,6 +72,8 @@ class Stage:
 
     def _refresh(self) -> None:
         self.refreshed += 1
+        if self.is_model_broken:
+            raise RuntimeError("broken")
 
     def _window(self, query: Query, scope: Scope) -> Window:
         self.computed += 1
@@ -377,6 +380,18 @@ def test_a_view_that_fails_leaves_the_others_alone(
     stage.tick()
     assert client.shown() == ["a"]
     caplog.clear()
+
+
+def test_a_model_that_fails_ends_no_connection(stage: Stage) -> None:
+    """A client that subscribes meanwhile hears of it, and gets the view at a later tick."""
+    client = stage.connect()
+    client.read()
+    stage.is_model_broken = True
+    client.sub()
+    assert kinds(client.read()) == ["sub", "gone"]
+    stage.is_model_broken = False
+    stage.tick()
+    assert client.shown() == ["a"]
 
 
 def test_the_pace_follows_the_cost(stage: Stage) -> None:
