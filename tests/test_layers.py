@@ -185,9 +185,6 @@ def test_the_oldest_is_not_looked_for() -> None:
 
 ADAPTERS = ("wraps the real workers of a framework", "tests/contract/test_adapters.py")
 
-FOLD = ("is a part of the fold", "tests/unit/otel_bridge_collector/model/test_fold.py")
-"""Tested by whole histories in any order, and by recorded logs, as none of its parts is alone."""
-
 TESTED_ELSEWHERE = {
     "otel_bridge/__main__": ("is the command line", "tests/integration/test_main_job.py"),
     "otel_bridge/adapters/arq": ADAPTERS,
@@ -199,9 +196,6 @@ TESTED_ELSEWHERE = {
         "is one base class without code",
         "tests/unit/otel_bridge_collector/wire/test_filters.py",
     ),
-    "otel_bridge_collector/model/work/jobs": FOLD,
-    "otel_bridge_collector/model/work/merging": FOLD,
-    "otel_bridge_collector/model/work/placing": FOLD,
 }
 """Modules without a unit test file of their own: why, and which file proves them."""
 

@@ -351,7 +351,7 @@ def test_the_current_phase_is_the_last_one_that_runs() -> None:
 
 
 def eta(*rates: int) -> float | None:
-    """The time left of phases that run, by the jobs a second of each; 100 are left, 0: no counts."""
+    """The time left of phases with 100 jobs left, by the jobs a second of each; 0: no counts."""
     model = fold([root(0, "task_started")])
     for second in (1, 11):
         for number, rate in enumerate(rates):
