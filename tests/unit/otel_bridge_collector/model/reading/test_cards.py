@@ -112,6 +112,16 @@ ROOT_OPEN = {
         "processing",
         None,
     ),
+    "a reported stall, and a later word": (
+        [
+            root(0, "task_started"),
+            root(5, "task_stalled", reason="worker_lost"),
+            root(8, "span_updated"),
+        ],
+        9,
+        "processing",
+        None,
+    ),
     "an end by a rule, a job runs": (
         [root(0, "task_started"), root(5, "task_failed", ended_by="rule"), job(1, "task_started")],
         9,
@@ -214,7 +224,7 @@ def test_a_lost_phase_keeps_no_task_running(case: str) -> None:
 )
 def test_a_traces_card_is_over_with_its_work(event_type: str, expected: str) -> None:
     """A card that no event names a task of does not wait 60 s: its topmost job is all it is."""
-    ids = {"parent_task_id": TRACE, "trace_id": TRACE}
+    ids: dict[str, Any] = {"parent_task_id": TRACE, "trace_id": TRACE}
     story = [job(0, "task_started", **ids), job(5, event_type, **ids)]
     assert status(fold_every_way(story, 5, ways=8), TRACE) == (expected, None)
     assert status(fold_every_way(story[:1], 5, ways=8), TRACE) == ("processing", None)
@@ -251,7 +261,7 @@ def standing(story: list[Event], seconds: float) -> Standing:
 
 def test_times_of_a_task_with_a_root() -> None:
     """A card starts and ends with its root; while it runs it has no end."""
-    story = [job(-5, "task_started"), root(0, "task_started"), root(20, ENDED), job(9, ENDED)]
+    story = [job(-5, "task_started"), root(0, "task_started"), root(20, ENDED), job(25, ENDED)]
     assert standing(story, 30)[2:] == (moment(0), moment(20))
     assert standing(story[:2], 30)[2:] == (moment(0), None)
 
@@ -285,13 +295,20 @@ def test_a_card_is_named_by_its_root() -> None:
     assert (found.task_id, found.title, found.domain) == ("t", "A title", "news")
     assert (found.task_type, found.project_id, found.error) == ("research", "p", "boom")
     assert card(fold_every_way(story[:3], 10, ways=8)).error is None
+    spanless = [
+        root(0, "task_started", span_id=None),
+        root(9, "task_failed", span_id=None, error="E"),
+    ]
+    assert card(fold_every_way(spanless, 10, ways=8)).error == "E"
+    spanless.append(root(12, "task_started", span_id=None))
+    assert card(fold_every_way(spanless, 13, ways=8)).error is None
 
 
 def test_a_named_task_without_a_root_has_no_type() -> None:
     """A task that is known by its jobs alone has neither title nor type; a trace's card does."""
     found = card(fold_every_way([job(0, ENDED, task_type="fetch")], 1, ways=8))
     assert (found.title, found.task_type, found.trace_id) == (None, None, None)
-    ids = {"parent_task_id": TRACE, "trace_id": TRACE}
+    ids: dict[str, Any] = {"parent_task_id": TRACE, "trace_id": TRACE}
     found = card(fold_every_way([job(0, ENDED, task_type="fetch", **ids)], 1, ways=8), TRACE)
     assert (found.task_type, found.trace_id) == ("fetch", TRACE)
 

@@ -142,6 +142,8 @@ def test_reported_failures_count_while_jobs_are_missing() -> None:
     assert counts([run(0, "phase_started", counts=report), *seen]) == (4, 1, 2, 1)
     report = {"total": 2, "completed": 0, "failed": 2}
     assert counts([run(0, "phase_started", counts=report), *seen]) == (2, 1, 1, 0)
+    running = [job(1, "task_completed", 1, 1), job(1, "task_started", 2, 1)]
+    assert counts([run(0, "phase_started", counts=report), *running]) == (2, 1, 0, 1)
 
 
 numbers = st.integers(0, 6)

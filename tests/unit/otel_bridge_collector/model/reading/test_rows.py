@@ -33,7 +33,8 @@ def one(seconds: float, event_type: str, number: int, **fields: Any) -> Event:
         fields = {"task_id": f"j{number}", **fields}
     if event_type.startswith("phase"):
         fields = {"phase": f"p{number}", **fields}
-    return event(seconds, event_type, parent_task_id="t", span_id=span(number), **fields)
+    fields = {"parent_task_id": "t", "span_id": span(number), **fields}
+    return event(seconds, event_type, **fields)
 
 
 def heartbeat(seconds: float) -> Event:
@@ -213,6 +214,7 @@ def test_a_row_without_its_parent_is_a_root() -> None:
         one(1, "task_started", 2, parent_span_id=span(71)),
         event(0, "task_started", parent_task_id="u", task_id="k", span_id=span(71)),
         one(2, "task_started", 3, parent_span_id=span(2)),
+        one(3, "task_started", 4, parent_span_id=span(3), parent_task_id="u"),
     ]
     assert order(fold_every_way(story, 9, ways=8)) == [(1, 0), (2, 0), (3, 1)]
 

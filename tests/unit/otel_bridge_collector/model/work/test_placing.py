@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -101,6 +102,20 @@ def test_a_trace_with_one_named_task_is_that_task() -> None:
     assert [task_of(model, number) for number in (1, 2, 3)] == ["t", TRACE, "t"]
 
 
+def test_the_smaller_of_two_traces() -> None:
+    """A span that was reported in two traces belongs to the smaller one, and to that one's task."""
+    smaller = "aa" * 16
+    story = [
+        loose(0, "task_started", 1),
+        loose(1, "task_completed", 1, parent_task_id=smaller, trace_id=smaller),
+    ]
+    for order in itertools.permutations(story):
+        model = fold(order)
+        assert task_of(model) == smaller
+        model.apply(one(2, "task_started", 2, trace_id=smaller), moment(2))
+        assert task_of(model) == "t"
+
+
 def test_what_is_below_follows_to_another_task() -> None:
     """When a span's task becomes known all that is below it and names none moves along."""
     story = [
@@ -186,7 +201,8 @@ def test_the_smaller_job_id_while_the_span_is_no_job() -> None:
         one(2, "phase_started", 1, phase="p"),
         one(3, "task_completed", 1, task_id="d"),
     ]
-    assert list(fold_every_way(story, 9, ways=24).tasks.by_id["t"].jobs) == ["b"]
+    for order in itertools.permutations(story):
+        assert list(fold(order, 9).tasks.by_id["t"].jobs) == ["b"]
 
 
 def test_the_smaller_phase_of_a_job() -> None:
@@ -348,6 +364,8 @@ def test_a_late_event_of_what_is_not_held_makes_no_node() -> None:
     assert 2 not in model.tree.nodes
     assert (task.size, task.late, task.agg[:6]) == (size, known + 2, [0, 0, 0, 30, 0, 0])
     assert task.retries == 1
+    model.apply(one(42, "task_started", 77, task_id="j2"), moment(42))
+    assert (77 in model.tree.nodes, task.late, task.agg[PROCESSING]) == (False, known + 3, 0)
 
 
 def test_a_new_node_of_a_living_task_is_held() -> None:
