@@ -188,6 +188,8 @@ class Fold:
                 rank = rank_of(event, fact)
         node = self._node_of(event, fact, kind, rank, base, is_named) if kind >= 0 else None
         if node is None:
+            if event.worker_id is not None:
+                self._merge_host(None, event, kind, seen)
             self._touch(base)
             return True
         start, end = node.start, node.end
@@ -231,18 +233,6 @@ class Fold:
         """Whether an event with this id was folded, as far as ids are remembered."""
         known = hash(event_id) & _ID_BITS
         return known in self._new_ids or known in self._old_ids
-
-    def project_of(self, event: Event) -> str | None:
-        """The project of the event folded last: its own, else that of its task; None if mixed."""
-        task = self.task
-        if event.project_id is not None or task is None:
-            return event.project_id
-        return None if task.is_mixed else task.project
-
-    def project_of_task(self, task_id: str | None) -> str | None:
-        """The project of a task or of a trace's card; None if it has none, or several."""
-        task = None if task_id is None else self.tasks.by_id.get(task_id)
-        return None if task is None or task.is_mixed else task.project
 
     @property
     def dirty(self) -> set[Task]:
@@ -322,18 +312,25 @@ class Fold:
                 if node.base is card and not node.marks & NAMED:
                     self.tree.place(node)
 
-    def _merge_host(self, node: Node, event: Event, kind: int, seen: int) -> None:
-        """Who ran it; an end that another process reported carries that process' incarnation."""
+    def _merge_host(self, node: Node | None, event: Event, kind: int, seen: int) -> None:
+        """
+        Who ran it; an end that another process reported carries that process' incarnation.
+
+        Without a node, as of one that is no longer held, only what the worker and the queue learn:
+        whether a queue is in use must not depend on what is held.
+        """
         worker_id, incarnation = event.worker_id, event.incarnation
         worker = None
         if worker_id is not None:
             worker = self.workers.known.get(worker_id) or self.workers.worker(worker_id)
         host: Host | None = worker
-        if incarnation is not None and event.ended_by not in ("other", "rule"):
+        if node is None:
+            host = None
+        elif incarnation is not None and event.ended_by not in ("other", "rule"):
             host = None if worker is None else worker.incarnations.get(incarnation)
             if host is None:
                 host = self.workers.host_of(worker, incarnation)
-        if host is not node.worker and host is not None:
+        if node is not None and host is not None and host is not node.worker:
             if node.worker is None and not node.ended:
                 node.worker = host
             else:

@@ -7,10 +7,12 @@ import random
 from typing import Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from otel_bridge_collector.model.events import STATUS_NAMES
 from otel_bridge_collector.model.eviction import Limits
 from otel_bridge_collector.model.fold import Fold
+from otel_bridge_collector.model.reading.projects import project_of
 from otel_bridge_collector.model.tasks import TraceTable, owner_key
 
 from tests.support.histories import (
@@ -80,6 +82,9 @@ def test_requests_cut_anywhere_give_one_state(seed: int, judged: int) -> None:
 # only while both are held.
 @many
 @given(seed=st.integers(0, 2**32), judged=st.sampled_from(JUDGED_AFTER[:4]))
+@example(seed=2441998, judged=200)
+@example(seed=546086, judged=100)
+@example(seed=546246, judged=100)
 def test_eviction_keeps_counts_and_statuses(seed: int, judged: int) -> None:
     """Whatever leaves a task that goes on, its counts are those of a model that held all."""
     events = history(seed, is_evictable=True)
@@ -103,6 +108,25 @@ def test_eviction_keeps_counts_and_statuses(seed: int, judged: int) -> None:
             }
             kept = small.failures.of_task.get(held, {})
             assert {cause: group.count for cause, group in kept.items()} == counts
+
+
+def test_a_late_start_still_names_the_worker_of_its_queue() -> None:
+    """Of a job that is no longer held, a late start still says which worker serves its queue."""
+    own = {"parent_task_id": "t", "queue": "q"}
+    busy = {"parent_task_id": "t", "task_id": "busy", "worker_id": "w", "queue": "other"}
+    ends = [event(n, "task_completed", **own, task_id=f"j{n}", span_id=span(n)) for n in (1, 2, 3)]
+    story = [
+        *ends,
+        event(4, "task_enqueued", **own, task_id="waits", span_id=span(4)),
+        event(5, "task_started", **busy, span_id=span(5)),
+        event(0, "task_started", **own, task_id="j2", span_id=span(2), worker_id="w"),
+        *(event(seconds, "queue_depth_update", counts={"q": 0}) for seconds in (10, 20)),
+    ]
+    for limits in (Limits(), Limits(nodes_per_task=2)):
+        model = fold(story, 100, limits=limits)
+        task = model.tasks.by_id["t"]
+        assert ("j2" in task.jobs) is (limits.nodes_per_task > 2)
+        assert STATUS_NAMES[task.jobs["waits"].st] == "pending"
 
 
 @pytest.mark.parametrize(
@@ -151,17 +175,17 @@ def test_project_of_an_event_is_its_tasks() -> None:
     job = {"parent_task_id": "t", "task_id": "j"}
     first = event(0, "task_started", **job)
     model.apply(first, moment(0))
-    assert model.project_of(first) is None
+    assert project_of(model.task) is None
     named = event(1, "phase_started", parent_task_id="t", phase="a", project_id="p")
     model.apply(named, moment(1))
     last = event(2, "task_completed", **job)
     model.apply(last, moment(2))
     assert model.task is model.tasks.by_id["t"]
-    assert model.project_of(last) == "p"
+    assert project_of(model.task) == "p"
     model.apply(event(3, "task_retry", **job, project_id="q"), moment(3))
     again = event(4, "task_completed", **job)
     model.apply(again, moment(4))
-    assert model.project_of(again) is None
+    assert project_of(model.task) is None
 
 
 def test_dirty_names_changed_tasks() -> None:
