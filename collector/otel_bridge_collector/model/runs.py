@@ -29,7 +29,6 @@ __all__ = [
     "is_open",
     "is_shadowed",
     "last_word",
-    "reported_end",
     "runs_of",
     "simple_winner",
     "winner",
@@ -168,12 +167,6 @@ def _evidence(job: Job, found: Node) -> Node | None:
         and node.end >= (found.start or 0)
     ]
     return max(ends, key=_by_end) if ends else None
-
-
-def reported_end(job: Job, node: Node) -> int:
-    """When a node ended, by the report of another process; else its own end."""
-    evidence = _evidence(job, node)
-    return node.end if evidence is None else evidence.end
 
 
 def _by_end(node: Node) -> tuple[int, int, int, str]:

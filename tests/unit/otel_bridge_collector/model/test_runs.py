@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from otel_bridge_collector.model.events import STATUS_NAMES, Event
 from otel_bridge_collector.model.fold import Fold
-from otel_bridge_collector.model.runs import last_word, reported_end, runs_of
+from otel_bridge_collector.model.runs import last_word, runs_of, winner
 
 from tests.support.histories import event, fold_every_way, moment, span
 
@@ -123,7 +123,10 @@ def test_end_reported_by_another_process() -> None:
     found = model.tasks.by_id["t"].jobs["j"]
     assert status(model) == "failed"
     assert [len(run.attempts) for run in runs_of(found)] == [1]
-    assert reported_end(found, model.tree.nodes[1]) == moment(5)
+    node, report = winner(found)
+    assert node is model.tree.nodes[1]
+    assert report is not None
+    assert report.end == moment(5)
     story.append(job(6, "task_completed", span_id=span(1), retry_count=0, worker_id="w"))
     assert status(fold_every_way(story, 9)) == "completed"
 
