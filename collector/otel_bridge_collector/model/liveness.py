@@ -101,8 +101,10 @@ class Liveness:
         self._queues = queues
         self._evaluate = evaluate
         self._hosts: set[Host] = set()
-        self._heap: list[tuple[int, int, Watched]] = []
-        self._armed: dict[Watched, int] = {}
+        self._heap: list[tuple[int, int]] = []
+        """(deadline, number): not the object, or an evicted task stayed until it was due."""
+        self._armed: dict[Watched, tuple[int, int]] = {}
+        self._by_number: dict[int, Watched] = {}
         self._numbers = count()
 
     # --- verdicts --------------------------------------------------------------------------------
@@ -216,9 +218,14 @@ class Liveness:
 
     def _arm(self, watched: Watched, deadline: int) -> None:
         armed = self._armed.get(watched)
-        if armed is None or deadline < armed:
-            self._armed[watched] = deadline
-            heappush(self._heap, (deadline, next(self._numbers), watched))
+        if armed is not None:
+            if deadline >= armed[0]:
+                return
+            del self._by_number[armed[1]]
+        entry = deadline, next(self._numbers)
+        self._armed[watched] = entry
+        self._by_number[entry[1]] = watched
+        heappush(self._heap, entry)
 
     def sweep(self, now: int) -> None:
         """
@@ -230,8 +237,8 @@ class Liveness:
         self.quiet_from = self.now - SILENT_AFTER_END_US
         heap = self._heap
         while heap and heap[0][0] <= self.now:
-            deadline, _, watched = heappop(heap)
-            if self._armed.get(watched) == deadline:
+            watched = self._by_number.pop(heappop(heap)[1], None)
+            if watched is not None:
                 del self._armed[watched]
                 self._look_at(watched)
         self._touch_all()
@@ -301,7 +308,9 @@ class Liveness:
 
     def forget(self, watched: Watched) -> None:
         """It is evicted; what the heap has of it is passed by when it is due."""
-        self._armed.pop(watched, None)
+        armed = self._armed.pop(watched, None)
+        if armed is not None:
+            del self._by_number[armed[1]]
         if isinstance(watched, Task):
             self.touched.discard(watched)
             self.due.discard(watched)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
+from otel_bridge_collector.model.eviction import Limits
+from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.liveness import Verdict
+from otel_bridge_collector.model.nodes import Task
 
 from otel_bridge.events.model import MonitoringEvent
-from tests.support.folding import at, event, fold, judged
+from tests.support.folding import apply, at, event, fold, judged
 
 SPAN = "00000000000000aa"
 
@@ -94,3 +98,15 @@ def test_a_delayed_job_outlives_its_empty_queue() -> None:
     for meta in ({"eta": "2027-01-01T00:00:00Z"}, {"countdown": 600}):
         waiting = job(0, "task_enqueued", queue="q", span_id=SPAN, meta=meta)
         assert verdict(100, waiting, empty(10), empty(20)) is None
+
+
+def test_an_evicted_task_is_not_held_until_its_deadline() -> None:
+    """A task that is evicted leaves memory at once, though its next look was 60 s away."""
+    model = Fold(Limits(tasks=10))
+    for number in range(100):
+        ids = {"parent_task_id": f"evicted {number}", "task_id": f"evicted {number}"}
+        apply(model, event(number, "task_started", **ids), event(number, "task_completed", **ids))
+        judged(model, number).dirty.clear()
+    gc.collect()
+    tasks = [one for one in gc.get_objects() if type(one) is Task]
+    assert sum(one.id.startswith("evicted ") for one in tasks) == len(model.tasks.by_id) <= 12

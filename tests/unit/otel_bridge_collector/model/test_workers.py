@@ -168,3 +168,18 @@ def test_idle_workers_leave_first() -> None:
         model.apply(one, moment(0) + 1)
     assert len(model.workers.by_id) == 3
     assert "busy" in model.workers.by_id
+
+
+def test_processes_without_a_worker_are_bounded() -> None:
+    """Of processes that send spans without a worker, idle ones leave past the limit of workers."""
+    model = Fold(Limits(workers=20))
+    beats = event(0, "worker_started", worker_id="w", incarnation="worker", meta={"host": "h"})
+    busy = job(0, "task_started", "busy", worker_id=None, incarnation="busy", span_id=span(1))
+    for one in (beats, busy):
+        model.apply(one, moment(0))
+    for number in range(2, 500):
+        fields = {"worker_id": None, "incarnation": f"life {number}", "span_id": span(number)}
+        for kind in ("task_started", "task_completed"):
+            model.apply(job(1, kind, f"j{number}", **fields), moment(1))
+    assert len(model.workers.processes) <= 20
+    assert {"worker", "busy", "life 499"} <= model.workers.processes.keys()
