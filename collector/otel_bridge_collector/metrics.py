@@ -133,6 +133,11 @@ class _OwnNumbers(MetricsSource):
         now = collector.clock.time_ns() / 1e9
         age = now - feed.last_event_at / 1e6 if feed.last_event_at else 0.0
         yield _counter("events_in_total", "Events folded.", collector.stats.events_in)
+        yield _counter(
+            "events_not_held_total",
+            "Events about spans or jobs that are not in memory.",
+            collector.stats.events_not_held,
+        )
         yield _counter("events_foreign_total", "External publishers' events.", counters.external)
         lost = feed.external.lost
         appended = feed.external.appended

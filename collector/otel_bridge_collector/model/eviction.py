@@ -153,7 +153,11 @@ class Eviction:
             # A look walks all tasks: the next one when 1 % more is held, and not 1 % of a limit
             # that another one keeps out of reach.
             self._look_above = held + max(1, held // 100)
-        return not self.is_over(_HARD)
+        if not self.is_over(_HARD):
+            return True
+        # What is refused makes nothing grow: as many refusals as nodes are a reason to look again.
+        self._look_above -= 1
+        return False
 
     def _relieve(self, newcomer: Task) -> None:
         classes: tuple[list[Task], ...] = ([], [], [], [])

@@ -188,6 +188,8 @@ class Fold:
                 rank = rank_of(event, fact)
         node = self._node_of(event, fact, kind, rank, base, is_named) if kind >= 0 else None
         if node is None:
+            stats.count_event(seen, project if base.is_mixed else base.project)
+            stats.events_not_held += kind >= 0
             if event.worker_id is not None:
                 self._merge_host(None, event, kind, seen)
             self._touch(base)

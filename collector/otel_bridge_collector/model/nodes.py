@@ -241,7 +241,6 @@ class Task:
         "is_silent",
         "jobs",
         "last_trace",
-        "late",
         "loose",
         "message",
         "not_held",
@@ -304,9 +303,8 @@ class Task:
         """Failed jobs that eviction passed over."""
         self.gone: array[int] | None = None
         self.not_held = 0
-        """Nodes that were counted and are no longer held."""
-        self.shed_above = self.late = 0
-        """``late``: events about such nodes since."""
+        """Nodes that were counted and are no longer held, and those that there was no room for."""
+        self.shed_above = 0
 
     @property
     def ended(self) -> list[Job]:

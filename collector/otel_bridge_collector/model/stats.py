@@ -83,6 +83,8 @@ class RollingStats:
     Attributes:
         events_in: Events observed since the start.
         events_unreadable: Events since the start that could not be decoded or folded.
+        events_not_held: Events since the start about nodes that are not in memory: they left, or
+            nothing could leave for them.
         waiting: Tasks with events of the current second that are counted when it is over: ten steps
             for each task of a second instead of 40 for each event.
         second_from, second_to: Of the current second, microseconds.
@@ -93,6 +95,7 @@ class RollingStats:
         self._projects: OrderedDict[str, _Window] = OrderedDict()
         self.events_in = 0
         self.events_unreadable = 0
+        self.events_not_held = 0
         self.waiting: list[Task] = []
         self.second_from = self.second_to = 0
 

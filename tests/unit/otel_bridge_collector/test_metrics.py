@@ -33,6 +33,7 @@ SAMPLE = re.compile(
 )
 NAMES = {
     "otel_bridge_events_in_total": "counter",
+    "otel_bridge_events_not_held_total": "counter",
     "otel_bridge_events_out_total": "counter",
     "otel_bridge_events_foreign_total": "counter",
     "otel_bridge_events_dropped_total": "counter",

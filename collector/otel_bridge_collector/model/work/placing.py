@@ -30,6 +30,7 @@ from otel_bridge_collector.model.workers import credit
 __all__ = ["Placing"]
 
 _MAX_WAITING_HEARTBEATS: Final = 20_000
+_MAX_REFUSED: Final = 50_000
 _MAX_ATTEMPT: Final = 1_000_000
 
 
@@ -48,6 +49,8 @@ class Placing:
         self._eviction = eviction
         self._heartbeats: dict[int, tuple[int, int]] = {}
         """(ts, reception) of heartbeats of spans that are not known yet."""
+        self._refused: set[int] = set()
+        """Hashes of nodes that there was no room for: each counts once, however many its events."""
 
     def note_heartbeat(self, key: int, ts: int, seen: int) -> None:
         """A heartbeat of a span that is not known yet; kept for it, of 20,000 spans at most."""
@@ -129,7 +132,8 @@ class Placing:
         eviction = self._eviction
         if eviction.has_shed and self._is_gone(event, fact, base, is_named, key, parent_key):
             return None
-        if self._tree.size >= eviction.free_nodes and not self._has_room(base):
+        is_full = self._tree.size >= eviction.free_nodes
+        if (is_full or self._refused) and not self._has_room(base, hash((base.id, key))):
             return None
         node = Node(key, kind, base, base)
         marks = KIND_BY_END if rank == SELF else 0
@@ -149,11 +153,20 @@ class Placing:
         self._tree.add(node, parent_key, job_id)
         return node
 
-    def _has_room(self, base: Task) -> bool:
-        if self._eviction.has_room(base):
-            return True
-        base.not_held += 1
-        return False
+    def _has_room(self, base: Task, known: int) -> bool:
+        """Whether the node with this hash may be made; one that may not counts as not held."""
+        refused = self._refused
+        has_room = self._eviction.has_room(base)
+        if has_room:
+            if known in refused:
+                refused.remove(known)
+                base.not_held -= base.not_held > 0
+        elif known not in refused:
+            if len(refused) >= _MAX_REFUSED:
+                refused.clear()
+            refused.add(known)
+            base.not_held += 1
+        return has_room
 
     def _is_gone(
         self,
@@ -164,7 +177,7 @@ class Placing:
         key: int | None,
         parent_key: int | None,
     ) -> bool:
-        """Whether the event is about a node that was evicted from its task; then it is counted."""
+        """Whether the event is about a node that was evicted; then its retry is counted."""
         owners = {base}
         trace_id = event.trace_id or base.id
         card = self._tasks.by_id.get(trace_id)
@@ -180,7 +193,6 @@ class Placing:
                 continue
             is_job_gone = event.task_id is not None and is_gone(task, hash_of(event.task_id))
             if is_job_gone or (key is not None and is_gone(task, key)):
-                task.late += 1
                 if key is not None and fact.status == RETRYING:
                     mark = retry_of(key)
                     if not is_gone(task, mark):
@@ -214,7 +226,6 @@ class Placing:
         task = node.own.task
         if job_id is not None and task.gone is not None and is_gone(task, hash_of(job_id)):
             # Its job was counted and is not held: this is an earlier attempt of it.
-            task.late += 1
             return
         credit(node, -1)
         self._tree.change(node, kind, job_id)
@@ -249,7 +260,10 @@ class Placing:
         eviction = self._eviction
         if eviction.has_shed and self._is_gone(event, fact, base, True, None, None):
             return None
-        if self._tree.size >= eviction.free_nodes and not self._has_room(base):
+        is_full = self._tree.size >= eviction.free_nodes
+        if (is_full or self._refused) and not self._has_room(
+            base, hash((base.id, kind, event.task_id, attempt))
+        ):
             return None
         node = Node(None, kind, base, base)
         node.marks = NAMED

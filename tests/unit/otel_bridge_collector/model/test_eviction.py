@@ -87,8 +87,28 @@ def test_a_repeated_event_of_what_has_left_counts_nothing() -> None:
     counts, not_held = list(task.agg), task.not_held
     apply(model, *events)
     assert (task.agg, task.not_held) == (counts, not_held)
-    assert task.late >= not_held
+    assert model.stats.events_not_held >= not_held
+    assert model.stats.events_in == 2 * len(events)
     assert len(task.gone or ()) == not_held
+
+
+def test_what_there_is_no_room_for_counts_once() -> None:
+    """A node refused at the hard limit counts once as not held, until there is room for it."""
+    model = Fold(Limits(nodes=20))
+    running = [job("t", 0, "task_started", number) for number in range(30)]
+    spans, again = (
+        [job("t", 0, kind, number, span_id=f"{number:016x}") for number in range(30, 35)]
+        for kind in ("task_started", "task_completed")
+    )
+    ends = [job("t", 1, "task_progress", number) for number in range(28)]
+    apply(model, *running, *spans, *again, *ends, job("t", 2, "task_completed", 29))
+    task = model.tasks.by_id["t"]
+    assert (task.size, task.not_held) == (26, 9)
+    assert model.stats.events_not_held == 4 + 2 * 5 + 2 + 1
+    assert model.stats.events_in == 30 + 2 * 5 + 28 + 1
+    apply(model, *(job("t", 3, "task_completed", number) for number in range(5)))
+    apply(model, *(job("t", 3, "task_started", n, span_id=f"{n:016x}") for n in range(30, 33)))
+    assert (task.size, task.not_held) == (25, 10)
 
 
 def test_bytes_are_bounded_too() -> None:
