@@ -275,8 +275,9 @@ class Task:
         self.last_trace: str | None = ""
         """Of the event before: most tasks have one trace."""
         self.project: str | None = None
-        self.is_mixed = False
-        """Whether events of several projects name it: then no limited reader may see it."""
+        self.is_mixed = not task_id
+        """Whether its events may be of several projects: then no limited reader may see it. So it
+        is with the empty id, which stands for events that name neither task nor trace."""
         self.is_named = False
         """Whether an event names it as a task that is not its trace."""
         self.first: int | None = None

@@ -41,7 +41,7 @@ def _is_trace_id(text: str) -> bool:
 def may_join(card: Task, task: Task) -> bool:
     """Whether nodes that know only their trace may belong to a task, by their projects."""
     if card.project is None:
-        return True
+        return not card.is_mixed
     if card.is_mixed or task.is_mixed:
         return False
     return task.project is None or task.project == card.project
@@ -74,6 +74,9 @@ class Tasks:
         Returns:
             Cards whose loose nodes may belong elsewhere now.
         """
+        if not task.id:
+            # Its project says nothing of the other events without task and trace.
+            return ()
         if task.project is None:
             task.project = project
         elif project == task.project:

@@ -19,11 +19,10 @@ def is_shared(task: Task) -> bool:
     """
     Return whether readers limited to projects must not see a task; never raises.
 
-    True if events of several projects name it; also for the record with the empty id, which all
-    events share that name neither task nor trace: the project noted there is that of one of them
-    and says nothing of the others.
+    True if events of several projects name it. Events that name neither task nor trace share one
+    record with the empty id, which has no project and is always shared.
     """
-    return task.is_mixed or not task.id
+    return task.is_mixed
 
 
 def project_of(task: Task | None) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from otel_bridge_collector.model.tasks import TraceTable, owner_key
 
-from tests.support.histories import event
+from tests.support.histories import event, fold_every_way, span
 
 TRACE = "a" * 32
 SHARED = "b" * 32
@@ -76,3 +76,17 @@ def test_the_table_is_bounded() -> None:
         named = {"trace_id": digit * 32, "parent_task_id": f"t{digit}", "task_id": "j"}
         traces.note(event(0, "task_started", **named))
     assert [traces.task_of(digit * 32) for digit in "123"] == ["t1", None, "t3"]
+
+
+def test_a_span_of_another_project_without_trace_joins_no_task() -> None:
+    """A span that names neither task nor trace stays outside the task that its parent is in."""
+    story = [
+        event(0, "task_started", parent_task_id="t", task_id="j", span_id=span(1), project_id="p"),
+        event(1, "task_started", task_id="k", span_id=span(2), parent_span_id=span(1)),
+        event(1, "task_completed", task_id="k", span_id=span(2), project_id="q"),
+    ]
+    model = fold_every_way(story, 9)
+    assert {name: list(task.jobs) for name, task in model.tasks.by_id.items()} == {
+        "t": ["j"],
+        "": ["k"],
+    }

@@ -128,3 +128,5 @@ def test_jobs_of_no_task_count_for_no_limited_reader() -> None:
     found = header(story)
     assert found.limited_stats(EventFilter(projects=frozenset({"p"}))).in_progress == 0
     assert found.stats().in_progress == 2
+    own = found.stats("p")
+    assert (own.in_progress, own.events_per_sec) == (0, 0.1)
