@@ -26,6 +26,7 @@ from otel_bridge_collector.model.nodes import Job, Node
 __all__ = [
     "END_ORDER",
     "Run",
+    "has_ended",
     "is_open",
     "is_shadowed",
     "last_word",
@@ -56,6 +57,11 @@ def is_open(node: Node) -> bool:
         return True
     more = node.more
     return more is not None and more.restarted > node.end and node.ended >> 3 != RULE
+
+
+def has_ended(node: Node) -> bool:
+    """Whether an end of it counts: that of a rule does until a later sign of life of the node."""
+    return not is_open(node) and (node.ended >> 3 != RULE or last_word(node) <= node.end)
 
 
 def last_word(node: Node) -> int:

@@ -25,7 +25,7 @@ from otel_bridge_collector.model.events import (
 from otel_bridge_collector.model.liveness import QUEUED_GRACE_US, QUIET_US, Liveness
 from otel_bridge_collector.model.nodes import Job, Node, Task
 from otel_bridge_collector.model.reading.phases import PhaseRow, phases, top_phases
-from otel_bridge_collector.model.runs import is_open
+from otel_bridge_collector.model.runs import has_ended, is_open
 from otel_bridge_collector.model.tasks import Tasks
 
 __all__ = ["Card", "Cards", "Standing"]
@@ -123,7 +123,7 @@ class Cards:
         return COMPLETED, None
 
     def _is_alive(self, node: Node) -> bool:
-        if node.start is None or not is_open(node):
+        if node.start is None or has_ended(node):
             return False
         return self._liveness.verdict(node, None) is None
 

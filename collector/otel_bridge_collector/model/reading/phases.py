@@ -23,7 +23,7 @@ from otel_bridge_collector.model.events import (
     STALLED,
 )
 from otel_bridge_collector.model.nodes import GONE, UNKNOWN, Node, Task, is_in_phase
-from otel_bridge_collector.model.runs import is_open
+from otel_bridge_collector.model.runs import has_ended
 from otel_bridge_collector.model.tasks import has_own_facts
 
 __all__ = ["PhaseRow", "phases", "sample", "top_phases"]
@@ -179,7 +179,7 @@ def _standing(
     """Status and end of a phase by itself; ``last_end`` is that of its jobs."""
     if facts:
         for node in facts:
-            if is_open(node):
+            if not has_ended(node):
                 return PROCESSING, None
         last = max(facts, key=lambda node: (node.first, node.key or 0))
         return last.ended & 7, max(node.end for node in facts)

@@ -11,11 +11,12 @@ from otel_bridge_collector.model.events import (
     PHASE,
     PROCESSING,
     RULE,
+    SPAN,
     STALLED,
 )
 from otel_bridge_collector.model.liveness import Liveness, Verdict
 from otel_bridge_collector.model.nodes import Job, Node, Task, children
-from otel_bridge_collector.model.runs import is_open, is_shadowed, winner
+from otel_bridge_collector.model.runs import has_ended, is_open, is_shadowed, winner
 from otel_bridge_collector.model.tasks import Tasks
 
 __all__ = ["NodeState", "Rows"]
@@ -62,7 +63,9 @@ class Rows:
 
     def state(self, node: Node, card_ended: int | None) -> NodeState:
         """
-        How a node stands, and where its bar ends.
+        How a node stands, and where its bar ends: at its last evidence, where a rule ended it.
+
+        A verdict on the node itself comes before that on its card, but for mere silence.
 
         Args:
             node: Any but a virtual phase.
@@ -70,21 +73,27 @@ class Rows:
         """
         if not is_open(node) and node.ended >> 3 != RULE:
             return NodeState(node.ended & 7, node.end, None, node.ended >> 3)
+        if node.kind in (PHASE, SPAN) and has_ended(node):
+            return NodeState(node.ended & 7, node.end, None, RULE)
         own = node.own
         job = own if type(own) is Job else None
-        if card_ended is not None:
-            last_seen = self._tasks.last_seen(own.task)
-            return NodeState(STALLED, max(card_ended, last_seen), "card_ended", RULE)
-        if job is not None and job.win is node and job.st not in (PENDING, PROCESSING, STALLED):
-            return self._reported(job, node)
+        verdict: Verdict | None = None
         if job is not None and job.win is node:
-            verdict = self._liveness.job_verdict(job)
+            if job.st not in (PENDING, PROCESSING, STALLED):
+                reported = self._reported(job, node)
+                if reported.ended is not None or card_ended is None:
+                    return reported
+            else:
+                verdict = self._liveness.job_verdict(job)
         else:
             verdict = self._liveness.verdict(node, job)
         if verdict is None and job is None:
             verdict = self._ended_above(node)
-        if verdict is not None:
+        if verdict is not None and (card_ended is None or verdict.reason != "silent"):
             return NodeState(STALLED, verdict.at, verdict.reason, RULE)
+        if card_ended is not None:
+            last_seen = self._tasks.last_seen(own.task)
+            return NodeState(STALLED, max(card_ended, last_seen), "card_ended", RULE)
         return NodeState(PENDING if node.kind == ENQUEUE else PROCESSING, None, None, 0)
 
     @staticmethod

@@ -174,7 +174,11 @@ def _is_bar(node: Node, card_ended: int | None) -> bool:
     if node.kind == SPAN:
         return False
     if node.key is None and node.kind == PHASE:
-        return has_own_facts(node) and (node.start is not None or bool(node.ended))
+        # A publisher without spans may report what is a span as well: that is its bar.
+        is_known = has_own_facts(node) and (node.start is not None or bool(node.ended))
+        return is_known and not any(
+            one.key is not None and one.name == node.name for one in node.own.task.tops
+        )
     if node.kind != ENQUEUE or node.ended:
         return True
     # An enqueue whose job has started is shown as the job's ``queued_at``.
@@ -221,7 +225,7 @@ def _bar(
     job_id = own.id if type(own) is Job else task.id if node.kind == TASK else None
     parent = node.parent
     parent_key = parent.key if type(parent) is Node else parent
-    is_ended = not is_open(node)
+    is_ended = not is_open(node) and state.ended is not None
     traces = task.traces if task.is_named else [task.id]
     kind = cast('Literal["research_task", "phase", "enqueue", "job"]', KIND_NAMES[node.kind])
     return SpanBar(

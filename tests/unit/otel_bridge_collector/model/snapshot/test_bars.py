@@ -239,3 +239,51 @@ def test_bars_that_ended_at_once_have_one_order() -> None:
         (card,) = task_cards(looked_at(2, list(events)))
         shown = [(bar.task_id, bar.retry_count) for bar in card.spans]
         assert shown == [("a", 0), ("a", 1), ("b", 0)]
+
+
+def test_a_lost_job_of_an_ended_card_ends_at_its_last_heartbeat() -> None:
+    """What is known of the job itself comes before the end of its card."""
+    story = [
+        event(0, "worker_started", worker_id="w"),
+        root("t", 0, "task_started", **span(1)),
+        job("t", 2, "task_started", worker_id="w", **span(2, 1)),
+        event(10, "worker_heartbeat", worker_id="w"),
+        root("t", 50, "task_completed", **span(1)),
+    ]
+    lost = bars(400, story)["2"]
+    ended = "2026-11-24T12:00:10.000Z"
+    assert (lost.status, lost.reason, lost.ended_by) == ("stalled", "worker_lost", "rule")
+    assert lost.ended_at is not None
+    assert lost.ended_at[:19] == ended[:19]
+
+
+def test_a_phase_that_a_rule_ended_has_ended() -> None:
+    """The end of a span that its sender gave up ends row and bar, until the span is heard of."""
+    phase = {"parent_task_id": "t", "phase": "p", **span(1)}
+    story = [
+        event(1, "phase_started", **phase),
+        event(5, "phase_completed", ended_by="rule", **phase),
+        job("t", 6, "task_started", "other"),
+    ]
+
+    def found() -> tuple[str, str, bool, float | None]:
+        (card,) = task_cards(looked_at(9, story))
+        (bar,) = [one for one in card.spans if one.kind == "phase"]
+        return card.phases[0].status, bar.status, bar.ended_at is None, bar.duration_ms
+
+    assert found() == ("completed", "completed", False, 4000.0)
+    story.append(event(7, "span_beats", spans=[phase["span_id"]]))
+    assert found() == ("processing", "processing", True, None)
+
+
+def test_a_phase_reported_with_and_without_span_has_one_bar() -> None:
+    """A phase that a publisher without spans reports as well is drawn by its span alone."""
+    story = [
+        event(1, "phase_started", parent_task_id="t", phase="p"),
+        event(1, "phase_started", parent_task_id="t", phase="p", **span(1)),
+        event(1, "phase_started", parent_task_id="t", phase="q"),
+    ]
+    assert sorted((bar.span_id, bar.name) for bar in bars(2, story).values()) == [
+        ("0000000000000001", "p"),
+        ("q#0:phase", "q"),
+    ]
