@@ -2,7 +2,8 @@
 A job's runs and attempts, and which of its nodes says where it stands.
 
 A job is put into its queue and runs; it may be put there again under the same id after it has
-ended. A run is one enqueue with its attempts. A function of the whole set of nodes: comparing two
+ended. A run is one enqueue with its attempts; where neither enqueue nor run id is known, a start
+after a success begins one. A function of the whole set of nodes: comparing two
 at a time with a tolerance for clocks is not transitive, so the winner would depend on the order.
 Not by time alone: the next attempt on a machine whose clock is 5 s behind would lose. Not by
 attempt alone: a job that was put back by hand starts again with attempt 0.
@@ -40,6 +41,7 @@ END_ORDER: Final = {STALLED: 1, RETRYING: 2, FAILED: 3, COMPLETED: 4}
 
 _REQUEUED_AFTER_US: Final = 60_000_000
 """An attempt that starts this long after the end of a later one was put back by hand."""
+_NEVER: Final = 1 << 62
 _SKEW_US: Final = 1_000_000
 """By how much a start may be before its enqueue, on two machines."""
 
@@ -125,9 +127,15 @@ def simple_winner(node: Node | None) -> Node | None:
                     return None
                 found, attempt = node, node.attempt
         node = node.next
-    if attempts > 1 and found is not None and found.ended:
-        limit = found.end + _REQUEUED_AFTER_US
+    if attempts > 1 and found is not None:
+        limit = found.end + _REQUEUED_AFTER_US if found.ended else _NEVER
         other: Node | None = head
+        while other is not None and run is None and enqueue is None:
+            if other.ended & 7 == COMPLETED:
+                # What starts later is of another run.
+                limit = min(limit, other.end + _REQUEUED_AFTER_US)
+            other = other.next
+        other = head
         while other is not None:
             if other.kind != ENQUEUE and other.first > limit:
                 return None
@@ -197,7 +205,9 @@ def _split(nodes: list[Node]) -> list[list[Node]]:
     assert type(job) is Job
     keys = [_run_key(node, job) for node in nodes]
     known = {key for key in keys if key is not None}
-    if len(known) <= 1:
+    if not known:
+        return _split_at_success(nodes, job)
+    if len(known) == 1:
         return [nodes]
     groups: dict[str | int, list[Node]] = {key: [] for key in known}
     for node, key in zip(nodes, keys, strict=True):
@@ -211,6 +221,31 @@ def _split(nodes: list[Node]) -> list[list[Node]]:
         if key is None:
             fitting = [group for since, group in earlier if since <= node.first + _SKEW_US]
             (fitting or runs)[-1 if fitting else 0].append(node)
+    return runs
+
+
+def _split_at_success(nodes: list[Node], job: Job) -> list[list[Node]]:
+    """
+    Runs where neither an enqueue nor a run id is known.
+
+    An attempt that starts after a success is of another run if it has the same number, or a smaller
+    one and not only a clock that is behind: nothing tries again what has completed.
+    """
+    attempts = [node for node in nodes if node.kind == JOB and not is_shadowed(node, job)]
+    if len(attempts) < 2 or any(node.kind == ENQUEUE for node in nodes):
+        return [nodes]
+    runs: list[list[Node]] = [[node for node in nodes if node not in attempts]]
+    done: Node | None = None
+    for node in sorted(attempts, key=_by_time):
+        if done is not None and (
+            (node.attempt == done.attempt and node.first >= done.end)
+            or (node.attempt < done.attempt and node.first > done.end + _REQUEUED_AFTER_US)
+        ):
+            runs.append([])
+            done = None
+        runs[-1].append(node)
+        if node.ended & 7 == COMPLETED and not is_open(node):
+            done = node
     return runs
 
 

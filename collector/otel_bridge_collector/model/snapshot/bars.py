@@ -8,7 +8,6 @@ from typing import Final, Literal, cast
 
 from otel_bridge.clock import iso_utc
 from otel_bridge_collector.model.events import (
-    COMPLETED,
     ENDED_BY,
     ENQUEUE,
     JOB,
@@ -124,31 +123,9 @@ def _run_numbers(job: Job) -> dict[Node, int] | None:
         # Most jobs: without looking at their times, which took 4 us a job.
         return None
     numbers: dict[Node, int] = {}
-    for number, nodes in enumerate(_runs(job), 1):
-        numbers.update(dict.fromkeys(nodes, number))
+    for number, run in enumerate(runs_of(job), 1):
+        numbers.update(dict.fromkeys((*run.enqueues, *run.attempts), number))
     return numbers
-
-
-def _runs(job: Job) -> Iterator[list[Node]]:
-    """
-    The nodes of each run, the earliest first.
-
-    Where neither an enqueue nor a run id is known, an attempt that starts after a success, with a
-    number that is not greater, is of another run: nothing tries again what has completed.
-    """
-    for run in runs_of(job):
-        nodes = [*run.enqueues]
-        done: Node | None = None
-        is_reported = bool(run.enqueues) or any(node.run is not None for node in run.attempts)
-        for node in run.attempts:
-            if done is not None and node.first >= done.end and node.attempt <= done.attempt:
-                yield nodes
-                nodes, done = [], None
-            nodes.append(node)
-            if not is_reported and node.ended & 7 == COMPLETED and not is_open(node):
-                done = node
-        if nodes:
-            yield nodes
 
 
 def _candidates(model: Fold, task: Task) -> dict[Node, None]:

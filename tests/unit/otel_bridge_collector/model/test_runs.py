@@ -169,3 +169,22 @@ def test_last_word_is_the_latest_sign() -> None:
     ]
     model = fold_every_way(story, 9)
     assert last_word(model.tree.nodes[1]) == moment(4)
+
+
+def test_a_start_after_a_success_is_a_new_run() -> None:
+    """Without enqueue and run id a start after a success begins a run; a slow clock does not."""
+
+    def attempts(again: float, number: int, **ids: str) -> tuple[str, list[list[int | None]]]:
+        story = [
+            job(3, "task_completed", span_id=span(1), retry_count=1, duration_ms=1000.0, **ids),
+            job(again, "task_started", span_id=span(2), retry_count=number, **ids),
+            job(1, "task_started", span_id=span(3), retry_count=2 - number, **ids),
+        ]
+        model = fold_every_way(story, 99)
+        runs = runs_of(model.tasks.by_id["t"].jobs["j"])
+        return status(model), [[node.key for node in run.attempts] for run in runs]
+
+    assert attempts(5, 1) == ("processing", [[3, 1], [2]])
+    assert attempts(70, 0) == ("processing", [[3, 1], [2]])
+    assert attempts(5, 2) == ("processing", [[3, 1, 2]])
+    assert attempts(5, 1, run_id="r") == ("processing", [[3, 1, 2]])
