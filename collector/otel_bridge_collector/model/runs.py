@@ -132,8 +132,8 @@ def simple_winner(node: Node | None) -> Node | None:
         other: Node | None = head
         while other is not None and run is None and enqueue is None:
             if other.ended & 7 == COMPLETED:
-                # What starts later is of another run.
-                limit = min(limit, other.end + _REQUEUED_AFTER_US)
+                # What starts then or later may be of another run.
+                limit = min(limit, other.end - 1)
             other = other.next
         other = head
         while other is not None:

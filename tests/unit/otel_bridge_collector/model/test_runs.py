@@ -188,3 +188,13 @@ def test_a_start_after_a_success_is_a_new_run() -> None:
     assert attempts(70, 0) == ("processing", [[3, 1], [2]])
     assert attempts(5, 2) == ("processing", [[3, 1, 2]])
     assert attempts(5, 1, run_id="r") == ("processing", [[3, 1, 2]])
+
+
+def test_a_run_after_a_success_is_found_beside_a_later_attempt() -> None:
+    """A repeated attempt number is seen in every order, also where a greater one is known."""
+    story = [
+        job(2, "task_completed", span_id=span(1), retry_count=0, duration_ms=1000.0),
+        job(1, "task_started", span_id=span(2), retry_count=1),
+        job(9, "task_failed", span_id=span(3), retry_count=0, duration_ms=1000.0),
+    ]
+    assert status(fold_every_way(story, 10)) == "failed"
