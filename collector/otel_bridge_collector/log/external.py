@@ -39,6 +39,7 @@ _LOG_INTERVAL_SEC: Final = 60.0
 _VERSION: Final = "8"
 """Version digit of the ids given here: UUIDs of a format of one's own (RFC 9562, section 5.8)."""
 _VERSION_AT: Final = 14
+_VERSION_PART: Final = slice(_VERSION_AT, _VERSION_AT + 1)
 _KEY_CHARS: Final = 18
 """The digest in an id: its first 18 characters, of which 15 are digits of the digest."""
 
@@ -163,7 +164,7 @@ class ExternalMessages:
 
     def may_hold(self, event_id: str) -> bool:
         """Return whether ``note_in_log`` must be called for this id; cheap, for each event."""
-        return self._count > 0 or event_id[_VERSION_AT : _VERSION_AT + 1] == _VERSION
+        return event_id[_VERSION_PART] == _VERSION or self._count > 0
 
     def note_in_log(self, event_id: str, *, is_live: bool) -> None:
         """

@@ -340,7 +340,7 @@ class Feed:
         )
         ts = model.ts
         if ts > self.last_event_at:
-            self.last_event_at = min(ts, now)
+            self.last_event_at = ts if ts < now else now
         if self._is_rebuilt:
             # A sender's clock may be ahead.
             self.lag_sec.observe((now - ts) / 1e6 if now > ts else 0.0)

@@ -9,7 +9,7 @@ that an event cost (measured at 8f5d6be); msgspec takes 0.7 to 0.9 us. Fields th
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -64,8 +64,12 @@ START, END, WORD = range(3)
 """Sides of a node's life: its start, its end, and any other sign of it."""
 
 
-class Fact(NamedTuple):
-    """What an event type says: which side, the status after it, and of which kind of node."""
+class Fact(msgspec.Struct, gc=False, frozen=True):
+    """
+    What an event type says: which side, the status after it, and of which kind of node.
+
+    A field of a ``msgspec.Struct`` is read in a third of the time of a ``NamedTuple``'s.
+    """
 
     side: int
     status: int
@@ -88,9 +92,12 @@ FACTS: Final = {
 }
 
 
-class Event(msgspec.Struct, gc=False):
+class Event(msgspec.Struct, gc=False, kw_only=True):
     """
     One event; fields as in ``MonitoringEvent``, and those that later publishers add.
+
+    In the order in which the log has them, ``position`` first: msgspec looks for each key where the
+    one before it was found, which is 0.1 us of 0.9 for an event of our own spans.
 
     Attributes:
         queue: The queue's name, or depths by queue name, as the first users' own events send it.
@@ -102,9 +109,10 @@ class Event(msgspec.Struct, gc=False):
         spans: Span ids, of ``span_beats``.
     """
 
+    position: str | None = None
+    event_id: str
     ts: Annotated[datetime, msgspec.Meta(tz=True)]
     event_type: str
-    event_id: str
     project_id: str | None = None
     parent_task_id: str | None = None
     task_id: str | None = None
@@ -122,7 +130,6 @@ class Event(msgspec.Struct, gc=False):
     trace_id: str | None = None
     span_id: str | None = None
     parent_span_id: str | None = None
-    position: str | None = None
     incarnation: str | None = None
     run_id: str | None = None
     span_kind: str | None = None
@@ -176,33 +183,30 @@ def shorten(text: str, max_chars: int) -> str:
     return text if len(text) <= max_chars else text[: max_chars - 1] + "…"
 
 
-class Texts:
+class Texts(dict[str, str]):
     """
     Texts that come again and again, each held once: names, phases, queues, errors.
 
-    A look-up in a dict costs a third of ``sys.intern`` and ``shorten``; one error text of 50,000
-    attempts is 3 MiB less. Cleared when it is full.
+    ``texts[text]`` is the text, shortened, as the one object that all nodes share. A look-up costs
+    a third of ``sys.intern`` and ``shorten``, and 0.04 us instead of 0.12 because nothing of it is
+    Python; one error text of 50,000 attempts is 3 MiB less. Cleared when it is full.
     """
 
-    __slots__ = ("_known", "_max_chars", "_max_texts")
+    __slots__ = ("_max_chars", "_max_texts")
 
     def __init__(self, max_chars: int, max_texts: int) -> None:
         self._max_chars = max_chars
         self._max_texts = max_texts
-        self._known: dict[str, str] = {}
 
-    def __call__(self, text: str) -> str:
-        """The text, shortened, as the one object that all nodes share."""
-        known = self._known.get(text)
-        if known is None:
-            if len(self._known) >= self._max_texts:
-                self._known.clear()
-            known = self._known[text] = shorten(text, self._max_chars)
+    def __missing__(self, text: str) -> str:
+        if len(self) >= self._max_texts:
+            self.clear()
+        known = self[text] = shorten(text, self._max_chars)
         return known
 
 
-short_name: Final = Texts(100, 20_000)
+short_name: Final = Texts(100, 20_000).__getitem__
 """Of a phase, a job's type or a span."""
-short_id: Final = Texts(512, 20_000)
+short_id: Final = Texts(512, 20_000).__getitem__
 """Of a project, a queue or a run."""
-short_error: Final = Texts(500, 4096)
+short_error: Final = Texts(500, 4096).__getitem__

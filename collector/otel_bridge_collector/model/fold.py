@@ -176,7 +176,7 @@ class Fold:
             is_named and trace_id != base.last_trace
         ):
             self._learn(base, event, is_named)
-        side, status, kind = fact
+        side, kind = fact.side, fact.kind
         if kind != JOB or event.span_kind is not None or event.task_id is None:
             kind = kind_of(event, fact)
         elif event.task_id == task_id:
@@ -184,7 +184,7 @@ class Fold:
         rank = 0
         if side == END:
             rank = SELF if event.span_id is not None else OTHER
-            if event.ended_by is not None or status == STALLED:
+            if event.ended_by is not None or fact.status == STALLED:
                 rank = rank_of(event, fact)
         node = self._node_of(event, fact, kind, rank, base, is_named) if kind >= 0 else None
         if node is None:
@@ -206,12 +206,13 @@ class Fold:
         if type(own) is Job:
             before = own.st
             self._evaluate(own)
-            if own.st in _OVER and before not in _OVER:
+            after = own.st
+            if after != before and after in _OVER and before not in _OVER:
                 if task.is_mixed:
-                    stats.count_end(seen, project, own.st == FAILED)
+                    stats.count_end(seen, project, after == FAILED)
                 else:
                     task.ends += 1
-                    task.failures += own.st == FAILED
+                    task.failures += after == FAILED
         if (start is None or node.start != start) and (task.virtual or not task.roots):
             self._note_first(node, task, end if start is None else start)
         if task is not base or not is_named:
@@ -326,9 +327,10 @@ class Fold:
         if worker_id is not None:
             worker = self.workers.known.get(worker_id) or self.workers.worker(worker_id)
         host: Host | None = worker
+        ended_by = event.ended_by
         if node is None:
             host = None
-        elif incarnation is not None and event.ended_by not in ("other", "rule"):
+        elif incarnation is not None and (ended_by is None or ended_by not in ("other", "rule")):
             host = None if worker is None else worker.incarnations.get(incarnation)
             if host is None:
                 host = self.workers.host_of(worker, incarnation)

@@ -137,7 +137,8 @@ def simple_winner(node: Node | None) -> Node | None:
             other = other.next
         other = head
         while other is not None:
-            if other.kind != ENQUEUE and other.first > limit:
+            first = other.end if other.start is None else other.start
+            if first > limit and other.kind != ENQUEUE:
                 return None
             other = other.next
     return enqueue if found is None else found

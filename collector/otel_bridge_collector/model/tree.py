@@ -100,7 +100,8 @@ class Tree:
         node.parent = parent
         node.sib = parent.kids
         parent.kids = node
-        count_kid(parent, KIDS, 1)
+        if parent.kind != ENQUEUE:
+            count_kid(parent, KIDS, 1)
         if lowest is not None:
             self._let_go(lowest)
         return lowest
@@ -265,7 +266,7 @@ class Tree:
             above = parent.up if parent.kind == ENQUEUE else parent
             if above is not None:
                 container = above
-        if node.phase is not None and kind in (JOB, ENQUEUE) and not is_in_phase(container):
+        if node.phase is not None and ENQUEUE <= kind <= JOB and not is_in_phase(container):
             return self.virtual_phase(task, node.phase)
         up = container.up
         # Two levels below the task is where most work is: no walk for that.
@@ -341,7 +342,7 @@ class Tree:
         self.size += 1
         if node.marks & (RETRIED | REPEATED) == RETRIED:
             task.retries += 1
-        if kind in (JOB, ENQUEUE):
+        if ENQUEUE <= kind <= JOB:
             assert job_id is not None
             if kind == JOB:
                 task.runs += 1

@@ -381,7 +381,7 @@ def credit(node: Node, by: int) -> None:
     """Count an attempt that ended for its worker; or take it back, before its facts change."""
     host = node.worker
     status = node.ended & 7
-    if host is None or status not in _OVER or node.kind != JOB or node.marks & REPEATED:
+    if host is None or node.kind != JOB or status not in _OVER or node.marks & REPEATED:
         return
     worker = host.worker if isinstance(host, Incarnation) else host
     if isinstance(worker, Worker):

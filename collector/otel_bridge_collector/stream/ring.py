@@ -103,17 +103,17 @@ class ReplayRing:
         self._last_index = entry.index = self._last_index + 1
         entries = self._entries
         entries.append(entry)
-        self._bytes += len(entry.data)
+        held = self._bytes + len(entry.data)
         position = entry.position
         if position is not None:
             self.last_position = position
-        while len(entries) > self._max_events or (
-            self._bytes > self._max_bytes and len(entries) > 1
-        ):
+        while len(entries) > self._max_events or (held > self._max_bytes and len(entries) > 1):
             oldest = entries.popleft()
-            self._bytes -= len(oldest.data)
-            if oldest.position is not None:
-                self.low_watermark = oldest.position
+            held -= len(oldest.data)
+            position = oldest.position
+            if position is not None:
+                self.low_watermark = position
+        self._bytes = held
 
     def advance(self, position: str) -> None:
         """Move past the log's next entry without holding it, because no client gets it."""

@@ -124,8 +124,9 @@ def merge_node(  # noqa: C901  (each call costs 0.1 us)
         Whether its end is another one than before.
     """
     side = fact.side
-    if event.retry_count and event.retry_count > node.attempt:
-        node.attempt = min(event.retry_count, _MAX_ATTEMPT)
+    attempt = event.retry_count
+    if attempt and attempt > node.attempt:
+        node.attempt = attempt if attempt < _MAX_ATTEMPT else _MAX_ATTEMPT
     name = event.phase if kind == PHASE else event.task_type or event.name
     if name and name != node.name:
         if side == START and node.name is None:
@@ -167,8 +168,9 @@ def _merge_ids(node: Node, event: Event) -> None:
         own = node.own
         other = own.first if type(own) is Job else None
         while other is not None:
-            if other.run == run:
-                run = other.run
+            known = other.run
+            if known == run:
+                run = known
                 break
             other = other.next
         node.run = run
