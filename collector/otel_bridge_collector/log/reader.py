@@ -318,10 +318,9 @@ class Feed:
             return None
         if self.external.may_hold(event.event_id):
             self._note_external(event.event_id)
-        seen = now
-        model = self._model
+        seen, model, is_rebuilt = now, self._model, self._is_rebuilt
         try:
-            if not self._is_rebuilt:
+            if not is_rebuilt:
                 seen = min(microseconds(event.ts), now)
                 self._evaluate_past(seen)
             if not model.apply(event, seen):
@@ -341,7 +340,7 @@ class Feed:
         ts = model.ts
         if ts > self.last_event_at:
             self.last_event_at = ts if ts < now else now
-        if self._is_rebuilt:
+        if is_rebuilt:
             # A sender's clock may be ahead.
             self.lag_sec.observe((now - ts) / 1e6 if now > ts else 0.0)
         self._ring.append(entry)

@@ -32,14 +32,7 @@ from otel_bridge_collector.model.events import (
 )
 from otel_bridge_collector.model.eviction import Eviction, Limits
 from otel_bridge_collector.model.failures import Failures
-from otel_bridge_collector.model.nodes import (
-    NAMED,
-    Host,
-    Job,
-    Node,
-    Task,
-    forget_times,
-)
+from otel_bridge_collector.model.nodes import NAMED, Host, Job, Node, Task, forget_times
 from otel_bridge_collector.model.queues import Queues
 from otel_bridge_collector.model.reading.cards import Cards
 from otel_bridge_collector.model.reading.phases import sample
@@ -207,7 +200,7 @@ class Fold:
             before = own.st
             self._evaluate(own)
             after = own.st
-            if after != before and after in _OVER and before not in _OVER:
+            if after >= COMPLETED and after not in (before, STALLED) and before not in _OVER:
                 if task.is_mixed:
                     stats.count_end(seen, project, after == FAILED)
                 else:

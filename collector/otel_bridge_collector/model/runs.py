@@ -109,6 +109,15 @@ def simple_winner(node: Node | None) -> Node | None:
     """
     assert node is not None
     run, has_spans, head = node.run, node.key is not None, node
+    second = node.next
+    if (
+        second is not None
+        and second.next is None
+        and second.kind != node.kind
+        and second.run is run
+        and (second.key is None) is not has_spans
+    ):
+        return node if node.kind != ENQUEUE else second  # most jobs: an enqueue, an attempt
     enqueue: Node | None = None
     found: Node | None = None
     attempt = -1

@@ -266,8 +266,10 @@ class Tree:
             above = parent.up if parent.kind == ENQUEUE else parent
             if above is not None:
                 container = above
-        if node.phase is not None and ENQUEUE <= kind <= JOB and not is_in_phase(container):
-            return self.virtual_phase(task, node.phase)
+        is_phase = type(container) is Node and container.kind == PHASE  # most jobs' is: no call
+        phase = None if is_phase or not ENQUEUE <= kind <= JOB else node.phase
+        if phase is not None and not is_in_phase(container):
+            return self.virtual_phase(task, phase)
         up = container.up
         # Two levels below the task is where most work is: no walk for that.
         if type(up) is Node and type(up.up) is Node and depth_of(container) > MAX_DEPTH:
@@ -340,9 +342,9 @@ class Tree:
         node.up = container
         task.size += 1
         self.size += 1
-        if node.marks & (RETRIED | REPEATED) == RETRIED:
+        if node.marks & RETRIED and not node.marks & REPEATED:
             task.retries += 1
-        if ENQUEUE <= kind <= JOB:
+        if kind == JOB or kind == ENQUEUE:  # noqa: SIM109  (a tuple takes twice the time)
             assert job_id is not None
             if kind == JOB:
                 task.runs += 1

@@ -140,20 +140,23 @@ def merge_node(  # noqa: C901  (each call costs 0.1 us)
         _merge_name(node, name, side, rank, ts)
     if event.queue is not None or (event.run_id is not None and event.run_id != node.run):
         _merge_ids(node, event)
-    if event.beat_ms is not None or side == WORD or rank == SNAPSHOT:
+    is_end_new = is_word = False
+    if side == START:
+        start = node.start
+        if start is None:
+            node.start = ts
+        elif ts != start:
+            _merge_start(node, start, ts)
+    elif rank > SNAPSHOT:
+        is_end_new = _merge_end(node, event, fact, rank, ts)
+    elif side == WORD or rank == SNAPSHOT:
+        is_word = True
+    if is_word or event.beat_ms is not None:
         _merge_word(node, event, ts, seen)
         if fact.status == RETRYING:
             _note_retry(node)
     if kind != JOB and (kind != ENQUEUE or len(event.meta) > 2):
         _merge_by_kind(node, event, kind, ts)
-    is_end_new = False
-    if side == START:
-        if node.start is None:
-            node.start = ts
-        elif ts != node.start:
-            _merge_start(node, node.start, ts)
-    elif rank > SNAPSHOT:
-        is_end_new = _merge_end(node, event, fact, rank, ts)
     if event.error_key is not None or event.stack is not None or event.stack_of is not None:
         is_end_new |= _merge_stack(node, event)
     if event.progress is not None:
@@ -174,7 +177,9 @@ def _merge_ids(node: Node, event: Event) -> None:
                 break
             other = other.next
         node.run = run
-    if type(queue) is str and queue != node.queue and (node.queue is None or queue < node.queue):
+    if queue is None or queue == node.queue or type(queue) is not str:
+        return
+    if node.queue is None or queue < node.queue:
         node.queue = short_id(queue)
 
 
