@@ -31,12 +31,20 @@ class ConfiguredCoordinator(BaseInstrumentor):  # type: ignore[misc,unused-ignor
     """
     Instruments the coordinator class that the environment names, when its module is imported.
 
-    A coordinator is the user's class that queues jobs and runs workers.
+    A coordinator is the user's class that queues jobs and runs workers; an orchestrator, which is
+    optional, is the user's class that runs a research task as phases of such jobs.
     ``opentelemetry-instrument`` creates this object, through the ``opentelemetry_instrumentor``
     entry point, and calls ``instrument()`` once (a second call only logs a warning); an application
-    calls ``CoordinatorInstrumentor`` instead. It does nothing if ``MONITORING_COORDINATOR_CLASS``
-    is not set, or until the modules named there and in ``MONITORING_ORCHESTRATOR_CLASS`` are
-    imported; there is no time limit for that.
+    calls ``CoordinatorInstrumentor`` instead. Three variables:
+
+    * ``MONITORING_COORDINATOR_CLASS``: ``package.module:Class``; if it is not set, nothing is done.
+    * ``MONITORING_ORCHESTRATOR_CLASS``: the same for the orchestrator; if it is not set, no phases
+      are shown, only jobs. Set without the coordinator's, it is an error.
+    * ``MONITORING_ORCHESTRATOR_PHASES``: its methods and their phases, such as
+      ``run_search=search,run_extract=extract``; default: none. Without an orchestrator, an error.
+
+    The classes are instrumented when both modules have been imported; there is no time limit for
+    that.
 
     Never raises: settings that cannot work, and a class that cannot be instrumented, are logged as
     an error, and the application runs without it.

@@ -189,8 +189,12 @@ class WorkerHeartbeat:
         """
         Publish ``worker_started`` at once and a heartbeat after each interval (10 s); call it once.
 
-        Does not wait, from any thread. A second call is not checked: it would double the
-        heartbeats. Without ``stop`` they go on until the process ends.
+        Does not wait, from any thread: the events wait in the bus, the process's send buffer. While
+        Redis cannot be reached, they stay there and are sent when it is back; beyond 20,000 events
+        or 32 MiB, by default, the oldest is dropped and counted in ``counts`` of the next
+        heartbeats. The key with a TTL is written on the timer's thread; a failure is logged once. A
+        second call is not checked: it would double the heartbeats. Without ``stop`` they go on
+        until the process ends.
 
         Raises:
             pydantic.ValidationError: The worker's id is neither a whole number nor text, or a key

@@ -50,13 +50,26 @@ _HIDDEN, _OVER, _WAITING, _RUNNING = range(4)
 @dataclass(frozen=True, slots=True)
 class Limits:
     """
-    How much is held.
+    How much of the state is held in memory; a record that checks nothing.
+
+    A node is one span in a task's tree, or what stands for one. Over a limit of tasks, nodes or
+    bytes, tasks that are over are evicted (forgotten; the log still has them) down to nine tenths
+    of it, the longest silent first, then ended jobs, then tasks that only wait. Tasks in which
+    something runs leave only beyond 5/4 of it. What stays beyond that takes no new node: it is only
+    counted.
 
     Attributes:
-        nodes: In all; ``nodes_per_task``: of one task, more only of what has not ended.
-        bytes: Of nodes and ids of jobs, estimated.
-        event_ids: Of the newest events, half of them for certain; repeats of older ones are folded,
-            which changes nothing. Two sets of 78,000 need half the memory of two of 79,000.
+        tasks: Tasks and cards of traces, 10,000 by default.
+        nodes: Of all tasks together, 400,000 by default.
+        nodes_per_task: 200,000 by default; above it, ended jobs leave. Nodes that have not ended
+            stay.
+        bytes: Estimated size of nodes (400 bytes each) and job ids, 256 MiB by default.
+        workers: 2,000 by default; above it, the worker without open jobs that is silent longest
+            leaves.
+        queues: 200 by default; reports of further ones are ignored.
+        event_ids: Ids of the newest events by which repeats are left out, 156,000 by default, half
+            of them for certain. Repeats of older ones are merged again, which changes nothing. Two
+            sets of 78,000 need half the memory of two of 79,000.
     """
 
     tasks: int = 10_000
@@ -89,14 +102,19 @@ def is_gone(task: Task, value: int) -> bool:
 
 class Eviction:
     """
-    Keeps the model within its limits.
+    Keeps the model within its limits; on the collector's event loop, without a lock.
+
+    To evict is to forget: counts stay, and of each node of a task that goes on 8 bytes, so that a
+    repeated event does not count it again. The order is in ``Limits``. It looks at all tasks, so
+    again only when 1 % more is held. Raises nothing for tasks of the model.
 
     Args:
-        limits: What is held.
-        tree, tasks, failures, liveness, cards: The parts of the model.
+        limits: How much is held at most.
+        tree, tasks, failures, liveness, cards: The parts of the model: nodes, tasks, failures by
+            cause, what is stalled, and the status of tasks. What is evicted leaves all of them.
 
     Attributes:
-        evicted: Ids of tasks evicted since a reader cleared it.
+        evicted: Ids of tasks evicted since a reader cleared it; it grows without limit until then.
     """
 
     def __init__(
@@ -140,10 +158,13 @@ class Eviction:
 
     def has_room(self, newcomer: Task) -> bool:
         """
-        Whether there is room for another node, after evicting what may leave.
+        Return whether a new node may be made, after evicting what may leave.
+
+        Never raises. Above 5/4 of a limit it is False; the caller then makes no node and counts it
+        in the task's ``not_held``.
 
         Args:
-            newcomer: The task of the event that is folded: never evicted by it.
+            newcomer: The task of the event that is being merged: never evicted by it.
         """
         if not self.is_over():
             return True
@@ -290,7 +311,12 @@ class Eviction:
     # --- whole tasks -----------------------------------------------------------------------------
 
     def evict(self, task: Task) -> None:
-        """Forget a task; what is known of it is in the log."""
+        """
+        Forget a task with all its nodes and jobs; what is known of it is in the log.
+
+        Its id is appended to ``evicted``. Children of its nodes in other tasks wait for their
+        parent as if it had never been seen. The task must be held.
+        """
         nodes = [node for job in task.jobs.values() for node in job.nodes()]
         nodes.extend((*task.roots, *task.spans))
         nodes.extend(node for node in task.tops if node.key is not None)

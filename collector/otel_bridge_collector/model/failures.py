@@ -26,17 +26,30 @@ NO_ERROR: Final = "failed without a reason"
 
 
 def error_key(error: str) -> str:
-    """What failures of the same cause have in common: the text without quotes, ids and numbers."""
+    """
+    Return what failures of the same cause have in common: the text, with ``*`` for variable parts.
+
+    Those are quoted texts, hex ids of 8 or more characters, and numbers. At most 160 characters.
+    """
     return _VARIABLE.sub("*", error)[:160]
 
 
 class FailureGroup:
     """
-    Failures of one task with one cause.
+    The failures of one task with one cause: the same error, apart from numbers, ids and quotes.
+
+    Made by ``Failures``, at most 100 for each task; failures of further causes are in one whose
+    cause is ``*``. Held until the task is evicted or no failure is left. Without a lock: for the
+    collector's event loop. ``remove``, ``let_go`` and ``evicted`` raise ``KeyError`` for a node
+    that is no member.
+
+    Args:
+        task: The task whose nodes (spans, or what stands for one) have failed.
+        cause: The key of the error, as ``error_key`` returns it or the publisher sent it.
 
     Attributes:
-        count: Failed nodes, those no longer held included.
-        members: Those that are held.
+        count: Failed nodes, with those that were evicted from memory.
+        members: Those that are held, in the order in which they were counted; no limit of its own.
     """
 
     __slots__ = (

@@ -56,11 +56,16 @@ _EMPTIED_AFTER_US: Final = 60 * _SECOND
 
 class Verdict(NamedTuple):
     """
-    Why an open node is stalled.
+    Why an open node (a span, or what stands for one, whose end is not known) is stalled.
+
+    A record; checks nothing.
 
     Attributes:
-        reason: worker_lost, heartbeat_lost, queue_emptied or silent.
-        at: Its last evidence, microseconds: where its bar ends.
+        reason: ``worker_lost``, ``heartbeat_lost``, ``queue_emptied`` or ``silent``, see
+            ``Liveness``; ``parent_ended`` from ``Rows``; for a reported stall the reason that its
+            event gives.
+        at: Time of its last evidence (sign of life), microseconds since the Unix epoch: where its
+            bar ends.
     """
 
     reason: str
@@ -72,17 +77,35 @@ Watched = Incarnation | Task | Job | Queue
 
 class Liveness:
     """
-    Evaluates open nodes at the time of the latest sweep.
+    Finds which open nodes are stalled and why, in a sweep: the check once a second.
+
+    A node is one span of a task's tree, or what stands for one; it is open until an end of it is
+    known. It is stalled when its evidence, the latest sign of life, is too old. The verdict is the
+    reason:
+
+    * ``worker_lost``: its process stopped, started again, or sent no heartbeat for the TTL (30 s).
+    * ``heartbeat_lost``: a node with heartbeats of its own sent none for 3 times the promised
+      interval, at least 15 s.
+    * ``silent``: a running job with neither kind of heartbeat, with no running job below it, and no
+      event of its task for 900 s, or for 300 s once the node that its card shows has ended.
+    * ``queue_emptied``: a waiting job whose queue was reported empty twice since it was enqueued,
+      while nothing of it runs and none of its workers is busy; after 60 s at the earliest. A job
+      that was enqueued with a delay is left out.
+
+    A heartbeat or another sign of life takes a verdict back; a true end replaces it. For the
+    collector's event loop; no thread, no lock. No limit of its own: it holds what the model holds.
 
     Args:
-        tasks: Read only.
-        workers: Read only.
-        queues: Read only.
-        evaluate: Called with a job whose verdict may have changed.
+        tasks: Read, except that a task is marked as silent.
+        workers: Their processes; a sweep notes in them which are gone.
+        queues: Their depths; a sweep notes in them when each was emptied.
+        evaluate: Called with a job whose verdict may have changed. What it raises leaves ``sweep``;
+            the rest of that sweep is left out, the service logs it, and the next one follows a
+            second later.
 
     Attributes:
-        now: Of the latest sweep, microseconds; 0 before the first.
-        touched: Tasks of which an event was folded since then.
+        now: Time of the latest sweep, microseconds since the Unix epoch; 0 before the first.
+        touched: Tasks with an event since then.
         running: Jobs that run.
     """
 
@@ -110,7 +133,14 @@ class Liveness:
     # --- verdicts --------------------------------------------------------------------------------
 
     def status_of(self, job: Job, node: Node, evidence: Node | None) -> int:
-        """Where a job stands, by the node that ``runs.winner`` chose and its evidence."""
+        """
+        Return the status code of a job, by the node that ``runs.winner`` chose and its evidence.
+
+        Args:
+            job: The job.
+            node: Its node that says where it stands.
+            evidence: A node whose end another process reported for that one; None: there is none.
+        """
         if is_open(node) or node.ended >> 3 == RULE:
             if evidence is not None and not self._is_overruled(evidence, node):
                 return evidence.ended & 7
@@ -138,11 +168,16 @@ class Liveness:
 
     def verdict(self, node: Node, job: Job | None) -> Verdict | None:
         """
-        Whether an open node is stalled.
+        Return why an open node (its end is not known) is stalled as of the latest sweep, else None.
+
+        The limits are those of ``Liveness``. Also notes when to look at the node's job or queue
+        again, and that its task is silent; on the collector's event loop. Never raises for nodes of
+        the model.
 
         Args:
-            node: It is open.
-            job: Its job; None for a phase, span or root, which no silence ends.
+            node: An open node, which is not checked; for an ended one the answer has no meaning.
+            job: Its job; None for a phase, span or root, which only a lost process or heartbeat
+                stalls.
         """
         if node.kind == ENQUEUE:
             return self._queue_verdict(node)
@@ -203,7 +238,13 @@ class Liveness:
     # --- the sweep -------------------------------------------------------------------------------
 
     def heard(self, incarnation: Incarnation, is_news: bool) -> None:
-        """A worker event was folded; ``is_news`` as ``Workers.apply`` says."""
+        """
+        Note an event of a worker, so that a later sweep finds its process gone if no other follows.
+
+        Args:
+            incarnation: The life of the worker's process that the event is of.
+            is_news: As ``Workers.apply`` returned it; True: the next sweep evaluates its open jobs.
+        """
         self._arm(incarnation, incarnation.seen + self._workers.ttl_us + 1)
         if is_news:
             self.recheck(incarnation)
@@ -229,9 +270,17 @@ class Liveness:
 
     def sweep(self, now: int) -> None:
         """
-        Evaluate what is due at ``now``, microseconds; a second apart, and never back in time.
+        Evaluate the open nodes whose time limit has passed, and the jobs whose facts have changed.
 
-        Costs as much as has changed: at rest a glance at the heap, whatever the number of jobs.
+        The service calls it once a second on its event loop, and before a view is read; more often
+        is harmless. Costs as much as has changed: at rest a glance at the heap of deadlines,
+        whatever the number of jobs. An exception of ``evaluate`` goes through to the caller; the
+        call once a second logs it and goes on a second later. What the sweep had taken out of its
+        lists by then is evaluated again only with its next event.
+
+        Args:
+            now: Microseconds since the Unix epoch. An earlier time than before counts as the latest
+                one.
         """
         self.now = max(self.now, now)
         self.quiet_from = self.now - SILENT_AFTER_END_US

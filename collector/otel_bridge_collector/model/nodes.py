@@ -72,12 +72,13 @@ REPEATED: Final = 32
 
 class Host:
     """
-    Whatever runs jobs: a worker, one incarnation of it, or a process without a worker.
+    What runs jobs: a worker, one incarnation (life of its process), or a process without a worker.
+
+    A record; checks nothing. Times are microseconds, by the publisher's clock.
 
     Attributes:
         open: Its jobs that run or are stalled; an incarnation shares its worker's set.
-        first: ``ts`` of the earliest event of its own; None while none was seen.
-        heartbeat: ``ts`` of its latest start or heartbeat.
+        first, heartbeat: Its earliest event (None: none); latest start or heartbeat (0: none).
         is_doubted: A job of it was reported stalled: its next heartbeat overrules that.
         is_watched: A heartbeat of its process was ever seen, so that one can be missed.
     """
@@ -132,18 +133,16 @@ class Node(msgspec.Struct, gc=False, eq=False):
     """
     One span; or what stands for it where a publisher has no spans (``key`` is None).
 
+    A record; checks nothing. Times are microseconds. Its container, at most 64 deep, is the node or
+    task above it whose ``agg`` counts its jobs.
+
     Attributes:
-        key: The span id as an integer: 36 bytes instead of 65.
-        base: The task that an event named, else the card of the trace.
-        own: Its job, or for other kinds its task.
-        up: The container in which it is counted.
-        parent: The parent; its key while it is not held, or while the link would close a circle.
-        kids: First child; ``sib`` is the next one of the same parent.
-        next: The next node of the same job.
-        agg: Jobs below by status, then ``KIDS`` and ``GONE``; None for nothing below.
-        marks: ``NAMED``, ``RETRIED``, ``KIND_BY_END``, ``NAME_BY_END``, ``NAME_BY_WORD``.
-        end: Of the winning end; 0 for none.
-        ended: 0 while open; else who reported the end (times 8) plus the status.
+        key, marks: The span id as an integer: 36 bytes instead of 65; ``NAMED``, ``RETRIED``, ...
+        base, own: The task that an event named, else the trace's card; its job, else its task.
+        up, parent: Its container; its parent, or the key of one not held, or in a circle.
+        kids, sib, next: First child; next one of the same parent; next node of the same job.
+        agg: Jobs below by status code (6), children ever linked, children no longer held. None: 0.
+        end, ended: Of the winning end: time, and reporter * 8 + status; 0 while open.
     """
 
     key: int | None
@@ -177,15 +176,12 @@ class Node(msgspec.Struct, gc=False, eq=False):
 
 class Job(msgspec.Struct, gc=False, eq=False):
     """
-    One job: its nodes are enqueues and attempts.
+    One job of a task; its nodes are enqueues and attempts. A record; checks nothing.
 
     Attributes:
-        first: First of its nodes, in no order; None once it is gone.
-        win: The node that says where it stands.
-        st: Status as counted; -1 while it is counted nowhere.
-        at: The container in which it is counted.
-        watch: The set of open jobs in which it is registered.
-        line: The set of its queue in which it is registered.
+        first, win: One of its nodes, None once it is gone; the node that says where it stands.
+        st, at: Status code and container (node or task above) as counted; -1 and None: nowhere.
+        watch, line: The sets of open jobs, of its host and of its queue, in which it is.
     """
 
     task: Task
@@ -207,17 +203,16 @@ class Job(msgspec.Struct, gc=False, eq=False):
 
 class Task:
     """
-    A research task, or the card of a trace that no event names a task of.
+    A research task, or the card of a trace (what a reader sees) that no event names a task of.
+
+    A record; checks nothing. ``agg``: jobs by status code. ``Limits`` bounds its nodes.
 
     Attributes:
-        agg: Its jobs by status.
-        virtual: By name, a node for each phase that jobs name and no span is.
-        tops: Its phase nodes, virtual ones included.
-        roots: Nodes of the research task itself; ``spans``: those that are links only.
+        virtual, tops: A node for each phase (100 at most) without a span; all phase nodes.
+        roots, spans: Nodes of the research task itself; those that are links only.
         loose: Of a trace's card: nodes that name no task, wherever they are placed.
         guests: Cards whose loose nodes have been compared with this task's project.
-        traces: Traces of which an event names this task.
-        quiet: Open jobs that only the task's own events keep alive.
+        traces, quiet: Traces whose events name it; open jobs that only its own events keep alive.
         gone: Sorted hashes of nodes and jobs that are no longer held, 8 bytes each.
     """
 

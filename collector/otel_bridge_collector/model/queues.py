@@ -18,17 +18,26 @@ __all__ = ["Queue", "Queues"]
 
 class Queue:
     """
-    One queue.
+    One queue: its depths as reported, and its jobs; a record for the collector's event loop.
+
+    Times are microseconds by the publisher's clock; 0 for none. Raises nothing. No limit of its
+    own.
+
+    Args:
+        name: Its full name.
 
     Attributes:
-        depth: (ts, depth): the latest report, of two at one time the greater depth.
+        depth: (ts, depth): the latest report, of two at one time the greater depth; None: none
+            came.
         filled: ``ts`` of the latest report of jobs in it.
         empty: ``ts`` of the two latest reports that it is empty, the later first.
-        pending: Its jobs that wait; ``lost``: those that waited when it was emptied.
+        pending: Its jobs that wait.
+        lost: Those that waited when it was emptied; they are stalled.
         running: Its jobs that run.
         hosts: Workers that have run jobs of it.
-        is_changed: Whether its jobs are to be evaluated in the next sweep, in any case.
-        was_emptied_at: What ``emptied_at`` said at the latest sweep.
+        is_changed: Whether its jobs are to be evaluated in the next sweep (once a second) in any
+            case.
+        was_emptied_at: What ``emptied_at`` returned at the latest sweep.
     """
 
     __slots__ = (
@@ -57,7 +66,13 @@ class Queue:
         self.was_emptied_at = 0
 
     def report(self, ts: int, depth: int) -> None:
-        """Merge one report of its depth."""
+        """
+        Merge one report of its depth.
+
+        Args:
+            ts: Of the report, microseconds.
+            depth: Jobs in the queue, 0 or more; the caller checks that.
+        """
         if self.depth is None or (ts, depth) > self.depth:
             self.depth = (ts, depth)
         if depth > 0:
@@ -67,7 +82,11 @@ class Queue:
             self.empty = (later, earlier)
 
     def emptied_at(self) -> int:
-        """``ts`` of the first of two reports that it is empty; 0 while it is not, or is in use."""
+        """
+        Return ``ts`` of the first of two reports that it is empty; 0 while it is not, or is in use.
+
+        In use: a job of it runs, or a worker that ran its jobs is busy with any job.
+        """
         earlier = self.empty[1]
         if earlier <= self.filled or self.running:
             return 0
@@ -77,10 +96,14 @@ class Queue:
 
 class Queues:
     """
-    All queues, by full name.
+    All queues, by full name; for the collector's event loop, without a lock. Raises nothing.
 
     Args:
-        max_queues: Reports of further ones are passed by.
+        max_queues: Reports of further ones are ignored, which is not logged; the service sets 200.
+            Queues are never removed.
+
+    Attributes:
+        by_name: The queues held.
     """
 
     def __init__(self, max_queues: int) -> None:
@@ -95,7 +118,16 @@ class Queues:
         return queue
 
     def apply(self, event: Event, ts: int) -> None:
-        """Fold a ``queue_depth_update``; depths stand in ``counts``, ``queue`` or ``meta``."""
+        """
+        Merge a ``queue_depth_update``: depths by queue in ``counts``, ``queue`` or ``meta``.
+
+        The first of the three that has any counts. Never raises: a depth that is no whole number of
+        0 or more, and a queue past the limit, is ignored.
+
+        Args:
+            event: The event; ``meta`` has the depths under ``queue_depth``.
+            ts: Of the event, microseconds.
+        """
         depths = _depths(event)
         for name, depth in depths.items():
             if type(depth) is not int or depth < 0:

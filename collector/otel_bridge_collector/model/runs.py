@@ -75,11 +75,18 @@ def last_word(node: Node) -> int:
 
 def winner(job: Job) -> tuple[Node, Node | None]:
     """
-    The node that says where a job stands.
+    Return the node that says where a job stands: of its latest run (enqueue), the latest attempt.
+
+    A function of all its nodes (spans, or what stands for one), whatever their order. An attempt
+    that starts more than 60 s after the end of a later one was put back by hand, and is the latest.
+    Runs on the collector's event loop, for each event of the job.
+
+    Args:
+        job: It must have a node; ``AssertionError`` if it has none.
 
     Returns:
-        The node; and, while that is open, one without span id whose end is the node's: a worker's
-        parent process or the broker reported it.
+        The node. While that has a span id and no end of its own, also the node without span id by
+        which another process, a worker's parent or the broker, reported its end; else None.
     """
     first = job.first
     assert first is not None
@@ -100,12 +107,15 @@ def winner(job: Job) -> tuple[Node, Node | None]:
     return found, _evidence(job, found)
 
 
-def simple_winner(node: Node | None) -> Node | None:
+def simple_winner(node: Node | None) -> Node | None:  # noqa: C901 - one pass, in each event
     """
-    The winner of a job with one run, all of whose nodes have span ids, or none of them.
+    Return the winner of a job with one run; None where ``winner`` must look closer.
 
-    None where ``winner`` has to look closer. One pass without lists: nearly every job is such a
-    one, and is looked at with each event.
+    For example if some of its nodes have span ids and others not, or two have the same attempt. One
+    pass without lists: nearly every job is a simple one, and is looked at with each event.
+
+    Args:
+        node: The job's first node; ``AssertionError`` for None.
     """
     assert node is not None
     run, has_spans, head = node.run, node.key is not None, node
@@ -163,10 +173,14 @@ def _by_attempt(node: Node) -> tuple[int, int, int]:
 
 def is_shadowed(node: Node, job: Job) -> bool:
     """
-    Whether a node without span id is no attempt of its own.
+    Return whether a node without span id is no attempt of its own; never raises.
 
     True where a span of the same attempt is known: the publisher sends both, or another process
-    reported the end.
+    reported the end. False for a node with a span id, and for an enqueue.
+
+    Args:
+        node: A node of the job: a span, or what stands for one.
+        job: Its job.
     """
     if node.key is not None or node.kind != JOB:
         return False

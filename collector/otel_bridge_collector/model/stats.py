@@ -76,18 +76,22 @@ class _Window:
 
 class RollingStats:
     """
-    Counts of the last five minutes, in all and for at most 1,000 projects.
+    Counts events, ended jobs and failed jobs by second, over the last 300 s, in all and by project.
 
-    Beyond 1,000, the project without events for the longest time is removed.
+    At most 1,000 projects are kept; beyond that, the one without events for the longest time is
+    removed. Seconds are by the collector's clock, so that a worker's wrong clock changes nothing.
+    For the collector's event loop, without a lock. Raises nothing.
 
     Attributes:
         events_in: Events observed since the start.
-        events_unreadable: Events since the start that could not be decoded or folded.
+        events_unreadable: Events since the start that could not be decoded or merged into the
+            state.
         events_not_held: Events since the start about nodes that are not in memory: they left, or
             nothing could leave for them.
         waiting: Tasks with events of the current second that are counted when it is over: ten steps
             for each task of a second instead of 40 for each event.
-        second_from, second_to: Of the current second, microseconds.
+        second_from, second_to: Start and end of the current second, microseconds since the Unix
+            epoch.
     """
 
     def __init__(self) -> None:
@@ -116,18 +120,27 @@ class RollingStats:
 
     def count_event(self, seen: int, project_id: str | None) -> None:
         """
-        Count one event of a project, or of none; the leader's own statistics are not counted.
+        Count one event of a project, or of none; the caller leaves out the leader's own statistics.
+
+        Raises nothing.
 
         Args:
             seen: When the collector saw it, in microseconds since the Unix epoch.
-            project_id: Of the event, or of its task.
+            project_id: Of the event, or of its task; None: it counts in the totals only.
         """
         self.events_in += 1
         for counts in self._at(seen, project_id):
             counts[0] += 1
 
     def count_end(self, seen: int, project_id: str | None, is_failed: bool) -> None:
-        """Count a job that ended: as its status says, so that one reported twice counts once."""
+        """
+        Count a job that ended; by its status, so that one reported twice counts once.
+
+        Args:
+            seen: When the collector saw it, in microseconds since the Unix epoch.
+            project_id: None: it counts in the totals only.
+            is_failed: Count it as failed too.
+        """
         for counts in self._at(seen, project_id):
             counts[1] += 1
             counts[2] += is_failed
@@ -152,12 +165,14 @@ class RollingStats:
 
     def totals(self, now: int, span_sec: int, project_id: str | None = None) -> Totals:
         """
-        Sums over the last whole seconds before ``now``.
+        Return the sums over the last whole seconds before ``now``; the current second is left out.
+
+        Raises nothing; zeros for a project that is not known (any more).
 
         Args:
             now: Microseconds since the Unix epoch.
-            span_sec: The number of seconds, at most 300.
-            project_id: Count only events of this project; None: all events.
+            span_sec: The number of seconds; more than 300 counts as 300.
+            project_id: Count only events of this project; None, by default: all events.
         """
         self._count_waiting()
         window = self._all if project_id is None else self._projects.get(project_id)

@@ -26,7 +26,12 @@ _NEVER: Final = 1 << 62
 
 
 def names_task(event: Event) -> bool:
-    """Whether the event names a research task, and not just its trace."""
+    """
+    Return whether the event names a research task, and not just its trace; never raises.
+
+    A ``parent_task_id`` that is the trace id does not; without a trace id, nor does one that looks
+    like one (32 hex characters).
+    """
     task_id = event.parent_task_id
     if task_id is None or task_id == event.trace_id:
         return False
@@ -49,11 +54,15 @@ def may_join(card: Task, task: Task) -> bool:
 
 class Tasks:
     """
-    All tasks and cards held.
+    All tasks held, and cards of traces: what readers see of a trace that no event names a task of.
+
+    For the collector's event loop, without a lock. No limit of its own: ``Eviction`` removes tasks
+    above 10,000. Its methods raise nothing.
 
     Attributes:
-        by_id: By research task, or by trace for cards that no event names a task of.
-        of_trace: The tasks that events of a trace named; of more than one none is its task.
+        by_id: By task id, or by trace id for cards of traces.
+        of_trace: By trace id the tasks that its events named, at most 8; of more than one none is
+            its task.
     """
 
     def __init__(self) -> None:
@@ -61,7 +70,7 @@ class Tasks:
         self.of_trace: dict[str, tuple[Task, ...]] = {}
 
     def get_or_make(self, task_id: str) -> Task:
-        """The task with this id."""
+        """Return the task with this id, which may be empty; it is made if it is not held."""
         task = self.by_id.get(task_id)
         if task is None:
             task = self.by_id[task_id] = Task(task_id)
@@ -69,10 +78,14 @@ class Tasks:
 
     def note_project(self, task: Task, project: str) -> Iterable[Task]:
         """
-        An event that names this task, or its trace alone, has a project.
+        Note the project of an event that names this task, or its trace alone.
+
+        Of several projects the smallest text is kept and the task is mixed: readers limited to
+        projects do not see it.
 
         Returns:
-            Cards whose loose nodes may belong elsewhere now.
+            The tasks whose loose nodes (spans that know only their trace) may belong elsewhere now;
+            empty if nothing has changed.
         """
         if not task.id:
             # Its project says nothing of the other events without task and trace.
@@ -91,10 +104,11 @@ class Tasks:
 
     def note_trace(self, task: Task, trace_id: str) -> Task | None:
         """
-        An event of a trace names this task.
+        Note that an event of a trace names this task; past 8 tasks of a trace nothing is noted.
 
         Returns:
-            The trace's card, if its loose nodes may belong elsewhere now.
+            The trace's card, if there is one and its loose nodes (spans that know only their trace)
+            may belong elsewhere now; else None.
         """
         known = self.of_trace.get(trace_id, ())
         if task in known or len(known) >= _MAX_TASKS_OF_TRACE:
@@ -128,9 +142,10 @@ class Tasks:
 
     def last_seen(self, task: Task) -> int:
         """
-        When an event of the task was last received, microseconds.
+        Return when an event of the task was last received, in microseconds; 0 if none was.
 
-        Events that know only its trace count, where it is the trace's only task.
+        Events that know only its trace count, where it is the trace's only task and the projects
+        agree.
         """
         seen = task.seen
         for card in task.guests or ():
@@ -157,10 +172,12 @@ class Tasks:
 
     def face_of(self, task: Task) -> Node | None:
         """
-        The node that a card shows: the root, else the topmost work, else the topmost span.
+        Return the node that a card shows: the root, else the topmost work, else the topmost span.
 
-        A request is no task: below one, what shows is the earliest phase or job. Decided by the
-        tree, not by the clocks: a child on a machine whose clock is behind is not the card.
+        A node is a span, or what stands for one; None if the task has none of these. A request is
+        no task: below one, what shows is the earliest phase or job. Decided by the tree, not by the
+        clocks: a child on a machine whose clock is behind is not the card. Never raises. Looks at
+        all nodes of the task if some have moved since the last call; there is no limit to that.
         """
         root = self.root_of(task)
         if root is not None:
@@ -187,9 +204,11 @@ class Tasks:
 
     def is_shown(self, task: Task) -> bool:
         """
-        Whether there is a card: not for a known request that has only enqueued so far.
+        Return whether readers see a card of the task; never raises.
 
-        A trace whose only nodes are enqueues below an unreported parent is taken for one.
+        Not for events without task and trace, nor for a request that has only enqueued jobs so far.
+        A trace whose only nodes (spans) are enqueues below a parent that was not reported is taken
+        for such a request.
         """
         if task.roots or task.runs or task.agg[FAILED] or not task.id:
             return bool(task.id)
@@ -254,9 +273,14 @@ def _note_guest(host: Task, base: Task) -> None:
 
 class TraceTable:
     """
-    Which task a trace is: what ``owner_key`` asks, by itself, for a process that only routes.
+    Remembers which task a trace belongs to, for a process that only routes events (``owner_key``).
 
-    Bounded (200,000 traces); the trace heard of longest ago leaves first.
+    The collector, which holds all tasks in one process, does not use it. Without a lock. Raises
+    nothing for checked events.
+
+    Args:
+        max_traces: The limit, 200,000 by default; above it, the trace whose task was named longest
+            ago is forgotten.
     """
 
     def __init__(self, max_traces: int = _MAX_TRACES) -> None:
@@ -269,10 +293,12 @@ class TraceTable:
 
     def note(self, event: Event) -> str | None:
         """
-        Remember what an event says of its trace.
+        Remember which task an event names for its trace.
 
         Returns:
-            The trace whose owner this changed: what was held of it belongs elsewhere now.
+            The trace id, if that changed the trace's task (a second task makes it None): what was
+            held of the trace belongs elsewhere now. None: no change, or the event names no trace or
+            no task.
         """
         trace_id = event.trace_id
         if trace_id is None or not names_task(event):
@@ -292,15 +318,18 @@ class TraceTable:
 
 def owner_key(event: Event, traces: TraceTable) -> str | None:
     """
-    Whose an event is: what partitions of the fold are hashed by.
+    Return the key by which events would be divided among processes that fold them (merge them).
+
+    Never raises. The collector, one process, does not use it.
 
     Args:
-        event: Any event.
+        event: Any event, checked.
         traces: Has noted the events so far.
 
     Returns:
-        The task that the event names, else its trace's only task, else the trace, else the job;
-        None for events of workers and queues, which every partition folds.
+        The id of the task that the event names, else of its trace's only task, else the trace id,
+        else the job's id; None for an event without these, of a queue for example, which every
+        process would need.
     """
     if names_task(event):
         return event.parent_task_id

@@ -44,16 +44,18 @@ _NOTHING, _UNTIL_PHASES, _EVERYTHING = range(3)
 
 class Tree:
     """
-    Nodes by span, who is whose parent, and where each belongs.
+    Holds nodes (spans, or what stands for one): who is whose parent, and where each belongs.
+
+    A node counts in its container: the node or task above it, at most 64 deep. Raises nothing for
+    checked events; for the event loop; ``Eviction`` keeps the limits.
 
     Args:
         tasks: Which task a node belongs to.
-        evaluate: Called with a job whose nodes or container changed.
-        moved: Called with a node that a failure group counts, and the task that it left.
+        evaluate: Called with a job whose nodes or container changed; what it raises goes through.
+        moved: The same with a node that a failure group counts, and the task that it left.
 
     Attributes:
-        nodes: By key.
-        waiting: By the key of a parent that is not held: its first child, chained by ``sib``.
+        nodes: By key. ``waiting``: by the key of one not held its first child, chained by ``sib``.
         size: Nodes held; ``text_bytes``: characters of the ids of jobs made so far.
     """
 
@@ -145,12 +147,7 @@ class Tree:
         return first
 
     def _unlink(self, node: Node) -> Node | None:
-        """
-        Forget a node's parent.
-
-        Returns:
-            A node whose link had closed a circle through this one: it can be linked now.
-        """
+        """Forget a node's parent; returns a node that may be linked now that a circle is open."""
         parent = node.parent
         node_above: Node | None = None
         if type(parent) is Node:

@@ -43,27 +43,24 @@ class Incarnation(Host):
     """
     One life of a worker's process; of publishers before 1.0, all lives of one (host, pid).
 
+    A record. A worker has at most 64; the one silent longest leaves. Times are microseconds by the
+    publisher's clock; 0 for none.
+
     Attributes:
-        process: All workers of the same process, where the publisher sends its incarnation.
-        starts: ``ts`` of each start, ascending; with an exact key only the earliest counts.
-        seen: Reception of its latest start or heartbeat.
-        stopped: ``ts`` of its stop; 0 for none.
-        note: (ts, dropped events) of its latest event.
-        is_lost: As found by the latest sweep.
+        process: All workers of the same process; None where the publisher sends no incarnation.
+        starts: Each start, ascending, the latest 64; if incarnations are sent, only the earliest
+            counts.
+        seen: Reception of its latest start or heartbeat, by the collector's clock.
+        stopped: Its latest stop. ``note``: (ts, events that its process dropped) of its latest
+            event.
+        is_lost: It stopped or is silent, as found by the latest sweep, the check once a second.
     """
 
+    # fmt: off
     __slots__ = (
-        "host",
-        "is_lost",
-        "key",
-        "note",
-        "pid",
-        "process",
-        "seen",
-        "starts",
-        "stopped",
-        "worker",
+        "host", "is_lost", "key", "note", "pid", "process", "seen", "starts", "stopped", "worker",
     )
+    # fmt: on
 
     def __init__(self, worker: Worker, key: str, process: Process | None) -> None:
         super().__init__(worker.open)
@@ -88,11 +85,12 @@ class Incarnation(Host):
 
 class Worker(Host):
     """
-    One worker id.
+    One worker id: its open (not ended) jobs, counts and incarnations. A record.
 
     Attributes:
-        heard: Latest reception of an event of a job that it ran.
-        completed: Attempts that ended on it; ``failed`` likewise. Evicted ones still count.
+        incarnations: Lives of its process, by key; at most 64.
+        heard: Latest reception of an event of a job that it ran, microseconds; 0 for none.
+        completed, failed: Attempts that ended so on it. Evicted ones still count.
     """
 
     __slots__ = ("completed", "failed", "heard", "id", "incarnations")
@@ -138,12 +136,17 @@ class Process(Host):
 
 class Workers:
     """
-    Folds worker events; answers whether a node's process still lives.
+    Merges worker events; answers whether the process of a node (a span) still lives.
+
+    For the collector's event loop, without a lock; raises nothing for checked events. An
+    incarnation is one life of a worker's process.
 
     Args:
-        ttl_us: Silence after which an incarnation is gone, microseconds.
-        max_workers: Past it the idle one that is silent longest leaves. Of as many processes the
-            first known leave, where neither a worker nor an open job of theirs is held.
+        ttl_us: Silence after which one is gone, microseconds; 30,000,000 (30 s) in the service by
+            default.
+        max_workers: 2,000 in the service; past it the worker without open jobs that is silent
+            longest leaves, if there is one. Of as many processes the first known leave, where
+            neither a worker nor an open job of theirs is held.
 
     Attributes:
         by_id: By id as text: 3 and "3" are one worker.
@@ -161,7 +164,7 @@ class Workers:
         self.known: dict[int | str, Worker] = {}
 
     def worker(self, worker_id: int | str) -> Worker:
-        """The worker with this id."""
+        """The worker with this id; a new one is made, for which an idle one may leave."""
         worker = self.known.get(worker_id)
         if worker is None:
             key = str(worker_id)
@@ -234,10 +237,17 @@ class Workers:
 
     def apply(self, event: Event, ts: int, seen: int) -> tuple[Incarnation, bool]:
         """
-        Fold a ``worker_*`` event.
+        Merge a ``worker_*`` event (start, heartbeat, stop), in any order; a new worker is made.
+
+        Args:
+            event: Needs a ``worker_id``, else AssertionError. A ``host`` that is no text and a
+                ``pid`` that is no whole number, in ``meta``, count as unknown.
+            ts: Of the event, microseconds.
+            seen: Its reception, microseconds, by the collector's clock.
 
         Returns:
-            The incarnation, and whether the verdicts on its open jobs may change by this.
+            The incarnation (one life of the worker's process), and whether the verdicts on its open
+            jobs, that is why they are stalled, may change by this.
         """
         assert event.worker_id is not None
         meta = read_meta(event)
@@ -275,10 +285,11 @@ class Workers:
 
     def lost_at(self, node: Node, now: int) -> int:
         """
-        Whether the process of a node is gone.
+        Return whether the process of a node (a span, or what stands for one) is gone; never raises.
 
         Returns:
-            ``UNWATCHED``, ``ALIVE``, or the time of its last sign of life.
+            -1 (``UNWATCHED``: no heartbeat of it was ever seen, so none can be missed), 0
+            (``ALIVE``), or the time of its last sign of life, microseconds.
         """
         host = node.worker
         if isinstance(host, Worker):
@@ -313,11 +324,14 @@ class Workers:
 
     def incarnation_lost_at(self, one: Incarnation, now: int, life: int | None = None) -> int:
         """
-        Whether an incarnation is gone: it stopped, its process started again, or it is silent.
+        Return whether an incarnation (one life of a worker's process) is gone.
+
+        It is if it stopped, if the same host and pid started again, or if no heartbeat was received
+        for longer than the TTL (30 s by default). 0 (``ALIVE``), else its end in microseconds.
 
         Args:
-            one: It has been seen.
-            now: Microseconds.
+            one: It has been seen; AssertionError if not.
+            now: Microseconds, by the collector's clock.
             life: Of a publisher before 1.0: the start of the life in question; None: its latest.
         """
         assert one.first is not None
@@ -356,7 +370,13 @@ class Workers:
                 one.is_lost = self.incarnation_lost_at(one, now) != ALIVE
 
     def status(self, worker: Worker, now: int) -> str:
-        """``online``, ``offline`` or ``stopped``."""
+        """
+        Return ``online``, ``offline`` or ``stopped``; never raises.
+
+        With heartbeats a worker is online while one of its incarnations (lives) is not gone, see
+        ``incarnation_lost_at``; else stopped if its last sign was a stop. Without heartbeats it is
+        online while it runs a job, and for the TTL (30 s by default) after an event of one.
+        """
         watched = [one for one in worker.incarnations.values() if one.first is not None]
         if not watched:
             is_heard = now - worker.heard <= self.ttl_us

@@ -33,12 +33,25 @@ __all__ = ["Card", "Cards", "Standing"]
 
 class Card(msgspec.Struct, frozen=True, gc=False):
     """
-    One research task, or one trace that no event names a task of.
+    What a reader sees of one research task, or of one trace that no event names a task of.
+
+    A record; checks nothing. Times are microseconds since the Unix epoch, None while unknown or
+    open.
 
     Attributes:
-        status: A status code; ``reason`` says why, where it is stalled.
-        jobs: All of its jobs by status code.
-        not_held: Nodes that were counted and are no longer in memory.
+        title, task_type, domain, error, trace_id: As the events say; None if none does.
+        project_id: Its project; of several the smallest text.
+        status: A status code (index in ``STATUS_NAMES``).
+        reason: Why it is stalled; None if it is not.
+        started, ended, last_event: First and last moment; latest reception of an event.
+        current_phase: The latest phase that runs, else the latest; None without phases.
+        eta_sec: Seconds until the running phases are done; None without a rate for each of them.
+        completed, failed, pending: Jobs, with the numbers that phases only report.
+        jobs: Jobs seen, by status code: six numbers.
+        retries: Attempts that were to be tried again.
+        message: The latest line for people, at most 300 characters.
+        phases: By start; no limit beside that of the task's nodes.
+        not_held: Nodes (spans) that were counted and are no longer in memory.
     """
 
     task_id: str
@@ -76,11 +89,20 @@ class Standing(NamedTuple):
 
 class Cards:
     """
-    Reads tasks as of the latest sweep.
+    Makes the cards of tasks (what readers see), as of the latest sweep, the check once a second.
+
+    Changes no counts, costs microseconds for any number of jobs, and raises nothing for tasks held.
+    For the collector's event loop, without a lock.
+
+    A task with a root that has ended has its status, unless a job of it still runs, or waits less
+    than 60 s after the last event. Without a root it has ended when nothing is left to do and 60 s
+    have passed, for the job or phase of a trace without a task at once. A task in which nothing
+    runs is stalled after 900 s without an event, or with its process.
 
     Args:
         tasks: All tasks.
-        liveness: The verdicts on what is open.
+        liveness: Why an open node (a span that has not ended) is stalled; also the time of the
+            sweep.
     """
 
     def __init__(self, tasks: Tasks, liveness: Liveness) -> None:
@@ -88,7 +110,7 @@ class Cards:
         self._liveness = liveness
 
     def status(self, task: Task) -> tuple[int, str | None]:
-        """Where a task stands, and why if it is stalled."""
+        """Return a task's status code, and why it is stalled; the reason is None if it is not."""
         agg = task.agg
         quiet = self._liveness.now - self._tasks.last_seen(task)
         queued = agg[PENDING] + agg[RETRYING]

@@ -40,10 +40,19 @@ class PhaseRow(msgspec.Struct, frozen=True, gc=False):
     """
     One phase of a card: all runs of that name with no phase above them.
 
+    A record; checks nothing. Times are microseconds since the Unix epoch, None while unknown or
+    open.
+
     Attributes:
+        status: A status code (index in ``STATUS_NAMES``); of a card that is over, none is open.
         total: Jobs expected; None while nothing says how many.
-        rate: Jobs ended per second over the last minute; None until enough have ended.
-        runs: Nodes of this name; 0 where only jobs name the phase.
+        completed, failed, pending: Jobs; the greater of those seen and those that the phase
+            reports.
+        running, retrying, stalled: Jobs seen.
+        rate: Jobs ended per second over the last 60 s; None until 3 have ended in at least 5 s, and
+            while the phase does not run.
+        message: The latest line for people, at most 300 characters.
+        runs: Nodes (spans) of this name; 0 where only jobs name the phase.
         not_held: Direct children of its runs that were counted and are no longer in memory; None
             where only jobs name the phase, because their parents are others.
     """
@@ -163,7 +172,17 @@ def _job_times(task: Task, virtual: Node | None) -> tuple[int | None, int | None
 
 
 def phases(task: Task, card_status: int, card_ended: int | None, now: int) -> list[PhaseRow]:
-    """The phases of a card, by their starts; none is open when the card is over."""
+    """
+    Return the phases of a card, by their starts; none is open when the card is over.
+
+    Changes no counts and raises nothing. At most 100 are of phases without a span; no other limit.
+
+    Args:
+        task: Whose card it is.
+        card_status: Its status code.
+        card_ended: When the card ended, microseconds; None while it is open.
+        now: For the rates, microseconds since the Unix epoch.
+    """
     rows = [
         _row(task, name, phase, card_status, card_ended, now)
         for name, phase in _merged(task).items()
@@ -243,10 +262,15 @@ def _rate(task: Task, name: str, done: int, now: int) -> float | None:
 
 def sample(task: Task, now: int) -> None:
     """
-    Remember how many jobs each phase has ended, for its rate.
+    Remember how many jobs each phase of a task has ended, for its rate; raises nothing.
 
-    Called once a second for tasks of which something came: counting by second in the fold cost a
-    dict an event.
+    Called once a second, on the collector's event loop, for tasks of which an event came: counting
+    by second in the fold (what merges events) cost a dict an event. Holds the latest 61 samples of
+    each phase; a second call within one second replaces the sample.
+
+    Args:
+        task: Its ``rates`` are changed.
+        now: Microseconds since the Unix epoch.
     """
     second = now // _SECOND
     for name, phase in _merged(task).items():

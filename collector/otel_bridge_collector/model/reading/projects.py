@@ -43,22 +43,21 @@ def project_of_past(
     span_id: str | None,
 ) -> str | None:
     """
-    Return the project of an event that was folded earlier, by the ids that it names.
+    Return the project of an event that was folded (merged into the state) earlier, by its ids.
 
-    Reads the state that the fold (what merges events into it) has made; on its event loop. Changes
-    nothing.
+    Only reads what is held in memory now; on the collector's event loop.
 
     Args:
         tasks: All tasks held.
-        nodes: All nodes held, by span id as an integer.
+        nodes: All nodes (spans) held, by span id as an integer.
         task_id: ``parent_task_id`` of the event; None: it has none, as for the next two.
         trace_id: 32 hex characters; another text is not known.
         span_id: 16 hex characters.
 
     Returns:
-        The project of its span's task; where the span is not held that of the task that it names,
-        or of its trace's card, or of the only task of the trace; else None, as for a task of
-        several projects.
+        The project of its span's task. Where the span is not held, that of the task that it names,
+        else of its trace's card, else of the only task of the trace. None if none of these is held
+        or has a project, and for a task of several projects.
 
     Raises:
         ValueError: ``span_id`` is not hex.

@@ -24,13 +24,14 @@ __all__ = ["NodeState", "Rows"]
 
 class NodeState(NamedTuple):
     """
-    How one node stands.
+    The state of one node: a span, or what stands for one. A record; checks nothing.
 
     Attributes:
-        status: A status code.
-        ended: Where its bar ends; None while it is open.
-        reason: Why it is stalled; None if it is not.
-        ended_by: Who reported that end, a code of ``ENDED_BY``; 0 while it is open.
+        status: A status code (index in ``STATUS_NAMES``).
+        ended: Where its bar ends, microseconds since the Unix epoch; None while it is open.
+        reason: Why it is stalled: a reason of ``Verdict``, ``parent_ended`` or ``card_ended``; None
+            if it is not, or if its end was reported.
+        ended_by: Who reported that end, a code of ``ENDED_BY``, such as 2 for a rule; 0 while open.
     """
 
     status: int
@@ -41,11 +42,15 @@ class NodeState(NamedTuple):
 
 class Rows:
     """
-    Reads nodes as of the latest sweep.
+    Reads the nodes of tasks (spans, or what stands for one) as of the latest sweep.
+
+    A sweep is the check of what is stalled, once a second. Changes no counts and raises nothing for
+    what is held; for the collector's event loop, without a lock. No limit: callers take what they
+    need from the iterators, before the next event is merged.
 
     Args:
         tasks: All tasks.
-        liveness: The verdicts on what is open.
+        liveness: Why an open node (one that has not ended) is stalled.
     """
 
     def __init__(self, tasks: Tasks, liveness: Liveness) -> None:
@@ -53,7 +58,7 @@ class Rows:
         self._liveness = liveness
 
     def stalled(self) -> Iterator[tuple[Job, Node, Verdict]]:
-        """All stalled jobs, each with the node that is open and the reason."""
+        """Iterate all stalled jobs, each with its open node and why it is stalled; no limit."""
         for task in self._tasks.by_id.values():
             if task.agg[STALLED]:
                 for job in task.jobs.values():
@@ -63,13 +68,15 @@ class Rows:
 
     def state(self, node: Node, card_ended: int | None) -> NodeState:
         """
-        How a node stands, and where its bar ends: at its last evidence, where a rule ended it.
+        Return the state of a node, and where its bar ends: at its last evidence, if by a rule.
 
-        A verdict on the node itself comes before that on its card, but for mere silence.
+        A verdict on the node itself comes before that on its card, but for mere silence. Otherwise
+        an open node of an ended card counts as stalled, with the reason ``card_ended``; an open
+        phase or span whose parent has ended, with ``parent_ended``, unless a job below it runs.
 
         Args:
-            node: Any but a virtual phase.
-            card_ended: When its card ended; nothing of an ended card is open.
+            node: Any but a virtual phase, which has no span; that is not checked.
+            card_ended: When its card ended, microseconds; None while it is open.
         """
         if not is_open(node) and node.ended >> 3 != RULE:
             return NodeState(node.ended & 7, node.end, None, node.ended >> 3)
@@ -118,10 +125,11 @@ class Rows:
 
     def nodes(self, task: Task) -> Iterator[tuple[Node, int]]:
         """
-        A task's nodes with their depth, parents before children, siblings by (start, span id).
+        Iterate a task's nodes and their depth, parents before children, siblings by (start, id).
 
-        A node whose parent is not held, or belongs to another task, is a root here. What only
-        repeats an attempt that is known as a span is left out.
+        The depth is 0 at the top and has no limit. A node whose parent is not held, or belongs to
+        another task, is at the top. Left out are virtual phases (which have no span), and what only
+        repeats an attempt that is known as a span. The task must not change meanwhile.
         """
         todo = [(node, 0) for node in sorted(self._local_roots(task), key=_row_order, reverse=True)]
         while todo:

@@ -55,7 +55,7 @@ def incarnation_of(host: Host | None) -> str | None:
 
 
 def phase_of(node: Node) -> str | None:
-    """The phase that a node is or is in, by the tree; else the one that its events name."""
+    """Return the phase that a node is or is in, by the tree; else the one its events name."""
     if node.kind == TASK:
         return None
     at: Node | Task | None = node
@@ -68,13 +68,18 @@ def phase_of(node: Node) -> str | None:
 
 def bars_of(model: Fold, task: Task, card_ended: int | None, limit: int) -> list[SpanBar]:
     """
-    Bars of one card: open ones first, then those that ended last.
+    Return the bars of one card: open ones first, then those that ended last.
+
+    A bar is a node (a span, or what stands for one): a root, phase, enqueue or job. Of a task's
+    jobs only the 400 newest, the 400 that ended last and those that run are looked at, and of its
+    phases the 400 newest: a card with 50,000 jobs otherwise costs 100 ms. Raises nothing for a task
+    held.
 
     Args:
-        model: Evaluated at the moment of the snapshot.
+        model: The state, evaluated at the moment of the snapshot; on its event loop.
         task: Whose card it is.
-        card_ended: When the card ended; None while it is open.
-        limit: At most this many.
+        card_ended: When the card ended, microseconds; None while it is open.
+        limit: At most this many bars; 0 or less: none. The snapshot has 200 a card, 2,000 in all.
     """
     if limit <= 0:
         return []

@@ -34,7 +34,11 @@ MAX_SPANS_PER_CARD: Final = 200
 
 
 def is_visible(task: Task, event_filter: EventFilter) -> bool:
-    """Whether a client with this filter may see a task."""
+    """
+    Return whether a client with this filter may see a task.
+
+    By project, by task id, and, for clients limited to projects, not if several projects name it.
+    """
     if not event_filter.may_see(task.project):
         return False
     if event_filter.projects is not None and is_shared(task):
@@ -44,10 +48,15 @@ def is_visible(task: Task, event_filter: EventFilter) -> bool:
 
 def shown_tasks(model: Fold, event_filter: EventFilter = ALL_EVENTS) -> list[tuple[int, Task]]:
     """
-    The tasks that a client with this filter may see, each with its status code.
+    Return the tasks that a client with this filter may see, each with its status code.
 
-    What runs comes first, then what is open, then what is over; of each the one with the newest
-    event first.
+    What runs comes first, then what is open (not ended), then what is over; of each the one with
+    the newest event first. No limit but the 10,000 tasks held; looks at all of them, on the
+    collector's event loop. Never raises.
+
+    Args:
+        model: The state, as of its latest sweep (the check of what is stalled, once a second).
+        event_filter: Default: everything.
     """
     found = [
         (model.cards.status(task)[0], task)
@@ -65,7 +74,7 @@ def _order(model: Fold, status: int, task: Task) -> tuple[bool, bool, int, str]:
 
 
 def task_cards(model: Fold, event_filter: EventFilter = ALL_EVENTS) -> list[TaskCard]:
-    """The first 200 of ``shown_tasks`` as cards; their bars are 2,000 at most."""
+    """The first 200 of ``shown_tasks`` as cards; bars: at most 200 a card and 2,000 in all."""
     cards = []
     left = MAX_SPANS
     for _, task in shown_tasks(model, event_filter)[:MAX_CARDS]:

@@ -16,16 +16,20 @@ __all__ = ["Header"]
 
 class Header:
     """
-    Counts what is open once, for all projects: the leader asks for each of up to 1,000.
+    Counts once what is open, for all projects: the leader asks for each of up to 1,000.
+
+    A record of the moment at which it is made; it does not follow the model, except for the
+    statistics of ended jobs. Raises nothing. Looks at all tasks, jobs that run and workers, on the
+    collector's event loop.
 
     Args:
-        model: Evaluated at the moment in question.
+        model: The state, evaluated at the moment in question.
 
     Attributes:
-        open_tasks: Cards that are not over.
+        open_tasks: Cards (what readers see of tasks) that are not over.
         running: Jobs that run.
         workers_online: Workers that live.
-        events_dropped: Events that workers dropped, according to their heartbeats.
+        events_dropped: Events that workers dropped, according to their latest heartbeats.
     """
 
     def __init__(self, model: Fold) -> None:
@@ -49,7 +53,15 @@ class Header:
         self.events_dropped = sum(one.note[1] for one in newest if one is not None)
 
     def stats(self, project_id: str | None = None) -> GlobalStats:
-        """The numbers of everything or of one project; workers and queues are shared."""
+        """
+        Return the numbers of everything or of one project; workers and queues are always all.
+
+        Rates are over the last 10 s (events) and 60 s (ended jobs), error rates over 60 and 300 s.
+        They are 0 for a project without events then; an error rate without ended jobs is None.
+
+        Args:
+            project_id: Count only this project's; default None: everything.
+        """
         model, stats = self._model, self._model.stats
         minute = stats.totals(self._now, 60, project_id)
         five = stats.totals(self._now, 300, project_id)
@@ -76,7 +88,14 @@ class Header:
         )
 
     def limited_stats(self, event_filter: EventFilter) -> GlobalStats:
-        """The numbers of a reader limited to projects: sums of theirs, nothing shared."""
+        """
+        Return the sums over the projects that a limited reader may see; no workers or queues.
+
+        Jobs of a task of several projects are left out.
+
+        Args:
+            event_filter: Its ``projects``; None there gives zeros.
+        """
         stats = self._model.stats
         names = [name for name in event_filter.projects or () if event_filter.may_see(name)]
         minute = [stats.totals(self._now, 60, name) for name in names]

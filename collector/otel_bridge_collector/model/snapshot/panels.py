@@ -44,9 +44,15 @@ WorkerStatus = Literal["online", "offline", "stopped"]
 
 def worker_states(model: Fold, event_filter: EventFilter = ALL_EVENTS) -> list[WorkerState]:
     """
-    Workers, sorted by id; a job of another project is shown as busy without its ids.
+    Return the workers, sorted by id; a job of another project is shown as busy without its ids.
 
-    A reader limited to projects gets none: their counts and hosts reveal the work of others.
+    Those that live, or were heard in the last hour; 2,000 are held, more only if all are busy. A
+    reader limited to projects gets none: their counts and hosts reveal the work of others. Never
+    raises.
+
+    Args:
+        model: The state, as of its latest sweep (the check of what is stalled, once a second).
+        event_filter: Default: everything. Of a project, only job ids of that project are shown.
     """
     if event_filter.projects is not None:
         return []
@@ -103,7 +109,15 @@ def current_job(worker: Worker) -> Job | None:
 
 
 def queue_depths(model: Fold, first: Sequence[str] = DEFAULT_KEYS.queues) -> list[QueueDepth]:
-    """Queues: those of the coordinator ``first``, in their order; then the others by name."""
+    """
+    Return the latest depth of each queue: those of ``first`` in their order, then by name.
+
+    Queues without a report are left out; at most 200 are held.
+
+    Args:
+        model: The state, on its event loop.
+        first: Full names; default: the three queues of the coordinator.
+    """
     order = {name: index for index, name in enumerate(first)}
     depths = {queue.name: queue.depth for queue in model.queues.by_name.values() if queue.depth}
     return [
@@ -132,9 +146,14 @@ class MergedFailures(NamedTuple):
 
 def merged_failures(model: Fold, event_filter: EventFilter = ALL_EVENTS) -> list[MergedFailures]:
     """
-    Failures by project and cause, the latest first.
+    Return the failures by project and cause, the latest first; never raises.
 
-    Only of tasks that the client may see, and with a task filter only of that task.
+    Only of tasks that the client may see, and with a task filter only of that task. A task has at
+    most 101 causes; there is no other limit (``failure_groups`` returns the first 200).
+
+    Args:
+        model: The state, on its event loop.
+        event_filter: Default: everything.
     """
     found: defaultdict[tuple[str | None, str], list[TaskFailures]] = defaultdict(list)
     for task, groups in model.failures.of_task.items():
@@ -156,7 +175,7 @@ def failure_groups(model: Fold, event_filter: EventFilter = ALL_EVENTS) -> list[
 
 
 def newest_failed(merged: MergedFailures) -> list[Node]:
-    """The newest of these failures that are held, the latest first."""
+    """The newest of these failures that are held, the latest first; at most ten a task."""
     nodes = (node for group in merged.groups for node in group.newest())
     return sorted(nodes, key=_by_end, reverse=True)
 

@@ -48,14 +48,19 @@ _TRUE_END: Final = OTHER * 8
 
 class Jobs:
     """
-    The jobs of all tasks.
+    Keeps the status and counts of all jobs right, whenever a fact or a verdict changes.
+
+    A verdict is why an open (not ended) job is stalled. Counts are kept by difference, so repeated
+    events change nothing. For the collector's event loop, without a lock. No limit of its own;
+    raises nothing for jobs of the model.
 
     Args:
-        tasks, workers, queues, failures, stats: The parts that jobs appear in.
+        tasks, workers, queues, failures: The parts of the model in which jobs are registered.
 
     Attributes:
-        liveness: Made here, because it evaluates jobs and jobs ask it.
-        dirty: Tasks of which a job was evaluated.
+        liveness: Finds what is stalled; made here, because it evaluates jobs and jobs ask it.
+        dirty: Tasks in which a job's status changed without an event of the task, until a reader
+            clears it.
     """
 
     def __init__(

@@ -85,7 +85,13 @@ def is_own_verdict(event: Event) -> bool:
 
 
 def rank_of(event: Event, fact: Fact) -> int:
-    """Who reports an end; 0 for an event that is not an end, and for a verdict that is ignored."""
+    """
+    Return who reports an end, a code of ``ENDED_BY``: 1 snapshot, 2 rule, 3 other, 4 self.
+
+    0 for an event that is not an end, and for a reported stall with the reason ``silent`` or
+    ``queue_emptied``, which each collector finds by itself. An unknown ``ended_by`` counts as self;
+    an event without span id is other at most.
+    """
     if fact.side != END:
         return 0
     ended_by = event.ended_by
@@ -109,19 +115,24 @@ def merge_node(  # noqa: C901  (each call costs 0.1 us)
     node: Node, event: Event, fact: Fact, kind: int, rank: int, ts: int, seen: int
 ) -> bool:
     """
-    Merge the facts that do not decide where a node belongs.
+    Merge an event's facts into its node (a span), except those that decide where the node belongs.
+
+    Each fact has a total order, so any order of events, repeated or not, gives the same node.
+    Values of an unexpected type in ``meta``, ``counts`` and ``progress`` are ignored; it raises
+    nothing for checked events. Names keep 100 characters, titles and messages 300, errors 500, ids
+    512; an attempt is 1,000,000 at most.
 
     Args:
-        node: Of the event.
-        event: Any with a fact.
+        node: The event's node; it is changed.
+        event: Any whose type is in ``FACTS``.
         fact: What its type says.
-        kind: As ``kind_of`` says.
-        rank: As ``rank_of`` says.
+        kind: The kind of node, as ``kind_of`` returned it.
+        rank: Who reports the end, as ``rank_of`` returned it.
         ts: Of the event, microseconds.
-        seen: Its reception, microseconds.
+        seen: Its reception by the collector, microseconds.
 
     Returns:
-        Whether its end is another one than before.
+        Whether the node's end, or the key of its error, is another one than before.
     """
     side = fact.side
     attempt = event.retry_count
@@ -339,7 +350,7 @@ def _merge_stack(node: Node, event: Event) -> bool:
 
 
 def merge_host(node: Node, host: Host) -> None:
-    """Who runs the node: with incarnation before without, then the greatest text."""
+    """Merge who runs the node: one with incarnation before one without, then the greatest text."""
     known = node.worker
     if known is None or (known is not host and _host_order(host) > _host_order(known)):
         if node.ended:

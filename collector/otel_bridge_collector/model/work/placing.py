@@ -36,10 +36,15 @@ _MAX_ATTEMPT: Final = 1_000_000
 
 class Placing:
     """
-    Finds and makes nodes.
+    Finds or makes the node that an event is about: a span in a task's tree, or what stands for one.
+
+    For the collector's event loop, without a lock. A node is not made if, after eviction, more than
+    5/4 of a limit is held (by default 500,000 nodes, see ``Limits``). Heartbeats that come before
+    their span are kept for 20,000 spans; at the limit all of them are dropped.
 
     Args:
-        tasks, tree, jobs, eviction: The parts of the model.
+        tasks, tree, jobs, eviction: The parts of the model: what events change, and what makes
+            room.
     """
 
     def __init__(self, tasks: Tasks, tree: Tree, jobs: Jobs, eviction: Eviction) -> None:
@@ -63,15 +68,23 @@ class Placing:
         self, event: Event, fact: Fact, kind: int, rank: int, base: Task, is_named: bool
     ) -> Node | None:
         """
-        The event's node, in its place; None for one that is no longer held.
+        Return the event's node, in its place in the tree; a new one is made.
 
         Args:
-            event: Of a job, phase, span or task.
+            event: Of a job, phase, span or task, with checked ids.
             fact: What its type says.
-            kind: As ``kind_of`` says.
-            rank: As ``rank_of`` says.
+            kind: The kind of node, as ``kind_of`` returned it; not -1.
+            rank: Who reports its end, as ``rank_of`` returned it.
             base: The task that it names, or the card of its trace.
             is_named: Whether it names a task.
+
+        Returns:
+            None if the node was evicted earlier (counted in its task's ``late``), if there is no
+            room for a new one (counted in ``not_held``), or if it is a phase without a span beyond
+            100 of the task.
+
+        Raises:
+            ValueError: A span id is not hex.
         """
         if event.span_id is None:
             return self._spanless(event, fact, kind, base)
