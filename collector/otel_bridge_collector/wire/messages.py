@@ -65,6 +65,7 @@ class PhaseProgress(_Wire):
     completed: int = 0
     failed: int = 0
     pending: int = 0
+    """Expected jobs that have not ended: they wait, run, are to be tried again or are stalled."""
     retrying: int = 0
     rate_per_sec: float | None = None
     """Jobs ended per second over the last minute; None until enough have ended for a rate."""
@@ -134,6 +135,7 @@ class TaskCard(_Wire):
     completed: int = 0
     failed: int = 0
     pending: int = 0
+    """Expected jobs that have not ended: they wait, run, are to be tried again or are stalled."""
     retries: int = 0
     error: str | None = None
     message: str | None = None

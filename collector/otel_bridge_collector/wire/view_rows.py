@@ -278,8 +278,11 @@ class TaskRow(_Sent):
     done: int
     failed: int
     pending: int
+    """Expected jobs that have not ended: they wait, run, are to be tried again or are stalled."""
     running: int
+    """Of the pending ones: jobs that run."""
     stalled: int
+    """Of the pending ones: jobs that are stalled."""
     retries: int
     eta_sec: float | None
     error: str | None

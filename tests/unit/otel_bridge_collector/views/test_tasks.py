@@ -141,3 +141,18 @@ def test_tasks_of_several_processes_are_one_list() -> None:
     found = merge(parts, params)
     assert names(found) == ["a-silent", "d-failed", "e-runs"]
     assert found.head == {"first": 0, "total": 5, "total_all": 5, "attention": 2}
+
+
+def test_stalled_jobs_are_among_the_pending_ones() -> None:
+    """What has not ended is pending, so that done, failed and pending are all jobs of a row."""
+    jobs = [
+        event(1, "worker_started", worker_id="lost"),
+        event(90, "worker_started", worker_id="lives"),
+        event(2, "task_started", parent_task_id="t", task_id="j1", worker_id="lost"),
+        event(91, "task_started", parent_task_id="t", task_id="j2", worker_id="lives"),
+        event(92, "task_completed", parent_task_id="t", task_id="j3", worker_id="lives"),
+    ]
+    params = TasksParams()
+    found = merge([compute(state_of(fold(jobs), 100), params, None)], params)
+    row = json.loads(found.rows["t"])
+    assert [row[name] for name in ("done", "pending", "running", "stalled")] == [1, 2, 1, 1]
