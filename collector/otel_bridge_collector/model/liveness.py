@@ -206,6 +206,17 @@ class Liveness:
             return Verdict("silent", max(last_seen, node.first))
         return None
 
+    def has_heartbeats(self, node: Node) -> bool:
+        """
+        Return whether heartbeats say that an open node without a verdict lives; never raises.
+
+        They are those of its worker's process, or its own. Without any, only events of its task do.
+        """
+        host = node.worker
+        if host is not None and host.is_watched and self._workers.lost_at(node, self.now) == ALIVE:
+            return True
+        return node.more is not None and bool(node.more.beat_ms)
+
     def job_verdict(self, job: Job) -> Verdict | None:
         """Why a stalled job is stalled; None for one that is not."""
         if job.st != STALLED:

@@ -138,12 +138,11 @@ class Workers:
     """
     Merges worker events; answers whether the process of a node (a span) still lives.
 
-    For the collector's event loop, without a lock; raises nothing for checked events. An
-    incarnation is one life of a worker's process.
+    For the collector's event loop, without a lock; raises nothing for checked events.
 
     Args:
-        ttl_us: Silence after which one is gone, microseconds; 30,000,000 (30 s) in the service by
-            default.
+        ttl_us: Silence after which an incarnation (one life of a worker's process) is gone, in
+            microseconds; 30,000,000 (30 s) in the service by default.
         max_workers: 2,000 in the service; past it the worker without open jobs that is silent
             longest leaves, if there is one. Of as many processes the first known leave, where
             neither a worker nor an open job of theirs is held.

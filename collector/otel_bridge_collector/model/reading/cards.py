@@ -124,7 +124,8 @@ class Cards:
             verdict = self._liveness.verdict(root, None)
             if verdict is not None:
                 return STALLED, verdict.reason
-            return (STALLED, "silent") if quiet > QUIET_US else (PROCESSING, None)
+            is_silent = quiet > QUIET_US and not self._liveness.has_heartbeats(root)
+            return (STALLED, "silent") if is_silent else (PROCESSING, None)
         return self._rootless_status(task, quiet, queued)
 
     def _rootless_status(self, task: Task, quiet: int, queued: int) -> tuple[int, str | None]:
@@ -152,7 +153,10 @@ class Cards:
     def _reason(self, task: Task) -> str | None:
         face = self._tasks.face_of(task)
         own = None if face is None else face.own
-        verdict = self._liveness.job_verdict(own) if type(own) is Job else None
+        if type(own) is not Job:  # a phase: the job that stands for the others is any, but the same
+            stalled = (job for job in task.jobs.values() if job.st == STALLED)
+            own = min(stalled, key=lambda job: job.id, default=None)
+        verdict = None if own is None else self._liveness.job_verdict(own)
         return "worker_lost" if verdict is None else verdict.reason
 
     def standing(self, task: Task) -> Standing:

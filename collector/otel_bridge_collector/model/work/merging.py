@@ -267,9 +267,12 @@ def _merge_end(  # noqa: C901  (each call costs 0.1 us)
         if rank == known >> 3:
             if ts < node.end:
                 return False
-            known_end = (END_ORDER[known & 7], node.error or "")
-            if ts == node.end and (END_ORDER[status], error or "") <= known_end:
-                return False
+            if ts == node.end:
+                more = node.more
+                known_reason = "" if more is None else more.reason or ""
+                known_end = (END_ORDER[known & 7], node.error or "", known_reason)
+                if (END_ORDER[status], error or "", event.reason or "") <= known_end:
+                    return False
         if known & 7 != RETRYING:
             credit(node, -1)
     node.ended = ended
@@ -279,6 +282,8 @@ def _merge_end(  # noqa: C901  (each call costs 0.1 us)
         credit(node, 1)
     if event.reason is not None:
         more_of(node).reason = event.reason
+    elif node.more is not None:
+        node.more.reason = None
     return True
 
 

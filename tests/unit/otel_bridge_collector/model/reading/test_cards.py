@@ -386,3 +386,42 @@ def test_the_time_left_is_that_of_the_slowest_phase() -> None:
     assert eta(2, 1) == 100.0
     assert eta(2, 0) is None
     assert eta() is None
+
+
+# --- heartbeats and reasons -----------------------------------------------------------------------
+
+HEARTBEATS = {
+    "of its worker": [heartbeat(seconds) for seconds in range(0, 1001, 20)],
+    "of its own": [
+        event(seconds, "span_beats", spans=[span(99)]) for seconds in range(10, 1001, 10)
+    ],
+}
+
+
+@pytest.mark.parametrize("beats", HEARTBEATS.values(), ids=HEARTBEATS)
+def test_a_task_whose_root_has_heartbeats_is_not_silent(beats: list[Event]) -> None:
+    """After 900 s without an event of the task, heartbeats still say that its root lives."""
+    start = root(0, "task_started", worker_id="w", beat_ms=10_000)
+    assert status(fold([start, *beats], 1000)) == ("processing", None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [({"beat_ms": 4000}, "heartbeat_lost"), ({"worker_id": "w"}, "worker_lost")],
+)
+def test_the_reason_of_a_card_that_a_phase_shows_is_its_jobs(
+    fields: dict[str, Any], reason: str
+) -> None:
+    """A task without root whose phase is lost with its job says why the job is."""
+    lost = {"worker_id": "w", **fields}
+    story = [
+        heartbeat(0),
+        phase(0, "phase_started", worker_id="w"),
+        job(1, "task_started", parent_span_id=span(50), **lost),
+    ]
+    if "beat_ms" in fields:
+        story = [
+            phase(0, "phase_started"),
+            job(1, "task_started", parent_span_id=span(50), **fields),
+        ]
+    assert status(fold(story, 2000)) == ("stalled", reason)

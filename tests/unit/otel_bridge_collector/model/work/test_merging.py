@@ -545,3 +545,33 @@ def test_repeating_an_event_changes_nothing() -> None:
     task = model.tasks.by_id["t"]
     assert (task.retries, task.agg[FAILED], model.workers.by_id["w"].failed) == (1, 1, 1)
     assert [group.count for group in model.failures.of_task[task].values()] == [1]
+
+
+@pytest.mark.parametrize(
+    ("later", "reason"),
+    [({}, "worker_lost"), ({"reason": "heartbeat_lost"}, "heartbeat_lost")],
+)
+def test_the_reason_belongs_to_the_end_that_wins(later: dict[str, str], reason: str) -> None:
+    """A later report of a stall replaces an earlier one with its reason, also where it has none."""
+    story = [
+        job(0, "task_started"),
+        job(5, "task_stalled", reason="a former one"),
+        job(9, "task_stalled", **later),
+    ]
+    model = fold_every_way(story, 99, ways=12)
+    found = model.liveness.job_verdict(model.tasks.by_id["t"].jobs["j"])
+    assert found is not None
+    assert found.reason == reason
+
+
+def test_of_two_reasons_at_one_time_the_greater_wins() -> None:
+    """Two reports of one moment give one reason, whichever comes first."""
+    story = [
+        job(0, "task_started"),
+        job(5, "task_stalled", reason="heartbeat_lost"),
+        job(5, "task_stalled", reason="worker_lost"),
+    ]
+    model = fold_every_way(story, 99, ways=12)
+    found = model.liveness.job_verdict(model.tasks.by_id["t"].jobs["j"])
+    assert found is not None
+    assert found.reason == "worker_lost"
