@@ -58,9 +58,9 @@ class Adapter(BaseInstrumentor):  # type: ignore[misc,unused-ignore]
     The framework's own OpenTelemetry instrumentation may be active as well. Its spans reach their
     exporters unchanged, but are left out of the live view, which would show each job twice.
 
-    If the installed framework is of another version than ``requirement``, ``instrument()`` logs an
-    error and does nothing. Later errors are logged, and the job runs without being shown. The
-    number of jobs is not limited.
+    ``requirement`` names the framework and its supported versions, such as ``celery >= 5.5``. With
+    another version, ``instrument()`` logs an error and does nothing. Later errors are logged, and
+    the job runs without being shown. The number of jobs is not limited.
     """
 
     requirement: ClassVar[str]
@@ -191,7 +191,7 @@ def start_worker(worker_id: str, meta: Mapping[str, Any] | None = None) -> Worke
     logged, and the worker runs without being shown.
 
     Args:
-        worker_id: Unique among all workers, which is not checked; kept as ``safe_str`` of it.
+        worker_id: Unique among all workers, which is not checked; kept as text.
         meta: Small values by text, shown with the worker, beside ``host`` and ``pid``; default
             none.
 
@@ -223,10 +223,11 @@ def stop_worker(heartbeat: WorkerHeartbeat | None, depths: DepthSampler | None =
     """
     Publish ``worker_stopped``, then wait until everything queued has been sent.
 
-    Blocks the calling thread for at most 2 s until the log has the events, and 2 s more for the
-    OTLP export. After that it returns all the same, and what is left goes on in the background. The
-    flush is needed because the workers of several frameworks exit without running ``atexit``. Never
-    raises. A second call only flushes again; before ``configure()`` it does nothing.
+    Blocks the calling thread for at most 2 s until the event log (the Redis or the collector that
+    events are sent to) has them, and 2 s more for the OTLP export. After that it returns all the
+    same, and what is left goes on in the background. The flush is needed because the workers of
+    several frameworks exit without running ``atexit``. Never raises. A second call only flushes
+    again; before ``configure()`` it does nothing.
 
     Args:
         heartbeat: What ``start_worker`` returned; None: no ``worker_stopped`` is published.

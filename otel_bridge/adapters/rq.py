@@ -64,10 +64,11 @@ class RqAdapter(Adapter):
     second call does nothing but log a warning, and ``uninstrument()`` restores RQ's classes. With
     an RQ older than 2.6.1 one error is logged and nothing is shown.
 
-    While the log or the OTLP backend is unreachable, the end of each job waits up to 3 s (2 s and
-    1 s) in its work-horse (RQ's process for one job), and a worker's end up to 4 s. What a
-    work-horse has not sent then is lost. Heartbeats are sent every 10 s (by default), queue depths
-    every 5 s.
+    While the event log (the Redis or the collector that events are sent to) or the OTLP backend is
+    unreachable, the end of each job waits up to 3 s (2 s and 1 s) in its work-horse (RQ's process
+    for one job), and a worker's end up to 4 s. What a work-horse has not sent then is lost. Other
+    errors of ours are logged, and the job runs without being shown. Heartbeats are sent every 10 s
+    (by default), queue depths every 5 s.
 
     ``Retry``, given to ``enqueue()`` or returned by a job, is shown as a retry; a job that is
     requeued or has a ``Repeat`` runs again under its id, as another run of it. Jobs that are

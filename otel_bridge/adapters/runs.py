@@ -103,11 +103,11 @@ class Run:
         """
         Record that the job returns to its queue, so that this attempt ends as a retry.
 
-        Call it before ``close``; a second call gives the same. Never waits.
+        Call it before ``close``; a second call gives the same. Never waits or raises.
 
         Returns:
-                The carrier (the dict that carries trace context with a job) for its next attempt:
-                that of this attempt, with a link to it.
+            The carrier (the dict that carries trace context with a job) for its next attempt: that
+            of this attempt, with a link to it.
         """
         self.is_queued_again = True
         return self.span.retry_carrier
@@ -140,7 +140,8 @@ class Runs:
     Each adapter creates one; its ``open`` starts an attempt's span, its ``close`` ends it. Their
     number is not limited. They are kept in a context variable, not by job id: a job that was queued
     again may start its next attempt in another thread or task before this attempt has ended. So
-    another thread or task does not see them; closing one there does nothing.
+    another thread or task does not see them; closing one there does nothing. No method raises:
+    errors are logged, and the job runs without being shown.
     """
 
     def __init__(self) -> None:
@@ -179,10 +180,11 @@ class Runs:
         shown. While monitoring is off, it is not shown either.
 
         Args:
-            task_id: Id of the job; kept as ``safe_str`` of it. A second attempt of the same id
-                nests in the first.
+            task_id: Id of the job; kept as text. A second attempt of the same id nests in the
+                first.
             task_type: Name of the function that it runs.
-            carrier: What came with the message; see ``read_carrier``.
+            carrier: The carrier (the dict that carries trace context with a job) that came with
+                the message, or its JSON text; anything else counts as none.
             retry_count: Attempts made before this one, at least 0.
             queue: Name of the job's queue, if known.
             worker_id: The worker that runs it; None: the one that ``heartbeat`` belongs to.
@@ -246,7 +248,8 @@ def report_lost(
     Args:
         task_id: Id of the job.
         task_type: Name of the function that it runs.
-        carrier: What came with the message, see ``read_carrier``; names research task, project,
+        carrier: The carrier (the dict that carries trace context with a job) that came with the
+            message, or its JSON text; anything else counts as none. Names research task, project,
             phase, run and trace. A ``traceparent`` without a trace id of 32 lower-case hex digits
             counts as none.
         reason: Published as ``error``.

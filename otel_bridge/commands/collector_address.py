@@ -40,7 +40,7 @@ def collector_url() -> str:
     It is ``MONITORING_BUS_URL`` if that names a collector (``http`` or ``https``), else the address
     on which a collector with this environment listens: ``MONITORING_HOST`` and ``MONITORING_PORT``,
     by default ``http://127.0.0.1:12000``. A port that is not a number from 1 to 65535 counts as not
-    set. The address is not checked: ``split_url`` does that.
+    set. The address is not checked otherwise, and nothing is connected to.
     """
     address = _Address()
     if address.bus_url.startswith(("http://", "https://")):
@@ -64,7 +64,7 @@ def display_host(host: str) -> str:
 
 def split_url(url: str, schemes: tuple[str, ...]) -> SplitResult:
     """
-    Check a collector's address and return its parts; connects to nothing.
+    Check a collector's address; return its parts, as of ``urlsplit()``. Connects to nothing.
 
     Args:
         url: The value of ``--url``, of any length.

@@ -73,8 +73,9 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int
     no time limit.
 
     Args:
-        parser: From ``make_parser``. Its commands set ``run``, which is called with the parsed
-            options. A command whose work lasts until Ctrl-C also sets ``interrupted_code`` to 0.
+        parser: Made by ``make_parser``. Each command sets the default ``run``, a function that gets
+            the parsed options and returns the exit code. A command whose work lasts until Ctrl-C
+            also sets ``interrupted_code`` to 0.
         arguments: The command and its options; None: those of the process.
 
     Returns:
@@ -109,7 +110,7 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int
 
 def make_parser(prog: str) -> tuple[argparse.ArgumentParser, Commands[argparse.ArgumentParser]]:
     """
-    Return a parser with the options of all commands, and the object to add commands to.
+    Return a parser with the options of all commands, and an object whose ``add_parser`` adds one.
 
     The options are ``--version`` and ``--verbose``; a command is required. The parser ends the
     process with code 2 when it is given wrong arguments.
@@ -171,8 +172,9 @@ def add_work_arguments(parser: argparse.ArgumentParser) -> None:
     """
     Add ``--corpus``, ``--data-dir`` and ``--pace``, which concern the workers' jobs, to a command.
 
-    Each is None if it is not given; values are checked when the command runs, but for ``--pace``,
-    which must be a number (of seconds).
+    They are the directory of pages to search, the directory for results, and the delay before each
+    job in seconds. Each is None if it is not given. The directories are checked when the command
+    runs; a ``--pace`` that is no number ends the process with code 2 when it is parsed.
 
     Args:
         parser: That of ``serve``, ``demo`` or ``worker``.

@@ -46,7 +46,18 @@ class EventLine:
     The texts of one event for a terminal, made by ``read_event``; immutable.
 
     Each is printable text without a line break or control character, and empty if unknown. The
-    length is not limited. A record; it checks nothing.
+    length is not limited. A record; it checks nothing and raises nothing.
+
+    Attributes:
+        clock: Time of day in UTC with milliseconds.
+        status: Status of the job, phase or task after the event.
+        symbol: One character for the status; ``·`` for an unknown one.
+        event_type: Type of the event; ``?`` if unknown.
+        phase: Name of the phase.
+        job: Type and id of the job.
+        worker: ``worker`` and the worker's id.
+        duration: How long it took, in whole milliseconds.
+        text: Retry, counts and statistics, message and error.
     """
 
     clock: str
@@ -78,7 +89,9 @@ def one_line(text: str) -> str:
 
 def read_event(event: Mapping[str, Any]) -> EventLine:
     """
-    Return the texts of an event for a terminal, of any length.
+    Return the texts of an event for a terminal: time, status, type, phase, job, worker and so on.
+
+    Each is printable text of any length without a line break, and empty if unknown. Never raises.
 
     Args:
         event: An event decoded from JSON; fields may be missing or of another type, unknown ones
@@ -106,8 +119,11 @@ def format_event(event: Mapping[str, Any]) -> str:
     """
     Format an event as one line: time, status, type, phase, job, worker, duration, text.
 
+    Never raises.
+
     Args:
-        event: An event decoded from JSON; see ``read_event``.
+        event: An event decoded from JSON; fields may be missing or of another type, unknown ones
+            are left out.
 
     Returns:
         Printable text of any length without a line break; parts that are unknown are left out.

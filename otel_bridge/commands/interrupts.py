@@ -23,10 +23,11 @@ _EXIT_INTERRUPTED: Final = 130
 
 def exit_while_importing() -> None:
     """
-    Let SIGINT end the process without a word, if it is ``python -m otel_bridge``.
+    Let SIGINT end the process at once with code 130, if it is ``python -m otel_bridge``.
 
-    In every other program, in another thread, and where SIGINT is ignored or has a handler, this
-    does nothing. ``raise_again`` ends it.
+    Nothing is printed and no clean-up runs then. It lasts until ``raise_again`` is called. In every
+    other program, in another thread, and where SIGINT is ignored or has a handler, this does
+    nothing. Never raises.
     """
     if (
         _is_own_command(sys.argv, sys.orig_argv)

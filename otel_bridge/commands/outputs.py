@@ -109,7 +109,8 @@ class Lines:
     """
     Prints one line per event, for pipes and files; an ``Output``, made by ``open_output``.
 
-    Neither the number nor the length of lines is limited; ``print`` says what it raises.
+    Neither the number nor the length of lines is limited. ``print`` raises ``OtelBridgeError`` if
+    the file cannot be written; creating this object never raises.
 
     Args:
         file: Where to print; stays open.
@@ -127,6 +128,9 @@ class Lines:
         Print each event as one line, in their order, and flush; blocks while a pipe is full.
 
         Nothing is limited. After an error nothing more can be printed to standard output.
+
+        Args:
+            events: Events decoded from JSON; none is allowed.
 
         Raises:
             ClosedOutputError: The reader of the pipe is gone.
@@ -188,6 +192,9 @@ class TerminalOutput:
         Print each event as one row, in their order, and redraw the progress bars below.
 
         Blocks while the terminal accepts no text. No limit on the events; at most 6 bars.
+
+        Args:
+            events: Events decoded from JSON; none is allowed.
 
         Raises:
             OtelBridgeError: The terminal cannot be written to.

@@ -46,8 +46,11 @@ class OpenPhases:
         """
         Return open phases, the one whose counts came last at the end of the list. Never raises.
 
+        Each has a ``title``, its ``completed`` and ``failed`` jobs, and ``total``, their number
+        (None if unknown).
+
         Args:
-            number: Return at most this many; 1 or more, not checked. At most 200 are kept.
+            number: Return at most this many; 1 or more (0 returns all). At most 200 are kept.
         """
         return list(self._phases.values())[-number:]
 

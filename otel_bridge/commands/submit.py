@@ -27,7 +27,9 @@ def run(options: argparse.Namespace) -> int:
     body is read whole, and neither its size nor its form is checked here.
 
     Args:
-        options: ``file`` (``-`` is standard input) and ``url`` (None: see ``collector_url``).
+        options: ``file`` (``-`` is standard input) and ``url``, the collector's address. None:
+            ``MONITORING_BUS_URL`` if that is http or https, else ``MONITORING_HOST`` and
+            ``MONITORING_PORT``, by default ``http://127.0.0.1:12000``.
 
     Returns:
         The exit code, 0.

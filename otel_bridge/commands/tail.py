@@ -47,10 +47,11 @@ def socket_url(options: TailOptions, since: str | None) -> str:
     """
     Return the address of the collector's WebSocket, ``/ws/monitor``, with the filters as query.
 
-    Filters are not checked here: the collector does. Their length is not limited.
+    Neither the form nor the length of filters is checked here: the collector refuses a wrong one.
 
     Args:
-        options: Address of the collector and filters.
+        options: Its ``url`` is the collector's address. Its filters are ``project_id``,
+            ``task_id``, ``types`` (comma-separated) and ``is_stats_only``; unset ones are left out.
         since: ``position`` of an event after which the stream resumes; None: from now on.
 
     Raises:
@@ -88,7 +89,8 @@ async def tail(
     a message is not limited.
 
     Args:
-        options: The collector and the filters.
+        options: The collector's ``url``, its bearer ``token`` (empty: none), and the filters:
+            ``project_id``, ``task_id``, ``types`` (comma-separated) and ``is_stats_only``.
         show: Called on the event loop, in order, with the decoded events of each message, of which
             there may be none. What it raises ends the function and is raised.
         report: Called with lines about the connection and about missing events; default: printed to
@@ -204,8 +206,10 @@ def run(options: argparse.Namespace) -> int:
     later each time.
 
     Args:
-        options: ``url`` (None: see ``collector_url``), the filters ``project``, ``task``, ``types``
-            and ``stats_only``, and ``json``; as ``command_line.py`` parses them.
+        options: The filters ``project``, ``task``, ``types`` and ``stats_only``; ``json`` (one JSON
+            object per line) and ``url``, the collector's address. None: ``MONITORING_BUS_URL`` if
+            that is http or https, else ``MONITORING_HOST`` and ``MONITORING_PORT``, by default
+            ``http://127.0.0.1:12000``.
 
     Returns:
         The exit code, 0.

@@ -37,8 +37,8 @@ def run(options: argparse.Namespace) -> int:
     digest of the token and not the token itself. The number of projects is not limited.
 
     Args:
-        options: ``name``, ``projects`` (comma-separated, or ``*``) and ``days`` (None: no expiry;
-            not checked here, see ``days()``).
+        options: ``name``, ``projects`` (comma-separated, or ``*`` for all) and ``days`` until the
+            token expires (1 to 3650, not checked here; None: never).
 
     Returns:
         The exit code, 0.

@@ -26,7 +26,8 @@ async def run_worker_process(
     """
     Run workers and one research runner on ``REDIS_URL`` until SIGINT, SIGTERM or SIGHUP.
 
-    Call it with ``asyncio.run`` on the main thread. It calls ``configure()`` and, at the end,
+    Workers run the queued jobs; the runner runs up to 4 research tasks, each as such jobs. Call it
+    with ``asyncio.run`` on the main thread. It calls ``configure()`` and, at the end,
     ``shutdown()`` of the bridge. Running jobs have the shutdown timeout of the settings (5 s by
     default) to end; then other workers run them. An outage of Redis while it runs is logged and
     does not end it.

@@ -62,16 +62,16 @@ PHASE_COUNTER: ContextVar[PhaseCounter | None] = ContextVar(
 
 class InstrumentedCoordinator:
     """
-    What is known about one coordinator instance; created by ``InstrumentedCoordinators.get``.
+    What is known about one coordinator (the user's object that queues jobs and runs workers).
 
-    Creating it replaces methods of the Redis client to observe its commands, and starts background
-    work on the timer thread, where errors are logged; ``close()`` undoes both.
+    Creating it replaces methods of the Redis client to observe its commands, and starts to sample
+    queue depths on the timer thread, where errors are logged; ``close()`` undoes both.
 
     Args:
         coordinator: Its ``TASK_QUEUE_PREFIX`` and ``TASK_STATUS_PREFIX`` name its keys; without
             them ``nexus:tasks:`` and ``nexus:task:``, where ``nexus`` is ``MONITORING_KEY_PREFIX``.
         client: Its asynchronous Redis client; None: only spans are created.
-        bridge: What ``configure()`` made; None before: no depths, groups and projects.
+        bridge: What ``configure()`` made; None before: no queue depths or lookups of projects.
         knowledge_base: Asked for projects; None: the bridge's own is asked, if it has one.
         depth_interval_sec: Seconds between two samples of the queue depths.
 
@@ -326,7 +326,7 @@ class Attempt:
         task: The task that the method got; its status, error and retry count are read at the end.
         task_id: The task's id.
         carrier: Taken from the task's payload; None: the one kept in this process is used.
-        worker_id: Id of the worker that the method got; None: the enclosing ``worker()``.
+        worker_id: Id of the worker that the method got; None: that of the ``worker()`` block.
     """
 
     def __init__(

@@ -42,13 +42,16 @@ class RunningJob:
     record; it checks and limits nothing.
 
     Attributes:
-        task_id: Id of the job.
-        status_keys: Redis keys whose values hold the job's status: a text, JSON or a hash.
-        error_key: Redis key whose value is the job's error.
-        span: The job's open span.
-        status: The last status recorded; None if none was, or none that ``status_of`` knows.
-        error: The last error recorded.
-        is_queued_again: Whether the coordinator has put the job into a queue during the call.
+        task_id (str): Id of the job.
+        status_keys (frozenset[str]): Redis keys whose values hold the job's status: a text, JSON or
+            a hash.
+        error_key (str): Redis key whose value is the job's error.
+        span (Job): The job's open span.
+        status (TaskStatus | None): The last status recorded: pending, processing, completed, failed
+            or retrying. None if none was, or one that is no known word for these.
+        error (str | None): The last error recorded, of any length; None if none was.
+        is_queued_again (bool): Whether the coordinator has put the job into a queue during the
+            call; at first False.
     """
 
     task_id: str
@@ -102,7 +105,7 @@ class CommandObserver:
         queue_prefix: Keys that begin with it are queues.
 
     Attributes:
-        queues: Names of the queues seen so far; after the first 100 further ones are left out.
+        queues: Names of the queues (text) seen so far; after 100 further ones are left out.
 
     Raises:
         AttributeError: ``client`` does not allow its methods to be replaced.

@@ -27,7 +27,7 @@ class PhaseCounter:
     The ids of all jobs of the phase are kept; their number is not limited.
 
     Args:
-        phase: The phase's span, which publishes the counts.
+        phase: The phase's span, which publishes the counts as a ``stats_snapshot`` event.
         status_key: Gives the Redis key of a job's status, by the job's id.
         interval_sec: Time between two counts in seconds.
     """

@@ -112,10 +112,11 @@ class CoordinatorPoller:
 
     def close(self) -> None:
         """
-        Write the groups that wait, then stop; returns at once, and may be called twice.
+        Write the task groups that wait, then stop; returns at once, and may be called twice.
 
-        The timer thread does it, with one attempt of 100 ms (``send_timeout_ms``) for each answer;
-        groups that cannot be written then are lost, and a warning has the number of their jobs.
+        A task group is a Redis set with the job ids of a research task. The timer thread writes
+        them, with one attempt of 100 ms (``send_timeout_ms``) for each answer; what cannot be
+        written then is lost, and a warning has the number of jobs. Never raises.
         """
         self._bridge.timer.call_later(0, self._finish)
 

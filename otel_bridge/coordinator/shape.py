@@ -146,9 +146,10 @@ def status_of(value: Any) -> TaskStatus | None:
             ``TaskStatus.COMPLETED``, or a JSON object with a ``status``. Case does not matter.
 
     Returns:
-        The status; synonyms such as ``done``, ``error``, ``requeued``, ``queued`` and ``running``
-        are known. None for another text, JSON that cannot be read, and None. Raises only what the
-        ``__str__`` of ``value`` raises.
+        ``COMPLETED``, ``FAILED``, ``RETRYING``, ``PENDING`` or ``PROCESSING``. Synonyms such as
+        ``done``, ``error``, ``requeued``, ``queued`` and ``running`` are known. None for another
+        text, JSON that cannot be read, and None. Raises only what the ``__str__`` of ``value``
+        raises.
     """
     status = text(value)
     if status is None:
@@ -260,9 +261,10 @@ def put_carrier(task: Any, carrier: Mapping[str, str]) -> Restore | None:
 
 def take_carrier(task: Any) -> dict[str, str] | None:
     """
-    Remove what ``put_carrier`` stored in a task's payload, so that no handler finds it there.
+    Remove the carrier from a task's payload, where it is JSON text under ``_otel_bridge``.
 
-    Raises only what a property ``payload`` of the task raises.
+    The carrier is the dict that carries trace context with a job. Raises only what a property
+    ``payload`` of the task raises.
 
     Args:
         task: An object or mapping; its ``payload`` is changed in place.
@@ -363,7 +365,7 @@ def outermost_caller(owner: type, methods: Mapping[str, str]) -> str | None:
     Find the coroutine method of a class that calls the given methods.
 
     If several do, it is the one that none of the others calls. This is read from the names in the
-    compiled code, so nothing is run.
+    compiled code, so no method is run.
 
     Args:
         owner: The class.

@@ -42,7 +42,8 @@ async def run_claim_loop(
     logged and do not end the loop; cancelling it does.
 
     Args:
-        claim: Takes the next job from its queue, or returns None while no job waits. Its argument
+        claim: Takes the next job from its queue and returns the claim (one attempt at the job), or
+            None while no job waits. Its argument
             is the number of jobs that this loop has claimed before.
         run_job: Runs one attempt at a job and records how it ended. If it raises, the error is
             logged, and the job runs again once its lease (the worker's right to it, 15 s by

@@ -61,7 +61,7 @@ def synchronous_client(client: redis_asyncio.Redis) -> redis.Redis:
     It connects at its first command, with the same address, login and TLS arguments, and has a
     timeout of 2 s for connecting and for each answer; its commands raise ``redis.RedisError``. The
     client of a fakeredis server (an embedded Redis) shares that server. One of a master behind
-    Sentinels asks the same Sentinels. The caller ends it with ``redis_clients.close``.
+    Sentinels asks the same Sentinels. The caller closes it.
 
     Args:
         client: A client of a single Redis or of a master behind Sentinels; it stays as it is.

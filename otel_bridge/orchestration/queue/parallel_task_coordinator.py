@@ -79,7 +79,8 @@ class ParallelTaskCoordinator:
         notifications: Wakes idle workers while the caller runs ``notifications.listen()``; without
             it they look for jobs once a second.
         resolver: Finds the project of a job that names none; None: the job's own payload decides.
-        throttle: Awaited with each job before its handler; see ``Throttle``. None: no waiting.
+        throttle: Async function that is awaited with each job before its handler, to wait for a
+            rate limit. What it raises fails the attempt; its time counts. None: no waiting.
         depth_interval_sec: Between two samples of the queue depths by one of all processes, 5 s.
         grace_sec: How long a job may go on after ``stop`` before it is released, default 5 s.
         job_timeout_sec: A handler that runs longer, default 300 s, has failed; None: no limit.

@@ -39,7 +39,7 @@ class RedisRetry:
     Repeats Redis operations that fail because Redis is unavailable, and logs each outage once.
 
     Each coordinator creates one, for all its workers on one event loop; await ``call`` with an
-    operation. Creating it never raises.
+    operation. When the time is over, it raises the last error. Creating it never raises.
 
     Args:
         stopping: Once it is set, operations are repeated for 2 s instead of 60 s.

@@ -106,7 +106,7 @@ class Claim:
         Return the job, decoded from ``data``, with this attempt's ``retry_count``.
 
         Raises:
-            JobUnreadableError: ``data`` is empty, is not a job, or breaks a limit of ``QueuedJob``.
+            JobUnreadableError: ``data`` is empty, no JSON, lacks a field or has one out of bounds.
         """
         if not self.data:
             raise JobUnreadableError(f"job {self.job_id} has no data")
@@ -206,7 +206,7 @@ class TaskQueue:
         meta: Mapping[str, str] | None = None,
     ) -> Submission:
         """
-        Queue a job, unless its id or its dedupe key is known already.
+        Queue a job unless its id or dedupe key is known; return its id and whether it was queued.
 
         Raises ``redis.RedisError`` when Redis cannot be used, ``ValueError`` if the job is no JSON.
 
@@ -265,8 +265,8 @@ class TaskQueue:
         """
         Record the job's failure, and put its id on the dead-letter queue, which keeps 10,000.
 
-        Changes nothing unless the answer is ``OWNED``: the claim still held the job. ``error`` is
-        truncated to 2,000 characters. Raises ``redis.RedisError``.
+        Returns ``OWNED``, or if nothing changed ``ENDED`` or ``SUPERSEDED`` (by another attempt).
+        ``error`` is truncated to 2,000 characters. Raises ``redis.RedisError``.
         """
         return await self._end(claim, TaskStatus.FAILED, error[:MAX_ERROR_CHARS])
 
@@ -294,8 +294,8 @@ class TaskQueue:
         """
         Return the job for another attempt after ``delay_sec``; counts one retry, without a limit.
 
-        Changes nothing unless the answer is ``OWNED``: the claim still held the job. Raises
-        ``redis.RedisError``, and ``JobUnreadableError`` if the claim's data is no job.
+        Returns ``OWNED``, or if nothing changed ``ENDED`` or ``SUPERSEDED`` (by another attempt).
+        Raises ``redis.RedisError``, and ``JobUnreadableError`` if the claim's data is no job.
 
         Args:
             claim: The attempt that failed.
@@ -325,7 +325,8 @@ class TaskQueue:
         """
         Queue due retries and take back jobs with expired leases, up to 100 of each.
 
-        Any process may call it, also several at the same time. Raises ``redis.RedisError``.
+        Returns what it moved and the ms until the next retry. For any process, also several at the
+        same time. Raises ``redis.RedisError``.
         """
         promoted, requeued, letters, wait_ms = await self._maintain(
             keys=[queue_of(Priority.NORMAL, self.keys)],
@@ -373,10 +374,9 @@ class TaskQueue:
 
     async def progress(self, parent_task_id: str, prefix: str = "") -> Progress:
         """
-        Count the jobs of a research task, which are in the set ``<prefix>:task_group:{parent}``.
+        Count the jobs, completed, failed and pending, in the set ``<prefix>:task_group:{parent}``.
 
-        A job whose status has expired is not counted: it ended over a day ago, and nothing says how
-        any more. Raises ``redis.RedisError``.
+        A job that ended over a day ago is not counted. Raises ``redis.RedisError``.
 
         Args:
             parent_task_id: The research task.

@@ -34,6 +34,8 @@ class TaskType(StrEnum):
     """
     The types of the orchestrator's jobs, each of which has a handler in ``handlers.py``.
 
+    ``SEARCH_SPACE_ENUM`` divides the search space into units, ``DATA_AGGREGATION_SEARCH`` searches
+    a unit, ``DATA_AGGREGATION_EXTRACT`` extracts a page, ``SEARCH`` looks for a missing attribute.
     A team may queue jobs of other types and give its workers handlers for them; a job of a type
     that no handler has fails at once. An enum: another text raises ``ValueError``.
     """
@@ -72,12 +74,13 @@ class QueuedJob(BaseModel):
         type: One of ``TaskType``, or another type that the workers have a handler for; 1 to 128
             characters.
         payload: The handler's input; any JSON object; default empty.
-        priority: Decides the queue; default normal.
+        priority: Decides the queue: high, normal (default) or low.
         retry_count: Earlier attempts that failed or whose worker stopped answering; default 0.
         max_retries: How often a job whose handler fails is retried; 0 to 100, default 2.
         parent_task_id: The research task; None for a research task itself.
         project_id: The project that the job belongs to; None when unknown.
-        trace_context: W3C ``traceparent`` and the bridge's own ids, from ``enqueue``.
+        trace_context: W3C ``traceparent`` and the bridge's own ids, as text by name, set when the
+            job is queued; default empty.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -152,7 +155,8 @@ class ResearchTaskRequest(_Request):
             of these signs; default None.
         project_id: The project of all events of the task; in the same form. None, the default: only
             clients that may see all projects see them.
-        data_aggregation_config: What to collect.
+        data_aggregation_config: Entities, attributes, search space and ``domain_hint``: what to
+            collect.
     """
 
     title: _Line

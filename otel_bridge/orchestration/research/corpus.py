@@ -97,7 +97,8 @@ def generate_corpus(seed: int = DEFAULT_SEED) -> dict[str, bytes]:
     A pure function: the same seed gives the same bytes everywhere. Never raises.
 
     Args:
-        seed: Default 16. Another seed gives other schools and damages, in the same numbers.
+        seed: Default 16. Another seed gives other schools and other damaged pages, in the same
+            numbers.
 
     Returns:
         The bytes of each page by its id, e.g. ``001-profile.txt``, in the order of the ids.

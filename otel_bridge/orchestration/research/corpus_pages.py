@@ -53,6 +53,9 @@ class Draw:
     Only ``random.Random.random`` is used: the documentation of ``random`` guarantees the sequence
     of that method alone, and all workers of a research task must have the same pages. There is no
     limit on the draws; ``pick`` from nothing raises ``IndexError``.
+
+    Args:
+        seed: Any whole number; the same seed gives the same draws in the same order.
     """
 
     def __init__(self, seed: int) -> None:

@@ -62,7 +62,7 @@ class OrchestrationError(OtelBridgeError):
     It has no units to search, or all searches failed. The arguments are kept as attributes.
 
     Args:
-        phase_name: Name of the phase that failed; one of ``PHASES``.
+        phase_name: Name of the phase that failed: ``enumeration`` or ``search``.
         reason: Why it failed.
     """
 
@@ -77,10 +77,13 @@ class OrchestrationError(OtelBridgeError):
 
 class DataAggregationOrchestrator:
     """
-    Runs a research task through its seven phases, as jobs of a coordinator.
+    Runs a research task through its seven phases, the first four as jobs of a coordinator.
 
-    ``run_workers`` creates it, and a ``ResearchRunner`` calls ``run``; several tasks may run at the
-    same time on one event loop. There is nothing to start or close. Creating it never raises.
+    The phases are enumeration, search, extraction, enrichment, resolution, persistence and
+    csv_generation. ``run`` raises ``OrchestrationError`` if there is nothing to search or no search
+    succeeds. ``run_workers`` creates it, and a ``ResearchRunner`` calls ``run``; several tasks may
+    run at the same time on one event loop. There is nothing to start or close. Creating it never
+    raises.
 
     Args:
         coordinator: Queues the jobs; its workers, or those of other processes, run them.

@@ -106,7 +106,7 @@ class SearchProvider(Protocol):
         """
         Find pages that contain the phrase and at least one of the terms; best first.
 
-        What it raises fails the attempt, which is retried.
+        Each result has a page id and a score. What it raises fails the attempt, which is retried.
 
         Args:
             terms: Words or phrases; one of them is enough.

@@ -73,6 +73,9 @@ def document_handlers(
     """
     Make the handlers of the four ``TaskType``s, the async functions that run one job each.
 
+    They enumerate the units of a search space, search a unit, extract a page, and search for a
+    missing attribute. The coordinator's job timeout (300 s by default) applies to each.
+
     Args:
         search: Finds and returns pages; 25 for a search job, unless its payload has another
             ``limit`` from 1 to 1,000, and 10 to fill a gap.
