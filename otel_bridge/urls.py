@@ -64,8 +64,8 @@ def is_host_name(host: str) -> bool:
     """
     Whether a host can be looked up: each label (the text between two dots) has 1 to 63 characters.
 
-    For any other host, such as ``a..b``, the look-up raises ``UnicodeError``, which no client takes
-    for a failed connection. Looks nothing up; never raises.
+    False for any other host, such as ``a..b``: its look-up raises ``UnicodeError``, which no client
+    takes for a failed connection. Looks nothing up; never raises.
 
     Args:
         host: A host name, also with letters outside ASCII, or an IP address, without brackets.

@@ -78,8 +78,8 @@ def encode_event(fields: Mapping[str, Any], max_bytes: int) -> bytes:
     text. May be called from any thread.
 
     Args:
-        fields: The fields in ``FIELD_ORDER``, without None values, as ``MonitoringEvent.to_fields``
-            returns them; neither checked nor modified.
+        fields: Values by the names of ``MonitoringEvent``'s fields, in the order of the JSON
+            (``FIELD_ORDER``), without None values; neither checked nor modified.
         max_bytes: Upper bound on the JSON, in bytes; settings allow 1024 (``MIN_EVENT_SIZE_BYTES``)
             and more, of which ids of usual length leave room for texts.
 

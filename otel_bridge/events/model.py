@@ -30,12 +30,16 @@ class MonitoringEventType(StrEnum):
     """
     What happened: a worker, a job or research task (``task_``), a phase, a queue or a span changed.
 
-    A member is its text, e.g. ``"task_started"``. ``TASK_RETRY``: an attempt failed and another
-    follows. ``TASK_STALLED``: a job can no longer end by itself, e.g. because its worker is gone.
-    ``QUEUE_DEPTH_UPDATE`` and ``STATS_SNAPSHOT`` carry numbers in ``counts``. The ``SPAN_`` types
-    are of spans that are no task, phase or job; ``SPAN_BEATS`` lists those that are alive. Other
-    text raises ``ValueError`` here; only ``MonitoringEvent`` accepts it, as the type of a newer
-    release.
+    A member is its text, e.g. ``"task_started"``. ``WORKER_STARTED``, ``WORKER_STOPPED``: a worker
+    started or ended; ``WORKER_HEARTBEAT``: it is alive. ``TASK_ENQUEUED``: a job is in its queue.
+    ``TASK_STARTED``, ``TASK_PROGRESS``, ``TASK_COMPLETED``, ``TASK_FAILED``: of a job or a research
+    task. ``TASK_RETRY``: an attempt failed and another follows. ``TASK_STALLED``: a job can no
+    longer end by itself, e.g. because its worker is gone. ``PHASE_STARTED``, ``PHASE_COMPLETED``:
+    start and end of a phase, also of one that failed. ``QUEUE_DEPTH_UPDATE`` (jobs that wait) and
+    ``STATS_SNAPSHOT`` carry numbers in ``counts``. ``SPAN_STARTED``, ``SPAN_UPDATED``,
+    ``SPAN_ENDED``: of spans that are no task, phase or job; ``SPAN_BEATS`` lists spans that are
+    alive. Other text raises ``ValueError`` here; only ``MonitoringEvent`` accepts it, as the type
+    of a newer release.
     """
 
     WORKER_STARTED = "worker_started"
@@ -221,8 +225,9 @@ class MonitoringEvent(BaseModel):
         """
         Encode as UTF-8 JSON of at most ``max_bytes``: one object without line ends.
 
-        If it is too large, texts are shortened first; then ``meta``, ``queue`` and ``counts`` may
-        go. Masks no secrets: ``EventBus.publish`` does that.
+        If it is too large, texts are shortened first; then ``meta``, the texts, the depths in
+        ``queue``, ``counts``, ``progress`` and ``spans`` may go, and ``meta.truncated`` is true.
+        Masks no secrets: ``EventBus.publish`` does that.
 
         Args:
             max_bytes: Upper bound in bytes, default 8,192.

@@ -75,7 +75,7 @@ class MetaAllowlist:
     Picks the span attributes that may enter ``meta``, the free part of an event; by default none.
 
     Immutable; its method may be called from any thread and never raises. At most 64 attributes of a
-    span pass.
+    span pass, the first ones; the others are left out.
 
     Args:
         names: Attribute names as text, spaces around them ignored, in any number. A name that ends
@@ -121,10 +121,10 @@ def redact_fields(fields: dict[str, Any]) -> None:
     Mask secrets in the texts and in the ``meta`` of an event's fields, in place.
 
     Args:
-        fields: As ``MonitoringEvent.to_fields`` returns them. In ``message``, ``error``, ``name``
-            and ``reason`` what looks like a secret becomes ``[redacted]``; the texts are not
-            shortened. ``meta`` is replaced by a masked copy: texts of at most 1,024 characters, 64
-            items, 8 levels.
+        fields: Values by the names of ``MonitoringEvent``'s fields. In ``message``, ``error``,
+            ``name`` and ``reason`` what looks like a secret becomes ``[redacted]``; the texts are
+            not shortened. ``meta`` is replaced by a masked copy: texts of at most 1,024 characters,
+            64 items, 8 levels.
 
     Raises:
         TypeError: One of these four is no text.

@@ -56,8 +56,9 @@ def own_context(attributes: Attributes) -> InheritedContext:
             and ``nexus.phase`` are read, and not checked.
 
     Returns:
-        Research task, project and phase; None for each that is missing. The other fields keep their
-        defaults.
+        A record with ``parent_task_id`` (the research task), ``project_id`` and ``phase``; None for
+        each that is missing. What it says of the span itself is not read here: ``role``,
+        ``task_id`` and ``message_id`` are None, ``is_requeue`` and ``is_correlated`` False.
     """
     get = attributes.get
     return InheritedContext(
@@ -69,9 +70,10 @@ class InheritedContexts:
     """
     Remembers what the children of a span inherit from it: research task, project and phase.
 
-    At most 20,000 spans; the oldest is forgotten first, without an error: its children then take
-    what is known of their trace. ``SpanMapper`` creates it and calls it for each span in order of
-    arrival, from one thread at a time. It is neither started nor closed; no method waits or raises.
+    At most 20,000 entries, two for a span of this library: its own and that of its trace. The
+    oldest is forgotten first, without an error: its children then take what is known of their
+    trace. ``SpanMapper`` creates it and calls it for each span in order of arrival, from one thread
+    at a time. It is neither started nor closed; no method waits or raises.
 
     Attributes:
         correlated: What the collector knows of spans that a worker reported to it live; it sets
@@ -92,7 +94,8 @@ class InheritedContexts:
                 trace.
 
         Returns:
-            What its children inherit (research task, project and phase), and what it is itself.
+            The research task, project and phase that its children inherit, and its own role
+            (``research_task``, ``phase``, ``job``, ``enqueue`` or None), job id and message id.
             None if the span is unknown, or forgotten because 20,000 others came after it.
         """
         return self._remembered.get(key)
@@ -113,7 +116,8 @@ class InheritedContexts:
 
         Args:
             key: Trace id and span id of the span.
-            inherited: Its research task, project and phase, as ``own_context`` returns them.
+            inherited: Its research task, project and phase, each None if it has none. The trace
+                takes the first two of a span with a phase, and all of another.
         """
         self.remember(key, inherited)
         of_trace = inherited

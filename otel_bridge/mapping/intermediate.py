@@ -83,7 +83,7 @@ class IntermediateSpans:
 
     At most 20,000 that run and, apart from them, 5,000 that have ended: so a wrapper that runs for
     an hour is not forgotten because of short spans. Over each bound the oldest is forgotten: it has
-    no further event.
+    no further event. Of at most 10,000 traces it is remembered whether something runs in them.
 
     Args:
         incarnation: Id of one life of this process, for each event; None for spans of others.
@@ -181,8 +181,10 @@ class IntermediateSpans:
         Put the intermediate spans above a task, phase or job into ``events``, if not sent before.
 
         These are the requests and wrappers that it is inside of, the topmost first; ``events`` is
-        the list that the mapper publishes. Of parents that are unknown or forgotten nothing is
-        sent. 10,000 traces are remembered, then the oldest is forgotten.
+        the list that the mapper publishes. Nothing is sent of a parent that is unknown or
+        forgotten, nor of those above it; over OTLP they are sent when they arrive later (20,000
+        are awaited). Of 10,000 traces it is remembered that something runs in them; then the
+        oldest is forgotten.
 
         Args:
             trace_id: Its trace, in which something runs from now on.
@@ -211,8 +213,8 @@ class IntermediateSpans:
 
         An enqueue puts a job into its queue; above it are requests and wrappers. ``events`` is the
         list that the mapper publishes. Until a task, phase or job runs in the trace, the parents of
-        at most 16 of its enqueues are remembered, for at most 10,000 traces; those of further
-        enqueues are not sent.
+        at most 16 of its enqueues are remembered; those of further enqueues are not sent. This
+        holds for 10,000 traces: over that the oldest is forgotten, and nothing of it is sent.
 
         Args:
             trace_id: The trace of the enqueue.

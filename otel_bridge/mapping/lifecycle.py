@@ -75,13 +75,18 @@ def event_of(kind: str, outcome: str | None) -> EventOfSpan | None:
     """
     Return type and status of the event that a span's start or end is, or None if it is none.
 
-    A look-up in a table; never raises.
+    A look-up in a table; never raises for text.
 
     Args:
         kind: What the span is: ``research_task``, ``phase``, ``enqueue`` (of a job into its queue),
-            ``job`` or ``span`` (a request or wrapper around them); others have no events.
+            ``job`` or ``span`` (a request or wrapper around them).
         outcome: How the span ended: ``completed``, ``failed`` or ``retrying``; None for its start.
-            Others have no event.
+
+    Returns:
+        A record: ``event_type``, e.g. ``task_started``; ``status``, e.g. ``processing``; and
+        ``is_about_end``: whether the event has the time and the id of the span's end. None for
+        other text, for the start of an enqueue (it counts once the broker has the job), and for an
+        enqueue or ``span`` that is ``retrying``.
     """
     events = EVENTS.get(kind)
     return None if events is None else events.get(outcome)

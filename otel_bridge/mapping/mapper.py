@@ -96,8 +96,8 @@ class SpanMapper:
         Only the collector calls it, for each OTLP request. Never raises; there is no limit here.
 
         Args:
-            correlated: Research task, project and phase, by trace id and span id; span id 0 stands
-                for the whole trace. Replaces what was set before. Kept, not copied.
+            correlated: Records of research task, project and phase, by trace id and span id; span
+                id 0 stands for the whole trace. Replaces what was set before. Kept, not copied.
         """
         self._contexts.correlated = correlated
 
@@ -128,9 +128,10 @@ class SpanMapper:
             is_end: True for the end, False for the start.
 
         Returns:
-            None when there is no event: no mapping rule knows the span, it has no attributes or no
-            ids, or the parent process of a fork publishes it. ``take_intermediate`` has the events
-            of spans that no rule knows.
+            None when there is no event: no mapping rule knows the span (``take_intermediate`` then
+            has its events, if there are any), its scope is ignored, it has no attributes or no ids,
+            it starts an enqueue (which is an event at its end only), a job puts its own message
+            into the queue again, or the parent process of a fork publishes it.
 
         Raises:
             AttributeError: What was given is no span. The event bus counts it as rejected.

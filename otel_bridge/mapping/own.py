@@ -26,9 +26,11 @@ def own_facts(span: SpanView, attributes: Attributes, *, is_end: bool) -> Facts:
         is_end: True for the end, False for the start.
 
     Returns:
-        Kind, ids, queue, title and counts; outcome and error for the end only. An unknown
-        ``nexus.outcome`` counts as ``failed`` if the span's status is an error or it was
-        interrupted, else as ``completed``.
+        A record with kind, ids, job type, phase, queue, title and attempts before this one, each
+        None if it is missing. For the end also ``outcome`` (``completed``, ``failed`` or
+        ``retrying``), ``error`` and, but for an enqueue, ``counts``; for the start of a phase only
+        its ``total``. An unknown ``nexus.outcome`` counts as ``failed`` if the span's status is an
+        error or it was interrupted, else as ``completed``.
     """
     get = attributes.get
     kind = get(semconv.SPAN_KIND)

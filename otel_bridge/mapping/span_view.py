@@ -42,9 +42,19 @@ class SpanView(Protocol):
     """
     The parts of a span that the mapping reads: of an SDK span or of a decoded OTLP span.
 
-    A protocol: it checks and limits nothing. Names and types are those of the SDK's
-    ``ReadableSpan``; times are nanoseconds since the Unix epoch, ``end_time`` is None while the
-    span runs, ``parent`` is None for a root span.
+    A protocol with the names and types of the SDK's ``ReadableSpan``. It checks and limits nothing
+    and raises nothing.
+
+    Attributes:
+        name: Of any length.
+        kind: ``SpanKind``, such as ``INTERNAL`` or ``CLIENT``.
+        context: ``SpanContext`` with the trace id and the span id; None: no event is made.
+        parent: ``SpanContext`` of the parent; None for a root span.
+        start_time: Nanoseconds since the Unix epoch.
+        end_time: The same; None while the span runs.
+        status: ``Status`` with its code (``UNSET``, ``OK`` or ``ERROR``) and description.
+        attributes: Values by key; None: no event is made.
+        events: Recorded exceptions and other events, oldest first, with name and attributes.
     """
 
     @property
@@ -77,16 +87,22 @@ class Facts(NamedTuple):
     """
     What was read of the start or the end of a span; values of attributes are as the user set them.
 
-    A record, which checks and limits nothing; fields without a value are None. ``project_id``,
-    ``task_id``, ``task_type``, ``phase``, ``retry_count``, ``queue``, ``counts`` and ``error``
-    become the fields of the event with these names.
+    A record, which checks and limits nothing; fields without a value are None.
 
     Attributes:
+        project_id: The project that the work belongs to.
         parent_task_id: The research task; None: the trace counts as one.
+        task_id: The job, or the research task itself.
+        task_type: The kind of job.
+        phase: The name of the phase.
+        retry_count: Attempts before this one.
+        queue: The name of the queue.
         title: What a research task is called.
         kind: ``research_task``, ``phase``, ``enqueue``, ``job`` or ``span``, or another text: then
             there is no event.
         outcome: How the span ended: ``completed``, ``failed`` or ``retrying``; None for its start.
+        counts: Progress, whole numbers by name, e.g. ``total``.
+        error: The reason of a failure or retry.
     """
 
     project_id: Any
@@ -164,8 +180,9 @@ def has_failed(span: SpanView) -> bool:
     """
     Whether an ended span failed: by its status, or interrupted without one; never raises.
 
-    Interrupted is a span without a status whose last recorded exception is ``CancelledError``,
-    ``KeyboardInterrupt`` or ``GeneratorExit``, of any module.
+    True if the status is ``ERROR``; or if it is ``UNSET`` and the last recorded exception is
+    ``CancelledError``, ``KeyboardInterrupt`` or ``GeneratorExit``, of any module, for which the SDK
+    sets no status. Else False, also with another exception.
 
     Args:
         span: The span with its recorded exceptions and status.

@@ -258,7 +258,8 @@ def classify(span: SpanView, attributes: Attributes) -> Classification | None:
         attributes: Its attributes at this moment; some libraries set them at the end only.
 
     Returns:
-        Its role (enqueue, job or phase), the name shown and the queue; None if no rule matches, as
+        A record: ``role`` (``enqueue``, ``job`` or ``phase``), ``task_type`` (type of the job or
+        name of the phase) and ``queue`` (None if the span names none). None if no rule matches, as
         for most spans.
     """
     for rule in RULES:
@@ -304,7 +305,8 @@ def is_retry(attributes: Attributes) -> bool:
     Whether an attempt ended in a retry, which the span's status alone does not show; never raises.
 
     Args:
-        attributes: Of the ended span. Only Celery and Taskiq are recognised; else False.
+        attributes: Of the ended span. True if ``celery.state`` is ``RETRY`` or there is a
+            ``taskiq.retry.reason``; else False: other libraries are not recognised.
     """
     return attributes.get("celery.state") == "RETRY" or "taskiq.retry.reason" in attributes
 
@@ -321,7 +323,8 @@ def retries_of(attributes: Attributes) -> int | None:
     Never raises: a value that is no whole number counts as unknown.
 
     Args:
-        attributes: Of the job's span. Celery, Dramatiq and Taskiq are recognised.
+        attributes: Of the job's span. The first of ``celery.retries``, ``dramatiq.retry_count`` and
+            ``taskiq._retries`` that is above 0 counts; other libraries are not recognised.
     """
     for name in ("celery.retries", "dramatiq.retry_count", "taskiq._retries"):
         found = attributes.get(name)
@@ -335,6 +338,8 @@ def message_id_of(attributes: Attributes) -> str | None:
     Return the id that the queue gave a job's message as text, or None if it has none; never raises.
 
     Args:
-        attributes: Of the span of an enqueue or job; some libraries set the id at its end only.
+        attributes: Of the span of an enqueue or job, of which ``messaging.message.id``,
+            ``dramatiq.message_id`` and ``rq.job.id`` are read, in this order. Some libraries set
+            the id at the span's end only.
     """
     return _text(attributes, "messaging.message.id", "dramatiq.message_id", "rq.job.id")

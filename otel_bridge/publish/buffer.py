@@ -116,6 +116,12 @@ class SendBuffer(Generic[_T]):
             is dropped and counted.
         max_bytes: Bound on their JSON plus ``ENTRY_OVERHEAD_BYTES`` (150 bytes) each; the bus gives
             32 MiB (``MONITORING_BUFFER_MAX_BYTES``).
+
+    Attributes:
+        batch: The batch in flight, whose events are never dropped; empty if there is none.
+        added: Events added so far; all counts are 0 at first.
+        removed: Events that have left so far: sent, rejected or dropped.
+        dropped: Events dropped so far.
     """
 
     def __init__(self, max_events: int, max_bytes: int) -> None:
@@ -202,13 +208,17 @@ class FlushRequest:
     """
     A caller that waits for a flush: ``EventBus.flush`` makes it and waits for its event ``done``.
 
-    The bus's thread answers it in two steps: when the queue has passed on its first ``target``
-    items, ``buffer_target`` becomes the number of events added to the send buffer so far; when as
-    many have left the buffer (sent, rejected or dropped), the thread sets ``done``. It has no limit
-    of time and raises nothing: the caller stops waiting by itself.
+    The bus's thread answers it in two steps: when the first ``target`` items have left the queue,
+    ``buffer_target`` becomes the number of events added to the send buffer so far; when as many
+    have left the buffer (sent, rejected or dropped), the thread sets ``done``. It has no limit of
+    time and raises nothing: the caller stops waiting by itself.
 
     Args:
         target: Items that had been added to the queue when the flush was requested; not checked.
+
+    Attributes:
+        buffer_target: The number of events of the second step; None before it.
+        done: A ``threading.Event``, set when the flush is complete.
     """
 
     def __init__(self, target: int) -> None:

@@ -172,10 +172,10 @@ def connect(url: str, **options: Any) -> Any:
     Args:
         url: E.g. ``redis://host:6379/0``, ``rediss://``, ``unix://``,
             ``redis+sentinel://host,host/service`` or ``redis+cluster://host,host``.
-        **options: Keyword arguments for redis-py's client, e.g. ``socket_timeout`` (seconds); those
-            of ``connection_options`` bound each wait. Without them the defaults of the installed
-            redis-py hold: in version 8 time-outs of 5 s, and retries. Not checked here: redis-py
-            raises for a wrong one when it connects.
+        **options: Keyword arguments for redis-py's client: ``socket_timeout`` bounds each answer,
+            ``socket_connect_timeout`` connecting, both in seconds. Without them the defaults of the
+            installed redis-py hold: in version 8 time-outs of 5 s, and retries. Not checked here:
+            redis-py raises for a wrong one when it connects.
 
     Returns:
         A ``redis.Redis`` or ``redis.RedisCluster``, which the caller ends with ``close``.

@@ -40,9 +40,12 @@ def needs_operator(error: BaseException) -> bool:
     """
     Whether an error stays until an operator changes an ACL or a URL; never raises.
 
+    True if an ACL of Redis denied the command, or if a node of a Cluster was asked as a single
+    server (it answered ``MOVED``, ``ASK`` or ``CROSSSLOT``). False for all else, such as a lost
+    connection.
+
     Args:
-        error: What a redis-py client raised: a denial by an ACL, or what ``is_cluster_reply``
-            recognises, is True; all else, such as a lost connection, is False.
+        error: What a redis-py client raised; its class and its text are read.
     """
     is_denied = any(text in str(error) for text in _DENIAL_TEXTS)
     return is_denied or isinstance(error, NoPermissionError) or is_cluster_reply(error)

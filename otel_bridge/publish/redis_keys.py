@@ -77,11 +77,11 @@ class RedisKeys:
     @property
     def wake_channel(self) -> str:
         """
-        Name of the channel for wake-up notifications: ``queued`` or ``ended <parent task id>``.
+        Name of the channel for wake-up notifications: ``nexus:wake`` with the default prefix.
 
-        By these Pub/Sub messages coordinators, which queue and claim jobs, let each other look at
-        once. Only the name is built here, which cannot fail. A lost notification delays a
-        coordinator; it loses no job.
+        By these Pub/Sub messages, ``queued`` or ``ended <parent task id>``, coordinators (which
+        queue and claim jobs) let each other look at once. Only the name is built here, which cannot
+        fail. A lost notification delays a coordinator; it loses no job.
         """
         return f"{self.prefix}:wake"
 
@@ -155,8 +155,8 @@ class RedisKeys:
         """
         Key of the stream that is the log: one entry per event, with its JSON in field ``e``.
 
-        Only builds the name and never raises. The sender trims the stream to about
-        ``MONITORING_STREAM_MAX_EVENTS`` (100,000) entries.
+        Only builds the name, ``nexus:{0}:stream`` by default, and never raises. The sender trims
+        the stream to about ``MONITORING_STREAM_MAX_EVENTS`` (100,000) entries.
 
         Args:
             shard: Text in the braces of the key, which decides its Cluster slot; default ``0``, the
@@ -182,8 +182,8 @@ class RedisKeys:
         """
         Key of the hash with the log's ``epoch``, which changes when the stream was lost.
 
-        The log is the stream of all events. Only builds the name and never raises. The key has no
-        TTL.
+        The log is the stream of all events. Only builds the name, ``nexus:{0}:meta`` by default,
+        and never raises. The key has no TTL.
 
         Args:
             shard: Text in the braces of the key, which decides its Cluster slot; default ``0``, the

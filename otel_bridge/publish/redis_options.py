@@ -98,12 +98,14 @@ def read_query(query: str) -> tuple[dict[str, str], list[str]]:
         query: What follows ``?``, percent-encoded, of any length; empty: no options.
 
     Returns:
-        The options that are used, by name, as decoded text; and the names of those that are
-        ignored. An option without a value is left out of the first; of two values the first counts.
+        The options that are used, by name, as decoded text: ``db``, ``username``, ``password``,
+        ``client_name``, ``sentinel_password`` and ``ssl_...``. And the names of redis-py's other
+        options, such as ``socket_timeout``, which are ignored. An option without a value is left
+        out of the first; of two values the first counts.
 
     Raises:
-        UnknownOptionError: It has another option. Its name is not in the message, because it may be
-            a part of a password with an unescaped ``&``.
+        UnknownOptionError: It has an option that redis-py does not know. Its name is not in the
+            message, because it may be a part of a password with an unescaped ``&``.
     """
     used: dict[str, str] = {}
     ignored = []
@@ -126,7 +128,7 @@ def warn_of_ignored_options(url: str, ignored: list[str]) -> None:
 
     Args:
         url: The Redis URL; its password is not shown.
-        ignored: Names of the options, as ``read_query`` returns them; none: nothing is logged.
+        ignored: Names of the options, e.g. ``socket_timeout``; none: nothing is logged.
     """
     if ignored:
         _warn(redact_url(url), ", ".join(dict.fromkeys(ignored)))

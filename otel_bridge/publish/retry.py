@@ -42,6 +42,10 @@ class Breaker:
             programs that seed ``random`` alike do not retry at the same moments.
         base_sec: Bound on the first delay, in seconds, default 0.05; it doubles with each failure.
         max_sec: Bound on every delay, in seconds, default 1.
+
+    Attributes:
+        failures: Failed attempts in a row; 0 at first.
+        failed_since: Time of the first of them; None if there are none.
     """
 
     def __init__(
@@ -73,10 +77,13 @@ class Breaker:
         """
         Record a failed attempt and draw the delay until the next one; never raises.
 
+        The delay is random, from 0 to a bound: 0.05 s after the first failure, twice as much after
+        each further one, at most 1 s (the defaults of ``base_sec`` and ``max_sec``).
+
         Args:
             now: Monotonic time after the attempt, in seconds.
-            retry_after_sec: Delay that the receiver asked for, in seconds; observed up to 60, plus
-                jitter (a random delay of at most 1 s). Default None: jitter only.
+            retry_after_sec: Delay that the receiver asked for, in seconds; the random delay is
+                added to it. Observed up to 60; less than 0 counts as 0. Default None: none.
 
         Returns:
             Whether this failure opened the breaker: True for the third in a row only.

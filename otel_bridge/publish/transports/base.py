@@ -73,7 +73,12 @@ class Sender(Protocol):
         Args:
             producer_id: Unique per process; a forked child uses a new one.
             first_n: Number of the first event, counted from 1 without holes.
-            batch: At least one event; by HTTP at most 1,000.
+            batch: At least one event; by HTTP at most 1,000. ``data`` of each is its JSON.
+
+        Returns:
+            A record: ``position`` of the log's last entry after the append, as text, and how many
+            events were ``skipped`` (the log had them already) or ``rejected`` (the token may not
+            write them); ``refused`` counts Pub/Sub messages that a Redis ACL denied.
 
         Raises:
             TransportRejectedError: The log rejects the batch; sending it again cannot help.
@@ -124,7 +129,8 @@ class Receiver(Protocol):
                 1000; 0: do not wait.
 
         Returns:
-            Empty if there was no entry within ``wait_ms``.
+            Entries with ``position`` and ``data``, the event's JSON as bytes. Empty if there was
+            none within ``wait_ms``.
 
         Raises:
             PositionLostError: The log cannot continue from there without a hole.
@@ -153,7 +159,8 @@ class Receiver(Protocol):
             before: Position of the entry to start before; default: start at the newest entry.
 
         Returns:
-            Empty if the log has no entry there any more; this never waits for one.
+            Entries with ``position`` and ``data``, the event's JSON as bytes. Empty if the log has
+            none there any more; this never waits for one.
 
         Raises:
             PositionLostError: ``before`` belongs to another log, or is no position.

@@ -68,7 +68,8 @@ class Push:
     Attributes:
         producer_id: The id of the sending process, 1 to 64 characters.
         first_n: Number of the first event, from 1.
-        batch: The events, 1 to 1,000.
+        batch: The events, 1 to 1,000; each has its JSON as bytes in ``data``, and ``project_id``,
+            None if it names no project.
     """
 
     __slots__ = ("batch", "first_n", "producer_id")
@@ -86,7 +87,8 @@ def encode_push(batch: Sequence[Outgoing]) -> bytes:
     Never raises; an empty batch gives no bytes.
 
     Args:
-        batch: Events of one producer, in order; the collector accepts 1 to 1,000. Not checked.
+        batch: Events of one producer, in order, with their JSON as bytes in ``data``; the collector
+            accepts 1 to 1,000. Not checked.
     """
     # The JSON of an event contains no raw line end: pydantic escapes those inside strings.
     return b"".join([outgoing.data + b"\n" for outgoing in batch])
@@ -213,6 +215,11 @@ class HttpSender:
                 here.
             first_n: Number of the first event, counted from 1 without holes.
             batch: 1 to 1,000 events; more are rejected by the collector.
+
+        Returns:
+            A record: ``position`` of the log's last entry after the append, as text, and how many
+            events were ``skipped`` (the log had them already) or ``rejected`` (the token may not
+            write them); ``refused`` counts Pub/Sub messages that a Redis ACL denied.
 
         Raises:
             TransportRejectedError: The collector answered 400, 413 or 422.

@@ -111,6 +111,10 @@ class MemoryLog:
             waiter: If there is no entry, the next append completes this future with None, on the
                 future's own loop. To give up, call ``remove_waiter``. Default None: no future.
 
+        Returns:
+            Entries with ``position`` and ``data``, the event's JSON as bytes; empty if there is
+            none.
+
         Raises:
             PositionLostError: The log cannot continue from there without a hole: it was trimmed
                 further, or the position belongs to another log or is malformed.
@@ -138,7 +142,11 @@ class MemoryLog:
         Args:
             limit: Bound on the entries returned; it has no upper bound.
             before: Position ``<epoch>:<seq>`` of the entry to start before; None: start at the
-                newest entry. If that entry was trimmed, the result is empty.
+                newest entry.
+
+        Returns:
+            Entries with ``position`` and ``data``, the event's JSON as bytes; empty if the log has
+            none there, also because it was trimmed.
 
         Raises:
             PositionLostError: ``before`` belongs to another log or is malformed.
@@ -250,7 +258,8 @@ class MemoryReceiver:
                 1000; 0: do not wait.
 
         Returns:
-            Empty if there was no entry within ``wait_ms``.
+            Entries with ``position`` and ``data``, the event's JSON as bytes. Empty if there was
+            none within ``wait_ms``.
 
         Raises:
             PositionLostError: The position was trimmed, belongs to another log or is malformed. It
@@ -281,6 +290,10 @@ class MemoryReceiver:
             limit: Bound on the entries returned; it has no upper bound.
             before: Position ``<epoch>:<seq>`` of the entry to start before; default None: start at
                 the newest entry.
+
+        Returns:
+            Entries with ``position`` and ``data``, the event's JSON as bytes; empty if the log has
+            none there, also because it was trimmed.
 
         Raises:
             PositionLostError: ``before`` belongs to another log or is malformed.

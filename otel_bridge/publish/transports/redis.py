@@ -102,8 +102,9 @@ class RedisSender:
     ``send`` raises ``TransportError`` when Redis cannot be reached, and may be called again.
 
     Args:
-        url: E.g. ``redis://host:6379/0``, ``redis+sentinel://host,host/service`` or
-            ``redis+cluster://host,host``; ``redis_clients`` lists all forms.
+        url: ``redis://host:6379/0``, ``rediss://`` (TLS), ``unix://path``,
+            ``redis+sentinel://host,host/service`` or ``redis+cluster://host,host``; ``valkey`` is
+            another word for ``redis``.
         settings: Key prefix, channels, the time-out, ``stream_max_events`` (100,000; the oldest are
             trimmed) and ``producer_ttl_sec`` (3,600 s: how long a repeated batch is recognised).
 
@@ -138,6 +139,11 @@ class RedisSender:
             first_n: Number of the first event, counted from 1 without holes.
             batch: At least one event; not bounded here (256 by default).
 
+        Returns:
+            A record: ``position`` of the log's last entry after the append, as text, and how many
+            events were ``skipped`` (the log had them already);
+            ``refused`` counts Pub/Sub messages that an ACL denied; ``rejected`` is 0.
+
         Raises:
             TransportRejectedError: Redis answered with an error that no later attempt can avoid.
             TransportError: Redis cannot be reached, or answered with an error that may pass, such
@@ -150,14 +156,19 @@ class RedisSender:
         """
         Make a fencing token the only one with which ``send_external`` appends.
 
+        So a collector that was leader before can append nothing more. Blocks for one time-out (100
+        ms by default) at most to connect and one for each answer.
+
         Args:
-            token: Unique for each call.
+            token: Unique for each call; not checked.
 
         Returns:
             The position of the last entry of the log; no append with another token comes after it.
 
         Raises:
-            TransportError: As ``send``.
+            TransportRejectedError: Redis answered with an error that no later attempt can avoid.
+            TransportError: Redis cannot be reached, or answered with an error that may pass; call
+                it again.
         """
         keys = (self._keys.log_stream(), self._keys.log_meta())
         epoch, last_id = self._call(
@@ -169,15 +180,24 @@ class RedisSender:
         """
         Append events that an external publisher has published already; publish nothing.
 
+        Each event is appended once, in order. Blocks for one time-out (100 ms by default) at most
+        to connect and one for each answer.
+
         Args:
             token: That of the last ``fence``; it is also the producer's id.
-            first_n: As for ``send``.
-            batch: As for ``send``.
+            first_n: Number of the first event, counted from 1 for each token without holes.
+            batch: At least one event; not bounded here.
+
+        Returns:
+            A record: ``position`` of the log's last entry after the append, as text, and how many
+            events were ``skipped`` (the log had them already);
+            ``refused`` and ``rejected`` are 0.
 
         Raises:
             FencedError: There was another ``fence`` since; nothing was appended.
-            TransportRejectedError: As ``send``.
-            TransportError: As ``send``.
+            TransportRejectedError: Redis answered with an error that no later attempt can avoid.
+            TransportError: Redis cannot be reached, or answered with an error that may pass; the
+                same call may be repeated.
         """
         return self._append(token, first_n, batch, "", token)
 

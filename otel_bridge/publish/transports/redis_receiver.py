@@ -68,8 +68,9 @@ class RedisReceiver:
     raises ``PositionLostError`` if the stream was trimmed or replaced after that position.
 
     Args:
-        url: E.g. ``redis://host:6379/0``, ``redis+sentinel://host,host/service`` or
-            ``redis+cluster://host,host``; ``redis_clients`` lists all forms.
+        url: ``redis://host:6379/0``, ``rediss://`` (TLS), ``unix://path``,
+            ``redis+sentinel://host,host/service`` or ``redis+cluster://host,host``; ``valkey`` is
+            another word for ``redis``.
         settings: The key prefix and the events channel.
 
     Raises:
@@ -113,7 +114,11 @@ class RedisReceiver:
             after: Position of the last entry that the reader has.
             limit: Bound on the entries returned, at least 1; default 500.
             wait_ms: How long to wait for a first entry, in milliseconds, default 1000; 0: do not
-                wait. A longer wait is split into reads of at most 1 s. Then the result is empty.
+                wait. A longer wait is split into reads of at most 1 s.
+
+        Returns:
+            Entries with ``position`` and ``data``, the event's JSON as bytes. Empty if there was
+            none within ``wait_ms``.
 
         Raises:
             PositionLostError: The position was trimmed, belongs to another log or is malformed.
@@ -225,6 +230,10 @@ class RedisReceiver:
         Args:
             limit: Bound on the entries returned, at least 1; it has no upper bound.
             before: Position of the entry to start before; default None: start at the newest entry.
+
+        Returns:
+            Entries with ``position`` and ``data``, the event's JSON as bytes. Empty if the log has
+            none there any more.
 
         Raises:
             PositionLostError: ``before`` belongs to another log or is malformed.

@@ -44,11 +44,11 @@ class ChannelSubscription:
     be reached: that is logged and tried again.
 
     Args:
-        url: Of Redis, as ``RedisReceiver`` takes it; a wrong one raises ``ValueError`` from
-            ``external_messages``.
-        channel: The events channel.
-        options: Of the connection; its limit on reading is not used, because a channel may be
-            silent for ever.
+        url: Of Redis, e.g. ``redis://host:6379/0`` or ``redis+cluster://host,host``; a wrong one
+            raises ``ValueError`` from ``external_messages``.
+        channel: The name of the events channel.
+        options: Keyword arguments for redis-py's client. ``socket_timeout`` is not used, because a
+            channel may be silent for ever.
     """
 
     def __init__(self, url: str, channel: str, options: Mapping[str, Any]) -> None:
