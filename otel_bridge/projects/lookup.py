@@ -44,14 +44,15 @@ class ProjectLookup:
     Call the methods from any thread. There is no start: the first unknown project starts a daemon
     thread with an event loop of its own; ``close`` ends it. At most 1,000 lookups are in progress,
     4 of them in Redis; a further one is not started, and its project stays unknown until it is
-    asked for again. A failed lookup is logged, and tried again a minute later at the earliest. A
-    forked child keeps what is known and starts a thread of its own.
+    asked for again. A failed lookup, also one whose ``connect`` raises, is logged, and tried again
+    a minute later at the earliest. A forked child keeps what is known and starts a thread of its
+    own.
 
     Args:
         connect: Creates the Redis client; called on the lookup's own event loop, which closes it.
-        knowledge_base: The user's own store of research tasks, asked if Redis has no project;
-            default None: only Redis is asked.
-        keys: Name the Redis hashes of research tasks; default prefix ``nexus``.
+        knowledge_base: The user's own store of research tasks, asked if Redis has no project, for 5
+            s at most; default None: only Redis is asked.
+        keys: Makes the names of the Redis hashes of research tasks; default prefix ``nexus``.
         max_cached: Research tasks remembered, at most, default 10,000; the oldest is forgotten
             first.
         clock: Gives the monotonic time.

@@ -45,10 +45,10 @@ class KnowledgeBase(Protocol):
         """
         Return the record of a research task: a mapping or object with ``project_id``, or None.
 
-        May be a coroutine function; a plain function is called in a thread. May raise, which is
-        logged, or take longer than the resolver's ``timeout_sec`` (5); the project is then unknown,
-        and the next call for it comes a minute later. A coroutine that is late is cancelled, a
-        thread runs on.
+        None, or a ``project_id`` of None, means that the project is not known. May be a coroutine
+        function; a plain function is called in a thread. May raise, which is logged, or take longer
+        than the resolver's ``timeout_sec`` (5); the project is then unknown, and the next call for
+        it comes a minute later. A coroutine that is late is cancelled, a thread runs on.
 
         Args:
             task_id: The id of the research task (``parent_task_id`` of its jobs).
@@ -59,17 +59,18 @@ class ProjectIdResolver:
     """
     Finds the project of a job, and remembers it. All calls must come from one event loop.
 
-    The first ``resolve`` may start tasks on that loop; ``close`` ends them. A failure of Redis or
-    of the knowledge base (the user's own store of research tasks) is logged once in a row, and the
-    project is unknown meanwhile.
+    The first ``resolve`` may start tasks on that loop, one for each research task that the
+    knowledge base is asked about, without a limit; ``close`` ends them. No method raises for a
+    failure of Redis or of the knowledge base (the user's own store of research tasks): the first in
+    a row is logged, and the project is unknown meanwhile.
 
     Args:
         redis: Holds ``<prefix>:task_meta:{parent}``, where answers of the knowledge base are kept
-            for 24 hours; may decode answers or not. Its own time-outs bound each read. The caller
+            for 24 hours; may decode answers or not. Its own time-outs limit each read. The caller
             closes it.
         knowledge_base: Asked last, if payload, memory and Redis have no project. Default None: the
             project is unknown then.
-        keys: Name these hashes; default prefix ``nexus``.
+        keys: Makes the names of these hashes; default prefix ``nexus``.
         timeout_sec: Limit for one answer of the knowledge base; default 5 seconds.
         max_cached: Research tasks remembered, at most, default 10,000; the least recently used is
             forgotten first.

@@ -21,9 +21,10 @@ __all__ = ["add_otlp_export", "check_otlp", "make_meter_provider"]
 
 def check_otlp(settings: BridgeSettings) -> None:
     """
-    Check the OTLP protocols before any provider or exporter is created; nothing if none is used.
+    Check the OTLP protocols of the signals (spans, metrics) that the settings export by OTLP.
 
-    Only reads the settings; opens no connection.
+    ``configure()`` calls it before it creates a provider or exporter. If nothing is exported by
+    OTLP, nothing is checked. It only reads the settings, and opens no connection.
 
     Args:
         settings: The exporter, endpoint and protocol variables. Endpoints are not checked.

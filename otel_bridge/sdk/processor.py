@@ -24,11 +24,12 @@ class MonitoringSpanProcessor(SpanProcessor):
     """
     Makes the spans of a provider visible while they run.
 
-    Add it to a provider with ``provider.add_span_processor(MonitoringSpanProcessor(bus))``;
-    ``configure()`` does that by itself and is not needed. Add it once: a second one sends each
-    event again. The provider calls its methods: at each start and end of a span, in the thread of
-    the span, without waiting. These never raise; the first failure is logged. What the bus cannot
-    hold (20,000 starts and ends by default) is dropped and counted there.
+    Add it to a provider of your own with
+    ``provider.add_span_processor(MonitoringSpanProcessor(bus))``; after ``configure()`` this is not
+    needed, because that adds one. Add it once: a second one sends each event again. The provider
+    calls its methods: at each start and end of a span, in the thread of the span, without waiting.
+    These never raise; the first failure is logged. What the bus cannot hold (20,000 starts and ends
+    by default) is dropped and counted there.
 
     Args:
         bus: The event bus: converts the spans to events and publishes them. The processor flushes

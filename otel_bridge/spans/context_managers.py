@@ -60,13 +60,13 @@ def research_task(
         task_type: For example ``data_aggregation``; default None: the event has no type.
         domain: For example ``schools``; default None: left out.
         message: One line of text for people; default None: left out.
-        meta: Further small values to show, at most 64, texts to 1,024 characters. Values other than
-            text, numbers and booleans become text. Default None: none.
+        meta: Further small values to show: the first 64, with texts truncated to 1,024 characters.
+            Values other than text, numbers and booleans become text. Default None: none.
 
     Returns:
-        A context manager, for ``with`` and ``async with``, to be entered once, that binds itself.
-        It ends as ``task_failed`` if an exception leaves the block or ``fail(reason)`` was called;
-        the exception goes on to the caller.
+        A context manager, for ``with`` and ``async with``, to be entered once; ``as`` binds the
+        context manager itself. It ends as ``task_failed`` if an exception leaves the block or
+        ``fail(reason)`` was called; the exception goes on to the caller.
     """
     ids = Scope(
         parent_task_id=safe_str(task_id),
@@ -100,9 +100,10 @@ def phase(name: str, *, total: int | None = None) -> Phase:
             does not set ``pending``.
 
     Returns:
-        A context manager, for ``with`` and ``async with``, to be entered once, that binds itself;
-        ``submitted()``, ``advance()`` and ``progress()`` update its counts. It ends as failed if an
-        exception leaves the block, which goes on to the caller, or ``fail(reason)`` was called.
+        A context manager, for ``with`` and ``async with``, to be entered once; ``as`` binds the
+        context manager itself, whose ``submitted()``, ``advance()`` and ``progress()`` update the
+        counts. It ends as failed if an exception leaves the block, which goes on to the caller, or
+        ``fail(reason)`` was called.
     """
     return Phase(name, replace(current_scope(), phase=safe_str(name)), total)
 
@@ -131,16 +132,16 @@ def enqueue(
             this context manager inside its block. Without an id there is no event.
         task_type: For example ``data_aggregation_search``.
         queue: Full name of the queue; default None: the event names no queue.
-        parent_task_id: Id of the research task; default: the enclosing one.
-        project_id: Default: the project of the enclosing research task.
-        phase: Default: the enclosing phase. Of these three, what is not known is left out.
+        parent_task_id: Id of the research task; default None: that of the enclosing one.
+        project_id: Default None: the project of the enclosing research task.
+        phase: Default None: the enclosing phase. Of these three, what is not known is left out.
         retry_count: Attempts at this job made before; 0 (the default) for a new job.
 
     Returns:
-        A context manager, for ``with`` and ``async with``, to be entered once, that binds the
-        carrier: a ``dict[str, str]`` with the trace context, to send along with the job and to give
-        to ``job()``. It carries the ids of the work and of this run of the job, which all its
-        attempts share.
+        A context manager, for ``with`` and ``async with``, to be entered once. ``as`` binds the
+        carrier, not the context manager: a ``dict[str, str]`` to send along with the job and to
+        give to ``job()``. It has the trace context, the ids of research task, project and phase,
+        and an id of this run of the job, which all its attempts share.
     """
     ids = _ids(parent_task_id, project_id, phase, {})
     known_id = _text(task_id)
@@ -186,19 +187,19 @@ def job(
             the same trace, and takes research task, project and phase from the carrier, or from the
             enclosing context what the carrier lacks. Default None: all from the enclosing context,
             with its current span as the parent.
-        worker_id: Id of the worker that runs the job. Default: that of the enclosing ``worker()``;
-            without one the events name no worker.
+        worker_id: Id of the worker that runs the job. Default None: that of the enclosing
+            ``worker()``; without one the events name no worker.
         retry_count: Attempts made before this one; 0, the default, for the first.
         queue: Full name of the queue; default None: the events name no queue.
-        parent_task_id: Takes precedence over the carrier's research task; default: that one.
-        project_id: Takes precedence over the carrier's project; default: that one.
-        phase: Takes precedence over the carrier's phase; default: that one.
+        parent_task_id: Takes precedence over the carrier's research task; default None: that one.
+        project_id: Takes precedence over the carrier's project; default None: that one.
+        phase: Takes precedence over the carrier's phase; default None: that one.
 
     Returns:
-        A context manager, for ``with`` and ``async with``, to be entered once, that binds itself.
-        It ends as ``task_failed`` if an exception leaves the block or ``fail(reason)`` was called,
-        as ``task_retry`` if ``retry(reason)`` was called, else as ``task_completed``. The exception
-        goes on to the caller.
+        A context manager, for ``with`` and ``async with``, to be entered once; ``as`` binds the
+        context manager itself. It ends as ``task_failed`` if an exception leaves the block or
+        ``fail(reason)`` was called, as ``task_retry`` if ``retry(reason)`` was called, else as
+        ``task_completed``. The exception goes on to the caller.
     """
     carrier, carried = _read_carrier(carrier)
     ids = _ids(parent_task_id, project_id, phase, carried)
@@ -262,18 +263,19 @@ def worker(worker_id: int | str, *, meta: Mapping[str, Any] | None = None) -> Wo
 
     It is published as ``worker_started``, ``worker_heartbeat`` events and, also if the block
     raises, ``worker_stopped``. Nothing is published without ``configure()`` before the block. Never
-    raises and never waits: if it cannot be shown, that is logged, and the block runs.
+    raises and never waits: if it cannot be shown, that is logged, and the block runs. An exception
+    of the block goes on to the caller.
 
     Args:
         worker_id: A number or text, unique among all workers, which is not checked; two processes
             must not both be worker 3.
-        meta: Small values to show with the worker, beside ``host`` and ``pid``: at most 64 in all,
-            texts to 1,024 characters. Default None: only these two.
+        meta: Small values to show with the worker, beside ``host`` and ``pid``: the first 64 in
+            all, with texts truncated to 1,024 characters. Default None: only these two.
 
     Returns:
-        A context manager, for ``with`` and ``async with``, to be entered once, that binds itself. A
-        heartbeat follows every ``MONITORING_HEARTBEAT_INTERVAL_SEC`` seconds (default 10) from the
-        timer thread, with the id of the job that runs.
+        A context manager, for ``with`` and ``async with``, to be entered once; ``as`` binds the
+        context manager itself. A heartbeat follows every ``MONITORING_HEARTBEAT_INTERVAL_SEC``
+        seconds (default 10) from a daemon thread of the library, with the id of the job that runs.
     """
     return Worker(worker_id, meta)
 
@@ -283,12 +285,13 @@ def queue_depth(depths: Mapping[str, int]) -> None:
     Publish how many jobs wait in each queue, as one ``queue_depth_update`` event.
 
     Does nothing before ``configure()`` and while monitoring is off. Never waits for Redis, and
-    never raises. May be called from any thread, as often as needed.
+    never raises. May be called from any thread, as often as needed; each call publishes an event.
 
     Args:
         depths: The number of jobs waiting, by the queue's full name. The text of a whole number is
             read as the number. If a value is no whole number, that is logged as an error and
-            nothing is published.
+            nothing is published. So many queues that the event is over 8,192 bytes (by default): it
+            is published without the depths.
     """
     bridge = current_bridge()
     if bridge is not None and bridge.bus is not None:

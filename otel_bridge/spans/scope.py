@@ -27,13 +27,14 @@ class Scope:
     The ids that spans inherit from the context managers around them; an immutable record.
 
     ``research_task()``, ``phase()`` and ``worker()`` create it and keep it in the OpenTelemetry
-    context. Read it with ``current_scope()``. It checks and limits nothing.
+    context. Read it with ``current_scope()``. It checks and limits nothing, and never raises.
 
     Attributes:
-        parent_task_id: Id of the enclosing research task; None outside of one, as for the others.
-        project_id: Project of that research task.
-        phase: Name of the enclosing phase.
-        worker: Heartbeat of the enclosing worker; a job sets its ``current_task_id``.
+        parent_task_id: Id of the enclosing research task (text); None outside of one.
+        project_id: Project of that research task (text); None: it has none.
+        phase: Name of the enclosing phase (text); None outside of one.
+        worker: The ``WorkerHeartbeat`` of the enclosing worker, which publishes that it is alive; a
+            job sets its ``current_task_id``. None outside of a worker.
     """
 
     parent_task_id: str | None = None
@@ -89,11 +90,11 @@ def on_worker(heartbeat: WorkerHeartbeat | None) -> Iterator[None]:
     Their events then carry its id, and its heartbeats name the job that runs. A context manager,
     for ``with`` only, in one thread or asyncio task; call it again for each block, which may be
     nested. The worker from before is back when the block ends, also by an exception, which goes on
-    to the caller. Publishes and raises nothing itself.
+    to the caller. It publishes nothing and raises no error of its own.
 
     Args:
-        heartbeat: Publishes that the worker is alive; may have been started in another context. Not
-            started or stopped here. None: no worker.
+        heartbeat: The worker's heartbeat, which may have been started in another context. It is
+            neither started nor stopped here. None: jobs inside have no worker.
     """
     scope = replace(current_scope(), worker=heartbeat)
     token = otel_context.attach(otel_context.set_value(SCOPE_KEY, scope))

@@ -62,14 +62,14 @@ def _tracer() -> trace.Tracer:
 
 def guarded(method: Callable[_P, None]) -> Callable[_P, None]:
     """
-    Decorate a method that users call so that it never raises an ``Exception``: it logs it instead.
+    Decorate a method so that it logs an ``Exception`` instead of raising it.
 
-    The result has the same signature and returns None. Each failure is logged, with its stack and
-    the arguments as ``safe_repr`` shows them, without a limit.
+    The result has the same signature and returns None. Each failure is logged as an error, with its
+    stack and the ``repr`` of the arguments, whose length is not limited. ``KeyboardInterrupt``,
+    ``SystemExit`` and other exceptions that are no ``Exception`` are still raised.
 
     Args:
-        method: A method that returns nothing; it is not ``async``. ``KeyboardInterrupt`` and the
-            like still pass.
+        method: A method that returns nothing and is not ``async``.
     """
 
     @functools.wraps(method)
@@ -126,11 +126,12 @@ class _GuardedContextManager:
 
 class SelfReturningContextManager(_GuardedContextManager):
     """
-    Base class of the context managers that ``with ... as name`` binds to ``name`` themselves.
+    Base class of context managers where ``with ... as name`` binds the object itself to ``name``.
 
-    Works with ``with`` and ``async with``; enter each object once, which is not checked. Entering
-    and leaving never raise and never wait for Redis. What fails inside is logged, and the user's
-    block runs all the same; an exception of the block itself goes on to the caller.
+    Subclasses implement ``_open()`` and ``_close(error)``, called in the thread of the block. Works
+    with ``with`` and ``async with``; enter each object once, which is not checked. Entering and
+    leaving never raise and never wait for Redis. What fails inside is logged, and the user's block
+    runs all the same; an exception of the block itself goes on to the caller.
     """
 
     def __enter__(self) -> Self:
@@ -147,17 +148,18 @@ class SpanContextManager(_GuardedContextManager):
     Base class of the context managers that are one span: it starts and ends with the block.
 
     Subclasses set ``_kind`` (the value of ``nexus.span.kind``) and, unless it is INTERNAL,
-    ``_span_kind``. Leave the block in the thread or asyncio task that entered it. No method raises:
-    what fails is logged, and the block runs. An exception that leaves the block ends the span as
-    failed and goes on to the caller.
+    ``_span_kind`` (OpenTelemetry's kind of span). Leave the block in the thread or asyncio task
+    that entered it. No method raises: what fails is logged, and the block runs. An exception that
+    leaves the block ends the span as failed and goes on to the caller.
 
     Enter each object once, which is not checked. Entered again after its end, it starts a second
     span, which keeps an outcome that the first one had. Entered again inside its own block, the
     first span never ends.
 
     Args:
-        label: What follows the kind in the span's name: ``phase search``.
-        ids: The work that the span belongs to; code inside the block inherits them.
+        label: What follows the kind in the span's name: ``search`` in ``phase search``.
+        ids: Research task, project, phase and worker that the span belongs to; code inside the
+            block inherits them.
         attributes: Further attributes of the span's start; those that are None are left out. Their
             size is not limited here.
     """
@@ -280,8 +282,9 @@ def safe_str(value: object) -> str:
     """
     Return ``str(value)``, or ``<TypeName>`` if the value's ``__str__`` raises; never raises.
 
-    Half of a surrogate pair becomes ``?``: neither an event nor an OTLP export can hold it. A
-    member of an enum that is a text as well is its value.
+    A text is returned with its own characters, so a member of a ``str`` enum gives its value and
+    not its name. An unpaired surrogate (half of a UTF-16 pair) becomes ``?``, because neither an
+    event nor an OTLP export can hold it. The length is not limited.
     """
     try:
         text = value if isinstance(value, str) else str(value)
@@ -294,8 +297,8 @@ def safe_repr(value: object) -> str:
     """
     Return ``repr(value)``, or ``<TypeName>`` if the value's ``__repr__`` raises; never raises.
 
-    For log lines about a user's own objects: a filter of a logger that formats the line would pass
-    the exception on to the user's code.
+    The length is not limited. Use it for log lines about a user's objects, where an exception of
+    ``__repr__`` would reach the user's code.
     """
     try:
         return repr(value)
@@ -310,7 +313,7 @@ def whole_number(name: str, count: int | str | bytes) -> int:
     A stored count of 0.5 would stay in the sums, and no later event could be published.
 
     Args:
-        name: Of the count, for the error.
+        name: Name of the count, for the error's message.
         count: An ``int``, another type's whole number such as 2.0, or the text of one, as Redis
             clients return it. Its sign and size are not checked.
 
@@ -327,11 +330,11 @@ def whole_number(name: str, count: int | str | bytes) -> int:
 
 def meta_attributes(meta: Mapping[str, Any] | None) -> dict[str, Any]:
     """
-    Turn a user's ``meta`` into span attributes ``nexus.meta.<key>``; never raises.
+    Turn a user's ``meta`` into a new dict of span attributes ``nexus.meta.<key>``; never raises.
 
     Text, numbers and booleans stay as they are, other values become text, None is left out. If
-    ``meta`` is no mapping, there are no attributes; if its items cannot be read, that is logged,
-    and there are none either. Neither the number nor the length of the values is limited here.
+    ``meta`` is None or no mapping, the dict is empty; if its items cannot be read, that is logged,
+    and the dict is empty too. Neither the number nor the length of the values is limited here.
     """
     try:
         items = list(meta.items()) if isinstance(meta, Mapping) else []

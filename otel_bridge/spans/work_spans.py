@@ -64,7 +64,8 @@ class ResearchTask(SpanContextManager, SelfReturningContextManager):
     Created by ``research_task()``; enter it once, by ``with`` or ``async with``. It publishes
     ``task_started`` on entering, and on leaving ``task_completed``, or ``task_failed`` if an
     exception leaves the block, which goes on to the caller, or ``fail()`` was called. Its methods
-    never raise: they log. Entered again, which is not checked, it is a second span of the task.
+    ``fail(reason)`` and ``message(text)`` never raise: they log. Nothing waits for Redis. Entered
+    again, which is not checked, it is a second span of the task.
     """
 
     _kind = semconv.KIND_RESEARCH_TASK
@@ -85,6 +86,11 @@ class Phase(SpanContextManager, SelfReturningContextManager):
     Without ``configure()`` they are attributes of the span only. Any thread may change them. No
     method raises or waits: a count that is no whole number is logged as an error, and nothing
     changes.
+
+    Args:
+        name: Name of the phase.
+        ids: Research task, project, phase and worker that code inside inherits.
+        total: The number of jobs expected; None, and what is no whole number: unknown.
     """
 
     _kind = semconv.KIND_PHASE
@@ -102,10 +108,14 @@ class Phase(SpanContextManager, SelfReturningContextManager):
     @guarded
     def submitted(self, count: int) -> None:
         """
-        Set ``total`` and ``pending`` to the queued jobs, all others to 0; published at once.
+        Set ``total`` and ``pending`` to ``count``, and ``completed`` and ``failed`` to 0.
 
-        Never raises or waits, from any thread. A ``count`` that is no whole number is logged as an
-        error, and nothing changes; its sign is not checked.
+        Publishes the counts at once as one ``stats_snapshot`` event. Never raises or waits, from
+        any thread. A ``count`` that is no whole number is logged as an error, and nothing changes;
+        its sign is not checked.
+
+        Args:
+            count: The number of jobs that were put into the queue.
         """
         self.progress(pending=count, total=count)
 
@@ -125,9 +135,9 @@ class Phase(SpanContextManager, SelfReturningContextManager):
         error, and nothing changes or is published. Signs are not checked.
 
         Args:
-            completed: Jobs completed since the phase started; default 0, as of the next two.
-            failed: Jobs failed since the phase started.
-            pending: Jobs that are neither completed nor failed.
+            completed: Jobs completed since the phase started; default 0.
+            failed: Jobs failed since the phase started; default 0.
+            pending: Jobs that are neither completed nor failed; default 0.
             total: All jobs of the phase; default None: the total stays as it is.
         """
         given = {"completed": completed, "failed": failed, "pending": pending}
@@ -211,6 +221,11 @@ class Enqueue(SpanContextManager):
     exception leaves the block before ``queued()``; the exception goes on to the caller. Never
     raises: what fails is logged, and the carrier may be empty. Entered again, which is not checked,
     it is a second enqueue of the same run.
+
+    Args:
+        label: Type of the job, which follows ``enqueue`` in the span's name.
+        ids: Research task, project and phase of the job, put into the carrier.
+        attributes: Further attributes of the span; ``nexus.run.id`` must be one of them.
     """
 
     _kind = semconv.KIND_ENQUEUE
@@ -267,6 +282,13 @@ class Job(SpanContextManager, SelfReturningContextManager):
     ``fail()`` or ``retry()``, without one ``task_failed`` if an exception leaves the block, else
     ``task_completed``. The exception goes on to the caller in each case. Its methods never raise:
     they log. Entered again, which is not checked, it is a second attempt with the same outcome.
+
+    Args:
+        label: Type of the job, which follows ``job`` in the span's name.
+        ids: Research task, project, phase and worker that code inside inherits.
+        attributes: Further attributes of the span; those that are None are left out.
+        task_id: Id of the job, for the worker's heartbeats.
+        carrier: The dict that came with the job and has its trace context; may be empty.
     """
 
     _kind = semconv.KIND_JOB

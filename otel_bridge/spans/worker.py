@@ -20,11 +20,15 @@ class Worker(SelfReturningContextManager):
     """
     The context manager around one worker's main loop; it publishes its start, heartbeats and stop.
 
-    Created by ``worker()``. Entering it publishes ``worker_started`` and starts heartbeats on the
-    timer thread (every 10 s by default). Leaving it publishes ``worker_stopped``, also if the block
-    raises; the exception goes on to the caller. Neither waits for Redis or raises: what fails is
-    logged. Without ``configure()`` it does nothing. Do not enter it again inside its block, which
-    is not checked: the first heartbeats would never end.
+    Created by ``worker()``. Entering it publishes ``worker_started`` and starts heartbeats on a
+    daemon thread of the library (every 10 s by default). Leaving it publishes ``worker_stopped``,
+    also if the block raises; the exception goes on to the caller. Neither waits for Redis or
+    raises: what fails is logged. Without ``configure()`` it does nothing. Do not enter it again
+    inside its block, which is not checked: the first heartbeats would never end.
+
+    Args:
+        worker_id: A number or text, unique among all workers, which is not checked.
+        meta: Small values to show with the worker; None: none beside ``host`` and ``pid``.
 
     Attributes:
         worker_id: As given.

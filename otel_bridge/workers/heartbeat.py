@@ -39,12 +39,11 @@ class HeartbeatKeys:
     Writes the keys ``<prefix>:worker:heartbeat:{worker_id}``, which expire unless refreshed.
 
     ``Bridge.heartbeat_keys`` is the one of this process. It connects with the first key and is
-    never closed. Each call blocks the calling thread, so it is made on the timer thread. A failure
-    of Redis never raises: while it is unreachable, each heartbeat costs one attempt, with a limit
-    of ``send_timeout_ms`` (100 ms) for connecting and again for each answer; one warning is logged
-    when the outage begins and one line when it ends. The same for a URL that ``check_url`` does not
-    accept, if ``configure()`` did not check it. The heartbeat events do not depend on these keys:
-    the bus buffers them.
+    never closed. Each method blocks the calling thread, so the library calls it on its timer
+    thread. No method raises for a failure of Redis or an invalid Redis URL: each call then costs
+    one attempt, with a limit of ``send_timeout_ms`` (100 ms) for connecting and again for each
+    answer; one warning is logged when the outage begins and one line when it ends. The heartbeat
+    events do not depend on these keys: the event bus buffers them.
 
     Args:
         settings: Redis URL (``redis_url``, else ``bus_url`` if that is a Redis), key prefix
@@ -64,7 +63,7 @@ class HeartbeatKeys:
         Set the worker's key, or its TTL again: ``MONITORING_HEARTBEAT_TTL_SEC`` (30 s) from now.
 
         Blocks for 100 ms at most, by default, to connect and again for the answer. A failure of
-        Redis raises nothing; the first in a row is logged.
+        Redis raises nothing; the first in a row is logged. Without a Redis URL it does nothing.
 
         Args:
             worker_id: The id, which becomes a part of the key; not checked.
@@ -78,7 +77,8 @@ class HeartbeatKeys:
         Delete the key of a worker that has stopped; a key that is gone already is no error.
 
         Blocks for 100 ms at most, by default, to connect and again for the answer. A failure of
-        Redis raises nothing; the first in a row is logged, and the key then expires by its TTL.
+        Redis raises nothing; the first in a row is logged, and the key then expires by its TTL (30
+        s). Without a Redis URL it does nothing.
 
         Args:
             worker_id: The id that was given to ``refresh``.

@@ -25,9 +25,10 @@ class OtelMetrics:
     The OpenTelemetry instruments of one process, which count jobs, workers, depths and drops.
 
     ``configure()`` makes one, as ``Bridge.otel_metrics``. Any thread may record; there is nothing
-    to start or stop. The methods do not wait, and only ``queue_depth`` may raise, for a depth that
-    is no number. They expect that each ``..._started`` is followed by one ``..._ended``. Each job
-    type and each queue is a time series of its own: their number is not limited here.
+    to start or stop. The methods do not wait, and only ``queue_depth`` may raise, a ``TypeError``
+    for a depth that is no number. Call each ``..._ended`` once after its ``..._started``, which is
+    not checked: running jobs and workers are their difference. Each job type and each queue is a
+    time series of its own: their number is not limited here.
 
     Args:
         meter: Creates the instruments.

@@ -55,8 +55,9 @@ def publish_queue_depth(
     """
     Publish one ``queue_depth_update`` and set the OpenTelemetry gauge; never raises.
 
-    Never waits, from any thread. The depths are in ``queue``, where other dashboards read them, and
-    in ``counts``; an event over 8,192 bytes (by default) loses the first, then the second.
+    Never waits, from any thread. The event has the depths twice: in ``queue``, where other
+    dashboards read them, and in ``counts``. If it is over 8,192 bytes (by default), ``queue`` is
+    left out, and if that is not enough, ``counts`` too.
 
     Args:
         depths: Waiting jobs, by the queue's full name. The text of a whole number (``"5"``, as
@@ -90,16 +91,17 @@ class QueueDepthSampler:
     the interval.
 
     Args:
-        names: Gives the full names of the queues; called for each sample. Their number is not
+        names: Returns the full names of the queues; called for each sample. Their number is not
             limited.
-        read: Gives the depth of each of these queues; None if they cannot be read and the caller
-            has logged why. May raise, as ``names`` and ``set_if_absent`` may: the sample has then
-            failed.
-        set_if_absent: Sets the lock, in a Redis that all these processes share. The lock lives for
-            0.9 of an interval.
-        keys: Name the locks.
-        locks_each_queue: True for workers that serve different queues: each queue has a lock of its
-            own. False: one lock for all queues, because each process sees the same ones.
+        read: Called with these names, returns the number of waiting jobs by name; None if they
+            cannot be read and the caller has logged why. May raise, as ``names`` and
+            ``set_if_absent`` may: the sample has then failed.
+        set_if_absent: Called with a key and its TTL in milliseconds (0.9 of an interval); sets the
+            key in the Redis that all these processes share. Returns False if the key exists:
+            another process samples in this interval, so this one does not.
+        keys: Makes the names of these keys.
+        locks_each_queue: True for workers that serve different queues: each queue has a key of its
+            own. False: one key for all queues, because each process sees the same ones.
         may_block: True if ``read`` may take long: each sample then runs on a thread of its own, and
             while one runs no other is started. False: samples run on the timer thread, where they
             delay heartbeats.
@@ -205,9 +207,9 @@ class LoopCaller:
     Calls coroutine functions of an event loop from another thread, which waits for the result.
 
     For depths of queues that only an asynchronous client can read. Any number of threads may call
-    at a time. The calls run in the calling thread's OpenTelemetry context, so the sampler's
-    suppression of spans holds for them too. ``call`` raises ``TimeoutError`` after ``timeout_sec``,
-    and ``RuntimeError`` after ``aclose``.
+    at a time. A call runs in the calling thread's OpenTelemetry context, so a call from
+    ``QueueDepthSampler`` creates no spans. ``call`` raises what the function raises,
+    ``TimeoutError`` after ``timeout_sec``, and ``RuntimeError`` after ``aclose``.
 
     Args:
         loop: A running event loop. Call ``aclose`` on it before it ends.
