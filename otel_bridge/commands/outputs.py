@@ -170,7 +170,8 @@ class TerminalOutput:
 
     An ``Output``: feed it with ``print(events)`` inside its ``with`` block, from one thread, which
     draws the bars and removes them at its end. There is a bar for each of the newest open phases,
-    at most 6. A terminal of fewer than 110 columns shows no phase and no worker.
+    at most 6. A terminal of fewer than 110 columns shows no phase and no worker. ``print`` raises
+    ``OtelBridgeError`` if the terminal cannot be written to.
 
     Args:
         console: The ``rich`` console of the terminal.

@@ -58,6 +58,9 @@ class OpenPhases:
         """
         Take what events say about phases, in their order; other events change nothing.
 
+        ``phase_started`` opens a phase, ``phase_completed`` or the end of its research task closes
+        it, ``stats_snapshot`` sets its counts, and the end of one of its jobs adds one.
+
         Never raises. At most 200 phases are kept; the one whose counts are oldest is forgotten
         first.
 

@@ -152,10 +152,10 @@ class InstrumentedCoordinator:
 
 class InstrumentedCoordinators:
     """
-    Keeps an ``InstrumentedCoordinator`` for each coordinator instance, without a limit.
+    Keeps what is known about each coordinator instance, without a limit on their number.
 
     Created by ``CoordinatorInstrumentor.instrument()``, closed by ``uninstrument()``; the state of
-    an instance is closed when that is garbage-collected. Errors are logged by ``get``.
+    an instance is closed when that is garbage-collected. ``get`` logs errors and raises none.
 
     Args:
         redis_attribute: The instance's attribute that holds its Redis client.

@@ -365,7 +365,8 @@ def outermost_caller(owner: type, methods: Mapping[str, str]) -> str | None:
     Find the coroutine method of a class that calls the given methods.
 
     If several do, it is the one that none of the others calls. This is read from the names in the
-    compiled code, so no method is run.
+    compiled code, so no method is run. What reading an attribute of the class raises passes
+    through.
 
     Args:
         owner: The class.

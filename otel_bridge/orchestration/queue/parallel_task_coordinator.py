@@ -84,8 +84,9 @@ class ParallelTaskCoordinator:
         depth_interval_sec: Between two samples of the queue depths by one of all processes, 5 s.
         grace_sec: How long a job may go on after ``stop`` before it is released, default 5 s.
         job_timeout_sec: A handler that runs longer, default 300 s, has failed; None: no limit.
-        retry_base_sec: Delay before the first retry, default 0.5 s; doubles up to 30 s, jittered.
-        idle_sec: How long an idle worker waits until it looks again, default 1 s, jittered.
+        retry_base_sec: Delay before the first retry, default 0.5 s; doubles up to 30 s, times a
+            random 0.5 to 1.5.
+        idle_sec: How long an idle worker waits until it looks again, default 1 s, times the same.
 
     Attributes:
         queue: As given.

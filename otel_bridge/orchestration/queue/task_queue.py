@@ -241,7 +241,7 @@ class TaskQueue:
         """
         Claim the next job for ``lease_sec`` (15 s); without waiting, None if all queues are empty.
 
-        Raises ``redis.RedisError`` when Redis cannot be used.
+        A ``Claim`` is one attempt at the job, with its id and data. Raises ``redis.RedisError``.
 
         Args:
             worker_id: Unique among running workers.

@@ -81,8 +81,8 @@ class WakeUpNotifications:
         keys: Name the channel; default ``nexus:wake``.
 
     Attributes:
-        queued: A job may be waiting in some queue.
-        ended: A job has ended.
+        queued (WakeUpNotification): A job may be waiting in some queue.
+        ended (WakeUpNotification): A job has ended.
     """
 
     def __init__(self, redis: Redis, keys: RedisKeys = DEFAULT_KEYS) -> None:

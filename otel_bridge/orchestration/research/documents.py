@@ -84,6 +84,7 @@ class SearchProvider(Protocol):
     """
     Finds pages and returns their bytes, for the handlers; ``CorpusSearch`` is one.
 
+    ``units`` divides a search space, ``search`` finds pages and ``read`` returns one.
     Its methods are called at the same time by several workers of one event loop. What they raise
     fails the job's attempt, which is retried (twice by default); a ``PermanentJobError`` is not. A
     call, with the rest of its job, may take 300 s by default.
@@ -139,6 +140,8 @@ class ExtractionProvider(Protocol):
         """
         Extract one record for each entity on the page; none from a page about something else.
 
+        A record has the entity's name, unit (its part of the search space), values by attribute and
+        page id.
         Neither the size of the page nor the number of records is limited; the job has 300 s by
         default.
 
@@ -206,7 +209,7 @@ class CorpusSearch:
 
     Suits up to tens of thousands of short pages; more are not refused. Use it from one event loop;
     a search of the 280 generated pages takes well under a millisecond. Bytes that are no UTF-8 are
-    replaced, so damaged pages are found too.
+    replaced, so damaged pages are found too. ``read`` of an unknown page raises ``KeyError``.
 
     Args:
         pages: Bytes by page id, as ``load_corpus`` returns them.

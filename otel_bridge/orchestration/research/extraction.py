@@ -105,6 +105,8 @@ class PageExtraction:
         """
         Extract one record for each entity on a page; none from a page about something else.
 
+        A record has the entity's name, unit (its part of the search space), values by attribute and
+        page id.
         A page is damaged if it has bytes that are no UTF-8 or control characters, a label without
         its value, or a table whose rows are incomplete or not as many as announced.
 

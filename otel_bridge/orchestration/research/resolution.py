@@ -157,7 +157,8 @@ def resolve(records: Iterable[Record]) -> list[Entity]:
     """
     Join the records of each entity; return the entities ordered by unit and name.
 
-    A record is what one page states about an entity; its unit is a part of the search space.
+    A record is what one page states about an entity; its unit is a part of the search space. An
+    entity has a name, unit, values by attribute, sources (page ids), aliases and conflicts.
     A record without a unit joins the entity of its name if exactly one unit has such an entity.
     Otherwise it becomes an entity without a unit. The order of the records does not matter. It is a
     pure function that never raises. Its time grows with the square of the names in a unit, without
