@@ -58,8 +58,8 @@ class Bridge:
             monitoring is off.
         bus: Publishes events: a bounded queue and one thread that sends. None while monitoring is
             off.
-        timer: The thread that sends heartbeats and progress at intervals.
-        redis_keys: Names every Redis key of this application.
+        timer: A ``TimerThread``, which sends heartbeats and progress at intervals.
+        redis_keys: A ``RedisKeys``, which names every Redis key of this application.
         heartbeat_keys: Writes the heartbeat key of each worker, which expires by its TTL (default
             30 s).
         otel_metrics: The same facts as OpenTelemetry metrics; None while monitoring is off.
@@ -239,7 +239,9 @@ def sdk_provider_of(provider: trace.TracerProvider) -> TracerProvider | None:
 
 def current_bridge() -> Bridge | None:
     """
-    Return the bridge (what ``configure()`` returns); None before it and after its shutdown.
+    Return the bridge that ``configure()`` made; None before it and after the bridge's shutdown.
+
+    A bridge holds the parts that publish the work of this process, such as its event bus.
 
     If ``make_on_demand`` registered a function and there is no bridge yet, it is called first, once
     in a process, in the calling thread. May be called from any thread. Raises nothing itself; an

@@ -32,7 +32,8 @@ def on_fork(
     printed by Python and ignored; a hook that blocks makes ``os.fork`` block.
 
     Args:
-        before: Called in the forking thread, before the fork; None: nothing.
+        before: Called in the forking thread, before the fork, the last registered first (the others
+            in the order in which they were registered); None: nothing.
         after_in_parent: Called in the forking thread, after it; None: nothing.
         after_in_child: Called in the child, before its own code runs.
     """

@@ -44,7 +44,7 @@ def is_readable(url: str, *, with_first_at: bool = False) -> bool:
     Whether a client can take no part of the password for something else; never raises.
 
     False if the password has a ``/ ? #`` or, for some clients, ``@`` that is not percent-encoded,
-    or if the URL cannot be parsed. Scheme, host and port need not be usable, or there.
+    or if the URL cannot be parsed; else True. Scheme, host and port need not be usable, or there.
 
     Args:
         url: With user and password, or without; of any length.

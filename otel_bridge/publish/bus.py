@@ -55,9 +55,8 @@ class EventBus:
     interpreter exit, which flushes for at most ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5 s). While the
     log (the stream of all events) cannot be reached, events wait and an attempt follows about every
     second; one warning is logged, after the third. At a bound the oldest event is dropped and
-    counted in ``counters``. A forked child has a thread of its own and publishes only its own
-    events, under a new producer id (by which the log skips repeated events). Only ``connect``
-    raises.
+    counted in ``counters``. A forked child has its own thread and publishes only its own events,
+    under a new producer id (by which the log skips repeated events). Only ``connect`` raises.
 
     Args:
         sender: Sends the batches; used by the bus's thread alone, closed at shutdown.
@@ -85,7 +84,9 @@ class EventBus:
     @classmethod
     def connect(cls, settings: BridgeSettings) -> EventBus:
         """
-        Create a bus for ``settings.bus_url``; the first batch connects, in the bus's thread.
+        Create a bus for ``settings.bus_url``, with the bounds in ``settings``.
+
+        The first batch connects, in the bus's thread; a log that cannot be reached raises nothing.
 
         Raises:
             UnknownTransportError: The scheme of the URL has no transport.
@@ -273,9 +274,8 @@ class EventBus:
         """
         Start or wake the bus's thread; after shutdown, discard what was queued. Never raises.
 
-        For callers that queue an item by ``append`` and ``counter`` themselves, as
-        ``MonitoringSpanProcessor`` does: call it after that if ``is_idle`` is true. Never waits. If
-        no thread can be started, the next event tries again.
+        For callers that queue an item by ``append`` and ``counter``: call it then if ``is_idle`` is
+        true: the thread sleeps. Never waits. If no thread can start, the next event tries again.
         """
         if self._is_closed:
             self._queue.take(_TAKE_LIMIT)

@@ -168,8 +168,9 @@ class RedisKeys:
         """
         Key of a producer's last appended event number, by which the log skips repeated events.
 
-        A producer is one process that sends. Only builds the name and never raises. The sender sets
-        the key with a TTL of ``MONITORING_PRODUCER_TTL_SEC`` (3,600 s), again with each new batch.
+        A producer is one process that sends. Only builds the name, ``nexus:{0}:producer:<id>`` by
+        default, and never raises. The sender sets the key with a TTL of
+        ``MONITORING_PRODUCER_TTL_SEC`` (3,600 s), again with each new batch.
 
         Args:
             producer_id: Unique for each process that sends; not checked.

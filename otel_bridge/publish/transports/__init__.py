@@ -26,6 +26,8 @@ def open_sender(url: str, settings: BridgeSettings) -> Sender:
     """
     Create the sender for a bus URL, which appends events to the log; connects with its first batch.
 
+    The log is the stream of all events. One that cannot be reached raises nothing here.
+
     Args:
         url: E.g. ``redis://host:6379/0``, ``http://host:12000``, ``memory://name``.
         settings: Bounds, channels and time-outs: by default 100 ms for connecting and for each
@@ -52,6 +54,8 @@ def open_sender(url: str, settings: BridgeSettings) -> Sender:
 def open_receiver(url: str, settings: BridgeSettings) -> Receiver:
     """
     Create the receiver for a bus URL, which reads the log of events; ``Receiver.open`` connects it.
+
+    A log that cannot be reached raises nothing here.
 
     Args:
         url: E.g. ``redis://host:6379/0`` or ``memory://name``; not ``http`` or ``https``, which can

@@ -173,9 +173,9 @@ class Receiver(Protocol):
 
         Such a message was published on the events channel of Redis directly and has no
         ``position``. It is yielded as it came, unchecked and of any size. The iterator never ends
-        (cancel its task) and raises no error: a lost connection is logged and opened again;
-        messages published meanwhile are lost. A transport without channels yields nothing and waits
-        for ever.
+        (cancel its task) and raises no error: a lost connection is logged and opened again
+        after 1 s; messages published meanwhile are lost. Memory, which has no channels, yields
+        nothing and waits for ever.
         """
 
     async def close(self) -> None:
@@ -191,5 +191,8 @@ def splice_position(position: str, data: bytes) -> bytes:
     Args:
         position: Text that needs no escape in JSON.
         data: A JSON object with at least one member, from its ``{`` on; of any size.
+
+    Returns:
+        The longer JSON as bytes; ``data`` itself does not change.
     """
     return b'{"position":"' + position.encode() + b'",' + data[1:]

@@ -63,7 +63,7 @@ class Push:
     """
     One decoded request that pushes a batch of events to the collector, from ``decode_push``.
 
-    A record, which itself checks nothing.
+    A record, which itself checks nothing and never raises.
 
     Attributes:
         producer_id: The id of the sending process, 1 to 64 characters.

@@ -92,7 +92,8 @@ class RedisReceiver:
         """
         Connect; return the position before the first entry that the log still has.
 
-        Raises ``TransportError`` after 2 s without a connection or an answer; may be called again.
+        A position is opaque text for a place in the log. Raises ``TransportError`` after 2 s
+        without a connection or an answer, or for an error of Redis; may be called again.
         """
         return await self._call(self._open)
 
@@ -111,7 +112,7 @@ class RedisReceiver:
         Return the entries after a position, oldest first; one call at a time, on one event loop.
 
         Args:
-            after: Position of the last entry that the reader has.
+            after: Position (opaque text for a place in the log) of the last entry that it has.
             limit: Bound on the entries returned, at least 1; default 500.
             wait_ms: How long to wait for a first entry, in milliseconds, default 1000; 0: do not
                 wait. A longer wait is split into reads of at most 1 s.
@@ -215,7 +216,8 @@ class RedisReceiver:
         """
         Return the position of the newest entry; in an empty log, the position before its first.
 
-        Raises ``TransportError`` after 2 s without a connection or an answer.
+        A position is opaque text for a place in the log. Raises ``TransportError`` after 2 s
+        without a connection or an answer, or for an error of Redis; may be called again.
         """
         return await self._call(self._last_position)
 
