@@ -218,11 +218,12 @@ class CollectorServer(uvicorn.Server):
     ``ConfigurationError``; an error while the application stops is logged.
 
     Args:
-        app: From ``create_app``; its lifespan is run here and not by uvicorn.
-        config: As ``make_server`` makes it.
+        app: From ``create_app``; its lifespan (start and stop) is run here and not by uvicorn.
+        config: uvicorn's configuration with ``lifespan="off"``; ``make_server`` makes one.
 
     Attributes:
-        is_up: Set once the lifespan has started and the sockets accept connections.
+        is_up: An ``asyncio.Event``, set once the application has started and the sockets accept
+            connections.
     """
 
     def __init__(self, app: FastAPI, config: uvicorn.Config) -> None:
@@ -258,7 +259,8 @@ def make_server(app: FastAPI, settings: CollectorSettings, **options: Any) -> Co
 
     It pings each WebSocket every 25 s and closes one without an answer for 20 s. A client's message
     may have 16 KiB (else: close code 1009). Connections have 5 s to end when the server stops. The
-    head of an HTTP request may have 32 KiB and take 10 s, see ``BoundedHttpProtocol``.
+    head of an HTTP request may have 32 KiB (else: 431) and take 10 s (else: the connection is
+    aborted).
 
     Args:
         app: From ``create_app``.

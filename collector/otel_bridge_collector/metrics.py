@@ -38,10 +38,11 @@ _PREFIX: Final = "otel_bridge_"
 
 class MetricsPage:
     """
-    Renders ``/metrics``; the application makes one for its collector.
+    Renders ``/metrics``, the page for Prometheus; the application makes one for its collector.
 
-    Counters start at 0 with the process. It keeps nothing and needs no closing. Making one never
-    raises; it registers only in a registry of its own.
+    Counters start at 0 with the process. Use it on the collector's event loop. It keeps nothing and
+    needs no closing. Making one and ``render`` never raise; it registers only in a registry of its
+    own.
 
     Args:
         collector: Whose numbers to render.

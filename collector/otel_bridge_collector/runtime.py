@@ -68,9 +68,11 @@ def log_url(settings: BridgeSettings) -> str:
 
 class Collector:
     """
-    One collector: its state, its reader of the log, its clients and its duties as leader.
+    One collector: reads the event log, keeps the state, and serves it to its clients.
 
-    Use it on one event loop: ``start``, then ``stop`` at the end; it is not started again.
+    Of all collectors of a log, one is the leader, which also publishes statistics and stalled jobs
+    and appends external events. Use it on one event loop: ``start``, then ``stop`` at the end; it
+    is not started again. An outage of the log is logged and never raised by ``start``.
 
     Args:
         settings: The collector's own settings, which hold its limits.
@@ -194,13 +196,15 @@ class Collector:
 
     async def start(self, timeout_sec: float = START_TIMEOUT_SEC) -> None:
         """
-        Read the log from its beginning, then start the periodic duties; a second call does nothing.
+        Read the log from its beginning, then start the background tasks; only the first call does.
 
-        A log that cannot be reached is logged, neither raised nor waited for: the reader goes on
-        trying, without end, and ``/readyz`` shows that the log is not read.
+        These send events and views to clients, and do the leader's work, until ``stop``. A log that
+        cannot be reached is logged, neither raised nor waited for: the reader goes on trying,
+        without end, and ``/readyz`` shows that the log is not read.
 
         Args:
-            timeout_sec: Longest wait until the whole log is read, 30 s; reading goes on after it.
+            timeout_sec: Longest wait until the whole log is read, default 30 s; reading goes on
+                after it, without an error.
         """
         if self._is_running:
             return
@@ -308,10 +312,17 @@ class Collector:
         """
         Append a batch to the log, except what it holds already; one batch at a time, others wait.
 
+        Async; the log is written in a thread.
+
         Args:
             producer_id: Unique name of the producer.
-            first_n: The producer's number of the first event; see ``Sender.send``.
+            first_n: The producer's number of the first event, from 1; the next events have the next
+                numbers. The log skips numbers that it has of this producer.
             batch: At least one event; the callers limit the number (1,000) and the sizes.
+
+        Returns:
+            ``position`` of the log's end, and the numbers of events that were ``skipped`` and of
+            Pub/Sub messages that Redis ``refused``.
 
         Raises:
             TransportRejectedError: The log rejects the batch; sending it again cannot help.
@@ -327,11 +338,12 @@ class Collector:
         """
         Return the fields of ``/readyz``; asks no other process and never raises.
 
-        ``ready``; ``log`` and ``append``, which say whether the log can be read, and what keeps
-        this collector from appending to it; ``position``, ``clients``, ``leader``,
-        ``reader_restarts``. It is ready while the log can be read, unless a permission or a setting
-        keeps it from appending: a Redis that is out of memory comes and goes, and meanwhile people
-        want to see what it holds.
+        They are ``ready``; ``log``, ``read`` or why it is not read; ``append``, ``ok`` or what
+        keeps this collector from appending to the log; ``position``, of the last event;
+        ``clients``, the number of WebSockets of ``/ws/monitor``; ``leader``, whether this collector
+        is it; and ``reader_restarts``. It is ready while the log can be read, unless a permission
+        or a setting keeps it from appending. A Redis that is out of memory leaves it ready: that
+        passes, and meanwhile people want to see what it holds.
         """
         outage = self.bus.outage
         is_misconfigured = self.leader.needs_operator or (

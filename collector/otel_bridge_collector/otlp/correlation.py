@@ -32,19 +32,23 @@ def correlate(
     may_use: Callable[[str | None], bool],
 ) -> dict[Key, InheritedContext]:
     """
-    Return what spans of these traces may inherit from tasks that the model already has.
+    Return the task, project and phase that spans of some traces inherit from known tasks.
 
-    Call it on the event loop of the model, after ``read_spans`` and before
-    ``OtlpReceiver.receive``. The result is as large as the request; never raises.
+    A service in another language sends only the trace's id; the collector knows the task of that
+    trace. Call it on the event loop that changes ``model``, before the spans are mapped to events.
+    The result has at most one entry for each id in ``parents`` and one for each trace; never
+    raises.
 
     Args:
-        model: The collector's state of all events (``Fold``); read only.
+        model: The collector's state, built from all events (``Fold``); only read.
         parents: By trace id, the ids of the parents of its spans; all in hexadecimal.
         may_use: Whether the sender may use a project; its argument is None for no project.
 
     Returns:
         A task, its project and the parent's phase, by (trace id, parent span id) as integers; and
-        by (trace id, 0) for spans whose parent is not known. Empty if nothing is inherited.
+        by (trace id, 0) for spans whose parent is not known. No entry: nothing is inherited,
+        because no task of the trace is known, the sender may not use its project, or several tasks
+        are in the trace and the parent is not known.
     """
     tasks = model.tasks
     inherited: dict[Key, InheritedContext] = {}

@@ -46,12 +46,15 @@ _Request = TypeVar("_Request", bound=Message)
 
 class OtlpGrpcServer:
     """
-    Listens for OTLP over gRPC, without TLS, for spans and logs.
+    Listens for OTLP over gRPC, without TLS, for spans, logs and metrics (which are rejected).
 
     The application makes it on its event loop, then awaits ``start`` once and, at its end,
     ``stop``, which gives calls 2 s to end. A message may have 4 MiB (else gRPC answers
-    RESOURCE_EXHAUSTED), a connection 100 calls at a time. At most 32 requests are in progress
-    together with those over HTTP. Errors of a call are statuses, see ``take``.
+    RESOURCE_EXHAUSTED), a connection 100 calls at a time. A call gets the status UNAUTHENTICATED
+    without valid credentials, RESOURCE_EXHAUSTED after 10 wrong ones in 60 s of its address,
+    INVALID_ARGUMENT for over 100,000 spans or log records, and UNAVAILABLE, after which clients
+    send again, while 32 requests are in progress (together with those over HTTP) or the event log
+    cannot be reached.
 
     Args:
         ingest: Takes the decoded requests.
@@ -118,17 +121,20 @@ class OtlpGrpcServer:
         Args:
             message: The decoded request, of at most 4 MiB.
             context: gRPC's context of the call; its ``abort`` raises, which ends the call.
-            take: ``OtlpIngest.traces``, ``OtlpIngest.logs`` or ``reject_metrics``.
-            check: Raises ``OtlpError`` for a message that has too many parts.
+            take: ``OtlpIngest.traces``, ``OtlpIngest.logs`` or ``reject_metrics``; what it raises,
+                other than the errors below, passes through.
+            check: Raises ``OtlpError`` for a message that has too many parts; the default: for over
+                100,000 resources, scopes, spans and log records together.
 
         Returns:
-            The number of rejected items.
+            The number of rejected items, as ``take`` returns it.
 
         Raises:
             grpc.aio.AbortError: The call was refused, with the status UNAUTHENTICATED (no valid
                 credentials), RESOURCE_EXHAUSTED (10 wrong ones from the address in 60 s),
-                INVALID_ARGUMENT (over a limit of ``check_items``), or UNAVAILABLE, after which
-                clients send again (32 requests are in progress, or the log cannot be reached).
+                INVALID_ARGUMENT (``check`` or ``take`` raised ``OtlpError``), or UNAVAILABLE, after
+                which clients send again (32 requests are in progress, or the log cannot be
+                reached).
         """
         principal = await self._authenticate(context)
         try:

@@ -60,19 +60,19 @@ class OtlpIngest:
     """
     Maps decoded OTLP requests to events and appends them; the application makes one.
 
-    It keeps one ``OtlpReceiver`` for each token, or for each subject of JWTs: at most 256, then the
-    least recently used one is dropped, and later spans inherit nothing from what it remembered. At
-    most 32 requests may be in progress, over HTTP and gRPC together; callers enter ``slot`` for
-    each. Use it on the collector's event loop. Making one never raises, and it needs no closing.
+    It keeps one ``OtlpReceiver``, which remembers a sender's spans, for each token, or for each
+    subject of JWTs: at most 256, then the least recently used one is dropped, and later spans
+    inherit nothing from what it remembered. At most 32 requests may be in progress, over HTTP and
+    gRPC together; callers enter ``slot`` for each, which raises ``OtlpBusyError`` beyond that. Use
+    it on the collector's event loop. Making one never raises, and it needs no closing.
 
     Args:
-        collector: Appends to the log, and knows which events and traces it has folded (applied to
-            its state).
+        collector: Appends to the log, and knows which events it has already.
 
     Attributes:
-        active: Requests in progress.
+        active: Requests in progress; 0 at first, as ``shed``.
         shed: Requests refused because 32 were in progress.
-        rejected: The number of rejected items of each kind, ``span`` and ``log record``.
+        rejected: The number of rejected items so far by kind: ``span`` and ``log record``.
     """
 
     def __init__(self, collector: Collector) -> None:
@@ -103,7 +103,7 @@ class OtlpIngest:
 
     async def traces(self, message: ExportTraceServiceRequest, principal: Principal) -> int:
         """
-        Append spans that have ended, and Logfire's pending ones, which have only started.
+        Append spans that have ended, and Logfire's pending ones, which have only started (async).
 
         A sender's requests run one after the other. An event that the collector knows already is
         skipped. Events go to the log in batches of 1,000.
@@ -113,8 +113,9 @@ class OtlpIngest:
             principal: The sender, whose projects limit what it may write.
 
         Returns:
-            The number of rejected spans: without valid ids, not to be mapped, of a project that the
-            sender may not use, or whose event is over ``MONITORING_MAX_EVENT_SIZE_BYTES`` (8192).
+            The number of rejected spans: those without valid ids, that could not be converted to an
+            event, of a project that the sender may not use, or whose event is over
+            ``MONITORING_MAX_EVENT_SIZE_BYTES`` (8192) although its texts are truncated.
 
         Raises:
             TransportError: The log cannot be reached. A part may be in the log; the whole request
@@ -126,9 +127,11 @@ class OtlpIngest:
 
     async def logs(self, message: ExportLogsServiceRequest, principal: Principal) -> int:
         """
-        Append the spans that log records carry, open ones and ended ones, see ``read_lifecycle``.
+        Append the spans that log records carry, open ones and ended ones (async).
 
-        Ordinary log records are rejected, not kept. A sender's requests run one after the other.
+        Such a record has the attribute ``partial.event`` (``heartbeat``: the span is open;
+        ``stop``: it has ended) and the span as OTLP JSON in its body. Ordinary log records are
+        rejected, not kept. A sender's requests run one after the other.
 
         Args:
             message: The decoded request; the caller has checked its size.

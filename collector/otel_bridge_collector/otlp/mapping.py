@@ -92,17 +92,19 @@ class OtlpReceiver:
     Maps the requests of one sender to events; for one request at a time.
 
     Senders do not share one, so the spans of one sender cannot change what another's inherit. It
-    remembers at most 20,000 spans for that, and 10,000 events that are not confirmed; the oldest
-    are forgotten. Making one never raises, and it needs no closing.
+    remembers at most 20,000 spans for that, and 10,000 events that are not confirmed to be in the
+    log; the oldest are forgotten. No method raises, and it needs no closing.
 
     Attributes:
         producer_id: The name of this receiver as a producer in the log, 32 hexadecimal digits.
-        lock: Hold it while a request is mapped and appended, so that numbers stay in order.
+        lock: An ``asyncio.Lock``. Hold it while a request is mapped and appended, so that the
+            events reach the log in the order of their numbers.
 
     Args:
-        meta_attributes: Span attributes that may be shown, see ``MONITORING_META_ATTRIBUTES``.
-            Default: none.
-        with_prompts: Whether prompts and answers of language models may be shown when named there.
+        meta_attributes: Names of the span attributes that may be shown, at most 64 of a span; a
+            name that ends in ``*`` is a prefix. Default: none.
+        with_prompts: Whether prompts and answers of language models may be shown when named there;
+            default False.
     """
 
     def __init__(self, meta_attributes: Iterable[str] = (), *, with_prompts: bool = False) -> None:
@@ -131,14 +133,16 @@ class OtlpReceiver:
         counted as rejected.
 
         Args:
-            read: From ``read_spans``.
-            are_open: The spans have not ended yet, so they give their start alone.
-            correlated: What they may inherit from spans that reached the collector on another path,
-                by trace id and span id; see ``SpanMapper.correlate``. Default: nothing.
+            read: The spans of the request, as ``read_spans`` returns them.
+            are_open: True: the spans have not ended yet, so they give their start alone. Default
+                False: a start and an end each.
+            correlated: The task, project and phase that they inherit from spans that reached the
+                collector on another path, by (trace id, span id); span id 0 stands for the whole
+                trace. Default: nothing.
 
         Returns:
-            Unconfirmed events first, then those of this request, sorted by time; and the number of
-            rejected spans. The events' sizes are not checked.
+            ``events``: unconfirmed ones first, then those of this request, sorted by time; and
+            ``rejected``, the number of rejected spans. The events' sizes are not checked.
         """
         self._mapper.correlate(correlated)
         events: list[tuple[int, MonitoringEvent]] = []
@@ -187,8 +191,12 @@ class OtlpReceiver:
 
         Call it while holding ``lock``. Never raises.
 
+        Args:
+            count: The number of events, at least 1; not checked.
+
         Returns:
-            The first of them. No number is given out twice, also when the events are never sent.
+            The first of these consecutive numbers. No number is given out twice, also when the
+            events are never sent.
         """
         first = self._next_n
         self._next_n += count
@@ -213,7 +221,9 @@ def read_spans(request: ExportTraceServiceRequest, project_id: str | None) -> Re
             resource; None leaves them without one.
 
     Returns:
-        The spans sorted by start time, the number of rejected ones, and the parents' ids.
+        ``spans``: pairs of a span and whether it is pending (has only started), by start time;
+        ``rejected``: the number of rejected ones; and ``parents``: the ids of the parent spans by
+        trace id, in hexadecimal.
     """
     rejected = 0
     spans: list[tuple[OtlpSpan, bool]] = []

@@ -37,11 +37,11 @@ async def reject_metrics(message: ExportMetricsServiceRequest, _: Principal) -> 
     They are counted in a thread, in the time that their number takes.
 
     Args:
-        message: The request, as it was decoded.
-        _: Not used: everyone gets the same answer.
+        message: The decoded request; the caller limits its bytes (4 MiB).
+        _: The sender. Not used: everyone gets the same answer.
 
     Raises:
-        OtlpError: More than 100,000 resources, scopes or metrics, of all kinds together.
+        OtlpError: More than 100,000 resources, scopes and metrics, of all kinds together.
     """
     return await asyncio.to_thread(_count_data_points, message)
 
@@ -50,11 +50,14 @@ def metrics_response(rejected: int) -> ExportMetricsServiceResponse:
     """
     Return the answer to a request: a success that says that all its data points are rejected.
 
+    Never raises for a whole number.
+
     Args:
-        rejected: Their number, as ``reject_metrics`` returns it; not checked.
+        rejected: The number of data points; not checked.
 
     Returns:
-        ``partial_success`` with this number, and ``METRICS_NOT_KEPT`` as the reason, also for 0.
+        A response whose ``partial_success`` has this number as ``rejected_data_points``, and as
+        ``error_message`` that the collector keeps no metrics, also for 0.
     """
     success = ExportMetricsPartialSuccess(
         rejected_data_points=rejected, error_message=METRICS_NOT_KEPT

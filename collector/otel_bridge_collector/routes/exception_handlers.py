@@ -24,10 +24,12 @@ __all__ = ["add_exception_handlers"]
 
 def add_exception_handlers(app: FastAPI) -> None:
     """
-    Make an application answer FastAPI's own errors, those of ``routes/body.py``, and all others.
+    Make an application answer errors that its routes raise as ``{"detail": ...}``.
 
-    The answers are 4xx with a reason, and 500 without one for an exception that is not expected,
-    which the server then logs with its traceback. It never raises.
+    ``HTTPException`` gets its own status (such as 404 for an unknown path, 405 for another method),
+    a body over its limit 413, one that took over 30 s 408, one of an unknown encoding 415, and any
+    other exception 500 without a reason, which the server then logs with its traceback. OTLP routes
+    answer with a ``google.rpc.Status`` instead. It never raises.
 
     Args:
         app: Changed in place, once, before it starts.

@@ -63,10 +63,11 @@ async def config(request: Request) -> JSONResponse:
     """
     Answer 200 with the dashboard's configuration as JSON; it needs no token.
 
-    Takes no parameters and has no error of its own. ``trace_url_template`` is text or null.
-    ``first_steps`` is a list of 8 or 9 pairs ``[heading, command]`` with ``{url}`` for the
-    collector's address; only who may see all projects gets that of its Redis. ``runs_research``
-    says whether a task sent to ``POST /tasks`` runs in this process.
+    Takes no parameters and has no error of its own. ``trace_url_template`` is the URL of a trace in
+    another tool, with ``{trace_id}`` for its id, or null. ``first_steps`` is a list of 8 or 9 pairs
+    ``[heading, command]`` that show how to send events, with ``{url}`` for the collector's address;
+    only a client that may see all projects gets that of its Redis. ``runs_research`` says whether a
+    task sent to ``POST /tasks`` runs in this process.
     """
     state = request.app.state
     settings: CollectorSettings = state.settings

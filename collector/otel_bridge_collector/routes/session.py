@@ -83,11 +83,11 @@ async def sign_in(request: Request) -> Response:
 @router.post("/ticket")
 async def ticket(request: Request) -> Response:
     """
-    Answer ``{"ticket": text, "expires_in": seconds}``.
+    Answer ``{"ticket": text, "expires_in": 30}``: a one-time ticket, valid for 30 s.
 
-    With it, a page of another site opens one ``/ws/monitor?ticket=...`` within 30 s. Any number may
-    be asked for. 401: the request has no credentials. If Redis cannot be reached, the answer is the
-    same, but only this collector takes the ticket.
+    With it, a page of another site opens one ``/ws/monitor?ticket=...``. Any number may be asked
+    for; without a Redis the newest 10,000 are kept. 401: the request has no credentials. If Redis
+    cannot be reached, the answer is the same, but only this collector takes the ticket.
     """
     principal: Principal | None = request.scope.get(PRINCIPAL)
     if principal is None:

@@ -90,9 +90,10 @@ async def known(request: Request) -> Response:
     Answer ``{"tasks": [...], "total": n}``: the research tasks in the collector's state.
 
     That is all it has seen events of, wherever submitted, at most 10,000; open ones first, then the
-    newest. Each has ``task_id``, ``title``, ``status`` and ``project_id``. Parameters: ``limit``, 1
-    to 1000, default 100; ``project_id``. An account gets one such answer at a time. 400: a
-    parameter is invalid. 429: 100 of its requests are waiting.
+    newest. Each has ``task_id``, ``title``, ``status`` and ``project_id``. Parameters: ``limit``,
+    how many ``tasks`` has, 1 to 1000, default 100; ``project_id``, default: all projects of the
+    account. An account gets one such answer at a time; its other requests wait. 400: a parameter is
+    invalid. 429: 100 of its requests are waiting.
     """
     collector: Collector = request.app.state.collector
     query = QueryValues(request.query_params.multi_items())

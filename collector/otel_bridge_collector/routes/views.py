@@ -28,13 +28,15 @@ router = APIRouter()
 @router.get("/monitor/views/{view}")
 async def one_view(view: str, request: Request) -> Response:
     """
-    Answer 200 with one view as a ``full`` message: what ``/ws/views`` would send first.
+    Answer 200 with one page of the dashboard's data, a view, as JSON: ``{"t": "full", ...}``.
 
-    ``view`` is ``failures``, ``overview``, ``queues``, ``tasks`` or ``workers``. ``params`` is a
-    JSON object of the view's parameters, at most 16 KiB; without it the defaults hold. The account
-    of the request sees its projects only, and gets one such answer, or snapshot, at a time. 400:
-    the view or a parameter is unknown or wrong. 429 with ``Retry-After``: 100 requests of the
-    account are waiting. 500: the view could not be computed, which is logged.
+    It is the message that ``/ws/views`` sends first for the same view. ``view`` is ``failures``,
+    ``overview``, ``queues``, ``tasks`` or ``workers``. The query's ``params`` is a JSON object of
+    the view's parameters, such as ``{"count": 20}``, at most 16 KiB; without it the defaults hold.
+    The account of the request sees its projects only, and gets one such answer, or
+    ``/monitor/snapshot``, at a time; others wait. 400: the view or a parameter is unknown or wrong.
+    429 with ``Retry-After``: 100 requests of the account are waiting. 500: the view could not be
+    computed, which is logged.
     """
     try:
         text = QueryValues(request.query_params.multi_items()).get("params") or "{}"
@@ -61,14 +63,16 @@ def _json_object(text: str) -> dict[str, object]:
 
 async def views(websocket: WebSocket) -> None:
     """
-    Show views over a WebSocket until either side closes; there is no time limit.
+    Show views (pages of the dashboard's data) over a WebSocket until either side closes.
 
-    What the client sends asks for them: ``sub``, ``unsub`` and ``hold``, at most 20 messages a
-    second of 16 KiB and 16 subscriptions. A bad message is answered with ``refused``. A client that
-    does not keep up gets the latest state later, and is closed after 8 s. The handshake gets 429 if
-    the account has 100 WebSockets open or the address 500 (all defaults). Close codes: 1007 for
-    text that is not UTF-8, 1012 when the collector stops, 3008 for a client that reads too slowly,
-    4401 when its credentials become invalid.
+    There is no time limit. The client sends JSON: ``{"op":"sub","id":1,"view":"tasks"}`` to get a
+    view and its changes, ``unsub`` to end that, ``hold`` to pause all but the overview. It may have
+    16 subscriptions and send 20 messages a second of 16 KiB; at most 16 further ones wait, others
+    are dropped. A bad message is answered with ``refused``. A client that does not keep up gets the
+    latest state later, and is closed after 8 s. The handshake gets 429 if the account has 100
+    WebSockets open or the address 500 (all defaults). Close codes: 1007 for text that is not UTF-8,
+    1009 for a message over 16 KiB, 1012 when the collector stops, 3008 for a client that reads too
+    slowly, 4401 when its credentials become invalid.
     """
 
     async def serve(closers: list[Callable[[], None]]) -> None:

@@ -55,14 +55,15 @@ MAX_BATCH_MS: Final = 5000
 
 class StreamRequest(NamedTuple):
     """
-    The query of a client of ``/ws/monitor``, as ``parse_stream_request`` reads it.
+    What a client of ``/ws/monitor`` asks for in its query, as ``parse_stream_request`` reads it.
 
-    A record; checks nothing.
+    An immutable record; checks nothing and never raises.
 
     Attributes:
-        event_filter: Which events it gets.
-        wants_snapshot: Whether a snapshot (the whole state) comes first, and after each gap.
-        since: The position in the log after which to resume; None: only what is new.
+        event_filter: Which events it gets: those of a project, a task or some types; or all.
+        wants_snapshot: True: a snapshot (the whole state) comes first, and after each gap (events
+            that the client missed).
+        since: The position in the log, as text, after which to resume; None: only new events.
         batch_ms: Collect events for so long before they are sent, 1 to 5000 ms; None: send each at
             once.
     """
@@ -86,7 +87,10 @@ def parse_stream_request(query: Mapping[str, str]) -> StreamRequest:
         query: Values by name: ``snapshot`` (true or false), ``since`` (a position, not checked
             here), ``batch_ms`` (1 to 5000 ms), and the filter's ``project_id`` and ``task_id`` (at
             most 512 characters), ``types`` and ``stats_only``. Empty ones count as absent.
-            Defaults: no snapshot, only new events, each sent at once, no filter.
+
+    Returns:
+        The values as a record; without parameters: no snapshot, only new events, each sent at once,
+        no filter.
 
     Raises:
         FilterError: A parameter is invalid or given twice; the text is sent to the client.
@@ -103,11 +107,13 @@ async def monitor(websocket: WebSocket) -> None:
     """
     Stream events as JSON, one a message, until either side closes; there is no time limit.
 
-    What the client sends is ignored. Events are dropped for it while 4 MiB wait to be read (a
-    ``gap`` message counts them), and after 8 s of that it is closed. The handshake gets 400 for a
-    wrong query, and 429 if the account has 100 WebSockets open or the address 500 (all defaults).
-    Close codes: 3008 for a client that reads too slowly, 4401 when its credentials become invalid,
-    1012 when the collector stops. While the log cannot be reached, it stays open without events.
+    The query may have ``project_id``, ``task_id``, ``types`` and ``stats_only`` (filters),
+    ``snapshot``, ``since`` and ``batch_ms``. What the client sends is ignored. Events are dropped
+    for it while 4 MiB wait to be read (a ``gap`` message counts them), and after 8 s of that it is
+    closed. The handshake gets 400 for an invalid parameter, and 429 if the account has 100
+    WebSockets open or the address 500 (all defaults). Close codes: 3008 for a client that reads too
+    slowly, 4401 when its credentials become invalid, 1012 when the collector stops. While the log
+    cannot be reached, it stays open without events.
     """
     collector: Collector = websocket.app.state.collector
     try:
@@ -220,9 +226,10 @@ async def connect(
 
     Args:
         websocket: Not accepted yet.
-        serve: Accepts it and returns at its end; what it raises passes through. It adds to the list
-            what closes the connection; each is called, on the event loop, when its credentials
-            become invalid.
+        serve: Accepts the WebSocket and returns at its end; what it raises passes through. It is
+            called with an empty list, to which it adds functions that close the WebSocket. They are
+            called on the event loop when the credentials become invalid, and must not block or
+            raise.
     """
     authenticator: Authenticator = websocket.app.state.authenticator
     principal, address = principal_of(websocket.scope), address_of(websocket.scope)
@@ -246,16 +253,17 @@ async def accept(
     websocket: WebSocket, *, takes_messages: bool = False
 ) -> tuple[TransportSink | AsgiSink, SharedFramesProtocol | None]:
     """
-    Accept a WebSocket, and find what to write to it with (async).
+    Accept a WebSocket, and return the object through which to send to it (async).
 
     Args:
-        websocket: Not accepted yet; its headers are dropped.
+        websocket: Not accepted yet; its headers are dropped to save memory.
         takes_messages: Whether the route reads what the client sends; default False: the server's
             protocol discards it.
 
     Returns:
-        What to write to, to be stopped at the end by ``await sink.stop()``; and the connection's
-        protocol, None if the server's is not ``SharedFramesProtocol``.
+        The sink, which sends messages without waiting for the client; end it with ``await
+        sink.stop()``. And the server's protocol object of the connection; None if the server does
+        not use ``SharedFramesProtocol``.
 
     Raises:
         starlette.websockets.WebSocketDisconnect: The client has gone away.

@@ -86,10 +86,10 @@ def address_of(scope: Scope) -> str:
 
 def principal_of(scope: Scope) -> Principal:
     """
-    Return a request's principal, as the guard stored it; ``ANONYMOUS`` without authentication.
+    Return who makes a request; ``ANONYMOUS`` if the collector has no authentication.
 
     Raises:
-        KeyError: The request bypassed the guard, or has a public path and no valid credentials.
+        KeyError: No guard ran, or the path is public and the credentials are missing or invalid.
     """
     found: Principal = scope[PRINCIPAL]
     return found
@@ -97,14 +97,14 @@ def principal_of(scope: Scope) -> Principal:
 
 class Authenticator:
     """
-    Identifies principals, keeps browser sessions, counts failures and WebSockets, in memory.
+    Finds out who makes a request, keeps browser sessions, counts failures and WebSockets.
 
     The application makes one and runs ``watch`` as a task; use it on one event loop only. It needs
     no closing. Without tokens and OIDC, every request is ``ANONYMOUS``. Making one never raises.
 
     Args:
         tokens: The collector's own tokens; None: there are none.
-        token_connections: The most WebSockets of one account (``Principal.account``); 100.
+        token_connections: The most WebSockets of one account (a token, or a JWT's subject); 100.
         address_connections: The most of one IPv4 address or IPv6 /64 network; 500.
         clock: Its monotonic time limits sessions (12 h) and failures (10 in 60 s).
         oidc: Verifies JWTs of an OpenID Connect provider; None: no JWTs are taken.
@@ -139,15 +139,13 @@ class Authenticator:
 
     async def identify(self, authorization: str | None) -> Principal | None:
         """
-        Find the principal of a request; bad credentials give None, they never raise.
+        Find out who makes a request (async); never raises for what a client sends.
 
-        For a JWT of an unknown key it waits while the provider's keys are fetched, once in 10 s.
+        None if credentials are missing, malformed, unknown, revoked or expired. A JWT of an unknown
+        key first waits for a fetch of the provider's keys, once in 10 s; None if it fails.
 
         Args:
             authorization: The header's value: ``Bearer``, or ``Basic`` with a token as password.
-
-        Returns:
-            None for missing, malformed, unknown, revoked or expired credentials, or a failed fetch.
         """
         if not self.is_enabled:
             return ANONYMOUS
@@ -206,10 +204,10 @@ class Authenticator:
 
     def record_failure(self, address: str) -> int:
         """
-        Count one wrong credential from an IPv4 address or IPv6 /64; the newest 10,000 are kept.
+        Count one wrong credential from an IPv4 address or IPv6 /64; never raises.
 
-        Returns:
-            Seconds to wait, 1 to 61, if 10 others came in the last 60 s; else 0. Never raises.
+        Returns the seconds to wait, 1 to 61, if 10 others came in the last 60 s; else 0. The newest
+        10,000 addresses are kept.
         """
         wait_sec = self._wait_sec(address)
         network = _network_of(address)
@@ -232,13 +230,13 @@ class Authenticator:
         self, principal: Principal, address: str, close: Callable[[], None]
     ) -> Iterator[None]:
         """
-        Context manager for an open WebSocket: counts it, and registers how ``sweep`` closes it.
+        Context manager for an open WebSocket: counts it, and has it closed with its credentials.
 
         Args:
             principal: Whose WebSocket it is; ``ANONYMOUS`` counts only for its address.
             address: The client's IP address.
-            close: Called on the event loop, at each ``sweep`` after the credentials have become
-                invalid, until the block ends. Must not block; its error ends that sweep.
+            close: Called on the event loop 4 times a second, from when the credentials have become
+                invalid until the block ends. Must not block; its error ends that check of all.
 
         Raises:
             TooManyConnectionsError: On entry: over 100 an account or 500 an address (default).
@@ -270,9 +268,10 @@ class Authenticator:
 
     async def watch(self) -> None:
         """
-        Close WebSockets of invalid credentials, by 4 checks a second, until cancelled; run it once.
+        Close WebSockets whose credentials are invalid, 4 checks a second; run it once as a task.
 
-        Also reload tokens every 15 s and keys every 60 s. Errors are logged, and it goes on.
+        Also reloads tokens every 15 s and JWT keys every 60 s. Errors are logged, and it goes on
+        until it is cancelled; without authentication it returns at once.
         """
         reload_at = self._clock.monotonic() + _RELOAD_INTERVAL_SEC
         while self.is_enabled:
@@ -318,10 +317,11 @@ def _token_of(authorization: str | None) -> str | None:
 
 class AuthenticationGuard:
     """
-    ASGI middleware that puts the principal into the scope, or refuses a request by itself.
+    ASGI middleware that stores who makes a request in its scope, or refuses the request.
 
-    Invalid credentials get 401 (a browser's WebSocket: close code 4401), and 429 after 10 in 60 s
-    of one address. Public paths, such as ``/healthz``, need none. It raises nothing of its own.
+    Missing or invalid credentials get 401 (a browser's WebSocket: close code 4401), and 429 after
+    10 wrong ones in 60 s of one address. None are needed for ``/``, ``/healthz``, ``/readyz``,
+    ``/session``, ``/monitor/config`` and the dashboard's files. It raises nothing of its own.
 
     Args:
         app: The application that it guards.

@@ -23,8 +23,10 @@ class SecurityHeaders:
     """
     ASGI middleware, the outermost: adds those of six security headers that an answer lacks.
 
-    ``SECURITY_HEADERS`` has them, ``Content-Security-Policy`` for example. It covers HTTP answers
-    of any status and refused WebSocket handshakes. It raises only what the application raises.
+    They are ``Content-Security-Policy`` (which allows nothing), ``X-Content-Type-Options``,
+    ``Referrer-Policy``, ``X-Frame-Options``, ``Cross-Origin-Resource-Policy`` and ``Cache-Control``
+    (``no-store``). It covers HTTP answers of any status and refused WebSocket handshakes. It raises
+    only what the application raises.
 
     Args:
         app: The application that it wraps.

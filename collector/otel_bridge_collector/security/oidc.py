@@ -59,14 +59,16 @@ _UNKNOWN_KEY_SEC: Final = 10.0
 @dataclass(frozen=True, slots=True)
 class OidcSettings:
     """
-    Which JWTs to accept. A record; ``OidcVerifier`` checks the URLs.
+    Which JSON Web Tokens (JWTs) of an OpenID Connect provider to accept.
 
-    URLs must be https, or http on loopback, without user and password.
+    An immutable record of texts that checks nothing. ``OidcVerifier`` raises ``ConfigurationError``
+    for a URL that is neither https nor http on loopback, or has a user or password.
 
     Attributes:
         issuer: The URL that a token must have as ``iss``.
         audience: What a token must have in ``aud``.
-        jwks_url: Where the keys are; empty: ``<issuer>/.well-known/openid-configuration`` says so.
+        jwks_url: The URL of the provider's keys. Default: empty; it is then read from
+            ``<issuer>/.well-known/openid-configuration``.
         projects_claim: The claim that names the projects, as a list or as text with spaces between;
             ``*`` is all, and a token without the claim has none. Default: ``projects``.
     """
@@ -79,15 +81,15 @@ class OidcSettings:
 
 class OidcVerifier:
     """
-    Verifies JWTs and gives their principals; used by ``Authenticator`` on one event loop.
+    Verifies JWTs and gives their principals (who makes a request, and its projects).
 
-    Making one fetches nothing: the first ``find`` or ``refresh`` fetches the provider's keys. A
-    response may have 1 MiB; the provider may be silent for 5 s; redirects are not followed. The
-    number of keys has no other limit. Its methods never raise for what a client or the provider
-    sends. It needs no closing.
+    ``Authenticator`` uses it on one event loop. Making one fetches nothing: the first ``find`` or
+    ``refresh`` fetches the provider's keys. A response may have 1 MiB; the provider may be silent
+    for 5 s; redirects are not followed. The number of keys has no other limit. Its methods never
+    raise for what a client or the provider sends: what fails is logged. It needs no closing.
 
     Args:
-        settings: Which JWTs to accept.
+        settings: The issuer, audience, keys' URL and claim of the JWTs to accept.
         clock: Its monotonic time decides when the keys are fetched again.
 
     Raises:

@@ -68,13 +68,13 @@ async def send_refusal(
     Send a refusal from middleware, before the application has seen the request (async).
 
     Call it once for a request. A WebSocket handshake is refused with the same response, or closed
-    with ``close`` under a server that cannot send one. Raises only what the server's ``send`` and
-    ``receive`` raise.
+    with ``close`` under a server without the ASGI extension ``websocket.http.response``. Raises
+    only what the server's ``send`` and ``receive`` raise.
 
     Args:
-        scope: Of the request, or of a WebSocket's handshake.
-        receive: Of the same.
-        send: Of the same.
+        scope: ASGI scope of the request, or of a WebSocket's handshake.
+        receive: ASGI ``receive`` of the same.
+        send: ASGI ``send`` of the same.
         response: From ``refusal``.
         close: The close code and reason of a WebSocket under such a server.
     """

@@ -37,14 +37,18 @@ _MAX_FILE_BYTES: Final = 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class Principal:
     """
-    The client that makes a request, as its credentials identify it. A record; checks nothing.
+    The client that makes a request, as its credentials identify it.
+
+    An immutable record; it checks nothing and never raises.
 
     Attributes:
         name: The name in the token's line, or ``jwt:`` and the first 100 characters of the subject;
             never the token.
-        projects: The projects that it may see and write; None: all, and events without a project.
-        expires_at: Seconds since the Unix epoch; None: never.
-        digest: SHA-256 of the token in hexadecimal; empty for ``ANONYMOUS``.
+        projects: The set of ids of projects that it may see and write; None: all, and events
+            without a project.
+        expires_at: Seconds since the Unix epoch; None, the default: never.
+        digest: SHA-256 of the token in hexadecimal; empty for ``ANONYMOUS``, the principal of all
+            requests where there is no authentication.
         key_id: Of a JWT: the id of the issuer's key that signed it. None: no JWT, but a token of
             the collector's own or ``ANONYMOUS``.
         subject: Of a JWT: a digest of its subject, the same in all JWTs that the issuer gives it.
@@ -134,11 +138,13 @@ class TokenTable:
 
     Making one reads the file, which blocks. ``Authenticator.watch`` calls ``reload`` every 15 s, so
     removing a line from the file revokes its token. ``reload`` may run in another thread than
-    ``find`` and ``is_valid``. The number of tokens is limited by the file's size alone.
+    ``find`` and ``is_valid``; none of them raises. The number of tokens is limited by the file's
+    size alone.
 
     Args:
-        text: The value of ``MONITORING_TOKENS``; may be empty.
-        path: The value of ``MONITORING_TOKENS_FILE``, of at most 1 MiB; None: there is no file.
+        text: The value of ``MONITORING_TOKENS``, token lines; may be empty.
+        path: The value of ``MONITORING_TOKENS_FILE``, a file of token lines of at most 1 MiB; None:
+            there is no file.
         clock: Its wall clock decides about expiry.
 
     Raises:
