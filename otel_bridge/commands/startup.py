@@ -89,8 +89,8 @@ def no_queues_error(settings: BridgeSettings) -> ConfigurationError:
     Return, without raising it, the error to raise if ``open_redis`` gives None. Never raises.
 
     Args:
-        settings: As given to ``open_redis``. Without ``redis_url`` the error says that fakeredis
-            (the embedded Redis) is missing, else that the queue does not work on a Redis Cluster.
+        settings: Without ``redis_url`` the error says that fakeredis (the embedded Redis) is
+            missing, else that the queue does not work on a Redis Cluster.
     """
     if settings.redis_url is None:
         return ConfigurationError(

@@ -325,7 +325,7 @@ class Attempt:
         coordinator: State of the coordinator that runs it.
         task: The task that the method got; its status, error and retry count are read at the end.
         task_id: The task's id.
-        carrier: Taken from the task's payload; None: the one kept in this process is used.
+        carrier: The dict with trace context in the task's payload; None: that kept in this process.
         worker_id: Id of the worker that the method got; None: that of the ``worker()`` block.
     """
 

@@ -132,8 +132,8 @@ class LeaseKeeper:
 
     Args:
         client: Used by the keeper's thread only; closed by ``close``.
-        lease_sec: Length of a lease in seconds, as given to the ``TaskQueue`` (15 by default
-            there).
+        lease_sec: Length of a lease in seconds; must be that of the ``TaskQueue`` (there 15 by
+            default), which is not checked.
         keys: Name the leases, as for the ``TaskQueue``; default prefix ``nexus``.
     """
 

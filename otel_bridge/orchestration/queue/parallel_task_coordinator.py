@@ -89,8 +89,8 @@ class ParallelTaskCoordinator:
         idle_sec: How long an idle worker waits until it looks again, default 1 s, times the same.
 
     Attributes:
-        queue: As given.
-        notifications: As given.
+        queue: The ``TaskQueue`` with the jobs and their results.
+        notifications: Those of this process, about queued and ended jobs.
         redis_retry: Repeats Redis operations during an outage; for callers of this Redis too.
     """
 

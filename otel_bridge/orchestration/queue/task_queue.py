@@ -374,7 +374,7 @@ class TaskQueue:
 
     async def progress(self, parent_task_id: str, prefix: str = "") -> Progress:
         """
-        Count the jobs, completed, failed and pending, in the set ``<prefix>:task_group:{parent}``.
+        Count a research task's jobs: completed, failed and pending (those that have not ended).
 
         A job that ended over a day ago is not counted. Raises ``redis.RedisError``.
 

@@ -82,12 +82,12 @@ class Record(NamedTuple):
 
 class SearchProvider(Protocol):
     """
-    Finds pages and returns their bytes, for the handlers; ``CorpusSearch`` is one.
+    Finds pages and returns their bytes, for the functions that run the jobs.
 
     ``units`` divides a search space, ``search`` finds pages and ``read`` returns one.
-    Its methods are called at the same time by several workers of one event loop. What they raise
-    fails the job's attempt, which is retried (twice by default); a ``PermanentJobError`` is not. A
-    call, with the rest of its job, may take 300 s by default.
+    ``CorpusSearch`` is such a provider. Its methods are called at the same time by several workers
+    of one event loop. What they raise fails the job's attempt, which is retried (twice by default);
+    a ``PermanentJobError`` is not. A call, with the rest of its job, may take 300 s by default.
     """
 
     async def units(self, search_space: str) -> Sequence[str]:
