@@ -62,12 +62,13 @@ function spanView(
   let { status } = span;
   let ended = span.end?.[1] ?? null;
   if (span.kind === "enqueue" && ended === null) status = "pending";
-  if (ended === null && cardEnded !== null) {
+  if (ended === null && span.kind === "job" && judge.isWorkerGone(span.workerId)) {
+    status = "stalled";
+    const heard = judge.fold.workers.get(span.workerId ?? "")?.lastBeat ?? lastSeen;
+    ended = Math.max(heard, span.started ?? heard);
+  } else if (ended === null && cardEnded !== null) {
     status = "stalled";
     ended = Math.max(cardEnded, lastSeen);
-  } else if (ended === null && span.kind === "job" && judge.isWorkerGone(span.workerId)) {
-    status = "stalled";
-    ended = judge.fold.workers.get(span.workerId ?? "")?.lastSeen ?? lastSeen;
   }
   return {
     spanId: span.spanId,
