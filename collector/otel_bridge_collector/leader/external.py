@@ -117,7 +117,10 @@ class ExternalIngester:
         """
         Start the task that appends; nothing is sent before the first external event while leading.
 
-        Needs a running event loop. Call it once: a second task would append beside the first.
+        Call it once: a second task would append beside the first.
+
+        Raises:
+            RuntimeError: No event loop runs.
         """
         self._task = asyncio.create_task(self._run(), name="external-ingester")
 

@@ -102,8 +102,10 @@ class Leader:
         """
         Start the elections in a task: with Redis at once, else after the time between two (2 s).
 
-        The duties first run after one interval. Needs a running event loop. Call it once, which is
-        not checked.
+        The duties first run after one interval. Call it once, which is not checked.
+
+        Raises:
+            RuntimeError: No event loop runs.
         """
         self._task = asyncio.create_task(self._run(), name="leader")
 

@@ -50,7 +50,7 @@ class StalledJobReporter:
         collector_id: The value of its claims.
         action: ``report`` publishes an event. ``requeue`` also puts the job back into its queue,
             ``fail`` also ends it as failed, if its worker is gone. Without Redis: ``report``.
-        evaluate: Gives the model, evaluated as of the call.
+        evaluate: Gives the model, with what is stalled at the moment of the call.
         publish: Queues one event for the log.
         redis: Holds the claims and the jobs; None: this is the only collector.
         keys: Name the claims, the jobs and the workers' heartbeats.

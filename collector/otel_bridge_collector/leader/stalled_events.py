@@ -37,7 +37,8 @@ class StalledJob(NamedTuple):
     Attributes:
         job: The job in the model.
         node: Its open node (one attempt to run it, or its enqueue).
-        verdict: The reason, and the time of its last sign of life.
+        verdict: Why it is stalled (``worker_lost``, ``heartbeat_lost``, ``silent``,
+            ``queue_emptied`` or what a reported stall says), and the time of its last sign of life.
         is_worker_back: Its worker's id is in use again, by a later life of the worker.
     """
 
@@ -62,8 +63,9 @@ def find_stalled(model: Fold) -> Iterator[StalledJob]:
     Yield each job that is stalled and due to be reported, as of the model's latest evaluation.
 
     If its worker has stopped or is silent, a job is due once that is as long ago as the heartbeat
-    TTL, because the last events of its jobs may come after the worker's own; at once if the worker
-    has started again. The number is not limited. Use it on the model's event loop; never raises.
+    TTL (30 s by default), because the last events of its jobs may come after the worker's own; at
+    once if the worker has started again. The number is not limited. Use it on the model's event
+    loop; never raises.
     """
     now, ttl_us = model.liveness.now, model.workers.ttl_us
     for job, node, verdict in list(model.rows.stalled()):

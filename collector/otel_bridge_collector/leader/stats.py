@@ -20,12 +20,13 @@ class StatsPublisher:
     """
     Publishes the numbers of the dashboard's header; the leader, one of all collectors, runs it.
 
-    Use it on the model's event loop. It keeps two numbers; making one never raises, and it needs no
-    closing.
+    Each round it publishes one ``stats_snapshot`` for everything and one for each project with an
+    event in the last minute. Use it on the model's event loop. It keeps two numbers; making one
+    never raises, and it needs no closing.
 
     Args:
         interval_sec: Seconds between two rounds of the leader.
-        evaluate: Gives the model, evaluated as of the call.
+        evaluate: Gives the model, with what is stalled at the moment of the call.
         publish: Queues one event for the log; never raises.
     """
 

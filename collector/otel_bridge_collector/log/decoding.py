@@ -106,9 +106,10 @@ _MAX_SECONDS: Final = int(_END_OF_TIME.timestamp())
 
 def decode_for_fold(data: bytes, position: str | None, max_bytes: int) -> tuple[Event, bytes]:
     """
-    Decode one event for the fold, the model that applies events; and its bytes for clients.
+    Decode one event for the fold (what merges events into the state); also return its JSON.
 
-    May be called from any thread.
+    An event of the log keeps its bytes; another is encoded again with an id and a time if it has
+    none. Unknown fields stay in the bytes alone. May be called from any thread.
 
     Args:
         data: The event's JSON; it must contain ``position``, and no other one, if that is given.
@@ -139,7 +140,7 @@ _known_traces: set[str] = set()
 
 def decode_event(data: bytes) -> Event:
     """
-    Decode one event of the log for the fold, the model that applies events.
+    Decode one event of the log for the fold (what merges events into the state).
 
     An unknown type is kept, for it is passed on; an unknown field is left out, and ``queue`` may be
     depths by queue name. The size is not limited here. May be called from any thread.

@@ -126,7 +126,8 @@ class ExternalMessages:
         """
         Hold a message, unless the log has its event already, or it is held already.
 
-        Over 50,000 events or 32 MiB the oldest that is held is lost, as ``overflow``.
+        Call it on the event loop of this object; it never waits. Over 50,000 events or 32 MiB the
+        oldest that is held is lost, as ``overflow``.
 
         Args:
             message: JSON as it was published; one of two without ``event_id`` that are equal is

@@ -50,13 +50,16 @@ the reader waits, as for a log that cannot be reached, instead of trying without
 
 class FeedCounters:
     """
-    Numbers of the reader from 0 at its start, never reset; all are in ``/metrics``.
+    Numbers of the log's reader from 0 at its start, never reset; all are in ``/metrics``.
+
+    A record for the collector's event loop; checks nothing.
 
     Attributes:
         duplicates: Events that had been folded (merged into the state) before; no loss.
         external: Messages of external publishers (which publish to the channel and not to the log)
             that this collector has received, also those that it does not hold.
-        restarts: Times that one of the two tasks was started again after an error.
+        restarts: Times that the task which reads the log, or the one that receives external
+            messages, was started again after an error.
         gaps: Times that the log could not be read on without a hole, by reason: ``trimmed``,
             ``epoch`` (the log was lost or replaced) or ``malformed``. Empty at first.
         unreadable: Events left out, by reason: ``oversized``, ``not JSON``, ``not an event`` or

@@ -66,9 +66,16 @@ START, END, WORD = range(3)
 
 class Fact(msgspec.Struct, gc=False, frozen=True):
     """
-    What an event type says: which side, the status after it, and of which kind of node.
+    What an event type says of the job, phase or span that its events are about.
 
-    A field of a ``msgspec.Struct`` is read in a third of the time of a ``NamedTuple``'s.
+    An immutable record; checks nothing. A field of a ``msgspec.Struct`` is read in a third of the
+    time of a ``NamedTuple``'s.
+
+    Attributes:
+        side: 0: its start, 1: its end, 2: another sign of life.
+        status: Its status after the event: 0 pending, 1 processing, 2 retrying, 3 completed, 4
+            failed, 5 stalled.
+        kind: What it is: 0 span, 1 enqueue, 2 job, 3 phase, 4 research task.
     """
 
     side: int
@@ -96,19 +103,34 @@ class Event(msgspec.Struct, gc=False, kw_only=True):
     """
     One event as the fold reads it; the fold merges each event into the collector's state.
 
-    A record of the fields of ``MonitoringEvent`` and of those that later publishers add. ``ts``
-    (with a time zone), ``event_type`` and ``event_id`` are required; the others are None by
-    default, ``meta`` no bytes. Making one checks nothing. ``log.decoding`` checks types and size
-    (8,192 bytes by default), leaves unknown fields out, and raises ``UnreadableEventError``.
+    A record. ``ts``, ``event_type`` and ``event_id`` are required; the others are None by default,
+    which means that the event does not say, ``meta`` no bytes. Making one checks nothing;
+    ``log.decoding`` checks types and size (8,192 bytes by default), leaves unknown fields out, and
+    raises ``UnreadableEventError``.
 
     In the order in which the log has them, ``position`` first: msgspec looks for each key where the
     one before it was found, which is 0.1 us of 0.9 for an event of our own spans.
 
     Attributes:
+        position: Its position in the log.
+        event_id, event_type: Its own id, by which repeats are left out; such as ``task_started``.
+        ts: When it happened, with a time zone.
+        project_id, parent_task_id: Its project; the research task that it belongs to.
+        task_id, task_type, phase: The job's id and type; the phase (named part) of the task.
+        worker_id: The worker that runs the job. ``retry_count``: the attempt, from 0.
+        status, duration_ms: As the publisher says; 0 or more milliseconds.
+        counts, progress: Numbers by name: of the phase's jobs; of the job's own progress.
         queue: The queue's name, or depths by queue name, as the first users' own events send it.
+        message, error: A line for people; why it failed.
         meta: Still JSON, read by ``read_meta``. It holds the whole message in memory: do not store.
+        trace_id, span_id, parent_span_id: 32, 16 and 16 hex characters.
         incarnation: One life of the worker's process.
         run_id: One per enqueue, the same for all attempts.
+        span_kind, name: The span's kind, such as ``PRODUCER``, and its name.
+        remote_parent: Whether its parent span is in another process.
+        error_key: What errors of the same cause have in common.
+        stack, stack_of: Whether its span holds the error's stack; id of the span that holds it.
+        reason: Why a reported job is stalled.
         ended_by: Who reported the end: ``self``, ``other`` (another process), ``rule`` (a silence)
             or ``snapshot``, whose end is made up and ends nothing.
         beat_ms: The publisher promises a heartbeat at least every so many milliseconds while the
@@ -182,10 +204,14 @@ def read_meta(event: Event) -> Meta:
 
 def microseconds(ts: datetime) -> int:
     """
-    Microseconds since the Unix epoch, rounded; 0.1 us faster than subtracting datetimes.
+    Return a time in microseconds since the Unix epoch, rounded.
 
-    A ``ts`` without time zone is taken for local time. Raises ``OverflowError`` or ``ValueError``
-    beyond the years that the platform knows; decoding leaves such events out before.
+    It is 0.1 us faster than subtracting datetimes. A ``ts`` without time zone is taken for local
+    time. From any thread.
+
+    Raises:
+        OverflowError, ValueError: ``ts`` is beyond the years that the platform knows. Decoding
+            leaves such events out before.
     """
     return int(ts.timestamp() * 1e6 + 0.5)
 

@@ -105,8 +105,10 @@ class Eviction:
     Keeps the model within its limits; on the collector's event loop, without a lock.
 
     To evict is to forget: counts stay, and of each node of a task that goes on 8 bytes, so that a
-    repeated event does not count it again. The order is in ``Limits``. It looks at all tasks, so
-    again only when 1 % more is held. Raises nothing for tasks of the model.
+    repeated event does not count it again. Over a limit, tasks that are over leave first, the
+    longest silent first, then ended jobs, then tasks that only wait; beyond 5/4 of it tasks in
+    which something runs. It looks at all tasks, so again only when 1 % more is held. Raises nothing
+    for tasks of the model.
 
     Args:
         limits: How much is held at most.
@@ -160,8 +162,9 @@ class Eviction:
         """
         Return whether a new node may be made, after evicting what may leave.
 
-        Never raises. Above 5/4 of a limit it is False; the caller then makes no node and counts it
-        in the task's ``not_held``.
+        A node is a span, or what stands for one. On the collector's event loop; never raises.
+        False if more than 5/4 of a limit (by default 10,000 tasks, 400,000 nodes, 256 MiB) is still
+        held; the caller then makes no node and counts it in the task's ``not_held``.
 
         Args:
             newcomer: The task of the event that is being merged: never evicted by it.
@@ -314,8 +317,12 @@ class Eviction:
         """
         Forget a task with all its nodes and jobs; what is known of it is in the log.
 
-        Its id is appended to ``evicted``. Children of its nodes in other tasks wait for their
-        parent as if it had never been seen. The task must be held.
+        Its id is appended to ``evicted``. Children of its nodes (spans) in other tasks wait for
+        their parent as if it had never been seen. On the collector's event loop; takes as long as
+        the task has nodes. Raises nothing for a task that is held.
+
+        Args:
+            task: One that is held, which is not checked.
         """
         nodes = [node for job in task.jobs.values() for node in job.nodes()]
         nodes.extend((*task.roots, *task.spans))

@@ -29,7 +29,8 @@ def error_key(error: str) -> str:
     """
     Return what failures of the same cause have in common: the text, with ``*`` for variable parts.
 
-    Those are quoted texts, hex ids of 8 or more characters, and numbers. At most 160 characters.
+    Those are quoted texts, hex ids of 8 or more characters, and numbers. At most 160 characters;
+    the rest is left out. Never raises; from any thread.
     """
     return _VARIABLE.sub("*", error)[:160]
 
@@ -45,7 +46,8 @@ class FailureGroup:
 
     Args:
         task: The task whose nodes (spans, or what stands for one) have failed.
-        cause: The key of the error, as ``error_key`` returns it or the publisher sent it.
+        cause: What errors of this cause have in common: the publisher's text for it, else the error
+            with ``*`` for numbers, ids and quotes.
 
     Attributes:
         count: Failed nodes, with those that were evicted from memory.

@@ -66,7 +66,9 @@ class Fold:
     The collector's state; it folds (merges) each event into tasks, workers, queues and failures.
 
     Any order of the same events, repeated or not, gives the same state. For the event loop, without
-    a lock; reads no clock. A task consists of nodes, one for each span. Readers see its card.
+    a lock; reads no clock. A task consists of nodes, one for each span; its card is what readers
+    see of it. Over ``limits`` tasks are evicted (forgotten), those that are over first. Raises
+    nothing for events that ``log.decoding`` has checked.
 
     Args:
         limits: None: 10,000 tasks, 400,000 nodes, 256 MiB and the other defaults of ``Limits``.
@@ -123,7 +125,8 @@ class Fold:
         """
         Merge one event. False, and no change, for a repeat of one of the newest 78,000 to 156,000.
 
-        Beyond ``Limits`` no node is made for it; it is only counted.
+        On the collector's event loop. Over 5/4 of a limit (by default 10,000 tasks, 400,000 nodes,
+        256 MiB), after eviction, no node is made for it; it is only counted.
 
         Args:
             event: Checked by ``log.decoding``. One that is not may raise (ValueError for a span id

@@ -61,9 +61,9 @@ class Verdict(NamedTuple):
     A record; checks nothing.
 
     Attributes:
-        reason: ``worker_lost``, ``heartbeat_lost``, ``queue_emptied`` or ``silent``, see
-            ``Liveness``; ``parent_ended`` from ``Rows``; for a reported stall the reason that its
-            event gives.
+        reason: ``worker_lost``: its process is gone. ``heartbeat_lost``: its own heartbeats ended.
+            ``queue_emptied``: its queue was emptied before it ran. ``silent``: no event for long.
+            ``parent_ended``: its parent span has. For a reported stall what its event says.
         at: Time of its last evidence (sign of life), microseconds since the Unix epoch: where its
             bar ends.
     """
@@ -134,11 +134,14 @@ class Liveness:
 
     def status_of(self, job: Job, node: Node, evidence: Node | None) -> int:
         """
-        Return the status code of a job, by the node that ``runs.winner`` chose and its evidence.
+        Return the status code of a job as of the latest sweep: an index of ``STATUS_NAMES``.
+
+        That of its reported end; else 5 (stalled), 0 (pending, for an enqueue) or 1 (processing).
+        On the collector's event loop; never raises for jobs of the model.
 
         Args:
             job: The job.
-            node: Its node that says where it stands.
+            node: Its node (span) of the latest attempt, as ``runs.winner`` finds it.
             evidence: A node whose end another process reported for that one; None: there is none.
         """
         if is_open(node) or node.ended >> 3 == RULE:
@@ -170,9 +173,10 @@ class Liveness:
         """
         Return why an open node (its end is not known) is stalled as of the latest sweep, else None.
 
-        The limits are those of ``Liveness``. Also notes when to look at the node's job or queue
-        again, and that its task is silent; on the collector's event loop. Never raises for nodes of
-        the model.
+        It is if its process is gone (no heartbeat for 30 s), its own heartbeats are late (3 times
+        the promised interval, at least 15 s), its task was silent for 900 s, or its queue was
+        emptied. Also notes when to look at the node's job or queue again, and that its task is
+        silent; on the collector's event loop. Never raises for nodes of the model.
 
         Args:
             node: An open node, which is not checked; for an ended one the answer has no meaning.
@@ -210,7 +214,8 @@ class Liveness:
         """
         Return whether heartbeats say that an open node without a verdict lives; never raises.
 
-        They are those of its worker's process, or its own. Without any, only events of its task do.
+        True: its worker's process sends heartbeats and is not gone, or the node promises its own.
+        False: neither; only events of its task say that it lives. On the collector's event loop.
         """
         host = node.worker
         if host is not None and host.is_watched and self._workers.lost_at(node, self.now) == ALIVE:
@@ -252,9 +257,13 @@ class Liveness:
         """
         Note an event of a worker, so that a later sweep finds its process gone if no other follows.
 
+        A sweep is the check once a second; the process is gone after the TTL (30 s by default). On
+        the collector's event loop; never raises.
+
         Args:
             incarnation: The life of the worker's process that the event is of.
-            is_news: As ``Workers.apply`` returned it; True: the next sweep evaluates its open jobs.
+            is_news: Whether the event may change what is stalled; True: the next sweep evaluates
+                the jobs of this process that have not ended.
         """
         self._arm(incarnation, incarnation.seen + self._workers.ttl_us + 1)
         if is_news:

@@ -1,13 +1,12 @@
 """
 Nodes, jobs and tasks as records, and the counts that they keep.
 
-A node is one span. Facts about it are joins, so that order and repetition do not matter. Everything
-else here (task, container, counts) is a function of facts that ``tree`` and ``runs`` keep up by
-difference. An aggregate counts the jobs below a node by status; a change walks up the containers,
-so an event costs O(depth) and a folded row costs nothing to read.
+A node is one span. Its facts are joins, so that order and repetition do not matter. All else (task,
+container, counts) follows from them; ``tree`` and ``runs`` keep it up by difference. An aggregate
+counts the jobs below a node by status; a change walks up the containers: O(depth) an event.
 
-``gc=False`` saves 16 bytes a node, but such objects in circles are never collected: ``eviction`` is
-the only place where nodes end, and it sets every link to None.
+``gc=False`` saves 16 bytes a node, but such objects in circles are never collected: only
+``eviction`` ends nodes, and it sets every link to None.
 """
 
 from __future__ import annotations
@@ -134,14 +133,17 @@ class Node(msgspec.Struct, gc=False, eq=False):
     One span; or what stands for it where a publisher has no spans (``key`` is None).
 
     A record; checks nothing. Times are microseconds. Its container, at most 64 deep, is the node or
-    task above it whose ``agg`` counts its jobs.
+    task above it whose ``agg`` counts its jobs. None: not known.
 
     Attributes:
-        key, marks: The span id as an integer: 36 bytes instead of 65; ``NAMED``, ``RETRIED``, ...
+        key, kind: The span id as an integer; 0 span, 1 enqueue, 2 job, 3 phase, 4 research task.
         base, own: The task that an event named, else the trace's card; its job, else its task.
         up, parent: Its container; its parent, or the key of one not held, or in a circle.
         kids, sib, next: First child; next one of the same parent; next node of the same job.
         agg: Jobs below by status code (6), children ever linked, children no longer held. None: 0.
+        name, phase, queue, run, worker, error: As its events say; ``run`` is one enqueue's id.
+        marks, attempt: Bits such as ``NAMED``; number of the attempt, from 0.
+        start: Its earliest start. ``more``: facts that few nodes have.
         end, ended: Of the winning end: time, and reporter * 8 + status; 0 while open.
     """
 
@@ -176,7 +178,7 @@ class Node(msgspec.Struct, gc=False, eq=False):
 
 class Job(msgspec.Struct, gc=False, eq=False):
     """
-    One job of a task; its nodes are enqueues and attempts. A record; checks nothing.
+    One job (``id``) of a ``task``; its nodes are enqueues and attempts. A record; checks nothing.
 
     Attributes:
         first, win: One of its nodes, None once it is gone; the node that says where it stands.
@@ -205,9 +207,13 @@ class Task:
     """
     A research task, or the card of a trace (what a reader sees) that no event names a task of.
 
-    A record; checks nothing. ``agg``: jobs by status code. ``Limits`` bounds its nodes.
+    A record; checks nothing. Holds 200,000 nodes (spans) by default; then ended ones leave.
 
     Attributes:
+        id, project, is_mixed: Its id; its project; whether events name several.
+        agg, jobs, failed: Jobs: their number by status code; by id; failed ones eviction left.
+        seen, first: Latest reception and earliest time of its events, microseconds; 0, None: none.
+        size, not_held: Nodes held; nodes that were counted and are not held.
         virtual, tops: A node for each phase (100 at most) without a span; all phase nodes.
         roots, spans: Nodes of the research task itself; those that are links only.
         loose: Of a trace's card: nodes that name no task, wherever they are placed.

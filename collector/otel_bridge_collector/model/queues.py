@@ -37,7 +37,8 @@ class Queue:
         hosts: Workers that have run jobs of it.
         is_changed: Whether its jobs are to be evaluated in the next sweep (once a second) in any
             case.
-        was_emptied_at: What ``emptied_at`` returned at the latest sweep.
+        was_emptied_at: At the latest sweep, the first of two reports that it is empty; 0: it was
+            not empty, or in use.
     """
 
     __slots__ = (
@@ -67,7 +68,10 @@ class Queue:
 
     def report(self, ts: int, depth: int) -> None:
         """
-        Merge one report of its depth.
+        Merge one report of its depth, in any order; a repeated one changes nothing.
+
+        On the collector's event loop; never raises. Keeps the latest report, the latest of jobs in
+        it, and the two latest that it is empty.
 
         Args:
             ts: Of the report, microseconds.
@@ -85,7 +89,8 @@ class Queue:
         """
         Return ``ts`` of the first of two reports that it is empty; 0 while it is not, or is in use.
 
-        In use: a job of it runs, or a worker that ran its jobs is busy with any job.
+        In use: a job of it runs, or a worker that ran its jobs is busy with any job. On the
+        collector's event loop; never raises.
         """
         earlier = self.empty[1]
         if earlier <= self.filled or self.running:

@@ -134,7 +134,9 @@ class RollingStats:
 
     def count_end(self, seen: int, project_id: str | None, is_failed: bool) -> None:
         """
-        Count a job that ended; by its status, so that one reported twice counts once.
+        Count a job that ended; the caller counts one that was reported twice only once.
+
+        On the collector's event loop; raises nothing.
 
         Args:
             seen: When the collector saw it, in microseconds since the Unix epoch.
@@ -167,7 +169,9 @@ class RollingStats:
         """
         Return the sums over the last whole seconds before ``now``; the current second is left out.
 
-        Raises nothing; zeros for a project that is not known (any more).
+        They are ``events``, ``ended`` (jobs, also failed ones), ``failed`` (jobs) and
+        ``active_sec``, the seconds since the first event among them. Raises nothing; zeros for a
+        project that is not known (any more). On the collector's event loop.
 
         Args:
             now: Microseconds since the Unix epoch.

@@ -81,7 +81,11 @@ class Tasks:
         Note the project of an event that names this task, or its trace alone.
 
         Of several projects the smallest text is kept and the task is mixed: readers limited to
-        projects do not see it.
+        projects do not see it. Never raises; on the collector's event loop.
+
+        Args:
+            task: Its ``project`` and ``is_mixed`` are changed, except of the one with empty id.
+            project: The event's project.
 
         Returns:
             The tasks whose loose nodes (spans that know only their trace) may belong elsewhere now;
@@ -105,6 +109,12 @@ class Tasks:
     def note_trace(self, task: Task, trace_id: str) -> Task | None:
         """
         Note that an event of a trace names this task; past 8 tasks of a trace nothing is noted.
+
+        Never raises; on the collector's event loop.
+
+        Args:
+            task: The task; the trace is added to its ``traces``.
+            trace_id: The event's trace.
 
         Returns:
             The trace's card, if there is one and its loose nodes (spans that know only their trace)
@@ -145,7 +155,7 @@ class Tasks:
         Return when an event of the task was last received, in microseconds; 0 if none was.
 
         Events that know only its trace count, where it is the trace's only task and the projects
-        agree.
+        agree. Never raises; on the collector's event loop.
         """
         seen = task.seen
         for card in task.guests or ():

@@ -47,12 +47,12 @@ class Tree:
     Holds nodes (spans, or what stands for one): who is whose parent, and where each belongs.
 
     A node counts in its container: the node or task above it, at most 64 deep. Raises nothing for
-    checked events; for the event loop; ``Eviction`` keeps the limits.
+    checked events; for the event loop. ``Eviction`` keeps it to 400,000 nodes by default.
 
     Args:
         tasks: Which task a node belongs to.
         evaluate: Called with a job whose nodes or container changed; what it raises goes through.
-        moved: The same with a node that a failure group counts, and the task that it left.
+        moved: Called with a node that counts as failed, and the task that it left; likewise.
 
     Attributes:
         nodes: By key. ``waiting``: by the key of one not held its first child, chained by ``sib``.

@@ -43,17 +43,17 @@ class Incarnation(Host):
     """
     One life of a worker's process; of publishers before 1.0, all lives of one (host, pid).
 
-    A record. A worker has at most 64; the one silent longest leaves. Times are microseconds by the
-    publisher's clock; 0 for none.
+    A record; checks nothing. A worker has at most 64; the one silent longest leaves. Times are
+    microseconds by the publisher's clock; 0 for none.
 
     Attributes:
+        worker, key, host, pid: Its worker; its id; as its events say, None: they do not.
         process: All workers of the same process; None where the publisher sends no incarnation.
         starts: Each start, ascending, the latest 64; if incarnations are sent, only the earliest
             counts.
         seen: Reception of its latest start or heartbeat, by the collector's clock.
-        stopped: Its latest stop. ``note``: (ts, events that its process dropped) of its latest
-            event.
-        is_lost: It stopped or is silent, as found by the latest sweep, the check once a second.
+        stopped: Latest stop. ``note``: (ts, events its process dropped) of its latest event.
+        is_lost: It stopped or is silent, as found by the latest check, once a second.
     """
 
     # fmt: off
@@ -85,7 +85,7 @@ class Incarnation(Host):
 
 class Worker(Host):
     """
-    One worker id: its open (not ended) jobs, counts and incarnations. A record.
+    One worker id: its open (not ended) jobs, counts and incarnations. A record; checks nothing.
 
     Attributes:
         incarnations: Lives of its process, by key; at most 64.
@@ -372,9 +372,9 @@ class Workers:
         """
         Return ``online``, ``offline`` or ``stopped``; never raises.
 
-        With heartbeats a worker is online while one of its incarnations (lives) is not gone, see
-        ``incarnation_lost_at``; else stopped if its last sign was a stop. Without heartbeats it is
-        online while it runs a job, and for the TTL (30 s by default) after an event of one.
+        With heartbeats a worker is online while one of its processes was heard in the last 30 s
+        (the TTL) and did not stop; else stopped if its last sign was a stop, or offline. Without
+        them it is online while it runs a job, and for the TTL after an event of one.
         """
         watched = [one for one in worker.incarnations.values() if one.first is not None]
         if not watched:

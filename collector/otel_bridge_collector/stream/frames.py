@@ -181,11 +181,11 @@ class SharedFramesProtocol(WebSocketsSansIOProtocol):
 
 class TransportSink:
     """
-    A ``Sink`` that writes to the transport of a ``SharedFramesProtocol``.
+    Where a client's frames are written: the transport of a ``SharedFramesProtocol``.
 
     It never blocks and never raises; what is written after a close is dropped. It does not limit
-    the bytes that wait: the hub, which sends events to all clients, does, by ``buffered_bytes``.
-    Use it on the connection's event loop.
+    the bytes that wait: the hub, which sends to all clients, asks ``buffered_bytes`` and stops
+    writing above 4 MiB (64 KiB for views). Use it on the connection's event loop.
 
     Args:
         protocol: Of an accepted WebSocket; its handshake's request and response are freed.
@@ -236,12 +236,13 @@ class TransportSink:
 
 class AsgiSink:
     """
-    A ``Sink`` that writes through ASGI ``send``, for servers without ``SharedFramesProtocol``.
+    Where a client's frames are written: ASGI ``send``, without ``SharedFramesProtocol``.
 
     It gets the same frames and takes them apart, so that the hub has only one kind of session.
-    Making one starts a task; await ``stop`` at the end. The bytes that wait are not limited here:
-    the hub, which sends events to all clients, limits them, by ``buffered_bytes``. If ``send``
-    raises, the task ends, what is written later is dropped, and ``stop`` does not raise it again.
+    Making one starts a task; await ``stop`` at the end. Use it on that event loop. The bytes that
+    wait are not limited here: the hub, which sends to all clients, asks ``buffered_bytes`` and
+    stops writing above 4 MiB (64 KiB for views). If ``send`` raises, the task ends, what is written
+    later is dropped, and ``stop`` does not raise it again.
 
     Args:
         send: The connection's ``send``; only a task of this object calls it.

@@ -44,10 +44,10 @@ class HubCounters:
     Attributes:
         events_out: Events written to clients, counted once for each client that got one, also when
             they were sent while it resumed.
-        dropped_slow: Events that a client did not get because it was over its byte limit, counted
-            once for each such client. A ``gap`` reports them to it if it catches up.
-        slow_closed: Clients that ``sweep`` closed because they were too slow (3008); not those that
-            were closed while they resumed.
+        dropped_slow: Events that a client did not get because over 4 MiB waited for it, counted
+            once for each such client. A ``gap`` message reports their number if it catches up.
+        slow_closed: Clients closed with code 3008 because they were over that limit, or took no
+            byte, for 8 s; not those that were closed while they resumed.
     """
 
     __slots__ = ("dropped_slow", "events_out", "slow_closed")
@@ -72,12 +72,12 @@ class _Group:
 
 class Hub:
     """
-    All sessions (clients of the raw stream) of a collector, in groups of equal filter and batching.
+    All sessions (clients of the raw stream) of a collector, to which it sends each new event.
 
     The collector makes one and calls ``broadcast`` for new events, ``sweep`` every 0.5 s, ``tick``
     every 2 s and ``close_all`` at its end. All methods belong to one event loop and never block.
-    The number of sessions is limited by ``Authenticator.connected``, not here. A connection that is
-    gone raises nothing; a slow one is closed, see ``sweep``.
+    The number of sessions is not limited here; the route admits 100 for an account and 500 for an
+    address. A connection that is gone raises nothing; a slow one is closed with code 3008.
 
     Args:
         ring: The newest events in memory, read for gaps and resuming; the reader appends to it
@@ -132,8 +132,8 @@ class Hub:
         Args:
             session: One that is not closed and has not joined; not checked.
             after_index: First send it what the ring holds after this index, at once and whatever
-                its byte limit is; default None: nothing. What the ring has evicted is missing: see
-                ``ReplayRing.holds_all_after``.
+                its byte limit is; default None: nothing. Events that have left the ring
+                are missing, without notice.
         """
         key = (session.event_filter, session.batch_ms)
         group = self._groups.get(key)
@@ -204,8 +204,8 @@ class Hub:
         Send events to all sessions (clients) whose filter they pass, unless over their byte limit.
 
         For one over its limit (4 MiB in the service) the events are dropped and counted, in
-        ``counters.dropped_slow``. A batching group gets its events after its interval. Never raises
-        on a running event loop, which it needs.
+        ``counters.dropped_slow``. A session that asked for batches gets its events after its
+        interval. Never raises on a running event loop, which it needs.
 
         Args:
             entries: In the log's order, any number; each must be in the ring already.

@@ -42,8 +42,8 @@ class Resumer:
 
     The collector makes one, which makes a receiver (what reads the log), and awaits ``close`` at
     its end; all methods belong to the event loop of the hub. One receiver serves all: reads wait
-    for each other, without a limit on how many. ``join`` and ``read_back`` raise if the log cannot
-    be read.
+    for each other, without a limit on how many. If the log cannot be read, ``join`` raises
+    ``PositionLostError``, and ``read_back`` and ``recent`` raise ``TransportError``.
 
     Args:
         open_receiver: Makes the receiver for older entries: one connection, one read at a time.

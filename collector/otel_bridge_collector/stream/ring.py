@@ -52,8 +52,8 @@ class ReplayRing:
     """
     The newest events in memory, by position and by a running index, for clients that resume.
 
-    For one event loop; nothing blocks. Only ``index_of`` and ``after_index`` can raise; evicting is
-    silent, ``holds`` shows it.
+    For one event loop; nothing blocks. Only ``index_of`` (KeyError) and iterating ``after_index``
+    (RuntimeError) can raise. Evicting is silent; ``holds`` is False for an evicted position.
 
     Args:
         low_watermark: Position in the log before the first event that will be appended.
@@ -145,13 +145,13 @@ class ReplayRing:
         Return the index after which to continue from a position.
 
         This is the index of the event at that position; for the low watermark, the index before the
-        first event.
+        first event. Changes nothing; call it on the ring's event loop.
 
         Args:
             position: Any text.
 
         Raises:
-            KeyError: ``holds`` is False for the position.
+            KeyError: The ring has no event at that position: it was evicted or never appended.
         """
         index = self._held_index(position)
         if index is not None:

@@ -38,11 +38,12 @@ def text_frame(payload: bytes) -> bytes:
 
 class Sink(Protocol):
     """
-    Where a session's bytes go: a socket's transport, or ASGI ``send``.
+    Where a session's bytes go: a socket's transport, or ASGI ``send``. An interface.
 
-    ``TransportSink`` and ``AsgiSink`` are the two. Methods are called on the event loop; they never
-    block and never raise for a connection that is gone. A sink does not limit its buffer: the hub,
-    which sends events to all clients, asks ``buffered_bytes`` and stops writing.
+    It has ``write``, ``buffered_bytes`` and ``close``; ``TransportSink`` and ``AsgiSink`` implement
+    it. Methods are called on the event loop; they never block and never raise for a connection that
+    is gone. The buffer is not limited here: the hub, which sends events to all clients, asks
+    ``buffered_bytes`` and stops writing above 4 MiB.
     """
 
     def write(self, frames: bytes) -> None:
@@ -59,8 +60,9 @@ class ClientSession:
     """
     One client of the raw stream; the WebSocket's route makes it and lets it join the ``Hub``.
 
-    It keeps numbers, and writes whatever it is given: the hub applies the limits. Use it on the
-    hub's event loop. No method blocks or raises, also if the client is gone.
+    It writes whatever it is given, without a limit: the hub gives it no events while over 4 MiB
+    wait, and closes it after 8 s of that. Use it on the hub's event loop. No method blocks or
+    raises, also if the client is gone.
 
     Args:
         sink: Where its bytes go.

@@ -138,10 +138,15 @@ class Snapshots:
 
     def json(self, event_filter: EventFilter) -> bytes:
         """
-        Return ``message`` as JSON, cached for each filter until the next event, at most 0.5 s.
+        Return the JSON of the state that a client with this filter may see, at the newest event.
 
-        Never raises; call it on the collector's event loop. Of more than 64 cached filters all are
-        forgotten.
+        It has at most 200 research tasks with 2,000 spans, 200 failures, and the newest 200 events
+        or 512 KiB of them. Made in 10 to 40 ms, then cached until the next event, at most 0.5 s; of
+        more than 64 cached filters all are forgotten. Never raises; call it on the collector's
+        event loop.
+
+        Args:
+            event_filter: Which events count.
         """
         # With the position, because that changes without an event when reading starts over.
         half_second = self._clock.time_ns() // 500_000_000

@@ -26,10 +26,11 @@ _MAX_WAITING_OPS: Final = 16
 
 class ViewSink(Sink, Protocol):
     """
-    A ``Sink`` that shows whether the client itself, and not only a proxy, reads.
+    A ``Sink`` that shows whether the client itself, and not only a proxy, reads. An interface.
 
-    ``TransportSink`` and ``AsgiSink`` are the two. Called on the event loop; never blocks or
-    raises.
+    To ``write``, ``buffered_bytes`` and ``close`` it adds ``limit_kernel_buffer`` and ``ping``.
+    ``TransportSink`` and ``AsgiSink`` implement it. Called on the event loop; never blocks or
+    raises. The bytes that wait are not limited here: ``ViewsHub`` stops writing above 64 KiB.
     """
 
     def limit_kernel_buffer(self) -> None:
@@ -76,8 +77,9 @@ class ViewSession:
     """
     One client of ``/ws/views``; the WebSocket's route makes it, and the ``ViewsHub`` fills it.
 
-    Use it on the hub's event loop. It keeps numbers and writes what it is given; the hub applies
-    the limits. No method blocks, or raises if the client is gone.
+    Use it on the hub's event loop. It writes what it is given; the hub gives it nothing while over
+    64 KiB are unsent, and at most 16 subscriptions. No method blocks, or raises if the client is
+    gone.
 
     Args:
         sink: Where its bytes go.
@@ -85,7 +87,7 @@ class ViewSession:
 
     Attributes:
         subscriptions: Its open ones: the client's number to the shared group; empty at first.
-        is_held: Whether it asked to be sent nothing but ``overview``; False at first.
+        is_held: Whether it asked to be sent only the view ``overview``; False at first.
         behind_since: Monotonic time since which it has not kept up; None while it does, and at
             first.
         is_closed: Whether it has left; False at first.
@@ -164,6 +166,8 @@ class ViewSession:
         """
         Send a ping, at most one a second, and none while one is unanswered. Never raises.
 
+        On the hub's event loop. Where the server cannot send pings it does nothing.
+
         Args:
             now: Monotonic time in seconds.
         """
@@ -175,6 +179,8 @@ class ViewSession:
     def note_pong(self, now: float) -> None:
         """
         Note that the client has answered: it has read all that was sent before the ping.
+
+        From now on it is not behind for want of an answer. On the hub's event loop; never raises.
 
         Args:
             now: Monotonic time in seconds.
@@ -199,6 +205,8 @@ class ViewSession:
     def close(self, code: CloseCode) -> None:
         """
         Close its connection with a code, and free the socket 1 s later; may be called again.
+
+        On the hub's event loop; never blocks or raises.
 
         Args:
             code: Sent to the client. The session stays in the hub: call ``ViewsHub.leave`` before.

@@ -94,8 +94,9 @@ class ViewsHub:
 
     All methods belong to one event loop and never block. A client has at most 16 subscriptions, and
     all clients together 2,000 different ones; a further one is answered with ``refused``. The
-    number of clients is limited by ``Authenticator.connected``, not here. A connection that is gone
-    raises nothing.
+    number of clients is not limited here; the route admits 100 for an account, 500 for an address.
+    A connection that is gone raises nothing; what ``refresh`` or ``position`` raises passes
+    through.
 
     A client with over 64 KiB unsent, or a ping unanswered for over 2 s, is behind: it gets nothing
     until it has caught up, then the latest state as ``full``.

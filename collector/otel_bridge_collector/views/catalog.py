@@ -91,7 +91,10 @@ def parse_query(view: str, params: Mapping[str, Any]) -> Query:
 
 class Views:
     """
-    Computes views from one state; on the event loop that changes the state.
+    Computes views (heads and rows that readers see) from one state; changes nothing in the model.
+
+    Use it on the event loop that changes the state; nothing waits. A window has at most 200 rows.
+    Raises nothing for queries that ``parse_query`` made.
 
     Args:
         state: The model and its indexes; refreshed by its owner before windows are asked for.
@@ -104,8 +107,10 @@ class Views:
         """
         Compute what a reader sees of a query, as of the state's latest refresh.
 
+        Call it on the event loop that changes the state.
+
         Args:
-            query: As ``parse_query`` returns it.
+            query: A view's name and its checked parameters; ``parse_query`` makes it.
             scope: The projects that the reader may see; None: all.
 
         Returns:

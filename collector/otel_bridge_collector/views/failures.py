@@ -25,14 +25,18 @@ def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
     """
     List the causes of failures that a reader may see, the one that failed last first.
 
-    Raises nothing; rows are made when a window asks for them. Computed on the collector's event
-    loop.
+    A cause is the same error in one project, numbers, ids and quoted texts aside. Raises nothing.
+    Computed on the collector's event loop.
 
     Args:
         state: As of its latest refresh.
         params: ``project``: only failures of its tasks; None: of all.
         scope: The projects that the reader may see; None: all. Tasks of several projects are left
             out for a limited reader.
+
+    Returns:
+        One row for each cause; at most 101 a task, no other limit. Rows are made when a window asks
+        for them.
     """
     event_filter = EventFilter(project_id=params.project, projects=scope)
     found = {merged.key: merged for merged in merged_failures(state.model, event_filter)}

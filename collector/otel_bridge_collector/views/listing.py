@@ -42,8 +42,9 @@ class Window(NamedTuple):
     What one client sees of a view; a record, which checks nothing.
 
     Attributes:
-        head: The fields of the view's head.
-        rows: The JSON of each row by its key, in the order shown.
+        head: The numbers above the rows as JSON values by name, such as ``first`` (number of the
+            first row shown, from 0) and ``total`` (rows in all).
+        rows: The JSON of each row by its key, in the order shown; at most 200.
     """
 
     head: Mapping[str, Any]

@@ -26,6 +26,9 @@ def compute(state: ViewState, params: OverviewParams, scope: Scope) -> Listing:
         params: ``project``: only its tasks, jobs and rates; None: all.
         scope: The projects that the reader may see; None: all. A limited reader gets None for what
             is shared between projects: events, workers, queues.
+
+    Returns:
+        No rows; the numbers are in ``sums``, from which ``merge`` makes the head.
     """
     model, now = state.model, state.now
     tasks: Counter[str] = Counter()

@@ -22,6 +22,9 @@ def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
         state: As of its latest refresh.
         params: Its ``project`` is not used: queues belong to none.
         scope: The projects that the reader may see; None: all.
+
+    Returns:
+        A row for each queue: name, jobs that wait, and when that was measured. At most 200.
     """
     del params
     found: dict[str, tuple[int, int]] = {}

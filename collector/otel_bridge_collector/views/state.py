@@ -28,10 +28,11 @@ class ViewState:
     What views are computed from: the model (the state that all events make) and indexes of it.
 
     The collector makes one, on the event loop that changes the model, and refreshes it before
-    windows are computed. It never waits.
+    windows are computed. It never waits, and raises nothing for what the model holds.
 
     Args:
-        model: Its ``dirty`` and ``evicted`` are taken: nothing else may clear them.
+        model: Each refresh empties its lists of changed (``dirty``) and ``evicted`` tasks; nothing
+            else may empty them.
         queues: Names of the coordinator's queues, which are listed first and in this order;
             default: those of the prefix ``nexus``.
 
@@ -57,8 +58,12 @@ class ViewState:
         """
         Evaluate liveness (what is stalled) at ``now``, and bring the index of tasks up to date.
 
+        Call it on the event loop that changes the model. It takes as long as much has changed; once
+        a second it looks at all open tasks, at most 10,000 by default. Raises nothing for what the
+        model holds.
+
         Args:
-            now: Microseconds since the Unix epoch.
+            now: Microseconds since the Unix epoch; an earlier time than before counts as that one.
         """
         self.model.sweep(now)
         self.tasks.refresh()

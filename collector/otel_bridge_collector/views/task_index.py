@@ -28,9 +28,12 @@ class IndexedTask:
     """
     One task as of the latest refresh; a record, which ``TaskIndex`` makes and fills.
 
+    Used on the event loop of the model; checks nothing.
+
     Attributes:
         task: In the model.
-        status: Its status code, an index of ``STATUS_NAMES``; -1 before it is read.
+        status: 0 pending, 1 processing, 2 retrying, 3 completed, 4 failed, 5 stalled; -1 before it
+            is read.
         start: When it started, in microseconds since the Unix epoch; 0 if unknown.
         end: When it ended, in the same unit; 0 while it is open.
         row: The JSON of its row in the view ``tasks``; None until one is made, and after each
@@ -64,12 +67,13 @@ class TaskIndex:
     """
     The tasks that have a card (one entry on the page), by id, with their status.
 
-    For the event loop of the model. It has as many tasks as the model holds, at most 10,000 by
-    default. Open ones are read again once a second, because a silent task becomes stalled without
-    an event.
+    For the event loop of the model, without a lock. It has as many tasks as the model holds, at
+    most 10,000 by default. Open ones are read again once a second, because a silent task becomes
+    stalled without an event. Only iterating ``visible`` can raise.
 
     Args:
-        model: Its ``dirty`` and ``evicted`` are taken, so no other reader may clear them.
+        model: Each refresh empties its lists of changed (``dirty``) and ``evicted`` tasks; no other
+            reader may empty them.
 
     Attributes:
         by_id: In no order; empty before the first refresh.

@@ -38,6 +38,9 @@ def compute(state: ViewState, params: TasksParams, scope: Scope) -> Listing:
         params: Filters and order; without filters all tasks pass.
         scope: The projects that the reader may see; None: all. Tasks of several projects are left
             out for a limited reader.
+
+    Returns:
+        One row for each task, at most 10,000 by default.
     """
     order, sums = _order(state, params, scope)
     return Listing(order, partial(_row, state), sums)

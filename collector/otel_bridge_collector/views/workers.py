@@ -26,14 +26,17 @@ def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
     List the workers that live or were heard in the last hour, sorted by id.
 
     A reader limited to projects gets none: counts and hosts of shared workers reveal the work of
-    others. Raises nothing; rows are made when a window asks for them. Computed on the collector's
-    event loop.
+    others. Raises nothing. Computed on the collector's event loop.
 
     Args:
         state: As of its latest refresh.
         params: ``project``: workers of all projects are listed, but a job of another one is not
             named.
         scope: The projects that the reader may see; None: all.
+
+    Returns:
+        One row for each worker; the model holds 2,000, more only if all are busy. Rows are made
+        when a window asks for them.
     """
     found: dict[str, tuple[Worker, WorkerStatus]] = {}
     if scope is None:

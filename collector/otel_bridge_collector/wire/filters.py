@@ -113,14 +113,16 @@ class EventFilter:
         """
         Make a filter of a query's ``project_id``, ``task_id``, ``types`` and ``stats_only``.
 
-        Other parameters are ignored. ``projects`` is None: see ``limited``.
+        Other parameters are ignored. ``projects``, the token's limit, is None; ``limited`` sets it.
+        Each condition that is absent lets all events pass.
 
         Args:
-            query: Empty values count as absent; ``types`` is a comma-separated list.
+            query: Empty values count as absent. ``types`` is a comma-separated list of any length;
+                ``stats_only`` is ``1 true yes on`` or ``0 false no off``, in any case.
 
         Raises:
-            FilterError: An unknown event type, an id of more than 512 characters, a flag that is
-                neither true nor false, or a ``QueryValues`` with two values for one name.
+            FilterError: An unknown event type, an id of more than 512 characters, another value of
+                ``stats_only``, or two different values for one name.
         """
         types = None
         if query.get("types"):
@@ -159,7 +161,7 @@ def parse_flag(query: Mapping[str, str], name: str) -> bool:
         name: Of the parameter.
 
     Raises:
-        FilterError: Any other value.
+        FilterError: Any other value, or ``QueryValues`` has two different ones.
     """
     value = query.get(name, "").lower()
     if value in ("", "0", "false", "no", "off"):

@@ -48,8 +48,8 @@ class SubOp(_Op):
     Attributes:
         id: The client's own number, 0 to 2^31.
         view: The name of the view, at most 64 characters.
-        params: Its parameters; default: none, so that its own defaults hold. Checked by
-            ``parse_query``.
+        params: Its parameters as JSON values by name; default: none, so that its own defaults hold.
+            Not checked here: ``ViewsHub`` answers wrong ones with ``refused``.
     """
 
     id: int = Field(ge=0, le=2**31)
@@ -94,6 +94,8 @@ class Limits(_Sent):
     """
     What the collector takes of one client; a record in ``Hello``.
 
+    A field of a wrong type, or an unknown one, raises ``ValidationError``.
+
     Attributes:
         subs: Open subscriptions, at most: 16.
         count: Rows of one window, at most: 200.
@@ -108,6 +110,8 @@ class Limits(_Sent):
 class Hello(_Sent):
     """
     The first message to every client, once; a record.
+
+    A field of a wrong type, or an unknown one, raises ``ValidationError``.
 
     Attributes:
         t: ``hello``.
@@ -126,8 +130,8 @@ class Subscribed(_Sent):
     """
     The answer to ``sub``: the subscription ``id`` of the client is the shared subscription ``s``.
 
-    A record. All clients that ask for the same have the same ``s``, which ``full``, ``change`` and
-    ``gone`` name.
+    All clients that ask for the same have the same ``s``, which ``full``, ``change`` and ``gone``
+    name. A record; a field of a wrong type, or an unknown one, raises ``ValidationError``.
 
     Attributes:
         t: ``sub``.
@@ -144,7 +148,8 @@ class Gone(_Sent):
     """
     What the subscription ``s`` shows does not exist, or may not be seen; both look the same.
 
-    A record. The subscription stays open; ``full`` follows if it can be shown later.
+    The subscription stays open; ``full`` follows if it can be shown later. A record; a field of a
+    wrong type, or an unknown one, raises ``ValidationError``.
 
     Attributes:
         t: ``gone``.
@@ -161,6 +166,8 @@ class Gone(_Sent):
 class Refused(_Sent):
     """
     A message of the client was not carried out; the text says what to change. A record.
+
+    A field of a wrong type, or an unknown one, raises ``ValidationError``.
 
     Attributes:
         t: ``refused``.
@@ -180,6 +187,8 @@ class Refused(_Sent):
 class Tick(_Sent):
     """
     Proof of life, sent every 2 s to each client that keeps up; a record.
+
+    A field of a wrong type, or an unknown one, raises ``ValidationError``.
 
     Attributes:
         t: ``tick``.

@@ -145,8 +145,11 @@ class OverviewHead(_Sent):
     """
     The numbers of the page's header; the view ``overview`` has no rows. A record.
 
+    A field of a wrong type, or an unknown one, raises ``ValidationError``.
+
     Attributes:
-        tasks: Tasks by status; a status that no task has is left out.
+        tasks: Tasks by status (``pending``, ``processing``, ``retrying``, ``completed``, ``failed``
+            or ``stalled``); a status that no task has is left out.
         jobs_running: Jobs that run now.
         jobs_running_by_type: The same by type; ``job`` for those without one.
         jobs_ended_per_sec: Over the last minute, or since the first event in it.
@@ -181,6 +184,8 @@ class ListHead(_Sent):
     """
     The head of the views ``failures``, ``queues`` and ``workers``; a record.
 
+    A field of a wrong type, or an unknown one, raises ``ValidationError``.
+
     Attributes:
         first: The number of the window's first row, from 0.
         total: Rows in all.
@@ -193,6 +198,8 @@ class ListHead(_Sent):
 class TasksHead(_Sent):
     """
     The head of the view ``tasks``; a record.
+
+    A field of a wrong type, or an unknown one, raises ``ValidationError``.
 
     Attributes:
         first: The number of the window's first row, from 0; 0 if ``keys`` were asked for.
@@ -209,17 +216,20 @@ class TasksHead(_Sent):
 
 class PhasePart(_Sent):
     """
-    One phase (named part) of a task: one bar of its card. A record.
+    One phase (named part) of a task: one bar of its entry on the page. A record.
+
+    A field of a wrong type, or an unknown one, raises ``ValidationError``.
 
     Attributes:
         name: As the worker named it.
-        status: Of its runs together.
+        status: Of its runs together: ``pending``, ``processing``, ``retrying``, ``completed``,
+            ``failed`` or ``stalled``.
         start: When it started, ms; None if unknown.
         end: When it ended, ms; None while it runs.
         total: Jobs expected; None while unknown.
         done: Jobs that have completed.
         failed: Jobs that have failed.
-        rate: Jobs ended per second over the last minute; None until enough have ended.
+        rate: Jobs ended per second over the last minute; None until 3 have ended in at least 5 s.
     """
 
     name: str
@@ -236,6 +246,8 @@ class TaskRow(_Sent):
     """
     One research task, or the work of one trace whose events name no research task. A record.
 
+    The collector fills it without checking; the model would raise ``ValidationError``.
+
     Attributes:
         k: Its id; the trace's if it has none.
         title: For people; None: it has none, as for the other texts.
@@ -243,9 +255,11 @@ class TaskRow(_Sent):
         domain: For example ``schools``.
         project: Its project; one of them if its events name several.
         trace: One of its traces, 32 hex digits.
-        status: As of now, ``stalled`` included.
-        why: Why it is stalled, or why it needs attention: ``stalled``, ``failed``, ``jobs_stalled``
-            or ``jobs_failed``; None: it does not.
+        status: As of now: ``pending``, ``processing``, ``retrying``, ``completed``, ``failed`` or
+            ``stalled``.
+        why: Why it is stalled: ``worker_lost``, ``heartbeat_lost``, ``silent``, ``queue_emptied``
+            or what a reported stall says. Else why it needs attention: ``failed``, ``jobs_stalled``
+            or ``jobs_failed``. None: it does not.
         start: When it started, ms since the Unix epoch, as all times here; None if unknown.
         end: When it ended; None while it is open.
         seen: When its newest event was received.
@@ -295,6 +309,8 @@ class WorkerRow(_Sent):
     """
     One worker process; a record.
 
+    A field of a wrong type, or an unknown one, raises ``ValidationError``.
+
     Attributes:
         k: The worker's id and its incarnation (one life of its process), because ids are used
             again.
@@ -334,6 +350,8 @@ class QueueRow(_Sent):
     """
     One queue whose depth was reported; a record.
 
+    A field of a wrong type, or an unknown one, raises ``ValidationError``.
+
     Attributes:
         k: Its full name.
         depth: Jobs that wait in it.
@@ -349,8 +367,10 @@ class FailureRow(_Sent):
     """
     Failed jobs of one project with the same error, numbers, ids and quoted texts aside. A record.
 
+    A field of a wrong type, or an unknown one, raises ``ValidationError``.
+
     Attributes:
-        k: Names project and cause.
+        k: A text that stands for this project and this error.
         error: Of the newest of these failures.
         type: Type of its job; None if unknown.
         phase: Phase of its job; None if it has none.

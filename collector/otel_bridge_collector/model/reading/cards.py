@@ -39,10 +39,12 @@ class Card(msgspec.Struct, frozen=True, gc=False):
     open.
 
     Attributes:
+        task_id: Its id; the trace's if it has none.
         title, task_type, domain, error, trace_id: As the events say; None if none does.
         project_id: Its project; of several the smallest text.
-        status: A status code (index in ``STATUS_NAMES``).
-        reason: Why it is stalled; None if it is not.
+        status: 0 pending, 1 processing, 2 retrying, 3 completed, 4 failed, 5 stalled.
+        reason: Why it is stalled: ``worker_lost``, ``heartbeat_lost``, ``silent``,
+            ``queue_emptied`` or what a reported stall says; None if it is not.
         started, ended, last_event: First and last moment; latest reception of an event.
         current_phase: The latest phase that runs, else the latest; None without phases.
         eta_sec: Seconds until the running phases are done; None without a rate for each of them.

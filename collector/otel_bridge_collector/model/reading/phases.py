@@ -38,13 +38,15 @@ _OVER: Final = (COMPLETED, FAILED, STALLED)
 
 class PhaseRow(msgspec.Struct, frozen=True, gc=False):
     """
-    One phase of a card: all runs of that name with no phase above them.
+    One phase (named part) of a task as readers see it: all runs of it with no phase above them.
 
     A record; checks nothing. Times are microseconds since the Unix epoch, None while unknown or
     open.
 
     Attributes:
-        status: A status code (index in ``STATUS_NAMES``); of a card that is over, none is open.
+        name: As the publisher named it, at most 100 characters.
+        status: A status code (index in ``STATUS_NAMES``); of a task that is over, none is open.
+        started, ended: Its first start and, once no run is open, its last end.
         total: Jobs expected; None while nothing says how many.
         completed, failed, pending: Jobs; the greater of those seen and those that the phase
             reports.
@@ -173,9 +175,10 @@ def _job_times(task: Task, virtual: Node | None) -> tuple[int | None, int | None
 
 def phases(task: Task, card_status: int, card_ended: int | None, now: int) -> list[PhaseRow]:
     """
-    Return the phases of a card, by their starts; none is open when the card is over.
+    Return the phases (named parts) of a task, by their starts; none is open when its card is over.
 
-    Changes no counts and raises nothing. At most 100 are of phases without a span; no other limit.
+    A card is what readers see of a task. Changes no counts and raises nothing; on the collector's
+    event loop. At most 100 are of phases without a span; no other limit.
 
     Args:
         task: Whose card it is.

@@ -19,8 +19,8 @@ def is_shared(task: Task) -> bool:
     """
     Return whether readers limited to projects must not see a task; never raises.
 
-    True if events of several projects name it. Events that name neither task nor trace share one
-    record with the empty id, which has no project and is always shared.
+    True if events of several projects name it, and for the record with the empty id, which all
+    events that name neither task nor trace share. False else. On the collector's event loop.
     """
     return task.is_mixed
 

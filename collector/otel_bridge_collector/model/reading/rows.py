@@ -29,9 +29,11 @@ class NodeState(NamedTuple):
     Attributes:
         status: A status code (index in ``STATUS_NAMES``).
         ended: Where its bar ends, microseconds since the Unix epoch; None while it is open.
-        reason: Why it is stalled: a reason of ``Verdict``, ``parent_ended`` or ``card_ended``; None
-            if it is not, or if its end was reported.
-        ended_by: Who reported that end, a code of ``ENDED_BY``, such as 2 for a rule; 0 while open.
+        reason: Why it is stalled: ``worker_lost``, ``heartbeat_lost``, ``silent``,
+            ``queue_emptied``, ``parent_ended``, ``card_ended`` (its task has), or what a reported
+            stall says; None if it is not, or if its end was reported.
+        ended_by: Who reported that end: 1 a snapshot, 2 a rule, 3 another process, 4 its own; 0
+            while open.
     """
 
     status: int
@@ -68,11 +70,13 @@ class Rows:
 
     def state(self, node: Node, card_ended: int | None) -> NodeState:
         """
-        Return the state of a node, and where its bar ends: at its last evidence, if by a rule.
+        Return the state of a node (a span), and where its bar ends: if stalled, at its last sign.
 
-        A verdict on the node itself comes before that on its card, but for mere silence. Otherwise
-        an open node of an ended card counts as stalled, with the reason ``card_ended``; an open
-        phase or span whose parent has ended, with ``parent_ended``, unless a job below it runs.
+        Why the node itself is stalled comes before the end of its card (what readers see of its
+        task), but for mere silence. Otherwise an open node of an ended card counts as stalled, with
+        the reason ``card_ended``; an open phase or span whose parent has ended, with
+        ``parent_ended``, unless a job below it runs. On the collector's event loop; raises nothing
+        for nodes of the model.
 
         Args:
             node: Any but a virtual phase, which has no span; that is not checked.
@@ -127,9 +131,10 @@ class Rows:
         """
         Iterate a task's nodes and their depth, parents before children, siblings by (start, id).
 
-        The depth is 0 at the top and has no limit. A node whose parent is not held, or belongs to
-        another task, is at the top. Left out are virtual phases (which have no span), and what only
-        repeats an attempt that is known as a span. The task must not change meanwhile.
+        A node is a span, or what stands for one. The depth is 0 at the top and has no limit. A node
+        whose parent is not held, or belongs to another task, is at the top. Left out are virtual
+        phases (which have no span), and what only repeats an attempt that is known as a span. The
+        task must not change meanwhile, which is not checked; else raises nothing.
         """
         todo = [(node, 0) for node in sorted(self._local_roots(task), key=_row_order, reverse=True)]
         while todo:

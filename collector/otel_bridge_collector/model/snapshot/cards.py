@@ -37,7 +37,8 @@ def is_visible(task: Task, event_filter: EventFilter) -> bool:
     """
     Return whether a client with this filter may see a task.
 
-    By project, by task id, and, for clients limited to projects, not if several projects name it.
+    True if its project and its id pass the filter. False else, and for clients limited to projects
+    if events of several projects name it. Never raises; on the collector's event loop.
     """
     if not event_filter.may_see(task.project):
         return False

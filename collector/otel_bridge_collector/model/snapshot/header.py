@@ -58,6 +58,7 @@ class Header:
 
         Rates are over the last 10 s (events) and 60 s (ended jobs), error rates over 60 and 300 s.
         They are 0 for a project without events then; an error rate without ended jobs is None.
+        Never raises; on the collector's event loop.
 
         Args:
             project_id: Count only this project's; default None: everything.
@@ -91,10 +92,12 @@ class Header:
         """
         Return the sums over the projects that a limited reader may see; no workers or queues.
 
-        Jobs of a task of several projects are left out.
+        Jobs of a task of several projects are left out. Never raises; on the collector's event
+        loop.
 
         Args:
-            event_filter: Its ``projects``; None there gives zeros.
+            event_filter: Its ``projects`` are counted, or of them its ``project_id`` alone; without
+                ``projects`` all numbers are 0.
         """
         stats = self._model.stats
         names = [name for name in event_filter.projects or () if event_filter.may_see(name)]

@@ -112,7 +112,7 @@ def queue_depths(model: Fold, first: Sequence[str] = DEFAULT_KEYS.queues) -> lis
     """
     Return the latest depth of each queue: those of ``first`` in their order, then by name.
 
-    Queues without a report are left out; at most 200 are held.
+    Queues without a report are left out; at most 200 are held by default. Never raises.
 
     Args:
         model: The state, on its event loop.

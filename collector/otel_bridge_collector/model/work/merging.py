@@ -86,11 +86,16 @@ def is_own_verdict(event: Event) -> bool:
 
 def rank_of(event: Event, fact: Fact) -> int:
     """
-    Return who reports an end, a code of ``ENDED_BY``: 1 snapshot, 2 rule, 3 other, 4 self.
+    Return who reports an end: 1 a snapshot, 2 a rule, 3 another process, 4 the process itself.
 
     0 for an event that is not an end, and for a reported stall with the reason ``silent`` or
-    ``queue_emptied``, which each collector finds by itself. An unknown ``ended_by`` counts as self;
-    an event without span id is other at most.
+    ``queue_emptied``, which each collector finds by itself; another stall is by a rule. Otherwise
+    ``ended_by`` decides; an absent or unknown one counts as 4, or 3 in an event without span id,
+    which is 3 at most. Never raises.
+
+    Args:
+        event: Any event.
+        fact: What its type says.
     """
     if fact.side != END:
         return 0
@@ -126,8 +131,9 @@ def merge_node(  # noqa: C901  (each call costs 0.1 us)
         node: The event's node; it is changed.
         event: Any whose type is in ``FACTS``.
         fact: What its type says.
-        kind: The kind of node, as ``kind_of`` returned it.
-        rank: Who reports the end, as ``rank_of`` returned it.
+        kind: What the node is: 0 span, 1 enqueue, 2 job, 3 phase, 4 research task.
+        rank: Who reports the end: 1 a snapshot, 2 a rule, 3 another process, 4 the process itself;
+            0: no end.
         ts: Of the event, microseconds.
         seen: Its reception by the collector, microseconds.
 

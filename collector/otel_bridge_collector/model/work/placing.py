@@ -39,8 +39,9 @@ class Placing:
     Finds or makes the node that an event is about: a span in a task's tree, or what stands for one.
 
     For the collector's event loop, without a lock. A node is not made if, after eviction, more than
-    5/4 of a limit is held (by default 500,000 nodes, see ``Limits``). Heartbeats that come before
-    their span are kept for 20,000 spans; at the limit all of them are dropped.
+    5/4 of a limit is held: by default of 400,000 nodes, 10,000 tasks and 256 MiB. Heartbeats that
+    come before their span are kept for 20,000 spans; at the limit all of them are dropped. Only a
+    span id that is not hex raises, ValueError.
 
     Args:
         tasks, tree, jobs, eviction: The parts of the model: what events change, and what makes
@@ -70,18 +71,21 @@ class Placing:
         """
         Return the event's node, in its place in the tree; a new one is made.
 
+        On the collector's event loop; it may evict other tasks to make room.
+
         Args:
             event: Of a job, phase, span or task, with checked ids.
             fact: What its type says.
-            kind: The kind of node, as ``kind_of`` returned it; not -1.
-            rank: Who reports its end, as ``rank_of`` returned it.
+            kind: What it is: 0 span, 1 enqueue, 2 job, 3 phase, 4 research task.
+            rank: Who reports its end: 1 a snapshot, 2 a rule, 3 another process, 4 the process
+                itself; 0: no end.
             base: The task that it names, or the card of its trace.
             is_named: Whether it names a task.
 
         Returns:
-            None if the node was evicted earlier (counted in its task's ``late``), if there is no
-            room for a new one (counted in ``not_held``), or if it is a phase without a span beyond
-            100 of the task.
+            The node (a span, or what stands for one). None if it was evicted earlier, if there is
+            no room for a new one (counted in the task's ``not_held``), or if it is a phase without
+            a span beyond 100 of the task.
 
         Raises:
             ValueError: A span id is not hex.
