@@ -83,7 +83,7 @@ class StalledJobReporter:
         """
         Report the jobs that have stalled since the last round, and act on them; one call at a time.
 
-        The number of jobs in a round is not limited.
+        On the model's event loop. The number of jobs in a round is not limited.
 
         Raises:
             redis.RedisError, RedisClusterException, OSError: Redis cannot be reached, and the jobs

@@ -80,7 +80,8 @@ def stalled_event(found: StalledJob, now: int) -> MonitoringEvent:
     """
     Return the ``task_stalled`` event of a job's attempt; never raises for a job of the model.
 
-    Equal attempts give equal event ids, also at other times and in other collectors.
+    Equal attempts give equal event ids, also at other times and in other collectors. Changes
+    nothing; on the model's event loop.
 
     Args:
         found: The job.

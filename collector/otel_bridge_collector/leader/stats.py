@@ -49,8 +49,8 @@ class StatsPublisher:
 
         A project is active if it had an event in the last minute; their number is not limited
         (1,000 take 1.2 s). While no event has come since the previous round, nothing is published
-        for 5 s. If the log cannot be reached nothing is raised: ``publish`` queues, and counts what
-        it drops.
+        for 5 s. On the model's event loop. If the log cannot be reached nothing is raised:
+        ``publish`` queues, and counts what it drops.
         """
         model = self._evaluate()
         stats = model.stats

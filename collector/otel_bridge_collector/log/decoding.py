@@ -210,10 +210,11 @@ def decode_entries(
     Decode a part of the log for a client that resumes, of any size; never raises.
 
     Unreadable events are left out without being counted: the reader of the log has counted them.
+    Call it where ``project_of`` may be called.
 
     Args:
         entries: Of the log.
-        max_bytes: Limit on an event's bytes without its position.
+        max_bytes: Limit on an event's bytes without its position; larger ones are left out.
         project_of: The project by the ids of task, trace and span, for events that name none.
     """
     found = []

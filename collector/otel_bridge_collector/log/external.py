@@ -171,6 +171,8 @@ class ExternalMessages:
         """
         Stop holding the event with this id, which was read from the log; never raises.
 
+        Call it on the event loop of this object.
+
         Args:
             event_id: The event's id; one that is not held changes nothing.
             is_live: Whether the event was appended just now, so that its message, if this collector
@@ -236,10 +238,11 @@ class ExternalMessages:
         """
         Note that the log has taken these; they are counted, and held until they are read in it.
 
-        Never raises. Those that were read already are no longer held.
+        Never raises; call it on the event loop of this object. Those that were read already are no
+        longer held.
 
         Args:
-            batch: As ``take`` returned it.
+            batch: The events that one call of ``take`` returned.
         """
         self.appended += len(batch)
         for message in batch:
@@ -250,10 +253,10 @@ class ExternalMessages:
         """
         Note that the log rejects these for their content: they are lost, counted as ``rejected``.
 
-        Never raises.
+        They are no longer held. Never raises; call it on the event loop of this object.
 
         Args:
-            batch: As ``take`` returned it.
+            batch: The events that one call of ``take`` returned.
         """
         for message in batch:
             if message.state == IN_FLIGHT:
@@ -281,7 +284,8 @@ class ExternalMessages:
         """
         Lose what has been held for over 30 s, as ``expired``, and log losses; never raises.
 
-        Call it about once a second, or more often: calls within 1 s of the last do nothing.
+        Call it on the event loop of this object about once a second, or more often: calls within 1
+        s of the last do nothing.
         """
         now = self._clock.monotonic()
         if now - self._expired_at < _EXPIRE_INTERVAL_SEC:

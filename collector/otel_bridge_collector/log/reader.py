@@ -150,8 +150,8 @@ class Feed:
         """
         Start reading; wait until all of the log is folded (merged into the state). True: it is.
 
-        Call it once, from a coroutine; never raises. If time runs out, that is logged, and reading
-        goes on.
+        Call it once, on the reader's event loop; never raises. If time runs out, that is logged,
+        and reading goes on.
 
         Args:
             timeout_sec: How long to wait at most, in seconds; 30 in the service.

@@ -294,7 +294,7 @@ class Liveness:
 
         The service calls it once a second on its event loop, and before a view is read; more often
         is harmless. Costs as much as has changed: at rest a glance at the heap of deadlines,
-        whatever the number of jobs. An exception of ``evaluate`` goes through to the caller; the
+        whatever the number of jobs. What ``evaluate`` raises passes through to the caller; the
         call once a second logs it and goes on a second later. What the sweep had taken out of its
         lists by then is evaluated again only with its next event.
 

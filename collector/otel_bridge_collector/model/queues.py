@@ -126,8 +126,9 @@ class Queues:
         """
         Merge a ``queue_depth_update``: depths by queue in ``counts``, ``queue`` or ``meta``.
 
-        The first of the three that has any counts. Never raises: a depth that is no whole number of
-        0 or more, and a queue past the limit, is ignored.
+        The first of the three that has any counts. On the collector's event loop. Never raises: a
+        depth that is no whole number of 0 or more, and a queue past the limit (200 by default), is
+        ignored.
 
         Args:
             event: The event; ``meta`` has the depths under ``queue_depth``.

@@ -111,8 +111,10 @@ def simple_winner(node: Node | None) -> Node | None:  # noqa: C901 - one pass, i
     """
     Return the winner of a job with one run; None where ``winner`` must look closer.
 
-    For example if some of its nodes have span ids and others not, or two have the same attempt. One
-    pass without lists: nearly every job is a simple one, and is looked at with each event.
+    For example if some of its nodes have span ids and others not, or two have the same attempt. The
+    winner is the node (a span, or what stands for one) that says where the job stands: of its
+    latest attempt. One pass without lists: nearly every job is a simple one, and is looked at with
+    each event. On the collector's event loop.
 
     Args:
         node: The job's first node; ``AssertionError`` for None.
@@ -176,7 +178,8 @@ def is_shadowed(node: Node, job: Job) -> bool:
     Return whether a node without span id is no attempt of its own; never raises.
 
     True where a span of the same attempt is known: the publisher sends both, or another process
-    reported the end. False for a node with a span id, and for an enqueue.
+    reported the end. False for a node with a span id, and for an enqueue. Changes nothing; on the
+    collector's event loop.
 
     Args:
         node: A node of the job: a span, or what stands for one.

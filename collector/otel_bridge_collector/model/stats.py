@@ -122,7 +122,7 @@ class RollingStats:
         """
         Count one event of a project, or of none; the caller leaves out the leader's own statistics.
 
-        Raises nothing.
+        On the collector's event loop; raises nothing.
 
         Args:
             seen: When the collector saw it, in microseconds since the Unix epoch.

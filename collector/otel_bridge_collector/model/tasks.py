@@ -29,8 +29,8 @@ def names_task(event: Event) -> bool:
     """
     Return whether the event names a research task, and not just its trace; never raises.
 
-    A ``parent_task_id`` that is the trace id does not; without a trace id, nor does one that looks
-    like one (32 hex characters).
+    True if it has a ``parent_task_id``. False without one, if it is the trace id, and in an event
+    without a trace id if it looks like one (32 hex characters). From any thread.
     """
     task_id = event.parent_task_id
     if task_id is None or task_id == event.trace_id:
@@ -186,8 +186,9 @@ class Tasks:
 
         A node is a span, or what stands for one; None if the task has none of these. A request is
         no task: below one, what shows is the earliest phase or job. Decided by the tree, not by the
-        clocks: a child on a machine whose clock is behind is not the card. Never raises. Looks at
-        all nodes of the task if some have moved since the last call; there is no limit to that.
+        clocks: a child on a machine whose clock is behind is not the card. Never raises; on the
+        collector's event loop. Looks at all nodes of the task if some have moved since the last
+        call; there is no limit to that.
         """
         root = self.root_of(task)
         if root is not None:
@@ -216,9 +217,9 @@ class Tasks:
         """
         Return whether readers see a card of the task; never raises.
 
-        Not for events without task and trace, nor for a request that has only enqueued jobs so far.
-        A trace whose only nodes (spans) are enqueues below a parent that was not reported is taken
-        for such a request.
+        False for the record of all events without task and trace, and for a request that has only
+        enqueued jobs so far; a trace whose only nodes (spans) are enqueues below a parent that was
+        not reported is taken for one. On the collector's event loop.
         """
         if task.roots or task.runs or task.agg[FAILED] or not task.id:
             return bool(task.id)
@@ -285,8 +286,8 @@ class TraceTable:
     """
     Remembers which task a trace belongs to, for a process that only routes events (``owner_key``).
 
-    The collector, which holds all tasks in one process, does not use it. Without a lock. Raises
-    nothing for checked events.
+    The collector, which holds all tasks in one process, does not use it. Without a lock: for one
+    thread. Raises nothing for checked events.
 
     Args:
         max_traces: The limit, 200,000 by default; above it, the trace whose task was named longest
@@ -303,7 +304,9 @@ class TraceTable:
 
     def note(self, event: Event) -> str | None:
         """
-        Remember which task an event names for its trace.
+        Remember which task an event names for its trace; raises nothing for checked events.
+
+        Over 200,000 traces (by default) the one named longest ago is forgotten.
 
         Returns:
             The trace id, if that changed the trace's task (a second task makes it None): what was
@@ -330,7 +333,8 @@ def owner_key(event: Event, traces: TraceTable) -> str | None:
     """
     Return the key by which events would be divided among processes that fold them (merge them).
 
-    Never raises. The collector, one process, does not use it.
+    Never raises; changes nothing. The collector, one process, does not use it. Use it in the thread
+    of ``traces``.
 
     Args:
         event: Any event, checked.

@@ -215,8 +215,9 @@ class TransportSink:
         """
         Let the kernel take at most 16 KiB that the network has not, where the system can.
 
-        Its buffers hold 2 MB otherwise: 20 s of views before a client is seen not to read. Never
-        raises; a system or socket without this option (``TCP_NOTSENT_LOWAT``) stays as it is.
+        Its buffers hold 2 MB otherwise: 20 s of views before a client is seen not to read. Call it
+        on the connection's event loop. Never raises; a system or socket without this option
+        (``TCP_NOTSENT_LOWAT``) stays as it is.
         """
         connected = self._transport.get_extra_info("socket")
         option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
@@ -311,6 +312,8 @@ class AsgiSink:
 def payloads(frames: bytes) -> list[bytes]:
     """
     Return the payloads of frames that stand one behind the other, in their order; without a limit.
+
+    From any thread.
 
     Args:
         frames: Whole, unmasked, unfragmented frames, as ``text_frame`` makes them; other bytes give

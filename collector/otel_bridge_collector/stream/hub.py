@@ -308,8 +308,8 @@ class Hub:
 
         A session (client) has caught up at a quarter of its byte limit (4 MiB in the service), and
         gets a ``gap``. It is too slow after ``timeout_sec`` (8 s) over the limit or without taking
-        a byte: it is counted in ``counters.slow_closed`` and closed with code 3008. Call it every
-        0.5 s.
+        a byte: it is counted in ``counters.slow_closed`` and closed with code 3008. A ``gap`` is a
+        message that events are missing. Call it on the hub's event loop, every 0.5 s.
         """
         now = self._clock.monotonic()
         for session in list(self._sessions):

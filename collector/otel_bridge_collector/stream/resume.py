@@ -75,9 +75,10 @@ class Resumer:
         """
         Send the session every event after ``position``, then add it to the hub.
 
-        Events go out in parts of 500, each once the client has read all but 256 KiB. A session that
-        is closed meanwhile, also as too slow (3008), does not join. A position that this collector
-        has not read yet is waited for, for 10 s; a read of the log, as long as it takes.
+        On the hub's event loop. Events go out in parts of 500, each once the client has read all
+        but 256 KiB. A session that is closed meanwhile, also as too slow (3008), does not join. A
+        position that this collector has not read yet is waited for, for 10 s; a read of the log, as
+        long as it takes.
 
         Args:
             session: One that is not closed and not in the hub.

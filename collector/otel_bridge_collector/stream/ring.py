@@ -170,6 +170,8 @@ class ReplayRing:
         """
         Iterate over the entries with a larger index, oldest first; evicted ones are missing.
 
+        On the ring's event loop.
+
         Args:
             index: Any whole number; nothing comes after the newest.
 

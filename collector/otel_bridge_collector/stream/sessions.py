@@ -24,7 +24,7 @@ def text_frame(payload: bytes) -> bytes:
     """
     Return a payload of UTF-8 as one final, unmasked WebSocket text frame of any size.
 
-    Never raises, and does not check that the payload is UTF-8.
+    Never raises, and does not check that the payload is UTF-8. From any thread.
 
     Source: RFC 6455, section 5.2.
     """
@@ -144,7 +144,7 @@ class ClientSession:
         Return the seconds since its sink last accepted any bytes; 0 if none are waiting.
 
         Progress is noticed only when this is called, so call it at intervals; the hub does each 0.5
-        s. The first call returns 0. Never raises.
+        s. The first call returns 0. Never raises; on the hub's event loop.
 
         Args:
             now: Monotonic time in seconds, of the same clock at each call.

@@ -45,7 +45,7 @@ class Group:
     All subscriptions with one query (view and parameters) and one scope (projects of the reader).
 
     ``ViewsHub`` makes it for the first of them and forgets it after the last. A record, for the
-    hub's event loop; checks and limits nothing.
+    hub's event loop; checks and limits nothing, and raises nothing.
 
     Args:
         number: ``s`` in its messages; unique in this collector.
@@ -144,6 +144,8 @@ class ViewSession:
         """
         Keep a message for the next tick, in place of the former one with this key. Never raises.
 
+        On the hub's event loop.
+
         Args:
             key: The client's number of the subscription; None: the message is of none.
             op: The message as it was read.
@@ -191,8 +193,8 @@ class ViewSession:
         """
         Return whether the client does not take what it is sent; on the hub's event loop.
 
-        It does not while more than ``limit_bytes`` are unsent, or when a ping is unanswered for
-        over 2 s. A server that cannot ping shows the first only.
+        True while more than ``limit_bytes`` are unsent, or when a ping is unanswered for over 2 s;
+        False else. A server that cannot ping shows the first only. Never raises.
 
         Args:
             now: Monotonic time in seconds.

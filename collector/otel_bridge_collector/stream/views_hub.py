@@ -146,6 +146,8 @@ class ViewsHub:
         """
         Add a client, and send it ``hello`` with the limits at once; never raises.
 
+        On the hub's event loop.
+
         Args:
             session: One that is not closed and has not joined; not checked. It has no subscriptions
                 yet.
@@ -170,7 +172,7 @@ class ViewsHub:
 
     def close_all(self, code: CloseCode = RESTARTING) -> None:
         """
-        Remove and close every client; never raises.
+        Remove and close every client; never raises or blocks. On the hub's event loop.
 
         Args:
             code: Sent to each; default 1012, "collector is restarting, come back".
@@ -276,6 +278,9 @@ class ViewsHub:
     def tick(self) -> float:
         """
         Compute every group, and write to every client what has changed for it.
+
+        A group is all subscriptions to the same view with the same parameters and projects. On the
+        hub's event loop.
 
         A client that keeps up gets ``change`` or ``full`` of its subscriptions, and ``tick`` every
         2 s; one that is behind gets nothing, and is closed after ``timeout_sec`` (8 s). A view that

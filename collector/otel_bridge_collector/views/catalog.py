@@ -67,7 +67,7 @@ class Query(NamedTuple):
 
 def parse_query(view: str, params: Mapping[str, Any]) -> Query:
     """
-    Check what a client asks for, and fill in the defaults of its parameters.
+    Check what a client asks for, and fill in the defaults of its parameters. From any thread.
 
     Args:
         view: A name of ``CATALOG``: ``failures``, ``overview``, ``queues``, ``tasks`` or

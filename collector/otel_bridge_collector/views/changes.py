@@ -19,7 +19,7 @@ __all__ = ["change_message", "full_message", "splice"]
 
 def splice(old: Sequence[str], new: Sequence[str]) -> tuple[int, int, Sequence[str]] | None:
     """
-    Find the one splice that turns one order of keys into another; never raises.
+    Find the one splice that turns one order of keys into another; never raises. From any thread.
 
     Args:
         old: The keys in their order, each once, in any number.

@@ -55,7 +55,7 @@ def merge_listings(listings: Sequence[Listing]) -> Listing:
     """
     Merge the listings of one query from several processes, no two of which have the same key.
 
-    Raises nothing, whatever their number; none give an empty listing.
+    Raises nothing, whatever their number; none give an empty listing. Makes no rows.
 
     Args:
         listings: One alone is returned as it is. A key in two of them, which is not checked, is in
@@ -92,7 +92,7 @@ def window(
         The number of its first row from 0 (0 for ``keys``), and the rows by key in their order.
 
     Raises:
-        Exception: What ``listing.row`` raises.
+        Exception: What ``listing.row`` raises for a key of the listing passes through.
     """
     order = listing.order
     if keys is not None:

@@ -125,7 +125,7 @@ class TaskIndex:
 
     def visible(self, scope: Scope, project: str | None = None) -> Iterator[IndexedTask]:
         """
-        Yield the tasks that a reader may see, in no order.
+        Yield the tasks that a reader may see, in no order; on the event loop of the model.
 
         Args:
             scope: The reader's projects; None: all. A task of several projects is shown to no

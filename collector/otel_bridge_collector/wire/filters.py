@@ -30,7 +30,7 @@ class Routed(Protocol):
     """
     The fields of an event that a filter looks at; ``stream.ring.Entry`` has them.
 
-    A protocol for type checkers: it checks and limits nothing.
+    A protocol for type checkers: it checks and limits nothing, and raises nothing.
 
     Attributes:
         event_type: A value of ``MonitoringEventType``.
@@ -61,7 +61,7 @@ class EventFilter:
     Attributes:
         project_id: Only events of this project, and those without project and research task.
         task_id: Only events of this research task; also matches a job's own ``task_id``.
-        types: Only events of these types.
+        types: Only events of these types, such as ``task_failed``; an empty set passes none.
         is_stats_only: Only aggregates: ``stats_snapshot`` and ``queue_depth_update``.
         projects: The projects that the client's token is limited to. Such a client gets no events
             without a project either, and none of the leader's statistics, because workers and
@@ -78,7 +78,8 @@ class EventFilter:
         """
         Return whether data of a project passes both the token's limit and the project filter.
 
-        Never raises.
+        False: the token is limited to projects and this is none of them, or the filter names
+        another project. Never raises; from any thread.
 
         Args:
             project_id: None, data without a project, passes only if there is neither.
@@ -154,7 +155,7 @@ def parse_flag(query: Mapping[str, str], name: str) -> bool:
     """
     Read a boolean query parameter: ``1 true yes on`` or ``0 false no off``, in any case.
 
-    Absent or empty is false.
+    Absent or empty is false. From any thread.
 
     Args:
         query: Values by name, such as ``QueryValues``.

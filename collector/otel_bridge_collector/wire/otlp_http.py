@@ -43,7 +43,7 @@ def encode_message(message: Message, media_type: str) -> tuple[bytes, str]:
 
     Args:
         message: Any complete protobuf message; for one that is set by this package it never raises.
-        media_type: Of the request, as ``media_type_of`` returns it.
+        media_type: Of the request, in lower case and without parameters.
 
     Returns:
         The body and its media type: protobuf if the request was ``application/x-protobuf``, else

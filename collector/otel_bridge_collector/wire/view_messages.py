@@ -206,6 +206,7 @@ def first_error(error: Any) -> str:
     Return the first problem of a pydantic error as ``field: what is wrong``, in 300 characters.
 
     Longer texts are truncated. They have no value that the client sent, only its fields' names.
+    From any thread; raises nothing.
 
     Args:
         error: A ``pydantic.ValidationError``.

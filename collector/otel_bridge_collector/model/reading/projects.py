@@ -30,7 +30,7 @@ def project_of(task: Task | None) -> str | None:
     Return the project of a task or of a trace's card, on which a trace without a task is shown.
 
     None if there is no task, it has no project, or events of several projects name it. Never
-    raises.
+    raises; on the collector's event loop.
     """
     return None if task is None or is_shared(task) else task.project
 

@@ -134,7 +134,8 @@ class Rows:
         A node is a span, or what stands for one. The depth is 0 at the top and has no limit. A node
         whose parent is not held, or belongs to another task, is at the top. Left out are virtual
         phases (which have no span), and what only repeats an attempt that is known as a span. The
-        task must not change meanwhile, which is not checked; else raises nothing.
+        task must not change meanwhile, which is not checked; else raises nothing. On the
+        collector's event loop.
         """
         todo = [(node, 0) for node in sorted(self._local_roots(task), key=_row_order, reverse=True)]
         while todo:

@@ -48,7 +48,7 @@ def worker_states(model: Fold, event_filter: EventFilter = ALL_EVENTS) -> list[W
 
     Those that live, or were heard in the last hour; 2,000 are held, more only if all are busy. A
     reader limited to projects gets none: their counts and hosts reveal the work of others. Never
-    raises.
+    raises; on the collector's event loop.
 
     Args:
         model: The state, as of its latest sweep (the check of what is stalled, once a second).

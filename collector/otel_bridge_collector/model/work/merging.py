@@ -91,7 +91,7 @@ def rank_of(event: Event, fact: Fact) -> int:
     0 for an event that is not an end, and for a reported stall with the reason ``silent`` or
     ``queue_emptied``, which each collector finds by itself; another stall is by a rule. Otherwise
     ``ended_by`` decides; an absent or unknown one counts as 4, or 3 in an event without span id,
-    which is 3 at most. Never raises.
+    which is 3 at most. Never raises; from any thread.
 
     Args:
         event: Any event.
@@ -125,7 +125,7 @@ def merge_node(  # noqa: C901  (each call costs 0.1 us)
     Each fact has a total order, so any order of events, repeated or not, gives the same node.
     Values of an unexpected type in ``meta``, ``counts`` and ``progress`` are ignored; it raises
     nothing for checked events. Names keep 100 characters, titles and messages 300, errors 500, ids
-    512; an attempt is 1,000,000 at most.
+    512; an attempt is 1,000,000 at most. On the collector's event loop.
 
     Args:
         node: The event's node; it is changed.
