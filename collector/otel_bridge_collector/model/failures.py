@@ -50,6 +50,7 @@ class FailureGroup:
             with ``*`` for numbers, ids and quotes.
 
     Attributes:
+        task, cause: As given.
         count: Failed nodes, with those that were evicted from memory.
         members: Those that are held, in the order in which they were counted; no limit of its own.
     """

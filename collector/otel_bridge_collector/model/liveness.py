@@ -134,14 +134,15 @@ class Liveness:
 
     def status_of(self, job: Job, node: Node, evidence: Node | None) -> int:
         """
-        Return the status code of a job as of the latest sweep: an index of ``STATUS_NAMES``.
+        Return the status code of a job as of the latest sweep (the check once a second).
 
-        That of its reported end; else 5 (stalled), 0 (pending, for an enqueue) or 1 (processing).
+        That of its reported end: 2 retrying, 3 completed, 4 failed, 5 stalled; else 5 if a time
+        limit has passed, 0 (pending, for an enqueue) or 1 (processing).
         On the collector's event loop; never raises for jobs of the model.
 
         Args:
             job: The job.
-            node: Its node (span) of the latest attempt, as ``runs.winner`` finds it.
+            node: Its node (a span, or what stands for one) of the latest attempt.
             evidence: A node whose end another process reported for that one; None: there is none.
         """
         if is_open(node) or node.ended >> 3 == RULE:

@@ -108,7 +108,7 @@ class Queues:
             Queues are never removed.
 
     Attributes:
-        by_name: The queues held.
+        by_name: The queues held, by full name; empty at first.
     """
 
     def __init__(self, max_queues: int) -> None:

@@ -73,7 +73,7 @@ def merge(parts: Sequence[Listing], params: TasksParams) -> Window:
     """
     Merge the parts of several processes, each with tasks of its own, and take the window.
 
-    Pure, but for the rows that it makes.
+    Pure, but for the rows that it makes and keeps in the index: on the collector's event loop.
 
     Args:
         parts: One listing (all rows of the view) for each process, at least one; no task is in two.

@@ -45,7 +45,8 @@ class PhaseRow(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         name: As the publisher named it, at most 100 characters.
-        status: A status code (index in ``STATUS_NAMES``); of a task that is over, none is open.
+        status: 0 pending, 1 processing, 2 retrying, 3 completed, 4 failed, 5 stalled; of a task
+            that is over, none is open.
         started, ended: Its first start and, once no run is open, its last end.
         total: Jobs expected; None while nothing says how many.
         completed, failed, pending: Jobs; the greater of those seen and those that the phase

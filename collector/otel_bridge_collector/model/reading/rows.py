@@ -27,7 +27,7 @@ class NodeState(NamedTuple):
     The state of one node: a span, or what stands for one. A record; checks nothing.
 
     Attributes:
-        status: A status code (index in ``STATUS_NAMES``).
+        status: 0 pending, 1 processing, 2 retrying, 3 completed, 4 failed, 5 stalled.
         ended: Where its bar ends, microseconds since the Unix epoch; None while it is open.
         reason: Why it is stalled: ``worker_lost``, ``heartbeat_lost``, ``silent``,
             ``queue_emptied``, ``parent_ended``, ``card_ended`` (its task has), or what a reported
