@@ -37,7 +37,7 @@ class KnowledgeBaseError(OtelBridgeError):
 
 def quoted(name: str, setting: str, *, max_parts: int = 1) -> str:
     """
-    Return a name as a quoted SQL identifier.
+    Return a name as a quoted SQL identifier, such as ``"public"."research_tasks"``.
 
     Args:
         name: An identifier, or several joined by dots, such as ``public.research_tasks``.

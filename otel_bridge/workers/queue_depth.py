@@ -87,8 +87,8 @@ class QueueDepthSampler:
 
     ``start()`` begins and ``stop()`` ends it, from any thread; an adapter or coordinator calls
     both. Neither waits or raises. Before ``start()`` nothing is read or published. A sample that
-    fails is logged, the first in a row as a warning, and not published; the next one is tried after
-    the interval.
+    fails is not published, and the first in a row is logged as a warning; the next one is tried
+    after the interval.
 
     Args:
         names: Returns the full names of the queues; called for each sample. Their number is not
@@ -147,8 +147,8 @@ class QueueDepthSampler:
         Take the first sample at once, on another thread, and go on until ``stop()``.
 
         A sample follows every ``interval_sec`` (5 s by default). Returns without waiting and never
-        raises; a second call does nothing, and after ``stop()`` it starts again. An error of a
-        sample is logged.
+        raises; a second call does nothing, and after ``stop()`` it starts again. The first failed
+        sample in a row is logged.
         """
         if not self._is_open:
             self._is_open = True

@@ -90,7 +90,8 @@ async def run_service(options: ServiceOptions) -> int:
     jobs have ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5) to end, and connections 5 s.
 
     Args:
-        options: What the command line gave; the rest comes from the environment or defaults.
+        options: A record of host, port, number of workers, corpus and data directories, delay
+            before each job, and whether it is the demo. None in it: the environment or the default.
 
     Raises:
         ConfigurationError: A port, for HTTP or gRPC, is in use, a setting is invalid, Redis does

@@ -54,7 +54,8 @@ class ConcurrencyLimits:
         Async context manager that holds the account's only slot for one kind of answer.
 
         Entering waits for ever until it is free: compare ``waiting`` with ``MAX_WAITING`` (100)
-        before. Leaving keeps the slot for as long again as the block took, unless the block raised.
+        before. Leaving waits, still holding the slot, for as long as the block took, so that an
+        account is served half of the time at most; not if the block raised.
         Raises nothing of its own; a request that is cancelled gives its place or slot up.
 
         Args:

@@ -88,7 +88,8 @@ class OriginGuard:
     * ``Host``, if it is given, must be a name or address with or without a port.
     * If ``bind_host`` is loopback, ``Host`` must name loopback or the host of an allowed origin.
     * Without authentication, ``Host`` must be an IP address, a name without a dot, a name in a
-      private domain such as ``.internal``, or the host of an allowed origin.
+      private domain (``.internal``, ``.local``, ``.localhost``, ``.lan``, ``.home.arpa`` or
+      ``.svc``), or the host of an allowed origin.
     * A WebSocket or a method other than GET, HEAD and OPTIONS: ``Origin``, if there is one, must be
       the collector's own or an allowed one.
     * ``Host``, ``Origin`` and ``Authorization`` may be given once.
