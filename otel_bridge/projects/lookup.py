@@ -111,7 +111,9 @@ class ProjectLookup:
 
         An unknown project is then looked up in the background, at most once a minute for each
         research task, so that a later call returns it. No lookup starts while 1,000 are in
-        progress. Never raises: a failure is logged, and the project stays unknown.
+        progress. May be called from any thread, with or without an event loop: lookups run on a
+        thread of this object. Known projects are kept until there are more than ``max_cached``.
+        Never raises: a failure is logged, and the project stays unknown.
         """
         found = self._known.get(parent_task_id)
         if found is not None:

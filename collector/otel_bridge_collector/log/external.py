@@ -238,8 +238,10 @@ class ExternalMessages:
         """
         Note that the log has taken these; they are counted, and held until they are read in it.
 
-        Never raises; call it on the event loop of this object. Those that were read already are no
-        longer held.
+        Holding lets a new leader append what the former one lost. The collector's log reader finds
+        them in the log; what it has not found after 30 s, or beyond 50,000 messages or 32 MiB, is
+        given up and counted as lost. Never raises; call it on the event loop of this object. Those
+        that were read already are no longer held.
 
         Args:
             batch: The events that one call of ``take`` returned.

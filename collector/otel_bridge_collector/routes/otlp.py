@@ -85,7 +85,9 @@ async def logs(request: Request) -> Response:
     """
     Take log records that carry an open span; others are counted in ``partial_success``.
 
-    Such a record has the attribute ``partial.event`` and the span as OTLP JSON in its body. Limits
+    Such a record has the span as OTLP JSON in its body and the attribute ``partial.event``:
+    ``heartbeat`` while the span is open, ``stop`` at its end. Its events are appended to the log,
+    as those of ``/v1/traces``, so that the dashboard shows the span while it is open. Limits
     and errors are those of ``/v1/traces``: 4 MiB, 30 s, 32 requests at a time; 400, 408, 413, 415,
     503.
     """

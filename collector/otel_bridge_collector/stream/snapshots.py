@@ -65,9 +65,10 @@ class Snapshots:
         """
         Return the state that a client with this filter may see, at the newest event; never raises.
 
-        At most 200 research tasks with 2,000 spans, 200 failures, and the newest 200 events or 512
-        KiB of their JSON. It takes 10 to 40 ms of the collector's event loop, where it must be
-        called.
+        At most 200 research tasks (running ones first, then open ones, of each the newest), 200
+        spans a task and 2,000 in all (open ones first, then those that ended last), the latest 200
+        causes of failures, and the newest 200 events or 512 KiB of their JSON. It takes 10 to 40 ms
+        of the collector's event loop, where it must be called.
 
         Args:
             event_filter: Which events count; default: all. A filter that is limited to projects

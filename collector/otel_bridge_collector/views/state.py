@@ -75,11 +75,13 @@ class ViewState:
         """
         Count the jobs that run and that a reader may see, by type; counted once for all readers.
 
-        As of the first call after a refresh; on the event loop of the model. Raises nothing.
+        The count is that of the latest ``refresh``, which the collector calls at least once a
+        second and before each tick of the views (0.1 to 1 s apart). On the event loop of the model.
+        Raises nothing.
 
         Args:
             scope: The reader's projects; None: all. Jobs of a task of several projects are counted
-                for None alone.
+                only if this is None.
             project: Only jobs of this project; None: of all.
 
         Returns:
