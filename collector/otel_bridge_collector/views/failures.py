@@ -13,10 +13,10 @@ from otel_bridge_collector.model.snapshot.panels import (
     merged_failures,
     newest_failed,
 )
-from otel_bridge_collector.views.listing import Listing, Scope, Window, merge_listings, window
+from otel_bridge_collector.views.listing import Listing, Scope, Window, list_window
 from otel_bridge_collector.views.state import ViewState
 from otel_bridge_collector.wire.filters import EventFilter
-from otel_bridge_collector.wire.view_rows import FailureRow, ListHead, ListParams
+from otel_bridge_collector.wire.view_rows import FailureRow, ListParams
 
 __all__ = ["compute", "merge"]
 
@@ -56,9 +56,7 @@ def merge(parts: Sequence[Listing], params: ListParams) -> Window:
         params: Where the window (the rows that the client sees) starts, by default at the first
             row, and how many rows it has: 60, at most 200.
     """
-    listing = merge_listings(parts)
-    first, rows = window(listing, params.at, params.count)
-    return Window(ListHead(first=first, total=len(listing.order)).model_dump(), rows)
+    return list_window(parts, params)
 
 
 def _row(merged: MergedFailures) -> FailureRow:

@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from otel_bridge_collector.wire.view_rows import Anchor, AnchorKey
+from otel_bridge_collector.wire.view_rows import Anchor, AnchorKey, ListHead, ListParams
 
-__all__ = ["Listing", "Scope", "Window", "merge_listings", "window"]
+__all__ = ["Listing", "Scope", "Window", "list_window", "merge_listings", "window"]
 
 Scope = frozenset[str] | None
 """The projects that a reader may see; None: all, and what has no project."""
@@ -107,3 +107,16 @@ def window(
     else:
         first = min(at.row, last_start)
     return first, {key: listing.row(key) for _, key in order[first : first + count]}
+
+
+def list_window(parts: Sequence[Listing], params: ListParams) -> Window:
+    """
+    Merge the listings of a view without filters, and take the window; pure, raises nothing.
+
+    Args:
+        parts: One listing for each process, no two with the same key; none give an empty window.
+        params: Where the window starts, and how many rows it has: 60 by default, at most 200.
+    """
+    listing = merge_listings(parts)
+    first, rows = window(listing, params.at, params.count)
+    return Window(ListHead(first=first, total=len(listing.order)).model_dump(), rows)

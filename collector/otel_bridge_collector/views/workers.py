@@ -14,9 +14,9 @@ from otel_bridge_collector.model.snapshot.panels import (
     started_at,
 )
 from otel_bridge_collector.model.workers import Worker
-from otel_bridge_collector.views.listing import Listing, Scope, Window, merge_listings, window
+from otel_bridge_collector.views.listing import Listing, Scope, Window, list_window
 from otel_bridge_collector.views.state import ViewState, ms
-from otel_bridge_collector.wire.view_rows import ListHead, ListParams
+from otel_bridge_collector.wire.view_rows import ListParams
 
 __all__ = ["compute", "merge"]
 
@@ -60,9 +60,7 @@ def merge(parts: Sequence[Listing], params: ListParams) -> Window:
         params: Where the window (the rows that the client sees) starts, by default at the first
             row, and how many rows it has: 60, at most 200.
     """
-    listing = merge_listings(parts[:1])
-    first, rows = window(listing, params.at, params.count)
-    return Window(ListHead(first=first, total=len(listing.order)).model_dump(), rows)
+    return list_window(parts[:1], params)
 
 
 def _key(worker: Worker) -> str:
