@@ -10,6 +10,7 @@ from pydantic_core import to_json
 from otel_bridge_collector.model.snapshot.panels import (
     WorkerStatus,
     current_job,
+    is_named_to,
     shown_workers,
     started_at,
 )
@@ -72,7 +73,7 @@ def _row(worker: Worker, status: WorkerStatus, key: str, project: str | None) ->
     newest = worker.newest
     job = current_job(worker) if status == "online" else None
     node = None if job is None else job.win
-    is_shown = job is not None and (project is None or job.task.project == project)
+    named = job if is_named_to(job, project) else None
     return {
         "k": key,
         "id": worker.id,
@@ -81,9 +82,9 @@ def _row(worker: Worker, status: WorkerStatus, key: str, project: str | None) ->
         "pid": newest.pid if newest else None,
         "start": ms(started_at(newest)),
         "seen": ms(worker.last_seen),
-        "job": job.id if job is not None and is_shown else None,
+        "job": named and named.id,
         "job_type": None if node is None else node.name,
-        "job_task": (job.task.id or None) if job is not None and is_shown else None,
+        "job_task": named and (named.task.id or None),
         "job_start": None if node is None else ms(node.start),
         "done": worker.completed,
         "failed": worker.failed,

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from otel_bridge_collector.wire.base import WireModel
 
 __all__ = [
     "EndedBy",
@@ -46,13 +48,7 @@ _OPTIONAL: Final[Any] = Field(default=None, exclude_if=_is_none)
 """Of a field that is left out while it is None (0.1 us a field)."""
 
 
-class _Wire(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, json_schema_serialization_defaults_required=True
-    )
-
-
-class PhaseProgress(_Wire):
+class PhaseProgress(WireModel):
     """Progress of one phase: one bar of a task card."""
 
     name: str
@@ -79,7 +75,7 @@ class PhaseProgress(_Wire):
     phase."""
 
 
-class SpanBar(_Wire):
+class SpanBar(WireModel):
     """One bar of the waterfall: a research task, a phase, or a queued, running or ended job."""
 
     span_id: str
@@ -115,7 +111,7 @@ class SpanBar(_Wire):
     ``parent_ended``, ``card_ended``, or what a publisher said."""
 
 
-class TaskCard(_Wire):
+class TaskCard(WireModel):
     """The state of one research task, as its card shows it."""
 
     task_id: str
@@ -150,7 +146,7 @@ class TaskCard(_Wire):
     """Spans that are counted but no longer in memory."""
 
 
-class WorkerState(_Wire):
+class WorkerState(WireModel):
     """The state of one worker."""
 
     worker_id: int | str
@@ -171,7 +167,7 @@ class WorkerState(_Wire):
     """The life of its process, where the publisher sends it; the latest of several."""
 
 
-class QueueDepth(_Wire):
+class QueueDepth(WireModel):
     """The number of jobs that wait in one queue."""
 
     queue: str
@@ -179,7 +175,7 @@ class QueueDepth(_Wire):
     at: str
 
 
-class FailureGroup(_Wire):
+class FailureGroup(WireModel):
     """Failed jobs of one project with the same error, numbers, ids and quoted texts aside."""
 
     key: str
@@ -196,7 +192,7 @@ class FailureGroup(_Wire):
     project_id: str | None = None
 
 
-class GlobalStats(_Wire):
+class GlobalStats(WireModel):
     """The numbers of the dashboard's header; also ``meta`` of the leader's ``stats_snapshot``."""
 
     workers_online: int = 0
@@ -215,7 +211,7 @@ class GlobalStats(_Wire):
     """Events dropped by workers, according to their heartbeats, plus unreadable events."""
 
 
-class SnapshotMessage(_Wire):
+class SnapshotMessage(WireModel):
     """The whole state that a dashboard needs to start, valid at ``position``."""
 
     type: Literal["snapshot"] = "snapshot"
@@ -230,7 +226,7 @@ class SnapshotMessage(_Wire):
     """The newest events, oldest first, at most 200."""
 
 
-class GapMessage(_Wire):
+class GapMessage(WireModel):
     """Events are missing here; a client that asked for a snapshot gets a fresh one next."""
 
     type: Literal["gap"] = "gap"
@@ -241,7 +237,7 @@ class GapMessage(_Wire):
     """How many events are missing; None if that is unknown."""
 
 
-class TickMessage(_Wire):
+class TickMessage(WireModel):
     """A keep-alive for clients that asked for a snapshot, a position or batches; sent every 2 s."""
 
     type: Literal["tick"] = "tick"

@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from otel_bridge_collector.wire.base import WireModel
+
 __all__ = [
     "MAX_PARAMS_BYTES",
     "MAX_SUBSCRIPTIONS",
@@ -84,13 +86,7 @@ class HoldOp(_Op):
     on: bool
 
 
-class _Sent(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, json_schema_serialization_defaults_required=True
-    )
-
-
-class Limits(_Sent):
+class Limits(WireModel):
     """
     What the collector takes of one client; a record in ``Hello``.
 
@@ -107,7 +103,7 @@ class Limits(_Sent):
     text: int
 
 
-class Hello(_Sent):
+class Hello(WireModel):
     """
     The first message to every client, once; a record.
 
@@ -126,7 +122,7 @@ class Hello(_Sent):
     limits: Limits
 
 
-class Subscribed(_Sent):
+class Subscribed(WireModel):
     """
     The answer to ``sub``: the subscription ``id`` of the client is the shared subscription ``s``.
 
@@ -144,7 +140,7 @@ class Subscribed(_Sent):
     s: int
 
 
-class Gone(_Sent):
+class Gone(WireModel):
     """
     What the subscription ``s`` shows does not exist, or may not be seen; both look the same.
 
@@ -163,7 +159,7 @@ class Gone(_Sent):
     why: Literal["unknown", "evicted", "error"]
 
 
-class Refused(_Sent):
+class Refused(WireModel):
     """
     A message of the client was not carried out; the text says what to change. A record.
 
@@ -184,7 +180,7 @@ class Refused(_Sent):
     detail: str
 
 
-class Tick(_Sent):
+class Tick(WireModel):
     """
     Proof of life, sent every 2 s to each client that keeps up; a record.
 

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from otel_bridge_collector.wire.base import WireModel
 from otel_bridge_collector.wire.messages import Status
 
 __all__ = [
@@ -135,13 +136,7 @@ class TasksParams(_Params):
     keys: tuple[_Id, ...] | None = Field(default=None, max_length=MAX_ROWS)
 
 
-class _Sent(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, json_schema_serialization_defaults_required=True
-    )
-
-
-class OverviewHead(_Sent):
+class OverviewHead(WireModel):
     """
     The numbers of the page's header; the view ``overview`` has no rows. A record.
 
@@ -180,7 +175,7 @@ class OverviewHead(_Sent):
     queued: dict[str, int] | None
 
 
-class ListHead(_Sent):
+class ListHead(WireModel):
     """
     The head of the views ``failures``, ``queues`` and ``workers``; a record.
 
@@ -195,7 +190,7 @@ class ListHead(_Sent):
     total: int
 
 
-class TasksHead(_Sent):
+class TasksHead(WireModel):
     """
     The head of the view ``tasks``; a record.
 
@@ -214,7 +209,7 @@ class TasksHead(_Sent):
     attention: int
 
 
-class PhasePart(_Sent):
+class PhasePart(WireModel):
     """
     One phase (named part) of a task: one bar of its entry on the page. A record.
 
@@ -242,7 +237,7 @@ class PhasePart(_Sent):
     rate: float | None
 
 
-class TaskRow(_Sent):
+class TaskRow(WireModel):
     """
     One research task, or the work of one trace whose events name no research task. A record.
 
@@ -305,7 +300,7 @@ class TaskRow(_Sent):
     phases: tuple[PhasePart, ...]
 
 
-class WorkerRow(_Sent):
+class WorkerRow(WireModel):
     """
     One worker process; a record.
 
@@ -346,7 +341,7 @@ class WorkerRow(_Sent):
     dropped: int
 
 
-class QueueRow(_Sent):
+class QueueRow(WireModel):
     """
     One queue whose depth was reported; a record.
 
@@ -363,7 +358,7 @@ class QueueRow(_Sent):
     at: int
 
 
-class FailureRow(_Sent):
+class FailureRow(WireModel):
     """
     Failed jobs of one project with the same error, numbers, ids and quoted texts aside. A record.
 

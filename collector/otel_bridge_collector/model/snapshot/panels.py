@@ -25,6 +25,7 @@ __all__ = [
     "current_job",
     "failure_groups",
     "first_ten",
+    "is_named_to",
     "job_id_of",
     "merged_failures",
     "newest_failed",
@@ -75,7 +76,7 @@ def shown_workers(model: Fold) -> list[tuple[Worker, WorkerStatus]]:
 def _worker(worker: Worker, status: WorkerStatus, project_id: str | None) -> WorkerState:
     newest = worker.newest
     job = current_job(worker) if status == "online" else None
-    is_hidden = job is None or (project_id is not None and job.task.project != project_id)
+    named = job if is_named_to(job, project_id) else None
     node = None if job is None else job.win
     return WorkerState(
         worker_id=worker.id,
@@ -84,15 +85,20 @@ def _worker(worker: Worker, status: WorkerStatus, project_id: str | None) -> Wor
         pid=newest.pid if newest else None,
         started_at=iso(started_at(newest)),
         last_heartbeat_at=iso(worker.last_seen or None),
-        current_task_id=None if job is None or is_hidden else job.id,
+        current_task_id=named and named.id,
         current_task_type=None if node is None else node.name,
-        current_parent_task_id=None if job is None or is_hidden else job.task.id or None,
+        current_parent_task_id=named and (named.task.id or None),
         current_started_at=None if node is None else iso(node.start),
         completed=worker.completed,
         failed=worker.failed,
         dropped_events=newest.note[1] if newest else 0,
         incarnation=incarnation_of(newest),
     )
+
+
+def is_named_to(job: Job | None, project_id: str | None) -> bool:
+    """Whether a reader of one project (None: of all) gets the ids of a worker's job; pure."""
+    return job is not None and project_id in (None, job.task.project)
 
 
 def started_at(newest: Incarnation | None) -> int | None:
