@@ -1,5 +1,5 @@
 """
-Events that come over the channel alone: in the log once, on every collector, whoever leads.
+Events that come over the channel alone are in the log once and on every collector.
 
 An external publisher publishes to ``nexus:events`` and knows nothing of the log.
 """

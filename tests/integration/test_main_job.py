@@ -342,7 +342,7 @@ sys.addaudithook(
     [
         (["-m", "otel_bridge", "tail"], 130),
         (["-m", "otel_bridge_collector", "tail"], 130),
-        # A program of somebody else's is interrupted as it would be without us.
+        # A user's program is interrupted as it would be without this package.
         (["-c", "try: import otel_bridge\nexcept KeyboardInterrupt: raise SystemExit(7)"], 7),
     ],
     ids=["library", "service", "import"],

@@ -1,5 +1,5 @@
 """
-A worker in a process of its own that starts and ends jobs as it is told, and can be killed.
+A worker in a process of its own that starts and ends jobs on command, and can be killed.
 
 ``python -m tests.support.commanded_worker URL WORKER_ID HEARTBEAT_SEC META`` takes one command a
 line from its standard input: ``start`` with the arguments of ``otel_bridge.job()`` as JSON,

@@ -13,7 +13,7 @@ from otel_bridge_collector.model.fold import Fold
 
 from otel_bridge.events.model import MonitoringEvent
 
-__all__ = ["START", "apply", "at", "event", "fold", "judged"]
+__all__ = ["START", "apply", "at", "event", "fold", "job", "judged", "looked_at", "root"]
 
 START = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -46,3 +46,18 @@ def judged(model: Fold, seconds: float) -> Fold:
     """The model, judged at a moment of the story."""
     model.sweep(microseconds(at(seconds)))
     return model
+
+
+def root(task: str, seconds: float, kind: str, **fields: Any) -> MonitoringEvent:
+    """An event of a research task itself."""
+    return event(seconds, kind, parent_task_id=task, task_id=task, **fields)
+
+
+def job(task: str, seconds: float, kind: str, name: str = "j", **fields: Any) -> MonitoringEvent:
+    """An event of a job of a research task."""
+    return event(seconds, kind, parent_task_id=task, task_id=name, **fields)
+
+
+def looked_at(seconds: float, events: list[MonitoringEvent]) -> Fold:
+    """The model of a story, judged at a moment of it."""
+    return judged(fold(events), seconds)

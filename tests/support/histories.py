@@ -59,10 +59,10 @@ _numbers = iter(range(10**9))
 def event(seconds: float, event_type: str, **fields: Any) -> Event:
     """An event of a story, decoded from its JSON as the log holds it."""
     ts = (START + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    told = {name: value for name, value in fields.items() if value is not None}
-    event_id = told.pop("event_id", f"event-{next(_numbers)}")
+    given = {name: value for name, value in fields.items() if value is not None}
+    event_id = given.pop("event_id", f"event-{next(_numbers)}")
     return _decode(
-        json.dumps({"event_id": event_id, "ts": ts, "event_type": event_type, **told}).encode()
+        json.dumps({"event_id": event_id, "ts": ts, "event_type": event_type, **given}).encode()
     )
 
 
@@ -306,12 +306,12 @@ def history(seed: int, *, is_evictable: bool = False) -> list[Event]:
     """The events of one random history, in the order in which they happened."""
     rng = random.Random(seed)
     story = _Story(rng, rng.random() < 0.5, is_evictable)
-    _tell_workers(story)
-    _tell_queues(story)
+    _add_workers(story)
+    _add_queues(story)
     traces = [f"{number:032x}" for number in (11, 12)]
     # What leaves a trace's card before its task is known cannot follow its nodes there.
     for number in range(1 if is_evictable else story.choose(1, 1, 2)):
-        _tell_task(story, number, story.choose(*traces))
+        _add_task(story, number, story.choose(*traces))
     if story.maybe(0.3):
         spans = [span(number * 7919 % 9973 + 1) for number in range(1, story.spans + 2)]
         for _ in range(3):
@@ -320,7 +320,7 @@ def history(seed: int, *, is_evictable: bool = False) -> list[Event]:
     return story.events[:_MAX_EVENTS]
 
 
-def _tell_workers(story: _Story) -> None:
+def _add_workers(story: _Story) -> None:
     for worker in ("w0", "w1", 0, "0"):
         seconds = story.random.uniform(0, 5)
         pid = story.choose(1, 1, 7)
@@ -342,7 +342,7 @@ def _tell_workers(story: _Story) -> None:
             seconds += story.choose(1, 40)
 
 
-def _tell_queues(story: _Story) -> None:
+def _add_queues(story: _Story) -> None:
     for name in ("q0", "q1"):
         seconds = story.random.uniform(0, 20)
         for _ in range(story.random.randrange(5)):
@@ -352,14 +352,14 @@ def _tell_queues(story: _Story) -> None:
             story.add(seconds, "queue_depth_update", **{field_name: {name: depth}})
 
 
-def _tell_task(story: _Story, number: int, trace: str) -> None:
+def _add_task(story: _Story, number: int, trace: str) -> None:
     is_named = story.maybe(0.7)
     task_id = f"t{number}" if is_named else trace
     common = {"project_id": story.choose(None, "p", "p", "q"), "trace_id": trace}
 
-    def told() -> dict[str, Any]:
-        is_told = story.is_evictable or story.maybe(0.85)
-        return {**common, "parent_task_id": task_id if is_told else trace}
+    def ids() -> dict[str, Any]:
+        is_named_now = story.is_evictable or story.maybe(0.85)
+        return {**common, "parent_task_id": task_id if is_named_now else trace}
 
     root = story.span() if story.maybe(0.7) else None
     if root is not None and story.maybe(0.6):
@@ -373,15 +373,15 @@ def _tell_task(story: _Story, number: int, trace: str) -> None:
             story.add(story.random.uniform(5, 60), end, **fields, duration_ms=duration)
     elif root is not None:
         remote = {"remote_parent": True, "parent_span_id": span(9999)}
-        story.add(0, "span_started", **told(), span_id=root, span_kind="SERVER", **remote)
+        story.add(0, "span_started", **ids(), span_id=root, span_kind="SERVER", **remote)
         status = story.choose(None, "failed")
-        story.add(9, "span_ended", **told(), span_id=root, span_kind="SERVER", status=status)
-    _tell_work(story, told, {**common, "parent_task_id": task_id}, root, 0, 0.0, None)
+        story.add(9, "span_ended", **ids(), span_id=root, span_kind="SERVER", status=status)
+    _add_work(story, ids, {**common, "parent_task_id": task_id}, root, 0, 0.0, None)
 
 
-def _tell_work(
+def _add_work(
     story: _Story,
-    told: Any,
+    ids: Any,
     named: dict[str, Any],
     parent: str | None,
     depth: int,
@@ -402,14 +402,14 @@ def _tell_work(
                 story.add(
                     seconds,
                     "phase_started",
-                    **told(),
+                    **ids(),
                     phase=name,
                     counts=counts,
                     **fields,
                     beat_ms=beat,
                 )
             inside = name if story.maybe(0.6) else None
-            _tell_work(story, told, named, own or parent, depth + 1, seconds, inside)
+            _add_work(story, ids, named, own or parent, depth + 1, seconds, inside)
             if story.maybe(0.4):
                 counts = {"total": 5, "completed": story.random.randrange(5)}
                 message = story.choose(None, "half way")
@@ -426,7 +426,7 @@ def _tell_work(
                 story.add(
                     seconds + 4,
                     "phase_completed",
-                    **told(),
+                    **ids(),
                     phase=story.choose(name, name, name, name + "!"),
                     status=story.choose(None, "failed"),
                     duration_ms=story.choose(None, 4000.0),
@@ -435,17 +435,17 @@ def _tell_work(
         elif story.maybe(0.15):
             own = story.span()
             fields = {"span_id": own, "parent_span_id": parent, "name": story.choose("a", "chain")}
-            story.add(seconds, "span_started", **told(), **fields)
-            _tell_work(story, told, named, own, depth + 1, seconds, phase)
+            story.add(seconds, "span_started", **ids(), **fields)
+            _add_work(story, ids, named, own, depth + 1, seconds, phase)
             if story.maybe(0.5):
-                story.add(seconds + 5, "span_ended", **told(), **fields)
+                story.add(seconds + 5, "span_ended", **ids(), **fields)
         else:
-            _tell_job(story, told, named, parent, depth, seconds, phase)
+            _add_job(story, ids, named, parent, depth, seconds, phase)
 
 
-def _tell_job(
+def _add_job(
     story: _Story,
-    told: Any,
+    ids: Any,
     named: dict[str, Any],
     parent: str | None,
     depth: int,
@@ -459,7 +459,7 @@ def _tell_job(
 
     def fields() -> dict[str, Any]:
         shown = phase if story.maybe(0.8) else None
-        return {**told(), "task_id": job_id, "phase": shown, "queue": queue}
+        return {**ids(), "task_id": job_id, "phase": shown, "queue": queue}
 
     for run in range(1 if story.is_evictable else story.choose(1, 1, 1, 2)):
         run_id = f"r{run}" if story.is_exact and is_spanning else None
@@ -477,15 +477,15 @@ def _tell_job(
             seconds += story.choose(0.5, 0.5, 70)
             is_last = attempt == attempts - 1
             own = story.span() if is_spanning else None
-            _tell_attempt(
+            _add_attempt(
                 story, fields, enqueue or parent, own, seconds, attempt, run_id, is_last=is_last
             )
             if own is not None and story.maybe(0.3):
                 inside = story.choose(None, phase)
-                _tell_work(story, told, named, own, depth + 1, seconds, inside)
+                _add_work(story, ids, named, own, depth + 1, seconds, inside)
 
 
-def _tell_attempt(
+def _add_attempt(
     story: _Story,
     fields: Any,
     parent: str | None,

@@ -12,13 +12,8 @@ from otel_bridge_collector.model.eviction import Limits
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.views.task_index import IndexedTask, TaskIndex
 
-from otel_bridge.events.model import MonitoringEvent
-from tests.support.folding import apply, event, judged
+from tests.support.folding import apply, event, judged, root
 from tests.support.histories import history, moment
-
-
-def root(task: str, seconds: float, kind: str, **fields: Any) -> MonitoringEvent:
-    return event(seconds, kind, parent_task_id=task, task_id=task, **fields)
 
 
 def looked_at(index: TaskIndex, model: Fold, seconds: float) -> dict[str, IndexedTask]:

@@ -14,11 +14,7 @@ from otel_bridge_collector.views.tasks import compute, merge
 from otel_bridge_collector.wire.view_rows import TasksParams
 
 from otel_bridge.events.model import MonitoringEvent
-from tests.support.folding import at, event, fold
-
-
-def root(task: str, seconds: float, kind: str, **fields: Any) -> MonitoringEvent:
-    return event(seconds, kind, parent_task_id=task, task_id=task, **fields)
+from tests.support.folding import at, event, fold, root
 
 
 def story() -> list[MonitoringEvent]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.snapshot.bars import bars_of
 from otel_bridge_collector.model.snapshot.cards import (
     MAX_SPANS,
@@ -15,19 +14,7 @@ from otel_bridge_collector.model.snapshot.cards import (
 from otel_bridge_collector.wire.messages import SpanBar
 
 from otel_bridge.events.model import MonitoringEvent
-from tests.support.folding import event, fold, judged
-
-
-def root(task: str, seconds: float, kind: str, **fields: Any) -> MonitoringEvent:
-    return event(seconds, kind, parent_task_id=task, task_id=task, **fields)
-
-
-def job(task: str, seconds: float, kind: str, name: str = "j", **fields: Any) -> MonitoringEvent:
-    return event(seconds, kind, parent_task_id=task, task_id=name, **fields)
-
-
-def looked_at(seconds: float, events: list[MonitoringEvent]) -> Fold:
-    return judged(fold(events), seconds)
+from tests.support.folding import event, job, looked_at, root
 
 
 def test_bars_are_bounded_over_all_cards() -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from otel_bridge_collector.model.eviction import Limits
-from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.snapshot.cards import (
     MAX_CARDS,
     task_cards,
@@ -16,19 +15,7 @@ from otel_bridge_collector.wire.messages import PhaseProgress
 
 from otel_bridge.events.model import MonitoringEvent
 from tests.support import histories
-from tests.support.folding import apply, event, fold, judged
-
-
-def root(task: str, seconds: float, kind: str, **fields: Any) -> MonitoringEvent:
-    return event(seconds, kind, parent_task_id=task, task_id=task, **fields)
-
-
-def job(task: str, seconds: float, kind: str, name: str = "j", **fields: Any) -> MonitoringEvent:
-    return event(seconds, kind, parent_task_id=task, task_id=name, **fields)
-
-
-def looked_at(seconds: float, events: list[MonitoringEvent]) -> Fold:
-    return judged(fold(events), seconds)
+from tests.support.folding import apply, event, fold, job, judged, looked_at, root
 
 
 def test_open_cards_come_first_then_the_latest() -> None:

@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.snapshot.header import Header
 from otel_bridge_collector.wire.filters import EventFilter
 
 from otel_bridge.events.model import MonitoringEvent
-from tests.support.folding import event, fold, judged
-
-
-def root(task: str, seconds: float, kind: str, **fields: Any) -> MonitoringEvent:
-    return event(seconds, kind, parent_task_id=task, task_id=task, **fields)
-
-
-def job(task: str, seconds: float, kind: str, name: str = "j", **fields: Any) -> MonitoringEvent:
-    return event(seconds, kind, parent_task_id=task, task_id=name, **fields)
-
-
-def looked_at(seconds: float, events: list[MonitoringEvent]) -> Fold:
-    return judged(fold(events), seconds)
+from tests.support.folding import event, fold, job, judged, looked_at, root
 
 
 def test_the_headers_numbers_are_of_the_last_minute() -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.snapshot.cards import (
     task_cards,
 )
@@ -17,21 +14,9 @@ from otel_bridge_collector.wire.filters import ALL_EVENTS, EventFilter
 
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
-from tests.support.folding import event, fold, judged
+from tests.support.folding import event, fold, job, looked_at, root
 
 LIMITED = EventFilter(projects=frozenset({"p"}))
-
-
-def root(task: str, seconds: float, kind: str, **fields: Any) -> MonitoringEvent:
-    return event(seconds, kind, parent_task_id=task, task_id=task, **fields)
-
-
-def job(task: str, seconds: float, kind: str, name: str = "j", **fields: Any) -> MonitoringEvent:
-    return event(seconds, kind, parent_task_id=task, task_id=name, **fields)
-
-
-def looked_at(seconds: float, events: list[MonitoringEvent]) -> Fold:
-    return judged(fold(events), seconds)
 
 
 def worker(seconds: float, worker_id: int | str, kind: str = "worker_heartbeat") -> MonitoringEvent:
