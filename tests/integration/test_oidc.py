@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hmac
 import itertools
 import json
@@ -18,8 +19,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from otel_bridge_collector.security.oidc import OidcSettings, OidcVerifier
-from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.publish.bus import EventBus
@@ -107,8 +108,7 @@ def site(
 
 
 def status(site: AppServer, token: str) -> int:
-    headers = {"Authorization": f"Bearer {token}"}
-    return fetch(f"{site.url}/monitor/events", headers=headers).status
+    return fetch(f"{site.url}/monitor/events", headers=authorization(token)).status
 
 
 def test_a_jwt_sees_its_projects(provider: Provider, site: tuple[AppServer, EventBus]) -> None:
@@ -247,13 +247,26 @@ async def test_expiry_closes_the_connection(
     provider: Provider, site: tuple[AppServer, EventBus]
 ) -> None:
     """A WebSocket of a JWT that ends is closed with 4401; the 30 s of leeway included."""
-    token = provider.token(exp=time.time() - 29)
-    headers = {"Authorization": f"Bearer {token}"}
-    async with connect(site[0].ws_url, additional_headers=headers) as socket:
+    socket = await connect_shortly_before_expiry(provider, site[0].ws_url)
+    async with socket:
         with pytest.raises(ConnectionClosed):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 await socket.recv()
         assert socket.close_code == 4401
+
+
+async def connect_shortly_before_expiry(provider: Provider, url: str) -> ClientConnection:
+    """Connect 1 s before the JWT is over; on a machine too busy for that 4 or 16 s before."""
+    for left_sec in (1, 4):
+        headers = authorization(provider.token(exp=time.time() - 30 + left_sec))
+        with contextlib.suppress(InvalidStatus):
+            return await connect(url, additional_headers=headers)
+    headers = authorization(provider.token(exp=time.time() - 30 + 16))
+    return await connect(url, additional_headers=headers)
+
+
+def authorization(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
 
 
 def test_a_browser_signs_in_with_a_jwt(

@@ -113,14 +113,14 @@ async def is_done(client: redis_asyncio.Redis) -> bool:
 
 @pytest.mark.fault
 async def test_killed_workers_lose_no_job(own_redis: RedisServer) -> None:
-    """150 jobs and a poison one, 2 processes, 6 kills or stops: all completed, the poison dead."""
+    """80 jobs and a poison one, 2 processes, 4 kills or stops: all completed, the poison dead."""
     url = own_redis.url
     client = connect(url)
     crew = Crew(url, random.Random(1))
     try:
-        job_ids = await submit_all(client, 150, 120)
+        job_ids = await submit_all(client, 80, 100)
         crew.fill(2)
-        for _ in range(6):
+        for _ in range(4):
             await crew.harm()
             crew.fill(2)
 
