@@ -77,7 +77,7 @@ async def test_kill_9_with_fifty_clients_loses_and_doubles_nothing(own_redis: Re
     settings = bridge(own_redis)
     with AppProcess({"redis_url": own_redis.url}) as app, publishing(settings) as bus:
         async with resuming(50, [app.ws_url], batch_ms=20) as clients:
-            await until(lambda: all(client.connects for client in clients), "50 clients")
+            await until(lambda: all(client.is_following for client in clients), "50 clients")
             load = Load(bus, per_sec=500).start()
             for _ in range(2):
                 seen = len(clients[0].task_ids)
@@ -117,7 +117,7 @@ async def test_two_collectors_serve_the_same_and_take_over_each_other(
             resuming(5, [two.ws_url], batch_ms=20) as steady,
         ):
             clients = [*hopping, *steady]
-            await until(lambda: all(client.connects for client in clients), "10 clients")
+            await until(lambda: all(client.is_following for client in clients), "10 clients")
             load = Load(bus, per_sec=500).start()
             await until(lambda: len(steady[0].task_ids) > 300, "events")
             ready = [fetch(f"{app.url}/readyz").json()["leader"] for app in (one, two)]

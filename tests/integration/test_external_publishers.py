@@ -239,7 +239,7 @@ async def test_a_client_resumes_across_external_events(
         await asyncio.to_thread(publisher.wait_for_collectors, 2)
         turns = ([one.ws_url, two.ws_url], [two.ws_url, one.ws_url])
         clients = [ResumingClient(urls, batch_ms=20).start() for urls in turns]
-        await until(lambda: all(client.connects for client in clients), "both clients")
+        await until(lambda: all(client.is_following for client in clients), "both clients")
         publisher.publish("first")
         await until(lambda: all(client.positions for client in clients), "a first position")
         for number in range(10):

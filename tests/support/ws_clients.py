@@ -99,6 +99,11 @@ class ResumingClient:
         self._since: str | None = None
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def is_following(self) -> bool:
+        """Whether it misses nothing from now on; with a snapshot once that has come."""
+        return self._since is not None if "snapshot" in self._parameters else self.connects > 0
+
     def start(self) -> ResumingClient:
         self._task = asyncio.create_task(self._run())
         return self
