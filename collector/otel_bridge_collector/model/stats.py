@@ -73,6 +73,13 @@ class _Window:
         events, ended, failed = found
         return Totals(events, ended, failed, now_sec - first)
 
+    def ended_by_second(self, now_sec: int, span_sec: int) -> list[int]:
+        seconds = self.seconds
+        return [
+            counts[1] if (counts := seconds.get(second)) is not None else 0
+            for second in range(now_sec - span_sec, now_sec)
+        ]
+
 
 class RollingStats:
     """
@@ -183,6 +190,26 @@ class RollingStats:
         if window is None:
             return Totals(0, 0, 0)
         return window.totals(now // 1_000_000, min(span_sec, _KEEP_SEC))
+
+    def ended_by_second(
+        self, now: int, span_sec: int = 60, project_id: str | None = None
+    ) -> list[int]:
+        """
+        Return how many jobs ended in each of the last whole seconds before ``now``, oldest first.
+
+        Raises nothing; zeros for a project that is not known (any more). On the collector's event
+        loop.
+
+        Args:
+            now: Microseconds since the Unix epoch.
+            span_sec: The number of seconds, at most 300, which is not checked; default 60.
+            project_id: Count only jobs of this project; None, by default: all.
+        """
+        self._count_waiting()
+        window = self._all if project_id is None else self._projects.get(project_id)
+        if window is None:
+            return [0] * span_sec
+        return window.ended_by_second(now // 1_000_000, span_sec)
 
     def active_projects(self, now: int, span_sec: int = 60) -> list[str]:
         """Sorted names of the projects with an event in the last ``span_sec`` seconds."""

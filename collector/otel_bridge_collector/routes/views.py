@@ -18,7 +18,7 @@ from otel_bridge_collector.views.catalog import QueryError, parse_query
 from otel_bridge_collector.wire.close_codes import AUTH_REQUIRED
 from otel_bridge_collector.wire.filters import FilterError
 from otel_bridge_collector.wire.query import QueryValues
-from otel_bridge_collector.wire.view_messages import MAX_PARAMS_BYTES
+from otel_bridge_collector.wire.views.messages import MAX_PARAMS_BYTES
 
 __all__ = ["router"]
 

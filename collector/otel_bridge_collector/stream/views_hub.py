@@ -26,7 +26,7 @@ from otel_bridge_collector.views.catalog import Query, QueryError, parse_query
 from otel_bridge_collector.views.changes import change_message, full_message
 from otel_bridge_collector.views.listing import Scope, Window
 from otel_bridge_collector.wire.close_codes import RESTARTING, SLOW_CLIENT, CloseCode
-from otel_bridge_collector.wire.view_messages import (
+from otel_bridge_collector.wire.views.messages import (
     MAX_PARAMS_BYTES,
     MAX_SUBSCRIPTIONS,
     Gone,
@@ -40,7 +40,7 @@ from otel_bridge_collector.wire.view_messages import (
     UnsubOp,
     first_error,
 )
-from otel_bridge_collector.wire.view_rows import MAX_ROWS
+from otel_bridge_collector.wire.views.params import MAX_ROWS
 
 __all__ = ["ViewsCounters", "ViewsHub"]
 

@@ -1,7 +1,7 @@
 """
 ``Views``: the views by name, each computed for a query and a reader.
 
-To add a view: a module with ``compute`` and ``merge``, its models in ``wire/view_rows.py``, and a
+To add a view: a module with ``compute`` and ``merge``, its models in ``wire/views/rows.py``, and a
 line in ``CATALOG``.
 """
 
@@ -15,8 +15,8 @@ from pydantic import BaseModel, ValidationError
 from otel_bridge_collector.views import failures, overview, queues, tasks, workers
 from otel_bridge_collector.views.listing import Listing, Scope, Window
 from otel_bridge_collector.views.state import ViewState
-from otel_bridge_collector.wire.view_messages import first_error
-from otel_bridge_collector.wire.view_rows import ListParams, OverviewParams, TasksParams
+from otel_bridge_collector.wire.views.messages import first_error
+from otel_bridge_collector.wire.views.params import ListParams, OverviewParams, TasksParams
 
 __all__ = ["CATALOG", "Query", "QueryError", "View", "Views", "parse_query"]
 

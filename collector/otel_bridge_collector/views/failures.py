@@ -16,7 +16,8 @@ from otel_bridge_collector.model.snapshot.panels import (
 from otel_bridge_collector.views.listing import Listing, Scope, Window, list_window
 from otel_bridge_collector.views.state import ViewState
 from otel_bridge_collector.wire.filters import EventFilter
-from otel_bridge_collector.wire.view_rows import FailureRow, ListParams
+from otel_bridge_collector.wire.views.params import ListParams
+from otel_bridge_collector.wire.views.rows import FailureRow
 
 __all__ = ["compute", "merge"]
 

@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from otel_bridge_collector.wire.view_rows import Anchor, AnchorKey, ListHead, ListParams
+from otel_bridge_collector.wire.views.params import Anchor, AnchorKey, ListParams
+from otel_bridge_collector.wire.views.rows import ListHead
 
 __all__ = ["Listing", "Scope", "Window", "list_window", "merge_listings", "window"]
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
 from otel_bridge_collector.model.events import STATUS_NAMES
 from otel_bridge_collector.model.snapshot.panels import queue_depths, shown_workers
 from otel_bridge_collector.views.listing import Listing, Scope, Window
-from otel_bridge_collector.views.state import ViewState
-from otel_bridge_collector.wire.view_rows import OverviewHead, OverviewParams
+from otel_bridge_collector.views.state import MAX_NAMES, ViewState
+from otel_bridge_collector.wire.views.params import OverviewParams
+from otel_bridge_collector.wire.views.rows import OverviewHead
 
 __all__ = ["compute", "merge"]
 
@@ -41,6 +42,9 @@ def compute(state: ViewState, params: OverviewParams, scope: Scope) -> Listing:
     sums: dict[str, Any] = {
         "tasks": dict(tasks),
         "running": state.running_by_type(scope, params.project),
+        "by_second": [model.stats.ended_by_second(now, 60, name) for name in names],
+        "projects": state.projects(scope),
+        "types": state.types(scope, params.project),
         "per_sec": sum(total.ended_per_sec for total in minute),
         "events_10s": sum(total.events for total in ten),
         "ended_1m": sum(total.ended for total in minute),
@@ -105,6 +109,7 @@ def merge(parts: Sequence[Listing], params: OverviewParams) -> Window:
         tasks=dict(sorted(tasks.items())),
         jobs_running=running.total(),
         jobs_running_by_type=dict(sorted(running.items())),
+        jobs_ended_by_second=_added(rows for part in parts for rows in part.sums["by_second"]),
         jobs_ended_per_sec=round(sums["per_sec"], 3),
         events_per_sec=round(sums["events_10s"] / 10, 1),
         error_rate_1m=_rate(sums["failed_1m"], sums["ended_1m"]),
@@ -114,11 +119,21 @@ def merge(parts: Sequence[Listing], params: OverviewParams) -> Window:
         workers_online=shared and shared["online"],
         workers_lost=shared and shared["lost"],
         queued=shared and shared["queued"],
+        projects=_first_names(part.sums["projects"] for part in parts),
+        types=_first_names(part.sums["types"] for part in parts),
     )
     return Window(head.model_dump(), {})
 
 
 _ADDED = ("per_sec", "events_10s", "ended_1m", "failed_1m", "ended_5m", "failed_5m")
+
+
+def _added(rows: Iterable[Sequence[int]]) -> tuple[int, ...]:
+    return tuple(map(sum, zip(*rows, strict=True))) or (0,) * 60
+
+
+def _first_names(parts: Iterable[Set[str]]) -> tuple[str, ...]:
+    return tuple(sorted(set().union(*parts))[:MAX_NAMES])
 
 
 def _rate(failed: int, ended: int) -> float | None:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from otel_bridge_collector.views.listing import Listing, Scope, Window, list_window
 from otel_bridge_collector.views.state import ViewState
-from otel_bridge_collector.wire.view_rows import ListParams, QueueRow
+from otel_bridge_collector.wire.views.params import ListParams
+from otel_bridge_collector.wire.views.rows import QueueRow
 
 __all__ = ["compute", "merge"]
 

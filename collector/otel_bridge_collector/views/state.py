@@ -12,7 +12,10 @@ from otel_bridge_collector.model.reading.projects import is_shared
 from otel_bridge_collector.views.listing import Scope
 from otel_bridge_collector.views.task_index import TaskIndex
 
-__all__ = ["ViewState", "ms"]
+__all__ = ["MAX_NAMES", "ViewState", "ms"]
+
+MAX_NAMES: Final = 200
+"""Projects or types that a filter offers, at most."""
 
 
 _MAX_ORDERS: Final = 300
@@ -70,6 +73,27 @@ class ViewState:
         self._running = None
         if len(self.orders) > _MAX_ORDERS:
             self.orders.clear()
+
+    def projects(self, scope: Scope) -> set[str]:
+        """Return the projects of the tasks that a reader may see; on the model's event loop."""
+        seen = (known.task.project for known in self.tasks.visible(scope))
+        return {project for project in seen if project}
+
+    def types(self, scope: Scope, project: str | None) -> set[str]:
+        """
+        Return names that a filter can offer: types of jobs, and names of phases.
+
+        Of a task its 100 newest phases and 50 newest jobs are looked at, and all jobs that run. On
+        the model's event loop.
+
+        Args:
+            scope: The reader's projects; None: all.
+            project: Only of tasks of this project; None: of all.
+        """
+        found = set(self.running_by_type(scope, project))
+        for known in self.tasks.visible(scope, project):
+            found |= known.names
+        return found
 
     def running_by_type(self, scope: Scope, project: str | None) -> Counter[str]:
         """

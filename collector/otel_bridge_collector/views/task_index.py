@@ -9,12 +9,14 @@ without an event.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from otel_bridge_collector.model.events import FAILED, PROCESSING, STALLED
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.nodes import Task
 from otel_bridge_collector.model.reading.cards import Card
+from otel_bridge_collector.model.reading.phases import is_phase_shown
 from otel_bridge_collector.model.reading.projects import is_shared
 from otel_bridge_collector.model.snapshot.cards import OPEN
 from otel_bridge_collector.views.listing import Scope
@@ -22,6 +24,8 @@ from otel_bridge_collector.views.listing import Scope
 __all__ = ["IndexedTask", "TaskIndex"]
 
 _SECOND_US: Final = 1_000_000
+_MAX_PHASES: Final = 100
+_MAX_JOBS: Final = 50
 
 
 class IndexedTask:
@@ -40,7 +44,7 @@ class IndexedTask:
             change.
     """
 
-    __slots__ = ("_card", "end", "row", "start", "status", "task")
+    __slots__ = ("_card", "_names", "end", "row", "start", "status", "task")
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -49,6 +53,19 @@ class IndexedTask:
         self.end = 0
         self.row: bytes | None = None
         self._card: Card | None = None
+        self._names: set[str] | None = None
+
+    @property
+    def names(self) -> set[str]:
+        """Names of its 100 newest phases and types of its 50 newest jobs; read once a change."""
+        if self._names is None:
+            task = self.task
+            newest = islice(reversed(task.tops), _MAX_PHASES)
+            phases = (node.name for node in newest if is_phase_shown(node))
+            jobs = islice(reversed(task.jobs.values()), _MAX_JOBS)
+            types = (job.win.name for job in jobs if job.win is not None)
+            self._names = {name for name in (*phases, *types) if name}
+        return self._names
 
     def card(self, model: Fold) -> Card:
         """Its card, read once until it changes."""
@@ -60,7 +77,7 @@ class IndexedTask:
         """Read it from the model again; card and row are made again when one is needed."""
         self.status, _, start, end = model.cards.standing(self.task)
         self.start, self.end = start or 0, end or 0
-        self._card = self.row = None
+        self._card = self._names = self.row = None
 
 
 class TaskIndex:

@@ -15,7 +15,8 @@ from otel_bridge_collector.model.snapshot.cards import OPEN
 from otel_bridge_collector.views.listing import Listing, Scope, Window, merge_listings, window
 from otel_bridge_collector.views.state import ViewState, ms
 from otel_bridge_collector.views.task_index import IndexedTask
-from otel_bridge_collector.wire.view_rows import TasksHead, TasksParams
+from otel_bridge_collector.wire.views.params import TasksParams
+from otel_bridge_collector.wire.views.rows import TasksHead
 
 __all__ = ["compute", "merge"]
 

@@ -17,7 +17,7 @@ from otel_bridge_collector.model.snapshot.panels import (
 from otel_bridge_collector.model.workers import Worker
 from otel_bridge_collector.views.listing import Listing, Scope, Window, list_window
 from otel_bridge_collector.views.state import ViewState, ms
-from otel_bridge_collector.wire.view_rows import ListParams
+from otel_bridge_collector.wire.views.params import ListParams
 
 __all__ = ["compute", "merge"]
 

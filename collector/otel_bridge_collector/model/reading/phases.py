@@ -26,7 +26,7 @@ from otel_bridge_collector.model.nodes import GONE, UNKNOWN, Node, Task, is_in_p
 from otel_bridge_collector.model.runs import has_ended
 from otel_bridge_collector.model.tasks import has_own_facts
 
-__all__ = ["PhaseRow", "phases", "sample", "top_phases"]
+__all__ = ["PhaseRow", "is_phase_shown", "phases", "sample", "top_phases"]
 
 _SECOND: Final = 1_000_000
 _RATE_SPAN_SEC: Final = 60
@@ -151,11 +151,15 @@ def top_phases(task: Task) -> Iterator[Node]:
     return (node for node in task.tops if not is_in_phase(node.up))
 
 
+def is_phase_shown(node: Node) -> bool:
+    """Whether a phase has a span, jobs or facts; else it only stood for jobs that have left it."""
+    return node.key is not None or (node.agg is not None and any(node.agg)) or has_own_facts(node)
+
+
 def _merged(task: Task) -> dict[str, _Totals]:
     found: dict[str, _Totals] = {}
     for node in top_phases(task):
-        has_jobs = node.agg is not None and any(node.agg)
-        if node.key is not None or has_jobs or has_own_facts(node):
+        if is_phase_shown(node):
             found.setdefault(node.name or "", _Totals()).add(node)
     return found
 

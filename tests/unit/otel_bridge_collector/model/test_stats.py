@@ -129,3 +129,14 @@ def test_jobs_without_a_project_end_for_everything_alone() -> None:
     count(stats, 0, None, "completed")
     assert stats.active_projects(T0 + SECOND) == []
     assert Totals(1, 1, 0, 1) == stats.totals(T0 + SECOND, 60)
+
+
+def test_ends_are_counted_by_second() -> None:
+    """The last 60 whole seconds, the oldest first; another project's ends are not in it."""
+    stats = RollingStats()
+    stats.count_end(100_000_000, "p", is_failed=False)
+    stats.count_end(100_500_000, "q", is_failed=True)
+    stats.count_end(159_000_000, "p", is_failed=False)
+    assert stats.ended_by_second(160_000_000) == [2, *[0] * 58, 1]
+    assert stats.ended_by_second(160_000_000, project_id="q") == [1, *[0] * 59]
+    assert stats.ended_by_second(160_000_000, project_id="none") == [0] * 60

@@ -16,7 +16,7 @@ from otel_bridge_collector.views.catalog import CATALOG, Query, QueryError, View
 from otel_bridge_collector.views.changes import change_message, full_message
 from otel_bridge_collector.views.listing import Scope, Window
 from otel_bridge_collector.views.state import ViewState
-from otel_bridge_collector.wire.view_rows import (
+from otel_bridge_collector.wire.views.rows import (
     FailureRow,
     ListHead,
     OverviewHead,
@@ -62,6 +62,7 @@ TIMED = {
     "events",
     "events_per_sec",
     "jobs_ended_per_sec",
+    "jobs_ended_by_second",
     "error_rate_1m",
     "error_rate_5m",
     "events_dropped",

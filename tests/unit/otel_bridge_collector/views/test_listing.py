@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from otel_bridge_collector.views.listing import Listing, merge_listings, window
-from otel_bridge_collector.wire.view_rows import Anchor, AnchorKey, AnchorRow
+from otel_bridge_collector.wire.views.params import Anchor, AnchorKey, AnchorRow
 
 
 def listing(keys: list[str], sums: dict[str, int] | None = None) -> Listing:

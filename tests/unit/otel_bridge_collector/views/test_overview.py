@@ -9,7 +9,7 @@ from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.views.listing import Listing, Scope
 from otel_bridge_collector.views.overview import compute, merge
 from otel_bridge_collector.views.state import ViewState
-from otel_bridge_collector.wire.view_rows import OverviewParams
+from otel_bridge_collector.wire.views.params import OverviewParams
 
 from otel_bridge.events.model import MonitoringEvent
 from tests.support.folding import at, event, fold

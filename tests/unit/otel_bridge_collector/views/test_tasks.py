@@ -11,7 +11,7 @@ from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.views.listing import Scope, Window
 from otel_bridge_collector.views.state import ViewState
 from otel_bridge_collector.views.tasks import compute, merge
-from otel_bridge_collector.wire.view_rows import TasksParams
+from otel_bridge_collector.wire.views.params import TasksParams
 
 from otel_bridge.events.model import MonitoringEvent
 from tests.support.folding import at, event, fold, root

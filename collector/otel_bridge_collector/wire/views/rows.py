@@ -1,5 +1,5 @@
 """
-What each view takes and shows: parameters, heads and rows, as ``/ws/views`` sends them.
+What the views of lists show: heads and rows, as ``/ws/views`` sends them.
 
 All times are integer milliseconds since the Unix epoch, UTC. None means unknown, never 0. ``k`` is
 the row's key: the same for the same thing, and never used again for another one.
@@ -7,133 +7,21 @@ the row's key: the same for the same thing, and never used again for another one
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Literal
 
 from otel_bridge_collector.wire.base import WireModel
 from otel_bridge_collector.wire.messages import Status
 
 __all__ = [
-    "MAX_ROWS",
-    "Anchor",
-    "AnchorKey",
-    "AnchorRow",
     "FailureRow",
     "ListHead",
-    "ListParams",
     "OverviewHead",
-    "OverviewParams",
     "PhasePart",
     "QueueRow",
     "TaskRow",
     "TasksHead",
-    "TasksParams",
     "WorkerRow",
 ]
-
-MAX_ROWS = 200
-"""Rows of one window, at most."""
-
-_Text = Annotated[str, Field(max_length=200)]
-_Id = Annotated[str, Field(max_length=512)]
-
-
-class _Params(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class AnchorRow(_Params):
-    """
-    A window that starts at a row's number: where a scroll bar was dragged to.
-
-    Other values raise ``ValidationError``, as do unknown fields.
-
-    Attributes:
-        row: From 0 to 10,000,000; past the end the window moves back.
-    """
-
-    row: int = Field(ge=0, le=10_000_000)
-
-
-class AnchorKey(_Params):
-    """
-    A window that holds on to one row, whatever comes or goes above it.
-
-    Other values raise ``ValidationError``, as do unknown fields.
-
-    Attributes:
-        key: ``k`` of that row, at most 512 characters; one that is not listed counts as the first
-            row.
-        above: How many rows to show above that one, 0 (the default) to 200.
-    """
-
-    key: _Id
-    above: int = Field(default=0, ge=0, le=MAX_ROWS)
-
-
-Anchor = Literal["end"] | AnchorRow | AnchorKey
-
-
-class OverviewParams(_Params):
-    """
-    The parameters of the view ``overview``; other values or fields raise ``ValidationError``.
-
-    Attributes:
-        project: Count only what belongs to this project, at most 512 characters; default None: all.
-    """
-
-    project: _Id | None = None
-
-
-class ListParams(_Params):
-    """
-    The parameters of ``failures``, ``queues`` and ``workers``.
-
-    Other values or fields raise ``ValidationError``.
-
-    Attributes:
-        project: Only failures of this project, at most 512 characters; workers are listed all the
-            same, but jobs of other projects are not named. Default None: of all.
-        at: Where the window starts: a row, a key or ``end``; default: the first row.
-        count: Rows in it, 1 to 200; default 60.
-    """
-
-    project: _Id | None = None
-    at: Anchor = AnchorRow(row=0)
-    count: int = Field(default=60, ge=1, le=MAX_ROWS)
-
-
-class TasksParams(_Params):
-    """
-    The parameters of the view ``tasks``; a task is listed if it passes all filters that are given.
-
-    Other values or fields raise ``ValidationError``.
-
-    Attributes:
-        project: Only tasks of this project, at most 512 characters; default None: of all.
-        status: Only tasks of these statuses, at most 6; default None: all. An empty list passes
-            none.
-        type: Only tasks of exactly this ``task_type``, at most 200 characters; default None: all.
-        text: Only tasks with this text in title, id or project, in any case, at most 200
-            characters; default None, as an empty one: all.
-        sort: ``attention``: stalled, then failed, then open, then over, of each the newest first
-            (default); ``newest``: the last start first; ``slowest``: the longest first, open ones
-            until now.
-        at: Where the window starts: a row, a key or ``end``; default: the first row.
-        count: Rows in it, 1 to 200; default 40.
-        keys: Show these tasks in this order, as far as they pass the filters, and no window: a list
-            that stands still under a pointer. At most 200; default None: a window.
-    """
-
-    project: _Id | None = None
-    status: tuple[Status, ...] | None = Field(default=None, max_length=6)
-    type: _Text | None = None
-    text: _Text | None = None
-    sort: Literal["attention", "newest", "slowest"] = "attention"
-    at: Anchor = AnchorRow(row=0)
-    count: int = Field(default=40, ge=1, le=MAX_ROWS)
-    keys: tuple[_Id, ...] | None = Field(default=None, max_length=MAX_ROWS)
 
 
 class OverviewHead(WireModel):
@@ -148,6 +36,7 @@ class OverviewHead(WireModel):
         jobs_running: Jobs that run now.
         jobs_running_by_type: The same by type; ``job`` for those without one.
         jobs_ended_per_sec: Over the last minute, or since the first event in it.
+        jobs_ended_by_second: Jobs that ended in each of the last 60 seconds, the oldest first.
         events_per_sec: Events folded (merged into the state) a second, over the last 10 s.
         error_rate_1m: Failed jobs divided by ended jobs, 0 to 1, over the last minute; None if none
             ended.
@@ -158,13 +47,18 @@ class OverviewHead(WireModel):
             that this collector could not read.
         workers_online: Workers that live.
         workers_lost: Workers that went offline in the last hour without ``worker_stopped``.
-        queued: Jobs waiting in each queue, as last reported, by its name.
+        queued: Jobs waiting in each queue, as last reported, by its name; empty: no depth was
+            reported, so none is known.
+        projects: Projects with a task that the reader may see, sorted; of ``project`` too they are
+            all. At most 200, as ``types``.
+        types: Types of tasks and jobs, and names of phases, that a filter can name; sorted.
     """
 
     tasks: dict[Status, int]
     jobs_running: int
     jobs_running_by_type: dict[str, int]
     jobs_ended_per_sec: float
+    jobs_ended_by_second: tuple[int, ...]
     events_per_sec: float
     error_rate_1m: float | None
     error_rate_5m: float | None
@@ -173,6 +67,8 @@ class OverviewHead(WireModel):
     workers_online: int | None
     workers_lost: int | None
     queued: dict[str, int] | None
+    projects: tuple[str, ...]
+    types: tuple[str, ...]
 
 
 class ListHead(WireModel):

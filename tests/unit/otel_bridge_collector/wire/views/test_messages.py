@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from otel_bridge_collector.wire.view_messages import (
+from otel_bridge_collector.wire.views.messages import (
     Gone,
     Hello,
     Limits,

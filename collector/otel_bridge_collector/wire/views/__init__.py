@@ -1,0 +1,1 @@
+"""The messages of views, and what each view takes and shows; pure."""
