@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from otel_bridge_collector.views import failures, overview, queues, tasks, workers
-from otel_bridge_collector.views.listing import Listing, Scope, Window
+from otel_bridge_collector.views.listing import Scope, Window
 from otel_bridge_collector.views.state import ViewState
 from otel_bridge_collector.wire.views.messages import first_error
 from otel_bridge_collector.wire.views.params import ListParams, OverviewParams, TasksParams
@@ -37,16 +37,17 @@ class View(NamedTuple):
 
     Attributes:
         params: The model of its parameters; it fills in defaults and rejects unknown ones.
-        compute: (state, params, scope) to a listing: all rows, none made yet. It may depend on
-            nothing else, and only on what the scope (the reader's projects; None: all) may see: the
-            view of all events in a scope equals the view of that scope's events.
-        merge: (listings of one query from several processes, params) to the window: the rows that
-            the reader asked for. At least one listing.
+        compute: (state, params, scope) to this process's part of the view; of a list a ``Listing``:
+            all rows, none made yet. It may depend on nothing else, and only on what the scope (the
+            reader's projects; None: all) may see: the view of all events in a scope equals the view
+            of that scope's events. Raises ``GoneError`` if what it shows does not exist.
+        merge: (parts of one query from several processes, params) to the window: the rows that the
+            reader asked for. At least one part.
     """
 
     params: type[BaseModel]
-    compute: Callable[[ViewState, Any, Scope], Listing]
-    merge: Callable[[Sequence[Listing], Any], Window]
+    compute: Callable[[ViewState, Any, Scope], Any]
+    merge: Callable[[Sequence[Any], Any], Window]
 
 
 CATALOG: Final[Mapping[str, View]] = {
@@ -117,6 +118,7 @@ class Views:
             The head and at most 200 rows.
 
         Raises:
+            GoneError: What the view shows does not exist, or the reader may not see it.
             KeyError: The query's view is not in ``CATALOG``; ``parse_query`` gives none such.
         """
         view = CATALOG[query.view]

@@ -10,15 +10,29 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from otel_bridge_collector.wire.views.params import Anchor, AnchorKey, ListParams
 from otel_bridge_collector.wire.views.rows import ListHead
 
-__all__ = ["Listing", "Scope", "Window", "list_window", "merge_listings", "window"]
+__all__ = ["GoneError", "Listing", "Scope", "Window", "list_window", "merge_listings", "window"]
 
 Scope = frozenset[str] | None
 """The projects that a reader may see; None: all, and what has no project."""
+
+
+class GoneError(LookupError):
+    """
+    Raised by a view whose subject does not exist, or may not be seen; both look the same.
+
+    Attributes:
+        why: ``unknown``: there is none, or the reader may not see it; ``evicted``: it left the
+            collector's memory.
+    """
+
+    def __init__(self, why: Literal["unknown", "evicted"] = "unknown") -> None:
+        super().__init__(why)
+        self.why = why
 
 
 class Listing(NamedTuple):
