@@ -269,7 +269,7 @@ class Collector:
         self._view_state.refresh(self.clock.time_ns() // 1000)
 
     def view_json(self, query: Query, scope: Scope) -> bytes:
-        """One view as a ``full`` message, as of now."""
+        """One view as a ``full`` message, as of now; raises ``GoneError`` if it shows nothing."""
         self._evaluate()
         shown = self._views.window(query, scope)
         return full_message(0, 0, self.clock.time_ns() // 1_000_000, shown)

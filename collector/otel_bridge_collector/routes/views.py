@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Final
 
 from fastapi import APIRouter, Request, Response, WebSocket
 from starlette.routing import WebSocketRoute
@@ -15,6 +16,7 @@ from otel_bridge_collector.security.authentication import principal_of
 from otel_bridge_collector.security.refusals import refusal
 from otel_bridge_collector.stream.view_session import ViewSession
 from otel_bridge_collector.views.catalog import QueryError, parse_query
+from otel_bridge_collector.views.listing import GoneError
 from otel_bridge_collector.wire.close_codes import AUTH_REQUIRED
 from otel_bridge_collector.wire.filters import FilterError
 from otel_bridge_collector.wire.query import QueryValues
@@ -23,6 +25,11 @@ from otel_bridge_collector.wire.views.messages import MAX_PARAMS_BYTES
 __all__ = ["router"]
 
 router = APIRouter()
+
+_GONE: Final = {
+    "unknown": "what this view shows does not exist, or this account may not see it",
+    "evicted": "what this view shows has left the collector's memory",
+}
 
 
 @router.get("/monitor/views/{view}")
@@ -35,8 +42,9 @@ async def one_view(view: str, request: Request) -> Response:
     the view's parameters, such as ``{"count": 20}``, at most 16 KiB; without it the defaults hold.
     The account of the request sees its projects only, and gets one such answer, or
     ``/monitor/snapshot``, at a time; others wait. 400: the view or a parameter is unknown or wrong.
-    429 with ``Retry-After``: 100 requests of the account are waiting. 500: the view could not be
-    computed, which is logged.
+    404: what the view shows does not exist, or the account may not see it, or it has left the
+    collector's memory. 429 with ``Retry-After``: 100 requests of the account are waiting. 500: the
+    view could not be computed, which is logged.
     """
     try:
         text = QueryValues(request.query_params.multi_items()).get("params") or "{}"
@@ -45,7 +53,10 @@ async def one_view(view: str, request: Request) -> Response:
         return refusal(request.scope, 400, str(error))
     collector: Collector = request.app.state.collector
     async with account_slot(request, "snapshot"):
-        body = collector.view_json(query, principal_of(request.scope).projects)
+        try:
+            body = collector.view_json(query, principal_of(request.scope).projects)
+        except GoneError as gone:
+            return refusal(request.scope, 404, _GONE[gone.why])
     return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 

@@ -7,7 +7,7 @@ subscription: the latest wins, and nothing waits for it in memory.
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from otel_bridge_collector.stream.sessions import Sink
 from otel_bridge_collector.views.catalog import Query
@@ -55,13 +55,15 @@ class Group:
     Attributes:
         version: ``v`` of the window that its clients have; 0 before the first, then it rises by one
             with each change.
-        shown: That window; None before it was computed.
-        full: Its frame as a whole; None until a client needs one, and after each change.
-        sessions: Its clients, each with whether it lacks the window and needs a ``full``; empty at
-            first.
+        shown: That window; None before it was computed, and while it is gone.
+        gone: Why there is none; None while there is, and before it was computed.
+        whole: The frame of ``full`` or ``gone``; None until a client needs one, and after each
+            change.
+        sessions: Its clients, each with whether it lacks what is shown and needs ``whole``; empty
+            at first.
     """
 
-    __slots__ = ("full", "number", "query", "scope", "sessions", "shown", "version")
+    __slots__ = ("gone", "number", "query", "scope", "sessions", "shown", "version", "whole")
 
     def __init__(self, number: int, query: Query, scope: Scope) -> None:
         self.number = number
@@ -69,8 +71,14 @@ class Group:
         self.scope = scope
         self.version = 0
         self.shown: Window | None = None
-        self.full: bytes | None = None
+        self.gone: Literal["unknown", "evicted", "error"] | None = None
+        self.whole: bytes | None = None
         self.sessions: dict[ViewSession, bool] = {}
+
+    def replace(self) -> None:
+        """Let every client need the whole again: no change leads to what is shown."""
+        self.whole = None
+        self.sessions = dict.fromkeys(self.sessions, True)
 
 
 class ViewSession:

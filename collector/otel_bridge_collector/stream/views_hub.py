@@ -1,18 +1,16 @@
 """
-``ViewsHub``: computes each view once a tick for all its clients, and sends what has changed.
+``ViewsHub``: carries out what clients of views ask for, and sends them what has changed each tick.
 
-Subscriptions with equal view, parameters and scope form a group, which has one number for all its
-clients, so that their bytes are equal: each message is made once and written to each client. A tick
-costs 0.4 to 0.95 ms for each group and 0.02 ms for each further client of it (prototype at 4 Hz);
-the time between two ticks follows from what the last one cost, so that views take an eighth of a
-core at most.
+``ViewGroups`` computes each view once for all its clients; each message is made once and written to
+each of them, which costs 0.02 ms a tick for each further client (prototype at 4 Hz). The time
+between two ticks follows from what the last one cost, so that views take an eighth of a core at
+most.
 
 Everything here runs on one event loop and never awaits.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -21,15 +19,14 @@ from pydantic_core import from_json
 
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge_collector.stream.sessions import text_frame
+from otel_bridge_collector.stream.view_groups import MAX_GROUPS, ViewGroups, ViewsCounters
 from otel_bridge_collector.stream.view_session import Group, ViewSession
 from otel_bridge_collector.views.catalog import Query, QueryError, parse_query
-from otel_bridge_collector.views.changes import change_message, full_message
 from otel_bridge_collector.views.listing import Scope, Window
 from otel_bridge_collector.wire.close_codes import RESTARTING, SLOW_CLIENT, CloseCode
 from otel_bridge_collector.wire.views.messages import (
     MAX_PARAMS_BYTES,
     MAX_SUBSCRIPTIONS,
-    Gone,
     Hello,
     HoldOp,
     Limits,
@@ -42,13 +39,10 @@ from otel_bridge_collector.wire.views.messages import (
 )
 from otel_bridge_collector.wire.views.params import MAX_ROWS
 
-__all__ = ["ViewsCounters", "ViewsHub"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["ViewsHub"]
 
 _LIMIT_BYTES: Final = 64 * 1024
 """More than this unsent, and a client is behind."""
-_MAX_GROUPS: Final = 2000
 _MAX_TEXT_CHARS: Final = 200
 _TICK_SHARE: Final = 8
 """The next tick comes after so many times what the last one cost: an eighth of a core at most."""
@@ -58,34 +52,6 @@ _LIFE_SEC: Final = 2.0
 """How often every client gets a ``tick``, whatever else it gets."""
 _ALWAYS_SENT: Final = "overview"
 """The view that a client on hold still gets, for its counter of what is new."""
-
-
-class ViewsCounters:
-    """
-    Numbers that count from 0 at the start and are never reset; all in ``/metrics``.
-
-    A record, as ``ViewsHub.counters``, for the hub's event loop; checks nothing.
-
-    Attributes:
-        changes: ``change`` messages made, counted once for all clients of a group.
-        fulls: Whole windows (``full`` messages) written, counted once for each client.
-        skipped: Times that a client was left out of a tick because it did not keep up. Nothing is
-            lost: it gets the latest state later.
-        refused: Messages of clients that were not carried out, answered with ``refused`` or, if
-            they came too fast, not answered. Those of an unknown kind are ignored and not counted.
-        errors: Times that a view could not be computed; each is logged.
-        slow_closed: Clients closed because they did not keep up for ``timeout_sec`` (3008).
-    """
-
-    __slots__ = ("changes", "errors", "fulls", "refused", "skipped", "slow_closed")
-
-    def __init__(self) -> None:
-        self.changes = 0
-        self.fulls = 0
-        self.skipped = 0
-        self.refused = 0
-        self.errors = 0
-        self.slow_closed = 0
 
 
 class ViewsHub:
@@ -122,14 +88,13 @@ class ViewsHub:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.counters = ViewsCounters()
-        self._refresh = refresh
-        self._window = window
+        self._groups = ViewGroups(
+            refresh=refresh, window=window, counters=self.counters, clock=clock
+        )
         self._position = position
         self._timeout_sec = timeout_sec
         self._clock = clock
-        self._groups: dict[tuple[Query, Scope], Group] = {}
         self._sessions: dict[ViewSession, None] = {}
-        self._number = 0
         self._alive_at = 0.0
 
     def __len__(self) -> int:
@@ -187,8 +152,9 @@ class ViewsHub:
         """
         Carry out one message of a client; a bad one is answered with ``refused``, never an error.
 
-        ``sub`` is answered with ``sub`` and then ``full``, or ``gone`` with ``why`` ``error`` if
-        the view cannot be computed; the subscription stays open, and ``full`` follows when it can.
+        ``sub`` is answered with ``sub`` and then ``full``; or ``gone`` if what it shows does not
+        exist, or with ``why`` ``error`` if the view cannot be computed. The subscription stays
+        open, and ``full`` follows when it can be shown.
         Messages over 20 in a second, or of a client that is behind, wait for the next tick, the
         latest of each id, at most 16; over that they are counted as refused and not answered, as
         are bad ones that come too fast. One with an unknown ``op`` is ignored.
@@ -196,10 +162,6 @@ class ViewsHub:
         Args:
             session: One that has joined.
             message: As it came; JSON of at most 16 KiB.
-
-        Raises:
-            Exception: What ``refresh`` raises for the first subscription to a view; the connection
-                ends.
         """
         now = self._clock.monotonic()
         is_too_fast = not session.may_do(now)
@@ -241,25 +203,15 @@ class ViewsHub:
         except QueryError as error:
             self._refuse(session, op.id, "params", str(error))
             return
-        key = query, session.scope
-        if key not in self._groups and len(self._groups) >= _MAX_GROUPS:
-            detail = f"this collector computes {_MAX_GROUPS} different views; try again later"
+        if not self._groups.has_room(query, session.scope):
+            detail = f"this collector computes {MAX_GROUPS} different views; try again later"
             self._refuse(session, op.id, "busy", detail)
             return
         self._unsubscribe(session, op.id)
-        group = self._groups.get(key)
-        if group is None:
-            self._number += 1
-            group = self._groups[key] = Group(self._number, query, session.scope)
+        group = self._groups.open(query, session.scope)
         subscriptions[op.id] = group
-        group.sessions[session] = True
         self._send(session, Subscribed(id=op.id, s=group.number))
-        if group.shown is None:
-            self._compute(group, is_new=True)
-        if group.shown is None:
-            self._send(session, Gone(s=group.number, why="error"))
-        else:
-            self._send_full(session, group)
+        self._send_whole(session, group)
 
     def _unsubscribe(self, session: ViewSession, subscription: int) -> None:
         group = session.subscriptions.pop(subscription, None)
@@ -267,7 +219,7 @@ class ViewsHub:
             return
         del group.sessions[session]
         if not group.sessions:
-            del self._groups[group.query, group.scope]
+            self._groups.close(group)
 
     def _refuse(self, session: ViewSession, subscription: int | None, why: Any, text: str) -> None:
         self.counters.refused += 1
@@ -282,9 +234,10 @@ class ViewsHub:
         A group is all subscriptions to the same view with the same parameters and projects. On the
         hub's event loop.
 
-        A client that keeps up gets ``change`` or ``full`` of its subscriptions, and ``tick`` every
-        2 s; one that is behind gets nothing, and is closed after ``timeout_sec`` (8 s). A view that
-        cannot be computed is logged and counted, and its clients keep what they have.
+        A client that keeps up gets ``change``, ``full`` or ``gone`` of its subscriptions, and
+        ``tick`` every 2 s; one that is behind gets nothing, and is closed after ``timeout_sec``
+        (8 s). A view that cannot be computed is logged and counted, and its clients keep what they
+        have.
 
         Returns:
             After how many seconds to call it again: eight times what it took, 0.1 to 1. Without
@@ -299,10 +252,9 @@ class ViewsHub:
         for session in list(self._sessions):
             self._wake(session, started)
         if self._groups:
-            self._refresh()
-        for group in list(self._groups.values()):
-            change = self._compute(group)
-            self._spread(group, change)
+            self._groups.refresh()
+        for group in self._groups:
+            self._spread(group, self._groups.compute(group))
         is_due = started - self._alive_at >= _LIFE_SEC
         if is_due:
             self._alive_at = started
@@ -332,48 +284,21 @@ class ViewsHub:
         for op in waiting.values():
             self._carry_out(session, op)
 
-    def _compute(self, group: Group, *, is_new: bool = False) -> bytes | None:
-        """Compute a group's window; returns the frame of what has changed in it."""
-        try:
-            if is_new:
-                self._refresh()
-            shown = self._window(group.query, group.scope)
-        except Exception:
-            self.counters.errors += 1
-            logger.exception("the view %s could not be computed", group.query.view)
-            return None
-        old, group.shown = group.shown, shown
-        if old is None:
-            group.version = 1
-            return None
-        message = change_message(group.number, group.version + 1, self._at_ms(), old, shown)
-        if message is None:
-            return None
-        group.version += 1
-        group.full = None
-        self.counters.changes += 1
-        return text_frame(message)
-
     def _spread(self, group: Group, change: bytes | None) -> None:
         is_overview = group.query.view == _ALWAYS_SENT
-        for session, lacks_window in group.sessions.items():
+        for session, lacks_whole in group.sessions.items():
             if session.behind_since is not None or (session.is_held and not is_overview):
                 if change is not None:
                     group.sessions[session] = True
-            elif lacks_window:
-                self._send_full(session, group)
+            elif lacks_whole:
+                self._send_whole(session, group)
             elif change is not None:
                 session.out.append(change)
 
-    def _send_full(self, session: ViewSession, group: Group) -> None:
-        if group.shown is None:
-            return
-        if group.full is None:
-            message = full_message(group.number, group.version, self._at_ms(), group.shown)
-            group.full = text_frame(message)
-        session.out.append(group.full)
+    def _send_whole(self, session: ViewSession, group: Group) -> None:
+        session.out.append(self._groups.whole(group))
         group.sessions[session] = False
-        self.counters.fulls += 1
+        self.counters.fulls += group.shown is not None
 
     def _send(self, session: ViewSession, message: BaseModel) -> None:
         session.out.append(text_frame(message.model_dump_json().encode()))

@@ -8,6 +8,11 @@ from urllib.parse import urlencode
 
 import pytest
 from otel_bridge_collector.routes import views
+from otel_bridge_collector.views import catalog, workers
+from otel_bridge_collector.views.catalog import View
+from otel_bridge_collector.views.listing import GoneError, Listing, Scope
+from otel_bridge_collector.views.state import ViewState
+from otel_bridge_collector.wire.views.params import ListParams
 
 from tests.support.asgi_site import AsgiClient, AsgiSite, connected, open_site, token_line
 
@@ -54,6 +59,20 @@ async def test_a_wrong_request_is_400(view: str, query: str, detail: str) -> Non
         answer = await site.get(f"/monitor/views/{view}", query=query)
         assert answer.status == 400
         assert detail in answer.json()["detail"]
+
+
+def _shows_nothing(state: ViewState, params: ListParams, scope: Scope) -> Listing:
+    raise GoneError("evicted")
+
+
+async def test_a_view_of_what_does_not_exist_is_404(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer says in words why there is nothing."""
+    nothing = View(ListParams, _shows_nothing, workers.merge)
+    monkeypatch.setattr(catalog, "CATALOG", {"nothing": nothing})
+    async with open_site() as site:
+        answer = await get(site, "nothing")
+        assert answer.status == 404
+        assert answer.json() == {"detail": "what this view shows has left the collector's memory"}
 
 
 async def test_a_limited_token_sees_its_projects() -> None:

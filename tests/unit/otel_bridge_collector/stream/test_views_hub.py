@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from otel_bridge_collector.stream.frames import payloads
 from otel_bridge_collector.stream.view_session import ViewSession
 from otel_bridge_collector.stream.views_hub import ViewsHub
 from otel_bridge_collector.views.catalog import Query
-from otel_bridge_collector.views.listing import Scope, Window
+from otel_bridge_collector.views.listing import GoneError, Scope, Window
 from otel_bridge_collector.wire.close_codes import RESTARTING, SLOW_CLIENT
 
 from tests.support.faults import FakeClock
@@ -60,6 +60,7 @@ class Stage:
         self.computed = 0
         self.refreshed = 0
         self.is_broken = False
+        self.gone: Literal["unknown", "evicted"] | None = None
         self.is_model_broken = False
         self.cost_sec = 0.0
         self.hub = ViewsHub(
@@ -80,6 +81,8 @@ class Stage:
         self.clock.advance(self.cost_sec)
         if self.is_broken:
             raise RuntimeError("broken")
+        if self.gone is not None:
+            raise GoneError(self.gone)
         prefix = "" if scope is None else "+".join(sorted(scope))
         rows = {
             prefix + key: json.dumps({"k": prefix + key, "n": value, "view": query.view}).encode()
@@ -251,7 +254,7 @@ def test_the_collector_computes_so_many_views(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beyond its limit a new one is refused as busy; one that others have is given."""
-    monkeypatch.setattr("otel_bridge_collector.stream.views_hub._MAX_GROUPS", 1)
+    monkeypatch.setattr("otel_bridge_collector.stream.view_groups.MAX_GROUPS", 1)
     one, other = stage.connect(), stage.connect()
     one.sub()
     other.sub(1, "workers")
@@ -380,6 +383,62 @@ def test_a_view_that_fails_leaves_the_others_alone(
     stage.tick()
     assert client.shown() == ["a"]
     caplog.clear()
+
+
+def test_what_does_not_exist_is_gone(stage: Stage) -> None:
+    """Each client hears it once with its reason, also one that comes later; it is no error."""
+    stage.gone = "unknown"
+    one = stage.connect()
+    one.sub()
+    other = stage.connect()
+    for client in (one, other):
+        client.read()
+    other.sub(5)
+    sub, gone = other.read()
+    assert gone == {"t": "gone", "s": sub["s"], "why": "unknown"}
+    stage.tick()
+    assert kinds(one.read() + other.read()) == []
+    counters = stage.hub.counters
+    assert (counters.errors, counters.fulls) == (0, 0)
+
+
+def test_what_leaves_is_gone_and_may_come_again(stage: Stage) -> None:
+    """Its clients get ``gone``, and later one ``full`` from which changes go on."""
+    clients = [stage.connect(), stage.connect()]
+    for client in clients:
+        client.sub()
+        client.read()
+    stage.gone = "evicted"
+    for _ in range(2):
+        stage.tick()
+    for client in clients:
+        (gone,) = [message for message in client.read() if message["t"] != "tick"]
+        assert (gone["t"], gone["why"]) == ("gone", "evicted")
+    stage.gone = None
+    stage.rows["b"] = 1
+    stage.tick()
+    stage.rows["c"] = 1
+    stage.tick()
+    for client in clients:
+        assert kinds(client.read()) == ["full", "change"]
+        assert client.shown() == ["a", "b", "c"]
+
+
+def test_a_client_on_hold_hears_later_what_is_gone(stage: Stage) -> None:
+    """And one that looked away while a view left and came again gets it as it is."""
+    client = stage.connect()
+    client.sub()
+    client.send(op="hold", on=True)
+    client.read()
+    stage.gone = "unknown"
+    stage.tick()
+    assert kinds(client.read()) == []
+    client.send(op="hold", on=False)
+    stage.tick()
+    assert kinds(client.read()) == ["gone"]
+    stage.gone = None
+    stage.tick()
+    assert kinds(client.read()) == ["full"]
 
 
 def test_a_model_that_fails_ends_no_connection(stage: Stage) -> None:

@@ -1,0 +1,189 @@
+"""
+``ViewGroups``: computes each view once for all clients that have subscribed to it.
+
+Subscriptions with equal view, parameters and scope form a group, which has one number for all its
+clients, so that their bytes are equal: each message is made once. Computing costs 0.4 to 0.95 ms a
+tick for each group (prototype at 4 Hz), and nothing more for a further client of it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Final, Literal
+
+from otel_bridge.clock import Clock
+from otel_bridge_collector.stream.sessions import text_frame
+from otel_bridge_collector.stream.view_session import Group
+from otel_bridge_collector.views.catalog import Query
+from otel_bridge_collector.views.changes import change_message, full_message
+from otel_bridge_collector.views.listing import GoneError, Scope, Window
+from otel_bridge_collector.wire.views.messages import Gone
+
+__all__ = ["MAX_GROUPS", "ViewGroups", "ViewsCounters"]
+
+logger = logging.getLogger(__name__)
+
+MAX_GROUPS: Final = 2000
+"""Different views that one collector computes, at most."""
+
+
+class ViewsCounters:
+    """
+    Numbers that count from 0 at the start and are never reset; all in ``/metrics``.
+
+    A record, as ``ViewsHub.counters``, for the hub's event loop; checks nothing.
+
+    Attributes:
+        changes: ``change`` messages made, counted once for all clients of a group.
+        fulls: Whole windows (``full`` messages) written, counted once for each client.
+        skipped: Times that a client was left out of a tick because it did not keep up. Nothing is
+            lost: it gets the latest state later.
+        refused: Messages of clients that were not carried out, answered with ``refused`` or, if
+            they came too fast, not answered. Those of an unknown kind are ignored and not counted.
+        errors: Times that a view could not be computed; each is logged.
+        slow_closed: Clients closed because they did not keep up for ``timeout_sec`` (3008).
+    """
+
+    __slots__ = ("changes", "errors", "fulls", "refused", "skipped", "slow_closed")
+
+    def __init__(self) -> None:
+        self.changes = 0
+        self.fulls = 0
+        self.skipped = 0
+        self.refused = 0
+        self.errors = 0
+        self.slow_closed = 0
+
+
+class ViewGroups:
+    """
+    All groups of one collector: what is subscribed to, and what each shows.
+
+    All methods belong to the event loop of the hub and never block. There are at most 2,000 groups;
+    the hub asks ``has_room`` before it opens one.
+
+    Args:
+        refresh: Brings the model up to date.
+        window: Computes one window as of the latest refresh.
+        counters: Where changes and errors are counted.
+        clock: Source of the time.
+    """
+
+    def __init__(
+        self,
+        *,
+        refresh: Callable[[], None],
+        window: Callable[[Query, Scope], Window],
+        counters: ViewsCounters,
+        clock: Clock,
+    ) -> None:
+        self._refresh = refresh
+        self._window = window
+        self._counters = counters
+        self._clock = clock
+        self._groups: dict[tuple[Query, Scope], Group] = {}
+        self._number = 0
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __iter__(self) -> Iterator[Group]:
+        return iter(list(self._groups.values()))
+
+    def has_room(self, query: Query, scope: Scope) -> bool:
+        """Return whether ``open`` can be called: the group exists, or there are under 2,000."""
+        return (query, scope) in self._groups or len(self._groups) < MAX_GROUPS
+
+    def open(self, query: Query, scope: Scope) -> Group:
+        """
+        Return the group of a query, and compute it if it is new; never raises.
+
+        Args:
+            query: A view's name and its checked parameters.
+            scope: The projects that its clients may see; None: all.
+        """
+        group = self._groups.get((query, scope))
+        if group is None:
+            self._number += 1
+            group = self._groups[query, scope] = Group(self._number, query, scope)
+            self._compute_first(group)
+        return group
+
+    def close(self, group: Group) -> None:
+        """Forget a group that has no clients left; one that is not here raises ``KeyError``."""
+        del self._groups[group.query, group.scope]
+
+    def refresh(self) -> None:
+        """Bring the model up to date; what that raises passes through."""
+        self._refresh()
+
+    def compute(self, group: Group) -> bytes | None:
+        """
+        Compute what a group shows as of the latest refresh; never raises.
+
+        If it has left, or can be shown again, every client of it lacks that (``group.sessions``)
+        and needs its ``whole``. A view that cannot be computed is logged and counted, and shows
+        what it showed before.
+
+        Returns:
+            The frame of what has changed in its window; None: nothing, or not so little.
+        """
+        try:
+            shown = self._window(group.query, group.scope)
+        except GoneError as gone:
+            self._leave(group, gone.why)
+            return None
+        except Exception:
+            self._note_error(group)
+            return None
+        return self._show(group, shown)
+
+    def whole(self, group: Group) -> bytes:
+        """Return the frame that shows a group to a client without it: ``full``, or ``gone``."""
+        if group.whole is None:
+            if group.shown is None:
+                gone = Gone(s=group.number, why=group.gone or "error")
+                message = gone.model_dump_json().encode()
+            else:
+                message = full_message(group.number, group.version, self._at_ms(), group.shown)
+            group.whole = text_frame(message)
+        return group.whole
+
+    def _compute_first(self, group: Group) -> None:
+        try:
+            self._refresh()
+        except Exception:
+            self._note_error(group)
+        else:
+            self.compute(group)
+
+    def _show(self, group: Group, shown: Window) -> bytes | None:
+        old, group.shown = group.shown, shown
+        if old is None:
+            group.version += 1
+            group.gone = None
+            group.replace()
+            return None
+        message = change_message(group.number, group.version + 1, self._at_ms(), old, shown)
+        if message is None:
+            return None
+        group.version += 1
+        group.whole = None
+        self._counters.changes += 1
+        return text_frame(message)
+
+    def _leave(self, group: Group, why: Literal["unknown", "evicted", "error"]) -> None:
+        if group.gone != why:
+            group.gone = why
+            group.shown = None
+            group.replace()
+
+    def _note_error(self, group: Group) -> None:
+        self._counters.errors += 1
+        logger.exception("the view %s could not be computed", group.query.view)
+        if group.shown is None and group.gone is None:
+            self._leave(group, "error")
+
+    def _at_ms(self) -> int:
+        return self._clock.time_ns() // 1_000_000

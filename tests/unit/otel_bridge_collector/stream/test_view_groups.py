@@ -1,0 +1,85 @@
+"""Groups of equal subscriptions: how many there may be, and what each shows."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+from otel_bridge_collector.stream import view_groups
+from otel_bridge_collector.stream.frames import payloads
+from otel_bridge_collector.stream.view_groups import ViewGroups, ViewsCounters
+from otel_bridge_collector.views.catalog import Query, parse_query
+from otel_bridge_collector.views.listing import GoneError, Scope, Window
+
+from tests.support.faults import FakeClock
+
+
+class Stage:
+    """Groups over a state that the test writes."""
+
+    def __init__(self) -> None:
+        self.counters = ViewsCounters()
+        self.total = 1
+        self.error: Exception | None = None
+        self.groups = ViewGroups(
+            refresh=lambda: None, window=self._window, counters=self.counters, clock=FakeClock()
+        )
+
+    def _window(self, query: Query, scope: Scope) -> Window:
+        del query, scope
+        if self.error is not None:
+            raise self.error
+        return Window({"total": self.total}, {})
+
+
+def test_equal_queries_of_one_scope_are_one_group() -> None:
+    """Another scope makes another group; a closed one is made anew with a new number."""
+    groups = Stage().groups
+    query = parse_query("tasks", {})
+    first = groups.open(query, None)
+    assert groups.open(parse_query("tasks", {"count": 40}), None) is first
+    assert groups.open(query, frozenset({"p"})) is not first
+    groups.close(first)
+    assert groups.open(query, None).number == 3
+    assert len(groups) == len(list(groups)) == 2
+
+
+def test_room_for_new_groups_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group that is there has room for ever."""
+    monkeypatch.setattr(view_groups, "MAX_GROUPS", 1)
+    groups = Stage().groups
+    query = parse_query("tasks", {})
+    groups.open(query, None)
+    assert groups.has_room(query, None)
+    assert not groups.has_room(parse_query("workers", {}), None)
+
+
+def test_a_change_is_made_once_and_the_whole_when_it_is_asked_for() -> None:
+    """What has not changed makes nothing; the whole is kept until something changes."""
+    stage = Stage()
+    group = stage.groups.open(parse_query("tasks", {}), None)
+    assert stage.groups.compute(group) is None
+    assert stage.groups.whole(group) is stage.groups.whole(group)
+    stage.total = 2
+    change = stage.groups.compute(group)
+    assert change is not None
+    assert b'"v":2' in payloads(change)[0]
+    assert b'"v":2' in payloads(stage.groups.whole(group))[0]
+    assert stage.counters.changes == 1
+
+
+@pytest.mark.parametrize("why", ["unknown", "evicted"])
+def test_a_group_that_shows_nothing_says_why(why: Literal["unknown", "evicted"]) -> None:
+    """An error later does not change the reason, nor what a working group shows."""
+    stage = Stage()
+    stage.error = GoneError(why)
+    group = stage.groups.open(parse_query("tasks", {}), None)
+    stage.error = RuntimeError("broken")
+    stage.groups.compute(group)
+    assert f'"why":"{why}"'.encode() in stage.groups.whole(group)
+    stage.error = None
+    stage.groups.compute(group)
+    stage.error = RuntimeError("broken")
+    stage.groups.compute(group)
+    assert b'"t":"full"' in stage.groups.whole(group)
+    assert stage.counters.errors == 2
