@@ -280,7 +280,7 @@ def make_server(app: FastAPI, settings: CollectorSettings, **options: Any) -> Co
             "ws_ping_interval": _PING_INTERVAL_SEC,
             "ws_ping_timeout": _PING_TIMEOUT_SEC,
             "ws_max_size": _MAX_INBOUND_BYTES,
-            "ws_per_message_deflate": False,
+            "ws_per_message_deflate": False,  # ``SharedFramesProtocol`` offers it for views
             "timeout_graceful_shutdown": _SHUTDOWN_TIMEOUT_SEC,
             "lifespan": "off",  # ``CollectorServer.serve`` runs it
             "log_level": "warning",

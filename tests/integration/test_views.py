@@ -1,4 +1,4 @@
-"""Views over a real uvicorn: changes, pings, a reader that stops, text that is not UTF-8."""
+"""Views over a real uvicorn: changes, compression, pings, a reader that stops, bad messages."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
+from websockets.extensions.permessage_deflate import (
+    ClientPerMessageDeflateFactory,
+    PerMessageDeflate,
+)
 
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.publish.bus import EventBus
@@ -43,8 +47,9 @@ class Viewer:
 
 
 @asynccontextmanager
-async def viewer(server: AppServer) -> AsyncIterator[Viewer]:
-    async with connect(f"ws://127.0.0.1:{server.port}/ws/views", max_size=None) as connection:
+async def viewer(server: AppServer, compression: str | None = "deflate") -> AsyncIterator[Viewer]:
+    url = f"ws://127.0.0.1:{server.port}/ws/views"
+    async with connect(url, max_size=None, compression=compression) as connection:
         yield Viewer(connection)
 
 
@@ -80,6 +85,57 @@ async def test_a_page_sees_tasks_come_and_end(server: AppServer) -> None:
             assert one.client.view(1).fulls == 1
     finally:
         bus.shutdown(5)
+
+
+async def test_clients_with_and_without_compression_see_the_same(server: AppServer) -> None:
+    """Compressed once for all who take it; a small window or none gets plain frames."""
+    bus = EventBus.connect(server.collector.bridge_settings)
+    small_window = ClientPerMessageDeflateFactory(server_max_window_bits=9)
+    url = f"ws://127.0.0.1:{server.port}/ws/views"
+    try:
+        start_tasks(bus, 0, 30)
+        async with (
+            connect(url) as packed,
+            connect(url, compression=None, extensions=[small_window]) as small,
+            connect(url, compression=None) as plain,
+        ):
+            pages = [Viewer(connection) for connection in (packed, small, plain)]
+            for page in pages:
+                await page.sub(1, "tasks", count=200)
+            await asyncio.to_thread(start_tasks, bus, 30, 30)
+            for page in pages:
+                await page.until(lambda shown: shown.view(1).head.get("total") == 60)
+            first, *others = [page.client.view(1) for page in pages]
+            assert [view.shown for view in others] == [first.shown] * 2
+            extensions = [connection.protocol.extensions for connection in (packed, small, plain)]
+            assert [len(found) for found in extensions] == [1, 1, 0]
+            deflate = cast(PerMessageDeflate, extensions[0][0])
+            assert deflate.remote_no_context_takeover
+            assert deflate.local_no_context_takeover
+            taking = [protocol.takes_deflated for protocol in server.connections]
+            assert sorted(taking) == [False, False, True]
+    finally:
+        bus.shutdown(5)
+
+
+async def test_the_raw_stream_is_not_compressed(server: AppServer) -> None:
+    """Its frames are shared by clients, each of which would need a state of its own."""
+    async with connect(server.ws_url) as connection:
+        assert connection.protocol.extensions == []
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+async def test_an_inflated_message_of_over_16_kib_closes_with_1009(
+    server: AppServer, parts: int
+) -> None:
+    """However few bytes it took on its way, in one frame or in several."""
+    async with viewer(server) as page:
+        chunks = ["x" * (20_000 // parts)] * parts
+        await page.connection.send(chunks if parts > 1 else chunks[0])
+        with pytest.raises(ConnectionClosed) as closed:
+            await page.until(lambda _: False)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1009
 
 
 async def test_a_client_that_does_not_read_gets_the_latest_only(server: AppServer) -> None:
@@ -129,7 +185,7 @@ async def test_text_that_is_not_utf8_closes_with_1007(server: AppServer, payload
 
 async def test_a_message_of_over_16_kib_closes_with_1009(server: AppServer) -> None:
     """The server refuses to hold more for anybody."""
-    async with viewer(server) as page:
+    async with viewer(server, compression=None) as page:
         await page.connection.send("x" * 20_000)
         with pytest.raises(ConnectionClosed) as closed:
             await page.until(lambda _: False)

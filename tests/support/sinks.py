@@ -18,6 +18,7 @@ class RecordingSink:
     Attributes:
         is_stopped: While True nothing drains: the client does not read.
         pings: How many pings were sent; none while ``can_ping`` is False.
+        takes_deflated: Whether the client takes compressed messages; False at first.
     """
 
     def __init__(self) -> None:
@@ -26,6 +27,7 @@ class RecordingSink:
         self.is_stopped = False
         self.pings = 0
         self.can_ping = True
+        self.takes_deflated = False
         self._buffered = 0
 
     def write(self, frames: bytes) -> None:

@@ -22,9 +22,14 @@ import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
+from zlib import MAX_WBITS
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
+from websockets.extensions.permessage_deflate import (
+    PerMessageDeflate,
+    ServerPerMessageDeflateFactory,
+)
 from websockets.frames import Frame
 from websockets.http11 import Request
 
@@ -40,6 +45,10 @@ _ABORT_AFTER_SEC: Final = 1.0
 _MAX_UNSENT_BYTES: Final = 16 * 1024
 _PING_PAYLOAD: Final = b"views"
 """Distinguishes our pings from uvicorn's, which are 4 random bytes."""
+_DEFLATED_PATH: Final = "/ws/views"
+_DEFLATE: Final = ServerPerMessageDeflateFactory(
+    server_no_context_takeover=True, client_no_context_takeover=True
+)
 _MAX_PONG_BYTES: Final = 64 * 1024
 """With more than this unsent, pings of a client that does not read are not answered."""
 
@@ -54,23 +63,38 @@ class SharedFramesProtocol(WebSocketsSansIOProtocol):
 
     Pass this class to uvicorn as ``ws=``. uvicorn makes an instance for each connection and calls
     it on the event loop; a route finds it in ``scope["extensions"][EXTENSION]``, unless the
-    connection is compressed, and writes through a ``TransportSink``.
+    connection is compressed with a state of its own, and writes through a ``TransportSink``.
+
+    On ``/ws/views`` the extension permessage-deflate is negotiated without such a state, in both
+    directions. What the client sends stays within uvicorn's ``ws_max_size`` when it is inflated.
 
     Attributes:
         takes_messages: Whether the application reads what the client sends; a route sets it before
             it accepts. False, the default: the messages are discarded as they come.
         on_pong: Called without arguments for each pong of a ``TransportSink.ping``; None, the
             default: they are not reported. What it raises reaches uvicorn, so it must not raise.
+        takes_deflated: Whether frames of ``SharedMessage`` may be compressed: negotiated, with the
+            window of 32 KiB that these use. False at first.
     """
 
     takes_messages = False
+    takes_deflated = False
     on_pong: Callable[[], None] | None = None
 
     def handle_connect(self, event: Request) -> None:
         """Handle a handshake, and offer this object to the application in the scope."""
+        is_shared = event.path.partition("?")[0] == _DEFLATED_PATH
+        if is_shared:
+            self.conn.available_extensions = (_DEFLATE,)
         super().handle_connect(event)
-        # Compression has state per connection, so shared frames cannot be compressed.
-        if hasattr(self, "scope") and not self.conn.extensions:
+        if is_shared:
+            # A client may ask for a smaller window: it gets plain frames, which are always allowed.
+            self.takes_deflated = any(
+                isinstance(found, PerMessageDeflate) and found.local_max_window_bits == MAX_WBITS
+                for found in self.conn.extensions
+            )
+        # Compression with state per connection would not fit frames that are shared.
+        if hasattr(self, "scope") and (is_shared or not self.conn.extensions):
             extensions: dict[str, Any] = self.scope["extensions"]
             extensions[EXTENSION] = self
 
@@ -192,15 +216,17 @@ class TransportSink:
 
     Attributes:
         buffered_bytes: Call it for the number of bytes that the kernel has not accepted.
+        takes_deflated: Whether the client takes compressed messages.
     """
 
-    __slots__ = ("_protocol", "_transport", "_write", "buffered_bytes")
+    __slots__ = ("_protocol", "_transport", "_write", "buffered_bytes", "takes_deflated")
 
     def __init__(self, protocol: SharedFramesProtocol) -> None:
         protocol.release_handshake()
         self._protocol = protocol
         self._transport = protocol.transport
         self._write = protocol.transport.write
+        self.takes_deflated = protocol.takes_deflated
         self.buffered_bytes: Callable[[], int] = protocol.transport.get_write_buffer_size
 
     def write(self, frames: bytes) -> None:
@@ -250,7 +276,12 @@ class AsgiSink:
 
     Raises:
         RuntimeError: No event loop runs.
+
+    Attributes:
+        takes_deflated: False: the server under us compresses what it likes.
     """
+
+    takes_deflated = False
 
     def __init__(self, send: Callable[[MutableMapping[str, Any]], Awaitable[None]]) -> None:
         self._send = send

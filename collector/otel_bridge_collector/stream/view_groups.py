@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, Literal
 
 from otel_bridge.clock import Clock
-from otel_bridge_collector.stream.sessions import text_frame
+from otel_bridge_collector.stream.shared_message import SharedMessage
 from otel_bridge_collector.stream.view_session import Group
 from otel_bridge_collector.views.catalog import Query
 from otel_bridge_collector.views.changes import change_message, full_message
@@ -118,7 +118,7 @@ class ViewGroups:
         """Bring the model up to date; what that raises passes through."""
         self._refresh()
 
-    def compute(self, group: Group) -> bytes | None:
+    def compute(self, group: Group) -> SharedMessage | None:
         """
         Compute what a group shows as of the latest refresh; never raises.
 
@@ -127,7 +127,7 @@ class ViewGroups:
         what it showed before.
 
         Returns:
-            The frame of what has changed in its window; None: nothing, or not so little.
+            What has changed in its window, for all its clients; None: nothing, or not so little.
         """
         try:
             shown = self._window(group.query, group.scope)
@@ -139,15 +139,15 @@ class ViewGroups:
             return None
         return self._show(group, shown)
 
-    def whole(self, group: Group) -> bytes:
-        """Return the frame that shows a group to a client without it: ``full``, or ``gone``."""
+    def whole(self, group: Group) -> SharedMessage:
+        """Return what shows a group to a client that has nothing of it: ``full``, or ``gone``."""
         if group.whole is None:
             if group.shown is None:
                 gone = Gone(s=group.number, why=group.gone or "error")
                 message = gone.model_dump_json().encode()
             else:
                 message = full_message(group.number, group.version, self._at_ms(), group.shown)
-            group.whole = text_frame(message)
+            group.whole = SharedMessage(message)
         return group.whole
 
     def _compute_first(self, group: Group) -> None:
@@ -158,7 +158,7 @@ class ViewGroups:
         else:
             self.compute(group)
 
-    def _show(self, group: Group, shown: Window) -> bytes | None:
+    def _show(self, group: Group, shown: Window) -> SharedMessage | None:
         old, group.shown = group.shown, shown
         if old is None:
             group.version += 1
@@ -171,7 +171,7 @@ class ViewGroups:
         group.version += 1
         group.whole = None
         self._counters.changes += 1
-        return text_frame(message)
+        return SharedMessage(message)
 
     def _leave(self, group: Group, why: Literal["unknown", "evicted", "error"]) -> None:
         if group.gone != why:

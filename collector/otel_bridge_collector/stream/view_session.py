@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Final, Literal, Protocol
 
 from otel_bridge_collector.stream.sessions import Sink
+from otel_bridge_collector.stream.shared_message import SharedMessage
 from otel_bridge_collector.views.catalog import Query
 from otel_bridge_collector.views.listing import Scope, Window
 from otel_bridge_collector.wire.close_codes import CloseCode
@@ -31,7 +32,13 @@ class ViewSink(Sink, Protocol):
     To ``write``, ``buffered_bytes`` and ``close`` it adds ``limit_kernel_buffer`` and ``ping``.
     ``TransportSink`` and ``AsgiSink`` implement it. Called on the event loop; never blocks or
     raises. The bytes that wait are not limited here: ``ViewsHub`` stops writing above 64 KiB.
+
+    Attributes:
+        takes_deflated: Whether its client takes compressed messages (permessage-deflate without
+            state between messages, a window of 32 KiB); fixed once the connection is open.
     """
+
+    takes_deflated: bool
 
     def limit_kernel_buffer(self) -> None:
         """Let the kernel hold little that the client has not read, where that is possible."""
@@ -57,7 +64,7 @@ class Group:
             with each change.
         shown: That window; None before it was computed, and while it is gone.
         gone: Why there is none; None while there is, and before it was computed.
-        whole: The frame of ``full`` or ``gone``; None until a client needs one, and after each
+        whole: The message ``full`` or ``gone``; None until a client needs one, and after each
             change.
         sessions: Its clients, each with whether it lacks what is shown and needs ``whole``; empty
             at first.
@@ -72,7 +79,7 @@ class Group:
         self.version = 0
         self.shown: Window | None = None
         self.gone: Literal["unknown", "evicted", "error"] | None = None
-        self.whole: bytes | None = None
+        self.whole: SharedMessage | None = None
         self.sessions: dict[ViewSession, bool] = {}
 
     def replace(self) -> None:
@@ -165,6 +172,10 @@ class ViewSession:
             return False
         self.waiting[key] = op
         return True
+
+    def send(self, message: SharedMessage) -> None:
+        """Add a message to the frames of this tick, compressed if the client takes that."""
+        self.out.append(message.frame(is_deflated=self.sink.takes_deflated))
 
     def flush(self) -> None:
         """Write the frames of this tick at once: one write instead of one per view."""

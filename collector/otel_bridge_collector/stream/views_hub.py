@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
-from otel_bridge_collector.stream.sessions import text_frame
+from otel_bridge_collector.stream.shared_message import SharedMessage
 from otel_bridge_collector.stream.view_groups import MAX_GROUPS, ViewGroups, ViewsCounters
 from otel_bridge_collector.stream.view_session import Group, ViewSession
 from otel_bridge_collector.views.catalog import Query, QueryError, parse_query
@@ -119,7 +119,7 @@ class ViewsHub:
         """
         self._sessions[session] = None
         limits = Limits(subs=MAX_SUBSCRIPTIONS, count=MAX_ROWS, text=_MAX_TEXT_CHARS)
-        self._send(session, Hello(at=self._at_ms(), limits=limits))
+        session.send(_message(Hello(at=self._at_ms(), limits=limits)))
         session.flush()
 
     def leave(self, session: ViewSession) -> None:
@@ -210,7 +210,7 @@ class ViewsHub:
         self._unsubscribe(session, op.id)
         group = self._groups.open(query, session.scope)
         subscriptions[op.id] = group
-        self._send(session, Subscribed(id=op.id, s=group.number))
+        session.send(_message(Subscribed(id=op.id, s=group.number)))
         self._send_whole(session, group)
 
     def _unsubscribe(self, session: ViewSession, subscription: int) -> None:
@@ -223,7 +223,7 @@ class ViewsHub:
 
     def _refuse(self, session: ViewSession, subscription: int | None, why: Any, text: str) -> None:
         self.counters.refused += 1
-        self._send(session, Refused(id=subscription, why=why, detail=text))
+        session.send(_message(Refused(id=subscription, why=why, detail=text)))
 
     # --- ticks -----------------------------------------------------------------------------------
 
@@ -258,11 +258,11 @@ class ViewsHub:
         is_due = started - self._alive_at >= _LIFE_SEC
         if is_due:
             self._alive_at = started
-        life = Tick(at=self._at_ms(), position=self._position()) if is_due else None
+        life = _message(Tick(at=self._at_ms(), position=self._position())) if is_due else None
         for session in list(self._sessions):
             if session.behind_since is None:
                 if life is not None:
-                    self._send(session, life)
+                    session.send(life)
                 session.flush()
                 session.ping(started)
         cost = self._clock.monotonic() - started
@@ -284,7 +284,7 @@ class ViewsHub:
         for op in waiting.values():
             self._carry_out(session, op)
 
-    def _spread(self, group: Group, change: bytes | None) -> None:
+    def _spread(self, group: Group, change: SharedMessage | None) -> None:
         is_overview = group.query.view == _ALWAYS_SENT
         for session, lacks_whole in group.sessions.items():
             if session.behind_since is not None or (session.is_held and not is_overview):
@@ -293,18 +293,19 @@ class ViewsHub:
             elif lacks_whole:
                 self._send_whole(session, group)
             elif change is not None:
-                session.out.append(change)
+                session.send(change)
 
     def _send_whole(self, session: ViewSession, group: Group) -> None:
-        session.out.append(self._groups.whole(group))
+        session.send(self._groups.whole(group))
         group.sessions[session] = False
         self.counters.fulls += group.shown is not None
 
-    def _send(self, session: ViewSession, message: BaseModel) -> None:
-        session.out.append(text_frame(message.model_dump_json().encode()))
-
     def _at_ms(self) -> int:
         return self._clock.time_ns() // 1_000_000
+
+
+def _message(model: BaseModel) -> SharedMessage:
+    return SharedMessage(model.model_dump_json().encode())
 
 
 def _parse(message: str | bytes) -> SubOp | UnsubOp | HoldOp | None:
