@@ -64,19 +64,31 @@ class Group:
             with each change.
         shown: That window; None before it was computed, and while it is gone.
         gone: Why there is none; None while there is, and before it was computed.
+        due_at: Monotonic time before which it is not computed again; 0 at first.
         whole: The message ``full`` or ``gone``; None until a client needs one, and after each
             change.
         sessions: Its clients, each with whether it lacks what is shown and needs ``whole``; empty
             at first.
     """
 
-    __slots__ = ("gone", "number", "query", "scope", "sessions", "shown", "version", "whole")
+    __slots__ = (
+        "due_at",
+        "gone",
+        "number",
+        "query",
+        "scope",
+        "sessions",
+        "shown",
+        "version",
+        "whole",
+    )
 
     def __init__(self, number: int, query: Query, scope: Scope) -> None:
         self.number = number
         self.query = query
         self.scope = scope
         self.version = 0
+        self.due_at = 0.0
         self.shown: Window | None = None
         self.gone: Literal["unknown", "evicted", "error"] | None = None
         self.whole: SharedMessage | None = None

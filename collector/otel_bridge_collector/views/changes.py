@@ -14,7 +14,7 @@ from pydantic_core import to_json
 
 from otel_bridge_collector.views.listing import Window
 
-__all__ = ["change_message", "full_message", "splice"]
+__all__ = ["change_message", "full_message", "limit_new_rows", "splice"]
 
 
 def splice(old: Sequence[str], new: Sequence[str]) -> tuple[int, int, Sequence[str]] | None:
@@ -38,6 +38,31 @@ def splice(old: Sequence[str], new: Sequence[str]) -> tuple[int, int, Sequence[s
     while tail < shorter - start and old[-1 - tail] == new[-1 - tail]:
         tail += 1
     return start, len(old) - tail - start, new[start : len(new) - tail]
+
+
+def limit_new_rows(old: Window, new: Window, limit: int) -> Window:
+    """
+    Let at most ``limit`` rows of a window of the newest come at once: the newest of those.
+
+    Rows before them are skipped, and the newest rows that are shown stay in their place. Skipped
+    ones come at a later call, if they are still among the newest by then. From any thread; never
+    raises.
+
+    Args:
+        old: What is shown.
+        new: The newest rows, the last one the newest. Rows of ``old`` that it lacks are older.
+        limit: How many may come, at least 1.
+
+    Returns:
+        The head of ``new``, and at most as many rows as it has.
+    """
+    coming = [key for key in new.rows if key not in old.rows]
+    skipped = frozenset(coming[:-limit])
+    if not skipped:
+        return new
+    rows = {key: row for key, row in new.rows.items() if key not in skipped}
+    older = [key for key in old.rows if key not in new.rows][-len(skipped) :]
+    return Window(new.head, {key: old.rows[key] for key in older} | rows)
 
 
 def full_message(number: int, version: int, at_ms: int, shown: Window) -> bytes:

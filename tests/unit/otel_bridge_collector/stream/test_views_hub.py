@@ -34,7 +34,7 @@ class Client:
     def send(self, **message: Any) -> None:
         self._hub.receive(self.session, json.dumps(message))
 
-    def sub(self, number: int = 1, view: str = "tasks", **params: Any) -> None:
+    def sub(self, number: int = 1, view: str = "queues", **params: Any) -> None:
         self.send(op="sub", id=number, view=view, params=params)
 
     def read(self) -> list[dict[str, Any]]:
@@ -140,7 +140,7 @@ def test_equal_subscriptions_share_their_bytes(stage: Stage) -> None:
     """However they are written, they are computed once, and each client gets the same bytes."""
     one, other = stage.connect(), stage.connect()
     one.sub(1)
-    other.sub(9, count=40, sort="attention")
+    other.sub(9, count=60, at={"row": 0})
     assert stage.hub.group_count == 1
     before = stage.computed
     stage.rows["b"] = 1
@@ -162,7 +162,7 @@ def test_a_scope_has_a_group_of_its_own(stage: Stage) -> None:
 def test_the_views_of_one_tick_are_one_write(stage: Stage) -> None:
     """A client with three subscriptions is written to once a tick."""
     client = stage.connect()
-    for number, view in enumerate(("tasks", "workers", "overview")):
+    for number, view in enumerate(("queues", "workers", "overview")):
         client.sub(number, view)
     before = len(client.sink.writes)
     stage.rows["b"] = 1
@@ -376,13 +376,30 @@ def test_a_view_that_fails_leaves_the_others_alone(
     client.sub()
     sub, gone = client.read()
     assert gone == {"t": "gone", "s": sub["s"], "why": "error"}
-    assert "the view tasks could not be computed" in caplog.text
+    assert "the view queues could not be computed" in caplog.text
     stage.tick()
     assert stage.hub.counters.errors == 2
     stage.is_broken = False
     stage.tick()
     assert client.shown() == ["a"]
     caplog.clear()
+
+
+def test_some_views_have_a_slower_pace(stage: Stage) -> None:
+    """``tasks`` changes at most twice a second; a client that comes meanwhile does not wait."""
+    client = stage.connect()
+    client.sub(1, "tasks")
+    client.sub(2, "workers")
+    client.read()
+    changes = []
+    for number in range(10):
+        stage.rows["a"] = 2 + number
+        stage.tick(0.125)
+        changes += [found["s"] for found in client.read() if found["t"] == "change"]
+    assert [changes.count(number) for number in (1, 2)] == [2, 10]
+    late = stage.connect()
+    late.sub(1, "tasks")
+    assert kinds(late.read()) == ["hello", "sub", "full"]
 
 
 def test_what_does_not_exist_is_gone(stage: Stage) -> None:

@@ -7,7 +7,12 @@ import json
 
 from hypothesis import given
 from hypothesis import strategies as st
-from otel_bridge_collector.views.changes import change_message, full_message, splice
+from otel_bridge_collector.views.changes import (
+    change_message,
+    full_message,
+    limit_new_rows,
+    splice,
+)
 from otel_bridge_collector.views.listing import Window
 
 from tests.support.view_client import ShownView
@@ -56,6 +61,32 @@ def test_a_splice_trims_both_ends() -> None:
     assert splice("abc", "abc") is None
     assert splice("", "ab") == (0, 0, "ab")
     assert splice("aa", "a") == (1, 1, "")
+
+
+def newest(first: int, count: int) -> Window:
+    return window_of({f"{number:03}": number for number in range(first, first + count)})
+
+
+def test_of_many_new_rows_the_newest_come() -> None:
+    """Those before them are skipped, and what was shown stays until new rows take its place."""
+    shown = limit_new_rows(newest(0, 6), newest(100, 6), 2)
+    assert list(shown.rows) == ["002", "003", "004", "005", "104", "105"]
+    few = newest(2, 6)
+    assert limit_new_rows(newest(0, 6), few, 2) is few
+
+
+def test_skipped_rows_come_when_it_is_quiet() -> None:
+    """After a burst the window is at last the newest rows without a hole."""
+    shown, last = newest(0, 6), newest(100, 6)
+    for _ in range(3):
+        shown = limit_new_rows(shown, last, 2)
+    assert list(shown.rows.items()) == list(last.rows.items())
+
+
+def test_fewer_rows_than_before_stay_few() -> None:
+    """The window is never longer than the new one."""
+    shown = limit_new_rows(newest(0, 6), newest(100, 3), 2)
+    assert list(shown.rows) == ["005", "101", "102"]
 
 
 _windows = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 2)).map(
