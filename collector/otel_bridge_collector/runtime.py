@@ -114,7 +114,7 @@ class Collector:
             clock=clock,
         )
         max_bytes = bridge_settings.max_event_size_bytes
-        self._view_state = ViewState(self.model, self.redis_keys.queues)
+        self._view_state = ViewState(self.model, self.redis_keys.queues, self.ring)
         self._views = Views(self._view_state)
         self.views_hub = ViewsHub(
             refresh=self._evaluate,

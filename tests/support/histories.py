@@ -23,10 +23,12 @@ from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.nodes import Job, More, Node, Task, is_in_phase
 from otel_bridge_collector.model.runs import is_open, runs_of, winner
 from otel_bridge_collector.model.tasks import has_own_facts
+from otel_bridge_collector.stream.ring import Entry, ReplayRing
 
 __all__ = [
     "START",
     "TRACE",
+    "append_to",
     "digest",
     "event",
     "fold",
@@ -94,6 +96,18 @@ def fold(
     if seconds is not None:
         model.sweep(moment(seconds))
     return model
+
+
+def append_to(ring: ReplayRing, events: Iterable[Event]) -> ReplayRing:
+    """Append events as they travel, each with a position that its id gives it."""
+    for one in events:
+        fields = {name: getattr(one, name) for name in one.__struct_fields__}
+        position = fields["position"] = f"e:{one.event_id}"
+        sent = {name: value for name, value in fields.items() if value not in (None, msgspec.Raw())}
+        data = msgspec.json.encode(sent)
+        ids = one.project_id, one.parent_task_id, one.task_id
+        ring.append(Entry(position, data, one.event_type, *ids))
+    return ring
 
 
 def fold_every_way(events: Sequence[Event], seconds: float, ways: int = 60) -> Fold:

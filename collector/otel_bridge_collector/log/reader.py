@@ -363,7 +363,7 @@ class Feed:
         project_id = project_of(task)
         if project_id is not None:
             for earlier in waiting.pop(task.id, ()):
-                earlier.project_id = project_id
+                self._ring.set_project(earlier, project_id)
         elif entry.project_id is None and not is_shared(task):
             self._wait_for_project(task.id, [entry])
 

@@ -37,9 +37,10 @@ async def one_view(view: str, request: Request) -> Response:
     """
     Answer 200 with one page of the dashboard's data, a view, as JSON: ``{"t": "full", ...}``.
 
-    It is the message that ``/ws/views`` sends first for the same view. ``view`` is ``failures``,
-    ``overview``, ``queues``, ``tasks`` or ``workers``. The query's ``params`` is a JSON object of
-    the view's parameters, such as ``{"count": 20}``, at most 16 KiB; without it the defaults hold.
+    It is the message that ``/ws/views`` sends first for the same view. ``view`` is ``events``,
+    ``failures``, ``overview``, ``queues``, ``tasks`` or ``workers``. The query's ``params`` is a
+    JSON object of the view's parameters, such as ``{"count": 20}``, at most 16 KiB; without it the
+    defaults hold.
     The account of the request sees its projects only, and gets one such answer, or
     ``/monitor/snapshot``, at a time; others wait. 400: the view or a parameter is unknown or wrong.
     404: what the view shows does not exist, or the account may not see it, or it has left the

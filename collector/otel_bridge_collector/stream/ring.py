@@ -19,6 +19,7 @@ import msgspec
 __all__ = ["Entry", "ReplayRing"]
 
 DEFAULT_MAX_BYTES: Final = 64 * 1024 * 1024
+_MAX_CHANGED: Final = 1000
 
 
 class Entry(msgspec.Struct, gc=False, eq=False):
@@ -54,6 +55,8 @@ class ReplayRing:
 
     For one event loop; nothing blocks. Only ``index_of`` (KeyError) and iterating ``after_index``
     (RuntimeError) can raise. Evicting is silent; ``holds`` is False for an evicted position.
+    ``set_project`` notes the latest 1,000 entries whose project became known after they came, so
+    that who has looked at the ring before need not look at all of it again.
 
     Args:
         low_watermark: Position in the log before the first event that will be appended.
@@ -65,6 +68,8 @@ class ReplayRing:
         low_watermark: Position after which every event of the log is held; at first as given.
         last_position: Position of the newest entry that has one, or of ``advance``, which passes
             over an entry; before the first ``low_watermark``.
+        resets: Rises with each ``reset``: entries before and after one are not of one run.
+        changes: How often ``set_project`` was called; 0 at first.
     """
 
     def __init__(
@@ -79,6 +84,9 @@ class ReplayRing:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._last_index = 0
+        self._changed: deque[Entry] = deque(maxlen=_MAX_CHANGED)
+        self.changes = 0
+        self.resets = 0
         self.reset(low_watermark)
 
     def __len__(self) -> int:
@@ -95,6 +103,8 @@ class ReplayRing:
         self._index_of.clear()
         self._noted_index = self._last_index
         self._bytes = 0
+        self._reset_index = self._last_index
+        self.resets += 1
         self.low_watermark = low_watermark
         self.last_position = low_watermark
 
@@ -165,6 +175,31 @@ class ReplayRing:
     def holds_all_after(self, index: int) -> bool:
         """Return whether no entry with a larger index has been evicted."""
         return index >= self._last_index - len(self._entries)
+
+    @property
+    def has_evicted(self) -> bool:
+        """Whether an entry that came after the latest ``reset`` is no longer held."""
+        return self._last_index - len(self._entries) > self._reset_index
+
+    def set_project(self, entry: Entry, project_id: str) -> None:
+        """Set the project of an entry, because its task's became known after the event came."""
+        entry.project_id = project_id
+        self._changed.append(entry)
+        self.changes += 1
+
+    def changed_after(self, number: int) -> list[Entry] | None:
+        """
+        Return the entries whose project was set since ``changes`` was ``number``, evicted ones too.
+
+        In the order of the changes, the same entry perhaps several times. Never raises.
+
+        Returns:
+            The entries; None if there were over 1,000 since.
+        """
+        count = self.changes - number
+        if count > len(self._changed):
+            return None
+        return list(self._changed)[len(self._changed) - count :]
 
     def after_index(self, index: int) -> Iterator[Entry]:
         """

@@ -12,11 +12,16 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from otel_bridge_collector.views import failures, overview, queues, tasks, workers
+from otel_bridge_collector.views import events, failures, overview, queues, tasks, workers
 from otel_bridge_collector.views.listing import Scope, Window
 from otel_bridge_collector.views.state import ViewState
 from otel_bridge_collector.wire.views.messages import first_error
-from otel_bridge_collector.wire.views.params import ListParams, OverviewParams, TasksParams
+from otel_bridge_collector.wire.views.params import (
+    EventsParams,
+    ListParams,
+    OverviewParams,
+    TasksParams,
+)
 
 __all__ = ["CATALOG", "Query", "QueryError", "View", "Views", "parse_query"]
 
@@ -51,6 +56,7 @@ class View(NamedTuple):
 
 
 CATALOG: Final[Mapping[str, View]] = {
+    "events": View(EventsParams, events.compute, events.merge),
     "failures": View(ListParams, failures.compute, failures.merge),
     "overview": View(OverviewParams, overview.compute, overview.merge),
     "queues": View(ListParams, queues.compute, queues.merge),
@@ -71,8 +77,8 @@ def parse_query(view: str, params: Mapping[str, Any]) -> Query:
     Check what a client asks for, and fill in the defaults of its parameters. From any thread.
 
     Args:
-        view: A name of ``CATALOG``: ``failures``, ``overview``, ``queues``, ``tasks`` or
-            ``workers``.
+        view: A name of ``CATALOG``: ``events``, ``failures``, ``overview``, ``queues``, ``tasks``
+            or ``workers``.
         params: Fields of that view's parameters, as JSON values; empty: all defaults.
 
     Returns:

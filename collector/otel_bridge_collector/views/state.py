@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Protocol
 
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.reading.projects import is_shared
 from otel_bridge_collector.views.listing import Scope
 from otel_bridge_collector.views.task_index import TaskIndex
+from otel_bridge_collector.wire.event_matcher import HeldEvent
 
-__all__ = ["MAX_NAMES", "ViewState", "ms"]
+__all__ = ["MAX_NAMES", "EventRing", "ViewState", "ms"]
 
 MAX_NAMES: Final = 200
 """Projects or types that a filter offers, at most."""
@@ -24,6 +25,41 @@ _MAX_ORDERS: Final = 300
 def ms(time_us: int | None) -> int | None:
     """Return a time of the model in milliseconds; None and 0, which means unknown, become None."""
     return None if not time_us else time_us // 1000
+
+
+class EventRing(Protocol):
+    """
+    The newest events in memory by a running index; ``stream.ring.ReplayRing`` is one.
+
+    A protocol for type checkers; all as there.
+
+    Attributes:
+        resets: Rises when the ring is emptied: entries before and after are not of one run.
+        changes: How many entries got their project after they came.
+    """
+
+    resets: int
+    changes: int
+
+    @property
+    def last_index(self) -> int:
+        """The index of the newest entry."""
+
+    @property
+    def has_evicted(self) -> bool:
+        """Whether entries since the latest reset are no longer held."""
+
+    def holds_all_after(self, index: int) -> bool:
+        """Whether no entry with a larger index has been evicted."""
+
+    def after_index(self, index: int) -> Iterator[HeldEvent]:
+        """The entries with a larger index, oldest first."""
+
+    def newest(self) -> Iterator[HeldEvent]:
+        """All entries, newest first."""
+
+    def changed_after(self, number: int) -> Sequence[HeldEvent] | None:
+        """The entries whose project was set since ``changes`` was ``number``; None: too many."""
 
 
 class ViewState:
@@ -38,16 +74,27 @@ class ViewState:
             else may empty them.
         queues: Names of the coordinator's queues, which are listed first and in this order;
             default: those of the prefix ``nexus``.
+        ring: The newest events, each folded into the model; default None: no events are shown.
 
     Attributes:
         tasks: All tasks, indexed; none before the first refresh.
+        ring: As given.
+        kept_events: What the view ``events`` keeps from tick to tick, by query and scope, the one
+            that was asked for last at the end. Empty at first.
         orders: Orders of tasks by query and scope, for as long as the index says they hold; over
             300, all are forgotten at the next refresh. Empty at first.
     """
 
-    def __init__(self, model: Fold, queues: Sequence[str] = DEFAULT_KEYS.queues) -> None:
+    def __init__(
+        self,
+        model: Fold,
+        queues: Sequence[str] = DEFAULT_KEYS.queues,
+        ring: EventRing | None = None,
+    ) -> None:
         self.model = model
         self.queues = queues
+        self.ring = ring
+        self.kept_events: dict[Any, Any] = {}
         self.tasks = TaskIndex(model)
         self.orders: dict[Any, tuple[int, Any, Any]] = {}
         self._running: dict[tuple[str | None, bool], Counter[str]] | None = None

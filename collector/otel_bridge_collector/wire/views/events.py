@@ -24,7 +24,8 @@ class EventsHead(WireModel):
 
     Attributes:
         passed: Events that passed the filters since the view was first asked for, those shown
-            first included. It rises by more than the rows that come if not all are shown.
+            first included. It rises by more than the rows that come if not all are shown. It is
+            counted from the start again when no client has asked for the view for 60 s.
         older: The log may hold events before the first row that pass the filters:
             ``GET /monitor/events`` with the key of that row as ``before`` gives them.
     """

@@ -239,17 +239,26 @@ class EventsParams(_Params):
     """
     The parameters of the view ``events``; an event is listed if it passes all filters given.
 
-    Other values or fields raise ``ValidationError``.
+    ``GET /monitor/events`` takes the same filters, for the events before these; there ``project``
+    is ``project_id`` and ``task`` is ``task_id``. Other values or fields raise ``ValidationError``.
 
     Attributes:
-        project: Only events of this project, at most 512 characters; default None: of all.
-        task: Only events of this research task; default None: of all.
-        job: Only events of this job; default None: of all.
-        type: Only events of this job type or phase, at most 200 characters; default None: all.
-        status: Only events with one of these statuses, at most 6; default None: all.
-        text: Only events with this text in type, ids, message, error, phase or project, in any
-            case, at most 200 characters; default None, as an empty one: all.
-        all: Also heartbeats, queue depths and statistics; default False.
+        project: Only events of this project, and those of workers and queues, which belong to
+            none; at most 512 characters. Default None: of all.
+        task: Only events of this research task, or of the work of this trace that names no task;
+            also of a job with this id. Default None: of all.
+        job: Only events of the job with this id; default None: of all.
+        type: Only events of exactly this job type or phase, at most 200 characters; default None:
+            all.
+        status: Only events with one of these statuses, at most 6: that which the type of the event
+            says (``task_failed``: ``failed``), of ends of phases and spans ``failed`` or
+            ``completed``, else the event's own ``status``. Default None: all; an empty list passes
+            none.
+        text: Only events with this text in type, ids, name, title, queue, message, error, phase or
+            project as the event itself has them, in any case, at most 200 characters; default None,
+            as an empty one: all.
+        all: Also heartbeats, queue depths, statistics, and events of spans that are no task, phase
+            or job; default False.
         count: The newest so many, 1 to 200; default 60.
     """
 

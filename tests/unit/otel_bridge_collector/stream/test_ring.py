@@ -141,3 +141,30 @@ def test_a_position_that_is_not_held_is_named() -> None:
 def test_the_newest_come_first_for_a_snapshot() -> None:
     """``newest`` goes backwards from the newest event."""
     assert [entry.position for entry in filled(3).newest()] == ["e:3", "e:2", "e:1"]
+
+
+def test_a_project_that_becomes_known_late_is_noted() -> None:
+    """What has looked at the ring before is given those entries, unless they are too many."""
+    ring = filled(3)
+    first, second, _ = ring.after_index(0)
+    ring.set_project(second, "p")
+    assert (second.project_id, ring.changes) == ("p", 1)
+    assert ring.changed_after(0) == [second]
+    ring.set_project(first, "p")
+    assert ring.changed_after(1) == [first]
+    assert ring.changed_after(2) == []
+    for _ in range(1000):
+        ring.set_project(first, "p")
+    assert ring.changed_after(0) is None
+
+
+def test_a_ring_says_whether_it_is_whole() -> None:
+    """It is until it evicts an entry, and again after each reset."""
+    ring = filled(4, max_events=4)
+    assert not ring.has_evicted
+    ring.append(Entry("e:5", b"x", "task_started"))
+    resets = ring.resets
+    evicted = [ring.has_evicted]
+    ring.reset("f:0")
+    evicted.append(ring.has_evicted)
+    assert (evicted, ring.resets) == ([True, False], resets + 1)

@@ -12,10 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from otel_bridge_collector.model.events import Event
 from otel_bridge_collector.model.fold import Fold
+from otel_bridge_collector.stream.ring import ReplayRing
 from otel_bridge_collector.views.catalog import CATALOG, Query, QueryError, Views, parse_query
 from otel_bridge_collector.views.changes import change_message, full_message
 from otel_bridge_collector.views.listing import Scope, Window
 from otel_bridge_collector.views.state import ViewState
+from otel_bridge_collector.wire.event_matcher import BACKGROUND_EVENT_TYPES
+from otel_bridge_collector.wire.views.events import EventRow, EventsHead
 from otel_bridge_collector.wire.views.rows import (
     FailureRow,
     ListHead,
@@ -27,11 +30,16 @@ from otel_bridge_collector.wire.views.rows import (
 )
 from pydantic import BaseModel
 
-from tests.support.histories import fold, history, moment
+from tests.support.histories import append_to, fold, history, moment
 from tests.support.view_client import ShownView
 
-HEADS: dict[str, type[BaseModel]] = {"overview": OverviewHead, "tasks": TasksHead}
+HEADS: dict[str, type[BaseModel]] = {
+    "events": EventsHead,
+    "overview": OverviewHead,
+    "tasks": TasksHead,
+}
 ROWS: dict[str, type[BaseModel]] = {
+    "events": EventRow,
     "failures": FailureRow,
     "queues": QueueRow,
     "tasks": TaskRow,
@@ -40,8 +48,8 @@ ROWS: dict[str, type[BaseModel]] = {
 ALL = {name: parse_query(name, {}) for name in CATALOG}
 
 
-def state_of(model: Fold, seconds: float) -> ViewState:
-    state = ViewState(model)
+def state_of(model: Fold, seconds: float, ring: ReplayRing | None) -> ViewState:
+    state = ViewState(model, ring=ring)
     state.refresh(moment(seconds))
     return state
 
@@ -69,8 +77,11 @@ TIMED = {
 }
 
 
-def all_views(model: Fold, seconds: float, scope: Scope = None) -> dict[str, Any]:
-    views = Views(state_of(model, seconds))
+def all_views(
+    model: Fold, seconds: float, scope: Scope = None, ring: ReplayRing | None = None
+) -> dict[str, Any]:
+    """Every view; that of events, whose order is the log's, is empty without a ring."""
+    views = Views(state_of(model, seconds, ring))
     shown = {name: views.window(query, scope) for name, query in ALL.items()}
     for name, found in shown.items():
         HEADS.get(name, ListHead).model_validate(found.head)
@@ -89,6 +100,10 @@ def test_views_do_not_depend_on_order(seed: int, seconds: float) -> None:
     order = [*events, *chooser.sample(events, len(events) // 2)]
     chooser.shuffle(order)
     assert all_views(fold(order, seconds), seconds) == expected
+
+
+def log(events: Sequence[Event]) -> ReplayRing:
+    return append_to(ReplayRing("e:0", 10_000), events)
 
 
 def in_project(events: Sequence[Event], project: str, prefix: str) -> list[Event]:
@@ -133,9 +148,12 @@ def test_a_scope_sees_what_it_would_see_alone(seeds: tuple[int, int]) -> None:
     mixed = [*mine, *others]
     random.Random(seeds[0]).shuffle(mixed)
     scope = frozenset({"mine"})
-    limited = all_views(fold(mixed, 100), 100, scope)
-    alone = all_views(fold(mine, 100), 100, scope)
+    limited = all_views(fold(mixed, 100), 100, scope, log(mixed))
+    in_order = [one for one in mixed if one.event_id.startswith("mine")]
+    alone = all_views(fold(mine, 100), 100, scope, log(in_order))
     assert limited == alone
+    own = [one for one in mine if one.project_id and one.event_type not in BACKGROUND_EVENT_TYPES]
+    assert bool(limited["events"][1]) == bool(own)
     assert limited["workers"][1] == limited["queues"][1] == []
 
 
@@ -145,10 +163,13 @@ def test_a_full_and_changes_equal_a_later_full(seed: int, windows: int) -> None:
     """Whatever happens between two ticks, applying the change shows the new window."""
     events = history(seed)
     model = Fold()
-    state = ViewState(model)
+    ring = ReplayRing("e:0", 30)
+    state = ViewState(model, ring=ring)
     views = Views(state)
     queries = [
         *ALL.values(),
+        parse_query("events", {"count": windows, "all": True}),
+        parse_query("events", {"text": "t1", "status": ["processing", "failed"]}),
         parse_query("tasks", {"count": windows, "sort": "slowest"}),
         parse_query("tasks", {"text": "t", "status": ["processing", "failed"]}),
     ]
@@ -156,6 +177,7 @@ def test_a_full_and_changes_equal_a_later_full(seed: int, windows: int) -> None:
     for start in range(0, len(events), 20):
         for event in events[start : start + 20]:
             model.apply(event, moment(start / 4))
+        append_to(ring, events[start : start + 20])
         state.refresh(moment(start / 4 + 1))
         for number, query in enumerate(queries):
             new = views.window(query, None)
@@ -175,7 +197,7 @@ def test_a_full_and_changes_equal_a_later_full(seed: int, windows: int) -> None:
 @pytest.mark.parametrize(
     ("view", "params", "message"),
     [
-        ("tree of life", {}, "view: 'tree of life' is none of failures, overview"),
+        ("tree of life", {}, "view: 'tree of life' is none of events, failures"),
         ("tasks", {"count": 201}, "count: Input should be less than or equal to 200"),
         ("tasks", {"count": 0}, "count: "),
         ("tasks", {"text": "x" * 201}, "text: String should have at most 200"),
