@@ -46,6 +46,7 @@ from otel_bridge_collector.views.catalog import Query, Views
 from otel_bridge_collector.views.changes import full_message
 from otel_bridge_collector.views.listing import Scope
 from otel_bridge_collector.views.state import ViewState
+from otel_bridge_collector.wire.event_matcher import EventMatcher
 from otel_bridge_collector.wire.filters import EventFilter
 
 __all__ = ["START_TIMEOUT_SEC", "Collector", "log_url"]
@@ -285,7 +286,7 @@ class Collector:
                 logger.exception("views could not be sent")
 
     async def recent(
-        self, event_filter: EventFilter, *, limit: int, before: str | None
+        self, event_filter: EventFilter | EventMatcher, *, limit: int, before: str | None
     ) -> tuple[list[bytes], str | None]:
         """
         Read events back from the log, newest first.

@@ -20,7 +20,7 @@ from websockets.extensions.permessage_deflate import (
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.publish.bus import EventBus
 from otel_bridge.settings import BridgeSettings
-from tests.support.app_server import AppServer
+from tests.support.app_server import AppServer, fetch
 from tests.support.view_client import ViewClient
 from tests.support.waiting import wait_until
 from tests.support.ws_clients import open_silent_client
@@ -114,6 +114,35 @@ async def test_clients_with_and_without_compression_see_the_same(server: AppServ
             assert deflate.local_no_context_takeover
             taking = [protocol.takes_deflated for protocol in server.connections]
             assert sorted(taking) == [False, False, True]
+    finally:
+        bus.shutdown(5)
+
+
+async def test_the_table_of_events_continues_in_the_log(server: AppServer) -> None:
+    """While events come: the rows of the view, and the pages before its first one, are the log."""
+    bus = EventBus.connect(server.collector.bridge_settings)
+    path = f"{server.url}/monitor/events"
+    try:
+        start_tasks(bus, 0, 90)
+        async with viewer(server) as page:
+            await page.sub(1, "events", count=20, text="TASK 1")
+            await page.until(lambda shown: shown.view(1).head.get("passed", 0) >= 11)
+            start_tasks(bus, 100, 60)
+            await page.until(lambda shown: shown.view(1).head["passed"] >= 71)
+            rows = page.client.view(1).shown[1]
+            assert [row["k"] for row in rows] == [row["event"]["position"] for row in rows]
+            found = [row["event"]["task_id"] for row in rows]
+            before: str | None = rows[0]["k"]
+            number = 1000
+            while before is not None:
+                start_tasks(bus, number, 5)
+                number += 5
+                query = f"before={before}&limit=7&text=task%201&all=false"
+                older = (await asyncio.to_thread(fetch, f"{path}?{query}")).json()
+                found[:0] = [event["task_id"] for event in reversed(older["events"])]
+                before = older["next_before"]
+            expected = [n for n in (*range(90), *range(100, 160)) if str(n).startswith("1")]
+            assert found == [f"task {n}" for n in expected]
     finally:
         bus.shutdown(5)
 

@@ -19,6 +19,7 @@ from otel_bridge_collector.security.concurrency import MAX_WAITING
 from otel_bridge_collector.security.refusals import LOG_UNREACHABLE, refusal
 from otel_bridge_collector.security.tokens import Principal
 from otel_bridge_collector.settings import CollectorSettings
+from otel_bridge_collector.wire.event_matcher import EventMatcher
 from otel_bridge_collector.wire.filters import EventFilter, FilterError
 from otel_bridge_collector.wire.first_steps import URL_PLACEHOLDER, first_steps
 from otel_bridge_collector.wire.query import QueryValues, parse_number
@@ -94,15 +95,29 @@ async def config(request: Request) -> JSONResponse:
 
 @router.get("/events")
 async def events(request: Request) -> Response:
-    """Answer ``{"events": [...], "next_before": ...}``: events from the log, newest first."""
+    """
+    Answer ``{"events": [...], "next_before": ...}``: events from the log, newest first.
+
+    Without ``before`` from the newest on, else only those older than the event at that position, so
+    that with the key of its first row they continue the view ``events``. ``limit`` is 1 to 1,000,
+    by default 100. ``project_id types stats_only`` filter as on ``/ws/monitor``. ``job type status
+    text`` filter as in the view ``events``, where ``task_id`` is ``task``; ``status`` is a
+    comma-separated list here. ``all=false`` leaves out heartbeats, queue depths, statistics, and
+    events of spans that are no task, phase or job. The account gets events of its projects only.
+
+    A request looks at 20,000 events at most. So it may answer few or no events though there are
+    older ones: go on with ``next_before`` until it is null, which is the beginning of the log. 400:
+    a parameter is wrong, or ``before`` is of another log. 429 with ``Retry-After``: 100 requests of
+    the account are waiting. 503: the log cannot be read.
+    """
     collector: Collector = request.app.state.collector
     query = QueryValues(request.query_params.multi_items())
     try:
         limit = parse_number(query, "limit", _DEFAULT_LIMIT, MAX_LIMIT)
         before = query.get("before") or None
-        event_filter = EventFilter.parse(query).limited(principal_of(request.scope).projects)
+        matcher = EventMatcher.parse(query, principal_of(request.scope).projects)
         async with account_slot(request, "events"):
-            found, next_before = await collector.recent(event_filter, limit=limit, before=before)
+            found, next_before = await collector.recent(matcher, limit=limit, before=before)
     except FilterError as error:
         return refusal(request.scope, 400, str(error))
     except PositionLostError as lost:

@@ -21,6 +21,7 @@ from otel_bridge_collector.stream.hub import Hub
 from otel_bridge_collector.stream.ring import Entry
 from otel_bridge_collector.stream.sessions import ClientSession
 from otel_bridge_collector.wire.close_codes import SLOW_CLIENT
+from otel_bridge_collector.wire.event_matcher import EventMatcher
 from otel_bridge_collector.wire.filters import EventFilter
 
 __all__ = ["Resumer"]
@@ -134,7 +135,7 @@ class Resumer:
         return self._decode(entries), entries[-1].position if entries else None
 
     async def recent(
-        self, event_filter: EventFilter, *, limit: int, before: str | None
+        self, event_filter: EventFilter | EventMatcher, *, limit: int, before: str | None
     ) -> tuple[list[bytes], str | None]:
         """
         Read the newest events that pass a filter back from the log, newest first (async).

@@ -9,7 +9,7 @@ from otel_bridge_collector.wire.filters import FilterError
 
 __all__ = ["LIST_PARAMETERS", "QueryValues", "parse_number"]
 
-LIST_PARAMETERS: Final = frozenset({"types"})
+LIST_PARAMETERS: Final = frozenset({"status", "types"})
 """Parameters whose value is a comma-separated list, to which each repetition adds."""
 
 
@@ -17,16 +17,17 @@ class QueryValues(Mapping[str, str]):
     """
     The parameters of a query by name: a read-only mapping, made by a route for one request.
 
-    ``types=a&types=b`` is ``types=a,b``. Any other parameter has one value: with two different
-    ones, neither the first nor the last can be right for both the client and a proxy. Parameters
-    that are never looked up are ignored. An empty value counts as absent if another one is given.
+    ``types=a&types=b`` is ``types=a,b``, and so for ``status``. Any other parameter has one value:
+    with two different ones, neither the first nor the last can be right for both the client and a
+    proxy. Parameters that are never looked up are ignored. An empty value counts as absent if
+    another one is given.
     The number and length of values are limited by the request's head (32 KiB) alone.
 
     Args:
         pairs: Names and values, decoded, in the order of the query.
 
     Raises:
-        FilterError: On looking up a parameter, other than ``types``, with two different values.
+        FilterError: On looking up a parameter that is no list, with two different values.
         KeyError: On looking up one that is not given; ``get`` returns None.
     """
 

@@ -55,6 +55,23 @@ async def test_answers_keep_to_filter_and_token() -> None:
         assert [card["task_id"] for card in snapshot["tasks"]] == ["root-alpha"]
 
 
+async def test_the_filters_of_the_view_hold_for_the_log() -> None:
+    """Each by itself and together; heartbeats come unless they are left out."""
+    async with open_site() as site:
+        await site.append(
+            event("a") | {"task_type": "fetch", "error": "No answer", "event_type": "task_failed"},
+            event("b") | {"phase": "fetch"},
+            event("c") | {"event_type": "worker_heartbeat", "message": "no answer"},
+            event("d") | {"trace_id": "ab" * 16, "parent_task_id": None},
+        )
+        assert await names(site, "type=fetch") == ["b", "a"]
+        assert await names(site, "job=b&type=fetch") == ["b"]
+        assert await names(site, "status=failed&status=stalled") == ["a"]
+        assert await names(site, "text=NO%20answer") == ["c", "a"]
+        assert await names(site, "text=NO%20answer&all=false") == ["a"]
+        assert await names(site, "task_id=" + "ab" * 16) == ["d"]
+
+
 @pytest.mark.parametrize(
     ("path", "query", "reason"),
     [
@@ -66,6 +83,9 @@ async def test_answers_keep_to_filter_and_token() -> None:
         ("/monitor/events", "limit=-1", "is not a number from 1 to"),
         ("/monitor/events", "limit=%C2%B2", "is not a number from 1 to"),
         ("/monitor/events", "limit=" + "9" * 5000, "is not a number from 1 to"),
+        ("/monitor/events", "status=lost", "status: unknown lost; known: pending"),
+        ("/monitor/events", "text=" + "x" * 201, "text: longer than 200 characters"),
+        ("/monitor/events", "all=perhaps", "all: 'perhaps' is neither"),
         ("/monitor/events", "before=other:1", "before: "),
         ("/monitor/events", "before=nonsense", "before: "),
     ],

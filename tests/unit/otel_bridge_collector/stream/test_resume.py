@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
+from typing import Any
 
 import pytest
 from otel_bridge_collector.log.decoding import decode_entries
@@ -15,8 +16,12 @@ from otel_bridge_collector.stream.hub import Hub
 from otel_bridge_collector.stream.resume import Resumer
 from otel_bridge_collector.stream.ring import ReplayRing
 from otel_bridge_collector.stream.sessions import ClientSession
+from otel_bridge_collector.views.events import compute, matcher_of, merge
+from otel_bridge_collector.views.state import ViewState
 from otel_bridge_collector.wire.close_codes import SLOW_CLIENT
+from otel_bridge_collector.wire.event_matcher import EventMatcher
 from otel_bridge_collector.wire.filters import ALL_EVENTS, EventFilter
+from otel_bridge_collector.wire.views.params import EventsParams
 
 from otel_bridge.errors import PositionLostError, TransportError
 from otel_bridge.publish.transports.base import LogEntry, Outgoing
@@ -236,3 +241,55 @@ async def test_the_past_is_read_back_newest_first(stage: Stage) -> None:
     found, oldest = await stage.resumer.read_back(3, oldest)
     assert ([entry.task_id for entry in found], oldest) == (["2", "1"], stage.at(1))
     assert await stage.resumer.read_back(3, oldest) == ([], None)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"count": 200}, {"task": "t1", "count": 7}, {"text": "3", "count": 1}, {"job": "none"}],
+)
+async def test_the_view_and_the_pages_before_it_are_the_log(
+    stage: Stage, params: dict[str, Any]
+) -> None:
+    """No hole and no double, whatever comes between two pages and while the view goes on."""
+    stage.publish(RING_EVENTS + 150)
+    assert await stage.feed.start(10)
+    asked = EventsParams(**params)
+    state = ViewState(stage.feed._model, ring=stage.hub.ring)
+    for _ in range(4):
+        shown = merge([compute(state, asked, None)], asked)
+        last = stage.count
+        found = [json.loads(row)["event"]["task_id"] for row in shown.rows.values()]
+        before = next(iter(shown.rows), None)
+        is_whole = not shown.head["older"]
+        while True:
+            page, before = await stage.resumer.recent(
+                matcher_of(asked, None), limit=97, before=before
+            )
+            found[:0] = [json.loads(event)["task_id"] for event in reversed(page)]
+            assert not (page and is_whole)
+            if before is None:
+                break
+            stage.publish(9)
+        numbers = range(1, last + 1)
+        assert found == [str(n) for n in numbers if _is_asked_for(n, asked)]
+        await stage.has_read()
+
+
+def _is_asked_for(number: int, params: EventsParams) -> bool:
+    if params.job is not None:
+        return False
+    if params.task is not None:
+        return number % 2 == 1
+    return params.text is None or params.text in f"{number}"
+
+
+async def test_a_page_that_finds_nothing_says_where_to_go_on(stage: Stage) -> None:
+    """One request looks at 20,000 events; the next one continues after them."""
+    stage.publish(1, "needle")
+    stage.publish(20_000)
+    matcher = EventMatcher(ALL_EVENTS, text="needle")
+    found, before = await stage.resumer.recent(matcher, limit=5, before=None)
+    assert (found, before) == ([], stage.at(2))
+    found, before = await stage.resumer.recent(matcher, limit=5, before=before)
+    assert [json.loads(event)["task_id"] for event in found] == ["1"]
+    assert before is None

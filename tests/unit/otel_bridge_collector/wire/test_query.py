@@ -17,7 +17,7 @@ def test_parameters_given_once_are_a_dict(values: dict[str, str]) -> None:
 
 def test_a_list_is_joined() -> None:
     """Each repetition adds to a list; empty ones add nothing."""
-    assert {"types"} == LIST_PARAMETERS
+    assert {"status", "types"} == LIST_PARAMETERS
     query = QueryValues([("types", "task_failed"), ("types", ""), ("types", "task_retry,span_end")])
     assert query["types"] == "task_failed,task_retry,span_end"
     again = QueryValues([("types", "task_failed"), ("types", "task_retry")])
