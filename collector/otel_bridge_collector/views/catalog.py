@@ -18,6 +18,7 @@ from otel_bridge_collector.views.state import ViewState
 from otel_bridge_collector.wire.views.messages import first_error
 from otel_bridge_collector.wire.views.params import (
     EventsParams,
+    FailuresParams,
     ListParams,
     OverviewParams,
     TasksParams,
@@ -57,7 +58,7 @@ class View(NamedTuple):
 
 CATALOG: Final[Mapping[str, View]] = {
     "events": View(EventsParams, events.compute, events.merge),
-    "failures": View(ListParams, failures.compute, failures.merge),
+    "failures": View(FailuresParams, failures.compute, failures.merge),
     "overview": View(OverviewParams, overview.compute, overview.merge),
     "queues": View(ListParams, queues.compute, queues.merge),
     "tasks": View(TasksParams, tasks.compute, tasks.merge),

@@ -16,13 +16,13 @@ from otel_bridge_collector.model.snapshot.panels import (
 from otel_bridge_collector.views.listing import Listing, Scope, Window, list_window
 from otel_bridge_collector.views.state import ViewState
 from otel_bridge_collector.wire.filters import EventFilter
-from otel_bridge_collector.wire.views.params import ListParams
+from otel_bridge_collector.wire.views.params import FailuresParams
 from otel_bridge_collector.wire.views.rows import FailureRow
 
 __all__ = ["compute", "merge"]
 
 
-def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
+def compute(state: ViewState, params: FailuresParams, scope: Scope) -> Listing:
     """
     List the causes of failures that a reader may see, the one that failed last first.
 
@@ -31,7 +31,7 @@ def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
 
     Args:
         state: As of its latest refresh.
-        params: ``project``: only failures of its tasks; None: of all.
+        params: Filters; without any all causes pass. With ``task`` the numbers are of its failures.
         scope: The projects that the reader may see; None: all. Tasks of several projects are left
             out for a limited reader.
 
@@ -39,13 +39,17 @@ def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
         One row for each cause; at most 101 a task, no other limit. Rows are made when a window asks
         for them.
     """
-    event_filter = EventFilter(project_id=params.project, projects=scope)
-    found = {merged.key: merged for merged in merged_failures(state.model, event_filter)}
+    event_filter = EventFilter(project_id=params.project, task_id=params.task, projects=scope)
+    found = {
+        merged.key: merged
+        for merged in merged_failures(state.model, event_filter)
+        if _passes(merged, params)
+    }
     order = [((-merged.last, key), key) for key, merged in found.items()]
     return Listing(sorted(order), lambda key: _row(found[key]).model_dump_json().encode(), {})
 
 
-def merge(parts: Sequence[Listing], params: ListParams) -> Window:
+def merge(parts: Sequence[Listing], params: FailuresParams) -> Window:
     """
     Merge the parts of several processes, and take the window: ``first``, ``total`` and its rows.
 
@@ -58,6 +62,21 @@ def merge(parts: Sequence[Listing], params: ListParams) -> Window:
             row, and how many rows it has: 60, at most 200.
     """
     return list_window(parts, params)
+
+
+def _passes(merged: MergedFailures, params: FailuresParams) -> bool:
+    if params.type is None and not params.text:
+        return True
+    nodes = newest_failed(merged)
+    newest = nodes[0] if nodes else None
+    names = (None, None) if newest is None else (newest.name, phase_of(newest))
+    if params.type is not None and params.type not in names:
+        return False
+    text = (params.text or "").casefold()
+    error = (newest and newest.error) or NO_ERROR
+    ids = (*first_ten(map(job_id_of, nodes)), *first_ten(node.own.task.id for node in nodes))
+    shown = (error, *names, merged.project, *ids)
+    return any(text in one.casefold() for one in shown if one is not None)
 
 
 def _row(merged: MergedFailures) -> FailureRow:

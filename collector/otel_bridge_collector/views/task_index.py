@@ -26,6 +26,7 @@ __all__ = ["IndexedTask", "TaskIndex"]
 _SECOND_US: Final = 1_000_000
 _MAX_PHASES: Final = 100
 _MAX_JOBS: Final = 50
+_NO_COUNT: Final = (0, 0)
 
 
 class IndexedTask:
@@ -40,20 +41,41 @@ class IndexedTask:
             is read.
         start: When it started, in microseconds since the Unix epoch; 0 if unknown.
         end: When it ended, in the same unit; 0 while it is open.
+        job_statuses: The statuses that its jobs have, as bits (1 << code), and failed if one of its
+            100 newest phases reports failed jobs; 0 before it is read.
         row: The JSON of its row in the view ``tasks``; None until one is made, and after each
             change.
     """
 
-    __slots__ = ("_card", "_names", "end", "row", "start", "status", "task")
+    __slots__ = (
+        "_card",
+        "_names",
+        "_phases",
+        "_searched",
+        "end",
+        "job_statuses",
+        "row",
+        "start",
+        "status",
+        "task",
+    )
 
     def __init__(self, task: Task) -> None:
         self.task = task
         self.status = -1
         self.start = 0
         self.end = 0
+        self.job_statuses = 0
         self.row: bytes | None = None
         self._card: Card | None = None
         self._names: set[str] | None = None
+        self._phases: set[str | None] | None = None
+        self._searched: str | None = None
+
+    @property
+    def listed(self) -> tuple[object, ...]:
+        """What lists are sorted or filtered by, but for texts."""
+        return self.status, self.start, self.end, self.job_statuses, self.task.project
 
     @property
     def names(self) -> set[str]:
@@ -67,6 +89,21 @@ class IndexedTask:
             self._names = {name for name in (*phases, *types) if name}
         return self._names
 
+    def is_of_type(self, model: Fold, name: str) -> bool:
+        """Whether this is its type or the name of one of its phases; read once a change."""
+        if self._phases is None:
+            nodes = self.task.tops
+            self._phases = {node.name for node in nodes if is_phase_shown(node)}
+            self._phases.add(model.cards.labels(self.task).task_type)
+        return name in self._phases
+
+    def searched(self, model: Fold) -> str:
+        """All that a text is looked for in, case-folded, one a line; read once a change."""
+        if self._searched is None:
+            texts = (self.task.id, self.task.project, *model.cards.labels(self.task))
+            self._searched = "\n".join(text for text in texts if text).casefold()
+        return self._searched
+
     def card(self, model: Fold) -> Card:
         """Its card, read once until it changes."""
         if self._card is None:
@@ -77,7 +114,21 @@ class IndexedTask:
         """Read it from the model again; card and row are made again when one is needed."""
         self.status, _, start, end = model.cards.standing(self.task)
         self.start, self.end = start or 0, end or 0
-        self._card = self._names = self.row = None
+        self.job_statuses = _statuses_of_jobs(self.task)
+        self._card = self._names = self._phases = self._searched = self.row = None
+
+
+def _statuses_of_jobs(task: Task) -> int:
+    found = 0
+    for status in range(STALLED + 1):
+        if task.agg[status]:
+            found |= 1 << status
+    if not task.agg[FAILED]:
+        for node in islice(reversed(task.tops), _MAX_PHASES):
+            more = node.more
+            if more is not None and more.counts and more.counts.get("failed", _NO_COUNT)[1] > 0:
+                return found | 1 << FAILED
+    return found
 
 
 class TaskIndex:
@@ -135,9 +186,9 @@ class TaskIndex:
             return
         if known is None or known.task is not task:
             known = self.by_id[task.id] = IndexedTask(task)
-        before = known.status, known.start, known.end, task.project
+        before = known.listed
         known.read(model)
-        if before != (known.status, known.start, known.end, task.project):
+        if before != known.listed:
             self.version += 1
 
     def visible(self, scope: Scope, project: str | None = None) -> Iterator[IndexedTask]:

@@ -8,7 +8,13 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 
-from otel_bridge_collector.model.events import FAILED, PROCESSING, STALLED, STATUS_NAMES
+from otel_bridge_collector.model.events import (
+    COMPLETED,
+    FAILED,
+    PROCESSING,
+    STALLED,
+    STATUS_NAMES,
+)
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.reading.phases import PhaseRow
 from otel_bridge_collector.model.snapshot.cards import OPEN
@@ -116,19 +122,16 @@ _ORDERS: Final = {
 def _filter(model: Fold, params: TasksParams) -> Callable[[IndexedTask], bool] | None:
     tests: list[Callable[[IndexedTask], bool]] = []
     if params.status is not None:
-        codes = frozenset(STATUS_NAMES.index(name) for name in params.status)
-        tests.append(lambda known: known.status in codes)
+        bits = sum({1 << STATUS_NAMES.index(name) for name in params.status})
+        in_jobs = bits & ~(1 << COMPLETED)
+        tests.append(lambda known: bool(bits >> known.status & 1 or known.job_statuses & in_jobs))
     if params.type is not None:
-        tests.append(lambda known: known.card(model).task_type == params.type)
+        name = params.type
+        tests.append(lambda known: known.is_of_type(model, name))
     if params.text:
         text = params.text.casefold()
-        tests.append(lambda known: text in _searched(model, known))
+        tests.append(lambda known: text in known.searched(model))
     return (lambda known: all(test(known) for test in tests)) if tests else None
-
-
-def _searched(model: Fold, known: IndexedTask) -> str:
-    texts = (known.card(model).title, known.task.id, known.task.project)
-    return "\n".join(text for text in texts if text).casefold()
 
 
 def _row(state: ViewState, task_id: str) -> bytes:

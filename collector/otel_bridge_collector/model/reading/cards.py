@@ -28,7 +28,7 @@ from otel_bridge_collector.model.reading.phases import PhaseRow, phases, top_pha
 from otel_bridge_collector.model.runs import has_ended, is_open
 from otel_bridge_collector.model.tasks import Tasks
 
-__all__ = ["Card", "Cards", "Standing"]
+__all__ = ["Card", "Cards", "Labels", "Standing"]
 
 
 class Card(msgspec.Struct, frozen=True, gc=False):
@@ -78,6 +78,15 @@ class Card(msgspec.Struct, frozen=True, gc=False):
     message: str | None
     phases: list[PhaseRow]
     not_held: int
+
+
+class Labels(NamedTuple):
+    """What people call a task, and why it failed; None: no event says so."""
+
+    title: str | None
+    task_type: str | None
+    domain: str | None
+    error: str | None
 
 
 class Standing(NamedTuple):
@@ -174,12 +183,25 @@ class Cards:
             started = self._tasks.first_event(task)
         return Standing(status, reason, started, ended)
 
+    def labels(self, task: Task) -> Labels:
+        """What a task is called: what lists are searched by, without its phases."""
+        root = self._tasks.root_of(task)
+        if root is None:
+            face = None if task.is_named else self._tasks.face_of(task)
+            return Labels(None, None if face is None else face.name or "job", None, None)
+        more = root.more
+        return Labels(
+            title=None if more is None else more.title,
+            task_type=root.name,
+            domain=None if more is None else more.domain,
+            error=None if is_open(root) else root.error,
+        )
+
     def card(self, task: Task) -> Card:
         """The card of a task."""
         status, reason, started, ended = self.standing(task)
+        title, task_type, domain, error = self.labels(task)
         tasks = self._tasks
-        root = tasks.root_of(task)
-        face = root or (None if task.is_named else tasks.face_of(task))
         rows = phases(task, status, ended, self._liveness.now)
         running = [phase for phase in rows if phase.status == PROCESSING]
         rest = list(task.agg[: STALLED + 1])
@@ -193,13 +215,12 @@ class Cards:
             completed += phase.completed
             failed += phase.failed
             pending += phase.pending
-        more = None if root is None else root.more
         current = (running or rows)[-1] if rows else None
         return Card(
             task_id=task.id,
-            title=None if more is None else more.title,
-            task_type=None if face is None else face.name or "job" if root is None else root.name,
-            domain=None if more is None else more.domain,
+            title=title,
+            task_type=task_type,
+            domain=domain,
             project_id=task.project,
             trace_id=(min(task.traces) if task.traces else None) if task.is_named else task.id,
             status=status,
@@ -214,7 +235,7 @@ class Cards:
             pending=pending,
             jobs=tuple(task.agg[: STALLED + 1]),
             retries=task.retries,
-            error=None if root is None or is_open(root) else root.error,
+            error=error,
             message=self._message(task),
             phases=rows,
             not_held=task.not_held,

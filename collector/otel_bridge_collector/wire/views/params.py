@@ -96,7 +96,7 @@ class OverviewParams(_Params):
 
 class ListParams(_Params):
     """
-    The parameters of ``failures``, ``queues`` and ``workers``.
+    The parameters of ``queues`` and ``workers``; those of ``failures`` add filters.
 
     Other values or fields raise ``ValidationError``.
 
@@ -120,11 +120,13 @@ class TasksParams(_Params):
 
     Attributes:
         project: Only tasks of this project, at most 512 characters; default None: of all.
-        status: Only tasks of these statuses, at most 6; default None: all. An empty list passes
-            none.
-        type: Only tasks of exactly this ``task_type``, at most 200 characters; default None: all.
-        text: Only tasks with this text in title, id or project, in any case, at most 200
-            characters; default None, as an empty one: all.
+        status: Only tasks of one of these statuses, or with a job of one of them; ``completed``
+            asks for the task's own status alone, for most tasks have completed jobs. At most 6;
+            default None: all. An empty list passes none.
+        type: Only tasks of exactly this ``task_type``, or with a phase of exactly this name, at
+            most 200 characters; default None: all.
+        text: Only tasks with this text in title, id, project, type, domain or error, in any case,
+            at most 200 characters; default None, as an empty one: all.
         sort: ``attention``: stalled, then failed, then open, then over, of each the newest first
             (default); ``newest``: the last start first; ``slowest``: the longest first, open ones
             until now.
@@ -152,7 +154,8 @@ class FailuresParams(ListParams):
 
     Attributes:
         project: As in ``ListParams``, as are ``at`` and ``count``.
-        task: Only failures of this research task, at most 512 characters; default None: of all.
+        task: Only failures of this research task, or of the work of this trace that names no task,
+            at most 512 characters; default None: of all.
         type: Only causes whose newest failure has this job type or phase, at most 200 characters;
             default None: all.
         text: Only causes with this text in error, type, phase, project or one of the ids shown, in

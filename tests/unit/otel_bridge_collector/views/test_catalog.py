@@ -172,6 +172,9 @@ def test_a_full_and_changes_equal_a_later_full(seed: int, windows: int) -> None:
         parse_query("events", {"text": "t1", "status": ["processing", "failed"]}),
         parse_query("tasks", {"count": windows, "sort": "slowest"}),
         parse_query("tasks", {"text": "t", "status": ["processing", "failed"]}),
+        parse_query("tasks", {"status": ["retrying"]}),
+        parse_query("tasks", {"type": "act"}),
+        parse_query("failures", {"task": "t1", "text": "o"}),
     ]
     shown: dict[int, tuple[Window, ShownView]] = {}
     for start in range(0, len(events), 20):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from otel_bridge_collector.model.events import microseconds
 from otel_bridge_collector.views.failures import compute, merge
 from otel_bridge_collector.views.listing import Scope
 from otel_bridge_collector.views.state import ViewState
-from otel_bridge_collector.wire.views.params import ListParams
+from otel_bridge_collector.wire.views.params import FailuresParams
 
 from otel_bridge.events.model import MonitoringEvent
 from tests.support.folding import at, event, fold
@@ -35,7 +36,7 @@ def state_of(events: list[MonitoringEvent]) -> ViewState:
 
 
 def rows(scope: Scope = None, **fields: Any) -> list[dict[str, Any]]:
-    params = ListParams(**fields)
+    params = FailuresParams(**fields)
     found = merge([compute(state_of(STORY), params, scope)], params)
     return [json.loads(row) for row in found.rows.values()]
 
@@ -62,9 +63,43 @@ def test_a_reader_sees_its_projects() -> None:
     assert rows(frozenset({"p"}), project="q") == []
 
 
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({"task": "t-q"}, ["j4"]),
+        ({"task": "t-p", "text": "45"}, ["j2"]),
+        ({"task": "unknown"}, []),
+        ({"type": "fetch"}, ["j4", "j3", "j2"]),
+        ({"type": "get"}, ["j4", "j3", "j2"]),
+        ({"type": "fet"}, []),
+        ({"text": "NOT found"}, ["j3"]),
+        ({"text": "J1"}, ["j2"]),
+        ({"text": "t-Q"}, ["j4"]),
+        ({"text": "nothing like it"}, []),
+        ({"text": ""}, ["j4", "j3", "j2"]),
+        ({"text": "in 5", "project": "p"}, []),
+    ],
+)
+def test_filters(params: dict[str, Any], expected: list[str]) -> None:
+    """By task, by job type or phase, and by what a row shows; the newest job of each cause."""
+    assert [row["jobs"][0] for row in rows(**params)] == expected
+
+
+def test_the_numbers_are_of_the_task_that_was_asked_for() -> None:
+    """A cause that two tasks of a project share is counted in each by itself."""
+    other = {"task_id": "j9", "parent_task_id": "t-9", "project_id": "p"}
+    state = state_of([*STORY, event(5, "task_failed", error="not found", **other)])
+    found = {}
+    for task in ("t-p", "t-9", None):
+        params = FailuresParams(task=task, text="not found")
+        shown = merge([compute(state, params, None)], params)
+        found[task] = [json.loads(row)["count"] for row in shown.rows.values()]
+    assert found == {"t-p": [1], "t-9": [1], None: [2]}
+
+
 def test_failures_of_several_processes_are_one_list() -> None:
     """Each process has tasks of its own; a project's causes are not in two of them here."""
-    params = ListParams(count=2)
+    params = FailuresParams(count=2)
     parts = [
         compute(state_of([e for e in STORY if e.project_id == project]), params, None)
         for project in ("p", "q")

@@ -95,6 +95,33 @@ def test_visibility() -> None:
     assert seen(frozenset({"p", "q"})) == {"a", "b"}
 
 
+def test_the_statuses_of_jobs_are_listed() -> None:
+    """A list that is filtered by them is made again when the first job of a status comes."""
+    model = Fold()
+    index = TaskIndex(model)
+    apply(model, root("t", 0, "task_started"))
+    assert looked_at(index, model, 1)["t"].job_statuses == 0
+    versions = [index.version]
+    for number in range(2):
+        for kind in ("task_started", "task_failed"):
+            apply(model, event(1, kind, task_id=f"j{number}", parent_task_id="t"))
+        assert looked_at(index, model, 2)["t"].job_statuses == 1 << FAILED
+        versions.append(index.version)
+    assert versions[0] < versions[1] == versions[2]
+
+
+def test_failed_jobs_that_a_phase_reports_are_known() -> None:
+    """A publisher without jobs may report their number alone."""
+    model = Fold()
+    index = TaskIndex(model)
+    for name, failed in (("t", 2), ("u", 0)):
+        counts = {"total": 9, "failed": failed}
+        fields = {"parent_task_id": name, "phase": "fetch", "counts": counts}
+        apply(model, root(name, 0, "task_started"), event(1, "phase_started", **fields))
+    tasks = looked_at(index, model, 2)
+    assert {name: known.job_statuses for name, known in tasks.items()} == {"t": 1 << FAILED, "u": 0}
+
+
 def test_why_a_task_needs_attention() -> None:
     """In one word, for what failed itself and for what failed below it."""
     model = Fold()
@@ -135,5 +162,6 @@ def facts(index: TaskIndex, model: Fold) -> dict[str, Any]:
     found = {}
     for name, known in index.by_id.items():
         card = msgspec.structs.replace(known.card(model), phases=[])
-        found[name] = (known.status, known.start, known.end, card)
+        texts = known.searched(model), known.is_of_type(model, "plan")
+        found[name] = (known.listed, texts, card)
     return found

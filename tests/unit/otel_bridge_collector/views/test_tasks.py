@@ -14,7 +14,7 @@ from otel_bridge_collector.views.tasks import compute, merge
 from otel_bridge_collector.wire.views.params import TasksParams
 
 from otel_bridge.events.model import MonitoringEvent
-from tests.support.folding import at, event, fold, root
+from tests.support.folding import apply, at, event, fold, root
 
 
 def story() -> list[MonitoringEvent]:
@@ -85,6 +85,62 @@ def test_filters_and_windows(params: dict[str, Any], expected: list[str]) -> Non
     assert names(found) == expected
     if set(params) <= {"status", "type", "text"}:
         assert (found.head["total"], found.head["total_all"]) == (len(expected), 5)
+
+
+def family(task: str, status: str, **fields: Any) -> list[MonitoringEvent]:
+    """A task that runs, with a job that has ended or waits."""
+    work = {"task_id": f"job-of-{task}", "parent_task_id": task}
+    return [root(task, 0, "task_started", **fields), event(1, status, **work)]
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({"status": ["failed"]}, {"a", "g"}),
+        ({"status": ["retrying"]}, {"b"}),
+        ({"status": ["pending"]}, {"c"}),
+        ({"status": ["stalled"]}, {"d"}),
+        ({"status": ["completed"]}, set()),
+        ({"status": ["processing"]}, {"a", "b", "c", "d", "e", "f"}),
+        ({"status": []}, set()),
+        ({"type": "crawl"}, {"e"}),
+        ({"type": "fetch"}, {"f"}),
+        ({"type": "fet"}, set()),
+        ({"text": "CRAWL"}, {"e"}),
+        ({"text": "schools"}, {"f"}),
+        ({"text": "such host"}, {"g"}),
+        ({"text": "job-of"}, set()),
+    ],
+)
+def test_a_task_is_found_by_what_belongs_to_it(params: dict[str, Any], expected: set[str]) -> None:
+    """By a status of its jobs, a name of its phases, and its type, domain and error."""
+    events = [
+        *family("a", "task_failed"),
+        *family("b", "task_retry"),
+        *family("c", "task_enqueued"),
+        *family("d", "task_stalled"),
+        *family("e", "task_completed", task_type="crawl"),
+        *family("f", "task_completed", meta={"domain": "Schools"}),
+        event(2, "phase_started", parent_task_id="f", phase="fetch"),
+        *family("g", "task_completed"),
+        root("g", 3, "task_failed", error="No such host"),
+    ]
+    state = state_of(fold(events), 4)
+    asked = TasksParams.model_validate(params)
+    listing = compute(state, asked, None)
+    assert {key for _, key in listing.order} == expected
+    assert all(known._card is None for known in state.tasks.by_id.values())
+
+
+def test_a_kept_order_follows_the_statuses_of_jobs() -> None:
+    """A task comes into the list of failed ones with its first failed job."""
+    model = fold(family("t", "task_started"))
+    state = state_of(model, 2)
+    params = TasksParams(status=("failed",))
+    assert merge([compute(state, params, None)], params).head["total"] == 0
+    apply(model, event(3, "task_failed", task_id="job-of-t", parent_task_id="t"))
+    state.refresh(microseconds(at(4)))
+    assert merge([compute(state, params, None)], params).head["total"] == 1
 
 
 def test_a_limited_reader() -> None:
