@@ -18,7 +18,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Final
 
-from otel_bridge_collector.model.events import COMPLETED, FAILED, PENDING, RETRYING
+from otel_bridge_collector.model.events import COMPLETED, ENQUEUE, FAILED, PENDING, RETRYING
 from otel_bridge_collector.model.failures import Failures
 from otel_bridge_collector.model.liveness import Liveness
 from otel_bridge_collector.model.nodes import (
@@ -28,10 +28,12 @@ from otel_bridge_collector.model.nodes import (
     Job,
     Node,
     Task,
+    changed,
     children,
     count_kid,
 )
 from otel_bridge_collector.model.reading.cards import Cards
+from otel_bridge_collector.model.runs import is_shadowed
 from otel_bridge_collector.model.tasks import Tasks
 from otel_bridge_collector.model.tree import Tree
 
@@ -268,6 +270,7 @@ class Eviction:
         task.size -= len(nodes)
         self._tree.size -= len(nodes)
         task.not_held += len(nodes)
+        self._note_changes(task, nodes)
         for node in nodes:
             job = node.own
             if type(job) is Job:
@@ -276,6 +279,12 @@ class Eviction:
             node.own = node.base
             node.up = node.parent = node.kids = node.sib = node.next = None
             node.worker = node.more = None
+
+    def _note_changes(self, task: Task, nodes: list[Node]) -> None:
+        if task.changes is not None:
+            task.changes.update(nodes)
+            if len(task.changes) > 2 * self._limits.nodes_per_task:
+                task.changes = None  # not read for long: it would hold all that leaves
 
     def _remember(self, task: Task, nodes: list[Node]) -> None:
         self.has_shed = True
@@ -302,7 +311,10 @@ class Eviction:
                 if parent not in gone:
                     parents[parent] = None
                     count_kid(parent, GONE, 1)
-            elif type(parent) is int and parent in self._tree.waiting:
+                    changed(parent)
+                continue
+            self._count_below_task(node)
+            if type(parent) is int and parent in self._tree.waiting:
                 first = _without(self._tree.waiting[parent], gone)
                 if first is None:
                     del self._tree.waiting[parent]
@@ -310,6 +322,19 @@ class Eviction:
                     self._tree.waiting[parent] = first
         for above in parents:
             above.kids = _without(above.kids, gone)
+
+    @staticmethod
+    def _count_below_task(node: Node) -> None:
+        """Count what has no parent where it was shown: in its task or a phase without a span."""
+        own, up = node.own, node.up
+        is_repeated = type(own) is Job and is_shadowed(node, own)
+        if node.kind == ENQUEUE or is_repeated or up is None:
+            return
+        if up.agg is None:
+            up.agg = [0] * 8
+        up.agg[GONE] += 1
+        if type(up) is Node:
+            changed(up)
 
     # --- whole tasks -----------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ from otel_bridge_collector.model.events import (
 )
 from otel_bridge_collector.model.eviction import Eviction, Limits
 from otel_bridge_collector.model.failures import Failures
-from otel_bridge_collector.model.nodes import NAMED, Host, Job, Node, Task, forget_times
+from otel_bridge_collector.model.nodes import NAMED, Host, Job, Node, Task, changed, forget_times
 from otel_bridge_collector.model.queues import Queues
 from otel_bridge_collector.model.reading.cards import Cards
 from otel_bridge_collector.model.reading.phases import sample
@@ -204,6 +204,8 @@ class Fold:
                 else:
                     task.ends += 1
                     task.failures += after == FAILED
+        elif task.changes is not None:
+            task.changes.add(node)
         if (start is None or node.start != start) and (task.virtual or not task.roots):
             self._note_first(node, task, end if start is None else start)
         if task is not base or not is_named:
@@ -381,6 +383,7 @@ class Fold:
         if node is not None:
             merge_node(node, event, _PROGRESS, PHASE, 0, ts, seen)
             self._touch(node.own.task)
+            changed(node)
         self._touch(base)
 
     def _apply_heartbeats(self, event: Event, ts: int, seen: int) -> None:
@@ -399,4 +402,5 @@ class Fold:
             own = node.own
             if type(own) is Job:
                 self._jobs.reevaluate(own)
+            changed(node)
             self._touch(own.task)

@@ -37,6 +37,7 @@ __all__ = [
     "Node",
     "Task",
     "add_counts",
+    "changed",
     "children",
     "count_kid",
     "depth_of",
@@ -220,46 +221,20 @@ class Task:
         guests: Cards whose loose nodes have been compared with this task's project.
         traces, quiet: Traces whose events name it; open jobs that only its own events keep alive.
         gone: Sorted hashes of nodes and jobs that are no longer held, 8 bytes each.
+        changes: Nodes that came, left, moved or changed since a reader of its tree cleared it; None
+            while there is no such reader. What time alone changes (verdicts on what is open, other
+            than on a job) is not in it.
     """
 
+    # fmt: off
     __slots__ = (
-        "agg",
-        "end_order",
-        "ends",
-        "events",
-        "face",
-        "failed",
-        "failures",
-        "first",
-        "gone",
-        "guests",
-        "has_spanless",
-        "has_spans",
-        "id",
-        "is_face_known",
-        "is_mixed",
-        "is_named",
-        "is_silent",
-        "jobs",
-        "last_trace",
-        "loose",
-        "message",
-        "not_held",
-        "project",
-        "quiet",
-        "rates",
-        "retries",
-        "roots",
-        "runs",
-        "seen",
-        "shed_above",
-        "size",
-        "spans",
-        "tops",
-        "traces",
-        "up",
-        "virtual",
+        "agg", "changes", "end_order", "ends", "events", "face", "failed", "failures", "first",
+        "gone", "guests", "has_spanless", "has_spans", "id", "is_face_known", "is_mixed",
+        "is_named", "is_silent", "jobs", "last_trace", "loose", "message", "not_held", "project",
+        "quiet", "rates", "retries", "roots", "runs", "seen", "shed_above", "size", "spans", "tops",
+        "traces", "up", "virtual",
     )
+    # fmt: on
 
     def __init__(self, task_id: str) -> None:
         self.id = task_id
@@ -304,6 +279,7 @@ class Task:
         self.failed: list[Job] = []
         """Failed jobs that eviction passed over."""
         self.gone: array[int] | None = None
+        self.changes: set[Node] | None = None
         self.not_held = 0
         """Nodes that were counted and are no longer held, and those that there was no room for."""
         self.shed_above = 0
@@ -375,6 +351,13 @@ def is_in_phase(at: Node | Task | None) -> bool:
             return True
         at = at.up
     return False
+
+
+def changed(node: Node) -> None:
+    """For a reader of its task's tree, if there is one: this node is to be read again."""
+    changes = node.own.task.changes
+    if changes is not None:
+        changes.add(node)
 
 
 def forget_times(job: Job) -> None:

@@ -24,6 +24,7 @@ from otel_bridge_collector.model.nodes import (
     Node,
     Task,
     add_counts,
+    changed,
     children,
     count_kid,
     depth_of,
@@ -296,6 +297,7 @@ class Tree:
             task.is_face_known = False
             if type(node.own) is Job:
                 self._evaluate(node.own)
+        changed(node)
         return _NOTHING if node.kind == PHASE and reach == _UNTIL_PHASES else reach
 
     @staticmethod
@@ -371,6 +373,7 @@ class Tree:
         """Take a node out of its job or its task's lists; the id of its job, if one is known."""
         own = node.own
         task = own.task
+        changed(node)
         task.size -= 1
         self.size -= 1
         task.is_face_known = False

@@ -31,6 +31,7 @@ from otel_bridge_collector.model.nodes import (
     More,
     Node,
     Task,
+    changed,
     forget_times,
     shift,
 )
@@ -78,6 +79,8 @@ class Jobs:
     def evaluate(self, job: Job) -> None:  # noqa: C901  (each call costs 0.1 us)
         """Find a job's status again; count and register it accordingly."""
         task, node = job.task, job.first
+        if task.changes is not None:
+            task.changes.update(job.nodes())
         if node is None:
             self._remove(job)
             return
@@ -147,6 +150,8 @@ class Jobs:
         """Count a job in another container than before, or for the first time."""
         forget_times(job)
         old, at, up = job.st, job.at, node.up
+        if type(at) is Node:
+            changed(at)
         if status == old and at is not None and at.agg is not None and at.up is up:
             # One container up, as all of a deep chain with each new top: no walk of 64.
             at.agg[status] -= 1
@@ -190,6 +195,8 @@ class Jobs:
 
     def _remove(self, job: Job) -> None:
         task = job.task
+        if type(job.at) is Node:
+            changed(job.at)
         if job.st >= 0:
             shift(job.at, job.st, -1)
         job.st = -1
