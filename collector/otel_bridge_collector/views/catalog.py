@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from otel_bridge_collector.views import events, failures, overview, queues, tasks, workers
 from otel_bridge_collector.views.listing import Scope, Window
 from otel_bridge_collector.views.state import ViewState
+from otel_bridge_collector.views.tree import view as tree
 from otel_bridge_collector.wire.views.messages import first_error
 from otel_bridge_collector.wire.views.params import (
     EventsParams,
@@ -22,6 +23,7 @@ from otel_bridge_collector.wire.views.params import (
     ListParams,
     OverviewParams,
     TasksParams,
+    TreeParams,
 )
 
 __all__ = ["CATALOG", "Query", "QueryError", "View", "Views", "parse_query"]
@@ -62,6 +64,7 @@ CATALOG: Final[Mapping[str, View]] = {
     "overview": View(OverviewParams, overview.compute, overview.merge),
     "queues": View(ListParams, queues.compute, queues.merge),
     "tasks": View(TasksParams, tasks.compute, tasks.merge),
+    "tree": View(TreeParams, tree.compute, tree.merge),
     "workers": View(ListParams, workers.compute, workers.merge),
 }
 
@@ -78,8 +81,8 @@ def parse_query(view: str, params: Mapping[str, Any]) -> Query:
     Check what a client asks for, and fill in the defaults of its parameters. From any thread.
 
     Args:
-        view: A name of ``CATALOG``: ``events``, ``failures``, ``overview``, ``queues``, ``tasks``
-            or ``workers``.
+        view: A name of ``CATALOG``: ``events``, ``failures``, ``overview``, ``queues``, ``tasks``,
+            ``tree`` or ``workers``.
         params: Fields of that view's parameters, as JSON values; empty: all defaults.
 
     Returns:

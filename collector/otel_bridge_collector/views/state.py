@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, Protocol, TypeVar
 
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge_collector.model.fold import Fold
@@ -13,7 +13,7 @@ from otel_bridge_collector.views.listing import Scope
 from otel_bridge_collector.views.task_index import TaskIndex
 from otel_bridge_collector.wire.event_matcher import HeldEvent
 
-__all__ = ["MAX_NAMES", "EventRing", "ViewState", "ms"]
+__all__ = ["MAX_NAMES", "EventRing", "Kept", "ViewState", "ms"]
 
 MAX_NAMES: Final = 200
 """Projects or types that a filter offers, at most."""
@@ -62,6 +62,16 @@ class EventRing(Protocol):
         """The entries whose project was set since ``changes`` was ``number``; None: too many."""
 
 
+class Kept(Protocol):
+    """What a view keeps from one tick to the next, such as an index of its own."""
+
+    def refresh(self) -> None:
+        """The model is another one than before: called at the end of each refresh of the state."""
+
+
+_Kept = TypeVar("_Kept", bound=Kept)
+
+
 class ViewState:
     """
     What views are computed from: the model (the state that all events make) and indexes of it.
@@ -97,6 +107,7 @@ class ViewState:
         self.kept_events: dict[Any, Any] = {}
         self.tasks = TaskIndex(model)
         self.orders: dict[Any, tuple[int, Any, Any]] = {}
+        self._kept: dict[Callable[[Fold], Kept], Any] = {}
         self._running: dict[tuple[str | None, bool], Counter[str]] | None = None
 
     @property
@@ -117,9 +128,25 @@ class ViewState:
         """
         self.model.sweep(now)
         self.tasks.refresh()
+        for kept in self._kept.values():
+            kept.refresh()
         self._running = None
         if len(self.orders) > _MAX_ORDERS:
             self.orders.clear()
+
+    def keep(self, make: Callable[[Fold], _Kept]) -> _Kept:
+        """
+        Return what a view keeps from tick to tick; the same for the same ``make``.
+
+        On the event loop of the model. What ``make`` raises passes through, and nothing is kept.
+
+        Args:
+            make: Makes it from the model, the first time.
+        """
+        found: _Kept | None = self._kept.get(make)
+        if found is None:
+            found = self._kept[make] = make(self.model)
+        return found
 
     def projects(self, scope: Scope) -> set[str]:
         """Return the projects of the tasks that a reader may see; on the model's event loop."""

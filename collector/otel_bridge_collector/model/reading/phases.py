@@ -26,7 +26,15 @@ from otel_bridge_collector.model.nodes import GONE, UNKNOWN, Node, Task, is_in_p
 from otel_bridge_collector.model.runs import has_ended
 from otel_bridge_collector.model.tasks import has_own_facts
 
-__all__ = ["PhaseRow", "is_phase_shown", "phases", "sample", "top_phases"]
+__all__ = [
+    "PhaseRow",
+    "is_phase_shown",
+    "job_times",
+    "phases",
+    "sample",
+    "top_phases",
+    "virtual_standing",
+]
 
 _SECOND: Final = 1_000_000
 _RATE_SPAN_SEC: Final = 60
@@ -164,7 +172,7 @@ def _merged(task: Task) -> dict[str, _Totals]:
     return found
 
 
-def _job_times(task: Task, virtual: Node | None) -> tuple[int | None, int | None]:
+def job_times(task: Task, virtual: Node | None) -> tuple[int | None, int | None]:
     """When the first job of a phase that no span is began, and the last one that ended did."""
     more = None if virtual is None else virtual.more
     if more is None:
@@ -217,6 +225,26 @@ def _standing(
     return COMPLETED, last_end
 
 
+def virtual_standing(task: Task, virtual: Node) -> tuple[int, int | None, int | None]:
+    """
+    Return status code, start and end of a phase that no span is, by what it reports and its jobs.
+
+    Times are microseconds, None while unknown or open. Raises nothing; on the collector's event
+    loop.
+
+    Args:
+        task: The phase's task.
+        virtual: One of its virtual phases.
+    """
+    phase = _Totals()
+    phase.add(virtual)
+    _, completed, failed = _counts(phase)
+    started, last_end = job_times(task, virtual)
+    facts, jobs = phase.facts, phase.jobs
+    status, ended = _standing(facts, jobs, completed + failed >= sum(jobs), last_end)
+    return status, virtual.first if facts else started, ended
+
+
 def _row(
     task: Task,
     name: str,
@@ -227,7 +255,7 @@ def _row(
 ) -> PhaseRow:
     total, completed, failed = _counts(phase)
     jobs, virtual = phase.jobs, phase.virtual
-    first_start, last_end = _job_times(task, virtual)
+    first_start, last_end = job_times(task, virtual)
     facts = phase.facts
     status, ended = _standing(facts, jobs, completed + failed >= sum(jobs), last_end)
     if status in (PENDING, PROCESSING) and card_status in _OVER:

@@ -25,13 +25,25 @@ from otel_bridge_collector.model.tasks import has_own_facts
 from otel_bridge_collector.model.workers import Incarnation, Process, Worker
 from otel_bridge_collector.wire.messages import EndedBy, SpanBar
 
-__all__ = ["bars_of", "incarnation_of", "iso", "phase_of", "worker_id_of"]
+__all__ = [
+    "ENDED_BY_NAMES",
+    "bars_of",
+    "incarnation_of",
+    "is_started",
+    "iso",
+    "name_of",
+    "phase_of",
+    "queued_at",
+    "run_numbers",
+    "worker_id_of",
+]
 
 _LOOKED_AT: Final = 400
 """Of one task: so many of the newest jobs, and as many that ended last. A card with 50,000 jobs
 otherwise costs 100 ms."""
 
-_ENDED_BY: Final = {code: cast("EndedBy", name) for name, code in ENDED_BY.items()}
+ENDED_BY_NAMES: Final = {code: cast("EndedBy", name) for name, code in ENDED_BY.items()}
+"""Who reported an end, by its code in ``Node.ended``; 0, open, is none of them."""
 
 
 def iso(time_us: int | None) -> str | None:
@@ -93,7 +105,7 @@ def bars_of(model: Fold, task: Task, card_ended: int | None, limit: int) -> list
             found.append(_bar(model, node, card_ended, None, None))
             continue
         if job not in numbers:
-            numbers[job] = _run_numbers(job)
+            numbers[job] = run_numbers(job)
         of_node = numbers[job]
         run, runs = (1, 1) if of_node is None else (of_node.get(node), max(of_node.values()))
         found.append(_bar(model, node, card_ended, run, runs))
@@ -111,8 +123,8 @@ def _order(node: Node) -> tuple[bool, bool, int, int, str, int]:
     return is_over, node.kind == ENQUEUE, time, 0, job_id, node.attempt
 
 
-def _run_numbers(job: Job) -> dict[Node, int] | None:
-    """Which of its job's runs a node belongs to, from 1; None where all belong to one."""
+def run_numbers(job: Job) -> dict[Node, int] | None:
+    """Which of its job's runs each node belongs to, from 1; None where all belong to one."""
     first = job.first
     if first is None or first.next is None:
         return None
@@ -164,17 +176,18 @@ def _is_bar(node: Node, card_ended: int | None) -> bool:
     if node.kind != ENQUEUE or node.ended:
         return True
     # An enqueue whose job has started is shown as the job's ``queued_at``.
-    return card_ended is None and not _is_started(node)
+    return card_ended is None and not is_started(node)
 
 
-def _is_started(enqueue: Node) -> bool:
+def is_started(enqueue: Node) -> bool:
+    """Whether a worker has started the job that an enqueue put into a queue."""
     own = enqueue.own
     if enqueue.key is None:
         return type(own) is Job and own.win is not None and own.win.kind == JOB
     return any(kid.kind == JOB for kid in children(enqueue))
 
 
-def _queued(node: Node) -> int | None:
+def queued_at(node: Node) -> int | None:
     """When the job was enqueued, as far as a link or a publisher without spans says it."""
     parent, own = node.parent, node.own
     if node.kind == ENQUEUE:
@@ -194,7 +207,8 @@ def _span_id_of(node: Node, job_id: str | None) -> str:
     return f"{job_id or node.name}#{node.attempt}:{KIND_NAMES[node.kind]}"
 
 
-def _name_of(node: Node, job_id: str | None) -> str:
+def name_of(node: Node, job_id: str | None) -> str:
+    """Its name; without one the job's id, else what kind of node it is."""
     return node.name or job_id or KIND_NAMES[node.kind]
 
 
@@ -215,14 +229,14 @@ def _bar(
         parent_span_id=None if type(parent_key) is not int else f"{parent_key:016x}",
         trace_id=traces[0] if len(traces) == 1 else None,
         kind=kind,
-        name=_name_of(node, job_id),
+        name=name_of(node, job_id),
         task_id=job_id,
         task_type=None if node.kind == PHASE else node.name,
         phase=phase_of(node),
         worker_id=worker_id_of(node),
         status=STATUS_NAMES[state.status],
         retry_count=node.attempt,
-        queued_at=iso(_queued(node)),
+        queued_at=iso(queued_at(node)),
         started_at=None if node.kind == ENQUEUE else iso(node.start),
         ended_at=iso(state.ended),
         duration_ms=(node.end - node.start) / 1000 if is_ended and node.start is not None else None,
@@ -231,6 +245,6 @@ def _bar(
         run=run,
         runs=runs,
         incarnation=incarnation_of(node.worker),
-        ended_by=_ENDED_BY.get(state.ended_by),
+        ended_by=ENDED_BY_NAMES.get(state.ended_by),
         reason=state.reason,
     )

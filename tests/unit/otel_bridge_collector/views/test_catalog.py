@@ -15,7 +15,7 @@ from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.stream.ring import ReplayRing
 from otel_bridge_collector.views.catalog import CATALOG, Query, QueryError, Views, parse_query
 from otel_bridge_collector.views.changes import change_message, full_message
-from otel_bridge_collector.views.listing import Scope, Window
+from otel_bridge_collector.views.listing import GoneError, Scope, Window
 from otel_bridge_collector.views.state import ViewState
 from otel_bridge_collector.wire.event_matcher import BACKGROUND_EVENT_TYPES
 from otel_bridge_collector.wire.views.events import EventRow, EventsHead
@@ -28,6 +28,7 @@ from otel_bridge_collector.wire.views.rows import (
     TasksHead,
     WorkerRow,
 )
+from otel_bridge_collector.wire.views.tree import TreeHead, TreeRow
 from pydantic import BaseModel
 
 from tests.support.histories import append_to, fold, history, moment
@@ -37,15 +38,27 @@ HEADS: dict[str, type[BaseModel]] = {
     "events": EventsHead,
     "overview": OverviewHead,
     "tasks": TasksHead,
+    "tree": TreeHead,
 }
 ROWS: dict[str, type[BaseModel]] = {
     "events": EventRow,
     "failures": FailureRow,
     "queues": QueueRow,
     "tasks": TaskRow,
+    "tree": TreeRow,
     "workers": WorkerRow,
 }
-ALL = {name: parse_query(name, {}) for name in CATALOG}
+OF_A_TASK = ("tree",)
+ALL = {name: parse_query(name, {}) for name in CATALOG if name not in OF_A_TASK}
+
+
+def queries_of(model: Fold) -> dict[str, tuple[str, Query]]:
+    """Each view by a label; those of one task for each task of the model."""
+    found = {name: (name, query) for name, query in ALL.items()}
+    for name in OF_A_TASK:
+        for task_id in sorted(model.tasks.by_id):
+            found[f"{name} {task_id}"] = name, parse_query(name, {"task": task_id})
+    return found
 
 
 def state_of(model: Fold, seconds: float, ring: ReplayRing | None) -> ViewState:
@@ -82,12 +95,17 @@ def all_views(
 ) -> dict[str, Any]:
     """Every view; that of events, whose order is the log's, is empty without a ring."""
     views = Views(state_of(model, seconds, ring))
-    shown = {name: views.window(query, scope) for name, query in ALL.items()}
-    for name, found in shown.items():
+    shown = {}
+    for label, (name, query) in queries_of(model).items():
+        try:
+            found = views.window(query, scope)
+        except GoneError:
+            continue
         HEADS.get(name, ListHead).model_validate(found.head)
         for row in found.rows.values():
             ROWS[name].model_validate_json(row)
-    return {name: parsed(found) for name, found in shown.items()}
+        shown[label] = parsed(found)
+    return shown
 
 
 @given(seed=st.integers(0, 2**32), seconds=st.sampled_from((20, 100, 400, 2000)))
@@ -166,10 +184,12 @@ def test_a_full_and_changes_equal_a_later_full(seed: int, windows: int) -> None:
     ring = ReplayRing("e:0", 30)
     state = ViewState(model, ring=ring)
     views = Views(state)
+    tasks = sorted({one.parent_task_id or one.trace_id or "" for one in events})
     queries = [
         *ALL.values(),
         parse_query("events", {"count": windows, "all": True}),
         parse_query("events", {"text": "t1", "status": ["processing", "failed"]}),
+        *(parse_query("tree", {"task": task, "count": 20}) for task in tasks),
         parse_query("tasks", {"count": windows, "sort": "slowest"}),
         parse_query("tasks", {"text": "t", "status": ["processing", "failed"]}),
         parse_query("tasks", {"status": ["retrying"]}),
@@ -183,7 +203,10 @@ def test_a_full_and_changes_equal_a_later_full(seed: int, windows: int) -> None:
         append_to(ring, events[start : start + 20])
         state.refresh(moment(start / 4 + 1))
         for number, query in enumerate(queries):
-            new = views.window(query, None)
+            try:
+                new = views.window(query, None)
+            except GoneError:
+                continue
             full = json.loads(full_message(number, start, 0, new))
             if number not in shown:
                 client = ShownView()

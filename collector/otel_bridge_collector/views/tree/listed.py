@@ -1,0 +1,173 @@
+"""
+Which nodes of a task are rows of its tree: below which row, by which key, in which order.
+
+A row is what people recognise: the task, a phase, one attempt of a job, a job that waits, any other
+span. An enqueue whose job has started is none: it is the time from which the attempt was queued.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from otel_bridge_collector.model.events import ENQUEUE, FAILED, JOB, PHASE, RULE, SPAN, TASK
+from otel_bridge_collector.model.fold import Fold
+from otel_bridge_collector.model.nodes import Job, Node, Task, children
+from otel_bridge_collector.model.reading.phases import job_times
+from otel_bridge_collector.model.runs import has_ended, is_open, is_shadowed
+from otel_bridge_collector.model.snapshot.bars import is_started
+from otel_bridge_collector.model.tasks import has_own_facts
+from otel_bridge_collector.views.tree.blocks import Order
+
+__all__ = [
+    "all_nodes",
+    "has_failed",
+    "is_held",
+    "is_row",
+    "is_virtual",
+    "is_virtual_row",
+    "key_of",
+    "node_of",
+    "order_of",
+    "successor",
+]
+
+_SPAN_ID_CHARS = 16
+
+
+def is_virtual(node: Node) -> bool:
+    """Whether it stands for a phase that jobs name and no span is."""
+    return node.key is None and node.kind == PHASE
+
+
+def is_held(node: Node, task: Task) -> bool:
+    """Whether a node that was of a task still is: it was neither evicted nor moved."""
+    return node.up is not None and node.own.task is task
+
+
+def is_row(node: Node) -> bool:
+    """
+    Return whether a node of a task is a row of its tree; a virtual phase is not asked for here.
+
+    Not: an enqueue whose job has started, and what only repeats an attempt or a root that is known
+    as a span. Never raises; on the collector's event loop.
+
+    Args:
+        node: Held by the model; not the one that the task's own row shows.
+    """
+    own = node.own
+    if node.kind == ENQUEUE:
+        return (type(own) is Job and own.win is node) or not is_started(node)
+    if type(own) is Job:
+        return not is_shadowed(node, own)
+    return node.key is not None or node.kind != TASK
+
+
+def is_virtual_row(task: Task, node: Node, phases: set[str | None]) -> bool:
+    """
+    Return whether a virtual phase is a row though no row is below it.
+
+    Args:
+        task: Its task.
+        node: The phase.
+        phases: Names of the task's phases with a span: of one of these a publisher without spans
+            reports the same again.
+    """
+    if task.virtual.get(node.name or "") is not node:
+        return False
+    if node.agg is not None and any(node.agg):
+        return True
+    is_reported = node.start is not None or bool(node.ended)
+    return is_reported and has_own_facts(node) and node.name not in phases
+
+
+def all_nodes(task: Task) -> Iterator[Node]:
+    """Iterate all nodes of a task that is held, in no order; virtual phases are left out."""
+    for job in task.jobs.values():
+        yield from job.nodes()
+    yield from task.roots
+    yield from task.spans
+    for node in task.tops:
+        if node.key is not None:
+            yield node
+
+
+def order_of(node: Node) -> Order:
+    """By what a row is sorted among its siblings: when it started or was queued, then its key."""
+    if node.key is not None:
+        return node.first, node.key, ""
+    if node.kind == PHASE:
+        first = node.first or job_times(node.own.task, node)[0] or 0
+        return first, 0, node.name or ""
+    return node.first, 0, key_of(node)
+
+
+def key_of(node: Node) -> str:
+    """
+    Return the key of a row: its span id, else a text made of what it is; never raises.
+
+    ``phase:<task>/<name>``, ``enqueue:<task>/<job>#<attempt>``, ``job:<task>/<job>#<attempt>`` or
+    ``task:<task>`` for nodes of publishers without spans.
+    """
+    if node.key is not None:
+        return f"{node.key:016x}"
+    own = node.own
+    if type(own) is Job:
+        kind = "enqueue" if node.kind == ENQUEUE else "job"
+        return f"{kind}:{own.task.id}/{own.id}#{node.attempt}"
+    if node.kind == PHASE:
+        return f"phase:{own.task.id}/{node.name}"
+    return f"task:{own.task.id}"
+
+
+def node_of(model: Fold, task: Task, key: str) -> Node | None:
+    """
+    Return the node of a task that a key names, whether it is a row or not; never raises.
+
+    Args:
+        model: The state.
+        task: The task; a node of another one is not found.
+        key: As ``key_of`` makes it; any other text gives None.
+    """
+    if len(key) == _SPAN_ID_CHARS:
+        try:
+            node = model.tree.nodes.get(int(key, 16))
+        except ValueError:
+            node = None
+        if node is not None:
+            return node if node.own.task is task else None
+    kind, _, rest = key.partition(":")
+    if not rest.startswith(f"{task.id}/"):
+        return None
+    rest = rest[len(task.id) + 1 :]
+    if kind == "phase":
+        return task.virtual.get(rest)
+    job_id, _, attempt = rest.rpartition("#")
+    job = task.jobs.get(job_id)
+    code = {"job": JOB, "enqueue": ENQUEUE}.get(kind)
+    if job is None or code is None:
+        return None
+    found = (node for node in job.nodes() if node.key is None and node.kind == code)
+    return next((node for node in found if str(node.attempt) == attempt), None)
+
+
+def successor(node: Node) -> Node | None:
+    """What is the row now instead of an enqueue that was one: an attempt; None for other nodes."""
+    if node.kind != ENQUEUE:
+        return None
+    for kid in children(node):
+        if kid.kind == JOB:
+            return kid
+    own = node.own
+    return own.win if type(own) is Job and own.win is not node else None
+
+
+def has_failed(node: Node) -> bool:
+    """Whether the status of its row is ``failed``; not for the task's own row."""
+    if node.ended & 7 == FAILED:
+        if node.ended >> 3 != RULE:
+            if not is_open(node):
+                return True
+        elif node.kind in (PHASE, SPAN) and has_ended(node):
+            return True
+    own = node.own
+    return type(own) is Job and own.win is node and own.st == FAILED

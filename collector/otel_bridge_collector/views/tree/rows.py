@@ -1,0 +1,231 @@
+"""
+The rows of a tree as JSON, each made once and kept until it changes.
+
+Making one costs 10 us, and a window of 60 is asked for ten times a second by each reader who looks
+elsewhere. A row depends on nothing but the model, so all readers share its bytes. What an event
+changes drops it (``TreeIndex``); what time alone changes is found by comparing the state of rows
+that are not over, when they are in a window.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pydantic_core import to_json
+
+from otel_bridge_collector.model.events import (
+    ENQUEUE,
+    FAILED,
+    JOB,
+    KIND_NAMES,
+    PENDING,
+    PROCESSING,
+    RETRYING,
+    RULE,
+    STALLED,
+    STATUS_NAMES,
+    shorten,
+)
+from otel_bridge_collector.model.fold import Fold
+from otel_bridge_collector.model.nodes import GONE, Job, Node, Task
+from otel_bridge_collector.model.reading.cards import Standing
+from otel_bridge_collector.model.reading.phases import virtual_standing
+from otel_bridge_collector.model.reading.rows import NodeState
+from otel_bridge_collector.model.runs import is_open, winner
+from otel_bridge_collector.model.snapshot.bars import (
+    ENDED_BY_NAMES,
+    name_of,
+    queued_at,
+    run_numbers,
+    worker_id_of,
+)
+from otel_bridge_collector.views.tree.blocks import Item
+from otel_bridge_collector.views.tree.listed import is_virtual, key_of
+
+__all__ = ["RowMaker", "gone_below", "state_of"]
+
+_MAX_ERROR: Final = 300
+_OPEN: Final = (PENDING, PROCESSING, RETRYING)
+_NO_COUNTS: Final = [0] * 8
+_MORE: Final = NodeState(0, None, None, 0)
+
+
+def gone_below(task: Task, item: Item, *, is_task: bool) -> int:
+    """How many rows directly below one (of a task's own: of it) are no longer in memory."""
+    node = item.node
+    gone = 0 if node is None or node.agg is None else node.agg[GONE]
+    return gone + task.agg[GONE] if is_task else gone
+
+
+def state_of(model: Fold, task: Task, node: Node, standing: Standing) -> NodeState:
+    """
+    Return the status of a node's row, and where its bar ends, as of the latest sweep.
+
+    Changes no counts and raises nothing; on the collector's event loop.
+
+    Args:
+        model: The state.
+        task: The node's task.
+        node: Not the one that the task's own row shows.
+        standing: Where the task stands: what is open in a task that is over is stalled.
+    """
+    ended = standing.ended
+    if not is_virtual(node):
+        return model.rows.state(node, ended)
+    status, _, last = virtual_standing(task, node)
+    if status in _OPEN and ended is not None:
+        return NodeState(STALLED, max(ended, model.tasks.last_seen(task)), "card_ended", RULE)
+    return NodeState(status, last, None, node.ended >> 3)
+
+
+class RowMaker:
+    """
+    Gives the JSON of a task's rows, and keeps each in its item until it is another one.
+
+    For the collector's event loop; raises nothing for items of the tree.
+
+    Args:
+        model: The state.
+        task: Whose tree it is.
+        standing: Where the task stands as of now; used until there is another ``RowMaker``.
+    """
+
+    def __init__(self, model: Fold, task: Task, standing: Standing) -> None:
+        self.standing = standing
+        self._model = model
+        self._task = task
+
+    def row(self, item: Item, depth: int) -> bytes:
+        """
+        Return the JSON of a row, as ``TreeRow`` describes it.
+
+        Args:
+            item: The row; ``row``, ``depth`` and ``state`` of it are kept up.
+            depth: Rows above it.
+        """
+        state = self.state(item)
+        if item.row is None or item.depth != depth or item.state != state:
+            item.depth = depth
+            item.state = state
+            item.row = to_json(self._fields(item, depth, state or self._final(item)))
+        return item.row
+
+    def state(self, item: Item) -> NodeState | Standing | None:
+        """Status and end of a row that time may change; None for one that only an event can."""
+        node = item.node
+        if item.parent is None:
+            return self.standing
+        if node is None or (node.key is not None and node.ended >> 3 > RULE and not is_open(node)):
+            return None
+        return state_of(self._model, self._task, node, self.standing)
+
+    def _final(self, item: Item) -> NodeState:
+        node = item.node
+        return _MORE if node is None else NodeState(node.ended & 7, node.end, None, node.ended >> 3)
+
+    def _fields(self, item: Item, depth: int, state: NodeState | Standing) -> dict[str, Any]:
+        # Not the model itself: it costs four times as much as the dict; tests validate the rows.
+        node, task = item.node, self._task
+        is_task = item.parent is None
+        if node is None and not is_task:
+            return self._more(item, depth)
+        own = None if node is None else node.own
+        job = own if type(own) is Job and not is_task else None
+        agg = task.agg if is_task else _NO_COUNTS if node is None or node.agg is None else node.agg
+        if isinstance(state, NodeState):
+            start, ended_by = self._start(node), state.ended_by
+        else:
+            start, ended_by = state.started, 0
+            if node is not None and state.ended is not None and not is_open(node):
+                ended_by = node.ended >> 3
+        return {
+            "k": self.key(item),
+            "depth": depth,
+            "kind": "task" if node is None or is_task else KIND_NAMES[node.kind].split("_")[-1],
+            "name": self._name(node, job, is_task=is_task),
+            "type": None if node is None or not (job or is_task) else node.name,
+            "job": job and job.id,
+            "status": STATUS_NAMES[state.status],
+            "why": state.reason,
+            "ended_by": ENDED_BY_NAMES.get(ended_by),
+            "queued": None if job is None or node is None else _ms(queued_at(node)),
+            "start": _ms(start),
+            "end": _ms(state.ended),
+            "worker": None if node is None else worker_id_of(node),
+            "attempt": 0 if job is None or node is None else node.attempt,
+            "run": None if job is None or node is None else _run(job, node),
+            "error": None if node is None else _error(node, job, state.status),
+            "kids": _count(item) + gone_below(task, item, is_task=is_task),
+            "n": item.size - 1,
+            "done": agg[3],
+            "failed": agg[FAILED],
+            "running": agg[PROCESSING],
+            "pending": agg[PENDING] + agg[RETRYING],
+            "stalled": agg[STALLED],
+        }
+
+    def key(self, item: Item) -> str:
+        """The key of an item's row."""
+        if item.key is None:
+            if item.node is not None:
+                item.key = key_of(item.node)
+            elif item.parent is None:
+                item.key = f"task:{self._task.id}"
+            else:
+                item.key = f"more:{self.key(item.parent)}"
+        return item.key
+
+    def _more(self, item: Item, depth: int) -> dict[str, Any]:
+        assert item.parent is not None
+        empty = dict.fromkeys(_NULLS)
+        zero = dict.fromkeys(_COUNTS, 0)
+        above = item.parent
+        kids = gone_below(self._task, above, is_task=above.parent is None)
+        named = {"kind": "more", "name": "no longer in memory", "status": STATUS_NAMES[3]}
+        return {"k": self.key(item), "depth": depth, **named, **empty, **zero, "kids": kids}
+
+    def _start(self, node: Node | None) -> int | None:
+        if node is None or node.kind == ENQUEUE:
+            return None
+        return virtual_standing(self._task, node)[1] if is_virtual(node) else node.start
+
+    def _name(self, node: Node | None, job: Job | None, *, is_task: bool) -> str:
+        if is_task:
+            title = None if node is None or node.more is None else node.more.title
+            return title or self._task.id
+        if job is not None:
+            return job.id
+        assert node is not None
+        return name_of(node, None)
+
+
+_NULLS: Final = (
+    "type", "job", "why", "ended_by", "queued", "start", "end", "worker", "run", "error",
+)  # fmt: skip
+_COUNTS: Final = ("attempt", "n", "done", "failed", "running", "pending", "stalled")
+
+
+def _ms(time_us: int | None) -> int | None:
+    return None if not time_us else time_us // 1000
+
+
+def _count(item: Item) -> int:
+    """Its children that are in memory; a row for those that are not, the first one, left out."""
+    blocks = item.kids
+    if blocks is None:
+        return 0
+    return sum(len(block.items) for block in blocks) - (blocks[0].items[0].node is None)
+
+
+def _run(job: Job, node: Node) -> int:
+    numbers = run_numbers(job)
+    return 1 if numbers is None else numbers.get(node, 1)
+
+
+def _error(node: Node, job: Job | None, status: int) -> str | None:
+    """Why it failed; where another process reported the end, what that said."""
+    error = node.error
+    if error is None and job is not None and job.win is node and status == FAILED:
+        evidence = winner(job)[1] if node.kind == JOB else None
+        error = None if evidence is None else evidence.error
+    return None if error is None else shorten(error, _MAX_ERROR)
