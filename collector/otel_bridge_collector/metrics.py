@@ -181,6 +181,11 @@ class _OwnNumbers(MetricsSource):
         yield _counter("views_errors_total", "Views that could not be computed.", counted.errors)
         closed = counted.slow_closed
         yield _counter("views_slow_closed_total", "Clients of views closed as slow.", closed)
+        budget = self._collector.views_budget
+        yield _counter("views_rebuilds_total", "Lists of views made again.", budget.rebuilds)
+        yield _counter(
+            "views_postponed_total", "Times that such a list was due and waited.", budget.postponed
+        )
         yield _gauge("replay_events", "Events held for resuming.", len(self._collector.ring))
 
     def _state(self) -> Iterator[Metric]:

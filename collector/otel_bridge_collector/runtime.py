@@ -82,6 +82,7 @@ class Collector:
 
     Attributes:
         snapshots: What ``/monitor/snapshot`` and the first message of a dashboard show.
+        views_budget: How often the expensive lists of views are made again.
         channel_messages_refused: Pub/Sub messages of appended events that Redis' ACL denied; their
             events are in the log all the same.
 
@@ -115,7 +116,8 @@ class Collector:
             clock=clock,
         )
         max_bytes = bridge_settings.max_event_size_bytes
-        self._view_state = ViewState(self.model, self.redis_keys.queues, self.ring)
+        self._view_state = ViewState(self.model, self.redis_keys.queues, self.ring, clock=clock)
+        self.views_budget = self._view_state.budget
         self._views = Views(self._view_state)
         self.views_hub = ViewsHub(
             refresh=self._evaluate,

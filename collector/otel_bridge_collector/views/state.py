@@ -6,9 +6,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
+from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.reading.projects import is_shared
+from otel_bridge_collector.views.budget import Budget
 from otel_bridge_collector.views.listing import Scope
 from otel_bridge_collector.views.task_index import TaskIndex
 from otel_bridge_collector.wire.event_matcher import HeldEvent
@@ -85,8 +87,10 @@ class ViewState:
         queues: Names of the coordinator's queues, which are listed first and in this order;
             default: those of the prefix ``nexus``.
         ring: The newest events, each folded into the model; default None: no events are shown.
+        clock: Measures what lists cost to make.
 
     Attributes:
+        budget: Keeps lists that are expensive to make, and decides when each is made again.
         tasks: All tasks, indexed; none before the first refresh.
         ring: As given.
         kept_events: What the view ``events`` keeps from tick to tick, by query and scope, the one
@@ -100,11 +104,13 @@ class ViewState:
         model: Fold,
         queues: Sequence[str] = DEFAULT_KEYS.queues,
         ring: EventRing | None = None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.model = model
         self.queues = queues
         self.ring = ring
         self.kept_events: dict[Any, Any] = {}
+        self.budget = Budget(clock)
         self.tasks = TaskIndex(model)
         self.orders: dict[Any, tuple[int, Any, Any]] = {}
         self._kept: dict[Callable[[Fold], Kept], Any] = {}
@@ -128,6 +134,7 @@ class ViewState:
         """
         self.model.sweep(now)
         self.tasks.refresh()
+        self.budget.refresh(self.now // 1000)
         for kept in self._kept.values():
             kept.refresh()
         self._running = None

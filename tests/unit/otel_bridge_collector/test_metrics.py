@@ -71,6 +71,8 @@ ADDED = {
     "otel_bridge_views_refused_total": "counter",
     "otel_bridge_views_errors_total": "counter",
     "otel_bridge_views_slow_closed_total": "counter",
+    "otel_bridge_views_rebuilds_total": "counter",
+    "otel_bridge_views_postponed_total": "counter",
     "otel_bridge_build_info": "gauge",
     "otel_bridge_event_lag_seconds": "histogram",
     "otel_bridge_external_events_appended_total": "counter",
