@@ -1,19 +1,20 @@
 """
-Which nodes of a task are rows of its tree, and the keys of these rows.
+Which nodes of a task are rows of its tree, and the keys and names of these rows.
 
-The views ``tree``, ``job`` and ``search`` use these two functions, so that a key that one of them
-gives names a row of the others. The row above a node is its container, ``node.up``; where that is
-the task, it is the task's own row.
+The views ``tree``, ``job`` and ``search`` use these functions, so that a key that one of them gives
+names a row of the others. The row above a node is its container, ``node.up``; where that is the
+task, it is the task's own row.
 """
 
 from __future__ import annotations
 
-from otel_bridge_collector.model.events import ENQUEUE, JOB, PHASE
-from otel_bridge_collector.model.nodes import Job, Node, children
+from otel_bridge_collector.model.events import ENQUEUE, JOB, KIND_NAMES, PHASE, TASK
+from otel_bridge_collector.model.nodes import Job, Node, Task
 from otel_bridge_collector.model.reading.phases import is_phase_shown
 from otel_bridge_collector.model.runs import is_shadowed, runs_of
+from otel_bridge_collector.model.tasks import Tasks
 
-__all__ = ["is_row", "node_key"]
+__all__ = ["is_row", "node_key", "row_name", "row_path", "task_name"]
 
 
 def node_key(node: Node) -> str:
@@ -50,17 +51,61 @@ def is_row(node: Node) -> bool:
         return node.kind != PHASE or is_phase_shown(node)
     if node.kind == JOB:
         return node.key is not None or not is_shadowed(node, own)
-    return not _is_started(node, own)
+    kid = node.kids
+    while kid is not None:
+        if kid.kind == JOB:
+            return False  # most that have started
+        kid = kid.sib
+    first = own.first
+    return first is None or first.next is None or not _is_started(node, own)
 
 
 def _is_started(enqueue: Node, job: Job) -> bool:
     """Whether an attempt of its run is known that it, or a later enqueue of the run, led to."""
-    first = job.first
-    if first is None or first.next is None:
-        return False  # most that wait: nothing but the enqueue
-    if any(kid.kind == JOB for kid in children(enqueue)):
-        return True
     for run in runs_of(job):
         if enqueue in run.enqueues:
             return any(node.attempt >= enqueue.attempt for node in run.attempts)
     return False
+
+
+def row_name(node: Node) -> str:
+    """Return what people call a row: the job's id, else the node's name or title. Never raises."""
+    own = node.own
+    if type(own) is Job:
+        return own.id
+    if node.kind == TASK:
+        return (node.more and node.more.title) or own.task.id
+    return node.name or KIND_NAMES[node.kind]
+
+
+def task_name(tasks: Tasks, task: Task) -> str:
+    """
+    Return what people call a task: its title, else its id. Never raises.
+
+    Args:
+        tasks: All tasks.
+        task: One of them.
+    """
+    root = tasks.root_of(task)
+    return task.id if root is None else row_name(root)
+
+
+def row_path(tasks: Tasks, node: Node) -> tuple[str, ...]:
+    """
+    Return the names of the rows above a node, the task's first; at most 66. Never raises.
+
+    Args:
+        tasks: All tasks.
+        node: A node of one of them; for the root of a task the path is empty.
+    """
+    task = node.own.task
+    root = tasks.root_of(task)
+    if node is root:
+        return ()
+    names = []
+    at = node.up
+    while type(at) is Node:
+        if at is not root:
+            names.append(row_name(at))
+        at = at.up
+    return (task_name(tasks, task), *reversed(names))

@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.nodes import Node, Task
-from otel_bridge_collector.model.reading.keys import is_row, node_key
+from otel_bridge_collector.model.reading.keys import (
+    is_row,
+    node_key,
+    row_name,
+    row_path,
+    task_name,
+)
 
 from tests.support import histories
 from tests.support.folding import event, job, looked_at, root
@@ -71,6 +77,37 @@ def test_what_repeats_an_attempt_is_no_row() -> None:
         job("t", 3, "task_failed", error="killed", ended_by="other"),
     ]
     assert rows(looked_at(4, story)) == {"1"}
+
+
+def test_a_row_is_named_with_the_rows_above_it() -> None:
+    """By title, phase, job and span; an enqueue is not above what it led to."""
+    story = [
+        root("t", 0, "task_started", **span(1), meta={"title": "A study"}),
+        event(0, "phase_started", parent_task_id="t", phase="act", **span(2, 1)),
+        job("t", 1, "task_enqueued", **span(3, 2)),
+        job("t", 2, "task_started", **span(4, 3)),
+        event(3, "span_started", parent_task_id="t", name="GET", **span(5, 4)),
+        job("t", 4, "task_started", "k", phase="p"),
+        event(5, "phase_started", parent_task_id="u", phase="q"),
+    ]
+    model = looked_at(9, story)
+    tasks = model.tasks
+    found = {
+        row_name(node): row_path(tasks, node)
+        for task in tasks.by_id.values()
+        for node in nodes_of(task)
+        if is_row(node)
+    }
+    assert found == {
+        "A study": (),
+        "act": ("A study",),
+        "j": ("A study", "act"),
+        "GET": ("A study", "act", "j"),
+        "p": ("A study",),
+        "k": ("A study", "p"),
+        "q": ("u",),
+    }
+    assert [task_name(tasks, tasks.by_id[task]) for task in "tu"] == ["A study", "u"]
 
 
 @given(seed=st.integers(0, 2**32))
