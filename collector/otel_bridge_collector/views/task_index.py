@@ -8,6 +8,7 @@ without an event.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import islice
 from typing import Final
@@ -19,7 +20,7 @@ from otel_bridge_collector.model.reading.cards import Card
 from otel_bridge_collector.model.reading.phases import is_phase_shown
 from otel_bridge_collector.model.reading.projects import is_shared
 from otel_bridge_collector.model.snapshot.cards import OPEN
-from otel_bridge_collector.views.listing import Scope
+from otel_bridge_collector.views.listing import GoneError, Scope
 
 __all__ = ["IndexedTask", "TaskIndex"]
 
@@ -27,6 +28,8 @@ _SECOND_US: Final = 1_000_000
 _MAX_PHASES: Final = 100
 _MAX_JOBS: Final = 50
 _NO_COUNT: Final = (0, 0)
+_MAX_EVICTED: Final = 10_000
+"""So many ids of evicted tasks are remembered."""
 
 
 class IndexedTask:
@@ -45,6 +48,8 @@ class IndexedTask:
             100 newest phases reports failed jobs; 0 before it is read.
         row: The JSON of its row in the view ``tasks``; None until one is made, and after each
             change.
+        changes: Times that the model said that it looks different; lists made from its nodes hold
+            as long as this number.
     """
 
     __slots__ = (
@@ -52,6 +57,7 @@ class IndexedTask:
         "_names",
         "_phases",
         "_searched",
+        "changes",
         "end",
         "job_statuses",
         "row",
@@ -67,6 +73,7 @@ class IndexedTask:
         self.end = 0
         self.job_statuses = 0
         self.row: bytes | None = None
+        self.changes = 0
         self._card: Card | None = None
         self._names: set[str] | None = None
         self._phases: set[str | None] | None = None
@@ -147,11 +154,15 @@ class TaskIndex:
         by_id: In no order; empty before the first refresh.
         version: Rises when a task comes, goes, or changes in what lists are sorted or filtered by;
             0 at first.
+        changes: Rises with those of each task, and when one comes or goes; 0 at first.
     """
 
     def __init__(self, model: Fold) -> None:
         self.by_id: dict[str, IndexedTask] = {}
         self.version = 0
+        self.changes = 0
+        self._evicted: OrderedDict[str, tuple[str | None, bool]] = OrderedDict()
+        """Of evicted tasks the project, and whether limited readers must not see it."""
         self._model = model
         self._checked_at = 0
 
@@ -161,11 +172,16 @@ class TaskIndex:
         for task_id in model.evicted:
             known = self.by_id.get(task_id)
             if known is not None and model.tasks.by_id.get(task_id) is not known.task:
+                self._remember(known.task)
                 del self.by_id[task_id]
                 self.version += 1
+                self.changes += 1
         model.evicted.clear()
         for task in model.dirty:
             self._note(task)
+            self.changes += 1
+            if (known := self.by_id.get(task.id)) is not None:
+                known.changes += 1
         model.dirty.clear()
         now = model.liveness.now
         if now - self._checked_at >= _SECOND_US:
@@ -173,6 +189,13 @@ class TaskIndex:
             for known in list(self.by_id.values()):
                 if known.status in OPEN:
                     self._note(known.task)
+
+    def _remember(self, task: Task) -> None:
+        evicted = self._evicted
+        evicted.pop(task.id, None)
+        evicted[task.id] = task.project, is_shared(task)
+        if len(evicted) > _MAX_EVICTED:
+            evicted.popitem(last=False)
 
     def _note(self, task: Task) -> None:
         model = self._model
@@ -205,10 +228,41 @@ class TaskIndex:
         """
         for known in self.by_id.values():
             task = known.task
-            if scope is not None and (is_shared(task) or task.project not in scope):
-                continue
-            if project is None or task.project == project:
+            if _may_see(scope, task.project, is_shared(task)) and project in (None, task.project):
                 yield known
+
+    def find(self, task_id: str, scope: Scope) -> IndexedTask:
+        """
+        Return one task that a reader may see; on the event loop of the model.
+
+        Args:
+            task_id: Its id, or the trace id of work without a task.
+            scope: The reader's projects; None: all.
+
+        Raises:
+            GoneError: It is not held, or the reader may not see it. ``evicted`` if it was, and is
+                one of the 10,000 that were evicted last.
+        """
+        known = self.by_id.get(task_id)
+        if known is not None:
+            if _may_see(scope, known.task.project, is_shared(known.task)):
+                return known
+        elif task_id in self._evicted and _may_see(scope, *self._evicted[task_id]):
+            raise GoneError("evicted")
+        raise GoneError
+
+    def has_evicted(self, scope: Scope, project: str | None = None) -> bool:
+        """
+        Return whether tasks that a reader could see were evicted, of the 10,000 that were last.
+
+        Args:
+            scope: The reader's projects; None: all.
+            project: Only tasks of this project; default None: of all.
+        """
+        return any(
+            _may_see(scope, owner, is_hidden) and project in (None, owner)
+            for owner, is_hidden in self._evicted.values()
+        )
 
     @staticmethod
     def needs_attention(known: IndexedTask) -> str | None:
@@ -229,3 +283,7 @@ class TaskIndex:
         if known.status == PROCESSING and agg[STALLED]:
             return "jobs_stalled"
         return "jobs_failed" if agg[FAILED] else None
+
+
+def _may_see(scope: Scope, project: str | None, is_hidden: bool) -> bool:
+    return scope is None or (not is_hidden and project in scope)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from otel_bridge_collector.model.events import COMPLETED, FAILED, PROCESSING, STALLED
 from otel_bridge_collector.model.eviction import Limits
 from otel_bridge_collector.model.fold import Fold
+from otel_bridge_collector.views.listing import GoneError, Scope
 from otel_bridge_collector.views.task_index import IndexedTask, TaskIndex
 
 from tests.support.folding import apply, event, judged, root
@@ -165,3 +166,53 @@ def facts(index: TaskIndex, model: Fold) -> dict[str, Any]:
         texts = known.searched(model), known.is_of_type(model, "plan")
         found[name] = (known.listed, texts, card)
     return found
+
+
+def why_gone(index: TaskIndex, task: str, scope: Scope) -> str | None:
+    """Why a task is not found; None: it is."""
+    try:
+        assert index.find(task, scope) is index.by_id[task]
+    except GoneError as gone:
+        return gone.why
+    return None
+
+
+def test_one_task_is_found_by_those_who_may_see_it() -> None:
+    """Of others it is unknown; an evicted one is so only to readers who could have seen it."""
+    model = Fold(Limits(tasks=2))
+    index = TaskIndex(model)
+    for number, project in enumerate(("p", "q", "p", "p")):
+        name, fields = f"t{number}", {"project_id": project}
+        apply(model, root(name, number, "task_started", **fields))
+        apply(model, root(name, number + 0.5, "task_completed", **fields))
+        looked_at(index, model, number + 0.6)
+    assert "t1" not in index.by_id
+    p, q = frozenset({"p"}), frozenset({"q"})
+    assert [why_gone(index, "t3", scope) for scope in (None, p, q)] == [None, None, "unknown"]
+    assert [why_gone(index, "t1", scope) for scope in (None, p, q)] == [
+        "evicted",
+        "unknown",
+        "evicted",
+    ]
+    assert why_gone(index, "never", None) == "unknown"
+    assert index.has_evicted(None)
+    assert index.has_evicted(q)
+    assert not index.has_evicted(frozenset({"r"}))
+    assert index.has_evicted(None, "q")
+    assert not index.has_evicted(p, "q")
+
+
+def test_a_change_is_counted_once_it_is_seen() -> None:
+    """The number rises with the events of a task, and stays while nothing happens to it."""
+    model = Fold()
+    index = TaskIndex(model)
+    apply(model, root("t", 0, "task_started"), root("u", 0, "task_started"))
+    known = looked_at(index, model, 1)["t"]
+    before, all_before = known.changes, index.changes
+    looked_at(index, model, 5)
+    assert (known.changes, index.changes) == (before, all_before)
+    apply(model, event(6, "task_started", parent_task_id="t", task_id="j"))
+    looked_at(index, model, 7)
+    assert known.changes > before
+    assert index.changes > all_before
+    assert index.by_id["u"].changes == 1
