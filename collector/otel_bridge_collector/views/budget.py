@@ -8,6 +8,7 @@ with one for all together as well it was 233 ms and 2.3 ms (prototype, 99th perc
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any, Final, TypeVar
 
@@ -73,7 +74,8 @@ class Budget:
         self._clock = clock
         self._now_ms = 0
         self._lists: dict[Hashable, _Made] = {}
-        self._waiting: dict[Hashable, None] = {}
+        self._waiting: OrderedDict[Hashable, None] = OrderedDict()
+        """Lists that are due, in the order in which they are made again."""
         self._spent = 0.0
         """Seconds of rebuilds; falls by 0.15 a second."""
         self._paid_at = clock.monotonic()
@@ -134,13 +136,17 @@ class Budget:
 
     def _may_rebuild(self, key: Hashable, made: _Made, now: float) -> bool:
         """Whether a list that is due is the next one, and the share has room for it."""
-        self._waiting.setdefault(key)
+        self._waiting.setdefault(key, None)
         self._spent = max(0.0, self._spent - _SHARE * (now - self._paid_at))
         self._paid_at = now
-        while (first := next(iter(self._waiting))) != key:
+        waiting = self._waiting
+        while (first := waiting.popitem(last=False)[0]) != key:
             if now - self._lists[first].asked <= _ABSENT_SEC:
-                return False
-            del self._waiting[first]
+                break
+        waiting[first] = None
+        waiting.move_to_end(first, last=False)
+        if first != key:
+            return False
         return not self._spent or self._spent + made.cost <= _SHARE * _WINDOW_SEC
 
     def _build(

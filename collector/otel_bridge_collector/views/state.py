@@ -104,6 +104,7 @@ class ViewState:
         model: Fold,
         queues: Sequence[str] = DEFAULT_KEYS.queues,
         ring: EventRing | None = None,
+        *,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.model = model
