@@ -15,13 +15,17 @@ from pydantic import BaseModel, ValidationError
 from otel_bridge_collector.views import events, failures, overview, queues, tasks, workers
 from otel_bridge_collector.views.listing import Scope, Window
 from otel_bridge_collector.views.state import ViewState
+from otel_bridge_collector.views.task import job, search, strip
 from otel_bridge_collector.views.tree import view as tree
 from otel_bridge_collector.wire.views.messages import first_error
 from otel_bridge_collector.wire.views.params import (
     EventsParams,
     FailuresParams,
+    JobParams,
     ListParams,
     OverviewParams,
+    SearchParams,
+    StripParams,
     TasksParams,
     TreeParams,
 )
@@ -61,8 +65,11 @@ class View(NamedTuple):
 CATALOG: Final[Mapping[str, View]] = {
     "events": View(EventsParams, events.compute, events.merge),
     "failures": View(FailuresParams, failures.compute, failures.merge),
+    "job": View(JobParams, job.compute, job.merge),
     "overview": View(OverviewParams, overview.compute, overview.merge),
     "queues": View(ListParams, queues.compute, queues.merge),
+    "search": View(SearchParams, search.compute, search.merge),
+    "strip": View(StripParams, strip.compute, strip.merge),
     "tasks": View(TasksParams, tasks.compute, tasks.merge),
     "tree": View(TreeParams, tree.compute, tree.merge),
     "workers": View(ListParams, workers.compute, workers.merge),
@@ -81,8 +88,7 @@ def parse_query(view: str, params: Mapping[str, Any]) -> Query:
     Check what a client asks for, and fill in the defaults of its parameters. From any thread.
 
     Args:
-        view: A name of ``CATALOG``: ``events``, ``failures``, ``overview``, ``queues``, ``tasks``,
-            ``tree`` or ``workers``.
+        view: A name of ``CATALOG``, such as ``tasks``.
         params: Fields of that view's parameters, as JSON values; empty: all defaults.
 
     Returns:
@@ -104,8 +110,8 @@ class Views:
     """
     Computes views (heads and rows that readers see) from one state; changes nothing in the model.
 
-    Use it on the event loop that changes the state; nothing waits. A window has at most 200 rows.
-    Raises nothing for queries that ``parse_query`` made.
+    Use it on the event loop that changes the state; nothing waits. A window has at most 200 rows, a
+    strip 240. Raises nothing but ``GoneError`` for queries that ``parse_query`` made.
 
     Args:
         state: The model and its indexes; refreshed by its owner before windows are asked for.
@@ -125,7 +131,7 @@ class Views:
             scope: The projects that the reader may see; None: all.
 
         Returns:
-            The head and at most 200 rows.
+            The head and at most 200 rows, of a strip 240.
 
         Raises:
             GoneError: What the view shows does not exist, or the reader may not see it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from otel_bridge_collector.views.changes import change_message, full_message
 from otel_bridge_collector.views.listing import GoneError, Scope, Window
 from otel_bridge_collector.views.state import ViewState
 from otel_bridge_collector.wire.event_matcher import BACKGROUND_EVENT_TYPES
-from otel_bridge_collector.wire.views.events import EventRow, EventsHead
+from otel_bridge_collector.wire.views.events import EventRow, EventsHead, SearchHead, SearchRow
 from otel_bridge_collector.wire.views.rows import (
     FailureRow,
     ListHead,
@@ -28,37 +28,57 @@ from otel_bridge_collector.wire.views.rows import (
     TasksHead,
     WorkerRow,
 )
-from otel_bridge_collector.wire.views.tree import TreeHead, TreeRow
+from otel_bridge_collector.wire.views.tree import (
+    AttemptRow,
+    JobHead,
+    StripHead,
+    StripRow,
+    TreeHead,
+    TreeRow,
+)
 from pydantic import BaseModel
 
+from tests.support.faults import FakeClock
 from tests.support.histories import append_to, fold, history, moment
 from tests.support.view_client import ShownView
 
 HEADS: dict[str, type[BaseModel]] = {
     "events": EventsHead,
+    "job": JobHead,
     "overview": OverviewHead,
+    "search": SearchHead,
+    "strip": StripHead,
     "tasks": TasksHead,
     "tree": TreeHead,
 }
 ROWS: dict[str, type[BaseModel]] = {
     "events": EventRow,
     "failures": FailureRow,
+    "job": AttemptRow,
     "queues": QueueRow,
+    "search": SearchRow,
+    "strip": StripRow,
     "tasks": TaskRow,
     "tree": TreeRow,
     "workers": WorkerRow,
 }
-OF_A_TASK = ("tree",)
-ALL = {name: parse_query(name, {}) for name in CATALOG if name not in OF_A_TASK}
+OF_A_TASK = {"job", "strip", "tree"}
+ALL = [
+    *(parse_query(name, {}) for name in sorted(CATALOG.keys() - OF_A_TASK - {"search"})),
+    parse_query("search", {"text": "J"}),
+    parse_query("search", {"text": "e", "project": "p", "count": 5}),
+    parse_query("search", {"text": "t", "among": "tasks"}),
+]
 
 
-def queries_of(model: Fold) -> dict[str, tuple[str, Query]]:
-    """Each view by a label; those of one task for each task of the model."""
-    found = {name: (name, query) for name, query in ALL.items()}
-    for name in OF_A_TASK:
-        for task_id in sorted(model.tasks.by_id):
-            found[f"{name} {task_id}"] = name, parse_query(name, {"task": task_id})
-    return found
+def queries_of_tasks(*models: Fold) -> Iterator[Query]:
+    """The views of each task, and of some of its jobs."""
+    found = {task.id: sorted(task.jobs) for model in models for task in model.tasks.by_id.values()}
+    for task_id, jobs in sorted(found.items()):
+        yield parse_query("strip", {"task": task_id, "buckets": 7})
+        yield parse_query("tree", {"task": task_id, "count": 20})
+        for job_id in jobs[:3]:
+            yield parse_query("job", {"task": task_id, "job": job_id})
 
 
 def state_of(model: Fold, seconds: float, ring: ReplayRing | None) -> ViewState:
@@ -80,6 +100,7 @@ def parsed(shown: Window) -> tuple[Any, list[Any]]:
 
 
 TIMED = {
+    "as_of",
     "events",
     "events_per_sec",
     "jobs_ended_per_sec",
@@ -91,21 +112,35 @@ TIMED = {
 
 
 def all_views(
-    model: Fold, seconds: float, scope: Scope = None, ring: ReplayRing | None = None
-) -> dict[str, Any]:
-    """Every view; that of events, whose order is the log's, is empty without a ring."""
-    views = Views(state_of(model, seconds, ring))
-    shown = {}
-    for label, (name, query) in queries_of(model).items():
+    model: Fold,
+    seconds: float,
+    scope: Scope = None,
+    queries: Sequence[Query] = (),
+    ring: ReplayRing | None = None,
+) -> dict[Query, Any]:
+    """
+    Every view of a model, those of its tasks included; ``queries`` are those of other tasks.
+
+    That of events, whose order is the log's, is empty without a ring.
+    """
+    return shown_by(
+        Views(state_of(model, seconds, ring)), [*ALL, *queries, *queries_of_tasks(model)], scope
+    )
+
+
+def shown_by(views: Views, queries: Sequence[Query], scope: Scope = None) -> dict[Query, Any]:
+    found: dict[Query, Any] = {}
+    for query in queries:
         try:
-            found = views.window(query, scope)
-        except GoneError:
+            window = views.window(query, scope)
+        except GoneError as gone:
+            found[query] = gone.why
             continue
-        HEADS.get(name, ListHead).model_validate(found.head)
-        for row in found.rows.values():
-            ROWS[name].model_validate_json(row)
-        shown[label] = parsed(found)
-    return shown
+        HEADS.get(query.view, ListHead).model_validate(window.head)
+        for row in window.rows.values():
+            ROWS[query.view].model_validate_json(row)
+        found[query] = parsed(window)
+    return found
 
 
 @given(seed=st.integers(0, 2**32), seconds=st.sampled_from((20, 100, 400, 2000)))
@@ -166,13 +201,16 @@ def test_a_scope_sees_what_it_would_see_alone(seeds: tuple[int, int]) -> None:
     mixed = [*mine, *others]
     random.Random(seeds[0]).shuffle(mixed)
     scope = frozenset({"mine"})
-    limited = all_views(fold(mixed, 100), 100, scope, log(mixed))
+    all_events, only_mine = fold(mixed, 100), fold(mine, 100)
+    queries = list(queries_of_tasks(all_events, only_mine))
     in_order = [one for one in mixed if one.event_id.startswith("mine")]
-    alone = all_views(fold(mine, 100), 100, scope, log(in_order))
+    limited = all_views(all_events, 100, scope, queries, log(mixed))
+    alone = all_views(only_mine, 100, scope, queries, log(in_order))
     assert limited == alone
     own = [one for one in mine if one.project_id and one.event_type not in BACKGROUND_EVENT_TYPES]
-    assert bool(limited["events"][1]) == bool(own)
-    assert limited["workers"][1] == limited["queues"][1] == []
+    assert bool(limited[parse_query("events", {})][1]) == bool(own)
+    for name in ("workers", "queues"):
+        assert limited[parse_query(name, {})][1] == []
 
 
 @given(seed=st.integers(0, 2**32), windows=st.integers(1, 3))
@@ -180,16 +218,15 @@ def test_a_scope_sees_what_it_would_see_alone(seeds: tuple[int, int]) -> None:
 def test_a_full_and_changes_equal_a_later_full(seed: int, windows: int) -> None:
     """Whatever happens between two ticks, applying the change shows the new window."""
     events = history(seed)
-    model = Fold()
+    model, clock = Fold(), FakeClock()
     ring = ReplayRing("e:0", 30)
-    state = ViewState(model, ring=ring)
+    state = ViewState(model, ring=ring, clock=clock)
     views = Views(state)
-    tasks = sorted({one.parent_task_id or one.trace_id or "" for one in events})
     queries = [
-        *ALL.values(),
+        *ALL,
+        *list(queries_of_tasks(fold(events)))[:5],
         parse_query("events", {"count": windows, "all": True}),
         parse_query("events", {"text": "t1", "status": ["processing", "failed"]}),
-        *(parse_query("tree", {"task": task, "count": 20}) for task in tasks),
         parse_query("tasks", {"count": windows, "sort": "slowest"}),
         parse_query("tasks", {"text": "t", "status": ["processing", "failed"]}),
         parse_query("tasks", {"status": ["retrying"]}),
@@ -202,6 +239,7 @@ def test_a_full_and_changes_equal_a_later_full(seed: int, windows: int) -> None:
             model.apply(event, moment(start / 4))
         append_to(ring, events[start : start + 20])
         state.refresh(moment(start / 4 + 1))
+        clock.advance(0.15)
         for number, query in enumerate(queries):
             try:
                 new = views.window(query, None)
@@ -218,18 +256,29 @@ def test_a_full_and_changes_equal_a_later_full(seed: int, windows: int) -> None:
                     client.apply(json.loads(message))
             shown[number] = new, client
             assert client.shown == (full["head"], full["rows"])
+    # What was kept over the ticks is what a state that has kept nothing computes.
+    clock.advance(10)
+    state.refresh(state.now)
+    kept = shown_by(views, queries)
+    model.dirty.update(model.tasks.by_id.values())
+    fresh = ViewState(model)
+    fresh.refresh(state.now)
+    assert kept == shown_by(Views(fresh), queries)
 
 
 @pytest.mark.parametrize(
     ("view", "params", "message"),
     [
-        ("tree of life", {}, "view: 'tree of life' is none of events, failures"),
+        ("tree of life", {}, "view: 'tree of life' is none of events, failures, job"),
         ("tasks", {"count": 201}, "count: Input should be less than or equal to 200"),
         ("tasks", {"count": 0}, "count: "),
         ("tasks", {"text": "x" * 201}, "text: String should have at most 200"),
         ("tasks", {"statuses": ["failed"]}, "statuses: Extra inputs are not permitted"),
         ("tasks", {"status": ["lost"]}, "status.0: "),
         ("overview", {"count": 3}, "count: Extra inputs"),
+        ("strip", {"task": "t", "buckets": 241}, "buckets: Input should be less than or equal"),
+        ("job", {"task": "t"}, "job: Field required"),
+        ("search", {"text": ""}, "text: String should have at least 1 character"),
         ("workers", {"at": {"row": -1}}, "at"),
     ],
 )

@@ -1,0 +1,1 @@
+"""Views of what tasks consist of: the strip of one, the attempts of one job, and search."""

@@ -1,0 +1,210 @@
+"""
+The view ``search``: tasks, or nodes of tasks, that have a text.
+
+All of them are looked at, which takes some 10 ms for 50,000 nodes: names are few, so each is
+compared once, and of a node only its job's id and its error are compared. The list is kept while
+nothing changes, and made again as often as the budget of the views allows; of what was found only
+the newest 200 are kept, and their rows are those of now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from heapq import nlargest
+from typing import Any, Final, NamedTuple
+
+from pydantic_core import to_json
+
+from otel_bridge_collector.model.events import ENQUEUE, PHASE, STATUS_NAMES, TASK, shorten
+from otel_bridge_collector.model.nodes import Job, Node
+from otel_bridge_collector.model.reading.keys import is_row, node_key, row_name, row_path, task_name
+from otel_bridge_collector.model.reading.phases import phases
+from otel_bridge_collector.model.runs import is_open
+from otel_bridge_collector.views.listing import GoneError, Listing, Scope, Window, merge_listings
+from otel_bridge_collector.views.state import ViewState, ms
+from otel_bridge_collector.views.task_index import IndexedTask
+from otel_bridge_collector.wire.views.events import SearchHead
+from otel_bridge_collector.wire.views.params import MAX_ROWS, SearchParams
+
+__all__ = ["compute", "merge"]
+
+_MAX_ERROR: Final = 300
+_KINDS: Final = ("span", "enqueue", "job", "phase", "task")
+"""As ``SearchRow.kind``, by the code of the node's kind."""
+
+
+class _Found(NamedTuple):
+    """What has a text: how much, whether all was looked at, and the newest 200."""
+
+    total: int
+    is_exact: bool
+    newest: list[Any]
+
+
+def compute(state: ViewState, params: SearchParams, scope: Scope) -> Listing:
+    """
+    List what has a text, the newest start first.
+
+    Upper and lower case are equal. Raises nothing. Computed on the collector's event loop.
+
+    Args:
+        state: As of its latest refresh; its budget keeps what was found.
+        params: The text, and where to search it.
+        scope: The projects that the reader may see; None: all.
+
+    Returns:
+        At most 200 rows, made when a window asks for them; ``sums`` are ``total``, ``left_out`` (1
+        if something is no longer in memory, else 0) and ``as_of``.
+    """
+    text = params.text.casefold()
+    is_for_tasks = params.among == "tasks"
+    find = _find_tasks if is_for_tasks else _find_nodes
+    found, as_of = state.budget.list(
+        ("search", params.among, text, params.project, scope),
+        partial(find, state, text, params.project, scope),
+        state.tasks.changes,
+    )
+    rows: dict[str, tuple[IndexedTask, Node | None]] = {}
+    order: list[tuple[Any, str]] = []
+    for one in found.newest:
+        task_id = one if is_for_tasks else one.own.task.id
+        try:
+            known = state.tasks.find(task_id, scope)
+        except GoneError:
+            continue
+        if is_for_tasks:
+            rows[one] = known, None
+            order.append(((-known.start,), one))
+        elif one.up is not None and one.own.task is known.task:
+            key = f"{task_id} {node_key(one)}"
+            rows[key] = known, one
+            order.append(((-one.first,), key))
+    sums = {"total": found.total, "left_out": int(not found.is_exact), "as_of": as_of}
+    return Listing(sorted(order), lambda key: _row(state, *rows[key], key), sums)
+
+
+def merge(parts: Sequence[Listing], params: SearchParams) -> Window:
+    """
+    Merge what several processes found, each in tasks of its own, and take the newest rows.
+
+    On the collector's event loop, because rows are made here.
+
+    Args:
+        parts: One listing for each process, at least one.
+        params: ``count``: rows, at most.
+
+    Raises:
+        ValueError: There are no parts.
+    """
+    as_of = min(part.sums["as_of"] for part in parts)
+    found = merge_listings(parts)
+    head = SearchHead(
+        total=found.sums["total"], exact=not found.sums["left_out"], as_of=as_of
+    ).model_dump()
+    return Window(head, {key: found.row(key) for _, key in found.order[: params.count]})
+
+
+def _find_tasks(state: ViewState, text: str, project: str | None, scope: Scope) -> _Found:
+    found = []
+    tasks = state.model.tasks
+    for known in state.tasks.visible(scope, project):
+        task = known.task
+        face = tasks.face_of(task)
+        type_ = None if face is None else face.name
+        texts = (task.id, task_name(tasks, task), type_, task.project)
+        if any(one is not None and text in one.casefold() for one in texts):
+            found.append(known)
+    newest = sorted(found, key=lambda known: (-known.start, known.task.id))[:MAX_ROWS]
+    is_exact = not state.tasks.has_evicted(scope, project)
+    return _Found(len(found), is_exact, [known.task.id for known in newest])
+
+
+def _find_nodes(state: ViewState, text: str, project: str | None, scope: Scope) -> _Found:
+    found: list[Node] = []
+    is_exact = not state.tasks.has_evicted(scope, project)
+    names = _Names(text)
+    for known in state.tasks.visible(scope, project):
+        is_exact = is_exact and not known.task.not_held
+        found.extend(_nodes_with(known, text, names))
+    return _Found(len(found), is_exact, _newest(found))
+
+
+class _Names(dict[str | None, bool]):
+    """Whether a name has the text; each name is compared once."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __missing__(self, name: str | None) -> bool:
+        has_text = self[name] = name is not None and self._text in name.casefold()
+        return has_text
+
+
+def _nodes_with(known: IndexedTask, text: str, names: _Names) -> Iterator[Node]:
+    task = known.task
+    for held in (task.roots, task.tops, task.spans):
+        for node in held:
+            if (
+                names[node.name]
+                or (node.error is not None and text in node.error.casefold())
+                or (node.kind == TASK and text in row_name(node).casefold())
+            ) and is_row(node):
+                yield node
+    for job in task.jobs.values():
+        has_text = text in job.id.casefold()
+        one = job.first
+        while one is not None:
+            if (
+                has_text
+                or names[one.name]
+                or (one.error is not None and text in one.error.casefold())
+            ) and is_row(one):
+                yield one
+            one = one.next
+
+
+def _newest(found: list[Node]) -> list[Node]:
+    """The 200 that started last; keys are made only for those that may be among them."""
+    if len(found) > MAX_ROWS:
+        last = nlargest(MAX_ROWS, [node.first for node in found])[-1]
+        found = [node for node in found if node.first >= last]
+    found.sort(key=lambda node: (-node.first, node.own.task.id, node_key(node)))
+    return found[:MAX_ROWS]
+
+
+def _row(state: ViewState, known: IndexedTask, node: Node | None, key: str) -> bytes:
+    tasks = state.model.tasks
+    task = known.task
+    root = tasks.root_of(task)
+    if node is None or node is root:
+        is_failed = root is not None and not is_open(root)
+        name, status, start = task_name(tasks, task), known.status, known.start
+        error = root.error if root is not None and is_failed else None
+    else:
+        name, status, start = row_name(node), _status_of(state, known, node), node.start or 0
+        error = node.error
+    own = None if node is None else node.own
+    return to_json(
+        {
+            "k": key,
+            "task": task.id,
+            "node": None if node is None else node_key(node),
+            "kind": _KINDS[TASK if node is None else node.kind],
+            "name": name,
+            "job": own.id if type(own) is Job else None,
+            "path": () if node is None else row_path(tasks, node),
+            "status": STATUS_NAMES[status],
+            "start": None if node is not None and node.kind == ENQUEUE else ms(start),
+            "error": None if error is None else shorten(error, _MAX_ERROR),
+        }
+    )
+
+
+def _status_of(state: ViewState, known: IndexedTask, node: Node) -> int:
+    if node.kind == PHASE and node.key is None:
+        # A phase without a span is as all of its name are.
+        end = known.end or None
+        rows = phases(known.task, known.status, end, state.now)
+        return next((row.status for row in rows if row.name == node.name), known.status)
+    return state.model.rows.state(node, known.end or None).status

@@ -1,0 +1,121 @@
+"""
+The view ``strip``: how many attempts of a task ended when, and how many of them failed.
+
+Counting 50,000 jobs takes some 15 ms, so the counts are kept until the task has changed, and made
+again as often as the budget of the views allows.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final
+
+from pydantic_core import to_json
+
+from otel_bridge_collector.model.events import COMPLETED, FAILED, JOB, RETRYING, RULE
+from otel_bridge_collector.model.nodes import REPEATED, Task
+from otel_bridge_collector.model.runs import has_ended
+from otel_bridge_collector.views.listing import Listing, Scope, Window
+from otel_bridge_collector.views.state import ViewState
+from otel_bridge_collector.wire.views.params import StripParams
+from otel_bridge_collector.wire.views.tree import StripHead
+
+__all__ = ["compute", "merge"]
+
+_Counts = dict[int, tuple[int, int]]
+"""(ended, failed) by the number of the step since the Unix epoch."""
+
+_OVER: Final = (RETRYING, COMPLETED, FAILED)
+"""An attempt that is to be tried again has ended as well."""
+
+
+def compute(state: ViewState, params: StripParams, scope: Scope) -> Listing:
+    """
+    Count the attempts of a task that ended, by time, in bars of a power of two milliseconds.
+
+    The bars are as short as ``params.buckets`` allows for the time from the task's start to its
+    end, or until now, and start at multiples of their length: they stay while the task grows, and
+    double when there would be too many. An end before the start or after the end, by a clock that
+    is wrong, counts in the first or last bar. Computed on the collector's event loop.
+
+    Args:
+        state: As of its latest refresh; its budget keeps the counts.
+        params: The task, and the number of bars at most.
+        scope: The projects that the reader may see; None: all.
+
+    Returns:
+        One row for each bar in which an attempt ended; ``sums`` are the fields of the head.
+
+    Raises:
+        GoneError: There is no such task, or the reader may not see it.
+    """
+    known = state.tasks.find(params.task, scope)
+    if not known.start:
+        return Listing((), partial(_row, {}), dict(start=None, step=1, ended=0, failed=0))
+    start_ms = known.start // 1000
+    end_ms = max(start_ms, (known.end or state.now) // 1000)
+    shift = 0
+    while (end_ms >> shift) - (start_ms >> shift) >= params.buckets:
+        shift += 1
+    build = partial(_count, known.task, shift)
+    counts, _ = state.budget.list(("strip", known.task, shift), build, known.changes)
+    first, last = start_ms >> shift, end_ms >> shift
+    bars: defaultdict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
+    for number in sorted(counts):
+        ended, failed = counts[number]
+        key = str(min(max(number, first), last) - first)
+        bars[key] = bars[key][0] + ended, bars[key][1] + failed
+    sums = {
+        "start": first << shift,
+        "step": 1 << shift,
+        "ended": sum(ended for ended, _ in bars.values()),
+        "failed": sum(failed for _, failed in bars.values()),
+    }
+    return Listing([(int(key), key) for key in bars], partial(_row, bars), sums)
+
+
+def merge(parts: Sequence[Listing], params: StripParams) -> Window:
+    """
+    Make the head and all rows, at most 240, of the one part that there is.
+
+    Pure.
+
+    Args:
+        parts: One listing: a task is held by one process.
+        params: Not used: all bars are shown.
+
+    Raises:
+        IndexError: There are no parts.
+    """
+    del params
+    part = parts[0]
+    head = StripHead.model_validate(part.sums)
+    return Window(head.model_dump(), {key: part.row(key) for _, key in part.order})
+
+
+def _row(bars: dict[str, tuple[int, int]], key: str) -> bytes:
+    ended, failed = bars[key]
+    return to_json({"k": key, "ended": ended, "failed": failed})
+
+
+def _count(task: Task, shift: int) -> _Counts:
+    """What has ended, without what only repeats an attempt that is known as a span."""
+    found: dict[int, Any] = {}
+    for job in task.jobs.values():
+        node = job.first
+        while node is not None:
+            ended = node.ended
+            if (
+                ended
+                and node.kind == JOB
+                and ended & 7 in _OVER
+                and not node.marks & REPEATED
+                and ((node.more is None and ended >> 3 != RULE) or has_ended(node))
+            ):
+                cell = found.setdefault(node.end // 1000 >> shift, [0, 0])
+                cell[0] += 1
+                cell[1] += ended & 7 == FAILED
+            node = node.next
+    return {number: (ended, failed) for number, (ended, failed) in found.items()}
