@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from otel_bridge_collector.model.events import ENQUEUE, JOB, KIND_NAMES, PHASE, TASK
 from otel_bridge_collector.model.nodes import Job, Node, Task
-from otel_bridge_collector.model.reading.phases import is_phase_shown
 from otel_bridge_collector.model.runs import is_shadowed, runs_of
 from otel_bridge_collector.model.tasks import Tasks
 
@@ -39,16 +38,17 @@ def is_row(node: Node) -> bool:
     Return whether people see a row for a node; never raises. On the model's event loop.
 
     True for a task, an attempt of a job and any span. An enqueue has a row until an attempt of its
-    run starts: after that it is the attempt's waiting time. A phase that only its jobs name has one
-    while it has jobs or facts of its own. False for what only repeats an attempt that is known as a
-    span.
+    run starts: after that it is the attempt's waiting time. A phase without a span has one while it
+    has jobs, or if it was reported and is known by no span. False for what only repeats an attempt
+    or a task that is known as a span.
 
     Args:
         node: One of the model's.
     """
     own = node.own
-    if type(own) is not Job:
-        return node.kind != PHASE or is_phase_shown(node)
+    if type(own) is Task:
+        return node.key is not None or not _is_repeated(node, own)
+    assert type(own) is Job
     if node.kind == JOB:
         return node.key is not None or not is_shadowed(node, own)
     kid = node.kids
@@ -58,6 +58,18 @@ def is_row(node: Node) -> bool:
         kid = kid.sib
     first = own.first
     return first is None or first.next is None or not _is_started(node, own)
+
+
+def _is_repeated(node: Node, task: Task) -> bool:
+    """Whether a phase or root without a span stands for nothing of its own."""
+    if node.kind == TASK:
+        return any(other.key is not None for other in task.roots)
+    if node.agg is not None and any(node.agg):
+        return False
+    is_reported = node.start is not None or bool(node.ended)
+    return not is_reported or any(
+        other.key is not None and other.name == node.name for other in task.tops
+    )
 
 
 def _is_started(enqueue: Node, job: Job) -> bool:

@@ -14,7 +14,7 @@ from otel_bridge_collector.model.runs import Run, runs_of, winner
 from otel_bridge_collector.model.snapshot.bars import (
     ENDED_BY_NAMES,
     phase_of,
-    queued_of,
+    queued_at,
     worker_id_of,
 )
 from otel_bridge_collector.model.workers import Incarnation, Worker
@@ -137,7 +137,7 @@ class _Rows:
 
 def _queued(node: Node, run: Run) -> int | None:
     """When it was enqueued; where its link is lost, by the latest enqueue of its run before it."""
-    known = queued_of(node)
+    known = queued_at(node)
     if known is None:
         times = [one.start for one in run.enqueues if one.start and one.attempt <= node.attempt]
         known = max(times, default=None)

@@ -16,11 +16,12 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
-from otel_bridge_collector.model.events import ENQUEUE, PHASE, STATUS_NAMES, TASK, shorten
+from otel_bridge_collector.model.events import ENQUEUE, PHASE, STALLED, STATUS_NAMES, TASK, shorten
 from otel_bridge_collector.model.nodes import Job, Node
 from otel_bridge_collector.model.reading.keys import is_row, node_key, row_name, row_path, task_name
-from otel_bridge_collector.model.reading.phases import phases
+from otel_bridge_collector.model.reading.phases import virtual_standing
 from otel_bridge_collector.model.runs import is_open
+from otel_bridge_collector.model.snapshot.cards import OPEN
 from otel_bridge_collector.views.listing import GoneError, Listing, Scope, Window, merge_listings
 from otel_bridge_collector.views.state import ViewState, ms
 from otel_bridge_collector.views.task_index import IndexedTask
@@ -203,8 +204,6 @@ def _row(state: ViewState, known: IndexedTask, node: Node | None, key: str) -> b
 
 def _status_of(state: ViewState, known: IndexedTask, node: Node) -> int:
     if node.kind == PHASE and node.key is None:
-        # A phase without a span is as all of its name are.
-        end = known.end or None
-        rows = phases(known.task, known.status, end, state.now)
-        return next((row.status for row in rows if row.name == node.name), known.status)
+        status = virtual_standing(known.task, node)[0]
+        return STALLED if status in OPEN and known.end else status
     return state.model.rows.state(node, known.end or None).status

@@ -70,13 +70,18 @@ def test_an_enqueue_whose_attempt_names_no_parent_is_none() -> None:
     assert rows(looked_at(5, story)) == {"2", "3"}
 
 
-def test_what_repeats_an_attempt_is_no_row() -> None:
-    """Another process's word on an attempt, and a phase that its jobs have left, are none."""
+def test_what_repeats_a_span_is_no_row() -> None:
+    """The word of another process, or of one without spans, on an attempt, a phase or a task."""
     story = [
-        job("t", 1, "task_started", **span(1)),
+        root("t", 0, "task_started", **span(1)),
+        root("t", 0, "task_started"),
+        event(0, "phase_started", parent_task_id="t", phase="p", **span(2, 1)),
+        event(0, "phase_started", parent_task_id="t", phase="p"),
+        job("t", 1, "task_started", **span(3, 2)),
         job("t", 3, "task_failed", error="killed", ended_by="other"),
+        event(4, "stats_snapshot", parent_task_id="t", phase="q", counts={"total": 3}),
     ]
-    assert rows(looked_at(4, story)) == {"1"}
+    assert rows(looked_at(4, story)) == {"1", "2", "3"}
 
 
 def test_a_row_is_named_with_the_rows_above_it() -> None:
