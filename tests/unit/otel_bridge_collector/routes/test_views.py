@@ -86,6 +86,41 @@ async def test_a_limited_token_sees_its_projects() -> None:
         assert (await get(site, "tasks")).status == 401
 
 
+async def test_the_events_of_a_trace_are_found_by_the_key_of_its_card() -> None:
+    """Whether they name the trace as their task or no task at all; those of a task are its own."""
+    trace = "ab" * 16
+    async with open_site() as site:
+        loose = {"event_type": "task_started", "trace_id": trace}
+        await site.append(
+            {**loose, "task_id": "named", "parent_task_id": trace, "span_id": "1" * 16},
+            {**loose, "task_id": "unnamed", "span_id": "2" * 16},
+            {**started("t", "p"), "trace_id": "cd" * 16},
+        )
+        cards = (await get(site, "tasks")).json()["rows"]
+        assert {row["k"] for row in cards} == {trace, "t"}
+        for key, expected in ((trace, ["named", "unnamed"]), ("t", ["t"])):
+            rows = (await get(site, "events", task=key, count=200)).json()["rows"]
+            assert [row["event"]["task_id"] for row in rows] == expected
+            page = (await site.get("/monitor/events", query=f"task_id={key}")).json()
+            assert [row["event"] for row in reversed(rows)] == page["events"]
+
+
+async def test_a_limited_token_gets_an_event_once_its_project_is_known() -> None:
+    """In its place, in the view that was there before and in the log alike."""
+    async with open_site(tokens=BOTH) as site:
+        early = {"task_id": "early", "parent_task_id": "a"}
+        await site.append(started("b", "p"), early, started("b", "p"), token="all")
+        before = (await get(site, "events", "p-only")).json()
+        assert [row["event"]["task_id"] for row in before["rows"]] == ["b", "b"]
+        await site.append(started("a", "p"), started("c", "q"), token="all")
+        shown = (await get(site, "events", "p-only")).json()
+        assert [row["event"]["task_id"] for row in shown["rows"]] == ["b", "early", "b", "a"]
+        assert shown["head"] == {"passed": 4, "older": False}
+        bearer = {"Authorization": "Bearer p-only"}
+        page = (await site.get("/monitor/events", headers=bearer)).json()["events"]
+        assert page == [row["event"] for row in reversed(shown["rows"])]
+
+
 async def next_of(client: AsgiClient, kind: str) -> Any:
     """The next message of a kind; others are skipped."""
     while True:
