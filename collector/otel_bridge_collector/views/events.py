@@ -9,6 +9,7 @@ project became known after it came is looked at again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final
 
 from pydantic_core import to_json
@@ -22,6 +23,9 @@ from otel_bridge_collector.wire.views.params import EventsParams
 
 __all__ = ["compute", "matcher_of", "merge"]
 
+_SCAN_EVENTS: Final = 5000
+"""Events of the ring that are looked at in one tick for one query, before what it knows: under 5 ms
+for a rare text. A client can ask for 20 views a second."""
 _KEPT_US: Final = 60_000_000
 """What no client has asked for in so long is forgotten."""
 _MAX_KEPT: Final = 2100
@@ -51,9 +55,10 @@ def compute(state: ViewState, params: EventsParams, scope: Scope) -> Listing:
     """
     List the newest events that pass the filters, oldest first; raises nothing.
 
-    Computed on the collector's event loop. The first time it looks at the events in memory until
-    enough pass, at most 20,000; then at new ones. Events that have left memory since then stay
-    listed, so that rare ones do not vanish from a busy log.
+    Computed on the collector's event loop. It looks at new events, and further back in the ring
+    (20,000 events) as long as too few have passed, 5,000 each time; so rare events of a large ring
+    come with the next ticks. Events that have left the ring since they were found stay listed, so
+    that rare ones do not vanish from a busy log.
 
     Args:
         state: With the ring of the newest events; keeps what passed for 60 s after it was last
@@ -114,19 +119,22 @@ class _Kept:
 
     Attributes:
         rows: Place in the log for sorting, key, and JSON of each row, oldest first.
-        passed: As in the head, as is ``older``.
+        passed: As in the head.
         asked_at: When it was last asked for, microseconds.
     """
 
     __slots__ = (
         "_changes",
         "_count",
+        "_counted",
         "_first",
+        "_has_dropped",
         "_index",
-        "_matches",
+        "_is_whole",
+        "_may_look_back",
+        "_passes",
         "_resets",
         "asked_at",
-        "older",
         "passed",
         "rows",
     )
@@ -134,77 +142,93 @@ class _Kept:
     def __init__(self, matcher: EventMatcher, count: int) -> None:
         self.rows: dict[int, tuple[tuple[int, ...], str, bytes]] = {}
         self.passed = 0
-        self.older = False
         self.asked_at = 0
-        self._matches = matcher.matches
+        self._passes = matcher.matches
         self._count = count
         self._index = 0
         """Up to it the ring was looked at."""
         self._first = 0
         """From it on all that pass are in ``rows``."""
+        self._counted = 0
+        """From it on all that pass are in ``passed``."""
+        self._may_look_back = True
+        """Whether the ring may hold more before ``_first``."""
+        self._is_whole = self._has_dropped = False
+        """Whether it was looked at from the start of the log; whether rows have left."""
         self._resets = self._changes = -1
 
+    @property
+    def older(self) -> bool:
+        """As in the head."""
+        return self._has_dropped or not self._is_whole
+
     def update(self, ring: EventRing) -> None:
-        """Look at what is new in the ring, or has got another project."""
+        """Look at what is new in the ring, at what has got another project, and further back."""
         known = self._index
         if self._resets != ring.resets or not ring.holds_all_after(known):
-            self._start(ring)
-            return
-        if known < ring.last_index:
-            self._add([entry for entry in ring.after_index(known) if self._passes(entry)])
-            self._index = ring.last_index
-        if self._changes != ring.changes:
-            changed = ring.changed_after(self._changes)
-            if changed is None:
-                self._start(ring)
-            else:
-                self._correct(changed, known)
-                self._changes = ring.changes
+            self._start_at_end(ring)
+            self._counted = self._first
+        else:
+            if known < ring.last_index:
+                self._add([entry for entry in ring.after_index(known) if self._is_row(entry)])
+            if self._changes != ring.changes:
+                changed = ring.changed_after(self._changes)
+                if changed is None:
+                    self._start_at_end(ring)
+                else:
+                    self._correct(changed, known)
+        self._index, self._changes = ring.last_index, ring.changes
+        if self._may_look_back and len(self.rows) < self._count:
+            self._look_back(ring)
 
-    def _passes(self, entry: HeldEvent) -> bool:
-        return entry.position is not None and self._matches(entry)
+    def _is_row(self, entry: HeldEvent) -> bool:
+        return entry.position is not None and self._passes(entry)
 
-    def _start(self, ring: EventRing) -> None:
-        """Look at the ring from its end until there are enough."""
-        found: list[HeldEvent] = []
-        self.older = ring.has_evicted
+    def _start_at_end(self, ring: EventRing) -> None:
+        self.rows = {}
         self._first = ring.last_index + 1
-        for entry in ring.newest():
-            if len(found) == self._count:
-                self.older = True
-                self._first = found[-1].index
+        self._may_look_back, self._is_whole, self._has_dropped = True, False, False
+        self._resets = ring.resets
+
+    def _look_back(self, ring: EventRing) -> None:
+        """Look at a part of the ring before what is known, until there are enough rows."""
+        seen = ring.last_index + 1 - self._first
+        part = list(islice(ring.newest(), seen, seen + _SCAN_EVENTS))
+        found: dict[int, tuple[tuple[int, ...], str, bytes]] = {}
+        for entry in part:
+            if len(self.rows) + len(found) == self._count:
                 break
-            if self._passes(entry):
-                found.append(entry)
             self._first = entry.index
-        self.passed += sum(entry.index > self._index for entry in found)
-        self.rows = {entry.index: _row(entry) for entry in reversed(found)}
-        self._index = ring.last_index
-        self._resets, self._changes = ring.resets, ring.changes
+            if self._is_row(entry):
+                found[entry.index] = _row(entry)
+                self.passed += entry.index < self._counted
+        else:
+            self._may_look_back = len(part) == _SCAN_EVENTS
+            self._is_whole = not self._may_look_back and not ring.has_evicted
+        self._counted = min(self._counted, self._first)
+        self.rows = dict(reversed(found.items())) | self.rows
 
     def _add(self, found: Sequence[HeldEvent]) -> None:
         self.passed += len(found)
+        if len(found) > self._count:
+            self._first, self._has_dropped = found[-self._count].index, True
         for entry in found[-self._count :]:
             self.rows[entry.index] = _row(entry)
-        if len(found) > self._count:
-            self._first, self.older = found[-self._count].index, True
         self._trim()
 
     def _trim(self) -> None:
         for index in list(self.rows)[: -self._count]:
             del self.rows[index]
-            self._first, self.older = max(self._first, index + 1), True
+            self._first, self._has_dropped = max(self._first, index + 1), True
 
     def _correct(self, changed: Sequence[HeldEvent], known: int) -> None:
         """Look again at events that got their project after they were looked at."""
         for entry in changed:
             index = entry.index
-            if index > known:
-                continue
-            if not self._passes(entry):
+            if not self._first <= index <= known:
+                continue  # looked at after it got its project, or not yet
+            if not self._is_row(entry):
                 self.rows.pop(index, None)
-            elif index < self._first:
-                self.older = True
             elif index not in self.rows:
                 self.passed += 1
                 self.rows[index] = _row(entry)
