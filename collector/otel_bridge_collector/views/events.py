@@ -24,7 +24,7 @@ from otel_bridge_collector.wire.views.params import EventsParams
 __all__ = ["compute", "matcher_of", "merge"]
 
 _SCAN_EVENTS: Final = 5000
-"""Events of the ring that are looked at in one tick for one query, before what it knows: under 5 ms
+"""Events of the ring that are looked at in one tick for one query, before what it knows: some 5 ms
 for a rare text. A client can ask for 20 views a second."""
 _KEPT_US: Final = 60_000_000
 """What no client has asked for in so long is forgotten."""
