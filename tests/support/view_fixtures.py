@@ -98,6 +98,9 @@ def computed_cases() -> list[Case]:
     return [case for case in CASES if case.view in CATALOG]
 
 
+_PAUSE_NS: Final = 120 * 1_000_000_000
+
+
 class _Reader:
     """A collector that has read a part of a recorded log, without its background tasks."""
 
@@ -111,13 +114,16 @@ class _Reader:
     def read_to(self, count: int) -> None:
         """Read the log to a line, as it was written; or let two minutes pass."""
         if count == self.read:
-            self._clock.now_ns += 120 * 1_000_000_000
+            self._move_to(self._clock.now_ns + _PAUSE_NS)
         for line in self._lines[self.read : count]:
             event = decode_event(line)
-            now = max(microseconds(event.ts), self._clock.now_ns // 1000)
-            self._clock.now_ns = now * 1000
-            self._collector.feed._fold(line, event.position, now)
+            self._move_to(max(microseconds(event.ts) * 1000, self._clock.now_ns))
+            self._collector.feed._fold(line, event.position, self._clock.now_ns // 1000)
         self.read = count
+
+    def _move_to(self, time_ns: int) -> None:
+        self._clock.seconds += (time_ns - self._clock.now_ns) / 1e9
+        self._clock.now_ns = time_ns
 
     @property
     def at_ms(self) -> int:
