@@ -33,6 +33,7 @@ from otel_bridge_collector.model.nodes import (
     count_kid,
 )
 from otel_bridge_collector.model.reading.cards import Cards
+from otel_bridge_collector.model.reading.ends import EndCounts
 from otel_bridge_collector.model.runs import is_shadowed
 from otel_bridge_collector.model.tasks import Tasks
 from otel_bridge_collector.model.tree import Tree
@@ -119,6 +120,7 @@ class Eviction:
 
     Attributes:
         evicted: Ids of tasks evicted since a reader cleared it; it grows without limit until then.
+        ends: When attempts ended that were evicted from tasks which go on, by task.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class Eviction:
         cards: Cards,
     ) -> None:
         self.evicted: list[str] = []
+        self.ends: dict[Task, EndCounts] = {}
         self.has_shed = False
         """Whether nodes of a task that goes on were ever evicted."""
         self.free_nodes = min(limits.nodes, limits.bytes // (2 * NODE_BYTES))
@@ -288,6 +291,7 @@ class Eviction:
 
     def _remember(self, task: Task, nodes: list[Node]) -> None:
         self.has_shed = True
+        self.ends.setdefault(task, EndCounts()).add(nodes)
         values = {node.key for node in nodes if node.key is not None}
         values.update(hash_of(node.own.id) for node in nodes if type(node.own) is Job)
         values.update(
@@ -361,6 +365,7 @@ class Eviction:
             self._liveness.forget(job)
         cards = {node.base for node in nodes if node.base is not task}
         self._failures.forget(task)
+        self.ends.pop(task, None)
         for node in nodes:
             if node.more is not None:
                 node.more.cause = None

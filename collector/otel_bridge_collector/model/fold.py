@@ -80,6 +80,7 @@ class Fold:
         liveness: Why an open node (one not ended) is stalled; ``running``: the jobs that run.
         dirty, evicted: Tasks that look different, and ids of those evicted; a reader clears both.
         cards, rows, skipped: What views read of tasks, of nodes; number of events of unknown types.
+        evicted_ends: By task, when attempts ended that it no longer holds; only to be read.
         task, ts: Task (None: of workers, queues) and time, microseconds, of the last event.
     """
 
@@ -109,7 +110,7 @@ class Fold:
         self._eviction = Eviction(
             self.limits, self.tree, self.tasks, self.failures, self.liveness, self.cards
         )
-        self.evicted = self._eviction.evicted
+        self.evicted, self.evicted_ends = self._eviction.evicted, self._eviction.ends
         self._placing = Placing(self.tasks, self.tree, self._jobs, self._eviction)
         self._new_ids: set[int] = set()
         self._old_ids: set[int] = set()

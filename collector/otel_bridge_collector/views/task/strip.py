@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from pydantic_core import to_json
 
-from otel_bridge_collector.model.events import COMPLETED, FAILED, JOB, RETRYING, RULE
-from otel_bridge_collector.model.nodes import REPEATED, Task
-from otel_bridge_collector.model.runs import has_ended
+from otel_bridge_collector.model.events import FAILED
+from otel_bridge_collector.model.fold import Fold
+from otel_bridge_collector.model.nodes import Task
+from otel_bridge_collector.model.reading.ends import is_ended_attempt
 from otel_bridge_collector.views.listing import Listing, Scope, Window
 from otel_bridge_collector.views.state import ViewState
 from otel_bridge_collector.wire.views.params import StripParams
@@ -27,9 +28,6 @@ __all__ = ["compute", "merge"]
 _Counts = dict[int, tuple[int, int]]
 """(ended, failed) by the number of the step since the Unix epoch."""
 
-_OVER: Final = (RETRYING, COMPLETED, FAILED)
-"""An attempt that is to be tried again has ended as well."""
-
 
 def compute(state: ViewState, params: StripParams, scope: Scope) -> Listing:
     """
@@ -38,7 +36,8 @@ def compute(state: ViewState, params: StripParams, scope: Scope) -> Listing:
     The bars are as short as ``params.buckets`` allows for the time from the task's start to its
     end, or until now, and start at multiples of their length: they stay while the task grows, and
     double when there would be too many. An end before the start or after the end, by a clock that
-    is wrong, counts in the first or last bar. Computed on the collector's event loop.
+    is wrong, counts in the first or last bar. Attempts that are no longer in memory count too, in
+    bars of less than 1,024 ms not quite where they ended. Computed on the collector's event loop.
 
     Args:
         state: As of its latest refresh; its budget keeps the counts.
@@ -59,7 +58,7 @@ def compute(state: ViewState, params: StripParams, scope: Scope) -> Listing:
     shift = 0
     while (end_ms >> shift) - (start_ms >> shift) >= params.buckets:
         shift += 1
-    build = partial(_count, known.task, shift)
+    build = partial(_count, state.model, known.task, shift)
     counts, _ = state.budget.list(("strip", known.task, shift), build, known.changes)
     first, last = start_ms >> shift, end_ms >> shift
     bars: defaultdict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
@@ -100,22 +99,19 @@ def _row(bars: dict[str, tuple[int, int]], key: str) -> bytes:
     return to_json({"k": key, "ended": ended, "failed": failed})
 
 
-def _count(task: Task, shift: int) -> _Counts:
-    """What has ended, without what only repeats an attempt that is known as a span."""
+def _count(model: Fold, task: Task, shift: int) -> _Counts:
+    """What has ended, in memory or not."""
     found: dict[int, Any] = {}
     for job in task.jobs.values():
         node = job.first
         while node is not None:
-            ended = node.ended
-            if (
-                ended
-                and node.kind == JOB
-                and ended & 7 in _OVER
-                and not node.marks & REPEATED
-                and ((node.more is None and ended >> 3 != RULE) or has_ended(node))
-            ):
+            if node.ended and is_ended_attempt(node):
                 cell = found.setdefault(node.end // 1000 >> shift, [0, 0])
                 cell[0] += 1
-                cell[1] += ended & 7 == FAILED
+                cell[1] += node.ended & 7 == FAILED
             node = node.next
+    for time_ms, ended, failed in model.evicted_ends.get(task, ()):
+        cell = found.setdefault(time_ms >> shift, [0, 0])
+        cell[0] += ended
+        cell[1] += failed
     return {number: (ended, failed) for number, (ended, failed) in found.items()}

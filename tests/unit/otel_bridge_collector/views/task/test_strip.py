@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from otel_bridge_collector.model.events import microseconds
+from otel_bridge_collector.model.eviction import Limits
 from otel_bridge_collector.views.listing import GoneError
 from otel_bridge_collector.views.state import ViewState
 from otel_bridge_collector.views.task.strip import compute, merge
@@ -117,6 +118,16 @@ def test_counts_are_kept_until_the_task_changes() -> None:
     assert strip(state)[0]["ended"] == 2
     clock.advance(0.2)
     assert strip(state)[0]["ended"] == 3
+
+
+def test_what_has_left_the_memory_is_still_counted() -> None:
+    """A task that lets ended jobs go shows the same bars as one that holds them all."""
+    story = [root("t", 0, "task_started")]
+    story += [job("t", 3 * n, "task_failed", f"j{n}") for n in range(1, 100)]
+    few = ViewState(fold(story, Limits(nodes_per_task=20)))
+    few.refresh(microseconds(at(300)))
+    assert few.model.tasks.by_id["t"].not_held
+    assert strip(few) == strip(state_of(story, 300))
 
 
 def test_a_task_that_is_not_there_is_gone() -> None:
