@@ -59,7 +59,7 @@ class Window(NamedTuple):
     Attributes:
         head: The numbers above the rows as JSON values by name, such as ``first`` (number of the
             first row shown, from 0) and ``total`` (rows in all).
-        rows: The JSON of each row by its key, in the order shown; at most 200.
+        rows: The JSON of each row by its key, in the order shown; at most 200, of a strip 240.
     """
 
     head: Mapping[str, Any]

@@ -80,9 +80,9 @@ class TreeRow(WireModel):
     A field of a wrong type, or an unknown one, raises ``ValidationError``.
 
     Attributes:
-        k: Its span id, 16 hex digits. Without a span: ``job:`` with the ids of task and job and
-            ``#`` with the attempt, ``phase:`` with the task's id and the name, ``task:`` with the
-            task's id. Of ``more``: ``more:`` with the key of the row above.
+        k: Its span id, 16 hex digits. Without a span: ``job:`` or ``enqueue:`` with the ids of task
+            and job and ``#`` with the attempt, ``phase:`` with the task's id and the name,
+            ``task:`` with the task's id. Of ``more``: ``more:`` with the key of the row above.
         depth: Rows above it: 0 for the task itself.
         kind: What it is.
         name: For people: the task's title, the phase's name, the job's id, else the span's name.
@@ -143,8 +143,8 @@ class StripHead(WireModel):
     Attributes:
         start: Where the first bar starts, ms; at most one bar before the task; None if unknown.
         step: How long each bar is, ms: a power of two, so that bars stay while the task grows.
-        ended: Attempts that ended, in all.
-        failed: Of these, those that failed.
+        ended: Attempts that ended, in all, those no longer in memory included.
+        failed: Of these, those that failed; one that is to be tried again has not.
     """
 
     start: int | None
@@ -201,7 +201,7 @@ class JobHead(WireModel):
 
 class AttemptRow(WireModel):
     """
-    One attempt of a job, or one enqueue that no worker has started. A record.
+    One attempt of a job, or one enqueue that no worker has started; the last 200. A record.
 
     A field of a wrong type, or an unknown one, raises ``ValidationError``.
 
@@ -217,7 +217,7 @@ class AttemptRow(WireModel):
         start: When it started, ms.
         end: When it ended, ms; None while it is open.
         worker: Who ran it; None if unknown, as for the next three.
-        host: Where that ran.
+        host: Where that ran; None for a reader limited to projects.
         trace: Its trace, 32 hex digits.
         span: Its span, 16 hex digits.
         error: Why it failed; None: it has not, or no reason was given.
