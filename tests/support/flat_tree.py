@@ -9,12 +9,11 @@ from typing import Any
 
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.nodes import Node, Task
+from otel_bridge_collector.model.reading.keys import is_row, node_key
 from otel_bridge_collector.views.tree.blocks import Item
 from otel_bridge_collector.views.tree.listed import (
     all_nodes,
-    is_row,
     is_virtual_row,
-    key_of,
     order_of,
 )
 from otel_bridge_collector.views.tree.rows import RowMaker, gone_below
@@ -55,7 +54,7 @@ def flat_rows(model: Fold, task: Task) -> list[dict[str, Any]]:
     walk(None, 0)
     keys = [row["k"] for row in found]
     assert len(set(keys)) == len(keys), keys
-    listed = {key_of(node) for nodes in below.values() for node in nodes}
+    listed = {node_key(node) for nodes in below.values() for node in nodes}
     assert listed <= set(keys), "a row is below one that is none"
     return found
 

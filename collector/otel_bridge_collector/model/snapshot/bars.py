@@ -29,9 +29,7 @@ __all__ = [
     "ENDED_BY_NAMES",
     "bars_of",
     "incarnation_of",
-    "is_started",
     "iso",
-    "name_of",
     "phase_of",
     "queued_at",
     "run_numbers",
@@ -176,11 +174,10 @@ def _is_bar(node: Node, card_ended: int | None) -> bool:
     if node.kind != ENQUEUE or node.ended:
         return True
     # An enqueue whose job has started is shown as the job's ``queued_at``.
-    return card_ended is None and not is_started(node)
+    return card_ended is None and not _is_started(node)
 
 
-def is_started(enqueue: Node) -> bool:
-    """Whether a worker has started the job that an enqueue put into a queue."""
+def _is_started(enqueue: Node) -> bool:
     own = enqueue.own
     if enqueue.key is None:
         return type(own) is Job and own.win is not None and own.win.kind == JOB
@@ -207,8 +204,7 @@ def _span_id_of(node: Node, job_id: str | None) -> str:
     return f"{job_id or node.name}#{node.attempt}:{KIND_NAMES[node.kind]}"
 
 
-def name_of(node: Node, job_id: str | None) -> str:
-    """Its name; without one the job's id, else what kind of node it is."""
+def _name_of(node: Node, job_id: str | None) -> str:
     return node.name or job_id or KIND_NAMES[node.kind]
 
 
@@ -229,7 +225,7 @@ def _bar(
         parent_span_id=None if type(parent_key) is not int else f"{parent_key:016x}",
         trace_id=traces[0] if len(traces) == 1 else None,
         kind=kind,
-        name=name_of(node, job_id),
+        name=_name_of(node, job_id),
         task_id=job_id,
         task_type=None if node.kind == PHASE else node.name,
         phase=phase_of(node),

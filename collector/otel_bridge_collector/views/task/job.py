@@ -23,7 +23,7 @@ from otel_bridge_collector.views.state import ViewState, ms
 from otel_bridge_collector.wire.views.params import JobParams
 from otel_bridge_collector.wire.views.tree import JobHead
 
-__all__ = ["compute", "merge"]
+__all__ = ["compute", "error_of", "merge", "queued_time"]
 
 _MAX_ROWS: Final = 200
 
@@ -123,19 +123,19 @@ class _Rows:
                 "status": STATUS_NAMES[state.status],
                 "why": state.reason,
                 "ended_by": ENDED_BY_NAMES.get(state.ended_by),
-                "queued": ms(_queued(node, run)),
+                "queued": ms(queued_time(node, run)),
                 "start": None if node.kind == ENQUEUE else ms(node.start),
                 "end": ms(state.ended),
                 "worker": worker_id_of(node),
                 "host": _host_of(node) if self._has_hosts else None,
                 "trace": _trace_of(node),
                 "span": None if node.key is None else f"{node.key:016x}",
-                "error": _error_of(self._job, node),
+                "error": error_of(self._job, node),
             }
         )
 
 
-def _queued(node: Node, run: Run) -> int | None:
+def queued_time(node: Node, run: Run) -> int | None:
     """When it was enqueued; where its link is lost, by the latest enqueue of its run before it."""
     known = queued_at(node)
     if known is None:
@@ -161,7 +161,7 @@ def _trace_of(node: Node) -> str | None:
     return task.traces[0] if len(task.traces) == 1 else None
 
 
-def _error_of(job: Job, node: Node) -> str | None:
+def error_of(job: Job, node: Node) -> str | None:
     """Why it failed; while it has no end of its own, as another process reported it."""
     if node.error is not None or node is not job.win:
         return node.error

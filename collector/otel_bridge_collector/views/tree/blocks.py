@@ -19,7 +19,7 @@ from otel_bridge_collector.model.nodes import Node
 from otel_bridge_collector.model.reading.cards import Standing
 from otel_bridge_collector.model.reading.rows import NodeState
 
-__all__ = ["Block", "Item", "Order", "add", "children", "fill", "remove"]
+__all__ = ["Block", "Item", "Order", "add", "by_order", "children", "fill", "remove"]
 
 Order = tuple[int, int, str]
 """By what siblings are sorted: start, span id (0: none), key (empty: the span id says it)."""
@@ -27,7 +27,7 @@ Order = tuple[int, int, str]
 _MAX_ITEMS: Final = 512
 _FILLED: Final = 384
 """Items of a block made from a list; a full one would be split by the next item."""
-_order: Final = attrgetter("order")
+by_order: Final = attrgetter("order")
 
 
 class Block:
@@ -108,7 +108,7 @@ def add(parent: Item, item: Item) -> None:
         else:
             at = _block_of(blocks, order)
             block = blocks[at]
-            block.items.insert(bisect_left(block.items, order, key=_order), item)
+            block.items.insert(bisect_left(block.items, order, key=by_order), item)
         if len(block.items) > _MAX_ITEMS:
             _split(blocks, at)
             block = blocks[at + (blocks[at].items[-1].order < order)]
@@ -124,7 +124,7 @@ def remove(item: Item) -> None:
     assert parent.kids is not None
     _grow(item, -item.size)
     items = block.items
-    at = bisect_left(items, item.order, key=_order)
+    at = bisect_left(items, item.order, key=by_order)
     assert items[at] is item
     del items[at]
     if not items:

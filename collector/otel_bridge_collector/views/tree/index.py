@@ -10,20 +10,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import islice
-from operator import attrgetter
 from typing import Final
 
 from otel_bridge_collector.model.events import ENQUEUE, JOB, PHASE
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.nodes import GONE, Node, Task, children
-from otel_bridge_collector.views.tree.blocks import Item, add, fill, remove
+from otel_bridge_collector.model.reading.keys import is_row
+from otel_bridge_collector.views.tree.blocks import Item, add, by_order, fill, remove
 from otel_bridge_collector.views.tree.blocks import children as items_below
 from otel_bridge_collector.views.tree.folds import Folds
 from otel_bridge_collector.views.tree.listed import (
     all_nodes,
     has_failed,
     is_held,
-    is_row,
     is_virtual,
     is_virtual_row,
     node_of,
@@ -39,7 +38,6 @@ _MAX_GONE: Final = 10_000
 _FIRST: Final = (-2, 0, "")
 """The order of the row for what is no longer in memory: before all its siblings."""
 _MAX_STEPS: Final = 100
-_order: Final = attrgetter("order")
 
 
 class TreeIndex:
@@ -59,6 +57,7 @@ class TreeIndex:
             is no longer in memory.
         failed: Rows that failed, without the task's own; as a dict for its order.
         version: Rises when a row comes, goes or moves.
+        builds: Rises when all items are made again; the former ones are closed.
         rows: Makes the JSON of rows, as of the latest refresh.
     """
 
@@ -67,7 +66,7 @@ class TreeIndex:
         self.root = Item(None, (0, 0, ""))
         self.items: dict[Node, Item] = {}
         self.failed: dict[Item, None] = {}
-        self.version = 0
+        self.version = self.builds = 0
         self._model = model
         self._changes: set[Node] | None = None
         self._more: dict[Item, Item] = {}
@@ -186,6 +185,7 @@ class TreeIndex:
                 below[item].append(more)
         self._arrange(below)
         self.version += 1
+        self.builds += 1
 
     def _arrange(self, below: dict[Item, list[Item]]) -> None:
         """Link all items, the lowest first: a block's sum needs their sizes."""
@@ -195,7 +195,7 @@ class TreeIndex:
         for item in reversed(order):
             kids = below.get(item)
             if kids is not None:
-                kids.sort(key=_order)
+                kids.sort(key=by_order)
                 fill(item, kids)
 
     def _phase_names(self) -> set[str | None]:
@@ -211,6 +211,7 @@ class TreeIndex:
         All rows that have another place are taken out before the first is put in, or a row could
         come below one that is still below it.
         """
+        self._touch(self.root)  # jobs that have left the task say nothing of its counts
         virtual: dict[Node, None] = {}
         above = {self.root: None}
         is_phase_changed = False

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Final
 
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.nodes import Task
-from otel_bridge_collector.model.reading.projects import is_shared
-from otel_bridge_collector.views.listing import Scope
 from otel_bridge_collector.views.tree.index import TreeIndex
 
 __all__ = ["TreeIndexes"]
 
 _UNUSED_US: Final = 60_000_000
-_MAX_EVICTED: Final = 1000
 
 
 class TreeIndexes:
@@ -34,7 +30,6 @@ class TreeIndexes:
         self._indexes: dict[Task, TreeIndex] = {}
         self._asked_at: dict[Task, int] = {}
         self._fresh: set[Task] = set()
-        self._evicted: dict[str, tuple[str | None, bool]] = {}
 
     def __len__(self) -> int:
         return len(self._indexes)
@@ -56,25 +51,6 @@ class TreeIndexes:
         by_id, now = self._model.tasks.by_id, self._model.liveness.now
         for task in list(self._indexes):
             is_evicted = by_id.get(task.id) is not task
-            if is_evicted:
-                self._evicted[task.id] = task.project, is_shared(task)
             if is_evicted or now - self._asked_at[task] > _UNUSED_US:
                 self._indexes.pop(task).close()
                 del self._asked_at[task]
-        if len(self._evicted) > _MAX_EVICTED:
-            for task_id in list(islice(self._evicted, _MAX_EVICTED // 2)):
-                del self._evicted[task_id]
-
-    def was_evicted(self, task_id: str, scope: Scope) -> bool:
-        """
-        Return whether a task that is not held was, and a view of its tree was asked for.
-
-        Args:
-            task_id: Its id.
-            scope: The reader's projects; None: all. False for a task that the reader may not see.
-        """
-        known = self._evicted.get(task_id)
-        if known is None:
-            return False
-        project, is_hidden = known
-        return scope is None or (not is_hidden and project in scope)

@@ -1,31 +1,24 @@
-"""
-Which nodes of a task are rows of its tree: below which row, by which key, in which order.
-
-A row is what people recognise: the task, a phase, one attempt of a job, a job that waits, any other
-span. An enqueue whose job has started is none: it is the time from which the attempt was queued.
-"""
+"""The nodes of a task as rows of its tree: their order, and the node that a key names."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from otel_bridge_collector.model.events import ENQUEUE, FAILED, JOB, PHASE, RULE, SPAN, TASK
+from otel_bridge_collector.model.events import ENQUEUE, FAILED, JOB, PHASE, RULE, SPAN
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.nodes import Job, Node, Task, children
+from otel_bridge_collector.model.reading.keys import node_key
 from otel_bridge_collector.model.reading.phases import job_times
-from otel_bridge_collector.model.runs import has_ended, is_open, is_shadowed
-from otel_bridge_collector.model.snapshot.bars import is_started
-from otel_bridge_collector.model.tasks import has_own_facts
+from otel_bridge_collector.model.runs import has_ended, is_open
 from otel_bridge_collector.views.tree.blocks import Order
 
 __all__ = [
     "all_nodes",
     "has_failed",
+    "is_final",
     "is_held",
-    "is_row",
     "is_virtual",
     "is_virtual_row",
-    "key_of",
     "node_of",
     "order_of",
     "successor",
@@ -44,27 +37,11 @@ def is_held(node: Node, task: Task) -> bool:
     return node.up is not None and node.own.task is task
 
 
-def is_row(node: Node) -> bool:
-    """
-    Return whether a node of a task is a row of its tree; a virtual phase is not asked for here.
-
-    Not: an enqueue whose job has started, and what only repeats an attempt or a root that is known
-    as a span. Never raises; on the collector's event loop.
-
-    Args:
-        node: Held by the model; not the one that the task's own row shows.
-    """
-    own = node.own
-    if node.kind == ENQUEUE:
-        return (type(own) is Job and own.win is node) or not is_started(node)
-    if type(own) is Job:
-        return not is_shadowed(node, own)
-    return node.key is not None or node.kind != TASK
-
-
 def is_virtual_row(task: Task, node: Node, phases: set[str | None]) -> bool:
     """
     Return whether a virtual phase is a row though no row is below it.
+
+    The same as ``is_row``, without looking at all phases for each; never raises.
 
     Args:
         task: Its task.
@@ -77,7 +54,7 @@ def is_virtual_row(task: Task, node: Node, phases: set[str | None]) -> bool:
     if node.agg is not None and any(node.agg):
         return True
     is_reported = node.start is not None or bool(node.ended)
-    return is_reported and has_own_facts(node) and node.name not in phases
+    return is_reported and node.name not in phases
 
 
 def all_nodes(task: Task) -> Iterator[Node]:
@@ -98,25 +75,7 @@ def order_of(node: Node) -> Order:
     if node.kind == PHASE:
         first = node.first or job_times(node.own.task, node)[0] or 0
         return first, 0, node.name or ""
-    return node.first, 0, key_of(node)
-
-
-def key_of(node: Node) -> str:
-    """
-    Return the key of a row: its span id, else a text made of what it is; never raises.
-
-    ``phase:<task>/<name>``, ``enqueue:<task>/<job>#<attempt>``, ``job:<task>/<job>#<attempt>`` or
-    ``task:<task>`` for nodes of publishers without spans.
-    """
-    if node.key is not None:
-        return f"{node.key:016x}"
-    own = node.own
-    if type(own) is Job:
-        kind = "enqueue" if node.kind == ENQUEUE else "job"
-        return f"{kind}:{own.task.id}/{own.id}#{node.attempt}"
-    if node.kind == PHASE:
-        return f"phase:{own.task.id}/{node.name}"
-    return f"task:{own.task.id}"
+    return node.first, 0, node_key(node)
 
 
 def node_of(model: Fold, task: Task, key: str) -> Node | None:
@@ -126,7 +85,7 @@ def node_of(model: Fold, task: Task, key: str) -> Node | None:
     Args:
         model: The state.
         task: The task; a node of another one is not found.
-        key: As ``key_of`` makes it; any other text gives None.
+        key: As ``node_key`` makes it; any other text gives None.
     """
     if len(key) == _SPAN_ID_CHARS:
         try:
@@ -159,6 +118,12 @@ def successor(node: Node) -> Node | None:
             return kid
     own = node.own
     return own.win if type(own) is Job and own.win is not node else None
+
+
+def is_final(node: Node) -> bool:
+    """Whether only an event can change the status of a node's row, and not the time."""
+    ended = node.ended
+    return ended >> 3 > RULE and node.key is not None and (node.more is None or not is_open(node))
 
 
 def has_failed(node: Node) -> bool:

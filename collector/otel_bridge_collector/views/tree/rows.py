@@ -16,7 +16,6 @@ from pydantic_core import to_json
 from otel_bridge_collector.model.events import (
     ENQUEUE,
     FAILED,
-    JOB,
     KIND_NAMES,
     PENDING,
     PROCESSING,
@@ -29,18 +28,19 @@ from otel_bridge_collector.model.events import (
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.nodes import GONE, Job, Node, Task
 from otel_bridge_collector.model.reading.cards import Standing
+from otel_bridge_collector.model.reading.keys import node_key, row_name
 from otel_bridge_collector.model.reading.phases import virtual_standing
 from otel_bridge_collector.model.reading.rows import NodeState
-from otel_bridge_collector.model.runs import is_open, winner
+from otel_bridge_collector.model.runs import is_open, runs_of
 from otel_bridge_collector.model.snapshot.bars import (
     ENDED_BY_NAMES,
-    name_of,
     queued_at,
     run_numbers,
     worker_id_of,
 )
+from otel_bridge_collector.views.task.job import error_of, queued_time
 from otel_bridge_collector.views.tree.blocks import Item
-from otel_bridge_collector.views.tree.listed import is_virtual, key_of
+from otel_bridge_collector.views.tree.listed import is_final, is_virtual
 
 __all__ = ["RowMaker", "gone_below", "state_of"]
 
@@ -107,7 +107,7 @@ class RowMaker:
         if item.row is None or item.depth != depth or item.state != state:
             item.depth = depth
             item.state = state
-            item.row = to_json(self._fields(item, depth, state or self._final(item)))
+            item.row = to_json(self._fields(item, depth, state or self.now(item)))
         return item.row
 
     def state(self, item: Item) -> NodeState | Standing | None:
@@ -115,46 +115,58 @@ class RowMaker:
         node = item.node
         if item.parent is None:
             return self.standing
-        if node is None or (node.key is not None and node.ended >> 3 > RULE and not is_open(node)):
+        if node is None or is_final(node):
             return None
         return state_of(self._model, self._task, node, self.standing)
 
-    def _final(self, item: Item) -> NodeState:
-        node = item.node
+    def now(self, item: Item) -> NodeState | Standing:
+        """Status and end of a row."""
+        state, node = self.state(item), item.node
+        if state is not None:
+            return state
         return _MORE if node is None else NodeState(node.ended & 7, node.end, None, node.ended >> 3)
+
+    def started(self, item: Item) -> int | None:
+        """When a row started, or was queued if it is an enqueue, microseconds; None if unknown."""
+        node = item.node
+        if item.parent is None:
+            return self.standing.started
+        if node is None:
+            return None
+        return virtual_standing(self._task, node)[1] if is_virtual(node) else node.start
 
     def _fields(self, item: Item, depth: int, state: NodeState | Standing) -> dict[str, Any]:
         # Not the model itself: it costs four times as much as the dict; tests validate the rows.
         node, task = item.node, self._task
         is_task = item.parent is None
+        is_enqueue = node is not None and node.kind == ENQUEUE
         if node is None and not is_task:
             return self._more(item, depth)
         own = None if node is None else node.own
         job = own if type(own) is Job and not is_task else None
         agg = task.agg if is_task else _NO_COUNTS if node is None or node.agg is None else node.agg
         if isinstance(state, NodeState):
-            start, ended_by = self._start(node), state.ended_by
+            ended_by = state.ended_by
         else:
-            start, ended_by = state.started, 0
-            if node is not None and state.ended is not None and not is_open(node):
-                ended_by = node.ended >> 3
+            is_over = node is not None and state.ended is not None and not is_open(node)
+            ended_by = node.ended >> 3 if node is not None and is_over else 0
         return {
             "k": self.key(item),
             "depth": depth,
             "kind": "task" if node is None or is_task else KIND_NAMES[node.kind].split("_")[-1],
-            "name": self._name(node, job, is_task=is_task),
+            "name": task.id if node is None else row_name(node),
             "type": None if node is None or not (job or is_task) else node.name,
             "job": job and job.id,
             "status": STATUS_NAMES[state.status],
             "why": state.reason,
             "ended_by": ENDED_BY_NAMES.get(ended_by),
-            "queued": None if job is None or node is None else _ms(queued_at(node)),
-            "start": _ms(start),
+            "queued": None if job is None or node is None else _ms(_queued(job, node)),
+            "start": None if is_enqueue else _ms(self.started(item)),
             "end": _ms(state.ended),
             "worker": None if node is None else worker_id_of(node),
             "attempt": 0 if job is None or node is None else node.attempt,
             "run": None if job is None or node is None else _run(job, node),
-            "error": None if node is None else _error(node, job, state.status),
+            "error": None if node is None else _error(job, node),
             "kids": _count(item) + gone_below(task, item, is_task=is_task),
             "n": item.size - 1,
             "done": agg[3],
@@ -168,7 +180,7 @@ class RowMaker:
         """The key of an item's row."""
         if item.key is None:
             if item.node is not None:
-                item.key = key_of(item.node)
+                item.key = node_key(item.node)
             elif item.parent is None:
                 item.key = f"task:{self._task.id}"
             else:
@@ -183,20 +195,6 @@ class RowMaker:
         kids = gone_below(self._task, above, is_task=above.parent is None)
         named = {"kind": "more", "name": "no longer in memory", "status": STATUS_NAMES[3]}
         return {"k": self.key(item), "depth": depth, **named, **empty, **zero, "kids": kids}
-
-    def _start(self, node: Node | None) -> int | None:
-        if node is None or node.kind == ENQUEUE:
-            return None
-        return virtual_standing(self._task, node)[1] if is_virtual(node) else node.start
-
-    def _name(self, node: Node | None, job: Job | None, *, is_task: bool) -> str:
-        if is_task:
-            title = None if node is None or node.more is None else node.more.title
-            return title or self._task.id
-        if job is not None:
-            return job.id
-        assert node is not None
-        return name_of(node, None)
 
 
 _NULLS: Final = (
@@ -222,10 +220,15 @@ def _run(job: Job, node: Node) -> int:
     return 1 if numbers is None else numbers.get(node, 1)
 
 
-def _error(node: Node, job: Job | None, status: int) -> str | None:
-    """Why it failed; where another process reported the end, what that said."""
-    error = node.error
-    if error is None and job is not None and job.win is node and status == FAILED:
-        evidence = winner(job)[1] if node.kind == JOB else None
-        error = None if evidence is None else evidence.error
+def _queued(job: Job, node: Node) -> int | None:
+    known = queued_at(node)
+    if known is None and job.first is not None and job.first.next is not None:
+        for run in runs_of(job):
+            if node in run.attempts:
+                return queued_time(node, run)
+    return known
+
+
+def _error(job: Job | None, node: Node) -> str | None:
+    error = node.error if job is None else error_of(job, node)
     return None if error is None else shorten(error, _MAX_ERROR)

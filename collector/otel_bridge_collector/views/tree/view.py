@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from otel_bridge_collector.model.events import FAILED, STATUS_NAMES
-from otel_bridge_collector.model.nodes import Task
-from otel_bridge_collector.model.reading.projects import is_shared
-from otel_bridge_collector.views.listing import GoneError, Scope, Window
+from otel_bridge_collector.views.listing import Scope, Window
 from otel_bridge_collector.views.state import ViewState, ms
+from otel_bridge_collector.views.tree.blocks import Item
+from otel_bridge_collector.views.tree.filtered import FilteredRows, filtered_rows, is_filtered
+from otel_bridge_collector.views.tree.folds import Folds
 from otel_bridge_collector.views.tree.index import TreeIndex
 from otel_bridge_collector.views.tree.indexes import TreeIndexes
 from otel_bridge_collector.wire.views.params import AnchorKey, TreeParams
@@ -26,8 +28,8 @@ def compute(state: ViewState, params: TreeParams, scope: Scope) -> Window:
 
     Args:
         state: As of its latest refresh; keeps the index.
-        params: Which task, what is folded, and where the window (the rows that the client sees)
-            starts.
+        params: Which task, what is folded or filtered, and where the window (the rows that the
+            client sees) starts.
         scope: The projects that the reader may see; None: all. A task of several projects is gone
             for a limited reader.
 
@@ -37,20 +39,45 @@ def compute(state: ViewState, params: TreeParams, scope: Scope) -> Window:
     Raises:
         GoneError: There is no such task, or the reader may not see it.
     """
-    indexes = state.keep(TreeIndexes)
-    index = indexes.of(_task(state, indexes, params.task, scope))
-    folds = index.folds(params.default, params.except_)
-    total = folds.total
-    first = total
-    if isinstance(params.at, AnchorKey):
-        first = folds.row_of(index.nearest(params.at.key)) - params.at.above
-    elif params.at != "end":
-        first = params.at.row
-    first = max(0, min(first, total - params.count))
-    shown = folds.window(first, params.count)
+    known = state.tasks.find(params.task, scope)
+    index = state.keep(TreeIndexes).of(known.task)
+    if is_filtered(params):
+        filtered, as_of = filtered_rows(state, index, known.changes, params)
+        first, shown = _window(index, filtered, params)
+        sums = _Sums(first, filtered.total, filtered.matches, as_of)
+    else:
+        folds = index.folds(params.default, params.except_)
+        first, shown = _window(index, folds, params)
+        sums = _Sums(first, folds.total, None, None)
     rows = index.rows
     found = {rows.key(item): rows.row(item, depth) for item, depth in shown}
-    return Window(_head(index, first, total).model_dump(), found)
+    return Window(_head(index, sums).model_dump(), found)
+
+
+class _Sums(NamedTuple):
+    """What a head says of the rows that are listed."""
+
+    first: int
+    total: int
+    matches: int | None
+    as_of: int | None
+
+
+def _window(
+    index: TreeIndex, listed: Folds | FilteredRows, params: TreeParams
+) -> tuple[int, list[tuple[Item, int]]]:
+    at, count = params.at, params.count
+    while True:
+        total = listed.total
+        first = total
+        if isinstance(at, AnchorKey):
+            first = listed.row_of(index.nearest(at.key)) - at.above
+        elif at != "end":
+            first = at.row
+        first = max(0, min(first, total - count))
+        shown = listed.window(first, count)
+        if listed.total == total:
+            return first, shown
 
 
 def merge(parts: Sequence[Window], params: TreeParams) -> Window:
@@ -65,26 +92,16 @@ def merge(parts: Sequence[Window], params: TreeParams) -> Window:
     return parts[0]
 
 
-def _task(state: ViewState, indexes: TreeIndexes, task_id: str, scope: Scope) -> Task:
-    task = state.model.tasks.by_id.get(task_id)
-    if task is None:
-        raise GoneError("evicted" if indexes.was_evicted(task_id, scope) else "unknown")
-    is_hidden = scope is not None and (is_shared(task) or task.project not in scope)
-    if is_hidden or not state.model.tasks.is_shown(task):
-        raise GoneError
-    return task
-
-
-def _head(index: TreeIndex, first: int, total: int) -> TreeHead:
+def _head(index: TreeIndex, sums: _Sums) -> TreeHead:
     task, standing = index.task, index.rows.standing
     return TreeHead(
-        first=first,
-        total=total,
-        matches=None,
+        first=sums.first,
+        total=sums.total,
+        matches=sums.matches,
         start=ms(standing.started),
         end=ms(standing.ended),
         status=STATUS_NAMES[standing.status],
         failed=len(index.failed) + (standing.status == FAILED),
         nodes=Held(seen=task.size + task.not_held, kept=task.size),
-        as_of=None,
+        as_of=sums.as_of,
     )

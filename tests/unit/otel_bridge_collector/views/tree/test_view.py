@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from otel_bridge_collector.model.events import STATUS_NAMES
 from otel_bridge_collector.model.eviction import Limits
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.nodes import Task
@@ -16,6 +18,7 @@ from otel_bridge_collector.views.tree.view import compute
 from otel_bridge_collector.wire.views.params import TreeParams
 from otel_bridge_collector.wire.views.tree import TreeHead, TreeRow
 
+from tests.support.faults import FakeClock
 from tests.support.flat_tree import flat_rows, folded
 from tests.support.histories import history, moment
 
@@ -64,10 +67,56 @@ def check(state: ViewState, task: Task, chooser: random.Random) -> None:
     assert flat[0]["kind"] == "task"
 
 
+def check_filter(state: ViewState, task: Task, chooser: random.Random) -> None:
+    """A filtered window has the rows that pass, and those above them."""
+    flat = flat_rows(state.model, task)
+    params: dict[str, Any] = {}
+    if chooser.random() < 0.5:
+        params["status"] = chooser.sample(STATUS_NAMES, chooser.choice((1, 2)))
+    if chooser.random() < 0.3:
+        params["text"] = chooser.choice(("J", "act", "w0", "gpt", "e", "half"))
+    if not params or chooser.random() < 0.3:
+        start = moment(chooser.choice((-5, 0, 5, 20, 500))) // 1000
+        params["zoom"] = (start, start + chooser.choice((0, 1000, 20_000)))
+    passing = [row for row in flat if passes(row, **params)]
+    listed, path = set(), []
+    for row in flat:
+        path[row["depth"] :] = [row["k"]]
+        if row in passing:
+            listed.update(path)
+    head, rows = shown(state, task, count=200, **params)
+    assert [row["k"] for row in rows] == [row["k"] for row in flat if row["k"] in listed][:200]
+    assert (head.total, head.matches) == (len(listed), len(passing))
+    if rows:
+        key = chooser.choice(rows)["k"]
+        held, some = shown(state, task, count=5, at={"key": key, "above": 2}, **params)
+        assert some == rows[held.first : held.first + 5]
+        assert key in [row["k"] for row in some]
+
+
+def passes(
+    row: dict[str, Any],
+    status: Sequence[str] | None = None,
+    text: str = "",
+    zoom: tuple[int, int] | None = None,
+) -> bool:
+    if row["k"].startswith("more:") or (status is not None and row["status"] not in status):
+        return False
+    texts = [row[name] for name in ("name", "job", "type", "worker", "error")]
+    if not any(text.casefold() in str(one).casefold() for one in texts if one is not None):
+        return False
+    if zoom is None:
+        return True
+    start = row["queued"] if row["kind"] == "enqueue" else row["start"]
+    is_before_end = row["end"] is None or row["end"] >= zoom[0]
+    return start is not None and start <= zoom[1] and is_before_end
+
+
 def check_all(state: ViewState, chooser: random.Random) -> None:
     for task in list(state.model.tasks.by_id.values()):
         if state.model.tasks.is_shown(task):
             check(state, task, chooser)
+            check_filter(state, task, chooser)
 
 
 @given(seed=st.integers(0, 2**32), limit=st.sampled_from((None, None, 12)))
@@ -80,7 +129,8 @@ def test_windows_equal_a_plain_list(seed: int, limit: int | None) -> None:
         chooser.shuffle(events)
     limits = Limits() if limit is None else Limits(nodes_per_task=limit)
     model = Fold(limits)
-    state = ViewState(model)
+    clock = FakeClock()
+    state = ViewState(model, clock=clock)
     seconds = 0.0
     at = 0
     while at < len(events):
@@ -89,9 +139,11 @@ def test_windows_equal_a_plain_list(seed: int, limit: int | None) -> None:
             model.apply(event, moment(seconds))
         at += step
         seconds += chooser.choice((0.2, 3, 40))
+        clock.advance(11)  # lists of filtered rows may be made again
         state.refresh(moment(seconds))
         check_all(state, chooser)
     for pause in (70, 400, 1000):
         seconds += pause
+        clock.advance(11)  # lists of filtered rows may be made again
         state.refresh(moment(seconds))
         check_all(state, chooser)
