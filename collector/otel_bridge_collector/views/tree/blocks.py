@@ -96,24 +96,24 @@ def add(parent: Item, item: Item) -> None:
     blocks = parent.kids
     item.parent = parent
     if blocks is None:
-        block = Block([])
-        parent.kids = [block]
-        block.items.append(item)
+        item.block = Block([])
+        parent.kids = [item.block]
+        item.block.items.append(item)
+        _grow(item, item.size)
+        return
+    order = item.order
+    at = len(blocks) - 1
+    block = blocks[at]
+    if block.items[-1].order < order:
+        block.items.append(item)  # most are the latest
     else:
-        order = item.order
-        at = len(blocks) - 1
+        at = _block_of(blocks, order)
         block = blocks[at]
-        if block.items[-1].order < order:
-            block.items.append(item)  # most are the latest
-        else:
-            at = _block_of(blocks, order)
-            block = blocks[at]
-            block.items.insert(bisect_left(block.items, order, key=by_order), item)
-        if len(block.items) > _MAX_ITEMS:
-            _split(blocks, at)
-            block = blocks[at + (blocks[at].items[-1].order < order)]
+        block.items.insert(bisect_left(block.items, order, key=by_order), item)
     item.block = block
     _grow(item, item.size)
+    if len(block.items) > _MAX_ITEMS:
+        _split(blocks, at)
 
 
 def remove(item: Item) -> None:

@@ -110,14 +110,22 @@ def node_of(model: Fold, task: Task, key: str) -> Node | None:
 
 
 def successor(node: Node) -> Node | None:
-    """What is the row now instead of an enqueue that was one: an attempt; None for other nodes."""
-    if node.kind != ENQUEUE:
+    """
+    Return the node whose row is there instead of one that was; None if there is none.
+
+    Of an enqueue it is an attempt; of an attempt that was reported without a span, the same one as
+    a span. Never raises.
+    """
+    own = node.own
+    if type(own) is not Job:
         return None
+    if node.kind != ENQUEUE:
+        same = (one for one in own.nodes() if one.key is not None and one.kind == JOB)
+        return next((one for one in same if one.attempt == node.attempt), None)
     for kid in children(node):
         if kid.kind == JOB:
             return kid
-    own = node.own
-    return own.win if type(own) is Job and own.win is not node else None
+    return own.win if own.win is not node else None
 
 
 def is_final(node: Node) -> bool:

@@ -101,7 +101,7 @@ class TreeRow(WireModel):
         error: Why it failed, at most 300 characters.
         kids: Rows directly below it, counted ones included that are no longer in memory. Of
             ``more``: the rows it stands for.
-        n: Rows below it at any depth that are in memory.
+        n: Rows below it at any depth, as far as they are in memory; one of ``more`` counts as one.
         done: Jobs below it that completed; as the following it includes those no longer in memory.
         failed: Jobs below it that failed.
         running: Jobs below it that run.
