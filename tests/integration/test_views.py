@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
+from urllib.parse import quote
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
@@ -165,6 +166,48 @@ async def test_an_inflated_message_of_over_16_kib_closes_with_1009(
             await page.until(lambda _: False)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1009
+
+
+async def test_a_page_sees_a_tree_grow_around_the_row_it_holds_on_to(server: AppServer) -> None:
+    """Rows come above it, it stays where it was; the answer by HTTP has the same rows."""
+    bus = EventBus.connect(server.collector.bridge_settings)
+
+    def publish(kind: str, number: int, **fields: Any) -> None:
+        given = {"parent_task_id": "t", "span_id": f"{number:016x}", "event_type": kind, **fields}
+        bus.publish(MonitoringEvent.model_validate(given))
+
+    def job(number: int) -> str:
+        fields = {"task_id": f"j{number}", "parent_span_id": f"{2 - number % 2:016x}"}
+        publish("task_started", number, **fields)
+        return f"{number:016x}"
+
+    try:
+        publish("task_started", 1, task_id="t", meta={"title": "Big"})
+        publish("phase_started", 2, phase="p", parent_span_id=f"{1:016x}")
+        held = [job(number) for number in range(101, 140, 2)][10]
+        at = {"key": held, "above": 5}
+        async with viewer(server) as page:
+            await page.sub(1, "tasks")
+            await page.until(lambda shown: shown.view(1).head.get("total") == 1)
+            await page.sub(2, "tree", task="t", at=at, count=10)
+            await page.until(lambda shown: shown.view(2).head.get("total") == 22)
+            first = page.client.view(2).head["first"]
+            for number in range(200, 240, 2):
+                job(number)  # below the phase, which is above
+            await page.until(lambda shown: shown.view(2).head["total"] == 42)
+            tree = page.client.view(2)
+            assert tree.head["first"] == first + 20
+            assert tree.keys[5] == held
+            publish("task_completed", 121, task_id="j121")
+            await page.until(lambda shown: shown.view(2).rows[held]["status"] == "completed")
+            assert tree.fulls == 1
+            params = quote(json.dumps({"task": "t", "at": at, "count": 10}))
+            url = f"{server.url}/monitor/views/tree?params={params}"
+            answer = await asyncio.to_thread(fetch, url)
+            assert answer.json()["rows"] == tree.shown[1]
+            assert answer.json()["head"] == tree.head
+    finally:
+        bus.shutdown(5)
 
 
 async def test_a_client_that_does_not_read_gets_the_latest_only(server: AppServer) -> None:

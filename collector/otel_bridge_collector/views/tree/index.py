@@ -217,7 +217,7 @@ class TreeIndex:
         is_phase_changed = False
         nodes += [other for node in nodes for other in _depending(node)]
         while nodes:
-            wanted: list[Node] = []
+            placed: list[Node] = []
             more: list[Node] = []
             for node in nodes:
                 if is_virtual(node):
@@ -225,8 +225,8 @@ class TreeIndex:
                     continue
                 is_phase_changed = is_phase_changed or node.kind == PHASE
                 if self._take_out(node, above, more):
-                    wanted.append(node)
-            for node in wanted:
+                    placed.append(node)
+            for node in placed:
                 self._put_in(node, above)
             nodes = more
         if is_phase_changed:
@@ -249,14 +249,14 @@ class TreeIndex:
             return False
         up = node.up
         parent = self.items.get(up) if type(up) is Node and up is not root.node else root
-        is_wanted = is_held(node, self.task) and is_row(node)
+        is_listed = is_held(node, self.task) and is_row(node)
         if item is None:
             if parent is not None:
                 self._touch(parent)  # an enqueue that is no row may be where its job is counted
             if type(up) is Node and is_virtual(up):
                 more.append(up)
-            return is_wanted
-        if not is_wanted:
+            return is_listed
+        if not is_listed:
             above[item.parent or root] = None
             more += self._drop(item)
             return False

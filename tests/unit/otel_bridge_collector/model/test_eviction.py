@@ -7,6 +7,7 @@ from typing import Any
 from otel_bridge_collector.model.events import COMPLETED, FAILED, PROCESSING
 from otel_bridge_collector.model.eviction import NODE_BYTES, Limits
 from otel_bridge_collector.model.fold import Fold
+from otel_bridge_collector.model.nodes import GONE
 
 from otel_bridge.events.model import MonitoringEvent
 from tests.support.folding import apply, event, judged
@@ -76,6 +77,37 @@ def test_in_a_task_the_oldest_ended_jobs_leave_and_failed_ones_last() -> None:
     assert [number for number in range(5) if f"j{number}" in task.jobs] == []
     assert all(f"j{number}" in task.jobs for number in range(100, 125))
     assert (task.agg[PROCESSING], task.agg[COMPLETED], task.agg[FAILED]) == (25, 35, 5)
+
+
+def test_what_has_left_is_counted_where_it_was() -> None:
+    """In the parent; what has no parent in its phase without a span, else in the task."""
+    model = Fold(Limits(nodes_per_task=20))
+    parent = {"span_id": "b" * 16}
+    apply(model, event(0, "phase_started", parent_task_id="t", phase="q", **parent))
+    for number in range(15):
+        fields: dict[str, Any] = {"phase": "p"} if number % 3 else {}
+        if number % 3 == 1:
+            fields = {"span_id": f"{number:016x}", "parent_span_id": parent["span_id"]}
+        apply(model, job("t", 1, "task_completed", number, **fields))
+    task = model.tasks.by_id["t"]
+    changes = task.changes = set()
+    apply(model, *(job("t", 2, "task_started", number) for number in range(15, 25)))
+    (above,) = (node for node in task.tops if node.key is not None)
+    gone = [at.agg[GONE] for at in (task, above, task.virtual["p"]) if at.agg is not None]
+    assert len(gone) == 3
+    assert sum(gone) == task.not_held > 0
+    assert {above, task.virtual["p"]} <= changes
+
+
+def test_changes_that_are_not_read_do_not_hold_what_has_left() -> None:
+    """Over twice as many as the task may have nodes, none are reported any more."""
+    model = Fold(Limits(nodes_per_task=20))
+    task = model.tasks.get_or_make("t")
+    task.changes = set()
+    apply(model, *ended("t", 1, range(15)))
+    assert len(task.changes) == 15
+    apply(model, *ended("t", 1, range(15, 80)))
+    assert task.changes is None
 
 
 def test_a_repeated_event_of_what_has_left_counts_nothing() -> None:

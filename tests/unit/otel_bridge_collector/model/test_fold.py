@@ -247,3 +247,77 @@ def test_owner_of_loose_events_moves_with_their_trace() -> None:
     assert table.note(loose) is None
     assert table.note(named) == TRACE
     assert owner_key(loose, table) == owner_key(named, table) == "t"
+
+
+ID: Final = {"trace_id": TRACE, "parent_task_id": "t"}
+CHANGES: Final = {
+    "a node comes": ([event(1, "span_started", **ID, span_id=span(9))], [9]),
+    "a job comes": ([event(1, "task_started", **ID, task_id="k", span_id=span(9))], [9]),
+    "a start is corrected": (
+        [event(7, "task_completed", **ID, task_id="j", span_id=span(4), duration_ms=6500.0)],
+        [3, 4],
+    ),
+    "a waiting job starts": (
+        [event(3, "task_started", **ID, task_id="w", span_id=span(9), parent_span_id=span(5))],
+        [5, 9],
+    ),
+    "a parent is named": (
+        [event(3, "span_updated", **ID, span_id=span(6), parent_span_id=span(2))],
+        [6],
+    ),
+    "a parent comes": (
+        [event(1, "span_started", **ID, span_id=span(8), parent_span_id=span(2))],
+        [7, 8],
+    ),
+    "a phase reports numbers": (
+        [event(3, "stats_snapshot", **ID, phase="p", span_id=span(2), counts={"total": 3})],
+        [2],
+    ),
+    "a span has a heartbeat": ([event(3, "span_beats", spans=[span(6)])], [6]),
+    "a node leaves for another task": (
+        [event(3, "span_updated", trace_id=TRACE, parent_task_id="a", span_id=span(6))],
+        [6],
+    ),
+    "nothing of it": ([event(3, "task_started", parent_task_id="u", task_id="u")], []),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_changes_is_reported_to_a_reader_of_the_tree(name: str) -> None:
+    """The nodes of a task that an event changed, and no others; of a job all of its nodes."""
+    model = fold(
+        [
+            event(0, "task_started", **ID, task_id="t", span_id=span(1)),
+            event(0, "phase_started", **ID, phase="p", span_id=span(2), parent_span_id=span(1)),
+            event(1, "task_enqueued", **ID, task_id="j", span_id=span(3), parent_span_id=span(2)),
+            event(2, "task_started", **ID, task_id="j", span_id=span(4), parent_span_id=span(3)),
+            event(1, "task_enqueued", **ID, task_id="w", span_id=span(5), parent_span_id=span(2)),
+            event(1, "span_started", **ID, span_id=span(6), parent_span_id=span(9999)),
+            event(1, "span_started", **ID, span_id=span(7), parent_span_id=span(8)),
+        ],
+        10,
+    )
+    task = model.tasks.by_id["t"]
+    events, expected = CHANGES[name]
+    assert task.changes is None
+    changes = task.changes = set()
+    for one in events:
+        model.apply(one, moment(11))
+    assert {node.key for node in changes} == set(expected)
+
+
+def test_a_verdict_on_a_job_is_reported_to_a_reader_of_the_tree() -> None:
+    """Time alone makes it: the sweep of a lost worker reports each of its jobs."""
+    common = {"worker_id": 1, "incarnation": "a" * 16}
+    model = fold(
+        [
+            event(0, "worker_heartbeat", **common),
+            event(1, "task_started", **ID, task_id="j", span_id=span(4), **common),
+        ],
+        10,
+    )
+    changes = model.tasks.by_id["t"].changes = set()
+    model.sweep(moment(20))
+    assert changes == set()
+    model.sweep(moment(60))
+    assert {node.key for node in changes} == {4}

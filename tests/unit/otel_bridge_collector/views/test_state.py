@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from otel_bridge_collector.model.events import microseconds
+from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.views.state import ViewState, ms
 
 from tests.support.folding import at, event, fold
@@ -43,3 +44,25 @@ def test_a_refresh_counts_again() -> None:
     state = ViewState(ended)
     state.refresh(microseconds(at(2)))
     assert state.running_by_type(None, None).total() == 0
+
+
+class Counted:
+    """What a view keeps: it counts refreshes."""
+
+    def __init__(self, model: Fold) -> None:
+        self.model = model
+        self.refreshes = 0
+
+    def refresh(self) -> None:
+        self.refreshes += 1
+
+
+def test_what_a_view_keeps_is_made_once_and_refreshed() -> None:
+    """From the model, the first time that it is asked for."""
+    state = ViewState(fold([]))
+    kept = state.keep(Counted)
+    assert kept.model is state.model
+    state.refresh(microseconds(at(1)))
+    state.refresh(microseconds(at(2)))
+    assert state.keep(Counted) is kept
+    assert kept.refreshes == 2

@@ -172,5 +172,6 @@ def test_a_closed_index_lets_everything_go() -> None:
     watched.rows()
     items = [watched.index.root, *watched.index.items.values()]
     watched.index.close()
-    assert all(item.node is item.parent is item.kids is item.block is None for item in items)
+    links = [(item.node, item.parent, item.block, item.kids) for item in items]
+    assert links == [(None,) * 4] * len(items)
     assert watched.model.tasks.by_id["t"].changes is None

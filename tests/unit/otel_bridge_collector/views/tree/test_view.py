@@ -58,8 +58,8 @@ def check(state: ViewState, task: Task, chooser: random.Random) -> None:
     first = max(0, min(first, len(listed) - count))
     head, rows = shown(state, task, default=default, **{"except": exceptions}, at=at, count=count)
     expected = listed[first : first + count]
-    for row, wanted in zip(rows, expected, strict=True):
-        assert {name: row[name] for name in wanted} == wanted
+    for row, expected_row in zip(rows, expected, strict=True):
+        assert {name: row[name] for name in expected_row} == expected_row
     assert (head.first, head.total) == (first, len(listed))
     assert head.failed == sum(row.get("status") == "failed" for row in flat)
     assert head.status == flat[0]["status"]
@@ -79,7 +79,8 @@ def check_filter(state: ViewState, task: Task, chooser: random.Random) -> None:
         start = moment(chooser.choice((-5, 0, 5, 20, 500))) // 1000
         params["zoom"] = (start, start + chooser.choice((0, 1000, 20_000)))
     passing = [row for row in flat if passes(row, **params)]
-    listed, path = set(), []
+    listed: set[str] = set()
+    path: list[str] = []
     for row in flat:
         path[row["depth"] :] = [row["k"]]
         if row in passing:
