@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Final
 
-from otel_bridge_collector.model.events import FAILED, STATUS_NAMES
+from otel_bridge_collector.model.events import FAILED, PHASE, STATUS_NAMES
 from otel_bridge_collector.model.nodes import Job
 from otel_bridge_collector.model.reading.keys import row_name
 from otel_bridge_collector.model.snapshot.bars import worker_id_of
@@ -110,7 +110,8 @@ class FilteredRows:
 
 def is_filtered(params: TreeParams) -> bool:
     """Whether parameters have a filter, so that folds do not count."""
-    return params.zoom is not None or params.status is not None or bool(params.text)
+    has_exact = params.status is not None or params.type is not None
+    return has_exact or params.zoom is not None or bool(params.text)
 
 
 def filtered_rows(
@@ -134,8 +135,9 @@ def filtered_rows(
     # While the task is open, time alone changes what is stalled.
     is_open = index.rows.standing.status in OPEN
     version = changes, state.now // _SECOND_US if is_open else 0
-    key = "tree", index, index.builds, params.zoom, params.status, text
-    build = partial(_find, index, params.zoom, params.status, text)
+    filters = params.zoom, params.status, params.type, text
+    key = "tree", index, index.builds, *filters
+    build = partial(_find, index, *filters)
     return state.budget.list(key, build, version)
 
 
@@ -143,16 +145,29 @@ def _find(
     index: TreeIndex,
     zoom: tuple[int, int] | None,
     status: tuple[str, ...] | None,
+    row_type: str | None,
     text: str | None,
 ) -> FilteredRows:
     codes = None if status is None else frozenset(map(STATUS_NAMES.index, status))
     rows = index.failed if codes == _ONLY_FAILED else index.items.values()
     found: Iterable[Item] = (index.root, *rows)
+    if row_type is not None:
+        found = _of_type(index.root, row_type, found)
     if text is not None:
         found = filter(_Texts(text, index).has_text, found)
     if codes is not None or zoom is not None:
         found = _passing(index, codes, zoom, found)
     return FilteredRows(index.root, found)
+
+
+def _of_type(root: Item, row_type: str, items: Iterable[Item]) -> Iterator[Item]:
+    """Those rows that have a type as ``TreeRow.type``, and phases of this name."""
+    for item in items:
+        node = item.node
+        if node is None or node.name != row_type:
+            continue
+        if item is root or node.kind == PHASE or type(node.own) is Job:
+            yield item
 
 
 def _passing(

@@ -94,6 +94,7 @@ class RowMaker:
         self.standing = standing
         self._model = model
         self._task = task
+        self._values: dict[Item, dict[str, Any]] = {}
 
     def row(self, item: Item, depth: int) -> bytes:
         """
@@ -109,6 +110,22 @@ class RowMaker:
             item.state = state
             item.row = to_json(self._fields(item, depth, state or self.now(item)))
         return item.row
+
+    def values(self, item: Item, depth: int) -> dict[str, Any]:
+        """
+        Return a row as JSON values, which must not be changed.
+
+        Made once for each state of the model: all windows of a task have the same few rows above
+        them. To make ``row`` and parse it would cost 7 us instead of 3.
+
+        Args:
+            item: The row.
+            depth: Rows above it.
+        """
+        values = self._values.get(item)
+        if values is None:
+            values = self._values[item] = self._fields(item, depth, self.now(item))
+        return values
 
     def state(self, item: Item) -> NodeState | Standing | None:
         """Status and end of a row that time may change; None for one that only an event can."""

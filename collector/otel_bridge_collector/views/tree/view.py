@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from otel_bridge_collector.model.events import FAILED, STATUS_NAMES
 from otel_bridge_collector.views.listing import Scope, Window
@@ -14,7 +14,6 @@ from otel_bridge_collector.views.tree.folds import Folds
 from otel_bridge_collector.views.tree.index import TreeIndex
 from otel_bridge_collector.views.tree.indexes import TreeIndexes
 from otel_bridge_collector.wire.views.params import AnchorKey, TreeParams
-from otel_bridge_collector.wire.views.tree import Held, TreeHead
 
 __all__ = ["compute", "merge"]
 
@@ -51,7 +50,7 @@ def compute(state: ViewState, params: TreeParams, scope: Scope) -> Window:
         sums = _Sums(first, folds.total, None, None)
     rows = index.rows
     found = {rows.key(item): rows.row(item, depth) for item, depth in shown}
-    return Window(_head(index, sums).model_dump(), found)
+    return Window({**_head(index, sums), "path": _rows_above(index, shown)}, found)
 
 
 class _Sums(NamedTuple):
@@ -92,16 +91,30 @@ def merge(parts: Sequence[Window], params: TreeParams) -> Window:
     return parts[0]
 
 
-def _head(index: TreeIndex, sums: _Sums) -> TreeHead:
+def _rows_above(index: TreeIndex, shown: Sequence[tuple[Item, int]]) -> list[dict[str, Any]]:
+    """The rows above the first one of a window, the task's first."""
+    if not shown:
+        return []
+    item, depth = shown[0]
+    found = []
+    while item.parent is not None:
+        item, depth = item.parent, depth - 1
+        found.append(index.rows.values(item, depth))
+    found.reverse()
+    return found
+
+
+def _head(index: TreeIndex, sums: _Sums) -> dict[str, Any]:
+    # Not ``TreeHead`` itself: with two rows above it costs 13 us, the dict 1; tests validate it.
     task, standing = index.task, index.rows.standing
-    return TreeHead(
-        first=sums.first,
-        total=sums.total,
-        matches=sums.matches,
-        start=ms(standing.started),
-        end=ms(standing.ended),
-        status=STATUS_NAMES[standing.status],
-        failed=len(index.failed) + (standing.status == FAILED),
-        nodes=Held(seen=task.size + task.not_held, kept=task.size),
-        as_of=sums.as_of,
-    )
+    return {
+        "first": sums.first,
+        "total": sums.total,
+        "matches": sums.matches,
+        "start": ms(standing.started),
+        "end": ms(standing.ended),
+        "status": STATUS_NAMES[standing.status],
+        "failed": len(index.failed) + (standing.status == FAILED),
+        "nodes": {"seen": task.size + task.not_held, "kept": task.size},
+        "as_of": sums.as_of,
+    }

@@ -171,9 +171,9 @@ class TreeParams(_Params):
     """
     The parameters of the view ``tree``; other values or fields raise ``ValidationError``.
 
-    Without a filter (``zoom``, ``status``, ``text``) all rows are listed but those below a folded
-    one. With filters the rows that pass all of them are listed with all rows above them, and folds
-    do not count.
+    Without a filter (``zoom``, ``status``, ``type``, ``text``) all rows are listed but those below
+    a folded one. With filters the rows that pass all of them are listed with all rows above them,
+    and folds do not count.
 
     Attributes:
         task: The id of the research task, or the trace id of work without one.
@@ -186,6 +186,8 @@ class TreeParams(_Params):
         zoom: Only rows that were open for a moment from the first time to the second, ms; default
             None: all. A start after the end is a ``ValidationError``.
         status: Only rows of these statuses, at most 6; default None: all.
+        type: Only rows of exactly this job type, and phases of this name, at most 200 characters;
+            default None: all.
         text: Only rows with this text in name, job id, type, worker or error, in any case, at most
             200 characters; default None, as an empty one: all.
     """
@@ -197,6 +199,7 @@ class TreeParams(_Params):
     except_: tuple[_Id, ...] = Field(default=(), max_length=MAX_FOLDS, alias="except")
     zoom: tuple[_Moment, _Moment] | None = None
     status: tuple[Status, ...] | None = Field(default=None, max_length=6)
+    type: _Text | None = None
     text: _Text | None = None
 
     @field_validator("except_")

@@ -60,6 +60,8 @@ class TreeHead(WireModel):
         nodes: How much of it is in memory.
         as_of: Of a filtered tree: when its list of rows was made, ms; None without a filter. The
             rows themselves are of now.
+        path: The rows above the window's first row, the task's first; empty if that is the first
+            row. At most 66, for no row is deeper.
     """
 
     first: int
@@ -71,6 +73,7 @@ class TreeHead(WireModel):
     failed: int
     nodes: Held
     as_of: int | None
+    path: tuple[TreeRow, ...]
 
 
 class TreeRow(WireModel):

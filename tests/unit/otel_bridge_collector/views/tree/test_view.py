@@ -57,6 +57,7 @@ def check(state: ViewState, task: Task, chooser: random.Random) -> None:
         first = listed_keys.index(keys[index]) - above
     first = max(0, min(first, len(listed) - count))
     head, rows = shown(state, task, default=default, **{"except": exceptions}, at=at, count=count)
+    check_path(head, rows, flat)
     expected = listed[first : first + count]
     for row, expected_row in zip(rows, expected, strict=True):
         assert {name: row[name] for name in expected_row} == expected_row
@@ -67,12 +68,30 @@ def check(state: ViewState, task: Task, chooser: random.Random) -> None:
     assert flat[0]["kind"] == "task"
 
 
+def check_path(
+    head: TreeHead, rows: Sequence[dict[str, Any]], flat: Sequence[dict[str, Any]]
+) -> None:
+    """A head has the rows above the first one, as they are when they are shown themselves."""
+    above: list[dict[str, Any]] = []
+    if rows:
+        for row in flat:
+            above[row["depth"] :] = [row]
+            if row["k"] == rows[0]["k"]:
+                break
+    path = [row.model_dump() for row in head.path]
+    for row, wanted in zip(path, above[:-1], strict=True):
+        assert {name: row[name] for name in wanted} == wanted
+
+
 def check_filter(state: ViewState, task: Task, chooser: random.Random) -> None:
     """A filtered window has the rows that pass, and those above them."""
     flat = flat_rows(state.model, task)
     params: dict[str, Any] = {}
     if chooser.random() < 0.5:
         params["status"] = chooser.sample(STATUS_NAMES, chooser.choice((1, 2)))
+    if chooser.random() < 0.3:
+        some = chooser.choice(flat)
+        params["type"] = some.get("type") or some.get("name") or "search"
     if chooser.random() < 0.3:
         params["text"] = chooser.choice(("J", "act", "w0", "gpt", "e", "half"))
     if not params or chooser.random() < 0.3:
@@ -92,16 +111,20 @@ def check_filter(state: ViewState, task: Task, chooser: random.Random) -> None:
         key = chooser.choice(rows)["k"]
         held, some = shown(state, task, count=5, at={"key": key, "above": 2}, **params)
         assert some == rows[held.first : held.first + 5]
+        check_path(held, some, flat)
         assert key in [row["k"] for row in some]
 
 
 def passes(
     row: dict[str, Any],
     status: Sequence[str] | None = None,
+    type: str | None = None,
     text: str = "",
     zoom: tuple[int, int] | None = None,
 ) -> bool:
     if row["k"].startswith("more:") or (status is not None and row["status"] not in status):
+        return False
+    if type is not None and row["name" if row["kind"] == "phase" else "type"] != type:
         return False
     texts = [row[name] for name in ("name", "job", "type", "worker", "error")]
     if not any(text.casefold() in str(one).casefold() for one in texts if one is not None):
