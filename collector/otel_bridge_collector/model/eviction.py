@@ -13,8 +13,6 @@ node of a task that goes on 8 bytes stay, so that a repeated event does not coun
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,7 +22,6 @@ from otel_bridge_collector.model.liveness import Liveness
 from otel_bridge_collector.model.nodes import (
     GONE,
     NAMED,
-    RETRIED,
     Job,
     Node,
     Task,
@@ -34,19 +31,18 @@ from otel_bridge_collector.model.nodes import (
 )
 from otel_bridge_collector.model.reading.cards import Cards
 from otel_bridge_collector.model.reading.ends import EndCounts
+from otel_bridge_collector.model.reading.gone import remember_nodes
 from otel_bridge_collector.model.runs import is_shadowed
 from otel_bridge_collector.model.tasks import Tasks
 from otel_bridge_collector.model.tree import Tree
 
-__all__ = ["Eviction", "Limits", "hash_of", "is_gone", "retry_of"]
+__all__ = ["Eviction", "Limits"]
 
 NODE_BYTES: Final = 400
 """Measured with tracemalloc on CPython 3.11: a node of our own spans with its share of its job."""
 _KEEP: Final = 0.9
 """What is left after an eviction: it looks at all tasks, so it should be rare."""
 _HARD: Final = 1.25
-_MASK: Final = (1 << 64) - 1
-_ODD: Final = 0x9E3779B97F4A7C15
 _HIDDEN, _OVER, _WAITING, _RUNNING = range(4)
 
 
@@ -82,25 +78,6 @@ class Limits:
     workers: int = 2000
     queues: int = 200
     event_ids: int = 156_000
-
-
-def hash_of(job_id: str) -> int:
-    """What stays of a job that is no longer held."""
-    return hash(job_id) & _MASK
-
-
-def retry_of(key: int) -> int:
-    """What stays of a node that is no longer held, and whose retry is counted."""
-    return key * _ODD & _MASK
-
-
-def is_gone(task: Task, value: int) -> bool:
-    """Whether a span's key or a job's hash belongs to what the task no longer holds."""
-    gone = task.gone
-    if gone is None:
-        return False
-    at = bisect_left(gone, value)
-    return at < len(gone) and gone[at] == value
 
 
 class Eviction:
@@ -292,19 +269,7 @@ class Eviction:
     def _remember(self, task: Task, nodes: list[Node]) -> None:
         self.has_shed = True
         self.ends.setdefault(task, EndCounts()).add(nodes)
-        values = {node.key for node in nodes if node.key is not None}
-        values.update(hash_of(node.own.id) for node in nodes if type(node.own) is Job)
-        values.update(
-            retry_of(node.key) for node in nodes if node.key is not None and node.marks & RETRIED
-        )
-        task.gone = array("Q", sorted(values.union(task.gone or ())))
-
-    @staticmethod
-    def remember(task: Task, value: int) -> None:
-        """Something more of the task that is no longer held."""
-        gone = task.gone
-        assert gone is not None
-        gone.insert(bisect_left(gone, value), value)
+        remember_nodes(task, nodes)
 
     def _unlink(self, nodes: list[Node], gone: set[Node]) -> None:
         """Take nodes out of the chains of their parents, each chain once."""

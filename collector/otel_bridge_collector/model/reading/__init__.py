@@ -1,1 +1,1 @@
-"""What is read of the model: cards, phases, projects, and rows of nodes."""
+"""What is read of the model: cards, phases, projects, rows of nodes, and what stays of them."""

@@ -19,8 +19,9 @@ from otel_bridge_collector.model.events import (
     Fact,
     short_name,
 )
-from otel_bridge_collector.model.eviction import Eviction, hash_of, is_gone, retry_of
+from otel_bridge_collector.model.eviction import Eviction
 from otel_bridge_collector.model.nodes import KIND_BY_END, NAMED, Job, Node, Task
+from otel_bridge_collector.model.reading.gone import hash_of, is_gone, remember, retry_of
 from otel_bridge_collector.model.tasks import Tasks
 from otel_bridge_collector.model.tree import Tree
 from otel_bridge_collector.model.work.jobs import Jobs
@@ -211,7 +212,7 @@ class Placing:
                     mark = retry_of(key)
                     if not is_gone(task, mark):
                         task.retries += 1
-                        self._eviction.remember(task, mark)
+                        remember(task, mark)
                 return True
         return False
 
