@@ -51,7 +51,7 @@ def remember_nodes(task: Task, nodes: Sequence[Node]) -> None:
     Keep what stays of nodes that are about to leave a task that goes on.
 
     Args:
-        task: The task; ``gone`` of it is made again.
+        task: The task; ``gone`` of it is replaced.
         nodes: Still linked to their jobs.
     """
     values = {node.key for node in nodes if node.key is not None}

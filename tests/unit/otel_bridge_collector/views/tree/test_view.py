@@ -79,8 +79,8 @@ def check_path(
             if row["k"] == rows[0]["k"]:
                 break
     path = [row.model_dump() for row in head.path]
-    for row, wanted in zip(path, above[:-1], strict=True):
-        assert {name: row[name] for name in wanted} == wanted
+    for shown_row, expected_row in zip(path, above[:-1], strict=True):
+        assert {name: shown_row[name] for name in expected_row} == expected_row
 
 
 def check_filter(state: ViewState, task: Task, chooser: random.Random) -> None:
@@ -90,8 +90,8 @@ def check_filter(state: ViewState, task: Task, chooser: random.Random) -> None:
     if chooser.random() < 0.5:
         params["status"] = chooser.sample(STATUS_NAMES, chooser.choice((1, 2)))
     if chooser.random() < 0.3:
-        some = chooser.choice(flat)
-        params["type"] = some.get("type") or some.get("name") or "search"
+        row = chooser.choice(flat)
+        params["type"] = row.get("type") or row.get("name") or "search"
     if chooser.random() < 0.3:
         params["text"] = chooser.choice(("J", "act", "w0", "gpt", "e", "half"))
     if not params or chooser.random() < 0.3:
