@@ -77,6 +77,14 @@ _RUNNING: Final = (14, 17, 18, 22, 25, 25)
 _ENDINGS: Final = (6, 11, 17, 26)
 """Tasks end, with and without their roots; a worker dies."""
 
+_WINDOW: Final = {
+    "task": "task-1",
+    "at": {"key": "000000000000000b"},
+    "count": 3,
+    "except": ["0000000000000002"],
+}
+"""Three rows from the second search on, below a folded phase: the head has the rows above."""
+
 CASES: Final = (
     Case("events", "events", "running_task", _RUNNING, {"count": 5}),
     Case("failures", "failures", "endings", _ENDINGS, {}),
@@ -89,6 +97,7 @@ CASES: Final = (
     Case("tasks_newest", "tasks", "running_task", _RUNNING, {"sort": "newest"}),
     Case("tree", "tree", "running_task", _RUNNING, {"task": "task-1"}),
     Case("tree_failed", "tree", "running_task", _RUNNING, {"task": "task-1", "status": ["failed"]}),
+    Case("tree_window", "tree", "running_task", _RUNNING, _WINDOW),
     Case("workers", "workers", "endings", _ENDINGS, {}),
 )
 
