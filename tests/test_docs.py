@@ -10,7 +10,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from otel_bridge_collector.routes.views import one_view
 from otel_bridge_collector.settings import CollectorSettings
+from otel_bridge_collector.views.catalog import CATALOG
 
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
 from otel_bridge.settings import COLLECTOR_NAMES, BridgeSettings
@@ -97,6 +99,23 @@ def test_readme_python_passes_a_consumers_strict_type_check(tmp_path: Path) -> N
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_views_are_described_where_people_look() -> None:
+    """README's table has each view with its parameters; the other documents name each."""
+    section = README.partition("## Views")[2].partition("\n## ")[0]
+    table: dict[str, set[str]] = {}
+    for views, parameters in re.findall(r"^\| (`.*?) \|.*\| (.*) \|$", section, flags=re.MULTILINE):
+        named = set(re.findall(r"`(\w+)`", re.sub(r"\(.*?\)", "", parameters)))
+        table |= dict.fromkeys(re.findall(r"\w+", views), named)
+    assert table == {
+        name: {field.alias or key for key, field in view.params.model_fields.items()}
+        for name, view in CATALOG.items()
+    }
+    promised = (ROOT / "docs" / "COMPATIBILITY.md").read_text(encoding="utf-8")
+    (row,) = re.findall(r"^\| Views \|(.*?), at ", promised, flags=re.MULTILINE)
+    assert re.findall(r"`(\w+)`", row) == sorted(CATALOG)
+    assert set(CATALOG) <= set(re.findall(r"``(\w+)``", one_view.__doc__ or ""))
 
 
 def test_readme_installs_what_exists() -> None:

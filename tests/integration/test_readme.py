@@ -15,7 +15,7 @@ import pytest
 from otel_bridge_collector.commands.demo import DEMO_REQUEST
 
 from tests.support.app_server import fetch
-from tests.support.readme import curl_body, request_json, snippet_with
+from tests.support.readme import curl_body, curl_query, request_json, snippet_with
 from tests.support.redis_server import free_port
 from tests.support.waiting import wait_until
 
@@ -91,7 +91,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 
 
 def test_the_request_to_paste_is_a_research_task(shell: Shell) -> None:
-    """What the README pastes into a terminal is taken, and is the demo's own research task."""
+    """What the README pastes into a terminal is taken: the demo's research task, and a view."""
     serving = shell.start("otel-bridge serve --workers 0")
     assert serving.stdout is not None
     assert shell.url in serving.stdout.readline()
@@ -99,6 +99,8 @@ def test_the_request_to_paste_is_a_research_task(shell: Shell) -> None:
     answer = fetch(f"{shell.url}/{path}", method="POST", headers=headers, body=body)
     assert (answer.status, answer.json()["status"]) == (201, "pending")
     assert json.loads(body) == DEMO_REQUEST
+    answer = fetch(f"{shell.url}/{curl_query()}")
+    assert (answer.status, answer.json()["t"]) == (200, "full")
 
 
 @pytest.mark.redis

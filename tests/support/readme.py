@@ -6,8 +6,9 @@ import re
 import shlex
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
-__all__ = ["README", "curl_body", "request_json", "snippet_with", "snippets"]
+__all__ = ["README", "curl_body", "curl_query", "request_json", "snippet_with", "snippets"]
 
 README: Final = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -44,3 +45,12 @@ def curl_body() -> tuple[str, dict[str, str], bytes]:
         elif word.startswith("http"):
             url = word
     return url.partition("://")[2].partition("/")[2], headers, body
+
+
+def curl_query() -> str:
+    """The path and query of the README's ``curl -G`` line, which asks for a view."""
+    (line,) = snippet_with("console", "/monitor/views/")
+    curl, get, url, option, query = shlex.split(line)
+    assert (curl, get, option) == ("curl", "-G", "--data-urlencode")
+    name, _, value = query.partition("=")
+    return f"{url.partition('://')[2].partition('/')[2]}?{name}={quote(value)}"
