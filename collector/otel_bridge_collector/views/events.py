@@ -68,12 +68,13 @@ def compute(state: ViewState, params: EventsParams, scope: Scope) -> Listing:
             reader gets no event for which no project is known.
 
     Returns:
-        One row for each event, at most ``count``, and in ``sums`` the numbers of the head.
+        One row for each event, at most ``count`` and the one before them, and in ``sums`` the numbers of the head.
     """
     if state.ring is None:
         nothing: dict[str, bytes] = {}
         return Listing((), nothing.__getitem__, {"passed": 0, "older": False})
-    kept = _kept(state, (matcher_of(params, scope), params.count))
+    # One more than is shown: whether there are older ones must not depend on events of others.
+    kept = _kept(state, (matcher_of(params, scope), params.count + 1))
     kept.update(state.ring)
     rows = {key: row for _, key, row in kept.rows.values()}
     order = [(place, key) for place, key, _ in kept.rows.values()]
@@ -201,7 +202,8 @@ class _Kept:
             self._first = entry.index
             if self._is_row(entry):
                 found[entry.index] = _row(entry)
-                self.passed += entry.index < self._counted
+                is_shown = len(self.rows) + len(found) < self._count
+                self.passed += is_shown and entry.index < self._counted
         else:
             self._may_look_back = len(part) == _SCAN_EVENTS
             self._is_whole = not self._may_look_back and not ring.has_evicted
