@@ -77,6 +77,7 @@ def queries_of_tasks(*models: Fold) -> Iterator[Query]:
     for task_id, jobs in sorted(found.items()):
         yield parse_query("strip", {"task": task_id, "buckets": 7})
         yield parse_query("tree", {"task": task_id, "count": 20})
+        yield parse_query("tree", {"task": task_id, "status": ["stalled"], "text": "J"})
         for job_id in jobs[:3]:
             yield parse_query("job", {"task": task_id, "job": job_id})
 
@@ -225,7 +226,7 @@ def test_a_full_and_changes_equal_a_later_full(seed: int, windows: int) -> None:
     views = Views(state)
     queries = [
         *ALL,
-        *list(queries_of_tasks(fold(events)))[:5],
+        *list(queries_of_tasks(fold(events)))[:6],
         parse_query("events", {"count": windows, "all": True}),
         parse_query("events", {"text": "t1", "status": ["processing", "failed"]}),
         parse_query("tasks", {"count": windows, "sort": "slowest"}),
