@@ -263,6 +263,7 @@ class Eviction:
     def _note_changes(self, task: Task, nodes: list[Node]) -> None:
         if task.changes is not None:
             task.changes.update(nodes)
+            task.changes.update(node.up for node in nodes if type(node.up) is Node)
             if len(task.changes) > 2 * self._limits.nodes_per_task:
                 task.changes = None  # not read for long: it would hold all that leaves
 
@@ -296,14 +297,14 @@ class Eviction:
     def _count_below_task(node: Node) -> None:
         """Count what has no parent where it was shown: in its task or a phase without a span."""
         own, up = node.own, node.up
-        is_repeated = type(own) is Job and is_shadowed(node, own)
-        if node.kind == ENQUEUE or is_repeated or up is None:
+        # An enqueue stands for its attempts if it is their parent; else they are counted.
+        is_alone = node.kind == ENQUEUE and node.kids is None
+        if type(own) is Job and (is_shadowed(node, own) or (is_alone and own.win is not node)):
             return
+        assert up is not None
         if up.agg is None:
             up.agg = [0] * 8
         up.agg[GONE] += 1
-        if type(up) is Node:
-            changed(up)
 
     # --- whole tasks -----------------------------------------------------------------------------
 

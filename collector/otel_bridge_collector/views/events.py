@@ -68,7 +68,8 @@ def compute(state: ViewState, params: EventsParams, scope: Scope) -> Listing:
             reader gets no event for which no project is known.
 
     Returns:
-        One row for each event, at most ``count`` and the one before them, and in ``sums`` the numbers of the head.
+        One row for each event, at most ``count`` and the one before them, and in ``sums`` the
+        numbers of the head.
     """
     if state.ring is None:
         nothing: dict[str, bytes] = {}

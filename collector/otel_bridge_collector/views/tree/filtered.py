@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Final
 
-from otel_bridge_collector.model.events import FAILED, PHASE, STATUS_NAMES
+from otel_bridge_collector.model.events import FAILED, PHASE, STATUS_NAMES, TASK
 from otel_bridge_collector.model.nodes import Job
 from otel_bridge_collector.model.reading.keys import row_name
 from otel_bridge_collector.model.snapshot.bars import worker_id_of
@@ -166,7 +166,7 @@ def _of_type(root: Item, row_type: str, items: Iterable[Item]) -> Iterator[Item]
         node = item.node
         if node is None or node.name != row_type:
             continue
-        if item is root or node.kind == PHASE or type(node.own) is Job:
+        if node.kind in (PHASE, TASK) or item is root or type(node.own) is Job:
             yield item
 
 

@@ -23,6 +23,7 @@ from otel_bridge_collector.model.events import (
     RULE,
     STALLED,
     STATUS_NAMES,
+    TASK,
     shorten,
 )
 from otel_bridge_collector.model.fold import Fold
@@ -172,7 +173,7 @@ class RowMaker:
             "depth": depth,
             "kind": "task" if node is None or is_task else KIND_NAMES[node.kind].split("_")[-1],
             "name": task.id if node is None else row_name(node),
-            "type": None if node is None or not (job or is_task) else node.name,
+            "type": node.name if node and (job or is_task or node.kind == TASK) else None,
             "job": job and job.id,
             "status": STATUS_NAMES[state.status],
             "why": state.reason,
