@@ -119,6 +119,7 @@ class _Cost:
     def __init__(self) -> None:
         self.ms_per_sec: list[float] = []
         self.hz: list[float] = []
+        self.events_per_sec: list[float] = []
         self.kb_per_sec: list[float] = []
         self.late_ms: list[float] = []
         self.tick_ms: list[float] = []
@@ -137,6 +138,7 @@ def _measure(server: _Child, clients: _Child | None, base: float = 0.0) -> _Cost
         spent = after["cpu"] - before["cpu"] - (after["feed"] - before["feed"])
         cost.ms_per_sec.append(spent / wall * 1e3 - base)
         cost.hz.append(after["ticks"] / wall)
+        cost.events_per_sec.append((after["events"] - before["events"]) / wall)
         cost.kb_per_sec.append((seen["read"] - read) / wall / 1e3)
         cost.late_ms.append(after["late_p99"])
         cost.tick_ms.append(after["longest_tick"])
@@ -151,10 +153,18 @@ def _with_clients(
 ) -> _Cost:
     with _Child("view_clients") as clients:
         clients.write({"port": port, "messages": pages, "is_deflated": is_deflated})
-        while server.ask({})["subscribed"] < len(pages):
-            time.sleep(0.2)
+        _wait_for(server, len(pages))
         time.sleep(_SETTLE_SEC)
-        return _measure(server, clients, base)
+        cost = _measure(server, clients, base)
+    _wait_for(server, 0)
+    return cost
+
+
+def _wait_for(server: _Child, clients: int) -> None:
+    deadline = time.monotonic() + 60
+    while (found := server.ask({})["subscribed"]) != clients:
+        assert time.monotonic() < deadline, f"{found} of {clients} clients after 60 s"
+        time.sleep(0.2)
 
 
 def _bench_clients() -> None:
@@ -179,6 +189,8 @@ def _bench_clients() -> None:
         who = f"{count} {kind} clients" if count > 1 else "1 client"
         row(f"views: {who} of 4, ms/s", cost.ms_per_sec, digits=1)
         row(f"views: {who} of 4, {cost.groups} subscriptions, ticks/s", cost.hz, digits=1)
+    taken = costs[500, "distinct"].events_per_sec
+    row(f"views: events/s taken in of {_RATE}, beside 500 distinct clients", taken, digits=0)
     row("views: read by a client of 4, compressed, kB/s", costs[1, "equal"].kb_per_sec, digits=1)
     row("views: read by a client of 4, not compressed, kB/s", plain.kb_per_sec, digits=1)
     few, equal = costs[50, "equal"], costs[500, "equal"]
