@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Final
 
-from otel_bridge_collector.model.events import FAILED, PHASE, STATUS_NAMES, TASK
+from otel_bridge_collector.model.events import FAILED, STATUS_NAMES, TASK
 from otel_bridge_collector.model.nodes import Job
 from otel_bridge_collector.model.reading.keys import row_name
 from otel_bridge_collector.model.snapshot.bars import worker_id_of
@@ -205,12 +205,10 @@ class _Texts:
     def has_text(self, item: Item) -> bool:
         """Whether name, job, type, worker or error of a row have the text."""
         node, text = item.node, self._text
-        if item is self._root:
-            name = self._task_id if node is None else row_name(node)
-            if text in name.casefold():
-                return True
         if node is None:
-            return False
+            return item is self._root and text in self._task_id.casefold()
+        if node.kind == TASK and text in row_name(node).casefold():
+            return True
         own, error = node.own, node.error
         if type(own) is Job:
             if text in own.id.casefold():

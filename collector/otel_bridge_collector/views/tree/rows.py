@@ -16,6 +16,7 @@ from pydantic_core import to_json
 from otel_bridge_collector.model.events import (
     ENQUEUE,
     FAILED,
+    JOB,
     KIND_NAMES,
     PENDING,
     PROCESSING,
@@ -47,6 +48,8 @@ __all__ = ["RowMaker", "gone_below", "state_of"]
 
 _MAX_ERROR: Final = 300
 _OPEN: Final = (PENDING, PROCESSING, RETRYING)
+_TYPED: Final = (ENQUEUE, JOB, TASK)
+"""What has a type; the name of other spans is their name."""
 _NO_COUNTS: Final = [0] * 8
 _MORE: Final = NodeState(0, None, None, 0)
 
@@ -173,7 +176,7 @@ class RowMaker:
             "depth": depth,
             "kind": "task" if node is None or is_task else KIND_NAMES[node.kind].split("_")[-1],
             "name": task.id if node is None else row_name(node),
-            "type": node.name if node and (job or is_task or node.kind == TASK) else None,
+            "type": node.name if node is not None and node.kind in _TYPED else None,
             "job": job and job.id,
             "status": STATUS_NAMES[state.status],
             "why": state.reason,
