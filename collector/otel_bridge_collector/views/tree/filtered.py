@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Final
 
-from otel_bridge_collector.model.events import FAILED, STATUS_NAMES, TASK
+from otel_bridge_collector.model.events import FAILED, PHASE, STATUS_NAMES, TASK
 from otel_bridge_collector.model.nodes import Job
 from otel_bridge_collector.model.reading.keys import row_name
 from otel_bridge_collector.model.snapshot.bars import worker_id_of
@@ -22,6 +22,7 @@ from otel_bridge_collector.views.task.job import error_of
 from otel_bridge_collector.views.tree.blocks import Item, by_order
 from otel_bridge_collector.views.tree.index import TreeIndex
 from otel_bridge_collector.views.tree.listed import is_final
+from otel_bridge_collector.views.tree.rows import TYPED
 from otel_bridge_collector.wire.views.params import TreeParams
 
 __all__ = ["FilteredRows", "filtered_rows", "is_filtered"]
@@ -152,7 +153,7 @@ def _find(
     rows = index.failed if codes == _ONLY_FAILED else index.items.values()
     found: Iterable[Item] = (index.root, *rows)
     if row_type is not None:
-        found = _of_type(index.root, row_type, found)
+        found = (item for item in found if _is_of_type(item, row_type))
     if text is not None:
         found = filter(_Texts(text, index).has_text, found)
     if codes is not None or zoom is not None:
@@ -160,14 +161,12 @@ def _find(
     return FilteredRows(index.root, found)
 
 
-def _of_type(root: Item, row_type: str, items: Iterable[Item]) -> Iterator[Item]:
-    """Those rows that have a type as ``TreeRow.type``, and phases of this name."""
-    for item in items:
-        node = item.node
-        if node is None or node.name != row_type:
-            continue
-        if node.kind in (PHASE, TASK) or item is root or type(node.own) is Job:
-            yield item
+def _is_of_type(item: Item, row_type: str) -> bool:
+    """Whether a row has this type as ``TreeRow.type``, or is a phase of this name."""
+    node = item.node
+    if node is None or node.name != row_type:
+        return False
+    return node.kind == PHASE or node.kind in TYPED
 
 
 def _passing(

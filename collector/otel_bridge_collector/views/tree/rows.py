@@ -44,11 +44,11 @@ from otel_bridge_collector.views.task.job import error_of, queued_time
 from otel_bridge_collector.views.tree.blocks import Item
 from otel_bridge_collector.views.tree.listed import is_final, is_virtual
 
-__all__ = ["RowMaker", "gone_below", "state_of"]
+__all__ = ["TYPED", "RowMaker", "gone_below", "state_of"]
 
 _MAX_ERROR: Final = 300
 _OPEN: Final = (PENDING, PROCESSING, RETRYING)
-_TYPED: Final = (ENQUEUE, JOB, TASK)
+TYPED: Final = (ENQUEUE, JOB, TASK)
 """What has a type; the name of other spans is their name."""
 _NO_COUNTS: Final = [0] * 8
 _MORE: Final = NodeState(0, None, None, 0)
@@ -176,7 +176,7 @@ class RowMaker:
             "depth": depth,
             "kind": "task" if node is None or is_task else KIND_NAMES[node.kind].split("_")[-1],
             "name": task.id if node is None else row_name(node),
-            "type": node.name if node is not None and node.kind in _TYPED else None,
+            "type": node.name if node is not None and node.kind in TYPED else None,
             "job": job and job.id,
             "status": STATUS_NAMES[state.status],
             "why": state.reason,
