@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from otel_bridge.errors import PositionLostError
 from otel_bridge.publish.transports import open_receiver, open_sender
-from otel_bridge.publish.transports.base import LogEntry, Outgoing, Receiver, Sender
+from otel_bridge.publish.transports.base import LogEntry, Outgoing, Receiver, Sender, position_after
 from otel_bridge.publish.transports.memory import memory_log
 from otel_bridge.settings import BridgeSettings
 from tests.support.push_server import PushServer
@@ -252,12 +252,14 @@ async def test_a_malformed_position_is_lost(log: Log, position: str) -> None:
 
 
 async def test_reading_back_gives_the_newest_first(log: Log) -> None:
-    """``read_back`` pages from the end, without the entry it starts before."""
+    """``read_back`` pages from the end, without the entry it starts before, or with it."""
     await asyncio.to_thread(log.sender.send, "a", 1, events(1, 10))
     newest = await log.receiver.read_back(3)
     assert numbers(newest) == [10, 9, 8]
     older = await log.receiver.read_back(3, before=newest[-1].position)
     assert numbers(older) == [7, 6, 5]
+    upto = position_after(older[-1].position)
+    assert numbers(await log.receiver.read_back(2, before=upto)) == [5, 4]
     assert numbers(await log.receiver.read_back(100)) == list(range(10, 0, -1))
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from starlette.responses import JSONResponse
 
 from otel_bridge.errors import PositionLostError, TransportError
+from otel_bridge.publish.transports.base import position_after
 from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.security.authentication import (
     PRINCIPAL,
@@ -99,29 +100,34 @@ async def events(request: Request) -> Response:
     Answer ``{"events": [...], "next_before": ...}``: events from the log, newest first.
 
     Without ``before`` from the newest on, else only those older than the event at that position, so
-    that with the key of its first row they continue the view ``events``. ``limit`` is 1 to 1,000,
-    by default 100. ``project_id types stats_only`` filter as on ``/ws/monitor``. ``job type status
-    text`` filter as in the view ``events``, where ``task_id`` is ``task``; ``status`` is a
-    comma-separated list here. ``all=false`` leaves out heartbeats, queue depths, statistics, and
-    events of spans that are no task, phase or job. The account gets events of its projects only.
+    that with the key of its first row they continue the view ``events``. ``upto`` is the same with
+    the event at the position; only one of the two can be given. ``limit`` is 1 to 1,000, by default
+    100. ``project_id types stats_only`` filter as on ``/ws/monitor``. ``job type status text``
+    filter as in the view ``events``, where ``task_id`` is ``task``; ``status`` is a comma-separated
+    list here. ``all=false`` leaves out heartbeats, queue depths, statistics, and events of spans
+    that are no task, phase or job. The account gets events of its projects only.
 
     A request looks at 20,000 events at most. So it may answer few or no events though there are
     older ones: go on with ``next_before`` until it is null, which is the beginning of the log. 400:
-    a parameter is wrong, or ``before`` is of another log. 429 with ``Retry-After``: 100 requests of
-    the account are waiting. 503: the log cannot be read.
+    a parameter is wrong, or the position is of another log. 429 with ``Retry-After``: 100 requests
+    of the account are waiting. 503: the log cannot be read.
     """
     collector: Collector = request.app.state.collector
     query = QueryValues(request.query_params.multi_items())
     try:
         limit = parse_number(query, "limit", _DEFAULT_LIMIT, MAX_LIMIT)
-        before = query.get("before") or None
+        before, upto = query.get("before") or None, query.get("upto") or None
+        if before and upto:
+            raise FilterError("before and upto: only one of them can be given")
         matcher = EventMatcher.parse(query, principal_of(request.scope).projects)
         async with account_slot(request, "events"):
-            found, next_before = await collector.recent(matcher, limit=limit, before=before)
+            start = position_after(upto) if upto else before
+            found, next_before = await collector.recent(matcher, limit=limit, before=start)
     except FilterError as error:
         return refusal(request.scope, 400, str(error))
     except PositionLostError as lost:
-        return refusal(request.scope, 400, f"before: {lost.reason} position")
+        name = "upto" if query.get("upto") else "before"
+        return refusal(request.scope, 400, f"{name}: {lost.reason} position")
     except TransportError:
         return refusal(request.scope, 503, LOG_UNREACHABLE)
     position = bytes(JSONResponse(next_before).body)

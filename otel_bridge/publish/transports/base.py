@@ -14,9 +14,23 @@ Source: Centrifuge's ``StreamPosition`` (epoch and offset).
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
-__all__ = ["AppendResult", "LogEntry", "Outgoing", "Receiver", "Sender", "splice_position"]
+from otel_bridge.errors import PositionLostError
+
+__all__ = [
+    "AppendResult",
+    "LogEntry",
+    "Outgoing",
+    "Receiver",
+    "Sender",
+    "position_after",
+    "splice_position",
+]
+
+_LAST_NUMBER: Final = 2**64 - 1
+"""The last number that Redis takes in an entry's id."""
+_MAX_DIGITS: Final = 20
 
 
 class Outgoing(NamedTuple):
@@ -196,3 +210,22 @@ def splice_position(position: str, data: bytes) -> bytes:
         The longer JSON as bytes; ``data`` itself does not change.
     """
     return b'{"position":"' + position.encode() + b'",' + data[1:]
+
+
+def position_after(position: str) -> str:
+    """
+    Return the position right after one: reading back before it, the entry at that one comes first.
+
+    No entry need be there, and whether the log knows the position is not checked. From any thread.
+
+    Args:
+        position: ``<epoch>:<number>`` or ``<epoch>:<milliseconds>-<number>``.
+
+    Raises:
+        PositionLostError: It is no position.
+    """
+    epoch, _, place = position.rpartition(":")
+    milliseconds, dash, number = place.rpartition("-")
+    if not (epoch and number.isascii() and number.isdigit() and len(number) <= _MAX_DIGITS):
+        raise PositionLostError(position, "malformed")
+    return f"{epoch}:{milliseconds}{dash}{min(int(number) + 1, _LAST_NUMBER)}"

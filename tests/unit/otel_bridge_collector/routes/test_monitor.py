@@ -39,6 +39,7 @@ async def test_events_come_newest_first_and_in_pages() -> None:
         rest = await site.get("/monitor/events", query=f"before={first['next_before']}")
         assert [found["task_id"] for found in rest.json()["events"]] == ["a"]
         assert rest.json()["next_before"] is None
+        assert await names(site, f"upto={first['next_before']}") == ["b", "a"]
 
 
 async def test_answers_keep_to_filter_and_token() -> None:
@@ -78,6 +79,8 @@ async def test_the_filters_of_the_view_hold_for_the_log() -> None:
         ("/monitor/snapshot", "types=nonsense", "types: unknown event type nonsense"),
         ("/monitor/events", "types=nonsense", "types: unknown event type nonsense"),
         ("/monitor/events", "stats_only=perhaps", "stats_only: 'perhaps' is neither"),
+        ("/monitor/events", "before=e:1&upto=e:1", "before and upto: only one"),
+        ("/monitor/events", "upto=e:x", "upto: malformed position"),
         ("/monitor/events", "limit=0", f"limit: '0' is not a number from 1 to {MAX_LIMIT}"),
         ("/monitor/events", f"limit={MAX_LIMIT + 1}", "is not a number from 1 to"),
         ("/monitor/events", "limit=-1", "is not a number from 1 to"),

@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otel_bridge.errors import PositionLostError
 from otel_bridge.publish.transports.base import (
     AppendResult,
     LogEntry,
     Outgoing,
     Receiver,
     Sender,
+    position_after,
     splice_position,
 )
 from otel_bridge.publish.transports.http import HttpSender
@@ -41,6 +43,25 @@ def test_a_position_and_its_event_are_an_entry() -> None:
     """An entry is the position with the JSON that contains it, as a reader gets both."""
     entry = LogEntry("e:1", splice_position("e:1", b'{"ts":"x"}'))
     assert entry == ("e:1", b'{"position":"e:1","ts":"x"}')
+
+
+@pytest.mark.parametrize(
+    ("position", "after"),
+    [("e:9", "e:10"), ("a-b:c:7-0", "a-b:c:7-1"), (f"e:7-{2**64 - 1}", f"e:7-{2**64 - 1}")],
+)
+def test_the_position_after_one_is_the_next_number(position: str, after: str) -> None:
+    """Of both forms, whatever the epoch is, and within what Redis takes."""
+    assert position_after(position) == after
+
+
+@pytest.mark.parametrize(
+    "position", ["", "7", ":7", "e:", "e:x", "e:7-", "e:\u00b2", "e:" + "9" * 21]
+)
+def test_what_is_no_position_has_none_after_it(position: str) -> None:
+    """Such a text of a client is refused as malformed."""
+    with pytest.raises(PositionLostError) as caught:
+        position_after(position)
+    assert caught.value.reason == "malformed"
 
 
 def test_by_default_an_event_is_no_aggregate_and_none_is_rejected() -> None:
