@@ -6,8 +6,9 @@ clients, so that their bytes are equal: each message is made once. Computing cos
 tick for each group (prototype at 4 Hz), and nothing more for a further client of it.
 
 Pace: a view is computed at each tick, but ``tasks`` and ``events`` at most twice a second, and of
-``events`` at most 20 new rows come at once. These two are most of the bytes (8.5 and up to 22 kB a
-change at 5,000 events/s), and people do not read faster. The first window is never delayed.
+``events`` at most 20 new rows come at once: after more, only those are shown until it is quiet, so
+that the window has no hole. These two are most of the bytes (8.5 and up to 22 kB a change at 5,000
+events/s), and people do not read faster. The first window is never delayed.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ logger = logging.getLogger(__name__)
 _INTERVAL_SEC: Final = {"events": 0.5, "tasks": 0.5}
 """Views that are not computed at each tick, but after so long."""
 _MAX_NEW_ROWS: Final = {"events": 20}
-"""Views that show the newest rows, of which at most so many come at once."""
+"""Views that show the newest rows without a hole, of which at most so many come at once."""
 MAX_GROUPS: Final = 2000
 """Different views that one collector computes, at most."""
 

@@ -42,11 +42,11 @@ def splice(old: Sequence[str], new: Sequence[str]) -> tuple[int, int, Sequence[s
 
 def limit_new_rows(old: Window, new: Window, limit: int) -> Window:
     """
-    Let at most ``limit`` rows of a window of the newest come at once: the newest of those.
+    Let at most ``limit`` rows of a window of the newest come at once, and leave no hole in it.
 
-    Rows before them are skipped, and the newest rows that are shown stay in their place. Skipped
-    ones come at a later call, if they are still among the newest by then. From any thread; never
-    raises.
+    If more have come, only the newest of those are shown, and the window grows with what follows.
+    When none has come it is whole again. So a client sees that rows are missing before the first
+    one, and can read them elsewhere. From any thread; never raises.
 
     Args:
         old: What is shown.
@@ -54,15 +54,19 @@ def limit_new_rows(old: Window, new: Window, limit: int) -> Window:
         limit: How many may come, at least 1.
 
     Returns:
-        The head of ``new``, and at most as many rows as it has.
+        The end of ``new``; with rows left out, its head says ``older``.
     """
-    coming = [key for key in new.rows if key not in old.rows]
-    skipped = frozenset(coming[:-limit])
-    if not skipped:
+    keys = list(new.rows)
+    shown = [index for index, key in enumerate(keys) if key in old.rows]
+    coming = len(keys) - 1 - shown[-1] if shown else len(keys)
+    start = 0
+    if coming > limit:
+        start = len(keys) - limit
+    elif coming and shown:
+        start = shown[0]
+    if start == 0:
         return new
-    rows = {key: row for key, row in new.rows.items() if key not in skipped}
-    older = [key for key in old.rows if key not in new.rows][-len(skipped) :]
-    return Window(new.head, {key: old.rows[key] for key in older} | rows)
+    return Window({**new.head, "older": True}, {key: new.rows[key] for key in keys[start:]})
 
 
 def full_message(number: int, version: int, at_ms: int, shown: Window) -> bytes:

@@ -78,7 +78,7 @@ def test_a_change_is_made_once_and_the_whole_when_it_is_asked_for() -> None:
 
 
 def test_of_many_events_the_newest_come() -> None:
-    """At most 20 at once, twice a second; the newest rows shown stay above them."""
+    """At most 20 at once, twice a second, and alone, so that no row is missing between them."""
     stage = Stage()
     stage.rows = 60
     group = stage.groups.open(Query("events", EventsParams()), None)
@@ -88,7 +88,7 @@ def test_of_many_events_the_newest_come() -> None:
     stage.clock.advance(0.1)
     assert stage.groups.compute(group) is not None
     assert group.shown is not None
-    assert list(group.shown.rows) == [str(key) for key in (*range(20, 60), *range(980, 1000))]
+    assert list(group.shown.rows) == [str(key) for key in range(980, 1000)]
 
 
 @pytest.mark.parametrize("why", ["unknown", "evicted"])

@@ -67,26 +67,22 @@ def newest(first: int, count: int) -> Window:
     return window_of({f"{number:03}": number for number in range(first, first + count)})
 
 
-def test_of_many_new_rows_the_newest_come() -> None:
-    """Those before them are skipped, and what was shown stays until new rows take its place."""
+def test_of_many_new_rows_only_the_newest_are_shown() -> None:
+    """The window has no hole, grows with what follows, and says that there are older rows."""
     shown = limit_new_rows(newest(0, 6), newest(100, 6), 2)
-    assert list(shown.rows) == ["002", "003", "004", "005", "104", "105"]
+    assert (list(shown.rows), shown.head["older"]) == (["104", "105"], True)
+    shown = limit_new_rows(shown, newest(101, 6), 2)
+    assert (list(shown.rows), shown.head["older"]) == (["104", "105", "106"], True)
     few = newest(2, 6)
     assert limit_new_rows(newest(0, 6), few, 2) is few
 
 
-def test_skipped_rows_come_when_it_is_quiet() -> None:
-    """After a burst the window is at last the newest rows without a hole."""
-    shown, last = newest(0, 6), newest(100, 6)
-    for _ in range(3):
-        shown = limit_new_rows(shown, last, 2)
-    assert list(shown.rows.items()) == list(last.rows.items())
-
-
-def test_fewer_rows_than_before_stay_few() -> None:
-    """The window is never longer than the new one."""
-    shown = limit_new_rows(newest(0, 6), newest(100, 3), 2)
-    assert list(shown.rows) == ["005", "101", "102"]
+def test_the_window_is_whole_when_it_is_quiet() -> None:
+    """As soon as no row comes, the skipped ones that are among the newest come as well."""
+    last = newest(100, 6)
+    shown = limit_new_rows(newest(0, 6), last, 2)
+    assert limit_new_rows(shown, last, 2) is last
+    assert limit_new_rows(newest(0, 0), newest(100, 2), 2).rows == newest(100, 2).rows
 
 
 _windows = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 2)).map(
