@@ -180,5 +180,8 @@ def _phase(row: PhaseRow) -> dict[str, Any]:
         "total": row.total,
         "done": row.completed,
         "failed": row.failed,
+        "running": row.running,
+        "retrying": row.retrying,
+        "stalled": row.stalled,
         "rate": row.rate,
     }

@@ -120,6 +120,9 @@ class PhasePart(WireModel):
         total: Jobs expected; None while unknown.
         done: Jobs that have completed.
         failed: Jobs that have failed.
+        running: Jobs that run.
+        retrying: Jobs that wait for another attempt.
+        stalled: Jobs that can no longer end by themselves.
         rate: Jobs ended per second over the last minute; None until 3 have ended in at least 5 s.
     """
 
@@ -130,6 +133,9 @@ class PhasePart(WireModel):
     total: int | None
     done: int
     failed: int
+    running: int
+    retrying: int
+    stalled: int
     rate: float | None
 
 

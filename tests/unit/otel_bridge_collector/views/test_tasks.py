@@ -169,8 +169,8 @@ def test_a_row() -> None:
     assert (row["done"], row["failed"], row["running"], row["pending"]) == (1, 1, 0, 2)
     assert row["project"] is row["trace"] is row["error"] is None
     phase = {"name": "fetch", "status": "processing", "start": start + 1000, "end": None}
-    counts = {"total": 4, "done": 1, "failed": 1, "rate": None}
-    assert row["phases"] == [phase | counts]
+    counts = {"total": 4, "done": 1, "failed": 1, "running": 0, "retrying": 0, "stalled": 0}
+    assert row["phases"] == [phase | counts | {"rate": None}]
 
 
 def test_an_unchanged_row_is_the_same_bytes() -> None:
