@@ -5,17 +5,21 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from contextvars import Context
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 
 from tests.support.chromium import browser
 from tests.support.dashboard_site import TASK, TITLE, DashboardSite, run_busy_task
+from tests.support.redis_server import RedisServer
 
-__all__ = ["browser", "collector_url", "open_work", "site"]
+__all__ = ["browser", "busy_site", "collector_url", "open_page", "open_work", "site"]
 
 
 @pytest.fixture
@@ -34,6 +38,39 @@ def collector_url(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[st
     finally:
         process.terminate()
         process.communicate(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def busy_site(browser: Browser) -> Iterator[DashboardSite]:
+    """
+    A collector with the busy research task on it, for all tests of a module.
+
+    Each test that adds work gives it a project of its own, and starts it in a ``Context`` of its
+    own if it stays open. A module that uses it must not start another ``DashboardSite``: this
+    process has one bridge.
+    """
+    template = "http://localhost:16686/trace/{trace_id}"
+    with RedisServer() as redis:
+        url = f"redis://127.0.0.1:{redis.port}/0"
+        with DashboardSite(browser, url, trace_url_template=template) as found:
+            stack, context = ExitStack(), Context()
+            context.run(partial(run_busy_task, TASK, TITLE, stack=stack))
+            yield found
+            context.run(stack.close)
+
+
+@pytest.fixture
+def open_page(busy_site: DashboardSite) -> Iterator[Callable[..., Page]]:
+    """``busy_site.open``; the pages are closed after the test, so that the next is not slower."""
+    pages: list[Page] = []
+
+    def open_one(query: str = "", **options: Any) -> Page:
+        pages.append(busy_site.open(query, **options))
+        return pages[-1]
+
+    yield open_one
+    for page in pages:
+        page.context.close()
 
 
 @pytest.fixture

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from otel_bridge_collector.wire.typescript import WIRE_TS, render
-
 from tests.support.node_tools import DASHBOARD, node_modules, run_node
 
 
 def test_dashboard_units() -> None:
-    """The page's fold, pacing, socket and geometry pass their own tests."""
+    """The page's views, socket, address and geometry pass their own tests."""
     vitest = node_modules() / "vitest" / "vitest.mjs"
     done = run_node(str(vitest), "run", "--reporter=dot")
     assert done.returncode == 0, done.stdout
@@ -26,11 +24,6 @@ def test_dashboard_lint() -> None:
     biome = node_modules() / "@biomejs" / "biome" / "bin" / "biome"
     done = run_node(str(biome), "check", "--error-on-warnings")
     assert done.returncode == 0, done.stdout
-
-
-def test_wire_types_are_fresh() -> None:
-    """``wire.ts`` is what the models say."""
-    assert render() == WIRE_TS.read_text(encoding="utf-8")
 
 
 def test_lock_names_no_download_address() -> None:

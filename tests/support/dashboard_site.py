@@ -7,7 +7,9 @@ test looks at it.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import Context
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,7 +30,7 @@ from otel_bridge.spans.context_managers import (
 )
 from tests.support.app_server import AppProcess
 
-__all__ = ["DEADLINE_MS", "PROJECT", "TASK", "TITLE", "DashboardSite", "run_busy_task"]
+__all__ = ["DEADLINE_MS", "PROJECT", "TASK", "TITLE", "DashboardSite", "open_task", "run_busy_task"]
 
 DEADLINE_MS = 20_000
 PROJECT = "schools"
@@ -117,7 +119,20 @@ class DashboardSite:
             self.trouble.append(f"console: {message.text}")
 
 
-def run_busy_task(task_id: str, title: str, *, stack: ExitStack, jobs: int = 6) -> None:
+@contextmanager
+def open_task(task_id: str, title: str, project: str) -> Iterator[Callable[..., Any]]:
+    """A research task in a context of its own; gives what runs a function inside it."""
+    context, task = Context(), research_task(task_id, title=title, project_id=project)
+    context.run(task.__enter__)
+    try:
+        yield context.run
+    finally:
+        context.run(task.__exit__, None, None, None)
+
+
+def run_busy_task(
+    task_id: str, title: str, *, stack: ExitStack, jobs: int = 6, project: str = PROJECT
+) -> None:
     """
     A research task in the middle of its work, left open on ``stack``.
 
@@ -128,7 +143,7 @@ def run_busy_task(task_id: str, title: str, *, stack: ExitStack, jobs: int = 6) 
         research_task(
             task_id,
             title=title,
-            project_id=PROJECT,
+            project_id=project,
             task_type="data_aggregation",
             domain="schools",
         )

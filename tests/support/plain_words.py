@@ -49,8 +49,6 @@ CHECKED: Final = (
     ".env.example",
 )
 NOT_OURS: Final = ("*/node_modules/*", "*/static/*")
-OLD_FOLD: Final = ("collector/dashboard/src/old/*",)
-"""Not read, for it is to be replaced; names that its TypeScript exports may be used elsewhere."""
 
 
 class Word(NamedTuple):
@@ -166,20 +164,18 @@ class _Piece(NamedTuple):
     is_name: bool = False
 
 
-def check_text(path: str, text: str, old_names: Iterable[str] = ()) -> list[Finding]:
+def check_text(path: str, text: str) -> list[Finding]:
     """
     Everything in one file that the table names, by line.
 
     Args:
         path: Relative to the tree; its ending chooses the reader, and rows may hold for some only.
         text: What the file holds.
-        old_names: Names that it may use because others define them.
     """
     pieces = [_Piece(1, Path(path).stem, is_name=True), *_pieces(path, text)]
-    allowed = WIRE_NAMES | frozenset(old_names)
     found = []
     for piece in pieces:
-        if piece.is_name and piece.text in allowed:
+        if piece.is_name and piece.text in WIRE_NAMES:
             continue
         content = _split_name(piece.text) if piece.is_name else _without_code(piece.text)
         content = _blank(_ALLOWED, content)
@@ -193,20 +189,12 @@ def check_text(path: str, text: str, old_names: Iterable[str] = ()) -> list[Find
     return sorted(found, key=lambda finding: (finding.line, finding.word))
 
 
-def check_tree(root: Path, is_old_skipped: bool = True) -> dict[str, list[Finding]]:
+def check_tree(root: Path) -> dict[str, list[Finding]]:
     """Findings of every checked file of a tree, by path; files without any included."""
     paths = sorted({path for pattern in CHECKED for path in root.glob(pattern) if path.is_file()})
     texts = {path.relative_to(root).as_posix(): path.read_text(encoding="utf-8") for path in paths}
     texts = {name: text for name, text in texts.items() if not _is_any(name, NOT_OURS)}
-    old = {name for name in texts if _is_any(name, OLD_FOLD)}
-    old_names = {
-        found for name in old if name.endswith((".ts", ".tsx")) for found in _defined(texts[name])
-    }
-    return {
-        name: check_text(name, text, old_names if name.endswith((".ts", ".tsx")) else ())
-        for name, text in texts.items()
-        if not (is_old_skipped and name in old)
-    }
+    return {name: check_text(name, text) for name, text in texts.items()}
 
 
 def _is_any(name: str, patterns: Iterable[str]) -> bool:
@@ -356,12 +344,6 @@ def _typescript(text: str) -> Iterator[_Piece]:
             yield _Piece(line, found, is_name=True)
 
 
-def _defined(text: str) -> Iterator[str]:
-    """Names that a TypeScript module declares, and those of its properties."""
-    yield from re.findall(r"\b(?:function|const|let|class|interface|type|enum)\s+([\w$]+)", text)
-    yield from re.findall(r"^  (?:readonly )?([\w$]+)\??:", text, flags=re.MULTILINE)
-
-
 # --- the command --------------------------------------------------------------------------------
 
 
@@ -388,11 +370,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("paths", nargs="*", help="only files whose path starts so")
     parser.add_argument("--root", type=Path, default=ROOT)
     parser.add_argument("--summary", action="store_true", help="counts per folder")
-    parser.add_argument("--all", action="store_true", help="the old fold as well")
     chosen = parser.parse_args(arguments)
     found = {
         path: hits
-        for path, hits in check_tree(chosen.root, is_old_skipped=not chosen.all).items()
+        for path, hits in check_tree(chosen.root).items()
         if not chosen.paths or path.startswith(tuple(chosen.paths))
     }
     if chosen.summary:

@@ -4,25 +4,25 @@ import { FilterBar } from "./events/FilterBar";
 import { RecentEventsTable } from "./events/RecentEventsTable";
 import { traceUrl, useTraceTemplate } from "./feed/trace-links";
 import { useSession } from "./feed/use-session";
-import { useMonitoringFeed, useSlice } from "./feed/useMonitoringFeed";
 import { useCopy, useMedia, useTheme } from "./lib/browser";
-import { count, taskName } from "./lib/format";
+import { timeOfDay } from "./lib/format";
 import { sendToPanels, useKeyboardShortcuts } from "./lib/keyboard";
-import { linkTo, useViewState } from "./lib/url-state";
-import type { EventWish as EventFilter } from "./old/event-view";
-import { useBackfill, useFocus } from "./old/focus";
-import type { CardView } from "./old/views";
-import { isCardWanted, isFailureWanted } from "./old/wanted";
+import { linkTo, useViewState, type ViewState } from "./lib/url-state";
 import { Announcer } from "./panels/Announcer";
 import { EmptyState, WaitingState } from "./panels/EmptyState";
 import { GlobalStatsBar } from "./panels/GlobalStatsBar";
 import { HelpDialog } from "./panels/HelpDialog";
 import { InProgressTasks } from "./panels/InProgressTasks";
 import { Drawer, readSection, SectionNav } from "./panels/NarrowPage";
-import { SidePanel } from "./panels/SidePanel";
+import { SidePanel, type SideTab } from "./panels/SidePanel";
 import { isSignInRequired, SignIn } from "./panels/SignIn";
 import { TopBar } from "./panels/TopBar";
-import { type JobMark, Waterfall } from "./waterfall/Waterfall";
+import { type MonitoringFeed, useConnection, useMonitoringFeed } from "./views/useMonitoringFeed";
+import { useShownTask } from "./views/useShownTask";
+import { useView } from "./views/useView";
+import type { Connection } from "./views/view-socket";
+import type { OverviewHead } from "./views/view-types";
+import { Waterfall } from "./waterfall/Waterfall";
 
 export interface MonitoringDashboardProps {
   /** Base URL of the collector; default: the URL of the page. */
@@ -33,84 +33,66 @@ export interface MonitoringDashboardProps {
 export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
   const [view, change] = useViewState();
   const feed = useMonitoringFeed({ baseUrl, projectId: view.project || null });
-  const { store } = feed;
-  const tasks = useSlice(store, "tasks");
-  const failures = useSlice(store, "failures");
-  const workers = useSlice(store, "workers");
-  const connection = useSlice(store, "connection");
+  const connection = useConnection(feed);
+  const { head: overview } = useView(feed, "overview", {});
   const [theme, nextTheme] = useTheme();
   const [, copy] = useCopy();
   const isNarrow = useMedia("(max-width: 999px)");
   const [isDrawerOpen, setDrawerOpen] = useState(false);
-  const [mark, setMark] = useState<JobMark | null>(null);
   const searchRef = useRef<HTMLInputElement>(null);
   const helpRef = useRef<HTMLDialogElement>(null);
-  const [traceTemplate, setTraceTemplate] = useTraceTemplate(baseUrl, tasks.isLoaded);
-  const [isSignedIn, signOut] = useSession(baseUrl, tasks.isLoaded);
+  // Once: the numbers of another project are not there yet when it is chosen.
+  const [isLoaded, setLoaded] = useState(false);
+  if (overview !== null && !isLoaded) setLoaded(true);
+  const [traceTemplate, setTraceTemplate] = useTraceTemplate(baseUrl, isLoaded);
+  const [isSignedIn, signOut] = useSession(baseUrl, isLoaded);
   const mustSignIn = isSignInRequired(connection);
 
-  const filter = useMemo<EventFilter>(
-    () => ({
-      task: view.task,
-      type: view.type,
-      status: view.status,
-      text: view.text,
-      isAll: view.all === "1",
-    }),
-    [view.task, view.type, view.status, view.text, view.all],
+  const { project, task, type, status, text } = view;
+  const filters = useMemo(
+    () => ({ project, task, type, status, text }),
+    [project, task, type, status, text],
   );
-  const cards = useMemo(
-    () => tasks.cards.filter((card) => isCardWanted(card, filter)),
-    [tasks, filter],
-  );
-  const titles = useTitles(tasks.cards);
-  const shownFailures = useMemo(
-    () => failures.filter((failure) => isFailureWanted(failure, filter)),
-    [failures, filter],
-  );
-
-  const focus = useFocus(tasks.cards, view.focus || view.task);
-  useEffect(() => store.setFocus(focus), [store, focus]);
-  useBackfill(store, focus, baseUrl, tasks.isLoaded);
-  const focusCard = tasks.cards.find((card) => card.taskId === focus) ?? null;
+  const isAll = view.all === "1";
+  const eventFilters = useMemo(() => ({ ...filters, isAll }), [filters, isAll]);
+  const rowFilter = useMemo(() => ({ status, type, text }), [status, type, text]);
+  const shownTask = useShownTask(feed, view.task);
+  const [request, setRequest] = useState(0);
   const onFocus = useCallback(
     (taskId: string, jobId: string | null = null) => {
-      change({ focus: taskId, zoom: "" });
-      setMark((old) => ({ taskId, jobId, n: (old?.n ?? 0) + 1 }));
+      change({ task: taskId, ...(jobId === null ? {} : { job: jobId }) });
+      setRequest((n) => n + 1);
       setDrawerOpen(true);
     },
     [change],
   );
 
-  // A link names the task in the waterfall even if the user did not choose it, so that it shows the
-  // same.
-  const shownView = useRef({ ...view, focus: "" });
-  shownView.current = { ...view, focus: view.focus || (focus ?? "") };
-  const link = useCallback(() => linkTo(shownView.current), []);
-
-  const isPaused = view.paused === "1";
-  useEffect(() => {
-    if (isPaused && tasks.isLoaded) store.pause();
-    if (!isPaused) store.resume();
-  }, [store, isPaused, tasks.isLoaded]);
+  // A link names the shown task even if the user did not choose it, so that it shows the same.
+  const linkedView = useRef(view);
+  linkedView.current = { ...view, task: shownTask ?? "" };
+  const link = useCallback(() => linkTo(linkedView.current), []);
+  // Row, zoom and folds belong to the shown task, so choosing them also keeps that task.
+  const changeShown = useCallback(
+    (part: Partial<ViewState>) => change({ task: linkedView.current.task, ...part }),
+    [change],
+  );
+  const onNode = useCallback((node: string) => changeShown({ node }), [changeShown]);
+  const onZoom = useCallback((zoom: string) => changeShown({ zoom }), [changeShown]);
+  const onFolds = useCallback((folds: string) => changeShown({ folds }), [changeShown]);
+  const onChoose = useCallback((event: string) => change({ event }), [change]);
+  const onAll = useCallback((all: boolean) => change({ all: all ? "1" : "" }), [change]);
   const onResume = useCallback(() => change({ paused: "" }), [change]);
-  const onAll = useCallback((isAll: boolean) => change({ all: isAll ? "1" : "" }), [change]);
-  // Zoom and folded phases belong to the shown task, so choosing them also keeps that task in the
-  // waterfall.
-  const onZoom = useCallback(
-    (zoom: string) => change({ focus: shownView.current.focus, zoom }),
-    [change],
-  );
-  const onFolds = useCallback(
-    (folds: string) => change({ focus: shownView.current.focus, folds }),
-    [change],
-  );
   const onTab = useCallback(
-    (tab: string) => change({ tab: tab === "failures" ? "" : tab }),
+    (tab: SideTab) => change({ tab: tab === "failures" ? "" : tab }),
     [change],
   );
   const onClose = useCallback(() => setDrawerOpen(false), []);
-  const onChoose = useCallback((event: string) => change({ event }), [change]);
+
+  const isPaused = view.paused === "1";
+  useEffect(() => {
+    // What is paused is what was shown, so not before something is.
+    feed.hold(isPaused && isLoaded);
+  }, [feed, isPaused, isLoaded]);
   const togglePause = useCallback(
     () => change({ paused: isPaused ? "" : "1" }),
     [change, isPaused],
@@ -133,16 +115,18 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
     j: () => sendToPanels("ob:step", 1),
     k: () => sendToPanels("ob:step", -1),
     ...Object.fromEntries(
-      ["e", "w", "a", "d", "+", "-", "0"].map((k) => [k, () => sendToPanels("ob:chart", k)]),
+      ["e", "w", "a", "d", "+", "-", "0", "n", "N"].map((key) => [
+        key,
+        () => sendToPanels("ob:chart", key),
+      ]),
     ),
     Escape: onEscape,
   });
 
-  const open = countOpen(tasks.cards);
-  const shownOpen = countOpen(cards);
+  const title = titleOf(overview);
   useEffect(() => {
-    document.title = open > 0 ? `${open} running · otel-bridge` : "otel-bridge";
-  }, [open]);
+    document.title = title;
+  }, [title]);
 
   const traceLink = useCallback(
     (traceId: string | undefined) => traceUrl(traceTemplate, traceId),
@@ -150,28 +134,31 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
   );
   const origin =
     typeof window === "undefined" ? "" : new URL(baseUrl ?? ".", document.baseURI).origin;
-  const isFiltered = Boolean(filter.task || filter.type || filter.status || filter.text);
-  const tab = view.tab === "workers" ? "workers" : "failures";
-  const isBlank = tasks.isLoaded && tasks.cards.length === 0 && !view.project;
-  const isWaiting = mustSignIn || !tasks.isLoaded;
+  const isBlank = overview !== null && sum(overview.tasks) === 0 && !view.project && !view.task;
+  const isWaiting = mustSignIn || !isLoaded;
+  const isLost = isLoaded && !isWaiting && isLostConnection(connection);
   const section = isWaiting ? "tasks" : readSection(view.section);
+  const classes = ["ob", isPaused && "is-paused", isLost && "is-lost"].filter(Boolean).join(" ");
 
   const waterfall = (
     <Waterfall
-      store={store}
-      card={focusCard}
-      wish={filter}
-      mark={mark}
-      traceLink={traceLink}
+      feed={feed}
+      task={shownTask}
+      filter={rowFilter}
+      node={view.node}
+      onNode={onNode}
+      job={view.job}
+      request={request}
       zoom={view.zoom}
       onZoom={onZoom}
       folds={view.folds}
       onFolds={onFolds}
+      traceLink={traceLink}
       onClose={isNarrow ? onClose : undefined}
     />
   );
   return (
-    <div className={`ob${isPaused ? " is-paused" : ""}`} data-section={section}>
+    <div className={classes} data-section={section}>
       <TopBar
         feed={feed}
         isPaused={isPaused}
@@ -185,42 +172,30 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
       <FilterBar feed={feed} view={view} change={change} link={link} searchRef={searchRef} />
       {isNarrow && !isWaiting && (
         <SectionNav
+          feed={feed}
+          filters={filters}
           section={section}
           onSection={(name) => change({ section: name === "tasks" ? "" : name })}
-          failures={shownFailures.length}
         />
       )}
-      <Announcer cards={tasks.cards} connection={connection} />
+      <Announcer feed={feed} />
+      {isLost && <AsOf feed={feed} />}
       <main className={isBlank || isWaiting ? "grid is-blank" : "grid"}>
         {mustSignIn ? (
           <SignIn baseUrl={baseUrl} onDone={feed.retryNow} />
-        ) : !tasks.isLoaded ? (
+        ) : !isLoaded ? (
           <WaitingState connection={connection} origin={origin} />
         ) : isBlank ? (
           <EmptyState baseUrl={baseUrl} />
         ) : (
           <>
-            <section className="panel tasks" aria-label="Tasks">
-              <header className="panel-head">
-                <h2>Tasks</h2>
-                <span className="muted num">
-                  {shownOpen > 0 ? `${count(shownOpen)} running · ` : ""}
-                  {count(cards.length)}
-                </span>
-              </header>
-              {cards.length > 0 ? (
-                <InProgressTasks store={store} cards={cards} focus={focus} onFocus={onFocus} />
-              ) : (
-                <p className="none">{isFiltered ? "No tasks match." : "No tasks yet."}</p>
-              )}
-            </section>
+            <InProgressTasks feed={feed} filters={filters} focus={shownTask} onFocus={onFocus} />
             {!isNarrow && waterfall}
           </>
         )}
         <RecentEventsTable
           feed={feed}
-          wish={filter}
-          titles={titles}
+          filters={eventFilters}
           chosen={view.event}
           onChoose={onChoose}
           onAll={onAll}
@@ -229,13 +204,10 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
           traceLink={traceLink}
         />
         <SidePanel
-          store={store}
-          tab={tab}
+          feed={feed}
+          filters={filters}
+          tab={view.tab === "workers" ? "workers" : "failures"}
           onTab={onTab}
-          failures={shownFailures}
-          isFiltered={isFiltered && failures.length > 0}
-          workers={workers}
-          titles={titles}
           onFocus={onFocus}
         />
       </main>
@@ -249,20 +221,28 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
   );
 }
 
-function countOpen(cards: readonly CardView[]): number {
-  return cards.filter((card) => card.endedAt === null).length;
+/** Says how old everything is that the page shows while nothing is heard from the collector. */
+function AsOf({ feed }: { feed: MonitoringFeed }) {
+  return (
+    <aside className="as-of num" aria-label="Age of what is shown" data-testid="as-of">
+      as of {timeOfDay(feed.now())}
+    </aside>
+  );
 }
 
-/** Titles of research tasks by id; the same map object as long as no title changes. */
-function useTitles(cards: readonly CardView[]): ReadonlyMap<string, string> {
-  const last = useRef<ReadonlyMap<string, string>>(new Map());
-  return useMemo(() => {
-    const named = cards.filter((card) => (card.title ?? card.taskType) !== null);
-    const titles = new Map(named.map((card) => [card.taskId, taskName(card)]));
-    const isSame =
-      titles.size === last.current.size &&
-      [...titles].every(([taskId, title]) => last.current.get(taskId) === title);
-    if (!isSame) last.current = titles;
-    return last.current;
-  }, [cards]);
+function isLostConnection({ kind }: Connection): boolean {
+  return kind === "stale" || kind === "reconnecting" || kind === "refused";
+}
+
+function sum(tasks: OverviewHead["tasks"]): number {
+  return Object.values(tasks).reduce((total, tasksOfStatus) => total + tasksOfStatus, 0);
+}
+
+/** The title of the browser's tab: `3 running, 1 stalled · otel-bridge`. */
+function titleOf(overview: OverviewHead | null): string {
+  const { processing = 0, retrying = 0, stalled = 0 } = overview?.tasks ?? {};
+  const running = processing + retrying;
+  const parts = [running > 0 && `${running} running`, stalled > 0 && `${stalled} stalled`];
+  const counts = parts.filter(Boolean).join(", ");
+  return counts ? `${counts} · otel-bridge` : "otel-bridge";
 }

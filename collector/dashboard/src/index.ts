@@ -1,23 +1,21 @@
 "use client";
 
-/**
- * The public exports, for example for a Next.js page: components, the hook, the store, the types.
- */
+/** The public exports, for example for a Next.js page: components, the hooks, the types. */
 
 export { RecentEventsTable } from "./events/RecentEventsTable";
-export { FeedStore } from "./feed/feed-store";
-export {
-  type MonitoringFeed,
-  type MonitoringFeedOptions,
-  useMonitoringFeed,
-  useSlice,
-} from "./feed/useMonitoringFeed";
 export type * from "./feed/wire";
 export { MonitoringDashboard, type MonitoringDashboardProps } from "./MonitoringDashboard";
-export type { Connection, Row, Slice, Slices } from "./old/slices";
-export type { SpanView } from "./old/span-views";
-export type { CardView, FailureView, PhaseView, WorkerView } from "./old/views";
 export { FailuresPanel } from "./panels/FailuresPanel";
 export { GlobalStatsBar } from "./panels/GlobalStatsBar";
 export { InProgressTasks } from "./panels/InProgressTasks";
+export {
+  type MonitoringFeed,
+  type MonitoringFeedOptions,
+  useConnection,
+  useMonitoringFeed,
+} from "./views/useMonitoringFeed";
+export { type InitialWindow, useView } from "./views/useView";
+export type { Connection } from "./views/view-socket";
+export type { ViewSnapshot, ViewStatus } from "./views/view-store";
+export type * from "./views/view-types";
 export { Waterfall } from "./waterfall/Waterfall";

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.plain_words import WORDS, check_text, check_tree, main
+from tests.support.plain_words import WORDS, check_text, main
 
 
 def found(path: str, text: str) -> list[tuple[int, str, bool]]:
@@ -123,20 +123,6 @@ def test_a_row_may_hold_for_some_paths_only() -> None:
     """A hint is a wake-up notification in the queue and an ordinary word elsewhere."""
     assert found("otel_bridge/orchestration/queue/x.py", "# a hint") == [(1, "hint", False)]
     assert found("otel_bridge/settings.py", "# a hint") == []
-
-
-def test_the_old_fold_is_left_alone(tmp_path: Path) -> None:
-    """The fold to be replaced is not read, and names that it exports may be used elsewhere."""
-    source = tmp_path / "collector" / "dashboard" / "src"
-    (source / "old").mkdir(parents=True)
-    (source / "old" / "views.ts").write_text("export interface View {\n  told: number;\n}\n")
-    (source / "use.ts").write_text("const { told, wish } = view;\n")
-    # Python cannot use what TypeScript exports.
-    (tmp_path / "collector" / "use.py").write_text("told = 1\n")
-    assert {path: [hit.word for hit in hits] for path, hits in check_tree(tmp_path).items()} == {
-        "collector/dashboard/src/use.ts": ["wish"],
-        "collector/use.py": ["told"],
-    }
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,8 @@ import {
 interface EventDetailProps {
   event: MonitoringEvent;
   onClose: () => void;
-  onFocus: (taskId: string) => void;
+  /** Shows a research task, and one of its jobs; undefined: cannot be done here. */
+  onFocus: ((taskId: string, jobId: string | null) => void) | undefined;
   traceLink: (traceId: string | undefined) => string | null;
 }
 
@@ -28,6 +29,7 @@ export function EventDetail({ event, onClose, onFocus, traceLink }: EventDetailP
   const link = traceLink(event.trace_id);
   const fields = Object.entries(event).filter(([name]) => !SHOWN_ABOVE.has(name));
   const researchTask = event.parent_task_id;
+  const job = event.task_id === researchTask ? null : (event.task_id ?? null);
   return (
     <aside className="detail" aria-label="Chosen event">
       <header>
@@ -35,8 +37,12 @@ export function EventDetail({ event, onClose, onFocus, traceLink }: EventDetailP
         <b>{withSpaces(event.event_type)}</b>
         <span className="muted num">{dateTime(Date.parse(event.ts))}</span>
         <span className="panel-end">
-          {researchTask && (
-            <button type="button" className="button quiet" onClick={() => onFocus(researchTask)}>
+          {researchTask && onFocus && (
+            <button
+              type="button"
+              className="button quiet"
+              onClick={() => onFocus(researchTask, job)}
+            >
               <WaterfallIcon /> Waterfall
             </button>
           )}

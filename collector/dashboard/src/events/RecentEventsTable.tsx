@@ -1,222 +1,227 @@
-/** The event table: the newest events first, with the details of the chosen one. */
-import { memo, useCallback, useEffect, useMemo, useRef, useState } from "react";
-import { type MonitoringFeed, useSlice } from "../feed/useMonitoringFeed";
-import type { MonitoringEvent } from "../feed/wire";
+/** The event table: the newest events first, older ones from the log, details of the chosen one. */
+import { memo, useCallback, useEffect, useLayoutEffect, useRef, useState } from "react";
 import { useMedia } from "../lib/browser";
 import { useFixedRows } from "../lib/fixed-rows";
-import {
-  count,
-  dateTime,
-  duration,
-  eventLabel,
-  eventText,
-  shortId,
-  shortJob,
-  timeOfDayMs,
-  withSpaces,
-} from "../lib/format";
-import { NeutralIcon, StatusIcon } from "../lib/icons";
-import { type EventWish as EventFilter, EventView } from "../old/event-view";
-import type { Row } from "../old/slices";
+import { count } from "../lib/format";
+import { usePanelKeys } from "../lib/keyboard";
+import { Refreshing } from "../lib/ListNote";
+import { Notice } from "../lib/Notice";
+import { useTaskTitles } from "../tasks/task-titles";
+import { type MonitoringFeed, useIsPaused } from "../views/useMonitoringFeed";
 import { EventDetail } from "./EventDetail";
+import { ColumnHeads, EventTableRow } from "./EventTableRow";
+import type { EventFilters } from "./log-pages";
+import { emptyText, OlderEvents } from "./OlderEvents";
+import { indexOfEvent, type Row } from "./table-rows";
+import { useChosenEvent } from "./use-chosen-event";
+import { useEventTable } from "./use-event-table";
+import { useHeldRow } from "./use-held-row";
+import { useTaskIds } from "./use-task-ids";
 
 const ROW_PX = 28;
 const NARROW_ROW_PX = 50;
+/** A page that was dropped is read again when so few rows above the visible ones are left. */
+const ROWS_AHEAD = 30;
 
-interface RecentEventsTableProps {
+export interface RecentEventsTableProps {
   feed: MonitoringFeed;
-  /** Events that this filter does not match are not shown. */
-  wish: EventFilter;
-  /** Titles of research tasks by id. */
-  titles: ReadonlyMap<string, string>;
-  /** Id of the event whose details are open; empty: none. */
-  chosen: string;
-  onChoose: (eventId: string) => void;
-  onAll: (isAll: boolean) => void;
-  onResume: () => void;
-  onFocus: (taskId: string) => void;
-  traceLink: (traceId: string | undefined) => string | null;
+  /** Which events to show; default: all but heartbeats, queue depths and statistics. */
+  filters?: EventFilters;
+  /** Position in the log (or id) of the event whose details are open; empty: none. */
+  chosen?: string;
+  /** Called with the position of the chosen event, or an empty text. */
+  onChoose?: (position: string) => void;
+  /** Called to show heartbeats, queue depths and statistics too; default: no such choice. */
+  onAll?: (isAll: boolean) => void;
+  /** Called to end the pause of the page. */
+  onResume?: () => void;
+  /** Called to show a research task, and one of its jobs; default: no such button. */
+  onFocus?: (taskId: string, jobId: string | null) => void;
+  /** The URL of a trace; default: no link. */
+  traceLink?: (traceId: string | undefined) => string | null;
 }
+
+const NO_FILTERS: EventFilters = {};
+const noTraceLink = () => null;
 
 /** The virtualised event table; it does not move while it is scrolled down or a row is chosen. */
 export const RecentEventsTable = memo(function RecentEventsTable(props: RecentEventsTableProps) {
-  const {
-    feed,
-    wish: filter,
-    titles,
-    chosen,
-    onChoose,
-    onAll,
-    onResume,
-    onFocus,
-    traceLink,
-  } = props;
-  const { rows, rewrites } = useSlice(feed.store, "events");
-  const hold = useSlice(feed.store, "hold");
-  const view = useRef<EventView>(null);
-  view.current ??= new EventView();
-  const passed = view.current.update(rows, rewrites, filter);
+  const { feed, filters = NO_FILTERS, onAll, onResume, onFocus, traceLink = noTraceLink } = props;
+  const [ownChoice, setOwnChoice] = useState("");
+  const chosen = props.chosen ?? ownChoice;
+  const onChoose = props.onChoose ?? setOwnChoice;
+  const isPaused = useIsPaused(feed);
 
   const scroller = useRef<HTMLDivElement>(null);
-  const [frozen, setFrozen] = useState<readonly Row[] | null>(null);
-  const shown = frozen ?? passed;
+  const [isFollowing, setFollowing] = useState(true);
+  const table = useEventTable(feed, filters, isFollowing);
+  const { rows, older, isRefreshing } = table;
   const isNarrow = useMedia("(max-width: 699px)");
   const rowPx = isNarrow ? NARROW_ROW_PX : ROW_PX;
-  const { first, end, slotOf, totalPx, scrollTo } = useFixedRows(scroller, shown.length, rowPx);
+  const hasEndRow = older.state !== "end" || table.error !== "";
+  const [held, holdVisible] = useHeldRow(rows, isFollowing);
+  const shown = useFixedRows(scroller, rows.length + (hasEndRow ? 1 : 0), rowPx, { held });
+  const { first, end, slotOf, totalPx, topmost, inView, scrollTo } = shown;
+  useLayoutEffect(() => holdVisible(topmost ?? 0, inView), [holdVisible, topmost, inView]);
 
-  const latest = useRef({ passed, shown, chosen, onChoose, scrollTo });
-  latest.current = { passed, shown, chosen, onChoose, scrollTo };
-
-  // Another filter starts at the top of the table again.
-  const filterKey = JSON.stringify(filter);
-  const lastFilterKey = useRef(filterKey);
-  useEffect(() => {
-    if (lastFilterKey.current === filterKey) return;
-    lastFilterKey.current = filterKey;
-    setFrozen(null);
-    latest.current.onChoose("");
-    scroller.current?.scrollTo({ top: 0 });
-  }, [filterKey]);
+  const latest = useRef({ rows, chosen, onChoose, scrollTo });
+  latest.current = { rows, chosen, onChoose, scrollTo };
 
   const onScroll = useCallback(() => {
-    const top = scroller.current?.scrollTop ?? 0;
-    const { passed, chosen } = latest.current;
-    setFrozen((old) => (top > ROW_PX / 2 ? (old ?? passed) : chosen ? old : null));
+    const isDown = (scroller.current?.scrollTop ?? 0) > ROW_PX / 2;
+    if (isDown) setFollowing(false);
+    else if (latest.current.chosen === "") setFollowing(true);
   }, []);
-
-  const choose = useCallback((eventId: string) => {
-    latest.current.onChoose(eventId);
-    if (eventId) setFrozen((old) => old ?? latest.current.passed);
-    else if ((scroller.current?.scrollTop ?? 0) <= ROW_PX / 2) setFrozen(null);
+  const choose = useCallback((position: string) => {
+    latest.current.onChoose(position);
+    setFollowing(position === "" && (scroller.current?.scrollTop ?? 0) <= ROW_PX / 2);
   }, []);
   const showLatest = () => {
     onChoose("");
-    setFrozen(null);
+    setFollowing(true);
     scroller.current?.scrollTo({ top: 0 });
-    if (hold.isPaused) onResume();
+    if (isPaused) onResume?.();
   };
 
-  const chosenAt = useMemo(() => indexOf(shown, chosen), [shown, chosen]);
-  // The event of a link is among the rows only after the first snapshot.
+  const chosenAt = indexOfEvent(rows, chosen);
+  const chosenRow = rows[chosenAt];
+  const loaded = chosenRow?.kind === "event" ? chosenRow : null;
+  const detail = useChosenEvent(feed, chosen, loaded, table.isLoaded);
+  // Other filters start at the top of the table again. The chosen event is closed, unless Back
+  // brings it with them, or its own task was chosen.
+  const filterKey = JSON.stringify(filters);
+  const ownTask = detail.state === "found" ? detail.row.event.parent_task_id : undefined;
+  const isOwnTask = ownTask !== undefined && ownTask === filters.task;
+  const lastShown = useRef({ filterKey, chosen });
+  useEffect(() => {
+    const last = lastShown.current;
+    lastShown.current = { filterKey, chosen };
+    if (last.filterKey === filterKey) return;
+    scroller.current?.scrollTo({ top: 0 });
+    const isKept = chosen !== "" && (chosen !== last.chosen || isOwnTask);
+    setFollowing(!isKept);
+    if (!isKept && chosen !== "") latest.current.onChoose("");
+  }, [filterKey, chosen, isOwnTask]);
+
+  // The event of a link is among the rows only after the first answer; Back brings another one.
   const isFound = chosenAt >= 0;
   useEffect(() => {
-    const { passed, chosen, scrollTo } = latest.current;
-    const at = indexOf(passed, chosen);
-    if (!isFound || at < 0) return;
-    setFrozen((old) => old ?? passed);
-    scrollTo(passed.length - 1 - at);
-  }, [isFound]);
+    const { rows, scrollTo } = latest.current;
+    if (isFound) {
+      setFollowing(false);
+      scrollTo(rows.length - 1 - indexOfEvent(rows, chosen));
+    } else if (chosen === "" && (scroller.current?.scrollTop ?? 0) <= ROW_PX / 2) {
+      setFollowing(true);
+    }
+  }, [isFound, chosen]);
 
-  const newest = frozen?.[frozen.length - 1]?.n ?? 0;
-  const newRows = useMemo(() => {
-    if (!frozen) return 0;
-    let index = passed.length;
-    while (index > 0 && (passed[index - 1] as Row).n > newest) index--;
-    return passed.length - index;
-  }, [frozen, passed, newest]);
-  const newCount = hold.isPaused ? hold.newEvents : newRows;
+  usePanelKeys({
+    "ob:step": (by) => {
+      const to = nextEvent(rows, chosenAt, Number(by));
+      const row = rows[rows.length - 1 - to];
+      if (row?.kind === "event") choose(row.k);
+      // Below the last row, so that older ones are read.
+      scrollTo(to === rows.length - 1 && Number(by) > 0 ? to + 1 : to);
+    },
+    "ob:escape": () => choose(""),
+  });
 
+  const isEndVisible = hasEndRow && end > rows.length;
+  const mustRead = isEndVisible && older.state === "more" && !older.isWaiting && table.error === "";
+  const { readOlder, fillGap } = table;
   useEffect(() => {
-    const onKey = (event: Event) => {
-      const by = (event as CustomEvent<number>).detail;
-      const { shown, chosen, scrollTo } = latest.current;
-      if (shown.length === 0) return;
-      const at = chosen === "" ? -1 : shown.length - 1 - indexOf(shown, chosen);
-      let to = Math.max(0, Math.min(shown.length - 1, at + by));
-      while (to > 0 && to < shown.length - 1 && shown[shown.length - 1 - to]?.kind !== "event") {
-        to += Math.sign(by);
-      }
-      const row = shown[shown.length - 1 - to];
-      choose(row?.kind === "event" ? row.event.event_id : "");
-      scrollTo(to);
-    };
-    const onEscape = () => choose("");
-    window.addEventListener("ob:step", onKey);
-    window.addEventListener("ob:escape", onEscape);
-    return () => {
-      window.removeEventListener("ob:step", onKey);
-      window.removeEventListener("ob:escape", onEscape);
-    };
-  }, [choose]);
+    if (mustRead) readOlder();
+  }, [mustRead, readOlder]);
 
-  const indexes = Array.from({ length: Math.max(0, end - first) }, (_, offset) => first + offset);
-  const detail = shown[chosenAt];
+  const indexes: number[] = [];
+  for (let index = first; index < Math.min(end, rows.length); index++) indexes.push(index);
+  const droppedKey = findDropped(rows, first - ROWS_AHEAD, end);
+  const isFree = table.fillingGap === "" && table.error === "";
+  useEffect(() => {
+    // A page that was dropped comes back when it is scrolled to.
+    if (droppedKey !== "" && !isFollowing && isFree) fillGap(droppedKey);
+  }, [droppedKey, isFollowing, isFree, fillGap]);
+
+  const titles = useTaskTitles(feed, useTaskIds(rows, first, end));
+  const todayMs = new Date(feed.now()).setHours(0, 0, 0, 0);
+  const isHeld = !isFollowing || isPaused;
+  const isEmpty = rows.length === 0 && !hasEndRow;
   return (
     <section className="panel events" aria-label="Events">
       <header className="panel-head">
         <h2>Events</h2>
-        <span className="muted num">{count(shown.length)}</span>
-        <label className="check">
-          <input
-            type="checkbox"
-            checked={filter.isAll}
-            onChange={(event) => onAll(event.target.checked)}
-          />
-          heartbeats and statistics
-        </label>
+        <span className="muted num">
+          {count(rows.length)}
+          {older.state === "end" ? "" : "+"}
+        </span>
+        <Refreshing view={{ ...table.view, isRefreshing }} />
+        {onAll && (
+          <label className="check">
+            <input
+              type="checkbox"
+              checked={filters.isAll ?? false}
+              onChange={(event) => onAll(event.target.checked)}
+            />
+            heartbeats and statistics
+          </label>
+        )}
         <span className="panel-end">
-          {(hold.isPaused || frozen !== null) && (
+          {isHeld && (
             <button type="button" className="pill" onClick={showLatest} data-testid="new-events">
-              {newCount > 0 ? `${count(newCount)} new` : "Latest"} ↑
+              {table.newCount > 0 ? `${count(table.newCount)} new` : "Latest"} ↑
             </button>
           )}
         </span>
       </header>
       <div
-        className="table"
+        className={`table${isRefreshing ? " is-refreshing" : ""}`}
         role="table"
         aria-label="Recent events, newest first"
-        aria-rowcount={shown.length + 1}
+        aria-rowcount={rows.length + 1}
+        aria-busy={isRefreshing}
       >
-        <div className="row row-head" role="row" aria-rowindex={1}>
-          <span role="columnheader">Time</span>
-          <span role="columnheader">Event</span>
-          <span role="columnheader">Type</span>
-          <span role="columnheader">Job</span>
-          <span role="columnheader" className="col-task">
-            Task
-          </span>
-          <span role="columnheader" className="col-project">
-            Project
-          </span>
-          <span role="columnheader">Worker</span>
-          <span role="columnheader" className="right">
-            Try
-          </span>
-          <span role="columnheader" className="right">
-            Took
-          </span>
-          <span role="columnheader">Message</span>
-        </div>
+        <ColumnHeads />
         <div className="table-body" ref={scroller} onScroll={onScroll} role="rowgroup" tabIndex={0}>
           <div className="table-space" style={{ height: totalPx }}>
             {indexes.map((index) => {
-              const at = shown.length - 1 - index;
-              const row = shown[at];
-              if (!row) return null;
+              const at = rows.length - 1 - index;
+              const row = rows[at] as Row;
               return (
-                <TableRow
+                <EventTableRow
                   key={slotOf(index)}
                   row={row}
                   index={index}
-                  top={index * rowPx}
+                  topPx={index * rowPx}
                   isChosen={at === chosenAt}
                   title={row.kind === "event" ? titles.get(row.event.parent_task_id ?? "") : ""}
+                  todayMs={todayMs}
+                  isFilling={row.k === table.fillingGap}
                   onChoose={choose}
+                  onFill={fillGap}
                 />
               );
             })}
+            {isEndVisible && (
+              <OlderEvents
+                table={table}
+                filters={filters}
+                topPx={rows.length * rowPx}
+                index={rows.length}
+                todayMs={todayMs}
+              />
+            )}
           </div>
-          {shown.length === 0 && (
+          {isEmpty && (
             <div className="none" role="row">
-              <span role="cell">{emptyText(filter, rows.length)}</span>
+              <span role="cell">{emptyText(table, filters)}</span>
             </div>
           )}
         </div>
       </div>
-      {detail?.kind === "event" && (
+      {detail.state === "left" && <Notice onClose={() => choose("")}>{detail.why}</Notice>}
+      {detail.state === "found" && (
         <EventDetail
-          event={detail.event}
+          event={detail.row.event}
           onClose={() => choose("")}
           onFocus={onFocus}
           traceLink={traceLink}
@@ -226,97 +231,23 @@ export const RecentEventsTable = memo(function RecentEventsTable(props: RecentEv
   );
 });
 
-function indexOf(rows: readonly Row[], eventId: string): number {
-  if (eventId === "") return -1;
-  return rows.findIndex((row) => row.kind === "event" && row.event.event_id === eventId);
-}
-
-function emptyText(filter: EventFilter, all: number): string {
-  const isFiltered = filter.task || filter.type || filter.status || filter.text;
-  if (isFiltered && all > 0) return `No matches among the last ${count(all)} events.`;
-  return "No events yet. They appear here as soon as they happen.";
-}
-
-interface TableRowProps {
-  row: Row;
-  index: number;
-  top: number;
-  isChosen: boolean;
-  title: string | undefined;
-  onChoose: (eventId: string) => void;
-}
-
-const TableRow = memo(function TableRow(props: TableRowProps) {
-  const { row, index, top, isChosen, title, onChoose } = props;
-  const style = { top };
-  if (row.kind !== "event") {
-    return (
-      <div className="row row-mark" role="row" aria-rowindex={index + 2} style={style}>
-        <span role="cell">{noticeText(row)}</span>
-      </div>
-    );
+/** Key of the first gap among these rows whose pages can come back at its older side; or empty. */
+function findDropped(rows: readonly Row[], first: number, end: number): string {
+  for (let index = Math.max(0, first); index < Math.min(end, rows.length); index++) {
+    const row = rows[rows.length - 1 - index];
+    if (row?.kind === "gap" && row.dropped.length > 0) return row.k;
   }
-  const { event } = row;
-  const label = eventLabel(event);
-  return (
-    <div
-      className={`row${isChosen ? " is-chosen" : ""}${label.status === "failed" ? " is-bad" : ""}`}
-      role="row"
-      aria-rowindex={index + 2}
-      aria-selected={isChosen}
-      style={style}
-      onClick={() => onChoose(isChosen ? "" : event.event_id)}
-    >
-      <span role="cell" className="num muted c-time" title={dateTime(row.at)}>
-        {timeOfDayMs(row.at)}
-      </span>
-      <span role="cell" className="c-event">
-        {label.status ? <StatusIcon status={label.status} /> : <NeutralIcon />}
-        {label.text}
-      </span>
-      <span role="cell" className="c-type">
-        {withSpaces(event.task_type ?? event.phase ?? "")}
-      </span>
-      <span role="cell" className="c-job id" title={event.task_id}>
-        {event.task_id === event.parent_task_id ? "" : jobText(event)}
-      </span>
-      <span role="cell" className="col-task c-task" dir="auto" title={event.parent_task_id}>
-        {event.parent_task_id ? (title ?? shortId(event.parent_task_id)) : ""}
-      </span>
-      <span role="cell" className="col-project c-project">
-        {event.project_id}
-      </span>
-      <span role="cell" className="num c-worker">
-        {event.worker_id}
-      </span>
-      <span role="cell" className="num right c-try">
-        {event.retry_count ? event.retry_count + 1 : ""}
-      </span>
-      <span role="cell" className="num right c-took">
-        {duration(event.duration_ms)}
-      </span>
-      <span role="cell" className="c-message" dir="auto">
-        {eventText(event)}
-      </span>
-    </div>
-  );
-});
-
-function jobText(event: MonitoringEvent): string {
-  return event.task_id === undefined ? "" : shortJob(event.task_id, event.parent_task_id);
+  return "";
 }
 
-function noticeText(row: Exclude<Row, { kind: "event" }>): string {
-  if (row.kind === "resumed") {
-    return `${count(row.count)} ${row.count === 1 ? "event" : "events"} came while paused`;
-  }
-  const subject = row.dropped === null ? "Events" : `${count(row.dropped)} events`;
-  const reason = {
-    slow: "this page was too slow",
-    trimmed: "the log was trimmed before this page reconnected",
-    epoch: "the log was created again",
-    malformed: "the position to resume from was invalid",
-    overflow: "too many events at once",
-  }[row.reason];
-  return `${subject} missing here: ${reason}. Everything else on the page is up to date.`;
+/**
+ * The index from the top of the event `by` rows below the chosen one, past gaps and the like.
+ *
+ * Args: `chosenAt` index of the chosen one among the rows, -1 for none.
+ */
+function nextEvent(rows: readonly Row[], chosenAt: number, by: number): number {
+  const last = rows.length - 1;
+  let to = Math.max(0, Math.min(last, chosenAt < 0 ? 0 : last - chosenAt + by));
+  while (to > 0 && to < last && rows[last - to]?.kind !== "event") to += Math.sign(by);
+  return to;
 }

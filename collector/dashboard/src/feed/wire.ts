@@ -3,7 +3,7 @@
 
 export type Status = "pending" | "processing" | "completed" | "failed" | "retrying" | "stalled";
 
-/** What happened: a worker, a job or research task (``task_``), a phase, a queue or a span changed. */
+/** What happened: a worker, a job or research task (`task_`), a phase, a queue or a span changed. */
 export type MonitoringEventType =
   | "worker_started"
   | "worker_heartbeat"
@@ -24,7 +24,7 @@ export type MonitoringEventType =
   | "span_ended"
   | "span_beats";
 
-/** The status of a job, a phase or a research task; a member is its text, e.g. ``"failed"``. */
+/** The status of a job, a phase or a research task; a member is its text, e.g. `"failed"`. */
 export type TaskStatus =
   | "pending"
   | "processing"
@@ -34,39 +34,119 @@ export type TaskStatus =
 
 /** One fact about a worker, a queue, a research task, a phase, a job or a span; immutable. */
 export interface MonitoringEvent {
+  /** UUID 4 as text; default: a new one. An event that is sent again keeps its id. */
   event_id: string;
+  /**
+   * When it happened, with a time zone; default: now. In JSON ISO 8601 in UTC, with six
+   * decimals and `Z`.
+   */
   ts: string;
+  /**
+   * What happened; required. Text that is no `MonitoringEventType` is a type of a
+   * newer release: the collector passes it on and derives nothing from it.
+   */
   event_type: MonitoringEventType | string;
+  /**
+   * The project that the work belongs to. Only readers that are not limited to
+   * projects see an event without one.
+   */
   project_id?: string;
+  /** The id of the research task. */
   parent_task_id?: string;
+  /**
+   * The id of the job; in events of the research task itself its own id, as in
+   * `parent_task_id`.
+   */
   task_id?: string;
+  /** The kind of job, e.g. `data_aggregation_search`. */
   task_type?: string;
+  /** The name of the phase that the job belongs to, e.g. `search`. */
   phase?: string;
+  /** The worker that did it. */
   worker_id?: number | string;
+  /** Attempts before this one; 0 for the first. */
   retry_count?: number;
+  /**
+   * The status of the job, phase or research task after this event. Text that is no
+   * `TaskStatus` is one of a newer release.
+   */
   status?: TaskStatus | string;
+  /**
+   * In events of an end: how long it took, milliseconds, not negative. Sent as a
+   * whole number, truncated: an end minus its duration is never before the start. A number
+   * with a fraction is read as it is.
+   */
   duration_ms?: number;
+  /**
+   * Whole numbers by name: `total completed failed pending retrying` for progress,
+   * queue names for depths, `dropped` in a heartbeat.
+   */
   counts?: Record<string, number>;
+  /**
+   * The full name of the queue; in a `queue_depth_update` and a `stats_snapshot` the
+   * depths by queue name.
+   */
   queue?: string | Record<string, unknown>;
+  /** One line for people. */
   message?: string;
+  /** The reason of a failure or retry, one line: `ValueError: page has no address`. */
   error?: string;
+  /**
+   * Any JSON object. A research task has `title`, `type`, `domain`; a worker
+   * `host`, `pid`; a truncated event `truncated: true`.
+   */
   meta?: Record<string, unknown>;
+  /** 32 lower-case hex digits. */
   trace_id?: string;
+  /** 16 lower-case hex digits. */
   span_id?: string;
+  /** 16 lower-case hex digits; null for a root span. */
   parent_span_id?: string;
+  /**
+   * One life of the process that published the event: 16 hex digits made when the
+   * process starts and after a fork. A worker's id may be used again, this never is.
+   */
   incarnation?: string;
+  /** One enqueue or requeue of a job: 16 hex digits, the same for all its attempts. */
   run_id?: string;
+  /**
+   * Of a third-party span (one that this package did not start): `SERVER`,
+   * `CLIENT`, `PRODUCER` or `CONSUMER`, as OpenTelemetry has them; null for
+   * `INTERNAL`. Of our own spans the type of the event says it, but for a `task_failed`
+   * of a `PRODUCER`: a job that was never in its queue.
+   */
   span_kind?: string;
+  /**
+   * Of a third-party span: true if its parent is in another process; null if not,
+   * or not known.
+   */
   remote_parent?: boolean;
+  /**
+   * Who reports an end: `self` (the span), `other` (a parent process, the broker),
+   * `rule` (silence of the worker, a sender that gave up) or `snapshot` (not over yet).
+   * Default: `self` for an event with a span id, else `other`.
+   */
   ended_by?: string;
+  /** The span is open and promises an event at least this often, milliseconds. */
   beat_ms?: number;
+  /** The name of a third-party span. Our own spans have it in `task_type` or `phase`. */
   name?: string;
+  /** What failures of one cause have in common, from the stack: 16 hex digits. */
   error_key?: string;
+  /** true if the stack of this failure is stored, under the span's id. */
   stack?: boolean;
+  /** The id of another span under which it is stored. */
   stack_of?: string;
+  /**
+   * Why a job stalled: `worker_lost`, `heartbeat_lost`, `queue_emptied` or
+   * `silent`.
+   */
   reason?: string;
+  /** Of one job: `done` and, if it is known, `total`, whole numbers. */
   progress?: Record<string, unknown>;
-  spans?: string[];
+  /** In `span_beats`: the ids of the spans that are alive. */
+  spans?: readonly string[];
+  /** Opaque text for the place in the log; set when the event is appended. */
   position?: string;
 }
 
@@ -136,8 +216,8 @@ export interface TaskCard {
   retries: number;
   error: string | null;
   message: string | null;
-  phases: PhaseProgress[];
-  spans: SpanBar[];
+  phases: readonly PhaseProgress[];
+  spans: readonly SpanBar[];
   stalled?: number;
   reason?: string;
   not_held?: number;
@@ -177,12 +257,12 @@ export interface FailureGroup {
   count: number;
   first_at: string;
   last_at: string;
-  task_ids: string[];
-  parent_task_ids: string[];
+  task_ids: readonly string[];
+  parent_task_ids: readonly string[];
   project_id: string | null;
 }
 
-/** The numbers of the dashboard's header; also ``meta`` of the leader's ``stats_snapshot``. */
+/** The numbers of the dashboard's header; also `meta` of the leader's `stats_snapshot`. */
 export interface GlobalStats {
   workers_online: number;
   queue_depth: Record<string, number>;
@@ -197,17 +277,17 @@ export interface GlobalStats {
   events_dropped: number;
 }
 
-/** The whole state that a dashboard needs to start, valid at ``position``. */
+/** The whole state that a dashboard needs to start, valid at `position`. */
 export interface SnapshotMessage {
   type: "snapshot";
   position: string;
   server_time: string;
-  tasks: TaskCard[];
-  workers: WorkerState[];
-  queues: QueueDepth[];
-  failures: FailureGroup[];
+  tasks: readonly TaskCard[];
+  workers: readonly WorkerState[];
+  queues: readonly QueueDepth[];
+  failures: readonly FailureGroup[];
   stats: GlobalStats;
-  events: MonitoringEvent[];
+  events: readonly MonitoringEvent[];
 }
 
 /** Events are missing here; a client that asked for a snapshot gets a fresh one next. */

@@ -15,6 +15,31 @@ const FOLLOW_SLACK_ROWS = 3;
 /** Rows kept visible below the followed row. */
 const ROWS_BELOW_FOLLOWED = 2;
 
+/** A row that keeps its place on the screen when rows come or go above it. */
+export interface HeldRow {
+  key: string;
+  index: number;
+}
+
+/** A row to scroll to, once for each `n`. */
+export interface Jump {
+  n: number;
+  index: number;
+  place: "center" | "nearest" | "top";
+}
+
+/** What moves the list besides the user: the first of these that applies. */
+export interface Movement {
+  /** A row to scroll to. */
+  jump?: Jump | null;
+  /** A row that is kept in view until the user scrolls elsewhere. */
+  follow?: number | null;
+  held?: HeldRow | null;
+}
+
+/** How often the list renders while it is scrolled: for each row, or for each half of one. */
+export type Step = "row" | "half";
+
 export interface FixedRows {
   /** Rows to draw: `first` inclusive, `end` exclusive. */
   first: number;
@@ -27,50 +52,81 @@ export interface FixedRows {
   slotOf: (index: number) => number;
   /** The topmost visible row; null while the list is scrolled to its start. */
   topmost: number | null;
+  /** The first row that is at least half visible below another row's height. */
+  second: number;
+  /** Rows that fit into the list, the last of them perhaps in part. */
+  inView: number;
   /** Height of all rows. */
   totalPx: number;
+  /** Whether the list keeps its followed row in view; only for event handlers. */
+  isFollowing: () => boolean;
   /** Scroll a row into view; the list then no longer follows its row. */
-  scrollTo: (index: number, place?: "center" | "nearest") => void;
+  scrollTo: (index: number, place?: Jump["place"]) => void;
 }
 
 /**
  * The visible rows of a list that scrolls in the element `scroller`.
  *
- * Args: `count` rows of `rowPx` height each; `follow` a row that is kept in view until the user
- * scrolls elsewhere, null for none.
+ * Args: `count` rows of `rowPx` height each.
  */
 export function useFixedRows(
   scroller: RefObject<HTMLElement | null>,
   count: number,
   rowPx: number,
-  follow: number | null = null,
+  { jump = null, follow = null, held = null }: Movement = {},
+  step: Step = "row",
 ): FixedRows {
   const [{ top, height }, setAt] = useState({ top: 0, height: 0 });
   const isFollowing = useRef(true);
   const followedTopPx = useRef(0);
+  const jumped = useRef(0);
+  const lastHeld = useRef<HeldRow | null>(null);
 
   const totalPx = count * rowPx;
   const maxTopPx = Math.max(0, totalPx - height);
+  const bounded = (px: number) => Math.min(maxTopPx, Math.max(0, px));
+  const isJumping = jump !== null && jump.n !== jumped.current;
+  const before = held !== null && lastHeld.current?.key === held.key ? lastHeld.current : held;
+  const heldPx = isJumping || held === null || before === null ? 0 : held.index - before.index;
   const followTopPx =
-    follow === null
-      ? null
-      : Math.min(maxTopPx, Math.max(0, (follow + 1 + ROWS_BELOW_FOLLOWED) * rowPx - height));
+    follow === null ? null : bounded((follow + 1 + ROWS_BELOW_FOLLOWED) * rowPx - height);
   // Draw the rows at the position that is about to be scrolled to: one render instead of two.
-  const topPx = followTopPx !== null && isFollowing.current ? followTopPx : Math.min(top, maxTopPx);
+  let topPx = bounded(top + heldPx * rowPx);
+  if (isJumping) topPx = bounded(placed(jump, rowPx, top, height));
+  else if (followTopPx !== null && isFollowing.current) topPx = followTopPx;
+
+  const measure = useCallback(() => {
+    const element = scroller.current;
+    if (element === null) return;
+    const stepPx = step === "half" ? rowPx / 2 : rowPx;
+    const next = { top: roundDown(element.scrollTop, stepPx), height: element.clientHeight };
+    setAt((old) => (old.top === next.top && old.height === next.height ? old : next));
+  }, [scroller, rowPx, step]);
 
   useLayoutEffect(() => {
-    if (followTopPx === null || !isFollowing.current || scroller.current === null) return;
-    followedTopPx.current = followTopPx;
-    scroller.current.scrollTop = followTopPx;
-  }, [scroller, followTopPx]);
+    const element = scroller.current;
+    if (element === null) return;
+    lastHeld.current = held;
+    if (isJumping) {
+      jumped.current = jump.n;
+      isFollowing.current = false;
+      element.scrollTop = placed(jump, rowPx, element.scrollTop, element.clientHeight);
+    } else if (followTopPx !== null && isFollowing.current) {
+      const lastPx = Math.min(followedTopPx.current, element.scrollHeight - element.clientHeight);
+      followedTopPx.current = followTopPx;
+      // The event of the user's scrolling comes later than a render may.
+      if (Math.abs(element.scrollTop - lastPx) >= FOLLOW_SLACK_ROWS * rowPx)
+        isFollowing.current = false;
+      else if (element.scrollTop !== followTopPx) element.scrollTop = followTopPx;
+    } else if (heldPx !== 0) {
+      element.scrollTop += heldPx * rowPx;
+    } else return;
+    measure();
+  });
 
   useEffect(() => {
     const element = scroller.current;
     if (element === null) return;
-    const measure = () => {
-      const next = { top: roundToRow(element.scrollTop, rowPx), height: element.clientHeight };
-      setAt((old) => (old.top === next.top && old.height === next.height ? old : next));
-    };
     const onScroll = () => {
       isFollowing.current =
         Math.abs(element.scrollTop - followedTopPx.current) < FOLLOW_SLACK_ROWS * rowPx;
@@ -83,19 +139,15 @@ export function useFixedRows(
       resize.disconnect();
       element.removeEventListener("scroll", onScroll);
     };
-  }, [scroller, rowPx]);
+  }, [scroller, rowPx, measure]);
 
   const scrollTo = useCallback(
-    (index: number, place: "center" | "nearest" = "nearest") => {
+    (index: number, place: Jump["place"] = "nearest") => {
       const element = scroller.current;
       if (element === null) return;
       isFollowing.current = false;
-      const { clientHeight, scrollTop } = element;
-      const rowTopPx = index * rowPx;
-      if (place === "center") element.scrollTop = rowTopPx - (clientHeight - rowPx) / 2;
-      else if (rowTopPx < scrollTop) element.scrollTop = rowTopPx;
-      else if (rowTopPx + rowPx > scrollTop + clientHeight)
-        element.scrollTop = rowTopPx + rowPx - clientHeight;
+      const topPx = placed({ index, place }, rowPx, element.scrollTop, element.clientHeight);
+      if (topPx !== element.scrollTop) element.scrollTop = topPx;
     },
     [scroller, rowPx],
   );
@@ -114,14 +166,33 @@ export function useFixedRows(
     end: Math.min(count, row + inView + OVERSCAN),
     slotOf: (index) => (((index - base) % pool) + pool) % pool,
     topmost: topPx < 2 ? null : row,
+    second: Math.floor(topPx / rowPx + 1.5),
+    inView,
     totalPx,
+    isFollowing: () => isFollowing.current,
     scrollTo,
   };
+}
+
+/** The scroll position that shows a row at a place. */
+function placed(
+  { index, place }: Pick<Jump, "index" | "place">,
+  rowPx: number,
+  topPx: number,
+  heightPx: number,
+): number {
+  const rowTopPx = index * rowPx;
+  if (place === "top") return rowTopPx;
+  // The topmost row is not truncated.
+  if (place === "center")
+    return rowTopPx - Math.max(0, Math.floor((heightPx / rowPx - 1) / 2)) * rowPx;
+  if (rowTopPx < topPx) return rowTopPx;
+  return Math.max(topPx, rowTopPx + rowPx - heightPx);
 }
 
 /**
  * Round a scroll position, so that only another topmost row, or leaving the start, renders again.
  */
-function roundToRow(top: number, rowPx: number): number {
-  return top < 2 ? 0 : Math.max(2, Math.floor(top / rowPx) * rowPx);
+function roundDown(top: number, stepPx: number): number {
+  return top < 2 ? 0 : Math.max(2, Math.floor(top / stepPx) * stepPx);
 }

@@ -8,7 +8,9 @@ import {
   percent,
   queueLabel,
   rate,
+  reasonText,
   shortJob,
+  taskName,
 } from "./format";
 
 describe("formats", () => {
@@ -40,6 +42,19 @@ describe("formats", () => {
     expect(jobName("1155c92270a2f94e", null, "shop.tasks.send_mail")).toBe("send mail");
     expect(jobName("f0e1d2c3-1155-4922-8a2f-94e000000001", null, "chat m-1.5")).toBe("chat m-1.5");
     expect(jobName("1155c92270a2f94e", null, null)).toBe("1155c92270a2f94e");
+  });
+});
+
+describe("names and reasons", () => {
+  it("names a task by its title, else its type, else its id", () => {
+    const task = { k: "6ba529d4f0e1d2c3", title: null, type: null };
+    expect(taskName({ ...task, title: "Schools", type: "data_aggregation" })).toBe("Schools");
+    expect(taskName({ ...task, type: "data_aggregation" })).toBe("data aggregation");
+    expect(taskName(task)).toBe("6ba529d4");
+  });
+  it("says a known reason in words, and any other as it came", () => {
+    expect(reasonText("worker_lost")).toBe("its worker is lost");
+    expect(reasonText("out_of_quota")).toBe("out of quota");
   });
 });
 

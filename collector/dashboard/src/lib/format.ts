@@ -99,12 +99,12 @@ export function shortJob(taskId: string, parentTaskId: string | null | undefined
 const RANDOM_ID = /^[0-9a-f]{16,}$|^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 /** The name shown for a research task: its title, else its type, else its shortened id. */
-export function taskName(card: {
-  readonly taskId: string;
+export function taskName(task: {
+  readonly k: string;
   readonly title: string | null;
-  readonly taskType: string | null;
+  readonly type: string | null;
 }): string {
-  return card.title ?? (card.taskType === null ? shortId(card.taskId) : withSpaces(card.taskType));
+  return task.title ?? (task.type === null ? shortId(task.k) : withSpaces(task.type));
 }
 
 /** The name shown for a job: the end of its id, or its type when the id is only a random number. */
@@ -145,6 +145,21 @@ export const STATUS_LABELS: Record<Status, string> = {
   retrying: "retry",
   stalled: "stalled",
 };
+
+const REASONS: Readonly<Record<string, string>> = {
+  worker_lost: "its worker is lost",
+  heartbeat_lost: "its heartbeats ended",
+  queue_emptied: "its jobs are in no queue",
+  silent: "nothing was heard of it",
+  failed: "failed",
+  jobs_failed: "jobs failed",
+  jobs_stalled: "jobs stalled",
+};
+
+/** Why something is stalled or needs attention, in words; a reason that a program gave as it is. */
+export function reasonText(why: string): string {
+  return REASONS[why] ?? withSpaces(why);
+}
 
 export interface EventLabel {
   /** The status whose icon and colour are shown; null: a neutral icon. */

@@ -6,6 +6,21 @@ export function sendToPanels(name: string, detail: unknown): void {
   window.dispatchEvent(new CustomEvent(name, { detail }));
 }
 
+/** Call these functions with the detail of what `sendToPanels` sends, by its name. */
+export function usePanelKeys(handlers: Record<string, (detail: unknown) => void>): void {
+  const latest = useRef(handlers);
+  latest.current = handlers;
+  const names = Object.keys(handlers).join(" ");
+  useEffect(() => {
+    const onEvent = (event: Event) =>
+      latest.current[event.type]?.((event as CustomEvent<unknown>).detail);
+    for (const name of names.split(" ")) window.addEventListener(name, onEvent);
+    return () => {
+      for (const name of names.split(" ")) window.removeEventListener(name, onEvent);
+    };
+  }, [names]);
+}
+
 /** Call the action of a pressed key, by `KeyboardEvent.key`, except while the user types text. */
 export function useKeyboardShortcuts(keys: Record<string, () => void>): void {
   const latest = useRef(keys);

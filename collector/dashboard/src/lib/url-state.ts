@@ -1,34 +1,44 @@
 /**
- * The state of the page in its URL: filters, selection and zoom, so that a link reproduces the
- * view.
+ * The state of the page in its URL: what is shown, the filters and the zoom, so that a link
+ * reproduces it. README, "Links to the page", describes the parameters.
  */
 import { useCallback, useEffect, useRef, useState } from "react";
+import { STATUS_LABELS } from "./format";
 
 /**
  * Holding `j` selects 30 events a second; browsers refuse more than about 20 URL changes a second.
  */
 const STEP_INTERVAL_MS = 100;
-/** Longer values are truncated. */
+/**
+ * Choices of the same kind that follow within this time, such as a key held to zoom, share one
+ * entry of the history: Chromium ignores more than 200 entries in 10 s, Safari throws at 100 in
+ * 30 s.
+ */
+const SAME_ENTRY_MS = 400;
+/** Longer values are truncated. The collector takes no longer ids. */
 export const MAX_PART_CHARS = 512;
 
 export interface ViewState {
-  /** Project whose events are received; the collector filters them. */
+  /** Only work of this project. */
   project: string;
-  /** Research task that cards, events and failures are filtered by. */
+  /** Research task that is shown; empty: the newest one that runs. */
   task: string;
-  /** Research task in the waterfall; empty: the newest one that runs. */
-  focus: string;
-  /** Zoom of the waterfall, `from-to` in seconds from the task's start; empty: the whole task. */
+  /** Chosen row of the shown task: its key in the view `tree`. */
+  node: string;
+  /** Chosen job of the shown task. */
+  job: string;
+  /** Zoom of the waterfall, `from-to` in ms from the task's start; empty: the whole task. */
   zoom: string;
-  /** Phases folded and unfolded in the waterfall, see `folded-phases.ts`. */
+  /** Rows folded and unfolded in the waterfall. */
   folds: string;
-  /** Event whose details are open. */
-  event: string;
+  /** Text to search for. */
+  text: string;
   /** Job type or phase. */
   type: string;
   status: string;
-  text: string;
-  /** "1": the table also shows heartbeats, queue depths and statistics. */
+  /** Event whose details are open: its position in the log, in older links its id. */
+  event: string;
+  /** "1": the event table also shows heartbeats, queue depths and statistics. */
   all: string;
   /** Tab beside the event table: `failures` or `workers`. */
   tab: string;
@@ -38,55 +48,66 @@ export interface ViewState {
   paused: string;
 }
 
-export const EMPTY_VIEW: ViewState = {
-  project: "",
-  task: "",
-  focus: "",
-  zoom: "",
-  folds: "",
-  event: "",
-  type: "",
-  status: "",
-  text: "",
-  all: "",
-  tab: "",
-  section: "",
-  paused: "",
-};
+type Part = keyof ViewState;
 
-/** Name of each part in the URL. */
-const NAMES: Record<keyof ViewState, string> = {
-  project: "project",
-  task: "task",
-  focus: "focus",
-  zoom: "zoom",
-  folds: "folds",
-  event: "event",
-  type: "type",
-  status: "status",
-  text: "q",
-  all: "all",
-  tab: "tab",
-  section: "section",
-  paused: "paused",
+/** Name in the URL of each part, and the most characters that are read of it. */
+const PARTS: Record<Part, { name: string; chars: number }> = {
+  project: { name: "project", chars: MAX_PART_CHARS },
+  task: { name: "task", chars: MAX_PART_CHARS },
+  node: { name: "node", chars: MAX_PART_CHARS },
+  job: { name: "job", chars: MAX_PART_CHARS },
+  zoom: { name: "zoom", chars: 40 },
+  // About 100 keys of rows; a URL stays below the 8 KB that proxies take.
+  folds: { name: "folds", chars: 2_000 },
+  text: { name: "q", chars: 200 },
+  type: { name: "type", chars: 200 },
+  status: { name: "status", chars: 20 },
+  event: { name: "event", chars: 100 },
+  all: { name: "all", chars: 1 },
+  tab: { name: "tab", chars: 20 },
+  section: { name: "section", chars: 20 },
+  paused: { name: "paused", chars: 1 },
 };
+const KEYS = Object.keys(PARTS) as Part[];
+/** Most characters of `folds`. */
+export const MAX_FOLDS_CHARS = PARTS.folds.chars;
+/** Name of the shown task in older links, in which the zoom is in seconds. */
+const OLD_TASK_NAME = "focus";
+const OLD_ZOOM = /^(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)$/;
 
-/** The view that a query string describes. */
+/** Parts whose choice is an entry of the browser's history; others replace the current entry. */
+const PLACES: readonly Part[] = ["task", "node", "job", "zoom"];
+/** Parts that are chosen in quick steps, by a key that is held. */
+const STEPPED: ReadonlySet<Part> = new Set(["node", "zoom"]);
+
+export const EMPTY_VIEW = Object.fromEntries(KEYS.map((key) => [key, ""])) as unknown as ViewState;
+
+/** The view that a query string describes; an unknown status counts as none. */
 export function readView(search: string): ViewState {
   const params = new URLSearchParams(search);
   const view = { ...EMPTY_VIEW };
-  for (const key of Object.keys(NAMES) as (keyof ViewState)[]) {
-    view[key] = (params.get(NAMES[key]) ?? "").slice(0, MAX_PART_CHARS);
+  for (const key of KEYS) {
+    const { name, chars } = PARTS[key];
+    view[key] = (params.get(name) ?? "").slice(0, chars);
   }
+  const oldTask = params.get(OLD_TASK_NAME);
+  if (oldTask) {
+    view.task = oldTask.slice(0, PARTS.task.chars);
+    const [, from, to] = OLD_ZOOM.exec(view.zoom) ?? [];
+    view.zoom = from ? `${Math.round(Number(from) * 1000)}-${Math.round(Number(to) * 1000)}` : "";
+  }
+  if (!Object.hasOwn(STATUS_LABELS, view.status)) view.status = "";
   return view;
 }
 
 /** The query string for a view: empty parts are left out, parameters of other software are kept. */
 export function writeView(view: ViewState, search: string): string {
   const params = new URLSearchParams(search);
-  for (const key of Object.keys(NAMES) as (keyof ViewState)[]) {
-    if (view[key]) params.set(NAMES[key], view[key]);
-    else params.delete(NAMES[key]);
+  params.delete(OLD_TASK_NAME);
+  for (const key of KEYS) {
+    const { name } = PARTS[key];
+    if (view[key]) params.set(name, view[key]);
+    else params.delete(name);
   }
   const query = params.toString();
   return query ? `?${query}` : "";
@@ -98,44 +119,97 @@ export function linkTo(view: ViewState): string {
   return origin + pathname + writeView(view, search) + hash;
 }
 
-export type ChangeView = (change: Partial<ViewState>) => void;
+/** How a change enters the browser's history: as a new entry, or instead of the current one. */
+export type HistoryEntry = "push" | "replace";
 
 /**
- * The view and a function that changes it. The URL is replaced, so Back leaves the page as usual.
+ * Changes parts of the view. Without `entry` a choice of task, node, job or zoom is a new entry of
+ * the history, which Back leads away from; any other change replaces the current entry.
+ */
+export type ChangeView = (change: Partial<ViewState>, entry?: HistoryEntry) => void;
+
+/**
+ * The view and a function that changes it. Back and Forward bring the view of their entry back.
  */
 export function useViewState(): [ViewState, ChangeView] {
-  const [view, setView] = useState<ViewState>(() =>
-    typeof window === "undefined" ? EMPTY_VIEW : readView(window.location.search),
-  );
+  const [{ view, entry }, setState] = useState<{ view: ViewState; entry?: HistoryEntry }>(() => ({
+    view: typeof window === "undefined" ? EMPTY_VIEW : readView(window.location.search),
+  }));
   const written = useRef({ view, at: Number.NEGATIVE_INFINITY });
+
   useEffect(() => {
     const write = () => {
-      written.current = { view, at: performance.now() };
+      const last = written.current;
+      const now = performance.now();
+      written.current = { view, at: now };
       const query = writeView(view, window.location.search);
       if (query === window.location.search) return;
-      window.history.replaceState(
-        null,
-        "",
-        window.location.pathname + query + window.location.hash,
-      );
+      const url = window.location.pathname + query + window.location.hash;
+      if ((entry ?? entryFor(last.view, view, now - last.at)) === "push") {
+        window.history.pushState(null, "", url);
+      } else window.history.replaceState(window.history.state, "", url);
     };
     const last = written.current;
-    const isOtherEventOnly =
-      writeView({ ...view, event: "" }, "") === writeView({ ...last.view, event: "" }, "");
-    const waitMs = isOtherEventOnly ? last.at + STEP_INTERVAL_MS - performance.now() : 0;
+    const waitMs = isOtherEventOnly(last.view, view)
+      ? last.at + STEP_INTERVAL_MS - performance.now()
+      : 0;
     if (waitMs <= 0) {
       write();
       return;
     }
     const timer = setTimeout(write, waitMs);
     return () => clearTimeout(timer);
-  }, [view]);
-  const change = useCallback<ChangeView>((part) => setView((old) => applyChange(old, part)), []);
+  }, [view, entry]);
+
+  useEffect(() => {
+    const onPopState = () => {
+      const view = readView(window.location.search);
+      // A choice that follows must not share the entry that the user has come back to.
+      written.current = { view, at: Number.NEGATIVE_INFINITY };
+      setState({ view });
+    };
+    window.addEventListener("popstate", onPopState);
+    return () => window.removeEventListener("popstate", onPopState);
+  }, []);
+
+  const change = useCallback<ChangeView>(
+    (part, entry) =>
+      setState((old) => {
+        const view = applyChange(old.view, part);
+        return entry === undefined ? { view } : { view, entry };
+      }),
+    [],
+  );
   return [view, change];
 }
 
-/** The view after a change; zoom and folded phases belong to one task and are reset with it. */
+/** How a change from one view to another, some time after the former change, enters the history. */
+export function entryFor(from: ViewState, to: ViewState, afterMs: number): HistoryEntry {
+  const moved = PLACES.filter((key) => from[key] !== to[key]);
+  // Folding only names the task that is shown already.
+  const isNamed = moved.length === 1 && from.task === "" && from.folds !== to.folds;
+  if (moved.length === 0 || isNamed) return "replace";
+  const isStep = moved.every((key) => STEPPED.has(key) && from[key] !== "" && to[key] !== "");
+  return isStep && afterMs < SAME_ENTRY_MS ? "replace" : "push";
+}
+
+function isOtherEventOnly(from: ViewState, to: ViewState): boolean {
+  return KEYS.every((key) => key === "event" || from[key] === to[key]);
+}
+
+/**
+ * The view after a change. Row, job, zoom and folds belong to one task and are reset with it; row
+ * and job are one choice, so that choosing one of them resets the other.
+ */
 export function applyChange(old: ViewState, part: Partial<ViewState>): ViewState {
-  const isOtherTask = part.focus !== undefined && part.focus !== old.focus;
-  return { ...old, ...(isOtherTask ? { zoom: "", folds: "" } : {}), ...part };
+  const isOtherTask = part.task !== undefined && part.task !== old.task;
+  const isOtherNode = part.node !== undefined && part.node !== old.node;
+  const isOtherJob = part.job !== undefined && part.job !== old.job;
+  return {
+    ...old,
+    ...(isOtherTask ? { node: "", job: "", zoom: "", folds: "" } : {}),
+    ...(isOtherNode ? { job: "" } : {}),
+    ...(isOtherJob ? { node: "" } : {}),
+    ...part,
+  };
 }

@@ -1,19 +1,18 @@
 /** Announcements for screen readers. */
-import { useEffect, useRef, useState } from "react";
+import { useEffect, useMemo, useRef, useState } from "react";
 import { STATUS_LABELS, taskName } from "../lib/format";
-import type { Connection } from "../old/slices";
-import type { CardView } from "../old/views";
+import { type MonitoringFeed, useConnection } from "../views/useMonitoringFeed";
+import { OPEN_TASKS } from "../views/useShownTask";
+import { useView } from "../views/useView";
+import type { TaskRow } from "../views/view-types";
 import { isSignInRequired } from "./SignIn";
 
 /** Minimum time between two announcements; what happens in between is announced together. */
 const INTERVAL_MS = 5000;
 /** Ended tasks that an announcement names; more are counted. */
 const MAX_NAMED = 3;
-
-interface AnnouncerProps {
-  cards: readonly CardView[];
-  connection: Connection;
-}
+/** Tasks that left the list of open ones and are still watched, at most. */
+const MAX_WATCHED = 40;
 
 /**
  * What a screen reader announces by itself.
@@ -22,10 +21,11 @@ interface AnnouncerProps {
  * connection is back. As an alert: only that the connection was lost. Rows of the event table are
  * not announced, because they would never end.
  */
-export function Announcer({ cards, connection }: AnnouncerProps) {
+export function Announcer({ feed }: { feed: MonitoringFeed }) {
+  const connection = useConnection(feed);
+  const ended = useEndedTasks(feed);
   const [text, setText] = useState("");
   const [isLost, setLost] = useState(false);
-  const open = useRef<ReadonlySet<string>>(new Set());
   const queued = useRef<string[]>([]);
   const timer = useRef<ReturnType<typeof setTimeout> | null>(null);
   const [announce] = useState(() => (...more: string[]) => {
@@ -43,11 +43,9 @@ export function Announcer({ cards, connection }: AnnouncerProps) {
     next();
   });
   useEffect(() => {
-    const ended = cards.filter((card) => card.endedAt !== null && open.current.has(card.taskId));
-    open.current = new Set(cards.filter((c) => c.endedAt === null).map((c) => c.taskId));
     if (ended.length > 0)
-      announce(...ended.map((card) => `${taskName(card)}: ${STATUS_LABELS[card.status]}`));
-  }, [cards, announce]);
+      announce(...ended.map((task) => `${taskName(task)}: ${STATUS_LABELS[task.status]}`));
+  }, [ended, announce]);
   const isRefused = connection.kind === "refused" && !isSignInRequired(connection);
   const isAway = connection.kind === "reconnecting" || isRefused;
   const isLive = connection.kind === "live";
@@ -58,7 +56,13 @@ export function Announcer({ cards, connection }: AnnouncerProps) {
       announce("Connected again");
     }
   }, [isAway, isLive, isLost, announce]);
-  useEffect(() => () => clearTimeout(timer.current ?? undefined), []);
+  useEffect(
+    () => () => {
+      clearTimeout(timer.current ?? undefined);
+      timer.current = null;
+    },
+    [],
+  );
   return (
     <>
       <span className="offscreen" role="alert">
@@ -69,4 +73,38 @@ export function Announcer({ cards, connection }: AnnouncerProps) {
       </span>
     </>
   );
+}
+
+const NO_TASKS: readonly TaskRow[] = [];
+const isOver = ({ status }: TaskRow) => status === "completed" || status === "failed";
+
+/**
+ * The tasks that have ended since the last render: those that left the list of open ones and, asked
+ * for by their ids, are over. Others that left it, because 40 newer ones run, are watched by id.
+ */
+function useEndedTasks(feed: MonitoringFeed): readonly TaskRow[] {
+  const { head, rows } = useView(feed, "tasks", OPEN_TASKS);
+  const open = useRef<ReadonlySet<string>>(new Set());
+  const [left, setLeft] = useState<readonly string[]>([]);
+  useEffect(() => {
+    if (head === null) return;
+    const now = new Set(rows.filter((task) => !isOver(task)).map((task) => task.k));
+    const gone = [...open.current].filter((taskId) => !now.has(taskId));
+    open.current = now;
+    if (gone.length > 0) setLeft((old) => [...new Set([...old, ...gone])].slice(-MAX_WATCHED));
+  }, [head, rows]);
+
+  const answer = useView(feed, "tasks", left.length > 0 ? { keys: left } : null);
+  const isAnswered = answer.status === "live" && !answer.isRefreshing;
+  const ended = useMemo(
+    () => (isAnswered ? answer.rows.filter(isOver) : NO_TASKS),
+    [isAnswered, answer.rows],
+  );
+  useEffect(() => {
+    if (!isAnswered) return;
+    const waiting = answer.rows.filter((task) => !isOver(task) && !open.current.has(task.k));
+    const done = new Set(left.filter((taskId) => !waiting.some((task) => task.k === taskId)));
+    if (done.size > 0) setLeft((old) => old.filter((taskId) => !done.has(taskId)));
+  }, [isAnswered, answer.rows, left]);
+  return ended.length > 0 ? ended : NO_TASKS;
 }

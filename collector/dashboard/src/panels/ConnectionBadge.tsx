@@ -1,14 +1,14 @@
-import { useNow } from "../feed/use-now";
-import { type MonitoringFeed, useSlice } from "../feed/useMonitoringFeed";
 import { ago, duration } from "../lib/format";
-import type { Connection } from "../old/slices";
+import { type MonitoringFeed, useConnection, useIsPaused } from "../views/useMonitoringFeed";
+import { useSeconds } from "../views/useNow";
+import type { Connection } from "../views/view-socket";
 import { isSignInRequired } from "./SignIn";
 
 /** The state of the connection; each state has its own text and shape. */
 export function ConnectionBadge({ feed }: { feed: MonitoringFeed }) {
-  const connection = useSlice(feed.store, "connection");
-  const { isPaused } = useSlice(feed.store, "hold");
-  useNow(feed.store); // renders every second, for the countdown
+  const connection = useConnection(feed);
+  const isPaused = useIsPaused(feed);
+  useSeconds(); // for the countdown
   const [kind, text] = stateAndText(connection, isPaused);
   const isLost = connection.kind === "reconnecting" || connection.kind === "refused";
   return (
@@ -49,7 +49,7 @@ function lag(ms: number): string {
 function tooltip(connection: Connection): string {
   switch (connection.kind) {
     case "live":
-      return "Connected. The time is the age of the events when they arrive here.";
+      return "Connected. The time is how much later messages come than the fastest one of the last minute.";
     case "stale":
       return `Connected, but the last message came ${ago(connection.since, Date.now())}.`;
     case "reconnecting":
@@ -57,6 +57,6 @@ function tooltip(connection: Connection): string {
     case "refused":
       return `The collector refused the connection: ${connection.reason}`;
     default:
-      return "Waiting for the collector's first snapshot.";
+      return "Waiting for the collector's first message.";
   }
 }

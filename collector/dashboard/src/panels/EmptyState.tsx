@@ -2,7 +2,7 @@ import { useEffect, useState } from "react";
 import { type CollectorConfig, readConfig } from "../feed/session";
 import { useCopy } from "../lib/browser";
 import { CheckIcon, CopyIcon } from "../lib/icons";
-import type { Connection } from "../old/slices";
+import type { Connection } from "../views/view-socket";
 
 /** Shown while there is no task yet: the lines that start a program which this collector shows. */
 export function EmptyState({ baseUrl }: { baseUrl: string | undefined }) {
@@ -86,7 +86,7 @@ function curl(url: string): string {
     "search_space": "in Georgia", "domain_hint": "schools"}}'`;
 }
 
-/** Shown before the first snapshot: that the page connects, or why it cannot. */
+/** Shown before the first answer: that the page connects, or why it cannot. */
 export function WaitingState({ connection, origin }: { connection: Connection; origin: string }) {
   if (connection.kind === "refused") {
     return (

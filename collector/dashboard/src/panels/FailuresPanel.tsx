@@ -1,51 +1,74 @@
 /** Failures, grouped by their error. */
-import { memo } from "react";
-import type { FeedStore } from "../feed/feed-store";
-import { useNow } from "../feed/use-now";
+import { memo, useState } from "react";
+import { type Filters, failuresParams, isFiltering } from "../lib/filters";
 import { ago, count, dateTime, shortId, shortJob, withSpaces } from "../lib/format";
 import { StatusIcon, WaterfallIcon } from "../lib/icons";
-import type { FailureView } from "../old/views";
+import { EmptyNote, FIRST_ROWS, MAX_ROWS, MoreRows } from "../lib/ListNote";
+import { useTaskTitles } from "../tasks/task-titles";
+import type { MonitoringFeed } from "../views/useMonitoringFeed";
+import { useNow } from "../views/useNow";
+import { useView } from "../views/useView";
+import type { FailureRow } from "../views/view-types";
 
-interface FailuresPanelProps {
-  store: FeedStore;
-  failures: readonly FailureView[];
-  titles: ReadonlyMap<string, string>;
-  isFiltered: boolean;
-  onFocus: (taskId: string, jobId: string | null) => void;
+/** Tasks of a cause that are named; more are counted. */
+const MAX_TASKS = 2;
+const NO_FILTERS: Filters = {};
+const nothing = () => undefined;
+
+export interface FailuresPanelProps {
+  feed: MonitoringFeed;
+  /** Which failures; default: all that the feed shows. */
+  filters?: Filters;
+  /** Called with the ids of a task and of its failed job to show that job. */
+  onFocus?: (taskId: string, jobId: string | null) => void;
 }
 
-/** Groups of failures with the same error, the group with the latest failure first. */
-export function FailuresPanel(props: FailuresPanelProps) {
-  const { store, failures, titles, isFiltered, onFocus } = props;
-  const now = useNow(store);
-  if (failures.length === 0) {
-    return <p className="none">{isFiltered ? "No failures match." : "No failures."}</p>;
+/** Failed jobs by cause, the one that failed last first. */
+export const FailuresPanel = memo(function FailuresPanel(props: FailuresPanelProps) {
+  const { feed, filters = NO_FILTERS, onFocus = nothing } = props;
+  const [rowCount, setRowCount] = useState(FIRST_ROWS);
+  const failures = useView(feed, "failures", { ...failuresParams(filters), count: rowCount });
+  const { head, rows } = failures;
+  const titles = useTaskTitles(
+    feed,
+    rows.flatMap((failure) => failure.tasks.slice(0, MAX_TASKS)),
+  );
+  const now = useNow(feed);
+  if (rows.length === 0) {
+    return (
+      <EmptyNote view={failures}>
+        {isFiltering(filters) ? "No failures match." : "No failures."}
+      </EmptyNote>
+    );
   }
   return (
-    <ol className="failures">
-      {failures.map((failure) => (
-        <Failure
-          key={failure.key}
-          failure={failure}
-          when={ago(failure.lastAt, now)}
-          titles={titles}
-          onFocus={onFocus}
-        />
-      ))}
-    </ol>
+    <>
+      <ol className="failures" aria-busy={failures.isRefreshing}>
+        {rows.map((failure) => (
+          <Failure
+            key={failure.k}
+            failure={failure}
+            when={ago(failure.last, now)}
+            titles={titles}
+            onFocus={onFocus}
+          />
+        ))}
+      </ol>
+      <MoreRows shown={rows.length} total={head?.total ?? 0} onMore={() => setRowCount(MAX_ROWS)} />
+    </>
   );
-}
+});
 
 interface FailureProps {
-  failure: FailureView;
+  failure: FailureRow;
   when: string;
   titles: ReadonlyMap<string, string>;
   onFocus: (taskId: string, jobId: string | null) => void;
 }
 
 const Failure = memo(function Failure({ failure, when, titles, onFocus }: FailureProps) {
-  const parent = failure.parentTaskIds[0];
-  const jobs = failure.taskIds.filter((taskId) => !failure.parentTaskIds.includes(taskId));
+  const parent = failure.tasks[0];
+  const jobs = failure.jobs.filter((taskId) => !failure.tasks.includes(taskId));
   return (
     <li className="failure">
       <StatusIcon status="failed" label />
@@ -54,16 +77,16 @@ const Failure = memo(function Failure({ failure, when, titles, onFocus }: Failur
           {failure.error}
         </p>
         <p className="facts">
-          <span className="num" title={dateTime(failure.lastAt)}>
+          <span className="num" title={dateTime(failure.last)}>
             {when}
           </span>
-          {(failure.taskType ?? failure.phase) && (
-            <span>{withSpaces(failure.taskType ?? failure.phase ?? "")}</span>
+          {(failure.type ?? failure.phase) && (
+            <span>{withSpaces(failure.type ?? failure.phase ?? "")}</span>
           )}
-          {failure.parentTaskIds.slice(0, 2).map((taskId) => (
+          {failure.tasks.slice(0, MAX_TASKS).map((taskId) => (
             <span key={taskId}>{titles.get(taskId) ?? shortId(taskId)}</span>
           ))}
-          {failure.parentTaskIds.length > 2 && <span>+{failure.parentTaskIds.length - 2}</span>}
+          {failure.tasks.length > MAX_TASKS && <span>+{failure.tasks.length - MAX_TASKS}</span>}
         </p>
         {jobs.length > 0 && (
           <p className="failure-jobs id" title={jobs.join("\n")}>
@@ -72,7 +95,7 @@ const Failure = memo(function Failure({ failure, when, titles, onFocus }: Failur
               .map((taskId) =>
                 shortJob(
                   taskId,
-                  failure.parentTaskIds.find((p) => taskId.startsWith(p)),
+                  failure.tasks.find((p) => taskId.startsWith(p)),
                 ),
               )
               .join("  ")}

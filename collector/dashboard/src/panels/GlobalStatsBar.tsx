@@ -1,24 +1,44 @@
 import { memo } from "react";
-import { type MonitoringFeed, useSlice } from "../feed/useMonitoringFeed";
 import { count, percent, queueLabel, rate, withSpaces } from "../lib/format";
+import type { MonitoringFeed } from "../views/useMonitoringFeed";
+import { useOverview } from "../views/useOverview";
+
+/** Shown for what is not known, which is not 0. */
+const UNKNOWN = "–";
+
+export interface GlobalStatsBarProps {
+  feed: MonitoringFeed;
+}
 
 /** The overview: six numbers that keep their widths while they change. */
-export const GlobalStatsBar = memo(function GlobalStatsBar({ feed }: { feed: MonitoringFeed }) {
-  const stats = useSlice(feed.store, "stats");
-  const queues = byPriority(stats?.queue_depth ?? {});
-  const byType = Object.entries(stats?.in_progress_by_type ?? {});
-  const errors = stats?.error_rate_1m ?? null;
-  const five = stats?.error_rate_5m ?? null;
+export const GlobalStatsBar = memo(function GlobalStatsBar({ feed }: GlobalStatsBarProps) {
+  const head = useOverview(feed);
+  const queues = byPriority(head?.queued ?? {});
+  const byType = Object.entries(head?.jobs_running_by_type ?? {});
+  const errors = head?.error_rate_1m ?? null;
+  const five = head?.error_rate_5m ?? null;
+  const lost = head?.workers_lost ?? 0;
+  const dropped = head?.events_dropped ?? 0;
   return (
     <section className="stats" aria-label="Overview">
-      <Tile label="Workers online" value={stats ? count(stats.workers_online) : "–"} />
+      <Tile
+        label="Workers online"
+        value={known(head?.workers_online, count)}
+        note={lost > 0 ? `${count(lost)} lost` : ""}
+        noteTitle="Workers that went offline in the last hour without saying so"
+        noteTone="bad"
+      />
       <div
         className="tile tile-queues"
         title={queues.map(([name, depth]) => `${name}: ${depth}`).join("\n")}
       >
         <span className="tile-label">Queued jobs</span>
         <span className="tile-value">
-          {queues.length === 0 && <b className="num">{stats ? "0" : "–"}</b>}
+          {queues.length === 0 && (
+            <b className="num" title="No queue depth was reported">
+              {UNKNOWN}
+            </b>
+          )}
           {queues.slice(0, 3).map(([name, depth]) => (
             <span key={name} className="queue">
               <b className="num">{count(depth)}</b> <small>{queueLabel(name)}</small>
@@ -29,7 +49,7 @@ export const GlobalStatsBar = memo(function GlobalStatsBar({ feed }: { feed: Mon
       </div>
       <Tile
         label="In progress"
-        value={stats ? count(stats.in_progress) : "–"}
+        value={known(head?.jobs_running, count)}
         note={byType.map(([name, n]) => `${n} ${withSpaces(name)}`).join(", ")}
       />
       <Tile
@@ -41,23 +61,25 @@ export const GlobalStatsBar = memo(function GlobalStatsBar({ feed }: { feed: Mon
       <div className="tile tile-rate">
         <span className="tile-label">Throughput</span>
         <span className="tile-value">
-          <b className="num">{stats ? rate(stats.throughput_per_sec) : "–"}</b>
+          <b className="num">{known(head?.jobs_ended_per_sec, rate)}</b>
           <small>jobs/s</small>
-          <Sparkline values={stats?.series ?? []} />
+          <Sparkline values={head?.jobs_ended_by_second ?? []} />
         </span>
       </div>
       <Tile
         label="Events"
-        value={stats ? rate(stats.receivedPerSec) : "–"}
+        value={known(head?.events_per_sec, rate)}
         unit="/s"
-        note={
-          stats && stats.events_dropped > 0 ? `${count(stats.events_dropped)} dropped` : undefined
-        }
-        tone={undefined}
+        note={dropped > 0 ? `${count(dropped)} dropped` : ""}
+        noteTitle="Events that workers dropped, or that the collector could not read"
       />
     </section>
   );
 });
+
+function known(value: number | null | undefined, format: (value: number) => string): string {
+  return value === null || value === undefined ? UNKNOWN : format(value);
+}
 
 const PRIORITIES = ["high", "normal", "low"];
 
@@ -78,11 +100,15 @@ interface TileProps {
   label: string;
   value: string;
   unit?: string;
-  note?: string | undefined;
+  note?: string;
+  /** What the note means; default: the note itself. */
+  noteTitle?: string;
+  noteTone?: "bad";
   tone?: "bad" | undefined;
 }
 
-const Tile = memo(function Tile({ label, value, unit, note, tone }: TileProps) {
+const Tile = memo(function Tile(props: TileProps) {
+  const { label, value, unit, note, noteTitle = note, noteTone, tone } = props;
   return (
     <div className={tone ? `tile tile-${tone}` : "tile"}>
       <span className="tile-label">{label}</span>
@@ -90,7 +116,10 @@ const Tile = memo(function Tile({ label, value, unit, note, tone }: TileProps) {
         <b className="num">{value}</b>
         {unit && <small>{unit}</small>}
         {note && (
-          <small className="tile-note" title={note}>
+          <small
+            className={noteTone ? `tile-note tile-note-${noteTone}` : "tile-note"}
+            title={noteTitle}
+          >
             {note}
           </small>
         )}

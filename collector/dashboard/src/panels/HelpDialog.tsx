@@ -7,7 +7,9 @@ const KEYS: readonly (readonly [string, string])[] = [
   ["/", "search"],
   ["space", "pause and resume"],
   ["j k", "next and previous event"],
-  ["e w", "unfold and fold all phases"],
+  ["n N", "next and previous failure"],
+  ["↑ ↓ ← →", "move and fold in the waterfall"],
+  ["e w", "unfold and fold all its rows"],
   ["+ - 0", "zoom the waterfall in, out, reset"],
   ["a d", "pan the zoomed waterfall"],
   ["t", "theme: system, light, dark"],
@@ -22,7 +24,7 @@ const MEANINGS: Record<Status, string> = {
   completed: "ended without an error",
   retrying: "an attempt failed, it will run again",
   failed: "failed, and will not run again",
-  stalled: "its worker no longer reports",
+  stalled: "can no longer end by itself",
 };
 
 interface HelpDialogProps {

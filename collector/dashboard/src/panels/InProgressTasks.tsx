@@ -1,39 +1,38 @@
-/** The cards of the research tasks. */
-import { memo, useCallback, useState } from "react";
-import type { FeedStore } from "../feed/feed-store";
-import { useNow } from "../feed/use-now";
-import {
-  ago,
-  approximately,
-  count,
-  dateTime,
-  duration,
-  elapsed,
-  rate,
-  shortId,
-  taskName,
-  timeOfDay,
-  withSpaces,
-} from "../lib/format";
-import { ChevronIcon, StatusIcon } from "../lib/icons";
-import type { CardView, PhaseView } from "../old/views";
+/** The list of research tasks. */
+import { memo, type PointerEvent, useCallback, useRef, useState } from "react";
+import { type Filters, isFiltering } from "../lib/filters";
+import { count } from "../lib/format";
+import { EmptyNote, Refreshing } from "../lib/ListNote";
+import { TaskCard } from "../tasks/TaskCard";
+import { useTaskWindow } from "../tasks/task-window";
+import type { MonitoringFeed } from "../views/useMonitoringFeed";
+import type { TasksHead } from "../views/view-types";
 
-interface InProgressTasksProps {
-  store: FeedStore;
-  cards: readonly CardView[];
-  focus: string | null;
-  onFocus: (taskId: string) => void;
+const NO_FILTERS: Filters = {};
+const nothing = () => undefined;
+
+export interface InProgressTasksProps {
+  feed: MonitoringFeed;
+  /** Which tasks; default: all that the feed shows. */
+  filters?: Filters;
+  /** Id of the task that is shown beside the list; null or left out: none. */
+  focus?: string | null;
+  /** Called with the id of the task whose title was pressed. */
+  onFocus?: (taskId: string) => void;
 }
 
-/** One card per research task. Cards keep their places and, once unfolded, their heights. */
-export const InProgressTasks = memo(function InProgressTasks({
-  store,
-  cards,
-  focus,
-  onFocus,
-}: InProgressTasksProps) {
-  // A card that was unfolded while its task ran stays unfolded when it ends: cards below do not
-  // move.
+/**
+ * A card for each research task, in the collector's order: what needs attention first.
+ *
+ * Only a window of the list is in the document. The list stands still while the pointer or the
+ * keyboard is in it, and says if the order has changed meanwhile. A card that was unfolded while its
+ * task ran stays unfolded when it ends.
+ */
+export const InProgressTasks = memo(function InProgressTasks(props: InProgressTasksProps) {
+  const { feed, filters = NO_FILTERS, focus = null, onFocus = nothing } = props;
+  const scroller = useRef<HTMLDivElement>(null);
+  const shown = useTaskWindow(feed, filters, scroller);
+  const { live, rows, first, isOrderChanged, hold } = shown;
   const [openCards] = useState(() => new Map<string, boolean>());
   const [, renderAgain] = useState(0);
   const toggle = useCallback(
@@ -43,245 +42,71 @@ export const InProgressTasks = memo(function InProgressTasks({
     },
     [openCards],
   );
+  const isOpen = (taskId: string, isRunning: boolean, index: number) => {
+    const known = openCards.get(taskId);
+    if (known !== undefined) return known;
+    openCards.set(taskId, isRunning || index === 0);
+    return isRunning || index === 0;
+  };
+  // A finger does not hover: after a touch the list would stand still until the next one.
+  const onPointer = (event: PointerEvent, isOver: boolean) => {
+    if (event.pointerType !== "touch") hold(isOver);
+  };
+  const total = live.head?.total ?? rows.length;
+  const isFiltered = isFiltering({ ...filters, task: "" });
   return (
-    <ol className="cards">
-      {cards.map((card, index) => {
-        let isOpen = openCards.get(card.taskId);
-        if (isOpen === undefined) {
-          isOpen = card.endedAt === null || index === 0;
-          openCards.set(card.taskId, isOpen);
-        }
-        return (
-          <li key={card.taskId}>
-            <TaskCard
-              store={store}
-              card={card}
-              isOpen={isOpen}
-              isFocused={card.taskId === focus}
-              onFocus={onFocus}
-              onToggle={toggle}
-            />
-          </li>
-        );
-      })}
-    </ol>
-  );
-});
-
-interface TaskCardProps {
-  store: FeedStore;
-  card: CardView;
-  isOpen: boolean;
-  isFocused: boolean;
-  onFocus: (taskId: string) => void;
-  onToggle: (taskId: string) => void;
-}
-
-const TaskCard = memo(function TaskCard(props: TaskCardProps) {
-  const { store, card, isOpen, isFocused, onFocus, onToggle } = props;
-  const title = taskName(card);
-  const ended = card.completed + card.failed;
-  const share = shareOf(card);
-  return (
-    <article
-      className={`card is-${card.status}${isFocused ? " is-focused" : ""}`}
-      aria-label={title}
-      data-task={card.taskId}
-    >
-      <header className="card-head">
-        <StatusIcon status={card.status} label />
-        <button
-          type="button"
-          className="card-title"
-          aria-pressed={isFocused}
-          dir="auto"
-          title={`${title}\nShow in the waterfall`}
-          onClick={() => onFocus(card.taskId)}
-        >
-          {title}
-        </button>
-        <span
-          className="card-percent num"
-          data-testid="percent"
-          title="Share of the jobs known so far that have ended"
-        >
-          {Math.floor(share * 100)} %
-        </span>
-        <button
-          type="button"
-          className="icon-button"
-          aria-expanded={isOpen}
-          aria-label={isOpen ? "Fold phases" : "Unfold phases"}
-          onClick={() => onToggle(card.taskId)}
-        >
-          <ChevronIcon />
-        </button>
+    <section className="panel tasks" aria-label="Tasks">
+      <header className="panel-head">
+        <h2>Tasks</h2>
+        {live.head && <Counts head={live.head} />}
+        <Refreshing view={live} />
+        {isOrderChanged && <span className="panel-end panel-note">order has changed</span>}
       </header>
-      <p className="facts">
-        {card.taskType && card.title && withSpaces(card.taskType) !== withSpaces(card.title) && (
-          <span>{withSpaces(card.taskType)}</span>
-        )}
-        {card.domain && <span>{card.domain}</span>}
-        {card.projectId && <span title={`Project ${card.projectId}`}>{card.projectId}</span>}
-        {card.startedAt !== null && (
-          <span className="num" title={dateTime(card.startedAt)}>
-            {timeOfDay(card.startedAt)}
-          </span>
-        )}
-        <span className="id" title={card.taskId}>
-          {shortId(card.taskId)}
-        </span>
-      </p>
-      {isOpen ? (
-        card.phases.length > 0 && (
-          <ol className="phases">
-            {card.phases.map((phase) => (
-              <PhaseRow key={phase.name} phase={phase} />
-            ))}
-          </ol>
-        )
-      ) : (
-        <SegmentedBar card={card} />
+      {rows.length === 0 && (
+        <EmptyNote view={live}>{isFiltered ? "No tasks match." : "No tasks yet."}</EmptyNote>
       )}
-      <footer className="card-foot">
-        <CardTime store={store} card={card} />
-        <span className="num card-counts">
-          {card.completed + card.failed + card.pending > 0 && (
-            <span>
-              {count(ended)}/{count(ended + card.pending)} jobs
-            </span>
-          )}
-          {card.running > 0 && <span className="c-processing">{count(card.running)} running</span>}
-          {card.retries > 0 && <span className="c-retrying">{count(card.retries)} retried</span>}
-          {card.failed > 0 && <span className="c-failed">{count(card.failed)} failed</span>}
-        </span>
-      </footer>
-      {card.error && (
-        <p className="card-error" title={card.error}>
-          {card.error}
-        </p>
-      )}
-    </article>
-  );
-});
-
-/** Share of the known jobs that have ended; 1 only when the research task itself is completed. */
-function shareOf(card: CardView): number {
-  if (card.status === "completed") return 1;
-  const total = card.completed + card.failed + card.pending;
-  if (total === 0) return 0;
-  return Math.min(0.99, (card.completed + card.failed) / total);
-}
-
-function CardTime({ store, card }: { store: FeedStore; card: CardView }) {
-  const now = useNow(store);
-  if (card.endedAt !== null) {
-    const took =
-      card.durationMs ?? (card.startedAt === null ? null : card.endedAt - card.startedAt);
-    const verb = card.status === "completed" ? "done" : card.status;
-    return (
-      <span className="card-time" title={dateTime(card.endedAt)}>
-        {verb} {ago(card.endedAt, now)}
-        {took !== null && <span className="muted num"> · took {duration(took)}</span>}
-      </span>
-    );
-  }
-  return (
-    <span className="card-time">
-      <span className="num">{card.startedAt === null ? "" : elapsed(now - card.startedAt)}</span>
-      {card.currentPhase && <span className="muted"> · {withSpaces(card.currentPhase)}</span>}
-      {card.etaSec !== null && card.etaSec > 0 && (
-        <span
-          className="muted num"
-          title="Until the running phase ends, at the rate of the last minute"
+      <div className="cards" ref={scroller} hidden={rows.length === 0}>
+        <ol
+          aria-busy={live.isRefreshing}
+          style={{ paddingTop: shown.abovePx, paddingBottom: shown.belowPx }}
+          onPointerEnter={(event) => onPointer(event, true)}
+          onPointerLeave={(event) => onPointer(event, false)}
+          onFocus={(event) => event.target.matches(":focus-visible") && hold(true)}
+          onBlur={({ currentTarget, relatedTarget }) => {
+            const isInside = relatedTarget instanceof Node && currentTarget.contains(relatedTarget);
+            if (!isInside && !currentTarget.matches(":hover")) hold(false);
+          }}
         >
-          {" "}
-          · {approximately(card.etaSec)} left
-        </span>
-      )}
-    </span>
-  );
-}
-
-const PhaseRow = memo(function PhaseRow({ phase }: { phase: PhaseView }) {
-  const isKnown = phase.total !== null;
-  const isRunning = phase.status === "processing";
-  return (
-    <li className={`phase is-${phase.status}`} title={phaseTitle(phase)}>
-      <span className="phase-name" dir="auto">
-        {withSpaces(phase.name)}
-      </span>
-      <PhaseBar phase={phase} />
-      <span className="phase-count num">
-        {isKnown ? (
-          <>
-            {count(phase.completed + phase.failed)}/{count(phase.total ?? 0)}
-          </>
-        ) : (
-          phase.durationMs !== null && <span className="muted">{duration(phase.durationMs)}</span>
-        )}
-      </span>
-      <span className="phase-end num">
-        {isRunning && phase.ratePerSec !== null ? (
-          <span className="muted">{rate(phase.ratePerSec)}/s</span>
-        ) : (
-          <StatusIcon status={phase.status} label />
-        )}
-      </span>
-    </li>
+          {rows.map((task, index) => (
+            <li key={task.k} aria-setsize={total} aria-posinset={first + index + 1}>
+              <TaskCard
+                feed={feed}
+                task={task}
+                isOpen={isOpen(task.k, task.end === null, first + index)}
+                isFocused={task.k === focus}
+                onFocus={onFocus}
+                onToggle={toggle}
+              />
+            </li>
+          ))}
+        </ol>
+      </div>
+    </section>
   );
 });
 
-/** The tooltip of a phase: the counts that its bar shows, and its message. */
-function phaseTitle(phase: PhaseView): string {
-  const counts = [
-    `${phase.completed} done`,
-    phase.failed > 0 && `${phase.failed} failed`,
-    phase.retrying > 0 && `${phase.retrying} waiting for another attempt`,
-    phase.processing > 0 && `${phase.processing} running`,
-    phase.pending > 0 && `${phase.pending} remaining`,
-  ].filter(Boolean);
-  const lines = [`${withSpaces(phase.name)}: ${counts.join(", ")}`];
-  if (phase.message) lines.push(phase.message);
-  return lines.join("\n");
-}
-
-function PhaseBar({ phase }: { phase: PhaseView }) {
-  const total = phase.total ?? 0;
-  const isDone = phase.status === "completed";
-  const width = (n: number) => ({ width: total > 0 ? `${(100 * n) / total}%` : "0%" });
-  const text =
-    total > 0
-      ? `${phase.completed} of ${total} done, ${phase.failed} failed`
-      : phase.status === "processing"
-        ? "running"
-        : phase.status;
-  if (total === 0) {
-    const kind = phase.status === "processing" ? "indeterminate" : isDone ? "full" : phase.status;
-    return <span className={`bar bar-${kind}`} role="img" aria-label={text} />;
-  }
+/** How many tasks there are, how many of them pass the filters, and how many need attention. */
+function Counts({ head }: { head: TasksHead }) {
+  const { total, total_all: all, attention } = head;
   return (
-    <span className="bar" role="img" aria-label={text}>
-      <span className="seg seg-completed" style={width(phase.completed)} />
-      <span className="seg seg-failed" style={width(phase.failed)} />
-      <span className="seg seg-retrying" style={width(phase.retrying)} />
-      {phase.status === "processing" && (
-        <span className="seg seg-processing" style={width(phase.processing)} />
-      )}
-    </span>
-  );
-}
-
-/** The bars of all phases in one line, for a folded card. */
-function SegmentedBar({ card }: { card: CardView }) {
-  const text = card.phases.map((phase) => `${phase.name} ${phase.status}`).join(", ");
-  return (
-    <span className="segments" role="img" aria-label={text || "no phases"}>
-      {card.phases.map((phase) => (
-        <span key={phase.name} title={withSpaces(phase.name)}>
-          <PhaseBar phase={phase} />
+    <span className="muted num">
+      {total === all ? count(all) : `${count(total)} of ${count(all)}`}
+      {attention > 0 && (
+        <span className="c-failed" title="Stalled or failed tasks">
+          {" "}
+          · {count(attention)} need attention
         </span>
-      ))}
+      )}
     </span>
   );
 }

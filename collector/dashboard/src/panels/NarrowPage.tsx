@@ -1,17 +1,24 @@
 /** For narrow pages: navigation between sections instead of panels side by side, and a drawer. */
 import { type ReactNode, useEffect, useRef } from "react";
+import { type Filters, failuresParams } from "../lib/filters";
 import { count } from "../lib/format";
+import { FIRST_ROWS } from "../lib/ListNote";
+import type { MonitoringFeed } from "../views/useMonitoringFeed";
+import { useView } from "../views/useView";
 
 export type Section = "tasks" | "events" | "failures";
 
 interface SectionNavProps {
+  feed: MonitoringFeed;
+  filters: Filters;
   section: Section;
   onSection: (section: Section) => void;
-  failures: number;
 }
 
 /** Buttons for the sections of a narrow page, which shows one at a time. */
-export function SectionNav({ section, onSection, failures }: SectionNavProps) {
+export function SectionNav({ feed, filters, section, onSection }: SectionNavProps) {
+  const { head } = useView(feed, "failures", { ...failuresParams(filters), count: FIRST_ROWS });
+  const failures = head?.total ?? 0;
   const names: readonly (readonly [Section, string])[] = [
     ["tasks", "Tasks"],
     ["events", "Events"],

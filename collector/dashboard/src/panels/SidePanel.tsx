@@ -1,61 +1,65 @@
 import { memo } from "react";
-import type { FeedStore } from "../feed/feed-store";
+import { type Filters, failuresParams } from "../lib/filters";
 import { count } from "../lib/format";
-import type { FailureView, WorkerView } from "../old/views";
+import { FIRST_ROWS, Refreshing } from "../lib/ListNote";
+import type { MonitoringFeed } from "../views/useMonitoringFeed";
+import { useOverview } from "../views/useOverview";
+import { useView } from "../views/useView";
 import { FailuresPanel } from "./FailuresPanel";
 import { WorkersPanel } from "./WorkersPanel";
 
+export type SideTab = "failures" | "workers";
+
 interface SidePanelProps {
-  store: FeedStore;
-  tab: "failures" | "workers";
-  onTab: (tab: "failures" | "workers") => void;
-  /** The failures that match the filters. */
-  failures: readonly FailureView[];
-  /** Whether the filters hide some. */
-  isFiltered: boolean;
-  workers: readonly WorkerView[];
-  titles: ReadonlyMap<string, string>;
+  feed: MonitoringFeed;
+  filters: Filters;
+  tab: SideTab;
+  onTab: (tab: SideTab) => void;
   onFocus: (taskId: string, jobId: string | null) => void;
 }
 
 /** The failures or the workers, as tabs beside the event table. */
 export const SidePanel = memo(function SidePanel(props: SidePanelProps) {
-  const { store, tab, onTab, failures, isFiltered, workers, titles, onFocus } = props;
+  const { feed, filters, tab, onTab, onFocus } = props;
+  const failures = useView(feed, "failures", { ...failuresParams(filters), count: FIRST_ROWS });
+  const overview = useOverview(feed);
+  const counts: Record<SideTab, number | null> = {
+    failures: failures.head?.total ?? null,
+    workers: overview?.workers_online ?? null,
+  };
   return (
     <section className="panel side" aria-label={tab === "workers" ? "Workers" : "Failures"}>
-      <div className="panel-head tabs" role="tablist">
-        {(["failures", "workers"] as const).map((name) => (
-          <button
-            key={name}
-            type="button"
-            role="tab"
-            id={`tab-${name}`}
-            aria-selected={tab === name}
-            aria-controls="tab-panel"
-            onClick={() => onTab(name)}
-          >
-            {name === "failures" ? "Failures" : "Workers"}
-            <span className="muted num">
-              {count(
-                name === "failures"
-                  ? failures.reduce((sum, failure) => sum + failure.count, 0)
-                  : workers.filter((worker) => worker.status === "online").length,
-              )}
-            </span>
-          </button>
-        ))}
+      <div className="panel-head">
+        <div className="tabs" role="tablist">
+          {(["failures", "workers"] as const).map((name) => (
+            <button
+              key={name}
+              type="button"
+              role="tab"
+              id={`tab-${name}`}
+              aria-selected={tab === name}
+              aria-controls="tab-panel"
+              title={name === "failures" ? "Causes of failures" : "Workers online"}
+              onClick={() => onTab(name)}
+            >
+              {name === "failures" ? "Failures" : "Workers"}
+              <span className="muted num">{counts[name] === null ? "–" : count(counts[name])}</span>
+            </button>
+          ))}
+        </div>
+        <Refreshing view={failures} />
       </div>
-      <div className="side-body" role="tabpanel" id="tab-panel" aria-labelledby={`tab-${tab}`}>
+      <div
+        className="side-body"
+        role="tabpanel"
+        id="tab-panel"
+        aria-labelledby={`tab-${tab}`}
+        tabIndex={0}
+      >
         {tab === "failures" ? (
-          <FailuresPanel
-            store={store}
-            failures={failures}
-            titles={titles}
-            isFiltered={isFiltered}
-            onFocus={onFocus}
-          />
+          <FailuresPanel feed={feed} filters={filters} onFocus={onFocus} />
         ) : (
-          <WorkersPanel store={store} workers={workers} onFocus={onFocus} />
+          <WorkersPanel feed={feed} onFocus={onFocus} />
         )}
       </div>
     </section>

@@ -1,7 +1,7 @@
 /** Sign in with an access token. */
 import { type FormEvent, useState } from "react";
 import { signIn, signInError } from "../feed/session";
-import type { Connection } from "../old/slices";
+import type { Connection } from "../views/view-socket";
 
 /** Close code of the collector for a WebSocket with missing or expired credentials. */
 const AUTH_REQUIRED = 4401;

@@ -1,9 +1,10 @@
 import type { RefObject } from "react";
 import { memo } from "react";
-import { type MonitoringFeed, useSlice } from "../feed/useMonitoringFeed";
 import type { Theme } from "../lib/browser";
 import { count } from "../lib/format";
 import { MoonIcon, PauseIcon, PlayIcon, SunIcon, SystemIcon } from "../lib/icons";
+import type { MonitoringFeed } from "../views/useMonitoringFeed";
+import { useNewEvents } from "../views/useOverview";
 import { ConnectionBadge } from "./ConnectionBadge";
 
 interface TopBarProps {
@@ -27,7 +28,7 @@ export const TopBar = memo(function TopBar({
   onTheme,
   helpRef,
 }: TopBarProps) {
-  const hold = useSlice(feed.store, "hold");
+  const newEvents = useNewEvents(feed);
   return (
     <header className="top">
       <h1 className="brand">
@@ -44,8 +45,11 @@ export const TopBar = memo(function TopBar({
         >
           {isPaused ? <PlayIcon /> : <PauseIcon />}
           <span className="pause-label">{isPaused ? "Resume" : "Pause"}</span>
-          {isPaused && hold.newEvents > 0 && (
-            <span className="num"> · {count(hold.newEvents)} new</span>
+          {newEvents !== null && newEvents > 0 && (
+            <span className="num" title="Events, heartbeats included">
+              {" "}
+              · {count(newEvents)} new
+            </span>
           )}
         </button>
         {onSignOut && (

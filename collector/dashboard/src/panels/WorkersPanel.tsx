@@ -1,53 +1,100 @@
-/** The workers and what they run. */
-import { memo } from "react";
-import type { FeedStore } from "../feed/feed-store";
-import { useNow } from "../feed/use-now";
-import { ago, count, dateTime, elapsed, jobName, withSpaces } from "../lib/format";
-import type { WorkerView } from "../old/views";
+/** The workers and what they run, and the queues. */
+import { memo, useState } from "react";
+import { ago, count, dateTime, elapsed, jobName, queueLabel, withSpaces } from "../lib/format";
+import { EmptyNote, FIRST_ROWS, MAX_ROWS, MoreRows } from "../lib/ListNote";
+import type { MonitoringFeed } from "../views/useMonitoringFeed";
+import { useNow } from "../views/useNow";
+import { useView } from "../views/useView";
+import type { WorkerRow } from "../views/view-types";
 
 interface WorkersPanelProps {
-  store: FeedStore;
-  workers: readonly WorkerView[];
+  feed: MonitoringFeed;
   onFocus: (taskId: string, jobId: string | null) => void;
 }
 
 /**
  * Each worker with its job and how long it has run, when it was last seen, and the events it
- * dropped.
+ * dropped; then each queue with its depth.
  */
-export function WorkersPanel({ store, workers, onFocus }: WorkersPanelProps) {
-  const now = useNow(store);
-  if (workers.length === 0) {
-    return <p className="none">No workers yet. One appears with its first heartbeat or job.</p>;
+export const WorkersPanel = memo(function WorkersPanel({ feed, onFocus }: WorkersPanelProps) {
+  const [rowCount, setRowCount] = useState(FIRST_ROWS);
+  const workers = useView(feed, "workers", { count: rowCount });
+  const overview = useView(feed, "overview", {});
+  const now = useNow(feed);
+  if (overview.head !== null && overview.head.workers_online === null) {
+    return (
+      <p className="none">
+        Workers and queues are shared between projects. Your access is limited to some projects, so
+        they are not shown.
+      </p>
+    );
   }
   return (
-    <ol className="workers">
-      {workers.map((worker) => (
-        <Worker key={worker.workerId} worker={worker} now={now} onFocus={onFocus} />
-      ))}
-    </ol>
+    <>
+      {workers.rows.length === 0 && (
+        <EmptyNote view={workers}>
+          No workers yet. One appears with its first heartbeat or job.
+        </EmptyNote>
+      )}
+      <ol className="workers" aria-busy={workers.isRefreshing}>
+        {workers.rows.map((worker) => (
+          <Worker key={worker.k} worker={worker} now={now} onFocus={onFocus} />
+        ))}
+      </ol>
+      <MoreRows
+        shown={workers.rows.length}
+        total={workers.head?.total ?? 0}
+        onMore={() => setRowCount(MAX_ROWS)}
+      />
+      <Queues feed={feed} now={now} />
+    </>
+  );
+});
+
+/** The queues whose depth was reported; nothing if none was. */
+function Queues({ feed, now }: { feed: MonitoringFeed; now: number }) {
+  const { head, rows } = useView(feed, "queues", { count: MAX_ROWS });
+  if (rows.length === 0) return null;
+  return (
+    <section aria-label="Queues">
+      <h3 className="side-heading">Queues</h3>
+      <ol className="queues">
+        {rows.map((queue) => (
+          <li key={queue.k} className="queue-row">
+            <span className="queue-name" title={queue.k}>
+              {queueLabel(queue.k)}
+            </span>
+            <span className="num">{count(queue.depth)} waiting</span>
+            <span className="muted num" title={dateTime(queue.at)}>
+              {ago(queue.at, now)}
+            </span>
+          </li>
+        ))}
+      </ol>
+      <MoreRows shown={rows.length} total={head?.total ?? 0} onMore={() => undefined} />
+    </section>
   );
 }
 
 interface WorkerProps {
-  worker: WorkerView;
+  worker: WorkerRow;
   now: number;
   onFocus: (taskId: string, jobId: string | null) => void;
 }
 
 const Worker = memo(function Worker({ worker, now, onFocus }: WorkerProps) {
-  const isBusy = worker.taskType !== null || worker.taskId !== null;
+  const isBusy = worker.job_type !== null || worker.job !== null;
   const state = worker.status === "online" ? (isBusy ? "busy" : "idle") : worker.status;
-  const parent = worker.parentTaskId;
+  const parent = worker.job_task;
   return (
     <li className={`worker is-${state}`}>
       <span className="worker-dot" aria-hidden="true" />
       <div className="worker-body">
         <p className="worker-name">
-          <b>{worker.workerId}</b>
+          <b>{worker.id}</b>
           <span className="muted">{state}</span>
           <span className="muted num worker-counts">
-            {count(worker.completed)} done
+            {count(worker.done)} done
             {worker.failed > 0 && (
               <span className="c-failed"> · {count(worker.failed)} failed</span>
             )}
@@ -60,21 +107,21 @@ const Worker = memo(function Worker({ worker, now, onFocus }: WorkerProps) {
                 type="button"
                 className="link"
                 disabled={parent === null}
-                title={worker.taskId ?? undefined}
-                onClick={() => parent && onFocus(parent, worker.taskId)}
+                title={worker.job ?? undefined}
+                onClick={() => parent && onFocus(parent, worker.job)}
               >
-                {worker.taskId
-                  ? jobName(worker.taskId, parent, worker.taskType)
-                  : withSpaces(worker.taskType ?? "")}
+                {worker.job
+                  ? jobName(worker.job, parent, worker.job_type)
+                  : withSpaces(worker.job_type ?? "")}
               </button>
-              {worker.taskStartedAt !== null && (
-                <span className="num" title={dateTime(worker.taskStartedAt)}>
-                  {elapsed(now - worker.taskStartedAt)}
+              {worker.job_start !== null && (
+                <span className="num" title={dateTime(worker.job_start)}>
+                  {elapsed(now - worker.job_start)}
                 </span>
               )}
             </>
           ) : (
-            <span title={dateTime(worker.lastSeenAt)}>seen {ago(worker.lastSeenAt, now)}</span>
+            <span title={dateTime(worker.seen)}>seen {ago(worker.seen, now)}</span>
           )}
           {worker.dropped > 0 && (
             <span className="c-failed num" title="Events that its process dropped">

@@ -1,44 +1,64 @@
-/** The strip above the waterfall: how many jobs ended when; it chooses the zoom. */
+/** The strip above the waterfall: how many attempts ended when. A click goes there, a drag zooms. */
 import { memo, type PointerEvent, useMemo, useRef, useState } from "react";
-import type { SpanView } from "../old/span-views";
+import type { StripHead, StripRow } from "../views/view-types";
 import type { ZoomRange } from "./time-axis";
-import { density } from "./waterfall-rows";
+
+/** Part of the time that a click means, milliseconds from the task's start. */
+export interface StripMark {
+  from: number;
+  to: number;
+  /** Whether attempts failed in it. */
+  isFailed: boolean;
+}
 
 interface DensityProps {
-  spans: readonly SpanView[];
+  head: StripHead | null;
+  rows: readonly StripRow[];
+  /** When the task started, and how long the axis is, both in ms. */
   t0: number;
-  endSec: number;
+  endMs: number;
   zoom: ZoomRange;
   onZoom: (zoom: ZoomRange) => void;
+  onGo: (mark: StripMark) => void;
 }
 
 const STRIP_PX = 26;
+/** A click means the nearest bar up to so many bars away: bars are some 4 px wide. */
+const NEAR_BARS = 3;
 
 /**
- * The zoom that a click chooses.
- *
- * Without zoom: the clicked bar and its neighbours. With zoom: the same width around the clicked
- * time.
+ * What a click at a time means: the bar there, else a near one with failures, else the nearest one,
+ * else this time.
  */
-export function zoomAround(sec: number, zoom: ZoomRange, bucketSec: number): ZoomRange {
-  const width = zoom ? zoom.to - zoom.from : 3 * bucketSec;
-  const middle = zoom ? sec : (Math.floor(sec / bucketSec) + 0.5) * bucketSec;
-  const from = Math.max(0, middle - width / 2);
-  return { from, to: from + width };
+export function markAt(ms: number, bars: readonly StripMark[], step: number): StripMark {
+  const distance = (bar: StripMark) => Math.max(0, bar.from - ms, ms - bar.to) / step;
+  const near = bars
+    .filter((bar) => distance(bar) <= NEAR_BARS)
+    .sort((a, b) => distance(a) - distance(b));
+  const [nearest] = near;
+  if (nearest !== undefined && distance(nearest) === 0 && nearest.isFailed) return nearest;
+  const found = near.find((bar) => bar.isFailed && distance(bar) <= 1) ?? nearest;
+  return found ?? { from: ms - step / 2, to: ms + step / 2, isFailed: false };
 }
 
-/** Ended attempts over time, failed ones on the baseline; a click or a drag zooms in. */
+/** Ended attempts over time, failed ones on the baseline; a click goes there, a drag zooms in. */
 export const DensityStrip = memo(function DensityStrip(props: DensityProps) {
-  const { spans, t0, endSec, zoom, onZoom } = props;
-  const { bucketSec, buckets, top } = useMemo(
-    () => density(spans, t0, endSec),
-    [spans, t0, endSec],
+  const { head, rows, t0, endMs, zoom, onZoom, onGo } = props;
+  const step = head?.step ?? 1;
+  const start = (head?.start ?? t0) - t0;
+  const bars = useMemo(
+    () =>
+      rows.map((row) => {
+        const from = start + Number(row.k) * step;
+        return { from, to: from + step, isFailed: row.failed > 0, ended: row.ended };
+      }),
+    [rows, start, step],
   );
   const drag = useRef<number | null>(null);
   const [brush, setBrush] = useState<ZoomRange>(null);
   const timeAt = (event: PointerEvent<SVGSVGElement>) => {
     const box = event.currentTarget.getBoundingClientRect();
-    return Math.max(0, Math.min(1, (event.clientX - box.left) / box.width)) * endSec;
+    return Math.max(0, Math.min(1, (event.clientX - box.left) / box.width)) * endMs;
   };
   const onDown = (event: PointerEvent<SVGSVGElement>) => {
     event.currentTarget.setPointerCapture(event.pointerId);
@@ -46,8 +66,8 @@ export const DensityStrip = memo(function DensityStrip(props: DensityProps) {
   };
   const onMove = (event: PointerEvent<SVGSVGElement>) => {
     if (drag.current === null) return;
-    const sec = timeAt(event);
-    setBrush({ from: Math.min(drag.current, sec), to: Math.max(drag.current, sec) });
+    const ms = timeAt(event);
+    setBrush({ from: Math.min(drag.current, ms), to: Math.max(drag.current, ms) });
   };
   const onUp = (event: PointerEvent<SVGSVGElement>) => {
     const isCancelled = event.type === "pointercancel" || drag.current === null;
@@ -55,30 +75,32 @@ export const DensityStrip = memo(function DensityStrip(props: DensityProps) {
     setBrush(null);
     if (isCancelled) return;
     // A drag over less than a hundredth of the axis counts as a click.
-    if (brush && brush.to - brush.from > endSec / 100) onZoom(brush);
-    else onZoom(zoomAround(timeAt(event), zoom, bucketSec));
+    if (brush && brush.to - brush.from > endMs / 100) onZoom(brush);
+    else onGo(markAt(timeAt(event), bars, step));
   };
+  const share = (ms: number) => (ms * 1000) / endMs;
+  const top = bars.reduce((most, bar) => Math.max(most, bar.ended), 1);
   let all = "";
   let failed = "";
-  buckets.forEach(([ended, bad], index) => {
-    if (ended === 0) return;
-    const x = (index * bucketSec * 1000) / endSec;
-    const width = (bucketSec * 1000 * 0.8) / endSec;
-    const height = Math.max(2, (ended / top) * (STRIP_PX - 5));
-    all += `M${x.toFixed(2)} ${STRIP_PX - 3}h${width.toFixed(2)}v${(-height).toFixed(1)}h${(-width).toFixed(2)}z`;
-    if (bad > 0)
-      failed += `M${x.toFixed(2)} ${STRIP_PX}h${width.toFixed(2)}v-3h${(-width).toFixed(2)}z`;
-  });
+  for (const bar of bars) {
+    if (bar.ended === 0 || bar.from > endMs) continue;
+    const x = share(Math.max(0, bar.from)).toFixed(2);
+    const width = share(step * 0.8);
+    const height = Math.max(2, (bar.ended / top) * (STRIP_PX - 5));
+    all += `M${x} ${STRIP_PX - 3}h${width.toFixed(2)}v${(-height).toFixed(1)}h${(-width).toFixed(2)}z`;
+    if (bar.isFailed) failed += `M${x} ${STRIP_PX}h${width.toFixed(2)}v-3h${(-width).toFixed(2)}z`;
+  }
   const shown = brush ?? zoom;
-  const failures = buckets.reduce((sum, bucket) => sum + bucket[1], 0);
-  const ended = buckets.reduce((sum, bucket) => sum + bucket[0], 0);
+  const label = head
+    ? `${head.ended} attempts ended over time, ${head.failed} of them failed. Click to go there, drag to zoom in.`
+    : "Attempts that ended over time";
   return (
     <svg
       className="density"
       viewBox={`0 0 1000 ${STRIP_PX}`}
       preserveAspectRatio="none"
       role="img"
-      aria-label={`${ended} attempts ended over time, ${failures} of them failed. Click or drag to zoom in.`}
+      aria-label={label}
       onPointerDown={onDown}
       onPointerMove={onMove}
       onPointerUp={onUp}
@@ -90,8 +112,8 @@ export const DensityStrip = memo(function DensityStrip(props: DensityProps) {
       {shown && (
         <rect
           className="density-brush"
-          x={(shown.from * 1000) / endSec}
-          width={((shown.to - shown.from) * 1000) / endSec}
+          x={share(shown.from)}
+          width={Math.max(2, share(shown.to - shown.from))}
           y="0"
           height={STRIP_PX}
         />

@@ -1,9 +1,21 @@
 /** One row of the waterfall, and the legend with the same bars. */
-import { memo } from "react";
+import { type CSSProperties, memo } from "react";
 import type { Status } from "../feed/wire";
-import { count, dateTime, duration, elapsed, STATUS_LABELS } from "../lib/format";
+import { STATUS_LABELS } from "../lib/format";
 import { ChevronIcon, StatusIcon } from "../lib/icons";
-import type { ChartRow } from "./waterfall-rows";
+import {
+  attemptText,
+  indentSteps,
+  jobsText,
+  rowBars,
+  rowFacts,
+  rowName,
+  type SiblingPlace,
+  splitName,
+  tookText,
+} from "../tree/rows";
+import type { TreeRow } from "../views/view-types";
+import { timeAttributes } from "./time-axis";
 
 const LEGEND: readonly Status[] = [
   "pending",
@@ -14,141 +26,111 @@ const LEGEND: readonly Status[] = [
   "stalled",
 ];
 
-/**
- * Attributes from which `time-axis.ts` places a bar: seconds from the task's start; no end: it
- * grows.
- */
-export function timeAttributes(startSec: number, endSec: number | null) {
-  return { "data-s": startSec, "data-e": endSec ?? undefined };
-}
-
-interface WaterfallRowProps {
-  row: ChartRow;
+export interface WaterfallRowProps {
+  row: TreeRow;
+  task: string;
   t0: number;
+  /** Its number among all rows, from 0. */
+  index: number;
   top: number;
+  /** The collector's time for open rows, in whole seconds; 0 for others, which do not need it. */
   now: number;
-  isMarked: boolean;
-  onFold: (phase: string, isFolded: boolean) => void;
+  isFolded: boolean;
+  /** Whether it can be folded: it has rows below it, and no filter is on. */
+  canFold: boolean;
+  isChosen: boolean;
+  place: SiblingPlace | null;
+  id?: string;
+  onFold: (row: TreeRow, isFolded: boolean) => void;
+  onChoose: (row: TreeRow) => void;
 }
 
-export const WaterfallRow = memo(function WaterfallRow({
-  row,
-  t0,
-  top,
-  now,
-  isMarked,
-  onFold,
-}: WaterfallRowProps) {
-  const isPhase = row.kind === "phase";
-  const took =
-    row.end === null ? elapsed(now - row.runStartedAt) : duration(row.end - row.runStartedAt);
+export const WaterfallRow = memo(function WaterfallRow(props: WaterfallRowProps) {
+  const { row, task, t0, index, top, now, isFolded, canFold, isChosen, place } = props;
   const classNames = ["wf-row", `is-${row.kind}`];
-  if (row.isDim) classNames.push("is-dim");
-  if (isMarked) classNames.push("is-marked");
+  if (isChosen) classNames.push("is-chosen");
+  const isThin =
+    row.kind === "task" || row.kind === "phase" || (row.kind === "span" && row.kids > 0);
+  const style = { top, "--depth": indentSteps(row.depth).toFixed(2) } as CSSProperties;
+  const hasRowsBelow = row.kids > 0 && row.kind !== "more";
   return (
-    <div className={classNames.join(" ")} role="listitem" style={{ top }} title={tooltip(row)}>
-      <span className="wf-label">
-        {isPhase ? (
+    <div
+      className={classNames.join(" ")}
+      role="row"
+      id={props.id}
+      style={style}
+      title={[rowName(row, task), ...rowFacts(row, now), row.error ?? ""].join("\n").trim()}
+      aria-level={row.depth + 1}
+      aria-rowindex={index + 1}
+      aria-posinset={place?.position}
+      aria-setsize={place?.size}
+      aria-expanded={hasRowsBelow ? !isFolded : undefined}
+      aria-selected={isChosen}
+      onClick={() => props.onChoose(row)}
+    >
+      <span className="wf-label" role="gridcell">
+        {canFold ? (
           <button
             type="button"
             className="wf-fold"
-            aria-expanded={!row.isFolded}
-            disabled={row.jobs === 0}
-            onClick={() => onFold(row.phase, !row.isFolded)}
+            tabIndex={-1}
+            aria-label={isFolded ? "Unfold" : "Fold"}
+            onClick={(event) => {
+              event.stopPropagation();
+              props.onFold(row, !isFolded);
+            }}
           >
             <ChevronIcon />
-            <StatusIcon status={row.status} label />
-            <span className="wf-name" dir="auto">
-              {row.label}
-            </span>
-            {row.jobs > 0 && <span className="muted num">{count(row.jobs)}</span>}
           </button>
         ) : (
-          <>
-            <StatusIcon status={row.status} label />
-            <span className="wf-name id" dir="auto">
-              {row.label}
-            </span>
-            {row.workerId !== null && <span className="wf-worker muted">{row.workerId}</span>}
-          </>
+          <span className="wf-fold" />
         )}
+        {row.kind !== "more" && <StatusIcon status={row.status} label />}
+        <RowLabel row={row} task={task} />
       </span>
-      <span className="wf-track">
-        {isPhase ? <PhaseBar row={row} t0={t0} /> : <JobBars row={row} t0={t0} />}
+      <span className="wf-track" role="gridcell">
+        {rowBars(row, t0).map((bar) => (
+          <span
+            key={bar.look === "queued" ? "queued" : "ran"}
+            className={`wf-bar is-${bar.look}${bar.end === null ? " is-open" : ""}${isThin ? " wf-thin" : ""}`}
+            {...timeAttributes(bar.start, bar.end)}
+          />
+        ))}
       </span>
-      <span className="wf-took num">{took}</span>
+      <span className="wf-took num" role="gridcell">
+        {tookText(row, now)}
+      </span>
     </div>
   );
 });
 
-function PhaseBar({ row, t0 }: { row: ChartRow; t0: number }) {
-  const end = row.end === null ? null : (row.end - t0) / 1000;
+function RowLabel({ row, task }: { row: TreeRow; task: string }) {
+  const [start, end] = splitName(rowName(row, task));
+  const attempt = attemptText(row);
+  const jobs = jobsText(row);
+  if (row.kind === "more") return <span className="wf-more muted">{start + end}</span>;
   return (
-    <span
-      className={`wf-bar wf-phase is-${row.status}${end === null ? " is-open" : ""}`}
-      {...timeAttributes((row.start - t0) / 1000, end)}
-    />
+    <>
+      <span
+        className={row.kind === "job" || row.kind === "enqueue" ? "wf-name id" : "wf-name"}
+        dir="auto"
+      >
+        <span className="wf-name-start">{start}</span>
+        {end && <span className="wf-name-end">{end}</span>}
+      </span>
+      {attempt && <span className="wf-attempt muted">{attempt}</span>}
+      {jobs && <span className="wf-jobs muted num">{jobs}</span>}
+      {row.failed > 0 && (
+        <span className="wf-failed num" title={`${row.failed} jobs failed below this row`}>
+          {row.failed.toLocaleString("en-US")}
+          <span className="offscreen"> failed</span>
+        </span>
+      )}
+      {row.worker !== null && row.kind === "job" && (
+        <span className="wf-worker muted">{row.worker}</span>
+      )}
+    </>
   );
-}
-
-function JobBars({ row, t0 }: { row: ChartRow; t0: number }) {
-  const sec = (ms: number) => (ms - t0) / 1000;
-  const parts = [];
-  let idleSince: number | null = null;
-  for (const bar of row.bars) {
-    const waitingSince = bar.queuedAt === null ? idleSince : Math.max(bar.queuedAt, idleSince ?? 0);
-    if (waitingSince !== null && bar.startedAt !== null && bar.startedAt > waitingSince) {
-      parts.push(
-        <span
-          key={parts.length}
-          className="wf-bar is-queued"
-          {...timeAttributes(sec(waitingSince), sec(bar.startedAt))}
-        />,
-      );
-    }
-    if (bar.startedAt === null) {
-      if (waitingSince !== null && bar.endedAt === null) {
-        parts.push(
-          <span
-            key={parts.length}
-            className="wf-bar is-queued is-open"
-            {...timeAttributes(sec(waitingSince), null)}
-          />,
-        );
-      }
-      continue;
-    }
-    parts.push(
-      <span
-        key={parts.length}
-        className={`wf-bar is-${bar.status}${bar.endedAt === null ? " is-open" : ""}`}
-        {...timeAttributes(sec(bar.startedAt), bar.endedAt === null ? null : sec(bar.endedAt))}
-      />,
-    );
-    idleSince = bar.endedAt;
-  }
-  if (row.end === null && row.status === "retrying" && idleSince !== null) {
-    parts.push(
-      <span
-        key={parts.length}
-        className="wf-bar is-queued is-open"
-        {...timeAttributes(sec(idleSince), null)}
-      />,
-    );
-  }
-  return parts;
-}
-
-function tooltip(row: ChartRow): string {
-  const lines = [`${row.taskId ?? row.label}: ${STATUS_LABELS[row.status]}`];
-  if (row.workerId !== null) lines.push(`worker ${row.workerId}`);
-  if (row.bars.length > 1 && row.kind === "job") lines.push(`${row.bars.length} attempts`);
-  if (row.runStartedAt > row.start)
-    lines.push(`queued for ${duration(row.runStartedAt - row.start)}`);
-  lines.push(`from ${dateTime(row.runStartedAt)}`);
-  if (row.end !== null) lines.push(`to ${dateTime(row.end)}`);
-  if (row.error) lines.push(row.error);
-  return lines.join("\n");
 }
 
 /** The statuses and their bars, drawn with the same styles as in the chart. */

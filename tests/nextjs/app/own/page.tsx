@@ -1,16 +1,16 @@
 "use client";
-import { GlobalStatsBar, useMonitoringFeed, useSlice } from "otel-bridge-dashboard";
+import { GlobalStatsBar, useMonitoringFeed, useView } from "otel-bridge-dashboard";
 
-/** A page of one's own around the hook. */
+/** A page of one's own around the hooks. */
 export default function Own() {
   const feed = useMonitoringFeed({ baseUrl: process.env.NEXT_PUBLIC_COLLECTOR_URL });
-  const { cards } = useSlice(feed.store, "tasks");
+  const tasks = useView(feed, "tasks", { sort: "newest" });
   return (
     <main>
       <GlobalStatsBar feed={feed} />
       <ul>
-        {cards.map((card) => (
-          <li key={card.taskId}>{card.title ?? card.taskId}</li>
+        {tasks.rows.map((task) => (
+          <li key={task.k}>{task.title ?? task.k}</li>
         ))}
       </ul>
     </main>

@@ -1,0 +1,169 @@
+/** One research task as a card. */
+import { memo } from "react";
+import {
+  ago,
+  approximately,
+  count,
+  dateTime,
+  duration,
+  elapsed,
+  reasonText,
+  STATUS_LABELS,
+  shortId,
+  taskName,
+  timeOfDay,
+  withSpaces,
+} from "../lib/format";
+import { ChevronIcon, StatusIcon } from "../lib/icons";
+import type { MonitoringFeed } from "../views/useMonitoringFeed";
+import { useNow } from "../views/useNow";
+import type { TaskRow } from "../views/view-types";
+import { PhaseRow, SegmentedBar } from "./PhaseBar";
+
+interface TaskCardProps {
+  feed: MonitoringFeed;
+  task: TaskRow;
+  isOpen: boolean;
+  /** Whether the task is the one shown beside the list. */
+  isFocused: boolean;
+  onFocus: (taskId: string) => void;
+  onToggle: (taskId: string) => void;
+}
+
+/** Title, facts, phases, counts and times of one task. */
+export const TaskCard = memo(function TaskCard(props: TaskCardProps) {
+  const { feed, task, isOpen, isFocused, onFocus, onToggle } = props;
+  const title = taskName(task);
+  const ended = task.done + task.failed;
+  return (
+    <article
+      className={`card is-${task.status}${isFocused ? " is-focused" : ""}`}
+      aria-label={title}
+      data-task={task.k}
+    >
+      <header className="card-head">
+        <StatusIcon status={task.status} label />
+        <button
+          type="button"
+          className="card-title"
+          aria-pressed={isFocused}
+          dir="auto"
+          title={`${title}\nShow in the waterfall`}
+          onClick={() => onFocus(task.k)}
+        >
+          {title}
+        </button>
+        <span
+          className="card-percent num"
+          data-testid="percent"
+          title="Share of the jobs known so far that have ended"
+        >
+          {Math.floor(shareOf(task) * 100)} %
+        </span>
+        <button
+          type="button"
+          className="icon-button"
+          aria-expanded={isOpen}
+          aria-label={isOpen ? "Fold phases" : "Unfold phases"}
+          onClick={() => onToggle(task.k)}
+        >
+          <ChevronIcon />
+        </button>
+      </header>
+      <p className="facts">
+        {task.type && task.title && withSpaces(task.type) !== withSpaces(task.title) && (
+          <span>{withSpaces(task.type)}</span>
+        )}
+        {task.domain && <span>{task.domain}</span>}
+        {task.project && <span title={`Project ${task.project}`}>{task.project}</span>}
+        {task.start !== null && (
+          <span className="num" title={dateTime(task.start)}>
+            {timeOfDay(task.start)}
+          </span>
+        )}
+        <span className="id" title={task.k}>
+          {shortId(task.k)}
+        </span>
+      </p>
+      {isOpen ? (
+        task.phases.length > 0 && (
+          <ol className="phases">
+            {task.phases.map((phase) => (
+              <PhaseRow key={phase.name} phase={phase} />
+            ))}
+          </ol>
+        )
+      ) : (
+        <SegmentedBar phases={task.phases} />
+      )}
+      <footer className="card-foot">
+        <CardTime feed={feed} task={task} />
+        <span className="num card-counts">
+          {ended + task.pending > 0 && (
+            <span>
+              {count(ended)}/{count(ended + task.pending)} jobs
+            </span>
+          )}
+          {task.running > 0 && <span className="c-processing">{count(task.running)} running</span>}
+          {task.stalled > 0 && <span className="c-stalled">{count(task.stalled)} stalled</span>}
+          {task.retries > 0 && <span className="c-retrying">{count(task.retries)} retried</span>}
+          {task.failed > 0 && <span className="c-failed">{count(task.failed)} failed</span>}
+        </span>
+      </footer>
+      {task.not_held > 0 && (
+        <p className="card-note muted num">
+          {count(task.not_held)} earlier spans are counted, but no longer in the collector's memory
+        </p>
+      )}
+      {task.error && (
+        <p className="card-error" title={task.error}>
+          {task.error}
+        </p>
+      )}
+    </article>
+  );
+});
+
+/** Share of the known jobs that have ended; 1 only when the research task itself is completed. */
+function shareOf(task: TaskRow): number {
+  if (task.status === "completed") return 1;
+  const total = task.done + task.failed + task.pending;
+  if (total === 0) return 0;
+  return Math.min(0.99, (task.done + task.failed) / total);
+}
+
+function CardTime({ feed, task }: { feed: MonitoringFeed; task: TaskRow }) {
+  const now = useNow(feed);
+  const { status, start, end, seen, phase, eta_sec: etaSec } = task;
+  if (status === "stalled") {
+    return (
+      <span className="card-time c-stalled" title={dateTime(seen)}>
+        stalled{task.why && `: ${reasonText(task.why)}`}
+        <span className="muted num"> · last heard {ago(seen, now)}</span>
+      </span>
+    );
+  }
+  if (end !== null) {
+    return (
+      <span className="card-time" title={dateTime(end)}>
+        {STATUS_LABELS[status]} {ago(end, now)}
+        {start !== null && <span className="muted num"> · took {duration(end - start)}</span>}
+      </span>
+    );
+  }
+  return (
+    <span className="card-time">
+      <span className="num">{start === null ? "" : elapsed(now - start)}</span>
+      {phase && <span className="muted"> · {withSpaces(phase)}</span>}
+      {etaSec !== null && etaSec > 0 && (
+        <span
+          className="muted num"
+          title="Until the running phase ends, at the rate of the last minute"
+        >
+          {" "}
+          · {approximately(etaSec)} left
+        </span>
+      )}
+    </span>
+  );
+}

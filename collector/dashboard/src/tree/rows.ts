@@ -1,0 +1,169 @@
+/** What a row of the waterfall says and draws. Pure; times in milliseconds. */
+import {
+  count,
+  dateTime,
+  duration,
+  elapsed,
+  jobName,
+  reasonText,
+  STATUS_LABELS,
+  timeOfDayMs,
+  withSpaces,
+} from "../lib/format";
+import type { TreeRow } from "../views/view-types";
+
+/** Levels that are indented by a whole step; deeper ones by a third, so that names stay readable. */
+const WHOLE_STEPS = 5;
+const DEEPEST = 17;
+/** Characters at the end of a name that stay visible, because names of siblings differ there. */
+const TAIL_CHARS = 7;
+const SHORT_CHARS = 10;
+
+/** How far a row is indented, in steps; at most nine. */
+export function indentSteps(depth: number): number {
+  return Math.min(depth, WHOLE_STEPS) + Math.max(0, Math.min(depth, DEEPEST) - WHOLE_STEPS) / 3;
+}
+
+/** A name in two parts: the first may be truncated, the second stays visible. */
+export function splitName(name: string): readonly [string, string] {
+  const letters = [...name];
+  if (letters.length <= SHORT_CHARS) return [name, ""];
+  return [letters.slice(0, -TAIL_CHARS).join(""), letters.slice(-TAIL_CHARS).join("")];
+}
+
+/** The name shown for a row of the task with this id. */
+export function rowName(row: TreeRow, task: string): string {
+  switch (row.kind) {
+    case "job":
+    case "enqueue":
+      return jobName(row.job ?? row.name, task, row.type);
+    case "phase":
+      return withSpaces(row.name);
+    case "more":
+      return moreText(row.kids);
+    default:
+      return row.name;
+  }
+}
+
+/** What is said of rows that the collector counted and no longer has. */
+export function moreText(rows: number): string {
+  if (rows === 1) return "1 earlier one is no longer in memory; the event log may have it";
+  const number = rows.toLocaleString("en-US");
+  return `${number} earlier ones are no longer in memory; the event log may have them`;
+}
+
+/** The number of a later run or attempt, `run 2, try 3`; empty for the first of both. */
+export function attemptText(row: TreeRow): string {
+  const parts: string[] = [];
+  if (row.run !== null && row.run > 1) parts.push(`run ${row.run}`);
+  if (row.attempt > 0) parts.push(`try ${row.attempt + 1}`);
+  return parts.join(", ");
+}
+
+/** How long a row took or takes; what waits: for how long; a dash if that is not known. */
+export function tookText(row: TreeRow, now: number): string {
+  if (row.kind === "more") return "";
+  const since = row.start ?? row.queued;
+  if (since === null) return "–";
+  return row.end === null ? elapsed(now - since) : duration(row.end - since);
+}
+
+/** Jobs below a row, `4/12` with how many have ended, as on the card; empty without any rows. */
+export function jobsText(row: TreeRow): string {
+  const ended = row.done + row.failed;
+  const jobs = ended + row.running + row.pending + row.stalled;
+  if (jobs === 0) return row.kids > 0 ? count(row.kids) : "";
+  return ended === jobs ? count(jobs) : `${count(ended)}/${count(jobs)}`;
+}
+
+/** Part of the time of a row: where it is drawn, from the task's start; no end: it grows. */
+export interface Bar {
+  look: string;
+  start: number;
+  end: number | null;
+}
+
+/** The bars of a row, the wait in its queue first. */
+export function rowBars(row: TreeRow, t0: number): Bar[] {
+  if (row.kind === "more") return [];
+  const at = (time: number) => time - t0;
+  const end = row.end === null ? null : at(row.end);
+  const bars: Bar[] = [];
+  if (row.queued !== null && (row.start === null || row.start > row.queued)) {
+    bars.push({
+      look: "queued",
+      start: at(row.queued),
+      end: row.start === null ? end : at(row.start),
+    });
+  }
+  if (row.start !== null) bars.push({ look: row.status, start: at(row.start), end });
+  else if (row.queued === null && end !== null) bars.push({ look: row.status, start: end, end });
+  return bars;
+}
+
+/** What is known of a row, one fact a part, without its name and error. */
+export function rowFacts(row: TreeRow, now: number): string[] {
+  if (row.kind === "more") return [];
+  const facts: string[] = [STATUS_LABELS[row.status]];
+  if (row.why !== null) facts[0] += `: ${reasonText(row.why)}`;
+  if (row.queued !== null && row.start !== null && row.start > row.queued)
+    facts.push(`waited ${duration(row.start - row.queued)}`);
+  if (row.start === null && row.queued !== null) facts.push(`waits for ${tookText(row, now)}`);
+  else if (row.end === null) facts.push(`runs for ${tookText(row, now)}`);
+  else facts.push(`ran ${tookText(row, now)}`);
+  const attempt = attemptText(row);
+  if (attempt) facts.push(attempt);
+  if (row.type !== null) facts.push(row.type);
+  if (row.worker !== null) facts.push(`worker ${row.worker}`);
+  const since = row.start ?? row.queued;
+  if (since !== null) facts.push(`${row.start === null ? "queued" : "from"} ${dateTime(since)}`);
+  if (row.end !== null)
+    facts.push(`to ${isSameDay(since, row.end) ? timeOfDayMs(row.end) : dateTime(row.end)}`);
+  return facts;
+}
+
+function isSameDay(one: number | null, other: number): boolean {
+  return one !== null && new Date(one).toDateString() === new Date(other).toDateString();
+}
+
+/** The rows above one of the window, the nearest first; `path` are those above the window. */
+export function rowsAbove(
+  rows: readonly TreeRow[],
+  index: number,
+  path: readonly TreeRow[],
+): TreeRow[] {
+  let depth = rows[index]?.depth ?? 0;
+  const above: TreeRow[] = [];
+  const note = (row: TreeRow) => {
+    if (row.depth >= depth) return;
+    depth = row.depth;
+    above.push(row);
+  };
+  for (let at = index - 1; at >= 0 && depth > 0; at--) note(rows[at] as TreeRow);
+  for (const row of [...path].reverse()) note(row);
+  return above;
+}
+
+/** Which of its siblings a row is, from 1, and how many there are. */
+export interface SiblingPlace {
+  position: number;
+  size: number;
+}
+
+/**
+ * The place of each row of a window among its siblings; null where the row above is not in the
+ * window, so that it is not known.
+ */
+export function siblingPlaces(rows: readonly TreeRow[]): (SiblingPlace | null)[] {
+  const above: { row: TreeRow; seen: number }[] = [];
+  return rows.map((row) => {
+    while ((above.at(-1)?.row.depth ?? -1) >= row.depth) above.pop();
+    const parent = above.at(-1);
+    above.push({ row, seen: 0 });
+    if (parent === undefined || parent.row.depth !== row.depth - 1) return null;
+    // The rows that are no longer in memory count among the siblings of the ones that are.
+    parent.seen += row.kind === "more" ? row.kids : 1;
+    return row.kind === "more" ? null : { position: parent.seen, size: parent.row.kids };
+  });
+}

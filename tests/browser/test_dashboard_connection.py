@@ -1,0 +1,88 @@
+"""The page and its connection: signed out, limited, without a collector, and after a restart."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from otel_bridge.settings import BridgeSettings
+from otel_bridge.spans.context_managers import job
+from tests.support.app_server import AppServer
+from tests.support.axe import violations
+from tests.support.dashboard_site import PROJECT, TASK, TITLE, DashboardSite, run_busy_task
+
+pytestmark = pytest.mark.redis
+
+TOKEN = "t-browser-0123456789abcdef"
+TOKENS = f"browser sha256={hashlib.sha256(TOKEN.encode()).hexdigest()} projects={PROJECT}"
+
+
+def test_signing_in_and_out(browser: Browser, redis_url: str) -> None:
+    """A token gives a cookie that scripts cannot read, and what its projects show."""
+    with DashboardSite(browser, redis_url, tokens=TOKENS) as site, ExitStack() as stack:
+        run_busy_task(TASK, TITLE, stack=stack)
+        page = site.open(reduced_motion="reduce")
+        page.goto(site.url.replace("127.0.0.1", "localhost"))
+        form = page.get_by_role("region", name="Sign in")
+        expect(form).to_be_visible()
+        expect(page.get_by_test_id("connection")).to_contain_text("Signed out")
+        assert violations(page) == []
+        form.get_by_label("Access token").fill("wrong")
+        page.keyboard.press("Enter")
+        expect(form.get_by_role("alert")).to_contain_text("does not know this token")
+        form.get_by_label("Access token").fill(TOKEN)
+        form.get_by_role("button", name="Sign in").click()
+        expect(page.locator(f"[data-task='{TASK}']")).to_contain_text(TITLE)
+        assert page.evaluate("() => document.cookie") == ""
+        # What is shared between projects is not known here, which is not 0.
+        for tile in ("Workers online", "Queued jobs"):
+            expect(page.locator(".tile", has_text=tile).locator("b")).to_have_text("\u2013")
+        page.get_by_role("tab", name="Workers \u2013").click()
+        expect(page.get_by_role("tabpanel")).to_contain_text("shared between projects")
+        page.get_by_role("button", name="Sign out").click()
+        expect(form).to_be_visible()
+        assert page.get_by_text(TITLE).count() == 0
+        # The browser itself logs every 401.
+        site.trouble[:] = [line for line in site.trouble if "401" not in line]
+
+
+def test_not_connected_and_back(site: DashboardSite, open_work: ExitStack) -> None:
+    """Without a collector the page says as of when it is; after a restart it has what it missed."""
+    del open_work
+    page = site.open(reduced_motion="reduce")
+    badge = page.get_by_test_id("connection")
+    expect(page.locator(f"[data-task='{TASK}']")).to_contain_text("1 retried")
+    # A file that is cut off on its way would be trouble of the test's own making.
+    page.wait_for_load_state("networkidle")
+    site.server.kill()
+    expect(badge).to_contain_text(re.compile(r"Reconnecting( in \d+ s)?"))
+    expect(page.get_by_test_id("as-of")).to_have_text(re.compile(r"as of \d\d:\d\d:\d\d"))
+    assert violations(page) == []
+    with job(task_id=f"{TASK}:missed", task_type="search"):
+        pass
+    assert site.bridge.flush()
+    site.server.start()
+    expect(badge).to_contain_text("Live")
+    expect(page.locator(".table-body")).to_contain_text("missed")
+    expect(page.get_by_test_id("as-of")).to_have_count(0)
+    page.route_web_socket(re.compile("/ws/views"), lambda ws: ws.close())
+    page.reload()
+    expect(page.get_by_text("otel-bridge serve")).to_be_visible()
+    expect(page.get_by_role("button", name="Try now")).to_be_visible()
+
+
+def test_not_built(
+    browser: Browser, make_settings: Callable[..., BridgeSettings], tmp_path: Path
+) -> None:
+    """Where the page was not built the answer says how to build it."""
+    with AppServer(make_settings(bus_url="memory://unbuilt"), static_dir=tmp_path) as server:
+        page = browser.new_page()
+        page.goto(server.url)
+        expect(page.get_by_text("make dashboard")).to_be_visible()
+        page.close()
