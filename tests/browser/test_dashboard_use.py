@@ -144,6 +144,7 @@ def test_hidden_tab_rests_and_catches_up(open_page: OpenPage) -> None:
     with open_task("seen", "Started in view", "hidden"):
         page = open_page("?project=hidden")
         expect(page).to_have_title("1 running · otel-bridge")
+        expect(page.locator(".table-body")).to_contain_text("Started in view")
         rows = table(page).get_attribute("aria-rowcount")
         page.evaluate(_SHOW, True)
         with open_task("unseen", "Started unseen", "hidden"):
