@@ -274,7 +274,7 @@ def test_the_row_under_the_eye_stays(tree_site: DashboardSite) -> None:
             expect(grid(page)).to_have_attribute("aria-busy", "false")
             seen = grid(page).evaluate(_VISIBLE)
             assert len(seen) >= 3
-            for turn in range(3):
+            for turn in range(5):
                 for number in range(10):
                     above.run(run_job, "live", f"first-{turn}-{number}")
                 expect(grid(page)).to_have_attribute("aria-rowcount", str(93 + 10 * turn))

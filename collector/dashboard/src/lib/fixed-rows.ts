@@ -79,6 +79,7 @@ export function useFixedRows(
   const [{ top, height }, setAt] = useState({ top: 0, height: 0 });
   const isFollowing = useRef(true);
   const followedTopPx = useRef(0);
+  const latestTopPx = useRef<number | null>(null);
   const jumped = useRef(0);
   const lastHeld = useRef<HeldRow | null>(null);
 
@@ -107,6 +108,7 @@ export function useFixedRows(
     const element = scroller.current;
     if (element === null) return;
     lastHeld.current = held;
+    latestTopPx.current = followTopPx;
     if (isJumping) {
       jumped.current = jump.n;
       isFollowing.current = false;
@@ -128,8 +130,9 @@ export function useFixedRows(
     const element = scroller.current;
     if (element === null) return;
     const onScroll = () => {
-      isFollowing.current =
-        Math.abs(element.scrollTop - followedTopPx.current) < FOLLOW_SLACK_ROWS * rowPx;
+      // Not where it was followed last: rows that came above may have moved the list there.
+      const awayPx = Math.abs(element.scrollTop - (latestTopPx.current ?? Infinity));
+      isFollowing.current = awayPx < FOLLOW_SLACK_ROWS * rowPx;
       measure();
     };
     const resize = new ResizeObserver(measure);
