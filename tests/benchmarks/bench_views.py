@@ -49,12 +49,12 @@ _VIEWS: Final = [
 """What a page shows; the last two stand in for views that this code does not have."""
 
 
-class _Child:
+class Child:
     """A process that is written JSON lines and answers with JSON lines."""
 
-    def __init__(self, module: str) -> None:
+    def __init__(self, module: str, *arguments: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", f"tests.benchmarks.{module}"],
+            [sys.executable, "-m", f"tests.benchmarks.{module}", *arguments],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -75,7 +75,7 @@ class _Child:
         self.write(message)
         return self.read()
 
-    def __enter__(self) -> _Child:
+    def __enter__(self) -> Child:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -89,9 +89,9 @@ class _Child:
 
 
 @contextmanager
-def _server(hz: float = 0.0) -> Iterator[tuple[_Child, int]]:
+def _server(hz: float = 0.0) -> Iterator[tuple[Child, int]]:
     """A collector that takes events in and ticks at this pace (0: its own), and its port."""
-    with _Child("view_server") as server:
+    with Child("view_server") as server:
         port = server.read()["port"]
         server.ask({"rate": _RATE, "hz": hz})
         yield server, port
@@ -126,7 +126,7 @@ class _Cost:
         self.groups = 0
 
 
-def _measure(server: _Child, clients: _Child | None, base: float = 0.0) -> _Cost:
+def _measure(server: Child, clients: Child | None, base: float = 0.0) -> _Cost:
     cost = _Cost()
     for _ in range(_ROUNDS):
         before = server.ask({})
@@ -149,9 +149,9 @@ def _measure(server: _Child, clients: _Child | None, base: float = 0.0) -> _Cost
 
 
 def _with_clients(
-    server: _Child, port: int, pages: list[list[dict[str, Any]]], base: float, *, is_deflated: bool
+    server: Child, port: int, pages: list[list[dict[str, Any]]], base: float, *, is_deflated: bool
 ) -> _Cost:
-    with _Child("view_clients") as clients:
+    with Child("view_clients") as clients:
         clients.write({"port": port, "messages": pages, "is_deflated": is_deflated})
         _wait_for(server, len(pages))
         time.sleep(_SETTLE_SEC)
@@ -160,7 +160,7 @@ def _with_clients(
     return cost
 
 
-def _wait_for(server: _Child, clients: int) -> None:
+def _wait_for(server: Child, clients: int) -> None:
     deadline = time.monotonic() + 60
     while (found := server.ask({})["subscribed"]) != clients:
         assert time.monotonic() < deadline, f"{found} of {clients} clients after 60 s"

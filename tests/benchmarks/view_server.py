@@ -1,5 +1,7 @@
 """
-A collector in a process of its own for ``bench_views``: real uvicorn, and events as they are asked.
+A collector in a process of its own for ``bench_views`` and ``bench_dashboard``.
+
+It is real uvicorn, and takes in events at the rate that it is asked for.
 
 It holds 400 research tasks, one of them a tree of 50,000 nodes in 8 levels; half of all new events
 go into that one. Events are given to the reader in this process, so that no log limits the rate,
@@ -13,6 +15,7 @@ import json
 import random
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -24,14 +27,17 @@ from otel_bridge_collector.settings import CollectorSettings
 from otel_bridge.clock import SYSTEM_CLOCK, iso_utc
 from otel_bridge.settings import BridgeSettings
 
-__all__ = ["BIG", "TASKS", "Load"]
+__all__ = ["BIG", "NODES", "TASKS", "Load"]
 
 BIG: Final = "task-0"
 """The task with the large tree."""
 TASKS: Final = 400
-_NODES: Final = 50_000
+NODES: Final = 50_000
+"""Of that tree, at first."""
 _LEVELS: Final = 8
 _SMALL_TASK_JOBS: Final = 10
+_LAST_RUNNING: Final = 8
+"""Jobs that run at once directly below the large task."""
 _PROBE_SEC: Final = 0.01
 _FEED_SEC: Final = 0.02
 
@@ -51,6 +57,8 @@ class Load:
         self._spans = 0
         self._parents: list[list[tuple[int, int]]] = [[] for _ in range(TASKS)]
         self._open: list[tuple[int, int, int]] = []
+        self._last: deque[tuple[int, int]] = deque()
+        self._last_due = 0.0
 
     def task(self, task: int) -> Iterator[tuple[str, bytes]]:
         """Start a research task."""
@@ -108,7 +116,7 @@ class Load:
         )
         return position, text.encode()
 
-    def beginning(self, nodes: int = _NODES, tasks: int = TASKS) -> Iterator[tuple[str, bytes]]:
+    def beginning(self, nodes: int = NODES, tasks: int = TASKS) -> Iterator[tuple[str, bytes]]:
         """All tasks, and a tree of so many nodes in the first."""
         for task in range(tasks):
             yield from self.task(task)
@@ -123,10 +131,30 @@ class Load:
                 if node % 40:
                     yield from self.end()
 
-    def some(self, count: int) -> Iterator[tuple[str, bytes]]:
-        """So many events of jobs that start and end, half of them in the large tree."""
+    def last(self) -> Iterator[tuple[str, bytes]]:
+        """Start or end a job directly below the large task: its row is among the last."""
+        if len(self._last) < _LAST_RUNNING:
+            self._spans += 1
+            root = self._parents[0][0][0]
+            self._last.append((self._spans, root))
+            yield self._job("task_started", 0, self._spans, root)
+        else:
+            yield self._job("task_completed", 0, *self._last.popleft())
+
+    def some(self, count: int, last: float = 0.0) -> Iterator[tuple[str, bytes]]:
+        """
+        So many events of jobs that start and end, half of them in the large tree.
+
+        Args:
+            count: How many.
+            last: The share of them that is of its last rows.
+        """
         for number in range(count):
-            if number % 2 and self._open:
+            self._last_due += last
+            if self._last_due >= 1:
+                self._last_due -= 1
+                yield from self.last()
+            elif number % 2 and self._open:
                 yield from self.end()
             else:
                 yield from self.start(0 if number % 4 else self._random.randrange(TASKS))
@@ -139,6 +167,7 @@ class _Server:
         self._collector = collector
         self._load = Load(collector.ring.last_position.partition(":")[0])
         self._rate = 0
+        self._last = 0.0
         self._hz = 0.0
         self._due = 0.0
         self._feed_cpu = 0.0
@@ -179,7 +208,7 @@ class _Server:
             last, count = now, min(int(due), self._rate // 10)
             due -= int(due)
             started = time.process_time()
-            entries = list(self._load.some(count))
+            entries = list(self._load.some(count, self._last))
             self._feed_cpu += time.process_time() - started
             self._take(entries)
 
@@ -200,6 +229,7 @@ class _Server:
         while line := await reader.readline():
             asked = json.loads(line)
             self._rate = asked.get("rate", self._rate)
+            self._last = asked.get("last", self._last)
             self._hz = asked.get("hz", self._hz)
             print(json.dumps(self._figures()), flush=True)
 

@@ -236,7 +236,7 @@ def test_five_thousand_events_a_second(
     page = open_page()
     bus_url = busy_site.bridge.settings.bus_url
     producer = subprocess.Popen(
-        [sys.executable, "-m", "tests.benchmarks.bench_dashboard", bus_url, "8"],
+        [sys.executable, "-m", "tests.support.full_load", bus_url, "8"],
         stdout=subprocess.DEVNULL,
         cwd=ROOT,
     )
