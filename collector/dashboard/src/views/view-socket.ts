@@ -8,7 +8,8 @@
 
 const PROTOCOL = 1;
 const BACKOFF_FIRST_MS = 500;
-const BACKOFF_MAX_MS = 15_000;
+/** A collector that is back is shown within 5 s, of which its answers take up to 2 s. */
+const BACKOFF_MAX_MS = 3_000;
 /** The collector sends a message at least every 2 s: after two missed ones the page is stale. */
 const STALE_AFTER_MS = 5_000;
 /** After ten missed messages the connection is closed and opened again. */
