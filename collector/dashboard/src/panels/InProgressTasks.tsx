@@ -8,6 +8,8 @@ import { useTaskWindow } from "../tasks/task-window";
 import type { MonitoringFeed } from "../views/useMonitoringFeed";
 import type { TasksHead } from "../views/view-types";
 
+/** Cards of which it is remembered whether they are unfolded; the last drawn ones stay. */
+const MAX_KNOWN_CARDS = 1000;
 const NO_FILTERS: Filters = {};
 const nothing = () => undefined;
 
@@ -43,10 +45,14 @@ export const InProgressTasks = memo(function InProgressTasks(props: InProgressTa
     [openCards],
   );
   const isOpen = (taskId: string, isRunning: boolean, index: number) => {
-    const known = openCards.get(taskId);
-    if (known !== undefined) return known;
-    openCards.set(taskId, isRunning || index === 0);
-    return isRunning || index === 0;
+    const known = openCards.get(taskId) ?? (isRunning || index === 0);
+    openCards.delete(taskId);
+    openCards.set(taskId, known);
+    if (openCards.size > MAX_KNOWN_CARDS) {
+      const [oldest] = openCards.keys();
+      openCards.delete(oldest as string);
+    }
+    return known;
   };
   // A finger does not hover: after a touch the list would stand still until the next one.
   const onPointer = (event: PointerEvent, isOver: boolean) => {
