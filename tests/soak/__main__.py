@@ -4,8 +4,9 @@ A collector under load for an hour: ``make soak``, or ``python -m tests.soak --m
 A real collector process reads from a real Redis what coordinators and workers publish: research
 tasks of three projects, their phases and jobs with a model call each; some jobs fail, some are
 retried, and every few seconds a worker is killed in the middle of a job and started again under its
-id. It passes if the collector's memory at the end is at most 1.1 times that at one sixth of the
-time, if nothing is open at the end, and if every event of the log is accounted for.
+id. A dashboard is open in a browser all the time. It passes if the memory of the collector, and the
+heap and the DOM nodes of the page, at the end are at most 1.1 times those at one sixth of the time,
+if nothing is open at the end, and if every event of the log is accounted for.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
-from tests.soak.figures import Figures, Sample
+from tests.soak.figures import Figures, Sample, reference_sample
 from tests.soak.jobs import (
     DROPPED,
     EVENTS_PER_JOB,
@@ -33,6 +34,7 @@ from tests.soak.jobs import (
     KILLS,
     PUBLISHED,
 )
+from tests.soak.page import OpenPage
 from tests.support.app_server import Answer, fetch
 from tests.support.redis_server import RedisServer, free_port
 from tests.support.waiting import wait_until
@@ -91,10 +93,12 @@ class Soak:
                 stack.enter_context(self._process(module, url, f"c{number}", jobs))
                 for number in range(options.coordinators)
             ]
-            self._load(psutil.Process(collector.pid), coordinators)
+            page = stack.enter_context(OpenPage(f"http://127.0.0.1:{self._port}"))
+            self._load(psutil.Process(collector.pid), coordinators, page)
             self._stop(coordinators)
             self._stop(list(self._workers.values()))
             self._count()
+            self.figures.page_errors = page.errors
 
     # --- processes -------------------------------------------------------------------------------
 
@@ -157,7 +161,12 @@ class Soak:
 
     # --- the load --------------------------------------------------------------------------------
 
-    def _load(self, collector: psutil.Process, coordinators: list[subprocess.Popen[bytes]]) -> None:
+    def _load(
+        self,
+        collector: psutil.Process,
+        coordinators: list[subprocess.Popen[bytes]],
+        page: OpenPage,
+    ) -> None:
         count = number_of_samples(self._options.minutes)
         step_sec = self._options.minutes * 60 / count
         started = time.monotonic()
@@ -171,15 +180,20 @@ class Soak:
                 return time.monotonic() >= due
 
             wait_until(is_due, "the next sample", step_sec + 60, _LOOK_EVERY_SEC)
-            self._sample(collector, number * step_sec / 60)
+            if number == reference_sample(count):
+                page.fill()
+            self._sample(collector, page, number * step_sec / 60)
 
-    def _sample(self, collector: psutil.Process, minute: float) -> None:
+    def _sample(self, collector: psutil.Process, page: OpenPage, minute: float) -> None:
+        size = page.size()
         sample = Sample(
             minute=minute,
             rss_mib=collector.memory_info().rss / _MIB,
             events=self._in_log(),
             open_tasks=int(self._metrics()["otel_bridge_open_tasks"]),
             redis_mib=psutil.Process(self._server.pid).memory_info().rss / _MIB,
+            heap_mib=size.heap_mib,
+            dom_nodes=size.dom_nodes,
         )
         self.figures.samples.append(sample)
         print(sample, flush=True)

@@ -5,9 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["Figures", "Sample"]
+__all__ = ["Figures", "Sample", "reference_sample"]
 
 _MAX_GROWTH: Final = 1.1
+
+
+def reference_sample(count: int) -> int:
+    """Which of so many samples, from 1, the last one is compared with: minute 10 of 60."""
+    return count // 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,8 @@ class Sample:
         events: In the log so far.
         open_tasks: Cards that are open.
         redis_mib: Memory of the Redis process.
+        heap_mib: Memory of the JavaScript objects of the open page.
+        dom_nodes: DOM nodes of that page.
     """
 
     minute: float
@@ -28,11 +35,14 @@ class Sample:
     events: int
     open_tasks: int
     redis_mib: float
+    heap_mib: float
+    dom_nodes: int
 
     def __str__(self) -> str:
         return (
             f"minute {self.minute:5.1f}: RSS {self.rss_mib:6.1f} MiB, {self.events:>10,} events, "
-            f"{self.open_tasks:3} tasks open, Redis {self.redis_mib:.1f} MiB"
+            f"{self.open_tasks:3} tasks open, Redis {self.redis_mib:.1f} MiB, "
+            f"page {self.heap_mib:.2f} MiB, {self.dom_nodes:,} nodes"
         )
 
 
@@ -51,6 +61,7 @@ class Figures:
         kills: Worker processes that were killed; each may have sent a heartbeat after it counted.
         restarts: How often a worker was started again.
         still_open: What is open at the end, by name.
+        page_errors: Uncaught errors of the open page.
     """
 
     samples: list[Sample] = field(default_factory=list)
@@ -62,17 +73,25 @@ class Figures:
     kills: int = 0
     restarts: int = 0
     still_open: dict[str, int] = field(default_factory=dict)
+    page_errors: list[str] = field(default_factory=list)
 
     def failures(self) -> list[str]:
         """What does not hold, one sentence each; nothing for a run that passed."""
-        found = []
-        reference, last = self.samples[len(self.samples) // 6 - 1], self.samples[-1]
-        if last.rss_mib > _MAX_GROWTH * reference.rss_mib:
-            found.append(
-                f"RSS grew from {reference.rss_mib:.1f} MiB at minute {reference.minute:.1f} to "
-                f"{last.rss_mib:.1f} MiB at minute {last.minute:.1f}: "
-                f"more than {_MAX_GROWTH:g} times"
-            )
+        reference = self.samples[reference_sample(len(self.samples)) - 1]
+        last = self.samples[-1]
+        sizes = {
+            "RSS in MiB": (reference.rss_mib, last.rss_mib),
+            "the page's heap in MiB": (reference.heap_mib, last.heap_mib),
+            "the number of the page's DOM nodes": (reference.dom_nodes, last.dom_nodes),
+        }
+        found = [
+            f"{name} grew from {before:,.2f} at minute {reference.minute:.1f} to {after:,.2f} at "
+            f"minute {last.minute:.1f}: more than {_MAX_GROWTH:g} times"
+            for name, (before, after) in sizes.items()
+            if after > _MAX_GROWTH * before
+        ]
+        if self.page_errors:
+            found.append(f"the page had errors: {self.page_errors}")
         if any(self.still_open.values()):
             found.append(f"open at the end: {self.still_open}")
         if not 0 <= self.in_log - self.published <= self.kills:
