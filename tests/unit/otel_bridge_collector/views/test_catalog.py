@@ -145,7 +145,7 @@ def shown_by(views: Views, queries: Sequence[Query], scope: Scope = None) -> dic
 
 
 @given(seed=st.integers(0, 2**32), seconds=st.sampled_from((20, 100, 400, 2000)))
-@settings(max_examples=60)
+@settings(max_examples=25)
 def test_views_do_not_depend_on_order(seed: int, seconds: float) -> None:
     """A random history, shuffled and half repeated, gives the same views."""
     events = history(seed)
@@ -195,7 +195,7 @@ def renamed(value: Any, project: str, prefix: str) -> Any:
 
 @given(seeds=st.tuples(st.integers(0, 2**32), st.integers(0, 2**32)))
 @example(seeds=(19825865, 1))  # exactly as many events as a window has
-@settings(max_examples=60)
+@settings(max_examples=25)
 def test_a_scope_sees_what_it_would_see_alone(seeds: tuple[int, int]) -> None:
     """view(all events, scope) equals view(that scope's events), for every view."""
     mine = in_project(history(seeds[0]), "mine", "aa")
@@ -216,7 +216,7 @@ def test_a_scope_sees_what_it_would_see_alone(seeds: tuple[int, int]) -> None:
 
 
 @given(seed=st.integers(0, 2**32), windows=st.integers(1, 3))
-@settings(max_examples=60)
+@settings(max_examples=25)
 def test_a_full_and_changes_equal_a_later_full(seed: int, windows: int) -> None:
     """Whatever happens between two ticks, applying the change shows the new window."""
     events = history(seed)
