@@ -15,11 +15,11 @@ from otel_bridge_collector.model.events import (
     STALLED,
     STATUS_NAMES,
 )
-from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.reading.phases import PhaseRow
 from otel_bridge_collector.model.snapshot.cards import OPEN
 from otel_bridge_collector.views.listing import Listing, Scope, Window, merge_listings, window
 from otel_bridge_collector.views.state import ViewState, ms
+from otel_bridge_collector.views.task.search import tasks_with
 from otel_bridge_collector.views.task_index import IndexedTask
 from otel_bridge_collector.wire.views.params import TasksParams
 from otel_bridge_collector.wire.views.rows import TasksHead
@@ -67,7 +67,7 @@ def _order(state: ViewState, params: TasksParams, scope: Scope) -> tuple[_Order,
         return kept[1], kept[2]
     seen = list(state.tasks.visible(scope, params.project))
     attention = sum(known.status in (STALLED, FAILED) for known in seen)
-    passes = _filter(state.model, params)
+    passes = _filter(state, params, scope)
     found = seen if passes is None else list(filter(passes, seen))
     order = sorted((_ORDERS[params.sort](state, known), known.task.id) for known in found)
     sums = {"total_all": len(seen), "attention": attention}
@@ -119,7 +119,10 @@ _ORDERS: Final = {
 }
 
 
-def _filter(model: Fold, params: TasksParams) -> Callable[[IndexedTask], bool] | None:
+def _filter(
+    state: ViewState, params: TasksParams, scope: Scope
+) -> Callable[[IndexedTask], bool] | None:
+    model = state.model
     tests: list[Callable[[IndexedTask], bool]] = []
     if params.status is not None:
         bits = sum({1 << STATUS_NAMES.index(name) for name in params.status})
@@ -130,7 +133,9 @@ def _filter(model: Fold, params: TasksParams) -> Callable[[IndexedTask], bool] |
         tests.append(lambda known: known.is_of_type(model, name))
     if params.text:
         text = params.text.casefold()
-        tests.append(lambda known: text in known.searched(model))
+        # The task of a job that is searched for must not be hidden.
+        by_nodes = tasks_with(state, text, params.project, scope)
+        tests.append(lambda known: text in known.searched(model) or known.task.id in by_nodes)
     return (lambda known: all(test(known) for test in tests)) if tests else None
 
 

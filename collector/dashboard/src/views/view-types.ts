@@ -46,8 +46,9 @@ export interface TasksParams {
    */
   type?: string | null;
   /**
-   * Only tasks with this text in title, id, project, type, domain or error, in any case,
-   * at most 200 characters; default null, as an empty one: all.
+   * Only tasks with this text in title, id, project, type, domain or error, or in name,
+   * job id or error of a phase, job or span in memory, in any case, at most 200 characters;
+   * default null, as an empty one: all. New matches of the latter come up to 10 s late.
    */
   text?: string | null;
   /**

@@ -28,7 +28,7 @@ from otel_bridge_collector.views.task_index import IndexedTask
 from otel_bridge_collector.wire.views.events import SearchHead
 from otel_bridge_collector.wire.views.params import MAX_ROWS, SearchParams
 
-__all__ = ["compute", "merge"]
+__all__ = ["compute", "merge", "tasks_with"]
 
 _MAX_ERROR: Final = 300
 _KINDS: Final = ("span", "enqueue", "job", "phase", "task")
@@ -83,6 +83,33 @@ def compute(state: ViewState, params: SearchParams, scope: Scope) -> Listing:
             order.append(((-one.first,), key))
     sums = {"total": found.total, "left_out": int(not found.is_exact), "as_of": as_of}
     return Listing(sorted(order), lambda key: _row(state, *rows[key], key), sums)
+
+
+def tasks_with(state: ViewState, text: str, project: str | None, scope: Scope) -> frozenset[str]:
+    """
+    Return the ids of the tasks that have a node (phase, job, span) with a text.
+
+    As of the latest search that the budget allowed, 0.2 to 10 s ago while something changes. On the
+    collector's event loop; raises nothing.
+
+    Args:
+        state: As of its latest refresh; its budget keeps what was found.
+        text: What to find, case-folded.
+        project: Only in tasks of this project; None: in all.
+        scope: The projects that the reader may see; None: all.
+    """
+
+    def find() -> frozenset[str]:
+        names = _Names(text)
+        return frozenset(
+            known.task.id
+            for known in state.tasks.visible(scope, project)
+            if next(_nodes_with(known, text, names), None) is not None
+        )
+
+    key = "tasks with", text, project, scope
+    found, _ = state.budget.list(key, find, state.tasks.changes)
+    return found
 
 
 def merge(parts: Sequence[Listing], params: SearchParams) -> Window:

@@ -125,8 +125,9 @@ class TasksParams(_Params):
             default None: all. An empty list passes none.
         type: Only tasks of exactly this ``task_type``, or with a phase of exactly this name, at
             most 200 characters; default None: all.
-        text: Only tasks with this text in title, id, project, type, domain or error, in any case,
-            at most 200 characters; default None, as an empty one: all.
+        text: Only tasks with this text in title, id, project, type, domain or error, or in name,
+            job id or error of a phase, job or span in memory, in any case, at most 200 characters;
+            default None, as an empty one: all. New matches of the latter come up to 10 s late.
         sort: ``attention``: stalled, then failed, then open, then over, of each the newest first
             (default); ``newest``: the last start first; ``slowest``: the longest first, open ones
             until now.

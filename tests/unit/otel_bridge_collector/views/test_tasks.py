@@ -109,7 +109,8 @@ def family(task: str, status: str, **fields: Any) -> list[MonitoringEvent]:
         ({"text": "CRAWL"}, {"e"}),
         ({"text": "schools"}, {"f"}),
         ({"text": "such host"}, {"g"}),
-        ({"text": "job-of"}, set()),
+        ({"text": "JOB-OF-b"}, {"b"}),
+        ({"text": "fetch"}, {"f"}),
     ],
 )
 def test_a_task_is_found_by_what_belongs_to_it(params: dict[str, Any], expected: set[str]) -> None:
