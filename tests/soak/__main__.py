@@ -25,7 +25,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
-from tests.soak.figures import Figures, Sample, reference_sample
+from tests.soak.figures import Figures, Sample
 from tests.soak.jobs import (
     DROPPED,
     EVENTS_PER_JOB,
@@ -180,8 +180,6 @@ class Soak:
                 return time.monotonic() >= due
 
             wait_until(is_due, "the next sample", step_sec + 60, _LOOK_EVERY_SEC)
-            if number == reference_sample(count):
-                page.fill()
             self._sample(collector, page, number * step_sec / 60)
 
     def _sample(self, collector: psutil.Process, page: OpenPage, minute: float) -> None:
@@ -194,6 +192,7 @@ class Soak:
             redis_mib=psutil.Process(self._server.pid).memory_info().rss / _MIB,
             heap_mib=size.heap_mib,
             dom_nodes=size.dom_nodes,
+            event_rows=size.event_rows,
         )
         self.figures.samples.append(sample)
         print(sample, flush=True)

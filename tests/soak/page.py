@@ -11,15 +11,12 @@ from typing import Final, Self
 from playwright.sync_api import sync_playwright
 
 from tests.support.chromium import launch
-from tests.support.waiting import wait_until
 
 __all__ = ["OpenPage", "PageSize"]
 
 _LOOKS: Final = 5
 _LOOK_EVERY_SEC: Final = 1.0
 _MIB: Final = 1024 * 1024
-_FULL_ROWS: Final = 4_700
-"""At its limit of 5,000 rows the table drops older pages of 200 each."""
 
 
 def _number(text: str) -> int:
@@ -34,10 +31,12 @@ class PageSize:
     Attributes:
         heap_mib: Memory of its JavaScript objects after garbage was collected.
         dom_nodes: Its DOM nodes, those included that are held and not shown.
+        event_rows: Rows of its table of events, of which it keeps 5,000.
     """
 
     heap_mib: float
     dom_nodes: int
+    event_rows: int
 
 
 class OpenPage:
@@ -72,22 +71,6 @@ class OpenPage:
     ) -> None:
         self._stack.close()
 
-    def fill(self) -> None:
-        """
-        Let the table of events keep as many rows as it can, 5,000, and go back to the newest.
-
-        By itself it is full after a few minutes. What grows only until then is no leak.
-        """
-        table = self._page.locator(".events .table-body")
-        shown = self._page.locator(".events .panel-head .num")
-
-        def is_full() -> bool:
-            table.evaluate("body => { body.scrollTop = body.scrollHeight }")
-            return _number(shown.inner_text()) >= _FULL_ROWS
-
-        wait_until(is_full, "the table of events to be full", 120, 0.1)
-        self._page.get_by_test_id("new-events").click()
-
     def size(self) -> PageSize:
         """
         The largest of five looks in five seconds.
@@ -104,10 +87,12 @@ class OpenPage:
         return PageSize(
             heap_mib=max(look.heap_mib for look in looks),
             dom_nodes=max(look.dom_nodes for look in looks),
+            event_rows=looks[-1].event_rows,
         )
 
     def _look(self) -> PageSize:
         self._devtools.send("HeapProfiler.collectGarbage")
         answer = self._devtools.send("Performance.getMetrics")
         found = {metric["name"]: metric["value"] for metric in answer["metrics"]}
-        return PageSize(found["JSHeapUsedSize"] / _MIB, int(found["Nodes"]))
+        rows = self._page.locator(".events .panel-head .num").inner_text()
+        return PageSize(found["JSHeapUsedSize"] / _MIB, int(found["Nodes"]), _number(rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ def figures(**last: Any) -> Figures:
         "redis_mib": 1.0,
         "heap_mib": 10.0,
         "dom_nodes": 1000,
+        "event_rows": 5000,
     }
     samples = [Sample(minute=minute, **fields) for minute in range(1, 6)]
     return Figures(samples=[*samples, Sample(minute=6, **(fields | last))], kills=1, restarts=1)
@@ -36,6 +38,16 @@ def test_growth_over_a_tenth_fails(last: dict[str, Any], named: str) -> None:
     (failure,) = figures(**last).failures()
     assert named in failure
     assert "at minute 1.0" in failure
+
+
+def test_the_page_is_compared_with_when_its_table_was_full() -> None:
+    """What the heap grows before the table of events is full is no failure; never full is one."""
+    run = figures()
+    run.samples[0] = replace(run.samples[0], heap_mib=5.0, event_rows=4000)
+    assert run.failures() == []
+    run.samples[1:-1] = [replace(one, event_rows=4000) for one in run.samples[1:-1]]
+    (failure,) = run.failures()
+    assert "not full" in failure
 
 
 def test_a_run_that_grew_by_a_tenth_passes() -> None:
