@@ -213,8 +213,10 @@ def kill_and_look(site: DashboardSite, page: Page, crowd: ResumingViewers, attem
                 took[name] = round(time.monotonic() - ready, 2)
         return len(took) == len(waited)
 
-    wait_until(are_all_back, "page and clients to be back", 60, 0.02)
-    print(f"back after {took} s")
+    try:
+        wait_until(are_all_back, "page and clients to be back", 30, 0.02)
+    finally:
+        print(f"back after {took} s: {body.evaluate(_STATE)}, without: {crowd.missing()}")
     assert body.evaluate(_SEEN) == seen
     assert max(took.values()) <= BACK_WITHIN_SEC, took
     rows = body.evaluate(_STATE)["rows"]

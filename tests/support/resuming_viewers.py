@@ -105,6 +105,15 @@ class ResumingViewers:
         assert self._failure is None, self._failure
         return all(viewer.is_complete for viewer in self.viewers)
 
+    def missing(self) -> list[tuple[int, Subscription, list[dict[str, Any]]]]:
+        """Of each client: which views its connection has not shown, and what came instead."""
+        return [
+            (number, subscription, [one for one in viewer.client.others if one["t"] != "tick"])
+            for number, viewer in enumerate(self.viewers)
+            for place, subscription in enumerate(viewer.subscriptions)
+            if not viewer.client.view(place).fulls
+        ]
+
     def shown(self, viewer: int, subscription: int) -> tuple[dict[str, Any], list[Any]]:
         """Head and rows that a client shows now; its keys are checked to be each there once."""
 
