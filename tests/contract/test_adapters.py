@@ -89,8 +89,8 @@ def test_a_job_is_live_while_it_runs(rig: TaskRig) -> None:
     try:
         rig.wait_for("task_started", job)
         wait_until(
-            lambda: [e for e in rig.events(job) if e["event_type"] == "worker_heartbeat"],
-            "a beat that names the job",
+            lambda: rig.events(job, "worker_heartbeat"),
+            "a heartbeat that names the job",
         )
         assert "task_completed" not in rig.kinds(job)
     finally:

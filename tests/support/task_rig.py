@@ -174,7 +174,11 @@ class TaskRig:
         return self._producer.stdout.readline().strip()
 
     def events(self, task_id: str | None = None, kind: str | None = None) -> list[dict[str, Any]]:
-        """What is in the log, of one job or of one type."""
+        """
+        What is in the log, of one job or of one type.
+
+        A heartbeat that names the job is the worker's event: it comes only if it is asked for.
+        """
         absent = dict.fromkeys(MonitoringEvent.model_fields)
         found = [
             absent | json.loads(fields[b"e"])
@@ -185,6 +189,7 @@ class TaskRig:
             for event in found
             if (task_id is None or event["task_id"] == task_id)
             and (kind is None or event["event_type"] == kind)
+            and (task_id is None or kind or event["event_type"] != "worker_heartbeat")
         ]
 
     def kinds(self, task_id: str) -> list[str]:
