@@ -26,30 +26,14 @@ from otel_bridge_collector.settings import CollectorSettings
 from otel_bridge_collector.views.catalog import CATALOG, parse_query
 from otel_bridge_collector.views.changes import change_message, full_message
 from otel_bridge_collector.views.listing import Window
-from otel_bridge_collector.wire.views import events, rows, tree
-from pydantic import BaseModel
 
 from otel_bridge.settings import BridgeSettings
 from tests.support.faults import FakeClock
 from tests.support.model_snapshot import FIXTURES
 
-__all__ = ["CASES", "FOLDER", "SHAPES", "Case", "computed_cases", "main", "render"]
+__all__ = ["CASES", "FOLDER", "Case", "computed_cases", "main", "render"]
 
 FOLDER: Final = FIXTURES / "views"
-
-SHAPES: Final[dict[str, tuple[type[BaseModel], type[BaseModel] | None]]] = {
-    "events": (events.EventsHead, events.EventRow),
-    "failures": (rows.ListHead, rows.FailureRow),
-    "job": (tree.JobHead, tree.AttemptRow),
-    "overview": (rows.OverviewHead, None),
-    "queues": (rows.ListHead, rows.QueueRow),
-    "search": (events.SearchHead, events.SearchRow),
-    "strip": (tree.StripHead, tree.StripRow),
-    "tasks": (rows.TasksHead, rows.TaskRow),
-    "tree": (tree.TreeHead, tree.TreeRow),
-    "workers": (rows.ListHead, rows.WorkerRow),
-}
-"""The models of each view's head and rows."""
 
 
 class Case(NamedTuple):

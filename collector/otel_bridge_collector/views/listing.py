@@ -12,10 +12,21 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from pydantic import BaseModel
+
 from otel_bridge_collector.wire.views.params import Anchor, AnchorKey, ListParams
 from otel_bridge_collector.wire.views.rows import ListHead
 
-__all__ = ["GoneError", "Listing", "Scope", "Window", "list_window", "merge_listings", "window"]
+__all__ = [
+    "GoneError",
+    "Listing",
+    "Scope",
+    "Window",
+    "list_window",
+    "merge_listings",
+    "whole_window",
+    "window",
+]
 
 Scope = frozenset[str] | None
 """The projects that a reader may see; None: all, and what has no project."""
@@ -135,3 +146,19 @@ def list_window(parts: Sequence[Listing], params: ListParams) -> Window:
     listing = merge_listings(parts)
     first, rows = window(listing, params.at, params.count)
     return Window(ListHead(first=first, total=len(listing.order)).model_dump(), rows)
+
+
+def whole_window(parts: Sequence[Listing], head: type[BaseModel]) -> Window:
+    """
+    Take all rows of a view of one task, which one process holds; its sums are the head.
+
+    Args:
+        parts: One listing; of several the first.
+        head: The model of the head, which checks the sums.
+
+    Raises:
+        IndexError: There are no parts.
+    """
+    part = parts[0]
+    shown = head.model_validate(part.sums)
+    return Window(shown.model_dump(), {key: part.row(key) for _, key in part.order})

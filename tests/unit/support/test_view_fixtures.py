@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from otel_bridge_collector.views.catalog import CATALOG
+from otel_bridge_collector.wire.typescript import VIEWS
 
 from tests.support.view_client import ShownView
-from tests.support.view_fixtures import CASES, FOLDER, SHAPES, Case, computed_cases, main, render
+from tests.support.view_fixtures import CASES, FOLDER, Case, computed_cases, main, render
 
 
 def recorded(case: Case) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def name_of(case: Case) -> str:
 
 def test_every_view_is_recorded() -> None:
     """Each view of the catalog has a case with models, and each file a case."""
-    assert CATALOG.keys() <= {case.view for case in CASES} == SHAPES.keys()
+    assert CATALOG.keys() <= {case.view for case in CASES} == VIEWS.keys()
     names = {path.stem for path in FOLDER.iterdir()}
     assert names == {case.name for case in computed_cases()}
 
@@ -51,7 +52,7 @@ def test_the_changes_lead_to_the_last_full(case: Case) -> None:
 @pytest.mark.parametrize("case", computed_cases(), ids=name_of)
 def test_heads_and_rows_are_those_of_the_models(case: Case) -> None:
     """Every field has the type that they say, none is missing, and no other is sent."""
-    head, row = SHAPES[case.view]
+    _, head, row = VIEWS[case.view]
     found = recorded(case)
     messages = [found["full"], *filter(None, (step["change"] for step in found["then"]))]
     shown: dict[str, Any] = {}

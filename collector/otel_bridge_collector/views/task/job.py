@@ -18,7 +18,7 @@ from otel_bridge_collector.model.snapshot.bars import (
     worker_id_of,
 )
 from otel_bridge_collector.model.workers import Incarnation, Worker
-from otel_bridge_collector.views.listing import GoneError, Listing, Scope, Window
+from otel_bridge_collector.views.listing import GoneError, Listing, Scope, Window, whole_window
 from otel_bridge_collector.views.state import ViewState, ms
 from otel_bridge_collector.wire.views.params import JobParams
 from otel_bridge_collector.wire.views.tree import JobHead
@@ -68,9 +68,7 @@ def merge(parts: Sequence[Listing], params: JobParams) -> Window:
         IndexError: There are no parts.
     """
     del params
-    part = parts[0]
-    head = JobHead.model_validate(part.sums)
-    return Window(head.model_dump(), {key: part.row(key) for _, key in part.order})
+    return whole_window(parts, JobHead)
 
 
 class _Rows:

@@ -18,7 +18,7 @@ from otel_bridge_collector.model.events import FAILED
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.nodes import Task
 from otel_bridge_collector.model.reading.ends import is_ended_attempt
-from otel_bridge_collector.views.listing import Listing, Scope, Window
+from otel_bridge_collector.views.listing import Listing, Scope, Window, whole_window
 from otel_bridge_collector.views.state import ViewState
 from otel_bridge_collector.wire.views.params import StripParams
 from otel_bridge_collector.wire.views.tree import StripHead
@@ -89,9 +89,7 @@ def merge(parts: Sequence[Listing], params: StripParams) -> Window:
         IndexError: There are no parts.
     """
     del params
-    part = parts[0]
-    head = StripHead.model_validate(part.sums)
-    return Window(head.model_dump(), {key: part.row(key) for _, key in part.order})
+    return whole_window(parts, StripHead)
 
 
 def _row(bars: dict[str, tuple[int, int]], key: str) -> bytes:

@@ -18,50 +18,12 @@ from otel_bridge_collector.views.changes import change_message, full_message
 from otel_bridge_collector.views.listing import GoneError, Scope, Window
 from otel_bridge_collector.views.state import ViewState
 from otel_bridge_collector.wire.event_matcher import BACKGROUND_EVENT_TYPES
-from otel_bridge_collector.wire.views.events import EventRow, EventsHead, SearchHead, SearchRow
-from otel_bridge_collector.wire.views.rows import (
-    FailureRow,
-    ListHead,
-    OverviewHead,
-    QueueRow,
-    TaskRow,
-    TasksHead,
-    WorkerRow,
-)
-from otel_bridge_collector.wire.views.tree import (
-    AttemptRow,
-    JobHead,
-    StripHead,
-    StripRow,
-    TreeHead,
-    TreeRow,
-)
-from pydantic import BaseModel
+from otel_bridge_collector.wire.typescript import VIEWS
 
 from tests.support.faults import FakeClock
 from tests.support.histories import append_to, fold, history, moment
 from tests.support.view_client import ShownView
 
-HEADS: dict[str, type[BaseModel]] = {
-    "events": EventsHead,
-    "job": JobHead,
-    "overview": OverviewHead,
-    "search": SearchHead,
-    "strip": StripHead,
-    "tasks": TasksHead,
-    "tree": TreeHead,
-}
-ROWS: dict[str, type[BaseModel]] = {
-    "events": EventRow,
-    "failures": FailureRow,
-    "job": AttemptRow,
-    "queues": QueueRow,
-    "search": SearchRow,
-    "strip": StripRow,
-    "tasks": TaskRow,
-    "tree": TreeRow,
-    "workers": WorkerRow,
-}
 OF_A_TASK = {"job", "strip", "tree"}
 ALL = [
     *(parse_query(name, {}) for name in sorted(CATALOG.keys() - OF_A_TASK - {"search"})),
@@ -137,9 +99,11 @@ def shown_by(views: Views, queries: Sequence[Query], scope: Scope = None) -> dic
         except GoneError as gone:
             found[query] = gone.why
             continue
-        HEADS.get(query.view, ListHead).model_validate(window.head)
+        _, head, row_model = VIEWS[query.view]
+        head.model_validate(window.head)
         for row in window.rows.values():
-            ROWS[query.view].model_validate_json(row)
+            assert row_model is not None
+            row_model.model_validate_json(row)
         found[query] = parsed(window)
     return found
 

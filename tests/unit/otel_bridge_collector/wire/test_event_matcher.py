@@ -148,7 +148,7 @@ def test_the_bytes_decide_as_the_texts_do(message: str, phase: str, text: str) -
 
 
 def test_a_reader_sees_its_projects() -> None:
-    """Whatever the query asks for; an event without a project is nobody's."""
+    """Whatever the query asks for, an event without a project is shown to no limited reader."""
     scope = frozenset({"p"})
     sent = [entry(project_id="p"), entry(project_id="q"), entry(), entry("worker_started")]
     assert [passes(one, scope) for one in sent] == [True, False, False, False]

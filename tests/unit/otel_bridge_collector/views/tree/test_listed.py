@@ -120,7 +120,7 @@ def test_what_replaces_a_row() -> None:
 
 
 def test_what_failed_and_what_is_final() -> None:
-    """Ends of spans are final; a phase without a span may be told to run again."""
+    """Ends of spans are final; a phase without a span may run again."""
     _, nodes = parts(story())
     assert [key for key, node in nodes.items() if has_failed(node)] == [span(3), "phase:t/1/q"]
     assert [key for key, node in nodes.items() if is_final(node)] == [span(3)]
