@@ -19,6 +19,7 @@ from otel_bridge.settings import BridgeSettings
 from otel_bridge.spans.context_managers import (
     enqueue,
     job,
+    job_progress,
     phase,
     queue_depth,
     research_task,
@@ -38,6 +39,7 @@ __all__ = [
     "configure",
     "enqueue",
     "job",
+    "job_progress",
     "phase",
     "queue_depth",
     "research_task",

@@ -152,7 +152,7 @@ class ArqAdapter(Adapter):
                         job_id,
                         attempt.task_type,
                         attempt.carrier,
-                        reason=safe_str(attempt.result or "") or "aborted before it began",
+                        error=safe_str(attempt.result or "") or "aborted before it began",
                         retry_count=max(0, attempt.job_try - 1),
                         worker_id=_worker_id(),
                     )

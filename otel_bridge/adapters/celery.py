@@ -150,6 +150,7 @@ class CeleryAdapter(Adapter):
             queue=(request.delivery_info or {}).get("routing_key"),
             worker_id=self._worker_id or f"celery@{this_process()}",
             heartbeat=self._heartbeat,
+            is_inline=bool(request.is_eager),
         )
 
     def _on_failure(self, task_id: str = "", exception: Any = None, **_: Any) -> None:
@@ -187,7 +188,7 @@ class CeleryAdapter(Adapter):
         found = self._received.pop(task_id, None)
         if found is not None:
             name, carrier, retries = found
-            report_lost(task_id, name, carrier, reason=reason, retry_count=retries, worker_id=None)
+            report_lost(task_id, name, carrier, error=reason, retry_count=retries, worker_id=None)
 
     def _on_retry(self, request: Any = None, reason: Any = None, **_: Any) -> None:
         run = self._runs.get(request.id)

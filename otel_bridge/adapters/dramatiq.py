@@ -152,7 +152,7 @@ class _MonitoringMiddleware(Middleware):
                 message.message_id,
                 message.actor_name,
                 message.options.get(MESSAGE_KEY),
-                reason=f"no worker knows an actor {message.actor_name!r}",
+                error=f"no worker knows an actor {message.actor_name!r}",
                 retry_count=attempts_before(message.options.get("retries")),
                 worker_id=None,
             )

@@ -149,7 +149,7 @@ class RqAdapter(Adapter):
         def run_job(queue: Queue, job: RqJob, *args: Any, **kwargs: Any) -> Any:
             if is_off():
                 return original(queue, job, *args, **kwargs)
-            run = self._open(job, worker_id=None)
+            run = self._open(job, worker_id=None, is_inline=True)
             try:
                 return original(queue, job, *args, **kwargs)
             except BaseException as error:
@@ -161,7 +161,12 @@ class RqAdapter(Adapter):
         return run_job
 
     def _open(
-        self, job: RqJob, *, worker_id: str | None, heartbeat: WorkerHeartbeat | None = None
+        self,
+        job: RqJob,
+        *,
+        worker_id: str | None,
+        heartbeat: WorkerHeartbeat | None = None,
+        is_inline: bool = False,
     ) -> Run:
         return self._runs.open(
             job.id,
@@ -171,6 +176,7 @@ class RqAdapter(Adapter):
             queue=job.origin,
             worker_id=worker_id,
             heartbeat=heartbeat,
+            is_inline=is_inline,
         )
 
     # --- running: in the work-horse -----------------------------------------------------------
@@ -223,7 +229,7 @@ class RqAdapter(Adapter):
                     job.id,
                     _type_of(job),
                     meta.get(MESSAGE_KEY),
-                    reason=str(kwargs.get("exc_string") or "the work-horse died").strip(),
+                    error=str(kwargs.get("exc_string") or "the work-horse died").strip(),
                     retry_count=attempt,
                     worker_id=worker.name,
                     will_retry=will_retry,
@@ -320,7 +326,7 @@ def _cancelling(reason: str, original: Callable[..., Any]) -> Callable[..., Any]
                 job.id,
                 _type_of(job),
                 meta[MESSAGE_KEY],
-                reason=reason,
+                error=reason,
                 retry_count=_attempt_of(job),
                 worker_id=None,
             )

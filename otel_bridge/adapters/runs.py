@@ -18,9 +18,9 @@ from otel_bridge.bridge import current_bridge
 from otel_bridge.events import semconv
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType, TaskStatus
 from otel_bridge.spans.context_managers import job
+from otel_bridge.spans.job import Job
 from otel_bridge.spans.scope import on_worker
 from otel_bridge.spans.span_context_manager import safe_str
-from otel_bridge.spans.work_spans import Job
 from otel_bridge.workers.heartbeat import WorkerHeartbeat
 
 __all__ = ["Run", "Runs", "attempts_before", "read_carrier", "report_lost"]
@@ -76,8 +76,9 @@ class Run:
     """
     One attempt at a job, from its start in this process to its end.
 
-    Created by ``Runs.open`` and ended by ``Runs.close``; in between, an adapter sets ``error`` and
-    ``is_queued_again``. It checks nothing, and how long an attempt takes is not limited.
+    Created by ``Runs.open`` and ended by ``Runs.close``; in between, an adapter sets ``error``,
+    ``reason`` and ``is_queued_again``. It checks nothing, and how long an attempt takes is not
+    limited.
 
     Args:
         task_id: Id of the job.
@@ -88,6 +89,8 @@ class Run:
     Attributes:
         is_open: Whether ``close`` has not been called yet.
         error: Why the attempt failed; None: it has not failed.
+        reason: Why it failed, if that was not the job's own error: a reason of
+            ``MonitoringEvent.reason``, such as ``time_limit``. None: its own error, or not known.
         is_queued_again: Whether the job will run again; the attempt then ends as a retry.
     """
 
@@ -97,6 +100,7 @@ class Run:
         self.outer = outer
         self.is_open = True
         self.error: BaseException | str | None = None
+        self.reason: str | None = None
         self.is_queued_again = False
 
     def queue_again(self) -> dict[str, str]:
@@ -125,6 +129,7 @@ class Run:
 
     @safely
     def _set_outcome(self) -> None:
+        self.span.reason = self.reason
         if self.is_queued_again:
             self.span.retry(self.error or "queued again")
         elif self.error is not None:
@@ -172,6 +177,7 @@ class Runs:
         queue: str | None,
         worker_id: str | None,
         heartbeat: WorkerHeartbeat | None = None,
+        is_inline: bool = False,
     ) -> Run:
         """
         Start an attempt: open the span of a job, in the current thread or asyncio task.
@@ -190,12 +196,16 @@ class Runs:
             worker_id: The worker that runs it; None: the one that ``heartbeat`` belongs to.
             heartbeat: That worker's heartbeat, which then carries the job's id; None if another
                 process sends it.
+            is_inline: True if the caller runs the job in place, as an eager Celery task: without a
+                carrier it then belongs to the code around the call. Default False, as in a worker:
+                then the carrier alone says what it belongs to, and without one it belongs to
+                nothing, whatever a job before or another instrumentation left behind.
 
         Returns:
             The attempt; end it with ``close(task_id)`` in the same thread or task. Never raises.
         """
         job_id = safe_str(task_id)
-        with on_worker(heartbeat):
+        with on_worker(heartbeat, is_inline=is_inline):
             span = job(
                 task_id=job_id,
                 task_type=task_type,
@@ -204,6 +214,7 @@ class Runs:
                 retry_count=retry_count,
                 queue=queue,
             )
+        span.is_inline = is_inline
         span.__enter__()
         run = Run(job_id, span, self._current.get())
         self._current.set(run)
@@ -230,11 +241,12 @@ def report_lost(
     task_type: str,
     carrier: Any,
     *,
-    reason: str,
+    error: str,
     retry_count: int,
     worker_id: str | None,
     will_retry: bool = False,
     span_id: str | None = None,
+    reason: str | None = None,
 ) -> None:
     """
     Publish the end of a job whose own process cannot: it was killed, or no process started it.
@@ -252,12 +264,14 @@ def report_lost(
             message, or its JSON text; anything else counts as none. Names research task, project,
             phase, run and trace. A ``traceparent`` without a trace id of 32 lower-case hex digits
             counts as none.
-        reason: Published as ``error``.
+        error: What happened, for people.
         retry_count: Attempts made before the one that ended; a negative number counts as 0.
         worker_id: The worker that ran it; None if no worker did.
         will_retry: Whether the framework runs the job again.
         span_id: The span of the attempt that ended, as 16 hex digits; None: the collector finds it
             by job, run and attempt.
+        reason: Why it ended so, as one of the reasons of ``MonitoringEvent.reason``, such as
+            ``killed``; default None: not known.
     """
     bridge = current_bridge()
     if bridge is None or bridge.bus is None:
@@ -277,11 +291,12 @@ def report_lost(
             phase=ids.get(semconv.CARRIER_PHASE),
             retry_count=max(0, retry_count),
             worker_id=None if worker_id is None else safe_str(worker_id),
-            error=safe_str(reason),
+            error=safe_str(error),
             trace_id=trace_id,
             span_id=span_id,
             run_id=ids.get(semconv.CARRIER_RUN_ID),
             ended_by="other",
+            reason=reason,
         )
     )
 

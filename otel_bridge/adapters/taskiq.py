@@ -287,7 +287,7 @@ def _report_unknown(broker: AsyncBroker, data: bytes) -> None:
             message.task_id,
             message.task_name,
             message.labels.get(MESSAGE_KEY),
-            reason=f"no worker knows a task {message.task_name!r}",
+            error=f"no worker knows a task {message.task_name!r}",
             retry_count=0,
             worker_id=None,
         )

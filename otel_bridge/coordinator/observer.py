@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from otel_bridge.coordinator.shape import error_of, is_same_job, status_of, text
 from otel_bridge.events.model import TaskStatus
+from otel_bridge.spans.job import Job
 from otel_bridge.spans.span_context_manager import safe_repr
-from otel_bridge.spans.work_spans import Job
 
 __all__ = ["RUNNING_JOB", "CommandObserver", "RunningJob"]
 

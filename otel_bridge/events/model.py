@@ -165,7 +165,10 @@ class MonitoringEvent(BaseModel):
         stack: True if the stack of this failure is stored, under the span's id.
         stack_of: The id of another span under which it is stored.
         reason: Why a job stalled: ``worker_lost``, ``heartbeat_lost``, ``queue_emptied`` or
-            ``silent``.
+            ``silent``. Or why it failed or is to be tried again, where that was not its own error:
+            ``time_limit``, ``killed`` (its process was ended by a signal), ``worker_lost``,
+            ``revoked`` (cancelled by a person or a program), ``expired`` (it waited for too long),
+            ``refused`` (no worker knows or takes it). Other text is a reason of a newer release.
         progress: Of one job: ``done`` and, if it is known, ``total``, whole numbers.
         spans: In ``span_beats``: the ids of the spans that are alive.
         position: Opaque text for the place in the log; set when the event is appended.

@@ -23,12 +23,13 @@ from otel_bridge.mapping.intermediate import IntermediateSpans
 from otel_bridge.mapping.lifecycle import (
     ENQUEUE,
     FAILED_ENQUEUE,
+    JOB,
     PHASE,
     RESEARCH_TASK,
     EventOfSpan,
     event_of,
 )
-from otel_bridge.mapping.own import is_count, own_facts
+from otel_bridge.mapping.own import add_job_end, is_count, own_facts
 from otel_bridge.mapping.span_view import (
     Attributes,
     Facts,
@@ -239,6 +240,8 @@ class SpanMapper:
             fields["span_kind"] = "PRODUCER"
         if semconv.SPAN_KIND not in attributes:
             add_kind(fields, span)
+        elif found.is_about_end and facts.kind == JOB:
+            add_job_end(fields, attributes)
         return fields
 
     def _add_texts(self, fields: Fields, attributes: Attributes, facts: Facts) -> None:

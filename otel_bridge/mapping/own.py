@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Final, TypeGuard
 
 from otel_bridge.events import semconv
-from otel_bridge.mapping.span_view import Attributes, Facts, SpanView, error_of, has_failed
+from otel_bridge.mapping.span_view import Attributes, Facts, Fields, SpanView, error_of, has_failed
 
-__all__ = ["OUTCOMES", "is_count", "own_facts"]
+__all__ = ["OUTCOMES", "add_job_end", "is_count", "own_facts"]
 
 OUTCOMES: Final = ("completed", "failed", "retrying")
 """The values of ``nexus.outcome``."""
@@ -68,6 +68,30 @@ def _outcome(span: SpanView, attributes: Attributes) -> str:
     if outcome in OUTCOMES:
         return outcome
     return "failed" if has_failed(span) else "completed"
+
+
+def add_job_end(fields: Fields, attributes: Attributes) -> None:
+    """
+    Add to the event of a job's end why it ended so, and how far it was, if the span says so.
+
+    Never raises. ``reason`` is text of any length; ``progress`` has the numbers ``done`` and
+    ``total`` that are whole numbers, and is left out without ``done``.
+
+    Args:
+        fields: The event's fields so far, which are before these two in ``FIELD_ORDER``; changed.
+        attributes: Of the job's span.
+    """
+    reason = attributes.get(semconv.REASON)
+    if reason is not None:
+        fields["reason"] = str(reason)
+    done = attributes.get(_DONE)
+    if is_count(done):
+        total = attributes.get(_TOTAL)
+        fields["progress"] = {"done": done, "total": total} if is_count(total) else {"done": done}
+
+
+_DONE: Final = f"{semconv.PROGRESS_PREFIX}done"
+_TOTAL: Final = f"{semconv.PROGRESS_PREFIX}total"
 
 
 def is_count(value: Any) -> TypeGuard[int]:

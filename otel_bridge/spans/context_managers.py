@@ -17,13 +17,14 @@ from typing import Any, Final
 
 from otel_bridge.bridge import current_bridge
 from otel_bridge.events import semconv
+from otel_bridge.spans.job import Job
 from otel_bridge.spans.scope import Scope, current_scope
 from otel_bridge.spans.span_context_manager import meta_attributes, safe_str
-from otel_bridge.spans.work_spans import Enqueue, Job, Phase, ResearchTask
+from otel_bridge.spans.work_spans import Enqueue, Phase, ResearchTask
 from otel_bridge.spans.worker import Worker
 from otel_bridge.workers.queue_depth import publish_queue_depth
 
-__all__ = ["enqueue", "job", "phase", "queue_depth", "research_task", "worker"]
+__all__ = ["enqueue", "job", "job_progress", "phase", "queue_depth", "research_task", "worker"]
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +144,7 @@ def enqueue(
         give to ``job()``. It has the trace context, the ids of research task, project and phase,
         and an id of this run of the job, which all its attempts share.
     """
-    ids = _ids(parent_task_id, project_id, phase, {})
+    ids = _ids(parent_task_id, project_id, phase, {}, current_scope())
     known_id = _text(task_id)
     attributes = {
         semconv.TASK_ID: known_id,
@@ -184,9 +185,9 @@ def job(
         task_type: For example ``data_aggregation_search``.
         carrier: The ``dict`` that ``enqueue()`` bound; anything but a mapping counts as None, and
             values that are no text are ignored. This span becomes a child of the enqueue span, in
-            the same trace, and takes research task, project and phase from the carrier, or from the
-            enclosing context what the carrier lacks. Default None: all from the enclosing context,
-            with its current span as the parent.
+            the same trace, and takes research task, project and phase from the carrier alone: what
+            the carrier lacks is unknown, whatever encloses the worker. Default None, or an empty
+            one: all from the enclosing context, with its current span as the parent.
         worker_id: Id of the worker that runs the job. Default None: that of the enclosing
             ``worker()``; without one the events name no worker.
         retry_count: Attempts made before this one; 0, the default, for the first.
@@ -202,7 +203,9 @@ def job(
         ``task_completed``. The exception goes on to the caller.
     """
     carrier, carried = _read_carrier(carrier)
-    ids = _ids(parent_task_id, project_id, phase, carried)
+    enclosing = current_scope()
+    around = Scope(worker=enclosing.worker) if carrier else enclosing
+    ids = _ids(parent_task_id, project_id, phase, carried, around)
     if worker_id is None and ids.worker is not None:
         worker_id = ids.worker.worker_id
     attributes = {
@@ -221,13 +224,30 @@ def job(
     return Job(task_type, ids, attributes, task_id=safe_str(task_id), carrier=carrier)
 
 
+def job_progress(done: int, total: int | None = None) -> None:
+    """
+    Report how far the enclosing job is, also one that an adapter opened: a bar in its row.
+
+    Outside of a job it does nothing. In another thread it works if that has the job's context
+    (``contextvars.copy_context()``). Published within 1 s, at most one event a second, and with the
+    job's end. Never raises or waits; what is no whole number of 0 or more is logged as an error.
+
+    Args:
+        done: Steps done since the job started, of any unit.
+        total: Steps in all; default None: as reported before, else unknown.
+    """
+    enclosing = current_scope().job
+    if enclosing is not None:
+        enclosing.progress(done, total)
+
+
 def _ids(
     parent_task_id: str | None,
     project_id: str | None,
     phase: str | None,
     carried: Mapping[str, str],
+    enclosing: Scope,
 ) -> Scope:
-    enclosing = current_scope()
     return Scope(
         parent_task_id=_text(parent_task_id)
         or carried.get(semconv.CARRIER_PARENT_TASK_ID)
@@ -237,6 +257,7 @@ def _ids(
         or enclosing.project_id,
         phase=_text(phase) or carried.get(semconv.CARRIER_PHASE) or enclosing.phase,
         worker=enclosing.worker,
+        job=enclosing.job,
     )
 
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 from opentelemetry import context as otel_context
 from opentelemetry import propagate
@@ -14,11 +14,18 @@ from opentelemetry import propagate
 from otel_bridge.events import semconv
 from otel_bridge.workers.heartbeat import WorkerHeartbeat
 
-__all__ = ["SCOPE_KEY", "Scope", "carrier_of", "current_scope", "on_worker"]
+__all__ = ["SCOPE_KEY", "ReportsProgress", "Scope", "carrier_of", "current_scope", "on_worker"]
 
 logger = logging.getLogger(__name__)
 
 SCOPE_KEY: Final = otel_context.create_key("otel-bridge-scope")
+
+
+class ReportsProgress(Protocol):
+    """A job that runs, as ``job_progress()`` needs it; ``Job`` is the one implementation."""
+
+    def progress(self, done: int, total: int | None = None) -> None:
+        """Report how far the job is; never raises or waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +42,14 @@ class Scope:
         phase: Name of the enclosing phase (text); None outside of one.
         worker: The ``WorkerHeartbeat`` of the enclosing worker, which publishes that it is alive; a
             job sets its ``current_task_id``. None outside of a worker.
+        job: The enclosing job, for its progress. None outside of one.
     """
 
     parent_task_id: str | None = None
     project_id: str | None = None
     phase: str | None = None
     worker: WorkerHeartbeat | None = None
+    job: ReportsProgress | None = None
 
 
 _NO_SCOPE: Final = Scope()
@@ -83,7 +92,7 @@ def carrier_of(scope: Scope) -> dict[str, str]:
 
 
 @contextmanager
-def on_worker(heartbeat: WorkerHeartbeat | None) -> Iterator[None]:
+def on_worker(heartbeat: WorkerHeartbeat | None, *, is_inline: bool = True) -> Iterator[None]:
     """
     Make a worker the enclosing one of all jobs that are created inside the block.
 
@@ -95,8 +104,10 @@ def on_worker(heartbeat: WorkerHeartbeat | None) -> Iterator[None]:
     Args:
         heartbeat: The worker's heartbeat, which may have been started in another context. It is
             neither started nor stopped here. None: jobs inside have no worker.
+        is_inline: True: research task, project and phase of the enclosing code still count. False:
+            they do not, for what a job before left behind belongs to that job alone.
     """
-    scope = replace(current_scope(), worker=heartbeat)
+    scope = replace(current_scope(), worker=heartbeat) if is_inline else Scope(worker=heartbeat)
     token = otel_context.attach(otel_context.set_value(SCOPE_KEY, scope))
     try:
         yield

@@ -220,6 +220,10 @@ class SpanContextManager(_GuardedContextManager):
         is_exception = isinstance(reason, BaseException)
         self._error_type = type(reason).__name__ if is_exception else None
 
+    def _scope(self) -> Scope:
+        """What code inside the block inherits."""
+        return self._ids
+
     def _open(self) -> None:
         attributes = {
             semconv.SPAN_KIND: self._kind,
@@ -235,7 +239,7 @@ class SpanContextManager(_GuardedContextManager):
             attributes={key: value for key, value in attributes.items() if value is not None},
             links=self._links,
         )
-        context = otel_context.set_value(SCOPE_KEY, self._ids, self._parent_context)
+        context = otel_context.set_value(SCOPE_KEY, self._scope(), self._parent_context)
         self._token = otel_context.attach(trace.set_span_in_context(self._span, context))
 
     def _close(self, error: BaseException | None) -> None:

@@ -1,5 +1,5 @@
 """
-The context managers of a research task, phase, enqueue and job; ``worker.py`` has the worker's.
+The context managers of a research task, a phase and an enqueue; ``job.py`` has the job's.
 
 ``context_managers.py`` has the public functions that create them. Each span starts with everything
 the live view needs as attributes, so its start event is complete. Ids pass from a research task to
@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from opentelemetry import context as otel_context
-from opentelemetry import propagate, trace
-from opentelemetry.trace import Link, SpanKind
+from opentelemetry.trace import SpanKind
 
 from otel_bridge.bridge import current_bridge
 from otel_bridge.events import semconv
@@ -32,7 +29,7 @@ from otel_bridge.spans.span_context_manager import (
     whole_number,
 )
 
-__all__ = ["Enqueue", "Job", "Phase", "ResearchTask"]
+__all__ = ["Enqueue", "Phase", "ResearchTask"]
 
 logger = logging.getLogger(__name__)
 
@@ -271,118 +268,3 @@ class Enqueue(SpanContextManager):
         self._has_task_id = self._is_queued = True
         self._span.set_attribute(semconv.TASK_ID, task_id)
         self._span.set_attribute(semconv.MESSAGING_MESSAGE_ID, task_id)
-
-
-class Job(SpanContextManager, SelfReturningContextManager):
-    """
-    The context manager around one attempt at a job: a span of kind CONSUMER.
-
-    Created by ``job()``; enter it once, by ``with`` or ``async with``. It publishes
-    ``task_started`` on entering and one event on leaving: by the last call of ``complete()``,
-    ``fail()`` or ``retry()``, without one ``task_failed`` if an exception leaves the block, else
-    ``task_completed``. The exception goes on to the caller in each case. Its methods never raise:
-    they log. Entered again, which is not checked, it is a second attempt with the same outcome.
-
-    Args:
-        label: Type of the job, which follows ``job`` in the span's name.
-        ids: Research task, project, phase and worker that code inside inherits.
-        attributes: Further attributes of the span; those that are None are left out.
-        task_id: Id of the job, for the worker's heartbeats.
-        carrier: The dict that came with the job and has its trace context; may be empty.
-    """
-
-    _kind = semconv.KIND_JOB
-    _span_kind = SpanKind.CONSUMER
-
-    def __init__(
-        self,
-        label: str,
-        ids: Scope,
-        attributes: Mapping[str, Any],
-        *,
-        task_id: str,
-        carrier: Mapping[str, str],
-    ) -> None:
-        super().__init__(label, ids, attributes)
-        self._task_id = task_id
-        self._carrier = carrier
-        self._started_at: float | None = None
-
-    @property
-    def retry_carrier(self) -> dict[str, str]:
-        """
-        The carrier (the dict that carries trace context with a job) for the job's next attempt.
-
-        Read it inside the block. It is this attempt's carrier, empty if there was none, plus a link
-        to this attempt's span, which is missing before the block begins. A new dict at each call.
-        Never raises: what the propagator or a carrier that is no dict raises is logged.
-        """
-        carrier: dict[str, str] = {}
-        injected: dict[str, str] = {}
-        try:
-            carrier.update(self._carrier)
-            propagate.inject(injected, trace.set_span_in_context(self._span))
-        except Exception:
-            logger.exception("otel-bridge could not link the next attempt of %s", self)
-        if "traceparent" in injected:
-            carrier[semconv.CARRIER_PREVIOUS_ATTEMPT] = injected["traceparent"]
-        return carrier
-
-    @guarded
-    def complete(self) -> None:
-        """End as completed when the block ends, even if an exception leaves it; never raises."""
-        self._end_as(TaskStatus.COMPLETED)
-
-    @guarded
-    def retry(self, reason: BaseException | str) -> None:
-        """
-        End as ``task_retry`` when the block ends: this attempt failed and the job will run again.
-
-        It only reports this; the number of retries is not limited here. An exception that leaves
-        the block does not change it. After the block it has no effect. Never raises.
-
-        Args:
-            reason: Shown as the error of this attempt.
-        """
-        self._end_as(TaskStatus.RETRYING, reason)
-
-    def _open(self) -> None:
-        try:
-            self._read_carrier()
-        except Exception:  # such as a traceparent that is no text, or a faulty propagator
-            logger.exception("otel-bridge could not read the trace context of %s", self)
-        super()._open()
-        if self._ids.worker is not None:
-            self._ids.worker.current_task_id = self._task_id
-        otel_metrics = current_metrics()
-        if otel_metrics is not None:
-            self._started_at = time.monotonic()
-            otel_metrics.job_started(self._label, self._attributes.get(semconv.QUEUE))
-
-    def _read_carrier(self) -> None:
-        # The current context is passed on, because extract() would start from an empty one.
-        self._parent_context = propagate.extract(self._carrier, otel_context.get_current())
-        previous = self._carrier.get(semconv.CARRIER_PREVIOUS_ATTEMPT)
-        if previous:
-            linked = propagate.extract({"traceparent": previous}, otel_context.Context())
-            span_context = trace.get_current_span(linked).get_span_context()
-            if span_context.is_valid:
-                self._links.append(Link(span_context, {"nexus.link": "previous attempt"}))
-
-    def _close(self, error: BaseException | None) -> None:
-        heartbeat = self._ids.worker
-        if heartbeat is not None and heartbeat.current_task_id == self._task_id:
-            heartbeat.current_task_id = None
-        try:
-            super()._close(error)
-        finally:
-            # Also if the exception's own ``__str__`` raised: the job would count as running.
-            otel_metrics = current_metrics()
-            if otel_metrics is not None and self._started_at is not None:
-                otel_metrics.job_ended(
-                    self._label,
-                    self._attributes.get(semconv.QUEUE),
-                    (self._outcome or TaskStatus.COMPLETED).value,
-                    self._error_type,
-                    time.monotonic() - self._started_at,
-                )

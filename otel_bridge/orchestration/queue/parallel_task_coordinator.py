@@ -40,7 +40,7 @@ from otel_bridge.orchestration.queue.task_types import JobHandler, QueuedJob, qu
 from otel_bridge.orchestration.queue.wake import WakeUpNotification, WakeUpNotifications, jittered
 from otel_bridge.projects.resolver import ProjectIdResolver
 from otel_bridge.spans.context_managers import enqueue, job, research_task, worker
-from otel_bridge.spans.work_spans import Job as SpanJob
+from otel_bridge.spans.job import Job as SpanJob
 from otel_bridge.workers.queue_depth import LoopCaller, QueueDepthSampler
 
 __all__ = ["ParallelTaskCoordinator", "Throttle"]

@@ -139,7 +139,10 @@ export interface MonitoringEvent {
   stack_of?: string;
   /**
    * Why a job stalled: `worker_lost`, `heartbeat_lost`, `queue_emptied` or
-   * `silent`.
+   * `silent`. Or why it failed or is to be tried again, where that was not its own error:
+   * `time_limit`, `killed` (its process was ended by a signal), `worker_lost`,
+   * `revoked` (cancelled by a person or a program), `expired` (it waited for too long),
+   * `refused` (no worker knows or takes it). Other text is a reason of a newer release.
    */
   reason?: string;
   /** Of one job: `done` and, if it is known, `total`, whole numbers. */

@@ -184,7 +184,7 @@ def test_a_job_is_the_current_one_of_its_worker(seen: Seen, runs: Runs) -> None:
 
 
 def lost(carrier: Any = None, **options: Any) -> None:
-    defaults: dict[str, Any] = {"reason": "killed", "retry_count": 1, "worker_id": "w"}
+    defaults: dict[str, Any] = {"error": "killed", "retry_count": 1, "worker_id": "w"}
     report_lost("j1", "add", carrier, **(defaults | options))
 
 
@@ -251,8 +251,8 @@ def test_a_lost_job_is_published_whatever_its_message_holds(
     """Any carrier, reason and number of attempts give one event that other programs can read."""
     assert seen.bridge.bus is not None
     before = seen.bridge.bus.counters.published
-    lost(carrier, reason=reason, retry_count=retry_count)
-    lost(json.dumps(carrier), reason=reason, retry_count=retry_count, will_retry=True)
+    lost(carrier, error=reason, retry_count=retry_count)
+    lost(json.dumps(carrier), error=reason, retry_count=retry_count, will_retry=True)
     assert seen.bridge.flush(10)
     assert seen.bridge.bus.counters.published == before + 2
 
@@ -269,9 +269,9 @@ def test_hostile_values_never_reach_the_framework(seen: Seen, runs: Runs, name: 
     run.queue_again()
     runs.close(wrong)
     assert not run.is_open
-    wrong_kinds: Any = {"reason": wrong, "retry_count": wrong, "worker_id": wrong}
+    wrong_kinds: Any = {"error": wrong, "retry_count": wrong, "worker_id": wrong}
     report_lost(wrong, wrong, wrong, **wrong_kinds)
-    report_lost("j2", "add", wrong, reason="killed", retry_count=0, worker_id=None)
+    report_lost("j2", "add", wrong, error="killed", retry_count=0, worker_id=None)
     assert [event for event in seen.events() if event.get("task_id") == "j2"] != []
 
 
