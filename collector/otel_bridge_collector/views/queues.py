@@ -29,15 +29,27 @@ def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
     """
     del params
     found: dict[str, tuple[int, int]] = {}
+    by_name = state.model.queues.by_name
     if scope is None:
-        queues = state.model.queues.by_name.values()
-        found = {queue.name: queue.depth for queue in queues if queue.depth is not None}
+        found = {queue.name: queue.depth for queue in by_name.values() if queue.depth is not None}
     ranks = {name: rank for rank, name in enumerate(state.queues)}
     order = sorted(((ranks.get(name, len(ranks)), name), name) for name in found)
 
     def row(key: str) -> bytes:
         at, depth = found[key]
-        return QueueRow(k=key, depth=depth, at=at // 1000).model_dump_json().encode()
+        return (
+            QueueRow(
+                k=key,
+                depth=depth,
+                at=at // 1000,
+                priorities=None,
+                oldest=None,
+                workers=None,
+                running=len(by_name[key].running),
+            )
+            .model_dump_json()
+            .encode()
+        )
 
     return Listing(order, row, {})
 

@@ -80,6 +80,7 @@ def _row(worker: Worker, status: WorkerStatus, key: str, project: str | None) ->
         "status": status,
         "host": newest.host if newest else None,
         "pid": newest.pid if newest else None,
+        "queues": None,
         "start": ms(started_at(newest)),
         "seen": ms(worker.last_seen),
         "job": named and named.id,

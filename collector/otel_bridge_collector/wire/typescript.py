@@ -159,7 +159,7 @@ def render_views() -> str:
     blocks.append('export type Anchor = "end" | AnchorRow | AnchorKey;\n')
     groups: tuple[tuple[list[type[BaseModel]], _Mode], ...] = (
         ([params.AnchorRow, params.AnchorKey, *taken], "validation"),
-        ([tree.Held, rows.PhasePart, *shown, *_MESSAGES], "serialization"),
+        ([tree.Held, tree.Progress, rows.PhasePart, *shown, *_MESSAGES], "serialization"),
     )
     for models, mode in groups:
         definitions = _definitions(models, mode)

@@ -33,6 +33,7 @@ const row = (k: string, depth: number, fields: Partial<TreeRow> = {}): TreeRow =
   attempt: 0,
   run: null,
   error: null,
+  progress: null,
   kids: 0,
   n: 0,
   done: 0,

@@ -221,6 +221,14 @@ export interface Held {
   kept: number;
 }
 
+/** How far one attempt of a job is, as the job itself reports it. */
+export interface Progress {
+  /** Steps done, of a unit that only the job knows. */
+  done: number;
+  /** Steps in all; null if unknown. */
+  total: number | null;
+}
+
 /** One phase (named part) of a task: one bar of its entry on the page. */
 export interface PhasePart {
   /** As the worker named it. */
@@ -421,7 +429,10 @@ export interface TreeRow {
   job: string | null;
   /** As of now. */
   status: Status;
-  /** Why it is stalled, as in `TaskRow`; null if it is not. */
+  /**
+   * Why it is stalled, as in `TaskRow`, or why it failed or is to be tried again, as in
+   * `MonitoringEvent.reason`; null: not known.
+   */
   why: string | null;
   /** Who reported its end; null while it is open or unknown. */
   ended_by: "self" | "other" | "rule" | "snapshot" | null;
@@ -442,6 +453,8 @@ export interface TreeRow {
   run: number | null;
   /** Why it failed, at most 300 characters. */
   error: string | null;
+  /** How far the job says it is; null if it does not say, and for what is no job. */
+  progress: Progress | null;
   /**
    * Rows directly below it, counted ones included that are no longer in memory. Of
    * `more`: the rows it stands for.
@@ -517,7 +530,7 @@ export interface AttemptRow {
   attempt: number;
   /** As of now. */
   status: Status;
-  /** Why it is stalled; null if it is not. */
+  /** Why it is stalled, failed or is to be tried again, as in `TreeRow`; null: not known. */
   why: string | null;
   /** Who reported its end; null while it is open or unknown. */
   ended_by: "self" | "other" | "rule" | "snapshot" | null;
@@ -537,6 +550,8 @@ export interface AttemptRow {
   span: string | null;
   /** Why it failed; null: it has not, or no reason was given. */
   error: string | null;
+  /** How far it says it is; null if it does not say. */
+  progress: Progress | null;
 }
 
 /** The head of the views `failures`, `queues` and `workers`. */
@@ -586,6 +601,8 @@ export interface WorkerRow {
   host: string | null;
   /** Its process id. */
   pid: number | null;
+  /** The queues that it takes jobs from; null: it does not say. */
+  queues: readonly string[] | null;
   /** When it started, ms. */
   start: number | null;
   /** When its newest event was received, ms. */
@@ -617,6 +634,20 @@ export interface QueueRow {
   depth: number;
   /** When that depth was measured, ms. */
   at: number;
+  /** The same by priority, where the broker has priorities; null: it has none. */
+  priorities: Record<string, number> | null;
+  /**
+   * When the job that has waited for longest was put into it, ms; null: no job that the
+   * collector knows waits in it. A job with a delay waits only once that is over.
+   */
+  oldest: number | null;
+  /**
+   * Workers that are online and take jobs from it; null: none says which queues it
+   * takes from.
+   */
+  workers: number | null;
+  /** Jobs of it that run. */
+  running: number;
 }
 
 /** The head of the view `events`. */

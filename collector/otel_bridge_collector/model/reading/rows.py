@@ -83,7 +83,8 @@ class Rows:
             card_ended: When its card ended, microseconds; None while it is open.
         """
         if not is_open(node) and node.ended >> 3 != RULE:
-            return NodeState(node.ended & 7, node.end, None, node.ended >> 3)
+            reason = None if node.more is None else node.more.reason
+            return NodeState(node.ended & 7, node.end, reason, node.ended >> 3)
         if node.kind in (PHASE, SPAN) and has_ended(node):
             return NodeState(node.ended & 7, node.end, None, RULE)
         own = node.own
@@ -115,7 +116,8 @@ class Rows:
             # It waits for its next attempt, and the enqueue of that is all that is known of it.
             return NodeState(job.st, None, None, 0)
         report = report or node
-        return NodeState(job.st, report.end, None, report.ended >> 3)
+        reason = None if report.more is None else report.more.reason
+        return NodeState(job.st, report.end, reason, report.ended >> 3)
 
     @staticmethod
     def _ended_above(node: Node) -> Verdict | None:

@@ -23,7 +23,7 @@ from otel_bridge_collector.views.state import ViewState, ms
 from otel_bridge_collector.wire.views.params import JobParams
 from otel_bridge_collector.wire.views.tree import JobHead
 
-__all__ = ["compute", "error_of", "merge", "queued_time"]
+__all__ = ["compute", "error_of", "merge", "progress_of", "queued_time"]
 
 _MAX_ROWS: Final = 200
 
@@ -129,8 +129,17 @@ class _Rows:
                 "trace": _trace_of(node),
                 "span": None if node.key is None else f"{node.key:016x}",
                 "error": error_of(self._job, node),
+                "progress": progress_of(node),
             }
         )
+
+
+def progress_of(node: Node) -> dict[str, int | None] | None:
+    """How far a job says it is, as the model ``Progress``; None if it does not say."""
+    if node.more is None or node.more.progress is None:
+        return None
+    _, done, total = node.more.progress
+    return {"done": done, "total": None if total < 0 else total}
 
 
 def queued_time(node: Node, run: Run) -> int | None:

@@ -40,7 +40,7 @@ from otel_bridge_collector.model.snapshot.bars import (
     run_numbers,
     worker_id_of,
 )
-from otel_bridge_collector.views.task.job import error_of, queued_time
+from otel_bridge_collector.views.task.job import error_of, progress_of, queued_time
 from otel_bridge_collector.views.tree.blocks import Item
 from otel_bridge_collector.views.tree.listed import is_final, is_virtual
 
@@ -188,6 +188,7 @@ class RowMaker:
             "attempt": 0 if job is None or node is None else node.attempt,
             "run": None if job is None or node is None else _run(job, node),
             "error": None if node is None else _error(job, node),
+            "progress": None if job is None or node is None else progress_of(node),
             "kids": _count(item) + gone_below(task, item, is_task=is_task),
             "n": item.size - 1,
             "done": agg[3],
@@ -220,6 +221,7 @@ class RowMaker:
 
 _NULLS: Final = (
     "type", "job", "why", "ended_by", "queued", "start", "end", "worker", "run", "error",
+    "progress",
 )  # fmt: skip
 _COUNTS: Final = ("attempt", "n", "done", "failed", "running", "pending", "stalled")
 

@@ -215,6 +215,7 @@ class WorkerRow(WireModel):
         status: ``online``; ``stopped``: it said so; ``offline``: its heartbeats ended without that.
         host: Its host name; None if unknown, as for the next three.
         pid: Its process id.
+        queues: The queues that it takes jobs from; None: it does not say.
         start: When it started, ms.
         seen: When its newest event was received, ms.
         job: Id of the job that it runs; None: none, or that of another project than was asked for.
@@ -232,6 +233,7 @@ class WorkerRow(WireModel):
     status: Literal["online", "offline", "stopped"]
     host: str | None
     pid: int | None
+    queues: tuple[str, ...] | None
     start: int | None
     seen: int | None
     job: str | None
@@ -253,11 +255,21 @@ class QueueRow(WireModel):
         k: Its full name.
         depth: Jobs that wait in it.
         at: When that depth was measured, ms.
+        priorities: The same by priority, where the broker has priorities; None: it has none.
+        oldest: When the job that has waited for longest was put into it, ms; None: no job that the
+            collector knows waits in it. A job with a delay waits only once that is over.
+        workers: Workers that are online and take jobs from it; None: none says which queues it
+            takes from.
+        running: Jobs of it that run.
     """
 
     k: str
     depth: int
     at: int
+    priorities: dict[str, int] | None
+    oldest: int | None
+    workers: int | None
+    running: int
 
 
 class FailureRow(WireModel):

@@ -16,6 +16,7 @@ __all__ = [
     "AttemptRow",
     "Held",
     "JobHead",
+    "Progress",
     "RowKind",
     "StripHead",
     "StripRow",
@@ -41,6 +42,21 @@ class Held(WireModel):
 
     seen: int
     kept: int
+
+
+class Progress(WireModel):
+    """
+    How far one attempt of a job is, as the job itself reports it; a record.
+
+    A field of a wrong type, or an unknown one, raises ``ValidationError``.
+
+    Attributes:
+        done: Steps done, of a unit that only the job knows.
+        total: Steps in all; None if unknown.
+    """
+
+    done: int
+    total: int | None
 
 
 class TreeHead(WireModel):
@@ -92,7 +108,8 @@ class TreeRow(WireModel):
         type: Job type; None: none is known, as for the other texts.
         job: The job's id.
         status: As of now.
-        why: Why it is stalled, as in ``TaskRow``; None if it is not.
+        why: Why it is stalled, as in ``TaskRow``, or why it failed or is to be tried again, as in
+            ``MonitoringEvent.reason``; None: not known.
         ended_by: Who reported its end; None while it is open or unknown.
         queued: When the job was put into its queue, ms.
         start: When it started, ms; None: it has not, or unknown.
@@ -102,6 +119,7 @@ class TreeRow(WireModel):
         attempt: Number of the attempt, from 0; 0 for what is no job.
         run: Number of the run (each enqueue of the job is one), from 1; None for what is no job.
         error: Why it failed, at most 300 characters.
+        progress: How far the job says it is; None if it does not say, and for what is no job.
         kids: Rows directly below it, counted ones included that are no longer in memory. Of
             ``more``: the rows it stands for.
         n: Rows below it at any depth, as far as they are in memory; one of ``more`` counts as one.
@@ -128,6 +146,7 @@ class TreeRow(WireModel):
     attempt: int
     run: int | None
     error: str | None
+    progress: Progress | None
     kids: int
     n: int
     done: int
@@ -214,7 +233,7 @@ class AttemptRow(WireModel):
         run: Number of its run, from 1.
         attempt: Number of the attempt in the run, from 0.
         status: As of now.
-        why: Why it is stalled; None if it is not.
+        why: Why it is stalled, failed or is to be tried again, as in ``TreeRow``; None: not known.
         ended_by: Who reported its end; None while it is open or unknown.
         queued: When it was put into its queue, ms; None if unknown, as for the next two.
         start: When it started, ms.
@@ -224,6 +243,7 @@ class AttemptRow(WireModel):
         trace: Its trace, 32 hex digits.
         span: Its span, 16 hex digits.
         error: Why it failed; None: it has not, or no reason was given.
+        progress: How far it says it is; None if it does not say.
     """
 
     k: str
@@ -241,3 +261,4 @@ class AttemptRow(WireModel):
     trace: str | None
     span: str | None
     error: str | None
+    progress: Progress | None

@@ -53,7 +53,9 @@ def test_the_task_itself() -> None:
     """Its title, its type, its jobs of all statuses, and its status from its card."""
     rows = shown(ROOT, job(1, "task_started", 2), job(3, "task_failed", 2, error="E"))
     assert rows["task Big"] == {
-        **dict.fromkeys(("job", "why", "ended_by", "queued", "end", "worker", "run", "error")),
+        **dict.fromkeys(
+            ("job", "why", "ended_by", "queued", "end", "worker", "run", "error", "progress")
+        ),
         **dict.fromkeys(("depth", "attempt", "done", "running", "pending", "stalled"), 0),
         "k": span(1),
         "kind": "task",
