@@ -34,23 +34,45 @@ from ``requirements/arq.txt``.
 
 
 def bin_of(framework: str) -> Path:
-    """Where the commands and the Python of a framework are; arq's own environment if it is made."""
+    """
+    Where the commands and the Python of a framework are.
+
+    ``OTEL_BRIDGE_CELERY_BIN`` and the like name another environment, with another version of the
+    framework: ``make frameworks`` sets it. Else arq's own environment if it is made.
+    """
+    named = os.environ.get(f"OTEL_BRIDGE_{framework.upper()}_BIN")
+    if named:
+        return Path(named)
     return ARQ_BIN if framework == "arq" and ARQ_BIN.is_dir() else _BIN
 
 
 FRAMEWORKS: Final[dict[str, list[str]]] = {
     "celery": [
-        *(f"{_BIN}/celery", "-A", f"{_APPS}.celery_app", "worker", "--concurrency", "2"),
+        *(
+            f"{bin_of('celery')}/celery",
+            "-A",
+            f"{_APPS}.celery_app",
+            "worker",
+            "--concurrency",
+            "2",
+        ),
         *("--loglevel", "warning", "--without-gossip", "--without-mingle"),
     ],
-    "rq": [sys.executable, "-m", f"{_APPS}.rq_app"],
+    "rq": [f"{bin_of('rq')}/python", "-m", f"{_APPS}.rq_app"],
     "arq": [f"{bin_of('arq')}/arq", f"{_APPS}.arq_app.WorkerSettings"],
     "dramatiq": [
-        *(f"{_BIN}/dramatiq", f"{_APPS}.dramatiq_app", "--processes", "1", "--threads", "2"),
+        *(
+            f"{bin_of('dramatiq')}/dramatiq",
+            f"{_APPS}.dramatiq_app",
+            "--processes",
+            "1",
+            "--threads",
+            "2",
+        ),
         *("--skip-logging", "--path", str(ROOT)),
     ],
     "taskiq": [
-        *(f"{_BIN}/taskiq", "worker", f"{_APPS}.taskiq_app:broker", "--workers", "1"),
+        *(f"{bin_of('taskiq')}/taskiq", "worker", f"{_APPS}.taskiq_app:broker", "--workers", "1"),
         *("--max-async-tasks", "2", "--max-prefetch", "0"),
     ],
 }
