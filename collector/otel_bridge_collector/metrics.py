@@ -217,5 +217,11 @@ class _OwnNumbers(MetricsSource):
     def _otlp_requests(otlp: OtlpIngest) -> Iterator[Metric]:
         rejected, shed = otlp.rejected, otlp.shed
         yield _counters("otlp_rejected_total", "Spans and log records rejected.", "what", rejected)
+        yield _counters(
+            "otlp_rejected_by_cause_total",
+            "Spans and log records rejected, by cause.",
+            "cause",
+            otlp.rejected_by_cause,
+        )
         yield _counter("otlp_requests_shed_total", "OTLP requests refused as too many.", shed)
         yield _gauge("otlp_requests_in_progress", "OTLP requests in memory.", otlp.active)

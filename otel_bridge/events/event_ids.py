@@ -10,7 +10,7 @@ from typing import Final
 
 from opentelemetry.trace import SpanContext
 
-__all__ = ["event_id_of"]
+__all__ = ["event_id_of", "snapshot_id_of"]
 
 
 def event_id_of(context: SpanContext, start_ns: int, *, is_end: bool) -> str:
@@ -33,6 +33,27 @@ def event_id_of(context: SpanContext, start_ns: int, *, is_end: bool) -> str:
     bits = context.trace_id ^ (span_id << 64 | span_id) ^ (start_ns * _SPREAD & _UUID_ALL)
     if is_end:
         bits ^= _END_SIDE
+    return _uuid_text(bits)
+
+
+def snapshot_id_of(context: SpanContext, start_ns: int, digest: int) -> str:
+    """
+    Return the id of the event for a snapshot of an open span; only computes, and never raises.
+
+    The same for the same snapshot, however often it is received, so a request that is sent
+    again is folded once.
+
+    Args:
+        context: The span's own context.
+        start_ns: The start of the span, nanoseconds since the Unix epoch.
+        digest: Of all that the snapshot says, 64 bits.
+    """
+    span_id = context.span_id
+    bits = context.trace_id ^ (span_id << 64 | span_id) ^ (start_ns * _SPREAD & _UUID_ALL)
+    return _uuid_text(bits ^ (digest * _SPREAD & _UUID_ALL) ^ _SNAPSHOT_SIDE)
+
+
+def _uuid_text(bits: int) -> str:
     text = f"{bits & _UUID_KEPT | _UUID_VERSION_4:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
@@ -41,6 +62,7 @@ _UUID_ALL: Final = (1 << 128) - 1
 _SPREAD: Final = 0x9E3779B97F4A7C15F39CC0605CEDC835
 """2^128 divided by the golden ratio. Odd, so that two start times never give the same product."""
 _END_SIDE: Final = 0x5DEECE66D
+_SNAPSHOT_SIDE: Final = 0x27D4EB2F165667C5
 _UUID_KEPT: Final = _UUID_ALL - (0xF << 76) - (0x3 << 62)
 _UUID_VERSION_4: Final = (4 << 76) | (2 << 62)
 """Version and variant bits of RFC 9562. The text is formatted here, because ``uuid4`` costs

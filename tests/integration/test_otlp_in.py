@@ -162,7 +162,6 @@ def test_a_pending_span_is_a_live_start(site: AppServer) -> None:
         (b"[]", {}, 400),
         (b'{"resourceSpans": 3, "resourceLogs": 3}', {}, 400),
         (b"[" * 100_000, {}, 400),
-        (b'{"a":' * 90 + b"1" + b"}" * 90, {}, 400),
         (b"\xff\xff\xff", {"Content-Type": "application/x-protobuf"}, 400),
         (b"x", {"Content-Type": "text/plain"}, 415),
         (b"not gzip", {"Content-Encoding": "gzip"}, 400),
@@ -489,10 +488,47 @@ def test_heartbeat_logs_are_live(site: AppServer) -> None:
         assert post_logs(site, lifecycle("heartbeat", root)) == {}
         wait_until(lambda: cards(site).get(TRACE, {}).get("status") == "processing", "the start")
     assert cards(site)[TRACE]["title"] == "import schools"
-    assert len(fetch(f"{site.url}/monitor/events").json()["events"]) == 1
+    kinds = [event["event_type"] for event in fetch(f"{site.url}/monitor/events").json()["events"]]
+    assert sorted(kinds) == ["span_beats", "task_started"]
     assert post_logs(site, lifecycle("stop", span("0" * 15 + "1", "import schools"), "json")) == {}
     wait_until(lambda: cards(site)[TRACE]["status"] == "completed", "the end")
     assert cards(site)[TRACE]["duration_ms"] == 1000
+
+
+@pytest.mark.parametrize(
+    "snapshot",
+    [
+        {"endTimeUnixNano": "0"},
+        {"endTimeUnixNano": "11651379494838206464"},
+        {"attributes": [text("agentops.in_flight", "true")]},
+        {"attributes": [text("nexus.span.open", "1"), text("nexus.span.beat_ms", "10000")]},
+    ],
+    ids=["no end", "Go's zero time", "a made-up end and a flag", "our emitters' flag"],
+)
+def test_the_same_span_first_open_then_ended(site: AppServer, snapshot: dict[str, Any]) -> None:
+    """It runs, takes the name of a later snapshot, fails by its true end, and does not reopen."""
+    number = "0" * 15 + "1"
+    opened = span(number, "import", **snapshot)
+    assert post(site, request(opened)).status == 200
+    wait_until(lambda: cards(site).get(TRACE, {}).get("status") == "processing", "the start")
+    assert post(site, request({**opened, "name": "import schools"})).status == 200
+    wait_until(lambda: cards(site)[TRACE]["title"] == "import schools", "its name")
+    failed = span(number, "import schools", status={"code": 2, "message": "no such school"})
+    assert post(site, request(failed)).status == 200
+    wait_until(lambda: cards(site)[TRACE]["status"] == "failed", "the end")
+    assert cards(site)[TRACE]["error"] == "no such school"
+    last = span("0" * 15 + "2", "after", number)
+    assert post(site, request({**opened, "name": "late"}, last)).status == 200
+    wait_until(lambda: len(events_of(site)) >= 4, "the late snapshot")
+    assert (cards(site)[TRACE]["status"], cards(site)[TRACE]["title"]) == (
+        "failed",
+        "import schools",
+    )
+
+
+def events_of(site: AppServer) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = fetch(f"{site.url}/monitor/events").json()["events"]
+    return found
 
 
 def test_other_logs_are_rejected_and_counted(site: AppServer) -> None:

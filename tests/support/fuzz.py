@@ -15,8 +15,9 @@ import atheris
 
 with atheris.instrument_imports(include=["collector", "otel_bridge"]):
     from otel_bridge_collector.otlp.decode import OtlpError, decode
+    from otel_bridge_collector.otlp.lifecycle import read_lifecycle
     from otel_bridge_collector.otlp.mapping import OtlpReceiver, read_spans
-    from otel_bridge_collector.otlp.shapes import read_lifecycle
+    from otel_bridge_collector.otlp.rejections import Rejections
 
     from otel_bridge.errors import TransportRejectedError
     from otel_bridge.events.model import MonitoringEvent
@@ -33,7 +34,8 @@ def traces(data: bytes) -> None:
         message = decode(ExportTraceServiceRequest(), data[1:], is_json=is_json)
     except OtlpError:
         return
-    received = OtlpReceiver(["*"]).receive(read_spans(message, None))
+    rejected = Rejections()
+    received = OtlpReceiver(["*"]).receive(read_spans(message, None, rejected), rejected)
     for event in received.events:
         assert len(event.to_json(4096)) <= 4096
 
@@ -44,9 +46,9 @@ def logs(data: bytes) -> None:
         message = decode(ExportLogsServiceRequest(), data[1:], is_json=is_json)
     except OtlpError:
         return
-    told = read_lifecycle(message)
-    for spans in (told.open_spans, told.ended_spans):
-        OtlpReceiver(["*"]).receive(read_spans(spans, "p"))
+    rejected = Rejections()
+    spans = read_lifecycle(message, rejected)
+    OtlpReceiver(["*"]).receive(read_spans(spans, "p", rejected), rejected)
 
 
 def push(data: bytes) -> None:

@@ -114,7 +114,10 @@ class More(msgspec.Struct, gc=False, eq=False):
     job: str | None = None
     """The job's id, while the node is not placed in a job."""
     title: str | None = None
+    title_at: int = 0
+    """``ts`` of the snapshot that it is of; 0: of the start, or later than any: of the end."""
     domain: str | None = None
+    domain_at: int = 0
     message: tuple[int, str] | None = None
     counts: dict[str, tuple[int, int]] | None = None
     progress: tuple[int, int, int] | None = None

@@ -1,29 +1,33 @@
 """
 Decodes OTLP requests, protobuf or JSON, and limits what they may hold.
 
-Source: OTLP 1.7, ``opentelemetry/proto/collector``. OTLP's JSON writes ids in hexadecimal, where
-protobuf's own JSON writes bytes in base64.
+One strange span, id or text costs no other: what cannot be read is left out and counted.
+
+Source: OTLP 1.7, ``opentelemetry/proto/collector``.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import Any, Final, TypeVar
 
 from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import DecodeError, Message
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from otel_bridge_collector.otlp.json_ids import items_of, restore_ids
+from otel_bridge_collector.otlp.rejections import Rejection, Rejections
+from otel_bridge_collector.otlp.repair import repair_texts
 
 __all__ = ["OtlpError", "check_items", "decode"]
 
-_MAX_JSON_DEPTH: Final = 64
 _MAX_JSON_ITEMS: Final = 250_000
 """Objects and lists in a JSON body. A useful span or attribute takes at least 36 bytes, so 4 MiB
 hold fewer. 1,400,000 empty ones fit into 4 KiB of gzip; reading them took 9 s of processor time and
 70 MiB."""
 MAX_ITEMS: Final = 100_000
 """Resources, scopes, spans and log records in a request, limited for the same reason."""
-_ID_NAMES: Final = ("traceId", "spanId", "parentSpanId")
 
 _Message = TypeVar("_Message", bound=Message)
 
@@ -32,7 +36,9 @@ class OtlpError(Exception):
     """Raised for a body that is not an OTLP request or is over a limit; clients get its text."""
 
 
-def decode(message: _Message, body: bytes | str, *, is_json: bool) -> _Message:
+def decode(
+    message: _Message, body: bytes | str, *, is_json: bool, rejected: Rejections | None = None
+) -> _Message:
     """
     Decode the body of an OTLP request for spans or logs; blocks, so call it in a thread.
 
@@ -40,37 +46,74 @@ def decode(message: _Message, body: bytes | str, *, is_json: bool) -> _Message:
         message: An empty request message for spans or logs; the body is read into it.
         body: Decompressed by the caller, who also limits its bytes; text is only for JSON.
         is_json: Whether the body is OTLP JSON; else it is protobuf.
+        rejected: Counts the spans and records that are left out because their ids or values cannot
+            be read; None: they are left out without a count.
 
     Returns:
-        ``message``. Fields that it does not know are ignored.
+        ``message``. Fields that it does not know are ignored. In a text that is not UTF-8 the wrong
+        bytes are U+FFFD. Links whose ids cannot be read are left out.
 
     Raises:
         OtlpError: The body is not such a message, or holds more than 250,000 JSON objects and
-            lists, 64 levels of them, or 100,000 resources, scopes, spans and log records.
-            ``message`` may then be partly filled.
+            lists, or 100,000 resources, scopes, spans and log records. ``message`` may then be
+            partly filled.
     """
-    if not is_json:
+    if is_json:
+        _decode_json(message, body, Rejections() if rejected is None else rejected)
+    else:
+        _decode_protobuf(message, body)
+    check_items(message)
+    return message
+
+
+def _decode_protobuf(message: Message, body: bytes | str) -> None:
+    data = body.encode() if isinstance(body, str) else body
+    try:
+        message.ParseFromString(data)
+    except DecodeError as error:
         try:
-            message.ParseFromString(body)
-        except DecodeError as error:
+            message.ParseFromString(repair_texts(data, message.DESCRIPTOR))
+        except (DecodeError, ValueError):
             raise OtlpError(f"not an OTLP protobuf message: {error}") from None
-        check_items(message)
-        return message
-    text = body.encode() if isinstance(body, str) else body
+
+
+def _decode_json(message: Message, body: bytes | str, rejected: Rejections) -> None:
+    text = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
     if text.count(b"{") + text.count(b"[") > _MAX_JSON_ITEMS:
         raise OtlpError(f"more than {_MAX_JSON_ITEMS} JSON objects and lists")
     try:
         fields = json.loads(body)
         if not isinstance(fields, dict):
             raise OtlpError("not a JSON object")
-        _restore_ids(fields, 0)
-        ParseDict(fields, message, ignore_unknown_fields=True)
+        kind = "logs" if "resource_logs" in message.DESCRIPTOR.fields_by_name else "spans"
+        restore_ids(fields, kind, rejected)
+        try:
+            ParseDict(fields, message, ignore_unknown_fields=True)
+        except (ParseError, ValueError):
+            if not _drop_unreadable(fields, kind, rejected):
+                raise
+            message.Clear()
+            ParseDict(fields, message, ignore_unknown_fields=True)
     except RecursionError:
-        raise OtlpError(f"nested deeper than {_MAX_JSON_DEPTH} levels") from None
+        raise OtlpError("nested too deep") from None
     except (ParseError, ValueError) as error:
         raise OtlpError(f"not OTLP JSON: {str(error)[:200]}") from None
-    check_items(message)
-    return message
+
+
+def _drop_unreadable(fields: dict[str, Any], kind: str, rejected: Rejections) -> bool:
+    """Leave out the spans or records that cannot be read by themselves; whether there were any."""
+    has_dropped = False
+    for items in items_of(fields, kind):
+        kept = []
+        for item in items:
+            try:
+                ParseDict(item, LogRecord() if kind == "logs" else Span(), True)
+                kept.append(item)
+            except (ParseError, ValueError, AttributeError, TypeError, RecursionError) as error:
+                rejected.add(Rejection.VALUE, str(error))
+                has_dropped = True
+        items[:] = kept
+    return has_dropped
 
 
 def check_items(message: Message) -> None:
@@ -98,19 +141,3 @@ def check_items(message: Message) -> None:
             count += sum(len(scope.log_records if is_logs else scope.spans) for scope in scopes)
     if count > MAX_ITEMS:
         raise OtlpError(f"more than {MAX_ITEMS} resources, scopes, spans and log records")
-
-
-def _restore_ids(value: Any, depth: int) -> None:
-    """Replace ids in hexadecimal by base64, which protobuf's JSON expects for bytes, in place."""
-    if depth > _MAX_JSON_DEPTH:
-        raise OtlpError(f"nested deeper than {_MAX_JSON_DEPTH} levels")
-    if isinstance(value, list):
-        for item in value:
-            _restore_ids(item, depth + 1)
-    elif isinstance(value, dict):
-        for name in _ID_NAMES:
-            text = value.get(name)
-            if isinstance(text, str) and text:
-                value[name] = base64.b64encode(bytes.fromhex(text)).decode("ascii")
-        for item in value.values():
-            _restore_ids(item, depth + 1)

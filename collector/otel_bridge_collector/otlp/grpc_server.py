@@ -14,20 +14,19 @@ from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import Message
-from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service_pb2_grpc
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2_grpc
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2_grpc
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc
 
 from otel_bridge.errors import ConfigurationError, TransportError
 from otel_bridge_collector.otlp.decode import OtlpError, check_items
 from otel_bridge_collector.otlp.ingest import (
     MAX_BODY_BYTES,
-    REJECTED_LOGS,
-    REJECTED_SPANS,
     OtlpBusyError,
     OtlpIngest,
 )
-from otel_bridge_collector.otlp.metrics import metrics_response, reject_metrics
+from otel_bridge_collector.otlp.metrics import reject_metrics
+from otel_bridge_collector.otlp.rejections import Rejections
 from otel_bridge_collector.security.authentication import Authenticator
 from otel_bridge_collector.security.refusals import (
     AUTHENTICATION_REQUIRED,
@@ -42,6 +41,7 @@ _STOP_SEC: Final = 2.0
 _MAX_STREAMS: Final = 100
 
 _Request = TypeVar("_Request", bound=Message)
+_Answer = TypeVar("_Answer", bound=Message)
 
 
 class OtlpGrpcServer:
@@ -112,9 +112,9 @@ class OtlpGrpcServer:
         self,
         message: _Request,
         context: Any,
-        take: Callable[[_Request, Principal], Awaitable[int]],
+        take: Callable[[_Request, Principal, Rejections], Awaitable[_Answer]],
         check: Callable[[_Request], None] = check_items,
-    ) -> int:
+    ) -> _Answer:
         """
         Authenticate a call and pass its message to ``take``; the gRPC services call this method.
 
@@ -127,7 +127,7 @@ class OtlpGrpcServer:
                 100,000 resources, scopes, spans and log records together.
 
         Returns:
-            The number of rejected items, as ``take`` returns it.
+            The answer, as ``take`` returns it.
 
         Raises:
             grpc.aio.AbortError: The call was refused, with the status UNAUTHENTICATED (no valid
@@ -140,7 +140,7 @@ class OtlpGrpcServer:
         try:
             check(message)
             with self._ingest.slot():
-                return await take(message, principal)
+                return await take(message, principal, Rejections())
         except OtlpError as error:
             status, detail = grpc.StatusCode.INVALID_ARGUMENT, str(error)
         except OtlpBusyError as error:
@@ -186,12 +186,7 @@ class _Traces(trace_service_pb2_grpc.TraceServiceServicer):
         self._ingest = ingest
 
     async def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's name
-        rejected = await self._server.take(request, context, self._ingest.traces)
-        answer = trace_service_pb2.ExportTraceServiceResponse()
-        if rejected:
-            answer.partial_success.rejected_spans = rejected
-            answer.partial_success.error_message = REJECTED_SPANS
-        return answer
+        return await self._server.take(request, context, self._ingest.traces)
 
 
 class _Logs(logs_service_pb2_grpc.LogsServiceServicer):
@@ -200,12 +195,7 @@ class _Logs(logs_service_pb2_grpc.LogsServiceServicer):
         self._ingest = ingest
 
     async def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's name
-        rejected = await self._server.take(request, context, self._ingest.logs)
-        answer = logs_service_pb2.ExportLogsServiceResponse()
-        if rejected:
-            answer.partial_success.rejected_log_records = rejected
-            answer.partial_success.error_message = REJECTED_LOGS
-        return answer
+        return await self._server.take(request, context, self._ingest.logs)
 
 
 class _Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
@@ -214,5 +204,4 @@ class _Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
 
     async def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's name
         # ``reject_metrics`` limits the parts itself.
-        rejected = await self._server.take(request, context, reject_metrics, lambda _: None)
-        return metrics_response(rejected)
+        return await self._server.take(request, context, reject_metrics, lambda _: None)

@@ -8,16 +8,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 
 from otel_bridge.errors import EventTooLargeError
 from otel_bridge.publish.publisher import POSITION_MAX_BYTES
 from otel_bridge.publish.transports.base import Outgoing
 from otel_bridge.publish.transports.http import MAX_PUSH_EVENTS
 from otel_bridge_collector.otlp.correlation import correlate
+from otel_bridge_collector.otlp.lifecycle import read_lifecycle
 from otel_bridge_collector.otlp.mapping import OtlpReceiver, read_spans
-from otel_bridge_collector.otlp.shapes import read_lifecycle
+from otel_bridge_collector.otlp.rejections import Rejection, Rejections
 from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.security.tokens import Principal
 
@@ -25,8 +32,6 @@ __all__ = [
     "MAX_BODY_BYTES",
     "MAX_RECEIVERS",
     "MAX_REQUESTS",
-    "REJECTED_LOGS",
-    "REJECTED_SPANS",
     "OtlpBusyError",
     "OtlpIngest",
 ]
@@ -40,13 +45,6 @@ While the log is slow, further ones are refused and their senders try again."""
 MAX_RECEIVERS: Final = 256
 """Receivers in memory, one for each token; the least recently used one is dropped first. A receiver
 may remember 20,000 spans. Dropping it loses what later spans could have inherited from those."""
-REJECTED_SPANS: Final = (
-    "spans without valid ids, too large, or of a project that this token may not use"
-)
-REJECTED_LOGS: Final = (
-    "log records that are not partial-span heartbeats (attribute partial.event) with a readable "
-    "span, or of a project that this token may not use"
-)
 
 
 class OtlpBusyError(Exception):
@@ -73,6 +71,7 @@ class OtlpIngest:
         active: Requests in progress; 0 at first, as ``shed``.
         shed: Requests refused because 32 were in progress.
         rejected: The number of rejected items so far by kind: ``span`` and ``log record``.
+        rejected_by_cause: The same by cause, as ``Rejection`` lists them.
     """
 
     def __init__(self, collector: Collector) -> None:
@@ -81,6 +80,7 @@ class OtlpIngest:
         self.active = 0
         self.shed = 0
         self.rejected = {"span": 0, "log record": 0}
+        self.rejected_by_cause = {cause.value: 0 for cause in Rejection}
 
     @contextmanager
     def slot(self) -> Iterator[None]:
@@ -101,9 +101,11 @@ class OtlpIngest:
         finally:
             self.active -= 1
 
-    async def traces(self, message: ExportTraceServiceRequest, principal: Principal) -> int:
+    async def traces(
+        self, message: ExportTraceServiceRequest, principal: Principal, rejected: Rejections
+    ) -> ExportTraceServiceResponse:
         """
-        Append spans that have ended, and Logfire's pending ones, which have only started (async).
+        Append spans, ended ones and those that are still open in any known shape (async).
 
         A sender's requests run one after the other. An event that the collector knows already is
         skipped. Events go to the log in batches of 1,000.
@@ -111,79 +113,105 @@ class OtlpIngest:
         Args:
             message: The decoded request; the caller has checked its size.
             principal: The sender, whose projects limit what it may write.
+            rejected: What decoding rejected; further spans are added: those without valid ids, that
+                could not be converted to an event, of a project that the sender may not use, or
+                whose event is over ``MONITORING_MAX_EVENT_SIZE_BYTES`` (8192) although its texts
+                are truncated.
 
         Returns:
-            The number of rejected spans: those without valid ids, that could not be converted to an
-            event, of a project that the sender may not use, or whose event is over
-            ``MONITORING_MAX_EVENT_SIZE_BYTES`` (8192) although its texts are truncated.
+            The answer; its ``partial_success`` has the number of rejected spans, and a sentence
+            for each cause.
 
         Raises:
             TransportError: The log cannot be reached. A part may be in the log; the whole request
                 may be sent again, without doubles.
         """
-        rejected = await self._append_spans(message, principal, are_open=False)
-        self.rejected["span"] += rejected
-        return rejected
+        await self._append_spans(message, principal, rejected)
+        self._count("span", rejected)
+        answer = ExportTraceServiceResponse()
+        if rejected.total:
+            answer.partial_success.rejected_spans = rejected.total
+            answer.partial_success.error_message = str(rejected)
+        return answer
 
-    async def logs(self, message: ExportLogsServiceRequest, principal: Principal) -> int:
+    async def logs(
+        self, message: ExportLogsServiceRequest, principal: Principal, rejected: Rejections
+    ) -> ExportLogsServiceResponse:
         """
         Append the spans that log records carry, open ones and ended ones (async).
 
         Such a record has the attribute ``partial.event`` (``heartbeat``: the span is open;
-        ``stop``: it has ended) and the span as OTLP JSON in its body. Ordinary log records are
-        rejected, not kept. A sender's requests run one after the other.
+        ``stop``: it has ended) and the span in its body. Ordinary log records are rejected, not
+        kept. A sender's requests run one after the other.
 
         Args:
             message: The decoded request; the caller has checked its size.
             principal: The sender, whose projects limit what it may write.
+            rejected: What decoding rejected; further records and spans are added: ordinary ones,
+                unreadable ones, those of a project that the sender may not use, or over
+                ``MONITORING_MAX_EVENT_SIZE_BYTES`` (8192).
 
         Returns:
-            The number of rejected records and spans: ordinary ones, unreadable ones, those of a
-            project that the sender may not use, or over ``MONITORING_MAX_EVENT_SIZE_BYTES`` (8192).
+            The answer, as that of ``traces``.
 
         Raises:
             TransportError: The log cannot be reached. A part may be in the log; the whole request
                 may be sent again, without doubles.
         """
-        lifecycle = await asyncio.to_thread(read_lifecycle, message)
-        rejected = lifecycle.rejected
-        for spans, are_open in ((lifecycle.open_spans, True), (lifecycle.ended_spans, False)):
-            if spans.resource_spans:
-                rejected += await self._append_spans(spans, principal, are_open=are_open)
-        self.rejected["log record"] += rejected
-        return rejected
+        spans = await asyncio.to_thread(read_lifecycle, message, rejected)
+        if spans.resource_spans:
+            await self._append_spans(spans, principal, rejected)
+        self._count("log record", rejected)
+        answer = ExportLogsServiceResponse()
+        if rejected.total:
+            answer.partial_success.rejected_log_records = rejected.total
+            answer.partial_success.error_message = str(rejected)
+        return answer
+
+    def _count(self, what: str, rejected: Rejections) -> None:
+        self.rejected[what] += rejected.total
+        for cause, count in rejected.counts.items():
+            self.rejected_by_cause[cause.value] += count
 
     async def _append_spans(
-        self, message: ExportTraceServiceRequest, principal: Principal, *, are_open: bool
-    ) -> int:
+        self, message: ExportTraceServiceRequest, principal: Principal, rejected: Rejections
+    ) -> None:
         receiver = self.receiver_of(principal)
         projects = list(principal.projects or ())
         only_project = projects[0] if len(projects) == 1 else None
         max_bytes = self._collector.bridge_settings.max_event_size_bytes - POSITION_MAX_BYTES
-        rejected: set[str | None] = set()
+        refused: dict[str | None, Rejection] = {}
         async with receiver.lock:
-            read = await asyncio.to_thread(read_spans, message, only_project)
+            read = await asyncio.to_thread(read_spans, message, only_project, rejected)
             correlated = correlate(self._collector.model, read.parents, principal.may_use)
             received = await asyncio.to_thread(
-                receiver.receive, read, are_open=are_open, correlated=correlated
+                receiver.receive, read, rejected, correlated=correlated
             )
             batch = []
-            for event in received.events:
+            knows = self._collector.model.knows
+            for one in received.events:
+                event = one
+                if knows(event.event_id):
+                    # Of a request that was sent again, or a span that also arrived live over the
+                    # bus. A snapshot may still say something new of a span that is known.
+                    update = received.updates.get(event.event_id)
+                    if update is None or knows(update.event_id):
+                        continue
+                    event = update
                 if not principal.may_use(event.project_id):
-                    rejected.add(event.span_id)
-                elif not self._collector.model.knows(event.event_id):
-                    # Known events are those of a repeated heartbeat, of a request that was sent
-                    # again, and of a span that also arrived live over the bus.
-                    try:
-                        batch.append(Outgoing(event.to_json(max_bytes), event.project_id))
-                    except EventTooLargeError:
-                        rejected.add(event.span_id)
+                    refused[event.span_id] = Rejection.PROJECT
+                    continue
+                try:
+                    batch.append(Outgoing(event.to_json(max_bytes), event.project_id))
+                except EventTooLargeError:
+                    refused[event.span_id] = Rejection.SIZE
             for start in range(0, len(batch), MAX_PUSH_EVENTS):
                 part = batch[start : start + MAX_PUSH_EVENTS]
                 first_n = receiver.reserve_numbers(len(part))
                 await self._collector.append(receiver.producer_id, first_n, part)
             receiver.confirm()
-        return received.rejected + len(rejected)
+        for cause in refused.values():
+            rejected.add(cause)
 
     def receiver_of(self, principal: Principal) -> OtlpReceiver:
         """The receiver of a sender's requests, made if there is none."""

@@ -17,9 +17,10 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from otel_bridge_collector.otlp.decode import OtlpError
+from otel_bridge_collector.otlp.rejections import Rejections
 from otel_bridge_collector.security.tokens import Principal
 
-__all__ = ["MAX_METRICS_PARTS", "METRICS_NOT_KEPT", "metrics_response", "reject_metrics"]
+__all__ = ["MAX_METRICS_PARTS", "METRICS_NOT_KEPT", "reject_metrics"]
 
 METRICS_NOT_KEPT: Final = (
     "this collector keeps no metrics; send them to a metrics backend, or set "
@@ -30,35 +31,27 @@ MAX_METRICS_PARTS: Final = 100_000
 spans and logs. A few KiB of gzip can hold millions of empty parts."""
 
 
-async def reject_metrics(message: ExportMetricsServiceRequest, _: Principal) -> int:
+async def reject_metrics(
+    message: ExportMetricsServiceRequest, _: Principal, __: Rejections
+) -> ExportMetricsServiceResponse:
     """
-    Return the number of data points of a request; all of them are rejected, none is kept (async).
+    Answer a request: a success that says that all its data points are rejected (async).
 
     They are counted in a thread, in the time that their number takes.
 
     Args:
         message: The decoded request; the caller limits its bytes (4 MiB).
-        _: The sender. Not used: everyone gets the same answer.
+        _: The sender. Not used: everyone gets the same answer, as for the next one.
+        __: What decoding rejected.
+
+    Returns:
+        A response whose ``partial_success`` has the number of data points, and as ``error_message``
+        that the collector keeps no metrics, also for 0.
 
     Raises:
         OtlpError: More than 100,000 resources, scopes and metrics, of all kinds together.
     """
-    return await asyncio.to_thread(_count_data_points, message)
-
-
-def metrics_response(rejected: int) -> ExportMetricsServiceResponse:
-    """
-    Return the answer to a request: a success that says that all its data points are rejected.
-
-    Never raises for a whole number.
-
-    Args:
-        rejected: The number of data points; not checked.
-
-    Returns:
-        A response whose ``partial_success`` has this number as ``rejected_data_points``, and as
-        ``error_message`` that the collector keeps no metrics, also for 0.
-    """
+    rejected = await asyncio.to_thread(_count_data_points, message)
     success = ExportMetricsPartialSuccess(
         rejected_data_points=rejected, error_message=METRICS_NOT_KEPT
     )

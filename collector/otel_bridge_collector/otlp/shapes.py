@@ -1,71 +1,102 @@
 """
-Reads spans that are still open from log records.
+``shape_of``: whether a received span is still open, has ended, or was given up by its sender.
 
-OpenTelemetry has no standard for open spans yet: semantic-conventions issue 2133 is open. This
-reads the heartbeats of the partial-span processors for Go, Java, .NET and Python. Their records
-carry the attribute ``partial.event``, which is ``heartbeat`` while the span is open and ``stop``
-when it has ended; the body is the span as OTLP JSON (``partial.body.type`` is ``json/v1``, in early
-versions ``json``). Once a convention is agreed, this is the only file to change.
+OpenTelemetry has no standard for open spans (specification issue 4993 is open), so there are four
+shapes on the wire: log records with a heartbeat (``lifecycle.py`` gives them the attributes of the
+second), the same span sent first without an end and later with one, the same with a made-up end and
+a flag, and Logfire's pending child span. This is the one table that distinguishes them.
 
-Source: opentelemetry-python-contrib issue 3564 and the processors that it links (read).
+Source: processors of Vercel, Genkit, Mirascope and Embrace (no end), AgentOps and Datadog (flag),
+Logfire, and the partial-span processors of opentelemetry-python-contrib issue 3564 (read); the
+exporters of JavaScript, Go, Java and Python (tried).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, Final, NamedTuple
 
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+__all__ = ["HEARTBEAT_ATTRIBUTE", "LOGFIRE_PENDING", "OPEN_ATTRIBUTE", "Seen", "Shape", "shape_of"]
 
-from otel_bridge_collector.otlp.decode import OtlpError, decode
-
-__all__ = ["Lifecycle", "read_lifecycle"]
-
-_EVENT: Final = "partial.event"
-_BODY_TYPE: Final = "partial.body.type"
-_BODY_TYPES: Final = ("json/v1", "json")
-_IS_OPEN_BY_EVENT: Final = {"heartbeat": True, "stop": False}
-
-
-class Lifecycle(NamedTuple):
-    """The spans in a request of log records, sorted by whether they have ended."""
-
-    open_spans: ExportTraceServiceRequest
-    ended_spans: ExportTraceServiceRequest
-    rejected: int
-    """Records that are ordinary logs, or whose span cannot be read."""
-
-
-def read_lifecycle(request: ExportLogsServiceRequest) -> Lifecycle:
-    """Read the spans of a request; records without a readable span are counted as rejected."""
-    found = Lifecycle(ExportTraceServiceRequest(), ExportTraceServiceRequest(), 0)
-    rejected = 0
-    for record in _records(request):
-        event = _attribute(record, _EVENT)
-        if event not in _IS_OPEN_BY_EVENT or _attribute(record, _BODY_TYPE) not in _BODY_TYPES:
-            rejected += 1
-            continue
-        try:
-            body = record.body.string_value
-            spans = decode(ExportTraceServiceRequest(), body, is_json=True)
-        except OtlpError:
-            rejected += 1
-            continue
-        (found.open_spans if _IS_OPEN_BY_EVENT[event] else found.ended_spans).MergeFrom(spans)
-    return found._replace(rejected=rejected)
+OPEN_ATTRIBUTE: Final = "nexus.span.open"
+"""True in a snapshot of an open span; our emitters set it, and it is never shown."""
+HEARTBEAT_ATTRIBUTE: Final = "nexus.span.beat_ms"
+"""The sender's promise: a snapshot at least this often, in milliseconds."""
+LOGFIRE_PENDING: Final = ("logfire.span_type", "pending_span")
+_GIVEN_UP: Final = "partial.gc"
+_OPEN_FLAGS: Final = (
+    OPEN_ATTRIBUTE,
+    "agentops.in_flight",
+    "prefect.in-flight",
+    "_dd.partial_version",
+)
+_SECOND_NS: Final = 1_000_000_000
+_FUTURE_NS: Final = 2 * 86_400 * _SECOND_NS
+"""An end over two days ahead is none: otel-go 1.24 sends Go's zero time as the year 2339."""
+_PAST_NS: Final = 30 * 365 * 86_400 * _SECOND_NS
+"""An end before its start that is 30 years old is a zero of some clock, not a clock's step."""
+_MIN_BEAT_MS: Final = 1_000
+_MAX_BEAT_MS: Final = 3_600_000
 
 
-def _records(request: ExportLogsServiceRequest) -> Iterator[LogRecord]:
-    for resource_logs in request.resource_logs:
-        for scope_logs in resource_logs.scope_logs:
-            yield from scope_logs.log_records
+class Shape(Enum):
+    """
+    What a received span is; a member is its text.
+
+    ``OPEN``: a snapshot, whose end is none. ``ENDED``: the true end. ``GIVEN_UP``: an end that the
+    sender made up after silence.
+    """
+
+    OPEN = "open"
+    ENDED = "ended"
+    GIVEN_UP = "given_up"
 
 
-def _attribute(record: LogRecord, name: str) -> str:
-    """An attribute as text; empty if it is missing or no text."""
-    for pair in record.attributes:
-        if pair.key == name:
-            return str(pair.value.string_value)
-    return ""
+class Seen(NamedTuple):
+    """What a received span is, and how often it promises a snapshot, ms; None: no promise."""
+
+    shape: Shape
+    beat_ms: int | None
+
+
+def shape_of(start_ns: int, end_ns: int, attributes: Mapping[str, Any], now_ns: int) -> Seen:
+    """
+    Return what a received span is, by the first rule that applies. Only computes, and never raises.
+
+    1. ``partial.gc`` is true: given up.
+    2. ``nexus.span.open``, ``agentops.in_flight``, ``prefect.in-flight`` or ``_dd.partial_version``
+       is true, or Logfire calls it pending: open, whatever its end.
+    3. The end is 0, over two days ahead, or before the start and 30 years old: open.
+    4. Otherwise it has ended. An end just before the start is a clock's step, not an open span.
+
+    Args:
+        start_ns: Its start, nanoseconds since the Unix epoch.
+        end_ns: Its end, 0 if the sender gave none.
+        attributes: Of the span, values of any type.
+        now_ns: The time of reception.
+    """
+    if _is_true(attributes.get(_GIVEN_UP)):
+        return Seen(Shape.GIVEN_UP, None)
+    beat_ms = _beat_ms(attributes.get(HEARTBEAT_ATTRIBUTE))
+    is_flagged = any(_is_true(attributes.get(name)) for name in _OPEN_FLAGS)
+    if is_flagged or attributes.get(LOGFIRE_PENDING[0]) == LOGFIRE_PENDING[1]:
+        return Seen(Shape.OPEN, beat_ms)
+    is_zero = end_ns == 0 or end_ns > now_ns + _FUTURE_NS
+    if is_zero or (end_ns < start_ns and end_ns < now_ns - _PAST_NS):
+        return Seen(Shape.OPEN, beat_ms)
+    return Seen(Shape.ENDED, None)
+
+
+def _is_true(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.lower() in ("true", "1")
+    return value is True or (isinstance(value, int | float) and value > 0)
+
+
+def _beat_ms(value: Any) -> int | None:
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return max(_MIN_BEAT_MS, number) if 0 < number <= _MAX_BEAT_MS else None

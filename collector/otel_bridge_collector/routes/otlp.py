@@ -16,34 +16,28 @@ from fastapi import APIRouter, Request, Response
 from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
-    ExportLogsPartialSuccess,
     ExportLogsServiceRequest,
-    ExportLogsServiceResponse,
 )
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTracePartialSuccess,
     ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
 )
 
 from otel_bridge.errors import TransportError
 from otel_bridge_collector.otlp.decode import OtlpError, decode
 from otel_bridge_collector.otlp.ingest import (
     MAX_BODY_BYTES,
-    REJECTED_LOGS,
-    REJECTED_SPANS,
     OtlpBusyError,
     OtlpIngest,
 )
 from otel_bridge_collector.otlp.metrics import (
     MAX_METRICS_PARTS,
     METRICS_NOT_KEPT,
-    metrics_response,
     reject_metrics,
 )
+from otel_bridge_collector.otlp.rejections import Rejections
 from otel_bridge_collector.routes.body import inflate, read_body
 from otel_bridge_collector.security.authentication import principal_of
 from otel_bridge_collector.security.refusals import LOG_UNREACHABLE, refusal
@@ -71,13 +65,7 @@ async def traces(request: Request) -> Response:
     """
     ingest: OtlpIngest = request.app.state.otlp_ingest
 
-    def answer(rejected: int) -> Message:
-        if not rejected:
-            return ExportTraceServiceResponse()
-        success = ExportTracePartialSuccess(rejected_spans=rejected, error_message=REJECTED_SPANS)
-        return ExportTraceServiceResponse(partial_success=success)
-
-    return await _take(request, ExportTraceServiceRequest(), ingest.traces, answer)
+    return await _take(request, ExportTraceServiceRequest(), ingest.traces)
 
 
 @router.post("/logs")
@@ -93,15 +81,7 @@ async def logs(request: Request) -> Response:
     """
     ingest: OtlpIngest = request.app.state.otlp_ingest
 
-    def answer(rejected: int) -> Message:
-        if not rejected:
-            return ExportLogsServiceResponse()
-        success = ExportLogsPartialSuccess(
-            rejected_log_records=rejected, error_message=REJECTED_LOGS
-        )
-        return ExportLogsServiceResponse(partial_success=success)
-
-    return await _take(request, ExportLogsServiceRequest(), ingest.logs, answer)
+    return await _take(request, ExportLogsServiceRequest(), ingest.logs)
 
 
 @router.post("/metrics")
@@ -113,10 +93,13 @@ async def metrics(request: Request) -> Response:
     OTLP, or over 100,000 resources, scopes and metrics), 408, 413, 415, 503.
     """
     message = ExportMetricsServiceRequest()
-    return await _take(request, message, reject_metrics, metrics_response, _decode_metrics)
+    return await _take(request, message, reject_metrics, _decode_metrics)
 
 
-def _decode_metrics(message: ExportMetricsServiceRequest, body: bytes, *, is_json: bool) -> None:
+def _decode_metrics(
+    message: ExportMetricsServiceRequest, body: bytes, *, is_json: bool, rejected: Rejections
+) -> None:
+    del rejected  # of metrics nothing is kept
     if is_json and body.count(b"{") + body.count(b"[") > MAX_METRICS_PARTS:
         raise OtlpError(f"more than {MAX_METRICS_PARTS} JSON objects and lists")
     try:
@@ -135,8 +118,7 @@ def _decode_metrics(message: ExportMetricsServiceRequest, body: bytes, *, is_jso
 async def _take(
     request: Request,
     message: _Request,
-    take: Callable[[_Request, Principal], Awaitable[int]],
-    answer: Callable[[int], Message],
+    take: Callable[[_Request, Principal, Rejections], Awaitable[Message]],
     read: Callable[..., object] = decode,
 ) -> Response:
     scope = request.scope
@@ -149,8 +131,10 @@ async def _take(
     try:
         with ingest.slot():
             body = inflate(body, request.headers.get("content-encoding", ""), MAX_BODY_BYTES)
-            await asyncio.to_thread(read, message, body, is_json=media_type == JSON)
-            answered = answer(await take(message, principal_of(scope)))
+            rejected = Rejections()
+            is_json = media_type == JSON
+            await asyncio.to_thread(read, message, body, is_json=is_json, rejected=rejected)
+            answered = await take(message, principal_of(scope), rejected)
     except (OtlpError, ValueError) as error:
         return refusal(scope, 400, str(error))
     except OtlpBusyError as error:

@@ -57,6 +57,7 @@ NAMES = {
     "otel_bridge_own_events_waiting": "gauge",
     "otel_bridge_own_send_failures_total": "counter",
     "otel_bridge_channel_messages_refused_total": "counter",
+    "otel_bridge_otlp_rejected_by_cause_total": "counter",
     "otel_bridge_otlp_rejected_total": "counter",
     "otel_bridge_otlp_requests_shed_total": "counter",
     "otel_bridge_otlp_requests_in_progress": "gauge",
@@ -152,6 +153,7 @@ async def test_labels_stay(collector: Collector) -> None:
         "external_events_lost_total": "reason",
         "log_gaps_total": "reason",
         "queue_depth": "queue",
+        "otlp_rejected_by_cause_total": "cause",
         "otlp_rejected_total": "what",
     }
 
@@ -272,10 +274,16 @@ async def test_otlp_numbers_are_shown(collector: Collector) -> None:
     """With an OTLP ingest the page shows its rejected, shed and current requests."""
     otlp = OtlpIngest(collector)
     otlp.rejected["span"] = 2
+    otlp.rejected_by_cause["project"] = 2
     otlp.shed = 3
     with otlp.slot():
         found = samples(collector, otlp)
-    assert {name: value for name, value in found.items() if name.startswith("otlp")} == {
+    assert {
+        name: value
+        for name, value in found.items()
+        if name.startswith("otlp") and (value or "cause" not in name)
+    } == {
+        "otlp_rejected_by_cause_total project": 2,
         "otlp_rejected_total span": 2,
         "otlp_rejected_total log record": 0,
         "otlp_requests_shed_total": 3,

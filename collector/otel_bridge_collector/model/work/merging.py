@@ -62,6 +62,8 @@ _MAX_TITLE: Final = 300
 _MAX_MESSAGE: Final = 300
 _MAX_ATTEMPT: Final = 1_000_000
 _COUNTS: Final = ("total", "completed", "failed", "pending", "retrying")
+_END_AT: Final = 1 << 62
+"""Later than any snapshot: what the end of a span says of it outranks what was said before."""
 _IGNORED_REASONS: Final = ("silent", "queue_emptied")
 """Reported verdicts that each collector finds by itself, from the same log."""
 
@@ -173,7 +175,7 @@ def merge_node(  # noqa: C901  (each call costs 0.1 us)
         if fact.status == RETRYING:
             _note_retry(node)
     if kind != JOB and (kind != ENQUEUE or len(event.meta) > 2):
-        _merge_by_kind(node, event, kind, ts)
+        _merge_by_kind(node, event, kind, ts if is_word else _END_AT if rank == SELF else 0, ts)
     if event.error_key is not None or event.stack is not None or event.stack_of is not None:
         is_end_new |= _merge_stack(node, event)
     if event.progress is not None:
@@ -200,9 +202,9 @@ def _merge_ids(node: Node, event: Event) -> None:
         node.queue = short_id(queue)
 
 
-def _merge_by_kind(node: Node, event: Event, kind: int, ts: int) -> None:
+def _merge_by_kind(node: Node, event: Event, kind: int, at: int, ts: int) -> None:
     if kind in (TASK, PHASE):
-        _merge_card_facts(node, event, kind, ts)
+        _merge_card_facts(node, event, kind, at, ts)
     elif kind == ENQUEUE:
         meta = read_meta(event)
         if meta.eta or meta.delay or meta.countdown:
@@ -210,6 +212,9 @@ def _merge_by_kind(node: Node, event: Event, kind: int, ts: int) -> None:
     elif kind == SPAN and event.span_kind is not None:
         more = more_of(node)
         more.span_kind = max(more.span_kind or "", event.span_kind)
+    if kind == SPAN and at and len(event.meta) > 2:
+        # A snapshot does not say which kind of node it is of: a root's has the task's title.
+        _merge_texts(node, event, at)
 
 
 def _merge_name(node: Node, name: str, side: int, rank: int, ts: int) -> None:
@@ -308,19 +313,29 @@ def _merge_word(node: Node, event: Event, ts: int, seen: int) -> None:
         more.beat_ms = max(more.beat_ms, int(event.beat_ms))
 
 
-def _merge_card_facts(node: Node, event: Event, kind: int, ts: int) -> None:
+def _merge_card_facts(node: Node, event: Event, kind: int, at: int, ts: int) -> None:
     if event.message is not None:
         merge_message(node, (ts, shorten(event.message, _MAX_MESSAGE)))
     if kind == PHASE:
         if event.counts is not None:
             _merge_counts(node, event.counts, ts)
     elif len(event.meta) > 2:
-        meta = read_meta(event)
-        for field in ("title", "domain"):
-            text = getattr(meta, field)
-            if isinstance(text, str):
-                more = more_of(node)
-                setattr(more, field, max(getattr(more, field) or "", shorten(text, _MAX_TITLE)))
+        _merge_texts(node, event, at)
+
+
+def _merge_texts(node: Node, event: Event, at: int) -> None:
+    """Title and domain: of the end, else of the latest snapshot, else of the start."""
+    meta = read_meta(event)
+    for field in ("title", "domain"):
+        text = getattr(meta, field)
+        if isinstance(text, str):
+            more = more_of(node)
+            text = shorten(text, _MAX_TITLE)
+            known = getattr(more, field)
+            known_at = getattr(more, f"{field}_at")
+            if known is None or (at, text) > (known_at, known):
+                setattr(more, field, text)
+                setattr(more, f"{field}_at", at)
 
 
 def _merge_counts(node: Node, counts: dict[str, int], ts: int) -> None:

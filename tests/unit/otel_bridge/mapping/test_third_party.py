@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace import ReadableSpan, Span
 from opentelemetry.trace import SpanKind, StatusCode
 from otel_bridge_collector.otlp.mapping import OtlpReceiver, read_spans
+from otel_bridge_collector.otlp.rejections import Rejections
 
 from otel_bridge.events import semconv
 from otel_bridge.events.model import MonitoringEvent
@@ -197,7 +198,9 @@ def ended(
                 pair.value.int_value = value
             else:
                 pair.value.string_value = value
-    events = (receiver or OtlpReceiver()).receive(read_spans(request, None)).events
+    rejected = Rejections()
+    read = read_spans(request, None, rejected)
+    events = (receiver or OtlpReceiver()).receive(read, rejected).events
     return [event.model_dump(mode="json", exclude_none=True) for event in events]
 
 

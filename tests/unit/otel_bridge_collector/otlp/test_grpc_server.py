@@ -13,10 +13,14 @@ from typing import Any
 
 import grpc
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 from otel_bridge_collector.otlp.decode import MAX_ITEMS
 from otel_bridge_collector.otlp.grpc_server import OtlpGrpcServer, address_of_peer
 from otel_bridge_collector.otlp.ingest import MAX_REQUESTS, OtlpIngest
+from otel_bridge_collector.otlp.rejections import Rejections
 from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.security.authentication import Authenticator
 from otel_bridge_collector.security.tokens import Principal, TokenTable
@@ -29,6 +33,7 @@ _names = itertools.count()
 TOKEN = "t-0123456789abcdef"
 LINE = f"a sha256={hashlib.sha256(TOKEN.encode()).hexdigest()} projects=*"
 EMPTY = ExportTraceServiceRequest()
+ANSWER = ExportTraceServiceResponse()
 
 
 class AbortError(Exception):
@@ -76,14 +81,16 @@ async def take(
     message: ExportTraceServiceRequest = EMPTY,
     failure: Exception | None = None,
     peer: str = "ipv4:192.0.2.1:5",
-) -> int | tuple[Any, str]:
-    """What a call gives: the number of rejected items, or a status."""
+) -> ExportTraceServiceResponse | tuple[Any, str]:
+    """What a call gives: an answer, or a status."""
 
-    async def accept(_: ExportTraceServiceRequest, principal: Principal) -> int:
+    async def accept(
+        _: ExportTraceServiceRequest, principal: Principal, rejected: Rejections
+    ) -> ExportTraceServiceResponse:
         if failure is not None:
             raise failure
-        assert principal.name == "a"
-        return 5
+        assert (principal.name, rejected.total) == ("a", 0)
+        return ANSWER
 
     call = Call(authorization, peer)
     try:
@@ -95,7 +102,7 @@ async def take(
 
 async def test_a_call_with_a_token_is_taken(server: OtlpGrpcServer) -> None:
     """The principal of the metadata's token takes the message."""
-    assert await take(server) == 5
+    assert await take(server) is ANSWER
 
 
 @pytest.mark.parametrize("authorization", [None, "Bearer wrong", TOKEN, b"Bearer bytes"])
@@ -112,17 +119,17 @@ async def test_guesses_are_counted_by_address(server: OtlpGrpcServer) -> None:
     for authorization in [None] * 20 + ["Bearer wrong"] * 10:
         status = await take(server, authorization)
         assert status == (grpc.StatusCode.UNAUTHENTICATED, "authentication required")
-    code, details = await take(server, "Bearer wrong")  # type: ignore[misc]
+    code, details = await take(server, "Bearer wrong")
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "try again in " in details
-    assert await take(server) == 5
+    assert await take(server) is ANSWER
     other = await take(server, "Bearer wrong", peer="ipv4:192.0.2.2:5")
     assert other == (grpc.StatusCode.UNAUTHENTICATED, "authentication required")
 
 
 async def test_a_log_out_of_reach_is_unavailable(server: OtlpGrpcServer) -> None:
     """UNAVAILABLE is the status for which every exporter sends its request again."""
-    code, details = await take(server, failure=TransportError("password"))  # type: ignore[misc]
+    code, details = await take(server, failure=TransportError("password"))
     assert code is grpc.StatusCode.UNAVAILABLE
     assert "cannot reach its event log" in details
     assert "password" not in details
@@ -133,7 +140,7 @@ async def test_too_many_requests_are_unavailable(
 ) -> None:
     """With 32 requests in progress, over HTTP or gRPC, the next is sent again."""
     ingest.active = MAX_REQUESTS
-    code, details = await take(server)  # type: ignore[misc]
+    code, details = await take(server)
     assert (code, ingest.shed) == (grpc.StatusCode.UNAVAILABLE, 1)
     assert details.startswith("32 requests are in progress")
 
@@ -143,7 +150,7 @@ async def test_too_many_parts_are_invalid(server: OtlpGrpcServer, ingest: OtlpIn
     message = ExportTraceServiceRequest()
     for _ in range(MAX_ITEMS + 1):
         message.resource_spans.add()
-    code, details = await take(server, message=message)  # type: ignore[misc]
+    code, details = await take(server, message=message)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert f"more than {MAX_ITEMS}" in details
     assert ingest.active == 0

@@ -12,6 +12,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from otel_bridge_collector.otlp.decode import decode
 from otel_bridge_collector.otlp.ingest import MAX_RECEIVERS, OtlpIngest
+from otel_bridge_collector.otlp.rejections import Rejections
 from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.security.tokens import ANONYMOUS, Principal
 from otel_bridge_collector.settings import CollectorSettings
@@ -71,6 +72,10 @@ def job(number: int, project: str | None = None, **attributes: str) -> dict[str,
     }
 
 
+def attribute(key: str, value: str) -> dict[str, Any]:
+    return {"key": key, "value": {"stringValue": value}}
+
+
 def spans(*given: dict[str, Any]) -> dict[str, Any]:
     return {"resourceSpans": [{"scopeSpans": [{"spans": list(given)}]}]}
 
@@ -94,9 +99,20 @@ def records(*given: tuple[str, dict[str, Any]]) -> ExportLogsServiceRequest:
     return decode(ExportLogsServiceRequest(), json.dumps(body), is_json=True)
 
 
+async def traces(site: Site, request: ExportTraceServiceRequest, principal: Principal) -> int:
+    """How many spans were rejected."""
+    success = (await site.ingest.traces(request, principal, Rejections())).partial_success
+    return success.rejected_spans
+
+
+async def logs(site: Site, request: ExportLogsServiceRequest, principal: Principal) -> int:
+    success = (await site.ingest.logs(request, principal, Rejections())).partial_success
+    return success.rejected_log_records
+
+
 async def test_spans_reach_the_log(site: Site) -> None:
     """Spans that have ended are starts and ends in the log, and none is rejected."""
-    assert await site.ingest.traces(request_of(job(1), job(2)), ANONYMOUS) == 0
+    assert await traces(site, request_of(job(1), job(2)), ANONYMOUS) == 0
     assert sorted(site.story()) == [
         ("task_completed", "j1"),
         ("task_completed", "j2"),
@@ -107,22 +123,22 @@ async def test_spans_reach_the_log(site: Site) -> None:
 
 async def test_a_request_sent_again_is_not_appended_again(site: Site) -> None:
     """Events that the collector has folded are known by their ids, whichever way they came."""
-    await site.ingest.traces(request_of(job(1)), ANONYMOUS)
+    await traces(site, request_of(job(1)), ANONYMOUS)
     await site.fold()
-    assert await site.ingest.traces(request_of(job(1), job(2)), ANONYMOUS) == 0
+    assert await traces(site, request_of(job(1), job(2)), ANONYMOUS) == 0
     assert [task for _, task in site.story()] == ["j1", "j1", "j2", "j2"]
 
 
 async def test_a_token_writes_into_its_own_projects_only(site: Site) -> None:
     """Spans of another project are rejected and counted once each; its own are in the log."""
     request = request_of(job(1, "alpha"), job(2, "gamma"), job(3))
-    assert await site.ingest.traces(request, BOTH) == 2
+    assert await traces(site, request, BOTH) == 2
     assert {event["project_id"] for event in site.events()} == {"alpha"}
 
 
 async def test_a_token_of_one_project_gives_it_to_spans_that_name_none(site: Site) -> None:
     """With one project to choose from, a span that names none belongs to that project."""
-    assert await site.ingest.traces(request_of(job(1), job(2, "beta")), ALPHA) == 1
+    assert await traces(site, request_of(job(1), job(2, "beta")), ALPHA) == 1
     assert [(event["task_id"], event["project_id"]) for event in site.events()] == [
         ("j1", "alpha"),
         ("j1", "alpha"),
@@ -132,13 +148,13 @@ async def test_a_token_of_one_project_gives_it_to_spans_that_name_none(site: Sit
 async def test_an_event_that_cannot_fit_costs_its_span_alone(site: Site) -> None:
     """A span whose ids alone are over the limit is rejected; the request is not refused for it."""
     request = request_of(job(1), job(2, **{semconv.PARENT_TASK_ID: "x" * 10_000}), job(3))
-    assert await site.ingest.traces(request, ANONYMOUS) == 1
+    assert await traces(site, request, ANONYMOUS) == 1
     assert sorted({task for _, task in site.story()}) == ["j1", "j3"]
 
 
 async def test_a_large_request_is_appended_whole(site: Site) -> None:
     """More events than one batch holds are appended in several, in order, without a hole."""
-    assert await site.ingest.traces(request_of(*(job(n) for n in range(1, 1501))), ANONYMOUS) == 0
+    assert await traces(site, request_of(*(job(n) for n in range(1, 1501))), ANONYMOUS) == 0
     assert len(site.events()) == 3000
     assert [task for kind, task in site.story() if kind == "task_started"] == [
         f"j{n}" for n in range(1, 1501)
@@ -148,7 +164,7 @@ async def test_a_large_request_is_appended_whole(site: Site) -> None:
 async def test_records_of_open_spans_are_starts(site: Site) -> None:
     """A heartbeat is the start of its span, a stop is start and end; other records are counted."""
     request = records(("heartbeat", job(1)), ("stop", job(2)), ("gossip", job(3)))
-    assert await site.ingest.logs(request, ANONYMOUS) == 1
+    assert await logs(site, request, ANONYMOUS) == 1
     assert site.story() == [
         ("task_started", "j1"),
         ("task_started", "j2"),
@@ -157,12 +173,41 @@ async def test_records_of_open_spans_are_starts(site: Site) -> None:
 
 
 async def test_heartbeats_of_a_known_span_are_not_appended(site: Site) -> None:
-    """A span with a heartbeat every few seconds has its start in the log once."""
-    await site.ingest.logs(records(("heartbeat", job(1))), ANONYMOUS)
+    """Its start is in the log once; the repeated ones are one event that says that it is alive."""
+    await logs(site, records(("heartbeat", job(1))), ANONYMOUS)
     await site.fold()
     for _ in range(3):
-        assert await site.ingest.logs(records(("heartbeat", job(1))), ANONYMOUS) == 0
-    assert site.story() == [("task_started", "j1")]
+        assert await logs(site, records(("heartbeat", job(1))), ANONYMOUS) == 0
+    start, beats = site.events()
+    assert (start["event_type"], start["task_id"]) == ("task_started", "j1")
+    assert (beats["event_type"], beats["spans"]) == ("span_beats", [start["span_id"]])
+
+
+async def test_an_open_span_changes_and_ends(site: Site) -> None:
+    """The same span first without an end: processing, then what its snapshots say, then its end."""
+    opened = {**job(1), "endTimeUnixNano": 0}
+    named = {**opened, "attributes": [*opened["attributes"], attribute("nexus.task.type", "late")]}
+    for one in (opened, named, job(1)):
+        assert await traces(site, request_of(one), ANONYMOUS) == 0
+        await site.fold()
+    assert [event["event_type"] for event in site.events()] == [
+        "task_started",
+        "span_updated",
+        "task_completed",
+    ]
+    assert site.events()[1]["task_type"] == "late"
+
+
+async def test_causes_of_rejection_are_counted_apart(site: Site) -> None:
+    """An operator sees why, a sender reads it with an example."""
+    request = request_of(job(1, "gamma"), job(2, **{semconv.PARENT_TASK_ID: "x" * 10_000}))
+    request.resource_spans[0].scope_spans[0].spans.add(name="no ids")
+    answer = await site.ingest.traces(request, ALPHA, Rejections())
+    assert answer.partial_success.rejected_spans == 3
+    for part in ("trace_id of 0 bytes", "nexus.project.id", "MONITORING_MAX_EVENT_SIZE_BYTES"):
+        assert part in answer.partial_success.error_message
+    counted = {cause: count for cause, count in site.ingest.rejected_by_cause.items() if count}
+    assert counted == {"id": 1, "project": 1, "size": 1}
 
 
 async def test_tokens_do_not_share_what_they_know(site: Site) -> None:
@@ -172,9 +217,9 @@ async def test_tokens_do_not_share_what_they_know(site: Site) -> None:
     child["attributes"] = [
         {"key": "gen_ai.operation.name", "value": {"stringValue": "execute_tool"}}
     ]
-    await site.ingest.traces(request_of(root), ALPHA)
+    await traces(site, request_of(root), ALPHA)
     other = Principal("beta", frozenset({"beta"}), digest="c" * 64)
-    await site.ingest.traces(request_of(child), other)
+    await traces(site, request_of(child), other)
     of_beta = [event for event in site.events() if event.get("project_id") == "beta"]
     assert "alpha's secret" not in json.dumps(of_beta)
 

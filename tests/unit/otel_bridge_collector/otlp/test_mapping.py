@@ -14,6 +14,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 from otel_bridge_collector.otlp import mapping
 from otel_bridge_collector.otlp.mapping import OtlpReceiver, Received, read_spans
+from otel_bridge_collector.otlp.rejections import Rejections
 
 from otel_bridge.events import semconv
 from otel_bridge.events.model import MonitoringEvent
@@ -72,8 +73,25 @@ def request_of(*spans: Span, **resource: Any) -> ExportTraceServiceRequest:
     return ExportTraceServiceRequest(resource_spans=[one])
 
 
-def receive(*spans: Span, project_id: str | None = None, are_open: bool = False) -> Received:
-    return OtlpReceiver().receive(read_spans(request_of(*spans), project_id), are_open=are_open)
+def read(
+    receiver: OtlpReceiver, *spans: Span, project_id: str | None = None, **resource: Any
+) -> tuple[Received, int]:
+    """What a request gives, and how many of its spans were rejected."""
+    rejected = Rejections()
+    found = read_spans(request_of(*spans, **resource), project_id, rejected)
+    return receiver.receive(found, rejected), rejected.total
+
+
+def receive(*spans: Span, project_id: str | None = None) -> Received:
+    return read(OtlpReceiver(), *spans, project_id=project_id)[0]
+
+
+def open_job(number: int, **attributes: Any) -> Span:
+    """A job's snapshot without an end."""
+    found = job(number, 0, 0)
+    found.end_time_unix_nano = 0
+    found.attributes.extend(pairs(attributes))
+    return found
 
 
 def story(received: Received) -> list[tuple[str, str | None]]:
@@ -114,10 +132,47 @@ def test_secrets_of_third_party_spans_are_masked() -> None:
 def test_open_spans_have_no_end() -> None:
     """An open span gives its start alone, and the same start again with its end."""
     receiver = OtlpReceiver()
-    opened = receiver.receive(read_spans(request_of(job(2, 0, 0)), None), are_open=True)
-    ended = receiver.receive(read_spans(request_of(job(2, 0, 5)), None))
+    opened, _ = read(receiver, open_job(2))
+    ended, _ = read(receiver, job(2, 0, 5))
     assert story(opened) == [("task_started", "j2")]
     assert [event.event_id for event in ended.events][:1] == [opened.events[0].event_id]
+
+
+def test_a_snapshot_that_says_something_new_is_an_update() -> None:
+    """Of the first the start is enough; for a collector that knows the start there is an update."""
+    receiver = OtlpReceiver()
+    first, _ = read(receiver, open_job(2, **{"nexus.span.beat_ms": 5000}))
+    receiver.confirm()
+    second, _ = read(receiver, open_job(2, **{"nexus.span.beat_ms": 5000, "nexus.phase": "late"}))
+    (start,) = first.events
+    update = second.updates[start.event_id]
+    assert (start.event_type, start.beat_ms) == ("task_started", 5000)
+    assert (update.event_type, update.phase, update.beat_ms) == ("span_updated", "late", 5000)
+    assert update.ts > start.ts
+    assert update.event_id not in {start.event_id, first.updates[start.event_id].event_id}
+
+
+def test_a_snapshot_that_repeats_is_a_heartbeat() -> None:
+    """Many of them are one event; a request that was not confirmed counts as new when it comes."""
+    receiver = OtlpReceiver()
+    spans = [open_job(number) for number in range(2, 500)]
+    assert len(read(receiver, *spans)[0].events) == 498
+    assert len(read(receiver, *spans)[0].events) == 498
+    receiver.confirm()
+    beats = read(receiver, *spans)[0].events
+    assert [(event.event_type, len(event.spans or ())) for event in beats] == [
+        ("span_beats", 400),
+        ("span_beats", 98),
+    ]
+
+
+def test_a_span_that_its_sender_gave_up_is_stalled() -> None:
+    """Its made-up end is no end: it stalls with a reason, which a later word takes back."""
+    given_up = job(2, 0, 9)
+    given_up.attributes.extend(pairs({"partial.gc": True}))
+    start, stalled = receive(given_up).events
+    assert (start.event_type, stalled.event_type) == ("task_started", "task_stalled")
+    assert (stalled.reason, stalled.ended_by) == ("heartbeat_lost", "rule")
 
 
 def test_a_span_that_is_sent_twice_has_the_same_events() -> None:
@@ -151,10 +206,8 @@ def test_the_project_of_a_span() -> None:
     own = span(2, 0, 1, attributes={**job_attributes(), semconv.PROJECT_ID: "own"})
     bare = span(3, 0, 1, attributes={semconv.SPAN_KIND: "job", semconv.TASK_ID: "j"})
     receiver = OtlpReceiver()
-    by_resource = receiver.receive(
-        read_spans(request_of(own, bare, nexus_project_id="resource"), "token")
-    )
-    by_token = receiver.receive(read_spans(request_of(bare), "token"))
+    by_resource, _ = read(receiver, own, bare, project_id="token", nexus_project_id="resource")
+    by_token, _ = read(receiver, bare, project_id="token")
     assert {event.project_id for event in by_resource.events} == {"own", "resource"}
     assert {event.project_id for event in by_token.events} == {"token"}
     assert {event.project_id for event in receive(bare).events} == {None}
@@ -162,9 +215,7 @@ def test_the_project_of_a_span() -> None:
 
 def test_the_service_is_shown() -> None:
     """The resource's service name is in ``meta``, because spans of many services look alike."""
-    received = OtlpReceiver().receive(
-        read_spans(request_of(job(2, 0, 1), service_name="billing"), None)
-    )
+    received, _ = read(OtlpReceiver(), job(2, 0, 1), service_name="billing")
     assert [event.meta for event in received.events] == [{"service": "billing"}] * 2
 
 
@@ -231,8 +282,10 @@ def test_one_bad_span_does_not_cost_the_others(bad: Span) -> None:
 
 def test_unreadable_spans_are_counted() -> None:
     """The number of rejected spans is counted for the sender, each span once."""
-    received = receive(Span(name="no ids"), Span(trace_id=TRACE), job(2, 0, 1))
-    assert (received.rejected, len(received.events)) == (2, 2)
+    received, rejected = read(
+        OtlpReceiver(), Span(name="no ids"), Span(trace_id=TRACE), job(2, 0, 1)
+    )
+    assert (rejected, len(received.events)) == (2, 2)
 
 
 def test_an_end_before_the_start_is_the_start() -> None:
@@ -305,7 +358,7 @@ def test_facts_do_not_depend_on_how_requests_were_cut(
     receiver = OtlpReceiver()
     found: list[MonitoringEvent] = []
     for piece in pieces:
-        found += receiver.receive(read_spans(request_of(*piece), None)).events
+        found += read(receiver, *piece)[0].events
         receiver.confirm()
     assert facts(found) == facts(receive(*together).events)
 
@@ -318,7 +371,7 @@ def test_a_request_is_sent_when_it_arrives_after_its_agent() -> None:
     request = span(1, 0, 4, kind=Span.SPAN_KIND_SERVER)
     shown = []
     for one in (agent, wrapper, request):
-        received = receiver.receive(read_spans(request_of(one), None))
+        received = read(receiver, one)[0]
         receiver.confirm()
         shown.append([(str(event.event_type), event.span_id) for event in received.events])
     assert shown == [
@@ -332,10 +385,10 @@ def test_intermediate_spans_are_sent_until_the_log_has_them() -> None:
     """A request that could not be appended is sent again, and then has the same events."""
     spans = (span(1, 0, 4, kind=Span.SPAN_KIND_SERVER), span(2, 1, 2, 1, attributes=AGENT))
     receiver = OtlpReceiver()
-    first = receiver.receive(read_spans(request_of(*spans), None))
-    again = receiver.receive(read_spans(request_of(*spans), None))
+    first = read(receiver, *spans)[0]
+    again = read(receiver, *spans)[0]
     receiver.confirm()
-    after = receiver.receive(read_spans(request_of(*spans), None))
+    after = read(receiver, *spans)[0]
     assert facts(first.events) == facts(again.events)
     assert [str(event.event_type) for event in after.events] == ["phase_started", "phase_completed"]
 
@@ -347,7 +400,7 @@ def test_unconfirmed_spans_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(10, 30, 2):
         request = span(number, 0, 4, kind=Span.SPAN_KIND_SERVER)
         inside = span(number + 1, 1, 2, number, attributes=TOOL)
-        received = receiver.receive(read_spans(request_of(request, inside), None))
+        received = read(receiver, request, inside)[0]
     kinds = [event for event in received.events if event.event_type.startswith("span_")]
     assert len(kinds) == 3
 
@@ -403,6 +456,6 @@ def test_no_number_is_reserved_twice() -> None:
 )
 def test_any_spans_are_events_or_rejected(spans: list[Span]) -> None:
     """Whatever spans come, nothing is raised, and no more are rejected than came."""
-    received = receive(*spans)
-    assert received.rejected <= len(spans)
+    received, rejected = read(OtlpReceiver(), *spans)
+    assert rejected <= len(spans)
     assert len(received.events) <= 2 * len(spans)

@@ -1,82 +1,70 @@
-"""Open spans are read from log records, among all other records."""
+"""Every known shape of an open span on the wire is read as open, and a true end as an end."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from otel_bridge_collector.otlp.decode import decode
-from otel_bridge_collector.otlp.shapes import read_lifecycle
+from hypothesis import given
+from hypothesis import strategies as st
+from otel_bridge_collector.otlp.shapes import Seen, Shape, shape_of
 
-
-def record(
-    event: str | None, body: Any = None, body_type: str | None = "json/v1"
-) -> dict[str, Any]:
-    """A log record as the partial-span processors write one."""
-    names = {"partial.event": event, "partial.body.type": body_type}
-    return {
-        "attributes": [
-            {"key": key, "value": {"stringValue": value}}
-            for key, value in [("other", "x"), *names.items()]
-            if value is not None
-        ],
-        "body": {"stringValue": body if isinstance(body, str) else json.dumps(body or span("s"))},
-    }
-
-
-def span(name: str) -> dict[str, Any]:
-    return {"resourceSpans": [{"scopeSpans": [{"spans": [{"name": name}]}]}]}
-
-
-def request_of(*records: dict[str, Any]) -> ExportLogsServiceRequest:
-    body = {"resourceLogs": [{"scopeLogs": [{"logRecords": [one]}]} for one in records]}
-    return decode(ExportLogsServiceRequest(), json.dumps(body), is_json=True)
-
-
-def names(request: ExportTraceServiceRequest) -> list[str]:
-    return [one.scope_spans[0].spans[0].name for one in request.resource_spans]
-
-
-def test_heartbeats_are_open_and_stops_are_ended() -> None:
-    """A heartbeat carries a span that is open, a stop one that has ended."""
-    found = read_lifecycle(
-        request_of(
-            record("heartbeat", span("a")),
-            record("stop", span("b")),
-            record("heartbeat", span("c")),
-        )
-    )
-    assert (names(found.open_spans), names(found.ended_spans), found.rejected) == (
-        ["a", "c"],
-        ["b"],
-        0,
-    )
+SECOND = 1_000_000_000
+NOW = 1_790_000_000 * SECOND
+START = NOW - 60 * SECOND
+GO_ZERO_TIME = 11_651_379_494_838_206_464
+"""``time.Time{}`` as otel-go 1.24 sends it: the year 2339."""
 
 
 @pytest.mark.parametrize(
-    "other",
+    ("end", "attributes", "shape"),
     [
-        record(None),
-        record("started"),
-        record("heartbeat", body_type=None),
-        record("heartbeat", body_type="json/v2"),
-        record("heartbeat", "not JSON"),
-        record("stop", ""),
-        record("stop", '{"resourceSpans": 5}'),
-        {"body": {"stringValue": "an ordinary log line"}},
-        {"attributes": [{"key": "partial.event", "value": {"intValue": "1"}}]},
+        (START + SECOND, {}, Shape.ENDED),
+        (START, {}, Shape.ENDED),
+        (START - SECOND, {}, Shape.ENDED),
+        (NOW + 3600 * SECOND, {}, Shape.ENDED),
+        (0, {}, Shape.OPEN),
+        (GO_ZERO_TIME, {}, Shape.OPEN),
+        (1, {}, Shape.OPEN),
+        (NOW + 3 * 86_400 * SECOND, {}, Shape.OPEN),
+        (START, {"nexus.span.open": True}, Shape.OPEN),
+        (START, {"nexus.span.open": False}, Shape.ENDED),
+        (START + SECOND, {"agentops.in_flight": "true"}, Shape.OPEN),
+        (START + SECOND, {"prefect.in-flight": True}, Shape.OPEN),
+        (START + SECOND, {"_dd.partial_version": 1_730_000_000}, Shape.OPEN),
+        (START + SECOND, {"_dd.partial_version": -1}, Shape.ENDED),
+        (START, {"logfire.span_type": "pending_span"}, Shape.OPEN),
+        (START + SECOND, {"logfire.span_type": "span"}, Shape.ENDED),
+        (START + SECOND, {"partial.gc": True}, Shape.GIVEN_UP),
+        (0, {"partial.gc": True, "nexus.span.open": True}, Shape.GIVEN_UP),
     ],
 )
-def test_other_records_are_counted_and_do_not_cost_the_rest(other: dict[str, Any]) -> None:
-    """An ordinary log line, or a span that cannot be read, is rejected alone."""
-    found = read_lifecycle(request_of(other, record("heartbeat", span("a")), other))
-    assert (names(found.open_spans), names(found.ended_spans), found.rejected) == (["a"], [], 2)
+def test_a_shape_on_the_wire(end: int, attributes: dict[str, Any], shape: Shape) -> None:
+    """No end, an absurd end or a flag means open; a clock that stepped back does not."""
+    assert shape_of(START, end, attributes, NOW).shape is shape
 
 
-def test_no_records_give_no_spans() -> None:
-    """An empty request gives no spans and rejects nothing."""
-    empty = ExportTraceServiceRequest()
-    assert read_lifecycle(ExportLogsServiceRequest()) == (empty, empty, 0)
+@pytest.mark.parametrize(
+    ("promise", "beat_ms"),
+    [
+        *[(10_000, 10_000), ("5000", 5000), (10, 1000), (0, None), (-5, None), (10**9, None)],
+        *[("often", None), (None, None), (float("nan"), None), (float("inf"), None), ([1], None)],
+    ],
+)
+def test_a_promised_heartbeat(promise: Any, beat_ms: int | None) -> None:
+    """At least a second, at most an hour; anything else promises nothing."""
+    seen = shape_of(START, 0, {"nexus.span.beat_ms": promise}, NOW)
+    assert seen == Seen(Shape.OPEN, beat_ms)
+
+
+@given(
+    st.integers(0, 2**64 - 1),
+    st.integers(0, 2**64 - 1),
+    st.dictionaries(
+        st.sampled_from(["nexus.span.open", "nexus.span.beat_ms", "partial.gc"]),
+        st.none() | st.booleans() | st.floats() | st.text(max_size=4) | st.lists(st.none()),
+    ),
+)
+def test_any_values_have_a_shape(start: int, end: int, attributes: dict[str, Any]) -> None:
+    """Whatever a span says, nothing is raised."""
+    assert isinstance(shape_of(start, end, attributes, NOW), Seen)

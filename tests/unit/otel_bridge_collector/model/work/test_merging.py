@@ -435,6 +435,21 @@ def test_the_latest_message() -> None:
     assert rare(node).message == (5, "c")
 
 
+def test_a_later_title_wins_whatever_the_alphabet_says() -> None:
+    """In any order: that of the end, else of the latest snapshot, else of the start."""
+    story = [
+        job(1, "task_started", task_id="t", meta={"title": "z"}),
+        job(2, "span_updated", meta={"title": "y"}),
+        job(3, "span_updated", meta={"title": "x"}),
+        job(4, "task_completed", task_id="t", meta={"title": "b"}),
+    ]
+    for count, title in ((1, "z"), (2, "y"), (3, "x"), (4, "b")):
+        for order in itertools.permutations(story[:count]):
+            more = merged(*order).more
+            assert more is not None
+            assert more.title == title
+
+
 def test_the_greatest_title_and_domain() -> None:
     """Of several titles and domains of a research task the greatest text counts; texts only."""
     sent = ({"title": "a", "domain": "x"}, {"title": "b"}, {"title": 7, "domain": ["z"]})

@@ -1,0 +1,173 @@
+"""
+``Snapshots``: what a sender has said of its open spans, so that only what is new becomes an event.
+
+A snapshot that says something new is a ``span_updated``; one that repeats the last is a heartbeat,
+and many of those are one ``span_beats``. Comparing takes 3 us and mapping a span 65 us, so 10,000
+open spans with a snapshot every 10 s cost 3 ms a second instead of 65.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple, Protocol
+
+from opentelemetry.trace import SpanContext
+
+from otel_bridge.clock import SYSTEM_CLOCK, Clock, iso_utc
+from otel_bridge.events.event_ids import snapshot_id_of
+from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
+
+__all__ = ["Snapshots", "digest_of", "event_of_snapshot"]
+
+_MAX_SPANS: Final = 20_000
+_MAX_IDS: Final = 400
+"""Ids in one event: 7.6 KB, within the 8,192 bytes of an event."""
+_INTERVAL_SEC: Final = 1.0
+
+Key = tuple[int, int]
+
+
+class Snapshot(Protocol):
+    """A received span, as far as its ids are needed."""
+
+    @property
+    def context(self) -> SpanContext | None:
+        """Its own ids."""
+
+    @property
+    def start_time(self) -> int | None:
+        """Its start, nanoseconds."""
+
+
+class _Known(NamedTuple):
+    digest: int
+    project_id: str | None
+
+
+class Snapshots:
+    """
+    The open spans of one sender; for one request at a time, as ``OtlpReceiver`` uses it.
+
+    It remembers 20,000 spans; of the one not heard of for longest the next snapshot counts as new.
+    What a request said is remembered only once ``confirm`` is called, because a request that could
+    not be appended is sent again. Raises nothing.
+
+    Args:
+        clock: Gives the time between two events with heartbeats; default: the system's.
+    """
+
+    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
+        self._known: OrderedDict[Key, _Known] = OrderedDict()
+        self._said: dict[Key, _Known | None] = {}
+        self._heard: dict[int, str | None] = {}
+        """Spans with a heartbeat that no event has yet: project by span id."""
+        self._sent_at = float("-inf")
+        self._is_sent = False
+
+    def is_repeat(self, key: Key, digest: int) -> bool:
+        """
+        Return whether a span's snapshot says what its last one said; it is then a heartbeat.
+
+        Args:
+            key: Trace id and span id.
+            digest: Of all that the snapshot says, 64 bits.
+        """
+        known = self._known.get(key)
+        if known is None or known.digest != digest:
+            return False
+        self._known.move_to_end(key)
+        self._heard[key[1]] = known.project_id
+        return True
+
+    def note(self, key: Key, digest: int, project_id: str | None) -> None:
+        """Note what a snapshot says, of a span of this project."""
+        self._said[key] = _Known(digest, project_id)
+
+    def end(self, key: Key) -> None:
+        """Forget a span that has ended."""
+        self._said[key] = None
+        self._heard.pop(key[1], None)
+
+    def heartbeats(self, now_ns: int) -> list[MonitoringEvent]:
+        """
+        Return the events with the heartbeats so far; none within 1 s after the last.
+
+        Args:
+            now_ns: The time of the events, nanoseconds since the Unix epoch.
+
+        Returns:
+            One ``span_beats`` for each project and each 400 spans of it.
+        """
+        self._is_sent = False
+        if not self._heard or self._clock.monotonic() - self._sent_at < _INTERVAL_SEC:
+            return []
+        self._is_sent = True
+        by_project: dict[str | None, list[str]] = {}
+        for span_id, project_id in self._heard.items():
+            by_project.setdefault(project_id, []).append(f"{span_id:016x}")
+        return [
+            MonitoringEvent.model_validate(
+                {
+                    "ts": iso_utc(now_ns),
+                    "event_type": MonitoringEventType.SPAN_BEATS,
+                    "project_id": project_id,
+                    "spans": ids[first : first + _MAX_IDS],
+                }
+            )
+            for project_id, ids in by_project.items()
+            for first in range(0, len(ids), _MAX_IDS)
+        ]
+
+    def confirm(self) -> None:
+        """What was noted since the last call is in the log now."""
+        for key, known in self._said.items():
+            if known is None:
+                self._known.pop(key, None)
+            else:
+                self._known[key] = known
+                self._known.move_to_end(key)
+        self._said.clear()
+        while len(self._known) > _MAX_SPANS:
+            self._known.popitem(last=False)
+        if self._is_sent:
+            self._heard.clear()
+            self._sent_at = self._clock.monotonic()
+            self._is_sent = False
+
+
+def event_of_snapshot(
+    start: MonitoringEvent, span: Snapshot, digest: int, now_ns: int, *, is_given_up: bool
+) -> MonitoringEvent:
+    """
+    Return the event of a snapshot, made from that of the span's start.
+
+    Args:
+        start: The event of the start; not changed.
+        span: The span.
+        digest: Of all that the snapshot says, 64 bits: the same snapshot has the same event id.
+        now_ns: The time of reception, which is the event's: a snapshot has no time of its own.
+        is_given_up: Whether the sender gave the span up after silence.
+
+    Returns:
+        A ``span_updated``; of a span that was given up a ``task_stalled`` with the reason
+        ``heartbeat_lost``, which a later word of the span takes back.
+    """
+    assert span.context is not None
+    changed: dict[str, Any] = {
+        "event_id": snapshot_id_of(span.context, span.start_time or 0, digest),
+        "ts": datetime.fromtimestamp(now_ns / 1e9, UTC),
+        "event_type": MonitoringEventType.SPAN_UPDATED,
+        "status": None,
+    }
+    if is_given_up:
+        stalled = MonitoringEventType.TASK_STALLED
+        changed |= {"event_type": stalled, "ended_by": "rule", "reason": "heartbeat_lost"}
+    return start.model_copy(update=changed)
+
+
+def digest_of(data: bytes) -> int:
+    """Return 64 bits of what these bytes say."""
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), "big")
