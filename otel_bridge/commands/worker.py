@@ -44,6 +44,8 @@ async def run_worker_process(
     Raises:
         ConfigurationError: ``REDIS_URL`` is missing, unreachable (2 s) or a Cluster; or a directory
             or another setting is wrong.
+        SharedQueueError: A queue holds an item of another program (exit code 2): it is left there,
+            and running jobs are finished first.
         RuntimeError: This is not the main thread.
     """
     stop = stop_on_signals()

@@ -89,6 +89,8 @@ async def run_workers(
     Raises:
         ConfigurationError: The corpus directory is missing, unreadable or empty, or the settings of
             the knowledge base cannot work.
+        SharedQueueError: A queue holds an item of another program, which is left there. Jobs that
+            ran were finished first, and research tasks released to other processes.
         ExceptionGroup: An error that is none of Redis or a job, which ended the work.
     """
     if search is None:
@@ -130,6 +132,8 @@ async def run_workers(
         await cancel([listening])
         await resolver.close()
         await asyncio.to_thread(keeper.close)
+    if coordinator.guard.error is not None:
+        raise coordinator.guard.error
 
 
 def _paced(handler: JobHandler, pace_sec: float) -> JobHandler:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -9,11 +10,11 @@ import redis.asyncio as redis_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from otel_bridge.orchestration.queue.errors import SharedQueueError
 from otel_bridge.orchestration.queue.leases import LeaseKeeper, synchronous_client
 from otel_bridge.orchestration.queue.lua_scripts import lua_source
 from otel_bridge.orchestration.queue.task_queue import (
     Claim,
-    JobUnreadableError,
     Ownership,
     Progress,
     Submission,
@@ -308,35 +309,105 @@ async def test_the_keeper_renews_from_its_own_thread(client: redis_asyncio.Redis
     assert (await queue.maintain()).requeued == ()
 
 
-async def test_entries_of_another_producer_do_no_harm(
+async def test_an_id_twice_in_a_queue_runs_once(
     queue: TaskQueue, client: redis_asyncio.Redis
 ) -> None:
-    """An id twice in a queue runs once; an id without a job is claimed and says what is missing."""
+    """A second entry of a job that is claimed or has ended is removed."""
     await queue.submit(job("a"))
-    await client.lpush(DEFAULT_KEYS.queue("normal"), "a", "orphan")
+    await client.lpush(DEFAULT_KEYS.queue("normal"), "a")
     first = await claimed(queue)
-    second = await claimed(queue, "w2")
-    assert (first.job_id, second.job_id) == ("a", "orphan")
-    with pytest.raises(JobUnreadableError, match="job orphan has no data"):
-        second.job()
-    assert await queue.fail(second, "no job") == Ownership.OWNED
+    assert (first.job_id, await queue.claim("w2")) == ("a", None)
     await client.lpush(DEFAULT_KEYS.queue("normal"), "a")
     await queue.complete(first, "{}")
     assert await queue.claim("w1") is None
     assert await leftovers(client) == []
 
 
-@pytest.mark.parametrize("data", ["{", "[]", '{"type": 7}', "[" * 100_000, "\x00", '{"id":"a"}'])
-async def test_data_that_is_no_job_is_named(
-    queue: TaskQueue, client: redis_asyncio.Redis, data: str
+THEIRS = QueuedJob(id="x", type="search").model_dump()
+OWN = QueuedJob(id="x", type="search").model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("item", "data", "shown"),
+    [
+        ('{"id": "x"}', None, '{"id": "x"}'),
+        (b"\x80\x04\nx" + b"y" * 100, None, r"\x80\x04\x0ax" + "y" * 76 + "..."),
+        ("", None, ""),
+        ("x", None, "x"),
+        ("x", "{", "x"),
+        ("x", "[]", "x"),
+        ("x", "[" * 100_000, "x"),
+        ("x", b"\x00\xff", "x"),
+        ("x", {"id": "x"}, "x"),
+        ("x", '{"id":"x"}', "x"),
+        ("x", json.dumps(THEIRS), "x"),
+        ("x", json.dumps({**THEIRS, "priority": 0}, separators=(",", ":")), "x"),
+        ("x", OWN.replace('"id":"x"', '"id":"y"'), "x"),
+        ('x"', OWN[: OWN.index(',"trace_context"')] + "}", 'x"'),
+    ],
+)
+async def test_what_another_program_has_queued_is_not_touched(
+    queue: TaskQueue,
+    client: redis_asyncio.Redis,
+    item: str | bytes,
+    data: str | bytes | dict[str, str] | None,
+    shown: str,
 ) -> None:
-    """Whatever stands where a job should be, it ends as one readable error."""
-    await client.set(DEFAULT_KEYS.task_data("x"), data)
-    await client.lpush(DEFAULT_KEYS.queue("normal"), "x")
-    claim = await claimed(queue)
-    with pytest.raises(JobUnreadableError, match="not a job: "):
-        claim.job()
-    assert await queue.fail(claim, "not a job") == Ownership.OWNED
+    """An item that is no id, has no data or other data stays in its place, and is named."""
+    name, key = DEFAULT_KEYS.queue("normal"), DEFAULT_KEYS.task_data("x")
+    await queue.submit(job("ours"))
+    await client.rpush(name, item)
+    if isinstance(data, dict):
+        await client.hset(key, mapping=data)
+    elif data is not None:
+        await client.set(key if item == "x" else DEFAULT_KEYS.task_data(str(item)), data)
+    before = [await client.dump(name), await client.dbsize()]
+    for _ in range(2):
+        with pytest.raises(SharedQueueError) as caught:
+            await queue.claim("w1")
+        assert (caught.value.queue, caught.value.item) == (name, shown)
+    with pytest.raises(SharedQueueError) as caught:
+        await queue.submit(job("b"))
+    assert str(caught.value).endswith(
+        "; set MONITORING_KEY_PREFIX to a name of this application's own, the same for its "
+        "workers, submitters and collector"
+    )
+    assert [await client.dump(name), await client.dbsize()] == before
+
+
+@pytest.mark.parametrize("name", ["x", 'q"uote', "back\\slash", "umläut", "tab\t", "a" * 512])
+async def test_any_id_of_ours_is_claimed(queue: TaskQueue, name: str) -> None:
+    """Whatever characters an id has, its job is known as one of this coordinator."""
+    await queue.submit(job(name))
+    assert (await claimed(queue)).job_id == name
+
+
+async def test_a_queue_that_is_no_list_is_another_programs(
+    queue: TaskQueue, client: redis_asyncio.Redis
+) -> None:
+    """A coordinator with sorted sets of the same names is named, not waited for as an outage."""
+    await client.zadd(DEFAULT_KEYS.queue("low"), {"theirs": 1})
+    with pytest.raises(SharedQueueError, match=r"low_priority holds .*: \(no list but a zset\)"):
+        await queue.claim("w1")
+    research = QueuedJob(id="r", type="data_aggregation")
+    with pytest.raises(SharedQueueError, match="low_priority"):
+        await queue.submit(
+            research, queue=DEFAULT_KEYS.research_queue, later_queues=DEFAULT_KEYS.queues
+        )
+    assert await client.zrange(DEFAULT_KEYS.queue("low"), 0, -1) == ["theirs"]
+    assert await queue.status("r") is None
+
+
+async def test_what_another_program_delays_is_not_queued(
+    queue: TaskQueue, client: redis_asyncio.Redis
+) -> None:
+    """A member of the delayed set that is no job of ours stays there, however long it is due."""
+    await client.zadd(DEFAULT_KEYS.delayed, {"theirs": 0})
+    await queue.submit(job("a"))
+    await queue.retry(await claimed(queue), "no", delay_sec=0, trace_context={})
+    moved = await queue.maintain()
+    assert (moved.promoted, moved.next_due_ms) == (1, None)
+    assert await client.zrange(DEFAULT_KEYS.delayed, 0, -1) == ["theirs"]
 
 
 async def test_progress_counts_one_phase_of_a_group(queue: TaskQueue) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 
 from otel_bridge.bridge import configure
 from otel_bridge.events import semconv
-from otel_bridge.orchestration.queue.errors import PermanentJobError
+from otel_bridge.orchestration.queue.errors import PermanentJobError, SharedQueueError
 from otel_bridge.orchestration.queue.task_queue import Ownership, TaskQueue
 from otel_bridge.orchestration.queue.task_types import Priority, QueuedJob, TaskStatus
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
@@ -171,21 +172,38 @@ async def test_a_hopeless_job_fails_with_the_reason_and_the_worker_lives(
     assert (attempt.attributes or {})[semconv.OUTCOME] == "failed"
 
 
-async def test_something_that_is_no_job_fails_in_view_and_the_worker_lives(
+async def test_what_another_program_has_queued_stays_and_the_workers_stop(
     client: redis_asyncio.Redis, spans: InMemorySpanExporter
 ) -> None:
-    """Garbage of another producer becomes one failed job and does not end the worker."""
-    await client.set(DEFAULT_KEYS.task_data("x"), "{not json")
-    await client.lpush(DEFAULT_KEYS.queue("normal"), "x", "ghost")
-    async with running(client, {"search": echo}, workers=1) as coordinator:
-        await coordinator.submit_tasks([job("b")])
-        await ended(coordinator, "x", "ghost", "b")
-    assert [str(await coordinator.status(name)) for name in ("x", "ghost", "b")] == [
-        "failed",
-        "failed",
-        "completed",
-    ]
-    assert 1 == len(job_spans(spans, "x")) == len(job_spans(spans, "ghost"))
+    """Running jobs are finished, the item stays, later jobs of ours wait, submitting is refused."""
+    queue = DEFAULT_KEYS.queue("normal")
+    theirs = json.dumps({"id": "a", "type": "search"})
+    has_started, may_end = asyncio.Event(), asyncio.Event()
+
+    async def held(task: QueuedJob) -> Mapping[str, Any]:
+        has_started.set()
+        await may_end.wait()
+        return {}
+
+    async with running(client, {}, workers=0) as submitting:
+        await submitting.submit_tasks([job("a")])
+        await client.lpush(queue, theirs)
+        await client.set(DEFAULT_KEYS.task_data("b"), job("b").model_dump_json())
+        await client.lpush(queue, "b")
+    async with running(client, {"search": held}, workers=2, grace_sec=0) as coordinator:
+        await has_started.wait()
+        await coordinator.guard.tripped.wait()
+        assert await coordinator.status("a") is TaskStatus.PROCESSING
+        may_end.set()
+        await ended(coordinator, "a")
+        assert coordinator.guard.error is not None
+        assert (coordinator.guard.error.queue, coordinator.guard.error.item) == (queue, theirs)
+        with pytest.raises(SharedQueueError, match="MONITORING_KEY_PREFIX"):
+            await coordinator.submit_tasks([job("c")])
+    assert await coordinator.status("a") is TaskStatus.COMPLETED
+    assert await client.lrange(queue, 0, -1) == ["b", theirs]
+    assert await client.lrange(DEFAULT_KEYS.dead_letters, 0, -1) == []
+    assert [len(job_spans(spans, name)) for name in ("a", "b")] == [1, 0]
 
 
 async def test_submitting_again_neither_runs_nor_announces_twice(
@@ -441,7 +459,7 @@ async def test_what_redis_refuses_for_good_is_not_tried_for_a_minute(
     client: redis_asyncio.Redis,
 ) -> None:
     """A key of the wrong type is a mistake, not an outage: it is raised at once."""
-    await client.set(DEFAULT_KEYS.queue("normal"), "not a list")
+    await client.set(DEFAULT_KEYS.task_group("parent"), "not a set")
     async with asyncio.timeout(10):
         async with running(client, {"search": echo}, workers=0) as coordinator:
             with pytest.raises(ResponseError, match="WRONGTYPE"):

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from otel_bridge_collector.commands.demo import DEMO_REQUEST
 
+from otel_bridge.orchestration.queue.errors import SharedQueueError
 from otel_bridge.orchestration.queue.task_types import ResearchTaskRequest
 from otel_bridge.orchestration.research.gateway import ResearchGateway
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS, RedisKeys
@@ -30,6 +31,11 @@ pytestmark = [pytest.mark.redis, pytest.mark.fault]
 SHOP = RedisKeys("shop:eu")
 INTERVAL_SEC = 0.2
 TTL_SEC = 1.0
+WORKER = (sys.executable, "-m", "otel_bridge", "worker", "--workers", "2")
+
+
+def user_of(keys: RedisKeys) -> str:
+    return f"app-{keys.prefix.partition(':')[0]}"
 
 
 class Application:
@@ -37,10 +43,16 @@ class Application:
 
     def __init__(self, server: RedisServer, keys: RedisKeys, data_dir: Path) -> None:
         self.keys = keys
-        self._url = server.url
+        # A user that Redis limits to the keys and channels of this prefix.
+        self._url = f"redis://{user_of(keys)}:pass@127.0.0.1:{server.port}/0"
+        with server.client() as admin:
+            # A subscription by a pattern needs that very pattern.
+            channels = (f"&{keys.prefix}:*", f"&{keys.prefix}:event[s]")
+            own = ("resetchannels", f"~{keys.prefix}:*", *channels)
+            admin.execute_command("ACL", "SETUSER", user_of(keys), "on", ">pass", "+@all", *own)
         self._data_dir = data_dir
         settings = BridgeSettings(
-            redis_url=server.url,
+            redis_url=self._url,
             key_prefix=keys.prefix,
             heartbeat_interval_sec=INTERVAL_SEC,
             heartbeat_ttl_sec=TTL_SEC,
@@ -48,21 +60,22 @@ class Application:
         self.site = AppServer(settings, stats_interval_sec=0.1, stalled_action="requeue")
         self.worker: subprocess.Popen[bytes] | None = None
 
-    def start_workers(self, *, pace_sec: float) -> None:
+    @property
+    def environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("MONITORING_", "REDIS_"))}
+        return {
+            **kept,
+            "REDIS_URL": self._url,
+            "MONITORING_KEY_PREFIX": self.keys.prefix,
+            "MONITORING_HEARTBEAT_INTERVAL_SEC": str(INTERVAL_SEC),
+            "MONITORING_HEARTBEAT_TTL_SEC": str(TTL_SEC),
+            "MONITORING_QUEUE_DEPTH_INTERVAL_SEC": "0.1",
+        }
+
+    def start_workers(self, *, pace_sec: float) -> None:
         self.worker = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "otel_bridge", "worker", "--workers", "2"),
-                *("--pace", str(pace_sec), "--data-dir", str(self._data_dir)),
-            ],
-            env={
-                **kept,
-                "REDIS_URL": self._url,
-                "MONITORING_KEY_PREFIX": self.keys.prefix,
-                "MONITORING_HEARTBEAT_INTERVAL_SEC": str(INTERVAL_SEC),
-                "MONITORING_HEARTBEAT_TTL_SEC": str(TTL_SEC),
-                "MONITORING_QUEUE_DEPTH_INTERVAL_SEC": "0.1",
-            },
+            [*WORKER, "--pace", str(pace_sec), "--data-dir", str(self._data_dir)],
+            env=self.environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -72,13 +85,17 @@ class Application:
         self.worker.kill()
         self.worker.wait()
 
+    def tasks_of_events(self) -> set[str | None]:
+        """The research tasks of all raw events, which are what ``otel-bridge tail`` prints."""
+        events = fetch(f"{self.site.url}/monitor/events?limit=1000").json()["events"]
+        assert events
+        return {event.get("parent_task_id") for event in events}
+
     async def submit(self) -> str:
         """Queue a research task, as ``POST /tasks`` does."""
-        client = connect(self._url)
         request = ResearchTaskRequest.model_validate(DEMO_REQUEST)
-        task_id = await ResearchGateway(client, keys=self.keys).submit(request)
-        await client.aclose()
-        return task_id
+        async with connect(self._url) as client:
+            return await ResearchGateway(client, keys=self.keys).submit(request)
 
     def snapshot(self) -> dict[str, Any]:
         found: dict[str, Any] = fetch(f"{self.site.url}/monitor/snapshot").json()
@@ -120,7 +137,11 @@ def two(own_redis: RedisServer, tmp_path: Path) -> Iterator[list[Application]]:
 def test_two_applications_do_not_see_each_other(
     own_redis: RedisServer, two: list[Application]
 ) -> None:
-    """Events, queues, workers, statistics, leaders and raw messages stay with their application."""
+    """
+    Events, queues, workers, statistics, leaders and raw messages stay with their application.
+
+    Redis lets each one use the keys and channels of its own prefix only, and denies nothing.
+    """
     tasks = [asyncio.run(application.submit()) for application in two]
     with own_redis.client(decode_responses=True) as client:
         for application in two:
@@ -150,11 +171,15 @@ def test_two_applications_do_not_see_each_other(
             wait_until(application.has_external_message, "the raw message")
             published[application.keys.prefix] = application.site.collector.stats.events_in
         assert min(published.values()) > 100
+        for application, task_id in zip(two, tasks, strict=True):
+            assert application.tasks_of_events() <= {task_id, None}
         names = list(client.scan_iter("*"))
+        denials = client.acl_log()
     kinds: dict[str, set[str]] = {application.keys.prefix: set() for application in two}
     for name in names:
         (owner,) = [prefix for prefix in kinds if name.startswith(f"{prefix}:")]
         kinds[owner].add(name.removeprefix(f"{owner}:").partition(":")[0])
+    assert denials == []
     stay = {"{0}", "collector", "task", "task_group", "task_meta", "worker"}
     assert [found & stay for found in kinds.values()] == [stay, stay]
 
@@ -186,3 +211,36 @@ def test_a_stalled_job_is_taken_back_from_its_own_application(
         wait_until(have_completed, "the jobs")
     assert nexus.site.collector.stalled_reporter.reported == 0
     assert nexus.status_of(tasks[0]) in ("processing", "completed")
+
+
+def test_workers_leave_another_programs_jobs_alone(
+    own_redis: RedisServer, two: list[Application], tmp_path: Path
+) -> None:
+    """
+    A coordinator of the user's own has the same names: `worker` takes nothing, says so and stops.
+
+    `POST /tasks` queues nothing beside its jobs. With a prefix (the tests above) both can work.
+    """
+    worker, _ = two
+    queue = DEFAULT_KEYS.queue("normal")
+    theirs = [json.dumps({"task_id": f"t{number}", "type": "search"}) for number in range(20)]
+    problem = f"{queue} holds an item of another program, which was left there: {theirs[0]}; set "
+    with own_redis.client(decode_responses=True) as client:
+        client.lpush(queue, *theirs)
+        ended = subprocess.run(
+            [*WORKER, "--data-dir", str(tmp_path)],
+            env=worker.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert ended.returncode == 2
+        (line,) = (one for one in ended.stderr.splitlines() if one.startswith("otel-bridge: "))
+        assert line.startswith(f"otel-bridge: {problem}MONITORING_KEY_PREFIX to ")
+        with pytest.raises(SharedQueueError):
+            asyncio.run(worker.submit())
+        assert client.lrange(queue, 0, -1) == theirs[::-1]
+        found = {name for name in client.scan_iter("nexus:*") if ":worker:" not in name}
+    assert not {name for name in found if name.startswith(("nexus:task:", "nexus:dead"))}
+    assert DEFAULT_KEYS.research_queue not in found

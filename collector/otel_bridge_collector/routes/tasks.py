@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from redis.exceptions import RedisError
 from starlette.responses import JSONResponse, Response
 
+from otel_bridge.orchestration.queue.errors import SharedQueueError
 from otel_bridge.orchestration.queue.task_types import ResearchTaskRequest, field_error_sentence
 from otel_bridge_collector.routes.body import BodyTooLargeError, read_body
 from otel_bridge_collector.routes.monitor import MAX_LIMIT, account_slot
@@ -42,7 +43,7 @@ class TaskGateway(Protocol):
     """What the routes need of a coordinator; ``ResearchGateway`` is that of the reference one."""
 
     async def submit(self, request: ResearchTaskRequest) -> str:
-        """Queue a research task; return its id."""
+        """Queue a research task; return its id; ``SharedQueueError`` if the queue is not ours."""
 
     async def get(self, task_id: str) -> dict[str, Any] | None:
         """State of a research task; None if it is unknown."""
@@ -71,6 +72,11 @@ async def submit(request: Request) -> Response:
         return refusal(request.scope, 403, why)
     try:
         task_id = await gateway.submit(task)
+    except SharedQueueError as error:
+        logger.warning("a research task was not queued: %s", error)
+        # Without the item, which is another program's and may be of any project.
+        why = f"nothing was queued: {error.queue} holds an item of another program; {error.cure}"
+        return refusal(request.scope, 503, why)
     except (RedisError, OSError, TimeoutError) as error:
         logger.warning("a research task could not be queued: %s", type(error).__name__)
         return refusal(request.scope, 503, _NOT_QUEUED)

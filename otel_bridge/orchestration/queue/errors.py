@@ -1,15 +1,15 @@
 """
-Exceptions that a job's handler raises on purpose.
+The queue's exceptions: those that a job's handler raises on purpose, and ``SharedQueueError``.
 
-The coordinator treats every other exception as temporary: it retries the job until its
+The coordinator treats every other exception of a handler as temporary: it retries the job until its
 ``max_retries`` are used up.
 """
 
 from __future__ import annotations
 
-from otel_bridge.errors import OtelBridgeError
+from otel_bridge.errors import ConfigurationError, OtelBridgeError
 
-__all__ = ["PageBrokenError", "PermanentJobError"]
+__all__ = ["PageBrokenError", "PermanentJobError", "SharedQueueError"]
 
 
 class PermanentJobError(OtelBridgeError):
@@ -34,3 +34,29 @@ class PageBrokenError(OtelBridgeError):
 
     def __str__(self) -> str:
         return f"{self.page_id}: {self.problem}"
+
+
+class SharedQueueError(ConfigurationError):
+    """
+    Raised when a queue holds an item of another program, such as a coordinator of the user's own.
+
+    Both then use the same names in one Redis. The item was neither taken nor changed. The arguments
+    are kept as attributes of the same names and are not checked. It can be pickled.
+
+    Args:
+        queue: Full name of the queue, or of another key that another program writes.
+        item: The item, shortened to 80 characters on one line.
+    """
+
+    def __init__(self, queue: str, item: str) -> None:
+        self.queue = queue
+        self.item = item
+        super().__init__(
+            f"{queue} holds an item of another program, which was left there: {item}",
+            "set MONITORING_KEY_PREFIX to a name of this application's own, the same for its "
+            "workers, submitters and collector",
+        )
+
+    def __reduce__(self) -> tuple[type[SharedQueueError], tuple[str, str]]:
+        # The default would call the constructor with ``args``, which holds problem and cure.
+        return type(self), (self.queue, self.item)

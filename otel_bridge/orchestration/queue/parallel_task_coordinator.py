@@ -20,7 +20,12 @@ from redis.exceptions import RedisError
 from otel_bridge.bridge import current_bridge
 from otel_bridge.cancellation import cancel
 from otel_bridge.events.model import TaskStatus
-from otel_bridge.orchestration.queue.claim_loop import IDLE_SEC, run_claim_loop
+from otel_bridge.orchestration.queue.claim_loop import (
+    IDLE_SEC,
+    SharedQueueGuard,
+    run_claim_loop,
+    until_stop,
+)
 from otel_bridge.orchestration.queue.errors import PermanentJobError
 from otel_bridge.orchestration.queue.leases import (
     LeaseKeeper,
@@ -41,6 +46,7 @@ from otel_bridge.orchestration.queue.wake import WakeUpNotification, WakeUpNotif
 from otel_bridge.projects.resolver import ProjectIdResolver
 from otel_bridge.spans.context_managers import enqueue, job, research_task, worker
 from otel_bridge.spans.job import Job as SpanJob
+from otel_bridge.spans.span_context_manager import one_line
 from otel_bridge.workers.queue_depth import LoopCaller, QueueDepthSampler
 
 __all__ = ["ParallelTaskCoordinator", "Throttle"]
@@ -92,6 +98,7 @@ class ParallelTaskCoordinator:
         queue: The ``TaskQueue`` with the jobs and their results.
         notifications: Those of this process, about queued and ended jobs.
         redis_retry: Repeats Redis operations during an outage; for callers of this Redis too.
+        guard: Its ``error`` says why ``run`` has returned by itself: another program's item.
     """
 
     def __init__(
@@ -126,6 +133,7 @@ class ParallelTaskCoordinator:
         self._stopping = asyncio.Event()
         self._delayed = WakeUpNotification()
         self.redis_retry = RedisRetry(self._stopping)
+        self.guard = SharedQueueGuard()
 
     async def submit_tasks(self, jobs: Sequence[QueuedJob]) -> list[str]:
         """
@@ -137,6 +145,7 @@ class ParallelTaskCoordinator:
         Raises:
             redis.RedisError, OSError: Redis was unavailable for over a minute, or refuses a job.
             ValueError: A payload is not JSON.
+            SharedQueueError: The queue has an item of another program.
         """
         known = await self.redis_retry.call(lambda: self.queue.known([task.id for task in jobs]))
         for task in jobs:
@@ -162,9 +171,9 @@ class ParallelTaskCoordinator:
         Run workers until ``stop`` is set; return when all have stopped. May be called again then.
 
         Their jobs may then end or, after ``grace_sec`` (5 s), are released; a worker that Redis
-        does not answer is cancelled 10 s later. If this method is cancelled instead, running jobs
-        stay claimed until their leases expire. Errors of jobs and outages of Redis are logged, not
-        raised.
+        does not answer is cancelled 10 s later. It also returns, after its jobs, if a queue holds
+        an item of another program, which stays there: see ``guard.error``. If it is cancelled, jobs
+        stay claimed until their leases expire. Errors of jobs and of Redis are logged, not raised.
         """
         self._draining.clear()
         self._stopping.clear()
@@ -178,7 +187,7 @@ class ParallelTaskCoordinator:
             for worker_id in self._worker_ids
         ]
         try:
-            await stop.wait()
+            await until_stop(stop, self.guard, workers)
             self._draining.set()
             self.notifications.queued.notify()
             await _wait_for(workers, self._grace_sec)
@@ -210,6 +219,7 @@ class ParallelTaskCoordinator:
                 stop=self._draining,
                 queued=self.notifications.queued,
                 redis_retry=self.redis_retry,
+                guard=self.guard,
                 idle_sec=self._idle_sec,
             )
 
@@ -255,7 +265,7 @@ class ParallelTaskCoordinator:
     async def _record_failure(
         self, claim: Claim, task: QueuedJob, span: SpanJob, error: Exception
     ) -> None:
-        reason = _described(error)
+        reason = one_line(error)
         if isinstance(error, PermanentJobError) or claim.retries >= task.max_retries:
             span.fail(error)
             await self._record(span, lambda: self.queue.fail(claim, reason))
@@ -398,7 +408,3 @@ class ParallelTaskCoordinator:
 async def _wait_for(tasks: Sequence[asyncio.Task[None]], timeout_sec: float) -> None:
     if tasks:
         await asyncio.wait(tasks, timeout=timeout_sec)
-
-
-def _described(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

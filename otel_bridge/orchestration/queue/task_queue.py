@@ -15,14 +15,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import IntEnum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from otel_bridge.events.model import TaskStatus
+from otel_bridge.orchestration.queue.claims import (
+    Claim,
+    DeadLetter,
+    JobUnreadableError,
+    Maintenance,
+    Ownership,
+    Progress,
+    Submission,
+)
+from otel_bridge.orchestration.queue.errors import SharedQueueError
 from otel_bridge.orchestration.queue.lua_scripts import lua_source
 from otel_bridge.orchestration.queue.task_types import (
     TERMINAL_STATUSES,
@@ -55,103 +62,6 @@ Time between the jobs of one crashed process when they are queued again.
 
 Without it, a job that kills its process took the jobs beside it to the dead-letter queue.
 """
-
-
-class JobUnreadableError(ValueError):
-    """Raised when an entry of a queue is not a readable job; the message says why."""
-
-
-class Ownership(IntEnum):
-    """Whether a claim still held its job when a script compared worker and fencing token."""
-
-    OWNED = 1
-    ENDED = 0
-    """The job had ended already; nothing was changed."""
-    SUPERSEDED = -1
-    """The lease expired and another attempt started; nothing was changed."""
-
-
-class Submission(NamedTuple):
-    """What ``TaskQueue.submit`` did: whether it queued the job, and the id that the job has."""
-
-    job_id: str
-    """Id of the queued job, or of the earlier job with the same id or dedupe key."""
-    is_new: bool
-    """Whether the job was queued by this call."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """One attempt at a job, from ``TaskQueue.claim``; its worker holds it while its lease lasts."""
-
-    job_id: str
-    worker_id: str
-    attempt: int
-    """The fencing token; grows with every claim of the job."""
-    queue: str
-    data: str
-    """The job as JSON; empty when its producer stored none."""
-    retries: int
-    """Earlier attempts in which the handler failed."""
-    crashes: int
-    """Earlier attempts in which the worker stopped answering."""
-
-    @property
-    def retry_count(self) -> int:
-        """Earlier attempts that failed or crashed; released attempts do not count."""
-        return self.retries + self.crashes
-
-    def job(self) -> QueuedJob:
-        """
-        Return the job, decoded from ``data``, with this attempt's ``retry_count``.
-
-        Raises:
-            JobUnreadableError: ``data`` is empty, no JSON, lacks a field or has one out of bounds.
-        """
-        if not self.data:
-            raise JobUnreadableError(f"job {self.job_id} has no data")
-        try:
-            job = QueuedJob.model_validate_json(self.data)
-        except (ValidationError, RecursionError) as error:
-            first = error.errors()[0] if isinstance(error, ValidationError) else None
-            where = ".".join(str(p) for p in first["loc"]) if first else ""
-            what = first["msg"] if first else "nested too deeply"
-            raise JobUnreadableError(f"not a job: {where + ': ' if where else ''}{what}") from None
-        return job.model_copy(update={"id": self.job_id, "retry_count": self.retry_count})
-
-
-class DeadLetter(NamedTuple):
-    """A job that failed because too many workers stopped answering while running it."""
-
-    claim: Claim
-    error: str
-
-
-class Maintenance(NamedTuple):
-    """What one round of ``TaskQueue.maintain`` moved."""
-
-    promoted: int
-    """Jobs whose delay was over and that are in a queue again."""
-    requeued: tuple[str, ...]
-    """Ids of jobs whose lease had expired and that will be delivered again."""
-    dead_letters: tuple[DeadLetter, ...]
-    """Jobs whose lease had expired once too often and that went to the dead-letter queue."""
-    next_due_ms: int | None
-    """Milliseconds until the next delayed retry is due; None when there is none."""
-
-
-class Progress(NamedTuple):
-    """Counts of a research task's jobs by their state, from ``TaskQueue.progress``."""
-
-    completed: int = 0
-    failed: int = 0
-    pending: int = 0
-    """Jobs that have not ended: waiting, running or between two attempts."""
-
-    @property
-    def is_done(self) -> bool:
-        """Whether all jobs have ended."""
-        return self.pending == 0
 
 
 def text(value: object) -> str:
@@ -204,11 +114,14 @@ class TaskQueue:
         queue: str | None = None,
         dedupe_key: str | None = None,
         meta: Mapping[str, str] | None = None,
+        later_queues: Sequence[str] = (),
     ) -> Submission:
         """
         Queue a job unless its id or dedupe key is known; return its id and whether it was queued.
 
-        Raises ``redis.RedisError`` when Redis cannot be used, ``ValueError`` if the job is no JSON.
+        Raises ``redis.RedisError`` when Redis cannot be used, ``ValueError`` if the job is no JSON,
+        and ``SharedQueueError`` if an end of a queue has an item of another program; then nothing
+        is queued.
 
         Args:
             job: Not queued again while the status of a job with its id is kept (a day after its
@@ -216,10 +129,11 @@ class TaskQueue:
             queue: Full name; default: the queue of the job's priority.
             dedupe_key: Identifies the job when ids are random; remembered for ``result_ttl_sec``.
             meta: Stored in the hash ``<prefix>:task_meta:{job.id}``; for research tasks.
+            later_queues: Full names of further queues to check, in which this job will put others.
         """
         pairs = [part for pair in (meta or {}).items() for part in pair]
         answer = await self._submit(
-            keys=[queue or queue_of(job.priority, self.keys)],
+            keys=[queue or queue_of(job.priority, self.keys), *later_queues],
             args=[
                 job.id,
                 job.model_dump_json(),
@@ -229,6 +143,8 @@ class TaskQueue:
                 *pairs,
             ],
         )
+        if len(answer) == 3:
+            raise SharedQueueError(text(answer[0]), text(answer[1]))
         return Submission(text(answer[0]), int(answer[1]) == 1)
 
     async def claim(
@@ -241,7 +157,8 @@ class TaskQueue:
         """
         Claim the next job for ``lease_sec`` (15 s); without waiting, None if all queues are empty.
 
-        A ``Claim`` is one attempt at the job, with its id and data. Raises ``redis.RedisError``.
+        A ``Claim`` is one attempt at the job, with its id and data. Raises ``redis.RedisError``,
+        and ``SharedQueueError`` if the next item is another program's: it stays where it is.
 
         Args:
             worker_id: Unique among running workers.
@@ -254,6 +171,8 @@ class TaskQueue:
         answer = await self._claim(keys=order, args=[worker_id, int(self.lease_sec * 1000)])
         if not answer:
             return None
+        if len(answer) == 2:
+            raise SharedQueueError(text(answer[0]), text(answer[1]))
         job_id, attempt, queue, data, retries, crashes = (text(part) for part in answer)
         return Claim(job_id, worker_id, int(attempt), queue, data, int(retries), int(crashes))
 

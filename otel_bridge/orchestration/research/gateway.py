@@ -55,6 +55,8 @@ class ResearchGateway:
 
         Raises:
             redis.RedisError: Redis is unreachable; the task may have been queued all the same.
+            SharedQueueError: A queue of research tasks or jobs has an item of another program at
+                one of its ends; nothing was queued.
         """
         task_id = uuid.uuid4().hex[:12]
         meta = {
@@ -73,7 +75,12 @@ class ResearchGateway:
             max_retries=0,
             project_id=request.project_id,
         )
-        await self._queue.submit(job, queue=self._keys.research_queue, meta=meta)
+        await self._queue.submit(
+            job,
+            queue=self._keys.research_queue,
+            meta=meta,
+            later_queues=self._keys.queues,
+        )
         return task_id
 
     async def get(self, task_id: str) -> dict[str, Any] | None:

@@ -18,7 +18,8 @@ from opentelemetry import propagate
 from pydantic import ValidationError
 
 from otel_bridge.cancellation import cancel
-from otel_bridge.orchestration.queue.claim_loop import run_claim_loop
+from otel_bridge.orchestration.queue.claim_loop import run_claim_loop, until_stop
+from otel_bridge.orchestration.queue.errors import SharedQueueError
 from otel_bridge.orchestration.queue.leases import (
     LeaseKeeper,
     LeaseLostError,
@@ -74,6 +75,7 @@ class ResearchRunner:
         self._queue = coordinator.queue
         self._queued = coordinator.notifications.queued
         self._redis_retry = coordinator.redis_retry
+        self._guard = coordinator.guard
         self._orchestrator = orchestrator
         self._keeper = keeper
         self._runner_id = runner_id
@@ -83,18 +85,21 @@ class ResearchRunner:
         """
         Run research tasks until ``stop`` is set; unfinished ones are then released at once.
 
-        An outage of Redis, or a task that fails, is logged and does not end it.
+        An outage of Redis, or a task that fails, is logged and does not end it. An item of another
+        program in a queue does, in the same way, as the workers then run no more jobs.
 
         Args:
             stop: Ends it within about 10 s; tasks not released by then run again once their leases
                 have expired (15 s by default).
         """
+        ending = asyncio.Event()
         slots = [
-            asyncio.create_task(self._slot(f"{self._runner_id}-research-{number}", stop))
+            asyncio.create_task(self._slot(f"{self._runner_id}-research-{number}", ending))
             for number in range(self._slots)
         ]
         try:
-            await stop.wait()
+            await until_stop(stop, self._guard, [])
+            ending.set()
             self._queued.notify()
             await asyncio.wait(slots, timeout=_STOP_TIMEOUT_SEC)
         finally:
@@ -107,6 +112,7 @@ class ResearchRunner:
             stop=stop,
             queued=self._queued,
             redis_retry=self._redis_retry,
+            guard=self._guard,
         )
 
     async def _run_claim(self, claim: Claim, stop: asyncio.Event) -> None:
@@ -124,7 +130,9 @@ class ResearchRunner:
         try:
             work = self._in_trace(task, request)
             result = await run_with_lease(self._keeper, claim, stop, work)
-        except StoppingError:
+        except (StoppingError, SharedQueueError) as error:
+            if isinstance(error, SharedQueueError):
+                self._guard.report(error)
             await self._redis_retry.call(lambda: self._queue.release(claim))
         except LeaseLostError:
             logger.warning("research task %s was taken over by another process", task.id)

@@ -35,9 +35,14 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', whole(now), 'LIM
 end
 
 local promoted = 0
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', DELAYED, '-inf', whole(now), 'LIMIT', 0, limit)) do
-  redis.call('ZREM', DELAYED, id)
-  if not is_terminal(id) then
+local due = redis.call('ZRANGEBYSCORE', DELAYED, '-inf', whole(now), 'LIMIT', 0, limit)
+for _, id in ipairs(due) do
+  local is_own = own_data(id)
+  -- What another program has put there stays there.
+  if is_own then
+    redis.call('ZREM', DELAYED, id)
+  end
+  if is_own and not is_terminal(id) then
     local queue = redis.call('HGET', task_key(id, 'lease'), 'queue') or KEYS[1]
     redis.call('RPUSH', queue, id)
     promoted = promoted + 1
@@ -48,7 +53,11 @@ if promoted > 0 then
 end
 
 local wait_ms = -1
-local soonest = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')
+local after = '(' .. whole(now)
+if #due == limit then
+  after = '-inf'
+end
+local soonest = redis.call('ZRANGEBYSCORE', DELAYED, after, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
 if soonest[2] then
   wait_ms = math.max(0, tonumber(soonest[2]) - now)
 end

@@ -44,6 +44,48 @@ local function is_terminal(id)
   return status == 'completed' or status == 'failed'
 end
 
+-- An item of another program, for a line of text: at most 80 bytes, each one printable.
+local function shortened(item)
+  local text = string.sub(item, 1, 80)
+  text = string.gsub(text, '[^\32-\126]', function(byte)
+    return string.format('\\x%02x', string.byte(byte))
+  end)
+  if #item > 80 then
+    text = text .. '...'
+  end
+  return text
+end
+
+-- The item at one end of a queue, if any; second, a text instead if the key is no list.
+local function item_at(queue, index)
+  local item = redis.pcall('LINDEX', queue, index)
+  if type(item) == 'table' then
+    return nil, '(no list but a ' .. redis.call('TYPE', queue)['ok'] .. ')'
+  end
+  return item
+end
+
+-- The data of a job that this coordinator has queued: JSON as QueuedJob of any release writes it.
+-- nil for an item of another program with the same names: no id, or an id with data of its own.
+local function own_data(id)
+  local data = redis.pcall('GET', task_key(id, 'data'))
+  if type(data) ~= 'string' or string.sub(data, 1, 7) ~= '{"id":"' then
+    return nil
+  end
+  -- An id with characters that JSON escapes is not compared.
+  local first = '{"id":"' .. id .. '","type":"'
+  if not string.find(id, '["\\%c]') and string.sub(data, 1, #first) ~= first then
+    return nil
+  end
+  -- No two programs have these fields in this order by chance; the names alone are common.
+  local at = string.find(
+    data, ',"priority":"%l+","retry_count":%d+,"max_retries":%d+,"parent_task_id":', 8)
+  if not (at and string.find(data, ',"trace_context":{', at, true)) then
+    return nil
+  end
+  return data
+end
+
 -- Compares worker and fencing token. 1: the worker holds this attempt; 0: the job has ended;
 -- -1: another attempt took over.
 local function ownership(id, worker, attempt)

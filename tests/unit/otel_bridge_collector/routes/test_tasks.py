@@ -9,6 +9,7 @@ from otel_bridge_collector.commands.demo import DEMO_REQUEST
 from otel_bridge_collector.routes.tasks import TaskGateway
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from otel_bridge.orchestration.queue.errors import SharedQueueError
 from otel_bridge.orchestration.queue.task_types import ResearchTaskRequest
 from tests.support.asgi_site import open_site, token_line
 
@@ -100,6 +101,20 @@ async def test_a_queue_out_of_reach_is_503(failure: Exception) -> None:
             assert answer.status == 503
             assert "the queue in Redis cannot be reached" in answer.json()["detail"]
             assert b"password" not in answer.body
+
+
+async def test_a_queue_of_another_program_is_503_without_its_item() -> None:
+    """The answer names the queue and the cure; the other program's item is not shown."""
+    gateway = MemoryGateway()
+    gateway.failure = SharedQueueError("nexus:tasks:low_priority", "their secret")
+    async with open_site(gateway=gateway) as site:
+        answer = await site.post("/tasks", REQUEST)
+    assert answer.status == 503
+    assert answer.json()["detail"].startswith(
+        "nothing was queued: nexus:tasks:low_priority holds an item of another program; set "
+        "MONITORING_KEY_PREFIX"
+    )
+    assert b"secret" not in answer.body
 
 
 async def test_an_unknown_task_is_404() -> None:

@@ -9,7 +9,12 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from otel_bridge.orchestration.queue import claim_loop
-from otel_bridge.orchestration.queue.claim_loop import run_claim_loop
+from otel_bridge.orchestration.queue.claim_loop import (
+    SharedQueueGuard,
+    run_claim_loop,
+    until_stop,
+)
+from otel_bridge.orchestration.queue.errors import SharedQueueError
 from otel_bridge.orchestration.queue.redis_retry import RedisRetry
 from otel_bridge.orchestration.queue.task_queue import Claim
 from otel_bridge.orchestration.queue.wake import WakeUpNotification
@@ -27,6 +32,7 @@ class Rig:
     def __init__(self, *answers: Claim | Exception | None) -> None:
         self.stop = asyncio.Event()
         self.queued = WakeUpNotification()
+        self.guard = SharedQueueGuard()
         self.counts: list[int] = []
         self.ran: list[str] = []
         self._answers = list(answers)
@@ -53,6 +59,7 @@ class Rig:
                 stop=self.stop,
                 queued=self.queued,
                 redis_retry=RedisRetry(asyncio.Event()),
+                guard=self.guard,
                 idle_sec=idle_sec,
             )
 
@@ -126,3 +133,40 @@ async def test_another_error_of_the_claim_ends_the_loop() -> None:
     """A bug in claiming is not repeated for ever."""
     with pytest.raises(ZeroDivisionError):
         await Rig(ZeroDivisionError()).run()
+
+
+async def test_an_item_of_another_program_ends_all_loops(caplog: pytest.LogCaptureFixture) -> None:
+    """The loop that finds it ends, an idle one is woken and ends; one line names the item."""
+    found = SharedQueueError("nexus:tasks:normal_priority", '{"id": "theirs"}')
+    rig = Rig(claim_of("a"), found, claim_of("b"))
+    idle = Rig(None, claim_of("c"))
+    idle.guard, idle.queued = rig.guard, rig.queued
+    waiting = asyncio.create_task(idle.run(idle_sec=3600))
+    while not idle.counts:
+        await asyncio.sleep(0)
+    await rig.run()
+    await waiting
+    rig.guard.report(SharedQueueError("another", "later"))
+    assert (rig.ran, idle.ran, rig.guard.error) == (["a"], [], found)
+    assert [r.getMessage() for r in caplog.records if r.name.startswith(LOGGER)] == [
+        f"no more jobs are claimed, running ones are finished: {found.problem}"
+    ]
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+async def test_a_guard_that_tripped_waits_for_running_jobs_but_not_after_a_stop(
+    is_stopped: bool,
+) -> None:
+    """Once a queue is shared, what runs may end; a signal ends the wait for it."""
+    stop, guard, is_over = asyncio.Event(), SharedQueueGuard(), asyncio.Event()
+    running = asyncio.create_task(is_over.wait())
+    waiting = asyncio.create_task(until_stop(stop, guard, [running]))
+    guard.report(SharedQueueError("queue", "item"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    (stop if is_stopped else is_over).set()
+    async with asyncio.timeout(5):
+        await waiting
+    assert running.done() is not is_stopped
+    running.cancel()
