@@ -9,55 +9,48 @@ results of its methods.
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import inspect
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-defined]
     BaseInstrumentor,
 )
 
-from otel_bridge.bridge import current_bridge
-from otel_bridge.coordinator.jobs import (
-    PHASE_COUNTER,
-    Attempt,
-    InstrumentedCoordinators,
-    Submission,
+from otel_bridge.coordinator.calls import (
+    NOT_GIVEN,
+    OPEN_WORKER,
+    TASK_NAMES,
+    TASKS_NAMES,
+    WORKER_NAMES,
+    AsyncMethod,
+    Method,
+    Parameter,
+    open_worker,
 )
-from otel_bridge.coordinator.observer import RUNNING_JOB
-from otel_bridge.coordinator.phase_counter import PhaseCounter
+from otel_bridge.coordinator.jobs import NO_ID, InstrumentedCoordinators, Submission
+from otel_bridge.coordinator.observer import SUBMISSION
+from otel_bridge.coordinator.orchestrator import in_phase, in_research_task, outermost_caller
+from otel_bridge.coordinator.running import RUNNING_JOB, Attempt
 from otel_bridge.coordinator.shape import (
-    attribute_values,
-    error_of,
-    field,
-    outermost_caller,
-    research_field,
-    research_task_of,
-    status_of,
+    PAYLOAD_KEY,
+    read_task,
     take_carrier,
-    text,
+    take_carrier_of_text,
 )
 from otel_bridge.errors import ConfigurationError
-from otel_bridge.events.model import TaskStatus
 from otel_bridge.projects.resolver import KnowledgeBase
-from otel_bridge.publish.redis_keys import DEFAULT_KEYS
-from otel_bridge.spans.context_managers import research_task, worker
-from otel_bridge.spans.scope import current_scope
-from otel_bridge.spans.span_context_manager import safe_repr, safe_str
-from otel_bridge.spans.work_spans import Phase, ResearchTask
+from otel_bridge.spans.context_managers import worker
+from otel_bridge.spans.span_context_manager import safe_str
 from otel_bridge.workers.queue_depth import DEFAULT_INTERVAL_SEC
 
 __all__ = ["CoordinatorInstrumentor"]
 
 logger = logging.getLogger(__name__)
 
-_Method = Callable[..., Awaitable[Any]]
-
 _PROGRESS_INTERVAL_SEC: Final = 5.0
+
+_Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class CoordinatorInstrumentor(BaseInstrumentor):  # type: ignore[misc,unused-ignore]
@@ -70,14 +63,19 @@ class CoordinatorInstrumentor(BaseInstrumentor):  # type: ignore[misc,unused-ign
     the first are optional:
 
     * ``coordinator_class``: a class with the ``async`` methods ``submit_tasks(tasks, ...)``,
-      ``_worker(worker_id, ...)`` and ``_process_task(task, worker_id, ...)``, and with the
-      attributes ``redis_client``, ``TASK_QUEUE_PREFIX`` and ``TASK_STATUS_PREFIX``. Its tasks are
-      objects or mappings with ``id``, ``type``, ``payload``, ``retry_count`` and
-      ``parent_task_id``.
+      ``_worker(worker_id, ...)`` and ``_process_task(task, ...)``, and with the attributes
+      ``redis_client``, ``TASK_QUEUE_PREFIX`` and ``TASK_STATUS_PREFIX``. Its tasks are objects or
+      mappings with ``id`` (or ``task_id``, ``job_id``), ``type``, ``payload``, ``retry_count`` and
+      ``parent_task_id``, JSON of these, or ids. The methods' signatures are their own: which
+      argument is the task and which the worker's id is read from the parameters' names, else from
+      their order; a worker without an id gets one.
     * ``submit_method``, ``worker_method``, ``process_method``, ``redis_attribute``: the names of
       these methods and of the Redis client, if they differ.
     * ``orchestrator_class``: the class whose methods are the phases of a research task.
     * ``phases``: the name of the phase for each method, such as ``{"run_search": "search"}``.
+    * ``task_phases``: the phase that a job belongs to, by the job's type, such as
+      ``{"data_aggregation_search": "search"}``: for phases that are no methods. Where one method
+      runs several phases, it can also open ``otel_bridge.phase("search")`` around each.
     * ``run_method``: the orchestrator's method that runs a whole research task; it becomes the root
       span. Default: the one coroutine method whose body calls the phases.
     * ``knowledge_base``: asked in the background for projects that no job names. Default: the
@@ -86,18 +84,26 @@ class CoordinatorInstrumentor(BaseInstrumentor):  # type: ignore[misc,unused-ign
     * ``progress_interval_sec``: seconds between two counts of a phase's jobs; default 5.
 
     A second ``instrument()`` does nothing but log a warning. ``uninstrument()`` restores the
-    classes and the Redis clients. The wrapped methods never wait for Redis on our behalf. An error
-    of ours in a submission or a job is logged, and it runs without being shown. Of each coordinator
-    at most 100 queues are sampled.
+    classes and the Redis clients. The wrapped methods never wait for Redis on our behalf, and get
+    the arguments of the call as they are; only the carrier is taken out of a payload. An error of
+    ours in a submission or a job is logged, and it runs without being shown; so does what cannot be
+    read, which is one warning. Of each coordinator at most 100 queues are sampled.
+
+    How a job ended is what the coordinator records, in Redis or on the task, before what it raises.
+    A job that returns without a status has completed, unless something says otherwise: a recorded
+    error, a list of failed jobs, what it returned, a span marked as failed, an exception that
+    ``_process_task`` caught and was handling when it sent a command, or a status of ``processing``
+    where other jobs had a last one. A failure that leaves no trace at all is shown as completed.
 
     Raises:
         ConfigurationError: ``coordinator_class`` is missing, ``phases`` are given without
-            ``orchestrator_class``, a class lacks a method, or the method is not ``async``. Nothing
-            has been wrapped then.
+            ``orchestrator_class``, a class lacks a method, or the method cannot be watched: it is
+            not ``async``, a property, an async generator or abstract, or its class cannot be
+            changed. The text names the method, the reason and what to do. Nothing is wrapped then.
         TypeError: An argument has another name than these.
     """
 
-    _wrapped: list[tuple[type, str, Any, bool]]
+    _restores: list[Callable[[], None]]
     _coordinators: InstrumentedCoordinators
 
     def instrumentation_dependencies(self) -> Collection[str]:
@@ -113,6 +119,7 @@ class CoordinatorInstrumentor(BaseInstrumentor):  # type: ignore[misc,unused-ign
         coordinator_class: type | None = None,
         orchestrator_class: type | None = None,
         phases: Mapping[str, str] | None = None,
+        task_phases: Mapping[str, str] | None = None,
         run_method: str | None = None,
         submit_method: str = "submit_tasks",
         worker_method: str = "_worker",
@@ -132,13 +139,13 @@ class CoordinatorInstrumentor(BaseInstrumentor):  # type: ignore[misc,unused-ign
                 f"phases {dict(phases)!r} were given without orchestrator_class",
                 "pass the class that has these methods",
             )
-        self._coordinators = InstrumentedCoordinators(
-            redis_attribute, knowledge_base, depth_interval_sec
+        self._coordinators = states = InstrumentedCoordinators(
+            redis_attribute, knowledge_base, depth_interval_sec, task_phases
         )
-        plan: list[tuple[type, str, str, Callable[[_Method], _Method]]] = [
-            (coordinator_class, submit_method, "submit_method", self._submitting),
-            (coordinator_class, worker_method, "worker_method", self._working),
-            (coordinator_class, process_method, "process_method", self._processing),
+        plan: list[tuple[Method, Callable[[Method], AsyncMethod]]] = [
+            (Method(coordinator_class, submit_method, "submit_method"), self._submitting),
+            (Method(coordinator_class, worker_method, "worker_method"), self._working),
+            (Method(coordinator_class, process_method, "process_method"), self._processing),
         ]
         if orchestrator_class is not None:
             phases = phases or {}
@@ -150,118 +157,179 @@ class CoordinatorInstrumentor(BaseInstrumentor):  # type: ignore[misc,unused-ign
                         "it as run_method, or open research_task() around the call",
                         orchestrator_class.__qualname__,
                     )
+            known = states.known_project
+
+            def phase_wrapper(label: str) -> Callable[[Method], AsyncMethod]:
+                return lambda method: in_phase(method, label, progress_interval_sec, known)
+
             plan += [
-                (orchestrator_class, name, "phases", _phase_wrapper(label, progress_interval_sec))
+                (Method(orchestrator_class, name, "phases"), phase_wrapper(label))
                 for name, label in phases.items()
             ]
             if run_method is not None:
-                plan.append((orchestrator_class, run_method, "run_method", _in_research_task))
-        for owner, name, argument, _ in plan:
-            _check(owner, name, argument)
-        self._wrapped = []
-        for owner, name, _, wrap in plan:
-            original = inspect.getattr_static(owner, name)
-            self._wrapped.append((owner, name, original, name in owner.__dict__))
-            setattr(owner, name, functools.wraps(original)(wrap(original)))
+                run = Method(orchestrator_class, run_method, "run_method")
+                plan.append((run, lambda method: in_research_task(method, known)))
+        self._restores = []
+        try:
+            for method, wrap in plan:
+                self._restores.append(method.install(wrap(method)))
+        except ConfigurationError:
+            self._restore()
+            raise
 
     def _uninstrument(self, **kwargs: Any) -> None:
-        for owner, name, original, is_own in reversed(self._wrapped):
-            if is_own:
-                setattr(owner, name, original)
-            else:
-                delattr(owner, name)
-        self._wrapped = []
+        self._restore()
         self._coordinators.close()
+
+    def _restore(self) -> None:
+        while self._restores:
+            self._restores.pop()()
 
     # --- the coordinator's three methods -----------------------------------------------------
 
-    def _submitting(self, original: _Method) -> _Method:
+    def _submitting(self, method: Method) -> AsyncMethod:
+        tasks_of = method.parameter(TASKS_NAMES, or_first=True)
+        call = method.call
+
         async def submit(coordinator: Any, *args: Any, **kwargs: Any) -> Any:
-            args, kwargs, submission = self._before_submit(coordinator, args, kwargs)
+            (args, kwargs), submission = self._before_submit(coordinator, tasks_of, args, kwargs)
             if submission is None:
-                return await original(coordinator, *args, **kwargs)
+                return await call(coordinator, *args, **kwargs)
+            token = SUBMISSION.set(submission)
+            failure: BaseException | None = None
             try:
-                result = await original(coordinator, *args, **kwargs)
+                return await call(coordinator, *args, **kwargs)
             except BaseException as error:
-                submission.close(error)
+                failure = error
                 raise
-            submission.close(None)
-            return result
+            finally:
+                SUBMISSION.reset(token)
+                submission.close(failure)
 
         return submit
 
     def _before_submit(
-        self, coordinator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any], Submission | None]:
+        self,
+        coordinator: Any,
+        tasks_of: Parameter | None,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> tuple[_Arguments, Submission | None]:
         submission: Submission | None = None
         try:
             state = self._coordinators.get(coordinator)
             if state is None:
-                return args, kwargs, None
-            tasks = args[0] if args else kwargs.get("tasks")
+                return (args, kwargs), None
+            tasks: Any = NOT_GIVEN if tasks_of is None else tasks_of.of(args, kwargs)
+            if tasks_of is None or tasks is NOT_GIVEN:
+                state.warn_once("a submission has no argument with tasks; its jobs are not shown")
+                return (args, kwargs), None
             if tasks is None:
-                return args, kwargs, None
-            if isinstance(tasks, Iterable) and not isinstance(tasks, Sequence | Collection):
+                return (args, kwargs), None
+            is_one = isinstance(tasks, Mapping | str | bytes) or not isinstance(tasks, Iterable)
+            if not is_one and not isinstance(tasks, Sequence | Collection):
                 # An iterator can be read only once, and the coordinator must read it as well.
                 tasks, again = _read_iterator(tasks)
-                args, kwargs = (
-                    ((again, *args[1:]), kwargs) if args else (args, {**kwargs, "tasks": again})
-                )
-            is_one = isinstance(tasks, Mapping) or not isinstance(tasks, Iterable)
+                args, kwargs = tasks_of.replaced(args, kwargs, again)
             submission = Submission(state)
-            try:
-                for task in [tasks] if is_one else tasks:
-                    submission.add(task)
-            finally:
-                submission.count_new_jobs()
+            for task in [tasks] if is_one else tasks:
+                submission.add(task)
         except Exception:
             logger.exception("otel-bridge could not observe a submission; jobs of it are not shown")
-        return args, kwargs, submission
+        return (args, kwargs), submission
 
-    def _working(self, original: _Method) -> _Method:
+    def _working(self, method: Method) -> AsyncMethod:
+        named = method.parameter(WORKER_NAMES)
+        id_of = named or method.parameter((), or_first=True)
+        call = method.call
+
         async def work(coordinator: Any, *args: Any, **kwargs: Any) -> Any:
             self._coordinators.get(coordinator)
-            worker_id = args[0] if args else kwargs.get("worker_id")
-            with worker(worker_id if type(worker_id) is int else safe_str(worker_id)):
-                return await original(coordinator, *args, **kwargs)
+            given = None if id_of is None else id_of.of(args, kwargs)
+            # Of a parameter with another name only a number or text is an id, not an Event.
+            if given is NOT_GIVEN or (named is None and type(given) not in (int, str)):
+                given = None
+            with open_worker(given) as shown, worker(shown):
+                return await call(coordinator, *args, **kwargs)
 
         return work
 
-    def _processing(self, original: _Method) -> _Method:
+    def _processing(self, method: Method) -> AsyncMethod:
+        task_of = method.parameter(TASK_NAMES, or_first=True, is_not=WORKER_NAMES)
+        worker_of = method.parameter(WORKER_NAMES)
+        call, codes = method.call, method.codes
+
         async def process(coordinator: Any, *args: Any, **kwargs: Any) -> Any:
-            attempt = self._before_process(coordinator, args, kwargs)
+            (args, kwargs), attempt = self._before_process(
+                coordinator, task_of, worker_of, codes, args, kwargs
+            )
             if attempt is None:
-                return await original(coordinator, *args, **kwargs)
-            token = RUNNING_JOB.set(attempt.running)
+                return await call(coordinator, *args, **kwargs)
+            running = attempt.running
+            token = RUNNING_JOB.set(running)
             failure: BaseException | None = None
-            with attempt.running.span:
+            result: Any = None
+            with running.span:
                 try:
-                    return await original(coordinator, *args, **kwargs)
+                    result = await call(coordinator, *args, **kwargs)
+                    return result
                 except BaseException as error:
                     failure = error
                     raise
                 finally:
-                    attempt.set_outcome(failure)
+                    attempt.set_outcome(failure, result)
                     RUNNING_JOB.reset(token)
 
         return process
 
     def _before_process(
-        self, coordinator: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Attempt | None:
+        self,
+        coordinator: Any,
+        task_of: Parameter | None,
+        worker_of: Parameter | None,
+        codes: Collection[Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> tuple[_Arguments, Attempt | None]:
         try:
-            task = args[0] if args else kwargs.get("task")
+            source = NOT_GIVEN if task_of is None else task_of.of(args, kwargs)
             # Removed even while monitoring is off here: no handler may find it in the payload.
-            carrier = take_carrier(task)
+            carrier = take_carrier(source)
+            if carrier is None and isinstance(source, str | bytes):
+                source, carrier = take_carrier_of_text(source)
+                if carrier is not None and task_of is not None:
+                    args, kwargs = task_of.replaced(args, kwargs, source)
+            elif carrier is None:
+                carrier = _carrier_among((*args, *kwargs.values()))
             state = self._coordinators.get(coordinator)
-            task_id = text(field(task, "id"))
-            if state is None or task_id is None:
-                return None
-            worker_id = args[1] if len(args) > 1 else kwargs.get("worker_id")
-            return Attempt(state, task, task_id, carrier, worker_id)
+            if state is None:
+                return (args, kwargs), None
+            task = None if source is NOT_GIVEN else read_task(source)
+            if task is None:
+                state.warn_once(NO_ID, type(source).__qualname__)
+                return (args, kwargs), None
+            open_one = OPEN_WORKER.get()
+            worker_id = None if worker_of is None else worker_of.of(args, kwargs)
+            if open_one is not None and worker_id in (None, NOT_GIVEN, open_one.given):
+                worker_id = open_one.shown
+            if worker_id is NOT_GIVEN:
+                worker_id = None
+            if worker_id is not None and type(worker_id) is not int:
+                worker_id = safe_str(worker_id)
+            is_inline = open_one is None
+            attempt = Attempt(state, source, task, carrier, worker_id, codes, is_inline=is_inline)
         except Exception:
             logger.exception("otel-bridge could not observe a job; it runs, but is not shown")
-            return None
+            return (args, kwargs), None
+        return (args, kwargs), attempt
+
+
+def _carrier_among(values: Iterable[Any]) -> dict[str, str] | None:
+    """The carrier in a payload that is an argument of its own."""
+    for value in values:
+        if type(value) is dict and PAYLOAD_KEY in value:
+            return take_carrier(value)
+    return None
 
 
 def _read_iterator(tasks: Iterable[Any]) -> tuple[list[Any], Iterable[Any]]:
@@ -278,109 +346,3 @@ def _read_iterator(tasks: Iterable[Any]) -> tuple[list[Any], Iterable[Any]]:
 def _repeat(items: list[Any], error: Exception) -> Iterator[Any]:
     yield from items
     raise error
-
-
-def _check(owner: type, name: str, argument: str) -> None:
-    found = getattr(owner, name, None)
-    if found is None:
-        raise ConfigurationError(
-            f"{owner.__qualname__} has no method {name!r}", f"name an existing one in {argument}"
-        )
-    if not inspect.iscoroutinefunction(found):
-        raise ConfigurationError(
-            f"{owner.__qualname__}.{name} is not an async method",
-            f"name an async method in {argument}",
-        )
-
-
-# --- the orchestrator's methods ----------------------------------------------------------------
-
-
-def _phase_wrapper(label: str, interval_sec: float) -> Callable[[_Method], _Method]:
-    return functools.partial(_in_phase, label=label, interval_sec=interval_sec)
-
-
-def _in_phase(original: _Method, *, label: str, interval_sec: float) -> _Method:
-    async def run_phase(orchestrator: Any, *args: Any, **kwargs: Any) -> Any:
-        bridge = current_bridge()
-        if bridge is not None and bridge.bus is None:
-            return await original(orchestrator, *args, **kwargs)
-        scope = current_scope()
-        if scope.parent_task_id is None:
-            task_id, _ = _research_task(original, orchestrator, args, kwargs)
-            scope = replace(scope, parent_task_id=task_id)
-        with Phase(label, replace(scope, phase=label), None) as phase:
-            counter = PhaseCounter(phase, _status_key(orchestrator), interval_sec)
-            token = PHASE_COUNTER.set(counter)
-            try:
-                return await original(orchestrator, *args, **kwargs)
-            finally:
-                PHASE_COUNTER.reset(token)
-                counter.close()
-
-    return run_phase
-
-
-def _in_research_task(original: _Method) -> _Method:
-    async def run(orchestrator: Any, *args: Any, **kwargs: Any) -> Any:
-        bridge = current_bridge()
-        is_off = bridge is not None and bridge.bus is None
-        task_id, record = _research_task(original, orchestrator, args, kwargs)
-        if is_off or task_id is None or current_scope().parent_task_id == task_id:
-            return await original(orchestrator, *args, **kwargs)
-        with research_task(task_id, **_research_fields(record, kwargs)) as root:
-            result = await original(orchestrator, *args, **kwargs)
-            _fail_if_recorded(root, record)
-            return result
-
-    return run
-
-
-def _research_fields(record: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """What is shown of a research task beside its id; nothing if a property of it raises."""
-    try:
-        return {
-            "title": research_field(record, "title", "name", "research_query"),
-            "project_id": research_field(record, "project_id") or text(kwargs.get("project_id")),
-            "task_type": research_field(record, "research_type", "task_type", "type"),
-            "domain": research_field(record, "domain", "domain_hint"),
-        }
-    except Exception:
-        logger.exception("otel-bridge could not read a research task; only its id is shown")
-        return {}
-
-
-def _fail_if_recorded(root: ResearchTask, record: Any) -> None:
-    try:
-        if status_of(field(record, "status")) is TaskStatus.FAILED:
-            root.fail(error_of(record) or "the orchestrator recorded it as failed")
-    except Exception:
-        logger.exception("otel-bridge could not read how a research task ended")
-
-
-def _research_task(
-    method: _Method, owner: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> tuple[str | None, Any]:
-    try:
-        return research_task_of(method, owner, args, kwargs)
-    except Exception:
-        logger.exception("otel-bridge could not find the research task of %s", safe_repr(owner))
-        return None, None
-
-
-def _status_key(orchestrator: Any) -> Callable[[str], str]:
-    bridge = current_bridge()
-    keys = DEFAULT_KEYS if bridge is None else bridge.redis_keys
-    prefix = (_status_prefix(orchestrator) or keys.task_prefix).rstrip(":")
-    return lambda task_id: f"{prefix}:{task_id}:status"
-
-
-def _status_prefix(orchestrator: Any) -> str | None:
-    """The prefix of status keys that the orchestrator, or the coordinator it holds, names."""
-    for found in (orchestrator, *attribute_values(orchestrator)):
-        # An attribute may be anything, such as a proxy that raises outside of a request.
-        with contextlib.suppress(Exception):
-            named = getattr(found, "TASK_STATUS_PREFIX", None)
-            if isinstance(named, str):
-                return named
-    return None

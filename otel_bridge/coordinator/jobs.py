@@ -1,5 +1,5 @@
 """
-The state behind an instrumented coordinator: its instances, one submission, one attempt at a job.
+The state behind an instrumented coordinator: its instances, and one submission of tasks.
 
 The wrapped methods of ``instrumentor.py`` use it; nothing here awaits anything.
 """
@@ -10,35 +10,27 @@ import contextvars
 import logging
 import weakref
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextvars import ContextVar
 from typing import Any, Final
 
 from otel_bridge.bridge import Bridge, current_bridge
-from otel_bridge.coordinator.observer import RUNNING_JOB, CommandObserver, RunningJob
+from otel_bridge.coordinator.observer import CommandObserver
 from otel_bridge.coordinator.phase_counter import PhaseCounter
 from otel_bridge.coordinator.poller import CoordinatorPoller
-from otel_bridge.coordinator.shape import (
-    Restore,
-    count_of,
-    error_of,
-    field,
-    put_carrier,
-    status_of,
-    text,
-)
-from otel_bridge.events.model import TaskStatus
+from otel_bridge.coordinator.running import RUNNING_JOB, RunningJob
+from otel_bridge.coordinator.shape import Restore, Task, pushed_id, put_carrier, read_task
 from otel_bridge.projects.lookup import ProjectLookup
 from otel_bridge.projects.resolver import KnowledgeBase
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
-from otel_bridge.spans.context_managers import enqueue, job
+from otel_bridge.spans.context_managers import enqueue
 from otel_bridge.spans.scope import current_scope
 from otel_bridge.spans.span_context_manager import safe_repr
 from otel_bridge.spans.work_spans import Enqueue
 
 __all__ = [
+    "NO_ID",
     "PHASE_COUNTER",
-    "Attempt",
     "InstrumentedCoordinator",
     "InstrumentedCoordinators",
     "Submission",
@@ -52,7 +44,14 @@ Carriers kept in this process, at most; the oldest is dropped first.
 
 They serve workers of the same process, for jobs whose payload cannot hold the carrier.
 """
-_INTERRUPTED: Final = "interrupted: the worker was cancelled before the job ended"
+
+_MAX_HELD: Final = 100
+"""Instances without weak references that are watched; they are held until the end."""
+_MAX_WARNINGS: Final = 20
+"""Kinds of tasks that cannot be read and are logged, for each coordinator."""
+NO_ID: Final = (
+    "a task of type %s has no id, task_id or job_id that can be read; it runs, but is not shown"
+)
 
 PHASE_COUNTER: ContextVar[PhaseCounter | None] = ContextVar(
     "otel_bridge_phase_counter", default=None
@@ -74,6 +73,11 @@ class InstrumentedCoordinator:
         bridge: What ``configure()`` made; None before: no queue depths or lookups of projects.
         knowledge_base: Asked for projects; None: the bridge's own is asked, if it has one.
         depth_interval_sec: Seconds between two samples of the queue depths.
+        phases: The phase that jobs belong to, by their type; None: none is known by the type.
+
+    Attributes:
+        has_recorded_ends: Whether a last status of a job was seen in a call of ``_process_task``;
+            at first False.
 
     Raises:
         AttributeError, TypeError: ``client`` is no object whose methods can be replaced.
@@ -86,6 +90,7 @@ class InstrumentedCoordinator:
         bridge: Bridge | None,
         knowledge_base: KnowledgeBase | None,
         depth_interval_sec: float,
+        phases: Mapping[str, str] | None = None,
     ) -> None:
         keys = DEFAULT_KEYS if bridge is None else bridge.redis_keys
         queue_prefix = str(getattr(coordinator, "TASK_QUEUE_PREFIX", keys.task_queue_prefix))
@@ -93,7 +98,10 @@ class InstrumentedCoordinator:
         self.status_prefix = prefix.rstrip(":")
         self.client = client
         self.bridge = bridge
+        self.phases: Mapping[str, str] = phases or {}
+        self.has_recorded_ends = False
         self.carriers: OrderedDict[str, dict[str, str]] = OrderedDict()
+        self._warned: set[str] = set()
         self.observer = None if client is None else CommandObserver(client, queue_prefix)
         self.poller: CoordinatorPoller | None = None
         self.projects: ProjectLookup | None = None
@@ -120,25 +128,28 @@ class InstrumentedCoordinator:
         if len(self.carriers) > _MAX_CARRIERS:
             self.carriers.popitem(last=False)
 
-    def project_of(self, task: Any, parent: str | None) -> str | None:
+    def project_of(self, task: Task, around: str | None) -> str | None:
         """
-        Return the project of a task: its own, its payload's, the enclosing one or its parent's.
+        Return the project of a task: its own, the one around it, or that of its research task.
 
-        The first known counts, else None. ``task`` is an object or mapping, ``parent`` the id of
-        its research task. Never waits: an unknown project is looked up in the background, for later
-        tasks, where failures are logged. Raises only what a property of ``task`` raises.
+        The first known counts, else None. ``around`` is the project that its carrier or the
+        enclosing work names. Never waits or raises: an unknown project is looked up in the
+        background, for later tasks, where failures are logged.
         """
-        payload = field(task, "payload")
-        project_id = text(field(task, "project_id")) or (
-            text(payload.get("project_id")) if isinstance(payload, Mapping) else None
-        )
-        project_id = project_id or current_scope().project_id
+        project_id, parent = task.project_id or around, task.parent_task_id
         if parent is None or self.projects is None:
             return project_id
         if project_id is not None:
             self.projects.learn(parent, project_id)
             return project_id
         return self.projects.known(parent)
+
+    def warn_once(self, text: str, *values: object) -> None:
+        """Log a warning, unless this coordinator has had the same before; never raises."""
+        message = text % values
+        if message not in self._warned and len(self._warned) < _MAX_WARNINGS:
+            self._warned.add(message)
+            logger.warning("otel-bridge: %s", message)
 
     def close(self) -> None:
         """Restore the Redis client and stop the background work; returns at once."""
@@ -161,15 +172,23 @@ class InstrumentedCoordinators:
         redis_attribute: The instance's attribute that holds its Redis client.
         knowledge_base: Asked for projects; None: the bridge's own is asked, if it has one.
         depth_interval_sec: Seconds between two samples of the queue depths.
+        phases: The phase that jobs belong to, by their type; None: none is known by the type.
     """
 
     def __init__(
-        self, redis_attribute: str, knowledge_base: KnowledgeBase | None, depth_interval_sec: float
+        self,
+        redis_attribute: str,
+        knowledge_base: KnowledgeBase | None,
+        depth_interval_sec: float,
+        phases: Mapping[str, str] | None = None,
     ) -> None:
         self._redis_attribute = redis_attribute
         self._knowledge_base = knowledge_base
         self._depth_interval_sec = depth_interval_sec
+        self._phases = phases
         self._by_id: dict[int, InstrumentedCoordinator] = {}
+        self._held: dict[int, Any] = {}
+        """Instances without weak references, held so that their ids are not used again."""
 
     def get(self, coordinator: Any) -> InstrumentedCoordinator | None:
         """
@@ -195,9 +214,14 @@ class InstrumentedCoordinators:
             if found is not None:
                 found.close()
             else:
-                weakref.finalize(coordinator, self._forget, id(coordinator)).atexit = False
+                self._watch_lifetime(coordinator)
             created = InstrumentedCoordinator(
-                coordinator, client, bridge, self._knowledge_base, self._depth_interval_sec
+                coordinator,
+                client,
+                bridge,
+                self._knowledge_base,
+                self._depth_interval_sec,
+                self._phases,
             )
         except Exception:
             logger.exception(
@@ -207,7 +231,24 @@ class InstrumentedCoordinators:
         self._by_id[id(coordinator)] = created
         return created
 
+    def _watch_lifetime(self, coordinator: Any) -> None:
+        try:
+            weakref.finalize(coordinator, self._forget, id(coordinator)).atexit = False
+        except TypeError:
+            if not hasattr(type(coordinator), "__slots__") or len(self._held) >= _MAX_HELD:
+                raise
+            self._held[id(coordinator)] = coordinator
+
+    def known_project(self, task_id: str) -> str | None:
+        """Return the project of a research task, if a coordinator has learnt it; never waits."""
+        for state in list(self._by_id.values()):
+            found = None if state.projects is None else state.projects.known(task_id)
+            if found is not None:
+                return found
+        return None
+
     def _forget(self, identity: int) -> None:
+        self._held.pop(identity, None)
         found = self._by_id.pop(identity, None)
         if found is not None:
             found.close()
@@ -222,36 +263,41 @@ class Submission:
     """
     One call of the coordinator's method that queues tasks (``submit_tasks``), and its spans.
 
-    Its wrapper creates it, calls ``add`` for each task (of any number) and ``count_new_jobs``
-    before the original method runs, and ``close`` after it; it logs what they raise.
+    Its wrapper creates it, calls ``add`` for each task (of any number) before the original method
+    runs, and ``close`` after it; it logs what ``add`` raises. Meanwhile the observer of the Redis
+    commands calls ``note_push``.
     """
 
     def __init__(self, coordinator: InstrumentedCoordinator) -> None:
         self._coordinator = coordinator
-        self._open: list[tuple[contextvars.Context, Enqueue]] = []
+        self._open: dict[str, tuple[contextvars.Context, Enqueue]] = {}
+        self._repeated: list[tuple[contextvars.Context, Enqueue]] = []
         self._restores: list[Restore] = []
-        self._new: list[str] = []
         self._groups: dict[str, tuple[list[str], str | None]] = {}
+        self._requeued: RunningJob | None = None
+        self._pushed: list[tuple[Any, ...]] = []
+        self._failed: list[tuple[tuple[Any, ...], BaseException]] = []
 
-    def add(self, task: Any) -> None:
+    def add(self, source: Any) -> None:
         """
         Open a task's ``enqueue`` span and put the carrier into its payload, until ``close``.
 
         The carrier is the dict that carries trace context with a job; it is kept in this process
         too. A task that is queued again has no new span: it gets the carrier of its next attempt.
-        ``task`` is an object or mapping; without ``id`` it is ignored. Raises only what a property
-        of ``task`` raises; the caller logs it.
+        ``source`` is an object or mapping, JSON of one, or an id; one without an id is one warning.
+        Raises only what a property of ``source`` raises; the caller logs it.
         """
-        task_id = text(field(task, "id"))
-        if task_id is None:
+        task = read_task(source)
+        if task is None:
+            self._coordinator.warn_once(NO_ID, type(source).__qualname__)
             return
-        carrier = self._carrier_of_retry(task_id, task) or self._open_span(task_id, task)
-        restore = put_carrier(task, carrier)
+        carrier = self._carrier_of_retry(task) or self._open_span(task)
+        restore = put_carrier(source, carrier)
         if restore is not None:
             self._restores.append(restore)
-        self._coordinator.keep_carrier(task_id, carrier)
+        self._coordinator.keep_carrier(task.task_id, carrier)
 
-    def _carrier_of_retry(self, task_id: str, task: Any) -> dict[str, str] | None:
+    def _carrier_of_retry(self, task: Task) -> dict[str, str] | None:
         """
         The carrier for a job that is queued again; None for a new job.
 
@@ -259,152 +305,109 @@ class Submission:
         before says that it waits again.
         """
         running = RUNNING_JOB.get()
-        if running is not None and running.task_id == task_id:
-            running.is_queued_again = True
+        if running is not None and running.task_id == task.task_id:
+            self._requeued = running
             return running.span.retry_carrier
-        if field(task, "retry_count"):
-            return self._coordinator.carriers.get(task_id)
+        if task.retry_count:
+            return self._coordinator.carriers.get(task.task_id)
         return None
 
-    def _open_span(self, task_id: str, task: Any) -> dict[str, str]:
-        parent = text(field(task, "parent_task_id")) or current_scope().parent_task_id
-        project_id = self._coordinator.project_of(task, parent)
+    def _open_span(self, task: Task) -> dict[str, str]:
+        scope = current_scope()
+        parent = task.parent_task_id or scope.parent_task_id
+        project_id = self._coordinator.project_of(
+            task if task.parent_task_id else task._replace(parent_task_id=parent),
+            scope.project_id,
+        )
         span = enqueue(
-            task_id=task_id,
-            task_type=text(field(task, "type")) or "job",
+            task_id=task.task_id,
+            task_type=task.task_type,
             parent_task_id=parent,
             project_id=project_id,
-            retry_count=count_of(field(task, "retry_count")),
+            phase=self._coordinator.phases.get(task.task_type),
+            retry_count=task.retry_count,
         )
         # In a copy of the context, or the next task's span would become this one's child.
         context = contextvars.copy_context()
         carrier: dict[str, str] = context.run(span.__enter__)
-        self._open.append((context, span))
-        self._new.append(task_id)
+        if task.task_id in self._open:
+            self._repeated.append((context, span))
+        else:
+            self._open[task.task_id] = (context, span)
         if parent is not None:
             ids, _ = self._groups.setdefault(parent, ([], project_id))
-            ids.append(task_id)
+            ids.append(task.task_id)
         return carrier
 
-    def count_new_jobs(self) -> None:
-        """Add the new jobs to their research tasks' Redis sets, later, and to the open phase."""
-        poller = self._coordinator.poller
-        if poller is not None:
-            for parent, (ids, project_id) in self._groups.items():
-                poller.add_to_group(parent, ids, project_id)
-        counter = PHASE_COUNTER.get()
-        if counter is not None and self._new:
-            counter.add_jobs(self._new, poller)
+    def note_push(self, values: tuple[Any, ...], error: BaseException | None) -> None:
+        """
+        Record elements that a Redis command has pushed; called when Redis has answered.
+
+        Args:
+            values: The elements, text or bytes, of any number; they are held until ``close``.
+            error: Why Redis did not take them; None: it did.
+        """
+        if error is None:
+            self._pushed.append(values)
+        else:
+            self._failed.append((values, error))
 
     def close(self, error: BaseException | None) -> None:
         """
-        Restore the payloads and end the spans; never raises: an error is logged.
+        Restore the payloads, end the spans and count the jobs; never raises: an error is logged.
+
+        A job whose push failed is none, also if ``submit_tasks`` has swallowed the error; one that
+        Redis has taken is one, also if ``submit_tasks`` has raised after it.
 
         Args:
-            error: What ``submit_tasks`` raised: the spans fail; None: they end as completed.
+            error: What ``submit_tasks`` raised: jobs that Redis is not known to have are none;
+                None: it returned.
         """
         try:
             for restore in self._restores:
                 restore()
         except Exception:
             logger.exception("otel-bridge could not restore a payload")
-        error_type = None if error is None else type(error)
-        for context, span in self._open:
-            context.run(span.__exit__, error_type, error, None)
-
-
-class Attempt:
-    """
-    One call of the coordinator's method that runs a job (``_process_task``), and the job's span.
-
-    Its wrapper creates it, enters ``running.span`` around the call and calls ``set_outcome`` before
-    the span ends. There is no time limit. Creating it raises only what a property of ``task``
-    raises; the wrapper logs it.
-
-    Args:
-        coordinator: State of the coordinator that runs it.
-        task: The task that the method got; its status, error and retry count are read at the end.
-        task_id: The task's id.
-        carrier: The dict with trace context in the task's payload; None: that kept in this process.
-        worker_id: Id of the worker that the method got; None: that of the ``worker()`` block.
-    """
-
-    def __init__(
-        self,
-        coordinator: InstrumentedCoordinator,
-        task: Any,
-        task_id: str,
-        carrier: dict[str, str] | None,
-        worker_id: Any,
-    ) -> None:
-        kept_carrier = coordinator.carriers.pop(task_id, None)
-        parent = text(field(task, "parent_task_id"))
-        self._coordinator = coordinator
-        self._task = task
-        self._status_before = status_of(field(task, "status"))
-        self._retries_before = count_of(field(task, "retry_count"))
-        status_key = coordinator.status_key(task_id)
-        self.running = RunningJob(
-            task_id,
-            frozenset((status_key, f"{coordinator.status_prefix}:{task_id}")),
-            f"{coordinator.status_prefix}:{task_id}:error",
-            job(
-                task_id=task_id,
-                task_type=text(field(task, "type")) or "job",
-                carrier=carrier or kept_carrier,
-                worker_id=worker_id if isinstance(worker_id, int | str) else text(worker_id),
-                retry_count=self._retries_before,
-                parent_task_id=parent,
-                project_id=coordinator.project_of(task, parent),
-            ),
-        )
-
-    def set_outcome(self, failure: BaseException | None) -> None:
-        """
-        Give the span the outcome that the coordinator recorded: completed, failed, or a retry.
-
-        Never raises: an error is logged, and the span ends as if nothing had been recorded.
-
-        Args:
-            failure: The exception that left ``_process_task``; None: it returned.
-        """
+        errors: dict[str, BaseException] = {}
+        if error is not None or self._failed:
+            try:
+                errors = self._not_queued(error)
+            except Exception:
+                logger.exception("otel-bridge could not read which jobs were queued")
+        if self._requeued is not None and self._requeued.task_id not in errors:
+            self._requeued.is_queued_again = True
+        for task_id, (context, span) in self._open.items():
+            failure = errors.get(task_id)
+            context.run(span.__exit__, None if failure is None else type(failure), failure, None)
+        for context, span in self._repeated:
+            context.run(span.__exit__, None if error is None else type(error), error, None)
         try:
-            running = self.running
-            outcome = self._outcome(failure)
-            reason: BaseException | str = (
-                running.error
-                or error_of(self._task)
-                or (failure if isinstance(failure, Exception) else None)
-                or (_INTERRUPTED if failure is not None else "the coordinator gave no reason")
-            )
-            if outcome is TaskStatus.RETRYING:
-                running.span.retry(reason)
-                self._coordinator.keep_carrier(running.task_id, running.span.retry_carrier)
-            elif outcome is TaskStatus.FAILED:
-                running.span.fail(reason)
-            else:
-                running.span.complete()
+            self._count(errors)
         except Exception:
-            logger.exception("otel-bridge could not read how a job ended")
+            logger.exception("otel-bridge could not count the jobs of a submission")
 
-    def _outcome(self, failure: BaseException | None) -> TaskStatus:
-        """
-        How the attempt ended, by the first of these that says so.
+    def _not_queued(self, error: BaseException | None) -> dict[str, BaseException]:
+        """Why jobs are not in their queue, by their id."""
+        queued = {pushed_id(value) for values in self._pushed for value in values}
+        failed = {pushed_id(value): why for values, why in self._failed for value in values}
+        # For what no push names, in a form that is not read, such as pickle.
+        otherwise = error
+        if error is None and self._failed and not self._pushed:
+            otherwise = self._failed[0][1]
+        found: dict[str, BaseException] = {}
+        for task_id in (*self._open, *(() if self._requeued is None else [self._requeued.task_id])):
+            failure = failed.get(task_id, otherwise)
+            if task_id not in queued and failure is not None:
+                found[task_id] = failure
+        return found
 
-        A job that was queued again is a retry. Then the status written to Redis counts, then the
-        status set on the task, then a status of pending or a higher retry count, which are retries
-        as well. The exception comes last, because most coordinators swallow it, and some record
-        another outcome and raise all the same.
-        """
-        written, on_task = self.running.status, status_of(field(self._task, "status"))
-        if self.running.is_queued_again:
-            return TaskStatus.RETRYING
-        for status in (written, on_task):
-            if status in (TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.RETRYING):
-                return status
-        is_waiting_again = written is TaskStatus.PENDING or (
-            on_task is TaskStatus.PENDING and self._status_before not in (None, TaskStatus.PENDING)
-        )
-        if is_waiting_again or count_of(field(self._task, "retry_count")) > self._retries_before:
-            return TaskStatus.RETRYING
-        return TaskStatus.COMPLETED if failure is None else TaskStatus.FAILED
+    def _count(self, errors: Collection[str]) -> None:
+        """Add the new jobs to their research tasks' Redis sets, later, and to the open phase."""
+        poller = self._coordinator.poller
+        if poller is not None:
+            for parent, (ids, project_id) in self._groups.items():
+                poller.add_to_group(parent, [id_ for id_ in ids if id_ not in errors], project_id)
+        counter = PHASE_COUNTER.get()
+        queued = [task_id for task_id in self._open if task_id not in errors]
+        if counter is not None and queued:
+            counter.add_jobs(queued, poller)

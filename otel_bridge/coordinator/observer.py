@@ -2,94 +2,104 @@
 ``CommandObserver``: reads the Redis commands that a coordinator sends.
 
 From their arguments it learns the statuses and errors that the coordinator records, the queues that
-it uses, and the jobs that it queues again. It changes no command and awaits nothing.
+it uses, and the jobs that it queues. It changes no command and awaits nothing of its own. What a
+command says counts when Redis has executed it, in a pipeline too.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
+import sys
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from otel_bridge.coordinator.shape import error_of, is_same_job, status_of, text
-from otel_bridge.events.model import TaskStatus
-from otel_bridge.spans.job import Job
+from otel_bridge.coordinator.commands import LIST, Push, Write, command_of
+from otel_bridge.coordinator.running import RUNNING_JOB, RunningJob
+from otel_bridge.coordinator.shape import text
 from otel_bridge.spans.span_context_manager import safe_repr
 
-__all__ = ["RUNNING_JOB", "CommandObserver", "RunningJob"]
+__all__ = ["SUBMISSION", "CommandObserver", "ReceivesPushes"]
 
 logger = logging.getLogger(__name__)
 
-_PUSHES: Final = frozenset({"LPUSH", "RPUSH", "ZADD"})
-_POPS: Final = frozenset(
-    {"BRPOP", "BLPOP", "RPOP", "LPOP", "BLMOVE", "LMOVE", "BRPOPLPUSH", "RPOPLPUSH"}
-)
-_WRITES: Final = frozenset({"SET", "SETEX", "PSETEX", "GETSET", "HSET", "HMSET"})
 _MAX_QUEUES: Final = 100
 """A bound for a coordinator that creates a queue for each job or user."""
+_MAX_KEYS: Final = 1000
+"""Keys remembered, at most: a list for each job would fill the memory."""
 
 
-@dataclass(slots=True, eq=False)
-class RunningJob:
-    """
-    What a coordinator records in Redis about a job while its ``_process_task`` runs it.
+class ReceivesPushes(Protocol):
+    """A submission (a call of ``submit_tasks``), as the observer of its commands sees it."""
 
-    ``_process_task`` is the coordinator's method that runs one job. ``Attempt`` creates this for
-    each call, the context variable ``RUNNING_JOB`` holds it, and ``CommandObserver`` fills it in. A
-    record; it checks and limits nothing.
-
-    Attributes:
-        task_id (str): Id of the job.
-        status_keys (frozenset[str]): Redis keys whose values hold the job's status: a text, JSON or
-            a hash.
-        error_key (str): Redis key whose value is the job's error.
-        span (Job): The job's open span.
-        status (TaskStatus | None): The last status recorded: pending, processing, completed, failed
-            or retrying. None if none was, or one that is no known word for these.
-        error (str | None): The last error recorded, of any length; None if none was.
-        is_queued_again (bool): Whether the coordinator has put the job into a queue during the
-            call; at first False.
-    """
-
-    task_id: str
-    status_keys: frozenset[str]
-    error_key: str
-    span: Job
-    status: TaskStatus | None = None
-    error: str | None = None
-    is_queued_again: bool = False
-
-    def record_write(self, key: str, values: tuple[Any, ...]) -> None:
-        """
-        Take the job's status and error from the arguments of a Redis command that writes a key.
-
-        Sets ``status`` and ``error``; another key, or a value that is neither, changes nothing.
-        Texts are read whole, whatever their length.
-
-        Args:
-            key: The key that the command writes, its first argument.
-            values: Its other arguments, text, bytes or numbers. Those of ``HSET`` alternate: field,
-                value, field, value.
-
-        Raises:
-            TypeError: A value cannot be hashed; ``CommandObserver`` logs it.
-        """
-        if key == self.error_key:
-            self.error = text(values[-1]) if values else None
-        elif key in self.status_keys and values:
-            for value in values:
-                status = status_of(value)
-                if status is not None:
-                    self.status = status
-                self.error = error_of(value) or self.error
-            fields = dict(zip(values[::2], values[1::2], strict=False))
-            self.error = error_of({text(k): v for k, v in fields.items()}) or self.error
+    def note_push(self, values: tuple[Any, ...], error: BaseException | None) -> None:
+        """Record elements that were pushed to Redis; ``error``: why they were not."""
 
 
-RUNNING_JOB: ContextVar[RunningJob | None] = ContextVar("otel_bridge_running_job", default=None)
+SUBMISSION: ContextVar[ReceivesPushes | None] = ContextVar("otel_bridge_submission", default=None)
+"""The submission that the caller runs in."""
+
+
+class _Note:
+    """What a command says, to be recorded when Redis has executed it."""
+
+    __slots__ = ("push", "queues", "running", "submission", "write")
+
+    def __init__(
+        self,
+        running: RunningJob | None,
+        write: Write | None = None,
+        push: Push | None = None,
+        submission: ReceivesPushes | None = None,
+        queues: bool = False,
+    ) -> None:
+        self.running = running
+        self.write = write
+        self.push = push
+        self.submission = submission
+        self.queues = queues
+
+    def done(self, answer: Any) -> None:
+        if self.write is not None and self.running is not None:
+            if self.write.is_conditional and not answer:
+                return
+            self.running.record_write(text(self.write.key) or "", self.write.value)
+        if self.push is not None:
+            if self.running is not None:
+                self.running.record_push(text(self.push.key) or "", self.push.values, self.queues)
+            if self.submission is not None:
+                self.submission.note_push(self.push.values, None)
+
+    def failed(self, error: BaseException) -> None:
+        if self.push is not None and self.submission is not None:
+            self.submission.note_push(self.push.values, error)
+
+
+async def _noted(sent: Coroutine[Any, Any, Any], notes: list[_Note]) -> Any:
+    """The answer to a command, after what the command says was recorded."""
+    try:
+        answer = await sent
+    except BaseException as error:
+        _record_failure(notes, error)
+        raise
+    _record(notes, answer)
+    return answer
+
+
+def _record(notes: Iterable[_Note], answer: Any) -> None:
+    try:
+        for note in notes:
+            note.done(answer)
+    except Exception:
+        logger.exception("otel-bridge could not read the arguments of a Redis command")
+
+
+def _record_failure(notes: Iterable[_Note], error: BaseException) -> None:
+    for note in notes:
+        note.failed(error)
 
 
 class CommandObserver:
@@ -103,19 +113,30 @@ class CommandObserver:
         client: Its ``execute_command`` and ``pipeline`` are replaced, on the instance, by wrappers
             that read the arguments; ``close()`` removes them. Held by a weak reference.
         queue_prefix: Keys that begin with it are queues.
+        on_first_queue: Called once, when the first queue is seen; None: nothing.
 
     Attributes:
         queues: Names of the queues (text) seen so far; after 100 further ones are left out.
+        kinds: By the name of a queue that is no list: ``SORTED_SET`` or ``STREAM``.
 
     Raises:
         AttributeError: ``client`` does not allow its methods to be replaced.
         TypeError: ``client`` does not allow weak references.
     """
 
-    def __init__(self, client: Any, queue_prefix: str) -> None:
+    def __init__(
+        self,
+        client: Any,
+        queue_prefix: str,
+        on_first_queue: Callable[[], None] | None = None,
+    ) -> None:
         self._client = weakref.ref(client)
         self._queue_prefix = queue_prefix
+        self.on_first_queue = on_first_queue
         self.queues: set[str] = set()
+        self.kinds: dict[str, str] = {}
+        self._known: dict[Any, bool] = {}
+        """Keys that were looked at before: whether jobs are taken from each."""
         self._patched: dict[str, Any] = {}
         for name, wrap in (("execute_command", self._observed), ("pipeline", self._pipeline)):
             own = client.__dict__.get(name)
@@ -139,12 +160,14 @@ class CommandObserver:
 
     def _observed(self, client: weakref.ref[Any], own: Any) -> Callable[..., Any]:
         def execute_command(*args: Any, **options: Any) -> Any:
-            self._read_command(args)
+            notes = self._read(args)
             if own is not None:
-                return own(*args, **options)
-            # Looked up at each call, because an instrumentation may wrap the class later.
-            target: Any = client()
-            return type(target).execute_command(target, *args, **options)
+                sent = own(*args, **options)
+            else:
+                # Looked up at each call, because an instrumentation may wrap the class later.
+                target: Any = client()
+                sent = type(target).execute_command(target, *args, **options)
+            return sent if notes is None else _with_notes(sent, notes)
 
         return execute_command
 
@@ -166,40 +189,106 @@ class CommandObserver:
         return pipeline
 
     def _observe_pipeline(self, created: Any) -> None:
-        original = getattr(created, "execute_command", None)
-        if original is None:
-            return
+        add, execute = created.execute_command, created.execute
+        waiting: list[tuple[int, list[_Note]]] = []
 
         def execute_command(*args: Any, **options: Any) -> Any:
-            self._read_command(args)
-            return original(*args, **options)
+            notes = self._read(args)
+            added = add(*args, **options)
+            if notes is None:
+                return added
+            if asyncio.iscoroutine(added):
+                return _noted(added, notes)  # sent at once, between WATCH and MULTI
+            with contextlib.suppress(Exception):
+                index = len(created) - 1
+                while waiting and waiting[-1][0] >= index:
+                    waiting.pop()  # of commands that were discarded by reset()
+                waiting.append((index, notes))
+            return added
 
-        created.execute_command = execute_command
+        async def run(*args: Any, **options: Any) -> Any:
+            noted, waiting[:] = list(waiting), []
+            try:
+                answers = await execute(*args, **options)
+            except BaseException as error:
+                for _, notes in noted:
+                    _record_failure(notes, error)
+                raise
+            for index, notes in noted:
+                with contextlib.suppress(IndexError, TypeError, KeyError):
+                    answer = answers[index]
+                    if isinstance(answer, Exception):
+                        _record_failure(notes, answer)
+                    else:
+                        _record(notes, answer)
+            return answers
 
-    def _read_command(self, args: tuple[Any, ...]) -> None:
+        created.execute_command, created.execute = execute_command, run
+
+    def _read(self, args: tuple[Any, ...]) -> list[_Note] | None:
+        """What a command will have said once it is executed; None: nothing."""
         try:
-            command = args[0]
-            if command in _WRITES:
-                running = RUNNING_JOB.get()
-                if running is not None and len(args) > 2:
-                    running.record_write(text(args[1]) or "", args[2:])
-            elif command in _PUSHES:
-                self._add_queues(args[1:2])
-                running = RUNNING_JOB.get()
-                if running is not None and any(
-                    is_same_job(value, running.task_id) for value in args[2:]
-                ):
-                    running.is_queued_again = True
-            elif command in _POPS:
-                self._add_queues(args[1:])
+            running = RUNNING_JOB.get()
+            if running is not None:
+                handled = sys.exc_info()[1]
+                if handled is not None:
+                    running.note_handled(handled)
+            found = command_of(args)
+            if found is None:
+                return None
+            command, args = found
+            if command.writes is not None:
+                if running is None:
+                    return None
+                keys = running.keys
+                notes = [
+                    _Note(running, write)
+                    for write in command.writes(args)
+                    if write.key in keys or (type(write.key) is not str and text(write.key) in keys)
+                ]
+                return notes or None
+            if command.pops is not None:
+                keys_of, kind = command.pops(args)
+                for key in keys_of:
+                    if self._known.get(key) is not True:
+                        self._learn(key, kind, is_popped=True)
+                return None
+            return self._read_push(command.push(args), running)  # type: ignore[misc]
         except Exception:
             name = safe_repr(args[:1])
             logger.exception("otel-bridge could not read the Redis command %s", name)
+            return None
 
-    def _add_queues(self, arguments: Iterable[Any]) -> None:
-        for argument in arguments:
-            if argument in self.queues or not isinstance(argument, str | bytes):
-                continue
-            name = text(argument) or ""
-            if name.startswith(self._queue_prefix) and len(self.queues) < _MAX_QUEUES:
-                self.queues.add(name)
+    def _read_push(self, push: Push, running: RunningJob | None) -> list[_Note] | None:
+        is_queue = self._known.get(push.key)
+        if is_queue is None:
+            is_queue = self._learn(push.key, push.kind, is_popped=False)
+        submission = SUBMISSION.get()
+        if running is None and submission is None:
+            return None
+        return [_Note(running, None, push, submission, is_queue)]
+
+    def _learn(self, key: Any, kind: str, *, is_popped: bool) -> bool:
+        """Whether jobs are taken from a key; it is published as a queue if it has the prefix."""
+        if not isinstance(key, str | bytes):
+            return False
+        name = text(key) or ""
+        has_prefix = name.startswith(self._queue_prefix)
+        if has_prefix and len(self.queues) < _MAX_QUEUES:
+            is_first = not self.queues
+            self.queues.add(name)
+            if kind != LIST:
+                self.kinds[name] = kind
+            if is_first and self.on_first_queue is not None:
+                self.on_first_queue()
+        if len(self._known) < _MAX_KEYS:
+            self._known[key] = is_popped
+        return is_popped
+
+
+def _with_notes(sent: Any, notes: list[_Note]) -> Any:
+    if asyncio.iscoroutine(sent):
+        return _noted(sent, notes)
+    # A client that answers at once, or gives another kind of awaitable, which is not changed.
+    _record(notes, True)
+    return sent

@@ -11,29 +11,32 @@ import contextlib
 import copy
 import enum
 import functools
-import inspect
 import json
-from collections.abc import Callable, Hashable, Iterable, Mapping, MutableMapping
-from typing import Any, Final, cast
+import re
+import uuid
+from collections.abc import Callable, Hashable, Mapping, MutableMapping
+from typing import Any, Final, NamedTuple, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from otel_bridge.events.model import TaskStatus
 
 __all__ = [
+    "ERROR_FIELDS",
     "PAYLOAD_KEY",
     "Restore",
+    "Task",
     "attribute_values",
     "count_of",
     "error_of",
     "field",
     "is_same_job",
-    "outermost_caller",
+    "pushed_id",
     "put_carrier",
-    "research_field",
-    "research_task_of",
+    "read_task",
     "status_of",
     "take_carrier",
+    "take_carrier_of_text",
     "text",
 ]
 
@@ -60,16 +63,16 @@ _STATUS_OF: Final = {
     **dict.fromkeys(("pending", "queued", "scheduled", "waiting"), TaskStatus.PENDING),
     **dict.fromkeys(("processing", "running", "in_progress", "started"), TaskStatus.PROCESSING),
 }
-_ERROR_FIELDS: Final = ("error", "error_message", "last_error")
-_RESEARCH_ID_NAMES: Final = ("research_task_id", "parent_task_id", "task_id", "parent_id")
-_RECORD_ID_NAMES: Final = ("task_id", "id", "research_task_id", "parent_task_id")
-_RECORD_FIELDS: Final = (
-    *("title", "project_id", "research_query", "research_type", "task_type"),
-    *("domain", "domain_hint"),
-)
-"""Fields of a record beside the id. Not ``name`` and ``type`` alone: a logger has a name."""
-_NO_RECORDS: Final = (str, int, float, list, tuple)
+ERROR_FIELDS: Final = ("error", "error_message", "last_error")
+_OTHER_ID_NAMES: Final = ("task_id", "job_id")
 _NO_PAYLOAD: Final = object()
+_MAX_ID: Final = 200
+"""A longer text is no id: not one that people could read."""
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
+"""Made once: ``json.dumps`` with separators of its own makes an encoder in each call."""
+_CARRIER_IN_TEXT: Final = r'"_otel_bridge"\s*:\s*("(?:[^"\\]|\\.)*")'
+_CARRIER_AFTER: Final = re.compile(r",\s*" + _CARRIER_IN_TEXT)
+_CARRIER_BEFORE: Final = re.compile(_CARRIER_IN_TEXT + r"\s*,?\s*")
 
 
 def field(task: Any, name: str, default: Any = None) -> Any:
@@ -85,9 +88,77 @@ def field(task: Any, name: str, default: Any = None) -> Any:
         The value; ``default`` if there is no such field. Raises only what a property of the task
         raises, other than ``AttributeError``.
     """
-    if isinstance(task, Mapping):
+    if type(task) is dict or isinstance(task, Mapping):
         return task.get(name, default)
     return getattr(task, name, default)
+
+
+class Task(NamedTuple):
+    """
+    What is read of a task, once for each submission and each attempt; a record.
+
+    Attributes:
+        task_id: Its id.
+        task_type: Its type; ``job`` if it has none.
+        retry_count: Attempts before, at least 0.
+        parent_task_id: Id of its research task; None if it names none.
+        project_id: Its project, or that of its payload; None if neither names one.
+        status: Its status before; None if it has none that is known.
+    """
+
+    task_id: str
+    task_type: str
+    retry_count: int
+    parent_task_id: str | None
+    project_id: str | None
+    status: TaskStatus | None
+
+
+def read_task(task: Any) -> Task | None:
+    """
+    Read the fields of a task.
+
+    Args:
+        task: An object or mapping with an ``id``, ``task_id`` or ``job_id``, JSON of one as text or
+            bytes, or the id itself (a text of 200 characters at most, a number or a UUID).
+
+    Returns:
+        None if it has no id. Raises only what a property of the task raises.
+    """
+    kind = type(task)
+    if kind is not dict and isinstance(task, str | bytes | int | uuid.UUID):
+        record = _object_in(text(task))
+        if record is None:
+            found = None if isinstance(task, bool) else text(task)
+            if not found or len(found) > _MAX_ID or found[0] in "[{":
+                return None
+            return Task(found, "job", 0, None, None, None)
+        task, kind = record, dict
+    if kind is dict or isinstance(task, Mapping):
+        get: Callable[[str], Any] = task.get
+    else:
+
+        def get(name: str) -> Any:
+            return getattr(task, name, None)
+
+    task_id = get("id")
+    for name in _OTHER_ID_NAMES:
+        if task_id is None:
+            task_id = get(name)
+    if task_id is None:
+        return None
+    payload = get("payload")
+    project_id = get("project_id") or (
+        payload.get("project_id") if type(payload) is dict or isinstance(payload, Mapping) else None
+    )
+    return Task(
+        text(task_id) or "",
+        text(get("type") or get("task_type")) or "job",
+        count_of(get("retry_count")),
+        text(get("parent_task_id")),
+        text(project_id),
+        status_of(get("status")),
+    )
 
 
 def text(value: Any) -> str | None:
@@ -97,6 +168,8 @@ def text(value: Any) -> str | None:
     An enum member is its value. Bytes are decoded as UTF-8, with U+FFFD for what is not UTF-8.
     Raises only what the ``__str__`` of another value raises.
     """
+    if value is None or type(value) is str:
+        return value
     if isinstance(value, enum.Enum):
         value = value.value
     if isinstance(value, bytes):
@@ -154,6 +227,9 @@ def status_of(value: Any) -> TaskStatus | None:
     status = text(value)
     if status is None:
         return None
+    known = _STATUS_OF.get(status)
+    if known is not None:
+        return known
     record = _object_in(status)
     if record is not None:
         status = text(record.get("status")) or ""
@@ -174,7 +250,7 @@ def error_of(record: Any) -> str | None:
     """
     if isinstance(record, str | bytes):
         record = _object_in(text(record))
-    for name in _ERROR_FIELDS:
+    for name in ERROR_FIELDS:
         found = field(record, name)
         if found:
             return text(found)
@@ -195,10 +271,24 @@ def is_same_job(pushed: Any, task_id: str) -> bool:
     # JSON may escape characters of the id (a quote, a slash, é), so a backslash is worth parsing.
     if value is None or (task_id not in value and "\\" not in value):
         return False
+    return pushed_id(value) == task_id
+
+
+def pushed_id(pushed: Any) -> str | None:
+    """
+    Return the id of the job that was pushed to a Redis queue; never raises.
+
+    Args:
+        pushed: As ``is_same_job`` takes it; a text that is no JSON object is the id itself.
+
+    Returns:
+        None if it is neither text nor bytes, or JSON without an id.
+    """
+    value = text(pushed) if isinstance(pushed, str | bytes) else None
     record = _object_in(value)
     if record is None:
-        return value == task_id
-    return text(record.get("id", record.get("task_id"))) == task_id
+        return value
+    return text(record.get("id", record.get("task_id")))
 
 
 # --- the carrier in the payload ----------------------------------------------------------------
@@ -242,7 +332,7 @@ def put_carrier(task: Any, carrier: Mapping[str, str]) -> Restore | None:
     if not isinstance(payload, dict) or not _is_carried(cast(Hashable, type(task))):
         return None
     carrying = copy.copy(payload)
-    carrying[PAYLOAD_KEY] = json.dumps(dict(carrier), separators=(",", ":"))
+    carrying[PAYLOAD_KEY] = _encode(dict(carrier))
     place = task if isinstance(task, MutableMapping) else getattr(task, "__dict__", None)
     if place is not None and "payload" in place:
         place["payload"] = carrying
@@ -267,127 +357,46 @@ def take_carrier(task: Any) -> dict[str, str] | None:
     ``payload`` of the task raises.
 
     Args:
-        task: An object or mapping; its ``payload`` is changed in place.
+        task: An object or mapping, whose ``payload`` is changed in place, or the payload itself.
 
     Returns:
         The carrier; None if there is none, or none that can be read (it is removed all the same).
     """
-    payload = field(task, "payload")
+    is_payload = type(task) is dict and PAYLOAD_KEY in task
+    payload = task if is_payload else field(task, "payload")
     if not isinstance(payload, dict):
         return None
     packed = payload.pop(PAYLOAD_KEY, _NO_PAYLOAD)
+    return _carrier_in(packed)
+
+
+def _carrier_in(packed: Any) -> dict[str, str] | None:
     found = _object_in(packed)
     if found is None:
         return None
     return {str(key): value for key, value in found.items() if isinstance(value, str)}
 
 
-# --- orchestrators -----------------------------------------------------------------------------
-
-
-def research_task_of(
-    method: Callable[..., Any], owner: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> tuple[str | None, Any]:
+def take_carrier_of_text(task: str | bytes) -> tuple[str | bytes, dict[str, str] | None]:
     """
-    Find the research task that a call of an orchestrator's method works on.
-
-    Raises only what a property of an argument or of the orchestrator raises.
+    Remove the carrier from a task that is still JSON; the rest of the text stays as it is.
 
     Args:
-        method: The method as a plain function.
-        owner: The orchestrator.
-        args: The call's positional arguments.
-        kwargs: The call's keyword arguments.
+        task: Text, or bytes in UTF-8, of any length.
 
     Returns:
-        Its id as text, and the object or mapping that holds further fields; each None if not found,
-        both None if the arguments do not fit the method. The id is the first found of: an argument
-        named ``research_task_id``, ``parent_task_id``, ``task_id`` or ``parent_id``; a field of an
-        argument with such a name or ``id``; the first argument if it is a text; an attribute of the
-        orchestrator with such a name. Beside an id that is an argument of its own, what holds
-        further fields is the first argument that has a title, project, type or domain.
+        The task, and the carrier: the dict that carries trace context with a job; None if there is
+        none. Never raises.
     """
-    try:
-        bound = inspect.signature(method).bind(owner, *args, **kwargs).arguments
-    except (TypeError, ValueError):
-        return None, None
-    given = dict(list(bound.items())[1:])
-    for name in _RESEARCH_ID_NAMES:
-        found = given.get(name)
-        if isinstance(found, str | int) and found != "":
-            return str(found), _record_among(given.values())
-    for value in given.values():
-        if isinstance(value, _NO_RECORDS):
+    if (PAYLOAD_KEY if isinstance(task, str) else PAYLOAD_KEY.encode()) not in task:  # type: ignore[operator]
+        return task, None
+    whole = task if isinstance(task, str) else task.decode(errors="surrogateescape")
+    for pattern in (_CARRIER_AFTER, _CARRIER_BEFORE):
+        found = pattern.search(whole)
+        if found is None:
             continue
-        for name in _RECORD_ID_NAMES:
-            found = field(value, name)
-            if isinstance(found, str | int) and found != "":
-                return str(found), value
-    first = next(iter(given.values()), None)
-    if isinstance(first, str) and first:
-        return first, _record_among(given.values())
-    for name in _RESEARCH_ID_NAMES:
-        found = getattr(owner, name, None)
-        if isinstance(found, str | int) and found != "":
-            return str(found), owner
-    return None, None
-
-
-def _record_among(values: Iterable[Any]) -> Any:
-    """The first argument beside the id that says something of the research task; else None."""
-    for value in values:
-        if isinstance(value, _NO_RECORDS):
-            continue
-        if any(research_field(value, name) is not None for name in _RECORD_FIELDS):
-            return value
-    return None
-
-
-def research_field(record: Any, *names: str) -> str | None:
-    """
-    Return the first of some fields that is a text or enum and not empty, as text; else None.
-
-    Raises only what a property of ``record`` raises.
-
-    Args:
-        record: An object or mapping; None has no fields.
-        names: Names of the fields, in the order in which they are tried.
-    """
-    for name in names:
-        found = field(record, name)
-        if isinstance(found, str | enum.Enum) and text(found):
-            return text(found)
-    return None
-
-
-def outermost_caller(owner: type, methods: Mapping[str, str]) -> str | None:
-    """
-    Find the coroutine method of a class that calls the given methods.
-
-    If several do, it is the one that none of the others calls. This is read from the names in the
-    compiled code, so no method is run. What reading an attribute of the class raises passes
-    through.
-
-    Args:
-        owner: The class.
-        methods: The methods to look for, as keys; the values are not used.
-
-    Returns:
-        The method's name; None if there is no such method, or more than one. A wrapper around
-        something that has no Python code is left out.
-    """
-    names_in: dict[str, set[str]] = {}
-    for name, found in inspect.getmembers(owner, inspect.iscoroutinefunction):
-        if name in methods:
-            continue
-        called_names = set(
-            getattr(getattr(inspect.unwrap(found), "__code__", None), "co_names", ())
-        )
-        if called_names & set(methods):
-            names_in[name] = called_names
-    outer = [
-        name
-        for name in names_in
-        if not any(name in called for other, called in names_in.items() if other != name)
-    ]
-    return outer[0] if len(outer) == 1 else None
+        carrier = _carrier_in(json.loads(found[1]))
+        whole = whole[: found.start()] + whole[found.end() :]
+        rest = whole if isinstance(task, str) else whole.encode(errors="surrogateescape")
+        return rest, carrier
+    return task, None

@@ -1,4 +1,4 @@
-"""The state of a coordinator, its submissions and its attempts, without any Redis."""
+"""The state of a coordinator and its submissions, without any Redis."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from opentelemetry.sdk.trace import TracerProvider
 import otel_bridge
 from otel_bridge.coordinator.jobs import (
     PHASE_COUNTER,
-    Attempt,
     InstrumentedCoordinator,
     InstrumentedCoordinators,
     Submission,
 )
-from otel_bridge.coordinator.observer import RUNNING_JOB
 from otel_bridge.coordinator.phase_counter import PhaseCounter
-from otel_bridge.coordinator.shape import PAYLOAD_KEY
+from otel_bridge.coordinator.running import RUNNING_JOB, Attempt
+from otel_bridge.coordinator.shape import PAYLOAD_KEY, read_task
 from otel_bridge.events import semconv
 from otel_bridge.settings import BridgeSettings
 from tests.support.spans import SpanRecorder
@@ -80,6 +79,12 @@ def state(
 def task(task_id: str = "j1", **fields: Any) -> SimpleNamespace:
     defaults: dict[str, Any] = {"id": task_id, "type": "find", "payload": {}, "retry_count": 0}
     return SimpleNamespace(**(defaults | fields))
+
+
+def attempt_at(state: InstrumentedCoordinator, source: Any) -> Attempt:
+    read = read_task(source)
+    assert read is not None
+    return Attempt(state, source, read, None, 3)
 
 
 def attributes(recorder: SpanRecorder) -> list[dict[str, Any]]:
@@ -152,8 +157,9 @@ def test_a_task_names_its_project(
     state: InstrumentedCoordinator, fields: dict[str, Any], project_id: str
 ) -> None:
     """A task's own project comes first, then its payload's, then that of the enclosing work."""
-    with otel_bridge.research_task("t1", project_id="around"):
-        assert state.project_of(task(**fields), None) == project_id
+    read = read_task(task(**fields))
+    assert read is not None
+    assert state.project_of(read, "around") == project_id
 
 
 # --- submissions ---------------------------------------------------------------------------------
@@ -199,15 +205,20 @@ def test_a_failed_submission_is_no_job(
     assert (span[semconv.OUTCOME], span[semconv.ERROR]) == ("failed", "ConnectionError: no Redis")
 
 
-def test_a_task_without_an_id_is_skipped(
-    state: InstrumentedCoordinator, recorder: SpanRecorder
+def test_a_task_without_an_id_is_one_warning(
+    state: InstrumentedCoordinator, recorder: SpanRecorder, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What has no id is no job; it is submitted as it is."""
+    """What has no id is no job; it is submitted as it is, and the log names its type once."""
     submission = Submission(state)
-    submission.add(task(None))  # type: ignore[arg-type]
-    submission.add("text")
+    for _ in range(2):
+        submission.add(task(None))  # type: ignore[arg-type]
+        submission.add({"payload": {}})
     submission.close(None)
     assert recorder.started == []
+    assert [record.getMessage().partition(" has no id")[0] for record in caplog.records] == [
+        "otel-bridge: a task of type SimpleNamespace",
+        "otel-bridge: a task of type dict",
+    ]
 
 
 def test_a_job_that_is_queued_again_has_no_second_enqueue(
@@ -219,15 +230,16 @@ def test_a_job_that_is_queued_again_has_no_second_enqueue(
     submission = Submission(state)
     submission.add(retried)
     assert json.loads(retried.payload[PAYLOAD_KEY]) == {"kept": "carrier"}
-    attempt = Attempt(state, task("j2"), "j2", None, 3)
+    attempt = attempt_at(state, task("j2"))
     again = task("j2")
     token = RUNNING_JOB.set(attempt.running)
     with attempt.running.span:
         submission.add(again)
     RUNNING_JOB.reset(token)
     assert semconv.CARRIER_PREVIOUS_ATTEMPT in json.loads(again.payload[PAYLOAD_KEY])
-    assert attempt.running.is_queued_again
+    assert not attempt.running.is_queued_again
     submission.close(None)
+    assert attempt.running.is_queued_again
     assert [a[semconv.SPAN_KIND] for a in attributes(recorder)] == [semconv.KIND_JOB]
 
 
@@ -241,150 +253,9 @@ def test_new_jobs_count_for_the_enclosing_phase(
         submission = Submission(state)
         for each in (task("j1"), task("j2"), task("old", retry_count=1)):
             submission.add(each)
-        submission.count_new_jobs()
         submission.close(None)
         PHASE_COUNTER.reset(token)
     assert attributes(recorder)[-1]["nexus.count.total"] == 2
-
-
-# --- attempts ------------------------------------------------------------------------------------
-
-
-def end_of(
-    state: InstrumentedCoordinator,
-    recorder: SpanRecorder,
-    change: Callable[[Attempt, SimpleNamespace], object],
-    failure: BaseException | None = None,
-    **fields: Any,
-) -> tuple[str, str | None]:
-    """Outcome and error of an attempt in which the coordinator does ``change``."""
-    each = task(**fields)
-    attempt = Attempt(state, each, "j1", None, 3)
-    with attempt.running.span:
-        change(attempt, each)
-        attempt.set_outcome(failure)
-    (found,) = attributes(recorder)
-    return found[semconv.OUTCOME], found.get(semconv.ERROR)
-
-
-def change_task(**fields: Any) -> Callable[[Attempt, SimpleNamespace], object]:
-    return lambda _, each: vars(each).update(fields)
-
-
-def write(key: str, *values: Any) -> Callable[[Attempt, SimpleNamespace], object]:
-    return lambda attempt, _: attempt.running.record_write(key, values)
-
-
-NO_REASON = "the coordinator gave no reason"
-
-
-@pytest.mark.parametrize(
-    ("change", "failure", "expected"),
-    [
-        (change_task(), None, ("completed", None)),
-        (change_task(), ValueError("x"), ("failed", "ValueError: x")),
-        (
-            change_task(),
-            KeyboardInterrupt(),
-            ("failed", "interrupted: the worker was cancelled before the job ended"),
-        ),
-        (change_task(status="failed"), None, ("failed", NO_REASON)),
-        (change_task(status="failed", error="bad page"), None, ("failed", "bad page")),
-        (change_task(status="completed"), ValueError("late"), ("completed", None)),
-        (change_task(status="retrying", error="slow"), None, ("retrying", "slow")),
-        (change_task(retry_count=1), None, ("retrying", NO_REASON)),
-        (write("job:j1:status", "failed"), None, ("failed", NO_REASON)),
-        (write("job:j1:status", "pending"), None, ("retrying", NO_REASON)),
-        (write("job:j1:status", "completed"), ValueError("late"), ("completed", None)),
-        (write("job:j1", "status", "failed", "last_error", "bad"), None, ("failed", "bad")),
-        (write("job:j1:error", "bad page"), ValueError("x"), ("failed", "bad page")),
-        (write("job:j2:status", "failed"), None, ("completed", None)),
-    ],
-)
-def test_the_outcome_is_what_the_coordinator_recorded(
-    state: InstrumentedCoordinator,
-    recorder: SpanRecorder,
-    change: Callable[[Attempt, SimpleNamespace], object],
-    failure: BaseException | None,
-    expected: tuple[str, str | None],
-) -> None:
-    """Statuses in Redis and on the task come before the exception; so does a recorded error."""
-    assert end_of(state, recorder, change, failure) == expected
-
-
-def test_a_status_in_redis_outranks_the_tasks_own(
-    state: InstrumentedCoordinator, recorder: SpanRecorder
-) -> None:
-    """What was written to Redis is what other processes read, so it counts first."""
-
-    def change(attempt: Attempt, each: SimpleNamespace) -> None:
-        each.status = "failed"
-        attempt.running.record_write("job:j1:status", ("completed",))
-
-    assert end_of(state, recorder, change) == ("completed", None)
-
-
-@pytest.mark.parametrize(
-    ("before", "outcome"), [(None, "completed"), ("pending", "completed"), ("running", "retrying")]
-)
-def test_a_task_that_becomes_pending_is_a_retry(
-    state: InstrumentedCoordinator, recorder: SpanRecorder, before: str | None, outcome: str
-) -> None:
-    """Pending on the task means a retry only if the task had another status before."""
-    assert end_of(state, recorder, change_task(status="pending"), status=before)[0] == outcome
-
-
-def test_a_job_that_was_queued_again_is_a_retry(
-    state: InstrumentedCoordinator, recorder: SpanRecorder
-) -> None:
-    """A job that is back in a queue is a retry, whatever status was recorded."""
-
-    def change(attempt: Attempt, each: SimpleNamespace) -> None:
-        each.status = "failed"
-        attempt.running.is_queued_again = True
-
-    assert end_of(state, recorder, change)[0] == "retrying"
-    assert semconv.CARRIER_PREVIOUS_ATTEMPT in state.carriers["j1"]
-
-
-def test_an_attempt_takes_the_carrier_that_was_kept(
-    state: InstrumentedCoordinator, recorder: SpanRecorder
-) -> None:
-    """A task whose payload holds no carrier is a child of the span that enqueued it here."""
-    submission = Submission(state)
-    slotted = task("j1", payload="text")
-    submission.add(slotted)
-    submission.close(None)
-    assert slotted.payload == "text"
-    with Attempt(state, slotted, "j1", None, 3).running.span:
-        pass
-    produced, consumed = recorder.ended
-    assert consumed.parent is not None
-    assert produced.context is not None
-    assert consumed.parent.span_id == produced.context.span_id
-    assert state.carriers == {}
-
-
-class Broken:
-    """A task whose error cannot be read."""
-
-    id = "j1"
-    status = "failed"
-
-    @property
-    def error(self) -> str:
-        raise RuntimeError("no error")
-
-
-def test_an_outcome_that_cannot_be_read_is_logged(
-    state: InstrumentedCoordinator, recorder: SpanRecorder, caplog: pytest.LogCaptureFixture
-) -> None:
-    """An exception of the task's own stays out of the coordinator, and the span ends."""
-    attempt = Attempt(state, Broken(), "j1", None, 3)
-    with attempt.running.span:
-        attempt.set_outcome(None)
-    assert "could not read how a job ended" in caplog.text
-    assert len(recorder.ended) == 1
 
 
 def test_a_coordinator_that_names_no_keys_has_those_of_the_prefix(

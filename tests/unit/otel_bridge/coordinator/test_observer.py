@@ -9,7 +9,8 @@ import fakeredis
 import pytest
 
 import otel_bridge
-from otel_bridge.coordinator.observer import RUNNING_JOB, CommandObserver, RunningJob
+from otel_bridge.coordinator.observer import CommandObserver
+from otel_bridge.coordinator.running import RUNNING_JOB, RunningJob
 from otel_bridge.events.model import TaskStatus
 from tests.support.hostile import HOSTILE
 

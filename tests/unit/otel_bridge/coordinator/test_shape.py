@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import functools
 import json
-import logging
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -22,10 +20,7 @@ from otel_bridge.coordinator.shape import (
     error_of,
     field,
     is_same_job,
-    outermost_caller,
     put_carrier,
-    research_field,
-    research_task_of,
     status_of,
     take_carrier,
     text,
@@ -255,111 +250,6 @@ def test_no_carrier_is_none() -> None:
     ] * 3
 
 
-# --- orchestrators -------------------------------------------------------------------------------
-
-
-class Orchestrator:
-    async def run(self, request: Any = None, limit: int = 3, **more: Any) -> None:
-        await self.search(request)
-        await self.extract(request)
-
-    async def serve(self) -> None:
-        await self.run()
-
-    async def search(self, request: Any) -> None: ...
-
-    async def extract(self, request: Any) -> None: ...
-
-
-PHASES = {"search": "search", "extract": "extract"}
-
-
-@pytest.mark.parametrize(
-    ("args", "kwargs", "task_id"),
-    [
-        (({"task_id": "a", "id": "b"},), {}, "a"),
-        (({"task_id": "a"},), {"research_task_id": "r"}, "a"),
-        (({"id": 7},), {}, "7"),
-        (("t",), {}, "t"),
-        (("",), {}, None),
-        ((), {}, None),
-        (({"id": ""},), {}, None),
-        ((1, 2, 3, 4, 5), {}, None),
-    ],
-)
-def test_the_research_task_of_a_call(
-    args: tuple[Any, ...], kwargs: dict[str, Any], task_id: str | None
-) -> None:
-    """The id is an argument's field or a first argument that is a text; else there is none."""
-    found, _ = research_task_of(Orchestrator.run, Orchestrator(), args, kwargs)
-    assert found == task_id
-
-
-class Config:
-    """A record that has attributes."""
-
-    research_type = "schools"
-
-
-@pytest.mark.parametrize(
-    ("args", "kwargs", "record"),
-    [
-        (("t", {"title": "Schools"}), {}, {"title": "Schools"}),
-        (("t", {"name": "n", "project_id": "p"}), {}, {"name": "n", "project_id": "p"}),
-        (("t",), {"project_id": "p"}, {"project_id": "p"}),
-        (("t", Config), {}, Config),
-        (("t", {"name": "n", "type": "x"}), {}, None),
-        (("t", logging.getLogger("l")), {}, None),
-        (("t", {"title": ""}), {}, None),
-        (("t", ["title"]), {}, None),
-    ],
-)
-def test_the_record_beside_the_id_of_a_call(
-    args: tuple[Any, ...], kwargs: dict[str, Any], record: Any
-) -> None:
-    """Beside an id of its own, the record is the argument with a field of a research task."""
-    assert research_task_of(Orchestrator.run, Orchestrator(), args, kwargs) == ("t", record)
-
-
-def test_the_record_may_come_before_an_id_that_is_named() -> None:
-    """An argument called ``task_id`` is the id wherever it stands, and the record is beside it."""
-
-    def run(orchestrator: Any, config: Any, task_id: str) -> None: ...
-
-    assert research_task_of(run, None, ({"domain": "d"}, "t"), {}) == ("t", {"domain": "d"})
-
-
-def test_an_orchestrators_own_attribute_comes_last() -> None:
-    """If no argument names a research task, an attribute of the orchestrator does."""
-    owner = Orchestrator()
-    owner.task_id = "own"  # type: ignore[attr-defined]
-    assert research_task_of(Orchestrator.serve, owner, (), {}) == ("own", owner)
-    assert research_task_of(Orchestrator.run, owner, ("given",), {})[0] == "given"
-
-
-def test_a_records_fields_are_texts_or_nothing() -> None:
-    """A field is read if it is a text or enum and not empty; a number is not."""
-    record = {"title": None, "name": "", "topic": Word.DONE, "query": 3}
-    assert research_field(record, "title", "name", "topic") == "completed"
-    assert research_field(record, "query", "absent") is None
-
-
-def test_the_method_that_calls_all_phases() -> None:
-    """The caller of the phases is found, not a method that only calls this caller."""
-    assert outermost_caller(Orchestrator, PHASES) == "run"
-
-
-def test_two_callers_are_ambiguous() -> None:
-    """If two methods call the phases, or none does, none is chosen."""
-
-    class Two(Orchestrator):
-        async def run_again(self) -> None:
-            await self.search(1)
-
-    assert outermost_caller(Two, PHASES) is None
-    assert outermost_caller(Orchestrator, {"absent": "x"}) is None
-
-
 def test_attributes_are_read_from_dicts_and_slots() -> None:
     """Values of both kinds of attributes are found; what is empty or cannot be read is left out."""
 
@@ -380,12 +270,3 @@ def test_attributes_are_read_from_dicts_and_slots() -> None:
 def test_counts_are_whole_numbers(value: Any, count: int) -> None:
     """Anything but a whole number of at least 0 counts as 0."""
     assert count_of(value) == count
-
-
-def test_a_caller_without_python_code_is_left_out() -> None:
-    """A coroutine method that is a partial object has no names to read."""
-
-    class Wrapped(Orchestrator):
-        again = functools.partial(Orchestrator.run)
-
-    assert outermost_caller(Wrapped, PHASES) == "run"
