@@ -17,7 +17,14 @@ from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
-from otel_bridge_collector.model.events import PENDING, RETRYING, STATUS_NAMES, Event, microseconds
+from otel_bridge_collector.model.events import (
+    JOB,
+    PENDING,
+    RETRYING,
+    STATUS_NAMES,
+    Event,
+    microseconds,
+)
 from otel_bridge_collector.model.eviction import Limits
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.nodes import Job, More, Node, Task, is_in_phase
@@ -144,7 +151,7 @@ def _path(at: Node | Task | None) -> tuple[object, ...]:
 
 
 def _label(node: Node) -> tuple[object, ...]:
-    return (node.key,) if node.key is not None else (node.kind, node.attempt)
+    return (node.key,) if node.key is not None else (node.kind, node.attempt, node.run)
 
 
 def _facts(node: Node) -> tuple[object, ...]:
@@ -195,7 +202,10 @@ def _job(model: Fold, job: Job) -> tuple[object, ...]:
     verdict = model.liveness.job_verdict(job)
     assert job.win is not None
     runs = [
-        ([_label(node) for node in run.enqueues], [_label(node) for node in run.attempts])
+        (
+            [(_label(node), run.numbers[node]) for node in run.enqueues],
+            [(_label(node), run.numbers[node]) for node in run.attempts],
+        )
         for run in runs_of(job)
     ]
     return STATUS_NAMES[job.st], _path(job.at), _label(job.win), verdict, runs
@@ -265,7 +275,7 @@ def recount_differences(model: Fold) -> list[str]:
                 status = RETRYING
             if job.win is not node or job.st != status:
                 wrong.append(f"{job.id} is {STATUS_NAMES[status]}, not {STATUS_NAMES[job.st]}")
-            if at is not node.up:
+            if at is not node.up or not _is_latest(node, job):
                 wrong.append(f"{job.id} is counted where it is not")
             while at is not None:
                 expected.setdefault(at, [0] * 6)[job.st] += 1
@@ -284,6 +294,10 @@ def recount_differences(model: Fold) -> list[str]:
         if task.retries != retried:
             wrong.append(f"{task.id} has {retried} retries, not {task.retries}")
     return wrong
+
+
+def _is_latest(node: Node, job: Job) -> bool:
+    return node.kind != JOB or runs_of(job)[-1].attempts[-1] is node
 
 
 # --- random histories -----------------------------------------------------------------------------
@@ -487,7 +501,12 @@ def _add_job(
                 producer = {"span_kind": "PRODUCER", "error": "no broker"}
                 story.add(seconds + 0.1, "task_failed", **fields(), **where, **producer)
         attempts = story.choose(0, 1, 1, 2, 3) if enqueue is not None else story.choose(1, 1, 2, 3)
-        for attempt in range(attempts):
+        deliveries = [
+            attempt
+            for attempt in range(attempts)
+            for _ in range(2 if story.maybe(0.15) and not story.is_evictable else 1)
+        ]
+        for attempt in deliveries:
             seconds += story.choose(0.5, 0.5, 70)
             is_last = attempt == attempts - 1
             own = story.span() if is_spanning else None
@@ -539,7 +558,13 @@ def _add_attempt(
         story.add(at + 0.3, "task_stalled", **fields(), **common, reason=reason)
     if story.maybe(0.15) and not story.is_evictable:
         error = {"retry_count": attempt, "error": "WorkerLostError"}
+        if story.maybe(0.5):
+            error |= {"run_id": run_id, "ended_by": "other", "reason": "killed"}
         story.add(seconds + 0.4, "task_failed", **fields(), **error)
+    if story.maybe(0.1) and own is not None and not story.is_evictable:
+        raw = {"retry_count": attempt + story.choose(0, 1), "worker_id": worker}
+        story.add(at + 0.1, "task_started", **fields(), **raw)
+        story.add(at + 0.4, "task_retry", **fields(), **raw, error="E")
     if story.maybe(0.15) and own is not None and not story.is_evictable:
         other = {**common, "ended_by": "other", "error": "killed", "incarnation": "parent"}
         story.add(seconds + 0.4, "task_retry", **fields(), **other)

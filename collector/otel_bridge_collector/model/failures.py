@@ -131,9 +131,10 @@ class FailureGroup:
         self._first_gone = node.end if earlier is None else min(earlier, node.end)
 
 
-def _by_end(node: Node) -> tuple[int, str, int]:
+def _by_end(node: Node) -> tuple[int, str, int, int, str]:
     own = node.own
-    return node.end, own.id if type(own) is Job else "", node.key or 0
+    job_id = own.id if type(own) is Job else ""
+    return node.end, job_id, node.key or 0, node.attempt, node.run or ""
 
 
 def _cause_of(node: Node) -> str:

@@ -211,6 +211,26 @@ class Liveness:
             return Verdict("silent", max(last_seen, node.first))
         return None
 
+    def overtaken(self, node: Node, successor: Node) -> Verdict | None:
+        """
+        Return why an open attempt is stalled that has a successor in its run; None: it still runs.
+
+        A job is tried again, or delivered again by its broker, when its worker is taken for lost.
+        So an earlier attempt runs on only while something of it is heard after the later one's
+        start: a heartbeat of its process, or of its own. On the collector's event loop; never
+        raises for nodes of the model.
+
+        Args:
+            node: The earlier attempt, whose end is not known.
+            successor: The attempt after it.
+        """
+        verdict = self.verdict(node, None)
+        if verdict is not None:
+            return verdict
+        heartbeats = [] if node.worker is None else [one.heartbeat for one in node.worker.lives()]
+        last = max(last_word(node), *heartbeats, node.first)
+        return None if last > successor.first else Verdict("worker_lost", last)
+
     def has_heartbeats(self, node: Node) -> bool:
         """
         Return whether heartbeats say that an open node without a verdict lives; never raises.
@@ -228,6 +248,10 @@ class Liveness:
         if job.st != STALLED:
             return None
         node, evidence = winner(job)
+        return self.reported_stall(node, evidence) or self.verdict(node, job)
+
+    def reported_stall(self, node: Node, evidence: Node | None) -> Verdict | None:
+        """Why a node is stalled according to an event, if no later sign of life overrules that."""
         for report in (evidence, node):
             if report is not None and report.ended and not self._is_overruled(report, node):
                 reason = None if report.more is None else report.more.reason
@@ -236,7 +260,7 @@ class Liveness:
                 )
                 last = max((one for one in heartbeats if 0 < one <= report.end), default=report.end)
                 return Verdict(reason or "worker_lost", max(last, node.first))
-        return self.verdict(node, job)
+        return None
 
     def _queue_verdict(self, node: Node) -> Verdict | None:
         queue = None if node.queue is None else self._queues.by_name.get(node.queue)

@@ -6,7 +6,11 @@ ended. A run is one enqueue with its attempts; where neither enqueue nor run id 
 after a success begins one. A function of the whole set of nodes: comparing two
 at a time with a tolerance for clocks is not transitive, so the winner would depend on the order.
 Not by time alone: the next attempt on a machine whose clock is 5 s behind would lose. Not by
-attempt alone: a job that was put back by hand starts again with attempt 0.
+attempt alone: a job that was put back by hand starts again with attempt 0, and one that a broker
+delivers again after a crash keeps its number. So attempts are numbered here, per run.
+
+What has no span id repeats an attempt that is known as a span, where one publisher sends raw events
+beside spans, or reports its end, as a worker's parent process does.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from otel_bridge_collector.model.events import (
     ENQUEUE,
     FAILED,
     JOB,
+    OTHER,
     RETRYING,
     RULE,
     STALLED,
@@ -29,8 +34,10 @@ __all__ = [
     "Run",
     "has_ended",
     "is_open",
+    "is_repeated",
     "is_shadowed",
     "last_word",
+    "report_of",
     "runs_of",
     "simple_winner",
     "winner",
@@ -41,16 +48,33 @@ END_ORDER: Final = {STALLED: 1, RETRYING: 2, FAILED: 3, COMPLETED: 4}
 
 _REQUEUED_AFTER_US: Final = 60_000_000
 """An attempt that starts this long after the end of a later one was put back by hand."""
-_NEVER: Final = 1 << 62
 _SKEW_US: Final = 1_000_000
 """By how much a start may be before its enqueue, on two machines."""
 
 
 class Run(NamedTuple):
-    """One enqueue of a job with its attempts, in their order."""
+    """
+    One enqueue of a job with its attempts, in their order.
+
+    Attributes:
+        enqueues: By time.
+        attempts: By their number, those of one number by their start; the last one says where the
+            run stands.
+        numbers: Of each of these nodes the number of its attempt, from 0: that which its events
+            say, but greater than that of the attempt before. A broker that delivers a job again
+            after a crash does not count.
+    """
 
     enqueues: list[Node]
     attempts: list[Node]
+    numbers: dict[Node, int]
+
+    def successor(self, attempt: Node) -> Node | None:
+        """The attempt after this one; None for the last, and for what is none of the run."""
+        at = self.numbers.get(attempt)
+        if at is None:
+            return None
+        return next((node for node in self.attempts if self.numbers[node] > at), None)
 
 
 def is_open(node: Node) -> bool:
@@ -95,16 +119,12 @@ def winner(job: Job) -> tuple[Node, Node | None]:
     found = simple_winner(first)
     if found is not None:
         return found, None
-    nodes = _split(list(job.nodes()))[-1]
-    attempts = [node for node in nodes if node.kind == JOB and not is_shadowed(node, job)]
+    nodes = _split(_shown(job))[-1]
+    attempts = [node for node in nodes if node.kind == JOB]
     if not attempts:
         return max(nodes, key=_by_time), None
-    found = max(attempts, key=_by_attempt)
-    if len(attempts) > 1 and not is_open(found):
-        late = [node for node in attempts if node.first > found.end + _REQUEUED_AFTER_US]
-        if late:
-            found = max(late, key=_by_time)
-    return found, _evidence(job, found)
+    found = _in_order(attempts)[-1]
+    return found, report_of(job, found)
 
 
 def simple_winner(node: Node | None) -> Node | None:  # noqa: C901 - one pass, in each event
@@ -149,7 +169,7 @@ def simple_winner(node: Node | None) -> Node | None:  # noqa: C901 - one pass, i
                 found, attempt = node, node.attempt
         node = node.next
     if attempts > 1 and found is not None:
-        limit = found.end + _REQUEUED_AFTER_US if found.ended else _NEVER
+        limit = _requeued_after(found)
         other: Node | None = head
         while other is not None and run is None and enqueue is None:
             if other.ended & 7 == COMPLETED:
@@ -165,49 +185,124 @@ def simple_winner(node: Node | None) -> Node | None:  # noqa: C901 - one pass, i
     return enqueue if found is None else found
 
 
-def _by_time(node: Node) -> tuple[int, int, int]:
-    return node.first, node.attempt, node.key or 0
+def _by_time(node: Node) -> tuple[int, int, int, str]:
+    return node.first, node.attempt, node.key or 0, node.run or ""
 
 
-def _by_attempt(node: Node) -> tuple[int, int, int]:
-    return node.attempt, node.first, node.key or 0
+def _by_attempt(node: Node) -> tuple[int, int, int, str]:
+    return node.attempt, node.first, node.key or 0, node.run or ""
+
+
+def _requeued_after(node: Node) -> int:
+    """An attempt with a smaller number that starts later than this was put back by hand."""
+    return max(node.first, node.end) + _REQUEUED_AFTER_US
+
+
+def _in_order(attempts: list[Node]) -> list[Node]:
+    """The attempts of one run in the order in which they were made; any order gives the same."""
+    found: list[Node] = []
+    rest = attempts
+    while len(rest) > 1:
+        limit = _requeued_after(max(rest, key=_by_attempt))
+        found += sorted((node for node in rest if node.first <= limit), key=_by_attempt)
+        rest = [node for node in rest if node.first > limit]
+    return found + rest
+
+
+# --- what has no span id --------------------------------------------------------------------------
 
 
 def is_shadowed(node: Node, job: Job) -> bool:
     """
-    Return whether a node without span id is no attempt of its own; never raises.
+    Return whether a node without span id is no attempt and no enqueue of its own; never raises.
 
     True where a span of the same attempt is known: the publisher sends both, or another process
-    reported the end. False for a node with a span id, and for an enqueue. Changes nothing; on the
-    collector's event loop.
+    reported the end. A start that is reported without a span, or an enqueue, repeats what is known
+    as spans whatever its number, because who publishes raw events beside spans may count from 1.
+    False for a node with a span id. Changes nothing; on the collector's event loop.
 
     Args:
         node: A node of the job: a span, or what stands for one.
         job: Its job.
     """
-    if node.key is not None or node.kind != JOB:
+    if node.key is not None:
         return False
+    is_enqueue = node.kind == ENQUEUE
     other = job.first
     while other is not None:
-        if other.key is not None and other.kind == JOB and other.attempt == node.attempt:
-            return True
+        if other.key is not None:
+            if other.kind == JOB and (is_enqueue or node.start is not None):
+                return True
+            if other.kind == node.kind and (is_enqueue or _is_same_attempt(node, other)):
+                return True
         other = other.next
     return False
 
 
-def _evidence(job: Job, found: Node) -> Node | None:
-    if found.key is None or (found.ended and found.ended >> 3 != RULE):
+def _shown(job: Job) -> list[Node]:
+    return [node for node in job.nodes() if not is_shadowed(node, job)]
+
+
+def is_repeated(node: Node, job: Job) -> bool:
+    """Whether a node without span id counts for nothing: a span that it repeats has ended."""
+    if node.kind != JOB or not is_shadowed(node, job):
+        return False
+    span = _span_of(node, job)
+    if span is not None:
+        return span.ended >> 3 >= OTHER
+    spans = _spans_of(job)
+    if node.start is None:
+        spans = [one for one in spans if _is_same_attempt(node, one)]
+    return any(one.ended >> 3 >= OTHER for one in spans)
+
+
+def report_of(job: Job, attempt: Node) -> Node | None:
+    """
+    Return the node without span id by which another reported the end of an attempt, else None.
+
+    None for an attempt that reported its end itself, and for one without a span id. On the
+    collector's event loop; never raises.
+
+    Args:
+        job: The attempt's job.
+        attempt: A node of kind job.
+    """
+    if attempt.key is None or (attempt.ended and attempt.ended >> 3 != RULE):
         return None
     ends = [
         node
         for node in job.nodes()
-        if node.key is None
-        and node.kind == JOB
-        and node.attempt == found.attempt
-        and node.ended
-        and node.end >= (found.start or 0)
+        if node.key is None and node.kind == JOB and node.ended and _span_of(node, job) is attempt
     ]
     return max(ends, key=_by_end) if ends else None
+
+
+def _span_of(report: Node, job: Job) -> Node | None:
+    """
+    Which span an end without span id is of: of those of its attempt the latest that had started.
+
+    A job that was delivered again has several. A start may be a second later than the end, by the
+    clock of another machine; but not than one that was reported with a start of its own, which is
+    that of an earlier attempt if its publisher counts from 1.
+    """
+    spans = [one for one in _spans_of(job) if _is_same_attempt(report, one)]
+    started = [one for one in spans if one.first <= report.end]
+    if started:
+        return max(started, key=_by_time)
+    if report.start is not None:
+        return None
+    found = min(spans, key=_by_time, default=None)
+    return None if found is None or found.first > report.end + _SKEW_US else found
+
+
+def _spans_of(job: Job) -> list[Node]:
+    return [node for node in job.nodes() if node.key is not None and node.kind == JOB]
+
+
+def _is_same_attempt(report: Node, span: Node) -> bool:
+    if report.attempt != span.attempt:
+        return False
+    return report.run is None or span.run is None or report.run == span.run
 
 
 def _by_end(node: Node) -> tuple[int, int, int, str]:
@@ -233,7 +328,7 @@ def _split(nodes: list[Node]) -> list[list[Node]]:
     keys = [_run_key(node, job) for node in nodes]
     known = {key for key in keys if key is not None}
     if not known:
-        return _split_at_success(nodes, job)
+        return _split_at_success(nodes)
     if len(known) == 1:
         return [nodes]
     groups: dict[str | int, list[Node]] = {key: [] for key in known}
@@ -251,19 +346,18 @@ def _split(nodes: list[Node]) -> list[list[Node]]:
     return runs
 
 
-def _split_at_success(nodes: list[Node], job: Job) -> list[list[Node]]:
+def _split_at_success(nodes: list[Node]) -> list[list[Node]]:
     """
     Runs where neither an enqueue nor a run id is known.
 
     An attempt that starts after a success is of another run if it has the same number, or a smaller
     one and not only a clock that is behind: nothing tries again what has completed.
     """
-    attempts = [node for node in nodes if node.kind == JOB and not is_shadowed(node, job)]
-    if len(attempts) < 2 or any(node.kind == ENQUEUE for node in nodes):
+    if len(nodes) < 2 or any(node.kind == ENQUEUE for node in nodes):
         return [nodes]
-    runs: list[list[Node]] = [[node for node in nodes if node not in attempts]]
+    runs: list[list[Node]] = [[]]
     done: Node | None = None
-    for node in sorted(attempts, key=_by_time):
+    for node in sorted(nodes, key=_by_time):
         if done is not None and (
             (node.attempt == done.attempt and node.first >= done.end)
             or (node.attempt < done.attempt and node.first > done.end + _REQUEUED_AFTER_US)
@@ -281,8 +375,19 @@ def runs_of(job: Job) -> list[Run]:
     if job.first is None:
         return []
     found = []
-    for nodes in _split(list(job.nodes())):
-        attempts = [node for node in nodes if node.kind == JOB and not is_shadowed(node, job)]
-        enqueues = [node for node in nodes if node.kind == ENQUEUE]
-        found.append(Run(sorted(enqueues, key=_by_time), sorted(attempts, key=_by_time)))
+    for nodes in _split(_shown(job)):
+        attempts = _in_order([node for node in nodes if node.kind == JOB])
+        enqueues = sorted((node for node in nodes if node.kind == ENQUEUE), key=_by_time)
+        found.append(Run(enqueues, attempts, _numbers(enqueues, attempts)))
     return found
+
+
+def _numbers(enqueues: list[Node], attempts: list[Node]) -> dict[Node, int]:
+    numbers: dict[Node, int] = {}
+    latest = -1
+    for node in attempts:
+        latest = numbers[node] = max(node.attempt, latest + 1)
+    for enqueue in enqueues:
+        led_to = (numbers[node] for node in attempts if node.attempt >= enqueue.attempt)
+        numbers[enqueue] = min(led_to, default=max(enqueue.attempt, latest + 1))
+    return numbers

@@ -257,10 +257,11 @@ def _by_run(node: Node) -> tuple[bool, int, int]:
     return node.key is not None, node.first, node.key or 0
 
 
-def _face_order(node: Node) -> tuple[bool, int, int, int, str]:
+def _face_order(node: Node) -> tuple[bool, int, int, int, str, str]:
     own = node.own
     job_id = own.id if type(own) is Job else ""
-    return node.kind == SPAN, node.first or _NEVER, node.key or 0, node.attempt, job_id
+    first, run = node.first or _NEVER, node.run or ""
+    return node.kind == SPAN, first, node.key or 0, node.attempt, job_id, run
 
 
 def _is_topmost(node: Node) -> bool:

@@ -21,15 +21,17 @@ def node_key(node: Node) -> str:
     Return the key of a node's row: the same for the same node, and no other row of its task has it.
 
     Its span id, 16 hex digits. Without a span, in a task ``t``: ``job:t/j#0`` for attempt 0 of the
-    job ``j``, ``enqueue:t/j#0`` for its enqueue, ``phase:t/p`` for the phase ``p``, ``task:t`` for
-    the task. Never raises; from any thread.
+    job ``j``, ``job:t/j#0@r`` if it is known to be of the run ``r``, ``enqueue:t/j#0`` for its
+    enqueue, ``phase:t/p`` for the phase ``p``, ``task:t`` for the task. Never raises; from any
+    thread.
     """
     key, own = node.key, node.own
     if key is not None:
         return f"{key:016x}"
     if type(own) is Job:
         kind = "enqueue" if node.kind == ENQUEUE else "job"
-        return f"{kind}:{own.task.id}/{own.id}#{node.attempt}"
+        run = "" if node.run is None else f"@{node.run}"
+        return f"{kind}:{own.task.id}/{own.id}#{node.attempt}{run}"
     return f"phase:{own.task.id}/{node.name}" if node.kind == PHASE else f"task:{own.task.id}"
 
 
@@ -49,8 +51,10 @@ def is_row(node: Node) -> bool:
     if type(own) is Task:
         return node.key is not None or not _is_repeated(node, own)
     assert type(own) is Job
+    if node.key is None and is_shadowed(node, own):
+        return False
     if node.kind == JOB:
-        return node.key is not None or not is_shadowed(node, own)
+        return True
     kid = node.kids
     while kid is not None:
         if kid.kind == JOB:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from otel_bridge_collector.model.events import (
     ENQUEUE,
+    JOB,
     PENDING,
     PHASE,
     PROCESSING,
@@ -16,7 +17,14 @@ from otel_bridge_collector.model.events import (
 )
 from otel_bridge_collector.model.liveness import Liveness, Verdict
 from otel_bridge_collector.model.nodes import Job, Node, Task, children
-from otel_bridge_collector.model.runs import has_ended, is_open, is_shadowed, winner
+from otel_bridge_collector.model.runs import (
+    has_ended,
+    is_open,
+    is_shadowed,
+    report_of,
+    runs_of,
+    winner,
+)
 from otel_bridge_collector.model.tasks import Tasks
 
 __all__ = ["NodeState", "Rows"]
@@ -97,6 +105,11 @@ class Rows:
                     return reported
             else:
                 verdict = self._liveness.job_verdict(job)
+        elif job is not None and node.kind == JOB:
+            report = report_of(job, node)
+            if report is not None and report.ended >> 3 != RULE:
+                return _ended_by_report(report.ended & 7, report)
+            verdict = self._earlier(job, node, report)
         else:
             verdict = self._liveness.verdict(node, job)
         if verdict is None and job is None:
@@ -115,9 +128,18 @@ class Rows:
         if report is None and is_open(node):
             # It waits for its next attempt, and the enqueue of that is all that is known of it.
             return NodeState(job.st, None, None, 0)
-        report = report or node
-        reason = None if report.more is None else report.more.reason
-        return NodeState(job.st, report.end, reason, report.ended >> 3)
+        return _ended_by_report(job.st, report or node)
+
+    def _earlier(self, job: Job, node: Node, report: Node | None) -> Verdict | None:
+        """Why an open attempt is stalled that is not the one which says where its job stands."""
+        verdict = self._liveness.reported_stall(node, report)
+        if verdict is not None:
+            return verdict
+        for run in runs_of(job):
+            successor = run.successor(node)
+            if successor is not None:
+                return self._liveness.overtaken(node, successor)
+        return self._liveness.verdict(node, job)
 
     @staticmethod
     def _ended_above(node: Node) -> Verdict | None:
@@ -160,7 +182,12 @@ class Rows:
                 yield node
 
 
-def _row_order(node: Node) -> tuple[int, int, int, int, str]:
+def _ended_by_report(status: int, report: Node) -> NodeState:
+    reason = None if report.more is None else report.more.reason
+    return NodeState(status, report.end, reason, report.ended >> 3)
+
+
+def _row_order(node: Node) -> tuple[int, int, int, int, str, str]:
     own = node.own
     job_id = own.id if type(own) is Job else ""
-    return node.first, node.key or 0, node.kind, node.attempt, job_id
+    return node.first, node.key or 0, node.kind, node.attempt, job_id, node.run or ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Final, Literal, cast
 
 from otel_bridge.clock import iso_utc
@@ -31,8 +31,8 @@ __all__ = [
     "incarnation_of",
     "iso",
     "phase_of",
+    "places_of",
     "queued_at",
-    "run_numbers",
     "worker_id_of",
 ]
 
@@ -95,52 +95,67 @@ def bars_of(model: Fold, task: Task, card_ended: int | None, limit: int) -> list
         return []
     shown = [node for node in _candidates(model, task) if _is_bar(node, card_ended)]
     shown.sort(key=_order)
-    numbers: dict[Job, dict[Node, int] | None] = {}
+    places: dict[Job, dict[Node, tuple[int, int]] | None] = {}
     found = []
     for node in shown[:limit]:
         job = node.own
         if type(job) is not Job:
-            found.append(_bar(model, node, card_ended, None, None))
+            found.append(_bar(model, node, card_ended, None, None, node.attempt))
             continue
-        if job not in numbers:
-            numbers[job] = run_numbers(job)
-        of_node = numbers[job]
-        run, runs = (1, 1) if of_node is None else (of_node.get(node), max(of_node.values()))
-        found.append(_bar(model, node, card_ended, run, runs))
+        if job not in places:
+            places[job] = places_of(job)
+        of_node = places[job]
+        run, runs, attempt = 1, 1, node.attempt
+        if of_node is not None:
+            run, attempt = of_node.get(node, (1, attempt))
+            runs = max(place[0] for place in of_node.values())
+        found.append(_bar(model, node, card_ended, run, runs, attempt))
     return found
 
 
-def _order(node: Node) -> tuple[bool, bool, int, int, str, int]:
-    """Open ones first, then the latest end; what has no span id is ordered by its attempt."""
+def _order(node: Node) -> tuple[bool, bool, int, int, str, int, str]:
+    """Open ones first, then the latest end; what has no span id is ordered by attempt and run."""
     is_over = not is_open(node)
     time = -(node.end if is_over else node.start or 0)
     key, own = node.key, node.own
     if key is not None:
-        return is_over, node.kind == ENQUEUE, time, key, "", 0
+        return is_over, node.kind == ENQUEUE, time, key, "", 0, ""
     job_id = own.id if type(own) is Job else node.name or ""
-    return is_over, node.kind == ENQUEUE, time, 0, job_id, node.attempt
+    return is_over, node.kind == ENQUEUE, time, 0, job_id, node.attempt, node.run or ""
 
 
-def run_numbers(job: Job) -> dict[Node, int] | None:
-    """Which of its job's runs each node belongs to, from 1; None where all belong to one."""
+def places_of(job: Job) -> dict[Node, tuple[int, int]] | None:
+    """
+    Return the number of the run, from 1, and of the attempt, from 0, that each node belongs to.
+
+    A node that only repeats another one has none. None where all are of one run, and each attempt
+    has the number that its events say. Never raises; on the collector's event loop.
+
+    Args:
+        job: One of the model's.
+    """
     first = job.first
     if first is None or first.next is None:
         return None
-    enqueues = attempts = 0
+    enqueues = 0
+    attempts: list[tuple[int, int]] = []
     is_one = True
     for node in job.nodes():
         if node.kind == ENQUEUE:
             enqueues += 1
         else:
-            attempts += 1
+            attempts.append((node.attempt, node.first))
         is_one = is_one and node.run == first.run
-    if is_one and (first.run is not None or (enqueues < 2 and (enqueues or attempts < 2))):
-        # Most jobs: without looking at their times, which took 4 us a job.
-        return None
-    numbers: dict[Node, int] = {}
+    if is_one and (first.run is not None or (enqueues < 2 and (enqueues or len(attempts) < 2))):
+        attempts.sort()
+        pairs = pairwise(attempts)
+        if all(one[0] < other[0] and one[1] <= other[1] for one, other in pairs):
+            # Most jobs: without looking at their times, which took 4 us a job.
+            return None
+    places: dict[Node, tuple[int, int]] = {}
     for number, run in enumerate(runs_of(job), 1):
-        numbers.update(dict.fromkeys((*run.enqueues, *run.attempts), number))
-    return numbers
+        places.update((node, (number, attempt)) for node, attempt in run.numbers.items())
+    return places
 
 
 def _candidates(model: Fold, task: Task) -> dict[Node, None]:
@@ -201,7 +216,8 @@ def _span_id_of(node: Node, job_id: str | None) -> str:
     """The span's id; of publishers without spans one made up, as the page makes it up too."""
     if node.key is not None:
         return f"{node.key:016x}"
-    return f"{job_id or node.name}#{node.attempt}:{KIND_NAMES[node.kind]}"
+    run = "" if node.run is None else f"@{node.run}"
+    return f"{job_id or node.name}#{node.attempt}{run}:{KIND_NAMES[node.kind]}"
 
 
 def _name_of(node: Node, job_id: str | None) -> str:
@@ -209,7 +225,12 @@ def _name_of(node: Node, job_id: str | None) -> str:
 
 
 def _bar(
-    model: Fold, node: Node, card_ended: int | None, run: int | None, runs: int | None
+    model: Fold,
+    node: Node,
+    card_ended: int | None,
+    run: int | None,
+    runs: int | None,
+    attempt: int,
 ) -> SpanBar:
     state = model.rows.state(node, card_ended)
     own = node.own
@@ -231,7 +252,7 @@ def _bar(
         phase=phase_of(node),
         worker_id=worker_id_of(node),
         status=STATUS_NAMES[state.status],
-        retry_count=node.attempt,
+        retry_count=attempt,
         queued_at=iso(queued_at(node)),
         started_at=None if node.kind == ENQUEUE else iso(node.start),
         ended_at=iso(state.ended),

@@ -204,8 +204,8 @@ def _group(merged: MergedFailures) -> FailureGroup:
     )
 
 
-def _by_end(node: Node) -> tuple[int, str]:
-    return node.end, job_id_of(node)
+def _by_end(node: Node) -> tuple[int, str, int, str]:
+    return node.end, job_id_of(node), node.attempt, node.run or ""
 
 
 def job_id_of(node: Node) -> str:

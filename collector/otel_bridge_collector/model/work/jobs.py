@@ -36,7 +36,7 @@ from otel_bridge_collector.model.nodes import (
     shift,
 )
 from otel_bridge_collector.model.queues import Queues
-from otel_bridge_collector.model.runs import simple_winner, winner
+from otel_bridge_collector.model.runs import is_repeated, simple_winner, winner
 from otel_bridge_collector.model.tasks import Tasks
 from otel_bridge_collector.model.work.merging import more_of
 from otel_bridge_collector.model.workers import Workers, credit
@@ -275,17 +275,14 @@ class Jobs:
 
     def _note_repeated(self, job: Job) -> None:
         """An attempt that has ended as a span counts once, if it is also reported without one."""
-        spans = [node for node in job.nodes() if node.key is not None and node.kind == JOB]
         for node in job.nodes():
             if node.key is not None or node.kind != JOB:
                 continue
-            is_repeated = any(
-                span.attempt == node.attempt and span.ended >> 3 >= OTHER for span in spans
-            )
-            if is_repeated != bool(node.marks & REPEATED):
+            is_so = is_repeated(node, job)
+            if is_so != bool(node.marks & REPEATED):
                 credit(node, -1)
                 if node.marks & RETRIED:
-                    job.task.retries += -1 if is_repeated else 1
+                    job.task.retries += -1 if is_so else 1
                 node.marks ^= REPEATED
                 credit(node, 1)
                 self.count_failure(node)

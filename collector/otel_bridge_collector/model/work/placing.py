@@ -264,8 +264,12 @@ class Placing:
             job = base.jobs.get(event.task_id)
             if job is not None:
                 found = job.first
+                run = event.run_id
                 while found is not None and (
-                    found.attempt != attempt or found.key is not None or found.kind != kind
+                    found.attempt != attempt
+                    or found.key is not None
+                    or found.kind != kind
+                    or found.run != run
                 ):
                     found = found.next
         if found is not None:
@@ -277,12 +281,13 @@ class Placing:
             return None
         is_full = self._tree.size >= eviction.free_nodes
         if (is_full or self._refused) and not self._has_room(
-            base, hash((base.id, kind, event.task_id, attempt))
+            base, hash((base.id, kind, event.task_id, attempt, event.run_id))
         ):
             return None
         node = Node(None, kind, base, base, marks=NAMED, attempt=attempt)
         if kind != TASK:
             base.has_spanless = True
+            node.run = event.run_id
             if event.phase:
                 node.phase = short_name(event.phase)
         self._tree.add_spanless(node, None if kind == TASK else event.task_id)

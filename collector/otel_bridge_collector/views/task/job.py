@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from otel_bridge_collector.model.events import ENQUEUE, JOB, STATUS_NAMES
 from otel_bridge_collector.model.nodes import NAMED, Job, Node
 from otel_bridge_collector.model.reading.keys import is_row, node_key, row_path
-from otel_bridge_collector.model.runs import Run, runs_of, winner
+from otel_bridge_collector.model.runs import Run, report_of, runs_of
 from otel_bridge_collector.model.snapshot.bars import (
     ENDED_BY_NAMES,
     phase_of,
@@ -89,7 +89,9 @@ class _Rows:
                 if is_row(node):
                     key = node_key(node)
                     self._nodes[key] = number, run, node
-                    self.order.append(((number, node.first, node.attempt), key))
+                    is_attempt = node.kind == JOB
+                    place = number, run.numbers[node], is_attempt, node.first
+                    self.order.append((place, key))
         self.order.sort()
 
     def head(self) -> dict[str, Any]:
@@ -117,7 +119,7 @@ class _Rows:
                 "k": key,
                 "kind": "job" if node.kind == JOB else "enqueue",
                 "run": number,
-                "attempt": node.attempt,
+                "attempt": run.numbers[node],
                 "status": STATUS_NAMES[state.status],
                 "why": state.reason,
                 "ended_by": ENDED_BY_NAMES.get(state.ended_by),
@@ -170,7 +172,7 @@ def _trace_of(node: Node) -> str | None:
 
 def error_of(job: Job, node: Node) -> str | None:
     """Why it failed; while it has no end of its own, as another process reported it."""
-    if node.error is not None or node is not job.win:
+    if node.error is not None or node.kind != JOB:
         return node.error
-    report = winner(job)[1]
+    report = report_of(job, node)
     return None if report is None else report.error

@@ -212,7 +212,7 @@ class _Texts:
         if type(own) is Job:
             if text in own.id.casefold():
                 return True
-            if error is None and own.win is node:
+            if error is None and not is_final(node):
                 error = error_of(own, node)
         if error is not None and text in error.casefold():
             return True

@@ -9,7 +9,7 @@ from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.nodes import Job, Node, Task, children
 from otel_bridge_collector.model.reading.keys import node_key
 from otel_bridge_collector.model.reading.phases import job_times
-from otel_bridge_collector.model.runs import has_ended, is_open
+from otel_bridge_collector.model.runs import has_ended, is_open, report_of
 from otel_bridge_collector.views.tree.blocks import Order
 
 __all__ = [
@@ -100,13 +100,13 @@ def node_of(model: Fold, task: Task, key: str) -> Node | None:
     rest = rest[len(task.id) + 1 :]
     if kind == "phase":
         return task.virtual.get(rest)
-    job_id, _, attempt = rest.rpartition("#")
+    job_id = rest.rpartition("#")[0]
     job = task.jobs.get(job_id)
     code = {"job": JOB, "enqueue": ENQUEUE}.get(kind)
     if job is None or code is None:
         return None
     found = (node for node in job.nodes() if node.key is None and node.kind == code)
-    return next((node for node in found if str(node.attempt) == attempt), None)
+    return next((node for node in found if node_key(node) == key), None)
 
 
 def successor(node: Node) -> Node | None:
@@ -143,4 +143,9 @@ def has_failed(node: Node) -> bool:
         elif node.kind in (PHASE, SPAN) and has_ended(node):
             return True
     own = node.own
-    return type(own) is Job and own.win is node and own.st == FAILED
+    if type(own) is not Job:
+        return False
+    if own.win is node:
+        return own.st == FAILED
+    report = None if node.kind != JOB else report_of(own, node)
+    return report is not None and report.ended & 7 == FAILED and report.ended >> 3 != RULE

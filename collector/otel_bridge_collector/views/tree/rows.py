@@ -36,8 +36,8 @@ from otel_bridge_collector.model.reading.rows import NodeState
 from otel_bridge_collector.model.runs import is_open, runs_of
 from otel_bridge_collector.model.snapshot.bars import (
     ENDED_BY_NAMES,
+    places_of,
     queued_at,
-    run_numbers,
     worker_id_of,
 )
 from otel_bridge_collector.views.task.job import error_of, progress_of, queued_time
@@ -171,6 +171,7 @@ class RowMaker:
         else:
             is_over = node is not None and state.ended is not None and not is_open(node)
             ended_by = node.ended >> 3 if node is not None and is_over else 0
+        run, attempt = (None, 0) if job is None or node is None else _place(job, node)
         return {
             "k": self.key(item),
             "depth": depth,
@@ -185,8 +186,8 @@ class RowMaker:
             "start": None if is_enqueue else _ms(self.started(item)),
             "end": _ms(state.ended),
             "worker": None if node is None else worker_id_of(node),
-            "attempt": 0 if job is None or node is None else node.attempt,
-            "run": None if job is None or node is None else _run(job, node),
+            "attempt": attempt,
+            "run": run,
             "error": None if node is None else _error(job, node),
             "progress": None if job is None or node is None else progress_of(node),
             "kids": _count(item) + gone_below(task, item, is_task=is_task),
@@ -238,9 +239,11 @@ def _count(item: Item) -> int:
     return sum(len(block.items) for block in blocks) - (blocks[0].items[0].node is None)
 
 
-def _run(job: Job, node: Node) -> int:
-    numbers = run_numbers(job)
-    return 1 if numbers is None else numbers.get(node, 1)
+def _place(job: Job, node: Node) -> tuple[int, int]:
+    """The number of its run, and of its attempt."""
+    known = 1, node.attempt
+    places = places_of(job)
+    return known if places is None else places.get(node, known)
 
 
 def _queued(job: Job, node: Node) -> int | None:
