@@ -12,11 +12,13 @@ workers from 0. The incarnation does, and is read each time, because a fork chan
 from __future__ import annotations
 
 import os
+import threading
 import types
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-__all__ = ["current_incarnation", "on_fork"]
+__all__ = ["current_incarnation", "keep_incarnation", "on_fork"]
 
 Hook = Callable[[], None]
 
@@ -48,9 +50,30 @@ def current_incarnation() -> str:
     return _incarnation
 
 
+@contextmanager
+def keep_incarnation() -> Iterator[None]:
+    """
+    Let a child that this thread forks inside the block keep this process's incarnation.
+
+    For RQ's worker, which forks a process for each job: only the worker sends heartbeats, so it is
+    by them that a job is found to be lost with its worker. The child's own children are new ones
+    again. Forks of other threads are not affected. Not to be nested.
+    """
+    global _keeping_thread
+    _keeping_thread = threading.get_ident()
+    try:
+        yield
+    finally:
+        _keeping_thread = None
+
+
 def _make_incarnation() -> None:
-    global _incarnation
-    _incarnation = os.urandom(8).hex()
+    global _incarnation, _keeping_thread
+    # The forking thread is the only one in the child, under the same ident.
+    is_kept = _keeping_thread is not None and _keeping_thread == threading.get_ident()
+    _keeping_thread = None
+    if not is_kept:
+        _incarnation = os.urandom(8).hex()
 
 
 def _weakly(hook: Hook) -> Hook:
@@ -66,5 +89,6 @@ def _weakly(hook: Hook) -> Hook:
 
 
 _incarnation = ""
+_keeping_thread: int | None = None
 _make_incarnation()
 on_fork(after_in_child=_make_incarnation)
