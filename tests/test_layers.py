@@ -188,7 +188,7 @@ ADAPTERS = ("wraps the real workers of a framework", "tests/contract/test_adapte
 TESTED_ELSEWHERE = {
     "otel_bridge/__main__": ("is the command line", "tests/integration/test_main_job.py"),
     "otel_bridge/adapters/arq": ADAPTERS,
-    "otel_bridge/adapters/celery": ADAPTERS,
+    "otel_bridge/adapters/celery/adapter": ADAPTERS,
     "otel_bridge/adapters/dramatiq": ADAPTERS,
     "otel_bridge/adapters/rq": ADAPTERS,
     "otel_bridge/adapters/taskiq": ADAPTERS,

@@ -24,7 +24,7 @@ from otel_bridge.bridge import current_bridge
 from otel_bridge.mapping.third_party import ignore_scope, unignore_scope
 from otel_bridge.spans.span_context_manager import safe_str
 from otel_bridge.workers.heartbeat import WorkerHeartbeat
-from otel_bridge.workers.queue_depth import QueueDepthSampler
+from otel_bridge.workers.queue_depth import Depth, QueueDepthSampler
 
 __all__ = [
     "MESSAGE_KEY",
@@ -255,11 +255,11 @@ class DepthSampler:
 
     Args:
         names: Gives the worker's queues; called for each sample. Their number is not limited.
-        read: Gives the number of jobs waiting in one queue, from the framework's own broker. May
-            block and may raise.
+        read: Gives the number of jobs waiting in one queue, from the framework's own broker, or a
+            mapping of such numbers by priority. May block and may raise.
     """
 
-    def __init__(self, names: Callable[[], Iterable[str]], read: Callable[[str], int]) -> None:
+    def __init__(self, names: Callable[[], Iterable[str]], read: Callable[[str], Depth]) -> None:
         self._names = names
         self._read = read
         self._sampler: QueueDepthSampler | None = None
@@ -293,5 +293,5 @@ class DepthSampler:
             self._sampler.stop()
             self._sampler = None
 
-    def _read_all(self, names: Sequence[str]) -> dict[str, int]:
+    def _read_all(self, names: Sequence[str]) -> dict[str, Depth]:
         return {name: self._read(name) for name in names}

@@ -25,6 +25,7 @@ from otel_bridge.spans.span_context_manager import (
     SpanContextManager,
     current_metrics,
     guarded,
+    meta_attributes,
     safe_str,
     whole_number,
 )
@@ -257,14 +258,27 @@ class Enqueue(SpanContextManager):
             otel_metrics.job_enqueued(self._label, self._attributes.get(semconv.QUEUE))
 
     @guarded
-    def queued(self, task_id: str) -> None:
+    def queued(
+        self, task_id: str, *, queue: str | None = None, meta: Mapping[str, Any] | None = None
+    ) -> None:
         """
         Record that the job is in its queue now, and its id, inside the block. Never raises.
 
         Needed if ``enqueue()`` was called with ``task_id=None``; else this replaces its id, which
         is not checked. The last call counts; after the block it has no effect. An exception later
         in the block does not make it fail.
+
+        Args:
+            task_id: Id of the job.
+            queue: Full name of the queue that it went to; default None: as given before.
+            meta: Small values that are shown with the job; one named ``eta`` says that it starts
+                later than it could, so that it is not taken for lost. Default None: none.
         """
         self._has_task_id = self._is_queued = True
         self._span.set_attribute(semconv.TASK_ID, task_id)
         self._span.set_attribute(semconv.MESSAGING_MESSAGE_ID, task_id)
+        self._span.set_attributes(meta_attributes(meta))
+        if queue is not None:
+            self._attributes = {**self._attributes, semconv.QUEUE: queue}
+            self._span.set_attribute(semconv.QUEUE, queue)
+            self._span.set_attribute(semconv.MESSAGING_DESTINATION_NAME, queue)

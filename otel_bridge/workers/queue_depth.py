@@ -25,6 +25,7 @@ from otel_bridge.workers.timer import TimerThread
 
 __all__ = [
     "DEFAULT_INTERVAL_SEC",
+    "Depth",
     "LoopCaller",
     "QueueDepthSampler",
     "SetIfAbsent",
@@ -40,6 +41,9 @@ _LOCK_SHARE: Final = 0.9
 """The lock lives for 0.9 of an interval, so it is gone when the same process samples next."""
 _CALL_TIMEOUT_SEC: Final = 5.0
 
+Depth = int | Mapping[Any, int]
+"""Jobs that wait in a queue; where the broker has priorities, by priority (a number or text)."""
+
 SetIfAbsent = Callable[[str, int], bool]
 """
 Sets a Redis key unless it exists (``SET key 1 NX PX milliseconds``).
@@ -50,25 +54,37 @@ if another process samples in this interval. May raise; then nothing is sampled 
 
 
 def publish_queue_depth(
-    depths: Mapping[str, int], bus: EventBus, otel_metrics: OtelMetrics | None
+    depths: Mapping[str, Depth], bus: EventBus, otel_metrics: OtelMetrics | None
 ) -> None:
     """
     Publish one ``queue_depth_update`` and set the OpenTelemetry gauge; never raises.
 
     Never waits, from any thread. The event has the depths twice: in ``queue``, where other
     dashboards read them, and in ``counts``. If it is over 8,192 bytes (by default), ``queue`` is
-    left out, and if that is not enough, ``counts`` too.
+    left out, and if that is not enough, ``counts`` too. Depths by priority are in ``meta``, as
+    ``{"priorities": {queue: {"0": 3, "9": 1}}}``: without priorities in which nothing waits, and
+    without queues where all wait in priority 0, as in each that uses none.
 
     Args:
         depths: Waiting jobs, by the queue's full name. The text of a whole number (``"5"``, as
-            Redis clients return it) is read as the number. If a value is no whole number, that is
-            logged as an error and nothing is published.
+            Redis clients return it) is read as the number. A mapping has them by priority. If a
+            value is no whole number, that is logged as an error and nothing is published.
         bus: Takes the event.
         otel_metrics: Has the gauge ``otel_bridge.queue.depth``; None: no gauge is set.
     """
     try:
+        priorities: dict[str, dict[str, int]] = {}
+        totals: dict[str, Any] = dict(depths)
+        for name, depth in totals.items():
+            if isinstance(depth, Mapping):
+                by_priority = {str(key): count for key, count in depth.items() if count}
+                totals[name] = sum(by_priority.values())
+                if by_priority.keys() - {"0"}:
+                    priorities[name] = by_priority
         event = MonitoringEvent(
-            event_type=MonitoringEventType.QUEUE_DEPTH_UPDATE, counts=dict(depths)
+            event_type=MonitoringEventType.QUEUE_DEPTH_UPDATE,
+            counts=totals,
+            meta={"priorities": priorities} if priorities else None,
         )
     except Exception:  # a mapping of the user's own may raise anything
         kind = type(depths).__name__
@@ -93,9 +109,9 @@ class QueueDepthSampler:
     Args:
         names: Returns the full names of the queues; called for each sample. Their number is not
             limited.
-        read: Called with these names, returns the number of waiting jobs by name; None if they
-            cannot be read and the caller has logged why. May raise, as ``names`` and
-            ``set_if_absent`` may: the sample has then failed.
+        read: Called with these names, returns the number of waiting jobs by name, or a mapping of
+            such numbers by priority; None if they cannot be read and the caller has logged why.
+            May raise, as ``names`` and ``set_if_absent`` may: the sample has then failed.
         set_if_absent: Called with a key and its TTL in milliseconds (0.9 of an interval); sets the
             key in the Redis that all these processes share. Returns False if the key exists:
             another process samples in this interval, so this one does not.
@@ -115,7 +131,7 @@ class QueueDepthSampler:
         self,
         *,
         names: Callable[[], Iterable[str]],
-        read: Callable[[Sequence[str]], Mapping[str, int] | None],
+        read: Callable[[Sequence[str]], Mapping[str, Depth] | None],
         set_if_absent: SetIfAbsent,
         keys: RedisKeys,
         locks_each_queue: bool,
