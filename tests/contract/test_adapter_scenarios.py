@@ -19,7 +19,6 @@ from otel_bridge.bridge import Bridge
 from otel_bridge.publish.transports.memory import memory_log
 from otel_bridge.settings import BridgeSettings
 from tests.support.task_rig import TaskRig
-from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.redis, pytest.mark.timeout(180)]
 
@@ -104,7 +103,7 @@ def test_celerys_rejected_jobs(redis_url: str) -> None:
         assert rig.kinds(dropped) == ["task_enqueued", "task_started", "task_failed"]
 
 
-@pytest.mark.parametrize("framework", ["arq", "celery", "dramatiq", "taskiq"])
+@pytest.mark.parametrize("framework", ["arq", "celery", "dramatiq"])
 def test_a_job_that_no_worker_knows(framework: str, redis_url: str) -> None:
     """A name that the worker has no function for: the job failed, in its research task."""
     with TaskRig(framework, redis_url) as rig:
@@ -117,44 +116,6 @@ def test_a_job_that_no_worker_knows(framework: str, redis_url: str) -> None:
         known = rig.submit("add", 1)
         rig.wait_for("task_completed", known)
         assert rig.kinds(job) == ["task_enqueued", "task_failed"]
-
-
-def test_taskiqs_requeued_jobs(redis_url: str) -> None:
-    """``Context.requeue()`` is a retry; a job that keeps no result has completed all the same."""
-    with TaskRig("taskiq", redis_url) as rig:
-        rig.start_worker()
-        again = rig.submit("once_more", rig.path("marker"), research_task=name("task"))
-        rig.wait_for_kinds(
-            again,
-            ["task_completed", "task_enqueued", "task_retry", "task_started", "task_started"],
-        )
-        assert rig.events(again, "task_retry")[0]["error"] == "requeued by the task"
-        silent = rig.submit("no_result")
-        rig.wait_for_kinds(silent, ["task_completed", "task_enqueued", "task_started"])
-
-
-def ends_of(rig: TaskRig, task_type: str) -> list[str]:
-    ends = rig.events(kind="task_completed")
-    return [event["task_id"] for event in ends if event["task_type"] == task_type]
-
-
-def test_taskiqs_scheduled_jobs(redis_url: str) -> None:
-    """What is scheduled for one time is of the research task that scheduled it, not its own."""
-    with TaskRig("taskiq", redis_url) as rig:
-        rig.start_worker()
-        app = "tests.support.task_apps.taskiq_app:scheduler"
-        rig.start_beside("taskiq", "scheduler", app, "--update-interval", "1")
-        task = name("task")
-        rig.submit("add@once", 1, research_task=task)
-        wait_until(lambda: ends_of(rig, "add"), "the scheduled job", timeout_sec=40)
-        (job,) = ends_of(rig, "add")
-        rig.wait_for_kinds(job, ["task_completed", "task_enqueued", "task_started"])
-        told = rig.events(job)
-        assert {(e["parent_task_id"], e["project_id"], e["phase"]) for e in told} == {
-            (task, "alpha", "search")
-        }
-        (root,) = rig.events(task, "task_started")
-        assert {event["trace_id"] for event in told} == {root["trace_id"]}
 
 
 def test_arqs_jobs_aborted_before_they_begin(redis_url: str) -> None:

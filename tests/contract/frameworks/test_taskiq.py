@@ -1,0 +1,478 @@
+"""Taskiq: who ran it, which run, how it ended, whose it is; with real workers on a real Redis."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from opentelemetry import context as otel_context
+from opentelemetry.sdk.trace import TracerProvider
+from taskiq import BrokerMessage, InMemoryBroker, SimpleRetryMiddleware, TaskiqMessage
+from taskiq.exceptions import SendTaskError
+from taskiq.kicker import AsyncKicker
+
+import otel_bridge
+from otel_bridge.adapters.taskiq import TaskiqAdapter
+from otel_bridge.bridge import Bridge
+from otel_bridge.publish.transports.memory import memory_log
+from otel_bridge.settings import BridgeSettings
+from tests.support.redis_server import DATABASES, RedisServer
+from tests.support.rig_model import Attempt, attempts
+from tests.support.task_rig import TaskRig, bin_of
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.redis, pytest.mark.timeout(180)]
+
+_names = itertools.count()
+IS_OLD = (
+    "0.11."
+    in subprocess.run(
+        [
+            bin_of("taskiq") / "python",
+            "-c",
+            "import importlib.metadata as m; print(m.version('taskiq'))",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+)
+"""Whether the worker has Taskiq 0.11: no SmartRetryMiddleware, no OpenTelemetry of its own."""
+
+
+def name(what: str) -> str:
+    return f"{what}-{next(_names)}"
+
+
+@pytest.fixture(scope="module")
+def rig(redis_server: RedisServer) -> Iterator[TaskRig]:
+    """One worker for the tests that need no set-up of their own."""
+    with TaskRig("taskiq", f"redis://127.0.0.1:{redis_server.port}/{DATABASES // 2 + 1}") as rig:
+        rig.start_worker()
+        rig.wait_for("worker_started")
+        yield rig
+
+
+def assert_no_error_of_ours(rig: TaskRig) -> None:
+    """No exception of this package is in the worker's log."""
+    assert "otel-bridge" not in rig.log.read_text(encoding="utf-8", errors="replace")
+
+
+def end_of(rig: TaskRig, job: str, kind: str = "task_failed") -> tuple[str | None, str | None]:
+    """Error and reason of a job's only end, once that of a later job is in the log as well."""
+    rig.wait_for(kind, job)
+    later = rig.submit("add", 1)
+    rig.wait_for("task_completed", later)
+    ends = [k for k in rig.kinds(job) if k not in ("task_enqueued", "task_started")]
+    assert ends == [kind]
+    (end,) = rig.events(job, kind)
+    return end["error"], end["reason"]
+
+
+# --- how it ended --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_another_middleware_that_raises(rig: TaskRig, place: str) -> None:
+    """Before or after ours, in each hook: one end, and the right one; nothing is left running."""
+    task = name("task")
+
+    def submit(job: str, hook: str) -> str:
+        return rig.submit(
+            f"{job}!{place}:{hook}", *(() if job == "boom" else (1,)), research_task=task
+        )
+
+    refused = submit("add", "pre_execute")
+    assert end_of(rig, refused) == (f"RuntimeError: {place} raises in pre_execute", "refused")
+    unsaved = submit("add", "post_execute")
+    assert end_of(rig, unsaved) == (f"RuntimeError: {place} raises in post_execute", None)
+    failed = submit("boom", "on_error")
+    assert end_of(rig, failed) == ("ValueError: no such school", None)
+    saved = submit("add", "post_save")
+    assert end_of(rig, saved, "task_completed") == (None, None)
+    for job in (refused, unsaved, failed, saved):
+        assert {event["parent_task_id"] for event in rig.events(job)} == {task}
+    assert_no_error_of_ours(rig)
+
+
+def test_a_result_that_cannot_be_stored(rig: TaskRig) -> None:
+    """The function returned, but who waits for its result never gets it: failed, and it says so."""
+    error, reason = end_of(rig, rig.submit("unserialisable"))
+    assert error is not None
+    assert error.startswith("the result could not be stored: ")
+    assert reason is None
+
+
+def test_ends_have_reasons(rig: TaskRig) -> None:
+    """A time limit is told apart from the job's own TimeoutError; reject() and sys.exit() fail."""
+    assert end_of(rig, rig.submit("slow")) == (
+        "TimeoutError: time limit of 1 s exceeded",
+        "time_limit",
+    )
+    assert end_of(rig, rig.submit("own_timeout")) == ("TimeoutError: the page took too long", None)
+    assert end_of(rig, rig.submit("reject")) == ("TaskRejectedError: Task was rejected", "refused")
+    assert end_of(rig, rig.submit("leave")) == ("SystemExit: 3", None)
+    error, reason = end_of(rig, rig.submit("unknown"))
+    assert (error, reason) == ("no worker knows a task 'unknown'", "refused")
+
+
+# --- which run -----------------------------------------------------------------------------------
+
+
+def test_requeued_and_retried_attempts_are_numbered(rig: TaskRig) -> None:
+    """``Context.requeue()`` is a retry of the same run; so is a retry by the middleware."""
+    task = name("task")
+    for job_name, error in (
+        ("once_more", "requeued by the task"),
+        ("flaky", "ConnectionError: try again"),
+    ):
+        job = rig.submit(job_name, rig.path(name("marker")), research_task=task)
+        rig.wait_for("task_completed", job)
+        assert attempts(rig, task, job) == [
+            Attempt(0, "retrying", None),
+            Attempt(1, "completed", None),
+        ]
+        assert len({event["run_id"] for event in rig.events(job)}) == 1
+        assert rig.events(job, "task_retry")[0]["error"] == error
+    silent = rig.submit("no_result")
+    rig.wait_for_kinds(silent, ["task_completed", "task_enqueued", "task_started"])
+
+
+def test_a_job_that_enqueues_itself_has_further_runs(rig: TaskRig) -> None:
+    """Each page has completed, as a run of its own under the one id, in the same research task."""
+    task = name("task")
+    job = rig.submit("page", 0, research_task=task)
+    rig.wait_for("task_completed", job, 3)
+    assert [each.status for each in attempts(rig, task, job)] == ["completed"] * 3
+    assert len({event["run_id"] for event in rig.events(job, "task_enqueued")}) == 3
+    assert {event["parent_task_id"] for event in rig.events(job)} == {task}
+
+
+def test_an_id_that_is_used_again_is_a_further_run(rig: TaskRig) -> None:
+    """The same id, sent twice by a program: two runs with an end each, of two research tasks."""
+    tasks = [name("task"), name("task")]
+    own = name("id")
+    for number, task in enumerate(tasks):
+        rig.submit(f"add~{own}", 1, research_task=task)
+        rig.wait_for("task_completed", own, number + 1)
+    assert [attempts(rig, task, own) for task in tasks] == [[Attempt(0, "completed", None)]] * 2
+
+
+# --- whose it is, its progress -------------------------------------------------------------------
+
+
+def test_each_step_of_a_pipeline_belongs_to_its_start(rig: TaskRig) -> None:
+    """Steps, the job of each item and the job that waits: one research task, phase and trace."""
+    task = name("task")
+    last = rig.submit("pipeline", 3, research_task=task)
+    rig.wait_for("task_completed", last)
+    found = [event for event in rig.events() if event["parent_task_id"] == task]
+    ours = [event for event in found if event["task_id"] not in (None, task)]
+    jobs = {event["task_id"]: event["task_type"] for event in ours}
+    assert sorted(jobs.values()) == [
+        *("add", "add", "add", "count", "numbers", "taskiq_pipelines.shared.wait_tasks")
+    ]
+    assert len({event["trace_id"] for event in found}) == 1
+    assert {event["phase"] for event in ours} == {"search"}
+    spans = {event["span_id"] for event in found}
+    assert {event["parent_span_id"] for event in found} - spans == {None}
+    for job in jobs:
+        rig.wait_for_kinds(job, ["task_completed", "task_enqueued", "task_started"])
+
+
+def test_progress_from_inside_of_a_job(rig: TaskRig) -> None:
+    """``job_progress()`` in a coroutine and in a thread, and Taskiq's own ``ProgressTracker``."""
+    done = rig.submit("steps")
+    assert rig.wait_for("task_completed", done)["progress"] == {"done": 5, "total": 5}
+    tracked = rig.submit("tracked")
+    assert rig.wait_for("task_completed", tracked)["progress"] == {"done": 2, "total": 4}
+    gate = rig.path(name("gate"))
+    in_thread = rig.submit("steps_in_thread", gate)
+    assert rig.wait_for("task_progress", in_thread)["progress"] == {"done": 3, "total": 5}
+    Path(gate).touch()
+    rig.wait_for("task_completed", in_thread)
+
+
+# --- who -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.frameworks
+def test_each_process_is_a_worker_that_names_its_queues(redis_url: str) -> None:
+    """Two processes of one command are two workers, with host, pid, incarnation and queues."""
+    with TaskRig("taskiq", redis_url) as rig:
+        rig.start_worker("--workers", "2")
+        rig.wait_for("worker_started", count=2)
+        started = rig.events(kind="worker_started")
+        assert len({event["worker_id"] for event in started}) == 2
+        assert len({event["incarnation"] for event in started}) == 2
+        for event in started:
+            meta = event["meta"]
+            assert event["worker_id"] == f"taskiq@{meta['host']}:{meta['pid']}"
+            assert meta["queues"] == ["taskiq"]
+        depth = rig.wait_for("queue_depth_update")
+        assert depth["counts"] == {"taskiq": 0}
+
+
+def test_set_up_at_worker_startup(redis_url: str) -> None:
+    """``configure()`` and ``instrument()`` at WORKER_STARTUP: worker, depths and jobs are shown."""
+    with TaskRig("taskiq", redis_url, RIG_SETUP="startup") as rig:
+        rig.start_worker()
+        started = rig.wait_for("worker_started")
+        task = name("task")
+        job = rig.submit("flaky", rig.path("marker"), research_task=task)
+        completed = rig.wait_for("task_completed", job)
+        assert completed["worker_id"] == started["worker_id"]
+        assert [each.status for each in attempts(rig, task, job)] == ["retrying", "completed"]
+        rig.wait_for("queue_depth_update")
+        rig.stop_worker()
+        assert len(rig.events(kind="worker_stopped")) == 1
+        assert_no_error_of_ours(rig)
+
+
+@pytest.mark.frameworks
+def test_a_killed_worker_of_a_stream(redis_url: str) -> None:
+    """Its message is delivered again: the first attempt is lost with its worker, then a second."""
+    with TaskRig("taskiq", redis_url, RIG_BROKER="stream") as rig:
+        rig.start_worker()
+        rig.wait_for("worker_started")
+        task, gate = name("task"), rig.path("gate")
+        job = rig.submit("nap", gate, research_task=task)
+        rig.wait_for("task_started", job)
+        assert rig.worker is not None
+        os.killpg(rig.worker.pid, signal.SIGKILL)
+        rig.worker.wait()
+        assert attempts(rig, task, job, later_sec=60) == [Attempt(0, "stalled", "worker_lost")]
+        with redis.Redis.from_url(redis_url) as client:
+            # taskiq-redis 1.1 holds this lock for ever if its worker is killed while it has it.
+            client.delete("autoclaim:taskiq:taskiq")
+        rig.start_worker()
+        rig.wait_for("worker_started", count=2)
+        Path(gate).touch()
+        # The broker looks for messages of the dead when a new one has come.
+        wait_until(
+            lambda: rig.submit("add", 1) and rig.events(job, "task_completed"),
+            "the message to be delivered again",
+            every_sec=0.3,
+        )
+        assert attempts(rig, task, job, later_sec=60) == [
+            Attempt(0, "stalled", "worker_lost"),
+            Attempt(1, "completed", None),
+        ]
+        assert len({event["run_id"] for event in rig.events(job)} - {None}) == 1
+        assert_no_error_of_ours(rig)
+
+
+# --- beside others -------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(IS_OLD, reason="Taskiq 0.11 has no instrumentation of its own")
+@pytest.mark.parametrize("order", ["before", pytest.param("after", marks=pytest.mark.frameworks)])
+def test_beside_taskiqs_own_opentelemetry(redis_url: str, order: str) -> None:
+    """Set up before or after ours: a nested job keeps its research task, nothing leaks."""
+    with TaskRig("taskiq", redis_url, RIG_OTEL=order) as rig:
+        rig.start_worker()
+        rig.wait_for("worker_started")
+        task = name("task")
+        outer = rig.submit("nest", research_task=task)
+        rig.wait_for("task_completed", outer)
+        last = rig.submit("pipeline", 2, research_task=task, phase="collect")
+        rig.wait_for("task_completed", last)
+        alone = rig.submit("nest")
+        rig.wait_for("task_completed", alone)
+        wait_until(lambda: len(enqueued(rig, task)) == 7, "the jobs of the research task")
+        (inner,) = [
+            e for e in enqueued(rig, task) if e["phase"] == "search" and e["task_id"] != outer
+        ]
+        (started,) = rig.events(outer, "task_started")
+        assert inner["parent_span_id"] == started["span_id"]
+        phases = [event["phase"] for event in enqueued(rig, task)]
+        assert sorted(phases) == ["collect"] * 5 + ["search"] * 2
+        trace = rig.events(alone, "task_started")[0]["trace_id"]
+        wait_until(lambda: len(enqueued(rig, trace)) == 2, "the jobs of no research task")
+        assert {event["phase"] for event in enqueued(rig, trace)} == {None}
+        assert_no_error_of_ours(rig)
+
+
+def enqueued(rig: TaskRig, task: str) -> list[dict[str, Any]]:
+    return [e for e in rig.events(kind="task_enqueued") if e["parent_task_id"] == task]
+
+
+def ends_of(rig: TaskRig, task_type: str) -> list[str]:
+    ends = rig.events(kind="task_completed")
+    return [event["task_id"] for event in ends if event["task_type"] == task_type]
+
+
+@pytest.mark.skipif(IS_OLD, reason="the scheduler of Taskiq 0.11 looks once a minute")
+def test_taskiqs_scheduled_jobs(redis_url: str) -> None:
+    """What is scheduled for one time is of the research task that scheduled it, not its own."""
+    with TaskRig("taskiq", redis_url) as rig:
+        rig.start_worker()
+        app = "tests.support.task_apps.taskiq_app:scheduler"
+        rig.start_beside("taskiq", "scheduler", app, "--update-interval", "1")
+        task = name("task")
+        rig.submit("add@once", 1, research_task=task)
+        wait_until(lambda: ends_of(rig, "add"), "the scheduled job", timeout_sec=40)
+        (job,) = ends_of(rig, "add")
+        rig.wait_for_kinds(job, ["task_completed", "task_enqueued", "task_started"])
+        told = rig.events(job)
+        assert {(e["parent_task_id"], e["project_id"], e["phase"]) for e in told} == {
+            (task, "alpha", "search")
+        }
+        (root,) = rig.events(task, "task_started")
+        assert {event["trace_id"] for event in told} == {root["trace_id"]}
+
+
+@pytest.mark.frameworks
+@pytest.mark.skipif(IS_OLD, reason="Taskiq 0.11 has no SmartRetryMiddleware")
+def test_a_retry_that_the_scheduler_sends(redis_url: str) -> None:
+    """``SmartRetryMiddleware`` with a schedule source: the next attempt of the same run."""
+    with TaskRig("taskiq", redis_url, RIG_RETRY="smart") as rig:
+        rig.start_worker()
+        app = "tests.support.task_apps.taskiq_app:scheduler"
+        rig.start_beside("taskiq", "scheduler", app, "--update-interval", "1")
+        task = name("task")
+        job = rig.submit("flaky", rig.path("marker"), research_task=task)
+        rig.wait_for("task_completed", job)
+        assert attempts(rig, task, job) == [
+            Attempt(0, "retrying", None),
+            Attempt(1, "completed", None),
+        ]
+        assert len(rig.events(job, "task_enqueued")) == 1
+        assert len({event["run_id"] for event in rig.events(job)}) == 1
+
+
+# --- how many wait -------------------------------------------------------------------------------
+
+
+@pytest.mark.frameworks
+@pytest.mark.parametrize("kind", ["list", "stream"])
+def test_the_depth_of_a_queue_that_is_deleted(redis_url: str, kind: str) -> None:
+    """Known at once, then every 5 s: what waits, and 0 after the queue's key was deleted."""
+    with TaskRig("taskiq", redis_url, RIG_BROKER=kind) as rig:
+        gate = rig.path("gate")
+        rig.start_worker()
+        assert rig.wait_for("queue_depth_update")["counts"] == {"taskiq": 0}
+        for _ in range(8):
+            rig.submit("nap", gate)
+        # A stream gives its worker up to 100 messages at once: they wait in it, not in the queue.
+        if kind == "list":
+            rig.wait_for("queue_depth_update", count=2)
+            assert rig.events(kind="queue_depth_update")[-1]["counts"]["taskiq"] > 0
+        with redis.Redis.from_url(redis_url) as client:
+            client.delete("taskiq")
+        seen = len(rig.events(kind="queue_depth_update"))
+        last = rig.wait_for("queue_depth_update", count=seen + 1)
+        assert last["counts"] == {"taskiq": 0}
+        Path(gate).touch()
+
+
+# --- in memory -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bridge() -> Iterator[Bridge]:
+    made = otel_bridge.configure(
+        tracer_provider=TracerProvider(shutdown_on_exit=False),
+        settings=BridgeSettings(bus_url=f"memory://{name('taskiq')}"),
+    )
+    TaskiqAdapter().instrument()
+    yield made
+    TaskiqAdapter().uninstrument()
+    made.shutdown()
+
+
+def events_of(bridge: Bridge) -> list[dict[str, Any]]:
+    assert bridge.flush(10)
+    log = memory_log(bridge.settings.bus_url.removeprefix("memory://"))
+    return [json.loads(entry.data) for entry in reversed(log.newest(100, None))]
+
+
+@pytest.mark.parametrize("await_inplace", [True, False])
+async def test_a_broker_in_memory_runs_jobs_in_place(bridge: Bridge, await_inplace: bool) -> None:
+    """In the task that sends or beside it: no worker, the right task, and nothing left behind."""
+    broker = InMemoryBroker(await_inplace=await_inplace)
+
+    @broker.task(task_name="inner")
+    async def inner() -> None:
+        otel_bridge.job_progress(1, 2)
+
+    @broker.task(task_name="outer")
+    async def outer() -> None:
+        await inner.kiq()
+
+    await broker.startup()
+    with otel_bridge.research_task("t1"), otel_bridge.phase("search"):
+        around = otel_context.get_current()
+        await outer.kiq()
+        await broker.wait_all()
+        await broker.wait_all()
+        assert otel_context.get_current() is around
+    await broker.receiver.callback(message_without_carrier(broker))
+    await broker.shutdown()
+    found = events_of(bridge)
+    ends = [event for event in found if event["event_type"] == "task_completed"]
+    inside = [e for e in ends if e["task_id"] != "t1" and e.get("parent_task_id") == "t1"]
+    assert sorted((e["task_type"], e["phase"]) for e in inside) == [
+        ("inner", "search"),
+        ("outer", "search"),
+    ]
+    assert {event.get("worker_id") for event in found} == {None}
+    (alone,) = [e for e in ends if e["task_id"] == "alone"]
+    assert alone["parent_task_id"] == alone["trace_id"]
+
+
+async def test_a_message_in_place_without_a_carrier(bridge: Bridge) -> None:
+    """It belongs to the research task around the call, as the caller runs it."""
+    broker = InMemoryBroker()
+
+    @broker.task(task_name="inner")
+    async def inner() -> None:
+        pass
+
+    with otel_bridge.research_task("t1"):
+        await broker.receiver.callback(message_without_carrier(broker))
+    (end,) = [e for e in events_of(bridge) if e["task_id"] == "alone" and "duration_ms" in e]
+    assert end["parent_task_id"] == "t1"
+    await broker.shutdown()
+
+
+def message_without_carrier(broker: InMemoryBroker) -> bytes:
+    message = TaskiqMessage(task_id="alone", task_name="inner", labels={}, args=[], kwargs={})
+    return broker.formatter.dumps(message).message
+
+
+async def test_a_broker_that_refuses_is_no_job(bridge: Bridge) -> None:
+    """A ``kiq()`` that raises: nothing was enqueued; a retry that cannot be sent has failed."""
+    broker = InMemoryBroker(await_inplace=True).with_middlewares(SimpleRetryMiddleware())
+    sent: list[str] = []
+
+    @broker.task(task_name="inner", retry_on_error=True)
+    async def inner() -> None:
+        raise ValueError("no such school")
+
+    with pytest.raises(SendTaskError):
+        await AsyncKicker("unknown", broker, {}).kiq()
+    kick = broker.kick
+
+    async def kick_once(message: BrokerMessage) -> None:
+        if sent:
+            raise ConnectionError("the broker is gone")
+        sent.append(message.task_id)
+        await kick(message)
+
+    broker.kick = kick_once  # type: ignore[method-assign]
+    with pytest.raises(SendTaskError):
+        await inner.kiq()
+    ends = [e for e in events_of(bridge) if e["event_type"] not in ("task_started",)]
+    assert [(e["event_type"], e.get("error")) for e in ends] == [
+        ("task_failed", "ValueError: no such school")
+    ]
+    await broker.shutdown()
