@@ -1,0 +1,1 @@
+"""One application of no-op jobs for each task framework, watched if ``NOOP_WATCHED`` is set."""
