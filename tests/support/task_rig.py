@@ -181,6 +181,10 @@ class TaskRig:
         """A file name for a job to look at."""
         return str(Path(self._directory.name) / name)
 
+    def remove_keys(self, *names: str) -> None:
+        """Delete keys in Redis, as an operator does."""
+        self._client.delete(*names)
+
     def submit(
         self, name: str, *args: Any, research_task: str | None = None, phase: str = "search"
     ) -> str:

@@ -40,12 +40,8 @@ with framework("celery"):
 
 try:
     from billiard.common import terminate_handler_fired
-except ImportError:  # With an older billiard a job's own SystemExit ends its process as well.
-
-    def terminate_handler_fired() -> bool:
-        """Return whether a signal ends this process; not known with this older billiard."""
-        return False
-
+except ImportError:  # billiard before 4.3
+    terminate_handler_fired = None
 
 __all__ = ["CeleryAdapter"]
 
@@ -299,7 +295,7 @@ class CeleryAdapter(Adapter):
             if is_noted and self._worker.is_watched:
                 # The process ends: by a time limit, a revocation, a signal, or ``sys.exit()``. The
                 # main process knows which, and whether the job runs again.
-                if table is not None and not terminate_handler_fired():
+                if table is not None and not _is_terminated(error):
                     table.exits(one_line(error))
                 return
             run.error = error
@@ -367,3 +363,12 @@ def _carrier_of(request: Any) -> Any:
         return carrier
     fields = propagate.get_global_textmap().fields
     return {field: getattr(request, field, None) for field in fields}
+
+
+def _is_terminated(error: BaseException) -> bool:
+    """Whether a signal from outside ends this process, and not the job itself."""
+    if terminate_handler_fired is not None:
+        return bool(terminate_handler_fired())
+    # The handler of a billiard before 4.3 raises ``SystemExit(number of the signal - 256)``.
+    code = error.code if isinstance(error, SystemExit) else None
+    return isinstance(code, int) and -256 < code < -192

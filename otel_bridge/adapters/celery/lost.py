@@ -111,6 +111,10 @@ class LostJobs:
             context = otel_context.attach(self._context_of(request.id))
             try:
                 return original(request, *args, **kwargs)
+            except BaseException:
+                # Such as a result that cannot be stored: no signal comes then.
+                losing.has_failed = True
+                raise
             finally:
                 otel_context.detach(context)
                 self._losing.reset(token)
@@ -251,8 +255,8 @@ class LostJobs:
             if self.table.has_ended(key):
                 return
             noted = self.table.take(key)
-        if noted is not None and noted.error:
-            error, reason = noted.error, reason if will_retry else None
+        if noted is not None and noted.error and reason in ("killed", "worker_lost"):
+            error, reason = noted.error, "worker_lost" if will_retry else None
         report_lost(
             task_id,
             received.name,

@@ -42,22 +42,22 @@ def queue_of(
         exchange: Name of the message's exchange; empty or None: the default one, where a routing
             key is the name of a queue.
         routing_key: Of the message.
-        declared: Queues that the producer declares for this message: the first is the answer.
+        declared: Queues that the producer declares for this message: looked at first. Celery
+            declares the default queue too where only an exchange is named.
 
     Returns:
         The name. If no queue of the app is bound to exchange and key, the key; None without one.
     """
-    for queue in declared:
-        return str(getattr(queue, "name", queue))
     if exchange:
-        bound = [one for one in app.amqp.queues.values() if _name(one.exchange) == exchange]
+        known = [*declared, *app.amqp.queues.values()]
+        bound = [one for one in known if _name(getattr(one, "exchange", None)) == exchange]
         for queue in bound:
             if queue.routing_key == routing_key:
                 return str(queue.name)
         for queue in bound:
             if _is_match(str(queue.routing_key or ""), routing_key or ""):
                 return str(queue.name)
-        if len(bound) == 1:
+        if len({queue.name for queue in bound}) == 1:
             return str(bound[0].name)
     return str(routing_key) if routing_key else None
 
