@@ -11,7 +11,7 @@ import sys
 from typing import Any, Final
 
 PATCHED: Final = {
-    "celery": ["celery:Celery"],
+    "celery": ["celery:Celery", "celery:Task", "celery.app.trace"],
     "rq": ["rq:Queue", "rq.job:Job", "rq.worker:BaseWorker", "rq.worker:Worker"],
     "arq": ["arq.connections:ArqRedis", "arq.worker:Worker", "arq.connections", "arq.worker"],
     "dramatiq": ["dramatiq.broker:Broker"],

@@ -11,7 +11,6 @@ Source: celery 5.7 (``app/base.py``, ``app/trace.py``, ``worker/request.py``).
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping
@@ -133,10 +132,11 @@ class CeleryAdapter(Adapter):
     def _attach_to_requests(self) -> None:
         if not self._is_attached_to_requests:
             self._is_attached_to_requests = True
-            request = importlib.import_module(_REQUEST_MODULE).Request
-            self._patch(request, "on_failure", self._lost.losing)
-            self._patch(request, "on_timeout", self._lost.losing)
-            self._patch(request, "reject", self._lost.rejecting)
+            from celery.worker.request import Request
+
+            self._patch(Request, "on_failure", self._lost.losing)
+            self._patch(Request, "on_timeout", self._lost.losing)
+            self._patch(Request, "reject", self._lost.rejecting)
 
     def _detach(self) -> None:
         for signal, receiver in self._receivers:
@@ -190,7 +190,7 @@ class CeleryAdapter(Adapter):
         """The carrier of a job's next attempt; None for what is a job, or a run of one, by itself.
 
         Celery sends a retry with one more of ``retries``. ``self.replace()``, and a job that
-        enqueues itself under its id, begin anew.
+        enqueues itself under its id, start from 0.
         """
         opened = self._opened(task_id)
         if opened is None:

@@ -15,7 +15,9 @@ from typing import Any
 
 from celery import Celery, chord, group, signals
 from celery.exceptions import Reject
-from kombu import Connection, Exchange, Producer, Queue
+from kombu.connection import Connection
+from kombu.entity import Exchange, Queue
+from kombu.messaging import Producer
 
 import otel_bridge
 from otel_bridge.adapters.celery import CeleryAdapter

@@ -223,6 +223,16 @@ def test_queues_are_read_one_by_one(seen: Seen) -> None:
     assert [event["counts"] for event in seen.events()] == [{"a": 1, "bb": 2}]
 
 
+def test_a_queue_is_read_by_priority(seen: Seen) -> None:
+    """A broker with priorities gives a mapping; the event has the sum and the mapping."""
+    depths = DepthSampler(lambda: ["a"], lambda name: {"0": 1, "9": 2})
+    depths.start()
+    wait_until(lambda: "queue_depth_update" in seen.types(), "a sample")
+    stop_worker(None, depths)
+    (event,) = seen.events()
+    assert (event["counts"], event["meta"]) == ({"a": 3}, {"priorities": {"a": {"0": 1, "9": 2}}})
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_worker_runs_whatever_its_name_and_meta_are(seen: Seen, name: str) -> None:
     """Any id is shown as text unless it is too long; a meta that cannot be read shows nothing."""

@@ -212,6 +212,18 @@ def test_a_queue_may_name_the_job(seen: Seen) -> None:
     assert (value, attributes["messaging.destination.name"]) == (1, "q")
 
 
+def test_where_a_job_went_may_be_known_after_the_send(seen: Seen) -> None:
+    """``queued`` names the queue, as a router chose it, and the time that the job waits for."""
+    span = otel_bridge.enqueue(task_id=None, task_type="find")
+    with span:
+        span.queued("j1", queue="high", meta={"eta": "2026-11-24T12:00:00+00:00"})
+    (enqueued,) = seen.events("task_enqueued")
+    assert enqueued["queue"] == "high"
+    assert enqueued["meta"] == {"eta": "2026-11-24T12:00:00+00:00"}
+    _, attributes = seen.metrics()["messaging.client.sent.messages"]
+    assert attributes["messaging.destination.name"] == "high"
+
+
 def test_a_send_that_raises_is_a_failed_job(seen: Seen) -> None:
     """A block that raises gives task_failed about the PRODUCER span instead of task_enqueued."""
     with pytest.raises(ConnectionError), otel_bridge.enqueue(task_id="j1", task_type="find"):

@@ -73,10 +73,13 @@ class Rig:
     def locks(self) -> list[str]:
         return sorted(str(key) for key in self.redis.scan_iter())
 
-    def published(self) -> list[dict[str, int]]:
+    def events(self) -> list[dict[str, Any]]:
         assert self.bus.flush(10)
         entries = memory_log(self._log).newest(100, None)
-        events = [json.loads(entry.data) for entry in reversed(entries)]
+        return [json.loads(entry.data) for entry in reversed(entries)]
+
+    def published(self) -> list[dict[str, int]]:
+        events = self.events()
         assert all(event["queue"] == event["counts"] for event in events)
         return [event["counts"] for event in events]
 
@@ -114,6 +117,14 @@ def test_depths_are_an_event_and_a_gauge(rig: Rig) -> None:
         "a": 3,
         "b": 0,
     }
+
+
+def test_depths_by_priority_are_summed_and_kept(rig: Rig) -> None:
+    """The event counts all that waits, and says by priority what waits, unless all is in 0."""
+    publish_queue_depth({"a": {"0": 3, 9: 1, 6: 0}, "b": {"0": 2}, "c": {}}, rig.bus, None)
+    assert rig.published() == [{"a": 4, "b": 2, "c": 0}]
+    (event,) = rig.events()
+    assert event["meta"] == {"priorities": {"a": {"0": 3, "9": 1}}}
 
 
 def test_a_depth_as_text_is_its_number(rig: Rig) -> None:
