@@ -29,65 +29,6 @@ def name(what: str) -> str:
     return f"{what}-{next(_names)}"
 
 
-def test_rq_runs_in_place(redis_url: str) -> None:
-    """``Queue(is_async=False)``: whoever enqueues runs the job, and its end is told."""
-    with TaskRig("rq", redis_url) as rig:
-        task = name("task")
-        done = rig.submit("add@here", 1, research_task=task)
-        rig.wait_for_kinds(done, ["task_completed", "task_enqueued", "task_started"])
-        bad = rig.submit("boom@here", research_task=task)
-        rig.wait_for_kinds(bad, ["task_enqueued", "task_failed", "task_started"])
-        assert rig.events(bad, "task_failed")[0]["error"] == "ValueError: no such school"
-        told = [*rig.events(done), *rig.events(bad)]
-        assert {(e["parent_task_id"], e["phase"]) for e in told} == {(task, "search")}
-
-
-@pytest.mark.parametrize(
-    ("order", "error"), [("revoke", "cancelled"), ("forget", "deleted before it began")]
-)
-def test_rq_jobs_that_are_called_off(redis_url: str, order: str, error: str) -> None:
-    """A job cancelled or deleted while it waits has failed; one that has ended stays as it is."""
-    with TaskRig("rq", redis_url) as rig:
-        task = name("task")
-        waiting = rig.submit("add", 1, research_task=task)
-        rig.submit(order, waiting)
-        failed = rig.wait_for("task_failed", waiting)
-        assert (failed["error"], failed["parent_task_id"]) == (error, task)
-        rig.start_worker()
-        done = rig.submit("add", 1, research_task=task)
-        rig.wait_for("task_completed", done)
-        rig.submit(order, done)
-        last = rig.submit("add", 1)
-        rig.wait_for("task_completed", last)
-        assert rig.kinds(waiting) == ["task_enqueued", "task_failed"]
-        assert rig.kinds(done) == ["task_enqueued", "task_started", "task_completed"]
-
-
-def test_an_rq_job_that_runs_again_has_another_run(redis_url: str) -> None:
-    """A requeued job and one with a ``Repeat`` are enqueued again, as another run of one id."""
-    with TaskRig("rq", redis_url) as rig:
-        rig.start_worker()
-        task = name("task")
-        failed = rig.submit("boom", research_task=task)
-        rig.wait_for("task_failed", failed)
-        rig.submit("requeue", failed)
-        twice = ["task_enqueued"] * 2 + ["task_failed"] * 2 + ["task_started"] * 2
-        rig.wait_for_kinds(failed, twice)
-        repeated = rig.submit("add@twice", 1, research_task=task)
-        rig.wait_for_kinds(
-            repeated, [kind.replace("failed", "completed") for kind in sorted(twice)]
-        )
-        for job in (failed, repeated):
-            runs = [event["run_id"] for event in rig.events(job, "task_enqueued")]
-            assert [event["run_id"] for event in rig.events(job, "task_started")] == runs
-            assert len({*runs}) == 2
-            events = rig.events(job)
-            assert {(event["parent_task_id"], event["phase"]) for event in events} == {
-                (task, "search")
-            }
-            assert len({event["trace_id"] for event in events}) == 1
-
-
 def test_celerys_rejected_jobs(redis_url: str) -> None:
     """Dropped by ``Reject`` it failed, once and for good; given back to the queue it runs again."""
     with TaskRig("celery", redis_url) as rig:

@@ -128,6 +128,7 @@ class RqAdapter(Adapter):
         self._patch(BaseWorker, "perform_job", running.performing)
         self._patch(BaseWorker, "handle_exception", running.excepting)
         self._patch(BaseWorker, "handle_job_failure", running.failing)
+        self._patch(BaseWorker, "handle_job_success", running.succeeding)
         self._patch(BaseWorker, "handle_job_retry", running.returning_retry)
         self._patch(BaseWorker, "handle_work_horse_killed", running.noting_exit)
         self._patch(Worker, "execute_job", running.executing)

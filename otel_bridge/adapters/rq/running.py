@@ -143,7 +143,10 @@ class Running:
             context = contextvars.copy_context()
             if worker.is_horse and self.memory is None and is_shown_by_worker(job):
                 context.run(continue_run, job)
-                return context.run(original, worker, job, *args, **kwargs)
+                try:
+                    return context.run(original, worker, job, *args, **kwargs)
+                finally:
+                    _flush()
             return context.run(self._perform, original, worker, job, *args, **kwargs)
 
         return perform_job
@@ -175,11 +178,8 @@ class Running:
             self._current = None
             if not is_left:
                 self._runs.close(job.id)
-            bridge = current_bridge()
-            if worker.is_horse and bridge is not None:
-                # The work-horse exits by os._exit(), which does not run atexit.
-                bridge.flush(_FLUSH_SEC)
-                bridge.flush_exports(_EXPORT_SEC, with_metrics=False)
+            if worker.is_horse:
+                _flush()
 
     def excepting(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """For ``handle_exception``, which gets what the job raised, or its callback after it."""
@@ -258,9 +258,23 @@ class Running:
                 run.error = run.error or died
             if will_retry:
                 self._queue_again(job, run)
-            return original(worker, job, *args, **kwargs)
+            result = original(worker, job, *args, **kwargs)
+            if run is None and worker.is_horse:
+                _flush()
+            return result
 
         return handle_job_failure
+
+    def succeeding(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """For ``handle_job_success``, the last call of a work-horse without an adapter at first."""
+
+        def handle_job_success(worker: Any, job: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(worker, job, *args, **kwargs)
+            if worker.is_horse and self._runs.get(job.id) is None:
+                _flush()
+            return result
+
+        return handle_job_success
 
     def _report(
         self, worker: Any, job: Any, error: str, reason: str | None, *, will_retry: bool
@@ -334,6 +348,14 @@ class Running:
         finally:
             self._current = None
             self._runs.close(job.id)
+
+
+def _flush() -> None:
+    """Send what is queued: a work-horse exits by ``os._exit()``, which does not run ``atexit``."""
+    bridge = current_bridge()
+    if bridge is not None:
+        bridge.flush(_FLUSH_SEC)
+        bridge.flush_exports(_EXPORT_SEC, with_metrics=False)
 
 
 def _stop_metrics() -> None:

@@ -15,8 +15,7 @@ import redis
 import rq
 from rq import Callback, Queue, Repeat, Retry, Worker, get_current_job
 from rq.command import send_stop_job_command
-from rq.dependency import Dependency
-from rq.job import Job
+from rq.job import Dependency, Job
 
 import otel_bridge
 from otel_bridge.adapters.rq import RqAdapter
@@ -97,12 +96,12 @@ def huge() -> str:
     return "x" * 3_000_000
 
 
-def pages(left: int) -> None:
-    """Enqueues itself under its own id."""
+def pages(marker: str) -> None:
+    """Enqueues itself under its own id, twice: RQ gives each run the arguments of the first."""
     job = get_current_job()
     assert job is not None
-    if left:
-        queue.enqueue(f"{THIS}.pages", left - 1, job_id=job.id)
+    if is_first_time(f"{marker}1") or is_first_time(f"{marker}2"):
+        queue.enqueue(f"{THIS}.pages", marker, job_id=job.id)
 
 
 def report(value: Any, gate: str) -> list[str]:
@@ -185,6 +184,7 @@ def order(name: str, *args: Any) -> str:
         "abandon": _abandon,
         "again": lambda job_id: queue.enqueue_job(Job.fetch(job_id, connection=connection)),
         "meta": lambda job_id: sorted(Job.fetch(job_id, connection=connection).get_meta()),
+        "stores": _stores,
         "status": lambda job_id: Job.fetch(job_id, connection=connection).get_status().value,
     }
     return str(orders[name](*args)).partition("\n")[0] or "done"
@@ -194,6 +194,12 @@ def _cancel_in_pipeline(job_id: str) -> None:
     with queue.connection.pipeline() as pipeline:
         Job.fetch(job_id, connection=queue.connection).cancel(pipeline=pipeline)
         pipeline.execute()
+
+
+def _stores(job_id: str) -> str:
+    """How RQ recorded a job's latest end."""
+    result = Job.fetch(job_id, connection=queue.connection).latest_result()
+    return "" if result is None else result.type.name
 
 
 def _abandon(worker_name: str) -> None:
