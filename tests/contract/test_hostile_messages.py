@@ -16,7 +16,7 @@ from arq.worker import Worker as ArqWorker
 from dramatiq.brokers.stub import StubBroker
 from dramatiq.worker import Worker as DramatiqWorker
 from opentelemetry.sdk.trace import TracerProvider
-from rq import Queue
+from rq import Queue, SimpleWorker
 from taskiq import InMemoryBroker
 
 import otel_bridge
@@ -95,17 +95,24 @@ SENT_AND_RAN: Final = ["task_enqueued", *RAN]
 def test_rq_runs_a_job_with_a_spoilt_context(
     bridge: Bridge, redis_url: str, instrument: Callable[[Adapter], None], spoilt: str
 ) -> None:
-    """A job that runs in place is shown and returns; one that is cancelled has failed."""
+    """Another program has overwritten what is kept with a job: it runs and is shown."""
     instrument(RqAdapter())
+    text = json.dumps({"carrier": SPOILT[spoilt], "attempt": SPOILT[spoilt]})
     with redis.Redis.from_url(redis_url) as client:
-        here = Queue("here", connection=client, is_async=False)
-        job = here.create_job(add, args=(1,), meta={MESSAGE_KEY: SPOILT[spoilt]})
-        assert here.enqueue_job(job).return_value() == 2
-        there = Queue("there", connection=client)
-        waiting = there.create_job(add, args=(1,), meta={MESSAGE_KEY: SPOILT[spoilt]})
-        there.enqueue_job(waiting).cancel()
-        assert waiting.get_status() == "canceled"
-    assert kinds(bridge) == [*RAN, "task_failed"]
+        queue = Queue("there", connection=client)
+        jobs = [queue.enqueue(add, 1), queue.enqueue(add, 1, meta={MESSAGE_KEY: SPOILT[spoilt]})]
+        for field in ("otel_bridge", "otel_bridge_started"):
+            client.hset(jobs[0].key, field, text)
+        client.hdel(jobs[1].key, "otel_bridge")
+        queue.enqueue(add, 1)
+        client.hset(queue.enqueue(add, 1).key, "otel_bridge", b"\xff{")
+        worker = SimpleWorker([queue], connection=client)
+        for job in queue.jobs:
+            execution = worker.prepare_execution(job)
+            assert worker.perform_job(job, queue, execution)
+            assert job.return_value() == 2
+        jobs[0].cancel()
+    assert sorted(kinds(bridge)) == sorted(4 * SENT_AND_RAN)
 
 
 def test_rq_works_with_a_failing_propagator(

@@ -91,6 +91,7 @@ class TaskRig:
 
     def __init__(self, framework: str, redis_url: str, **environ: str) -> None:
         self.framework = framework
+        self.redis_url = redis_url
         self._client: Any = redis.Redis.from_url(redis_url)
         self._directory = tempfile.TemporaryDirectory(prefix="otel-bridge-rig-")
         self._environ = {

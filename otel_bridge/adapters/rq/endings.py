@@ -78,9 +78,11 @@ class Endings:
         def retry(job: Any, *args: Any, **kwargs: Any) -> Any:
             found = _cleaning.get()
             if found is not None and not is_off():
-                found.append((job, True))
+                if not _has_ended(job):
+                    found.append((job, True))
                 record = record_of(job)
                 record.attempt = record.last_attempt() + 1
+                record.is_retry = True
             return original(job, *args, **kwargs)
 
         return retry
@@ -90,7 +92,7 @@ class Endings:
 
         def handle_failure(job: Any, *args: Any, **kwargs: Any) -> Any:
             found = _cleaning.get()
-            if found is not None and not is_off():
+            if found is not None and not is_off() and not _has_ended(job):
                 found.append((job, False))
             return original(job, *args, **kwargs)
 
@@ -186,6 +188,12 @@ class Endings:
                 raise
 
         return refresh
+
+
+def _has_ended(job: Any) -> bool:
+    """Whether the last attempt reported its end: 2.6.1 cleans up what has succeeded as well."""
+    started, ended = job.started_at, job.ended_at
+    return started is not None and ended is not None and ended >= started
 
 
 @safely

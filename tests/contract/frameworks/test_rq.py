@@ -6,6 +6,8 @@ import itertools
 import os
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +21,7 @@ from otel_bridge_collector.model.nodes import Job
 from otel_bridge.events.model import MonitoringEvent
 from tests.support.folding import START, fold, judged
 from tests.support.redis_server import DATABASES, RedisServer
-from tests.support.task_rig import TaskRig
+from tests.support.task_rig import TaskRig, bin_of
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.redis, pytest.mark.timeout(180)]
@@ -27,6 +29,18 @@ pytestmark = [pytest.mark.redis, pytest.mark.timeout(180)]
 _names = itertools.count()
 RAN = ["task_completed", "task_enqueued", "task_started"]
 FAILED = ["task_enqueued", "task_failed", "task_started"]
+
+
+def version(package: str) -> tuple[int, ...]:
+    """Of a package of the worker's environment, without what follows its numbers."""
+    code = f"import importlib.metadata as m; print(m.version('{package}'))"
+    text = subprocess.run(
+        [bin_of("rq") / "python", "-c", code], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+    return tuple(int(part) for part in text.strip().split(".") if part.isdigit())
+
+
+RQ, REDIS = version("rq"), version("redis")
 
 
 def name(what: str) -> str:
@@ -186,6 +200,38 @@ def test_a_worker_killed_with_its_work_horse(new_rig: TaskRig, retries: int) -> 
     )
     assert status(rig, job) == ("completed" if retries else "failed")
     assert_belongs(rig, job, task)
+
+
+def test_a_finished_job_that_is_cleaned_up(rig: TaskRig) -> None:
+    """It stays completed if RQ takes it for abandoned, as 2.6.1 does: rq/rq#2424."""
+    job = enqueue(rig, "add", 1, task=name("task"))
+    rig.wait_for("task_completed", job)
+    wait_until(lambda: order(rig, "status", job) == "finished", "RQ has recorded the end")
+    order(rig, "leave_behind", job)
+    last = enqueue(rig, "add", 1)
+    rig.wait_for("task_completed", last)
+    assert sorted(rig.kinds(job)) == RAN
+
+
+def test_a_cold_shutdown(new_rig: TaskRig) -> None:
+    """Two signals end the worker and its work-horse: the job is stalled at once, rq/rq#2015."""
+    rig = new_rig
+    rig.start_worker()
+    job = enqueue(rig, "nap", rig.path("gate"), task=name("task"), retry=[1])
+    rig.wait_for("task_started", job)
+    wait_until(lambda: order(rig, "status", job) == "started", "RQ has started it")
+    assert rig.worker is not None
+
+    def is_over() -> bool:
+        assert rig.worker is not None
+        rig.worker.terminate()  # RQ ignores a second one within a second
+        return rig.worker.poll() is not None
+
+    wait_until(is_over, "the worker to end", every_sec=0.3)
+    rig.worker = None
+    rig.wait_for("worker_stopped")
+    assert status(rig, job) == "stalled"
+    assert sorted(rig.kinds(job)) == ["task_enqueued", "task_started"]
 
 
 # --- which run -----------------------------------------------------------------------------------
@@ -447,6 +493,8 @@ def test_a_pipeline_counts_when_it_is_executed(rig: TaskRig) -> None:
 def test_a_spawn_worker(new_rig: TaskRig) -> None:
     """Its work-horses are new programs: all the same their jobs start, end and have children."""
     rig, task = new_rig, name("task")
+    if REDIS[0] >= 8 and RQ < (3,):
+        pytest.skip("RQ 2.6.1 cannot spawn a work-horse with redis-py 8")
     rig.start_worker("--kind", "SpawnWorker", "--name", "spawns")
     done = enqueue(rig, "add", 1, task=task)
     bad = enqueue(rig, "boom", task=task)
@@ -532,6 +580,80 @@ def test_nothing_leaks_in_a_simple_worker(new_rig: TaskRig) -> None:
         ]
         assert [e["parent_task_id"] for e in inner] == [started["parent_task_id"]]
     assert {event["phase"] for event in rig.events(other)} == {None}
+
+
+@pytest.mark.parametrize(
+    "order_of_set_up", ["sentry,redis,ours", "ours,sentry,redis", "redis,ours,sentry"]
+)
+def test_beside_other_instrumentations(redis_url: str, order_of_set_up: str) -> None:
+    """With Sentry's and OpenTelemetry's for Redis, in any order, whose a job is stays right."""
+    with TaskRig("rq", redis_url, RQ_APP_SET_UP=order_of_set_up) as rig:
+        test_nothing_leaks_in_a_simple_worker(rig)
+        bad = enqueue(rig, "boom", task="t")
+        assert reason(rig, bad)[2] == "ValueError: no such school"
+        assert_quiet(rig)
+
+
+def test_jobs_of_the_release_before(new_rig: TaskRig) -> None:
+    """A carrier in ``meta`` is read, and hidden from the job; its attempts are counted on."""
+    rig = new_rig
+    carrier = {
+        "traceparent": f"00-{'a' * 32}-{'b' * 16}-01",
+        "nexus-parent-task-id": "old",
+        "nexus-run-id": "c" * 16,
+    }
+    meta = {"otel_bridge": carrier, "otel_bridge_attempt": 2, "own": 1}
+    gate = Path(rig.path("gate"))
+    gate.touch()
+    with TaskRig("rq", rig.redis_url, RQ_APP_SET_UP="") as plain:
+        job = enqueue(plain, "report", 40, str(gate), meta=meta)
+    rig.start_worker()
+    rig.wait_for("task_completed", job)
+    (started,) = rig.events(job, "task_started")
+    assert (started["parent_task_id"], started["run_id"]) == ("old", "c" * 16)
+    assert (started["retry_count"], started["trace_id"]) == (2, "a" * 32)
+    assert order(rig, "meta", job) == "['own', 'progress']"
+
+
+def test_the_settings_module_of_rq_worker(new_rig: TaskRig) -> None:
+    """``rq worker -c module``: set-up in that module shows the worker and its jobs."""
+    rig = new_rig
+    rig.start_beside("rq", "worker", "-c", "tests.support.task_apps.rq_app", "-u", rig.redis_url)
+    rig.wait_for_kinds(rig.submit("add", 1), RAN)
+    assert rig.events(kind="worker_started")
+
+
+def test_zero_code(redis_url: str) -> None:
+    """``opentelemetry-instrument rq worker``: the same, without a line of set-up."""
+    if bin_of("rq") != Path(sys.executable).parent:
+        pytest.skip("entry points are found only where otel-bridge is installed")
+    with TaskRig("rq", redis_url, RQ_APP_SET_UP="") as rig:
+        command = (f"{bin_of('rq')}/rq", "worker", "-u", redis_url)
+        rig.start_beside("opentelemetry-instrument", *command)
+        rig.wait_for("worker_started")
+        job = rig.submit("add", 1)
+        rig.wait_for_kinds(job, ["task_completed", "task_started"])
+
+
+@pytest.mark.parametrize(
+    ("set_up", "text"),
+    [
+        ("adapter", "configure() was not called before Worker.work()"),
+        ("", "instrument() was called while a job runs"),
+    ],
+)
+def test_the_wrong_place(redis_url: str, set_up: str, text: str) -> None:
+    """Set-up too late or not at all: one warning that names the right place."""
+    with TaskRig("rq", redis_url, RQ_APP_SET_UP=set_up) as rig:
+        if set_up:
+            rig.start_worker()
+        else:
+            rig.start_beside("rq", "worker", "-u", redis_url)
+            rig.submit("enqueue", "set_up", ["ours"], {})
+        wait_until(lambda: text in rig.log.read_text(errors="replace"), "the warning")
+        lines = rig.log.read_text(errors="replace").splitlines()
+        assert sum("otel-bridge: " in line for line in lines) == 1
+        assert "'rq worker -c'" in next(line for line in lines if text in line)
 
 
 def test_runs_in_place(new_rig: TaskRig) -> None:

@@ -13,17 +13,44 @@ from typing import Any, Final
 
 import redis
 import rq
+import sentry_sdk
+from opentelemetry.instrumentation.redis import RedisInstrumentor
 from rq import Callback, Queue, Repeat, Retry, Worker, get_current_job
 from rq.command import send_stop_job_command
 from rq.job import Dependency, Job
+from sentry_sdk.envelope import Envelope
+from sentry_sdk.integrations.rq import RqIntegration
+from sentry_sdk.transport import Transport
 
 import otel_bridge
 from otel_bridge.adapters.rq import RqAdapter
 from tests.support.task_apps.work import bus_url, is_first_time, wait_for
 
-if not os.environ.get("RQ_APP_IS_PLAIN"):
-    otel_bridge.configure(service_name="rq-app")
-    RqAdapter().instrument()
+
+def set_up(way: str) -> None:
+    """One step of the application's set-up; a test chooses their order by ``RQ_APP_SET_UP``."""
+    if way == "ours":
+        otel_bridge.configure(service_name="rq-app")
+        RqAdapter().instrument()
+    elif way == "adapter":
+        RqAdapter().instrument()
+    elif way == "redis":
+        RedisInstrumentor().instrument()
+    elif way == "sentry":
+        dsn = "http://key@127.0.0.1:9/1"
+        options: dict[str, Any] = {"dsn": dsn, "transport": Nowhere, "traces_sample_rate": 1.0}
+        sentry_sdk.init(integrations=[RqIntegration()], **options)
+
+
+class Nowhere(Transport):
+    """Takes what Sentry would send."""
+
+    def capture_envelope(self, envelope: Envelope) -> None:
+        pass
+
+
+for step in os.environ.get("RQ_APP_SET_UP", "ours").split(","):
+    set_up(step)
 
 QUEUE = "default"
 queue = Queue(QUEUE, connection=redis.Redis.from_url(bus_url()))
@@ -182,6 +209,7 @@ def order(name: str, *args: Any) -> str:
         "delete_queue": lambda with_jobs: queue.delete(delete_jobs=with_jobs),
         "cancel_in_pipeline": _cancel_in_pipeline,
         "abandon": _abandon,
+        "leave_behind": _leave_behind,
         "again": lambda job_id: queue.enqueue_job(Job.fetch(job_id, connection=connection)),
         "meta": lambda job_id: sorted(Job.fetch(job_id, connection=connection).get_meta()),
         "stores": _stores,
@@ -200,6 +228,12 @@ def _stores(job_id: str) -> str:
     """How RQ recorded a job's latest end."""
     result = Job.fetch(job_id, connection=queue.connection).latest_result()
     return "" if result is None else result.type.name
+
+
+def _leave_behind(job_id: str) -> None:
+    """As in rq/rq#2424: a job that has ended is still among those that run."""
+    queue.connection.zadd(queue.started_job_registry.key, {f"{job_id}:1": 1})
+    queue.started_job_registry.cleanup()
 
 
 def _abandon(worker_name: str) -> None:
