@@ -184,13 +184,18 @@ def test_the_oldest_is_not_looked_for() -> None:
 # --- unit tests ----------------------------------------------------------------------------------
 
 ADAPTERS = ("wraps the real workers of a framework", "tests/contract/test_adapters.py")
+RQ = ("wraps the real workers of RQ", "tests/contract/frameworks/test_rq.py")
 
 TESTED_ELSEWHERE = {
     "otel_bridge/__main__": ("is the command line", "tests/integration/test_main_job.py"),
     "otel_bridge/adapters/arq": ADAPTERS,
     "otel_bridge/adapters/celery/adapter": ADAPTERS,
     "otel_bridge/adapters/dramatiq": ADAPTERS,
-    "otel_bridge/adapters/rq": ADAPTERS,
+    "otel_bridge/adapters/rq/adapter": RQ,
+    "otel_bridge/adapters/rq/endings": RQ,
+    "otel_bridge/adapters/rq/enqueueing": RQ,
+    "otel_bridge/adapters/rq/running": RQ,
+    "otel_bridge/adapters/rq/spawned": RQ,
     "otel_bridge/adapters/taskiq": ADAPTERS,
     "otel_bridge_collector/errors": (
         "is one base class without code",

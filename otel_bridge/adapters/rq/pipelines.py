@@ -31,8 +31,8 @@ def after_execute(pipeline: Any, commit: Call, drop: Call) -> None:
         commit: Takes nothing; called in the thread that executes.
         drop: The same.
     """
-    waiting: list[tuple[Call, Call]] | None = vars(pipeline).get(_ATTRIBUTE)
-    if waiting is None:
+    waiting: list[tuple[Call, Call]] | None = getattr(pipeline, _ATTRIBUTE, None)
+    if not isinstance(waiting, list):
         waiting = []
         try:
             setattr(pipeline, _ATTRIBUTE, waiting)

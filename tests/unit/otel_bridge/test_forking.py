@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from otel_bridge.forking import current_incarnation, on_fork
+from otel_bridge.forking import current_incarnation, keep_incarnation, on_fork
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process.*fork:DeprecationWarning")
 
@@ -75,3 +75,12 @@ def test_a_forked_child_is_another_incarnation() -> None:
     assert len({own, *children}) == 3
     for found in (own, *children):
         assert len(bytes.fromhex(found)) == 8
+
+
+def test_a_work_horse_keeps_its_workers_incarnation() -> None:
+    """A child that is forked inside the block is the same life; its own child is another."""
+    mine = current_incarnation()
+    with keep_incarnation():
+        assert in_child(current_incarnation) == mine
+        assert in_child(lambda: in_child(current_incarnation)) != mine
+    assert in_child(current_incarnation) != mine
