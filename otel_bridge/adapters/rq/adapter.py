@@ -18,6 +18,7 @@ from otel_bridge.adapters.base import (
     DepthSampler,
     framework,
     is_off,
+    safely,
     start_worker,
     stop_worker,
 )
@@ -81,6 +82,7 @@ class RqAdapter(Adapter):
                 " 'rq worker -c'"
             )
         runs = Runs()
+        self._depths: DepthSampler | None = None
         self._running = Running(runs)
         self._attach_enqueueing(Enqueueing(runs))
         self._attach_endings(Endings(runs))
@@ -154,6 +156,7 @@ class RqAdapter(Adapter):
 
         return bootstrap
 
+    @safely
     def _start(self, worker: BaseWorker) -> None:
         queues = {queue.name: queue for queue in worker.queues}
         meta = {"framework": "rq", "queues": list(queues)}

@@ -10,7 +10,7 @@ Source: rq 3.0 and 2.6.1 (``registry.py``, ``queue.py``, ``job.py``).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -108,12 +108,13 @@ class Endings:
             if is_off() or self._runs.get(job.id) is not None or not record_of(job).carrier:
                 return original(job, pipeline, *args, **kwargs)
             is_waiting = status_of(job) in _WAITING
+            dependents = _deferred_for(job) if is_waiting else []
             result = original(job, pipeline, *args, **kwargs)
 
             def report() -> None:
                 if is_waiting:
                     _report(job, error, "revoked")
-                _report_dependents(job)
+                    _report_never(job, "will not run", _still_deferred(dependents))
 
             if pipeline is None:
                 report()
@@ -218,30 +219,43 @@ def _report(job: Any, error: str, reason: str, *, will_retry: bool = False) -> N
 @safely
 def _report_dependents(job: Any) -> None:
     """
-    Report the jobs that wait for one that failed or was cancelled, and what waits for those.
+    Report the jobs that wait for one that has failed, and what waits for those.
 
     RQ leaves them deferred for ever. If the job is requeued and succeeds, they run after all, and
     their start is newer than this end.
     """
+    is_failed = job.get_status(refresh=False) == "failed"
+    dependents = [
+        each for each in _deferred_for(job) if not (is_failed and each.allow_dependency_failures)
+    ]
+    _report_never(job, "failed" if is_failed else "was stopped", dependents)
+
+
+@safely
+def _report_never(job: Any, words: str, dependents: list[Any]) -> None:
     seen = {job.id}
-    ended = [(job, str(getattr(job.get_status(refresh=False), "value", "")))]
-    while ended:
-        parent, status = ended.pop()
-        words = {"failed": "failed", "stopped": "was stopped"}.get(status, "will not run")
-        for each in _waiting_for(parent):
-            if each.id in seen or (status == "failed" and each.allow_dependency_failures):
-                continue
+    waiting = [(job.id, words, each) for each in dependents]
+    while waiting:
+        parent_id, words, each = waiting.pop()
+        if each.id not in seen:
             seen.add(each.id)
-            _report(each, f"not run: job {parent.id}, which it depends on, {words}", "refused")
-            ended.append((each, ""))
+            _report(each, f"not run: job {parent_id}, which it depends on, {words}", "refused")
+            waiting += [(each.id, "will not run", one) for one in _deferred_for(each)]
 
 
-def _waiting_for(job: Any) -> Iterator[Any]:
-    ids = job.dependent_ids
-    if ids:
-        for each in type(job).fetch_many(ids, job.connection, job.serializer):
-            if each is not None and each.get_status(refresh=False) == "deferred":
-                yield each
+def _deferred_for(job: Any) -> list[Any]:
+    """The jobs that wait for a job; none if Redis cannot say so."""
+    try:
+        ids = job.dependent_ids
+        found = type(job).fetch_many(ids, job.connection, job.serializer) if ids else []
+    except Exception:
+        logger.exception("otel-bridge could not read the jobs that wait for %s", job.id)
+        return []
+    return [each for each in found if each and each.get_status(refresh=False) == "deferred"]
+
+
+def _still_deferred(jobs: list[Any]) -> list[Any]:
+    return [job for job in jobs if status_of(job) == "deferred"]
 
 
 @safely

@@ -154,7 +154,7 @@ def kill(rig: TaskRig) -> None:
     rig.worker = None
 
 
-@pytest.mark.parametrize("retries", [0, 2])
+@pytest.mark.parametrize("retries", [pytest.param(0, marks=pytest.mark.frameworks), 2])
 def test_a_worker_killed_with_its_work_horse(new_rig: TaskRig, retries: int) -> None:
     """
     Its job is stalled, started again under its name or not, until RQ's clean-up decides.
@@ -213,6 +213,7 @@ def test_a_finished_job_that_is_cleaned_up(rig: TaskRig) -> None:
     assert sorted(rig.kinds(job)) == RAN
 
 
+@pytest.mark.frameworks
 def test_a_cold_shutdown(new_rig: TaskRig) -> None:
     """Two signals end the worker and its work-horse: the job is stalled at once, rq/rq#2015."""
     rig = new_rig
@@ -323,6 +324,7 @@ def test_ends_that_are_failures(
     assert error in text
 
 
+@pytest.mark.frameworks
 def test_a_result_that_cannot_be_stored(rig: TaskRig) -> None:
     """The job ends as RQ records it: RQ stores another text in place of the result."""
     job = enqueue(rig, "unserialisable", task=name("task"))
@@ -361,6 +363,7 @@ def test_a_job_that_is_stopped(rig: TaskRig) -> None:
     rig.wait_for_kinds(job, FAILED)
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize("handler", ["handler_raises", "handler_says_no"])
 @pytest.mark.parametrize("retries", [0, 1])
 def test_exception_handlers(new_rig: TaskRig, handler: str, retries: int) -> None:
@@ -458,6 +461,21 @@ def test_dependencies(rig: TaskRig) -> None:
     assert {status(rig, job) for job in (never, after_it)} == {"failed"}
 
 
+def test_a_job_that_is_deleted_or_cancelled_has_dependents(rig: TaskRig) -> None:
+    """What waits for it will never run, and ends with it."""
+    task, gate = name("task"), rig.path(name("gate"))
+    blocker = enqueue(rig, "nap", gate, task=task)
+    for call_off in ("forget", "revoke"):
+        waits = enqueue(rig, "add", 1, task=task)
+        never = enqueue(rig, "add", 1, task=task, after=[waits])
+        rig.submit(call_off, waits)
+        text = f"not run: job {waits}, which it depends on, will not run"
+        assert reason(rig, never) == ("refused", "other", text)
+        assert_belongs(rig, never, task)
+    Path(gate).touch()
+    rig.wait_for("task_completed", blocker)
+
+
 def test_scheduled_jobs(rig: TaskRig) -> None:
     """``enqueue_in``: enqueued once, when it was asked for; not lost while its queue is empty."""
     task = name("task")
@@ -468,6 +486,45 @@ def test_scheduled_jobs(rig: TaskRig) -> None:
     rig.wait_for("queue_depth_update", count=2)
     assert status(rig, later, later_sec=120) == "pending"
     assert_belongs(rig, soon, task)
+
+
+@pytest.mark.frameworks
+def test_a_job_that_its_worker_kills(new_rig: TaskRig) -> None:
+    """60 s after a time limit that the job did not notice, RQ kills its work-horse."""
+    rig = new_rig
+    rig.start_worker("--monitoring-sec", "1")
+    job = enqueue(rig, "stubborn", rig.path("gate"), task=name("task"), job_timeout=1)
+    rig.wait_for("task_started", job)
+    wait_until(lambda: rig.events(job, "task_failed"), "RQ to kill it", timeout_sec=90)
+    assert reason(rig, job)[:2] == ("time_limit", "other")
+
+
+@pytest.mark.frameworks
+def test_a_result_that_is_too_large(own_redis: RedisServer) -> None:
+    """Redis refuses it: the job has failed once, with what Redis said."""
+    with TaskRig("rq", own_redis.url) as rig:
+        rig._client.config_set("proto-max-bulk-len", 2_000_000)
+        rig.start_worker()
+        job = enqueue(rig, "huge", task=name("task"))
+        rig.wait_for_kinds(job, FAILED)
+        assert_quiet(rig)
+
+
+@pytest.mark.frameworks
+def test_a_pool_of_workers(redis_url: str) -> None:
+    """``rq worker-pool``: each worker has its id, and the ends of its own work-horses alone."""
+    with TaskRig("rq", redis_url) as rig:
+        rig.start_beside("python", "-m", "tests.support.task_apps.rq_app", "--pool", "2")
+        rig.wait_for("worker_started", count=2)
+        assert len({event["worker_id"] for event in rig.events(kind="worker_started")}) == 2
+        gates = [rig.path(f"gate{number}") for number in range(2)]
+        jobs = [enqueue(rig, "die_at", gate, task="t") for gate in gates]
+        started = [rig.wait_for("task_started", job) for job in jobs]
+        assert len({event["worker_id"] for event in started}) == 2
+        for gate, job, start in zip(gates, jobs, started, strict=True):
+            Path(gate).touch()
+            failed = rig.wait_for("task_failed", job)
+            assert (failed["reason"], failed["span_id"]) == ("killed", start["span_id"])
 
 
 # --- ghosts --------------------------------------------------------------------------------------
@@ -490,6 +547,7 @@ def test_a_pipeline_counts_when_it_is_executed(rig: TaskRig) -> None:
     assert rig.kinds(never) == []
 
 
+@pytest.mark.frameworks
 def test_a_spawn_worker(new_rig: TaskRig) -> None:
     """Its work-horses are new programs: all the same their jobs start, end and have children."""
     rig, task = new_rig, name("task")
@@ -547,6 +605,7 @@ def test_progress_in_the_meta(rig: TaskRig, value: Any, shown: dict[str, int]) -
     assert rig.wait_for("task_completed", job)["progress"] == shown
 
 
+@pytest.mark.frameworks
 def test_depths_of_each_queue(new_rig: TaskRig) -> None:
     """Each queue's depth comes at once, and an emptied queue reports 0."""
     rig = new_rig
@@ -582,6 +641,7 @@ def test_nothing_leaks_in_a_simple_worker(new_rig: TaskRig) -> None:
     assert {event["phase"] for event in rig.events(other)} == {None}
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize(
     "order_of_set_up", ["sentry,redis,ours", "ours,sentry,redis", "redis,ours,sentry"]
 )
@@ -615,6 +675,7 @@ def test_jobs_of_the_release_before(new_rig: TaskRig) -> None:
     assert order(rig, "meta", job) == "['own', 'progress']"
 
 
+@pytest.mark.frameworks
 def test_the_settings_module_of_rq_worker(new_rig: TaskRig) -> None:
     """``rq worker -c module``: set-up in that module shows the worker and its jobs."""
     rig = new_rig
@@ -623,6 +684,7 @@ def test_the_settings_module_of_rq_worker(new_rig: TaskRig) -> None:
     assert rig.events(kind="worker_started")
 
 
+@pytest.mark.frameworks
 def test_zero_code(redis_url: str) -> None:
     """``opentelemetry-instrument rq worker``: the same, without a line of set-up."""
     if bin_of("rq") != Path(sys.executable).parent:
@@ -635,6 +697,7 @@ def test_zero_code(redis_url: str) -> None:
         rig.wait_for_kinds(job, ["task_completed", "task_started"])
 
 
+@pytest.mark.frameworks
 @pytest.mark.parametrize(
     ("set_up", "text"),
     [

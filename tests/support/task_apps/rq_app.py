@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -13,14 +14,10 @@ from typing import Any, Final
 
 import redis
 import rq
-import sentry_sdk
-from opentelemetry.instrumentation.redis import RedisInstrumentor
 from rq import Callback, Queue, Repeat, Retry, Worker, get_current_job
 from rq.command import send_stop_job_command
 from rq.job import Dependency, Job
-from sentry_sdk.envelope import Envelope
-from sentry_sdk.integrations.rq import RqIntegration
-from sentry_sdk.transport import Transport
+from rq.worker_pool import WorkerPool
 
 import otel_bridge
 from otel_bridge.adapters.rq import RqAdapter
@@ -35,18 +32,16 @@ def set_up(way: str) -> None:
     elif way == "adapter":
         RqAdapter().instrument()
     elif way == "redis":
+        from opentelemetry.instrumentation.redis import RedisInstrumentor
+
         RedisInstrumentor().instrument()
     elif way == "sentry":
+        import sentry_sdk
+        from sentry_sdk.integrations.rq import RqIntegration
+
+        # Nothing listens there.
         dsn = "http://key@127.0.0.1:9/1"
-        options: dict[str, Any] = {"dsn": dsn, "transport": Nowhere, "traces_sample_rate": 1.0}
-        sentry_sdk.init(integrations=[RqIntegration()], **options)
-
-
-class Nowhere(Transport):
-    """Takes what Sentry would send."""
-
-    def capture_envelope(self, envelope: Envelope) -> None:
-        pass
+        sentry_sdk.init(dsn=dsn, integrations=[RqIntegration()], traces_sample_rate=1.0)
 
 
 for step in os.environ.get("RQ_APP_SET_UP", "ours").split(","):
@@ -105,6 +100,11 @@ def nest() -> None:
 
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_at(gate: str) -> None:
+    wait_for(gate)
+    die()
 
 
 def leave(code: int) -> None:
@@ -167,6 +167,16 @@ def submit(name: str, *args: Any) -> str:
     return str(job.id)
 
 
+def _enqueue_unique(job_id: str) -> str:
+    """Enqueue one id twice; the second is refused."""
+    from rq.exceptions import DuplicateJobError
+
+    queue.enqueue(f"{THIS}.add", 1, job_id=job_id, unique=True)
+    with contextlib.suppress(DuplicateJobError):
+        queue.enqueue(f"{THIS}.add", 1, job_id=job_id, unique=True)
+    return job_id
+
+
 def enqueue(name: str, args: list[Any], options: dict[str, Any]) -> str:
     """
     Enqueue a job in any way that RQ has; its id.
@@ -179,8 +189,9 @@ def enqueue(name: str, args: list[Any], options: dict[str, Any]) -> str:
     after, allow_failure = options.pop("after", None), options.pop("allow_failure", False)
     if after:
         options["depends_on"] = Dependency(after, allow_failure=allow_failure)
-    for key, kind in (("retry", Retry), ("repeat", Repeat)):
-        if key in options:
+    kinds = {"retry": Retry, "repeat": Repeat, "rate_limit": getattr(rq, "RateLimit", None)}
+    for key, kind in kinds.items():
+        if kind is not None and key in options:
             options[key] = kind(*options[key])
     for key in ("on_success", "on_failure"):
         if key in options:
@@ -207,6 +218,7 @@ def order(name: str, *args: Any) -> str:
         "stop": lambda job_id: send_stop_job_command(connection, job_id),
         "empty": lambda: queue.empty(),
         "delete_queue": lambda with_jobs: queue.delete(delete_jobs=with_jobs),
+        "unique": _enqueue_unique,
         "cancel_in_pipeline": _cancel_in_pipeline,
         "abandon": _abandon,
         "leave_behind": _leave_behind,
@@ -267,9 +279,12 @@ def main() -> None:
     parser.add_argument("--queues", default=QUEUE)
     parser.add_argument("--handler")
     parser.add_argument("--scheduler", action="store_true")
-    parser.add_argument("--burst", action="store_true")
+    parser.add_argument("--pool", type=int)
     parser.add_argument("--monitoring-sec", type=int, default=30)
     options = parser.parse_args()
+    if options.pool:
+        WorkerPool([queue], connection=queue.connection, num_workers=options.pool).start()
+        return
     kind: type[Worker] = getattr(rq, options.kind, None) or getattr(rq.worker, options.kind)
     names = options.queues.split(",")
     handlers = [globals()[options.handler]] if options.handler else None
@@ -280,7 +295,7 @@ def main() -> None:
         exception_handlers=handlers,
         job_monitoring_interval=options.monitoring_sec,
     )
-    worker.work(with_scheduler=options.scheduler, burst=options.burst)
+    worker.work(with_scheduler=options.scheduler)
 
 
 if __name__ == "__main__":
