@@ -14,7 +14,7 @@ from otel_bridge.events.model import MonitoringEvent
 from tests.support.folding import START, fold, judged
 from tests.support.task_rig import TaskRig
 
-__all__ = ["Attempt", "attempts", "model_of"]
+__all__ = ["Attempt", "assert_no_error_of_ours", "attempts", "model_of"]
 
 
 class Attempt(NamedTuple):
@@ -46,3 +46,9 @@ def attempts(rig: TaskRig, task: str, job: str, later_sec: float = 0.0) -> list[
         state = rows.state(node, None)
         found.append(Attempt(node.attempt, STATUS_NAMES[state.status], state.reason))
     return found
+
+
+def assert_no_error_of_ours(rig: TaskRig) -> None:
+    """No message of this package, such as an exception, is in the log of the rig's worker."""
+    log = rig.log.read_text(encoding="utf-8", errors="replace")
+    assert "otel-bridge" not in log.replace("otel-bridge-rig", "")

@@ -25,7 +25,7 @@ from otel_bridge.bridge import Bridge
 from otel_bridge.publish.transports.memory import memory_log
 from otel_bridge.settings import BridgeSettings
 from tests.support.redis_server import DATABASES, RedisServer
-from tests.support.rig_model import Attempt, attempts
+from tests.support.rig_model import Attempt, assert_no_error_of_ours, attempts
 from tests.support.task_rig import TaskRig, bin_of
 from tests.support.waiting import wait_until
 
@@ -59,11 +59,6 @@ def rig(redis_server: RedisServer) -> Iterator[TaskRig]:
         rig.start_worker()
         rig.wait_for("worker_started")
         yield rig
-
-
-def assert_no_error_of_ours(rig: TaskRig) -> None:
-    """No exception of this package is in the worker's log."""
-    assert "otel-bridge" not in rig.log.read_text(encoding="utf-8", errors="replace")
 
 
 def end_of(rig: TaskRig, job: str, kind: str = "task_failed") -> tuple[str | None, str | None]:
