@@ -188,7 +188,7 @@ RQ = ("wraps the real workers of RQ", "tests/contract/frameworks/test_rq.py")
 
 TESTED_ELSEWHERE = {
     "otel_bridge/__main__": ("is the command line", "tests/integration/test_main_job.py"),
-    "otel_bridge/adapters/arq": ADAPTERS,
+    "otel_bridge/adapters/arq/adapter": (ADAPTERS[0], "tests/contract/frameworks/test_arq.py"),
     "otel_bridge/adapters/celery/adapter": ADAPTERS,
     "otel_bridge/adapters/dramatiq": ADAPTERS,
     "otel_bridge/adapters/rq/adapter": RQ,
@@ -196,7 +196,14 @@ TESTED_ELSEWHERE = {
     "otel_bridge/adapters/rq/enqueueing": RQ,
     "otel_bridge/adapters/rq/running": RQ,
     "otel_bridge/adapters/rq/spawned": RQ,
-    "otel_bridge/adapters/taskiq": ADAPTERS,
+    "otel_bridge/adapters/taskiq/adapter": (
+        ADAPTERS[0],
+        "tests/contract/frameworks/test_taskiq.py",
+    ),
+    "otel_bridge/adapters/taskiq/sending": (
+        "wraps the real senders of Taskiq",
+        "tests/contract/frameworks/test_taskiq.py",
+    ),
     "otel_bridge_collector/errors": (
         "is one base class without code",
         "tests/unit/otel_bridge_collector/wire/test_filters.py",

@@ -99,7 +99,7 @@ class ArqAdapter(Adapter):
         self._patch(arq.worker, "deserialize_job_raw", _deserializing)
         self._patch(arq.worker, "serialize_result", _recording_result)
         self._patch(Worker, "main", self._working)
-        self._patch(Worker, "heart_beat", self._beating)
+        self._patch(Worker, "heart_beat", self._polling)
         self._patch(Worker, "run_job", self._running)
         self._patch(Worker, "finish_job", _finishing)
         self._patch(Worker, "finish_failed_job", _failing)
@@ -142,13 +142,13 @@ class ArqAdapter(Adapter):
 
         return main
 
-    def _beating(self, original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    def _polling(self, original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         # At each poll of the queue, for main() may have begun before instrument() or configure().
-        async def heart_beat(owner: Worker) -> Any:
+        async def poll(owner: Worker) -> Any:
             self._watch(owner)
             return await original(owner)
 
-        return heart_beat
+        return poll
 
     @safely
     def _watch(self, owner: Worker, is_in_main: bool = False) -> None:

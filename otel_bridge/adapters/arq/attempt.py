@@ -2,7 +2,7 @@
 ``Attempt``: one call of arq's ``Worker.run_job``, and how its job ended.
 
 arq decides the end in one long method: what the function raised, a time-out, an abort, the worker's
-shutdown and the hooks all meet there. The adapter records what it sees, and it is judged here once.
+shutdown and the hooks all meet there. The adapter records what it sees; here it becomes one end.
 
 Source: arq 0.25 to 0.28 (``worker.py``, ``run_job``).
 """
@@ -79,7 +79,7 @@ class Attempt:
 
     @property
     def is_expired(self) -> bool:
-        """Whether the job's data had expired when its turn came."""
+        """Whether the job's data had expired before arq read them."""
         return self.is_discarded and not self.is_read
 
     def why_discarded(self) -> tuple[str, str | None]:

@@ -87,7 +87,8 @@ async def depth_of(broker: Any, name: str) -> int:
             if found.get("lag") is not None:
                 return int(found["lag"])
             after = f"({_text(found['last-delivered-id'])}"
-            return len(await client.xrange(name, min=after, count=_MAX_COUNTED))
+            entries: Any = await client.xrange(name, min=after, count=_MAX_COUNTED)
+            return len(entries)
         return int(await client.xlen(name))
 
 

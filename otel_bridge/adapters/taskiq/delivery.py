@@ -65,7 +65,7 @@ class Delivery:
         message: As the broker gave it: bytes, or a message with an ``ack`` function.
 
     Attributes:
-        run: The attempt, from the moment at which the function's turn comes; before it None.
+        run: The attempt; None until every ``pre_execute`` has returned.
         task_id: Id of the job; None before ``started``.
         context: The OpenTelemetry context of the attempt, for what is enqueued after it.
         is_function_running: What is enqueued now comes from the job itself, not from a middleware.
@@ -90,7 +90,7 @@ class Delivery:
         self._has_result = False
 
     def started(self, run: Run, message: Any) -> None:
-        """Record that the function's turn has come; ``message`` is the parsed one."""
+        """Record that the function is called next; ``message`` is the parsed one."""
         self.run = run
         self.task_id = message.task_id
         self.context = otel_context.get_current()

@@ -16,6 +16,7 @@ import pytest
 import redis
 from arq.connections import ArqRedis, RedisSettings, create_pool
 from arq.worker import Worker as ArqWorker
+from arq.worker import create_worker
 from opentelemetry.sdk.trace import TracerProvider
 
 import otel_bridge
@@ -107,6 +108,22 @@ def test_an_expired_job(rig: TaskRig) -> None:
     rig.wait_for("task_completed", done)
     with redis.Redis.from_url(rig.redis_url) as client:
         wait_until(lambda: not client.keys("arq:otel_bridge:*"), "the kept carriers to be deleted")
+
+
+def test_a_job_that_expires_between_its_attempts(rig: TaskRig) -> None:
+    """``Retry`` for longer than the job lives: its last attempt was a retry, then it expired."""
+    task = name("task")
+    job = rig.submit("keep_trying@short", research_task=task)
+    failed = rig.wait_for("task_failed", job)
+    assert (failed["reason"], failed["retry_count"], failed["parent_task_id"]) == (
+        "expired",
+        1,
+        task,
+    )
+    assert attempts(rig, task, job) == [
+        Attempt(0, "retrying", None),
+        Attempt(1, "failed", "expired"),
+    ]
 
 
 def test_a_job_that_no_worker_knows(rig: TaskRig) -> None:
@@ -242,7 +259,7 @@ def test_progress_from_inside_of_a_job(rig: TaskRig) -> None:
 @pytest.mark.frameworks
 @pytest.mark.parametrize("order", ["before", "after"])
 def test_beside_sentry_and_with_cron_jobs(redis_url: str, order: str) -> None:
-    """Sentry set up before or after ours: a nested job keeps its research task, nothing leaks."""
+    """Sentry before or after ours: a nested job keeps its research task, jobs beside it theirs."""
     with TaskRig("arq", redis_url, RIG_SENTRY=order, RIG_CRON="1") as rig:
         rig.start_worker()
         rig.wait_for("worker_started")
@@ -260,6 +277,16 @@ def test_beside_sentry_and_with_cron_jobs(redis_url: str, order: str) -> None:
         (cron,) = [e for e in rig.events(kind="task_enqueued") if e["task_type"].startswith("cron")]
         rig.wait_for("task_completed", cron["task_id"])
         assert {e["parent_task_id"] for e in rig.events(cron["task_id"])} == {cron["trace_id"]}
+        gate = rig.path("gate")
+        beside = {name("task"): "", name("task"): ""}
+        for own in beside:
+            beside[own] = rig.submit("nap", gate, research_task=own)
+        for job in beside.values():
+            rig.wait_for("task_started", job)
+        Path(gate).touch()
+        for own, job in beside.items():
+            rig.wait_for("task_completed", job)
+            assert {event["parent_task_id"] for event in rig.events(job)} == {own}
         failed = rig.submit("boom")
         assert rig.wait_for("task_failed", failed)["error"] == "ValueError: no such school"
         assert_no_error_of_ours(rig)
@@ -425,6 +452,18 @@ async def test_a_worker_that_is_set_up_in_on_startup_stops(
     kinds = [event["event_type"] for event in arq_events(arq_bridge)]
     assert [kind for kind in kinds if kind.startswith("worker_s")] == [
         *("worker_started", "worker_stopped")
+    ]
+
+
+async def test_a_worker_of_settings_in_a_dict(arq_bridge: Bridge, arq_pool: ArqRedis) -> None:
+    """Arq takes its settings as a dict as well as from a class."""
+    ArqAdapter().instrument()
+    settings = {"functions": [boom], "redis_pool": arq_pool, "burst": True, "handle_signals": False}
+    await arq_pool.enqueue_job("boom", 1, _job_id="j1")
+    await create_worker(settings, poll_delay=0.01).async_run()
+    assert arq_ends(arq_bridge)["j1"] == [
+        ("task_started", None),
+        ("task_failed", "ValueError: no such school"),
     ]
 
 

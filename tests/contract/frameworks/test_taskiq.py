@@ -47,6 +47,8 @@ IS_OLD = (
 )
 """Whether the worker has Taskiq 0.11: no SmartRetryMiddleware, no OpenTelemetry of its own."""
 
+RETRIED = ["task_completed", "task_enqueued", "task_retry", "task_started", "task_started"]
+
 
 def name(what: str) -> str:
     return f"{what}-{next(_names)}"
@@ -265,6 +267,27 @@ def test_a_killed_worker_of_a_stream(redis_url: str) -> None:
         assert_no_error_of_ours(rig)
 
 
+@pytest.mark.frameworks
+def test_a_long_job_that_a_stream_delivers_twice(redis_url: str) -> None:
+    """Its worker lives, but the message was idle for too long: two attempts, an end each."""
+    with TaskRig("taskiq", redis_url, RIG_BROKER="stream") as rig:
+        rig.start_worker("--max-async-tasks", "8")
+        rig.wait_for("worker_started")
+        task, gate = name("task"), rig.path("gate")
+        job = rig.submit("nap", gate, research_task=task)
+        wait_until(
+            lambda: rig.submit("add", 1) and len(rig.events(job, "task_started")) == 2,
+            "the message to be delivered again",
+            every_sec=0.3,
+        )
+        Path(gate).touch()
+        rig.wait_for("task_completed", job, 2)
+        assert attempts(rig, task, job) == [
+            Attempt(0, "completed", None),
+            Attempt(1, "completed", None),
+        ]
+
+
 # --- beside others -------------------------------------------------------------------------------
 
 
@@ -290,6 +313,8 @@ def test_beside_taskiqs_own_opentelemetry(redis_url: str, order: str) -> None:
         assert inner["parent_span_id"] == started["span_id"]
         phases = [event["phase"] for event in enqueued(rig, task)]
         assert sorted(phases) == ["collect"] * 5 + ["search"] * 2
+        again = rig.submit("once_more", rig.path("marker"), research_task=name("task"))
+        rig.wait_for_kinds(again, RETRIED)
         trace = rig.events(alone, "task_started")[0]["trace_id"]
         wait_until(lambda: len(enqueued(rig, trace)) == 2, "the jobs of no research task")
         assert {event["phase"] for event in enqueued(rig, trace)} == {None}

@@ -76,6 +76,10 @@ async def never(ctx: dict[str, Any]) -> None:
     raise Retry
 
 
+async def keep_trying(ctx: dict[str, Any]) -> None:
+    raise Retry(defer=0.3)
+
+
 async def nap(ctx: dict[str, Any], gate: str) -> None:
     await asyncio.to_thread(wait_for, gate)
 
@@ -134,7 +138,14 @@ def hook(name: str) -> Any:
 class WorkerSettings:
     functions: ClassVar = [
         *(add, boom, flaky, nap, nest, own_timeout, unserialisable, error_as_result),
-        *(hold, steps, steps_in_thread, func(never, max_tries=2), func(slow, timeout=1)),
+        *(
+            hold,
+            keep_trying,
+            steps,
+            steps_in_thread,
+            func(never, max_tries=2),
+            func(slow, timeout=1),
+        ),
         func(add, name="add_unkept", keep_result=0),
         func(slow, name="slow_unkept", timeout=1, keep_result=0),
     ]
@@ -155,21 +166,22 @@ async def submit(name: str, *args: Any) -> str:
     Enqueue a job; its id.
 
     ``add@late`` is put off for an hour, ``add@expired`` for longer than it lives, ``add~id`` has
-    that id.
+    that id. ``@soon`` and ``@short`` live for a minute and for 0.2 s.
     """
     if IS_SET_UP_AT_STARTUP and not ArqAdapter().is_instrumented_by_opentelemetry:
         await set_up()
     name, _, when = name.partition("@")
     name, _, job_id = name.partition("~")
-    options: dict[str, Any] = {
+    choices: dict[str, dict[str, Any]] = {
         "": {},
         "late": {"_defer_by": 3600},
         "expired": {"_defer_by": 0.3, "_expires": 0.1},
         "soon": {"_expires": 60},
-    }[when]
+        "short": {"_expires": 0.2},
+    }
     pool = await create_pool(settings)
     try:
-        job = await pool.enqueue_job(name, *args, _job_id=job_id or None, **options)
+        job = await pool.enqueue_job(name, *args, _job_id=job_id or None, **choices[when])
         assert job is not None
         return str(job.job_id)
     finally:
