@@ -100,7 +100,7 @@ class TaskiqAdapter(Adapter):
     def _attach(self, broker: AsyncBroker | None = None, **kwargs: Any) -> None:
         self._runs = Runs()
         self._instrumented: list[tuple[AsyncBroker, TaskiqMiddleware]] = []
-        self._backends: list[Any] = []
+        self._backends: list[tuple[Any, dict[str, Any]]] = []
         self._workers: dict[Receiver, _Worker] = {}
         self._patch_init(AsyncBroker, self._instrument_broker)
         self._patch(AsyncBroker, "shutdown", self._shutting_down)
@@ -124,8 +124,9 @@ class TaskiqAdapter(Adapter):
         for broker, middleware in self._instrumented:
             if middleware in broker.middlewares:
                 broker.middlewares.remove(middleware)
-        for backend in self._backends:
+        for backend, own in self._backends:
             vars(backend).pop("set_result", None)
+            vars(backend).update(own)
         self._instrumented, self._backends = [], []
 
     @safely
@@ -291,9 +292,10 @@ class TaskiqAdapter(Adapter):
     @safely
     def _watch_backend(self, backend: Any) -> None:
         """End an attempt when its result is stored; on each object, for a class may override it."""
-        if any(each is backend for each in self._backends):
+        if any(each is backend for each, _ in self._backends):
             return
         original = backend.set_result
+        own = {key: value for key, value in vars(backend).items() if key == "set_result"}
 
         @functools.wraps(original)
         async def set_result(*args: Any, **kwargs: Any) -> Any:
@@ -310,4 +312,4 @@ class TaskiqAdapter(Adapter):
             return stored
 
         backend.set_result = set_result
-        self._backends.append(backend)
+        self._backends.append((backend, own))

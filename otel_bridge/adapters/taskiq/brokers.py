@@ -17,6 +17,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final
 
 from otel_bridge.spans.span_context_manager import safe_str
+from otel_bridge.suppression import suppress_instrumentation
 
 __all__ = [
     "counting_deliveries",
@@ -168,7 +169,9 @@ async def _count(broker: Any, message: Any, highest: dict[str, tuple[int, int]])
     if before is None or place > before:
         highest[queue] = place
     if is_old:
-        found = await asyncio.wait_for(_deliveries(broker, queue, entry_id), _XPENDING_TIMEOUT_SEC)
+        with suppress_instrumentation():
+            asked = _deliveries(broker, queue, entry_id)
+            found = await asyncio.wait_for(asked, _XPENDING_TIMEOUT_SEC)
         setattr(ack, _DELIVERY, (queue, entry_id, max(0, found - 1)))
 
 

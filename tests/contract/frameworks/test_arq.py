@@ -323,6 +323,7 @@ def test_each_process_is_a_worker_that_names_its_queue(redis_url: str) -> None:
         assert rig.wait_for("queue_depth_update", count=seen + 1)["counts"] == {"arq:queue": 0}
 
 
+@pytest.mark.frameworks
 def test_set_up_in_on_startup(redis_url: str) -> None:
     """``configure()`` and ``instrument()`` in on_startup: worker, depths and jobs are shown."""
     with TaskRig("arq", redis_url, RIG_SETUP="startup") as rig:
