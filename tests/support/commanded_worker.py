@@ -21,17 +21,17 @@ import otel_bridge
 from otel_bridge.bridge import Bridge
 from otel_bridge.settings import BridgeSettings
 
-__all__ = ["CommandedWorker", "can_be_pid_1"]
+__all__ = ["NAMESPACE", "CommandedWorker", "can_be_pid_1"]
 
 ROOT: Final = Path(__file__).parents[2]
-_NAMESPACE: Final = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
+NAMESPACE: Final = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
 
 
 def can_be_pid_1() -> bool:
     """Whether this machine lets a process be the first of a new pid namespace."""
     if shutil.which("unshare") is None:
         return False
-    done = subprocess.run([*_NAMESPACE, "true"], capture_output=True, check=False)
+    done = subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False)
     return done.returncode == 0
 
 
@@ -59,7 +59,7 @@ class CommandedWorker:
         arguments = (redis_url, worker_id, str(heartbeat_sec), json.dumps(meta or {}))
         command = [sys.executable, "-m", "tests.support.commanded_worker", *arguments]
         self._process = subprocess.Popen(
-            [*_NAMESPACE, *command] if is_pid_1 else command,
+            [*NAMESPACE, *command] if is_pid_1 else command,
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -98,8 +98,16 @@ VERSIONS: Final = (
     FrameworkVersion("rq", "3.0", ("rq==3.0.*", "sentry-sdk>=2.40")),
     FrameworkVersion("arq", "0.26", ("arq==0.26.*", "sentry-sdk>=2.40")),
     FrameworkVersion("arq", "0.28", ("arq==0.28.*", "sentry-sdk>=2.40")),
-    FrameworkVersion("dramatiq", "1.18", ("dramatiq[redis]==1.18.0", "sentry-sdk>=2.40")),
-    FrameworkVersion("dramatiq", "2.2", ("dramatiq[redis]==2.2.*", "sentry-sdk>=2.40")),
+    FrameworkVersion(
+        "dramatiq",
+        "1.18",
+        ("dramatiq[redis]==1.18.0", "dramatiq-abort[redis]>=1.2", "sentry-sdk>=2.40"),
+    ),
+    FrameworkVersion(
+        "dramatiq",
+        "2.2",
+        ("dramatiq[redis]==2.2.*", "dramatiq-abort[redis]>=1.2", "sentry-sdk>=2.40"),
+    ),
     FrameworkVersion(
         "taskiq",
         "0.11.16",
@@ -163,10 +171,10 @@ def install(version: FrameworkVersion) -> str | None:
     if is_installed(version):
         return None
     shutil.rmtree(version.environment, ignore_errors=True)
-    python = version.environment / "bin" / "python"
+    python = str(version.environment / "bin" / "python")
     for command in (
         [sys.executable, "-m", "venv", str(version.environment)],
-        [python, "-m", "pip", "install", "-q", "--require-hashes", "-r", version.lock_file],
+        [python, "-m", "pip", "install", "-q", "--require-hashes", "-r", str(version.lock_file)],
     ):
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode != 0:

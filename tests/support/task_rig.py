@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -138,9 +139,20 @@ class TaskRig:
         self._client.close()
         self._directory.cleanup()
 
-    def start_worker(self, *options: str) -> None:
-        """Start the worker in a session of its own, so that all its processes can be ended."""
-        self.worker = self._start(*FRAMEWORKS[self.framework], *options)
+    def start_worker(self, *options: str, within: Sequence[str] = ()) -> None:
+        """
+        Start the worker in a session of its own, so that all its processes can be ended.
+
+        ``within`` is a command that runs another one, such as ``unshare``.
+        """
+        self.worker = self._start(*within, *FRAMEWORKS[self.framework], *options)
+
+    def kill_worker(self) -> None:
+        """SIGKILL of all processes of the worker."""
+        assert self.worker is not None
+        os.killpg(self.worker.pid, signal.SIGKILL)
+        self.worker.wait()
+        self.worker = None
 
     def start_beside(self, command: str, *options: str) -> None:
         """Start another program of the framework, such as its scheduler; ended with the rig."""
