@@ -36,6 +36,7 @@ from otel_bridge.adapters.dramatiq_messages import (
     is_redis,
     reason_of,
     report_unstarted,
+    revert_queue_again,
     sending,
     waiting_in,
     with_carrier,
@@ -141,7 +142,12 @@ class _BrokerHooks:
             is_delayed = delay is not None or message.options.get("eta") is not None
             again = self._carrier_of_known(message, is_delayed)
             if again is not None:
-                return original(with_carrier(message, again), *args, **kwargs)
+                try:
+                    return original(with_carrier(message, again), *args, **kwargs)
+                except BaseException:
+                    # The broker has not taken it: this attempt was the last one.
+                    revert_queue_again(message)
+                    raise
             queue = message.queue_name if delay is None else dq_name(message.queue_name)
             before = read_carrier(message.options.get(MESSAGE_KEY))
             if current_scope().parent_task_id is not None:

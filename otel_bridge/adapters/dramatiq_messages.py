@@ -36,6 +36,7 @@ __all__ = [
     "is_redis",
     "reason_of",
     "report_unstarted",
+    "revert_queue_again",
     "sending",
     "waiting_in",
     "with_carrier",
@@ -115,6 +116,15 @@ def delivery_of(message: Any) -> Delivery | None:
     while found is not None and found.message.message_id != message.message_id:
         found = found.outer
     return found
+
+
+def revert_queue_again(message: Any) -> None:
+    """Take back that a message was enqueued again as the same run, which the broker refused."""
+    delivery = delivery_of(message)
+    if delivery is not None:
+        delivery.is_queued_again = False
+        if delivery.run is not None:
+            delivery.run.is_queued_again = False
 
 
 def attempt_of(message: Any) -> int:

@@ -32,7 +32,7 @@ def test_celerys_rejected_jobs(redis_url: str) -> None:
         assert rig.kinds(dropped) == ["task_enqueued", "task_started", "task_failed"]
 
 
-@pytest.mark.parametrize("framework", ["celery", "dramatiq"])
+@pytest.mark.parametrize("framework", ["celery"])
 def test_a_job_that_no_worker_knows(framework: str, redis_url: str) -> None:
     """A name that the worker has no function for: the job failed, in its research task."""
     with TaskRig(framework, redis_url) as rig:

@@ -81,6 +81,7 @@ def attempts(rig: TaskRig, task: str, job: str) -> list[list[tuple[str, str | No
     ("job_name", "reason", "error"),
     [
         ("old", "expired", "skipped: Message age limit exceeded"),
+        ("unknown", "refused", "no worker knows an actor 'unknown'"),
         ("add@skip", "refused", "skipped: not today"),
         ("add@reject", "refused", "a middleware rejected the message"),
     ],
@@ -88,14 +89,14 @@ def attempts(rig: TaskRig, task: str, job: str) -> list[list[tuple[str, str | No
 def test_a_message_that_is_refused_has_not_started(
     rig: TaskRig, job_name: str, reason: str, error: str
 ) -> None:
-    """Too old, skipped or rejected by the first middleware: failed once, with the reason."""
-    task = name("task")
-    job = rig.submit(job_name, 1) if job_name != "old" else rig.submit("old", research_task=task)
+    """Too old, no such actor, or skipped or rejected by a middleware: failed once, and why."""
+    arguments = [1] if job_name.startswith("add") else []
+    job = rig.submit(job_name, *arguments, research_task=name("task"))
     failed = rig.wait_for("task_failed", job)
     rig.wait_for_kinds(job, ["task_enqueued", "task_failed"])
     assert (failed["reason"], failed["error"], failed["worker_id"]) == (reason, error, None)
     enqueued = rig.wait_for("task_enqueued", job)
-    for key in ("parent_task_id", "run_id", "trace_id"):
+    for key in ("parent_task_id", "project_id", "phase", "run_id", "trace_id"):
         assert failed[key] == enqueued[key]
 
 
@@ -127,6 +128,14 @@ def test_a_message_that_is_rejected_after_it_ran(rig: TaskRig) -> None:
     job = rig.submit("rejected")
     failed = rig.wait_for("task_failed", job)
     assert failed["error"] == "a middleware rejected the message"
+    rig.wait_for_kinds(job, ["task_enqueued", "task_failed", "task_started"])
+
+
+def test_a_retry_that_the_broker_does_not_take_is_a_failure(rig: TaskRig) -> None:
+    """The job has failed with its own error: nothing runs it again."""
+    job = rig.submit("not_again")
+    failed = rig.wait_for("task_failed", job)
+    assert failed["error"] == "ValueError: no such school"
     rig.wait_for_kinds(job, ["task_enqueued", "task_failed", "task_started"])
 
 

@@ -65,6 +65,8 @@ class Refusing(Middleware):
     def before_enqueue(self, broker: Any, message: Any, delay: int) -> None:
         if message.options.get("rig") == "unsent":
             raise SkipMessage("not even sent")
+        if message.options.get("retries") and message.actor_name == "not_again":
+            raise SkipMessage("not again")
 
     def before_process_message(self, broker: Any, message: Any) -> None:
         wish = message.options.pop("rig", None)
@@ -197,6 +199,11 @@ def interrupted(marker: str) -> None:
 @dramatiq.actor(store_results=True)
 def unserialisable() -> Any:
     return object()
+
+
+@dramatiq.actor
+def not_again() -> None:
+    raise ValueError("no such school")
 
 
 @dramatiq.actor
