@@ -190,7 +190,7 @@ TESTED_ELSEWHERE = {
     "otel_bridge/__main__": ("is the command line", "tests/integration/test_main_job.py"),
     "otel_bridge/adapters/arq/adapter": (ADAPTERS[0], "tests/contract/frameworks/test_arq.py"),
     "otel_bridge/adapters/celery/adapter": ADAPTERS,
-    "otel_bridge/adapters/dramatiq": ADAPTERS,
+    "otel_bridge/adapters/dramatiq/adapter": ADAPTERS,
     "otel_bridge/adapters/rq/adapter": RQ,
     "otel_bridge/adapters/rq/endings": RQ,
     "otel_bridge/adapters/rq/enqueueing": RQ,

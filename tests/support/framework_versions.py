@@ -101,12 +101,12 @@ VERSIONS: Final = (
     FrameworkVersion(
         "dramatiq",
         "1.18",
-        ("dramatiq[redis]==1.18.0", "dramatiq-abort[redis]>=1.2", "sentry-sdk>=2.40"),
+        ("dramatiq[redis]==1.18.0", "dramatiq-abort>=1.2", "sentry-sdk>=2.40"),
     ),
     FrameworkVersion(
         "dramatiq",
         "2.2",
-        ("dramatiq[redis]==2.2.*", "dramatiq-abort[redis]>=1.2", "sentry-sdk>=2.40"),
+        ("dramatiq[redis]==2.2.*", "dramatiq-abort>=1.2", "sentry-sdk>=2.40"),
     ),
     FrameworkVersion(
         "taskiq",

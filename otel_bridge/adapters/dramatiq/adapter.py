@@ -26,7 +26,7 @@ from otel_bridge.adapters.base import (
     stop_worker,
     this_process,
 )
-from otel_bridge.adapters.dramatiq_messages import (
+from otel_bridge.adapters.dramatiq.messages import (
     ATTEMPT,
     DELAYED,
     Delivery,

@@ -1,4 +1,4 @@
-"""``otel_bridge.adapters.dramatiq_messages``: what a delivery and a message say."""
+"""``otel_bridge.adapters.dramatiq.messages``: what a delivery and a message say."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dramatiq.middleware import AgeLimit, Shutdown, SkipMessage, TimeLimitExceed
 from opentelemetry import context as otel_context
 
 from otel_bridge.adapters.base import MESSAGE_KEY
-from otel_bridge.adapters.dramatiq_messages import (
+from otel_bridge.adapters.dramatiq.messages import (
     ATTEMPT,
     Delivery,
     attempt_of,

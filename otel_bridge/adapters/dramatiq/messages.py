@@ -1,7 +1,7 @@
 """
 Dramatiq's messages: what a delivery knows, how a message carries its context, ends without a start.
 
-``dramatiq.py`` wraps the broker; this has what it needs to know of one message.
+``adapter.py`` wraps the broker; this has what it needs to know of one message.
 """
 
 from __future__ import annotations
