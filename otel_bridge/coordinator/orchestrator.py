@@ -23,7 +23,7 @@ from otel_bridge.bridge import current_bridge
 from otel_bridge.coordinator.calls import AsyncMethod, Method
 from otel_bridge.coordinator.jobs import PHASE_COUNTER
 from otel_bridge.coordinator.phase_counter import PhaseCounter
-from otel_bridge.coordinator.shape import attribute_values, error_of, field, status_of, text
+from otel_bridge.coordinator.shape import error_of, field, status_of, text
 from otel_bridge.events.model import TaskStatus
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.spans.context_managers import research_task
@@ -32,6 +32,7 @@ from otel_bridge.spans.span_context_manager import safe_repr
 from otel_bridge.spans.work_spans import Phase, ResearchTask
 
 __all__ = [
+    "attribute_values",
     "in_phase",
     "in_research_task",
     "outermost_caller",
@@ -234,6 +235,23 @@ def research_field(record: Any, *names: str) -> str | None:
         if isinstance(found, str | enum.Enum | uuid.UUID) and text(found):
             return text(found)
     return None
+
+
+def attribute_values(owner: Any) -> list[Any]:
+    """
+    Return the values of an object's own attributes, in its ``__dict__`` and its ``__slots__``.
+
+    Never raises: what cannot be read is left out.
+    """
+    values: list[Any] = []
+    with contextlib.suppress(Exception):
+        values += getattr(owner, "__dict__", {}).values()
+    for base in type(owner).__mro__:
+        slots = base.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            with contextlib.suppress(Exception):
+                values.append(getattr(owner, name))
+    return values
 
 
 def status_key(orchestrator: Any) -> Callable[[str], str]:

@@ -16,6 +16,7 @@ import redis
 import redis.asyncio
 
 from otel_bridge.bridge import Bridge
+from otel_bridge.coordinator.commands import LIST, SORTED_SET, STREAM
 from otel_bridge.coordinator.observer import CommandObserver
 from otel_bridge.publish.redis_clients import REDIS_ERRORS, close, connect, connect_async
 from otel_bridge.publish.redis_failures import failure_reason
@@ -28,9 +29,12 @@ logger = logging.getLogger(__name__)
 
 _GROUP_DELAY_SEC: Final = 0.05
 """Jobs that are submitted within this time are written together."""
+_FIRST_DEPTH_SEC: Final = 0.05
+"""The first queue is sampled this long after its first command, which Redis has executed then."""
 _GROUP_TTL_SEC: Final = 24 * 3600
 _MAX_GROUP_PENDING: Final = 100_000
 """Jobs that wait for their group to be written, at most; further ones are left out and counted."""
+_LENGTH_OF: Final = {LIST: "LLEN", SORTED_SET: "ZCARD", STREAM: "XLEN"}
 _CONNECTION_FIELDS: Final = ("host", "port", "db", "username", "password", "credential_provider")
 
 
@@ -50,7 +54,8 @@ class CoordinatorPoller:
             Redis to use if the client has no address of its own (``REDIS_URL``).
         client: The coordinator's asynchronous client; only its address and credentials are used.
         observer: Knows the coordinator's queues (at most 100).
-        depth_interval_sec: Seconds between two samples of the queue depths, and before groups that
+        depth_interval_sec: Seconds between two samples of the queue depths (the first is taken when
+            the first queue is seen), and before groups that
             could not be written are tried again; the caller's default is 5. One process of all that
             use this Redis takes each sample.
     """
@@ -77,6 +82,7 @@ class CoordinatorPoller:
                 "set REDIS_URL to the coordinator's Redis",
                 type(client).__qualname__,  # its repr may show a password
             )
+        self._observer = observer
         self._sampler: QueueDepthSampler | None = None
         if bridge.bus is not None:
             self._sampler = QueueDepthSampler(
@@ -91,6 +97,12 @@ class CoordinatorPoller:
                 otel_metrics=bridge.otel_metrics,
                 interval_sec=depth_interval_sec,
             )
+            self._sampler.start()
+        observer.on_first_queue = lambda: self.call_later(_FIRST_DEPTH_SEC, self._sample_at_once)
+
+    def _sample_at_once(self) -> None:
+        if self._sampler is not None:
+            self._sampler.stop()
             self._sampler.start()
 
     def call_later(self, delay_sec: float, function: Callable[[], None]) -> None:
@@ -265,7 +277,7 @@ class CoordinatorPoller:
     def _read_depths(self, names: Sequence[str]) -> dict[str, int] | None:
         def fill(pipeline: Any) -> None:
             for name in names:
-                pipeline.llen(name)
+                pipeline.execute_command(_LENGTH_OF[self._observer.kinds.get(name, LIST)], name)
 
         answers = self.run_pipeline(fill)
         if answers is None:

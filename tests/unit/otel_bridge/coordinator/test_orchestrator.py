@@ -7,16 +7,19 @@ import enum
 import functools
 import logging
 import uuid
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from otel_bridge.coordinator.calls import Method
 from otel_bridge.coordinator.orchestrator import (
+    attribute_values,
     outermost_caller,
     research_field,
     research_task_of,
 )
+from tests.support.hostile import Hostile
 
 UUID = uuid.UUID(int=7)
 
@@ -145,3 +148,19 @@ def test_a_caller_without_python_code_is_left_out() -> None:
         again = functools.partial(Orchestrator.run)
 
     assert outermost_caller(Wrapped, PHASES) == "run"
+
+
+def test_attributes_are_read_from_dicts_and_slots() -> None:
+    """Values of both kinds of attributes are found; what is empty or cannot be read is left out."""
+
+    class Base:
+        __slots__ = ("a", "empty")
+
+    class Derived(Base):
+        __slots__ = "b"
+
+    owner = Derived()
+    owner.a, owner.b = 1, 2  # type: ignore[attr-defined]
+    assert sorted(attribute_values(owner)) == [1, 2]
+    assert attribute_values(SimpleNamespace(c=3)) == [3]
+    assert attribute_values(Hostile()) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
-from types import MappingProxyType, SimpleNamespace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict
 
 from otel_bridge.coordinator.shape import (
     PAYLOAD_KEY,
-    attribute_values,
     count_of,
     error_of,
     field,
@@ -26,7 +25,6 @@ from otel_bridge.coordinator.shape import (
     text,
 )
 from otel_bridge.events.model import TaskStatus
-from tests.support.hostile import Hostile
 
 CARRIER = {"traceparent": "00-aa-bb-01", "nexus-project-id": "p"}
 
@@ -248,22 +246,6 @@ def test_no_carrier_is_none() -> None:
     assert [take_carrier(task) for task in ({"payload": {}}, {"payload": "x"}, object())] == [
         None
     ] * 3
-
-
-def test_attributes_are_read_from_dicts_and_slots() -> None:
-    """Values of both kinds of attributes are found; what is empty or cannot be read is left out."""
-
-    class Base:
-        __slots__ = ("a", "empty")
-
-    class Derived(Base):
-        __slots__ = "b"
-
-    owner = Derived()
-    owner.a, owner.b = 1, 2  # type: ignore[attr-defined]
-    assert sorted(attribute_values(owner)) == [1, 2]
-    assert attribute_values(SimpleNamespace(c=3)) == [3]
-    assert attribute_values(Hostile()) == []
 
 
 @pytest.mark.parametrize(("value", "count"), [(3, 3), (-1, 0), ("3", 0), (None, 0)])
