@@ -131,8 +131,8 @@ class Method:
         self.codes = frozenset(_codes_of(found))
         try:
             parameters = list(inspect.signature(self._function()).parameters.values())
-        except (TypeError, ValueError):
-            parameters = []  # such as a method that was compiled
+        except (TypeError, ValueError):  # such as a method that was compiled
+            parameters = _ANY_PARAMETERS
         is_bound = isinstance(self._original, staticmethod)
         if not is_bound and parameters and parameters[0].kind in _POSITIONAL:
             parameters = parameters[1:]
@@ -189,8 +189,7 @@ class Method:
                 NOT_GIVEN if default is inspect.Parameter.empty else default,
             )
         kinds = {each.kind for each in self._parameters}
-        takes_more = inspect.Parameter.VAR_POSITIONAL in kinds or not self._parameters
-        if or_first and takes_more:
+        if or_first and inspect.Parameter.VAR_POSITIONAL in kinds:
             return Parameter(len(positional), names)
         return Parameter(None, names) if inspect.Parameter.VAR_KEYWORD in kinds else None
 
@@ -246,6 +245,10 @@ _POSITIONAL: Final = (
     inspect.Parameter.POSITIONAL_ONLY,
     inspect.Parameter.POSITIONAL_OR_KEYWORD,
 )
+_ANY_PARAMETERS: Final = [
+    inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
+    inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
+]
 _VARIABLE: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -305,10 +308,12 @@ class OpenWorker(NamedTuple):
     Attributes:
         given: The id that the coordinator gave it; None: none.
         shown: The id by which it is shown, unique among the open workers of this process.
+        queues: Keys that it has asked for jobs, as given; filled by the observer of its commands.
     """
 
     given: Any
     shown: int | str
+    queues: set[Any]
 
 
 OPEN_WORKER: ContextVar[OpenWorker | None] = ContextVar("otel_bridge_open_worker", default=None)
@@ -352,7 +357,7 @@ def open_worker(given: Any) -> Iterator[int | str]:
     with _open_ids_lock:
         shown = next(name for name in names if name not in _open_ids)
         _open_ids.add(shown)
-    token = OPEN_WORKER.set(OpenWorker(given, shown))
+    token = OPEN_WORKER.set(OpenWorker(given, shown, set()))
     try:
         yield shown
     finally:

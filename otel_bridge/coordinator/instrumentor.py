@@ -28,7 +28,7 @@ from otel_bridge.coordinator.calls import (
     Parameter,
     open_worker,
 )
-from otel_bridge.coordinator.jobs import NO_ID, InstrumentedCoordinators, Submission
+from otel_bridge.coordinator.jobs import NO_ID, InstrumentedCoordinators
 from otel_bridge.coordinator.observer import SUBMISSION
 from otel_bridge.coordinator.orchestrator import in_phase, in_research_task, outermost_caller
 from otel_bridge.coordinator.running import RUNNING_JOB, Attempt
@@ -38,6 +38,7 @@ from otel_bridge.coordinator.shape import (
     take_carrier,
     take_carrier_of_text,
 )
+from otel_bridge.coordinator.submission import Submission
 from otel_bridge.errors import ConfigurationError
 from otel_bridge.projects.resolver import KnowledgeBase
 from otel_bridge.spans.context_managers import worker

@@ -1,39 +1,30 @@
 """
-The state behind an instrumented coordinator: its instances, and one submission of tasks.
+The state behind an instrumented coordinator, for each of its instances.
 
 The wrapped methods of ``instrumentor.py`` use it; nothing here awaits anything.
 """
 
 from __future__ import annotations
 
-import contextvars
 import logging
 import weakref
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
-from contextvars import ContextVar
+from collections.abc import Mapping
 from typing import Any, Final
 
 from otel_bridge.bridge import Bridge, current_bridge
 from otel_bridge.coordinator.observer import CommandObserver
-from otel_bridge.coordinator.phase_counter import PhaseCounter
 from otel_bridge.coordinator.poller import CoordinatorPoller
-from otel_bridge.coordinator.running import RUNNING_JOB, RunningJob
-from otel_bridge.coordinator.shape import Restore, Task, pushed_id, put_carrier, read_task
+from otel_bridge.coordinator.shape import Task
 from otel_bridge.projects.lookup import ProjectLookup
 from otel_bridge.projects.resolver import KnowledgeBase
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
-from otel_bridge.spans.context_managers import enqueue
-from otel_bridge.spans.scope import current_scope
 from otel_bridge.spans.span_context_manager import safe_repr
-from otel_bridge.spans.work_spans import Enqueue
 
 __all__ = [
     "NO_ID",
-    "PHASE_COUNTER",
     "InstrumentedCoordinator",
     "InstrumentedCoordinators",
-    "Submission",
 ]
 
 logger = logging.getLogger(__name__)
@@ -52,11 +43,6 @@ _MAX_WARNINGS: Final = 20
 NO_ID: Final = (
     "a task of type %s has no id, task_id or job_id that can be read; it runs, but is not shown"
 )
-
-PHASE_COUNTER: ContextVar[PhaseCounter | None] = ContextVar(
-    "otel_bridge_phase_counter", default=None
-)
-"""Counts the jobs of the phase that the caller runs in."""
 
 
 class InstrumentedCoordinator:
@@ -150,6 +136,10 @@ class InstrumentedCoordinator:
         if message not in self._warned and len(self._warned) < _MAX_WARNINGS:
             self._warned.add(message)
             logger.warning("otel-bridge: %s", message)
+
+    def queue_of(self, task_id: str) -> str | None:
+        """Return the queue that the calling worker took a job from; None if it is not known."""
+        return None if self.observer is None else self.observer.queue_of(task_id)
 
     def close(self) -> None:
         """Restore the Redis client and stop the background work; returns at once."""
@@ -257,157 +247,3 @@ class InstrumentedCoordinators:
         """Close the state of every instance and forget it; returns at once."""
         for identity in list(self._by_id):
             self._forget(identity)
-
-
-class Submission:
-    """
-    One call of the coordinator's method that queues tasks (``submit_tasks``), and its spans.
-
-    Its wrapper creates it, calls ``add`` for each task (of any number) before the original method
-    runs, and ``close`` after it; it logs what ``add`` raises. Meanwhile the observer of the Redis
-    commands calls ``note_push``.
-    """
-
-    def __init__(self, coordinator: InstrumentedCoordinator) -> None:
-        self._coordinator = coordinator
-        self._open: dict[str, tuple[contextvars.Context, Enqueue]] = {}
-        self._repeated: list[tuple[contextvars.Context, Enqueue]] = []
-        self._restores: list[Restore] = []
-        self._groups: dict[str, tuple[list[str], str | None]] = {}
-        self._requeued: RunningJob | None = None
-        self._pushed: list[tuple[Any, ...]] = []
-        self._failed: list[tuple[tuple[Any, ...], BaseException]] = []
-
-    def add(self, source: Any) -> None:
-        """
-        Open a task's ``enqueue`` span and put the carrier into its payload, until ``close``.
-
-        The carrier is the dict that carries trace context with a job; it is kept in this process
-        too. A task that is queued again has no new span: it gets the carrier of its next attempt.
-        ``source`` is an object or mapping, JSON of one, or an id; one without an id is one warning.
-        Raises only what a property of ``source`` raises; the caller logs it.
-        """
-        task = read_task(source)
-        if task is None:
-            self._coordinator.warn_once(NO_ID, type(source).__qualname__)
-            return
-        carrier = self._carrier_of_retry(task) or self._open_span(task)
-        restore = put_carrier(source, carrier)
-        if restore is not None:
-            self._restores.append(restore)
-        self._coordinator.keep_carrier(task.task_id, carrier)
-
-    def _carrier_of_retry(self, task: Task) -> dict[str, str] | None:
-        """
-        The carrier for a job that is queued again; None for a new job.
-
-        A job that is queued again has no ``task_enqueued``: the ``task_retry`` of the attempt
-        before says that it waits again.
-        """
-        running = RUNNING_JOB.get()
-        if running is not None and running.task_id == task.task_id:
-            self._requeued = running
-            return running.span.retry_carrier
-        if task.retry_count:
-            return self._coordinator.carriers.get(task.task_id)
-        return None
-
-    def _open_span(self, task: Task) -> dict[str, str]:
-        scope = current_scope()
-        parent = task.parent_task_id or scope.parent_task_id
-        project_id = self._coordinator.project_of(
-            task if task.parent_task_id else task._replace(parent_task_id=parent),
-            scope.project_id,
-        )
-        span = enqueue(
-            task_id=task.task_id,
-            task_type=task.task_type,
-            parent_task_id=parent,
-            project_id=project_id,
-            phase=self._coordinator.phases.get(task.task_type),
-            retry_count=task.retry_count,
-        )
-        # In a copy of the context, or the next task's span would become this one's child.
-        context = contextvars.copy_context()
-        carrier: dict[str, str] = context.run(span.__enter__)
-        if task.task_id in self._open:
-            self._repeated.append((context, span))
-        else:
-            self._open[task.task_id] = (context, span)
-        if parent is not None:
-            ids, _ = self._groups.setdefault(parent, ([], project_id))
-            ids.append(task.task_id)
-        return carrier
-
-    def note_push(self, values: tuple[Any, ...], error: BaseException | None) -> None:
-        """
-        Record elements that a Redis command has pushed; called when Redis has answered.
-
-        Args:
-            values: The elements, text or bytes, of any number; they are held until ``close``.
-            error: Why Redis did not take them; None: it did.
-        """
-        if error is None:
-            self._pushed.append(values)
-        else:
-            self._failed.append((values, error))
-
-    def close(self, error: BaseException | None) -> None:
-        """
-        Restore the payloads, end the spans and count the jobs; never raises: an error is logged.
-
-        A job whose push failed is none, also if ``submit_tasks`` has swallowed the error; one that
-        Redis has taken is one, also if ``submit_tasks`` has raised after it.
-
-        Args:
-            error: What ``submit_tasks`` raised: jobs that Redis is not known to have are none;
-                None: it returned.
-        """
-        try:
-            for restore in self._restores:
-                restore()
-        except Exception:
-            logger.exception("otel-bridge could not restore a payload")
-        errors: dict[str, BaseException] = {}
-        if error is not None or self._failed:
-            try:
-                errors = self._not_queued(error)
-            except Exception:
-                logger.exception("otel-bridge could not read which jobs were queued")
-        if self._requeued is not None and self._requeued.task_id not in errors:
-            self._requeued.is_queued_again = True
-        for task_id, (context, span) in self._open.items():
-            failure = errors.get(task_id)
-            context.run(span.__exit__, None if failure is None else type(failure), failure, None)
-        for context, span in self._repeated:
-            context.run(span.__exit__, None if error is None else type(error), error, None)
-        try:
-            self._count(errors)
-        except Exception:
-            logger.exception("otel-bridge could not count the jobs of a submission")
-
-    def _not_queued(self, error: BaseException | None) -> dict[str, BaseException]:
-        """Why jobs are not in their queue, by their id."""
-        queued = {pushed_id(value) for values in self._pushed for value in values}
-        failed = {pushed_id(value): why for values, why in self._failed for value in values}
-        # For what no push names, in a form that is not read, such as pickle.
-        otherwise = error
-        if error is None and self._failed and not self._pushed:
-            otherwise = self._failed[0][1]
-        found: dict[str, BaseException] = {}
-        for task_id in (*self._open, *(() if self._requeued is None else [self._requeued.task_id])):
-            failure = failed.get(task_id, otherwise)
-            if task_id not in queued and failure is not None:
-                found[task_id] = failure
-        return found
-
-    def _count(self, errors: Collection[str]) -> None:
-        """Add the new jobs to their research tasks' Redis sets, later, and to the open phase."""
-        poller = self._coordinator.poller
-        if poller is not None:
-            for parent, (ids, project_id) in self._groups.items():
-                poller.add_to_group(parent, [id_ for id_ in ids if id_ not in errors], project_id)
-        counter = PHASE_COUNTER.get()
-        queued = [task_id for task_id in self._open if task_id not in errors]
-        if counter is not None and queued:
-            counter.add_jobs(queued, poller)

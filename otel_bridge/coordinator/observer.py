@@ -17,12 +17,14 @@ from collections.abc import Callable, Coroutine, Iterable
 from contextvars import ContextVar
 from typing import Any, Final, Protocol
 
+from otel_bridge.coordinator.calls import OPEN_WORKER
 from otel_bridge.coordinator.commands import LIST, Push, Write, command_of
 from otel_bridge.coordinator.running import RUNNING_JOB, RunningJob
-from otel_bridge.coordinator.shape import text
+from otel_bridge.coordinator.shape import is_same_job, text
+from otel_bridge.spans.scope import current_scope
 from otel_bridge.spans.span_context_manager import safe_repr
 
-__all__ = ["SUBMISSION", "CommandObserver", "ReceivesPushes"]
+__all__ = ["POPPED", "SUBMISSION", "CommandObserver", "ReceivesPushes"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,47 +37,67 @@ _MAX_KEYS: Final = 1000
 class ReceivesPushes(Protocol):
     """A submission (a call of ``submit_tasks``), as the observer of its commands sees it."""
 
-    def note_push(self, values: tuple[Any, ...], error: BaseException | None) -> None:
-        """Record elements that were pushed to Redis; ``error``: why they were not."""
+    def note_push(
+        self, queue: str | None, values: tuple[Any, ...], error: BaseException | None
+    ) -> None:
+        """Record elements that were pushed to a queue; ``error``: why they were not."""
 
 
 SUBMISSION: ContextVar[ReceivesPushes | None] = ContextVar("otel_bridge_submission", default=None)
 """The submission that the caller runs in."""
 
 
+POPPED: ContextVar[tuple[str, Any] | None] = ContextVar("otel_bridge_popped", default=None)
+"""What the caller took last from a queue: the queue's name and the element."""
+
+
 class _Note:
     """What a command says, to be recorded when Redis has executed it."""
 
-    __slots__ = ("push", "queues", "running", "submission", "write")
+    __slots__ = ("is_queue", "pops", "push", "running", "submission", "write")
 
     def __init__(
         self,
-        running: RunningJob | None,
+        running: RunningJob | None = None,
         write: Write | None = None,
         push: Push | None = None,
         submission: ReceivesPushes | None = None,
-        queues: bool = False,
+        is_queue: bool = False,
+        pops: Any = None,
     ) -> None:
         self.running = running
         self.write = write
         self.push = push
         self.submission = submission
-        self.queues = queues
+        self.is_queue = is_queue
+        self.pops = pops
 
     def done(self, answer: Any) -> None:
         if self.write is not None and self.running is not None:
-            if self.write.is_conditional and not answer:
-                return
-            self.running.record_write(text(self.write.key) or "", self.write.value)
-        if self.push is not None:
-            if self.running is not None:
-                self.running.record_push(text(self.push.key) or "", self.push.values, self.queues)
-            if self.submission is not None:
-                self.submission.note_push(self.push.values, None)
+            if not self.write.is_conditional or answer:
+                self.running.record_write(text(self.write.key) or "", self.write.value)
+        elif self.push is not None:
+            self._pushed(self.push, None)
+        elif answer:
+            self._popped(answer)
 
     def failed(self, error: BaseException) -> None:
-        if self.push is not None and self.submission is not None:
-            self.submission.note_push(self.push.values, error)
+        if self.push is not None:
+            self._pushed(self.push, error)
+
+    def _pushed(self, push: Push, error: BaseException | None) -> None:
+        name = text(push.key) or ""
+        if self.running is not None and error is None:
+            self.running.record_push(name, push.values, self.is_queue)
+        if self.submission is not None:
+            self.submission.note_push(name if self.is_queue else None, push.values, error)
+
+    def _popped(self, answer: Any) -> None:
+        key, value = self.pops, answer
+        if isinstance(answer, list | tuple) and len(answer) > 1:
+            key, value = answer[0], answer[1]
+        if isinstance(key, str | bytes) and isinstance(value, str | bytes):
+            POPPED.set((text(key) or "", value))
 
 
 async def _noted(sent: Coroutine[Any, Any, Any], notes: list[_Note]) -> Any:
@@ -249,10 +271,7 @@ class CommandObserver:
                 return notes or None
             if command.pops is not None:
                 keys_of, kind = command.pops(args)
-                for key in keys_of:
-                    if self._known.get(key) is not True:
-                        self._learn(key, kind, is_popped=True)
-                return None
+                return self._read_pop(keys_of, kind) if running is None else None
             return self._read_push(command.push(args), running)  # type: ignore[misc]
         except Exception:
             name = safe_repr(args[:1])
@@ -260,13 +279,47 @@ class CommandObserver:
             return None
 
     def _read_push(self, push: Push, running: RunningJob | None) -> list[_Note] | None:
-        is_queue = self._known.get(push.key)
-        if is_queue is None:
-            is_queue = self._learn(push.key, push.kind, is_popped=False)
+        is_popped = self._known.get(push.key)
+        if is_popped is None:
+            is_popped = self._learn(push.key, push.kind, is_popped=False)
         submission = SUBMISSION.get()
         if running is None and submission is None:
             return None
-        return [_Note(running, None, push, submission, is_queue)]
+        if submission is not None and not is_popped:
+            name = text(push.key) or ""
+            return [_Note(running, None, push, submission, name in self.queues)]
+        return [_Note(running, None, push, submission, is_popped)]
+
+    def _read_pop(self, keys: Iterable[Any], kind: str) -> list[_Note] | None:
+        keys = list(keys)
+        for key in keys:
+            if self._known.get(key) is not True:
+                self._learn(key, kind, is_popped=True)
+        worker = OPEN_WORKER.get()
+        if worker is None:
+            return None
+        queues = worker.queues
+        if not queues.issuperset(keys) and len(queues) < _MAX_QUEUES:
+            queues.update(keys)
+            heartbeat = current_scope().worker
+            if heartbeat is not None:
+                heartbeat.takes_from({text(key) or "" for key in queues})
+        return [_Note(pops=keys[0] if len(keys) == 1 else None)]
+
+    def queue_of(self, task_id: str) -> str | None:
+        """
+        Return the queue that the calling worker took a job from; None if it is not known.
+
+        Args:
+            task_id: Id of the job; the last element that was taken must be it.
+        """
+        popped = POPPED.get()
+        if popped is None:
+            return None
+        name, value = popped
+        # With one queue there is nothing to mistake: an element may be pickled, or parsed slowly.
+        is_it = self.queues == {name} or is_same_job(value, task_id)
+        return name if is_it else None
 
     def _learn(self, key: Any, kind: str, *, is_popped: bool) -> bool:
         """Whether jobs are taken from a key; it is published as a queue if it has the prefix."""

@@ -21,9 +21,9 @@ from pydantic import BaseModel
 
 from otel_bridge.bridge import current_bridge
 from otel_bridge.coordinator.calls import AsyncMethod, Method
-from otel_bridge.coordinator.jobs import PHASE_COUNTER
 from otel_bridge.coordinator.phase_counter import PhaseCounter
 from otel_bridge.coordinator.shape import error_of, field, status_of, text
+from otel_bridge.coordinator.submission import PHASE_COUNTER
 from otel_bridge.events.model import TaskStatus
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.spans.context_managers import research_task

@@ -266,6 +266,7 @@ class Attempt:
                 carrier=carrier,
                 worker_id=worker_id,
                 retry_count=task.retry_count,
+                queue=coordinator.queue_of(task_id),
                 parent_task_id=task.parent_task_id,
                 project_id=project_id,
                 phase=coordinator.phases.get(task.task_type),

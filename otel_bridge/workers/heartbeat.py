@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import redis
@@ -206,6 +206,24 @@ class WorkerHeartbeat:
             self._otel_metrics.worker_started()
         self._timer.call_later(0, lambda: self._keys.refresh(self.worker_id))
         self._timer.call_later(self._interval_sec, self._send_heartbeat)
+
+    def takes_from(self, queues: Iterable[str]) -> None:
+        """
+        Set the queues that the worker takes jobs from, as ``queues`` in ``meta``; never waits.
+
+        For a worker whose queues are known only once it asks for a job. A heartbeat with them
+        follows at once, on the timer's thread. From any thread; never raises.
+
+        Args:
+            queues: Full names of all of its queues; they replace those set before.
+        """
+        self._meta = {**self._meta, "queues": sorted(queues)}
+        self._timer.call_later(0, self._publish_if_open)
+
+    def _publish_if_open(self) -> None:
+        with self._lock:
+            if self._is_open:
+                self._publish(MonitoringEventType.WORKER_HEARTBEAT)
 
     def stop(self) -> None:
         """

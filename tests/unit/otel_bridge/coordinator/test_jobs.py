@@ -1,10 +1,9 @@
-"""The state of a coordinator and its submissions, without any Redis."""
+"""The state of a coordinator's instances, without any Redis."""
 
 from __future__ import annotations
 
 import gc
 import itertools
-import json
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -14,15 +13,10 @@ from opentelemetry.sdk.trace import TracerProvider
 
 import otel_bridge
 from otel_bridge.coordinator.jobs import (
-    PHASE_COUNTER,
     InstrumentedCoordinator,
     InstrumentedCoordinators,
-    Submission,
 )
-from otel_bridge.coordinator.phase_counter import PhaseCounter
-from otel_bridge.coordinator.running import RUNNING_JOB, Attempt
-from otel_bridge.coordinator.shape import PAYLOAD_KEY, read_task
-from otel_bridge.events import semconv
+from otel_bridge.coordinator.shape import read_task
 from otel_bridge.settings import BridgeSettings
 from tests.support.spans import SpanRecorder
 
@@ -81,19 +75,6 @@ def task(task_id: str = "j1", **fields: Any) -> SimpleNamespace:
     return SimpleNamespace(**(defaults | fields))
 
 
-def attempt_at(state: InstrumentedCoordinator, source: Any) -> Attempt:
-    read = read_task(source)
-    assert read is not None
-    return Attempt(state, source, read, None, 3)
-
-
-def attributes(recorder: SpanRecorder) -> list[dict[str, Any]]:
-    return [dict(span.attributes or {}) for span in recorder.ended]
-
-
-# --- the state -----------------------------------------------------------------------------------
-
-
 def test_an_instance_has_one_state(
     recorder: SpanRecorder, states: InstrumentedCoordinators, coordinator: Coordinator
 ) -> None:
@@ -130,9 +111,27 @@ def test_while_monitoring_is_off_there_is_no_state(
 def test_a_coordinator_that_cannot_be_observed_is_logged(
     recorder: SpanRecorder, states: InstrumentedCoordinators, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An object that refuses weak references gives None and one log entry, and raises nothing."""
+    """A value that is no coordinator gives None and one log entry, and raises nothing."""
     assert states.get(3) is None
     assert "could not observe 3; its jobs are not shown" in caplog.text
+
+
+class Slotted:
+    """A coordinator that does not allow weak references."""
+
+    __slots__ = ("redis_client",)
+
+
+def test_a_coordinator_without_weak_references_is_watched(
+    recorder: SpanRecorder, states: InstrumentedCoordinators, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An instance of a class with slots has one state, and nothing is logged."""
+    slotted = Slotted()
+    slotted.redis_client = None  # type: ignore[attr-defined]
+    found = states.get(slotted)
+    assert found is not None
+    assert states.get(slotted) is found
+    assert caplog.text == ""
 
 
 def test_carriers_kept_are_bounded(state: InstrumentedCoordinator) -> None:
@@ -160,102 +159,6 @@ def test_a_task_names_its_project(
     read = read_task(task(**fields))
     assert read is not None
     assert state.project_of(read, "around") == project_id
-
-
-# --- submissions ---------------------------------------------------------------------------------
-
-
-def test_a_submitted_task_has_a_span_and_a_carrier(
-    state: InstrumentedCoordinator, recorder: SpanRecorder
-) -> None:
-    """While it is submitted its payload has the carrier of its own PRODUCER span."""
-    tasks = [task("j1"), task("j2", payload={"url": "x"}, type=SimpleNamespace)]
-    submission = Submission(state)
-    with otel_bridge.research_task("t1", project_id="p1"):
-        for each in tasks:
-            submission.add(each)
-        carriers = [json.loads(each.payload[PAYLOAD_KEY]) for each in tasks]
-        assert [dict(span.attributes or {})[semconv.TASK_ID] for span in recorder.started] == [
-            *("t1", "j1", "j2")
-        ]
-        assert recorder.ended == []
-        submission.close(None)
-    assert [each.payload for each in tasks] == [{}, {"url": "x"}]
-    spans = recorder.ended[:2]
-    assert [carrier["traceparent"].split("-")[2] for carrier in carriers] == [
-        f"{span.context.span_id:016x}" for span in spans if span.context
-    ]
-    root = recorder.started[0].context
-    assert [span.parent.span_id for span in spans if span.parent] == [root.span_id] * 2
-    assert {
-        (a[semconv.PARENT_TASK_ID], a[semconv.PROJECT_ID]) for a in attributes(recorder)[:2]
-    } == {("t1", "p1")}
-
-
-def test_a_failed_submission_is_no_job(
-    state: InstrumentedCoordinator, recorder: SpanRecorder
-) -> None:
-    """If the submit method raises, the payload is restored and the span ends as failed."""
-    each = task("j1")
-    submission = Submission(state)
-    submission.add(each)
-    submission.close(ConnectionError("no Redis"))
-    assert each.payload == {}
-    (span,) = attributes(recorder)
-    assert (span[semconv.OUTCOME], span[semconv.ERROR]) == ("failed", "ConnectionError: no Redis")
-
-
-def test_a_task_without_an_id_is_one_warning(
-    state: InstrumentedCoordinator, recorder: SpanRecorder, caplog: pytest.LogCaptureFixture
-) -> None:
-    """What has no id is no job; it is submitted as it is, and the log names its type once."""
-    submission = Submission(state)
-    for _ in range(2):
-        submission.add(task(None))  # type: ignore[arg-type]
-        submission.add({"payload": {}})
-    submission.close(None)
-    assert recorder.started == []
-    assert [record.getMessage().partition(" has no id")[0] for record in caplog.records] == [
-        "otel-bridge: a task of type SimpleNamespace",
-        "otel-bridge: a task of type dict",
-    ]
-
-
-def test_a_job_that_is_queued_again_has_no_second_enqueue(
-    state: InstrumentedCoordinator, recorder: SpanRecorder
-) -> None:
-    """A task with retries, or the running one, gets the carrier of its next attempt."""
-    state.keep_carrier("j1", {"kept": "carrier"})
-    retried = task("j1", retry_count=1)
-    submission = Submission(state)
-    submission.add(retried)
-    assert json.loads(retried.payload[PAYLOAD_KEY]) == {"kept": "carrier"}
-    attempt = attempt_at(state, task("j2"))
-    again = task("j2")
-    token = RUNNING_JOB.set(attempt.running)
-    with attempt.running.span:
-        submission.add(again)
-    RUNNING_JOB.reset(token)
-    assert semconv.CARRIER_PREVIOUS_ATTEMPT in json.loads(again.payload[PAYLOAD_KEY])
-    assert not attempt.running.is_queued_again
-    submission.close(None)
-    assert attempt.running.is_queued_again
-    assert [a[semconv.SPAN_KIND] for a in attributes(recorder)] == [semconv.KIND_JOB]
-
-
-def test_new_jobs_count_for_the_enclosing_phase(
-    state: InstrumentedCoordinator, recorder: SpanRecorder
-) -> None:
-    """The phase's total grows by the new jobs of a submission, not by retries."""
-    state.keep_carrier("old", {"kept": "carrier"})
-    with otel_bridge.phase("search") as phase:
-        token = PHASE_COUNTER.set(PhaseCounter(phase, state.status_key, 3600))
-        submission = Submission(state)
-        for each in (task("j1"), task("j2"), task("old", retry_count=1)):
-            submission.add(each)
-        submission.close(None)
-        PHASE_COUNTER.reset(token)
-    assert attributes(recorder)[-1]["nexus.count.total"] == 2
 
 
 def test_a_coordinator_that_names_no_keys_has_those_of_the_prefix(

@@ -9,7 +9,9 @@ import fakeredis
 import pytest
 
 import otel_bridge
-from otel_bridge.coordinator.observer import CommandObserver
+from otel_bridge.coordinator.calls import OPEN_WORKER, open_worker
+from otel_bridge.coordinator.commands import SORTED_SET
+from otel_bridge.coordinator.observer import SUBMISSION, CommandObserver
 from otel_bridge.coordinator.running import RUNNING_JOB, RunningJob
 from otel_bridge.events.model import TaskStatus
 from tests.support.hostile import HOSTILE
@@ -59,6 +61,9 @@ async def test_the_number_of_queues_is_bounded(client: Any, observer: CommandObs
     assert len(observer.queues) == 100
 
 
+DONE = TaskStatus.COMPLETED
+
+
 @pytest.mark.parametrize(
     ("writes", "status", "error"),
     [
@@ -80,6 +85,13 @@ async def test_the_number_of_queues_is_bounded(client: Any, observer: CommandObs
             None,
         ),
         ([("set", "job:j1:status", "halfway")], None, None),
+        ([("execute_command", "SET", "job:j1:error", "no page", "EX", 86400)], None, "no page"),
+        ([("execute_command", "set job:j1:status failed EX 60")], TaskStatus.FAILED, None),
+        ([("execute_command", "SETEX", "job:j1:error", 60, "no")], None, "no"),
+        ([("mset", {"job:j1:status": "failed", "job:j1:error": "no"})], TaskStatus.FAILED, "no"),
+        ([("hset", "job:j1:error", "message", "no page")], None, None),
+        ([("setnx", "job:j1:status", "done"), ("setnx", "job:j1:status", "failed")], DONE, None),
+        ([("eval", "return 1", 1, "job:j1:status", "failed")], None, None),
     ],
 )
 async def test_recorded_outcomes_are_read(
@@ -108,6 +120,98 @@ async def test_pipelines_are_read_too(
     assert running.is_queued_again
     assert observer.queues == {"queue:high"}
     assert await client.lrange("queue:high", 0, -1) == [b'{"id": "j1"}']
+
+
+async def test_a_command_counts_when_redis_has_executed_it(
+    client: Any, observer: CommandObserver, running: RunningJob
+) -> None:
+    """A pipeline that is reset says nothing; of one with an error only what succeeded counts."""
+    pipeline = client.pipeline(transaction=False)
+    pipeline.set("job:j1:status", "failed")
+    await pipeline.reset()
+    seen = [running.status]
+    await client.set("queue:text", "no list")
+    pipeline.set("job:j1:status", "done")
+    pipeline.lpush("queue:text", "j1")
+    seen.append(running.status)
+    answers = await pipeline.execute(raise_on_error=False)
+    assert isinstance(answers[1], Exception)
+    assert [*seen, running.status] == [None, None, TaskStatus.COMPLETED]
+    with pytest.raises(Exception, match="WRONGTYPE"):
+        await client.rpush("queue:text", "j1")
+    assert not running.is_queued_again
+
+
+async def test_commands_between_watch_and_multi_are_read(
+    client: Any, observer: CommandObserver, running: RunningJob
+) -> None:
+    """A pipeline that watches a key sends at once what comes before MULTI."""
+    async with client.pipeline() as pipeline:
+        await pipeline.watch("counter")
+        await pipeline.set("job:j1:status", "running")
+        seen = [running.status]
+        pipeline.multi()
+        pipeline.set("job:j1:status", "done")
+        await pipeline.execute()
+    assert [*seen, running.status] == [TaskStatus.PROCESSING, TaskStatus.COMPLETED]
+
+
+class Pushes:
+    """A submission that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str | None, tuple[Any, ...], bool]] = []
+
+    def note_push(
+        self, queue: str | None, values: tuple[Any, ...], error: BaseException | None
+    ) -> None:
+        self.seen.append((queue, values, error is None))
+
+
+async def test_a_submission_learns_what_redis_took(client: Any, observer: CommandObserver) -> None:
+    """Its pushes are noted with their queue when they are executed, and as failed if they fail."""
+    pushes = Pushes()
+    token = SUBMISSION.set(pushes)
+    await client.set("queue:text", "no list")
+    await client.lpush("queue:a", "j1", "j2")
+    await client.sadd("seen", "j1")
+    await client.rpush("audit", "j1")
+    with pytest.raises(Exception, match="WRONGTYPE"):
+        await client.lpush("queue:text", "j3")
+    SUBMISSION.reset(token)
+    await client.lpush("queue:a", "j4")
+    assert pushes.seen == [
+        ("queue:a", ("j1", "j2"), True),
+        (None, ("j1",), True),
+        ("queue:text", ("j3",), False),
+    ]
+
+
+async def test_a_worker_knows_the_queue_of_its_job(client: Any, observer: CommandObserver) -> None:
+    """It is the one that the job was popped from; another job's element says nothing."""
+    await client.lpush("queue:a", '{"id": "j1"}')
+    await client.lpush("queue:b", "j2")
+    with open_worker(3):
+        await client.brpop(["queue:b", "queue:a"], timeout=1)
+        assert [observer.queue_of(name) for name in ("j1", "j2")] == [None, "queue:b"]
+        await client.rpop("queue:a")
+        assert [observer.queue_of(name) for name in ("j1", "j2")] == ["queue:a", None]
+        found = OPEN_WORKER.get()
+        assert found is not None
+        assert found.queues == {"queue:a", "queue:b"}
+    assert observer.queues == {"queue:a", "queue:b"}
+
+
+async def test_the_first_queue_is_reported_once(client: Any) -> None:
+    """Who samples the depths learns of the first queue at once."""
+    calls: list[int] = []
+    observer = CommandObserver(client, "queue:", lambda: calls.append(1))
+    await client.lpush("other", "j1")
+    assert calls == []
+    await client.lpush("queue:a", "j1")
+    await client.zadd("queue:b", {"j1": 1})
+    assert (calls, observer.kinds) == ([1], {"queue:b": SORTED_SET})
+    observer.close()
 
 
 async def test_another_job_that_is_pushed_is_no_retry(

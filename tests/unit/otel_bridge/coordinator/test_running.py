@@ -13,13 +13,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import StatusCode
 
 import otel_bridge
-from otel_bridge.coordinator.jobs import (
-    InstrumentedCoordinator,
-    InstrumentedCoordinators,
-    Submission,
-)
+from otel_bridge.coordinator.jobs import InstrumentedCoordinator, InstrumentedCoordinators
 from otel_bridge.coordinator.running import Attempt, failure_in
 from otel_bridge.coordinator.shape import read_task
+from otel_bridge.coordinator.submission import Submission
 from otel_bridge.events import semconv
 from otel_bridge.settings import BridgeSettings
 from tests.support.spans import SpanRecorder
