@@ -277,7 +277,8 @@ def outermost_caller(owner: type, methods: Mapping[str, str]) -> str | None:
     """
     Find the coroutine method of a class that calls the given methods.
 
-    If several do, it is the one that none of the others calls. This is read from the names in the
+    If several do, it is the one that none of the others calls. One that calls the inherited method
+    by ``super()`` calls what that calls. This is read from the names in the
     compiled code, so no method is run. What reading an attribute of the class raises passes
     through.
 
@@ -290,12 +291,17 @@ def outermost_caller(owner: type, methods: Mapping[str, str]) -> str | None:
         something that has no Python code is left out.
     """
     names_in: dict[str, set[str]] = {}
-    for name, found in inspect.getmembers(owner, inspect.iscoroutinefunction):
+    for name, _ in inspect.getmembers(owner, inspect.iscoroutinefunction):
         if name in methods:
             continue
-        called_names = set(
-            getattr(getattr(inspect.unwrap(found), "__code__", None), "co_names", ())
-        )
+        called_names: set[str] = set()
+        # Also what an override calls by ``super()``: the phases may be called there.
+        for definition in (vars(base)[name] for base in owner.__mro__ if name in vars(base)):
+            function = getattr(definition, "__func__", definition)
+            code = getattr(inspect.unwrap(function), "__code__", None)
+            called_names |= set(getattr(code, "co_names", ()))
+            if "super" not in called_names:
+                break
         if called_names & set(methods):
             names_in[name] = called_names
     outer = [

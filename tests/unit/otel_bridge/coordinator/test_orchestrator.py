@@ -130,6 +130,21 @@ def test_the_method_that_calls_all_phases() -> None:
     assert outermost_caller(Orchestrator, PHASES) == "run"
 
 
+def test_an_override_calls_what_the_inherited_method_calls() -> None:
+    """A method that adds something and calls ``super()`` is the root, like the one it overrides."""
+
+    class Publishing(Orchestrator):
+        async def run(self, request: Any = None, limit: int = 3, **more: Any) -> None:
+            await super().run(request, limit, **more)
+
+    class Replacing(Orchestrator):
+        async def run(self, request: Any = None, limit: int = 3, **more: Any) -> None:
+            """Call no phase."""
+
+    assert outermost_caller(Publishing, PHASES) == "run"
+    assert outermost_caller(Replacing, PHASES) is None
+
+
 def test_two_callers_are_ambiguous() -> None:
     """If two methods call the phases, or none does, none is chosen."""
 
