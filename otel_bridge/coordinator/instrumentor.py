@@ -250,8 +250,14 @@ class CoordinatorInstrumentor(BaseInstrumentor):  # type: ignore[misc,unused-ign
             # Of a parameter with another name only a number or text is an id, not an Event.
             if given is NOT_GIVEN or (named is None and type(given) not in (int, str)):
                 given = None
-            with open_worker(given) as shown, worker(shown):
-                return await call(coordinator, *args, **kwargs)
+            # Not of a job or submission that has started the worker, whose context it inherits.
+            tokens = RUNNING_JOB.set(None), SUBMISSION.set(None)
+            try:
+                with open_worker(given) as shown, worker(shown):
+                    return await call(coordinator, *args, **kwargs)
+            finally:
+                RUNNING_JOB.reset(tokens[0])
+                SUBMISSION.reset(tokens[1])
 
         return work
 
@@ -300,7 +306,7 @@ class CoordinatorInstrumentor(BaseInstrumentor):  # type: ignore[misc,unused-ign
                 source, carrier = take_carrier_of_text(source)
                 if carrier is not None and task_of is not None:
                     args, kwargs = task_of.replaced(args, kwargs, source)
-            elif carrier is None:
+            if carrier is None:
                 carrier = _carrier_among((*args, *kwargs.values()))
             state = self._coordinators.get(coordinator)
             if state is None:

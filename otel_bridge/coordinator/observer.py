@@ -35,12 +35,22 @@ _MAX_KEYS: Final = 1000
 
 
 class ReceivesPushes(Protocol):
-    """A submission (a call of ``submit_tasks``), as the observer of its commands sees it."""
+    """
+    A submission (a call of ``submit_tasks``), as the observer of its commands sees it.
+
+    Attributes:
+        is_closed: Whether it is over: then nothing is recorded any more.
+    """
+
+    is_closed: bool
 
     def note_push(
         self, queue: str | None, values: tuple[Any, ...], error: BaseException | None
     ) -> None:
         """Record elements that were pushed to a queue; ``error``: why they were not."""
+
+    def note_failure(self, error: BaseException) -> None:
+        """Record that another command has failed."""
 
 
 SUBMISSION: ContextVar[ReceivesPushes | None] = ContextVar("otel_bridge_submission", default=None)
@@ -78,12 +88,14 @@ class _Note:
                 self.running.record_write(text(self.write.key) or "", self.write.value)
         elif self.push is not None:
             self._pushed(self.push, None)
-        elif answer:
+        elif answer and self.submission is None:
             self._popped(answer)
 
     def failed(self, error: BaseException) -> None:
         if self.push is not None:
             self._pushed(self.push, error)
+        elif self.submission is not None:
+            self.submission.note_failure(error)
 
     def _pushed(self, push: Push, error: BaseException | None) -> None:
         name = text(push.key) or ""
@@ -256,33 +268,39 @@ class CommandObserver:
                 if handled is not None:
                     running.note_handled(handled)
             found = command_of(args)
+            submission = SUBMISSION.get()
+            if submission is not None and submission.is_closed:
+                submission = None  # a worker that was started by it inherits its context
+            # Of a submission each command counts: what follows one that failed may not be sent.
+            nothing = None if submission is None else [_Note(submission=submission)]
             if found is None:
-                return None
+                return nothing
             command, args = found
             if command.writes is not None:
                 if running is None:
-                    return None
+                    return nothing
                 keys = running.keys
                 notes = [
-                    _Note(running, write)
+                    _Note(running, write, submission=submission)
                     for write in command.writes(args)
                     if write.key in keys or (type(write.key) is not str and text(write.key) in keys)
                 ]
-                return notes or None
+                return notes or nothing
             if command.pops is not None:
                 keys_of, kind = command.pops(args)
                 return self._read_pop(keys_of, kind) if running is None else None
-            return self._read_push(command.push(args), running)  # type: ignore[misc]
+            return self._read_push(command.push(args), running, submission)  # type: ignore[misc]
         except Exception:
             name = safe_repr(args[:1])
             logger.exception("otel-bridge could not read the Redis command %s", name)
             return None
 
-    def _read_push(self, push: Push, running: RunningJob | None) -> list[_Note] | None:
+    def _read_push(
+        self, push: Push, running: RunningJob | None, submission: ReceivesPushes | None
+    ) -> list[_Note] | None:
         is_popped = self._known.get(push.key)
         if is_popped is None:
             is_popped = self._learn(push.key, push.kind, is_popped=False)
-        submission = SUBMISSION.get()
         if running is None and submission is None:
             return None
         if submission is not None and not is_popped:

@@ -38,9 +38,14 @@ class Submission:
     Its wrapper creates it, calls ``add`` for each task (of any number) before the original method
     runs, and ``close`` after it; it logs what ``add`` raises. Meanwhile the observer of the Redis
     commands calls ``note_push``.
+
+    Attributes:
+        is_closed: Whether ``close`` was called: what a task that was started meanwhile does later
+            is not part of the submission.
     """
 
     def __init__(self, coordinator: InstrumentedCoordinator) -> None:
+        self.is_closed = False
         self._coordinator = coordinator
         self._open: dict[str, tuple[contextvars.Context, Enqueue]] = {}
         self._repeated: list[tuple[contextvars.Context, Enqueue]] = []
@@ -49,6 +54,7 @@ class Submission:
         self._requeued: RunningJob | None = None
         self._pushed: list[tuple[str | None, tuple[Any, ...]]] = []
         self._failed: list[tuple[tuple[Any, ...], BaseException]] = []
+        self._failure: BaseException | None = None
 
     def add(self, source: Any) -> None:
         """
@@ -126,25 +132,32 @@ class Submission:
             self._pushed.append((queue, values))
         else:
             self._failed.append((values, error))
+            self.note_failure(error)
+
+    def note_failure(self, error: BaseException) -> None:
+        """Record that a Redis command of the call has failed; the first error is kept."""
+        self._failure = self._failure or error
 
     def close(self, error: BaseException | None) -> None:
         """
         Restore the payloads, end the spans and count the jobs; never raises: an error is logged.
 
-        A job whose push failed is none, also if ``submit_tasks`` has swallowed the error; one that
-        Redis has taken is one, also if ``submit_tasks`` has raised after it.
+        A job whose push failed is none, also if ``submit_tasks`` has swallowed the error; so is one
+        that was not pushed, where another command has failed. One that Redis has taken is a job,
+        also if ``submit_tasks`` has raised after it.
 
         Args:
             error: What ``submit_tasks`` raised: jobs that Redis is not known to have are none;
                 None: it returned.
         """
+        self.is_closed = True
         try:
             for restore in self._restores:
                 restore()
         except Exception:
             logger.exception("otel-bridge could not restore a payload")
         errors: dict[str, BaseException] = {}
-        if error is not None or self._failed:
+        if error is not None or self._failure is not None:
             try:
                 errors = self._not_queued(error)
             except Exception:
@@ -169,12 +182,12 @@ class Submission:
         """Why jobs are not in their queue, by their id."""
         queued = {pushed_id(value) for _, values in self._pushed for value in values}
         failed = {pushed_id(value): why for values, why in self._failed for value in values}
-        # For what no push names, in a form that is not read, such as pickle.
-        otherwise = error
-        if error is None and self._failed and not self._pushed:
-            otherwise = self._failed[0][1]
+        ids = (*self._open, *(() if self._requeued is None else [self._requeued.task_id]))
+        # Pushes in a form that is not read, such as pickle, may hold any of the jobs.
+        is_read = not self._pushed or not queued.isdisjoint(ids)
+        otherwise = error or (self._failure if is_read else None)
         found: dict[str, BaseException] = {}
-        for task_id in (*self._open, *(() if self._requeued is None else [self._requeued.task_id])):
+        for task_id in ids:
             failure = failed.get(task_id, otherwise)
             if task_id not in queued and failure is not None:
                 found[task_id] = failure

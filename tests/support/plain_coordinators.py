@@ -3,7 +3,8 @@ Coordinators as a team would have written them before it heard of this product.
 
 Nothing here imports ``otel_bridge``. ``StrictCoordinator`` has pydantic tasks that refuse unknown
 fields, enum types and swallowed exceptions; ``LooseCoordinator`` has dataclasses, texts and a retry
-of its own making that pushes straight to the list, and it keeps its statuses in Redis only.
+of its own making that pushes straight to the list, and it keeps its statuses in Redis only. The
+others each do one thing that coordinators in the wild do.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import asyncio
 import dataclasses
 import enum
 import json
+import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 Handler = Callable[[dict[str, Any]], Awaitable[Any]]
 
@@ -199,3 +203,105 @@ class PlainOrchestrator:
             if all(status in (b"completed", b"failed") for status in statuses):
                 return len(statuses)
             await asyncio.sleep(0.01)
+
+
+class PublishingCoordinator(StrictCoordinator):
+    """Publishes raw events of its own, as teams did before; ``published`` has their JSON."""
+
+    def __init__(self, redis_client: Redis, handler: Handler) -> None:
+        super().__init__(redis_client, handler)
+        self.published: list[str] = []
+
+    def publish(self, event_type: str, **fields: Any) -> None:
+        ts = datetime.now(UTC).isoformat()
+        event = {"event_id": str(uuid.uuid4()), "ts": ts, "event_type": event_type, **fields}
+        self.published.append(json.dumps(event))
+
+    async def submit_tasks(self, tasks: Sequence[StrictTask], priority: int = 0) -> list[str]:
+        submitted = await super().submit_tasks(tasks, priority)
+        for task in tasks:
+            if task.retry_count == 0:
+                self.publish("task_enqueued", **self._ids(task))
+        return submitted
+
+    async def _process_task(self, task: StrictTask, worker_id: int) -> str:
+        ids = {**self._ids(task), "worker_id": worker_id, "retry_count": task.retry_count}
+        self.publish("task_started", **ids)
+        status = await super()._process_task(task, worker_id)
+        event_type = {"retrying": "task_retry"}.get(status, f"task_{status}")
+        self.publish(event_type, error=task.error, **ids)
+        return status
+
+    def _ids(self, task: StrictTask) -> dict[str, Any]:
+        phase = "search" if task.type is TaskType.SEARCH else "extraction"
+        kind = task.type.value
+        return {
+            "task_id": task.id,
+            "parent_task_id": task.parent_task_id,
+            "task_type": kind,
+            "phase": phase,
+        }
+
+
+class PublishingOrchestrator(PlainOrchestrator):
+    """Publishes its phases itself."""
+
+    coordinator: PublishingCoordinator
+
+    async def handle(self, research: Research) -> dict[str, int]:
+        self.coordinator.publish("task_started", task_id=research.id, parent_task_id=research.id)
+        found = await super().handle(research)
+        self.coordinator.publish("task_completed", task_id=research.id, parent_task_id=research.id)
+        return found
+
+    async def run_search(self, research: Research) -> int:
+        self.coordinator.publish("phase_started", parent_task_id=research.id, phase="search")
+        found = await super().run_search(research)
+        self.coordinator.publish("phase_completed", parent_task_id=research.id, phase="search")
+        return found
+
+
+class SwallowingCoordinator(StrictCoordinator):
+    """Goes on when Redis does not answer, and records no status when a job has failed."""
+
+    async def submit_tasks(self, tasks: Sequence[StrictTask], priority: int = 0) -> list[str]:
+        queued = []
+        for task in tasks:
+            try:
+                queued += await super().submit_tasks([task], priority)
+            except RedisError:
+                continue  # a log line in the original
+        return queued
+
+    async def _process_task(self, task: StrictTask, worker_id: int) -> str:
+        await self.redis_client.set(f"{self.TASK_STATUS_PREFIX}:{task.id}:status", "processing")
+        try:
+            await self.handler(task.payload)
+        except Exception:
+            await self.redis_client.incr("team:failures")
+            return "gone"
+        await self.redis_client.set(
+            f"{self.TASK_STATUS_PREFIX}:{task.id}:status", "completed", ex=86400, nx=False
+        )
+        return "completed"
+
+
+class RecordOrchestrator:
+    """Gets the id and, beside it, a config; its phases are blocks of one method."""
+
+    def __init__(self, coordinator: StrictCoordinator) -> None:
+        self.coordinator = coordinator
+
+    async def run(self, task_id: str, config: Any) -> int:
+        return await self.search(task_id)
+
+    async def search(self, task_id: str) -> int:
+        return len(
+            await self.coordinator.submit_tasks(
+                [
+                    StrictTask(
+                        id=f"{task_id}:1", type=TaskType.SEARCH, payload={}, parent_task_id=task_id
+                    )
+                ]
+            )
+        )

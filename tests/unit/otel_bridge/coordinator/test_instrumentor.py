@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +14,9 @@ from opentelemetry.sdk.trace import TracerProvider
 
 import otel_bridge
 from otel_bridge.coordinator.instrumentor import CoordinatorInstrumentor
+from otel_bridge.coordinator.observer import SUBMISSION
 from otel_bridge.coordinator.orchestrator import status_key
+from otel_bridge.coordinator.running import RUNNING_JOB
 from otel_bridge.coordinator.shape import PAYLOAD_KEY
 from otel_bridge.errors import ConfigurationError
 from otel_bridge.events import semconv
@@ -30,6 +34,7 @@ class Coordinator:
 
     def __init__(self) -> None:
         self.queue: list[Any] = []
+        self.ran: list[Any] = []
 
     async def submit_tasks(self, tasks: Any, *, urgent: bool = False) -> int:
         submitted = list(tasks) if not isinstance(tasks, dict) else [tasks]
@@ -268,6 +273,133 @@ async def test_arguments_may_have_any_names(
     assert await OtherNames()._process_task(job=task("j1"), worker_id=3) == {"id": "j1"}
     assert await OtherNames()._process_task(task("j1"), worker_id=3) == {"id": "j1"}
     assert names(recorder) == [("job find", "completed")] * 2
+
+
+async def test_a_worker_that_a_submission_starts_is_not_part_of_it(
+    recorder: SpanRecorder, instrument: Callable[..., None]
+) -> None:
+    """Workers that are started by the first submission, or by a job, inherit nothing of it."""
+
+    class Lazy(Coordinator):
+        working: asyncio.Task[str] | None = None
+
+        async def submit_tasks(self, tasks: Any, *, urgent: bool = False) -> int:
+            submitted = await super().submit_tasks(tasks)
+            self.working = asyncio.ensure_future(self._worker(0))
+            return submitted
+
+        async def _worker(self, worker_id: Any) -> str:
+            seen.append((SUBMISSION.get(), RUNNING_JOB.get()))
+            return await super()._worker(worker_id)
+
+    seen: list[Any] = []
+    instrument(coordinator_class=Lazy)
+    coordinator = Lazy()
+    with otel_bridge.research_task("another", project_id="p"):
+        await coordinator.submit_tasks([task("j1")])
+    assert coordinator.working is not None
+    await coordinator.working
+    assert seen == [(None, None)]
+
+
+SHAPES: dict[str, type] = {}
+
+
+def shape(owner: type) -> type:
+    SHAPES[owner.__name__] = owner
+    return owner
+
+
+@shape
+class WithoutId(Coordinator):
+    async def _worker(self) -> str:  # type: ignore[override]
+        for each in self.queue:
+            await self._process_task(each)
+        return "worked"
+
+    async def _process_task(self, task: Any) -> Any:  # type: ignore[override]
+        return self.ran.append(task["id"])
+
+
+@shape
+class ByKeyword(Coordinator):
+    async def _worker(self, *, name: str = "w") -> str:  # type: ignore[override]
+        for each in self.queue:
+            await self._process_task(task_data=each, name=name)
+        return "worked"
+
+    async def _process_task(self, *, name: str, task_data: Any) -> Any:  # type: ignore[override]
+        return self.ran.append(task_data["id"])
+
+
+@shape
+class Raw(Coordinator):
+    async def _worker(self, stop: Any = None, slot: int = 1) -> str:
+        for each in self.queue:
+            await self._process_task(slot, json.dumps(each))
+        return "worked"
+
+    async def _process_task(self, worker_id: Any, raw: Any) -> Any:  # type: ignore[override]
+        assert set(json.loads(raw)) == {"id", "type", "payload", "retry_count"}
+        assert json.loads(raw)["payload"] == {"n": 1}
+        return self.ran.append(json.loads(raw)["id"])
+
+
+@shape
+class Spread(Coordinator):
+    async def _worker(self, *args: Any) -> str:
+        for each in self.queue:
+            await self._process_task(each["id"], each["type"], each["payload"], **{"slot": 3})
+        return "worked"
+
+    async def _process_task(  # type: ignore[override]
+        self, task_id: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        assert args[1] == {"n": 1}
+        return self.ran.append(task_id)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+async def test_any_shape_runs_as_without_us_and_is_shown(
+    recorder: SpanRecorder, instrument: Callable[..., None], name: str
+) -> None:
+    """Ids, keywords, raw JSON, a payload apart: each runs alike, and its job is shown."""
+
+    async def run() -> tuple[Any, ...]:
+        coordinator = SHAPES[name]()
+        submitted = await coordinator.submit_tasks(tasks=[task("j1", n=1)])
+        return submitted, await coordinator._worker(), coordinator.ran
+
+    bare = await run()
+    assert bare == (1, "worked", ["j1"])
+    instrument(coordinator_class=SHAPES[name])
+    assert await run() == bare
+    assert names(recorder)[0][0] == "enqueue find"
+    (job,) = [span for span in recorder.ended if span.name.startswith("job")]
+    attributes = job.attributes or {}
+    assert attributes[semconv.TASK_ID] == "j1"
+    assert attributes[semconv.WORKER_ID] not in (None, "None")
+    assert job.parent is not None
+
+
+async def test_what_cannot_be_read_is_one_warning(
+    recorder: SpanRecorder, instrument: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A task without any id runs and is not shown; the log names its type once."""
+
+    class Nameless(Coordinator):
+        async def _process_task(self, task: Any, worker_id: Any) -> Any:
+            return "done"
+
+    instrument(coordinator_class=Nameless)
+    coordinator = Nameless()
+    for _ in range(3):
+        assert await coordinator._process_task({"url": "x"}, 1) == "done"
+    assert [record.getMessage() for record in caplog.records] == [
+        "otel-bridge: a task of type dict has no id, task_id or job_id that can be read; it runs, "
+        "but is not shown"
+    ]
+    assert recorder.started == []
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -159,6 +159,8 @@ async def test_commands_between_watch_and_multi_are_read(
 class Pushes:
     """A submission that keeps what it is given."""
 
+    is_closed = False
+
     def __init__(self) -> None:
         self.seen: list[tuple[str | None, tuple[Any, ...], bool]] = []
 
@@ -166,6 +168,9 @@ class Pushes:
         self, queue: str | None, values: tuple[Any, ...], error: BaseException | None
     ) -> None:
         self.seen.append((queue, values, error is None))
+
+    def note_failure(self, error: BaseException) -> None:
+        self.seen.append((None, (type(error).__name__,), False))
 
 
 async def test_a_submission_learns_what_redis_took(client: Any, observer: CommandObserver) -> None:
@@ -177,12 +182,16 @@ async def test_a_submission_learns_what_redis_took(client: Any, observer: Comman
     await client.sadd("seen", "j1")
     await client.rpush("audit", "j1")
     with pytest.raises(Exception, match="WRONGTYPE"):
+        await client.hset("queue:text", "a", "1")
+    with pytest.raises(Exception, match="WRONGTYPE"):
         await client.lpush("queue:text", "j3")
-    SUBMISSION.reset(token)
+    pushes.is_closed = True
     await client.lpush("queue:a", "j4")
+    SUBMISSION.reset(token)
     assert pushes.seen == [
         ("queue:a", ("j1", "j2"), True),
         (None, ("j1",), True),
+        (None, ("ResponseError",), False),
         ("queue:text", ("j3",), False),
     ]
 

@@ -215,8 +215,25 @@ def test_a_failure_that_the_coordinator_swallows_makes_no_job(
     assert {name: end for name, (end, _) in ends_of(recorder).items()} == {
         "j1": "completed",
         "j2": "failed",
-        "j3": "completed",
+        "j3": "failed",
     }
+
+
+@pytest.mark.parametrize(
+    ("pushed", "end"), [(None, "failed"), (b"\x80\x04pickled", "completed"), (b"j2", "failed")]
+)
+def test_a_job_is_not_pushed_after_another_command_failed(
+    state: InstrumentedCoordinator, recorder: SpanRecorder, pushed: bytes | None, end: str
+) -> None:
+    """Unless an element was pushed that may hold the job, in a form that is not read."""
+    submission = Submission(state)
+    submission.add(task("j1"))
+    submission.add(task("j2"))
+    submission.note_failure(LOST)
+    if pushed is not None:
+        submission.note_push("q:a", (pushed,), None)
+    submission.close(None)
+    assert ends_of(recorder)["j1"][0] == end
 
 
 def test_pushes_that_cannot_be_read_fail_together(
