@@ -253,12 +253,22 @@ def digest(model: Fold) -> dict[str, object]:
             worker.failed,
             worker.last_seen,
             sorted((job.task.id, job.id) for job in worker.open),
+            sorted(one.key for one in model.workers.living(worker, now)),
+            sorted(
+                (one.key, one.queues or (0, ()), one.completed, one.failed)
+                for one in worker.incarnations.values()
+            ),
         )
     for queue in model.queues.by_name.values():
         lines = (queue.pending, queue.lost, queue.running)
         jobs = [sorted((job.task.id, job.id) for job in line) for line in lines]
         if queue.depth is not None or any(jobs):
-            found[f"queue {queue.name}"] = (queue.depth, *jobs)
+            found[f"queue {queue.name}"] = (
+                queue.depth,
+                queue.priorities,
+                queue.oldest(now),
+                *jobs,
+            )
     return found
 
 
@@ -354,6 +364,8 @@ def _add_workers(story: _Story) -> None:
         pid = story.choose(1, 1, 7)
         for life in range(story.choose(0, 1, 2, 3)):
             meta = {"host": "h", "pid": pid if story.maybe(0.5) else pid + life}
+            if story.maybe(0.3):
+                meta["queues"] = story.choose(["q0"], ["q1", "q0"], [])
             fields = {
                 "worker_id": worker,
                 "incarnation": f"{worker}-{life}" if story.is_exact else None,
@@ -377,7 +389,8 @@ def _add_queues(story: _Story) -> None:
             seconds += story.choose(5, 5, 60)
             depth = story.choose(0, 0, 0, 3)
             field_name = story.choose("counts", "queue")
-            story.add(seconds, "queue_depth_update", **{field_name: {name: depth}})
+            meta = {"priorities": {name: {"0": depth, "9": 0}}} if story.maybe(0.3) else None
+            story.add(seconds, "queue_depth_update", **{field_name: {name: depth}}, meta=meta)
 
 
 def _add_task(story: _Story, number: int, trace: str) -> None:
@@ -495,7 +508,12 @@ def _add_job(
             enqueue = story.span()
         if enqueue is not None or (not is_spanning and story.maybe(0.3)):
             where = {"span_id": enqueue, "parent_span_id": parent if enqueue else None}
-            meta = {"eta": "later"} if story.maybe(0.1) else None
+            delays = (
+                {"eta": "later"},
+                {"delay": 15},
+                {"eta": (START + timedelta(seconds=30)).isoformat()},
+            )
+            meta = story.choose(*delays) if story.maybe(0.2) else None
             story.add(seconds, "task_enqueued", **fields(), **where, run_id=run_id, meta=meta)
             if enqueue is not None and story.maybe(0.15) and not story.is_evictable:
                 producer = {"span_kind": "PRODUCER", "error": "no broker"}
@@ -529,14 +547,14 @@ def _add_attempt(
     *,
     is_last: bool,
 ) -> None:
-    worker = story.choose(None, "w0", "w1", 0)
+    worker, process = story.choose(None, "w0", "w1", 0), story.choose("w0", "other")
     exact = story.is_exact and story.maybe(0.8)
     common = {
         "span_id": own,
         "parent_span_id": parent if own else None,
         "worker_id": worker,
         "retry_count": attempt,
-        "incarnation": f"{worker}-{story.random.randrange(2)}" if exact else None,
+        "incarnation": f"{worker or process}-{story.random.randrange(2)}" if exact else None,
         "run_id": run_id,
     }
     skew = story.choose(0, 0, -3)

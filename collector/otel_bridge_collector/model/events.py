@@ -185,6 +185,8 @@ class Meta(msgspec.Struct):
     delay: Any = None
     countdown: Any = None
     queue_depth: Any = None
+    queues: Any = None
+    priorities: Any = None
 
 
 _decode_meta: Final = msgspec.json.Decoder(Meta).decode

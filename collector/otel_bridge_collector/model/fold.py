@@ -97,11 +97,11 @@ class Fold:
         self.workers = Workers(int(heartbeat_ttl_sec * 1_000_000), self.limits.workers)
         self.queues = Queues(self.limits.queues)
         self.failures = Failures()
-        self._jobs = Jobs(self.tasks, self.workers, self.queues, self.failures)
+        self._jobs = jobs = Jobs(self.tasks, self.workers, self.queues, self.failures)
         self.liveness = self._jobs.liveness
         self._dirty = self._jobs.dirty
         self.running = self.liveness.running
-        self.tree = Tree(self.tasks, self._jobs.reevaluate, self.failures.moved)
+        self.tree = Tree(self.tasks, jobs.reevaluate, self.failures.moved, jobs.count_roots)
         self.cards = Cards(self.tasks, self.liveness)
         self.rows = Rows(self.tasks, self.liveness)
         self.skipped = 0
@@ -358,6 +358,8 @@ class Fold:
         elif kind.startswith("worker_") and event.worker_id is not None:
             incarnation, is_news = self.workers.apply(event, ts, seen)
             self.liveness.heard(incarnation, is_news)
+            if incarnation.queues is not None:
+                self.queues.note_worker(incarnation.worker, incarnation.queues[1])
         else:
             self.skipped += 1
         task = self.task

@@ -23,9 +23,10 @@ its parent or its card (``cards``). A pending job is else never stalled by itsel
 A verdict is a function of the facts and ``now``, and is not stored: only a job's counted status
 follows it. A reported ``task_stalled`` counts until a later word of the node or its incarnation. A
 true end replaces any verdict, a heartbeat takes it back.
+An open attempt with a successor in its run is also stalled (worker_lost) unless it was heard since.
 
-A sweep does not walk all jobs: incarnations, promised heartbeats and tasks are in one heap of
-deadlines, looked at again only when they are due and armed again if something was heard meanwhile.
+A sweep walks no jobs: incarnations, promised heartbeats and tasks are in one heap of deadlines,
+looked at only when they are due, and armed again if something was heard meanwhile.
 """
 
 from __future__ import annotations
@@ -37,10 +38,12 @@ from typing import Final, NamedTuple
 
 from otel_bridge_collector.model.events import ENQUEUE, PENDING, PROCESSING, RULE, STALLED
 from otel_bridge_collector.model.nodes import Host, Job, Node, Task
+from otel_bridge_collector.model.processes.lives import ALIVE, UNWATCHED
+from otel_bridge_collector.model.processes.records import Incarnation
 from otel_bridge_collector.model.queues import Queue, Queues
 from otel_bridge_collector.model.runs import is_open, last_word, winner
 from otel_bridge_collector.model.tasks import Tasks
-from otel_bridge_collector.model.workers import ALIVE, UNWATCHED, Incarnation, Workers
+from otel_bridge_collector.model.workers import Workers
 
 __all__ = ["QUEUED_GRACE_US", "QUIET_US", "Liveness", "Verdict"]
 
@@ -89,8 +92,8 @@ class Liveness:
     * ``silent``: a running job with neither kind of heartbeat, with no running job below it, and no
       event of its task for 900 s, or for 300 s once the node that its card shows has ended.
     * ``queue_emptied``: a waiting job whose queue was reported empty twice since it was enqueued,
-      while nothing of it runs and none of its workers is busy; after 60 s at the earliest. A job
-      that was enqueued with a delay is left out.
+      while nothing of it runs and no worker is busy that takes jobs from it; after 60 s at the
+      earliest. A job that was enqueued with a delay is left out.
 
     A heartbeat or another sign of life takes a verdict back; a true end replaces it. For the
     collector's event loop; no thread, no lock. No limit of its own: it holds what the model holds.
@@ -185,7 +188,7 @@ class Liveness:
                 stalls.
         """
         if node.kind == ENQUEUE:
-            return self._queue_verdict(node)
+            return self._queue_verdict(node, job)
         now = self.now
         if node.worker is not None and node.worker.is_watched:
             lost_at = self._workers.lost_at(node, now)
@@ -227,8 +230,7 @@ class Liveness:
         verdict = self.verdict(node, None)
         if verdict is not None:
             return verdict
-        heartbeats = [] if node.worker is None else [one.heartbeat for one in node.worker.lives()]
-        last = max(last_word(node), *heartbeats, node.first)
+        last = max(last_word(node), node.first, *self._workers.heartbeats(node))
         return None if last > successor.first else Verdict("worker_lost", last)
 
     def has_heartbeats(self, node: Node) -> bool:
@@ -255,18 +257,18 @@ class Liveness:
         for report in (evidence, node):
             if report is not None and report.ended and not self._is_overruled(report, node):
                 reason = None if report.more is None else report.more.reason
-                heartbeats = (
-                    [] if node.worker is None else [one.heartbeat for one in node.worker.lives()]
-                )
-                last = max((one for one in heartbeats if 0 < one <= report.end), default=report.end)
+                heard = (at for at in self._workers.heartbeats(node) if 0 < at <= report.end)
+                last = max(heard, default=report.end)
                 return Verdict(reason or "worker_lost", max(last, node.first))
         return None
 
-    def _queue_verdict(self, node: Node) -> Verdict | None:
+    def _queue_verdict(self, node: Node, job: Job | None) -> Verdict | None:
         queue = None if node.queue is None else self._queues.by_name.get(node.queue)
         if queue is None or node.start is None:
             return None
-        emptied_at = queue.emptied_at()
+        # All that wait are evaluated when it changes; to look at all workers for each took seconds.
+        is_known = job is not None and job.win is node
+        emptied_at = queue.was_emptied_at if is_known else queue.emptied_at()
         if not emptied_at or emptied_at <= node.start:
             return None
         if node.more is not None and node.more.is_delayed:
@@ -301,6 +303,10 @@ class Liveness:
         if process is not None:
             self._hosts.add(process)
             self._hosts.update(one.worker for one in process.incarnations)
+        for other in self._workers.at_place(incarnation):
+            self._hosts.add(other.worker)
+            if other.process is not None:
+                self._hosts.add(other.process)
 
     def _arm(self, watched: Watched, deadline: int) -> None:
         armed = self._armed.get(watched)
@@ -342,8 +348,8 @@ class Liveness:
                 self._recheck_host(host)
             self._touch_all()
         for queue in self._queues.by_name.values():
-            if queue.pending or queue.lost:
-                self._recheck_queue(queue)
+            for job in queue.unsure():
+                self._evaluate(job)
         self._touch_all()
 
     def _look_at(self, watched: Watched) -> None:
@@ -390,15 +396,6 @@ class Liveness:
                 break
         if quiet > QUEUED_GRACE_US:
             self.due.add(task)
-
-    def _recheck_queue(self, queue: Queue) -> None:
-        emptied_at = queue.emptied_at()
-        if queue.is_changed or emptied_at != queue.was_emptied_at:
-            queue.is_changed = False
-            queue.was_emptied_at = emptied_at
-            for job in list(queue.pending if emptied_at else queue.lost):
-                self._evaluate(job)
-            queue.is_changed = False
 
     def forget(self, watched: Watched) -> None:
         """It is evicted; what the heap has of it is passed by when it is due."""

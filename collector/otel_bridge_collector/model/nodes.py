@@ -45,6 +45,7 @@ __all__ = [
     "is_in_phase",
     "reaches_below",
     "shift",
+    "unchain",
 ]
 
 MAX_DEPTH: Final = 64
@@ -124,6 +125,7 @@ class More(msgspec.Struct, gc=False, eq=False):
     """(ts, done, total) of a job's own progress."""
     span_kind: str | None = None
     is_delayed: bool = False
+    due: int = 0  # when a delayed job begins to wait for a worker; 0: not known
     reason: str | None = None
     cause: str | None = None
     """Key of the failure group that counts this node; None while none does."""
@@ -368,6 +370,21 @@ def forget_times(job: Job) -> None:
     at = job.at
     if type(at) is Node and at.key is None and at.more is not None:
         at.more.first = UNKNOWN
+
+
+def unchain(node: Node, job: Job) -> None:
+    """Take a node out of its job."""
+    if job.first is node:
+        job.first = node.next
+    else:
+        before = job.first
+        while before is not None and before.next is not node:
+            before = before.next
+        assert before is not None
+        before.next = node.next
+    node.next = None
+    if job.win is node:
+        job.win = None
 
 
 def children(node: Node) -> Iterator[Node]:

@@ -4,16 +4,25 @@ Queues: their depths as reported, and the jobs that wait in them.
 A purged or deleted queue leaves its jobs pending for ever, and no framework reports it. So a queue
 that its broker has reported empty twice, with nothing of it running and none of its workers busy (a
 prefetching worker holds jobs that the broker no longer counts), has lost what was in it.
+
+The job that has waited for longest is found without a look at all that wait: jobs that come are
+noted, and only a reader puts them into a heap, from whose top those that wait no more are removed.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from heapq import heappop, heappush, heapreplace
+from typing import Any, Final
 
-from otel_bridge_collector.model.events import PROCESSING, Event, read_meta
+from otel_bridge_collector.model.events import ENQUEUE, PROCESSING, Event, read_meta, short_name
 from otel_bridge_collector.model.nodes import Host, Job
 
 __all__ = ["Queue", "Queues"]
+
+_MAX_PRIORITIES: Final = 32
+"""Of one queue; those after the first ones by name are left out."""
+_SLACK: Final = 64
 
 
 class Queue:
@@ -29,12 +38,13 @@ class Queue:
     Attributes:
         depth: (ts, depth): the latest report, of two at one time the greater depth; None: none
             came.
+        priorities: Depths by priority of that report, sorted by name; empty: it has none.
         filled: ``ts`` of the latest report of jobs in it.
         empty: ``ts`` of the two latest reports that it is empty, the later first.
         pending: Its jobs that wait.
         lost: Those that waited when it was emptied; they are stalled.
         running: Its jobs that run.
-        hosts: Workers that have run jobs of it.
+        hosts: Workers that have run jobs of it, or say that they take jobs from it.
         is_changed: Whether its jobs are to be evaluated in the next sweep (once a second) in any
             case.
         was_emptied_at: At the latest sweep, the first of two reports that it is empty; 0: it was
@@ -42,6 +52,9 @@ class Queue:
     """
 
     __slots__ = (
+        "_arrived",
+        "_heap",
+        "_number",
         "depth",
         "empty",
         "filled",
@@ -50,6 +63,7 @@ class Queue:
         "lost",
         "name",
         "pending",
+        "priorities",
         "running",
         "was_emptied_at",
     )
@@ -57,6 +71,7 @@ class Queue:
     def __init__(self, name: str) -> None:
         self.name = name
         self.depth: tuple[int, int] | None = None
+        self.priorities: tuple[tuple[str, int], ...] = ()
         self.filled = 0
         self.empty = (0, 0)
         self.pending: set[Job] = set()
@@ -65,8 +80,12 @@ class Queue:
         self.hosts: set[Host] = set()
         self.is_changed = False
         self.was_emptied_at = 0
+        self._arrived: list[Job] = []
+        self._heap: list[tuple[int, int, Job]] = []
+        """(since when it waits, number, job); an entry may be out of date, but never too late."""
+        self._number = 0
 
-    def report(self, ts: int, depth: int) -> None:
+    def report(self, ts: int, depth: int, priorities: tuple[tuple[str, int], ...] = ()) -> None:
         """
         Merge one report of its depth, in any order; a repeated one changes nothing.
 
@@ -76,9 +95,11 @@ class Queue:
         Args:
             ts: Of the report, microseconds.
             depth: Jobs in the queue, 0 or more; the caller checks that.
+            priorities: The same by priority, sorted; default: the broker has none.
         """
-        if self.depth is None or (ts, depth) > self.depth:
+        if self.depth is None or (ts, depth, priorities) > (*self.depth, self.priorities):
             self.depth = (ts, depth)
+            self.priorities = priorities
         if depth > 0:
             self.filled = max(self.filled, ts)
         elif ts not in self.empty:
@@ -97,6 +118,66 @@ class Queue:
             return 0
         is_busy = any(job.st == PROCESSING for host in self.hosts for job in host.open)
         return 0 if is_busy else earlier
+
+    def unsure(self) -> Iterator[Job]:
+        """Yield the jobs whose verdict may have changed since the last call; evaluate each."""
+        if not self.pending and not self.lost:
+            self._arrived.clear()
+            self._heap.clear()
+            return
+        emptied_at = self.emptied_at()
+        if self.is_changed or emptied_at != self.was_emptied_at:
+            self.was_emptied_at = emptied_at
+            yield from list(self.pending if emptied_at else self.lost)
+            self.is_changed = False
+        if len(self._arrived) + len(self._heap) > 2 * len(self.pending) + _SLACK:
+            self._arrived = list(self.pending)
+            self._heap.clear()
+
+    # --- what has waited for longest -------------------------------------------------------------
+
+    def arrived(self, job: Job) -> None:
+        """A job waits in the queue, or a fact of one that does has changed."""
+        self._arrived.append(job)
+
+    def oldest(self, now: int) -> int | None:
+        """
+        Return since when the job waits that has waited for longest, in microseconds.
+
+        A job with a delay waits from its end on; if that is not known, it is left out. None: none
+        waits. Takes time for those that have come since the last call, and those that have left. On
+        the collector's event loop; never raises.
+
+        Args:
+            now: Microseconds.
+        """
+        heap = self._heap
+        for job in self._arrived:
+            since = _waits_since(job) if job in self.pending else None
+            if since is not None:
+                self._number += 1
+                heappush(heap, (since, self._number, job))
+        self._arrived = []
+        while heap:
+            known, number, job = heap[0]
+            since = _waits_since(job) if job in self.pending else None
+            if since is None:
+                heappop(heap)
+            elif since > known:
+                heapreplace(heap, (since, number, job))
+            else:
+                return known if known <= now else None
+        return None
+
+
+def _waits_since(job: Job) -> int | None:
+    node = job.win
+    if node is None or node.kind != ENQUEUE or node.start is None:
+        return None
+    more = node.more
+    if more is None or not more.is_delayed:
+        return node.start
+    return max(node.start, more.due) if more.due else None
 
 
 class Queues:
@@ -122,26 +203,44 @@ class Queues:
             queue = self.by_name[name] = Queue(name)
         return queue
 
+    def note_worker(self, worker: Host, names: Sequence[str]) -> None:
+        """Note that a worker takes jobs from these queues: while it is busy, it may hold some."""
+        for name in names:
+            queue = self.queue(name)
+            if queue is not None:
+                queue.hosts.add(worker)
+
     def apply(self, event: Event, ts: int) -> None:
         """
         Merge a ``queue_depth_update``: depths by queue in ``counts``, ``queue`` or ``meta``.
 
         The first of the three that has any counts. On the collector's event loop. Never raises: a
         depth that is no whole number of 0 or more, and a queue past the limit (200 by default), is
-        ignored.
+        ignored. Depths by priority stand in ``meta`` under ``priorities``, by queue.
 
         Args:
             event: The event; ``meta`` has the depths under ``queue_depth``.
             ts: Of the event, microseconds.
         """
         depths = _depths(event)
+        priorities = read_meta(event).priorities
+        if not isinstance(priorities, dict):
+            priorities = {}
         for name, depth in depths.items():
             if type(depth) is not int or depth < 0:
                 continue
             queue = self.queue(name)
             if queue is not None:
-                queue.report(ts, depth)
+                queue.report(ts, depth, _by_priority(priorities.get(name)))
                 queue.is_changed = True
+
+
+def _by_priority(depths: Any) -> tuple[tuple[str, int], ...]:
+    if not isinstance(depths, dict):
+        return ()
+    known = ((str(name), depth) for name, depth in depths.items() if type(depth) is int)
+    found = sorted((short_name(name), depth) for name, depth in known if depth >= 0)
+    return tuple(found[:_MAX_PRIORITIES])
 
 
 def _depths(event: Event) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from otel_bridge_collector.model.nodes import (
     forget_times,
     is_in_phase,
     reaches_below,
+    unchain,
 )
 from otel_bridge_collector.model.tasks import Tasks
 
@@ -54,6 +55,7 @@ class Tree:
         tasks: Which task a node belongs to.
         evaluate: Called with a job whose nodes or container changed; what it raises goes through.
         moved: Called with a node that counts as failed, and the task that it left; likewise.
+        rooted: Called with a task when a root of it comes or leaves.
 
     Attributes:
         nodes: By key. ``waiting``: by the key of one not held its first child, chained by ``sib``.
@@ -65,6 +67,7 @@ class Tree:
         tasks: Tasks,
         evaluate: Callable[[Job], None],
         moved: Callable[[Node, Task], None],
+        rooted: Callable[[Task], None],
     ) -> None:
         self.nodes: dict[int, Node] = {}
         self.waiting: dict[int, Node] = {}
@@ -73,6 +76,7 @@ class Tree:
         self._tasks = tasks
         self._evaluate = evaluate
         self._moved = moved
+        self._rooted = rooted
 
     # --- links -----------------------------------------------------------------------------------
 
@@ -366,6 +370,7 @@ class Tree:
             task.tops[node] = None
         elif kind == TASK:
             task.roots[node] = None
+            self._rooted(task)
         else:
             task.spans[node] = None
 
@@ -383,27 +388,15 @@ class Tree:
             if node.kind == JOB:
                 task.runs -= 1
             forget_times(own)
-            _unchain_from_job(node, own)
+            unchain(node, own)
             node.own = task
             self._evaluate(own)
             return own.id
         for held in (task.tops, task.roots, task.spans):
             held.pop(node, None)
+        if node.kind == TASK:
+            self._rooted(task)
         job_id = None
         if node.more is not None:
             job_id, node.more.job = node.more.job, None
         return job_id
-
-
-def _unchain_from_job(node: Node, job: Job) -> None:
-    if job.first is node:
-        job.first = node.next
-    else:
-        before = job.first
-        while before is not None and before.next is not node:
-            before = before.next
-        assert before is not None
-        before.next = node.next
-    node.next = None
-    if job.win is node:
-        job.win = None

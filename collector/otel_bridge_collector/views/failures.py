@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from otel_bridge_collector.model.failures import NO_ERROR
+from otel_bridge_collector.model.nodes import Node
 from otel_bridge_collector.model.snapshot.bars import phase_of
 from otel_bridge_collector.model.snapshot.panels import (
     MergedFailures,
@@ -75,8 +76,12 @@ def _passes(merged: MergedFailures, params: FailuresParams) -> bool:
     text = (params.text or "").casefold()
     error = (newest and newest.error) or NO_ERROR
     ids = (*first_ten(map(job_id_of, nodes)), *first_ten(node.own.task.id for node in nodes))
-    shown = (error, *names, merged.project, *ids)
+    shown = (error, *names, merged.project, _why(newest), *ids)
     return any(text in one.casefold() for one in shown if one is not None)
+
+
+def _why(newest: Node | None) -> str | None:
+    return newest.more.reason if newest is not None and newest.more is not None else None
 
 
 def _row(merged: MergedFailures) -> FailureRow:
@@ -87,6 +92,7 @@ def _row(merged: MergedFailures) -> FailureRow:
         error=(newest and newest.error) or NO_ERROR,
         type=newest and newest.name,
         phase=None if newest is None else phase_of(newest),
+        why=_why(newest),
         count=sum(group.count for group in merged.groups),
         first=min(group.first for group in merged.groups) // 1000,
         last=merged.last // 1000,

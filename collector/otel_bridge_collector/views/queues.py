@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
+from otel_bridge_collector.model.queues import Queue
+from otel_bridge_collector.model.snapshot.panels import shown_processes
 from otel_bridge_collector.views.listing import Listing, Scope, Window, list_window
-from otel_bridge_collector.views.state import ViewState
+from otel_bridge_collector.views.state import ViewState, ms
 from otel_bridge_collector.wire.views.params import ListParams
 from otel_bridge_collector.wire.views.rows import QueueRow
 
@@ -28,30 +31,46 @@ def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
         A row for each queue: name, jobs that wait, and when that was measured. At most 200.
     """
     del params
-    found: dict[str, tuple[int, int]] = {}
-    by_name = state.model.queues.by_name
+    found: dict[str, Queue] = {}
+    workers: Counter[str] | None = None
     if scope is None:
-        found = {queue.name: queue.depth for queue in by_name.values() if queue.depth is not None}
+        queues = state.model.queues.by_name.values()
+        found = {queue.name: queue for queue in queues if queue.depth is not None}
+        workers = _workers_of(state)
     ranks = {name: rank for rank, name in enumerate(state.queues)}
     order = sorted(((ranks.get(name, len(ranks)), name), name) for name in found)
 
     def row(key: str) -> bytes:
-        at, depth = found[key]
+        queue = found[key]
+        assert queue.depth is not None
+        at, depth = queue.depth
         return (
             QueueRow(
                 k=key,
                 depth=depth,
                 at=at // 1000,
-                priorities=None,
-                oldest=None,
-                workers=None,
-                running=len(by_name[key].running),
+                priorities=dict(queue.priorities) or None,
+                oldest=ms(queue.oldest(state.now)),
+                workers=None if workers is None else workers[key],
+                running=len(queue.running),
             )
             .model_dump_json()
             .encode()
         )
 
     return Listing(order, row, {})
+
+
+def _workers_of(state: ViewState) -> Counter[str] | None:
+    """How many workers that are online take jobs from each queue; None: none ever said so."""
+    found: Counter[str] = Counter()
+    does_any_say = False
+    for _, process, status in shown_processes(state.model):
+        if process is not None and process.queues is not None:
+            does_any_say = True
+            if status == "online":
+                found.update(process.queues[1])
+    return found if does_any_say else None
 
 
 def merge(parts: Sequence[Listing], params: ListParams) -> Window:

@@ -572,6 +572,11 @@ export interface FailureRow {
   type: string | null;
   /** Phase of its job; null if it has none. */
   phase: string | null;
+  /**
+   * Why the newest of these failed, if that was not the job's own error: a reason of
+   * `MonitoringEvent.reason`, such as `time_limit`; null: its own error, or not known.
+   */
+  why: string | null;
   /** How many failures. */
   count: number;
   /** When the first came, ms. */
@@ -586,7 +591,7 @@ export interface FailureRow {
   project: string | null;
 }
 
-/** One worker process. */
+/** One worker process; two that live under one id are two. */
 export interface WorkerRow {
   /**
    * The worker's id and its incarnation (one life of its process), because ids are used
@@ -615,9 +620,12 @@ export interface WorkerRow {
   job_task: string | null;
   /** When that job started, ms. */
   job_start: number | null;
-  /** Attempts that completed on it. */
+  /**
+   * Attempts that completed on it, in former lives of its process too; of two that live
+   * under one id only in this one.
+   */
   done: number;
-  /** Attempts that failed on it. */
+  /** Attempts that failed on it, likewise. */
   failed: number;
   /**
    * Events that its process dropped, according to its last heartbeat; 0 before the
@@ -637,13 +645,13 @@ export interface QueueRow {
   /** The same by priority, where the broker has priorities; null: it has none. */
   priorities: Record<string, number> | null;
   /**
-   * When the job that has waited for longest was put into it, ms; null: no job that the
-   * collector knows waits in it. A job with a delay waits only once that is over.
+   * Since when the job that has waited for longest waits in it, ms; null: no job that
+   * the collector knows does. A job with a delay waits only once that is over.
    */
   oldest: number | null;
   /**
-   * Workers that are online and take jobs from it; null: none says which queues it
-   * takes from.
+   * Workers that are online and take jobs from it; null: none has said in the last hour
+   * which queues it takes from.
    */
   workers: number | null;
   /** Jobs of it that run. */

@@ -13,9 +13,9 @@ from otel_bridge_collector.model.failures import NO_ERROR
 from otel_bridge_collector.model.failures import FailureGroup as TaskFailures
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.nodes import Job, Node
+from otel_bridge_collector.model.processes.records import Incarnation, Worker
 from otel_bridge_collector.model.reading.projects import is_shared
 from otel_bridge_collector.model.snapshot.bars import incarnation_of, iso, phase_of
-from otel_bridge_collector.model.workers import Incarnation, Worker
 from otel_bridge_collector.wire.filters import ALL_EVENTS, EventFilter
 from otel_bridge_collector.wire.messages import FailureGroup, QueueDepth, WorkerState
 
@@ -30,6 +30,7 @@ __all__ = [
     "merged_failures",
     "newest_failed",
     "queue_depths",
+    "shown_processes",
     "shown_workers",
     "started_at",
     "worker_states",
@@ -73,6 +74,22 @@ def shown_workers(model: Fold) -> list[tuple[Worker, WorkerStatus]]:
     return sorted(found, key=lambda each: (isinstance(each[0].id, str), each[0].id))
 
 
+def shown_processes(model: Fold) -> list[tuple[Worker, Incarnation | None, WorkerStatus]]:
+    """
+    Return the same workers by process; never raises.
+
+    Two that live under one id, as two nodes of one name do, are two. Of those that do not live only
+    the latest counts. None for one without worker events.
+    """
+    found: list[tuple[Worker, Incarnation | None, WorkerStatus]] = []
+    for worker, status in shown_workers(model):
+        living = model.workers.living(worker, model.liveness.now) if status == "online" else []
+        living.sort(key=lambda one: (one.first or 0, one.key))
+        shown: Sequence[Incarnation | None] = living or [worker.newest]
+        found += [(worker, one, status) for one in shown]
+    return found
+
+
 def _worker(worker: Worker, status: WorkerStatus, project_id: str | None) -> WorkerState:
     newest = worker.newest
     job = current_job(worker) if status == "online" else None
@@ -108,10 +125,17 @@ def started_at(newest: Incarnation | None) -> int | None:
     return newest.starts[-1] if newest.process is None else newest.starts[0]
 
 
-def current_job(worker: Worker) -> Job | None:
-    """The job that a worker runs; of several the one that started last."""
+def current_job(worker: Worker, one: Incarnation | None = None) -> Job | None:
+    """The job that a worker, or one of its processes, runs; of several the latest."""
     running = [job for job in worker.open if job.st == PROCESSING]
+    if one is not None:
+        running = [job for job in running if job.win is not None and _runs_in(job.win, one)]
     return max(running, key=lambda job: (job.win.first if job.win else 0, job.id), default=None)
+
+
+def _runs_in(node: Node, one: Incarnation) -> bool:
+    host = node.worker
+    return host is one or (host is one.worker and one.worker.newest is one)
 
 
 def queue_depths(model: Fold, first: Sequence[str] = DEFAULT_KEYS.queues) -> list[QueueDepth]:

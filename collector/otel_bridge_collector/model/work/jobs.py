@@ -35,11 +35,12 @@ from otel_bridge_collector.model.nodes import (
     forget_times,
     shift,
 )
+from otel_bridge_collector.model.processes.records import Worker, credit
 from otel_bridge_collector.model.queues import Queues
 from otel_bridge_collector.model.runs import is_repeated, simple_winner, winner
 from otel_bridge_collector.model.tasks import Tasks
 from otel_bridge_collector.model.work.merging import more_of
-from otel_bridge_collector.model.workers import Workers, credit
+from otel_bridge_collector.model.workers import Workers
 
 __all__ = ["Jobs", "note_first"]
 
@@ -231,7 +232,11 @@ class Jobs:
             if host is not None:
                 watch = host.open
             more = node.more
-            is_quiet = (host is None or not host.is_watched) and (more is None or not more.beat_ms)
+            # A process may outlive its workers: their stop says nothing of work in none of them.
+            is_unsure = host is None or not host.is_watched
+            if host is not None and host.first is None and type(host) is not Worker:
+                is_unsure = True
+            is_quiet = is_unsure and (more is None or not more.beat_ms)
         quiet = task.quiet
         if is_quiet:
             if quiet is None:
@@ -253,12 +258,12 @@ class Jobs:
                 name = parent.queue
         if name is None and job.line is None:
             return
-        line = None if name is None else self._line_of(name, node, status)
+        line = None if name is None else self._line_of(name, job, node, status)
         if line is not job.line:
             _move(job, job.line, line)
             job.line = line
 
-    def _line_of(self, name: str, node: Node, status: int) -> set[Job] | None:
+    def _line_of(self, name: str, job: Job, node: Node, status: int) -> set[Job] | None:
         """The set of its queue to which a job with this winner belongs."""
         queue = self._queues.by_name.get(name) or self._queues.queue(name)
         if queue is None:
@@ -268,6 +273,7 @@ class Jobs:
         if status in (PENDING, RETRYING):
             if queue.empty[1] > queue.filled:
                 queue.is_changed = True
+            queue.arrived(job)
             return queue.pending
         return queue.lost if status == STALLED else None
 
@@ -295,8 +301,20 @@ class Jobs:
             node.ended & 7 == FAILED
             and node.kind in (ENQUEUE, JOB, TASK)
             and not node.marks & REPEATED
+            and not (node.kind == TASK and _is_repeated_root(node))
         )
         self._failures.update(node, is_failed)
+
+    def count_roots(self, task: Task) -> None:
+        """A root came or left: of one known as a span, and without, only the span's end counts."""
+        for root in task.roots:
+            if root.key is None:
+                self.count_failure(root)
+
+
+def _is_repeated_root(root: Node) -> bool:
+    """Whether its publisher sends raw events beside spans: the task's root is known as a span."""
+    return root.key is None and any(other.key is not None for other in root.own.task.roots)
 
 
 def _move(job: Job, old: set[Job] | None, new: set[Job] | None) -> None:

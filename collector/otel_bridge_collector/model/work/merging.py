@@ -8,6 +8,7 @@ not the alphabet's first; a worker with its incarnation before one without.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Final
 
 from otel_bridge_collector.model.events import (
@@ -29,6 +30,8 @@ from otel_bridge_collector.model.events import (
     WORD,
     Event,
     Fact,
+    Meta,
+    microseconds,
     read_meta,
     short_error,
     short_id,
@@ -45,8 +48,8 @@ from otel_bridge_collector.model.nodes import (
     More,
     Node,
 )
+from otel_bridge_collector.model.processes.records import Incarnation, Process, Worker, credit
 from otel_bridge_collector.model.runs import END_ORDER
-from otel_bridge_collector.model.workers import Incarnation, Process, Worker, credit
 
 __all__ = [
     "is_own_verdict",
@@ -58,6 +61,7 @@ __all__ = [
     "rank_of",
 ]
 
+_MAX_SECONDS: Final = 1 << 40
 _MAX_TITLE: Final = 300
 _MAX_MESSAGE: Final = 300
 _MAX_ATTEMPT: Final = 1_000_000
@@ -208,13 +212,30 @@ def _merge_by_kind(node: Node, event: Event, kind: int, at: int, ts: int) -> Non
     elif kind == ENQUEUE:
         meta = read_meta(event)
         if meta.eta or meta.delay or meta.countdown:
-            more_of(node).is_delayed = True
+            more = more_of(node)
+            more.is_delayed = True
+            more.due = max(more.due, _due(meta, ts))
     elif kind == SPAN and event.span_kind is not None:
         more = more_of(node)
         more.span_kind = max(more.span_kind or "", event.span_kind)
     if kind == SPAN and at and len(event.meta) > 2:
         # A snapshot does not say which kind of node it is of: a root's has the task's title.
         _merge_texts(node, event, at)
+
+
+def _due(meta: Meta, ts: int) -> int:
+    """When a delay is over: ``eta`` as ISO 8601 or Unix seconds, the others in seconds; 0: ?"""
+    eta, delay = meta.eta, meta.countdown or meta.delay
+    if isinstance(eta, str):
+        try:
+            found = datetime.fromisoformat(eta)
+        except ValueError:
+            return 0
+        return microseconds(found if found.tzinfo else found.replace(tzinfo=UTC))
+    if type(eta) in (int, float) and 0 < eta < _MAX_SECONDS:
+        return int(eta * 1_000_000)
+    is_known = type(delay) in (int, float) and 0 < delay < _MAX_SECONDS
+    return ts + int(delay * 1_000_000) if is_known else 0
 
 
 def _merge_name(node: Node, name: str, side: int, rank: int, ts: int) -> None:

@@ -21,12 +21,12 @@ from otel_bridge_collector.model.events import (
 )
 from otel_bridge_collector.model.eviction import Eviction
 from otel_bridge_collector.model.nodes import KIND_BY_END, NAMED, Job, Node, Task
+from otel_bridge_collector.model.processes.records import credit
 from otel_bridge_collector.model.reading.gone import hash_of, is_gone, remember, retry_of
 from otel_bridge_collector.model.tasks import Tasks
 from otel_bridge_collector.model.tree import Tree
 from otel_bridge_collector.model.work.jobs import Jobs
 from otel_bridge_collector.model.work.merging import more_of
-from otel_bridge_collector.model.workers import credit
 
 __all__ = ["Placing"]
 

@@ -9,6 +9,7 @@ from pydantic_core import to_json
 
 from otel_bridge_collector.model.events import ENQUEUE, JOB, STATUS_NAMES
 from otel_bridge_collector.model.nodes import NAMED, Job, Node
+from otel_bridge_collector.model.processes.records import Incarnation, Worker
 from otel_bridge_collector.model.reading.keys import is_row, node_key, row_path
 from otel_bridge_collector.model.runs import Run, report_of, runs_of
 from otel_bridge_collector.model.snapshot.bars import (
@@ -17,7 +18,6 @@ from otel_bridge_collector.model.snapshot.bars import (
     queued_at,
     worker_id_of,
 )
-from otel_bridge_collector.model.workers import Incarnation, Worker
 from otel_bridge_collector.views.listing import GoneError, Listing, Scope, Window, whole_window
 from otel_bridge_collector.views.state import ViewState, ms
 from otel_bridge_collector.wire.views.params import JobParams

@@ -204,7 +204,7 @@ class TaskRow(WireModel):
 
 class WorkerRow(WireModel):
     """
-    One worker process; a record.
+    One worker process; two that live under one id are two. A record.
 
     A field of a wrong type, or an unknown one, raises ``ValidationError``.
 
@@ -222,8 +222,9 @@ class WorkerRow(WireModel):
         job_type: Type of that job, shown for other projects too.
         job_task: Research task of that job, under the same conditions as ``job``.
         job_start: When that job started, ms.
-        done: Attempts that completed on it.
-        failed: Attempts that failed on it.
+        done: Attempts that completed on it, in former lives of its process too; of two that live
+            under one id only in this one.
+        failed: Attempts that failed on it, likewise.
         dropped: Events that its process dropped, according to its last heartbeat; 0 before the
             first.
     """
@@ -256,10 +257,10 @@ class QueueRow(WireModel):
         depth: Jobs that wait in it.
         at: When that depth was measured, ms.
         priorities: The same by priority, where the broker has priorities; None: it has none.
-        oldest: When the job that has waited for longest was put into it, ms; None: no job that the
-            collector knows waits in it. A job with a delay waits only once that is over.
-        workers: Workers that are online and take jobs from it; None: none says which queues it
-            takes from.
+        oldest: Since when the job that has waited for longest waits in it, ms; None: no job that
+            the collector knows does. A job with a delay waits only once that is over.
+        workers: Workers that are online and take jobs from it; None: none has said in the last hour
+            which queues it takes from.
         running: Jobs of it that run.
     """
 
@@ -283,6 +284,8 @@ class FailureRow(WireModel):
         error: Of the newest of these failures.
         type: Type of its job; None if unknown.
         phase: Phase of its job; None if it has none.
+        why: Why the newest of these failed, if that was not the job's own error: a reason of
+            ``MonitoringEvent.reason``, such as ``time_limit``; None: its own error, or not known.
         count: How many failures.
         first: When the first came, ms.
         last: When the last came, ms.
@@ -295,6 +298,7 @@ class FailureRow(WireModel):
     error: str
     type: str | None
     phase: str | None
+    why: str | None
     count: int
     first: int
     last: int

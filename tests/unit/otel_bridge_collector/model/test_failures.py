@@ -204,3 +204,21 @@ def test_a_group_is_a_recount_of_its_nodes(seed: int) -> None:
             assert group.last == max(ends, default=0)
             latest = sorted((node.end for node in held), reverse=True)[:10]
             assert [node.end for node in group.newest()] == latest
+
+
+def test_a_root_that_is_also_reported_without_a_span_fails_once() -> None:
+    """A coordinator that publishes raw events of its own beside spans has one failure, not two."""
+    ids = {"parent_task_id": "t", "task_id": "t"}
+    story = [
+        event(0, "task_started", **ids),
+        event(0, "task_started", span_id=span(1), **ids),
+        event(5, "task_failed", error="E", **ids),
+    ]
+
+    def counts(*events: Event) -> list[int]:
+        model = fold_every_way([*story, *events], 9)
+        groups = model.failures.of_task.get(model.tasks.by_id["t"], {})
+        return [group.count for group in groups.values()]
+
+    assert counts() == []
+    assert counts(event(5, "task_failed", span_id=span(1), error="E", **ids)) == [1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -89,6 +90,68 @@ def test_prefetched_jobs_are_not_lost() -> None:
     idle = job(40, "task_completed", "m", worker_id="w", span_id=span(3), queue="other")
     model = fold_every_way([*story, running, done, elsewhere, idle], 100)
     assert verdict(model) == Verdict("queue_emptied", moment(10))
+
+
+def test_a_busy_worker_that_names_the_queue_may_hold_its_jobs() -> None:
+    """A worker says which queues it takes from, so it counts before it has run a job of them."""
+    meta = {"host": "h", "pid": 1, "queues": ["q"]}
+    story = [
+        event(90, "worker_heartbeat", worker_id="w", incarnation="i", meta=meta),
+        job(0, "task_enqueued"),
+        depth(10, 0),
+        depth(20, 0),
+        job(30, "task_started", "m", worker_id="w", span_id=span(3), queue="other"),
+    ]
+    assert verdict(fold_every_way(story, 100)) is None
+    done = job(40, "task_completed", "m", worker_id="w", span_id=span(3), queue="other")
+    assert verdict(fold_every_way([*story, done], 100)) == Verdict("queue_emptied", moment(10))
+
+
+@pytest.mark.parametrize(
+    ("meta", "since"),
+    [
+        (None, 1),
+        ({"delay": 30}, 31),
+        ({"countdown": 30.5}, 31.5),
+        ({"eta": "2026-11-24T12:00:40+00:00"}, 40),
+        ({"eta": "2026-11-24T12:00:40"}, 40),
+        ({"eta": moment(40) / 1e6}, 40),
+        ({"eta": "tomorrow"}, None),
+        ({"delay": [1]}, None),
+        ({"delay": 1e300}, None),
+    ],
+)
+def test_oldest_job_that_waits(meta: dict[str, Any] | None, since: float | None) -> None:
+    """A job waits from its enqueue on, a delayed one from its due time; unknown is left out."""
+    story = [job(1, "task_enqueued", meta=meta)]
+    oldest = fold_every_way(story, 99).queues.by_name["q"].oldest(moment(99))
+    assert oldest == (None if since is None else moment(since))
+    if since is not None:
+        assert fold(story).queues.by_name["q"].oldest(moment(since) - 1) is None
+
+
+def test_oldest_follows_jobs_that_come_and_go() -> None:
+    """Whatever jobs come, start or are learnt to be earlier, the oldest is the earliest pending."""
+    chooser = random.Random(7)
+    model = Fold()
+    starts: dict[str, float] = {}
+    for step in range(600):
+        name = f"j{chooser.randrange(80)}"
+        if chooser.random() < 0.5:
+            at = chooser.uniform(0, 50)
+            model.apply(job(at, "task_enqueued", name, span_id=span(int(name[1:]) + 1)), moment(60))
+            starts[name] = min(at, starts.get(name, 99)) if starts.get(name) != -1 else -1
+        elif name in starts:
+            model.apply(
+                job(55, "task_started", name, span_id=span(int(name[1:]) + 500)), moment(60)
+            )
+            starts[name] = -1
+        queue = model.queues.by_name.get("q")
+        if step % 7 == 0:
+            model.sweep(moment(60))
+        if step % 5 == 0 and queue is not None:
+            known = [moment(at) for at in starts.values() if at >= 0]
+            assert queue.oldest(moment(60)) == min(known, default=None)
 
 
 def test_queues_are_bounded() -> None:

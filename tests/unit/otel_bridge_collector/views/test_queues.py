@@ -11,6 +11,7 @@ from otel_bridge_collector.views.queues import compute, merge
 from otel_bridge_collector.views.state import ViewState
 from otel_bridge_collector.wire.views.params import ListParams
 
+from otel_bridge.events.model import MonitoringEvent
 from tests.support.folding import at, event, fold
 
 
@@ -39,6 +40,61 @@ def test_a_depth_is_the_last_report() -> None:
     assert (by_name["mail"]["depth"], by_name["mail"]["at"]) == (9, microseconds(at(5)) // 1000)
     assert by_name["app:low"]["depth"] == 0
     assert "unreported" not in by_name
+
+
+def test_the_state_of_a_queue() -> None:
+    """Its depth by priority, what has waited for longest, who takes from it, and what runs."""
+
+    def worker(seconds: float, name: str, *queues: str) -> MonitoringEvent:
+        meta = {"host": name, "pid": 1, "queues": list(queues)}
+        return event(seconds, "worker_heartbeat", worker_id=name, incarnation=name, meta=meta)
+
+    def job(seconds: float, kind: str, name: str, queue: str, **fields: Any) -> MonitoringEvent:
+        ids = {"task_id": name, "parent_task_id": "t", "queue": queue}
+        return event(seconds, kind, **ids, **fields)
+
+    story = [
+        event(
+            0,
+            "queue_depth_update",
+            counts={"mail": 3, "slow": 0},
+            meta={"priorities": {"mail": {"0": 2, "9": 1}, "slow": "none"}},
+        ),
+        worker(0, "a", "mail", "other"),
+        worker(1, "b", "mail"),
+        job(1, "task_enqueued", "late", "mail", meta={"delay": 100}),
+        job(2, "task_enqueued", "j", "mail"),
+        job(3, "task_enqueued", "k", "mail"),
+        job(4, "task_started", "r", "mail", span_id="1" * 16),
+    ]
+
+    def shown(*events: MonitoringEvent, seconds: float = 5) -> list[dict[str, Any]]:
+        state = ViewState(fold([*story, *events]))
+        state.refresh(microseconds(at(seconds)))
+        found = merge([compute(state, ListParams(), None)], ListParams())
+        return [json.loads(row) for row in found.rows.values()]
+
+    mail, slow = shown()
+    assert mail["priorities"] == {"0": 2, "9": 1}
+    assert (mail["oldest"], mail["workers"], mail["running"]) == (ms(2), 2, 1)
+    assert (slow["priorities"], slow["oldest"], slow["workers"], slow["running"]) == (
+        None,
+        None,
+        0,
+        0,
+    )
+    mail, _ = shown(job(4, "task_started", "j", "mail", span_id="2" * 16))
+    assert (mail["oldest"], mail["running"]) == (ms(3), 2)
+    # Both workers are silent for too long; what was delayed waits now.
+    started = [
+        job(4, "task_started", name, "mail", span_id=number * 16) for name, number in ("j2", "k3")
+    ]
+    mail, _ = shown(*started, seconds=200)
+    assert (mail["oldest"], mail["workers"]) == (ms(101), 0)
+
+
+def ms(seconds: float) -> int:
+    return microseconds(at(seconds)) // 1000
 
 
 def test_a_limited_reader_gets_no_queues() -> None:

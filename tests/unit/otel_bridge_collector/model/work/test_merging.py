@@ -27,6 +27,7 @@ from otel_bridge_collector.model.events import (
 )
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.nodes import Job, More, Node, Task
+from otel_bridge_collector.model.processes.records import Process, Worker
 from otel_bridge_collector.model.reading.rows import NodeState
 from otel_bridge_collector.model.work.merging import (
     is_own_verdict,
@@ -36,7 +37,6 @@ from otel_bridge_collector.model.work.merging import (
     more_of,
     rank_of,
 )
-from otel_bridge_collector.model.workers import Process, Worker
 
 from tests.support.histories import event, fold, fold_every_way, moment, span
 
