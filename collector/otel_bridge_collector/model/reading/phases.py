@@ -161,7 +161,18 @@ def top_phases(task: Task) -> Iterator[Node]:
 
 def is_phase_shown(node: Node) -> bool:
     """Whether a phase has a span, jobs or facts; else it only stood for jobs that have left it."""
-    return node.key is not None or (node.agg is not None and any(node.agg)) or has_own_facts(node)
+    if node.key is not None or (node.agg is not None and any(node.agg)):
+        return True
+    if not has_own_facts(node):
+        return False
+    # Of a phase that is known as a span inside another one, raw events beside spans say no more.
+    is_span = False
+    for one in node.own.task.tops:
+        if one.key is not None and one.name == node.name:
+            if not is_in_phase(one.up):
+                return True
+            is_span = True
+    return not is_span
 
 
 def _merged(task: Task) -> dict[str, _Totals]:

@@ -9,11 +9,14 @@ from typing import Final
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from otel_bridge_collector.model.events import STATUS_NAMES
+from msgspec.structs import replace
+from otel_bridge_collector.model.events import STATUS_NAMES, Event
 from otel_bridge_collector.model.eviction import Limits
 from otel_bridge_collector.model.fold import Fold
+from otel_bridge_collector.model.reading.keys import is_row
 from otel_bridge_collector.model.reading.projects import project_of
-from otel_bridge_collector.model.tasks import TraceTable, owner_key
+from otel_bridge_collector.model.runs import runs_of
+from otel_bridge_collector.model.tasks import TraceTable, names_task, owner_key
 
 from tests.support.histories import (
     TRACE,
@@ -60,6 +63,60 @@ def test_any_order_gives_one_state(seed: int, judged: int) -> None:
         other = fold(order, judged, limits=limits, sweeps=sweeps)
         assert digest(other) == expected
         assert recount_differences(other) == []
+
+
+def _without_span(one: Event, number: int) -> Event:
+    """The same as a coordinator's own raw event beside our spans."""
+    ids = ("span_id", "parent_span_id", "trace_id", "incarnation", "run_id", "beat_ms")
+    return replace(one, event_id=f"raw-{number}", **dict.fromkeys(ids))
+
+
+def _counted(model: Fold) -> dict[str, object]:
+    """What people see of jobs and workers, without messages and the counts that phases report."""
+    found: dict[str, object] = {}
+    for task in model.tasks.by_id.values():
+        if model.tasks.is_shown(task):
+            card = model.cards.card(task)
+            groups = model.failures.of_task.get(task, {})
+            nodes = [node for node, _ in model.rows.nodes(task) if is_row(node)]
+            found[task.id] = (
+                (task.agg[:6], task.retries, card.status, card.completed, card.failed),
+                {cause: group.count for cause, group in groups.items()},
+                [(node.key, model.rows.state(node, card.ended)) for node in nodes],
+                {
+                    job.id: [list(run.numbers.values()) for run in runs_of(job)]
+                    for job in task.jobs.values()
+                },
+            )
+    for worker in model.workers.by_id.values():
+        if worker.completed or worker.failed:
+            status = model.workers.status(worker, model.liveness.now)
+            found[f"worker {worker.id}"] = worker.completed, worker.failed, status
+    return found
+
+
+@many
+@given(seed=st.integers(0, 2**32))
+def test_raw_events_beside_spans_change_nothing(seed: int) -> None:
+    """A coordinator that publishes events of its own for what also comes as spans counts once."""
+    events = [
+        one
+        for one in history(seed, is_evictable=True)
+        if one.event_type not in ("task_stalled", "stats_snapshot")
+        and not (one.event_type.startswith("phase") and one.span_id is None)
+    ]
+    raw = [
+        _without_span(one, number)
+        for number, one in enumerate(events)
+        if one.parent_task_id is not None
+        and names_task(one)
+        and one.event_type.startswith(("task", "phase", "worker"))
+        and one.span_kind is None
+        and one.ended_by is None
+    ]
+    both = [*events, *raw]
+    random.Random(seed).shuffle(both)
+    assert _counted(fold(both, 20)) == _counted(fold(events, 20))
 
 
 @many

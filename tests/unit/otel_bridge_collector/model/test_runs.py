@@ -175,8 +175,8 @@ def life(seconds: float, worker: str, incarnation: str, kind: str = "heartbeat")
 
 def delivered(seconds: float, number: int, worker: str, **fields: Any) -> list[Event]:
     """Events of an attempt that keeps number 0, because its broker delivers the job again."""
-    ids = {"span_id": span(number), "worker_id": worker, "incarnation": f"i-{worker}"}
-    ids |= {"retry_count": 0, "run_id": "r"}
+    ids: dict[str, Any] = {"span_id": span(number), "worker_id": worker}
+    ids |= {"incarnation": f"i-{worker}", "retry_count": 0, "run_id": "r"}
     return [job(seconds, "task_started", **ids, **fields)]
 
 
