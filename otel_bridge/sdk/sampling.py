@@ -14,8 +14,8 @@ from typing import TypeVar
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
-from opentelemetry.trace import Link, SpanKind, TraceState
+from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Decision, Sampler, SamplingResult
+from opentelemetry.trace import Link, SpanKind, TraceState, get_current_span
 from opentelemetry.util.types import Attributes
 
 from otel_bridge.events import semconv
@@ -50,6 +50,13 @@ class LiveSpanSampler(Sampler):
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
         """Decide as ``inner`` does; RECORD_ONLY for DROP if ``nexus.span.kind`` is set."""
+        if self.inner is DEFAULT_ON:
+            # The SDK's default, written out: four calls into other modules less for each span.
+            parent = get_current_span(parent_context).get_span_context()
+            if not parent.is_valid:
+                return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes)
+            if parent.trace_flags.sampled:
+                return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, parent.trace_state)
         result = self.inner.should_sample(
             parent_context, trace_id, name, kind, attributes, links, trace_state
         )

@@ -270,8 +270,11 @@ def _read_carrier(carrier: object) -> tuple[Mapping[str, str], dict[str, str]]:
     """The carrier and its ids that are texts; both empty if it is no mapping or cannot be read."""
     try:
         if isinstance(carrier, Mapping):
-            found = {name: carrier.get(name) for name in _CARRIED}
-            ids = {name: safe_str(value) for name, value in found.items() if isinstance(value, str)}
+            ids = {}
+            for name in _CARRIED:
+                value = carrier.get(name)
+                if isinstance(value, str):
+                    ids[name] = safe_str(value)
             return carrier, ids
     except Exception:
         logger.exception("otel-bridge could not read a carrier of type %s", type(carrier).__name__)

@@ -9,17 +9,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from opentelemetry import context as otel_context
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry.trace import Link, SpanKind
 
 from otel_bridge.bridge import current_bridge
 from otel_bridge.events import semconv
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType, TaskStatus
 from otel_bridge.forking import current_incarnation
+from otel_bridge.spans import propagation
 from otel_bridge.spans.scope import Scope
 from otel_bridge.spans.span_context_manager import (
     SelfReturningContextManager,
@@ -100,7 +100,7 @@ class Job(SpanContextManager, SelfReturningContextManager):
         injected: dict[str, str] = {}
         try:
             carrier.update(self._carrier)
-            propagate.inject(injected, trace.set_span_in_context(self._span))
+            propagation.inject(injected, self._span)
         except Exception:
             logger.exception("otel-bridge could not link the next attempt of %s", self)
         if "traceparent" in injected:
@@ -179,7 +179,8 @@ class Job(SpanContextManager, SelfReturningContextManager):
         self._end_as(TaskStatus.RETRYING, reason)
 
     def _scope(self) -> Scope:
-        return replace(self._ids, job=self)
+        ids = self._ids
+        return Scope(ids.parent_task_id, ids.project_id, ids.phase, ids.worker, self)
 
     def _open(self) -> None:
         try:
@@ -199,10 +200,10 @@ class Job(SpanContextManager, SelfReturningContextManager):
         # Not None for "alone": a propagator may take that for the current context.
         around = otel_context.Context() if is_alone else otel_context.get_current()
         self._parent_context = around
-        self._parent_context = propagate.extract(self._carrier, around)
+        self._parent_context = propagation.extract(self._carrier, around)
         previous = self._carrier.get(semconv.CARRIER_PREVIOUS_ATTEMPT)
         if previous:
-            linked = propagate.extract({"traceparent": previous}, otel_context.Context())
+            linked = propagation.extract({"traceparent": previous}, otel_context.Context())
             span_context = trace.get_current_span(linked).get_span_context()
             if span_context.is_valid:
                 self._links.append(Link(span_context, {"nexus.link": "previous attempt"}))

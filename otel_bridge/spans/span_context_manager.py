@@ -225,18 +225,22 @@ class SpanContextManager(_GuardedContextManager):
         return self._ids
 
     def _open(self) -> None:
-        attributes = {
-            semconv.SPAN_KIND: self._kind,
-            semconv.PARENT_TASK_ID: self._ids.parent_task_id,
-            semconv.PROJECT_ID: self._ids.project_id,
-            semconv.PHASE: self._ids.phase,
-            **self._attributes,
-        }
+        ids = self._ids
+        attributes: dict[str, Any] = {semconv.SPAN_KIND: self._kind}
+        if ids.parent_task_id is not None:
+            attributes[semconv.PARENT_TASK_ID] = ids.parent_task_id
+        if ids.project_id is not None:
+            attributes[semconv.PROJECT_ID] = ids.project_id
+        if ids.phase is not None:
+            attributes[semconv.PHASE] = ids.phase
+        for key, value in self._attributes.items():
+            if value is not None:
+                attributes[key] = value
         self._span = _tracer().start_span(
             f"{self._kind} {self._label}",
             context=self._parent_context,
             kind=self._span_kind,
-            attributes={key: value for key, value in attributes.items() if value is not None},
+            attributes=attributes,
             links=self._links,
         )
         context = otel_context.set_value(SCOPE_KEY, self._scope(), self._parent_context)
@@ -290,6 +294,8 @@ def safe_str(value: object) -> str:
     not its name. An unpaired surrogate (half of a UTF-16 pair) becomes ``?``, because neither an
     event nor an OTLP export can hold it. The length is not limited.
     """
+    if type(value) is str and value.isascii():
+        return value
     try:
         text = value if isinstance(value, str) else str(value)
         return text.encode(errors="replace").decode()
