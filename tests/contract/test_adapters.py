@@ -176,7 +176,7 @@ def test_waiting_jobs_are_counted(rig: TaskRig) -> None:
         rig.wait_for("task_completed", job)
 
 
-@pytest.mark.parametrize("framework", ["celery", "rq"])
+@pytest.mark.parametrize("framework", ["rq"])
 def test_a_killed_process_is_told_of(framework: str, redis_url: str) -> None:
     """SIGKILL of the process that runs the job: its parent says that it failed."""
     with TaskRig(framework, redis_url) as rig:
@@ -197,28 +197,6 @@ def test_a_killed_process_is_told_of(framework: str, redis_url: str) -> None:
             assert failed["span_id"] in (None, started["span_id"])
         again = rig.submit("add", 1)
         rig.wait_for("task_completed", again)
-
-
-def test_celerys_other_ends(redis_url: str, tmp_path: Path) -> None:
-    """A soft limit, a job called off while it runs or waits, a name no worker knows: all failed."""
-    with TaskRig("celery", redis_url) as rig:
-        rig.start_worker("--concurrency", "1")
-        rig.wait_for("worker_started")
-        soft = rig.submit("soft")
-        assert "SoftTimeLimitExceeded" in rig.wait_for("task_failed", soft)["error"]
-        unknown = rig.submit("unknown")
-        assert "unknown" in rig.wait_for("task_failed", unknown)["error"]
-        running = rig.submit("nap", str(tmp_path / "gate"), research_task="r1")
-        rig.wait_for("task_started", running)
-        waiting = rig.submit("add", 1)
-        for job in (waiting, running):
-            rig.submit("revoke", job)
-        for job in (waiting, running):
-            assert rig.wait_for("task_failed", job)["error"] == "revoked"
-        assert rig.events(running, "task_failed")[0]["parent_task_id"] == "r1"
-        for job in (soft, unknown, running, waiting):
-            assert rig.kinds(job).count("task_failed") == 1
-            assert "task_completed" not in rig.kinds(job)
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

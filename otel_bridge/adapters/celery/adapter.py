@@ -46,6 +46,10 @@ __all__ = ["CeleryAdapter"]
 
 _REQUEST_MODULE: Final = "celery.worker.request"
 """Imported by workers alone: a producer does without it."""
+_MAX_POSITIONAL: Final = 3
+"""Arguments of ``send_task`` that Celery itself gives by position: name, args and kwargs."""
+_GEVENT_REASONS: Final = {"GreenletExit": "revoked", "Timeout": "time_limit"}
+"""What gevent raises in a job that is revoked or takes too long."""
 
 
 @dataclass(slots=True)
@@ -156,27 +160,30 @@ class CeleryAdapter(Adapter):
     # --- sending -----------------------------------------------------------------------------
 
     def _sending(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        signature = inspect.signature(original)
+        names = [*inspect.signature(inspect.unwrap(original)).parameters][1:]
 
-        def send_task(*args: Any, **kwargs: Any) -> Any:
-            if is_off():
-                return original(*args, **kwargs)
-            given = signature.bind(*args, **kwargs)
-            arguments = given.arguments
-            task_id = arguments["task_id"] = arguments.get("task_id") or uuid()
-            options = arguments.setdefault("options", {})
-            headers = options["headers"] = dict(options.get("headers") or {})
-            carrier = self._retry_carrier(task_id, arguments.get("retries"))
+        def send_task(app: Any, *args: Any, **kwargs: Any) -> Any:
+            if is_off() or not (args or "name" in kwargs):
+                return original(app, *args, **kwargs)
+            # Name and arguments stay by position, where another library may look for them.
+            rest = dict(zip(names[_MAX_POSITIONAL:], args[_MAX_POSITIONAL:], strict=False))
+            if len(args) - len(rest) > _MAX_POSITIONAL or rest.keys() & kwargs.keys():
+                return original(app, *args, **kwargs)
+            args = args[:_MAX_POSITIONAL]
+            kwargs |= rest
+            task_id = kwargs["task_id"] = kwargs.get("task_id") or uuid()
+            headers = kwargs["headers"] = dict(kwargs.get("headers") or {})
+            carrier = self._retry_carrier(task_id, kwargs.get("retries"))
             if carrier is not None:
                 headers[MESSAGE_KEY] = carrier
-                return original(*given.args, **given.kwargs)
-            span = enqueue(task_id=None, task_type=arguments["name"])
-            sent: dict[str, Any] = {"app": arguments["self"]}
+                return original(app, *args, **kwargs)
+            span = enqueue(task_id=None, task_type=args[0] if args else kwargs["name"])
+            sent: dict[str, Any] = {"app": app}
             token = self._sent.set(sent)
             try:
                 with span as carrier:
                     headers[MESSAGE_KEY] = carrier
-                    result = original(*given.args, **given.kwargs)
+                    result = original(app, *args, **kwargs)
                     eta = sent.get("eta")
                     meta = None if eta is None else {"eta": eta}
                     span.queued(task_id, queue=sent.get("queue"), meta=meta)
@@ -299,8 +306,7 @@ class CeleryAdapter(Adapter):
                     table.exits(one_line(error))
                 return
             run.error = error
-            # How gevent ends a job that is revoked.
-            run.reason = "revoked" if type(error).__name__ == "GreenletExit" else None
+            run.reason = _GEVENT_REASONS.get(type(error).__name__)
         elif error is not None or state is None:
             # What Celery does after a job, such as ``on_failure`` or storing the result, has
             # failed; the job's own error counts if there is one.

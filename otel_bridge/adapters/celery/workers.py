@@ -70,7 +70,7 @@ class CeleryWorker:
     def on_pool_process_init(self, sender: Any = None, **_: Any) -> None:
         """This pool process has started."""
         self.place = _place_in_pool()
-        node = self._lost.node or sender or _node_of_this_pool() or "celery"
+        node = self._lost.node or sender or _node_of_this_worker() or "celery"
         self._start(str(node) if self.place is None else f"{node}:{self.place + 1}")
         if not self.is_watched:
             self._start_depths(current_app)
@@ -91,8 +91,13 @@ class CeleryWorker:
         self.heartbeat = None
 
     def start_late(self) -> None:
-        """Start in a pool process whose signal is over: ``instrument()`` was called by it."""
-        if _place_in_pool() is not None:
+        """Catch up in a worker that has started: ``instrument()`` was called by a signal."""
+        node = _node_of_this_worker()
+        if node is None:
+            return
+        if _place_in_pool() is None:
+            self.on_init(sender=node)
+        else:
             self.on_pool_process_init()
             if self.place == 0:
                 logger.warning(_WRONG_PLACE)
@@ -122,10 +127,10 @@ class CeleryWorker:
 def _place_in_pool() -> int | None:
     """Number of this process in a Celery worker's prefork pool; None in any other process."""
     place = getattr(current_process(), "index", None)
-    return place if isinstance(place, int) and _node_of_this_pool() is not None else None
+    return place if isinstance(place, int) and _node_of_this_worker() is not None else None
 
 
-def _node_of_this_pool() -> str | None:
-    """The worker's name, which Celery 5.5 and 5.6 do not give to a pool process's signal."""
+def _node_of_this_worker() -> str | None:
+    """The name of a worker in its own processes; Celery 5.5 and 5.6 do not give it to a pool's."""
     found = getattr(celery.app.trace, "_localized", None)
     return str(found[2]) if found else None

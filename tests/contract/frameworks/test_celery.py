@@ -173,7 +173,8 @@ def test_a_body_that_replaces_a_job_ends_it(rig: TaskRig, body: str, end: str) -
     assert [event["event_type"] for event in ends(rig, job)] == ["task_completed", f"task_{end}"]
     model = folded(rig)
     assert status(model, task, job) == end
-    assert len(runs_of(job_in(model, task, job))) == 2
+    runs = runs_of(job_in(model, task, job))
+    assert [[node.name for node in run.attempts] for run in runs] == [["split"], [body]]
     assert {event["parent_task_id"] for event in rig.events(job)} == {task}
 
 
@@ -210,6 +211,16 @@ def test_a_lost_attempt_is_a_retry(rig: TaskRig) -> None:
         own = [event for event in rig.events(job) if event["event_type"].startswith("task_")]
         assert {event["run_id"] for event in own} == {completed["run_id"]}
         assert re.fullmatch(r".*:[12]", str(retry["worker_id"]))
+
+
+def test_a_job_that_gives_itself_back_runs_again(rig: TaskRig) -> None:
+    """``Reject(requeue=True)``: a retry, then attempt 2."""
+    job = rig.submit("reject", rig.path(name("given back")), True)
+    completed = rig.wait_for("task_completed", job)
+    assert completed["retry_count"] == 1
+    rig.wait_for_kinds(
+        job, ["task_completed", "task_enqueued", "task_retry", "task_started", "task_started"]
+    )
 
 
 @pytest.mark.frameworks
@@ -535,6 +546,9 @@ def test_set_up_in_a_signal(redis_url: str, place: str) -> None:
         workers = {event["worker_id"] for event in rig.events(kind="worker_started")}
         assert len(workers) == 2
         assert completed["worker_id"] in workers
+        if place != "worker_process_init":
+            killed = rig.wait_for("task_failed", rig.submit("die", research_task="t"))
+            assert (killed["reason"], killed["worker_id"] in workers) == ("killed", True)
         rig.stop_worker()
         log = rig.log.read_text(encoding="utf-8")
         is_late = place == "worker_process_init"
