@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -12,9 +15,19 @@ from otel_bridge_collector.model.reading.rows import Rows
 
 from otel_bridge.events.model import MonitoringEvent
 from tests.support.folding import START, fold, judged
-from tests.support.task_rig import TaskRig
+from tests.support.task_rig import FRAMEWORKS, TaskRig
 
-__all__ = ["Attempt", "assert_no_error_of_ours", "attempts", "model_of"]
+__all__ = [
+    "Attempt",
+    "assert_no_error_of_ours",
+    "attempts",
+    "can_restart_pids",
+    "kill_worker",
+    "model_of",
+    "start_worker_as_in_a_container",
+]
+
+_NAMESPACE = ("unshare", "--fork", "--pid", "--kill-child")
 
 
 class Attempt(NamedTuple):
@@ -52,3 +65,25 @@ def assert_no_error_of_ours(rig: TaskRig) -> None:
     """No message of this package, such as an exception, is in the log of the rig's worker."""
     log = rig.log.read_text(encoding="utf-8", errors="replace")
     assert "otel-bridge" not in log.replace("otel-bridge-rig", "")
+
+
+def can_restart_pids() -> bool:
+    """Whether this user may make a namespace of process ids, as a container has one."""
+    try:
+        done = subprocess.run([*_NAMESPACE, "true"], capture_output=True, timeout=20, check=False)
+    except FileNotFoundError:
+        return False
+    return done.returncode == 0
+
+
+def start_worker_as_in_a_container(rig: TaskRig) -> None:
+    """Start the rig's worker as process 1, so that it has the same process id each time."""
+    rig.worker = rig._start(*_NAMESPACE, *FRAMEWORKS[rig.framework])
+
+
+def kill_worker(rig: TaskRig) -> None:
+    """SIGKILL for the worker and all its processes."""
+    assert rig.worker is not None
+    os.killpg(rig.worker.pid, signal.SIGKILL)
+    rig.worker.wait()
+    rig.worker = None

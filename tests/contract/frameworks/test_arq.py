@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import os
 import pickle
-import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,14 @@ from otel_bridge.bridge import Bridge
 from otel_bridge.publish.transports.memory import memory_log
 from otel_bridge.settings import BridgeSettings
 from tests.support.redis_server import DATABASES, RedisServer
-from tests.support.rig_model import Attempt, assert_no_error_of_ours, attempts
+from tests.support.rig_model import (
+    Attempt,
+    assert_no_error_of_ours,
+    attempts,
+    can_restart_pids,
+    kill_worker,
+    start_worker_as_in_a_container,
+)
 from tests.support.task_rig import TaskRig
 from tests.support.waiting import wait_until
 
@@ -200,15 +205,38 @@ def test_a_worker_that_is_killed(redis_url: str) -> None:
         task, gate = name("task"), rig.path("gate")
         job = rig.submit("nap", gate, research_task=task)
         rig.wait_for("task_started", job)
-        assert rig.worker is not None
-        os.killpg(rig.worker.pid, signal.SIGKILL)
-        rig.worker.wait()
+        kill_worker(rig)
         Path(gate).touch()
         assert attempts(rig, task, job, later_sec=60) == [LOST]
         give_up(redis_url, job)
         rig.start_worker()
         rig.wait_for("task_completed", job)
         assert attempts(rig, task, job, later_sec=60) == [LOST, Attempt(1, "completed", None)]
+
+
+@pytest.mark.frameworks
+@pytest.mark.skipif(not can_restart_pids(), reason="needs the right to make a pid namespace")
+def test_a_killed_worker_that_starts_again_under_its_id(redis_url: str) -> None:
+    """As in a container, where each is process 1: what the former one ran is lost at once."""
+    with TaskRig("arq", redis_url) as rig:
+        start_worker_as_in_a_container(rig)
+        rig.wait_for("worker_started")
+        task, gate = name("task"), rig.path("gate")
+        job = rig.submit("nap", gate, research_task=task)
+        rig.wait_for("task_started", job)
+        kill_worker(rig)
+        assert attempts(rig, task, job) == [Attempt(0, "processing", None)]
+        start_worker_as_in_a_container(rig)
+        rig.wait_for("worker_started", count=2)
+        started = rig.events(kind="worker_started")
+        assert len({event["worker_id"] for event in started}) == 1
+        assert len({event["incarnation"] for event in started}) == 2
+        assert attempts(rig, task, job) == [LOST]
+        give_up(redis_url, job)
+        Path(gate).touch()
+        rig.wait_for("task_completed", job)
+        assert attempts(rig, task, job) == [LOST, Attempt(1, "completed", None)]
+        kill_worker(rig)
 
 
 def give_up(redis_url: str, job: str) -> None:

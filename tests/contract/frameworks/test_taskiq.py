@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +23,14 @@ from otel_bridge.bridge import Bridge
 from otel_bridge.publish.transports.memory import memory_log
 from otel_bridge.settings import BridgeSettings
 from tests.support.redis_server import DATABASES, RedisServer
-from tests.support.rig_model import Attempt, assert_no_error_of_ours, attempts
+from tests.support.rig_model import (
+    Attempt,
+    assert_no_error_of_ours,
+    attempts,
+    can_restart_pids,
+    kill_worker,
+    start_worker_as_in_a_container,
+)
 from tests.support.task_rig import TaskRig, bin_of
 from tests.support.waiting import wait_until
 
@@ -243,9 +248,7 @@ def test_a_killed_worker_of_a_stream(redis_url: str) -> None:
         task, gate = name("task"), rig.path("gate")
         job = rig.submit("nap", gate, research_task=task)
         rig.wait_for("task_started", job)
-        assert rig.worker is not None
-        os.killpg(rig.worker.pid, signal.SIGKILL)
-        rig.worker.wait()
+        kill_worker(rig)
         assert attempts(rig, task, job, later_sec=60) == [Attempt(0, "stalled", "worker_lost")]
         with redis.Redis.from_url(redis_url) as client:
             # taskiq-redis 1.1 holds this lock for ever if its worker is killed while it has it.
@@ -265,6 +268,28 @@ def test_a_killed_worker_of_a_stream(redis_url: str) -> None:
         ]
         assert len({event["run_id"] for event in rig.events(job)} - {None}) == 1
         assert_no_error_of_ours(rig)
+
+
+@pytest.mark.frameworks
+@pytest.mark.skipif(not can_restart_pids(), reason="needs the right to make a pid namespace")
+def test_a_killed_worker_that_starts_again_under_its_id(redis_url: str) -> None:
+    """As in a container, where each is process 1: what the former one ran is lost at once."""
+    with TaskRig("taskiq", redis_url) as rig:
+        start_worker_as_in_a_container(rig)
+        rig.wait_for("worker_started")
+        task, gate = name("task"), rig.path("gate")
+        job = rig.submit("nap", gate, research_task=task)
+        rig.wait_for("task_started", job)
+        kill_worker(rig)
+        assert attempts(rig, task, job) == [Attempt(0, "processing", None)]
+        start_worker_as_in_a_container(rig)
+        rig.wait_for("worker_started", count=2)
+        started = rig.events(kind="worker_started")
+        assert len({event["worker_id"] for event in started}) == 1
+        assert len({event["incarnation"] for event in started}) == 2
+        assert attempts(rig, task, job) == [Attempt(0, "stalled", "worker_lost")]
+        Path(gate).touch()
+        kill_worker(rig)
 
 
 @pytest.mark.frameworks
