@@ -21,6 +21,7 @@ from contextvars import ContextVar
 from typing import Any, ClassVar, cast
 
 from otel_bridge.adapters.arq.attempt import Attempt
+from otel_bridge.adapters.arq.depth import depth_of
 from otel_bridge.adapters.arq.expiring import KEPT_KEY, CarrierKeys
 from otel_bridge.adapters.base import (
     MESSAGE_KEY,
@@ -168,13 +169,9 @@ class ArqAdapter(Adapter):
         if watched.heartbeat is None or watched.depths is not None or owner._pool is None:
             return
 
-        async def count(name: str) -> int:
-            waiting: Any = owner.pool.zcard(name)
-            return int(await waiting)
-
         on_loop = LoopCaller(asyncio.get_running_loop())
         watched.depths = DepthSampler(
-            lambda: [owner.queue_name], lambda name: on_loop.call(count, name)
+            lambda: [owner.queue_name], lambda name: on_loop.call(depth_of, owner.pool, name)
         )
         watched.depths.start()
 
