@@ -115,7 +115,7 @@ class Attempt:
         if self._is_aborted:
             return "aborted", "revoked"
         main = self.owner.main_task
-        if not self.is_finished and main is not None and (main.done() or main.cancelling()):
+        if main is not None and (main.done() or main.cancelling()):
             return "the worker was shut down while it ran", "worker_lost"
         limit = self._time_limit_sec()
         if self.is_finished and limit and time.monotonic() - self._started_at >= limit:

@@ -157,8 +157,11 @@ def counting_deliveries(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 async def _count(broker: Any, message: Any, highest: dict[str, tuple[int, int]]) -> None:
-    ack = message.ack
-    queue, entry_id, _ = getattr(ack, _DELIVERY)
+    ack = getattr(message, "ack", None)
+    named = getattr(ack, _DELIVERY, None)
+    if named is None:
+        return  # a subclass makes its own ``ack``
+    queue, entry_id, _ = named
     milliseconds, _, number = entry_id.partition("-")
     place = int(milliseconds), int(number)
     before = highest.get(queue)

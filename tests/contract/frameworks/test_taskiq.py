@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,21 +36,18 @@ from tests.support.waiting import wait_until
 pytestmark = [pytest.mark.redis, pytest.mark.timeout(180)]
 
 _names = itertools.count()
-IS_OLD = (
-    "0.11."
-    in subprocess.run(
-        [
-            bin_of("taskiq") / "python",
-            "-c",
-            "import importlib.metadata as m; print(m.version('taskiq'))",
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    ).stdout
-)
-"""Whether the worker has Taskiq 0.11: no SmartRetryMiddleware, no OpenTelemetry of its own."""
 
+
+def is_installed(distribution: str) -> bool:
+    """Whether the worker's environment has a distribution whose name and version start so."""
+    found = bin_of("taskiq").parent.glob(f"lib/python*/site-packages/{distribution}*.dist-info")
+    return any(found)
+
+
+IS_OLD = is_installed("taskiq-0.11")
+"""Whether the worker has Taskiq 0.11: no SmartRetryMiddleware, a scheduler of whole minutes."""
+HAS_OPENTELEMETRY = not IS_OLD and is_installed("psutil-")
+"""Whether it has ``taskiq[opentelemetry]``, which Taskiq 0.12 is the first to have."""
 RETRIED = ["task_completed", "task_enqueued", "task_retry", "task_started", "task_started"]
 
 
@@ -316,7 +312,7 @@ def test_a_long_job_that_a_stream_delivers_twice(redis_url: str) -> None:
 # --- beside others -------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(IS_OLD, reason="Taskiq 0.11 has no instrumentation of its own")
+@pytest.mark.skipif(not HAS_OPENTELEMETRY, reason="needs taskiq[opentelemetry] 0.12 or newer")
 @pytest.mark.parametrize("order", ["before", pytest.param("after", marks=pytest.mark.frameworks)])
 def test_beside_taskiqs_own_opentelemetry(redis_url: str, order: str) -> None:
     """Set up before or after ours: a nested job keeps its research task, nothing leaks."""

@@ -79,11 +79,12 @@ def test_cancellations_are_told_apart() -> None:
     error, reason, _ = ended(limited, cancelled)
     assert (error, reason) == ("TimeoutError: time limit of 1e-09 s exceeded", "time_limit")
     assert ended(attempt_of(is_finished=True), cancelled) == ("cancelled", None, False)
-    stopped = attempt_of()
-    stopped.owner.main_task = SimpleNamespace(done=lambda: True, cancelling=lambda: 0)
-    assert ended(stopped, cancelled) == (
-        *("the worker was shut down while it ran", "worker_lost", True),
-    )
+    for is_finished in (False, True):  # True: without ``retry_jobs``
+        stopped = attempt_of(is_finished=is_finished)
+        stopped.owner.main_task = SimpleNamespace(done=lambda: True, cancelling=lambda: 0)
+        assert ended(stopped, cancelled) == (
+            *("the worker was shut down while it ran", "worker_lost", not is_finished),
+        )
     assert ended(attempt_of(), cancelled) == ("cancelled", None, True)
 
 
