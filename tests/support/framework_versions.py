@@ -2,7 +2,7 @@
 The contract tests with every supported version of the task frameworks: ``make frameworks``.
 
 ``python -m tests.support.framework_versions [NAME ...]`` installs one environment for each version,
-runs the tests with it, two versions at a time, and ends with one line for each. A name is one
+runs the tests with it, three versions at a time, and ends with one line for each. A name is one
 version (``celery-5.5``) or a framework, for all of its versions. ``--lock`` resolves the locked
 requirements again instead (needs ``uv``).
 
@@ -28,8 +28,8 @@ __all__ = ["ROOT", "VERSIONS", "FrameworkVersion", "chosen", "install", "is_inst
 
 ROOT: Final = Path(__file__).parents[2]
 _ENVIRONMENTS: Final = Path(f"{sys.prefix}-frameworks")
-_AT_A_TIME: Final = 2
-"""Most tests wait for workers: two versions at a time keep two cores busy."""
+_AT_A_TIME: Final = 3
+"""Most tests wait for workers: two versions at a time took a third of two cores."""
 _TIMEOUT_SEC: Final = 900
 _MARKERS: Final = "not chaos and not nextjs and not interop and not deploy"
 """As in pyproject.toml, but with the tests that only this command runs."""

@@ -61,6 +61,15 @@ def ids_of(rig: TaskRig, task: str, task_type: str) -> set[str]:
     }
 
 
+def wait_for_ids(rig: TaskRig, task: str, task_type: str, count: int = 1) -> set[str]:
+    """Wait until the research task has so many jobs of one type; their ids."""
+    what = f"{count} jobs {task_type} of {task}"
+    wait_until(lambda: len(ids_of(rig, task, task_type)) >= count, what, timeout_sec=40)
+    found = ids_of(rig, task, task_type)
+    assert len(found) == count
+    return found
+
+
 def attempts(rig: TaskRig, task: str, job: str) -> list[list[tuple[str, str | None]]]:
     """Status and reason of a job's attempts, by run, at the time of the newest event."""
     told = [{k: v for k, v in event.items() if v is not None} for event in rig.events()]
@@ -149,7 +158,7 @@ def test_a_time_limit_is_the_reason_of_each_attempt(rig: TaskRig) -> None:
         ("time_limit", 0),
         ("time_limit", 1),
     ]
-    wait_until(lambda: len(ids_of(rig, task, "given_up")) == 1, "the job after the last retry")
+    wait_for_ids(rig, task, "given_up")
     assert attempts(rig, task, job) == [[("retrying", "time_limit"), ("failed", "time_limit")]]
 
 
@@ -178,22 +187,26 @@ def test_a_message_that_is_sent_twice_has_two_runs(rig: TaskRig) -> None:
 # --- whose it is, where it waits -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("job_name", ["pipeline", "group"])
-def test_each_step_belongs_to_its_research_task(rig: TaskRig, job_name: str) -> None:
-    """Both jobs of a pipeline or a group run in the task that started it."""
+@pytest.mark.parametrize(
+    ("job_name", "jobs"), [("pipeline", {"double": 2}), ("group", {"double": 2, "add": 1})]
+)
+def test_each_step_belongs_to_its_research_task(
+    rig: TaskRig, job_name: str, jobs: dict[str, int]
+) -> None:
+    """The jobs of a pipeline or a group, and what follows them, are of the task that sent them."""
     task = name("task")
     rig.submit(job_name, 3, research_task=task)
-    wait_until(lambda: len(ids_of(rig, task, "double")) == 2, f"both jobs of the {job_name}")
-    for job in ids_of(rig, task, "double"):
-        rig.wait_for_kinds(job, RAN)
-        assert {(each["project_id"], each["phase"]) for each in rig.events(job)} == {
-            ("alpha", "search")
-        }
+    for task_type, count in jobs.items():
+        for job in wait_for_ids(rig, task, task_type, count):
+            rig.wait_for_kinds(job, RAN)
+            assert {(each["project_id"], each["phase"]) for each in rig.events(job)} == {
+                ("alpha", "search")
+            }
 
 
 def test_a_delayed_message_waits_in_its_own_queue(rig: TaskRig) -> None:
     """Enqueued once, in the delay queue, and started by its time; the worker takes from both."""
-    job = rig.submit("add@late", 1, research_task=name("task"))
+    job = rig.submit("add@1500", 1, research_task=name("task"))
     enqueued = rig.wait_for("task_enqueued", job)
     assert (enqueued["queue"], enqueued["meta"]["delay"]) == ("default.DQ", 1500)
     rig.wait_for_kinds(job, RAN)
@@ -216,7 +229,7 @@ def test_an_async_actor_reports_its_progress(rig: TaskRig) -> None:
     Path(gate).touch()
     completed = rig.wait_for("task_completed", job)
     assert completed["progress"] == {"done": 3, "total": 10}
-    (inner,) = ids_of(rig, task, "add")
+    (inner,) = wait_for_ids(rig, task, "add")
     (started,) = rig.events(job, "task_started")
     assert rig.events(inner, "task_enqueued")[0]["parent_span_id"] == started["span_id"]
 
@@ -242,7 +255,7 @@ def test_a_flushed_queue_leaves_no_ghost(rig: TaskRig) -> None:
 def test_a_worker_that_stops_interrupts_and_gives_back(redis_url: str) -> None:
     """A job interrupted by ``Shutdown`` is retried by the next worker; what waits runs there."""
     with TaskRig("dramatiq", redis_url, dramatiq_queue_prefetch="4") as rig:
-        late = rig.submit("add@late", 1)
+        late = rig.submit("add@1500", 1)
         rig.submit("flush")
         rig.wait_for_kinds(late, ["task_enqueued", "task_failed"])
         task = name("task")
@@ -309,13 +322,19 @@ def test_a_message_that_two_workers_run(redis_url: str) -> None:
 def test_a_delay_queue_is_shown_until_it_is_empty(redis_url: str) -> None:
     """Its depth counts what a worker holds in memory, and goes back to 0."""
     with TaskRig("dramatiq", redis_url) as rig:
-        rig.submit("add@late", 1)
         rig.start_worker()
+        rig.wait_for("queue_depth_update")
+        # A sample every 5 s: one of them is taken while the message waits.
+        rig.submit("add@6000", 1)
+        depths: list[int] = []
 
-        def depths() -> list[int]:
-            return [each["counts"]["default.DQ"] for each in rig.events(kind="queue_depth_update")]
+        def is_seen() -> bool:
+            depths[:] = [
+                each["counts"]["default.DQ"] for each in rig.events(kind="queue_depth_update")
+            ]
+            return 1 in depths and depths[-1] == 0
 
-        wait_until(lambda: depths()[-1:] == [0] and 1 in depths(), "a depth of 1, then of 0")
+        wait_until(is_seen, "a depth of 1, then of 0", timeout_sec=40)
 
 
 @pytest.mark.frameworks
@@ -355,7 +374,7 @@ def test_sentry_beside_it(redis_url: str, order: str) -> None:
         rig.wait_for("task_completed", nested)
         assert {event["parent_task_id"] for event in rig.events(first)} == {task}
         (trace_id,) = {event["trace_id"] for event in rig.events(nested)}
-        wait_until(lambda: len(ids_of(rig, trace_id, "add")) == 1, "the job that it sent")
+        wait_for_ids(rig, trace_id, "add")
         for event in rig.events(nested):
             assert (event["parent_task_id"], event["phase"]) == (trace_id, None)
         assert_nothing_of_ours_failed(rig)

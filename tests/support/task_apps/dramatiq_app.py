@@ -18,7 +18,8 @@ from typing import Any
 import dramatiq
 import sentry_sdk
 from dramatiq.brokers.redis import RedisBroker
-from dramatiq.middleware import AsyncIO, CurrentMessage, Middleware, SkipMessage
+from dramatiq.middleware import AsyncIO, CurrentMessage, GroupCallbacks, Middleware, SkipMessage
+from dramatiq.rate_limits.backends import RedisBackend as LimitBackend
 from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
 from opentelemetry import context as otel_context
@@ -124,6 +125,7 @@ broker = RedisBroker(url=bus_url(), **(fast if "RIG_REDELIVERY" in os.environ el
 results = RedisBackend(url=bus_url())
 for middleware in (Leaking(), AsyncIO(), CurrentMessage(), Results(backend=results), Raising()):
     broker.add_middleware(middleware)
+broker.add_middleware(GroupCallbacks(LimitBackend(url=bus_url())))
 broker.middleware.insert(0, Refusing())
 broker.add_middleware(SetUpLate())
 if HAS_ABORT:
@@ -230,9 +232,10 @@ def submit_pipeline(x: int) -> str:
 
 
 def submit_group(x: int) -> str:
-    """Two jobs; the id of the first."""
-    members = dramatiq.group([double.message(x), double.message(x)]).run()
-    return str(members.children[0].message_id)
+    """Two jobs, and a third when both are done; the id of the first."""
+    members = dramatiq.group([double.message(x), double.message(x)])
+    members.add_completion_callback(add.message(x))
+    return str(members.run().children[0].message_id)
 
 
 def flush() -> str:
@@ -263,7 +266,7 @@ _ORDERS: dict[str, Callable[..., str]] = {
 
 
 def submit(name: str, *args: Any) -> str:
-    """Enqueue a job; its id. ``add@late`` is delayed, ``add@skip`` asks a middleware to skip it."""
+    """Enqueue a job; its id. ``add@1500`` waits 1.5 s, ``add@skip`` is skipped by a middleware."""
     if name in _ORDERS:
         return _ORDERS[name](*args)
     name, _, how = name.partition("@")
@@ -273,8 +276,8 @@ def submit(name: str, *args: Any) -> str:
         )
         return str(broker.enqueue(message).message_id)
     actor = broker.get_actor(name)
-    if how == "late":
-        return str(actor.send_with_options(args=args, delay=1500).message_id)
+    if how.isdigit():
+        return str(actor.send_with_options(args=args, delay=int(how)).message_id)
     if how:
         message = actor.message_with_options(args=args, rig=how)
         with contextlib.suppress(SkipMessage):
