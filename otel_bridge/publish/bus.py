@@ -11,9 +11,9 @@ import atexit
 import contextlib
 import logging
 import queue
-import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
@@ -21,7 +21,9 @@ from otel_bridge.errors import TransportError
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.forking import on_fork
 from otel_bridge.publish.buffer import EventQueue, FlushRequest
+from otel_bridge.publish.process_end import hook_exit
 from otel_bridge.publish.publisher import BusCounters, Publisher
+from otel_bridge.publish.sigterm import flush_before_kill, hook_sigterm, postpone_sigterm
 from otel_bridge.publish.transports import open_sender
 from otel_bridge.publish.transports.base import Sender
 from otel_bridge.settings import BridgeSettings
@@ -80,6 +82,7 @@ class EventBus:
             after_in_parent=self._after_fork_in_parent,
             after_in_child=self._after_fork_in_child,
         )
+        flush_before_kill(self._flush_before_kill)
 
     @classmethod
     def connect(cls, settings: BridgeSettings) -> EventBus:
@@ -156,9 +159,8 @@ class EventBus:
             project_id: Replaces the event's own; default: keep it.
 
         Returns:
-            False if the bus is closed, or after an error, which is logged; else True. True means
-            queued, not delivered: over 20,000 events or 32 MiB, by default, the oldest is dropped
-            and counted.
+            False if the bus is closed, or after an error, which is logged. True means queued, not
+            delivered: over 20,000 events or 32 MiB, by default, the oldest is dropped and counted.
         """
         if self._is_closing:
             return False
@@ -175,14 +177,11 @@ class EventBus:
         """
         Wait until every event queued so far has been sent, rejected or dropped; never raises.
 
-        Blocks the calling thread: from a coroutine call it by ``asyncio.to_thread``.
+        Blocks the calling thread: from a coroutine call it by ``asyncio.to_thread``. False when
+        time ran out first, or no thread could be started. True at once if the bus is closed.
 
         Args:
             timeout_sec: How long to wait at most, in seconds; 0 or less: do not wait.
-
-        Returns:
-            False when time ran out first, or when no thread could be started. True at once if the
-            bus is closed.
         """
         if self._is_closed:
             return True
@@ -205,11 +204,11 @@ class EventBus:
 
         Later events are dropped, and ``publish`` returns False. Gives up after three failed
         attempts on a log that was never reached, so that a program without a running collector
-        exits without delay. An unreachable log raises nothing.
+        exits without delay. Raises nothing.
 
         Args:
-            timeout_sec: How long to flush at most, in seconds; default
-                ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5 s). An attempt under way may exceed it.
+            timeout_sec: How long to flush at most; default ``MONITORING_SHUTDOWN_TIMEOUT_SEC`` (5
+                s), or 1 s after a SIGTERM. An attempt under way may exceed it.
 
         Returns:
             False when events could not be sent; they count as dropped. A second call does nothing
@@ -218,11 +217,16 @@ class EventBus:
         if timeout_sec is None:
             timeout_sec = self._settings.shutdown_timeout_sec
         deadline = time.monotonic() + timeout_sec
-        with self._lock:
-            if self._is_closing:
-                return self._is_complete
-            self._is_closing = True
-        atexit.unregister(self._at_exit)
+        with postpone_sigterm() as is_overdue:
+            with self._lock:
+                if self._is_closing:
+                    return self._is_complete
+                self._is_closing = True
+            atexit.unregister(self._at_exit)
+            self._shut_down(deadline, is_overdue)
+        return self._is_complete
+
+    def _shut_down(self, deadline: float, is_overdue: Callable[[], bool]) -> None:
         thread = self._thread
         # Not alive: shutdown() runs in a signal handler that interrupted the thread's start().
         if thread is not None and thread.is_alive() and thread is not threading.current_thread():
@@ -232,14 +236,13 @@ class EventBus:
         if self._work_lock.acquire(timeout=max(0.05, deadline - time.monotonic())):
             try:
                 with suppress_instrumentation():
-                    self._is_complete = self._finish(deadline)
+                    self._is_complete = self._finish(deadline, is_overdue)
             finally:
                 self._work_lock.release()
         else:
             # The thread is in the middle of an attempt; it drops the rest after it.
             self._is_complete = False
         self._is_closed = self.is_idle = True
-        return self._is_complete
 
     @property
     def counters(self) -> BusCounters:
@@ -274,8 +277,8 @@ class EventBus:
         """
         Start or wake the bus's thread; after shutdown, discard what was queued. Never raises.
 
-        For callers that queue an item by ``append`` and ``counter``: call it then if ``is_idle`` is
-        true: the thread sleeps. Never waits. If no thread can start, the next event tries again.
+        For callers that use ``append`` and ``counter`` while ``is_idle`` is true: the thread sleeps.
+        Never waits. If no thread can start, the next event tries again.
         """
         if self._is_closed:
             self._queue.take(_TAKE_LIMIT)
@@ -291,8 +294,7 @@ class EventBus:
         with self._lock:
             if self._thread is not None or self._is_closing:
                 return True
-            # Assigned before start(): code that interrupts this thread and publishes, such as a
-            # signal handler, must not start a second one.
+            # Before start(): a signal handler that publishes now must not start a second one.
             self._thread = threading.Thread(target=self._run, name="otel-bridge-bus", daemon=True)
             try:
                 self._thread.start()
@@ -300,13 +302,8 @@ class EventBus:
                 # The system has no thread left, or the interpreter exits; then shutdown() sends.
                 self._thread = None
                 return False
-        atexit.register(self._at_exit)
-        # Children of multiprocessing (and of Celery's billiard) exit by os._exit, which skips
-        # atexit; they run only the finalizers registered here.
-        for name in ("multiprocessing.util", "billiard.util"):
-            module = sys.modules.get(name)
-            if module is not None:
-                module.Finalize(None, self._at_exit, exitpriority=100)
+        hook_exit(self._at_exit)
+        hook_sigterm()
         return True
 
     def _at_exit(self) -> None:
@@ -314,6 +311,10 @@ class EventBus:
             self.shutdown()
         except Exception:
             logger.exception("events could not be flushed at exit")
+
+    def _flush_before_kill(self, timeout_sec: float) -> None:
+        if self._thread is not None and self.outage is None:  # else it would only wait
+            self.flush(timeout_sec)
 
     # --- the bus's thread -----------------------------------------------------------------------
     @suppress_instrumentation()
@@ -324,7 +325,7 @@ class EventBus:
                     wait_sec = self._step()
                 self._sleep(wait_sec)
             except Exception:
-                # No cause is known. A bug must cost a second, not end the live view.
+                # A bug must cost a second, not end the live view.
                 logger.exception("unexpected error in the bus's thread; it continues")
                 time.sleep(_IDLE_WAIT_SEC)
         with self._work_lock:
@@ -387,7 +388,7 @@ class EventBus:
                     request.done.set()
                     self._flushes.remove(request)
 
-    def _finish(self, deadline: float) -> bool:
+    def _finish(self, deadline: float, is_overdue: Callable[[], bool]) -> bool:
         """Send until the deadline, drop and count the rest, close the connection."""
         publisher = self._publisher
         attempts = 0
@@ -397,7 +398,7 @@ class EventBus:
                 break
             breaker = publisher.breaker
             is_hopeless = breaker.is_open and not publisher.was_connected and attempts > 0
-            if is_hopeless or time.monotonic() >= deadline:
+            if is_hopeless or time.monotonic() >= deadline or is_overdue():
                 break
             breaker.bring_forward(self._clock.monotonic(), _FLUSH_RETRY_SEC)
             wait_sec = breaker.wait_sec(self._clock.monotonic())

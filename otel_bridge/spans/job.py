@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+import weakref
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -18,7 +19,8 @@ from opentelemetry.trace import Link, SpanKind
 from otel_bridge.bridge import current_bridge
 from otel_bridge.events import semconv
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType, TaskStatus
-from otel_bridge.forking import current_incarnation
+from otel_bridge.forking import current_incarnation, on_fork
+from otel_bridge.publish.sigterm import before_kill
 from otel_bridge.spans import propagation
 from otel_bridge.spans.scope import Scope
 from otel_bridge.spans.span_context_manager import (
@@ -35,6 +37,9 @@ logger = logging.getLogger(__name__)
 
 _PROGRESS_INTERVAL_SEC: Final = 1.0
 """At most one progress event a second for each job: a job may report each of a million rows."""
+
+_open_jobs: weakref.WeakValueDictionary[int, Job] = weakref.WeakValueDictionary()
+"""The jobs that run in this process, by their ``id()``; weak: a block may never be left."""
 
 
 class Job(SpanContextManager, SelfReturningContextManager):
@@ -137,27 +142,52 @@ class Job(SpanContextManager, SelfReturningContextManager):
         bridge = current_bridge()
         if bridge is None or bridge.bus is None:
             return
+        bridge.bus.publish(
+            self._event(
+                event_type=MonitoringEventType.TASK_PROGRESS,
+                status=TaskStatus.PROCESSING,
+                progress=dict(self._progress),
+            )
+        )
+
+    def report_killed(self) -> None:
+        """
+        Publish that this job ends because its process is ended by SIGTERM; called just before.
+
+        The event says that another than the job reports its end, so an end of its own would take
+        precedence. Raises nothing by itself.
+        """
+        bridge = current_bridge()
+        if bridge is not None and bridge.bus is not None:
+            bridge.bus.publish(
+                self._event(
+                    event_type=MonitoringEventType.TASK_FAILED,
+                    status=TaskStatus.FAILED,
+                    progress=dict(self._progress) or None,
+                    error="its process was ended by SIGTERM while it ran",
+                    reason="killed",
+                    ended_by="other",
+                )
+            )
+
+    def _event(self, **fields: Any) -> MonitoringEvent:
         context = self._span.get_span_context()
         trace_id = f"{context.trace_id:032x}" if context.is_valid else None
         get = self._attributes.get
-        bridge.bus.publish(
-            MonitoringEvent(
-                event_type=MonitoringEventType.TASK_PROGRESS,
-                status=TaskStatus.PROCESSING,
-                project_id=self._ids.project_id,
-                parent_task_id=self._ids.parent_task_id or trace_id,
-                task_id=self._task_id,
-                task_type=get(semconv.TASK_TYPE),
-                phase=self._ids.phase,
-                worker_id=get(semconv.WORKER_ID),
-                retry_count=get(semconv.RETRY_COUNT),
-                queue=get(semconv.QUEUE),
-                trace_id=trace_id,
-                span_id=f"{context.span_id:016x}" if context.is_valid else None,
-                incarnation=current_incarnation(),
-                run_id=get(semconv.RUN_ID),
-                progress=dict(self._progress),
-            )
+        return MonitoringEvent(
+            project_id=self._ids.project_id,
+            parent_task_id=self._ids.parent_task_id or trace_id,
+            task_id=self._task_id,
+            task_type=get(semconv.TASK_TYPE),
+            phase=self._ids.phase,
+            worker_id=get(semconv.WORKER_ID),
+            retry_count=get(semconv.RETRY_COUNT),
+            queue=get(semconv.QUEUE),
+            trace_id=trace_id,
+            span_id=f"{context.span_id:016x}" if context.is_valid else None,
+            incarnation=current_incarnation(),
+            run_id=get(semconv.RUN_ID),
+            **fields,
         )
 
     @guarded
@@ -188,6 +218,7 @@ class Job(SpanContextManager, SelfReturningContextManager):
         except Exception:  # such as a traceparent that is no text, or a faulty propagator
             logger.exception("otel-bridge could not read the trace context of %s", self)
         super()._open()
+        _open_jobs[id(self)] = self
         if self._ids.worker is not None:
             self._ids.worker.current_task_id = self._task_id
         otel_metrics = current_metrics()
@@ -209,6 +240,7 @@ class Job(SpanContextManager, SelfReturningContextManager):
                 self._links.append(Link(span_context, {"nexus.link": "previous attempt"}))
 
     def _close(self, error: BaseException | None) -> None:
+        _open_jobs.pop(id(self), None)
         heartbeat = self._ids.worker
         if heartbeat is not None and heartbeat.current_task_id == self._task_id:
             heartbeat.current_task_id = None
@@ -240,3 +272,13 @@ def _count(name: str, count: int) -> int:
     if number < 0:
         raise ValueError(f"{name}={number} is negative; use 0 or more")
     return number
+
+
+def _report_killed() -> None:
+    for job in list(_open_jobs.values()):
+        job.report_killed()
+
+
+before_kill(_report_killed)
+# The jobs that run in the parent are not those of a forked child.
+on_fork(after_in_child=_open_jobs.clear)

@@ -9,6 +9,7 @@ from typing import Any
 from opentelemetry import context as otel_context
 
 from otel_bridge.bridge import current_bridge
+from otel_bridge.publish.sigterm import hook_sigterm
 from otel_bridge.spans.scope import SCOPE_KEY, current_scope
 from otel_bridge.spans.span_context_manager import SelfReturningContextManager, safe_str
 from otel_bridge.workers.heartbeat import WorkerHeartbeat
@@ -58,6 +59,7 @@ class Worker(SelfReturningContextManager):
         )
         scope = replace(current_scope(), worker=self._heartbeat)
         self._token = otel_context.attach(otel_context.set_value(SCOPE_KEY, scope))
+        hook_sigterm(is_worker=True)
         self._heartbeat.start()
 
     def _close(self, error: BaseException | None) -> None:

@@ -11,8 +11,9 @@ import logging
 import os
 import socket
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import redis
 
@@ -24,6 +25,7 @@ from otel_bridge.publish.redis_clients import REDIS_ERRORS, check_url, connect, 
 from otel_bridge.publish.redis_failures import failure_reason
 from otel_bridge.publish.redis_keys import RedisKeys
 from otel_bridge.publish.redis_options import connection_options
+from otel_bridge.publish.sigterm import before_kill
 from otel_bridge.settings import BridgeSettings
 from otel_bridge.urls import redact_url
 from otel_bridge.workers.otel_metrics import OtelMetrics
@@ -32,6 +34,9 @@ from otel_bridge.workers.timer import TimerThread
 __all__ = ["HeartbeatKeys", "WorkerHeartbeat"]
 
 logger = logging.getLogger(__name__)
+
+_KILL_LOCK_SEC: Final = 0.1
+"""How long SIGTERM waits for a heartbeat that is published, maybe by the thread that it stopped."""
 
 
 class HeartbeatKeys:
@@ -201,6 +206,7 @@ class WorkerHeartbeat:
                 of ``meta`` is no text. No heartbeat follows then.
         """
         self._is_open = True
+        _open_workers.add(self)
         self._publish(MonitoringEventType.WORKER_STARTED)
         if self._otel_metrics is not None:
             self._otel_metrics.worker_started()
@@ -237,10 +243,25 @@ class WorkerHeartbeat:
             if not self._is_open:
                 return
             self._is_open = False
+            _open_workers.discard(self)
             self._publish(MonitoringEventType.WORKER_STOPPED)
         if self._otel_metrics is not None:
             self._otel_metrics.worker_ended()
         self._timer.call_later(0, lambda: self._keys.delete(self.worker_id))
+
+    def stop_before_kill(self) -> None:
+        """
+        Publish ``worker_stopped`` because SIGTERM ends the process in a moment; never raises.
+
+        Unlike ``stop``, it may be called by a signal handler. Does nothing in a forked child.
+        """
+        if os.getpid() == self._pid and self._lock.acquire(timeout=_KILL_LOCK_SEC):
+            try:
+                if self._is_open:
+                    self._is_open = False
+                    self._publish(MonitoringEventType.WORKER_STOPPED)
+            finally:
+                self._lock.release()
 
     def _send_heartbeat(self) -> None:
         with self._lock:
@@ -262,3 +283,14 @@ class WorkerHeartbeat:
                 incarnation=current_incarnation(),
             )
         )
+
+
+_open_workers: weakref.WeakSet[WorkerHeartbeat] = weakref.WeakSet()
+
+
+def _stop_all() -> None:
+    for heartbeat in list(_open_workers):
+        heartbeat.stop_before_kill()
+
+
+before_kill(_stop_all)

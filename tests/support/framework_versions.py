@@ -190,7 +190,6 @@ def _pytest(version: FrameworkVersion) -> subprocess.CompletedProcess[str]:
     contract = ROOT / "tests" / "contract"
     files = [
         contract / "test_adapters.py",
-        contract / "test_adapter_scenarios.py",
         contract / "frameworks" / f"test_{version.framework}.py",
     ]
     return subprocess.run(
