@@ -8,7 +8,7 @@ BUILD_PINS := PIP_CONSTRAINT=requirements/build.txt PIP_BUILD_CONSTRAINT=require
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types layers tree words audit fuzz wire dashboard dashboard-dev bench coverage mutants chaos soak deploy interop frameworks nextjs oldest lock clean
+.PHONY: help demo test check lint format types layers tree words audit fuzz wire dashboard dashboard-dev bench coverage mutants chaos soak deploy interop emitters frameworks nextjs oldest lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -135,6 +135,9 @@ interop: $(VENV)/.dev ## a real OpenTelemetry Collector, Jaeger, Tempo and a Nod
 # One environment for each version, 11 in all: 80 MB each, 100 s to install, the tests 5 minutes.
 frameworks: $(VENV)/.dev ## contract tests with every supported version of the task frameworks; ARGS=celery-5.5 for one
 	$(BIN)/python -m tests.support.framework_versions $(ARGS)
+
+emitters: $(VENV)/.dev ## programs in JavaScript, Go and Java whose open spans are watched (needs Go, Java with Maven)
+	$(BIN)/python -m pytest -m emitters -rs $(ARGS)
 
 nextjs: $(VENV)/.dev ## build a Next.js page around the dashboard and look at it (fetches 370 MB)
 	$(BIN)/python -m pytest -m nextjs $(ARGS)

@@ -6,11 +6,13 @@ A research task is exported to the Collector, which sends it to Jaeger or Tempo 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -222,6 +224,47 @@ def test_a_node_agent_appears(backends: Backends, tmp_path: Path) -> None:
     assert [phase["name"] for phase in card()["phases"]] == ["planner"]
     trace_id = card()["trace_id"]
     wait_until(lambda: len(backends.trace(trace_id)) == 4, "its spans in Jaeger", timeout_sec=30)
+
+
+def test_a_backend_never_gets_an_open_span(backends: Backends) -> None:
+    """Snapshots through the Collector: live here, and Jaeger has the span that ended, alone."""
+    trace_id, start = os.urandom(16).hex(), time.time_ns()
+
+    def post(number: int, name: str, end: int, **attributes: bool) -> None:
+        one = {
+            "traceId": trace_id,
+            "spanId": f"{number:016x}",
+            "name": name,
+            "startTimeUnixNano": str(start),
+            "endTimeUnixNano": str(end),
+            "attributes": [{"key": k, "value": {"boolValue": v}} for k, v in attributes.items()],
+        }
+        service = {"key": "service.name", "value": {"stringValue": "snapshots"}}
+        resource = {"attributes": [service]}
+        spans = {"resource": resource, "scopeSpans": [{"spans": [one]}]}
+        body = json.dumps({"resourceSpans": [spans]}).encode()
+        headers = {"Content-Type": "application/json"}
+        url = f"{backends.http}/v1/traces"
+        assert fetch(url, method="POST", body=body, headers=headers).status == 200
+
+    def card() -> dict[str, Any]:
+        tasks = fetch(f"{backends.site.url}/monitor/snapshot").json()["tasks"]
+        return next((task for task in tasks if task["trace_id"] == trace_id), {})
+
+    post(1, "open", 0)
+    wait_until(lambda: card().get("status") == "processing", "the open span", timeout_sec=30)
+    post(1, "renamed", start, **{"nexus.span.open": True})
+    wait_until(lambda: card()["title"] == "renamed", "its new name", timeout_sec=30)
+    post(1, "ended", start + 5_000_000_000)
+    wait_until(lambda: card()["status"] == "completed", "the end", timeout_sec=30)
+    wait_until(lambda: backends.trace(trace_id), "the span in Jaeger", timeout_sec=30)
+    (found,) = backends.trace(trace_id)
+    assert (found["operationName"], found["duration"], found.get("warnings")) == (
+        "ended",
+        5_000_000,
+        None,
+    )
+    assert "nexus.span.open" not in {tag["key"] for tag in found["tags"]}
 
 
 @pytest.mark.parametrize("is_live", [False, True], ids=["teed", "live as well"])

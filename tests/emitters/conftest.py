@@ -1,0 +1,67 @@
+"""Programs of other languages, built once for each run; what cannot be built says so."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.node_tools import node_environment, run_npm
+
+ROOT = Path(__file__).parents[2]
+SOURCES = Path(__file__).parent
+EMITTERS = ROOT / "deploy" / "emitters"
+_BUILD_TIMEOUT_SEC = 600
+
+
+def tool(name: str, language: str) -> str:
+    """A program on PATH; the test skips with one loud line where it is not."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"NOT PROVED: the emitter for {language}, there is no {name} on PATH")
+    return found
+
+
+def javascript(build: Path) -> list[str]:
+    shutil.copytree(SOURCES / "javascript", build, dirs_exist_ok=True)
+    shutil.copy(EMITTERS / "javascript" / "live-span-processor.js", build)
+    run_npm("install", "--no-audit", "--no-fund", "--no-package-lock", cwd=build)
+    node = shutil.which("node", path=node_environment()["PATH"])
+    assert node is not None
+    return [node, str(build / "app.js")]
+
+
+def go(build: Path) -> list[str]:
+    program = tool("go", "Go")
+    shutil.copytree(SOURCES / "go", build, dirs_exist_ok=True)
+    (build / "livespans").mkdir()
+    shutil.copy(EMITTERS / "go" / "livespans.go", build / "livespans")
+    for command in (["vet", "./..."], ["build", "-o", "app", "."]):
+        subprocess.run([program, *command], cwd=build, check=True, timeout=_BUILD_TIMEOUT_SEC)
+    return [str(build / "app")]
+
+
+def java(build: Path) -> list[str]:
+    program, maven = tool("java", "Java"), tool("mvn", "Java")
+    sources = build / "src" / "main" / "java"
+    sources.mkdir(parents=True)
+    shutil.copy(SOURCES / "java" / "pom.xml", build)
+    shutil.copy(SOURCES / "java" / "App.java", sources)
+    shutil.copy(EMITTERS / "java" / "LiveSpanProcessor.java", sources)
+    goals = ["compile", "dependency:build-classpath", "-Dmdep.outputFile=classpath.txt"]
+    command = [maven, "-q", "-B", *goals]
+    subprocess.run(command, cwd=build, check=True, timeout=_BUILD_TIMEOUT_SEC)
+    libraries = (build / "classpath.txt").read_text(encoding="utf-8").strip()
+    return [program, "-cp", f"{build / 'target' / 'classes'}:{libraries}", "App"]
+
+
+BUILDS = {"javascript": javascript, "go": go, "java": java}
+
+
+@pytest.fixture(scope="module", params=BUILDS)
+def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command of a program with our emitter, of each language."""
+    build = tmp_path_factory.mktemp(request.param)
+    return BUILDS[request.param](build)
