@@ -104,11 +104,12 @@ def test_raw_stream() -> None:
 
 
 def test_versions_are_those_of_the_package() -> None:
-    """Frameworks, Python and the SDK have the lower bounds that pyproject.toml has."""
+    """Frameworks have the lower bounds of their adapters, Python and the SDK of pyproject.toml."""
     extras = PROJECT["optional-dependencies"].values()
     requirements = " ".join([*PROJECT["dependencies"], *(" ".join(extra) for extra in extras)])
     for name in ("celery", "rq", "arq", "dramatiq", "taskiq"):
-        (bound,) = re.findall(rf"(?<![\w-]){name}(?:\[redis\])?>=([\d.]+)", requirements)
+        adapters = importlib.import_module(f"otel_bridge.adapters.{name}")
+        bound = getattr(adapters, f"{name.capitalize()}Adapter").requirement.partition(" >= ")[2]
         assert re.search(rf"\| {name} \| {re.escape(bound)} or newer", TEXT, re.IGNORECASE), name
     (sdk,) = re.findall(r"opentelemetry-sdk>=([\d.]+)", requirements)
     assert f"| OpenTelemetry SDK | {sdk} or newer" in TEXT
