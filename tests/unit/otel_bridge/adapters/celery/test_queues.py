@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from kombu.entity import Exchange, Queue
+from kombu import entity
 
 from otel_bridge.adapters.celery.queues import depth_of, progress_of, queue_names, queue_of
 from tests.support.hostile import HOSTILE
+
+Exchange: Any = entity.Exchange
+Queue: Any = entity.Queue
 
 
 @pytest.fixture
