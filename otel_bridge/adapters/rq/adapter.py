@@ -31,8 +31,8 @@ with framework("rq"):
 
 from otel_bridge.adapters.rq.endings import Endings
 from otel_bridge.adapters.rq.enqueueing import Enqueueing
-from otel_bridge.adapters.rq.horse import HorseMemory
 from otel_bridge.adapters.rq.running import Running
+from otel_bridge.adapters.rq.shared_memory import SharedMemory
 from otel_bridge.adapters.rq.spawned import join_run
 from otel_bridge.adapters.rq.workers import worker_id_of
 from otel_bridge.adapters.runs import Runs
@@ -116,7 +116,7 @@ class RqAdapter(Adapter):
         self._patch(Job, "retry", endings.retrying)
         self._patch(Job, "_handle_failure", endings.giving_up)
         for name, error in (("cancel", "cancelled"), ("delete", "deleted before it started")):
-            self._patch(Job, name, functools.partial(endings.calling_off, error=error))
+            self._patch(Job, name, functools.partial(endings.cancelling, error=error))
         self._patch(Job, "refresh", endings.refreshing)
         self._patch(Queue, "empty", endings.emptying)
         self._patch(Queue, "delete", endings.deleting_queue)
@@ -161,7 +161,7 @@ class RqAdapter(Adapter):
         queues = {queue.name: queue for queue in worker.queues}
         meta = {"framework": "rq", "queues": list(queues)}
         running = self._running
-        running.memory = HorseMemory()
+        running.memory = SharedMemory()
         running.heartbeat = start_worker(worker_id_of(worker), meta)
         self._depths = DepthSampler(lambda: list(queues), lambda name: int(queues[name].count))
         self._depths.start()

@@ -98,12 +98,12 @@ class Endings:
 
         return handle_failure
 
-    # --- called off ------------------------------------------------------------------------------
+    # --- cancelled, deleted, emptied -------------------------------------------------------------
 
-    def calling_off(self, original: Callable[..., Any], *, error: str) -> Callable[..., Any]:
+    def cancelling(self, original: Callable[..., Any], *, error: str) -> Callable[..., Any]:
         """For ``Job.cancel`` and ``Job.delete``: a job that waits will never run."""
 
-        def call_off(job: Any, pipeline: Any = None, *args: Any, **kwargs: Any) -> Any:
+        def cancel(job: Any, pipeline: Any = None, *args: Any, **kwargs: Any) -> Any:
             # RQ deletes a job whose result is not kept, in the process that has run it.
             if is_off() or self._runs.get(job.id) is not None or not record_of(job).carrier:
                 return original(job, pipeline, *args, **kwargs)
@@ -122,7 +122,7 @@ class Endings:
                 after_execute(pipeline, report, lambda: None)
             return result
 
-        return call_off
+        return cancel
 
     def emptying(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """For ``Queue.empty``: the jobs that are gone after it."""

@@ -23,9 +23,9 @@ from rq.timeouts import JobTimeoutException
 from rq.worker import SpawnWorker
 
 from otel_bridge.adapters.base import is_off
-from otel_bridge.adapters.rq.horse import HorseMemory, exit_reason
 from otel_bridge.adapters.rq.progress import read_progress
 from otel_bridge.adapters.rq.records import Started, record_of, type_of
+from otel_bridge.adapters.rq.shared_memory import SharedMemory, exit_reason
 from otel_bridge.adapters.rq.spawned import (
     continue_run,
     is_shown_by_worker,
@@ -74,7 +74,7 @@ class Running:
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
         self.heartbeat: WorkerHeartbeat | None = None
-        self.memory: HorseMemory | None = None
+        self.memory: SharedMemory | None = None
         self._current: Run | None = None
         """The attempt that this process runs, for threads of the job as well."""
         self._wait_status: tuple[str, int | None] | None = None
@@ -100,7 +100,7 @@ class Running:
 
     @staticmethod
     def _linked(job: Any) -> dict[str, str]:
-        """The carrier, with a link to the attempt that nobody could end."""
+        """The carrier, with a link to the attempt before it, whose end no process has published."""
         record = record_of(job)
         parts = record.carrier.get("traceparent", "").split("-")
         if record.started is None or len(parts) != 4:

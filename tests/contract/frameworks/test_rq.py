@@ -500,17 +500,6 @@ def test_a_job_that_its_worker_kills(new_rig: TaskRig) -> None:
 
 
 @pytest.mark.frameworks
-def test_a_result_that_is_too_large(own_redis: RedisServer) -> None:
-    """Redis refuses it: the job has failed once, with what Redis said."""
-    with TaskRig("rq", own_redis.url) as rig:
-        rig._client.config_set("proto-max-bulk-len", 2_000_000)
-        rig.start_worker()
-        job = enqueue(rig, "huge", task=name("task"))
-        rig.wait_for_kinds(job, FAILED)
-        assert_quiet(rig)
-
-
-@pytest.mark.frameworks
 def test_a_pool_of_workers(redis_url: str) -> None:
     """``rq worker-pool``: each worker has its id, and the ends of its own work-horses alone."""
     with TaskRig("rq", redis_url) as rig:

@@ -62,7 +62,7 @@ def test_a_command_that_fails(client: redis.Redis, raises: bool) -> None:
 def test_a_watched_key_that_changed(client: redis.Redis) -> None:
     """``WatchError`` reaches the caller, whose next try counts."""
     seen, pipeline = Seen(), client.pipeline()
-    pipeline.watch("key")
+    pipeline.watch("key")  # type: ignore[no-untyped-call]
     client.set("key", 1)
     pipeline.multi()
     pipeline.set("key", 2)

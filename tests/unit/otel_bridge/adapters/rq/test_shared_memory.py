@@ -9,12 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from otel_bridge.adapters.rq.horse import HorseMemory, exit_reason
+from otel_bridge.adapters.rq.shared_memory import SharedMemory, exit_reason
 
 
 def test_a_child_process_writes_what_its_parent_reads() -> None:
     """The span, then why the attempt failed; nothing of another job, and no more than fits."""
-    memory = HorseMemory()
+    memory = SharedMemory()
     memory.begin("j")
     assert memory.read("j") == (None, "")
     child = os.fork()

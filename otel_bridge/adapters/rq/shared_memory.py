@@ -1,5 +1,5 @@
 """
-``HorseMemory``: what a work-horse leaves for its worker in memory that both share.
+``SharedMemory``: what a work-horse leaves for its worker in memory that both share.
 
 RQ's worker forks a work-horse for each job. If it is killed, or exits before RQ has decided what
 becomes of the job, it cannot publish the end of the attempt; its worker does.
@@ -11,14 +11,14 @@ import mmap
 import struct
 from typing import Any, Final
 
-__all__ = ["HorseMemory", "exit_reason"]
+__all__ = ["SharedMemory", "exit_reason"]
 
 _SIZE: Final = 1024
 _HEAD: Final = struct.Struct(">QH")
 """Span id and length of the text."""
 
 
-class HorseMemory:
+class SharedMemory:
     """
     One worker's memory shared with its work-horses; create it in the worker's process.
 
@@ -67,8 +67,8 @@ def exit_reason(job: Any, wait_status: int | None) -> str:
             it does 60 s after a time limit that the work-horse did not notice.
     """
     if wait_status is None:
-        began, ended, limit = job.started_at, job.ended_at, job.timeout
-        is_over = began and ended and limit and 0 < limit <= (ended - began).total_seconds()
+        started, ended, limit = job.started_at, job.ended_at, job.timeout
+        is_over = started and ended and limit and 0 < limit <= (ended - started).total_seconds()
         return "time_limit" if is_over else "killed"
     # The lower 7 bits are the signal, as in ``os.WIFSIGNALED``, which Windows has not.
     return "killed" if 0 < wait_status & 0x7F < 0x7F else "worker_lost"
