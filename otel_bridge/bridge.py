@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +26,7 @@ from otel_bridge.projects.postgres import knowledge_base_of
 from otel_bridge.projects.resolver import KnowledgeBase
 from otel_bridge.publish.bus import EventBus
 from otel_bridge.publish.redis_keys import RedisKeys
+from otel_bridge.sdk.bounded_calls import call_within
 from otel_bridge.sdk.otlp_export import add_otlp_export, make_meter_provider
 from otel_bridge.sdk.processor import MonitoringSpanProcessor
 from otel_bridge.sdk.sampling import keep_live_spans
@@ -34,12 +35,22 @@ from otel_bridge.workers.heartbeat import HeartbeatKeys
 from otel_bridge.workers.otel_metrics import OtelMetrics
 from otel_bridge.workers.timer import TimerThread
 
-__all__ = ["Bridge", "configure", "current_bridge", "make_on_demand", "sdk_provider_of"]
+__all__ = [
+    "Bridge",
+    "configure",
+    "current_bridge",
+    "make_on_demand",
+    "on_configured",
+    "sdk_provider_of",
+]
 
 logger = logging.getLogger(__name__)
 
 _lock = threading.Lock()
 _current: Bridge | None = None
+_current_pid = 0
+"""The process that called ``configure()`` last: the bridge of a forked child is its parent's."""
+_on_configured: list[Callable[[], None]] = []
 _on_demand: Callable[[], None] | None = None
 
 
@@ -144,7 +155,7 @@ class Bridge:
         meter_provider = metrics.get_meter_provider()
         if with_metrics and self.bus is not None and isinstance(meter_provider, MeterProvider):
             exports.append(meter_provider.force_flush)
-        return _call_within(timeout_sec, exports)
+        return call_within(timeout_sec, exports)
 
     def shutdown(self, timeout_sec: float | None = None) -> bool:
         """
@@ -181,7 +192,7 @@ class Bridge:
                 exports.append(self.tracer_provider.force_flush)
             if self._meter_provider is not None:
                 exports.append(self._meter_provider.shutdown)
-            _call_within(self._timeout(timeout_sec), exports)
+            call_within(self._timeout(timeout_sec), exports)
         except Exception:
             logger.exception("otel-bridge failed to shut down cleanly")
             is_complete = False
@@ -189,36 +200,6 @@ class Bridge:
 
     def _timeout(self, timeout_sec: float | None) -> float:
         return self.settings.shutdown_timeout_sec if timeout_sec is None else timeout_sec
-
-
-def _call_within(timeout_sec: float, calls: list[Callable[[], object]]) -> bool:
-    """
-    Run each call on a thread of its own and wait for all of them; False when time ran out.
-
-    Threads enforce the limit, because OTLP exporters ignore the timeout passed to ``force_flush``.
-    """
-
-    def call_logged(call: Callable[[], object]) -> None:
-        try:
-            call()
-        except Exception:
-            logger.exception("otel-bridge could not flush an exporter")
-
-    deadline = time.monotonic() + timeout_sec
-    threads = []
-    for call in calls:
-        thread = threading.Thread(target=call_logged, args=(call,), daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:
-            # Python 3.12 refuses new threads during interpreter exit: call it here instead, where
-            # only the exporter's own limits bound it.
-            call_logged(call)
-        else:
-            threads.append(thread)
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
-    return not any(thread.is_alive() for thread in threads)
 
 
 def sdk_provider_of(provider: trace.TracerProvider) -> TracerProvider | None:
@@ -270,6 +251,11 @@ def make_on_demand(make: Callable[[], None]) -> None:
     _on_demand = make
 
 
+def on_configured(hook: Callable[[], None]) -> None:
+    """Call a function after each ``configure()`` that made a bridge; it must not raise."""
+    _on_configured.append(hook)
+
+
 def configure(
     service_name: str | None = None,
     *,
@@ -280,6 +266,10 @@ def configure(
 ) -> Bridge:
     """
     Make the work of this process visible; call it once, at startup.
+
+    A child that is forked later, as by gunicorn with ``preload_app``, has a working bridge by that;
+    a process that starts afresh, as a child that multiprocessing spawns, calls it again. It may be
+    called from any thread, but comes before ``worker()``.
 
     Sets up a ``MonitoringSpanProcessor``, the event bus (a queue of at most 20,000 events and the
     thread that sends them) and, if ``OTEL_*`` variables ask for it, OTLP export; ``worker()``
@@ -303,7 +293,8 @@ def configure(
 
     Returns:
         The bridge. A second call, from any thread, logs a warning, changes nothing and returns the
-        first bridge; after its ``shutdown()`` a new one is made.
+        first bridge; after its ``shutdown()`` a new one is made. The first call in a forked child
+        logs nothing.
 
     Raises:
         ConfigurationError: An argument is no setting, or ``settings`` and overrides were both
@@ -311,10 +302,12 @@ def configure(
         Exception: Only if strict: another error of set-up, e.g. ``ImportError`` when the package of
             the OTLP exporter is not installed.
     """
-    global _current
+    global _current, _current_pid
     with _lock:
+        caller, _current_pid = _current_pid, os.getpid()
         if _current is not None:
-            logger.warning("otel_bridge.configure() was called again; the first call stands")
+            if caller == _current_pid:
+                logger.warning("otel_bridge.configure() was called again; the first call stands")
             return _current
         if settings is not None and overrides:
             raise ConfigurationError(
@@ -333,6 +326,8 @@ def configure(
         _current = bridge
     if bridge.bus is not None:
         atexit.register(bridge.shutdown)
+        for hook in _on_configured:
+            hook()
     return bridge
 
 

@@ -277,8 +277,8 @@ class EventBus:
         """
         Start or wake the bus's thread; after shutdown, discard what was queued. Never raises.
 
-        For callers of ``append`` and ``counter`` while ``is_idle`` is true: the thread sleeps. Never
-        waits. If no thread can start, the next event tries again.
+        For callers of ``append`` and ``counter`` while ``is_idle`` is true: the thread sleeps. It
+        never waits. If no thread can start, the next event tries again.
         """
         if self._is_closed:
             self._queue.take(_TAKE_LIMIT)

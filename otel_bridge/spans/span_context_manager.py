@@ -21,6 +21,7 @@ from otel_bridge.bridge import current_bridge
 from otel_bridge.events import semconv
 from otel_bridge.events.model import TaskStatus
 from otel_bridge.spans.scope import SCOPE_KEY, Scope
+from otel_bridge.spans.unconfigured import warn_in_child
 from otel_bridge.workers.otel_metrics import OtelMetrics
 
 __all__ = [
@@ -56,6 +57,7 @@ def current_metrics() -> OtelMetrics | None:
 def _tracer() -> trace.Tracer:
     bridge = current_bridge()
     if bridge is None:
+        warn_in_child()
         return trace.get_tracer(semconv.SCOPE_NAME)
     return bridge.tracer
 

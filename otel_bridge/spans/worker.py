@@ -12,6 +12,7 @@ from otel_bridge.bridge import current_bridge
 from otel_bridge.publish.sigterm import hook_sigterm
 from otel_bridge.spans.scope import SCOPE_KEY, current_scope
 from otel_bridge.spans.span_context_manager import SelfReturningContextManager, safe_str
+from otel_bridge.spans.unconfigured import note_worker, worker_has_ended
 from otel_bridge.workers.heartbeat import WorkerHeartbeat
 
 __all__ = ["Worker"]
@@ -24,8 +25,9 @@ class Worker(SelfReturningContextManager):
     Created by ``worker()``. Entering it publishes ``worker_started`` and starts heartbeats on a
     daemon thread of the library (every 10 s by default). Leaving it publishes ``worker_stopped``,
     also if the block raises; the exception goes on to the caller. Neither waits for Redis or
-    raises: what fails is logged. Without ``configure()`` it does nothing. Do not enter it again
-    inside its block, which is not checked: the first heartbeats would never end.
+    raises: what fails is logged. Without ``configure()`` it does nothing; a ``configure()`` inside
+    the block warns of that. Do not enter it again inside its block, which is not checked: the first
+    heartbeats would never end.
 
     Args:
         worker_id: A number or text, unique among all workers, which is not checked.
@@ -46,7 +48,10 @@ class Worker(SelfReturningContextManager):
 
     def _open(self) -> None:
         bridge = current_bridge()
-        if bridge is None or bridge.bus is None:
+        if bridge is None:
+            note_worker(id(self), safe_str(self.worker_id))
+            return
+        if bridge.bus is None:
             return
         self._heartbeat = WorkerHeartbeat(
             self.worker_id,
@@ -63,6 +68,7 @@ class Worker(SelfReturningContextManager):
         self._heartbeat.start()
 
     def _close(self, error: BaseException | None) -> None:
+        worker_has_ended(id(self))
         if self._token is not None:
             otel_context.detach(self._token)
         if self._heartbeat is not None:

@@ -20,9 +20,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(
-    scenario: str, url: str, *, method: str = "fork", count: int = 1, is_away: bool = False
+    scenario: str, url: str, *, method: str = "fork", count: int = 1, may_warn: bool = False
 ) -> tuple[int, Any]:
-    """Run one program to its end; return its exit code and what it printed."""
+    """Run one program to its end; return its exit code and what it printed, or its warnings."""
     done = subprocess.run(
         # Python 3.12 warns of fork() in a program with threads; that is what is tested here.
         [
@@ -36,7 +36,9 @@ def run(
         timeout=100,
         check=False,
     )
-    assert is_away or done.stderr == ""
+    if may_warn and not done.stdout:
+        return done.returncode, done.stderr.splitlines()
+    assert may_warn or done.stderr == ""
     return done.returncode, json.loads(done.stdout or "null")
 
 
@@ -101,7 +103,7 @@ def test_nothing_waits_for_a_log_that_is_away(own_redis: RedisServer) -> None:
     """Children are ended by SIGTERM with the same exit codes while Redis cannot be reached."""
     url = own_redis.url
     own_redis.kill()
-    ended = run("terminated", url, is_away=True)
+    ended = run("terminated", url, may_warn=True)
     assert ended == (0, {"sleeping": -15, "in_c": -15, "handled": 7})
 
 
@@ -119,3 +121,31 @@ def test_a_worker_that_is_no_child_is_flushed_and_other_programs_are_left_alone(
     found = events_in(own_redis)
     assert ids_of(found, "task_completed") == {"before", "after"}
     assert [one["event_type"] for one in found][-1] == "worker_stopped"
+
+
+def test_spawned_children_without_configure_warn_once(own_redis: RedisServer) -> None:
+    """They have nothing of their parent's: one line says so and where the call belongs."""
+    code, warnings = run("unconfigured", own_redis.url, method="spawn", count=3, may_warn=True)
+    assert (code, warnings) == (
+        0,
+        [
+            "this child of multiprocessing (spawn) publishes nothing, because it has not called "
+            "otel_bridge.configure(); call it in each child, such as by Pool(initializer=...)"
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("scenario", "method", "jobs"),
+    [
+        ("configured_again", "fork", {"again-0", "again-1"}),
+        pytest.param("unconfigured", "fork", {"0", "1"}, marks=pytest.mark.chaos),
+        pytest.param("configured_again", "spawn", {"again-0", "again-1"}, marks=pytest.mark.chaos),
+    ],
+)
+def test_a_child_has_its_parents_bridge_or_its_own(
+    own_redis: RedisServer, scenario: str, method: str, jobs: set[str]
+) -> None:
+    """A forked child needs no configure(), and one that calls it, as gunicorn's, logs nothing."""
+    assert run(scenario, own_redis.url, method=method, count=2) == (0, None)
+    assert ids_of(events_in(own_redis), "task_completed") == jobs

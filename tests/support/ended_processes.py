@@ -22,6 +22,7 @@ from multiprocessing.context import BaseContext
 from typing import Any
 
 import otel_bridge
+from otel_bridge.bridge import current_bridge
 from otel_bridge.publish.sigterm import hook_sigterm
 
 
@@ -119,7 +120,31 @@ def plain(context: BaseContext, initializer: Any, count: int) -> None:
         time.sleep(60)
 
 
-SCENARIOS = {one.__name__: one for one in (pool, executor, terminated, threaded, plain)}
+def unconfigured(context: BaseContext, initializer: Any, count: int) -> None:
+    """Pools whose processes do not call configure(): spawned ones have none, forked ones do."""
+    with context.Pool(1) as made:
+        made.map(work, [str(number) for number in range(count)])
+
+
+def _configure_again(number: int) -> None:
+    inherited = current_bridge()
+    assert (otel_bridge.configure(service_name="again") is inherited) == (inherited is not None)
+    work(f"again-{number}")
+
+
+def configured_again(context: BaseContext, initializer: Any, count: int) -> None:
+    """Children that call configure() though they may have their parent's bridge."""
+    for number in range(count):
+        child = context.Process(target=_configure_again, args=(number,))  # type: ignore[attr-defined]
+        child.start()
+        child.join(60)
+        assert child.exitcode == 0
+
+
+SCENARIOS = {
+    one.__name__: one
+    for one in (pool, executor, terminated, threaded, plain, unconfigured, configured_again)
+}
 
 
 def main() -> None:

@@ -73,3 +73,22 @@ def test_a_worker_id_without_text_is_logged(
         ran.append(True)
     assert ran == [True]
     assert "could not open <worker <MuteError>>; the work runs, but is not shown" in caplog.text
+
+
+def test_a_configure_inside_a_workers_block_warns(
+    make_settings: Callable[..., BridgeSettings], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its heartbeats would need a bridge at the block's start; a block that was left is no case."""
+    with otel_bridge.worker("early"):
+        pass
+    provider = TracerProvider(shutdown_on_exit=False)
+    with otel_bridge.worker("late"):
+        bridge = otel_bridge.configure(
+            tracer_provider=provider, settings=make_settings(bus_url=f"memory://w-{next(_names)}")
+        )
+    bridge.shutdown()
+    provider.shutdown()
+    assert [record.getMessage() for record in caplog.records] == [
+        "worker late is not shown: its block began before otel_bridge.configure(), which has to "
+        "come first; its jobs are shown, but name no worker"
+    ]
