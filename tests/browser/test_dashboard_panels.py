@@ -87,6 +87,21 @@ def test_header_and_workers(open_page: OpenPage) -> None:
     expect(idle).to_contain_text("stopped")
 
 
+def test_queues_and_who_takes_from_them(open_page: OpenPage) -> None:
+    """How many jobs wait, since when, and which workers take them; an unknown age is a dash."""
+    page = open_page(f"?project={PROJECT}&tab=workers")
+    busy = page.locator(".worker", has_text="worker-1")
+    expect(busy).to_contain_text("takes from high")
+    high, normal = page.locator(".queue-row").nth(0), page.locator(".queue-row").nth(1)
+    expect(high).to_contain_text("3 waiting")
+    expect(high).to_contain_text("1 worker")
+    expect(high).to_contain_text(re.compile(r"oldest \d"))
+    age = high.get_by_text("oldest").inner_text()
+    expect(high.get_by_text("oldest")).not_to_have_text(age)  # grows, though no event came
+    expect(normal).to_contain_text("oldest \u2013")
+    expect(normal).to_contain_text("no worker takes from it")
+
+
 def test_card_tells_the_whole_task(open_page: OpenPage) -> None:
     """Title, type, domain, project, start, a bar per phase; at its end it stays where it is."""
     context, work = Context(), ExitStack()
@@ -167,6 +182,8 @@ def test_waterfall_grows_and_marks(open_page: OpenPage) -> None:
     row = rows.filter(has=page.locator(".wf-bar.is-processing.is-open:not(.wf-thin)"))
     expect(row).to_contain_text("extract:1")
     expect(row).to_contain_text("worker-1")
+    expect(row).to_contain_text("3 of 10")
+    expect(row.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "30")
     queued = fall.locator(".wf-bar.is-queued.is-open")
     expect(queued).to_have_count(1)
     assert queued.evaluate("bar => getComputedStyle(bar).borderTopStyle") == "dashed"

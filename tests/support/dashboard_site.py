@@ -148,7 +148,7 @@ def run_busy_task(
             domain="schools",
         )
     )
-    stack.enter_context(worker("worker-1"))
+    stack.enter_context(worker("worker-1", meta={"queues": ["nexus:tasks:high_priority"]}))
     with phase("search", total=jobs) as search:
         for number in range(jobs):
             _search(f"{task_id}:search:{number}", number)
@@ -161,7 +161,8 @@ def run_busy_task(
     extraction.advance(completed=1)
     with enqueue(task_id=f"{task_id}:extract:1", task_type="extract") as running:
         pass
-    stack.enter_context(job(task_id=f"{task_id}:extract:1", task_type="extract", carrier=running))
+    open_job = job(task_id=f"{task_id}:extract:1", task_type="extract", carrier=running)
+    stack.enter_context(open_job).progress(3, 10)
     with enqueue(
         task_id=f"{task_id}:extract:2", task_type="extract", queue="nexus:tasks:high_priority"
     ) as waiting:

@@ -6,6 +6,8 @@ import {
   duration,
   jobName,
   percent,
+  progressShare,
+  progressText,
   queueLabel,
   rate,
   reasonText,
@@ -25,6 +27,17 @@ describe("formats", () => {
       "2h 10m",
     ]);
     expect(duration(null)).toBe("");
+  });
+
+  it("writes how far a job is, with its share only where it is known", () => {
+    const some = [
+      { done: 3, total: 10 },
+      { done: 3, total: null },
+      { done: 12, total: 10 },
+      { done: 1, total: 0 },
+    ];
+    expect(some.map(progressText)).toEqual(["3 of 10", "3", "12 of 10", "1 of 0"]);
+    expect(some.map(progressShare)).toEqual([0.3, null, 1, null]);
   });
 
   it("writes counts, rates, shares and times", () => {

@@ -1,5 +1,6 @@
 /** Text for numbers, times, names and events. Pure; all times in milliseconds. */
 import type { MonitoringEvent, Status } from "../feed/wire";
+import type { Progress } from "../views/view-types";
 
 /** `0.8 s`, `12.4 s`, `3m 05s`, `2h 10m`: at most seven characters. */
 export function duration(ms: number | null | undefined): string {
@@ -151,6 +152,13 @@ const REASONS: Readonly<Record<string, string>> = {
   heartbeat_lost: "its heartbeats ended",
   queue_emptied: "its jobs are in no queue",
   silent: "nothing was heard of it",
+  parent_ended: "the work above it has ended",
+  card_ended: "its task has ended",
+  time_limit: "over its time limit",
+  killed: "its process was killed",
+  revoked: "cancelled",
+  expired: "expired before it ran",
+  refused: "refused",
   failed: "failed",
   jobs_failed: "jobs failed",
   jobs_stalled: "jobs stalled",
@@ -159,6 +167,16 @@ const REASONS: Readonly<Record<string, string>> = {
 /** Why something is stalled or needs attention, in words; a reason that a program gave as it is. */
 export function reasonText(why: string): string {
   return REASONS[why] ?? withSpaces(why);
+}
+
+/** How far a job is: `3 of 10`; `3` while it does not say of how many. */
+export function progressText({ done, total }: Progress): string {
+  return total === null ? count(done) : `${count(done)} of ${count(total)}`;
+}
+
+/** The share that is done, 0 to 1; null while it is not known. */
+export function progressShare({ done, total }: Progress): number | null {
+  return total === null || total <= 0 ? null : Math.min(1, Math.max(0, done / total));
 }
 
 export interface EventLabel {

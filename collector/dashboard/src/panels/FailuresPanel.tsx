@@ -1,7 +1,7 @@
 /** Failures, grouped by their error. */
 import { memo, useState } from "react";
 import { type Filters, failuresParams, isFiltering } from "../lib/filters";
-import { ago, count, dateTime, shortId, shortJob, withSpaces } from "../lib/format";
+import { ago, count, dateTime, reasonText, shortId, shortJob, withSpaces } from "../lib/format";
 import { StatusIcon, WaterfallIcon } from "../lib/icons";
 import { EmptyNote, FIRST_ROWS, MAX_ROWS, MoreRows } from "../lib/ListNote";
 import { useTaskTitles } from "../tasks/task-titles";
@@ -80,6 +80,7 @@ const Failure = memo(function Failure({ failure, when, titles, onFocus }: Failur
           <span className="num" title={dateTime(failure.last)}>
             {when}
           </span>
+          {failure.why !== null && <span>{reasonText(failure.why)}</span>}
           {(failure.type ?? failure.phase) && (
             <span>{withSpaces(failure.type ?? failure.phase ?? "")}</span>
           )}

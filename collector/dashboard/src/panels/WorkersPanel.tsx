@@ -5,7 +5,7 @@ import { EmptyNote, FIRST_ROWS, MAX_ROWS, MoreRows } from "../lib/ListNote";
 import type { MonitoringFeed } from "../views/useMonitoringFeed";
 import { useNow } from "../views/useNow";
 import { useView } from "../views/useView";
-import type { WorkerRow } from "../views/view-types";
+import type { QueueRow, WorkerRow } from "../views/view-types";
 
 interface WorkersPanelProps {
   feed: MonitoringFeed;
@@ -60,20 +60,60 @@ function Queues({ feed, now }: { feed: MonitoringFeed; now: number }) {
       <h3 className="side-heading">Queues</h3>
       <ol className="queues">
         {rows.map((queue) => (
-          <li key={queue.k} className="queue-row">
-            <span className="queue-name" title={queue.k}>
-              {queueLabel(queue.k)}
-            </span>
-            <span className="num">{count(queue.depth)} waiting</span>
-            <span className="muted num" title={dateTime(queue.at)}>
-              {ago(queue.at, now)}
-            </span>
-          </li>
+          <Queue key={queue.k} queue={queue} now={now} />
         ))}
       </ol>
       <MoreRows shown={rows.length} total={head?.total ?? 0} onMore={() => undefined} />
     </section>
   );
+}
+
+/** One queue: what waits, by priority too, since when, who takes from it, and what runs. */
+const Queue = memo(function Queue({ queue, now }: { queue: QueueRow; now: number }) {
+  const { oldest, workers, running } = queue;
+  return (
+    <li className="queue-row">
+      <p className="queue-line">
+        <b className="queue-name" title={queue.k}>
+          {queueLabel(queue.k)}
+        </b>
+        <span className="num" title={`Measured ${dateTime(queue.at)}, ${ago(queue.at, now)}`}>
+          {count(queue.depth)} waiting
+        </span>
+      </p>
+      <p className="facts queue-facts">
+        <span
+          className="num"
+          title={oldest === null ? "No waiting job is known" : dateTime(oldest)}
+        >
+          oldest {oldest === null ? "–" : elapsed(now - oldest)}
+        </span>
+        <span className="num">{count(running)} running</span>
+        {workers !== null &&
+          (workers === 0 ? (
+            <span className="c-failed">no worker takes from it</span>
+          ) : (
+            <span className="num">
+              {count(workers)} {workers === 1 ? "worker" : "workers"}
+            </span>
+          ))}
+      </p>
+      {queue.priorities !== null && (
+        <p className="facts queue-facts num">
+          {byPriority(queue.priorities).map(([priority, depth]) => (
+            <span key={priority}>
+              priority {priority}: {count(depth)}
+            </span>
+          ))}
+        </p>
+      )}
+    </li>
+  );
+});
+
+/** Depths by priority, in the order of the numbers. */
+function byPriority(depths: Readonly<Record<string, number>>): [string, number][] {
+  return Object.entries(depths).sort(([a], [b]) => Number(a) - Number(b) || (a < b ? -1 : 1));
 }
 
 interface WorkerProps {
@@ -122,6 +162,11 @@ const Worker = memo(function Worker({ worker, now, onFocus }: WorkerProps) {
             </>
           ) : (
             <span title={dateTime(worker.seen)}>seen {ago(worker.seen, now)}</span>
+          )}
+          {worker.queues !== null && worker.queues.length > 0 && (
+            <span className="muted worker-queues" title={worker.queues.join("\n")}>
+              takes from {worker.queues.map(queueLabel).join(", ")}
+            </span>
           )}
           {worker.dropped > 0 && (
             <span className="c-failed num" title="Events that its process dropped">

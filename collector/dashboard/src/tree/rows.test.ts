@@ -79,6 +79,8 @@ describe("tree rows", () => {
       "run 2",
     ]);
     expect(attemptText(row("a", 1, { attempt: 2, run: 1 }))).toBe("try 3");
+    const killed = row("a", 2, { kind: "job", status: "failed", why: "time_limit" });
+    expect(rowFacts(killed, 9000)[0]).toBe("failed: over its time limit");
   });
 
   it("draws the wait before the run, and lets what is open grow", () => {

@@ -453,7 +453,10 @@ export interface TreeRow {
   run: number | null;
   /** Why it failed, at most 300 characters. */
   error: string | null;
-  /** How far the job says it is; null if it does not say, and for what is no job. */
+  /**
+   * How far the job says it is, or was when it failed; null if it does not say, once
+   * it has completed, and for what is no job.
+   */
   progress: Progress | null;
   /**
    * Rows directly below it, counted ones included that are no longer in memory. Of
@@ -550,7 +553,10 @@ export interface AttemptRow {
   span: string | null;
   /** Why it failed; null: it has not, or no reason was given. */
   error: string | null;
-  /** How far it says it is; null if it does not say. */
+  /**
+   * How far it says it is, or was when it failed; null if it does not say, and once it
+   * has completed.
+   */
   progress: Progress | null;
 }
 

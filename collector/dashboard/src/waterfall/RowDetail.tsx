@@ -1,6 +1,7 @@
 /** The line below the waterfall: what is known of the chosen row, as text that can be copied. */
 import { useLayoutEffect } from "react";
 import { CloseIcon, StatusIcon } from "../lib/icons";
+import { ProgressMeter } from "../lib/ProgressMeter";
 import { rowFacts, rowName } from "../tree/rows";
 import type { MonitoringFeed } from "../views/useMonitoringFeed";
 import { useView } from "../views/useView";
@@ -39,6 +40,11 @@ export function RowDetail(props: RowDetailProps) {
             <span className="id">{shown.job}</span>
           )}
         </p>
+        {shown.progress !== null && (
+          <p className="wf-detail-progress">
+            <ProgressMeter progress={shown.progress} />
+          </p>
+        )}
         {shown.error !== null && <p className="wf-detail-error c-failed">{shown.error}</p>}
       </div>
       <button type="button" className="icon-button" aria-label="Close the row" onClick={onClose}>

@@ -1,8 +1,9 @@
 /** One row of the waterfall, and the legend with the same bars. */
 import { type CSSProperties, memo } from "react";
 import type { Status } from "../feed/wire";
-import { STATUS_LABELS } from "../lib/format";
+import { progressText, STATUS_LABELS } from "../lib/format";
 import { ChevronIcon, StatusIcon } from "../lib/icons";
+import { ProgressMeter } from "../lib/ProgressMeter";
 import {
   attemptText,
   indentSteps,
@@ -59,7 +60,7 @@ export const WaterfallRow = memo(function WaterfallRow(props: WaterfallRowProps)
       role="row"
       id={props.id}
       style={style}
-      title={[rowName(row, task), ...rowFacts(row, now), row.error ?? ""].join("\n").trim()}
+      title={titleOf(row, task, now)}
       aria-level={row.depth + 1}
       aria-rowindex={index + 1}
       aria-posinset={place?.position}
@@ -104,6 +105,13 @@ export const WaterfallRow = memo(function WaterfallRow(props: WaterfallRowProps)
   );
 });
 
+function titleOf(row: TreeRow, task: string, now: number): string {
+  const progress = row.progress === null ? [] : [`${progressText(row.progress)} done`];
+  return [rowName(row, task), ...rowFacts(row, now), ...progress, row.error ?? ""]
+    .join("\n")
+    .trim();
+}
+
 function RowLabel({ row, task }: { row: TreeRow; task: string }) {
   const [start, end] = splitName(rowName(row, task));
   const attempt = attemptText(row);
@@ -119,6 +127,7 @@ function RowLabel({ row, task }: { row: TreeRow; task: string }) {
         {end && <span className="wf-name-end">{end}</span>}
       </span>
       {attempt && <span className="wf-attempt muted">{attempt}</span>}
+      {row.progress !== null && <ProgressMeter progress={row.progress} />}
       {jobs && <span className="wf-jobs muted num">{jobs}</span>}
       {row.failed > 0 && (
         <span className="wf-failed num" title={`${row.failed} jobs failed below this row`}>

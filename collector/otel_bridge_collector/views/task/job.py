@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 
-from otel_bridge_collector.model.events import ENQUEUE, JOB, STATUS_NAMES
+from otel_bridge_collector.model.events import COMPLETED, ENQUEUE, JOB, STATUS_NAMES
 from otel_bridge_collector.model.nodes import NAMED, Job, Node
 from otel_bridge_collector.model.processes.records import Incarnation, Worker
 from otel_bridge_collector.model.reading.keys import is_row, node_key, row_path
@@ -137,8 +137,8 @@ class _Rows:
 
 
 def progress_of(node: Node) -> dict[str, int | None] | None:
-    """How far a job says it is, as the model ``Progress``; None if it does not say."""
-    if node.more is None or node.more.progress is None:
+    """How far a job says it is, as the model ``Progress``; None if not, or if it has completed."""
+    if node.more is None or node.more.progress is None or node.ended & 7 == COMPLETED:
         return None
     _, done, total = node.more.progress
     return {"done": done, "total": None if total < 0 else total}

@@ -145,7 +145,10 @@ class RowMaker:
         state, node = self.state(item), item.node
         if state is not None:
             return state
-        return _MORE if node is None else NodeState(node.ended & 7, node.end, None, node.ended >> 3)
+        if node is None:
+            return _MORE
+        reason = None if node.more is None else node.more.reason
+        return NodeState(node.ended & 7, node.end, reason, node.ended >> 3)
 
     def started(self, item: Item) -> int | None:
         """When a row started, or was queued if it is an enqueue, microseconds; None if unknown."""

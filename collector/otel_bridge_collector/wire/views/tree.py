@@ -119,7 +119,8 @@ class TreeRow(WireModel):
         attempt: Number of the attempt, from 0; 0 for what is no job.
         run: Number of the run (each enqueue of the job is one), from 1; None for what is no job.
         error: Why it failed, at most 300 characters.
-        progress: How far the job says it is; None if it does not say, and for what is no job.
+        progress: How far the job says it is, or was when it failed; None if it does not say, once
+            it has completed, and for what is no job.
         kids: Rows directly below it, counted ones included that are no longer in memory. Of
             ``more``: the rows it stands for.
         n: Rows below it at any depth, as far as they are in memory; one of ``more`` counts as one.
@@ -243,7 +244,8 @@ class AttemptRow(WireModel):
         trace: Its trace, 32 hex digits.
         span: Its span, 16 hex digits.
         error: Why it failed; None: it has not, or no reason was given.
-        progress: How far it says it is; None if it does not say.
+        progress: How far it says it is, or was when it failed; None if it does not say, and once it
+            has completed.
     """
 
     k: str

@@ -107,3 +107,19 @@ def test_failures_of_several_processes_are_one_list() -> None:
     found = merge(parts, params)
     assert found.head == {"first": 0, "total": 3}
     assert [json.loads(row)["count"] for row in found.rows.values()] == [1, 1]
+
+
+def test_a_group_says_why_its_newest_failed() -> None:
+    """A reason that was not the job's own error, as the one who ended it reports it."""
+    lost = {"task_id": "j9", "parent_task_id": "t-p", "project_id": "p"}
+    state = state_of(
+        [
+            *STORY,
+            event(5, "task_failed", error="gone 1", reason="killed", ended_by="other", **lost),
+        ]
+    )
+    found = merge([compute(state, FailuresParams(), None)], FailuresParams())
+    reasons = [json.loads(row)["why"] for row in found.rows.values()]
+    assert reasons == ["killed", None, None, None]
+    named = merge([compute(state, FailuresParams(text="KILL"), None)], FailuresParams())
+    assert named.head["total"] == 1

@@ -137,3 +137,38 @@ def test_a_job_that_is_not_there_is_gone() -> None:
     with pytest.raises(GoneError) as gone:
         compute(state, JobParams(task="t", job="j1"), None)
     assert gone.value.why == "evicted"
+
+
+def test_a_job_that_was_delivered_again() -> None:
+    """Its attempts are numbered in their order, each with its progress and why it ended."""
+    ids = {"run_id": "r", "task_type": "chat"}
+    story = [
+        job("t", 1, "task_enqueued", queue="q", **span(3), **ids),
+        job("t", 2, "task_started", **span(4, 3), **ids),
+        job("t", 3, "task_progress", **span(4, 3), **ids, progress={"done": 3, "total": 10}),
+        job("t", 9, "task_failed", ended_by="other", reason="time_limit", error="E", run_id="r"),
+        job("t", 10, "task_started", **span(5, 3), **ids),
+        job("t", 12, "task_completed", **span(5, 3), **ids, progress={"done": 9, "total": 10}),
+    ]
+    for order in (story, story[::-1]):
+        head, rows = shown(order, 20)
+        assert (head["status"], head["why"], head["runs"]) == ("completed", None, 1)
+        fields = ("run", "attempt", "status", "why", "error", "end", "progress")
+        assert of(rows, *fields) == [
+            (1, 0, "failed", "time_limit", "E", 9.0, {"done": 3, "total": 10}),
+            (1, 1, "completed", None, None, 12.0, None),
+        ]
+
+
+def test_a_second_run_that_fails_after_a_success() -> None:
+    """A job that puts itself into its queue again: both runs are shown, the newest decides."""
+    story = [
+        job("t", 1, "task_started", **span(4), run_id="r"),
+        job("t", 2, "task_enqueued", **span(6, 4), run_id="s"),
+        job("t", 3, "task_completed", **span(4), run_id="r"),
+        job("t", 5, "task_started", **span(7, 6), run_id="s"),
+        job("t", 6, "task_failed", **span(7, 6), run_id="s", error="E"),
+    ]
+    head, rows = shown(story, 20)
+    assert (head["status"], head["runs"]) == ("failed", 2)
+    assert of(rows, "run", "attempt", "status") == [(1, 0, "completed"), (2, 0, "failed")]

@@ -176,3 +176,30 @@ def test_state_and_start_of_rows() -> None:
     phase = task.virtual["p"]
     assert state_of(model, task, phase, maker.standing).status == 1
     assert maker.started(index.items[phase]) == moment(2)
+
+
+def test_progress_and_reason_of_attempts() -> None:
+    """Each attempt has its number, its own progress until it completes, and why it ended."""
+    ids = {"run_id": "r"}
+    events = [
+        ROOT,
+        job(1, "task_started", 2, **ids),
+        job(2, "task_progress", 2, progress={"done": 3, "total": 10}, **ids),
+        job(3, "task_failed", 2, error="killed", reason="killed", ended_by="other", **ids),
+        job(4, "task_started", 3, **ids),
+        job(5, "task_progress", 3, progress={"done": 4}, **ids),
+    ]
+
+    def attempts(*more: Event) -> list[tuple[Any, ...]]:
+        index = index_of(fold([*events, *more], 9))
+        rows = [
+            json.loads(index.rows.row(item, depth))
+            for item, depth in index.folds("open", ()).window(1, 9)
+        ]
+        fields = ("attempt", "run", "status", "why", "progress")
+        return [tuple(row[field] for field in fields) for row in rows]
+
+    killed = (0, 1, "failed", "killed", {"done": 3, "total": 10})
+    assert attempts() == [killed, (1, 1, "processing", None, {"done": 4, "total": None})]
+    done = job(6, "task_completed", 3, **ids)
+    assert attempts(done) == [killed, (1, 1, "completed", None, None)]
