@@ -12,7 +12,10 @@ from typing import Any, Final
 
 PATCHED: Final = {
     "celery": ["celery:Celery", "celery:Task", "celery.app.trace"],
-    "rq": ["rq:Queue", "rq.job:Job", "rq.worker:BaseWorker", "rq.worker:Worker"],
+    "rq": [
+        *("rq:Queue", "rq.job:Job", "rq.worker:BaseWorker", "rq.worker:Worker"),
+        *("rq.registry:StartedJobRegistry", "rq.registry:DeferredJobRegistry"),
+    ],
     "arq": ["arq.connections:ArqRedis", "arq.worker:Worker", "arq.connections", "arq.worker"],
     "dramatiq": ["dramatiq.broker:Broker"],
     "taskiq": [

@@ -214,6 +214,23 @@ def test_a_finished_job_that_is_cleaned_up(rig: TaskRig) -> None:
 
 
 @pytest.mark.frameworks
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_job_between_queue_and_worker(new_rig: TaskRig, retries: int) -> None:
+    """RQ's clean-up finds that its worker was killed before the job started: rq/rq#2061."""
+    rig, task = new_rig, name("task")
+    job = enqueue(rig, "add", 1, task=task, **({"retry": [1]} if retries else {}))
+    order(rig, "stick", job)
+    rig.start_worker()
+    end = rig.wait_for("task_retry" if retries else "task_failed", job)
+    assert (end["reason"], end["ended_by"], end["span_id"]) == ("worker_lost", "other", None)
+    assert "intermediate queue" in end["error"]
+    if retries:
+        rig.wait_for("task_completed", job)
+        assert status(rig, job) == "completed"
+    assert_belongs(rig, job, task)
+
+
+@pytest.mark.frameworks
 def test_a_cold_shutdown(new_rig: TaskRig) -> None:
     """Two signals end the worker and its work-horse: the job is stalled at once, rq/rq#2015."""
     rig = new_rig

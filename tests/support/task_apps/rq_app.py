@@ -219,6 +219,7 @@ def order(name: str, *args: Any) -> str:
         "cancel_in_pipeline": _cancel_in_pipeline,
         "abandon": _abandon,
         "leave_behind": _leave_behind,
+        "stick": _stick,
         "again": lambda job_id: queue.enqueue_job(Job.fetch(job_id, connection=connection)),
         "meta": lambda job_id: sorted(Job.fetch(job_id, connection=connection).get_meta()),
         "stores": _stores,
@@ -237,6 +238,13 @@ def _stores(job_id: str) -> str:
     """How RQ recorded a job's latest end."""
     result = Job.fetch(job_id, connection=queue.connection).latest_result()
     return "" if result is None else result.type.name
+
+
+def _stick(job_id: str) -> None:
+    """As in rq/rq#2061: a worker was killed between taking the job and starting it."""
+    between = queue.intermediate_queue
+    queue.connection.lmove(queue.key, between.key)
+    queue.connection.set(between.get_first_seen_key(job_id), 1)
 
 
 def _leave_behind(job_id: str) -> None:
