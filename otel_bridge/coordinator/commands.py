@@ -72,6 +72,8 @@ class Command(NamedTuple):
 
 
 def _set(args: Args) -> Iterable[Write]:
+    if len(args) == 3:
+        return (Write(args[1], args[2]),)
     options = {text(each).upper() for each in args[3:] if isinstance(each, str | bytes)}  # type: ignore[union-attr]
     return (Write(args[1], args[2], bool(options & {"NX", "XX"}) and "GET" not in options),)
 

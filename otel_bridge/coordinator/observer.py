@@ -64,7 +64,7 @@ POPPED: ContextVar[tuple[str, Any] | None] = ContextVar("otel_bridge_popped", de
 class _Note:
     """What a command says, to be recorded when Redis has executed it."""
 
-    __slots__ = ("is_queue", "pops", "push", "running", "submission", "write")
+    __slots__ = ("is_queue", "pops", "push", "report", "running", "submission", "write")
 
     def __init__(
         self,
@@ -74,6 +74,7 @@ class _Note:
         submission: ReceivesPushes | None = None,
         is_queue: bool = False,
         pops: Any = None,
+        report: Callable[[], None] | None = None,
     ) -> None:
         self.running = running
         self.write = write
@@ -81,6 +82,7 @@ class _Note:
         self.submission = submission
         self.is_queue = is_queue
         self.pops = pops
+        self.report = report
 
     def done(self, answer: Any) -> None:
         if self.write is not None and self.running is not None:
@@ -99,6 +101,8 @@ class _Note:
 
     def _pushed(self, push: Push, error: BaseException | None) -> None:
         name = text(push.key) or ""
+        if self.report is not None and error is None:
+            self.report()
         if self.running is not None and error is None:
             self.running.record_push(name, push.values, self.is_queue)
         if self.submission is not None:
@@ -147,7 +151,7 @@ class CommandObserver:
         client: Its ``execute_command`` and ``pipeline`` are replaced, on the instance, by wrappers
             that read the arguments; ``close()`` removes them. Held by a weak reference.
         queue_prefix: Keys that begin with it are queues.
-        on_first_queue: Called once, when the first queue is seen; None: nothing.
+        on_first_queue: Called once, when the first queue was pushed to or asked; None: nothing.
 
     Attributes:
         queues: Names of the queues (text) seen so far; after 100 further ones are left out.
@@ -295,18 +299,24 @@ class CommandObserver:
             logger.exception("otel-bridge could not read the Redis command %s", name)
             return None
 
+    def _report_first_queue(self) -> None:
+        if self.on_first_queue is not None and self.queues:
+            report, self.on_first_queue = self.on_first_queue, None
+            report()
+
     def _read_push(
         self, push: Push, running: RunningJob | None, submission: ReceivesPushes | None
     ) -> list[_Note] | None:
         is_popped = self._known.get(push.key)
         if is_popped is None:
             is_popped = self._learn(push.key, push.kind, is_popped=False)
-        if running is None and submission is None:
+        report = None if self.on_first_queue is None else self._report_first_queue
+        if running is None and submission is None and report is None:
             return None
+        is_queue = is_popped
         if submission is not None and not is_popped:
-            name = text(push.key) or ""
-            return [_Note(running, None, push, submission, name in self.queues)]
-        return [_Note(running, None, push, submission, is_popped)]
+            is_queue = text(push.key) in self.queues
+        return [_Note(running, None, push, submission, is_queue, report=report)]
 
     def _read_pop(self, keys: Iterable[Any], kind: str) -> list[_Note] | None:
         keys = list(keys)
@@ -346,12 +356,11 @@ class CommandObserver:
         name = text(key) or ""
         has_prefix = name.startswith(self._queue_prefix)
         if has_prefix and len(self.queues) < _MAX_QUEUES:
-            is_first = not self.queues
             self.queues.add(name)
             if kind != LIST:
                 self.kinds[name] = kind
-            if is_first and self.on_first_queue is not None:
-                self.on_first_queue()
+            if is_popped:
+                self._report_first_queue()
         if len(self._known) < _MAX_KEYS:
             self._known[key] = is_popped
         return is_popped

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 _GROUP_DELAY_SEC: Final = 0.05
 """Jobs that are submitted within this time are written together."""
 _FIRST_DEPTH_SEC: Final = 0.05
-"""The first queue is sampled this long after its first command, which Redis has executed then."""
+"""The first queue is sampled this long after its first job, so that more of them are there."""
 _GROUP_TTL_SEC: Final = 24 * 3600
 _MAX_GROUP_PENDING: Final = 100_000
 """Jobs that wait for their group to be written, at most; further ones are left out and counted."""
@@ -43,10 +43,11 @@ class CoordinatorPoller:
     Sends the commands that monitoring needs to a coordinator's Redis.
 
     It reads queue depths and job statuses, and writes task groups (a set with the job ids of each
-    research task). Created by ``InstrumentedCoordinator``, which starts the sampling of queue
-    depths; ``close()`` stops it. All commands run on the timer thread (one for the process), each
-    with a timeout of ``send_timeout_ms`` (100 ms), and an outage is logged, not raised. Without an
-    address of that Redis a warning is logged, and nothing is read or written.
+    research task). Created by ``InstrumentedCoordinator``; the sampling of queue depths starts when
+    the observer has seen the first queue, and ``close()`` stops it. All commands run on the timer
+    thread (one for the process), each with a timeout of ``send_timeout_ms`` (100 ms), and an outage
+    is logged, not raised. Without an address of that Redis a warning is logged, and nothing is read
+    or written.
 
     Args:
         bridge: The object that ``configure()`` makes. Its timer runs everything here, and its
@@ -97,12 +98,11 @@ class CoordinatorPoller:
                 otel_metrics=bridge.otel_metrics,
                 interval_sec=depth_interval_sec,
             )
-            self._sampler.start()
-        observer.on_first_queue = lambda: self.call_later(_FIRST_DEPTH_SEC, self._sample_at_once)
+        # Not before: a sample without the first job would be the only one of the interval.
+        observer.on_first_queue = lambda: self.call_later(_FIRST_DEPTH_SEC, self._start_sampling)
 
-    def _sample_at_once(self) -> None:
+    def _start_sampling(self) -> None:
         if self._sampler is not None:
-            self._sampler.stop()
             self._sampler.start()
 
     def call_later(self, delay_sec: float, function: Callable[[], None]) -> None:

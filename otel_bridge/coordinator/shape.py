@@ -63,6 +63,10 @@ _STATUS_OF: Final = {
 }
 ERROR_FIELDS: Final = ("error", "error_message", "last_error")
 _OTHER_ID_NAMES: Final = ("task_id", "job_id")
+_FIELDS: Final = (
+    *("id", "type", "task_type", "payload", "retry_count", "parent_task_id", "project_id"),
+    *("status", *ERROR_FIELDS, *_OTHER_ID_NAMES),
+)
 _NO_PAYLOAD: Final = object()
 _MAX_ID: Final = 200
 """A longer text is no id: not one that people could read."""
@@ -92,21 +96,27 @@ def field(task: Any, name: str, default: Any = None) -> Any:
 
 
 @functools.lru_cache(maxsize=1000)
-def _absent_from(kind: Hashable) -> frozenset[str]:
+def _is_plain_model(kind: Hashable) -> bool:
     """
-    Which of the optional fields a pydantic model cannot have; empty for any other class.
+    Whether a class is a pydantic model that keeps all fields that are read in its ``__dict__``.
 
-    To ask a model for such a field takes 2 us, because it raises, and 6 of them were asked for.
+    To ask a model for a field that it cannot have takes 2 us, because that raises inside.
     """
     if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
-        return frozenset()
-    if kind.model_config.get("extra") == "allow":
-        return frozenset()
-    return frozenset(
-        name
-        for name in (*ERROR_FIELDS, "project_id", "task_type", "status", *_OTHER_ID_NAMES)
-        if name not in kind.model_fields and not hasattr(kind, name)
-    )
+        return False
+    if kind.model_config.get("extra") == "allow" or "__getattr__" in vars(kind):
+        return False
+    return not any(hasattr(kind, name) for name in _FIELDS)
+
+
+def _getter(task: Any) -> Callable[[str], Any]:
+    """What reads a field of a task; None for one that is absent."""
+    kind = type(task)
+    if kind is not dict and _is_plain_model(cast(Hashable, kind)):
+        return cast(Callable[[str], Any], task.__dict__.get)
+    if kind is dict or isinstance(task, Mapping):
+        return cast(Mapping[str, Any], task).get
+    return functools.partial(field, task)
 
 
 class Task(NamedTuple):
@@ -149,15 +159,8 @@ def read_task(task: Any) -> Task | None:
             if not found or len(found) > _MAX_ID or found[0] in "[{":
                 return None
             return Task(found, "job", 0, None, None, None)
-        task, kind = record, dict
-    if kind is dict or isinstance(task, Mapping):
-        get: Callable[[str], Any] = task.get
-    else:
-        absent = _absent_from(cast(Hashable, kind))
-
-        def get(name: str) -> Any:
-            return None if name in absent else getattr(task, name, None)
-
+        task = record
+    get = _getter(task)
     task_id = get("id")
     for name in _OTHER_ID_NAMES:
         if task_id is None:
@@ -252,9 +255,9 @@ def error_of(record: Any) -> str | None:
         record = _object_in(text(record))
     if record is None:
         return None
-    absent = _absent_from(cast(Hashable, type(record)))
+    get = _getter(record)
     for name in ERROR_FIELDS:
-        found = None if name in absent else field(record, name)
+        found = get(name)
         if found:
             return text(found)
     return None

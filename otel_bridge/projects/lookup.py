@@ -24,6 +24,7 @@ from otel_bridge.projects.postgres import PostgresKnowledgeBase
 from otel_bridge.projects.resolver import KnowledgeBase, ProjectIdResolver
 from otel_bridge.publish.redis_clients import REDIS_ERRORS, aclose
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS, RedisKeys
+from otel_bridge.suppression import suppress_instrumentation
 
 __all__ = ["ProjectLookup"]
 
@@ -168,6 +169,10 @@ class ProjectLookup:
         return _Session(client, resolver, asyncio.Semaphore(_MAX_REDIS_CONNECTIONS))
 
     async def _look_up(self, parent: str) -> None:
+        with suppress_instrumentation():
+            await self._resolve(parent)
+
+    async def _resolve(self, parent: str) -> None:
         try:
             if asyncio.get_running_loop() is not self._loop:
                 return  # close() was called meanwhile

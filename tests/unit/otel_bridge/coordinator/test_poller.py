@@ -70,6 +70,13 @@ def make(seen: Seen) -> Iterator[Make]:
         observer.close()
 
 
+def know(observer: CommandObserver, *queues: str) -> None:
+    """Let the observer have seen these queues."""
+    observer.queues.update(queues)
+    assert observer.on_first_queue is not None
+    observer.on_first_queue()
+
+
 def unreachable() -> redis_asyncio.Redis:
     """A client of a port that refuses connections."""
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -81,7 +88,7 @@ def test_an_outage_is_logged_once_and_raises_nothing(
 ) -> None:
     """While Redis refuses connections, each answer is None and there is one warning."""
     poller, observer = make(unreachable())
-    observer.queues.add("nexus:tasks:a")
+    know(observer, "nexus:tasks:a")
     answers: list[Any] = []
     for _ in range(3):
         poller.call_later(0, lambda: answers.append(poller.run_pipeline(lambda p: p.get("x"))))
@@ -172,9 +179,34 @@ def test_depths_are_those_of_the_queues_seen(
     with own_redis.client() as client:
         client.lpush("nexus:tasks:a", "j1", "j2")
         client.set("nexus:tasks:b", "no list")
-    observer.queues.update(["nexus:tasks:a", "nexus:tasks:b", "nexus:tasks:c"])
+    know(observer, "nexus:tasks:a", "nexus:tasks:b", "nexus:tasks:c")
     wait_until(lambda: seen.depths(), "a sample")
     assert seen.depths()[0] == {"nexus:tasks:a": 2, "nexus:tasks:c": 0}
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize(
+    "push",
+    [
+        ("LPUSH", "nexus:tasks:a", "j1", "j2"),
+        ("ZADD", "nexus:tasks:a", 1, "j1", 2, "j2"),
+        ("XADD", "nexus:tasks:a", "*", "data", "j1"),
+    ],
+    ids=["list", "sorted set", "stream"],
+)
+async def test_the_first_queue_is_sampled_at_once_whatever_its_kind(
+    own_redis: RedisServer, seen: Seen, push: tuple[Any, ...]
+) -> None:
+    """Not after the interval, and not before Redis has the first job."""
+    client: Any = redis_asyncio.Redis.from_url(own_redis.url)
+    observer = CommandObserver(client, "nexus:tasks:")
+    poller = CoordinatorPoller(seen.bridge, client, observer, 3600)
+    await client.execute_command(*push)
+    wait_until(seen.depths, "a sample")
+    assert seen.depths() == [{"nexus:tasks:a": 1 if push[0] == "XADD" else 2}]
+    poller.close()
+    observer.close()
+    await client.aclose()
 
 
 @pytest.mark.redis

@@ -77,6 +77,23 @@ def closed_port() -> int:
         return int(free.getsockname()[1])
 
 
+def test_queues_that_a_worker_learns_of_are_published_at_once(rig: Rig) -> None:
+    """A heartbeat follows with their names, and later events have them too; none after the stop."""
+    rig.worker.start()
+    rig.worker.takes_from({"q:b", "q:a"})
+    rig.run_due()
+    rig.worker.stop()
+    rig.worker.takes_from({"q:c"})
+    rig.run_due()
+    found = [(event["event_type"], event["meta"].get("queues")) for event in rig.events()]
+    assert found == [
+        ("worker_started", None),
+        ("worker_heartbeat", ["q:a", "q:b"]),
+        ("worker_stopped", ["q:a", "q:b"]),
+    ]
+    assert rig.events()[-1]["meta"]["queue"] == "fast"
+
+
 def test_a_worker_publishes_its_start_heartbeats_and_stop(rig: Rig) -> None:
     """A worker starts, sends a heartbeat every 10 s and stops once, also if stopped twice."""
     rig.worker.start()
