@@ -25,7 +25,14 @@ from typing import Any, Final
 
 from otel_bridge.forking import on_fork
 
-__all__ = ["LIMIT_SEC", "before_kill", "flush_before_kill", "hook_sigterm", "postpone_sigterm"]
+__all__ = [
+    "LIMIT_SEC",
+    "before_kill",
+    "flush_all",
+    "flush_before_kill",
+    "hook_sigterm",
+    "postpone_sigterm",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +159,7 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:
         return
     # A handler that was set later may call this one; whether the process ends is that one's affair.
     is_last = signal.getsignal(signal.SIGTERM) is _on_sigterm
-    if not _flush_all(with_hooks=is_last):
+    if not flush_all(with_hooks=is_last):
         return  # a second signal, or the guard has begun
     if is_last:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -160,8 +167,18 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _flush_all(*, with_hooks: bool) -> bool:
-    """Run the hooks and flush; False if that has begun already."""
+def flush_all(*, with_hooks: bool) -> bool:
+    """
+    Flush every open bus of this process for at most ``LIMIT_SEC`` (1 s); never raises.
+
+    A bus that has published nothing, or cannot reach the log, is not waited for.
+
+    Args:
+        with_hooks: Whether to call the functions given to ``before_kill`` first.
+
+    Returns:
+        False, at once, if another call is under way.
+    """
     global _is_ending
     with _lock:
         if _is_ending:
@@ -232,7 +249,7 @@ def _end_from_here() -> None:
     """End the process while its main thread is in a call that no signal interrupts."""
     import ctypes  # 10 ms, in this rare case only
 
-    if _flush_all(with_hooks=True):
+    if flush_all(with_hooks=True):
         # Python sets a signal's default in the main thread only.
         ctypes.CDLL(None).signal(int(signal.SIGTERM), 0)
         os.kill(os.getpid(), signal.SIGTERM)

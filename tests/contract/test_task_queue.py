@@ -358,7 +358,7 @@ async def test_what_another_program_has_queued_is_not_touched(
     await queue.submit(job("ours"))
     await client.rpush(name, item)
     if isinstance(data, dict):
-        await client.hset(key, mapping=data)
+        await client.hset(key, mapping={**data})
     elif data is not None:
         await client.set(key if item == "x" else DEFAULT_KEYS.task_data(str(item)), data)
     before = [await client.dump(name), await client.dbsize()]
