@@ -156,7 +156,7 @@ class Workers(Lives):
         if host is not None and (
             found.host is None or (host, pid or 0) < (found.host, found.pid or 0)
         ):
-            self.settle_at(found, host, pid)
+            self.put_at(found, host, pid)
             is_news = True
         if found.first is None or ts < found.first:
             if found.first is None:

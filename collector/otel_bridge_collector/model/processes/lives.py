@@ -34,7 +34,7 @@ class Lives:
 
     # --- who was where ---------------------------------------------------------------------------
 
-    def settle_at(self, one: Incarnation, host: str, pid: int | None) -> None:
+    def put_at(self, one: Incarnation, host: str, pid: int | None) -> None:
         """Note the host and pid of an incarnation, which is at another place from now on."""
         self.leave_place(one)
         one.host, one.pid = host, pid

@@ -8,6 +8,7 @@ import pytest
 from otel_bridge_collector.model.events import STATUS_NAMES, Event
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.liveness import Verdict
+from otel_bridge_collector.model.processes.lives import UNWATCHED
 
 from tests.support.histories import event, fold_every_way, moment, span
 
@@ -90,6 +91,7 @@ def test_a_process_that_outlives_its_worker() -> None:
         model = fold_every_way(story, seconds)
         assert verdict(model) == Verdict("worker_lost", moment(20))
         assert (verdict(model, 2), verdict(model, 3)) == (None, None)
+        assert model.workers.lost_at(model.tree.nodes[2], moment(seconds)) == UNWATCHED
         task = model.tasks.by_id["t"]
         assert STATUS_NAMES[model.cards.card(task).status] == "processing"
     model = fold_every_way(story, 950)
