@@ -510,7 +510,7 @@ def _add_job(
             where = {"span_id": enqueue, "parent_span_id": parent if enqueue else None}
             delays = (
                 {"eta": "later"},
-                {"delay": 15},
+                {"delay": 15_000},
                 {"eta": (START + timedelta(seconds=30)).isoformat()},
             )
             meta = story.choose(*delays) if story.maybe(0.2) else None

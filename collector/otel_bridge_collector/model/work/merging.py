@@ -61,7 +61,8 @@ __all__ = [
     "rank_of",
 ]
 
-_MAX_SECONDS: Final = 1 << 40
+_MAX_SECONDS: Final = 1e11
+"""The year 5138: a greater number of a time is one of milliseconds."""
 _MAX_TITLE: Final = 300
 _MAX_MESSAGE: Final = 300
 _MAX_ATTEMPT: Final = 1_000_000
@@ -224,18 +225,25 @@ def _merge_by_kind(node: Node, event: Event, kind: int, at: int, ts: int) -> Non
 
 
 def _due(meta: Meta, ts: int) -> int:
-    """When a delay is over: ``eta`` as ISO 8601 or Unix seconds, the others in seconds; 0: ?"""
-    eta, delay = meta.eta, meta.countdown or meta.delay
+    """
+    When a delayed job begins to wait for a worker, microseconds; 0: not known.
+
+    ``eta``: ISO 8601, or a number since the Unix epoch, of seconds or, as Dramatiq has it, of
+    milliseconds. ``delay`` is in milliseconds as well, ``countdown`` in seconds, as Celery has it.
+    """
+    eta = meta.eta
     if isinstance(eta, str):
         try:
             found = datetime.fromisoformat(eta)
         except ValueError:
             return 0
         return microseconds(found if found.tzinfo else found.replace(tzinfo=UTC))
-    if type(eta) in (int, float) and 0 < eta < _MAX_SECONDS:
-        return int(eta * 1_000_000)
-    is_known = type(delay) in (int, float) and 0 < delay < _MAX_SECONDS
-    return ts + int(delay * 1_000_000) if is_known else 0
+    if type(eta) in (int, float) and 0 < eta < _MAX_SECONDS * 1000:
+        return int(eta * (1_000_000 if eta < _MAX_SECONDS else 1000))
+    for value, unit_us in ((meta.countdown, 1_000_000), (meta.delay, 1000)):
+        if type(value) in (int, float) and 0 < value < _MAX_SECONDS:
+            return ts + int(value * unit_us)
+    return 0
 
 
 def _merge_name(node: Node, name: str, side: int, rank: int, ts: int) -> None:

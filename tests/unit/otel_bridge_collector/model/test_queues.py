@@ -111,11 +111,12 @@ def test_a_busy_worker_that_names_the_queue_may_hold_its_jobs() -> None:
     ("meta", "since"),
     [
         (None, 1),
-        ({"delay": 30}, 31),
+        ({"delay": 30_000}, 31),
         ({"countdown": 30.5}, 31.5),
         ({"eta": "2026-11-24T12:00:40+00:00"}, 40),
         ({"eta": "2026-11-24T12:00:40"}, 40),
         ({"eta": moment(40) / 1e6}, 40),
+        ({"eta": moment(40) // 1000}, 40),
         ({"eta": "tomorrow"}, None),
         ({"delay": [1]}, None),
         ({"delay": 1e300}, None),

@@ -62,7 +62,7 @@ def test_the_state_of_a_queue() -> None:
         ),
         worker(0, "a", "mail", "other"),
         worker(1, "b", "mail"),
-        job(1, "task_enqueued", "late", "mail", meta={"delay": 100}),
+        job(1, "task_enqueued", "late", "mail", meta={"countdown": 100}),
         job(2, "task_enqueued", "j", "mail"),
         job(3, "task_enqueued", "k", "mail"),
         job(4, "task_started", "r", "mail", span_id="1" * 16),
