@@ -40,6 +40,7 @@ from otel_bridge.mapping.span_view import (
     duration_ms,
     error_of,
     has_failed,
+    with_prefix,
 )
 from otel_bridge.mapping.third_party import (
     Classification,
@@ -211,13 +212,13 @@ class SpanMapper:
             "event_type": found.event_type,
         }
         trace_id, span_id = key
-        if facts.parent_task_id is None:
-            # Work outside any research task: its trace counts as one.
-            facts = facts._replace(parent_task_id=f"{trace_id:032x}")
         for index, name in _IDS:
             value = facts[index]
             if value is not None:
                 fields[name] = value if type(value) is str else str(value)
+            elif index == _PARENT_TASK_ID:
+                # Work outside any research task: its trace counts as one.
+                fields[name] = f"{trace_id:032x}"
         get = attributes.get
         worker_id = get(semconv.WORKER_ID)
         if worker_id is not None:
@@ -260,10 +261,8 @@ class SpanMapper:
 
     def _meta(self, attributes: Attributes, title: Any) -> dict[str, Any]:
         meta = self._allowlist.pick(attributes)
-        prefix = semconv.META_PREFIX
-        for key in attributes:
-            if key.startswith(prefix):
-                meta[key[len(prefix) :]] = attributes[key]
+        for key, value in with_prefix(attributes, semconv.META_PREFIX):
+            meta[key] = value
         if title is not None:
             meta["title"] = title
         domain = attributes.get(semconv.TASK_DOMAIN)
@@ -287,6 +286,7 @@ class SpanMapper:
 
 _IDS: Final = tuple(enumerate(("project_id", "parent_task_id", "task_id", "task_type", "phase")))
 """The first facts, by index, which are fields of the same names."""
+_PARENT_TASK_ID: Final = 1
 
 
 def _third_party_facts(

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any, Final, TypeGuard
 
 from otel_bridge.events import semconv
-from otel_bridge.mapping.span_view import Attributes, Facts, Fields, SpanView, error_of, has_failed
+from otel_bridge.mapping.span_view import (
+    Attributes,
+    Facts,
+    Fields,
+    SpanView,
+    error_of,
+    has_failed,
+    with_prefix,
+)
 
 __all__ = ["OUTCOMES", "add_job_end", "is_count", "own_facts"]
 
@@ -100,9 +108,5 @@ def is_count(value: Any) -> TypeGuard[int]:
 
 
 def _counts(attributes: Attributes) -> dict[str, int] | None:
-    prefix = semconv.COUNT_PREFIX
-    found = [key for key in attributes if key.startswith(prefix)]
-    if not found:
-        return None
-    counts = {key[len(prefix) :]: attributes[key] for key in found if is_count(attributes[key])}
-    return counts or None
+    found = with_prefix(attributes, semconv.COUNT_PREFIX)
+    return {name: value for name, value in found if is_count(value)} or None

@@ -14,7 +14,6 @@ here are exact and are sent with the worker's heartbeat.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import threading
 from collections import deque
@@ -65,9 +64,11 @@ class EventQueue:
         self._taken += count
         items: list[Any] = []
         popleft = self._items.popleft
-        with contextlib.suppress(IndexError):  # many threads take from a closed bus
+        try:
             for _ in range(count):
                 items.append(popleft())
+        except IndexError:
+            pass  # many threads take from a closed bus
         return items
 
     def reset(self) -> None:
@@ -162,11 +163,13 @@ class SendBuffer(Generic[_T]):
         Args:
             event: Any object whose ``data`` is its JSON as bytes.
         """
-        self._waiting.append(event)
+        waiting = self._waiting
+        waiting.append(event)
         self._bytes += len(event.data) + ENTRY_OVERHEAD_BYTES
         self.added += 1
-        while self._waiting and (len(self) > self._max_events or self._bytes > self._max_bytes):
-            self._release(self._waiting.popleft())
+        most = self._max_events - len(self.batch)
+        while waiting and (len(waiting) > most or self._bytes > self._max_bytes):
+            self._release(waiting.popleft())
             self.dropped += 1
 
     def form_batch(self, limit: int) -> list[_T]:

@@ -14,6 +14,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any, Final
 
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace import Span as LiveSpan
 
 from otel_bridge.clock import Clock
@@ -190,10 +191,14 @@ class Publisher:
         self._log_rejected(error)
 
     def _encode(self, item: Any) -> Outgoing | None:
-        if isinstance(item, MonitoringEvent):
-            return self._encode_fields(item.to_fields())
-        # The SDK passes the live span at its start, and a read-only copy of it at its end.
-        fields = self._mapper.fields(item, is_end=not isinstance(item, LiveSpan))
+        # The SDK passes the live span at its start, and a read-only copy of it at its end. By type
+        # first, because isinstance() of these classes is a call in Python.
+        is_end = type(item) is ReadableSpan
+        if not is_end:
+            if isinstance(item, MonitoringEvent):
+                return self._encode_fields(item.to_fields())
+            is_end = not isinstance(item, LiveSpan)
+        fields = self._mapper.fields(item, is_end=is_end)
         return None if fields is None else self._encode_fields(fields)
 
     def _encode_fields(self, fields: dict[str, Any]) -> Outgoing:

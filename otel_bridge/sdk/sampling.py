@@ -53,7 +53,7 @@ class LiveSpanSampler(Sampler):
         if self.inner is DEFAULT_ON:
             # The SDK's default, written out: four calls into other modules less for each span.
             parent = get_current_span(parent_context).get_span_context()
-            if not parent.is_valid:
+            if parent is None or not parent.is_valid:
                 return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes)
             if parent.trace_flags.sampled:
                 return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, parent.trace_state)

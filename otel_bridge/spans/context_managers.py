@@ -22,12 +22,15 @@ from otel_bridge.spans.scope import Scope, current_scope
 from otel_bridge.spans.span_context_manager import meta_attributes, safe_str
 from otel_bridge.spans.work_spans import Enqueue, Phase, ResearchTask
 from otel_bridge.spans.worker import Worker
+from otel_bridge.workers.heartbeat import WorkerHeartbeat
 from otel_bridge.workers.queue_depth import publish_queue_depth
 
 __all__ = ["enqueue", "job", "job_progress", "phase", "queue_depth", "research_task", "worker"]
 
 logger = logging.getLogger(__name__)
 
+_NOWHERE: Final = Scope()
+"""What encloses a job whose carrier alone says what it belongs to."""
 _CARRIED: Final = (
     semconv.CARRIER_PARENT_TASK_ID,
     semconv.CARRIER_PROJECT_ID,
@@ -144,7 +147,9 @@ def enqueue(
         give to ``job()``. It has the trace context, the ids of research task, project and phase,
         and an id of this run of the job, which all its attempts share.
     """
-    ids = _ids(parent_task_id, project_id, phase, {}, current_scope())
+    ids = current_scope()
+    if parent_task_id is not None or project_id is not None or phase is not None:
+        ids = _ids(parent_task_id, project_id, phase, {}, ids, ids.worker)
     known_id = _text(task_id)
     attributes = {
         semconv.TASK_ID: known_id,
@@ -204,8 +209,8 @@ def job(
     """
     carrier, carried = _read_carrier(carrier)
     enclosing = current_scope()
-    around = Scope(worker=enclosing.worker) if carrier else enclosing
-    ids = _ids(parent_task_id, project_id, phase, carried, around)
+    around = _NOWHERE if carrier else enclosing
+    ids = _ids(parent_task_id, project_id, phase, carried, around, enclosing.worker)
     if worker_id is None and ids.worker is not None:
         worker_id = ids.worker.worker_id
     attributes = {
@@ -247,17 +252,17 @@ def _ids(
     phase: str | None,
     carried: Mapping[str, str],
     enclosing: Scope,
+    heartbeat: WorkerHeartbeat | None,
 ) -> Scope:
+    # By position: by name it takes a third longer.
     return Scope(
-        parent_task_id=_text(parent_task_id)
+        _text(parent_task_id)
         or carried.get(semconv.CARRIER_PARENT_TASK_ID)
         or enclosing.parent_task_id,
-        project_id=_text(project_id)
-        or carried.get(semconv.CARRIER_PROJECT_ID)
-        or enclosing.project_id,
-        phase=_text(phase) or carried.get(semconv.CARRIER_PHASE) or enclosing.phase,
-        worker=enclosing.worker,
-        job=enclosing.job,
+        _text(project_id) or carried.get(semconv.CARRIER_PROJECT_ID) or enclosing.project_id,
+        _text(phase) or carried.get(semconv.CARRIER_PHASE) or enclosing.phase,
+        heartbeat,
+        enclosing.job,
     )
 
 

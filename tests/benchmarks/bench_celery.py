@@ -69,7 +69,10 @@ def _print(rounds: list[dict[str, JobCost]]) -> None:
     row("celery: Flower, us a job", flower, digits=0)
     row("celery: collector, us a job", collector, digits=0)
     row("celery: collector / Flower", quotients(collector, flower), "<= 0.2")
-    row("celery: Redis, ours adds / Flower adds", quotients(added("ours", "redis"), added("flower", "redis")))
+    row(
+        "celery: Redis, ours adds / Flower adds",
+        quotients(added("ours", "redis"), added("flower", "redis")),
+    )
 
 
 def main() -> None:

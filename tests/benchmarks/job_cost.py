@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import psutil
-import redis
 
 from tests.benchmarks.results import ROOT
 from tests.support.redis_server import RedisServer

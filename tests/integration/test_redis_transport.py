@@ -195,6 +195,21 @@ def test_an_answer_that_is_lost_makes_no_duplicate(
         sender.close()
 
 
+def test_a_connection_that_redis_closed_is_opened_again(
+    own: RedisServer, make_settings: MakeSettings
+) -> None:
+    """One closed between two batches fails none of them; one connection is open at a time."""
+    sender = RedisSender(own.url, make_settings())
+    with own.client() as client:
+        client.client_kill_filter(_type="normal", skipme=True)  # of the server's start
+        for number in range(1, 6):
+            sender.send("a", number, [outgoing(number)])
+            assert client.client_kill_filter(_type="normal", skipme=True) == 1
+        entries = client.xrange(DEFAULT_KEYS.log_stream())
+    sender.close()
+    assert [json.loads(fields[b"e"])["task_id"] for _, fields in entries] == list("12345")
+
+
 def test_a_refused_connection_is_a_transport_error(make_settings: MakeSettings) -> None:
     """Nobody listening is a reason to try again, and the reason names no password."""
     sender = RedisSender("redis://:hunter2@127.0.0.1:1/0", make_settings())

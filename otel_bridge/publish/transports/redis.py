@@ -122,6 +122,7 @@ class RedisSender:
         self._url = url
         self._settings = settings
         self._keys = RedisKeys(settings.key_prefix)
+        self._stream, self._meta = self._keys.log_stream(), self._keys.log_meta()
         timeout_sec = settings.send_timeout_ms / 1000
         self._options = connection_options(timeout_sec, timeout_sec)
         self._candidate_epoch = secrets.token_hex(4)
@@ -179,7 +180,7 @@ class RedisSender:
             TransportError: Redis cannot be reached, or answered with an error that may pass; call
                 it again.
         """
-        keys = (self._keys.log_stream(), self._keys.log_meta())
+        keys = (self._stream, self._meta)
         epoch, last_id = self._call(
             lambda: self._connect().execute_command("EVAL", _FENCE_SCRIPT, 2, *keys, token)
         )
@@ -221,9 +222,9 @@ class RedisSender:
         settings = self._settings
         arguments: list[Any] = [
             3,
-            self._keys.log_stream(),
+            self._stream,
             self._keys.log_producer(producer_id),
-            self._keys.log_meta(),
+            self._meta,
             self._candidate_epoch,
             first_n,
             settings.stream_max_events,
@@ -284,7 +285,7 @@ class RedisSender:
         if self._connection is not None:
             client.connection_pool.release(self._connection)
             self._connection = None
-        self._connection = client.connection_pool.get_connection(command[0])
+        self._connection = client.connection_pool.get_connection()
         self._used_at = now
         self._connection.send_command(*command)
         return self._connection.read_response()

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 
 from otel_bridge.events import semconv
-from otel_bridge.mapping.span_view import SpanView, duration_ms, error_of, has_failed
+from otel_bridge.mapping.span_view import (
+    SpanView,
+    duration_ms,
+    error_of,
+    has_failed,
+    with_prefix,
+)
 from tests.support.spans import START_NS, SpanRecorder, tracer_with
 
 
@@ -145,3 +151,11 @@ def test_events_of_another_name_say_nothing_of_a_failure() -> None:
     assert not has_failed(View(events=(other,)))
     interrupted = (exception("CancelledError", None), SpanEvent("exception", None))
     assert has_failed(View(events=interrupted))
+
+
+def test_attributes_are_found_by_the_beginning_of_their_key() -> None:
+    """In their order, by the rest of the key; a prefix elsewhere in a key does not count."""
+    attributes = {"a.x": 1, "b.a.y": 2, "a.": 3, "a.z": None}
+    assert with_prefix(attributes, "a.") == [("x", 1), ("", 3), ("z", None)]
+    assert with_prefix({"b.a.y": 2}, "a.") == []
+    assert with_prefix({}, "a.") == []

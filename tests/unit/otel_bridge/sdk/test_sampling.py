@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import pytest
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
     ALWAYS_ON,
+    DEFAULT_ON,
     ParentBased,
     Sampler,
     TraceIdRatioBased,
+)
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    TraceFlags,
+    TraceState,
+    set_span_in_context,
 )
 
 from otel_bridge.events import semconv
@@ -77,3 +87,19 @@ def test_wrapping_twice_is_wrapping_once() -> None:
     assert isinstance(once, LiveSpanSampler)
     assert keep_live_spans(once) is once
     assert once.get_description() == "LiveSpanSampler{AlwaysOffSampler}"
+
+
+@pytest.mark.parametrize("is_remote", [False, True])
+@pytest.mark.parametrize("flags", [0, 1, 3])
+@pytest.mark.parametrize(("trace_id", "span_id"), [(1, 2), (0, 2), (1, 0)])
+def test_the_default_sampler_decides_as_without_us(
+    trace_id: int, span_id: int, flags: int, is_remote: bool
+) -> None:
+    """For each kind of parent the SDK's default gives the same decision, attributes and state."""
+    state = TraceState([("a", "1")])
+    parent = SpanContext(trace_id, span_id, is_remote, TraceFlags(flags), state)
+    for around in (Context(), set_span_in_context(NonRecordingSpan(parent), Context())):
+        found = LiveSpanSampler(DEFAULT_ON).should_sample(around, 7, "x", attributes={"a": 1})
+        inner = DEFAULT_ON.should_sample(around, 7, "x", attributes={"a": 1})
+        assert (found.decision, found.trace_state) == (inner.decision, inner.trace_state)
+        assert dict(found.attributes or {}) == dict(inner.attributes or {})
