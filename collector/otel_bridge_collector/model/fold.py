@@ -41,15 +41,13 @@ from otel_bridge_collector.model.tasks import Tasks, names_task
 from otel_bridge_collector.model.tree import Tree
 from otel_bridge_collector.model.work.jobs import Jobs, note_first
 from otel_bridge_collector.model.work.merging import (
-    is_own_verdict,
-    kind_of,
     merge_host,
     merge_message,
     merge_node,
     more_of,
-    rank_of,
 )
 from otel_bridge_collector.model.work.placing import Placing
+from otel_bridge_collector.model.work.ranks import is_own_verdict, kind_of, rank_of
 from otel_bridge_collector.model.workers import Workers
 
 __all__ = ["Fold"]
