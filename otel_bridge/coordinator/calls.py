@@ -338,7 +338,7 @@ def open_worker(given: Any) -> Iterator[int | str]:
     Give a worker an id for as long as the block is open; never raises.
 
     Two coordinators of one process may both number their workers from 0: the second open worker of
-    an id is shown as ``0#2``. Workers of other processes are told apart by their incarnation.
+    an id is shown as ``0#2``. Workers of other processes differ by their incarnation.
 
     Args:
         given: The id that the coordinator gave: a number, else read as text. None: the worker is

@@ -11,10 +11,11 @@ import logging
 import re
 import sys
 import types
+from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from opentelemetry import trace
 from opentelemetry.trace import StatusCode
@@ -36,10 +37,7 @@ from otel_bridge.spans.job import Job
 from otel_bridge.spans.scope import current_scope, on_worker
 from otel_bridge.spans.span_context_manager import one_line
 
-if TYPE_CHECKING:
-    from otel_bridge.coordinator.jobs import InstrumentedCoordinator
-
-__all__ = ["RUNNING_JOB", "Attempt", "RunningJob", "failure_in"]
+__all__ = ["RUNNING_JOB", "Attempt", "RunningJob", "RunsJobs", "failure_in"]
 
 logger = logging.getLogger(__name__)
 
@@ -211,6 +209,24 @@ RUNNING_JOB: ContextVar[RunningJob | None] = ContextVar("otel_bridge_running_job
 """The job that the caller runs in."""
 
 
+class RunsJobs(Protocol):
+    """The state of a coordinator, as its attempts need it: ``InstrumentedCoordinator``."""
+
+    status_prefix: str
+    phases: Mapping[str, str]
+    has_recorded_ends: bool
+    carriers: OrderedDict[str, dict[str, str]]
+
+    def keep_carrier(self, task_id: str, carrier: dict[str, str]) -> None:
+        """Keep the carrier of a job's next attempt."""
+
+    def project_of(self, task: Task, around: str | None) -> str | None:
+        """Return the project of a task."""
+
+    def queue_of(self, task_id: str) -> str | None:
+        """Return the queue that the calling worker took a job from."""
+
+
 class Attempt:
     """
     One call of the coordinator's method that runs a job (``_process_task``), and the job's span.
@@ -232,7 +248,7 @@ class Attempt:
 
     def __init__(
         self,
-        coordinator: InstrumentedCoordinator,
+        coordinator: RunsJobs,
         source: Any,
         task: Task,
         carrier: dict[str, str] | None,
