@@ -161,8 +161,9 @@ class Bridge:
         """
         Publish what is queued, stop the threads, close the connections; blocks the calling thread.
 
-        Runs at interpreter exit by itself. A process that SIGTERM kills never reaches that exit
-        unless the application handles the signal; call this from the signal handler. Afterwards
+        Runs at interpreter exit by itself. A process that SIGTERM kills does not reach that exit: a
+        ``worker()`` and a child of multiprocessing still flush, for 1 s at most; others lose what
+        ended in the last 10 ms, unless a handler of the application exits or calls this. Afterwards
         ``configure()`` may be called again. Never raises: errors are logged.
 
         Args:

@@ -50,8 +50,8 @@ _lock = threading.RLock()
 _is_ending = False
 _postponers = 0
 _postponed_at: float | None = None
-_wake_fd: int | None = None
-"""The end of the guard's pipe that Python's own C handler writes to; None: there is no guard."""
+_pipe: tuple[int, int] | None = None
+"""Read by the guard, written by Python's own C handler; None: there is no guard."""
 _masks: dict[int, Any] = {}
 
 
@@ -158,12 +158,12 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:
         _postponed_at = _postponed_at or time.monotonic()
         return
     # A handler that was set later may call this one; whether the process ends is that one's affair.
-    is_last = signal.getsignal(signal.SIGTERM) is _on_sigterm
+    # The first process of a container goes on, as without a handler; the SIGKILL follows in 10 s.
+    is_last = signal.getsignal(signal.SIGTERM) is _on_sigterm and os.getpid() != 1
     if not flush_all(with_hooks=is_last):
         return  # a second signal, or the guard has begun
     if is_last:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        # The first process of a container ignores this, as it would have ignored the first one.
         os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -207,8 +207,8 @@ def flush_all(*, with_hooks: bool) -> bool:
 
 def _start_guard() -> bool:
     """Start the thread that Python's C handler wakes by a byte; False if its place is taken."""
-    global _wake_fd
-    if _wake_fd is not None:
+    global _pipe
+    if _pipe is not None:
         return True
     read_fd, write_fd = os.pipe()
     os.set_blocking(write_fd, False)
@@ -218,7 +218,7 @@ def _start_guard() -> bool:
         os.close(read_fd)
         os.close(write_fd)
         return False
-    _wake_fd = write_fd
+    _pipe = read_fd, write_fd
     main = threading.main_thread().ident
     threading.Thread(
         target=_guard, args=(read_fd, main), name="otel-bridge-sigterm", daemon=True
@@ -228,7 +228,7 @@ def _start_guard() -> bool:
 
 def _guard(read_fd: int, main: int) -> None:
     while True:
-        if signal.SIGTERM not in os.read(read_fd, 512):
+        if signal.SIGTERM not in os.read(read_fd, 512) or os.getpid() == 1:
             continue
         deadline = time.monotonic() + _MAIN_THREAD_SEC
         while time.monotonic() < deadline and not _has_begun():
@@ -258,7 +258,7 @@ def _end_from_here() -> None:
 def _before_fork() -> None:
     # The child has the same pipe until it is closed there. A signal to the child in between would
     # end the parent.
-    if _wake_fd is not None:
+    if _pipe is not None:
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         _masks[threading.get_ident()] = mask
 
@@ -270,16 +270,19 @@ def _after_fork() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _lock, _is_ending, _postponers, _postponed_at, _wake_fd
+    global _lock, _is_ending, _postponers, _postponed_at, _pipe
     _lock = threading.RLock()
     _is_ending, _postponers, _postponed_at = False, 0, None
-    if _wake_fd is not None:
+    if _pipe is not None:
         with contextlib.suppress(ValueError, OSError):
-            if signal.set_wakeup_fd(-1) == _wake_fd:
-                os.close(_wake_fd)
-        if signal.getsignal(signal.SIGTERM) is _on_sigterm:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        _wake_fd = None
+            former = signal.set_wakeup_fd(-1)
+            if former != _pipe[1]:
+                signal.set_wakeup_fd(former)
+            if signal.getsignal(signal.SIGTERM) is _on_sigterm:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            for end in _pipe:
+                os.close(end)
+        _pipe = None
     mask = _masks.pop(threading.get_ident(), None)
     _masks.clear()
     if mask is not None:

@@ -10,9 +10,15 @@ from typing import Any
 import pytest
 
 from otel_bridge.errors import ConfigurationError
+from otel_bridge.orchestration.queue.errors import SharedQueueError
 from otel_bridge.orchestration.queue.task_queue import TaskQueue
-from otel_bridge.orchestration.queue.task_types import QueuedJob, TaskStatus
+from otel_bridge.orchestration.queue.task_types import (
+    QueuedJob,
+    ResearchTaskRequest,
+    TaskStatus,
+)
 from otel_bridge.orchestration.research.documents import Hit
+from otel_bridge.orchestration.research.gateway import ResearchGateway
 from otel_bridge.orchestration.worker_pool import run_workers
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.settings import BridgeSettings
@@ -20,6 +26,17 @@ from tests.support.coordinator import eventually
 from tests.support.queue_clients import embedded
 
 MakeSettings = Callable[..., BridgeSettings]
+
+REQUEST = {
+    "title": "Schools",
+    "research_query": "List schools",
+    "research_type": "data_aggregation",
+    "data_aggregation_config": {
+        "entities": ["schools"],
+        "attributes": ["address"],
+        "search_space": "here",
+    },
+}
 
 
 class Nowhere:
@@ -114,4 +131,36 @@ async def test_a_missing_corpus_is_an_error_before_any_job(
             data_dir=tmp_path,
             stop=asyncio.Event(),
         )
+    await client.aclose()
+
+
+async def test_an_item_of_another_program_ends_the_pool_and_releases_its_tasks(
+    tmp_path: Path, make_settings: MakeSettings
+) -> None:
+    """What was taken of ours goes back or is finished; nobody has set the stop event."""
+    client, stop = embedded(), asyncio.Event()
+    queue = TaskQueue(client)
+    gateway = ResearchGateway(client)
+    task_id = await gateway.submit(ResearchTaskRequest.model_validate(REQUEST))
+
+    async def share(task: QueuedJob) -> Mapping[str, Any]:
+        # The research task waits for this job, and so runs.
+        await client.rpush(DEFAULT_KEYS.queue("low"), "theirs")
+        return {"units": ["here"]}
+
+    with pytest.raises(SharedQueueError, match="low_priority holds an item of another program"):
+        await run_workers(
+            client,
+            make_settings(),
+            workers=2,
+            data_dir=tmp_path,
+            stop=stop,
+            search=Nowhere(),
+            handlers={"search_space_enum": share, "data_aggregation_search": share},
+        )
+    assert not stop.is_set()
+    assert await client.lrange(DEFAULT_KEYS.queue("low"), 0, -1) == ["theirs"]
+    assert await client.lrange(DEFAULT_KEYS.research_queue, 0, -1) == [task_id]
+    assert await queue.status(task_id) is TaskStatus.PENDING
+    assert await client.zcard(DEFAULT_KEYS.leases) == 0
     await client.aclose()
