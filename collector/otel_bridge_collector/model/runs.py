@@ -169,7 +169,10 @@ def simple_winner(node: Node | None) -> Node | None:  # noqa: C901 - one pass, i
                 found, attempt = node, node.attempt
         node = node.next
     if attempts > 1 and found is not None:
-        limit = _requeued_after(found)
+        start, limit = found.start, found.end  # as _requeued_after, without its 0.4 us
+        if start is not None and start > limit:
+            limit = start
+        limit += _REQUEUED_AFTER_US
         other: Node | None = head
         while other is not None and run is None and enqueue is None:
             if other.ended & 7 == COMPLETED:

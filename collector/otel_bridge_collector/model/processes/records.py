@@ -127,14 +127,13 @@ def credit(node: Node, by: int) -> None:
     if host is None or node.kind != JOB or status not in _OVER or node.marks & REPEATED:
         return
     if isinstance(host, Incarnation):
-        _count(host, status, by)
+        if status == COMPLETED:
+            host.completed += by
+        else:
+            host.failed += by
         host = host.worker
     if isinstance(host, Worker):
-        _count(host, status, by)
-
-
-def _count(host: Incarnation | Worker, status: int, by: int) -> None:
-    if status == COMPLETED:
-        host.completed += by
-    else:
-        host.failed += by
+        if status == COMPLETED:
+            host.completed += by
+        else:
+            host.failed += by

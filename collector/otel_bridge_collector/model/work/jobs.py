@@ -233,10 +233,11 @@ class Jobs:
                 watch = host.open
             more = node.more
             # A process may outlive its workers: their stop says nothing of work in none of them.
-            is_unsure = host is None or not host.is_watched
-            if host is not None and host.first is None and type(host) is not Worker:
-                is_unsure = True
-            is_quiet = is_unsure and (more is None or not more.beat_ms)
+            is_quiet = (
+                host is None
+                or not host.is_watched
+                or (host.first is None and type(host) is not Worker)
+            ) and (more is None or not more.beat_ms)
         quiet = task.quiet
         if is_quiet:
             if quiet is None:
