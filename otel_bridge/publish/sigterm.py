@@ -231,17 +231,17 @@ def _guard(read_fd: int, main: int) -> None:
         if signal.SIGTERM not in os.read(read_fd, 512) or os.getpid() == 1:
             continue
         deadline = time.monotonic() + _MAIN_THREAD_SEC
-        while time.monotonic() < deadline and not _has_begun():
+        while time.monotonic() < deadline and not _has_started():
             if signal.getsignal(signal.SIGTERM) is not _on_sigterm:
                 break
             signal.pthread_kill(main, signal.SIGTERM)
             time.sleep(_INTERRUPT_SEC)
         else:
-            if not _has_begun():
+            if not _has_started():
                 _end_from_here()
 
 
-def _has_begun() -> bool:
+def _has_started() -> bool:
     return _is_ending or _postponers > 0
 
 

@@ -116,7 +116,10 @@ VERSIONS: Final = (
     FrameworkVersion(
         "taskiq",
         "0.13",
-        ("taskiq==0.13.*", "taskiq-pipelines>=0.1.4", "taskiq-redis>=1.0", "sentry-sdk>=2.40"),
+        (
+            *("taskiq[opentelemetry]==0.13.*", "taskiq-pipelines>=0.1.4", "taskiq-redis>=1.0"),
+            "sentry-sdk>=2.40",
+        ),
     ),
 )
 

@@ -33,8 +33,9 @@ FAILED = ["task_enqueued", "task_failed", "task_started"]
 
 def in_worker(code: str) -> str:
     """What a line of Python prints in the worker's environment."""
-    command = [bin_of("rq") / "python", "-c", f"import importlib.metadata as m; {code}"]
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    command = [f"{bin_of('rq')}/python", "-c", f"import importlib.metadata as m; {code}"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.strip()
 
 
 def version(package: str) -> tuple[int, ...]:
