@@ -194,6 +194,7 @@ TESTED_ELSEWHERE = {
     "otel_bridge/adapters/rq/adapter": RQ,
     "otel_bridge/adapters/rq/endings": RQ,
     "otel_bridge/adapters/rq/enqueueing": RQ,
+    "otel_bridge/adapters/rq/job_metrics": ("counts the jobs of real workers", ADAPTERS[1]),
     "otel_bridge/adapters/rq/running": RQ,
     "otel_bridge/adapters/rq/spawned": RQ,
     "otel_bridge/adapters/taskiq/adapter": (

@@ -203,6 +203,8 @@ def _report(job: Any, error: str, reason: str, *, will_retry: bool = False) -> N
     started = record.started if record.has_started else None
     if not record.carrier and started is None:
         return  # it was never shown
+    if started is not None and started.is_ended:
+        return
     report_lost(
         job.id,
         type_of(job),

@@ -49,6 +49,7 @@ class Started:
         worker: Id of the worker that runs it, as in our events.
         carrier: If its worker publishes its events and not its work-horse: the carrier for what
             the job itself enqueues; else None.
+        is_ended: Whether its end was published, although RQ still takes it to be running.
     """
 
     run: str
@@ -56,10 +57,12 @@ class Started:
     span: str
     worker: str
     carrier: dict[str, str] | None = None
+    is_ended: bool = False
 
     def to_text(self) -> str:
         """Return the text of the hash's field."""
-        return json.dumps([self.run, self.attempt, self.span, self.worker, self.carrier])
+        ids = [self.run, self.attempt, self.span, self.worker]
+        return json.dumps([*ids, self.carrier, self.is_ended])
 
 
 @dataclass
@@ -143,10 +146,11 @@ def read_fields(job: Any, raw: Any) -> None:
         record.carrier = read_carrier(value.get("carrier"))
         record.attempt = attempts_before(value.get("attempt"))
     started = _loads(_get(raw, STARTED_FIELD))
-    if isinstance(started, list) and len(started) == 5:
-        run, attempt, span, worker, carrier = started
+    if isinstance(started, list) and len(started) == 6:
+        run, attempt, span, worker, carrier, is_ended = started
         record.started = Started(str(run), attempts_before(attempt), str(span), str(worker))
         record.started.carrier = None if carrier is None else read_carrier(carrier)
+        record.started.is_ended = bool(is_ended)
     _take_from_meta(job, record)
     setattr(job, _ATTRIBUTE, record)
 

@@ -11,20 +11,17 @@ from __future__ import annotations
 
 import contextvars
 import logging
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from opentelemetry import metrics
-from opentelemetry.sdk.metrics import MeterProvider
 from rq.timeouts import JobTimeoutException
 from rq.worker import SpawnWorker
 
-from otel_bridge.adapters.base import is_off
+from otel_bridge.adapters.base import is_off, safely
+from otel_bridge.adapters.rq.job_metrics import counted, stop_metrics
 from otel_bridge.adapters.rq.progress import read_progress
-from otel_bridge.adapters.rq.records import Started, record_of, type_of
+from otel_bridge.adapters.rq.records import STARTED_FIELD, Started, record_of, type_of
 from otel_bridge.adapters.rq.shared_memory import SharedMemory, exit_reason
 from otel_bridge.adapters.rq.spawned import (
     continue_run,
@@ -49,12 +46,6 @@ _FLUSH_SEC: Final = 2.0
 """How long a work-horse waits for the log before it exits, at most."""
 _EXPORT_SEC: Final = 1.0
 """How long it then waits for an OTLP backend; a dead backend delays each job by this much."""
-_OUTCOMES: Final = {
-    "failed": "failed",
-    "stopped": "failed",
-    "queued": "retrying",
-    "scheduled": "retrying",
-}
 
 
 class Running:
@@ -155,7 +146,7 @@ class Running:
         self, original: Callable[..., Any], worker: Any, job: Any, *args: Any, **kwargs: Any
     ) -> Any:
         if worker.is_horse:
-            _stop_metrics()
+            stop_metrics()
         run = self._open(job, worker_id_of(worker))
         memory = self.memory if worker.is_horse else None
         if memory is not None:
@@ -180,6 +171,8 @@ class Running:
                 self._runs.close(job.id)
             if worker.is_horse:
                 _flush()
+            if memory is not None and not is_left:
+                memory.started(0)
 
     def excepting(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """For ``handle_exception``, which gets what the job raised, or its callback after it."""
@@ -294,6 +287,25 @@ class Running:
             reason=None if own_error else reason,
         )
         record.started = Started(record.run_id, attempt, span_id or "", worker_id_of(worker))
+        if self.memory is not None:
+            self.memory.begin(job.id)
+
+    @safely
+    def _report_unnoticed(self, worker: Any, job: Any) -> None:
+        """
+        Report a job whose work-horse exited with 0 in the middle of it, as by ``os._exit(0)``.
+
+        RQ finds it to be abandoned only in a clean-up, minutes later, and then fails or retries it.
+        """
+        if self.memory is None or self.memory.read(job.id)[0] is None:
+            return
+        if status_of(job) == "started":
+            error = "the work-horse exited and left its job unfinished"
+            self._report(worker, job, error, "worker_lost", will_retry=bool(job.should_retry))
+            started = record_of(job).started
+            assert started is not None  # _report has set it
+            started.is_ended = True
+            worker.connection.hset(job.key, STARTED_FIELD, started.to_text())
 
     def noting_exit(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """For ``handle_work_horse_killed``, which RQ calls before the job is marked as failed."""
@@ -320,8 +332,10 @@ class Running:
                 if isinstance(worker, SpawnWorker):
                     context = contextvars.copy_context()
                     return context.run(self._spawn, original, worker, job, *args, **kwargs)
-                with _counted(job), keep_incarnation():
-                    return original(worker, job, *args, **kwargs)
+                with counted(job), keep_incarnation():
+                    result = original(worker, job, *args, **kwargs)
+                self._report_unnoticed(worker, job)
+                return result
             finally:
                 self._wait_status = None
                 if memory is not None:
@@ -356,33 +370,3 @@ def _flush() -> None:
     if bridge is not None:
         bridge.flush(_FLUSH_SEC)
         bridge.flush_exports(_EXPORT_SEC, with_metrics=False)
-
-
-def _stop_metrics() -> None:
-    """Record no metrics in a work-horse, which exits before they are read; its worker counts."""
-    bridge = current_bridge()
-    if bridge is not None:
-        bridge.otel_metrics = None
-
-
-@contextmanager
-def _counted(job: Any) -> Iterator[None]:
-    """
-    Count a job in the worker, while its work-horse runs it.
-
-    Costs one Redis command, for the job's outcome; without a meter provider nothing is counted.
-    """
-    bridge = current_bridge()
-    otel_metrics = bridge.otel_metrics if bridge is not None else None
-    if otel_metrics is None or not isinstance(metrics.get_meter_provider(), MeterProvider):
-        yield
-        return
-    task_type = type_of(job)
-    started_at = time.monotonic()
-    otel_metrics.job_started(task_type, job.origin)
-    try:
-        yield
-    finally:
-        outcome = _OUTCOMES.get(status_of(job) or "", "completed")
-        seconds = time.monotonic() - started_at
-        otel_metrics.job_ended(task_type, job.origin, outcome, None, seconds)

@@ -34,8 +34,7 @@ FAILED = ["task_enqueued", "task_failed", "task_started"]
 def in_worker(code: str) -> str:
     """What a line of Python prints in the worker's environment."""
     command = [f"{bin_of('rq')}/python", "-c", f"import importlib.metadata as m; {code}"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return done.stdout.strip()
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
 def version(package: str) -> tuple[int, ...]:
@@ -377,6 +376,31 @@ def test_a_work_horse_that_ends_too_early(rig: TaskRig, function: str, why: str,
     assert text in found[2]
     for started in rig.events(job, "task_started"):
         assert rig.events(job, "task_failed")[0]["span_id"] == started["span_id"]
+
+
+@pytest.mark.frameworks
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_work_horse_that_leaves_without_a_word(new_rig: TaskRig, retries: int) -> None:
+    """``os._exit(0)`` in a job: its worker ends the attempt at once, RQ's clean-up not again."""
+    rig, task = new_rig, name("task")
+    rig.start_worker("--name", "w")
+    options = {"retry": [1]} if retries else {}
+    job = enqueue(rig, "vanish_once", rig.path("marker"), task=task, **options)
+    end = rig.wait_for("task_retry" if retries else "task_failed", job)
+    assert (end["reason"], end["ended_by"]) == ("worker_lost", "other")
+    assert end["span_id"] == rig.wait_for("task_started", job)["span_id"]
+    rig.stop_worker()
+    order(rig, "abandon", "w")
+    rig.start_worker()
+    if retries:
+        rig.wait_for_kinds(job, sorted([*RAN, "task_retry", "task_started"]))
+        assert attempts(rig, job) == [0, 1]
+    else:
+        wait_until(lambda: order(rig, "status", job) == "failed", "RQ's clean-up")
+        last = enqueue(rig, "add", 1)
+        rig.wait_for("task_completed", last)
+        assert sorted(rig.kinds(job)) == FAILED
+    assert_belongs(rig, job, task)
 
 
 def test_a_job_that_is_stopped(rig: TaskRig) -> None:

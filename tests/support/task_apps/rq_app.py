@@ -116,6 +116,11 @@ def vanish(code: int) -> None:
     os._exit(code)
 
 
+def vanish_once(marker: str) -> None:
+    if is_first_time(marker):
+        os._exit(0)
+
+
 def unserialisable() -> Any:
     return threading.Lock()
 

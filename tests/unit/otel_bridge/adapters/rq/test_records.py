@@ -33,7 +33,7 @@ def job(meta: Any = None) -> Job:
 def test_what_is_written_is_read() -> None:
     """Carrier, attempt and the attempt that started last come back as they were."""
     record = Record(CARRIER, 2)
-    started = Started("r", 1, "0" * 16, "w@host", {"traceparent": "x"})
+    started = Started("r", 1, "0" * 16, "w@host", {"traceparent": "x"}, is_ended=True)
     read = job()
     raw = {FIELD.encode(): record.to_text().encode(), STARTED_FIELD: started.to_text()}
     read_fields(read, raw)
