@@ -64,16 +64,18 @@ class Parameter:
         index: Position among the arguments after ``self``; None: it can be given by name only.
         names: Its names; several where the method takes ``**kwargs`` alone.
         default: Its default; ``NOT_GIVEN``: it has none.
+        is_rest: Whether it is all positional arguments from ``index`` on, as in ``*tasks``.
     """
 
     index: int | None
     names: tuple[str, ...]
     default: Any = NOT_GIVEN
+    is_rest: bool = False
 
     def of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Return the argument's value in a call, else its default, else ``NOT_GIVEN``."""
         if self.index is not None and self.index < len(args):
-            return args[self.index]
+            return args[self.index :] if self.is_rest else args[self.index]
         for name in self.names:
             if name in kwargs:
                 return kwargs[name]
@@ -190,7 +192,11 @@ class Method:
             )
         kinds = {each.kind for each in self._parameters}
         if or_first and inspect.Parameter.VAR_POSITIONAL in kinds:
-            return Parameter(len(positional), names)
+            is_rest = any(
+                each.kind is inspect.Parameter.VAR_POSITIONAL and each.name in names
+                for each in self._parameters
+            )
+            return Parameter(len(positional), names, is_rest=is_rest)
         return Parameter(None, names) if inspect.Parameter.VAR_KEYWORD in kinds else None
 
     def arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any] | None:

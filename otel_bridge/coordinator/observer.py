@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import logging
 import sys
 import weakref
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Final, Protocol
 
 from otel_bridge.coordinator.calls import OPEN_WORKER
@@ -116,7 +118,32 @@ class _Note:
             POPPED.set((text(key) or "", value))
 
 
-async def _noted(sent: Coroutine[Any, Any, Any], notes: list[_Note]) -> Any:
+class _PipelineNote:
+    """What the commands of a pipeline say, by their place in it."""
+
+    __slots__ = ("_noted",)
+
+    def __init__(self, noted: list[tuple[int, list[_Note]]]) -> None:
+        self._noted = noted
+
+    def done(self, answers: Any) -> None:
+        for index, notes in self._noted:
+            with contextlib.suppress(IndexError, TypeError, KeyError):
+                answer = answers[index]
+                if isinstance(answer, Exception):
+                    _record_failure(notes, answer)
+                else:
+                    _record(notes, answer)
+
+    def failed(self, error: BaseException) -> None:
+        for _, notes in self._noted:
+            _record_failure(notes, error)
+
+
+_Recorded = _Note | _PipelineNote
+
+
+async def _noted(sent: Coroutine[Any, Any, Any], notes: Sequence[_Recorded]) -> Any:
     """The answer to a command, after what the command says was recorded."""
     try:
         answer = await sent
@@ -127,7 +154,7 @@ async def _noted(sent: Coroutine[Any, Any, Any], notes: list[_Note]) -> Any:
     return answer
 
 
-def _record(notes: Iterable[_Note], answer: Any) -> None:
+def _record(notes: Iterable[_Recorded], answer: Any) -> None:
     try:
         for note in notes:
             note.done(answer)
@@ -135,14 +162,14 @@ def _record(notes: Iterable[_Note], answer: Any) -> None:
         logger.exception("otel-bridge could not read the arguments of a Redis command")
 
 
-def _record_failure(notes: Iterable[_Note], error: BaseException) -> None:
+def _record_failure(notes: Iterable[_Recorded], error: BaseException) -> None:
     for note in notes:
         note.failed(error)
 
 
 class CommandObserver:
     """
-    Reads the commands that a coordinator sends with one asynchronous Redis client or its pipelines.
+    Reads the commands that a coordinator sends with one Redis client or its pipelines.
 
     Creating it starts this, ``close()`` ends it and may be called twice. A command is never
     changed, delayed or failed by it; an error inside is logged.
@@ -199,13 +226,15 @@ class CommandObserver:
     def _observed(self, client: weakref.ref[Any], own: Any) -> Callable[..., Any]:
         def execute_command(*args: Any, **options: Any) -> Any:
             notes = self._read(args)
+            # Looked up at each call, because an instrumentation may wrap the class later.
             if own is not None:
-                sent = own(*args, **options)
+                send = own
             else:
-                # Looked up at each call, because an instrumentation may wrap the class later.
                 target: Any = client()
-                sent = type(target).execute_command(target, *args, **options)
-            return sent if notes is None else _with_notes(sent, notes)
+                send = partial(type(target).execute_command, target)
+            if notes is None:
+                return send(*args, **options)
+            return _with_notes(partial(send, *args, **options), notes)
 
         return execute_command
 
@@ -235,8 +264,8 @@ class CommandObserver:
             added = add(*args, **options)
             if notes is None:
                 return added
-            if asyncio.iscoroutine(added):
-                return _noted(added, notes)  # sent at once, between WATCH and MULTI
+            if asyncio.iscoroutine(added) or not hasattr(added, "execute"):
+                return _with_notes(lambda: added, notes)  # sent at once, between WATCH and MULTI
             with contextlib.suppress(Exception):
                 index = len(created) - 1
                 while waiting and waiting[-1][0] >= index:
@@ -244,22 +273,9 @@ class CommandObserver:
                 waiting.append((index, notes))
             return added
 
-        async def run(*args: Any, **options: Any) -> Any:
+        def run(*args: Any, **options: Any) -> Any:
             noted, waiting[:] = list(waiting), []
-            try:
-                answers = await execute(*args, **options)
-            except BaseException as error:
-                for _, notes in noted:
-                    _record_failure(notes, error)
-                raise
-            for index, notes in noted:
-                with contextlib.suppress(IndexError, TypeError, KeyError):
-                    answer = answers[index]
-                    if isinstance(answer, Exception):
-                        _record_failure(notes, answer)
-                    else:
-                        _record(notes, answer)
-            return answers
+            return _with_notes(partial(execute, *args, **options), [_PipelineNote(noted)])
 
         created.execute_command, created.execute = execute_command, run
 
@@ -366,9 +382,15 @@ class CommandObserver:
         return is_popped
 
 
-def _with_notes(sent: Any, notes: list[_Note]) -> Any:
+def _with_notes(send: Callable[[], Any], notes: Sequence[_Recorded]) -> Any:
+    """Send what ``send`` sends, and let the notes know its answer; also of a client that blocks."""
+    try:
+        sent = send()
+    except BaseException as error:
+        _record_failure(notes, error)
+        raise
     if asyncio.iscoroutine(sent):
         return _noted(sent, notes)
-    # A client that answers at once, or gives another kind of awaitable, which is not changed.
-    _record(notes, True)
+    # Another kind of awaitable is not changed: its answer is not known.
+    _record(notes, True if inspect.isawaitable(sent) else sent)
     return sent

@@ -232,10 +232,22 @@ def test_tasks_are_found_among_other_arguments() -> None:
 
         async def other(self, stuff: list[Any], priority: int = 0) -> None: ...
 
-    for name, args in (("one", (3, ["t"])), ("other", (["t"], 3))):
+        async def rest(self, *tasks: Any) -> None: ...
+
+        async def passing(self, *args: Any, **kwargs: Any) -> None: ...
+
+    calls: tuple[tuple[str, tuple[Any, ...]], ...] = (
+        ("one", (3, ["t"])),
+        ("other", (["t"], 3)),
+        ("passing", (["t"], 3)),
+    )
+    for name, args in calls:
         found = Method(Some, name, "submit_method").parameter(TASKS_NAMES, or_first=True)
         assert found is not None
         assert found.of(args, {}) == ["t"]
+    rest = Method(Some, "rest", "submit_method").parameter(TASKS_NAMES, or_first=True)
+    assert rest is not None
+    assert rest.of(("t", "u"), {}) == ("t", "u")
 
 
 def test_two_workers_of_one_id_are_shown_apart() -> None:

@@ -196,6 +196,33 @@ async def test_a_submission_learns_what_redis_took(client: Any, observer: Comman
     ]
 
 
+def test_a_client_that_blocks_works_as_before(running: RunningJob) -> None:
+    """A coordinator may use redis-py's other client: its pipelines are no coroutines either."""
+    client: Any = fakeredis.FakeRedis()
+    observer = CommandObserver(client, "queue:")
+    pushes = Pushes()
+    token = SUBMISSION.set(pushes)
+    assert client.lpush("queue:a", "j2") == 1
+    with client.pipeline() as pipeline:
+        pipeline.set("job:j1:status", "failed")
+        pipeline.lpush("queue:a", "j3")
+        seen = [running.status]
+        assert pipeline.execute() == [True, 2]
+        pipeline.watch("job:j1:status")
+        assert pipeline.set("job:j1:error", "no page") is True
+        seen.append(running.status)
+    with pytest.raises(Exception, match="WRONGTYPE"):
+        client.lpush("job:j1:status", "j4")
+    SUBMISSION.reset(token)
+    assert (seen, running.error) == ([None, TaskStatus.FAILED], "no page")
+    assert pushes.seen == [
+        ("queue:a", ("j2",), True),
+        ("queue:a", ("j3",), True),
+        (None, ("j4",), False),
+    ]
+    observer.close()
+
+
 async def test_a_worker_knows_the_queue_of_its_job(client: Any, observer: CommandObserver) -> None:
     """It is the one that the job was popped from; another job's element says nothing."""
     await client.lpush("queue:a", '{"id": "j1"}')
