@@ -207,6 +207,23 @@ class Method:
         except TypeError:
             return None
 
+    def overridden_by(self, kind: type) -> type | None:
+        """
+        Return the subclass whose own method runs instead of this one; None: this one runs.
+
+        Args:
+            kind: The class of an instance. A method that calls ``super()`` replaces nothing.
+        """
+        if self.owner not in kind.__mro__:
+            return None
+        for base in kind.__mro__[: kind.__mro__.index(self.owner)]:
+            found = vars(base).get(self.name)
+            if found is not None:
+                codes = list(_codes_of(getattr(found, "__func__", found)))
+                calls_super = any("super" in code.co_names for code in codes)
+                return None if calls_super or not codes else base
+        return None
+
     def install(self, wrapper: AsyncMethod) -> Callable[[], None]:
         """
         Replace the method by a wrapper, which is called as ``call`` is.

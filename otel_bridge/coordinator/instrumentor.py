@@ -9,6 +9,7 @@ results of its methods.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -28,7 +29,11 @@ from otel_bridge.coordinator.calls import (
     Parameter,
     open_worker,
 )
-from otel_bridge.coordinator.jobs import NO_ID, InstrumentedCoordinators
+from otel_bridge.coordinator.jobs import (
+    NO_ID,
+    InstrumentedCoordinator,
+    InstrumentedCoordinators,
+)
 from otel_bridge.coordinator.observer import SUBMISSION
 from otel_bridge.coordinator.orchestrator import in_phase, in_research_task, outermost_caller
 from otel_bridge.coordinator.running import RUNNING_JOB, Attempt
@@ -105,6 +110,8 @@ class CoordinatorInstrumentor(BaseInstrumentor):  # type: ignore[misc,unused-ign
     """
 
     _restores: list[Callable[[], None]]
+    _methods: list[Method]
+    _checked: set[type]
     _coordinators: InstrumentedCoordinators
 
     def instrumentation_dependencies(self) -> Collection[str]:
@@ -171,6 +178,8 @@ class CoordinatorInstrumentor(BaseInstrumentor):  # type: ignore[misc,unused-ign
                 run = Method(orchestrator_class, run_method, "run_method")
                 plan.append((run, lambda method: in_research_task(method, known)))
         self._restores = []
+        self._methods = [method for method, _ in plan[:3]]
+        self._checked = set()
         try:
             for method, wrap in plan:
                 self._restores.append(method.install(wrap(method)))
@@ -185,6 +194,27 @@ class CoordinatorInstrumentor(BaseInstrumentor):  # type: ignore[misc,unused-ign
     def _restore(self) -> None:
         while self._restores:
             self._restores.pop()()
+
+    def _state_of(self, coordinator: Any) -> InstrumentedCoordinator | None:
+        kind = type(coordinator)
+        if kind not in self._checked:
+            self._checked.add(kind)
+            with contextlib.suppress(Exception):  # of a class that cannot be looked at
+                self._warn_of_overrides(kind)
+        return self._coordinators.get(coordinator)
+
+    def _warn_of_overrides(self, kind: type) -> None:
+        for method in self._methods:
+            override = method.overridden_by(kind)
+            if override is not None:
+                logger.warning(
+                    "otel-bridge: %s.%s is not watched, because it replaces the one of %s; "
+                    "pass %s as coordinator_class",
+                    override.__qualname__,
+                    method.name,
+                    method.owner.__qualname__,
+                    override.__qualname__,
+                )
 
     # --- the coordinator's three methods -----------------------------------------------------
 
@@ -218,7 +248,7 @@ class CoordinatorInstrumentor(BaseInstrumentor):  # type: ignore[misc,unused-ign
     ) -> tuple[_Arguments, Submission | None]:
         submission: Submission | None = None
         try:
-            state = self._coordinators.get(coordinator)
+            state = self._state_of(coordinator)
             if state is None:
                 return (args, kwargs), None
             tasks: Any = NOT_GIVEN if tasks_of is None else tasks_of.of(args, kwargs)
@@ -245,7 +275,7 @@ class CoordinatorInstrumentor(BaseInstrumentor):  # type: ignore[misc,unused-ign
         call = method.call
 
         async def work(coordinator: Any, *args: Any, **kwargs: Any) -> Any:
-            self._coordinators.get(coordinator)
+            self._state_of(coordinator)
             given = None if id_of is None else id_of.of(args, kwargs)
             # Of a parameter with another name only a number or text is an id, not an Event.
             if given is NOT_GIVEN or (named is None and type(given) not in (int, str)):

@@ -402,6 +402,29 @@ async def test_what_cannot_be_read_is_one_warning(
     assert recorder.started == []
 
 
+async def test_a_subclass_that_replaces_a_method_is_one_warning(
+    recorder: SpanRecorder, instrument: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its own method runs unseen, so the log says which class to pass; one with super() is seen."""
+
+    class Replacing(Coordinator):
+        async def _process_task(self, task: Any, worker_id: Any) -> Any:
+            return "done"
+
+    class Adding(Coordinator):
+        async def _process_task(self, task: Any, worker_id: Any) -> Any:
+            return await super()._process_task(task, worker_id)
+
+    instrument()
+    for kind in (Replacing, Replacing, Adding, Coordinator):
+        coordinator = kind()
+        await coordinator.submit_tasks([task("j1")])
+        await coordinator._worker(1)
+    (record,) = caplog.records
+    assert "Replacing._process_task is not watched, because it replaces" in record.getMessage()
+    assert [name for name, _ in names(recorder)].count("job find") == 2
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_a_hostile_coordinator_works_as_before(
     recorder: SpanRecorder, instrument: Callable[..., None], name: str

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
-from types import MappingProxyType
+import uuid
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -20,8 +21,10 @@ from otel_bridge.coordinator.shape import (
     field,
     is_same_job,
     put_carrier,
+    read_task,
     status_of,
     take_carrier,
+    take_carrier_of_text,
     text,
 )
 from otel_bridge.events.model import TaskStatus
@@ -239,6 +242,98 @@ def test_an_unreadable_carrier_is_removed(packed: Any) -> None:
     task = {"payload": {"url": "x", PAYLOAD_KEY: packed}}
     assert take_carrier(task) in (None, {})
     assert task == {"payload": {"url": "x"}}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner),
+    max_leaves=6,
+)
+
+
+@given(
+    st.dictionaries(st.text(max_size=6), JSON, max_size=4),
+    st.sampled_from([(",", ":"), (", ", ": ")]),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+)
+def test_a_carrier_leaves_a_task_that_is_still_text(
+    payload: dict[str, Any],
+    separators: tuple[str, str],
+    is_ascii: bool,
+    is_sorted: bool,
+    is_bytes: bool,
+) -> None:
+    """The rest of the JSON stays as it was written, whoever wrote it."""
+    options: Any = {
+        "separators": separators,
+        "ensure_ascii": is_ascii,
+        "sort_keys": is_sorted,
+    }
+    task = {"id": "j1", "payload": payload, "type": "find"}
+    before = json.dumps(task, **options)
+    restore = put_carrier(task, CARRIER)
+    assert restore is not None
+    written: Any = json.dumps(task, **options)
+    rest, carrier = take_carrier_of_text(written.encode() if is_bytes else written)
+    assert carrier == CARRIER
+    assert (rest.decode() if isinstance(rest, bytes) else rest) == before
+    assert take_carrier_of_text(rest) == (rest, None)
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        ({"id": "a", "task_id": "b"}, ("a", "job", None)),
+        ({"task_id": "b", "type": Word.DONE}, ("b", "completed", None)),
+        ({"job_id": 7, "task_type": "find"}, ("7", "find", None)),
+        ({"id": "a", "payload": {"project_id": "p"}}, ("a", "job", "p")),
+        ({"id": "a", "project_id": "own", "payload": {"project_id": "p"}}, ("a", "job", "own")),
+        (SimpleNamespace(id=uuid.UUID(int=7), type="find"), (str(uuid.UUID(int=7)), "find", None)),
+        ('{"id": "a", "type": "find"}', ("a", "find", None)),
+        (b'{"task_id": "a"}', ("a", "job", None)),
+        ("a", ("a", "job", None)),
+        (uuid.UUID(int=7), (str(uuid.UUID(int=7)), "job", None)),
+        (3, ("3", "job", None)),
+        (True, None),
+        ("", None),
+        ("x" * 201, None),
+        ("[1]", None),
+        ('{"url": "x"}', None),
+        ({"url": "x"}, None),
+        (None, None),
+        (["a"], None),
+        (FrozenTexts(payload={"project_id": "p"}), None),
+    ],
+)
+def test_fields_of_a_task(task: Any, expected: tuple[str, str, str | None] | None) -> None:
+    """An object, a mapping, JSON of one or the id itself; without an id it is no task."""
+    found = read_task(task)
+    assert (found and (found.task_id, found.task_type, found.project_id)) == expected
+
+
+class WithProperty(BaseModel):
+    """A model one of whose fields is computed."""
+
+    id: str
+
+    @property
+    def type(self) -> str:
+        return "computed"
+
+
+class Extra(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    id: str
+
+
+def test_fields_of_models_that_are_not_in_their_dict() -> None:
+    """Properties and extra fields of a pydantic model are read as well."""
+    for model, task_type in ((WithProperty(id="a"), "computed"), (Extra(id="a", type="x"), "x")):
+        found = read_task(model)
+        assert found is not None
+        assert found.task_type == task_type
 
 
 def test_no_carrier_is_none() -> None:
