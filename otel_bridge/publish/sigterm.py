@@ -98,7 +98,7 @@ def hook_sigterm(*, is_worker: bool = False) -> bool:
     """
     if signal.getsignal(signal.SIGTERM) is _on_sigterm:
         return True
-    if threading.current_thread() is not threading.main_thread():
+    if os.name != "posix" or threading.current_thread() is not threading.main_thread():
         return False
     if not (is_worker or _is_child()) or not _is_unhandled() or _OTHER_LOOPS & sys.modules.keys():
         return False
