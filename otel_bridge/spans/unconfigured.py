@@ -1,5 +1,5 @@
 """
-Warns of work that is not shown because ``configure()`` was called too late or in no such process.
+Warns of work that is not shown because ``configure()`` was called too late, or not in its process.
 
 A child that multiprocessing spawns has nothing of its parent's: neither bridge nor provider.
 """
