@@ -194,6 +194,8 @@ export function eventLabel(event: MonitoringEvent): EventLabel {
       return { status: "processing", text: "started" };
     case "task_completed":
       return { status: "completed", text: "done" };
+    case "task_progress":
+      return { status: "processing", text: "progress" };
     case "task_failed":
       return { status: "failed", text: "failed" };
     case "task_retry":
@@ -225,6 +227,10 @@ export function eventLabel(event: MonitoringEvent): EventLabel {
 export function eventText(event: MonitoringEvent): string {
   if (event.error) return event.error;
   if (event.message) return event.message;
+  const done = event.progress?.["done"];
+  const total = event.progress?.["total"];
+  if (event.event_type === "task_progress" && typeof done === "number")
+    return progressText({ done, total: typeof total === "number" ? total : null });
   if (event.counts) {
     return Object.entries(event.counts)
       .map(([name, value]) => `${queueLabel(name)} ${value}`)
