@@ -2,23 +2,18 @@
 ``hook_exit``: what runs when a process comes to its end by itself, so that its last events arrive.
 
 A program that ends, or leaves by ``sys.exit``, runs ``atexit``. A child of multiprocessing leaves
-by ``os._exit`` and runs only multiprocessing's own finalizers. A child of the application's own
-``os.fork`` leaves by ``os._exit`` and runs nothing, so this function is wrapped. ``sigterm.py`` has
-the end by a signal. Nothing runs at SIGKILL: what was not sent in the milliseconds before is lost.
+by ``os._exit`` and runs only multiprocessing's own finalizers. ``sigterm.py`` has the end by a
+signal. ``os._exit`` and SIGKILL cannot be hooked: what was not sent before is lost.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import functools
-import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import Final, NoReturn
-
-from otel_bridge.publish.sigterm import flush_all
+from typing import Final
 
 __all__ = ["hook_exit"]
 
@@ -31,14 +26,12 @@ def hook_exit(at_exit: Callable[[], None]) -> None:
     Call a function when this process comes to its end, also as a child of multiprocessing.
 
     In such a child it is called after the threads that are no daemons, as in any other program.
-    From then on ``os._exit`` also flushes every open bus, for 1 s at most. Never raises.
-    ``atexit.unregister(at_exit)`` removes the registration with ``atexit``.
+    Never raises. ``atexit.unregister(at_exit)`` removes the registration with ``atexit``.
 
     Args:
         at_exit: Sends what is queued. May be called twice, and from another thread; must not raise.
     """
     atexit.register(at_exit)
-    _wrap_hard_exit()
     # Children of multiprocessing (and of Celery's billiard) run only the finalizers registered
     # here. A module that is not imported has started no child.
     for name in ("multiprocessing.util", "billiard.util"):
@@ -62,18 +55,3 @@ def _after_threads(at_exit: Callable[[], None]) -> None:
             threading.Thread(target=wait, name="otel-bridge-exit", daemon=False).start()
             return
     at_exit()
-
-
-def _wrap_hard_exit() -> None:
-    original: Callable[[int], NoReturn] = os._exit
-    if hasattr(original, "__wrapped__"):
-        return  # also if another library has wrapped ours
-
-    @functools.wraps(original)
-    def flush_and_exit(status: int) -> NoReturn:
-        try:
-            flush_all(with_hooks=False)
-        finally:
-            original(status)
-
-    os._exit = flush_and_exit

@@ -5,8 +5,8 @@ Leaving ``with Pool()`` ends the pool's processes by SIGTERM. Of 1,000 short job
 the ends of 265 were lost, and of 500 jobs before ``Process.terminate()`` those of 490.
 
 A handler in Python runs between two instructions of the main thread. A signal that comes just
-before a call that blocks, such as that for the pool's next task, would wait for this call: 1 of
-about 100 pools hung. So a guard thread learns of the signal too, and interrupts the main thread.
+before a call that blocks, such as that for the pool's next task, would wait for this call: one run
+hung. So a guard thread learns of the signal too, and interrupts the main thread.
 """
 
 from __future__ import annotations
@@ -25,14 +25,7 @@ from typing import Any, Final
 
 from otel_bridge.forking import on_fork
 
-__all__ = [
-    "LIMIT_SEC",
-    "before_kill",
-    "flush_all",
-    "flush_before_kill",
-    "hook_sigterm",
-    "postpone_sigterm",
-]
+__all__ = ["LIMIT_SEC", "before_kill", "flush_before_kill", "hook_sigterm", "postpone_sigterm"]
 
 logger = logging.getLogger(__name__)
 
@@ -160,25 +153,15 @@ def _on_sigterm(number: int, frame: FrameType | None) -> None:
     # A handler that was set later may call this one; whether the process ends is that one's affair.
     # The first process of a container goes on, as without a handler; the SIGKILL follows in 10 s.
     is_last = signal.getsignal(signal.SIGTERM) is _on_sigterm and os.getpid() != 1
-    if not flush_all(with_hooks=is_last):
+    if not _flush_all(with_hooks=is_last):
         return  # a second signal, or the guard has begun
     if is_last:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def flush_all(*, with_hooks: bool) -> bool:
-    """
-    Flush every open bus of this process for at most ``LIMIT_SEC`` (1 s); never raises.
-
-    A bus that has published nothing, or cannot reach the log, is not waited for.
-
-    Args:
-        with_hooks: Whether to call the functions given to ``before_kill`` first.
-
-    Returns:
-        False, at once, if another call is under way.
-    """
+def _flush_all(*, with_hooks: bool) -> bool:
+    """Run the hooks and flush; False if that has begun already."""
     global _is_ending
     with _lock:
         if _is_ending:
@@ -249,7 +232,7 @@ def _end_from_here() -> None:
     """End the process while its main thread is in a call that no signal interrupts."""
     import ctypes  # 10 ms, in this rare case only
 
-    if flush_all(with_hooks=True):
+    if _flush_all(with_hooks=True):
         # Python sets a signal's default in the main thread only.
         ctypes.CDLL(None).signal(int(signal.SIGTERM), 0)
         os.kill(os.getpid(), signal.SIGTERM)

@@ -107,13 +107,6 @@ def test_nothing_waits_for_a_log_that_is_away(own_redis: RedisServer) -> None:
     assert ended == (0, {"sleeping": -15, "in_c": -15, "handled": 7})
 
 
-def test_a_hard_exit_after_a_job_loses_nothing(own_redis: RedisServer) -> None:
-    """os._exit skips every finalizer of Python's; jobs that ended before it are in the log."""
-    assert run("hard_exit", own_redis.url, count=10) == (4, None)
-    expected = {"parent", *(f"child-{number}" for number in range(10))}
-    assert ids_of(events_in(own_redis), "task_completed") == expected
-
-
 def test_a_thread_of_a_child_may_end_after_its_function(own_redis: RedisServer) -> None:
     """What a thread that is no daemon does after multiprocessing's finalizers arrives too."""
     assert run("threaded", own_redis.url) == (0, 0)

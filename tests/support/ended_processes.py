@@ -120,19 +120,6 @@ def plain(context: BaseContext, initializer: Any, count: int) -> None:
         time.sleep(60)
 
 
-def hard_exit(context: BaseContext, initializer: Any, count: int) -> None:
-    """A forked child that runs a job and leaves by os._exit, and then the parent does the same."""
-    for number in range(count):
-        child = os.fork()
-        if child == 0:
-            work(f"child-{number}")
-            os._exit(3)
-        _, status = os.waitpid(child, 0)
-        assert os.waitstatus_to_exitcode(status) == 3
-    work("parent")
-    os._exit(4)
-
-
 def unconfigured(context: BaseContext, initializer: Any, count: int) -> None:
     """Pools whose processes do not call configure(): spawned ones have none, forked ones do."""
     with context.Pool(1) as made:
@@ -154,15 +141,9 @@ def configured_again(context: BaseContext, initializer: Any, count: int) -> None
         assert child.exitcode == 0
 
 
-SCENARIOS: dict[str, Callable[[BaseContext, Any, int], None]] = {
-    "pool": pool,
-    "executor": executor,
-    "terminated": terminated,
-    "threaded": threaded,
-    "plain": plain,
-    "hard_exit": hard_exit,
-    "unconfigured": unconfigured,
-    "configured_again": configured_again,
+SCENARIOS = {
+    one.__name__: one
+    for one in (pool, executor, terminated, threaded, plain, unconfigured, configured_again)
 }
 
 

@@ -98,6 +98,6 @@ def test_the_last_hook_is_called_first_and_objects_are_not_kept() -> None:
     before_kill(lambda: order.append("first"))
     before_kill(lambda: order.append("second"))
     flush_before_kill(Flusher(order).flush)
-    assert sigterm.flush_all(with_hooks=True)
+    assert sigterm._flush_all(with_hooks=True)
     assert order[:2] == ["second", "first"]
     assert "flush" not in order
