@@ -299,11 +299,10 @@ class CommandObserver:
             if command.writes is not None:
                 if running is None:
                     return nothing
-                keys = running.keys
                 notes = [
                     _Note(running, write, submission=submission)
                     for write in command.writes(args)
-                    if write.key in keys or (type(write.key) is not str and text(write.key) in keys)
+                    if running.reads(write.key)
                 ]
                 return notes or nothing
             if command.pops is not None:

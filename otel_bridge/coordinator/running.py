@@ -83,7 +83,6 @@ class RunningJob:
             itself is noted.
         around (BaseException | None): The exception that was being handled where ``_process_task``
             was called, which is none of the job's.
-        keys (frozenset[str]): ``status_keys`` and ``error_key``; made of these.
         status (TaskStatus | None): The last status recorded: pending, processing, completed, failed
             or retrying. None if none was, or one that is no known word for these.
         error (str | None): The last error recorded, of any length; None if none was.
@@ -100,15 +99,16 @@ class RunningJob:
     span: Job
     codes: Collection[types.CodeType] = ()
     around: BaseException | None = None
-    keys: frozenset[str] = frozenset()
     status: TaskStatus | None = None
     error: str | None = None
     is_queued_again: bool = False
     is_dead: bool = False
     handled: str | None = None
 
-    def __post_init__(self) -> None:
-        self.keys = self.status_keys | {self.error_key}
+    def reads(self, key: Any) -> bool:
+        """Whether a key, as a command has it, is one whose value says something of the job."""
+        name = key if type(key) is str else text(key)
+        return name in self.status_keys or name == self.error_key
 
     def record_write(self, key: str, value: Any) -> None:
         """
@@ -340,11 +340,13 @@ class Attempt:
         unless something says otherwise.
         """
         running, before = self.running, self._task
-        written, on_task = running.status, status_of(field(self._source, "status"))
-        if on_task is before.status:
-            on_task = None  # not set by this attempt
         if running.is_queued_again:
             return TaskStatus.RETRYING, None
+        written, on_task = running.status, None
+        if written not in _ENDS:
+            on_task = status_of(field(self._source, "status"))
+            if on_task is before.status:
+                on_task = None  # not set by this attempt
         for status in (written, on_task):
             if status in _ENDS:
                 self._coordinator.has_recorded_ends = True
