@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
 from otel_bridge_collector.model.events import STATUS_NAMES
-from otel_bridge_collector.model.snapshot.panels import queue_depths, shown_processes
+from otel_bridge_collector.model.snapshot.panels import queue_depths
 from otel_bridge_collector.views.listing import Listing, Scope, Window
 from otel_bridge_collector.views.state import MAX_NAMES, ViewState
 from otel_bridge_collector.wire.views.params import OverviewParams
@@ -68,7 +68,7 @@ def _projects(params: OverviewParams, scope: Scope) -> list[str | None]:
 
 
 def _shared(state: ViewState) -> dict[str, Any]:
-    shown = shown_processes(state.model)
+    shown = state.processes()
     workers = Counter(status for _, _, status in shown)
     dropped = sum(one.note[1] for _, one, _ in shown if one is not None)
     stats = state.model.stats

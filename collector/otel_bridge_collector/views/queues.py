@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 from otel_bridge_collector.model.queues import Queue
-from otel_bridge_collector.model.snapshot.panels import shown_processes
 from otel_bridge_collector.views.listing import Listing, Scope, Window, list_window
 from otel_bridge_collector.views.state import ViewState, ms
 from otel_bridge_collector.wire.views.params import ListParams
@@ -65,7 +64,7 @@ def _workers_of(state: ViewState) -> Counter[str] | None:
     """How many workers that are online take jobs from each queue; None: none ever said so."""
     found: Counter[str] = Counter()
     does_any_say = False
-    for _, process, status in shown_processes(state.model):
+    for _, process, status in state.processes():
         if process is not None and process.queues is not None:
             does_any_say = True
             if status == "online":

@@ -9,7 +9,9 @@ from typing import Any, Final, Protocol, TypeVar
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge_collector.model.fold import Fold
+from otel_bridge_collector.model.processes.records import Incarnation, Worker
 from otel_bridge_collector.model.reading.projects import is_shared
+from otel_bridge_collector.model.snapshot.panels import WorkerStatus, shown_processes
 from otel_bridge_collector.views.budget import Budget
 from otel_bridge_collector.views.listing import Scope
 from otel_bridge_collector.views.task_index import TaskIndex
@@ -115,6 +117,7 @@ class ViewState:
         self.tasks = TaskIndex(model)
         self.orders: dict[Any, tuple[int, Any, Any]] = {}
         self._kept: dict[Callable[[Fold], Kept], Any] = {}
+        self._processes: Sequence[tuple[Worker, Incarnation | None, WorkerStatus]] | None = None
         self._running: dict[tuple[str | None, bool], Counter[str]] | None = None
 
     @property
@@ -138,7 +141,7 @@ class ViewState:
         self.budget.refresh(self.now // 1000)
         for kept in self._kept.values():
             kept.refresh()
-        self._running = None
+        self._running = self._processes = None
         if len(self.orders) > _MAX_ORDERS:
             self.orders.clear()
 
@@ -176,6 +179,16 @@ class ViewState:
         for known in self.tasks.visible(scope, project):
             found |= known.names
         return found
+
+    def processes(self) -> Sequence[tuple[Worker, Incarnation | None, WorkerStatus]]:
+        """
+        Return the workers that are shown, by process; once a ``refresh`` for all views and readers.
+
+        As ``shown_processes``; on the event loop of the model. Raises nothing.
+        """
+        if self._processes is None:
+            self._processes = shown_processes(self.model)
+        return self._processes
 
     def running_by_type(self, scope: Scope, project: str | None) -> Counter[str]:
         """

@@ -13,7 +13,6 @@ from otel_bridge_collector.model.snapshot.panels import (
     WorkerStatus,
     current_job,
     is_named_to,
-    shown_processes,
     started_at,
 )
 from otel_bridge_collector.views.listing import Listing, Scope, Window, list_window
@@ -44,7 +43,7 @@ def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
     """
     found: dict[str, _Shown] = {}
     if scope is None:
-        shown = shown_processes(state.model)
+        shown = state.processes()
         ids = Counter(worker.id for worker, _, _ in shown)
         found = {
             _key(worker, one): _Shown(worker, one, status, ids[worker.id] > 1)

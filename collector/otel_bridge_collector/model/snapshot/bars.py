@@ -138,24 +138,39 @@ def places_of(job: Job) -> dict[Node, tuple[int, int]] | None:
     if first is None or first.next is None:
         return None
     enqueues = 0
-    attempts: list[tuple[int, int]] = []
-    is_one = True
-    for node in job.nodes():
+    attempts: list[Node] = []
+    run_id, is_one = first.run, True
+    node: Node | None = first
+    while node is not None:
         if node.kind == ENQUEUE:
             enqueues += 1
         else:
-            attempts.append((node.attempt, node.first))
-        is_one = is_one and node.run == first.run
-    if is_one and (first.run is not None or (enqueues < 2 and (enqueues or len(attempts) < 2))):
-        attempts.sort()
-        pairs = pairwise(attempts)
-        if all(one[0] < other[0] and one[1] <= other[1] for one, other in pairs):
-            # Most jobs: without looking at their times, which took 4 us a job.
-            return None
+            attempts.append(node)
+        is_one = is_one and node.run == run_id
+        node = node.next
+    count = len(attempts)
+    is_one = is_one and (run_id is not None or (enqueues < 2 and (enqueues > 0 or count < 2)))
+    if is_one and (count < 2 or _is_in_order(attempts)):
+        # Most jobs: without looking closer, which took 4 us a job.
+        return None
     places: dict[Node, tuple[int, int]] = {}
     for number, run in enumerate(runs_of(job), 1):
         places.update((node, (number, attempt)) for node, attempt in run.numbers.items())
     return places
+
+
+def _is_in_order(attempts: list[Node]) -> bool:
+    """Whether attempts have different numbers, and started in the order of these."""
+    if len(attempts) == 2:
+        one, other = attempts
+        if one.attempt > other.attempt:
+            one, other = other, one
+        return one.attempt != other.attempt and one.first <= other.first
+    attempts.sort(key=lambda node: node.attempt)
+    return all(
+        one.attempt != other.attempt and one.first <= other.first
+        for one, other in pairwise(attempts)
+    )
 
 
 def _candidates(model: Fold, task: Task) -> dict[Node, None]:

@@ -244,9 +244,10 @@ def _count(item: Item) -> int:
 
 def _place(job: Job, node: Node) -> tuple[int, int]:
     """The number of its run, and of its attempt."""
-    known = 1, node.attempt
+    if job.first is node and node.next is None:
+        return 1, node.attempt
     places = places_of(job)
-    return known if places is None else places.get(node, known)
+    return (1, node.attempt) if places is None else places.get(node, (1, node.attempt))
 
 
 def _queued(job: Job, node: Node) -> int | None:

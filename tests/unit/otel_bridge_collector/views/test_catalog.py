@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -126,7 +127,7 @@ def log(events: Sequence[Event]) -> ReplayRing:
 
 def in_project(events: Sequence[Event], project: str, prefix: str) -> list[Event]:
     """
-    The same history in one project, with ids, workers and queues that no other history has.
+    The same history in one project, with ids, workers, hosts and queues that no other one has.
 
     Workers and queues are shared by projects: one that another project keeps alive or empties
     rightly changes what is seen of its jobs, so here they have none in common.
@@ -142,6 +143,10 @@ def in_project(events: Sequence[Event], project: str, prefix: str) -> list[Event
         fields["spans"] = fields["spans"] and [prefix + span[2:] for span in fields["spans"]]
         for name in ("worker_id", "incarnation", "trace_id", "parent_task_id", "queue", "counts"):
             fields[name] = renamed(fields[name], project, prefix)
+        meta = bytes(event.meta).replace(b'"h"', f'"{project}"'.encode())
+        for number in b"01":
+            meta = meta.replace(b'"q%c"' % number, f'"{project}-q{number:c}"'.encode())
+        fields["meta"] = msgspec.Raw(meta)
         found.append(Event(**fields))
     return found
 

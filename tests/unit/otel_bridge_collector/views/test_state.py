@@ -66,3 +66,15 @@ def test_what_a_view_keeps_is_made_once_and_refreshed() -> None:
     state.refresh(microseconds(at(2)))
     assert state.keep(Counted) is kept
     assert kept.refreshes == 2
+
+
+def test_workers_are_looked_at_once_a_refresh() -> None:
+    """All views of a moment share the list; the next refresh makes it again."""
+    model = fold([event(0, "worker_heartbeat", worker_id="w")])
+    state = ViewState(model)
+    state.refresh(microseconds(at(1)))
+    shown = state.processes()
+    assert [(worker.id, status) for worker, _, status in shown] == [("w", "online")]
+    assert state.processes() is shown
+    state.refresh(microseconds(at(100)))
+    assert [status for _, _, status in state.processes()] == ["offline"]
