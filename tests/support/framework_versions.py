@@ -94,8 +94,16 @@ VERSIONS: Final = (
             *("opentelemetry-instrumentation-celery>=0.59b0", "sentry-sdk>=2.40"),
         ),
     ),
-    FrameworkVersion("rq", "2.6.1", ("rq==2.6.1", "sentry-sdk>=2.40")),
-    FrameworkVersion("rq", "3.0", ("rq==3.0.*", "sentry-sdk>=2.40")),
+    FrameworkVersion(
+        "rq",
+        "2.6.1",
+        ("rq==2.6.1", "opentelemetry-instrumentation-redis>=0.59b0", "sentry-sdk>=2.40"),
+    ),
+    FrameworkVersion(
+        "rq",
+        "3.0",
+        ("rq==3.0.*", "opentelemetry-instrumentation-redis>=0.59b0", "sentry-sdk>=2.40"),
+    ),
     FrameworkVersion("arq", "0.26", ("arq==0.26.*", "sentry-sdk>=2.40")),
     FrameworkVersion("arq", "0.28", ("arq==0.28.*", "sentry-sdk>=2.40")),
     FrameworkVersion(
