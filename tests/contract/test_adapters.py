@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.otlp_sink import OtlpSink
 from tests.support.patched_members import adapter_of
-from tests.support.redis_server import DATABASES, RedisServer
+from tests.support.redis_server import RedisServer, next_module_database
 from tests.support.task_rig import ARQ_BIN, FRAMEWORKS, TaskRig, bin_of
 from tests.support.waiting import wait_until
 
@@ -23,7 +23,6 @@ pytestmark = pytest.mark.redis
 
 ROOT = Path(__file__).parents[2]
 _numbers = itertools.count()
-_databases = itertools.count(DATABASES - 1, -1)
 
 MakeRig = Callable[..., TaskRig]
 
@@ -47,7 +46,7 @@ def test_arq_is_the_one_that_pip_gives() -> None:
 @pytest.fixture(scope="module", params=FRAMEWORKS)
 def rig(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[TaskRig]:
     """Producer and worker of one framework, for all tests of the module."""
-    url = f"redis://127.0.0.1:{redis_server.port}/{next(_databases)}"
+    url = f"redis://127.0.0.1:{redis_server.port}/{next_module_database()}"
     with TaskRig(request.param, url) as rig:
         rig.start_worker()
         rig.wait_for("worker_started")

@@ -10,6 +10,7 @@ proof that did not run is not a proof.
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import shutil
 import signal
@@ -22,10 +23,27 @@ from typing import Any, Literal
 import pytest
 import redis
 
-__all__ = ["DATABASES", "Kind", "RedisServer", "find_redis_server", "require_redis_server"]
+__all__ = [
+    "DATABASES",
+    "Kind",
+    "RedisServer",
+    "find_redis_server",
+    "next_module_database",
+    "require_redis_server",
+]
 
 DATABASES = 1024
 _START_TIMEOUT_SEC = 10.0
+_module_databases = itertools.count(DATABASES - 1, -1)
+
+
+def next_module_database() -> int:
+    """
+    The number of a database that a fixture of a module has for itself, on the session's server.
+
+    They count down from the last one, those of ``redis_url`` up from the first.
+    """
+    return next(_module_databases)
 
 
 Kind = Literal["redis", "oldest", "valkey"]
@@ -85,6 +103,9 @@ class RedisServer:
             "databases": str(DATABASES),
             "save": "",
             "appendonly": "yes" if is_durable else "no",
+            # Not "everysec": while it syncs on a busy disk, Redis holds writes back for up to 2 s,
+            # and a SIGKILL lost what it had acknowledged. What is written outlives the process.
+            "appendfsync": "no",
             "loglevel": "warning",
             **{name.replace("_", "-"): value for name, value in options.items()},
         }

@@ -50,7 +50,6 @@ __all__ = [
 
 MAX_DEPTH: Final = 64
 """Nodes deeper than this are counted at their ancestor of this depth, so that a walk is bounded."""
-
 KIDS: Final = 6
 """Index in an aggregate: direct children ever linked. 0 to 5 are jobs below, by status."""
 GONE: Final = 7
@@ -59,7 +58,6 @@ _COUNTS: Final = 8
 
 UNKNOWN: Final = -1
 """Of a virtual phase's ``first``: a job left or changed, so its times are to be found again."""
-
 NAMED: Final = 1
 """An event named the node's task; else ``base`` is the card of its trace."""
 RETRIED: Final = 2
@@ -115,8 +113,7 @@ class More(msgspec.Struct, gc=False, eq=False):
     job: str | None = None
     """The job's id, while the node is not placed in a job."""
     title: str | None = None
-    title_at: int = 0
-    """``ts`` of the snapshot that it is of; 0: of the start, or later than any: of the end."""
+    title_at: int = 0  # ``ts`` of its snapshot; 0: of the start; later than any: of the end
     domain: str | None = None
     domain_at: int = 0
     message: tuple[int, str] | None = None
@@ -125,7 +122,7 @@ class More(msgspec.Struct, gc=False, eq=False):
     """(ts, done, total) of a job's own progress."""
     span_kind: str | None = None
     is_delayed: bool = False
-    due: int = 0  # when a delayed job begins to wait for a worker; 0: not known
+    due: int = 0  # when a delayed job begins to wait; 0: not known
     reason: str | None = None
     cause: str | None = None
     """Key of the failure group that counts this node; None while none does."""
@@ -374,10 +371,10 @@ def forget_times(job: Job) -> None:
 
 def unchain(node: Node, job: Job) -> None:
     """Take a node out of its job."""
-    if job.first is node:
+    before = job.first
+    if before is node:
         job.first = node.next
     else:
-        before = job.first
         while before is not None and before.next is not node:
             before = before.next
         assert before is not None

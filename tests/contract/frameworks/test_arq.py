@@ -22,7 +22,7 @@ from otel_bridge.adapters.arq import ArqAdapter
 from otel_bridge.bridge import Bridge
 from otel_bridge.publish.transports.memory import memory_log
 from otel_bridge.settings import BridgeSettings
-from tests.support.redis_server import DATABASES, RedisServer
+from tests.support.redis_server import RedisServer, next_module_database
 from tests.support.rig_model import (
     Attempt,
     assert_no_error_of_ours,
@@ -37,7 +37,6 @@ from tests.support.waiting import wait_until
 pytestmark = [pytest.mark.redis, pytest.mark.timeout(180)]
 
 _names = itertools.count()
-_DATABASE = DATABASES // 2 + 2
 RETRIED = [Attempt(0, "retrying", None), Attempt(1, "completed", None)]
 LOST = Attempt(0, "stalled", "worker_lost")
 
@@ -49,7 +48,7 @@ def name(what: str) -> str:
 @pytest.fixture(scope="module")
 def rig(redis_server: RedisServer) -> Iterator[TaskRig]:
     """One worker for the tests that need no set-up of their own."""
-    with TaskRig("arq", f"redis://127.0.0.1:{redis_server.port}/{_DATABASE}") as rig:
+    with TaskRig("arq", f"redis://127.0.0.1:{redis_server.port}/{next_module_database()}") as rig:
         rig.start_worker()
         rig.wait_for("worker_started")
         yield rig

@@ -18,7 +18,7 @@ from otel_bridge_collector.model.events import STATUS_NAMES, microseconds
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.runs import runs_of
 
-from tests.support.redis_server import DATABASES, RedisServer
+from tests.support.redis_server import RedisServer, next_module_database
 from tests.support.task_rig import TaskRig, bin_of
 from tests.support.waiting import wait_until
 
@@ -44,7 +44,7 @@ def is_clean(rig: TaskRig) -> bool:
 @pytest.fixture(scope="module")
 def rig(redis_server: RedisServer) -> Iterator[TaskRig]:
     """A prefork worker of two processes, with Sentry and OpenTelemetry's own instrumentation."""
-    url = f"redis://127.0.0.1:{redis_server.port}/{DATABASES - 10}"
+    url = f"redis://127.0.0.1:{redis_server.port}/{next_module_database()}"
     with TaskRig("celery", url, BESIDE="sentry ours otel") as rig:
         rig.start_worker()
         rig.wait_for("worker_started", count=2)

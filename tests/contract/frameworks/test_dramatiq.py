@@ -16,7 +16,7 @@ from otel_bridge_collector.model.runs import runs_of
 from otel_bridge.events.model import MonitoringEvent
 from tests.support.commanded_worker import NAMESPACE, can_be_pid_1
 from tests.support.folding import fold
-from tests.support.redis_server import DATABASES, RedisServer
+from tests.support.redis_server import RedisServer, next_module_database
 from tests.support.task_rig import TaskRig, bin_of
 from tests.support.waiting import wait_until
 
@@ -32,8 +32,7 @@ HAS_ABORT = any((folder / "dramatiq_abort").is_dir() for folder in SITE_PACKAGES
 @pytest.fixture(scope="module")
 def rig(redis_server: RedisServer) -> Iterator[TaskRig]:
     """Producer and worker, for all tests that need no other set-up."""
-    # redis_url counts from 0, and test_adapters.py down from the last.
-    url = f"redis://127.0.0.1:{redis_server.port}/{DATABASES - 10}"
+    url = f"redis://127.0.0.1:{redis_server.port}/{next_module_database()}"
     with TaskRig("dramatiq", url) as rig:
         rig.start_worker()
         rig.wait_for("worker_started")

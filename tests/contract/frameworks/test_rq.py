@@ -20,7 +20,7 @@ from otel_bridge_collector.model.nodes import Job
 
 from otel_bridge.events.model import MonitoringEvent
 from tests.support.folding import START, fold, judged
-from tests.support.redis_server import DATABASES, RedisServer
+from tests.support.redis_server import RedisServer, next_module_database
 from tests.support.task_rig import TaskRig, bin_of
 from tests.support.waiting import wait_until
 
@@ -58,7 +58,7 @@ def name(what: str) -> str:
 @pytest.fixture(scope="module")
 def rig(redis_server: RedisServer) -> Iterator[TaskRig]:
     """A worker with RQ's scheduler, for the tests that need none of their own."""
-    with TaskRig("rq", f"redis://127.0.0.1:{redis_server.port}/{DATABASES - 7}") as rig:
+    with TaskRig("rq", f"redis://127.0.0.1:{redis_server.port}/{next_module_database()}") as rig:
         rig.start_worker("--name", "shared", "--scheduler")
         rig.wait_for("worker_started")
         yield rig

@@ -21,7 +21,7 @@ from otel_bridge.adapters.taskiq import TaskiqAdapter
 from otel_bridge.bridge import Bridge
 from otel_bridge.publish.transports.memory import memory_log
 from otel_bridge.settings import BridgeSettings
-from tests.support.redis_server import DATABASES, RedisServer
+from tests.support.redis_server import RedisServer, next_module_database
 from tests.support.rig_model import (
     Attempt,
     assert_no_error_of_ours,
@@ -58,7 +58,9 @@ def name(what: str) -> str:
 @pytest.fixture(scope="module")
 def rig(redis_server: RedisServer) -> Iterator[TaskRig]:
     """One worker for the tests that need no set-up of their own."""
-    with TaskRig("taskiq", f"redis://127.0.0.1:{redis_server.port}/{DATABASES // 2 + 1}") as rig:
+    with TaskRig(
+        "taskiq", f"redis://127.0.0.1:{redis_server.port}/{next_module_database()}"
+    ) as rig:
         rig.start_worker()
         rig.wait_for("worker_started")
         yield rig
