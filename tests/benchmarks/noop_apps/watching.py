@@ -1,4 +1,4 @@
-"""What the applications are told by the environment, and how they are watched."""
+"""What the applications read from the environment, and how they are watched."""
 
 from __future__ import annotations
 

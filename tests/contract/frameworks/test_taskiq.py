@@ -112,7 +112,7 @@ def test_a_result_that_cannot_be_stored(rig: TaskRig) -> None:
 
 
 def test_ends_have_reasons(rig: TaskRig) -> None:
-    """A time limit is told apart from the job's own TimeoutError; reject() and sys.exit() fail."""
+    """A time limit is not the job's own TimeoutError; reject() and sys.exit() fail."""
     assert end_of(rig, rig.submit("slow")) == (
         "TimeoutError: time limit of 1 s exceeded",
         "time_limit",

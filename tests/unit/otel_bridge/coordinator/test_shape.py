@@ -265,7 +265,7 @@ def test_a_carrier_leaves_a_task_that_is_still_text(
     is_sorted: bool,
     is_bytes: bool,
 ) -> None:
-    """The rest of the JSON stays as it was written, whoever wrote it."""
+    """The rest of the JSON stays as it was written, by any encoder."""
     options: Any = {
         "separators": separators,
         "ensure_ascii": is_ascii,

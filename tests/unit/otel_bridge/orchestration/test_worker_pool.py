@@ -137,7 +137,7 @@ async def test_a_missing_corpus_is_an_error_before_any_job(
 async def test_an_item_of_another_program_ends_the_pool_and_releases_its_tasks(
     tmp_path: Path, make_settings: MakeSettings
 ) -> None:
-    """What was taken of ours goes back or is finished; nobody has set the stop event."""
+    """What was taken of ours goes back or is finished; the stop event is not set."""
     client, stop = embedded(), asyncio.Event()
     queue = TaskQueue(client)
     gateway = ResearchGateway(client)

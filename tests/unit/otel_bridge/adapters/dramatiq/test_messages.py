@@ -86,7 +86,7 @@ def test_the_reason_of_an_end(error: BaseException | None, reason: str | None) -
 
 
 def test_a_message_that_is_too_old_is_expired() -> None:
-    """It is told by the middleware that raised, not by the text, which others may use as well."""
+    """It is known by the middleware that raised, not by the text, which others may use too."""
     assert reason_of(refused_by_age()) == "expired"
 
 
