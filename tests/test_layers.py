@@ -190,17 +190,12 @@ TESTED_ELSEWHERE = {
     "otel_bridge/__main__": ("is the command line", "tests/integration/test_main_job.py"),
     "otel_bridge/adapters/arq/adapter": (ADAPTERS[0], "tests/contract/frameworks/test_arq.py"),
     "otel_bridge/adapters/celery/adapter": ADAPTERS,
-    "otel_bridge/adapters/dramatiq/adapter": ADAPTERS,
     "otel_bridge/adapters/rq/adapter": RQ,
     "otel_bridge/adapters/rq/endings": RQ,
     "otel_bridge/adapters/rq/enqueueing": RQ,
     "otel_bridge/adapters/rq/job_metrics": ("counts the jobs of real workers", ADAPTERS[1]),
     "otel_bridge/adapters/rq/running": RQ,
     "otel_bridge/adapters/rq/spawned": RQ,
-    "otel_bridge/adapters/taskiq/adapter": (
-        ADAPTERS[0],
-        "tests/contract/frameworks/test_taskiq.py",
-    ),
     "otel_bridge/adapters/taskiq/sending": (
         "wraps the real senders of Taskiq",
         "tests/contract/frameworks/test_taskiq.py",
