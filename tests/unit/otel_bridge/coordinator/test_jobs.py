@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gc
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,8 +19,6 @@ from otel_bridge.coordinator.shape import read_task
 from otel_bridge.settings import BridgeSettings
 from tests.support.spans import SpanRecorder
 
-_names = itertools.count()
-
 
 class Coordinator:
     """A user's coordinator that shows no Redis client."""
@@ -34,26 +31,6 @@ class NamelessCoordinator:
     """A coordinator that does not say how its keys begin."""
 
     redis_client: Any = None
-
-
-@pytest.fixture
-def recorder(make_settings: Callable[..., BridgeSettings]) -> Iterator[SpanRecorder]:
-    found = SpanRecorder()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(found)
-    bridge = otel_bridge.configure(
-        tracer_provider=provider,
-        settings=make_settings(bus_url=f"memory://coordinator-jobs-{next(_names)}"),
-    )
-    yield found
-    bridge.shutdown()
-
-
-@pytest.fixture
-def states() -> Iterator[InstrumentedCoordinators]:
-    made = InstrumentedCoordinators("redis_client", None, 5.0)
-    yield made
-    made.close()
 
 
 @pytest.fixture

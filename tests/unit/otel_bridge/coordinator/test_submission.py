@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
 
 import otel_bridge
 from otel_bridge.coordinator.jobs import InstrumentedCoordinator, InstrumentedCoordinators
@@ -18,10 +15,7 @@ from otel_bridge.coordinator.running import RUNNING_JOB, Attempt
 from otel_bridge.coordinator.shape import PAYLOAD_KEY, read_task
 from otel_bridge.coordinator.submission import PHASE_COUNTER, Submission
 from otel_bridge.events import semconv
-from otel_bridge.settings import BridgeSettings
 from tests.support.spans import SpanRecorder
-
-_names = itertools.count()
 
 
 class Coordinator:
@@ -29,26 +23,6 @@ class Coordinator:
 
     redis_client: Any = None
     TASK_STATUS_PREFIX = "job:"
-
-
-@pytest.fixture
-def recorder(make_settings: Callable[..., BridgeSettings]) -> Iterator[SpanRecorder]:
-    found = SpanRecorder()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(found)
-    bridge = otel_bridge.configure(
-        tracer_provider=provider,
-        settings=make_settings(bus_url=f"memory://coordinator-jobs-{next(_names)}"),
-    )
-    yield found
-    bridge.shutdown()
-
-
-@pytest.fixture
-def states() -> Iterator[InstrumentedCoordinators]:
-    made = InstrumentedCoordinators("redis_client", None, 5.0)
-    yield made
-    made.close()
 
 
 @pytest.fixture
