@@ -1,4 +1,4 @@
-"""``make frameworks``: its table of versions, its lock files and what it says at the end."""
+"""``make frameworks`` and ``make agents``: tables, lock files and what they say at the end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import re
 
 import pytest
 
+from tests.support.agent_libraries import ENVIRONMENTS
 from tests.support.framework_versions import ROOT, VERSIONS, FrameworkVersion, chosen, summary
+from tests.support.locked_environments import LockedEnvironment
 from tests.support.patched_members import adapter_of
 from tests.support.task_rig import FRAMEWORKS
 
@@ -14,20 +16,34 @@ LOCKED = [pytest.param(version, id=version.name) for version in VERSIONS]
 
 
 @pytest.mark.parametrize("version", LOCKED)
-def test_a_lock_file_has_the_version_and_hashes(version: FrameworkVersion) -> None:
-    """It has that version, a hash for each package, and names no package index."""
+def test_a_lock_file_has_the_version(version: FrameworkVersion) -> None:
+    """It locks the version that the environment is named after."""
     text = version.lock_file.read_text(encoding="utf-8")
-    packages = re.split(r"(?m)^(?=\S)", text)[1:]
     assert f"{version.framework}=={version.version}" in text
+
+
+@pytest.mark.parametrize(
+    "locked",
+    [
+        pytest.param(each, id=each.name)
+        for each in [*(version.locked for version in VERSIONS), *ENVIRONMENTS.values()]
+    ],
+)
+def test_a_lock_file_has_hashes(locked: LockedEnvironment) -> None:
+    """It has a hash for each package, and names no package index."""
+    text = locked.lock_file.read_text(encoding="utf-8")
+    packages = re.split(r"(?m)^(?=\S)", text)[1:]
     assert [each for each in packages if "--hash=sha256:" not in each] == []
     assert "://" not in text
     assert "--index-url" not in text
 
 
 def test_every_lock_file_is_in_the_table() -> None:
-    """No lock file is left of a version that is no longer tested."""
-    found = sorted((ROOT / "requirements" / "frameworks").iterdir())
-    assert found == sorted(version.lock_file for version in VERSIONS)
+    """No lock file is left of what is no longer tested."""
+    folders = (ROOT / "requirements" / name for name in ("frameworks", "agents"))
+    found = sorted(path for folder in folders for path in folder.iterdir())
+    locked = [*(version.locked for version in VERSIONS), *ENVIRONMENTS.values()]
+    assert found == sorted(each.lock_file for each in locked)
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

@@ -12,9 +12,7 @@ Only workers and producers use these environments; pytest itself runs in the dev
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -24,14 +22,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["ROOT", "VERSIONS", "FrameworkVersion", "chosen", "install", "is_installed", "summary"]
+from tests.support.locked_environments import ROOT, LockedEnvironment
 
-ROOT: Final = Path(__file__).parents[2]
-_ENVIRONMENTS: Final = Path(f"{sys.prefix}-frameworks")
+__all__ = ["ROOT", "VERSIONS", "FrameworkVersion", "chosen", "summary"]
+
 _AT_A_TIME: Final = 3
 """Most tests wait for workers: two versions at a time took a third of two cores."""
 _TIMEOUT_SEC: Final = 900
-_MARKERS: Final = "not chaos and not nextjs and not interop and not deploy"
+_MARKERS: Final = "not chaos and not nextjs and not interop and not deploy and not agents"
 """As in pyproject.toml, but with the tests that only this command runs."""
 
 
@@ -56,14 +54,14 @@ class FrameworkVersion:
         return f"{self.framework}-{self.version}"
 
     @property
-    def lock_file(self) -> Path:
-        """Every package with its hashes."""
-        return ROOT / "requirements" / "frameworks" / f"{self.name}.txt"
+    def locked(self) -> LockedEnvironment:
+        """Its environment."""
+        return LockedEnvironment("frameworks", self.name, self.requirements)
 
     @property
-    def environment(self) -> Path:
-        """Where the version is installed."""
-        return _ENVIRONMENTS / self.name
+    def lock_file(self) -> Path:
+        """Every package with its hashes."""
+        return self.locked.lock_file
 
 
 # Of each version the newest patch, of the oldest the very one that the adapter's requirement names.
@@ -146,55 +144,6 @@ def chosen(names: Sequence[str]) -> list[FrameworkVersion]:
     return [each for each in VERSIONS if not names or {each.name, each.framework} & set(names)]
 
 
-def lock(version: FrameworkVersion) -> None:
-    """Resolve the requirements of one version and write its lock file."""
-    version.lock_file.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run(
-        [
-            *("uv", "pip", "compile", "-q", "--universal", "--python-version", "3.11"),
-            *("--generate-hashes", "--no-emit-index-url", "--no-header", "--no-annotate"),
-            *("-o", str(version.lock_file), "pyproject.toml", "-"),
-        ],
-        cwd=ROOT,
-        input="\n".join(version.requirements),
-        text=True,
-        check=True,
-    )
-
-
-def is_installed(version: FrameworkVersion) -> bool:
-    """Whether its environment is complete, and is what the lock file says."""
-    stamp = version.environment / ".installed"
-    return stamp.is_file() and stamp.read_text(encoding="utf-8") == _digest(version)
-
-
-def _digest(version: FrameworkVersion) -> str:
-    return hashlib.sha256(version.lock_file.read_bytes() + sys.version.encode()).hexdigest()
-
-
-def install(version: FrameworkVersion) -> str | None:
-    """
-    Make the environment of one version, if it is not there yet.
-
-    Returns:
-        What went wrong, in one line; None if it is installed.
-    """
-    if is_installed(version):
-        return None
-    shutil.rmtree(version.environment, ignore_errors=True)
-    python = str(version.environment / "bin" / "python")
-    for command in (
-        [sys.executable, "-m", "venv", str(version.environment)],
-        [python, "-m", "pip", "install", "-q", "--require-hashes", "-r", str(version.lock_file)],
-    ):
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            lines = (done.stdout + done.stderr).strip().splitlines()
-            return lines[-1] if lines else f"{command[0]} ended with {done.returncode}"
-    (version.environment / ".installed").write_text(_digest(version), encoding="utf-8")
-    return None
-
-
 def _pytest(version: FrameworkVersion) -> subprocess.CompletedProcess[str]:
     # "rq" is a part of "arq"; and the test of arq's own environment proves another lock file.
     only = {"rq": "rq and not arq", "arq": "arq and not pip_gives"}
@@ -212,7 +161,7 @@ def _pytest(version: FrameworkVersion) -> subprocess.CompletedProcess[str]:
         cwd=ROOT,
         env={
             **os.environ,
-            f"OTEL_BRIDGE_{version.framework.upper()}_BIN": str(version.environment / "bin"),
+            f"OTEL_BRIDGE_{version.framework.upper()}_BIN": str(version.locked.environment / "bin"),
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -286,12 +235,12 @@ def main(arguments: Sequence[str]) -> int:
     """Lock, or install and test; the exit code."""
     if "--lock" in arguments:
         for version in chosen([each for each in arguments if each != "--lock"]):
-            lock(version)
+            version.locked.lock()
         return 0
     versions = chosen(arguments)
-    if not all(is_installed(version) for version in versions):
+    if not all(version.locked.is_installed for version in versions):
         print("otel-bridge: installing the task frameworks: about a minute for each version")
-    missing = _each(install, versions)
+    missing = _each(lambda version: version.locked.install(), versions)
     failed = _each(_test, [each for each in versions if each.name not in missing])
     lines, code = summary(versions, missing, failed, is_ci="CI" in os.environ)
     print("\n".join(["", *lines]))
