@@ -136,6 +136,10 @@ def test_event_row_and_its_details(open_page: OpenPage) -> None:
         expect(page).to_have_url(re.compile(r"event=.*task=one&job=one%3Aa"))
         expect(page.locator(".wf-space").get_by_role("row", selected=True)).to_contain_text("a")
         expect(detail(page)).to_be_visible()
+        # The details of the job lie above: Escape closes them first.
+        expect(page.get_by_test_id("details")).to_contain_text("two answers")
+        page.keyboard.press("Escape")
+        expect(page.get_by_test_id("details")).to_have_count(0)
         page.keyboard.press("Escape")
         expect(detail(page)).to_have_count(0)
 
@@ -156,12 +160,12 @@ def test_links_to_what_has_moved_on(busy_site: DashboardSite, open_page: OpenPag
         page.goto(f"{busy_site.url}/?project=moved&event={newest['event_id']}")
         expect(notice).to_contain_text("not among those loaded")
         epoch = position.rpartition(":")[0]
-        page.goto(f"{busy_site.url}/?task=moved&job=nowhere&event={epoch}:5-0")
+        page.goto(f"{busy_site.url}/?task=moved&node=00000000000000ff&event={epoch}:5-0")
         expect(notice).to_contain_text("has left the log")
         expect(page.locator(".wf-notice")).to_contain_text("no longer, in the collector's memory")
         expect(page.locator(".wf-space [aria-selected=true]")).to_have_count(0)
         notice.get_by_role("button", name="Close").click()
-        expect(page).to_have_url(re.compile("job=nowhere$"))
+        expect(page).to_have_url(re.compile("node=00000000000000ff$"))
 
 
 def test_connection_lost_and_back(busy_site: DashboardSite, open_page: OpenPage) -> None:

@@ -1,5 +1,6 @@
 /** The whole page: all panels around one feed. */
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { DetailsPanel } from "./details/DetailsPanel";
 import { FilterBar } from "./events/FilterBar";
 import { RecentEventsTable } from "./events/RecentEventsTable";
 import { traceUrl, useTraceTemplate } from "./feed/trace-links";
@@ -7,7 +8,7 @@ import { useSession } from "./feed/use-session";
 import { useCopy, useMedia, useTheme } from "./lib/browser";
 import { timeOfDay } from "./lib/format";
 import { sendToPanels, useKeyboardShortcuts } from "./lib/keyboard";
-import { linkTo, useViewState, type ViewState } from "./lib/url-state";
+import { hasDetails, linkTo, runOf, useViewState, type ViewState } from "./lib/url-state";
 import { Announcer } from "./panels/Announcer";
 import { EmptyState, WaitingState } from "./panels/EmptyState";
 import { GlobalStatsBar } from "./panels/GlobalStatsBar";
@@ -58,9 +59,12 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
   const rowFilter = useMemo(() => ({ status, type, text }), [status, type, text]);
   const shownTask = useShownTask(feed, view.task);
   const [request, setRequest] = useState(0);
+  const isDetailed = hasDetails(view);
+  const [isDetailsFocused, setDetailsFocused] = useState(false);
   const onFocus = useCallback(
     (taskId: string, jobId: string | null = null) => {
-      change({ task: taskId, ...(jobId === null ? {} : { job: jobId }) });
+      change({ task: taskId, ...(jobId === null ? {} : { job: jobId, open: "1" }) });
+      setDetailsFocused(true);
       setRequest((n) => n + 1);
       setDrawerOpen(true);
     },
@@ -76,7 +80,27 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
     (part: Partial<ViewState>) => change({ task: linkedView.current.task, ...part }),
     [change],
   );
-  const onNode = useCallback((node: string) => changeShown({ node }), [changeShown]);
+  // Details that are open go on to the next row; without a row there are none.
+  const onNode = useCallback(
+    (node: string) =>
+      changeShown({ node, open: node && hasDetails(linkedView.current) ? "1" : "" }),
+    [changeShown],
+  );
+  const onOpen = useCallback(
+    (node: string, isFocused: boolean) => {
+      setDetailsFocused(isFocused);
+      changeShown({ node, open: "1" });
+    },
+    [changeShown],
+  );
+  const onCloseDetails = useCallback(
+    () => change({ open: "", ...(linkedView.current.job ? { job: "" } : {}) }),
+    [change],
+  );
+  const onNextFailure = useCallback(
+    (step: 1 | -1) => sendToPanels("ob:chart", step === 1 ? "n" : "N"),
+    [],
+  );
   const onZoom = useCallback((zoom: string) => changeShown({ zoom }), [changeShown]);
   const onFolds = useCallback((folds: string) => changeShown({ folds }), [changeShown]);
   const onChoose = useCallback((event: string) => change({ event }), [change]);
@@ -99,6 +123,10 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
   );
 
   const onEscape = () => {
+    if (isDetailed) {
+      onCloseDetails();
+      return;
+    }
     setDrawerOpen(false);
     sendToPanels("ob:escape", null);
     if (document.activeElement === searchRef.current) {
@@ -138,7 +166,9 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
   const isWaiting = mustSignIn || !isLoaded;
   const isLost = isLoaded && !isWaiting && isLostConnection(connection);
   const section = isWaiting ? "tasks" : readSection(view.section);
-  const classes = ["ob", isPaused && "is-paused", isLost && "is-lost"].filter(Boolean).join(" ");
+  const classes = ["ob", isPaused && "is-paused", isLost && "is-lost", isDetailed && "has-details"]
+    .filter(Boolean)
+    .join(" ");
 
   const waterfall = (
     <Waterfall
@@ -147,6 +177,8 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
       filter={rowFilter}
       node={view.node}
       onNode={onNode}
+      onOpen={onOpen}
+      isDetailed={isDetailed}
       job={view.job}
       request={request}
       zoom={view.zoom}
@@ -212,6 +244,21 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
         />
       </main>
       {isNarrow && isDrawerOpen && <Drawer label="Waterfall">{waterfall}</Drawer>}
+      {isDetailed && !isWaiting && (
+        <DetailsPanel
+          feed={feed}
+          task={shownTask}
+          node={view.node}
+          job={view.job}
+          run={runOf(view)}
+          isFocused={isDetailsFocused || isNarrow}
+          link={link}
+          traceLink={traceLink}
+          onNode={onNode}
+          onNextFailure={isNarrow && !isDrawerOpen ? null : onNextFailure}
+          onClose={onCloseDetails}
+        />
+      )}
       <HelpDialog
         dialog={helpRef}
         traceTemplate={traceTemplate ?? ""}

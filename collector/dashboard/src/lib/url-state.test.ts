@@ -1,5 +1,13 @@
 import { describe, expect, it } from "vitest";
-import { applyChange, EMPTY_VIEW, entryFor, readView, writeView } from "./url-state";
+import {
+  applyChange,
+  EMPTY_VIEW,
+  entryFor,
+  hasDetails,
+  readView,
+  runOf,
+  writeView,
+} from "./url-state";
 
 describe("state in the URL", () => {
   it("reads back what it wrote and keeps parameters of other software", () => {
@@ -35,6 +43,22 @@ describe("state in the URL", () => {
     });
     expect(applyChange(view, { job: "j" })).toEqual({ ...view, node: "", job: "j" });
     expect(applyChange({ ...view, node: "", job: "j" }, { node: "n" })).toEqual(view);
+  });
+
+  it("opens details for a job, and for a row if asked to, and closes them with the task", () => {
+    expect(hasDetails(readView("?task=a&job=j"))).toBe(true);
+    expect(hasDetails(readView("?task=a&node=n&open=1"))).toBe(true);
+    expect(hasDetails(readView("?task=a&node=n"))).toBe(false);
+    expect(hasDetails(readView("?task=a&open=1"))).toBe(false);
+    const view = { ...EMPTY_VIEW, task: "a", job: "j", run: "2", open: "1" };
+    expect(applyChange(view, { task: "b" })).toEqual({ ...EMPTY_VIEW, task: "b" });
+    expect(applyChange(view, { job: "i" })).toEqual({ ...view, job: "i", run: "" });
+    expect(entryFor({ ...view, open: "" }, view, 0)).toBe("push");
+  });
+
+  it("reads the number of a run, and nothing else as one", () => {
+    const runs = ["2", "0", "-1", "1.5", "x", ""].map((run) => runOf({ ...EMPTY_VIEW, run }));
+    expect(runs).toEqual([2, null, null, null, null, null]);
   });
 
   it("makes an entry of the history for a choice, one for a key that is held, none to type", () => {

@@ -27,6 +27,10 @@ export interface ViewState {
   node: string;
   /** Chosen job of the shown task. */
   job: string;
+  /** Number of the chosen job's run, from 1; empty: its newest. */
+  run: string;
+  /** "1": the details of the chosen row or job are open. Those of a `job` are in any case. */
+  open: string;
   /** Zoom of the waterfall, `from-to` in ms from the task's start; empty: the whole task. */
   zoom: string;
   /** Rows folded and unfolded in the waterfall. */
@@ -56,6 +60,8 @@ const PARTS: Record<Part, { name: string; chars: number }> = {
   task: { name: "task", chars: MAX_PART_CHARS },
   node: { name: "node", chars: MAX_PART_CHARS },
   job: { name: "job", chars: MAX_PART_CHARS },
+  run: { name: "run", chars: 9 },
+  open: { name: "open", chars: 1 },
   zoom: { name: "zoom", chars: 40 },
   // About 100 keys of rows; a URL stays below the 8 KB that proxies take.
   folds: { name: "folds", chars: 2_000 },
@@ -76,7 +82,7 @@ const OLD_TASK_NAME = "focus";
 const OLD_ZOOM = /^(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)$/;
 
 /** Parts whose choice is an entry of the browser's history; others replace the current entry. */
-const PLACES: readonly Part[] = ["task", "node", "job", "zoom"];
+const PLACES: readonly Part[] = ["task", "node", "job", "run", "open", "zoom"];
 /** Parts that are chosen in quick steps, by a key that is held. */
 const STEPPED: ReadonlySet<Part> = new Set(["node", "zoom"]);
 
@@ -193,13 +199,25 @@ export function entryFor(from: ViewState, to: ViewState, afterMs: number): Histo
   return isStep && afterMs < SAME_ENTRY_MS ? "replace" : "push";
 }
 
+/** Whether a view shows the details of its row or job. */
+export function hasDetails(view: ViewState): boolean {
+  return view.job !== "" || (view.open === "1" && view.node !== "");
+}
+
+/** The number of a run in a view; null: none, or no number. */
+export function runOf(view: ViewState): number | null {
+  return /^[1-9]\d*$/.test(view.run) ? Number(view.run) : null;
+}
+
+const NO_CHOICE = { node: "", job: "", run: "" } as const;
+
 function isOtherEventOnly(from: ViewState, to: ViewState): boolean {
   return KEYS.every((key) => key === "event" || from[key] === to[key]);
 }
 
 /**
- * The view after a change. Row, job, zoom and folds belong to one task and are reset with it; row
- * and job are one choice, so that choosing one of them resets the other.
+ * The view after a change. Row, job, details, zoom and folds belong to one task and are reset with
+ * it; row and job are one choice, so that choosing one of them resets the other.
  */
 export function applyChange(old: ViewState, part: Partial<ViewState>): ViewState {
   const isOtherTask = part.task !== undefined && part.task !== old.task;
@@ -207,9 +225,8 @@ export function applyChange(old: ViewState, part: Partial<ViewState>): ViewState
   const isOtherJob = part.job !== undefined && part.job !== old.job;
   return {
     ...old,
-    ...(isOtherTask ? { node: "", job: "", zoom: "", folds: "" } : {}),
-    ...(isOtherNode ? { job: "" } : {}),
-    ...(isOtherJob ? { node: "" } : {}),
+    ...(isOtherTask ? { ...NO_CHOICE, open: "", zoom: "", folds: "" } : {}),
+    ...(isOtherNode || isOtherJob ? NO_CHOICE : {}),
     ...part,
   };
 }

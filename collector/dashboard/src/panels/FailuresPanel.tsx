@@ -2,7 +2,7 @@
 import { memo, useState } from "react";
 import { type Filters, failuresParams, isFiltering } from "../lib/filters";
 import { ago, count, dateTime, reasonText, shortId, shortJob, withSpaces } from "../lib/format";
-import { StatusIcon, WaterfallIcon } from "../lib/icons";
+import { StatusIcon } from "../lib/icons";
 import { EmptyNote, FIRST_ROWS, MAX_ROWS, MoreRows } from "../lib/ListNote";
 import { useTaskTitles } from "../tasks/task-titles";
 import type { MonitoringFeed } from "../views/useMonitoringFeed";
@@ -73,9 +73,16 @@ const Failure = memo(function Failure({ failure, when, titles, onFocus }: Failur
     <li className="failure">
       <StatusIcon status="failed" label />
       <div className="failure-body">
-        <p className="failure-error" dir="auto" title={failure.error}>
+        <button
+          type="button"
+          className="failure-error"
+          dir="auto"
+          title={failure.error}
+          disabled={parent === undefined}
+          onClick={() => parent !== undefined && onFocus(parent, jobs[0] ?? null)}
+        >
           {failure.error}
-        </p>
+        </button>
         <p className="facts">
           <span className="num" title={dateTime(failure.last)}>
             {when}
@@ -108,17 +115,6 @@ const Failure = memo(function Failure({ failure, when, titles, onFocus }: Failur
         <b className="num" title={`${failure.count} failures`}>
           ×{count(failure.count)}
         </b>
-        {parent && (
-          <button
-            type="button"
-            className="icon-button"
-            title="Show in the waterfall"
-            aria-label="Show in the waterfall"
-            onClick={() => onFocus(parent, jobs[0] ?? null)}
-          >
-            <WaterfallIcon />
-          </button>
-        )}
       </span>
     </li>
   );

@@ -9,6 +9,7 @@ const KEYS: readonly (readonly [string, string])[] = [
   ["j k", "next and previous event"],
   ["n N", "next and previous failure"],
   ["↑ ↓ ← →", "move and fold in the waterfall"],
+  ["enter", "details of the row"],
   ["e w", "unfold and fold all its rows"],
   ["+ - 0", "zoom the waterfall in, out, reset"],
   ["a d", "pan the zoomed waterfall"],

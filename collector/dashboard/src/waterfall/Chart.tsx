@@ -169,14 +169,20 @@ export function Chart(props: ChartProps) {
     if (tree.indexOf(row.k) >= (tree.list.topmost ?? 0)) tree.hold(row.k);
     else tree.goTo({ key: row.k }, "top");
   });
-  const onCursor = useStable((key: string) => setCursor(key));
-  const onChoose = useStable((row: TreeRow) => {
+  const onCursor = useStable((key: string) => {
+    setCursor(key);
+    if (props.isDetailed) onNode?.(key);
+  });
+  const choose = (row: TreeRow, isByKey: boolean) => {
     setCursor(row.k);
     setNotice(null);
     const index = tree.indexOf(row.k);
     if (index >= 0) tree.hold(row.k);
-    onNode?.(row.k);
-  });
+    if (props.onOpen) props.onOpen(row.k, isByKey);
+    else onNode?.(row.k);
+  };
+  const onChoose = useStable((row: TreeRow) => choose(row, false));
+  const onEnter = useStable((row: TreeRow) => choose(row, true));
   const onUnchoose = () => {
     setCursor(null);
     onNode?.("");
@@ -264,6 +270,7 @@ export function Chart(props: ChartProps) {
           cursor={cursor}
           onCursor={onCursor}
           onChoose={onChoose}
+          onEnter={onEnter}
           onFold={onFold}
         />
       </div>
@@ -280,7 +287,7 @@ export function Chart(props: ChartProps) {
           </button>
         </p>
       )}
-      {cursor !== null && (
+      {cursor !== null && !props.isDetailed && (
         <RowDetail
           feed={feed}
           task={task}

@@ -22,8 +22,10 @@ interface TreeGridProps {
   /** Key of the row that the keyboard is at; null: none. */
   cursor: string | null;
   onCursor: (key: string) => void;
-  /** The row with the cursor was clicked, or chosen with Enter. */
+  /** A row was clicked. */
   onChoose: (row: TreeRow) => void;
+  /** The row with the cursor was chosen with Enter. */
+  onEnter: (row: TreeRow) => void;
   onFold: (row: TreeRow, isFolded: boolean) => void;
 }
 
@@ -72,7 +74,7 @@ export function TreeGrid(props: TreeGridProps) {
       else tree.goTo({ key: cursor }, "center");
     } else if (event.key === "ArrowDown") move(index + 1);
     else if (event.key === "ArrowUp") move(index - 1);
-    else if (event.key === "Enter") props.onChoose(row);
+    else if (event.key === "Enter") props.onEnter(row);
     else if (event.key === "ArrowRight") {
       if (canFold(row) && isRowFolded(row)) props.onFold(row, false);
       else if ((rowAt(index + 1)?.depth ?? 0) > row.depth) move(index + 1);

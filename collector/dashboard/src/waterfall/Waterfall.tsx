@@ -21,6 +21,10 @@ export interface WaterfallProps {
   node?: string;
   /** The user has chosen a row; empty: none any more. */
   onNode?: (key: string) => void;
+  /** The user has clicked a row, or chosen it with Enter (`isByKey`); default: `onNode` is called. */
+  onOpen?: (key: string, isByKey: boolean) => void;
+  /** Whether the details of the chosen row are shown elsewhere: then the chart does not. */
+  isDetailed?: boolean;
   /** Id of the job whose newest attempt is shown and marked, if no `node` is. */
   job?: string;
   /** Grows with each request to show `node` or `job`, so that the same can be shown again. */

@@ -1,0 +1,98 @@
+/** What the details of jobs and of other rows are made of. */
+import type { ReactNode } from "react";
+import type { Status } from "../feed/wire";
+import { useCopy } from "../lib/browser";
+import { CheckIcon, CopyIcon, ExternalIcon, StatusIcon } from "../lib/icons";
+import type { Fact } from "./facts";
+
+/** The name, with its status in words and the names of the rows above it. */
+export function Heading(props: {
+  status: Status | null;
+  name: string;
+  text: string;
+  path: readonly string[];
+  children?: ReactNode;
+}) {
+  const { status, name, text, path, children } = props;
+  return (
+    <div className="details-heading">
+      {path.length > 0 && (
+        <p className="details-path muted" dir="auto">
+          {path.join(" › ")}
+        </p>
+      )}
+      <h2>
+        {status && <StatusIcon status={status} />}
+        <span dir="auto">{name}</span>
+      </h2>
+      <p className={`details-status c-${status ?? "pending"}`}>
+        <span>{text}</span>
+        <span className="panel-end">{children}</span>
+      </p>
+    </div>
+  );
+}
+
+export function Facts({ facts }: { facts: readonly Fact[] }) {
+  return (
+    <dl className="details-facts">
+      {facts.map(({ name, text, title }) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd className="num" title={title} dir="auto">
+            {text}
+          </dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+/** An error as it was written, line by line. */
+export function ErrorText({ error }: { error: string }) {
+  const [isCopied, copy] = useCopy();
+  return (
+    <section className="details-error" aria-label="Error">
+      <header>
+        <h3>Error</h3>
+        <button type="button" className="button quiet" onClick={() => copy(error)}>
+          {isCopied ? <CheckIcon /> : <CopyIcon />} {isCopied ? "Copied" : "Copy"}
+        </button>
+      </header>
+      <pre dir="auto" tabIndex={0}>
+        {error}
+      </pre>
+    </section>
+  );
+}
+
+/** What the collector sent, for programs and bug reports. */
+export function Raw({ value }: { value: unknown }) {
+  return (
+    <details className="details-raw">
+      <summary>As JSON</summary>
+      <pre tabIndex={0}>{JSON.stringify(value, null, 2)}</pre>
+    </details>
+  );
+}
+
+/** The link to a trace in another program; nothing where there is none. */
+export function TraceLink({ href }: { href: string | null }) {
+  if (href === null) return null;
+  return (
+    <a className="button quiet" href={href} target="_blank" rel="noopener noreferrer">
+      <ExternalIcon /> Trace
+    </a>
+  );
+}
+
+/** Shown where the collector has nothing for a link, or no right to it. */
+export function Gone({ why }: { why: string | null }) {
+  return (
+    <p className="none" role="status">
+      {why !== null && why !== "unknown" && why !== "evicted"
+        ? `The collector does not show this: ${why}`
+        : "This is not, or no longer, in the collector's memory. The event log below may have its events."}
+    </p>
+  );
+}

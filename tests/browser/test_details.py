@@ -1,0 +1,168 @@
+"""The details of a job: from every sign of trouble to its cause, and as a link for a colleague."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from otel_bridge.spans.context_managers import enqueue, job, phase, research_task
+from tests.support.axe import violations
+from tests.support.dashboard_site import PROJECT, DashboardSite
+from tests.support.redis_server import RedisServer
+
+pytestmark = pytest.mark.redis
+
+QUEUE = "nexus:tasks:normal_priority"
+ERROR = "the address 'Main St 12' has no ZIP code\n  while reading row 4711\n  of schools.csv"
+
+
+def run_job(number: int, *errors: str, is_failed: bool = False) -> None:
+    """One job of ``search``: an attempt for each error, and one more that ends as said."""
+    job_id = f"details:search-{number:02d}"
+    with enqueue(task_id=job_id, task_type="search", queue=QUEUE) as carrier:
+        pass
+    for attempt, error in enumerate((*errors, None)):
+        with job(
+            task_id=job_id,
+            task_type="search",
+            carrier=carrier,
+            worker_id="w-1",
+            retry_count=attempt,
+        ) as current:
+            if error is not None:
+                current.retry(TimeoutError(error))
+            elif is_failed:
+                current.fail(ValueError(ERROR))
+
+
+@pytest.fixture(scope="module")
+def details_site(browser: Browser) -> Iterator[DashboardSite]:
+    """One collector for this file, with a task of 20 jobs: one failed, one runs, one ran twice."""
+    with RedisServer() as redis:
+        url = f"redis://127.0.0.1:{redis.port}/0"
+        template = "http://localhost:16686/trace/{trace_id}"
+        with (
+            DashboardSite(browser, url, trace_url_template=template) as site,
+            ExitStack() as stack,
+        ):
+            stack.enter_context(
+                research_task("details", title="Private schools GA", project_id=PROJECT)
+            )
+            with phase("search"):
+                for number in range(18):
+                    run_job(number)
+                run_job(18, "no answer in 1 s", "no answer in 2 s", is_failed=True)
+                run_job(19)
+                run_job(19, is_failed=True)
+            stack.enter_context(job(task_id="details:merge", task_type="merge", worker_id="w-1"))
+            assert site.bridge.flush()
+            yield site
+
+
+@pytest.fixture
+def page(details_site: DashboardSite) -> Iterator[Page]:
+    """The page of the task, closed after the test."""
+    opened = details_site.open("?task=details")
+    yield opened
+    opened.context.close()
+
+
+def details(page: Page) -> Locator:
+    return page.get_by_test_id("details")
+
+
+def test_a_failure_leads_to_its_attempts_and_a_link(
+    details_site: DashboardSite, page: Page
+) -> None:
+    """One click on a failure gives its job, a second an earlier error, its address both."""
+    page.locator(".failure-error").first.click()
+    expect(details(page).get_by_role("heading", name="search-19")).to_be_visible()
+    page.go_back()
+    expect(details(page)).to_have_count(0)
+
+    page.goto(f"{details_site.url}/?task=details&job=details:search-18")
+    error = details(page).get_by_role("region", name="Error").locator("pre")
+    expect(error).to_have_text(f"ValueError: {ERROR}", use_inner_text=True)
+    expect(details(page)).to_contain_text("Private schools GA \u203a search")
+    attempts = details(page).get_by_role("tab")
+    expect(attempts).to_have_text(["try 1", "try 2", "try 3"], use_inner_text=True)
+    attempts.nth(1).click()
+    expect(error).to_have_text("TimeoutError: no answer in 2 s", use_inner_text=True)
+    expect(attempts.nth(1)).to_have_attribute("aria-selected", "true")
+
+    same = details_site.open(page.url.removeprefix(f"{details_site.url}/"))
+    expect(details(same).get_by_role("tab", selected=True)).to_have_text(
+        "try 2", use_inner_text=True
+    )
+    same.context.close()
+
+
+def test_a_link_names_the_run_of_a_job(details_site: DashboardSite) -> None:
+    """Of a job that was enqueued twice a link shows the run it names, else the newest."""
+    for query, status in (("&run=1", "done"), ("&run=2", "failed"), ("", "failed")):
+        page = details_site.open(f"?task=details&job=details:search-19{query}")
+        expect(details(page).locator(".details-status")).to_contain_text(status)
+        number = query.removeprefix("&run=") or "2"
+        chosen = details(page).get_by_role("tab", selected=True)
+        expect(chosen).to_have_text(f"run {number}, try 1", use_inner_text=True)
+        page.context.close()
+
+
+def test_the_keyboard_alone_opens_and_closes_details(page: Page) -> None:
+    """Enter opens the details of a row and gives them the focus; Escape gives the row it back."""
+    grid = page.get_by_role("treegrid", name="Phases and jobs")
+    expect(grid.get_by_role("row", name="merge")).to_have_count(1)
+    grid.focus()
+    for key in ("Home", "ArrowDown", "Enter"):
+        page.keyboard.press(key)
+    expect(details(page).get_by_role("heading", name="search")).to_be_visible()
+    expect(details(page)).to_be_focused()
+    expect(details(page).get_by_label("Jobs below it")).to_contain_text("2 failed")
+    page.keyboard.press("Escape")
+    expect(details(page)).to_have_count(0)
+    expect(grid).to_be_focused()
+
+
+def test_open_details_follow_the_next_failure_and_a_click(page: Page) -> None:
+    """``n`` goes on to the next failed job; a row that is clicked is shown, and runs as it runs."""
+    rows = page.get_by_role("treegrid").locator(".wf-space").get_by_role("row")
+    rows.filter(has_text="search").first.click()
+    expect(details(page).get_by_role("heading", name="search")).to_be_visible()
+    for name in ("search-18", "search-19"):
+        page.keyboard.press("n")
+        expect(details(page).get_by_role("heading", name=name)).to_be_visible()
+        expect(details(page).locator(".details-status")).to_contain_text("failed")
+    page.get_by_role("treegrid").focus()
+    page.keyboard.press("End")
+    expect(details(page).get_by_role("heading", name="merge")).to_be_visible()
+    expect(details(page)).to_contain_text("Running for")
+    expect(details(page)).to_contain_text("online")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_details_are_for_everyone(details_site: DashboardSite, width: int) -> None:
+    """On a phone and a laptop they fit the page, and axe finds nothing."""
+    page = details_site.open("?task=details&job=details:search-18", width=width)
+    expect(details(page).get_by_role("region", name="Events of the job")).to_contain_text("retry")
+    assert violations(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    box = details(page).bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= width
+    details(page).get_by_label("Close the details").click()
+    expect(details(page)).to_have_count(0)
+    page.context.close()
+
+
+def test_what_has_left_says_so(details_site: DashboardSite) -> None:
+    """A link to a job that the collector does not have shows that, and no other job."""
+    page = details_site.open("?task=details&job=details:unknown")
+    expect(details(page).get_by_role("status")).to_contain_text(
+        "no longer, in the collector's memory"
+    )
+    expect(details(page).get_by_role("heading")).to_have_count(0)
+    page.context.close()
