@@ -176,7 +176,9 @@ class InheritedContexts:
         elif role == RESEARCH_TASK:
             task_id = f"{context.trace_id:032x}"
         elif role is not None:
-            task_id = _job_id(span, context, role, parent)
+            task_id = None if classification is None else classification.job_id
+            if task_id is None:
+                task_id = _job_id(span, context, role, parent)
             message_id = message_id_of(attributes)
             is_own_message = message_id is not None and message_id == parent.message_id
             if role == ENQUEUE and parent.role == JOB and is_own_message:

@@ -322,8 +322,14 @@ class IntermediateSpans:
 
 
 _NO_ENQUEUES: Final[list[int]] = []
-_LATE_SCOPES: Final = ("openinference.instrumentation",)
-"""Instrumentation scopes that set the attributes which say what a span is at its end only."""
+_LATE_SCOPES: Final = (
+    "openinference.instrumentation",
+    "airflow.sdk.execution_time",
+    "dbos-tracer",
+    "gcp.vertex.agent",
+    "livekit-agents",
+)
+"""Instrumentation scopes that say what a span is after its start only, or in the span above it."""
 _REQUEST_ATTRIBUTES: Final = ("http.request.method", "http.method", "rpc.system")
 """A CLIENT span with one of these calls a service; others query a database or a cache."""
 _REQUESTS_PER_SEC: Final = 20

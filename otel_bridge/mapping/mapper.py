@@ -287,6 +287,7 @@ class SpanMapper:
 _IDS: Final = tuple(enumerate(("project_id", "parent_task_id", "task_id", "task_type", "phase")))
 """The first facts, by index, which are fields of the same names."""
 _PARENT_TASK_ID: Final = 1
+_NO_RULE: Final = Classification("phase", "")
 
 
 def _third_party_facts(
@@ -297,18 +298,22 @@ def _third_party_facts(
     classification: Classification | None,
     is_end: bool,
 ) -> Facts:
+    found = _NO_RULE if classification is None else classification
     outcome = error = None
     if is_end:
         outcome = "failed" if has_failed(span) else "completed"
         if role not in (PHASE, ENQUEUE) and is_retry(attributes):
             outcome = "retrying"
+        if found.outcome is not None:
+            outcome = found.outcome
         if outcome != "completed":
             error = retry_reason_of(attributes) or error_of(span, attributes)
-    task_type = classification.task_type if classification is not None else None
+    task_type = found.task_type or None
     is_root = role == RESEARCH_TASK
-    retry_count = attributes.get(semconv.RETRY_COUNT)
+    get = attributes.get
+    retry_count = get(semconv.RETRY_COUNT)
     if retry_count is None and not is_root:
-        retry_count = retries_of(attributes)
+        retry_count = found.retry_count or retries_of(attributes)
     phase = known.phase
     if role == PHASE and task_type is not None:
         # The name that the span has at its end is the right one.
@@ -320,8 +325,8 @@ def _third_party_facts(
         task_type,
         phase,
         retry_count,
-        classification.queue if classification is not None else None,
-        _title_of(span, attributes) if is_root else attributes.get(semconv.TASK_TITLE),
+        found.queue,
+        found.title or _title_of(span, attributes) if is_root else get(semconv.TASK_TITLE),
         role,
         outcome,
         None,

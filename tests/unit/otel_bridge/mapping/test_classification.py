@@ -11,6 +11,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanKind
 
 from otel_bridge.mapping import third_party
+from otel_bridge.mapping.classification import text_of
 
 PRODUCER, CONSUMER = SpanKind.PRODUCER, SpanKind.CONSUMER
 INTERNAL, CLIENT = SpanKind.INTERNAL, SpanKind.CLIENT
@@ -27,7 +28,7 @@ def span(name: str, kind: SpanKind = INTERNAL, scope: str | None = None) -> Read
 
 def classified(name: str, kind: SpanKind, attributes: dict[str, Any]) -> tuple[Any, ...] | None:
     found = third_party.classify(span(name, kind), attributes)
-    return None if found is None else tuple(found)
+    return None if found is None else tuple(found[:3])
 
 
 @pytest.mark.parametrize(
@@ -252,3 +253,9 @@ def test_scopes_are_ignored_by_name() -> None:
         third_party.unignore_scope("celery")
     assert found == [True, False, False, False]
     assert not third_party.is_ignored(celery)
+
+
+def test_the_first_attribute_that_says_something_counts() -> None:
+    """Missing and empty ones are passed over; what is no text becomes text."""
+    assert text_of({"a": "", "b": None, "c": 7}, "z", "a", "b", "c") == "7"
+    assert text_of({}, "a") is None

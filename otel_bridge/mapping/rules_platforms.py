@@ -1,0 +1,189 @@
+"""
+Mapping rules for platforms that run workflows: a run is a phase, or the task if it is the root.
+
+Its steps are jobs. Sources, run: prefect 3.9, temporalio 1.35 and @temporalio/interceptors 1.x;
+read: n8n's module ``otel`` (2.x), apache-airflow 2.10 to 3.3, hatchet-sdk 1.43, dbos 3.4.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, Literal
+
+from otel_bridge.mapping.classification import Classification, MappingRule, text_of
+from otel_bridge.mapping.span_view import Attributes, SpanView
+
+__all__ = ["PLATFORM_RULES"]
+
+_Outcome = Literal["completed", "failed", "retrying"]
+
+
+def _n8n(span: SpanView, attributes: Attributes) -> Classification | None:
+    """``workflow.execute`` holds the ``node.execute`` of each of its nodes."""
+    is_workflow = "workflow" in span.name
+    node = text_of(attributes, "n8n.node.name")
+    if node is not None and not is_workflow:
+        return Classification("job", node)
+    name = text_of(attributes, "n8n.workflow.name", "n8n.workflow.id")
+    if name is None or not is_workflow:
+        return None
+    return Classification("phase", name, title=name)
+
+
+def _airflow(span: SpanView, attributes: Attributes) -> Classification | None:
+    """
+    ``dag_run.X`` holds the ``task_run.X`` of each try, which holds the ``worker.X`` that ran it.
+
+    The worker's span does not say that a task failed, so it is no job; the others are sent when
+    they have ended. Up to 3.1 there are spans named by the DAG and its tasks, which give the state
+    in attributes.
+    """
+    if "airflow.dag_id" in attributes:
+        side, _, name = span.name.partition(".")
+        if side == "dag_run":
+            return _dag_run(str(attributes["airflow.dag_id"]), None)
+        if side != "task_run" or "airflow.task_id" not in attributes:
+            return None
+        return Classification(
+            "job",
+            str(attributes["airflow.task_id"]),
+            job_id=name,
+            retry_count=_before(attributes.get("airflow.task_instance.try_number")),
+            outcome=_AIRFLOW_STATES.get(str(attributes.get("airflow.task_instance.state"))),
+        )
+    task = text_of(attributes, "airflow.task.task_id")
+    if task is not None:
+        return Classification(
+            "job",
+            task,
+            text_of(attributes, "airflow.task.queue"),
+            retry_count=_before(attributes.get("airflow.task.try_number")),
+            outcome=_AIRFLOW_STATES.get(str(attributes.get("airflow.task.state"))),
+        )
+    dag = text_of(attributes, "airflow.dag_run.dag_id")
+    if dag is None:
+        return None
+    return _dag_run(dag, _AIRFLOW_STATES.get(str(attributes.get("airflow.dag_run.state"))))
+
+
+def _dag_run(dag: str, outcome: _Outcome | None) -> Classification:
+    return Classification("phase", dag, outcome=outcome, title=dag)
+
+
+def _before(attempt: Any) -> int | None:
+    """Attempts before one that is counted from 1; None if there were none or it is no number."""
+    if not isinstance(attempt, int) or isinstance(attempt, bool) or attempt < 2:
+        return None
+    return attempt - 1
+
+
+def _temporal(span: SpanView, _: Attributes) -> Classification | None:
+    """
+    ``StartActivity:X`` puts an activity into its task queue, and ``RunActivity:X`` is an attempt.
+
+    A retried activity has one of the former and several of the latter. In Python's interceptor,
+    what a workflow does itself has spans without a duration, as others would not survive a replay.
+    """
+    verb, _sign, name = span.name.partition(":")
+    parent = span.parent
+    if verb == "RunActivity":
+        job_id = None if parent is None else f"{parent.span_id:016x}"
+        return Classification("job", name, job_id=job_id)
+    if verb == "StartActivity":
+        return Classification("enqueue", name)
+    if verb == "RunWorkflow" or (parent is None and verb in _TEMPORAL_STARTS):
+        return Classification("phase", name, title=name)
+    return None
+
+
+def _prefect(span: SpanView, attributes: Attributes) -> Classification | None:
+    """
+    A flow run or a task run, named as Prefect's pages name it.
+
+    The name of a task run ends in three characters that tell runs of a task apart. Its retries are
+    in the same span, as events.
+    """
+    kind = attributes.get("prefect.run.type")
+    name = text_of(attributes, "prefect.run.name") or span.name
+    if kind == "flow":
+        return Classification("phase", name, title=name)
+    if kind != "task":
+        return None
+    retries = sum(1 for event in span.events if event.name == "Retrying")
+    return Classification("job", _RUN_SUFFIX.sub("", name), retry_count=retries or None)
+
+
+def _hatchet(span: SpanView, attributes: Attributes) -> Classification | None:
+    """The start of a workflow, which may have many steps, and each step where it runs."""
+    if span.name.startswith("hatchet.start_step_run"):
+        name = text_of(attributes, "hatchet.step_name", "hatchet.action_name")
+        retries = attributes.get("hatchet.retry_count")
+        return Classification(
+            "job",
+            name or span.name,
+            job_id=text_of(attributes, "hatchet.step_run_id"),
+            retry_count=retries if isinstance(retries, int) and retries > 0 else None,
+        )
+    if not span.name.startswith("hatchet.run_workflow"):
+        return None
+    name = text_of(attributes, "hatchet.workflow_name") or span.name
+    return Classification("phase", name, title=name)
+
+
+def _dbos(span: SpanView, attributes: Attributes) -> Classification | None:
+    """Attributes have DBOS's own names, or those of its setting ``semconv``."""
+    kind = text_of(attributes, "dbos.operation.type", "operationType")
+    if kind == "workflow":
+        return Classification("phase", span.name, title=span.name)
+    if kind not in ("step", "transaction", "communicator"):
+        return None
+    return Classification("job", span.name, text_of(attributes, "dbos.queue.name", "queueName"))
+
+
+_AIRFLOW_STATES: Final[dict[str, _Outcome]] = {
+    "success": "completed",
+    "skipped": "completed",
+    "failed": "failed",
+    "upstream_failed": "failed",
+    "up_for_retry": "retrying",
+    "up_for_reschedule": "retrying",
+}
+_TEMPORAL_STARTS: Final = frozenset({"StartWorkflow", "SignalWithStartWorkflow"})
+_RUN_SUFFIX: Final = re.compile(r"-[0-9a-f]{3}\Z")
+
+PLATFORM_RULES: Final = (
+    MappingRule(
+        "n8n",
+        "`n8n.node.name`; `n8n.workflow.id` of a span named `workflow`",
+        _n8n,
+        ("n8n.node.name", "n8n.workflow.name", "n8n.workflow.id"),
+    ),
+    MappingRule(
+        "Airflow",
+        "`dag_run.X`, `task_run.X` with `airflow.dag_id`; `airflow.dag_run.dag_id`, "
+        "`airflow.task.task_id`",
+        _airflow,
+        ("airflow.dag_id", "airflow.dag_run.dag_id", "airflow.task.task_id"),
+    ),
+    MappingRule(
+        "Prefect", "`prefect.run.type` = `flow` or `task`", _prefect, ("prefect.run.type",)
+    ),
+    MappingRule(
+        "Hatchet",
+        "`hatchet.run_workflow`, `hatchet.start_step_run` with `instrumentor`",
+        _hatchet,
+        ("instrumentor",),
+    ),
+    MappingRule(
+        "DBOS",
+        "`operationType` or `dbos.operation.type` with the workflow's id",
+        _dbos,
+        ("operationUUID", "dbos.operation.workflow_id"),
+    ),
+    MappingRule(
+        "Temporal",
+        "`StartWorkflow:X`, `RunWorkflow:X`, `StartActivity:X`, `RunActivity:X`",
+        _temporal,
+    ),
+)
+"""In the order in which they are tried."""
