@@ -6,7 +6,7 @@ Each reads what a span is in an attribute of its own; for most that is one row o
 Sources: semantic conventions 0.66b2 (``gen_ai.*``), OpenInference, OpenLLMetry, the npm packages
 ``ai`` 4.3, 5.0, 6.0 and ``@ai-sdk/otel`` 1.0 (run), and, read: langfuse 3, langsmith 0.15, lmnr
 0.8, mlflow 3, haystack-ai 3.4, livekit-agents 1.8, strands-agents 1.62, google-adk 2.13, Mastra's
-exporters, Genkit's telemetry schema, Braintrust's SDKs.
+exporters, Genkit's telemetry schema, Braintrust's SDKs, the monitoring page of Claude Code 2.
 """
 
 from __future__ import annotations
@@ -70,7 +70,12 @@ def _gen_ai(span: SpanView, attributes: Attributes) -> Classification | None:
     if operation in _GEN_AI_WRAPPERS:
         return None
     model = text_of(attributes, "gen_ai.request.model")
-    return Classification("job", f"{operation} {model}" if model else operation)
+    if model is not None:
+        name = f"{operation} {model}"
+        return Classification("job", name, title=name)
+    if operation in _GEN_AI_CALLS:
+        return Classification("job", operation)
+    return Classification("job", text_of(attributes, "gen_ai.task.name") or span.name)
 
 
 def _open_inference(span: SpanView, attributes: Attributes) -> Classification | None:
@@ -141,6 +146,21 @@ def _genkit(span: SpanView, attributes: Attributes) -> Classification | None:
     return Classification(role, text_of(attributes, "genkit:name") or span.name)
 
 
+def _claude_code(span: SpanView, attributes: Attributes) -> Classification | None:
+    """A prompt is a phase; spans inside a tool call, such as its wait for the user, are none."""
+    if not span.name.startswith("claude_code."):
+        return None
+    kind = attributes["span.type"]
+    if kind == "interaction":
+        return Classification("phase", span.name)
+    if kind == "llm_request":
+        name = text_of(attributes, "gen_ai.request.model", "model")
+        return Classification("job", name or span.name)
+    if kind == "tool":
+        return Classification("job", text_of(attributes, "tool_name") or span.name)
+    return None
+
+
 def _haystack(span: SpanView, attributes: Attributes) -> Classification | None:
     """A pipeline, an agent in it, or one of their components."""
     name = text_of(attributes, "haystack.component.name")
@@ -153,6 +173,10 @@ _MAX_JSON: Final = 4096
 _GEN_AI_PHASES: Final = frozenset(
     {"invoke_agent", "invoke_workflow", "create_agent", "invoke_node"}  # the last: Google's ADK
 )
+_GEN_AI_CALLS: Final = frozenset(
+    {"chat", "text_completion", "generate_content", "embeddings", "retrieval"}
+)
+"""Their operation is a name, if the model is not known; of others the span's name says more."""
 _GEN_AI_WRAPPERS: Final = frozenset(
     {"execute_event_loop_cycle", "agent_step", "chain"}  # Strands; the AI SDK 7; LangSmith
 )
@@ -218,6 +242,7 @@ AI_RULES: Final = (
         _if_present("job", "lk.function_tool.name"),
         ("lk.function_tool.name",),
     ),
+    MappingRule("Claude Code", "`claude_code.X` with `span.type`", _claude_code, ("span.type",)),
     MappingRule(
         "Haystack",
         "`haystack.component.name`; spans `haystack.pipeline.run`, `haystack.agent.run`",

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from otel_bridge.mapping.classification import Classification, MappingRule, text_of
 from otel_bridge.mapping.span_view import Attributes, SpanView
 
-__all__ = ["PLATFORM_RULES"]
+__all__ = ["PLATFORM_RULES", "is_housekeeping"]
 
 _Outcome = Literal["completed", "failed", "retrying"]
 
@@ -140,6 +140,16 @@ def _dbos(span: SpanView, attributes: Attributes) -> Classification | None:
     return Classification("job", span.name, text_of(attributes, "dbos.queue.name", "queueName"))
 
 
+def is_housekeeping(name: str) -> bool:
+    """
+    Whether a root span of this name is what a platform does for itself, so that it is no task.
+
+    The scheduler of Airflow 2.10 to 3.0 sends a trace for each of its loops, some a second, and
+    that of 3.2 one for each call of a listener. Never raises.
+    """
+    return name in _LOOPS or name.startswith("listener.on_")
+
+
 _AIRFLOW_STATES: Final[dict[str, _Outcome]] = {
     "success": "completed",
     "skipped": "completed",
@@ -148,6 +158,9 @@ _AIRFLOW_STATES: Final[dict[str, _Outcome]] = {
     "up_for_retry": "retrying",
     "up_for_reschedule": "retrying",
 }
+_LOOPS: Final = frozenset(
+    {"scheduler_job_loop", "dag_parsing_loop", "triggerer_job_loop", "emit_pool_metrics"}
+)
 _TEMPORAL_STARTS: Final = frozenset({"StartWorkflow", "SignalWithStartWorkflow"})
 _RUN_SUFFIX: Final = re.compile(r"-[0-9a-f]{3}\Z")
 

@@ -76,12 +76,44 @@ def test_one_step_of_an_agent_is_no_job(operation: str) -> None:
     assert read("step 1", gen_ai__operation__name=operation) is None
 
 
+def test_claude_code() -> None:
+    """Model and tool calls have the names of model and tool; what is inside a tool call is none."""
+    kind = "span__type"
+    assert read("claude_code.interaction", **{kind: "interaction"}) == (
+        "phase",
+        "claude_code.interaction",
+    )
+    assert read("claude_code.llm_request", **{kind: "llm_request", "model": "m"}) == ("job", "m")
+    assert read("claude_code.tool", **{kind: "tool", "tool_name": "Bash"}) == ("job", "Bash")
+    assert read("claude_code.tool.execution", **{kind: "tool.execution"}) is None
+    assert read("other", **{kind: "tool"}) is None
+
+
+@pytest.mark.parametrize(
+    ("attributes", "name"),
+    [
+        ({"gen_ai.operation.name": "execute_task", "gen_ai.task.name": "Prompt"}, "Prompt"),
+        ({"gen_ai.operation.name": "memory.search"}, "the span"),
+        ({"gen_ai.operation.name": "embeddings"}, "embeddings"),
+    ],
+)
+def test_an_operation_outside_the_conventions_is_no_name(
+    attributes: dict[str, Any], name: str
+) -> None:
+    """Its task's name or the span's says what was done."""
+    assert read("the span", **attributes) == ("job", name)
+
+
 def test_titles() -> None:
     """Of an agent or workflow that is the root, the name that it was given is the title."""
     agent = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "planner"}
     found = classify(ReadableSpan("invoke_agent gpt-4o"), agent)
     assert found is not None
     assert found.title == "planner"
+    call = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+    found = classify(ReadableSpan("litellm_request"), call)
+    assert found is not None
+    assert found.title == "chat m"
     unnamed = classify(ReadableSpan("x"), {"gen_ai.operation.name": "invoke_agent"})
     assert unnamed is not None
     assert unnamed.title is None

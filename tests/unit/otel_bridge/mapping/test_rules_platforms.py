@@ -9,6 +9,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import SpanContext, SpanKind
 
 from otel_bridge.mapping.classification import Classification
+from otel_bridge.mapping.inheritance import InheritedContexts
 from otel_bridge.mapping.rules_platforms import PLATFORM_RULES
 from otel_bridge.mapping.third_party import classify
 
@@ -154,3 +155,14 @@ def test_the_rules_have_names_of_their_own() -> None:
     """A rule without attributes that trigger it is found by the colon in a span's name."""
     assert [rule.name for rule in PLATFORM_RULES if not rule.keys] == ["Temporal"]
     assert len({rule.name for rule in PLATFORM_RULES}) == len(PLATFORM_RULES)
+
+
+@pytest.mark.parametrize("name", ["scheduler_job_loop", "dag_parsing_loop", "listener.on_starting"])
+def test_loops_of_airflows_scheduler_are_no_tasks(name: str) -> None:
+    """As root spans they would make a card several times a second."""
+    context = SpanContext(1, 2, is_remote=False)
+    contexts = InheritedContexts()
+    span = ReadableSpan(name, context=context)
+    assert contexts.resolve(span, context, {}, None).role is None
+    work = ReadableSpan("nightly import", context=context)
+    assert contexts.resolve(work, context, {}, None).role == "research_task"
