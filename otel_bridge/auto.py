@@ -9,17 +9,24 @@ and every declarative configuration. OpenTelemetry has no entry point for span p
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 from typing import Any, Final
 
 from opentelemetry import trace
-from opentelemetry.util._once import Once
+from opentelemetry.sdk.trace import TracerProvider
 
-from otel_bridge.bridge import configure, current_bridge, make_on_demand, sdk_provider_of
+from otel_bridge.bridge import (
+    configure,
+    current_bridge,
+    make_on_demand,
+    warn_of_provider,
+    watch_new_provider,
+)
 from otel_bridge.errors import OtelBridgeError
-from otel_bridge.sdk.processor import MonitoringSpanProcessor
-from otel_bridge.sdk.sampling import keep_live_spans
+from otel_bridge.sdk.providers import is_watched, on_new_provider, sdk_provider_of, watch_provider
+from otel_bridge.sdk.substitute import SubstituteProvider
 
 __all__ = ["install"]
 
@@ -31,43 +38,51 @@ _WAIT_SEC: Final = 1.0
 
 def install() -> None:
     """
-    Publish the spans of this process: watch the tracer provider that is set, or is set later.
+    Publish the spans of this process: watch each tracer provider of the SDK that it has or makes.
 
     The entry point of ``opentelemetry-instrument``, which calls it once in a process; an
-    application calls ``configure()`` instead. A ``MonitoringSpanProcessor`` is added to the
+    application calls ``configure()`` instead. A ``MonitoringSpanProcessor`` is added once to each
     provider, and its sampler is replaced by one that keeps recording this library's spans
-    (``keep_live_spans``); nothing else about the provider changes. If none is set when the first
-    span starts, one is created then, while other threads that start a span wait for it 1 s at most.
-    An application that sets its own later still gets its own, with the processor. A second call
-    would add a second processor, which sends each event again.
+    (``keep_live_spans``); nothing else about it changes. If none is set when the first span starts,
+    a ``SubstituteProvider`` is created then, while other threads that start a span wait for it 1 s
+    at most. An application that sets its own later still gets its own.
 
     Returns at once, connects to nothing and never raises: its caller catches nothing, so an
-    exception would leave the application uninstrumented. After an error, which is logged, or with a
-    provider that is not the SDK's (``OTEL_SDK_DISABLED``), the application runs without a live
-    view.
+    exception would leave the application uninstrumented. After an error, or with a provider that
+    is not the SDK's or is switched off (``OTEL_SDK_DISABLED``), one line is logged, and the
+    application runs without a live view.
     """
     try:
+        atexit.register(_shut_down)
+        awaited = _AwaitedProvider()
+        on_new_provider(awaited.watch_new)
         provider = trace.get_tracer_provider()
         if isinstance(provider, trace.ProxyTracerProvider):
-            _AwaitedProvider().patch_api()
+            awaited.patch_api()
         else:
             _watch(provider)
     except Exception:
         logger.exception("otel-bridge is not watching this process")
 
 
+def _shut_down() -> None:
+    # For a bridge that a span in an exit handler made: what is registered by then is not called.
+    # Registered first, so called last.
+    make_on_demand(lambda: None)
+    if (bridge := current_bridge()) is not None:
+        bridge.shutdown()
+
+
 def _watch(provider: trace.TracerProvider) -> None:
     try:
         found = sdk_provider_of(provider)
         bridge = current_bridge()
-        if found is not None and bridge is not None and bridge.bus is not None:
-            keep_live_spans(found)
-            found.add_span_processor(MonitoringSpanProcessor(bridge.bus))
-        elif found is not None:
+        if bridge is None:
             configure(tracer_provider=found)
-        elif not isinstance(provider, trace.NoOpTracerProvider):
-            # Such as Datadog's, whose spans pass no span processor.
-            logger.info("spans of %s cannot be watched", type(provider).__qualname__)
+        elif found is None:
+            warn_of_provider(provider)
+        elif bridge.bus is not None:
+            watch_provider(found, bridge.bus)
     except OtelBridgeError as error:
         # Logged instead of raised: the hook was switched on from outside the application's code.
         logger.error("otel-bridge is not watching this process: %s", error)
@@ -90,8 +105,6 @@ class _AwaitedProvider:
         # may start a span in the same thread.
         self._lock = threading.RLock()
         self._is_needed = True
-        self._is_creating = False
-        self._is_ours = False
 
     def patch_api(self) -> None:
         """Call ``set`` when the application sets a provider, ``create`` when a span starts."""
@@ -112,16 +125,18 @@ class _AwaitedProvider:
         trace.ProxyTracer._tracer = property(tracer)  # type: ignore[assignment,method-assign]
 
     def set(self, provider: trace.TracerProvider) -> None:
-        """Set the application's provider, in place of one that was created here, and watch it."""
-        if self._is_ours and not self._is_creating:
-            # The API sets a provider only once; ours was a substitute for the application's.
-            trace._TRACER_PROVIDER_SET_ONCE = Once()
+        """Set the application's provider and watch it."""
         self._original_set(provider)
-        if not self._is_creating:
-            _watch(trace.get_tracer_provider())
+        _watch(trace.get_tracer_provider())
+
+    def watch_new(self, provider: TracerProvider) -> None:
+        """Watch a provider that is asked for a tracer, which may never be set."""
+        if not isinstance(provider, SubstituteProvider) and not is_watched(provider, None):
+            self.create()
+        watch_new_provider(provider)
 
     def create(self) -> None:
-        """Create and set a provider if there is none; only the first call does anything."""
+        """Call ``configure()`` if nothing has; only the first call does anything."""
         if not self._lock.acquire(timeout=_WAIT_SEC):
             return
         try:
@@ -133,11 +148,9 @@ class _AwaitedProvider:
 
     def _create(self) -> None:
         try:
-            if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-                self._is_creating = True
-                self._is_ours = configure().tracer_provider is not None
+            if current_bridge() is None:
+                configure()
         except Exception as error:
             logger.error("otel-bridge is not watching this process: %s", error)
         finally:
-            self._is_creating = False
             trace.ProxyTracer._tracer = self._original_tracer  # type: ignore[method-assign]

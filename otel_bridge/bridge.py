@@ -16,7 +16,7 @@ from typing import Any
 
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
 from otel_bridge.checks import usable_settings
@@ -28,8 +28,14 @@ from otel_bridge.publish.bus import EventBus
 from otel_bridge.publish.redis_keys import RedisKeys
 from otel_bridge.sdk.bounded_calls import call_within
 from otel_bridge.sdk.otlp_export import add_otlp_export, make_meter_provider
-from otel_bridge.sdk.processor import MonitoringSpanProcessor
-from otel_bridge.sdk.sampling import keep_live_spans
+from otel_bridge.sdk.providers import (
+    UNWATCHED_CURE,
+    is_watched,
+    on_new_provider,
+    sdk_provider_of,
+    watch_provider,
+)
+from otel_bridge.sdk.substitute import SubstituteProvider
 from otel_bridge.settings import BridgeSettings
 from otel_bridge.workers.heartbeat import HeartbeatKeys
 from otel_bridge.workers.otel_metrics import OtelMetrics
@@ -42,6 +48,8 @@ __all__ = [
     "make_on_demand",
     "on_configured",
     "sdk_provider_of",
+    "warn_of_provider",
+    "watch_new_provider",
 ]
 
 logger = logging.getLogger(__name__)
@@ -50,6 +58,8 @@ _lock = threading.Lock()
 _current: Bridge | None = None
 _current_pid = 0
 """The process that called ``configure()`` last: the bridge of a forked child is its parent's."""
+_unwatched: set[str] = set()
+"""Classes of providers that ``warn_of_provider`` has named."""
 _on_configured: list[Callable[[], None]] = []
 _on_demand: Callable[[], None] | None = None
 
@@ -203,22 +213,6 @@ class Bridge:
         return self.settings.shutdown_timeout_sec if timeout_sec is None else timeout_sec
 
 
-def sdk_provider_of(provider: trace.TracerProvider) -> TracerProvider | None:
-    """
-    Return the SDK's ``TracerProvider`` behind ``provider``, or None if there is none.
-
-    That is ``provider`` itself, or the provider in its ``provider`` attribute, as with Logfire's
-    proxy; no further level is searched. Any object is accepted, without an error.
-
-    Args:
-        provider: Any provider of the OpenTelemetry API, e.g. ``trace.get_tracer_provider()``.
-    """
-    for found in (provider, getattr(provider, "provider", None)):
-        if isinstance(found, TracerProvider):
-            return found
-    return None
-
-
 def current_bridge() -> Bridge | None:
     """
     Return the bridge that ``configure()`` made; None before it and after the bridge's shutdown.
@@ -327,6 +321,8 @@ def configure(
         _current = bridge
     if bridge.bus is not None:
         atexit.register(bridge.shutdown)
+        if tracer_provider is None:
+            on_new_provider(watch_new_provider)
         for hook in _on_configured:
             hook()
     return bridge
@@ -344,6 +340,11 @@ def _set_up(
     strict: bool,
 ) -> Bridge:
     if not settings.is_active:
+        if settings.enabled and settings.bridge_enabled:
+            logger.warning(
+                "nothing of this process is shown, because OTEL_SDK_DISABLED=true; unset it, or "
+                "set MONITORING_ENABLED=false too, which leaves out this line"
+            )
         return _inactive(settings)
     # Steps that can fail come first, so that a failure leaves nothing behind: a provider can be
     # set only once in a process, and a second attempt would find it and export nothing.
@@ -351,7 +352,7 @@ def _set_up(
     settings = usable_settings(settings, with_otlp=existing is None, strict=strict)
     bus = EventBus.connect(settings)
     knowledge_base = knowledge_base_of(settings)
-    provider, is_owner = existing or _make_provider(service_name), existing is None
+    provider, is_owner = existing or SubstituteProvider(service_name), existing is None
     meter_provider = None
     if is_owner:
         try:
@@ -362,8 +363,9 @@ def _set_up(
                 raise
             # Such as OTEL_EXPORTER_OTLP_TIMEOUT=abc: the exporter reads its variables itself.
             logger.warning("nothing is exported by OTLP: %s: %s", type(error).__name__, error)
-    keep_live_spans(provider)
-    provider.add_span_processor(MonitoringSpanProcessor(bus))
+    watch_provider(provider, bus)
+    if isinstance(provider, SubstituteProvider):
+        _set_global(provider)
     return Bridge(
         settings,
         tracer_provider=provider,
@@ -383,8 +385,25 @@ def _meter_provider(settings: BridgeSettings, resource: Resource) -> MeterProvid
     return provider
 
 
-def _make_provider(service_name: str | None) -> TracerProvider:
-    attributes = {SERVICE_NAME: service_name} if service_name else {}
-    provider = TracerProvider(resource=Resource.create(attributes))
-    trace.set_tracer_provider(provider)
-    return provider
+def _set_global(provider: SubstituteProvider) -> None:
+    provider.set_global()
+    current = trace.get_tracer_provider()
+    if current is not provider and sdk_provider_of(current) is None:
+        warn_of_provider(current)
+
+
+def warn_of_provider(provider: trace.TracerProvider) -> None:
+    """Warn, once a class, that a provider is not the SDK's, such as ddtrace's, and not shown."""
+    name = f"{type(provider).__module__}.{type(provider).__qualname__}"
+    bridge = _current
+    if name in _unwatched or (bridge is not None and bridge.bus is None):
+        return
+    _unwatched.add(name)
+    logger.warning("spans of %s are not shown, because %s", name, UNWATCHED_CURE)
+
+
+def watch_new_provider(provider: TracerProvider) -> None:
+    """Publish the spans of a provider from now on, if this process has a bridge that is on."""
+    bridge = _current
+    if bridge is not None and bridge.bus is not None and not is_watched(provider, bridge.bus):
+        watch_provider(provider, bridge.bus)

@@ -21,7 +21,7 @@ from otel_bridge.errors import TransportError
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.forking import on_fork
 from otel_bridge.publish.buffer import EventQueue, FlushRequest
-from otel_bridge.publish.process_end import hook_exit
+from otel_bridge.publish.process_end import hook_exit, warn_of_no_thread
 from otel_bridge.publish.publisher import BusCounters, Publisher
 from otel_bridge.publish.sigterm import flush_before_kill, hook_sigterm, postpone_sigterm
 from otel_bridge.publish.transports import open_sender
@@ -299,8 +299,8 @@ class EventBus:
             try:
                 self._thread.start()
             except RuntimeError:
-                # The system has no thread left, or the interpreter exits; then shutdown() sends.
                 self._thread = None
+                warn_of_no_thread(self._at_exit)
                 return False
         hook_exit(self._at_exit)
         hook_sigterm()

@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import sys
 import threading
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["hook_exit"]
+__all__ = ["hook_exit", "warn_of_no_thread"]
+
+logger = logging.getLogger(__name__)
+
+_has_warned = False
 
 _FINALIZER_PRIORITY: Final = 100
 """Before multiprocessing's own finalizers, the highest of which has 15."""
@@ -38,6 +43,27 @@ def hook_exit(at_exit: Callable[[], None]) -> None:
         module = sys.modules.get(name)
         if module is not None:
             module.Finalize(None, _after_threads, (at_exit,), exitpriority=_FINALIZER_PRIORITY)
+
+
+def warn_of_no_thread(at_exit: Callable[[], None]) -> None:
+    """
+    Warn, once in a process, that events are sent at its end only; register what sends them then.
+
+    Python 3.12.0 and 3.12.1 start no thread once the main thread has ended, although others run on.
+    Never raises.
+
+    Args:
+        at_exit: Sends what is queued; registered once.
+    """
+    global _has_warned
+    if _has_warned:
+        return
+    _has_warned = True
+    atexit.register(at_exit)
+    logger.warning(
+        "no thread can be started, so events are published when this process ends; if its main "
+        "thread has ended, keep that running, or use Python 3.12.2 or newer"
+    )
 
 
 def _after_threads(at_exit: Callable[[], None]) -> None:

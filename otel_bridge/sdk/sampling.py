@@ -9,8 +9,9 @@ spans with the attribute ``nexus.span.kind`` are kept.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
@@ -22,6 +23,10 @@ from otel_bridge.events import semconv
 
 __all__ = ["LiveSpanSampler", "keep_live_spans"]
 
+logger = logging.getLogger(__name__)
+
+_REQUEST_KINDS: Final = (SpanKind.SERVER, SpanKind.CLIENT)
+
 _ProviderOrSampler = TypeVar("_ProviderOrSampler", TracerProvider, Sampler)
 
 
@@ -29,8 +34,10 @@ class LiveSpanSampler(Sampler):
     """
     Decides as another sampler does, but records this library's spans that the other one drops.
 
-    They are recorded for the live view only, and still not exported. ``keep_live_spans`` creates it
-    and gives it to the provider, which calls it for each new span, in any thread. It adds no limit.
+    They are recorded for the live view only, and still not exported. The first other span that the
+    sampler hides causes one warning, but no request (SERVER, CLIENT) does: samplers that leave out
+    health checks are common, and a request is no task. ``keep_live_spans`` creates it and gives it
+    to the provider, which calls it for each new span, in any thread. It adds no limit.
 
     Args:
         inner: The sampler of the application; its errors pass through, and this class adds none.
@@ -38,6 +45,7 @@ class LiveSpanSampler(Sampler):
 
     def __init__(self, inner: Sampler) -> None:
         self.inner = inner
+        self._has_warned = False
 
     def should_sample(
         self,
@@ -60,10 +68,25 @@ class LiveSpanSampler(Sampler):
         result = self.inner.should_sample(
             parent_context, trace_id, name, kind, attributes, links, trace_state
         )
-        if result.decision is Decision.DROP and attributes and semconv.SPAN_KIND in attributes:
-            # The SDK gives the span the attributes of the result, and those of a DROP are empty.
-            return SamplingResult(Decision.RECORD_ONLY, attributes, result.trace_state)
+        if result.decision is Decision.DROP:
+            if attributes and semconv.SPAN_KIND in attributes:
+                # The SDK gives the span the attributes of the result; those of a DROP are empty.
+                return SamplingResult(Decision.RECORD_ONLY, attributes, result.trace_state)
+            if not self._has_warned and kind not in _REQUEST_KINDS:
+                self._warn()
         return result
+
+    def _warn(self) -> None:
+        self._has_warned = True
+        try:
+            sampler = self.inner.get_description()
+        except Exception:
+            sampler = type(self.inner).__qualname__
+        logger.warning(
+            "the sampler %.200s hides spans from the live view; to see all of them, set "
+            "OTEL_TRACES_SAMPLER=always_on and let an OpenTelemetry Collector sample",
+            sampler,
+        )
 
     def get_description(self) -> str:
         """Return ``LiveSpanSampler{...}`` with the description of ``inner``."""
