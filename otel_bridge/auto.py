@@ -9,7 +9,6 @@ and every declarative configuration. OpenTelemetry has no entry point for span p
 
 from __future__ import annotations
 
-import atexit
 import logging
 import threading
 from typing import Any, Final
@@ -53,7 +52,6 @@ def install() -> None:
     application runs without a live view.
     """
     try:
-        atexit.register(_shut_down)
         awaited = _AwaitedProvider()
         on_new_provider(awaited.watch_new)
         provider = trace.get_tracer_provider()
@@ -63,14 +61,6 @@ def install() -> None:
             _watch(provider)
     except Exception:
         logger.exception("otel-bridge is not watching this process")
-
-
-def _shut_down() -> None:
-    # For a bridge that a span in an exit handler made: what is registered by then is not called.
-    # Registered first, so called last.
-    make_on_demand(lambda: None)
-    if (bridge := current_bridge()) is not None:
-        bridge.shutdown()
 
 
 def _watch(provider: trace.TracerProvider) -> None:

@@ -7,7 +7,6 @@ cannot work is reported in one warning, and its default is used; ``configure(str
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import threading
@@ -25,6 +24,7 @@ from otel_bridge.events.semconv import SCOPE_NAME
 from otel_bridge.projects.postgres import knowledge_base_of
 from otel_bridge.projects.resolver import KnowledgeBase
 from otel_bridge.publish.bus import EventBus
+from otel_bridge.publish.process_end import call_last, drop_last_call
 from otel_bridge.publish.redis_keys import RedisKeys
 from otel_bridge.sdk.bounded_calls import call_within
 from otel_bridge.sdk.otlp_export import add_otlp_export, make_meter_provider
@@ -192,7 +192,7 @@ class Bridge:
             if self._is_closed:
                 return True
             self._is_closed = True
-        atexit.unregister(self.shutdown)
+        drop_last_call(self.shutdown)
         is_complete = True
         try:
             self.timer.close()
@@ -320,7 +320,7 @@ def configure(
             bridge = _inactive(settings)
         _current = bridge
     if bridge.bus is not None:
-        atexit.register(bridge.shutdown)
+        call_last(bridge.shutdown)
         if tracer_provider is None:
             on_new_provider(watch_new_provider)
         for hook in _on_configured:

@@ -7,7 +7,6 @@ the log cannot be reached, and a ``Publisher`` sends batches, one bounded attemp
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import logging
 import queue
@@ -21,7 +20,7 @@ from otel_bridge.errors import TransportError
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.forking import on_fork
 from otel_bridge.publish.buffer import EventQueue, FlushRequest
-from otel_bridge.publish.process_end import hook_exit, warn_of_no_thread
+from otel_bridge.publish.process_end import drop_last_call, hook_exit, warn_of_no_thread
 from otel_bridge.publish.publisher import BusCounters, Publisher
 from otel_bridge.publish.sigterm import flush_before_kill, hook_sigterm, postpone_sigterm
 from otel_bridge.publish.transports import open_sender
@@ -222,7 +221,7 @@ class EventBus:
                 if self._is_closing:
                     return self._is_complete
                 self._is_closing = True
-            atexit.unregister(self._at_exit)
+            drop_last_call(self.shutdown)
             self._shut_down(deadline, is_overdue)
         return self._is_complete
 
@@ -300,17 +299,15 @@ class EventBus:
                 self._thread.start()
             except RuntimeError:
                 self._thread = None
-                warn_of_no_thread(self._at_exit)
+                warn_of_no_thread(self.shutdown)
                 return False
-        hook_exit(self._at_exit)
+        hook_exit(self.shutdown, self._flush_at_exit)
         hook_sigterm()
         return True
 
-    def _at_exit(self) -> None:
-        try:
-            self.shutdown()
-        except Exception:
-            logger.exception("events could not be flushed at exit")
+    def _flush_at_exit(self) -> None:
+        if self._publisher.is_connected:  # else a program without a collector would end later
+            self.flush(self._settings.shutdown_timeout_sec)
 
     def _flush_before_kill(self, timeout_sec: float) -> None:
         if self._thread is not None and self.outage is None:  # else it would only wait

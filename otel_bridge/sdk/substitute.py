@@ -14,8 +14,9 @@ from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import Tracer, TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, Tracer, TracerProvider
 
+from otel_bridge.sdk.processor import MonitoringSpanProcessor
 from otel_bridge.sdk.providers import sdk_provider_of
 
 __all__ = ["SubstituteProvider"]
@@ -47,6 +48,18 @@ class SubstituteProvider(TracerProvider):
             assert isinstance(tracer, _ReplaceableTracer)
             tracer.place(self, args, kwargs)
         return tracer
+
+    def add_span_processor(self, span_processor: SpanProcessor) -> None:
+        """
+        Add a span processor; one that is added after ``set_global`` makes this provider stay.
+
+        Libraries such as Langfuse add theirs to the provider that they find, and set their own
+        otherwise. If the application then replaced this one, they would see no more spans.
+        """
+        super().add_span_processor(span_processor)
+        is_ours = isinstance(span_processor, MonitoringSpanProcessor)
+        if not is_ours and trace.get_tracer_provider() is self:
+            trace._TRACER_PROVIDER_SET_ONCE.do_once(lambda: None)
 
     def set_global(self) -> None:
         """Make this the provider of the process, unless one is set; never raises."""

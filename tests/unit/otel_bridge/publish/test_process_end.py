@@ -6,10 +6,66 @@ import atexit
 import multiprocessing.util
 import threading
 
-from otel_bridge.publish.process_end import _after_threads, hook_exit
+import pytest
+
+from otel_bridge.publish import process_end
+from otel_bridge.publish.process_end import (
+    _after_threads,
+    _make_last_calls,
+    call_last,
+    drop_last_call,
+    hook_exit,
+    warn_of_no_thread,
+)
 
 
-def test_the_function_is_registered_with_atexit_and_with_multiprocessing() -> None:
+@pytest.fixture
+def _no_other_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_end, "_last_calls", [])
+
+
+@pytest.mark.usefixtures("_no_other_calls")
+def test_the_last_calls_are_made_in_reverse_and_each_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One that is given while they run is made too, and the error of one stops no other."""
+    order: list[str] = []
+
+    def first() -> None:
+        order.append("first")
+
+    def fails() -> None:
+        call_last(lambda: order.append("given at exit"))
+        raise ValueError("a bug")
+
+    def dropped() -> None:
+        order.append("dropped")
+
+    for one in (first, dropped, fails, first):
+        call_last(one)
+    drop_last_call(dropped)
+    drop_last_call(dropped)
+    _make_last_calls()
+    assert order == ["given at exit", "first"]
+    assert "events could not be flushed at exit" in caplog.text
+
+
+@pytest.mark.usefixtures("_no_other_calls")
+def test_a_process_without_threads_is_warned_of_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no thread can be started, events are sent at the end, and one line says so."""
+    monkeypatch.setattr(process_end, "_has_warned", False)
+    calls: list[str] = []
+    for _ in range(2):
+        warn_of_no_thread(lambda: calls.append("sent"))
+    _make_last_calls()
+    assert calls == ["sent"]
+    assert caplog.text.count("no thread can be started") == 1
+
+
+@pytest.mark.usefixtures("_no_other_calls")
+def test_the_function_is_registered_for_the_exit_and_with_multiprocessing() -> None:
     """A child of multiprocessing skips atexit, so the function is one of its finalizers too."""
     calls = []
 
@@ -17,8 +73,13 @@ def test_the_function_is_registered_with_atexit_and_with_multiprocessing() -> No
         calls.append(threading.current_thread())
 
     registry = multiprocessing.util._finalizer_registry  # type: ignore[attr-defined]
-    hook_exit(at_exit)
-    atexit.unregister(at_exit)
+
+    def flush() -> None:
+        pass
+
+    hook_exit(at_exit, flush)
+    atexit.unregister(flush)
+    drop_last_call(at_exit)
     # Billiard, once it is imported, has the same registry: then there are two.
     keys = [key for key, found in list(registry.items()) if found._args == (at_exit,)]
     assert {key[0] for key in keys} == {100}
