@@ -596,6 +596,26 @@ def test_grpc_refuses_what_is_too_large(make_settings: Callable[..., BridgeSetti
         assert "32 requests" in str(caught.value.details())
 
 
+def test_a_text_that_is_not_utf8_by_grpc(make_settings: Callable[..., BridgeSettings]) -> None:
+    """A strange text costs no span, as over HTTP; bytes that are no OTLP are named as such."""
+    settings = make_settings(bus_url=f"memory://otlp-{next(_names)}")
+    request = ExportTraceServiceRequest()
+    spans = request.resource_spans.add().scope_spans.add().spans
+    spans.add(name="b#d", trace_id=b"t" * 16, span_id=b"s" * 8, start_time_unix_nano=1)
+    body = request.SerializeToString().replace(b"b#d", b"b\xffd")
+    with (
+        AppServer(settings, otlp_grpc_port=0, stats_interval_sec=3600) as site,
+        grpc.insecure_channel(f"127.0.0.1:{site.app.state.otlp_grpc_port}") as channel,
+    ):
+        export = channel.unary_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export")
+        assert export(body, timeout=10) == b""
+        wait_until(lambda: [card["title"] for card in cards(site).values()] == ["b\ufffdd"], "it")
+        with pytest.raises(grpc.RpcError) as caught:
+            export(b"\xff\xff", timeout=10)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "not an OTLP protobuf message" in str(caught.value.details())
+
+
 def test_heartbeat_logs_by_grpc(make_settings: Callable[..., BridgeSettings]) -> None:
     """The same records on the other port: live, and what is no lifecycle is counted."""
     settings = make_settings(bus_url=f"memory://otlp-{next(_names)}")

@@ -13,14 +13,11 @@ from typing import Any, Final, TypeVar
 
 from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import DecodeError, Message
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from otel_bridge_collector.otlp.json_ids import items_of, restore_ids
-from otel_bridge_collector.otlp.rejections import Rejection, Rejections
-from otel_bridge_collector.otlp.repair import repair_texts
+from otel_bridge_collector.otlp.rejections import Rejections
+from otel_bridge_collector.otlp.repair import keep_readable, repair_texts, restore_ids
 
-__all__ = ["OtlpError", "check_items", "decode"]
+__all__ = ["MAX_ITEMS", "OtlpError", "check_items", "decode"]
 
 _MAX_JSON_ITEMS: Final = 250_000
 """Objects and lists in a JSON body. A useful span or attribute takes at least 36 bytes, so 4 MiB
@@ -51,7 +48,7 @@ def decode(
 
     Returns:
         ``message``. Fields that it does not know are ignored. In a text that is not UTF-8 the wrong
-        bytes are U+FFFD. Links whose ids cannot be read are left out.
+        bytes are U+FFFD. What cannot be read of links, events and attributes is left out alone.
 
     Raises:
         OtlpError: The body is not such a message, or holds more than 250,000 JSON objects and
@@ -78,42 +75,27 @@ def _decode_protobuf(message: Message, body: bytes | str) -> None:
 
 
 def _decode_json(message: Message, body: bytes | str, rejected: Rejections) -> None:
-    text = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
-    if text.count(b"{") + text.count(b"[") > _MAX_JSON_ITEMS:
+    data = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
+    if data.count(b"{") + data.count(b"[") > _MAX_JSON_ITEMS:
         raise OtlpError(f"more than {_MAX_JSON_ITEMS} JSON objects and lists")
     try:
-        fields = json.loads(body)
+        text = body if isinstance(body, str) else body.decode("utf-8-sig", "replace")
+        # Protobuf's JSON has "NaN" and "Infinity" as texts.
+        fields = json.loads(text, parse_constant=str)
         if not isinstance(fields, dict):
             raise OtlpError("not a JSON object")
         kind = "logs" if "resource_logs" in message.DESCRIPTOR.fields_by_name else "spans"
         restore_ids(fields, kind, rejected)
         try:
             ParseDict(fields, message, ignore_unknown_fields=True)
-        except (ParseError, ValueError):
-            if not _drop_unreadable(fields, kind, rejected):
-                raise
+        except (ParseError, ValueError, TypeError, AttributeError):
+            fields = keep_readable(fields, kind, rejected)
             message.Clear()
             ParseDict(fields, message, ignore_unknown_fields=True)
     except RecursionError:
         raise OtlpError("nested too deep") from None
-    except (ParseError, ValueError) as error:
+    except (ParseError, ValueError, TypeError, AttributeError) as error:
         raise OtlpError(f"not OTLP JSON: {str(error)[:200]}") from None
-
-
-def _drop_unreadable(fields: dict[str, Any], kind: str, rejected: Rejections) -> bool:
-    """Leave out the spans or records that cannot be read by themselves; whether there were any."""
-    has_dropped = False
-    for items in items_of(fields, kind):
-        kept = []
-        for item in items:
-            try:
-                ParseDict(item, LogRecord() if kind == "logs" else Span(), True)
-                kept.append(item)
-            except (ParseError, ValueError, AttributeError, TypeError, RecursionError) as error:
-                rejected.add(Rejection.VALUE, str(error))
-                has_dropped = True
-        items[:] = kept
-    return has_dropped
 
 
 def check_items(message: Message) -> None:

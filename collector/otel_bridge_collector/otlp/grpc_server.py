@@ -3,29 +3,35 @@ OTLP over gRPC: the services of ``routes/otlp.py`` for spans, logs and metrics, 
 
 It runs only when ``MONITORING_OTLP_GRPC_PORT`` is set (4317 is the usual port). It has no TLS, like
 the HTTP side: put a proxy in front of it beyond loopback.
+
+gRPC hands over the bytes of a request, which are decoded as those over HTTP are: a text that is not
+UTF-8 costs nothing there, and with gRPC's own decoding it would cost the whole request.
 """
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import Message
-from opentelemetry.proto.collector.logs.v1 import logs_service_pb2_grpc
-from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2_grpc
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_bridge.errors import ConfigurationError, TransportError
-from otel_bridge_collector.otlp.decode import OtlpError, check_items
+from otel_bridge_collector.otlp.decode import OtlpError, decode
 from otel_bridge_collector.otlp.ingest import (
     MAX_BODY_BYTES,
     OtlpBusyError,
     OtlpIngest,
 )
-from otel_bridge_collector.otlp.metrics import reject_metrics
+from otel_bridge_collector.otlp.metrics import decode_metrics, reject_metrics
 from otel_bridge_collector.otlp.rejections import Rejections
 from otel_bridge_collector.security.authentication import Authenticator
 from otel_bridge_collector.security.refusals import (
@@ -35,13 +41,23 @@ from otel_bridge_collector.security.refusals import (
 )
 from otel_bridge_collector.security.tokens import Principal
 
-__all__ = ["OtlpGrpcServer", "address_of_peer"]
+__all__ = ["OtlpGrpcServer", "Signal", "address_of_peer"]
 
 _STOP_SEC: Final = 2.0
 _MAX_STREAMS: Final = 100
 
-_Request = TypeVar("_Request", bound=Message)
-_Answer = TypeVar("_Answer", bound=Message)
+
+class Signal(NamedTuple):
+    """How the requests of one service are decoded and taken."""
+
+    service: str
+    """Full name, which is the path of its one method ``Export``."""
+    request_type: type[Message]
+    take: Callable[[Any, Principal, Rejections], Awaitable[Message]]
+    """What it raises, other than ``OtlpError``, ``OtlpBusyError`` and ``TransportError``, passes
+    through."""
+    read: Callable[..., object] = decode
+    """As ``decode``; called in a thread."""
 
 
 class OtlpGrpcServer:
@@ -81,13 +97,7 @@ class OtlpGrpcServer:
                 ("grpc.so_reuseport", 0),
             ]
         )
-        services: tuple[tuple[Any, object], ...] = (
-            (trace_service_pb2_grpc.add_TraceServiceServicer_to_server, _Traces(self, ingest)),
-            (logs_service_pb2_grpc.add_LogsServiceServicer_to_server, _Logs(self, ingest)),
-            (metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server, _Metrics(self)),
-        )
-        for add, service in services:
-            add(service, self._server)
+        self._server.add_generic_rpc_handlers([self._handler(one) for one in _signals(ingest)])
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
@@ -108,39 +118,43 @@ class OtlpGrpcServer:
         """Stop listening; calls in progress have 2 s to finish and are then cancelled."""
         await self._server.stop(_STOP_SEC)
 
-    async def take(
-        self,
-        message: _Request,
-        context: Any,
-        take: Callable[[_Request, Principal, Rejections], Awaitable[_Answer]],
-        check: Callable[[_Request], None] = check_items,
-    ) -> _Answer:
+    def _handler(self, signal: Signal) -> grpc.GenericRpcHandler:
+        async def export(body: bytes, context: Any) -> bytes:
+            answer = await self.take(body, context, signal)
+            return bytes(answer.SerializeToString())
+
+        # Without a deserializer and a serializer both are bytes.
+        method = grpc.unary_unary_rpc_method_handler(export)
+        return grpc.method_handlers_generic_handler(signal.service, {"Export": method})
+
+    async def take(self, body: bytes, context: Any, signal: Signal) -> Message:
         """
-        Authenticate a call and pass its message to ``take``; the gRPC services call this method.
+        Authenticate a call, decode its request and let ``signal`` take it; gRPC calls this method.
 
         Args:
-            message: The decoded request, of at most 4 MiB.
+            body: The encoded request, of at most 4 MiB.
             context: gRPC's context of the call; its ``abort`` raises, which ends the call.
-            take: ``OtlpIngest.traces``, ``OtlpIngest.logs`` or ``reject_metrics``; what it raises,
-                other than the errors below, passes through.
-            check: Raises ``OtlpError`` for a message that has too many parts; the default: for over
-                100,000 resources, scopes, spans and log records together.
+            signal: The service that was called.
 
         Returns:
-            The answer, as ``take`` returns it.
+            The answer, as ``signal.take`` returns it.
 
         Raises:
             grpc.aio.AbortError: The call was refused, with the status UNAUTHENTICATED (no valid
                 credentials), RESOURCE_EXHAUSTED (10 wrong ones from the address in 60 s),
-                INVALID_ARGUMENT (``check`` or ``take`` raised ``OtlpError``), or UNAVAILABLE, after
-                which clients send again (32 requests are in progress, or the log cannot be
+                INVALID_ARGUMENT (no OTLP, or over 100,000 spans and the like), or UNAVAILABLE,
+                after which clients send again (32 requests are in progress, or the log cannot be
                 reached).
         """
         principal = await self._authenticate(context)
         try:
-            check(message)
             with self._ingest.slot():
-                return await take(message, principal, Rejections())
+                rejected = Rejections()
+                message = signal.request_type()
+                await asyncio.to_thread(
+                    signal.read, message, body, is_json=False, rejected=rejected
+                )
+                return await signal.take(message, principal, rejected)
         except OtlpError as error:
             status, detail = grpc.StatusCode.INVALID_ARGUMENT, str(error)
         except OtlpBusyError as error:
@@ -180,28 +194,15 @@ def address_of_peer(peer: str) -> str:
     return unquote(peer).partition(":")[2].rpartition(":")[0].strip("[]")
 
 
-class _Traces(trace_service_pb2_grpc.TraceServiceServicer):
-    def __init__(self, server: OtlpGrpcServer, ingest: OtlpIngest) -> None:
-        self._server = server
-        self._ingest = ingest
-
-    async def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's name
-        return await self._server.take(request, context, self._ingest.traces)
-
-
-class _Logs(logs_service_pb2_grpc.LogsServiceServicer):
-    def __init__(self, server: OtlpGrpcServer, ingest: OtlpIngest) -> None:
-        self._server = server
-        self._ingest = ingest
-
-    async def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's name
-        return await self._server.take(request, context, self._ingest.logs)
-
-
-class _Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
-    def __init__(self, server: OtlpGrpcServer) -> None:
-        self._server = server
-
-    async def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's name
-        # ``reject_metrics`` limits the parts itself.
-        return await self._server.take(request, context, reject_metrics, lambda _: None)
+def _signals(ingest: OtlpIngest) -> tuple[Signal, ...]:
+    package = "opentelemetry.proto.collector"
+    return (
+        Signal(f"{package}.trace.v1.TraceService", ExportTraceServiceRequest, ingest.traces),
+        Signal(f"{package}.logs.v1.LogsService", ExportLogsServiceRequest, ingest.logs),
+        Signal(
+            f"{package}.metrics.v1.MetricsService",
+            ExportMetricsServiceRequest,
+            reject_metrics,
+            decode_metrics,
+        ),
+    )

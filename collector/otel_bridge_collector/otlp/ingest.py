@@ -18,12 +18,13 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from otel_bridge.errors import EventTooLargeError
+from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.publish.publisher import POSITION_MAX_BYTES
 from otel_bridge.publish.transports.base import Outgoing
 from otel_bridge.publish.transports.http import MAX_PUSH_EVENTS
 from otel_bridge_collector.otlp.correlation import correlate
 from otel_bridge_collector.otlp.lifecycle import read_lifecycle
-from otel_bridge_collector.otlp.mapping import OtlpReceiver, read_spans
+from otel_bridge_collector.otlp.mapping import OtlpReceiver
 from otel_bridge_collector.otlp.rejections import Rejection, Rejections
 from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.security.tokens import Principal
@@ -180,31 +181,43 @@ class OtlpIngest:
         projects = list(principal.projects or ())
         only_project = projects[0] if len(projects) == 1 else None
         max_bytes = self._collector.bridge_settings.max_event_size_bytes - POSITION_MAX_BYTES
-        refused: dict[str | None, Rejection] = {}
+        refused: dict[tuple[str | None, str | None], Rejection] = {}
+        batch: list[Outgoing] = []
+
+        def put(event: MonitoringEvent) -> None:
+            if not principal.may_use(event.project_id):
+                cause = Rejection.PROJECT
+            else:
+                try:
+                    batch.append(Outgoing(event.to_json(max_bytes), event.project_id))
+                    return
+                except EventTooLargeError:
+                    cause = Rejection.SIZE
+            refused[event.trace_id, event.span_id] = cause
+            receiver.refuse(event)
+
         async with receiver.lock:
-            read = await asyncio.to_thread(read_spans, message, only_project, rejected)
+            read = await asyncio.to_thread(receiver.read, message, only_project, rejected)
             correlated = correlate(self._collector.model, read.parents, principal.may_use)
             received = await asyncio.to_thread(
                 receiver.receive, read, rejected, correlated=correlated
             )
-            batch = []
             knows = self._collector.model.knows
-            for one in received.events:
-                event = one
-                if knows(event.event_id):
-                    # Of a request that was sent again, or a span that also arrived live over the
-                    # bus. A snapshot may still say something new of a span that is known.
-                    update = received.updates.get(event.event_id)
-                    if update is None or knows(update.event_id):
-                        continue
-                    event = update
-                if not principal.may_use(event.project_id):
-                    refused[event.span_id] = Rejection.PROJECT
+            for event in received.events:
+                if not knows(event.event_id):
+                    put(event)
                     continue
-                try:
-                    batch.append(Outgoing(event.to_json(max_bytes), event.project_id))
-                except EventTooLargeError:
-                    refused[event.span_id] = Rejection.SIZE
+                # Of a request that was sent again, or a span that also arrived live over the bus.
+                # A snapshot may still say something new of a span that is known.
+                update = received.updates.get(event.event_id)
+                if update is None:
+                    continue
+                if knows(update.event_id):
+                    receiver.hear(update)
+                else:
+                    put(update)
+            for event in receiver.heartbeats():
+                put(event)
             for start in range(0, len(batch), MAX_PUSH_EVENTS):
                 part = batch[start : start + MAX_PUSH_EVENTS]
                 first_n = receiver.reserve_numbers(len(part))

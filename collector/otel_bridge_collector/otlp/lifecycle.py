@@ -17,16 +17,17 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import time
 from collections.abc import Iterator
 from typing import Final
 
-from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from otel_bridge_collector.otlp.decode import OtlpError, decode
+from otel_bridge_collector.otlp.decode import MAX_ITEMS, OtlpError, decode
 from otel_bridge_collector.otlp.rejections import Rejection, Rejections
 from otel_bridge_collector.otlp.shapes import HEARTBEAT_ATTRIBUTE, OPEN_ATTRIBUTE
 
@@ -52,13 +53,15 @@ def read_lifecycle(
 
     Args:
         request: The decoded request.
-        rejected: Counts the records that carry no span, or one that cannot be read.
+        rejected: Counts the records that carry no span, or one that cannot be read, or that come
+            after 100,000 spans.
 
     Returns:
         The spans, those of heartbeats with ``nexus.span.open`` and, if they promise one,
-        ``nexus.span.beat_ms``.
+        ``nexus.span.beat_ms``. A stop without an end ends at the time of its record.
     """
     found = ExportTraceServiceRequest()
+    count = 0
     for resource, record in _records(request):
         event = _attribute(record, _EVENT)
         is_open = _IS_OPEN_BY_EVENT.get(event)
@@ -67,14 +70,22 @@ def read_lifecycle(
             rejected.add(Rejection.ORDINARY_LOG, detail)
             continue
         try:
+            if count >= MAX_ITEMS:
+                raise OtlpError(f"more than {MAX_ITEMS} spans in one request")
             spans = _body(record, rejected)
         except OtlpError as error:
             rejected.add(Rejection.BODY, str(error))
             continue
         for resource_spans in spans.resource_spans:
             _complete(resource_spans.resource, resource)
-        if is_open:
-            _mark_open(spans, _attribute(record, _FREQUENCY))
+        promised = _MILLISECONDS.fullmatch(_attribute(record, _FREQUENCY))
+        for span in _spans(spans):
+            count += 1
+            if is_open:
+                _mark_open(span, promised)
+            elif span.end_time_unix_nano == 0:
+                at = record.time_unix_nano or record.observed_time_unix_nano
+                span.end_time_unix_nano = at or time.time_ns()
         found.MergeFrom(spans)
     return found
 
@@ -102,11 +113,11 @@ def _body(record: LogRecord, rejected: Rejections) -> ExportTraceServiceRequest:
     if body_type not in _PROTO_TYPES:
         raise OtlpError(f"{_BODY_TYPE}={body_type[:40]!r}")
     try:
-        # TracesData has the same one field as a request.
         data = base64.b64decode(text, validate=True) if text else record.body.bytes_value
-        spans.ParseFromString(data)
-    except (binascii.Error, ValueError, DecodeError) as error:
+    except (binascii.Error, ValueError) as error:
         raise OtlpError(f"no TracesData in base64: {error}") from None
+    # TracesData has the same one field as a request.
+    decode(spans, data, is_json=False)
     if not spans.resource_spans:
         raise OtlpError("no span in it")
     return spans
@@ -118,13 +129,15 @@ def _complete(resource: Resource, around: Resource) -> None:
     resource.attributes.extend(pair for pair in around.attributes if pair.key not in known)
 
 
-def _mark_open(spans: ExportTraceServiceRequest, frequency: str) -> None:
-    promised = _MILLISECONDS.fullmatch(frequency)
-    for resource_spans in spans.resource_spans:
+def _spans(request: ExportTraceServiceRequest) -> Iterator[Span]:
+    for resource_spans in request.resource_spans:
         for scope_spans in resource_spans.scope_spans:
-            for span in scope_spans.spans:
-                flag = span.attributes.add(key=OPEN_ATTRIBUTE)
-                flag.value.bool_value = True
-                if promised is not None:
-                    promise = span.attributes.add(key=HEARTBEAT_ATTRIBUTE)
-                    promise.value.int_value = int(promised[1])
+            yield from scope_spans.spans
+
+
+def _mark_open(span: Span, promised: re.Match[str] | None) -> None:
+    flag = span.attributes.add(key=OPEN_ATTRIBUTE)
+    flag.value.bool_value = True
+    if promised is not None:
+        promise = span.attributes.add(key=HEARTBEAT_ATTRIBUTE)
+        promise.value.int_value = int(promised[1])

@@ -13,19 +13,15 @@ Source: OTLP 1.7, ``opentelemetry/proto/collector/trace/v1``.
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
 )
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.trace.v1 import trace_pb2
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 
 from otel_bridge.events import semconv
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
@@ -33,48 +29,21 @@ from otel_bridge.events.redaction import MetaAllowlist, redact_fields
 from otel_bridge.mapping.inheritance import InheritedContext, Key
 from otel_bridge.mapping.mapper import SpanMapper
 from otel_bridge_collector.otlp.rejections import Rejection, Rejections
-from otel_bridge_collector.otlp.shapes import (
-    HEARTBEAT_ATTRIBUTE,
-    LOGFIRE_PENDING,
-    OPEN_ATTRIBUTE,
-    Seen,
-    Shape,
-    shape_of,
+from otel_bridge_collector.otlp.shapes import Shape
+from otel_bridge_collector.otlp.snapshots import (
+    Snapshots,
+    event_of_snapshot,
+    snapshot_id_of_start,
 )
-from otel_bridge_collector.otlp.snapshots import Snapshots, digest_of, event_of_snapshot
+from otel_bridge_collector.otlp.spans import OtlpSpan, ReadSpan, ReadSpans, read_spans
 
-__all__ = ["OtlpReceiver", "ReadSpans", "Received", "read_spans"]
+__all__ = ["OtlpReceiver", "Received", "read_spans"]
 
 logger = logging.getLogger(__name__)
 
-_MAX_VALUE_DEPTH: Final = 8
 _MAX_UNCONFIRMED: Final = 10_000
 """While the log cannot be reached, senders send again and again; then the oldest are dropped."""
 _NO_CORRELATION: Final[Mapping[Key, InheritedContext]] = {}
-_PENDING_PARENT: Final = "logfire.pending_parent_id"
-_KINDS: Final = {
-    trace_pb2.Span.SPAN_KIND_SERVER: SpanKind.SERVER,
-    trace_pb2.Span.SPAN_KIND_CLIENT: SpanKind.CLIENT,
-    trace_pb2.Span.SPAN_KIND_PRODUCER: SpanKind.PRODUCER,
-    trace_pb2.Span.SPAN_KIND_CONSUMER: SpanKind.CONSUMER,
-}
-
-
-class ReadSpans(NamedTuple):
-    """The spans of a request."""
-
-    spans: list[ReadSpan]
-    """By start time, so parents come before their children."""
-    parents: dict[str, set[str]]
-    """Ids of the parent spans by trace id, all in hexadecimal."""
-
-
-class ReadSpan(NamedTuple):
-    """One span of a request: what it is, and 64 bits of all that it says, 0 if it has ended."""
-
-    span: OtlpSpan
-    seen: Seen
-    digest: int
 
 
 class Received(NamedTuple):
@@ -82,27 +51,8 @@ class Received(NamedTuple):
 
     events: list[MonitoringEvent]
     updates: dict[str, MonitoringEvent]
-    """By the id of a span's start: what its first snapshot here says, for a collector that knows
-    the start already, from before a restart or from another process."""
-
-
-class _SpanEvent(NamedTuple):
-    name: str
-    attributes: Mapping[str, Any] | None
-
-
-class OtlpSpan(NamedTuple):
-    """A received span in the form that ``SpanMapper`` reads."""
-
-    name: str
-    kind: SpanKind
-    context: SpanContext | None
-    parent: SpanContext | None
-    start_time: int | None
-    end_time: int | None
-    status: Status
-    attributes: Mapping[str, Any] | None
-    events: Sequence[_SpanEvent]
+    """By the id of a span's start: what goes to the log if the collector knows the start already,
+    from before a restart, from another process, or as a span of another role."""
 
 
 class OtlpReceiver:
@@ -136,6 +86,16 @@ class OtlpReceiver:
         self.lock = asyncio.Lock()
         self._next_n = 1
 
+    def read(
+        self, request: ExportTraceServiceRequest, project_id: str | None, rejected: Rejections
+    ) -> ReadSpans:
+        """
+        Read a request as ``read_spans`` does; a snapshot that says nothing new is only noted.
+
+        It is then a heartbeat of its span. Blocks; any thread, one at a time. Never raises.
+        """
+        return read_spans(request, project_id, rejected, self._snapshots.is_repeat)
+
     def receive(
         self,
         read: ReadSpans,
@@ -152,7 +112,7 @@ class OtlpReceiver:
         counted as rejected.
 
         Args:
-            read: The spans of the request, as ``read_spans`` returns them.
+            read: The spans of the request, as ``read`` returns them.
             rejected: Counts the spans that cannot be mapped.
             correlated: The task, project and phase that they inherit from spans that reached the
                 collector on another path, by (trace id, span id); span id 0 stands for the whole
@@ -160,9 +120,9 @@ class OtlpReceiver:
 
         Returns:
             ``events``: unconfirmed ones first, then those of this request, sorted by time, what
-            snapshots changed and heartbeats last; and ``updates``. The events' sizes are not
-            checked.
+            snapshots changed last; and ``updates``. The events' sizes are not checked.
         """
+        self._snapshots.begin()
         self._mapper.correlate(correlated)
         now_ns = time.time_ns()
         events: list[tuple[int, MonitoringEvent]] = []
@@ -182,12 +142,26 @@ class OtlpReceiver:
         events.sort(key=lambda pair: pair[0])
         if bad:
             rejected.add(Rejection.MAPPING, count=len(bad))
-        heartbeats = self._snapshots.heartbeats(now_ns)
-        found = [*self._unconfirmed, *(event for _, event in events), *heartbeats]
-        return Received(found, updates)
+        return Received([*self._unconfirmed, *(event for _, event in events)], updates)
+
+    def heartbeats(self) -> list[MonitoringEvent]:
+        """Return the events with the heartbeats so far; none within 1 s after the last."""
+        return self._snapshots.heartbeats(time.time_ns())
+
+    def hear(self, update: MonitoringEvent) -> None:
+        """Count a snapshot that the log has already, from another process, as a heartbeat."""
+        key = _key_of_event(update)
+        if key is not None:
+            self._snapshots.hear(key, update.project_id)
+
+    def refuse(self, event: MonitoringEvent) -> None:
+        """Forget what a span said whose event is not for the log, so that it is counted again."""
+        key = _key_of_event(event)
+        if key is not None:
+            self._snapshots.end(key)
 
     def confirm(self) -> None:
-        """Everything that ``receive`` returned is in the log."""
+        """Everything that ``receive`` and ``heartbeats`` returned is in the log."""
         self._unconfirmed = []
         self._snapshots.confirm()
 
@@ -199,25 +173,41 @@ class OtlpReceiver:
         bad: set[Key],
         now_ns: int,
     ) -> None:
-        """Map a snapshot: the span's start, and what is new since the snapshot before."""
+        """Map a snapshot: the span's start, or what is new since the snapshot before."""
         span, key = one.span, _key_of(one.span)
-        if one.seen.shape is Shape.OPEN and self._snapshots.is_repeat(key, one.digest):
+        is_given_up = one.seen.shape is Shape.GIVEN_UP
+        says = ~one.digest if is_given_up else one.digest
+        known = self._snapshots.last(key)
+        if known is not None and known.digest == says:
+            if not is_given_up:
+                self._snapshots.hear(key, known.project_id)
             return
         start = self._event(span, bad, is_end=False)
         if start is None:
             # No rule knows it yet; a span below it may show it, and then its heartbeats count.
-            self._snapshots.note(key, one.digest, _project_of(span))
+            self._snapshots.note(key, says, _project_of(span))
             return
         if one.seen.beat_ms is not None:
             start = start.model_copy(update={"beat_ms": one.seen.beat_ms})
-        is_given_up = one.seen.shape is Shape.GIVEN_UP
-        update = event_of_snapshot(start, span, one.digest, now_ns, is_given_up=is_given_up)
+        self._snapshots.note(key, says, start.project_id, start.event_type)
+        # The same words may come again after others, so what is known to be news has an id of its
+        # own; of the first snapshot here nobody knows, and a repeated request is folded once.
+        mark = 0 if known is None else now_ns
+        update = event_of_snapshot(start, span, says ^ mark, now_ns, is_given_up=is_given_up)
+        if known is not None and known.role == start.event_type:
+            events.append((now_ns, update))
+            return
         events.append((span.start_time or 0, start))
-        if is_given_up:
+        if known is not None:
+            # A rule knows it only now: the log may have its start as that of a plain span.
+            updates[start.event_id] = start.model_copy(
+                update={"event_id": snapshot_id_of_start(span, says ^ mark)}
+            )
+            events.append((now_ns, update))
+        elif is_given_up:
             events.append((now_ns, update))
         else:
             updates[start.event_id] = update
-        self._snapshots.note(key, one.digest, start.project_id)
 
     def _map(
         self,
@@ -275,116 +265,12 @@ def _key_of(span: OtlpSpan) -> Key:
     return (0, 0) if context is None else (context.trace_id, context.span_id)
 
 
+def _key_of_event(event: MonitoringEvent) -> Key | None:
+    if event.trace_id is None or event.span_id is None:
+        return None
+    return int(event.trace_id, 16), int(event.span_id, 16)
+
+
 def _project_of(span: OtlpSpan) -> str | None:
     project = None if span.attributes is None else span.attributes.get(semconv.PROJECT_ID)
     return project if isinstance(project, str) else None
-
-
-def read_spans(
-    request: ExportTraceServiceRequest, project_id: str | None, rejected: Rejections
-) -> ReadSpans:
-    """
-    Read the spans of a decoded request; blocks for its size, may be called from any thread.
-
-    Never raises: a span without valid ids is counted as rejected. An attribute's lists and maps are
-    read 8 levels deep; what is deeper becomes None. The caller limits the number of spans.
-
-    Args:
-        request: The decoded request.
-        project_id: The project of spans that name none, neither in their attributes nor in their
-            resource; None leaves them without one.
-        rejected: Counts the spans without valid ids.
-
-    Returns:
-        ``spans``: by start time; and ``parents``: the ids of the parent spans by trace id, in
-        hexadecimal.
-    """
-    now_ns = time.time_ns()
-    spans: list[ReadSpan] = []
-    parents: dict[str, set[str]] = {}
-    for resource_spans in request.resource_spans:
-        resource = _attributes(resource_spans.resource.attributes)
-        project = resource.get(semconv.PROJECT_ID, project_id)
-        for scope_spans in resource_spans.scope_spans:
-            for received in scope_spans.spans:
-                try:
-                    one = _read_span(received, resource, project, now_ns)
-                except ValueError as error:
-                    rejected.add(Rejection.ID, str(error))
-                    continue
-                spans.append(one)
-                span = one.span
-                if span.parent is not None:
-                    of_trace = parents.setdefault(f"{span.parent.trace_id:032x}", set())
-                    of_trace.add(f"{span.parent.span_id:016x}")
-    # Children inherit from their parents, so parents are mapped first.
-    spans.sort(key=lambda one: one.span.start_time or 0)
-    return ReadSpans(spans, parents)
-
-
-def _read_span(
-    span: trace_pb2.Span, resource: Mapping[str, Any], project: Any, now_ns: int
-) -> ReadSpan:
-    """The span and what it is; ValueError without valid ids."""
-    for name, value, size in (("trace_id", span.trace_id, 16), ("span_id", span.span_id, 8)):
-        if len(value) != size:
-            raise ValueError(f"{name} of {len(value)} bytes")
-    attributes = _attributes(span.attributes)
-    start_ns, end_ns = span.start_time_unix_nano, span.end_time_unix_nano
-    seen = shape_of(start_ns, end_ns, attributes, now_ns)
-    is_pending = attributes.get(LOGFIRE_PENDING[0]) == LOGFIRE_PENDING[1]
-    trace_id = int.from_bytes(span.trace_id, "big")
-    span_id = int.from_bytes(span.span_id, "big")
-    parent_id = int.from_bytes(span.parent_span_id, "big")
-    if is_pending:
-        # Logfire sends it as a child of the span that has started, and names that one's parent.
-        span_id = parent_id
-        parent_id = int(str(attributes.get(_PENDING_PARENT) or "0"), 16)
-    if not (trace_id and span_id):
-        raise ValueError("an id of zeros")
-    attributes.pop(OPEN_ATTRIBUTE, None)
-    attributes.pop(HEARTBEAT_ATTRIBUTE, None)
-    if project is not None:
-        attributes.setdefault(semconv.PROJECT_ID, str(project))
-    service = resource.get("service.name")
-    if service is not None:
-        attributes.setdefault(f"{semconv.META_PREFIX}service", str(service))
-    # Senders before OTLP 1.2 do not say it: then it is not known.
-    is_parent_remote = bool(span.flags & trace_pb2.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK)
-    found = OtlpSpan(
-        name=span.name,
-        kind=_KINDS.get(span.kind, SpanKind.INTERNAL),
-        context=SpanContext(trace_id, span_id, is_remote=True),
-        parent=SpanContext(trace_id, parent_id, is_remote=is_parent_remote) if parent_id else None,
-        start_time=start_ns,
-        end_time=max(end_ns, start_ns) if seen.shape is Shape.ENDED else None,
-        status=_status(span.status),
-        attributes=attributes,
-        events=[_SpanEvent(event.name, _attributes(event.attributes)) for event in span.events],
-    )
-    if seen.shape is Shape.ENDED:
-        return ReadSpan(found, seen, 0)
-    return ReadSpan(found, seen, digest_of(span.SerializeToString(deterministic=True)))
-
-
-def _status(status: trace_pb2.Status) -> Status:
-    if status.code == trace_pb2.Status.STATUS_CODE_ERROR:
-        return Status(StatusCode.ERROR, status.message or None)
-    return Status(StatusCode.OK if status.code else StatusCode.UNSET)
-
-
-def _attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:
-    return {pair.key: _value(pair.value, 0) for pair in pairs}
-
-
-def _value(value: AnyValue, depth: int) -> Any:
-    kind = value.WhichOneof("value")
-    if kind is None or depth > _MAX_VALUE_DEPTH:
-        return None
-    if kind == "array_value":
-        return [_value(item, depth + 1) for item in value.array_value.values]
-    if kind == "kvlist_value":
-        return {pair.key: _value(pair.value, depth + 1) for pair in value.kvlist_value.values}
-    if kind == "bytes_value":
-        return base64.b64encode(value.bytes_value).decode("ascii")
-    return getattr(value, kind)

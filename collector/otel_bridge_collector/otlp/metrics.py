@@ -8,8 +8,11 @@ error at each export, every 60 s. So a request succeeds, and says that all data 
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any, Final
 
+from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsPartialSuccess,
     ExportMetricsServiceRequest,
@@ -20,7 +23,7 @@ from otel_bridge_collector.otlp.decode import OtlpError
 from otel_bridge_collector.otlp.rejections import Rejections
 from otel_bridge_collector.security.tokens import Principal
 
-__all__ = ["MAX_METRICS_PARTS", "METRICS_NOT_KEPT", "reject_metrics"]
+__all__ = ["MAX_METRICS_PARTS", "METRICS_NOT_KEPT", "decode_metrics", "reject_metrics"]
 
 METRICS_NOT_KEPT: Final = (
     "this collector keeps no metrics; send them to a metrics backend, or set "
@@ -29,6 +32,37 @@ METRICS_NOT_KEPT: Final = (
 MAX_METRICS_PARTS: Final = 100_000
 """Parts of a request that are looked at to count its data points; a larger one is refused, as for
 spans and logs. A few KiB of gzip can hold millions of empty parts."""
+
+
+def decode_metrics(
+    message: ExportMetricsServiceRequest, body: bytes, *, is_json: bool, rejected: Rejections
+) -> None:
+    """
+    Decode the body of a request for metrics, as ``decode`` does for spans; blocks.
+
+    Args:
+        message: An empty request; the body is read into it.
+        body: Decompressed by the caller, who also limits its bytes.
+        is_json: Whether it is OTLP JSON; else it is protobuf.
+        rejected: Not used.
+
+    Raises:
+        OtlpError: It is no such request, or has over 100,000 JSON objects and lists.
+    """
+    del rejected  # of metrics nothing is kept
+    if is_json and body.count(b"{") + body.count(b"[") > MAX_METRICS_PARTS:
+        raise OtlpError(f"more than {MAX_METRICS_PARTS} JSON objects and lists")
+    try:
+        if is_json:
+            fields = json.loads(body)
+            if not isinstance(fields, dict):
+                raise ValueError("not a JSON object")
+            # Ids in exemplars are hexadecimal and read as base64 here; nothing uses them.
+            ParseDict(fields, message, ignore_unknown_fields=True)
+        else:
+            message.ParseFromString(body)
+    except (DecodeError, ParseError, ValueError, RecursionError) as error:
+        raise OtlpError(f"not OTLP metrics: {str(error)[:200]}") from None
 
 
 async def reject_metrics(

@@ -33,11 +33,15 @@ _OPEN_FLAGS: Final = (
 )
 _SECOND_NS: Final = 1_000_000_000
 _FUTURE_NS: Final = 2 * 86_400 * _SECOND_NS
-"""An end over two days ahead is none: otel-go 1.24 sends Go's zero time as the year 2339."""
+"""
+An end this far ahead is none: otel-go 1.24 sends Go's zero time as the year 2339. Ahead of the
+span's start as well, or a sender whose clock is three days ahead would never end a span.
+"""
 _PAST_NS: Final = 30 * 365 * 86_400 * _SECOND_NS
 """An end before its start that is 30 years old is a zero of some clock, not a clock's step."""
 _MIN_BEAT_MS: Final = 1_000
-_MAX_BEAT_MS: Final = 3_600_000
+_MAX_BEAT_MS: Final = 86_400_000
+"""A day, taken as it is: with a shorter one, a sender that keeps its promise would be stalled."""
 
 
 class Shape(Enum):
@@ -54,7 +58,11 @@ class Shape(Enum):
 
 
 class Seen(NamedTuple):
-    """What a received span is, and how often it promises a snapshot, ms; None: no promise."""
+    """
+    What a received span is, and how often it promises a snapshot, ms: 1,000 to 86,400,000.
+
+    None: no promise, or one that is no number of milliseconds within a day.
+    """
 
     shape: Shape
     beat_ms: int | None
@@ -67,7 +75,8 @@ def shape_of(start_ns: int, end_ns: int, attributes: Mapping[str, Any], now_ns: 
     1. ``partial.gc`` is true: given up.
     2. ``nexus.span.open``, ``agentops.in_flight``, ``prefect.in-flight`` or ``_dd.partial_version``
        is true, or Logfire calls it pending: open, whatever its end.
-    3. The end is 0, over two days ahead, or before the start and 30 years old: open.
+    3. The end is 0, over two days after both the start and now, or before the start and 30 years
+       old: open.
     4. Otherwise it has ended. An end just before the start is a clock's step, not an open span.
 
     Args:
@@ -82,7 +91,7 @@ def shape_of(start_ns: int, end_ns: int, attributes: Mapping[str, Any], now_ns: 
     is_flagged = any(_is_true(attributes.get(name)) for name in _OPEN_FLAGS)
     if is_flagged or attributes.get(LOGFIRE_PENDING[0]) == LOGFIRE_PENDING[1]:
         return Seen(Shape.OPEN, beat_ms)
-    is_zero = end_ns == 0 or end_ns > now_ns + _FUTURE_NS
+    is_zero = end_ns == 0 or end_ns > max(start_ns, now_ns) + _FUTURE_NS
     if is_zero or (end_ns < start_ns and end_ns < now_ns - _PAST_NS):
         return Seen(Shape.OPEN, beat_ms)
     return Seen(Shape.ENDED, None)

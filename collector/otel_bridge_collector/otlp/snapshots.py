@@ -19,14 +19,18 @@ from otel_bridge.clock import SYSTEM_CLOCK, Clock, iso_utc
 from otel_bridge.events.event_ids import snapshot_id_of
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
 
-__all__ = ["Snapshots", "digest_of", "event_of_snapshot"]
+__all__ = ["Key", "Known", "Snapshots", "digest_of", "event_of_snapshot", "snapshot_id_of_start"]
 
 _MAX_SPANS: Final = 20_000
 _MAX_IDS: Final = 400
 """Ids in one event: 7.6 KB, within the 8,192 bytes of an event."""
 _INTERVAL_SEC: Final = 1.0
 
+_START_SIDE: Final = 0x51A7
+"""Distinguishes the id of a start that a snapshot brings from that of the snapshot itself."""
+
 Key = tuple[int, int]
+"""Trace id and span id."""
 
 
 class Snapshot(Protocol):
@@ -41,9 +45,14 @@ class Snapshot(Protocol):
         """Its start, nanoseconds."""
 
 
-class _Known(NamedTuple):
+class Known(NamedTuple):
+    """What the last snapshot of a span said."""
+
     digest: int
+    """64 bits of it; negative: that its sender gave it up."""
     project_id: str | None
+    role: str | None
+    """The type of its start's event; None while no rule knows the span."""
 
 
 class Snapshots:
@@ -60,12 +69,20 @@ class Snapshots:
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
         self._clock = clock
-        self._known: OrderedDict[Key, _Known] = OrderedDict()
-        self._said: dict[Key, _Known | None] = {}
+        self._known: OrderedDict[Key, Known] = OrderedDict()
+        self._said: dict[Key, Known | None] = {}
         self._heard: dict[int, str | None] = {}
         """Spans with a heartbeat that no event has yet: project by span id."""
         self._sent_at = float("-inf")
         self._is_sent = False
+
+    def begin(self) -> None:
+        """Forget what the request before said, if ``confirm`` was not called: it was not taken."""
+        self._said.clear()
+
+    def last(self, key: Key) -> Known | None:
+        """What the last snapshot of a span said, in this request or before; None: not known."""
+        return self._said[key] if key in self._said else self._known.get(key)
 
     def is_repeat(self, key: Key, digest: int) -> bool:
         """
@@ -82,9 +99,13 @@ class Snapshots:
         self._heard[key[1]] = known.project_id
         return True
 
-    def note(self, key: Key, digest: int, project_id: str | None) -> None:
-        """Note what a snapshot says, of a span of this project."""
-        self._said[key] = _Known(digest, project_id)
+    def hear(self, key: Key, project_id: str | None) -> None:
+        """Note a heartbeat of a span of this project."""
+        self._heard[key[1]] = project_id
+
+    def note(self, key: Key, digest: int, project_id: str | None, role: str | None = None) -> None:
+        """Note what a snapshot says, of a span of this project; ``role`` as in ``Known``."""
+        self._said[key] = Known(digest, project_id, role)
 
     def end(self, key: Key) -> None:
         """Forget a span that has ended."""
@@ -166,6 +187,12 @@ def event_of_snapshot(
         stalled = MonitoringEventType.TASK_STALLED
         changed |= {"event_type": stalled, "ended_by": "rule", "reason": "heartbeat_lost"}
     return start.model_copy(update=changed)
+
+
+def snapshot_id_of_start(span: Snapshot, digest: int) -> str:
+    """Return the id of a start that was not known as one before this snapshot."""
+    assert span.context is not None
+    return snapshot_id_of(span.context, span.start_time or 0, digest ^ _START_SIDE)
 
 
 def digest_of(data: bytes) -> int:

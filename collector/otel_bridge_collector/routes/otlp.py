@@ -8,13 +8,11 @@ are a ``google.rpc.Status``, see ``security/refusals.py``.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from fastapi import APIRouter, Request, Response
-from google.protobuf.json_format import ParseDict, ParseError
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceRequest,
 )
@@ -32,11 +30,7 @@ from otel_bridge_collector.otlp.ingest import (
     OtlpBusyError,
     OtlpIngest,
 )
-from otel_bridge_collector.otlp.metrics import (
-    MAX_METRICS_PARTS,
-    METRICS_NOT_KEPT,
-    reject_metrics,
-)
+from otel_bridge_collector.otlp.metrics import METRICS_NOT_KEPT, decode_metrics, reject_metrics
 from otel_bridge_collector.otlp.rejections import Rejections
 from otel_bridge_collector.routes.body import inflate, read_body
 from otel_bridge_collector.security.authentication import principal_of
@@ -93,26 +87,7 @@ async def metrics(request: Request) -> Response:
     OTLP, or over 100,000 resources, scopes and metrics), 408, 413, 415, 503.
     """
     message = ExportMetricsServiceRequest()
-    return await _take(request, message, reject_metrics, _decode_metrics)
-
-
-def _decode_metrics(
-    message: ExportMetricsServiceRequest, body: bytes, *, is_json: bool, rejected: Rejections
-) -> None:
-    del rejected  # of metrics nothing is kept
-    if is_json and body.count(b"{") + body.count(b"[") > MAX_METRICS_PARTS:
-        raise OtlpError(f"more than {MAX_METRICS_PARTS} JSON objects and lists")
-    try:
-        if is_json:
-            fields = json.loads(body)
-            if not isinstance(fields, dict):
-                raise ValueError("not a JSON object")
-            # Ids in exemplars are hexadecimal and read as base64 here; nothing uses them.
-            ParseDict(fields, message, ignore_unknown_fields=True)
-        else:
-            message.ParseFromString(body)
-    except (DecodeError, ParseError, ValueError, RecursionError) as error:
-        raise OtlpError(f"not OTLP metrics: {str(error)[:200]}") from None
+    return await _take(request, message, reject_metrics, decode_metrics)
 
 
 async def _take(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from typing import Any
 
 import pytest
@@ -73,8 +74,6 @@ def test_fields_of_a_later_version_are_ignored() -> None:
         ("{", "not OTLP JSON"),
         (b"\xff", "not OTLP JSON"),
         ('{"resourceSpans": 5}', "not OTLP JSON"),
-        ('{"resourceSpans": [5]}', "not OTLP JSON"),
-        ('{"resourceSpans": [null]}', "not OTLP JSON"),
         ('{"resourceSpans": {"scopeSpans": []}}', "not OTLP JSON"),
         ("[" * 100_000, "nested too deep"),
     ],
@@ -90,11 +89,10 @@ def test_a_bad_body_says_why(body: bytes | str, reason: str) -> None:
     ("strange", "cause", "example"),
     [
         ({"traceId": "xyz"}, Rejection.ID, "traceId 'xyz'"),
-        ({"name": "\ud800"}, Rejection.VALUE, "name"),
+        ({"name": 5}, Rejection.VALUE, "name"),
         ({"startTimeUnixNano": -1}, Rejection.VALUE, "startTimeUnixNano"),
         ({"startTimeUnixNano": "9" * 5000}, Rejection.VALUE, ""),
         ({"endTimeUnixNano": 1e400}, Rejection.VALUE, ""),
-        ({"attributes": [{"key": "a", "value": {"intValue": "many"}}]}, Rejection.VALUE, ""),
         ({"attributes": {"a": 1}}, Rejection.VALUE, "attributes"),
     ],
 )
@@ -110,16 +108,88 @@ def test_a_strange_span_costs_itself_alone(
     assert example in str(rejected)
 
 
-def test_a_deep_value_costs_its_span_alone() -> None:
-    """Values nested deeper than protobuf reads, 100 levels, are left out with their span."""
-    deep: dict[str, Any] = {"intValue": 1}
-    for _ in range(200):
-        deep = {"arrayValue": {"values": [deep]}}
+DEEP: dict[str, Any] = {"intValue": 1}
+for _ in range(200):
+    DEEP = {"arrayValue": {"values": [DEEP]}}
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        {"attributes": [{"key": "a", "value": {"intValue": "many"}}]},
+        {"attributes": [{"key": "a", "value": {"intValue": "99999999999999999999"}}]},
+        {"attributes": [{"key": "a", "value": DEEP}]},
+        {"attributes": [5, None, {"key": 5}]},
+        {"events": [{"timeUnixNano": "yesterday"}]},
+        {"links": [{"traceId": "xyz"}, 5]},
+    ],
+)
+def test_a_strange_part_of_a_span_costs_itself_alone(strange: dict[str, Any]) -> None:
+    """Of attributes, events and links those that can be read stay; the span is taken."""
+    good = {"attributes": [{"key": "b", "value": {"intValue": "1"}}], "events": [{"name": "e"}]}
+    given = {**SPAN, **good, **{key: value + good.get(key, []) for key, value in strange.items()}}
     rejected = Rejections()
-    body = json.dumps(request_of({**SPAN, "attributes": [{"key": "a", "value": deep}]}, SPAN))
+    body = json.dumps(request_of(given, SPAN))
     request = decode(ExportTraceServiceRequest(), body, is_json=True, rejected=rejected)
+    found, _ = request.resource_spans[0].scope_spans[0].spans
+    assert [pair.key for pair in found.attributes] == ["b"]
+    assert [event.name for event in found.events] == ["e"]
+    assert (len(found.links), rejected.total) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"resource": 5},
+        {"resource": {"attributes": [{"key": "k", "value": {"intValue": "x"}}]}},
+        {"schemaUrl": 5},
+        {"scopeSpans": [{"scope": 5, "spans": [SPAN]}]},
+        {"scopeSpans": [{"scope": {"name": 5}, "schemaUrl": [], "spans": [SPAN]}]},
+    ],
+)
+def test_a_strange_resource_or_scope_costs_no_span(part: dict[str, Any]) -> None:
+    """What says whose spans they are is read as far as it can be."""
+    given = request_of(SPAN)
+    given["resourceSpans"][0].update(part)
+    request = read(json.dumps(given))
     assert len(request.resource_spans[0].scope_spans[0].spans) == 1
-    assert rejected.counts == {Rejection.VALUE: 1}
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        {"resourceSpans": [5, None]},
+        {"resourceSpans": [{"scopeSpans": 5}, {"scopeSpans": ["x"]}]},
+        {"resourceSpans": [{"scopeSpans": [{"spans": {}}, {"spans": [5]}]}]},
+    ],
+)
+def test_what_is_no_object_is_counted(strange: dict[str, Any]) -> None:
+    """Beside it the spans of the request are read."""
+    rejected = Rejections()
+    strange["resourceSpans"] += request_of(SPAN)["resourceSpans"]
+    found = decode(
+        ExportTraceServiceRequest(), json.dumps(strange), is_json=True, rejected=rejected
+    )
+    assert sum(len(s.spans) for part in found.resource_spans for s in part.scope_spans) == 1
+    assert rejected.counts == {Rejection.VALUE: 2}
+
+
+def test_half_a_character_costs_nothing() -> None:
+    """JavaScript cuts a text in the middle of a character that takes two of its units."""
+    text = "b\ud83d"
+    attributes = [{"key": "k", "value": {"stringValue": text}}]
+    request = read(json.dumps(request_of({**SPAN, "name": text, "attributes": attributes})))
+    (span,) = request.resource_spans[0].scope_spans[0].spans
+    assert (span.name, span.attributes[0].value.string_value) == ("b\ufffd", "b\ufffd")
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_none_in_json_is_read(number: float) -> None:
+    """Python writes them without quotes, which protobuf's JSON needs."""
+    attributes = [{"key": "k", "value": {"doubleValue": number}}]
+    request = read(json.dumps(request_of({**SPAN, "attributes": attributes})))
+    (span,) = request.resource_spans[0].scope_spans[0].spans
+    assert repr(span.attributes[0].value.double_value) == repr(number)
 
 
 def test_a_text_that_is_not_utf8_costs_nothing() -> None:
@@ -129,6 +199,23 @@ def test_a_text_that_is_not_utf8_costs_nothing() -> None:
         read(data.replace(b"b#d", b"b\xffd"), is_json=False).resource_spans[0].scope_spans[0].spans
     )
     assert span.name == "b\ufffdd"
+
+
+def test_json_that_is_not_utf8_costs_nothing() -> None:
+    """The wrong bytes are replaced, as in protobuf."""
+    body = json.dumps(request_of({**SPAN, "name": "b#d"})).encode().replace(b"b#d", b"b\xffd")
+    (span,) = read(body).resource_spans[0].scope_spans[0].spans
+    assert span.name == "b\ufffdd"
+
+
+def test_a_deep_value_in_protobuf_costs_itself_alone() -> None:
+    """Protobuf refuses the message for it; without what is deepest it is read."""
+    request = read(json.dumps(request_of(SPAN, SPAN)))
+    value = request.resource_spans[0].scope_spans[0].spans[0].attributes.add(key="deep").value
+    for _ in range(200):
+        value = value.array_value.values.add()
+    found = read(request.SerializeToString(), is_json=False)
+    assert len(found.resource_spans[0].scope_spans[0].spans) == 2
 
 
 def test_bad_protobuf_is_an_error() -> None:

@@ -18,7 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 from otel_bridge_collector.otlp.decode import MAX_ITEMS
-from otel_bridge_collector.otlp.grpc_server import OtlpGrpcServer, address_of_peer
+from otel_bridge_collector.otlp.grpc_server import OtlpGrpcServer, Signal, address_of_peer
 from otel_bridge_collector.otlp.ingest import MAX_REQUESTS, OtlpIngest
 from otel_bridge_collector.otlp.rejections import Rejections
 from otel_bridge_collector.runtime import Collector
@@ -32,7 +32,6 @@ from otel_bridge.settings import BridgeSettings
 _names = itertools.count()
 TOKEN = "t-0123456789abcdef"
 LINE = f"a sha256={hashlib.sha256(TOKEN.encode()).hexdigest()} projects=*"
-EMPTY = ExportTraceServiceRequest()
 ANSWER = ExportTraceServiceResponse()
 
 
@@ -78,10 +77,10 @@ async def take(
     server: OtlpGrpcServer,
     authorization: str | bytes | None = f"Bearer {TOKEN}",
     *,
-    message: ExportTraceServiceRequest = EMPTY,
+    body: bytes = b"",
     failure: Exception | None = None,
     peer: str = "ipv4:192.0.2.1:5",
-) -> ExportTraceServiceResponse | tuple[Any, str]:
+) -> Any:
     """What a call gives: an answer, or a status."""
 
     async def accept(
@@ -94,7 +93,7 @@ async def take(
 
     call = Call(authorization, peer)
     try:
-        return await server.take(message, call, accept)
+        return await server.take(body, call, Signal("x.y", ExportTraceServiceRequest, accept))
     except AbortError:
         assert call.status is not None
         return call.status
@@ -146,11 +145,11 @@ async def test_too_many_requests_are_unavailable(
 
 
 async def test_too_many_parts_are_invalid(server: OtlpGrpcServer, ingest: OtlpIngest) -> None:
-    """A message of more than 100,000 parts is refused before it takes a slot."""
+    """A message of more than 100,000 parts is refused, and its slot is free again."""
     message = ExportTraceServiceRequest()
     for _ in range(MAX_ITEMS + 1):
         message.resource_spans.add()
-    code, details = await take(server, message=message)
+    code, details = await take(server, body=message.SerializeToString())
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert f"more than {MAX_ITEMS}" in details
     assert ingest.active == 0

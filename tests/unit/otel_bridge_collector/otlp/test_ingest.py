@@ -30,8 +30,8 @@ BOTH = Principal("both", frozenset({"alpha", "beta"}), digest="b" * 64)
 class Site:
     """A collector that is not started: what is appended stays in its log, for the test to read."""
 
-    def __init__(self) -> None:
-        self.name = f"ingest-{next(_names)}"
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name or f"ingest-{next(_names)}"
         self.collector = Collector(
             CollectorSettings(), BridgeSettings(bus_url=f"memory://{self.name}")
         )
@@ -196,6 +196,41 @@ async def test_an_open_span_changes_and_ends(site: Site) -> None:
         "task_completed",
     ]
     assert site.events()[1]["task_type"] == "late"
+
+
+async def test_a_change_is_in_the_log_before_the_start_was_folded(site: Site) -> None:
+    """Two snapshots, one after the other: what the second says does not wait for a third."""
+    opened = {**job(1), "endTimeUnixNano": 0}
+    named = {**opened, "attributes": [*opened["attributes"], attribute("nexus.task.type", "late")]}
+    for one in (opened, named, named):
+        assert await traces(site, request_of(one), ANONYMOUS) == 0
+    assert [event["event_type"] for event in site.events()] == [
+        "task_started",
+        "span_updated",
+        "span_beats",
+    ]
+
+
+async def test_a_snapshot_that_the_log_has_is_a_heartbeat(site: Site) -> None:
+    """Another collector, or this one before a restart, has appended it; the span is alive."""
+    opened = {**job(1), "endTimeUnixNano": 0}
+    named = {**opened, "attributes": [*opened["attributes"], attribute("nexus.task.type", "late")]}
+    for one in (opened, named, named):
+        other = Site(site.name)
+        await other.fold()
+        assert await traces(other, request_of(one), ANONYMOUS) == 0
+        other.collector.bus.shutdown(1)
+    *_, last = site.events()
+    assert (last["event_type"], last["spans"]) == ("span_beats", [job(1)["spanId"]])
+
+
+async def test_a_refused_snapshot_is_counted_each_time(site: Site) -> None:
+    """It is no heartbeat of another project's span, which stays as it is."""
+    opened = {**job(1, "beta"), "endTimeUnixNano": 0}
+    for _ in range(3):
+        assert await traces(site, request_of(opened, {**opened, **job(2)}), ALPHA) == 1
+    assert {event["project_id"] for event in site.events()} == {"alpha"}
+    assert site.ingest.rejected_by_cause["project"] == 3
 
 
 async def test_causes_of_rejection_are_counted_apart(site: Site) -> None:

@@ -78,7 +78,7 @@ def read(
 ) -> tuple[Received, int]:
     """What a request gives, and how many of its spans were rejected."""
     rejected = Rejections()
-    found = read_spans(request_of(*spans, **resource), project_id, rejected)
+    found = receiver.read(request_of(*spans, **resource), project_id, rejected)
     return receiver.receive(found, rejected), rejected.total
 
 
@@ -139,17 +139,64 @@ def test_open_spans_have_no_end() -> None:
 
 
 def test_a_snapshot_that_says_something_new_is_an_update() -> None:
-    """Of the first the start is enough; for a collector that knows the start there is an update."""
+    """It is in the log after the start of the span, whether or not that was folded yet."""
     receiver = OtlpReceiver()
     first, _ = read(receiver, open_job(2, **{"nexus.span.beat_ms": 5000}))
     receiver.confirm()
     second, _ = read(receiver, open_job(2, **{"nexus.span.beat_ms": 5000, "nexus.phase": "late"}))
-    (start,) = first.events
-    update = second.updates[start.event_id]
+    (start,), (update,) = first.events, second.events
     assert (start.event_type, start.beat_ms) == ("task_started", 5000)
     assert (update.event_type, update.phase, update.beat_ms) == ("span_updated", "late", 5000)
     assert update.ts > start.ts
     assert update.event_id not in {start.event_id, first.updates[start.event_id].event_id}
+
+
+def test_a_collector_that_knows_the_start_gets_what_a_snapshot_says() -> None:
+    """Of the first snapshot here; the same one has the same id wherever it is received."""
+    (one, other) = (receive(open_job(2, **{"nexus.phase": "late"})) for _ in range(2))
+    (start,) = one.events
+    assert one.updates[start.event_id].phase == "late"
+    assert one.updates[start.event_id].event_id == other.updates[start.event_id].event_id
+
+
+def test_what_a_span_says_again_after_something_else_is_news() -> None:
+    """A state that changes to and fro is shown as it is."""
+    receiver = OtlpReceiver()
+    ids, phases = set(), []
+    for phase in ("wait", "run", "wait", "run"):
+        (event,) = read(receiver, open_job(2, **{"nexus.phase": phase}))[0].events
+        receiver.confirm()
+        ids.add(event.event_id)
+        phases.append(event.phase)
+    assert (len(ids), phases) == (4, ["wait", "run", "wait", "run"])
+
+
+def test_a_request_between_does_not_confirm_one_that_failed() -> None:
+    """The log did not take the first request; sent again, its span is new and no heartbeat."""
+    receiver = OtlpReceiver()
+    read(receiver, open_job(2))
+    read(receiver, open_job(3))
+    receiver.confirm()
+    assert story(read(receiver, open_job(2))[0]) == [("task_started", "j2")]
+
+
+def test_a_role_that_a_later_snapshot_shows_is_a_start() -> None:
+    """No rule knew the span at first; a log that has it as a plain span gets the start as well."""
+    receiver = OtlpReceiver()
+    plain, late = span(2, 0, 0, 1), span(2, 0, 0, 1, attributes=TOOL)
+    for one in (plain, late):
+        one.end_time_unix_nano = 0
+    assert read(receiver, plain)[0].events == []
+    receiver.confirm()
+    found, _ = read(receiver, late)
+    start, update = found.events
+    again = found.updates[start.event_id]
+    assert [str(event.event_type) for event in (start, again, update)] == [
+        "task_started",
+        "task_started",
+        "span_updated",
+    ]
+    assert len({event.event_id for event in (start, again, update)}) == 3
 
 
 def test_a_snapshot_that_repeats_is_a_heartbeat() -> None:
@@ -159,11 +206,21 @@ def test_a_snapshot_that_repeats_is_a_heartbeat() -> None:
     assert len(read(receiver, *spans)[0].events) == 498
     assert len(read(receiver, *spans)[0].events) == 498
     receiver.confirm()
-    beats = read(receiver, *spans)[0].events
-    assert [(event.event_type, len(event.spans or ())) for event in beats] == [
+    assert read(receiver, *spans)[0].events == []
+    assert [(event.event_type, len(event.spans or ())) for event in receiver.heartbeats()] == [
         ("span_beats", 400),
         ("span_beats", 98),
     ]
+
+
+def test_a_snapshot_that_is_not_read_before_is_a_heartbeat_too() -> None:
+    """``receive`` compares as well, for spans that ``read_spans`` has read."""
+    receiver = OtlpReceiver()
+    for count in (1, 0):
+        found = read_spans(request_of(open_job(2)), None, Rejections())
+        assert len(receiver.receive(found, Rejections()).events) == count
+        receiver.confirm()
+    assert [event.spans for event in receiver.heartbeats()] == [[f"{2:016x}"]]
 
 
 def test_a_span_that_its_sender_gave_up_is_stalled() -> None:
@@ -173,6 +230,19 @@ def test_a_span_that_its_sender_gave_up_is_stalled() -> None:
     start, stalled = receive(given_up).events
     assert (start.event_type, stalled.event_type) == ("task_started", "task_stalled")
     assert (stalled.reason, stalled.ended_by) == ("heartbeat_lost", "rule")
+
+
+def test_a_span_that_was_given_up_says_something_again() -> None:
+    """The words from before are news then; that it was given up is reported once."""
+    receiver = OtlpReceiver()
+    given_up = job(2, 0, 9)
+    given_up.attributes.extend(pairs({"partial.gc": True}))
+    told = []
+    for one in (open_job(2), given_up, given_up, open_job(2), given_up):
+        told.append([str(event.event_type) for event in read(receiver, one)[0].events])
+        receiver.confirm()
+    stalled = ["task_stalled"]
+    assert told == [["task_started"], stalled, [], ["span_updated"], stalled]
 
 
 def test_a_span_that_is_sent_twice_has_the_same_events() -> None:

@@ -48,13 +48,27 @@ def test_a_shape_on_the_wire(end: int, attributes: dict[str, Any], shape: Shape)
     ("promise", "beat_ms"),
     [
         *[(10_000, 10_000), ("5000", 5000), (10, 1000), (0, None), (-5, None), (10**9, None)],
+        *[(86_400_000, 86_400_000), ("0", None), ("-5", None), ("1e99", None), (1e99, None)],
         *[("often", None), (None, None), (float("nan"), None), (float("inf"), None), ([1], None)],
     ],
 )
 def test_a_promised_heartbeat(promise: Any, beat_ms: int | None) -> None:
-    """At least a second, at most an hour; anything else promises nothing."""
+    """At least a second, at most a day; anything else promises nothing."""
     seen = shape_of(START, 0, {"nexus.span.beat_ms": promise}, NOW)
     assert seen == Seen(Shape.OPEN, beat_ms)
+
+
+@pytest.mark.parametrize("days", [-3, 3, 400])
+def test_a_senders_clock_may_be_days_off(days: int) -> None:
+    """Its open span is open, its end is one, and Go's zero time is none."""
+    start = START + days * 86_400 * SECOND
+    for end, shape in (
+        (0, Shape.OPEN),
+        (start, Shape.ENDED),
+        (start + 3600 * SECOND, Shape.ENDED),
+        (GO_ZERO_TIME, Shape.OPEN),
+    ):
+        assert shape_of(start, end, {}, NOW).shape is shape
 
 
 @given(

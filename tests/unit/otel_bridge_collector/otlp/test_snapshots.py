@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from otel_bridge_collector.otlp.snapshots import Snapshots, digest_of
+from otel_bridge_collector.otlp.snapshots import Known, Snapshots, digest_of
 
 SECOND = 1_000_000_000
 
@@ -61,6 +61,17 @@ def test_what_was_not_confirmed_is_new_again() -> None:
     assert not snapshots.is_repeat((7, 1), 1)
     snapshots.confirm()
     assert snapshots.is_repeat((7, 1), 1)
+
+
+def test_what_an_unconfirmed_request_said_is_forgotten() -> None:
+    """The next request must not confirm it."""
+    snapshots = Snapshots(Clock())
+    snapshots.note((7, 1), 1, None)
+    snapshots.begin()
+    snapshots.note((7, 2), 1, None, "task_started")
+    snapshots.confirm()
+    assert snapshots.last((7, 1)) is None
+    assert snapshots.last((7, 2)) == Known(1, None, "task_started")
 
 
 def test_a_span_that_ended_has_no_heartbeat() -> None:
