@@ -6,9 +6,9 @@ shapes on the wire: log records with a heartbeat (``lifecycle.py`` gives them th
 second), the same span sent first without an end and later with one, the same with a made-up end and
 a flag, and Logfire's pending child span. This is the one table that distinguishes them.
 
-Source: processors of Vercel, Genkit, Mirascope and Embrace (no end), AgentOps and Datadog (flag),
-Logfire, and the partial-span processors of opentelemetry-python-contrib issue 3564 (read); the
-exporters of JavaScript, Go, Java and Python (tried).
+Source: Genkit 1.x (no end), AgentOps 0.4.0 and Prefect 3.1 (a flag and a made-up end each second),
+Logfire 4 and partial-span-processor 0.0.9 for Python, and the exporters of JavaScript, Go, Java and
+Python (run); Datadog's Ray integration and the processors for .NET and Java (read).
 """
 
 from __future__ import annotations
@@ -25,12 +25,17 @@ HEARTBEAT_ATTRIBUTE: Final = "nexus.span.beat_ms"
 """The sender's promise: a snapshot at least this often, in milliseconds."""
 LOGFIRE_PENDING: Final = ("logfire.span_type", "pending_span")
 _GIVEN_UP: Final = "partial.gc"
-_OPEN_FLAGS: Final = (
-    OPEN_ATTRIBUTE,
-    "agentops.in_flight",
-    "prefect.in-flight",
-    "_dd.partial_version",
+_OPEN_FLAGS: Final = frozenset(
+    {
+        OPEN_ATTRIBUTE,
+        "agentops.in-flight",
+        "agentops.in_flight",
+        "prefect.in-flight",
+        "prefect.in_flight",
+        "_dd.partial_version",
+    }
 )
+"""As their releases spell them (AgentOps 0.4, Prefect 3.1, ddtrace's Ray integration)."""
 _SECOND_NS: Final = 1_000_000_000
 _FUTURE_NS: Final = 2 * 86_400 * _SECOND_NS
 """
@@ -73,7 +78,7 @@ def shape_of(start_ns: int, end_ns: int, attributes: Mapping[str, Any], now_ns: 
     Return what a received span is, by the first rule that applies. Only computes, and never raises.
 
     1. ``partial.gc`` is true: given up.
-    2. ``nexus.span.open``, ``agentops.in_flight``, ``prefect.in-flight`` or ``_dd.partial_version``
+    2. ``nexus.span.open``, ``agentops.in-flight``, ``prefect.in-flight`` or ``_dd.partial_version``
        is true, or Logfire calls it pending: open, whatever its end.
     3. The end is 0, over two days after both the start and now, or before the start and 30 years
        old: open.
@@ -88,7 +93,10 @@ def shape_of(start_ns: int, end_ns: int, attributes: Mapping[str, Any], now_ns: 
     if _is_true(attributes.get(_GIVEN_UP)):
         return Seen(Shape.GIVEN_UP, None)
     beat_ms = _beat_ms(attributes.get(HEARTBEAT_ATTRIBUTE))
-    is_flagged = any(_is_true(attributes.get(name)) for name in _OPEN_FLAGS)
+    # Most spans have none of them, which takes one look.
+    is_flagged = not _OPEN_FLAGS.isdisjoint(attributes) and any(
+        _is_true(attributes.get(name)) for name in _OPEN_FLAGS
+    )
     if is_flagged or attributes.get(LOGFIRE_PENDING[0]) == LOGFIRE_PENDING[1]:
         return Seen(Shape.OPEN, beat_ms)
     is_zero = end_ns == 0 or end_ns > max(start_ns, now_ns) + _FUTURE_NS

@@ -29,6 +29,7 @@ GO_ZERO_TIME = 11_651_379_494_838_206_464
         (NOW + 3 * 86_400 * SECOND, {}, Shape.OPEN),
         (START, {"nexus.span.open": True}, Shape.OPEN),
         (START, {"nexus.span.open": False}, Shape.ENDED),
+        (START + SECOND, {"agentops.in-flight": True}, Shape.OPEN),
         (START + SECOND, {"agentops.in_flight": "true"}, Shape.OPEN),
         (START + SECOND, {"prefect.in-flight": True}, Shape.OPEN),
         (START + SECOND, {"_dd.partial_version": 1_730_000_000}, Shape.OPEN),
