@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -17,7 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from otel_bridge.errors import EventTooLargeError
+from otel_bridge.errors import EventTooLargeError, TransportError
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.publish.publisher import POSITION_MAX_BYTES
 from otel_bridge.publish.transports.base import Outgoing
@@ -26,6 +27,7 @@ from otel_bridge_collector.otlp.correlation import correlate
 from otel_bridge_collector.otlp.lifecycle import read_lifecycle
 from otel_bridge_collector.otlp.mapping import OtlpReceiver
 from otel_bridge_collector.otlp.rejections import Rejection, Rejections
+from otel_bridge_collector.otlp.snapshots import HEARTBEAT_INTERVAL_SEC
 from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.security.tokens import Principal
 
@@ -36,6 +38,8 @@ __all__ = [
     "OtlpBusyError",
     "OtlpIngest",
 ]
+
+logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 """The limit of a body as it is sent and, again, of its decompressed form. Exporters send 512 spans
@@ -81,6 +85,8 @@ class OtlpIngest:
         self.active = 0
         self.shed = 0
         self.rejected = {"span": 0, "log record": 0}
+        self._waiting: dict[OtlpReceiver, asyncio.TimerHandle] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self.rejected_by_cause = {cause.value: 0 for cause in Rejection}
 
     @contextmanager
@@ -218,13 +224,41 @@ class OtlpIngest:
                     put(update)
             for event in receiver.heartbeats():
                 put(event)
-            for start in range(0, len(batch), MAX_PUSH_EVENTS):
-                part = batch[start : start + MAX_PUSH_EVENTS]
-                first_n = receiver.reserve_numbers(len(part))
-                await self._collector.append(receiver.producer_id, first_n, part)
+            await self._append(receiver, batch)
             receiver.confirm()
+            if receiver.has_heartbeats and receiver not in self._waiting:
+                self._waiting[receiver] = asyncio.get_running_loop().call_later(
+                    HEARTBEAT_INTERVAL_SEC, self._send_heartbeats, receiver
+                )
         for cause in refused.values():
             rejected.add(cause)
+
+    async def _append(self, receiver: OtlpReceiver, batch: Sequence[Outgoing]) -> None:
+        for start in range(0, len(batch), MAX_PUSH_EVENTS):
+            part = batch[start : start + MAX_PUSH_EVENTS]
+            first_n = receiver.reserve_numbers(len(part))
+            await self._collector.append(receiver.producer_id, first_n, part)
+
+    def _send_heartbeats(self, receiver: OtlpReceiver) -> None:
+        self._waiting.pop(receiver, None)
+        task = asyncio.create_task(self.flush_heartbeats(receiver), name="otlp-heartbeats")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def flush_heartbeats(self, receiver: OtlpReceiver) -> None:
+        """
+        Append the heartbeats that came within a second after the last ones (async).
+
+        Without it they would wait for the sender's next request, which may be long in coming. What
+        the log cannot take is dropped: the next heartbeats say as much. Raises nothing.
+        """
+        async with receiver.lock:
+            events = receiver.heartbeats(is_due=True)
+            batch = [Outgoing(event.to_json(), event.project_id) for event in events]
+            try:
+                await self._append(receiver, batch)
+            except TransportError:
+                logger.debug("heartbeats were dropped", exc_info=True)
 
     def receiver_of(self, principal: Principal) -> OtlpReceiver:
         """The receiver of a sender's requests, made if there is none."""

@@ -144,9 +144,14 @@ class OtlpReceiver:
             rejected.add(Rejection.MAPPING, count=len(bad))
         return Received([*self._unconfirmed, *(event for _, event in events)], updates)
 
-    def heartbeats(self) -> list[MonitoringEvent]:
-        """Return the events with the heartbeats so far; none within 1 s after the last."""
-        return self._snapshots.heartbeats(time.time_ns())
+    @property
+    def has_heartbeats(self) -> bool:
+        """Whether heartbeats wait for the second after the last ones to be over."""
+        return self._snapshots.has_heartbeats
+
+    def heartbeats(self, *, is_due: bool = False) -> list[MonitoringEvent]:
+        """Return the events with the heartbeats so far, as ``Snapshots.heartbeats`` does."""
+        return self._snapshots.heartbeats(time.time_ns(), is_due=is_due)
 
     def hear(self, update: MonitoringEvent) -> None:
         """Count a snapshot that the log has already, from another process, as a heartbeat."""
@@ -161,7 +166,7 @@ class OtlpReceiver:
             self._snapshots.end(key)
 
     def confirm(self) -> None:
-        """Everything that ``receive`` and ``heartbeats`` returned is in the log."""
+        """Everything that ``receive`` returned is in the log."""
         self._unconfirmed = []
         self._snapshots.confirm()
 

@@ -19,12 +19,21 @@ from otel_bridge.clock import SYSTEM_CLOCK, Clock, iso_utc
 from otel_bridge.events.event_ids import snapshot_id_of
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
 
-__all__ = ["Key", "Known", "Snapshots", "digest_of", "event_of_snapshot", "snapshot_id_of_start"]
+__all__ = [
+    "HEARTBEAT_INTERVAL_SEC",
+    "Key",
+    "Known",
+    "Snapshots",
+    "digest_of",
+    "event_of_snapshot",
+    "snapshot_id_of_start",
+]
 
 _MAX_SPANS: Final = 20_000
 _MAX_IDS: Final = 400
 """Ids in one event: 7.6 KB, within the 8,192 bytes of an event."""
-_INTERVAL_SEC: Final = 1.0
+HEARTBEAT_INTERVAL_SEC: Final = 1.0
+"""Between two events with heartbeats of one sender, however many requests it sends."""
 
 _START_SIDE: Final = 0x51A7
 """Distinguishes the id of a start that a snapshot brings from that of the snapshot itself."""
@@ -74,7 +83,11 @@ class Snapshots:
         self._heard: dict[int, str | None] = {}
         """Spans with a heartbeat that no event has yet: project by span id."""
         self._sent_at = float("-inf")
-        self._is_sent = False
+
+    @property
+    def has_heartbeats(self) -> bool:
+        """Whether ``heartbeats`` will return any."""
+        return bool(self._heard)
 
     def begin(self) -> None:
         """Forget what the request before said, if ``confirm`` was not called: it was not taken."""
@@ -112,22 +125,27 @@ class Snapshots:
         self._said[key] = None
         self._heard.pop(key[1], None)
 
-    def heartbeats(self, now_ns: int) -> list[MonitoringEvent]:
+    def heartbeats(self, now_ns: int, *, is_due: bool = False) -> list[MonitoringEvent]:
         """
         Return the events with the heartbeats so far; none within 1 s after the last.
 
+        They are not returned again: if they do not reach the log, the next ones will, and one that
+        waited would say of a span that was killed meanwhile that it is alive.
+
         Args:
             now_ns: The time of the events, nanoseconds since the Unix epoch.
+            is_due: True if the caller has waited for that second.
 
         Returns:
             One ``span_beats`` for each project and each 400 spans of it.
         """
-        self._is_sent = False
-        if not self._heard or self._clock.monotonic() - self._sent_at < _INTERVAL_SEC:
+        now = self._clock.monotonic()
+        if not self._heard or (not is_due and now - self._sent_at < HEARTBEAT_INTERVAL_SEC):
             return []
-        self._is_sent = True
+        self._sent_at = now
+        heard, self._heard = self._heard, {}
         by_project: dict[str | None, list[str]] = {}
-        for span_id, project_id in self._heard.items():
+        for span_id, project_id in heard.items():
             by_project.setdefault(project_id, []).append(f"{span_id:016x}")
         return [
             MonitoringEvent.model_validate(
@@ -153,10 +171,6 @@ class Snapshots:
         self._said.clear()
         while len(self._known) > _MAX_SPANS:
             self._known.popitem(last=False)
-        if self._is_sent:
-            self._heard.clear()
-            self._sent_at = self._clock.monotonic()
-            self._is_sent = False
 
 
 def event_of_snapshot(

@@ -17,6 +17,7 @@ from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.security.tokens import ANONYMOUS, Principal
 from otel_bridge_collector.settings import CollectorSettings
 
+from otel_bridge.errors import TransportError
 from otel_bridge.events import semconv
 from otel_bridge.publish.transports.memory import memory_log
 from otel_bridge.settings import BridgeSettings
@@ -181,6 +182,39 @@ async def test_heartbeats_of_a_known_span_are_not_appended(site: Site) -> None:
     start, beats = site.events()
     assert (start["event_type"], start["task_id"]) == ("task_started", "j1")
     assert (beats["event_type"], beats["spans"]) == ("span_beats", [start["span_id"]])
+
+
+async def test_heartbeats_that_wait_are_sent_without_another_request(site: Site) -> None:
+    """A second later, and once; a killed sender's would otherwise wait for the next sender's."""
+    for _ in range(3):
+        await logs(site, records(("heartbeat", job(1))), ANONYMOUS)
+    receiver = site.ingest.receiver_of(ANONYMOUS)
+    assert receiver.has_heartbeats
+    for _ in range(2):
+        await site.ingest.flush_heartbeats(receiver)
+    assert [event["event_type"] for event in site.events()] == [
+        "task_started",
+        "span_beats",
+        "span_beats",
+    ]
+
+
+async def test_heartbeats_that_the_log_does_not_take_are_dropped(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is raised, and the next ones are sent as usual."""
+
+    async def refuse(*_: object) -> None:
+        raise TransportError("unreachable")
+
+    for _ in range(3):
+        await logs(site, records(("heartbeat", job(1))), ANONYMOUS)
+    receiver = site.ingest.receiver_of(ANONYMOUS)
+    with monkeypatch.context() as patch:
+        patch.setattr(site.collector, "append", refuse)
+        await site.ingest.flush_heartbeats(receiver)
+    await site.ingest.flush_heartbeats(receiver)
+    assert [event["event_type"] for event in site.events()] == ["task_started", "span_beats"]
 
 
 async def test_an_open_span_changes_and_ends(site: Site) -> None:

@@ -47,11 +47,22 @@ def test_heartbeats_wait_for_a_second() -> None:
     snapshots.is_repeat((7, 1), 1)
     assert beats(snapshots) == [(None, 1)]
     snapshots.is_repeat((7, 1), 1)
-    assert beats(snapshots) == []
+    assert (beats(snapshots), snapshots.has_heartbeats) == ([], True)
     clock.now = 1.0
     snapshots.is_repeat((7, 2), 1)
     assert beats(snapshots) == [(None, 2)]
-    assert beats(snapshots) == []
+    assert (beats(snapshots), snapshots.has_heartbeats) == ([], False)
+
+
+def test_heartbeats_are_returned_once() -> None:
+    """Whether or not the log takes them: later they would revive a span that was killed."""
+    snapshots = Snapshots(Clock())
+    snapshots.hear((7, 1), "alpha")
+    assert len(snapshots.heartbeats(SECOND)) == 1
+    assert snapshots.heartbeats(SECOND) == []
+    snapshots.hear((7, 1), "alpha")
+    assert snapshots.heartbeats(SECOND) == []
+    assert len(snapshots.heartbeats(SECOND, is_due=True)) == 1
 
 
 def test_what_was_not_confirmed_is_new_again() -> None:
