@@ -82,6 +82,7 @@ CASES: Final = (
     Case("tree", "tree", "running_task", _RUNNING, {"task": "task-1"}),
     Case("tree_failed", "tree", "running_task", _RUNNING, {"task": "task-1", "status": ["failed"]}),
     Case("tree_window", "tree", "running_task", _RUNNING, _WINDOW),
+    Case("worker", "worker", "endings", _ENDINGS, {"worker": "w-dead@"}),
     Case("workers", "workers", "endings", _ENDINGS, {}),
 )
 

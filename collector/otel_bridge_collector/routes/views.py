@@ -38,10 +38,11 @@ async def one_view(view: str, request: Request) -> Response:
     Answer 200 with one page of the dashboard's data, a view, as JSON: ``{"t": "full", ...}``.
 
     It is the message that ``/ws/views`` sends first for the same view. ``view`` is ``events``,
-    ``failures``, ``job``, ``overview``, ``queues``, ``search``, ``strip``, ``tasks``, ``tree`` or
-    ``workers``. The query's ``params`` is a JSON object of the view's parameters, such as
+    ``failures``, ``job``, ``overview``, ``queues``, ``search``, ``strip``, ``tasks``, ``tree``,
+    ``worker`` or ``workers``. The query's ``params`` is a JSON object of the view's parameters, such as
     ``{"count": 20}``, at most 16 KiB; without it the defaults hold, but ``job`` needs ``task`` and
-    ``job``, ``search`` needs ``text``, ``strip`` and ``tree`` need ``task``. The account of the
+    ``job``, ``search`` needs ``text``, ``strip`` and ``tree`` need ``task``, ``worker`` needs
+    ``worker``. The account of the
     request sees its projects only, and gets one such answer, or ``/monitor/snapshot``, at a time;
     others wait. 400: the view or a parameter is unknown or wrong. 404: what the view shows does not
     exist, or the account may not see it, or it has left the collector's memory. 429 with

@@ -12,11 +12,12 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from otel_bridge_collector.views import events, failures, overview, queues, tasks, workers
+from otel_bridge_collector.views import events, failures, overview, tasks
 from otel_bridge_collector.views.listing import Scope, Window
 from otel_bridge_collector.views.state import ViewState
 from otel_bridge_collector.views.task import job, search, strip
 from otel_bridge_collector.views.tree import view as tree
+from otel_bridge_collector.views.workers import queues, worker, workers
 from otel_bridge_collector.wire.views.messages import first_error
 from otel_bridge_collector.wire.views.params import (
     EventsParams,
@@ -28,6 +29,7 @@ from otel_bridge_collector.wire.views.params import (
     StripParams,
     TasksParams,
     TreeParams,
+    WorkerParams,
 )
 
 __all__ = ["CATALOG", "Query", "QueryError", "View", "Views", "parse_query"]
@@ -72,6 +74,7 @@ CATALOG: Final[Mapping[str, View]] = {
     "strip": View(StripParams, strip.compute, strip.merge),
     "tasks": View(TasksParams, tasks.compute, tasks.merge),
     "tree": View(TreeParams, tree.compute, tree.merge),
+    "worker": View(WorkerParams, worker.compute, worker.merge),
     "workers": View(ListParams, workers.compute, workers.merge),
 }
 

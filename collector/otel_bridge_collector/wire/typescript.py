@@ -73,6 +73,7 @@ VIEWS: Final[dict[str, Shape]] = {
     "strip": Shape(params.StripParams, tree.StripHead, tree.StripRow),
     "job": Shape(params.JobParams, tree.JobHead, tree.AttemptRow),
     "failures": Shape(params.FailuresParams, rows.ListHead, rows.FailureRow),
+    "worker": Shape(params.WorkerParams, rows.WorkerHead, rows.HeldRow),
     "workers": Shape(params.ListParams, rows.ListHead, rows.WorkerRow),
     "queues": Shape(params.ListParams, rows.ListHead, rows.QueueRow),
     "events": Shape(params.EventsParams, events.EventsHead, events.EventRow),

@@ -144,6 +144,17 @@ export interface FailuresParams {
   text?: string | null;
 }
 
+/** The parameters of the view `worker`. */
+export interface WorkerParams {
+  /**
+   * Its key in the view `workers`, at most 512 characters; where that life of its
+   * process is no longer listed, the newest under the same id is shown.
+   */
+  worker: string;
+  /** Only jobs of this project are named, at most 512 characters; default null: all. */
+  project?: string | null;
+}
+
 /** The parameters of `queues` and `workers`; those of `failures` add filters. */
 export interface ListParams {
   /**
@@ -597,6 +608,51 @@ export interface FailureRow {
   project: string | null;
 }
 
+/** The head of the view `worker`: one worker process. */
+export interface WorkerHead {
+  /** As in `WorkerRow`, as all that follow but the last. */
+  k: string;
+  id: number | string;
+  status: "online" | "offline" | "stopped";
+  host: string | null;
+  pid: number | null;
+  queues: readonly string[] | null;
+  start: number | null;
+  seen: number | null;
+  done: number;
+  failed: number;
+  dropped: number;
+  /**
+   * Jobs that it took and that have not ended, those of other projects and those after
+   * the first 200 included: what it runs, or held when it was lost.
+   */
+  open: number;
+}
+
+/** One job that a worker took and that has not ended. */
+export interface HeldRow {
+  /** The task's id, a space, and the key of the attempt in the view `tree`. */
+  k: string;
+  /** Id of its research task, or the trace id of work without one. */
+  task: string;
+  /** The task's name, for people. */
+  title: string;
+  /** The key of the attempt in the view `tree`. */
+  node: string;
+  /** The job's id. */
+  job: string;
+  /** Its type; null if unknown. */
+  type: string | null;
+  /** As of now. */
+  status: Status;
+  /** Why it is stalled, as in `TreeRow`; null if it is not. */
+  why: string | null;
+  /** When the attempt started, ms; null if unknown. */
+  start: number | null;
+  /** When it was last heard, ms, if it is stalled; else null. */
+  end: number | null;
+}
+
 /** One worker process; two that live under one id are two. */
 export interface WorkerRow {
   /**
@@ -800,6 +856,7 @@ export interface Views {
   strip: { params: StripParams; head: StripHead; row: StripRow };
   job: { params: JobParams; head: JobHead; row: AttemptRow };
   failures: { params: FailuresParams; head: ListHead; row: FailureRow };
+  worker: { params: WorkerParams; head: WorkerHead; row: HeldRow };
   workers: { params: ListParams; head: ListHead; row: WorkerRow };
   queues: { params: ListParams; head: ListHead; row: QueueRow };
   events: { params: EventsParams; head: EventsHead; row: EventRow };

@@ -30,6 +30,7 @@ __all__ = [
     "merged_failures",
     "newest_failed",
     "queue_depths",
+    "runs_in",
     "shown_processes",
     "shown_workers",
     "started_at",
@@ -129,11 +130,12 @@ def current_job(worker: Worker, one: Incarnation | None = None) -> Job | None:
     """The job that a worker, or one of its processes, runs; of several the latest."""
     running = [job for job in worker.open if job.st == PROCESSING]
     if one is not None:
-        running = [job for job in running if job.win is not None and _runs_in(job.win, one)]
+        running = [job for job in running if job.win is not None and runs_in(job.win, one)]
     return max(running, key=lambda job: (job.win.first if job.win else 0, job.id), default=None)
 
 
-def _runs_in(node: Node, one: Incarnation) -> bool:
+def runs_in(node: Node, one: Incarnation) -> bool:
+    """Whether a process runs an attempt, or ran it; pure."""
     host = node.worker
     return host is one or (host is one.worker and one.worker.newest is one)
 

@@ -29,6 +29,7 @@ __all__ = [
     "StripParams",
     "TasksParams",
     "TreeParams",
+    "WorkerParams",
 ]
 
 MAX_ROWS = 200
@@ -240,6 +241,20 @@ class JobParams(_Params):
 
     task: _Id
     job: _Id
+
+
+class WorkerParams(_Params):
+    """
+    The parameters of the view ``worker``; other values or fields raise ``ValidationError``.
+
+    Attributes:
+        worker: Its key in the view ``workers``, at most 512 characters; where that life of its
+            process is no longer listed, the newest under the same id is shown.
+        project: Only jobs of this project are named, at most 512 characters; default None: all.
+    """
+
+    worker: _Id
+    project: _Id | None = None
 
 
 class EventsParams(_Params):

@@ -14,12 +14,14 @@ from otel_bridge_collector.wire.messages import Status
 
 __all__ = [
     "FailureRow",
+    "HeldRow",
     "ListHead",
     "OverviewHead",
     "PhasePart",
     "QueueRow",
     "TaskRow",
     "TasksHead",
+    "WorkerHead",
     "WorkerRow",
 ]
 
@@ -244,6 +246,63 @@ class WorkerRow(WireModel):
     done: int
     failed: int
     dropped: int
+
+
+class WorkerHead(WireModel):
+    """
+    The head of the view ``worker``: one worker process; a record.
+
+    A field of a wrong type, or an unknown one, raises ``ValidationError``.
+
+    Attributes:
+        k: As in ``WorkerRow``, as all that follow but the last.
+        open: Jobs that it took and that have not ended, those of other projects and those after
+            the first 200 included: what it runs, or held when it was lost.
+    """
+
+    k: str
+    id: int | str
+    status: Literal["online", "offline", "stopped"]
+    host: str | None
+    pid: int | None
+    queues: tuple[str, ...] | None
+    start: int | None
+    seen: int | None
+    done: int
+    failed: int
+    dropped: int
+    open: int
+
+
+class HeldRow(WireModel):
+    """
+    One job that a worker took and that has not ended; a record.
+
+    A field of a wrong type, or an unknown one, raises ``ValidationError``.
+
+    Attributes:
+        k: The task's id, a space, and the key of the attempt in the view ``tree``.
+        task: Id of its research task, or the trace id of work without one.
+        title: The task's name, for people.
+        node: The key of the attempt in the view ``tree``.
+        job: The job's id.
+        type: Its type; None if unknown.
+        status: As of now.
+        why: Why it is stalled, as in ``TreeRow``; None if it is not.
+        start: When the attempt started, ms; None if unknown.
+        end: When it was last heard, ms, if it is stalled; else None.
+    """
+
+    k: str
+    task: str
+    title: str
+    node: str
+    job: str
+    type: str | None
+    status: Status
+    why: str | None
+    start: int | None
+    end: int | None
 
 
 class QueueRow(WireModel):

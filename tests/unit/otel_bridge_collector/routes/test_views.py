@@ -8,10 +8,11 @@ from urllib.parse import urlencode
 
 import pytest
 from otel_bridge_collector.routes import views
-from otel_bridge_collector.views import catalog, workers
+from otel_bridge_collector.views import catalog
 from otel_bridge_collector.views.catalog import View
 from otel_bridge_collector.views.listing import GoneError, Listing, Scope
 from otel_bridge_collector.views.state import ViewState
+from otel_bridge_collector.views.workers import workers
 from otel_bridge_collector.wire.views.params import ListParams
 
 from tests.support.asgi_site import AsgiClient, AsgiSite, connected, open_site, token_line

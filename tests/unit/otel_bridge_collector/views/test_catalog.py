@@ -27,7 +27,7 @@ from tests.support.view_client import ShownView
 
 OF_A_TASK = {"job", "strip", "tree"}
 ALL = [
-    *(parse_query(name, {}) for name in sorted(CATALOG.keys() - OF_A_TASK - {"search"})),
+    *(parse_query(name, {}) for name in sorted(CATALOG.keys() - OF_A_TASK - {"search", "worker"})),
     parse_query("search", {"text": "J"}),
     parse_query("search", {"text": "e", "project": "p", "count": 5}),
     parse_query("search", {"text": "t", "among": "tasks"}),
@@ -35,8 +35,10 @@ ALL = [
 
 
 def queries_of_tasks(*models: Fold) -> Iterator[Query]:
-    """The views of each task, and of some of its jobs."""
+    """The views of each task, of some of its jobs, and of each worker."""
     found = {task.id: sorted(task.jobs) for model in models for task in model.tasks.by_id.values()}
+    for worker_id in sorted({str(one) for model in models for one in model.workers.by_id}):
+        yield parse_query("worker", {"worker": f"{worker_id}@"})
     for task_id, jobs in sorted(found.items()):
         yield parse_query("strip", {"task": task_id, "buckets": 7})
         yield parse_query("tree", {"task": task_id, "count": 20})

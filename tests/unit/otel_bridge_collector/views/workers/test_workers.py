@@ -8,7 +8,7 @@ from typing import Any
 from otel_bridge_collector.model.events import microseconds
 from otel_bridge_collector.views.listing import Scope
 from otel_bridge_collector.views.state import ViewState
-from otel_bridge_collector.views.workers import compute, merge
+from otel_bridge_collector.views.workers.workers import compute, merge
 from otel_bridge_collector.wire.views.params import ListParams
 
 from otel_bridge.events.model import MonitoringEvent

@@ -19,7 +19,7 @@ from otel_bridge_collector.views.listing import Listing, Scope, Window, list_win
 from otel_bridge_collector.views.state import ViewState, ms
 from otel_bridge_collector.wire.views.params import ListParams
 
-__all__ = ["compute", "merge"]
+__all__ = ["Shown", "compute", "merge", "row_of", "shown_by_key"]
 
 
 def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
@@ -41,18 +41,11 @@ def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
         One row for each worker; the model holds 2,000, more only if all are busy. Rows are made
         when a window asks for them.
     """
-    found: dict[str, _Shown] = {}
-    if scope is None:
-        shown = state.processes()
-        ids = Counter(worker.id for worker, _, _ in shown)
-        found = {
-            _key(worker, one): _Shown(worker, one, status, ids[worker.id] > 1)
-            for worker, one, status in shown
-        }
+    found = {} if scope is not None else shown_by_key(state)
     order = [((index, ""), key) for index, key in enumerate(found)]
 
     def row(key: str) -> bytes:
-        return to_json(_row(found[key], key, params.project))
+        return to_json(row_of(found[key], params.project))
 
     return Listing(order, row, {})
 
@@ -71,19 +64,37 @@ def merge(parts: Sequence[Listing], params: ListParams) -> Window:
     return list_window(parts[:1], params)
 
 
-class _Shown(NamedTuple):
+class Shown(NamedTuple):
+    """One worker process that is listed; a record, which checks nothing."""
+
+    key: str
     worker: Worker
     process: Incarnation | None
     status: WorkerStatus
     is_one_of_several: bool
+    """Whether several processes live under its id."""
 
 
-def _key(worker: Worker, one: Incarnation | None) -> str:
-    return f"{worker.id}@{one.key if one else ''}"
+def shown_by_key(state: ViewState) -> dict[str, Shown]:
+    """Return the workers that are listed by the key of their row, sorted by id; never raises."""
+    shown = state.processes()
+    ids = Counter(worker.id for worker, _, _ in shown)
+    found = (
+        Shown(f"{worker.id}@{one.key if one else ''}", worker, one, status, ids[worker.id] > 1)
+        for worker, one, status in shown
+    )
+    return {each.key: each for each in found}
 
 
-def _row(shown: _Shown, key: str, project: str | None) -> dict[str, Any]:
-    worker, one, status, is_one_of_several = shown
+def row_of(shown: Shown, project: str | None) -> dict[str, Any]:
+    """
+    Return the fields of a worker's row; never raises.
+
+    Args:
+        shown: The worker.
+        project: A job of another project is not named; None: every job is.
+    """
+    key, worker, one, status, is_one_of_several = shown
     own = one if is_one_of_several else None
     job = current_job(worker, own) if status == "online" else None
     node = None if job is None else job.win

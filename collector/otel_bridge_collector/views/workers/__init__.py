@@ -1,0 +1,1 @@
+"""Views of what executes jobs and where jobs wait: workers, what one of them runs, and queues."""
