@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from otel_bridge.spans.context_managers import enqueue, job, phase, research_task
+from otel_bridge.spans.context_managers import enqueue, job, phase, research_task, worker
 from tests.support.axe import violations
 from tests.support.dashboard_site import PROJECT, DashboardSite
 from tests.support.redis_server import RedisServer
@@ -45,9 +47,12 @@ def details_site(browser: Browser) -> Iterator[DashboardSite]:
         url = f"redis://127.0.0.1:{redis.port}/0"
         template = "http://localhost:16686/trace/{trace_id}"
         with (
-            DashboardSite(browser, url, trace_url_template=template) as site,
+            DashboardSite(
+                browser, url, {"heartbeat_ttl_sec": 2}, trace_url_template=template
+            ) as site,
             ExitStack() as stack,
         ):
+            stack.enter_context(worker("w-1"))
             stack.enter_context(
                 research_task("details", title="Private schools GA", project_id=PROJECT)
             )
@@ -128,14 +133,18 @@ def test_the_keyboard_alone_opens_and_closes_details(page: Page) -> None:
 
 def test_open_details_follow_the_next_failure_and_a_click(page: Page) -> None:
     """``n`` goes on to the next failed job; a row that is clicked is shown, and runs as it runs."""
-    rows = page.get_by_role("treegrid").locator(".wf-space").get_by_role("row")
-    rows.filter(has_text="search").first.click()
+    grid = page.get_by_role("treegrid", name="Phases and jobs")
+    expect(grid.get_by_role("row", name="merge")).to_have_count(1)
+    # The end of a task that runs is followed until one goes elsewhere.
+    grid.focus()
+    page.keyboard.press("Home")
+    grid.locator(".wf-space [aria-rowindex='2']").click()
     expect(details(page).get_by_role("heading", name="search")).to_be_visible()
     for name in ("search-18", "search-19"):
         page.keyboard.press("n")
         expect(details(page).get_by_role("heading", name=name)).to_be_visible()
         expect(details(page).locator(".details-status")).to_contain_text("failed")
-    page.get_by_role("treegrid").focus()
+    grid.focus()
     page.keyboard.press("End")
     expect(details(page).get_by_role("heading", name="merge")).to_be_visible()
     expect(details(page)).to_contain_text("Running for")
@@ -158,6 +167,32 @@ def test_details_are_for_everyone(details_site: DashboardSite, width: int) -> No
     page.context.close()
 
 
+def test_a_lost_worker_says_what_it_held(details_site: DashboardSite) -> None:
+    """From the list of workers to the job that one held when its heartbeats ended, and back."""
+    process = {"worker_id": "w-lost", "incarnation": "c" * 16}
+    fields = {"parent_task_id": "lost", "project_id": PROJECT, "task_type": "search"}
+    now = datetime.now(UTC)
+    details_site.publish(
+        event_type="worker_heartbeat", ts=now, meta={"host": "node-7", "pid": 4711}, **process
+    )
+    details_site.publish(
+        event_type="task_started", ts=now, task_id="lost:search-7", **fields, **process
+    )
+    page = details_site.open("?tab=workers&task=lost")
+    lost = page.locator(".worker.is-offline", has_text="w-lost")
+    lost.get_by_role("button", name="w-lost").click()
+    expect(details(page).get_by_role("heading", name="Worker w-lost")).to_be_visible()
+    expect(details(page)).to_contain_text("Held 1 job when it was lost")
+    expect(details(page)).to_contain_text("node-7")
+    expect(page).to_have_url(re.compile("worker=w-lost%40"))
+    details(page).get_by_role("button", name="search-7").click()
+    expect(details(page).locator(".details-status")).to_contain_text("stalled: its worker is lost")
+    details(page).get_by_role("button", name="w-lost").click()
+    expect(details(page).get_by_role("heading", name="Worker w-lost")).to_be_visible()
+    assert violations(page) == []
+    page.context.close()
+
+
 def test_what_has_left_says_so(details_site: DashboardSite) -> None:
     """A link to a job that the collector does not have shows that, and no other job."""
     page = details_site.open("?task=details&job=details:unknown")
@@ -165,4 +200,6 @@ def test_what_has_left_says_so(details_site: DashboardSite) -> None:
         "no longer, in the collector's memory"
     )
     expect(details(page).get_by_role("heading")).to_have_count(0)
+    page.goto(f"{details_site.url}/?worker=unknown%40")
+    expect(details(page).get_by_role("status")).to_contain_text("No such worker")
     page.context.close()

@@ -94,7 +94,14 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
     [changeShown],
   );
   const onCloseDetails = useCallback(
-    () => change({ open: "", ...(linkedView.current.job ? { job: "" } : {}) }),
+    () => change({ open: "", worker: "", ...(linkedView.current.job ? { job: "" } : {}) }),
+    [change],
+  );
+  const onWorker = useCallback(
+    (worker: string) => {
+      change({ worker });
+      setDetailsFocused(true);
+    },
     [change],
   );
   const onNextFailure = useCallback(
@@ -241,6 +248,7 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
           tab={view.tab === "workers" ? "workers" : "failures"}
           onTab={onTab}
           onFocus={onFocus}
+          onWorker={onWorker}
         />
       </main>
       {isNarrow && isDrawerOpen && <Drawer label="Waterfall">{waterfall}</Drawer>}
@@ -250,10 +258,13 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
           task={shownTask}
           node={view.node}
           job={view.job}
+          worker={view.worker}
           run={runOf(view)}
           isFocused={isDetailsFocused || isNarrow}
           link={link}
           traceLink={traceLink}
+          onFocus={onFocus}
+          onWorker={onWorker}
           onNode={onNode}
           onNextFailure={isNarrow && !isDrawerOpen ? null : onNextFailure}
           onClose={onCloseDetails}

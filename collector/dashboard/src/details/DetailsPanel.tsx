@@ -8,6 +8,7 @@ import { useView } from "../views/useView";
 import { JobDetails } from "./JobDetails";
 import { Gone } from "./parts";
 import { RowDetails } from "./RowDetails";
+import { WorkerDetails } from "./WorkerDetails";
 
 export interface DetailsPanelProps {
   feed: MonitoringFeed;
@@ -17,6 +18,8 @@ export interface DetailsPanelProps {
   node: string;
   /** Id of the job, where no `node` is given. */
   job: string;
+  /** Key of a worker in the view `workers`, which is shown instead of a row; empty: none. */
+  worker: string;
   /** Number of the job's run; null: the newest. */
   run: number | null;
   /** Whether the panel takes the focus when it opens: not when a row was clicked. */
@@ -24,7 +27,9 @@ export interface DetailsPanelProps {
   /** The URL of this page with the details open. */
   link: () => string;
   traceLink: (traceId: string | undefined) => string | null;
-  /** Shows another attempt of the job. */
+  /** Shows a job; a worker; another attempt of the job. */
+  onFocus: (taskId: string, jobId: string | null) => void;
+  onWorker: (key: string) => void;
   onNode: (key: string) => void;
   /** Null: there is no waterfall on the page that could search. */
   onNextFailure: ((step: 1 | -1) => void) | null;
@@ -47,7 +52,7 @@ export function DetailsPanel(props: DetailsPanelProps) {
   const tree = useView(
     feed,
     "tree",
-    task !== null && node ? { task, at: { key: node }, count: 1 } : null,
+    task !== null && node && !props.worker ? { task, at: { key: node }, count: 1 } : null,
   );
   const [row] = tree.rows;
   const isSame = row?.k === node;
@@ -55,7 +60,9 @@ export function DetailsPanel(props: DetailsPanelProps) {
   const shared = { feed, now, traceLink };
 
   let body: ReactNode;
-  if (task === null || (node && row === undefined && tree.status === "loading"))
+  if (props.worker)
+    body = <WorkerDetails feed={feed} now={now} worker={props.worker} onFocus={props.onFocus} />;
+  else if (task === null || (node && row === undefined && tree.status === "loading"))
     body = <p className="none">Asking the collector…</p>;
   else if (node && !isSame && !tree.isRefreshing) body = <Gone why={tree.why} />;
   else if (jobId !== null)
@@ -67,6 +74,7 @@ export function DetailsPanel(props: DetailsPanelProps) {
         node={row?.k ?? ""}
         run={run}
         onNode={props.onNode}
+        onWorker={props.onWorker}
       />
     );
   else if (row !== undefined)

@@ -6,7 +6,15 @@ import { ProgressMeter } from "../lib/ProgressMeter";
 import type { MonitoringFeed } from "../views/useMonitoringFeed";
 import { useView } from "../views/useView";
 import type { AttemptRow, WorkerRow } from "../views/view-types";
-import { attemptLabel, type Fact, shownAttempt, statusText, timeFacts, workerOf } from "./facts";
+import {
+  attemptLabel,
+  type Fact,
+  LIVES,
+  shownAttempt,
+  statusText,
+  timeFacts,
+  workerOf,
+} from "./facts";
 import { JobEvents } from "./JobEvents";
 import { ErrorText, Facts, Gone, Heading, Raw, TraceLink } from "./parts";
 
@@ -20,6 +28,8 @@ interface JobDetailsProps {
   run: number | null;
   traceLink: (traceId: string | undefined) => string | null;
   onNode: (key: string) => void;
+  /** Shows a worker, by its key in the view `workers`. */
+  onWorker: (key: string) => void;
 }
 
 export function JobDetails(props: JobDetailsProps) {
@@ -34,7 +44,7 @@ export function JobDetails(props: JobDetailsProps) {
   if (attempt === null) return <Gone why={null} />;
   const facts: Fact[] = [
     ...timeFacts(attempt, now),
-    ...workerFacts(attempt, workerOf(attempt, workers.rows), now),
+    ...workerFacts(attempt, workerOf(attempt, workers.rows), now, props.onWorker),
     ...(head.queue === null
       ? []
       : [{ name: "Queue", text: queueLabel(head.queue), title: head.queue }]),
@@ -92,16 +102,16 @@ export function JobDetails(props: JobDetailsProps) {
   );
 }
 
-const LIVES: Readonly<Record<WorkerRow["status"], string>> = {
-  online: "online",
-  offline: "lost: its heartbeats ended",
-  stopped: "stopped",
-};
-
 /** Who ran it, and how that process is now. */
-function workerFacts(attempt: AttemptRow, worker: WorkerRow | null, now: number): Fact[] {
+function workerFacts(
+  attempt: AttemptRow,
+  worker: WorkerRow | null,
+  now: number,
+  onWorker: (key: string) => void,
+): Fact[] {
   if (attempt.worker === null) return [];
-  const facts: Fact[] = [{ name: "Worker", text: String(attempt.worker) }];
+  const name = { name: "Worker", text: String(attempt.worker) };
+  const facts: Fact[] = [worker ? { ...name, onClick: () => onWorker(worker.k) } : name];
   const host = attempt.host ?? worker?.host ?? null;
   if (host !== null) {
     const pid = worker?.pid ?? null;

@@ -7,7 +7,16 @@ export interface Fact {
   name: string;
   text: string;
   title?: string;
+  /** What a click on the text does; default: it is no button. */
+  onClick?: () => void;
 }
+
+/** How a worker is, in words. */
+export const LIVES: Readonly<Record<WorkerRow["status"], string>> = {
+  online: "online",
+  offline: "lost: its heartbeats ended",
+  stopped: "stopped",
+};
 
 /** What an attempt and a row of the tree have in common. */
 type Timed = Pick<AttemptRow, "status" | "why" | "queued" | "start" | "end" | "ended_by">;
@@ -80,7 +89,7 @@ export function timeFacts(row: Timed, now: number): Fact[] {
 }
 
 /** A moment: the time of today, else with its date. */
-function moment(name: string, at: number, now: number): Fact {
+export function moment(name: string, at: number, now: number): Fact {
   const isToday = new Date(at).toDateString() === new Date(now).toDateString();
   return { name, text: isToday ? timeOfDayMs(at) : dateTime(at), title: dateTime(at) };
 }

@@ -36,11 +36,17 @@ export function Heading(props: {
 export function Facts({ facts }: { facts: readonly Fact[] }) {
   return (
     <dl className="details-facts">
-      {facts.map(({ name, text, title }) => (
+      {facts.map(({ name, text, title, onClick }) => (
         <div key={name}>
           <dt>{name}</dt>
           <dd className="num" title={title} dir="auto">
-            {text}
+            {onClick === undefined ? (
+              text
+            ) : (
+              <button type="button" className="link" onClick={onClick}>
+                {text}
+              </button>
+            )}
           </dd>
         </div>
       ))}

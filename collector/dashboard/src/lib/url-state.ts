@@ -33,6 +33,8 @@ export interface ViewState {
   open: string;
   /** Zoom of the waterfall, `from-to` in ms from the task's start; empty: the whole task. */
   zoom: string;
+  /** Worker whose details are open: its key in the view `workers`. */
+  worker: string;
   /** Rows folded and unfolded in the waterfall. */
   folds: string;
   /** Text to search for. */
@@ -62,6 +64,7 @@ const PARTS: Record<Part, { name: string; chars: number }> = {
   job: { name: "job", chars: MAX_PART_CHARS },
   run: { name: "run", chars: 9 },
   open: { name: "open", chars: 1 },
+  worker: { name: "worker", chars: MAX_PART_CHARS },
   zoom: { name: "zoom", chars: 40 },
   // About 100 keys of rows; a URL stays below the 8 KB that proxies take.
   folds: { name: "folds", chars: 2_000 },
@@ -82,7 +85,7 @@ const OLD_TASK_NAME = "focus";
 const OLD_ZOOM = /^(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)$/;
 
 /** Parts whose choice is an entry of the browser's history; others replace the current entry. */
-const PLACES: readonly Part[] = ["task", "node", "job", "run", "open", "zoom"];
+const PLACES: readonly Part[] = ["task", "node", "job", "run", "open", "worker", "zoom"];
 /** Parts that are chosen in quick steps, by a key that is held. */
 const STEPPED: ReadonlySet<Part> = new Set(["node", "zoom"]);
 
@@ -199,9 +202,9 @@ export function entryFor(from: ViewState, to: ViewState, afterMs: number): Histo
   return isStep && afterMs < SAME_ENTRY_MS ? "replace" : "push";
 }
 
-/** Whether a view shows the details of its row or job. */
+/** Whether a view shows the details of its row, job or worker. */
 export function hasDetails(view: ViewState): boolean {
-  return view.job !== "" || (view.open === "1" && view.node !== "");
+  return view.worker !== "" || view.job !== "" || (view.open === "1" && view.node !== "");
 }
 
 /** The number of a run in a view; null: none, or no number. */
@@ -217,7 +220,7 @@ function isOtherEventOnly(from: ViewState, to: ViewState): boolean {
 
 /**
  * The view after a change. Row, job, details, zoom and folds belong to one task and are reset with
- * it; row and job are one choice, so that choosing one of them resets the other.
+ * it; row, job and worker are one choice, so that choosing one of them resets the others.
  */
 export function applyChange(old: ViewState, part: Partial<ViewState>): ViewState {
   const isOtherTask = part.task !== undefined && part.task !== old.task;
@@ -226,7 +229,8 @@ export function applyChange(old: ViewState, part: Partial<ViewState>): ViewState
   return {
     ...old,
     ...(isOtherTask ? { ...NO_CHOICE, open: "", zoom: "", folds: "" } : {}),
-    ...(isOtherNode || isOtherJob ? NO_CHOICE : {}),
+    ...(isOtherNode || isOtherJob ? { ...NO_CHOICE, worker: "" } : {}),
+    ...(part.worker ? { ...NO_CHOICE, open: "" } : {}),
     ...part,
   };
 }

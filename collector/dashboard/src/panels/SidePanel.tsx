@@ -16,11 +16,13 @@ interface SidePanelProps {
   tab: SideTab;
   onTab: (tab: SideTab) => void;
   onFocus: (taskId: string, jobId: string | null) => void;
+  /** Shows a worker, by its key in the view `workers`. */
+  onWorker: (key: string) => void;
 }
 
 /** The failures or the workers, as tabs beside the event table. */
 export const SidePanel = memo(function SidePanel(props: SidePanelProps) {
-  const { feed, filters, tab, onTab, onFocus } = props;
+  const { feed, filters, tab, onTab, onFocus, onWorker } = props;
   const failures = useView(feed, "failures", { ...failuresParams(filters), count: FIRST_ROWS });
   const overview = useOverview(feed);
   const counts: Record<SideTab, number | null> = {
@@ -59,7 +61,7 @@ export const SidePanel = memo(function SidePanel(props: SidePanelProps) {
         {tab === "failures" ? (
           <FailuresPanel feed={feed} filters={filters} onFocus={onFocus} />
         ) : (
-          <WorkersPanel feed={feed} onFocus={onFocus} />
+          <WorkersPanel feed={feed} onFocus={onFocus} onWorker={onWorker} />
         )}
       </div>
     </section>

@@ -10,13 +10,16 @@ import type { QueueRow, WorkerRow } from "../views/view-types";
 interface WorkersPanelProps {
   feed: MonitoringFeed;
   onFocus: (taskId: string, jobId: string | null) => void;
+  /** Shows a worker, by its key in the view `workers`. */
+  onWorker: (key: string) => void;
 }
 
 /**
  * Each worker with its job and how long it has run, when it was last seen, and the events it
  * dropped; then each queue with its depth.
  */
-export const WorkersPanel = memo(function WorkersPanel({ feed, onFocus }: WorkersPanelProps) {
+export const WorkersPanel = memo(function WorkersPanel(props: WorkersPanelProps) {
+  const { feed, onFocus, onWorker } = props;
   const [rowCount, setRowCount] = useState(FIRST_ROWS);
   const workers = useView(feed, "workers", { count: rowCount });
   const overview = useView(feed, "overview", {});
@@ -38,7 +41,7 @@ export const WorkersPanel = memo(function WorkersPanel({ feed, onFocus }: Worker
       )}
       <ol className="workers" aria-busy={workers.isRefreshing}>
         {workers.rows.map((worker) => (
-          <Worker key={worker.k} worker={worker} now={now} onFocus={onFocus} />
+          <Worker key={worker.k} worker={worker} now={now} onFocus={onFocus} onWorker={onWorker} />
         ))}
       </ol>
       <MoreRows
@@ -120,9 +123,10 @@ interface WorkerProps {
   worker: WorkerRow;
   now: number;
   onFocus: (taskId: string, jobId: string | null) => void;
+  onWorker: (key: string) => void;
 }
 
-const Worker = memo(function Worker({ worker, now, onFocus }: WorkerProps) {
+const Worker = memo(function Worker({ worker, now, onFocus, onWorker }: WorkerProps) {
   const isBusy = worker.job_type !== null || worker.job !== null;
   const state = worker.status === "online" ? (isBusy ? "busy" : "idle") : worker.status;
   const parent = worker.job_task;
@@ -131,7 +135,9 @@ const Worker = memo(function Worker({ worker, now, onFocus }: WorkerProps) {
       <span className="worker-dot" aria-hidden="true" />
       <div className="worker-body">
         <p className="worker-name">
-          <b>{worker.id}</b>
+          <button type="button" className="worker-open" onClick={() => onWorker(worker.k)}>
+            {worker.id}
+          </button>
           <span className="muted">{state}</span>
           <span className="muted num worker-counts">
             {count(worker.done)} done
