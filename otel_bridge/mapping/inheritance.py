@@ -16,7 +16,7 @@ from opentelemetry.trace import SpanContext, SpanKind
 
 from otel_bridge.events import semconv
 from otel_bridge.mapping.lifecycle import ENQUEUE, JOB, PHASE, RESEARCH_TASK
-from otel_bridge.mapping.rules_platforms import is_housekeeping
+from otel_bridge.mapping.rules_platforms import is_never_a_task
 from otel_bridge.mapping.span_view import Attributes, SpanView
 from otel_bridge.mapping.third_party import Classification, message_id_of
 
@@ -216,7 +216,7 @@ class InheritedContexts:
 def _role_of(span: SpanView, classification: Classification | None) -> str | None:
     if span.parent is None:
         if classification is None:
-            is_task = span.kind not in _REQUEST_KINDS and not is_housekeeping(span.name)
+            is_task = span.kind not in _REQUEST_KINDS and not is_never_a_task(span.name)
             return RESEARCH_TASK if is_task else None
         if span.kind not in _QUEUE_KINDS:
             return RESEARCH_TASK

@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from typing import Any, Final, Literal
 
+from otel_bridge.events.semconv import EXCEPTION_EVENT
 from otel_bridge.mapping.classification import Classification, MappingRule, text_of
 from otel_bridge.mapping.span_view import Attributes, SpanView
 
-__all__ = ["PLATFORM_RULES", "is_housekeeping"]
+__all__ = ["PLATFORM_RULES", "is_never_a_task"]
 
 _Outcome = Literal["completed", "failed", "retrying"]
 
@@ -82,7 +83,8 @@ def _temporal(span: SpanView, _: Attributes) -> Classification | None:
     ``StartActivity:X`` puts an activity into its task queue, and ``RunActivity:X`` is an attempt.
 
     A retried activity has one of the former and several of the latter. In Python's interceptor,
-    what a workflow does itself has spans without a duration, as others would not survive a replay.
+    what a workflow does itself has spans without a duration, as others would not survive a replay,
+    and only the last, ``CompleteWorkflow:X``, records why it failed, without a status.
     """
     verb, _sign, name = span.name.partition(":")
     parent = span.parent
@@ -91,8 +93,10 @@ def _temporal(span: SpanView, _: Attributes) -> Classification | None:
         return Classification("job", name, job_id=job_id)
     if verb == "StartActivity":
         return Classification("enqueue", name)
-    if verb == "RunWorkflow" or (parent is None and verb in _TEMPORAL_STARTS):
+    if verb == "RunWorkflow":
         return Classification("phase", name, title=name)
+    if verb == "CompleteWorkflow" and any(event.name == EXCEPTION_EVENT for event in span.events):
+        return Classification("phase", name, outcome="failed")
     return None
 
 
@@ -140,14 +144,15 @@ def _dbos(span: SpanView, attributes: Attributes) -> Classification | None:
     return Classification("job", span.name, text_of(attributes, "dbos.queue.name", "queueName"))
 
 
-def is_housekeeping(name: str) -> bool:
+def is_never_a_task(name: str) -> bool:
     """
-    Whether a root span of this name is what a platform does for itself, so that it is no task.
+    Whether a root span of this name is no task; never raises.
 
     The scheduler of Airflow 2.10 to 3.0 sends a trace for each of its loops, some a second, and
-    that of 3.2 one for each call of a listener. Never raises.
+    that of 3.2 one for each call of a listener. Temporal's ``StartWorkflow:X`` ends when the server
+    has accepted the workflow, which has a span of its own: only that says how it ends.
     """
-    return name in _LOOPS or name.startswith("listener.on_")
+    return name in _LOOPS or name.startswith(_NO_TASKS)
 
 
 _AIRFLOW_STATES: Final[dict[str, _Outcome]] = {
@@ -161,7 +166,7 @@ _AIRFLOW_STATES: Final[dict[str, _Outcome]] = {
 _LOOPS: Final = frozenset(
     {"scheduler_job_loop", "dag_parsing_loop", "triggerer_job_loop", "emit_pool_metrics"}
 )
-_TEMPORAL_STARTS: Final = frozenset({"StartWorkflow", "SignalWithStartWorkflow"})
+_NO_TASKS: Final = ("listener.on_", "StartWorkflow:", "SignalWithStartWorkflow:")
 _RUN_SUFFIX: Final = re.compile(r"-[0-9a-f]{3}\Z")
 
 PLATFORM_RULES: Final = (
@@ -195,7 +200,7 @@ PLATFORM_RULES: Final = (
     ),
     MappingRule(
         "Temporal",
-        "`StartWorkflow:X`, `RunWorkflow:X`, `StartActivity:X`, `RunActivity:X`",
+        "`RunWorkflow:X`, `StartActivity:X`, `RunActivity:X`; `CompleteWorkflow:X` that failed",
         _temporal,
     ),
 )

@@ -120,9 +120,11 @@ def test_temporal() -> None:
     assert read("RunActivity:pay", {}, SERVER, None) == Classification("job", "pay")
     workflow = Classification("phase", "Order", title="Order")
     assert read("RunWorkflow:Order", {}, SERVER) == workflow
-    assert read("StartWorkflow:Order", {}, CLIENT, None) == workflow
     assert read("StartWorkflow:Order", {}, CLIENT) is None
     assert read("HandleSignal:cancel", {}, SERVER) is None
+    assert read("CompleteWorkflow:Order", {}) is None
+    failed = Classification("phase", "Order", outcome="failed")
+    assert read("CompleteWorkflow:Order", {}, events=("exception",)) == failed
     assert read("https://example.org", {}, CLIENT) is None
 
 
@@ -157,9 +159,12 @@ def test_the_rules_have_names_of_their_own() -> None:
     assert len({rule.name for rule in PLATFORM_RULES}) == len(PLATFORM_RULES)
 
 
-@pytest.mark.parametrize("name", ["scheduler_job_loop", "dag_parsing_loop", "listener.on_starting"])
-def test_loops_of_airflows_scheduler_are_no_tasks(name: str) -> None:
-    """As root spans they would make a card several times a second."""
+@pytest.mark.parametrize(
+    "name",
+    ["scheduler_job_loop", "dag_parsing_loop", "listener.on_starting", "StartWorkflow:Order"],
+)
+def test_root_spans_that_are_no_tasks(name: str) -> None:
+    """Loops of Airflow's scheduler would make a card each; a start of a workflow ends before it."""
     context = SpanContext(1, 2, is_remote=False)
     contexts = InheritedContexts()
     span = ReadableSpan(name, context=context)
