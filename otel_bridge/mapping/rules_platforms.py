@@ -104,7 +104,7 @@ def _prefect(span: SpanView, attributes: Attributes) -> Classification | None:
     """
     A flow run or a task run, named as Prefect's pages name it.
 
-    The name of a task run ends in three characters that tell runs of a task apart. Its retries are
+    The name of a task run ends in three characters that differ for each run of a task. Its retries are
     in the same span, as events.
     """
     kind = attributes.get("prefect.run.type")
