@@ -104,8 +104,8 @@ def _prefect(span: SpanView, attributes: Attributes) -> Classification | None:
     """
     A flow run or a task run, named as Prefect's pages name it.
 
-    The name of a task run ends in three characters that differ for each run of a task. Its retries are
-    in the same span, as events.
+    The name of a task run ends in three characters that differ for each run of a task. Its retries
+    are in the same span, as events.
     """
     kind = attributes.get("prefect.run.type")
     name = text_of(attributes, "prefect.run.name") or span.name
