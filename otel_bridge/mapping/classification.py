@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from otel_bridge.mapping.span_view import Attributes, SpanView
 
-__all__ = ["Classification", "Classifier", "MappingRule", "text_of"]
+__all__ = ["WRAPPER", "Classification", "Classifier", "MappingRule", "text_of"]
 
 
 class Classification(NamedTuple):
@@ -15,7 +15,8 @@ class Classification(NamedTuple):
     What a rule found in a span; a record, which checks and limits nothing.
 
     Attributes:
-        role: What the span is: the enqueue of a job, a job, or a phase.
+        role: What the span is: the enqueue of a job, a job, a phase, or ``wrapper``: none of these,
+            whatever other rules would find in it.
         task_type: Type of the job, or name of the phase; of any length.
         queue: Name of the queue; None if the span names none.
         job_id: What identifies the job within its trace, for libraries that know it, so that its
@@ -27,7 +28,7 @@ class Classification(NamedTuple):
         title: What a research task is called whose root the span is; None: the span's name.
     """
 
-    role: Literal["enqueue", "job", "phase"]
+    role: Literal["enqueue", "job", "phase", "wrapper"]
     task_type: str
     queue: str | None = None
     job_id: str | None = None
@@ -35,6 +36,9 @@ class Classification(NamedTuple):
     outcome: Literal["completed", "failed", "retrying"] | None = None
     title: str | None = None
 
+
+WRAPPER: Final = Classification("wrapper", "")
+"""A known span around others, such as one step of an agent."""
 
 Classifier = Callable[[SpanView, Attributes], Classification | None]
 """Reads a span and a copy of its attributes; only reads, never raises."""

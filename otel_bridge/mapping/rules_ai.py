@@ -3,10 +3,11 @@ Mapping rules for agents, model calls and tools: conventions, frameworks and tra
 
 Each reads what a span is in an attribute of its own; for most that is one row of a table.
 
-Sources: semantic conventions 0.66b2 (``gen_ai.*``), OpenInference, OpenLLMetry, the npm packages
-``ai`` 4.3, 5.0, 6.0 and ``@ai-sdk/otel`` 1.0 (run), and, read: langfuse 3, langsmith 0.15, lmnr
-0.8, mlflow 3, haystack-ai 3.4, livekit-agents 1.8, strands-agents 1.62, google-adk 2.13, Mastra's
-exporters, Genkit's telemetry schema, Braintrust's SDKs, the monitoring page of Claude Code 2.
+Sources: semantic conventions 0.66b2 (``gen_ai.*``), OpenInference, OpenLLMetry; run: the npm
+packages ``ai`` 4.3, 5.0, 6.0 and ``@ai-sdk/otel`` 1.0, langfuse 3, langsmith 0.15, haystack-ai 3.4,
+strands-agents 1.62, google-adk 2.13; read: lmnr 0.8, mlflow 3, livekit-agents 1.8,
+``@mastra/otel-exporter`` 0.3 and 1.4, Genkit's telemetry schema, Braintrust's SDKs, the monitoring
+page of Claude Code 2.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from otel_bridge.mapping.classification import (
+    WRAPPER,
     Classification,
     Classifier,
     MappingRule,
@@ -68,7 +70,7 @@ def _gen_ai(span: SpanView, attributes: Attributes) -> Classification | None:
     if operation == "execute_tool":
         return Classification("job", text_of(attributes, "gen_ai.tool.name") or span.name)
     if operation in _GEN_AI_WRAPPERS:
-        return None
+        return WRAPPER
     model = text_of(attributes, "gen_ai.request.model")
     if model is not None:
         name = f"{operation} {model}"
@@ -115,6 +117,30 @@ def _vercel(span: SpanView, attributes: Attributes) -> Classification | None:
     return Classification("phase", name, title=name)
 
 
+def _mastra(span: SpanView, attributes: Attributes) -> Classification | None:
+    """
+    Workflows, agents, and what they call; loops and chunks between them are wrappers.
+
+    Since 1.0 ``model_inference`` is the call of a model and ``model_generation`` the loop around
+    several; before, there was only the latter. The operation says which of the two is the call.
+    """
+    kind = str(attributes.get("mastra.span.type", "")).lower()
+    if not kind:
+        return None
+    operation = str(attributes.get("gen_ai.operation.name", ""))
+    if kind in ("model_generation", "model_inference"):
+        model = text_of(attributes, "gen_ai.request.model")
+        if operation != "chat":
+            return WRAPPER
+        return Classification("job", f"chat {model}" if model else "chat")
+    role = _MASTRA.get(kind)
+    if role is None:
+        return WRAPPER
+    names = ("gen_ai.agent.name",) if kind == "agent_run" else ("gen_ai.tool.name",)
+    name = text_of(attributes, *names) or span.name.removeprefix(f"{operation} ")
+    return Classification(role, name, title=name if role == "phase" else None)
+
+
 def _model_call(_: SpanView, attributes: Attributes) -> Classification | None:
     """For instrumentations that name the model and no operation."""
     model = text_of(attributes, "gen_ai.request.model")
@@ -150,7 +176,7 @@ def _claude_code(span: SpanView, attributes: Attributes) -> Classification | Non
     """A prompt is a phase; spans inside a tool call, such as its wait for the user, are none."""
     if not span.name.startswith("claude_code."):
         return None
-    kind = attributes["span.type"]
+    kind = attributes.get("span.type")
     if kind == "interaction":
         return Classification("phase", span.name)
     if kind == "llm_request":
@@ -191,8 +217,8 @@ _MLFLOW: Final = _roles(
 )
 _LAMINAR: Final = _roles("default evaluation executor", "llm tool evaluator human_evaluator cached")
 _MASTRA: Final = _roles(
-    "agent_run workflow_run workflow_step workflow_parallel workflow_loop workflow_conditional",
-    "model_generation tool_call mcp_tool_call processor_run workflow_sleep workflow_wait_event",
+    "agent_run workflow_run workflow_step",
+    "tool_call mcp_tool_call provider_tool_call rag_embedding workflow_sleep workflow_wait_event",
 )
 _BRAINTRUST: Final = _roles("task eval", "llm tool function score")
 _GENKIT: Final = _roles(
@@ -207,8 +233,9 @@ def _table(name: str, key: str, roles: Mapping[str, _Role], *names: str) -> Mapp
 
 
 AI_RULES: Final = (
-    # Before GenAI: it sets ``gen_ai.operation.name`` too, to words outside the conventions.
+    # Before GenAI: they set ``gen_ai.operation.name`` too, to words outside the conventions.
     _table("LangSmith", "langsmith.span.kind", _LANGSMITH),
+    MappingRule("Mastra", "`mastra.span.type`", _mastra, ("mastra.span.type",)),
     MappingRule("GenAI", "`gen_ai.operation.name`", _gen_ai, ("gen_ai.operation.name",)),
     MappingRule(
         "OpenInference",
@@ -223,7 +250,6 @@ AI_RULES: Final = (
         ("traceloop.span.kind", "llm.request.type"),
     ),
     MappingRule("Vercel AI SDK", "`ai.operationId`", _vercel, ("ai.operationId",)),
-    _table("Mastra", "mastra.span.type", _MASTRA),
     _table("Langfuse", "langfuse.observation.type", _LANGFUSE),
     _table("MLflow", "mlflow.spanType", _MLFLOW),
     _table("Laminar", "lmnr.span.type", _LAMINAR),

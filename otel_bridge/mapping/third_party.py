@@ -17,6 +17,7 @@ from typing import Final, Literal
 from opentelemetry.trace import SpanKind
 
 from otel_bridge.mapping.classification import (
+    WRAPPER,
     Classification,
     Classifier,
     MappingRule,
@@ -206,7 +207,7 @@ def classify(span: SpanView, attributes: Attributes) -> Classification | None:
     for index in sorted(indexes):
         found = RULES[index].classify(span, attributes)
         if found is not None:
-            return found
+            return None if found is WRAPPER else found
     return None
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind
 
+from otel_bridge.mapping.classification import WRAPPER
 from otel_bridge.mapping.rules_ai import AI_RULES
 from otel_bridge.mapping.rules_platforms import PLATFORM_RULES
 from otel_bridge.mapping.third_party import RULES, classify
@@ -37,7 +38,7 @@ def read(name: str, **attributes: Any) -> tuple[Any, ...] | None:
         ("mlflow.spanType", "UNKNOWN", None),
         ("lmnr.span.type", "DEFAULT", "phase"),
         ("lmnr.span.type", "TOOL", "job"),
-        ("mastra.span.type", "workflow_run", "phase"),
+        ("mastra.span.type", "WORKFLOW_RUN", "phase"),
         ("mastra.span.type", "tool_call", "job"),
         ("mastra.span.type", "model_chunk", None),
         ("genkit:metadata:subtype", "tool.v2", "job"),
@@ -73,7 +74,29 @@ def test_names() -> None:
 @pytest.mark.parametrize("operation", ["agent_step", "execute_event_loop_cycle", "chain"])
 def test_one_step_of_an_agent_is_no_job(operation: str) -> None:
     """Words outside the conventions stand for a wrapper around model and tool calls."""
-    assert read("step 1", gen_ai__operation__name=operation) is None
+    model = {"gen_ai__request__model": "m"}
+    assert read("step 1", gen_ai__operation__name=operation, **model) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "attributes", "expected"),
+    [
+        ("chat m", "model_inference", ("chat", "m"), ("job", "chat m")),
+        ("llm", "model_generation", ("model_generation", "m"), None),
+        ("chat m", "model_generation", ("chat", "m"), ("job", "chat m")),
+        ("agent_step x", "model_step", ("agent_step", "m"), None),
+        ("invoke_workflow w", "workflow_run", ("invoke_workflow", None), ("phase", "w")),
+        ("workflow_step s", "workflow_step", ("workflow_step", None), ("phase", "s")),
+    ],
+)
+def test_mastra(
+    name: str, kind: str, attributes: tuple[str, str | None], expected: tuple[str, str] | None
+) -> None:
+    """A model call counts once, whichever release says it; steps and chunks are no jobs."""
+    operation, model = attributes
+    more = {} if model is None else {"gen_ai__request__model": model}
+    found = read(name, mastra__span__type=kind, gen_ai__operation__name=operation, **more)
+    assert found == expected
 
 
 def test_claude_code() -> None:
@@ -143,4 +166,5 @@ def test_the_chosen_rules_find_what_all_rules_find(
     """Rules are chosen by the attributes that are there; trying all in order finds the same."""
     span = ReadableSpan(name, kind=kind)
     every = (rule.classify(span, attributes) for rule in RULES)
-    assert classify(span, attributes) == next((one for one in every if one is not None), None)
+    first = next((one for one in every if one is not None), None)
+    assert classify(span, attributes) == (None if first is WRAPPER else first)
