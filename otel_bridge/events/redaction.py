@@ -4,7 +4,7 @@ What may leave the process: the attributes that may enter ``meta``, and the mask
 Attributes pass by an allowlist, because a list of what is secret is never complete: only attributes
 under ``nexus.meta.`` and those named in ``MONITORING_META_ATTRIBUTES`` enter ``meta``. Of these,
 values are masked when the key or the value looks like a secret. Prompts and answers of language
-models are left out unless ``MONITORING_PROMPTS_ENABLED`` is true.
+models are left out unless ``MONITORING_PROMPTS_ENABLED`` is true; ``content`` has the rule.
 """
 
 from __future__ import annotations
@@ -13,7 +13,16 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-__all__ = ["MASK", "MetaAllowlist", "redact_meta", "redact_text"]
+from otel_bridge.events.content import LEFT_OUT, without_content
+
+__all__ = [
+    "MASK",
+    "MetaAllowlist",
+    "redact_fields",
+    "redact_meta",
+    "redact_name",
+    "redact_text",
+]
 
 MASK: Final = "[redacted]"
 """The text that replaces a secret."""
@@ -27,47 +36,86 @@ _MIN_SECRET_CHARS: Final = 8
 """Shorter texts are not searched: they are too short to hold a secret."""
 
 _SECRET_KEY: Final = re.compile(
-    r"authori[sz]ation|cookie|passw(?:or)?d|passphrase|secret|credential|private[_.-]?key"
-    r"|api[_.-]?key|access[_.-]?key|(?:^|[_.-])(?:auth|dsn|pwd)(?:$|[_.-])"
+    r"authori[sz]ation|cookie|passw(?:or)?d|passphrase|secret|credential"
+    r"|(?:private|api|access|account|signing|encryption)[_.-]?key|[_.-](?:amz|goog)[_.-]signature$"
+    r"|(?:^|[_.-])(?:auth|dsn|pwd)(?:$|[_.-])"
     r"|(?:^|[_.-])(?:access|refresh|id|auth|bearer|session|csrf|api)?[_.-]?token$",
     re.IGNORECASE,
 )
 """``token`` matches at the end of a key only, because ``usage.input_tokens`` is a useful number."""
 
-_SECRET_VALUE: Final = re.compile(
-    r"(?P<keep>://[^\s/:@]*:)[^\s/@]+(?=@)"  # the password in a URL
-    r"|(?P<scheme>\bbearer\s+|\bauthorization\W{1,4}basic\s+)[A-Za-z0-9._~+/=-]{16,}"
-    r"|\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?"  # JSON Web Token
-    r"|\b(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16,}"  # OpenAI, Anthropic, Stripe
-    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"  # AWS
-    r"|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_[A-Za-z0-9_]{20,}"
-    r"|\bxox[abprs]-[A-Za-z0-9-]{10,}"  # Slack
-    r"|\bAIza[A-Za-z0-9_-]{30,}"  # Google
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
-    r"|(?P<name>\b(?:password|passwd|secret|api[_-]?key|access[_-]?token)\s*[=:]\s*)[^\s,;&]{3,}",
-    re.IGNORECASE,
+_IN_URL: Final = re.compile(
+    r"(?P<user>://[^\s/:@\[]{0,128}:)(?!\d{1,5}(?:[/?#,;\s]|$))"  # no port, so a password follows
+    r"(?:[^\s/\"'<>]{1,512}|[^\s\"'<>]{1,128}?)(?=@)"
+    r"|(?P<no_user>://)[A-Za-z0-9_-]{20,256}(?=@)"
+    r"|(?P<query>[?&;](?i:(?:(?:access|refresh|id|auth|api|session|security|sas|bearer|csrf|private"
+    r"|user|bot|app|deploy|job|client)[_-]?)?token|x-(?:amz|goog|oss|ms)-(?:signature|credential"
+    r"|security-token)|sig|signature|awsaccesskeyid|(?:api|access|subscription)[_-]?key|jwt|auth"
+    r"|passw(?:or)?d|pwd|(?:client[_-]?)?secret)=)[^\s&;#\"'<>]+"
 )
+"""Passwords, long user names, and parameters that give access."""
 
-_PROMPT_KEYS: Final = (
-    "gen_ai.prompt",
-    "gen_ai.completion",
-    "gen_ai.input.messages",
-    "gen_ai.output.messages",
-    "gen_ai.system_instructions",
-    "gen_ai.tool.call.arguments",
-    "gen_ai.tool.call.result",
-    "gen_ai.tool.definitions",
-    "input.value",
-    "output.value",
-    "llm.input_messages",
-    "llm.output_messages",
-    "llm.prompts",
-    "llm.completions",
-    "traceloop.entity.input",
-    "traceloop.entity.output",
+_BY_FORM: Final = re.compile(
+    r"\b(?:"
+    r"(?P<jwt>eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){0,2})"  # JSON Web Token
+    r"|sk[-_](?=[A-Za-z_-]{0,80}\d)[A-Za-z0-9_-]{16,}"  # OpenAI, Anthropic, Stripe
+    r"|pk[-_](?=[A-Za-z_-]{0,80}\d)[A-Za-z0-9_-]{16,}"
+    r"|rk[-_](?=[A-Za-z_-]{0,80}\d)[A-Za-z0-9_-]{16,}"
+    r"|A[KS]IA[A-Z0-9]{16}\b"  # AWS
+    r"|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}"
+    r"|gl(?:pat|ptt|dt|rt|cbt|ft)-[A-Za-z0-9_-]{20,}"  # GitLab
+    r"|xox[abeoprs]-[A-Za-z0-9-]{10,}|xapp-[A-Za-z0-9-]{10,}"  # Slack
+    r"|AIza[A-Za-z0-9_-]{30,}|ya29\.[A-Za-z0-9_-]{20,}|GOCSPX-[A-Za-z0-9_-]{20,}"  # Google
+    r"|npm_[A-Za-z0-9]{24,}|hf_[A-Za-z0-9]{24,}|gsk_[A-Za-z0-9]{24,}|r8_[A-Za-z0-9]{24,}"
+    r"|whsec_[A-Za-z0-9]{24,}|dop_v1_[A-Za-z0-9]{24,}|shp(?:at|ca|pa|ss)_[A-Za-z0-9]{24,}"
+    r"|lsv2_[ps]t_[A-Za-z0-9]{24,}"  # LangSmith
+    r"|xai-(?=[A-Za-z_-]{0,80}\d)[A-Za-z0-9_-]{24,}|pplx-[A-Za-z0-9]{24,}"
+    r"|tvly-(?=[A-Za-z_-]{0,80}\d)[A-Za-z0-9_-]{24,}|nvapi-[A-Za-z0-9_-]{24,}"
+    r"|pypi-[A-Za-z0-9_]{24,}"
+    r"|hv[sbr]\.[A-Za-z0-9_-]{20,}"  # Vault
+    r"|SG\.[A-Za-z0-9_-]{16,64}\.[A-Za-z0-9_-]{16,}|SK[0-9a-f]{32}\b"  # SendGrid, Twilio
+    r"|\d{8,10}:AA[A-Za-z0-9_-]{32,}"  # Telegram
+    r"|(?P<hook>hooks\.slack\.com/[a-z]{1,16}/|discord(?:app)?\.com/api/webhooks/\d{1,24}/"
+    r"|webhook\.office\.com/webhookb2/)[A-Za-z0-9@/_-]{8,}"
+    r")"
+    r"|-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]{0,32}PRIVATE KEY-----|\Z)"
 )
-"""Prefixes of the keys that hold prompts and answers: OpenTelemetry GenAI, OpenInference and
-OpenLLMetry."""
+"""The keys, tokens and webhooks of providers. A digit distinguishes most of them from words."""
+
+_BY_NAME: Final = re.compile(
+    r"(?P<header>\b[Bb](?i:earer\s{1,8})"
+    r"|\b[Aa](?i:uthorization\W{1,4}(?:basic|token|apikey|digest)\s{1,8}))"
+    r"[A-Za-z0-9._~+/=-]{16,}"
+    r"|(?P<cookie>\b[Cc](?i:ookie)\s{0,4}:\s{0,4}(?=[^\s=;]{1,64}=))[^\r\n]+"
+    r"|(?P<name>(?:[Pp](?i:assw(?:or)?d|assphrase|rivate[_-]?key)|(?<![A-Za-z0-9])[Pp](?i:wd)"
+    r"(?!\s{0,4}[=:]\s{0,4}/)|[Ss](?i:ecret(?:[_-]?access)?(?:[_-]?key)?|hared[_-]?access[_-]?(?:key"
+    r"|signature)|ession[_-]?token)|[Rr](?i:efresh[_-]?token)"
+    r"|[Aa](?i:pi[_-]?key|ccount[_-]?key|ccess[_-]?token|uth[_-]?token))"
+    r"\\{0,2}[\"']?\s{0,8}[=:]\s{0,8}\\{0,2}[\"']?)"
+    r"(?!\[redacted\])(?:(?<=\")[^\"\\]{3,}|(?<=')[^'\\]{3,}|[^\s,;&\"']{3,})"
+    r"|(?P<token>[Tt](?i:oken)[\"']?\s{0,8}[=:]\s{0,8}[\"']?)(?=[A-Za-z._~+/=-]{0,80}\d)"
+    r"[A-Za-z0-9._~+/=-]{20,}"
+)
+"""
+What follows a name that says so, also in JSON and in the text of a dict.
+
+In all three patterns each repetition is bounded, or what follows it cannot fail, so that the time
+grows with the length of the text alone: of 64 KiB made to be slow the worst takes 60 ms. A
+letter in both cases before ``(?i:`` lets the search skip other letters: twice as fast.
+"""
+_NAMES: Final = ("pass", "secret", "key", "token", "pwd", "cookie", "bearer", "access", "authoriz")
+"""One of these, in lower case, is in each text in which ``_BY_NAME`` finds something."""
+_MIN_KEY_CHARS: Final = 15
+"""Keys and tokens are words at least as long as this."""
+_MIN_CLAIMS_CHARS: Final = 4
+"""Of the second part of a JSON Web Token."""
+
+_MAX_CACHED: Final = 4096
+_MAX_CACHED_CHARS: Final = 256
+_shown_names: Final[dict[str, str]] = {}
+"""The newest names as they are shown: jobs of one type and queue repeat them. 0.05 us each."""
+_secret_keys: Final[dict[str, bool]] = {}
+_NAME_FIELDS: Final = ("task_type", "phase", "queue", "worker_id", "name", "reason")
 
 
 class MetaAllowlist:
@@ -81,7 +129,8 @@ class MetaAllowlist:
         names: Attribute names as text, spaces around them ignored, in any number. A name that ends
             in ``*`` is a prefix.
         with_prompts: Whether a name may also pass prompts and answers of language models; default
-            False.
+            False: of a key that names a content only numbers and booleans pass, and what a star
+            picks must be as small as a fact (``events.content``).
     """
 
     def __init__(self, names: Iterable[str] = (), *, with_prompts: bool = False) -> None:
@@ -91,17 +140,26 @@ class MetaAllowlist:
         self._with_prompts = with_prompts
 
     def pick(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the attributes that may pass, at most ``MAX_META_KEYS`` (64), values unchanged."""
+        """
+        Return the attributes that may pass, at most ``MAX_META_KEYS`` (64).
+
+        Values are unchanged, but for mappings that a star picks: these lose their keys of contents.
+        """
         if not (self._exact or self._prefixes):
             return {}
         picked: dict[str, Any] = {}
         for key, value in attributes.items():
-            if (key in self._exact or key.startswith(self._prefixes)) and (
-                self._with_prompts or not key.startswith(_PROMPT_KEYS)
-            ):
-                picked[key] = value
-                if len(picked) >= MAX_META_KEYS:
-                    break
+            is_exact = key in self._exact
+            if not (is_exact or key.startswith(self._prefixes)):
+                continue
+            kept = value
+            if not self._with_prompts:
+                kept = without_content(key, value, is_size_limited=not is_exact)
+                if kept is LEFT_OUT:
+                    continue
+            picked[key] = kept
+            if len(picked) >= MAX_META_KEYS:
+                break
         return picked
 
 
@@ -109,37 +167,103 @@ def redact_text(text: str) -> str:
     """
     Return a text in which everything that looks like a secret is replaced by ``[redacted]``.
 
-    Recognised are passwords in URLs and in ``password=...``, bearer and basic credentials, JSON Web
-    Tokens, private keys in PEM, and the API keys of common providers. Other secrets stay. Never
-    raises for text; its length is not bounded here.
+    Recognised are passwords in URLs and in ``password=...``, signatures and tokens in a URL's
+    query, bearer and basic credentials, JSON Web Tokens, private keys in PEM, and the API keys and
+    webhooks of common providers. Other secrets stay. Never raises for text; its length is not
+    bounded here, and the time grows with it: about 15 ms for 64 KiB of prose.
     """
-    return _SECRET_VALUE.sub(_mask, text)
+    # Each search costs about 0.1 us a character, and most texts cannot hold what it finds.
+    if "://" in text or ("=" in text and ("?" in text or "&" in text or ";" in text)):
+        text = _IN_URL.sub(_mask, text)
+    if (len(text) >= _MIN_KEY_CHARS and _has_long_word(text)) or "-----BEGIN" in text:
+        text = _BY_FORM.sub(_mask, text)
+    if ":" in text or "=" in text or "earer" in text:
+        lower = text.lower()
+        for name in _NAMES:
+            if name in lower:
+                return _BY_NAME.sub(_mask, text)
+    return text
+
+
+def _has_long_word(text: str) -> bool:
+    return max(map(len, text.split()), default=0) >= _MIN_KEY_CHARS
+
+
+def _mask(match: re.Match[str]) -> str:
+    kind = match.lastgroup
+    if kind is None:
+        return MASK
+    kept = match[kind]
+    if kind == "jwt":
+        # The whole run is matched also if it is no token, so that none is searched twice.
+        return MASK if len(kept.partition(".")[2].partition(".")[0]) >= _MIN_CLAIMS_CHARS else kept
+    return kept + MASK
+
+
+def redact_name(name: str) -> str:
+    """
+    Return a name as it is shown: like ``redact_text``, but what was found is kept for the next use.
+
+    For names by which work is grouped, such as job types and queues. The same name is shown alike
+    wherever it stands, so that the depth of a queue and the jobs in it still meet. The newest 4,096
+    names of at most 256 characters are kept. Never raises for text; any thread.
+    """
+    shown = _shown_names.get(name)
+    if shown is None:
+        shown = redact_text(name) if len(name) >= _MIN_SECRET_CHARS else name
+        if len(name) <= _MAX_CACHED_CHARS:
+            if len(_shown_names) >= _MAX_CACHED:
+                _shown_names.clear()
+            _shown_names[name] = shown
+    return shown
 
 
 def redact_fields(fields: dict[str, Any]) -> None:
     """
-    Mask secrets in the texts and in the ``meta`` of an event's fields, in place.
+    Mask secrets in the texts, the names and the ``meta`` of an event's fields, in place.
+
+    Ids stay as they are, because jobs are looked up, requeued and merged by them: ``task_id``,
+    ``parent_task_id``, ``project_id``, ``run_id`` and those of spans.
 
     Args:
         fields: Values by the names of ``MonitoringEvent``'s fields. In ``message``, ``error``,
-            ``name`` and ``reason`` what looks like a secret becomes ``[redacted]``; the texts are
-            not shortened. ``meta`` is replaced by a masked copy: texts of at most 1,024 characters,
-            64 items, 8 levels.
+            ``name``, ``reason``, ``task_type``, ``phase``, ``queue``, ``worker_id`` and in the keys
+            of ``queue`` and ``counts`` what looks like a secret becomes ``[redacted]``; the texts
+            are not shortened. ``meta`` is replaced by a masked copy: texts of at most 1,024
+            characters, 64 items, 8 levels.
 
     Raises:
-        TypeError: One of these four is no text.
+        TypeError: ``message`` or ``error`` is no text.
         Exception: What ``str()`` of a key or value in ``meta`` raises.
     """
-    for name in ("message", "error", "name", "reason"):
-        if name in fields:
-            fields[name] = redact_text(fields[name])
+    known = _shown_names
+    for field in _NAME_FIELDS:
+        if field in fields:
+            value = fields[field]
+            if type(value) is str:
+                fields[field] = known[value] if value in known else redact_name(value)
+            elif type(value) is dict:
+                fields[field] = _redact_keys(value)
+    for field in ("message", "error"):
+        if field in fields:
+            fields[field] = redact_text(fields[field])
+    if "counts" in fields:
+        fields["counts"] = _redact_keys(fields["counts"])
     if "meta" in fields:
         fields["meta"] = redact_meta(fields["meta"])
 
 
-def _mask(match: re.Match[str]) -> str:
-    kept = match["keep"] or match["scheme"] or match["name"] or ""
-    return kept + MASK
+def _redact_keys(numbers: Any) -> Any:
+    """Counts or depths by name; names that are shown alike are one, with the sum."""
+    if not isinstance(numbers, Mapping):
+        return numbers
+    shown: dict[Any, Any] = {}
+    for name, number in numbers.items():
+        key = redact_name(name) if isinstance(name, str) else name
+        if key in shown and isinstance(number, int | float):
+            number += shown[key]
+        shown[key] = number
+    return shown
 
 
 def redact_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,8 +281,13 @@ def redact_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
 
 def _redact(value: Any, depth: int) -> Any:
     if isinstance(value, str):
-        text = value if len(value) <= MAX_TEXT_CHARS else value[: MAX_TEXT_CHARS - 1] + "…"
-        return redact_text(text) if len(text) >= _MIN_SECRET_CHARS else text
+        if len(value) < _MIN_SECRET_CHARS:
+            return value
+        # Twice the length, so that a secret across the bound is whole, and found.
+        text = redact_text(value[: 2 * MAX_TEXT_CHARS])
+        if len(text) <= MAX_TEXT_CHARS and len(value) <= 2 * MAX_TEXT_CHARS:
+            return text
+        return text[: MAX_TEXT_CHARS - 1] + "…"
     if value is None or isinstance(value, bool | int | float):
         return value
     if depth >= _MAX_DEPTH:
@@ -167,8 +296,20 @@ def _redact(value: Any, depth: int) -> Any:
         redacted: dict[str, Any] = {}
         for key, item in list(value.items())[:MAX_META_KEYS]:
             name = str(key)
-            redacted[name] = MASK if _SECRET_KEY.search(name) else _redact(item, depth + 1)
+            is_secret = _is_secret_key(name)
+            redacted[redact_name(name)] = MASK if is_secret else _redact(item, depth + 1)
         return redacted
     if isinstance(value, list | tuple | set | frozenset):
         return [_redact(item, depth + 1) for item in list(value)[:MAX_META_KEYS]]
     return _redact(str(value), depth)
+
+
+def _is_secret_key(key: str) -> bool:
+    found = _secret_keys.get(key)
+    if found is None:
+        found = _SECRET_KEY.search(key) is not None
+        if len(key) <= _MAX_CACHED_CHARS:
+            if len(_secret_keys) >= _MAX_CACHED:
+                _secret_keys.clear()
+            _secret_keys[key] = found
+    return found

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otel_bridge.events import redaction
 from otel_bridge.events.redaction import (
     MASK,
     MetaAllowlist,
     redact_fields,
     redact_meta,
+    redact_name,
     redact_text,
 )
 
+KEY = "0aB1cD2eF3gH4iJ5kL6mN7oP8qR9sT"
+"""Thirty letters and digits as in the keys of providers; none is real."""
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N"
 
 
@@ -30,6 +35,30 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N"
         "xoxb-123456789012-abcdefghijkl",
         "AIzaSyA1234567890abcdefghijklmnopqrstuv",
         "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\n-----END RSA PRIVATE KEY-----",
+        f"sk-ant-api03-{KEY}-{KEY}AA",
+        f"sk-lf-{KEY}",
+        f"github_pat_11ABCDEFG0{KEY}_{KEY}",
+        f"glpat-{KEY}",
+        f"npm_{KEY}{KEY}",
+        f"hf_{KEY}",
+        f"gsk_{KEY}{KEY}",
+        f"r8_{KEY}",
+        f"xai-{KEY}{KEY}",
+        f"pplx-{KEY}{KEY}",
+        f"tvly-dev-{KEY}",
+        f"nvapi-{KEY}",
+        f"lsv2_pt_{KEY}",
+        f"whsec_{KEY}",
+        f"shpat_{KEY}",
+        f"dop_v1_{KEY}{KEY}",
+        f"hvs.{KEY}",
+        f"ya29.{KEY}",
+        f"GOCSPX-{KEY}",
+        f"SG.{KEY}.{KEY}",
+        f"SK{'0123456789abcdef' * 2}",
+        f"xapp-1-A012-{KEY}",
+        f"123456789:AA{KEY}{KEY}",
+        f"pypi-AgEIcHlwaS5vcmc{KEY}",
     ],
 )
 def test_secrets_are_masked_wherever_they_stand(secret: str) -> None:
@@ -46,6 +75,44 @@ def test_secrets_are_masked_wherever_they_stand(secret: str) -> None:
         ("Authorization: Basic dXNlcjpodW50ZXIyMjI=", f"Authorization: Basic {MASK}"),
         ("password=hunter2; host=db", f"password={MASK}; host=db"),
         ("api_key: abc123def", f"api_key: {MASK}"),
+        ("amqp://user:p@ss@host/q", f"amqp://user:{MASK}@host/q"),
+        ("amqp://user:pa/ss@host/q", f"amqp://user:{MASK}@host/q"),
+        ("redis://:12345@db", f"redis://:{MASK}@db"),
+        ("https://u:p@host/a?mail=b@c", f"https://u:{MASK}@host/a?mail=b@c"),
+        (f"https://{KEY}@sentry.example.org/1", f"https://{MASK}@sentry.example.org/1"),
+        ("https://h/a?token=abc&page=2", f"https://h/a?token={MASK}&page=2"),
+        ("/a?page=2&access_token=abc#x", f"/a?page=2&access_token={MASK}#x"),
+        (
+            "https://sqs.eu-west-1.amazonaws.com/1/jobs?X-Amz-Date=20260101T000000Z"
+            "&X-Amz-Credential=AKIA%2F20260101&X-Amz-Signature=0f1e&X-Amz-Expires=900",
+            "https://sqs.eu-west-1.amazonaws.com/1/jobs?X-Amz-Date=20260101T000000Z"
+            f"&X-Amz-Credential={MASK}&X-Amz-Signature={MASK}&X-Amz-Expires=900",
+        ),
+        (
+            "https://a.blob.core.windows.net/c?sv=2024-11-04&sig=a%2Bb%3D&se=2026",
+            f"https://a.blob.core.windows.net/c?sv=2024-11-04&sig={MASK}&se=2026",
+        ),
+        (
+            "AccountName=a;AccountKey=Zm9vYmFy/w==;EndpointSuffix=core",
+            f"AccountName=a;AccountKey={MASK};EndpointSuffix=core",
+        ),
+        (
+            f"https://hooks.slack.com/services/T0000/B0000/{KEY}",
+            f"https://hooks.slack.com/services/{MASK}",
+        ),
+        (
+            f"https://discord.com/api/webhooks/123456/{KEY}",
+            f"https://discord.com/api/webhooks/123456/{MASK}",
+        ),
+        ("Cookie: session=abc; theme=dark", f"Cookie: {MASK}"),
+        (f"authorization: token {KEY}", f"authorization: token {MASK}"),
+        ('{"password": "two words", "a": 1}', f'{{"password": "{MASK}", "a": 1}}'),
+        ("{'api_key': 'it is', 'a': 1}", f"{{'api_key': '{MASK}', 'a': 1}}"),
+        ('"{\\"db_password\\": \\"abcd\\"}"', f'"{{\\"db_password\\": \\"{MASK}\\"}}"'),
+        ("DB_PASSWORD=hunter2", f"DB_PASSWORD={MASK}"),
+        ("Server=a;Uid=b;Pwd=hunter2;", f"Server=a;Uid=b;Pwd={MASK};"),
+        (f"token: {KEY}", f"token: {MASK}"),
+        (f"aws_secret_access_key = {KEY}", f"aws_secret_access_key = {MASK}"),
     ],
 )
 def test_the_text_around_a_secret_stays(text: str, expected: str) -> None:
@@ -63,6 +130,34 @@ def test_the_text_around_a_secret_stays(text: str, expected: str) -> None:
         "6ba529d4-1c2f-4c51-9a3e-0b8f5f7f9d11",
         "risk-assessment-of-schools",
         "the secret garden",
+        "http://[::1]:8080/a@b",
+        "kafka://one:9092,two:9092/topic@v1",
+        "mail to a@b.example about https://example.org/x",
+        "https://example.org/search?q=a&page=2&key=name&sort=asc",
+        "SyntaxError: Unexpected token: }",
+        "max_tokens: 4096, token_count=128",
+        "secretary: Anna",
+        "PWD=/home/user",
+        "sk-learn-gradient-boosting-classifier",
+        "task-risk-analysis-of-schools-in-georgia",
+        "npm_config_user_agent_string_is_long",
+        "hf_transformers_pipeline_for_summaries",
+        "pypi-attestations-are-checked-here",
+        "xai-explainability-methods-for-vision",
+        "glpat-is-how-tokens-begin",
+        "SG.1.2",
+        "eyJhbGciOiJIUzI1NiJ9 alone is only a header",
+        "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "chatcmpl-AFz2gRHnyHYvIfoOSM4t8PPYFJZzK",
+        "resp_0f1e2d3c4b5a69780f1e2d3c4b5a69780f1e2d3c4b5a6978",
+        "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-v1:0",
+        "https://sqs.eu-west-1.amazonaws.com/123456789012/jobs",
+        "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+        "cookie: missing",
+        "the bearer of this letter, and a basic misunderstanding of authorization: none",
+        "-----BEGIN CERTIFICATE-----",
+        "key: value; access: denied; pass: 12 of 14",
+        "12:34:56 worker host-a:4711 took nexus:tasks:high_priority",
     ],
 )
 def test_plain_text_is_left_alone(text: str) -> None:
@@ -159,6 +254,102 @@ def test_the_free_texts_of_an_event_are_masked() -> None:
     empty: dict[str, Any] = {}
     redact_fields(empty)
     assert empty == {}
+
+
+@pytest.mark.parametrize("field", ["task_type", "phase", "queue", "worker_id", "name"])
+def test_names_are_masked_as_values_are(field: str) -> None:
+    """A secret in a name by which work is grouped is masked; the rest of it still says which."""
+    fields: dict[str, Any] = {field: "amqp://user:pw@host/q"}
+    redact_fields(fields)
+    redact_fields(fields)
+    assert fields == {field: f"amqp://user:{MASK}@host/q"}
+
+
+def test_jobs_and_the_depth_of_their_queue_meet_under_the_masked_name() -> None:
+    """A queue has one name in events of jobs and of depths; depths shown alike are added."""
+    name, other = "amqp://user:old@host/q", "amqp://user:new@host/q"
+    job: dict[str, Any] = {"queue": name}
+    depths: dict[str, Any] = {
+        "queue": {name: 3, other: 4, "plain": 5},
+        "counts": {name: 3, other: 4, "plain": 5},
+    }
+    redact_fields(job)
+    redact_fields(depths)
+    shown = f"amqp://user:{MASK}@host/q"
+    assert job["queue"] == shown
+    assert depths == {"queue": {shown: 7, "plain": 5}, "counts": {shown: 7, "plain": 5}}
+
+
+def test_ids_and_numbers_are_not_names() -> None:
+    """A number as worker id stays a number, and ids stay what jobs are looked up by."""
+    fields: dict[str, Any] = {
+        "worker_id": 3,
+        "task_id": JWT,
+        "parent_task_id": JWT,
+        "run_id": JWT,
+        "project_id": JWT,
+        "queue": {"a": {"depth": 1}},
+        "counts": {1: 2},
+    }
+    expected = dict(fields)
+    redact_fields(fields)
+    assert fields == expected
+
+
+def test_keys_of_meta_are_masked() -> None:
+    """A secret in a key of ``meta`` is masked too."""
+    assert redact_meta({f"for {JWT}": 1}) == {f"for {MASK}": 1}
+
+
+def test_a_secret_across_the_longest_length_is_masked() -> None:
+    """The part of a secret before the 1,024th character is not shown either."""
+    text = "x " * 500 + f"sk-proj-{KEY}{KEY}"
+    assert redact_meta({"a": text}) == {"a": "x " * 500 + MASK}
+    assert KEY[:8] not in redact_meta({"a": "x " * 508 + f"sk-proj-{KEY}"})["a"]
+
+
+def test_more_names_than_are_remembered() -> None:
+    """More different names than are remembered, and longer ones, change no result."""
+    for number in range(5000):
+        assert redact_name(f"queue {number}") == f"queue {number}"
+        assert redact_meta({f"password{number}": 1}) == {f"password{number}": MASK}
+    long = "x" * 300
+    assert redact_name(f"{long} {JWT}") == f"{long} {MASK}"
+    assert redact_meta({f"{long}_password": 1}) == {f"{long}_password": MASK}
+
+
+@given(
+    st.text(max_size=40),
+    st.sampled_from(
+        [
+            JWT,
+            f"sk-ant-{KEY}",
+            f"ghp_{KEY}",
+            "redis://u:hunter2@db",
+            "password=hunter2",
+            f"hf_{KEY}",
+        ]
+    ),
+    st.text(max_size=40),
+)
+def test_masking_twice_changes_nothing_more(before: str, secret: str, after: str) -> None:
+    """Masked text stays as it is: collectors mask again what external publishers masked."""
+    masked = redact_text(f"{before} {secret} {after}")
+    assert redact_text(masked) == masked
+    assert KEY not in masked
+    assert "hunter2" not in masked
+
+
+def test_no_text_makes_the_search_slow() -> None:
+    """Each unbounded repetition ends its alternative, or what follows it cannot fail."""
+    found = []
+    for pattern in (redaction._IN_URL, redaction._BY_FORM, redaction._BY_NAME):
+        bare = re.sub(r"\[(?:\\.|[^\]\\])+\]|\\[sSwWd]", "C", pattern.pattern)
+        assert re.search(r"\)[*+]|\)\{\d+,\}|[^CW(?][*+]|[^C]\{\d+,\}", bare) is None
+        found += [bare[match.end() :] for match in re.finditer(r"C(?:[*+]|\{\d+,\})", bare)]
+    assert len(found) > 30
+    cannot_fail = ("|", ")", "(?:\\.C*){0,2})", "?(?:-----END ")
+    assert [rest for rest in found if rest and not rest.startswith(cannot_fail)] == []
 
 
 def test_a_name_may_be_shorter_than_its_prefix() -> None:
