@@ -19,6 +19,7 @@ import redis.asyncio as redis_asyncio
 from redis.exceptions import ResponseError
 
 from otel_bridge.events.model import MonitoringEvent
+from otel_bridge.events.redaction import MASK
 from otel_bridge.orchestration.queue.stalled_jobs import fail_stalled, requeue_stalled
 from otel_bridge.publish.redis_keys import RedisKeys
 from otel_bridge_collector.leader.stalled_events import (
@@ -104,7 +105,9 @@ class StalledJobReporter:
             if not self._reported_ids[event.event_id]:
                 continue
             try:
-                if found.is_worker_lost and not await self._has_heartbeat(found):
+                # A masked id finds neither the worker's heartbeat key nor its lease.
+                is_shown = MASK not in str(found.worker_id)
+                if found.is_worker_lost and is_shown and not await self._has_heartbeat(found):
                     await self._act(found, now)
                     self._reported_ids[event.event_id] = False
             except ResponseError as error:

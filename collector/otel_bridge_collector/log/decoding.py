@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from otel_bridge.errors import EventTooLargeError
 from otel_bridge.events.encoding import FIELD_ORDER, encode_event
 from otel_bridge.events.model import MonitoringEvent
+from otel_bridge.events.redaction import redact_fields, redact_meta
 from otel_bridge.publish.transports.base import LogEntry
 from otel_bridge_collector.model.events import Event
 from otel_bridge_collector.stream.ring import Entry
@@ -54,9 +55,9 @@ def decode_entry(
     """
     Decode one event of the log or of an external publisher (one that knows nothing of the log).
 
-    An event of the log keeps its bytes. An external event is encoded again, which adds the id and
-    the time that its publisher left out. Unknown fields are kept, unless the event is so large that
-    it must be truncated. May be called from any thread.
+    An event of the log keeps its bytes. An external event is encoded again, which masks secrets in
+    it and adds the id and the time that its publisher left out. Unknown fields are kept, unless the
+    event is so large that it must be truncated. May be called from any thread.
 
     Args:
         data: The event's JSON; it must contain ``position``, and no other one, if that is given.
@@ -97,7 +98,10 @@ def decode_entry(
 def _encode_external(event: MonitoringEvent, data: bytes, max_bytes: int) -> bytes:
     given = pydantic_core.from_json(data)
     unknown = {name: given[name] for name in given.keys() - _KNOWN_FIELDS}
-    return encode_event(event.to_fields() | unknown, max_bytes)
+    # Its publisher may know nothing of secrets; the bus of this library has masked its own events.
+    fields = event.to_fields()
+    redact_fields(fields)
+    return encode_event(fields | redact_meta(unknown), max_bytes)
 
 
 _decode: Final = msgspec.json.Decoder(Event).decode

@@ -154,6 +154,22 @@ async def test_the_job_of_a_worker_that_is_back_is_not_taken_from_it() -> None:
     await stage.client.aclose()
 
 
+async def test_the_job_of_a_worker_whose_id_is_masked_is_reported_alone() -> None:
+    """Neither its heartbeat key nor its lease can be found, so nothing is done to the job."""
+    client: redis_asyncio.Redis = fakeredis.FakeAsyncRedis(decode_responses=True)
+    stage = Stage("requeue", client)
+    for job_id, worker_id in (("j", "w"), ("k", "host?token=[redacted]")):
+        ids = IDS | {"task_id": job_id, "worker_id": worker_id}
+        stage.fold(event(0, "worker_heartbeat", worker_id=worker_id))
+        stage.fold(event(1, "task_started", **ids))
+        await client.set(DEFAULT_KEYS.task_status(job_id), "processing")
+    await stage.reporter.run_round()
+    assert {one.task_id for one in stage.published} == {"j", "k"}
+    assert await client.get(DEFAULT_KEYS.task_status("j")) != "processing"
+    assert await client.get(DEFAULT_KEYS.task_status("k")) == "processing"
+    await client.aclose()
+
+
 async def test_a_job_whose_keys_are_wrong_keeps_no_other_waiting() -> None:
     """Redis' error about one job is raised after the other jobs were reported and acted on."""
     client: redis_asyncio.Redis = fakeredis.FakeAsyncRedis(decode_responses=True)

@@ -74,6 +74,28 @@ def test_an_external_event_is_completed() -> None:
     )
 
 
+def test_secrets_of_an_external_event_are_masked() -> None:
+    """What an external publisher sends is masked like our own events, unknown fields included."""
+    event = {
+        "event_type": "queue_depth_update",
+        "queue": {"amqp://u:hunter2@host/q": 3},
+        "counts": {"amqp://u:hunter2@host/q": 3},
+        "task_type": "call https://h/a?token=hunter2",
+        "error": "password=hunter2",
+        "meta": {"api_key": "hunter2", "title": "redis://u:hunter2@db"},
+        "extra": {"note": ["password=hunter2"]},
+        "task_id": "id:hunter2",
+    }
+    for position_less in (decode_entry, decode_for_fold):
+        _, decoded = position_less(json.dumps(event).encode(), None, 8192)
+        data = decoded if isinstance(decoded, bytes) else decoded.data
+        read = json.loads(data)
+        assert read.pop("task_id") == "id:hunter2"
+        assert "hunter2" not in json.dumps(read)
+        assert read["queue"] == read["counts"] == {"amqp://u:[redacted]@host/q": 3}
+        assert read["extra"] == {"note": ["password=[redacted]"]}
+
+
 def test_unreadable_entries_of_a_page_are_left_out() -> None:
     """``decode_entries`` gives the readable entries in order."""
     raw = [
