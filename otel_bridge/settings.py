@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from otel_bridge.environment import load_settings
 from otel_bridge.errors import ConfigurationError
+from otel_bridge.events.content import contents_among
 from otel_bridge.events.encoding import DEFAULT_MAX_EVENT_SIZE_BYTES, MIN_EVENT_SIZE_BYTES
 from otel_bridge.urls import redact_url
 
@@ -203,11 +204,11 @@ class BridgeSettings(BaseSettings):
 
     meta_attributes: str = Field(default="", validation_alias="MONITORING_META_ATTRIBUTES")
     """Span attributes that may be shown in ``meta`` beside ``nexus.meta.*``, comma-separated. A
-    name that ends in ``*`` is a prefix."""
+    name that ends in ``*`` is a prefix; of what it matches only short facts and numbers pass."""
 
     prompts_enabled: bool = Field(default=False, validation_alias="MONITORING_PROMPTS_ENABLED")
-    """Whether prompts and answers of language models may be shown, where
-    ``MONITORING_META_ATTRIBUTES`` names them."""
+    """Whether text of any length, and text under names such as ``prompt``, ``input`` or ``result``,
+    may be shown, where ``MONITORING_META_ATTRIBUTES`` names it; ``events.content`` has the rule."""
 
     knowledge_base_url: str | None = Field(
         default=None, validation_alias="MONITORING_KNOWLEDGE_BASE_URL"
@@ -337,6 +338,9 @@ class BridgeSettings(BaseSettings):
         """
         Read the settings from the environment; warn of each unknown ``MONITORING_*`` name.
 
+        It also warns once of attributes that ``MONITORING_META_ATTRIBUTES`` names without a star
+        and whose text stays out, because it may be a prompt or an answer.
+
         Opens no connection. Each call reads the environment again; it may be called from any
         thread.
 
@@ -359,7 +363,16 @@ class BridgeSettings(BaseSettings):
         disabled = os.environ.get("OTEL_SDK_DISABLED", "")
         if disabled.lower() not in ("", "true", "false"):
             warn("OTEL_SDK_DISABLED=%s counts as false; write true or false", disabled[:80])
-        return load_settings(cls, overrides, strict=strict, warn=warn)
+        found = load_settings(cls, overrides, strict=strict, warn=warn)
+        stopped = [] if found.prompts_enabled else contents_among(found.meta_attributes.split(","))
+        if stopped:
+            warn(
+                "of %s in MONITORING_META_ATTRIBUTES only numbers are shown, because text under"
+                " such a name may be a prompt or an answer; MONITORING_PROMPTS_ENABLED=true shows"
+                " it",
+                ", ".join(stopped),
+            )
+        return found
 
 
 def unknown_names(environ: Mapping[str, str]) -> dict[str, str | None]:

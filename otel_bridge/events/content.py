@@ -14,12 +14,12 @@ rule stops all. Of 469 short facts it lets 460 pass.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import pydantic_core
 
-__all__ = ["LEFT_OUT", "MAX_FACT_CHARS", "content_word", "without_content"]
+__all__ = ["LEFT_OUT", "MAX_FACT_CHARS", "content_word", "contents_among", "without_content"]
 
 LEFT_OUT: Final = object()
 """What ``without_content`` returns for a value that may not pass."""
@@ -117,6 +117,12 @@ def _find_content_word(key: str) -> str:
         if word in _CONTENT or _CONTENT_PART.search(word):
             return word
     return ""
+
+
+def contents_among(names: Iterable[str]) -> list[str]:
+    """Return the names of contents among names without a star, spaces around them removed."""
+    stripped = (name.strip() for name in names)
+    return [name for name in stripped if not name.endswith("*") and content_word(name)]
 
 
 class _TooLargeError(Exception):

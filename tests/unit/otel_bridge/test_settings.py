@@ -235,6 +235,21 @@ def test_a_mistyped_variable_is_reported_with_a_guess(
     ]
 
 
+def test_named_attributes_whose_text_stays_out_are_reported(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Naming a prompt while prompts stay out is one warning with the cure; a star is none."""
+    monkeypatch.setenv("MONITORING_META_ATTRIBUTES", "gen_ai.*, input.value ,app.id,app.result")
+    with caplog.at_level(logging.WARNING):
+        BridgeSettings.load()
+        BridgeSettings.load(prompts_enabled=True)
+    assert [record.getMessage() for record in caplog.records] == [
+        "of input.value, app.result in MONITORING_META_ATTRIBUTES only numbers are shown, because "
+        "text under such a name may be a prompt or an answer; MONITORING_PROMPTS_ENABLED=true "
+        "shows it"
+    ]
+
+
 def test_variables_of_other_programs_are_not_reported() -> None:
     """Variables of the collector and of other programs are not unknown settings."""
     environ = dict.fromkeys([*COLLECTOR_NAMES, "MONITOR", "REDIS_HOST", "PATH"], "x")
