@@ -18,7 +18,7 @@ from otel_bridge_collector.otlp.rejections import Rejections
 
 from otel_bridge.events import semconv
 from otel_bridge.events.model import MonitoringEvent
-from otel_bridge.events.redaction import MASK, MetaAllowlist
+from otel_bridge.events.redaction import MASK, MetaAllowlist, redact_fields
 from otel_bridge.mapping.mapper import SpanMapper
 from tests.support.spans import START_NS, SpanRecorder, job_attributes, tracer_with
 
@@ -269,6 +269,34 @@ def test_live_and_over_otlp_are_the_same_events() -> None:
         attributes=pairs(job_attributes()),
     )
     assert receive(sent).events[1] == MonitoringEvent.model_validate(mapped)
+
+
+def test_live_and_over_otlp_the_same_attributes_pass() -> None:
+    """Prompts and secrets in values, keys and names stay out alike on both paths."""
+    attributes = {
+        **job_attributes(),
+        semconv.QUEUE: "amqp://u:hunter2@host/q",
+        "gen_ai.input.messages": "hunter2",
+        "tool_response": ["hunter2"],
+        "call.url": "https://h/a?sig=hunter2",
+        "password=hunter2": 1,
+        "gen_ai.usage.input_tokens": 5,
+        "gen_ai.response.finish_reasons": ["stop"],
+        "notice": "hunter2 " * 40,
+    }
+    recorder = SpanRecorder()
+    tracer_with(recorder).start_span("job", attributes=attributes, start_time=START_NS).end()
+    live = SpanMapper(MetaAllowlist(["*"])).fields(recorder.ended[0], is_end=True)
+    assert live is not None
+    redact_fields(live)
+    sent = span(2, 0, 1, attributes=attributes)
+    received = read(OtlpReceiver(["*"]), sent)[0].events[1]
+    assert received.meta is not None
+    assert received.meta == live["meta"]
+    assert received.queue == live["queue"] == f"amqp://u:{MASK}@host/q"
+    assert "hunter2" not in f"{live} {received!r}"
+    assert received.meta["gen_ai.usage.input_tokens"] == 5
+    assert received.meta["call.url"] == f"https://h/a?sig={MASK}"
 
 
 def test_the_project_of_a_span() -> None:
