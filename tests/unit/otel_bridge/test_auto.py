@@ -153,3 +153,137 @@ span.end()
     assert found == {"ours": int(bool(line)), "is_recorded": True}
     assert logged.startswith(line)
     assert logged.count("\n") == bool(line)
+
+
+SEVERAL = """
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.util._once import Once
+import otel_bridge
+
+def exporting():
+    provider, exporter = TracerProvider(), InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    return provider, lambda: [span.name for span in exporter.get_finished_spans()]
+
+early = trace.get_tracer("early")
+SET_UP
+early.start_span("before any provider").end()
+alone, of_alone = exporting()
+alone.get_tracer("app").start_span("isolated").end()
+late, of_late = exporting()
+trace.set_tracer_provider(late)
+early.start_span("by the early tracer").end()
+with otel_bridge.research_task("t1", title="ours"): pass
+second, of_second = exporting()
+trace.set_tracer_provider(second)
+second.get_tracer("app").start_span("not allowed").end()
+late.shutdown()
+trace._TRACER_PROVIDER, trace._TRACER_PROVIDER_SET_ONCE = None, Once()
+after, of_after = exporting()
+trace.set_tracer_provider(after)
+trace.get_tracer("app").start_span("after a shutdown").end()
+seen = live()
+exported = [one() for one in (of_alone, of_late, of_second, of_after)]
+ended = [title for kind, title in seen if kind == "task_completed"]
+{"live": ended, "starts": len(seen) - len(ended), "exported": exported}
+"""
+
+
+@pytest.mark.parametrize("set_up", ["install()", "otel_bridge.configure()"])
+def test_every_provider_of_a_process_is_watched_once(set_up: str) -> None:
+    """An isolated one, a late one, a second one and one after a shutdown; each keeps its spans."""
+    found, logged = run(SEVERAL.replace("SET_UP", set_up))
+    assert found == {
+        "live": [
+            *("before any provider", "isolated", "by the early tracer", "ours", "not allowed"),
+            "after a shutdown",
+        ],
+        "starts": 6,
+        "exported": [
+            ["isolated"],
+            ["by the early tracer", "research_task task"],
+            ["not allowed"],
+            ["after a shutdown"],
+        ],
+    }
+    assert logged == "WARNING Overriding of current TracerProvider is not allowed\n"
+
+
+LATE = """
+import atexit, threading
+def show():
+    from otel_bridge.publish.transports.memory import memory_log
+    entries = memory_log("auto").newest(100, None)
+    kinds = [(json.loads(one.data)["event_type"], json.loads(one.data)["name"]) for one in entries]
+    print(json.dumps(sorted(kinds)))
+import json
+atexit.register(show)
+from opentelemetry import trace
+from otel_bridge.auto import install
+install()
+start = trace.get_tracer("app").start_span
+def session(): SPANS.append(start("session")) if not SPANS else SPANS.pop().end()
+SPANS = []
+atexit.register(session)
+def work():
+    threading.main_thread().join()
+    session()
+    start("late").end()
+threading.Thread(target=work).start()
+"""
+
+
+def test_the_first_span_may_come_after_the_main_threads_end() -> None:
+    """It is watched, and so is a span that an exit handler ends which was registered before it."""
+    done = subprocess.run(
+        [sys.executable, "-c", LATE],
+        env={**os.environ, "MONITORING_BUS_URL": "memory://auto"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    kinds = [("task_completed", "late"), ("task_completed", "session")]
+    kinds += [("task_started", "late"), ("task_started", "session")]
+    assert [tuple(one) for one in json.loads(done.stdout)] == kinds, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "environ", "line"),
+    [
+        (
+            "trace.set_tracer_provider(trace.NoOpTracerProvider())",
+            {},
+            "WARNING spans of opentelemetry.trace.NoOpTracerProvider are not shown, because this "
+            "tracer provider takes no span processors; set one of opentelemetry-sdk instead\n",
+        ),
+        (
+            "trace.set_tracer_provider(TracerProvider())",
+            {"OTEL_SDK_DISABLED": "true"},
+            "WARNING nothing of this process is shown, because OTEL_SDK_DISABLED=true; unset it, "
+            "or set MONITORING_ENABLED=false too, which leaves out this line\n",
+        ),
+        (
+            "trace.set_tracer_provider(TracerProvider())",
+            {"OTEL_TRACES_SAMPLER": "always_off"},
+            "WARNING the sampler AlwaysOffSampler hides spans from the live view; to see all of "
+            "them, set OTEL_TRACES_SAMPLER=always_on and let an OpenTelemetry Collector sample\n",
+        ),
+    ],
+    ids=["no-op", "disabled", "sampled"],
+)
+def test_what_is_not_shown_is_said_in_one_line(
+    code: str, environ: dict[str, str], line: str
+) -> None:
+    """Why spans are missing and what to do about it, once, however many are started."""
+    found, logged = run(
+        f"""
+install()
+{code}
+for number in range(5): trace.get_tracer("app").start_span("plan").end()
+{{"live": [] if current_bridge() is None or current_bridge().bus is None else live()}}
+""",
+        **environ,
+    )
+    assert found == {"live": []}
+    assert logged == line
