@@ -124,7 +124,7 @@ soak: $(VENV)/.dev ## one hour of load on a real collector; ARGS="--minutes 6 --
 
 FUZZ_SEC ?= 60
 fuzz: $(VENV)/.dev ## coverage-guided fuzzing of the parsers, FUZZ_SEC=60 each
-	for target in traces logs push event; do $(BIN)/python -m tests.support.fuzz $$target -max_total_time=$(FUZZ_SEC) -max_len=8192 -verbosity=0 || exit 1; done
+	for target in traces logs shapes push event; do $(BIN)/python -m tests.support.fuzz $$target -max_total_time=$(FUZZ_SEC) -max_len=8192 -verbosity=0 || exit 1; done
 
 deploy: $(VENV)/.dev ## check the files of deploy/ with nginx, Caddy, promtool, systemd and pip (apt has them)
 	$(BIN)/python -m pytest -m deploy -rs $(ARGS)

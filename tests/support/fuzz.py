@@ -1,22 +1,24 @@
 """
 Coverage-guided fuzzing of what strangers send: ``python -m tests.support.fuzz <target> [options]``.
 
-Targets: ``traces`` and ``logs`` (OTLP, protobuf or JSON), ``push`` (NDJSON of events), ``event``.
+Targets: ``traces`` and ``logs`` (OTLP, protobuf or JSON), ``shapes`` (stories of open spans in
+every shape and any order, then with damaged requests), ``push`` (NDJSON of events), ``event``.
 Options are libFuzzer's: ``-max_total_time=60``, ``-runs=20000``. A refusal with the error meant for
 it is fine; anything else is a finding and ends the run with its input.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable
 
 import atheris
 
-with atheris.instrument_imports(include=["collector", "otel_bridge"]):
+with atheris.instrument_imports(include=["otel_bridge_collector", "otel_bridge"]):
     from otel_bridge_collector.otlp.decode import OtlpError, decode
     from otel_bridge_collector.otlp.lifecycle import read_lifecycle
-    from otel_bridge_collector.otlp.mapping import OtlpReceiver, read_spans
+    from otel_bridge_collector.otlp.mapping import OtlpReceiver
     from otel_bridge_collector.otlp.rejections import Rejections
 
     from otel_bridge.errors import TransportRejectedError
@@ -27,6 +29,8 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from pydantic import ValidationError
 
+from tests.support.open_spans import ENDS, SHAPES, SPANS, Wire, Word, bodies_of, tell
+
 
 def traces(data: bytes) -> None:
     is_json = bool(data[:1] and data[0] & 1)
@@ -34,10 +38,7 @@ def traces(data: bytes) -> None:
         message = decode(ExportTraceServiceRequest(), data[1:], is_json=is_json)
     except OtlpError:
         return
-    rejected = Rejections()
-    received = OtlpReceiver(["*"]).receive(read_spans(message, None, rejected), rejected)
-    for event in received.events:
-        assert len(event.to_json(4096)) <= 4096
+    _receive(message)
 
 
 def logs(data: bytes) -> None:
@@ -46,9 +47,69 @@ def logs(data: bytes) -> None:
         message = decode(ExportLogsServiceRequest(), data[1:], is_json=is_json)
     except OtlpError:
         return
-    rejected = Rejections()
-    spans = read_lifecycle(message, rejected)
-    OtlpReceiver(["*"]).receive(read_spans(spans, "p", rejected), rejected)
+    _receive(read_lifecycle(message, Rejections()))
+
+
+def _receive(message: ExportTraceServiceRequest) -> None:
+    """Twice: no more is rejected than was sent, and the second time no snapshot is news."""
+    sent = sum(len(scope.spans) for one in message.resource_spans for scope in one.scope_spans)
+    receiver = OtlpReceiver(["*"])
+    for is_again in (False, True):
+        rejected = Rejections()
+        received = receiver.receive(receiver.read(message, "p", rejected), rejected)
+        assert rejected.total <= sent
+        for event in received.events:
+            assert len(event.to_json(4096)) <= 4096
+            assert not is_again or event.event_type != "span_updated"
+        for event in receiver.heartbeats(is_due=True):
+            assert len(event.to_json(8192)) <= 8192
+        receiver.confirm()
+
+
+def shapes(data: bytes) -> None:
+    """Whatever else is said of a span, and in whichever order, its true end is what is known."""
+    told = atheris.FuzzedDataProvider(data)
+    requests: list[tuple[list[Word], bool]] = []
+    for _ in range(told.ConsumeIntInRange(0, 5)):
+        words = [
+            Word(
+                told.PickValueInList(list(SPANS)),
+                told.PickValueInList(list(SHAPES)),
+                told.ConsumeIntInRange(0, 2),
+            )
+            for _ in range(told.ConsumeIntInRange(1, 4))
+        ]
+        requests.append((words, told.ConsumeBool()))
+    ended = {word.span for words, _ in requests for word in words if word.shape in ENDS}
+    is_folded_at_once = told.ConsumeBool()
+    found = asyncio.run(tell(requests, is_folded_at_once=is_folded_at_once))
+    for span in ended:
+        assert found[span] == _ALONE.setdefault(span, _alone(span)), (span, found[span], requests)
+    asyncio.run(_damaged(requests, told))
+
+
+_ALONE: dict[int, tuple[object, ...]] = {}
+
+
+def _alone(span: int) -> tuple[object, ...]:
+    return asyncio.run(tell([([Word(span, "end")], False)]))[span]
+
+
+async def _damaged(
+    requests: list[tuple[list[Word], bool]], told: atheris.FuzzedDataProvider
+) -> None:
+    """A damaged request is refused, or costs no more than the items that it has."""
+    wire = Wire()
+    try:
+        for words, is_json in requests:
+            for path, body in bodies_of(words, is_json=is_json):
+                changed = bytearray(body)
+                for _ in range(told.ConsumeIntInRange(0, 3)):
+                    changed[told.ConsumeIntInRange(0, len(changed) - 1)] = told.ConsumeInt(1) & 255
+                await wire.post(path, bytes(changed), is_json=is_json)
+                await wire.fold()
+    finally:
+        wire.close()
 
 
 def push(data: bytes) -> None:
@@ -70,6 +131,7 @@ def event(data: bytes) -> None:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "traces": traces,
     "logs": logs,
+    "shapes": shapes,
     "push": push,
     "event": event,
 }

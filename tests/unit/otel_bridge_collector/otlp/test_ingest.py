@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from otel_bridge_collector.otlp.decode import decode
@@ -21,6 +23,7 @@ from otel_bridge.errors import TransportError
 from otel_bridge.events import semconv
 from otel_bridge.publish.transports.memory import memory_log
 from otel_bridge.settings import BridgeSettings
+from tests.support.open_spans import ENDS, SHAPES, SPANS, Word, tell
 
 _names = itertools.count()
 
@@ -303,3 +306,47 @@ async def test_receivers_are_bounded(site: Site) -> None:
     site.ingest.receiver_of(Principal("x", None, digest="one more"))
     assert site.ingest.receiver_of(first) is kept
     assert len(site.ingest._receivers) == MAX_RECEIVERS
+
+
+@st.composite
+def stories(draw: st.DrawFn) -> tuple[list[tuple[list[Word], bool]], dict[int, Word]]:
+    """Requests in any order, with repeats; and of the spans without an end the last snapshot."""
+    shape = st.sampled_from([shape for shape in SHAPES if shape not in ENDS])
+    snapshots = draw(
+        st.lists(st.builds(Word, st.sampled_from(SPANS), shape, st.integers(0, 2)), max_size=8)
+    )
+    ends = [
+        Word(span, draw(st.sampled_from(ENDS))) for span in draw(st.sets(st.sampled_from(SPANS)))
+    ]
+    words = draw(st.permutations(snapshots + ends))
+    words += draw(st.lists(st.sampled_from(words), max_size=3)) if words else []
+    requests = [([word], draw(st.booleans())) for word in words]
+    while len(requests) > 1 and draw(st.booleans()):
+        at = draw(st.integers(0, len(requests) - 2))
+        requests[at : at + 2] = [(requests[at][0] + requests[at + 1][0], requests[at][1])]
+    last: dict[int, Word] = {}
+    for one, _ in requests:
+        # Traces are sent before logs here.
+        last.update({word.span: word for word in one if not word.shape.startswith("heartbeat")})
+        last.update({word.span: word for word in one if word.shape.startswith("heartbeat")})
+    over = {word.span for word in ends}
+    return requests, {span: word for span, word in last.items() if span not in over}
+
+
+@settings(max_examples=40)
+@given(stories(), st.booleans(), st.booleans())
+async def test_any_order_of_snapshots_and_ends_gives_one_state(
+    story: tuple[list[tuple[list[Word], bool]], dict[int, Word]], is_folded: bool, restarts: bool
+) -> None:
+    """A true end always wins, whatever else comes, before or after; else the last snapshot does."""
+    requests, last = story
+    restarted = range(len(requests)) if restarts and is_folded else ()
+    found = await tell(requests, is_folded_at_once=is_folded, restarts=restarted)
+    ended = {word.span for words, _ in requests for word in words if word.shape in ENDS}
+    for span in ended:
+        alone = await tell([([Word(span, "end")], False)])
+        assert found[span] == alone[span]
+    for span, word in last.items():
+        start, end, _, _, name, error = found[span]
+        assert (start is not None, end, error) == (True, 0, None)
+        assert name.endswith(f" {word.text}") or word.shape == "given up"
