@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,17 @@ ROOT = Path(__file__).parents[2]
 SOURCES = Path(__file__).parent
 EMITTERS = ROOT / "deploy" / "emitters"
 _BUILD_TIMEOUT_SEC = 600
+OLD_JAVASCRIPT = {
+    "@opentelemetry/core": "1.30.1",
+    "@opentelemetry/exporter-trace-otlp-proto": "0.57.2",
+    "@opentelemetry/resources": "1.30.1",
+    "@opentelemetry/sdk-trace-node": "1.30.1",
+}
+OLD_GO = [
+    f"go.opentelemetry.io/otel{part}@v1.24.0"
+    for part in ("", "/sdk", "/trace", "/exporters/otlp/otlptrace/otlptracehttp")
+]
+"""An open span of theirs ends in the year 2339."""
 
 
 def tool(name: str, language: str) -> str:
@@ -24,8 +38,12 @@ def tool(name: str, language: str) -> str:
     return found
 
 
-def javascript(build: Path) -> list[str]:
+def javascript(build: Path, *, is_old: bool = False) -> list[str]:
     shutil.copytree(SOURCES / "javascript", build, dirs_exist_ok=True)
+    if is_old:
+        package = json.loads((build / "package.json").read_text(encoding="utf-8"))
+        package["dependencies"] |= OLD_JAVASCRIPT
+        (build / "package.json").write_text(json.dumps(package), encoding="utf-8")
     shutil.copy(EMITTERS / "javascript" / "live-span-processor.js", build)
     run_npm("install", "--no-audit", "--no-fund", "--no-package-lock", cwd=build)
     node = shutil.which("node", path=node_environment()["PATH"])
@@ -33,12 +51,13 @@ def javascript(build: Path) -> list[str]:
     return [node, str(build / "app.js")]
 
 
-def go(build: Path) -> list[str]:
+def go(build: Path, *, is_old: bool = False) -> list[str]:
     program = tool("go", "Go")
     shutil.copytree(SOURCES / "go", build, dirs_exist_ok=True)
     (build / "livespans").mkdir()
     shutil.copy(EMITTERS / "go" / "livespans.go", build / "livespans")
-    for command in (["vet", "./..."], ["build", "-o", "app", "."]):
+    others = [["get", *OLD_GO], ["mod", "tidy"]] if is_old else []
+    for command in (*others, ["vet", "./..."], ["build", "-o", "app", "."]):
         subprocess.run([program, *command], cwd=build, check=True, timeout=_BUILD_TIMEOUT_SEC)
     return [str(build / "app")]
 
@@ -57,7 +76,13 @@ def java(build: Path) -> list[str]:
     return [program, "-cp", f"{build / 'target' / 'classes'}:{libraries}", "App"]
 
 
-BUILDS = {"javascript": javascript, "go": go, "java": java}
+BUILDS: dict[str, Callable[[Path], list[str]]] = {
+    "javascript": javascript,
+    "javascript-1.30": partial(javascript, is_old=True),
+    "go": go,
+    "go-1.24": partial(go, is_old=True),
+    "java": java,
+}
 
 
 @pytest.fixture(scope="module", params=BUILDS)

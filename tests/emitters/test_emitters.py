@@ -38,7 +38,8 @@ def running(
         "TRACES_URL": f"{site.url}/v1/traces",
         "HEARTBEAT_MS": str(heartbeat_ms),
     }
-    process = subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, env=environ, stdin=pipe, stdout=pipe, text=True)
     try:
         yield process
     finally:
@@ -46,6 +47,8 @@ def running(
         process.wait()
         assert process.stdin is not None
         process.stdin.close()
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 def order(process: subprocess.Popen[str], line: str) -> None:
@@ -98,3 +101,14 @@ def test_a_killed_program_stalls(program: list[str], site: AppServer) -> None:
         process.send_signal(signal.SIGKILL)
         wait_until(lambda: card(site)["status"] == "stalled", "the stall", 40)
         assert card(site)["reason"] == "heartbeat_lost"
+
+
+def test_a_busy_program_is_limited(program: list[str], site: AppServer) -> None:
+    """Of 10,000 spans open at once 2,048 are watched; the program can read how many are not."""
+    with running(program, site, heartbeat_ms=10_000) as process:
+        wait_until(lambda: card(site).get("status") == "processing", "the open span", 60)
+        order(process, "many")
+        assert process.stdout is not None
+        assert process.stdout.readline() == "7953\n"
+        started = site.collector.model.tree.nodes
+        wait_until(lambda: len(started) == 2048, "what is watched", 60)

@@ -6,10 +6,12 @@ package livespans
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
@@ -75,6 +77,8 @@ func New(exporter sdktrace.SpanExporter, options Options) *Processor {
 	setDefault(&options.Heartbeat, 10*time.Second)
 	setDefault(&options.MaxOpen, 2048)
 	setDefault(&options.MaxPerTick, 256)
+	// More could not keep the promise, and would be shown as stalled while they run.
+	options.MaxOpen = min(options.MaxOpen, options.MaxPerTick*max(1, int(options.Heartbeat/options.Tick)))
 	ctx, stop := context.WithCancel(context.Background())
 	processor := &Processor{
 		options: options, exporter: exporter, open: map[spanKey]*openSpan{},
@@ -104,7 +108,9 @@ func (p *Processor) OnStart(_ context.Context, span sdktrace.ReadWriteSpan) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	if len(p.open) >= p.options.MaxOpen {
-		p.untracked.Add(1)
+		if p.untracked.Add(1) == 1 {
+			otel.Handle(fmt.Errorf("livespans: %d spans are open, further ones are not watched", p.options.MaxOpen))
+		}
 		return
 	}
 	p.open[keyOf(span)] = &openSpan{span: span, since: time.Now()}
@@ -139,11 +145,27 @@ func (p *Processor) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
-			batch := p.due(now)
-			if len(batch) > 0 && p.exporter.ExportSpans(ctx, batch) != nil {
-				p.failed.Add(int64(len(batch)))
-			}
+			p.tick(ctx, now)
 		}
+	}
+}
+
+func (p *Processor) tick(ctx context.Context, now time.Time) {
+	defer func() {
+		if cause := recover(); cause != nil { // such as of the application's own Filter
+			p.failed.Add(1)
+			otel.Handle(fmt.Errorf("livespans: %v", cause))
+		}
+	}()
+	batch := p.due(now)
+	if len(batch) == 0 {
+		return
+	}
+	// Not as long as the exporter tries again by itself: the next snapshot says more.
+	ctx, cancel := context.WithTimeout(ctx, p.options.Heartbeat)
+	defer cancel()
+	if p.exporter.ExportSpans(ctx, batch) != nil {
+		p.failed.Add(int64(len(batch)))
 	}
 }
 

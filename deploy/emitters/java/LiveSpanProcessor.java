@@ -20,6 +20,8 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Predicate;
+import java.util.logging.Level;
+import java.util.logging.Logger;
 
 /**
  * Sends spans that are still open to otel-bridge, as snapshots without an end.
@@ -29,6 +31,7 @@ import java.util.function.Predicate;
  * shorter than 500 ms are never sent, and at most 512 snapshots a second are. Java 11 or newer.
  */
 public final class LiveSpanProcessor implements SpanProcessor {
+  private static final Logger logger = Logger.getLogger(LiveSpanProcessor.class.getName());
   private static final long AFTER_NANOS = 500_000_000L;
   private static final long CHANGE_NANOS = 1_000_000_000L;
   private static final long TICK_MILLIS = 500;
@@ -85,7 +88,9 @@ public final class LiveSpanProcessor implements SpanProcessor {
       return;
     }
     if (open.size() >= MAX_OPEN) {
-      untracked.incrementAndGet();
+      if (untracked.getAndIncrement() == 0) {
+        logger.warning(MAX_OPEN + " spans are open, further ones are not watched");
+      }
       return;
     }
     open.put(keyOf(span), new OpenSpan(span));
@@ -123,6 +128,7 @@ public final class LiveSpanProcessor implements SpanProcessor {
       tick();
     } catch (Throwable error) {
       // A scheduled task that throws is never run again; the next tick says what this one did not.
+      logger.log(Level.FINE, "snapshots were not sent", error);
     }
   }
 

@@ -5,7 +5,7 @@
 // Works with @opentelemetry/sdk-trace-base 1.30 and 2.x. README.md has the five lines of set-up.
 "use strict";
 
-const { context, TraceFlags } = require("@opentelemetry/api");
+const { context, diag, TraceFlags } = require("@opentelemetry/api");
 const { ExportResultCode, suppressTracing } = require("@opentelemetry/core");
 
 const DEFAULTS = {
@@ -34,17 +34,29 @@ class LiveSpanProcessor {
   constructor(exporter, options = {}) {
     this.exporter = exporter;
     this.options = { ...DEFAULTS, ...options };
+    const { heartbeatMs, tickMs, maxPerTick, maxOpen } = this.options;
+    // More could not keep the promise, and would be shown as stalled while they run.
+    this.maxOpen = Math.min(maxOpen, Math.ceil((maxPerTick * heartbeatMs) / tickMs));
     this.open = new Map();
     this.stats = { sent: 0, failed: 0, untracked: 0, postponed: 0 };
-    this.timer = setInterval(() => this.tick(), this.options.tickMs);
+    this.timer = setInterval(() => {
+      try {
+        this.tick();
+      } catch (error) {
+        this.stats.failed++; // a throw from a timer ends the process
+        diag.error("LiveSpanProcessor", error);
+      }
+    }, this.options.tickMs);
     this.timer.unref?.(); // it must not keep the process alive
   }
 
   onStart(span) {
     const { spanId, traceFlags } = span.spanContext();
     if (!(traceFlags & TraceFlags.SAMPLED)) return;
-    if (this.open.size >= this.options.maxOpen) {
-      this.stats.untracked++;
+    if (this.open.size >= this.maxOpen) {
+      if (this.stats.untracked++ === 0) {
+        diag.warn(`LiveSpanProcessor: ${this.maxOpen} spans are open, further ones are not watched`);
+      }
       return;
     }
     // A monotonic clock, because the user may have given the span's start.

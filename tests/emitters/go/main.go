@@ -4,6 +4,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"log"
 	"os"
 	"strconv"
@@ -33,11 +34,12 @@ func main() {
 	ctx := context.Background()
 	heartbeat, _ := strconv.Atoi(os.Getenv("HEARTBEAT_MS"))
 	options := livespans.Options{Heartbeat: time.Duration(heartbeat) * time.Millisecond}
+	live := livespans.New(exporter(ctx), options)
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithResource(resource.NewSchemaless(
 			attribute.String("service.name", "go"), attribute.String("nexus.project.id", "alpha"))),
 		sdktrace.WithBatcher(exporter(ctx)),
-		sdktrace.WithSpanProcessor(livespans.New(exporter(ctx), options)),
+		sdktrace.WithSpanProcessor(live),
 	)
 	tracer := provider.Tracer("app")
 	around, root := tracer.Start(ctx, "import")
@@ -53,6 +55,13 @@ func main() {
 					attribute.String("gen_ai.tool.name", "maps")))
 				span.End()
 			}
+		case "many":
+			for range 10_000 {
+				tracer.Start(around, "execute_tool open", trace.WithAttributes(
+					attribute.String("gen_ai.operation.name", "execute_tool"),
+					attribute.String("gen_ai.tool.name", "open")))
+			}
+			fmt.Println(live.Untracked())
 		case "end":
 			root.SetStatus(codes.Error, "no such school")
 			root.End()

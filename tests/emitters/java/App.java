@@ -24,11 +24,12 @@ public final class App {
     Attributes resource =
         Attributes.of(
             stringKey("service.name"), "java", stringKey("nexus.project.id"), "alpha");
+    LiveSpanProcessor live = new LiveSpanProcessor(exporter(), heartbeatMillis, span -> true);
     SdkTracerProvider provider =
         SdkTracerProvider.builder()
             .setResource(Resource.create(resource))
             .addSpanProcessor(BatchSpanProcessor.builder(exporter()).build())
-            .addSpanProcessor(new LiveSpanProcessor(exporter(), heartbeatMillis, span -> true))
+            .addSpanProcessor(live)
             .build();
     Tracer tracer = provider.get("app");
     Span root = tracer.spanBuilder("import").startSpan();
@@ -47,6 +48,16 @@ public final class App {
               .startSpan()
               .end();
         }
+      } else if (words[0].equals("many")) {
+        for (int number = 0; number < 10_000; number++) {
+          tracer
+              .spanBuilder("execute_tool open")
+              .setParent(Context.root().with(root))
+              .setAttribute("gen_ai.operation.name", "execute_tool")
+              .setAttribute("gen_ai.tool.name", "open")
+              .startSpan();
+        }
+        System.out.println(live.getUntracked());
       } else if (words[0].equals("end")) {
         root.setStatus(StatusCode.ERROR, "no such school");
         root.end();

@@ -4,7 +4,7 @@
 const readline = require("node:readline");
 const { context, SpanStatusCode, trace } = require("@opentelemetry/api");
 const { OTLPTraceExporter } = require("@opentelemetry/exporter-trace-otlp-proto");
-const { resourceFromAttributes } = require("@opentelemetry/resources");
+const resources = require("@opentelemetry/resources");
 const { BatchSpanProcessor, NodeTracerProvider } = require("@opentelemetry/sdk-trace-node");
 const { LiveSpanProcessor } = require("./live-span-processor.js");
 
@@ -12,8 +12,10 @@ const url = process.env.TRACES_URL;
 const live = new LiveSpanProcessor(new OTLPTraceExporter({ url }), {
   heartbeatMs: Number(process.env.HEARTBEAT_MS),
 });
+const sender = { "service.name": "javascript", "nexus.project.id": "alpha" };
 const provider = new NodeTracerProvider({
-  resource: resourceFromAttributes({ "service.name": "javascript", "nexus.project.id": "alpha" }),
+  // SDK 1.x has a class instead.
+  resource: resources.resourceFromAttributes?.(sender) ?? new resources.Resource(sender),
   spanProcessors: [new BatchSpanProcessor(new OTLPTraceExporter({ url })), live],
 });
 provider.register();
@@ -29,6 +31,13 @@ readline.createInterface({ input: process.stdin }).on("line", async (line) => {
       const attributes = { "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "maps" };
       tracer.startSpan("execute_tool maps", { attributes }, around).end();
     }
+  }
+  if (command === "many") {
+    for (let number = 0; number < 10_000; number++) {
+      const attributes = { "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "open" };
+      tracer.startSpan("execute_tool open", { attributes }, around);
+    }
+    console.log(live.stats.untracked);
   }
   if (command === "end") {
     root.setStatus({ code: SpanStatusCode.ERROR, message: "no such school" });
