@@ -27,9 +27,15 @@ from otel_bridge_collector.model.events import (
 )
 from otel_bridge_collector.model.eviction import Limits
 from otel_bridge_collector.model.fold import Fold
-from otel_bridge_collector.model.nodes import Job, More, Node, Task, is_in_phase
+from otel_bridge_collector.model.nodes import (
+    Job,
+    More,
+    Node,
+    Task,
+)
 from otel_bridge_collector.model.runs import is_open, runs_of, winner
 from otel_bridge_collector.model.tasks import has_own_facts
+from otel_bridge_collector.model.work.containers import is_in_phase
 from otel_bridge_collector.stream.ring import Entry, ReplayRing
 
 __all__ = [
@@ -355,7 +361,50 @@ def history(seed: int, *, is_evictable: bool = False) -> list[Event]:
         for _ in range(3):
             some = story.random.sample(spans, min(3, len(spans)))
             story.add(story.random.uniform(0, 90), "span_beats", spans=some)
+    if not is_evictable and story.maybe(0.4):
+        _add_continuing_traces(story, traces)
     return story.events[:_MAX_EVENTS]
+
+
+def _add_continuing_traces(story: _Story, traces: list[str]) -> None:
+    """Third-party traces that continue others: in chains, in circles, with roots or without."""
+    known = [*traces, f"{13:032x}", f"{14:032x}"]
+    project = story.choose(None, None, "p")
+    for trace in known[2 if story.maybe(0.8) else 1 :]:
+        before = story.choose(*(other for other in known if other != trace))
+        seconds = story.random.uniform(0, 60)
+        root = story.span()
+
+        def ids(trace: str = trace, before: str = before) -> dict[str, Any]:
+            named = before if story.maybe(0.8) else trace
+            return {"project_id": project, "trace_id": trace, "parent_task_id": named}
+
+        about = {"span_id": root, "task_id": trace, "name": "resume"}
+        if story.maybe(0.3):
+            about |= {"span_kind": "SERVER", "task_id": None}
+        side = "task" if about["task_id"] else "span"
+        story.add(seconds, f"{side}_started", **ids(), **about)
+        for number in range(story.random.randrange(4)):
+            at = seconds + number
+            parent = story.choose(root, root, None, span(9998))
+            inside = {"span_id": story.span(), "parent_span_id": parent, "name": f"n{number}"}
+            if story.maybe(0.5):
+                inside |= {"phase": story.choose("act", "plan")}
+                end = {"status": story.choose(None, "failed")}
+                types = "phase_started", "phase_completed"
+            else:
+                end, inside = {"error": "E"}, inside | {"task_id": f"c{story.spans}"}
+                types = "task_started", story.choose("task_completed", "task_failed")
+            story.add(at, types[0], **ids(), **inside)
+            if story.maybe(0.8):
+                story.add(at + 2, types[1], **ids(), **inside, **end)
+        if story.maybe(0.8):
+            failed = story.choose(None, "failed")
+            end_type = "span_ended" if side == "span" else story.choose(*_ROOT_ENDS)
+            story.add(seconds + 9, end_type, **ids(), **about, status=failed)
+
+
+_ROOT_ENDS: Final = ("task_completed", "task_failed")
 
 
 def _add_workers(story: _Story) -> None:

@@ -27,14 +27,14 @@ from otel_bridge_collector.model.nodes import (
     Task,
     changed,
     children,
-    count_kid,
 )
 from otel_bridge_collector.model.reading.cards import Cards
 from otel_bridge_collector.model.reading.ends import EndCounts
 from otel_bridge_collector.model.reading.gone import remember_nodes
-from otel_bridge_collector.model.runs import is_shadowed
+from otel_bridge_collector.model.runs import is_open, is_shadowed
 from otel_bridge_collector.model.tasks import Tasks
 from otel_bridge_collector.model.tree import Tree
+from otel_bridge_collector.model.work.containers import count_kid
 
 __all__ = ["Eviction", "Limits"]
 
@@ -186,7 +186,8 @@ class Eviction:
         if status in (COMPLETED, FAILED):
             return _OVER
         queued = task.agg[PENDING] + task.agg[RETRYING]
-        if queued and sum(task.agg[:6]) == queued and not task.roots and not task.spans:
+        around = (*task.roots, *task.spans)
+        if queued and sum(task.agg[:6]) == queued and not any(map(is_open, around)):
             return _WAITING
         return _RUNNING
 
@@ -344,7 +345,7 @@ class Eviction:
         task.quiet = None
         task.end_order = None
         task.failed.clear()
-        task.face = None
+        task.face = task.face_rank = None
         self._liveness.forget(task)
         self._tasks.forget(task)
         self.evicted.append(task.id)

@@ -7,7 +7,6 @@ brought up to date by difference. Ids are remembered only to keep duplicates off
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 from otel_bridge_collector.model.events import (
@@ -26,20 +25,21 @@ from otel_bridge_collector.model.events import (
     WORD,
     Event,
     Fact,
-    short_id,
     shorten,
 )
 from otel_bridge_collector.model.eviction import Eviction, Limits
 from otel_bridge_collector.model.failures import Failures
-from otel_bridge_collector.model.nodes import NAMED, Host, Job, Node, Task, changed, forget_times
+from otel_bridge_collector.model.nodes import Host, Job, Node, Task, changed, forget_times
 from otel_bridge_collector.model.queues import Queues
 from otel_bridge_collector.model.reading.cards import Cards
+from otel_bridge_collector.model.reading.faces import is_direct_job
 from otel_bridge_collector.model.reading.phases import sample
 from otel_bridge_collector.model.reading.rows import Rows
 from otel_bridge_collector.model.stats import RollingStats
-from otel_bridge_collector.model.tasks import Tasks, names_task
+from otel_bridge_collector.model.tasks import Tasks, is_link, names_task
 from otel_bridge_collector.model.tree import Tree
 from otel_bridge_collector.model.work.jobs import Jobs, note_first
+from otel_bridge_collector.model.work.learning import Learning
 from otel_bridge_collector.model.work.merging import (
     merge_host,
     merge_message,
@@ -114,6 +114,7 @@ class Fold:
         self._old_ids: set[int] = set()
         self._half_of_ids = self.limits.event_ids // 2
         self._node_of = self._placing.node_of
+        self._learn = Learning(self.tasks, self.tree).learn
         self._evaluate = self._jobs.evaluate
         self._changed: set[Task] = set()
         """Tasks of which an event was folded since the last sweep or ``take_dirty``."""
@@ -150,10 +151,15 @@ class Fold:
             self._apply_rest(event, ts, seen)
             return True
         trace_id, task_id = event.trace_id, event.parent_task_id
+        is_root = False
         if trace_id is not None:
-            is_named = task_id is not None and task_id != trace_id
+            is_named = names_other = task_id is not None and task_id != trace_id
+            if names_other and event.name is not None:  # a third-party span
+                is_named = not is_link(event)
+                is_root = event.task_id == trace_id
         else:
             is_named = task_id is not None and (len(task_id) != 32 or names_task(event))
+            names_other = is_named
         base = self.tasks.by_id.get(task_id or trace_id or "")
         if base is None:
             base = self._new_task(task_id or trace_id or "")
@@ -163,13 +169,13 @@ class Fold:
             base.seen = seen
         project = event.project_id
         if (project is not None and project != base.project) or (
-            is_named and trace_id != base.last_trace
+            names_other and trace_id != base.last_trace
         ):
-            self._learn(base, event, is_named)
+            self._learn(base, event)
         side, kind = fact.side, fact.kind
         if kind != JOB or event.span_kind is not None or event.task_id is None:
             kind = kind_of(event, fact)
-        elif event.task_id == task_id:
+        elif event.task_id == task_id or is_root:
             kind = TASK
         rank = 0
         if side == END:
@@ -272,7 +278,14 @@ class Fold:
         if not task.roots:
             face = task.face
             # Most are later than what is shown, and need no closer look.
-            if face is None or face.start is None or first <= face.start or face.kind == SPAN:
+            if (
+                face is None
+                or face.start is None
+                or first <= face.start
+                or face.kind == SPAN
+                or node.kind != JOB
+                or (node.parent is not None and is_direct_job(node))
+            ):
                 self.tasks.offer_face(task, node)
 
     def _touch(self, task: Task) -> None:
@@ -286,26 +299,6 @@ class Fold:
         if len(self.tasks.by_id) > self.limits.tasks:
             self._eviction.has_room(task)
         return task
-
-    def _learn(self, task: Task, event: Event, is_named: bool) -> None:
-        """An event names a task, or a card, with a project or a trace that may be new for it."""
-        project, trace_id = event.project_id, event.trace_id
-        if project is not None and project != task.project:
-            self._place_loose(self.tasks.note_project(task, short_id(project)))
-        if is_named:
-            task.is_named = True
-            task.last_trace = trace_id
-            if trace_id is not None:
-                card = self.tasks.note_trace(task, trace_id)
-                if card is not None:
-                    self._place_loose((card,))
-
-    def _place_loose(self, cards: Iterable[Task]) -> None:
-        """Find again where nodes that know only their trace belong."""
-        for card in cards:
-            for node in list(card.loose):
-                if node.base is card and not node.marks & NAMED:
-                    self.tree.place(node)
 
     def _merge_host(self, node: Node | None, event: Event, kind: int, seen: int) -> None:
         """
@@ -372,7 +365,8 @@ class Fold:
         base = self.tasks.by_id.get(task_id) or self._new_task(task_id)
         base.first = ts if base.first is None else min(base.first, ts)
         base.seen = max(base.seen, seen)
-        self._learn(base, event, is_named)
+        if is_named or event.project_id is not None:
+            self._learn(base, event)
         node: Node | None = None
         if event.phase:
             node = self._node_of(event, _PROGRESS, PHASE, 0, base, is_named)

@@ -18,16 +18,20 @@ from typing import Final
 
 import msgspec
 
-from otel_bridge_collector.model.events import COMPLETED, ENQUEUE, FAILED, PHASE, STALLED
+from otel_bridge_collector.model.events import COMPLETED, FAILED
 
 __all__ = [
+    "AWAITS_PARENT",
+    "COUNTS",
     "GONE",
     "KIDS",
     "KIND_BY_END",
+    "LINKED",
     "MAX_DEPTH",
     "NAMED",
     "NAME_BY_END",
     "NAME_BY_WORD",
+    "PART",
     "REPEATED",
     "RETRIED",
     "UNKNOWN",
@@ -36,15 +40,9 @@ __all__ = [
     "More",
     "Node",
     "Task",
-    "add_counts",
     "changed",
     "children",
-    "count_kid",
-    "depth_of",
     "forget_times",
-    "is_in_phase",
-    "reaches_below",
-    "shift",
     "unchain",
 ]
 
@@ -54,7 +52,7 @@ KIDS: Final = 6
 """Index in an aggregate: direct children ever linked. 0 to 5 are jobs below, by status."""
 GONE: Final = 7
 """Index in an aggregate: direct children that are no longer held."""
-_COUNTS: Final = 8
+COUNTS: Final = 8
 
 UNKNOWN: Final = -1
 """Of a virtual phase's ``first``: a job left or changed, so its times are to be found again."""
@@ -67,6 +65,12 @@ NAME_BY_END: Final = 8
 NAME_BY_WORD: Final = 16
 REPEATED: Final = 32
 """It has no span id, and a span of the same attempt has ended: it counts for nothing."""
+PART: Final = 64
+"""A third-party root: one of several parts of its card, not a run of one of our tasks."""
+LINKED: Final = 128
+"""An event named another trace, which the node's own continues; ``base`` is the card of that."""
+AWAITS_PARENT: Final = 256
+"""Of a third-party span whose parent is in its own process, which sends it when it ends."""
 
 
 class Host:
@@ -230,8 +234,8 @@ class Task:
 
     # fmt: off
     __slots__ = (
-        "agg", "changes", "end_order", "ends", "events", "face", "failed", "failures", "first",
-        "gone", "guests", "has_spanless", "has_spans", "id", "is_face_known", "is_mixed",
+        "agg", "changes", "end_order", "ends", "events", "face", "face_rank", "failed", "failures",
+        "first", "gone", "guests", "has_spanless", "has_spans", "id", "is_face_known", "is_mixed",
         "is_named", "is_silent", "jobs", "last_trace", "loose", "message", "not_held", "project",
         "quiet", "rates", "retries", "roots", "runs", "seen", "shed_above", "size", "spans", "tops",
         "traces", "up", "virtual",
@@ -240,7 +244,7 @@ class Task:
 
     def __init__(self, task_id: str) -> None:
         self.id = task_id
-        self.agg = [0] * _COUNTS
+        self.agg = [0] * COUNTS
         self.up: None = None
         self.jobs: dict[str, Job] = {}
         self.virtual: dict[str, Node] = {}
@@ -267,6 +271,7 @@ class Task:
         self.runs = 0
         """Attempts held: without any, a known request makes no card."""
         self.face: Node | None = None
+        self.face_rank: tuple[int, int, int, int, str, str] | None = None
         self.is_face_known = True
         self.quiet: set[Job] | None = None
         self.is_silent = False
@@ -300,59 +305,7 @@ class Task:
         return self
 
 
-# --- counts along the containers ------------------------------------------------------------------
-
-
-def shift(at: Node | Task | None, status: int, by: int) -> None:
-    """Add ``by`` jobs of a status to a container and all those above it."""
-    while at is not None:
-        agg = at.agg
-        if agg is None:
-            agg = at.agg = [0] * _COUNTS
-        agg[status] += by
-        at = at.up
-
-
-def add_counts(
-    at: Node | Task | None, counts: list[int], sign: int, until: Node | Task | None = None
-) -> None:
-    """Add or subtract a subtree's jobs in a container and those above it, below ``until``."""
-    while at is not until and at is not None:
-        agg = at.agg
-        if agg is None:
-            agg = at.agg = [0] * _COUNTS
-        for status in range(STALLED + 1):
-            agg[status] += sign * counts[status]
-        at = at.up
-
-
-def count_kid(parent: Node, index: int, by: int) -> None:
-    """Count a child that was linked or let go; an enqueue's few are counted when asked."""
-    if parent.kind == ENQUEUE:
-        return
-    agg = parent.agg
-    if agg is None:
-        agg = parent.agg = [0] * _COUNTS
-    agg[index] += by
-
-
-def depth_of(at: Node | Task) -> int:
-    """How many containers are above."""
-    depth = 0
-    up = at.up
-    while up is not None:
-        depth += 1
-        up = up.up
-    return depth
-
-
-def is_in_phase(at: Node | Task | None) -> bool:
-    """Whether the container is a phase or inside one."""
-    while type(at) is Node:
-        if at.kind == PHASE:
-            return True
-        at = at.up
-    return False
+# --- records and their links ---------------------------------------------------------------------
 
 
 def changed(node: Node) -> None:
@@ -391,20 +344,3 @@ def children(node: Node) -> Iterator[Node]:
         following = kid.sib
         yield kid
         kid = following
-
-
-def reaches_below(node: Node, levels: int) -> bool:
-    """Whether a descendant is more than so many levels below; walks the subtree, 60 ns a node."""
-    if levels < 0:
-        return node.kids is not None
-    todo = [(node, 0)]
-    while todo:
-        above, level = todo.pop()
-        kid = above.kids
-        if kid is not None and level + 1 > levels:
-            return True
-        while kid is not None:
-            if kid.kids is not None:
-                todo.append((kid, level + 1))
-            kid = kid.sib
-    return False

@@ -5,42 +5,73 @@ A node's task is, in this order: the one that an event of it named (of two the s
 parent's, the only named task of its trace, the card of its trace. The second and third hold only
 where the projects agree, so that a span of another project inside a trace does not hide the task
 from the readers of its own.
+
+A third-party span may name another trace instead of a task: its own trace continues that one, as
+durable execution does, and both are one card, that of the task which the other trace belongs to.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
+from itertools import islice
 from typing import Final
 
-from otel_bridge_collector.model.events import ENQUEUE, FAILED, PHASE, SPAN, Event
-from otel_bridge_collector.model.nodes import NAMED, Job, Node, Task
-from otel_bridge_collector.model.runs import is_open
+from otel_bridge_collector.model.events import FAILED, SPAN, Event
+from otel_bridge_collector.model.nodes import NAMED, Node, Task
+from otel_bridge_collector.model.reading.faces import (
+    face_of_node,
+    find_face,
+    has_true_end,
+    is_local_root,
+    is_request,
+    own_root,
+    roots_that_count,
+)
 
-__all__ = ["Tasks", "TraceTable", "has_own_facts", "may_join", "names_task", "owner_key"]
+__all__ = ["Tasks", "has_own_facts", "is_link", "is_trace_id", "may_join", "names_task"]
 
 _MAX_TASKS_OF_TRACE: Final = 8
-_MAX_TRACES: Final = 200_000
 _TRACE_ID_CHARS: Final = 32
-_NEVER: Final = 1 << 62
+_HEX: Final = frozenset("0123456789abcdef")
+_MAX_SPANS_LOOKED_AT: Final = 50
 
 
 def names_task(event: Event) -> bool:
     """
     Return whether the event names a research task, and not just its trace; never raises.
 
-    True if it has a ``parent_task_id``. False without one, if it is the trace id, and in an event
-    without a trace id if it looks like one (32 hex characters). From any thread.
+    True if it has a ``parent_task_id``. False without one, if it is the trace id, if it is a link
+    (``is_link``), and in an event without a trace id if it looks like one (32 hex characters). From
+    any thread.
     """
     task_id = event.parent_task_id
     if task_id is None or task_id == event.trace_id:
         return False
     # The collector's own task_stalled carries a trace's card without trace_id.
-    return event.trace_id is not None or not _is_trace_id(task_id)
+    return not is_trace_id(task_id) if event.trace_id is None else not is_link(event)
 
 
-def _is_trace_id(text: str) -> bool:
-    return len(text) == _TRACE_ID_CHARS and all(char in "0123456789abcdef" for char in text)
+def is_link(event: Event) -> bool:
+    """
+    Return whether its ``parent_task_id`` may be another trace, which its own trace continues.
+
+    True for a third-party span (one with a ``name``) that names what looks like a trace id and is
+    not its own trace. It may be a task with such an id all the same, which makes no difference to
+    where the span belongs. Never raises; from any thread.
+    """
+    task_id = event.parent_task_id
+    return (
+        task_id is not None
+        and event.name is not None
+        and event.trace_id is not None
+        and task_id != event.trace_id
+        and is_trace_id(task_id)
+    )
+
+
+def is_trace_id(text: str) -> bool:
+    """Whether the text looks like a trace id: 32 lower-case hex characters."""
+    return len(text) == _TRACE_ID_CHARS and _HEX.issuperset(text)
 
 
 def may_join(card: Task, task: Task) -> bool:
@@ -74,6 +105,8 @@ class Tasks:
         task = self.by_id.get(task_id)
         if task is None:
             task = self.by_id[task_id] = Task(task_id)
+            if task_id in self.of_trace:
+                self.only_task_of(task)  # which has a guest more
         return task
 
     def note_project(self, task: Task, project: str) -> Iterable[Task]:
@@ -131,12 +164,39 @@ class Tasks:
         return card if len(known) < 2 else None
 
     def only_task_of(self, card: Task) -> Task | None:
-        """The only task that events of a trace named, of which ``card`` is the card."""
+        """
+        The only task that events of a trace named, of which ``card`` is the card.
+
+        Where that is another trace, which this one continues, it is the task of that one, and so
+        on. In a circle of traces all belong to the one with the smallest id.
+        """
         named = self.of_trace.get(card.id)
         if named is None or len(named) != 1:
             return None
-        _note_guest(named[0], card)
-        return named[0]
+        host = named[0]
+        _note_guest(host, card)
+        if host.id in self.of_trace:
+            host = self._last_of_links(card, host)
+            _note_guest(host, card)
+        return None if host is card else host
+
+    def _last_of_links(self, card: Task, host: Task) -> Task:
+        """Follow traces that continue another."""
+        passed = [card]
+        while host not in passed:
+            passed.append(host)
+            named = self.of_trace.get(host.id)
+            if named is None or len(named) != 1:
+                return host
+            _note_guest(named[0], host)
+            host = named[0]
+        return min(passed[passed.index(host) :], key=lambda task: task.id)
+
+    def has_links(self, task: Task) -> bool:
+        """Whether traces continue that of a task, or of its card."""
+        if task.traces and not task.is_named:
+            return True
+        return any(card.traces and not card.is_named for card in task.guests or ())
 
     def home(self, node: Node) -> Task:
         """The task that a node belongs to; a function of the facts known so far."""
@@ -172,65 +232,86 @@ class Tasks:
         return first
 
     def _is_only_task_of(self, task: Task, card: Task) -> bool:
-        return self.of_trace.get(card.id) == (task,) and may_join(card, task)
+        return self.only_task_of(card) is task and may_join(card, task)
 
     # --- which node stands for a task ------------------------------------------------------------
 
     def root_of(self, task: Task) -> Node | None:
-        """The research task's own node; of several runs the latest, spans before what has none."""
-        return max(task.roots, key=_by_run, default=None)
+        """
+        Return the node that is the card's own row: the research task's, else a trace's root.
+
+        Of several runs of a task the latest, spans before what has none; of several roots of a
+        trace the earliest. Without a root it is the local root that stands for the card; else None.
+        """
+        if task.roots:
+            return own_root(task)
+        face = None if task.is_named or not task.spans else self.face_of(task)
+        return face if face is not None and is_local_root(face) else None
 
     def face_of(self, task: Task) -> Node | None:
         """
-        Return the node that a card shows: the root, else the topmost work, else the topmost span.
+        Return the node that a card shows: the root, else what ``reading.faces`` finds; or None.
 
-        A node is a span, or what stands for one; None if the task has none of these. A request is
-        no task: below one, what shows is the earliest phase or job. Decided by the tree, not by the
-        clocks: a child on a machine whose clock is behind is not the card. Never raises; on the
-        collector's event loop. Looks at all nodes of the task if some have moved since the last
-        call; there is no limit to that.
+        Never raises; on the collector's event loop. Looks at all nodes of the task if some have
+        moved since the last call; there is no limit to that.
         """
-        root = self.root_of(task)
-        if root is not None:
-            return root
+        if task.roots:
+            return own_root(task)
         if not task.is_face_known:
-            attempts = (node for job in task.jobs.values() for node in job.nodes())
-            candidates = (*attempts, *task.tops, *task.spans)
-            shown = [node for node in candidates if _is_topmost(node)]
-            task.face = min(shown, key=_face_order, default=None)
+            found = find_face(task)
+            task.face = None if found is None else found.node
+            task.face_rank = None if found is None else found.rank
             task.is_face_known = True
         return task.face
 
     def offer_face(self, task: Task, node: Node) -> None:
         """A node is new, or is known to have started earlier than was known."""
-        face = task.face
-        is_better = face is None or _face_order(node) < _face_order(face)
-        if task.is_face_known and is_better and _is_topmost(node):
-            task.face = node
+        if task.is_face_known:
+            if node.kind == SPAN and node.kids is not None:
+                # It may stand for what is below it, at another time than was known.
+                task.is_face_known = False
+                return
+            found = face_of_node(node)
+            if found is not None and (task.face_rank is None or found.rank < task.face_rank):
+                task.face, task.face_rank = found.node, found.rank
 
     def is_ended(self, task: Task) -> bool:
-        """Whether the card's node has ended."""
-        face = self.face_of(task)
-        return face is not None and not is_open(face)
+        """Whether all nodes whose ends are the card's have ended; without a root the one shown."""
+        roots = roots_that_count(task)
+        if not roots:
+            face = self.face_of(task)
+            roots = [] if face is None else [face]
+        return bool(roots) and all(has_true_end(root) for root in roots)
 
     def is_shown(self, task: Task) -> bool:
         """
         Return whether readers see a card of the task; never raises.
 
-        False for the record of all events without task and trace, and for a request that has only
-        enqueued jobs so far; a trace whose only nodes (spans) are enqueues below a parent that was
-        not reported is taken for one. On the collector's event loop.
+        False for the record of all events without task and trace, for a request in which nothing
+        runs, and for one that has only enqueued jobs so far; a trace whose only nodes (spans) are
+        enqueues below a parent that was not reported is taken for one. On the collector's event
+        loop.
         """
         if task.roots or task.runs or task.agg[FAILED] or not task.id:
             return bool(task.id)
         if any(node.key is not None or has_own_facts(node) for node in task.tops):
             return True
         if task.spans or not task.jobs:
-            return task.message is not None and task.is_named
+            return self._has_wrapper(task) or (task.message is not None and task.is_named)
         if task.is_named:
             return True
         enqueues = (node for job in task.jobs.values() for node in job.nodes())
         return not all(type(node.parent) is int for node in enqueues)
+
+    def _has_wrapper(self, task: Task) -> bool:
+        """
+        Whether something runs of which is not known yet what it is, as agents of some libraries.
+
+        A request alone says nothing, nor does what is around research tasks, which have cards.
+        """
+        if task.is_named or task.id in self.of_trace or task.jobs:
+            return False
+        return not all(is_request(node) for node in islice(task.spans, _MAX_SPANS_LOOKED_AT))
 
     def forget(self, task: Task) -> None:
         """Remove a task that is evicted, and what the traces know of it."""
@@ -253,102 +334,8 @@ def has_own_facts(virtual: Node) -> bool:
     return bool(has_words or virtual.start is not None or virtual.ended)
 
 
-def _by_run(node: Node) -> tuple[bool, int, int]:
-    return node.key is not None, node.first, node.key or 0
-
-
-def _face_order(node: Node) -> tuple[bool, int, int, int, str, str]:
-    own = node.own
-    job_id = own.id if type(own) is Job else ""
-    first, run = node.first or _NEVER, node.run or ""
-    return node.kind == SPAN, first, node.key or 0, node.attempt, job_id, run
-
-
-def _is_topmost(node: Node) -> bool:
-    """Whether it can stand for a card: no work above it, and no mere enqueue or virtual phase."""
-    if node.kind == ENQUEUE or (node.kind == PHASE and node.key is None):
-        return False
-    up = node.up
-    while type(up) is Node:
-        if up.key is not None and up.kind != SPAN:
-            return False
-        up = up.up
-    return True
-
-
 def _note_guest(host: Task, base: Task) -> None:
     if host is not base:
         if host.guests is None:
             host.guests = set()
         host.guests.add(base)
-
-
-class TraceTable:
-    """
-    Remembers which task a trace belongs to, for a process that only routes events (``owner_key``).
-
-    The collector, which holds all tasks in one process, does not use it. Without a lock: for one
-    thread. Raises nothing for checked events.
-
-    Args:
-        max_traces: The limit, 200,000 by default; above it, the trace whose task was named longest
-            ago is forgotten.
-    """
-
-    def __init__(self, max_traces: int = _MAX_TRACES) -> None:
-        self._tasks: OrderedDict[str, str | None] = OrderedDict()
-        self._max_traces = max_traces
-
-    def task_of(self, trace_id: str) -> str | None:
-        """The only task of a trace; None for none, and for more than one."""
-        return self._tasks.get(trace_id)
-
-    def note(self, event: Event) -> str | None:
-        """
-        Remember which task an event names for its trace; raises nothing for checked events.
-
-        Over 200,000 traces (by default) the one named longest ago is forgotten.
-
-        Returns:
-            The trace id, if that changed the trace's task (a second task makes it None): what was
-            held of the trace belongs elsewhere now. None: no change, or the event names no trace or
-            no task.
-        """
-        trace_id = event.trace_id
-        if trace_id is None or not names_task(event):
-            return None
-        task_id = event.parent_task_id
-        if trace_id in self._tasks:
-            self._tasks.move_to_end(trace_id)
-            if self._tasks[trace_id] in (task_id, None):
-                return None
-            self._tasks[trace_id] = None
-            return trace_id
-        self._tasks[trace_id] = task_id
-        if len(self._tasks) > self._max_traces:
-            self._tasks.popitem(last=False)
-        return trace_id
-
-
-def owner_key(event: Event, traces: TraceTable) -> str | None:
-    """
-    Return the key by which events would be divided among processes that fold them (merge them).
-
-    Never raises; changes nothing. The collector, one process, does not use it. Use it in the thread
-    of ``traces``.
-
-    Args:
-        event: Any event, checked.
-        traces: Has noted the events so far.
-
-    Returns:
-        The id of the task that the event names, else of its trace's only task, else the trace id,
-        else the job's id; None for an event without these, of a queue for example, which every
-        process would need.
-    """
-    if names_task(event):
-        return event.parent_task_id
-    trace_id = event.trace_id or event.parent_task_id
-    if trace_id is not None:
-        return traces.task_of(trace_id) or trace_id
-    return event.task_id

@@ -23,17 +23,19 @@ from otel_bridge_collector.model.nodes import (
     More,
     Node,
     Task,
-    add_counts,
     changed,
     children,
-    count_kid,
-    depth_of,
     forget_times,
-    is_in_phase,
-    reaches_below,
     unchain,
 )
 from otel_bridge_collector.model.tasks import Tasks
+from otel_bridge_collector.model.work.containers import (
+    add_counts,
+    count_kid,
+    depth_of,
+    is_in_phase,
+    reaches_below,
+)
 
 __all__ = ["Tree"]
 

@@ -54,7 +54,8 @@ def correlate(
     inherited: dict[Key, InheritedContext] = {}
     for trace_id in parents.keys() & tasks.of_trace.keys():
         beside = tasks.by_id.get(trace_id)
-        named = tasks.of_trace[trace_id]
+        # Of a trace that continues another, the task which that one belongs to.
+        named = [tasks.only_task_of(task) or task for task in tasks.of_trace[trace_id]]
         key = int(trace_id, 16)
         for task in named:
             if task.is_mixed or not may_use(task.project):

@@ -16,14 +16,21 @@ from otel_bridge_collector.model.events import (
     FAILED,
     JOB,
     PENDING,
-    PHASE,
     PROCESSING,
     RETRYING,
-    RULE,
+    SPAN,
     STALLED,
 )
 from otel_bridge_collector.model.liveness import QUEUED_GRACE_US, QUIET_US, Liveness
 from otel_bridge_collector.model.nodes import Job, Node, Task
+from otel_bridge_collector.model.reading.faces import (
+    has_true_end,
+    is_parent_awaited,
+    local_roots,
+    roots_that_count,
+    status_of_ended,
+    topmost_phases,
+)
 from otel_bridge_collector.model.reading.phases import PhaseRow, phases, top_phases
 from otel_bridge_collector.model.runs import has_ended, is_open
 from otel_bridge_collector.model.tasks import Tasks
@@ -106,9 +113,12 @@ class Cards:
     For the collector's event loop, without a lock.
 
     A task with a root that has ended has its status, unless a job of it still runs, or waits less
-    than 60 s after the last event. Without a root it has ended when nothing is left to do and 60 s
-    have passed, for the job or phase of a trace without a task at once. A task in which nothing
-    runs is stalled after 900 s without an event, or with its process.
+    than 60 s after the last event. A trace with several roots, or with traces that continue it,
+    runs while one of them is open. Without a root a task has ended when nothing is left to do and
+    60 s have passed; of a trace without a task its card ends at once with what it shows: an agent
+    in a request, a job that came through a queue, or the request that does the work itself. What
+    has not ended, and in which nothing runs, is stalled after 900 s without an event, or with its
+    process.
 
     Args:
         tasks: All tasks.
@@ -125,31 +135,77 @@ class Cards:
         agg = task.agg
         quiet = self._liveness.now - self._tasks.last_seen(task)
         queued = agg[PENDING] + agg[RETRYING]
-        root = self._tasks.root_of(task)
-        if root is not None and not is_open(root) and root.ended >> 3 != RULE:
+        parts = self._parts(task)
+        running = [node for node in parts if not has_true_end(node)] if parts else parts
+        if parts and not running:
             is_busy = agg[PROCESSING] or (queued and quiet <= QUEUED_GRACE_US)
-            return (PROCESSING if is_busy else root.ended & 7), None
+            is_busy = is_busy or self._is_part(parts, quiet)
+            return (PROCESSING if is_busy else status_of_ended(parts)), None
         if agg[PROCESSING]:
             return PROCESSING, None
-        if root is not None:
-            verdict = self._liveness.verdict(root, None)
-            if verdict is not None:
-                return STALLED, verdict.reason
-            is_silent = quiet > QUIET_US and not self._liveness.has_heartbeats(root)
-            return (STALLED, "silent") if is_silent else (PROCESSING, None)
+        if running:
+            return self._running_status(running, quiet)
         return self._rootless_status(task, quiet, queued)
+
+    def _parts(self, task: Task) -> list[Node]:
+        """The nodes by whose ends the card ends: roots, and what a linked trace has instead."""
+        tasks = self._tasks
+        if not task.roots:
+            root = tasks.root_of(task)
+            return [] if root is None else local_roots(task)
+        roots = roots_that_count(task)
+        if tasks.has_links(task):
+            roots.extend(topmost_phases(task))
+        return roots
+
+    def _is_part(self, nodes: list[Node], quiet: int) -> bool:
+        """Whether what is around these nodes goes on: its span comes when it ends."""
+        return quiet <= QUEUED_GRACE_US and any(map(is_parent_awaited, nodes))
+
+    def _running_status(self, nodes: list[Node], quiet: int) -> tuple[int, str | None]:
+        """Of nodes that have not ended: stalled if all are, by their process or by silence."""
+        reasons = []
+        for node in nodes:
+            verdict = self._liveness.verdict(node, None)
+            if verdict is not None:
+                reasons.append(verdict.reason)
+            elif quiet > QUIET_US and not self._liveness.has_heartbeats(node):
+                reasons.append("silent")
+            else:
+                return PROCESSING, None
+        return STALLED, min(reasons)
 
     def _rootless_status(self, task: Task, quiet: int, queued: int) -> tuple[int, str | None]:
         """Without a root nothing reports the end: it has come when nothing is left to do."""
         if quiet > QUIET_US and queued:
             return STALLED, "silent"
-        is_phase_open = quiet <= QUIET_US and any(self._is_alive(node) for node in task.tops)
-        if queued or is_phase_open:
+        if task.is_named:
+            return self._named_status(task, quiet, queued)
+        if queued:
             return PROCESSING, None
         face = self._tasks.face_of(task)
-        is_over = not task.is_named and face is not None and face.kind in (JOB, PHASE)
-        if quiet <= QUEUED_GRACE_US and not is_over:
+        shown = topmost_phases(task)
+        if face is not None and face.kind == SPAN:
+            shown.append(face)
+        phases_and_spans = (*shown, *task.virtual.values())
+        running = [
+            node for node in phases_and_spans if node.start is not None and not has_ended(node)
+        ]
+        if running:
+            return self._running_status(running, quiet)
+        if quiet <= QUEUED_GRACE_US and (face is None or self._is_part([face, *shown], quiet)):
             return PROCESSING, None
+        if shown and status_of_ended(shown) == FAILED:
+            return FAILED, None
+        return self._status_of_jobs(task)
+
+    def _named_status(self, task: Task, quiet: int, queued: int) -> tuple[int, str | None]:
+        is_phase_open = quiet <= QUIET_US and any(self._is_alive(node) for node in task.tops)
+        if queued or is_phase_open or quiet <= QUEUED_GRACE_US:
+            return PROCESSING, None
+        return self._status_of_jobs(task)
+
+    def _status_of_jobs(self, task: Task) -> tuple[int, str | None]:
         if task.agg[FAILED] and not task.agg[COMPLETED]:
             return FAILED, None
         if task.agg[STALLED] and not task.agg[COMPLETED]:
@@ -173,12 +229,18 @@ class Cards:
     def standing(self, task: Task) -> Standing:
         """Where a task stands: what lists are sorted and filtered by, without its phases."""
         status, reason = self.status(task)
-        root = self._tasks.root_of(task)
-        started = None if root is None else root.start
+        parts = self._parts(task)
+        face = None if parts or task.is_named else self._tasks.face_of(task)
+        started = min((part.start for part in parts if part.start is not None), default=None)
+        if face is not None and face.kind != JOB:
+            started = face.start  # a job's card has waited in its queue too
         ended = None
         if status in (COMPLETED, FAILED, STALLED):
-            is_known = root is not None and root.ended
-            ended = root.end if root is not None and is_known else self._tasks.last_seen(task)
+            if parts and all(part.ended for part in parts):
+                ended = max(part.end for part in parts)
+            elif face is not None and status != STALLED:
+                ended = _last_end(task)
+            ended = ended or self._tasks.last_seen(task)
         if started is None:
             started = self._tasks.first_event(task)
         return Standing(status, reason, started, ended)
@@ -188,13 +250,17 @@ class Cards:
         root = self._tasks.root_of(task)
         if root is None:
             face = None if task.is_named else self._tasks.face_of(task)
-            return Labels(None, None if face is None else face.name or "job", None, None)
+            if face is None:
+                return Labels(None, None, None, None)
+            name = face.name or "job"
+            return Labels(name, name, None, _error_of(task, face))
         more = root.more
+        title = None if more is None else more.title
         return Labels(
-            title=None if more is None else more.title,
+            title=root.name if title is None and root.kind == SPAN else title,
             task_type=root.name,
             domain=None if more is None else more.domain,
-            error=None if is_open(root) else root.error,
+            error=_error_of_parts(self._parts(task)),
         )
 
     def card(self, task: Task) -> Card:
@@ -255,3 +321,27 @@ def _eta(running: list[PhaseRow]) -> float | None:
     """Seconds until the running phases are done, the slowest counting; None without a rate."""
     etas = [phase.pending / phase.rate for phase in running if phase.rate and phase.total]
     return round(max(etas), 1) if etas and len(etas) == len(running) else None
+
+
+def _last_end(task: Task) -> int:
+    """The latest end in a task without a root, microseconds; 0 for none."""
+    jobs = (job.win.end for job in task.jobs.values() if job.win is not None)
+    return max((*jobs, *(node.end for node in (*task.tops, *task.spans))), default=0)
+
+
+def _error_of(task: Task, face: Node) -> str | None:
+    """Why a task without a root failed: its face, else an agent at its top; None: no error."""
+    own = face.own
+    node = own.win if type(own) is Job else face
+    if node is not None and node.ended & 7 == FAILED and node.error:
+        return node.error
+    return _error_of_parts(topmost_phases(task))
+
+
+def _error_of_parts(parts: list[Node]) -> str | None:
+    """The error of the part that failed last; None if none has ended with one."""
+    ended = [node for node in parts if not is_open(node)]
+    failed = [node for node in ended if node.error is not None]
+    if len(ended) > 1 and status_of_ended(ended) != FAILED:
+        return None  # what came after overcame it
+    return max(failed, key=lambda node: (node.end, node.key or 0)).error if failed else None

@@ -96,14 +96,17 @@ def row_name(node: Node) -> str:
 
 def task_name(tasks: Tasks, task: Task) -> str:
     """
-    Return what people call a task: its title, else its id. Never raises.
+    Return what people call a task: its title, else what its card shows, else its id. Never raises.
 
     Args:
         tasks: All tasks.
         task: One of them.
     """
     root = tasks.root_of(task)
-    return task.id if root is None else row_name(root)
+    if root is not None:
+        return row_name(root)
+    face = None if task.is_named else tasks.face_of(task)
+    return task.id if face is None else face.name or row_name(face)
 
 
 def row_path(tasks: Tasks, node: Node) -> tuple[str, ...]:

@@ -22,9 +22,15 @@ from otel_bridge_collector.model.events import (
     RETRYING,
     STALLED,
 )
-from otel_bridge_collector.model.nodes import GONE, UNKNOWN, Node, Task, is_in_phase
+from otel_bridge_collector.model.nodes import (
+    GONE,
+    UNKNOWN,
+    Node,
+    Task,
+)
 from otel_bridge_collector.model.runs import has_ended
 from otel_bridge_collector.model.tasks import has_own_facts
+from otel_bridge_collector.model.work.containers import is_in_phase
 
 __all__ = [
     "PhaseRow",

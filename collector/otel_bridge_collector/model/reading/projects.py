@@ -69,4 +69,8 @@ def project_of_past(
     if task is not None and (task.project is not None or task.is_named):
         return project_of(task)
     named = tasks.of_trace.get(trace_id or "", ())
+    if task is not None and task_id not in (None, trace_id):
+        # Another trace, which its own continues.
+        host = tasks.only_task_of(task)
+        return None if host is None else project_of(host)
     return project_of(named[0]) if len(named) == 1 and task_id in (None, trace_id) else None

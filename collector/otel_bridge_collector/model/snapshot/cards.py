@@ -28,6 +28,7 @@ __all__ = ["OPEN", "is_visible", "shown_tasks", "task_card", "task_cards"]
 OPEN: Final = (PENDING, PROCESSING, RETRYING)
 """Status codes of a card that is not over."""
 
+_OVER: Final = (COMPLETED, FAILED)
 MAX_CARDS: Final = 200
 MAX_SPANS: Final = 2000
 MAX_SPANS_PER_CARD: Final = 200
@@ -121,11 +122,15 @@ def _status(code: int) -> Status:
 
 
 def _duration(model: Fold, task: Task, card: Card) -> float | None:
-    """Of the research task's own node, in milliseconds; None while the card is open."""
-    root = model.tasks.root_of(task)
-    if root is None or card.ended is None or is_open(root) or root.start is None:
+    """Of the nodes by which the card ends, in milliseconds; None while one of them is open."""
+    if card.ended is None or card.started is None:
         return None
-    return (root.end - root.start) / 1000
+    root = model.tasks.root_of(task)
+    if root is None:
+        is_known = not task.is_named and card.status in _OVER
+    else:
+        is_known = root.start is not None and model.tasks.is_ended(task)
+    return (card.ended - card.started) / 1000 if is_known else None
 
 
 def _phase(row: PhaseRow) -> PhaseProgress:

@@ -38,6 +38,7 @@ from otel_bridge_collector.model.events import (
 from otel_bridge_collector.model.nodes import (
     NAME_BY_END,
     NAME_BY_WORD,
+    PART,
     REPEATED,
     RETRIED,
     Host,
@@ -297,7 +298,10 @@ def _merge_card_facts(node: Node, event: Event, kind: int, at: int, ts: int) -> 
     if kind == PHASE:
         if event.counts is not None:
             _merge_counts(node, event.counts, ts)
-    elif len(event.meta) > 2:
+        return
+    if event.name is not None:
+        node.marks |= PART
+    if len(event.meta) > 2:
         _merge_texts(node, event, at)
 
 

@@ -20,7 +20,15 @@ from otel_bridge_collector.model.events import (
     short_name,
 )
 from otel_bridge_collector.model.eviction import Eviction
-from otel_bridge_collector.model.nodes import KIND_BY_END, NAMED, Job, Node, Task
+from otel_bridge_collector.model.nodes import (
+    AWAITS_PARENT,
+    KIND_BY_END,
+    LINKED,
+    NAMED,
+    Job,
+    Node,
+    Task,
+)
 from otel_bridge_collector.model.processes.records import credit
 from otel_bridge_collector.model.reading.gone import hash_of, is_gone, remember, retry_of
 from otel_bridge_collector.model.tasks import Tasks
@@ -33,6 +41,8 @@ __all__ = ["Placing"]
 _MAX_WAITING_HEARTBEATS: Final = 20_000
 _MAX_REFUSED: Final = 50_000
 _MAX_ATTEMPT: Final = 1_000_000
+_BASE_ORDER: Final = {0: 0, LINKED: 1, NAMED: 2, NAMED | LINKED: 2}
+"""Which word on a node's task or trace counts, by its mark."""
 
 
 class Placing:
@@ -98,7 +108,7 @@ class Placing:
         if node is None:
             return self._new_node(event, fact, kind, rank, base, is_named, key)
         if base is not node.base or is_named != node.marks & NAMED:
-            self._merge_base(node, base, is_named)
+            self._merge_base(node, event, base, is_named)
         if event.parent_span_id is not None:
             parent, parent_key = node.parent, int(event.parent_span_id, 16)
             if parent is None or (parent.key if type(parent) is Node else parent) != parent_key:
@@ -154,8 +164,11 @@ class Placing:
         if (is_full or self._refused) and not self._has_room(base, hash((base.id, key))):
             return None
         marks = KIND_BY_END if rank == SELF else 0
-        if is_named:
-            marks |= NAMED
+        marks |= NAMED if is_named else _link_mark(event, base)
+        if parent_key is not None and event.name is not None and not event.remote_parent:
+            # Of senders before OTLP 1.2 it is not known; but what these kinds do is asked from
+            # another process.
+            marks |= 0 if event.span_kind in ("SERVER", "CONSUMER") else AWAITS_PARENT
         job_id = phase = None
         if kind == JOB or kind == ENQUEUE:  # noqa: SIM109
             job_id, phase = event.task_id, event.phase
@@ -200,6 +213,8 @@ class Placing:
             owners.add(card)
         if not is_named:
             owners.update(self._tasks.of_trace.get(trace_id, ()))
+            hosts = [self._tasks.only_task_of(owner) for owner in owners]
+            owners.update(host for host in hosts if host is not None)
             parent = None if parent_key is None else self._tree.nodes.get(parent_key)
             if parent is not None:
                 owners.add(parent.own.task)
@@ -216,15 +231,16 @@ class Placing:
                 return True
         return False
 
-    def _merge_base(self, node: Node, base: Task, is_named: bool) -> None:
-        """The task that an event names, before the card of its trace; of two the smaller id."""
-        known = bool(node.marks & NAMED)
-        if is_named < known or (is_named == known and base.id >= node.base.id):
+    def _merge_base(self, node: Node, event: Event, base: Task, is_named: bool) -> None:
+        """A task that an event names, then a linked trace, then its own; of two the smaller id."""
+        mark = NAMED if is_named else _link_mark(event, base)
+        if _BASE_ORDER[mark] < (known := _BASE_ORDER[node.marks & (NAMED | LINKED)]):
+            return
+        if _BASE_ORDER[mark] == known and base.id >= node.base.id:
             return
         node.base = base
-        if is_named:
-            node.marks |= NAMED
-        else:
+        node.marks = node.marks & ~(NAMED | LINKED) | mark
+        if not is_named:
             base.loose.append(node)
         self._tree.place(node)
 
@@ -292,3 +308,9 @@ class Placing:
                 node.phase = short_name(event.phase)
         self._tree.add_spanless(node, None if kind == TASK else event.task_id)
         return node
+
+
+def _link_mark(event: Event, base: Task) -> int:
+    """Of an event that names no task: whether ``base`` is the card of another trace than its."""
+    trace_id = event.trace_id
+    return 0 if trace_id is None or trace_id == base.id else LINKED

@@ -35,7 +35,8 @@ def kind_of(event: Event, fact: Fact) -> int:
     elif kind != SPAN and event.task_id is not None:
         if kind == ENQUEUE or event.span_kind == "PRODUCER":
             return ENQUEUE
-        return TASK if event.task_id == event.parent_task_id else JOB
+        # The root of a trace that continues another names that one as its task.
+        return TASK if event.task_id in (event.parent_task_id, event.trace_id) else JOB
     return -1 if event.span_id is None else SPAN
 
 

@@ -30,7 +30,7 @@ from otel_bridge_collector.model.events import (
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.nodes import GONE, Job, Node, Task
 from otel_bridge_collector.model.reading.cards import Standing
-from otel_bridge_collector.model.reading.keys import node_key, row_name
+from otel_bridge_collector.model.reading.keys import node_key, row_name, task_name
 from otel_bridge_collector.model.reading.phases import virtual_standing
 from otel_bridge_collector.model.reading.rows import NodeState
 from otel_bridge_collector.model.runs import is_open, runs_of
@@ -179,7 +179,7 @@ class RowMaker:
             "k": self.key(item),
             "depth": depth,
             "kind": "task" if node is None or is_task else KIND_NAMES[node.kind].split("_")[-1],
-            "name": task.id if node is None else row_name(node),
+            "name": task_name(self._model.tasks, task) if node is None else row_name(node),
             "type": node.name if node is not None and node.kind in TYPED else None,
             "job": job and job.id,
             "status": STATUS_NAMES[state.status],

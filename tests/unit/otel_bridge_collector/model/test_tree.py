@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from otel_bridge_collector.model.events import Event
 from otel_bridge_collector.model.fold import Fold
-from otel_bridge_collector.model.nodes import MAX_DEPTH, Node, depth_of, is_in_phase
+from otel_bridge_collector.model.nodes import (
+    MAX_DEPTH,
+    Node,
+)
+from otel_bridge_collector.model.work.containers import (
+    depth_of,
+    is_in_phase,
+)
 
 from tests.support.histories import (
     digest,

@@ -230,12 +230,17 @@ def test_a_traces_card_is_over_with_its_work(event_type: str, expected: str) -> 
     assert status(fold_every_way(story[:1], 5, ways=8), TRACE) == ("processing", None)
 
 
-def test_a_request_that_is_over_waits_like_a_task() -> None:
-    """A trace's card of a mere span is over 60 s after its last event: more work may follow."""
+@pytest.mark.parametrize(("outcome", "expected"), [(None, "completed"), ("failed", "failed")])
+def test_a_local_root_ends_its_card(outcome: str | None, expected: str) -> None:
+    """An INTERNAL span whose parent is not known is the card: its name, its end, its outcome."""
     ids: dict[str, Any] = {"parent_task_id": TRACE, "trace_id": TRACE, "span_id": span(1)}
-    story = [event(0, "span_started", **ids), event(5, "span_ended", **ids)]
-    assert status(fold_every_way(story, 65, ways=8), TRACE) == ("processing", None)
-    assert status(fold_every_way(story, 65.1, ways=8), TRACE) == ("completed", None)
+    about = {**ids, "parent_span_id": span(9), "remote_parent": True, "name": "answer"}
+    story = [event(0, "span_started", **about), event(5, "span_ended", **about, status=outcome)]
+    model = fold_every_way(story, 6, ways=8)
+    card = model.cards.card(model.tasks.by_id[TRACE])
+    assert status(model, TRACE) == (expected, None)
+    assert (card.title, card.started, card.ended) == ("answer", moment(0), moment(5))
+    assert status(fold_every_way(story[:1], 6, ways=8), TRACE) == ("processing", None)
 
 
 def test_of_several_roots_the_latest_run_counts() -> None:

@@ -20,7 +20,12 @@ from otel_bridge_collector.model.events import (
 )
 from otel_bridge_collector.model.eviction import Limits
 from otel_bridge_collector.model.fold import Fold
-from otel_bridge_collector.model.nodes import MAX_DEPTH, Job, Node, depth_of
+from otel_bridge_collector.model.nodes import (
+    MAX_DEPTH,
+    Job,
+    Node,
+)
+from otel_bridge_collector.model.work.containers import depth_of
 
 from tests.support.histories import (
     TRACE,

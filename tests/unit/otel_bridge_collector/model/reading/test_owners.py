@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from otel_bridge_collector.model.tasks import TraceTable, owner_key
+from otel_bridge_collector.model.reading.owners import TraceTable, owner_key
 
 from tests.support.histories import event, fold_every_way, span
 
