@@ -9,16 +9,18 @@ of its trace the card shows is decided by the collector, which sees all of it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from opentelemetry.trace import SpanContext, SpanKind
 
 from otel_bridge.events import semconv
+from otel_bridge.mapping.calls import Call, CallsInside, call_of, is_call, is_same
 from otel_bridge.mapping.lifecycle import ENQUEUE, JOB, PHASE, RESEARCH_TASK
+from otel_bridge.mapping.links import continued_trace
 from otel_bridge.mapping.rules_platforms import is_never_a_task
 from otel_bridge.mapping.span_view import Attributes, SpanView
-from otel_bridge.mapping.third_party import Classification, message_id_of
+from otel_bridge.mapping.third_party import Classification, classify, message_id_of
 
 __all__ = ["InheritedContext", "InheritedContexts", "Key", "own_context"]
 
@@ -43,6 +45,11 @@ class InheritedContext(NamedTuple):
     """The span put its own message back into the queue, so no new job was enqueued."""
     is_correlated: bool = False
     """Inherited from a task that the collector knows; for spans that name no other project only."""
+    call: Call | None = None
+    """What the span does; of a span without a role what the one around it does."""
+    is_double: bool = False
+    """The span is about the same as one around it, or inside it, and so has no role."""
+    parent_id: int | None = None
 
 
 _NOTHING: Final = InheritedContext(None, None, None)
@@ -85,6 +92,7 @@ class InheritedContexts:
     def __init__(self) -> None:
         self.correlated: Mapping[Key, InheritedContext] = {}
         self._remembered: OrderedDict[Key, InheritedContext] = OrderedDict()
+        self._inside = CallsInside()
 
     def get(self, key: Key) -> InheritedContext | None:
         """
@@ -170,7 +178,15 @@ class InheritedContexts:
         project_id = attributes.get(semconv.PROJECT_ID, parent.project_id)
         if parent.is_correlated and project_id != parent.project_id:
             parent = self.get((context.trace_id, 0)) or _NOTHING
+        parent_task_id = parent.parent_task_id
+        linked = continued_trace(span)
+        if linked is not None:
+            parent_task_id = self._continue(linked, context.trace_id, project_id)
         role = _role_of(span, classification)
+        key = (context.trace_id, context.span_id)
+        call, is_double = self._call_of(span, key, attributes, classification, role, parent)
+        if is_double:
+            role = None
         phase, task_id, message_id, is_requeue = parent.phase, None, None, False
         if role == PHASE and classification is not None:
             phase = classification.task_type
@@ -185,7 +201,7 @@ class InheritedContexts:
             if role == ENQUEUE and parent.role == JOB and is_own_message:
                 task_id, is_requeue = parent.task_id, True
         found = InheritedContext(
-            parent.parent_task_id or f"{context.trace_id:032x}",
+            parent_task_id or f"{context.trace_id:032x}",
             project_id,
             phase,
             role,
@@ -193,9 +209,103 @@ class InheritedContexts:
             message_id,
             is_requeue,
             parent.is_correlated,
+            call,
+            is_double,
+            _local_parent(span),
         )
-        self.remember((context.trace_id, context.span_id), found)
+        self.remember(key, found)
         return found
+
+    def _continue(self, linked: int, trace_id: int, project_id: str | None) -> str:
+        """The task of the linked trace, which that of the whole trace is from now on."""
+        known = self.get((linked, 0))
+        task_id = None if known is None else known.parent_task_id
+        if task_id is None:
+            task_id = f"{linked:032x}"
+        if self.get((trace_id, 0)) is None:
+            self.remember((trace_id, 0), InheritedContext(task_id, project_id, None))
+        return task_id
+
+    def _call_of(
+        self,
+        span: SpanView,
+        key: Key,
+        attributes: Attributes,
+        classification: Classification | None,
+        role: str | None,
+        parent: InheritedContext,
+    ) -> tuple[Call | None, bool]:
+        """What the span does, and whether a span around it or inside it does the same."""
+        before, inside = self.get(key), self._inside.get(key)
+        outer = None if _is_entry(span) else parent.call
+        own = None if classification is None else call_of(span, attributes, classification)
+        if role == RESEARCH_TASK and (own is None or own.operation == PHASE):
+            # Without a scope: the phase around all of a task says nothing that the task does not.
+            name = span.name if own is None else own.name
+            own = Call(PHASE, name, "", span.start_time or 0, span.end_time)
+        if own is None:
+            if inside is not None and role is None:
+                self._note_inside(key, span, inside)
+            return (outer if role is None else None), False
+        is_around = inside is not None and is_same(own, inside)
+        if before is not None and (before.is_double or before.role is not None):
+            # What an open span was shown as, it stays.
+            return own if before.role is not None else before.call, before.is_double
+        if role == RESEARCH_TASK:
+            return None if is_around else own, False
+        if outer is not None and is_same(outer, own):
+            return outer, True
+        if is_around and inside is not None:
+            self._note_inside(key, span, inside)
+            return outer, True
+        if own.operation in _NESTED:
+            self._note_inside(key, span, own)
+        return own, False
+
+    def _note_inside(self, key: Key, span: SpanView, call: Call) -> None:
+        """Note a call at all spans around it, up to the first that has a role."""
+        parent_id = _local_parent(span)
+        for _ in range(_MAX_DEPTH):
+            if parent_id is None:
+                return
+            key = (key[0], parent_id)
+            self._inside.note(key, call)
+            around = self.get(key)
+            if around is None or around.role is not None:
+                return
+            parent_id = around.parent_id
+
+    def note_ended(self, spans: Iterable[SpanView]) -> None:
+        """
+        Note the calls of ended spans, so that it does not matter which requests they come in.
+
+        Exporters send a span when it ends, the inner ones first. If an outer one is in the same
+        request it is mapped first, and would be the job; in a later one the inner would. Only for
+        spans received by OTLP; never raises.
+
+        Args:
+            spans: The ended spans of a request, inner ones first.
+        """
+        for span in spans:
+            attributes, context = span.attributes or {}, span.context
+            if context is None:
+                continue
+            key = (context.trace_id, context.span_id)
+            own = None
+            if is_call(attributes) and (found := classify(span, attributes)) is not None:
+                own = call_of(span, attributes, found)
+                if own is None:
+                    continue
+            inside = self._inside.get(key)
+            if own is None or (inside is not None and is_same(own, inside)):
+                own = inside
+            if own is not None and own.operation in _NESTED:
+                self._note_inside(key, span, own)
+
+    def end_call(self, key: Key, known: InheritedContext, end_ns: int | None) -> None:
+        """Note when a span with a call has ended: what starts later is not inside it."""
+        if known.call is not None and known.role is not None and known.call.end_ns is None:
+            self.remember(key, known._replace(call=known.call._replace(end_ns=end_ns)))
 
     def _parent_context(self, span: SpanView, context: SpanContext) -> InheritedContext | None:
         trace_id = context.trace_id
@@ -211,6 +321,15 @@ class InheritedContexts:
         if correlated is not None and _may_correlate(found, correlated, trace_id):
             return correlated
         return found
+
+
+def _is_entry(span: SpanView) -> bool:
+    """Whether its parent, if it has one, is in another process."""
+    return span.parent is None or span.parent.is_remote or span.kind is SpanKind.SERVER
+
+
+def _local_parent(span: SpanView) -> int | None:
+    return None if span.parent is None or _is_entry(span) else span.parent.span_id
 
 
 def _role_of(span: SpanView, classification: Classification | None) -> str | None:
@@ -239,6 +358,9 @@ def _may_correlate(found: InheritedContext, correlated: InheritedContext, trace_
     return is_alone and found.project_id in (None, correlated.project_id)
 
 
+_NESTED: Final = ("model", "embedding", "tool", PHASE)
+"""Calls that a span around them may describe too, and say so only at its end."""
+_MAX_DEPTH: Final = 64
 _REQUEST_KINDS: Final = (SpanKind.SERVER, SpanKind.CLIENT)
 """Root spans of these kinds are requests: a card for each request would bury the tasks."""
 _QUEUE_KINDS: Final = (SpanKind.PRODUCER, SpanKind.CONSUMER)

@@ -17,13 +17,15 @@ another process. Of these at most 20 a second.
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
+from hashlib import blake2b
 from typing import Any, Final
 
 from opentelemetry.trace import SpanContext, SpanKind
 
 from otel_bridge.clock import iso_utc
-from otel_bridge.events.event_ids import event_id_of
+from otel_bridge.events.event_ids import event_id_of, snapshot_id_of
 from otel_bridge.mapping.inheritance import InheritedContext, Key
 from otel_bridge.mapping.lifecycle import SPAN, event_of
 from otel_bridge.mapping.span_view import (
@@ -33,8 +35,10 @@ from otel_bridge.mapping.span_view import (
     add_ids,
     add_kind,
     duration_ms,
-    error_of,
+    failure_of,
     has_failed,
+    scope_of,
+    shown_name,
 )
 
 __all__ = ["IntermediateSpans"]
@@ -56,13 +60,18 @@ class _IntermediateSpan:
     )
 
     def __init__(
-        self, span: SpanView, context: SpanContext, key: Key, inherited: InheritedContext
+        self,
+        span: SpanView,
+        context: SpanContext,
+        key: Key,
+        inherited: InheritedContext,
+        name: str,
     ) -> None:
         self.context = context
         self.key = key
         self.parent = span.parent
         self.start_ns = span.start_time or 0
-        self.name = span.name
+        self.name = name
         self.kind = span.kind
         self.inherited = inherited
         self.is_sent = False
@@ -117,8 +126,8 @@ class IntermediateSpans:
 
         ``events`` is the list that the mapper publishes. A start is needed if a span inside it was
         sent before, if its library says only at its end what a span is, and for outgoing requests
-        inside work, of which 20 a second are sent at most. A span that was added before is ignored;
-        over 20,000 the oldest is forgotten.
+        inside work, of which 20 a second are sent at most. Of a span that was added before and
+        sent, a new name is an event; over 20,000 the oldest is forgotten.
 
         Args:
             span: The span, at its start or when it first arrives.
@@ -130,15 +139,23 @@ class IntermediateSpans:
         Raises:
             ValueError, OverflowError, OSError: A time is out of the years that ``gmtime`` accepts.
         """
-        if key in self._running or key in self._ended:
+        name = shown_name(span, attributes)
+        known = self._running.get(key)
+        if known is not None and known.name != name:
+            known.name = name
+            if known.is_sent:
+                self.events.append(self._update_of(known))
+        if known is not None or key in self._ended:
             return
-        found = self._running[key] = _IntermediateSpan(span, context, key, inherited)
+        found = self._running[key] = _IntermediateSpan(span, context, key, inherited, name)
         if len(self._running) > _MAX_RUNNING:
             self._running.popitem(last=False)
         if self._awaited and key in self._awaited:
             del self._awaited[key]
             self._send_from(*key)
-        elif self._parents_come_first and self._is_sent_at_once(span, found, attributes):
+        elif (self._parents_come_first or span.end_time is None) and self._is_sent_at_once(
+            span, found, attributes
+        ):
             self._send_from(*key)
 
     def end(self, span: SpanView, key: Key, attributes: Attributes) -> None:
@@ -162,12 +179,13 @@ class IntermediateSpans:
         self._ended[key] = found
         if len(self._ended) > _MAX_ENDED:
             self._ended.popitem(last=False)
+        found.name = shown_name(span, attributes)
         is_failed = has_failed(span)
         found.end = (
             span.end_time or 0,
             duration_ms(span),
             "failed" if is_failed else "completed",
-            error_of(span, attributes) if is_failed else None,
+            failure_of(span, attributes) if is_failed else None,
         )
         if found.is_sent:
             self.events.append(self._end_of(found))
@@ -175,6 +193,11 @@ class IntermediateSpans:
     def remove(self, key: Key) -> None:
         """Forget a span that turned out to be a task, phase, job or enqueue; unknown: no change."""
         self._running.pop(key, None)
+
+    def is_sent(self, key: Key) -> bool:
+        """Whether a span that runs is in ``events``, or was; never raises."""
+        found = self._running.get(key)
+        return found is not None and found.is_sent
 
     def has_work(self, trace_id: int, span: SpanView) -> None:
         """
@@ -242,9 +265,10 @@ class IntermediateSpans:
     def _is_sent_at_once(
         self, span: SpanView, found: _IntermediateSpan, attributes: Attributes
     ) -> bool:
+        if found.inherited.is_double:
+            return False
         trace_id = found.key[0]
-        scope = getattr(span, "instrumentation_scope", None)
-        if scope is not None and scope.name.startswith(_LATE_SCOPES):
+        if scope_of(span).startswith(_LATE_SCOPES):
             self._note_work(trace_id)
             return True
         if (
@@ -290,6 +314,15 @@ class IntermediateSpans:
     def _start_of(self, span: _IntermediateSpan) -> Fields:
         return self._fields(span, None, span.start_ns, {})
 
+    def _update_of(self, span: _IntermediateSpan) -> Fields:
+        """A snapshot of an open span has another name than the one before."""
+        fields = self._fields(span, None, time.time_ns(), {})
+        digest = int.from_bytes(blake2b(span.name.encode(), digest_size=8).digest(), "big")
+        fields["event_id"] = snapshot_id_of(span.context, span.start_ns, digest)
+        fields["event_type"] = "span_updated"
+        del fields["status"]
+        return fields
+
     def _end_of(self, span: _IntermediateSpan) -> Fields:
         assert span.end is not None
         end_ns, duration, outcome, error = span.end
@@ -317,19 +350,30 @@ class IntermediateSpans:
         fields |= more
         trace_id, span_id = span.key
         add_ids(fields, trace_id, span_id, span.parent, self._incarnation)
-        add_kind(fields, span)
+        add_kind(fields, span, span.name)
         return fields
 
 
 _NO_ENQUEUES: Final[list[int]] = []
 _LATE_SCOPES: Final = (
     "openinference.instrumentation",
+    "langsmith",
+    "langfuse-sdk",
+    "traceloop.tracer",
+    "opentelemetry.instrumentation.langchain",
+    "opentelemetry.instrumentation.llamaindex",
+    "opentelemetry.instrumentation.crewai",
+    "opentelemetry.instrumentation.haystack",
     "airflow.sdk.execution_time",
     "dbos-tracer",
     "gcp.vertex.agent",
     "livekit-agents",
 )
-"""Instrumentation scopes that say what a span is after its start only, or in the span above it."""
+"""Instrumentation scopes that say what a span is after its start only, or in the span above it.
+
+All of them are of agents and workflows, so each of their spans is of interest. Those that set
+attributes when a span starts (pydantic-ai, the OpenAI instrumentations) need not be here, nor may
+those of web frameworks and databases be: every query would be an event."""
 _REQUEST_ATTRIBUTES: Final = ("http.request.method", "http.method", "rpc.system")
 """A CLIENT span with one of these calls a service; others query a database or a cache."""
 _REQUESTS_PER_SEC: Final = 20

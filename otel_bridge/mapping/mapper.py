@@ -9,7 +9,7 @@ time of validating a model, and a test keeps the two byte-identical.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from opentelemetry.trace import SpanContext
@@ -38,8 +38,9 @@ from otel_bridge.mapping.span_view import (
     add_ids,
     add_kind,
     duration_ms,
-    error_of,
+    failure_of,
     has_failed,
+    shown_name,
     with_prefix,
 )
 from otel_bridge.mapping.third_party import (
@@ -102,6 +103,27 @@ class SpanMapper:
                 id 0 stands for the whole trace. Replaces what was set before. Kept, not copied.
         """
         self._contexts.correlated = correlated
+
+    def note_ended(self, spans: Iterable[SpanView]) -> None:
+        """
+        Note which calls are inside others, before the spans of a request are mapped; never raises.
+
+        Only the collector calls it. So it does not matter how an exporter cuts a trace into
+        requests: of two spans about one model call, the inner one is the job in each case.
+
+        Args:
+            spans: The ended spans of the request, inner ones first.
+        """
+        self._contexts.note_ended(spans)
+
+    def is_intermediate(self, key: Key) -> bool:
+        """
+        Whether a span runs and had a ``span_started``, because no rule knew it; never raises.
+
+        Args:
+            key: Trace id and span id.
+        """
+        return self._intermediate.is_sent(key)
 
     def take_intermediate(self) -> list[Fields]:
         """
@@ -177,7 +199,9 @@ class SpanMapper:
             return None
         known = self._contexts.get(key) if is_end else None
         classification = classify(span, attributes)
-        if known is None or (known.role is None and classification is not None):
+        if known is None or (
+            known.role is None and classification is not None and not known.is_double
+        ):
             known = self._contexts.resolve(span, context, attributes, classification)
             if known.role is None:
                 self._intermediate.add(span, context, key, known, attributes)
@@ -193,6 +217,8 @@ class SpanMapper:
             return None
         if known.is_requeue:
             return None
+        if is_end and known.call is not None:
+            self._contexts.end_call(key, known, span.end_time)
         return _third_party_facts(span, attributes, known, known.role, classification, is_end)
 
     def _event(
@@ -240,7 +266,7 @@ class SpanMapper:
             # The type of the event alone would say that the job ran and failed.
             fields["span_kind"] = "PRODUCER"
         if semconv.SPAN_KIND not in attributes:
-            add_kind(fields, span)
+            add_kind(fields, span, shown_name(span, attributes))
         elif found.is_about_end and facts.kind == JOB:
             add_job_end(fields, attributes)
         return fields
@@ -307,7 +333,7 @@ def _third_party_facts(
         if found.outcome is not None:
             outcome = found.outcome
         if outcome != "completed":
-            error = retry_reason_of(attributes) or error_of(span, attributes)
+            error = retry_reason_of(attributes) or failure_of(span, attributes)
     task_type = found.task_type or None
     is_root = role == RESEARCH_TASK
     get = attributes.get
@@ -326,15 +352,9 @@ def _third_party_facts(
         phase,
         retry_count,
         found.queue,
-        found.title or _title_of(span, attributes) if is_root else get(semconv.TASK_TITLE),
+        found.title or shown_name(span, attributes) if is_root else get(semconv.TASK_TITLE),
         role,
         outcome,
         None,
         error,
     )
-
-
-def _title_of(span: SpanView, attributes: Attributes) -> str:
-    """Of a root: Logfire's text with its values, which the name has as ``{placeholders}``."""
-    message = attributes.get("logfire.msg")
-    return message if isinstance(message, str) and message else span.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -10,6 +11,7 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 from otel_bridge.events import semconv
 
 __all__ = [
+    "INTERRUPTED_BY",
     "Attributes",
     "Facts",
     "Fields",
@@ -18,14 +20,15 @@ __all__ = [
     "add_kind",
     "duration_ms",
     "error_of",
+    "failure_of",
     "has_failed",
+    "scope_of",
+    "shown_name",
     "with_prefix",
 ]
 
 
 class _Described(Protocol):
-    @property
-    def name(self) -> str: ...
     @property
     def kind(self) -> SpanKind: ...
     @property
@@ -162,7 +165,7 @@ def add_ids(
         fields["incarnation"] = incarnation
 
 
-def add_kind(fields: Fields, span: _Described) -> None:
+def add_kind(fields: Fields, span: _Described, name: str) -> None:
     """
     Add ``span_kind``, ``remote_parent`` and ``name`` of a third-party span to an event's fields.
 
@@ -172,14 +175,35 @@ def add_kind(fields: Fields, span: _Described) -> None:
     Args:
         fields: Changed in place. A ``span_kind`` that is there stays; kind INTERNAL, a parent in
             this process and an empty name add nothing.
-        span: Has name, kind and parent.
+        span: Has kind and parent.
+        name: What it is called.
     """
     if span.kind is not SpanKind.INTERNAL:
         fields.setdefault("span_kind", span.kind.name)
     if span.parent is not None and span.parent.is_remote:
         fields["remote_parent"] = True
-    if span.name:
-        fields["name"] = span.name
+    if name:
+        fields["name"] = name
+
+
+def scope_of(span: object) -> str:
+    """Return the name of a span's instrumentation scope; empty if it has none. Never raises."""
+    scope = getattr(span, "instrumentation_scope", None)
+    return "" if scope is None else scope.name or ""
+
+
+def shown_name(span: SpanView, attributes: Attributes) -> str:
+    """
+    Return the name of a span for people; never raises.
+
+    That of Logfire's spans may be a template, ``Fetch {url}``; ``logfire.msg`` has the values.
+
+    Args:
+        span: The span.
+        attributes: Its attributes at this moment.
+    """
+    message = attributes.get("logfire.msg")
+    return message if isinstance(message, str) and message else span.name
 
 
 def duration_ms(span: SpanView) -> int | None:
@@ -189,29 +213,113 @@ def duration_ms(span: SpanView) -> int | None:
     return max(0, span.end_time - span.start_time) // 1_000_000
 
 
-_INTERRUPTIONS: Final = frozenset({"CancelledError", "GeneratorExit", "KeyboardInterrupt"})
-"""Exceptions that are no ``Exception`` in Python: the SDK sets no status for them."""
+INTERRUPTED_BY: Final = "_otel_bridge_interrupted_by"
+"""Of an ended span object of this process: type and message of the exception that ended it."""
+_INTERRUPTIONS: Final = {
+    "CancelledError": "cancelled",
+    "Cancelled": "cancelled",
+    "GeneratorExit": "stopped by its reader",
+    "KeyboardInterrupt": "stopped by Ctrl-C",
+    "SystemExit": "stopped: the process exits",
+    "ClientDisconnect": "stopped: the client hung up",
+    # JavaScript: the SDK takes an error's code for its type, if it has one.
+    "AbortError": "cancelled",
+    "ABORT_ERR": "cancelled",
+    "CanceledError": "cancelled",
+    "ERR_CANCELED": "cancelled",
+    # Java, Kotlin and .NET
+    "CancellationException": "cancelled",
+    "JobCancellationException": "cancelled",
+    "InterruptedException": "interrupted",
+    "OperationCanceledException": "cancelled",
+    "TaskCanceledException": "cancelled",
+}
+"""What interrupts work, by the last part of the exception's type, in plain words.
+
+The first of them are no ``Exception`` in Python, so the SDK sets no status for them; the others are
+how a caller ends a call, so instrumentations often set none."""
+_GO_INTERRUPTIONS: Final = {
+    "context canceled": "cancelled",
+    "context deadline exceeded": "timed out",
+}
+"""By the end of the message: Go's errors have the type of what wraps them."""
+_NO_FAILURE: Final = ("", "0", "None")
+"""Messages of ``SystemExit`` when all went well."""
+_DOM_ABORT: Final = "20"
+"""``DOMException.ABORT_ERR``, which browsers and Node give an aborted call as its code."""
+
+
+def _interruption_of(attributes: Attributes) -> str | None:
+    """What an exception event says of an interruption, in plain words; None: it is none."""
+    kind = str(attributes.get(semconv.EXCEPTION_TYPE) or "")
+    found = _INTERRUPTIONS.get(kind[kind.rfind(".") + 1 :])
+    message = str(attributes.get(semconv.EXCEPTION_MESSAGE) or "")
+    if found is not None:
+        return None if kind == "SystemExit" and message in _NO_FAILURE else found
+    if kind == _DOM_ABORT:
+        return "cancelled" if "abort" in message.lower() else None
+    if message.endswith(tuple(_GO_INTERRUPTIONS)):
+        return next(text for end, text in _GO_INTERRUPTIONS.items() if message.endswith(end))
+    return None
+
+
+def _last_exception(span: SpanView) -> Attributes | None:
+    for event in reversed(span.events):
+        if event.name == semconv.EXCEPTION_EVENT and event.attributes:
+            return event.attributes
+    return None
 
 
 def has_failed(span: SpanView) -> bool:
     """
-    Whether an ended span failed: by its status, or interrupted without one; never raises.
+    Whether an ended span failed: by its status, or without one by what it recorded; never raises.
 
-    True if the status is ``ERROR``; or if it is ``UNSET`` and the last recorded exception is
-    ``CancelledError``, ``KeyboardInterrupt`` or ``GeneratorExit``, of any module, for which the SDK
-    sets no status. Else False, also with another exception.
+    True if the status is ``ERROR``. If it is ``UNSET``, also if the last recorded exception escaped
+    the span (``exception.escaped``) or interrupted it: ``CancelledError``, ``KeyboardInterrupt``,
+    ``GeneratorExit`` and what other languages call these; without any exception, if there is an
+    ``error.type``. Else False, also with another exception: it may have been dealt with.
 
     Args:
-        span: The span with its recorded exceptions and status.
+        span: The span with its recorded exceptions, attributes and status.
     """
     code = span.status.status_code
     if code is not StatusCode.UNSET:
         return code is StatusCode.ERROR
-    for event in reversed(span.events):
-        if event.name == semconv.EXCEPTION_EVENT and event.attributes:
-            kind = str(event.attributes.get(semconv.EXCEPTION_TYPE))
-            return kind.rpartition(".")[2] in _INTERRUPTIONS
-    return False
+    if span.events and (last := _last_exception(span)) is not None:
+        is_escaped = str(last.get(_ESCAPED)).lower() == "true"
+        return is_escaped or _interruption_of(last) is not None
+    if getattr(span, INTERRUPTED_BY, None) is not None:
+        return True
+    return bool(span.attributes) and bool((span.attributes or {}).get(semconv.ERROR_TYPE))
+
+
+_ESCAPED: Final = "exception.escaped"
+_MODULES: Final = re.compile(r"^(?:\w+\.)+(?=\w)")
+"""Before the name of an exception's type."""
+_CANCEL_SCOPE: Final = re.compile(r": Cancelled (?:via|by) cancel scope .*", re.DOTALL)
+"""What anyio writes: the address of an object, and the code of a task."""
+
+
+def failure_of(span: SpanView, attributes: Attributes) -> str | None:
+    """
+    Return why a third-party span failed, interruptions in plain words; None if it gives no reason.
+
+    E.g. ``cancelled (CancelledError: by the user)``; else as ``error_of``. Never raises.
+
+    Args:
+        span: The failed span with its recorded exceptions and status.
+        attributes: Its attributes.
+    """
+    error = error_of(span, attributes)
+    last = _last_exception(span)
+    if last is None and (by := getattr(span, INTERRUPTED_BY, None)) is not None:
+        kind, _, message = by.partition(": ")
+        last = {semconv.EXCEPTION_TYPE: kind, semconv.EXCEPTION_MESSAGE: message}
+        error = by
+    text = None if last is None else _interruption_of(last)
+    if text is None or error is None:
+        return error
+    return f"{text} ({_CANCEL_SCOPE.sub('', _MODULES.sub('', error))})"
 
 
 def error_of(span: SpanView, attributes: Attributes) -> str | None:

@@ -100,7 +100,8 @@ def _arq(span: SpanView, attributes: Attributes) -> Classification | None:
     if not name or " " in name or kinds.get(verb) is not span.kind:
         return None
     queue = text_of(attributes, "messaging.destination.name", "messaging.destination")
-    if name == queue:
+    is_conventional = attributes.get("messaging.system", "arq") not in ("arq", "redis")
+    if name == queue or is_conventional or "messaging.operation.type" in attributes:
         # By the messaging conventions the word before the verb is the queue, not the function.
         return None
     return Classification("enqueue" if verb == "send" else "job", name, queue)

@@ -128,12 +128,13 @@ class OtlpReceiver:
         events: list[tuple[int, MonitoringEvent]] = []
         updates: dict[str, MonitoringEvent] = {}
         bad: set[Key] = set()
+        ended = [one.span for one in read.spans if one.seen.shape is Shape.ENDED]
+        self._mapper.note_ended(reversed(ended))
         for one in read.spans:
             if one.seen.shape is Shape.ENDED:
                 self._map(one.span, events, bad, is_end=False)
             else:
                 self._map_open(one, events, updates, bad, now_ns)
-        ended = [one.span for one in read.spans if one.seen.shape is Shape.ENDED]
         # At equal end times the span that started last ends first: children before their parents.
         ended.sort(key=lambda span: (span.end_time or 0, -(span.start_time or 0)))
         for span in ended:
@@ -187,6 +188,7 @@ class OtlpReceiver:
             if not is_given_up:
                 self._snapshots.hear(key, known.project_id)
             return
+        was_intermediate = self._mapper.is_intermediate(key)
         start = self._event(span, bad, is_end=False)
         if start is None:
             # No rule knows it yet; a span below it may show it, and then its heartbeats count.

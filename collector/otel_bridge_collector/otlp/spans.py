@@ -17,7 +17,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1 import trace_pb2
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 
 from otel_bridge.events import semconv
 from otel_bridge_collector.otlp.rejections import Rejection, Rejections
@@ -81,6 +82,8 @@ class OtlpSpan(NamedTuple):
     status: Status
     attributes: Mapping[str, Any] | None
     events: Sequence[_SpanEvent]
+    instrumentation_scope: InstrumentationScope
+    links: Sequence[Link]
 
 
 def read_spans(
@@ -111,6 +114,7 @@ def read_spans(
     for resource_spans in request.resource_spans:
         found.begin(resource_spans.resource)
         for scope_spans in resource_spans.scope_spans:
+            found.scope = InstrumentationScope(scope_spans.scope.name)
             for received in scope_spans.spans:
                 try:
                     found.add(received)
@@ -132,6 +136,8 @@ class _Reader:
         self._spans: list[ReadSpan] = []
         self._open: dict[Key, ReadSpan | None] = {}
         """The last snapshot of each span; None: it says what the one before said."""
+        self.scope = InstrumentationScope("")
+        """Of the spans that follow."""
         self._parents: dict[str, set[str]] = {}
 
     def begin(self, resource: Resource) -> None:
@@ -212,6 +218,8 @@ class _Reader:
             status=_status(span.status),
             attributes=attributes,
             events=[_SpanEvent(event.name, _attributes(event.attributes)) for event in span.events],
+            instrumentation_scope=self.scope,
+            links=[_link(link) for link in span.links] if span.links else (),
         )
         if has_ended:
             return ReadSpan(found, seen, 0)
@@ -246,6 +254,11 @@ def _pending_parent(attributes: Mapping[str, Any]) -> int:
     if not 0 <= found < _MAX_ID:
         raise ValueError(f"{_PENDING_PARENT} {text[:60]!r}")
     return found
+
+
+def _link(link: trace_pb2.Span.Link) -> Link:
+    ids = (int.from_bytes(link.trace_id, "big"), int.from_bytes(link.span_id, "big"))
+    return Link(SpanContext(*ids, is_remote=True), _attributes(link.attributes))
 
 
 def _status(status: trace_pb2.Status) -> Status:

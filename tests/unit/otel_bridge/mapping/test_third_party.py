@@ -621,7 +621,7 @@ def test_a_call_that_was_cancelled_has_failed(story: Story) -> None:
         call.record_exception(asyncio.CancelledError("by the user"))
         call.end()
     (end,) = [event for event in story.events if event["event_type"] == "task_failed"]
-    assert end["error"].endswith("CancelledError: by the user")
+    assert end["error"] == "cancelled (CancelledError: by the user)"
 
 
 def test_an_event_names_the_kind_and_the_remote_parent_of_its_span(story: Story) -> None:

@@ -1,0 +1,55 @@
+"""
+Finds the trace that a span goes on with: durable execution starts a trace for each stretch of work.
+
+Only a link that says so counts. Most links do not: a batch consumer links to all producers, a
+fan-in to all that it joins, a page to the one before it; none of these is one piece of work.
+
+Sources: Vercel Workflow 5.0 (``core/src/telemetry.ts``, mode ``linked``), Restate's server
+(``invocation_span!``); both read, not run.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from otel_bridge.mapping.span_view import SpanView, scope_of
+
+__all__ = ["CONTINUES", "continued_trace"]
+
+CONTINUES: Final = "nexus.link.continues"
+"""Attribute of a link, true: this span goes on with the work of the linked trace."""
+_MARKS: Final = (CONTINUES, "restate.runtime")
+"""Attributes of such links; the second: an invocation that another one sent, or its restart."""
+_WORKFLOW_SCOPE: Final = "workflow"
+_WORKFLOW_NAMES: Final = ("workflow.execute", "step.execute")
+
+
+def continued_trace(span: SpanView) -> int | None:
+    """
+    Return the id of the trace whose work a span goes on with; None for most spans. Never raises.
+
+    By the first link with a true ``nexus.link.continues`` or ``restate.runtime``. Of Vercel
+    Workflow, whose links have no attributes, by the only link of a ``workflow.execute`` or
+    ``step.execute`` span; not if its parent is in another process: then that is where the run came
+    from, and the link is to the request that delivered it.
+
+    Args:
+        span: The span; its links, which an SDK span has and another may lack, are read.
+    """
+    links = getattr(span, "links", None)
+    if not links:
+        return None
+    found = next((link for link in links if _is_marked(link.attributes)), None)
+    if found is None and len(links) == 1 and scope_of(span) == _WORKFLOW_SCOPE:
+        is_delivered = span.parent is None or not span.parent.is_remote
+        if is_delivered and span.name.startswith(_WORKFLOW_NAMES):
+            found = links[0]
+    if found is None or span.context is None:
+        return None
+    trace_id = int(found.context.trace_id)
+    return trace_id if trace_id not in (0, span.context.trace_id) else None
+
+
+def _is_marked(attributes: object) -> bool:
+    get = getattr(attributes, "get", None)
+    return get is not None and any(get(name) is True for name in _MARKS)
