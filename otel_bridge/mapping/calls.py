@@ -18,8 +18,8 @@ from typing import Final, NamedTuple
 
 from opentelemetry.trace import SpanKind
 
+from otel_bridge.mapping.classification import Classification
 from otel_bridge.mapping.span_view import Attributes, SpanView, scope_of
-from otel_bridge.mapping.third_party import Classification
 
 __all__ = ["Call", "CallsInside", "call_of", "is_call", "is_same"]
 

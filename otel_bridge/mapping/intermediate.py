@@ -194,11 +194,6 @@ class IntermediateSpans:
         """Forget a span that turned out to be a task, phase, job or enqueue; unknown: no change."""
         self._running.pop(key, None)
 
-    def is_sent(self, key: Key) -> bool:
-        """Whether a span that runs is in ``events``, or was; never raises."""
-        found = self._running.get(key)
-        return found is not None and found.is_sent
-
     def has_work(self, trace_id: int, span: SpanView) -> None:
         """
         Put the intermediate spans above a task, phase or job into ``events``, if not sent before.

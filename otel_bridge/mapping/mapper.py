@@ -116,15 +116,6 @@ class SpanMapper:
         """
         self._contexts.note_ended(spans)
 
-    def is_intermediate(self, key: Key) -> bool:
-        """
-        Whether a span runs and had a ``span_started``, because no rule knew it; never raises.
-
-        Args:
-            key: Trace id and span id.
-        """
-        return self._intermediate.is_sent(key)
-
     def take_intermediate(self) -> list[Fields]:
         """
         Return the events of intermediate spans (requests and wrappers) due since the last call.

@@ -188,7 +188,6 @@ class OtlpReceiver:
             if not is_given_up:
                 self._snapshots.hear(key, known.project_id)
             return
-        was_intermediate = self._mapper.is_intermediate(key)
         start = self._event(span, bad, is_end=False)
         if start is None:
             # No rule knows it yet; a span below it may show it, and then its heartbeats count.
