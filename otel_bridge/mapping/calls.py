@@ -36,6 +36,8 @@ class Call(NamedTuple):
     start_ns: int
     end_ns: int | None
     """None while it runs."""
+    is_shown: bool = False
+    """It is a job or phase; else it may turn out to be the same as one around it."""
 
 
 _KINDS: Final = (

@@ -248,9 +248,15 @@ class InheritedContexts:
                 self._note_inside(key, span, inside)
             return (outer if role is None else None), False
         is_around = inside is not None and is_same(own, inside)
-        if before is not None and (before.is_double or before.role is not None):
+        if before is not None and before.is_double:
+            return before.call, True
+        if (
+            before is not None
+            and before.role is not None
+            and (span.end_time is None or not is_around)
+        ):
             # What an open span was shown as, it stays.
-            return own if before.role is not None else before.call, before.is_double
+            return own, False
         if role == RESEARCH_TASK:
             return None if is_around else own, False
         if outer is not None and is_same(outer, own):
@@ -259,7 +265,7 @@ class InheritedContexts:
             self._note_inside(key, span, inside)
             return outer, True
         if own.operation in _NESTED:
-            self._note_inside(key, span, own)
+            self._note_inside(key, span, own._replace(is_shown=True))
         return own, False
 
     def _note_inside(self, key: Key, span: SpanView, call: Call) -> None:
@@ -296,10 +302,18 @@ class InheritedContexts:
                 own = call_of(span, attributes, found)
                 if own is None:
                     continue
-            inside = self._inside.get(key)
-            if own is None or (inside is not None and is_same(own, inside)):
+            inside, before = self._inside.get(key), self.get(key)
+            is_double = before is not None and before.is_double
+            if own is None or is_double or (inside is not None and is_same(own, inside)):
                 own = inside
-            if own is not None and own.operation in _NESTED:
+            elif before is not None and before.role is not None:
+                own = own._replace(is_shown=True)
+            if own is None or own.operation not in _NESTED:
+                continue
+            parent_id = _local_parent(span)
+            around = None if parent_id is None else self.get((key[0], parent_id))
+            outer = None if around is None else around.call
+            if own.is_shown or outer is None or not is_same(outer, own):
                 self._note_inside(key, span, own)
 
     def end_call(self, key: Key, known: InheritedContext, end_ns: int | None) -> None:

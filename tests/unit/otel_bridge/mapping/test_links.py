@@ -91,7 +91,7 @@ def tasks_of(*spans: ReadableSpan) -> list[str | None]:
     """The task that the event of each span's start names."""
     mapper = SpanMapper(MetaAllowlist(()))
     found = [mapper.fields(one, is_end=False) for one in spans]
-    return [fields and fields["parent_task_id"] for fields in found]
+    return [None if fields is None else fields["parent_task_id"] for fields in found]
 
 
 def test_all_spans_of_a_trace_belong_to_the_one_that_it_continues() -> None:

@@ -14,7 +14,10 @@ from otel_bridge.mapping.span_view import (
     SpanView,
     duration_ms,
     error_of,
+    failure_of,
     has_failed,
+    scope_of,
+    shown_name,
     with_prefix,
 )
 from tests.support.spans import START_NS, SpanRecorder, tracer_with
@@ -143,6 +146,72 @@ def test_the_status_or_an_interruption_without_one_is_a_failure(
     """A status decides; without one, what was interrupted last has failed, what recovered not."""
     events = tuple(exception(kind, None) for kind in exceptions)
     assert has_failed(View(status=Status(code), events=events)) is expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "expected"),
+    [
+        ("asyncio.exceptions.CancelledError", None, "cancelled (CancelledError)"),
+        (
+            "asyncio.exceptions.CancelledError",
+            "Cancelled via cancel scope 7f33 by <Task pending coro=<run() at app.py:3>>",
+            "cancelled (CancelledError)",
+        ),
+        ("starlette.requests.ClientDisconnect", None, "stopped: the client hung up (Clie"),
+        ("AbortError", "This operation was aborted", "cancelled (AbortError: This operation"),
+        ("20", "This operation was aborted", "cancelled (20: This operation was aborted)"),
+        ("ABORT_ERR", None, "cancelled (ABORT_ERR)"),
+        ("*errors.errorString", "context canceled", "cancelled (*errors.errorString: context"),
+        ("*url.Error", "Get: context canceled", "cancelled (*url.Error: Get: context canceled)"),
+        ("context.deadlineExceededError", "context deadline exceeded", "timed out (deadlineExc"),
+        ("java.util.concurrent.CancellationException", None, "cancelled (CancellationException)"),
+        ("java.lang.InterruptedException", "sleep", "interrupted (InterruptedException: sleep)"),
+        ("System.Threading.Tasks.TaskCanceledException", None, "cancelled (TaskCanceledException)"),
+        ("SystemExit", "3", "stopped: the process exits (SystemExit: 3)"),
+    ],
+)
+def test_an_interruption_is_a_failure_in_plain_words(
+    kind: str, message: str | None, expected: str
+) -> None:
+    """In Python, JavaScript, Go, Java and .NET, without a status: what happened, then the type."""
+    view = View(events=(exception(kind, message),))
+    assert has_failed(view)
+    assert (failure_of(view, {}) or "").startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [("20", "no such table"), ("SystemExit", "0"), ("*errors.errorString", "x")],
+)
+def test_what_only_looks_like_an_interruption_is_none(kind: str, message: str) -> None:
+    """Another error with the code of an abort, an exit without error, an error of Go."""
+    assert not has_failed(View(events=(exception(kind, message),)))
+
+
+@pytest.mark.parametrize(("escaped", "expected"), [(True, True), ("True", True), ("False", False)])
+def test_an_exception_that_escaped_its_span_is_a_failure(escaped: object, expected: bool) -> None:
+    """The attribute says so, also as text, as some SDKs write it."""
+    event = SpanEvent("exception", {"exception.type": "ValueError", "exception.escaped": escaped})
+    assert has_failed(View(events=(event,))) is expected
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [(StatusCode.UNSET, True), (StatusCode.OK, False), (StatusCode.ERROR, True)],
+)
+def test_an_error_type_without_status_is_a_failure(code: StatusCode, expected: bool) -> None:
+    """The conventions set ``error.type`` for errors only; a status of OK overrules it."""
+    view = View(status=Status(code), attributes={"error.type": "timeout"})
+    assert has_failed(view) is expected
+    assert failure_of(view, view.attributes or {}) == "timeout"
+
+
+def test_a_span_is_called_by_logfires_text() -> None:
+    """Its name is the template; a message that is no text is not taken."""
+    view = View(name="Fetch {url}")
+    assert shown_name(view, {"logfire.msg": "Fetch a"}) == "Fetch a"
+    assert [shown_name(view, {"logfire.msg": text}) for text in ("", 7)] == ["Fetch {url}"] * 2
+    assert scope_of(view) == ""
 
 
 def test_events_of_another_name_say_nothing_of_a_failure() -> None:
