@@ -17,7 +17,7 @@ from opentelemetry.trace import SpanContext, SpanKind
 from otel_bridge.events import semconv
 from otel_bridge.mapping.calls import Call, CallsInside, call_of, is_call, is_same
 from otel_bridge.mapping.lifecycle import ENQUEUE, JOB, PHASE, RESEARCH_TASK
-from otel_bridge.mapping.links import continued_trace
+from otel_bridge.mapping.links import continued_trace, is_whole_run
 from otel_bridge.mapping.rules_platforms import is_never_a_task
 from otel_bridge.mapping.span_view import Attributes, SpanView
 from otel_bridge.mapping.third_party import Classification, classify, message_id_of
@@ -50,6 +50,9 @@ class InheritedContext(NamedTuple):
     is_double: bool = False
     """The span is about the same as one around it, or inside it, and so has no role."""
     parent_id: int | None = None
+    """The parent's span id, if that is in this process."""
+    is_linked: bool = False
+    """The span goes on with another trace, so what is above it only delivered the work."""
 
 
 _NOTHING: Final = InheritedContext(None, None, None)
@@ -183,6 +186,8 @@ class InheritedContexts:
         if linked is not None:
             parent_task_id = self._continue(linked, context.trace_id, project_id)
         role = _role_of(span, classification)
+        if linked is not None and is_whole_run(span):
+            role = RESEARCH_TASK
         key = (context.trace_id, context.span_id)
         call, is_double = self._call_of(span, key, attributes, classification, role, parent)
         if is_double:
@@ -194,7 +199,10 @@ class InheritedContexts:
             task_id = f"{context.trace_id:032x}"
         elif role is not None:
             task_id = None if classification is None else classification.job_id
-            if task_id is None:
+            if task_id is None and linked is not None:
+                # Its parent only delivered it, and may have delivered others.
+                task_id = f"{context.span_id:016x}"
+            elif task_id is None:
                 task_id = _job_id(span, context, role, parent)
             message_id = message_id_of(attributes)
             is_own_message = message_id is not None and message_id == parent.message_id
@@ -212,6 +220,7 @@ class InheritedContexts:
             call,
             is_double,
             _local_parent(span),
+            linked is not None,
         )
         self.remember(key, found)
         return found

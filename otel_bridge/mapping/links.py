@@ -14,14 +14,15 @@ from typing import Final
 
 from otel_bridge.mapping.span_view import SpanView, scope_of
 
-__all__ = ["CONTINUES", "continued_trace"]
+__all__ = ["CONTINUES", "continued_trace", "is_whole_run"]
 
 CONTINUES: Final = "nexus.link.continues"
 """Attribute of a link, true: this span goes on with the work of the linked trace."""
 _MARKS: Final = (CONTINUES, "restate.runtime")
 """Attributes of such links; the second: an invocation that another one sent, or its restart."""
 _WORKFLOW_SCOPE: Final = "workflow"
-_WORKFLOW_NAMES: Final = ("workflow.execute", "step.execute")
+_WORKFLOW: Final = "workflow.execute"
+_WORKFLOW_NAMES: Final = (_WORKFLOW, "step.execute")
 
 
 def continued_trace(span: SpanView) -> int | None:
@@ -48,6 +49,16 @@ def continued_trace(span: SpanView) -> int | None:
         return None
     trace_id = int(found.context.trace_id)
     return trace_id if trace_id not in (0, span.context.trace_id) else None
+
+
+def is_whole_run(span: SpanView) -> bool:
+    """
+    Whether a span that continues a trace runs all of the work, and so is a root of it.
+
+    True for a root, and for Vercel's ``workflow.execute``, which is inside the request that
+    delivers it; a ``step.execute`` is one job. Never raises.
+    """
+    return span.parent is None or span.name.startswith(_WORKFLOW)
 
 
 def _is_marked(attributes: object) -> bool:

@@ -200,7 +200,7 @@ class SpanMapper:
                 self._intermediate.remove(key)
                 if known.role == ENQUEUE:
                     self._intermediate.has_enqueue(key[0], span)
-                else:
+                elif not known.is_linked:
                     self._intermediate.has_work(key[0], span)
         if known.role is None:
             if is_end:

@@ -117,3 +117,22 @@ def test_the_root_of_a_trace_that_continues_another_keeps_its_own_id() -> None:
     )
     assert fields is not None
     assert (fields["event_type"], fields["task_id"]) == ("task_started", f"{OWN:032x}")
+
+
+def test_the_request_that_delivers_a_run_is_not_shown() -> None:
+    """Vercel's run is a root of the card, a step of it a job; neither shows what is above it."""
+    mapper = SpanMapper(MetaAllowlist(()))
+    events = []
+    for one in (
+        span(name="POST /flow", number=9),
+        span(link(), scope="workflow", name="workflow.execute order", parent=9, number=2),
+        span(link(), scope="workflow", name="step.execute pay", parent=9, number=3),
+    ):
+        one._kind = SpanKind.SERVER if one.parent is None else SpanKind.CONSUMER
+        found = mapper.fields(one, is_end=False)
+        events += [*mapper.take_intermediate(), *([] if found is None else [found])]
+    kinds = [(event["event_type"], event["name"], event["task_id"]) for event in events]
+    assert kinds == [
+        ("task_started", "workflow.execute order", f"{OWN:032x}"),
+        ("task_started", "step.execute pay", f"{3:016x}"),
+    ]
