@@ -19,6 +19,7 @@ import type { MonitoringFeed } from "../views/useMonitoringFeed";
 import { useNow } from "../views/useNow";
 import type { TaskRow } from "../views/view-types";
 import { PhaseRow, SegmentedBar } from "./PhaseBar";
+import { shareOf } from "./task-share";
 
 interface TaskCardProps {
   feed: MonitoringFeed;
@@ -35,6 +36,7 @@ export const TaskCard = memo(function TaskCard(props: TaskCardProps) {
   const { feed, task, isOpen, isFocused, onFocus, onToggle } = props;
   const title = taskName(task);
   const ended = task.done + task.failed;
+  const share = shareOf(task);
   return (
     <article
       className={`card is-${task.status}${isFocused ? " is-focused" : ""}`}
@@ -53,13 +55,15 @@ export const TaskCard = memo(function TaskCard(props: TaskCardProps) {
         >
           {title}
         </button>
-        <span
-          className="card-percent num"
-          data-testid="percent"
-          title="Share of the jobs known so far that have ended"
-        >
-          {Math.floor(shareOf(task) * 100)} %
-        </span>
+        {share !== null && (
+          <span
+            className="card-percent num"
+            data-testid="percent"
+            title="Share of the jobs known so far that have ended"
+          >
+            {Math.floor(share * 100)} %
+          </span>
+        )}
         <button
           type="button"
           className="icon-button"
@@ -123,14 +127,6 @@ export const TaskCard = memo(function TaskCard(props: TaskCardProps) {
     </article>
   );
 });
-
-/** Share of the known jobs that have ended; 1 only when the research task itself is completed. */
-function shareOf(task: TaskRow): number {
-  if (task.status === "completed") return 1;
-  const total = task.done + task.failed + task.pending;
-  if (total === 0) return 0;
-  return Math.min(0.99, (task.done + task.failed) / total);
-}
 
 function CardTime({ feed, task }: { feed: MonitoringFeed; task: TaskRow }) {
   const now = useNow(feed);
