@@ -12,10 +12,25 @@ import {
   rate,
   reasonText,
   shortJob,
+  splitName,
   taskName,
+  withSpaces,
 } from "./format";
 
 describe("formats", () => {
+  it("writes identifiers with spaces, but not paths of code", () => {
+    expect(withSpaces("data_aggregation_search")).toBe("data aggregation search");
+    expect(withSpaces("BaseWorkflowAgent.setup_agent")).toBe("BaseWorkflowAgent.setup_agent");
+  });
+
+  it("keeps the end of a name, where siblings differ", () => {
+    expect(splitName("search-0057")).toEqual(["sear", "ch-0057"]);
+    expect(splitName("plan")).toEqual(["plan", ""]);
+    expect(splitName("travel planner 🧭🧭🧭🧭🧭🧭🧭").join("")).toBe(
+      "travel planner 🧭🧭🧭🧭🧭🧭🧭",
+    );
+  });
+
   it("writes durations briefly", () => {
     expect([0, 0.02, 3.25, 41, 12_400, 185_000, 7_800_000].map(duration)).toEqual([
       "0 ms",

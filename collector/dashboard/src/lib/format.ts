@@ -124,9 +124,24 @@ export function shortId(id: string): string {
   return id.length > 10 ? id.slice(0, 8) : id;
 }
 
-/** An identifier with spaces: `data_aggregation_search` becomes `data aggregation search`. */
+/**
+ * An identifier with spaces: `data_aggregation_search` becomes `data aggregation search`.
+ *
+ * A path of code keeps its underscores: `BaseWorkflowAgent.setup_agent`.
+ */
 export function withSpaces(name: string): string {
-  return name.replaceAll("_", " ");
+  return name.includes(".") ? name : name.replaceAll("_", " ");
+}
+
+/** Characters at the end of a name that stay visible, because names of siblings differ there. */
+const TAIL_CHARS = 7;
+const SHORT_CHARS = 10;
+
+/** A name in two parts: the first may be truncated, the second stays visible. */
+export function splitName(name: string): readonly [string, string] {
+  const letters = [...name];
+  if (letters.length <= SHORT_CHARS) return [name, ""];
+  return [letters.slice(0, -TAIL_CHARS).join(""), letters.slice(-TAIL_CHARS).join("")];
 }
 
 /** A queue's name without the prefix and suffix that all queues of the coordinator share. */

@@ -1,16 +1,18 @@
 /** How far the phases of a research task are, as bars. */
 import { memo } from "react";
-import { count, duration, rate, STATUS_LABELS, withSpaces } from "../lib/format";
+import { count, duration, rate, STATUS_LABELS, splitName, withSpaces } from "../lib/format";
 import { StatusIcon } from "../lib/icons";
 import type { PhasePart } from "../views/view-types";
 
 /** One phase of an unfolded card: name, bar, counts, and its rate while it runs. */
 export const PhaseRow = memo(function PhaseRow({ phase }: { phase: PhasePart }) {
   const tookMs = phase.start === null || phase.end === null ? null : phase.end - phase.start;
+  const [start, end] = splitName(withSpaces(phase.name));
   return (
     <li className={`phase is-${phase.status}`} title={phaseTitle(phase)}>
       <span className="phase-name" dir="auto">
-        {withSpaces(phase.name)}
+        <span className="phase-name-start">{start}</span>
+        {end && <span>{end}</span>}
       </span>
       <PhaseBar phase={phase} />
       <span className="phase-count num">

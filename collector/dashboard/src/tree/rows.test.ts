@@ -10,7 +10,6 @@ import {
   rowName,
   rowsAbove,
   siblingPlaces,
-  splitName,
   tookText,
 } from "./rows";
 import { failureFrom, newestAttempt, rowEndedIn } from "./seek";
@@ -45,7 +44,7 @@ const row = (k: string, depth: number, fields: Partial<TreeRow> = {}): TreeRow =
 });
 
 describe("tree rows", () => {
-  it("names a row for people, and keeps the end of a name, where siblings differ", () => {
+  it("names a row for people", () => {
     const job = { kind: "job", job: "6ba5:search-0057", name: "6ba5:search-0057" } as const;
     expect(rowName(row("a", 2, job), "6ba5")).toBe("search-0057");
     expect(rowName(row("a", 1, { kind: "phase", name: "data_search" }), "6ba5")).toBe(
@@ -54,11 +53,26 @@ describe("tree rows", () => {
     expect(rowName(row("a", 1, { kind: "more", kids: 1203 }), "t")).toBe(
       "1,203 earlier ones are no longer in memory; the event log may have them",
     );
-    expect(splitName("search-0057")).toEqual(["sear", "ch-0057"]);
-    expect(splitName("plan")).toEqual(["plan", ""]);
-    expect(splitName("travel planner 🧭🧭🧭🧭🧭🧭🧭").join("")).toBe(
-      "travel planner 🧭🧭🧭🧭🧭🧭🧭",
-    );
+  });
+
+  it("does not change a name when a span turns out to be a phase or a job", () => {
+    const kinds = [
+      { kind: "span", name: "look_up" },
+      { kind: "phase", name: "look_up" },
+      { kind: "job", name: "f1a2b3c4d5e6f708", job: "f1a2b3c4d5e6f708", type: "look_up" },
+    ] as const;
+    expect(kinds.map((kind) => rowName(row("a", 1, kind), "t"))).toEqual([
+      "look up",
+      "look up",
+      "look up",
+    ]);
+  });
+
+  it("names a trace whose root is not known by a short id", () => {
+    const trace = "de0295aa6dad6bc7aabe1d39c4da09bc";
+    const known = row("a", 0, { kind: "task", name: "school_research" });
+    expect(rowName(row("a", 0, { kind: "task", name: trace }), trace)).toBe("de0295aa");
+    expect(rowName(known, trace)).toBe("school_research");
   });
 
   it("indents deep rows less and less, so that their names stay readable", () => {

@@ -7,6 +7,7 @@ import {
   jobName,
   reasonText,
   STATUS_LABELS,
+  shortId,
   timeOfDayMs,
   withSpaces,
 } from "../lib/format";
@@ -15,20 +16,10 @@ import type { TreeRow } from "../views/view-types";
 /** Levels that are indented by a whole step; deeper ones by a third, so that names stay readable. */
 const WHOLE_STEPS = 5;
 const DEEPEST = 17;
-/** Characters at the end of a name that stay visible, because names of siblings differ there. */
-const TAIL_CHARS = 7;
-const SHORT_CHARS = 10;
 
 /** How far a row is indented, in steps; at most nine. */
 export function indentSteps(depth: number): number {
   return Math.min(depth, WHOLE_STEPS) + Math.max(0, Math.min(depth, DEEPEST) - WHOLE_STEPS) / 3;
-}
-
-/** A name in two parts: the first may be truncated, the second stays visible. */
-export function splitName(name: string): readonly [string, string] {
-  const letters = [...name];
-  if (letters.length <= SHORT_CHARS) return [name, ""];
-  return [letters.slice(0, -TAIL_CHARS).join(""), letters.slice(-TAIL_CHARS).join("")];
 }
 
 /** The name shown for a row of the task with this id. */
@@ -38,7 +29,11 @@ export function rowName(row: TreeRow, task: string): string {
     case "enqueue":
       return jobName(row.job ?? row.name, task, row.type);
     case "phase":
+    case "span":
+      // A span may turn out to be a phase or a job at its end: its name must not change then.
       return withSpaces(row.name);
+    case "task":
+      return row.name === task ? shortId(task) : row.name;
     case "more":
       return moreText(row.kids);
     default:

@@ -1,7 +1,7 @@
 /** One row of the waterfall, and the legend with the same bars. */
 import { type CSSProperties, memo } from "react";
 import type { Status } from "../feed/wire";
-import { progressText, STATUS_LABELS } from "../lib/format";
+import { progressText, STATUS_LABELS, splitName } from "../lib/format";
 import { ChevronIcon, StatusIcon } from "../lib/icons";
 import { ProgressMeter } from "../lib/ProgressMeter";
 import {
@@ -12,7 +12,6 @@ import {
   rowFacts,
   rowName,
   type SiblingPlace,
-  splitName,
   tookText,
 } from "../tree/rows";
 import type { TreeRow } from "../views/view-types";
