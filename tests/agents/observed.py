@@ -74,11 +74,11 @@ def _status(row: dict[str, Any]) -> str:
 
 
 def _line(row: dict[str, Any]) -> str:
-    name = row["type"] if row["kind"] == "job" else row["name"]
-    name = _IDS.sub("<id>", name)
-    # What the exception says, without its module, and without addresses of objects.
-    error = f", {_IDS.sub('<id>', row['error'])[:60].rstrip()}" if row["error"] else ""
-    return "  " * (row["depth"] + 1) + f"{row['kind']} {name}: {_status(row)}{error}"
+    name = _IDS.sub("<id>", str(row["type"] if row["kind"] == "job" else row["name"]))
+    line = f"{row['kind']} {name}: {_status(row)}"
+    if row["error"]:
+        line += ", " + _IDS.sub("<id>", row["error"])[:60].rstrip()
+    return "  " * (int(row["depth"]) + 1) + line
 
 
 def pictures(site: AppServer) -> list[Picture]:
