@@ -76,7 +76,9 @@ def _gen_ai(span: SpanView, attributes: Attributes) -> Classification | None:
         name = f"{operation} {model}"
         return Classification("job", name, title=name)
     if operation in _GEN_AI_CALLS:
-        return Classification("job", operation)
+        # By the convention the name is both. pydantic-ai 2.68 sets the model just after the start.
+        is_named = span.name.startswith(f"{operation} ")
+        return Classification("job", span.name if is_named else operation)
     return Classification("job", text_of(attributes, "gen_ai.task.name") or span.name)
 
 

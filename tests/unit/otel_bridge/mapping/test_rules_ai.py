@@ -127,6 +127,12 @@ def test_an_operation_outside_the_conventions_is_no_name(
     assert read("the span", **attributes) == ("job", name)
 
 
+def test_a_model_that_is_set_later_is_in_the_name() -> None:
+    """By the convention the name of a call is its operation and the model."""
+    assert read("chat gpt-5", gen_ai__operation__name="chat") == ("job", "chat gpt-5")
+    assert read("chatter", gen_ai__operation__name="chat") == ("job", "chat")
+
+
 def test_titles() -> None:
     """Of an agent or workflow that is the root, the name that it was given is the title."""
     agent = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "planner"}
