@@ -1,0 +1,1 @@
+"""The stack of a failure: captured in microseconds, then a bounded, masked text and its key."""
