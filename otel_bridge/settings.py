@@ -206,6 +206,10 @@ class BridgeSettings(BaseSettings):
     """Span attributes that may be shown in ``meta`` beside ``nexus.meta.*``, comma-separated. A
     name that ends in ``*`` is a prefix; of what it matches only short facts and numbers pass."""
 
+    app_packages: str = Field(default="", validation_alias="MONITORING_APP_PACKAGES")
+    """The application's own packages, comma-separated, such as ``shop,com.acme.shop``: their frames
+    group failures and are shown with their source line. Default: all that is no library."""
+
     prompts_enabled: bool = Field(default=False, validation_alias="MONITORING_PROMPTS_ENABLED")
     """Whether text of any length, and text under names such as ``prompt``, ``input`` or ``result``,
     may be shown, where ``MONITORING_META_ATTRIBUTES`` names it; ``events.content`` has the rule."""

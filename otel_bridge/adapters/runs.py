@@ -91,6 +91,8 @@ class Run:
         error: Why the attempt failed; None: it has not failed.
         reason: Why it failed, if that was not the job's own error: a reason of
             ``MonitoringEvent.reason``, such as ``time_limit``. None: its own error, or not known.
+        stack: An exception or the text of a stack, if ``error`` is text or was raised elsewhere;
+            None: the stack is that of ``error``.
         is_queued_again: Whether the job will run again; the attempt then ends as a retry.
     """
 
@@ -101,6 +103,7 @@ class Run:
         self.is_open = True
         self.error: BaseException | str | None = None
         self.reason: str | None = None
+        self.stack: BaseException | str | None = None
         self.is_queued_again = False
 
     def queue_again(self) -> dict[str, str]:
@@ -136,6 +139,8 @@ class Run:
             self.span.fail(self.error)
         else:
             self.span.complete()
+        if self.stack is not None:
+            self.span.keep_stack(self.stack)
 
 
 class Runs:

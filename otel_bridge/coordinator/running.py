@@ -175,7 +175,10 @@ class RunningJob:
         caught = error.__traceback__
         # The first entry of a traceback is the frame that catches the exception.
         if caught is not None and caught.tb_frame.f_code in self.codes:
-            self.handled = one_line(error)
+            handled = one_line(error)
+            if handled != self.handled:
+                self.handled = handled
+                self.span.keep_stack(error)
 
 
 def failure_in(result: Any) -> str | None:
@@ -321,6 +324,9 @@ class Attempt:
                 or (_INTERRUPTED if failure is not None else seen or running.handled)
                 or "the coordinator gave no reason"
             )
+            for raised in (failure, result):
+                if isinstance(raised, Exception):
+                    running.span.keep_stack(raised)
             if outcome is TaskStatus.RETRYING:
                 running.span.retry(reason)
                 self._coordinator.keep_carrier(running.task_id, running.span.retry_carrier)

@@ -109,11 +109,9 @@ class EventBus:
         self._forking: set[int] = set()
         self._thread: threading.Thread | None = None
         self._flushes: list[FlushRequest] = []
-        self._is_closing = False
-        self._is_closed = False
+        self._is_closing = self._is_closed = False
         self._active_at = float("-inf")
-        self._is_complete = True
-        self.is_idle = True
+        self._is_complete = self.is_idle = True
 
     def _before_fork(self) -> None:
         # A fork in the middle of pydantic_core's to_json copies its native locks as they are, and
@@ -265,6 +263,8 @@ class EventBus:
             failed_attempts=publisher.failed_attempts,
             waiting=max(0, queued - publisher.published - dropped - publisher.ignored),
             is_connected=publisher.is_connected,
+            stacks_limited=publisher.stacks.limiter.limited,
+            stacks_lost=publisher.stacks_lost,
         )
 
     @property

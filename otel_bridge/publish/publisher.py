@@ -26,8 +26,9 @@ from otel_bridge.forking import current_incarnation
 from otel_bridge.mapping.mapper import SpanMapper
 from otel_bridge.publish.buffer import EventQueue, SendBuffer
 from otel_bridge.publish.retry import Breaker
-from otel_bridge.publish.transports.base import Outgoing, Sender
+from otel_bridge.publish.transports.base import Outgoing, Sender, SpanStack
 from otel_bridge.settings import BridgeSettings
+from otel_bridge.stacks.failures import FAILED_STATUSES, FailureStacks
 from otel_bridge.urls import redact_url
 
 __all__ = ["POSITION_MAX_BYTES", "BusCounters", "Publisher"]
@@ -67,6 +68,10 @@ class BusCounters:
             the events are in the log.
         failed_attempts: Attempts to send a batch that did not reach the log; no loss: it is sent
             again.
+        stacks_limited: Stacks of failures that were not stored, because others of the same key
+            were: the first 5, then 1 a minute. Their events name the span that has one stored.
+        stacks_lost: Stacks that could not be stored, by an ACL or an older collector, although
+            their events say that they are.
         waiting: Events and spans that are queued or not acknowledged yet.
         is_connected: Whether the last attempt reached the log; False before the first.
     """
@@ -81,6 +86,8 @@ class BusCounters:
     failed_attempts: int
     waiting: int
     is_connected: bool
+    stacks_limited: int = 0
+    stacks_lost: int = 0
 
 
 class Publisher:
@@ -109,6 +116,8 @@ class Publisher:
         refused: Pub/Sub messages that a Redis ACL denied.
         rejected: Events that could not be encoded or that the log rejected.
         ignored: Starts and ends of spans that are no events.
+        stacks: Reads the stacks of failures; its ``limiter`` counts those that are not stored.
+        stacks_lost: Stacks that could not be stored.
         intermediate: Events beyond the items of the queue: of spans that were ignored before.
         failed_attempts: Batches that did not reach the log.
         outage: Why no batch reaches the log; None before three attempts in a row have failed.
@@ -129,7 +138,8 @@ class Publisher:
         )
         self.breaker = Breaker()
         self.published = self.skipped = self.refused = self.failed_attempts = 0
-        self.rejected = self.ignored = self.intermediate = 0
+        self.rejected = self.ignored = self.intermediate = self.stacks_lost = 0
+        self.stacks = FailureStacks(settings.app_packages)
         self.outage: TransportError | None = None
         self.is_connected = False
         self.was_connected = False
@@ -199,7 +209,24 @@ class Publisher:
                 return self._encode_fields(item.to_fields())
             is_end = not isinstance(item, LiveSpan)
         fields = self._mapper.fields(item, is_end=is_end)
-        return None if fields is None else self._encode_fields(fields)
+        if fields is None:
+            return None
+        if is_end and fields.get("status") in FAILED_STATUSES:
+            return self._encode_failure(fields, item)
+        return self._encode_fields(fields)
+
+    def _encode_failure(self, fields: dict[str, Any], span: ReadableSpan) -> Outgoing:
+        try:
+            text = self.stacks.add(
+                fields, span.attributes or {}, span.events, self._clock.monotonic()
+            )
+        except Exception:
+            text = None
+            logger.debug("a stack could not be read", exc_info=True)
+        outgoing = self._encode_fields(fields)
+        if text is None:
+            return outgoing
+        return outgoing._replace(stack=SpanStack(fields["span_id"], text, outgoing.project_id))
 
     def _encode_fields(self, fields: dict[str, Any]) -> Outgoing:
         redact_fields(fields)
@@ -233,12 +260,22 @@ class Publisher:
             self.rejected += result.rejected
             self.skipped += result.skipped
             self.refused += result.refused
+            self._note_lost_stacks(result.unstored)
             self.send_buffer.complete_batch()
             self._note_success()
             if result.rejected:
                 self._log_rejected(
                     TransportRejectedError("MONITORING_TOKEN may not write into their project")
                 )
+
+    def _note_lost_stacks(self, count: int) -> None:
+        if count and not self.stacks_lost:
+            logger.warning(
+                "stacks of failures cannot be stored at %s; a Redis ACL must allow EVAL, EXPIRE, "
+                "HGET and HSET on the keys of the log, a collector must be of this release",
+                self._shown_url,
+            )
+        self.stacks_lost += count
 
     def _note_failure(self, error: Exception, retry_after_sec: float | None) -> None:
         self.failed_attempts += 1

@@ -192,6 +192,20 @@ class RedisKeys:
         """
         return f"{self.prefix}:{{{shard}}}:meta"
 
+    def node(self, span_id: str, shard: str = DEFAULT_SHARD) -> str:
+        """
+        Key of the hash with what is kept of one span beside the log: the stack of its failure.
+
+        Only builds the name, ``nexus:{0}:node:<span_id>`` by default, and never raises. The fields
+        are ``stack``, the text compressed by zlib, and ``project``. The sender sets a TTL of a day.
+
+        Args:
+            span_id: 16 hex digits; not checked.
+            shard: Text in the braces of the key, which decides its Cluster slot; default ``0``, the
+                only one in use.
+        """
+        return f"{self.prefix}:{{{shard}}}:node:{span_id}"
+
 
 DEFAULT_KEYS: Final = RedisKeys()
 """The keys with the prefix ``nexus``."""

@@ -22,6 +22,8 @@ from otel_bridge.events import semconv
 from otel_bridge.events.model import TaskStatus
 from otel_bridge.spans.scope import SCOPE_KEY, Scope
 from otel_bridge.spans.unconfigured import warn_in_child
+from otel_bridge.stacks.own_code import OwnCode, own_code
+from otel_bridge.stacks.recorded import RecordedException, add_recorded, recorded, recorded_text
 from otel_bridge.workers.otel_metrics import OtelMetrics
 
 __all__ = [
@@ -180,6 +182,7 @@ class SpanContextManager(_GuardedContextManager):
         self._outcome: TaskStatus | None = None
         self._error: str | None = None
         self._error_type: str | None = None
+        self._recorded: RecordedException | None = None
 
     def __repr__(self) -> str:
         return f"<{self._kind} {safe_str(self._label)}>"
@@ -216,11 +219,34 @@ class SpanContextManager(_GuardedContextManager):
         """
         self._span.set_attribute(semconv.MESSAGE, text)
 
+    @guarded
+    def keep_stack(self, source: BaseException | str) -> None:
+        """
+        Keep the stack of a failure whose reason is given as text; never raises.
+
+        Has an effect if the block ends as failed or as a retry. A reason that is an exception needs
+        no call of this: its own stack is kept.
+
+        Args:
+            source: An exception, of which names, lines and messages are taken, never variables; or
+                a stack as text, such as that of a job that failed in another process.
+        """
+        if not self._span.is_recording():
+            return
+        if isinstance(source, str):
+            self._recorded = recorded_text(source, _own_code())
+        elif isinstance(source, Exception):
+            # Others, such as ``SystemExit``, end the work from outside: their stack says nothing.
+            self._recorded = recorded(source, _message(source), _own_code())
+
     def _end_as(self, outcome: TaskStatus, reason: BaseException | str | None = None) -> None:
         self._outcome = outcome
         self._error = None if reason is None else one_line(reason)
         is_exception = isinstance(reason, BaseException)
         self._error_type = type(reason).__name__ if is_exception else None
+        if isinstance(reason, BaseException):
+            # Now, because frames may be cleared before the block ends.
+            self.keep_stack(reason)
 
     def _scope(self) -> Scope:
         """What code inside the block inherits."""
@@ -251,20 +277,33 @@ class SpanContextManager(_GuardedContextManager):
     def _close(self, error: BaseException | None) -> None:
         if self._token is not None:
             otel_context.detach(self._token)
-        is_outcome_set_by_user = self._outcome is not None
         try:
             if error is not None and self._outcome is None:
                 self._end_as(TaskStatus.FAILED, error)
             outcome = self._outcome or TaskStatus.COMPLETED
+            if outcome is not TaskStatus.COMPLETED and self._recorded is None and error is not None:
+                self.keep_stack(error)  # the reason was given as text
             self._span.set_attribute(semconv.OUTCOME, outcome.value)
             if self._error is not None:
                 self._span.set_attribute(semconv.ERROR, self._error)
                 self._span.set_status(Status(StatusCode.ERROR, self._error))
-            if isinstance(error, Exception) and not is_outcome_set_by_user:
-                # Last, because it calls the exception's own ``__str__``, which may raise.
-                self._span.record_exception(error)
+            if self._recorded is not None and outcome is not TaskStatus.COMPLETED:
+                add_recorded(self._span, self._recorded)
+                self._recorded = None
         finally:
             self._span.end()
+
+
+def _own_code() -> OwnCode:
+    bridge = current_bridge()
+    return own_code("" if bridge is None else bridge.settings.app_packages)
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "<str() failed>"
 
 
 def one_line(reason: BaseException | str) -> str:

@@ -269,7 +269,7 @@ def bench_redis(rounds: int = 5) -> None:
 
 async def _publish_awaited(url: str, events: Sequence[Outgoing], channels: int) -> None:
     client = redis_asyncio.Redis.from_url(url)
-    for data, project_id, _ in events:
+    for data, project_id, *_ in events:
         await client.publish("nexus:events", data)
         if channels == 2:
             await client.publish(f"nexus:events:project:{project_id}", data)

@@ -115,6 +115,7 @@ def test_a_retry_is_a_retry(rig: TaskRig) -> None:
     assert retry["error"]
     if rig.framework != "arq":
         assert "try again" in retry["error"]
+        assert "try again" in rig.stack_of(retry).splitlines()[0]
     assert (retry["retry_count"] or 0, retry["status"]) == (0, "retrying")
     starts = sorted(event["retry_count"] or 0 for event in rig.events(job, "task_started"))
     assert starts == [0, 1]
@@ -127,6 +128,11 @@ def test_a_failure_says_why(rig: TaskRig) -> None:
     job = rig.submit("boom")
     failed = rig.wait_for("task_failed", job)
     assert failed["error"] == "ValueError: no such school"
+    # Of the job's own code, from a worker that may have run it in a process of its own.
+    assert re.fullmatch("[0-9a-f]{16}", failed["error_key"])
+    stack = rig.stack_of(failed)
+    assert stack.startswith("ValueError: no such school\n")
+    assert 'raise ValueError("no such school")' in stack
     rig.wait_for_kinds(job, ["task_enqueued", "task_failed", "task_started"])
 
 

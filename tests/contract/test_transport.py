@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -14,9 +14,19 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from otel_bridge.errors import PositionLostError
+from otel_bridge.publish.redis_clients import aclose, connect_async
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.publish.transports import open_receiver, open_sender
-from otel_bridge.publish.transports.base import LogEntry, Outgoing, Receiver, Sender, position_after
+from otel_bridge.publish.transports.base import (
+    LogEntry,
+    Outgoing,
+    Receiver,
+    SpanStack,
+    StackStore,
+    position_after,
+)
 from otel_bridge.publish.transports.memory import memory_log
+from otel_bridge.publish.transports.stack_reader import read_stack
 from otel_bridge.settings import BridgeSettings
 from tests.support.push_server import PushServer
 from tests.support.redis_server import DATABASES, RedisServer
@@ -31,8 +41,9 @@ _names = itertools.count()
 class Log:
     """One empty log with its two ends."""
 
-    sender: Sender
+    sender: StackStore
     receiver: Receiver
+    read_stack: Callable[[str], Awaitable[SpanStack | None]]
 
     async def read_all(self, after: str | None = None) -> list[LogEntry]:
         """Everything after a position, in reads of up to 500."""
@@ -78,8 +89,15 @@ async def log(request: pytest.FixtureRequest) -> AsyncIterator[Log]:
         server = PushServer(memory_log(f"contract-{number}", STREAM_MAX_EVENTS))
         sender_url = server.url
     settings = new_settings(sender_url)
-    made = Log(open_sender(sender_url, settings), open_receiver(receiver_url, settings))
+    client = None if receiver_url.startswith("memory") else connect_async(receiver_url)
+    made = Log(
+        open_sender(sender_url, settings),
+        open_receiver(receiver_url, settings),
+        lambda span_id: read_stack(span_id, receiver_url, client, DEFAULT_KEYS),
+    )
     yield made
+    if client is not None:
+        await aclose(client)
     made.sender.close()
     await made.receiver.close()
     if server is not None:
@@ -292,3 +310,48 @@ async def test_any_resending_appends_each_event_once_in_order(
         event = json.loads(entry.data)
         found[event["project_id"]].append(int(event["task_id"]))
     assert found == {name: list(range(1, last + 1)) for name, last in acknowledged.items()}
+
+
+def with_stack(number: int, text: str, project_id: str | None = "p1") -> Outgoing:
+    (event,) = events(number, 1, project_id)
+    return event._replace(stack=SpanStack(f"{number:016x}", text, project_id))
+
+
+async def test_a_stack_is_stored_beside_its_event(log: Log) -> None:
+    """It can be read once the event is in the log; the event itself is as it was sent."""
+    text = "ValueError: é\n  shop/orders.py:1 buy\n" + "x" * 4000
+    batch = [*events(1, 2), with_stack(3, text), with_stack(4, "other", None)]
+    result = await asyncio.to_thread(log.sender.send, "a", 1, batch)
+    assert (result.skipped, result.unstored) == (0, 0)
+    assert numbers(await log.read_all()) == [1, 2, 3, 4]
+    assert await log.read_stack(f"{3:016x}") == SpanStack(f"{3:016x}", text, "p1")
+    assert await log.read_stack(f"{4:016x}") == SpanStack(f"{4:016x}", "other", None)
+    assert await log.read_stack(f"{1:016x}") is None
+
+
+async def test_a_batch_that_is_sent_again_keeps_its_stacks(log: Log) -> None:
+    """After a lost answer nothing is stored twice, refused or lost."""
+    batch = [with_stack(1, "text")]
+    for skipped in (0, 1):
+        result = await asyncio.to_thread(log.sender.send, "a", 1, batch)
+        assert (result.skipped, result.unstored) == (skipped, 0)
+    assert await log.read_stack(f"{1:016x}") == SpanStack(f"{1:016x}", "text", "p1")
+
+
+async def test_a_stack_of_another_project_is_not_replaced(log: Log) -> None:
+    """Nobody may change what a project's readers see of a span; the event is in the log."""
+    await asyncio.to_thread(log.sender.send, "a", 1, [with_stack(1, "first")])
+    result = await asyncio.to_thread(log.sender.send, "b", 1, [with_stack(1, "forged", "p2")])
+    assert result.unstored == 1
+    assert numbers(await log.read_all()) == [1, 1]
+    assert await log.read_stack(f"{1:016x}") == SpanStack(f"{1:016x}", "first", "p1")
+
+
+async def test_stacks_are_stored_without_events_too(log: Log) -> None:
+    """As the collector does for those that workers push; how many were refused is counted."""
+    stacks = [SpanStack(f"{n:016x}", f"text {n}", "p1") for n in (1, 2)]
+    assert await asyncio.to_thread(log.sender.store_stacks, stacks) == 0
+    forged = [stacks[0]._replace(project_id="p2"), stacks[1]._replace(text="newer")]
+    assert await asyncio.to_thread(log.sender.store_stacks, forged) == 1
+    assert await log.read_stack(f"{1:016x}") == stacks[0]
+    assert await log.read_stack(f"{2:016x}") == forged[1]

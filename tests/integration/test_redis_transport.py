@@ -12,7 +12,7 @@ import pytest
 from otel_bridge.cancellation import cancel
 from otel_bridge.errors import ConfigurationError, PositionLostError, TransportError
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
-from otel_bridge.publish.transports.base import Outgoing
+from otel_bridge.publish.transports.base import Outgoing, SpanStack
 from otel_bridge.publish.transports.redis import RedisSender
 from otel_bridge.publish.transports.redis_receiver import RedisReceiver
 from otel_bridge.settings import BridgeSettings
@@ -30,6 +30,9 @@ def own() -> Iterator[RedisServer]:
     """A server of the test's own, which forgets everything when restarted."""
     with RedisServer() as server:
         yield server
+
+
+STACK = SpanStack("00f067aa0ba902b7", "ValueError: x", "p1")
 
 
 def outgoing(number: int, project_id: str | None = "p1", *, is_stats: bool = False) -> Outgoing:
@@ -114,7 +117,7 @@ def test_the_documented_acl_is_enough(own: RedisServer, make_settings: MakeSetti
     """A user with just the commands the script uses can publish."""
     commands = (
         *("+eval", "+evalsha", "+get", "+set", "+hget", "+hset", "+exists"),
-        *("+xadd", "+xtrim", "+xrevrange", "+publish", "+pubsub"),
+        *("+xadd", "+xtrim", "+xrevrange", "+publish", "+pubsub", "+expire"),
     )
     with own.client() as client:
         client.execute_command(
@@ -123,6 +126,33 @@ def test_the_documented_acl_is_enough(own: RedisServer, make_settings: MakeSetti
     sender = RedisSender(f"redis://worker:pw@127.0.0.1:{own.port}", make_settings())
     assert sender.send("a", 1, [outgoing(1)]).refused == 0
     assert sender.send("a", 1, [outgoing(1)]).skipped == 1
+    assert sender.send("a", 2, [outgoing(2)._replace(stack=STACK)]).unstored == 0
+    with own.client() as client:
+        assert 86_000 < client.ttl(DEFAULT_KEYS.node(STACK.span_id)) <= 86_400
+    sender.close()
+
+
+@pytest.mark.parametrize(
+    ("keys", "denied"),
+    [("~nexus:{0}:*", "-expire"), ("~nexus:{0}:*", "-hset"), ("~nexus:{0}:[spm]*", "+expire")],
+)
+def test_an_acl_without_stacks_costs_no_event(
+    own: RedisServer, make_settings: MakeSettings, keys: str, denied: str
+) -> None:
+    """Such as that of an older release: stacks are counted as lost, and nothing stays for ever."""
+    with own.client() as client:
+        RedisSender(own.url, make_settings()).send("first", 1, [outgoing(1)])
+        client.execute_command(
+            "ACL", "SETUSER", "worker", "on", ">pw", keys, "&nexus:*", "+@all", denied
+        )
+    sender = RedisSender(f"redis://worker:pw@127.0.0.1:{own.port}", make_settings())
+    batch = [outgoing(2)._replace(stack=STACK)]
+    if denied == "-hset":
+        assert sender.store_stacks([STACK]) == 1  # an append needs HSET as well, for a new log
+    else:
+        assert sender.send("a", 1, batch).unstored == 1
+    with own.client() as client:
+        assert client.exists(DEFAULT_KEYS.node(STACK.span_id)) == 0
     sender.close()
 
 

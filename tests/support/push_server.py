@@ -16,6 +16,7 @@ import uvicorn
 
 from otel_bridge.errors import TransportRejectedError
 from otel_bridge.publish.transports.http import PUSH_PATH, decode_push
+from otel_bridge.publish.transports.http_stacks import STACKS_PATH, decode_stacks
 from otel_bridge.publish.transports.memory import MemoryLog
 from tests.support.waiting import wait_until
 
@@ -39,6 +40,8 @@ class PushServer:
         """Status and headers to answer instead of appending."""
         self.loses_answers = False
         """Append, then close the connection without an answer."""
+        self.is_of_older_release = False
+        """Know nothing of stacks."""
         config = uvicorn.Config(
             self._app,
             host="127.0.0.1",
@@ -98,6 +101,10 @@ class PushServer:
     ) -> tuple[int, dict[str, str], bytes]:
         if self.refuse_with is not None:
             return (*self.refuse_with, b"refused")
+        if path == STACKS_PATH and not self.is_of_older_release:
+            stacks = decode_stacks(body)
+            unstored = sum(not self.log.store_stack(stack) for stack in stacks)
+            return 200, {}, json.dumps({"unstored": unstored}).encode()
         if path != PUSH_PATH:
             return 404, {}, b"no such page"
         try:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -138,6 +139,12 @@ class TaskRig:
             print(self.log.read_text(encoding="utf-8", errors="replace")[-4000:])
         self._client.close()
         self._directory.cleanup()
+
+    def stack_of(self, event: dict[str, Any]) -> str:
+        """The stack that is stored for the event of a failure."""
+        span_id = event["span_id"] if event.get("stack") else event["stack_of"]
+        data = self._client.hget(DEFAULT_KEYS.node(span_id), "stack")
+        return zlib.decompress(data).decode()
 
     def start_worker(self, *options: str, within: Sequence[str] = ()) -> None:
         """

@@ -103,13 +103,14 @@ class Attempt:
         if isinstance(error, asyncio.CancelledError):
             run.error, run.reason = self._why_cancelled()
         elif isinstance(error, Retry):
-            run.error = _describe_retry(error)
+            run.error, run.stack = _describe_retry(error), error.__cause__ or error.__context__
         elif error is not None and (self._error is not None or not self.is_finished):
             run.error = error
         elif not self.is_success and isinstance(self.result, Exception):
             run.error = self.result  # such as a result whose repr() raises
         elif self.store_error is not None:
             run.error = f"the result could not be stored: {one_line(self.store_error)}"
+            run.stack = self.store_error
 
     def _why_cancelled(self) -> tuple[str, str | None]:
         if self._is_aborted:

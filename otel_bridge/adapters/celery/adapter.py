@@ -34,7 +34,7 @@ with framework("celery"):
     # First: where Celery is missing, so is billiard, and Celery is the one to name.
     import celery.app.trace
     from celery import Celery, Task, signals
-    from celery.exceptions import Reject, SoftTimeLimitExceeded
+    from celery.exceptions import Reject, Retry, SoftTimeLimitExceeded
     from celery.utils import uuid
 
 try:
@@ -349,7 +349,11 @@ class CeleryAdapter(Adapter):
             self._lost.on_retry(request.id)
             return
         opened.run.is_queued_again = True
-        opened.run.error = getattr(reason, "exc", None) or str(reason)
+        error = getattr(reason, "exc", None)
+        opened.run.error = error or str(reason)
+        if isinstance(reason, Retry) and getattr(error, "__traceback__", None) is None:
+            # ``raise self.retry(exc=...)`` of an error that was not raised: where it was called.
+            opened.run.stack = reason
 
     def _on_revoked(
         self, request: Any = None, terminated: bool = False, expired: bool = False, **_: Any

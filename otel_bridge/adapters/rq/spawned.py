@@ -108,6 +108,7 @@ def read_outcome(job: Any, run: Run, started_at: datetime) -> None:
         if error.startswith("rq.timeouts.JobTimeoutException"):
             run.reason = "time_limit"
         run.error = error.removeprefix("rq.timeouts.")
+        run.stack = text or None
     elif kind == "MAX_RETRIES_EXCEEDED":
         run.error = "given up: the job returned Retry too often"
     elif kind == "RETRIED" or (not kind and status in ("queued", "scheduled")):

@@ -129,7 +129,7 @@ class Delivery:
         elif isinstance(found, GeneratorExit | KeyboardInterrupt) and found is self.raised:
             run.reason, run.error = "worker_lost", "the worker was shut down while it ran"
         elif found is self.store_error:
-            run.error = f"the result could not be stored: {one_line(found)}"
+            run.error, run.stack = f"the result could not be stored: {one_line(found)}", found
         else:
             run.error = found
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from otel_bridge.errors import ConfigurationError, UnknownTransportError
-from otel_bridge.publish.transports.base import Receiver, Sender
+from otel_bridge.publish.transports.base import Receiver, StackStore
 from otel_bridge.settings import BridgeSettings
 
 __all__ = ["KNOWN_SCHEMES", "check_scheme", "open_receiver", "open_sender"]
@@ -22,7 +22,7 @@ KNOWN_SCHEMES: Final = (
 """The schemes of bus URLs that have a transport."""
 
 
-def open_sender(url: str, settings: BridgeSettings) -> Sender:
+def open_sender(url: str, settings: BridgeSettings) -> StackStore:
     """
     Create the sender for a bus URL, which appends events to the log; connects with its first batch.
 
@@ -41,7 +41,7 @@ def open_sender(url: str, settings: BridgeSettings) -> Sender:
     if scheme == "memory":
         from otel_bridge.publish.transports.memory import MemorySender, memory_log
 
-        return MemorySender(memory_log(_memory_name(url), settings.stream_max_events))
+        return MemorySender(memory_log(memory_name(url), settings.stream_max_events))
     if scheme in ("http", "https"):
         from otel_bridge.publish.transports.http import HttpSender
 
@@ -71,7 +71,7 @@ def open_receiver(url: str, settings: BridgeSettings) -> Receiver:
     if scheme == "memory":
         from otel_bridge.publish.transports.memory import MemoryReceiver, memory_log
 
-        return MemoryReceiver(memory_log(_memory_name(url), settings.stream_max_events))
+        return MemoryReceiver(memory_log(memory_name(url), settings.stream_max_events))
     if scheme in ("http", "https"):
         raise ConfigurationError(
             f"{settings.variable_of(url)} is an {scheme}:// URL, which can only be sent to",
@@ -106,5 +106,6 @@ def check_scheme(url: str, settings: BridgeSettings) -> str:
     return scheme
 
 
-def _memory_name(url: str) -> str:
+def memory_name(url: str) -> str:
+    """The name of the log of a ``memory://NAME`` URL."""
     return url.partition("://")[2].partition("/")[0]

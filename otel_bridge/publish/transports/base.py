@@ -24,6 +24,8 @@ __all__ = [
     "Outgoing",
     "Receiver",
     "Sender",
+    "SpanStack",
+    "StackStore",
     "position_after",
     "splice_position",
 ]
@@ -31,6 +33,17 @@ __all__ = [
 _LAST_NUMBER: Final = 2**64 - 1
 """The last number that Redis takes in an entry's id."""
 _MAX_DIGITS: Final = 20
+
+
+class SpanStack(NamedTuple):
+    """The stack of one failed span, stored beside the log."""
+
+    span_id: str
+    """16 hex digits."""
+    text: str
+    """At most 4,096 bytes of UTF-8, secrets masked."""
+    project_id: str | None = None
+    """Who may read it; None: readers of all projects."""
 
 
 class Outgoing(NamedTuple):
@@ -42,6 +55,8 @@ class Outgoing(NamedTuple):
     """The project whose channel also gets the event; None: only the global channel gets it."""
     is_stats: bool = False
     """Whether the stats channel also gets the event."""
+    stack: SpanStack | None = None
+    """What is stored beside the log, before the event is in it."""
 
 
 class AppendResult(NamedTuple):
@@ -55,6 +70,9 @@ class AppendResult(NamedTuple):
     """Pub/Sub messages that a Redis ACL denied; their events are in the log nevertheless."""
     rejected: int = 0
     """Events that the sender's token may not write; they are not in the log."""
+    unstored: int = 0
+    """Stacks that could not be stored, by an ACL or an older collector; their events are in the
+    log."""
 
 
 class LogEntry(NamedTuple):
@@ -101,6 +119,28 @@ class Sender(Protocol):
 
     def close(self) -> None:
         """Close the connection, if there is one; the next ``send`` opens a new one."""
+
+
+class StackStore(Sender, Protocol):
+    """A sender that also stores stacks without an event, as each transport of ours does."""
+
+    def store_stacks(self, stacks: Sequence[SpanStack]) -> int:
+        """
+        Store stacks of failures beside the log for a day (memory: the last 1,000); ``send`` does.
+
+        A stack that is stored for another project stays. Blocks as ``send`` does. Calling it again
+        changes nothing.
+
+        Args:
+            stacks: At most 1,000 by HTTP.
+
+        Returns:
+            How many could not be stored: denied by an ACL, by a collector of an older release, or
+            of another project. Sending them again cannot help.
+
+        Raises:
+            TransportError: It cannot be reached; try again.
+        """
 
 
 class Receiver(Protocol):

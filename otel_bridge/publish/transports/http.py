@@ -25,7 +25,8 @@ import pydantic_core
 
 from otel_bridge.errors import ConfigurationError, TransportError, TransportRejectedError
 from otel_bridge.events.model import STATS_EVENT_TYPES
-from otel_bridge.publish.transports.base import AppendResult, Outgoing
+from otel_bridge.publish.transports.base import AppendResult, Outgoing, SpanStack
+from otel_bridge.publish.transports.http_stacks import STACKS_PATH, encode_stacks
 from otel_bridge.settings import BridgeSettings
 from otel_bridge.urls import ENCODING_CURE, is_host_name, is_readable, redact_url
 
@@ -190,7 +191,8 @@ class HttpSender:
             )
         self._host = host
         self._port = port
-        self._path = parts.path.rstrip("/") + PUSH_PATH
+        base = parts.path.rstrip("/")
+        self._path, self._stacks_path = base + PUSH_PATH, base + STACKS_PATH
         self._is_tls = parts.scheme == "https"
         self._timeout_sec = settings.send_timeout_ms / 1000
         self._headers = {"Content-Type": CONTENT_TYPE, "Connection": "keep-alive"}
@@ -219,7 +221,8 @@ class HttpSender:
         Returns:
             A record: ``position`` of the log's last entry after the append, as text, and how many
             events were ``skipped`` (the log had them already) or ``rejected`` (the token may not
-            write them); ``refused`` counts Pub/Sub messages that a Redis ACL denied.
+            write them); ``refused`` counts Pub/Sub messages that a Redis ACL denied; ``unstored``
+            the stacks that could not be stored.
 
         Raises:
             TransportRejectedError: The collector answered 400, 413 or 422.
@@ -227,10 +230,46 @@ class HttpSender:
                 is not from a collector. ``retry_after_sec`` is its ``Retry-After``, if that is a
                 number.
         """
+        stacks = [event.stack for event in batch if event.stack is not None]
+        unstored = self.store_stacks(stacks) if stacks else 0
         headers = {**self._headers, PRODUCER_HEADER: producer_id, FIRST_N_HEADER: str(first_n)}
+        response, body = self._post(self._path, encode_push(batch), headers)
+        if response.status != 200:
+            raise _failure(response, body)
+        return _result(body, unstored)
+
+    def store_stacks(self, stacks: Sequence[SpanStack]) -> int:
+        """
+        POST the stacks of failures to the collector, which stores them beside its log.
+
+        Blocks as ``send`` does.
+
+        Args:
+            stacks: 1 to 1,000.
+
+        Returns:
+            How many could not be stored: the token may not write them, or the collector is of a
+            release that knows none.
+
+        Raises:
+            TransportError: It cannot be reached, or is too busy (429 and 5xx).
+        """
+        response, body = self._post(self._stacks_path, encode_stacks(stacks), self._headers)
+        if response.status == 429 or response.status >= 500:
+            raise _failure(response, body)
+        if response.status != 200:
+            return len(stacks)
+        try:
+            return int(pydantic_core.from_json(body)["unstored"])
+        except (ValueError, KeyError, TypeError):
+            return len(stacks)
+
+    def _post(
+        self, path: str, sent: bytes, headers: Mapping[str, str]
+    ) -> tuple[http.client.HTTPResponse, bytes]:
         try:
             connection = self._connect()
-            connection.request("POST", self._path, encode_push(batch), headers)
+            connection.request("POST", path, sent, dict(headers))
             response = connection.getresponse()
             body = response.read(_MAX_ANSWER_BYTES)
         except (OSError, http.client.HTTPException) as error:
@@ -238,9 +277,7 @@ class HttpSender:
             raise TransportError(f"{type(error).__name__}: {error}") from error
         if response.status != 200 or response.will_close:
             self.close()
-        if response.status != 200:
-            raise _failure(response, body)
-        return _result(body)
+        return response, body
 
     def _connect(self) -> http.client.HTTPConnection:
         if self._connection is None or self._pid != os.getpid():
@@ -277,10 +314,10 @@ def _failure(response: http.client.HTTPResponse, body: bytes) -> TransportError:
     return TransportError(reason, float(retry_after) if is_number else None)
 
 
-def _result(body: bytes) -> AppendResult:
+def _result(body: bytes, unstored: int) -> AppendResult:
     try:
         answer: Any = pydantic_core.from_json(body)
         counts = [int(answer.get(name, 0)) for name in ("skipped", "refused", "rejected")]
-        return AppendResult(str(answer["position"]), *counts)
+        return AppendResult(str(answer["position"]), *counts)._replace(unstored=unstored)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise TransportError("the answer is not from a collector") from None

@@ -17,7 +17,13 @@ from typing import Final
 
 from otel_bridge.errors import PositionLostError
 from otel_bridge.forking import on_fork
-from otel_bridge.publish.transports.base import AppendResult, LogEntry, Outgoing, splice_position
+from otel_bridge.publish.transports.base import (
+    AppendResult,
+    LogEntry,
+    Outgoing,
+    SpanStack,
+    splice_position,
+)
 
 __all__ = ["MemoryLog", "MemoryReceiver", "MemorySender", "memory_log"]
 
@@ -26,6 +32,8 @@ DEFAULT_MAX_EVENTS: Final = 100_000
 _MAX_PRODUCERS: Final = 10_000
 """Producers remembered for deduplication; the one that is silent longest is forgotten first. Each
 takes about 100 bytes."""
+_MAX_STACKS: Final = 1000
+"""Stacks of failures kept, each at most 4,096 bytes; the oldest goes first."""
 
 _logs: dict[str, MemoryLog] = {}
 _logs_lock = threading.Lock()
@@ -55,6 +63,7 @@ class MemoryLog:
         self._first_seq = 1
         self._producers: OrderedDict[str, int] = OrderedDict()
         self._waiters: set[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = set()
+        self._stacks: OrderedDict[str, SpanStack] = OrderedDict()
 
     def append(self, producer_id: str, first_n: int, batch: Sequence[Outgoing]) -> AppendResult:
         """Append the events that the log has not got yet, as ``Sender.send`` does; never raises."""
@@ -77,6 +86,23 @@ class MemoryLog:
             except RuntimeError:  # the reader's loop has been closed
                 continue
         return AppendResult(position, skipped, 0)
+
+    def store_stack(self, stack: SpanStack) -> bool:
+        """Keep the stack of a failure; False: one is kept for another project, and stays."""
+        with self._lock:
+            known = self._stacks.get(stack.span_id)
+            if known is not None and known.project_id != stack.project_id:
+                return False
+            self._stacks[stack.span_id] = stack
+            self._stacks.move_to_end(stack.span_id)
+            if len(self._stacks) > _MAX_STACKS:
+                self._stacks.popitem(last=False)
+        return True
+
+    def stack(self, span_id: str) -> SpanStack | None:
+        """The stack kept under a span's id, 16 hex digits; None: there is none, or no longer."""
+        with self._lock:
+            return self._stacks.get(span_id)
 
     @property
     def _next_seq(self) -> int:
@@ -220,7 +246,14 @@ class MemorySender:
 
     def send(self, producer_id: str, first_n: int, batch: Sequence[Outgoing]) -> AppendResult:
         """Append the events that the log has not got yet; see ``Sender.send``."""
-        return self._log.append(producer_id, first_n, batch)
+        stacks = [event.stack for event in batch if event.stack is not None]
+        unstored = self.store_stacks(stacks) if stacks else 0
+        result = self._log.append(producer_id, first_n, batch)
+        return result._replace(unstored=unstored) if unstored else result
+
+    def store_stacks(self, stacks: Sequence[SpanStack]) -> int:
+        """Keep stacks of failures, the last 1,000; see ``Sender.store_stacks``."""
+        return sum(not self._log.store_stack(stack) for stack in stacks)
 
     def close(self) -> None:
         """Do nothing: the log stays."""

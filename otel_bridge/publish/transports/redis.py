@@ -19,6 +19,7 @@ import os
 import secrets
 import struct
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from typing import Any, Final
@@ -44,7 +45,7 @@ from otel_bridge.publish.redis_failures import (
 )
 from otel_bridge.publish.redis_keys import RedisKeys
 from otel_bridge.publish.redis_options import connection_options
-from otel_bridge.publish.transports.base import AppendResult, Outgoing
+from otel_bridge.publish.transports.base import AppendResult, Outgoing, SpanStack
 from otel_bridge.publish.transports.redis_channels import (
     collectors_channel,
     sees_all_subscribers,
@@ -61,6 +62,9 @@ _SCRIPTS: Final = resources.files("otel_bridge.publish.transports")
 _SCRIPT: Final = _SCRIPTS.joinpath("append.lua").read_bytes()
 _SCRIPT_SHA: Final = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest()
 _FENCE_SCRIPT: Final = _SCRIPTS.joinpath("fence.lua").read_bytes()
+_STORE_SCRIPT: Final = _SCRIPTS.joinpath("store.lua").read_bytes()
+_STACK_TTL_SEC: Final = 86_400
+"""How long the stack of a failure is kept beside the log."""
 _FENCED: Final = "FENCED"
 """Code of the error with which ``append.lua`` refuses an outdated fencing token."""
 _EMPTY_LOG: Final = "0:0-0"
@@ -152,7 +156,8 @@ class RedisSender:
         Returns:
             A record: ``position`` of the log's last entry after the append, as text, and how many
             events were ``skipped`` (the log had them already);
-            ``refused`` counts Pub/Sub messages that an ACL denied; ``rejected`` is 0.
+            ``refused`` counts Pub/Sub messages that an ACL denied, ``unstored`` stacks that it kept
+            from being stored; ``rejected`` is 0.
 
         Raises:
             TransportRejectedError: Redis answered with an error that no later attempt can avoid.
@@ -160,7 +165,39 @@ class RedisSender:
                 as a denial by an ACL or a lack of memory.
         """
         events_channel = "" if self._settings.channels == "never" else self._settings.events_channel
-        return self._append(producer_id, first_n, batch, events_channel, "")
+        stacks = [event.stack for event in batch if event.stack is not None]
+        unstored = self.store_stacks(stacks) if stacks else 0
+        result = self._append(producer_id, first_n, batch, events_channel, "")
+        return result._replace(unstored=unstored) if unstored else result
+
+    def store_stacks(self, stacks: Sequence[SpanStack]) -> int:
+        """
+        Store stacks of failures for a day, each in the hash of its span, by one script.
+
+        Blocks as ``send`` does. A stack that is stored for another project stays.
+
+        Args:
+            stacks: At least one; not bounded here.
+
+        Returns:
+            How many could not be stored, by an ACL or by that rule.
+
+        Raises:
+            TransportError: Redis cannot be reached; try again.
+        """
+        values: list[Any] = []
+        for stack in stacks:
+            values += [stack.project_id or "", zlib.compress(stack.text.encode())]
+        keys = [self._keys.node(stack.span_id) for stack in stacks]
+        command = ("EVAL", _STORE_SCRIPT, len(keys), *keys, _STACK_TTL_SEC, *values)
+        try:
+            return int(self._execute(*command))
+        except ResponseError:
+            # An ACL without these keys, or what also keeps the events out: the append says so.
+            return len(stacks)
+        except REDIS_ERRORS as error:
+            self.close()
+            raise TransportError(failure_reason(error, self._url)) from error
 
     def fence(self, token: str) -> str:
         """

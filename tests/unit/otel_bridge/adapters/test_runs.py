@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import itertools
 import json
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,6 +22,7 @@ from otel_bridge.events import semconv
 from otel_bridge.publish.transports.memory import memory_log
 from otel_bridge.settings import BridgeSettings
 from tests.support.hostile import CARRIERS, HOSTILE
+from tests.support.raised import chained
 from tests.support.spans import SpanRecorder
 
 TRACE, SPAN = "a" * 32, "b" * 16
@@ -96,6 +98,21 @@ def test_a_carrier_is_a_mapping_or_its_json(value: Any, carrier: dict[str, str])
 def test_a_carrier_that_cannot_be_read_is_empty(name: str) -> None:
     """JSON that nests too deep, and a mapping that raises, are an empty carrier."""
     assert read_carrier(HOSTILE[name]()).keys() <= {"3", "None"}
+
+
+def test_a_stack_comes_with_the_error_or_apart(seen: Seen, runs: Runs) -> None:
+    """Of an exception by itself; beside a reason as text from an exception or as text."""
+    error = chained()
+    text = "".join(traceback.format_exception(error))
+    pairs: list[tuple[BaseException | str, BaseException | str | None]]
+    pairs = [(error, None), ("lost", error), ("lost", text)]
+    for number, (reason, stack) in enumerate(pairs):
+        run = open_run(runs, number)
+        run.error, run.stack = reason, stack
+        runs.close(number)
+    failed = [event for event in seen.events() if event["event_type"] == "task_failed"]
+    assert [event["stack"] for event in failed] == [True] * 3
+    assert len({event["error_key"] for event in failed}) == 1
 
 
 def test_an_attempt_completes_once(seen: Seen, runs: Runs) -> None:

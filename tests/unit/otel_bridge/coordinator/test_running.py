@@ -19,6 +19,7 @@ from otel_bridge.coordinator.shape import read_task
 from otel_bridge.coordinator.submission import Submission
 from otel_bridge.events import semconv
 from otel_bridge.settings import BridgeSettings
+from tests.support.raised import look_up, raised_by
 from tests.support.spans import SpanRecorder
 
 _names = itertools.count()
@@ -286,6 +287,31 @@ def test_an_exception_that_the_method_caught_is_noted(
             attempt.set_outcome(None)
         (found,) = attributes(recorder)
         assert (found[semconv.OUTCOME], found.get(semconv.ERROR)) == expected
+        stacks = stacks_of(recorder)
+        assert len(stacks) == (not hides)
+        assert all("in fails" in stack for stack in stacks)
+
+
+def stacks_of(recorder: SpanRecorder) -> list[str]:
+    """The stacks that the ended spans would export."""
+    events = [event for span in recorder.ended for event in span.events]
+    return [str((event.attributes or {})["exception.stacktrace"]) for event in events]
+
+
+def test_the_stack_of_what_was_raised_or_returned_is_kept(
+    state: InstrumentedCoordinator, recorder: SpanRecorder
+) -> None:
+    """Beside a reason that the coordinator recorded as text; a job that completed has none."""
+    error = raised_by(lambda: look_up("page"))
+    assert isinstance(error, KeyError)
+    end_of(state, recorder, write("job:j1:error", "bad page"), error)
+    attempt = attempt_at(state, task("j2"))
+    with attempt.running.span:
+        attempt.set_outcome(None, error)
+    assert ["in look_up" in stack for stack in stacks_of(recorder)] == [True, True]
+    recorder.ended.clear()
+    end_of(state, recorder, write("job:j1:status", "completed"), error)
+    assert stacks_of(recorder) == []
 
 
 @pytest.mark.parametrize(

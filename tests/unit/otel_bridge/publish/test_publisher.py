@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import Event
 from opentelemetry.trace import SpanKind
 
 from otel_bridge.errors import TransportError, TransportRejectedError
@@ -16,7 +19,7 @@ from otel_bridge.forking import current_incarnation
 from otel_bridge.publish.buffer import EventQueue
 from otel_bridge.publish.publisher import POSITION_MAX_BYTES, Publisher
 from otel_bridge.publish.retry import OPEN_AFTER_FAILURES
-from otel_bridge.publish.transports.base import splice_position
+from otel_bridge.publish.transports.base import SpanStack, splice_position
 from otel_bridge.publish.transports.memory import MemoryLog, MemorySender
 from otel_bridge.settings import BridgeSettings
 from tests.support.faults import FakeClock, FaultySender
@@ -333,3 +336,78 @@ def test_the_end_counts_the_remaining_events(
     assert [record.getMessage() for record in caplog.records] == (
         [] if is_clean else ["2 events could not be published to memory://publisher"]
     )
+
+
+def fail(tracer: Any, name: str = "job", **attributes: Any) -> None:
+    """One failed job whose span has an exception event."""
+    with (
+        contextlib.suppress(ValueError),
+        tracer.start_as_current_span(name, attributes=job_attributes(**attributes)),
+    ):
+        raise ValueError("password=hunter2hunter2")
+
+
+def test_a_stack_goes_beside_the_log(rig: Rig) -> None:
+    """The event has its key and that it is stored; the text is under the span's id, masked."""
+    tracer = tracer_with(recorder := SpanRecorder())
+    fail(tracer)
+    rig.publish(*recorder.ended)
+    (failed,) = rig.entries()
+    assert (failed["event_type"], failed["stack"]) == ("task_failed", True)
+    assert re.fullmatch("[0-9a-f]{16}", failed["error_key"])
+    stored = rig.log.stack(failed["span_id"])
+    assert stored is not None
+    assert "in fail" in stored.text
+    assert "hunter2" not in stored.text
+
+
+def test_stacks_of_one_kind_are_limited_and_counted(rig: Rig) -> None:
+    """After five of a kind the event names the span that has one; a minute later one is stored."""
+    tracer = tracer_with(recorder := SpanRecorder())
+    for _ in range(7):
+        fail(tracer)
+    rig.publish(*recorder.ended)
+    found = rig.entries()
+    assert [event.get("stack") for event in found] == [True] * 5 + [None] * 2
+    assert {event.get("stack_of") for event in found[5:]} == {found[4]["span_id"]}
+    assert rig.publisher.stacks.limiter.limited == 2
+    rig.clock.advance(60)
+    recorder.ended.clear()
+    fail(tracer)
+    rig.publish(*recorder.ended)
+    assert rig.entries()[-1]["stack"] is True
+
+
+def test_stacks_that_are_lost_are_counted_and_logged_once(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where they cannot be stored, the events are published, and one line says why."""
+    tracer = tracer_with(recorder := SpanRecorder())
+    fail(tracer)
+    (span,) = recorder.ended
+    assert span.context is not None
+    other = SpanStack(f"{span.context.span_id:016x}", "text", "another project")
+    rig.log.store_stack(other)
+    rig.publish(span)
+    fail(tracer)
+    rig.publish(span)
+    assert len(rig.entries()) == 2
+    assert rig.publisher.stacks_lost == 2
+    assert caplog.text.count("stacks of failures cannot be stored") == 1
+
+
+def test_a_stack_that_cannot_be_read_costs_no_event(rig: Rig) -> None:
+    """An attribute of another SDK's event may be any object."""
+
+    class Unreadable:
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    given = {"exception.type": "ValueError", "exception.stacktrace": Unreadable()}
+    tracer = tracer_with(recorder := SpanRecorder())
+    fail(tracer)
+    (span,) = recorder.ended
+    span._events = [Event("exception", given)]  # type: ignore[arg-type]
+    rig.publish(span)
+    (failed,) = rig.entries()
+    assert (failed["error"], "stack" in failed) == ("ValueError", False)

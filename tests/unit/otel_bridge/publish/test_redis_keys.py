@@ -54,6 +54,7 @@ def all_keys(keys: RedisKeys) -> list[str]:
         ("log_stream", "nexus:{x}:stream"),
         ("log_meta", "nexus:{x}:meta"),
         ("log_producer", "nexus:{0}:producer:x"),
+        ("node", "nexus:{0}:node:x"),
     ],
 )
 def test_a_key_has_its_documented_name(method: str, expected: str) -> None:

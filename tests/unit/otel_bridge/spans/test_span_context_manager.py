@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
+import traceback
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -264,3 +266,84 @@ def test_what_is_no_whole_number_is_named(count: Any) -> None:
     message = f"failed={safe_str(count)} is no whole number; use an int"
     with pytest.raises(ValueError, match=re.escape(message)):
         whole_number("failed", count)
+
+
+def look_up() -> None:
+    raise KeyError("page")
+
+
+def exception_of(span: ReadableSpan) -> dict[str, Any] | None:
+    """The attributes of its one ``exception`` event; None: it has none."""
+    found = [event for event in span.events if event.name == "exception"]
+    assert len(found) <= 1
+    return dict(found[0].attributes or {}) if found else None
+
+
+@pytest.mark.parametrize("outcome", ["leaves", "fail", "retry"])
+def test_an_exception_is_recorded_whichever_way_it_is_reported(
+    recorder: SpanRecorder, outcome: str
+) -> None:
+    """One that leaves the block, and one that is given to ``fail()`` or ``retry()``."""
+    with contextlib.suppress(KeyError), otel_bridge.job(task_id="j", task_type="t") as job:
+        if outcome == "leaves":
+            look_up()
+        try:
+            look_up()
+        except KeyError as error:
+            getattr(job, outcome)(error)
+    found = exception_of(only(recorder))
+    assert found is not None
+    assert (found["exception.type"], found["exception.message"]) == ("KeyError", "'page'")
+    assert "in look_up" in found["exception.stacktrace"]
+
+
+def test_what_completes_has_no_exception(recorder: SpanRecorder) -> None:
+    """Also if an exception was given before, or leaves the block after ``complete()``."""
+    with contextlib.suppress(KeyError), otel_bridge.job(task_id="j", task_type="t") as job:
+        job.fail(ValueError("x"))
+        job.complete()
+        look_up()
+    assert exception_of(only(recorder)) is None
+
+
+def test_a_reason_as_text_keeps_the_stack_of_what_leaves(recorder: SpanRecorder) -> None:
+    """The user's words are the error, and the stack is that of the exception."""
+    with contextlib.suppress(KeyError), opening() as block:
+        block.fail("the page is gone")
+        look_up()
+    span = only(recorder)
+    assert (span.attributes or {})[semconv.ERROR] == "the page is gone"
+    found = exception_of(span)
+    assert found is not None
+    assert "in look_up" in found["exception.stacktrace"]
+
+
+def test_a_stack_can_be_given_apart_from_the_reason(recorder: SpanRecorder) -> None:
+    """As text of another process, or as an exception; one that ends the process is none."""
+    with opening() as block:
+        block.fail("failed elsewhere")
+        block.keep_stack('Traceback ...\n  File "a.py", line 1, in f\nValueError: x')
+        block.keep_stack(SystemExit(1))
+    found = exception_of(only(recorder))
+    assert found is not None
+    assert found["exception.type"] == "ValueError"
+
+
+def test_frames_that_are_cleared_before_the_end_are_kept(recorder: SpanRecorder) -> None:
+    """As Celery does between a job's failure and its end."""
+    with opening() as block:
+        try:
+            look_up()
+        except KeyError as error:
+            block.fail(error)
+            traceback.clear_frames(error.__traceback__)
+    found = exception_of(only(recorder))
+    assert found is not None
+    assert "in look_up" in found["exception.stacktrace"]
+
+
+def test_without_a_bridge_nothing_is_captured() -> None:
+    """Monitoring that is off costs a failing job nothing."""
+    with opening() as block:
+        block.fail(ValueError("x"))
+        assert block._recorded is None

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from otel_bridge.errors import ConfigurationError, TransportError, TransportRejectedError
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
 from otel_bridge.publish.transports import open_receiver, open_sender
-from otel_bridge.publish.transports.base import Outgoing
+from otel_bridge.publish.transports.base import Outgoing, SpanStack
 from otel_bridge.publish.transports.http import HttpSender, decode_push, encode_push
 from otel_bridge.publish.transports.memory import MemoryLog
 from otel_bridge.settings import BridgeSettings
@@ -130,6 +130,25 @@ def test_only_a_rejected_batch_is_not_sent_again(
             assert caught.value.retry_after_sec == 7.0
         server.refuse_with = None
         assert sender.send("a", 1, [Outgoing(EVENT, None)]).skipped == 0
+        sender.close()
+
+
+def test_a_collector_of_an_older_release_takes_the_events(make_settings: MakeSettings) -> None:
+    """It knows nothing of stacks: they are counted as not stored, and cost no event."""
+    stack = SpanStack("00f067aa0ba902b7", "ValueError: x")
+    batch = [Outgoing(EVENT, None, stack=stack)]
+    with PushServer(log := MemoryLog()) as server:
+        sender = HttpSender(server.url, make_settings())
+        server.is_of_older_release = True
+        assert sender.send("a", 1, batch).unstored == 1
+        server.is_of_older_release = False
+        assert sender.send("a", 2, batch).unstored == 0
+        assert log.stack(stack.span_id) == stack
+        assert len(log.newest(9, None)) == 2
+        server.refuse_with = (503, {"Retry-After": "7"})
+        with pytest.raises(TransportError) as outage:
+            sender.store_stacks([stack])
+        assert outage.value.retry_after_sec == 7
         sender.close()
 
 
