@@ -24,8 +24,9 @@ from otel_bridge.publish.bus import EventBus
 from otel_bridge.publish.redis_clients import aclose, connect_async, is_redis
 from otel_bridge.publish.redis_keys import RedisKeys
 from otel_bridge.publish.transports import open_receiver, open_sender
-from otel_bridge.publish.transports.base import AppendResult, Outgoing, Receiver
+from otel_bridge.publish.transports.base import AppendResult, Outgoing, Receiver, SpanStack
 from otel_bridge.publish.transports.redis import RedisSender
+from otel_bridge.publish.transports.stack_reader import read_stack
 from otel_bridge.settings import BridgeSettings
 from otel_bridge_collector.leader.external import ExternalIngester
 from otel_bridge_collector.leader.leader import Leader
@@ -336,6 +337,25 @@ class Collector:
             result = await asyncio.to_thread(self._sender.send, producer_id, first_n, events)
         self.channel_messages_refused += result.refused
         return result
+
+    async def store_stacks(self, stacks: list[SpanStack]) -> int:
+        """
+        Store stacks of failures beside the log, in a thread; returns how many could not be (async).
+
+        Raises:
+            TransportError: The log cannot be reached; the sender may try again.
+        """
+        async with self._send_lock:
+            return await asyncio.to_thread(self._sender.store_stacks, stacks)
+
+    async def stack(self, span_id: str) -> SpanStack | None:
+        """
+        Read the stack stored for a failed span, 16 hex digits; None: none, or no longer (async).
+
+        Raises:
+            TransportError: The log cannot be reached.
+        """
+        return await read_stack(span_id, self.bridge_settings.bus_url, self.redis, self.redis_keys)
 
     def readiness(self) -> dict[str, Any]:
         """

@@ -95,6 +95,8 @@ def publish(server: AppServer, bus: EventBus) -> None:
         ("GET", "/tasks/x"),
         ("POST", "/tasks"),
         ("POST", "/v1/events"),
+        ("POST", "/v1/stacks"),
+        ("GET", "/monitor/nodes/00f067aa0ba902b7"),
         ("POST", "/v1/traces"),
         ("GET", "/openapi.json"),
         ("GET", "/no-such-route"),

@@ -1,4 +1,4 @@
-"""``POST /v1/events``: appends batches of the ``http://`` transport to the log."""
+"""``POST /v1/events`` and ``/v1/stacks``: what the ``http://`` transport sends, to the log."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from otel_bridge.errors import TransportError, TransportRejectedError
-from otel_bridge.publish.transports.base import AppendResult, Outgoing
+from otel_bridge.publish.transports.base import AppendResult, Outgoing, SpanStack
 from otel_bridge.publish.transports.http import MAX_PUSH_EVENTS, PUSH_PATH, decode_push
+from otel_bridge.publish.transports.http_stacks import MAX_STACKS_BYTES, STACKS_PATH, decode_stacks
 from otel_bridge_collector.routes.body import read_body
 from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.security.authentication import principal_of
@@ -55,6 +56,45 @@ async def push(request: Request) -> Response:
     return JSONResponse(result._replace(rejected=rejected)._asdict())
 
 
+@router.post(STACKS_PATH)
+async def store_stacks(request: Request) -> Response:
+    """
+    Store stacks of failed spans beside the log, for a day; sending them again changes nothing.
+
+    The body holds 1 to 1,000 lines, each a JSON object with ``span_id`` (16 hex digits), ``text``
+    (at most 4,096 bytes) and, if it is known, ``project_id``; 8 MiB in all, within 30 s.
+
+    Answers 200 with ``unstored``: how many are of a project that the token may not use, or were
+    stored for another project before. 400: the body is malformed. 408 and 413: it is too slow or
+    too large. 503 with ``Retry-After``: the event log cannot be reached.
+    """
+    collector: Collector = request.app.state.collector
+    principal = principal_of(request.scope)
+    try:
+        stacks = decode_stacks(await read_body(request, MAX_STACKS_BYTES))
+        allowed = _allowed_stacks(principal, stacks)
+        unstored = len(stacks) - len(allowed)
+        if allowed:
+            unstored += await collector.store_stacks(allowed)
+    except TransportRejectedError as error:
+        return refusal(request.scope, 400, str(error))
+    except TransportError:
+        return refusal(request.scope, 503, LOG_UNREACHABLE, {"Retry-After": "1"})
+    return JSONResponse({"unstored": unstored})
+
+
+def _allowed_stacks(principal: Principal, stacks: Sequence[SpanStack]) -> list[SpanStack]:
+    """The stacks that the token may write, by the rule of ``_allowed``."""
+    only_project = _only_project(principal)
+    named = (stack._replace(project_id=stack.project_id or only_project) for stack in stacks)
+    return [stack for stack in named if principal.may_use(stack.project_id)]
+
+
+def _only_project(principal: Principal) -> str | None:
+    projects = principal.projects
+    return next(iter(projects)) if projects is not None and len(projects) == 1 else None
+
+
 def _allowed(principal: Principal, batch: Sequence[Outgoing], max_bytes: int) -> list[Outgoing]:
     """
     The events that the token may write.
@@ -63,7 +103,7 @@ def _allowed(principal: Principal, batch: Sequence[Outgoing], max_bytes: int) ->
     """
     if principal.projects is None:
         return list(batch)
-    only_project = next(iter(principal.projects)) if len(principal.projects) == 1 else None
+    only_project = _only_project(principal)
     found = []
     for given in batch:
         event = given

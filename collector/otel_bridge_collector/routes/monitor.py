@@ -1,14 +1,17 @@
-"""``GET /monitor/snapshot``, ``/monitor/events`` and ``/monitor/config``, for the dashboard."""
+"""``GET /monitor/snapshot``, ``events``, ``config`` and ``nodes``, for the dashboard."""
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractAsyncContextManager
+from typing import Final
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from starlette.responses import JSONResponse
 
 from otel_bridge.errors import PositionLostError, TransportError
 from otel_bridge.publish.transports.base import position_after
+from otel_bridge_collector.model.reading.projects import is_shared, project_of
 from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.security.authentication import (
     PRINCIPAL,
@@ -32,6 +35,12 @@ router = APIRouter(prefix="/monitor")
 MAX_LIMIT = 1000
 _DEFAULT_LIMIT = 100
 _NO_STORE = {"Cache-Control": "no-store"}
+_SPAN_ID: Final = re.compile(r"[0-9a-f]{16}")
+_NO_STACK: Final = (
+    "no stack is stored for this span: it did not fail with one, or that was over a day ago, or "
+    "this account may not see its project"
+)
+_NO_RIGHT: Final = "this token may not read stacks; add rights=lines to its line"
 
 
 def account_slot(request: Request, kind: str) -> AbstractAsyncContextManager[None]:
@@ -134,3 +143,54 @@ async def events(request: Request) -> Response:
     # The events are JSON already.
     body = b'{"events":[' + b",".join(found) + b'],"next_before":' + position + b"}"
     return Response(body, media_type="application/json", headers=_NO_STORE)
+
+
+@router.get("/nodes/{span_id}")
+async def node(span_id: str, request: Request) -> Response:
+    """
+    Answer 200 with the stack of a failed span: ``{"span_id", "stack", "stack_of"}``.
+
+    ``span_id`` is 16 hex digits. ``stack`` is text of at most 4,096 bytes, secrets masked.
+    ``stack_of`` is the span that it was taken from: the same one, or another with the same failure,
+    of which a stack is stored once a minute. It is kept for a day. 400: the id is no span's. 403:
+    the token has neither ``rights=lines`` nor ``projects=*``. 404: none is stored, or no longer, or
+    the account may not see the span's project. 503: the log cannot be read.
+    """
+    if not _SPAN_ID.fullmatch(span_id):
+        return refusal(request.scope, 400, "span_id: 16 lower-case hex digits")
+    collector: Collector = request.app.state.collector
+    principal = principal_of(request.scope)
+    if not principal.may_read_lines:
+        return refusal(request.scope, 403, _NO_RIGHT)
+    holder = _holder_of(collector, span_id)
+    try:
+        found = await collector.stack(holder)
+    except TransportError:
+        return refusal(request.scope, 503, LOG_UNREACHABLE)
+    allowed = found is not None and all(
+        _may_see(collector, principal, one, found.project_id) for one in {span_id, holder}
+    )
+    if found is None or not allowed:
+        return refusal(request.scope, 404, _NO_STACK)
+    answer = {"span_id": span_id, "stack": found.text, "stack_of": holder}
+    return JSONResponse(answer, headers=_NO_STORE)
+
+
+def _holder_of(collector: Collector, span_id: str) -> str:
+    """The span under which the stack of a failure is stored: itself, if nothing else is known."""
+    node = collector.model.tree.nodes.get(int(span_id, 16))
+    more = None if node is None else node.more
+    return (more.stack if more is not None else None) or span_id
+
+
+def _may_see(collector: Collector, principal: Principal, span_id: str, stored: str | None) -> bool:
+    """Whether the account may see a span: by its task's project, else by that of the stack."""
+    if principal.projects is None:
+        return True
+    node = collector.model.tree.nodes.get(int(span_id, 16))
+    if node is None:
+        return principal.may_use(stored)
+    task = node.own.task
+    if is_shared(task) or not principal.may_use(project_of(task)):
+        return False
+    return stored is None or principal.may_use(stored)

@@ -113,6 +113,8 @@ def _to_json(principal: Principal) -> str:
     fields = asdict(principal)
     if principal.projects is not None:
         fields["projects"] = sorted(principal.projects)
+    if not principal.reads_lines:
+        del fields["reads_lines"]  # a collector of the release before knows no such field
     return json.dumps(fields)
 
 

@@ -4,10 +4,13 @@ Bearer tokens: stored only as SHA-256, compared in constant time, each limited t
 There is one line for each token, in the file ``MONITORING_TOKENS_FILE`` or, separated by ``;``, in
 ``MONITORING_TOKENS``::
 
-    ci sha256=9f86d0...  projects=shop,blog  expires=2027-01-31T00:00:00Z
+    ci sha256=9f86d0...  projects=shop,blog  rights=lines  expires=2027-01-31T00:00:00Z
 
-``projects=*`` means every project, and events without one. Tokens are long random strings that
-cannot be guessed, so one round of SHA-256 is enough; OWASP asks for slow hashes of passwords.
+``projects=*`` means every project, and events without one. ``rights=lines`` allows the stacks of
+failures of these projects, which say more than events; ``projects=*`` has it.
+
+Tokens are long random strings that cannot be guessed, so one round of SHA-256 is enough; OWASP asks
+for slow hashes of passwords.
 """
 
 from __future__ import annotations
@@ -53,6 +56,7 @@ class Principal:
             the collector's own or ``ANONYMOUS``.
         subject: Of a JWT: a digest of its subject, the same in all JWTs that the issuer gives it.
             Empty otherwise.
+        reads_lines: Whether its line says ``rights=lines``; default False.
     """
 
     name: str
@@ -61,6 +65,12 @@ class Principal:
     digest: str = ""
     key_id: str | None = None
     subject: str = ""
+    reads_lines: bool = False
+
+    @property
+    def may_read_lines(self) -> bool:
+        """Whether it may read stacks of the projects that it may see; one that sees all may."""
+        return self.projects is None or self.reads_lines
 
     @property
     def account(self) -> str:
@@ -87,7 +97,8 @@ def parse_tokens(lines: Iterable[str], source: str) -> list[Principal]:
 
     Args:
         lines: Each ``NAME sha256=HEX projects=a,b`` or ``projects=*``, with or without
-            ``expires=2027-01-31T00:00:00Z`` (UTC without an offset). Without a limit.
+            ``rights=lines`` and ``expires=2027-01-31T00:00:00Z`` (UTC without an offset). Without a
+            limit.
         source: The setting or file that errors name.
 
     Raises:
@@ -101,7 +112,7 @@ def parse_tokens(lines: Iterable[str], source: str) -> list[Principal]:
             continue
         pairs = [part.partition("=") for part in parts]
         fields = {key: value for key, _, value in pairs}
-        if len(fields) != len(pairs) or fields.keys() - {"sha256", "projects", "expires"}:
+        if len(fields) != len(pairs) or fields.keys() - {"sha256", "projects", "rights", "expires"}:
             raise _wrong(source, number, "has an unknown or repeated field")
         if not _DIGEST.fullmatch(fields.get("sha256", "")):
             raise _wrong(source, number, "has no sha256= of 64 lower-case hexadecimal digits")
@@ -121,14 +132,19 @@ def parse_tokens(lines: Iterable[str], source: str) -> list[Principal]:
                     source, number, "has an expires= that is not an ISO 8601 time"
                 ) from None
             expires_at = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-        found.append(Principal(name, projects, expires_at, fields["sha256"]))
+        if fields.get("rights", "lines") != "lines":
+            raise _wrong(source, number, "has rights= that are not lines")
+        reads_lines = "rights" in fields
+        found.append(
+            Principal(name, projects, expires_at, fields["sha256"], reads_lines=reads_lines)
+        )
     return found
 
 
 def _wrong(source: str, number: int, problem: str) -> ConfigurationError:
     return ConfigurationError(
         f"{source}, line {number} {problem}",
-        "write: NAME sha256=HEX projects=a,b|* [expires=2027-01-31T00:00:00Z]",
+        "write: NAME sha256=HEX projects=a,b|* [rights=lines] [expires=2027-01-31T00:00:00Z]",
     )
 
 

@@ -7,7 +7,9 @@ import json
 import pytest
 from otel_bridge_collector.routes.events import router
 
+from otel_bridge.publish.transports.base import SpanStack
 from otel_bridge.publish.transports.http import PUSH_PATH
+from otel_bridge.publish.transports.http_stacks import MAX_STACKS_BYTES, STACKS_PATH, encode_stacks
 from tests.support.asgi_site import AsgiSite, open_site, token_line
 
 ALPHA, BETA, BOTH = (
@@ -44,8 +46,9 @@ async def in_log(site: AsgiSite) -> list[tuple[str, str | None]]:
 
 
 def test_the_route_is_where_the_transport_sends() -> None:
-    """The transport and this route agree on the path, and there is no other route."""
-    assert [route.path for route in router.routes] == [PUSH_PATH]  # type: ignore[attr-defined]
+    """The transport and these routes agree on the paths, and there is no other route."""
+    paths = [route.path for route in router.routes]  # type: ignore[attr-defined]
+    assert paths == [PUSH_PATH, STACKS_PATH]
 
 
 async def test_a_repeated_batch_is_appended_once() -> None:
@@ -102,3 +105,34 @@ async def test_a_batch_over_the_limit_is_refused() -> None:
         status, answer = await push(site, b" " * (limit + 1))
         assert status == 413
         assert f"over {limit} bytes" in str(answer["detail"])
+
+
+async def store(site: AsgiSite, *stacks: SpanStack, token: str = "") -> tuple[int, object]:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    answer = await site.post(STACKS_PATH, encode_stacks(stacks), headers=headers)
+    return answer.status, answer.json()
+
+
+async def test_stacks_are_stored_within_the_projects_of_the_token() -> None:
+    """The others are counted; one without a project gets the token's only one."""
+    async with open_site(tokens=TOKENS) as site:
+        spans = [f"{number:016x}" for number in range(4)]
+        given = [SpanStack(spans[0], "a", "alpha"), SpanStack(spans[1], "b", "beta")]
+        assert await store(site, *given, SpanStack(spans[2], "c"), token=ALPHA) == (
+            200,
+            {"unstored": 1},
+        )
+        assert await site.collector.stack(spans[0]) == given[0]
+        assert await site.collector.stack(spans[1]) is None
+        assert await site.collector.stack(spans[2]) == SpanStack(spans[2], "c", "alpha")
+        forged = SpanStack(spans[0], "forged", "beta")
+        assert await store(site, forged, token=BETA) == (200, {"unstored": 1})
+        assert await site.collector.stack(spans[0]) == given[0]
+        assert await store(site, SpanStack(spans[3], "d"), token=BOTH) == (200, {"unstored": 1})
+
+
+async def test_bad_stacks_are_refused() -> None:
+    """A malformed body is 400, one over 8 MiB is 413."""
+    async with open_site() as site:
+        assert (await site.post(STACKS_PATH, b"no stack")).status == 400
+        assert (await site.post(STACKS_PATH, b" " * (MAX_STACKS_BYTES + 1))).status == 413

@@ -13,6 +13,7 @@ from otel_bridge_collector.security.tokens import ANONYMOUS
 
 from otel_bridge.cancellation import cancel
 from otel_bridge.orchestration.queue.task_types import ResearchTaskRequest
+from otel_bridge.publish.transports.base import SpanStack
 from tests.support.asgi_site import AsgiSite, open_site, token_line
 
 ALPHA = "token-of-alpha-0123456789"
@@ -174,3 +175,96 @@ async def test_answers_are_not_stored(path: str) -> None:
     async with open_site() as site:
         answer = await site.get(path)
         assert (answer.status, answer.headers["cache-control"]) == (200, "no-store")
+
+
+SPANS = [f"{number:016x}" for number in range(1, 9)]
+LINES, PLAIN, EVERY = (f"token-{name}-0123456789" for name in ("lines", "plain", "every"))
+STACK_TOKENS = ";".join(
+    (
+        f"{token_line(LINES, 'alpha')} rights=lines",
+        token_line(PLAIN, "alpha"),
+        token_line(EVERY, "*"),
+    )
+)
+
+
+def failed(span_id: str, project_id: str | None = "alpha", **fields: Any) -> dict[str, Any]:
+    found = {
+        "event_type": "task_failed",
+        "task_id": f"j-{span_id}",
+        "parent_task_id": f"root-{project_id}",
+        "trace_id": f"{7:032x}",
+        "span_id": span_id,
+        "status": "failed",
+        **fields,
+    }
+    return found if project_id is None else {**found, "project_id": project_id}
+
+
+async def node(site: AsgiSite, span_id: str, token: str = "") -> tuple[int, dict[str, Any]]:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    answer = await site.get(f"/monitor/nodes/{span_id}", headers=headers)
+    return answer.status, answer.json()
+
+
+async def test_a_stack_is_found_by_its_span_or_by_one_with_the_same() -> None:
+    """``stack_of`` says where it was stored; of a span without one the answer is a sentence."""
+    async with open_site() as site:
+        stack = SpanStack(SPANS[0], "ValueError: x", "alpha")
+        assert await site.collector.store_stacks([stack]) == 0
+        await site.append(
+            failed(SPANS[0], stack=True, error_key="k"),
+            failed(SPANS[1], stack_of=SPANS[0], error_key="k"),
+            failed(SPANS[2]),
+        )
+        answer = {"span_id": SPANS[0], "stack": "ValueError: x", "stack_of": SPANS[0]}
+        assert await node(site, SPANS[0]) == (200, answer)
+        assert await node(site, SPANS[1]) == (200, {**answer, "span_id": SPANS[1]})
+        status, refused = await node(site, SPANS[2])
+        assert (status, list(refused)) == (404, ["detail"])
+        assert refused["detail"].startswith("no stack is stored for this span")
+        assert (await node(site, SPANS[7]))[0] == 404
+
+
+@pytest.mark.parametrize("span_id", ["x", "ABCDEFABCDEFABCD", "0" * 15, "0" * 17, "%00"])
+async def test_what_is_no_span_id_is_refused(span_id: str) -> None:
+    """With 400 and the form that is expected."""
+    async with open_site() as site:
+        assert await node(site, span_id) == (400, {"detail": "span_id: 16 lower-case hex digits"})
+
+
+async def test_stacks_need_their_own_right() -> None:
+    """``rights=lines`` or ``projects=*``: a token that may see events may not read stacks."""
+    async with open_site(tokens=STACK_TOKENS) as site:
+        await site.collector.store_stacks([SpanStack(SPANS[0], "text", "alpha")])
+        assert [(await node(site, SPANS[0], token))[0] for token in (LINES, EVERY)] == [200, 200]
+        status, answer = await node(site, SPANS[0], PLAIN)
+        assert (status, "rights=lines" in answer["detail"]) == (403, True)
+        assert (await node(site, SPANS[0]))[0] == 401
+
+
+async def test_stacks_of_other_projects_are_not_there() -> None:
+    """By the project of the span's task, by that of the stack, and by that of the holder."""
+    async with open_site(tokens=STACK_TOKENS) as site:
+        for span_id, project in zip(SPANS, ("beta", None, "alpha", "beta", "alpha"), strict=False):
+            await site.collector.store_stacks([SpanStack(span_id, "text", project)])
+        await site.append(
+            failed(SPANS[2], "alpha", stack=True),
+            failed(SPANS[3], "alpha", stack=True),  # a stack of beta under a span of alpha
+            failed(SPANS[4], "beta", stack=True),  # and the other way round
+            failed(SPANS[5], "alpha", stack_of=SPANS[0]),  # a holder of beta
+            token=EVERY,
+        )
+        found = {span_id: (await node(site, span_id, LINES))[0] for span_id in SPANS[:6]}
+        assert [span_id for span_id, status in found.items() if status == 200] == [SPANS[2]]
+        assert set(found.values()) == {200, 404}
+        assert (await node(site, SPANS[0], EVERY))[0] == 200
+
+
+async def test_a_stack_without_a_project_belongs_to_the_task_of_its_span() -> None:
+    """A worker may not know the project that the fold knows."""
+    async with open_site(tokens=STACK_TOKENS) as site:
+        await site.collector.store_stacks([SpanStack(SPANS[0], "text")])
+        assert (await node(site, SPANS[0], LINES))[0] == 404
+        await site.append(failed(SPANS[0], "alpha", stack=True), token=EVERY)
+        assert (await node(site, SPANS[0], LINES))[0] == 200

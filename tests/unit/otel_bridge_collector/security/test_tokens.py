@@ -58,6 +58,17 @@ def test_expiry(moment: str) -> None:
     assert found.expires_at == datetime(2027, 1, 31, tzinfo=UTC).timestamp()
 
 
+def test_who_may_read_stacks() -> None:
+    """A line with ``rights=lines`` for its projects, ``projects=*``, and no other."""
+    lines = [LINE, f"{LINE} rights=lines", f"ci sha256={DIGEST} projects=*"]
+    found = parse_tokens(lines, "tests")
+    assert [one.may_read_lines for one in found] == [False, True, True]
+    assert ANONYMOUS.may_read_lines
+    for wrong in ("", "all", "lines,all"):
+        with pytest.raises(ConfigurationError, match="rights="):
+            parse_tokens([f"{LINE} rights={wrong}"], "tests")
+
+
 def test_comments_are_not_tokens() -> None:
     """Empty lines and those that begin with ``#`` are passed over, and still counted."""
     assert parse_tokens(["", "  ", "# ci sha256=x", "#", LINE], "tests")[0].name == "ci"
@@ -74,7 +85,7 @@ def test_comments_are_not_tokens() -> None:
         (f"ci sha256={DIGEST}", "has no projects="),
         (f"ci sha256={DIGEST} projects=", "has no projects="),
         (f"{LINE} expires=tomorrow", "has an expires= that is not an ISO 8601 time"),
-        (f"{LINE} rights=lines", "has an unknown or repeated field"),
+        (f"{LINE} right=lines", "has an unknown or repeated field"),
         (f"{LINE} projects=other", "has an unknown or repeated field"),
         (f"{LINE} comment", "has an unknown or repeated field"),
     ],
@@ -208,7 +219,7 @@ def test_a_token_has_expired_at_its_very_moment() -> None:
 
 def test_errors_name_their_setting_and_the_cure(tmp_path: Path) -> None:
     """Each error of a token table names the setting, what is wrong with it, and what to do."""
-    cure = "write: NAME sha256=HEX projects=a,b|* [expires=2027-01-31T00:00:00Z]"
+    cure = "write: NAME sha256=HEX projects=a,b|* [rights=lines] [expires=2027-01-31T00:00:00Z]"
     file = tmp_path / "tokens"
     found = []
     for content in (b"wrong", b"#" * (1024 * 1024 + 1), b"\xff", None):
