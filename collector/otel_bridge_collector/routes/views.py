@@ -40,11 +40,11 @@ async def one_view(view: str, request: Request) -> Response:
     It is the message that ``/ws/views`` sends first for the same view. ``view`` is ``events``,
     ``failures``, ``job``, ``overview``, ``queues``, ``search``, ``strip``, ``tasks``, ``tree``,
     ``worker`` or ``workers``. The query's ``params`` is a JSON object of the view's parameters,
-    such as ``{"count": 20}``, at most 16 KiB; without it the defaults hold, but ``job`` needs ``task`` and
-    ``job``, ``search`` needs ``text``, ``strip`` and ``tree`` need ``task``, ``worker`` needs
-    ``worker``. The account of the
-    request sees its projects only, and gets one such answer, or ``/monitor/snapshot``, at a time;
-    others wait. 400: the view or a parameter is unknown or wrong. 404: what the view shows does not
+    such as ``{"count": 20}``, at most 16 KiB; without it the defaults hold, but ``job`` needs
+    ``task`` and ``job``, ``search`` needs ``text``, ``strip`` and ``tree`` need ``task``,
+    ``worker`` needs ``worker``. The account of the request sees its projects only, and gets one
+    such answer, or ``/monitor/snapshot``, at a time; others wait. 400: the view or a parameter is
+    unknown or wrong. 404: what the view shows does not
     exist, or the account may not see it, or it has left the collector's memory. 429 with
     ``Retry-After``: 100 requests of the account are waiting. 500: the view could not be computed,
     which is logged.
