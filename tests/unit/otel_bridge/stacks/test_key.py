@@ -68,7 +68,9 @@ def test_without_frames_there_is_no_key() -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [chained, handled, lambda: recursing(200), lambda: grouped(5)], ids=str
+    "make",
+    [chained, handled, lambda: recursing(200), lambda: grouped(5)],
+    ids=["chained", "handled", "recursing", "grouped"],
 )
 def test_texts_of_python_give_the_same_key(make: Callable[[], BaseException]) -> None:
     """A failure that is exported by OTLP, and one that is known as text, join the same group."""
