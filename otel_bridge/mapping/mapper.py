@@ -321,8 +321,7 @@ def _third_party_facts(
         outcome = "failed" if has_failed(span) else "completed"
         if role not in (PHASE, ENQUEUE) and is_retry(attributes):
             outcome = "retrying"
-        if found.outcome is not None:
-            outcome = found.outcome
+        outcome = found.outcome or outcome
         if outcome != "completed":
             error = retry_reason_of(attributes) or failure_of(span, attributes)
     task_type = found.task_type or None

@@ -12,6 +12,7 @@ Sources: semantic conventions 0.66b2 (``messaging.*``), opentelemetry-instrument
 
 from __future__ import annotations
 
+import functools
 from typing import Final, Literal
 
 from opentelemetry.trace import SpanKind
@@ -44,15 +45,18 @@ __all__ = [
 
 def _by_name(prefixes: tuple[str, str], type_name: str, *queue_names: str) -> Classifier:
     """For Celery and Taskiq: ``<first>/X`` of kind PRODUCER, ``<second>/X`` of kind CONSUMER."""
-    kinds = {prefixes[0]: SpanKind.PRODUCER, prefixes[1]: SpanKind.CONSUMER}
+    sides: dict[str, tuple[SpanKind, Literal["enqueue", "job"]]] = {
+        prefixes[0]: (SpanKind.PRODUCER, "enqueue"),
+        prefixes[1]: (SpanKind.CONSUMER, "job"),
+    }
 
     def read(span: SpanView, attributes: Attributes) -> Classification | None:
         verb, _, rest = span.name.partition("/")
-        if not rest or kinds.get(verb) != span.kind:
+        side = sides.get(verb)
+        if side is None or not rest or side[0] is not span.kind:
             return None
-        role: Literal["enqueue", "job"] = "enqueue" if verb == prefixes[0] else "job"
         return Classification(
-            role, text_of(attributes, type_name) or rest, text_of(attributes, *queue_names)
+            side[1], text_of(attributes, type_name) or rest, text_of(attributes, *queue_names)
         )
 
     return read
@@ -173,7 +177,7 @@ _BY_NAME: Final = tuple(
     index for index, rule in enumerate(RULES) if not rule.keys and rule in PLATFORM_RULES
 )
 """Of spans whose kind is neither PRODUCER nor CONSUMER: those with a colon in the name."""
-_QUEUE_KINDS: Final = (SpanKind.PRODUCER, SpanKind.CONSUMER)
+_QUEUE_KINDS: Final = frozenset({SpanKind.PRODUCER, SpanKind.CONSUMER})
 _CELERY: Final = RULES[0].classify
 """Tried first, as always; a job of Celery has no attribute that another rule needs."""
 
@@ -194,22 +198,27 @@ def classify(span: SpanView, attributes: Attributes) -> Classification | None:
         name of the phase) and ``queue`` (None if the span names none). None if no rule matches, as
         for most spans.
     """
+    found = _CELERY(span, attributes)
+    if found is not None:
+        return found
     is_queue = span.kind in _QUEUE_KINDS
-    if is_queue:
-        found = _CELERY(span, attributes)
-        if found is not None:
-            return found
     keys = _KEYS.intersection(attributes)
     if not is_queue and not keys and ":" not in span.name:
         return None
-    indexes = set(_BY_QUEUE_KIND if is_queue else _BY_NAME)
-    for key in keys:
-        indexes.update(_BY_KEY[key])
-    for index in sorted(indexes):
-        found = RULES[index].classify(span, attributes)
+    for candidate in _candidates(keys, is_queue):
+        found = candidate(span, attributes)
         if found is not None:
             return None if found is WRAPPER else found
     return None
+
+
+@functools.lru_cache(maxsize=256)
+def _candidates(keys: frozenset[str], is_queue: bool) -> tuple[Classifier, ...]:
+    """Rules that can match a span with these attributes, in order; there are few such sets."""
+    indexes = set(_BY_QUEUE_KIND if is_queue else _BY_NAME)
+    for key in keys:
+        indexes.update(_BY_KEY[key])
+    return tuple(RULES[index].classify for index in sorted(indexes))
 
 
 _ignored_scopes: Final[set[str]] = set()
