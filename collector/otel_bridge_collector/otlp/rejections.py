@@ -43,7 +43,8 @@ _SENTENCES: Final = {
     "nexus.project.id to one of its projects",
     Rejection.MAPPING: "the span could not be turned into an event, e.g. for a time out of range",
     Rejection.ORDINARY_LOG: "log records are not kept; only those with the attribute "
-    "partial.event=heartbeat or stop, which carry a span",
+    "partial.event=heartbeat or stop, which carry a span; for the others set "
+    "OTEL_LOGS_EXPORTER=none or send them to a logs backend",
     Rejection.BODY: "the body of a partial.event is no span: partial.body.type json/v1 needs OTLP "
     "JSON, proto or none needs TracesData in base64",
 }
