@@ -53,6 +53,11 @@ ENVIRONMENTS: Final = {
             "opentelemetry-instrumentation-fastapi>=0.59b0",
             "opentelemetry-instrumentation-httpx>=0.59b0",
         ),
+        # Products that make tracer providers of their own; FastAPI with its own telemetry.
+        "providers": (
+            *("agentops>=0.4.21", "arize-phoenix-otel>=0.13", "ddtrace>=3", "langfuse>=3"),
+            *("logfire>=4.14", "pydantic-ai-slim>=1", "fastapi>=0.143", "httpx>=0.28"),
+        ),
     }.items()
 }
 """By name; each has otel-bridge's own base requirements as well."""
