@@ -76,12 +76,19 @@ def java(build: Path) -> list[str]:
     return [program, "-cp", f"{build / 'target' / 'classes'}:{libraries}", "App"]
 
 
+def dotnet(build: Path) -> list[str]:
+    """It was compiled with stand-ins for the SDK's types only."""
+    del build
+    pytest.skip("NOT PROVED: the emitter for .NET, which was never built with its SDK")
+
+
 BUILDS: dict[str, Callable[[Path], list[str]]] = {
     "javascript": javascript,
     "javascript-1.30": partial(javascript, is_old=True),
     "go": go,
     "go-1.24": partial(go, is_old=True),
     "java": java,
+    "dotnet": dotnet,
 }
 
 

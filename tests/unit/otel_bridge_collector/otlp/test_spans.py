@@ -10,6 +10,7 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 from otel_bridge_collector.otlp.rejections import Rejections
+from otel_bridge_collector.otlp.shapes import Seen, Shape
 from otel_bridge_collector.otlp.spans import IsRepeat, ReadSpans, read_spans
 
 SECOND = 1_000_000_000
@@ -103,6 +104,24 @@ def test_a_flagged_repeat_is_recognised() -> None:
     one = span(end=START, attributes=[flag("nexus.span.open")])
     found, _ = read(one, is_repeat=lambda key, digest: key[1] == 2)
     assert found.spans == []
+
+
+def test_a_snapshot_as_dotnets_exporter_encodes_it_is_open() -> None:
+    """It writes start + duration for the end, and an open Activity has none; the end has no tag."""
+    number = KeyValue(key="nexus.span.beat_ms")
+    number.value.int_value = 10_000
+    fields: dict[str, Any] = {
+        "start_time_unix_nano": START,
+        "flags": 0x101,
+        "kind": Span.SPAN_KIND_INTERNAL,
+        "name": "import",
+    }
+    tagged = span(end=START, attributes=[flag("nexus.span.open"), number], **fields)
+    (one,) = read(tagged)[0].spans
+    assert (one.seen, one.span.end_time) == (Seen(Shape.OPEN, 10_000), None)
+    assert set(one.span.attributes or ()) == {"nexus.project.id", "nexus.meta.service"}
+    (ended,) = read(span(end=START, **fields))[0].spans
+    assert (ended.seen.shape, ended.span.end_time) == (Shape.ENDED, START)
 
 
 def test_a_parent_of_another_length_is_named() -> None:
