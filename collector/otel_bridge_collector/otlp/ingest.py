@@ -191,7 +191,7 @@ class OtlpIngest:
         batch: list[Outgoing] = []
 
         def put(event: MonitoringEvent) -> None:
-            if not principal.may_use(event.project_id):
+            if not principal.may_use(event.project_id) or self._is_of_others(event, principal):
                 cause = Rejection.PROJECT
             else:
                 try:
@@ -232,6 +232,23 @@ class OtlpIngest:
                 )
         for cause in refused.values():
             rejected.add(cause)
+
+    def _is_of_others(self, event: MonitoringEvent, principal: Principal) -> bool:
+        """
+        Whether a span is known in a project that the sender may not use.
+
+        The model knows a span by its id alone, which calls pass on in ``traceparent``: a sender of
+        another project could end it.
+        """
+        if principal.projects is None or event.span_id is None:
+            return False
+        node = self._collector.model.tree.nodes.get(int(event.span_id, 16))
+        if node is None:
+            return False
+        task = node.own.task
+        return (
+            not task.is_mixed and task.project is not None and not principal.may_use(task.project)
+        )
 
     async def _append(self, receiver: OtlpReceiver, batch: Sequence[Outgoing]) -> None:
         for start in range(0, len(batch), MAX_PUSH_EVENTS):

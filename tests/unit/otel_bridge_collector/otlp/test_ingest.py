@@ -270,6 +270,19 @@ async def test_a_refused_snapshot_is_counted_each_time(site: Site) -> None:
     assert site.ingest.rejected_by_cause["project"] == 3
 
 
+async def test_a_token_cannot_end_the_span_of_another_project(site: Site) -> None:
+    """Span ids travel with calls, and the model knows a span by its id alone."""
+    opened = {**job(1, "alpha"), "endTimeUnixNano": 0}
+    ended = {**job(1, "beta"), "traceId": "cd" * 16}
+    beta = Principal("beta", frozenset({"beta"}), digest="c" * 64)
+    assert await traces(site, request_of(opened), ALPHA) == 0
+    await site.fold()
+    for one in (ended, {**ended, "endTimeUnixNano": 0}):
+        assert await traces(site, request_of(one), beta) == 1
+    assert [event["project_id"] for event in site.events()] == ["alpha"]
+    assert await traces(site, request_of(job(1, "alpha")), BOTH) == 0
+
+
 async def test_causes_of_rejection_are_counted_apart(site: Site) -> None:
     """An operator sees why, a sender reads it with an example."""
     request = request_of(job(1, "gamma"), job(2, **{semconv.PARENT_TASK_ID: "x" * 10_000}))

@@ -10,9 +10,13 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
+from otel_bridge_collector.otlp import decode as decode_module
+from otel_bridge_collector.otlp import lifecycle
 from otel_bridge_collector.otlp.decode import decode
 from otel_bridge_collector.otlp.lifecycle import read_lifecycle
 from otel_bridge_collector.otlp.rejections import Rejection, Rejections
+from otel_bridge_collector.otlp.shapes import Seen, Shape
+from otel_bridge_collector.otlp.spans import read_spans
 
 IDS = {"traceId": "ab" * 16, "spanId": "cd" * 8}
 
@@ -76,6 +80,55 @@ def test_heartbeats_are_open_and_stops_are_ended() -> None:
     )
     assert found == {"a": OPEN, "b": {}, "c": {**OPEN, "nexus.span.beat_ms": 5000}}
     assert rejected.total == 0
+
+
+@pytest.mark.parametrize(
+    ("frequency", "beat_ms"),
+    [
+        *[("5000ms", 5000), ("5000 ms", 5000), ("5000.5ms", 5000), ("86400000", 86_400_000)],
+        *[("0ms", None), ("-5", None), ("1e99", None), ("often", None), ("9" * 30, None)],
+        ("999999999ms", None),
+    ],
+)
+def test_a_frequency_is_a_promise_or_none(frequency: str, beat_ms: int | None) -> None:
+    """What is no number of milliseconds within a day promises nothing; the span is open anyway."""
+    rejected = Rejections()
+    record_of = record("heartbeat", span("a"), **{"partial.frequency": frequency})
+    (one,) = read_spans(read_lifecycle(request_of(record_of), rejected), None, rejected).spans
+    assert (one.seen, rejected.total) == (Seen(Shape.OPEN, beat_ms), 0)
+
+
+def test_a_stop_without_an_end_ends_at_its_record() -> None:
+    """The record says when; the span must not stay open for ever."""
+    one = {**record("stop", span("a")), "timeUnixNano": "1790000000000000000"}
+    (found,) = spans_of(read_lifecycle(request_of(one), Rejections()))
+    assert found.end_time_unix_nano == 1_790_000_000_000_000_000
+    (found,) = spans_of(read_lifecycle(request_of(record("stop", span("a"))), Rejections()))
+    assert found.end_time_unix_nano > 1_790_000_000_000_000_000
+
+
+def test_many_records_of_many_spans_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body in base64 may hold a million empty spans, and a request many bodies."""
+    monkeypatch.setattr(lifecycle, "MAX_ITEMS", 3)
+    records = [record("heartbeat", span(name)) for name in "abcde"]
+    found, rejected = read(request_of(*records))
+    assert (set(found), rejected.counts) == ({"a", "b", "c"}, {Rejection.BODY: 2})
+    data = TracesData()
+    spans = data.resource_spans.add().scope_spans.add().spans
+    for _ in range(decode_module.MAX_ITEMS):
+        spans.add()
+    text = base64.b64encode(data.SerializeToString()).decode()
+    found, rejected = read(request_of(record("heartbeat", text, None)))
+    assert (found, rejected.counts) == ({}, {Rejection.BODY: 1})
+    assert "more than 100000" in str(rejected)
+
+
+def test_a_text_that_is_not_utf8_in_base64_costs_nothing() -> None:
+    """Java's body is repaired as any protobuf is."""
+    data = TracesData()
+    data.resource_spans.add().scope_spans.add().spans.add(name="b#d", span_id=b"12345678")
+    text = base64.b64encode(data.SerializeToString().replace(b"b#d", b"b\xffd")).decode()
+    assert read(request_of(record("heartbeat", text, None)))[0] == {"b\ufffdd": OPEN}
 
 
 def test_javas_record_has_traces_data_in_base64() -> None:

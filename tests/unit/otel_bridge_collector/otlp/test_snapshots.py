@@ -65,6 +65,17 @@ def test_heartbeats_are_returned_once() -> None:
     assert len(snapshots.heartbeats(SECOND, is_due=True)) == 1
 
 
+def test_ten_thousand_heartbeats_are_25_events() -> None:
+    """Of 400 ids each, which is within the size of an event; all ids are in them."""
+    snapshots = Snapshots(Clock())
+    for span_id in range(1, 10_001):
+        snapshots.hear((7, span_id), "alpha")
+    events = snapshots.heartbeats(SECOND)
+    assert [len(event.spans or ()) for event in events] == [400] * 25
+    assert len({span_id for event in events for span_id in event.spans or ()}) == 10_000
+    assert max(len(event.to_json()) for event in events) <= 8192
+
+
 def test_what_was_not_confirmed_is_new_again() -> None:
     """A request that the log did not take is sent again, and must not count as repeated."""
     snapshots = Snapshots(Clock())
