@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from typing import Final, NamedTuple
+from typing import Final
 
 from opentelemetry.trace import SpanKind
 
@@ -24,20 +24,32 @@ from otel_bridge.mapping.span_view import Attributes, SpanView, scope_of
 __all__ = ["Call", "CallsInside", "call_of", "is_call", "is_same"]
 
 
-class Call(NamedTuple):
-    """What a span does, as far as it takes to see that another span is about the same."""
+class Call:
+    """
+    What a span does, as far as it takes to see that another span is about the same.
 
-    operation: str
-    """``model``, ``embedding``, ``tool``, ``phase``, ``enqueue`` or ``message``."""
-    name: str | None
-    """Of the model, tool, phase or job; None: not known, or an enqueue."""
-    scope: str
-    """The instrumentation scope, empty if unknown."""
-    start_ns: int
-    end_ns: int | None
-    """None while it runs."""
-    is_shown: bool = False
-    """It is a job or phase; else it may turn out to be the same as one around it."""
+    A record; checks nothing.
+
+    Attributes:
+        operation: ``model``, ``embedding``, ``tool``, ``phase``, ``enqueue`` or ``message``.
+        name: Of the model, tool, phase or job; None: not known, or an enqueue.
+        scope: The instrumentation scope, empty if unknown.
+        start_ns: Its start.
+        end_ns: Its end; None while it runs.
+        is_shown: It is a job or phase; else it may turn out to be the same as one around it.
+    """
+
+    __slots__ = ("end_ns", "is_shown", "name", "operation", "scope", "start_ns")
+
+    def __init__(
+        self, operation: str, name: str | None, scope: str, start_ns: int, end_ns: int | None
+    ) -> None:
+        self.operation = operation
+        self.name = name
+        self.scope = scope
+        self.start_ns = start_ns
+        self.end_ns = end_ns
+        self.is_shown = False
 
 
 _KINDS: Final = (
@@ -149,16 +161,14 @@ class CallsInside:
 
     def __init__(self) -> None:
         self._inside: OrderedDict[tuple[int, int], Call] = OrderedDict()
+        self.get = self._inside.get
+        """The last call that was noted inside a span, by trace id and span id; None: none was."""
 
     def note(self, key: tuple[int, int], call: Call) -> None:
         """Note a call directly inside the span with this trace id and span id."""
         self._inside[key] = call
         if len(self._inside) > _MAX_SPANS:
             self._inside.popitem(last=False)
-
-    def get(self, key: tuple[int, int]) -> Call | None:
-        """Return the last call that was noted inside a span; None: none was."""
-        return self._inside.get(key)
 
 
 _MAX_SPANS: Final = 20_000

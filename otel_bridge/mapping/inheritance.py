@@ -245,8 +245,9 @@ class InheritedContexts:
         parent: InheritedContext,
     ) -> tuple[Call | None, bool]:
         """What the span does, and whether a span around it or inside it does the same."""
-        before, inside = self.get(key), self._inside.get(key)
-        outer = None if _is_entry(span) else parent.call
+        outer, inside = parent.call, self._inside.get(key)
+        if outer is not None and _is_entry(span):
+            outer = None
         own = None if classification is None else call_of(span, attributes, classification)
         if role == RESEARCH_TASK and (own is None or own.operation == PHASE):
             # Without a scope: the phase around all of a task says nothing that the task does not.
@@ -256,14 +257,15 @@ class InheritedContexts:
             if inside is not None and role is None:
                 self._note_inside(key, span, inside)
             return (outer if role is None else None), False
+        if own.operation not in _NESTED:
+            is_same_job = outer is not None and is_same(outer, own)
+            return (outer if is_same_job else own), is_same_job
+        before = self.get(key)
         is_around = inside is not None and is_same(own, inside)
         if before is not None and before.is_double:
             return before.call, True
-        if (
-            before is not None
-            and before.role is not None
-            and (span.end_time is None or not is_around)
-        ):
+        is_known = before is not None and before.role is not None
+        if is_known and (span.end_time is None or not is_around):
             # What an open span was shown as, it stays.
             return own, False
         if role == RESEARCH_TASK:
@@ -273,8 +275,8 @@ class InheritedContexts:
         if is_around and inside is not None:
             self._note_inside(key, span, inside)
             return outer, True
-        if own.operation in _NESTED:
-            self._note_inside(key, span, own._replace(is_shown=True))
+        own.is_shown = True
+        self._note_inside(key, span, own)
         return own, False
 
     def _note_inside(self, key: Key, span: SpanView, call: Call) -> None:
@@ -316,7 +318,7 @@ class InheritedContexts:
             if own is None or is_double or (inside is not None and is_same(own, inside)):
                 own = inside
             elif before is not None and before.role is not None:
-                own = own._replace(is_shown=True)
+                own.is_shown = True
             if own is None or own.operation not in _NESTED:
                 continue
             parent_id = _local_parent(span)
@@ -324,11 +326,6 @@ class InheritedContexts:
             outer = None if around is None else around.call
             if own.is_shown or outer is None or not is_same(outer, own):
                 self._note_inside(key, span, own)
-
-    def end_call(self, key: Key, known: InheritedContext, end_ns: int | None) -> None:
-        """Note when a span with a call has ended: what starts later is not inside it."""
-        if known.call is not None and known.role is not None and known.call.end_ns is None:
-            self.remember(key, known._replace(call=known.call._replace(end_ns=end_ns)))
 
     def _parent_context(self, span: SpanView, context: SpanContext) -> InheritedContext | None:
         trace_id = context.trace_id

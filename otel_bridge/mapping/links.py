@@ -12,12 +12,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from opentelemetry.trace import SpanKind
+
 from otel_bridge.mapping.span_view import SpanView, scope_of
 
 __all__ = ["CONTINUES", "continued_trace", "is_whole_run"]
 
 CONTINUES: Final = "nexus.link.continues"
 """Attribute of a link, true: this span goes on with the work of the linked trace."""
+_KINDS: Final = (SpanKind.INTERNAL, SpanKind.SERVER)
 _MARKS: Final = (CONTINUES, "restate.runtime")
 """Attributes of such links; the second: an invocation that another one sent, or its restart."""
 _WORKFLOW_SCOPE: Final = "workflow"
@@ -29,7 +32,8 @@ def continued_trace(span: SpanView) -> int | None:
     """
     Return the id of the trace whose work a span goes on with; None for most spans. Never raises.
 
-    By the first link with a true ``nexus.link.continues`` or ``restate.runtime``. Of Vercel
+    By the first link with a true ``nexus.link.continues`` or ``restate.runtime``, of a span of kind
+    INTERNAL or SERVER that has no parent in its process. Of Vercel
     Workflow, whose links have no attributes, by the only link of a ``workflow.execute`` or
     ``step.execute`` span; not if its parent is in another process: then that is where the run came
     from, and the link is to the request that delivered it.
@@ -37,6 +41,10 @@ def continued_trace(span: SpanView) -> int | None:
     Args:
         span: The span; its links, which an SDK span has and another may lack, are read.
     """
+    is_entry = span.parent is None or span.parent.is_remote
+    if not (is_entry and span.kind in _KINDS) and not span.name.startswith(_WORKFLOW_NAMES):
+        # Reading the links of an SDK span takes 1.1 us, a tenth of what mapping it takes.
+        return None
     links = getattr(span, "links", None)
     if not links:
         return None

@@ -208,8 +208,9 @@ class SpanMapper:
             return None
         if known.is_requeue:
             return None
-        if is_end and known.call is not None:
-            self._contexts.end_call(key, known, span.end_time)
+        if is_end and known.call is not None and not known.is_double:
+            # What starts later is not inside it.
+            known.call.end_ns = span.end_time
         return _third_party_facts(span, attributes, known, known.role, classification, is_end)
 
     def _event(

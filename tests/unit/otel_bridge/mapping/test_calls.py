@@ -161,7 +161,7 @@ def test_a_job_from_a_queue_is_a_call_by_its_type() -> None:
     span = ReadableSpan("run/add", kind=SpanKind.CONSUMER)
     found = call_of(span, {}, Classification("job", "add"))
     assert found is not None
-    assert found[:3] == ("message", "add", "")
+    assert (found.operation, found.name, found.scope) == ("message", "add", "")
 
 
 def test_calls_inside_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,8 @@ def span(
         ),
         ((link(), link(OTHER)), {"scope": "workflow", "name": "step.execute charge"}, None),
         ((link(),), {"scope": "app", "name": "step.execute charge"}, None),
+        ((link(attributes={CONTINUES: True}),), {"parent": 5}, None),
+        ((link(attributes={CONTINUES: True}),), {"parent": 5, "is_remote": True}, ORIGIN),
     ],
 )
 def test_only_a_link_that_says_so_continues_a_trace(
@@ -82,7 +84,7 @@ def test_a_span_without_links_continues_nothing() -> None:
     """A decoder may leave links out."""
 
     class Bare:
-        name = "x"
+        parent, kind = None, SpanKind.INTERNAL
 
     assert continued_trace(Bare()) is None  # type: ignore[arg-type]
 
