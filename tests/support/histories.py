@@ -387,6 +387,9 @@ def _add_continuing_traces(story: _Story, traces: list[str]) -> None:
         for number in range(story.random.randrange(4)):
             at = seconds + number
             parent = story.choose(root, root, None, span(9998))
+            if story.maybe(0.3):
+                _add_queue_with_two_ids(story, ids, parent, at)
+                continue
             inside = {"span_id": story.span(), "parent_span_id": parent, "name": f"n{number}"}
             if story.maybe(0.5):
                 inside |= {"phase": story.choose("act", "plan")}
@@ -402,6 +405,24 @@ def _add_continuing_traces(story: _Story, traces: list[str]) -> None:
             failed = story.choose(None, "failed")
             end_type = "span_ended" if side == "span" else story.choose(*_ROOT_ENDS)
             story.add(seconds + 9, end_type, **ids(), **about, status=failed)
+
+
+def _add_queue_with_two_ids(story: _Story, ids: Any, parent: str | None, at: float) -> None:
+    """A job of which the two sides of its queue may know different ids."""
+    put = story.span()
+    known = story.choose(put, put, f"m{story.spans}")
+    fields = {"span_id": put, "parent_span_id": parent, "name": "put", "span_kind": "PRODUCER"}
+    if story.maybe(0.9):
+        story.add(at, "task_enqueued", **ids(), **fields, task_id=known)
+    for attempt in range(story.random.randrange(3)):
+        named = {"task_id": story.choose(put, known, f"m{story.spans}"), "retry_count": attempt}
+        own = {"span_id": story.span(), **named}
+        above = story.choose(put, put, put, parent)
+        story.add(at + attempt, "task_started", **ids(), **own, parent_span_id=above)
+        if story.maybe(0.7):
+            above = story.choose(put, put, put, above)
+            end = story.choose("task_completed", "task_retry", "task_failed")
+            story.add(at + attempt + 1, end, **ids(), **own, parent_span_id=above)
 
 
 _ROOT_ENDS: Final = ("task_completed", "task_failed")

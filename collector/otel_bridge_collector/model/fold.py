@@ -38,6 +38,7 @@ from otel_bridge_collector.model.reading.rows import Rows
 from otel_bridge_collector.model.stats import RollingStats
 from otel_bridge_collector.model.tasks import Tasks, is_link, names_task
 from otel_bridge_collector.model.tree import Tree
+from otel_bridge_collector.model.work.job_ids import JobIds
 from otel_bridge_collector.model.work.jobs import Jobs, note_first
 from otel_bridge_collector.model.work.learning import Learning
 from otel_bridge_collector.model.work.merging import (
@@ -115,6 +116,7 @@ class Fold:
         self._half_of_ids = self.limits.event_ids // 2
         self._node_of = self._placing.node_of
         self._learn = Learning(self.tasks, self.tree).learn
+        self._agree = JobIds(self.tree, jobs.reevaluate).agree
         self._evaluate = self._jobs.evaluate
         self._changed: set[Task] = set()
         """Tasks of which an event was folded since the last sweep or ``take_dirty``."""
@@ -183,6 +185,8 @@ class Fold:
             if event.ended_by is not None or fact.status == STALLED:
                 rank = rank_of(event, fact)
         node = self._node_of(event, fact, kind, rank, base, is_named) if kind >= 0 else None
+        if self.tree.unsure:
+            self._agree()
         if node is None:
             stats.count_event(seen, project if base.is_mixed else base.project)
             stats.events_not_held += kind >= 0
@@ -242,6 +246,7 @@ class Fold:
         return self._dirty
 
     def _flush_changed(self) -> None:
+        self._agree()
         self._dirty.update(self._changed)
         self.liveness.touched.update(self._changed)
         self._changed.clear()

@@ -32,6 +32,7 @@ __all__ = [
     "NAME_BY_END",
     "NAME_BY_WORD",
     "PART",
+    "RENAMED",
     "REPEATED",
     "RETRIED",
     "UNKNOWN",
@@ -71,6 +72,8 @@ LINKED: Final = 128
 """An event named another trace, which the node's own continues; ``base`` is the card of that."""
 AWAITS_PARENT: Final = 256
 """Of a third-party span whose parent is in its own process, which sends it when it ends."""
+RENAMED: Final = 512
+"""Its job goes by the id that the other side of the queue knows; see ``work.job_ids``."""
 
 
 class Host:

@@ -196,7 +196,10 @@ class Tasks:
         """Whether traces continue that of a task, or of its card."""
         if task.traces and not task.is_named:
             return True
-        return any(card.traces and not card.is_named for card in task.guests or ())
+        return any(
+            card.traces and not card.is_named and self.only_task_of(card) is task
+            for card in tuple(task.guests or ())
+        )
 
     def home(self, node: Node) -> Task:
         """The task that a node belongs to; a function of the facts known so far."""
@@ -218,7 +221,7 @@ class Tasks:
         agree. Never raises; on the collector's event loop.
         """
         seen = task.seen
-        for card in task.guests or ():
+        for card in tuple(task.guests or ()):
             if card.seen > seen and self._is_only_task_of(task, card):
                 seen = card.seen
         return seen
@@ -226,7 +229,7 @@ class Tasks:
     def first_event(self, task: Task) -> int | None:
         """The earliest ``ts`` of an event of the task; counted as ``last_seen`` does."""
         first = task.first
-        for card in task.guests or ():
+        for card in tuple(task.guests or ()):
             if card.first is not None and self._is_only_task_of(task, card):
                 first = card.first if first is None else min(first, card.first)
         return first

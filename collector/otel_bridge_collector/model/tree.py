@@ -17,6 +17,7 @@ from otel_bridge_collector.model.nodes import (
     KIDS,
     MAX_DEPTH,
     NAMED,
+    RENAMED,
     REPEATED,
     RETRIED,
     Job,
@@ -30,10 +31,10 @@ from otel_bridge_collector.model.nodes import (
 )
 from otel_bridge_collector.model.tasks import Tasks
 from otel_bridge_collector.model.work.containers import (
-    add_counts,
     count_kid,
     depth_of,
     is_in_phase,
+    move_counts,
     reaches_below,
 )
 
@@ -61,6 +62,7 @@ class Tree:
 
     Attributes:
         nodes: By key. ``waiting``: by the key of one not held its first child, chained by ``sib``.
+        unsure: Nodes that may have to share a job's id with the other side of their queue.
         size: Nodes held; ``text_bytes``: characters of the ids of jobs made so far.
     """
 
@@ -73,6 +75,7 @@ class Tree:
     ) -> None:
         self.nodes: dict[int, Node] = {}
         self.waiting: dict[int, Node] = {}
+        self.unsure: list[Node] = []
         self.size = 0
         self.text_bytes = 0
         self._tasks = tasks
@@ -137,6 +140,8 @@ class Tree:
         node.parent = parent.key
         self._unchain(node, parent.kids, parent)
         count_kid(parent, KIDS, -1)
+        if (node.marks | parent.marks) & RENAMED:
+            self.unsure += (node, parent)
 
     def _unchain(self, node: Node, first: Node | None, parent: Node | None) -> Node | None:
         """Take a node out of a chain of siblings; the chain's first node after that."""
@@ -205,6 +210,7 @@ class Tree:
         if cut is not None:
             self.place(cut)  # first, or the containers become a circle
         self.place(node)
+        self.unsure.append(node)
 
     def orphan(self, node: Node) -> None:
         """The parent is evicted: the node waits for it, as if it had never been seen."""
@@ -225,26 +231,31 @@ class Tree:
         if parent_key is not None:
             self._link(node, parent_key)
         task = node.base if node.marks & NAMED else self._tasks.home(node)
-        self._enter(node, task, self._container(node, task), job_id)
+        self.enter(node, task, self._container(node, task), job_id)
         if node.key in self.waiting:
             for kid in self._arrived(node.key):
                 self._relink(kid, node.key)
 
     def add_spanless(self, node: Node, job_id: str | None) -> None:
         """A new node of a publisher without spans: it belongs where its events say."""
-        self._enter(node, node.base, self._container(node, node.base), job_id)
+        self.enter(node, node.base, self._container(node, node.base), job_id)
 
     def change(self, node: Node, kind: int, job_id: str | None) -> None:
         """The node's kind or job is another one than was known."""
-        known = self._leave(node)
+        known = self.leave(node)
+        if node.marks & RENAMED and node.more is not None:
+            known, node.more.job = node.more.job, None
+            node.marks ^= RENAMED
+        if node.kids is not None:
+            self.unsure += children(node)
         if kind != node.kind and node.kind == ENQUEUE and node.kids is not None:
             node.agg = node.agg or [0] * 8
             node.agg[KIDS] = sum(1 for _ in children(node))
         node.kind = kind
         task = node.own.task
         container = self._container(node, task)
-        self._move_counts(node, container)
-        self._enter(node, task, container, job_id if known is None else min(known, job_id or known))
+        move_counts(node, container)
+        self.enter(node, task, container, job_id if known is None else min(known, job_id or known))
         if type(node.own) is Job:
             self._evaluate(node.own)
         self.place(node, below=_EVERYTHING)
@@ -287,9 +298,9 @@ class Tree:
         assert old_up is not None
         if task is not old_task:
             reach = _EVERYTHING
-            job_id = self._leave(node)
-            self._move_counts(node, container)
-            self._enter(node, task, container, job_id)
+            job_id = self.leave(node)
+            move_counts(node, container)
+            self.enter(node, task, container, job_id)
             task.is_face_known = False
             if node.more is not None and node.more.cause is not None:
                 self._moved(node, old_task)
@@ -298,7 +309,7 @@ class Tree:
         elif container is not old_up:
             if reach != _EVERYTHING:
                 reach = max(reach, self._reach(node, old_up, container))
-            self._move_counts(node, container)
+            move_counts(node, container)
             node.up = container
             task.is_face_known = False
             if type(node.own) is Job:
@@ -319,17 +330,6 @@ class Tree:
             return _UNTIL_PHASES
         return _NOTHING
 
-    @staticmethod
-    def _move_counts(node: Node, container: Node | Task) -> None:
-        up = node.up
-        if node.agg is None or up is container or up is None:
-            return
-        if up.up is container:
-            add_counts(up, node.agg, -1, container)
-        else:
-            add_counts(up, node.agg, -1)
-            add_counts(container, node.agg, 1)
-
     def virtual_phase(self, task: Task, name: str) -> Node | Task:
         """What stands for a phase that jobs name and no span is; the task past 100 names."""
         node = task.virtual.get(name)
@@ -342,7 +342,8 @@ class Tree:
 
     # --- jobs and lists of a task ----------------------------------------------------------------
 
-    def _enter(self, node: Node, task: Task, container: Node | Task, job_id: str | None) -> None:
+    def enter(self, node: Node, task: Task, container: Node | Task, job_id: str | None) -> None:
+        """Put a node into its job, or its task's lists, in the container where it counts."""
         kind = node.kind
         node.up = container
         task.size += 1
@@ -362,6 +363,9 @@ class Tree:
             node.next = job.first
             job.first = node
             node.own = job
+            parent = node.parent
+            if type(parent) is Node and parent.kind == ENQUEUE and parent.own is not job:
+                self.unsure.append(node)
             return
         node.own = task
         if job_id is not None:
@@ -376,7 +380,7 @@ class Tree:
         else:
             task.spans[node] = None
 
-    def _leave(self, node: Node) -> str | None:
+    def leave(self, node: Node) -> str | None:
         """Take a node out of its job or its task's lists; the id of its job, if one is known."""
         own = node.own
         task = own.task

@@ -239,7 +239,7 @@ class Cards:
             if parts and all(part.ended for part in parts):
                 ended = max(part.end for part in parts)
             elif face is not None and status != STALLED:
-                ended = _last_end(task)
+                ended = _last_end(task, face)
             ended = ended or self._tasks.last_seen(task)
         if started is None:
             started = self._tasks.first_event(task)
@@ -323,10 +323,10 @@ def _eta(running: list[PhaseRow]) -> float | None:
     return round(max(etas), 1) if etas and len(etas) == len(running) else None
 
 
-def _last_end(task: Task) -> int:
-    """The latest end in a task without a root, microseconds; 0 for none."""
+def _last_end(task: Task, face: Node) -> int:
+    """The latest end of a job, of an agent or of what the card shows, microseconds; 0 for none."""
     jobs = (job.win.end for job in task.jobs.values() if job.win is not None)
-    return max((*jobs, *(node.end for node in (*task.tops, *task.spans))), default=0)
+    return max((*jobs, *(node.end for node in task.tops), face.end))
 
 
 def _error_of(task: Task, face: Node) -> str | None:

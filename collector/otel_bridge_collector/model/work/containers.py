@@ -14,6 +14,7 @@ __all__ = [
     "count_kid",
     "depth_of",
     "is_in_phase",
+    "move_counts",
     "reaches_below",
     "shift",
 ]
@@ -40,6 +41,18 @@ def add_counts(
         for status in range(STALLED + 1):
             agg[status] += sign * counts[status]
         at = at.up
+
+
+def move_counts(node: Node, container: Node | Task) -> None:
+    """Count the jobs below a node in another container than before."""
+    up = node.up
+    if node.agg is None or up is container or up is None:
+        return
+    if up.up is container:
+        add_counts(up, node.agg, -1, container)
+    else:
+        add_counts(up, node.agg, -1)
+        add_counts(container, node.agg, 1)
 
 
 def count_kid(parent: Node, index: int, by: int) -> None:

@@ -33,6 +33,7 @@ from otel_bridge_collector.model.processes.records import credit
 from otel_bridge_collector.model.reading.gone import hash_of, is_gone, remember, retry_of
 from otel_bridge_collector.model.tasks import Tasks
 from otel_bridge_collector.model.tree import Tree
+from otel_bridge_collector.model.work.job_ids import own_id
 from otel_bridge_collector.model.work.jobs import Jobs
 from otel_bridge_collector.model.work.merging import more_of
 
@@ -132,7 +133,7 @@ class Placing:
         own, job_id = node.own, event.task_id
         assert job_id is not None
         if type(own) is Job:
-            if job_id != own.id and job_id < own.id:
+            if job_id != own.id and job_id < own_id(node):
                 self._tree.change(node, node.kind, job_id)
         else:
             more = more_of(node)
