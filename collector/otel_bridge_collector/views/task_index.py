@@ -19,7 +19,7 @@ from otel_bridge_collector.model.nodes import Task
 from otel_bridge_collector.model.reading.cards import Card
 from otel_bridge_collector.model.reading.phases import is_phase_shown
 from otel_bridge_collector.model.reading.projects import is_shared
-from otel_bridge_collector.model.snapshot.cards import OPEN
+from otel_bridge_collector.model.snapshot.cards import OPEN, is_waiting
 from otel_bridge_collector.views.listing import GoneError, Scope
 
 __all__ = ["IndexedTask", "TaskIndex"]
@@ -44,6 +44,7 @@ class IndexedTask:
             is read.
         start: When it started, in microseconds since the Unix epoch; 0 if unknown.
         end: When it ended, in the same unit; 0 while it is open.
+        is_waiting: Whether its jobs wait and nothing of it runs.
         job_statuses: The statuses that its jobs have, as bits (1 << code), and failed if one of its
             100 newest phases reports failed jobs; 0 before it is read.
         row: The JSON of its row in the view ``tasks``; None until one is made, and after each
@@ -59,6 +60,7 @@ class IndexedTask:
         "_searched",
         "changes",
         "end",
+        "is_waiting",
         "job_statuses",
         "row",
         "start",
@@ -71,6 +73,7 @@ class IndexedTask:
         self.status = -1
         self.start = 0
         self.end = 0
+        self.is_waiting = False
         self.job_statuses = 0
         self.row: bytes | None = None
         self.changes = 0
@@ -82,7 +85,8 @@ class IndexedTask:
     @property
     def listed(self) -> tuple[object, ...]:
         """What lists are sorted or filtered by, but for texts."""
-        return self.status, self.start, self.end, self.job_statuses, self.task.project
+        waits = self.is_waiting
+        return self.status, waits, self.start, self.end, self.job_statuses, self.task.project
 
     @property
     def names(self) -> set[str]:
@@ -121,6 +125,7 @@ class IndexedTask:
         """Read it from the model again; card and row are made again when one is needed."""
         self.status, _, start, end = model.cards.standing(self.task)
         self.start, self.end = start or 0, end or 0
+        self.is_waiting = self.status in OPEN and is_waiting(self.task)
         self.job_statuses = _statuses_of_jobs(self.task)
         self._card = self._names = self._phases = self._searched = self.row = None
 

@@ -29,7 +29,8 @@ __all__ = ["compute", "merge"]
 _Order = list[tuple[tuple[int, int], str]]
 
 _BUCKETS: Final = {STALLED: 0, FAILED: 1, **dict.fromkeys(OPEN, 2)}
-"""What needs attention most comes first; what has completed last."""
+"""What needs attention most comes first; then what runs, what only waits, what has completed."""
+_WAITING, _COMPLETED = 3, 4
 
 
 def compute(state: ViewState, params: TasksParams, scope: Scope) -> Listing:
@@ -99,7 +100,8 @@ def merge(parts: Sequence[Listing], params: TasksParams) -> Window:
 
 def _by_attention(state: ViewState, known: IndexedTask) -> tuple[int, int]:
     del state
-    return _BUCKETS.get(known.status, 3), -known.start
+    bucket = _WAITING if known.is_waiting else _BUCKETS.get(known.status, _COMPLETED)
+    return bucket, -known.start
 
 
 def _by_start(state: ViewState, known: IndexedTask) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from otel_bridge_collector.model.snapshot.bars import bars_of, iso
 from otel_bridge_collector.wire.filters import ALL_EVENTS, EventFilter
 from otel_bridge_collector.wire.messages import PhaseProgress, Status, TaskCard
 
-__all__ = ["OPEN", "is_visible", "shown_tasks", "task_card", "task_cards"]
+__all__ = ["OPEN", "is_visible", "is_waiting", "shown_tasks", "task_card", "task_cards"]
 
 OPEN: Final = (PENDING, PROCESSING, RETRYING)
 """Status codes of a card that is not over."""
@@ -52,7 +52,7 @@ def shown_tasks(model: Fold, event_filter: EventFilter = ALL_EVENTS) -> list[tup
     """
     Return the tasks that a client with this filter may see, each with its status code.
 
-    What runs comes first, then what is open (not ended), then what is over; of each the one with
+    What runs comes first, then what only waits, then what is over; of each the one with
     the newest event first. No limit but the 10,000 tasks held; looks at all of them, on the
     collector's event loop. Never raises.
 
@@ -70,9 +70,17 @@ def shown_tasks(model: Fold, event_filter: EventFilter = ALL_EVENTS) -> list[tup
 
 
 def _order(model: Fold, status: int, task: Task) -> tuple[bool, bool, int, str]:
-    is_running = bool(task.agg[PROCESSING]) or any(is_open(root) for root in task.roots)
     is_over = status not in OPEN
-    return not is_over, not is_over and is_running, model.tasks.last_seen(task), task.id
+    is_running = not is_over and not is_waiting(task)
+    return not is_over, is_running, model.tasks.last_seen(task), task.id
+
+
+def is_waiting(task: Task) -> bool:
+    """Whether jobs of an open task wait and nothing of it runs: shown after what runs."""
+    agg = task.agg
+    if agg[PROCESSING] or not (agg[PENDING] or agg[RETRYING]):
+        return False
+    return not any(is_open(root) for root in task.roots)
 
 
 def task_cards(model: Fold, event_filter: EventFilter = ALL_EVENTS) -> list[TaskCard]:

@@ -198,15 +198,15 @@ class _Texts:
     def __init__(self, text: str, index: TreeIndex) -> None:
         self._text = text
         self._root = index.root
-        self._task_id = index.task.id
+        self._task_name = index.rows.task_name
         self._known: dict[str | int | None, bool] = {}
 
     def has_text(self, item: Item) -> bool:
         """Whether name, job, type, worker or error of a row have the text."""
         node, text = item.node, self._text
         if node is None:
-            return item is self._root and text in self._task_id.casefold()
-        if node.kind == TASK and text in row_name(node).casefold():
+            return item is self._root and text in self._task_name.casefold()
+        if (node.kind == TASK or item is self._root) and text in row_name(node).casefold():
             return True
         own, error = node.own, node.error
         if type(own) is Job:

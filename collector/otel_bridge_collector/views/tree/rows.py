@@ -150,6 +150,11 @@ class RowMaker:
         reason = None if node.more is None else node.more.reason
         return NodeState(node.ended & 7, node.end, reason, node.ended >> 3)
 
+    @property
+    def task_name(self) -> str:
+        """What the task's row is called where no node is the task itself."""
+        return task_name(self._model.tasks, self._task)
+
     def started(self, item: Item) -> int | None:
         """When a row started, or was queued if it is an enqueue, microseconds; None if unknown."""
         node = item.node
@@ -179,7 +184,7 @@ class RowMaker:
             "k": self.key(item),
             "depth": depth,
             "kind": "task" if node is None or is_task else KIND_NAMES[node.kind].split("_")[-1],
-            "name": task_name(self._model.tasks, task) if node is None else row_name(node),
+            "name": self.task_name if node is None else row_name(node),
             "type": node.name if node is not None and node.kind in TYPED else None,
             "job": job and job.id,
             "status": STATUS_NAMES[state.status],
