@@ -25,6 +25,7 @@ from otel_bridge.events.redaction import MetaAllowlist, redact_fields
 from otel_bridge.forking import current_incarnation
 from otel_bridge.mapping.mapper import SpanMapper
 from otel_bridge.publish.buffer import EventQueue, SendBuffer
+from otel_bridge.publish.open_spans import OpenSpans
 from otel_bridge.publish.retry import Breaker
 from otel_bridge.publish.transports.base import Outgoing, Sender, SpanStack
 from otel_bridge.settings import BridgeSettings
@@ -118,7 +119,8 @@ class Publisher:
         ignored: Starts and ends of spans that are no events.
         stacks: Reads the stacks of failures; its ``limiter`` counts those that are not stored.
         stacks_lost: Stacks that could not be stored.
-        intermediate: Events beyond the items of the queue: of spans that were ignored before.
+        intermediate: Events beyond the items of the queue: of spans that were ignored before, and
+            heartbeats of open spans.
         failed_attempts: Batches that did not reach the log.
         outage: Why no batch reaches the log; None before three attempts in a row have failed.
         is_connected: Whether the last attempt reached the log; False before the first.
@@ -155,6 +157,7 @@ class Publisher:
             forked_at_ns,
             incarnation=current_incarnation(),
         )
+        self._open_spans = OpenSpans(settings.heartbeat_interval_sec, clock)
         self._producer_id = uuid.uuid4().hex
         self._dropped_at_outage = 0
         self._drop_logged_at = self._reject_logged_at = float("-inf")
@@ -177,6 +180,9 @@ class Publisher:
                 self._convert_item(item)
             if len(items) < _TAKE_LIMIT:
                 break
+        for fields in self._open_spans.heartbeats():
+            self.intermediate += 1
+            self.send_buffer.add(self._encode_fields(fields))
         self._log_drops()
         return had_items
 
@@ -209,8 +215,12 @@ class Publisher:
                 return self._encode_fields(item.to_fields())
             is_end = not isinstance(item, LiveSpan)
         fields = self._mapper.fields(item, is_end=is_end)
+        if is_end:
+            self._open_spans.end(item)
         if fields is None:
             return None
+        if not is_end:
+            self._open_spans.start(item, fields)
         if is_end and fields.get("status") in FAILED_STATUSES:
             return self._encode_failure(fields, item)
         return self._encode_fields(fields)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import pytest
 
 from otel_bridge.settings import BridgeSettings
 from tests.agents.expectations import EXPECTED, HEADINGS, Expected
-from tests.agents.observed import RUNS, STEPS, Seen, Way, all_events, awaited, starting
+from tests.agents.observed import RUNS, STEPS, Seen, Way, all_events, awaited, pictures, starting
 from tests.agents.programs.steps import SECRET_WORD
 from tests.support.app_server import AppServer
 from tests.support.redis_server import RedisServer, next_module_database
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.agents, pytest.mark.redis, pytest.mark.timeout(300)]
 
@@ -86,6 +88,46 @@ def test_a_run_that_runs(look: Look, expected: Expected, way: Way, step: str) ->
 def test_a_run_that_has_ended(look: Look, expected: Expected, way: Way, run: str) -> None:
     """Its status, its counts and its error are true, and the same by both ways."""
     assert look(expected, way).final[run] == expected.final(way, run)
+
+
+@pytest.mark.xdist_group("killed")
+def test_killed_programs_are_stalled(redis_server: RedisServer, tmp_path: Path) -> None:
+    """Killed inside a tool, each is stalled for a reason, and so is all that it ran."""
+    bus_url = f"redis://127.0.0.1:{redis_server.port}/{next_module_database()}"
+    with (
+        AppServer(BridgeSettings(bus_url=bus_url), stats_interval_sec=3600) as site,
+        ExitStack() as programs,
+    ):
+        running = []
+        for expected in EXPECTED:
+            folder = tmp_path / expected.module
+            folder.mkdir()
+            command = ["python", "-m", f"tests.agents.programs.use_{expected.module}", "done"]
+            program = programs.enter_context(
+                starting(
+                    command,
+                    expected.environment,
+                    folder,
+                    site,
+                    "bus",
+                    bus_url,
+                    MONITORING_HEARTBEAT_INTERVAL_SEC="1",
+                )
+            )
+            running.append(program)
+        for program in running:
+            program.wait_for("done-model")
+            program.let_go("done-model")
+        for program in running:
+            program.wait_for("done-tool")
+            program.process.kill()
+
+        def is_over() -> bool:
+            lines = [line for each in pictures(site) for line in each.lines]
+            cards = [line for line in lines if line.endswith("running 0") and "stalled (" in line]
+            return len(cards) == len(EXPECTED) and not any(": processing" in each for each in lines)
+
+        wait_until(is_over, "all of them stalled", 45, every_sec=0.5)
 
 
 @LIBRARIES
