@@ -8,7 +8,6 @@ heartbeats (``beat_ms``), and one ``span_beats`` event for up to 400 open spans 
 
 from __future__ import annotations
 
-import time
 import uuid
 import weakref
 from typing import Any, Final
@@ -34,7 +33,7 @@ class OpenSpans:
 
     Args:
         interval_sec: Time between two heartbeats, in seconds.
-        clock: Monotonic time.
+        clock: Monotonic time, and the time of the events.
     """
 
     def __init__(self, interval_sec: float, clock: Clock) -> None:
@@ -87,18 +86,17 @@ class OpenSpans:
             else:
                 by_project.setdefault(project_id, []).append(f"{span_id:016x}")
         return [
-            _event(project_id, ids[first : first + _MAX_IDS])
+            self._event(project_id, ids[first : first + _MAX_IDS])
             for project_id, ids in by_project.items()
             for first in range(0, len(ids), _MAX_IDS)
         ]
 
-
-def _event(project_id: str | None, ids: list[str]) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "event_id": str(uuid.uuid4()),
-        "ts": iso_utc(time.time_ns()),
-        "event_type": "span_beats",
-    }
-    if project_id is not None:
-        fields["project_id"] = project_id
-    return {**fields, "spans": ids}
+    def _event(self, project_id: str | None, ids: list[str]) -> dict[str, Any]:
+        fields: dict[str, Any] = {
+            "event_id": str(uuid.uuid4()),
+            "ts": iso_utc(self._clock.time_ns()),
+            "event_type": "span_beats",
+        }
+        if project_id is not None:
+            fields["project_id"] = project_id
+        return {**fields, "spans": ids}

@@ -20,6 +20,9 @@ class FixedClock:
     def monotonic(self) -> float:
         return self.now
 
+    def time_ns(self) -> int:
+        return 1_000_000_000
+
 
 def open_span() -> Any:
     return TracerProvider().get_tracer("agent").start_span("look_up")
