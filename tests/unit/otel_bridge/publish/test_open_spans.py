@@ -36,7 +36,8 @@ def test_an_open_span_has_heartbeats_until_it_ends() -> None:
     """Its start promises them; each interval has one event, and none once it has ended."""
     clock = FixedClock()
     spans = OpenSpans(10.0, clock)
-    span, fields = open_span(), {**THIRD_PARTY, "project_id": "alpha"}
+    span = open_span()
+    fields: dict[str, Any] = {**THIRD_PARTY, "project_id": "alpha"}
     spans.start(span, fields)
     assert fields["beat_ms"] == 10_000
     clock.now = 9.9
