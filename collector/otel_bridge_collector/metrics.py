@@ -223,5 +223,10 @@ class _OwnNumbers(MetricsSource):
             "cause",
             otlp.rejected_by_cause,
         )
+        yield _counter(
+            "otlp_stacks_lost_total",
+            "Stacks of OTLP spans not stored, by an ACL.",
+            otlp.stacks_lost,
+        )
         yield _counter("otlp_requests_shed_total", "OTLP requests refused as too many.", shed)
         yield _gauge("otlp_requests_in_progress", "OTLP requests in memory.", otlp.active)

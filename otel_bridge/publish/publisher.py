@@ -196,7 +196,7 @@ class Publisher:
         for fields in self._mapper.take_intermediate():
             self.intermediate += 1
             try:
-                self.send_buffer.add(self._encode_fields(fields))
+                self.send_buffer.add(self._encode_intermediate(fields, item))
             except Exception as error:
                 self._reject(error)
         if outgoing is not None:
@@ -223,6 +223,13 @@ class Publisher:
             self._open_spans.start(item, fields)
         if is_end and fields.get("status") in FAILED_STATUSES:
             return self._encode_failure(fields, item)
+        return self._encode_fields(fields)
+
+    def _encode_intermediate(self, fields: dict[str, Any], item: Any) -> Outgoing:
+        if fields.get("status") in FAILED_STATUSES and isinstance(item, ReadableSpan):
+            context = item.context
+            if context is not None and fields["span_id"] == f"{context.span_id:016x}":
+                return self._encode_failure(fields, item)
         return self._encode_fields(fields)
 
     def _encode_failure(self, fields: dict[str, Any], span: ReadableSpan) -> Outgoing:

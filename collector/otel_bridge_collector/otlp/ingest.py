@@ -76,6 +76,7 @@ class OtlpIngest:
         active: Requests in progress; 0 at first, as ``shed``.
         shed: Requests refused because 32 were in progress.
         rejected: The number of rejected items so far by kind: ``span`` and ``log record``.
+        stacks_lost: Stacks of failures that could not be stored, by an ACL.
         rejected_by_cause: The same by cause, as ``Rejection`` lists them.
     """
 
@@ -87,6 +88,7 @@ class OtlpIngest:
         self.rejected = {"span": 0, "log record": 0}
         self._waiting: dict[OtlpReceiver, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.stacks_lost = 0
         self.rejected_by_cause = {cause.value: 0 for cause in Rejection}
 
     @contextmanager
@@ -195,7 +197,9 @@ class OtlpIngest:
                 cause = Rejection.PROJECT
             else:
                 try:
-                    batch.append(Outgoing(event.to_json(max_bytes), event.project_id))
+                    stack = received.stacks.get(event.event_id)
+                    data = event.to_json(max_bytes)
+                    batch.append(Outgoing(data, event.project_id, stack=stack))
                     return
                 except EventTooLargeError:
                     cause = Rejection.SIZE
@@ -254,7 +258,8 @@ class OtlpIngest:
         for start in range(0, len(batch), MAX_PUSH_EVENTS):
             part = batch[start : start + MAX_PUSH_EVENTS]
             first_n = receiver.reserve_numbers(len(part))
-            await self._collector.append(receiver.producer_id, first_n, part)
+            result = await self._collector.append(receiver.producer_id, first_n, part)
+            self.stacks_lost += result.unstored
 
     def _send_heartbeats(self, receiver: OtlpReceiver) -> None:
         self._waiting.pop(receiver, None)
@@ -283,7 +288,9 @@ class OtlpIngest:
         if found is None:
             settings = self._collector.bridge_settings
             found = OtlpReceiver(
-                settings.meta_attributes.split(","), with_prompts=settings.prompts_enabled
+                settings.meta_attributes.split(","),
+                with_prompts=settings.prompts_enabled,
+                packages=settings.app_packages,
             )
             self._receivers[principal.account] = found
             if len(self._receivers) > MAX_RECEIVERS:

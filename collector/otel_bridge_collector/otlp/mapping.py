@@ -19,15 +19,15 @@ import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_bridge.events import semconv
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
 from otel_bridge.events.redaction import MetaAllowlist, redact_fields
 from otel_bridge.mapping.inheritance import InheritedContext, Key
 from otel_bridge.mapping.mapper import SpanMapper
+from otel_bridge.publish.transports.base import SpanStack
+from otel_bridge.stacks.failures import FAILED_STATUSES, FailureStacks
 from otel_bridge_collector.otlp.rejections import Rejection, Rejections
 from otel_bridge_collector.otlp.shapes import Shape
 from otel_bridge_collector.otlp.snapshots import (
@@ -41,6 +41,7 @@ __all__ = ["OtlpReceiver", "Received", "read_spans"]
 
 logger = logging.getLogger(__name__)
 
+_MAX_UNCONFIRMED_STACKS: Final = 1000
 _MAX_UNCONFIRMED: Final = 10_000
 """While the log cannot be reached, senders send again and again; then the oldest are dropped."""
 _NO_CORRELATION: Final[Mapping[Key, InheritedContext]] = {}
@@ -53,6 +54,8 @@ class Received(NamedTuple):
     updates: dict[str, MonitoringEvent]
     """By the id of a span's start: what goes to the log if the collector knows the start already,
     from before a restart, from another process, or as a span of another role."""
+    stacks: dict[str, SpanStack]
+    """By the id of a failure's event."""
 
 
 class OtlpReceiver:
@@ -73,13 +76,18 @@ class OtlpReceiver:
             name that ends in ``*`` is a prefix. Default: none.
         with_prompts: Whether prompts and answers of language models may be shown when named there;
             default False.
+        packages: ``MONITORING_APP_PACKAGES``: which code is the application's own.
     """
 
-    def __init__(self, meta_attributes: Iterable[str] = (), *, with_prompts: bool = False) -> None:
+    def __init__(
+        self, meta_attributes: Iterable[str] = (), *, with_prompts: bool = False, packages: str = ""
+    ) -> None:
         self._mapper = SpanMapper(
             MetaAllowlist(meta_attributes, with_prompts=with_prompts), parents_come_first=False
         )
         self._snapshots = Snapshots()
+        self._stacks = FailureStacks(packages)
+        self._found_stacks: dict[str, SpanStack] = {}
         self._unconfirmed: list[MonitoringEvent] = []
         """Of intermediate spans: each is made once, also if the sender sends its request again."""
         self.producer_id = uuid.uuid4().hex
@@ -120,7 +128,7 @@ class OtlpReceiver:
 
         Returns:
             ``events``: unconfirmed ones first, then those of this request, sorted by time, what
-            snapshots changed last; and ``updates``. The events' sizes are not checked.
+            snapshots changed last; ``updates``; ``stacks``. Sizes are not checked.
         """
         self._snapshots.begin()
         self._mapper.correlate(correlated)
@@ -143,7 +151,8 @@ class OtlpReceiver:
         events.sort(key=lambda pair: pair[0])
         if bad:
             rejected.add(Rejection.MAPPING, count=len(bad))
-        return Received([*self._unconfirmed, *(event for _, event in events)], updates)
+        found = [*self._unconfirmed, *(event for _, event in events)]
+        return Received(found, updates, self._found_stacks)
 
     @property
     def has_heartbeats(self) -> bool:
@@ -168,7 +177,7 @@ class OtlpReceiver:
 
     def confirm(self) -> None:
         """Everything that ``receive`` returned is in the log."""
-        self._unconfirmed = []
+        self._unconfirmed, self._found_stacks = [], {}
         self._snapshots.confirm()
 
     def _map_open(
@@ -234,14 +243,25 @@ class OtlpReceiver:
     def _event(self, span: OtlpSpan, bad: set[Key], *, is_end: bool) -> MonitoringEvent | None:
         try:
             fields = self._mapper.fields(span, is_end=is_end)
-            self._unconfirmed += map(_event, self._mapper.take_intermediate())
+            for one in self._mapper.take_intermediate():
+                self._unconfirmed.append(self._with_stack(one, span))
             del self._unconfirmed[:-_MAX_UNCONFIRMED]
-            return None if fields is None else _event(fields)
+            return None if fields is None else self._with_stack(fields, span)
         except Exception:
             # One bad span must not cost the others; the sender gets the number of bad ones.
             logger.debug("a span could not be mapped", exc_info=True)
             bad.add(_key_of(span))
             return None
+
+    def _with_stack(self, fields: dict[str, Any], span: OtlpSpan) -> MonitoringEvent:
+        """The event; if it is the span's failure, its stack is kept to be stored with it."""
+        is_own = span.context is not None and fields["span_id"] == f"{span.context.span_id:016x}"
+        if is_own and fields.get("status") in FAILED_STATUSES:
+            text = self._stacks.add(fields, span.attributes or {}, span.events, time.monotonic())
+            if text is not None and len(self._found_stacks) < _MAX_UNCONFIRMED_STACKS:
+                stack = SpanStack(fields["span_id"], text, fields.get("project_id"))
+                self._found_stacks[fields["event_id"]] = stack
+        return _event(fields)
 
     def reserve_numbers(self, count: int) -> int:
         """

@@ -39,8 +39,8 @@ _SENTENCES: Final = {
     "digits or base64",
     Rejection.VALUE: "a field has a value that OTLP does not allow; the other spans were taken",
     Rejection.SIZE: "the ids of the span alone are over MONITORING_MAX_EVENT_SIZE_BYTES",
-    Rejection.PROJECT: "this token may not write to the project of the span, or another project has "
-    "a span of this id; set the attribute nexus.project.id to one of its projects",
+    Rejection.PROJECT: "this token may not write to the project of the span, or another project "
+    "has a span of this id; set the attribute nexus.project.id to one of its projects",
     Rejection.MAPPING: "the span could not be turned into an event, e.g. for a time out of range",
     Rejection.ORDINARY_LOG: "log records are not kept; only those with the attribute "
     "partial.event=heartbeat or stop, which carry a span; for the others set "

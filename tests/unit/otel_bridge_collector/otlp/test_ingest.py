@@ -21,6 +21,7 @@ from otel_bridge_collector.settings import CollectorSettings
 
 from otel_bridge.errors import TransportError
 from otel_bridge.events import semconv
+from otel_bridge.publish.transports.base import SpanStack
 from otel_bridge.publish.transports.memory import memory_log
 from otel_bridge.settings import BridgeSettings
 from tests.support.open_spans import ENDS, SHAPES, SPANS, Word, tell
@@ -123,6 +124,18 @@ async def test_spans_reach_the_log(site: Site) -> None:
         ("task_started", "j1"),
         ("task_started", "j2"),
     ]
+
+
+async def test_stacks_are_stored_beside_the_log(site: Site) -> None:
+    """Under the id of the failed span, with its project."""
+    text = "AppError: bad\n    at find (/srv/shop/orders.js:1:2)\n"
+    failed = {**job(2, "p1"), "status": {"code": 2}}
+    failed["events"] = [
+        {"name": "exception", "attributes": [attribute("exception.stacktrace", text)]}
+    ]
+    await traces(site, request_of(failed), ANONYMOUS)
+    stack = await site.collector.stack(f"{2:016x}")
+    assert stack == SpanStack(f"{2:016x}", text, "p1")
 
 
 async def test_a_request_sent_again_is_not_appended_again(site: Site) -> None:

@@ -335,6 +335,42 @@ def test_an_exception_is_the_reason() -> None:
     assert ended.error == "KeyError: 'page'"
 
 
+JAVA = """java.lang.IllegalStateException: password=hunter2hunter2
+\tat com.acme.shop.Orders.find(Orders.java:12)
+Caused by: java.io.IOException: closed
+\tat com.acme.shop.Store.read(Store.java:99)
+"""
+
+
+def thrown(text: str = JAVA) -> list[Span.Event]:
+    return [Span.Event(name="exception", attributes=pairs({"exception.stacktrace": text}))]
+
+
+@pytest.mark.parametrize("is_job", [True, False])
+def test_the_stack_of_a_failure_comes_with_its_event(is_job: bool) -> None:
+    """Of any language, masked, with its key; of a span that is no task, phase or job too."""
+    make = job if is_job else span
+    status = Status(code=Status.STATUS_CODE_ERROR)
+    receiver = OtlpReceiver()
+    read(receiver, job(9, 0, 1, parent=2))  # work below it, so that it is an intermediate span
+    received, _ = read(receiver, make(2, 0, 1, 0, status=status, events=thrown()))
+    (failed,) = [event for event in received.events if event.status == "failed"]
+    assert (failed.stack, len(failed.error_key or "")) == (True, 16)
+    stack = received.stacks[failed.event_id]
+    assert stack.span_id == failed.span_id
+    assert stack.text == JAVA.replace("hunter2hunter2", MASK)
+    receiver.confirm()
+    assert read(receiver, job(3, 0, 1))[0].stacks == {}
+
+
+def test_a_failure_with_a_key_of_its_sender_is_grouped_by_it() -> None:
+    """``nexus.error.key`` on the span, as a program of any language may set it."""
+    status = Status(code=Status.STATUS_CODE_ERROR)
+    attributes = {**job_attributes("j2"), "nexus.error.key": "declined"}
+    received = receive(span(2, 0, 1, 1, attributes=attributes, status=status, events=thrown()))
+    assert [event.error_key for event in received.events] == [None, "declined"]
+
+
 def test_a_pending_span_is_the_start_of_its_parent() -> None:
     """Logfire's pending span, a child that ends at once, is the start of the span it names."""
     given = {
