@@ -91,6 +91,7 @@ def _row(merged: MergedFailures) -> FailureRow:
         k=merged.key,
         error=(newest and newest.error) or NO_ERROR,
         type=newest and newest.name,
+        types=tuple(first_ten(node.name for node in nodes if node.name)),
         phase=None if newest is None else phase_of(newest),
         why=_why(newest),
         count=sum(group.count for group in merged.groups),
@@ -99,4 +100,5 @@ def _row(merged: MergedFailures) -> FailureRow:
         jobs=tuple(first_ten(job_id_of(node) for node in nodes)),
         tasks=tuple(first_ten(node.own.task.id for node in nodes)),
         project=merged.project,
+        stack=next((node.more.stack for node in nodes if node.more and node.more.stack), None),
     )

@@ -564,6 +564,8 @@ export interface AttemptRow {
   span: string | null;
   /** Why it failed; null: it has not, or no reason was given. */
   error: string | null;
+  /** The span, 16 hex digits, whose stack is that of this failure; null: it has none. */
+  stack: string | null;
   /**
    * How far it says it is, or was when it failed; null if it does not say, and once it
    * has completed.
@@ -587,6 +589,8 @@ export interface FailureRow {
   error: string;
   /** Type of its job; null if unknown. */
   type: string | null;
+  /** Types of the newest of these jobs, at most ten. */
+  types: readonly string[];
   /** Phase of its job; null if it has none. */
   phase: string | null;
   /**
@@ -606,6 +610,11 @@ export interface FailureRow {
   tasks: readonly string[];
   /** Their project; null: they have none. */
   project: string | null;
+  /**
+   * The span, 16 hex digits, whose stack is theirs: `GET /monitor/nodes/{stack}` gives
+   * it for a day. null: they came without one.
+   */
+  stack: string | null;
 }
 
 /** The head of the view `worker`: one worker process. */

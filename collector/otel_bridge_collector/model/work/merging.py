@@ -8,6 +8,7 @@ not the alphabet's first; a worker with its incarnation before one without.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Final
 
@@ -59,6 +60,8 @@ __all__ = [
 _MAX_SECONDS: Final = 1e11
 """The year 5138: a greater number of a time is one of milliseconds."""
 _MAX_TITLE: Final = 300
+_MAX_ERROR_KEY: Final = 160
+_SPAN_ID: Final = re.compile(r"[0-9a-f]{16}")
 _MAX_MESSAGE: Final = 300
 _MAX_ATTEMPT: Final = 1_000_000
 _COUNTS: Final = ("total", "completed", "failed", "pending", "retrying")
@@ -350,9 +353,10 @@ def _merge_stack(node: Node, event: Event) -> bool:
     more = more_of(node)
     known = more.error_key
     if event.error_key is not None:
-        more.error_key = max(known or "", event.error_key)
+        more.error_key = max(known or "", event.error_key[:_MAX_ERROR_KEY])
     stack = event.stack_of or (event.span_id if event.stack else None)
-    if stack is not None:
+    # Any client that may write events may write any text here.
+    if stack is not None and _SPAN_ID.fullmatch(stack):
         more.stack = max(more.stack or "", stack)
     return more.error_key != known
 

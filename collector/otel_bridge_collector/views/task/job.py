@@ -131,6 +131,7 @@ class _Rows:
                 "trace": _trace_of(node),
                 "span": None if node.key is None else f"{node.key:016x}",
                 "error": error_of(self._job, node),
+                "stack": None if node.more is None else node.more.stack,
                 "progress": progress_of(node),
             }
         )

@@ -342,6 +342,7 @@ class FailureRow(WireModel):
         k: A text that stands for this project and this error.
         error: Of the newest of these failures.
         type: Type of its job; None if unknown.
+        types: Types of the newest of these jobs, at most ten.
         phase: Phase of its job; None if it has none.
         why: Why the newest of these failed, if that was not the job's own error: a reason of
             ``MonitoringEvent.reason``, such as ``time_limit``; None: its own error, or not known.
@@ -351,11 +352,14 @@ class FailureRow(WireModel):
         jobs: Ids of the newest of these jobs, at most ten.
         tasks: Ids of their research tasks, at most ten.
         project: Their project; None: they have none.
+        stack: The span, 16 hex digits, whose stack is theirs: ``GET /monitor/nodes/{stack}`` gives
+            it for a day. None: they came without one.
     """
 
     k: str
     error: str
     type: str | None
+    types: tuple[str, ...]
     phase: str | None
     why: str | None
     count: int
@@ -364,3 +368,4 @@ class FailureRow(WireModel):
     jobs: tuple[str, ...]
     tasks: tuple[str, ...]
     project: str | None
+    stack: str | None

@@ -244,6 +244,7 @@ class AttemptRow(WireModel):
         trace: Its trace, 32 hex digits.
         span: Its span, 16 hex digits.
         error: Why it failed; None: it has not, or no reason was given.
+        stack: The span, 16 hex digits, whose stack is that of this failure; None: it has none.
         progress: How far it says it is, or was when it failed; None if it does not say, and once it
             has completed.
     """
@@ -263,4 +264,5 @@ class AttemptRow(WireModel):
     trace: str | None
     span: str | None
     error: str | None
+    stack: str | None
     progress: Progress | None

@@ -16,9 +16,12 @@ from otel_bridge.events.model import MonitoringEvent
 from tests.support.folding import at, event, fold
 
 
-def failed(seconds: float, name: str, error: str, project: str = "p") -> MonitoringEvent:
+def failed(
+    seconds: float, name: str, error: str, project: str = "p", **more: Any
+) -> MonitoringEvent:
     fields = {"task_id": name, "parent_task_id": f"t-{project}", "project_id": project}
-    return event(seconds, "task_failed", error=error, task_type="fetch", phase="get", **fields)
+    given = {"task_type": "fetch", "phase": "get", **fields, **more}
+    return event(seconds, "task_failed", error=error, **given)
 
 
 STORY = [
@@ -54,6 +57,25 @@ def test_failures_with_one_cause_are_one_row() -> None:
     times = last["first"], last["last"]
     assert times == (microseconds(at(1)) // 1000, microseconds(at(2)) // 1000)
     assert (last["type"], last["phase"]) == ("fetch", "get")
+
+
+def test_a_cause_leads_to_its_stack() -> None:
+    """Failures of one key are one row, whatever their texts, and it names a span with the stack."""
+    span_ids = [f"{number:016x}" for number in (1, 2, 3)]
+    key = "00ff00ff00ff00ff"
+    first = {"span_id": span_ids[0], "error_key": key, "stack": True}
+    events = [
+        failed(1, "j1", "no page of a shop", **first),
+        failed(2, "j2", "closed", span_id=span_ids[1], error_key=key, stack_of=span_ids[0]),
+        failed(3, "j3", "no stack", task_type="parse", span_id=span_ids[2], error_key=key),
+        failed(4, "j4", "another"),
+    ]
+    params = FailuresParams()
+    found = merge([compute(state_of(events), params, None)], params)
+    other, row = (json.loads(row) for row in found.rows.values())
+    assert (row["k"], row["count"], row["jobs"]) == (f"p: {key}", 3, ["j3", "j2", "j1"])
+    assert (row["types"], row["type"]) == (["parse", "fetch"], "parse")
+    assert (row["stack"], other["stack"]) == (span_ids[0], None)
 
 
 def test_a_reader_sees_its_projects() -> None:

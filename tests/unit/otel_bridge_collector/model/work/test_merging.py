@@ -377,6 +377,10 @@ def test_the_key_and_the_stack_of_a_failure() -> None:
     assert (more.error_key, more.stack, more.cause) == ("0b", span(1), "0b")
     pointing = job(1, "task_failed", error="boom", stack=True, stack_of=span(7))
     assert rare(merged(pointing)).stack == span(7)
+    # Written by any client that may write events.
+    for forged in ("../x", "", "0" * 17, "é" * 16, span(7) + "\n"):
+        bad = job(1, "task_failed", error="boom", stack_of=forged, error_key="k" * 9000)
+        assert (rare(merged(bad)).stack, len(rare(merged(bad)).error_key or "")) == (None, 160)
 
 
 def test_the_greatest_promise_of_heartbeats() -> None:

@@ -57,6 +57,18 @@ STORY = [
 ]
 
 
+def test_each_attempt_has_its_own_stack() -> None:
+    """The span under which it is stored: its own, or another's with the same failure."""
+    story = [
+        job("t", 1, "task_started", **span(4)),
+        job("t", 2, "task_retry", **span(4), error="boom", error_key="0a", stack=True),
+        job("t", 3, "task_started", **span(5), retry_count=1),
+        job("t", 4, "task_failed", **span(5), retry_count=1, error_key="0a", stack_of=f"{4:016x}"),
+    ]
+    _, rows = shown(story, 5)
+    assert of(rows, "error", "stack") == [("boom", f"{4:016x}"), (None, f"{4:016x}")]
+
+
 def test_a_job_has_runs_attempts_and_what_waits() -> None:
     """Each attempt says when it was put into its queue, who ran it and how it ended."""
     head, rows = shown(STORY, 71)
