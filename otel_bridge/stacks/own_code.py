@@ -42,7 +42,7 @@ _MAX_REMEMBERED: Final = 4096
 
 class OwnCode:
     """
-    Tells the application's frames from those of libraries; from any thread, never raises.
+    Distinguishes the application's frames from those of libraries; from any thread, never raises.
 
     Without packages everything is the application's that is neither a standard library nor an
     installed package of its language: Python's ``site-packages``, ``node_modules``, ``java.``,
@@ -94,11 +94,13 @@ def own_code(packages: str) -> OwnCode:
     return OwnCode(packages)
 
 
+@functools.lru_cache(maxsize=1024)
 def last_two_parts(path: str) -> str:
     """The last folder and the file of a path: the same on every machine and in every container."""
     return "/".join(re.split(r"[\\/]", path)[-2:])
 
 
+@functools.lru_cache(maxsize=1024)
 def without_variables(name: str) -> str:
     """A name without what differs from run to run: numbers, addresses, generated suffixes."""
     return _VARIABLE.sub("", name)

@@ -339,7 +339,7 @@ async def test_a_batch_that_is_sent_again_keeps_its_stacks(log: Log) -> None:
 
 
 async def test_a_stack_of_another_project_is_not_replaced(log: Log) -> None:
-    """Nobody may change what a project's readers see of a span; the event is in the log."""
+    """No client may change what a project's readers see of a span; the event is in the log."""
     await asyncio.to_thread(log.sender.send, "a", 1, [with_stack(1, "first")])
     result = await asyncio.to_thread(log.sender.send, "b", 1, [with_stack(1, "forged", "p2")])
     assert result.unstored == 1

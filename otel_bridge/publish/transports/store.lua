@@ -1,7 +1,7 @@
 -- Stores the stacks of failures, each in the hash of its node (a span), for a day.
 -- KEYS: the hash of each node
 -- ARGV: time to live (s), then for each node: its project (or an empty text), the compressed text
--- A stack that is stored for another project stays: nobody may replace what he may not read.
+-- A stack that is stored for another project stays: a client must not replace what it may not read.
 -- Reply: how many were not stored, by an ACL or by that rule
 local call, pcall = redis.call, redis.pcall
 local refused = 0

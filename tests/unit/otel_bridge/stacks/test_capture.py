@@ -60,7 +60,7 @@ def test_a_deep_recursion_keeps_its_two_ends() -> None:
     assert captured.frames()[-1][2] == "look_up"
 
 
-def test_causes_and_contexts_are_told_apart() -> None:
+def test_causes_and_contexts_differ() -> None:
     """``raise ... from`` is a cause; an exception that was being handled is a context."""
     caused = capture(chained())
     assert caused.cause is not None

@@ -43,7 +43,7 @@ from otel_bridge.stacks.own_code import (
     ],
 )
 def test_libraries_are_not_own_code(place: str, expected: bool) -> None:
-    """Standard libraries and installed packages of each language are told apart."""
+    """Standard libraries and installed packages of each language are distinguished."""
     assert OwnCode().has(place) is expected
 
 
