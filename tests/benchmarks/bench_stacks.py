@@ -26,7 +26,7 @@ from tests.benchmarks.results import row
 from tests.support.raised import chained, grouped, recursing
 
 _ROUNDS: Final = 7
-_CASES: Final = {
+_CASES: Final[dict[str, tuple[Callable[[], BaseException], int, str]]] = {
     "cause": (chained, 300, "<= 0.25"),
     "recursion of 900": (lambda: recursing(900), 10, "<= 0.05"),
     "group of 20": (lambda: grouped(20), 30, "<= 0.25"),

@@ -600,6 +600,8 @@ def test_a_spawn_worker(new_rig: TaskRig) -> None:
     rig.wait_for_kinds(done, RAN)
     rig.wait_for_kinds(bad, FAILED)
     assert reason(rig, bad)[2] == "ValueError: no such school"
+    (failed,) = rig.events(bad, "task_failed")
+    assert 'raise ValueError("no such school")' in rig.stack_of(failed)
     rig.wait_for_kinds(tried, sorted([*RAN, "task_retry", "task_started"]))
     assert attempts(rig, tried) == [0, 1]
     assert len({*runs(rig, tried, "task_started")}) == 1

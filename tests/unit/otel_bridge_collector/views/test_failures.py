@@ -63,9 +63,8 @@ def test_a_cause_leads_to_its_stack() -> None:
     """Failures of one key are one row, whatever their texts, and it names a span with the stack."""
     span_ids = [f"{number:016x}" for number in (1, 2, 3)]
     key = "00ff00ff00ff00ff"
-    first = {"span_id": span_ids[0], "error_key": key, "stack": True}
     events = [
-        failed(1, "j1", "no page of a shop", **first),
+        failed(1, "j1", "no page of a shop", span_id=span_ids[0], error_key=key, stack=True),
         failed(2, "j2", "closed", span_id=span_ids[1], error_key=key, stack_of=span_ids[0]),
         failed(3, "j3", "no stack", task_type="parse", span_id=span_ids[2], error_key=key),
         failed(4, "j4", "another"),
