@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -40,9 +40,21 @@ def run_job(number: int, *errors: str, is_failed: bool = False) -> None:
                 current.fail(ValueError(ERROR))
 
 
+def parse_row() -> None:
+    raise KeyError("zip")
+
+
+def run_raising_job() -> None:
+    with (
+        suppress(KeyError),
+        job(task_id="details:parse-01", task_type="parse", worker_id="w-1"),
+    ):
+        parse_row()
+
+
 @pytest.fixture(scope="module")
 def details_site(browser: Browser) -> Iterator[DashboardSite]:
-    """One collector for this file, with a task of 20 jobs: one failed, one runs, one ran twice."""
+    """One collector for this file, with a task of 21 jobs and one that runs; three failed."""
     with RedisServer() as redis:
         url = f"redis://127.0.0.1:{redis.port}/0"
         template = "http://localhost:16686/trace/{trace_id}"
@@ -62,6 +74,7 @@ def details_site(browser: Browser) -> Iterator[DashboardSite]:
                 run_job(18, "no answer in 1 s", "no answer in 2 s", is_failed=True)
                 run_job(19)
                 run_job(19, is_failed=True)
+            run_raising_job()
             stack.enter_context(job(task_id="details:merge", task_type="merge", worker_id="w-1"))
             assert site.bridge.flush()
             yield site
@@ -83,7 +96,7 @@ def test_a_failure_leads_to_its_attempts_and_a_link(
     details_site: DashboardSite, page: Page
 ) -> None:
     """One click on a failure gives its job, a second an earlier error, its address both."""
-    page.locator(".failure-error").first.click()
+    page.locator(".failure-error", has_text="no ZIP code").click()
     expect(details(page).get_by_role("heading", name="search-19")).to_be_visible()
     page.go_back()
     expect(details(page)).to_have_count(0)
@@ -103,6 +116,16 @@ def test_a_failure_leads_to_its_attempts_and_a_link(
         "try 2", use_inner_text=True
     )
     same.context.close()
+
+
+def test_a_failure_shows_its_stack(details_site: DashboardSite) -> None:
+    """Where it was raised, the innermost call last, as text that can be copied."""
+    page = details_site.open("?task=details&job=details:parse-01")
+    stack = details(page).get_by_role("region", name="Stack")
+    expect(stack).to_contain_text("parse_row")
+    expect(stack).to_contain_text("test_details.py")
+    expect(stack.get_by_role("button", name="Copy")).to_be_visible()
+    page.context.close()
 
 
 def test_a_link_names_the_run_of_a_job(details_site: DashboardSite) -> None:

@@ -16,7 +16,7 @@ import {
   workerOf,
 } from "./facts";
 import { JobEvents } from "./JobEvents";
-import { ErrorText, Facts, Gone, Heading, Raw, TraceLink } from "./parts";
+import { ErrorText, Facts, Gone, Heading, Raw, StackText, TraceLink } from "./parts";
 
 interface JobDetailsProps {
   feed: MonitoringFeed;
@@ -88,6 +88,7 @@ export function JobDetails(props: JobDetailsProps) {
         aria-label={attemptLabel(attempt, head.runs)}
       >
         {attempt.error !== null && <ErrorText error={attempt.error} />}
+        {attempt.stack !== null && <StackText baseUrl={feed.baseUrl} span={attempt.stack} />}
         {attempt.progress !== null && (
           <p className="details-progress">
             <ProgressMeter progress={attempt.progress} />

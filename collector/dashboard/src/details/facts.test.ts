@@ -19,6 +19,7 @@ function attempt(part: Partial<AttemptRow>): AttemptRow {
     trace: null,
     span: null,
     error: null,
+    stack: null,
     progress: null,
     ...part,
   };

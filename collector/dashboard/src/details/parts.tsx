@@ -4,6 +4,7 @@ import type { Status } from "../feed/wire";
 import { useCopy } from "../lib/browser";
 import { CheckIcon, CopyIcon, ExternalIcon, StatusIcon } from "../lib/icons";
 import type { Fact } from "./facts";
+import { useStack } from "./stack";
 
 /** The name, with its status in words and the names of the rows above it. */
 export function Heading(props: {
@@ -56,17 +57,31 @@ export function Facts({ facts }: { facts: readonly Fact[] }) {
 
 /** An error as it was written, line by line. */
 export function ErrorText({ error }: { error: string }) {
+  return <TextBlock name="Error" text={error} />;
+}
+
+/** The stack of a failure, with a note where it is that of another one with the same cause. */
+export function StackText({ baseUrl, span }: { baseUrl: string | undefined; span: string }) {
+  const stack = useStack(baseUrl, span);
+  if (stack.state === "asking") return <p className="muted">Asking for the stack…</p>;
+  if (stack.state === "none") return <p className="muted">{stack.why}</p>;
+  const note = stack.isOfAnother ? "of another failure with the same cause" : null;
+  return <TextBlock name="Stack" text={stack.text} note={note} />;
+}
+
+function TextBlock({ name, text, note }: { name: string; text: string; note?: string | null }) {
   const [isCopied, copy] = useCopy();
   return (
-    <section className="details-error" aria-label="Error">
+    <section className="details-error" aria-label={name}>
       <header>
-        <h3>Error</h3>
-        <button type="button" className="button quiet" onClick={() => copy(error)}>
+        <h3>{name}</h3>
+        {note && <span className="muted">{note}</span>}
+        <button type="button" className="button quiet" onClick={() => copy(text)}>
           {isCopied ? <CheckIcon /> : <CopyIcon />} {isCopied ? "Copied" : "Copy"}
         </button>
       </header>
       <pre dir="auto" tabIndex={0}>
-        {error}
+        {text}
       </pre>
     </section>
   );
