@@ -98,7 +98,8 @@ def _traceloop(span: SpanView, attributes: Attributes) -> Classification | None:
     request = text_of(attributes, "llm.request.type")
     if kind is None and request is not None:
         model = text_of(attributes, "gen_ai.request.model")
-        return Classification("job", f"{request} {model}" if model else request)
+        name = f"{request} {model}" if model else request
+        return Classification("job", name, title=name)
     if kind is None:
         return None
     name = text_of(attributes, "traceloop.entity.name") or span.name
