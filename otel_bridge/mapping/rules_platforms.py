@@ -1,8 +1,9 @@
 """
 Mapping rules for platforms that run workflows: a run is a phase, or the task if it is the root.
 
-Its steps are jobs. Sources, run: prefect 3.9, temporalio 1.35 and @temporalio/interceptors 1.x;
-read: n8n's module ``otel`` (2.x), apache-airflow 2.10 to 3.3, hatchet-sdk 1.43, dbos 3.4.
+Its steps are jobs. Sources, run: prefect 3.9, temporalio 1.35 (its interceptor), dbos 3.4; read:
+n8n's module ``otel`` (2.x), apache-airflow 3.0 and 3.3, hatchet-sdk 1.43, Temporal's interceptors
+for TypeScript, ``@trigger.dev/core`` 4.8, and the tests of Restate's OpenTelemetry hook.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import re
 from typing import Any, Final, Literal
 
+from opentelemetry.trace import SpanKind
+
 from otel_bridge.events.semconv import EXCEPTION_EVENT
-from otel_bridge.mapping.classification import Classification, MappingRule, text_of
+from otel_bridge.mapping.classification import WRAPPER, Classification, MappingRule, text_of
 from otel_bridge.mapping.span_view import Attributes, SpanView
 
 __all__ = ["PLATFORM_RULES", "is_never_a_task"]
@@ -144,6 +147,31 @@ def _dbos(span: SpanView, attributes: Attributes) -> Classification | None:
     return Classification("job", span.name, text_of(attributes, "dbos.queue.name", "queueName"))
 
 
+def _restate(span: SpanView, attributes: Attributes) -> Classification | None:
+    """``attempt X`` of a handler holds ``run (name)`` of each step that it had not done before."""
+    step = text_of(attributes, "restate.run.name")
+    if step is not None:
+        return Classification("job", step)
+    name = text_of(attributes, "restate.invocation.target")
+    if name is None or not span.name.startswith("attempt"):
+        return None
+    return Classification("phase", name, title=name)
+
+
+def _trigger(span: SpanView, attributes: Attributes) -> Classification | None:
+    """
+    ``Attempt 1`` of a run is called by its task; what it calls is in it.
+
+    A call that starts another run enqueues no job here: the run's span has its parent at the
+    platform, which does not send it on.
+    """
+    if "$span.attempt" in attributes:
+        name = text_of(attributes, "$metadata.ctx.task.id", "ctx.task.id") or span.name
+        return Classification("phase", name, title=name)
+    is_start = span.kind is SpanKind.PRODUCER and "$style.icon" in attributes
+    return WRAPPER if is_start else None
+
+
 def is_never_a_task(name: str) -> bool:
     """
     Whether a root span of this name is no task; never raises.
@@ -197,6 +225,18 @@ PLATFORM_RULES: Final = (
         "`operationType` or `dbos.operation.type` with the workflow's id",
         _dbos,
         ("operationUUID", "dbos.operation.workflow_id"),
+    ),
+    MappingRule(
+        "Restate",
+        "`attempt X` with `restate.invocation.target`; `restate.run.name`",
+        _restate,
+        ("restate.invocation.target", "restate.run.name"),
+    ),
+    MappingRule(
+        "Trigger.dev",
+        "`$span.attempt`; starts of runs with `$style.icon` are none",
+        _trigger,
+        ("$span.attempt", "$style.icon"),
     ),
     MappingRule(
         "Temporal",

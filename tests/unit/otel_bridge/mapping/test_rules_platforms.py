@@ -1,4 +1,4 @@
-"""Spans of n8n, Airflow, Prefect, Hatchet, DBOS and Temporal, with their real attributes."""
+"""Spans of platforms that run workflows, with the attributes that they really have."""
 
 from __future__ import annotations
 
@@ -142,6 +142,26 @@ def test_hatchet() -> None:
     start = {"instrumentor": "hatchet", "hatchet.workflow_name": "crawl"}
     assert read("hatchet.run_workflow", start) == Classification("phase", "crawl", title="crawl")
     assert read("inside", step) is None
+
+
+def test_restate() -> None:
+    """An attempt of a handler is a phase, each step in it a job; the server's spans are neither."""
+    target = {"restate.invocation.target": "Greeter/greet"}
+    greet = Classification("phase", "Greeter/greet", title="Greeter/greet")
+    assert read("attempt Greeter/greet", target) == greet
+    assert read("run (compute)", {"restate.run.name": "compute"}) == Classification(
+        "job", "compute"
+    )
+    assert read("ingress_invoke", target, SERVER) is None
+
+
+def test_trigger_dev() -> None:
+    """A run is called by its task; the call that starts another run enqueues nothing here."""
+    attempt = {"$span.attempt": True, "$metadata.ctx.task.id": "crawl", "$style.icon": "attempt"}
+    assert read("Attempt 2", attempt, CONSUMER) == Classification("phase", "crawl", title="crawl")
+    start = {"$style.icon": "trigger"}
+    assert read("tasks.trigger()", start, SpanKind.PRODUCER) is None
+    assert read("run()", {"$style.icon": "task-fn-run"}) is None
 
 
 def test_dbos() -> None:
