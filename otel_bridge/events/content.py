@@ -36,11 +36,7 @@ _WORD: Final = re.compile(r"[A-Z]+(?![^\W\d_A-Z])|[A-Z]?[^\W\d_A-Z]+|[A-Z]+")
 """A word of a key in any spelling: ``tool_args``, ``tool-args``, ``toolArgs``, ``TOOL_ARGS``."""
 
 
-def _words_in(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_CONTENT: Final = _words_in("""
+_CONTENT_WORDS: Final = """
     answers arg argument arguments args attachment attachments audio backstory body bodies call
     calls caption choice choices chunk command comment content contents context conversation data
     definition definitions description dialog document documents embedding embeddings error errors
@@ -51,12 +47,13 @@ _CONTENT: Final = _words_in("""
     response responses result results schema schemas script sentence snippet speech state statement
     stderr stdin stdout summary task template templates text texts thinking thought thoughts tools
     transcript translation utterance value values variable variables video word words
-""")
+"""
+_CONTENT: Final = frozenset(_CONTENT_WORDS.split())
 """Words for what goes into a model, a tool or a query and what comes out, and for what describes
 it to a model."""
 _CONTENT_PART: Final = re.compile("prompt|message|completion|instruction|question|answer|content")
 """Found inside of longer words too, such as ``systemprompt``."""
-_FACT: Final = _words_in("""
+_FACT_WORDS: Final = """
     action attempt base cache category class cost count created date decision digest direction
     effort endpoint environment fingerprint format formats hash host id ids index key kind label
     labels language length level limit method mime mode model name names namespace node number
@@ -64,11 +61,13 @@ _FACT: Final = _words_in("""
     route score sdk seed severity size source speaker stage status step strategy style subtype tag
     tags tier time timestamp token tokens total truncation type types unit uri url usage variant
     vendor version voice worker
-""")
+"""
+_FACT: Final = frozenset(_FACT_WORDS.split())
 """Words for a fact about it: what kind it is, whose, how many, how large, when."""
-_OPAQUE: Final = _words_in("""
+_OPAQUE_WORDS: Final = """
     argument arguments arg args kwargs params parameter parameters inputs outputs variables headers
-""")
+"""
+_OPAQUE: Final = frozenset(_OPAQUE_WORDS.split())
 """Below these stand names that a user or a model gave: ``dspy.inputs.name`` is no fact."""
 _USER_KEYED: Final = re.compile(
     r"(?:^|[.:])(?:input|output)[.:](?!(?:.*[._:-])?(?:type|format|model|count|tokens|size|length)$)"

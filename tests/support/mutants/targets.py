@@ -44,6 +44,7 @@ _EVENTS: Final = "otel_bridge/events"
 _MAPPING: Final = "otel_bridge/mapping"
 
 TARGETS: Final = (
+    _target(f"{_LIBRARY}.events.content"),
     _target(f"{_LIBRARY}.events.encoding", f"{_EVENTS}/test_truncation.py"),
     _target(f"{_LIBRARY}.events.event_ids"),
     _target(f"{_LIBRARY}.events.model"),

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_bridge.events.content import LEFT_OUT, MAX_FACT_CHARS, content_word, without_content
+from otel_bridge.events import content
+from otel_bridge.events.content import (
+    LEFT_OUT,
+    MAX_FACT_CHARS,
+    content_word,
+    contents_among,
+    without_content,
+)
 from otel_bridge.events.redaction import MetaAllowlist
 
 ROOT: Final = Path(__file__).parents[4]
@@ -134,6 +141,7 @@ def test_no_nesting_lets_a_content_through(key: str, depth: int, is_listed: bool
 )
 def test_the_last_known_word_decides(key: str, word: str) -> None:
     """A key is one of a content by its last word that says so, and by none if that says a fact."""
+    content._words.clear()
     assert content_word(key) == word
     assert content_word(key) == word
 
@@ -162,6 +170,9 @@ def test_the_last_known_word_decides(key: str, word: str) -> None:
         (b"x", False),
         ({1: "x"}, False),
         ({}, False),
+        ({"x" * 256: 1}, True),
+        ({"x" * 257: 1}, False),
+        ({"x" * 128: 1, "y" * 129: 1}, False),
         ([], True),
         (1j, False),
     ],
@@ -173,12 +184,21 @@ def test_only_what_is_small_passes(value: Any, passes: bool) -> None:
 
 
 def test_values_nested_too_deep_stay_out() -> None:
-    """What is nested in more than eight lists is not looked at, and stays out."""
-    value: Any = "x"
+    """What is nested in more than eight lists or mappings is not looked at, and stays out."""
+    items: Any = "x"
+    mappings: Any = "x"
     for _ in range(8):
-        value = [value]
-    assert without_content("app", value) == value
-    assert without_content("app", [value]) is LEFT_OUT
+        items, mappings = [items], {"a": mappings}
+    assert without_content("app", items) == items
+    assert without_content("app", [items]) is LEFT_OUT
+    assert without_content("app", mappings) == mappings
+    assert without_content("app", {"a": mappings}) is LEFT_OUT
+
+
+def test_the_names_of_contents_among_settings() -> None:
+    """Spaces do not count, and a star is no name."""
+    names = [" app.prompt ", "app.id", "prompt*", "app.result", ""]
+    assert contents_among(names) == ["app.prompt", "app.result"]
 
 
 def test_what_settings_name_is_not_limited_in_size() -> None:
