@@ -20,11 +20,16 @@ from otel_bridge.bridge import (
     configure,
     current_bridge,
     make_on_demand,
-    warn_of_provider,
     watch_new_provider,
 )
 from otel_bridge.errors import OtelBridgeError
-from otel_bridge.sdk.providers import is_watched, on_new_provider, sdk_provider_of, watch_provider
+from otel_bridge.sdk.providers import (
+    is_watched,
+    on_new_provider,
+    sdk_provider_of,
+    warn_of_provider,
+    watch_provider,
+)
 from otel_bridge.sdk.substitute import SubstituteProvider
 
 __all__ = ["install"]
@@ -69,10 +74,10 @@ def _watch(provider: trace.TracerProvider) -> None:
         bridge = current_bridge()
         if bridge is None:
             configure(tracer_provider=found)
-        elif found is None:
-            warn_of_provider(provider)
-        elif bridge.bus is not None:
+        elif bridge.bus is not None and found is not None:
             watch_provider(found, bridge.bus)
+        elif bridge.bus is not None:
+            warn_of_provider(provider)
     except OtelBridgeError as error:
         # Logged instead of raised: the hook was switched on from outside the application's code.
         logger.error("otel-bridge is not watching this process: %s", error)

@@ -29,10 +29,10 @@ from otel_bridge.publish.redis_keys import RedisKeys
 from otel_bridge.sdk.bounded_calls import call_within
 from otel_bridge.sdk.otlp_export import add_otlp_export, make_meter_provider
 from otel_bridge.sdk.providers import (
-    UNWATCHED_CURE,
     is_watched,
     on_new_provider,
     sdk_provider_of,
+    warn_of_provider,
     watch_provider,
 )
 from otel_bridge.sdk.substitute import SubstituteProvider
@@ -48,7 +48,6 @@ __all__ = [
     "make_on_demand",
     "on_configured",
     "sdk_provider_of",
-    "warn_of_provider",
     "watch_new_provider",
 ]
 
@@ -58,8 +57,6 @@ _lock = threading.Lock()
 _current: Bridge | None = None
 _current_pid = 0
 """The process that called ``configure()`` last: the bridge of a forked child is its parent's."""
-_unwatched: set[str] = set()
-"""Classes of providers that ``warn_of_provider`` has named."""
 _on_configured: list[Callable[[], None]] = []
 _on_demand: Callable[[], None] | None = None
 
@@ -302,7 +299,10 @@ def configure(
         caller, _current_pid = _current_pid, os.getpid()
         if _current is not None:
             if caller == _current_pid:
-                logger.warning("otel_bridge.configure() was called again; the first call stands")
+                logger.warning(
+                    "otel_bridge.configure() changes nothing: an earlier call, or "
+                    "opentelemetry-instrument, has set this process up"
+                )
             return _current
         if settings is not None and overrides:
             raise ConfigurationError(
@@ -365,7 +365,9 @@ def _set_up(
             logger.warning("nothing is exported by OTLP: %s: %s", type(error).__name__, error)
     watch_provider(provider, bus)
     if isinstance(provider, SubstituteProvider):
-        _set_global(provider)
+        provider.set_global()
+        if sdk_provider_of(current := trace.get_tracer_provider()) is None:
+            warn_of_provider(current)
     return Bridge(
         settings,
         tracer_provider=provider,
@@ -383,23 +385,6 @@ def _meter_provider(settings: BridgeSettings, resource: Resource) -> MeterProvid
     if provider is not None:
         metrics.set_meter_provider(provider)
     return provider
-
-
-def _set_global(provider: SubstituteProvider) -> None:
-    provider.set_global()
-    current = trace.get_tracer_provider()
-    if current is not provider and sdk_provider_of(current) is None:
-        warn_of_provider(current)
-
-
-def warn_of_provider(provider: trace.TracerProvider) -> None:
-    """Warn, once a class, that a provider is not the SDK's, such as ddtrace's, and not shown."""
-    name = f"{type(provider).__module__}.{type(provider).__qualname__}"
-    bridge = _current
-    if name in _unwatched or (bridge is not None and bridge.bus is None):
-        return
-    _unwatched.add(name)
-    logger.warning("spans of %s are not shown, because %s", name, UNWATCHED_CURE)
 
 
 def watch_new_provider(provider: TracerProvider) -> None:

@@ -16,37 +16,34 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from opentelemetry import trace
-from opentelemetry.sdk.resources import SERVICE_NAME
 from opentelemetry.sdk.trace import TracerProvider
 
 from otel_bridge.forking import on_fork
+from otel_bridge.mapping.third_party import ignore_scope
 from otel_bridge.publish.bus import EventBus
 from otel_bridge.sdk.processor import MonitoringSpanProcessor
 from otel_bridge.sdk.sampling import keep_live_spans
 
 __all__ = [
-    "UNWATCHED_CURE",
     "is_watched",
     "on_new_provider",
     "sdk_provider_of",
+    "warn_of_provider",
     "watch_provider",
 ]
 
 logger = logging.getLogger(__name__)
 
-UNWATCHED_CURE: Final = (
-    "this tracer provider takes no span processors; set one of opentelemetry-sdk instead"
-)
-"""Why a provider that is not the SDK's is not watched, and what to do."""
-
 _MARK: Final = "_otel_bridge_bus"
 """Attribute of a watched provider: the bus that gets its spans."""
 
-_PRODUCT_TELEMETRY: Final = frozenset({"crewAI-telemetry"})
-"""``service.name`` of isolated providers that report the use of a product to its makers. Each of
-CrewAI's spans is a root without a duration, so each would be a card."""
+_PRODUCT_TELEMETRY: Final = frozenset({"crewai.telemetry"})
+"""Scopes whose spans report the use of a product to its makers, over the global provider. Each of
+CrewAI's is a root that ends at once ("Crew Created"), so each would be a card."""
 
 _lock = threading.Lock()
+_unwatched: set[str] = set()
+"""Classes of providers that ``warn_of_provider`` has named."""
 _on_new: Callable[[TracerProvider], None] | None = None
 
 
@@ -64,6 +61,18 @@ def sdk_provider_of(provider: trace.TracerProvider) -> TracerProvider | None:
         if isinstance(found, TracerProvider):
             return found
     return None
+
+
+def warn_of_provider(provider: trace.TracerProvider) -> None:
+    """Warn, once a class, that a provider is not the SDK's, such as ddtrace's, and not shown."""
+    name = f"{type(provider).__module__}.{type(provider).__qualname__}"
+    if name not in _unwatched:
+        _unwatched.add(name)
+        logger.warning(
+            "spans of %s are not shown, because this tracer provider takes no span processors; "
+            "set one of opentelemetry-sdk instead",
+            name,
+        )
 
 
 def is_watched(provider: TracerProvider, bus: EventBus | None) -> bool:
@@ -97,8 +106,8 @@ def on_new_provider(call: Callable[[TracerProvider], None]) -> None:
     """
     Call a function for each SDK provider that is asked for a tracer, before it makes the tracer.
 
-    Providers that report the use of a product to its makers are left out. One function is kept: it
-    replaces one that was registered before. An error of it is logged and reaches no caller.
+    One function is kept: it replaces one that was registered before. An error of it is logged and
+    reaches no caller. Spans that report the use of a product to its makers are left out from then.
 
     Args:
         call: Gets the provider, at every call of ``get_tracer``, in the caller's thread.
@@ -115,20 +124,16 @@ def _wrap_get_tracer() -> None:
 
     @functools.wraps(original)
     def get_tracer(self: TracerProvider, *args: Any, **kwargs: Any) -> trace.Tracer:
-        if _on_new is not None and not _is_product_telemetry(self):
+        if _on_new is not None:
             try:
+                if args and args[0] in _PRODUCT_TELEMETRY:
+                    ignore_scope(args[0])
                 _on_new(self)
             except Exception:
                 logger.exception("a tracer provider is not watched")
         return original(self, *args, **kwargs)
 
     TracerProvider.get_tracer = get_tracer  # type: ignore[method-assign]
-
-
-def _is_product_telemetry(provider: TracerProvider) -> bool:
-    if provider.resource.attributes.get(SERVICE_NAME) not in _PRODUCT_TELEMETRY:
-        return False
-    return provider is not trace.get_tracer_provider()
 
 
 def _has_processor(provider: TracerProvider) -> bool:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 
+from otel_bridge.mapping.third_party import unignore_scope
 from otel_bridge.publish.bus import EventBus
 from otel_bridge.publish.transports.memory import MemoryLog, MemorySender
 from otel_bridge.sdk import providers
@@ -17,6 +17,7 @@ from otel_bridge.sdk.providers import (
     is_watched,
     on_new_provider,
     sdk_provider_of,
+    warn_of_provider,
     watch_provider,
 )
 from otel_bridge.sdk.sampling import LiveSpanSampler
@@ -81,16 +82,15 @@ def test_a_new_bus_gets_the_spans(
 def test_every_provider_that_is_asked_for_a_tracer_is_seen(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Also one of a subclass; not the one that reports a product's use, and no error gets out."""
+    """Also one of a subclass, and no error gets out."""
 
     class Own(TracerProvider):
         pass
 
     seen: list[TracerProvider] = []
     on_new_provider(lambda provider: seen.append(provider))
-    telemetry = Resource({"service.name": "crewAI-telemetry"})
-    plain, own, product = TracerProvider(), Own(), TracerProvider(resource=telemetry)
-    for provider in (plain, own, product, trace.NoOpTracerProvider()):
+    plain, own = TracerProvider(), Own()
+    for provider in (plain, own, trace.NoOpTracerProvider()):
         provider.get_tracer("app")
     assert seen == [plain, own]
 
@@ -100,8 +100,35 @@ def test_every_provider_that_is_asked_for_a_tracer_is_seen(
     on_new_provider(fails)
     assert plain.get_tracer("app").start_span("plan").is_recording()
     assert "a tracer provider is not watched" in caplog.text
-    for made in (plain, own, product):
+    for made in (plain, own):
         made.shutdown()
+
+
+@pytest.mark.usefixtures("_get_tracer_is_restored")
+def test_a_products_own_telemetry_is_left_out(bus: EventBus) -> None:
+    """CrewAI reports its use by spans over the global provider: they are no work of the user."""
+    on_new_provider(lambda provider: watch_provider(provider, bus))
+    provider = TracerProvider(shutdown_on_exit=False)
+    try:
+        provider.get_tracer("crewai.telemetry").start_span("Crew Created").end()
+        provider.get_tracer("app").start_span("plan").end()
+        assert bus.flush(5)
+        assert (bus.counters.ignored, bus.counters.published) == (2, 2)
+    finally:
+        unignore_scope("crewai.telemetry")
+
+
+def test_a_provider_of_another_kind_is_named_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many of its class there are, one line says that its spans are not shown."""
+    monkeypatch.setattr(providers, "_unwatched", set())
+    for _ in range(2):
+        warn_of_provider(trace.NoOpTracerProvider())
+    assert [record.getMessage() for record in caplog.records] == [
+        "spans of opentelemetry.trace.NoOpTracerProvider are not shown, because this tracer "
+        "provider takes no span processors; set one of opentelemetry-sdk instead"
+    ]
 
 
 def test_the_sdk_provider_is_found_behind_a_proxy() -> None:
