@@ -73,7 +73,7 @@ def _watch(provider: trace.TracerProvider) -> None:
         found = sdk_provider_of(provider)
         bridge = current_bridge()
         if bridge is None:
-            configure(tracer_provider=found)
+            configure()
         elif bridge.bus is not None and found is not None:
             watch_provider(found, bridge.bus)
         elif bridge.bus is not None:

@@ -29,6 +29,7 @@ from otel_bridge.publish.redis_keys import RedisKeys
 from otel_bridge.sdk.bounded_calls import call_within
 from otel_bridge.sdk.otlp_export import add_otlp_export, make_meter_provider
 from otel_bridge.sdk.providers import (
+    application_provider,
     is_watched,
     on_new_provider,
     sdk_provider_of,
@@ -348,7 +349,7 @@ def _set_up(
         return _inactive(settings)
     # Steps that can fail come first, so that a failure leaves nothing behind: a provider can be
     # set only once in a process, and a second attempt would find it and export nothing.
-    existing = tracer_provider or sdk_provider_of(trace.get_tracer_provider())
+    existing = tracer_provider or application_provider()
     settings = usable_settings(settings, with_otlp=existing is None, strict=strict)
     bus = EventBus.connect(settings)
     knowledge_base = knowledge_base_of(settings)

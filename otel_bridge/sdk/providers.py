@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from opentelemetry import trace
+from opentelemetry.sdk.resources import SERVICE_NAME
 from opentelemetry.sdk.trace import TracerProvider
 
 from otel_bridge.forking import on_fork
@@ -25,6 +26,7 @@ from otel_bridge.sdk.processor import MonitoringSpanProcessor
 from otel_bridge.sdk.sampling import keep_live_spans
 
 __all__ = [
+    "application_provider",
     "is_watched",
     "on_new_provider",
     "sdk_provider_of",
@@ -40,6 +42,9 @@ _MARK: Final = "_otel_bridge_bus"
 _PRODUCT_TELEMETRY: Final = frozenset({"crewai.telemetry"})
 """Scopes whose spans report the use of a product to its makers, over the global provider. Each of
 CrewAI's is a root that ends at once ("Crew Created"), so each would be a card."""
+
+_PRODUCT_SERVICE: Final = "crewAI-telemetry"
+"""``service.name`` of the provider that exports them. CrewAI sets it where none is set."""
 
 _lock = threading.Lock()
 _unwatched: set[str] = set()
@@ -61,6 +66,19 @@ def sdk_provider_of(provider: trace.TracerProvider) -> TracerProvider | None:
         if isinstance(found, TracerProvider):
             return found
     return None
+
+
+def application_provider() -> TracerProvider | None:
+    """
+    Return the SDK provider that is set in this process and exports to whom the application wants.
+
+    None if there is none, and for the one by which CrewAI reports to its makers: this library's own
+    spans are not sent there. Never raises.
+    """
+    found = sdk_provider_of(trace.get_tracer_provider())
+    if found is None or found.resource.attributes.get(SERVICE_NAME) == _PRODUCT_SERVICE:
+        return None
+    return found
 
 
 def warn_of_provider(provider: trace.TracerProvider) -> None:

@@ -17,7 +17,7 @@ from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Reso
 from opentelemetry.sdk.trace import SpanProcessor, Tracer, TracerProvider
 
 from otel_bridge.sdk.processor import MonitoringSpanProcessor
-from otel_bridge.sdk.providers import sdk_provider_of
+from otel_bridge.sdk.providers import application_provider
 
 __all__ = ["SubstituteProvider"]
 
@@ -75,7 +75,7 @@ class SubstituteProvider(TracerProvider):
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Flush the processors of this provider and, if it was replaced, of the other one."""
         is_flushed = super().force_flush(timeout_millis)
-        other = sdk_provider_of(trace.get_tracer_provider())
+        other = application_provider()
         if other is None or other is self:
             return is_flushed
         return other.force_flush(timeout_millis) and is_flushed
@@ -109,7 +109,7 @@ class _ReplaceableTracer(Tracer):
         if provider is None or provider is self._own:
             return
         # A provider of another kind, such as ddtrace's, has no span processors: stay here.
-        if sdk_provider_of(provider) is not None:
+        if application_provider() is not None:
             args, kwargs = self._arguments
             self._current = provider.get_tracer(*args, **kwargs)
 

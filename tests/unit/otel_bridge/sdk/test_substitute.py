@@ -65,6 +65,20 @@ def test_a_provider_of_another_kind_takes_no_tracer_over(substitute: SubstituteP
     assert tracer.start_span("plan").is_recording()
 
 
+def test_our_spans_do_not_go_to_the_makers_of_a_product(substitute: SubstituteProvider) -> None:
+    """CrewAI sets the provider by which it reports its use: this library's spans stay away."""
+    substitute.set_global()
+    tracer = substitute.get_tracer("app")
+    product = TracerProvider(
+        resource=Resource({"service.name": "crewAI-telemetry"}), shutdown_on_exit=False
+    )
+    theirs = with_recorder(product)
+    trace.set_tracer_provider(product)
+    assert trace.get_tracer_provider() is product
+    assert tracer.start_span("plan").is_recording()
+    assert theirs.started == []
+
+
 def test_a_provider_that_is_set_stays(substitute: SubstituteProvider) -> None:
     """A substitute replaces no provider."""
     provider = TracerProvider(shutdown_on_exit=False)
