@@ -51,7 +51,7 @@ def request_of(*, is_open: bool, text: str = "", first: int = 1) -> bytes:
         if is_open:
             one.attributes.add(key="nexus.span.open").value.bool_value = True
             one.attributes.add(key="nexus.span.beat_ms").value.int_value = 10_000
-    return request.SerializeToString()
+    return bytes(request.SerializeToString())
 
 
 def _take(receiver: OtlpReceiver, body: bytes) -> int:

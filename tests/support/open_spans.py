@@ -200,7 +200,7 @@ class Wire:
         except OtlpError:
             return None
         take = self._ingest.logs if path == "logs" else self._ingest.traces
-        await take(message, ANONYMOUS, rejected)  # type: ignore[arg-type]
+        await take(message, ANONYMOUS, rejected)
         return rejected.total
 
     async def fold(self) -> None:

@@ -205,8 +205,8 @@ class OtlpReceiver:
         if one.seen.beat_ms is not None:
             start = start.model_copy(update={"beat_ms": one.seen.beat_ms})
         self._snapshots.note(key, says, start.project_id, start.event_type)
-        # The same words may come again after others, so what is known to be news has an id of its
-        # own; of the first snapshot here nobody knows, and a repeated request is folded once.
+        # The same words may come again after others, so what is new after a snapshot that is known
+        # has an id of its own. The first one here may be in the log already, and has the same id.
         mark = 0 if known is None else now_ns
         update = event_of_snapshot(start, span, says ^ mark, now_ns, is_given_up=is_given_up)
         if known is not None and known.role == start.event_type:

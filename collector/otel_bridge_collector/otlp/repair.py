@@ -237,7 +237,7 @@ def keep_readable(fields: dict[str, Any], kind: str, rejected: Rejections) -> di
     """
     Return what can be read of a request, with as little left out as possible; any thread.
 
-    Half a surrogate pair, which is no character, becomes U+FFFD: JavaScript cuts texts so.
+    Half a surrogate pair, which is no character, becomes U+FFFD: JavaScript truncates texts so.
     Attributes, links, events, resources and scopes that cannot be read are left out alone. A span
     or record that cannot be read without them is left out and counted.
 
