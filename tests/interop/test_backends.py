@@ -255,6 +255,8 @@ def test_a_backend_never_gets_an_open_span(backends: Backends) -> None:
     wait_until(lambda: card().get("status") == "processing", "the open span", timeout_sec=30)
     post(1, "renamed", start, **{"nexus.span.open": True})
     wait_until(lambda: card()["title"] == "renamed", "its new name", timeout_sec=30)
+    post(1, "of AgentOps", start + 1_000_000_000, **{"agentops.in-flight": True})
+    wait_until(lambda: card()["title"] == "of AgentOps", "its next name", timeout_sec=30)
     post(1, "ended", start + 5_000_000_000)
     wait_until(lambda: card()["status"] == "completed", "the end", timeout_sec=30)
     wait_until(lambda: backends.trace(trace_id), "the span in Jaeger", timeout_sec=30)
