@@ -34,8 +34,8 @@ from otel_bridge_collector.model.nodes import (
     Task,
 )
 from otel_bridge_collector.model.runs import is_open, runs_of, winner
+from otel_bridge_collector.model.shape.containers import is_in_phase
 from otel_bridge_collector.model.tasks import has_own_facts
-from otel_bridge_collector.model.work.containers import is_in_phase
 from otel_bridge_collector.stream.ring import Entry, ReplayRing
 
 __all__ = [
@@ -379,7 +379,7 @@ def _add_continuing_traces(story: _Story, traces: list[str]) -> None:
             named = before if story.maybe(0.8) else trace
             return {"project_id": project, "trace_id": trace, "parent_task_id": named}
 
-        about = {"span_id": root, "task_id": trace, "name": "resume"}
+        about: dict[str, Any] = {"span_id": root, "task_id": trace, "name": "resume"}
         if story.maybe(0.3):
             about |= {"span_kind": "SERVER", "task_id": None}
         side = "task" if about["task_id"] else "span"

@@ -32,9 +32,9 @@ from otel_bridge_collector.model.reading.cards import Cards
 from otel_bridge_collector.model.reading.ends import EndCounts
 from otel_bridge_collector.model.reading.gone import remember_nodes
 from otel_bridge_collector.model.runs import is_open, is_shadowed
+from otel_bridge_collector.model.shape.containers import count_kid
 from otel_bridge_collector.model.tasks import Tasks
 from otel_bridge_collector.model.tree import Tree
-from otel_bridge_collector.model.work.containers import count_kid
 
 __all__ = ["Eviction", "Limits"]
 

@@ -32,9 +32,9 @@ from otel_bridge_collector.model.failures import Failures
 from otel_bridge_collector.model.nodes import Host, Job, Node, Task, changed, forget_times
 from otel_bridge_collector.model.queues import Queues
 from otel_bridge_collector.model.reading.cards import Cards
-from otel_bridge_collector.model.reading.faces import is_direct_job
 from otel_bridge_collector.model.reading.phases import sample
 from otel_bridge_collector.model.reading.rows import Rows
+from otel_bridge_collector.model.shape.faces import is_direct_job
 from otel_bridge_collector.model.stats import RollingStats
 from otel_bridge_collector.model.tasks import Tasks, is_link, names_task
 from otel_bridge_collector.model.tree import Tree

@@ -18,7 +18,7 @@ from typing import Final
 
 from otel_bridge_collector.model.events import FAILED, SPAN, Event
 from otel_bridge_collector.model.nodes import NAMED, Node, Task
-from otel_bridge_collector.model.reading.faces import (
+from otel_bridge_collector.model.shape.faces import (
     face_of_node,
     find_face,
     has_true_end,
@@ -253,7 +253,7 @@ class Tasks:
 
     def face_of(self, task: Task) -> Node | None:
         """
-        Return the node that a card shows: the root, else what ``reading.faces`` finds; or None.
+        Return the node that a card shows: the root, else what ``shape.faces`` finds; or None.
 
         Never raises; on the collector's event loop. Looks at all nodes of the task if some have
         moved since the last call; there is no limit to that.

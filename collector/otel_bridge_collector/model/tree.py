@@ -29,14 +29,14 @@ from otel_bridge_collector.model.nodes import (
     forget_times,
     unchain,
 )
-from otel_bridge_collector.model.tasks import Tasks
-from otel_bridge_collector.model.work.containers import (
+from otel_bridge_collector.model.shape.containers import (
     count_kid,
     depth_of,
     is_in_phase,
     move_counts,
     reaches_below,
 )
+from otel_bridge_collector.model.tasks import Tasks
 
 __all__ = ["Tree"]
 

@@ -23,7 +23,9 @@ from otel_bridge_collector.model.events import (
 )
 from otel_bridge_collector.model.liveness import QUEUED_GRACE_US, QUIET_US, Liveness
 from otel_bridge_collector.model.nodes import Job, Node, Task
-from otel_bridge_collector.model.reading.faces import (
+from otel_bridge_collector.model.reading.phases import PhaseRow, phases, top_phases
+from otel_bridge_collector.model.runs import has_ended, is_open
+from otel_bridge_collector.model.shape.faces import (
     has_true_end,
     is_parent_awaited,
     local_roots,
@@ -31,8 +33,6 @@ from otel_bridge_collector.model.reading.faces import (
     status_of_ended,
     topmost_phases,
 )
-from otel_bridge_collector.model.reading.phases import PhaseRow, phases, top_phases
-from otel_bridge_collector.model.runs import has_ended, is_open
 from otel_bridge_collector.model.tasks import Tasks
 
 __all__ = ["Card", "Cards", "Labels", "Standing"]

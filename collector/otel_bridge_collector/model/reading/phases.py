@@ -29,8 +29,8 @@ from otel_bridge_collector.model.nodes import (
     Task,
 )
 from otel_bridge_collector.model.runs import has_ended
+from otel_bridge_collector.model.shape.containers import is_in_phase
 from otel_bridge_collector.model.tasks import has_own_facts
-from otel_bridge_collector.model.work.containers import is_in_phase
 
 __all__ = [
     "PhaseRow",

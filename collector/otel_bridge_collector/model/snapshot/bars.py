@@ -28,8 +28,8 @@ from otel_bridge_collector.model.nodes import (
 )
 from otel_bridge_collector.model.processes.records import Incarnation, Process, Worker
 from otel_bridge_collector.model.runs import is_open, is_shadowed, runs_of
+from otel_bridge_collector.model.shape.containers import depth_of
 from otel_bridge_collector.model.tasks import has_own_facts
-from otel_bridge_collector.model.work.containers import depth_of
 from otel_bridge_collector.wire.messages import EndedBy, SpanBar
 
 __all__ = [

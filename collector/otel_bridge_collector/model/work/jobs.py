@@ -37,8 +37,8 @@ from otel_bridge_collector.model.nodes import (
 from otel_bridge_collector.model.processes.records import Worker, credit
 from otel_bridge_collector.model.queues import Queues
 from otel_bridge_collector.model.runs import is_repeated, simple_winner, winner
+from otel_bridge_collector.model.shape.containers import shift
 from otel_bridge_collector.model.tasks import Tasks
-from otel_bridge_collector.model.work.containers import shift
 from otel_bridge_collector.model.work.merging import more_of
 from otel_bridge_collector.model.workers import Workers
 

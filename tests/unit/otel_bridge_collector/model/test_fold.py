@@ -13,11 +13,11 @@ from msgspec.structs import replace
 from otel_bridge_collector.model.events import STATUS_NAMES, Event
 from otel_bridge_collector.model.eviction import Limits
 from otel_bridge_collector.model.fold import Fold
-from otel_bridge_collector.model.reading.faces import is_request
 from otel_bridge_collector.model.reading.keys import is_row
 from otel_bridge_collector.model.reading.owners import TraceTable, owner_key
 from otel_bridge_collector.model.reading.projects import project_of
 from otel_bridge_collector.model.runs import runs_of
+from otel_bridge_collector.model.shape.faces import is_request
 from otel_bridge_collector.model.tasks import names_task
 
 from tests.support.histories import (

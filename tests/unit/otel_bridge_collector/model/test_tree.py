@@ -14,7 +14,7 @@ from otel_bridge_collector.model.nodes import (
     MAX_DEPTH,
     Node,
 )
-from otel_bridge_collector.model.work.containers import (
+from otel_bridge_collector.model.shape.containers import (
     depth_of,
     is_in_phase,
 )

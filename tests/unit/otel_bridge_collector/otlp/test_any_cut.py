@@ -105,7 +105,7 @@ def facts(model: Fold) -> list[tuple[object, ...]]:
 
 # --- traces that people have ----------------------------------------------------------------------
 
-SERVED: Final = {"attributes": REQUEST, "kind": Kind.SPAN_KIND_SERVER}
+SERVED: Final[dict[str, Any]] = {"attributes": REQUEST, "kind": Kind.SPAN_KIND_SERVER}
 AGENT_SPANS: Final = [
     span(3, "chat gpt-4o", 0.2, 6, 2, CHAT, Kind.SPAN_KIND_CLIENT),
     span(4, "chat gpt-4o", 6.1, 12, 2, CHAT, Kind.SPAN_KIND_CLIENT),
@@ -197,14 +197,14 @@ def test_a_card_goes_on_while_what_is_around_it_is_awaited() -> None:
 
 # --- random traces --------------------------------------------------------------------------------
 
-ROOTS: Final = (
+ROOTS: Final[tuple[dict[str, Any], ...]] = (
     {"kind": Kind.SPAN_KIND_SERVER, "attributes": REQUEST},
     {"kind": Kind.SPAN_KIND_SERVER, "attributes": REQUEST, "parent": ELSEWHERE, "flags": REMOTE},
     {"parent": ELSEWHERE, "flags": REMOTE},
     {},
     {"attributes": AGENT, "parent": ELSEWHERE, "flags": REMOTE},
 )
-INSIDE: Final = (
+INSIDE: Final[tuple[dict[str, Any], ...]] = (
     {"attributes": AGENT},
     {"attributes": CHAT, "kind": Kind.SPAN_KIND_CLIENT},
     {},

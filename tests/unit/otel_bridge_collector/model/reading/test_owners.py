@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from otel_bridge_collector.model.reading.owners import TraceTable, owner_key
 
-from tests.support.histories import event, fold_every_way, span
+from tests.support.histories import event
 
 TRACE = "a" * 32
 SHARED = "b" * 32
@@ -78,15 +78,19 @@ def test_the_table_is_bounded() -> None:
     assert [traces.task_of(digit * 32) for digit in "123"] == ["t1", None, "t3"]
 
 
-def test_a_span_of_another_project_without_trace_joins_no_task() -> None:
-    """A span that names neither task nor trace stays outside the task that its parent is in."""
-    story = [
-        event(0, "task_started", parent_task_id="t", task_id="j", span_id=span(1), project_id="p"),
-        event(1, "task_started", task_id="k", span_id=span(2), parent_span_id=span(1)),
-        event(1, "task_completed", task_id="k", span_id=span(2), project_id="q"),
-    ]
-    model = fold_every_way(story, 9)
-    assert {name: list(task.jobs) for name, task in model.tasks.by_id.items()} == {
-        "t": ["j"],
-        "": ["k"],
-    }
+def test_a_trace_that_continues_another_has_its_owner() -> None:
+    """A chain of links leads to the task of the last trace; a circle to its smallest id."""
+    links = {TRACE: SHARED, SHARED: UNKNOWN}
+    own = {"trace_id": UNKNOWN, "parent_task_id": "t", "task_id": "j"}
+    steps = [{"trace_id": at, "parent_task_id": to, "name": "n"} for at, to in links.items()]
+    events = [event(0, "span_started", **fields) for fields in steps]
+    for facts in itertools.permutations([*events, event(0, "task_started", **own)]):
+        traces = TraceTable()
+        for one in facts:
+            traces.note(one)
+        assert [owner_key(one, traces) for one in events] == ["t", "t"]
+    circle = TraceTable()
+    back = event(0, "span_started", trace_id=UNKNOWN, parent_task_id=TRACE, name="n")
+    for one in (*events, back):
+        circle.note(one)
+    assert [owner_key(one, circle) for one in (*events, back)] == [TRACE] * 3

@@ -36,7 +36,7 @@ def part(
 
 def cards(model: Fold) -> dict[str, tuple[object, ...]]:
     """What people see: title, status, start, end and completed jobs of each card."""
-    found = {}
+    found: dict[str, tuple[object, ...]] = {}
     for task in model.tasks.by_id.values():
         if model.tasks.is_shown(task):
             card = model.cards.card(task)

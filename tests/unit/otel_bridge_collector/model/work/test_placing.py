@@ -25,7 +25,7 @@ from otel_bridge_collector.model.nodes import (
     Job,
     Node,
 )
-from otel_bridge_collector.model.work.containers import depth_of
+from otel_bridge_collector.model.shape.containers import depth_of
 
 from tests.support.histories import (
     TRACE,

@@ -1,4 +1,4 @@
-"""``otel_bridge_collector.model.work.containers``: counts along the containers."""
+"""``otel_bridge_collector.model.shape.containers``: counts along the containers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from otel_bridge_collector.model.nodes import (
     Task,
     children,
 )
-from otel_bridge_collector.model.work.containers import (
+from otel_bridge_collector.model.shape.containers import (
     add_counts,
     count_kid,
     depth_of,

@@ -1,0 +1,1 @@
+"""The shape of a task's tree: counts along its containers, and which nodes stand for its card."""
