@@ -173,3 +173,26 @@ def test_a_task_that_ends_leaves_at_a_small_limit() -> None:
     for number in range(14, 40):
         start(model, number)
     assert len(model.tasks.by_id) <= 13
+
+
+def test_a_queue_behind_an_ended_request_leaves_before_a_lone_agent() -> None:
+    """What waits below a request that has ended is waiting, though it is the newest."""
+    model = Fold(Limits(nodes=20))
+    ids: dict[str, Any] = {"trace_id": REQUEST, "span_id": "d" * 16, "name": "POST /orders"}
+    wrapper: dict[str, Any] = {**ids, "span_id": "e" * 16, "parent_span_id": "d" * 16}
+    agent = {"trace_id": "b" * 32, "span_id": "c" * 16, "name": "planner", "phase": "planner"}
+    apply(
+        model,
+        event(0, "phase_started", **agent),
+        event(5, "span_started", **ids, span_kind="SERVER"),
+        event(5, "span_started", **wrapper),
+        *(
+            event(5, "task_enqueued", **{**wrapper, "span_id": f"{n:016x}"}, task_id=f"j{n}")
+            for n in range(1, 15)
+        ),
+        event(6, "span_ended", **wrapper),
+        event(6, "span_ended", **ids, span_kind="SERVER"),
+    )
+    judged(model, 10)
+    apply(model, *(job("new", 10, "task_started", number) for number in range(10)))
+    assert model.evicted == [REQUEST]

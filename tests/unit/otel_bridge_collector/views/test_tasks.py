@@ -14,7 +14,7 @@ from otel_bridge_collector.views.tasks import compute, merge
 from otel_bridge_collector.wire.views.params import TasksParams
 
 from otel_bridge.events.model import MonitoringEvent
-from tests.support.folding import apply, at, event, fold, root
+from tests.support.folding import apply, at, event, fold, job, root
 
 
 def story() -> list[MonitoringEvent]:
@@ -50,6 +50,21 @@ def test_what_needs_attention_comes_first() -> None:
     found = shown()
     assert names(found) == ["a-silent", "d-failed", "e-runs", "c-runs", "b-done"]
     assert found.head == {"first": 0, "total": 5, "total_all": 5, "attention": 2}
+
+
+def test_what_runs_comes_before_what_only_waits() -> None:
+    """An open task in which nothing runs is shown after those in which something does."""
+    found = fold(
+        [
+            job("runs", 1000, "task_started"),
+            job("waits", 1001, "task_enqueued"),
+            root("is open", 999, "task_started"),
+            job("is open", 1000, "task_enqueued"),
+        ]
+    )
+    params = TasksParams()
+    shown_now = merge([compute(state_of(found), params, None)], params)
+    assert names(shown_now) == ["runs", "is open", "waits"]
 
 
 @pytest.mark.parametrize(
