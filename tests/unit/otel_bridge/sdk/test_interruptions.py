@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.trace import Tracer
 
 from otel_bridge.events.redaction import MetaAllowlist
 from otel_bridge.mapping.mapper import SpanMapper
+from otel_bridge.mapping.span_view import INTERRUPTED_BY
 from otel_bridge.publish.bus import EventBus
 from otel_bridge.publish.transports.memory import MemoryLog, MemorySender
+from otel_bridge.sdk.interruptions import note_interruption
 from otel_bridge.sdk.processor import MonitoringSpanProcessor
 from otel_bridge.settings import BridgeSettings
 from tests.support.spans import SpanRecorder
@@ -113,3 +115,15 @@ def test_an_ordinary_exception_is_left_to_the_sdk(program: tuple[Tracer, Ends]) 
     except OSError:
         tracer.start_span("other").end()
     assert ends() == {"root": "ValueError: no", "other": None}
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), GeneratorExit(), SystemExit(0), SystemExit()])
+def test_what_is_no_interruption_leaves_no_note(error: BaseException) -> None:
+    """An ordinary exception has a status of its own; a reader that stops and exit code 0 are fine."""
+    span = TracerProvider(shutdown_on_exit=False).get_tracer("app").start_span("s")
+    assert isinstance(span, ReadableSpan)
+    try:
+        raise error
+    except BaseException as caught:
+        note_interruption(span, caught)
+    assert not hasattr(span, INTERRUPTED_BY)
