@@ -119,7 +119,7 @@ def test_an_ordinary_exception_is_left_to_the_sdk(program: tuple[Tracer, Ends]) 
 
 @pytest.mark.parametrize("error", [ValueError("no"), GeneratorExit(), SystemExit(0), SystemExit()])
 def test_what_is_no_interruption_leaves_no_note(error: BaseException) -> None:
-    """An ordinary exception has a status of its own; a reader that stops and exit code 0 are fine."""
+    """An ordinary exception has its own status; a reader that stops and exit code 0 are fine."""
     span = TracerProvider(shutdown_on_exit=False).get_tracer("app").start_span("s")
     assert isinstance(span, ReadableSpan)
     try:
