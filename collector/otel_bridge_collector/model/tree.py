@@ -35,6 +35,7 @@ from otel_bridge_collector.model.shape.containers import (
     is_in_phase,
     move_counts,
     reaches_below,
+    top_of_circle,
 )
 from otel_bridge_collector.model.tasks import Tasks
 
@@ -105,7 +106,7 @@ class Tree:
             node.parent = parent_key
             return None
         # What has no children cannot be above its parent: no walk for work reported from the top.
-        lowest = None if node.kids is None else self._top_of_circle(node, parent)
+        lowest = None if node.kids is None else top_of_circle(node, parent)
         if lowest is node:
             node.parent = parent_key
             return None
@@ -114,24 +115,11 @@ class Tree:
         parent.kids = node
         if parent.kind != ENQUEUE:
             count_kid(parent, KIDS, 1)
+        else:
+            changed(parent)  # its row is gone once an attempt has started, in any task
         if lowest is not None:
             self._let_go(lowest)
         return lowest
-
-    @staticmethod
-    def _top_of_circle(node: Node, parent: Node) -> Node | None:
-        """The smallest key's node in the circle that this link would close; None for no circle."""
-        lowest = node
-        at: Node | int | None = parent
-        while type(at) is Node:
-            if at is node:
-                return lowest
-            assert at.key is not None
-            assert lowest.key is not None
-            if at.key < lowest.key:
-                lowest = at
-            at = at.parent
-        return None
 
     def _let_go(self, node: Node) -> None:
         """Remove a link; the parent stays known by its key."""
@@ -140,6 +128,7 @@ class Tree:
         node.parent = parent.key
         self._unchain(node, parent.kids, parent)
         count_kid(parent, KIDS, -1)
+        changed(parent)
         if (node.marks | parent.marks) & RENAMED:
             self.unsure += (node, parent)
 
@@ -252,6 +241,8 @@ class Tree:
             node.agg = node.agg or [0] * 8
             node.agg[KIDS] = sum(1 for _ in children(node))
         node.kind = kind
+        if type(node.parent) is Node:
+            changed(node.parent)
         task = node.own.task
         container = self._container(node, task)
         move_counts(node, container)

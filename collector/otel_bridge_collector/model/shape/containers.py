@@ -17,6 +17,7 @@ __all__ = [
     "move_counts",
     "reaches_below",
     "shift",
+    "top_of_circle",
 ]
 
 
@@ -99,3 +100,18 @@ def reaches_below(node: Node, levels: int) -> bool:
                 todo.append((kid, level + 1))
             kid = kid.sib
     return False
+
+
+def top_of_circle(node: Node, parent: Node) -> Node | None:
+    """The smallest key's node in the circle that this link would close; None for no circle."""
+    lowest = node
+    at: Node | int | None = parent
+    while type(at) is Node:
+        if at is node:
+            return lowest
+        assert at.key is not None
+        assert lowest.key is not None
+        if at.key < lowest.key:
+            lowest = at
+        at = at.parent
+    return None
