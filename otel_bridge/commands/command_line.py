@@ -164,6 +164,9 @@ def add_library_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     token_.add_argument("name", help="client, for logs and for revoking the token: ci, alice")
     token_.add_argument("--projects", required=True, help="comma-separated; * for all")
+    token_.add_argument(
+        "--lines", action="store_true", help="may also read the stacks of their failures"
+    )
     token_.add_argument("--days", type=token.days, help="days until it expires (default: never)")
     token_.set_defaults(run=token.run)
 

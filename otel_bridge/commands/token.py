@@ -37,8 +37,9 @@ def run(options: argparse.Namespace) -> int:
     digest of the token and not the token itself. The number of projects is not limited.
 
     Args:
-        options: ``name``, ``projects`` (comma-separated, or ``*`` for all) and ``days`` until the
-            token expires (1 to 3650, not checked here; None: never).
+        options: ``name``, ``projects`` (comma-separated, or ``*`` for all), ``lines`` (whether it
+            may read stacks, which one for all projects may) and ``days`` until the token expires (1
+            to 3650, not checked here; None: never).
 
     Returns:
         The exit code, 0.
@@ -56,6 +57,8 @@ def run(options: argparse.Namespace) -> int:
             raise ConfigurationError("--projects is empty", "use --projects shop,blog or '*'")
         projects = ",".join(quote(name, safe="") for name in names)
     line = f"{options.name} sha256={hashlib.sha256(token.encode()).hexdigest()} projects={projects}"
+    if options.lines:
+        line += " rights=lines"
     if options.days:
         ends = datetime.now(UTC) + timedelta(days=options.days)
         line += f" expires={ends:%Y-%m-%dT%H:%M:%SZ}"

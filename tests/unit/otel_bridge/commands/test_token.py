@@ -24,7 +24,10 @@ def make_token(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[str
     assert found.digest == hashlib.sha256(token.encode()).hexdigest()
     assert token not in err
     return token, SimpleNamespace(
-        name=found.name, projects=found.projects, expires_at=found.expires_at
+        name=found.name,
+        projects=found.projects,
+        expires_at=found.expires_at,
+        may_read_lines=found.may_read_lines,
     )
 
 
@@ -42,6 +45,13 @@ def test_a_token_for_all_projects_for_a_month(capsys: pytest.CaptureFixture[str]
     assert (found.projects, round(left, 2)) == (None, 30)
     second, _ = make_token(capsys, "--projects", "*")
     assert first != second
+
+
+def test_a_token_for_stacks_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """Only with ``--lines`` may a token of some projects read the stacks of their failures."""
+    given = ([], ["--lines"], ["--lines", "--days", "30"])
+    found = [make_token(capsys, "--projects", "shop", *arguments)[1] for arguments in given]
+    assert [one.may_read_lines for one in found] == [False, True, True]
 
 
 @pytest.mark.parametrize(
