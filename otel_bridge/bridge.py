@@ -267,15 +267,16 @@ def configure(
     Sets up a ``MonitoringSpanProcessor``, the event bus (a queue of at most 20,000 events and the
     thread that sends them) and, if ``OTEL_*`` variables ask for it, OTLP export; ``worker()``
     starts heartbeats. Uses the provider given, else the one that the application has set, else
-    creates one and sets it. A provider that was not created here gets the processor, and a sampler
-    that keeps recording this library's spans; nothing else about it changes. Connects to nothing
-    yet: the first event does, in the bus's thread. Everything becomes a no-op with
+    creates one and sets it, which the application may still replace. Unless one is given, all other
+    providers of the SDK are watched too, each from its next ``get_tracer``. A provider that was not
+    created here gets the processor, and a sampler that keeps recording this library's spans;
+    nothing else about it changes. Connects to nothing yet: the first event does, in the bus's thread. Everything becomes a no-op with
     ``NEXUS_MONITORING_ENABLED=false``, ``MONITORING_ENABLED=false`` or ``OTEL_SDK_DISABLED=true``.
 
     Args:
         service_name: ``service.name`` of a provider that is created here. Takes precedence over
             ``OTEL_SERVICE_NAME``.
-        tracer_provider: An SDK provider to use instead of the global one.
+        tracer_provider: An SDK provider to use instead of the global one, and the only one watched.
         settings: Complete settings; default: read from the environment.
         strict: Whether a value that cannot work is an error. If False, the default, one warning
             names the variable, the value and the cure, and the setting's own default is used;
@@ -301,8 +302,8 @@ def configure(
         if _current is not None:
             if caller == _current_pid:
                 logger.warning(
-                    "otel_bridge.configure() changes nothing: an earlier call, or "
-                    "opentelemetry-instrument, has set this process up"
+                    "otel_bridge.configure() was called again, or under "
+                    "opentelemetry-instrument; this call changes nothing"
                 )
             return _current
         if settings is not None and overrides:
