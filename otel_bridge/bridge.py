@@ -270,8 +270,9 @@ def configure(
     creates one and sets it, which the application may still replace. Unless one is given, all other
     providers of the SDK are watched too, each from its next ``get_tracer``. A provider that was not
     created here gets the processor, and a sampler that keeps recording this library's spans;
-    nothing else about it changes. Connects to nothing yet: the first event does, in the bus's thread. Everything becomes a no-op with
-    ``NEXUS_MONITORING_ENABLED=false``, ``MONITORING_ENABLED=false`` or ``OTEL_SDK_DISABLED=true``.
+    nothing else about it changes. Connects to nothing yet: the first event does, in the bus's
+    thread. Everything becomes a no-op with ``NEXUS_MONITORING_ENABLED=false``,
+    ``MONITORING_ENABLED=false`` or ``OTEL_SDK_DISABLED=true``.
 
     Args:
         service_name: ``service.name`` of a provider that is created here. Takes precedence over
@@ -323,8 +324,7 @@ def configure(
         _current = bridge
     if bridge.bus is not None:
         call_last(bridge.shutdown)
-        if tracer_provider is None:
-            on_new_provider(watch_new_provider)
+        on_new_provider(watch_new_provider if tracer_provider is None else _watch_no_other)
         for hook in _on_configured:
             hook()
     return bridge
@@ -394,3 +394,7 @@ def watch_new_provider(provider: TracerProvider) -> None:
     bridge = _current
     if bridge is not None and bridge.bus is not None and not is_watched(provider, bridge.bus):
         watch_provider(provider, bridge.bus)
+
+
+def _watch_no_other(provider: TracerProvider) -> None:
+    """Leave a provider alone, because the application named the one to watch."""

@@ -49,6 +49,7 @@ _PRODUCT_SERVICE: Final = "crewAI-telemetry"
 _lock = threading.Lock()
 _unwatched: set[str] = set()
 """Classes of providers that ``warn_of_provider`` has named."""
+_is_wrapped = False
 _on_new: Callable[[TracerProvider], None] | None = None
 
 
@@ -130,11 +131,11 @@ def on_new_provider(call: Callable[[TracerProvider], None]) -> None:
     Args:
         call: Gets the provider, at every call of ``get_tracer``, in the caller's thread.
     """
-    global _on_new
+    global _is_wrapped, _on_new
     with _lock:
-        if _on_new is None:
+        if not _is_wrapped:
             _wrap_get_tracer()
-        _on_new = call
+        _is_wrapped, _on_new = True, call
 
 
 def _wrap_get_tracer() -> None:

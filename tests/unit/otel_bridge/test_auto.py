@@ -210,6 +210,25 @@ def test_every_provider_of_a_process_is_watched_once(set_up: str) -> None:
     assert logged == "WARNING Overriding of current TracerProvider is not allowed\n"
 
 
+def test_a_provider_that_is_named_is_the_only_one() -> None:
+    """An application that gives its provider to ``configure()`` has chosen what is shown."""
+    found, logged = run(
+        """
+import otel_bridge
+install()
+named, other = TracerProvider(), TracerProvider()
+otel_bridge.configure(tracer_provider=named)
+for provider in (named, other): provider.get_tracer("app").start_span("plan").end()
+{"ours": [ours(named), ours(other)], "live": live()}
+"""
+    )
+    assert found == {
+        "ours": [1, 0],
+        "live": [["task_started", "plan"], ["task_completed", "plan"]],
+    }
+    assert logged == ""
+
+
 LATE = """
 import atexit, threading
 def show():

@@ -32,8 +32,7 @@ def bus(make_settings: Callable[..., BridgeSettings]) -> Iterator[EventBus]:
 
 
 @pytest.fixture
-def _get_tracer_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TracerProvider, "get_tracer", TracerProvider.get_tracer)
+def _no_other_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(providers, "_on_new", None)
 
 
@@ -78,7 +77,7 @@ def test_a_new_bus_gets_the_spans(
     assert (bus.counters.published, later.counters.published) == (0, 2)
 
 
-@pytest.mark.usefixtures("_get_tracer_is_restored")
+@pytest.mark.usefixtures("_no_other_call")
 def test_every_provider_that_is_asked_for_a_tracer_is_seen(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -104,7 +103,7 @@ def test_every_provider_that_is_asked_for_a_tracer_is_seen(
         made.shutdown()
 
 
-@pytest.mark.usefixtures("_get_tracer_is_restored")
+@pytest.mark.usefixtures("_no_other_call")
 def test_a_products_own_telemetry_is_left_out(bus: EventBus) -> None:
     """CrewAI reports its use by spans over the global provider: they are no work of the user."""
     on_new_provider(lambda provider: watch_provider(provider, bus))
