@@ -43,6 +43,8 @@ _TAKE_LIMIT: Final = 2048
 """Items removed from the queue of a closed bus at a time."""
 _FORK_WAIT_SEC: Final = 1.0
 """The longest that a fork waits for the batch that is being encoded, which takes milliseconds."""
+_EXIT_FLUSH_SEC: Final = 1.0
+"""The flush before the other exit handlers: milliseconds, unless the log fails just then."""
 _FLUSH_RETRY_SEC: Final = 0.1
 """While a caller waits for a flush, the next attempt is at most this far away."""
 
@@ -307,7 +309,7 @@ class EventBus:
 
     def _flush_at_exit(self) -> None:
         if self._publisher.is_connected:  # else a program without a collector would end later
-            self.flush(self._settings.shutdown_timeout_sec)
+            self.flush(min(_EXIT_FLUSH_SEC, self._settings.shutdown_timeout_sec))
 
     def _flush_before_kill(self, timeout_sec: float) -> None:
         if self._thread is not None and self.outage is None:  # else it would only wait
