@@ -48,7 +48,7 @@ TARGETS: Final = (
     _target(f"{_LIBRARY}.events.encoding", f"{_EVENTS}/test_truncation.py"),
     _target(f"{_LIBRARY}.events.event_ids"),
     _target(f"{_LIBRARY}.events.model"),
-    _target(f"{_LIBRARY}.events.redaction"),
+    _target(f"{_LIBRARY}.events.redaction", f"{_EVENTS}/test_content.py"),
     _target(f"{_LIBRARY}.mapping.inheritance", f"{_MAPPING}/test_third_party.py"),
     _target(f"{_LIBRARY}.mapping.intermediate", f"{_MAPPING}/test_intermediate_order.py"),
     _target(f"{_LIBRARY}.mapping.lifecycle"),

@@ -104,6 +104,13 @@ def test_secrets_are_masked_wherever_they_stand(secret: str) -> None:
             f"https://discord.com/api/webhooks/123456/{KEY}",
             f"https://discord.com/api/webhooks/123456/{MASK}",
         ),
+        ("/a?sig=abc", f"/a?sig={MASK}"),
+        ("a=1&sig=abc", f"a=1&sig={MASK}"),
+        ("a=1;sig=abc", f"a=1;sig={MASK}"),
+        ("using Bearer abcdefghijklmnop here", f"using Bearer {MASK} here"),
+        ("xoxb-0123456789", MASK),
+        ("eyJhbGciOiJIUzI1NiJ9.abcd", MASK),
+        ("eyJhbGciOiJIUzI1NiJ9.abc", "eyJhbGciOiJIUzI1NiJ9.abc"),
         ("Cookie: session=abc; theme=dark", f"Cookie: {MASK}"),
         (f"authorization: token {KEY}", f"authorization: token {MASK}"),
         ('{"password": "two words", "a": 1}', f'{{"password": "{MASK}", "a": 1}}'),
@@ -130,6 +137,7 @@ def test_the_text_around_a_secret_stays(text: str, expected: str) -> None:
         "6ba529d4-1c2f-4c51-9a3e-0b8f5f7f9d11",
         "risk-assessment-of-schools",
         "the secret garden",
+        " " * 20,
         "http://[::1]:8080/a@b",
         "kafka://one:9092,two:9092/topic@v1",
         "mail to a@b.example about https://example.org/x",
@@ -306,6 +314,21 @@ def test_a_secret_across_the_longest_length_is_masked() -> None:
     text = "x " * 500 + f"sk-proj-{KEY}{KEY}"
     assert redact_meta({"a": text}) == {"a": "x " * 500 + MASK}
     assert KEY[:8] not in redact_meta({"a": "x " * 508 + f"sk-proj-{KEY}"})["a"]
+    key = "-----BEGIN PRIVATE KEY-----".ljust(2048, "a")
+    assert redact_meta({"a": key, "b": key + "a"}) == {"a": MASK, "b": f"{MASK}…"}
+
+
+def test_the_shortest_text_that_is_searched() -> None:
+    """Eight characters can hold a secret, as a name and as a value."""
+    assert redact_name("pwd=abcd") == f"pwd={MASK}"
+    assert redact_meta({"a": "pwd=abcd"}) == {"a": f"pwd={MASK}"}
+
+
+def test_counts_that_are_no_mapping_stay_as_they_are() -> None:
+    """What is no mapping by mistake is neither changed nor an error here."""
+    fields: dict[str, Any] = {"counts": [1]}
+    redact_fields(fields)
+    assert fields == {"counts": [1]}
 
 
 def test_more_names_than_are_remembered() -> None:
