@@ -200,16 +200,17 @@ def _haystack(span: SpanView, attributes: Attributes) -> Classification | None:
 
 _MAX_JSON: Final = 4096
 _GEN_AI_PHASES: Final = frozenset(
-    {"invoke_agent", "invoke_workflow", "create_agent", "invoke_node"}  # the last: Google's ADK
+    {"invoke_agent", "invoke_workflow", "invoke_node"}  # the last: Google's ADK
 )
 _GEN_AI_CALLS: Final = frozenset(
     {"chat", "text_completion", "generate_content", "embeddings", "retrieval"}
 )
 """Their operation is a name, if the model is not known; of others the span's name says more."""
 _GEN_AI_WRAPPERS: Final = frozenset(
-    {"execute_event_loop_cycle", "agent_step", "chain"}  # Strands; the AI SDK 7; LangSmith
+    {"execute_event_loop_cycle", "agent_step", "chain", "create_agent"}
 )
-"""Operations outside the conventions: one step of an agent, around its model and tool calls."""
+"""One step of an agent, around its model and tool calls (of Strands, the AI SDK 7, LangSmith); and
+what only makes an agent."""
 _LANGFUSE: Final = _roles(
     "span agent chain", "generation tool retriever embedding evaluator guardrail"
 )

@@ -172,13 +172,19 @@ def _trigger(span: SpanView, attributes: Attributes) -> Classification | None:
     return WRAPPER if is_start else None
 
 
+def _autogen(span: SpanView, _: Attributes) -> Classification | None:
+    """Messages between agents of one process are no jobs; the agents in them have a rule."""
+    return WRAPPER if span.name.startswith(_AUTOGEN) else None
+
+
 def is_never_a_task(name: str) -> bool:
     """
     Whether a root span of this name is no task; never raises.
 
-    The scheduler of Airflow 2.10 to 3.0 sends a trace for each of its loops, some a second, and
-    that of 3.2 one for each call of a listener. Temporal's ``StartWorkflow:X`` ends when the server
-    has accepted the workflow, which has a span of its own: only that says how it ends.
+    The scheduler of Airflow 2.10 to 3.0 sends a trace for each of its loops, some a second, that of
+    3.2 one for each call of a listener; AutoGen one for each message, and one where an agent is
+    made. Temporal's ``StartWorkflow:X`` ends when the server has accepted the workflow, which has a
+    span of its own: only that says how it ends.
     """
     return name in _LOOPS or name.startswith(_NO_TASKS)
 
@@ -194,7 +200,14 @@ _AIRFLOW_STATES: Final[dict[str, _Outcome]] = {
 _LOOPS: Final = frozenset(
     {"scheduler_job_loop", "dag_parsing_loop", "triggerer_job_loop", "emit_pool_metrics"}
 )
-_NO_TASKS: Final = ("listener.on_", "StartWorkflow:", "SignalWithStartWorkflow:")
+_AUTOGEN: Final = "autogen "
+_NO_TASKS: Final = (
+    _AUTOGEN,
+    "create_agent ",
+    "listener.on_",
+    "StartWorkflow:",
+    "SignalWithStartWorkflow:",
+)
 _RUN_SUFFIX: Final = re.compile(r"-[0-9a-f]{3}\Z")
 
 PLATFORM_RULES: Final = (
@@ -225,6 +238,12 @@ PLATFORM_RULES: Final = (
         "`operationType` or `dbos.operation.type` with the workflow's id",
         _dbos,
         ("operationUUID", "dbos.operation.workflow_id"),
+    ),
+    MappingRule(
+        "AutoGen",
+        "its messages, `autogen X`, are none; agents, tools and models: GenAI",
+        _autogen,
+        ("messaging.operation",),
     ),
     MappingRule(
         "Restate",

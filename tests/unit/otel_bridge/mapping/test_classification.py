@@ -162,7 +162,7 @@ def test_the_present_attributes_take_precedence() -> None:
         ({}, "x"),
     ],
 )
-@pytest.mark.parametrize("operation", ["invoke_agent", "invoke_workflow", "create_agent"])
+@pytest.mark.parametrize("operation", ["invoke_agent", "invoke_workflow", "invoke_node"])
 def test_agents(operation: str, attributes: dict[str, Any], expected: str) -> None:
     """An agent or workflow is a phase with the most telling name that the span has."""
     found = classified("x", INTERNAL, {"gen_ai.operation.name": operation, **attributes})

@@ -69,6 +69,8 @@ def span(
         ),
         ((link(), link(OTHER)), {"scope": "workflow", "name": "step.execute charge"}, None),
         ((link(),), {"scope": "app", "name": "step.execute charge"}, None),
+        ((link(), link(OTHER)), {"name": "autogen publish writer", "parent": 5}, ORIGIN),
+        ((link(OWN),), {"name": "autogen process writer", "parent": 5}, None),
         ((link(attributes={CONTINUES: True}),), {"parent": 5}, None),
         ((link(attributes={CONTINUES: True}),), {"parent": 5, "is_remote": True}, ORIGIN),
     ],

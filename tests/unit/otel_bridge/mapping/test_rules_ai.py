@@ -71,7 +71,9 @@ def test_names() -> None:
     assert read("haystack.agent.step", haystack__agent__max_steps=1) is None
 
 
-@pytest.mark.parametrize("operation", ["agent_step", "execute_event_loop_cycle", "chain"])
+@pytest.mark.parametrize(
+    "operation", ["agent_step", "execute_event_loop_cycle", "chain", "create_agent"]
+)
 def test_one_step_of_an_agent_is_no_job(operation: str) -> None:
     """Words outside the conventions stand for a wrapper around model and tool calls."""
     model = {"gen_ai__request__model": "m"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import Event, ReadableSpan
-from opentelemetry.trace import SpanContext, SpanKind
+from opentelemetry.trace import Link, SpanContext, SpanKind
 
 from otel_bridge.mapping.classification import Classification
 from otel_bridge.mapping.inheritance import InheritedContexts
@@ -155,6 +155,34 @@ def test_restate() -> None:
     assert read("ingress_invoke", target, SERVER) is None
 
 
+@pytest.mark.parametrize("kind", [SpanKind.PRODUCER, CONSUMER])
+def test_messages_of_autogen_are_no_jobs(kind: SpanKind) -> None:
+    """Most have no other side: every message between its agents would be a job that waits."""
+    message = {"messaging.operation": "publish", "messaging.destination": "topic"}
+    assert read("autogen publish topic", message, kind) is None
+    assert read("publish topic", message, kind) is not None
+
+
+def test_an_agent_of_autogen_is_in_the_card_of_who_asked() -> None:
+    """The delivery of a message starts a trace, which goes on with the sender's."""
+    contexts = InheritedContexts()
+    asking = SpanContext(1, 2, is_remote=False)
+    contexts.resolve(ReadableSpan("write a poem", context=asking), asking, {}, None)
+    delivery = SpanContext(5, 6, is_remote=False)
+    message = ReadableSpan(
+        "autogen publish writer", context=delivery, kind=SpanKind.PRODUCER, links=[Link(asking)]
+    )
+    assert contexts.resolve(message, delivery, {}, None).role is None
+    agent = SpanContext(5, 7, is_remote=False)
+    found = contexts.resolve(
+        ReadableSpan("invoke_agent writer", context=agent, parent=delivery),
+        agent,
+        {},
+        Classification("phase", "writer"),
+    )
+    assert found.parent_task_id == f"{1:032x}"
+
+
 def test_trigger_dev() -> None:
     """A run is called by its task; the call that starts another run enqueues nothing here."""
     attempt = {"$span.attempt": True, "$metadata.ctx.task.id": "crawl", "$style.icon": "attempt"}
@@ -181,7 +209,14 @@ def test_the_rules_have_names_of_their_own() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["scheduler_job_loop", "dag_parsing_loop", "listener.on_starting", "StartWorkflow:Order"],
+    [
+        "scheduler_job_loop",
+        "dag_parsing_loop",
+        "listener.on_starting",
+        "StartWorkflow:Order",
+        "autogen ack",
+        "create_agent writer",
+    ],
 )
 def test_root_spans_that_are_no_tasks(name: str) -> None:
     """Loops of Airflow's scheduler would make a card each; a start of a workflow ends before it."""
