@@ -39,7 +39,8 @@ _FREQUENCY: Final = "partial.frequency"
 _JSON_TYPES: Final = ("json/v1", "json")
 _PROTO_TYPES: Final = ("", "proto")
 _IS_OPEN_BY_EVENT: Final = {"heartbeat": True, "stop": False}
-_MILLISECONDS: Final = re.compile(r"\s*(\d{1,9})(?:\.\d+)?\s*(?:ms)?\s*")
+_DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ms|s|m|h|$)")
+_UNITS_MS: Final = {"": 1, "ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 
 
 def read_lifecycle(
@@ -78,7 +79,7 @@ def read_lifecycle(
             continue
         for resource_spans in spans.resource_spans:
             _complete(resource_spans.resource, resource)
-        promised = _MILLISECONDS.fullmatch(_attribute(record, _FREQUENCY))
+        promised = _milliseconds(_attribute(record, _FREQUENCY))
         for span in _spans(spans):
             count += 1
             if is_open:
@@ -135,9 +136,18 @@ def _spans(request: ExportTraceServiceRequest) -> Iterator[Span]:
             yield from scope_spans.spans
 
 
-def _mark_open(span: Span, promised: re.Match[str] | None) -> None:
+def _milliseconds(frequency: str) -> int | None:
+    """``5000ms``, or another duration as Go writes it (``1m30s``), which the reference reads."""
+    text = frequency[:64].strip()
+    parts = _DURATION.findall(text)
+    if not parts or _DURATION.sub("", text).strip():
+        return None
+    return int(sum(float(number) * _UNITS_MS[unit] for number, unit in parts))
+
+
+def _mark_open(span: Span, promised: int | None) -> None:
     flag = span.attributes.add(key=OPEN_ATTRIBUTE)
     flag.value.bool_value = True
     if promised is not None:
         promise = span.attributes.add(key=HEARTBEAT_ATTRIBUTE)
-        promise.value.int_value = int(promised[1])
+        promise.value.int_value = promised

@@ -86,6 +86,8 @@ def test_heartbeats_are_open_and_stops_are_ended() -> None:
     ("frequency", "beat_ms"),
     [
         *[("5000ms", 5000), ("5000 ms", 5000), ("5000.5ms", 5000), ("86400000", 86_400_000)],
+        *[("5s", 5000), ("1m30s", 90_000), ("1.5h", 5_400_000), (" 2s ", 2000), ("", None)],
+        *[("5 days", None), ("ms", None), ("5s and more", None)],
         *[("0ms", None), ("-5", None), ("1e99", None), ("often", None), ("9" * 30, None)],
         ("999999999ms", None),
     ],
