@@ -77,8 +77,10 @@ func New(exporter sdktrace.SpanExporter, options Options) *Processor {
 	setDefault(&options.Heartbeat, 10*time.Second)
 	setDefault(&options.MaxOpen, 2048)
 	setDefault(&options.MaxPerTick, 256)
-	// More could not keep the promise, and would be shown as stalled while they run.
-	options.MaxOpen = min(options.MaxOpen, options.MaxPerTick*max(1, int(options.Heartbeat/options.Tick)))
+	// More could not keep the promise, and would be shown as stalled while they run: after three times
+	// as long, but not before 15 s.
+	within := max(options.Heartbeat, 5*time.Second)
+	options.MaxOpen = min(options.MaxOpen, options.MaxPerTick*max(1, int(within/options.Tick)))
 	ctx, stop := context.WithCancel(context.Background())
 	processor := &Processor{
 		options: options, exporter: exporter, open: map[spanKey]*openSpan{},

@@ -35,8 +35,10 @@ class LiveSpanProcessor {
     this.exporter = exporter;
     this.options = { ...DEFAULTS, ...options };
     const { heartbeatMs, tickMs, maxPerTick, maxOpen } = this.options;
-    // More could not keep the promise, and would be shown as stalled while they run.
-    this.maxOpen = Math.min(maxOpen, Math.ceil((maxPerTick * heartbeatMs) / tickMs));
+    // More could not keep the promise, and would be shown as stalled while they run: after three
+    // times as long, but not before 15 s.
+    const within = Math.max(heartbeatMs, 5000);
+    this.maxOpen = Math.min(maxOpen, Math.ceil((maxPerTick * within) / tickMs));
     this.open = new Map();
     this.stats = { sent: 0, failed: 0, untracked: 0, postponed: 0 };
     this.timer = setInterval(() => {
