@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from typing import Any, Final
@@ -195,6 +196,26 @@ def test_a_card_goes_on_while_what_is_around_it_is_awaited() -> None:
     ]
 
 
+def test_traces_linked_by_their_roots_are_one_card() -> None:
+    """Three traces, each of which says by a link that it continues the one before."""
+    spans = [
+        span(2, "chat gpt-4o", 0.1, 2, 1, CHAT, Kind.SPAN_KIND_CLIENT),
+        span(1, "order", 0, 3),
+        span(12, "chat gpt-4o", 10.1, 12, 11, CHAT, Kind.SPAN_KIND_CLIENT, trace=2),
+        span(11, "POST /resume", 10, 13, trace=2, **SERVED),
+        span(21, "finish", 20, 23, trace=3),
+    ]
+    is_link = KeyValue(key="nexus.link.continues", value=AnyValue(bool_value=True))
+    for later, before in ((3, 1), (4, 3)):
+        one = spans[before]
+        ids = {"trace_id": one.trace_id, "span_id": one.span_id}
+        spans[later].links.append(Span.Link(**ids, attributes=[is_link]))
+    expected = [("order", "completed", 23_000.0, 2, 0)]
+    assert facts(fold([spans])) == expected
+    for order in itertools.permutations(spans):
+        assert facts(fold([[one] for one in order])) == expected
+
+
 # --- random traces --------------------------------------------------------------------------------
 
 ROOTS: Final[tuple[dict[str, Any], ...]] = (
@@ -214,11 +235,16 @@ INSIDE: Final[tuple[dict[str, Any], ...]] = (
 
 
 def random_trace(chooser: random.Random) -> list[Span]:
-    """A tree of at most 12 spans; some run on a machine whose clock is 2 s behind."""
+    """
+    A tree of at most 12 spans; some run on a machine whose clock is 2 s behind.
+
+    Nothing is inside a model call: of two in one another, one is the same call told twice.
+    """
     spans = [span(1, "root", 0, 30, **chooser.choice(ROOTS))]
     kinds = [spans[0].kind]
+    parents = [1]
     for number in range(2, chooser.randrange(3, 13)):
-        parent = chooser.randrange(1, number)
+        parent = chooser.choice(parents)
         fields = dict(chooser.choice(INSIDE))
         if kinds[parent - 1] == Kind.SPAN_KIND_PRODUCER:
             fields = {"kind": Kind.SPAN_KIND_CONSUMER, "attributes": TAKEN, "flags": REMOTE}
@@ -228,6 +254,8 @@ def random_trace(chooser: random.Random) -> list[Span]:
         end = start + chooser.uniform(0, 9)
         spans.append(span(number, name, start, end, parent, is_failed=failed, **fields))
         kinds.append(spans[-1].kind)
+        if fields.get("attributes") is not CHAT:
+            parents.append(number)
     return spans
 
 
