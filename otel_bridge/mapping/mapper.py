@@ -108,7 +108,7 @@ class SpanMapper:
         """
         Note which calls are inside others, before the spans of a request are mapped; never raises.
 
-        Only the collector calls it. So it does not matter how an exporter cuts a trace into
+        Only the collector calls it. So it does not matter how an exporter splits a trace into
         requests: of two spans about one model call, the inner one is the job in each case.
 
         Args:

@@ -127,3 +127,10 @@ def test_what_is_no_interruption_leaves_no_note(error: BaseException) -> None:
     except BaseException as caught:
         note_interruption(span, caught)
     assert not hasattr(span, INTERRUPTED_BY)
+
+
+def test_an_interruption_elsewhere_is_not_noted() -> None:
+    """One that did not come through the code that ends the span says nothing of it."""
+    span = ReadableSpan("x")
+    note_interruption(span, KeyboardInterrupt())
+    assert not hasattr(span, INTERRUPTED_BY)
