@@ -60,6 +60,12 @@ def _if_present(role: _Role, name: str) -> Classifier:
     return read
 
 
+def _model_of(attributes: Attributes, *names: str) -> str | None:
+    """A name; LlamaIndex and OpenLLMetry call a model ``unknown`` that they cannot name."""
+    found = text_of(attributes, *names)
+    return None if found == "unknown" else found
+
+
 def _gen_ai(span: SpanView, attributes: Attributes) -> Classification | None:
     operation = text_of(attributes, "gen_ai.operation.name")
     if operation is None:
@@ -71,7 +77,7 @@ def _gen_ai(span: SpanView, attributes: Attributes) -> Classification | None:
         return Classification("job", text_of(attributes, "gen_ai.tool.name") or span.name)
     if operation in _GEN_AI_WRAPPERS:
         return WRAPPER
-    model = text_of(attributes, "gen_ai.request.model")
+    model = _model_of(attributes, "gen_ai.request.model")
     if model is not None:
         name = f"{operation} {model}"
         return Classification("job", name, title=name)
@@ -89,7 +95,7 @@ def _open_inference(span: SpanView, attributes: Attributes) -> Classification | 
     if kind.upper() in ("AGENT", "CHAIN"):
         name = text_of(attributes, "agent.name", "graph.node.id")
         return Classification("phase", name or span.name, title=name)
-    name = text_of(attributes, "tool.name", "llm.model_name", "embedding.model_name")
+    name = _model_of(attributes, "tool.name", "llm.model_name", "embedding.model_name")
     return Classification("job", name or span.name)
 
 
@@ -97,7 +103,7 @@ def _traceloop(span: SpanView, attributes: Attributes) -> Classification | None:
     kind = text_of(attributes, "traceloop.span.kind")
     request = text_of(attributes, "llm.request.type")
     if kind is None and request is not None:
-        model = text_of(attributes, "gen_ai.request.model")
+        model = _model_of(attributes, "gen_ai.request.model")
         name = f"{request} {model}" if model else request
         return Classification("job", name, title=name)
     if kind is None:
@@ -114,7 +120,7 @@ def _vercel(span: SpanView, attributes: Attributes) -> Classification | None:
     if operation == "ai.toolCall":
         return Classification("job", text_of(attributes, "ai.toolCall.name") or span.name)
     if operation.rpartition(".")[2].startswith("do"):
-        model = text_of(attributes, "ai.model.id", "gen_ai.request.model")
+        model = _model_of(attributes, "ai.model.id", "gen_ai.request.model")
         return Classification("job", model or span.name)
     name = text_of(attributes, "ai.telemetry.functionId") or operation
     return Classification("phase", name, title=name)
@@ -132,7 +138,7 @@ def _mastra(span: SpanView, attributes: Attributes) -> Classification | None:
         return None
     operation = str(attributes.get("gen_ai.operation.name", ""))
     if kind in ("model_generation", "model_inference"):
-        model = text_of(attributes, "gen_ai.request.model")
+        model = _model_of(attributes, "gen_ai.request.model")
         if operation != "chat":
             return WRAPPER
         return Classification("job", f"chat {model}" if model else "chat")
@@ -146,7 +152,7 @@ def _mastra(span: SpanView, attributes: Attributes) -> Classification | None:
 
 def _model_call(_: SpanView, attributes: Attributes) -> Classification | None:
     """For instrumentations that name the model and no operation."""
-    model = text_of(attributes, "gen_ai.request.model")
+    model = _model_of(attributes, "gen_ai.request.model")
     return None if model is None else Classification("job", model)
 
 
