@@ -54,12 +54,12 @@ class Call:
 
 _KINDS: Final = (
     "langsmith.span.kind",
+    "mastra.span.type",
     "gen_ai.operation.name",
     "openinference.span.kind",
     "traceloop.span.kind",
     "llm.request.type",
     "ai.operationId",
-    "mastra.span.type",
     "langfuse.observation.type",
     "mlflow.spanType",
     "lmnr.span.type",
@@ -75,7 +75,9 @@ _MODEL_NAMES: Final = (
 _MARKERS: Final = frozenset({*_KINDS, _MODEL_NAMES[0]})
 _OPERATIONS: Final = {
     **dict.fromkeys(("chat", "completion", "text_completion", "generate_content"), "model"),
-    **dict.fromkeys(("llm", "chat_model", "generation", "model_generation"), "model"),
+    **dict.fromkeys(
+        ("llm", "chat_model", "generation", "model_generation", "model_inference"), "model"
+    ),
     **dict.fromkeys(("dogenerate", "dostream"), "model"),
     **dict.fromkeys(("embedding", "embeddings", "doembed"), "embedding"),
     **dict.fromkeys(("tool", "execute_tool", "toolcall", "tool_call", "mcp_tool_call"), "tool"),

@@ -140,6 +140,11 @@ def test_which_calls_are_the_same(outer: Call, inner: Call, expected: bool) -> N
         ({"openinference.span.kind": "LLM", "llm.model_name": "unknown"}, "job", ("model", None)),
         ({"mlflow.spanType": '"CHAT_MODEL"'}, "job", ("model", None)),
         ({"langsmith.span.kind": "tool", "gen_ai.operation.name": "chat"}, "job", ("tool", "type")),
+        (
+            {"mastra.span.type": "model_inference", "gen_ai.operation.name": "x"},
+            "job",
+            ("model", None),
+        ),
         (TOOL, "job", ("tool", "type")),
         ({"gen_ai.operation.name": "retrieval"}, "job", None),
         ({"openinference.span.kind": "RERANKER"}, "job", None),
