@@ -129,23 +129,23 @@ def is_same(outer: Call, inner: Call) -> bool:
     """
     Return whether a call directly inside another is the same one, described twice; never raises.
 
-    Of a model: the same operation and, where both name one, the same model, without its provider
-    and version. Of others: the same name in two instrumentation scopes, because an agent or a tool
-    may call itself; an enqueue has no name.
+    In two instrumentation scopes, because an agent, a tool or a model may call itself. Of a model:
+    the same operation and, where both name one, the same model, without its provider and version.
+    Of others: the same name; an enqueue has none.
 
     Args:
         outer: The call that holds the other.
         inner: The other. It must start before the outer one ends: a context that is never detached
             makes later calls children of an earlier one.
     """
-    if outer.operation != inner.operation or inner.start_ns < outer.start_ns:
+    if outer.operation != inner.operation or outer.scope == inner.scope:
+        return False
+    if inner.start_ns < outer.start_ns:
         return False
     if outer.end_ns is not None and inner.start_ns >= outer.end_ns > outer.start_ns:
         return False
-    if outer.operation not in _MODEL_OPERATIONS:
-        return outer.scope != inner.scope and outer.name == inner.name
-    if outer.name is None or inner.name is None:
-        return True
+    if outer.operation not in _MODEL_OPERATIONS or outer.name is None or inner.name is None:
+        return outer.name == inner.name or outer.operation in _MODEL_OPERATIONS
     return _model_of(outer.name) == _model_of(inner.name)
 
 

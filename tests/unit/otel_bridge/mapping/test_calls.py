@@ -99,13 +99,14 @@ def call(operation: str, name: str | None, scope: str = "a", **times: int | None
 @pytest.mark.parametrize(
     ("outer", "inner", "expected"),
     [
-        (call("model", "gpt-4o"), call("model", "gpt-4o"), True),
-        (call("model", "gpt-4o"), call("model", "openai/GPT-4o-2024-08-06"), True),
-        (call("model", "claude-opus-4-20250514"), call("model", "claude-opus-4-latest"), True),
-        (call("model", "gpt-4o"), call("model", "gpt-4o-mini"), False),
-        (call("model", None), call("model", "gpt-4o"), True),
-        (call("model", "gpt-4o"), call("model", None), True),
-        (call("model", "x"), call("embedding", "x"), False),
+        (call("model", "gpt-4o"), call("model", "gpt-4o", "b"), True),
+        (call("model", "gpt-4o"), call("model", "openai/GPT-4o-2024-08-06", "b"), True),
+        (call("model", "claude-opus-4-20250514"), call("model", "claude-opus-4-latest", "b"), True),
+        (call("model", "gpt-4o"), call("model", "gpt-4o-mini", "b"), False),
+        (call("model", "gpt-4o"), call("model", "gpt-4o"), False),
+        (call("model", None), call("model", "gpt-4o", "b"), True),
+        (call("model", "gpt-4o"), call("model", None, "b"), True),
+        (call("model", "x"), call("embedding", "x", "b"), False),
         (call("tool", "fetch"), call("tool", "fetch", "b"), True),
         (call("tool", "fetch"), call("tool", "fetch"), False),
         (call("tool", "fetch"), call("tool", "read", "b"), False),
@@ -114,14 +115,14 @@ def call(operation: str, name: str | None, scope: str = "a", **times: int | None
         (call("message", "add"), call("message", "add", "b"), True),
         (call("enqueue", None), call("enqueue", None, "b"), True),
         (call("enqueue", None), call("enqueue", None), False),
-        (call("model", "x", end=9), call("model", "x", start=8), True),
-        (call("model", "x", end=9), call("model", "x", start=9), False),
-        (call("model", "x", end=5), call("model", "x", start=5), True),
-        (call("model", "x"), call("model", "x", start=4), False),
+        (call("model", "x", end=9), call("model", "x", "b", start=8), True),
+        (call("model", "x", end=9), call("model", "x", "b", start=9), False),
+        (call("model", "x", end=5), call("model", "x", "b", start=5), True),
+        (call("model", "x"), call("model", "x", "b", start=4), False),
     ],
 )
 def test_which_calls_are_the_same(outer: Call, inner: Call, expected: bool) -> None:
-    """The same operation and name, begun while the outer one runs; tools and agents may recurse."""
+    """The same operation and name, in another scope, begun while the outer one runs."""
     assert is_same(outer, inner) is expected
 
 
