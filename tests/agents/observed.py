@@ -40,7 +40,7 @@ RUNS: Final = ("done", "failed", "cancelled")
 """What each program does, one after the other."""
 STEPS: Final = ("model", "tool")
 """Where each run waits: inside its first call of a model, and inside a tool."""
-_PATIENCE_SEC: Final = 8.0
+_PATIENCE_SEC: Final = 20.0
 _IDS: Final = re.compile(r"\b[0-9a-f]{12,}\b")
 
 
@@ -119,7 +119,7 @@ class Program:
             assert self.process.poll() is None, self._output.read_text(errors="replace")[-3000:]
             return False
 
-        wait_until(is_there, f"the step {name}", 60, every_sec=0.02)
+        wait_until(is_there, f"the step {name}", 120, every_sec=0.02)
 
     def let_go(self, name: str) -> None:
         (self._steps / f"{name}.go").touch()

@@ -83,8 +83,8 @@ class Rows:
         Why the node itself is stalled comes before the end of its card (what readers see of its
         task), but for mere silence. Otherwise an open node of an ended card counts as stalled, with
         the reason ``card_ended``; an open phase or span whose parent has ended, with
-        ``parent_ended``, unless a job below it runs. On the collector's event loop; raises nothing
-        for nodes of the model.
+        ``parent_ended``, unless a job below it runs or it has heartbeats of its own. On the
+        collector's event loop; raises nothing for nodes of the model.
 
         Args:
             node: Any but a virtual phase, which has no span; that is not checked.
@@ -143,9 +143,11 @@ class Rows:
 
     @staticmethod
     def _ended_above(node: Node) -> Verdict | None:
-        """An open phase or span ends with its parent, unless something below still runs."""
+        """An open phase or span ends with its parent, unless something says that it still runs."""
         if node.agg is not None and node.agg[PROCESSING]:
             return None
+        if node.more is not None and node.more.beat_ms:
+            return None  # a background task of a request outlives it
         parent = node.parent
         if type(parent) is Node and not is_open(parent) and parent.kind != ENQUEUE:
             return Verdict("parent_ended", max(parent.end, node.first))

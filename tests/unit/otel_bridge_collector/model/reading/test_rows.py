@@ -148,6 +148,18 @@ def test_a_phase_ends_with_its_parent() -> None:
     assert [state(model, number) for number in (2, 3)] == [OPEN, ended]
 
 
+def test_a_phase_with_heartbeats_outlives_its_parent() -> None:
+    """What FastAPI does in the background of a request runs on after the request's end."""
+    story = [
+        one(0, "span_started", 1),
+        one(1, "phase_started", 2, parent_span_id=span(1), beat_ms=10_000),
+        one(5, "span_ended", 1),
+    ]
+    assert state_after(story, 9, 2) == OPEN
+    lost = NodeState(STALLED, moment(1), "heartbeat_lost", RULE)
+    assert state_after(story, 60, 2) == lost
+
+
 def test_a_phase_that_began_after_its_parents_end() -> None:
     """A phase that starts after its parent ended is no bar of negative length."""
     story = [one(5, "phase_completed", 1), one(8, "phase_started", 2, parent_span_id=span(1))]
