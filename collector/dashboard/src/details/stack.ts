@@ -1,4 +1,4 @@
-/** The stack of a failure: kept beside the log for a day, and read only where somebody looks. */
+/** The stack of a failure: kept beside the log for a day, and read only while it is shown. */
 import { useEffect, useState } from "react";
 
 /** What is known of a stack so far. */

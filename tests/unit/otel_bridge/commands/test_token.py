@@ -49,7 +49,7 @@ def test_a_token_for_all_projects_for_a_month(capsys: pytest.CaptureFixture[str]
 
 def test_a_token_for_stacks_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     """Only with ``--lines`` may a token of some projects read the stacks of their failures."""
-    given = ([], ["--lines"], ["--lines", "--days", "30"])
+    given: tuple[list[str], ...] = ([], ["--lines"], ["--lines", "--days", "30"])
     found = [make_token(capsys, "--projects", "shop", *arguments)[1] for arguments in given]
     assert [one.may_read_lines for one in found] == [False, True, True]
 

@@ -208,8 +208,8 @@ def test_traces_linked_by_their_roots_are_one_card() -> None:
     is_link = KeyValue(key="nexus.link.continues", value=AnyValue(bool_value=True))
     for later, before in ((3, 1), (4, 3)):
         one = spans[before]
-        ids = {"trace_id": one.trace_id, "span_id": one.span_id}
-        spans[later].links.append(Span.Link(**ids, attributes=[is_link]))
+        link = Span.Link(trace_id=one.trace_id, span_id=one.span_id, attributes=[is_link])
+        spans[later].links.append(link)
     expected = [("order", "completed", 23_000.0, 2, 0)]
     assert facts(fold([spans])) == expected
     for order in itertools.permutations(spans):
