@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -322,6 +323,30 @@ def test_the_shortest_text_that_is_searched() -> None:
     """Eight characters can hold a secret, as a name and as a value."""
     assert redact_name("pwd=abcd") == f"pwd={MASK}"
     assert redact_meta({"a": "pwd=abcd"}) == {"a": f"pwd={MASK}"}
+
+
+@pytest.mark.parametrize(
+    ("cache", "look_up", "found"),
+    [
+        (redaction._shown_names, redact_name, "password=12"),
+        (redaction._secret_keys, redaction._is_secret_key, True),
+    ],
+    ids=["names", "keys"],
+)
+def test_what_is_remembered_is_bounded(
+    cache: dict[str, Any], look_up: Callable[[str], Any], found: Any
+) -> None:
+    """4,096 names of at most 256 characters are remembered; one more, and all are forgotten."""
+    cache.clear()
+    look_up("password=12")
+    look_up("x" * 256)
+    look_up("x" * 257)
+    assert (cache["password=12"], set(cache)) == (found, {"password=12", "x" * 256})
+    for number in range(4094):
+        look_up(f"name {number}")
+    assert len(cache) == 4096
+    look_up("one more")
+    assert set(cache) == {"one more"}
 
 
 def test_counts_that_are_no_mapping_stay_as_they_are() -> None:
