@@ -105,7 +105,9 @@ def main(arguments: Sequence[str]) -> int:
     for each, reason in zip(environments, wrong, strict=True):
         if reason is not None:
             print(f"NOT PROVED: {each.name} is not installed: {reason}", flush=True)
-    command = [sys.executable, "-m", "pytest", "-n", "2", "-m", "agents", "-rs", "tests/agents"]
+    # Both ways of a library are in one group, and so in one process, which compares them.
+    processes = ["-n", "2", "--dist", "loadgroup"]
+    command = [sys.executable, "-m", "pytest", *processes, "-m", "agents", "-rs", "tests/agents"]
     done = subprocess.run([*command, *arguments], cwd=ROOT, check=False)
     is_failed = "CI" in os.environ and any(wrong)
     return done.returncode or int(is_failed)
