@@ -136,7 +136,7 @@ interop: $(VENV)/.dev ## a real OpenTelemetry Collector, Jaeger, Tempo and a Nod
 frameworks: $(VENV)/.dev ## contract tests with every supported version of the task frameworks; ARGS=celery-5.5 for one
 	$(BIN)/python -m tests.support.framework_versions $(ARGS)
 
-# One environment for each library, 6 in all: 980 MB, 80 s to install.
+# One environment for each library, 7 in all: 1.2 GB, 100 s to install.
 agents: $(VENV)/.dev ## real programs of agent libraries with models that need no network, watched live
 	$(BIN)/python -m tests.support.agent_libraries $(ARGS)
 

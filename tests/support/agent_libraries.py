@@ -100,7 +100,7 @@ def main(arguments: Sequence[str]) -> int:
             list(pool.map(LockedEnvironment.lock, environments))
             return 0
         if not all(each.is_installed for each in environments):
-            print("otel-bridge: installing the agent libraries: 80 seconds", flush=True)
+            print("otel-bridge: installing the agent libraries: 100 seconds", flush=True)
         wrong = list(pool.map(LockedEnvironment.install, environments))
     for each, reason in zip(environments, wrong, strict=True):
         if reason is not None:
