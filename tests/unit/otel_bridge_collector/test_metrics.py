@@ -58,6 +58,7 @@ NAMES = {
     "otel_bridge_own_send_failures_total": "counter",
     "otel_bridge_channel_messages_refused_total": "counter",
     "otel_bridge_otlp_rejected_by_cause_total": "counter",
+    "otel_bridge_otlp_stacks_lost_total": "counter",
     "otel_bridge_otlp_rejected_total": "counter",
     "otel_bridge_otlp_requests_shed_total": "counter",
     "otel_bridge_otlp_requests_in_progress": "gauge",
@@ -286,6 +287,7 @@ async def test_otlp_numbers_are_shown(collector: Collector) -> None:
         "otlp_rejected_by_cause_total project": 2,
         "otlp_rejected_total span": 2,
         "otlp_rejected_total log record": 0,
+        "otlp_stacks_lost_total": 0,
         "otlp_requests_shed_total": 3,
         "otlp_requests_in_progress": 1,
     }

@@ -375,4 +375,9 @@ async def test_any_order_of_snapshots_and_ends_gives_one_state(
     for span, word in last.items():
         start, end, _, _, name, error = found[span]
         assert (start is not None, end, error) == (True, 0, None)
+        texts = [one.text for words, _ in requests for one in words if one.span == span]
+        if restarted and texts.count(word.text) < len(texts) and texts.count(word.text) > 1:
+            # A collector that has just started does not know that the span said something else
+            # in between: what it says again has the id of what it said at first.
+            continue
         assert name.endswith(f" {word.text}") or word.shape == "given up"

@@ -278,7 +278,7 @@ def test_live_and_over_otlp_the_same_attributes_pass() -> None:
         semconv.QUEUE: "amqp://u:hunter2@host/q",
         "gen_ai.input.messages": "hunter2",
         "tool_response": ["hunter2"],
-        "call.url": "https://h/a?sig=hunter2",
+        "http.url": "https://h/a?sig=hunter2",
         "password=hunter2": 1,
         "gen_ai.usage.input_tokens": 5,
         "gen_ai.response.finish_reasons": ["stop"],
@@ -296,7 +296,7 @@ def test_live_and_over_otlp_the_same_attributes_pass() -> None:
     assert received.queue == live["queue"] == f"amqp://u:{MASK}@host/q"
     assert "hunter2" not in f"{live} {received!r}"
     assert received.meta["gen_ai.usage.input_tokens"] == 5
-    assert received.meta["call.url"] == f"https://h/a?sig={MASK}"
+    assert received.meta["http.url"] == f"https://h/a?sig={MASK}"
 
 
 def test_the_project_of_a_span() -> None:
