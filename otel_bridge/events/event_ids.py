@@ -6,11 +6,12 @@ Duplicates are recognised by these ids, so all releases must agree on them; a te
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Final
 
 from opentelemetry.trace import SpanContext
 
-__all__ = ["event_id_of", "snapshot_id_of"]
+__all__ = ["digest_of", "event_id_of", "snapshot_id_of"]
 
 
 def event_id_of(context: SpanContext, start_ns: int, *, is_end: bool) -> str:
@@ -51,6 +52,11 @@ def snapshot_id_of(context: SpanContext, start_ns: int, digest: int) -> str:
     span_id = context.span_id
     bits = context.trace_id ^ (span_id << 64 | span_id) ^ (start_ns * _SPREAD & _UUID_ALL)
     return _uuid_text(bits ^ (digest * _SPREAD & _UUID_ALL) ^ _SNAPSHOT_SIDE)
+
+
+def digest_of(data: bytes) -> int:
+    """Return 64 bits of what these bytes say, for ``snapshot_id_of``."""
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), "big")
 
 
 def _uuid_text(bits: int) -> str:

@@ -19,13 +19,12 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from hashlib import blake2b
 from typing import Any, Final
 
 from opentelemetry.trace import SpanContext, SpanKind
 
 from otel_bridge.clock import iso_utc
-from otel_bridge.events.event_ids import event_id_of, snapshot_id_of
+from otel_bridge.events.event_ids import digest_of, event_id_of, snapshot_id_of
 from otel_bridge.mapping.inheritance import InheritedContext, Key
 from otel_bridge.mapping.lifecycle import SPAN, event_of
 from otel_bridge.mapping.span_view import (
@@ -312,7 +311,7 @@ class IntermediateSpans:
     def _update_of(self, span: _IntermediateSpan) -> Fields:
         """A snapshot of an open span has another name than the one before."""
         fields = self._fields(span, None, time.time_ns(), {})
-        digest = int.from_bytes(blake2b(span.name.encode(), digest_size=8).digest(), "big")
+        digest = digest_of(span.name.encode())
         fields["event_id"] = snapshot_id_of(span.context, span.start_ns, digest)
         fields["event_type"] = "span_updated"
         del fields["status"]

@@ -8,19 +8,17 @@ heartbeats (``beat_ms``), and one ``span_beats`` event for up to 400 open spans 
 
 from __future__ import annotations
 
-import uuid
 import weakref
 from typing import Any, Final
 
 from opentelemetry.sdk.trace import ReadableSpan
 
-from otel_bridge.clock import Clock, iso_utc
+from otel_bridge.clock import Clock
+from otel_bridge.events.span_heartbeats import span_heartbeats
 
 __all__ = ["OpenSpans"]
 
 _MAX_SPANS: Final = 20_000
-_MAX_IDS: Final = 400
-"""Ids in one event: 7.6 KB, within the 8,192 bytes of an event."""
 
 
 class OpenSpans:
@@ -79,24 +77,8 @@ class OpenSpans:
         if now < self._due:
             return []
         self._due = now + self._interval_sec
-        by_project: dict[str | None, list[str]] = {}
-        for span_id, (span, project_id) in list(self._open.items()):
+        for span_id, (span, _) in list(self._open.items()):
             if span() is None:
                 del self._open[span_id]
-            else:
-                by_project.setdefault(project_id, []).append(f"{span_id:016x}")
-        return [
-            self._event(project_id, ids[first : first + _MAX_IDS])
-            for project_id, ids in by_project.items()
-            for first in range(0, len(ids), _MAX_IDS)
-        ]
-
-    def _event(self, project_id: str | None, ids: list[str]) -> dict[str, Any]:
-        fields: dict[str, Any] = {
-            "event_id": str(uuid.uuid4()),
-            "ts": iso_utc(self._clock.time_ns()),
-            "event_type": "span_beats",
-        }
-        if project_id is not None:
-            fields["project_id"] = project_id
-        return {**fields, "spans": ids}
+        alive = ((span_id, project_id) for span_id, (_, project_id) in self._open.items())
+        return span_heartbeats(alive, self._clock.time_ns())

@@ -147,7 +147,7 @@ class OtlpReceiver:
         ended.sort(key=lambda span: (span.end_time or 0, -(span.start_time or 0)))
         for span in ended:
             self._map(span, events, bad, is_end=True)
-            self._snapshots.end(_key_of(span))
+            self._snapshots.end(span.key)
         events.sort(key=lambda pair: pair[0])
         if bad:
             rejected.add(Rejection.MAPPING, count=len(bad))
@@ -189,7 +189,7 @@ class OtlpReceiver:
         now_ns: int,
     ) -> None:
         """Map a snapshot: the span's start, or what is new since the snapshot before."""
-        span, key = one.span, _key_of(one.span)
+        span, key = one.span, one.span.key
         is_given_up = one.seen.shape is Shape.GIVEN_UP
         says = ~one.digest if is_given_up else one.digest
         known = self._snapshots.last(key)
@@ -250,7 +250,7 @@ class OtlpReceiver:
         except Exception:
             # One bad span must not cost the others; the sender gets the number of bad ones.
             logger.debug("a span could not be mapped", exc_info=True)
-            bad.add(_key_of(span))
+            bad.add(span.key)
             return None
 
     def _with_stack(self, fields: dict[str, Any], span: OtlpSpan) -> MonitoringEvent:
@@ -284,11 +284,6 @@ class OtlpReceiver:
 def _event(fields: dict[str, Any]) -> MonitoringEvent:
     redact_fields(fields)
     return MonitoringEvent.model_validate(fields)
-
-
-def _key_of(span: OtlpSpan) -> Key:
-    context = span.context
-    return (0, 0) if context is None else (context.trace_id, context.span_id)
 
 
 def _key_of_event(event: MonitoringEvent) -> Key | None:

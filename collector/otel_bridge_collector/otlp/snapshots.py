@@ -10,28 +10,25 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from datetime import UTC, datetime
-from hashlib import blake2b
 from typing import Any, Final, NamedTuple, Protocol
 
 from opentelemetry.trace import SpanContext
 
-from otel_bridge.clock import SYSTEM_CLOCK, Clock, iso_utc
+from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge.events.event_ids import snapshot_id_of
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
+from otel_bridge.events.span_heartbeats import span_heartbeats
 
 __all__ = [
     "HEARTBEAT_INTERVAL_SEC",
     "Key",
     "Known",
     "Snapshots",
-    "digest_of",
     "event_of_snapshot",
     "snapshot_id_of_start",
 ]
 
 _MAX_SPANS: Final = 20_000
-_MAX_IDS: Final = 400
-"""Ids in one event: 7.6 KB, within the 8,192 bytes of an event."""
 HEARTBEAT_INTERVAL_SEC: Final = 1.0
 """Between two events with heartbeats of one sender, however many requests it sends."""
 
@@ -144,20 +141,9 @@ class Snapshots:
             return []
         self._sent_at = now
         heard, self._heard = self._heard, {}
-        by_project: dict[str | None, list[str]] = {}
-        for span_id, project_id in heard.items():
-            by_project.setdefault(project_id, []).append(f"{span_id:016x}")
         return [
-            MonitoringEvent.model_validate(
-                {
-                    "ts": iso_utc(now_ns),
-                    "event_type": MonitoringEventType.SPAN_BEATS,
-                    "project_id": project_id,
-                    "spans": ids[first : first + _MAX_IDS],
-                }
-            )
-            for project_id, ids in by_project.items()
-            for first in range(0, len(ids), _MAX_IDS)
+            MonitoringEvent.model_validate(fields)
+            for fields in span_heartbeats(heard.items(), now_ns)
         ]
 
     def confirm(self) -> None:
@@ -207,8 +193,3 @@ def snapshot_id_of_start(span: Snapshot, digest: int) -> str:
     """Return the id of a start that was not known as one before this snapshot."""
     assert span.context is not None
     return snapshot_id_of(span.context, span.start_time or 0, digest ^ _START_SIDE)
-
-
-def digest_of(data: bytes) -> int:
-    """Return 64 bits of what these bytes say."""
-    return int.from_bytes(blake2b(data, digest_size=8).digest(), "big")

@@ -21,6 +21,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 
 from otel_bridge.events import semconv
+from otel_bridge.events.event_ids import digest_of
 from otel_bridge_collector.otlp.rejections import Rejection, Rejections
 from otel_bridge_collector.otlp.shapes import (
     HEARTBEAT_ATTRIBUTE,
@@ -30,7 +31,7 @@ from otel_bridge_collector.otlp.shapes import (
     Shape,
     shape_of,
 )
-from otel_bridge_collector.otlp.snapshots import Key, digest_of
+from otel_bridge_collector.otlp.snapshots import Key
 
 __all__ = ["OtlpSpan", "ReadSpan", "ReadSpans", "read_spans"]
 
@@ -84,6 +85,12 @@ class OtlpSpan(NamedTuple):
     events: Sequence[_SpanEvent]
     instrumentation_scope: InstrumentationScope
     links: Sequence[Link]
+
+    @property
+    def key(self) -> Key:
+        """Trace id and span id; zeros without a context, which ``read_spans`` always gives."""
+        context = self.context
+        return (0, 0) if context is None else (context.trace_id, context.span_id)
 
 
 def read_spans(
@@ -152,7 +159,7 @@ class _Reader:
         """Everything that was added."""
         spans = self._spans
         if self._open:
-            ended = {_key_of(one.span) for one in spans}
+            ended = {one.span.key for one in spans}
             spans += [one for key, one in self._open.items() if one and key not in ended]
         for span, _, _ in spans:
             if span.parent is not None:
@@ -173,7 +180,7 @@ class _Reader:
         if one.seen.shape is Shape.ENDED:
             self._spans.append(one)
             return
-        key = _key_of(one.span)
+        key = one.span.key
         is_repeat = one.seen.shape is Shape.OPEN and self._is_heartbeat(key, one.digest)
         self._open[key] = None if is_repeat else one
 
@@ -240,11 +247,6 @@ def _ids_of(span: trace_pb2.Span) -> Key:
     if not (trace_id and span_id):
         raise ValueError("an id of zeros")
     return trace_id, span_id
-
-
-def _key_of(span: OtlpSpan) -> Key:
-    assert span.context is not None
-    return span.context.trace_id, span.context.span_id
 
 
 def _pending_parent(attributes: Mapping[str, Any]) -> int:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.trace import SpanContext
 
-from otel_bridge.events.event_ids import event_id_of
+from otel_bridge.events.event_ids import digest_of, event_id_of
 
 TRACE_ID = 0x0AF7651916CD43DD8448EB211C80319C
 SPAN_ID = 0xB7AD6B7169203331
@@ -66,3 +66,9 @@ def test_two_sides_of_spans_in_one_trace_have_two_ids(
     assert uuid.UUID(first).version == 4
     assert uuid.UUID(first).variant == uuid.RFC_4122
     assert (first == second) == (one == other)
+
+
+def test_a_digest_is_64_bits() -> None:
+    """Other bytes have another one."""
+    assert 0 <= digest_of(b"a") < 2**64
+    assert digest_of(b"a") != digest_of(b"b")

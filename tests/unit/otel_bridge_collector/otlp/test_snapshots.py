@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from otel_bridge_collector.otlp.snapshots import Known, Snapshots, digest_of
+from otel_bridge_collector.otlp.snapshots import Known, Snapshots
 
 SECOND = 1_000_000_000
 
@@ -105,9 +105,3 @@ def test_a_span_that_ended_has_no_heartbeat() -> None:
     snapshots.end((7, 1))
     assert beats(snapshots) == []
     assert not snapshots.is_repeat((7, 1), 1)
-
-
-def test_a_digest_is_64_bits() -> None:
-    """Other bytes have another one."""
-    assert 0 <= digest_of(b"a") < 2**64
-    assert digest_of(b"a") != digest_of(b"b")
