@@ -185,15 +185,12 @@ def face_of_node(node: Node) -> Face | None:
     kind = node.kind
     if kind == ENQUEUE or (kind == PHASE and node.key is None):
         return None
-    top: Node | None = None
-    for above in _ancestors(node):
-        if above.key is not None:
-            if above.kind != SPAN:
-                return None
-            top = above
-    if _may_be_below(top or node):
-        return _face(_BELOW, node)
+    top = _top_without_work(node)
     if top is None:
+        return None
+    if _may_be_below(top):
+        return _face(_BELOW, node)
+    if top is node:
         if kind == SPAN:
             return _face(_LAST if is_request(node) else _FIRST, node)
         return _face(_FIRST if kind == PHASE else _SECOND, node)
@@ -230,13 +227,19 @@ def topmost_phases(task: Task) -> list[Node]:
 
 
 def _has_work_above(node: Node) -> bool:
+    top = _top_without_work(node)
+    return top is None or _may_be_below(top)
+
+
+def _top_without_work(node: Node) -> Node | None:
+    """The topmost span around a node, itself if there is none; None if it is inside other work."""
     top = node
     for above in _ancestors(node):
         if above.key is not None:
             if above.kind != SPAN:
-                return True
+                return None
             top = above
-    return _may_be_below(top)
+    return top
 
 
 def is_direct_job(node: Node) -> bool:
