@@ -29,7 +29,7 @@ from otel_bridge.publish.open_spans import OpenSpans
 from otel_bridge.publish.retry import Breaker
 from otel_bridge.publish.transports.base import Outgoing, Sender, SpanStack
 from otel_bridge.settings import BridgeSettings
-from otel_bridge.stacks.failures import FAILED_STATUSES, FailureStacks
+from otel_bridge.stacks.failures import FailureStacks, is_failure_of
 from otel_bridge.urls import redact_url
 
 __all__ = ["POSITION_MAX_BYTES", "BusCounters", "Publisher"]
@@ -196,7 +196,7 @@ class Publisher:
         for fields in self._mapper.take_intermediate():
             self.intermediate += 1
             try:
-                self.send_buffer.add(self._encode_intermediate(fields, item))
+                self.send_buffer.add(self._encode_of_span(fields, item))
             except Exception as error:
                 self._reject(error)
         if outgoing is not None:
@@ -221,18 +221,11 @@ class Publisher:
             return None
         if not is_end:
             self._open_spans.start(item, fields)
-        if is_end and fields.get("status") in FAILED_STATUSES:
-            return self._encode_failure(fields, item)
-        return self._encode_fields(fields)
+        return self._encode_of_span(fields, item)
 
-    def _encode_intermediate(self, fields: dict[str, Any], item: Any) -> Outgoing:
-        if fields.get("status") in FAILED_STATUSES and isinstance(item, ReadableSpan):
-            context = item.context
-            if context is not None and fields["span_id"] == f"{context.span_id:016x}":
-                return self._encode_failure(fields, item)
-        return self._encode_fields(fields)
-
-    def _encode_failure(self, fields: dict[str, Any], span: ReadableSpan) -> Outgoing:
+    def _encode_of_span(self, fields: dict[str, Any], span: Any) -> Outgoing:
+        if not is_failure_of(fields, span):
+            return self._encode_fields(fields)
         try:
             text = self.stacks.add(
                 fields, span.attributes or {}, span.events, self._clock.monotonic()

@@ -19,9 +19,9 @@ from otel_bridge.stacks.parse import places_in
 from otel_bridge.stacks.recorded import RecordedException
 from otel_bridge.stacks.render import stack_text
 
-__all__ = ["FAILED_STATUSES", "FailureStacks"]
+__all__ = ["FailureStacks", "is_failure_of"]
 
-FAILED_STATUSES: Final = frozenset({"failed", "retrying"})
+_FAILED_STATUSES: Final = frozenset({"failed", "retrying"})
 """Of events whose span may have a stack."""
 _AFTER: Final = ("reason", "progress", "spans")
 """Fields of an event that come after those of its stack."""
@@ -124,6 +124,22 @@ class FailureStacks:
         if isinstance(event, RecordedException) and event.raised is not None:
             return stack_text(event.raised, self._own)
         return bound(str((event.attributes or {}).get(semconv.EXCEPTION_STACKTRACE)))
+
+
+def is_failure_of(fields: Mapping[str, Any], span: object) -> bool:
+    """
+    Whether an event is the failure of this span, which may have recorded a stack; never raises.
+
+    A span can cause events of others too: those of requests and wrappers around it.
+
+    Args:
+        fields: The event's fields.
+        span: Anything; what has no ``context`` has no failure.
+    """
+    if fields.get("status") not in _FAILED_STATUSES:
+        return False
+    context = getattr(span, "context", None)
+    return context is not None and fields.get("span_id") == f"{context.span_id:016x}"
 
 
 def _last_stack(events: Sequence[_SpanEvent]) -> _SpanEvent | None:

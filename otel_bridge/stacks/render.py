@@ -83,10 +83,11 @@ def _lines(
 
 def _one_text(message: str) -> str:
     """A message masked before it is shortened, so that no half of a secret is left."""
-    masked = redact_text(message)
-    if len(masked) <= _MAX_MESSAGE_CHARS:
-        return masked
-    return masked[: _MAX_MESSAGE_CHARS - 1] + "…"
+    return _shortened(redact_text(message), _MAX_MESSAGE_CHARS)
+
+
+def _shortened(text: str, max_chars: int) -> str:
+    return text if len(text) <= max_chars else text[: max_chars - 1] + "…"
 
 
 def _frame_lines(
@@ -131,11 +132,7 @@ def _without_repetition(frames: Sequence[Frame | None]) -> Iterator[tuple[Frame 
 
 def _source(path: str, line: int) -> str:
     # Masked before it is shortened, as messages are.
-    try:
-        source = redact_text(linecache.getline(path, line).strip()[:1024])
-    except Exception:
-        return ""  # a loader of the user's own may raise anything
-    return source if len(source) <= _MAX_LINE_CHARS else source[: _MAX_LINE_CHARS - 1] + "…"
+    return _shortened(redact_text(_source_as_it_is(path, line)[:1024]), _MAX_LINE_CHARS)
 
 
 def python_text(error: Raised) -> str:
@@ -208,4 +205,4 @@ def _source_as_it_is(path: str, line: int) -> str:
     try:
         return linecache.getline(path, line).strip()
     except Exception:
-        return ""
+        return ""  # a loader of the user's own may raise anything

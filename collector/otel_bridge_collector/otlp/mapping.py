@@ -27,7 +27,7 @@ from otel_bridge.events.redaction import MetaAllowlist, redact_fields
 from otel_bridge.mapping.inheritance import InheritedContext, Key
 from otel_bridge.mapping.mapper import SpanMapper
 from otel_bridge.publish.transports.base import SpanStack
-from otel_bridge.stacks.failures import FAILED_STATUSES, FailureStacks
+from otel_bridge.stacks.failures import FailureStacks, is_failure_of
 from otel_bridge_collector.otlp.rejections import Rejection, Rejections
 from otel_bridge_collector.otlp.shapes import Shape
 from otel_bridge_collector.otlp.snapshots import (
@@ -255,8 +255,7 @@ class OtlpReceiver:
 
     def _with_stack(self, fields: dict[str, Any], span: OtlpSpan) -> MonitoringEvent:
         """The event; if it is the span's failure, its stack is kept to be stored with it."""
-        is_own = span.context is not None and fields["span_id"] == f"{span.context.span_id:016x}"
-        if is_own and fields.get("status") in FAILED_STATUSES:
+        if is_failure_of(fields, span):
             text = self._stacks.add(fields, span.attributes or {}, span.events, time.monotonic())
             if text is not None and len(self._found_stacks) < _MAX_UNCONFIRMED_STACKS:
                 stack = SpanStack(fields["span_id"], text, fields.get("project_id"))

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanContext
+
 from otel_bridge.events.encoding import FIELD_ORDER
-from otel_bridge.stacks.failures import FailureStacks
+from otel_bridge.stacks.failures import FailureStacks, is_failure_of
 from otel_bridge.stacks.own_code import own_code
 from otel_bridge.stacks.recorded import recorded
 from tests.support.raised import chained, grouped
@@ -125,3 +129,22 @@ def test_own_packages_decide_the_key() -> None:
     for packages, count in (("", 2), ("shop", 1)):
         keys = {add(FailureStacks(packages), thrown(t))[0]["error_key"] for t in (one, two)}
         assert len(keys) == count
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"status": "failed", "span_id": f"{7:016x}"}, True),
+        ({"status": "retrying", "span_id": f"{7:016x}"}, True),
+        ({"status": "completed", "span_id": f"{7:016x}"}, False),
+        ({"status": "failed", "span_id": f"{8:016x}"}, False),
+        ({"status": "failed"}, False),
+        ({"span_id": f"{7:016x}"}, False),
+    ],
+)
+def test_only_the_failure_of_a_span_itself_has_its_stack(
+    fields: dict[str, Any], expected: bool
+) -> None:
+    """A span also causes events of requests and wrappers around it, whose failures are theirs."""
+    assert is_failure_of(fields, ReadableSpan("x", SpanContext(1, 7, is_remote=False))) is expected
+    assert is_failure_of(fields, object()) is False
