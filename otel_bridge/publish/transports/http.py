@@ -27,6 +27,7 @@ from otel_bridge.errors import ConfigurationError, TransportError, TransportReje
 from otel_bridge.events.model import STATS_EVENT_TYPES
 from otel_bridge.publish.transports.base import AppendResult, Outgoing, SpanStack
 from otel_bridge.publish.transports.http_stacks import STACKS_PATH, encode_stacks
+from otel_bridge.publish.transports.ndjson import lines_of, parse_line
 from otel_bridge.settings import BridgeSettings
 from otel_bridge.urls import ENCODING_CURE, is_host_name, is_readable, redact_url
 
@@ -124,9 +125,7 @@ def decode_push(body: bytes, headers: Mapping[str, str], max_event_bytes: int) -
         raise TransportRejectedError(f"{PRODUCER_HEADER} must be 1 to 64 letters, digits, - or _")
     if not (first_n.isascii() and first_n.isdigit() and 0 < len(first_n) <= 15 and int(first_n)):
         raise TransportRejectedError(f"{FIRST_N_HEADER} must be a whole number from 1")
-    lines = body.split(b"\n")
-    if lines and not lines[-1]:
-        lines.pop()
+    lines = lines_of(body)
     if not 1 <= len(lines) <= MAX_PUSH_EVENTS:
         raise TransportRejectedError(f"{len(lines)} events; a batch has 1 to {MAX_PUSH_EVENTS}")
     batch = [
@@ -138,10 +137,7 @@ def decode_push(body: bytes, headers: Mapping[str, str], max_event_bytes: int) -
 def _decode_line(line: bytes, number: int, max_event_bytes: int) -> Outgoing:
     if len(line) > max_event_bytes:
         raise TransportRejectedError(f"line {number} has {len(line)} bytes, over {max_event_bytes}")
-    try:
-        event = pydantic_core.from_json(line, allow_inf_nan=False)
-    except ValueError:
-        raise TransportRejectedError(f"line {number} is not JSON") from None
+    event = parse_line(line, number)
     if not (
         isinstance(event, dict)
         and isinstance(event_type := event.get("event_type"), str)

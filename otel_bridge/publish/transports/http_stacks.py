@@ -17,6 +17,7 @@ import pydantic_core
 
 from otel_bridge.errors import TransportRejectedError
 from otel_bridge.publish.transports.base import SpanStack
+from otel_bridge.publish.transports.ndjson import lines_of, parse_line
 from otel_bridge.stacks.render import MAX_STACK_BYTES
 
 __all__ = ["MAX_STACKS", "MAX_STACKS_BYTES", "STACKS_PATH", "decode_stacks", "encode_stacks"]
@@ -63,19 +64,14 @@ def decode_stacks(body: bytes) -> list[SpanStack]:
         TransportRejectedError: A line is no stack, or its text is over 4,096 bytes. Says which
             line; never quotes it. It is the only error.
     """
-    lines = body.split(b"\n")
-    if lines and not lines[-1]:
-        lines.pop()
+    lines = lines_of(body)
     if not 1 <= len(lines) <= MAX_STACKS:
         raise TransportRejectedError(f"{len(lines)} stacks; a request has 1 to {MAX_STACKS}")
     return [_decode_line(line, number) for number, line in enumerate(lines, start=1)]
 
 
 def _decode_line(line: bytes, number: int) -> SpanStack:
-    try:
-        fields = pydantic_core.from_json(line, allow_inf_nan=False)
-    except ValueError:
-        raise TransportRejectedError(f"line {number} is not JSON") from None
+    fields = parse_line(line, number)
     if not (
         isinstance(fields, dict)
         and isinstance(span_id := fields.get("span_id"), str)
