@@ -193,7 +193,10 @@ def _interface(
     model: type[BaseModel], schema: dict[str, Any], mode: _Mode = "serialization"
 ) -> str:
     lines = [f"{_comment(schema.get('description'))}export interface {model.__name__} {{"]
-    meanings = _meanings(model.__doc__ or "")
+    meanings: dict[str, str] = {}
+    for base in reversed(model.__mro__):
+        if issubclass(base, BaseModel) and base is not BaseModel:
+            meanings |= _meanings(base.__doc__ or "")
     for name, field in schema["properties"].items():
         meaning = field.get("description") or meanings.get(name) or meanings.get(f"{name}_")
         lines.extend(_comment(meaning, "  ").splitlines())

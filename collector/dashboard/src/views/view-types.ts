@@ -125,7 +125,9 @@ export interface JobParams {
 export interface FailuresParams {
   /** As in `ListParams`, as are `at` and `count`. */
   project?: string | null;
+  /** Where the window starts: a row, a key or `end`; default: the first row. */
   at?: Anchor;
+  /** Rows in it, 1 to 200; default 60. */
   count?: number;
   /**
    * Only failures of this research task, or of the work of this trace that names no task,
@@ -619,17 +621,36 @@ export interface FailureRow {
 
 /** The head of the view `worker`: one worker process. */
 export interface WorkerHead {
-  /** As in `WorkerRow`, as all that follow but the last. */
+  /**
+   * The worker's id and its incarnation (one life of its process), because ids are used
+   * again.
+   */
   k: string;
+  /** As the worker named itself. */
   id: number | string;
+  /** `online`; `stopped`: it said so; `offline`: its heartbeats ended without that. */
   status: "online" | "offline" | "stopped";
+  /** Its host name; null if unknown, as for the next three. */
   host: string | null;
+  /** Its process id. */
   pid: number | null;
+  /** The queues that it takes jobs from; null: it does not say. */
   queues: readonly string[] | null;
+  /** When it started, ms. */
   start: number | null;
+  /** When its newest event was received, ms. */
   seen: number | null;
+  /**
+   * Attempts that completed on it, in former lives of its process too; of two that live
+   * under one id only in this one.
+   */
   done: number;
+  /** Attempts that failed on it, likewise. */
   failed: number;
+  /**
+   * Events that its process dropped, according to its last heartbeat; 0 before the
+   * first.
+   */
   dropped: number;
   /**
    * Jobs that it took and that have not ended, those of other projects and those after
@@ -662,7 +683,7 @@ export interface HeldRow {
   end: number | null;
 }
 
-/** One worker process; two that live under one id are two. */
+/** One worker process, and the job that it runs; two that live under one id are two. */
 export interface WorkerRow {
   /**
    * The worker's id and its incarnation (one life of its process), because ids are used
@@ -683,14 +704,6 @@ export interface WorkerRow {
   start: number | null;
   /** When its newest event was received, ms. */
   seen: number | null;
-  /** Id of the job that it runs; null: none, or that of another project than was asked for. */
-  job: string | null;
-  /** Type of that job, shown for other projects too. */
-  job_type: string | null;
-  /** Research task of that job, under the same conditions as `job`. */
-  job_task: string | null;
-  /** When that job started, ms. */
-  job_start: number | null;
   /**
    * Attempts that completed on it, in former lives of its process too; of two that live
    * under one id only in this one.
@@ -703,6 +716,14 @@ export interface WorkerRow {
    * first.
    */
   dropped: number;
+  /** Id of the job that it runs; null: none, or that of another project than was asked for. */
+  job: string | null;
+  /** Type of that job, shown for other projects too. */
+  job_type: string | null;
+  /** Research task of that job, under the same conditions as `job`. */
+  job_task: string | null;
+  /** When that job started, ms. */
+  job_start: number | null;
 }
 
 /** One queue whose depth was reported. */

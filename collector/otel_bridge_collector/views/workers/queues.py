@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 
 from otel_bridge_collector.model.queues import Queue
-from otel_bridge_collector.views.listing import Listing, Scope, Window, list_window
+from otel_bridge_collector.views.listing import Listing, Scope
 from otel_bridge_collector.views.state import ViewState, ms
+from otel_bridge_collector.views.workers.workers import merge
 from otel_bridge_collector.wire.views.params import ListParams
 from otel_bridge_collector.wire.views.rows import QueueRow
 
@@ -70,17 +70,3 @@ def _workers_of(state: ViewState) -> Counter[str] | None:
             if status == "online":
                 found.update(process.queues[1])
     return found if does_any_say else None
-
-
-def merge(parts: Sequence[Listing], params: ListParams) -> Window:
-    """
-    Take the window of the first part; all are equal: every process folds all events of queues.
-
-    Pure; raises nothing.
-
-    Args:
-        parts: One listing (all rows of the view) for each process; none give an empty window.
-        params: Where the window (the rows that the client sees) starts, by default at the first
-            row, and how many rows it has: 60, at most 200.
-    """
-    return list_window(parts[:1], params)

@@ -13,7 +13,7 @@ from otel_bridge_collector.model.reading.keys import node_key, task_name
 from otel_bridge_collector.model.snapshot.panels import is_named_to, runs_in
 from otel_bridge_collector.views.listing import GoneError, Listing, Scope, Window, whole_window
 from otel_bridge_collector.views.state import ViewState, ms
-from otel_bridge_collector.views.workers.workers import Shown, row_of, shown_by_key
+from otel_bridge_collector.views.workers.workers import Shown, facts_of, shown_by_key
 from otel_bridge_collector.wire.views.params import WorkerParams
 from otel_bridge_collector.wire.views.rows import WorkerHead
 
@@ -58,11 +58,8 @@ def compute(state: ViewState, params: WorkerParams, scope: Scope) -> Listing:
         if is_named_to(job, params.project)
     }
     order = sorted(((-node.first, key), key) for key, (_, node) in rows.items())
-    shared = row_of(shown, params.project)
-    head = {name: shared[name] for name in WorkerHead.model_fields if name in shared}
-    return Listing(
-        order[:_MAX_ROWS], lambda key: _row(state, *rows[key], key), head | {"open": len(held)}
-    )
+    head = facts_of(shown) | {"open": len(held)}
+    return Listing(order[:_MAX_ROWS], lambda key: _row(state, *rows[key], key), head)
 
 
 def merge(parts: Sequence[Listing], params: WorkerParams) -> Window:

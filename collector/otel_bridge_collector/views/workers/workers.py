@@ -19,7 +19,7 @@ from otel_bridge_collector.views.listing import Listing, Scope, Window, list_win
 from otel_bridge_collector.views.state import ViewState, ms
 from otel_bridge_collector.wire.views.params import ListParams
 
-__all__ = ["Shown", "compute", "merge", "row_of", "shown_by_key"]
+__all__ = ["Shown", "compute", "facts_of", "merge", "shown_by_key"]
 
 
 def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
@@ -45,7 +45,7 @@ def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
     order = [((index, ""), key) for index, key in enumerate(found)]
 
     def row(key: str) -> bytes:
-        return to_json(row_of(found[key], params.project))
+        return to_json(_row(found[key], params.project))
 
     return Listing(order, row, {})
 
@@ -53,6 +53,8 @@ def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
 def merge(parts: Sequence[Listing], params: ListParams) -> Window:
     """
     Take the window of the first part; all are equal: every process folds all events of workers.
+
+    Of queues too, so the view ``queues`` uses this function.
 
     Pure; raises nothing.
 
@@ -86,19 +88,10 @@ def shown_by_key(state: ViewState) -> dict[str, Shown]:
     return {each.key: each for each in found}
 
 
-def row_of(shown: Shown, project: str | None) -> dict[str, Any]:
-    """
-    Return the fields of a worker's row; never raises.
-
-    Args:
-        shown: The worker.
-        project: A job of another project is not named; None: every job is.
-    """
+def facts_of(shown: Shown) -> dict[str, Any]:
+    """Return what is said of a worker process, the fields of ``WorkerFacts``; never raises."""
     key, worker, one, status, is_one_of_several = shown
     own = one if is_one_of_several else None
-    job = current_job(worker, own) if status == "online" else None
-    node = None if job is None else job.win
-    named = job if is_named_to(job, project) else None
     counts = own or worker
     return {
         "k": key,
@@ -109,11 +102,21 @@ def row_of(shown: Shown, project: str | None) -> dict[str, Any]:
         "queues": None if one is None or one.queues is None else one.queues[1],
         "start": ms(started_at(one)),
         "seen": ms(own.seen if own else worker.last_seen),
+        "done": counts.completed,
+        "failed": counts.failed,
+        "dropped": one.note[1] if one else 0,
+    }
+
+
+def _row(shown: Shown, project: str | None) -> dict[str, Any]:
+    """A job of another project is not named."""
+    own = shown.process if shown.is_one_of_several else None
+    job = current_job(shown.worker, own) if shown.status == "online" else None
+    node = None if job is None else job.win
+    named = job if is_named_to(job, project) else None
+    return facts_of(shown) | {
         "job": named and named.id,
         "job_type": None if node is None else node.name,
         "job_task": named and (named.task.id or None),
         "job_start": None if node is None else ms(node.start),
-        "done": counts.completed,
-        "failed": counts.failed,
-        "dropped": one.note[1] if one else 0,
     }

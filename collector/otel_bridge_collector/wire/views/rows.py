@@ -21,6 +21,7 @@ __all__ = [
     "QueueRow",
     "TaskRow",
     "TasksHead",
+    "WorkerFacts",
     "WorkerHead",
     "WorkerRow",
 ]
@@ -204,9 +205,9 @@ class TaskRow(WireModel):
     phases: tuple[PhasePart, ...]
 
 
-class WorkerRow(WireModel):
+class WorkerFacts(WireModel):
     """
-    One worker process; two that live under one id are two. A record.
+    What the views ``workers`` and ``worker`` say of one worker process; a record.
 
     A field of a wrong type, or an unknown one, raises ``ValidationError``.
 
@@ -220,10 +221,6 @@ class WorkerRow(WireModel):
         queues: The queues that it takes jobs from; None: it does not say.
         start: When it started, ms.
         seen: When its newest event was received, ms.
-        job: Id of the job that it runs; None: none, or that of another project than was asked for.
-        job_type: Type of that job, shown for other projects too.
-        job_task: Research task of that job, under the same conditions as ``job``.
-        job_start: When that job started, ms.
         done: Attempts that completed on it, in former lives of its process too; of two that live
             under one id only in this one.
         failed: Attempts that failed on it, likewise.
@@ -239,38 +236,41 @@ class WorkerRow(WireModel):
     queues: tuple[str, ...] | None
     start: int | None
     seen: int | None
-    job: str | None
-    job_type: str | None
-    job_task: str | None
-    job_start: int | None
     done: int
     failed: int
     dropped: int
 
 
-class WorkerHead(WireModel):
+class WorkerRow(WorkerFacts):
+    """
+    One worker process, and the job that it runs; two that live under one id are two. A record.
+
+    A field of a wrong type, or an unknown one, raises ``ValidationError``.
+
+    Attributes:
+        job: Id of the job that it runs; None: none, or that of another project than was asked for.
+        job_type: Type of that job, shown for other projects too.
+        job_task: Research task of that job, under the same conditions as ``job``.
+        job_start: When that job started, ms.
+    """
+
+    job: str | None
+    job_type: str | None
+    job_task: str | None
+    job_start: int | None
+
+
+class WorkerHead(WorkerFacts):
     """
     The head of the view ``worker``: one worker process; a record.
 
     A field of a wrong type, or an unknown one, raises ``ValidationError``.
 
     Attributes:
-        k: As in ``WorkerRow``, as all that follow but the last.
         open: Jobs that it took and that have not ended, those of other projects and those after
             the first 200 included: what it runs, or held when it was lost.
     """
 
-    k: str
-    id: int | str
-    status: Literal["online", "offline", "stopped"]
-    host: str | None
-    pid: int | None
-    queues: tuple[str, ...] | None
-    start: int | None
-    seen: int | None
-    done: int
-    failed: int
-    dropped: int
     open: int
 
 
