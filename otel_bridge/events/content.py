@@ -13,6 +13,7 @@ rule stops all. Of 469 short facts it lets 460 pass.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -80,9 +81,6 @@ _USER_KEYED: Final = re.compile(
 _INLINE_JSON: Final = ('{"', "{'", "[{", '["', "['", "[[")
 """How a mapping or list begins that was made a text, by JSON or by ``str()``."""
 
-_words: Final[dict[str, str]] = {}
-"""What was found for the newest keys, because spans repeat them: 0.1 us instead of 5."""
-
 
 def content_word(key: str) -> str:
     """
@@ -97,16 +95,10 @@ def content_word(key: str) -> str:
         key: An attribute's name in any spelling: ``ai.toolCall.args``, ``tool_arguments``. Nested
             keys are put together with dots. Numbers in it do not count.
     """
-    found = _words.get(key)
-    if found is None:
-        if len(key) > MAX_FACT_CHARS:
-            return key[:MAX_FACT_CHARS]
-        if len(_words) >= _MAX_CACHED_KEYS:
-            _words.clear()
-        found = _words[key] = _find_content_word(key)
-    return found
+    return key[:MAX_FACT_CHARS] if len(key) > MAX_FACT_CHARS else _find_content_word(key)
 
 
+@functools.lru_cache(maxsize=_MAX_CACHED_KEYS)  # spans repeat their keys: 0.1 us instead of 5
 def _find_content_word(key: str) -> str:
     words: list[str] = [word.lower() for word in _WORD.findall(key)]
     for word in words:

@@ -14,6 +14,7 @@ from typing import Final
 
 from opentelemetry.trace import SpanKind
 
+from otel_bridge.mapping.rules_platforms import AUTOGEN_PREFIX
 from otel_bridge.mapping.span_view import SpanView, scope_of
 
 __all__ = ["CONTINUES", "continued_trace", "is_whole_run"]
@@ -26,9 +27,8 @@ _MARKS: Final = (CONTINUES, "restate.runtime")
 _WORKFLOW_SCOPE: Final = "workflow"
 _WORKFLOW: Final = "workflow.execute"
 _WORKFLOW_NAMES: Final = (_WORKFLOW, "step.execute")
-_AUTOGEN: Final = "autogen "
-"""How the spans of AutoGen's messages begin; the delivery of one links to its sender's trace."""
-_LINKING_NAMES: Final = (*_WORKFLOW_NAMES, _AUTOGEN)
+_LINKING_NAMES: Final = (*_WORKFLOW_NAMES, AUTOGEN_PREFIX)
+"""The delivery of a message of AutoGen links to its sender's trace."""
 
 
 def continued_trace(span: SpanView) -> int | None:
@@ -36,10 +36,10 @@ def continued_trace(span: SpanView) -> int | None:
     Return the id of the trace whose work a span goes on with; None for most spans. Never raises.
 
     By the first link with a true ``nexus.link.continues`` or ``restate.runtime``, of a span of kind
-    INTERNAL or SERVER that has no parent in its process. Of Vercel
-    Workflow, whose links have no attributes, by the only link of a ``workflow.execute`` or
-    ``step.execute`` span; not if its parent is in another process: then that is where the run came
-    from, and the link is to the request that delivered it.
+    INTERNAL or SERVER that has no parent in its process. Of Vercel Workflow, whose links have no
+    attributes, by the only link of a ``workflow.execute`` or ``step.execute`` span; not if its
+    parent is in another process: then that is where the run came from, and the link is to the
+    request that delivered it. Of AutoGen's messages by their first link.
 
     Args:
         span: The span; its links, which an SDK span has and another may lack, are read.
@@ -56,7 +56,7 @@ def continued_trace(span: SpanView) -> int | None:
         is_delivered = span.parent is None or not span.parent.is_remote
         if is_delivered and span.name.startswith(_WORKFLOW_NAMES):
             found = links[0]
-    if found is None and span.name.startswith(_AUTOGEN):
+    if found is None and span.name.startswith(AUTOGEN_PREFIX):
         found = links[0]
     if found is None or span.context is None:
         return None
@@ -69,11 +69,11 @@ def is_whole_run(span: SpanView) -> bool:
     Whether a span that continues a trace runs all of the work, and so is a root of it.
 
     True for a root, and for Vercel's ``workflow.execute``, which is inside the request that
-    delivers it; a ``step.execute`` is one job, and those of AutoGen's messages deliver
-    them. Never raises.
+    delivers it; a ``step.execute`` is one job, and spans of AutoGen's messages deliver them. Never
+    raises.
     """
     if span.parent is None:
-        return not span.name.startswith(_AUTOGEN)
+        return not span.name.startswith(AUTOGEN_PREFIX)
     return span.name.startswith(_WORKFLOW)
 
 

@@ -17,7 +17,7 @@ from otel_bridge.events.semconv import EXCEPTION_EVENT
 from otel_bridge.mapping.classification import WRAPPER, Classification, MappingRule, text_of
 from otel_bridge.mapping.span_view import Attributes, SpanView
 
-__all__ = ["PLATFORM_RULES", "is_never_a_task"]
+__all__ = ["AUTOGEN_PREFIX", "PLATFORM_RULES", "is_never_a_task"]
 
 _Outcome = Literal["completed", "failed", "retrying"]
 
@@ -174,7 +174,7 @@ def _trigger(span: SpanView, attributes: Attributes) -> Classification | None:
 
 def _autogen(span: SpanView, _: Attributes) -> Classification | None:
     """Messages between agents of one process are no jobs; the agents in them have a rule."""
-    return WRAPPER if span.name.startswith(_AUTOGEN) else None
+    return WRAPPER if span.name.startswith(AUTOGEN_PREFIX) else None
 
 
 def is_never_a_task(name: str) -> bool:
@@ -200,9 +200,10 @@ _AIRFLOW_STATES: Final[dict[str, _Outcome]] = {
 _LOOPS: Final = frozenset(
     {"scheduler_job_loop", "dag_parsing_loop", "triggerer_job_loop", "emit_pool_metrics"}
 )
-_AUTOGEN: Final = "autogen "
+AUTOGEN_PREFIX: Final = "autogen "
+"""How the spans of AutoGen's messages begin."""
 _NO_TASKS: Final = (
-    _AUTOGEN,
+    AUTOGEN_PREFIX,
     "create_agent ",
     "listener.on_",
     "StartWorkflow:",

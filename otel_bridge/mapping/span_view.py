@@ -258,9 +258,7 @@ def _interruption_of(attributes: Attributes) -> str | None:
         return None if kind == "SystemExit" and message in _NO_FAILURE else found
     if kind == _DOM_ABORT:
         return "cancelled" if "abort" in message.lower() else None
-    if message.endswith(tuple(_GO_INTERRUPTIONS)):
-        return next(text for end, text in _GO_INTERRUPTIONS.items() if message.endswith(end))
-    return None
+    return next((text for end, text in _GO_INTERRUPTIONS.items() if message.endswith(end)), None)
 
 
 def _last_exception(span: SpanView) -> Attributes | None:
@@ -290,7 +288,7 @@ def has_failed(span: SpanView) -> bool:
         return is_escaped or _interruption_of(last) is not None
     if getattr(span, INTERRUPTED_BY, None) is not None:
         return True
-    return bool(span.attributes) and bool((span.attributes or {}).get(semconv.ERROR_TYPE))
+    return bool((span.attributes or {}).get(semconv.ERROR_TYPE))
 
 
 _ESCAPED: Final = "exception.escaped"
