@@ -1,7 +1,7 @@
 /** The details of a job or of any row of a task, over the right of the page. */
 import { type ReactNode, useEffect, useRef } from "react";
-import { useCopy } from "../lib/browser";
-import { CheckIcon, CloseIcon, LinkIcon } from "../lib/icons";
+import { CopyButton } from "../lib/CopyButton";
+import { CloseIcon } from "../lib/icons";
 import type { MonitoringFeed } from "../views/useMonitoringFeed";
 import { useNow } from "../views/useNow";
 import { useView } from "../views/useView";
@@ -104,7 +104,7 @@ export function DetailsPanel(props: DetailsPanelProps) {
           </>
         )}
         <span className="panel-end">
-          <CopyLink link={props.link} />
+          <CopyButton text={props.link} label="Copy link" isLink />
           <button
             type="button"
             className="icon-button"
@@ -120,14 +120,5 @@ export function DetailsPanel(props: DetailsPanelProps) {
         {body}
       </div>
     </aside>
-  );
-}
-
-function CopyLink({ link }: { link: () => string }) {
-  const [isCopied, copy] = useCopy();
-  return (
-    <button type="button" className="button quiet" onClick={() => copy(link())}>
-      {isCopied ? <CheckIcon /> : <LinkIcon />} {isCopied ? "Copied" : "Copy link"}
-    </button>
   );
 }

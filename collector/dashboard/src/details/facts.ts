@@ -1,5 +1,6 @@
 /** What the details of a job or row say. Pure; times in milliseconds. */
 import { dateTime, duration, elapsed, reasonText, STATUS_LABELS, timeOfDayMs } from "../lib/format";
+import { newestAttempt } from "../tree/seek";
 import type { AttemptRow, TreeRow, WorkerRow } from "../views/view-types";
 
 /** One line of a list of facts: its name, its text, and the text of its tooltip. */
@@ -30,17 +31,8 @@ export function shownAttempt(
   key: string,
   run: number | null,
 ): AttemptRow | null {
-  if (key) return rows.find((row) => row.k === key) ?? null;
-  const candidates = run === null ? rows : rows.filter((row) => row.run === run);
-  let newest: AttemptRow | null = null;
-  for (const row of candidates) if (newest === null || isNewer(row, newest)) newest = row;
-  return newest;
-}
-
-function isNewer(row: AttemptRow, than: AttemptRow): boolean {
-  if (row.run !== than.run) return row.run > than.run;
-  // What waits for its next attempt comes after the attempts before it.
-  return row.attempt >= than.attempt;
+  const shown = key || newestAttempt(run === null ? rows : rows.filter((row) => row.run === run));
+  return rows.find((row) => row.k === shown) ?? null;
 }
 
 /** The label of an attempt's tab: `try 2`; `run 3, try 2` where the job was enqueued again. */

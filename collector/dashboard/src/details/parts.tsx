@@ -1,8 +1,8 @@
 /** What the details of jobs and of other rows are made of. */
 import type { ReactNode } from "react";
 import type { Status } from "../feed/wire";
-import { useCopy } from "../lib/browser";
-import { CheckIcon, CopyIcon, ExternalIcon, StatusIcon } from "../lib/icons";
+import { CopyButton } from "../lib/CopyButton";
+import { ExternalIcon, StatusIcon } from "../lib/icons";
 import type { Fact } from "./facts";
 import { useStack } from "./stack";
 
@@ -70,15 +70,12 @@ export function StackText({ baseUrl, span }: { baseUrl: string | undefined; span
 }
 
 function TextBlock({ name, text, note }: { name: string; text: string; note?: string | null }) {
-  const [isCopied, copy] = useCopy();
   return (
     <section className="details-error" aria-label={name}>
       <header>
         <h3>{name}</h3>
         {note && <span className="muted">{note}</span>}
-        <button type="button" className="button quiet" onClick={() => copy(text)}>
-          {isCopied ? <CheckIcon /> : <CopyIcon />} {isCopied ? "Copied" : "Copy"}
-        </button>
+        <CopyButton text={() => text} label="Copy" />
       </header>
       <pre dir="auto" tabIndex={0}>
         {text}

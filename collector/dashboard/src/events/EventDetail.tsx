@@ -1,15 +1,7 @@
 import type { MonitoringEvent } from "../feed/wire";
-import { useCopy } from "../lib/browser";
+import { CopyButton } from "../lib/CopyButton";
 import { dateTime, eventLabel, withSpaces } from "../lib/format";
-import {
-  CheckIcon,
-  CloseIcon,
-  CopyIcon,
-  ExternalIcon,
-  NeutralIcon,
-  StatusIcon,
-  WaterfallIcon,
-} from "../lib/icons";
+import { CloseIcon, ExternalIcon, NeutralIcon, StatusIcon, WaterfallIcon } from "../lib/icons";
 
 interface EventDetailProps {
   event: MonitoringEvent;
@@ -24,7 +16,6 @@ const SHOWN_ABOVE: ReadonlySet<string> = new Set(["ts", "event_type", "message",
 
 /** All fields of one event, as text. */
 export function EventDetail({ event, onClose, onFocus, traceLink }: EventDetailProps) {
-  const [isCopied, copy] = useCopy();
   const label = eventLabel(event);
   const link = traceLink(event.trace_id);
   const fields = Object.entries(event).filter(([name]) => !SHOWN_ABOVE.has(name));
@@ -51,13 +42,7 @@ export function EventDetail({ event, onClose, onFocus, traceLink }: EventDetailP
               <ExternalIcon /> Trace
             </a>
           )}
-          <button
-            type="button"
-            className="button quiet"
-            onClick={() => copy(JSON.stringify(event, null, 2))}
-          >
-            {isCopied ? <CheckIcon /> : <CopyIcon />} {isCopied ? "Copied" : "Copy JSON"}
-          </button>
+          <CopyButton text={() => JSON.stringify(event, null, 2)} label="Copy JSON" />
           <button type="button" className="icon-button" aria-label="Close" onClick={onClose}>
             <CloseIcon />
           </button>

@@ -1,8 +1,8 @@
 import { type KeyboardEvent, memo, type RefObject, useCallback, useEffect, useState } from "react";
 import type { Status } from "../feed/wire";
-import { useCopy } from "../lib/browser";
+import { CopyButton } from "../lib/CopyButton";
 import { count, STATUS_LABELS, shortId, taskName, withSpaces } from "../lib/format";
-import { CheckIcon, CloseIcon, LinkIcon, SearchIcon } from "../lib/icons";
+import { CloseIcon, SearchIcon } from "../lib/icons";
 import type { ChangeView, ViewState } from "../lib/url-state";
 import { useTaskTitles } from "../tasks/task-titles";
 import type { MonitoringFeed } from "../views/useMonitoringFeed";
@@ -36,7 +36,6 @@ export const FilterBar = memo(function FilterBar({
   const isListed = tasks.rows.some((task) => task.k === view.task);
   const names = useTaskTitles(feed, view.task && !isListed ? [view.task] : NO_IDS);
   const notListed = (tasks.head?.total ?? 0) - tasks.rows.length;
-  const [isCopied, copy] = useCopy();
   const [isOpen, setOpen] = useState(false);
   const isFiltered = Boolean(
     view.project || view.task || view.type || view.status || view.text || view.all,
@@ -128,15 +127,13 @@ export const FilterBar = memo(function FilterBar({
             <CloseIcon /> Clear
           </button>
         )}
-        <button
-          type="button"
-          className="button quiet"
-          onClick={() => copy(link())}
+        <CopyButton
+          text={link}
+          label="Copy link"
           title="Copy a link to exactly this view"
-        >
-          {isCopied ? <CheckIcon /> : <LinkIcon />}
-          <span className="copy-label">{isCopied ? "Copied" : "Copy link"}</span>
-        </button>
+          isLink
+          isShort
+        />
       </span>
     </search>
   );
