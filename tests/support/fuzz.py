@@ -29,7 +29,15 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from pydantic import ValidationError
 
-from tests.support.open_spans import ENDS, SHAPES, SPANS, Wire, Word, bodies_of, tell
+from tests.support.open_spans import (
+    ENDS,
+    SHAPES,
+    SPANS,
+    IdleCollector,
+    SpanReport,
+    bodies_of,
+    facts_after,
+)
 
 
 def traces(data: bytes) -> None:
@@ -68,48 +76,50 @@ def _receive(message: ExportTraceServiceRequest) -> None:
 
 def shapes(data: bytes) -> None:
     """Whatever else is said of a span, and in whichever order, its true end is what is known."""
-    told = atheris.FuzzedDataProvider(data)
-    requests: list[tuple[list[Word], bool]] = []
-    for _ in range(told.ConsumeIntInRange(0, 5)):
-        words = [
-            Word(
-                told.PickValueInList(list(SPANS)),
-                told.PickValueInList(list(SHAPES)),
-                told.ConsumeIntInRange(0, 2),
+    fuzzed = atheris.FuzzedDataProvider(data)
+    requests: list[tuple[list[SpanReport], bool]] = []
+    for _ in range(fuzzed.ConsumeIntInRange(0, 5)):
+        reports = [
+            SpanReport(
+                fuzzed.PickValueInList(list(SPANS)),
+                fuzzed.PickValueInList(list(SHAPES)),
+                fuzzed.ConsumeIntInRange(0, 2),
             )
-            for _ in range(told.ConsumeIntInRange(1, 4))
+            for _ in range(fuzzed.ConsumeIntInRange(1, 4))
         ]
-        requests.append((words, told.ConsumeBool()))
-    ended = {word.span for words, _ in requests for word in words if word.shape in ENDS}
-    is_folded_at_once = told.ConsumeBool()
-    found = asyncio.run(tell(requests, is_folded_at_once=is_folded_at_once))
+        requests.append((reports, fuzzed.ConsumeBool()))
+    ended = {report.span for reports, _ in requests for report in reports if report.shape in ENDS}
+    is_folded_at_once = fuzzed.ConsumeBool()
+    found = asyncio.run(facts_after(requests, is_folded_at_once=is_folded_at_once))
     for span in ended:
         assert found[span] == _ALONE.setdefault(span, _alone(span)), (span, found[span], requests)
-    asyncio.run(_damaged(requests, told))
+    asyncio.run(_damaged(requests, fuzzed))
 
 
 _ALONE: dict[int, tuple[object, ...]] = {}
 
 
 def _alone(span: int) -> tuple[object, ...]:
-    return asyncio.run(tell([([Word(span, "end")], False)]))[span]
+    return asyncio.run(facts_after([([SpanReport(span, "end")], False)]))[span]
 
 
 async def _damaged(
-    requests: list[tuple[list[Word], bool]], told: atheris.FuzzedDataProvider
+    requests: list[tuple[list[SpanReport], bool]], fuzzed: atheris.FuzzedDataProvider
 ) -> None:
     """A damaged request is refused, or costs no more than the items that it has."""
-    wire = Wire()
+    collector = IdleCollector()
     try:
-        for words, is_json in requests:
-            for path, body in bodies_of(words, is_json=is_json):
+        for reports, is_json in requests:
+            for path, body in bodies_of(reports, is_json=is_json):
                 changed = bytearray(body)
-                for _ in range(told.ConsumeIntInRange(0, 3)):
-                    changed[told.ConsumeIntInRange(0, len(changed) - 1)] = told.ConsumeInt(1) & 255
-                await wire.post(path, bytes(changed), is_json=is_json)
-                await wire.fold()
+                for _ in range(fuzzed.ConsumeIntInRange(0, 3)):
+                    changed[fuzzed.ConsumeIntInRange(0, len(changed) - 1)] = (
+                        fuzzed.ConsumeInt(1) & 255
+                    )
+                await collector.post(path, bytes(changed), is_json=is_json)
+                await collector.fold()
     finally:
-        wire.close()
+        collector.close()
 
 
 def push(data: bytes) -> None:

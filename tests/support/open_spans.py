@@ -1,4 +1,4 @@
-"""Stories of open spans as their senders tell them, put through a real ingest into a real model."""
+"""What senders report of open spans, taken by a real ingest and folded by a real model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,16 @@ from otel_bridge_collector.settings import CollectorSettings
 from otel_bridge.publish.transports.memory import memory_log
 from otel_bridge.settings import BridgeSettings
 
-__all__ = ["ENDS", "SHAPES", "SPANS", "Wire", "Word", "bodies_of", "facts_of", "tell"]
+__all__ = [
+    "ENDS",
+    "SHAPES",
+    "SPANS",
+    "IdleCollector",
+    "SpanReport",
+    "bodies_of",
+    "facts_after",
+    "facts_of",
+]
 
 _SECOND: Final = 1_000_000_000
 _START: Final = 1_790_000_000 * _SECOND
@@ -43,7 +52,7 @@ _NAMES: Final = ("gen_ai.agent.name", "gen_ai.tool.name")
 _names = itertools.count()
 
 
-class Word(NamedTuple):
+class SpanReport(NamedTuple):
     """What a sender says of a span: a shape of a snapshot or end, and a text that may change."""
 
     span: int
@@ -51,41 +60,41 @@ class Word(NamedTuple):
     text: int = 0
 
 
-def _span(word: Word) -> Span:
+def _span(report: SpanReport) -> Span:
     """The span without an end."""
-    number = word.span
+    number = report.span
     found = Span(
         trace_id=_TRACE,
         span_id=number.to_bytes(8, "big"),
         parent_span_id=_PARENTS[number].to_bytes(8, "big") if _PARENTS[number] else b"",
-        name=f"text {word.text}",
+        name=f"text {report.text}",
         kind=Span.SPAN_KIND_CONSUMER if number == 4 else Span.SPAN_KIND_INTERNAL,
         start_time_unix_nano=_START + number * _SECOND,
     )
     for key, value in _ATTRIBUTES[number].items():
-        named = f"{value} {word.text}" if key in _NAMES else value
+        named = f"{value} {report.text}" if key in _NAMES else value
         found.attributes.add(key=key).value.string_value = named
     return found
 
 
-def _with_end(word: Word) -> Span:
+def _with_end(report: SpanReport) -> Span:
     """The true end, which is the same whenever it is sent."""
-    found = _span(word._replace(text=99))
-    found.end_time_unix_nano = _START + (20 - word.span) * _SECOND
-    if word.span == 3:
+    found = _span(report._replace(text=99))
+    found.end_time_unix_nano = _START + (20 - report.span) * _SECOND
+    if report.span == 3:
         found.status.CopyFrom(Status(code=Status.STATUS_CODE_ERROR, message="no such school"))
     return found
 
 
-def _go(word: Word) -> Span:
-    found = _span(word)
+def _go(report: SpanReport) -> Span:
+    found = _span(report)
     found.end_time_unix_nano = _GO_ZERO_TIME
     return found
 
 
-def _flagged(name: str) -> Callable[[Word], Span]:
-    def make(word: Word) -> Span:
-        found = _span(word)
+def _flagged(name: str) -> Callable[[SpanReport], Span]:
+    def make(report: SpanReport) -> Span:
+        found = _span(report)
         found.end_time_unix_nano = found.start_time_unix_nano + next(_names)
         found.attributes.add(key=name).value.bool_value = True
         return found
@@ -93,24 +102,24 @@ def _flagged(name: str) -> Callable[[Word], Span]:
     return make
 
 
-def _pending(word: Word) -> Span:
-    found = _span(word)
+def _pending(report: SpanReport) -> Span:
+    found = _span(report)
     parent = found.parent_span_id.hex() or "0" * 16
     found.attributes.add(key="logfire.span_type").value.string_value = "pending_span"
     found.attributes.add(key="logfire.pending_parent_id").value.string_value = parent
     found.parent_span_id = found.span_id
-    found.span_id = (1000 + word.span).to_bytes(8, "big")
+    found.span_id = (1000 + report.span).to_bytes(8, "big")
     found.end_time_unix_nano = found.start_time_unix_nano
     return found
 
 
-def _promised(word: Word) -> Span:
-    found = _span(word)
+def _promised(report: SpanReport) -> Span:
+    found = _span(report)
     found.attributes.add(key="nexus.span.beat_ms").value.int_value = 10_000
     return found
 
 
-_TRACES: Final[dict[str, Callable[[Word], Span]]] = {
+_TRACES: Final[dict[str, Callable[[SpanReport], Span]]] = {
     "no end": _promised,
     "zero time": _go,
     "flag": _flagged("nexus.span.open"),
@@ -129,18 +138,18 @@ SHAPES: Final = (*_TRACES, *_LOGS)
 ENDS: Final = ("end", "stop")
 
 
-def bodies_of(words: Sequence[Word], *, is_json: bool) -> list[tuple[str, bytes]]:
-    """The requests that say these words: path and body; log records go to another path."""
+def bodies_of(reports: Sequence[SpanReport], *, is_json: bool) -> list[tuple[str, bytes]]:
+    """The requests that say these reports: path and body; log records go to another path."""
     traces, logs = ExportTraceServiceRequest(), ExportLogsServiceRequest()
     spans = traces.resource_spans.add().scope_spans.add().spans
     records = logs.resource_logs.add().scope_logs.add().log_records
-    for word in words:
-        if word.shape in _TRACES:
-            spans.append(_TRACES[word.shape](word))
+    for report in reports:
+        if report.shape in _TRACES:
+            spans.append(_TRACES[report.shape](report))
             continue
-        event, is_body_json = _LOGS[word.shape]
+        event, is_body_json = _LOGS[report.shape]
         body = ExportTraceServiceRequest()
-        span = _with_end(word) if event == "stop" else _span(word)
+        span = _with_end(report) if event == "stop" else _span(report)
         body.resource_spans.add().scope_spans.add().spans.append(span)
         record = records.add()
         named = {"partial.event": event, "partial.frequency": "5000ms"}
@@ -173,7 +182,7 @@ def _hex_ids(value: Any) -> Any:
     }
 
 
-class Wire:
+class IdleCollector:
     """
     A collector that is not started; ``post`` takes a body, ``fold`` folds what is new in its log.
 
@@ -217,7 +226,7 @@ class Wire:
         return len(memory_log(self._name).newest(1_000_000, None))
 
     def facts(self) -> dict[int, tuple[Any, ...]]:
-        """What is known of each span, as far as the words of others do not matter."""
+        """What is known of each span, as far as what others say does not matter."""
         return facts_of(self._collector.model.tree.nodes)
 
     def close(self) -> None:
@@ -240,8 +249,8 @@ def facts_of(nodes: Any) -> dict[int, tuple[Any, ...]]:
     }
 
 
-async def tell(
-    requests: Iterable[tuple[Sequence[Word], bool]],
+async def facts_after(
+    requests: Iterable[tuple[Sequence[SpanReport], bool]],
     *,
     is_folded_at_once: bool = True,
     restarts: Sequence[int] = (),
@@ -254,16 +263,16 @@ async def tell(
         is_folded_at_once: Else the model learns of everything at the end only.
         restarts: Numbers of requests before which the receiver forgets everything.
     """
-    wire = Wire()
+    collector = IdleCollector()
     try:
-        for number, (words, is_json) in enumerate(requests):
+        for number, (reports, is_json) in enumerate(requests):
             if number in restarts:
-                wire.restart()
-            for path, body in bodies_of(words, is_json=is_json):
-                assert await wire.post(path, body, is_json=is_json) == 0
+                collector.restart()
+            for path, body in bodies_of(reports, is_json=is_json):
+                assert await collector.post(path, body, is_json=is_json) == 0
             if is_folded_at_once:
-                await wire.fold()
-        await wire.fold()
-        return wire.facts()
+                await collector.fold()
+        await collector.fold()
+        return collector.facts()
     finally:
-        wire.close()
+        collector.close()

@@ -53,7 +53,7 @@ def test_an_open_span_has_heartbeats_until_it_ends() -> None:
 
 
 def test_a_span_that_the_program_lost_has_no_more() -> None:
-    """Without an object nobody can end it, so nothing says that it is alive."""
+    """Without an object no code can end it, so nothing says that it is alive."""
     clock = FixedClock()
     spans = OpenSpans(10.0, clock)
     lost, kept = open_span(), open_span()

@@ -238,7 +238,7 @@ def random_trace(chooser: random.Random) -> list[Span]:
     """
     A tree of at most 12 spans; some run on a machine whose clock is 2 s behind.
 
-    Nothing is inside a model call: of two in one another, one is the same call told twice.
+    Nothing is inside a model call: of two in one another, one is the same call described twice.
     """
     spans = [span(1, "root", 0, 30, **chooser.choice(ROOTS))]
     kinds = [spans[0].kind]

@@ -143,7 +143,7 @@ BY_END = sorted(SPANS, key=lambda pair: pair[1].end_time_unix_nano)
 @settings(max_examples=25, deadline=None)
 @given(st.sets(st.integers(1, len(BY_END) - 1)))
 def test_two_descriptions_are_one_job_in_any_cut(cuts: set[int]) -> None:
-    """Two model calls told twice, a tool in one and a model in that: four jobs, the same ones."""
+    """Two model calls described twice, a tool in one and a model in that: the same four jobs."""
     sender = Sender()
     borders = [0, *sorted(cuts), len(BY_END)]
     for start, end in pairwise(borders):

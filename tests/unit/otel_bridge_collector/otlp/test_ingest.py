@@ -24,7 +24,7 @@ from otel_bridge.events import semconv
 from otel_bridge.publish.transports.base import SpanStack
 from otel_bridge.publish.transports.memory import memory_log
 from otel_bridge.settings import BridgeSettings
-from tests.support.open_spans import ENDS, SHAPES, SPANS, Word, tell
+from tests.support.open_spans import ENDS, SHAPES, SPANS, SpanReport, facts_after
 
 _names = itertools.count()
 
@@ -335,49 +335,56 @@ async def test_receivers_are_bounded(site: Site) -> None:
 
 
 @st.composite
-def stories(draw: st.DrawFn) -> tuple[list[tuple[list[Word], bool]], dict[int, Word]]:
+def stories(draw: st.DrawFn) -> tuple[list[tuple[list[SpanReport], bool]], dict[int, SpanReport]]:
     """Requests in any order, with repeats; and of the spans without an end the last snapshot."""
     shape = st.sampled_from([shape for shape in SHAPES if shape not in ENDS])
     snapshots = draw(
-        st.lists(st.builds(Word, st.sampled_from(SPANS), shape, st.integers(0, 2)), max_size=8)
+        st.lists(
+            st.builds(SpanReport, st.sampled_from(SPANS), shape, st.integers(0, 2)), max_size=8
+        )
     )
     ends = [
-        Word(span, draw(st.sampled_from(ENDS))) for span in draw(st.sets(st.sampled_from(SPANS)))
+        SpanReport(span, draw(st.sampled_from(ENDS)))
+        for span in draw(st.sets(st.sampled_from(SPANS)))
     ]
-    words = draw(st.permutations(snapshots + ends))
-    words += draw(st.lists(st.sampled_from(words), max_size=3)) if words else []
-    requests = [([word], draw(st.booleans())) for word in words]
+    reports = draw(st.permutations(snapshots + ends))
+    reports += draw(st.lists(st.sampled_from(reports), max_size=3)) if reports else []
+    requests = [([report], draw(st.booleans())) for report in reports]
     while len(requests) > 1 and draw(st.booleans()):
         at = draw(st.integers(0, len(requests) - 2))
         requests[at : at + 2] = [(requests[at][0] + requests[at + 1][0], requests[at][1])]
-    last: dict[int, Word] = {}
+    last: dict[int, SpanReport] = {}
     for one, _ in requests:
         # Traces are sent before logs here.
-        last.update({word.span: word for word in one if not word.shape.startswith("heartbeat")})
-        last.update({word.span: word for word in one if word.shape.startswith("heartbeat")})
-    over = {word.span for word in ends}
-    return requests, {span: word for span, word in last.items() if span not in over}
+        last.update(
+            {report.span: report for report in one if not report.shape.startswith("heartbeat")}
+        )
+        last.update({report.span: report for report in one if report.shape.startswith("heartbeat")})
+    over = {report.span for report in ends}
+    return requests, {span: report for span, report in last.items() if span not in over}
 
 
 @settings(max_examples=40)
 @given(stories(), st.booleans(), st.booleans())
 async def test_any_order_of_snapshots_and_ends_gives_one_state(
-    story: tuple[list[tuple[list[Word], bool]], dict[int, Word]], is_folded: bool, restarts: bool
+    story: tuple[list[tuple[list[SpanReport], bool]], dict[int, SpanReport]],
+    is_folded: bool,
+    restarts: bool,
 ) -> None:
     """A true end always wins, whatever else comes, before or after; else the last snapshot does."""
     requests, last = story
     restarted = range(len(requests)) if restarts and is_folded else ()
-    found = await tell(requests, is_folded_at_once=is_folded, restarts=restarted)
-    ended = {word.span for words, _ in requests for word in words if word.shape in ENDS}
+    found = await facts_after(requests, is_folded_at_once=is_folded, restarts=restarted)
+    ended = {report.span for reports, _ in requests for report in reports if report.shape in ENDS}
     for span in ended:
-        alone = await tell([([Word(span, "end")], False)])
+        alone = await facts_after([([SpanReport(span, "end")], False)])
         assert found[span] == alone[span]
-    for span, word in last.items():
+    for span, report in last.items():
         start, end, _, _, name, error = found[span]
         assert (start is not None, end, error) == (True, 0, None)
-        texts = [one.text for words, _ in requests for one in words if one.span == span]
-        if restarted and texts.count(word.text) < len(texts) and texts.count(word.text) > 1:
+        texts = [one.text for reports, _ in requests for one in reports if one.span == span]
+        if restarted and texts.count(report.text) < len(texts) and texts.count(report.text) > 1:
             # A collector that has just started does not know that the span said something else
             # in between: what it says again has the id of what it said at first.
             continue
-        assert name.endswith(f" {word.text}") or word.shape == "given up"
+        assert name.endswith(f" {report.text}") or report.shape == "given up"

@@ -237,12 +237,12 @@ def test_a_span_that_was_given_up_says_something_again() -> None:
     receiver = OtlpReceiver()
     given_up = job(2, 0, 9)
     given_up.attributes.extend(pairs({"partial.gc": True}))
-    told = []
+    found = []
     for one in (open_job(2), given_up, given_up, open_job(2), given_up):
-        told.append([str(event.event_type) for event in read(receiver, one)[0].events])
+        found.append([str(event.event_type) for event in read(receiver, one)[0].events])
         receiver.confirm()
     stalled = ["task_stalled"]
-    assert told == [["task_started"], stalled, [], ["span_updated"], stalled]
+    assert found == [["task_started"], stalled, [], ["span_updated"], stalled]
 
 
 def test_a_span_that_is_sent_twice_has_the_same_events() -> None:
