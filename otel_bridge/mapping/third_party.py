@@ -194,9 +194,9 @@ def classify(span: SpanView, attributes: Attributes) -> Classification | None:
         attributes: Its attributes at this moment; some libraries set them at the end only.
 
     Returns:
-        A record: ``role`` (``enqueue``, ``job`` or ``phase``), ``task_type`` (type of the job or
-        name of the phase) and ``queue`` (None if the span names none). None if no rule matches, as
-        for most spans.
+        What the span is: ``role`` (``enqueue``, ``job`` or ``phase``), ``task_type`` (type of the
+        job or name of the phase), and what ``Classification`` has beside them. None if no rule
+        matches, as for most spans, and for a known wrapper.
     """
     found = _CELERY(span, attributes)
     if found is not None:

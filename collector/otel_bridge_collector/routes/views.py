@@ -44,10 +44,9 @@ async def one_view(view: str, request: Request) -> Response:
     ``task`` and ``job``, ``search`` needs ``text``, ``strip`` and ``tree`` need ``task``,
     ``worker`` needs ``worker``. The account of the request sees its projects only, and gets one
     such answer, or ``/monitor/snapshot``, at a time; others wait. 400: the view or a parameter is
-    unknown or wrong. 404: what the view shows does not
-    exist, or the account may not see it, or it has left the collector's memory. 429 with
-    ``Retry-After``: 100 requests of the account are waiting. 500: the view could not be computed,
-    which is logged.
+    unknown or wrong. 404: what the view shows does not exist, or the account may not see it, or it
+    has left the collector's memory. 429 with ``Retry-After``: 100 requests of the account are
+    waiting. 500: the view could not be computed, which is logged.
     """
     try:
         text = QueryValues(request.query_params.multi_items()).get("params") or "{}"
