@@ -94,7 +94,11 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
     [changeShown],
   );
   const onCloseDetails = useCallback(
-    () => change({ open: "", worker: "", ...(linkedView.current.job ? { job: "" } : {}) }),
+    () =>
+      change({
+        ...{ open: "", worker: "", queue: "", failure: "" },
+        ...(linkedView.current.job ? { job: "" } : {}),
+      }),
     [change],
   );
   const onWorker = useCallback(

@@ -35,6 +35,10 @@ export interface ViewState {
   zoom: string;
   /** Worker whose details are open: its key in the view `workers`. */
   worker: string;
+  /** Queue whose details are open: its key in the view `queues`. */
+  queue: string;
+  /** Group of failures whose details are open: its key in the view `failures`. */
+  failure: string;
   /** Rows folded and unfolded in the waterfall. */
   folds: string;
   /** Text to search for. */
@@ -50,6 +54,16 @@ export interface ViewState {
   tab: string;
   /** Section that a narrow page shows: `tasks`, `events` or `failures`. */
   section: string;
+  /** How the task list is grouped: `project` or `status`; empty: not at all. */
+  group: string;
+  /** How tasks are drawn: `cards` or `rows`; empty: by how many there are. */
+  layout: string;
+  /** Ids of the tasks that are pinned to the top of the list, each URL-encoded, between commas. */
+  pins: string;
+  /** "1": the event table is folded away. */
+  fold: string;
+  /** "1": the page is drawn for a screen on a wall: larger, and without what needs a pointer. */
+  wall: string;
   /** "1": the page is paused. */
   paused: string;
 }
@@ -65,6 +79,8 @@ const PARTS: Record<Part, { name: string; chars: number }> = {
   run: { name: "run", chars: 9 },
   open: { name: "open", chars: 1 },
   worker: { name: "worker", chars: MAX_PART_CHARS },
+  queue: { name: "queue", chars: MAX_PART_CHARS },
+  failure: { name: "failure", chars: MAX_PART_CHARS },
   zoom: { name: "zoom", chars: 40 },
   // About 100 keys of rows; a URL stays below the 8 KB that proxies take.
   folds: { name: "folds", chars: 2_000 },
@@ -75,6 +91,11 @@ const PARTS: Record<Part, { name: string; chars: number }> = {
   all: { name: "all", chars: 1 },
   tab: { name: "tab", chars: 20 },
   section: { name: "section", chars: 20 },
+  group: { name: "group", chars: 20 },
+  layout: { name: "layout", chars: 20 },
+  pins: { name: "pins", chars: 2_000 },
+  fold: { name: "fold", chars: 1 },
+  wall: { name: "wall", chars: 1 },
   paused: { name: "paused", chars: 1 },
 };
 const KEYS = Object.keys(PARTS) as Part[];
@@ -85,7 +106,17 @@ const OLD_TASK_NAME = "focus";
 const OLD_ZOOM = /^(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)$/;
 
 /** Parts whose choice is an entry of the browser's history; others replace the current entry. */
-const PLACES: readonly Part[] = ["task", "node", "job", "run", "open", "worker", "zoom"];
+const PLACES: readonly Part[] = [
+  "task",
+  "node",
+  "job",
+  "run",
+  "open",
+  "worker",
+  "queue",
+  "failure",
+  "zoom",
+];
 /** Parts that are chosen in quick steps, by a key that is held. */
 const STEPPED: ReadonlySet<Part> = new Set(["node", "zoom"]);
 
@@ -202,9 +233,10 @@ export function entryFor(from: ViewState, to: ViewState, afterMs: number): Histo
   return isStep && afterMs < SAME_ENTRY_MS ? "replace" : "push";
 }
 
-/** Whether a view shows the details of its row, job or worker. */
+/** Whether a view shows details: of its row, job, worker, queue or group of failures. */
 export function hasDetails(view: ViewState): boolean {
-  return view.worker !== "" || view.job !== "" || (view.open === "1" && view.node !== "");
+  const { worker, queue, failure, job, open, node } = view;
+  return [worker, queue, failure, job].some(Boolean) || (open === "1" && node !== "");
 }
 
 /** The number of a run in a view; null: none, or no number. */
@@ -212,7 +244,9 @@ export function runOf(view: ViewState): number | null {
   return /^[1-9]\d*$/.test(view.run) ? Number(view.run) : null;
 }
 
-const NO_CHOICE = { node: "", job: "", run: "" } as const;
+const NO_ROW = { node: "", job: "", run: "" } as const;
+/** What details can be of beside a row or job of the shown task. */
+const NO_OTHER = { worker: "", queue: "", failure: "" } as const;
 
 function isOtherEventOnly(from: ViewState, to: ViewState): boolean {
   return KEYS.every((key) => key === "event" || from[key] === to[key]);
@@ -220,7 +254,7 @@ function isOtherEventOnly(from: ViewState, to: ViewState): boolean {
 
 /**
  * The view after a change. Row, job, details, zoom and folds belong to one task and are reset with
- * it; row, job and worker are one choice, so that choosing one of them resets the others.
+ * it; row, job, worker, queue and group of failures are one choice, so that one resets the others.
  */
 export function applyChange(old: ViewState, part: Partial<ViewState>): ViewState {
   const isOtherTask = part.task !== undefined && part.task !== old.task;
@@ -228,9 +262,9 @@ export function applyChange(old: ViewState, part: Partial<ViewState>): ViewState
   const isOtherJob = part.job !== undefined && part.job !== old.job;
   return {
     ...old,
-    ...(isOtherTask ? { ...NO_CHOICE, open: "", zoom: "", folds: "" } : {}),
-    ...(isOtherNode || isOtherJob ? { ...NO_CHOICE, worker: "" } : {}),
-    ...(part.worker ? { ...NO_CHOICE, open: "" } : {}),
+    ...(isOtherTask ? { ...NO_ROW, open: "", zoom: "", folds: "" } : {}),
+    ...(isOtherNode || isOtherJob ? { ...NO_ROW, ...NO_OTHER } : {}),
+    ...(part.worker || part.queue || part.failure ? { ...NO_ROW, ...NO_OTHER, open: "" } : {}),
     ...part,
   };
 }
