@@ -8,7 +8,7 @@ BUILD_PINS := PIP_CONSTRAINT=requirements/build.txt PIP_BUILD_CONSTRAINT=require
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types layers tree words audit fuzz wire dashboard dashboard-dev bench coverage mutants chaos soak deploy interop emitters frameworks agents nextjs oldest lock clean
+.PHONY: help demo test check lint format types layers tree words audit fuzz wire dashboard dashboard-dev bench coverage mutants chaos soak deploy interop emitters frameworks agents journeys nextjs oldest lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -139,6 +139,9 @@ frameworks: $(VENV)/.dev ## contract tests with every supported version of the t
 # One environment for each library, 7 in all: 1.2 GB, 100 s to install.
 agents: $(VENV)/.dev ## real programs of agent libraries with models that need no network, watched live
 	$(BIN)/python -m tests.support.agent_libraries $(ARGS)
+
+journeys: $(VENV)/.dev ## from each sign of trouble to its cause, in a browser and a terminal
+	$(BIN)/python -m pytest -m journeys -rs -n 2 --dist loadfile $(ARGS)
 
 emitters: $(VENV)/.dev ## programs in JavaScript, Go and Java whose open spans are watched (needs Go, Java with Maven)
 	$(BIN)/python -m pytest -m emitters -rs $(ARGS)
