@@ -206,6 +206,34 @@ class RedisKeys:
         """
         return f"{self.prefix}:{{{shard}}}:node:{span_id}"
 
+    def lines(self, span_id: str, shard: str = DEFAULT_SHARD) -> str:
+        """
+        Key of the list of the last 200 log lines of one node (span), kept beside the log.
+
+        Only builds the name, ``nexus:{0}:lines:<span_id>`` by default, and never raises. Each
+        element is JSON, ``[ms, level, logger, text, n]``. The publisher sets a TTL of an hour, and
+        another one when the node ends: 15 minutes if it completed, a day if it failed.
+
+        Args:
+            span_id: 16 hex digits; not checked.
+            shard: Text in the braces of the key, which decides its Cluster slot; default ``0``, the
+                only one in use.
+        """
+        return f"{self.prefix}:{{{shard}}}:lines:{span_id}"
+
+    def lines_index(self, shard: str = DEFAULT_SHARD) -> str:
+        """
+        Key of the sorted set of span ids that have log lines, by the time of a recent one in ms.
+
+        Only builds the name, ``nexus:{0}:lines:index`` by default, and never raises. Publishers add
+        a span once a minute while it writes; the leader of the collectors removes the oldest.
+
+        Args:
+            shard: Text in the braces of the key, which decides its Cluster slot; default ``0``, the
+                only one in use.
+        """
+        return f"{self.prefix}:{{{shard}}}:lines:index"
+
 
 DEFAULT_KEYS: Final = RedisKeys()
 """The keys with the prefix ``nexus``."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
@@ -34,6 +34,11 @@ _MAX_PRODUCERS: Final = 10_000
 takes about 100 bytes."""
 _MAX_STACKS: Final = 1000
 """Stacks of failures kept, each at most 4,096 bytes; the oldest goes first."""
+_MAX_LINES: Final = 200
+"""Log lines kept of one span, the last ones."""
+_MAX_NODES_WITH_LINES: Final = 1000
+"""Spans whose log lines are kept, 33 MB if all are full; the one that is silent longest goes first.
+"""
 
 _logs: dict[str, MemoryLog] = {}
 _logs_lock = threading.Lock()
@@ -64,6 +69,7 @@ class MemoryLog:
         self._producers: OrderedDict[str, int] = OrderedDict()
         self._waiters: set[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = set()
         self._stacks: OrderedDict[str, SpanStack] = OrderedDict()
+        self._lines: OrderedDict[str, deque[bytes]] = OrderedDict()
 
     def append(self, producer_id: str, first_n: int, batch: Sequence[Outgoing]) -> AppendResult:
         """Append the events that the log has not got yet, as ``Sender.send`` does; never raises."""
@@ -98,6 +104,26 @@ class MemoryLog:
             if len(self._stacks) > _MAX_STACKS:
                 self._stacks.popitem(last=False)
         return True
+
+    def store_lines(self, span_id: str, lines: Sequence[bytes]) -> None:
+        """
+        Add log lines of a span, of which the last 200 are kept, and of 1,000 spans; never raises.
+
+        Args:
+            span_id: 16 hex digits; not checked.
+            lines: Each as it is stored in Redis: JSON, ``[ms, level, logger, text, n]``.
+        """
+        with self._lock:
+            kept = self._lines.setdefault(span_id, deque(maxlen=_MAX_LINES))
+            kept.extend(lines)
+            self._lines.move_to_end(span_id)
+            if len(self._lines) > _MAX_NODES_WITH_LINES:
+                self._lines.popitem(last=False)
+
+    def lines(self, span_id: str) -> Sequence[bytes]:
+        """Return the last 200 log lines of a span, the newest last; empty: there are none."""
+        with self._lock:
+            return list(self._lines.get(span_id, ()))
 
     def stack(self, span_id: str) -> SpanStack | None:
         """The stack kept under a span's id, 16 hex digits; None: there is none, or no longer."""
