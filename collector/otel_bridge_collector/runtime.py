@@ -32,6 +32,8 @@ from otel_bridge_collector.leader.external import ExternalIngester
 from otel_bridge_collector.leader.leader import Leader
 from otel_bridge_collector.leader.stalled import StalledJobReporter
 from otel_bridge_collector.leader.stats import StatsPublisher
+from otel_bridge_collector.lines.poller import LinesPoller
+from otel_bridge_collector.lines.reader import open_lines_reader
 from otel_bridge_collector.log.decoding import decode_entries
 from otel_bridge_collector.log.reader import Feed
 from otel_bridge_collector.model.fold import Fold
@@ -84,6 +86,7 @@ class Collector:
     Attributes:
         snapshots: What ``/monitor/snapshot`` and the first message of a dashboard show.
         views_budget: How often the expensive lists of views are made again.
+        lines: Log lines of the nodes that people look at; ``lines_poller`` fills it.
         channel_messages_refused: Pub/Sub messages of appended events that Redis' ACL denied; their
             events are in the log all the same.
 
@@ -119,6 +122,7 @@ class Collector:
         max_bytes = bridge_settings.max_event_size_bytes
         self._view_state = ViewState(self.model, self.redis_keys.queues, self.ring, clock=clock)
         self.views_budget = self._view_state.budget
+        self.lines = self._view_state.lines
         self._views = Views(self._view_state)
         self.views_hub = ViewsHub(
             refresh=self._evaluate,
@@ -148,6 +152,9 @@ class Collector:
         )
         self.bus = EventBus.connect(self.bridge_settings)
         self.redis = self._connect_redis(url)
+        self.lines_poller = LinesPoller(
+            self.lines, open_lines_reader(url, self.redis, self.redis_keys)
+        )
         collector_id = uuid.uuid4().hex[:12]
         self.stalled_reporter = StalledJobReporter(
             collector_id,
@@ -224,6 +231,7 @@ class Collector:
                 self._call_every(_EVALUATION_INTERVAL_SEC, self._evaluate), name="evaluate"
             ),
             asyncio.create_task(self._show_views(), name="views"),
+            asyncio.create_task(self.lines_poller.run(), name="lines"),
         ]
 
     async def _is_log_reachable(self) -> bool:
@@ -277,6 +285,15 @@ class Collector:
         self._evaluate()
         shown = self._views.window(query, scope)
         return full_message(0, 0, self.clock.time_ns() // 1_000_000, shown)
+
+    async def view_now(self, query: Query, scope: Scope) -> bytes:
+        """As ``view_json``, but of log lines what is stored at this moment (async)."""
+        body = self.view_json(query, scope)
+        if query.needs_lines:
+            # The first time it only noted that the node is watched.
+            await self.lines_poller.read()
+            body = self.view_json(query, scope)
+        return body
 
     async def _show_views(self) -> None:
         delay_sec = 0.0

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from otel_bridge_collector.lines.line import Line, encode_line
 from otel_bridge_collector.log.decoding import decode_event
 from otel_bridge_collector.model.events import microseconds
 from otel_bridge_collector.runtime import Collector
@@ -69,10 +70,15 @@ _WINDOW: Final = {
 }
 """Three rows from the second search on, below a folded phase: the head has the rows above."""
 
+_NODE: Final = "000000000000000b"
+"""A job whose log lines are shown: one for each event that was read, but 5 to 7, which are dropped.
+"""
+
 CASES: Final = (
     Case("events", "events", "running_task", _RUNNING, {"count": 5}),
     Case("failures", "failures", "endings", _ENDINGS, {}),
     Case("job", "job", "running_task", _RUNNING, {"task": "task-1", "job": "j-s1"}),
+    Case("lines", "lines", "running_task", _RUNNING, {"task": "task-1", "node": _NODE, "count": 9}),
     Case("overview", "overview", "running_task", _RUNNING, {}),
     Case("queues", "queues", "running_task", _RUNNING, {}),
     Case("search", "search", "running_task", _RUNNING, {"text": "J-S"}),
@@ -126,10 +132,22 @@ class _Reader:
     def window(self, case: Case) -> Window:
         """What the view shows to a reader of all projects."""
         self._collector._evaluate()
+        if case.view == "lines":
+            table = self._collector.lines
+            table.fill(table.watch(case.params["node"]), _log_lines(self.read))
         return self._collector._views.window(parse_query(case.view, case.params), None)
 
     def close(self) -> None:
         self._collector.bus.shutdown(1)
+
+
+def _log_lines(count: int) -> list[bytes]:
+    """Stored log lines, with each level in turn; some were dropped."""
+    return [
+        encode_line(Line(1_000 * n, 10 + n % 5 * 10, "app.fetch", f"fetched page {n}", n))
+        for n in range(1, count + 1)
+        if n not in (5, 6, 7)
+    ]
 
 
 def render(case: Case) -> str:

@@ -15,7 +15,7 @@ from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.security.authentication import principal_of
 from otel_bridge_collector.security.refusals import refusal
 from otel_bridge_collector.stream.view_session import ViewSession
-from otel_bridge_collector.views.catalog import QueryError, parse_query
+from otel_bridge_collector.views.catalog import NO_RIGHT, QueryError, parse_query
 from otel_bridge_collector.views.listing import GoneError
 from otel_bridge_collector.wire.close_codes import AUTH_REQUIRED
 from otel_bridge_collector.wire.filters import FilterError
@@ -38,15 +38,16 @@ async def one_view(view: str, request: Request) -> Response:
     Answer 200 with one page of the dashboard's data, a view, as JSON: ``{"t": "full", ...}``.
 
     It is the message that ``/ws/views`` sends first for the same view. ``view`` is ``events``,
-    ``failures``, ``job``, ``overview``, ``queues``, ``search``, ``strip``, ``tasks``, ``tree``,
-    ``worker`` or ``workers``. The query's ``params`` is a JSON object of the view's parameters,
-    such as ``{"count": 20}``, at most 16 KiB; without it the defaults hold, but ``job`` needs
-    ``task`` and ``job``, ``search`` needs ``text``, ``strip`` and ``tree`` need ``task``,
-    ``worker`` needs ``worker``. The account of the request sees its projects only, and gets one
-    such answer, or ``/monitor/snapshot``, at a time; others wait. 400: the view or a parameter is
-    unknown or wrong. 404: what the view shows does not exist, or the account may not see it, or it
-    has left the collector's memory. 429 with ``Retry-After``: 100 requests of the account are
-    waiting. 500: the view could not be computed, which is logged.
+    ``failures``, ``job``, ``lines``, ``overview``, ``queues``, ``search``, ``strip``, ``tasks``,
+    ``tree``, ``worker`` or ``workers``. The query's ``params`` is a JSON object of the view's
+    parameters, such as ``{"count": 20}``, at most 16 KiB; without it the defaults hold, but ``job``
+    needs ``task`` and ``job``, ``lines`` needs ``task`` and ``node``, ``search`` needs ``text``,
+    ``strip`` and ``tree`` need ``task``, ``worker`` needs ``worker``. The account of the request
+    sees its projects only, and gets one such answer, or ``/monitor/snapshot``, at a time; others
+    wait. 400: the view or a parameter is unknown or wrong. 403: the view is ``lines``, and the
+    token has neither ``rights=lines`` nor ``projects=*``. 404: what the view shows does not exist,
+    or the account may not see it, or it has left the collector's memory. 429 with ``Retry-After``:
+    100 requests of the account are waiting. 500: the view could not be computed, which is logged.
     """
     try:
         text = QueryValues(request.query_params.multi_items()).get("params") or "{}"
@@ -54,9 +55,12 @@ async def one_view(view: str, request: Request) -> Response:
     except (FilterError, QueryError) as error:
         return refusal(request.scope, 400, str(error))
     collector: Collector = request.app.state.collector
+    principal = principal_of(request.scope)
+    if query.needs_lines and not principal.may_read_lines:
+        return refusal(request.scope, 403, NO_RIGHT)
     async with account_slot(request, "snapshot"):
         try:
-            body = collector.view_json(query, principal_of(request.scope).projects)
+            body = await collector.view_now(query, principal.projects)
         except GoneError as gone:
             return refusal(request.scope, 404, _GONE[gone.why])
     return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
@@ -101,9 +105,9 @@ router.routes.append(WebSocketRoute("/ws/views", views))
 async def _serve(websocket: WebSocket, closers: list[Callable[[], None]]) -> None:
     collector: Collector = websocket.app.state.collector
     hub = collector.views_hub
-    scope = principal_of(websocket.scope).projects
+    principal = principal_of(websocket.scope)
     sink, protocol = await accept(websocket, takes_messages=True)
-    session = ViewSession(sink, scope)
+    session = ViewSession(sink, principal.projects, may_read_lines=principal.may_read_lines)
     if protocol is not None:
         protocol.on_pong = lambda: session.note_pong(collector.clock.monotonic())
 

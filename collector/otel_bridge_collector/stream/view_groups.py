@@ -29,12 +29,14 @@ __all__ = ["MAX_GROUPS", "ViewGroups", "ViewsCounters"]
 
 logger = logging.getLogger(__name__)
 
-_INTERVAL_SEC: Final = {"events": 0.5, "tasks": 0.5}
+_INTERVAL_SEC: Final = {"events": 0.5, "lines": 0.25, "tasks": 0.5}
 """Views that are not computed at each tick, but after so long."""
 _MAX_NEW_ROWS: Final = {"events": 20}
 """Views that show the newest rows without a hole, of which at most so many come at once."""
 MAX_GROUPS: Final = 2000
 """Different views that one collector computes, at most."""
+_MAX_GROUPS_OF: Final = {"lines": 200}
+"""Of these views so many: each group of ``lines`` is a node that is read four times a second."""
 
 
 class ViewsCounters:
@@ -101,8 +103,30 @@ class ViewGroups:
         return iter(list(self._groups.values()))
 
     def has_room(self, query: Query, scope: Scope) -> bool:
-        """Return whether ``open`` can be called: the group exists, or there are under 2,000."""
-        return (query, scope) in self._groups or len(self._groups) < MAX_GROUPS
+        """
+        Return whether ``open`` can be called; never raises.
+
+        True if the group exists, or there are under 2,000, and of ``lines`` under 200.
+
+        Args:
+            query: A view's name and its checked parameters.
+            scope: The projects that its clients may see; None: all.
+        """
+        if (query, scope) in self._groups:
+            return True
+        limit = _MAX_GROUPS_OF.get(query.view)
+        if limit is not None and self.count_of(query.view) >= limit:
+            return False
+        return len(self._groups) < MAX_GROUPS
+
+    def count_of(self, view: str) -> int:
+        """Return the number of groups of one view; never raises."""
+        return sum(query.view == view for query, _ in self._groups)
+
+    @staticmethod
+    def limit_of(view: str) -> int:
+        """Return how many groups of one view there can be; never raises."""
+        return _MAX_GROUPS_OF.get(view, MAX_GROUPS)
 
     def open(self, query: Query, scope: Scope) -> Group:
         """
@@ -131,7 +155,7 @@ class ViewGroups:
         """
         Compute what a group shows as of the latest refresh, if it is due; never raises.
 
-        ``tasks`` and ``events`` are due 0.5 s after the last time, others always.
+        ``tasks`` and ``events`` are due 0.5 s after the last time, ``lines`` 0.25 s, others always.
         If it has left, or can be shown again, every client of it lacks that (``group.sessions``)
         and needs its ``whole``. A view that cannot be computed is logged and counted, and shows
         what it showed before.

@@ -111,6 +111,8 @@ class ViewSession:
     Args:
         sink: Where its bytes go.
         scope: The projects that it may see, fixed for its life; None: all.
+        may_read_lines: Whether it has the right ``lines``: log lines are more private than events.
+            Default: only if it sees all projects.
 
     Attributes:
         subscriptions: Its open ones: the client's number to the shared group; empty at first.
@@ -131,6 +133,7 @@ class ViewSession:
         "behind_since",
         "is_closed",
         "is_held",
+        "may_read_lines",
         "out",
         "scope",
         "sink",
@@ -138,10 +141,11 @@ class ViewSession:
         "waiting",
     )
 
-    def __init__(self, sink: ViewSink, scope: Scope) -> None:
+    def __init__(self, sink: ViewSink, scope: Scope, *, may_read_lines: bool | None = None) -> None:
         sink.limit_kernel_buffer()
         self.sink = sink
         self.scope = scope
+        self.may_read_lines = scope is None if may_read_lines is None else may_read_lines
         self.subscriptions: dict[int, Group] = {}
         self.is_held = False
         self.is_closed = False

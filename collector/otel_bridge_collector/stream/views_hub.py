@@ -21,7 +21,7 @@ from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge_collector.stream.shared_message import SharedMessage
 from otel_bridge_collector.stream.view_groups import MAX_GROUPS, ViewGroups, ViewsCounters
 from otel_bridge_collector.stream.view_session import Group, ViewSession
-from otel_bridge_collector.views.catalog import Query, QueryError, parse_query
+from otel_bridge_collector.views.catalog import NO_RIGHT, Query, QueryError, parse_query
 from otel_bridge_collector.views.listing import Scope, Window
 from otel_bridge_collector.wire.close_codes import RESTARTING, SLOW_CLIENT, CloseCode
 from otel_bridge_collector.wire.views.messages import (
@@ -203,8 +203,13 @@ class ViewsHub:
         except QueryError as error:
             self._refuse(session, op.id, "params", str(error))
             return
+        if query.needs_lines and not session.may_read_lines:
+            self._refuse(session, op.id, "right", NO_RIGHT)
+            return
         if not self._groups.has_room(query, session.scope):
-            detail = f"this collector computes {MAX_GROUPS} different views; try again later"
+            limit = self._groups.limit_of(query.view)
+            what = f"different views of {query.view}" if limit < MAX_GROUPS else "different views"
+            detail = f"this collector computes {limit} {what}; try again later"
             self._refuse(session, op.id, "busy", detail)
             return
         self._unsubscribe(session, op.id)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from otel_bridge_collector.views import events, failures, overview, tasks
 from otel_bridge_collector.views.listing import Scope, Window
 from otel_bridge_collector.views.state import ViewState
-from otel_bridge_collector.views.task import job, search, strip
+from otel_bridge_collector.views.task import job, lines, search, strip
 from otel_bridge_collector.views.tree import view as tree
 from otel_bridge_collector.views.workers import queues, worker, workers
 from otel_bridge_collector.wire.views.messages import first_error
@@ -23,6 +23,7 @@ from otel_bridge_collector.wire.views.params import (
     EventsParams,
     FailuresParams,
     JobParams,
+    LinesParams,
     ListParams,
     OverviewParams,
     SearchParams,
@@ -32,7 +33,11 @@ from otel_bridge_collector.wire.views.params import (
     WorkerParams,
 )
 
-__all__ = ["CATALOG", "Query", "QueryError", "View", "Views", "parse_query"]
+__all__ = ["CATALOG", "NO_RIGHT", "Query", "QueryError", "View", "Views", "parse_query"]
+
+
+NO_RIGHT: Final = "this token may not read log lines; add rights=lines to its line"
+"""What a reader is answered that lacks the right which a view needs."""
 
 
 class QueryError(ValueError):
@@ -57,17 +62,21 @@ class View(NamedTuple):
             of that scope's events. Raises ``GoneError`` if what it shows does not exist.
         merge: (parts of one query from several processes, params) to the window: the rows that the
             reader asked for. At least one part.
+        needs_lines: Whether the reader needs the right ``lines``; default False. The
+            hub and the route check it.
     """
 
     params: type[BaseModel]
     compute: Callable[[ViewState, Any, Scope], Any]
     merge: Callable[[Sequence[Any], Any], Window]
+    needs_lines: bool = False
 
 
 CATALOG: Final[Mapping[str, View]] = {
     "events": View(EventsParams, events.compute, events.merge),
     "failures": View(FailuresParams, failures.compute, failures.merge),
     "job": View(JobParams, job.compute, job.merge),
+    "lines": View(LinesParams, lines.compute, lines.merge, needs_lines=True),
     "overview": View(OverviewParams, overview.compute, overview.merge),
     "queues": View(ListParams, queues.compute, queues.merge),
     "search": View(SearchParams, search.compute, search.merge),
@@ -84,6 +93,11 @@ class Query(NamedTuple):
 
     view: str
     params: BaseModel
+
+    @property
+    def needs_lines(self) -> bool:
+        """Whether its reader needs the right ``lines``."""
+        return CATALOG[self.view].needs_lines
 
 
 def parse_query(view: str, params: Mapping[str, Any]) -> Query:

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
+from otel_bridge_collector.lines.table import LinesTable
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.processes.records import Incarnation, Worker
 from otel_bridge_collector.model.reading.projects import is_shared
@@ -95,6 +96,7 @@ class ViewState:
         budget: Keeps lists that are expensive to make, and decides when each is made again.
         tasks: All tasks, indexed; none before the first refresh.
         ring: As given.
+        lines: Log lines of the nodes that people look at; a poller fills it. Empty at first.
         kept_events: What the view ``events`` keeps from tick to tick, by query and scope, the one
             that was asked for last at the end. Empty at first.
         orders: Orders of tasks by query and scope, for as long as the index says they hold; over
@@ -112,6 +114,7 @@ class ViewState:
         self.model = model
         self.queues = queues
         self.ring = ring
+        self.lines = LinesTable(clock)
         self.kept_events: dict[Any, Any] = {}
         self.budget = Budget(clock)
         self.tasks = TaskIndex(model)

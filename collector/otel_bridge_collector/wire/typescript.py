@@ -26,7 +26,7 @@ from pydantic.json_schema import models_json_schema
 
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
 from otel_bridge_collector.wire import messages
-from otel_bridge_collector.wire.views import events, params, rows, tree
+from otel_bridge_collector.wire.views import events, lines, params, rows, tree
 from otel_bridge_collector.wire.views.messages import Gone, Hello, Limits, Refused, Subscribed, Tick
 
 __all__ = ["VIEWS", "VIEW_TYPES_TS", "WIRE_TS", "Shape", "main", "render", "render_views"]
@@ -72,6 +72,7 @@ VIEWS: Final[dict[str, Shape]] = {
     "tree": Shape(params.TreeParams, tree.TreeHead, tree.TreeRow),
     "strip": Shape(params.StripParams, tree.StripHead, tree.StripRow),
     "job": Shape(params.JobParams, tree.JobHead, tree.AttemptRow),
+    "lines": Shape(params.LinesParams, lines.LinesHead, lines.LineRow),
     "failures": Shape(params.FailuresParams, rows.ListHead, rows.FailureRow),
     "worker": Shape(params.WorkerParams, rows.WorkerHead, rows.HeldRow),
     "workers": Shape(params.ListParams, rows.ListHead, rows.WorkerRow),

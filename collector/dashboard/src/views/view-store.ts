@@ -325,7 +325,7 @@ export class ViewStore implements SocketListener {
     subscription.refusal = refused;
     subscription.isAwaited = false;
     this.pacer.note(subscription);
-    if (refused.why === "params") return;
+    if (refused.why === "params" || refused.why === "right") return;
     if (subscription.retryTimer !== null) clearTimeout(subscription.retryTimer);
     subscription.retryTimer = setTimeout(() => this.ask(subscription), REFUSED_RETRY_MS);
   }

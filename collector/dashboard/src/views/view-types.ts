@@ -121,6 +121,21 @@ export interface JobParams {
   job: string;
 }
 
+/** The parameters of the view `lines`. */
+export interface LinesParams {
+  /** The id of its research task, or the trace id of work without one. */
+  task: string;
+  /** The key of the node in the view `tree`, at most 512 characters. */
+  node: string;
+  /**
+   * Only lines with this text, in any case, at most 200 characters; default null, as an
+   * empty one: all.
+   */
+  text?: string | null;
+  /** The newest so many, 1 to 200; default 200. */
+  count?: number;
+}
+
 /** The parameters of the view `failures`; a cause is listed if it passes all filters given. */
 export interface FailuresParams {
   /** As in `ListParams`, as are `at` and `count`. */
@@ -575,6 +590,51 @@ export interface AttemptRow {
   progress: Progress | null;
 }
 
+/** The head of the view `lines`. */
+export interface LinesHead {
+  /** The number of the first row shown, from 0, among the held lines that have the text. */
+  first: number;
+  /** Held lines that have the text; without a text all that are held. */
+  matches: number;
+  /**
+   * Lines that the node has written, dropped ones included; null if none are held, for
+   * then it is not known whether there were any.
+   */
+  total: number | null;
+  /**
+   * Of these, how many are not held: over a limit, or older than the last 200. null if
+   * `total` is.
+   */
+  dropped: number | null;
+  /** Whether the node has ended, so that no more lines are to be expected. */
+  ended: boolean;
+  /** Number of the newest line that is held; 0: none is. */
+  last: number;
+  /**
+   * `reading`: the store was not asked yet; it is within 250 ms. `held`: there are
+   * lines. `none`: the store has none, or no longer: they are kept for 15 minutes after a
+   * node has completed, a day after it failed. `unreachable`: the store cannot be read;
+   * the rows are from before.
+   */
+  state: "reading" | "held" | "none" | "unreachable";
+}
+
+/** One log line. */
+export interface LineRow {
+  /** `n` as text; where two publishers gave one number to two lines, that and `.2`. */
+  k: string;
+  /** Its number in the node, from 1. Dropped lines have one too: a gap is their count. */
+  n: number;
+  /** When it was written, ms. */
+  at: number;
+  /** As in Python's `logging`: 10 debug, 20 info, 30 warning, 40 error, 50 critical. */
+  level: number;
+  /** Name of the logger, at most 64 characters. */
+  logger: string;
+  /** At most 1,000 characters, secrets masked; may have line breaks. */
+  text: string;
+}
+
 /** The head of the views `failures`, `queues` and `workers`. */
 export interface ListHead {
   /** The number of the window's first row, from 0. */
@@ -861,9 +921,10 @@ export interface Refused {
   /**
    * `params`: the message, view or parameters are wrong; sending it again cannot help.
    * `limit`: the client has 16 subscriptions; end one first. `busy`: the collector
-   * computes as many views as it can (2,000); try later.
+   * computes as many views as it can (2,000, 200 of log lines); try later. `right`: the
+   * token may not read what the view shows; the text names the right.
    */
-  why: "params" | "limit" | "busy";
+  why: "params" | "limit" | "busy" | "right";
   /** One line of English, at most 300 characters. */
   detail: string;
 }
@@ -885,6 +946,7 @@ export interface Views {
   tree: { params: TreeParams; head: TreeHead; row: TreeRow };
   strip: { params: StripParams; head: StripHead; row: StripRow };
   job: { params: JobParams; head: JobHead; row: AttemptRow };
+  lines: { params: LinesParams; head: LinesHead; row: LineRow };
   failures: { params: FailuresParams; head: ListHead; row: FailureRow };
   worker: { params: WorkerParams; head: WorkerHead; row: HeldRow };
   workers: { params: ListParams; head: ListHead; row: WorkerRow };

@@ -170,13 +170,14 @@ class Refused(WireModel):
         id: The subscription that the client asked for; None: the message could not be read.
         why: ``params``: the message, view or parameters are wrong; sending it again cannot help.
             ``limit``: the client has 16 subscriptions; end one first. ``busy``: the collector
-            computes as many views as it can (2,000); try later.
+            computes as many views as it can (2,000, 200 of log lines); try later. ``right``: the
+            token may not read what the view shows; the text names the right.
         detail: One line of English, at most 300 characters.
     """
 
     t: Literal["refused"] = "refused"
     id: int | None = None
-    why: Literal["params", "limit", "busy"]
+    why: Literal["params", "limit", "busy", "right"]
     detail: str
 
 

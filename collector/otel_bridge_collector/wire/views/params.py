@@ -23,6 +23,7 @@ __all__ = [
     "EventsParams",
     "FailuresParams",
     "JobParams",
+    "LinesParams",
     "ListParams",
     "OverviewParams",
     "SearchParams",
@@ -241,6 +242,24 @@ class JobParams(_Params):
 
     task: _Id
     job: _Id
+
+
+class LinesParams(_Params):
+    """
+    The parameters of the view ``lines``; other values or fields raise ``ValidationError``.
+
+    Attributes:
+        task: The id of its research task, or the trace id of work without one.
+        node: The key of the node in the view ``tree``, at most 512 characters.
+        text: Only lines with this text, in any case, at most 200 characters; default None, as an
+            empty one: all.
+        count: The newest so many, 1 to 200; default 200.
+    """
+
+    task: _Id
+    node: _Id
+    text: _Text | None = None
+    count: int = Field(default=MAX_ROWS, ge=1, le=MAX_ROWS)
 
 
 class WorkerParams(_Params):

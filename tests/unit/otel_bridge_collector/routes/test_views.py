@@ -15,6 +15,7 @@ from otel_bridge_collector.views.state import ViewState
 from otel_bridge_collector.views.workers import workers
 from otel_bridge_collector.wire.views.params import ListParams
 
+from otel_bridge.publish.transports.memory import memory_log
 from tests.support.asgi_site import AsgiClient, AsgiSite, connected, open_site, token_line
 
 BOTH = ";".join([token_line("all"), token_line("p-only", "p")])
@@ -173,3 +174,45 @@ async def test_a_request_that_is_no_handshake_is_426() -> None:
     """It is told which protocol is spoken here."""
     async with open_site() as site:
         assert (await site.get("/ws/views")).status == 426
+
+
+LINES_TOKENS = ";".join(
+    [token_line("all"), f"{token_line('reads', 'p')} rights=lines", token_line("plain", "p")]
+)
+SPAN = "a" * 16
+
+
+async def test_log_lines_are_read_as_they_are_stored_now() -> None:
+    """The first request for a node has its lines already."""
+    async with open_site() as site:
+        name = site.collector.bridge_settings.bus_url.removeprefix("memory://")
+        await site.append({**started("j", "p"), "parent_task_id": "t", "span_id": SPAN})
+        memory_log(name).store_lines(SPAN, [b'[1,20,"app","hello",1]'])
+        full = (await get(site, "lines", task="t", node=SPAN)).json()
+        assert (full["head"]["state"], full["head"]["total"]) == ("held", 1)
+        assert [row["text"] for row in full["rows"]] == ["hello"]
+        assert (await get(site, "lines", task="t", node="b" * 16)).status == 200
+        assert (await get(site, "lines", task="none", node=SPAN)).status == 404
+
+
+async def test_log_lines_need_their_own_right() -> None:
+    """``rights=lines`` or ``projects=*``, by HTTP and over the WebSocket; the answer says so."""
+    async with open_site(tokens=LINES_TOKENS) as site:
+        await site.append(
+            {**started("j", "p"), "parent_task_id": "t", "span_id": SPAN}, token="all"
+        )
+        asked = {"task": "t", "node": SPAN}
+        found = {
+            token: await get(site, "lines", token, **asked) for token in ("all", "reads", "plain")
+        }
+        assert [answer.status for answer in found.values()] == [200, 200, 403]
+        assert "rights=lines" in found["plain"].json()["detail"]
+        for token, expected in zip(found, ["sub", "sub", "refused"], strict=True):
+            async with connected(site, token=token, path="/ws/views") as client:
+                assert (await client.next())["type"] == "websocket.accept"
+                await next_of(client, "hello")
+                await client.send(op="sub", id=1, view="lines", params=asked)
+                answer = await next_of(client, expected)
+                if expected == "refused":
+                    assert answer["why"] == "right"
+                    assert "rights=lines" in answer["detail"]

@@ -500,3 +500,22 @@ def test_close_all(stage: Stage) -> None:
     assert client.sink.closed_with == RESTARTING
     assert client.session.is_closed
     assert len(stage.hub) == 0
+
+
+def test_at_most_two_hundred_views_of_log_lines_are_computed(stage: Stage) -> None:
+    """Each is a node that is read 4 times a second; a further one is refused with a sentence."""
+    clients = [stage.connect() for _ in range(14)]
+    for number in range(200):
+        client = clients[number // 15]
+        if number % 15 == 14:
+            stage.tick(1)  # a client may send 20 messages a second
+        client.sub(number % 15, "lines", task="t", node=f"{number:016x}")
+    assert stage.hub.group_count == 200
+    stage.tick(1)
+    clients[-1].read()
+    clients[-1].sub(15, "lines", task="t", node="f" * 16)
+    (refused,) = [one for one in clients[-1].read() if one["t"] == "refused"]
+    assert refused["why"] == "busy"
+    assert refused["detail"].startswith("this collector computes 200 different views of lines")
+    clients[-1].sub(15, "lines", task="t", node=f"{0:016x}")
+    assert stage.hub.group_count == 200

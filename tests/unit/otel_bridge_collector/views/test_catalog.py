@@ -25,7 +25,7 @@ from tests.support.faults import FakeClock
 from tests.support.histories import append_to, fold, history, moment
 from tests.support.view_client import ShownView
 
-OF_A_TASK = {"job", "strip", "tree"}
+OF_A_TASK = {"job", "lines", "strip", "tree"}
 ALL = [
     *(parse_query(name, {}) for name in sorted(CATALOG.keys() - OF_A_TASK - {"search", "worker"})),
     parse_query("search", {"text": "J"}),
@@ -45,6 +45,9 @@ def queries_of_tasks(*models: Fold) -> Iterator[Query]:
         yield parse_query("tree", {"task": task_id, "status": ["stalled"], "text": "J"})
         for job_id in jobs[:3]:
             yield parse_query("job", {"task": task_id, "job": job_id})
+    nodes = {key: node.own.task.id for model in models for key, node in model.tree.nodes.items()}
+    for key, task_id in sorted(nodes.items())[::20]:
+        yield parse_query("lines", {"task": task_id, "node": f"{key:016x}"})
 
 
 def state_of(model: Fold, seconds: float, ring: ReplayRing | None) -> ViewState:

@@ -1,0 +1,84 @@
+"""Which nodes are watched, and what the table holds of their lines."""
+
+from __future__ import annotations
+
+import json
+
+from otel_bridge_collector.lines.line import Line, encode_line
+from otel_bridge_collector.lines.table import MAX_WATCHED, LinesTable
+
+from tests.support.faults import FakeClock
+
+SPAN, OTHER = "a" * 16, "b" * 16
+
+
+def stored(*numbers: int) -> list[bytes]:
+    return [encode_line(Line(1000 + n, 20, "app", f"line {n}", n)) for n in numbers]
+
+
+def test_a_node_is_watched_while_it_is_asked_for() -> None:
+    """What nobody asked for in 3 s is dropped, with its lines."""
+    clock = FakeClock()
+    table = LinesTable(clock)
+    held = table.watch(SPAN)
+    assert (held.state, dict(held.rows)) == ("reading", {})
+    clock.advance(2)
+    table.watch(OTHER)
+    assert table.watch(SPAN) is held
+    clock.advance(3.5)
+    table.watch(SPAN)
+    assert [span_id for span_id, _ in table.watched()] == [SPAN]
+    clock.advance(4)
+    assert table.watched() == []
+    assert len(table) == 0
+
+
+def test_the_node_that_was_not_asked_for_longest_leaves_first() -> None:
+    """At most 256 are held."""
+    table = LinesTable(FakeClock())
+    spans = [f"{number:016x}" for number in range(MAX_WATCHED + 1)]
+    for span_id in spans[:-1]:
+        table.watch(span_id)
+    first = table.watch(spans[0])
+    table.watch(spans[-1])
+    assert len(table) == MAX_WATCHED
+    assert table.watch(spans[0]) is first
+    assert spans[1] not in dict(table.watched())
+
+
+def test_lines_are_read_only_when_the_newest_is_another() -> None:
+    """And what has left the store stays, for somebody is looking at it."""
+    table = LinesTable(FakeClock())
+    held = table.watch(SPAN)
+    assert not table.note_newest(held, None)
+    assert held.state == "none"
+    assert table.note_newest(held, stored(2)[0])
+    table.fill(held, stored(1, 2))
+    assert (held.state, [line.n for line in held.lines]) == ("held", [1, 2])
+    assert not table.note_newest(held, stored(2)[0])
+    assert not table.note_newest(held, None)
+    assert (held.state, [line.n for line in held.lines]) == ("held", [1, 2])
+
+
+def test_an_outage_is_noted_and_its_end() -> None:
+    """The rows of before stay meanwhile."""
+    table = LinesTable(FakeClock())
+    held = table.watch(SPAN)
+    table.fill(held, stored(1))
+    table.note_unreachable()
+    assert (held.state, list(held.rows)) == ("unreachable", ["1"])
+    assert not table.note_newest(held, stored(1)[0])
+    assert held.state == "held"
+
+
+def test_rows_have_a_key_each_and_what_is_no_line_is_counted() -> None:
+    """Two publishers may number the lines of one node."""
+    table = LinesTable(FakeClock())
+    held = table.watch(SPAN)
+    table.fill(held, [*stored(1, 2), b"no line", *stored(2, 2)])
+    assert list(held.rows) == ["1", "2", "2.2", "2.3"]
+    assert table.unreadable == 1
+    row = {"k": "1", "n": 1, "at": 1001, "level": 20, "logger": "app", "text": "line 1"}
+    assert json.loads(held.rows["1"]) == row
+    table.fill(held, [b"no line"])
+    assert held.state == "none"
