@@ -14,9 +14,9 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from otel_bridge.environment import load_settings
@@ -36,7 +36,6 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_COLLECTOR_URL: Final = "http://127.0.0.1:12000"
 """The collector on this machine: where events go when no setting says otherwise."""
-
 DEFAULT_KEY_PREFIX: Final = "nexus"
 _KEY_PREFIX: Final = re.compile(r"[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)*")
 _MAX_KEY_PREFIX_CHARS: Final = 64
@@ -44,6 +43,10 @@ _MAX_KEY_PREFIX_CHARS: Final = 64
 _SERVICE_LINK: Final = re.compile(
     r"MONITORING_(\w+_)?(SERVICE_(HOST|PORT\w*)|PORT_\d+_(TCP|UDP|SCTP)\w*)"
 )
+
+_LogLevel = Annotated[
+    Literal["off", "debug", "info", "warning", "error"], BeforeValidator(lambda v: str(v).lower())
+]
 
 COLLECTOR_NAMES: Final = frozenset(
     {
@@ -210,6 +213,10 @@ class BridgeSettings(BaseSettings):
     """The application's own packages, comma-separated, such as ``shop,com.acme.shop``: their frames
     group failures and are shown with their source line. Default: all that is no library."""
 
+    logs: _LogLevel = Field(default="off", validation_alias="MONITORING_LOGS")
+    """Least level of the lines of ``logging`` that are shown beside the job, phase or task that
+    wrote them. The loggers keep their own levels: a root logger left at WARNING passes no info."""
+
     prompts_enabled: bool = Field(default=False, validation_alias="MONITORING_PROMPTS_ENABLED")
     """Whether text of any length, and text under names such as ``prompt``, ``input`` or ``result``,
     may be shown, where ``MONITORING_META_ATTRIBUTES`` names it; ``events.content`` has the rule."""
@@ -260,7 +267,6 @@ class BridgeSettings(BaseSettings):
     otlp_traces_protocol: str | None = Field(
         default=None, validation_alias="OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
     )
-
     otlp_metrics_endpoint: str | None = Field(
         default=None, validation_alias="OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"
     )

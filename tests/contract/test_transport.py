@@ -7,6 +7,7 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -14,15 +15,17 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from otel_bridge.errors import PositionLostError
+from otel_bridge.lines.line import encode_line
 from otel_bridge.publish.redis_clients import aclose, connect_async
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.publish.transports import open_receiver, open_sender
 from otel_bridge.publish.transports.base import (
+    LineStore,
     LogEntry,
     Outgoing,
     Receiver,
+    SpanLines,
     SpanStack,
-    StackStore,
     position_after,
 )
 from otel_bridge.publish.transports.memory import memory_log
@@ -41,9 +44,10 @@ _names = itertools.count()
 class Log:
     """One empty log with its two ends."""
 
-    sender: StackStore
+    sender: LineStore
     receiver: Receiver
     read_stack: Callable[[str], Awaitable[SpanStack | None]]
+    read_lines: Callable[[str], Awaitable[Sequence[bytes]]]
 
     async def read_all(self, after: str | None = None) -> list[LogEntry]:
         """Everything after a position, in reads of up to 500."""
@@ -94,6 +98,7 @@ async def log(request: pytest.FixtureRequest) -> AsyncIterator[Log]:
         open_sender(sender_url, settings),
         open_receiver(receiver_url, settings),
         lambda span_id: read_stack(span_id, receiver_url, client, DEFAULT_KEYS),
+        lambda span_id: read_lines(span_id, f"contract-{number}", client),
     )
     yield made
     if client is not None:
@@ -102,6 +107,14 @@ async def log(request: pytest.FixtureRequest) -> AsyncIterator[Log]:
     await made.receiver.close()
     if server is not None:
         server.close()
+
+
+async def read_lines(span_id: str, name: str, client: Any) -> Sequence[bytes]:
+    """The log lines that are stored of a span."""
+    if client is None:
+        return memory_log(name).lines(span_id)
+    found: list[bytes] = await client.lrange(DEFAULT_KEYS.lines(span_id), 0, -1)
+    return found
 
 
 def events(first: int, count: int, project_id: str | None = "p1") -> list[Outgoing]:
@@ -345,6 +358,20 @@ async def test_a_stack_of_another_project_is_not_replaced(log: Log) -> None:
     assert result.unstored == 1
     assert numbers(await log.read_all()) == [1, 1]
     assert await log.read_stack(f"{1:016x}") == SpanStack(f"{1:016x}", "first", "p1")
+
+
+async def test_log_lines_are_added_and_the_last_200_are_kept(log: Log) -> None:
+    """Each node has its own; what is added comes after what there was, byte for byte."""
+    lines = [encode_line(1, 20, "shop", f"é {n}\n", n) for n in range(1, 302)]
+    first, second = f"{1:016x}", f"{2:016x}"
+    batch = [SpanLines(first, lines[:2], "p1"), SpanLines(second, lines[:1])]
+    assert await asyncio.to_thread(log.sender.store_lines, batch) == 0
+    assert await log.read_lines(first) == lines[:2]
+    batch = [SpanLines(first, lines[2:], "p1", is_due=False), SpanLines(second, [], None, "failed")]
+    assert await asyncio.to_thread(log.sender.store_lines, batch) == 0
+    assert await log.read_lines(first) == lines[-200:]
+    assert await log.read_lines(second) == lines[:1]
+    assert await log.read_lines(f"{3:016x}") == []
 
 
 async def test_stacks_are_stored_without_events_too(log: Log) -> None:

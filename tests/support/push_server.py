@@ -16,6 +16,7 @@ import uvicorn
 
 from otel_bridge.errors import TransportRejectedError
 from otel_bridge.publish.transports.http import PUSH_PATH, decode_push
+from otel_bridge.publish.transports.http_lines import LINES_PATH, decode_lines
 from otel_bridge.publish.transports.http_stacks import STACKS_PATH, decode_stacks
 from otel_bridge.publish.transports.memory import MemoryLog
 from tests.support.waiting import wait_until
@@ -41,7 +42,7 @@ class PushServer:
         self.loses_answers = False
         """Append, then close the connection without an answer."""
         self.is_of_older_release = False
-        """Know nothing of stacks."""
+        """Know nothing of stacks and log lines."""
         config = uvicorn.Config(
             self._app,
             host="127.0.0.1",
@@ -105,6 +106,10 @@ class PushServer:
             stacks = decode_stacks(body)
             unstored = sum(not self.log.store_stack(stack) for stack in stacks)
             return 200, {}, json.dumps({"unstored": unstored}).encode()
+        if path == LINES_PATH and not self.is_of_older_release:
+            for of_span in decode_lines(body):
+                self.log.store_lines(of_span.span_id, of_span.lines)
+            return 200, {}, json.dumps({"unstored": 0}).encode()
         if path != PUSH_PATH:
             return 404, {}, b"no such page"
         try:

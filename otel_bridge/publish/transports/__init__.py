@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from otel_bridge.errors import ConfigurationError, UnknownTransportError
-from otel_bridge.publish.transports.base import Receiver, StackStore
+from otel_bridge.publish.transports.base import LineStore, Receiver
 from otel_bridge.settings import BridgeSettings
 
 __all__ = ["KNOWN_SCHEMES", "check_scheme", "open_receiver", "open_sender"]
@@ -22,7 +22,7 @@ KNOWN_SCHEMES: Final = (
 """The schemes of bus URLs that have a transport."""
 
 
-def open_sender(url: str, settings: BridgeSettings) -> StackStore:
+def open_sender(url: str, settings: BridgeSettings) -> LineStore:
     """
     Create the sender for a bus URL, which appends events to the log; connects with its first batch.
 

@@ -20,10 +20,12 @@ from otel_bridge.errors import PositionLostError
 
 __all__ = [
     "AppendResult",
+    "LineStore",
     "LogEntry",
     "Outgoing",
     "Receiver",
     "Sender",
+    "SpanLines",
     "SpanStack",
     "StackStore",
     "position_after",
@@ -44,6 +46,25 @@ class SpanStack(NamedTuple):
     """At most 4,096 bytes of UTF-8, secrets masked."""
     project_id: str | None = None
     """Who may read it; None: readers of all projects."""
+
+
+class SpanLines(NamedTuple):
+    """Log lines of one node (job, phase or task), to be added to those that are stored of it."""
+
+    span_id: str
+    """16 hex digits."""
+    lines: Sequence[bytes]
+    """Oldest first, each the JSON list ``[ms, level, logger, text, n]`` of ``encode_line``, secrets
+    masked; may be empty at the node's end. ``n`` counts the node's lines from 1, dropped ones too:
+    a gap is the number of dropped lines, and the last ``n`` that of all."""
+    project_id: str | None = None
+    """Of the node; None: it has none."""
+    outcome: str | None = None
+    """At the node's end ``completed`` or ``failed``, which decides how long its lines are kept:
+    900 s or a day. None: it has not ended; an hour."""
+    is_due: bool = True
+    """Whether that time begins again, and the node moves up in the index: once a minute is enough.
+    Both are done for the first lines in any case."""
 
 
 class Outgoing(NamedTuple):
@@ -140,6 +161,28 @@ class StackStore(Sender, Protocol):
 
         Raises:
             TransportError: It cannot be reached; try again.
+        """
+
+
+class LineStore(StackStore, Protocol):
+    """A sender that also stores log lines, as each transport of ours does."""
+
+    def store_lines(self, batch: Sequence[SpanLines]) -> int:
+        """
+        Add log lines to those stored of their nodes; the last 200 of each node are kept.
+
+        Blocks as ``send`` does. Calling it again adds them again, so a call that failed is not
+        repeated: its lines are lost, and counted.
+
+        Args:
+            batch: Each node once. At most 1,000 lines by HTTP.
+
+        Returns:
+            How many lines could not be stored: denied by an ACL, by a collector of an older
+            release, or of another project. Sending them again cannot help.
+
+        Raises:
+            TransportError: It cannot be reached, or it is unknown whether they were stored.
         """
 
 

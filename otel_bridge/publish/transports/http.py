@@ -25,7 +25,8 @@ import pydantic_core
 
 from otel_bridge.errors import ConfigurationError, TransportError, TransportRejectedError
 from otel_bridge.events.model import STATS_EVENT_TYPES
-from otel_bridge.publish.transports.base import AppendResult, Outgoing, SpanStack
+from otel_bridge.publish.transports.base import AppendResult, Outgoing, SpanLines, SpanStack
+from otel_bridge.publish.transports.http_lines import LINES_PATH, encode_lines
 from otel_bridge.publish.transports.http_stacks import STACKS_PATH, encode_stacks
 from otel_bridge.publish.transports.ndjson import lines_of, parse_line
 from otel_bridge.settings import BridgeSettings
@@ -189,6 +190,7 @@ class HttpSender:
         self._port = port
         base = parts.path.rstrip("/")
         self._path, self._stacks_path = base + PUSH_PATH, base + STACKS_PATH
+        self._lines_path = base + LINES_PATH
         self._is_tls = parts.scheme == "https"
         self._timeout_sec = settings.send_timeout_ms / 1000
         self._headers = {"Content-Type": CONTENT_TYPE, "Connection": "keep-alive"}
@@ -250,15 +252,36 @@ class HttpSender:
         Raises:
             TransportError: It cannot be reached, or is too busy (429 and 5xx).
         """
-        response, body = self._post(self._stacks_path, encode_stacks(stacks), self._headers)
+        return self._store(len(stacks), self._stacks_path, encode_stacks(stacks))
+
+    def store_lines(self, batch: Sequence[SpanLines]) -> int:
+        """
+        POST log lines to the collector, which stores them beside its log; blocks as ``send`` does.
+
+        Args:
+            batch: 1 to 1,000 nodes, with at most 1,000 lines.
+
+        Returns:
+            How many lines could not be stored: the token may not write them, or the collector is of
+            a release that knows none.
+
+        Raises:
+            TransportError: It cannot be reached, or is too busy (429 and 5xx).
+        """
+        count = sum(len(of_span.lines) for of_span in batch)
+        return self._store(count, self._lines_path, encode_lines(batch))
+
+    def _store(self, count: int, path: str, sent: bytes) -> int:
+        """POST so many things; the collector answers how many of them it could not store."""
+        response, body = self._post(path, sent, self._headers)
         if response.status == 429 or response.status >= 500:
             raise _failure(response, body)
         if response.status != 200:
-            return len(stacks)
+            return count
         try:
             return int(pydantic_core.from_json(body)["unstored"])
         except (ValueError, KeyError, TypeError):
-            return len(stacks)
+            return count
 
     def _post(
         self, path: str, sent: bytes, headers: Mapping[str, str]

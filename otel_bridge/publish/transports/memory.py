@@ -21,6 +21,7 @@ from otel_bridge.publish.transports.base import (
     AppendResult,
     LogEntry,
     Outgoing,
+    SpanLines,
     SpanStack,
     splice_position,
 )
@@ -280,6 +281,12 @@ class MemorySender:
     def store_stacks(self, stacks: Sequence[SpanStack]) -> int:
         """Keep stacks of failures, the last 1,000; see ``Sender.store_stacks``."""
         return sum(not self._log.store_stack(stack) for stack in stacks)
+
+    def store_lines(self, batch: Sequence[SpanLines]) -> int:
+        """Keep log lines, the last 200 of each of 1,000 nodes; see ``LineStore.store_lines``."""
+        for of_span in batch:
+            self._log.store_lines(of_span.span_id, of_span.lines)
+        return 0
 
     def close(self) -> None:
         """Do nothing: the log stays."""

@@ -37,6 +37,7 @@ from redis.exceptions import (
 )
 
 from otel_bridge.errors import FencedError, TransportError, TransportRejectedError
+from otel_bridge.lines.line import MAX_LINES
 from otel_bridge.publish.redis_clients import REDIS_ERRORS, check_url, close, connect
 from otel_bridge.publish.redis_failures import (
     failure_reason,
@@ -45,7 +46,7 @@ from otel_bridge.publish.redis_failures import (
 )
 from otel_bridge.publish.redis_keys import RedisKeys
 from otel_bridge.publish.redis_options import connection_options
-from otel_bridge.publish.transports.base import AppendResult, Outgoing, SpanStack
+from otel_bridge.publish.transports.base import AppendResult, Outgoing, SpanLines, SpanStack
 from otel_bridge.publish.transports.redis_channels import (
     collectors_channel,
     sees_all_subscribers,
@@ -63,8 +64,11 @@ _SCRIPT: Final = _SCRIPTS.joinpath("append.lua").read_bytes()
 _SCRIPT_SHA: Final = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest()
 _FENCE_SCRIPT: Final = _SCRIPTS.joinpath("fence.lua").read_bytes()
 _STORE_SCRIPT: Final = _SCRIPTS.joinpath("store.lua").read_bytes()
+_LINES_SCRIPT: Final = _SCRIPTS.joinpath("lines.lua").read_bytes()
 _STACK_TTL_SEC: Final = 86_400
 """How long the stack of a failure is kept beside the log."""
+_LINES_TTL_SEC: Final = {None: 3600, "completed": 900, "failed": 86_400}
+"""How long log lines are kept, by the outcome of their node."""
 _FENCED: Final = "FENCED"
 """Code of the error with which ``append.lua`` refuses an outdated fencing token."""
 _EMPTY_LOG: Final = "0:0-0"
@@ -189,12 +193,35 @@ class RedisSender:
         for stack in stacks:
             values += [stack.project_id or "", zlib.compress(stack.text.encode())]
         keys = [self._keys.node(stack.span_id) for stack in stacks]
-        command = ("EVAL", _STORE_SCRIPT, len(keys), *keys, _STACK_TTL_SEC, *values)
+        return self._store(len(stacks), _STORE_SCRIPT, keys, [_STACK_TTL_SEC, *values])
+
+    def store_lines(self, batch: Sequence[SpanLines]) -> int:
+        """
+        Add log lines to the lists of their nodes by one script; see ``LineStore.store_lines``.
+
+        Args:
+            batch: At least one node; not bounded here.
+
+        Returns:
+            How many lines an ACL kept from being stored.
+
+        Raises:
+            TransportError: Redis cannot be reached; the lines may be stored or not.
+        """
+        values: list[Any] = [time.time_ns() // 1_000_000, MAX_LINES]
+        for span_id, lines, _, outcome, is_due in batch:
+            kept = lines[-MAX_LINES:]  # the older ones would be trimmed
+            values += [span_id, _LINES_TTL_SEC[outcome], int(is_due), len(kept), *kept]
+        keys = [self._keys.lines_index(), *(self._keys.lines(found[0]) for found in batch)]
+        return self._store(sum(len(found[1]) for found in batch), _LINES_SCRIPT, keys, values)
+
+    def _store(self, count: int, script: bytes, keys: list[str], values: list[Any]) -> int:
+        """Run a script that answers how many of so many things it could not store."""
         try:
-            return int(self._execute(*command))
+            return int(self._execute("EVAL", script, len(keys), *keys, *values))
         except ResponseError:
             # An ACL without these keys, or what also keeps the events out: the append says so.
-            return len(stacks)
+            return count
         except REDIS_ERRORS as error:
             self.close()
             raise TransportError(failure_reason(error, self._url)) from error

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from otel_bridge.environment import env_name
 from otel_bridge.errors import ConfigurationError
@@ -281,3 +282,12 @@ def test_secrets_of_a_wrong_type_are_not_shown(name: str) -> None:
         BridgeSettings.load(**wrong)
     assert "hunter2" not in str(raised.value)
     assert env_name(BridgeSettings, name) in str(raised.value)
+
+
+@pytest.mark.parametrize("level", ["warning", "WARNING", "Warning"])
+def test_the_level_of_log_lines_may_have_any_case(level: str) -> None:
+    """``MONITORING_LOGS`` is one of five words, off by default."""
+    assert BridgeSettings(logs=level).logs == "warning"
+    assert BridgeSettings().logs == "off"
+    with pytest.raises(ValidationError):
+        BridgeSettings(logs="all")
