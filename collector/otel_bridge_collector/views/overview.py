@@ -118,6 +118,8 @@ def merge(parts: Sequence[Listing], params: OverviewParams) -> Window:
         workers_online=shared and shared["online"],
         workers_lost=shared and shared["lost"],
         queued=shared and shared["queued"],
+        waiting=shared and {},
+        attention=(),
         projects=_first_names(part.sums["projects"] for part in parts),
         types=_first_names(part.sums["types"] for part in parts),
     )

@@ -26,7 +26,7 @@ from pydantic.json_schema import models_json_schema
 
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
 from otel_bridge_collector.wire import messages
-from otel_bridge_collector.wire.views import events, lines, params, rows, tree
+from otel_bridge_collector.wire.views import attention, events, lines, params, queues, rows, tree
 from otel_bridge_collector.wire.views.messages import Gone, Hello, Limits, Refused, Subscribed, Tick
 
 __all__ = ["VIEWS", "VIEW_TYPES_TS", "WIRE_TS", "Shape", "main", "render", "render_views"]
@@ -76,7 +76,8 @@ VIEWS: Final[dict[str, Shape]] = {
     "failures": Shape(params.FailuresParams, rows.ListHead, rows.FailureRow),
     "worker": Shape(params.WorkerParams, rows.WorkerHead, rows.HeldRow),
     "workers": Shape(params.ListParams, rows.ListHead, rows.WorkerRow),
-    "queues": Shape(params.ListParams, rows.ListHead, rows.QueueRow),
+    "queue": Shape(params.QueueParams, queues.QueueHead, queues.WaitingRow),
+    "queues": Shape(params.ListParams, rows.ListHead, queues.QueueRow),
     "events": Shape(params.EventsParams, events.EventsHead, events.EventRow),
     "search": Shape(params.SearchParams, events.SearchHead, events.SearchRow),
 }
@@ -94,6 +95,7 @@ _PYTHON_WORDS: Final = (
 _MESSAGES: Final = (Limits, Hello, Subscribed, Gone, Refused, Tick)
 """What ``/ws/views`` sends beside ``full`` and ``change``, which have no models."""
 
+_PARTS_OF_VIEWS: Final = (tree.Held, tree.Progress, rows.PhasePart, attention.Attention)
 _CONTROLS: Final = (messages.SnapshotMessage, messages.GapMessage, messages.TickMessage)
 _PARTS: Final = (
     messages.PhaseProgress,
@@ -161,7 +163,7 @@ def render_views() -> str:
     blocks.append('export type Anchor = "end" | AnchorRow | AnchorKey;\n')
     groups: tuple[tuple[list[type[BaseModel]], _Mode], ...] = (
         ([params.AnchorRow, params.AnchorKey, *taken], "validation"),
-        ([tree.Held, tree.Progress, rows.PhasePart, *shown, *_MESSAGES], "serialization"),
+        ([*_PARTS_OF_VIEWS, *shown, *_MESSAGES], "serialization"),
     )
     for models, mode in groups:
         definitions = _definitions(models, mode)

@@ -21,6 +21,7 @@ function attempt(part: Partial<AttemptRow>): AttemptRow {
     error: null,
     stack: null,
     progress: null,
+    slow: null,
     ...part,
   };
 }

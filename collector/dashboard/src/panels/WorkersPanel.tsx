@@ -80,9 +80,15 @@ const Queue = memo(function Queue({ queue, now }: { queue: QueueRow; now: number
         <b className="queue-name" title={queue.k}>
           {queueLabel(queue.k)}
         </b>
-        <span className="num" title={`Measured ${dateTime(queue.at)}, ${ago(queue.at, now)}`}>
-          {count(queue.depth)} waiting
-        </span>
+        {queue.depth === null || queue.at === null ? (
+          <span className="num" title="Jobs known to wait; no queue depth was reported">
+            {count(queue.waiting)} known to wait
+          </span>
+        ) : (
+          <span className="num" title={`Measured ${dateTime(queue.at)}, ${ago(queue.at, now)}`}>
+            {count(queue.depth)} waiting
+          </span>
+        )}
       </p>
       <p className="facts queue-facts">
         <span

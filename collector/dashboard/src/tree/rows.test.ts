@@ -33,6 +33,7 @@ const row = (k: string, depth: number, fields: Partial<TreeRow> = {}): TreeRow =
   run: null,
   error: null,
   progress: null,
+  slow: null,
   kids: 0,
   n: 0,
   done: 0,

@@ -52,8 +52,10 @@ export interface TasksParams {
    */
   text?: string | null;
   /**
-   * `attention`: stalled, then failed, then open, then over, of each the newest first
-   * (default); `newest`: the last start first; `slowest`: the longest first, open ones
+   * `attention` (default): stalled, a worker lost with a job of it, jobs failed while it
+   * runs, failed, waiting in a stuck queue, a job far slower than others, other open ones,
+   * those of which nothing runs, completed; of each the newest first, then by id.
+   * `newest`: the last start first; `slowest`: the longest first, open ones
    * until now.
    */
   sort?: "attention" | "newest" | "slowest";
@@ -185,6 +187,14 @@ export interface ListParams {
   count?: number;
 }
 
+/** The parameters of the view `queue`. */
+export interface QueueParams {
+  /** Its key in the view `queues`, at most 512 characters. */
+  queue: string;
+  /** Only jobs of this project are listed, at most 512 characters; default null: all. */
+  project?: string | null;
+}
+
 /** The parameters of the view `events`; an event is listed if it passes all filters given. */
 export interface EventsParams {
   /**
@@ -263,7 +273,8 @@ export interface PhasePart {
   name: string;
   /**
    * Of its runs together: `pending`, `processing`, `retrying`, `completed`,
-   * `failed` or `stalled`.
+   * `failed` or `stalled`. `completed` says that it ended, not that all went well:
+   * look at `failed` too. It is `failed` if all its jobs have failed.
    */
   status: Status;
   /** When it started, ms; null if unknown. */
@@ -284,6 +295,41 @@ export interface PhasePart {
   stalled: number;
   /** Jobs ended per second over the last minute; null until 3 have ended in at least 5 s. */
   rate: number | null;
+}
+
+/** One thing that needs attention, with what it takes to say so in a sentence and to lead there. */
+export interface Attention {
+  /**
+   * `task_stalled`: a task can no longer end by itself. `worker_lost`: a worker went
+   * offline in the last hour and has not come back. `queue_stuck`: jobs wait and none is
+   * taken, see `QueueRow.stuck`. `task_failing`: jobs of a task that is open have
+   * failed. `slow_job`: a job runs several times as long as others, see `TreeRow.slow`.
+   */
+  kind: "task_stalled" | "worker_lost" | "queue_stuck" | "task_failing" | "slow_job";
+  /**
+   * For people: the task's title, the worker's id, the queue's name; of `slow_job` the
+   * id of the job that is slowest.
+   */
+  name: string;
+  /**
+   * Jobs of the task that are stalled (0: only the task itself is); jobs that the worker
+   * held when it was lost; jobs that wait in the queue; failed jobs of the task; slow jobs
+   * of the task. One number of one moment, not one of a window.
+   */
+  count: number;
+  /**
+   * Since when, ms: the last sign of life of task or worker; when the job that has waited
+   * for longest began to wait; when the slow job started; null of `task_failing`, and if
+   * unknown.
+   */
+  since: number | null;
+  /**
+   * Key of its row: of `tasks` for a task, of `workers`, of `queues`, and of `tree`
+   * for a slow job.
+   */
+  key: string;
+  /** Id of the task; null for a worker and a queue. */
+  task: string | null;
 }
 
 /** The numbers of the page's header; the view `overview` has no rows. */
@@ -330,6 +376,16 @@ export interface OverviewHead {
    */
   queued: Record<string, number> | null;
   /**
+   * Jobs known to wait in each queue whose depth was never reported, by its name; there
+   * may be more of them. No queue is in both.
+   */
+  waiting: Record<string, number> | null;
+  /**
+   * What needs attention, the most urgent first, at most 8. A limited reader gets
+   * only what its own tasks show: neither workers nor queues.
+   */
+  attention: readonly Attention[];
+  /**
    * Projects with a task that the reader may see, sorted; of `project` too they are
    * all. At most 200, as `types`.
    */
@@ -371,8 +427,11 @@ export interface TaskRow {
   status: Status;
   /**
    * Why it is stalled: `worker_lost`, `heartbeat_lost`, `silent`, `queue_emptied`
-   * or what a reported stall says. Else why it needs attention: `failed`, `jobs_stalled`
-   * or `jobs_failed`. null: it does not.
+   * or what a reported stall says. Else why it needs attention, the first of these that
+   * holds: `failed`; of one that is open `worker_lost` (a worker was lost with a job of
+   * it), `jobs_stalled`, `jobs_failed`, `queue_stuck` (a job of it waits in a queue
+   * that is stuck), `jobs_slow` (a job of it runs several times as long as others);
+   * `jobs_failed` of one that has ended too. null: it does not.
    */
   why: string | null;
   /** When it started, ms since the Unix epoch, as all times here; null if unknown. */
@@ -487,6 +546,13 @@ export interface TreeRow {
    */
   progress: Progress | null;
   /**
+   * How many times as long as the median of the completed jobs of the same type in its
+   * task it took, or runs by now: at least 3 times, 10 s, and with 5 others that completed.
+   * Of one that runs it has one digit (3, 4, ... 9, 10, 20). null: not so, or not known; of
+   * what is no attempt, and of one that is stalled.
+   */
+  slow: number | null;
+  /**
    * Rows directly below it, counted ones included that are no longer in memory. Of
    * `more`: the rows it stands for.
    */
@@ -588,6 +654,8 @@ export interface AttemptRow {
    * has completed.
    */
   progress: Progress | null;
+  /** As in `TreeRow`. */
+  slow: number | null;
 }
 
 /** The head of the view `lines`. */
@@ -741,6 +809,8 @@ export interface HeldRow {
   start: number | null;
   /** When it was last heard, ms, if it is stalled; else null. */
   end: number | null;
+  /** As in `TreeRow`. */
+  slow: number | null;
 }
 
 /** One worker process, and the job that it runs; two that live under one id are two. */
@@ -786,15 +856,20 @@ export interface WorkerRow {
   job_start: number | null;
 }
 
-/** One queue whose depth was reported. */
-export interface QueueRow {
+/** The head of the view `queue`: one queue. */
+export interface QueueHead {
   /** Its full name. */
   k: string;
-  /** Jobs that wait in it. */
-  depth: number;
-  /** When that depth was measured, ms. */
-  at: number;
-  /** The same by priority, where the broker has priorities; null: it has none. */
+  /** Jobs that wait in it, as last reported; null: no depth was ever reported. */
+  depth: number | null;
+  /** When that depth was measured, ms; null without one. */
+  at: number | null;
+  /**
+   * Jobs that the collector knows to wait in it, delayed ones included; there may be
+   * others, for example of programs that it sees nothing of.
+   */
+  waiting: number;
+  /** The depth by priority, where the broker has priorities; null: it has none. */
   priorities: Record<string, number> | null;
   /**
    * Since when the job that has waited for longest waits in it, ms; null: no job that
@@ -808,6 +883,77 @@ export interface QueueRow {
   workers: number | null;
   /** Jobs of it that run. */
   running: number;
+  /**
+   * `no_workers`: a job has waited for 10 s, and no worker that is online takes jobs
+   * from it. `not_taken`: a job has waited for 60 s, and in this time none was started,
+   * runs, or keeps a worker busy that takes jobs from it. null: it is not, or not known.
+   */
+  stuck: "no_workers" | "not_taken" | null;
+  /**
+   * Depths of the last ten minutes as [when, ms; depth], the oldest first: the latest
+   * report of each 10 s, at most 60. Empty: none was reported.
+   */
+  trend: readonly (readonly [number, number])[];
+  /**
+   * Ids of the workers that are online and take jobs from it, at most 200; null as for
+   * `workers`.
+   */
+  names: readonly (number | string)[] | null;
+}
+
+/** One job that waits in a queue. */
+export interface WaitingRow {
+  /** The task's id, a space, and the key of the enqueue in the view `tree`. */
+  k: string;
+  /** Id of its research task, or the trace id of work without one. */
+  task: string;
+  /** The task's name, for people. */
+  title: string;
+  /** The key of the enqueue in the view `tree`. */
+  node: string;
+  /** The job's id. */
+  job: string;
+  /** Its type; null if unknown. */
+  type: string | null;
+  /** When it was put into the queue, ms; null if unknown. */
+  start: number | null;
+  /** When its delay is over, ms; null: it has none, or it is not known. */
+  not_before: number | null;
+}
+
+/** One queue whose depth was reported, or in which jobs are known to wait. */
+export interface QueueRow {
+  /** Its full name. */
+  k: string;
+  /** Jobs that wait in it, as last reported; null: no depth was ever reported. */
+  depth: number | null;
+  /** When that depth was measured, ms; null without one. */
+  at: number | null;
+  /**
+   * Jobs that the collector knows to wait in it, delayed ones included; there may be
+   * others, for example of programs that it sees nothing of.
+   */
+  waiting: number;
+  /** The depth by priority, where the broker has priorities; null: it has none. */
+  priorities: Record<string, number> | null;
+  /**
+   * Since when the job that has waited for longest waits in it, ms; null: no job that
+   * the collector knows does. A job with a delay waits only once that is over.
+   */
+  oldest: number | null;
+  /**
+   * Workers that are online and take jobs from it; null: none has said in the last hour
+   * which queues it takes from.
+   */
+  workers: number | null;
+  /** Jobs of it that run. */
+  running: number;
+  /**
+   * `no_workers`: a job has waited for 10 s, and no worker that is online takes jobs
+   * from it. `not_taken`: a job has waited for 60 s, and in this time none was started,
+   * runs, or keeps a worker busy that takes jobs from it. null: it is not, or not known.
+   */
+  stuck: "no_workers" | "not_taken" | null;
 }
 
 /** The head of the view `events`. */
@@ -950,6 +1096,7 @@ export interface Views {
   failures: { params: FailuresParams; head: ListHead; row: FailureRow };
   worker: { params: WorkerParams; head: WorkerHead; row: HeldRow };
   workers: { params: ListParams; head: ListHead; row: WorkerRow };
+  queue: { params: QueueParams; head: QueueHead; row: WaitingRow };
   queues: { params: ListParams; head: ListHead; row: QueueRow };
   events: { params: EventsParams; head: EventsHead; row: EventRow };
   search: { params: SearchParams; head: SearchHead; row: SearchRow };

@@ -133,6 +133,7 @@ class _Rows:
                 "error": error_of(self._job, node),
                 "stack": None if node.more is None else node.more.stack,
                 "progress": progress_of(node),
+                "slow": None,
             }
         )
 

@@ -198,6 +198,7 @@ class RowMaker:
             "run": run,
             "error": None if node is None else _error(job, node),
             "progress": None if job is None or node is None else progress_of(node),
+            "slow": None,
             "kids": _count(item) + gone_below(task, item, is_task=is_task),
             "n": item.size - 1,
             "done": agg[3],
@@ -230,7 +231,7 @@ class RowMaker:
 
 _NULLS: Final = (
     "type", "job", "why", "ended_by", "queued", "start", "end", "worker", "run", "error",
-    "progress",
+    "progress", "slow",
 )  # fmt: skip
 _COUNTS: Final = ("attempt", "n", "done", "failed", "running", "pending", "stalled")
 

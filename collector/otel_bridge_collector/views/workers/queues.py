@@ -9,7 +9,7 @@ from otel_bridge_collector.views.listing import Listing, Scope
 from otel_bridge_collector.views.state import ViewState, ms
 from otel_bridge_collector.views.workers.workers import merge
 from otel_bridge_collector.wire.views.params import ListParams
-from otel_bridge_collector.wire.views.rows import QueueRow
+from otel_bridge_collector.wire.views.queues import QueueRow
 
 __all__ = ["compute", "merge"]
 
@@ -48,10 +48,12 @@ def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
                 k=key,
                 depth=depth,
                 at=at // 1000,
+                waiting=len(queue.pending),
                 priorities=dict(queue.priorities) or None,
                 oldest=ms(queue.oldest(state.now)),
                 workers=None if workers is None else workers[key],
                 running=len(queue.running),
+                stuck=None,
             )
             .model_dump_json()
             .encode()

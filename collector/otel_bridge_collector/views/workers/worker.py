@@ -100,5 +100,6 @@ def _row(state: ViewState, job: Job, node: Node, key: str) -> bytes:
             "why": standing.reason,
             "start": ms(node.start),
             "end": ms(standing.ended),
+            "slow": None,
         }
     )

@@ -26,6 +26,7 @@ __all__ = [
     "LinesParams",
     "ListParams",
     "OverviewParams",
+    "QueueParams",
     "SearchParams",
     "StripParams",
     "TasksParams",
@@ -130,8 +131,10 @@ class TasksParams(_Params):
         text: Only tasks with this text in title, id, project, type, domain or error, or in name,
             job id or error of a phase, job or span in memory, in any case, at most 200 characters;
             default None, as an empty one: all. New matches of the latter come up to 10 s late.
-        sort: ``attention``: stalled, then failed, then open, then over, of each the newest first
-            (default); ``newest``: the last start first; ``slowest``: the longest first, open ones
+        sort: ``attention`` (default): stalled, a worker lost with a job of it, jobs failed while it
+            runs, failed, waiting in a stuck queue, a job far slower than others, other open ones,
+            those of which nothing runs, completed; of each the newest first, then by id.
+            ``newest``: the last start first; ``slowest``: the longest first, open ones
             until now.
         at: Where the window starts: a row, a key or ``end``; default: the first row.
         count: Rows in it, 1 to 200; default 40.
@@ -273,6 +276,19 @@ class WorkerParams(_Params):
     """
 
     worker: _Id
+    project: _Id | None = None
+
+
+class QueueParams(_Params):
+    """
+    The parameters of the view ``queue``; other values or fields raise ``ValidationError``.
+
+    Attributes:
+        queue: Its key in the view ``queues``, at most 512 characters.
+        project: Only jobs of this project are listed, at most 512 characters; default None: all.
+    """
+
+    queue: _Id
     project: _Id | None = None
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 from otel_bridge_collector.wire.base import WireModel
 from otel_bridge_collector.wire.messages import Status
+from otel_bridge_collector.wire.views.attention import Attention
 
 __all__ = [
     "FailureRow",
@@ -18,7 +19,6 @@ __all__ = [
     "ListHead",
     "OverviewHead",
     "PhasePart",
-    "QueueRow",
     "TaskRow",
     "TasksHead",
     "WorkerFacts",
@@ -52,6 +52,10 @@ class OverviewHead(WireModel):
         workers_lost: Workers that went offline in the last hour without ``worker_stopped``.
         queued: Jobs waiting in each queue, as last reported, by its name; empty: no depth was
             reported, so none is known.
+        waiting: Jobs known to wait in each queue whose depth was never reported, by its name; there
+            may be more of them. No queue is in both.
+        attention: What needs attention, the most urgent first, at most 8. A limited reader gets
+            only what its own tasks show: neither workers nor queues.
         projects: Projects with a task that the reader may see, sorted; of ``project`` too they are
             all. At most 200, as ``types``.
         types: Types of tasks and jobs, and names of phases, that a filter can name; sorted.
@@ -70,6 +74,8 @@ class OverviewHead(WireModel):
     workers_online: int | None
     workers_lost: int | None
     queued: dict[str, int] | None
+    waiting: dict[str, int] | None
+    attention: tuple[Attention, ...]
     projects: tuple[str, ...]
     types: tuple[str, ...]
 
@@ -117,7 +123,8 @@ class PhasePart(WireModel):
     Attributes:
         name: As the worker named it.
         status: Of its runs together: ``pending``, ``processing``, ``retrying``, ``completed``,
-            ``failed`` or ``stalled``.
+            ``failed`` or ``stalled``. ``completed`` says that it ended, not that all went well:
+            look at ``failed`` too. It is ``failed`` if all its jobs have failed.
         start: When it started, ms; None if unknown.
         end: When it ended, ms; None while it runs.
         total: Jobs expected; None while unknown.
@@ -158,8 +165,11 @@ class TaskRow(WireModel):
         status: As of now: ``pending``, ``processing``, ``retrying``, ``completed``, ``failed`` or
             ``stalled``.
         why: Why it is stalled: ``worker_lost``, ``heartbeat_lost``, ``silent``, ``queue_emptied``
-            or what a reported stall says. Else why it needs attention: ``failed``, ``jobs_stalled``
-            or ``jobs_failed``. None: it does not.
+            or what a reported stall says. Else why it needs attention, the first of these that
+            holds: ``failed``; of one that is open ``worker_lost`` (a worker was lost with a job of
+            it), ``jobs_stalled``, ``jobs_failed``, ``queue_stuck`` (a job of it waits in a queue
+            that is stuck), ``jobs_slow`` (a job of it runs several times as long as others);
+            ``jobs_failed`` of one that has ended too. None: it does not.
         start: When it started, ms since the Unix epoch, as all times here; None if unknown.
         end: When it ended; None while it is open.
         seen: When its newest event was received.
@@ -291,6 +301,7 @@ class HeldRow(WireModel):
         why: Why it is stalled, as in ``TreeRow``; None if it is not.
         start: When the attempt started, ms; None if unknown.
         end: When it was last heard, ms, if it is stalled; else None.
+        slow: As in ``TreeRow``.
     """
 
     k: str
@@ -303,33 +314,7 @@ class HeldRow(WireModel):
     why: str | None
     start: int | None
     end: int | None
-
-
-class QueueRow(WireModel):
-    """
-    One queue whose depth was reported; a record.
-
-    A field of a wrong type, or an unknown one, raises ``ValidationError``.
-
-    Attributes:
-        k: Its full name.
-        depth: Jobs that wait in it.
-        at: When that depth was measured, ms.
-        priorities: The same by priority, where the broker has priorities; None: it has none.
-        oldest: Since when the job that has waited for longest waits in it, ms; None: no job that
-            the collector knows does. A job with a delay waits only once that is over.
-        workers: Workers that are online and take jobs from it; None: none has said in the last hour
-            which queues it takes from.
-        running: Jobs of it that run.
-    """
-
-    k: str
-    depth: int
-    at: int
-    priorities: dict[str, int] | None
-    oldest: int | None
-    workers: int | None
-    running: int
+    slow: float | None
 
 
 class FailureRow(WireModel):

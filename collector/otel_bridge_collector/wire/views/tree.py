@@ -121,6 +121,10 @@ class TreeRow(WireModel):
         error: Why it failed, at most 300 characters.
         progress: How far the job says it is, or was when it failed; None if it does not say, once
             it has completed, and for what is no job.
+        slow: How many times as long as the median of the completed jobs of the same type in its
+            task it took, or runs by now: at least 3 times, 10 s, and with 5 others that completed.
+            Of one that runs it has one digit (3, 4, ... 9, 10, 20). None: not so, or not known; of
+            what is no attempt, and of one that is stalled.
         kids: Rows directly below it, counted ones included that are no longer in memory. Of
             ``more``: the rows it stands for.
         n: Rows below it at any depth, as far as they are in memory; one of ``more`` counts as one.
@@ -148,6 +152,7 @@ class TreeRow(WireModel):
     run: int | None
     error: str | None
     progress: Progress | None
+    slow: float | None
     kids: int
     n: int
     done: int
@@ -247,6 +252,7 @@ class AttemptRow(WireModel):
         stack: The span, 16 hex digits, whose stack is that of this failure; None: it has none.
         progress: How far it says it is, or was when it failed; None if it does not say, and once it
             has completed.
+        slow: As in ``TreeRow``.
     """
 
     k: str
@@ -266,3 +272,4 @@ class AttemptRow(WireModel):
     error: str | None
     stack: str | None
     progress: Progress | None
+    slow: float | None

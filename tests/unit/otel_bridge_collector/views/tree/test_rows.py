@@ -54,7 +54,18 @@ def test_the_task_itself() -> None:
     rows = shown(ROOT, job(1, "task_started", 2), job(3, "task_failed", 2, error="E"))
     assert rows["task Big"] == {
         **dict.fromkeys(
-            ("job", "why", "ended_by", "queued", "end", "worker", "run", "error", "progress")
+            (
+                "job",
+                "why",
+                "ended_by",
+                "queued",
+                "end",
+                "worker",
+                "run",
+                "error",
+                "progress",
+                "slow",
+            )
         ),
         **dict.fromkeys(("depth", "attempt", "done", "running", "pending", "stalled"), 0),
         "k": span(1),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from otel_bridge_collector.wire.views import events, rows, tree
+from otel_bridge_collector.wire.views import events, queues, rows, tree
 from pydantic import BaseModel
 
 ROWS = (
     rows.TaskRow,
     rows.WorkerRow,
-    rows.QueueRow,
+    rows.HeldRow,
+    queues.QueueRow,
+    queues.QueueHead,
+    queues.WaitingRow,
     rows.FailureRow,
     tree.TreeRow,
     tree.StripRow,
