@@ -19,6 +19,7 @@ from otel_bridge_collector.model.reading.phases import PhaseRow
 from otel_bridge_collector.model.snapshot.cards import OPEN
 from otel_bridge_collector.views.listing import Listing, Scope, Window, merge_listings, window
 from otel_bridge_collector.views.state import ViewState, ms
+from otel_bridge_collector.views.task import groups
 from otel_bridge_collector.views.task.search import tasks_with
 from otel_bridge_collector.views.task_index import IndexedTask
 from otel_bridge_collector.wire.views.params import TasksParams
@@ -26,7 +27,7 @@ from otel_bridge_collector.wire.views.rows import TasksHead
 
 __all__ = ["compute", "merge"]
 
-_Order = list[tuple[tuple[int, int], str]]
+_Order = list[tuple[tuple[Any, ...], str]]
 
 _BUCKETS: Final = {STALLED: 0, FAILED: 1, **dict.fromkeys(OPEN, 2)}
 """What needs attention most comes first; then what runs, what only waits, what has completed."""
@@ -62,7 +63,7 @@ def _order(state: ViewState, params: TasksParams, scope: Scope) -> tuple[_Order,
     end that changes can change it, unless it depends on the time or on a text.
     """
     is_kept = params.sort != "slowest" and params.text is params.type is None
-    key = params.project, params.status, params.sort, scope
+    key = params.project, params.status, params.sort, params.group, params.pins, scope
     kept = state.orders.get(key) if is_kept else None
     if kept is not None and kept[0] == state.tasks.version:
         return kept[1], kept[2]
@@ -70,7 +71,9 @@ def _order(state: ViewState, params: TasksParams, scope: Scope) -> tuple[_Order,
     attention = sum(known.status in (STALLED, FAILED) for known in seen)
     passes = _filter(state, params, scope)
     found = seen if passes is None else list(filter(passes, seen))
-    order = sorted((_ORDERS[params.sort](state, known), known.task.id) for known in found)
+    place = groups.placing(params)
+    value = _ORDERS[params.sort]
+    order = sorted((place(known) + value(state, known), known.task.id) for known in found)
     sums = {"total_all": len(seen), "attention": attention}
     if is_kept:
         state.orders[key] = state.tasks.version, order, sums
@@ -94,7 +97,9 @@ def merge(parts: Sequence[Listing], params: TasksParams) -> Window:
     """
     listing = merge_listings(parts)
     first, rows = window(listing, params.at, params.count, params.keys)
-    head = TasksHead(first=first, total=len(listing.order), **listing.sums)
+    pinned, named = groups.sections(listing.order, params)
+    sums = {"pinned": pinned, "groups": named, **listing.sums}
+    head = TasksHead(first=first, total=len(listing.order), **sums)
     return Window(head.model_dump(), rows)
 
 

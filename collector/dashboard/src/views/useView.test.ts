@@ -17,7 +17,7 @@ function Tasks(props: {
 
 describe("useView on a server", () => {
   it("shows the window that it was given, and that a newer one is to come", () => {
-    const head = { first: 0, total: 1, total_all: 1, attention: 0 };
+    const head = { first: 0, total: 1, total_all: 1, attention: 0, pinned: 0, groups: null };
     const initial = { head, rows: [{ k: "t1" }] as never, at: 5 };
     expect(renderToString(createElement(Tasks, { params: {}, initial }))).toBe(
       "loading true [t1] 0",

@@ -59,6 +59,17 @@ export interface TasksParams {
    * until now.
    */
   sort?: "attention" | "newest" | "slowest";
+  /**
+   * `project`: the tasks of a project together, projects by name, those without one
+   * last; `status`: stalled, failed, running, to be tried again, waiting, completed.
+   * `sort` orders within a group. Default null: no groups.
+   */
+  group?: "project" | "status" | null;
+  /**
+   * These tasks before all others, in this order, as far as they pass the filters. At most
+   * 50; default: none.
+   */
+  pins?: readonly string[];
   /** Where the window starts: a row, a key or `end`; default: the first row. */
   at?: Anchor;
   /** Rows in it, 1 to 200; default 40. */
@@ -404,6 +415,13 @@ export interface TasksHead {
   total_all: number;
   /** Of these, those that are stalled or have failed. */
   attention: number;
+  /** Rows at the start of the list that are there because they were pinned. */
+  pinned: number;
+  /**
+   * The groups of the rows after those, in the order of the list, the first 200; null:
+   * no groups were asked for.
+   */
+  groups: readonly TaskGroup[] | null;
 }
 
 /** One research task, or the work of one trace whose events name no research task. */

@@ -15,6 +15,7 @@ from otel_bridge_collector.wire.messages import Status
 
 __all__ = [
     "MAX_FOLDS",
+    "MAX_PINS",
     "MAX_ROWS",
     "MAX_TEXT",
     "Anchor",
@@ -39,6 +40,8 @@ MAX_ROWS = 200
 
 MAX_FOLDS = 500
 """Nodes of a tree that differ from its default fold, at most."""
+MAX_PINS = 50
+"""Tasks that a list starts with whatever their order, at most."""
 MAX_TEXT = 200
 """Characters of a text to search for, at most."""
 
@@ -136,6 +139,11 @@ class TasksParams(_Params):
             those of which nothing runs, completed; of each the newest first, then by id.
             ``newest``: the last start first; ``slowest``: the longest first, open ones
             until now.
+        group: ``project``: the tasks of a project together, projects by name, those without one
+            last; ``status``: stalled, failed, running, to be tried again, waiting, completed.
+            ``sort`` orders within a group. Default None: no groups.
+        pins: These tasks before all others, in this order, as far as they pass the filters. At most
+            50; default: none.
         at: Where the window starts: a row, a key or ``end``; default: the first row.
         count: Rows in it, 1 to 200; default 40.
         keys: Show these tasks in this order, as far as they pass the filters, and no window: a list
@@ -147,6 +155,8 @@ class TasksParams(_Params):
     type: _Text | None = None
     text: _Text | None = None
     sort: Literal["attention", "newest", "slowest"] = "attention"
+    group: Literal["project", "status"] | None = None
+    pins: tuple[_Id, ...] = Field(default=(), max_length=MAX_PINS)
     at: Anchor = AnchorRow(row=0)
     count: int = Field(default=40, ge=1, le=MAX_ROWS)
     keys: tuple[_Id, ...] | None = Field(default=None, max_length=MAX_ROWS)

@@ -19,6 +19,7 @@ __all__ = [
     "ListHead",
     "OverviewHead",
     "PhasePart",
+    "TaskGroup",
     "TaskRow",
     "TasksHead",
     "WorkerFacts",
@@ -95,6 +96,21 @@ class ListHead(WireModel):
     total: int
 
 
+class TaskGroup(WireModel):
+    """
+    One group of tasks that follow each other in the view ``tasks``; a record.
+
+    A field of a wrong type, or an unknown one, raises ``ValidationError``.
+
+    Attributes:
+        name: The project, or the status; null: the tasks that have no project.
+        count: Tasks in it, without the pinned ones.
+    """
+
+    name: str | None
+    count: int
+
+
 class TasksHead(WireModel):
     """
     The head of the view ``tasks``; a record.
@@ -106,12 +122,17 @@ class TasksHead(WireModel):
         total: Tasks that pass the filters.
         total_all: Tasks before the filters but for the project.
         attention: Of these, those that are stalled or have failed.
+        pinned: Rows at the start of the list that are there because they were pinned.
+        groups: The groups of the rows after those, in the order of the list, the first 200; null:
+            no groups were asked for.
     """
 
     first: int
     total: int
     total_all: int
     attention: int
+    pinned: int
+    groups: list[TaskGroup] | None
 
 
 class PhasePart(WireModel):

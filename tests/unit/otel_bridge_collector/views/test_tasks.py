@@ -16,6 +16,9 @@ from otel_bridge_collector.wire.views.params import TasksParams
 from otel_bridge.events.model import MonitoringEvent
 from tests.support.folding import apply, at, event, fold, job, root
 
+PLAIN = {"first": 0, "pinned": 0, "groups": None}
+"""The head of a list from its start, without groups."""
+
 
 def story() -> list[MonitoringEvent]:
     """One task of each status; the later a name, the later it started."""
@@ -49,7 +52,7 @@ def test_what_needs_attention_comes_first() -> None:
     """Stalled, failed, running, done; of each the newest start first."""
     found = shown()
     assert names(found) == ["a-silent", "d-failed", "e-runs", "c-runs", "b-done"]
-    assert found.head == {"first": 0, "total": 5, "total_all": 5, "attention": 2}
+    assert found.head == {"total": 5, "total_all": 5, "attention": 2, **PLAIN}
 
 
 def test_what_runs_comes_before_what_only_waits() -> None:
@@ -163,7 +166,7 @@ def test_a_limited_reader() -> None:
     """It gets its own tasks, and totals of nothing else."""
     found = shown(frozenset({"p"}))
     assert names(found) == ["d-failed", "e-runs", "b-done"]
-    assert found.head == {"first": 0, "total": 3, "total_all": 3, "attention": 1}
+    assert found.head == {"total": 3, "total_all": 3, "attention": 1, **PLAIN}
 
 
 def test_a_row() -> None:
@@ -208,7 +211,7 @@ def test_tasks_of_several_processes_are_one_list() -> None:
     parts = [compute(state_of(fold(events)), params, None) for events in by_task.values()]
     found = merge(parts, params)
     assert names(found) == ["a-silent", "d-failed", "e-runs"]
-    assert found.head == {"first": 0, "total": 5, "total_all": 5, "attention": 2}
+    assert found.head == {"total": 5, "total_all": 5, "attention": 2, **PLAIN}
 
 
 def test_stalled_jobs_are_among_the_pending_ones() -> None:
