@@ -95,7 +95,13 @@ _PYTHON_WORDS: Final = (
 _MESSAGES: Final = (Limits, Hello, Subscribed, Gone, Refused, Tick)
 """What ``/ws/views`` sends beside ``full`` and ``change``, which have no models."""
 
-_PARTS_OF_VIEWS: Final = (tree.Held, tree.Progress, rows.PhasePart, attention.Attention)
+_PARTS_OF_VIEWS: Final = (
+    tree.Held,
+    tree.Progress,
+    rows.PhasePart,
+    rows.TaskGroup,
+    attention.Attention,
+)
 _CONTROLS: Final = (messages.SnapshotMessage, messages.GapMessage, messages.TickMessage)
 _PARTS: Final = (
     messages.PhaseProgress,

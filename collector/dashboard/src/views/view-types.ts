@@ -308,6 +308,14 @@ export interface PhasePart {
   rate: number | null;
 }
 
+/** One group of tasks that follow each other in the view `tasks`. */
+export interface TaskGroup {
+  /** The project, or the status; null: the tasks that have no project. */
+  name: string | null;
+  /** Tasks in it, without the pinned ones. */
+  count: number;
+}
+
 /** One thing that needs attention, with what it takes to say so in a sentence and to lead there. */
 export interface Attention {
   /**
