@@ -1,25 +1,19 @@
 """
 The texts of an event for a terminal, without a terminal's own codes.
 
-The text of events comes from untrusted publishers. So a visible mark replaces every character that
-would control the terminal: escape sequences, other control characters, bidirectional overrides.
-Source: Unicode Technical Report 36 on bidirectional spoofing; ECMA-48 for C0 and C1.
+A visible mark replaces what would control the terminal, see ``terminal/printable.py``.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-__all__ = ["EventLine", "format_event", "one_line", "read_event"]
+from otel_bridge.terminal.printable import one_line
 
-_UNPRINTABLE: Final = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufff9-\ufffb]"
-)
-_MARK: Final = "\N{REPLACEMENT CHARACTER}"
+__all__ = ["EventLine", "format_event", "one_line", "read_event"]
 
 _SYMBOLS: Final = {
     "completed": "✓",
@@ -75,16 +69,6 @@ class EventLine:
     """How long it took, in whole milliseconds: ``41 ms``."""
     text: str
     """The retry, counts and statistics as ``name=value``, message and error."""
-
-
-def one_line(text: str) -> str:
-    """
-    Return a text that cannot control the terminal and has one line; never raises.
-
-    Every line break, control, zero-width and bidirectional character is replaced by U+FFFD. The
-    length stays as it is, without a limit.
-    """
-    return _UNPRINTABLE.sub(_MARK, text)
 
 
 def read_event(event: Mapping[str, Any]) -> EventLine:

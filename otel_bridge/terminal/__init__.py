@@ -1,0 +1,1 @@
+"""The page's views in a terminal: ``otel-bridge top``, and ``submit --follow``."""

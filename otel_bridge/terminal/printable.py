@@ -1,0 +1,29 @@
+"""
+Text that cannot control the terminal it is printed on.
+
+The text of events comes from untrusted publishers. So a visible mark replaces every character that
+would control the terminal: escape sequences, other control characters, bidirectional overrides.
+Source: Unicode Technical Report 36 on bidirectional spoofing; ECMA-48 for C0 and C1.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+__all__ = ["one_line"]
+
+_UNPRINTABLE: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufff9-\ufffb]"
+)
+_MARK: Final = "\N{REPLACEMENT CHARACTER}"
+
+
+def one_line(text: str) -> str:
+    """
+    Return a text that cannot control the terminal and has one line; never raises.
+
+    Every line break, control, zero-width and bidirectional character is replaced by U+FFFD. The
+    length stays as it is, without a limit.
+    """
+    return _UNPRINTABLE.sub(_MARK, text)
