@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from otel_bridge.checks import usable_settings
 from otel_bridge.errors import ConfigurationError
 from otel_bridge.events.semconv import SCOPE_NAME
+from otel_bridge.lines import tap
 from otel_bridge.projects.postgres import knowledge_base_of
 from otel_bridge.projects.resolver import KnowledgeBase
 from otel_bridge.publish.bus import EventBus
@@ -195,6 +196,7 @@ class Bridge:
         try:
             self.timer.close()
             if self.bus is not None:
+                tap.remove(self.bus.line_queue)
                 is_complete = self.bus.shutdown(self._timeout(timeout_sec))
             exports: list[Callable[[], object]] = []
             if self._is_provider_owner and self.tracer_provider is not None:
@@ -323,6 +325,7 @@ def configure(
             bridge = _inactive(settings)
         _current = bridge
     if bridge.bus is not None:
+        tap.install(bridge.bus.line_queue)
         call_last(bridge.shutdown)
         on_new_provider(watch_new_provider if tracer_provider is None else _watch_no_other)
         for hook in _on_configured:

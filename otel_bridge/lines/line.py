@@ -1,17 +1,37 @@
-"""``encode_line``: one log line of a node (job, phase or task) as it is stored beside the log."""
+"""Log lines of a node (job, phase or task) as they are stored beside the log: ``encode_line``."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import pydantic_core
 
-__all__ = ["MAX_LINES", "MAX_LOGGER_CHARS", "MAX_TEXT_CHARS", "encode_line"]
+__all__ = ["MAX_LINES", "MAX_LOGGER_CHARS", "MAX_TEXT_CHARS", "SpanLines", "encode_line"]
 
 MAX_LINES: Final = 200
 """Lines that are kept of one node: the last ones."""
 MAX_TEXT_CHARS: Final = 1000
 MAX_LOGGER_CHARS: Final = 64
+
+
+class SpanLines(NamedTuple):
+    """Log lines of one node (job, phase or task), to be added to those that are stored of it."""
+
+    span_id: str
+    """16 hex digits."""
+    lines: Sequence[bytes]
+    """Oldest first, each the JSON list ``[ms, level, logger, text, n]`` of ``encode_line``, secrets
+    masked; may be empty at the node's end. ``n`` counts the node's lines from 1, dropped ones too:
+    a gap is the number of dropped lines, and the last ``n`` that of all."""
+    project_id: str | None = None
+    """Of the node; None: it has none."""
+    outcome: str | None = None
+    """At the node's end ``completed`` or ``failed``, which decides how long its lines are kept:
+    900 s or a day. None: it has not ended; an hour."""
+    is_due: bool = True
+    """Whether that time begins again, and the node moves up in the index: once a minute is enough.
+    Both are done for the first lines in any case."""
 
 
 def encode_line(at_ms: int, level: int, name: str, text: str, n: int) -> bytes:

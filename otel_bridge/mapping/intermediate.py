@@ -189,6 +189,11 @@ class IntermediateSpans:
         if found.is_sent:
             self.events.append(self._end_of(found))
 
+    def is_sent(self, key: Key) -> bool:
+        """Return whether the start of a span was put into ``events``; False for an unknown one."""
+        found = self._running.get(key) or self._ended.get(key)
+        return found is not None and found.is_sent
+
     def remove(self, key: Key) -> None:
         """Forget a span that turned out to be a task, phase, job or enqueue; unknown: no change."""
         self._running.pop(key, None)

@@ -116,6 +116,32 @@ class SpanMapper:
         """
         self._contexts.note_ended(spans)
 
+    def node_of(self, key: Key, block: int | None) -> tuple[int, str | None] | None:
+        """
+        Find the job, phase or task that a third-party span is, or is inside of; never raises.
+
+        Args:
+            key: Trace id and span id; its start was mapped before.
+            block: Id of the span of this library around it, if there is one.
+
+        Returns:
+            The node's span id and project. None: none was found below ``block``. Without a
+            ``block``, a request or wrapper whose events were sent counts as well.
+        """
+        shown = None
+        for _ in range(_MAX_DEPTH):
+            known = self._contexts.get(key)
+            if known is None or key[1] == block:
+                break
+            if known.role is not None and known.role != ENQUEUE:
+                return key[1], known.project_id
+            if shown is None and block is None and self._intermediate.is_sent(key):
+                shown = key[1], known.project_id
+            if known.parent_id is None:
+                break
+            key = key[0], known.parent_id
+        return shown
+
     def take_intermediate(self) -> list[Fields]:
         """
         Return the events of intermediate spans (requests and wrappers) due since the last call.
@@ -305,6 +331,8 @@ class SpanMapper:
 _IDS: Final = tuple(enumerate(("project_id", "parent_task_id", "task_id", "task_type", "phase")))
 """The first facts, by index, which are fields of the same names."""
 _PARENT_TASK_ID: Final = 1
+_MAX_DEPTH: Final = 64
+"""Spans that are looked at for the node that they are in."""
 _NO_RULE: Final = Classification("phase", "")
 
 

@@ -23,8 +23,11 @@ from otel_bridge.events.encoding import encode_event
 from otel_bridge.events.model import STATS_EVENT_TYPES, MonitoringEvent
 from otel_bridge.events.redaction import MetaAllowlist, redact_fields
 from otel_bridge.forking import current_incarnation
+from otel_bridge.lines.drain import LineDrain
+from otel_bridge.lines.line_queue import LineQueue
 from otel_bridge.mapping.mapper import SpanMapper
 from otel_bridge.publish.buffer import EventQueue, SendBuffer
+from otel_bridge.publish.line_sender import LineSender
 from otel_bridge.publish.open_spans import OpenSpans
 from otel_bridge.publish.retry import Breaker
 from otel_bridge.publish.transports.base import Outgoing, Sender, SpanStack
@@ -73,6 +76,8 @@ class BusCounters:
             were: the first 5, then 1 a minute. Their events name the span that has one stored.
         stacks_lost: Stacks that could not be stored, by an ACL or an older collector, although
             their events say that they are.
+        lines_dropped: Log lines of ``MONITORING_LOGS`` that are not shown: over a limit, or not
+            stored. Where they were, the numbers of the lines have a gap.
         waiting: Events and spans that are queued or not acknowledged yet.
         is_connected: Whether the last attempt reached the log; False before the first.
     """
@@ -89,6 +94,7 @@ class BusCounters:
     is_connected: bool
     stacks_limited: int = 0
     stacks_lost: int = 0
+    lines_dropped: int = 0
 
 
 class Publisher:
@@ -104,10 +110,12 @@ class Publisher:
         settings: Bounds, and the attributes that may enter ``meta``.
         clock: Monotonic time for retries.
         queue: Live spans, ended spans and events to publish.
+        line_queue: Log lines to publish; None: ``MONITORING_LOGS`` is off.
         forked_at_ns: When this process was forked, in nanoseconds since the Unix epoch; 0: it was
             not. Spans that started before are left to the parent process.
 
     Attributes:
+        lines: Sends the log lines; None: ``MONITORING_LOGS`` is off.
         send_buffer: Encoded events that wait for the log.
         breaker: Says when the next attempt is due, at most 1 s after a failed one unless the
             collector asks for more.
@@ -133,6 +141,7 @@ class Publisher:
         settings: BridgeSettings,
         clock: Clock,
         queue: EventQueue,
+        line_queue: LineQueue | None,
         forked_at_ns: int,
     ) -> None:
         self.send_buffer: SendBuffer[Outgoing] = SendBuffer(
@@ -157,11 +166,20 @@ class Publisher:
             forked_at_ns,
             incarnation=current_incarnation(),
         )
+        self.lines: LineSender | None = None
+        if line_queue is not None:
+            drain = LineDrain(line_queue, self._mapper.node_of)
+            self.lines = LineSender(drain, sender, clock, self._shown_url)
         self._open_spans = OpenSpans(settings.heartbeat_interval_sec, clock)
         self._producer_id = uuid.uuid4().hex
         self._dropped_at_outage = 0
         self._drop_logged_at = self._reject_logged_at = float("-inf")
         self._drops_logged = 0
+
+    @property
+    def lines_dropped(self) -> int:
+        """Log lines that are not shown, over a limit or lost."""
+        return 0 if self.lines is None else self.lines.drain.dropped
 
     def convert(self) -> bool:
         """
@@ -180,6 +198,8 @@ class Publisher:
                 self._convert_item(item)
             if len(items) < _TAKE_LIMIT:
                 break
+        if self.lines is not None:
+            self.lines.drain.drain()
         for fields in self._open_spans.heartbeats():
             self.intermediate += 1
             self.send_buffer.add(self._encode_fields(fields))
@@ -217,6 +237,8 @@ class Publisher:
         fields = self._mapper.fields(item, is_end=is_end)
         if is_end:
             self._open_spans.end(item)
+            if self.lines is not None:
+                self.lines.drain.span_ended(item.context.span_id)
         if fields is None:
             return None
         if not is_end:
@@ -239,9 +261,24 @@ class Publisher:
         return outgoing._replace(stack=SpanStack(fields["span_id"], text, outgoing.project_id))
 
     def _encode_fields(self, fields: dict[str, Any]) -> Outgoing:
+        if self.lines is not None:
+            self.lines.drain.note_event(fields)
         redact_fields(fields)
         data = encode_event(fields, self._max_event_bytes)
         return Outgoing(data, fields.get("project_id"), fields["event_type"] in STATS_EVENT_TYPES)
+
+    def send_lines(self, *, at_once: bool = False) -> None:
+        """
+        Send the log lines that wait, unless some were sent just before; never raises.
+
+        Blocks as ``send`` does, for each 1,000 lines. During an outage they wait; those of an
+        attempt that failed are lost, and counted.
+
+        Args:
+            at_once: Whether to send all now; default False: at most ten times a second.
+        """
+        if self.lines is not None and not self.breaker.failures:
+            self.lines.send(at_once=at_once)
 
     def send(self) -> None:
         """

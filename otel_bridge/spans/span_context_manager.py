@@ -20,6 +20,7 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from otel_bridge.bridge import current_bridge
 from otel_bridge.events import semconv
 from otel_bridge.events.model import TaskStatus
+from otel_bridge.lines.source import in_block
 from otel_bridge.spans.scope import SCOPE_KEY, Scope
 from otel_bridge.spans.unconfigured import warn_in_child
 from otel_bridge.stacks.own_code import OwnCode, own_code
@@ -272,6 +273,7 @@ class SpanContextManager(_GuardedContextManager):
             links=self._links,
         )
         context = otel_context.set_value(SCOPE_KEY, self._scope(), self._parent_context)
+        context = in_block(context, self._span, self._span_kind, ids.project_id)
         self._token = otel_context.attach(trace.set_span_in_context(self._span, context))
 
     def _close(self, error: BaseException | None) -> None:

@@ -141,8 +141,8 @@ class WorkerHeartbeat:
     ``otel_bridge.worker()`` and the adapters create it and call ``start`` and ``stop``, once each,
     from any thread. No method waits for the network, and a Redis that cannot be reached raises
     nothing. Each event carries the worker's job and project, ``counts`` with the number of events
-    that this process has dropped, ``meta``, and the incarnation (an id of one life of the process):
-    a worker that is started again under its id is another one.
+    that this process has dropped, and of log lines if there are any, ``meta``, and the incarnation
+    (an id of one life of the process): a worker that is started again under its id is another one.
 
     Args:
         worker_id: A number or text, unique among all workers that use this Redis; shown on the
@@ -272,13 +272,17 @@ class WorkerHeartbeat:
         self._keys.refresh(self.worker_id)
 
     def _publish(self, event_type: MonitoringEventType) -> None:
+        counters = self._bus.counters
+        counts = {"dropped": counters.dropped}
+        if counters.lines_dropped:
+            counts["lines_dropped"] = counters.lines_dropped
         self._bus.publish(
             MonitoringEvent(
                 event_type=event_type,
                 worker_id=self.worker_id,
                 task_id=self.current_task_id,
                 project_id=self.current_project_id,
-                counts={"dropped": self._bus.counters.dropped},
+                counts=counts,
                 meta=self._meta,
                 incarnation=current_incarnation(),
             )

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from otel_bridge.errors import PositionLostError
+from otel_bridge.lines.line import SpanLines
 
 __all__ = [
     "AppendResult",
@@ -46,25 +47,6 @@ class SpanStack(NamedTuple):
     """At most 4,096 bytes of UTF-8, secrets masked."""
     project_id: str | None = None
     """Who may read it; None: readers of all projects."""
-
-
-class SpanLines(NamedTuple):
-    """Log lines of one node (job, phase or task), to be added to those that are stored of it."""
-
-    span_id: str
-    """16 hex digits."""
-    lines: Sequence[bytes]
-    """Oldest first, each the JSON list ``[ms, level, logger, text, n]`` of ``encode_line``, secrets
-    masked; may be empty at the node's end. ``n`` counts the node's lines from 1, dropped ones too:
-    a gap is the number of dropped lines, and the last ``n`` that of all."""
-    project_id: str | None = None
-    """Of the node; None: it has none."""
-    outcome: str | None = None
-    """At the node's end ``completed`` or ``failed``, which decides how long its lines are kept:
-    900 s or a day. None: it has not ended; an hour."""
-    is_due: bool = True
-    """Whether that time begins again, and the node moves up in the index: once a minute is enough.
-    Both are done for the first lines in any case."""
 
 
 class Outgoing(NamedTuple):

@@ -16,6 +16,7 @@ from opentelemetry.trace import SpanKind
 from otel_bridge.errors import TransportError, TransportRejectedError
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
 from otel_bridge.forking import current_incarnation
+from otel_bridge.lines.line_queue import line_queue_of
 from otel_bridge.publish.buffer import EventQueue
 from otel_bridge.publish.publisher import POSITION_MAX_BYTES, Publisher
 from otel_bridge.publish.retry import OPEN_AFTER_FAILURES
@@ -36,7 +37,14 @@ class Rig:
         self.sender = FaultySender(MemorySender(self.log))
         self.clock = FakeClock()
         self.queue = EventQueue(100_000)
-        self.publisher = Publisher(self.sender, settings, self.clock, self.queue, forked_at_ns)
+        self.publisher = Publisher(
+            self.sender,
+            settings,
+            self.clock,
+            self.queue,
+            line_queue_of(settings.logs),
+            forked_at_ns,
+        )
 
     def put(self, *items: Any) -> None:
         for item in items:
