@@ -56,6 +56,7 @@ COLLECTOR_NAMES: Final = frozenset(
         "MONITORING_STALLED_ACTION",
         "MONITORING_STATS_INTERVAL_SEC",
         "MONITORING_REPLAY_EVENTS",
+        "MONITORING_LINES_MAX_BYTES",
         "MONITORING_CLIENT_BUFFER_BYTES",
         "MONITORING_CLIENT_TIMEOUT_SEC",
         "MONITORING_TRACE_URL_TEMPLATE",
@@ -90,8 +91,7 @@ class BridgeSettings(BaseSettings):
     lives 30 s; shutdown takes 5 s. ``.env.example`` lists every variable with its default.
 
     Raises:
-        pydantic.ValidationError: The constructor got a value that cannot work, or an unknown
-            argument.
+        pydantic.ValidationError: The constructor got an impossible value or an unknown argument.
         ConfigurationError: The same, of the token, and of a heartbeat's TTL that is not longer than
             its interval.
     """

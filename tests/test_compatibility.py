@@ -87,7 +87,7 @@ def test_routes() -> None:
     """The page has every route of the collector but those of the page's own files."""
     app = create_app(CollectorSettings(), BridgeSettings(bus_url="memory://"))
     routes = {path for path in app.openapi()["paths"] if "." not in path and "assets" not in path}
-    not_public = {"/v1/events", "/v1/stacks"}
+    not_public = {"/v1/events", "/v1/stacks", "/v1/lines"}
     with_coordinator = {"/tasks", "/tasks/{task_id}"}
     assert set(named("HTTP")) == routes - not_public | with_coordinator
     assert not_public & set(named("HTTP")) == set()

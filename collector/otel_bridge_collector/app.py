@@ -122,6 +122,7 @@ def create_app(
             await cancel([watch])
             if listener is not None:
                 await listener.stop()
+            await app.state.otlp_ingest.lines.close()
             await running.stop()
 
     app = FastAPI(

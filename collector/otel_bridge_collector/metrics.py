@@ -186,6 +186,17 @@ class _OwnNumbers(MetricsSource):
         yield _counter(
             "views_postponed_total", "Times that such a list was due and waited.", budget.postponed
         )
+        lines = self._collector.lines
+        yield _gauge("lines_watched", "Nodes whose log lines are shown.", len(lines.table))
+        yield _counter("lines_reads_total", "Times that lines were read.", lines.poller.reads)
+        yield _counter(
+            "lines_unreadable_total", "Stored lines that are none.", lines.table.unreadable
+        )
+        trimmer = lines.trimmer
+        yield _gauge("lines_nodes", "Nodes with log lines, as the leader knows.", trimmer.nodes)
+        yield _gauge("lines_bytes", "Memory of log lines, as the leader estimates.", trimmer.bytes)
+        trimmed = trimmer.trimmed
+        yield _counter("lines_trimmed_total", "Nodes whose lines the leader removed.", trimmed)
         yield _gauge("replay_events", "Events held for resuming.", len(self._collector.ring))
 
     def _state(self) -> Iterator[Metric]:
@@ -228,5 +239,12 @@ class _OwnNumbers(MetricsSource):
             "Stacks of OTLP spans not stored, by an ACL.",
             otlp.stacks_lost,
         )
+        lines = otlp.lines
+        yield _counter("otlp_log_records_total", "Log records without a span.", lines.received)
+        yield _counter("otlp_lines_stored_total", "Log records kept as lines.", lines.stored)
+        yield _counters(
+            "otlp_lines_dropped_total", "Log records that were not kept.", "reason", lines.dropped
+        )
+        yield _gauge("otlp_lines_held", "Log records that wait for their span.", lines.held)
         yield _counter("otlp_requests_shed_total", "OTLP requests refused as too many.", shed)
         yield _gauge("otlp_requests_in_progress", "OTLP requests in memory.", otlp.active)

@@ -32,8 +32,7 @@ from otel_bridge_collector.leader.external import ExternalIngester
 from otel_bridge_collector.leader.leader import Leader
 from otel_bridge_collector.leader.stalled import StalledJobReporter
 from otel_bridge_collector.leader.stats import StatsPublisher
-from otel_bridge_collector.lines.poller import LinesPoller
-from otel_bridge_collector.lines.reader import open_lines_reader
+from otel_bridge_collector.lines.service import LinesService
 from otel_bridge_collector.log.decoding import decode_entries
 from otel_bridge_collector.log.reader import Feed
 from otel_bridge_collector.model.fold import Fold
@@ -86,7 +85,7 @@ class Collector:
     Attributes:
         snapshots: What ``/monitor/snapshot`` and the first message of a dashboard show.
         views_budget: How often the expensive lists of views are made again.
-        lines: Log lines of the nodes that people look at; ``lines_poller`` fills it.
+        lines: Log lines beside the log.
         channel_messages_refused: Pub/Sub messages of appended events that Redis' ACL denied; their
             events are in the log all the same.
 
@@ -122,7 +121,6 @@ class Collector:
         max_bytes = bridge_settings.max_event_size_bytes
         self._view_state = ViewState(self.model, self.redis_keys.queues, self.ring, clock=clock)
         self.views_budget = self._view_state.budget
-        self.lines = self._view_state.lines
         self._views = Views(self._view_state)
         self.views_hub = ViewsHub(
             refresh=self._evaluate,
@@ -152,8 +150,17 @@ class Collector:
         )
         self.bus = EventBus.connect(self.bridge_settings)
         self.redis = self._connect_redis(url)
-        self.lines_poller = LinesPoller(
-            self.lines, open_lines_reader(url, self.redis, self.redis_keys)
+        self._sender = open_sender(url, self.bridge_settings)
+        self._send_lock = asyncio.Lock()
+        self.lines = LinesService(
+            self._view_state.lines,
+            url=url,
+            redis=self.redis,
+            keys=self.redis_keys,
+            sender=self._sender,
+            lock=self._send_lock,
+            max_bytes=settings.lines_max_bytes,
+            clock=clock,
         )
         collector_id = uuid.uuid4().hex[:12]
         self.stalled_reporter = StalledJobReporter(
@@ -172,7 +179,11 @@ class Collector:
         self.leader = Leader(
             collector_id,
             interval_sec=settings.stats_interval_sec,
-            duties=(stats_publisher.run_round, self.stalled_reporter.run_round),
+            duties=(
+                stats_publisher.run_round,
+                self.stalled_reporter.run_round,
+                self.lines.trimmer.run_round,
+            ),
             is_live=lambda: self.feed.is_live,
             redis=self.redis,
             lease_key=self.redis_keys.collector_leader,
@@ -186,8 +197,6 @@ class Collector:
                 reach=self.feed.wait_reach,
             )
         self.channel_messages_refused = 0
-        self._sender = open_sender(url, self.bridge_settings)
-        self._send_lock = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._is_running = False
 
@@ -231,7 +240,7 @@ class Collector:
                 self._call_every(_EVALUATION_INTERVAL_SEC, self._evaluate), name="evaluate"
             ),
             asyncio.create_task(self._show_views(), name="views"),
-            asyncio.create_task(self.lines_poller.run(), name="lines"),
+            asyncio.create_task(self.lines.poller.run(), name="lines"),
         ]
 
     async def _is_log_reachable(self) -> bool:
@@ -291,7 +300,7 @@ class Collector:
         body = self.view_json(query, scope)
         if query.needs_lines:
             # The first time it only noted that the node is watched.
-            await self.lines_poller.read()
+            await self.lines.poller.read()
             body = self.view_json(query, scope)
         return body
 

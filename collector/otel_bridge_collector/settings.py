@@ -80,6 +80,12 @@ class CollectorSettings(BaseSettings):
     )
     """Time over that limit, or without reading anything, after which a client is closed."""
 
+    lines_max_bytes: int = Field(
+        default=256 * 1024 * 1024, ge=1_048_576, validation_alias="MONITORING_LINES_MAX_BYTES"
+    )
+    """Memory that log lines may take in Redis; the leader removes the oldest nodes' lines above it.
+    It is estimated every 10 s."""
+
     trace_url_template: str = Field(default="", validation_alias="MONITORING_TRACE_URL_TEMPLATE")
     """URL of the dashboard's trace links; ``{trace_id}`` is replaced by 32 hexadecimal digits."""
 

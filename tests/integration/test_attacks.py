@@ -96,6 +96,8 @@ def publish(server: AppServer, bus: EventBus) -> None:
         ("POST", "/tasks"),
         ("POST", "/v1/events"),
         ("POST", "/v1/stacks"),
+        ("POST", "/v1/lines"),
+        ("GET", "/monitor/views/lines"),
         ("GET", "/monitor/nodes/00f067aa0ba902b7"),
         ("POST", "/v1/traces"),
         ("GET", "/openapi.json"),

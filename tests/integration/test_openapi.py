@@ -48,7 +48,7 @@ def test_the_document_has_every_route(server: AppServer) -> None:
     paths = set(server.app.openapi()["paths"])
     expected = {
         *("/monitor/snapshot", "/monitor/events", "/monitor/config", "/tasks", "/tasks/{task_id}"),
-        *("/monitor/nodes/{span_id}", "/v1/stacks"),
+        *("/monitor/nodes/{span_id}", "/v1/stacks", "/v1/lines"),
         *("/v1/events", "/v1/traces", "/v1/logs", "/v1/metrics", "/session", "/session/ticket"),
         *("/healthz", "/readyz", "/metrics"),
     }

@@ -11,10 +11,13 @@ import pytest
 import redis
 
 from otel_bridge.events.model import MonitoringEvent
+from otel_bridge.lines.line import encode_line
 from otel_bridge.orchestration.queue.task_queue import Ownership, TaskQueue
 from otel_bridge.orchestration.queue.task_types import Priority, QueuedJob
 from otel_bridge.publish.bus import EventBus
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
+from otel_bridge.publish.transports.base import SpanLines
+from otel_bridge.publish.transports.redis import RedisSender
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppServer, fetch
 from tests.support.queue_clients import connect
@@ -75,6 +78,27 @@ async def test_publisher_and_collector_have_what_they_need(server: RedisServer) 
             client.publish("nexus:events", b'{"event_type":"task_started","task_id":"stranger"}')
         wait_until(lambda: site.collector.feed.counters.external == 1, "the event")
     bus.shutdown(2)
+    assert denials(server) == []
+
+
+async def test_the_collector_reads_and_trims_log_lines(server: RedisServer) -> None:
+    """Those that the publisher stores; both users may do what that takes, by the lines above."""
+    sender = RedisSender(url(server, "publisher"), BridgeSettings())
+    line = encode_line(1, 20, "app", "x" * 1000, 1)
+    for number in range(10):
+        assert sender.store_lines([SpanLines(f"{number:016x}", [line] * 200)]) == 0
+    sender.close()
+    with server.client() as client:
+        client.zadd(DEFAULT_KEYS.lines_index(), {"f" * 16: 0})
+    settings = BridgeSettings(redis_url=url(server, "collector"))
+    limits = {"stats_interval_sec": 0.1, "lines_max_bytes": 1_048_576}
+    with AppServer(settings, **limits) as site:
+        lines = site.collector.lines
+        wait_until(lambda: lines.trimmer.trimmed > 0, "the leader to trim")
+        newest = f"{9:016x}"
+        assert site.call(lambda: lines.reader.newest([newest])) == [line]
+        assert site.call(lambda: lines.reader.last([newest])) == [[line] * 200]
+        assert lines.trimmer.failure is None
     assert denials(server) == []
 
 

@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from otel_bridge_collector.lines.line import Line, encode_line
 from otel_bridge_collector.log.decoding import decode_event
 from otel_bridge_collector.model.events import microseconds
 from otel_bridge_collector.runtime import Collector
@@ -28,6 +27,7 @@ from otel_bridge_collector.views.catalog import CATALOG, parse_query
 from otel_bridge_collector.views.changes import change_message, full_message
 from otel_bridge_collector.views.listing import Window
 
+from otel_bridge.lines.line import encode_line
 from otel_bridge.settings import BridgeSettings
 from tests.support.faults import FakeClock
 from tests.support.model_snapshot import FIXTURES
@@ -133,7 +133,7 @@ class _Reader:
         """What the view shows to a reader of all projects."""
         self._collector._evaluate()
         if case.view == "lines":
-            table = self._collector.lines
+            table = self._collector.lines.table
             table.fill(table.watch(case.params["node"]), _log_lines(self.read))
         return self._collector._views.window(parse_query(case.view, case.params), None)
 
@@ -144,7 +144,7 @@ class _Reader:
 def _log_lines(count: int) -> list[bytes]:
     """Stored log lines, with each level in turn; some were dropped."""
     return [
-        encode_line(Line(1_000 * n, 10 + n % 5 * 10, "app.fetch", f"fetched page {n}", n))
+        encode_line(1_000 * n, 10 + n % 5 * 10, "app.fetch", f"fetched page {n}", n)
         for n in range(1, count + 1)
         if n not in (5, 6, 7)
     ]

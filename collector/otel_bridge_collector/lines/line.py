@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
-__all__ = ["MAX_LINES", "MAX_LOGGER_CHARS", "MAX_TEXT_CHARS", "Line", "decode_line", "encode_line"]
+from otel_bridge.lines.line import MAX_LOGGER_CHARS, MAX_TEXT_CHARS
 
-MAX_LINES: Final = 200
-"""Lines that are kept of one node: the last ones."""
-MAX_TEXT_CHARS: Final = 1000
-MAX_LOGGER_CHARS: Final = 64
+__all__ = ["Line", "decode_line"]
+
 _MAX_MS: Final = 8_640_000_000_000_000
 """The last moment that JavaScript's ``Date`` can express."""
 _MAX_NUMBER: Final = 2**53 - 1
@@ -33,11 +31,6 @@ class Line(NamedTuple):
     """Its number in the node, from 1; dropped lines are counted too, so a gap is their count."""
 
 
-def encode_line(line: Line) -> bytes:
-    """Return a line as the JSON list that is stored: ``[ms, level, logger, text, n]``."""
-    return to_json(line, bytes_mode="utf8")
-
-
 def decode_line(data: bytes | str) -> Line | None:
     """
     Read a stored line, which another program may have written; the reverse of ``encode_line``.
@@ -54,11 +47,6 @@ def decode_line(data: bytes | str) -> Line | None:
         found = from_json(data)
     except ValueError:
         return None
-    return line_of(found)
-
-
-def line_of(found: object) -> Line | None:
-    """Read a line from a list of JSON values, as ``decode_line`` does; None if it is none."""
     if not isinstance(found, list) or len(found) != len(Line._fields):
         return None
     at, level, logger, text, n = found

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from otel_bridge.errors import TransportError
+from otel_bridge.lines.line import MAX_LINES
 from otel_bridge.publish.redis_clients import REDIS_ERRORS
 from otel_bridge.publish.redis_failures import failure_reason
 from otel_bridge.publish.redis_keys import RedisKeys
 from otel_bridge.publish.transports import memory_name
 from otel_bridge.publish.transports.memory import MemoryLog, memory_log
-from otel_bridge_collector.lines.line import MAX_LINES
 
 __all__ = ["LinesReader", "MemoryLinesReader", "RedisLinesReader", "open_lines_reader"]
 

@@ -23,6 +23,8 @@ from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.publish.publisher import POSITION_MAX_BYTES
 from otel_bridge.publish.transports.base import Outgoing
 from otel_bridge.publish.transports.http import MAX_PUSH_EVENTS
+from otel_bridge_collector.lines.ingest import LinesIngest
+from otel_bridge_collector.lines.records import read_records
 from otel_bridge_collector.otlp.correlation import correlate
 from otel_bridge_collector.otlp.lifecycle import read_lifecycle
 from otel_bridge_collector.otlp.mapping import OtlpReceiver
@@ -76,6 +78,7 @@ class OtlpIngest:
         active: Requests in progress; 0 at first, as ``shed``.
         shed: Requests refused because 32 were in progress.
         rejected: The number of rejected items so far by kind: ``span`` and ``log record``.
+        lines: Takes log records that carry no span.
         stacks_lost: Stacks of failures that could not be stored, by an ACL.
         rejected_by_cause: The same by cause, as ``Rejection`` lists them.
     """
@@ -88,6 +91,7 @@ class OtlpIngest:
         self.rejected = {"span": 0, "log record": 0}
         self._waiting: dict[OtlpReceiver, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.lines = LinesIngest(collector.model, collector.lines, collector.clock)
         self.stacks_lost = 0
         self.rejected_by_cause = {cause.value: 0 for cause in Rejection}
 
@@ -147,17 +151,18 @@ class OtlpIngest:
         self, message: ExportLogsServiceRequest, principal: Principal, rejected: Rejections
     ) -> ExportLogsServiceResponse:
         """
-        Append the spans that log records carry, open ones and ended ones (async).
+        Append the spans that log records carry; keep the others as lines of their node (async).
 
-        Such a record has the attribute ``partial.event`` (``heartbeat``: the span is open;
-        ``stop``: it has ended) and the span in its body. Ordinary log records are rejected, not
-        kept. A sender's requests run one after the other.
+        A record that carries a span has the attribute ``partial.event`` (``heartbeat``: the span is
+        open; ``stop``: it has ended) and the span in its body. The others are log lines, see
+        ``LinesIngest``; those that are dropped are counted there and not rejected. A sender's
+        requests run one after the other.
 
         Args:
             message: The decoded request; the caller has checked its size.
             principal: The sender, whose projects limit what it may write.
-            rejected: What decoding rejected; further records and spans are added: ordinary ones,
-                unreadable ones, those of a project that the sender may not use, or over
+            rejected: What decoding rejected; further records and spans are added: unreadable
+                ones, those of a project that the sender may not use, or over
                 ``MONITORING_MAX_EVENT_SIZE_BYTES`` (8192).
 
         Returns:
@@ -168,8 +173,12 @@ class OtlpIngest:
                 may be sent again, without doubles.
         """
         spans = await asyncio.to_thread(read_lifecycle, message, rejected)
+        now_ms = self._collector.clock.time_ns() // 1_000_000
+        records = await asyncio.to_thread(read_records, message, now_ms)
         if spans.resource_spans:
             await self._append_spans(spans, principal, rejected)
+        if records.found or records.untraced:
+            await self.lines.take(records, principal)
         self._count("log record", rejected)
         answer = ExportLogsServiceResponse()
         if rejected.total:
@@ -208,6 +217,11 @@ class OtlpIngest:
 
         async with receiver.lock:
             read = await asyncio.to_thread(receiver.read, message, only_project, rejected)
+            self.lines.owners.note_parents(
+                (one.span.key, one.span.parent.span_id)
+                for one in read.spans
+                if one.span.parent is not None
+            )
             correlated = correlate(self._collector.model, read.parents, principal.may_use)
             received = await asyncio.to_thread(
                 receiver.receive, read, rejected, correlated=correlated

@@ -54,8 +54,9 @@ def read_lifecycle(
 
     Args:
         request: The decoded request.
-        rejected: Counts the records that carry no span, or one that cannot be read, or that come
-            after 100,000 spans.
+        rejected: Counts the records whose ``partial.event`` is another one, or whose span cannot be
+            read, or that come after 100,000 spans. Records without it are left to
+            ``lines.records``.
 
     Returns:
         The spans, those of heartbeats with ``nexus.span.open`` and, if they promise one,
@@ -64,11 +65,12 @@ def read_lifecycle(
     found = ExportTraceServiceRequest()
     count = 0
     for resource, record in _records(request):
-        event = _attribute(record, _EVENT)
+        event = _event_of(record)
+        if event is None:
+            continue
         is_open = _IS_OPEN_BY_EVENT.get(event)
         if is_open is None:
-            detail = f"{_EVENT}={event!r}" if event else ""
-            rejected.add(Rejection.ORDINARY_LOG, detail)
+            rejected.add(Rejection.LIFECYCLE, f"{_EVENT}={event!r}")
             continue
         try:
             if count >= MAX_ITEMS:
@@ -96,6 +98,13 @@ def _records(request: ExportLogsServiceRequest) -> Iterator[tuple[Resource, LogR
         for scope_logs in resource_logs.scope_logs:
             for record in scope_logs.log_records:
                 yield resource_logs.resource, record
+
+
+def _event_of(record: LogRecord) -> str | None:
+    """What the record says of its span; None: it carries none."""
+    return next(
+        (str(one.value.string_value) for one in record.attributes if one.key == _EVENT), None
+    )
 
 
 def _attribute(record: LogRecord, name: str) -> str:

@@ -21,8 +21,8 @@ class Rejection(StrEnum):
 
     ``ID``: no valid trace or span id. ``VALUE``: a field is not what OTLP says. ``SIZE``: the event
     is too large although its texts were shortened. ``PROJECT``: not allowed for this token.
-    ``MAPPING``: it could not be turned into an event. ``ORDINARY_LOG``: a log record without a
-    span. ``BODY``: a log record whose span cannot be read.
+    ``MAPPING``: it could not be turned into an event. ``LIFECYCLE``: a log record with an
+    unknown ``partial.event``. ``BODY``: a log record whose span cannot be read.
     """
 
     ID = "id"
@@ -30,7 +30,7 @@ class Rejection(StrEnum):
     SIZE = "size"
     PROJECT = "project"
     MAPPING = "mapping"
-    ORDINARY_LOG = "ordinary_log"
+    LIFECYCLE = "lifecycle"
     BODY = "body"
 
 
@@ -42,9 +42,8 @@ _SENTENCES: Final = {
     Rejection.PROJECT: "this token may not write to the project of the span, or another project "
     "has a span of this id; set the attribute nexus.project.id to one of its projects",
     Rejection.MAPPING: "the span could not be turned into an event, e.g. for a time out of range",
-    Rejection.ORDINARY_LOG: "log records are not kept; only those with the attribute "
-    "partial.event=heartbeat or stop, which carry a span; for the others set "
-    "OTEL_LOGS_EXPORTER=none or send them to a logs backend",
+    Rejection.LIFECYCLE: "partial.event of a log record is heartbeat or stop; without it "
+    "the record is a log line",
     Rejection.BODY: "the body of a partial.event is no span: partial.body.type json/v1 needs OTLP "
     "JSON, proto or none needs TracesData in base64",
 }

@@ -1,4 +1,4 @@
-"""``POST /v1/events`` and ``/v1/stacks``: what the ``http://`` transport sends, to the log."""
+"""``POST /v1/events``, ``/v1/stacks``, ``/v1/lines``: what ``http://`` senders send, to the log."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from otel_bridge.errors import TransportError, TransportRejectedError
-from otel_bridge.publish.transports.base import AppendResult, Outgoing, SpanStack
+from otel_bridge.publish.transports.base import AppendResult, Outgoing, SpanLines, SpanStack
 from otel_bridge.publish.transports.http import MAX_PUSH_EVENTS, PUSH_PATH, decode_push
+from otel_bridge.publish.transports.http_lines import LINES_PATH, MAX_LINES_BYTES, decode_lines
 from otel_bridge.publish.transports.http_stacks import MAX_STACKS_BYTES, STACKS_PATH, decode_stacks
+from otel_bridge_collector.model.reading.projects import project_of
 from otel_bridge_collector.routes.body import read_body
 from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.security.authentication import principal_of
@@ -81,6 +83,61 @@ async def store_stacks(request: Request) -> Response:
     except TransportError:
         return refusal(request.scope, 503, LOG_UNREACHABLE, {"Retry-After": "1"})
     return JSONResponse({"unstored": unstored})
+
+
+@router.post(LINES_PATH)
+async def store_lines(request: Request) -> Response:
+    """
+    Add log lines to those stored of their nodes (spans), of which the last 200 are kept.
+
+    The body holds 1 to 1,000 lines, one a node, each a JSON object with ``span_id`` (16 hex
+    digits), ``lines`` (each ``[ms, level, logger, text, n]``, a text of at most 1,000 characters, a
+    logger of 64; at most 1,000 in all), if it is known ``project_id`` and, at the end of the node,
+    ``outcome`` (``completed`` or ``failed``); 8 MiB in all, within 30 s. Sending it again adds the
+    lines again.
+
+    Answers 200 with ``unstored``: how many lines are of a project that the token may not use, or
+    could not be stored for the ACL of Redis. 400: the body is malformed. 408 and 413: it is too
+    slow or too large. 503 with ``Retry-After``: the event log cannot be reached.
+    """
+    collector: Collector = request.app.state.collector
+    principal = principal_of(request.scope)
+    try:
+        batch = decode_lines(await read_body(request, MAX_LINES_BYTES))
+        allowed = _allowed_lines(principal, batch, collector)
+        unstored = sum(len(one.lines) for one in batch) - sum(len(one.lines) for one in allowed)
+        if allowed:
+            unstored += await collector.lines.store_lines(allowed)
+    except TransportRejectedError as error:
+        return refusal(request.scope, 400, str(error))
+    except TransportError:
+        return refusal(request.scope, 503, LOG_UNREACHABLE, {"Retry-After": "1"})
+    return JSONResponse({"unstored": unstored})
+
+
+def _allowed_lines(
+    principal: Principal, batch: Sequence[SpanLines], collector: Collector
+) -> list[SpanLines]:
+    """
+    The nodes whose lines the token may write: by the rule of ``_allowed``, and by their task.
+
+    A span id travels in ``traceparent``, so another project may know it.
+    """
+    only_project = _only_project(principal)
+    found = []
+    for one in batch:
+        named = one._replace(project_id=one.project_id or only_project)
+        if principal.may_use(named.project_id) and not _is_of_others(principal, one, collector):
+            found.append(named)
+    return found
+
+
+def _is_of_others(principal: Principal, lines: SpanLines, collector: Collector) -> bool:
+    node = collector.model.tree.nodes.get(int(lines.span_id, 16))
+    if node is None or principal.projects is None:
+        return False
+    project = project_of(node.own.task)
+    return project is not None and not principal.may_use(project)
 
 
 def _allowed_stacks(principal: Principal, stacks: Sequence[SpanStack]) -> list[SpanStack]:

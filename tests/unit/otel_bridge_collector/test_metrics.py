@@ -11,10 +11,12 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import pytest
+from otel_bridge_collector.lines.records import Records
 from otel_bridge_collector.metrics import MetricsPage
 from otel_bridge_collector.model.events import microseconds
 from otel_bridge_collector.otlp.ingest import OtlpIngest
 from otel_bridge_collector.runtime import Collector
+from otel_bridge_collector.security.tokens import ANONYMOUS
 from otel_bridge_collector.settings import CollectorSettings
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_fd_to_metric_families
@@ -81,6 +83,16 @@ ADDED = {
     "otel_bridge_external_events_held": "gauge",
     "otel_bridge_external_events_lost_total": "counter",
     "otel_bridge_read_batch_events": "histogram",
+    "otel_bridge_lines_watched": "gauge",
+    "otel_bridge_lines_reads_total": "counter",
+    "otel_bridge_lines_unreadable_total": "counter",
+    "otel_bridge_lines_nodes": "gauge",
+    "otel_bridge_lines_bytes": "gauge",
+    "otel_bridge_lines_trimmed_total": "counter",
+    "otel_bridge_otlp_log_records_total": "counter",
+    "otel_bridge_otlp_lines_stored_total": "counter",
+    "otel_bridge_otlp_lines_dropped_total": "counter",
+    "otel_bridge_otlp_lines_held": "gauge",
 }
 
 
@@ -154,6 +166,7 @@ async def test_labels_stay(collector: Collector) -> None:
         "external_events_lost_total": "reason",
         "log_gaps_total": "reason",
         "queue_depth": "queue",
+        "otlp_lines_dropped_total": "reason",
         "otlp_rejected_by_cause_total": "cause",
         "otlp_rejected_total": "what",
     }
@@ -277,16 +290,21 @@ async def test_otlp_numbers_are_shown(collector: Collector) -> None:
     otlp.rejected["span"] = 2
     otlp.rejected_by_cause["project"] = 2
     otlp.shed = 3
+    await otlp.lines.take(Records([], 4), ANONYMOUS)
     with otlp.slot():
         found = samples(collector, otlp)
     assert {
         name: value
         for name, value in found.items()
-        if name.startswith("otlp") and (value or "cause" not in name)
+        if name.startswith("otlp") and (value or ("cause" not in name and "dropped" not in name))
     } == {
         "otlp_rejected_by_cause_total project": 2,
         "otlp_rejected_total span": 2,
         "otlp_rejected_total log record": 0,
+        "otlp_log_records_total": 4,
+        "otlp_lines_stored_total": 0,
+        "otlp_lines_dropped_total no_trace": 4,
+        "otlp_lines_held": 0,
         "otlp_stacks_lost_total": 0,
         "otlp_requests_shed_total": 3,
         "otlp_requests_in_progress": 1,

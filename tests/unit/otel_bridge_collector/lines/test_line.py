@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from otel_bridge_collector.lines.line import Line, decode_line, encode_line
+from otel_bridge_collector.lines.line import Line, decode_line
+
+from otel_bridge.lines.line import encode_line
 
 _LINES = st.builds(
     Line,
@@ -20,7 +22,7 @@ _LINES = st.builds(
 @given(_LINES)
 def test_what_is_encoded_is_decoded(line: Line) -> None:
     """Whatever the texts are."""
-    assert decode_line(encode_line(line)) == line
+    assert decode_line(encode_line(*line)) == line
 
 
 @pytest.mark.parametrize(
@@ -38,6 +40,6 @@ def test_what_is_no_line_is_none(data: str) -> None:
 
 def test_long_texts_are_truncated() -> None:
     """To what a publisher of ours sends at most."""
-    found = decode_line(encode_line(Line(1, 20, "l" * 100, "t" * 5000, 1)))
+    found = decode_line(encode_line(1, 20, "l" * 100, "t" * 5000, 1))
     assert found is not None
     assert (len(found.logger), len(found.text)) == (64, 1000)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 
-from otel_bridge_collector.lines.line import Line, encode_line
 from otel_bridge_collector.lines.table import MAX_WATCHED, LinesTable
 
+from otel_bridge.lines.line import encode_line
 from tests.support.faults import FakeClock
 
 SPAN, OTHER = "a" * 16, "b" * 16
 
 
 def stored(*numbers: int) -> list[bytes]:
-    return [encode_line(Line(1000 + n, 20, "app", f"line {n}", n)) for n in numbers]
+    return [encode_line(1000 + n, 20, "app", f"line {n}", n) for n in numbers]
 
 
 def test_a_node_is_watched_while_it_is_asked_for() -> None:

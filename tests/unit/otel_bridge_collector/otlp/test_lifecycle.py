@@ -181,12 +181,10 @@ def test_a_link_with_ids_in_base64_is_read() -> None:
 @pytest.mark.parametrize(
     ("other", "cause"),
     [
-        (record(None), Rejection.ORDINARY_LOG),
-        (record("started"), Rejection.ORDINARY_LOG),
-        ({"body": {"stringValue": "an ordinary log line"}}, Rejection.ORDINARY_LOG),
+        (record("started"), Rejection.LIFECYCLE),
         (
             {"attributes": [{"key": "partial.event", "value": {"intValue": "1"}}]},
-            Rejection.ORDINARY_LOG,
+            Rejection.LIFECYCLE,
         ),
         (record("heartbeat", body_type=None), Rejection.BODY),
         (record("heartbeat", body_type="json/v2"), Rejection.BODY),
@@ -197,6 +195,13 @@ def test_a_link_with_ids_in_base64_is_read() -> None:
     ],
 )
 def test_other_records_are_counted_by_cause(other: dict[str, Any], cause: Rejection) -> None:
-    """An ordinary log line, or a span that cannot be read, is rejected alone."""
+    """Another word than heartbeat and stop, or a span that cannot be read, is rejected alone."""
     found, rejected = read(request_of(other, record("heartbeat", span("a")), other))
     assert (found, rejected.counts) == ({"a": OPEN}, {cause: 2})
+
+
+def test_ordinary_log_lines_are_left_to_others() -> None:
+    """They carry no span, and are not rejected here."""
+    ordinary = {"body": {"stringValue": "an ordinary log line"}}
+    found, rejected = read(request_of(ordinary, record("heartbeat", span("a")), record(None)))
+    assert (found, rejected.total) == ({"a": OPEN}, 0)

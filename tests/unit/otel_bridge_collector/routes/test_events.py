@@ -7,8 +7,9 @@ import json
 import pytest
 from otel_bridge_collector.routes.events import router
 
-from otel_bridge.publish.transports.base import SpanStack
+from otel_bridge.publish.transports.base import SpanLines, SpanStack
 from otel_bridge.publish.transports.http import PUSH_PATH
+from otel_bridge.publish.transports.http_lines import LINES_PATH, MAX_LINES_BYTES, encode_lines
 from otel_bridge.publish.transports.http_stacks import MAX_STACKS_BYTES, STACKS_PATH, encode_stacks
 from tests.support.asgi_site import AsgiSite, open_site, token_line
 
@@ -48,7 +49,7 @@ async def in_log(site: AsgiSite) -> list[tuple[str, str | None]]:
 def test_the_route_is_where_the_transport_sends() -> None:
     """The transport and these routes agree on the paths, and there is no other route."""
     paths = [route.path for route in router.routes]  # type: ignore[attr-defined]
-    assert paths == [PUSH_PATH, STACKS_PATH]
+    assert paths == [PUSH_PATH, STACKS_PATH, LINES_PATH]
 
 
 async def test_a_repeated_batch_is_appended_once() -> None:
@@ -136,3 +137,32 @@ async def test_bad_stacks_are_refused() -> None:
     async with open_site() as site:
         assert (await site.post(STACKS_PATH, b"no stack")).status == 400
         assert (await site.post(STACKS_PATH, b" " * (MAX_STACKS_BYTES + 1))).status == 413
+
+
+LINE = b'[1,20,"app","hello",1]'
+
+
+async def test_lines_are_stored_within_the_projects_of_the_token() -> None:
+    """By the project that they name, and by that of the node, whose id others may know."""
+    async with open_site(tokens=TOKENS) as site:
+        spans = [f"{number:016x}" for number in range(1, 5)]
+        of_beta = {"task_id": "j", "parent_task_id": "t", "project_id": "beta", "span_id": spans[3]}
+        await site.append(of_beta, token=BETA)
+        given = [
+            SpanLines(spans[0], [LINE, LINE], "alpha"),
+            SpanLines(spans[1], [LINE, LINE, LINE], "beta"),
+            SpanLines(spans[2], [LINE], outcome="failed"),
+            SpanLines(spans[3], [LINE], "alpha"),
+        ]
+        headers = {"Authorization": f"Bearer {ALPHA}"}
+        answer = await site.post(LINES_PATH, encode_lines(given), headers=headers)
+        assert (answer.status, answer.json()) == (200, {"unstored": 4})
+        found = await site.collector.lines.reader.last(spans)
+        assert found == [[LINE, LINE], [], [LINE], []]
+
+
+async def test_bad_lines_are_refused() -> None:
+    """A malformed body is 400, one over 8 MiB is 413."""
+    async with open_site() as site:
+        assert (await site.post(LINES_PATH, b"no lines")).status == 400
+        assert (await site.post(LINES_PATH, b" " * (MAX_LINES_BYTES + 1))).status == 413

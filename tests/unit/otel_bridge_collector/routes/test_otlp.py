@@ -30,7 +30,20 @@ JSON, PROTOBUF = "application/json", "application/x-protobuf"
 TRACES: dict[str, Any] = {"resourceSpans": [{"scopeSpans": [{"spans": [{"name": "no ids"}]}]}]}
 LOGS: dict[str, Any] = {
     "resourceLogs": [
-        {"scopeLogs": [{"logRecords": [{"body": {"stringValue": "an ordinary log"}}]}]}
+        {
+            "scopeLogs": [
+                {
+                    "logRecords": [
+                        {"body": {"stringValue": "an ordinary log"}},
+                        {
+                            "attributes": [
+                                {"key": "partial.event", "value": {"stringValue": "paused"}}
+                            ]
+                        },
+                    ]
+                }
+            ]
+        }
     ]
 }
 NOTHING: dict[str, Any] = {}
@@ -40,7 +53,10 @@ CASES: dict[str, Case] = {
     "traces": ("/v1/traces", ExportTraceServiceRequest, ExportTraceServiceResponse, TRACES),
     "logs": ("/v1/logs", ExportLogsServiceRequest, ExportLogsServiceResponse, LOGS),
 }
-WHY = {"traces": "a trace id has 16 bytes", "logs": "log records are not kept"}
+WHY = {
+    "traces": "a trace id has 16 bytes",
+    "logs": "partial.event of a log record is heartbeat or stop",
+}
 
 
 def test_every_route_is_tested_here() -> None:

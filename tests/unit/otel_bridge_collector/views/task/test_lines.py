@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-from otel_bridge_collector.lines.line import Line, encode_line
 from otel_bridge_collector.model.events import microseconds
 from otel_bridge_collector.views.listing import GoneError, Scope
 from otel_bridge_collector.views.state import ViewState
@@ -14,6 +13,7 @@ from otel_bridge_collector.views.task.lines import compute, merge
 from otel_bridge_collector.wire.views.lines import LineRow
 from otel_bridge_collector.wire.views.params import LinesParams
 
+from otel_bridge.lines.line import encode_line
 from tests.support.folding import at, fold, job
 
 SPAN, OTHER, NOT_HELD = "a" * 16, "b" * 16, "c" * 16
@@ -45,7 +45,7 @@ def shown(
 
 
 def fill(state: ViewState, *numbers: int) -> None:
-    lines = [encode_line(Line(1000 + n, 20, "app", f"Line {n}", n)) for n in numbers]
+    lines = [encode_line(1000 + n, 20, "app", f"Line {n}", n) for n in numbers]
     state.lines.fill(state.lines.watch(SPAN), lines)
 
 

@@ -1,0 +1,34 @@
+"""The limits of lines: a flood is cut off, and neither errors nor other nodes suffer from it."""
+
+from __future__ import annotations
+
+from otel_bridge_collector.lines.limits import Bucket, NodeLimits, SenderLimits
+
+
+def test_a_bucket_is_full_at_first_and_fills_again() -> None:
+    """Up to its burst, however long nothing was taken; a clock that steps back adds nothing."""
+    bucket = Bucket(2, 3)
+    assert [bucket.take(10.0) for _ in range(4)] == [True, True, True, False]
+    assert [bucket.take(10.5), bucket.take(10.5)] == [True, False]
+    assert not bucket.take(9.0)
+    assert [bucket.take(1000.0) for _ in range(4)] == [True, True, True, False]
+
+
+def test_a_node_has_500_lines_at_once_and_50_a_second() -> None:
+    """After that its warnings still have 100."""
+    node, sender = NodeLimits(), SenderLimits()
+    assert sum(node.take(20, 1.0, sender) for _ in range(1000)) == 500
+    assert sum(node.take(40, 1.0, sender) for _ in range(1000)) == 100
+    assert sum(node.take(20, 2.0, sender) for _ in range(1000)) == 50
+    assert sum(node.take(30, 2.0, sender) for _ in range(1000)) == 5
+    assert node.kept == 655
+
+
+def test_a_sender_has_4000_lines_at_once_and_each_node_its_first_10() -> None:
+    """So a node that begins after a flood of others shows something."""
+    sender = SenderLimits()
+    assert sum(NodeLimits().take(20, 1.0, sender) for _ in range(3000)) == 3000
+    flood = [NodeLimits() for _ in range(20)]
+    assert sum(node.take(20, 1.0, sender) for node in flood for _ in range(500)) == 200 + 4000
+    late = NodeLimits()
+    assert [late.take(20, 1.0, sender) for _ in range(11)] == [True] * 10 + [False]
