@@ -73,9 +73,11 @@ _WINDOW: Final = {
 _NODE: Final = "000000000000000b"
 """A job whose log lines are shown: one for each event that was read, but 5 to 7, which are dropped.
 """
+_FAILURE: Final = "p: 00ff00ff00ff00ff"
 
 CASES: Final = (
     Case("events", "events", "running_task", _RUNNING, {"count": 5}),
+    Case("failure", "failure", "failing_jobs", (5, 6, 7), {"failure": _FAILURE}),
     Case("failures", "failures", "endings", _ENDINGS, {}),
     Case("job", "job", "running_task", _RUNNING, {"task": "task-1", "job": "j-s1"}),
     Case("lines", "lines", "running_task", _RUNNING, {"task": "task-1", "node": _NODE, "count": 9}),

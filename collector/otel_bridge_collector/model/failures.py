@@ -10,17 +10,28 @@ project: a view sums the groups of the tasks that its reader may see.
 from __future__ import annotations
 
 import re
-from heapq import nlargest
+from bisect import insort
+from collections import OrderedDict
+from collections.abc import Iterator
+from heapq import merge, nlargest
+from itertools import islice
 from typing import Final
 
-from otel_bridge_collector.model.nodes import Job, More, Node, Task
+from otel_bridge_collector.model.nodes import More, Node, Task
+from otel_bridge_collector.model.reading.failed import FailedJob, failed_job, order_of
 
-__all__ = ["NO_ERROR", "FailureGroup", "Failures", "error_key"]
+__all__ = ["MAX_SHOWN", "NO_ERROR", "FailureGroup", "Failures", "error_key"]
 
 _MAX_CAUSES: Final = 100
 """Of one task; failures of further causes count under ``OTHER_CAUSES``."""
 OTHER_CAUSES: Final = "*"
 _NEWEST: Final = 10
+MAX_SHOWN: Final = 200
+"""Of one group, the newest so many can be listed while their nodes are held."""
+MAX_PAST: Final = 50
+"""Of one group, so many of those whose nodes were evicted can still be listed, ..."""
+MAX_PAST_IN_ALL: Final = 20_000
+"""... and of all groups together: some 9 MiB."""
 _VARIABLE: Final = re.compile(r"'[^']*'|\"[^\"]*\"|0x[0-9a-fA-F]+|\b[0-9a-fA-F]{8,}\b|\d+")
 NO_ERROR: Final = "failed without a reason"
 
@@ -53,6 +64,7 @@ class FailureGroup:
         task, cause: As given.
         count: Failed nodes, with those that were evicted from memory.
         members: Those that are held, in the order in which they were counted; no limit of its own.
+        past: What is said of the newest 50 that are no longer held, the latest last.
     """
 
     __slots__ = (
@@ -63,6 +75,7 @@ class FailureGroup:
         "cause",
         "count",
         "members",
+        "past",
         "task",
     )
 
@@ -71,16 +84,33 @@ class FailureGroup:
         self.cause = cause
         self.count = 0
         self.members: dict[Node, None] = {}
+        self.past: list[FailedJob] = []
         self._newest: list[Node] | None = None
+        """The newest that are held, at most ``MAX_SHOWN``, the latest last; None: not known."""
         self._first: int | None = None
         self._first_gone: int | None = None
         self._last_gone = 0
 
-    def newest(self) -> list[Node]:
-        """The latest ten that are held, the latest first."""
+    def newest(self, count: int = _NEWEST) -> list[Node]:
+        """The latest that are held, the latest first; ten by default, at most 200."""
         if self._newest is None:
-            self._newest = nlargest(_NEWEST, self.members, key=_by_end)
-        return self._newest
+            self._newest = nlargest(MAX_SHOWN, self.members, key=order_of)
+            self._newest.reverse()
+        return self._newest[: -count - 1 : -1]
+
+    def newest_jobs(self, count: int = _NEWEST) -> Iterator[FailedJob]:
+        """
+        Iterate what is said of the newest failures, the latest first; never raises.
+
+        Args:
+            count: At most this many; default ten. At most 200 of those held, and 50 of those that
+                are not, are known.
+        """
+        held = map(failed_job, self.newest(count))
+        if not self.past:
+            return held
+        past = reversed(self.past)
+        return islice(merge(held, past, key=lambda job: job.order, reverse=True), count)
 
     @property
     def first(self) -> int:
@@ -93,7 +123,7 @@ class FailureGroup:
     @property
     def last(self) -> int:
         """End of the latest failure, microseconds."""
-        newest = self.newest()
+        newest = self.newest(1)
         return max(newest[0].end if newest else 0, self._last_gone)
 
     def add(self, node: Node) -> None:
@@ -101,10 +131,9 @@ class FailureGroup:
         self.count += 1
         self.members[node] = None
         newest = self._newest
-        if newest is not None and (len(newest) < _NEWEST or _by_end(node) > _by_end(newest[-1])):
-            newest.append(node)
-            newest.sort(key=_by_end, reverse=True)
-            del newest[_NEWEST:]
+        if newest is not None:
+            insort(newest, node, key=order_of)
+            del newest[:-MAX_SHOWN]
         if self._first is not None:
             self._first = min(self._first, node.end)
 
@@ -115,26 +144,27 @@ class FailureGroup:
 
     def let_go(self, node: Node) -> None:
         """A node leaves; ``evicted`` says that it still counts."""
+        newest = self._newest
+        if newest is not None and node in newest:
+            # By identity: its end may be another one already than that by which it is sorted.
+            newest.remove(node)
+            if len(newest) < len(self.members) - 1:
+                self._newest = None
         del self.members[node]
-        self.end_moved()
-
-    def end_moved(self) -> None:
-        """The end of a member is another one than before."""
-        self._newest = None
         self._first = None
 
-    def evicted(self, node: Node) -> None:
-        """A node is no longer held; it still counts."""
+    def evicted(self, node: Node) -> int:
+        """A node is no longer held; it still counts. Returns by how many ``past`` has grown."""
         self.let_go(node)
         self._last_gone = max(self._last_gone, node.end)
         earlier = self._first_gone
         self._first_gone = node.end if earlier is None else min(earlier, node.end)
-
-
-def _by_end(node: Node) -> tuple[int, str, int, int, str]:
-    own = node.own
-    job_id = own.id if type(own) is Job else ""
-    return node.end, job_id, node.key or 0, node.attempt, node.run or ""
+        past = self.past
+        insort(past, failed_job(node), key=lambda job: job.order)
+        if len(past) <= MAX_PAST:
+            return 1
+        del past[0]
+        return 0
 
 
 def _cause_of(node: Node) -> str:
@@ -145,10 +175,19 @@ def _cause_of(node: Node) -> str:
 
 
 class Failures:
-    """All failure groups, by task and cause."""
+    """
+    All failure groups, by task and cause; for the collector's event loop, without a lock.
+
+    Attributes:
+        of_task: By task, then by cause; a task without failures is not in it.
+        past_size: Failures of which only what they were is held; at most 20,000.
+    """
 
     def __init__(self) -> None:
         self.of_task: dict[Task, dict[str, FailureGroup]] = {}
+        self._past: OrderedDict[FailureGroup, None] = OrderedDict()
+        """Groups with failures whose nodes were evicted, the one that lost one last at the end."""
+        self.past_size = 0
 
     def update(self, node: Node, is_failed: bool) -> None:
         """Count the node as failed, or no more, or with another cause or end."""
@@ -194,12 +233,26 @@ class Failures:
         node.more.cause = None
 
     def evicted(self, node: Node) -> None:
-        """A node is no longer held; its group still counts it."""
+        """A node is no longer held; its group still counts it, and says what it was."""
         more = node.more
-        if more is not None and more.cause is not None:
-            self.of_task[node.own.task][more.cause].evicted(node)
-            more.cause = None
+        if more is None or more.cause is None:
+            return
+        group = self.of_task[node.own.task][more.cause]
+        self.past_size += group.evicted(node)
+        self._past[group] = None
+        self._past.move_to_end(group)
+        more.cause = None
+        if self.past_size > MAX_PAST_IN_ALL:
+            oldest, _ = self._past.popitem(last=False)
+            del oldest.past[0]
+            self.past_size -= 1
+            if oldest.past:
+                self._past[oldest] = None
+                self._past.move_to_end(oldest, last=False)
 
     def forget(self, task: Task) -> None:
         """The task is evicted as a whole."""
-        self.of_task.pop(task, None)
+        for group in self.of_task.pop(task, {}).values():
+            if group.past:
+                self.past_size -= len(group.past)
+                del self._past[group]

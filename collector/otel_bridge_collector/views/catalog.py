@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from otel_bridge_collector.views import events, failures, overview, tasks
+from otel_bridge_collector.views import events, failure, failures, overview, tasks
 from otel_bridge_collector.views.listing import Scope, Window
 from otel_bridge_collector.views.state import ViewState
 from otel_bridge_collector.views.task import job, lines, search, strip
@@ -21,6 +21,7 @@ from otel_bridge_collector.views.workers import queues, worker, workers
 from otel_bridge_collector.wire.views.messages import first_error
 from otel_bridge_collector.wire.views.params import (
     EventsParams,
+    FailureParams,
     FailuresParams,
     JobParams,
     LinesParams,
@@ -74,6 +75,7 @@ class View(NamedTuple):
 
 CATALOG: Final[Mapping[str, View]] = {
     "events": View(EventsParams, events.compute, events.merge),
+    "failure": View(FailureParams, failure.compute, failure.merge),
     "failures": View(FailuresParams, failures.compute, failures.merge),
     "job": View(JobParams, job.compute, job.merge),
     "lines": View(LinesParams, lines.compute, lines.merge, needs_lines=True),

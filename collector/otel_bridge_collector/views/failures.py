@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from otel_bridge_collector.model.failures import NO_ERROR
-from otel_bridge_collector.model.nodes import Node
-from otel_bridge_collector.model.snapshot.bars import phase_of
+from otel_bridge_collector.model.reading.failed import FailedJob
 from otel_bridge_collector.model.snapshot.panels import (
     MergedFailures,
     first_ten,
-    job_id_of,
     merged_failures,
     newest_failed,
 )
 from otel_bridge_collector.views.listing import Listing, Scope, Window, list_window
 from otel_bridge_collector.views.state import ViewState
 from otel_bridge_collector.wire.filters import EventFilter
+from otel_bridge_collector.wire.views.failures import FailureRow, FailuresHead
 from otel_bridge_collector.wire.views.params import FailuresParams
-from otel_bridge_collector.wire.views.rows import FailureRow
 
-__all__ = ["compute", "merge"]
+__all__ = ["compute", "facts_of", "merge", "totals_of"]
 
 
 def compute(state: ViewState, params: FailuresParams, scope: Scope) -> Listing:
@@ -47,12 +46,14 @@ def compute(state: ViewState, params: FailuresParams, scope: Scope) -> Listing:
         if _passes(merged, params)
     }
     order = [((-merged.last, key), key) for key, merged in found.items()]
-    return Listing(sorted(order), lambda key: _row(found[key]).model_dump_json().encode(), {})
+    count = sum(group.count for merged in found.values() for group in merged.groups)
+    sums = {"count": count}
+    return Listing(sorted(order), lambda key: _row(found[key]).model_dump_json().encode(), sums)
 
 
 def merge(parts: Sequence[Listing], params: FailuresParams) -> Window:
     """
-    Merge the parts of several processes, and take the window: ``first``, ``total`` and its rows.
+    Merge the parts of several processes, and take the window: its head and its rows.
 
     Pure; raises nothing.
 
@@ -62,43 +63,65 @@ def merge(parts: Sequence[Listing], params: FailuresParams) -> Window:
         params: Where the window (the rows that the client sees) starts, by default at the first
             row, and how many rows it has: 60, at most 200.
     """
-    return list_window(parts, params)
+    found = list_window(parts, params)
+    head = FailuresHead(**found.head, count=sum(part.sums["count"] for part in parts))
+    return Window(head.model_dump(), found.rows)
+
+
+def facts_of(
+    key: str, project: str | None, totals: tuple[int, int, int], newest: Sequence[FailedJob]
+) -> dict[str, Any]:
+    """
+    Return the fields of ``FailureRow``, and of the head of the view ``failure``; pure.
+
+    Args:
+        key: That of the row.
+        project: The project of these failures.
+        totals: How many they are, and when the first and the last came, milliseconds.
+        newest: What is said of the newest ones, the latest first; in any number.
+    """
+    latest = newest[0] if newest else None
+    count, first, last = totals
+    return {
+        "k": key,
+        "error": (latest and latest.error) or NO_ERROR,
+        "type": latest and latest.name,
+        "types": tuple(first_ten(job.name for job in newest if job.name)),
+        "phase": latest and latest.phase,
+        "why": latest and latest.reason,
+        "count": count,
+        "first": first,
+        "last": last,
+        "jobs": tuple(first_ten(job.job or job.task for job in newest)),
+        "tasks": tuple(first_ten(job.task for job in newest)),
+        "project": project,
+        "stack": next((job.stack for job in newest if job.stack), None),
+    }
+
+
+def totals_of(merged: MergedFailures) -> tuple[int, int, int]:
+    """Their number, and when the first and the last came, milliseconds; pure."""
+    groups = merged.groups
+    count = sum(group.count for group in groups)
+    return count, min(group.first for group in groups) // 1000, merged.last // 1000
 
 
 def _passes(merged: MergedFailures, params: FailuresParams) -> bool:
     if params.type is None and not params.text:
         return True
-    nodes = newest_failed(merged)
-    newest = nodes[0] if nodes else None
-    names = (None, None) if newest is None else (newest.name, phase_of(newest))
+    jobs = newest_failed(merged)
+    newest = jobs[0] if jobs else None
+    names = (None, None) if newest is None else (newest.name, newest.phase)
     if params.type is not None and params.type not in names:
         return False
     text = (params.text or "").casefold()
-    error = (newest and newest.error) or NO_ERROR
-    ids = (*first_ten(map(job_id_of, nodes)), *first_ten(node.own.task.id for node in nodes))
-    shown = (error, *names, merged.project, _why(newest), *ids)
+    error = NO_ERROR if newest is None else newest.error or NO_ERROR
+    reason = None if newest is None else newest.reason
+    ids = (*first_ten(job.job or job.task for job in jobs), *first_ten(job.task for job in jobs))
+    shown = (error, *names, merged.project, reason, *ids)
     return any(text in one.casefold() for one in shown if one is not None)
 
 
-def _why(newest: Node | None) -> str | None:
-    return newest.more.reason if newest is not None and newest.more is not None else None
-
-
 def _row(merged: MergedFailures) -> FailureRow:
-    nodes = newest_failed(merged)
-    newest = nodes[0] if nodes else None
-    return FailureRow(
-        k=merged.key,
-        error=(newest and newest.error) or NO_ERROR,
-        type=newest and newest.name,
-        types=tuple(first_ten(node.name for node in nodes if node.name)),
-        phase=None if newest is None else phase_of(newest),
-        why=_why(newest),
-        count=sum(group.count for group in merged.groups),
-        first=min(group.first for group in merged.groups) // 1000,
-        last=merged.last // 1000,
-        jobs=tuple(first_ten(job_id_of(node) for node in nodes)),
-        tasks=tuple(first_ten(node.own.task.id for node in nodes)),
-        project=merged.project,
-        stack=next((node.more.stack for node in nodes if node.more and node.more.stack), None),
-    )
+    newest = newest_failed(merged)
+    return FailureRow(**facts_of(merged.key, merged.project, totals_of(merged), newest))

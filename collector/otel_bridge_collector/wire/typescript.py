@@ -26,7 +26,16 @@ from pydantic.json_schema import models_json_schema
 
 from otel_bridge.events.model import MonitoringEvent, MonitoringEventType
 from otel_bridge_collector.wire import messages
-from otel_bridge_collector.wire.views import attention, events, lines, params, queues, rows, tree
+from otel_bridge_collector.wire.views import (
+    attention,
+    events,
+    failures,
+    lines,
+    params,
+    queues,
+    rows,
+    tree,
+)
 from otel_bridge_collector.wire.views.messages import Gone, Hello, Limits, Refused, Subscribed, Tick
 
 __all__ = ["VIEWS", "VIEW_TYPES_TS", "WIRE_TS", "Shape", "main", "render", "render_views"]
@@ -73,7 +82,8 @@ VIEWS: Final[dict[str, Shape]] = {
     "strip": Shape(params.StripParams, tree.StripHead, tree.StripRow),
     "job": Shape(params.JobParams, tree.JobHead, tree.AttemptRow),
     "lines": Shape(params.LinesParams, lines.LinesHead, lines.LineRow),
-    "failures": Shape(params.FailuresParams, rows.ListHead, rows.FailureRow),
+    "failures": Shape(params.FailuresParams, failures.FailuresHead, failures.FailureRow),
+    "failure": Shape(params.FailureParams, failures.FailureHead, failures.FailedRow),
     "worker": Shape(params.WorkerParams, rows.WorkerHead, rows.HeldRow),
     "workers": Shape(params.ListParams, rows.ListHead, rows.WorkerRow),
     "queue": Shape(params.QueueParams, queues.QueueHead, queues.WaitingRow),

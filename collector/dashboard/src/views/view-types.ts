@@ -174,6 +174,19 @@ export interface FailuresParams {
   text?: string | null;
 }
 
+/** The parameters of the view `failure`. */
+export interface FailureParams {
+  /**
+   * Its key in the view `failures`, at most 800 characters: ids of projects have at
+   * most 512, causes 160.
+   */
+  failure: string;
+  /** Only if it is of this project, at most 512 characters; default null: of any. */
+  project?: string | null;
+  /** The newest so many failures, 1 to 200; default 60. */
+  count?: number;
+}
+
 /** The parameters of the view `worker`. */
 export interface WorkerParams {
   /**
@@ -729,12 +742,14 @@ export interface LineRow {
   text: string;
 }
 
-/** The head of the views `failures`, `queues` and `workers`. */
-export interface ListHead {
+/** The head of the view `failures`. */
+export interface FailuresHead {
   /** The number of the window's first row, from 0. */
   first: number;
-  /** Rows in all. */
+  /** Rows in all: causes. */
   total: number;
+  /** Failures of all these causes together. */
+  count: number;
 }
 
 /** Failed jobs of one project with the same error, numbers, ids and quoted texts aside. */
@@ -770,6 +785,68 @@ export interface FailureRow {
    * The span, 16 hex digits, whose stack is theirs: `GET /monitor/nodes/{stack}` gives
    * it for a day. null: they came without one.
    */
+  stack: string | null;
+}
+
+/** The head of the view `failure`: one cause of failures, with the fields of `FailureRow`. */
+export interface FailureHead {
+  /** A text that stands for this project and this error. */
+  k: string;
+  /** Of the newest of these failures. */
+  error: string;
+  /** Type of its job; null if unknown. */
+  type: string | null;
+  /** Types of the newest of these jobs, at most ten. */
+  types: readonly string[];
+  /** Phase of its job; null if it has none. */
+  phase: string | null;
+  /**
+   * Why the newest of these failed, if that was not the job's own error: a reason of
+   * `MonitoringEvent.reason`, such as `time_limit`; null: its own error, or not known.
+   */
+  why: string | null;
+  /** How many failures. */
+  count: number;
+  /** When the first came, ms. */
+  first: number;
+  /** When the last came, ms. */
+  last: number;
+  /** Ids of the newest of these jobs, at most ten. */
+  jobs: readonly string[];
+  /** Ids of their research tasks, at most ten. */
+  tasks: readonly string[];
+  /** Their project; null: they have none. */
+  project: string | null;
+  /**
+   * The span, 16 hex digits, whose stack is theirs: `GET /monitor/nodes/{stack}` gives
+   * it for a day. null: they came without one.
+   */
+  stack: string | null;
+}
+
+/** One failure of the view `failure`. */
+export interface FailedRow {
+  /** The task's id, a space, and the key of the attempt in the view `tree`. */
+  k: string;
+  /** Id of its research task, or the trace id of work without one. */
+  task: string;
+  /** The task's name, for people. */
+  title: string;
+  /** The key of the attempt in the view `tree`. */
+  node: string;
+  /** The job's id; null: what failed is the research task itself. */
+  job: string | null;
+  /** Its type; null if unknown, as for `worker`. */
+  type: string | null;
+  /** When it failed, ms. */
+  at: number;
+  /** Why it failed, at most 500 characters; null: no reason was given. */
+  error: string | null;
+  /** Why it failed, if that was not the job's own error, as in `FailureRow`. */
+  why: string | null;
+  /** Who ran it. */
+  worker: number | string | null;
+  /** The span, 16 hex digits, whose stack is that of this failure; null: it has none. */
   stack: string | null;
 }
 
@@ -837,6 +914,14 @@ export interface HeldRow {
   end: number | null;
   /** As in `TreeRow`. */
   slow: number | null;
+}
+
+/** The head of the views `queues` and `workers`. */
+export interface ListHead {
+  /** The number of the window's first row, from 0. */
+  first: number;
+  /** Rows in all. */
+  total: number;
 }
 
 /** One worker process, and the job that it runs; two that live under one id are two. */
@@ -1119,7 +1204,8 @@ export interface Views {
   strip: { params: StripParams; head: StripHead; row: StripRow };
   job: { params: JobParams; head: JobHead; row: AttemptRow };
   lines: { params: LinesParams; head: LinesHead; row: LineRow };
-  failures: { params: FailuresParams; head: ListHead; row: FailureRow };
+  failures: { params: FailuresParams; head: FailuresHead; row: FailureRow };
+  failure: { params: FailureParams; head: FailureHead; row: FailedRow };
   worker: { params: WorkerParams; head: WorkerHead; row: HeldRow };
   workers: { params: ListParams; head: ListHead; row: WorkerRow };
   queue: { params: QueueParams; head: QueueHead; row: WaitingRow };

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from otel_bridge_collector.model.events import ENQUEUE, JOB, KIND_NAMES, PHASE, TASK
 from otel_bridge_collector.model.nodes import Job, Node, Task
+from otel_bridge_collector.model.processes.records import Incarnation, Worker
 from otel_bridge_collector.model.runs import is_shadowed, runs_of
 from otel_bridge_collector.model.tasks import Tasks
 
-__all__ = ["is_row", "node_key", "row_name", "row_path", "task_name"]
+__all__ = ["is_row", "node_key", "phase_of", "row_name", "row_path", "task_name", "worker_id_of"]
 
 
 def node_key(node: Node) -> str:
@@ -128,3 +129,23 @@ def row_path(tasks: Tasks, node: Node) -> tuple[str, ...]:
             names.append(row_name(at))
         at = at.up
     return (task_name(tasks, task), *reversed(names))
+
+
+def phase_of(node: Node) -> str | None:
+    """Return the phase that a node is or is in, by the tree; else the one its events name."""
+    if node.kind == TASK:
+        return None
+    at: Node | Task | None = node
+    while type(at) is Node:
+        if at.kind == PHASE:
+            return at.name
+        at = at.up
+    return node.phase
+
+
+def worker_id_of(node: Node) -> int | str | None:
+    """The worker that ran a node; None if none is known."""
+    host = node.worker
+    if isinstance(host, Incarnation):
+        return host.worker.id
+    return host.id if isinstance(host, Worker) else None

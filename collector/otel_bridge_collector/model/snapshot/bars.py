@@ -26,7 +26,8 @@ from otel_bridge_collector.model.nodes import (
     Task,
     children,
 )
-from otel_bridge_collector.model.processes.records import Incarnation, Process, Worker
+from otel_bridge_collector.model.processes.records import Incarnation, Process
+from otel_bridge_collector.model.reading.keys import phase_of, worker_id_of
 from otel_bridge_collector.model.runs import is_open, is_shadowed, runs_of
 from otel_bridge_collector.model.shape.containers import depth_of
 from otel_bridge_collector.model.tasks import has_own_facts
@@ -56,31 +57,11 @@ def iso(time_us: int | None) -> str | None:
     return None if time_us is None else iso_utc(time_us * 1000)
 
 
-def worker_id_of(node: Node) -> int | str | None:
-    """The worker that ran a node; None if none is known."""
-    host = node.worker
-    if isinstance(host, Incarnation):
-        return host.worker.id
-    return host.id if isinstance(host, Worker) else None
-
-
 def incarnation_of(host: Host | None) -> str | None:
     """The life of the process that ``host`` is; None where its publisher sends none."""
     if isinstance(host, Incarnation):
         return None if host.process is None else host.key
     return host.key if isinstance(host, Process) else None
-
-
-def phase_of(node: Node) -> str | None:
-    """Return the phase that a node is or is in, by the tree; else the one its events name."""
-    if node.kind == TASK:
-        return None
-    at: Node | Task | None = node
-    while type(at) is Node:
-        if at.kind == PHASE:
-            return at.name
-        at = at.up
-    return node.phase
 
 
 def bars_of(model: Fold, task: Task, card_ended: int | None, limit: int) -> list[SpanBar]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import merge as merge_sorted
+from itertools import islice
 from typing import Final, Literal, NamedTuple, cast
 
 from otel_bridge.clock import iso_utc
@@ -14,8 +16,9 @@ from otel_bridge_collector.model.failures import FailureGroup as TaskFailures
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.nodes import Job, Node
 from otel_bridge_collector.model.processes.records import Incarnation, Worker
+from otel_bridge_collector.model.reading.failed import FailedJob, Order
 from otel_bridge_collector.model.reading.projects import is_shared
-from otel_bridge_collector.model.snapshot.bars import incarnation_of, iso, phase_of
+from otel_bridge_collector.model.snapshot.bars import incarnation_of, iso
 from otel_bridge_collector.wire.filters import ALL_EVENTS, EventFilter
 from otel_bridge_collector.wire.messages import FailureGroup, QueueDepth, WorkerState
 
@@ -26,9 +29,10 @@ __all__ = [
     "failure_groups",
     "first_ten",
     "is_named_to",
-    "job_id_of",
+    "merged_failure",
     "merged_failures",
     "newest_failed",
+    "place_of",
     "queue_depths",
     "runs_in",
     "shown_processes",
@@ -188,6 +192,36 @@ def merged_failures(model: Fold, event_filter: EventFilter = ALL_EVENTS) -> list
         event_filter: Default: everything.
     """
     found: defaultdict[tuple[str | None, str], list[TaskFailures]] = defaultdict(list)
+    for group in _groups_for(model, event_filter):
+        found[group.task.project, group.cause].append(group)
+    merged = [MergedFailures(*key, groups) for key, groups in found.items()]
+    return sorted(merged, key=lambda one: (one.last, one.cause, one.project or ""), reverse=True)
+
+
+def merged_failure(model: Fold, event_filter: EventFilter, key: str) -> MergedFailures | None:
+    """
+    Return the failures with one key, of ``merged_failures`` of the same arguments; None: none.
+
+    Never raises. It looks at each task's causes, and at failures of that key alone.
+
+    Args:
+        model: The state, on its event loop.
+        event_filter: What the client may see and asks for.
+        key: ``key`` of the failures.
+    """
+    found: dict[str | None, list[TaskFailures]] = {}
+    for group in _groups_for(model, event_filter):
+        project, cause = group.task.project, group.cause
+        if key.endswith(cause) and key == MergedFailures(project, cause, []).key:
+            found.setdefault(project, []).append(group)
+    if not found:
+        return None
+    # Only a project whose name has a colon can share a key with another one.
+    merged = [MergedFailures(one, groups[0].cause, groups) for one, groups in found.items()]
+    return max(merged, key=lambda one: (one.last, one.cause, one.project or ""))
+
+
+def _groups_for(model: Fold, event_filter: EventFilter) -> Iterator[TaskFailures]:
     for task, groups in model.failures.of_task.items():
         if not event_filter.may_see(task.project):
             continue
@@ -195,10 +229,7 @@ def merged_failures(model: Fold, event_filter: EventFilter = ALL_EVENTS) -> list
             continue
         if event_filter.task_id is not None and task.id != event_filter.task_id:
             continue
-        for cause, group in groups.items():
-            found[task.project, cause].append(group)
-    merged = [MergedFailures(*key, groups) for key, groups in found.items()]
-    return sorted(merged, key=lambda one: (one.last, one.cause, one.project or ""), reverse=True)
+        yield from groups.values()
 
 
 def failure_groups(model: Fold, event_filter: EventFilter = ALL_EVENTS) -> list[FailureGroup]:
@@ -206,38 +237,44 @@ def failure_groups(model: Fold, event_filter: EventFilter = ALL_EVENTS) -> list[
     return [_group(merged) for merged in merged_failures(model, event_filter)[:MAX_FAILURES]]
 
 
-def newest_failed(merged: MergedFailures) -> list[Node]:
-    """The newest of these failures that are held, the latest first; at most ten a task."""
-    nodes = (node for group in merged.groups for node in group.newest())
-    return sorted(nodes, key=_by_end, reverse=True)
+def newest_failed(
+    merged: MergedFailures, count: int = _NEWEST, limit: int | None = None
+) -> list[FailedJob]:
+    """
+    Return what is said of the newest of these failures, the latest first; never raises.
+
+    Also of those whose nodes are no longer held, as far as that is kept: 50 a task.
+
+    Args:
+        merged: The failures, of any number of tasks.
+        count: At most so many of each task, by default ten, at most 200.
+        limit: At most so many of all tasks together; default None: no limit.
+    """
+    found = (group.newest_jobs(count) for group in merged.groups)
+    return list(islice(merge_sorted(*found, key=place_of, reverse=True), limit))
+
+
+def place_of(job: FailedJob) -> tuple[Order, str]:
+    """What failures of several tasks are sorted by, the latest last; pure."""
+    return job.order, job.task
 
 
 def _group(merged: MergedFailures) -> FailureGroup:
-    groups, nodes = merged.groups, newest_failed(merged)
-    newest = nodes[0] if nodes else None
+    groups, jobs = merged.groups, newest_failed(merged)
+    newest = jobs[0] if jobs else None
     error = None if newest is None else newest.error
     return FailureGroup(
         key=merged.key,
         error=error or NO_ERROR,
         task_type=None if newest is None else newest.name,
-        phase=None if newest is None else phase_of(newest),
+        phase=None if newest is None else newest.phase,
         count=sum(group.count for group in groups),
         first_at=iso_utc(min(group.first for group in groups) * 1000),
         last_at=iso_utc(merged.last * 1000),
-        task_ids=first_ten(job_id_of(node) for node in nodes),
-        parent_task_ids=first_ten(node.own.task.id for node in nodes),
+        task_ids=first_ten(job.job or job.task for job in jobs),
+        parent_task_ids=first_ten(job.task for job in jobs),
         project_id=merged.project,
     )
-
-
-def _by_end(node: Node) -> tuple[int, str, int, str]:
-    return node.end, job_id_of(node), node.attempt, node.run or ""
-
-
-def job_id_of(node: Node) -> str:
-    """The job that a node is an attempt of; the task's id for what is no job."""
-    own = node.own
-    return own.id if type(own) is Job else own.task.id
 
 
 def first_ten(names: Iterable[str]) -> list[str]:

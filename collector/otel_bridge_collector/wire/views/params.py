@@ -22,6 +22,7 @@ __all__ = [
     "AnchorKey",
     "AnchorRow",
     "EventsParams",
+    "FailureParams",
     "FailuresParams",
     "JobParams",
     "LinesParams",
@@ -181,6 +182,22 @@ class FailuresParams(ListParams):
     task: _Id | None = None
     type: _Text | None = None
     text: _Text | None = None
+
+
+class FailureParams(_Params):
+    """
+    The parameters of the view ``failure``; other values or fields raise ``ValidationError``.
+
+    Attributes:
+        failure: Its key in the view ``failures``, at most 800 characters: ids of projects have at
+            most 512, causes 160.
+        project: Only if it is of this project, at most 512 characters; default None: of any.
+        count: The newest so many failures, 1 to 200; default 60.
+    """
+
+    failure: str = Field(max_length=800)
+    project: _Id | None = None
+    count: int = Field(default=60, ge=1, le=MAX_ROWS)
 
 
 class TreeParams(_Params):

@@ -14,7 +14,6 @@ from otel_bridge_collector.wire.messages import Status
 from otel_bridge_collector.wire.views.attention import Attention
 
 __all__ = [
-    "FailureRow",
     "HeldRow",
     "ListHead",
     "OverviewHead",
@@ -83,7 +82,7 @@ class OverviewHead(WireModel):
 
 class ListHead(WireModel):
     """
-    The head of the views ``failures``, ``queues`` and ``workers``; a record.
+    The head of the views ``queues`` and ``workers``; a record.
 
     A field of a wrong type, or an unknown one, raises ``ValidationError``.
 
@@ -336,42 +335,3 @@ class HeldRow(WireModel):
     start: int | None
     end: int | None
     slow: float | None
-
-
-class FailureRow(WireModel):
-    """
-    Failed jobs of one project with the same error, numbers, ids and quoted texts aside. A record.
-
-    A field of a wrong type, or an unknown one, raises ``ValidationError``.
-
-    Attributes:
-        k: A text that stands for this project and this error.
-        error: Of the newest of these failures.
-        type: Type of its job; None if unknown.
-        types: Types of the newest of these jobs, at most ten.
-        phase: Phase of its job; None if it has none.
-        why: Why the newest of these failed, if that was not the job's own error: a reason of
-            ``MonitoringEvent.reason``, such as ``time_limit``; None: its own error, or not known.
-        count: How many failures.
-        first: When the first came, ms.
-        last: When the last came, ms.
-        jobs: Ids of the newest of these jobs, at most ten.
-        tasks: Ids of their research tasks, at most ten.
-        project: Their project; None: they have none.
-        stack: The span, 16 hex digits, whose stack is theirs: ``GET /monitor/nodes/{stack}`` gives
-            it for a day. None: they came without one.
-    """
-
-    k: str
-    error: str
-    type: str | None
-    types: tuple[str, ...]
-    phase: str | None
-    why: str | None
-    count: int
-    first: int
-    last: int
-    jobs: tuple[str, ...]
-    tasks: tuple[str, ...]
-    project: str | None
-    stack: str | None

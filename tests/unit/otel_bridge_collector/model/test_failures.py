@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from otel_bridge_collector.model import failures
 from otel_bridge_collector.model.events import JOB, Event
 from otel_bridge_collector.model.eviction import Limits
 from otel_bridge_collector.model.failures import (
@@ -167,6 +168,42 @@ def test_evicted_failures_still_count() -> None:
     assert set(held) == {node.key for node in model.tree.nodes.values()}
 
 
+def test_evicted_failures_still_say_what_they_were() -> None:
+    """What failed is known when its node is not held: job, key of its row, type, error, worker."""
+    story = [
+        failed(number, number, f"boom {number}", task_type="fetch", worker_id="w", reason="killed")
+        for number in range(1, 21)
+    ]
+    model = fold(story, limits=Limits(nodes_per_task=8))
+    (group,) = groups(model).values()
+    known = list(group.newest_jobs(200))
+    assert len(group.members) < 20
+    assert [job.job for job in known] == [f"j{number}" for number in range(20, 0, -1)]
+    gone = known[-2]
+    assert int(gone.node, 16) not in model.tree.nodes
+    assert (gone.task, gone.node, gone.name) == ("t", span(2), "fetch")
+    assert (gone.error, gone.reason, gone.worker) == ("boom 2", "killed", "w")
+
+
+def test_what_is_kept_of_evicted_failures_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each group the newest are kept, and of all together so many; the oldest group gives."""
+    monkeypatch.setattr(failures, "MAX_PAST", 4)
+    monkeypatch.setattr(failures, "MAX_PAST_IN_ALL", 6)
+    story = [failed(number, number, "a" if number < 21 else "b") for number in range(1, 41)]
+    model = fold(story, limits=Limits(nodes_per_task=8))
+    kept = {cause: [job.order[0] for job in group.past] for cause, group in groups(model).items()}
+    assert [len(kept["a"]), len(kept["b"])] == [2, 4]
+    assert kept["a"] == [moment(19), moment(20)]
+    assert counts(model) == {"a": 20, "b": 20}
+    root = event(50, "task_completed", parent_task_id="t", task_id="t", span_id=span(99))
+    others = [failed(60, 200 + n, parent_task_id=f"u{n}") for n in range(3)]
+    for one in (root, *others):
+        model.apply(one, moment(60))
+    assert model.failures.past_size == 6
+    model.failures.forget(model.tasks.by_id["t"])
+    assert model.failures.past_size == 0
+
+
 def test_an_evicted_tasks_failures_are_gone() -> None:
     """With a task that is evicted as a whole its failure groups go."""
     root = event(2, "task_completed", parent_task_id="t", task_id="t", span_id=span(99))
@@ -180,6 +217,15 @@ def test_an_evicted_tasks_failures_are_gone() -> None:
 def test_a_group_is_a_recount_of_its_nodes(seed: int) -> None:
     """However nodes come, go and are evicted, and whenever it is read, a group says the truth."""
     rng = random.Random(seed)
+    max_shown, max_past = rng.choice((10, 15, 200)), rng.choice((1, 4, 50))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(failures, "MAX_SHOWN", max_shown)
+        patch.setattr(failures, "MAX_PAST", max_past)
+        recount(rng, max_past)
+
+
+def recount(rng: random.Random, max_past: int) -> None:
+    """Change a group at random, and compare it with what its nodes say."""
     task = Task("t")
     group = FailureGroup(task, "boom")
     held: list[Node] = []
@@ -204,6 +250,9 @@ def test_a_group_is_a_recount_of_its_nodes(seed: int) -> None:
             assert group.last == max(ends, default=0)
             latest = sorted((node.end for node in held), reverse=True)[:10]
             assert [node.end for node in group.newest()] == latest
+            past = sorted((node.end for node in gone), reverse=True)[:max_past]
+            known = sorted((*(node.end for node in held), *past), reverse=True)[:10]
+            assert [job.order[0] for job in group.newest_jobs()] == known
 
 
 def test_a_root_that_is_also_reported_without_a_span_fails_once() -> None:

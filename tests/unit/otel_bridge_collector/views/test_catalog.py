@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from otel_bridge_collector.model.events import Event
 from otel_bridge_collector.model.fold import Fold
+from otel_bridge_collector.model.snapshot.panels import merged_failures
 from otel_bridge_collector.stream.ring import ReplayRing
 from otel_bridge_collector.views.catalog import CATALOG, Query, QueryError, Views, parse_query
 from otel_bridge_collector.views.changes import change_message, full_message
@@ -26,8 +27,9 @@ from tests.support.histories import append_to, fold, history, moment
 from tests.support.view_client import ShownView
 
 OF_A_TASK = {"job", "lines", "strip", "tree"}
+OF_ONE = {"failure", "search", "worker"}
 ALL = [
-    *(parse_query(name, {}) for name in sorted(CATALOG.keys() - OF_A_TASK - {"search", "worker"})),
+    *(parse_query(name, {}) for name in sorted(CATALOG.keys() - OF_A_TASK - OF_ONE)),
     parse_query("search", {"text": "J"}),
     parse_query("search", {"text": "e", "project": "p", "count": 5}),
     parse_query("search", {"text": "t", "among": "tasks"}),
@@ -35,10 +37,12 @@ ALL = [
 
 
 def queries_of_tasks(*models: Fold) -> Iterator[Query]:
-    """The views of each task, of some of its jobs, and of each worker."""
+    """The views of each task, of some of its jobs, of each worker and of each cause of failures."""
     found = {task.id: sorted(task.jobs) for model in models for task in model.tasks.by_id.values()}
     for worker_id in sorted({str(one) for model in models for one in model.workers.by_id}):
         yield parse_query("worker", {"worker": f"{worker_id}@"})
+    for key in sorted({one.key for model in models for one in merged_failures(model)}):
+        yield parse_query("failure", {"failure": key})
     for task_id, jobs in sorted(found.items()):
         yield parse_query("strip", {"task": task_id, "buckets": 7})
         yield parse_query("tree", {"task": task_id, "count": 20})
@@ -247,7 +251,7 @@ def test_a_full_and_changes_equal_a_later_full(seed: int, windows: int) -> None:
 @pytest.mark.parametrize(
     ("view", "params", "message"),
     [
-        ("tree of life", {}, "view: 'tree of life' is none of events, failures, job"),
+        ("tree of life", {}, "view: 'tree of life' is none of events, failure, failures, job"),
         ("tasks", {"count": 201}, "count: Input should be less than or equal to 200"),
         ("tasks", {"count": 0}, "count: "),
         ("tasks", {"text": "x" * 201}, "text: String should have at most 200"),

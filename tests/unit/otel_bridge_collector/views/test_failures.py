@@ -126,7 +126,7 @@ def test_failures_of_several_processes_are_one_list() -> None:
         for project in ("p", "q")
     ]
     found = merge(parts, params)
-    assert found.head == {"first": 0, "total": 3}
+    assert found.head == {"first": 0, "total": 3, "count": 4}
     assert [json.loads(row)["count"] for row in found.rows.values()] == [1, 1]
 
 

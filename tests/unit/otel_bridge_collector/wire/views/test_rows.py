@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from otel_bridge_collector.wire.views import events, queues, rows, tree
+from otel_bridge_collector.wire.views import events, failures, queues, rows, tree
 from pydantic import BaseModel
 
 ROWS = (
@@ -13,7 +13,8 @@ ROWS = (
     queues.QueueRow,
     queues.QueueHead,
     queues.WaitingRow,
-    rows.FailureRow,
+    failures.FailureRow,
+    failures.FailedRow,
     tree.TreeRow,
     tree.StripRow,
     tree.AttemptRow,
