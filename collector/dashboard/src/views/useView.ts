@@ -30,7 +30,7 @@ export interface InitialWindow<V extends ViewName> {
  *
  * Components with equal parameters share one subscription. Rows that have not changed stay the same
  * objects. While the parameters change, the rows of the old ones stay, with `isRefreshing`, unless
- * another task or job is asked for.
+ * another task, job, row, worker, queue or group is asked for.
  *
  * Args: `params` null: no subscription, status `off`; `initial` shown until the view has come, also
  * on a server.
@@ -81,8 +81,10 @@ function filledIn<V extends ViewName>(
   return { ...own, ...params };
 }
 
+const SUBJECTS = ["task", "job", "node", "worker", "queue", "failure", "project"] as const;
+
 /** What the rows are about: rows of one are never shown for another. */
 function subjectOf(params: object | null): string {
-  const { task, job, project } = (params ?? {}) as Record<string, string | undefined>;
-  return JSON.stringify([task, job, project]);
+  const named = (params ?? {}) as Record<string, string | undefined>;
+  return JSON.stringify(SUBJECTS.map((name) => named[name]));
 }
