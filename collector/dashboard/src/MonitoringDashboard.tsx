@@ -93,6 +93,10 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
     },
     [changeShown],
   );
+  const onRow = useCallback(
+    (task: string, node: string) => change({ task, node, open: "1" }),
+    [change],
+  );
   const onCloseDetails = useCallback(
     () =>
       change({
@@ -104,6 +108,20 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
   const onWorker = useCallback(
     (worker: string) => {
       change({ worker });
+      setDetailsFocused(true);
+    },
+    [change],
+  );
+  const onQueue = useCallback(
+    (queue: string) => {
+      change({ queue });
+      setDetailsFocused(true);
+    },
+    [change],
+  );
+  const onFailure = useCallback(
+    (failure: string) => {
+      change({ failure });
       setDetailsFocused(true);
     },
     [change],
@@ -253,6 +271,8 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
           onTab={onTab}
           onFocus={onFocus}
           onWorker={onWorker}
+          onQueue={onQueue}
+          onFailure={onFailure}
         />
       </main>
       {isNarrow && isDrawerOpen && <Drawer label="Waterfall">{waterfall}</Drawer>}
@@ -263,13 +283,18 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
           node={view.node}
           job={view.job}
           worker={view.worker}
+          queue={view.queue}
+          failure={view.failure}
           run={runOf(view)}
           isFocused={isDetailsFocused || isNarrow}
           link={link}
           traceLink={traceLink}
           onFocus={onFocus}
           onWorker={onWorker}
+          onQueue={onQueue}
+          onFailure={onFailure}
           onNode={onNode}
+          onRow={onRow}
           onNextFailure={isNarrow && !isDrawerOpen ? null : onNextFailure}
           onClose={onCloseDetails}
         />

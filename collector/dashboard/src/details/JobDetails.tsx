@@ -11,12 +11,17 @@ import {
   type Fact,
   LIVES,
   shownAttempt,
+  slowFacts,
   statusText,
   timeFacts,
   workerOf,
 } from "./facts";
+import { GoneJob } from "./GoneJob";
 import { JobEvents } from "./JobEvents";
-import { ErrorText, Facts, Gone, Heading, Raw, StackText, TraceLink } from "./parts";
+import { LinesSection } from "./lines/LinesSection";
+import { useNode } from "./node/answer";
+import { SpanSections } from "./node/SpanSections";
+import { Absent, ErrorText, Facts, Heading, Raw, StackText, TraceLink } from "./parts";
 
 interface JobDetailsProps {
   feed: MonitoringFeed;
@@ -28,26 +33,41 @@ interface JobDetailsProps {
   run: number | null;
   traceLink: (traceId: string | undefined) => string | null;
   onNode: (key: string) => void;
-  /** Shows a worker, by its key in the view `workers`. */
+  /** Shows a worker, by its key in the view `workers`; a queue, by its key in `queues`. */
   onWorker: (key: string) => void;
+  onQueue: (key: string) => void;
 }
 
 export function JobDetails(props: JobDetailsProps) {
   const { feed, now, task, job, node, run, traceLink } = props;
   const id = useId();
-  const { head, rows, status, why } = useView(feed, "job", { task, job });
-  // All that are listed: a worker is found by its id, which other lives of it have as well.
-  const workers = useView(feed, "workers", { count: 200 });
-  if (status === "gone" || status === "refused") return <Gone why={why} />;
-  if (head === null) return <p className="none">Asking the collector…</p>;
+  const view = useView(feed, "job", { task, job });
+  const { head, rows, status } = view;
   const attempt = shownAttempt(rows, node, run) ?? shownAttempt(rows, "", null);
-  if (attempt === null) return <Gone why={null} />;
+  // All that are listed: a worker is found by its id, which other lives of it have as well.
+  const isRun = attempt !== null && attempt.worker !== null;
+  const workers = useView(feed, "workers", isRun ? { count: 200 } : null);
+  const span = attempt?.span ?? null;
+  const own = useNode(feed.baseUrl, span, attempt?.end ?? null);
+  const stackSpan = attempt?.stack ?? null;
+  const other = useNode(feed.baseUrl, stackSpan === span ? null : stackSpan);
+  if (head === null && status !== "gone") return <Absent view={view} />;
+  if (head === null || attempt === null)
+    return (
+      <GoneJob
+        key={`${task} ${job}`}
+        feed={feed}
+        now={now}
+        task={task}
+        job={job}
+        traceLink={traceLink}
+      />
+    );
   const facts: Fact[] = [
     ...timeFacts(attempt, now),
+    ...slowFacts(attempt),
     ...workerFacts(attempt, workerOf(attempt, workers.rows), now, props.onWorker),
-    ...(head.queue === null
-      ? []
-      : [{ name: "Queue", text: queueLabel(head.queue), title: head.queue }]),
+    ...(head.queue === null ? [] : [queueFact(head.queue, props.onQueue)]),
     ...(head.phase === null ? [] : [{ name: "Phase", text: withSpaces(head.phase) }]),
     ...(head.project === null ? [] : [{ name: "Project", text: head.project }]),
     ...(head.type === null ? [] : [{ name: "Type", text: head.type }]),
@@ -88,7 +108,7 @@ export function JobDetails(props: JobDetailsProps) {
         aria-label={attemptLabel(attempt, head.runs)}
       >
         {attempt.error !== null && <ErrorText error={attempt.error} />}
-        {attempt.stack !== null && <StackText baseUrl={feed.baseUrl} span={attempt.stack} />}
+        {stackSpan !== null && <StackText stack={(stackSpan === span ? own : other).stack} />}
         {attempt.progress !== null && (
           <p className="details-progress">
             <ProgressMeter progress={attempt.progress} />
@@ -96,11 +116,35 @@ export function JobDetails(props: JobDetailsProps) {
           </p>
         )}
         <Facts facts={facts} />
+        {attempt.kind === "job" && (
+          <LinesSection
+            feed={feed}
+            now={now}
+            task={task}
+            node={attempt.k}
+            status={attempt.status}
+            end={attempt.end}
+          />
+        )}
+        {span !== null && (
+          <SpanSections
+            feed={feed}
+            task={task}
+            answer={own}
+            trace={attempt.trace}
+            traceLink={traceLink}
+            onNode={props.onNode}
+          />
+        )}
       </section>
       <JobEvents feed={feed} task={task} job={head.job} now={now} />
       <Raw value={{ ...head, attempt }} />
     </>
   );
+}
+
+function queueFact(queue: string, onQueue: (key: string) => void): Fact {
+  return { name: "Queue", text: queueLabel(queue), title: queue, onClick: () => onQueue(queue) };
 }
 
 /** Who ran it, and how that process is now. */

@@ -1,32 +1,33 @@
 /** The details of a worker: how its process is, and the jobs that it runs or held when it was lost. */
-import { ago, count, dateTime, elapsed, jobName, queueLabel, reasonText } from "../lib/format";
-import { StatusIcon } from "../lib/icons";
+import { ago, count, dateTime, elapsed, queueLabel, reasonText } from "../lib/format";
 import type { MonitoringFeed } from "../views/useMonitoringFeed";
 import { useView } from "../views/useView";
 import type { HeldRow, WorkerHead } from "../views/view-types";
-import { type Fact, LIVES, moment } from "./facts";
-import { Facts, Heading, Raw } from "./parts";
+import { type Fact, LIVES, moment, slowFacts } from "./facts";
+import { JobList, type OnJob, Unlisted } from "./lists/JobList";
+import { Absent, Facts, Heading, Raw } from "./parts";
 
 interface WorkerDetailsProps {
   feed: MonitoringFeed;
   now: number;
   /** Its key in the view `workers`. */
   worker: string;
-  onFocus: (taskId: string, jobId: string | null) => void;
+  onJob: OnJob;
+  /** Shows a queue, by its key in the view `queues`. */
+  onQueue: (key: string) => void;
 }
 
-export function WorkerDetails({ feed, now, worker, onFocus }: WorkerDetailsProps) {
-  const { head, rows, status } = useView(feed, "worker", { worker });
-  if (status === "gone" || status === "refused")
+export function WorkerDetails({ feed, now, worker, onJob, onQueue }: WorkerDetailsProps) {
+  const view = useView(feed, "worker", { worker });
+  const { head, rows } = view;
+  if (head === null)
     return (
-      <p className="none" role="status">
-        No such worker was heard in the last hour, or you may not see it: workers are shared between
-        projects.
-      </p>
+      <Absent
+        view={view}
+        text="No such worker was heard in the last hour, or you may not see it: workers are shared between projects."
+      />
     );
-  if (head === null) return <p className="none">Asking the collector…</p>;
   const isOnline = head.status === "online";
-  const unnamed = head.open - rows.length;
   return (
     <>
       <Heading
@@ -38,18 +39,17 @@ export function WorkerDetails({ feed, now, worker, onFocus }: WorkerDetailsProps
       <section className="details-jobs" aria-label="Its jobs">
         <h3>{jobsTitle(head)}</h3>
         {head.open === 0 && <p className="muted">None.</p>}
-        <ol>
-          {rows.map((row) => (
-            <HeldJob key={row.k} row={row} now={now} onFocus={onFocus} />
-          ))}
-        </ol>
-        {unnamed > 0 && (
-          <p className="muted num">
-            {count(unnamed)} more that {unnamed === 1 ? "is" : "are"} not listed here
-          </p>
-        )}
+        <JobList
+          label="Jobs of the worker"
+          rows={rows}
+          status={(row) => row.status}
+          note={(row) => slowFacts(row)[0]?.text ?? ""}
+          end={(row) => heldText(row, now)}
+          onJob={onJob}
+        />
+        <Unlisted jobs={head.open - rows.length} />
       </section>
-      <Facts facts={workerFacts(head, now)} />
+      <Facts facts={workerFacts(head, now, onQueue)} />
       <Raw value={head} />
     </>
   );
@@ -61,39 +61,12 @@ function jobsTitle({ status, open }: WorkerHead): string {
   return status === "offline" ? `Held ${jobs} when it was lost` : `Held ${jobs} when it stopped`;
 }
 
-interface HeldJobProps {
-  row: HeldRow;
-  now: number;
-  onFocus: (taskId: string, jobId: string | null) => void;
+function heldText(row: HeldRow, now: number): string {
+  if (row.why !== null) return reasonText(row.why);
+  return row.start !== null && row.end === null ? elapsed(now - row.start) : "";
 }
 
-function HeldJob({ row, now, onFocus }: HeldJobProps) {
-  return (
-    <li>
-      <StatusIcon status={row.status} label />
-      <button
-        type="button"
-        className="link"
-        title={row.job}
-        onClick={() => onFocus(row.task, row.job)}
-      >
-        {jobName(row.job, row.task, row.type)}
-      </button>
-      <span className="muted details-held-task" dir="auto">
-        {row.title}
-      </span>
-      <span className="num">
-        {row.why !== null
-          ? reasonText(row.why)
-          : row.start !== null && row.end === null
-            ? elapsed(now - row.start)
-            : ""}
-      </span>
-    </li>
-  );
-}
-
-function workerFacts(head: WorkerHead, now: number): Fact[] {
+function workerFacts(head: WorkerHead, now: number, onQueue: (key: string) => void): Fact[] {
   const { host, pid, queues, start, seen, done, failed, dropped } = head;
   return [
     ...(host === null ? [] : [{ name: "Host", text: host }]),
@@ -103,7 +76,15 @@ function workerFacts(head: WorkerHead, now: number): Fact[] {
     ...(queues === null
       ? []
       : [
-          { name: "Takes from", text: queues.map(queueLabel).join(", "), title: queues.join("\n") },
+          {
+            name: "Takes from",
+            text: "",
+            links: queues.map((queue) => ({
+              text: queueLabel(queue),
+              title: queue,
+              onClick: () => onQueue(queue),
+            })),
+          },
         ]),
     { name: "Jobs done", text: count(done) },
     { name: "Jobs failed", text: count(failed) },

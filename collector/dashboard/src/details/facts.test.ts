@@ -1,6 +1,14 @@
 import { describe, expect, it } from "vitest";
 import type { AttemptRow, TreeRow, WorkerRow } from "../views/view-types";
-import { attemptLabel, jobCounts, shownAttempt, statusText, timeFacts, workerOf } from "./facts";
+import {
+  attemptLabel,
+  jobCounts,
+  shownAttempt,
+  slowFacts,
+  statusText,
+  timeFacts,
+  workerOf,
+} from "./facts";
 
 function attempt(part: Partial<AttemptRow>): AttemptRow {
   return {
@@ -88,6 +96,18 @@ describe("the times of an attempt", () => {
     expect(texts({ ...end, ended_by: "rule" }).at(-1)).toMatch(/^End reported by a rule/);
     expect(texts({ ...end, ended_by: "self" }).at(-1)).toMatch(/^Ended/);
   });
+});
+
+it("does not say that what a rule ended ran until then", () => {
+  const found = texts({ start: NOON - 32_000, end: NOON, status: "failed", ended_by: "rule" });
+  expect(found[0]).toBe("Ran at most 32.0 s");
+});
+
+it("says how much longer it takes than its siblings", () => {
+  expect(slowFacts({ status: "", slow: 4.23 })[0]?.text).toBe("4.2 x as long as its siblings");
+  expect(slowFacts({ status: "", slow: 1234 })[0]?.text).toBe("1,234 x as long as its siblings");
+  expect(slowFacts({ status: "", slow: null })).toEqual([]);
+  expect(slowFacts({ status: "" })).toEqual([]);
 });
 
 it("gives the reason with the status", () => {

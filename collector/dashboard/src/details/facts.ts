@@ -10,6 +10,8 @@ export interface Fact {
   title?: string;
   /** What a click on the text does; default: it is no button. */
   onClick?: () => void;
+  /** Shown instead of `text`: several texts, each of which may be a button. */
+  links?: readonly { text: string; title?: string; onClick?: () => void }[];
 }
 
 /** How a worker is, in words. */
@@ -67,10 +69,7 @@ export function timeFacts(row: Timed, now: number): Fact[] {
     facts.push(
       end === null
         ? { name: "Running for", text: elapsed(now - start) }
-        : {
-            name: row.status === "stalled" ? "Last heard after" : "Ran",
-            text: duration(end - start),
-          },
+        : { name: ranLabel(row), text: duration(end - start) },
     );
   if (queued !== null) facts.push(moment("Queued", queued, now));
   if (start !== null) facts.push(moment("Started", start, now));
@@ -78,6 +77,25 @@ export function timeFacts(row: Timed, now: number): Fact[] {
   const reporter = row.ended_by === null ? undefined : ENDED_BY[row.ended_by];
   if (reporter !== undefined) facts.push({ name: "End reported by", text: reporter });
   return facts;
+}
+
+/** What lies between start and end: what a rule ended may have stopped long before. */
+function ranLabel({ status, ended_by }: Timed): string {
+  if (status === "stalled") return "Last heard after";
+  return ended_by === "rule" ? "Ran at most" : "Ran";
+}
+
+/** How much longer than its siblings it takes: `4.2 x as long as its siblings`; none if it does not. */
+export function slowFacts({ slow }: { status: string; slow?: number | null }): Fact[] {
+  if (slow === null || slow === undefined) return [];
+  const factor = slow < 10 ? slow.toFixed(1) : Math.round(slow).toLocaleString("en-US");
+  return [
+    {
+      name: "Slow",
+      text: `${factor} x as long as its siblings`,
+      title: "Against the median of the completed jobs of its type in the same task",
+    },
+  ];
 }
 
 /** A moment: the time of today, else with its date. */

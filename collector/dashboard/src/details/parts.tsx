@@ -4,7 +4,7 @@ import type { Status } from "../feed/wire";
 import { CopyButton } from "../lib/CopyButton";
 import { ExternalIcon, StatusIcon } from "../lib/icons";
 import type { Fact } from "./facts";
-import { useStack } from "./stack";
+import type { Stack } from "./node/answer";
 
 /** The name, with its status in words and the names of the rows above it. */
 export function Heading(props: {
@@ -12,14 +12,26 @@ export function Heading(props: {
   name: string;
   text: string;
   path: readonly string[];
+  /** Shows the row above with this index in `path`; default: they are no buttons. */
+  onPath?: (index: number) => void;
   children?: ReactNode;
 }) {
-  const { status, name, text, path, children } = props;
+  const { status, name, text, path, onPath, children } = props;
   return (
     <div className="details-heading">
       {path.length > 0 && (
         <p className="details-path muted" dir="auto">
-          {path.join(" › ")}
+          {onPath === undefined
+            ? path.join(" › ")
+            : path.map((above, index) => (
+                // biome-ignore lint/suspicious/noArrayIndexKey: names of rows above may be equal.
+                <span key={index}>
+                  <button type="button" className="link" onClick={() => onPath(index)}>
+                    {above}
+                  </button>
+                  {index < path.length - 1 && " › "}
+                </span>
+              ))}
         </p>
       )}
       <h2>
@@ -37,21 +49,34 @@ export function Heading(props: {
 export function Facts({ facts }: { facts: readonly Fact[] }) {
   return (
     <dl className="details-facts">
-      {facts.map(({ name, text, title, onClick }) => (
+      {facts.map(({ name, text, title, onClick, links }) => (
         <div key={name}>
           <dt>{name}</dt>
           <dd className="num" title={title} dir="auto">
-            {onClick === undefined ? (
-              text
+            {links === undefined ? (
+              <FactText text={text} onClick={onClick} />
             ) : (
-              <button type="button" className="link" onClick={onClick}>
-                {text}
-              </button>
+              <ul className="details-fact-links">
+                {links.map((link) => (
+                  <li key={link.title ?? link.text} title={link.title}>
+                    <FactText text={link.text} onClick={link.onClick} />
+                  </li>
+                ))}
+              </ul>
             )}
           </dd>
         </div>
       ))}
     </dl>
+  );
+}
+
+function FactText({ text, onClick }: { text: string; onClick?: (() => void) | undefined }) {
+  if (onClick === undefined) return text;
+  return (
+    <button type="button" className="link" onClick={onClick}>
+      {text}
+    </button>
   );
 }
 
@@ -61,8 +86,7 @@ export function ErrorText({ error }: { error: string }) {
 }
 
 /** The stack of a failure, with a note where it is that of another one with the same cause. */
-export function StackText({ baseUrl, span }: { baseUrl: string | undefined; span: string }) {
-  const stack = useStack(baseUrl, span);
+export function StackText({ stack }: { stack: Stack }) {
   if (stack.state === "asking") return <p className="muted">Asking for the stack…</p>;
   if (stack.state === "none") return <p className="muted">{stack.why}</p>;
   const note = stack.isOfAnother ? "of another failure with the same cause" : null;
@@ -104,13 +128,24 @@ export function TraceLink({ href }: { href: string | null }) {
   );
 }
 
+const GONE = "This is not, or no longer, in the collector's memory.";
+
 /** Shown where the collector has nothing for a link, or no right to it. */
-export function Gone({ why }: { why: string | null }) {
+export function Gone({ why, text }: { why: string | null; text?: string }) {
+  const isKnown = why === null || why === "unknown" || why === "evicted";
   return (
     <p className="none" role="status">
-      {why !== null && why !== "unknown" && why !== "evicted"
-        ? `The collector does not show this: ${why}`
-        : "This is not, or no longer, in the collector's memory. The event log below may have its events."}
+      {isKnown
+        ? (text ?? `${GONE} The event log may still have it.`)
+        : `The collector does not show this: ${why}`}
     </p>
   );
+}
+
+/** Shown while a view has no head: it is asked for, or there is nothing to show. */
+export function Absent(props: { view: { status: string; why: string | null }; text?: string }) {
+  const { view, text } = props;
+  if (view.status !== "gone" && view.status !== "refused")
+    return <p className="none">Asking the collector…</p>;
+  return <Gone why={view.why} {...(text === undefined ? {} : { text })} />;
 }

@@ -1,4 +1,4 @@
-/** Failures, grouped by their error. */
+/** Failures, grouped by their cause. */
 import { memo, useState } from "react";
 import { type Filters, failuresParams, isFiltering } from "../lib/filters";
 import { ago, count, dateTime, reasonText, shortId, shortJob, withSpaces } from "../lib/format";
@@ -21,11 +21,13 @@ export interface FailuresPanelProps {
   filters?: Filters;
   /** Called with the ids of a task and of its failed job to show that job. */
   onFocus?: (taskId: string, jobId: string | null) => void;
+  /** Shows a cause, by its key in the view `failures`; default: its newest job is shown. */
+  onFailure?: ((key: string) => void) | undefined;
 }
 
 /** Failed jobs by cause, the one that failed last first. */
 export const FailuresPanel = memo(function FailuresPanel(props: FailuresPanelProps) {
-  const { feed, filters = NO_FILTERS, onFocus = nothing } = props;
+  const { feed, filters = NO_FILTERS, onFocus = nothing, onFailure } = props;
   const [rowCount, setRowCount] = useState(FIRST_ROWS);
   const failures = useView(feed, "failures", { ...failuresParams(filters), count: rowCount });
   const { head, rows } = failures;
@@ -51,6 +53,7 @@ export const FailuresPanel = memo(function FailuresPanel(props: FailuresPanelPro
             when={ago(failure.last, now)}
             titles={titles}
             onFocus={onFocus}
+            onFailure={onFailure}
           />
         ))}
       </ol>
@@ -64,13 +67,23 @@ interface FailureProps {
   when: string;
   titles: ReadonlyMap<string, string>;
   onFocus: (taskId: string, jobId: string | null) => void;
+  onFailure: ((key: string) => void) | undefined;
 }
 
-const Failure = memo(function Failure({ failure, when, titles, onFocus }: FailureProps) {
+const Failure = memo(function Failure(props: FailureProps) {
+  const { failure, when, titles, onFocus, onFailure } = props;
   const parent = failure.tasks[0];
   const jobs = failure.jobs.filter((taskId) => !failure.tasks.includes(taskId));
+  // One failure leads straight to its job, several to what they have in common.
+  const isJob = onFailure === undefined || (failure.count === 1 && jobs.length > 0);
+  const isDisabled = isJob && parent === undefined;
+  const onOpen = () => {
+    if (!isJob) onFailure?.(failure.k);
+    else if (parent !== undefined) onFocus(parent, jobs[0] ?? null);
+  };
   return (
-    <li className="failure">
+    // The click of the button in it comes here as well.
+    <li className={isDisabled ? "failure" : "failure is-open"} onClick={onOpen}>
       <StatusIcon status="failed" label />
       <div className="failure-body">
         <button
@@ -78,8 +91,7 @@ const Failure = memo(function Failure({ failure, when, titles, onFocus }: Failur
           className="failure-error"
           dir="auto"
           title={failure.error}
-          disabled={parent === undefined}
-          onClick={() => parent !== undefined && onFocus(parent, jobs[0] ?? null)}
+          disabled={isDisabled}
         >
           {failure.error}
         </button>

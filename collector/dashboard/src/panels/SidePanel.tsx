@@ -18,11 +18,14 @@ interface SidePanelProps {
   onFocus: (taskId: string, jobId: string | null) => void;
   /** Shows a worker, by its key in the view `workers`. */
   onWorker: (key: string) => void;
+  /** Shows a queue, by its key in the view `queues`; a cause, by its key in `failures`. */
+  onQueue: (key: string) => void;
+  onFailure: (key: string) => void;
 }
 
 /** The failures or the workers, as tabs beside the event table. */
 export const SidePanel = memo(function SidePanel(props: SidePanelProps) {
-  const { feed, filters, tab, onTab, onFocus, onWorker } = props;
+  const { feed, filters, tab, onTab, onFocus, onWorker, onQueue, onFailure } = props;
   const failures = useView(feed, "failures", { ...failuresParams(filters), count: FIRST_ROWS });
   const overview = useOverview(feed);
   const counts: Record<SideTab, number | null> = {
@@ -59,9 +62,9 @@ export const SidePanel = memo(function SidePanel(props: SidePanelProps) {
         tabIndex={0}
       >
         {tab === "failures" ? (
-          <FailuresPanel feed={feed} filters={filters} onFocus={onFocus} />
+          <FailuresPanel feed={feed} filters={filters} onFocus={onFocus} onFailure={onFailure} />
         ) : (
-          <WorkersPanel feed={feed} onFocus={onFocus} onWorker={onWorker} />
+          <WorkersPanel feed={feed} onFocus={onFocus} onWorker={onWorker} onQueue={onQueue} />
         )}
       </div>
     </section>

@@ -12,6 +12,8 @@ interface WorkersPanelProps {
   onFocus: (taskId: string, jobId: string | null) => void;
   /** Shows a worker, by its key in the view `workers`. */
   onWorker: (key: string) => void;
+  /** Shows a queue, by its key in the view `queues`. */
+  onQueue: (key: string) => void;
 }
 
 /**
@@ -19,7 +21,7 @@ interface WorkersPanelProps {
  * dropped; then each queue with its depth.
  */
 export const WorkersPanel = memo(function WorkersPanel(props: WorkersPanelProps) {
-  const { feed, onFocus, onWorker } = props;
+  const { feed, onFocus, onWorker, onQueue } = props;
   const [rowCount, setRowCount] = useState(FIRST_ROWS);
   const workers = useView(feed, "workers", { count: rowCount });
   const overview = useView(feed, "overview", {});
@@ -49,13 +51,14 @@ export const WorkersPanel = memo(function WorkersPanel(props: WorkersPanelProps)
         total={workers.head?.total ?? 0}
         onMore={() => setRowCount(MAX_ROWS)}
       />
-      <Queues feed={feed} now={now} />
+      <Queues feed={feed} now={now} onQueue={onQueue} />
     </>
   );
 });
 
 /** The queues whose depth was reported; nothing if none was. */
-function Queues({ feed, now }: { feed: MonitoringFeed; now: number }) {
+function Queues(props: { feed: MonitoringFeed; now: number; onQueue: (key: string) => void }) {
+  const { feed, now, onQueue } = props;
   const { head, rows } = useView(feed, "queues", { count: MAX_ROWS });
   if (rows.length === 0) return null;
   return (
@@ -63,7 +66,7 @@ function Queues({ feed, now }: { feed: MonitoringFeed; now: number }) {
       <h3 className="side-heading">Queues</h3>
       <ol className="queues">
         {rows.map((queue) => (
-          <Queue key={queue.k} queue={queue} now={now} />
+          <Queue key={queue.k} queue={queue} now={now} onQueue={onQueue} />
         ))}
       </ol>
       <MoreRows shown={rows.length} total={head?.total ?? 0} onMore={() => undefined} />
@@ -71,15 +74,23 @@ function Queues({ feed, now }: { feed: MonitoringFeed; now: number }) {
   );
 }
 
-/** One queue: what waits, by priority too, since when, who takes from it, and what runs. */
-const Queue = memo(function Queue({ queue, now }: { queue: QueueRow; now: number }) {
+/**
+ * One queue: what waits, by priority too, since when, who takes from it, and what runs. The whole
+ * row opens its details, as does the button in it by its click, which the row gets.
+ */
+const Queue = memo(function Queue(props: {
+  queue: QueueRow;
+  now: number;
+  onQueue: (key: string) => void;
+}) {
+  const { queue, now, onQueue } = props;
   const { oldest, workers, running } = queue;
   return (
-    <li className="queue-row">
+    <li className="queue-row is-open" onClick={() => onQueue(queue.k)}>
       <p className="queue-line">
-        <b className="queue-name" title={queue.k}>
+        <button type="button" className="queue-name" title={queue.k}>
           {queueLabel(queue.k)}
-        </b>
+        </button>
         {queue.depth === null || queue.at === null ? (
           <span className="num" title="Jobs known to wait; no queue depth was reported">
             {count(queue.waiting)} known to wait
