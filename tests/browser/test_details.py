@@ -95,7 +95,7 @@ def details(page: Page) -> Locator:
 def test_a_failure_leads_to_its_attempts_and_a_link(
     details_site: DashboardSite, page: Page
 ) -> None:
-    """A failure gives its jobs, one of them its attempts, a tab an earlier error, each an address."""
+    """A failure gives its jobs, a job its attempts, each an earlier error, and all an address."""
     page.locator(".failure-error", has_text="no ZIP code").click()
     expect(details(page).get_by_role("heading", name="2 failures of one cause")).to_be_visible()
     details(page).get_by_role("button", name="search-19").click()
