@@ -57,7 +57,7 @@ def test_a_celery_app_appears_live(browser: Browser, redis_url: str, tmp_path: P
         with running(redis_url, sys.executable, "-m", module, "send_mail", str(gate)) as sending:
             sending.wait(60)
         expect(workers).to_contain_text("send mail")
-        card = page.locator("[data-task]").filter(has_text="send_mail")
+        card = page.locator("[data-task]").filter(has_text="send mail")
         expect(card).to_have_count(1)
         page.screenshot(path=ROOT / "docs" / "dashboard-celery.png")
         gate.touch()

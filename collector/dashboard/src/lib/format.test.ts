@@ -11,6 +11,7 @@ import {
   queueLabel,
   rate,
   reasonText,
+  shortId,
   shortJob,
   splitName,
   taskName,
@@ -21,6 +22,7 @@ describe("formats", () => {
   it("writes identifiers with spaces, but not paths of code", () => {
     expect(withSpaces("data_aggregation_search")).toBe("data aggregation search");
     expect(withSpaces("BaseWorkflowAgent.setup_agent")).toBe("BaseWorkflowAgent.setup_agent");
+    expect(withSpaces("Read my_file of today")).toBe("Read my_file of today");
   });
 
   it("keeps the end of a name, where siblings differ", () => {
@@ -78,7 +80,13 @@ describe("names and reasons", () => {
     const task = { k: "6ba529d4f0e1d2c3", title: null, type: null };
     expect(taskName({ ...task, title: "Schools", type: "data_aggregation" })).toBe("Schools");
     expect(taskName({ ...task, type: "data_aggregation" })).toBe("data aggregation");
+    expect(taskName({ ...task, title: "send_mail", type: "send_mail" })).toBe("send mail");
     expect(taskName(task)).toBe("6ba529d4");
+  });
+  it("shows so much of an id that it differs from the next one", () => {
+    expect(shortId("search-0057")).toBe("search-0057");
+    expect(shortId("1155c92270a2f94e")).toBe("1155c922");
+    expect(shortId("collect-the-schools-of-Tbilisi-0057")).toBe("collect-the-…bilisi-0057");
   });
   it("says a known reason in words, and any other as it came", () => {
     expect(reasonText("worker_lost")).toBe("its worker is lost");

@@ -1,5 +1,6 @@
 /** Text for numbers, times, names and events. Pure; all times in milliseconds. */
 import type { MonitoringEvent, Status } from "../feed/wire";
+import { truncateMiddle } from "../names/names";
 import type { Progress } from "../views/view-types";
 
 /** `0.8 s`, `12.4 s`, `3m 05s`, `2h 10m`: at most seven characters. */
@@ -99,13 +100,17 @@ export function shortJob(taskId: string, parentTaskId: string | null | undefined
 /** Ids that are only a random number: hexadecimal, or a UUID. */
 const RANDOM_ID = /^[0-9a-f]{16,}$|^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
-/** The name shown for a research task: its title, else its type, else its shortened id. */
+/**
+ * The name shown for a research task: its title, else its type, else its shortened id. A title that
+ * is an identifier, as third-party spans have it, is written as its type would be.
+ */
 export function taskName(task: {
   readonly k: string;
   readonly title: string | null;
   readonly type: string | null;
 }): string {
-  return task.title ?? (task.type === null ? shortId(task.k) : withSpaces(task.type));
+  const name = task.title ?? task.type;
+  return name === null ? shortId(task.k) : withSpaces(name);
 }
 
 /** The name shown for a job: the end of its id, or its type when the id is only a random number. */
@@ -119,18 +124,22 @@ export function jobName(
   return withSpaces(isPath ? taskType.slice(taskType.lastIndexOf(".") + 1) : taskType);
 }
 
-/** The first eight characters of a long id. */
+/** Characters that are shown of an id that people chose, at most. */
+const ID_CHARS = 24;
+
+/** The first eight characters of a random id; of any other so much that it differs from others. */
 export function shortId(id: string): string {
-  return id.length > 10 ? id.slice(0, 8) : id;
+  return RANDOM_ID.test(id) ? id.slice(0, 8) : truncateMiddle(id, ID_CHARS);
 }
 
 /**
  * An identifier with spaces: `data_aggregation_search` becomes `data aggregation search`.
  *
- * A path of code keeps its underscores: `BaseWorkflowAgent.setup_agent`.
+ * A path of code keeps its underscores, and so does what has spaces already:
+ * `BaseWorkflowAgent.setup_agent`, `Read my_file of today`.
  */
 export function withSpaces(name: string): string {
-  return name.includes(".") ? name : name.replaceAll("_", " ");
+  return /[.\s]/.test(name) ? name : name.replaceAll("_", " ");
 }
 
 /** Characters at the end of a name that stay visible, because names of siblings differ there. */

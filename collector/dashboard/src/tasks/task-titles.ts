@@ -39,7 +39,7 @@ export function useTaskTitles(
   const [, renderAgain] = useState(0);
   useEffect(() => {
     const titled = rows.filter((task) => task.title !== null && !seen.has(task.k));
-    for (const task of titled) seen.set(task.k, task.title as string);
+    for (const task of titled) seen.set(task.k, taskName(task));
     for (const taskId of seen.keys()) {
       if (seen.size <= MAX_TITLES) break;
       seen.delete(taskId);

@@ -73,7 +73,7 @@ describe("tree rows", () => {
     const trace = "de0295aa6dad6bc7aabe1d39c4da09bc";
     const known = row("a", 0, { kind: "task", name: "school_research" });
     expect(rowName(row("a", 0, { kind: "task", name: trace }), trace)).toBe("de0295aa");
-    expect(rowName(known, trace)).toBe("school_research");
+    expect(rowName(known, trace)).toBe("school research");
   });
 
   it("indents deep rows less and less, so that their names stay readable", () => {

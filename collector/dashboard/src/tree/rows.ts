@@ -6,11 +6,11 @@ import {
   elapsed,
   jobName,
   reasonText,
-  STATUS_LABELS,
   shortId,
   timeOfDayMs,
   withSpaces,
 } from "../lib/format";
+import { isPartlyFailed, outcomeText, slowText } from "../names/outcome";
 import type { TreeRow } from "../views/view-types";
 
 /** Levels that are indented by a whole step; deeper ones by a third, so that names stay readable. */
@@ -27,13 +27,13 @@ export function rowName(row: TreeRow, task: string): string {
   switch (row.kind) {
     case "job":
     case "enqueue":
-      return jobName(row.job ?? row.name, task, row.type);
+      return row.job === null ? withSpaces(row.name) : jobName(row.job, task, row.type);
     case "phase":
     case "span":
       // A span may turn out to be a phase or a job at its end: its name must not change then.
       return withSpaces(row.name);
     case "task":
-      return row.name === task ? shortId(task) : row.name;
+      return row.name === task ? shortId(task) : withSpaces(row.name);
     case "more":
       return moreText(row.kids);
     default:
@@ -54,6 +54,12 @@ export function attemptText(row: TreeRow): string {
   if (row.run !== null && row.run > 1) parts.push(`run ${row.run}`);
   if (row.attempt > 0) parts.push(`try ${row.attempt + 1}`);
   return parts.join(", ");
+}
+
+/** How many times as long as its siblings a row takes; null: not far longer, or not known. */
+export function slowness(row: TreeRow): number | null {
+  // A collector of the former release does not say.
+  return (row as { slow?: number | null }).slow ?? null;
 }
 
 /** How long a row took or takes; what waits: for how long; a dash if that is not known. */
@@ -92,24 +98,27 @@ export function rowBars(row: TreeRow, t0: number): Bar[] {
       end: row.start === null ? end : at(row.start),
     });
   }
-  if (row.start !== null) bars.push({ look: row.status, start: at(row.start), end });
-  else if (row.queued === null && end !== null) bars.push({ look: row.status, start: end, end });
+  const look = isPartlyFailed(row.status, row.failed) ? "partly" : row.status;
+  if (row.start !== null) bars.push({ look, start: at(row.start), end });
+  else if (row.queued === null && end !== null) bars.push({ look, start: end, end });
   return bars;
 }
 
 /** What is known of a row, one fact a part, without its name and error. */
 export function rowFacts(row: TreeRow, now: number): string[] {
   if (row.kind === "more") return [];
-  const facts: string[] = [STATUS_LABELS[row.status]];
+  const facts: string[] = [outcomeText(row.status, row.failed)];
   if (row.why !== null) facts[0] += `: ${reasonText(row.why)}`;
   if (row.queued !== null && row.start !== null && row.start > row.queued)
     facts.push(`waited ${duration(row.start - row.queued)}`);
   if (row.start === null && row.queued !== null) facts.push(`waits for ${tookText(row, now)}`);
   else if (row.end === null) facts.push(`runs for ${tookText(row, now)}`);
   else facts.push(`ran ${tookText(row, now)}`);
+  const slow = slowness(row);
+  if (slow !== null) facts.push(`${slowText(slow)} as long as the median of its siblings`);
   const attempt = attemptText(row);
   if (attempt) facts.push(attempt);
-  if (row.type !== null) facts.push(row.type);
+  if (row.type !== null) facts.push(withSpaces(row.type));
   if (row.worker !== null) facts.push(`worker ${row.worker}`);
   const since = row.start ?? row.queued;
   if (since !== null) facts.push(`${row.start === null ? "queued" : "from"} ${dateTime(since)}`);

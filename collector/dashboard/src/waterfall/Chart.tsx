@@ -69,10 +69,7 @@ export function Chart(props: ChartProps) {
   const status = isFiltering && filter?.status ? [filter.status as Status] : null;
   const type = isFiltering && filter?.type ? filter.type : null;
   const text = isFiltering && filter?.text ? filter.text : null;
-  const range =
-    zoom !== null && start !== null && first.isKnown
-      ? ([Math.floor(start + zoom.from), Math.ceil(start + zoom.to)] as const)
-      : null;
+  const range = zoom !== null && start !== null && first.isKnown ? listedTime(start, zoom) : null;
   const isFiltered = status !== null || type !== null || text !== null || range !== null;
   const scroller = useRef<HTMLDivElement>(null);
   const [isEnded, setEnded] = useState(true);
@@ -317,6 +314,15 @@ const LEFT: Notice = {
 const NO_FAILURE: Notice = { text: "No failed row among those that are shown." };
 const NOTHING_THEN: Notice = { text: "Nothing that is still in memory ran then." };
 const AGAIN: Notice = { text: "Started again from the other end." };
+
+/**
+ * The time of the rows that are listed while the chart is zoomed. Times of rows are whole
+ * milliseconds: rounded outwards, the list would start with rows whose bars are not in the chart.
+ */
+function listedTime(start: number, zoom: { from: number; to: number }): readonly [number, number] {
+  const [from, to] = [Math.ceil(start + zoom.from), Math.floor(start + zoom.to)];
+  return from <= to ? [from, to] : [to, from];
+}
 
 /** When an ended task's last attempt ended: attempts can end after the task itself. */
 function lastEnd(end: number, { head, rows }: ReturnType<typeof useView<"strip">>): number {

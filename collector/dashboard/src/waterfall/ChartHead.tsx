@@ -1,7 +1,10 @@
 /** The head of the waterfall: which task, what of it is shown, and its buttons. */
 import { useMedia } from "../lib/browser";
-import { taskName, timeOfDay } from "../lib/format";
-import { CloseIcon, ExternalIcon, StatusIcon } from "../lib/icons";
+import { dateTime, taskName, timeOfDay, withSpaces } from "../lib/format";
+import { CloseIcon, ExternalIcon } from "../lib/icons";
+import { isToday, timeWithDay } from "../names/days";
+import { MiddleName } from "../names/MiddleName";
+import { OutcomeIcon } from "../tasks/marks";
 import type { TreeWindow } from "../tree/window";
 import { useView } from "../views/useView";
 import type { ZoomRange } from "./time-axis";
@@ -27,20 +30,25 @@ export function ChartHead(props: ChartHeadProps) {
   const { head, rows, at } = tree.view;
   const [shown] = useView(feed, "tasks", { keys: [task], count: 1 }).rows;
   const root = head?.path[0] ?? rows[0];
-  const name = shown ? taskName(shown) : (root?.name ?? task);
+  const name = shown ? taskName(shown) : withSpaces(root?.name ?? task);
   const link = traceLink?.(shown?.trace ?? undefined) ?? null;
   // The list of a task that is over is made once: it stays true.
   const isOldList =
     head !== null && head.end === null && (at ?? 0) - (head.as_of ?? Infinity) > OLD_LIST_MS;
+  const start = head?.start ?? null;
+  const now = at ?? null;
   const hasFilter = Boolean(filter?.status || filter?.type || filter?.text);
   return (
     <header className="panel-head">
       <h2>Waterfall</h2>
       <span className="wf-title" title={task}>
-        {head && <StatusIcon status={head.status} label />}
-        <span className="wf-title-text" dir="auto">
-          {name}
-        </span>
+        {head && <OutcomeIcon status={head.status} failed={head.failed} />}
+        <MiddleName name={name} />
+        {start !== null && now !== null && !isToday(start, now) && (
+          <span className="muted num" title={dateTime(start)}>
+            {timeWithDay(start, now)}
+          </span>
+        )}
       </span>
       {head !== null && head.matches !== null && (
         <span className="wf-matches muted num" role="status">

@@ -1,7 +1,8 @@
 /** The line below the waterfall: what is known of the chosen row, as text that can be copied. */
 import { useLayoutEffect } from "react";
-import { CloseIcon, StatusIcon } from "../lib/icons";
+import { CloseIcon } from "../lib/icons";
 import { ProgressMeter } from "../lib/ProgressMeter";
+import { OutcomeIcon } from "../tasks/marks";
 import { rowFacts, rowName } from "../tree/rows";
 import type { MonitoringFeed } from "../views/useMonitoringFeed";
 import { useView } from "../views/useView";
@@ -29,7 +30,7 @@ export function RowDetail(props: RowDetailProps) {
   if (shown === undefined || shown.k !== rowKey) return null;
   return (
     <div className="wf-detail" role="group" aria-label="Chosen row">
-      {shown.kind !== "more" && <StatusIcon status={shown.status} />}
+      {shown.kind !== "more" && <OutcomeIcon status={shown.status} failed={shown.failed} />}
       <div className="wf-detail-text">
         <p className="wf-detail-facts">
           <b dir="auto">{rowName(shown, task)}</b>

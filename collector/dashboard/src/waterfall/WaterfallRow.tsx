@@ -2,8 +2,10 @@
 import { type CSSProperties, memo } from "react";
 import type { Status } from "../feed/wire";
 import { progressText, STATUS_LABELS, splitName } from "../lib/format";
-import { ChevronIcon, StatusIcon } from "../lib/icons";
+import { ChevronIcon } from "../lib/icons";
 import { ProgressMeter } from "../lib/ProgressMeter";
+import { slowText } from "../names/outcome";
+import { OutcomeIcon } from "../tasks/marks";
 import {
   attemptText,
   indentSteps,
@@ -12,6 +14,7 @@ import {
   rowFacts,
   rowName,
   type SiblingPlace,
+  slowness,
   tookText,
 } from "../tree/rows";
 import type { TreeRow } from "../views/view-types";
@@ -85,7 +88,7 @@ export const WaterfallRow = memo(function WaterfallRow(props: WaterfallRowProps)
         ) : (
           <span className="wf-fold" />
         )}
-        {row.kind !== "more" && <StatusIcon status={row.status} label />}
+        {row.kind !== "more" && <OutcomeIcon status={row.status} failed={row.failed} />}
         <RowLabel row={row} task={task} />
       </span>
       <span className="wf-track" role="gridcell">
@@ -115,6 +118,7 @@ function RowLabel({ row, task }: { row: TreeRow; task: string }) {
   const [start, end] = splitName(rowName(row, task));
   const attempt = attemptText(row);
   const jobs = jobsText(row);
+  const slow = slowness(row);
   if (row.kind === "more") return <span className="wf-more muted">{start + end}</span>;
   return (
     <>
@@ -126,6 +130,15 @@ function RowLabel({ row, task }: { row: TreeRow; task: string }) {
         {end && <span className="wf-name-end">{end}</span>}
       </span>
       {attempt && <span className="wf-attempt muted">{attempt}</span>}
+      {slow !== null && (
+        <span
+          className="wf-slow num"
+          title={`${slowText(slow)} as long as the median of its siblings`}
+        >
+          {slowText(slow)}
+          <span className="offscreen"> as long as its siblings</span>
+        </span>
+      )}
       {row.progress !== null && <ProgressMeter progress={row.progress} />}
       {jobs && <span className="wf-jobs muted num">{jobs}</span>}
       {row.failed > 0 && (
