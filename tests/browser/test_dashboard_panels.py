@@ -130,13 +130,13 @@ def test_card_tells_the_whole_task(open_page: OpenPage) -> None:
 
 
 def test_list_of_tasks_is_a_window(busy_site: DashboardSite, open_page: OpenPage) -> None:
-    """Of 130 tasks 40 are in the document; all are reached; what is read or pointed at stays."""
+    """Of 130 cards 40 are in the document; all are reached; what is read or pointed at stays."""
     fields = {"project_id": "many", "event_type": "task_completed"}
     for number in range(130):
         name = f"many-{number:03d}"
         at = f"2026-01-01T00:{number // 60:02d}:{number % 60:02d}+00:00"
         busy_site.publish(task_id=name, parent_task_id=name, ts=at, **fields)
-    page = open_page("?project=many")
+    page = open_page("?project=many&layout=cards")
     cards = page.locator("[data-task]")
     expect(page.locator(".tasks .panel-head")).to_contain_text("130")
     expect(cards).to_have_count(40)

@@ -132,6 +132,9 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
   );
   const onZoom = useCallback((zoom: string) => changeShown({ zoom }), [changeShown]);
   const onFolds = useCallback((folds: string) => changeShown({ folds }), [changeShown]);
+  const onLayout = useCallback((layout: string) => change({ layout }), [change]);
+  const onGroup = useCallback((group: string) => change({ group }), [change]);
+  const onPins = useCallback((pins: string) => change({ pins }), [change]);
   const onChoose = useCallback((event: string) => change({ event }), [change]);
   const onAll = useCallback((all: boolean) => change({ all: all ? "1" : "" }), [change]);
   const onResume = useCallback(() => change({ paused: "" }), [change]);
@@ -171,6 +174,7 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
     c: () => copy(link()),
     j: () => sendToPanels("ob:step", 1),
     k: () => sendToPanels("ob:step", -1),
+    p: () => sendToPanels("ob:pin", null),
     ...Object.fromEntries(
       ["e", "w", "a", "d", "+", "-", "0", "n", "N"].map((key) => [
         key,
@@ -250,7 +254,18 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
           <EmptyState baseUrl={baseUrl} />
         ) : (
           <>
-            <InProgressTasks feed={feed} filters={filters} focus={shownTask} onFocus={onFocus} />
+            <InProgressTasks
+              feed={feed}
+              filters={filters}
+              focus={shownTask}
+              onFocus={onFocus}
+              layout={view.layout}
+              onLayout={onLayout}
+              group={view.group}
+              onGroup={onGroup}
+              pins={view.pins}
+              onPins={onPins}
+            />
             {!isNarrow && waterfall}
           </>
         )}

@@ -1,7 +1,7 @@
 /** Keyboard shortcuts: single keys, and the events that carry them to a panel. */
 import { useEffect, useRef } from "react";
 
-/** Send a key to the panel that listens for the event: `ob:step`, `ob:chart` or `ob:escape`. */
+/** Send a key to the panel that listens for the event: `ob:step`, `ob:pin`, `ob:chart` or `ob:escape`. */
 export function sendToPanels(name: string, detail: unknown): void {
   window.dispatchEvent(new CustomEvent(name, { detail }));
 }

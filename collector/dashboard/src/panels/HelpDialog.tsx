@@ -7,6 +7,7 @@ const KEYS: readonly (readonly [string, string])[] = [
   ["/", "search"],
   ["space", "pause and resume"],
   ["j k", "next and previous event"],
+  ["p", "pin the task, or unpin it"],
   ["n N", "next and previous failure"],
   ["↑ ↓ ← →", "move and fold in the waterfall"],
   ["enter", "details of the row"],

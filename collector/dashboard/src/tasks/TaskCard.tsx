@@ -8,16 +8,18 @@ import {
   duration,
   elapsed,
   reasonText,
-  STATUS_LABELS,
   shortId,
   taskName,
-  timeOfDay,
   withSpaces,
 } from "../lib/format";
-import { ChevronIcon, StatusIcon } from "../lib/icons";
+import { ChevronIcon } from "../lib/icons";
+import { timeWithDay } from "../names/days";
+import { MiddleName } from "../names/MiddleName";
+import { outcomeText } from "../names/outcome";
 import type { MonitoringFeed } from "../views/useMonitoringFeed";
 import { useNow } from "../views/useNow";
 import type { TaskRow } from "../views/view-types";
+import { OutcomeIcon, PinButton } from "./marks";
 import { PhaseRow, SegmentedBar } from "./PhaseBar";
 import { shareOf } from "./task-share";
 
@@ -27,13 +29,15 @@ interface TaskCardProps {
   isOpen: boolean;
   /** Whether the task is the one shown beside the list. */
   isFocused: boolean;
+  isPinned: boolean;
   onFocus: (taskId: string) => void;
+  onPin: (taskId: string) => void;
   onToggle: (taskId: string) => void;
 }
 
 /** Title, facts, phases, counts and times of one task. */
 export const TaskCard = memo(function TaskCard(props: TaskCardProps) {
-  const { feed, task, isOpen, isFocused, onFocus, onToggle } = props;
+  const { feed, task, isOpen, isFocused, isPinned, onFocus, onPin, onToggle } = props;
   const title = taskName(task);
   const ended = task.done + task.failed;
   const share = shareOf(task);
@@ -44,16 +48,17 @@ export const TaskCard = memo(function TaskCard(props: TaskCardProps) {
       data-task={task.k}
     >
       <header className="card-head">
-        <StatusIcon status={task.status} label />
+        <OutcomeIcon status={task.status} failed={task.failed} />
         <button
           type="button"
           className="card-title"
+          data-choose=""
           aria-pressed={isFocused}
-          dir="auto"
+          aria-label={title}
           title={`${title}\nShow in the waterfall`}
           onClick={() => onFocus(task.k)}
         >
-          {title}
+          <MiddleName name={title} />
         </button>
         {share !== null && (
           <span
@@ -64,6 +69,7 @@ export const TaskCard = memo(function TaskCard(props: TaskCardProps) {
             {Math.floor(share * 100)} %
           </span>
         )}
+        <PinButton isPinned={isPinned} onPin={() => onPin(task.k)} />
         <button
           type="button"
           className="icon-button"
@@ -78,13 +84,9 @@ export const TaskCard = memo(function TaskCard(props: TaskCardProps) {
         {task.type && task.title && withSpaces(task.type) !== withSpaces(task.title) && (
           <span>{withSpaces(task.type)}</span>
         )}
-        {task.domain && <span>{task.domain}</span>}
+        {task.domain && task.domain !== task.project && <span>{task.domain}</span>}
         {task.project && <span title={`Project ${task.project}`}>{task.project}</span>}
-        {task.start !== null && (
-          <span className="num" title={dateTime(task.start)}>
-            {timeOfDay(task.start)}
-          </span>
-        )}
+        {task.start !== null && <Start feed={feed} start={task.start} />}
         <span className="id" title={task.k}>
           {shortId(task.k)}
         </span>
@@ -128,6 +130,14 @@ export const TaskCard = memo(function TaskCard(props: TaskCardProps) {
   );
 });
 
+function Start({ feed, start }: { feed: MonitoringFeed; start: number }) {
+  return (
+    <span className="num" title={dateTime(start)}>
+      {timeWithDay(start, useNow(feed))}
+    </span>
+  );
+}
+
 function CardTime({ feed, task }: { feed: MonitoringFeed; task: TaskRow }) {
   const now = useNow(feed);
   const { status, start, end, seen, phase, eta_sec: etaSec } = task;
@@ -142,7 +152,7 @@ function CardTime({ feed, task }: { feed: MonitoringFeed; task: TaskRow }) {
   if (end !== null) {
     return (
       <span className="card-time" title={dateTime(end)}>
-        {STATUS_LABELS[status]} {ago(end, now)}
+        {outcomeText(status, task.failed)} {ago(end, now)}
         {start !== null && <span className="muted num"> · took {duration(end - start)}</span>}
       </span>
     );

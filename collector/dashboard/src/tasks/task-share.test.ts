@@ -14,8 +14,14 @@ const TASK = {
 describe("the share of a task's jobs that have ended", () => {
   it("is 1 only when the task is completed", () => {
     expect(shareOf({ ...TASK, pending: 3 })).toBe(0.25);
-    expect(shareOf({ ...TASK, pending: 0 })).toBe(0.99);
+    expect(shareOf({ ...TASK, done: 0 })).toBe(0);
     expect(shareOf({ ...TASK, status: "completed" })).toBe(1);
+  });
+
+  it("is not known where all known jobs have ended and the task has not", () => {
+    expect(shareOf({ ...TASK, pending: 0 })).toBeNull();
+    expect(shareOf({ ...TASK, done: 0, pending: 0 })).toBeNull();
+    expect(shareOf({ ...TASK, status: "failed", failed: 1, pending: 0 })).toBeNull();
   });
 
   it("is not known of a trace whose jobs are known when they run", () => {

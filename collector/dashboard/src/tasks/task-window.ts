@@ -7,14 +7,24 @@ import { type Filters, tasksParams } from "../lib/filters";
 import { type MonitoringFeed, useIsPaused } from "../views/useMonitoringFeed";
 import { useView } from "../views/useView";
 import type { ViewSnapshot } from "../views/view-store";
-import type { Anchor, TaskRow } from "../views/view-types";
+import type { Anchor, TaskRow, TasksHead } from "../views/view-types";
+import { type Grouping, type Section, sectionAt, sectionsOf } from "./task-sections";
 
-/** Cards in the document, at most: several screens of them. */
-const COUNT = 40;
-/** Cards asked for above the topmost visible one. */
-const ABOVE = 12;
-/** With fewer cards than this left above or below, another window is asked for. */
-const EDGE = 5;
+/** How much of the list is in the document. */
+interface Extent {
+  /** Rows, at most: several screens of them. */
+  count: number;
+  /** Rows asked for above the topmost visible one. */
+  above: number;
+  /** With fewer rows than this left above or below, another window is asked for. */
+  edge: number;
+}
+
+const CARDS: Extent = { count: 40, above: 12, edge: 5 };
+/** 100 rows of 32 px are three screens of 1080 px. */
+const LINES: Extent = { count: 100, above: 30, edge: 12 };
+/** Height of the head of a group, as in lines.css. */
+const HEAD_PX = 28;
 /** Scrolling rests when it has not moved for this long. */
 const REST_MS = 150;
 /** Dragged to, windows start at multiples of this, so that clients share them. */
@@ -31,7 +41,9 @@ export interface TaskWindow {
   first: number;
   /** The collector's order differs from the one that stands still under the pointer. */
   isOrderChanged: boolean;
-  /** Height of the cards that are not in the document. */
+  /** The groups of the whole list, whose heads are between `rows`. */
+  sections: readonly Section[];
+  /** Height of the rows and heads that are not in the document. */
   abovePx: number;
   belowPx: number;
   /** Keep the order while true. */
@@ -39,21 +51,33 @@ export interface TaskWindow {
 }
 
 interface Held {
-  first: number;
+  head: TasksHead;
   rows: readonly TaskRow[];
 }
 
+/** What the list looks like, besides which tasks are in it. */
+export interface ListShape {
+  grouping: Grouping | null;
+  /** Ids of the tasks that come first. */
+  pins: readonly string[];
+  /** Whether tasks are rows; else cards. */
+  isDense: boolean;
+}
+
 /**
- * The window for the filters; `scroller` is the element that scrolls, and the children of its only
- * child are the rows.
+ * The window for the filters; `scroller` is the element that scrolls, and the items of its only
+ * child that have a place in the list (`aria-posinset`) are the rows.
  */
 export function useTaskWindow(
   feed: MonitoringFeed,
   filters: Filters,
+  { grouping, pins, isDense }: ListShape,
   scroller: RefObject<HTMLElement | null>,
 ): TaskWindow {
-  const filter = tasksParams(filters);
+  const extent = isDense ? LINES : CARDS;
+  const filter = { ...tasksParams(filters), ...(grouping === null ? {} : { group: grouping }) };
   const filterKey = JSON.stringify(filter);
+  const pinsKey = JSON.stringify(pins);
   const [{ at, of }, setPlace] = useState({ at: START, of: filterKey });
   const [held, setHeld] = useState<Held | null>(null);
   const [isHolding, hold] = useState(false);
@@ -62,12 +86,16 @@ export function useTaskWindow(
     setPlace({ at: START, of: filterKey });
     setHeld(null);
   }
-  const live = useView(feed, "tasks", { ...filter, at, count: COUNT });
+  const pinned = pins.length > 0 ? { pins } : {};
+  const live = useView(feed, "tasks", { ...filter, ...pinned, at, count: extent.count });
   const still = useView(
     feed,
     "tasks",
     held && { ...projectOf(filter), keys: held.rows.map((task) => task.k) },
   );
+  // Who pins a task by pointer wants to see it move.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: what lets go.
+  useEffect(() => setHeld(null), [pinsKey]);
 
   const isCurrent = live.status === "live" && !live.isRefreshing;
   // A paused list stands still by itself; what it asked for now would be of another time.
@@ -75,17 +103,20 @@ export function useTaskWindow(
   useEffect(() => {
     if (isPaused) return;
     if (!isHolding) setHeld(null);
-    else if (held === null && isCurrent) setHeld({ first: live.head?.first ?? 0, rows: live.rows });
+    else if (held === null && isCurrent && live.head !== null)
+      setHeld({ head: live.head, rows: live.rows });
   }, [isPaused, isHolding, held, isCurrent, live]);
 
   const hasStill = still.head !== null && !still.isRefreshing;
   const rows = held === null ? live.rows : hasStill ? still.rows : held.rows;
-  const first = held?.first ?? live.head?.first ?? 0;
+  const head = held?.head ?? live.head;
+  const first = head?.first ?? 0;
   const total = live.head?.total ?? 0;
+  const sections = head === null ? NO_SECTIONS : sectionsOf(head, grouping);
   const rowPx = useStableScroll(scroller, rows, first);
 
   const latest = useRef<Shown>(null);
-  latest.current = { rows, first, total, rowPx, isStill: held !== null };
+  latest.current = { rows, first, total, rowPx, extent, isStill: held !== null };
   const moveTo = useCallback((next: Anchor) => {
     setHeld(null);
     setPlace((old) =>
@@ -120,10 +151,21 @@ export function useTaskWindow(
     rows,
     first,
     isOrderChanged: held !== null && isCurrent && isOtherOrder(held.rows, live.rows),
-    abovePx: first * rowPx,
-    belowPx: Math.max(0, total - first - rows.length) * rowPx,
+    sections,
+    abovePx: first * rowPx + headsAbove(sections, first) * HEAD_PX,
+    belowPx:
+      Math.max(0, total - first - rows.length) * rowPx +
+      sections.filter((section) => section.start >= first + rows.length).length * HEAD_PX,
     hold,
   };
+}
+
+const NO_SECTIONS: readonly Section[] = [];
+
+/** Heads above a window, without that of its first row, which is drawn with it. */
+function headsAbove(sections: readonly Section[], first: number): number {
+  const shown = sectionAt(sections, first);
+  return shown === undefined ? 0 : sections.indexOf(shown);
 }
 
 function projectOf({ project }: { project?: string | null }): { project?: string } {
@@ -135,7 +177,7 @@ function isOtherOrder(held: readonly TaskRow[], live: readonly TaskRow[]): boole
 }
 
 function rowsIn(scroller: HTMLElement): readonly Element[] {
-  return [...(scroller.firstElementChild?.children ?? [])];
+  return [...(scroller.firstElementChild?.querySelectorAll(":scope > [aria-posinset]") ?? [])];
 }
 
 interface Shown {
@@ -143,13 +185,14 @@ interface Shown {
   first: number;
   total: number;
   rowPx: number;
+  extent: Extent;
   /** Whether the order stands still under a pointer. */
   isStill: boolean;
 }
 
 /** The window to ask for where the list is scrolled to; null: the present one stays. */
 function nextAnchor(element: HTMLElement, shown: Shown): Anchor | null {
-  const { rows, first, total, rowPx, isStill } = shown;
+  const { rows, first, total, rowPx, extent, isStill } = shown;
   if (rows.length === 0 || rows.length >= total) return null;
   const { top, bottom } = element.getBoundingClientRect();
   const boxes = rowsIn(element).map((item) => item.getBoundingClientRect());
@@ -158,17 +201,18 @@ function nextAnchor(element: HTMLElement, shown: Shown): Anchor | null {
   const isInView = topmost !== undefined && (boxes[at]?.top ?? bottom) < bottom;
   if (!isInView) {
     // The scroll bar was dragged past the window.
-    const row = Math.max(0, Math.floor(element.scrollTop / rowPx) - EDGE);
+    const row = Math.max(0, Math.floor(element.scrollTop / rowPx) - extent.edge);
     return { row: row - (row % GRID) };
   }
   const isAtStart = first === 0 && element.scrollTop < 2;
   const end = boxes.findLastIndex((box) => box.top < bottom);
   const isNearEdge =
-    (first > 0 && at < EDGE) || (first + rows.length < total && end >= rows.length - EDGE);
+    (first > 0 && at < extent.edge) ||
+    (first + rows.length < total && end >= rows.length - extent.edge);
   // Under a pointer the window moves only if there is nothing left to scroll to.
   if (isStill && !isNearEdge) return null;
   if (isAtStart) return START;
-  return { key: topmost.k, above: Math.min(first + at, ABOVE) };
+  return { key: topmost.k, above: Math.min(first + at, extent.above) };
 }
 
 /**
