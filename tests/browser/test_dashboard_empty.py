@@ -49,7 +49,7 @@ def test_an_empty_page_has_a_line_for_each_kind_of_work(
     expect(empty).to_contain_text(f"OTEL_EXPORTER_OTLP_ENDPOINT={site.url} ")
     expect(empty).not_to_contain_text("curl")
     # Nothing was reported, so nothing is known: neither 0 queued jobs nor a rate of errors.
-    for tile in ("Queued jobs", "Errors, 1 min"):
+    for tile in ("Queued jobs", "Errors, last minute"):
         expect(page.locator(".tile", has_text=tile).locator("b")).to_have_text("\u2013")
     assert violations(page) == []
     assert page.evaluate("() => document.documentElement.scrollWidth") == 1280

@@ -7,8 +7,8 @@ import {
   duration,
   eventLabel,
   eventText,
+  jobName,
   shortId,
-  shortJob,
   timeOfDay,
   timeOfDayMs,
   withSpaces,
@@ -106,7 +106,8 @@ export const EventTableRow = memo(function EventTableRow(props: EventTableRowPro
 });
 
 function jobText(event: MonitoringEvent): string {
-  return event.task_id === undefined ? "" : shortJob(event.task_id, event.parent_task_id);
+  const { task_id: job, parent_task_id: task, name, task_type: type } = event;
+  return job === undefined ? "" : jobName(job, task, type ?? name);
 }
 
 function gapText({ count: missing, isLost }: GapRow): string {

@@ -2,15 +2,18 @@ import { memo } from "react";
 import { count, percent, queueLabel, rate, withSpaces } from "../lib/format";
 import type { MonitoringFeed } from "../views/useMonitoringFeed";
 import { useOverview } from "../views/useOverview";
+import { useView } from "../views/useView";
 
 /** Shown for what is not known, which is not 0. */
 const UNKNOWN = "–";
+/** Tasks whose waiting jobs are added up. */
+const TASKS = 40;
 
 export interface GlobalStatsBarProps {
   feed: MonitoringFeed;
 }
 
-/** The overview: six numbers that keep their widths while they change. */
+/** The overview: six numbers that keep their widths while they change; rates say of which time they are. */
 export const GlobalStatsBar = memo(function GlobalStatsBar({ feed }: GlobalStatsBarProps) {
   const head = useOverview(feed);
   const queues = byPriority(head?.queued ?? {});
@@ -24,7 +27,7 @@ export const GlobalStatsBar = memo(function GlobalStatsBar({ feed }: GlobalStats
       <Tile
         label="Workers online"
         value={known(head?.workers_online, count)}
-        note={lost > 0 ? `${count(lost)} lost` : ""}
+        note={lost > 0 ? `${count(lost)} lost in 1 h` : ""}
         noteTitle="Workers that went offline in the last hour without saying so"
         noteTone="bad"
       />
@@ -34,11 +37,7 @@ export const GlobalStatsBar = memo(function GlobalStatsBar({ feed }: GlobalStats
       >
         <span className="tile-label">Queued jobs</span>
         <span className="tile-value">
-          {queues.length === 0 && (
-            <b className="num" title="No queue depth was reported">
-              {UNKNOWN}
-            </b>
-          )}
+          {queues.length === 0 && <Waiting feed={feed} isShown={head !== null} />}
           {queues.slice(0, 3).map(([name, depth]) => (
             <span key={name} className="queue">
               <b className="num">{count(depth)}</b> <small>{queueLabel(name)}</small>
@@ -53,13 +52,13 @@ export const GlobalStatsBar = memo(function GlobalStatsBar({ feed }: GlobalStats
         note={byType.map(([name, n]) => `${n} ${withSpaces(name)}`).join(", ")}
       />
       <Tile
-        label="Errors, 1 min"
+        label="Errors, last minute"
         value={percent(errors)}
         tone={errors !== null && errors >= 0.05 ? "bad" : undefined}
         note={five === null ? "" : `${percent(five)} in 5 min`}
       />
       <div className="tile tile-rate">
-        <span className="tile-label">Throughput</span>
+        <span className="tile-label">Throughput, last minute</span>
         <span className="tile-value">
           <b className="num">{known(head?.jobs_ended_per_sec, rate)}</b>
           <small>jobs/s</small>
@@ -67,7 +66,7 @@ export const GlobalStatsBar = memo(function GlobalStatsBar({ feed }: GlobalStats
         </span>
       </div>
       <Tile
-        label="Events"
+        label="Events, last 10 s"
         value={known(head?.events_per_sec, rate)}
         unit="/s"
         note={dropped > 0 ? `${count(dropped)} dropped` : ""}
@@ -76,6 +75,32 @@ export const GlobalStatsBar = memo(function GlobalStatsBar({ feed }: GlobalStats
     </section>
   );
 });
+
+/** The jobs that tasks say wait, where no queue depth was reported. */
+function Waiting({ feed, isShown }: { feed: MonitoringFeed; isShown: boolean }) {
+  // The same window as that of the filters, so that it is no further subscription.
+  const { head, rows } = useView(feed, "tasks", isShown ? { at: { row: 0 }, count: TASKS } : null);
+  // `pending` has all that have not ended.
+  const waiting = rows.reduce(
+    (sum, { pending, running, stalled }) => sum + Math.max(0, pending - running - stalled),
+    0,
+  );
+  const isAll = head !== null && head.total <= rows.length;
+  if (waiting === 0)
+    return (
+      <b className="num" title="No queue depth was reported">
+        {UNKNOWN}
+      </b>
+    );
+  return (
+    <span
+      className="queue"
+      title="No queue depth was reported; so many jobs of tasks have not started"
+    >
+      <b className="num">{`${count(waiting)}${isAll ? "" : "+"}`}</b> <small>waiting</small>
+    </span>
+  );
+}
 
 function known(value: number | null | undefined, format: (value: number) => string): string {
   return value === null || value === undefined ? UNKNOWN : format(value);
