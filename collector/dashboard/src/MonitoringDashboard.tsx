@@ -2,13 +2,19 @@
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { DetailsPanel } from "./details/DetailsPanel";
 import { FilterBar } from "./events/FilterBar";
+import { FoldedEvents } from "./events/FoldedEvents";
 import { RecentEventsTable } from "./events/RecentEventsTable";
 import { traceUrl, useTraceTemplate } from "./feed/trace-links";
 import { useSession } from "./feed/use-session";
 import { useCopy, useMedia, useTheme } from "./lib/browser";
 import { timeOfDay } from "./lib/format";
 import { sendToPanels, useKeyboardShortcuts } from "./lib/keyboard";
-import { hasDetails, linkTo, runOf, useViewState, type ViewState } from "./lib/url-state";
+import { hasDetails, runOf, useViewState } from "./lib/url-state";
+import { titleOf, troublesOf } from "./page/attention";
+import { useNavigation } from "./page/navigation";
+import { PagePalette } from "./page/PagePalette";
+import { Splitters } from "./page/Splitters";
+import { useTab } from "./page/use-tab";
 import { Announcer } from "./panels/Announcer";
 import { EmptyState, WaitingState } from "./panels/EmptyState";
 import { GlobalStatsBar } from "./panels/GlobalStatsBar";
@@ -39,7 +45,7 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
   const [theme, nextTheme] = useTheme();
   const [, copy] = useCopy();
   const isNarrow = useMedia("(max-width: 999px)");
-  const [isDrawerOpen, setDrawerOpen] = useState(false);
+  const [isPaletteOpen, setPaletteOpen] = useState(false);
   const searchRef = useRef<HTMLInputElement>(null);
   const helpRef = useRef<HTMLDialogElement>(null);
   // Once: the numbers of another project are not there yet when it is chosen.
@@ -58,83 +64,9 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
   const eventFilters = useMemo(() => ({ ...filters, isAll }), [filters, isAll]);
   const rowFilter = useMemo(() => ({ status, type, text }), [status, type, text]);
   const shownTask = useShownTask(feed, view.task);
-  const [request, setRequest] = useState(0);
-  const isDetailed = hasDetails(view);
-  const [isDetailsFocused, setDetailsFocused] = useState(false);
-  const onFocus = useCallback(
-    (taskId: string, jobId: string | null = null) => {
-      change({ task: taskId, ...(jobId === null ? {} : { job: jobId, open: "1" }) });
-      setDetailsFocused(true);
-      setRequest((n) => n + 1);
-      setDrawerOpen(true);
-    },
-    [change],
-  );
-
-  // A link names the shown task even if the user did not choose it, so that it shows the same.
-  const linkedView = useRef(view);
-  linkedView.current = { ...view, task: shownTask ?? "" };
-  const link = useCallback(() => linkTo(linkedView.current), []);
-  // Row, zoom and folds belong to the shown task, so choosing them also keeps that task.
-  const changeShown = useCallback(
-    (part: Partial<ViewState>) => change({ task: linkedView.current.task, ...part }),
-    [change],
-  );
-  // Details that are open go on to the next row; without a row there are none.
-  const onNode = useCallback(
-    (node: string) =>
-      changeShown({ node, open: node && hasDetails(linkedView.current) ? "1" : "" }),
-    [changeShown],
-  );
-  const onOpen = useCallback(
-    (node: string, isFocused: boolean) => {
-      setDetailsFocused(isFocused);
-      changeShown({ node, open: "1" });
-    },
-    [changeShown],
-  );
-  const onRow = useCallback(
-    (task: string, node: string) => change({ task, node, open: "1" }),
-    [change],
-  );
-  const onCloseDetails = useCallback(
-    () =>
-      change({
-        ...{ open: "", worker: "", queue: "", failure: "" },
-        ...(linkedView.current.job ? { job: "" } : {}),
-      }),
-    [change],
-  );
-  const onWorker = useCallback(
-    (worker: string) => {
-      change({ worker });
-      setDetailsFocused(true);
-    },
-    [change],
-  );
-  const onQueue = useCallback(
-    (queue: string) => {
-      change({ queue });
-      setDetailsFocused(true);
-    },
-    [change],
-  );
-  const onFailure = useCallback(
-    (failure: string) => {
-      change({ failure });
-      setDetailsFocused(true);
-    },
-    [change],
-  );
-  const onNextFailure = useCallback(
-    (step: 1 | -1) => sendToPanels("ob:chart", step === 1 ? "n" : "N"),
-    [],
-  );
-  const onZoom = useCallback((zoom: string) => changeShown({ zoom }), [changeShown]);
-  const onFolds = useCallback((folds: string) => changeShown({ folds }), [changeShown]);
-  const onLayout = useCallback((layout: string) => change({ layout }), [change]);
-  const onGroup = useCallback((group: string) => change({ group }), [change]);
-  const onPins = useCallback((pins: string) => change({ pins }), [change]);
+  const isDetailed = hasDetails(view) && view.wall !== "1";
+  const navigation = useNavigation(view, change, shownTask);
+  const { link, onFocus, onGo, onNode, onWorker, onCloseDetails, onCloseDrawer } = navigation;
   const onChoose = useCallback((event: string) => change({ event }), [change]);
   const onAll = useCallback((all: boolean) => change({ all: all ? "1" : "" }), [change]);
   const onResume = useCallback(() => change({ paused: "" }), [change]);
@@ -142,8 +74,13 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
     (tab: SideTab) => change({ tab: tab === "failures" ? "" : tab }),
     [change],
   );
-  const onClose = useCallback(() => setDrawerOpen(false), []);
+  const onFold = useCallback(() => change({ fold: "1" }), [change]);
+  const onUnfold = useCallback(() => change({ fold: "" }), [change]);
+  const onLeaveWall = useCallback(() => change({ wall: "" }), [change]);
+  const onPalette = useCallback(() => setPaletteOpen(true), []);
 
+  const isWall = view.wall === "1";
+  const isFolded = view.fold === "1";
   const isPaused = view.paused === "1";
   useEffect(() => {
     // What is paused is what was shown, so not before something is.
@@ -155,23 +92,28 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
   );
 
   const onEscape = () => {
-    if (isDetailed) {
-      onCloseDetails();
+    if (isWall || isDetailed) {
+      if (isWall) onLeaveWall();
+      else onCloseDetails();
       return;
     }
-    setDrawerOpen(false);
+    onCloseDrawer();
     sendToPanels("ob:escape", null);
     if (document.activeElement === searchRef.current) {
       if (searchRef.current?.value) change({ text: "" });
       else searchRef.current?.blur();
     }
   };
+  const toggleWall = () => change({ wall: isWall ? "" : "1" });
   useKeyboardShortcuts({
     "/": () => searchRef.current?.focus(),
     " ": togglePause,
     "?": () => helpRef.current?.showModal(),
     t: nextTheme,
     c: () => copy(link()),
+    f: isFolded ? onUnfold : onFold,
+    W: toggleWall,
+    "Ctrl+k": onPalette,
     j: () => sendToPanels("ob:step", 1),
     k: () => sendToPanels("ob:step", -1),
     p: () => sendToPanels("ob:pin", null),
@@ -184,11 +126,6 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
     Escape: onEscape,
   });
 
-  const title = titleOf(overview);
-  useEffect(() => {
-    document.title = title;
-  }, [title]);
-
   const traceLink = useCallback(
     (traceId: string | undefined) => traceUrl(traceTemplate, traceId),
     [traceTemplate],
@@ -198,10 +135,15 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
   const isBlank = overview !== null && sum(overview.tasks) === 0 && !view.project && !view.task;
   const isWaiting = mustSignIn || !isLoaded;
   const isLost = isLoaded && !isWaiting && isLostConnection(connection);
+  const hasTrouble = (troublesOf(overview) ?? []).length > 0;
+  useTab(titleOf(overview, isLost), isLost ? "offline" : hasTrouble ? "attention" : "calm");
   const section = isWaiting ? "tasks" : readSection(view.section);
-  const classes = ["ob", isPaused && "is-paused", isLost && "is-lost", isDetailed && "has-details"]
-    .filter(Boolean)
-    .join(" ");
+  const classes = classNames("ob", {
+    "is-paused": isPaused,
+    "is-lost": isLost,
+    "has-details": isDetailed,
+    "is-wall": isWall,
+  });
 
   const waterfall = (
     <Waterfall
@@ -210,16 +152,16 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
       filter={rowFilter}
       node={view.node}
       onNode={onNode}
-      onOpen={onOpen}
+      onOpen={navigation.onOpen}
       isDetailed={isDetailed}
       job={view.job}
-      request={request}
+      request={navigation.request}
       zoom={view.zoom}
-      onZoom={onZoom}
+      onZoom={navigation.onZoom}
       folds={view.folds}
-      onFolds={onFolds}
+      onFolds={navigation.onFolds}
       traceLink={traceLink}
-      onClose={isNarrow ? onClose : undefined}
+      onClose={isNarrow ? onCloseDrawer : undefined}
     />
   );
   return (
@@ -232,10 +174,15 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
         theme={theme}
         onTheme={nextTheme}
         helpRef={helpRef}
+        onLeaveWall={isWall ? onLeaveWall : null}
+        onGo={onGo}
+        onPalette={onPalette}
       />
       <GlobalStatsBar feed={feed} />
-      <FilterBar feed={feed} view={view} change={change} link={link} searchRef={searchRef} />
-      {isNarrow && !isWaiting && (
+      {!isWall && (
+        <FilterBar feed={feed} view={view} change={change} link={link} searchRef={searchRef} />
+      )}
+      {isNarrow && !isWaiting && !isWall && (
         <SectionNav
           feed={feed}
           filters={filters}
@@ -245,7 +192,12 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
       )}
       <Announcer feed={feed} />
       {isLost && <AsOf feed={feed} />}
-      <main className={isBlank || isWaiting ? "grid is-blank" : "grid"}>
+      <main
+        className={classNames("grid", {
+          "is-blank": isBlank || isWaiting,
+          "is-folded": isFolded && !isNarrow,
+        })}
+      >
         {mustSignIn ? (
           <SignIn baseUrl={baseUrl} onDone={feed.retryNow} />
         ) : !isLoaded ? (
@@ -260,37 +212,45 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
               focus={shownTask}
               onFocus={onFocus}
               layout={view.layout}
-              onLayout={onLayout}
+              onLayout={navigation.onLayout}
               group={view.group}
-              onGroup={onGroup}
+              onGroup={navigation.onGroup}
               pins={view.pins}
-              onPins={onPins}
+              onPins={navigation.onPins}
             />
-            {!isNarrow && waterfall}
+            {!isNarrow && !isWall && waterfall}
+            {!isNarrow && !isWall && <Splitters isFolded={isFolded} />}
           </>
         )}
-        <RecentEventsTable
-          feed={feed}
-          filters={eventFilters}
-          chosen={view.event}
-          onChoose={onChoose}
-          onAll={onAll}
-          onResume={onResume}
-          onFocus={onFocus}
-          traceLink={traceLink}
-        />
+        {isWall ? null : isFolded && !isNarrow ? (
+          <FoldedEvents onUnfold={onUnfold} />
+        ) : (
+          <RecentEventsTable
+            feed={feed}
+            filters={eventFilters}
+            chosen={view.event}
+            onChoose={onChoose}
+            onAll={onAll}
+            onResume={onResume}
+            onFocus={onFocus}
+            traceLink={traceLink}
+            onFold={isNarrow ? undefined : onFold}
+          />
+        )}
         <SidePanel
           feed={feed}
           filters={filters}
-          tab={view.tab === "workers" ? "workers" : "failures"}
+          tab={view.tab === "workers" && !isWall ? "workers" : "failures"}
           onTab={onTab}
           onFocus={onFocus}
           onWorker={onWorker}
-          onQueue={onQueue}
-          onFailure={onFailure}
+          onQueue={navigation.onQueue}
+          onFailure={navigation.onFailure}
         />
       </main>
-      {isNarrow && isDrawerOpen && <Drawer label="Waterfall">{waterfall}</Drawer>}
+      {isNarrow && !isWall && navigation.isDrawerOpen && (
+        <Drawer label="Waterfall">{waterfall}</Drawer>
+      )}
       {isDetailed && !isWaiting && (
         <DetailsPanel
           feed={feed}
@@ -301,16 +261,16 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
           queue={view.queue}
           failure={view.failure}
           run={runOf(view)}
-          isFocused={isDetailsFocused || isNarrow}
+          isFocused={navigation.isDetailsFocused || isNarrow}
           link={link}
           traceLink={traceLink}
           onFocus={onFocus}
           onWorker={onWorker}
-          onQueue={onQueue}
-          onFailure={onFailure}
+          onQueue={navigation.onQueue}
+          onFailure={navigation.onFailure}
           onNode={onNode}
-          onRow={onRow}
-          onNextFailure={isNarrow && !isDrawerOpen ? null : onNextFailure}
+          onRow={navigation.onRow}
+          onNextFailure={isNarrow && !navigation.isDrawerOpen ? null : navigation.onNextFailure}
           onClose={onCloseDetails}
         />
       )}
@@ -319,6 +279,21 @@ export function MonitoringDashboard({ baseUrl }: MonitoringDashboardProps) {
         traceTemplate={traceTemplate ?? ""}
         onTraceTemplate={setTraceTemplate}
       />
+      {isPaletteOpen && (
+        <PagePalette
+          feed={feed}
+          overview={overview}
+          onClose={() => setPaletteOpen(false)}
+          page={{
+            view,
+            change,
+            onGo,
+            onTheme: nextTheme,
+            onCopy: () => copy(link()),
+            onHelp: () => helpRef.current?.showModal(),
+          }}
+        />
+      )}
     </div>
   );
 }
@@ -332,19 +307,15 @@ function AsOf({ feed }: { feed: MonitoringFeed }) {
   );
 }
 
+function classNames(always: string, others: Record<string, boolean>): string {
+  const on = Object.keys(others).filter((name) => others[name]);
+  return [always, ...on].join(" ");
+}
+
 function isLostConnection({ kind }: Connection): boolean {
   return kind === "stale" || kind === "reconnecting" || kind === "refused";
 }
 
 function sum(tasks: OverviewHead["tasks"]): number {
   return Object.values(tasks).reduce((total, tasksOfStatus) => total + tasksOfStatus, 0);
-}
-
-/** The title of the browser's tab: `3 running, 1 stalled · otel-bridge`. */
-function titleOf(overview: OverviewHead | null): string {
-  const { processing = 0, retrying = 0, stalled = 0 } = overview?.tasks ?? {};
-  const running = processing + retrying;
-  const parts = [running > 0 && `${running} running`, stalled > 0 && `${stalled} stalled`];
-  const counts = parts.filter(Boolean).join(", ");
-  return counts ? `${counts} · otel-bridge` : "otel-bridge";
 }

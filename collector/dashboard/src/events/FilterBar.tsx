@@ -1,14 +1,18 @@
 import { type KeyboardEvent, memo, type RefObject, useCallback, useEffect, useState } from "react";
-import type { Status } from "../feed/wire";
 import { CopyButton } from "../lib/CopyButton";
 import { count, STATUS_LABELS, shortId, taskName, withSpaces } from "../lib/format";
 import { CloseIcon, SearchIcon } from "../lib/icons";
 import type { ChangeView, ViewState } from "../lib/url-state";
+import { Combobox } from "../palette/Combobox";
+import { useRested } from "../palette/found";
+import { MAX_DRAWN, type Option } from "../palette/options";
+import { NO_FILTER } from "../palette/page-commands";
 import { useTaskTitles } from "../tasks/task-titles";
 import type { MonitoringFeed } from "../views/useMonitoringFeed";
 import { useView } from "../views/useView";
+import type { SearchRow } from "../views/view-types";
 
-/** Tasks that can be chosen from the list; the search finds others. */
+/** Tasks that are listed before anything is typed. */
 const TASKS = 40;
 const TYPING_RESTS_MS = 200;
 const NO_IDS: readonly string[] = [];
@@ -35,6 +39,13 @@ export const FilterBar = memo(function FilterBar({
   const tasks = useView(feed, "tasks", { at: { row: 0 }, count: TASKS });
   const isListed = tasks.rows.some((task) => task.k === view.task);
   const names = useTaskTitles(feed, view.task && !isListed ? [view.task] : NO_IDS);
+  const [taskText, setTaskText] = useState("");
+  const asked = useRested(taskText.trim(), TYPING_RESTS_MS);
+  const found = useView(
+    feed,
+    "search",
+    asked === "" ? null : { text: asked, among: "tasks", count: MAX_DRAWN },
+  );
   const notListed = (tasks.head?.total ?? 0) - tasks.rows.length;
   const [isOpen, setOpen] = useState(false);
   const isFiltered = Boolean(
@@ -62,43 +73,47 @@ export const FilterBar = memo(function FilterBar({
   };
   const clear = () => {
     setTyped(null);
-    change({ project: "", task: "", type: "", status: "", text: "", all: "" });
+    change(NO_FILTER);
   };
   return (
     <search className={isOpen ? "filters is-open" : "filters"}>
-      <Select
+      <Combobox
         label="Project"
         all="All projects"
         value={view.project}
-        options={(head?.projects ?? NO_IDS).map((id) => [id, id])}
+        options={(head?.projects ?? NO_IDS).map((id) => ({ id, label: id }))}
         onChange={(project) => change({ project, task: "" })}
       />
-      <Select
+      <Combobox
         label="Task"
         all="All tasks"
         value={view.task}
         valueLabel={names.get(view.task)}
-        options={tasks.rows.map((task) => [
-          task.k,
-          task.title || task.type ? `${taskName(task)} · ${shortId(task.k)}` : task.k,
-        ])}
-        more={notListed > 0 ? `and ${count(notListed)} more: search for them` : ""}
+        options={taskOptions([...tasks.rows, ...found.rows.map(foundTask)])}
+        more={notListed > 0 ? `and ${count(notListed)} more: type a part of the title or id` : ""}
         onChange={(task) => change({ task })}
+        onType={setTaskText}
       />
-      <Select
+      <Combobox
         label="Type"
         all="All types"
         value={view.type}
-        options={(head?.types ?? NO_IDS).map((type) => [type, withSpaces(type)])}
+        options={(head?.types ?? NO_IDS).map((id) => ({ id, label: withSpaces(id) }))}
         onChange={(type) => change({ type })}
       />
-      <Select
-        label="Status"
-        all="Any status"
+      <select
+        className={view.status ? "select is-set" : "select"}
+        aria-label="Status"
         value={view.status}
-        options={Object.entries(STATUS_LABELS) as [Status, string][]}
-        onChange={(status) => change({ status })}
-      />
+        onChange={(event) => change({ status: event.target.value })}
+      >
+        <option value="">Any status</option>
+        {Object.entries(STATUS_LABELS).map(([status, text]) => (
+          <option key={status} value={status}>
+            {text}
+          </option>
+        ))}
+      </select>
       <label className="search-box">
         <SearchIcon />
         <span className="offscreen">Search tasks, events and failures</span>
@@ -139,50 +154,23 @@ export const FilterBar = memo(function FilterBar({
   );
 });
 
-interface SelectProps {
-  label: string;
-  all: string;
-  value: string;
-  /** Text for a value that is not among the options; default: the value. */
-  valueLabel?: string | undefined;
-  options: readonly (readonly [string, string])[];
-  /** What is not among the options; empty: nothing. */
-  more?: string;
-  onChange: (value: string) => void;
+interface NamedTask {
+  readonly k: string;
+  readonly title: string | null;
+  readonly type: string | null;
 }
 
-const Select = memo(function Select(props: SelectProps) {
-  const { label, all, value, valueLabel = value, options, more = "", onChange } = props;
-  const isKnown = value === "" || options.some(([id]) => id === value);
-  return (
-    <select
-      className={value ? "select is-set" : "select"}
-      aria-label={label}
-      value={value}
-      onChange={(event) => onChange(event.target.value)}
-    >
-      <option value="">{all}</option>
-      {!isKnown && <option value={value}>{valueLabel}</option>}
-      {options.map(([id, text]) => (
-        <option key={id} value={id}>
-          {text}
-        </option>
-      ))}
-      {more && <option disabled>{more}</option>}
-    </select>
-  );
-}, hasSameOptions);
+function foundTask({ task, name }: SearchRow): NamedTask {
+  return { k: task, title: name, type: null };
+}
 
-/**
- * Compares options by their text: there are up to 200, made again four times a second with the
- * rows.
- */
-function hasSameOptions(a: SelectProps, b: SelectProps): boolean {
-  return (
-    a.value === b.value &&
-    a.valueLabel === b.valueLabel &&
-    a.more === b.more &&
-    a.options.length === b.options.length &&
-    a.options.every(([id, text], at) => id === b.options[at]?.[0] && text === b.options[at]?.[1])
-  );
+/** An option for each task, once, by name: the list does not move while one chooses. */
+function taskOptions(tasks: readonly NamedTask[]): readonly Option[] {
+  const options = new Map<string, Option>();
+  for (const task of tasks) {
+    const label = taskName(task);
+    const detail = label === task.k ? undefined : shortId(task.k);
+    if (!options.has(task.k)) options.set(task.k, { id: task.k, label, detail });
+  }
+  return [...options.values()].sort((a, b) => (a.label < b.label ? -1 : 1));
 }

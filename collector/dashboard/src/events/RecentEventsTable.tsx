@@ -3,6 +3,7 @@ import { memo, useCallback, useEffect, useLayoutEffect, useRef, useState } from 
 import { useMedia } from "../lib/browser";
 import { useFixedRows } from "../lib/fixed-rows";
 import { count } from "../lib/format";
+import { ChevronIcon } from "../lib/icons";
 import { usePanelKeys } from "../lib/keyboard";
 import { Refreshing } from "../lib/ListNote";
 import { Notice } from "../lib/Notice";
@@ -37,6 +38,8 @@ export interface RecentEventsTableProps {
   onResume?: () => void;
   /** Called to show a research task, and one of its jobs; default: no such button. */
   onFocus?: (taskId: string, jobId: string | null) => void;
+  /** Called to fold the table away; undefined or left out: no such button. */
+  onFold?: (() => void) | undefined;
   /** The URL of a trace; default: no link. */
   traceLink?: (traceId: string | undefined) => string | null;
 }
@@ -46,7 +49,8 @@ const noTraceLink = () => null;
 
 /** The virtualised event table; it does not move while it is scrolled down or a row is chosen. */
 export const RecentEventsTable = memo(function RecentEventsTable(props: RecentEventsTableProps) {
-  const { feed, filters = NO_FILTERS, onAll, onResume, onFocus, traceLink = noTraceLink } = props;
+  const { feed, filters = NO_FILTERS, onAll, onResume, onFocus, onFold } = props;
+  const { traceLink = noTraceLink } = props;
   const [ownChoice, setOwnChoice] = useState("");
   const chosen = props.chosen ?? ownChoice;
   const onChoose = props.onChoose ?? setOwnChoice;
@@ -169,6 +173,18 @@ export const RecentEventsTable = memo(function RecentEventsTable(props: RecentEv
           {isHeld && (
             <button type="button" className="pill" onClick={showLatest} data-testid="new-events">
               {table.newCount > 0 ? `${count(table.newCount)} new` : "Latest"} ↑
+            </button>
+          )}
+          {onFold && (
+            <button
+              type="button"
+              className="icon-button events-fold"
+              aria-label="Fold the events away"
+              aria-expanded={true}
+              title="Fold the events away (f)"
+              onClick={onFold}
+            >
+              <ChevronIcon />
             </button>
           )}
         </span>

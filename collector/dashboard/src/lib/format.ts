@@ -37,12 +37,16 @@ export function approximately(sec: number): string {
 /** How long ago a time was: `just now`, `14 s ago`, `3 h ago`; `never` for null. */
 export function ago(thenMs: number | null, nowMs: number): string {
   if (thenMs === null) return "never";
-  const sec = Math.max(0, Math.floor((nowMs - thenMs) / 1000));
-  if (sec < 2) return "just now";
-  if (sec < 60) return `${sec} s ago`;
-  if (sec < 3600) return `${Math.floor(sec / 60)} min ago`;
-  if (sec < 86_400) return `${Math.floor(sec / 3600)} h ago`;
-  return `${Math.floor(sec / 86_400)} d ago`;
+  return nowMs - thenMs < 2000 ? "just now" : `${roughly(nowMs - thenMs)} ago`;
+}
+
+/** A time that has passed, in one unit: `14 s`, `3 min`, `2 h`, `5 d`. */
+export function roughly(ms: number): string {
+  const sec = Math.max(0, Math.floor(ms / 1000));
+  if (sec < 60) return `${sec} s`;
+  if (sec < 3600) return `${Math.floor(sec / 60)} min`;
+  if (sec < 86_400) return `${Math.floor(sec / 3600)} h`;
+  return `${Math.floor(sec / 86_400)} d`;
 }
 
 /** Local time of day with milliseconds: `12:04:05.123`. */

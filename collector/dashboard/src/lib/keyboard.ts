@@ -21,21 +21,26 @@ export function usePanelKeys(handlers: Record<string, (detail: unknown) => void>
   }, [names]);
 }
 
-/** Call the action of a pressed key, by `KeyboardEvent.key`, except while the user types text. */
+/**
+ * Call the action of a pressed key, by `KeyboardEvent.key`, except while the user types text. One
+ * with `Ctrl+` before it is pressed with Ctrl or Cmd, also while typing.
+ */
 export function useKeyboardShortcuts(keys: Record<string, () => void>): void {
   const latest = useRef(keys);
   latest.current = keys;
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
-      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.altKey) return;
+      const isCombined = event.ctrlKey || event.metaKey;
+      const key = isCombined ? `Ctrl+${event.key}` : event.key;
+      const action = latest.current[key];
+      if (!action) return;
       const target = event.target instanceof HTMLElement ? event.target : null;
       const isTyping = target?.matches("input:not([type=checkbox]), textarea, select") === true;
-      if (isTyping && event.key !== "Escape") return;
+      if (isTyping && !isCombined && key !== "Escape") return;
       // The space bar activates a focused control; it must not pause the page as well.
-      if (event.key === " " && target?.closest("button, a, input, summary") != null) return;
-      if (document.querySelector("dialog[open]") && event.key !== "?") return;
-      const action = latest.current[event.key];
-      if (!action) return;
+      if (key === " " && target?.closest("button, a, input, summary") != null) return;
+      if (document.querySelector("dialog[open]") && key !== "?") return;
       event.preventDefault();
       action();
     };

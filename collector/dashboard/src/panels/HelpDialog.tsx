@@ -4,6 +4,7 @@ import { STATUS_LABELS } from "../lib/format";
 import { CloseIcon, StatusIcon } from "../lib/icons";
 
 const KEYS: readonly (readonly [string, string])[] = [
+  ["Ctrl+K", "go to anything, do anything"],
   ["/", "search"],
   ["space", "pause and resume"],
   ["j k", "next and previous event"],
@@ -16,6 +17,8 @@ const KEYS: readonly (readonly [string, string])[] = [
   ["a d", "pan the zoomed waterfall"],
   ["t", "theme: system, light, dark"],
   ["c", "copy a link to this view"],
+  ["f", "fold the events away"],
+  ["W", "wall mode: larger, no controls"],
   ["?", "this help"],
   ["esc", "close, clear the search"],
 ];

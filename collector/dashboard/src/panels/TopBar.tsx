@@ -2,10 +2,22 @@ import type { RefObject } from "react";
 import { memo } from "react";
 import type { Theme } from "../lib/browser";
 import { count } from "../lib/format";
-import { MoonIcon, PauseIcon, PlayIcon, SunIcon, SystemIcon } from "../lib/icons";
+import {
+  CloseIcon,
+  MoonIcon,
+  PauseIcon,
+  PlayIcon,
+  SearchIcon,
+  SunIcon,
+  SystemIcon,
+} from "../lib/icons";
+import type { ViewState } from "../lib/url-state";
+import { AttentionLine } from "../page/AttentionLine";
 import type { MonitoringFeed } from "../views/useMonitoringFeed";
 import { useNewEvents } from "../views/useOverview";
 import { ConnectionBadge } from "./ConnectionBadge";
+
+const IS_MAC = typeof navigator !== "undefined" && /Mac|iP/.test(navigator.platform);
 
 interface TopBarProps {
   feed: MonitoringFeed;
@@ -16,6 +28,12 @@ interface TopBarProps {
   theme: Theme;
   onTheme: () => void;
   helpRef: RefObject<HTMLDialogElement | null>;
+  /** Null when the page is not in wall mode, which shows no other controls. */
+  onLeaveWall: (() => void) | null;
+  /** Shows what needs attention. */
+  onGo: (to: Partial<ViewState>) => void;
+  /** Opens the command palette. */
+  onPalette: () => void;
 }
 
 /** The name, the state of the connection, and the controls of the whole page. */
@@ -27,15 +45,53 @@ export const TopBar = memo(function TopBar({
   theme,
   onTheme,
   helpRef,
+  onLeaveWall,
+  onGo,
+  onPalette,
 }: TopBarProps) {
   const newEvents = useNewEvents(feed);
+  const line = (
+    <AttentionLine feed={feed} isWall={onLeaveWall !== null} onGo={onGo} onAll={onPalette} />
+  );
+  if (onLeaveWall !== null)
+    return (
+      <header className="top">
+        <h1 className="brand">
+          <Mark /> otel-bridge
+        </h1>
+        {line}
+        <span className="top-end">
+          <ConnectionBadge feed={feed} />
+          <button
+            type="button"
+            className="icon-button"
+            aria-label="Leave the wall mode"
+            title="Leave the wall mode: Esc"
+            onClick={onLeaveWall}
+          >
+            <CloseIcon />
+          </button>
+        </span>
+      </header>
+    );
   return (
     <header className="top">
       <h1 className="brand">
         <Mark /> otel-bridge
       </h1>
       <ConnectionBadge feed={feed} />
+      {line}
       <span className="top-end">
+        <button
+          type="button"
+          className="button quiet"
+          title="Go to a task, job, worker or queue, or do something (Ctrl-K)"
+          onClick={onPalette}
+        >
+          <SearchIcon />
+          <span className="offscreen">Commands</span>
+          <kbd aria-hidden="true">{IS_MAC ? "⌘" : "Ctrl "}K</kbd>
+        </button>
         <button
           type="button"
           className={`button${isPaused ? " is-on" : ""}`}

@@ -1,0 +1,149 @@
+/** What the header says of the work: a sentence whose parts lead to their details. Pure. */
+import type { Status } from "../feed/wire";
+import { count, queueLabel, roughly } from "../lib/format";
+import type { ViewState } from "../lib/url-state";
+import type { OverviewHead, QueueRow } from "../views/view-types";
+
+/** One sign of trouble, as `OverviewHead.attention` has it, most urgent first. */
+export interface Trouble {
+  kind: "task_stalled" | "worker_lost" | "queue_stuck" | "task_failing" | "slow_job";
+  /** Of the task, worker, queue or job, for people. */
+  name: string;
+  /** Jobs that it is about. */
+  count: number;
+  /** Since when, ms; null: unknown. */
+  since: number | null;
+  /** Of its row: in the view `workers`, `queues`, `failures` or `tree`. */
+  key: string | null;
+  /** Id of its research task; null: it is of none. */
+  task: string | null;
+}
+
+/** The sentence's part for one kind of trouble. */
+export interface Part {
+  kind: Trouble["kind"];
+  /** The status whose icon and colour it has. */
+  status: Status;
+  text: string;
+  /** What it leads to. */
+  to: Partial<ViewState>;
+}
+
+const STATUS_OF: Record<Trouble["kind"], Status> = {
+  task_stalled: "stalled",
+  worker_lost: "failed",
+  queue_stuck: "stalled",
+  task_failing: "failed",
+  slow_job: "retrying",
+};
+/** Longer names are truncated in the middle, for names of one kind differ at both ends. */
+const MAX_NAME_CHARS = 32;
+/** A tab has room for so many parts. */
+const TITLE_PARTS = 2;
+
+/** The signs of trouble; null: this collector does not report them. */
+export function troublesOf(head: OverviewHead | null): readonly Trouble[] | null {
+  return (head as { attention?: readonly Trouble[] } | null)?.attention ?? null;
+}
+
+/** How many tasks run: `3 running`; null before the first answer. */
+export function runningText(head: OverviewHead | null): string | null {
+  if (head === null) return null;
+  const { processing = 0, retrying = 0 } = head.tasks;
+  return processing + retrying > 0 ? `${count(processing + retrying)} running` : "nothing runs";
+}
+
+/** A part for each sign of trouble. `queues` say why those that are stuck are. */
+export function partsOf(
+  troubles: readonly Trouble[],
+  now: number,
+  queues: readonly QueueRow[] = [],
+): readonly Part[] {
+  return troubles.map((trouble) => ({
+    kind: trouble.kind,
+    status: STATUS_OF[trouble.kind],
+    text: textOf(trouble, now, queues),
+    to: placeOf(trouble),
+  }));
+}
+
+function textOf(trouble: Trouble, now: number, queues: readonly QueueRow[]): string {
+  const { kind, count: jobs, since, key } = trouble;
+  const name = inMiddle(kind === "queue_stuck" ? queueLabel(trouble.name) : trouble.name);
+  const passed = since === null ? null : roughly(now - since);
+  switch (kind) {
+    case "task_stalled":
+      return passed === null ? `${name} is stalled` : `${name} stalled for ${passed}`;
+    case "worker_lost":
+      return `worker ${name} lost${jobs > 0 ? ` with ${plural(jobs, "job")}` : ""}${
+        passed === null ? "" : ` ${passed} ago`
+      }`;
+    case "queue_stuck": {
+      const row = queues.find((queue) => queue.k === key);
+      const why = row?.workers === 0 ? ": no worker takes from it" : "";
+      return `queue ${name} ${passed === null ? "is stuck" : `has waited ${passed}`}${why}`;
+    }
+    case "task_failing":
+      return `${name}: ${count(jobs)} failed`;
+    case "slow_job":
+      return `${name} is far slower than its siblings`;
+  }
+}
+
+function placeOf({ kind, key, task }: Trouble): Partial<ViewState> {
+  switch (kind) {
+    case "task_stalled":
+      return { task: task ?? key ?? "", status: "" };
+    case "worker_lost":
+      return { worker: key ?? "" };
+    case "queue_stuck":
+      return { queue: key ?? "" };
+    case "task_failing":
+      if (key !== null && key !== task) return { failure: key };
+      return { task: task ?? key ?? "", status: "" };
+    case "slow_job":
+      return { task: task ?? "", node: key ?? "", open: "1" };
+  }
+}
+
+function inMiddle(name: string): string {
+  const letters = [...name];
+  if (letters.length <= MAX_NAME_CHARS) return name;
+  const half = MAX_NAME_CHARS / 2;
+  return `${letters.slice(0, half).join("").trimEnd()}…${letters.slice(1 - half).join("")}`;
+}
+
+function plural(number: number, noun: string): string {
+  return `${count(number)} ${number === 1 ? noun : `${noun}s`}`;
+}
+
+/** The title of the browser's tab: `! 1 stalled, emails stuck · otel-bridge`. */
+export function titleOf(head: OverviewHead | null, isLost: boolean): string {
+  if (isLost) return "No connection · otel-bridge";
+  const { processing = 0, retrying = 0, stalled = 0 } = head?.tasks ?? {};
+  const troubles = troublesOf(head) ?? [];
+  const running = processing + retrying;
+  const isTrouble = troubles.length > 0;
+  const texts = isTrouble
+    ? troubleTexts(troubles, stalled).slice(0, TITLE_PARTS)
+    : [running > 0 && `${running} running`, stalled > 0 && `${stalled} stalled`];
+  const said = texts.filter(Boolean).join(", ");
+  return said ? `${isTrouble ? "! " : ""}${said} · otel-bridge` : "otel-bridge";
+}
+
+/** A short text for each kind of trouble, the most urgent kind first. */
+function troubleTexts(troubles: readonly Trouble[], stalled: number): readonly string[] {
+  return [...new Set(troubles.map(({ kind }) => kind))].map((kind) => {
+    const [first, ...others] = troubles.filter((trouble) => trouble.kind === kind);
+    const number = others.length + 1;
+    const isOne = number === 1 && first !== undefined;
+    const texts: Record<Trouble["kind"], string> = {
+      task_stalled: `${Math.max(number, stalled)} stalled`,
+      worker_lost: `${plural(number, "worker")} lost`,
+      queue_stuck: isOne ? `${queueLabel(first.name)} stuck` : `${number} queues stuck`,
+      task_failing: `${number} failing`,
+      slow_job: `${number} slow`,
+    };
+    return texts[kind];
+  });
+}
