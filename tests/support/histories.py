@@ -273,6 +273,9 @@ def digest(model: Fold) -> dict[str, object]:
                 queue.depth,
                 queue.priorities,
                 queue.oldest(now),
+                queue.trend(0),
+                queue.filled_since(),
+                queue.fell_at(),
                 *jobs,
             )
     return found

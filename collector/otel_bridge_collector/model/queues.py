@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush, heapreplace
+from itertools import pairwise
 from typing import Any, Final
 
 from otel_bridge_collector.model.events import ENQUEUE, PROCESSING, Event, read_meta, short_name
@@ -23,6 +24,10 @@ __all__ = ["Queue", "Queues"]
 _MAX_PRIORITIES: Final = 32
 """Of one queue; those after the first ones by name are left out."""
 _SLACK: Final = 64
+_POINT_US: Final = 10_000_000
+"""Between two points of the trend of a depth: workers report depths every 5 to 15 s."""
+_MAX_POINTS: Final = 60
+"""Ten minutes. At 200 queues the points take some 2 MB."""
 
 
 class Queue:
@@ -55,6 +60,7 @@ class Queue:
         "_arrived",
         "_heap",
         "_number",
+        "_points",
         "depth",
         "empty",
         "filled",
@@ -84,13 +90,15 @@ class Queue:
         self._heap: list[tuple[int, int, Job]] = []
         """(since when it waits, number, job); an entry may be out of date, but never too late."""
         self._number = 0
+        self._points: dict[int, tuple[int, int]] = {}
+        """The latest report of each 10 s, as ``depth``; the newest 60."""
 
     def report(self, ts: int, depth: int, priorities: tuple[tuple[str, int], ...] = ()) -> None:
         """
         Merge one report of its depth, in any order; a repeated one changes nothing.
 
         On the collector's event loop; never raises. Keeps the latest report, the latest of jobs in
-        it, and the two latest that it is empty.
+        it, the two latest that it is empty, and the latest of each 10 s for the trend.
 
         Args:
             ts: Of the report, microseconds.
@@ -105,6 +113,34 @@ class Queue:
         elif ts not in self.empty:
             later, earlier, _ = sorted((*self.empty, ts), reverse=True)
             self.empty = (later, earlier)
+        points = self._points
+        at = ts // _POINT_US
+        points[at] = max(points.get(at, (ts, depth)), (ts, depth))
+        if len(points) > _MAX_POINTS:
+            del points[min(points)]
+
+    def trend(self, since: int) -> list[tuple[int, int]]:
+        """
+        Return how its depth went, as (ts, depth), the oldest first; at most 60 points, 10 s each.
+
+        On the collector's event loop; never raises.
+
+        Args:
+            since: Leave out what was reported before, microseconds.
+        """
+        return sorted(point for point in self._points.values() if point[0] >= since)
+
+    def filled_since(self) -> int | None:
+        """Since when each report says that jobs are in it, as far as is held; None: none does."""
+        if self.depth is None or not self.depth[1]:
+            return None
+        return min((ts for ts, _ in self._points.values() if ts > self.empty[0]), default=None)
+
+    def fell_at(self) -> int:
+        """When its depth was last reported lower than before: something was taken; 0: never."""
+        points = self.trend(0)
+        falls = (b[0] for a, b in pairwise(points) if b[1] < a[1])
+        return max(falls, default=0)
 
     def emptied_at(self) -> int:
         """
@@ -114,10 +150,13 @@ class Queue:
         collector's event loop; never raises.
         """
         earlier = self.empty[1]
-        if earlier <= self.filled or self.running:
-            return 0
-        is_busy = any(job.st == PROCESSING for host in self.hosts for job in host.open)
-        return 0 if is_busy else earlier
+        return 0 if earlier <= self.filled or self.is_in_use() else earlier
+
+    def is_in_use(self) -> bool:
+        """Whether a job of it runs, or a worker that takes from it is busy with any job."""
+        if self.running:
+            return True
+        return any(job.st == PROCESSING for host in self.hosts for job in host.open)
 
     def unsure(self) -> Iterator[Job]:
         """Yield the jobs whose verdict may have changed since the last call; evaluate each."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -160,3 +161,22 @@ def test_queues_are_bounded() -> None:
     model = Fold(Limits(queues=2))
     model.apply(event(0, "queue_depth_update", counts={"a": 1, "b": 2, "c": 3}), moment(0))
     assert list(model.queues.by_name) == ["a", "b"]
+
+
+def test_the_trend_of_a_depth() -> None:
+    """The latest report of each 10 s, in any order, and of ten minutes at most."""
+    reports = [depth(seconds, seconds % 7) for seconds in range(0, 800, 4)]
+    queue = fold_every_way(reports, 800, ways=6).queues.by_name["q"]
+    points = queue.trend(0)
+    assert len(points) == 60
+    assert points[-1] == (moment(796), 796 % 7)
+    assert all(b[0] - a[0] <= 12_000_000 for a, b in pairwise(points))
+    assert [point[0] for point in queue.trend(moment(780))] == [moment(788), moment(796)]
+
+
+def test_since_when_a_queue_is_filled() -> None:
+    """Since the first report after the latest empty one; and when something was taken last."""
+    queue = fold([depth(0, 3), depth(11, 0), depth(22, 5), depth(33, 4), depth(44, 4)]).queues
+    assert queue.by_name["q"].filled_since() == moment(22)
+    assert queue.by_name["q"].fell_at() == moment(33)
+    assert fold([depth(0, 0)]).queues.by_name["q"].filled_since() is None
