@@ -38,17 +38,17 @@ async def one_view(view: str, request: Request) -> Response:
     Answer 200 with one page of the dashboard's data, a view, as JSON: ``{"t": "full", ...}``.
 
     It is the message that ``/ws/views`` sends first for the same view. ``view`` is ``events``,
-    ``failure``, ``failures``, ``job``, ``lines``, ``overview``, ``queues``, ``search``, ``strip``,
-    ``tasks``, ``tree``, ``worker`` or ``workers``. The query's ``params`` is a JSON object of the
-    view's parameters, such as ``{"count": 20}``, at most 16 KiB; without it the defaults hold, but
-    ``job`` needs ``task`` and ``job``, ``lines`` needs ``task`` and ``node``, ``search`` needs
-    ``text``, ``strip`` and ``tree`` need ``task``, ``worker`` needs ``worker``, ``failure`` needs
-    ``failure``. The account of the request sees its projects only, and gets one such answer, or
-    ``/monitor/snapshot``, at a time; others wait. 400: the view or a parameter is unknown or wrong.
-    403: the view is ``lines``, and the token has neither ``rights=lines`` nor ``projects=*``. 404:
-    what the view shows does not exist, or the account may not see it, or it has left the
-    collector's memory. 429 with ``Retry-After``: 100 requests of the account are waiting. 500: the
-    view could not be computed, which is logged.
+    ``failure``, ``failures``, ``job``, ``lines``, ``overview``, ``queue``, ``queues``, ``search``,
+    ``strip``, ``tasks``, ``tree``, ``worker`` or ``workers``. The query's ``params`` is a JSON
+    object of the view's parameters, such as ``{"count": 20}``, at most 16 KiB; without it the
+    defaults hold, but ``job`` needs ``task`` and ``job``, ``lines`` needs ``task`` and ``node``,
+    ``search`` needs ``text``, ``strip`` and ``tree`` need ``task``, ``worker`` needs ``worker``,
+    ``queue`` needs ``queue``, ``failure`` needs ``failure``. The account of the request sees its
+    projects only, and gets one such answer, or ``/monitor/snapshot``, at a time; others wait. 400:
+    the view or a parameter is unknown or wrong. 403: the view is ``lines``, and the token has
+    neither ``rights=lines`` nor ``projects=*``. 404: what the view shows does not exist, or the
+    account may not see it, or it has left the collector's memory. 429 with ``Retry-After``: 100
+    requests of the account are waiting. 500: the view could not be computed, which is logged.
     """
     try:
         text = QueryValues(request.query_params.multi_items()).get("params") or "{}"
