@@ -82,6 +82,7 @@ CASES: Final = (
     Case("job", "job", "running_task", _RUNNING, {"task": "task-1", "job": "j-s1"}),
     Case("lines", "lines", "running_task", _RUNNING, {"task": "task-1", "node": _NODE, "count": 9}),
     Case("overview", "overview", "running_task", _RUNNING, {}),
+    Case("queue", "queue", "running_task", _RUNNING, {"queue": "nexus:tasks:normal_priority"}),
     Case("queues", "queues", "running_task", _RUNNING, {}),
     Case("search", "search", "running_task", _RUNNING, {"text": "J-S"}),
     Case("strip", "strip", "running_task", _RUNNING, {"task": "task-1", "buckets": 20}),

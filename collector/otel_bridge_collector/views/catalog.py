@@ -17,7 +17,7 @@ from otel_bridge_collector.views.listing import Scope, Window
 from otel_bridge_collector.views.state import ViewState
 from otel_bridge_collector.views.task import job, lines, search, strip
 from otel_bridge_collector.views.tree import view as tree
-from otel_bridge_collector.views.workers import queues, worker, workers
+from otel_bridge_collector.views.workers import queue, queues, worker, workers
 from otel_bridge_collector.wire.views.messages import first_error
 from otel_bridge_collector.wire.views.params import (
     EventsParams,
@@ -27,6 +27,7 @@ from otel_bridge_collector.wire.views.params import (
     LinesParams,
     ListParams,
     OverviewParams,
+    QueueParams,
     SearchParams,
     StripParams,
     TasksParams,
@@ -80,6 +81,7 @@ CATALOG: Final[Mapping[str, View]] = {
     "job": View(JobParams, job.compute, job.merge),
     "lines": View(LinesParams, lines.compute, lines.merge, needs_lines=True),
     "overview": View(OverviewParams, overview.compute, overview.merge),
+    "queue": View(QueueParams, queue.compute, queue.merge),
     "queues": View(ListParams, queues.compute, queues.merge),
     "search": View(SearchParams, search.compute, search.merge),
     "strip": View(StripParams, strip.compute, strip.merge),

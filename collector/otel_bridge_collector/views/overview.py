@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence, Set
+from functools import partial
 from typing import Any
 
-from otel_bridge_collector.model.events import STATUS_NAMES
+from otel_bridge_collector.model.events import COMPLETED, FAILED, STATUS_NAMES
+from otel_bridge_collector.model.nodes import Task
 from otel_bridge_collector.model.snapshot.panels import queue_depths
+from otel_bridge_collector.views.attention.entries import (
+    LostWorker,
+    Standing,
+    choose,
+    of_queues,
+    of_tasks,
+    of_workers,
+)
 from otel_bridge_collector.views.listing import Listing, Scope, Window
 from otel_bridge_collector.views.state import MAX_NAMES, ViewState
+from otel_bridge_collector.views.workers.queues import Known, add_up_queues, known_queues
+from otel_bridge_collector.views.workers.workers import held_by, shown_by_key
 from otel_bridge_collector.wire.views.params import OverviewParams
 from otel_bridge_collector.wire.views.rows import OverviewHead
 
@@ -33,8 +45,13 @@ def compute(state: ViewState, params: OverviewParams, scope: Scope) -> Listing:
     """
     model, now = state.model, state.now
     tasks: Counter[str] = Counter()
+    standing = []
     for known in state.tasks.visible(scope, params.project):
-        tasks[STATUS_NAMES[known.status]] += 1
+        status = known.status
+        tasks[STATUS_NAMES[status]] += 1
+        if status != COMPLETED and status != FAILED:
+            has_failed = bool(known.job_statuses >> FAILED & 1)
+            standing.append(Standing(known.task, status, known.start, known.end, has_failed))
     names = _projects(params, scope)
     minute = [model.stats.totals(now, 60, name) for name in names]
     five = [model.stats.totals(now, 300, name) for name in names]
@@ -51,6 +68,7 @@ def compute(state: ViewState, params: OverviewParams, scope: Scope) -> Listing:
         "failed_1m": sum(total.failed for total in minute),
         "ended_5m": sum(total.ended for total in five),
         "failed_5m": sum(total.failed for total in five),
+        "attention": of_tasks(model, state.trouble, standing, partial(_failed, state)),
         "shared": None if scope is not None else _shared(state),
     }
     return Listing((), _no_row, sums)
@@ -58,6 +76,10 @@ def compute(state: ViewState, params: OverviewParams, scope: Scope) -> Listing:
 
 def _no_row(key: str) -> bytes:
     raise KeyError(key)
+
+
+def _failed(state: ViewState, task: Task) -> int:
+    return state.tasks.by_id[task.id].card(state.model).failed
 
 
 def _projects(params: OverviewParams, scope: Scope) -> list[str | None]:
@@ -77,16 +99,33 @@ def _shared(state: ViewState) -> dict[str, Any]:
         "dropped": dropped + stats.events_unreadable,
         "online": workers["online"],
         "lost": workers["offline"],
+        "lost_workers": _lost_workers(state),
+        "queues": known_queues(state),
         "queued": {queue.queue: queue.depth for queue in queue_depths(state.model, state.queues)},
     }
+
+
+def _lost_workers(state: ViewState) -> list[LostWorker]:
+    return [
+        LostWorker(key, str(one.worker.id), one.worker.last_seen, len(held_by(one)))
+        for key, one in shown_by_key(state).items()
+        if one.status == "offline"
+    ]
+
+
+def _waiting(queues: Known) -> dict[str, int]:
+    """Jobs that wait where no depth was reported, by queue."""
+    facts = sorted(queues.facts.items())
+    return {name: one.waiting for name, one in facts if one.depth is None}
 
 
 def merge(parts: Sequence[Listing], params: OverviewParams) -> Window:
     """
     Add up the parts of several processes, and make the head; the window has no rows.
 
-    Tasks, jobs and rates are added. Workers, queues and dropped events are those of the first part,
-    because every process folds (merges into its state) all events of workers and queues. Pure.
+    Tasks, jobs and rates are added. Workers, depths of queues and dropped events are those of the
+    first part, because every process folds (merges into its state) all events of workers and
+    queues. Pure.
 
     Args:
         parts: What ``compute`` returned in each process, at least one.
@@ -104,6 +143,15 @@ def merge(parts: Sequence[Listing], params: OverviewParams) -> Window:
         tasks.update(part.sums["tasks"])
         running.update(part.sums["running"])
         sums.update({name: part.sums[name] for name in _ADDED})
+    entries = [entry for part in parts for entry in part.sums["attention"]]
+    queues: Known | None = None
+    if shared:
+        queues = add_up_queues([part.sums["shared"]["queues"] for part in parts])
+        workers = [part.sums["shared"]["lost_workers"] for part in parts]
+        entries += of_workers(workers, queues.now)
+        entries += of_queues(
+            {name: (facts, queues.stuck(name)) for name, facts in queues.facts.items()}
+        )
     head = OverviewHead(
         tasks=dict(sorted(tasks.items())),
         jobs_running=running.total(),
@@ -118,8 +166,8 @@ def merge(parts: Sequence[Listing], params: OverviewParams) -> Window:
         workers_online=shared and shared["online"],
         workers_lost=shared and shared["lost"],
         queued=shared and shared["queued"],
-        waiting=shared and {},
-        attention=(),
+        waiting=queues and _waiting(queues),
+        attention=choose(entries),
         projects=_first_names(part.sums["projects"] for part in parts),
         types=_first_names(part.sums["types"] for part in parts),
     )

@@ -13,6 +13,16 @@ from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.processes.records import Incarnation, Worker
 from otel_bridge_collector.model.reading.projects import is_shared
 from otel_bridge_collector.model.snapshot.panels import WorkerStatus, shown_processes
+from otel_bridge_collector.views.attention.slow import Slowness
+from otel_bridge_collector.views.attention.stuck import (
+    QueueFacts,
+    Stuck,
+    Takers,
+    read_queues,
+    stuck,
+    takers,
+)
+from otel_bridge_collector.views.attention.trouble import NO_TROUBLE, find_trouble
 from otel_bridge_collector.views.budget import Budget
 from otel_bridge_collector.views.listing import Scope
 from otel_bridge_collector.views.task_index import TaskIndex
@@ -25,6 +35,7 @@ MAX_NAMES: Final = 200
 
 
 _MAX_ORDERS: Final = 300
+_SECOND_US: Final = 1_000_000
 
 
 def ms(time_us: int | None) -> int | None:
@@ -95,6 +106,8 @@ class ViewState:
     Attributes:
         budget: Keeps lists that are expensive to make, and decides when each is made again.
         tasks: All tasks, indexed; none before the first refresh.
+        slowness: Says how many times as long as others an attempt takes.
+        trouble: Tasks with slow jobs, a lost worker or a stuck queue, as of the latest second.
         ring: As given.
         lines: Log lines of the nodes that people look at; a poller fills it. Empty at first.
         kept_events: What the view ``events`` keeps from tick to tick, by query and scope, the one
@@ -118,10 +131,16 @@ class ViewState:
         self.kept_events: dict[Any, Any] = {}
         self.budget = Budget(clock)
         self.tasks = TaskIndex(model)
+        self.slowness = Slowness(self.budget)
+        self.trouble = NO_TROUBLE
         self.orders: dict[Any, tuple[int, Any, Any]] = {}
         self._kept: dict[Callable[[Fold], Kept], Any] = {}
         self._processes: Sequence[tuple[Worker, Incarnation | None, WorkerStatus]] | None = None
         self._running: dict[tuple[str | None, bool], Counter[str]] | None = None
+        self._takers: Takers | None = None
+        self._queue_facts: dict[str, QueueFacts] | None = None
+        self._clock = clock
+        self._looked_at = (-1, -1)
 
     @property
     def now(self) -> int:
@@ -144,9 +163,23 @@ class ViewState:
         self.budget.refresh(self.now // 1000)
         for kept in self._kept.values():
             kept.refresh()
-        self._running = self._processes = None
+        self._running = self._processes = self._takers = self._queue_facts = None
+        self._look()
         if len(self.orders) > _MAX_ORDERS:
             self.orders.clear()
+
+    def _look(self) -> None:
+        """
+        Find the tasks that need attention, once a second of either clock.
+
+        The clock stands in tests, and the state's time where a collector reads back its log.
+        """
+        second = self.now // _SECOND_US, int(self._clock.monotonic())
+        if second != self._looked_at:
+            self._looked_at = second
+            names = [name for name in self.queue_facts() if self.stuck(name) is not None]
+            self.trouble = find_trouble(self.model, self.slowness, names)
+            self.tasks.note_trouble(self.trouble)
 
     def keep(self, make: Callable[[Fold], _Kept]) -> _Kept:
         """
@@ -192,6 +225,27 @@ class ViewState:
         if self._processes is None:
             self._processes = shown_processes(self.model)
         return self._processes
+
+    def takers(self) -> Takers:
+        """Return who takes from which queue; once a ``refresh``, on the event loop of the model."""
+        if self._takers is None:
+            self._takers = takers(self.processes())
+        return self._takers
+
+    def queue_facts(self) -> dict[str, QueueFacts]:
+        """
+        Return the queues that are listed, by name; read once a ``refresh``. Raises nothing.
+
+        As ``read_queues``; on the event loop of the model.
+        """
+        if self._queue_facts is None:
+            self._queue_facts = read_queues(self.model.queues, self.takers(), self.now)
+        return self._queue_facts
+
+    def stuck(self, name: str) -> Stuck | None:
+        """Return why a listed queue is stuck by what this process knows; KeyError if not listed."""
+        names = self.takers().of(name)
+        return stuck(self.queue_facts()[name], None if names is None else len(names), self.now)
 
     def running_by_type(self, scope: Scope, project: str | None) -> Counter[str]:
         """

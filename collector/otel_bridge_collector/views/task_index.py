@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
 from otel_bridge_collector.model.events import FAILED, PROCESSING, STALLED
@@ -20,6 +20,7 @@ from otel_bridge_collector.model.reading.cards import Card
 from otel_bridge_collector.model.reading.phases import is_phase_shown
 from otel_bridge_collector.model.reading.projects import is_shared
 from otel_bridge_collector.model.snapshot.cards import OPEN, is_waiting
+from otel_bridge_collector.views.attention.trouble import NO_TROUBLE, Trouble
 from otel_bridge_collector.views.listing import GoneError, Scope
 
 __all__ = ["IndexedTask", "TaskIndex"]
@@ -66,6 +67,7 @@ class IndexedTask:
         "start",
         "status",
         "task",
+        "trouble",
     )
 
     def __init__(self, task: Task) -> None:
@@ -76,6 +78,7 @@ class IndexedTask:
         self.is_waiting = False
         self.job_statuses = 0
         self.row: bytes | None = None
+        self.trouble: str | None = None
         self.changes = 0
         self._card: Card | None = None
         self._names: set[str] | None = None
@@ -86,7 +89,8 @@ class IndexedTask:
     def listed(self) -> tuple[object, ...]:
         """What lists are sorted or filtered by, but for texts."""
         waits = self.is_waiting
-        return self.status, waits, self.start, self.end, self.job_statuses, self.task.project
+        facts = self.status, waits, self.start, self.end, self.job_statuses
+        return (*facts, self.task.project, self.trouble)
 
     @property
     def names(self) -> set[str]:
@@ -170,6 +174,7 @@ class TaskIndex:
         """Of evicted tasks the project, and whether limited readers must not see it."""
         self._model = model
         self._checked_at = 0
+        self._trouble = NO_TROUBLE
 
     def refresh(self) -> None:
         """Bring it up to date; the model must have been swept at the present time."""
@@ -194,6 +199,30 @@ class TaskIndex:
             for known in list(self.by_id.values()):
                 if known.status in OPEN:
                     self._note(known.task)
+
+    def note_trouble(self, trouble: Trouble) -> None:
+        """
+        Note which tasks need attention for what is not theirs alone; never raises.
+
+        Args:
+            trouble: As of now. Only tasks of this one and of that before are looked at.
+        """
+        before, self._trouble = self._trouble, trouble
+        for task in set(chain(*before, *trouble)):
+            known = self.by_id.get(task.id)
+            if known is None or known.task is not task:
+                continue
+            found = None
+            if task in trouble.lost:
+                found = "worker_lost"
+            elif task in trouble.stuck:
+                found = "queue_stuck"
+            elif task in trouble.slow:
+                found = "jobs_slow"
+            if found != known.trouble:
+                known.trouble = found
+                known.row = None
+                self.version += 1
 
     def _remember(self, task: Task) -> None:
         evicted = self._evicted
@@ -274,8 +303,9 @@ class TaskIndex:
         """
         Return why a task needs attention, in one word; None: it does not. Never raises.
 
-        ``stalled`` or ``failed`` is the task itself; ``jobs_stalled`` (while it runs) and
-        ``jobs_failed`` say that at least one of its jobs is.
+        ``stalled`` or ``failed`` is the task itself. While it is open: ``worker_lost``,
+        ``jobs_stalled``, ``jobs_failed``, ``queue_stuck`` or ``jobs_slow``, the first that holds of
+        at least one of its jobs; ``jobs_failed`` once it has ended, too.
 
         Args:
             known: As of the latest refresh.
@@ -284,10 +314,14 @@ class TaskIndex:
             return "stalled"
         if known.status == FAILED:
             return "failed"
-        agg = known.task.agg
-        if known.status == PROCESSING and agg[STALLED]:
-            return "jobs_stalled"
-        return "jobs_failed" if agg[FAILED] else None
+        has_failed = known.job_statuses >> FAILED & 1
+        if known.status in OPEN:
+            if known.trouble == "worker_lost":
+                return known.trouble
+            if known.status == PROCESSING and known.job_statuses >> STALLED & 1:
+                return "jobs_stalled"
+            return "jobs_failed" if has_failed else known.trouble
+        return "jobs_failed" if has_failed else None
 
 
 def _may_see(scope: Scope, project: str | None, is_hidden: bool) -> bool:

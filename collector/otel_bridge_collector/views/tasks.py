@@ -10,13 +10,11 @@ from pydantic_core import to_json
 
 from otel_bridge_collector.model.events import (
     COMPLETED,
-    FAILED,
     PROCESSING,
     STALLED,
     STATUS_NAMES,
 )
 from otel_bridge_collector.model.reading.phases import PhaseRow
-from otel_bridge_collector.model.snapshot.cards import OPEN
 from otel_bridge_collector.views.listing import Listing, Scope, Window, merge_listings, window
 from otel_bridge_collector.views.state import ViewState, ms
 from otel_bridge_collector.views.task import groups
@@ -29,9 +27,12 @@ __all__ = ["compute", "merge"]
 
 _Order = list[tuple[tuple[Any, ...], str]]
 
-_BUCKETS: Final = {STALLED: 0, FAILED: 1, **dict.fromkeys(OPEN, 2)}
+_REASONS: Final = (
+    "stalled", "worker_lost", "jobs_stalled", "jobs_failed", "queue_stuck", "jobs_slow", "failed",
+)  # fmt: skip
 """What needs attention most comes first; then what runs, what only waits, what has completed."""
-_WAITING, _COMPLETED = 3, 4
+_BUCKETS: Final = {reason: rank for rank, reason in enumerate(_REASONS)}
+_RUNNING, _WAITING, _OVER = len(_REASONS), len(_REASONS) + 1, len(_REASONS) + 2
 
 
 def compute(state: ViewState, params: TasksParams, scope: Scope) -> Listing:
@@ -68,7 +69,7 @@ def _order(state: ViewState, params: TasksParams, scope: Scope) -> tuple[_Order,
     if kept is not None and kept[0] == state.tasks.version:
         return kept[1], kept[2]
     seen = list(state.tasks.visible(scope, params.project))
-    attention = sum(known.status in (STALLED, FAILED) for known in seen)
+    attention = sum(_is_urgent(state, known) for known in seen)
     passes = _filter(state, params, scope)
     found = seen if passes is None else list(filter(passes, seen))
     place = groups.placing(params)
@@ -103,10 +104,17 @@ def merge(parts: Sequence[Listing], params: TasksParams) -> Window:
     return Window(head.model_dump(), rows)
 
 
+def _is_urgent(state: ViewState, known: IndexedTask) -> bool:
+    return known.status != COMPLETED and state.tasks.needs_attention(known) is not None
+
+
 def _by_attention(state: ViewState, known: IndexedTask) -> tuple[int, int]:
-    del state
-    bucket = _WAITING if known.is_waiting else _BUCKETS.get(known.status, _COMPLETED)
-    return bucket, -known.start
+    reason = state.tasks.needs_attention(known)
+    if known.status == COMPLETED:
+        return _OVER, -known.start  # with failed jobs too: nothing about it is urgent
+    if reason is not None:
+        return _BUCKETS[reason], -known.start
+    return _WAITING if known.is_waiting else _RUNNING, -known.start
 
 
 def _by_start(state: ViewState, known: IndexedTask) -> tuple[int, int]:

@@ -434,7 +434,10 @@ export interface TasksHead {
   total: number;
   /** Tasks before the filters but for the project. */
   total_all: number;
-  /** Of these, those that are stalled or have failed. */
+  /**
+   * Of these, those that need attention now: stalled or failed ones, and open ones
+   * with a `TaskRow.why`. One that has completed with failed jobs is not counted.
+   */
   attention: number;
   /** Rows at the start of the list that are there because they were pinned. */
   pinned: number;

@@ -78,6 +78,7 @@ class _Rows:
         self, state: ViewState, job: Job, card_ended: int | None, *, has_hosts: bool
     ) -> None:
         self._model = state.model
+        self._slowness, self._now = state.slowness, state.now
         self._job = job
         self._card_ended = card_ended
         self._has_hosts = has_hosts
@@ -133,7 +134,7 @@ class _Rows:
                 "error": error_of(self._job, node),
                 "stack": None if node.more is None else node.more.stack,
                 "progress": progress_of(node),
-                "slow": None,
+                "slow": self._slowness.factor(node, state.status, state.ended, self._now),
             }
         )
 

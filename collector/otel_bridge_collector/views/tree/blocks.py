@@ -61,8 +61,8 @@ class Item(msgspec.Struct, gc=False, eq=False):
         parent, block: The row above and the block of that in which it is; None for the task's row.
         kids: Blocks of its children, sorted; None: it has none.
         key: Its key, once a row of it was made; None before.
-        row, depth, state: Its JSON; for which depth and state of the node that was made. A row of
-            None is to be made again; a state of None cannot change without an event.
+        row, depth, state, slow: Its JSON; for which depth, state of the node and slowness that was
+            made. A row of None is to be made again; a state of None cannot change without an event.
         read: Number of the refresh that last dropped its row and those above it.
     """
 
@@ -76,6 +76,7 @@ class Item(msgspec.Struct, gc=False, eq=False):
     row: bytes | None = None
     depth: int = 0
     state: NodeState | Standing | None = None
+    slow: float | None = None
     read: int = 0
 
 

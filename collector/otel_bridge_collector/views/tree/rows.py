@@ -40,6 +40,7 @@ from otel_bridge_collector.model.snapshot.bars import (
     queued_at,
     worker_id_of,
 )
+from otel_bridge_collector.views.attention.slow import Slowness
 from otel_bridge_collector.views.task.job import error_of, progress_of, queued_time
 from otel_bridge_collector.views.tree.blocks import Item
 from otel_bridge_collector.views.tree.listed import is_final, is_virtual
@@ -92,10 +93,14 @@ class RowMaker:
         model: The state.
         task: Whose tree it is.
         standing: Where the task stands as of now; used until there is another ``RowMaker``.
+
+    Attributes:
+        slowness: Says which attempts are slow; None, as at first: none is called so.
     """
 
     def __init__(self, model: Fold, task: Task, standing: Standing) -> None:
         self.standing = standing
+        self.slowness: Slowness | None = None
         self._model = model
         self._task = task
         self._values: dict[Item, dict[str, Any]] = {}
@@ -109,9 +114,11 @@ class RowMaker:
             depth: Rows above it.
         """
         state = self.state(item)
-        if item.row is None or item.depth != depth or item.state != state:
+        slow = self._slow(item, state)
+        if item.row is None or item.depth != depth or item.state != state or item.slow != slow:
             item.depth = depth
             item.state = state
+            item.slow = slow
             item.row = to_json(self._fields(item, depth, state or self.now(item)))
         return item.row
 
@@ -164,6 +171,15 @@ class RowMaker:
             return None
         return virtual_standing(self._task, node)[1] if is_virtual(node) else node.start
 
+    def _slow(self, item: Item, state: NodeState | Standing | None) -> float | None:
+        """How many times as long as others an attempt takes; 0.1 us for most rows."""
+        node = item.node
+        if node is None or node.kind != JOB or self.slowness is None:
+            return None
+        status = node.ended & 7 if state is None else state.status
+        ended = node.end if state is None else state.ended
+        return self.slowness.factor(node, status, ended, self._model.liveness.now)
+
     def _fields(self, item: Item, depth: int, state: NodeState | Standing) -> dict[str, Any]:
         # Not the model itself: it costs four times as much as the dict; tests validate the rows.
         node, task = item.node, self._task
@@ -198,7 +214,7 @@ class RowMaker:
             "run": run,
             "error": None if node is None else _error(job, node),
             "progress": None if job is None or node is None else progress_of(node),
-            "slow": None,
+            "slow": self._slow(item, state),
             "kids": _count(item) + gone_below(task, item, is_task=is_task),
             "n": item.size - 1,
             "done": agg[3],

@@ -49,6 +49,7 @@ def compute(state: ViewState, params: TreeParams, scope: Scope) -> Window:
         first, shown = _window(index, folds, params)
         sums = _Sums(first, folds.total, None, None)
     rows = index.rows
+    rows.slowness = state.slowness
     found = {rows.key(item): rows.row(item, depth) for item, depth in shown}
     return Window({**_head(index, sums), "path": _rows_above(index, shown)}, found)
 

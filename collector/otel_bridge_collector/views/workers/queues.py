@@ -1,22 +1,74 @@
-"""The view ``queues``: how many jobs wait where, as far as their depths are reported."""
+"""The view ``queues``: how many jobs wait where, as far as that is reported or known."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from otel_bridge_collector.model.queues import Queue
-from otel_bridge_collector.views.listing import Listing, Scope
+from otel_bridge_collector.views.attention.stuck import (
+    QueueFacts,
+    Stuck,
+    Takers,
+    add_up,
+    stuck,
+)
+from otel_bridge_collector.views.listing import Listing, Scope, Window, list_window
 from otel_bridge_collector.views.state import ViewState, ms
-from otel_bridge_collector.views.workers.workers import merge
 from otel_bridge_collector.wire.views.params import ListParams
 from otel_bridge_collector.wire.views.queues import QueueRow
 
-__all__ = ["compute", "merge"]
+__all__ = ["Known", "add_up_queues", "compute", "facts_of", "known_queues", "merge"]
+
+
+class Known(NamedTuple):
+    """
+    What is known of all queues at one moment; a record.
+
+    Attributes:
+        facts: Of each, by name.
+        takers: Which workers take from which.
+        now: That moment, microseconds.
+    """
+
+    facts: Mapping[str, QueueFacts]
+    takers: Takers
+    now: int
+
+    def stuck(self, name: str) -> Stuck | None:
+        """Return why a queue of ``facts`` is stuck; None: it is not, or not known."""
+        names = self.takers.of(name)
+        return stuck(self.facts[name], None if names is None else len(names), self.now)
+
+
+def known_queues(state: ViewState) -> Known:
+    """Return what this process knows; on the collector's event loop. Raises nothing."""
+    return Known(state.queue_facts(), state.takers(), state.now)
+
+
+def add_up_queues(parts: Sequence[Known]) -> Known:
+    """Add up what several processes, at least one, know; all know the same workers. Pure."""
+    return parts[0]._replace(facts=add_up([part.facts for part in parts]))
+
+
+def facts_of(known: Known, name: str) -> dict[str, Any]:
+    """Return what is said of a queue of ``known``, the fields of ``QueueRow``; pure."""
+    facts, names, why = known.facts[name], known.takers.of(name), known.stuck(name)
+    return {
+        "k": name,
+        "depth": None if facts.depth is None else facts.depth[1],
+        "at": None if facts.depth is None else facts.depth[0] // 1000,
+        "waiting": facts.waiting,
+        "priorities": dict(facts.priorities) or None,
+        "oldest": ms(facts.oldest),
+        "workers": None if names is None else len(names),
+        "running": facts.running,
+        "stuck": None if why is None else why.reason,
+    }
 
 
 def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
     """
-    List the queues whose depth was reported, the coordinator's first, the others by name.
+    Read the queues whose depth was reported, or in which jobs are known to wait.
 
     A reader limited to projects gets none, because queues are shared between projects. Raises
     nothing. Computed on the collector's event loop.
@@ -27,48 +79,36 @@ def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
         scope: The projects that the reader may see; None: all.
 
     Returns:
-        A row for each queue: name, jobs that wait, and when that was measured. At most 200.
+        No rows: ``merge`` makes them from ``sums``. At most 200 queues.
     """
     del params
-    found: dict[str, Queue] = {}
-    workers: Counter[str] | None = None
-    if scope is None:
-        queues = state.model.queues.by_name.values()
-        found = {queue.name: queue for queue in queues if queue.depth is not None}
-        workers = _workers_of(state)
-    ranks = {name: rank for rank, name in enumerate(state.queues)}
-    order = sorted(((ranks.get(name, len(ranks)), name), name) for name in found)
+    known = Known({}, state.takers(), state.now) if scope is not None else known_queues(state)
+    return Listing((), _no_row, {"known": known, "first": state.queues})
+
+
+def _no_row(key: str) -> bytes:
+    raise KeyError(key)
+
+
+def merge(parts: Sequence[Listing], params: ListParams) -> Window:
+    """
+    Add up the parts, and take the window: the coordinator's queues first, the others by name.
+
+    Pure.
+
+    Args:
+        parts: One for each process, at least one; each knows the jobs of its own tasks.
+        params: Where the window (the rows that the client sees) starts, by default at the first
+            row, and how many rows it has: 60, at most 200.
+
+    Raises:
+        IndexError: There are no parts.
+    """
+    known = add_up_queues([part.sums["known"] for part in parts])
+    ranks = {name: rank for rank, name in enumerate(parts[0].sums["first"])}
+    order = sorted(((ranks.get(name, len(ranks)), name), name) for name in known.facts)
 
     def row(key: str) -> bytes:
-        queue = found[key]
-        assert queue.depth is not None
-        at, depth = queue.depth
-        return (
-            QueueRow(
-                k=key,
-                depth=depth,
-                at=at // 1000,
-                waiting=len(queue.pending),
-                priorities=dict(queue.priorities) or None,
-                oldest=ms(queue.oldest(state.now)),
-                workers=None if workers is None else workers[key],
-                running=len(queue.running),
-                stuck=None,
-            )
-            .model_dump_json()
-            .encode()
-        )
+        return QueueRow.model_validate(facts_of(known, key)).model_dump_json().encode()
 
-    return Listing(order, row, {})
-
-
-def _workers_of(state: ViewState) -> Counter[str] | None:
-    """How many workers that are online take jobs from each queue; None: none ever said so."""
-    found: Counter[str] = Counter()
-    does_any_say = False
-    for _, process, status in state.processes():
-        if process is not None and process.queues is not None:
-            does_any_say = True
-            if status == "online":
-                found.update(process.queues[1])
-    return found if does_any_say else None
+    return list_window([Listing(order, row, {})], params)

@@ -10,10 +10,10 @@ from pydantic_core import to_json
 from otel_bridge_collector.model.events import STATUS_NAMES
 from otel_bridge_collector.model.nodes import Job, Node
 from otel_bridge_collector.model.reading.keys import node_key, task_name
-from otel_bridge_collector.model.snapshot.panels import is_named_to, runs_in
+from otel_bridge_collector.model.snapshot.panels import is_named_to
 from otel_bridge_collector.views.listing import GoneError, Listing, Scope, Window, whole_window
 from otel_bridge_collector.views.state import ViewState, ms
-from otel_bridge_collector.views.workers.workers import Shown, facts_of, shown_by_key
+from otel_bridge_collector.views.workers.workers import Shown, facts_of, held_by, shown_by_key
 from otel_bridge_collector.wire.views.params import WorkerParams
 from otel_bridge_collector.wire.views.rows import WorkerHead
 
@@ -46,12 +46,7 @@ def compute(state: ViewState, params: WorkerParams, scope: Scope) -> Listing:
     shown = found.get(params.worker) or _newest_of(found, params.worker)
     if shown is None:
         raise GoneError
-    worker, own = shown.worker, shown.process if shown.is_one_of_several else None
-    held = [
-        (job, job.win)
-        for job in worker.open
-        if job.win is not None and (own is None or runs_in(job.win, own))
-    ]
+    held = held_by(shown)
     rows = {
         f"{job.task.id} {node_key(node)}": (job, node)
         for job, node in held
@@ -100,6 +95,6 @@ def _row(state: ViewState, job: Job, node: Node, key: str) -> bytes:
             "why": standing.reason,
             "start": ms(node.start),
             "end": ms(standing.ended),
-            "slow": None,
+            "slow": state.slowness.factor(node, standing.status, standing.ended, state.now),
         }
     )

@@ -8,18 +8,20 @@ from typing import Any, NamedTuple
 
 from pydantic_core import to_json
 
+from otel_bridge_collector.model.nodes import Job, Node
 from otel_bridge_collector.model.processes.records import Incarnation, Worker
 from otel_bridge_collector.model.snapshot.panels import (
     WorkerStatus,
     current_job,
     is_named_to,
+    runs_in,
     started_at,
 )
 from otel_bridge_collector.views.listing import Listing, Scope, Window, list_window
 from otel_bridge_collector.views.state import ViewState, ms
 from otel_bridge_collector.wire.views.params import ListParams
 
-__all__ = ["Shown", "compute", "facts_of", "merge", "shown_by_key"]
+__all__ = ["Shown", "compute", "facts_of", "held_by", "merge", "shown_by_key"]
 
 
 def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
@@ -54,8 +56,6 @@ def merge(parts: Sequence[Listing], params: ListParams) -> Window:
     """
     Take the window of the first part; all are equal: every process folds all events of workers.
 
-    Of queues too, so the view ``queues`` uses this function.
-
     Pure; raises nothing.
 
     Args:
@@ -86,6 +86,16 @@ def shown_by_key(state: ViewState) -> dict[str, Shown]:
         for worker, one, status in shown
     )
     return {each.key: each for each in found}
+
+
+def held_by(shown: Shown) -> list[tuple[Job, Node]]:
+    """Return the jobs that a worker process took and that have not ended, in no order."""
+    own = shown.process if shown.is_one_of_several else None
+    return [
+        (job, job.win)
+        for job in shown.worker.open
+        if job.win is not None and (own is None or runs_in(job.win, own))
+    ]
 
 
 def facts_of(shown: Shown) -> dict[str, Any]:

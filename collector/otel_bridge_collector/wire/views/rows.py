@@ -120,7 +120,8 @@ class TasksHead(WireModel):
         first: The number of the window's first row, from 0; 0 if ``keys`` were asked for.
         total: Tasks that pass the filters.
         total_all: Tasks before the filters but for the project.
-        attention: Of these, those that are stalled or have failed.
+        attention: Of these, those that need attention now: stalled or failed ones, and open ones
+            with a ``TaskRow.why``. One that has completed with failed jobs is not counted.
         pinned: Rows at the start of the list that are there because they were pinned.
         groups: The groups of the rows after those, in the order of the list, the first 200; null:
             no groups were asked for.

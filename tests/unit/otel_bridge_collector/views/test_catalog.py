@@ -26,10 +26,13 @@ from tests.support.faults import FakeClock
 from tests.support.histories import append_to, fold, history, moment
 from tests.support.view_client import ShownView
 
-OF_A_TASK = {"job", "lines", "strip", "tree"}
-OF_ONE = {"failure", "search", "worker"}
+OF_A_SUBJECT = {
+    *("failure", "job", "lines", "queue", "search", "strip", "tree", "worker"),
+}
 ALL = [
-    *(parse_query(name, {}) for name in sorted(CATALOG.keys() - OF_A_TASK - OF_ONE)),
+    *(parse_query(name, {}) for name in sorted(CATALOG.keys() - OF_A_SUBJECT)),
+    parse_query("queue", {"queue": "q0"}),
+    parse_query("queue", {"queue": "mine-q1", "project": "mine"}),
     parse_query("search", {"text": "J"}),
     parse_query("search", {"text": "e", "project": "p", "count": 5}),
     parse_query("search", {"text": "t", "among": "tasks"}),

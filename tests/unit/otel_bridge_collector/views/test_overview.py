@@ -29,6 +29,7 @@ def story() -> list[MonitoringEvent]:
     found.append(event(0, "worker_heartbeat", worker_id="lost", meta={"host": "h", "pid": 1}))
     found.append(event(55, "worker_heartbeat", worker_id="here", meta={"host": "h", "pid": 2}))
     found.append(event(55, "queue_depth_update", counts={"waiting": 7}))
+    found.append(event(40, "task_enqueued", parent_task_id="t-p", task_id="e", queue="unreported"))
     return found
 
 
@@ -53,6 +54,30 @@ def test_everything() -> None:
     assert found["events"] == len(story())
 
 
+def test_what_waits_where_no_depth_is_reported() -> None:
+    """It is not 0: the jobs that are known to wait are said apart."""
+    assert head()["waiting"] == {"unreported": 1}
+
+
+def test_attention() -> None:
+    """What needs attention of tasks and of workers, with keys that lead there."""
+    failing, lost = head()["attention"]
+    assert failing == {
+        "kind": "task_failing",
+        "name": "t-p",
+        "count": 1,
+        "since": None,
+        "key": "t-p",
+        "task": "t-p",
+    }
+    assert (lost["kind"], lost["name"], lost["count"]) == ("worker_lost", "lost", 0)
+    assert (lost["key"], lost["since"]) == ("lost@h:1@?", microseconds(at(0)) // 1000)
+    # Seen so long ago that nothing is known of the project's task: it is silent.
+    kinds = [one["kind"] for one in head(seconds=2000, project="p")["attention"]]
+    assert kinds[0] == "task_stalled"
+    assert "task_failing" not in kinds
+
+
 def test_one_project() -> None:
     """Its own jobs; workers and queues are shared and shown to whoever may see all."""
     found = head(project="q")
@@ -64,8 +89,11 @@ def test_a_limited_reader_learns_nothing_of_others() -> None:
     """What is shared is unknown to it, not 0; another project is empty."""
     found = head(scope=frozenset({"q"}))
     assert (found["tasks"], found["error_rate_1m"]) == ({"failed": 1}, 1)
-    shared = ("events", "events_dropped", "workers_online", "workers_lost", "queued")
-    assert [found[name] for name in shared] == [None] * 5
+    shared = ("events", "events_dropped", "workers_online", "workers_lost", "queued", "waiting")
+    assert [found[name] for name in shared] == [None] * 6
+    assert found["attention"] == ()
+    own = head(scope=frozenset({"p"}))
+    assert [one["kind"] for one in own["attention"]] == ["task_failing"]
     hidden = head(scope=frozenset({"q"}), project="p")
     assert (hidden["tasks"], hidden["jobs_running"]) == ({}, 0)
 
@@ -79,9 +107,10 @@ def test_parts_add_up() -> None:
     """Several processes, each with tasks of its own, and workers that all of them know."""
     whole = story()
     mine = [e for e in whole if e.project_id != "q"]
-    others = [e for e in whole if e.project_id in ("q", None)]
+    others = [e for e in whole if e.project_id in ("q", None) and e.task_id != "e"]
     parts = [part(fold(events), 56) for events in (mine, others)]
     merged = dict(merge(parts, OverviewParams()).head)
     expected = head()
-    for name in ("tasks", "jobs_running", "error_rate_1m", "workers_online", "queued"):
+    same = ("tasks", "jobs_running", "error_rate_1m", "workers_online", "queued")
+    for name in (*same, "waiting", "attention"):
         assert merged[name] == expected[name], name

@@ -55,6 +55,40 @@ def test_what_needs_attention_comes_first() -> None:
     assert found.head == {"total": 5, "total_all": 5, "attention": 2, **PLAIN}
 
 
+def test_the_order_of_what_needs_attention() -> None:
+    """Each reason in its place, and of equal ones the newest start, then the id, first."""
+    beat = {"worker_id": "w", "incarnation": "w" * 16}
+    story = [
+        event(0, "worker_heartbeat", **beat, meta={"host": "h", "pid": 1}),
+        event(1000, "worker_heartbeat", worker_id="v", meta={"host": "g", "queues": ["other"]}),
+        root("failed", 990, "task_started"),
+        root("failed", 991, "task_failed"),
+        job("lost", 5, "task_started", **beat),
+        job("lost", 995, "task_started", "k"),
+        *(job("slow", 900, "task_started", name, task_type="x") for name in "abcdefg"),
+        *(job("slow", 901, "task_completed", name, task_type="x") for name in "abcdef"),
+        job("slow", 1000, "task_progress", "g"),
+        job("stuck", 950, "task_enqueued", queue="q"),
+        job("failing", 990, "task_failed"),
+        job("failing", 991, "task_started", "k"),
+        job("runs-b", 992, "task_started"),
+        job("runs-a", 992, "task_started"),
+    ]
+    params = TasksParams()
+    found = merge([compute(state_of(fold(story), 1001), params, None)], params)
+    order = [(name, json.loads(row)["why"]) for name, row in found.rows.items()]
+    assert order == [
+        ("lost", "worker_lost"),
+        ("failing", "jobs_failed"),
+        ("stuck", "queue_stuck"),
+        ("slow", "jobs_slow"),
+        ("failed", "failed"),
+        ("runs-a", None),
+        ("runs-b", None),
+    ]
+    assert found.head["attention"] == 5
+
+
 def test_what_runs_comes_before_what_only_waits() -> None:
     """An open task in which nothing runs is shown after those in which something does."""
     found = fold(

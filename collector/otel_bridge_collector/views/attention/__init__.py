@@ -1,0 +1,1 @@
+"""What needs attention: stuck queues, lost workers, jobs that take far longer than others."""
