@@ -35,12 +35,12 @@ def read_zip(row: dict[str, str]) -> str:
 
 def run_job(number: int) -> None:
     """One job of ``parse``, which fails by a cause that all odd ones share."""
+    job_id = f"{TASK}:parse-{number}"
+    with enqueue(task_id=job_id, task_type="parse", queue="imports") as carrier:
+        pass
     with (
         suppress(KeyError),
-        enqueue(task_id=f"{TASK}:parse-{number}", task_type="parse", queue="imports") as carrier,
-        job(
-            task_id=f"{TASK}:parse-{number}", task_type="parse", carrier=carrier, worker_id="w-1"
-        ) as current,
+        job(task_id=job_id, task_type="parse", carrier=carrier, worker_id="w-1") as current,
     ):
         span = trace.get_current_span()
         span.set_attribute("gen_ai.request.model", "small-2026")
@@ -144,7 +144,7 @@ def test_a_failure_leads_to_its_group_and_each_job(
     expect(details(page).get_by_text("2 of 4")).to_be_visible()
     press(details(page).get_by_role("button", name="Next"), width)
     expect(heading(page, "parse-3")).to_be_visible()
-    press(details(page).get_by_role("button", name="All of this cause"), width)
+    press(details(page).get_by_role("button", name="Back to the group"), width)
     expect(heading(page, "4 failures of one cause")).to_be_visible()
     page.go_back()
     expect(heading(page, "parse-3")).to_be_visible()

@@ -12,7 +12,7 @@ import type { ListedJob } from "./lists/JobList";
 import { besides, indexIn, type Origin } from "./lists/origin";
 
 const BACK: Readonly<Record<Origin["kind"], string>> = {
-  failure: "All of this cause",
+  failure: "Group",
   queue: "Queue",
   worker: "Worker",
 };
@@ -41,7 +41,12 @@ export function DetailsHead(props: DetailsHeadProps) {
   return (
     <header className="details-head">
       {origin !== null && (
-        <button type="button" className="button quiet" onClick={() => props.onBack(origin)}>
+        <button
+          type="button"
+          className="button quiet"
+          aria-label={`Back to the ${BACK[origin.kind].toLowerCase()}`}
+          onClick={() => props.onBack(origin)}
+        >
           <span aria-hidden="true">‹</span> {BACK[origin.kind]}
         </button>
       )}
@@ -62,7 +67,7 @@ export function DetailsHead(props: DetailsHeadProps) {
         )
       )}
       <span className="panel-end">
-        <CopyButton text={props.link} label="Copy link" isLink />
+        <CopyButton text={props.link} label="Copy link" isLink isShort />
         <button
           type="button"
           className="icon-button"
@@ -86,6 +91,8 @@ interface StepButtonsProps {
 }
 
 function StepButtons({ onStep, place, isFirst = false, isLast = false }: StepButtonsProps) {
+  // There is room for it where the bar has no more than the two.
+  const word = place === undefined && <span className="copy-label"> failure</span>;
   return (
     <>
       <button
@@ -95,10 +102,10 @@ function StepButtons({ onStep, place, isFirst = false, isLast = false }: StepBut
         disabled={isFirst}
         onClick={() => onStep(-1)}
       >
-        Previous<span className="copy-label"> failure</span>
+        Previous{word}
       </button>
       {place && (
-        <span className="muted num" role="status">
+        <span className="muted num details-place" role="status">
           {place}
         </span>
       )}
@@ -109,7 +116,7 @@ function StepButtons({ onStep, place, isFirst = false, isLast = false }: StepBut
         disabled={isLast}
         onClick={() => onStep(1)}
       >
-        Next<span className="copy-label"> failure</span>
+        Next{word}
       </button>
     </>
   );

@@ -1,5 +1,5 @@
 /** The details of a group of failures: their common error and stack, and the jobs that failed. */
-import { count, dateTime, reasonText, shortId, withSpaces } from "../../lib/format";
+import { ago, count, dateTime, reasonText, shortId, withSpaces } from "../../lib/format";
 import type { MonitoringFeed } from "../../views/useMonitoringFeed";
 import type { FailureRow } from "../../views/view-types";
 import { type Fact, moment } from "../facts";
@@ -37,7 +37,7 @@ export function FailureDetails({ feed, now, failure, onJob, onTask }: FailureDet
       <Heading
         status="failed"
         name={`${jobs} of one cause`}
-        text={head.why === null ? "failed" : `failed: ${reasonText(head.why)}`}
+        text={`${head.why === null ? "" : `${reasonText(head.why)}, `}last ${ago(head.last, now)}`}
         path={[head.project, head.type && withSpaces(head.type)].filter((part) => part !== null)}
       />
       <ErrorText error={head.error} />
