@@ -67,7 +67,7 @@ export function DetailsHead(props: DetailsHeadProps) {
         )
       )}
       <span className="panel-end">
-        <CopyButton text={props.link} label="Copy link" isLink isShort />
+        <CopyButton text={props.link} label="Copy link" title="Copy link" isLink isShort />
         <button
           type="button"
           className="icon-button"
