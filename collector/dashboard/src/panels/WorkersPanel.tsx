@@ -63,7 +63,7 @@ function Queues(props: { feed: MonitoringFeed; now: number; onQueue: (key: strin
   if (rows.length === 0) return null;
   return (
     <section aria-label="Queues">
-      <h3 className="side-heading">Queues</h3>
+      <h2 className="side-heading">Queues</h2>
       <ol className="queues">
         {rows.map((queue) => (
           <Queue key={queue.k} queue={queue} now={now} onQueue={onQueue} />
