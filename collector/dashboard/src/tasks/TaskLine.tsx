@@ -71,7 +71,7 @@ export const TaskLine = memo(function TaskLine(props: TaskLineProps) {
       </span>
       <Start feed={feed} start={task.start} />
       <Took feed={feed} task={task} />
-      <PinButton isPinned={isPinned} onPin={() => onPin(task.k)} />
+      <PinButton isTabStop={isTabStop} isPinned={isPinned} onPin={() => onPin(task.k)} />
     </article>
   );
 });

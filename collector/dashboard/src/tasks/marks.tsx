@@ -31,16 +31,19 @@ export function OutcomeIcon(props: { status: Status; failed: number }) {
 }
 
 interface PinButtonProps {
+  /** Whether Tab stops at it; default: yes. */
+  isTabStop?: boolean;
   isPinned: boolean;
   onPin: () => void;
 }
 
 /** Pins a task to the top of the list, or unpins it. */
-export function PinButton({ isPinned, onPin }: PinButtonProps) {
+export function PinButton({ isTabStop = true, isPinned, onPin }: PinButtonProps) {
   return (
     <button
       type="button"
       className="icon-button pin"
+      tabIndex={isTabStop ? 0 : -1}
       aria-pressed={isPinned}
       aria-label="Pin to the top"
       title={isPinned ? "Unpin (p)" : "Pin to the top of the list (p)"}

@@ -148,7 +148,12 @@ export function useChartKeys(actions: ChartActions): void {
       else if (key === "e") chart.foldAll(false);
       else if (key === "n") chart.nextFailure(1);
       else if (key === "N") chart.nextFailure(-1);
-      else chart.setZoom(moveZoom(chart.zoom, key, chart.endMs));
+      else {
+        const zoom = moveZoom(chart.zoom, key, chart.endMs);
+        // Two keys can come before the next render.
+        latest.current = { ...chart, zoom };
+        chart.setZoom(zoom);
+      }
     };
     window.addEventListener("ob:chart", onKey);
     return () => window.removeEventListener("ob:chart", onKey);
