@@ -15,9 +15,10 @@ interface SplitterProps {
 }
 
 const STEP = 2;
+const HALF_GAP_PX = 5;
 
 /**
- * A part of the grid, which it tells the share of the first panel by `--split-NAME`. By pointer and
+ * A part of the grid, which takes the share of the first panel from `--split-NAME`. By pointer and
  * touch, by arrow keys, Home and End; a double click or Enter resets it.
  */
 export function Splitter({ name, label, orientation, initial, min, max }: SplitterProps) {
@@ -35,22 +36,20 @@ export function Splitter({ name, label, orientation, initial, min, max }: Splitt
   }, [name, share]);
 
   const choose = (percent: number | null) => {
-    const next = percent === null ? null : Math.min(max, Math.max(min, percent));
-    setShare(next === null ? null : Math.round(next * 10) / 10);
+    const next =
+      percent === null ? null : Math.min(max, Math.max(min, Math.round(percent * 10) / 10));
+    setShare(next);
+    storePreference(key, next === null ? null : String(next));
   };
-  const keep = (percent: number | null) => {
-    choose(percent);
-    storePreference(key, percent === null ? null : String(Math.min(max, Math.max(min, percent))));
-  };
-  const percentAt = (event: PointerEvent) => {
+  const drag = (event: PointerEvent) => {
     const box = root.current?.parentElement?.getBoundingClientRect();
-    if (!box) return initial;
+    if (!box || !event.currentTarget.hasPointerCapture(event.pointerId)) return;
+    // The panel ends where the gap starts, and the pointer is in the middle of that.
     const part = isVertical
-      ? (event.clientX - box.left) / box.width
-      : (event.clientY - box.top) / box.height;
-    return part * 100;
+      ? (event.clientX - box.left - HALF_GAP_PX) / box.width
+      : (event.clientY - box.top - HALF_GAP_PX) / box.height;
+    choose(part * 100);
   };
-  const isDragged = (event: PointerEvent) => event.currentTarget.hasPointerCapture(event.pointerId);
   const now = share ?? initial;
   const onKey = (event: KeyboardEvent) => {
     const [less, more] = isVertical ? ["ArrowLeft", "ArrowRight"] : ["ArrowUp", "ArrowDown"];
@@ -63,7 +62,7 @@ export function Splitter({ name, label, orientation, initial, min, max }: Splitt
     };
     if (!Object.hasOwn(next, event.key)) return;
     event.preventDefault();
-    keep(next[event.key] ?? null);
+    choose(next[event.key] ?? null);
   };
   return (
     <div
@@ -78,13 +77,12 @@ export function Splitter({ name, label, orientation, initial, min, max }: Splitt
       aria-valuemax={max}
       title="Drag, or use the arrow keys; double click resets"
       onKeyDown={onKey}
-      onDoubleClick={() => keep(null)}
+      onDoubleClick={() => choose(null)}
       onPointerDown={(event) => {
         if (event.button !== 0) return;
         event.currentTarget.setPointerCapture(event.pointerId);
       }}
-      onPointerMove={(event) => isDragged(event) && choose(percentAt(event))}
-      onPointerUp={(event) => isDragged(event) && share !== null && keep(share)}
+      onPointerMove={drag}
     />
   );
 }

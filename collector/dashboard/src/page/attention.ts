@@ -1,20 +1,20 @@
 /** What the header says of the work: a sentence whose parts lead to their details. Pure. */
 import type { Status } from "../feed/wire";
-import { count, queueLabel, roughly } from "../lib/format";
+import { count, queueLabel, roughly, shortJob } from "../lib/format";
 import type { ViewState } from "../lib/url-state";
 import type { OverviewHead, QueueRow } from "../views/view-types";
 
-/** One sign of trouble, as `OverviewHead.attention` has it, most urgent first. */
+/** One sign of trouble, as `OverviewHead.attention` has it (`Attention` of the generated types). */
 export interface Trouble {
   kind: "task_stalled" | "worker_lost" | "queue_stuck" | "task_failing" | "slow_job";
-  /** Of the task, worker, queue or job, for people. */
+  /** Of the task, worker, queue or slowest job, for people. */
   name: string;
   /** Jobs that it is about. */
   count: number;
-  /** Since when, ms; null: unknown. */
+  /** The last sign of life, the start of the slow job or of the wait, ms; null: unknown. */
   since: number | null;
-  /** Of its row: in the view `workers`, `queues`, `failures` or `tree`. */
-  key: string | null;
+  /** Of its row: in the view `tasks`, `workers`, `queues` or `tree`. */
+  key: string;
   /** Id of its research task; null: it is of none. */
   task: string | null;
 }
@@ -68,15 +68,16 @@ export function partsOf(
 }
 
 function textOf(trouble: Trouble, now: number, queues: readonly QueueRow[]): string {
-  const { kind, count: jobs, since, key } = trouble;
-  const name = inMiddle(kind === "queue_stuck" ? queueLabel(trouble.name) : trouble.name);
+  const { kind, count: jobs, since, key, task } = trouble;
+  const isQueue = kind === "queue_stuck";
+  const name = inMiddle(isQueue ? queueLabel(trouble.name) : shortJob(trouble.name, task));
   const passed = since === null ? null : roughly(now - since);
   switch (kind) {
     case "task_stalled":
-      return passed === null ? `${name} is stalled` : `${name} stalled for ${passed}`;
+      return `${name} stalled${passed === null ? "" : `, last heard ${passed} ago`}`;
     case "worker_lost":
-      return `worker ${name} lost${jobs > 0 ? ` with ${plural(jobs, "job")}` : ""}${
-        passed === null ? "" : ` ${passed} ago`
+      return `worker ${name} lost${passed === null ? "" : ` ${passed} ago`}${
+        jobs > 0 ? ` with ${plural(jobs, "job")}` : ""
       }`;
     case "queue_stuck": {
       const row = queues.find((queue) => queue.k === key);
@@ -86,23 +87,23 @@ function textOf(trouble: Trouble, now: number, queues: readonly QueueRow[]): str
     case "task_failing":
       return `${name}: ${count(jobs)} failed`;
     case "slow_job":
-      return `${name} is far slower than its siblings`;
+      return `${name}${jobs > 1 ? ` and ${count(jobs - 1)} more` : ""} far slower than others`;
   }
 }
 
 function placeOf({ kind, key, task }: Trouble): Partial<ViewState> {
   switch (kind) {
     case "task_stalled":
-      return { task: task ?? key ?? "", status: "" };
+      return { task: key };
     case "worker_lost":
-      return { worker: key ?? "" };
+      return { worker: key };
     case "queue_stuck":
-      return { queue: key ?? "" };
+      return { queue: key };
     case "task_failing":
-      if (key !== null && key !== task) return { failure: key };
-      return { task: task ?? key ?? "", status: "" };
+      // Its failures are listed beside it.
+      return { task: key, tab: "" };
     case "slow_job":
-      return { task: task ?? "", node: key ?? "", open: "1" };
+      return { task: task ?? "", node: key, open: "1" };
   }
 }
 

@@ -60,27 +60,9 @@ export function useNavigation(view: ViewState, change: ChangeView, shownTask: st
     () => change({ ...NO_DETAILS, ...(linkedView.current.job ? { job: "" } : {}) }),
     [change],
   );
-  const onWorker = useCallback(
-    (worker: string) => {
-      change({ worker });
-      setDetailsFocused(true);
-    },
-    [change],
-  );
-  const onQueue = useCallback(
-    (queue: string) => {
-      change({ queue });
-      setDetailsFocused(true);
-    },
-    [change],
-  );
-  const onFailure = useCallback(
-    (failure: string) => {
-      change({ failure });
-      setDetailsFocused(true);
-    },
-    [change],
-  );
+  const onWorker = useCallback((worker: string) => onGo({ worker }), [onGo]);
+  const onQueue = useCallback((queue: string) => onGo({ queue }), [onGo]);
+  const onFailure = useCallback((failure: string) => onGo({ failure }), [onGo]);
   /** Shows a row of any task, whose waterfall then goes to it. */
   const onRow = useCallback(
     (task: string, node: string) => change({ task, node, open: "1" }),

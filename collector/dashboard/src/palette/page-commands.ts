@@ -26,45 +26,37 @@ export const NO_FILTER = {
 /** Trouble first, then the actions; an action that would change nothing is left out. */
 export function pageCommands(troubles: readonly Part[], page: Page): readonly Command[] {
   const { view, change, onGo } = page;
-  const set = (label: string, part: Partial<ViewState>, key = ""): Command | false =>
-    Object.entries(part).some(([name, value]) => view[name as keyof ViewState] !== value) && {
-      id: label,
-      label,
-      kind: key,
-      run: () => change(part),
-    };
-  const act = (label: string, run: () => void, key = ""): Command => ({
+  const act = (label: string, run: () => void, kind = ""): Command => ({
     id: label,
     label,
-    kind: key,
+    kind,
     run,
   });
+  const set = (label: string, part: Partial<ViewState>, key?: string): Command | false =>
+    Object.entries(part).some(([name, value]) => view[name as keyof ViewState] !== value) &&
+    act(label, () => change(part), key);
   const chart = (key: string) => () => sendToPanels("ob:chart", key);
   const isFiltered = isFiltering(view) || Boolean(view.project || view.all);
-  const actions: (Command | false)[] = [
-    view.paused
-      ? set("Resume the page", { paused: "" }, "space")
-      : set("Pause the page", { paused: "1" }, "space"),
+  const actions = [
+    set("Resume the page", { paused: "" }, "space"),
+    set("Pause the page", { paused: "1" }, "space"),
     isFiltered && set("Clear all filters", NO_FILTER),
     set("Group tasks by project", { group: "project" }),
     set("Group tasks by status", { group: "status" }),
     set("Do not group tasks", { group: "" }),
     set("Draw tasks as cards", { layout: "cards" }),
     set("Draw tasks as rows", { layout: "rows" }),
-    set("Draw tasks by their number", { layout: "" }),
+    set("Draw tasks as suits their number", { layout: "" }),
     set("Show only failed work", { status: "failed" }),
     set("Show only stalled work", { status: "stalled" }),
     set("Show the failures", { tab: "", section: "failures" }),
     set("Show the workers and queues", { tab: "workers", section: "failures" }),
-    view.fold
-      ? set("Show the events", { fold: "" }, "f")
-      : set("Fold the events away", { fold: "1" }, "f"),
-    view.all
-      ? set("Hide heartbeats and statistics", { all: "" })
-      : set("Show heartbeats and statistics", { all: "1" }),
-    view.wall
-      ? set("Leave the wall mode", { wall: "" }, "W")
-      : set("Wall mode: for a screen on a wall", { wall: "1" }, "W"),
+    set("Show the events", { fold: "" }, "f"),
+    set("Fold the events away", { fold: "1" }, "f"),
+    set("Show heartbeats and statistics", { all: "1" }),
+    set("Hide heartbeats and statistics", { all: "" }),
+    set("Wall mode: for a screen on a wall", { wall: "1" }, "W"),
+    set("Leave the wall mode", { wall: "" }, "W"),
     act("Next failure", chart("n"), "n"),
     act("Previous failure", chart("N"), "N"),
     act("Switch the theme: system, light, dark", page.onTheme, "t"),
@@ -72,14 +64,10 @@ export function pageCommands(troubles: readonly Part[], page: Page): readonly Co
     act("Keys and meanings", page.onHelp, "?"),
   ];
   return [
-    ...troubles.map(
-      ({ kind, text, to }, index): Command => ({
-        id: `trouble ${kind} ${index}`,
-        label: text,
-        kind: "needs attention",
-        run: () => onGo(to),
-      }),
-    ),
+    ...troubles.map(({ kind, text, to }) => ({
+      ...act(text, () => onGo(to), "needs attention"),
+      id: kind + JSON.stringify(to),
+    })),
     ...actions.filter((action) => action !== false),
   ];
 }

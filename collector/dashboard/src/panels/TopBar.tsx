@@ -50,80 +50,69 @@ export const TopBar = memo(function TopBar({
   onPalette,
 }: TopBarProps) {
   const newEvents = useNewEvents(feed);
-  const line = (
-    <AttentionLine feed={feed} isWall={onLeaveWall !== null} onGo={onGo} onAll={onPalette} />
-  );
-  if (onLeaveWall !== null)
-    return (
-      <header className="top">
-        <h1 className="brand">
-          <Mark /> otel-bridge
-        </h1>
-        {line}
-        <span className="top-end">
-          <ConnectionBadge feed={feed} />
-          <button
-            type="button"
-            className="icon-button"
-            aria-label="Leave the wall mode"
-            title="Leave the wall mode: Esc"
-            onClick={onLeaveWall}
-          >
-            <CloseIcon />
-          </button>
-        </span>
-      </header>
-    );
+  const isWall = onLeaveWall !== null;
   return (
     <header className="top">
       <h1 className="brand">
         <Mark /> otel-bridge
       </h1>
       <ConnectionBadge feed={feed} />
-      {line}
-      <span className="top-end">
-        <button
-          type="button"
-          className="button quiet"
-          title="Go to a task, job, worker or queue, or do something (Ctrl-K)"
-          onClick={onPalette}
-        >
-          <SearchIcon />
-          <span className="offscreen">Commands</span>
-          <kbd aria-hidden="true">{IS_MAC ? "⌘" : "Ctrl "}K</kbd>
-        </button>
-        <button
-          type="button"
-          className={`button${isPaused ? " is-on" : ""}`}
-          aria-pressed={isPaused}
-          onClick={onPause}
-          title="Pause and resume the page (space)"
-        >
-          {isPaused ? <PlayIcon /> : <PauseIcon />}
-          <span className="pause-label">{isPaused ? "Resume" : "Pause"}</span>
-          {newEvents !== null && newEvents > 0 && (
-            <span className="num" title="Events, heartbeats included">
-              {" "}
-              · {count(newEvents)} new
-            </span>
-          )}
-        </button>
-        {onSignOut && (
-          <button type="button" className="button quiet" onClick={onSignOut}>
-            Sign out
-          </button>
-        )}
-        <ThemeButton theme={theme} onClick={onTheme} />
+      <AttentionLine feed={feed} isWall={isWall} onGo={onGo} onAll={onPalette} />
+      {isWall ? (
         <button
           type="button"
           className="icon-button"
-          aria-label="Help"
-          title="Keys and meanings (?)"
-          onClick={() => helpRef.current?.showModal()}
+          aria-label="Leave the wall mode"
+          title="Leave the wall mode: Esc"
+          onClick={onLeaveWall}
         >
-          <b aria-hidden="true">?</b>
+          <CloseIcon />
         </button>
-      </span>
+      ) : (
+        <span className="top-end">
+          <button
+            type="button"
+            className="button quiet"
+            title="Go to a task, job, worker or queue, or do something (Ctrl-K)"
+            onClick={onPalette}
+          >
+            <SearchIcon />
+            <span className="offscreen">Commands</span>
+            <kbd aria-hidden="true">{IS_MAC ? "⌘" : "Ctrl "}K</kbd>
+          </button>
+          <button
+            type="button"
+            className={`button${isPaused ? " is-on" : ""}`}
+            aria-pressed={isPaused}
+            onClick={onPause}
+            title="Pause and resume the page (space)"
+          >
+            {isPaused ? <PlayIcon /> : <PauseIcon />}
+            <span className="pause-label">{isPaused ? "Resume" : "Pause"}</span>
+            {newEvents !== null && newEvents > 0 && (
+              <span className="num" title="Events, heartbeats included">
+                {" "}
+                · {count(newEvents)} new
+              </span>
+            )}
+          </button>
+          {onSignOut && (
+            <button type="button" className="button quiet" onClick={onSignOut}>
+              Sign out
+            </button>
+          )}
+          <ThemeButton theme={theme} onClick={onTheme} />
+          <button
+            type="button"
+            className="icon-button"
+            aria-label="Help"
+            title="Keys and meanings (?)"
+            onClick={() => helpRef.current?.showModal()}
+          >
+            <b aria-hidden="true">?</b>
+          </button>
+        </span>
+      )}
     </header>
   );
 });
