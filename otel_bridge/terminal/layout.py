@@ -40,14 +40,15 @@ class Target:
     What a line leads to when Enter is pressed on it; an immutable record.
 
     Attributes:
-        kind: ``task``, ``job``, ``row`` (a row of a tree), ``failure``, ``worker`` or ``queue``.
+        kind: ``task``, ``job``, ``row`` (of a tree), ``failure``, ``worker``, ``queue``, or
+            ``attempt`` (of the job that is shown).
         key: Its key in its view; of a job its id.
         task: The id of its research task; empty: it has none, as ``worker`` and ``queue``.
         name: What people call it.
         node: Of a job: the key of one attempt in the view ``tree``; empty: the newest.
     """
 
-    kind: Literal["task", "job", "row", "failure", "worker", "queue"]
+    kind: Literal["task", "job", "row", "failure", "worker", "queue", "attempt"]
     key: str
     task: str = ""
     name: str = ""

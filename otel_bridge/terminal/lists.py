@@ -7,6 +7,7 @@ newer or older collector may be missing; what is unknown is a dash.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from rich.text import Text
@@ -17,6 +18,8 @@ from otel_bridge.terminal.window import Row
 
 __all__ = [
     "CURSOR_WIDTH",
+    "WIDE",
+    "failure_from",
     "failure_line",
     "held_line",
     "job_line",
@@ -26,6 +29,7 @@ __all__ = [
     "task_line",
     "tree_line",
     "worker_line",
+    "worker_state",
 ]
 
 CURSOR_WIDTH: Final = 2
@@ -165,7 +169,7 @@ def worker_state(row: Row) -> tuple[str, str]:
     if status == "online":
         is_busy = bool(row.get("job_type") or row.get("job") or row.get("open"))
         return ("◐ busy", "cyan") if is_busy else ("○ idle", "green")
-    return ("! lost", "bold magenta") if status == "offline" else ("✓ stopped"[:8], "dim")
+    return ("! lost", "bold magenta") if status == "offline" else ("stopped", "dim")
 
 
 def worker_line(row: Row, width: int, now: float) -> Line:
@@ -254,19 +258,18 @@ def tree_line(
     notes = _ended(row) if row.get("kids") else str(row.get("worker") or "")
     if row.get("slow"):
         notes = f"{row['slow']:.0f}x as long"
+    is_bold = row["kind"] in ("task", "phase")
     shown = [
-        (
-            " " * depth + f"{fold} {name}{attempt}",
-            "bold" if row["kind"] in ("task", "phase") else "",
-        ),
+        (" " * depth + f"{fold} {name}{attempt}", "bold" if is_bold else ""),
         _status(row) if row["kind"] != "more" else ("", ""),
         (drawn, texts.status_style(status).replace("bold ", "")),
         (_time(row, now), ""),
         (notes, "red" if row.get("kids") and row.get("failed") else ""),
     ]
-    kind = "job" if row.get("job") and row["kind"] in ("job", "enqueue") else "row"
-    key = row["job"] if kind == "job" else row["k"]
-    return _line("tree", width, shown, row["k"], Target(kind, key, task, name, row["k"]))
+    target = Target("row", row["k"], task, name, row["k"])
+    if row.get("job") and row["kind"] in ("job", "enqueue"):
+        target = Target("job", row["job"], task, name, row["k"])
+    return _line("tree", width, shown, row["k"], target)
 
 
 def overview_sentence(head: Row) -> str:
@@ -291,3 +294,25 @@ def overview_sentence(head: Row) -> str:
         return f"{sentence} · {jobs}"
     gone = f", {texts.count(lost)} lost" if lost else ""
     return f"{sentence} · {jobs} · workers: {texts.count(workers)}{gone}"
+
+
+def failure_from(rows: Sequence[Row], key: str, step: int) -> Row | None:
+    """
+    Return the failure after (``step`` 1) or before (-1) a row of a tree; None: there is none.
+
+    A failed row with a failed one below it is passed over: the lower one is the cause. This is the
+    page's rule.
+
+    Args:
+        rows: A window of the view ``tree`` with the status ``failed`` as its filter.
+        key: Where to start; one that is not listed counts as the window's edge.
+        step: 1 or -1.
+    """
+    depths = [row.get("depth", 0) for row in rows] + [0]
+    causes = [row for n, row in enumerate(rows) if depths[n + 1] <= depths[n]]
+    places = {row["k"]: n for n, row in enumerate(rows)}
+    found = places.get(key)
+    if step == 1:
+        return next((row for row in causes if found is None or places[row["k"]] > found), None)
+    before = [row for row in causes if found is None or places[row["k"]] < found]
+    return before[-1] if before else None
