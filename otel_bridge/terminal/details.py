@@ -169,7 +169,7 @@ def job_lines(
     lines = _status_line({**row, "why": row.get("why") or head.get("why")}, width)
     kind = " · ".join(str(head[name]) for name in ("type", "phase") if head.get(name))
     lines.append(fact("type", kind.replace("_", " ") or texts.UNKNOWN, width))
-    lines.append(fact("in", " › ".join(one_line(name) for name in head.get("path", ())), width))
+    lines.append(fact("in", " > ".join(one_line(name) for name in head.get("path", ())), width))
     lines += _time_lines(row, now, width)
     lines += _worker_line(row, width)
     if head.get("queue"):
@@ -272,15 +272,15 @@ def log_lines(window: ShownWindow | None, refusal: str, now: float, width: int) 
     return lines
 
 
+def _when(at: float | None, now: float) -> str:
+    return f"{texts.ago(at, now)}, {texts.moment(at, now)}"
+
+
 def failure_facts(row: Row, span: SpanText | None, now: float, width: int) -> list[Line]:
     """Return what all failures of a group have in common, with the stack. Never raises."""
     lines = [
         fact("failed", f"{texts.count(row.get('count'))} jobs", width, "bold red"),
-        fact(
-            "last",
-            f"{texts.ago(row.get('last'), now)}, {texts.moment(row.get('last'), now)}",
-            width,
-        ),
+        fact("last", _when(row.get("last"), now), width),
         fact("first", texts.moment(row.get("first"), now), width),
     ]
     kinds = ", ".join(row.get("types") or ()) or row.get("type")
@@ -302,6 +302,7 @@ def worker_facts(head: Row, now: float, width: int) -> list[Line]:
         state += ": its heartbeats ended"
     host = str(head.get("host") or texts.UNKNOWN)
     pid = texts.UNKNOWN if head.get("pid") is None else str(head["pid"])
+    counts = f"{texts.count(head.get('done'))} done, {texts.count(head.get('failed'))} failed"
     queues = head.get("queues")
     takes = texts.UNKNOWN if queues is None else ", ".join(map(texts.queue_label, queues)) or "none"
     return [
@@ -309,16 +310,8 @@ def worker_facts(head: Row, now: float, width: int) -> list[Line]:
         fact("host", f"{host}, process {pid}", width),
         fact("takes from", takes, width),
         fact("started", texts.moment(head.get("start"), now), width),
-        fact(
-            "last heard",
-            f"{texts.moment(head.get('seen'), now)}, {texts.ago(head.get('seen'), now)}",
-            width,
-        ),
-        fact(
-            "jobs",
-            f"{texts.count(head.get('done'))} done, {texts.count(head.get('failed'))} failed",
-            width,
-        ),
+        fact("last heard", _when(head.get("seen"), now), width),
+        fact("jobs", counts, width),
         fact("dropped", f"{texts.count(head.get('dropped'))} events", width),
         *title(
             f"jobs that it {'held' if head.get('status') == 'offline' else 'runs'}: "
@@ -329,12 +322,9 @@ def worker_facts(head: Row, now: float, width: int) -> list[Line]:
 
 def queue_facts(head: Row, now: float, width: int) -> list[Line]:
     """Return how a queue is, from the head of the view ``queue``; never raises."""
+    depth = f"{texts.count(head.get('depth'))} jobs"
     lines = [
-        fact(
-            "waiting",
-            f"{texts.count(head.get('depth'))} jobs, measured {texts.ago(head.get('at'), now)}",
-            width,
-        ),
+        fact("waiting", f"{depth}, measured {texts.ago(head.get('at'), now)}", width),
         fact("oldest", f"waits {texts.elapsed(head.get('oldest'), now)}", width),
         fact("running", texts.count(head.get("running")), width),
     ]
