@@ -62,13 +62,14 @@ def display_host(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
 
 
-def split_url(url: str, schemes: tuple[str, ...]) -> SplitResult:
+def split_url(url: str, schemes: tuple[str, ...], name: str = "--url") -> SplitResult:
     """
     Check a collector's address; return its parts, as of ``urlsplit()``. Connects to nothing.
 
     Args:
         url: The value of ``--url``, of any length.
         schemes: The schemes that are allowed, in lower case: ``("http", "https")``.
+        name: What the error calls it; default ``--url``.
 
     Raises:
         ConfigurationError: The scheme is another one, the host is missing or no host name, or the
@@ -84,6 +85,6 @@ def split_url(url: str, schemes: tuple[str, ...]) -> SplitResult:
         # Without an @ there is no password in it, and what was typed is worth more than its scheme.
         shown = redact_url(url) if "@" in url else url
         raise ConfigurationError(
-            f"--url {shown} is not a collector's address", f"use {DEFAULT_COLLECTOR_URL}"
+            f"{name} {shown} is not a collector's address", f"use {DEFAULT_COLLECTOR_URL}"
         )
     return parts

@@ -1,10 +1,10 @@
 """
 The command line: its parser, the commands that need no service, and exit codes.
 
-The exit code is 0 if the command has done its work, which for ``serve``, ``demo``, ``worker`` and
-``tail`` lasts until Ctrl-C; 1 if the collector, Redis or the output failed; 2 if an argument or a
-setting is wrong; and 130 if Ctrl-C came before the work was done. With 1 and 2, one line on
-standard error says what to change.
+The exit code is 0 if the command has done its work, which for ``serve``, ``demo``, ``worker``,
+``tail`` and ``top`` lasts until Ctrl-C; 1 if the collector, Redis, the output or, with ``submit
+--follow``, the task failed; 2 if an argument or a setting is wrong; and 130 if Ctrl-C came before
+the work was done. With 1 and 2, one line on standard error says what to change.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from otel_bridge.commands import interrupts, submit, tail, token
+from otel_bridge.commands.collector_address import collector_url, split_url
 from otel_bridge.commands.env_file import read_env_file
 from otel_bridge.errors import ConfigurationError, OtelBridgeError
+from otel_bridge.settings import BridgeSettings
 
 __all__ = [
     "Commands",
@@ -46,7 +48,7 @@ Commands = argparse._SubParsersAction  # the type that ``add_subparsers`` return
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """
-    Run ``python -m otel_bridge``: one of the commands ``worker``, ``submit``, ``tail``, ``token``.
+    Run ``python -m otel_bridge``: ``worker``, ``submit``, ``tail``, ``top`` or ``token``.
 
     Returns when the command has ended; there is no time limit.
 
@@ -134,7 +136,7 @@ def make_parser(prog: str) -> tuple[argparse.ArgumentParser, Commands[argparse.A
 
 
 def add_library_commands(commands: Commands[argparse.ArgumentParser]) -> None:
-    """Add the commands ``worker``, ``submit``, ``tail`` and ``token`` to those of a parser."""
+    """Add ``worker``, ``submit``, ``tail``, ``top`` and ``token`` to the commands of a parser."""
     worker_ = commands.add_parser("worker", help="run workers of the reference coordinator")
     worker_.add_argument("--workers", type=worker_count, default=4, help="workers (default: 4)")
     add_work_arguments(worker_)
@@ -158,6 +160,12 @@ def add_library_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     tail_.add_argument("--stats-only", action="store_true", help="only aggregates")
     tail_.add_argument("--json", action="store_true", help="one JSON object per line")
     tail_.set_defaults(run=tail.run, interrupted_code=0)
+
+    top_ = commands.add_parser("top", help="show tasks, failures, workers, queues in the terminal")
+    top_.add_argument("url", nargs="?", metavar="URL", help=_URL_HELP)
+    top_.add_argument("--token", help="bearer token (default: MONITORING_TOKEN)")
+    top_.add_argument("--project", help="only this project_id")
+    top_.set_defaults(run=_run_top, interrupted_code=0)
 
     token_ = commands.add_parser(
         "token", help="make a token for the MONITORING_TOKENS_FILE of a collector"
@@ -208,6 +216,15 @@ def worker_count(text: str) -> int:
     if not 0 <= number <= 1000:
         raise argparse.ArgumentTypeError(f"{number} is not between 0 and 1000")
     return number
+
+
+def _run_top(options: argparse.Namespace) -> int:
+    from otel_bridge.terminal import top
+
+    url = options.url or collector_url()
+    split_url(url, ("http", "https"), "URL")
+    token = options.token or BridgeSettings.load().token.get_secret_value()
+    return top.run(url, token=token, project=options.project)
 
 
 def _run_worker(options: argparse.Namespace) -> int:
