@@ -44,7 +44,7 @@ class _Node:
         "span_id",
     )
 
-    def __init__(self, span_id: int, project_id: str | None) -> None:
+    def __init__(self, span_id: str, project_id: str | None) -> None:
         self.span_id = span_id
         self.project_id = project_id
         self.n = 0
@@ -82,10 +82,14 @@ class LineDrain:
         self.lost = self.waiting = 0
         self._queue = queue
         self._node_of = node_of
-        self._nodes: OrderedDict[int, _Node] = OrderedDict()
-        self._ready: OrderedDict[int, _Node] = OrderedDict()
+        self._nodes: OrderedDict[str, _Node] = OrderedDict()
+        self._ready: OrderedDict[str, _Node] = OrderedDict()
+        self._taken: list[RawLine] = []
+        # What ended in this round, and in the one before: see ``begin_round``.
         self._ended_sources: list[LineSource] = []
-        self._ended_nodes: list[tuple[int, str]] = []
+        self._ended_nodes: list[tuple[str, str]] = []
+        self._due_sources: list[LineSource] = []
+        self._due_nodes: list[tuple[str, str]] = []
 
     @property
     def dropped(self) -> int:
@@ -98,7 +102,7 @@ class LineDrain:
         return bool(self._ready)
 
     def span_ended(self, span_id: int) -> None:
-        """Note that a span has ended, before the lines that it wrote are taken."""
+        """Note that a span has ended; lines that it wrote before may still be in the queue."""
         source = self._queue.sources.pop(span_id, None)
         if source is not None:
             self._ended_sources.append(source)
@@ -108,26 +112,37 @@ class LineDrain:
         outcome = _OUTCOMES.get(fields.get("status", ""))
         span_id = fields.get("span_id")
         if outcome is not None and span_id is not None:
-            self._ended_nodes.append((int(span_id, 16), outcome))
+            self._ended_nodes.append((span_id, outcome))
 
-    def drain(self) -> None:
-        """Take what is in the queue, and note the ends that came before."""
-        for raw in self._queue.take():
+    def begin_round(self) -> None:
+        """
+        Take what is in the queue, before the starts and ends of spans are taken from theirs.
+
+        So each line comes after the start of its span. It comes before the end, too: what ended is
+        kept until the lines of the next round were taken.
+        """
+        self._taken += self._queue.take()
+        self._due_sources += self._ended_sources
+        self._due_nodes += self._ended_nodes
+        self._ended_sources, self._ended_nodes = [], []
+
+    def end_round(self) -> None:
+        """Mask, number and encode what ``begin_round`` took, then end what had ended by then."""
+        for raw in self._taken:
             try:
                 self._take(raw)
             except Exception:
                 self.lost += 1
-        for source in self._ended_sources:
+        for source in self._due_sources:
             if source.node is not None:
                 self._count_dropped(source.node, source, source.dropped)
                 if source in source.node.sources:
                     source.node.sources.remove(source)
-        self._ended_sources.clear()
-        for span_id, outcome in self._ended_nodes:
+        for span_id, outcome in self._due_nodes:
             node = self._nodes.get(span_id)
             if node is not None:
                 self._end(node, outcome)
-        self._ended_nodes.clear()
+        self._taken, self._due_sources, self._due_nodes = [], [], []
 
     def _take(self, raw: RawLine) -> None:
         source = raw.source
@@ -157,7 +172,7 @@ class LineDrain:
             if block is None:
                 return None
             found = block.key[1], block.project_id
-        span_id, project_id = found
+        span_id, project_id = f"{found[0]:016x}", found[1]
         node = self._nodes.get(span_id)
         if node is None:
             node = self._nodes[span_id] = _Node(span_id, project_id)
@@ -215,7 +230,7 @@ class LineDrain:
             is_due = node.outcome is not None or now - node.renewed_at >= _RENEWAL_SEC
             if is_due:
                 node.renewed_at = now
-            found = SpanLines(f"{span_id:016x}", lines, node.project_id, node.outcome, is_due)
+            found = SpanLines(span_id, lines, node.project_id, node.outcome, is_due)
             batch.append(found)
         return batch
 
@@ -223,7 +238,7 @@ class LineDrain:
         """Count the lines of a batch that could not be stored; ends of nodes are tried again."""
         for of_span in batch:
             self.lost += len(of_span.lines)
-            node = self._nodes.get(int(of_span.span_id, 16))
+            node = self._nodes.get(of_span.span_id)
             if node is not None:
                 node.renewed_at = float("-inf")
                 if of_span.outcome is not None:

@@ -12,6 +12,7 @@ import itertools
 import logging
 import time
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from opentelemetry import context as otel_context
@@ -60,6 +61,7 @@ class LineQueue:
 
     Args:
         level: The least level, as in ``logging``.
+        monotonic: Time in seconds, for the limits; tests pass their own.
 
     Attributes:
         failed: Lines that could not be read, such as one whose arguments do not fit its format.
@@ -68,8 +70,9 @@ class LineQueue:
             those that have ended.
     """
 
-    def __init__(self, level: int) -> None:
+    def __init__(self, level: int, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._level = level
+        self._monotonic = monotonic
         self._lines: deque[RawLine] = deque()
         self._process = ProcessLimits()
         self._is_skipped: dict[str, bool] = {}
@@ -109,7 +112,7 @@ class LineQueue:
         if is_skipped:
             return
         source = self._source_of(span, context.get(BLOCK_KEY))  # type: ignore[arg-type]
-        is_allowed = self._process.allow(source.ensure_limits(), record.levelno, time.monotonic())
+        is_allowed = self._process.allow(source.ensure_limits(), record.levelno, self._monotonic())
         if not is_allowed or len(self._lines) >= _MAX_WAITING:
             source.drop()
             self.dropped = next(self._counter)

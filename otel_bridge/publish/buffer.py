@@ -220,11 +220,13 @@ class FlushRequest:
         target: Items that had been added to the queue when the flush was requested; not checked.
 
     Attributes:
+        is_noted: Whether the thread has converted what was queued before; no step comes before it.
         buffer_target: The number of events of the second step; None before it.
         done: A ``threading.Event``, set when the flush is complete.
     """
 
     def __init__(self, target: int) -> None:
         self.target = target
+        self.is_noted = False
         self.buffer_target: int | None = None
         self.done = threading.Event()

@@ -358,7 +358,7 @@ class EventBus:
 
     def _convert(self) -> bool:
         with self._encoding_lock:
-            return self._publisher.convert()
+            return self._publisher.convert(list(self._flushes), is_last=self._is_closing)
 
     def _sleep(self, wait_sec: float | None) -> None:
         if wait_sec is None:
@@ -381,7 +381,7 @@ class EventBus:
         with self._lock:
             taken = self._queue.measure()[0] - len(self._queue)
             for request in list(self._flushes):
-                if request.buffer_target is None and taken >= request.target:
+                if request.is_noted and request.buffer_target is None and taken >= request.target:
                     request.buffer_target = self._publisher.send_buffer.added
                 target = request.buffer_target
                 if target is not None and self._publisher.send_buffer.removed >= target:

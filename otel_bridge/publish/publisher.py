@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ from otel_bridge.forking import current_incarnation
 from otel_bridge.lines.drain import LineDrain
 from otel_bridge.lines.line_queue import LineQueue
 from otel_bridge.mapping.mapper import SpanMapper
-from otel_bridge.publish.buffer import EventQueue, SendBuffer
+from otel_bridge.publish.buffer import EventQueue, FlushRequest, SendBuffer
 from otel_bridge.publish.line_sender import LineSender
 from otel_bridge.publish.open_spans import OpenSpans
 from otel_bridge.publish.retry import Breaker
@@ -181,7 +182,7 @@ class Publisher:
         """Log lines that are not shown, over a limit or lost."""
         return 0 if self.lines is None else self.lines.drain.dropped
 
-    def convert(self) -> bool:
+    def convert(self, flushes: Sequence[FlushRequest] = (), *, is_last: bool = False) -> bool:
         """
         Convert all queued items to encoded events and move them to the send buffer.
 
@@ -189,17 +190,28 @@ class Publisher:
         logged at most once a minute. A full send buffer (20,000 events, 32 MiB by default) drops
         its oldest event and counts it. An event has at most 8,192 bytes, by default.
 
+        Args:
+            flushes: Requests that wait; each is noted, for all log lines before it are converted.
+            is_last: Whether all log lines are to be converted in any case; default False.
+
         Returns:
             Whether there was any item.
         """
         had_items = len(self._queue) > 0
+        if self.lines is not None:
+            self.lines.drain.begin_round()
         while items := self._queue.take(_TAKE_LIMIT):
             for item in items:
                 self._convert_item(item)
             if len(items) < _TAKE_LIMIT:
                 break
         if self.lines is not None:
-            self.lines.drain.drain()
+            self.lines.drain.end_round()
+            if flushes or is_last:
+                self.lines.drain.begin_round()
+                self.lines.drain.end_round()
+        for request in flushes:
+            request.is_noted = True
         for fields in self._open_spans.heartbeats():
             self.intermediate += 1
             self.send_buffer.add(self._encode_fields(fields))

@@ -334,3 +334,31 @@ def test_traces_are_bounded(story: Story, monkeypatch: pytest.MonkeyPatch) -> No
     call = story.tracer.start_span("call", context, kind=SpanKind.CLIENT, attributes=POST)
     call.end()
     assert [name for kind, name in story.shown() if kind == "span_started"] == []
+
+
+def test_the_node_of_a_span_is_the_nearest_task_phase_or_job() -> None:
+    """Log lines belong to it; a request or wrapper is one only if it was sent, and in no block."""
+    story = Story()
+
+    def node(span: ApiSpan, block: int | None = None) -> int | None:
+        context = span.get_span_context()
+        found = story.mapper.node_of((context.trace_id, context.span_id), block)
+        return None if found is None else found[0]
+
+    def id_of(span: ApiSpan) -> int:
+        return span.get_span_context().span_id
+
+    with story.tracer.start_as_current_span("GET /", kind=SpanKind.SERVER) as request:
+        assert node(request) is None
+        with story.tracer.start_as_current_span("wrapper") as wrapper:
+            assert node(wrapper) is None
+            with story.tracer.start_as_current_span("tool", attributes=TOOL) as tool:
+                assert node(tool) == id_of(tool)
+                with story.tracer.start_as_current_span("query") as query:
+                    assert node(query) == id_of(tool)
+                    assert node(query, block=id_of(tool)) is None
+            assert node(wrapper) == id_of(wrapper)
+            assert node(wrapper, block=id_of(request)) is None
+    with story.tracer.start_as_current_span("agent", attributes=AGENT) as agent:
+        assert node(agent) == id_of(agent)
+    assert story.mapper.node_of((1, 2), None) is None
