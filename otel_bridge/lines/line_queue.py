@@ -33,8 +33,8 @@ _MAX_WAITING: Final = 10_000
 _MAX_SOURCES: Final = 10_000
 """Spans of other libraries with lines, that have not ended; the oldest is forgotten first."""
 _MAX_NAMES: Final = 4096
-_SKIPPED: Final = ("otel_bridge", "otel_bridge_collector", "opentelemetry", "redis", "urllib3")
-"""Loggers that may write because a line is published."""
+_SKIPPED: Final = ("opentelemetry", "redis", "urllib3")
+"""Loggers that may write because a line is published, beside our own."""
 
 
 class RawLine(NamedTuple):
@@ -147,7 +147,7 @@ class LineQueue:
         return source
 
     def _note_name(self, name: str) -> bool:
-        is_skipped = any(name == own or name.startswith(f"{own}.") for own in _SKIPPED)
+        is_skipped = name.startswith("otel_bridge") or name.partition(".")[0] in _SKIPPED
         if len(self._is_skipped) < _MAX_NAMES:
             self._is_skipped[name] = is_skipped
         return is_skipped

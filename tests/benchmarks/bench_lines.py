@@ -97,7 +97,8 @@ def _masking(text: str) -> float:
 
 def _otel_handler(stack: ExitStack) -> logging.Handler:
     provider = LoggerProvider(shutdown_on_exit=False)
-    provider.add_log_record_processor(BatchLogRecordProcessor(InMemoryLogRecordExporter()))
+    exporter = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
+    provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
     stack.callback(provider.shutdown)
     with warnings.catch_warnings():
         # Its successor is in a package that is not needed otherwise, and does the same.
