@@ -30,6 +30,7 @@ from otel_bridge_collector.otlp.lifecycle import read_lifecycle
 from otel_bridge_collector.otlp.mapping import OtlpReceiver
 from otel_bridge_collector.otlp.rejections import Rejection, Rejections
 from otel_bridge_collector.otlp.snapshots import HEARTBEAT_INTERVAL_SEC
+from otel_bridge_collector.otlp.spans import ReadSpans
 from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.security.tokens import Principal
 
@@ -217,15 +218,11 @@ class OtlpIngest:
 
         async with receiver.lock:
             read = await asyncio.to_thread(receiver.read, message, only_project, rejected)
-            self.lines.owners.note_parents(
-                (one.span.key, one.span.parent.span_id)
-                for one in read.spans
-                if one.span.parent is not None
-            )
             correlated = correlate(self._collector.model, read.parents, principal.may_use)
             received = await asyncio.to_thread(
                 receiver.receive, read, rejected, correlated=correlated
             )
+            self._note_parents(read, received.events)
             knows = self._collector.model.knows
             for event in received.events:
                 if not knows(event.event_id):
@@ -250,6 +247,20 @@ class OtlpIngest:
                 )
         for cause in refused.values():
             rejected.add(cause)
+
+    def _note_parents(self, read: ReadSpans, events: Sequence[MonitoringEvent]) -> None:
+        """
+        Remember the parents of spans that the model will not know, for their log lines.
+
+        Of the others it will know that itself, a moment later: until then a line of a job would be
+        shown at the phase above it.
+        """
+        shown = {event.span_id for event in events}
+        self.lines.owners.note_parents(
+            (span.key, span.parent.span_id)
+            for span, _, _ in read.spans
+            if span.parent is not None and f"{span.key[1]:016x}" not in shown
+        )
 
     def _is_of_others(self, event: MonitoringEvent, principal: Principal) -> bool:
         """

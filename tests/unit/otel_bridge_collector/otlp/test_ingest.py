@@ -21,9 +21,11 @@ from otel_bridge_collector.settings import CollectorSettings
 
 from otel_bridge.errors import TransportError
 from otel_bridge.events import semconv
+from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.publish.transports.base import SpanStack
 from otel_bridge.publish.transports.memory import memory_log
 from otel_bridge.settings import BridgeSettings
+from tests.support.folding import apply
 from tests.support.open_spans import ENDS, SHAPES, SPANS, SpanReport, facts_after
 
 _names = itertools.count()
@@ -388,3 +390,38 @@ async def test_any_order_of_snapshots_and_ends_gives_one_state(
             # in between: what it says again has the id of what it said at first.
             continue
         assert name.endswith(f" {report.text}") or report.shape == "given up"
+
+
+def log_of(span: int, text: str) -> ExportLogsServiceRequest:
+    record = {"traceId": "ab" * 16, "spanId": f"{span:016x}", "body": {"stringValue": text}}
+    body = json.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]})
+    return decode(ExportLogsServiceRequest(), body, is_json=True)
+
+
+def fold_now(site: Site) -> None:
+    """Fold what the log holds by now; may be called again."""
+    apply(site.collector.model, *map(MonitoringEvent.model_validate, site.events()))
+
+
+async def test_a_log_record_is_shown_at_the_job_that_its_span_is_inside(site: Site) -> None:
+    """Not at what is above the job, while the job is not folded yet; it is no rejected record."""
+    plain = {
+        "traceId": "ab" * 16,
+        "spanId": f"{9:016x}",
+        "parentSpanId": f"{2:016x}",
+        "startTimeUnixNano": 1_790_000_000_000_000_002,
+        "endTimeUnixNano": 1_790_000_000_000_000_003,
+    }
+    assert await traces(site, request_of(job(1)), ANONYMOUS) == 0
+    fold_now(site)
+    inside = {**job(2), "parentSpanId": f"{1:016x}"}
+    assert await traces(site, request_of(inside, plain), ANONYMOUS) == 0
+    for span in (2, 9):
+        answer = await site.ingest.logs(log_of(span, f"of {span}"), ANONYMOUS, Rejections())
+        assert not answer.HasField("partial_success")
+    assert (site.ingest.lines.held, site.ingest.lines.stored) == (2, 0)
+    fold_now(site)
+    await site.ingest.lines.look_again()
+    await site.ingest.lines.close()
+    stored = [json.loads(line)[3] for line in memory_log(site.name).lines(f"{2:016x}")]
+    assert stored == ["of 2", "of 9"]
