@@ -65,11 +65,13 @@ async def traces(request: Request) -> Response:
 @router.post("/logs")
 async def logs(request: Request) -> Response:
     """
-    Take log records that carry an open span; others are counted in ``partial_success``.
+    Take log records: the lines of the node whose span wrote them, or open spans.
 
-    Such a record has the span as OTLP JSON in its body and the attribute ``partial.event``:
-    ``heartbeat`` while the span is open, ``stop`` at its end. Its events are appended to the log,
-    as those of ``/v1/traces``, so that the dashboard shows the span while it is open. Limits
+    A record that names a trace and a span is kept as a line of the nearest job, phase or task; one
+    over a limit or of no known task is dropped, counted in ``/metrics`` and answered with success.
+    A record with the attribute ``partial.event`` (``heartbeat`` while the span is open, ``stop`` at
+    its end) carries the span as OTLP JSON in its body. Its events are appended to the log, as those
+    of ``/v1/traces``; ``partial_success`` counts those that cannot be read. Limits
     and errors are those of ``/v1/traces``: 4 MiB, 30 s, 32 requests at a time; 400, 408, 413, 415,
     503.
     """

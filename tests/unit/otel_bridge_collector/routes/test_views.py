@@ -216,3 +216,18 @@ async def test_log_lines_need_their_own_right() -> None:
                 if expected == "refused":
                     assert answer["why"] == "right"
                     assert "rights=lines" in answer["detail"]
+
+
+async def test_log_lines_come_as_they_are_written() -> None:
+    """First the lines that are stored, then each new one as a change, without being asked for."""
+    async with open_site() as site, connected(site, path="/ws/views") as client:
+        name = site.collector.bridge_settings.bus_url.removeprefix("memory://")
+        await site.append({**started("j", "p"), "parent_task_id": "t", "span_id": SPAN})
+        assert (await client.next())["type"] == "websocket.accept"
+        await client.send(op="sub", id=1, view="lines", params={"task": "t", "node": SPAN})
+        assert (await next_of(client, "full"))["head"]["state"] == "reading"
+        assert (await next_of(client, "change"))["head"] == {"state": "none"}
+        memory_log(name).store_lines(SPAN, [b'[1,20,"app","hello",1]'])
+        change = await next_of(client, "change")
+        assert [row["text"] for row in change["rows"]] == ["hello"]
+        assert change["cut"] == [0, 0, ["1"]]
