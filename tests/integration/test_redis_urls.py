@@ -17,12 +17,15 @@ from opentelemetry.sdk.trace import TracerProvider
 from otel_bridge.bridge import configure
 from otel_bridge.commands.startup import open_redis
 from otel_bridge.events.model import MonitoringEvent
+from otel_bridge.lines.line import encode_line
 from otel_bridge.orchestration.queue.leases import synchronous_client
 from otel_bridge.orchestration.queue.task_queue import TaskQueue
 from otel_bridge.orchestration.queue.task_types import QueuedJob
 from otel_bridge.publish.bus import EventBus
 from otel_bridge.publish.redis_clients import close, connect
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
+from otel_bridge.publish.transports.base import SpanLines
+from otel_bridge.publish.transports.redis import RedisSender
 from otel_bridge.settings import BridgeSettings
 from otel_bridge.workers.heartbeat import HeartbeatKeys
 from tests.support.app_server import AppServer, fetch
@@ -57,16 +60,30 @@ def has(site: AppServer, text: str) -> bool:
     return text in fetch(f"{site.url}/monitor/events").body.decode()
 
 
+def store_lines(url: str) -> None:
+    """Log lines of ten nodes, over 1 MiB; those of the first are the oldest."""
+    settings = BridgeSettings(redis_url=url, send_timeout_ms=5000)
+    line = encode_line(1, 20, "app", "x" * 1000, 1)
+    with closing(RedisSender(url, settings)) as sender:
+        for number in range(10):
+            assert sender.store_lines([SpanLines(str(number) * 16, [line] * 200)]) == 0
+
+
 def check_everything(url: str) -> None:
-    """Events, heartbeats, a leader and its statistics, by one URL."""
+    """Events, heartbeats, log lines, a leader and what it does, by one URL."""
     settings = BridgeSettings(redis_url=url)
     bus = EventBus.connect(settings)
-    with AppServer(settings, stats_interval_sec=0.1) as site:
+    store_lines(url)
+    with AppServer(settings, stats_interval_sec=0.1, lines_max_bytes=1_048_576) as site:
         bus.publish(event("j1"))
         assert bus.flush(10), bus.outage
         wait_until(lambda: has(site, "j1"), "the event")
         wait_until(lambda: site.collector.leader.is_leader, "a leader")
         wait_until(lambda: has(site, "stats_snapshot"), "statistics")
+        lines = site.collector.lines
+        wait_until(lambda: lines.trimmer.trimmed > 0, "log lines to be trimmed")
+        found = site.call(lambda: lines.reader.last(["0" * 16, "9" * 16]))
+        assert [len(one) for one in found] == [0, 200]
         HeartbeatKeys(settings).refresh("w1")
         with closing(connect(url)) as client:
             assert client.exists(DEFAULT_KEYS.worker_heartbeat("w1"))

@@ -118,7 +118,8 @@ class LinesTrimmer:
             count += 1
         pipeline = self._redis.pipeline(transaction=False)
         for span_id in oldest[:count]:
-            pipeline.unlink(self._keys.lines(_text(span_id)))
+            # ``unlink`` of a Cluster's pipeline is a coroutine, and adds nothing to it.
+            pipeline.execute_command("UNLINK", self._keys.lines(_text(span_id)))
         pipeline.zrem(index, *oldest[:count])
         await pipeline.execute()
         self.trimmed += sum(size > 0 for size in sizes[:count])
