@@ -305,7 +305,7 @@ class TaskIndex:
 
         ``stalled`` or ``failed`` is the task itself. While it is open: ``worker_lost``,
         ``jobs_stalled``, ``jobs_failed``, ``queue_stuck`` or ``jobs_slow``, the first that holds of
-        at least one of its jobs; ``jobs_failed`` once it has ended, too.
+        at least one of its jobs; once it has completed, ``queue_stuck`` or ``jobs_failed``.
 
         Args:
             known: As of the latest refresh.
@@ -321,6 +321,8 @@ class TaskIndex:
             if known.status == PROCESSING and known.job_statuses >> STALLED & 1:
                 return "jobs_stalled"
             return "jobs_failed" if has_failed else known.trouble
+        if known.trouble == "queue_stuck":
+            return known.trouble  # it has put jobs into a queue, and ended
         return "jobs_failed" if has_failed else None
 
 

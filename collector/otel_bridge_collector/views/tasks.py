@@ -105,15 +105,16 @@ def merge(parts: Sequence[Listing], params: TasksParams) -> Window:
 
 
 def _is_urgent(state: ViewState, known: IndexedTask) -> bool:
-    return known.status != COMPLETED and state.tasks.needs_attention(known) is not None
+    reason = state.tasks.needs_attention(known)
+    return reason is not None and not (known.status == COMPLETED and reason == "jobs_failed")
 
 
 def _by_attention(state: ViewState, known: IndexedTask) -> tuple[int, int]:
     reason = state.tasks.needs_attention(known)
-    if known.status == COMPLETED:
-        return _OVER, -known.start  # with failed jobs too: nothing about it is urgent
-    if reason is not None:
+    if reason is not None and _is_urgent(state, known):
         return _BUCKETS[reason], -known.start
+    if known.status == COMPLETED:
+        return _OVER, -known.start
     return _WAITING if known.is_waiting else _RUNNING, -known.start
 
 

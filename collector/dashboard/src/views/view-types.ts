@@ -297,8 +297,9 @@ export interface PhasePart {
   name: string;
   /**
    * Of its runs together: `pending`, `processing`, `retrying`, `completed`,
-   * `failed` or `stalled`. `completed` says that it ended, not that all went well:
-   * look at `failed` too. It is `failed` if all its jobs have failed.
+   * `failed` or `stalled`. `completed`: no job of it waits or runs, and not all have
+   * failed; look at `failed` too. `pending` while all its jobs wait, also of a task that
+   * has completed.
    */
   status: Status;
   /** When it started, ms; null if unknown. */
@@ -464,7 +465,8 @@ export interface TaskRow {
   trace: string | null;
   /**
    * As of now: `pending`, `processing`, `retrying`, `completed`, `failed` or
-   * `stalled`.
+   * `stalled`. `completed` says that it ended well by itself: look at `failed` and
+   * `pending` too. A research task is `failed` if all its jobs, more than one, are.
    */
   status: Status;
   /**
@@ -472,8 +474,8 @@ export interface TaskRow {
    * or what a reported stall says. Else why it needs attention, the first of these that
    * holds: `failed`; of one that is open `worker_lost` (a worker was lost with a job of
    * it), `jobs_stalled`, `jobs_failed`, `queue_stuck` (a job of it waits in a queue
-   * that is stuck), `jobs_slow` (a job of it runs several times as long as others);
-   * `jobs_failed` of one that has ended too. null: it does not.
+   * that is stuck), `jobs_slow` (a job of it runs several times as long as others). Of one
+   * that has completed `queue_stuck` or `jobs_failed`. null: it does not.
    */
   why: string | null;
   /** When it started, ms since the Unix epoch, as all times here; null if unknown. */

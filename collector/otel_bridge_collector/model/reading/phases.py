@@ -60,7 +60,9 @@ class PhaseRow(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         name: As the publisher named it, at most 100 characters.
         status: 0 pending, 1 processing, 2 retrying, 3 completed, 4 failed, 5 stalled; of a task
-            that is over, none is open.
+            that is over, none is open, but if all jobs of it wait still and the task has completed.
+            Completed only once no job seen in it waits or runs, and if one has completed, or it
+            has none.
         started, ended: Its first start and, once no run is open, its last end.
         total: Jobs expected; None while nothing says how many.
         completed, failed, pending: Jobs; the greater of those seen and those that the phase
@@ -242,6 +244,25 @@ def _standing(
     return COMPLETED, last_end
 
 
+def _by_jobs(
+    jobs: list[int], completed: int, failed: int, ended: int | None
+) -> tuple[int, int | None]:
+    """
+    Status and end of a phase whose own part has ended well, by the jobs that it put into queues.
+
+    Such a phase was shown as done at 0 of 300 jobs while its queue was stuck, and at 150 of 150
+    that failed.
+    """
+    waiting = jobs[PENDING] + jobs[RETRYING]
+    if jobs[PROCESSING] or (waiting and completed + failed):
+        return PROCESSING, None
+    if waiting:
+        return PENDING, None
+    if jobs[STALLED]:
+        return STALLED, ended
+    return FAILED if failed and not completed else COMPLETED, ended
+
+
 def virtual_standing(task: Task, virtual: Node) -> tuple[int, int | None, int | None]:
     """
     Return status code, start and end of a phase that no span is, by what it reports and its jobs.
@@ -275,7 +296,14 @@ def _row(
     first_start, last_end = job_times(task, virtual)
     facts = phase.facts
     status, ended = _standing(facts, jobs, completed + failed >= sum(jobs), last_end)
-    if status in (PENDING, PROCESSING) and card_status in _OVER:
+    if status == COMPLETED:
+        status, ended = _by_jobs(jobs, completed, failed, ended)
+    has_begun = status == PROCESSING or not jobs[PENDING]
+    if (
+        status in (PENDING, PROCESSING)
+        and card_status in _OVER
+        and (has_begun or card_status != COMPLETED)
+    ):
         status, ended = card_status, card_ended
     nodes = phase.runs if virtual is None else [*phase.runs, virtual]
     started = min([node.first for node in facts]) if facts else first_start

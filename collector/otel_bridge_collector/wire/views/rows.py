@@ -144,8 +144,9 @@ class PhasePart(WireModel):
     Attributes:
         name: As the worker named it.
         status: Of its runs together: ``pending``, ``processing``, ``retrying``, ``completed``,
-            ``failed`` or ``stalled``. ``completed`` says that it ended, not that all went well:
-            look at ``failed`` too. It is ``failed`` if all its jobs have failed.
+            ``failed`` or ``stalled``. ``completed``: no job of it waits or runs, and not all have
+            failed; look at ``failed`` too. ``pending`` while all its jobs wait, also of a task that
+            has completed.
         start: When it started, ms; None if unknown.
         end: When it ended, ms; None while it runs.
         total: Jobs expected; None while unknown.
@@ -184,13 +185,14 @@ class TaskRow(WireModel):
         project: Its project; one of them if its events name several.
         trace: One of its traces, 32 hex digits.
         status: As of now: ``pending``, ``processing``, ``retrying``, ``completed``, ``failed`` or
-            ``stalled``.
+            ``stalled``. ``completed`` says that it ended well by itself: look at ``failed`` and
+            ``pending`` too. A research task is ``failed`` if all its jobs, more than one, are.
         why: Why it is stalled: ``worker_lost``, ``heartbeat_lost``, ``silent``, ``queue_emptied``
             or what a reported stall says. Else why it needs attention, the first of these that
             holds: ``failed``; of one that is open ``worker_lost`` (a worker was lost with a job of
             it), ``jobs_stalled``, ``jobs_failed``, ``queue_stuck`` (a job of it waits in a queue
-            that is stuck), ``jobs_slow`` (a job of it runs several times as long as others);
-            ``jobs_failed`` of one that has ended too. None: it does not.
+            that is stuck), ``jobs_slow`` (a job of it runs several times as long as others). Of one
+            that has completed ``queue_stuck`` or ``jobs_failed``. None: it does not.
         start: When it started, ms since the Unix epoch, as all times here; None if unknown.
         end: When it ended; None while it is open.
         seen: When its newest event was received.

@@ -69,6 +69,9 @@ def test_the_order_of_what_needs_attention() -> None:
         *(job("slow", 901, "task_completed", name, task_type="x") for name in "abcdef"),
         job("slow", 1000, "task_progress", "g"),
         job("stuck", 950, "task_enqueued", queue="q"),
+        root("left", 940, "task_started"),
+        job("left", 940, "task_enqueued", "k", queue="q"),
+        root("left", 941, "task_completed"),
         job("failing", 990, "task_failed"),
         job("failing", 991, "task_started", "k"),
         job("runs-b", 992, "task_started"),
@@ -81,12 +84,13 @@ def test_the_order_of_what_needs_attention() -> None:
         ("lost", "worker_lost"),
         ("failing", "jobs_failed"),
         ("stuck", "queue_stuck"),
+        ("left", "queue_stuck"),
         ("slow", "jobs_slow"),
         ("failed", "failed"),
         ("runs-a", None),
         ("runs-b", None),
     ]
-    assert found.head["attention"] == 5
+    assert found.head["attention"] == 6
 
 
 def test_what_runs_comes_before_what_only_waits() -> None:

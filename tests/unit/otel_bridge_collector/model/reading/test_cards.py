@@ -55,6 +55,19 @@ ROOT_ENDED = {
     "failed": ([root(0, "task_failed")], 1, "failed", None),
     "by another process": ([root(0, "task_failed", ended_by="other")], 1, "failed", None),
     "a job still runs": ([root(0, ENDED), job(0, "task_started")], 1, "processing", None),
+    "one job of one has failed": ([root(0, ENDED), job(0, "task_failed")], 1, "completed", None),
+    "two jobs of two have failed": (
+        [root(0, ENDED), job(0, "task_failed"), job(0, "task_failed", 2)],
+        1,
+        "failed",
+        None,
+    ),
+    "two jobs of three have failed": (
+        [root(0, ENDED), *(job(0, "task_failed", number) for number in (1, 2)), job(0, ENDED, 3)],
+        1,
+        "completed",
+        None,
+    ),
     "a job waits for up to 60 s": (
         [root(0, ENDED), job(0, "task_enqueued")],
         60,

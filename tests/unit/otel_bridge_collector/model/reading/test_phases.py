@@ -265,6 +265,37 @@ def test_no_phase_is_open_in_a_card_that_is_over(kind: str) -> None:
     assert (STATUS_NAMES[found.status], found.ended) == ("completed", moment(4))
 
 
+QUEUED = [opened(), run(1, "phase_started"), *(job(2, "task_enqueued", n, 1) for n in (1, 2))]
+LEFT = run(3, "phase_completed")
+
+
+@pytest.mark.parametrize(
+    ("ends", "status"),
+    [
+        ([], "pending"),
+        ([job(4, "task_started", 1, 1)], "processing"),
+        ([job(5, "task_completed", 1, 1)], "processing"),
+        ([job(5, "task_completed", 1, 1), job(5, "task_failed", 2, 1)], "completed"),
+        ([job(5, "task_failed", 1, 1), job(5, "task_failed", 2, 1)], "failed"),
+    ],
+)
+def test_a_phase_that_only_enqueues_is_not_done_before_its_jobs(
+    ends: list[Event], status: str
+) -> None:
+    """Its own part has ended at once; it is never done at 0 of 2, nor at 2 of 2 that failed."""
+    found = row([*QUEUED, LEFT, *ends], 6)
+    assert STATUS_NAMES[found.status] == status
+    assert (found.ended is None) == (status in ("pending", "processing"))
+
+
+def test_a_phase_that_nothing_was_taken_from() -> None:
+    """Its task has completed, and its jobs wait on: it is not shown as done at 0 of 2."""
+    story = [*QUEUED, LEFT, ended(4)]
+    assert STATUS_NAMES[row(story, 99).status] == "pending"
+    begun = [*story, job(5, "task_completed", 1, 1)]
+    assert STATUS_NAMES[row(begun, 99).status] == "completed"
+
+
 def test_times_of_a_phase_that_only_jobs_name() -> None:
     """Such a phase starts with its first job, and ends with the last one once all have ended."""
     story = [
