@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence, Set
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
-from otel_bridge_collector.model.events import COMPLETED, FAILED, STATUS_NAMES
+from otel_bridge_collector.model.events import FAILED, STALLED, STATUS_NAMES
 from otel_bridge_collector.model.nodes import Task
 from otel_bridge_collector.model.snapshot.panels import queue_depths
 from otel_bridge_collector.views.attention.entries import (
@@ -49,9 +49,9 @@ def compute(state: ViewState, params: OverviewParams, scope: Scope) -> Listing:
     for known in state.tasks.visible(scope, params.project):
         status = known.status
         tasks[STATUS_NAMES[status]] += 1
-        if status != COMPLETED and status != FAILED:
-            has_failed = bool(known.job_statuses >> FAILED & 1)
-            standing.append(Standing(known.task, status, known.start, known.end, has_failed))
+        has_failed = known.job_statuses & _HAS_FAILED
+        if has_failed or status == STALLED or known.trouble is not None:
+            standing.append(Standing(known.task, status, known.start, known.end, bool(has_failed)))
     names = _projects(params, scope)
     minute = [model.stats.totals(now, 60, name) for name in names]
     five = [model.stats.totals(now, 300, name) for name in names]
@@ -72,6 +72,9 @@ def compute(state: ViewState, params: OverviewParams, scope: Scope) -> Listing:
         "shared": None if scope is not None else _shared(state),
     }
     return Listing((), _no_row, sums)
+
+
+_HAS_FAILED: Final = 1 << FAILED
 
 
 def _no_row(key: str) -> bytes:
@@ -106,6 +109,8 @@ def _shared(state: ViewState) -> dict[str, Any]:
 
 
 def _lost_workers(state: ViewState) -> list[LostWorker]:
+    if not any(status == "offline" for _, _, status in state.processes()):
+        return []
     return [
         LostWorker(key, str(one.worker.id), one.worker.last_seen, len(held_by(one)))
         for key, one in shown_by_key(state).items()

@@ -40,7 +40,7 @@ from otel_bridge_collector.model.snapshot.bars import (
     queued_at,
     worker_id_of,
 )
-from otel_bridge_collector.views.attention.slow import Slowness
+from otel_bridge_collector.views.attention.slow import MIN_SLOW_US, Slowness
 from otel_bridge_collector.views.task.job import error_of, progress_of, queued_time
 from otel_bridge_collector.views.tree.blocks import Item
 from otel_bridge_collector.views.tree.listed import is_final, is_virtual
@@ -174,11 +174,14 @@ class RowMaker:
     def _slow(self, item: Item, state: NodeState | Standing | None) -> float | None:
         """How many times as long as others an attempt takes; 0.1 us for most rows."""
         node = item.node
-        if node is None or node.kind != JOB or self.slowness is None:
+        if node is None or node.kind != JOB or self.slowness is None or node.start is None:
             return None
-        status = node.ended & 7 if state is None else state.status
+        now = self._model.liveness.now
         ended = node.end if state is None else state.ended
-        return self.slowness.factor(node, status, ended, self._model.liveness.now)
+        if (now if ended is None else ended) - node.start < MIN_SLOW_US:
+            return None  # here too, for a call more would cost as much as all of this
+        status = node.ended & 7 if state is None else state.status
+        return self.slowness.factor(node, status, ended, now)
 
     def _fields(self, item: Item, depth: int, state: NodeState | Standing) -> dict[str, Any]:
         # Not the model itself: it costs four times as much as the dict; tests validate the rows.
