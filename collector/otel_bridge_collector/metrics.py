@@ -10,6 +10,7 @@ Source: https://prometheus.io/docs/instrumenting/exposition_formats/ (text 0.0.4
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from math import inf
 from typing import Final
@@ -181,7 +182,7 @@ class _OwnNumbers(MetricsSource):
         yield _counter("views_errors_total", "Views that could not be computed.", counted.errors)
         closed = counted.slow_closed
         yield _counter("views_slow_closed_total", "Clients of views closed as slow.", closed)
-        budget = self._collector.views_budget
+        budget = self._collector.view_state.budget
         yield _counter("views_rebuilds_total", "Lists of views made again.", budget.rebuilds)
         yield _counter(
             "views_postponed_total", "Times that such a list was due and waited.", budget.postponed
@@ -210,8 +211,29 @@ class _OwnNumbers(MetricsSource):
         lost = header.events_dropped
         yield _gauge("worker_events_dropped", "Events dropped by workers.", lost)
         yield _gauges("queue_depth", "Jobs waiting in the queue.", "queue", depths)
+        yield from self._attention()
         yield _gauge("leader", "1 while this collector leads.", leads)
         yield _counter("jobs_stalled_total", "Stalled jobs reported by this collector.", stalled)
+
+    def _attention(self) -> Iterator[Metric]:
+        """What people look for first: at most a second old, as the views are."""
+        state = self._collector.view_state
+        reasons: Counter[str] = Counter()
+        for known in state.tasks.visible(None):
+            why = state.tasks.needs_attention(known)
+            if why is not None:
+                reasons[why] += 1
+        facts = state.queue_facts()
+        stuck = {name: int(state.stuck(name) is not None) for name in facts}
+        waits = {
+            name: round((state.now - each.oldest) / 1e6, 3)
+            for name, each in facts.items()
+            if each.oldest is not None
+        }
+        yield _gauges("tasks_attention", "Tasks that need attention, by why.", "why", reasons)
+        yield _gauges("queue_stuck", "1 while jobs wait and none is taken.", "queue", stuck)
+        text = "How long the job has waited that has waited for longest."
+        yield _gauges("queue_oldest_wait_seconds", text, "queue", waits)
 
     def _own_events(self) -> Iterator[Metric]:
         bus = self._collector.bus.counters

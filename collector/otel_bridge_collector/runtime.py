@@ -84,7 +84,7 @@ class Collector:
 
     Attributes:
         snapshots: What ``/monitor/snapshot`` and the first message of a dashboard show.
-        views_budget: How often the expensive lists of views are made again.
+        view_state: What views are computed from, as of at most a second ago; only to be read.
         lines: Log lines beside the log.
         channel_messages_refused: Pub/Sub messages of appended events that Redis' ACL denied; their
             events are in the log all the same.
@@ -119,9 +119,8 @@ class Collector:
             clock=clock,
         )
         max_bytes = bridge_settings.max_event_size_bytes
-        self._view_state = ViewState(self.model, self.redis_keys.queues, self.ring, clock=clock)
-        self.views_budget = self._view_state.budget
-        self._views = Views(self._view_state)
+        self.view_state = ViewState(self.model, self.redis_keys.queues, self.ring, clock=clock)
+        self._views = Views(self.view_state)
         self.views_hub = ViewsHub(
             refresh=self._evaluate,
             window=self._views.window,
@@ -153,7 +152,7 @@ class Collector:
         self._sender = open_sender(url, self.bridge_settings)
         self._send_lock = asyncio.Lock()
         self.lines = LinesService(
-            self._view_state.lines,
+            self.view_state.lines,
             url=url,
             redis=self.redis,
             keys=self.redis_keys,
@@ -287,7 +286,7 @@ class Collector:
 
     def _evaluate(self) -> None:
         """Bring what the views read up to date, also without clients: the index takes changes."""
-        self._view_state.refresh(self.clock.time_ns() // 1000)
+        self.view_state.refresh(self.clock.time_ns() // 1000)
 
     def view_json(self, query: Query, scope: Scope) -> bytes:
         """One view as a ``full`` message, as of now; raises ``GoneError`` if it shows nothing."""

@@ -77,6 +77,9 @@ ADDED = {
     "otel_bridge_views_slow_closed_total": "counter",
     "otel_bridge_views_rebuilds_total": "counter",
     "otel_bridge_views_postponed_total": "counter",
+    "otel_bridge_tasks_attention": "gauge",
+    "otel_bridge_queue_stuck": "gauge",
+    "otel_bridge_queue_oldest_wait_seconds": "gauge",
     "otel_bridge_build_info": "gauge",
     "otel_bridge_event_lag_seconds": "histogram",
     "otel_bridge_external_events_appended_total": "counter",
@@ -167,6 +170,7 @@ async def test_labels_stay(collector: Collector) -> None:
         "log_gaps_total": "reason",
         "queue_depth": "queue",
         "otlp_lines_dropped_total": "reason",
+        "queue_stuck": "queue",
         "otlp_rejected_by_cause_total": "cause",
         "otlp_rejected_total": "what",
     }
@@ -252,6 +256,17 @@ async def test_the_numbers_are_those_of_the_state(collector: Collector) -> None:
     }
     assert found["queue_depth nexus:tasks:high_priority"] == 7
     assert (found["worker_events_dropped"], found["events_in_total"]) == (6, 6)
+
+
+async def test_what_needs_attention_is_shown(collector: Collector) -> None:
+    """Stuck queues, how long jobs wait, and tasks by why they need attention."""
+    ids = {"parent_task_id": "t", "task_id": "j"}
+    fold(collector, 20, "task_enqueued", **ids, queue="q")
+    fold(collector, 95, "task_failed", parent_task_id="u", task_id="u")
+    collector._evaluate()
+    found = samples(collector)
+    assert (found["queue_stuck q"], found["queue_oldest_wait_seconds q"]) == (1, 80)
+    assert (found["tasks_attention queue_stuck"], found["tasks_attention failed"]) == (1, 1)
 
 
 async def test_drops_have_a_reason(collector: Collector) -> None:

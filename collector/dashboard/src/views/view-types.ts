@@ -1001,8 +1001,9 @@ export interface QueueHead {
   running: number;
   /**
    * `no_workers`: a job has waited for 10 s, and no worker that is online takes jobs
-   * from it. `not_taken`: a job has waited for 60 s, and in this time none was started,
-   * runs, or keeps a worker busy that takes jobs from it. null: it is not, or not known.
+   * from it. `not_taken`: a job has waited for 60 s, and in this time none was started or
+   * runs, and no worker was busy that takes jobs from it; where neither a depth nor such a
+   * worker is known, no event of its tasks came either. null: it is not, or not known.
    */
   stuck: "no_workers" | "not_taken" | null;
   /**
@@ -1066,8 +1067,9 @@ export interface QueueRow {
   running: number;
   /**
    * `no_workers`: a job has waited for 10 s, and no worker that is online takes jobs
-   * from it. `not_taken`: a job has waited for 60 s, and in this time none was started,
-   * runs, or keeps a worker busy that takes jobs from it. null: it is not, or not known.
+   * from it. `not_taken`: a job has waited for 60 s, and in this time none was started or
+   * runs, and no worker was busy that takes jobs from it; where neither a depth nor such a
+   * worker is known, no event of its tasks came either. null: it is not, or not known.
    */
   stuck: "no_workers" | "not_taken" | null;
 }

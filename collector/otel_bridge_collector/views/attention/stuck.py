@@ -3,13 +3,15 @@ Which queues are stuck: jobs wait in them, and nothing takes any.
 
 A long queue is not stuck while its workers are busy, whatever they run. So a queue is stuck only if
 no worker that takes from it is online, as far as they say so, or if its workers have done nothing
-for 60 s while a job waited. What is not known is not called stuck.
+for 60 s while a job waited. Where no worker of it and no depth is known, the tasks of its jobs must
+have been silent for as long. What is not known is not called stuck.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
 from otel_bridge_collector.model.processes.records import Incarnation, Worker
@@ -21,6 +23,8 @@ __all__ = ["QueueFacts", "Stuck", "Takers", "add_up", "read_queues", "stuck", "t
 _NO_WORKERS_US: Final = 10_000_000
 """One heartbeat: a worker that is starting has time to say what it takes from."""
 _NOT_TAKEN_US: Final = 60_000_000
+_MAX_LOOKED_AT: Final = 20_000
+"""Jobs whose tasks are asked when they were last heard: 1 ms."""
 
 
 class QueueFacts(NamedTuple):
@@ -35,8 +39,9 @@ class QueueFacts(NamedTuple):
         running: Jobs of it that run.
         filled: Since when each report says that jobs are in it; None: the latest does not.
         active: When one of its workers was last known to be busy, or jobs to have left it; 0:
-            never.
-        is_watched: Whether a worker that takes from it is known, online or not.
+            never. Without such knowledge, when a task of its jobs was last heard.
+        is_watched: Whether a worker that takes from it is known, online or not, or ``active`` is
+            of its tasks.
         has_silent: Whether one that ran jobs of it is online and does not say what it takes from.
     """
 
@@ -111,15 +116,21 @@ def read_queues(queues: Queues, known: Takers, now: int) -> dict[str, QueueFacts
 
 def _facts(queue: Queue, known: Takers, now: int) -> QueueFacts:
     is_empty = not queue.pending and queue.depth is not None and not queue.depth[1]
+    oldest, active = queue.oldest(now), 0 if is_empty else _active(queue, now)
+    is_watched = bool(queue.hosts)
+    if not is_watched and queue.depth is None and oldest and now - oldest >= _NOT_TAKEN_US:
+        is_watched = True
+        heard = (job.task.seen for job in islice(queue.pending, _MAX_LOOKED_AT))
+        active = max(active, max(heard, default=now))
     return QueueFacts(
         queue.depth,
         queue.priorities,
         len(queue.pending),
-        queue.oldest(now),
+        oldest,
         len(queue.running),
         queue.filled_since(),
-        0 if is_empty else _active(queue, now),
-        bool(queue.hosts),
+        active,
+        is_watched,
         bool(known.silent) and not known.silent.isdisjoint(queue.hosts),
     )
 

@@ -35,8 +35,9 @@ class QueueRow(WireModel):
             which queues it takes from.
         running: Jobs of it that run.
         stuck: ``no_workers``: a job has waited for 10 s, and no worker that is online takes jobs
-            from it. ``not_taken``: a job has waited for 60 s, and in this time none was started,
-            runs, or keeps a worker busy that takes jobs from it. None: it is not, or not known.
+            from it. ``not_taken``: a job has waited for 60 s, and in this time none was started or
+            runs, and no worker was busy that takes jobs from it; where neither a depth nor such a
+            worker is known, no event of its tasks came either. None: it is not, or not known.
     """
 
     k: str

@@ -60,6 +60,15 @@ def test_nothing_is_taken_from_it() -> None:
     assert verdict(60, QUEUED, depth(59, 1)) == Stuck("not_taken", us(0))
 
 
+def test_nothing_is_known_to_take_from_it() -> None:
+    """Without a depth and a worker, once the tasks of its jobs are silent for 60 s too."""
+    assert verdict(59, QUEUED) is None
+    assert verdict(60, QUEUED) == Stuck("not_taken", us(0))
+    goes_on = job(30, "task_completed", "other")
+    assert verdict(89, QUEUED, goes_on) is None
+    assert verdict(90, QUEUED, goes_on) == Stuck("not_taken", us(0))
+
+
 def test_a_long_queue_is_not_stuck() -> None:
     """While a job of it runs, a worker of it is busy elsewhere, or one has just ended a job."""
     there = worker(85, "q")
@@ -76,8 +85,7 @@ def test_a_long_queue_is_not_stuck() -> None:
 
 
 def test_what_is_not_known_is_not_called_stuck() -> None:
-    """No depth and no worker is known; the broker says it is empty; a delay is not over."""
-    assert verdict(200, QUEUED) is None
+    """Its broker says it is empty; a delay is not over; a worker does not say what it takes."""
     assert verdict(90, QUEUED, worker(85, "q"), depth(80, 0)) is None
     later = job(0, "task_enqueued", meta={"countdown": 500})
     assert verdict(90, later, worker(85, "q"), depth(80, 1)) is None
