@@ -224,7 +224,11 @@ class _OwnNumbers(MetricsSource):
             if why is not None:
                 reasons[why] += 1
         facts = state.queue_facts()
-        stuck = {name: int(state.stuck(name) is not None) for name in facts}
+        stuck = {
+            name: int(state.stuck(name) is not None)
+            for name, each in facts.items()
+            if each.is_listed
+        }
         waits = {
             name: round((state.now - each.oldest) / 1e6, 3)
             for name, each in facts.items()

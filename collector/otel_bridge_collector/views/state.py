@@ -234,7 +234,7 @@ class ViewState:
 
     def queue_facts(self) -> dict[str, QueueFacts]:
         """
-        Return the queues that are listed, by name; read once a ``refresh``. Raises nothing.
+        Return what is known of all queues, by name; read once a ``refresh``. Raises nothing.
 
         As ``read_queues``; on the event loop of the model.
         """
@@ -243,7 +243,7 @@ class ViewState:
         return self._queue_facts
 
     def stuck(self, name: str) -> Stuck | None:
-        """Return why a listed queue is stuck by what this process knows; KeyError if not listed."""
+        """Return why a queue is stuck by what this process knows; KeyError for an unknown one."""
         names = self.takers().of(name)
         return stuck(self.queue_facts()[name], None if names is None else len(names), self.now)
 

@@ -98,7 +98,7 @@ def _of_task(
     task = one.task
     name, key, since = task_name(model.tasks, task), task.id, None
     if kind == "task_stalled":
-        number, since = task.agg[STALLED], one.end // 1000 or None
+        number, since = task.agg[STALLED], _last_sign(model, one) // 1000 or None
     elif kind == "task_failing":
         number = failed(task)
     else:
@@ -107,6 +107,13 @@ def _of_task(
         number, since = slow.number, slow.since // 1000
         name, key = row_name(node), node_key(node)
     return Attention(kind=kind, name=name, count=number, since=since, key=key, task=task.id)
+
+
+def _last_sign(model: Fold, one: Standing) -> int:
+    """When a stalled task gave its last sign of life; the report of its stall is none."""
+    root = model.tasks.root_of(one.task)
+    verdict = None if root is None or root.ended else model.liveness.verdict(root, None)
+    return one.end if verdict is None else verdict.at
 
 
 def of_workers(parts: Sequence[Sequence[LostWorker]], now: int) -> Iterator[Entry]:

@@ -55,6 +55,11 @@ class QueueFacts(NamedTuple):
     is_watched: bool
     has_silent: bool
 
+    @property
+    def is_listed(self) -> bool:
+        """Whether its depth was reported, or jobs are known to wait in it."""
+        return self.depth is not None or self.waiting > 0
+
 
 class Takers(NamedTuple):
     """
@@ -98,7 +103,7 @@ def takers(processes: Iterable[tuple[Worker, Incarnation | None, str]]) -> Taker
 
 def read_queues(queues: Queues, known: Takers, now: int) -> dict[str, QueueFacts]:
     """
-    Return the queues whose depth was reported, or in which jobs are known to wait, by name.
+    Return what this process knows of all queues, by name; those too that only another one lists.
 
     On the collector's event loop; raises nothing. At most 200 by default.
 
@@ -107,11 +112,7 @@ def read_queues(queues: Queues, known: Takers, now: int) -> dict[str, QueueFacts
         known: Who takes from which.
         now: Microseconds.
     """
-    return {
-        queue.name: _facts(queue, known, now)
-        for queue in queues.by_name.values()
-        if queue.depth is not None or queue.pending
-    }
+    return {queue.name: _facts(queue, known, now) for queue in queues.by_name.values()}
 
 
 def _facts(queue: Queue, known: Takers, now: int) -> QueueFacts:
@@ -148,14 +149,16 @@ def add_up(parts: Sequence[Mapping[str, QueueFacts]]) -> Mapping[str, QueueFacts
 
     Args:
         parts: At least one; all know the same reports.
+
+    Returns:
+        The queues that are listed: those with a depth, or in which jobs are known to wait.
     """
-    if len(parts) == 1:
-        return parts[0]
     found: defaultdict[str, list[QueueFacts]] = defaultdict(list)
     for part in parts:
         for name, facts in part.items():
             found[name].append(facts)
-    return {name: _added(every) for name, every in found.items()}
+    added = ((name, _added(every)) for name, every in found.items())
+    return {name: facts for name, facts in added if facts.is_listed}
 
 
 def _added(every: Sequence[QueueFacts]) -> QueueFacts:

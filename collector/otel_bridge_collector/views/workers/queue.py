@@ -52,7 +52,8 @@ def compute(state: ViewState, params: QueueParams, scope: Scope) -> Listing:
             reader is limited to projects: queues are shared, so they reveal the work of others.
     """
     known = known_queues(state)
-    if scope is not None or params.queue not in known.facts:
+    facts = known.facts.get(params.queue)
+    if scope is not None or facts is None or not facts.is_listed:
         raise GoneError
     queue = state.model.queues.by_name[params.queue]
     oldest = state.budget.list(("queue", params), partial(_oldest, queue, params.project))[0]

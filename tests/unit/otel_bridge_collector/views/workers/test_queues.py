@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from otel_bridge_collector.model.events import microseconds
 from otel_bridge_collector.views.listing import Scope
+from otel_bridge_collector.views.overview import compute as compute_overview
+from otel_bridge_collector.views.overview import merge as merge_overview
 from otel_bridge_collector.views.state import ViewState
+from otel_bridge_collector.views.workers import queue
 from otel_bridge_collector.views.workers.queues import compute, merge
-from otel_bridge_collector.wire.views.params import ListParams
+from otel_bridge_collector.wire.views.params import ListParams, OverviewParams, QueueParams
 
 from otel_bridge.events.model import MonitoringEvent
 from tests.support.folding import at, event, fold
@@ -101,3 +106,55 @@ def test_a_limited_reader_gets_no_queues() -> None:
     """Queues are shared by all projects."""
     assert rows(frozenset({"p"})) == []
     assert [row["k"] for row in rows(count=1, at="end")] == ["unreported"]
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 120),
+        st.sampled_from(("task_enqueued", "task_started", "task_completed", "depth", "worker")),
+        st.sampled_from(("t", "u", "v")),
+        st.integers(0, 4),
+    ),
+    min_size=1,
+    max_size=25,
+)
+
+
+def step(seconds: float, kind: str, task: str, number: int) -> MonitoringEvent:
+    if kind == "depth":
+        return event(seconds, "queue_depth_update", counts={f"q{number % 2}": number + 1})
+    beat = {"worker_id": task, "incarnation": task * 16}
+    if kind == "worker":
+        meta = {"host": task, "pid": 1, "queues": [f"q{number % 2}"]}
+        return event(seconds, "worker_heartbeat", **beat, meta=meta)
+    ids = {"parent_task_id": task, "task_id": f"j{number}", "queue": f"q{number % 2}"}
+    return event(seconds, kind, **ids, **({} if kind == "task_enqueued" else beat))
+
+
+@given(steps=STEPS)
+@settings(max_examples=40)
+def test_owners_say_together_what_one_says(steps: list[tuple[int, str, str, int]]) -> None:
+    """Queues of processes that each hold some tasks equal those of one that holds all."""
+    # Each worker says what it takes from: one without heartbeats lives where its jobs are held.
+    events = [step(100, "worker", task, 0) for task in "tuv"]
+    events += [step(*one) for one in steps]
+    states = []
+    for tasks in ("tuv", "t", "uv"):
+        own = [one for one in events if one.parent_task_id is None or one.parent_task_id in tasks]
+        states.append(ViewState(fold(own)))
+        states[-1].refresh(microseconds(at(121)))
+
+    def shown(*parts: ViewState) -> Any:
+        one, name = ListParams(), QueueParams(queue="q0")
+        heads = merge_overview(
+            [compute_overview(part, OverviewParams(), None) for part in parts], OverviewParams()
+        ).head
+        found = [merge([compute(part, one, None) for part in parts], one)]
+        if all("q0" in part.queue_facts() and part.queue_facts()["q0"].is_listed for part in parts):
+            found.append(queue.merge([queue.compute(part, name, None) for part in parts], name))
+        stuck = [each for each in heads["attention"] if each["kind"] == "queue_stuck"]
+        return [(window.head, dict(window.rows)) for window in found], heads["waiting"], stuck
+
+    together, alone = shown(*states[1:]), shown(states[0])
+    assert together[1:] == alone[1:]
+    assert together[0] == alone[0][: len(together[0])]
