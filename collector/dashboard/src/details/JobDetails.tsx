@@ -116,7 +116,7 @@ export function JobDetails(props: JobDetailsProps) {
           </p>
         )}
         <Facts facts={facts} />
-        {attempt.kind === "job" && (
+        {span !== null && attempt.kind === "job" && (
           <LinesSection
             feed={feed}
             now={now}

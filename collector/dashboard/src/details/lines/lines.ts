@@ -89,7 +89,7 @@ export function whyNone(
     return `${linesText(head.total, "were written, and none is kept.")}`;
   const source =
     "Lines come from processes that run with MONITORING_LOGS=info, which is off by default.";
-  if (row.end === null && !head.ended) return `None yet. ${source}`;
+  if (row.end === null) return `None yet. ${source}`;
   const kept = row.status === "failed" ? KEPT_FAILED_MS : KEPT_MS;
   if (row.end !== null && now - row.end > kept)
     return `If there were any, they are no longer kept: lines stay for ${
