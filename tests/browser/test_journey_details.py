@@ -46,6 +46,7 @@ def run_job(number: int) -> None:
         span.set_attribute("gen_ai.request.model", "small-2026")
         span.set_attribute("gen_ai.usage.input_tokens", 12_345)
         span.set_attribute("app.row", number)
+        span.set_attribute("nexus.meta.county", "Fulton")
         current.progress(1, 2)
         if number % 2:
             read_zip({})
@@ -62,7 +63,8 @@ def journey_redis() -> Iterator[RedisServer]:
 def journey_site(browser: Browser, journey_redis: RedisServer) -> Iterator[DashboardSite]:
     """A task with four failures of one cause, and a queue that no worker takes from."""
     url = f"redis://127.0.0.1:{journey_redis.port}/0"
-    with DashboardSite(browser, url, {"heartbeat_ttl_sec": 2}) as site:
+    fields = {"heartbeat_ttl_sec": 2, "meta_attributes": "gen_ai.*,app.*"}
+    with DashboardSite(browser, url, fields) as site:
         with research_task(TASK, title="Private schools GA", project_id=PROJECT), phase("parse"):
             for number in range(8):
                 run_job(number)
@@ -248,6 +250,7 @@ def test_a_job_shows_its_attributes_in_words(open_page: Callable[..., Page], wid
     expect(found.get_by_text("Model", exact=True)).to_be_visible()
     expect(found).to_contain_text("small-2026")
     expect(found).to_contain_text("12,345")
+    expect(found).to_contain_text("Fulton")
     expect(found.get_by_text("app.row")).to_be_hidden()
     press(found.locator("summary"), width)
     expect(found.get_by_text("app.row")).to_be_visible()

@@ -28,29 +28,30 @@ export function SpanSections(props: SpanSectionsProps) {
   const more = answer.links.length - MAX_LINKS;
   return (
     <>
-      {first.length + rest.length > 0 && (
-        <section className="details-attributes" aria-label="Attributes">
-          <h3>Attributes</h3>
-          {first.length > 0 && (
-            <Facts
-              facts={first.map(({ name, text, keys }) => ({ name, text, title: keys.join("\n") }))}
-            />
-          )}
-          {rest.length > 0 && (
-            <details className="details-raw">
-              <summary>{restLabel(rest.length, first.length)}</summary>
-              <dl className="details-rest">
-                {rest.map(({ name, text }) => (
-                  <div key={name}>
-                    <dt className="id">{name}</dt>
-                    <dd dir="auto">{text}</dd>
-                  </div>
-                ))}
-              </dl>
-            </details>
-          )}
-        </section>
-      )}
+      <section className="details-attributes" aria-label="Attributes">
+        <h3>Attributes</h3>
+        <Facts
+          facts={first.map(({ name, text, keys }) => ({ name, text, title: keys.join("\n") }))}
+        />
+        {first.length + rest.length === 0 && (
+          <p className="muted">
+            None came with it: nexus.meta.* does, and what MONITORING_META_ATTRIBUTES names.
+          </p>
+        )}
+        {rest.length > 0 && (
+          <details className="details-raw">
+            <summary>{restLabel(rest.length, first.length)}</summary>
+            <dl className="details-rest">
+              {rest.map(({ name, text }) => (
+                <div key={name}>
+                  <dt className="id">{name}</dt>
+                  <dd dir="auto">{text}</dd>
+                </div>
+              ))}
+            </dl>
+          </details>
+        )}
+      </section>
       {answer.links.length > 0 && (
         <section className="details-links" aria-label="Linked spans">
           <h3>Linked to</h3>

@@ -15,6 +15,8 @@ it("says why there is no stack", () => {
   expect(why(404)).toContain("has left");
   expect(why(403)).toContain("rights=lines");
   expect(why(503)).toContain("503");
+  const denied = { stack: null, detail: "stacks need rights=lines" };
+  expect(nodeOf(200, denied).stack).toMatchObject({ why: expect.stringContaining("rights") });
   expect(nodeOf(200, { stack: 7 }).stack.state).toBe("none");
 });
 

@@ -53,8 +53,9 @@ export function nodeOf(status: number, body: unknown): NodeAnswer {
 }
 
 function stackOf(status: number, found: Record<string, unknown>): Stack {
-  const { stack, span_id, stack_of } = found;
-  if (status === 403) return { state: "none", why: NO_RIGHT };
+  const { stack, span_id, stack_of, detail } = found;
+  const isDenied = status === 403 || String(detail).includes("rights=lines");
+  if (isDenied) return { state: "none", why: NO_RIGHT };
   if (status === 404 || (status === 200 && stack === null))
     return { state: "none", why: STACK_GONE };
   if (status !== 200 || typeof stack !== "string")

@@ -19,6 +19,14 @@ it("names what people look for first, whatever the instrumentation calls it", ()
   expect(rest.map(({ name }) => name)).toEqual(["gen_ai.request.model", "zz.own"]);
 });
 
+it("shows what the program names itself, up to a dozen", () => {
+  const { first, rest } = namedAttributes({ "app.row": 7, row_count: 3, title: "x" });
+  expect(first.map(({ name, text }) => `${name}: ${text}`)).toEqual(["row count: 3", "title: x"]);
+  expect(rest.map(({ name }) => name)).toEqual(["app.row"]);
+  const many = Object.fromEntries(Array.from({ length: 20 }, (_, n) => [`own${n}`, n]));
+  expect(namedAttributes(many).first).toHaveLength(12);
+});
+
 it("keeps a long value whole in the rest", () => {
   const query = "SELECT ".repeat(100);
   const { first, rest } = namedAttributes({ "db.query.text": query });

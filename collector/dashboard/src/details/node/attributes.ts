@@ -1,5 +1,5 @@
 /** A span's attributes in people's words. Pure. */
-import { count } from "../../lib/format";
+import { count, withSpaces } from "../../lib/format";
 
 export type Attributes = Readonly<Record<string, unknown>>;
 
@@ -54,7 +54,13 @@ const WORDS: readonly (readonly [string, ...string[]])[] = [
 /** Longer values are truncated where they are shown first; the whole value is below. */
 const MAX_CHARS = 300;
 
-/** The attributes that have a word for people, in a fixed order, and all others by their names. */
+/** Attributes by the program's own names that are shown first. */
+const MAX_OWN = 12;
+
+/**
+ * The attributes that have a word for people, in a fixed order, then those that the program names
+ * itself, which have no dot (`nexus.meta.row` is `row`), and all others by their names.
+ */
 export function namedAttributes(attributes: Attributes): {
   first: NamedAttribute[];
   rest: NamedAttribute[];
@@ -68,11 +74,16 @@ export function namedAttributes(attributes: Attributes): {
     first.push({ name, text: truncated(text), keys: [key] });
     if (text.length <= MAX_CHARS) taken.add(key);
   }
-  const rest = Object.entries(attributes)
+  const others = Object.entries(attributes)
     .filter(([key, value]) => !taken.has(key) && isGiven(value))
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([key, value]) => ({ name: key, text: valueText(value), keys: [key] }));
-  return { first, rest };
+  const isOwn = ({ name, text }: NamedAttribute) => !name.includes(".") && text.length <= MAX_CHARS;
+  const own = others.filter(isOwn).slice(0, MAX_OWN);
+  return {
+    first: [...first, ...own.map((one) => ({ ...one, name: withSpaces(one.name) }))],
+    rest: others.filter((one) => !own.includes(one)),
+  };
 }
 
 /** A value as text: numbers with separators, lists between commas, records as JSON. */
