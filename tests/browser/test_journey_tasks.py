@@ -141,7 +141,8 @@ def test_sixty_tasks_at_a_glance(
     open_reports: OpenPage, width: int, height: int, scheme: str, row_px: int
 ) -> None:
     """A row each, what needs attention first; names keep their ends; nothing overflows."""
-    page = open_reports("?group=status", width=width, height=height, color_scheme=scheme)
+    # Of the chosen row, too, each colour must be readable: it has failed.
+    page = open_reports("?group=status&task=report-0014", width=width, height=height, color_scheme=scheme)
     expect(heads(page).first).to_contain_text("failed")
     assert lines(page).first.evaluate("e => e.parentElement.offsetHeight") == row_px
     expect(lines(page).first).to_contain_text("the address list of the branch is not there")
@@ -158,6 +159,8 @@ def test_sixty_tasks_at_a_glance(
     )
     assert overhang < 1
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+    if width > 1000:
+        expect(page.locator(".line.is-focused")).to_contain_text("the address list")
     assert violations(page) == []
 
 

@@ -21,6 +21,7 @@ import { useNow } from "../views/useNow";
 import type { TaskRow } from "../views/view-types";
 import { OutcomeIcon, PinButton } from "./marks";
 import { PhaseRow, SegmentedBar } from "./PhaseBar";
+import { whyText } from "./task-sections";
 import { shareOf } from "./task-share";
 
 interface TaskCardProps {
@@ -138,6 +139,9 @@ function Start({ feed, start }: { feed: MonitoringFeed; start: number }) {
   );
 }
 
+/** Reasons of which the counts beside the time say more. */
+const COUNTED: ReadonlySet<string> = new Set(["failed", "jobs_failed", "jobs_stalled"]);
+
 function CardTime({ feed, task }: { feed: MonitoringFeed; task: TaskRow }) {
   const now = useNow(feed);
   const { status, start, end, seen, phase, eta_sec: etaSec } = task;
@@ -161,6 +165,12 @@ function CardTime({ feed, task }: { feed: MonitoringFeed; task: TaskRow }) {
     <span className="card-time">
       <span className="num">{start === null ? "" : elapsed(now - start)}</span>
       {phase && <span className="muted"> · {withSpaces(phase)}</span>}
+      {task.why !== null && !COUNTED.has(task.why) && (
+        <span className={task.why === "jobs_slow" ? "c-retrying" : "c-stalled"}>
+          {" "}
+          · {whyText(task.why, task)}
+        </span>
+      )}
       {etaSec !== null && etaSec > 0 && (
         <span
           className="muted num"

@@ -18,6 +18,7 @@ import { useNow } from "../views/useNow";
 import type { TaskRow } from "../views/view-types";
 import { OutcomeIcon, PinButton } from "./marks";
 import { TaskBar } from "./PhaseBar";
+import { whyText } from "./task-sections";
 
 interface TaskLineProps {
   feed: MonitoringFeed;
@@ -76,6 +77,12 @@ export const TaskLine = memo(function TaskLine(props: TaskLineProps) {
   );
 });
 
+const WHY_COLORS: Readonly<Record<string, string>> = {
+  failed: "c-failed",
+  jobs_failed: "c-failed",
+  jobs_slow: "c-retrying",
+};
+
 /** Why it needs attention; else the phase that runs. */
 function Why({ feed, task }: { feed: MonitoringFeed; task: TaskRow }) {
   if (task.status === "stalled") {
@@ -87,9 +94,9 @@ function Why({ feed, task }: { feed: MonitoringFeed; task: TaskRow }) {
     );
   }
   if (task.why !== null) {
-    const isOver = task.status === "failed";
-    const text = isOver && task.error !== null ? task.error : reasonText(task.why);
-    return <span className={isOver || task.failed > 0 ? "c-failed" : "c-stalled"}>{text}</span>;
+    const isOver = task.status === "failed" && task.error !== null;
+    const text = isOver ? task.error : whyText(task.why, task);
+    return <span className={WHY_COLORS[task.why] ?? "c-stalled"}>{text}</span>;
   }
   return <span className="muted">{task.phase === null ? "" : withSpaces(task.phase)}</span>;
 }
@@ -121,7 +128,7 @@ function Running({ feed, start }: { feed: MonitoringFeed; start: number }) {
 function lineTitle(task: TaskRow, title: string): string {
   const facts = [
     outcomeText(task.status, task.failed),
-    task.why === null ? "" : reasonText(task.why),
+    task.why === null ? "" : whyText(task.why, task),
     task.project === null ? "" : `project ${task.project}`,
     task.phase === null ? "" : `phase ${withSpaces(task.phase)}`,
   ].filter(Boolean);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { isDense, sectionAt, sectionsOf } from "./task-sections";
+import { isDense, sectionAt, sectionsOf, whyText } from "./task-sections";
 
 const HEAD = { first: 0, total: 60, total_all: 60, attention: 3, pinned: 0, groups: null };
 
@@ -57,5 +57,15 @@ describe("the sections of the list", () => {
   it("are called as the page calls statuses", () => {
     const groups = [{ name: "processing", count: 60 }];
     expect(sectionsOf({ ...HEAD, groups }, "status")[0]?.name).toBe("running");
+  });
+});
+
+describe("why a task needs attention", () => {
+  it("says how many jobs, where that is known", () => {
+    const task = { failed: 1, stalled: 2 };
+    expect(whyText("jobs_failed", task)).toBe("1 job failed");
+    expect(whyText("jobs_stalled", task)).toBe("2 jobs stalled");
+    expect(whyText("jobs_failed", { failed: 0, stalled: 0 })).toBe("jobs failed");
+    expect(whyText("worker_lost", task)).toBe("its worker is lost");
   });
 });

@@ -1,7 +1,7 @@
-/** Layout of the list of tasks: rows or cards, and the heads between its groups. Pure. */
+/** The list of tasks: rows or cards, the heads of its groups, why a task needs attention. Pure. */
 import type { Status } from "../feed/wire";
-import { STATUS_LABELS } from "../lib/format";
-import type { TasksHead } from "../views/view-types";
+import { count, reasonText, STATUS_LABELS } from "../lib/format";
+import type { TaskRow, TasksHead } from "../views/view-types";
 
 /** What the list can be grouped by. */
 export type Grouping = "project" | "status";
@@ -51,4 +51,17 @@ export function sectionsOf(head: TasksHead, grouping: Grouping | null): readonly
 /** The section of the row with this number. */
 export function sectionAt(sections: readonly Section[], row: number): Section | undefined {
   return sections.findLast((section) => section.start <= row);
+}
+
+/** Why a task needs attention, in words: `1 job stalled`. */
+export function whyText(why: string, task: Pick<TaskRow, "failed" | "stalled">): string {
+  if (why === "jobs_failed" && task.failed > 0) return `${jobs(task.failed)} failed`;
+  if (why === "jobs_stalled" && task.stalled > 0) return `${jobs(task.stalled)} stalled`;
+  if (why === "queue_stuck") return "its queue is stuck";
+  if (why === "jobs_slow") return "jobs take far longer than others";
+  return reasonText(why);
+}
+
+function jobs(number: number): string {
+  return `${count(number)} ${number === 1 ? "job" : "jobs"}`;
 }

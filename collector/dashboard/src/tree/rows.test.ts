@@ -10,6 +10,7 @@ import {
   rowName,
   rowsAbove,
   siblingPlaces,
+  slowness,
   tookText,
 } from "./rows";
 import { failureFrom, newestAttempt, rowEndedIn } from "./seek";
@@ -96,6 +97,30 @@ describe("tree rows", () => {
     expect(attemptText(row("a", 1, { attempt: 2, run: 1 }))).toBe("try 3");
     const killed = row("a", 2, { kind: "job", status: "failed", why: "time_limit" });
     expect(rowFacts(killed, 9000)[0]).toBe("failed: over its time limit");
+  });
+
+  it("says what takes far longer than its siblings, if the collector says it", () => {
+    const slow = { ...row("a", 2, { kind: "job" }), slow: 4.25 };
+    expect(slowness(slow)).toBe(4.25);
+    expect(rowFacts(slow, 9000)).toContain("4.3× as long as the median of its siblings");
+    expect(slowness({ ...slow, slow: null } as typeof slow & { slow: null })).toBeNull();
+    expect(slowness(row("a", 2))).toBeNull();
+  });
+
+  it("does not draw an end with failures as one without", () => {
+    const phase = row("a", 1, { kind: "phase", failed: 2, done: 1 });
+    expect(rowBars(phase, 1000)[0]?.look).toBe("partly");
+    expect(rowFacts(phase, 9000)[0]).toBe("done with 2 failed");
+    expect(rowBars(row("a", 1, { status: "processing", failed: 2 }), 1000)[0]?.look).toBe(
+      "processing",
+    );
+  });
+
+  it("writes names of programs with spaces, whatever they are names of", () => {
+    const sent = { name: "send_mail", type: "send_mail" };
+    for (const kind of ["task", "phase", "span", "job"] as const)
+      expect(rowName(row("a", 1, { kind, ...sent }), "t")).toBe("send mail");
+    expect(rowFacts(row("a", 1, sent), 9000)).toContain("send mail");
   });
 
   it("draws the wait before the run, and lets what is open grow", () => {
