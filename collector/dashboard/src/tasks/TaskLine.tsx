@@ -1,15 +1,6 @@
 /** One research task as a row of 32 px. */
 import { memo } from "react";
-import {
-  ago,
-  count,
-  dateTime,
-  duration,
-  elapsed,
-  reasonText,
-  taskName,
-  withSpaces,
-} from "../lib/format";
+import { ago, count, dateTime, duration, elapsed, taskName, withSpaces } from "../lib/format";
 import { timeWithDay } from "../names/days";
 import { MiddleName } from "../names/MiddleName";
 import { outcomeText } from "../names/outcome";
@@ -88,7 +79,7 @@ function Why({ feed, task }: { feed: MonitoringFeed; task: TaskRow }) {
   if (task.status === "stalled") {
     return (
       <span className="c-stalled">
-        {task.why === null ? "stalled" : reasonText(task.why)}
+        {task.why === null ? "stalled" : whyText(task.why, task)}
         <Heard feed={feed} seen={task.seen} />
       </span>
     );

@@ -66,6 +66,7 @@ describe("why a task needs attention", () => {
     expect(whyText("jobs_failed", task)).toBe("1 job failed");
     expect(whyText("jobs_stalled", task)).toBe("2 jobs stalled");
     expect(whyText("jobs_failed", { failed: 0, stalled: 0 })).toBe("jobs failed");
-    expect(whyText("worker_lost", task)).toBe("its worker is lost");
+    expect(whyText("worker_lost", task)).toBe("worker lost");
+    expect(whyText("silent", task)).toBe("nothing was heard of it");
   });
 });

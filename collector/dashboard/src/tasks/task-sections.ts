@@ -53,13 +53,18 @@ export function sectionAt(sections: readonly Section[], row: number): Section | 
   return sections.findLast((section) => section.start <= row);
 }
 
+/** Short, for a row has 90 px for them. */
+const SHORT_REASONS: Readonly<Record<string, string>> = {
+  worker_lost: "worker lost",
+  queue_stuck: "queue stuck",
+  jobs_slow: "slow jobs",
+};
+
 /** Why a task needs attention, in words: `1 job stalled`. */
 export function whyText(why: string, task: Pick<TaskRow, "failed" | "stalled">): string {
   if (why === "jobs_failed" && task.failed > 0) return `${jobs(task.failed)} failed`;
   if (why === "jobs_stalled" && task.stalled > 0) return `${jobs(task.stalled)} stalled`;
-  if (why === "queue_stuck") return "its queue is stuck";
-  if (why === "jobs_slow") return "jobs take far longer than others";
-  return reasonText(why);
+  return SHORT_REASONS[why] ?? reasonText(why);
 }
 
 function jobs(number: number): string {
