@@ -150,6 +150,9 @@ def add_library_commands(commands: Commands[argparse.ArgumentParser]) -> None:
         default="-",
         help="JSON body of POST /tasks; - (the default) reads standard input",
     )
+    submit_.add_argument(
+        "--follow", action="store_true", help="show its phases until the end; exit 1 if it failed"
+    )
     submit_.set_defaults(run=submit.run)
 
     tail_ = commands.add_parser("tail", help="print the live stream")

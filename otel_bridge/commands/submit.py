@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from pathlib import Path
@@ -29,17 +30,18 @@ def run(options: argparse.Namespace) -> int:
     Args:
         options: ``file`` (``-`` is standard input) and ``url``, the collector's address. None:
             ``MONITORING_BUS_URL`` if that is http or https, else ``MONITORING_HOST`` and
-            ``MONITORING_PORT``, by default ``http://127.0.0.1:12000``.
+            ``MONITORING_PORT``, by default ``http://127.0.0.1:12000``. ``follow``: wait for the
+            task's end, and print how far its phases are.
 
     Returns:
-        The exit code, 0.
+        The exit code: 0; with ``follow`` 1 if the task has failed.
 
     Raises:
         ConfigurationError: The file, the address or a setting is wrong, or the collector refuses
             the request (4xx) or redirects.
         OtelBridgeError: No connection or no answer within 10 s each, so the task may have been
-            taken all the same; the collector failed (5xx) or is none; or ``httpx`` is not
-            installed.
+            taken all the same; the collector failed (5xx) or is none; ``httpx`` is not installed;
+            or, with ``follow``, the task is stalled or unknown for 60 s.
     """
     try:
         import httpx
@@ -52,7 +54,8 @@ def run(options: argparse.Namespace) -> int:
     split_url(collector, ("http", "https"))
     shown = redact_url(collector)
     headers = {"Content-Type": "application/json"}
-    token = BridgeSettings.load().token.get_secret_value()
+    settings = BridgeSettings.load()
+    token = settings.token.get_secret_value()
     if token:
         headers["Authorization"] = f"Bearer {token}"
     try:
@@ -74,8 +77,27 @@ def run(options: argparse.Namespace) -> int:
         )
     if answer.status_code >= 300:
         _raise_refusal(answer.status_code, answer.content)
-    print(_task_id_in(answer.content, shown))
-    return 0
+    task = _task_id_in(answer.content, shown)
+    print(task, flush=True)
+    return _follow(collector, task, settings) if options.follow else 0
+
+
+def _follow(collector: str, task: str, settings: BridgeSettings) -> int:
+    try:
+        from otel_bridge.terminal.follow import follow
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] == "otel_bridge":
+            raise  # a bug or a damaged installation: the traceback says where
+        raise ConfigurationError(
+            f"otel-bridge submit --follow needs the {error.name} package",
+            "pip install 'otel-bridge[cli]'",
+        ) from error
+    token = settings.token.get_secret_value()
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")  # ISO-8859-1 lacks the marks of statuses
+    is_colourless = bool(settings.no_color)
+    is_done = follow(collector, task, token=token, output=sys.stdout, is_colourless=is_colourless)
+    return 0 if is_done else 1
 
 
 def _raise_refusal(status: int, body: bytes) -> None:

@@ -111,7 +111,9 @@ def _worker_line(row: Row, width: int) -> list[Line]:
 
 def _error_lines(row: Row, span: SpanText | None, width: int) -> list[Line]:
     lines: list[Line] = []
-    if row.get("error"):
+    # A stack starts with its error, which is not said twice.
+    is_in_stack = span is not None and span.stack.startswith(str(row.get("error")).strip()[:60])
+    if row.get("error") and not is_in_stack:
         lines += [*title("error"), *paragraph(str(row["error"]), width, "red", 2)]
     if span is not None and (span.stack or span.note):
         lines += title("stack")

@@ -29,7 +29,7 @@ def run(url: str, *, token: str, project: str | None) -> int:
         OtelBridgeError: Standard output is no terminal.
     """
     try:
-        from otel_bridge.terminal.app import TopApp
+        from otel_bridge.terminal.screen.app import TopApp
     except ImportError as error:
         if (error.name or "").partition(".")[0] == "otel_bridge":
             raise  # a bug or a damaged installation: the traceback says where

@@ -5,107 +5,27 @@ from __future__ import annotations
 from typing import Any, ClassVar, Final
 from urllib.parse import urlencode
 
-from rich.text import Text
 from textual import events
-from textual.app import App, ComposeResult, RenderResult
+from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.widget import Widget
 from textual.widgets import Input, Static
 
-from otel_bridge.terminal import lists, places, texts
+from otel_bridge.terminal import lists
 from otel_bridge.terminal.feed import ViewFeed
-from otel_bridge.terminal.layout import Line, Page, Target, fit
+from otel_bridge.terminal.layout import Target
 from otel_bridge.terminal.nodes import CollectorHttp
+from otel_bridge.terminal.places.groups import FailurePlace, QueuePlace, WorkerPlace
+from otel_bridge.terminal.places.job import JobPlace, RowPlace
+from otel_bridge.terminal.places.listed import ListPlace
+from otel_bridge.terminal.places.place import Place
+from otel_bridge.terminal.places.tree import TreePlace
+from otel_bridge.terminal.screen import frame
+from otel_bridge.terminal.screen.viewer import Viewer
 from otel_bridge.urls import redact_url
 
 __all__ = ["TopApp"]
 
 _DRAW_SEC: Final = 0.1
-_VIEWS: Final = ("tasks", "failures", "workers", "queues")
-_HELP: Final = (
-    ("1 2 3 4", "tasks, failures, workers, queues"),
-    ("j k ↓ ↑", "next and previous line"),
-    ("Enter", "open what the line is about"),
-    ("Escape", "back; clears the search first"),
-    ("n N", "next and previous failure"),
-    ("/", "search"),
-    ("← →", "fold and unfold a row; attempts of a job"),
-    ("e w", "unfold and fold all rows of a tree"),
-    ("+ - 0", "zoom the bars of a tree in, out, reset"),
-    ("a d", "pan the zoomed bars"),
-    ("g G", "first and last line"),
-    ("space", "pause and resume"),
-    ("c", "copy a link to the page for this"),
-    ("? q", "this help; quit"),
-)
-
-
-class Viewer(Widget):
-    """
-    The lines of a page, with a cursor; it shows a page and knows nothing of what it means.
-
-    Attributes:
-        cursor: The number of the line at the cursor, among the lines of the page.
-    """
-
-    DEFAULT_CSS = "Viewer { height: 1fr; }"
-
-    def __init__(self) -> None:
-        super().__init__(id="viewer")
-        self.page = Page()
-        self.cursor = 0
-        self._top = 0
-
-    @property
-    def line(self) -> Line | None:
-        """The line at the cursor; None if there are no lines."""
-        lines = self.page.lines
-        return lines[min(self.cursor, len(lines) - 1)] if lines else None
-
-    @property
-    def height(self) -> int:
-        """Lines that fit below the heading."""
-        return max(1, self.size.height - len(self.page.heading))
-
-    def show(self, page: Page, *, is_other: bool = False) -> None:
-        """Draw a page; the cursor stays on its line unless ``is_other``."""
-        old = self.line
-        self.page = page
-        if is_other:
-            self.cursor = self._top = 0
-        elif old is not None and old.key:
-            found = next((n for n, line in enumerate(page.lines) if line.key == old.key), None)
-            if found is not None:
-                # The line stays where it is on the screen, whatever came above it.
-                self._top += found - self.cursor
-                self.cursor = found
-        self.move_to(self.cursor)
-
-    def move_to(self, index: int) -> None:
-        """Put the cursor on a line, or on the nearest one there is, and scroll to it."""
-        self.cursor = min(max(0, index), max(0, len(self.page.lines) - 1))
-        highest = max(0, len(self.page.lines) - self.height)
-        self._top = min(max(self._top, self.cursor - self.height + 1, 0), self.cursor, highest)
-        self.refresh()
-
-    def line_at(self, y: int) -> int:
-        """The number of the line that is drawn in a row of this widget."""
-        return self._top + y - len(self.page.heading)
-
-    def render(self) -> RenderResult:
-        page, width = self.page, self.size.width
-        if not page.lines:
-            return Text(f"\n  {page.note}", "dim")
-        indent = " " * lists.CURSOR_WIDTH
-        drawn = [Text(indent) + each for each in page.heading]
-        for number, line in enumerate(page.lines[self._top : self._top + self.height], self._top):
-            is_here = number == self.cursor
-            text = Text("> " if is_here else indent, "bold" if is_here else "") + line.text
-            if is_here and line.target is not None:
-                text.pad_right(max(0, width - text.cell_len))
-                text.stylize("reverse")
-            drawn.append(text)
-        return Text("\n", no_wrap=True, overflow="crop").join(drawn)
 
 
 class TopApp(App[None]):
@@ -127,10 +47,11 @@ class TopApp(App[None]):
     #top, #where, #keys { height: 1; }
     #find { display: none; border: none; height: 1; padding: 0; }
     """
+    AUTO_FOCUS = None
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+c", "quit", show=False, priority=True),
         Binding("q", "quit", show=False),
-        *(Binding(str(n), f"view('{view}')", show=False) for n, view in enumerate(_VIEWS, 1)),
+        *(Binding(str(n), f"view('{view}')", show=False) for n, view in enumerate(frame.LISTS, 1)),
         Binding("j,down", "move(1)", show=False),
         Binding("k,up", "move(-1)", show=False),
         Binding("pagedown,ctrl+f", "move_page(1)", show=False),
@@ -166,7 +87,7 @@ class TopApp(App[None]):
         self._second = 0
         self._feed = ViewFeed(url, token, self._note_change)
         self._http = CollectorHttp(url, token)
-        self._places: list[places.Place] = []
+        self._places: list[Place] = []
         self._cursors: list[str] = []
         self._viewer = Viewer()
         self._note = ""
@@ -190,33 +111,33 @@ class TopApp(App[None]):
     # --- where one is ----------------------------------------------------------------------------
 
     @property
-    def place(self) -> places.Place:
+    def place(self) -> Place:
         """What is shown."""
         return self._places[-1]
 
-    def _list(self, view: str) -> places.ListPlace:
-        return places.ListPlace(
+    def _list(self, view: str) -> ListPlace:
+        return ListPlace(
             self._feed, self._http, self._note_change, view=view, project=self._project
         )
 
-    def _enter(self, stack: list[places.Place]) -> None:
+    def _enter(self, stack: list[Place]) -> None:
         if self._places:
             self.place.leave()
         self._places = stack
         self.place.enter()
         self._show(is_other=True)
 
-    def _place_of(self, target: Target) -> places.Place:
+    def _place_of(self, target: Target) -> Place:
         parts = self._feed, self._http, self._note_change
         if target.kind == "task":
-            return places.TreePlace(*parts, task=target.task, name=target.name)
+            return TreePlace(*parts, task=target.task, name=target.name)
         if target.kind in ("job", "row"):
-            kind = places.JobPlace if target.kind == "job" else places.RowPlace
+            kind = JobPlace if target.kind == "job" else RowPlace
             return kind(*parts, target)
         group = {
-            "failure": places.FailurePlace,
-            "worker": places.WorkerPlace,
-            "queue": places.QueuePlace,
+            "failure": FailurePlace,
+            "worker": WorkerPlace,
+            "queue": QueuePlace,
         }[target.kind]
         return group(*parts, target=target, project=self._project)
 
@@ -228,10 +149,12 @@ class TopApp(App[None]):
 
     def action_open(self) -> None:
         """Open what the line at the cursor is about."""
-        line = self._viewer.line
+        lines = self._viewer.page.lines[self._viewer.cursor :]
+        # On a line that leads nowhere Enter opens the next one: a failure's newest job.
+        line = next((line for line in lines if line.target is not None), None)
         if line is None or line.target is None or self._is_help:
             return
-        if line.target.kind == "attempt" and isinstance(self.place, places.JobPlace):
+        if line.target.kind == "attempt" and isinstance(self.place, JobPlace):
             self.place.node = line.target.key
             self._show(is_other=True)
             return
@@ -276,7 +199,7 @@ class TopApp(App[None]):
     def action_edge(self, end: int) -> None:
         """Move to the first or last line that there is, loaded or not."""
         place = self.place
-        if isinstance(place, places.ListPlace | places.TreePlace):
+        if isinstance(place, ListPlace | TreePlace):
             place.at = "end" if end else {"row": 0}
             place.enter()
             self._edge = end
@@ -313,20 +236,20 @@ class TopApp(App[None]):
     def action_fold(self, folded: bool) -> None:
         """Fold or unfold the row at the cursor; of a job show the attempt before or after."""
         line, place = self._viewer.line, self.place
-        if isinstance(place, places.TreePlace) and line is not None:
+        if isinstance(place, TreePlace) and line is not None:
             place.fold(line.key, folded=folded)
-        elif isinstance(place, places.JobPlace):
+        elif isinstance(place, JobPlace):
             place.step_attempt(-1 if folded else 1)
         self._note_change()
 
     def action_fold_all(self, folded: bool) -> None:
         """Fold or unfold all rows of a tree."""
-        if isinstance(self.place, places.TreePlace):
+        if isinstance(self.place, TreePlace):
             self.place.fold_all(folded=folded)
 
     def action_zoom(self, factor: float, shift: float = 0.0) -> None:
         """Zoom or pan the bars of a tree."""
-        if isinstance(self.place, places.TreePlace):
+        if isinstance(self.place, TreePlace):
             self.place.zoom_by(factor, shift)
             self._note_change()
 
@@ -343,13 +266,13 @@ class TopApp(App[None]):
         """Copy a link to the page for what is shown, through the terminal."""
         place = self.place
         query: dict[str, str] = {"project": self._project or ""}
-        if isinstance(place, places.TreePlace):
+        if isinstance(place, TreePlace):
             query["task"] = place.task
-        elif isinstance(place, places.JobPlace):
+        elif isinstance(place, JobPlace):
             query |= {"task": place.task, "job": place.job}
-        elif isinstance(place, places.RowPlace):
+        elif isinstance(place, RowPlace):
             query |= {"task": place.task, "node": place.node, "open": "1"}
-        elif isinstance(place, places.FailurePlace | places.WorkerPlace | places.QueuePlace):
+        elif isinstance(place, FailurePlace | WorkerPlace | QueuePlace):
             query[place.view] = place.key
         text = urlencode({name: value for name, value in query.items() if value})
         link = f"{redact_url(self._url).rstrip('/')}/{'?' if text else ''}{text}"
@@ -360,13 +283,13 @@ class TopApp(App[None]):
     async def action_failure(self, step: int) -> None:
         """Go to the next or previous failure: of the tree, after the job, or of the list."""
         place = self.place
-        if not isinstance(place, places.TreePlace | places.JobPlace | places.RowPlace):
+        if not isinstance(place, TreePlace | JobPlace | RowPlace):
             self._step_list(step)
             return
         line = self._viewer.line
-        is_tree = isinstance(place, places.TreePlace)
+        is_tree = isinstance(place, TreePlace)
         here = line.key if is_tree and line is not None else getattr(place, "node", "")
-        if isinstance(place, places.JobPlace) and not here:
+        if isinstance(place, JobPlace) and not here:
             shown = place.subs["job"].shown
             here = str(shown.rows[-1]["k"]) if shown and shown.rows else ""
         params: dict[str, Any] = {"task": place.task, "status": ["failed"], "count": 200}
@@ -380,7 +303,7 @@ class TopApp(App[None]):
             self._note = "no further failure of this task" if step > 0 else "no failure before"
             self._draw_frame()
         elif is_tree:
-            assert isinstance(place, places.TreePlace)
+            assert isinstance(place, TreePlace)
             if all(each.key != found["k"] for each in self._viewer.page.lines):
                 place.go_to(found["k"])
             self._come_to(found["k"])
@@ -439,11 +362,7 @@ class TopApp(App[None]):
 
     def _show(self, *, is_other: bool = False) -> None:
         width = max(20, self._viewer.size.width - lists.CURSOR_WIDTH)
-        if self._is_help:
-            lines = [Line(Text(f"{keys:<10} {meaning}")) for keys, meaning in _HELP]
-            page = Page([Text("keys", "bold underline")], lines)
-        else:
-            page = self.place.page(width)
+        page = frame.help_page() if self._is_help else self.place.page(width)
         self._viewer.show(page, is_other=is_other)
         if self._edge is not None and not self._is_help:
             awaited = [sub.is_awaited for sub in self.place.subs.values()]
@@ -459,56 +378,23 @@ class TopApp(App[None]):
         self._draw_frame()
 
     def _draw_frame(self) -> None:
-        width = self.size.width
-        self.query_one("#top", Static).update(self._top_line(width))
-        self.query_one("#where", Static).update(self._where_line(width))
-        self.query_one("#keys", Static).update(Text(fit(self._key_line(), width), "dim"))
-
-    def _top_line(self, width: int) -> Text:
-        feed = self._feed
-        clock = texts.clock_time(feed.now())
-        if feed.is_held:
-            right, style = f"PAUSED, as of {clock}", "bold"
-        elif feed.connection.kind == "live":
-            right, style = f"live {clock}", "green"
-        elif feed.connection.kind == "connecting":
-            right, style = "connecting", "bold"
+        feed, place, width = self._feed, self.place, self.size.width
+        address = redact_url(self._url)
+        head = self._overview.shown.head if self._overview.shown else None
+        self.query_one("#top", Static).update(
+            frame.top_line(head, address, feed.connection, feed.now(), width, is_held=feed.is_held)
+        )
+        if feed.connection.kind in ("lost", "stale"):
+            why = f"no connection to {address}: {feed.connection.why}; trying again"
+            where = frame.notice_line(why, width, is_trouble=True)
+        elif self._note:
+            where = frame.notice_line(self._note, width)
+            self._note = ""
         else:
-            right, style = f"as of {clock}", "bold reverse"
-        shown = self._overview.shown
-        left = lists.overview_sentence(shown.head) if shown else redact_url(self._url)
-        line = Text(fit(left, max(0, width - len(right) - 2)), "bold", no_wrap=True)
-        line.pad_right(max(1, width - line.cell_len - len(right)))
-        return line.append(right, style)
-
-    def _where_line(self, width: int) -> Text:
-        connection = self._feed.connection
-        if connection.kind in ("lost", "stale"):
-            why = f"no connection to {redact_url(self._url)}: {connection.why}; trying again"
-            return Text(fit(why, width), "bold reverse", no_wrap=True)
-        if self._note:
-            note, self._note = self._note, ""
-            return Text(fit(note, width), "bold", no_wrap=True)
-        line = Text(no_wrap=True)
-        root = self._places[0].name
-        for number, view in enumerate(_VIEWS, 1):
-            is_here = view == root
-            line.append(f"[{number} {view}] " if is_here else f" {number} {view}  ")
-        names = "".join(f" > {place.name}" for place in self._places[1:])
-        page = self._viewer.page
-        if self.place.text:
-            names += f"  with “{self.place.text}”"
-        if page.total is not None and page.total > 1:
-            names += f"  {texts.count(page.first + self._viewer.cursor + 1)}/{page.total:,}"
-        line.append(fit(names.strip(" >"), max(0, width - line.cell_len)), "bold")
-        return line
-
-    def _key_line(self) -> str:
-        if isinstance(self.place, places.TreePlace):
-            return (
-                "Enter open  n N failure  ← → fold  e w all  / search  Esc back  ? keys  q quit"
-            )
-        if isinstance(self.place, places.JobPlace):
-            return "j k scroll  n N failure  ← → attempt  c copy link  Esc back  ? keys  q quit"
-        find = "/ search  " if self.place.can_filter else ""
-        return f"j k move  Enter open  {find}n N failure  space pause  Esc back  ? keys  q quit"
+            names = [each.name for each in self._places]
+            viewer = self._viewer
+            where = frame.where_line(names, place.text, viewer.page, viewer.cursor, width)
+        self.query_one("#where", Static).update(where)
+        kind = {TreePlace: "tree", JobPlace: "job"}.get(type(place), "")
+        keys = frame.key_line(kind, width, can_filter=place.can_filter)
+        self.query_one("#keys", Static).update(keys)

@@ -1,0 +1,1 @@
+"""The Textual program of ``otel-bridge top``: its keys, its lines and its drawing."""
