@@ -38,7 +38,7 @@ def phase_line(phase: Row, width: int, now: float) -> Text:
     done, failed, total = phase.get("done", 0), phase.get("failed", 0), phase.get("total")
     share = (done + failed) / total if total else None
     start, end = phase.get("start"), phase.get("end")
-    ran = texts.elapsed(start, now) if end is None else texts.duration(end - (start or end))
+    ran = _time(start, end, now)
     status = str(phase.get("status"))
     style = texts.status_style(status)
     cells = [
@@ -52,6 +52,12 @@ def phase_line(phase: Row, width: int, now: float) -> Text:
     return columns(width, cells)
 
 
+def _time(start: float | None, end: float | None, now: float) -> str:
+    if start is None or end is None:
+        return texts.elapsed(start, now)
+    return texts.duration(end - start)
+
+
 def phase_text(phase: Row) -> str:
     """Return one phase for a pipe: ``search: running, 12 of 48 done, 3 failed``. Never raises."""
     status = texts.marked_status(str(phase.get("status"))).partition(" ")[2]
@@ -63,7 +69,7 @@ def phase_text(phase: Row) -> str:
 def outcome_line(row: Row, now: float) -> str:
     """Return how a task ended, in one line: ``✓ done in 12.4 s: 48 jobs done``. Never raises."""
     start, end = row.get("start"), row.get("end")
-    took = texts.elapsed(start, now) if end is None else texts.duration(end - (start or end))
+    took = _time(start, end, now)
     jobs = f"{texts.count(row.get('done'))} jobs done"
     failed = f", {texts.count(row['failed'])} failed" if row.get("failed") else ""
     why = f" ({texts.reason(row['why'])})" if row.get("status") == "stalled" else ""

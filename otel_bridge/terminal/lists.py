@@ -77,7 +77,7 @@ def _workers(width: int) -> _Widths:
 
 
 def _queues(width: int) -> _Widths:
-    return (20, False), (8, True), (7, True), (8, True), (8, True), (0, False)
+    return (17, False), (8, True), (7, True), (8, True), (8, True), (0, False)
 
 
 def _tree(width: int) -> _Widths:
@@ -108,7 +108,9 @@ def _line(kind: str, width: int, shown: list[tuple[str, str]], key: str, target:
 
 def _status(row: Row) -> tuple[str, str]:
     status = str(row.get("status"))
-    return texts.marked_status(status), texts.status_style(status)
+    # What is done with failures is never green.
+    is_mixed = status == "completed" and bool(row.get("failed"))
+    return texts.marked_status(status), "" if is_mixed else texts.status_style(status)
 
 
 def _ended(row: Row) -> str:

@@ -110,7 +110,7 @@ def key_line(kind: str, width: int, *, can_filter: bool) -> Text:
         can_filter: Whether ``/`` searches here.
     """
     find = "/ search  " if can_filter else ""
-    text = f"j k move  Enter open  {find}n N failure  space pause  Esc back  ? help  q quit"
+    text = f"j k move  Enter open  {find}n N failure  Esc back  ? help  q quit"
     if kind == "tree":
         text = "Enter open  n N failure  ← → fold  e w all  / search  Esc back  ? help  q quit"
     elif kind == "job":

@@ -71,7 +71,7 @@ def test_a_body_may_come_on_standard_input(
     """The file ``-``, which is the default, is standard input."""
     monkeypatch.setattr("sys.stdin", io.StringIO('{"a": 1}'))
     server = Answerer(http_answer("201 Created", '{"task_id": "r1"}'))
-    assert run(argparse.Namespace(url=server.url, file="-")) == 0
+    assert run(argparse.Namespace(url=server.url, file="-", follow=False)) == 0
     assert capsys.readouterr().out == "r1\n"
     assert server.request.endswith(b'{"a": 1}')
 
