@@ -170,6 +170,7 @@ def job_lines(
     row = chosen or head
     lines = _status_line({**row, "why": row.get("why") or head.get("why")}, width)
     kind = " · ".join(str(head[name]) for name in ("type", "phase") if head.get(name))
+    lines.append(fact("job", str(head.get("job")), width))
     lines.append(fact("type", kind.replace("_", " ") or texts.UNKNOWN, width))
     lines.append(fact("in", " > ".join(one_line(name) for name in head.get("path", ())), width))
     lines += _time_lines(row, now, width)

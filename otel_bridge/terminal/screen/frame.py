@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from otel_bridge.terminal import lists, texts
@@ -94,8 +95,10 @@ def where_line(names: Sequence[str], filtered: str, page: Page, cursor: int, wid
     end = f"  “{filtered}”" if filtered else ""
     if page.total is not None and page.total > 1:
         end += f"  {page.first + cursor + 1:,}/{page.total:,}"
-    room = max(0, width - line.cell_len)
-    line.append(fit(path, max(0, room - len(end))) + (end if path else end.strip()), "bold")
+    room = max(0, width - line.cell_len - len(end))
+    if cell_len(path) > room and len(names) > 2:
+        path = f"… > {one_line(names[-1])}"  # where one is matters more than the way there
+    line.append(fit(path, room) + (end if path else end.strip()), "bold")
     line.truncate(width)
     return line
 

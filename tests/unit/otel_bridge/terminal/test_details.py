@@ -39,7 +39,7 @@ def test_a_job_with_its_stack_and_attempts() -> None:
     text = text_of(details.job_lines(shown, chosen, STACK, [], now=NOW, width=78))
     for part in ("Private schools GA > search", "stack", "shop.py:7 parse", "attempts", "try 1"):
         assert part in text
-    assert "model small" in text
+    assert "model  small" in text
 
 
 def test_an_attempt_is_chosen_by_its_key() -> None:
