@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
@@ -30,7 +31,11 @@ def raise_no_zip() -> None:
 
 def run_one_of(number: int) -> None:
     """One of many short jobs; the 4,711th fails, the 42nd succeeds at its second attempt."""
-    fields = {"task_id": f"many:search-{number}", "task_type": "search", "worker_id": "w-1"}
+    fields: dict[str, Any] = {
+        "task_id": f"many:search-{number}",
+        "task_type": "search",
+        "worker_id": "w-1",
+    }
     if number == 42:
         with job(**fields) as first:
             first.retry(TimeoutError("no answer in 2 s"))

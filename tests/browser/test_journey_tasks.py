@@ -142,7 +142,9 @@ def test_sixty_tasks_at_a_glance(
 ) -> None:
     """A row each, what needs attention first; names keep their ends; nothing overflows."""
     # Of the chosen row, too, each colour must be readable: it has failed.
-    page = open_reports("?group=status&task=report-0014", width=width, height=height, color_scheme=scheme)
+    page = open_reports(
+        "?group=status&task=report-0014", width=width, height=height, color_scheme=scheme
+    )
     expect(heads(page).first).to_contain_text("failed")
     assert lines(page).first.evaluate("e => e.parentElement.offsetHeight") == row_px
     expect(lines(page).first).to_contain_text("the address list of the branch is not there")
