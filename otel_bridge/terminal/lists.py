@@ -171,6 +171,8 @@ def worker_state(row: Row) -> tuple[str, str]:
     if status == "online":
         is_busy = bool(row.get("job_type") or row.get("job") or row.get("open"))
         return ("◐ busy", "cyan") if is_busy else ("○ idle", "green")
+    if status == "unknown":
+        return "not heard", "dim"  # it sends no heartbeats that could have ended
     return ("! lost", "bold magenta") if status == "offline" else ("stopped", "dim")
 
 

@@ -57,7 +57,7 @@ export function WorkerDetails({ feed, now, worker, onJob, onQueue }: WorkerDetai
 
 function jobsTitle({ status, open }: WorkerHead): string {
   const jobs = `${count(open)} ${open === 1 ? "job" : "jobs"}`;
-  if (status === "online") return `Runs ${jobs}`;
+  if (status === "online" || status === "unknown") return `Runs ${jobs}`;
   return status === "offline" ? `Held ${jobs} when it was lost` : `Held ${jobs} when it stopped`;
 }
 

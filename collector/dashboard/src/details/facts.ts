@@ -19,6 +19,7 @@ export const LIVES: Readonly<Record<WorkerRow["status"], string>> = {
   online: "online",
   offline: "lost: its heartbeats ended",
   stopped: "stopped",
+  unknown: "not known: it sends no heartbeats",
 };
 
 /** What an attempt and a row of the tree have in common. */

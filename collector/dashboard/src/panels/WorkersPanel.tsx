@@ -1,5 +1,6 @@
 /** The workers and what they run, and the queues. */
 import { memo, useState } from "react";
+import { LIVES } from "../details/facts";
 import { ago, count, dateTime, elapsed, jobName, queueLabel, withSpaces } from "../lib/format";
 import { EmptyNote, FIRST_ROWS, MAX_ROWS, MoreRows } from "../lib/ListNote";
 import type { MonitoringFeed } from "../views/useMonitoringFeed";
@@ -155,7 +156,9 @@ const Worker = memo(function Worker({ worker, now, onFocus, onWorker }: WorkerPr
           <button type="button" className="worker-open" onClick={() => onWorker(worker.k)}>
             {worker.id}
           </button>
-          <span className="muted">{state}</span>
+          <span className="muted" title={LIVES[worker.status]}>
+            {state === "unknown" ? "not heard" : state}
+          </span>
           <span className="muted num worker-counts">
             {count(worker.done)} done
             {worker.failed > 0 && (

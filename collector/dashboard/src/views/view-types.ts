@@ -864,8 +864,11 @@ export interface WorkerHead {
   k: string;
   /** As the worker named itself. */
   id: number | string;
-  /** `online`; `stopped`: it said so; `offline`: its heartbeats ended without that. */
-  status: "online" | "offline" | "stopped";
+  /**
+   * `online`; `stopped`: it said so; `offline`: its heartbeats ended without that;
+   * `unknown`: it has sent none, and none of its jobs was heard for 30 s.
+   */
+  status: "online" | "offline" | "stopped" | "unknown";
   /** Its host name; null if unknown, as for the next three. */
   host: string | null;
   /** Its process id. */
@@ -938,8 +941,11 @@ export interface WorkerRow {
   k: string;
   /** As the worker named itself. */
   id: number | string;
-  /** `online`; `stopped`: it said so; `offline`: its heartbeats ended without that. */
-  status: "online" | "offline" | "stopped";
+  /**
+   * `online`; `stopped`: it said so; `offline`: its heartbeats ended without that;
+   * `unknown`: it has sent none, and none of its jobs was heard for 30 s.
+   */
+  status: "online" | "offline" | "stopped" | "unknown";
   /** Its host name; null if unknown, as for the next three. */
   host: string | null;
   /** Its process id. */

@@ -166,17 +166,18 @@ class Lives:
 
     def status(self, worker: Worker, now: int) -> str:
         """
-        Return ``online``, ``offline`` or ``stopped``; never raises.
+        Return ``online``, ``offline``, ``stopped`` or ``unknown``; never raises.
 
         With heartbeats a worker is online while one of its processes was heard in the last 30 s
         (the TTL) and did not stop; else stopped if its last sign was a stop, or offline. Without
-        them it is online while it runs a job, and for the TTL after an event of one.
+        them it is online while it runs a job, and for the TTL after an event of one; then it is
+        unknown whether it lives: it has promised no heartbeats that could end.
         """
         watched = [one for one in worker.incarnations.values() if one.first is not None]
         if not watched:
             is_heard = now - worker.heard <= self.ttl_us
             is_busy = any(job.st == PROCESSING for job in worker.open)
-            return "online" if is_heard or is_busy else "offline"
+            return "online" if is_heard or is_busy else "unknown"
         if self._all_lost_at(watched, now) == ALIVE:
             return "online"
         last = max(watched, key=lambda one: (max(one.heartbeat, one.stopped), one.key))

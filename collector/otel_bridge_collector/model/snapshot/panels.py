@@ -46,7 +46,7 @@ FORGET_WORKER_AFTER_US: Final = 3_600_000_000
 MAX_FAILURES: Final = 200
 _NEWEST: Final = 10
 
-WorkerStatus = Literal["online", "offline", "stopped"]
+WorkerStatus = Literal["online", "offline", "stopped", "unknown"]
 
 
 def worker_states(model: Fold, event_filter: EventFilter = ALL_EVENTS) -> list[WorkerState]:
@@ -102,7 +102,8 @@ def _worker(worker: Worker, status: WorkerStatus, project_id: str | None) -> Wor
     node = None if job is None else job.win
     return WorkerState(
         worker_id=worker.id,
-        status=status,
+        # The raw stream has no word for a worker that has never sent a heartbeat.
+        status="offline" if status == "unknown" else status,
         host=newest.host if newest else None,
         pid=newest.pid if newest else None,
         started_at=iso(started_at(newest)),

@@ -248,7 +248,8 @@ class WorkerFacts(WireModel):
         k: The worker's id and its incarnation (one life of its process), because ids are used
             again.
         id: As the worker named itself.
-        status: ``online``; ``stopped``: it said so; ``offline``: its heartbeats ended without that.
+        status: ``online``; ``stopped``: it said so; ``offline``: its heartbeats ended without that;
+            ``unknown``: it has sent none, and none of its jobs was heard for 30 s.
         host: Its host name; None if unknown, as for the next three.
         pid: Its process id.
         queues: The queues that it takes jobs from; None: it does not say.
@@ -263,7 +264,7 @@ class WorkerFacts(WireModel):
 
     k: str
     id: int | str
-    status: Literal["online", "offline", "stopped"]
+    status: Literal["online", "offline", "stopped", "unknown"]
     host: str | None
     pid: int | None
     queues: tuple[str, ...] | None

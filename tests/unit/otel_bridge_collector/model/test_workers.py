@@ -119,7 +119,7 @@ def test_work_without_a_worker_belongs_to_its_process() -> None:
         ([worker(0, "started"), worker(5, "stopped"), worker(6, "heartbeat")], 7, "online"),
         ([job(0, "task_started")], 30, "online"),
         ([job(0, "task_started")], 100, "online"),
-        ([job(0, "task_started"), job(1, "task_completed")], 40, "offline"),
+        ([job(0, "task_started"), job(1, "task_completed")], 40, "unknown"),
     ],
 )
 def test_status(story: list[Event], seconds: float, expected: str) -> None:

@@ -54,6 +54,16 @@ def test_everything() -> None:
     assert found["events"] == len(story())
 
 
+def test_a_worker_without_heartbeats_is_not_lost() -> None:
+    """It has promised none, so it is unknown whether it lives once its jobs are over."""
+    story = [
+        event(0, "task_started", task_id="j", parent_task_id="t", worker_id="w"),
+        event(1, "task_completed", task_id="j", parent_task_id="t", worker_id="w"),
+    ]
+    found = dict(merge([part(fold(story), 100)], OverviewParams()).head)
+    assert (found["workers_online"], found["workers_lost"], found["attention"]) == (0, 0, ())
+
+
 def test_what_waits_where_no_depth_is_reported() -> None:
     """It is not 0: the jobs that are known to wait are said apart."""
     assert head()["waiting"] == {"unreported": 1}
