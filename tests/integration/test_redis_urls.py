@@ -82,7 +82,7 @@ def check_everything(url: str) -> None:
         wait_until(lambda: has(site, "stats_snapshot"), "statistics")
         lines = site.collector.lines
         wait_until(lambda: lines.trimmer.trimmed > 0, "log lines to be trimmed")
-        found = site.call(lambda: lines.reader.last(["0" * 16, "9" * 16]))
+        found = site.call(lambda: lines.reader.last({"0" * 16: 200, "9" * 16: 200}))
         assert [len(one) for one in found] == [0, 200]
         HeartbeatKeys(settings).refresh("w1")
         with closing(connect(url)) as client:

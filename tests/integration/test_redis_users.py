@@ -91,13 +91,12 @@ async def test_the_collector_reads_and_trims_log_lines(server: RedisServer) -> N
     with server.client() as client:
         client.zadd(DEFAULT_KEYS.lines_index(), {"f" * 16: 0})
     settings = BridgeSettings(redis_url=url(server, "collector"))
-    limits = {"stats_interval_sec": 0.1, "lines_max_bytes": 1_048_576}
-    with AppServer(settings, **limits) as site:
+    with AppServer(settings, stats_interval_sec=0.1, lines_max_bytes=1_048_576) as site:
         lines = site.collector.lines
         wait_until(lambda: lines.trimmer.trimmed > 0, "the leader to trim")
         newest = f"{9:016x}"
         assert site.call(lambda: lines.reader.newest([newest])) == [line]
-        assert site.call(lambda: lines.reader.last([newest])) == [[line] * 200]
+        assert site.call(lambda: lines.reader.last({newest: 200})) == [[line] * 200]
         assert lines.trimmer.failure is None
     assert denials(server) == []
 

@@ -7,6 +7,7 @@ import logging
 from typing import Final
 
 from otel_bridge.errors import TransportError
+from otel_bridge.lines.line import MAX_LINES
 from otel_bridge_collector.lines.reader import LinesReader
 from otel_bridge_collector.lines.table import HeldLines, LinesTable
 
@@ -21,9 +22,9 @@ _RETRY_SEC: Final = 2.0
 
 class LinesPoller:
     """
-    Reads the lines of watched nodes, and all of a node's only where its newest one has changed.
+    Reads the lines of watched nodes: where the newest one has changed, those that have come.
 
-    A round costs one round trip to Redis, 0.1 ms of CPU a node whose lines changed, and nothing
+    A round costs two round trips to Redis, 0.05 ms of CPU a node whose lines changed, and nothing
     while no node is watched. However many people look at a node, it is read once.
 
     Args:
@@ -72,14 +73,19 @@ class LinesPoller:
 
     async def _read(self, watched: list[tuple[str, HeldLines]]) -> None:
         newest = await self._reader.newest([span_id for span_id, _ in watched])
-        changed = [
-            (span_id, held)
+        counts = {
+            span_id: count
             for (span_id, held), line in zip(watched, newest, strict=True)
-            if self._table.note_newest(held, line)
-        ]
-        if not changed:
-            return
-        self.reads += len(changed)
-        stored = await self._reader.last([span_id for span_id, _ in changed])
-        for (_, held), lines in zip(changed, stored, strict=True):
-            self._table.fill(held, lines)
+            if (count := self._table.note_newest(held, line))
+        }
+        self.reads += len(counts)
+        held_by_span = dict(watched)
+        while counts:
+            stored = await self._reader.last(counts)
+            filled = [
+                self._table.fill(held_by_span[span_id], lines, is_all=count == MAX_LINES)
+                for (span_id, count), lines in zip(counts.items(), stored, strict=True)
+            ]
+            # Of a node that wrote more meanwhile than was asked for, all is read.
+            missed = [one for one, is_filled in zip(counts, filled, strict=True) if not is_filled]
+            counts = dict.fromkeys(missed, MAX_LINES)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from otel_bridge.errors import TransportError
-from otel_bridge.lines.line import MAX_LINES
 from otel_bridge.publish.redis_clients import REDIS_ERRORS
 from otel_bridge.publish.redis_failures import failure_reason
 from otel_bridge.publish.redis_keys import RedisKeys
@@ -34,17 +33,17 @@ class LinesReader(Protocol):
             As many as ``span_ids``; None: the node has none.
         """
 
-    async def last(self, span_ids: Sequence[str]) -> list[list[bytes]]:
+    async def last(self, counts: Mapping[str, int]) -> list[list[bytes]]:
         """
-        Return the last 200 lines of each node as they are stored, the newest last.
+        Return the last lines of each node as they are stored, the newest last.
 
         It is one round trip for all.
 
         Args:
-            span_ids: 16 hex digits each; not checked.
+            counts: How many at most, by the span id; 1 to 200, not checked.
 
         Returns:
-            As many as ``span_ids``; an empty list: the node has none.
+            As many as ``counts``; an empty list: the node has none.
         """
 
 
@@ -65,17 +64,18 @@ class RedisLinesReader:
 
     async def newest(self, span_ids: Sequence[str]) -> list[bytes | None]:
         """Return the newest line of each node; see ``LinesReader``."""
-        found: list[bytes | None] = await self._read("LINDEX", span_ids, -1)
+        found: list[bytes | None] = await self._read("LINDEX", [(one, -1) for one in span_ids])
         return found
 
-    async def last(self, span_ids: Sequence[str]) -> list[list[bytes]]:
-        """Return the last 200 lines of each node; see ``LinesReader``."""
-        found: list[list[bytes]] = await self._read("LRANGE", span_ids, -MAX_LINES, -1)
+    async def last(self, counts: Mapping[str, int]) -> list[list[bytes]]:
+        """Return the last lines of each node; see ``LinesReader``."""
+        asked = [(span_id, -count, -1) for span_id, count in counts.items()]
+        found: list[list[bytes]] = await self._read("LRANGE", asked)
         return found
 
-    async def _read(self, command: str, span_ids: Sequence[str], *arguments: int) -> Any:
+    async def _read(self, command: str, asked: Sequence[tuple[Any, ...]]) -> Any:
         pipeline = self._redis.pipeline(transaction=False)
-        for span_id in span_ids:
+        for span_id, *arguments in asked:
             pipeline.execute_command(command, self._keys.lines(span_id), *arguments)
         try:
             return await pipeline.execute()
@@ -99,9 +99,9 @@ class MemoryLinesReader:
         found = [self._log.lines(span_id) for span_id in span_ids]
         return [lines[-1] if lines else None for lines in found]
 
-    async def last(self, span_ids: Sequence[str]) -> list[list[bytes]]:
-        """Return the last 200 lines of each node; see ``LinesReader``."""
-        return [list(self._log.lines(span_id)) for span_id in span_ids]
+    async def last(self, counts: Mapping[str, int]) -> list[list[bytes]]:
+        """Return the last lines of each node; see ``LinesReader``."""
+        return [list(self._log.lines(span_id))[-count:] for span_id, count in counts.items()]
 
 
 def open_lines_reader(url: str, redis: Any, keys: RedisKeys) -> LinesReader:

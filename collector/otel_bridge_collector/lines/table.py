@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final, Literal
 
 from pydantic_core import to_json
 
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
+from otel_bridge.lines.line import MAX_LINES
 from otel_bridge_collector.lines.line import Line, decode_line
 
 __all__ = ["MAX_WATCHED", "HeldLines", "LinesState", "LinesTable"]
@@ -24,6 +26,9 @@ MAX_WATCHED: Final = 256
 _WATCHED_SEC: Final = 3.0
 """A node that was not asked for so long is not watched. Views ask once a tick: at most 1 s apart,
 and later if a tick takes long."""
+
+_OVERLAP: Final = 8
+"""More lines are read than have come, so that what is held is recognised in them."""
 
 LinesState = Literal["reading", "held", "none", "unreachable"]
 """``reading``: the store was not asked yet. ``held``: it has lines. ``none``: it has none, or no
@@ -99,7 +104,7 @@ class LinesTable:
             del self._held[span_id]
         return list(self._held.items())
 
-    def note_newest(self, held: HeldLines, newest: bytes | None) -> bool:
+    def note_newest(self, held: HeldLines, newest: bytes | None) -> int:
         """
         Note what the store has as the newest line of a node.
 
@@ -111,31 +116,50 @@ class LinesTable:
             newest: The line as it is stored; None: the node has none.
 
         Returns:
-            Whether the lines have to be read, because that is another one than before.
+            How many lines have to be read, at most 200; 0: none, for that is the one as before. The
+            numbers of the lines say how many came at most.
         """
-        if newest is None:
+        if newest is None or newest == held.newest:
             held.state = "held" if held.lines else "none"
-            return False
-        if newest == held.newest:
-            held.state = "held"
-            return False
-        return True
+            return 0
+        line = decode_line(newest)
+        if line is None or not held.lines or line.n <= held.lines[-1].n:
+            return MAX_LINES
+        return min(MAX_LINES, line.n - held.lines[-1].n + _OVERLAP)
 
-    def fill(self, held: HeldLines, stored: Sequence[bytes]) -> None:
+    def fill(self, held: HeldLines, stored: Sequence[bytes], *, is_all: bool = True) -> bool:
         """
-        Take the lines of a node as they are stored, in place of those that are held.
+        Take lines of a node as they are stored: what follows the newest that is held, else all.
 
         Args:
             held: From ``watched``.
-            stored: The newest last; the caller reads at most 200.
+            stored: The newest last; none change nothing.
+            is_all: Whether these are all that are stored; default True.
+
+        Returns:
+            False: the newest that is held is not among them, and they are not all; nothing is
+            taken.
         """
-        found = [decode_line(data) for data in stored]
+        if not stored:
+            return True
+        newest, start = held.newest, 0
+        if newest is not None and newest in stored:
+            start = len(stored) - stored[::-1].index(newest)
+        elif newest is not None and not is_all:
+            return False
+        else:
+            held.lines, held.rows = [], {}
+        found = [decode_line(data) for data in stored[start:]]
         lines = [line for line in found if line is not None]
         self.unreadable += len(found) - len(lines)
-        held.newest = stored[-1] if stored else None
-        held.lines = lines
-        held.rows = _rows_of(lines)
-        held.state = "held" if lines else "none"
+        held.newest = stored[-1]
+        held.lines = [*held.lines, *lines][-MAX_LINES:]
+        rows = dict(held.rows)
+        for line in lines:
+            _add_row(rows, line)
+        held.rows = dict(islice(rows.items(), max(0, len(rows) - MAX_LINES), None))
+        held.state = "held" if held.lines else "none"
+        return True
 
     def note_unreachable(self) -> None:
         """Note that the store cannot be read; what was read stays."""
@@ -143,14 +167,11 @@ class LinesTable:
             held.state = "unreachable"
 
 
-def _rows_of(lines: Sequence[Line]) -> dict[str, bytes]:
-    rows: dict[str, bytes] = {}
-    for line in lines:
-        key = str(line.n)
-        again = 2
-        # Of two publishers that number the lines of one node, such as a worker and OTLP logs.
-        while key in rows:
-            key, again = f"{line.n}.{again}", again + 1
-        row = {"k": key, "n": line.n, "at": line.at, "level": line.level}
-        rows[key] = to_json({**row, "logger": line.logger, "text": line.text})
-    return rows
+def _add_row(rows: dict[str, bytes], line: Line) -> None:
+    key = str(line.n)
+    again = 2
+    # Of two publishers that number the lines of one node, such as a worker and OTLP logs.
+    while key in rows:
+        key, again = f"{line.n}.{again}", again + 1
+    row = {"k": key, "n": line.n, "at": line.at, "level": line.level}
+    rows[key] = to_json({**row, "logger": line.logger, "text": line.text})

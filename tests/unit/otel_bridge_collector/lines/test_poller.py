@@ -33,6 +33,37 @@ async def test_what_has_changed_is_read() -> None:
     assert ([line.n for line in held.lines], poller.reads) == ([1, 2, 3, 4], 2)
 
 
+class Writer(MemoryLinesReader):
+    """A store in which a node writes much between the two reads of a round."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        super().__init__(log)
+        self.log = log
+        self.written = 0
+
+    def write(self, count: int) -> None:
+        for _ in range(count):
+            self.written += 1
+            self.log.store_lines(SPAN, [b'[1,20,"app","text",%d]' % self.written])
+
+    async def newest(self, span_ids: Sequence[str]) -> list[bytes | None]:
+        found = await super().newest(span_ids)
+        self.write(30)
+        return found
+
+
+async def test_a_flood_between_two_reads_leaves_no_hole() -> None:
+    """All is read then."""
+    writer, table = Writer(MemoryLog()), LinesTable(FakeClock())
+    poller = LinesPoller(table, writer)
+    held = table.watch(SPAN)
+    writer.write(1)
+    for _ in range(3):
+        await poller.read()
+        assert [line.n for line in held.lines] == list(range(1, writer.written + 1))
+        writer.write(2)
+
+
 class Outage(MemoryLinesReader):
     """A store that cannot be reached at first."""
 

@@ -17,7 +17,8 @@ LINES = [b'[1,20,"app","line %d",%d]' % (n, n) for n in range(1, 251)]
 
 async def check(reader: LinesReader) -> None:
     assert await reader.newest([NONE, SPAN]) == [None, LINES[-1]]
-    assert await reader.last([SPAN, NONE]) == [LINES[-200:], []]
+    assert await reader.last({SPAN: 200, NONE: 9}) == [LINES[-200:], []]
+    assert await reader.last({SPAN: 2}) == [LINES[-2:]]
 
 
 async def test_from_memory() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from otel_bridge_collector.lines.table import MAX_WATCHED, LinesTable
 
 from otel_bridge.lines.line import encode_line
@@ -52,12 +53,43 @@ def test_lines_are_read_only_when_the_newest_is_another() -> None:
     held = table.watch(SPAN)
     assert not table.note_newest(held, None)
     assert held.state == "none"
-    assert table.note_newest(held, stored(2)[0])
-    table.fill(held, stored(1, 2))
+    assert table.note_newest(held, stored(2)[0]) == 200
+    assert table.fill(held, stored(1, 2))
     assert (held.state, [line.n for line in held.lines]) == ("held", [1, 2])
     assert not table.note_newest(held, stored(2)[0])
     assert not table.note_newest(held, None)
+    table.fill(held, [])
     assert (held.state, [line.n for line in held.lines]) == ("held", [1, 2])
+
+
+def test_only_what_is_new_is_read() -> None:
+    """A few more than have come, so that what is held is recognised; if it is not, all is read."""
+    table = LinesTable(FakeClock())
+    held = table.watch(SPAN)
+    table.fill(held, stored(*range(1, 201)))
+    before = held.rows
+    assert table.note_newest(held, stored(202)[0]) == 10
+    assert table.fill(held, stored(*range(193, 203)), is_all=False)
+    assert [line.n for line in held.lines] == list(range(3, 203))
+    assert list(held.rows) == [str(n) for n in range(3, 203)]
+    assert "1" in before, "what is shown is not changed, but replaced"
+    assert table.note_newest(held, stored(300)[0]) == 106
+    assert not table.fill(held, stored(*range(210, 311)), is_all=False)
+    assert held.lines[-1].n == 202
+    assert table.fill(held, stored(*range(111, 311)))
+    assert [line.n for line in held.lines] == list(range(111, 311))
+
+
+@pytest.mark.parametrize("newest", [stored(2)[0], stored(1)[0], b"no line"])
+def test_numbers_that_begin_again_are_read_as_a_whole(newest: bytes) -> None:
+    """The list was removed, and filled by another publisher."""
+    table = LinesTable(FakeClock())
+    held = table.watch(SPAN)
+    table.fill(held, stored(3, 4))
+    assert table.note_newest(held, newest) == 200
+    assert table.fill(held, [newest])
+    assert held.newest == newest
+    assert 4 not in [line.n for line in held.lines]
 
 
 def test_an_outage_is_noted_and_its_end() -> None:
@@ -80,5 +112,6 @@ def test_rows_have_a_key_each_and_what_is_no_line_is_counted() -> None:
     assert table.unreadable == 1
     row = {"k": "1", "n": 1, "at": 1001, "level": 20, "logger": "app", "text": "line 1"}
     assert json.loads(held.rows["1"]) == row
-    table.fill(held, [b"no line"])
-    assert held.state == "none"
+    other = table.watch(OTHER)
+    table.fill(other, [b"no line"])
+    assert other.state == "none"
