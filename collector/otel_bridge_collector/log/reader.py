@@ -22,6 +22,7 @@ from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge.errors import PositionLostError, TransportError
 from otel_bridge.publish.publisher import POSITION_MAX_BYTES
 from otel_bridge.publish.transports.base import LogEntry, Receiver
+from otel_bridge_collector.log.blocks import Blocks
 from otel_bridge_collector.log.decoding import UnreadableEventError, decode_for_fold
 from otel_bridge_collector.log.external import ExternalMessages
 from otel_bridge_collector.log.histogram import Histogram
@@ -134,12 +135,12 @@ class Feed:
         self._clock = clock
         self._tasks: list[asyncio.Task[None]] = []
         self._receivers: list[Receiver] = []
+        self._blocks = Blocks(model.note_block)
         self._cursor: str | None = None
         self._rebuild_until: str | None = None
         self._evaluated_sec = 0
         self._without_project: dict[str, list[Entry]] = {}
-        self._is_rebuilt = False
-        self._lost_in_a_row = 0
+        self._is_rebuilt, self._lost_in_a_row = False, 0
         self._live = asyncio.Event()
         self._advanced = asyncio.Condition()
         self._awaited: dict[str, asyncio.Event] = {}
@@ -257,8 +258,8 @@ class Feed:
                 continue
             self._lost_in_a_row = 0
             if entries:
-                self._cursor = entries[-1].position
-                self._take(entries)
+                after, self._cursor = self._cursor, entries[-1].position
+                self._take(entries, after)
                 async with self._advanced:
                     self._advanced.notify_all()
                 if self._awaited:
@@ -298,12 +299,12 @@ class Feed:
         self._ring.reset(self._cursor)
         self._hub.send_gap_to_all(lost.reason)
 
-    def _take(self, entries: Sequence[LogEntry]) -> None:
+    def _take(self, entries: Sequence[LogEntry], after: str) -> None:
         now = self._clock.time_ns() // 1000
         live: list[Entry] = []
         if self._is_rebuilt:
             self.batch_events.observe(len(entries))
-        for position, data in entries:
+        for position, data in self._blocks.marked(after, entries):
             entry = self._fold(data, position, now)
             if entry is not None:
                 live.append(entry)

@@ -81,6 +81,7 @@ class Fold:
         cards, rows, skipped: What views read of tasks, of nodes; number of events of unknown types.
         evicted_ends: By task, when attempts ended that it no longer holds; only to be read.
         task, ts: Task (None: of workers, queues) and time, microseconds, of the last event.
+        note_block: Called by the log's reader: see ``Placing.note_block``.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class Fold:
         self._new_ids: set[int] = set()
         self._old_ids: set[int] = set()
         self._half_of_ids = self.limits.event_ids // 2
-        self._node_of = self._placing.node_of
+        self._node_of, self.note_block = self._placing.node_of, self._placing.note_block
         self._learn = Learning(self.tasks, self.tree).learn
         self._agree = JobIds(self.tree, jobs.reevaluate).agree
         self._evaluate = self._jobs.evaluate

@@ -22,6 +22,7 @@ from otel_bridge_collector.model.events import COMPLETED, FAILED
 
 __all__ = [
     "AWAITS_PARENT",
+    "BLOCK_OF_END",
     "COUNTS",
     "GONE",
     "KIDS",
@@ -74,6 +75,8 @@ AWAITS_PARENT: Final = 256
 """Of a third-party span whose parent is in its own process, which sends it when it ends."""
 RENAMED: Final = 512
 """Its job goes by the id that the other side of the queue knows; see ``work.job_ids``."""
+BLOCK_OF_END: Final = 1024
+"""``block`` is that of its own end, whose attributes are complete."""
 
 
 class Host:
@@ -154,6 +157,8 @@ class Node(msgspec.Struct, gc=False, eq=False):
         name, phase, queue, run, worker, error: As its events say; ``run`` is one enqueue's id.
         marks, attempt: Bits such as ``NAMED``; number of the attempt, from 0.
         start: Its earliest start. ``more``: facts that few nodes have.
+        block: The log's position before the 64 entries of which one has its attributes. None: it
+            came from no log. Nodes share it: 16 bytes each, as CPython allocates.
         end, ended: Of the winning end: time, and reporter * 8 + status; 0 while open.
     """
 
@@ -179,6 +184,7 @@ class Node(msgspec.Struct, gc=False, eq=False):
     end: int = 0
     ended: int = 0
     more: More | None = None
+    block: str | None = None
 
     @property
     def first(self) -> int:

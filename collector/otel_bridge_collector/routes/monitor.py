@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from contextlib import AbstractAsyncContextManager
-from typing import Final
+from typing import Final, Literal
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from starlette.responses import JSONResponse
 
 from otel_bridge.errors import PositionLostError, TransportError
 from otel_bridge.publish.transports.base import position_after
+from otel_bridge_collector.log.blocks import BLOCK_ENTRIES, NodeFacts, find_facts
 from otel_bridge_collector.model.reading.projects import is_shared, project_of
 from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.security.authentication import (
@@ -148,32 +149,80 @@ async def events(request: Request) -> Response:
 @router.get("/nodes/{span_id}")
 async def node(span_id: str, request: Request) -> Response:
     """
-    Answer 200 with the stack of a failed span: ``{"span_id", "stack", "stack_of"}``.
+    Answer 200 with what the collector does not hold of a span: its attributes, and its stack.
 
-    ``span_id`` is 16 hex digits. ``stack`` is text of at most 4,096 bytes, secrets masked.
-    ``stack_of`` is the span that it was taken from: the same one, or another with the same failure,
-    of which a stack is stored once a minute. It is kept for a day. 400: the id is no span's. 403:
-    the token has neither ``rights=lines`` nor ``projects=*``. 404: none is stored, or no longer, or
-    the account may not see the span's project. 503: the log cannot be read.
+    ``span_id`` is 16 hex digits. ``attributes`` is ``meta`` of its own end, else of its newest
+    event that has any, as ``GET /monitor/events`` shows it; ``links`` a list of its span's links
+    with ``trace``, ``span`` and ``attributes``. Both are null where they are not known: ``log`` is
+    ``held`` if they were read from the log, ``gone`` if it no longer has them, ``unknown`` if the
+    collector does not hold the span. ``stack`` is text of at most 4,096 bytes, secrets masked, kept
+    for a day, of a failed span. ``stack_of`` is the span that it was taken from: the same one, or
+    another with the same failure, of which a stack is stored once a minute. Without one both are
+    null and ``detail`` says why, else that is null.
+
+    Whoever may see the span's project gets its attributes; the stack needs ``rights=lines`` or
+    ``projects=*`` as well. 400: the id is no span's. 403: the token has no right to stacks, and
+    nothing else is known of the span. 404: nothing is known of it, or the account may not see its
+    project. 503: the log cannot be read.
     """
     if not _SPAN_ID.fullmatch(span_id):
         return refusal(request.scope, 400, "span_id: 16 lower-case hex digits")
     collector: Collector = request.app.state.collector
     principal = principal_of(request.scope)
-    if not principal.may_read_lines:
-        return refusal(request.scope, 403, _NO_RIGHT)
+    held = collector.model.tree.nodes.get(int(span_id, 16))
+    is_shown = held is not None and _may_see(collector, principal, span_id, None)
     holder = _holder_of(collector, span_id)
     try:
-        found = await collector.stack(holder)
+        stack = await _stack(collector, principal, span_id, holder)
+        if stack is None and not is_shown:
+            if principal.may_read_lines:
+                return refusal(request.scope, 404, _NO_STACK)
+            return refusal(request.scope, 403, _NO_RIGHT)
+        log, facts = "unknown", None
+        if held is not None and held.block is not None:
+            log, facts = await _facts(collector, span_id, held.block)
     except TransportError:
         return refusal(request.scope, 503, LOG_UNREACHABLE)
-    allowed = found is not None and all(
-        _may_see(collector, principal, one, found.project_id) for one in {span_id, holder}
-    )
-    if found is None or not allowed:
-        return refusal(request.scope, 404, _NO_STACK)
-    answer = {"span_id": span_id, "stack": found.text, "stack_of": holder}
+    answer = {
+        "span_id": span_id,
+        "stack": stack,
+        "stack_of": None if stack is None else holder,
+        "detail": None
+        if stack is not None
+        else _NO_STACK
+        if principal.may_read_lines
+        else _NO_RIGHT,
+        "attributes": None if facts is None else facts.attributes,
+        "links": None if facts is None else facts.links,
+        "log": log,
+    }
     return JSONResponse(answer, headers=_NO_STORE)
+
+
+async def _stack(
+    collector: Collector, principal: Principal, span_id: str, holder: str
+) -> str | None:
+    """The stack stored for a span; None: none, or the account may not read it."""
+    if not principal.may_read_lines:
+        return None
+    found = await collector.stack(holder)
+    if found is None:
+        return None
+    spans = {span_id, holder}
+    allowed = all(_may_see(collector, principal, one, found.project_id) for one in spans)
+    return found.text if allowed else None
+
+
+async def _facts(
+    collector: Collector, span_id: str, block: str
+) -> tuple[Literal["held", "gone"], NodeFacts | None]:
+    """What the log says of a node, by the place where its events are."""
+    try:
+        entries = await collector.resumer.read_on(block, BLOCK_ENTRIES)
+    except PositionLostError:
+        return "gone", None
+    facts = find_facts(entries, span_id)
+    return ("gone" if facts is None else "held"), facts
 
 
 def _holder_of(collector: Collector, span_id: str) -> str:

@@ -11,7 +11,7 @@ event can come between.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import islice
 from typing import Final
 
@@ -170,6 +170,21 @@ class Resumer:
             before = oldest
             scanned += _SCAN_CHUNK
         return found, before
+
+    async def read_on(self, position: str, limit: int) -> Sequence[LogEntry]:
+        """
+        Read the entries after a position, oldest first; waits for a read in progress (async).
+
+        Args:
+            position: One in the log.
+            limit: At most this many entries.
+
+        Raises:
+            PositionLostError: The log no longer has all of them, or is another one.
+            TransportError: The log cannot be read.
+        """
+        async with self._lock:
+            return await self._receiver.read(position, limit=limit, wait_ms=0)
 
     async def close(self) -> None:
         """Close the receiver's connection to the log; ``join`` must not be called after it."""

@@ -22,6 +22,7 @@ from otel_bridge_collector.model.events import (
 from otel_bridge_collector.model.eviction import Eviction
 from otel_bridge_collector.model.nodes import (
     AWAITS_PARENT,
+    BLOCK_OF_END,
     KIND_BY_END,
     LINKED,
     NAMED,
@@ -65,10 +66,15 @@ class Placing:
         self._tree = tree
         self._jobs = jobs
         self._eviction = eviction
+        self._block: str | None = None
         self._heartbeats: dict[int, tuple[int, int]] = {}
         """(ts, reception) of heartbeats of spans that are not known yet."""
         self._refused: set[int] = set()
         """Hashes of nodes that there was no room for: each counts once, however many its events."""
+
+    def note_block(self, position: str) -> None:
+        """The next events are in the 64 entries of the log after a position."""
+        self._block = position
 
     def note_heartbeat(self, key: int, ts: int, seen: int) -> None:
         """A heartbeat of a span that is not known yet; kept for it, of 20,000 spans at most."""
@@ -118,6 +124,8 @@ class Placing:
             self._merge_kind(node, event, kind, rank)
         elif rank == SELF:
             node.marks |= KIND_BY_END
+        if len(event.meta) > 2:
+            self._merge_block(node, rank)
         if kind == JOB or kind == ENQUEUE:  # noqa: SIM109  (a tuple takes twice the time)
             own = node.own
             if (
@@ -127,6 +135,15 @@ class Placing:
             ):
                 self._merge_job(node, event)
         return node
+
+    def _merge_block(self, node: Node, rank: int) -> None:
+        """Where its attributes are: those of its own end are complete, else the newest count."""
+        block = self._block
+        if block is None or (rank != SELF and node.marks & BLOCK_OF_END):
+            return
+        node.block = block
+        if rank == SELF:
+            node.marks |= BLOCK_OF_END
 
     def _merge_job(self, node: Node, event: Event) -> None:
         """The job's id and the phase that its event names; of two the smaller."""
@@ -174,6 +191,9 @@ class Placing:
         if kind == JOB or kind == ENQUEUE:  # noqa: SIM109
             job_id, phase = event.task_id, event.phase
         node = Node(key, kind, base, base, phase=short_name(phase) if phase else None, marks=marks)
+        node.block = self._block
+        if rank == SELF and len(event.meta) > 2:
+            self._merge_block(node, rank)
         if not is_named:
             base.loose.append(node)
         if key in self._heartbeats:

@@ -14,6 +14,7 @@ from otel_bridge_collector.security.tokens import ANONYMOUS
 from otel_bridge.cancellation import cancel
 from otel_bridge.orchestration.queue.task_types import ResearchTaskRequest
 from otel_bridge.publish.transports.base import SpanStack
+from otel_bridge.publish.transports.memory import memory_log
 from tests.support.asgi_site import AsgiSite, open_site, token_line
 
 ALPHA = "token-of-alpha-0123456789"
@@ -207,6 +208,13 @@ async def node(site: AsgiSite, span_id: str, token: str = "") -> tuple[int, dict
     return answer.status, answer.json()
 
 
+async def stack_of(site: AsgiSite, span_id: str, token: str = "") -> tuple[Any, Any, Any]:
+    """The stack of a span, where it was taken from, and why there is none."""
+    status, answer = await node(site, span_id, token)
+    assert status == 200
+    return answer["stack"], answer["stack_of"], answer["detail"]
+
+
 async def test_a_stack_is_found_by_its_span_or_by_one_with_the_same() -> None:
     """``stack_of`` says where it was stored; of a span without one the answer is a sentence."""
     async with open_site() as site:
@@ -217,13 +225,13 @@ async def test_a_stack_is_found_by_its_span_or_by_one_with_the_same() -> None:
             failed(SPANS[1], stack_of=SPANS[0], error_key="k"),
             failed(SPANS[2]),
         )
-        answer = {"span_id": SPANS[0], "stack": "ValueError: x", "stack_of": SPANS[0]}
-        assert await node(site, SPANS[0]) == (200, answer)
-        assert await node(site, SPANS[1]) == (200, {**answer, "span_id": SPANS[1]})
-        status, refused = await node(site, SPANS[2])
-        assert (status, list(refused)) == (404, ["detail"])
-        assert refused["detail"].startswith("no stack is stored for this span")
-        assert (await node(site, SPANS[7]))[0] == 404
+        for span_id in SPANS[:2]:
+            assert await stack_of(site, span_id) == ("ValueError: x", SPANS[0], None)
+        *nothing, why = await stack_of(site, SPANS[2])
+        assert nothing == [None, None]
+        assert why.startswith("no stack is stored for this span")
+        status, refused = await node(site, SPANS[7])
+        assert (status, refused) == (404, {"detail": why})
 
 
 @pytest.mark.parametrize("span_id", ["x", "ABCDEFABCDEFABCD", "0" * 15, "0" * 17, "%00"])
@@ -255,9 +263,11 @@ async def test_stacks_of_other_projects_are_not_there() -> None:
             failed(SPANS[5], "alpha", stack_of=SPANS[0]),  # a holder of beta
             token=EVERY,
         )
-        found = {span_id: (await node(site, span_id, LINES))[0] for span_id in SPANS[:6]}
-        assert [span_id for span_id, status in found.items() if status == 200] == [SPANS[2]]
-        assert set(found.values()) == {200, 404}
+        found = {span_id: await node(site, span_id, LINES) for span_id in SPANS[:6]}
+        shown = [span_id for span_id, (_, answer) in found.items() if answer.get("stack")]
+        assert shown == [SPANS[2]]
+        statuses = {span_id: status for span_id, (status, _) in found.items()}
+        assert [statuses[span_id] for span_id in SPANS[:6]] == [404, 404, 200, 200, 404, 200]
         assert (await node(site, SPANS[0], EVERY))[0] == 200
 
 
@@ -268,3 +278,75 @@ async def test_a_stack_without_a_project_belongs_to_the_task_of_its_span() -> No
         assert (await node(site, SPANS[0], LINES))[0] == 404
         await site.append(failed(SPANS[0], "alpha", stack=True), token=EVERY)
         assert (await node(site, SPANS[0], LINES))[0] == 200
+
+
+async def facts(site: AsgiSite, span_id: str, token: str = "") -> tuple[Any, ...]:
+    """What the log says of a span."""
+    status, answer = await node(site, span_id, token)
+    assert status == 200
+    return answer["log"], answer["attributes"], answer["links"]
+
+
+def started(span_id: str, **fields: Any) -> dict[str, Any]:
+    return failed(span_id, **{"event_type": "task_started", "status": "processing", **fields})
+
+
+async def test_attributes_are_those_of_the_end() -> None:
+    """While a span is open those of its newest event that has any, then those of its own end."""
+    async with open_site() as site:
+        await site.append(started(SPANS[0], meta={"model": "small"}), started(SPANS[1]))
+        assert await facts(site, SPANS[0]) == ("held", {"model": "small"}, None)
+        assert await facts(site, SPANS[1]) == ("held", {}, None)
+        done = {"event_type": "task_completed", "status": "completed"}
+        await site.append(
+            failed(SPANS[0], **done, meta={"model": "small", "tokens": 12}),
+            failed(SPANS[1], **done),
+            failed(SPANS[2], ended_by="other", meta={"by": "broker"}),
+            failed(SPANS[2], **done, meta={"by": "itself"}),
+            started(SPANS[0], meta={"model": "late"}),
+        )
+        assert await facts(site, SPANS[0]) == ("held", {"model": "small", "tokens": 12}, None)
+        assert await facts(site, SPANS[1]) == ("held", {}, None)
+        assert await facts(site, SPANS[2]) == ("held", {"by": "itself"}, None)
+
+
+async def test_attributes_are_found_wherever_in_the_log_they_are() -> None:
+    """Of 300 spans that start, and then end, each leads to its own; no two share them."""
+    async with open_site() as site:
+        spans = [f"{number:016x}" for number in range(1, 301)]
+        await site.append(*(started(span_id, meta={"of": span_id}) for span_id in spans))
+        done = {"event_type": "task_completed", "status": "completed"}
+        await site.append(*(failed(one, **done, meta={"end": one}) for one in spans[::2]))
+        for index, span_id in enumerate(spans):
+            expected = {"of": span_id} if index % 2 else {"end": span_id}
+            assert await facts(site, span_id) == ("held", expected, None)
+        blocks = {one.block for one in site.collector.model.tree.nodes.values()}
+        assert len(blocks) <= 8
+
+
+async def test_attributes_need_no_right_of_their_own() -> None:
+    """They are what the events say; a stack is not given without ``rights=lines``."""
+    async with open_site(tokens=STACK_TOKENS) as site:
+        await site.collector.store_stacks([SpanStack(SPANS[0], "text", "alpha")])
+        one = failed(SPANS[0], "alpha", stack=True, meta={"model": "small"})
+        other = failed(SPANS[1], "beta", meta={"model": "large"})
+        await site.append(one, other, token=EVERY)
+        status, answer = await node(site, SPANS[0], PLAIN)
+        assert (status, answer["attributes"], answer["stack"]) == (200, {"model": "small"}, None)
+        assert "rights=lines" in answer["detail"]
+        assert (await stack_of(site, SPANS[0], LINES))[0] == "text"
+        assert [(await node(site, SPANS[1], token))[0] for token in (PLAIN, LINES)] == [403, 404]
+        assert (await facts(site, SPANS[1], EVERY))[1] == {"model": "large"}
+
+
+async def test_what_the_log_no_longer_has_is_said() -> None:
+    """``gone`` once it was trimmed; ``unknown`` of a span that is not held."""
+    async with open_site() as site:
+        log = memory_log(site.collector.bridge_settings.bus_url.removeprefix("memory://"))
+        await site.append(failed(SPANS[0], meta={"model": "small"}))
+        await site.collector.store_stacks([SpanStack(SPANS[7], "text")])
+        assert (await facts(site, SPANS[0]))[0] == "held"
+        assert await facts(site, SPANS[7]) == ("unknown", None, None)
+        log.max_events = 1
+        await site.append(*(started(f"{number:016x}") for number in range(100, 200)))
+        assert await facts(site, SPANS[0]) == ("gone", None, None)
