@@ -110,6 +110,7 @@ describe("tree rows", () => {
   it("does not draw an end with failures as one without", () => {
     const phase = row("a", 1, { kind: "phase", failed: 2, done: 1 });
     expect(rowBars(phase, 1000)[0]?.look).toBe("partly");
+    expect(rowBars({ ...phase, done: 0 }, 1000)[0]?.look).toBe("failed");
     expect(rowFacts(phase, 9000)[0]).toBe("done with 2 failed");
     expect(rowBars(row("a", 1, { status: "processing", failed: 2 }), 1000)[0]?.look).toBe(
       "processing",

@@ -98,10 +98,16 @@ export function rowBars(row: TreeRow, t0: number): Bar[] {
       end: row.start === null ? end : at(row.start),
     });
   }
-  const look = isPartlyFailed(row.status, row.failed) ? "partly" : row.status;
+  const look = barLook(row);
   if (row.start !== null) bars.push({ look, start: at(row.start), end });
   else if (row.queued === null && end !== null) bars.push({ look, start: end, end });
   return bars;
+}
+
+/** The look of a bar: its status; of an end with failures how many of its jobs those were. */
+function barLook(row: TreeRow): string {
+  if (!isPartlyFailed(row.status, row.failed)) return row.status;
+  return row.done === 0 ? "failed" : "partly";
 }
 
 /** What is known of a row, one fact a part, without its name and error. */
