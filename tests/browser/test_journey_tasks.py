@@ -303,7 +303,7 @@ def test_failed_is_never_green(open_reports: OpenPage) -> None:
     assert page.locator("[data-task='old'] .st-completed").count() == 0
 
 
-def test_names_and_days_are_told_apart(open_reports: OpenPage) -> None:
+def test_names_and_days_are_whole(open_reports: OpenPage) -> None:
     """A long worker leaves the job its name; another day is named; ids are whole."""
     page = open_reports("?task=old&project=archive")
     page.keyboard.press("e")
@@ -311,9 +311,9 @@ def test_names_and_days_are_told_apart(open_reports: OpenPage) -> None:
     width = rows(page).nth(3).locator(".wf-name").evaluate("e => e.scrollWidth <= e.clientWidth")
     assert width
     day = YESTERDAY.astimezone()
-    told = f"{day:%b} {day.day}, {day:%H:%M}"
-    expect(page.locator("[data-task='old'] .facts")).to_contain_text(told)
-    expect(chosen_title(page)).to_contain_text(told)
+    date = f"{day:%b} {day.day}, {day:%H:%M}"
+    expect(page.locator("[data-task='old'] .facts")).to_contain_text(date)
+    expect(chosen_title(page)).to_contain_text(date)
 
 
 def test_clocks_stand_still_without_a_collector(reports_site: DashboardSite) -> None:

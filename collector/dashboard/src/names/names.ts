@@ -17,10 +17,11 @@ export function truncateMiddle(text: string, maxChars: number): string {
   return start + ELLIPSIS + letters.slice(letters.length - tail).join("");
 }
 
-/** Shares of a name that CSS may and may not truncate. */
+/** How much of a name stays visible at its end: this share, in these bounds. */
 const TAIL_SHARE = 0.4;
 const MIN_TAIL_CHARS = 7;
 const MAX_TAIL_CHARS = 14;
+/** Names up to so many characters are not parted. */
 const SHORT_CHARS = 14;
 
 /**
@@ -30,7 +31,7 @@ const SHORT_CHARS = 14;
 export function splitMiddle(name: string): readonly [string, string] {
   const letters = [...name];
   if (letters.length <= SHORT_CHARS) return [name, ""];
-  const wanted = Math.round(letters.length * TAIL_SHARE);
-  const tail = Math.min(MAX_TAIL_CHARS, Math.max(MIN_TAIL_CHARS, wanted));
+  const share = Math.round(letters.length * TAIL_SHARE);
+  const tail = Math.min(MAX_TAIL_CHARS, Math.max(MIN_TAIL_CHARS, share));
   return [letters.slice(0, -tail).join(""), letters.slice(-tail).join("")];
 }
