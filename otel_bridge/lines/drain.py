@@ -134,10 +134,7 @@ class LineDrain:
             except Exception:
                 self.lost += 1
         for source in self._due_sources:
-            if source.node is not None:
-                self._count_dropped(source.node, source, source.dropped)
-                if source in source.node.sources:
-                    source.node.sources.remove(source)
+            self._end_source(source)
         for span_id, outcome in self._due_nodes:
             node = self._nodes.get(span_id)
             if node is not None:
@@ -161,6 +158,15 @@ class LineDrain:
             # Not in the middle of a word, which may be a secret.
             text = text[:MAX_RAW_CHARS].rsplit(None, 1)[0]
         self._add(node, raw.at_ms, raw.level, raw.name, redact_text(text))
+
+    def _end_source(self, source: LineSource) -> None:
+        node = source.node
+        if node is None and source.dropped:
+            node = self._place(source)  # not one of its lines was let through
+        if node is not None:
+            self._count_dropped(node, source, source.dropped)
+            if source in node.sources:
+                node.sources.remove(source)
 
     def _place(self, source: LineSource) -> _Node | None:
         """Find the node of a source, and remember it; None: it is in none that is shown."""
@@ -202,7 +208,8 @@ class LineDrain:
         node.sources.clear()
         if node.n > node.last:
             # Else nothing would say so: a gap shows only before a line.
-            text = f"{node.n - node.last:,} more lines were dropped"
+            count = node.n - node.last
+            text = f"{count:,} more {'line was' if count == 1 else 'lines were'} dropped"
             node.n += 1
             self._add(node, time.time_ns() // 1_000_000, logging.INFO, "otel_bridge", text)
         node.outcome = outcome

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 import logging
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -116,6 +118,29 @@ async def test_asyncio_jobs_that_run_together_keep_their_lines_apart(
     assert await asyncio.to_thread(bridge.flush, 10)
     for number, name in names.items():
         assert stored(client, name) == [(f"start {number}", 1), (f"thread {number}", 2)]
+
+
+def test_every_line_of_many_threads_is_counted(bridge: Bridge, client: redis.Redis) -> None:
+    """Stored or dropped: the last number of a node is that of all its lines, and none is twice."""
+    with otel_bridge.job(task_id="j1", task_type="a"):
+        name = span_id()
+        contexts = [contextvars.copy_context() for _ in range(4)]
+
+        def write() -> None:
+            for number in range(300):
+                logger.info("line %d", number)
+
+        threads = [threading.Thread(target=context.run, args=(write,)) for context in contexts]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        logger.error("the last")
+    assert bridge.flush(10)
+    lines = stored(client, name)
+    assert lines[-1] == ("the last", 4 * 300 + 1)
+    numbers = [n for _, n in lines]
+    assert numbers == sorted(set(numbers))
 
 
 def test_a_list_that_was_trimmed_away_gets_its_time_to_live_again(

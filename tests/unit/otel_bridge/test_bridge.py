@@ -270,3 +270,16 @@ def test_the_sdk_provider_is_found_behind_a_proxy(provider: TracerProvider) -> N
     assert sdk_provider_of(InFront(provider)) is provider
     assert sdk_provider_of(InFront("x")) is None
     assert sdk_provider_of(trace.NoOpTracerProvider()) is None
+
+
+def test_log_lines_are_taken_while_a_bridge_asks_for_them(
+    make_settings: MakeSettings, provider: TracerProvider
+) -> None:
+    """``MONITORING_LOGS`` is off by default, and a shutdown puts the logging back as it was."""
+    before = logging.Logger.callHandlers
+    for level, is_tapped in (("off", False), ("info", True)):
+        settings = make_settings(bus_url=f"memory://bridge-{next(_names)}", logs=level)
+        made = configure(tracer_provider=provider, settings=settings)
+        assert (logging.Logger.callHandlers is not before) == is_tapped
+        made.shutdown()
+        assert logging.Logger.callHandlers is before

@@ -213,6 +213,20 @@ def test_the_end_of_a_span_counts_what_it_dropped(rig: Rig) -> None:
     assert decoded(found)[-1] == (511, "after it")
 
 
+def test_a_span_of_which_all_lines_were_dropped_is_counted(rig: Rig) -> None:
+    """Its node was not looked for before."""
+    with block() as job:
+        for number in range(500):
+            logger.info("line %d", number)
+        with tracer.start_as_current_span("query") as query:
+            logger.info("over the limit of the job")
+    rig.drain.span_ended(query.get_span_context().span_id)
+    rig.end(job)
+    rig.round()
+    (found,) = rig.batch()
+    assert decoded(found)[-1] == (502, "1 more line was dropped")
+
+
 def test_the_time_to_live_begins_again_once_a_minute(rig: Rig) -> None:
     """Which spares the store a command a line."""
     with block():

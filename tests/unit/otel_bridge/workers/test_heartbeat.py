@@ -153,6 +153,19 @@ def test_each_event_has_host_process_and_drops(rig: Rig) -> None:
     assert "task_id" not in started
 
 
+def test_dropped_log_lines_are_counted_in_each_event(make_settings: MakeSettings) -> None:
+    """Once there are any: without ``MONITORING_LOGS`` the counts are as before."""
+    rig = Rig(make_settings(bus_url=f"memory://heartbeat-{next(_names)}", logs="info"))
+    rig.worker.start()
+    assert rig.bus.line_queue is not None
+    rig.bus.line_queue.failed = 3
+    rig.advance(10)
+    counts = [event["counts"] for event in rig.events()]
+    assert counts == [{"dropped": 0}, {"dropped": 0, "lines_dropped": 3}]
+    rig.timer.close()
+    rig.bus.shutdown(5)
+
+
 def test_a_heartbeat_names_the_job_that_runs(rig: Rig) -> None:
     """The job that runs, and its project, are in the heartbeat; after its end they are not."""
     rig.worker.start()
