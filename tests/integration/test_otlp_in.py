@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import dataclasses
 import gzip
 import hashlib
@@ -531,12 +532,13 @@ def events_of(site: AppServer) -> list[dict[str, Any]]:
     return found
 
 
-def test_other_logs_are_rejected_and_counted(site: AppServer) -> None:
-    """Plain logs and spans that cannot be read: ``partialSuccess`` says how many."""
+def test_logs_that_cannot_be_read_are_rejected_and_counted(site: AppServer) -> None:
+    """``partialSuccess`` says how many; one of no span belongs nowhere, and is only counted."""
     broken = lifecycle("heartbeat", {}) | {"body": {"stringValue": "{"}}
     plain = {"body": {"stringValue": "hello"}}
     answer = post_logs(site, plain, broken, lifecycle("pause", span("0" * 15 + "1", "x")))
-    assert answer["partialSuccess"]["rejectedLogRecords"] == "3"
+    assert answer["partialSuccess"]["rejectedLogRecords"] == "2"
+    assert site.app.state.otlp_ingest.lines.dropped["no_trace"] == 1
     assert cards(site) == {}
 
 
@@ -617,10 +619,15 @@ def test_a_text_that_is_not_utf8_by_grpc(make_settings: Callable[..., BridgeSett
 
 
 def test_heartbeat_logs_by_grpc(make_settings: Callable[..., BridgeSettings]) -> None:
-    """The same records on the other port: live, and what is no lifecycle is counted."""
+    """The same records on the other port: live, and what is no lifecycle is a line of its span."""
     settings = make_settings(bus_url=f"memory://otlp-{next(_names)}")
     root = span("0" * 15 + "1", "import schools", kind="SPAN_KIND_INTERNAL", endTimeUnixNano="0")
-    records = [lifecycle("heartbeat", root), {"body": {"stringValue": "hello"}}]
+    line = {
+        "traceId": base64.b64encode(bytes.fromhex(TRACE)).decode(),
+        "spanId": base64.b64encode(bytes([0] * 7 + [1])).decode(),
+        "body": {"stringValue": "hello"},
+    }
+    records = [lifecycle("heartbeat", root), line]
     request = ParseDict(
         {"resourceLogs": [{"scopeLogs": [{"logRecords": records}]}]}, ExportLogsServiceRequest()
     )
@@ -629,8 +636,10 @@ def test_heartbeat_logs_by_grpc(make_settings: Callable[..., BridgeSettings]) ->
         grpc.insecure_channel(f"127.0.0.1:{site.app.state.otlp_grpc_port}") as channel,
     ):
         export = LogsServiceStub(channel).Export  # type: ignore[no-untyped-call]
-        assert export(request, timeout=10).partial_success.rejected_log_records == 1
+        assert not export(request, timeout=10).HasField("partial_success")
         wait_until(lambda: cards(site).get(TRACE, {}).get("status") == "processing", "the start")
+        reader = site.collector.lines.reader
+        wait_until(lambda: site.call(lambda: reader.newest(["0" * 15 + "1"]))[0], "the line")
 
 
 def test_metrics_by_grpc(
