@@ -106,6 +106,7 @@ def stalled_failure_event(found: StalledJob, now: int) -> MonitoringEvent:
         MonitoringEventType.TASK_FAILED,
         status=TaskStatus.FAILED,
         error=f"stalled: {_message(found)}",
+        reason=found.verdict.reason,
         ended_by="other",
     )
 

@@ -25,10 +25,12 @@ from otel_bridge_collector.model.events import (
 from otel_bridge_collector.model.nodes import (
     GONE,
     UNKNOWN,
+    Job,
     Node,
     Task,
 )
-from otel_bridge_collector.model.runs import has_ended
+from otel_bridge_collector.model.reading.rows import end_of
+from otel_bridge_collector.model.runs import has_ended, winner
 from otel_bridge_collector.model.shape.containers import is_in_phase
 from otel_bridge_collector.model.tasks import has_own_facts
 
@@ -198,11 +200,17 @@ def job_times(task: Task, virtual: Node | None) -> tuple[int | None, int | None]
         return None, None
     if more.first == UNKNOWN:
         jobs = [job for job in task.jobs.values() if job.at is virtual]
-        ends = [job.win.end for job in jobs if job.win is not None and job.st in _ENDED]
+        ends = [_end_of(job) for job in jobs if job.win is not None and job.st in _ENDED]
         starts = (node.first for job in jobs for node in job.nodes() if node.first)
         more.first = min(starts, default=0)
         more.last = max(ends, default=0)
     return more.first or None, more.last or None
+
+
+def _end_of(job: Job) -> int:
+    """When a job that is over ended, also if only another process reported it."""
+    node, report = winner(job)
+    return end_of(node, report or node)
 
 
 def phases(task: Task, card_status: int, card_ended: int | None, now: int) -> list[PhaseRow]:

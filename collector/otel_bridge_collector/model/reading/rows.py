@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from otel_bridge_collector.model.events import (
     ENQUEUE,
@@ -12,6 +12,7 @@ from otel_bridge_collector.model.events import (
     PHASE,
     PROCESSING,
     RULE,
+    SELF,
     SPAN,
     STALLED,
 )
@@ -27,7 +28,9 @@ from otel_bridge_collector.model.runs import (
 )
 from otel_bridge_collector.model.tasks import Tasks
 
-__all__ = ["NodeState", "Rows"]
+__all__ = ["WORKER_LOST", "NodeState", "Rows", "end_of"]
+
+WORKER_LOST: Final = "worker_lost"
 
 
 class NodeState(NamedTuple):
@@ -91,8 +94,7 @@ class Rows:
             card_ended: When its card ended, microseconds; None while it is open.
         """
         if not is_open(node) and node.ended >> 3 != RULE:
-            reason = None if node.more is None else node.more.reason
-            return NodeState(node.ended & 7, node.end, reason, node.ended >> 3)
+            return _ended_by_report(node, node.ended & 7, node)
         if node.kind in (PHASE, SPAN) and has_ended(node):
             return NodeState(node.ended & 7, node.end, None, RULE)
         own = node.own
@@ -108,7 +110,7 @@ class Rows:
         elif job is not None and node.kind == JOB:
             report = report_of(job, node)
             if report is not None and report.ended >> 3 != RULE:
-                return _ended_by_report(report.ended & 7, report)
+                return _ended_by_report(node, report.ended & 7, report)
             verdict = self._earlier(job, node, report)
         else:
             verdict = self._liveness.verdict(node, job)
@@ -128,7 +130,7 @@ class Rows:
         if report is None and is_open(node):
             # It waits for its next attempt, and the enqueue of that is all that is known of it.
             return NodeState(job.st, None, None, 0)
-        return _ended_by_report(job.st, report or node)
+        return _ended_by_report(node, job.st, report or node)
 
     def _earlier(self, job: Job, node: Node, report: Node | None) -> Verdict | None:
         """Why an open attempt is stalled that is not the one which says where its job stands."""
@@ -184,9 +186,29 @@ class Rows:
                 yield node
 
 
-def _ended_by_report(status: int, report: Node) -> NodeState:
+def _ended_by_report(node: Node, status: int, report: Node) -> NodeState:
     reason = None if report.more is None else report.more.reason
-    return NodeState(status, report.end, reason, report.ended >> 3)
+    return NodeState(status, end_of(node, report), reason, report.ended >> 3)
+
+
+def end_of(node: Node, report: Node) -> int:
+    """
+    Return when a node ended, microseconds: of a lost worker, when that was last heard; pure.
+
+    Who reports it does so once the silence is long enough: work of a worker that died after 3 s
+    would be said to have taken 33 s.
+
+    Args:
+        node: One that is not open, or whose end ``report`` says.
+        report: The node with that end; itself, if its own events say it.
+    """
+    reason = None if report.more is None else report.more.reason
+    if reason != WORKER_LOST or report.ended >> 3 == SELF:
+        return report.end
+    lives = () if node.worker is None else node.worker.lives()
+    heard = (*(one.heartbeat for one in lives), 0 if node.more is None else node.more.word)
+    last = max((at for at in heard if 0 < at <= report.end), default=report.end)
+    return max(last, node.start or 0)
 
 
 def _row_order(node: Node) -> tuple[int, int, int, int, str, str]:

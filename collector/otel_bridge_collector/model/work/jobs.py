@@ -179,6 +179,9 @@ class Jobs:
         if task.end_order is not None:
             task.end_order.append(job)
         if type(at) is Node and at.key is None:
+            if not node.end or (node.more is not None and node.more.reason is not None):
+                forget_times(job)  # another process reported it, maybe of a lost worker
+                return
             more = more_of(at)
             more.last = max(more.last, node.end)
 

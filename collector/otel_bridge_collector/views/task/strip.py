@@ -18,6 +18,7 @@ from otel_bridge_collector.model.events import FAILED
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.nodes import Task
 from otel_bridge_collector.model.reading.ends import is_ended_attempt
+from otel_bridge_collector.model.reading.rows import end_of
 from otel_bridge_collector.views.listing import Listing, Scope, Window, whole_window
 from otel_bridge_collector.views.state import ViewState
 from otel_bridge_collector.wire.views.params import StripParams
@@ -104,7 +105,7 @@ def _count(model: Fold, task: Task, shift: int) -> _Counts:
         node = job.first
         while node is not None:
             if node.ended and is_ended_attempt(node):
-                cell = found.setdefault(node.end // 1000 >> shift, [0, 0])
+                cell = found.setdefault(end_of(node, node) // 1000 >> shift, [0, 0])
                 cell[0] += 1
                 cell[1] += node.ended & 7 == FAILED
             node = node.next

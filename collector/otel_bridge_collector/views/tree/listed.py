@@ -9,6 +9,7 @@ from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.nodes import Job, Node, Task, children
 from otel_bridge_collector.model.reading.keys import node_key
 from otel_bridge_collector.model.reading.phases import job_times
+from otel_bridge_collector.model.reading.rows import WORKER_LOST
 from otel_bridge_collector.model.runs import has_ended, is_open, report_of
 from otel_bridge_collector.views.tree.blocks import Order
 
@@ -130,8 +131,11 @@ def successor(node: Node) -> Node | None:
 
 def is_final(node: Node) -> bool:
     """Whether only an event can change the status of a node's row, and not the time."""
-    ended = node.ended
-    return ended >> 3 > RULE and node.key is not None and (node.more is None or not is_open(node))
+    ended, more = node.ended, node.more
+    if ended >> 3 <= RULE or node.key is None:
+        return False
+    # A lost worker's row ends when it was last heard, and its last heartbeats may come late.
+    return more is None or (more.reason != WORKER_LOST and not is_open(node))
 
 
 def has_failed(node: Node) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from otel_bridge_collector.model.events import (
     COMPLETED,
     FAILED,
+    JOB,
     OTHER,
     PENDING,
     PROCESSING,
@@ -269,3 +271,49 @@ def test_each_node_has_one_row_below_its_parent(seed: int) -> None:
         siblings = [key for key, _ in rows if key is not None and parents[key] == parent]
         firsts = [(model.tree.nodes[key].first, key) for key in siblings]
         assert firsts == sorted(firsts)
+
+
+@pytest.mark.parametrize(
+    ("kind", "ended_by", "status"),
+    [
+        ("task_failed", "other", FAILED),
+        ("task_failed", "rule", FAILED),
+        ("task_retry", "other", RETRYING),
+        ("task_stalled", "rule", STALLED),
+    ],
+)
+@pytest.mark.parametrize("has_span", [True, False])
+def test_the_work_of_a_lost_worker_ends_when_that_was_last_heard(
+    kind: str, ended_by: str, status: int, has_span: bool
+) -> None:
+    """Whoever reports the loss does so 30 s later; its bars, and those of its phase, end before."""
+    ran = {"task_id": "j1", "worker_id": "w", "incarnation": "a" * 16, "phase": "get"}
+    known = {"span_id": span(1)} if has_span else {"span_id": None}
+    lost = {"ended_by": ended_by, "reason": "worker_lost", "error": "gone"}
+    story = [
+        heartbeat_of("w", "a" * 16, 0),
+        one(1, "task_started", 1, **ran),
+        heartbeat_of("w", "a" * 16, 3),
+        one(34, kind, 1, **{"task_id": "j1", "phase": "get", **lost, **known}),
+    ]
+    model = fold_every_way(story, 60, ways=20)
+    task = model.tasks.by_id["t"]
+    (node,) = [one for one in model.tree.nodes.values() if one.kind == JOB]
+    state = model.rows.state(node, None)
+    assert (state.status, state.ended, state.reason) == (status, moment(3), "worker_lost")
+    if status == FAILED:
+        (phase,) = model.cards.card(task).phases
+        assert (phase.ended, phase.failed) == (moment(3), 1)
+
+
+def test_a_lost_worker_without_heartbeats_was_last_heard_at_the_report() -> None:
+    """Then the report says when its work ended; an end of its own is what it is."""
+    lost = {"reason": "worker_lost", "error": "gone"}
+    for fields in ({"ended_by": "other"}, {"ended_by": "self"}):
+        story = [one(1, "task_started", 1), one(34, "task_failed", 1, **lost, **fields)]
+        model = fold_every_way(story, 60, ways=20)
+        assert model.rows.state(model.tree.nodes[1], None).ended == moment(34)
+
+
+def heartbeat_of(worker_id: str, incarnation: str, seconds: float) -> Event:
+    return event(seconds, "worker_heartbeat", worker_id=worker_id, incarnation=incarnation)

@@ -18,7 +18,7 @@ from otel_bridge_collector.wire.views.params import StripParams
 
 from otel_bridge.events.model import MonitoringEvent
 from tests.support.faults import FakeClock
-from tests.support.folding import apply, at, fold, job, root
+from tests.support.folding import apply, at, event, fold, job, root
 
 
 def state_of(story: list[MonitoringEvent], seconds: float) -> ViewState:
@@ -50,6 +50,19 @@ def test_attempts_are_counted_where_they_ended() -> None:
     ends = [microseconds(at(n)) // 1000 for n in (10, 20, 30, 31, 60)]
     assert list(bars) == sorted({(end - start) // step for end in ends})
     assert bars[(ends[1] - start) // step] == (1, 1)
+
+
+@pytest.mark.parametrize("reporter", ["the broker", "its span"])
+def test_the_work_of_a_lost_worker_ended_when_that_was_last_heard(reporter: str) -> None:
+    """Not 30 s later, when its silence was long enough for a report."""
+    by = {"worker_id": "w", "incarnation": "a" * 16, "span_id": "0" * 15 + "1"}
+    heard = [event(n, "worker_heartbeat", worker_id="w", incarnation="a" * 16) for n in (0, 3)]
+    lost = {"ended_by": "other", "reason": "worker_lost", "worker_id": "w"}
+    given = {"span_id": by["span_id"]} if reporter == "its span" else {}
+    story = [root("t", 0, "task_started"), job("t", 1, "task_started", **by), *heard]
+    head, bars = strip(state_of([*story, job("t", 34, "task_failed", **lost, **given)], 64))
+    (bar,) = bars
+    assert 0 <= microseconds(at(3)) // 1000 - head["start"] - bar * head["step"] < head["step"]
 
 
 @given(
