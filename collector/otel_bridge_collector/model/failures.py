@@ -33,6 +33,13 @@ MAX_PAST: Final = 50
 MAX_PAST_IN_ALL: Final = 20_000
 """... and of all groups together: some 9 MiB."""
 _VARIABLE: Final = re.compile(r"'[^']*'|\"[^\"]*\"|0x[0-9a-fA-F]+|\b[0-9a-fA-F]{8,}\b|\d+")
+_NAMES_PARTS: Final = re.compile(
+    r"(?:\w+\.)*(?:Key|Attribute|Name|UnboundLocal|Import|ModuleNotFound|Type|Reference)Error\b"
+)
+"""Errors whose quoted texts name parts of the program, or of its data: what the cause is."""
+_PART: Final = re.compile(r"['\"][A-Za-z_]+(?:[.-][A-Za-z_]+)*['\"]")
+"""Such a name: without digits, so that ids are no names."""
+_MAX_NAME: Final = 60
 NO_ERROR: Final = "failed without a reason"
 
 
@@ -40,10 +47,19 @@ def error_key(error: str) -> str:
     """
     Return what failures of the same cause have in common: the text, with ``*`` for variable parts.
 
-    Those are quoted texts, hex ids of 8 or more characters, and numbers. At most 160 characters;
-    the rest is left out. Never raises; from any thread.
+    Those are quoted texts, hex ids of 8 or more characters, and numbers; but of a ``KeyError`` and
+    of others that name parts of a program not a quoted name without digits: ``KeyError: 'title'``
+    and ``KeyError: 'price'`` have two causes. At most 160 characters; the rest is left out. Never
+    raises; from any thread.
     """
+    if _NAMES_PARTS.match(error):
+        return _VARIABLE.sub(_variable_or_name, error)[:160]
     return _VARIABLE.sub("*", error)[:160]
+
+
+def _variable_or_name(found: re.Match[str]) -> str:
+    text = found[0]
+    return text if len(text) <= _MAX_NAME and _PART.fullmatch(text) else "*"
 
 
 class FailureGroup:

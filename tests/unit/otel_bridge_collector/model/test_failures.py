@@ -53,6 +53,17 @@ def counts(model: Fold, task: str = "t") -> dict[str, int]:
         ("at 0x7fA0 of object", "at * of object"),
         ("span 4bf92f3577b34da6 lost", "span * lost"),
         ("face of the cafe", "face of the cafe"),
+        ("KeyError: 'title'", "KeyError: 'title'"),
+        ("KeyError: 'school-0017'", "KeyError: *"),
+        ("KeyError: 17", "KeyError: *"),
+        ("app.KeyError: 'two words'", "app.KeyError: *"),
+        ("KeyError: '" + "x" * 70 + "'", "KeyError: *"),
+        (
+            "AttributeError: 'NoneType' object has no attribute 'text'",
+            "AttributeError: 'NoneType' object has no attribute 'text'",
+        ),
+        ("TypeError: reading 'price' of 3 items", "TypeError: reading 'price' of * items"),
+        ("ValueError: no page 'title'", "ValueError: no page *"),
         ("x" * 200, "x" * 160),
     ],
 )
