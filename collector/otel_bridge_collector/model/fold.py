@@ -248,7 +248,8 @@ class Fold:
 
     def _flush_changed(self) -> None:
         self._agree()
-        self._dirty.update(self._changed)
+        self._dirty.update(self._changed, self.tree.left)
+        self.tree.left.clear()
         self.liveness.touched.update(self._changed)
         self._changed.clear()
 

@@ -63,6 +63,7 @@ class Tree:
 
     Attributes:
         nodes: By key. ``waiting``: by the key of one not held its first child, chained by ``sib``.
+        left: Tasks that a node has left, for another one, until a reader clears it.
         unsure: Nodes that may have to share a job's id with the other side of their queue.
         size: Nodes held; ``text_bytes``: characters of the ids of jobs made so far.
     """
@@ -76,6 +77,7 @@ class Tree:
     ) -> None:
         self.nodes: dict[int, Node] = {}
         self.waiting: dict[int, Node] = {}
+        self.left: set[Task] = set()
         self.unsure: list[Node] = []
         self.size = 0
         self.text_bytes = 0
@@ -289,6 +291,7 @@ class Tree:
         assert old_up is not None
         if task is not old_task:
             reach = _EVERYTHING
+            self.left.add(old_task)
             job_id = self.leave(node)
             move_counts(node, container)
             self.enter(node, task, container, job_id)

@@ -197,6 +197,7 @@ def test_a_scope_sees_what_it_would_see_alone(seeds: tuple[int, int]) -> None:
 
 
 @given(seed=st.integers(0, 2**32), windows=st.integers(1, 3))
+@example(seed=4400, windows=1)  # all spans of a card turn out to belong to another one
 @settings(max_examples=25)
 def test_a_full_and_changes_equal_a_later_full(seed: int, windows: int) -> None:
     """Whatever happens between two ticks, applying the change shows the new window."""
