@@ -306,11 +306,11 @@ def _row(
     status, ended = _standing(facts, jobs, completed + failed >= sum(jobs), last_end)
     if status == COMPLETED:
         status, ended = _by_jobs(jobs, completed, failed, ended)
-    has_begun = status == PROCESSING or not jobs[PENDING]
+    is_started = status == PROCESSING or not jobs[PENDING]
     if (
         status in (PENDING, PROCESSING)
         and card_status in _OVER
-        and (has_begun or card_status != COMPLETED)
+        and (is_started or card_status != COMPLETED)
     ):
         status, ended = card_status, card_ended
     nodes = phase.runs if virtual is None else [*phase.runs, virtual]
