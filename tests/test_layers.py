@@ -185,6 +185,7 @@ def test_the_oldest_is_not_looked_for() -> None:
 
 ADAPTERS = ("wraps the real workers of a framework", "tests/contract/test_adapters.py")
 RQ = ("wraps the real workers of RQ", "tests/contract/frameworks/test_rq.py")
+TOP = ("draws views of a real collector", "tests/integration/test_top.py")
 
 TESTED_ELSEWHERE = {
     "otel_bridge/__main__": ("is the command line", "tests/integration/test_main_job.py"),
@@ -200,6 +201,12 @@ TESTED_ELSEWHERE = {
         "wraps the real senders of Taskiq",
         "tests/contract/frameworks/test_taskiq.py",
     ),
+    "otel_bridge/terminal/places/groups": TOP,
+    "otel_bridge/terminal/places/job": TOP,
+    "otel_bridge/terminal/places/listed": TOP,
+    "otel_bridge/terminal/places/tree": TOP,
+    "otel_bridge/terminal/screen/app": TOP,
+    "otel_bridge/terminal/screen/viewer": TOP,
     "otel_bridge_collector/errors": (
         "is one base class without code",
         "tests/unit/otel_bridge_collector/wire/test_filters.py",

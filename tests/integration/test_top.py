@@ -198,9 +198,8 @@ async def test_it_fits_every_size(server: AppServer) -> None:
 @journeys
 async def test_a_lost_collector_is_said_and_comes_back() -> None:
     """While it is gone the rows stay, as of their time; then everything is asked for again."""
-    process = AppProcess({"bus_url": f"memory://top-{next(_names)}"}, stats_interval_sec=3600)
-    process.start()
-    try:
+    bus = {"bus_url": f"memory://top-{next(_names)}"}
+    with AppProcess(bus, stats_interval_sec=3600) as process:
         run_jobs(process.url, "t7")
         async with top(process.url) as screen:
             await screen.until("Private schools t7")
@@ -212,8 +211,6 @@ async def test_a_lost_collector_is_said_and_comes_back() -> None:
             # Its memory was the log: what was shown has left it, and the screen says that.
             await screen.until("No tasks.")
             assert "live " in screen.text
-    finally:
-        process.kill()
 
 
 @journeys

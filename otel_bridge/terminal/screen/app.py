@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, ClassVar, Final
 from urllib.parse import urlencode
 
@@ -26,6 +27,7 @@ from otel_bridge.urls import redact_url
 __all__ = ["TopApp"]
 
 _DRAW_SEC: Final = 0.1
+_NOTE_SEC: Final = 3.0
 
 
 class TopApp(App[None]):
@@ -90,7 +92,7 @@ class TopApp(App[None]):
         self._places: list[Place] = []
         self._cursors: list[str] = []
         self._viewer = Viewer()
-        self._note = ""
+        self._note, self._note_until = "", 0.0
 
     def compose(self) -> ComposeResult:
         yield Static(id="top")
@@ -277,8 +279,7 @@ class TopApp(App[None]):
         text = urlencode({name: value for name, value in query.items() if value})
         link = f"{redact_url(self._url).rstrip('/')}/{'?' if text else ''}{text}"
         self.copy_to_clipboard(link)
-        self._note = f"copied {link}"
-        self._draw_frame()
+        self._say(f"copied {link}")
 
     async def action_failure(self, step: int) -> None:
         """Go to the next or previous failure: of the tree, after the job, or of the list."""
@@ -300,8 +301,7 @@ class TopApp(App[None]):
         if self.place is not place:
             return
         if found is None:
-            self._note = "no further failure of this task" if step > 0 else "no failure before"
-            self._draw_frame()
+            self._say("no further failure of this task" if step > 0 else "no failure before")
         elif is_tree:
             assert isinstance(place, TreePlace)
             if all(each.key != found["k"] for each in self._viewer.page.lines):
@@ -350,6 +350,11 @@ class TopApp(App[None]):
     def _note_change(self) -> None:
         self._is_changed = True
 
+    def _say(self, text: str) -> None:
+        """Show a sentence for a moment."""
+        self._note, self._note_until = text, time.monotonic() + _NOTE_SEC
+        self._draw_frame()
+
     def _draw_changes(self) -> None:
         second = int(self._feed.now() // 1000)
         if self._feed.connection.kind == "refused":
@@ -387,9 +392,8 @@ class TopApp(App[None]):
         if feed.connection.kind in ("lost", "stale"):
             why = f"no connection to {address}: {feed.connection.why}; trying again"
             where = frame.notice_line(why, width, is_trouble=True)
-        elif self._note:
+        elif time.monotonic() < self._note_until:
             where = frame.notice_line(self._note, width)
-            self._note = ""
         else:
             names = [each.name for each in self._places]
             viewer = self._viewer
