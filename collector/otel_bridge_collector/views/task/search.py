@@ -4,7 +4,7 @@ The view ``search``: tasks, or nodes of tasks, that have a text.
 All of them are looked at, which takes some 10 ms for 50,000 nodes: names are few, so each is
 compared once, and of a node only its job's id and its error are compared. The list is kept while
 nothing changes, and made again as often as the budget of the views allows; of what was found only
-the newest 200 are kept, and their rows are those of now.
+the first 200 are kept, and their rows are those of now.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Found(NamedTuple):
 
 def compute(state: ViewState, params: SearchParams, scope: Scope) -> Listing:
     """
-    List what has a text, the newest start first.
+    List what has a text: jobs whose id ends with all of it first, then the newest start first.
 
     Upper and lower case are equal. Raises nothing. Computed on the collector's event loop.
 
@@ -80,7 +80,7 @@ def compute(state: ViewState, params: SearchParams, scope: Scope) -> Listing:
         elif one.up is not None and one.own.task is known.task:
             key = f"{task_id} {node_key(one)}"
             rows[key] = known, one
-            order.append(((-one.first,), key))
+            order.append(((not _is_whole(one, text), -one.first), key))
     sums = {"total": found.total, "left_out": int(not found.is_exact), "as_of": as_of}
     return Listing(sorted(order), lambda key: _row(state, *rows[key], key), sums)
 
@@ -155,7 +155,7 @@ def _find_nodes(state: ViewState, text: str, project: str | None, scope: Scope) 
     for known in state.tasks.visible(scope, project):
         is_exact = is_exact and not known.task.not_held
         found.extend(_nodes_with(known, text, names))
-    return _Found(len(found), is_exact, _newest(found))
+    return _Found(len(found), is_exact, _newest(found, text))
 
 
 class _Names(dict[str | None, bool]):
@@ -192,13 +192,29 @@ def _nodes_with(known: IndexedTask, text: str, names: _Names) -> Iterator[Node]:
             one = one.next
 
 
-def _newest(found: list[Node]) -> list[Node]:
-    """The 200 that started last; keys are made only for those that may be among them."""
+def _newest(found: list[Node], text: str) -> list[Node]:
+    """What the text names, then what started last, 200 in all; keys are made only for those."""
     if len(found) > MAX_ROWS:
         last = nlargest(MAX_ROWS, [node.first for node in found])[-1]
-        found = [node for node in found if node.first >= last]
-    found.sort(key=lambda node: (-node.first, node.own.task.id, node_key(node)))
+        found = [node for node in found if node.first >= last or _is_whole(node, text)]
+    found.sort(
+        key=lambda node: (
+            *(not _is_whole(node, text), -node.first),
+            *(node.own.task.id, node_key(node)),
+        )
+    )
     return found[:MAX_ROWS]
+
+
+def _is_whole(node: Node, text: str) -> bool:
+    """Whether a text is the whole end of a job's id: ``search-4`` of ``a:search-4``, not of -42."""
+    own = node.own
+    if type(own) is not Job:
+        return False
+    before = len(own.id) - len(text) - 1
+    if before < -1 or own.id[before + 1 :].casefold() != text:
+        return False
+    return before < 0 or not own.id[before].isalnum()
 
 
 def _row(state: ViewState, known: IndexedTask, node: Node | None, key: str) -> bytes:

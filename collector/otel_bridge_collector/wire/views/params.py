@@ -365,7 +365,8 @@ class SearchParams(_Params):
         among: ``tasks``: in titles, ids, types and projects of tasks; ``nodes`` (default): in
             names, job ids and errors of what tasks consist of.
         project: Only in tasks of this project, at most 512 characters; default None: in all.
-        count: Rows, at most, the newest start first; 1 to 200, default 20.
+        count: Rows, at most: jobs whose id ends with the whole text first, then the newest start
+            first; 1 to 200, default 20.
     """
 
     text: str = Field(min_length=1, max_length=MAX_TEXT)

@@ -175,3 +175,15 @@ def test_what_is_no_longer_in_memory_is_said_to_be_left_out() -> None:
     assert (head["total"], [row["name"] for row in rows]) == (5, ["page-1"])  # shows for the trace
     assert search(state, "other")[0]["exact"] is False
     assert search(state, "other", frozenset({"p"}))[0]["exact"] is True
+
+
+def test_what_the_text_names_comes_first() -> None:
+    """Of 200 and more jobs whose ids begin alike, the one that was typed is not lost among newer ones."""
+    jobs = [
+        job("t", 3 + n, "task_started", f"t:page-{n}")
+        for n in (4, *range(400, 700), *range(40, 50))
+    ]
+    state = state_of(fold([root("t", 0, "task_started"), *jobs]))
+    _, rows = search(state, "Page-4", count=3)
+    assert [row["job"] for row in rows] == ["t:page-4", "t:page-499", "t:page-498"]
+    assert search(state, "e-4", count=1)[1][0]["job"] != "t:page-4"
