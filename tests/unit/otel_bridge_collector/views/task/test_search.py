@@ -178,7 +178,7 @@ def test_what_is_no_longer_in_memory_is_said_to_be_left_out() -> None:
 
 
 def test_what_the_text_names_comes_first() -> None:
-    """Of 200 and more jobs whose ids begin alike, the one that was typed is not lost among newer ones."""
+    """The job whose id was typed is not lost among 300 newer ones that begin like it."""
     jobs = [
         job("t", 3 + n, "task_started", f"t:page-{n}")
         for n in (4, *range(400, 700), *range(40, 50))
