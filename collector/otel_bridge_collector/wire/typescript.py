@@ -108,6 +108,7 @@ _MESSAGES: Final = (Limits, Hello, Subscribed, Gone, Refused, Tick)
 _PARTS_OF_VIEWS: Final = (
     tree.Held,
     tree.Progress,
+    tree.EnqueuedBy,
     rows.PhasePart,
     rows.TaskGroup,
     attention.Attention,

@@ -271,7 +271,10 @@ export interface SearchParams {
   among?: "tasks" | "nodes";
   /** Only in tasks of this project, at most 512 characters; default null: in all. */
   project?: string | null;
-  /** Rows, at most, the newest start first; 1 to 200, default 20. */
+  /**
+   * Rows, at most: jobs whose id ends with the whole text first, then the newest start
+   * first; 1 to 200, default 20.
+   */
   count?: number;
 }
 
@@ -289,6 +292,23 @@ export interface Progress {
   done: number;
   /** Steps in all; null if unknown. */
   total: number | null;
+}
+
+/** What put a job into its queue: the span around the call. */
+export interface EnqueuedBy {
+  /**
+   * Id of its research task, or the trace id of work without one; may be another one than
+   * that of the job.
+   */
+  task: string;
+  /** That task's name, for people. */
+  title: string;
+  /** Its key in the view `tree`. */
+  node: string;
+  /** For people: the phase's name, the job's id, the task's title, else the span's name. */
+  name: string;
+  /** If it is an attempt of a job: that job's id; else null. */
+  job: string | null;
 }
 
 /** One phase (named part) of a task: one bar of its entry on the page. */
@@ -657,6 +677,11 @@ export interface JobHead {
   runs: number;
   /** Names of the rows above it, the task's first. */
   path: readonly string[];
+  /**
+   * What put it into its queue, of its latest run; null: not known, no longer held,
+   * or of a project that the reader may not see.
+   */
+  enqueued_by: EnqueuedBy | null;
 }
 
 /** One attempt of a job, or one enqueue that no worker has started; the last 200. */

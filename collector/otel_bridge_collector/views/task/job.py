@@ -10,7 +10,8 @@ from pydantic_core import to_json
 from otel_bridge_collector.model.events import COMPLETED, ENQUEUE, JOB, STATUS_NAMES
 from otel_bridge_collector.model.nodes import NAMED, Job, Node
 from otel_bridge_collector.model.processes.records import Incarnation, Worker
-from otel_bridge_collector.model.reading.keys import is_row, node_key, row_path
+from otel_bridge_collector.model.reading.keys import is_row, node_key, row_name, row_path, task_name
+from otel_bridge_collector.model.reading.projects import is_shared
 from otel_bridge_collector.model.runs import Run, report_of, runs_of
 from otel_bridge_collector.model.snapshot.bars import (
     ENDED_BY_NAMES,
@@ -50,7 +51,7 @@ def compute(state: ViewState, params: JobParams, scope: Scope) -> Listing:
     job = known.task.jobs.get(params.job)
     if job is None or job.win is None:
         raise GoneError("evicted" if known.task.not_held else "unknown")
-    rows = _Rows(state, job, known.end or None, has_hosts=scope is None)
+    rows = _Rows(state, job, known.end or None, scope)
     return Listing(rows.order[-_MAX_ROWS:], rows.row, rows.head())
 
 
@@ -74,14 +75,13 @@ def merge(parts: Sequence[Listing], params: JobParams) -> Window:
 class _Rows:
     """The rows of one job, in their order."""
 
-    def __init__(
-        self, state: ViewState, job: Job, card_ended: int | None, *, has_hosts: bool
-    ) -> None:
+    def __init__(self, state: ViewState, job: Job, card_ended: int | None, scope: Scope) -> None:
         self._model = state.model
         self._slowness, self._now = state.slowness, state.now
         self._job = job
         self._card_ended = card_ended
-        self._has_hosts = has_hosts
+        self._has_hosts = scope is None
+        self._scope = scope
         self._runs = runs_of(job)
         self._nodes: dict[str, tuple[int, Run, Node]] = {}
         self.order: list[tuple[Any, str]] = []
@@ -110,7 +110,27 @@ class _Rows:
             "why": state.reason,
             "runs": len(self._runs),
             "path": row_path(self._model.tasks, win),
+            "enqueued_by": self._enqueued_by(),
         }
+
+    def _enqueued_by(self) -> dict[str, Any] | None:
+        """The span around the enqueue of its latest run that has one, as ``EnqueuedBy``."""
+        enqueues = (node for run in reversed(self._runs) for node in reversed(run.enqueues))
+        above = next((one.parent for one in enqueues if type(one.parent) is Node), None)
+        if above is None or (self._scope is not None and not self._may_see(above)):
+            return None
+        own = above.own
+        return {
+            "task": own.task.id,
+            "title": task_name(self._model.tasks, own.task),
+            "node": node_key(above),
+            "name": row_name(above),
+            "job": own.id if type(own) is Job else None,
+        }
+
+    def _may_see(self, node: Node) -> bool:
+        task = node.own.task
+        return self._scope is None or (task.project in self._scope and not is_shared(task))
 
     def row(self, key: str) -> bytes:
         number, run, node = self._nodes[key]

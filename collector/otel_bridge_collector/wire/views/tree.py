@@ -14,6 +14,7 @@ from otel_bridge_collector.wire.messages import EndedBy, Status
 
 __all__ = [
     "AttemptRow",
+    "EnqueuedBy",
     "Held",
     "JobHead",
     "Progress",
@@ -198,6 +199,28 @@ class StripRow(WireModel):
     failed: int
 
 
+class EnqueuedBy(WireModel):
+    """
+    What put a job into its queue: the span around the call; a record.
+
+    A field of a wrong type, or an unknown one, raises ``ValidationError``.
+
+    Attributes:
+        task: Id of its research task, or the trace id of work without one; may be another one than
+            that of the job.
+        title: That task's name, for people.
+        node: Its key in the view ``tree``.
+        name: For people: the phase's name, the job's id, the task's title, else the span's name.
+        job: If it is an attempt of a job: that job's id; else None.
+    """
+
+    task: str
+    title: str
+    node: str
+    name: str
+    job: str | None
+
+
 class JobHead(WireModel):
     """
     The head of the view ``job``: what holds for all its attempts; a record.
@@ -214,6 +237,8 @@ class JobHead(WireModel):
         why: Why it is stalled; None if it is not.
         runs: How often it was put into a queue.
         path: Names of the rows above it, the task's first.
+        enqueued_by: What put it into its queue, of its latest run; None: not known, no longer held,
+            or of a project that the reader may not see.
     """
 
     job: str
@@ -225,6 +250,7 @@ class JobHead(WireModel):
     why: str | None
     runs: int
     path: tuple[str, ...]
+    enqueued_by: EnqueuedBy | None
 
 
 class AttemptRow(WireModel):

@@ -79,6 +79,7 @@ def test_a_job_has_runs_attempts_and_what_waits() -> None:
     ]
     assert of(rows[:2], "worker", "host", "trace", "ended_by") == [("w", "h", TRACE, "self")] * 2
     assert of(rows[2:], "worker", "host", "span") == [(None, None, "0000000000000006")]
+    assert head.pop("enqueued_by")["node"] == "0000000000000002"
     assert head == {
         "job": "j",
         "type": "chat",
@@ -184,3 +185,26 @@ def test_a_second_run_that_fails_after_a_success() -> None:
     head, rows = shown(story, 20)
     assert (head["status"], head["runs"]) == ("failed", 2)
     assert of(rows, "run", "attempt", "status") == [(1, 0, "completed"), (2, 0, "failed")]
+
+
+def test_what_put_a_job_into_its_queue_is_named() -> None:
+    """The span around the enqueue of its latest run, with its row; nothing if none is known."""
+    head, _ = shown(STORY, 80)
+    act = {"task": "t", "title": "A study", "node": f"{2:016x}", "name": "act", "job": None}
+    assert head["enqueued_by"] == act
+    head, _ = shown([job("t", 1, "task_enqueued", **span(3, 2))], 80)
+    assert head["enqueued_by"] is None
+
+
+def test_a_job_of_another_task_may_have_enqueued_it() -> None:
+    """Then that job is named, but not to a reader who may not see its project."""
+    other = {"parent_task_id": "u", "task_id": "parent", "project_id": "q"}
+    story = [
+        event(0, "task_started", **other, **span(9)),
+        job("t", 1, "task_enqueued", **span(3, 9), project_id="p"),
+        job("t", 2, "task_started", **span(4, 3), project_id="p"),
+    ]
+    expected = {"task": "u", "title": "u", "node": f"{9:016x}", "name": "parent", "job": "parent"}
+    assert shown(story, 5)[0]["enqueued_by"] == expected
+    assert shown(story, 5, scope=frozenset({"p", "q"}))[0]["enqueued_by"] == expected
+    assert shown(story, 5, scope=frozenset({"p"}))[0]["enqueued_by"] is None
