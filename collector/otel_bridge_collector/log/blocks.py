@@ -38,15 +38,19 @@ class Blocks:
         self._last: str | None = None
         self._left = 0
 
-    def marked(self, after: str, entries: Sequence[LogEntry]) -> Iterator[LogEntry]:
+    def marked(self, after: str | None, entries: Sequence[LogEntry]) -> Iterator[LogEntry]:
         """
         Iterate entries that were read together; before each, its block is noted.
 
         Args:
             after: The position that they were read from. If it is not that of the last entry
-                before, a new block starts, because the entries of a block follow each other.
+                before, a new block starts, because the entries of a block follow each other. None:
+                they are in no log, as in measurements; nothing is noted.
             entries: In the order of the log, in any number.
         """
+        if after is None:
+            yield from entries
+            return
         if after != self._last:
             self._last, self._left = after, 0
         for entry in entries:

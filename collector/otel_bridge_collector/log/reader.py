@@ -299,7 +299,7 @@ class Feed:
         self._ring.reset(self._cursor)
         self._hub.send_gap_to_all(lost.reason)
 
-    def _take(self, entries: Sequence[LogEntry], after: str) -> None:
+    def _take(self, entries: Sequence[LogEntry], after: str | None = None) -> None:
         now = self._clock.time_ns() // 1000
         live: list[Entry] = []
         if self._is_rebuilt:
