@@ -160,7 +160,7 @@ async def node(span_id: str, request: Request) -> Response:
     another with the same failure, of which a stack is stored once a minute. Without one both are
     null and ``detail`` says why, else that is null.
 
-    Whoever may see the span's project gets its attributes; the stack needs ``rights=lines`` or
+    Who may see the span's project gets its attributes; the stack needs ``rights=lines`` or
     ``projects=*`` as well. 400: the id is no span's. 403: the token has no right to stacks, and
     nothing else is known of the span. 404: nothing is known of it, or the account may not see its
     project. 503: the log cannot be read.
