@@ -146,6 +146,7 @@ async def _follow(
                 await asyncio.sleep(_DRAW_SEC)
     finally:
         running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 def _given_up(row: Row | None, task: str, was_seen: bool) -> str:

@@ -74,7 +74,7 @@ class Viewer(Widget):
             is_here = number == self.cursor
             text = Text("> " if is_here else indent, "bold" if is_here else "") + line.text
             if is_here and line.target is not None:
-                text.pad_right(max(0, width - text.cell_len))
-                text.stylize("reverse")
+                # Without its colours, which would be blocks when reversed.
+                text = Text(text.plain + " " * max(0, width - text.cell_len), "reverse")
             drawn.append(text)
         return Text("\n", no_wrap=True, overflow="crop").join(drawn)
