@@ -105,13 +105,13 @@ class TopApp(App[None]):
     def on_mount(self) -> None:
         self._overview = self._feed.subscribe("overview", {"project": self._project})
         self._enter([self._list("tasks")])
-        self._running = asyncio.create_task(self._feed.run())
+        self._receiving = asyncio.create_task(self._feed.run())
         self.set_interval(_DRAW_SEC, self._draw_changes)
 
     async def on_unmount(self) -> None:
         # Awaited, so that its socket is closed before the event loop is.
-        self._running.cancel()
-        await asyncio.gather(self._running, return_exceptions=True)
+        self._receiving.cancel()
+        await asyncio.gather(self._receiving, return_exceptions=True)
         await self._http.aclose()
 
     # --- where one is ----------------------------------------------------------------------------
@@ -360,8 +360,8 @@ class TopApp(App[None]):
         self._draw_frame()
 
     def _draw_changes(self) -> None:
-        if self._running.done() and self._feed.connection.kind != "refused":
-            self._running.result()  # raises: a bug must not look like silence
+        if self._receiving.done() and self._feed.connection.kind != "refused":
+            self._receiving.result()  # raises: a bug must not look like silence
         second = int(self._feed.now() // 1000)
         if self._feed.connection.kind == "refused":
             self.refusal = self._feed.connection.why
