@@ -40,13 +40,11 @@ class TopScreen:
     def colours(self) -> set[str]:
         """Every colour that is drawn."""
         strips = self.app.screen._compositor.render_strips()
-        return {
-            str(colour.name)
-            for strip in strips
-            for segment in strip
-            for colour in (segment.style.color, segment.style.bgcolor if segment.style else None)
-            if segment.style is not None and colour is not None and colour.name != "default"
+        styles = [segment.style for strip in strips for segment in strip if segment.style]
+        found = {
+            colour.name for style in styles for colour in (style.color, style.bgcolor) if colour
         }
+        return found - {"default"}
 
     async def press(self, *keys: str) -> None:
         """Press keys, one after the other."""
