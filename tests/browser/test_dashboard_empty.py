@@ -51,6 +51,9 @@ def test_an_empty_page_has_a_line_for_each_kind_of_work(
     # Nothing was reported, so nothing is known: neither 0 queued jobs nor a rate of errors.
     for tile in ("Queued jobs", "Errors, last minute"):
         expect(page.locator(".tile", has_text=tile).locator("b")).to_have_text("\u2013")
+    expect(page.get_by_test_id("says")).to_have_text("nothing runs, nothing needs attention")
+    expect(page).to_have_title("otel-bridge")
+    expect(page.locator("link[rel=icon]")).to_have_attribute("href", "./icon.svg")
     assert violations(page) == []
     assert page.evaluate("() => document.documentElement.scrollWidth") == 1280
     page.set_viewport_size({"width": 390, "height": 844})

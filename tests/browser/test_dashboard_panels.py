@@ -44,6 +44,7 @@ def card(page: Page, task_id: str) -> Locator:
 def choose(page: Page, label: str, value: str) -> None:
     """Type into a filter, take the first of what it finds, and leave it."""
     page.get_by_role("combobox", name=label, exact=True).fill(value)
+    expect(page.get_by_role("listbox").get_by_role("option").first).to_be_visible()
     page.keyboard.press("Enter")
     page.keyboard.press("Escape")
 
@@ -80,7 +81,7 @@ def test_header_and_workers(open_page: OpenPage) -> None:
         "aria-label", re.compile("Jobs per second over the last minute")
     )
     expect(page.get_by_test_id("connection")).to_have_text(re.compile(r"Live( \d+ ms)?"))
-    expect(page).to_have_title("1 running · otel-bridge")
+    expect(page).to_have_title(re.compile(r"^! (normal stuck, )?1 failing · otel-bridge$"))
     workers = panel(page, "Workers")
     busy = workers.locator(".worker", has_text="worker-1")
     expect(busy).to_contain_text("busy")

@@ -36,8 +36,10 @@ export const AttentionLine = memo(function AttentionLine(props: AttentionLinePro
   const more = parts.length - shown;
   return (
     <p className={parts.length > 0 ? "says is-trouble" : "says"} data-testid="says">
-      <span className="says-running num">{running}</span>
-      {troubles?.length === 0 && <span className="says-well">nothing needs attention</span>}
+      <span className="says-running num">
+        {running}
+        {troubles?.length === 0 && ", nothing needs attention"}
+      </span>
       {parts.slice(0, shown).map(({ kind, status, text, to }) => (
         <button
           key={`${kind} ${JSON.stringify(to)}`}

@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
-import type { OverviewHead, QueueRow } from "../views/view-types";
-import { partsOf, runningText, type Trouble, titleOf, troublesOf } from "./attention";
+import type { Attention, OverviewHead, QueueRow } from "../views/view-types";
+import { partsOf, runningText, titleOf, troublesOf } from "./attention";
 
 const NOW = 1_000_000;
-const STALLED: Trouble = {
+const STALLED: Attention = {
   kind: "task_stalled",
   name: "Private schools GA",
   count: 2,
@@ -11,7 +11,7 @@ const STALLED: Trouble = {
   key: "t1",
   task: "t1",
 };
-const STUCK: Trouble = {
+const STUCK: Attention = {
   kind: "queue_stuck",
   name: "nexus:tasks:emails_priority",
   count: 40,
@@ -19,13 +19,13 @@ const STUCK: Trouble = {
   key: "nexus:tasks:emails_priority",
   task: null,
 };
-const LOST: Trouble = { ...STALLED, kind: "worker_lost", name: "w-1", key: "w-1 ab", task: null };
-const FAILING: Trouble = { ...STALLED, kind: "task_failing", since: null, count: 29 };
-const SLOW: Trouble = { ...STALLED, kind: "slow_job", name: "t1:search-0057", key: "0a" };
+const LOST: Attention = { ...STALLED, kind: "worker_lost", name: "w-1", key: "w-1 ab", task: null };
+const FAILING: Attention = { ...STALLED, kind: "task_failing", since: null, count: 29 };
+const SLOW: Attention = { ...STALLED, kind: "slow_job", name: "t1:search-0057", key: "0a" };
 
-const head = (attention: readonly Trouble[] | undefined, tasks: OverviewHead["tasks"]) =>
+const head = (attention: readonly Attention[] | undefined, tasks: OverviewHead["tasks"]) =>
   ({ tasks, attention }) as unknown as OverviewHead;
-const texts = (...troubles: Trouble[]) => partsOf(troubles, NOW).map((part) => part.text);
+const texts = (...troubles: Attention[]) => partsOf(troubles, NOW).map((part) => part.text);
 
 describe("what needs attention", () => {
   it("says each trouble in a sentence, with since when", () => {
@@ -42,10 +42,11 @@ describe("what needs attention", () => {
     ]);
   });
 
-  it("says that no worker takes from a queue only if that is known", () => {
-    const queue = (workers: number | null) => [{ k: STUCK.key, workers } as QueueRow];
-    const said = (workers: number | null) => partsOf([STUCK], NOW, queue(workers))[0]?.text;
-    expect(said(0)).toBe("queue emails has waited 4 min: no worker takes from it");
+  it("says why a queue is stuck only if that is known", () => {
+    const queue = (stuck: QueueRow["stuck"]) => [{ k: STUCK.key, stuck } as QueueRow];
+    const said = (stuck: QueueRow["stuck"]) => partsOf([STUCK], NOW, queue(stuck))[0]?.text;
+    expect(said("no_workers")).toBe("queue emails has waited 4 min: no worker takes from it");
+    expect(said("not_taken")).toBe("queue emails has waited 4 min: its workers take no job");
     expect(said(null)).toBe("queue emails has waited 4 min");
   });
 

@@ -2,26 +2,12 @@
 import type { Status } from "../feed/wire";
 import { count, queueLabel, roughly, shortJob } from "../lib/format";
 import type { ViewState } from "../lib/url-state";
-import type { OverviewHead, QueueRow } from "../views/view-types";
-
-/** One sign of trouble, as `OverviewHead.attention` has it (`Attention` of the generated types). */
-export interface Trouble {
-  kind: "task_stalled" | "worker_lost" | "queue_stuck" | "task_failing" | "slow_job";
-  /** Of the task, worker, queue or slowest job, for people. */
-  name: string;
-  /** Jobs that it is about. */
-  count: number;
-  /** The last sign of life, the start of the slow job or of the wait, ms; null: unknown. */
-  since: number | null;
-  /** Of its row: in the view `tasks`, `workers`, `queues` or `tree`. */
-  key: string;
-  /** Id of its research task; null: it is of none. */
-  task: string | null;
-}
+import { truncateMiddle } from "../names/names";
+import type { Attention, OverviewHead, QueueRow } from "../views/view-types";
 
 /** The sentence's part for one kind of trouble. */
 export interface Part {
-  kind: Trouble["kind"];
+  kind: Attention["kind"];
   /** The status whose icon and colour it has. */
   status: Status;
   text: string;
@@ -29,12 +15,16 @@ export interface Part {
   to: Partial<ViewState>;
 }
 
-const STATUS_OF: Record<Trouble["kind"], Status> = {
+const STATUS_OF: Record<Attention["kind"], Status> = {
   task_stalled: "stalled",
   worker_lost: "failed",
   queue_stuck: "stalled",
   task_failing: "failed",
   slow_job: "retrying",
+};
+const STUCK: Record<NonNullable<QueueRow["stuck"]>, string> = {
+  no_workers: "no worker takes from it",
+  not_taken: "its workers take no job",
 };
 /** Longer names are truncated in the middle, for names of one kind differ at both ends. */
 const MAX_NAME_CHARS = 32;
@@ -42,8 +32,9 @@ const MAX_NAME_CHARS = 32;
 const TITLE_PARTS = 2;
 
 /** The signs of trouble; null: this collector does not report them. */
-export function troublesOf(head: OverviewHead | null): readonly Trouble[] | null {
-  return (head as { attention?: readonly Trouble[] } | null)?.attention ?? null;
+export function troublesOf(head: OverviewHead | null): readonly Attention[] | null {
+  // A collector of the release before has no such field.
+  return (head?.attention as readonly Attention[] | undefined) ?? null;
 }
 
 /** How many tasks run: `3 running`; null before the first answer. */
@@ -55,7 +46,7 @@ export function runningText(head: OverviewHead | null): string | null {
 
 /** A part for each sign of trouble. `queues` say why those that are stuck are. */
 export function partsOf(
-  troubles: readonly Trouble[],
+  troubles: readonly Attention[],
   now: number,
   queues: readonly QueueRow[] = [],
 ): readonly Part[] {
@@ -67,10 +58,13 @@ export function partsOf(
   }));
 }
 
-function textOf(trouble: Trouble, now: number, queues: readonly QueueRow[]): string {
+function textOf(trouble: Attention, now: number, queues: readonly QueueRow[]): string {
   const { kind, count: jobs, since, key, task } = trouble;
   const isQueue = kind === "queue_stuck";
-  const name = inMiddle(isQueue ? queueLabel(trouble.name) : shortJob(trouble.name, task));
+  const name = truncateMiddle(
+    isQueue ? queueLabel(trouble.name) : shortJob(trouble.name, task),
+    MAX_NAME_CHARS,
+  );
   const passed = since === null ? null : roughly(now - since);
   switch (kind) {
     case "task_stalled":
@@ -80,9 +74,9 @@ function textOf(trouble: Trouble, now: number, queues: readonly QueueRow[]): str
         jobs > 0 ? ` with ${plural(jobs, "job")}` : ""
       }`;
     case "queue_stuck": {
-      const row = queues.find((queue) => queue.k === key);
-      const why = row?.workers === 0 ? ": no worker takes from it" : "";
-      return `queue ${name} ${passed === null ? "is stuck" : `has waited ${passed}`}${why}`;
+      const why = queues.find((queue) => queue.k === key)?.stuck;
+      const said = why ? `: ${STUCK[why]}` : "";
+      return `queue ${name} ${passed === null ? "is stuck" : `has waited ${passed}`}${said}`;
     }
     case "task_failing":
       return `${name}: ${count(jobs)} failed`;
@@ -91,7 +85,7 @@ function textOf(trouble: Trouble, now: number, queues: readonly QueueRow[]): str
   }
 }
 
-function placeOf({ kind, key, task }: Trouble): Partial<ViewState> {
+function placeOf({ kind, key, task }: Attention): Partial<ViewState> {
   switch (kind) {
     case "task_stalled":
       return { task: key };
@@ -105,13 +99,6 @@ function placeOf({ kind, key, task }: Trouble): Partial<ViewState> {
     case "slow_job":
       return { task: task ?? "", node: key, open: "1" };
   }
-}
-
-function inMiddle(name: string): string {
-  const letters = [...name];
-  if (letters.length <= MAX_NAME_CHARS) return name;
-  const half = MAX_NAME_CHARS / 2;
-  return `${letters.slice(0, half).join("").trimEnd()}…${letters.slice(1 - half).join("")}`;
 }
 
 function plural(number: number, noun: string): string {
@@ -133,12 +120,12 @@ export function titleOf(head: OverviewHead | null, isLost: boolean): string {
 }
 
 /** A short text for each kind of trouble, the most urgent kind first. */
-function troubleTexts(troubles: readonly Trouble[], stalled: number): readonly string[] {
+function troubleTexts(troubles: readonly Attention[], stalled: number): readonly string[] {
   return [...new Set(troubles.map(({ kind }) => kind))].map((kind) => {
     const [first, ...others] = troubles.filter((trouble) => trouble.kind === kind);
     const number = others.length + 1;
     const isOne = number === 1 && first !== undefined;
-    const texts: Record<Trouble["kind"], string> = {
+    const texts: Record<Attention["kind"], string> = {
       task_stalled: `${Math.max(number, stalled)} stalled`,
       worker_lost: `${plural(number, "worker")} lost`,
       queue_stuck: isOne ? `${queueLabel(first.name)} stuck` : `${number} queues stuck`,

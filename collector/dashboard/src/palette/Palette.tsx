@@ -2,7 +2,7 @@
 import { useEffect, useRef, useState } from "react";
 import { readView, type ViewState } from "../lib/url-state";
 import type { MonitoringFeed } from "../views/useMonitoringFeed";
-import { useFound } from "./found";
+import { type Found, useFound } from "./found";
 import { OptionList, useListbox } from "./OptionList";
 import { matching, type Option } from "./options";
 import { useSavedViews } from "./saved-views";
@@ -27,6 +27,12 @@ const PLACEHOLDERS: Record<Mode, string> = {
   choose: "Go to a task, job, worker, queue, or do…",
   save: "A name for this view",
   remove: "Which view to remove?",
+};
+
+const NOTHING: Record<Found["state"], string> = {
+  asking: "Asking the collector…",
+  failed: "The collector did not answer.",
+  answered: "Nothing found.",
 };
 
 /** A modal dialog; closing it gives the focus back to what had it. */
@@ -58,17 +64,17 @@ export function Palette({ feed, commands, onGo, onClose }: PaletteProps) {
   const places = found.places.map((place): Command => ({ ...place, run: () => onGo(place.to) }));
   const options = [...matching(all, typed), ...places];
 
+  const close = () => {
+    dialog.current?.close();
+    // Not only by the dialog's event, which comes after the keys that follow at once.
+    onClose();
+  };
   const choose = ({ id, run }: Command) => {
-    if (id !== "save" && id !== "remove") dialog.current?.close();
+    if (id !== "save" && id !== "remove") close();
     run();
   };
   const listbox = useListbox(options, true, `${mode} ${typed}`, "", choose);
-  const none =
-    mode === "save"
-      ? "Enter saves it."
-      : found.isAsking
-        ? "Asking the collector…"
-        : "Nothing found.";
+  const none = mode === "save" ? "Enter saves it." : NOTHING[found.state];
   return (
     <dialog
       ref={dialog}
@@ -76,12 +82,15 @@ export function Palette({ feed, commands, onGo, onClose }: PaletteProps) {
       aria-label="Command palette"
       onClose={onClose}
       onKeyDown={(event) => {
-        if (event.key !== "k" || !(event.ctrlKey || event.metaKey)) return;
+        const isSame = event.key === "k" && (event.ctrlKey || event.metaKey);
+        if (!isSame && event.key !== "Escape") return;
         event.preventDefault();
-        dialog.current?.close();
+        // The page's own keys would open it again, or close the details below.
+        event.stopPropagation();
+        close();
       }}
       // A press beside the palette: the dialog itself, which has no padding.
-      onClick={(event) => event.target === dialog.current && dialog.current.close()}
+      onClick={(event) => event.target === dialog.current && close()}
     >
       <div className="palette-inner">
         <input
@@ -96,7 +105,7 @@ export function Palette({ feed, commands, onGo, onClose }: PaletteProps) {
           onKeyDown={(event) => {
             if (mode === "save" && event.key === "Enter") {
               save(typed, window.location.search);
-              dialog.current?.close();
+              close();
             } else listbox.onKey(event);
           }}
         />

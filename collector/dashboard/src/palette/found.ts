@@ -2,9 +2,9 @@
 import { useEffect, useState } from "react";
 import { queueLabel, STATUS_LABELS, shortJob } from "../lib/format";
 import type { ViewState } from "../lib/url-state";
+import type { ViewName } from "../views/reduce";
 import type { MonitoringFeed } from "../views/useMonitoringFeed";
-import { useView } from "../views/useView";
-import type { QueueRow, SearchRow, WorkerRow } from "../views/view-types";
+import type { QueueRow, SearchRow, Views, WorkerRow } from "../views/view-types";
 import { matching, type Option } from "./options";
 
 /** Each text is a question to the collector, so it is asked when the typing rests. */
@@ -20,29 +20,64 @@ export interface Place extends Option {
 
 export interface Found {
   places: readonly Place[];
-  /** Whether the collector has not answered for this text yet. */
-  isAsking: boolean;
+  /** What the collector has to say about the text: `asking`, it `failed` to answer, or it has. */
+  state: "asking" | "failed" | "answered";
 }
 
-/** The places that have the text; none for an empty one. */
+type Answer = Omit<Found, "state"> & { text: string; state: "failed" | "answered" };
+
+/**
+ * The places that have the text; none for an empty one. While the collector is asked, those of the
+ * former text that have this one too.
+ *
+ * Asked over HTTP: the page has up to 14 of the 16 subscriptions that a client may have.
+ */
 export function useFound(feed: MonitoringFeed, typed: string): Found {
-  const text = useRested(typed.trim(), TYPING_RESTS_MS);
-  const asked = text === "" ? null : { text };
-  const tasks = useView(feed, "search", asked && { ...asked, among: "tasks", count: TASKS });
-  const nodes = useView(feed, "search", asked && { ...asked, count: NODES });
-  const workers = useView(feed, "workers", asked && { count: WORKERS });
-  const queues = useView(feed, "queues", asked && { count: WORKERS });
-  if (asked === null) return { places: [], isAsking: typed.trim() !== "" };
-  const views = [tasks, nodes, workers, queues];
-  return {
-    places: [
-      ...tasks.rows.map(taskPlace),
-      ...matching([...workers.rows.map(workerPlace), ...queues.rows.map(queuePlace)], text),
-      ...nodes.rows.map(nodePlace),
-    ],
-    isAsking:
-      text !== typed.trim() || views.some((view) => view.status === "loading" || view.isRefreshing),
-  };
+  const { baseUrl, projectId } = feed;
+  const text = typed.trim();
+  const [answer, setAnswer] = useState<Answer>({ text: "", places: [], state: "answered" });
+  useEffect(() => {
+    if (text === "") return;
+    const abort = new AbortController();
+    const timer = setTimeout(async () => {
+      const project = projectId === null ? {} : { project: projectId };
+      const ask = <V extends ViewName>(view: V, params: Views[V]["params"]) =>
+        readRows(baseUrl, view, { ...project, ...params }, abort.signal);
+      try {
+        const [tasks, nodes, workers, queues] = await Promise.all([
+          ask("search", { text, among: "tasks", count: TASKS }),
+          ask("search", { text, count: NODES }),
+          ask("workers", { count: WORKERS }),
+          ask("queues", { count: WORKERS }),
+        ]);
+        const named = [...workers.map(workerPlace), ...queues.map(queuePlace)];
+        const places = [...tasks.map(taskPlace), ...matching(named, text), ...nodes.map(nodePlace)];
+        setAnswer({ text, places, state: "answered" });
+      } catch {
+        if (!abort.signal.aborted) setAnswer({ text, places: [], state: "failed" });
+      }
+    }, TYPING_RESTS_MS);
+    return () => {
+      clearTimeout(timer);
+      abort.abort();
+    };
+  }, [text, baseUrl, projectId]);
+  if (text === answer.text) return answer;
+  return { places: text === "" ? [] : matching(answer.places, text), state: "asking" };
+}
+
+/** The rows of one window of a view. Throws if the collector does not answer with them. */
+async function readRows<V extends ViewName>(
+  baseUrl: string | undefined,
+  view: V,
+  params: object,
+  signal: AbortSignal,
+): Promise<readonly Views[V]["row"][]> {
+  const url = new URL(`monitor/views/${view}`, baseUrl ?? document.baseURI);
+  url.searchParams.set("params", JSON.stringify(params));
+  const answer = await fetch(url, { credentials: "include", cache: "no-store", signal });
+  if (!answer.ok) throw new Error(`the view could not be read (${answer.status})`);
+  return ((await answer.json()) as { rows: readonly Views[V]["row"][] }).rows;
 }
 
 /** A value that follows another once that has not changed for a while. */
