@@ -8,8 +8,7 @@ interface SplitterProps {
   label: string;
   /** `vertical`: between a left and a right panel. */
   orientation: "vertical" | "horizontal";
-  /** Share of the first panel, in percent. */
-  initial: number;
+  /** Least and greatest share of the first panel, in percent. */
   min: number;
   max: number;
 }
@@ -21,7 +20,7 @@ const HALF_GAP_PX = 5;
  * A part of the grid, which takes the share of the first panel from `--split-NAME`. By pointer and
  * touch, by arrow keys, Home and End; a double click or Enter resets it.
  */
-export function Splitter({ name, label, orientation, initial, min, max }: SplitterProps) {
+export function Splitter({ name, label, orientation, min, max }: SplitterProps) {
   const key = `otel-bridge-split-${name}`;
   const root = useRef<HTMLDivElement>(null);
   const [share, setShare] = useState(() => {
@@ -34,6 +33,18 @@ export function Splitter({ name, label, orientation, initial, min, max }: Splitt
     if (share === null) grid?.style.removeProperty(`--split-${name}`);
     else grid?.style.setProperty(`--split-${name}`, `${share}%`);
   }, [name, share]);
+
+  // What the panel has while nothing was chosen depends on how its tasks are drawn.
+  const [measured, setMeasured] = useState(min);
+  const measure = () => {
+    const own = root.current?.getBoundingClientRect();
+    const box = root.current?.parentElement?.getBoundingClientRect();
+    if (!own || !box) return;
+    const part = isVertical ? (own.left - box.left) / box.width : (own.top - box.top) / box.height;
+    setMeasured(Math.min(max, Math.max(min, Math.round(part * 100))));
+  };
+  // biome-ignore lint/correctness/useExhaustiveDependencies: measured when a choice was reset.
+  useLayoutEffect(measure, [share]);
 
   const choose = (percent: number | null) => {
     const next =
@@ -50,7 +61,7 @@ export function Splitter({ name, label, orientation, initial, min, max }: Splitt
       : (event.clientY - box.top - HALF_GAP_PX) / box.height;
     choose(part * 100);
   };
-  const now = share ?? initial;
+  const now = share ?? measured;
   const onKey = (event: KeyboardEvent) => {
     const [less, more] = isVertical ? ["ArrowLeft", "ArrowRight"] : ["ArrowUp", "ArrowDown"];
     const next: Record<string, number | null> = {
@@ -76,6 +87,7 @@ export function Splitter({ name, label, orientation, initial, min, max }: Splitt
       aria-valuemin={min}
       aria-valuemax={max}
       title="Drag, or use the arrow keys; double click resets"
+      onFocus={measure}
       onKeyDown={onKey}
       onDoubleClick={() => choose(null)}
       onPointerDown={(event) => {

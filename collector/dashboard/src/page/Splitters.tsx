@@ -8,8 +8,7 @@ export function Splitters({ isFolded }: { isFolded: boolean }) {
         name="tasks"
         label="Width of the task list"
         orientation="vertical"
-        initial={30}
-        min={20}
+        min={25}
         max={60}
       />
       {!isFolded && (
@@ -17,7 +16,6 @@ export function Splitters({ isFolded }: { isFolded: boolean }) {
           name="upper"
           label="Height of the tasks and the waterfall"
           orientation="horizontal"
-          initial={55}
           min={20}
           max={85}
         />

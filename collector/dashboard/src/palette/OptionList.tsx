@@ -39,10 +39,10 @@ export function useListbox<T extends Option>(
   const listId = useId();
   const [active, setActive] = useState({ id: first, of });
   const options = all.length > MAX_DRAWN ? all.slice(0, MAX_DRAWN) : all;
-  const wanted = isOpen && active.of === of ? active.id : of === "" ? first : "";
+  const activeId = isOpen && active.of === of ? active.id : of === "" ? first : "";
   const at = Math.max(
     0,
-    options.findIndex((option) => option.id === wanted),
+    options.findIndex((option) => option.id === activeId),
   );
   const isShown = isOpen && options.length > 0;
   return {

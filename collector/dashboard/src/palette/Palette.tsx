@@ -46,7 +46,7 @@ export function Palette({ feed, commands, onGo, onClose }: PaletteProps) {
     if (!dialog.current?.open) dialog.current?.showModal();
   }, []);
 
-  const turnTo = (next: Mode) => {
+  const askFor = (next: Mode) => {
     setTyped("");
     setMode(next);
   };
@@ -55,10 +55,10 @@ export function Palette({ feed, commands, onGo, onClose }: PaletteProps) {
     return { id: `view ${name}`, label: name, kind: "saved view", run };
   });
   const own: Command[] = [
-    { id: "save", label: "Save this view", detail: "in this browser", run: () => turnTo("save") },
+    { id: "save", label: "Save this view", detail: "in this browser", run: () => askFor("save") },
   ];
   if (views.length > 0)
-    own.push({ id: "remove", label: "Remove a saved view", run: () => turnTo("remove") });
+    own.push({ id: "remove", label: "Remove a saved view", run: () => askFor("remove") });
   const all: readonly Command[] =
     mode === "choose" ? [...saved, ...commands, ...own] : mode === "remove" ? saved : [];
   const places = found.places.map((place): Command => ({ ...place, run: () => onGo(place.to) }));
