@@ -81,7 +81,9 @@ def test_header_and_workers(open_page: OpenPage) -> None:
         "aria-label", re.compile("Jobs per second over the last minute")
     )
     expect(page.get_by_test_id("connection")).to_have_text(re.compile(r"Live( \d+ ms)?"))
-    expect(page).to_have_title(re.compile(r"^! (normal stuck, )?1 failing · otel-bridge$"))
+    expect(page).to_have_title(
+        re.compile(r"^! (normal stuck, 1 failing|1 failing, 1 running) · otel-bridge$")
+    )
     workers = panel(page, "Workers")
     busy = workers.locator(".worker", has_text="worker-1")
     expect(busy).to_contain_text("busy")

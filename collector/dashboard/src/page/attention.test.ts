@@ -87,6 +87,9 @@ describe("the title of the tab", () => {
     expect(titleOf(head([STALLED, STUCK, SLOW], { processing: 3, stalled: 1 }), false)).toBe(
       "! 1 stalled, emails stuck · otel-bridge",
     );
+    expect(titleOf(head([STUCK], { processing: 3 }), false)).toBe(
+      "! emails stuck, 3 running · otel-bridge",
+    );
     expect(titleOf(head([LOST, { ...LOST, key: "b" }, FAILING], {}), false)).toBe(
       "! 2 workers lost, 1 failing · otel-bridge",
     );

@@ -112,10 +112,12 @@ export function titleOf(head: OverviewHead | null, isLost: boolean): string {
   const troubles = troublesOf(head) ?? [];
   const running = processing + retrying;
   const isTrouble = troubles.length > 0;
-  const texts = isTrouble
-    ? troubleTexts(troubles, stalled).slice(0, TITLE_PARTS)
-    : [running > 0 && `${running} running`, stalled > 0 && `${stalled} stalled`];
-  const said = texts.filter(Boolean).join(", ");
+  const texts = [
+    ...troubleTexts(troubles, stalled),
+    running > 0 && `${running} running`,
+    !isTrouble && stalled > 0 && `${stalled} stalled`,
+  ];
+  const said = texts.filter(Boolean).slice(0, TITLE_PARTS).join(", ");
   return said ? `${isTrouble ? "! " : ""}${said} · otel-bridge` : "otel-bridge";
 }
 
