@@ -87,8 +87,8 @@ function ranLabel({ status, ended_by }: Timed): string {
 }
 
 /** How much longer than its siblings it takes: `4.2 x as long as its siblings`; none if it does not. */
-export function slowFacts({ slow }: { status: string; slow?: number | null }): Fact[] {
-  if (slow === null || slow === undefined) return [];
+export function slowFacts({ slow }: { slow: number | null }): Fact[] {
+  if (slow === null) return [];
   const factor = slow < 10 ? slow.toFixed(1) : Math.round(slow).toLocaleString("en-US");
   return [
     {

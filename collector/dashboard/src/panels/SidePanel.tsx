@@ -5,6 +5,7 @@ import { FIRST_ROWS, Refreshing } from "../lib/ListNote";
 import type { MonitoringFeed } from "../views/useMonitoringFeed";
 import { useOverview } from "../views/useOverview";
 import { useView } from "../views/useView";
+import type { FailuresHead } from "../views/view-types";
 import { FailuresPanel } from "./FailuresPanel";
 import { WorkersPanel } from "./WorkersPanel";
 
@@ -44,7 +45,7 @@ export const SidePanel = memo(function SidePanel(props: SidePanelProps) {
               id={`tab-${name}`}
               aria-selected={tab === name}
               aria-controls="tab-panel"
-              title={name === "failures" ? "Causes of failures" : "Workers online"}
+              title={name === "failures" ? causesText(failures.head) : "Workers online"}
               onClick={() => onTab(name)}
             >
               {name === "failures" ? "Failures" : "Workers"}
@@ -70,3 +71,10 @@ export const SidePanel = memo(function SidePanel(props: SidePanelProps) {
     </section>
   );
 });
+
+/** What the number of the tab counts: `2 causes of 29 failures`. */
+function causesText(head: FailuresHead | null): string {
+  if (head === null) return "Causes of failures";
+  const causes = head.total === 1 ? "1 cause" : `${count(head.total)} causes`;
+  return `${causes} of ${count(head.count)} ${head.count === 1 ? "failure" : "failures"}`;
+}

@@ -110,6 +110,7 @@ const Queue = memo(function Queue(props: {
           oldest {oldest === null ? "–" : elapsed(now - oldest)}
         </span>
         <span className="num">{count(running)} running</span>
+        {queue.stuck === "not_taken" && <span className="c-failed">none is taken</span>}
         {workers !== null &&
           (workers === 0 ? (
             <span className="c-failed">no worker takes from it</span>

@@ -3,7 +3,8 @@ import { type KeyboardEvent, memo, useLayoutEffect, useMemo, useRef, useState } 
 import { CopyButton } from "../../lib/CopyButton";
 import { dateTime, timeOfDayMs } from "../../lib/format";
 import type { MonitoringFeed } from "../../views/useMonitoringFeed";
-import { type LineRow, usePendingView } from "../pending-views";
+import { useView } from "../../views/useView";
+import type { LineRow } from "../../views/view-types";
 import { copiedText, countText, levelWord, type ShownLine, shownLines, whyNone } from "./lines";
 
 /** So far from the end, px, one still counts as being there. */
@@ -21,7 +22,7 @@ interface LinesSectionProps {
 }
 
 export function LinesSection({ feed, now, task, node, status, end }: LinesSectionProps) {
-  const view = usePendingView(feed, "lines", { task, node });
+  const view = useView(feed, "lines", { task, node });
   const [text, setText] = useState("");
   const { head, rows } = view;
   const lines = useMemo(

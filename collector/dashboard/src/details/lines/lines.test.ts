@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { LineRow } from "../pending-views";
+import type { LineRow, LinesHead } from "../../views/view-types";
 import { copiedText, countText, levelWord, shownLines, whyNone } from "./lines";
 
 const line = (n: number, text = `line ${n}`): LineRow => ({
@@ -10,8 +10,10 @@ const line = (n: number, text = `line ${n}`): LineRow => ({
   logger: "app",
   text,
 });
-const head = (part: object = {}) => ({
+const head = (part: Partial<LinesHead> = {}): LinesHead => ({
   first: 0,
+  matches: 3,
+  state: "held",
   total: 3,
   dropped: 0,
   ended: false,

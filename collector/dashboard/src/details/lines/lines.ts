@@ -1,6 +1,6 @@
 /** Log lines of a row: what is dropped between them, and why there are none. Pure. */
 import { count } from "../../lib/format";
-import type { LineRow, LinesHead } from "../pending-views";
+import type { LineRow, LinesHead } from "../../views/view-types";
 
 /** A line, or how many lines are missing in its place. */
 export type ShownLine =

@@ -1,11 +1,11 @@
 /** The details of a group of failures: their common error and stack, and the jobs that failed. */
 import { ago, count, dateTime, reasonText, shortId, withSpaces } from "../../lib/format";
 import type { MonitoringFeed } from "../../views/useMonitoringFeed";
-import type { FailureRow } from "../../views/view-types";
+import { useView } from "../../views/useView";
+import type { FailedRow, FailureHead } from "../../views/view-types";
 import { type Fact, moment } from "../facts";
 import { useNode } from "../node/answer";
 import { Absent, ErrorText, Facts, Heading, Raw, StackText } from "../parts";
-import { type FailedJobRow, usePendingView } from "../pending-views";
 import { JobList, type OnJob, Unlisted } from "./JobList";
 
 /** Jobs of a group that are listed: as many as a view may have rows. */
@@ -23,7 +23,7 @@ interface FailureDetailsProps {
 
 /** The group, and the newest of its jobs; one view for all who ask for it. */
 export function useFailure(feed: MonitoringFeed, failure: string | null) {
-  return usePendingView(feed, "failure", failure === null ? null : { failure, count: MAX_JOBS });
+  return useView(feed, "failure", failure === null ? null : { failure, count: MAX_JOBS });
 }
 
 export function FailureDetails({ feed, now, failure, onJob, onTask }: FailureDetailsProps) {
@@ -65,14 +65,14 @@ export function FailureDetails({ feed, now, failure, onJob, onTask }: FailureDet
 }
 
 /** Who ran it, and its error where it is not that of the newest one. */
-function noteOf({ worker, error }: FailedJobRow, newest: string): string {
+function noteOf({ worker, error }: FailedRow, newest: string): string {
   const parts = [worker !== null && `on ${worker}`, error !== newest && error];
   return parts.filter(Boolean).join(" · ");
 }
 
 function failureFacts(
-  head: FailureRow,
-  rows: readonly FailedJobRow[],
+  head: FailureHead,
+  rows: readonly FailedRow[],
   now: number,
   onTask: (task: string) => void,
 ): Fact[] {

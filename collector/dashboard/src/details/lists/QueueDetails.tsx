@@ -2,10 +2,9 @@
 import { ago, count, dateTime, elapsed, queueLabel } from "../../lib/format";
 import type { MonitoringFeed } from "../../views/useMonitoringFeed";
 import { useView } from "../../views/useView";
-import type { WorkerRow } from "../../views/view-types";
+import type { QueueHead, WorkerRow } from "../../views/view-types";
 import { type Fact, moment } from "../facts";
 import { Absent, Facts, Heading, Raw } from "../parts";
-import { type QueueHead, usePendingView } from "../pending-views";
 import { JobList, type OnJob, Unlisted } from "./JobList";
 import { queueSentence, trendPath, trendText, waitingIn } from "./queue-text";
 
@@ -20,7 +19,7 @@ interface QueueDetailsProps {
 }
 
 export function QueueDetails({ feed, now, queue, onJob, onWorker }: QueueDetailsProps) {
-  const view = usePendingView(feed, "queue", {
+  const view = useView(feed, "queue", {
     queue,
     ...(feed.projectId === null ? {} : { project: feed.projectId }),
   });

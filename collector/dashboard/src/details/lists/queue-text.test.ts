@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { QueueHead } from "../pending-views";
+import type { QueueHead } from "../../views/view-types";
 import { queueSentence, trendPath, trendText } from "./queue-text";
 
 const NOW = 1_000_000;

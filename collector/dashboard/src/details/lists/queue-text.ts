@@ -1,6 +1,6 @@
 /** What the details of a queue say in sentences. Pure; times in milliseconds. */
 import { count, elapsed } from "../../lib/format";
-import type { QueueHead } from "../pending-views";
+import type { QueueHead } from "../../views/view-types";
 
 /** How many jobs wait: as reported, else as many as are known, which may be fewer. */
 export function waitingIn({ depth, waiting }: Pick<QueueHead, "depth" | "waiting">): number {
