@@ -2,6 +2,7 @@
 import { STATUS_LABELS } from "../lib/format";
 import { StatusIcon } from "../lib/icons";
 import { ProgressMeter } from "../lib/ProgressMeter";
+import { outcomeText } from "../names/outcome";
 import { moreText, rowName } from "../tree/rows";
 import type { MonitoringFeed } from "../views/useMonitoringFeed";
 import { useView } from "../views/useView";
@@ -54,8 +55,9 @@ export function RowDetails(props: RowDetailsProps) {
     <>
       <Heading
         status={row.status}
+        failed={row.failed}
         name={rowName(row, task)}
-        text={statusText(row)}
+        text={row.why === null ? outcomeText(row.status, row.failed) : statusText(row)}
         path={path.map((above) => rowName(above, task))}
         onPath={(index) => onNode(path[index]?.k ?? row.k)}
       >

@@ -104,8 +104,8 @@ it("does not say that what a rule ended ran until then", () => {
 });
 
 it("says how much longer it takes than its siblings", () => {
-  expect(slowFacts({ slow: 4.23 })[0]?.text).toBe("4.2 x as long as its siblings");
-  expect(slowFacts({ slow: 1234 })[0]?.text).toBe("1,234 x as long as its siblings");
+  expect(slowFacts({ slow: 4.23 })[0]?.text).toBe("4.2× as long as its siblings");
+  expect(slowFacts({ slow: 1234 })[0]?.text).toBe("1234× as long as its siblings");
   expect(slowFacts({ slow: null })).toEqual([]);
 });
 

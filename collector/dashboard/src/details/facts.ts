@@ -1,5 +1,6 @@
 /** What the details of a job or row say. Pure; times in milliseconds. */
 import { dateTime, duration, elapsed, reasonText, STATUS_LABELS, timeOfDayMs } from "../lib/format";
+import { slowText } from "../names/outcome";
 import { newestAttempt } from "../tree/seek";
 import type { AttemptRow, TreeRow, WorkerRow } from "../views/view-types";
 
@@ -86,14 +87,13 @@ function ranLabel({ status, ended_by }: Timed): string {
   return ended_by === "rule" ? "Ran at most" : "Ran";
 }
 
-/** How much longer than its siblings it takes: `4.2 x as long as its siblings`; none if it does not. */
+/** How much longer than its siblings it takes: `4.2× as long`; none if it does not. */
 export function slowFacts({ slow }: { slow: number | null }): Fact[] {
   if (slow === null) return [];
-  const factor = slow < 10 ? slow.toFixed(1) : Math.round(slow).toLocaleString("en-US");
   return [
     {
       name: "Slow",
-      text: `${factor} x as long as its siblings`,
+      text: `${slowText(slow)} as long as its siblings`,
       title: "Against the median of the completed jobs of its type in the same task",
     },
   ];

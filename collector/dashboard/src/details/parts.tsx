@@ -2,13 +2,16 @@
 import type { ReactNode } from "react";
 import type { Status } from "../feed/wire";
 import { CopyButton } from "../lib/CopyButton";
-import { ExternalIcon, StatusIcon } from "../lib/icons";
+import { ExternalIcon } from "../lib/icons";
+import { OutcomeIcon } from "../tasks/marks";
 import type { Fact } from "./facts";
 import type { Stack } from "./node/answer";
 
 /** The name, with its status in words and the names of the rows above it. */
 export function Heading(props: {
   status: Status | null;
+  /** Failed jobs below it: what ended with some is marked as such, not as done. */
+  failed?: number;
   name: string;
   text: string;
   path: readonly string[];
@@ -16,7 +19,7 @@ export function Heading(props: {
   onPath?: (index: number) => void;
   children?: ReactNode;
 }) {
-  const { status, name, text, path, onPath, children } = props;
+  const { status, failed = 0, name, text, path, onPath, children } = props;
   return (
     <div className="details-heading">
       {path.length > 0 && (
@@ -35,7 +38,7 @@ export function Heading(props: {
         </p>
       )}
       <h2>
-        {status && <StatusIcon status={status} />}
+        {status && <OutcomeIcon status={status} failed={failed} />}
         <span dir="auto">{name}</span>
       </h2>
       <p className={`details-status c-${status ?? "pending"}`}>
