@@ -215,7 +215,7 @@ def test_waterfall_grows_and_marks(open_page: OpenPage) -> None:
 
 
 def test_failures_lead_to_their_job(open_page: OpenPage) -> None:
-    """The same error is one group with its count; a click shows the job, in the waterfall too."""
+    """The same error is one group with its count; two clicks show a job, in the waterfall too."""
     with open_task("counties", title="All counties", project_id="counties") as run:
         run(fail_jobs, "counties", 4)
         page = open_page("?project=counties")
@@ -223,8 +223,11 @@ def test_failures_lead_to_their_job(open_page: OpenPage) -> None:
         expect(group).to_contain_text("\u00d74")
         expect(group).to_contain_text("All counties")
         group.get_by_role("button").click()
+        details = page.get_by_test_id("details")
+        expect(details.get_by_role("heading", name="4 failures of one cause")).to_be_visible()
+        details.get_by_role("list", name="Failed jobs").get_by_role("button").first.click()
         expect(page).to_have_url(re.compile(r"task=counties&job=counties%3A\d&open=1$"))
-        expect(page.get_by_test_id("details")).to_contain_text("no such county")
+        expect(details).to_contain_text("no such county")
         chosen = panel(page, "Waterfall").get_by_role("row", selected=True)
         expect(chosen.locator(".wf-bar.is-failed")).to_have_count(1)
 
