@@ -53,8 +53,8 @@ def queries_of_tasks(*models: Fold) -> Iterator[Query]:
         for job_id in jobs[:3]:
             yield parse_query("job", {"task": task_id, "job": job_id})
     nodes = {key: node.own.task.id for model in models for key, node in model.tree.nodes.items()}
-    for key, task_id in sorted(nodes.items())[::20]:
-        yield parse_query("lines", {"task": task_id, "node": f"{key:016x}"})
+    for node_id, task_id in sorted(nodes.items())[::20]:
+        yield parse_query("lines", {"task": task_id, "node": f"{node_id:016x}"})
 
 
 def state_of(model: Fold, seconds: float, ring: ReplayRing | None) -> ViewState:
