@@ -223,9 +223,9 @@ def test_a_lost_worker_says_what_it_held(details_site: DashboardSite) -> None:
 def test_what_has_left_says_so(details_site: DashboardSite) -> None:
     """A link to a job that the collector does not have shows that, and no other job."""
     page = details_site.open("?task=details&job=details:unknown")
-    expect(details(page).get_by_role("status")).to_contain_text(
-        "no longer, in the collector's memory"
-    )
+    said = details(page).get_by_role("status")
+    expect(said.first).to_contain_text("no longer, in the collector's memory")
+    expect(said.last).to_contain_text("The log has none of its events")
     expect(details(page).get_by_role("heading")).to_have_count(0)
     page.goto(f"{details_site.url}/?worker=unknown%40")
     expect(details(page).get_by_role("status")).to_contain_text("No such worker")

@@ -486,7 +486,7 @@ export interface TaskRow {
   /**
    * As of now: `pending`, `processing`, `retrying`, `completed`, `failed` or
    * `stalled`. `completed` says that it ended well by itself: look at `failed` and
-   * `pending` too. A research task is `failed` if all its jobs, more than one, are.
+   * `pending` too.
    */
   status: Status;
   /**

@@ -113,8 +113,7 @@ class Cards:
     For the collector's event loop, without a lock.
 
     A task with a root that has ended has its status, unless a job of it still runs, or waits less
-    than 60 s after the last event, or all its jobs, more than one, have failed: then it has failed.
-    A trace with several roots, or with traces that continue it, runs while one of them is open.
+    than 60 s after the last event. A trace with several roots, or with traces that continue it, runs while one of them is open.
     Without a root a task has ended when nothing is left to do and 60 s have passed; of a trace
     without a task its card ends at once with what it shows: an agent in a request, a job that came
     through a queue, or the request that does the work itself. What has not ended, and in which
@@ -140,7 +139,7 @@ class Cards:
         if parts and not running:
             is_busy = agg[PROCESSING] or (queued and quiet <= QUEUED_GRACE_US)
             is_busy = is_busy or self._is_part(parts, quiet)
-            return (PROCESSING if is_busy else _status_with_jobs(task, parts)), None
+            return (PROCESSING if is_busy else status_of_ended(parts)), None
         if agg[PROCESSING]:
             return PROCESSING, None
         if running:
@@ -315,18 +314,6 @@ class Cards:
             if message is not None and (latest is None or message > latest):
                 latest = message
         return None if latest is None else latest[1]
-
-
-def _status_with_jobs(task: Task, parts: list[Node]) -> int:
-    """
-    The status of a task whose parts have all ended: failed too if each of its jobs has failed.
-
-    A coordinator that waits for its jobs ends well when 150 of 150 have failed. In the trace of an
-    agent, which names no task, a call that failed may be its only job, and be overcome.
-    """
-    status = status_of_ended(parts)
-    is_lost = task.is_named and task.agg[FAILED] > 1 and sum(task.agg[:FAILED]) == 0
-    return FAILED if status == COMPLETED and is_lost else status
 
 
 def _eta(running: list[PhaseRow]) -> float | None:

@@ -186,7 +186,7 @@ class TaskRow(WireModel):
         trace: One of its traces, 32 hex digits.
         status: As of now: ``pending``, ``processing``, ``retrying``, ``completed``, ``failed`` or
             ``stalled``. ``completed`` says that it ended well by itself: look at ``failed`` and
-            ``pending`` too. A research task is ``failed`` if all its jobs, more than one, are.
+            ``pending`` too.
         why: Why it is stalled: ``worker_lost``, ``heartbeat_lost``, ``silent``, ``queue_emptied``
             or what a reported stall says. Else why it needs attention, the first of these that
             holds: ``failed``; of one that is open ``worker_lost`` (a worker was lost with a job of

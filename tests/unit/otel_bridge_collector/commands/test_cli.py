@@ -55,6 +55,7 @@ def test_it_has_the_commands_of_the_library_too(capsys: pytest.CaptureFixture[st
         "worker",
         "submit",
         "tail",
+        "top",
         "token",
     ]
 

@@ -59,7 +59,7 @@ ROOT_ENDED = {
     "two jobs of two have failed": (
         [root(0, ENDED), job(0, "task_failed"), job(0, "task_failed", 2)],
         1,
-        "failed",
+        "completed",
         None,
     ),
     "two jobs of three have failed": (
