@@ -72,6 +72,9 @@ def test_secrets_are_masked_wherever_they_stand(secret: str) -> None:
     [
         ("redis://user:hunter2@db:6379/0", f"redis://user:{MASK}@db:6379/0"),
         ("redis://:hunter2@db", f"redis://:{MASK}@db"),
+        ("api_token=abcdef", f"api_token={MASK}"),
+        ("{'api_token': 'abc123'}", f"{{'api_token': '{MASK}'}}"),
+        ("csrf_token: abc12345", f"csrf_token: {MASK}"),
         ("Authorization: Bearer abcdefghijklmnop", f"Authorization: Bearer {MASK}"),
         ("Authorization: Basic dXNlcjpodW50ZXIyMjI=", f"Authorization: Basic {MASK}"),
         ("password=hunter2; host=db", f"password={MASK}; host=db"),
