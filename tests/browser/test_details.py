@@ -15,7 +15,7 @@ from tests.support.axe import violations
 from tests.support.dashboard_site import PROJECT, DashboardSite
 from tests.support.redis_server import RedisServer
 
-pytestmark = pytest.mark.redis
+pytestmark = [pytest.mark.redis, pytest.mark.journeys]
 
 QUEUE = "nexus:tasks:normal_priority"
 ERROR = "the address 'Main St 12' has no ZIP code\n  while reading row 4711\n  of schools.csv"

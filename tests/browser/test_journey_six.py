@@ -139,6 +139,8 @@ def steps(request: pytest.FixtureRequest, journey_site: DashboardSite) -> Iterat
     page = journey_site.open("", width=width, height=height or 800, has_touch=width == 390)
     expect(page.get_by_role("region", name="Tasks")).to_be_visible()
     yield Steps(page, is_keyboard=height == 0)
+    # Rows of another choice are pale until the new ones are there.
+    expect(page.locator(".is-refreshing")).to_have_count(0)
     assert violations(page) == []
     page.context.close()
 
@@ -202,7 +204,7 @@ def test_which_queue_is_stuck_and_since_when(steps: Steps) -> None:
     open_attention(steps, "emails")
     expect(details(page).get_by_role("heading", name="emails")).to_be_visible()
     expect(details(page)).to_contain_text("300")
-    expect(details(page)).to_contain_text("4 min")
+    expect(details(page)).to_contain_text(re.compile(r"the oldest for \d+m \d+s, and no worker"))
 
 
 def test_how_one_task_goes_on(steps: Steps) -> None:
@@ -210,7 +212,7 @@ def test_how_one_task_goes_on(steps: Steps) -> None:
     page = steps.page
     steps.open(page.get_by_role("button", name="Charter schools"))
     grid = page.get_by_role("treegrid", name="Phases and jobs")
-    expect(grid.get_by_role("row", name="crawl").first).to_contain_text("3/8")
+    expect(grid.get_by_role("row", name="running crawl")).to_be_visible()
 
 
 def test_a_link_to_exactly_this(steps: Steps, journey_site: DashboardSite) -> None:
