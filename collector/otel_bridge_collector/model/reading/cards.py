@@ -113,11 +113,12 @@ class Cards:
     For the collector's event loop, without a lock.
 
     A task with a root that has ended has its status, unless a job of it still runs, or waits less
-    than 60 s after the last event. A trace with several roots, or with traces that continue it, runs while one of them is open.
-    Without a root a task has ended when nothing is left to do and 60 s have passed; of a trace
-    without a task its card ends at once with what it shows: an agent in a request, a job that came
-    through a queue, or the request that does the work itself. What has not ended, and in which
-    nothing runs, is stalled after 900 s without an event, or with its process.
+    than 60 s after the last event. A trace with several roots, or with traces that continue it,
+    runs while one of them is open. Without a root a task has ended when nothing is left to do and
+    60 s have passed; of a trace without a task its card ends at once with what it shows: an agent
+    in a request, a job that came through a queue, or the request that does the work itself. What
+    has not ended, and in which nothing runs, is stalled after 900 s without an event, or with its
+    process.
 
     Args:
         tasks: All tasks.
