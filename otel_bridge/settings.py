@@ -21,7 +21,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from otel_bridge.environment import load_settings
 from otel_bridge.errors import ConfigurationError
-from otel_bridge.events.content import contents_among
+from otel_bridge.events.content import DEFAULT_FACTS, contents_among
 from otel_bridge.events.encoding import DEFAULT_MAX_EVENT_SIZE_BYTES, MIN_EVENT_SIZE_BYTES
 from otel_bridge.urls import redact_url
 
@@ -205,9 +205,9 @@ class BridgeSettings(BaseSettings):
         default=5, ge=0, allow_inf_nan=False, validation_alias="MONITORING_SHUTDOWN_TIMEOUT_SEC"
     )
 
-    meta_attributes: str = Field(default="", validation_alias="MONITORING_META_ATTRIBUTES")
-    """Span attributes that may be shown in ``meta`` beside ``nexus.meta.*``, comma-separated. A
-    name that ends in ``*`` is a prefix; of what it matches only short facts and numbers pass."""
+    meta_attributes: str = Field(DEFAULT_FACTS, validation_alias="MONITORING_META_ATTRIBUTES")
+    """Span attributes that ``meta`` may show beside ``nexus.meta.*``, comma-separated. A name that
+    ends in ``*`` is a prefix; of what it matches only short facts and numbers pass."""
 
     app_packages: str = Field(default="", validation_alias="MONITORING_APP_PACKAGES")
     """The application's own packages, comma-separated, such as ``shop,com.acme.shop``: their frames

@@ -20,7 +20,27 @@ from typing import Any, Final
 
 import pydantic_core
 
-__all__ = ["LEFT_OUT", "MAX_FACT_CHARS", "content_word", "contents_among", "without_content"]
+__all__ = [
+    "DEFAULT_FACTS",
+    "LEFT_OUT",
+    "MAX_FACT_CHARS",
+    "content_word",
+    "contents_among",
+    "without_content",
+]
+
+DEFAULT_FACTS: Final = ",".join(
+    [
+        *("gen_ai.request.model", "gen_ai.response.model", "gen_ai.provider.name", "gen_ai.system"),
+        *("gen_ai.agent.name", "gen_ai.tool.name", "gen_ai.usage.input_tokens"),
+        *("gen_ai.usage.output_tokens", "llm.model_name", "llm.token_count.prompt"),
+        *("llm.token_count.completion", "http.route", "http.response.status_code"),
+    ]
+)
+"""Attributes that enter ``meta`` unless a setting names others: short facts that people look for
+first. Which model and tool, how many tokens, which route, what came of the request."""
+
+_DEFAULT_NAMES: Final = frozenset(DEFAULT_FACTS.split(","))
 
 LEFT_OUT: Final = object()
 """What ``without_content`` returns for a value that may not pass."""
@@ -114,9 +134,14 @@ def _find_content_word(key: str) -> str:
 
 
 def contents_among(names: Iterable[str]) -> list[str]:
-    """Return the names of contents among names without a star, spaces around them removed."""
+    """
+    Return the names of contents among names without a star, spaces around them removed.
+
+    Those of ``DEFAULT_FACTS`` are none: their values are numbers.
+    """
     stripped = (name.strip() for name in names)
-    return [name for name in stripped if not name.endswith("*") and content_word(name)]
+    own = (name for name in stripped if name not in _DEFAULT_NAMES and not name.endswith("*"))
+    return [name for name in own if content_word(name)]
 
 
 class _TooLargeError(Exception):

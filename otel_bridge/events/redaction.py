@@ -2,7 +2,8 @@
 What may leave the process: the attributes that may enter ``meta``, and the masking of secrets.
 
 Attributes pass by an allowlist, because a list of what is secret is never complete: only attributes
-under ``nexus.meta.`` and those named in ``MONITORING_META_ATTRIBUTES`` enter ``meta``. Of these,
+under ``nexus.meta.`` and those named in ``MONITORING_META_ATTRIBUTES`` enter ``meta``: by default
+short facts, such as the name of a model (``content.DEFAULT_FACTS``). Of these,
 values are masked when the key or the value looks like a secret. Prompts and answers of language
 models are left out unless ``MONITORING_PROMPTS_ENABLED`` is true; ``content`` has the rule.
 """
@@ -135,7 +136,7 @@ _NAME_FIELDS: Final = ("task_type", "phase", "queue", "worker_id", "name", "reas
 
 class MetaAllowlist:
     """
-    Picks the span attributes that may enter ``meta``, the free part of an event; by default none.
+    Picks the span attributes that may enter ``meta``, the free part of an event; default: none.
 
     Immutable; its method may be called from any thread and never raises. At most 64 attributes of a
     span pass, the first ones; the others are left out.
@@ -160,7 +161,7 @@ class MetaAllowlist:
 
         Values are unchanged, but for mappings that a star picks: these lose their keys of contents.
         """
-        if not (self._exact or self._prefixes):
+        if not self._prefixes and self._exact.isdisjoint(attributes):
             return {}
         picked: dict[str, Any] = {}
         for key, value in attributes.items():

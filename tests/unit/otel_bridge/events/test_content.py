@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from otel_bridge.events import content
 from otel_bridge.events.content import (
+    DEFAULT_FACTS,
     LEFT_OUT,
     MAX_FACT_CHARS,
     content_word,
@@ -215,3 +216,12 @@ def test_more_keys_than_are_remembered() -> None:
     for number in range(5000):
         assert content_word(f"prompt.x{number}y") == "prompt"
     assert content_word("prompt.x1y") == "prompt"
+
+
+def test_the_default_facts_are_facts() -> None:
+    """Model, tokens, route and status pass; a text in the place of a number does not."""
+    default = MetaAllowlist(DEFAULT_FACTS.split(","))
+    facts = {"gen_ai.request.model": "small", "llm.token_count.prompt": 12, "http.route": "/a/{id}"}
+    assert default.pick({**facts, "url.full": "https://a.test/a/7", "db.statement": "x"}) == facts
+    assert default.pick({"llm.token_count.prompt": "Tell me a secret."}) == {}
+    assert contents_among(DEFAULT_FACTS.split(",")) == []
