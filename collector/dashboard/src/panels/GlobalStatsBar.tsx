@@ -2,12 +2,9 @@ import { memo } from "react";
 import { count, percent, queueLabel, rate, withSpaces } from "../lib/format";
 import type { MonitoringFeed } from "../views/useMonitoringFeed";
 import { useOverview } from "../views/useOverview";
-import { useView } from "../views/useView";
 
 /** Shown for what is not known, which is not 0. */
 const UNKNOWN = "–";
-/** Tasks whose waiting jobs are added up. */
-const TASKS = 40;
 
 export interface GlobalStatsBarProps {
   feed: MonitoringFeed;
@@ -37,7 +34,7 @@ export const GlobalStatsBar = memo(function GlobalStatsBar({ feed }: GlobalStats
       >
         <span className="tile-label">Queued jobs</span>
         <span className="tile-value">
-          {queues.length === 0 && <Waiting feed={feed} isShown={head !== null} />}
+          {queues.length === 0 && <Waiting queues={head?.waiting ?? null} />}
           {queues.slice(0, 3).map(([name, depth]) => (
             <span key={name} className="queue">
               <b className="num">{count(depth)}</b> <small>{queueLabel(name)}</small>
@@ -76,28 +73,19 @@ export const GlobalStatsBar = memo(function GlobalStatsBar({ feed }: GlobalStats
   );
 });
 
-/** The jobs that tasks say wait, where no queue depth was reported. */
-function Waiting({ feed, isShown }: { feed: MonitoringFeed; isShown: boolean }) {
-  // The same window as that of the filters, so that it is no further subscription.
-  const { head, rows } = useView(feed, "tasks", isShown ? { at: { row: 0 }, count: TASKS } : null);
-  // `pending` has all that have not ended.
-  const waiting = rows.reduce(
-    (sum, { pending, running, stalled }) => sum + Math.max(0, pending - running - stalled),
-    0,
-  );
-  const isAll = head !== null && head.total <= rows.length;
+/** The jobs that are known to wait, where no queue depth was reported. */
+function Waiting({ queues }: { queues: Readonly<Record<string, number>> | null }) {
+  const waiting = Object.values(queues ?? {}).reduce((sum, jobs) => sum + jobs, 0);
+  const title = "No queue depth was reported";
   if (waiting === 0)
     return (
-      <b className="num" title="No queue depth was reported">
+      <b className="num" title={title}>
         {UNKNOWN}
       </b>
     );
   return (
-    <span
-      className="queue"
-      title="No queue depth was reported; so many jobs of tasks have not started"
-    >
-      <b className="num">{`${count(waiting)}${isAll ? "" : "+"}`}</b> <small>waiting</small>
+    <span className="queue" title={`${title}; so many jobs are known to wait`}>
+      <b className="num">{count(waiting)}</b> <small>waiting</small>
     </span>
   );
 }
