@@ -140,7 +140,7 @@ frameworks: $(VENV)/.dev ## contract tests with every supported version of the t
 agents: $(VENV)/.dev ## real programs of agent libraries with models that need no network, watched live
 	$(BIN)/python -m tests.support.agent_libraries $(ARGS)
 
-journeys: $(VENV)/.dev ## from each sign of trouble to its cause, in a browser and a terminal
+journeys: $(VENV)/.dev ## longer ways through the page and the terminal, from each sign of trouble to its cause
 	$(BIN)/python -m pytest -m journeys -rs -n 2 --dist loadfile $(ARGS)
 
 emitters: $(VENV)/.dev ## programs in JavaScript, Go and Java whose open spans are watched (needs Go, Java with Maven)

@@ -28,6 +28,7 @@ MARKUP = (
 )
 
 
+@pytest.mark.journeys
 def test_axe_finds_nothing(open_page: OpenPage) -> None:
     """No violation on the busy page, with what can be opened, paused, filtered and silent."""
     page = open_page(reduced_motion="reduce")
@@ -51,6 +52,7 @@ def test_axe_finds_nothing(open_page: OpenPage) -> None:
     assert violations(page) == []
 
 
+@pytest.mark.journeys
 def test_axe_finds_nothing_on_a_phone(open_page: OpenPage) -> None:
     """One section at a time; the waterfall is a drawer; nothing is wider than the phone."""
     page = open_page(width=390, height=844, reduced_motion="reduce")

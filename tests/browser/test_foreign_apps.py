@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.support.dashboard_site import DashboardSite
 
-pytestmark = [pytest.mark.browser, pytest.mark.redis]
+pytestmark = [pytest.mark.browser, pytest.mark.redis, pytest.mark.journeys]
 
 ROOT = Path(__file__).parents[2]
 APPS = "tests.support.task_apps"

@@ -15,7 +15,7 @@ from tests.support.axe import violations
 from tests.support.dashboard_site import PROJECT, DashboardSite
 from tests.support.redis_server import RedisServer
 
-pytestmark = pytest.mark.redis
+pytestmark = [pytest.mark.redis, pytest.mark.journeys]
 
 JOBS = 5_000
 FAILED = range(37, JOBS, 1000)
