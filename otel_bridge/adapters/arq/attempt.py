@@ -115,12 +115,14 @@ class Attempt:
     def _why_cancelled(self) -> tuple[str, str | None]:
         if self._is_aborted:
             return "aborted", "revoked"
-        main = self.owner.main_task
-        if main is not None and (main.done() or main.cancelling()):
-            return "the worker was shut down while it ran", "worker_lost"
+        # First: a worker that is shut down keeps its jobs in the queue. Its main task may also be
+        # cancelled for a moment, as a time-out of a call to Redis does under load.
         limit = self._time_limit_sec()
         if self.is_finished and limit and time.monotonic() - self._started_at >= limit:
             return f"TimeoutError: time limit of {limit:g} s exceeded", "time_limit"
+        main = self.owner.main_task
+        if main is not None and (main.done() or main.cancelling()):
+            return "the worker was shut down while it ran", "worker_lost"
         return "cancelled", None
 
     def _time_limit_sec(self) -> float:
