@@ -94,6 +94,7 @@ def test_a_link_shows_the_same(busy_site: DashboardSite, open_page: OpenPage) ->
     rows = page.locator(".wf-space").get_by_role("row")
     expect(rows).to_have_count(3)
     page.keyboard.press("+")
+    expect(page.get_by_role("button", name="Reset zoom")).to_be_visible()
     chosen = detail(page).locator("dl").inner_text()
     # A newer task would be the one that is shown by itself.
     with open_task("newer", "A newer one", PROJECT):
