@@ -16,7 +16,7 @@ from otel_bridge.spans.context_managers import job, worker
 from tests.support.app_server import fetch
 from tests.support.dashboard_site import PROJECT, DashboardSite, open_task
 
-pytestmark = pytest.mark.redis
+pytestmark = [pytest.mark.redis, pytest.mark.journeys]
 
 OpenPage = Callable[..., Page]
 

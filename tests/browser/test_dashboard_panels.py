@@ -24,7 +24,7 @@ from tests.support.dashboard_site import (
     run_busy_task,
 )
 
-pytestmark = pytest.mark.redis
+pytestmark = [pytest.mark.redis, pytest.mark.journeys]
 
 OpenPage = Callable[..., Page]
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Locator, Page, expect
 from otel_bridge.spans.context_managers import job, phase, research_task, worker
 from tests.support.dashboard_site import PROJECT, TASK, DashboardSite, open_task
 
-pytestmark = pytest.mark.redis
+pytestmark = [pytest.mark.redis, pytest.mark.journeys]
 
 OpenPage = Callable[..., Page]
 

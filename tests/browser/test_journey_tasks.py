@@ -15,6 +15,7 @@ from otel_bridge.spans.context_managers import enqueue, job, phase, research_tas
 from tests.support.axe import violations
 from tests.support.dashboard_site import DashboardSite
 from tests.support.redis_server import RedisServer
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.redis, pytest.mark.journeys]
 
@@ -251,7 +252,18 @@ def test_keys_alone_go_through_the_tasks(open_reports: OpenPage) -> None:
 def test_a_touch_shows_the_task(reports_site: DashboardSite) -> None:
     """On a phone a row is touched anywhere, the waterfall comes, and Close brings the list back."""
     page = reports_site.open(width=390, height=844, has_touch=True, is_mobile=True)
-    page.locator("[data-task='report-0059'] .line-why").tap(force=True)
+    why = page.locator("[data-task='report-0059'] .line-why")
+    expect(why).to_be_visible()
+    # A link that covers the row gets the touch, so Playwright waits for nothing by itself: rows
+    # that are still coming move the list.
+    tops: list[float] = []
+
+    def is_still() -> bool:
+        tops.append(why.evaluate("e => e.getBoundingClientRect().top"))
+        return len(tops) > 2 and len(set(tops[-3:])) == 1
+
+    wait_until(is_still, "the list stands still", every_sec=0.3)
+    why.tap(force=True)
     drawer = page.get_by_role("dialog", name="Waterfall")
     expect(drawer).to_contain_text("district 0059")
     assert violations(page) == []
