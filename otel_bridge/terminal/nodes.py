@@ -75,9 +75,11 @@ class CollectorHttp:
         if answer.status_code == 403:
             return SpanText(note=_NO_RIGHT)
         stack = body.get("stack")
+        # A span that may be seen is answered by 200; ``detail`` then says why without a stack.
+        is_denied = "rights=lines" in str(body.get("detail"))
         return SpanText(
             stack=stack if isinstance(stack, str) else "",
-            note="" if stack else _GONE,
+            note="" if stack else _NO_RIGHT if is_denied else _GONE,
             is_of_another=body.get("stack_of") not in (None, span_id),
             attributes=body.get("attributes") or {},
             links=body.get("links") or (),

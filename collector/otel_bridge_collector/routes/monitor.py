@@ -172,12 +172,11 @@ async def node(span_id: str, request: Request) -> Response:
     held = collector.model.tree.nodes.get(int(span_id, 16))
     is_shown = held is not None and _may_see(collector, principal, span_id, None)
     holder = _holder_of(collector, span_id)
+    status, why_none = (404, _NO_STACK) if principal.may_read_lines else (403, _NO_RIGHT)
     try:
         stack = await _stack(collector, principal, span_id, holder)
         if stack is None and not is_shown:
-            if principal.may_read_lines:
-                return refusal(request.scope, 404, _NO_STACK)
-            return refusal(request.scope, 403, _NO_RIGHT)
+            return refusal(request.scope, status, why_none)
         log, facts = "unknown", None
         if held is not None and held.block is not None:
             log, facts = await _facts(collector, span_id, held.block)
@@ -187,11 +186,7 @@ async def node(span_id: str, request: Request) -> Response:
         "span_id": span_id,
         "stack": stack,
         "stack_of": None if stack is None else holder,
-        "detail": None
-        if stack is not None
-        else _NO_STACK
-        if principal.may_read_lines
-        else _NO_RIGHT,
+        "detail": why_none if stack is None else None,
         "attributes": None if facts is None else facts.attributes,
         "links": None if facts is None else facts.links,
         "log": log,

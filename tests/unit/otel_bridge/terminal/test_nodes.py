@@ -15,6 +15,10 @@ ANSWERS = {
     "/monitor/nodes/b": (403, "{}"),
     "/monitor/nodes/c": (404, "{}"),
     "/monitor/nodes/d": (200, "no json"),
+    "/monitor/nodes/e": (
+        200,
+        '{"stack":null,"detail":"a token needs rights=lines","attributes":{}}',
+    ),
     "/monitor/views/tree?params=%7B%7D": (200, '{"rows":[{"k":"1"}]}'),
 }
 
@@ -44,11 +48,12 @@ def url() -> Iterator[str]:
 async def test_a_stack_or_a_sentence(url: str) -> None:
     """A stack comes with whose it is; without one there is a sentence, and never an exception."""
     http = CollectorHttp(url, "")
-    found = [await http.span(each) for each in "abcd"]
+    found = [await http.span(each) for each in "abcde"]
     assert (found[0].stack, found[0].is_of_another, found[0].attributes) == ("boom", True, {"m": 1})
     assert "rights=lines" in found[1].note
     assert "has left the collector" in found[2].note
     assert "could not be read" in found[3].note
+    assert found[4].note == found[1].note
     assert await http.rows("tree", {}) == [{"k": "1"}]
     assert await http.rows("nothing", {}) == []
     await http.aclose()
