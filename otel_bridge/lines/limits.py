@@ -11,14 +11,23 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-__all__ = ["Limits", "ProcessLimits", "TokenBucket"]
+__all__ = [
+    "FREE_LINES",
+    "PROCESS_BURST",
+    "PROCESS_RATE",
+    "Limits",
+    "ProcessLimits",
+    "TokenBucket",
+    "node_bucket",
+]
 
 _RATE, _BURST = 50, 500
 """Lines of a node below warning: a second, and at once."""
 _WARNING_RATE, _WARNING_BURST = 5, 100
-_PROCESS_RATE, _PROCESS_BURST = 1000, 4000
+PROCESS_RATE, PROCESS_BURST = 1000, 4000
+"""Lines of a process, or of a sender over OTLP, below warning: a second, and at once."""
 _PROCESS_WARNING_RATE, _PROCESS_WARNING_BURST = 200, 1000
-_FREE: Final = 10
+FREE_LINES: Final = 10
 """First lines of a node that need no token of the process."""
 
 
@@ -42,13 +51,21 @@ class TokenBucket:
 
     def take(self, now: float) -> bool:
         """Return whether there was a token, and take it; ``now`` is monotonic time in seconds."""
-        tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
+        # A thread may come a little late with its time.
+        tokens = min(self._burst, self._tokens + max(0.0, now - self._at) * self._rate)
         self._at = now
         if tokens < 1:
             self._tokens = tokens
             return False
         self._tokens = tokens - 1
         return True
+
+
+def node_bucket(level: int) -> TokenBucket:
+    """Return a full bucket for lines of a node of this level, as in ``logging``; never raises."""
+    if level >= logging.WARNING:
+        return TokenBucket(_WARNING_RATE, _WARNING_BURST)
+    return TokenBucket(_RATE, _BURST)
 
 
 class Limits:
@@ -64,9 +81,9 @@ class Limits:
     __slots__ = ("free", "lines", "warnings")
 
     def __init__(self) -> None:
-        self.lines = TokenBucket(_RATE, _BURST)
-        self.warnings = TokenBucket(_WARNING_RATE, _WARNING_BURST)
-        self.free = _FREE
+        self.lines = node_bucket(logging.INFO)
+        self.warnings = node_bucket(logging.WARNING)
+        self.free = FREE_LINES
 
 
 class ProcessLimits:
@@ -75,7 +92,7 @@ class ProcessLimits:
     __slots__ = ("_lines", "_warnings")
 
     def __init__(self) -> None:
-        self._lines = TokenBucket(_PROCESS_RATE, _PROCESS_BURST)
+        self._lines = TokenBucket(PROCESS_RATE, PROCESS_BURST)
         self._warnings = TokenBucket(_PROCESS_WARNING_RATE, _PROCESS_WARNING_BURST)
 
     def allow(self, limits: Limits, level: int, now: float) -> bool:

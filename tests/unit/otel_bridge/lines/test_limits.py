@@ -19,6 +19,15 @@ def test_a_bucket_has_a_burst_and_a_rate() -> None:
     assert [bucket.take(99) for _ in range(4)] == [True, True, True, False]
 
 
+def test_a_bucket_is_full_at_first_and_fills_again() -> None:
+    """Up to its burst, however long nothing was taken; a clock that steps back adds nothing."""
+    bucket = TokenBucket(2, 3)
+    assert [bucket.take(10.0) for _ in range(4)] == [True, True, True, False]
+    assert [bucket.take(10.5), bucket.take(10.5)] == [True, False]
+    assert not bucket.take(9.0)
+    assert [bucket.take(1000.0) for _ in range(4)] == [True, True, True, False]
+
+
 def test_a_node_writes_500_lines_at_once_and_50_a_second() -> None:
     """What is over that does not pass."""
     process, limits = ProcessLimits(), Limits()

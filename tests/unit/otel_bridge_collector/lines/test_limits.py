@@ -2,16 +2,7 @@
 
 from __future__ import annotations
 
-from otel_bridge_collector.lines.limits import Bucket, NodeLimits, SenderLimits
-
-
-def test_a_bucket_is_full_at_first_and_fills_again() -> None:
-    """Up to its burst, however long nothing was taken; a clock that steps back adds nothing."""
-    bucket = Bucket(2, 3)
-    assert [bucket.take(10.0) for _ in range(4)] == [True, True, True, False]
-    assert [bucket.take(10.5), bucket.take(10.5)] == [True, False]
-    assert not bucket.take(9.0)
-    assert [bucket.take(1000.0) for _ in range(4)] == [True, True, True, False]
+from otel_bridge_collector.lines.limits import NodeLimits, SenderLimits
 
 
 def test_a_node_has_500_lines_at_once_and_50_a_second() -> None:
