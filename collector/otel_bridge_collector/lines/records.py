@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from otel_bridge.lines.line import MAX_LOGGER_CHARS
+from otel_bridge_collector.wire.otlp_values import plain_value
 
 __all__ = ["Record", "Records", "read_records"]
 
@@ -24,7 +24,6 @@ _MAX_TEXT_CHARS: Final = 4000
 """Of a body, before secrets are masked and the line is truncated to 1,000. Longer ones are not
 looked at: what is masked must not depend on where the line ends."""
 _MAX_STACK_CHARS: Final = 65_536
-_MAX_DEPTH: Final = 8
 _DAY_MS: Final = 86_400_000
 _DEFAULT_LEVEL: Final = 20
 _LEVELS: Final = (5, 10, 20, 30, 40, 50)
@@ -145,18 +144,5 @@ def _text(body: AnyValue) -> str:
         return ""
     if kind == "string_value":
         return str(body.string_value)
-    value = _plain(body, 0)
+    value = plain_value(body, _MAX_TEXT_CHARS)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _plain(value: AnyValue, depth: int) -> Any:
-    kind = value.WhichOneof("value")
-    if kind is None or depth > _MAX_DEPTH:
-        return None
-    if kind == "array_value":
-        return [_plain(item, depth + 1) for item in value.array_value.values]
-    if kind == "kvlist_value":
-        return {pair.key: _plain(pair.value, depth + 1) for pair in value.kvlist_value.values}
-    if kind == "bytes_value":
-        return base64.b64encode(value.bytes_value[:_MAX_TEXT_CHARS]).decode("ascii")
-    return getattr(value, kind)

@@ -6,7 +6,6 @@ Source: OTLP 1.7, ``opentelemetry/proto/collector/trace/v1``.
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -14,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
 )
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1 import trace_pb2
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -32,10 +31,10 @@ from otel_bridge_collector.otlp.shapes import (
     shape_of,
 )
 from otel_bridge_collector.otlp.snapshots import Key
+from otel_bridge_collector.wire.otlp_values import plain_value
 
 __all__ = ["OtlpSpan", "ReadSpan", "ReadSpans", "read_spans"]
 
-_MAX_VALUE_DEPTH: Final = 8
 _MAX_ID: Final = 1 << 64
 _PENDING_PARENT: Final = "logfire.pending_parent_id"
 _KINDS: Final = {
@@ -270,17 +269,4 @@ def _status(status: trace_pb2.Status) -> Status:
 
 
 def _attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:
-    return {pair.key: _value(pair.value, 0) for pair in pairs}
-
-
-def _value(value: AnyValue, depth: int) -> Any:
-    kind = value.WhichOneof("value")
-    if kind is None or depth > _MAX_VALUE_DEPTH:
-        return None
-    if kind == "array_value":
-        return [_value(item, depth + 1) for item in value.array_value.values]
-    if kind == "kvlist_value":
-        return {pair.key: _value(pair.value, depth + 1) for pair in value.kvlist_value.values}
-    if kind == "bytes_value":
-        return base64.b64encode(value.bytes_value).decode("ascii")
-    return getattr(value, kind)
+    return {pair.key: plain_value(pair.value) for pair in pairs}
