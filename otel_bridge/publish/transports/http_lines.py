@@ -8,7 +8,6 @@ Encoder and decoder are both here, so that the two ends cannot disagree.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -17,7 +16,7 @@ import pydantic_core
 from otel_bridge.errors import TransportRejectedError
 from otel_bridge.lines.line import MAX_LOGGER_CHARS, MAX_TEXT_CHARS
 from otel_bridge.publish.transports.base import SpanLines
-from otel_bridge.publish.transports.ndjson import lines_of, parse_line
+from otel_bridge.publish.transports.ndjson import lines_of, parse_span_line
 
 __all__ = ["LINES_PATH", "MAX_LINES_BYTES", "MAX_LOG_LINES", "decode_lines", "encode_lines"]
 
@@ -27,7 +26,6 @@ MAX_LOG_LINES: Final = 1000
 """Log lines of one request, and nodes."""
 MAX_LINES_BYTES: Final = 8 * 1024 * 1024
 """Bound on the body: 1,000 log lines of 1,000 characters, of which JSON escapes many."""
-_SPAN_ID: Final = re.compile(r"[0-9a-f]{16}")
 _OUTCOMES: Final = (None, "completed", "failed")
 _MAX_MS: Final = 8_640_000_000_000_000
 """The last moment that JavaScript's ``Date`` can express."""
@@ -82,18 +80,15 @@ def decode_lines(body: bytes) -> list[SpanLines]:
 
 
 def _decode_line(line: bytes, number: int) -> SpanLines:
-    fields = parse_line(line, number)
+    fields, project_id = parse_span_line(line, number, "a node with log lines")
     if not (
-        isinstance(fields, dict)
-        and isinstance(span_id := fields.get("span_id"), str)
-        and _SPAN_ID.fullmatch(span_id)
-        and isinstance(project_id := fields.get("project_id"), str | None)
-        and (outcome := fields.get("outcome")) in _OUTCOMES
+        (outcome := fields.get("outcome")) in _OUTCOMES
         and isinstance(found := fields.get("lines"), list)
         and all(map(_is_log_line, found))
     ):
         raise TransportRejectedError(f"line {number} is not a node with log lines")
-    return SpanLines(span_id, [pydantic_core.to_json(each) for each in found], project_id, outcome)
+    encoded = [pydantic_core.to_json(each) for each in found]
+    return SpanLines(fields["span_id"], encoded, project_id, outcome)
 
 
 def _is_log_line(found: Any) -> bool:

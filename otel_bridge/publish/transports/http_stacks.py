@@ -9,7 +9,6 @@ ends cannot disagree.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,7 +16,7 @@ import pydantic_core
 
 from otel_bridge.errors import TransportRejectedError
 from otel_bridge.publish.transports.base import SpanStack
-from otel_bridge.publish.transports.ndjson import lines_of, parse_line
+from otel_bridge.publish.transports.ndjson import lines_of, parse_span_line
 from otel_bridge.stacks.render import MAX_STACK_BYTES
 
 __all__ = ["MAX_STACKS", "MAX_STACKS_BYTES", "STACKS_PATH", "decode_stacks", "encode_stacks"]
@@ -28,7 +27,6 @@ MAX_STACKS: Final = 1000
 """Stacks of one request."""
 MAX_STACKS_BYTES: Final = 8 * 1024 * 1024
 """Bound on the body: 1,000 stacks of 4 KiB, of which JSON escapes many characters."""
-_SPAN_ID: Final = re.compile(r"[0-9a-f]{16}")
 
 
 def encode_stacks(stacks: Sequence[SpanStack]) -> bytes:
@@ -71,15 +69,9 @@ def decode_stacks(body: bytes) -> list[SpanStack]:
 
 
 def _decode_line(line: bytes, number: int) -> SpanStack:
-    fields = parse_line(line, number)
-    if not (
-        isinstance(fields, dict)
-        and isinstance(span_id := fields.get("span_id"), str)
-        and _SPAN_ID.fullmatch(span_id)
-        and isinstance(project_id := fields.get("project_id"), str | None)
-        and isinstance(text := fields.get("text"), str)
-    ):
+    fields, project_id = parse_span_line(line, number, "a stack")
+    if not isinstance(text := fields.get("text"), str):
         raise TransportRejectedError(f"line {number} is not a stack")
     if len(text.encode()) > MAX_STACK_BYTES:
         raise TransportRejectedError(f"line {number} has a text over {MAX_STACK_BYTES} bytes")
-    return SpanStack(span_id, text, project_id)
+    return SpanStack(fields["span_id"], text, project_id)
