@@ -9,7 +9,7 @@ from otel_bridge.terminal import lists
 from otel_bridge.terminal.feed import ViewFeed
 from otel_bridge.terminal.layout import Page
 from otel_bridge.terminal.nodes import CollectorHttp
-from otel_bridge.terminal.places.place import ROWS, Place, next_anchor
+from otel_bridge.terminal.places.place import ROWS, Place
 
 __all__ = ["ListPlace"]
 
@@ -30,6 +30,7 @@ class ListPlace(Place):
         project: Only of this project; None: of all.
     """
 
+    listed = "list"
     _LINES: Final = {
         "tasks": lists.task_line,
         "failures": lists.failure_line,
@@ -49,7 +50,6 @@ class ListPlace(Place):
         super().__init__(feed, http, view, changed)
         self.view, self.project = view, project
         self.can_filter = view in ("tasks", "failures")
-        self.at: dict[str, Any] | str | None = None
 
     def enter(self) -> None:
         params: dict[str, Any] = {"project": self.project, "at": self.at, "count": ROWS}
@@ -60,15 +60,6 @@ class ListPlace(Place):
     def filter_by(self, text: str) -> None:
         self.text, self.at = text, None
         self.enter()
-
-    def move(self, key: str, index: int) -> None:
-        shown = self.subs["list"].shown
-        if shown is None:
-            return
-        at = next_anchor(shown.head, len(shown.rows), key, index)
-        if at is not None:
-            self.at = at
-            self.enter()
 
     def page(self, width: int) -> Page:
         subscription = self.subs["list"]

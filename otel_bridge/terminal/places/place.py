@@ -42,15 +42,19 @@ class Place:
         name: As given.
         can_filter: Whether ``filter_by`` does something.
         text: What it is filtered by; empty: nothing.
+        at: Where the window of ``listed`` starts; None: at its first row.
     """
 
     can_filter = False
+    listed = ""
+    """The subscription whose window follows the cursor; empty: none does."""
 
     def __init__(
         self, feed: ViewFeed, http: CollectorHttp, name: str, changed: Callable[[], None]
     ) -> None:
         self.feed, self.http, self.name, self.changed = feed, http, name, changed
         self.text = ""
+        self.at: dict[str, Any] | str | None = None
         self.subs: dict[str, Subscription] = {}
         self._span: SpanText | None = None
         self._span_of: tuple[str, ...] = ()
@@ -71,6 +75,11 @@ class Place:
 
     def move(self, key: str, index: int) -> None:
         """Note where the cursor is: the key of its line, and its number among the lines."""
+        shown = self.subs[self.listed].shown if self.listed else None
+        at = None if shown is None else next_anchor(shown.head, len(shown.rows), key, index)
+        if at is not None:
+            self.at = at
+            self.enter()
 
     def filter_by(self, text: str) -> None:
         """Show only what has this text; empty: all."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from rich.text import Text
 
@@ -11,7 +10,7 @@ from otel_bridge.terminal import lists, texts
 from otel_bridge.terminal.feed import ViewFeed
 from otel_bridge.terminal.layout import Page
 from otel_bridge.terminal.nodes import CollectorHttp
-from otel_bridge.terminal.places.place import ROWS, Place, next_anchor
+from otel_bridge.terminal.places.place import ROWS, Place
 
 __all__ = ["TreePlace"]
 
@@ -26,6 +25,7 @@ class TreePlace(Place):
     """
 
     can_filter = True
+    listed = "tree"
 
     def __init__(
         self,
@@ -38,7 +38,6 @@ class TreePlace(Place):
     ) -> None:
         super().__init__(feed, http, name, changed)
         self.task = task
-        self.at: dict[str, Any] | str | None = None
         self.zoom: tuple[float, float] | None = None
         self.is_folded = False
         self.differing: set[str] = set()
@@ -109,15 +108,6 @@ class TreePlace(Place):
     def span(self) -> tuple[float, float]:
         """From when to when the bars are drawn, ms."""
         return self.zoom or self._whole()
-
-    def move(self, key: str, index: int) -> None:
-        shown = self.subs["tree"].shown
-        if shown is None:
-            return
-        at = next_anchor(shown.head, len(shown.rows), key, index)
-        if at is not None:
-            self.at = at
-            self.enter()
 
     def page(self, width: int) -> Page:
         subscription = self.subs["tree"]
