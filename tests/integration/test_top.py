@@ -148,7 +148,7 @@ async def test_folds_zoom_and_search_of_a_tree(server: AppServer) -> None:
 
 @journeys
 async def test_workers_and_queues(server: AppServer) -> None:
-    """A worker's details say how it is; a queue that nobody takes from says so in its row."""
+    """A worker's details say how it is; a queue from which no worker takes says so in its row."""
     with bridge_to(server.url):
         otel_bridge.queue_depth({"emails": 7})
     run_jobs(server.url, "t4")

@@ -18,7 +18,7 @@ def stored(*numbers: int) -> list[bytes]:
 
 
 def test_a_node_is_watched_while_it_is_asked_for() -> None:
-    """What nobody asked for in 3 s is dropped, with its lines."""
+    """A node that no client asked for in 3 s is dropped, with its lines."""
     clock = FakeClock()
     table = LinesTable(clock)
     held = table.watch(SPAN)
@@ -48,7 +48,7 @@ def test_the_node_that_was_not_asked_for_longest_leaves_first() -> None:
 
 
 def test_lines_are_read_only_when_the_newest_is_another() -> None:
-    """And what has left the store stays, for somebody is looking at it."""
+    """Lines that have left the store stay, because a client is looking at them."""
     table = LinesTable(FakeClock())
     held = table.watch(SPAN)
     assert not table.note_newest(held, None)

@@ -286,7 +286,7 @@ def test_each_node_has_one_row_below_its_parent(seed: int) -> None:
 def test_the_work_of_a_lost_worker_ends_when_that_was_last_heard(
     kind: str, ended_by: str, status: int, has_span: bool
 ) -> None:
-    """Whoever reports the loss does so 30 s later; its bars, and those of its phase, end before."""
+    """The loss is reported 30 s later; the bars of the job and of its phase end before that."""
     ran = {"task_id": "j1", "worker_id": "w", "incarnation": "a" * 16, "phase": "get"}
     known = {"span_id": span(1)} if has_span else {"span_id": None}
     lost = {"ended_by": ended_by, "reason": "worker_lost", "error": "gone"}

@@ -98,7 +98,7 @@ def test_what_is_not_known_is_not_called_stuck() -> None:
     assert verdict(30, QUEUED, worker(20, "other"), silent, *ran) is None
 
 
-def test_jobs_of_programs_that_nobody_watches() -> None:
+def test_jobs_of_programs_that_are_not_watched() -> None:
     """A depth that stays above zero, with workers that would be seen to take from it."""
     reports = [depth(seconds, 3) for seconds in range(0, 70, 10)]
     assert verdict(59, *reports, worker(55, "q")) is None
