@@ -3,7 +3,8 @@ import type { ReactNode } from "react";
 import type { Status } from "../feed/wire";
 import { STATUS_LABELS } from "./format";
 
-function Icon({ children, className }: { children: ReactNode; className?: string }) {
+/** The frame of all icons: 16 px, drawn with lines. */
+export function Icon({ children, className }: { children: ReactNode; className?: string }) {
   return (
     <svg
       className={className ? `icon ${className}` : "icon"}

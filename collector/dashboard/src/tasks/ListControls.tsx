@@ -1,4 +1,5 @@
 /** What the list of tasks looks like: its groups, and rows or cards. */
+import { Icon } from "../lib/icons";
 
 interface ListControlsProps {
   group: string;
@@ -29,25 +30,13 @@ export function ListControls({ group, onGroup, isRows, onRows }: ListControlsPro
         title={isRows ? "Show tasks as cards" : "Show tasks as rows"}
         onClick={() => onRows(!isRows)}
       >
-        <svg
-          className="icon"
-          viewBox="0 0 16 16"
-          width="16"
-          height="16"
-          fill="none"
-          stroke="currentColor"
-          strokeWidth="1.6"
-          strokeLinecap="round"
-          strokeLinejoin="round"
-          aria-hidden="true"
-          focusable="false"
-        >
+        <Icon>
           {isRows ? (
             <path d="M2.5 4h11M2.5 8h11M2.5 12h11" />
           ) : (
             <path d="M2.5 2.8h11v4.4h-11zM2.5 9.6h11v4h-11z" />
           )}
-        </svg>
+        </Icon>
       </button>
     </>
   );

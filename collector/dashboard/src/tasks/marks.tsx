@@ -1,6 +1,6 @@
 /** What a task's list and waterfall mark beside a status: an end with failures, and a pin. */
 import type { Status } from "../feed/wire";
-import { StatusIcon } from "../lib/icons";
+import { Icon, StatusIcon } from "../lib/icons";
 import { isPartlyFailed, outcomeText } from "../names/outcome";
 
 /** The icon of a status, or the mark of an end with failures: a ring that no tick is alone in. */
@@ -10,22 +10,10 @@ export function OutcomeIcon(props: { status: Status; failed: number }) {
   const text = outcomeText(status, failed);
   return (
     <span role="img" aria-label={text} title={text}>
-      <svg
-        className="icon st-failed"
-        viewBox="0 0 16 16"
-        width="16"
-        height="16"
-        fill="none"
-        stroke="currentColor"
-        strokeWidth="1.6"
-        strokeLinecap="round"
-        strokeLinejoin="round"
-        aria-hidden="true"
-        focusable="false"
-      >
+      <Icon className="st-failed">
         <circle cx="8" cy="8" r="6" />
         <path d="M8 4.6v4M8 11.2v.01" strokeWidth="2" />
-      </svg>
+      </Icon>
     </span>
   );
 }
@@ -49,22 +37,12 @@ export function PinButton({ isTabStop = true, isPinned, onPin }: PinButtonProps)
       title={isPinned ? "Unpin (p)" : "Pin to the top of the list (p)"}
       onClick={onPin}
     >
-      <svg
-        className="icon"
-        viewBox="0 0 16 16"
-        width="16"
-        height="16"
-        fill={isPinned ? "currentColor" : "none"}
-        stroke="currentColor"
-        strokeWidth="1.4"
-        strokeLinecap="round"
-        strokeLinejoin="round"
-        aria-hidden="true"
-        focusable="false"
-      >
-        <path d="M5.5 2.5h5l-.8 4 2.3 2.4H4l2.3-2.4z" />
-        <path d="M8 9v4.5" />
-      </svg>
+      <Icon>
+        <g fill={isPinned ? "currentColor" : "none"} strokeWidth="1.4">
+          <path d="M5.5 2.5h5l-.8 4 2.3 2.4H4l2.3-2.4z" />
+          <path d="M8 9v4.5" />
+        </g>
+      </Icon>
     </button>
   );
 }
