@@ -18,6 +18,7 @@ from otel_bridge.commands.event_lines import one_line
 from otel_bridge.commands.outputs import ClosedOutputError, Event, open_output
 from otel_bridge.errors import ConfigurationError, OtelBridgeError
 from otel_bridge.settings import BridgeSettings
+from otel_bridge.terminal.printable import refusal_text
 from otel_bridge.urls import redact_url
 
 __all__ = ["TailOptions", "run", "tail"]
@@ -130,9 +131,8 @@ async def tail(
                         raise
         except InvalidStatus as error:
             if 400 <= error.response.status_code < 500 and error.response.status_code != 429:
-                body = (error.response.body or b"").decode(errors="replace")
                 raise ConfigurationError(
-                    f"the collector refused: {one_line(_reason(body))}",
+                    f"the collector refused: {refusal_text(error.response.body)}",
                     _cure(error.response.status_code),
                 ) from error
             trouble = f"the collector answered {error.response.status_code}"
@@ -188,14 +188,6 @@ def _read_int(digits: str) -> int | str:
     except ValueError:
         # More than 4,300, from the publisher of the event: the connection is a good one.
         return digits
-
-
-def _reason(body: str) -> str:
-    try:
-        found = json.loads(body)
-    except ValueError:
-        return body[:200]
-    return str(found.get("detail") or found.get("error") or body[:200])
 
 
 def run(options: argparse.Namespace) -> int:

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit, urlunsplit
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from otel_bridge.terminal.printable import one_line
+from otel_bridge.terminal.printable import one_line, refusal_text
 from otel_bridge.terminal.window import ShownWindow, next_window
 
 __all__ = ["Connection", "Subscription", "ViewFeed", "views_url"]
@@ -207,7 +207,7 @@ class ViewFeed:
                 status = error.response.status_code
                 why = f"the collector answered {status}"
                 if 400 <= status < 500 and status != 429:
-                    why = _reason(error.response.body) or why
+                    why = refusal_text(error.response.body) or why
                     self._set("refused", why + ("; set MONITORING_TOKEN" if status == 401 else ""))
                     return
             except ConnectionClosed as error:
@@ -343,11 +343,3 @@ class ViewFeed:
                 return
         subscription.refusal = ""
         subscription.is_awaited = False
-
-
-def _reason(body: bytes | bytearray | None) -> str:
-    try:
-        found = json.loads(body or b"")
-        return one_line(str(found.get("detail") or found.get("error") or ""))
-    except (ValueError, AttributeError):
-        return one_line((body or b"")[:200].decode(errors="replace"))

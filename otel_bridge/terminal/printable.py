@@ -8,10 +8,11 @@ Source: Unicode Technical Report 36 on bidirectional spoofing; ECMA-48 for C0 an
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Final
 
-__all__ = ["one_line"]
+__all__ = ["one_line", "refusal_text"]
 
 _UNPRINTABLE: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufff9-\ufffb]"
@@ -27,3 +28,20 @@ def one_line(text: str) -> str:
     length stays as it is, without a limit.
     """
     return _UNPRINTABLE.sub(_MARK, text)
+
+
+def refusal_text(body: bytes | bytearray | None) -> str:
+    """
+    Return the sentence in which a collector refuses a request, in one line; never raises.
+
+    Args:
+        body: Of its answer: JSON with ``detail`` or ``error``. Of anything else the first 200
+            characters are returned; None or empty: nothing.
+    """
+    text = (body or b"").decode(errors="replace")
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    said = (found.get("detail") or found.get("error")) if isinstance(found, dict) else None
+    return one_line(str(said or text[:200]))
