@@ -24,6 +24,7 @@ __all__ = [
     "Window",
     "list_window",
     "merge_listings",
+    "no_row",
     "whole_window",
     "window",
 ]
@@ -162,3 +163,8 @@ def whole_window(parts: Sequence[Listing], head: type[BaseModel]) -> Window:
     part = parts[0]
     shown = head.model_validate(part.sums)
     return Window(shown.model_dump(), {key: part.row(key) for _, key in part.order})
+
+
+def no_row(key: str) -> bytes:
+    """Raise ``KeyError``: what a listing without rows gives as the function that makes them."""
+    raise KeyError(key)

@@ -18,7 +18,7 @@ from otel_bridge_collector.views.attention.entries import (
     of_tasks,
     of_workers,
 )
-from otel_bridge_collector.views.listing import Listing, Scope, Window
+from otel_bridge_collector.views.listing import Listing, Scope, Window, no_row
 from otel_bridge_collector.views.state import MAX_NAMES, ViewState
 from otel_bridge_collector.views.workers.queues import Known, add_up_queues, known_queues
 from otel_bridge_collector.views.workers.workers import held_by, shown_by_key
@@ -71,14 +71,10 @@ def compute(state: ViewState, params: OverviewParams, scope: Scope) -> Listing:
         "attention": of_tasks(model, state.trouble, standing, partial(_failed, state)),
         "shared": None if scope is not None else _shared(state),
     }
-    return Listing((), _no_row, sums)
+    return Listing((), no_row, sums)
 
 
 _HAS_FAILED: Final = 1 << FAILED
-
-
-def _no_row(key: str) -> bytes:
-    raise KeyError(key)
 
 
 def _failed(state: ViewState, task: Task) -> int:

@@ -1,5 +1,6 @@
 /** What the details of a job or row say. Pure; times in milliseconds. */
 import { dateTime, duration, elapsed, reasonText, STATUS_LABELS, timeOfDayMs } from "../lib/format";
+import { isToday } from "../names/days";
 import { slowText } from "../names/outcome";
 import { newestAttempt } from "../tree/seek";
 import type { AttemptRow, TreeRow, WorkerRow } from "../views/view-types";
@@ -101,8 +102,7 @@ export function slowFacts({ slow }: { slow: number | null }): Fact[] {
 
 /** A moment: the time of today, else with its date. */
 export function moment(name: string, at: number, now: number): Fact {
-  const isToday = new Date(at).toDateString() === new Date(now).toDateString();
-  return { name, text: isToday ? timeOfDayMs(at) : dateTime(at), title: dateTime(at) };
+  return { name, text: isToday(at, now) ? timeOfDayMs(at) : dateTime(at), title: dateTime(at) };
 }
 
 /** The jobs below a row by status, those that there are: `12 done`, `3 failed`. */

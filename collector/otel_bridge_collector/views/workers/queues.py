@@ -12,7 +12,7 @@ from otel_bridge_collector.views.attention.stuck import (
     add_up,
     stuck,
 )
-from otel_bridge_collector.views.listing import Listing, Scope, Window, list_window
+from otel_bridge_collector.views.listing import Listing, Scope, Window, list_window, no_row
 from otel_bridge_collector.views.state import ViewState, ms
 from otel_bridge_collector.wire.views.params import ListParams
 from otel_bridge_collector.wire.views.queues import QueueRow
@@ -83,11 +83,7 @@ def compute(state: ViewState, params: ListParams, scope: Scope) -> Listing:
     """
     del params
     known = Known({}, state.takers(), state.now) if scope is not None else known_queues(state)
-    return Listing((), _no_row, {"known": known, "first": state.queues})
-
-
-def _no_row(key: str) -> bytes:
-    raise KeyError(key)
+    return Listing((), no_row, {"known": known, "first": state.queues})
 
 
 def merge(parts: Sequence[Listing], params: ListParams) -> Window:
