@@ -449,6 +449,8 @@ async def test_the_subscription_comes_back_by_itself(
         await asyncio.to_thread(
             wait_until, lambda: client.publish("nexus:events", b"one") == 1, "the subscriber"
         )
+    # Redis answers the publisher before it writes to its subscribers.
+    await asyncio.to_thread(wait_until, lambda: found == [b"one"], "the first message")
     own_redis.kill()
     await asyncio.to_thread(own_redis.start)
     with own_redis.client() as client:
