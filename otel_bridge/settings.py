@@ -146,8 +146,8 @@ class BridgeSettings(BaseSettings):
         default="auto", validation_alias="MONITORING_CHANNELS"
     )
     """When appended events are also published to the channels: ``auto`` where a program other than
-    a collector listens (on a Cluster and behind Sentinels always), ``always``, or ``never``. Set
-    ``always`` if programs subscribe at a replica of a ``redis://`` server."""
+    a collector listens (behind Sentinels always, on a Cluster never), ``always``, or ``never``. Set
+    ``always`` if programs subscribe at a replica of a ``redis://`` server, or at a Cluster."""
 
     heartbeat_interval_sec: float = Field(
         default=10, gt=0, allow_inf_nan=False, validation_alias="MONITORING_HEARTBEAT_INTERVAL_SEC"

@@ -5,11 +5,22 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from redis.exceptions import AskError, ClusterCrossSlotError, NoPermissionError
+from redis.exceptions import (
+    AskError,
+    ClusterCrossSlotError,
+    ClusterDownError,
+    MasterDownError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TryAgainError,
+)
 
+from otel_bridge.errors import TransportError, TransportRejectedError
 from otel_bridge.urls import redact_url
 
-__all__ = ["failure_reason", "is_cluster_reply", "needs_operator"]
+__all__ = ["append_failure", "failure_reason", "is_cluster_reply", "needs_operator"]
 
 _CLUSTER_ERRORS: Final = (AskError, ClusterCrossSlotError)
 """``MOVED`` is a kind of ``AskError``. A client of a Cluster follows both and never raises them."""
@@ -21,6 +32,33 @@ another node, or of several slots."""
 _DENIAL_TEXTS: Final = ("ACL failure", "can't run this command")
 """Denials by an ACL inside a script: of Redis 7, and of Redis 6.2."""
 _MAX_CHARS: Final = 200
+
+_TEMPORARY_ERRORS: Final = (
+    ClusterDownError,
+    MasterDownError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    TryAgainError,
+)
+_TEMPORARY_CODES: Final = (
+    "ACL failure",
+    "BUSY",
+    "DENIED",
+    "MISCONF",
+    "NOREPLICAS",
+    "OOM",
+    "READONLY",
+    "UNKILLABLE",
+    "WRONGTYPE",
+    "can't run this command",
+    "cluster is down",
+    "unauthenticated",
+)
+"""Texts of error replies that have nothing to do with the batch: Redis recovers, or an operator
+fixes them, so the batch is sent again. redis-py has classes for some of these codes only, and Redis
+6.2 puts the codes of errors inside a script into the text. Two of the texts have no code: a denial
+by an ACL inside a script, and a password that Redis has required since the client connected."""
 
 
 def is_cluster_reply(error: BaseException) -> bool:
@@ -70,3 +108,27 @@ def failure_reason(error: BaseException, url: str | None = None) -> str:
         return f"{where} is one node of a Redis Cluster; write redis+cluster:// in its URL"
     text = str(error)[:_MAX_CHARS]
     return f"{kind}: {text}" if text else kind
+
+
+def append_failure(error: ResponseError, url: str) -> TransportError:
+    """
+    Say whether a batch that Redis answered with an error is worth sending again; never raises.
+
+    Args:
+        error: Redis' answer to the script that appends.
+        url: Of the server, shown without its password where it is the cause.
+
+    Returns:
+        A ``TransportError`` if the error has nothing to do with the batch, with ``needs_operator``
+        where it stays until a permission or the URL is changed; else a ``TransportRejectedError``.
+        Its text has at most 200 characters of the answer.
+    """
+    reason = failure_reason(error, url)
+    if is_cluster_reply(error):
+        return TransportError(reason, needs_operator=True)
+    text, reason = str(error), f"Redis answered {reason}"
+    if needs_operator(error):
+        return TransportError(reason, needs_operator=True)
+    if isinstance(error, _TEMPORARY_ERRORS) or any(code in text for code in _TEMPORARY_CODES):
+        return TransportError(reason)
+    return TransportRejectedError(reason)

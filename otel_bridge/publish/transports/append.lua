@@ -10,7 +10,9 @@
 --       A route is a set of channels: 's' (stats channel too) or '-' (not), then the project id;
 --       empty: no project channel. Each event's route is an index from 0 in two bytes, high byte
 --       first. Routes are few; an argument per event would cost as much as its PUBLISH does.
--- Reply: {epoch, last stream id, events skipped, messages refused by an ACL}
+-- Reply: {epoch, last stream id, events skipped, messages refused by an ACL, linger in ms}
+--        The linger is the meta hash's field linger_ms while the log's time, the milliseconds of its
+--        last id, is not past linger_until_ms; else 0. Redis' TIME would need a further permission.
 local call, pcall, sub, byte, type = redis.call, redis.pcall, string.sub, string.byte, type
 local stream, producer, meta = KEYS[1], KEYS[2], KEYS[3]
 local events_channel, stats_channel, prefix = ARGV[5], ARGV[6], ARGV[7]
@@ -121,4 +123,10 @@ if not id then
   local last = call('XREVRANGE', stream, '+', '-', 'COUNT', 1)
   id = last[1] and last[1][1] or '0-0'
 end
-return {epoch, id, skipped, refused}
+-- HGET, not HMGET: the permissions that the documentation has listed so far are enough.
+local linger_ms = tonumber(call('HGET', meta, 'linger_ms') or 0) or 0
+if linger_ms > 0 then
+  local until_ms = tonumber(call('HGET', meta, 'linger_until_ms') or 0) or 0
+  if until_ms < tonumber(string.match(id, '%d+')) then linger_ms = 0 end
+end
+return {epoch, id, skipped, refused, linger_ms}

@@ -76,6 +76,9 @@ class AppendResult(NamedTuple):
     unstored: int = 0
     """Stacks that could not be stored, by an ACL or an older collector; their events are in the
     log."""
+    linger_ms: int = 0
+    """How long to collect events for a batch, in milliseconds; 0: as the publisher's settings say.
+    The leader of the collectors sets it while publishers send many small batches."""
 
 
 class LogEntry(NamedTuple):

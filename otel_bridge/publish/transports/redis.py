@@ -25,32 +25,16 @@ from importlib import resources
 from typing import Any, Final
 
 import redis
-from redis.exceptions import (
-    ClusterDownError,
-    MasterDownError,
-    NoPermissionError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    ResponseError,
-    TryAgainError,
-)
+from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
-from otel_bridge.errors import FencedError, TransportError, TransportRejectedError
+from otel_bridge.errors import FencedError, TransportError
 from otel_bridge.lines.line import MAX_LINES
 from otel_bridge.publish.redis_clients import REDIS_ERRORS, check_url, close, connect
-from otel_bridge.publish.redis_failures import (
-    failure_reason,
-    is_cluster_reply,
-    needs_operator,
-)
+from otel_bridge.publish.redis_failures import append_failure, failure_reason
 from otel_bridge.publish.redis_keys import RedisKeys
 from otel_bridge.publish.redis_options import connection_options
 from otel_bridge.publish.transports.base import AppendResult, Outgoing, SpanLines, SpanStack
-from otel_bridge.publish.transports.redis_channels import (
-    collectors_channel,
-    sees_all_subscribers,
-)
+from otel_bridge.publish.transports.redis_channels import collectors_channel, decide_channels
 from otel_bridge.settings import BridgeSettings
 
 # Resolving a host name imports encodings.idna. If the bus's thread did that during a fork, the
@@ -77,33 +61,6 @@ _EMPTY_LOG: Final = "0:0-0"
 _RECHECK_SEC: Final = 1.0
 """After so long without a batch the pool looks first whether the server has closed the connection,
 which costs as much as a batch does."""
-
-_TEMPORARY_ERRORS: Final = (
-    ClusterDownError,
-    MasterDownError,
-    NoPermissionError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    TryAgainError,
-)
-_TEMPORARY_CODES: Final = (
-    "ACL failure",
-    "BUSY",
-    "DENIED",
-    "MISCONF",
-    "NOREPLICAS",
-    "OOM",
-    "READONLY",
-    "UNKILLABLE",
-    "WRONGTYPE",
-    "can't run this command",
-    "cluster is down",
-    "unauthenticated",
-)
-"""Texts of error replies that have nothing to do with the batch: Redis recovers, or an operator
-fixes them, so the batch is sent again. redis-py has classes for some of these codes only, and Redis
-6.2 puts the codes of errors inside a script into the text. Two of the texts have no code: a denial
-by an ACL inside a script, and a password that Redis has required since the client connected."""
 
 
 class RedisSender:
@@ -134,8 +91,11 @@ class RedisSender:
         timeout_sec = settings.send_timeout_ms / 1000
         self._options = connection_options(timeout_sec, timeout_sec)
         self._candidate_epoch = secrets.token_hex(4)
-        is_selective = settings.channels == "auto" and sees_all_subscribers(url)
-        self._collectors = collectors_channel(settings.events_channel) if is_selective else ""
+        channels = decide_channels(settings.channels, url)
+        self._events_channel = "" if channels == "never" else settings.events_channel
+        self._collectors = (
+            collectors_channel(settings.events_channel) if channels == "where heard" else ""
+        )
         self._client: Any = None  # redis-py's execute_command has no types
         # The connection of the client's pool that is in use, if the client has one server only.
         self._connection: Any = None
@@ -161,17 +121,17 @@ class RedisSender:
             A record: ``position`` of the log's last entry after the append, as text, and how many
             events were ``skipped`` (the log had them already);
             ``refused`` counts Pub/Sub messages that an ACL denied, ``unstored`` stacks that it kept
-            from being stored; ``rejected`` is 0.
+            from being stored; ``rejected`` is 0. ``linger_ms`` is how long the leader of the
+            collectors asks publishers to collect events for a batch.
 
         Raises:
             TransportRejectedError: Redis answered with an error that no later attempt can avoid.
             TransportError: Redis cannot be reached, or answered with an error that may pass, such
                 as a denial by an ACL or a lack of memory.
         """
-        events_channel = "" if self._settings.channels == "never" else self._settings.events_channel
         stacks = [event.stack for event in batch if event.stack is not None]
         unstored = self.store_stacks(stacks) if stacks else 0
-        result = self._append(producer_id, first_n, batch, events_channel, "")
+        result = self._append(producer_id, first_n, batch, self._events_channel, "")
         return result._replace(unstored=unstored) if unstored else result
 
     def store_stacks(self, stacks: Sequence[SpanStack]) -> int:
@@ -300,11 +260,13 @@ class RedisSender:
             self._collectors,
             *_event_arguments(batch),
         ]
-        epoch, last_id, skipped, refused = self._call(lambda: self._run(arguments))
+        # Each release runs its own script, by its hash, so it knows the reply's elements.
+        epoch, last_id, skipped, refused, linger_ms = self._call(lambda: self._run(arguments))
         if epoch.decode() == self._candidate_epoch:
             # The candidate is in use: if the stream is deleted, the new log needs another epoch.
             self._candidate_epoch = secrets.token_hex(4)
-        return AppendResult(f"{epoch.decode()}:{last_id.decode()}", skipped, refused)
+        position = f"{epoch.decode()}:{last_id.decode()}"
+        return AppendResult(position, skipped, refused, linger_ms=linger_ms)
 
     def _call(self, command: Callable[[], Any]) -> Any:
         try:
@@ -371,18 +333,10 @@ class RedisSender:
         text = str(error)
         if _FENCED in text:
             return FencedError("another collector appends the events of external publishers")
-        reason = failure_reason(error, self._url)
-        if is_cluster_reply(error):
-            return TransportError(reason, needs_operator=True)
-        reason = f"Redis answered {reason}"
-        if needs_operator(error):
-            return TransportError(reason, needs_operator=True)
         if isinstance(error, ReadOnlyError) or "READONLY" in text:
             # After a failover this server is a replica: connect again, to the present master.
             self.close()
-        if isinstance(error, _TEMPORARY_ERRORS) or any(code in text for code in _TEMPORARY_CODES):
-            return TransportError(reason)
-        return TransportRejectedError(reason)
+        return append_failure(error, self._url)
 
     def close(self) -> None:
         """Close the connection, if there is one; the next ``send`` opens another."""

@@ -9,7 +9,7 @@ import pytest
 
 from otel_bridge.errors import PositionLostError
 from otel_bridge.publish.transports import memory
-from otel_bridge.publish.transports.base import Outgoing
+from otel_bridge.publish.transports.base import AppendResult, Outgoing
 from otel_bridge.publish.transports.memory import (
     DEFAULT_MAX_EVENTS,
     MemoryLog,
@@ -28,7 +28,7 @@ def test_positions_count_from_one_within_an_epoch() -> None:
     log, other = MemoryLog(), MemoryLog()
     assert log.first_position() == log.last_position() == f"{log.epoch}:0"
     result = log.append("p", 1, events(3))
-    assert result == (f"{log.epoch}:3", 0, 0, 0, 0)
+    assert result == AppendResult(f"{log.epoch}:3", skipped=0, refused=0)
     assert [entry.position for entry in log.newest(9, None)] == [
         f"{log.epoch}:{number}" for number in (3, 2, 1)
     ]

@@ -76,42 +76,11 @@ def test_a_batch_may_have_as_many_routes_as_events() -> None:
     assert struct.unpack(">1000H", indexes) == tuple(range(1000))
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [
-        "ACL failure in script: ERR NOPERM",
-        "BUSY Redis is busy running a script",
-        "DENIED by the administrator",
-        "MISCONF Errors writing to the AOF file",
-        "NOREPLICAS Not enough good replicas to write",
-        "OOM command not allowed when used memory > 'maxmemory'",
-        "ERR Error running script: -READONLY You can't write against a read only replica",
-        "UNKILLABLE Sorry the script already executed write commands",
-        "WRONGTYPE Operation against a key holding the wrong kind of value",
-        "ERR this user can't run this command",
-        "ERR unauthenticated client",
-        "Script attempted to execute a command while the cluster is down",
-    ],
-)
-def test_a_reply_that_is_not_about_the_batch_is_temporary(
-    reply: str, make_settings: MakeSettings
-) -> None:
-    """Redis recovers from these, or an operator fixes them, so the batch is sent again."""
-    failure = RedisSender("redis://127.0.0.1:1", make_settings())._failure(ResponseError(reply))
-    assert type(failure) is TransportError
-    assert str(failure) == f"Redis answered ResponseError: {reply}"
-
-
-def test_a_reply_of_a_temporary_class_is_temporary(make_settings: MakeSettings) -> None:
-    """Of some replies redis-py removes the code, so their class decides."""
-    failure = RedisSender("redis://127.0.0.1:1", make_settings())._failure(ReadOnlyError("no"))
-    assert type(failure) is TransportError
-
-
-def test_any_other_reply_rejects_the_batch(make_settings: MakeSettings) -> None:
-    """An unknown error reply would come again, so the batch is dropped; its text is shortened."""
-    failure = RedisSender("redis://127.0.0.1:1", make_settings())._failure(
-        ResponseError("ERR " + "x" * 1000)
-    )
-    assert type(failure) is TransportRejectedError
-    assert str(failure) == "Redis answered ResponseError: ERR " + "x" * 196
+def test_a_replica_is_left_for_the_present_master(make_settings: MakeSettings) -> None:
+    """After READONLY, by class or in the text of a script's error, the sender connects again."""
+    sender = RedisSender("redis://127.0.0.1:1", make_settings())
+    for error in (ReadOnlyError("no"), ResponseError("ERR script: -READONLY You can't write")):
+        client = sender._connect()
+        assert type(sender._failure(error)) is TransportError
+        assert sender._connect() is not client
+    assert type(sender._failure(ResponseError("ERR unknown"))) is TransportRejectedError

@@ -1,17 +1,20 @@
 """
-The names by which the append script distinguishes collectors from other subscribers.
+When the append script publishes, and by which names it distinguishes collectors.
 
 What Redis makes of them: ``tests/integration/test_redis_channels.py``.
 """
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
+from otel_bridge.publish.transports import redis_channels
 from otel_bridge.publish.transports.redis_channels import (
     collectors_channel,
+    decide_channels,
     pattern_of,
-    sees_all_subscribers,
 )
 
 
@@ -38,13 +41,31 @@ def test_the_collectors_channel_is_below_the_events_channel() -> None:
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("redis://host", True),
-        ("valkeys://host:1/2", True),
-        ("unix:///run/redis.sock", True),
-        ("redis+sentinel://host/service", False),
-        ("rediss+cluster://host", False),
+        ("redis://host", "where heard"),
+        ("valkeys://host:1/2", "where heard"),
+        ("unix:///run/redis.sock?x=+cluster", "where heard"),
+        ("redis+sentinel://host/service", "always"),
+        ("rediss+cluster://host", "never"),
+        ("valkey+cluster://host", "never"),
     ],
 )
-def test_one_server_knows_its_subscribers(url: str, expected: bool) -> None:
-    """Subscribers at another node or at a replica are not counted where events are appended."""
-    assert sees_all_subscribers(url) is expected
+def test_by_itself_it_publishes_where_all_subscribers_are_known(url: str, expected: str) -> None:
+    """A master does not know a replica's subscribers; a Cluster copies a message to all nodes."""
+    assert decide_channels("auto", url) == expected
+    assert decide_channels("always", url) == "always"
+    assert decide_channels("never", url) == "never"
+
+
+def test_a_cluster_without_channels_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    """One warning a process names the setting and the cure; a choice of one's own needs none."""
+    redis_channels._warn_of_silent_channels.cache_clear()
+    with caplog.at_level(logging.INFO):
+        decide_channels("always", "redis+cluster://host")
+        decide_channels("never", "redis+cluster://host")
+        assert caplog.messages == []
+        decide_channels("auto", "redis+cluster://host")
+        decide_channels("auto", "redis+cluster://host")
+    (line,) = caplog.messages
+    assert "MONITORING_CHANNELS=auto" in line
+    assert "MONITORING_CHANNELS=always" in line
+    assert "/ws/monitor" in line
