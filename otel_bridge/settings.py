@@ -188,6 +188,13 @@ class BridgeSettings(BaseSettings):
     flush_interval_ms: float = Field(
         default=3, ge=0, le=1000, validation_alias="MONITORING_FLUSH_INTERVAL_MS"
     )
+    linger_max_ms: int = Field(
+        default=50, ge=0, le=1000, validation_alias="MONITORING_LINGER_MAX_MS"
+    )
+    """The longest that publishers collect events for a batch, instead of the interval above, while
+    the leader of the collectors finds that Redis gets many small batches; 0: they never do. One
+    with 0 or less than the leader's holds to its own."""
+
     send_timeout_ms: float = Field(
         default=100, gt=0, le=60_000, validation_alias="MONITORING_SEND_TIMEOUT_MS"
     )

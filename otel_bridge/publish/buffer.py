@@ -6,7 +6,7 @@ caller pays for two C calls only. The bus's thread, the one consumer, empties it
 milliseconds, also while the log cannot be reached: it encodes the items and moves them to the
 ``SendBuffer``. So span objects are released soon, and what waits during an outage is encoded and
 bounded in number and in bytes. A full buffer drops its oldest event and counts it, but never one of
-the batch in flight.
+the batch in flight. ``Linger`` says how long a batch that is not full waits for more events.
 
 Source: OTel SDK ``BatchProcessor`` (drop-oldest). It reports its drops as metrics only; the counts
 here are exact and are sent with the worker's heartbeat.
@@ -19,11 +19,14 @@ import threading
 from collections import deque
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-__all__ = ["ENTRY_OVERHEAD_BYTES", "EventQueue", "FlushRequest", "SendBuffer"]
+__all__ = ["ENTRY_OVERHEAD_BYTES", "EventQueue", "FlushRequest", "Linger", "SendBuffer"]
 
 ENTRY_OVERHEAD_BYTES: Final = 150
 """Memory of one waiting event beside its JSON: a bytes object, a tuple, its place in the deque
 (``sys.getsizeof``: 33 + 64 + 8, and the text of the project id)."""
+_LINGER_KNOWN_SEC: Final = 10.0
+"""A linger that no reply has confirmed for so long does not hold any more; the leader of the
+collectors renews it each 2 s."""
 
 
 class EventQueue:
@@ -148,6 +151,21 @@ class SendBuffer(Generic[_T]):
         """Memory of the events, the batch in flight included: JSON plus overhead."""
         return self._bytes
 
+    def has_batch(self, limit: int) -> bool:
+        """
+        Whether waiting for more events is of no use: a batch is in flight, or one could be full.
+
+        Also once half of a bound is reached, so that no event is dropped for a larger batch.
+
+        Args:
+            limit: Bound on the events of a batch, as for ``form_batch``.
+        """
+        return (
+            bool(self.batch)
+            or len(self._waiting) >= min(limit, self._max_events // 2)
+            or self._bytes >= self._max_bytes // 2
+        )
+
     @property
     def first_n(self) -> int:
         """The number of the first event in the batch in flight, or else in the next one; from 1."""
@@ -205,6 +223,54 @@ class SendBuffer(Generic[_T]):
     def _release(self, event: _T) -> None:
         self._bytes -= len(event.data) + ENTRY_OVERHEAD_BYTES
         self.removed += 1
+
+
+class Linger:
+    """
+    How long a batch that is not full waits for more events; for the bus's thread alone.
+
+    The leader of the collectors sets it in the log while Redis gets many small batches, and each
+    reply of the log carries it. It replaces ``MONITORING_FLUSH_INTERVAL_MS`` where it is longer.
+    After 10 s without a reply it does not hold any more. No method waits or raises.
+
+    Args:
+        max_ms: Bound on it, ``MONITORING_LINGER_MAX_MS`` (50); 0: batches never wait.
+        flush_interval_ms: What events have waited already when they reach the send buffer.
+    """
+
+    def __init__(self, max_ms: float, flush_interval_ms: float) -> None:
+        self._max_ms = max_ms
+        self._flush_interval_ms = flush_interval_ms
+        self._ms = 0.0
+        self._known_until = float("-inf")
+        self._until: float | None = None
+
+    def note_reply(self, linger_ms: float, now: float) -> None:
+        """
+        Note what a reply of the log says, for the batches after it.
+
+        Args:
+            linger_ms: In milliseconds; 0 or less: none.
+            now: Monotonic time in seconds.
+        """
+        self._ms = min(linger_ms, self._max_ms)
+        self._known_until = now + _LINGER_KNOWN_SEC
+
+    def end_batch(self) -> None:
+        """Let the next batch wait from its own start on; call it when a batch is sent."""
+        self._until = None
+
+    def wait_sec(self, now: float) -> float:
+        """
+        Return how long the batch that is being collected still waits, in seconds; 0: send it.
+
+        Args:
+            now: Monotonic time in seconds; that of the first call for a batch is its start.
+        """
+        if self._until is None:
+            ms = self._ms if now < self._known_until else 0.0
+            self._until = now + max(0.0, ms - self._flush_interval_ms) / 1000
+        return max(0.0, self._until - now)
 
 
 class FlushRequest:

@@ -27,7 +27,7 @@ from otel_bridge.forking import current_incarnation
 from otel_bridge.lines.drain import LineDrain
 from otel_bridge.lines.line_queue import LineQueue
 from otel_bridge.mapping.mapper import SpanMapper
-from otel_bridge.publish.buffer import EventQueue, FlushRequest, SendBuffer
+from otel_bridge.publish.buffer import EventQueue, FlushRequest, Linger, SendBuffer
 from otel_bridge.publish.line_sender import LineSender
 from otel_bridge.publish.open_spans import OpenSpans
 from otel_bridge.publish.retry import Breaker
@@ -149,6 +149,7 @@ class Publisher:
             settings.buffer_max_events, settings.buffer_max_bytes
         )
         self.breaker = Breaker()
+        self._linger = Linger(settings.linger_max_ms, settings.flush_interval_ms)
         self.published = self.skipped = self.refused = self.failed_attempts = 0
         self.rejected = self.ignored = self.intermediate = self.stacks_lost = 0
         self.stacks = FailureStacks(settings.app_packages)
@@ -292,6 +293,17 @@ class Publisher:
         if self.lines is not None and not self.breaker.failures:
             self.lines.send(at_once=at_once)
 
+    def linger_sec(self, now: float) -> float:
+        """
+        Return how long to wait for more events before ``send``, in seconds; 0: call it now.
+
+        Args:
+            now: Monotonic time of ``clock`` in seconds.
+        """
+        if self.send_buffer.has_batch(self._settings.batch_max_events):
+            return 0.0
+        return self._linger.wait_sec(now)
+
     def send(self) -> None:
         """
         Send one batch to the log (the stream of all events) and count the result; never raises.
@@ -303,6 +315,7 @@ class Publisher:
         attempt is due.
         """
         batch = self.send_buffer.form_batch(self._settings.batch_max_events)
+        self._linger.end_batch()
         try:
             result = self._sender.send(self._producer_id, self.send_buffer.first_n, batch)
         except TransportRejectedError as error:
@@ -319,6 +332,7 @@ class Publisher:
             self.rejected += result.rejected
             self.skipped += result.skipped
             self.refused += result.refused
+            self._linger.note_reply(result.linger_ms, self._clock.monotonic())
             self._note_lost_stacks(result.unstored)
             self.send_buffer.complete_batch()
             self._note_success()

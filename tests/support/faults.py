@@ -51,6 +51,8 @@ class FaultySender:
         """Raised instead of sending."""
         self.answers_lost = 0
         """So many sends are applied and then reported as failed."""
+        self.linger_ms = 0
+        """What each reply asks for."""
         self.gate = threading.Event()
         """A send waits here; open unless a test closes it."""
         self.gate.set()
@@ -69,7 +71,7 @@ class FaultySender:
         if self.answers_lost:
             self.answers_lost -= 1
             raise TransportError("the answer was lost")
-        return result
+        return result._replace(linger_ms=self.linger_ms)
 
     def close(self) -> None:
         self.closed += 1

@@ -35,9 +35,10 @@ async def push(request: Request) -> Response:
     refused, its sender would repeat it for ever and never send the next one.
 
     Answers 200 with ``position`` (of the log's end), ``skipped`` (events that the log had already),
-    ``refused`` (Pub/Sub messages that Redis denied) and ``rejected``. 400: the batch is malformed.
-    408 and 413: the body is too slow or too large. 503 with ``Retry-After``: the event log cannot
-    be reached.
+    ``refused`` (Pub/Sub messages that Redis denied), ``rejected`` and ``linger_ms`` (how long to
+    collect events for a batch; 0: as the sender's settings say). 400: the batch is malformed. 408
+    and 413: the body is too slow or too large. 503 with ``Retry-After``: the event log cannot be
+    reached.
     """
     collector: Collector = request.app.state.collector
     max_event_bytes = collector.bridge_settings.max_event_size_bytes

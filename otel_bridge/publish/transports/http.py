@@ -220,7 +220,8 @@ class HttpSender:
             A record: ``position`` of the log's last entry after the append, as text, and how many
             events were ``skipped`` (the log had them already) or ``rejected`` (the token may not
             write them); ``refused`` counts Pub/Sub messages that a Redis ACL denied; ``unstored``
-            the stacks that could not be stored.
+            the stacks that could not be stored. ``linger_ms`` is how long the leader of the
+            collectors asks publishers to collect events for a batch.
 
         Raises:
             TransportRejectedError: The collector answered 400, 413 or 422.
@@ -337,6 +338,7 @@ def _result(body: bytes, unstored: int) -> AppendResult:
     try:
         answer: Any = pydantic_core.from_json(body)
         counts = [int(answer.get(name, 0)) for name in ("skipped", "refused", "rejected")]
-        return AppendResult(str(answer["position"]), *counts)._replace(unstored=unstored)
+        linger_ms = int(answer.get("linger_ms", 0))  # a collector of an older release has none
+        return AppendResult(str(answer["position"]), *counts, unstored, linger_ms)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise TransportError("the answer is not from a collector") from None

@@ -6,6 +6,7 @@ import sys
 import threading
 from typing import NamedTuple
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from otel_bridge.publish.buffer import (
     ENTRY_OVERHEAD_BYTES,
     EventQueue,
     FlushRequest,
+    Linger,
     SendBuffer,
 )
 
@@ -233,3 +235,58 @@ def test_a_flush_begins_with_its_target_alone() -> None:
     """A flush knows how many items it waits for; neither of its two steps is done yet."""
     request = FlushRequest(7)
     assert (request.target, request.buffer_target, request.done.is_set()) == (7, None, False)
+
+
+def test_a_batch_is_worth_waiting_for_until_it_can_be_full() -> None:
+    """Not once one is in flight, nor at half of a bound, where waiting could drop an event."""
+    size = 50 + ENTRY_OVERHEAD_BYTES
+    for limit, max_events, max_bytes, full_at in (
+        (4, 100, 100 * size, 4),
+        (256, 10, 100 * size, 5),
+        (256, 100, 6 * size, 3),
+        (1, 100, 100 * size, 1),
+    ):
+        buffer: SendBuffer[Event] = SendBuffer(max_events, max_bytes)
+        for number in range(full_at - 1):
+            buffer.add(Event(number))
+            assert not buffer.has_batch(limit)
+        buffer.add(Event(full_at))
+        assert buffer.has_batch(limit)
+    buffer = SendBuffer(100, 100 * size)
+    buffer.add(Event(0))
+    assert not buffer.has_batch(256)
+    buffer.form_batch(256)
+    assert buffer.has_batch(256)
+
+
+def test_a_linger_counts_from_the_start_of_a_batch() -> None:
+    """It includes the flush interval, which the events have waited already; each batch has one."""
+    linger = Linger(50, 3)
+    assert linger.wait_sec(0.0) == 0
+    linger.end_batch()
+    linger.note_reply(25, 0.0)
+    assert linger.wait_sec(1.0) == pytest.approx(0.022)
+    assert linger.wait_sec(1.02) == pytest.approx(0.002)
+    assert linger.wait_sec(1.03) == 0
+    linger.end_batch()
+    assert linger.wait_sec(1.03) == pytest.approx(0.022)
+
+
+@pytest.mark.parametrize(
+    ("max_ms", "linger_ms", "expected"),
+    [(50, 1_000_000, 0.047), (0, 50, 0), (50, 2, 0), (50, 0, 0), (50, -5, 0)],
+)
+def test_a_linger_is_bounded(max_ms: int, linger_ms: int, expected: float) -> None:
+    """By the publisher's own setting; one below the flush interval changes nothing."""
+    linger = Linger(max_ms, 3)
+    linger.note_reply(linger_ms, 0.0)
+    assert linger.wait_sec(0.0) == pytest.approx(expected)
+
+
+def test_a_linger_is_forgotten_without_a_reply() -> None:
+    """After 10 s it is not known whether it still holds, so a batch does not wait."""
+    linger = Linger(50, 3)
+    linger.note_reply(50, 0.0)
+    assert linger.wait_sec(9.9) > 0
+    linger.end_batch()
+    assert linger.wait_sec(10.0) == 0

@@ -480,3 +480,99 @@ def test_connecting_to_an_unknown_scheme_fails_at_once(make_settings: MakeSettin
     """An unknown scheme is an error that names the setting and the known schemes."""
     with pytest.raises(UnknownTransportError, match=r"'kafka' in MONITORING_BUS_URL; known: mem"):
         EventBus.connect(make_settings(bus_url="kafka://x"))
+
+
+def lingering(make_settings: MakeSettings, **settings: Any) -> tuple[Rig, FakeClock]:
+    """A bus whose log asks for 50 ms, on a clock that stands still; one batch was sent."""
+    clock = FakeClock()
+    rig = Rig(make_settings(**settings), clock=clock)
+    rig.sender.linger_ms = 50
+    rig.bus.publish(event(0))
+    wait_until(lambda: rig.bus.counters.published == 1, "the first batch")
+    return rig, clock
+
+
+def wait_for_buffered(rig: Rig, count: int) -> None:
+    """Until so many events wait in the send buffer."""
+    buffer = rig.bus._publisher.send_buffer
+    wait_until(lambda: len(buffer) == count, f"{count} events in the send buffer")
+
+
+def wait_for_published(rig: Rig, count: int) -> None:
+    wait_until(lambda: rig.bus.counters.published == count, f"{count} events in the log")
+
+
+def lengths(rig: Rig) -> list[int]:
+    return [length for _, _, length in rig.sender.batches]
+
+
+def test_a_batch_lingers_as_the_log_asks(make_settings: MakeSettings) -> None:
+    """Events that come within the linger are one batch; without it they are sent as they come."""
+    rig, clock = lingering(make_settings)
+    for number in range(1, 41):
+        rig.bus.publish(event(number))
+        wait_for_buffered(rig, number)
+    assert lengths(rig) == [1]
+    rig.sender.linger_ms = 0
+    clock.advance(0.05)  # the thread has waited since the first of these events
+    wait_for_published(rig, 41)
+    assert lengths(rig) == [1, 40]
+    rig.bus.publish(event(41))
+    wait_for_published(rig, 42)
+    assert rig.numbers() == list(range(42))
+    assert rig.bus.shutdown(5)
+
+
+def test_a_full_batch_does_not_linger(make_settings: MakeSettings) -> None:
+    """With 256 events, or at half of the buffer's bound, a batch goes though the clock stands."""
+    for settings, expected in (({}, 256), ({"buffer_max_events": 20}, 10)):
+        rig, _ = lingering(make_settings, **settings)
+        for number in range(expected - 1):
+            rig.bus.publish(event(number))
+        wait_for_buffered(rig, expected - 1)
+        assert lengths(rig) == [1]
+        rig.bus.publish(event(999))
+        wait_for_published(rig, expected + 1)
+        assert lengths(rig) == [1, expected]
+        assert rig.bus.counters.dropped == 0
+        assert rig.bus.shutdown(5)
+
+
+def test_neither_a_flush_nor_the_end_waits_for_the_linger(make_settings: MakeSettings) -> None:
+    """Both send at once what is collected, though the clock stands still."""
+    rig, _ = lingering(make_settings)
+    rig.bus.publish(event(1))
+    wait_for_buffered(rig, 1)
+    assert rig.bus.flush(10)
+    assert rig.numbers() == [0, 1]
+    rig.bus.publish(event(2))
+    wait_for_buffered(rig, 1)
+    assert rig.bus.shutdown(5)
+    assert rig.numbers() == [0, 1, 2]
+
+
+def test_a_bus_with_linger_0_never_lingers(make_settings: MakeSettings) -> None:
+    """``MONITORING_LINGER_MAX_MS=0``: what the log asks for is ignored."""
+    rig, _ = lingering(make_settings, linger_max_ms=0)
+    for number in range(1, 4):
+        rig.bus.publish(event(number))
+        wait_for_published(rig, number + 1)
+    assert rig.bus.shutdown(5)
+
+
+def test_a_batch_that_failed_does_not_linger(make_settings: MakeSettings) -> None:
+    """During an outage the breaker alone says when the next attempt is due."""
+    rig, clock = lingering(make_settings)
+    rig.sender.failure = TransportError("gone")
+    rig.bus.publish(event(1))
+    wait_for_buffered(rig, 1)
+
+    def has_failed() -> bool:
+        clock.advance(0.05)  # again: the thread may begin to wait after the first
+        return rig.bus.counters.failed_attempts > 0
+
+    wait_until(has_failed, "the attempt")
+    rig.sender.failure = None
+    clock.advance(1)
+    wait_for_published(rig, 2)
+    assert rig.bus.shutdown(5)
