@@ -213,7 +213,20 @@ class _OwnNumbers(MetricsSource):
         yield _gauges("queue_depth", "Jobs waiting in the queue.", "queue", depths)
         yield from self._attention()
         yield _gauge("leader", "1 while this collector leads.", leads)
+        yield from self._linger()
         yield _counter("jobs_stalled_total", "Stalled jobs reported by this collector.", stalled)
+
+    def _linger(self) -> Iterator[Metric]:
+        """Of the leader alone, once it has measured: another collector does not know them."""
+        linger = self._collector.linger
+        if linger.rates is None or linger.linger_ms is None:
+            return
+        yield _gauge("linger_ms", "How long publishers collect events.", linger.linger_ms)
+        text = "Scripts that appended, and those of other programs, at most an event each."
+        yield _gauge("append_scripts_per_second", text, round(linger.rates.appends, 1))
+        if linger.rates.batch_events is not None:
+            text = "Events a script appended, the mean of the last round."
+            yield _gauge("append_batch_events", text, round(linger.rates.batch_events, 1))
 
     def _attention(self) -> Iterator[Metric]:
         """What people look for first: at most a second old, as the views are."""

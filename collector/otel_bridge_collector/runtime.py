@@ -30,6 +30,7 @@ from otel_bridge.publish.transports.stack_reader import read_stack
 from otel_bridge.settings import BridgeSettings
 from otel_bridge_collector.leader.external import ExternalIngester
 from otel_bridge_collector.leader.leader import Leader
+from otel_bridge_collector.leader.linger import LingerSetter
 from otel_bridge_collector.leader.stalled import StalledJobReporter
 from otel_bridge_collector.leader.stats import StatsPublisher
 from otel_bridge_collector.lines.service import LinesService
@@ -57,7 +58,7 @@ logger = logging.getLogger(__name__)
 
 MEMORY_URL: Final = "memory://collector"
 START_TIMEOUT_SEC: Final = 30.0
-_LEADER_TIMEOUT_SEC: Final = 2.0
+_TIMEOUTS: Final = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
 _EVALUATION_INTERVAL_SEC: Final = 1.0
 """Rates are sampled once a second; verdicts are also brought up to date when they are read."""
 
@@ -86,6 +87,7 @@ class Collector:
         snapshots: What ``/monitor/snapshot`` and the first message of a dashboard show.
         view_state: What views are computed from, as of at most a second ago; only to be read.
         lines: Log lines beside the log.
+        linger: How long the leader asks publishers to collect events for a batch.
         channel_messages_refused: Pub/Sub messages of appended events that Redis' ACL denied; their
             events are in the log all the same.
 
@@ -148,7 +150,9 @@ class Collector:
             slow_after_sec=settings.client_timeout_sec,
         )
         self.bus = EventBus.connect(self.bridge_settings)
-        self.redis = self._connect_redis(url)
+        self.redis: redis_asyncio.Redis | None = (
+            connect_async(url, **_TIMEOUTS) if is_redis(url) else None
+        )
         self._sender = open_sender(url, self.bridge_settings)
         self._send_lock = asyncio.Lock()
         self.lines = LinesService(
@@ -175,6 +179,14 @@ class Collector:
             evaluate=self.evaluated_model,
             publish=self.bus.publish,
         )
+        self.linger = LingerSetter(
+            max_ms=self.bridge_settings.linger_max_ms,
+            interval_sec=settings.stats_interval_sec,
+            redis=self.redis,
+            meta_key=self.redis_keys.log_meta(),
+            events=lambda: int(self.feed.batch_events.total),
+            position=lambda: self.ring.last_position,
+        )
         self.leader = Leader(
             collector_id,
             interval_sec=settings.stats_interval_sec,
@@ -182,6 +194,7 @@ class Collector:
                 stats_publisher.run_round,
                 self.stalled_reporter.run_round,
                 self.lines.trimmer.run_round,
+                self.linger.run_round,
             ),
             is_live=lambda: self.feed.is_live,
             redis=self.redis,
@@ -201,17 +214,6 @@ class Collector:
 
     def _open_receiver(self) -> Receiver:
         return open_receiver(self.bridge_settings.bus_url, self.bridge_settings)
-
-    @staticmethod
-    def _connect_redis(url: str) -> redis_asyncio.Redis | None:
-        if url.startswith("memory://"):
-            return None
-        found: redis_asyncio.Redis = connect_async(
-            url,
-            socket_timeout=_LEADER_TIMEOUT_SEC,
-            socket_connect_timeout=_LEADER_TIMEOUT_SEC,
-        )
-        return found
 
     async def start(self, timeout_sec: float = START_TIMEOUT_SEC) -> None:
         """
