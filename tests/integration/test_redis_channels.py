@@ -154,6 +154,36 @@ async def test_the_setting_decides(server: RedisServer, make_settings: MakeSetti
         sender.close()
 
 
+@pytest.mark.parametrize("kind", ["redis", "oldest", "valkey"])
+def test_a_program_at_a_replica_needs_always(kind: Kind, make_settings: MakeSettings) -> None:
+    """A master does not count a replica's subscribers; with ``always`` they get everything."""
+    with (
+        RedisServer(kind=kind, repl_diskless_sync_delay="0") as master,
+        RedisServer(kind=kind) as replica,
+        replica.client() as client,
+        client.pubsub() as pubsub,
+    ):
+        client.execute_command("REPLICAOF", "127.0.0.1", str(master.port))
+        wait_until(lambda: client.info("replication")["master_link_status"] == "up", "a link")
+        pubsub.psubscribe("nexus:*")
+        assert pubsub.get_message(timeout=5) is not None
+        for channels in ("auto", "always"):
+            sender = RedisSender(master.url, make_settings(channels=channels))
+            fields = {"event_type": "task_started", "task_id": channels}
+            sender.send(channels, 1, [Outgoing(json.dumps(fields).encode(), "p1")])
+            sender.close()
+        found: list[str] = []
+
+        def got_both() -> bool:  # in the order in which the master published
+            message = pubsub.get_message(timeout=0.05)
+            if message is not None and message["type"] == "pmessage":
+                found.append(json.loads(message["data"])["task_id"])
+            return len(found) == 2
+
+        wait_until(got_both, "events and project channel")
+        assert found == ["always", "always"]
+
+
 async def test_an_acl_without_pubsub_publishes_everything(
     server: RedisServer, make_settings: MakeSettings
 ) -> None:

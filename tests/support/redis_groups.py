@@ -98,10 +98,17 @@ class SentinelGroup:
 
 
 class RedisCluster:
-    """Three masters, a replica of each; a dead master is replaced after a second."""
+    """
+    Three masters, a replica of each; a dead master is replaced after a second.
 
-    def __init__(self, kind: Kind = "redis") -> None:
+    Args:
+        kind: Which servers to run.
+        has_replicas: Without them it starts in a second, and no master is replaced.
+    """
+
+    def __init__(self, kind: Kind = "redis", *, has_replicas: bool = True) -> None:
         self._kind: Kind = kind
+        self._size = 6 if has_replicas else 3
         self._stack = ExitStack()
         self.servers: list[RedisServer] = []
 
@@ -119,7 +126,7 @@ class RedisCluster:
         return self
 
     def _start(self) -> None:
-        buses = [str(free_port()) for _ in range(6)]
+        buses = [str(free_port()) for _ in range(self._size)]
         for number, bus in enumerate(buses):
             options: dict[str, Any] = {
                 "cluster_enabled": "yes",
@@ -137,7 +144,9 @@ class RedisCluster:
         for number, server in enumerate(self.servers[:3]):
             begin, end = (_SLOTS * part // 3 for part in (number, number + 1))
             self._ask(server, "CLUSTER", "ADDSLOTSRANGE", str(begin), str(end - 1))
-        wait_until(lambda: all(self._counts(s) == 6 for s in self.servers), "the nodes to meet")
+        wait_until(
+            lambda: all(self._counts(s) == self._size for s in self.servers), "the nodes to meet"
+        )
         for number, server in enumerate(self.servers[3:]):
             self._ask(server, "CLUSTER", "REPLICATE", ids[number])
         wait_until(lambda: all(self._is_ok(server) for server in self.servers), "the Cluster")
