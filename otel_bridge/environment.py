@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Set
 from typing import Any, Final, TypeVar
 
 from pydantic import SecretStr, ValidationError
@@ -18,7 +19,7 @@ from pydantic_settings import BaseSettings
 
 from otel_bridge.errors import ConfigurationError
 
-__all__ = ["env_name", "in_use", "load_settings"]
+__all__ = ["env_name", "in_use", "load_settings", "unknown_names"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,9 @@ _Settings = TypeVar("_Settings", bound=BaseSettings)
 
 _CURE: Final = "see .env.example"
 _MAX_SHOWN_CHARS: Final = 100
+_SERVICE_LINK: Final = re.compile(
+    r"MONITORING_(\w+_)?(SERVICE_(HOST|PORT\w*)|PORT_\d+_(TCP|UDP|SCTP)\w*)"
+)
 
 
 def load_settings(
@@ -101,3 +105,27 @@ def env_name(model: type[BaseSettings], field_or_alias: str) -> str:
     """Return the environment variable of a settings field, which may be given by its alias too."""
     field = model.model_fields.get(field_or_alias)
     return str(field.validation_alias) if field else field_or_alias
+
+
+def unknown_names(environ: Mapping[str, str], known: Set[str]) -> dict[str, str | None]:
+    """
+    Return the ``MONITORING_*`` and ``NEXUS_MONITORING_*`` variables that are no setting.
+
+    Only reads its arguments; never raises and has no limit.
+
+    Args:
+        environ: Variables by name, e.g. ``os.environ``; not modified.
+        known: The names of all settings.
+
+    Returns:
+        Each with the most similar setting, or None when none is similar. Without the variables that
+        Kubernetes sets in every pod for a Service called ``monitoring`` or ``monitoring-...``.
+    """
+    unknown: dict[str, str | None] = {}
+    for name, value in environ.items():
+        is_link = _SERVICE_LINK.fullmatch(name) or value.startswith(("tcp://", "udp://", "sctp://"))
+        is_ours = name.startswith(("MONITORING_", "NEXUS_MONITORING_"))
+        if is_ours and name not in known and not is_link:
+            near = difflib.get_close_matches(name, known, n=1)
+            unknown[name] = near[0] if near else None
+    return unknown

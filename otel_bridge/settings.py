@@ -8,18 +8,17 @@ as an argument and never stored in a global. pydantic-settings does not detect a
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from otel_bridge.environment import load_settings
+from otel_bridge.environment import load_settings, unknown_names
 from otel_bridge.errors import ConfigurationError
 from otel_bridge.events.content import DEFAULT_FACTS, contents_among
 from otel_bridge.events.encoding import DEFAULT_MAX_EVENT_SIZE_BYTES, MIN_EVENT_SIZE_BYTES
@@ -39,10 +38,6 @@ DEFAULT_COLLECTOR_URL: Final = "http://127.0.0.1:12000"
 DEFAULT_KEY_PREFIX: Final = "nexus"
 _KEY_PREFIX: Final = re.compile(r"[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)*")
 _MAX_KEY_PREFIX_CHARS: Final = 64
-
-_SERVICE_LINK: Final = re.compile(
-    r"MONITORING_(\w+_)?(SERVICE_(HOST|PORT\w*)|PORT_\d+_(TCP|UDP|SCTP)\w*)"
-)
 
 _LogLevel = Annotated[
     Literal["off", "debug", "info", "warning", "error"], BeforeValidator(lambda v: str(v).lower())
@@ -374,7 +369,8 @@ class BridgeSettings(BaseSettings):
                 the variable, the value (but no password) and the cure.
         """
         warn = logger.debug if is_quiet else logger.warning
-        for name, guess in unknown_names(os.environ).items():
+        known = {str(f.validation_alias) for f in cls.model_fields.values()} | COLLECTOR_NAMES
+        for name, guess in unknown_names(os.environ, known).items():
             hint = f"; did you mean {guess}?" if guess else ""
             warn("unknown setting %s is ignored%s", name, hint)
         disabled = os.environ.get("OTEL_SDK_DISABLED", "")
@@ -390,28 +386,3 @@ class BridgeSettings(BaseSettings):
                 ", ".join(stopped),
             )
         return found
-
-
-def unknown_names(environ: Mapping[str, str]) -> dict[str, str | None]:
-    """
-    Return the ``MONITORING_*`` and ``NEXUS_MONITORING_*`` variables that are no setting.
-
-    Only reads its argument; never raises and has no limit.
-
-    Args:
-        environ: Variables by name, e.g. ``os.environ``; not modified.
-
-    Returns:
-        Each with the most similar setting, or None when none is similar. Without the variables that
-        Kubernetes sets in every pod for a Service called ``monitoring`` or ``monitoring-...``.
-    """
-    known = {str(f.validation_alias) for f in BridgeSettings.model_fields.values()}
-    known |= COLLECTOR_NAMES
-    unknown: dict[str, str | None] = {}
-    for name, value in environ.items():
-        is_link = _SERVICE_LINK.fullmatch(name) or value.startswith(("tcp://", "udp://", "sctp://"))
-        is_ours = name.startswith(("MONITORING_", "NEXUS_MONITORING_"))
-        if is_ours and name not in known and not is_link:
-            near = difflib.get_close_matches(name, known, n=1)
-            unknown[name] = near[0] if near else None
-    return unknown

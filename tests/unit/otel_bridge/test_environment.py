@@ -10,9 +10,9 @@ from otel_bridge_collector.settings import CollectorSettings
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from otel_bridge.environment import env_name, in_use, load_settings
+from otel_bridge.environment import env_name, in_use, load_settings, unknown_names
 from otel_bridge.errors import ConfigurationError
-from otel_bridge.settings import BridgeSettings
+from otel_bridge.settings import COLLECTOR_NAMES, BridgeSettings
 
 ENV_EXAMPLE = Path(__file__).parents[3] / ".env.example"
 
@@ -114,3 +114,19 @@ def test_the_library_reads_no_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path
     (tmp_path / ".env").write_text("MONITORING_KEY_PREFIX=from_file\n")
     monkeypatch.chdir(tmp_path)
     assert BridgeSettings.load().key_prefix == "nexus"
+
+
+def test_variables_of_other_programs_are_not_reported() -> None:
+    """Variables of the collector and of other programs are not unknown settings."""
+    environ = dict.fromkeys([*COLLECTOR_NAMES, "MONITOR", "REDIS_HOST", "PATH"], "x")
+    assert unknown_names(environ, COLLECTOR_NAMES) == {}
+    of_kubernetes = {
+        "MONITORING_SERVICE_HOST": "10.0.0.1",
+        "MONITORING_SERVICE_PORT_HTTP": "12000",
+        "MONITORING_COLLECTOR_PORT": "tcp://10.0.0.1:12000",
+        "MONITORING_PORT_12000_TCP": "tcp://10.0.0.1:12000",
+        "MONITORING_PORT_12000_TCP_PROTO": "tcp",
+    }
+    assert unknown_names(of_kubernetes, COLLECTOR_NAMES) == {}
+    unlike_any = "MONITORING_" + "Q" * 60
+    assert unknown_names({unlike_any: "x"}, COLLECTOR_NAMES) == {unlike_any: None}

@@ -10,12 +10,7 @@ from pydantic import ValidationError
 
 from otel_bridge.environment import env_name
 from otel_bridge.errors import ConfigurationError
-from otel_bridge.settings import (
-    COLLECTOR_NAMES,
-    DEFAULT_COLLECTOR_URL,
-    BridgeSettings,
-    unknown_names,
-)
+from otel_bridge.settings import COLLECTOR_NAMES, DEFAULT_COLLECTOR_URL, BridgeSettings
 
 
 def test_names_and_defaults_are_the_documented_ones() -> None:
@@ -249,22 +244,6 @@ def test_named_attributes_whose_text_stays_out_are_reported(
         "text under such a name may be a prompt or an answer; MONITORING_PROMPTS_ENABLED=true "
         "shows it"
     ]
-
-
-def test_variables_of_other_programs_are_not_reported() -> None:
-    """Variables of the collector and of other programs are not unknown settings."""
-    environ = dict.fromkeys([*COLLECTOR_NAMES, "MONITOR", "REDIS_HOST", "PATH"], "x")
-    assert unknown_names(environ) == {}
-    of_kubernetes = {
-        "MONITORING_SERVICE_HOST": "10.0.0.1",
-        "MONITORING_SERVICE_PORT_HTTP": "12000",
-        "MONITORING_COLLECTOR_PORT": "tcp://10.0.0.1:12000",
-        "MONITORING_PORT_12000_TCP": "tcp://10.0.0.1:12000",
-        "MONITORING_PORT_12000_TCP_PROTO": "tcp",
-    }
-    assert unknown_names(of_kubernetes) == {}
-    unlike_any = "MONITORING_" + "Q" * 60
-    assert unknown_names({unlike_any: "x"}) == {unlike_any: None}
 
 
 def test_a_mistyped_argument_does_not_show_its_value() -> None:
