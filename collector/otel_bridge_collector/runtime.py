@@ -26,6 +26,7 @@ from otel_bridge.publish.redis_keys import RedisKeys
 from otel_bridge.publish.transports import open_receiver, open_sender
 from otel_bridge.publish.transports.base import AppendResult, Outgoing, Receiver, SpanStack
 from otel_bridge.publish.transports.redis import RedisSender
+from otel_bridge.publish.transports.redis_timeouts import tolerate_busy_loop
 from otel_bridge.publish.transports.stack_reader import read_stack
 from otel_bridge.settings import BridgeSettings
 from otel_bridge_collector.leader.external import ExternalIngester
@@ -153,6 +154,8 @@ class Collector:
         self.redis: redis_asyncio.Redis | None = (
             connect_async(url, **_TIMEOUTS) if is_redis(url) else None
         )
+        if self.redis is not None:
+            tolerate_busy_loop(self.redis)
         self._sender = open_sender(url, self.bridge_settings)
         self._send_lock = asyncio.Lock()
         self.lines = LinesService(

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -430,3 +431,35 @@ async def test_a_job_that_another_worker_has_is_left_alone(redis_url: str, actio
         assert client.get(DEFAULT_KEYS.task_status("j")) == "processing"
         assert client.zscore(DEFAULT_KEYS.leases, "j") == 1e18
         assert "j" not in client.lrange(DEFAULT_KEYS.dead_letters, 0, -1)
+
+
+def test_a_busy_loop_does_not_lose_the_log(
+    redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A callback of 3 s is no silent Redis: the reader goes on, on the connection that it had."""
+    settings = BridgeSettings(redis_url=redis_url)
+    with AppServer(settings, **QUIET) as app, publishing(settings) as bus:
+
+        def connections() -> set[str]:
+            with redis.Redis.from_url(redis_url) as client:
+                return {one["id"] for one in client.client_list() if "xread" in one["cmd"]}
+
+        wait_until(connections, "the reader to wait for events")
+        before = connections()
+
+        async def keep_busy() -> None:
+            publish(bus, "task_started", parent_task_id="meanwhile")
+            until = time.monotonic() + 3
+            while time.monotonic() < until:
+                pass
+
+        app.call(keep_busy)
+        publish(bus, "task_started", parent_task_id="afterwards")
+        tasks = app.collector.model.tasks.by_id
+        wait_until(lambda: "afterwards" in tasks, "the event to be folded")
+        assert "meanwhile" in tasks
+        assert app.collector.feed.counters.restarts == 0
+        assert app.collector.feed.is_live
+        wait_until(lambda: before <= connections(), "the same connection to wait again")
+    assert "cannot read" not in caplog.text
+    assert "lost the log" not in caplog.text

@@ -33,6 +33,7 @@ from otel_bridge.publish.redis_keys import RedisKeys
 from otel_bridge.publish.redis_options import connection_options
 from otel_bridge.publish.transports.base import LogEntry, splice_position
 from otel_bridge.publish.transports.redis_subscription import ChannelSubscription
+from otel_bridge.publish.transports.redis_timeouts import tolerate_busy_loop
 from otel_bridge.settings import BridgeSettings
 from otel_bridge.suppression import suppress_instrumentation
 from otel_bridge.urls import redact_url
@@ -273,6 +274,7 @@ class RedisReceiver:
     def _connect(self) -> Any:
         if self._client is None:
             self._client = connect_async(self._url, single_connection_client=True, **self._options)
+            tolerate_busy_loop(self._client)
             for name in ("XRANGE", "XREVRANGE", "XREAD"):
                 # redis-py makes a dict of each entry; the unchanged reply is a third faster.
                 self._client.set_response_callback(name, _unchanged)
