@@ -66,6 +66,7 @@ COLLECTOR_NAMES: Final = frozenset(
         "MONITORING_ANONYMOUS_ENABLED",
         "MONITORING_TOKEN_MAX_CONNECTIONS",
         "MONITORING_ADDRESS_MAX_CONNECTIONS",
+        "MONITORING_CONNECTS_PER_SEC",
     }
 )
 """Settings of the collector, listed here so that ``unknown_names`` does not report them."""

@@ -13,6 +13,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,6 +41,7 @@ from otel_bridge_collector.routes.exception_handlers import add_exception_handle
 from otel_bridge_collector.routes.head import HeadRequests
 from otel_bridge_collector.routes.tasks import TaskGateway
 from otel_bridge_collector.runtime import Collector
+from otel_bridge_collector.security.admission import HandshakeAdmission
 from otel_bridge_collector.security.authentication import AuthenticationGuard, Authenticator
 from otel_bridge_collector.security.bounded_http import BoundedHttpProtocol
 from otel_bridge_collector.security.headers import SecurityHeaders
@@ -101,13 +103,15 @@ def create_app(
             is not installed.
     """
     authenticator = _make_authenticator(settings)
+    rate = settings.connects_per_sec
+    admission = HandshakeAdmission(rate) if rate else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         running = collector or Collector(settings, bridge_settings)
         app.state.collector = running
         app.state.otlp_ingest = OtlpIngest(running)
-        app.state.metrics_page = MetricsPage(running, app.state.otlp_ingest)
+        app.state.metrics_page = MetricsPage(running, app.state.otlp_ingest, admission)
         listener = _make_grpc_server(settings, app.state.otlp_ingest, authenticator)
         authenticator.tickets.redis = running.redis
         authenticator.tickets.keys = running.redis_keys
@@ -137,6 +141,7 @@ def create_app(
     app.state.settings = settings
     app.state.gateway = gateway
     app.state.authenticator = authenticator
+    app.state.admission = admission
     # The last added is the outermost, so origins are checked before credentials.
     app.add_middleware(HeadRequests)
     app.add_middleware(AuthenticationGuard, authenticator=authenticator)
@@ -258,10 +263,11 @@ def make_server(app: FastAPI, settings: CollectorSettings, **options: Any) -> Co
     """
     Make a server for ``app``; ``await server.serve(sockets=[listener])`` runs it.
 
-    It pings each WebSocket every 25 s and closes one without an answer for 20 s. A client's message
-    may have 16 KiB (else: close code 1009). Connections have 5 s to end when the server stops. The
-    head of an HTTP request may have 32 KiB (else: 431) and take 10 s (else: the connection is
-    aborted).
+    It admits 200 WebSocket handshakes a second (``MONITORING_CONNECTS_PER_SEC``); another server
+    would admit all. It pings each WebSocket every 25 s and closes one without an answer for 20 s. A
+    client's message may have 16 KiB (else: close code 1009). Connections have 5 s to end when the
+    server stops. The head of an HTTP request may have 32 KiB (else: 431) and take 10 s (else: the
+    connection is aborted).
 
     Args:
         app: From ``create_app``.
@@ -276,7 +282,7 @@ def make_server(app: FastAPI, settings: CollectorSettings, **options: Any) -> Co
         **{
             "host": settings.host,
             "port": settings.port,
-            "http": BoundedHttpProtocol,
+            "http": partial(BoundedHttpProtocol, admission=app.state.admission),
             "ws": SharedFramesProtocol,
             "ws_ping_interval": _PING_INTERVAL_SEC,
             "ws_ping_timeout": _PING_TIMEOUT_SEC,

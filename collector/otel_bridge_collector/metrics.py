@@ -31,6 +31,7 @@ from otel_bridge_collector.log.histogram import Histogram
 from otel_bridge_collector.model.snapshot.header import Header
 from otel_bridge_collector.otlp.ingest import OtlpIngest
 from otel_bridge_collector.runtime import Collector
+from otel_bridge_collector.security.admission import HandshakeAdmission
 
 __all__ = ["MetricsPage"]
 
@@ -48,11 +49,17 @@ class MetricsPage:
     Args:
         collector: Whose numbers to render.
         otlp: Adds the numbers of OTLP; None: they are left out.
+        admission: Counts the handshakes that were sent away; None: all are admitted.
     """
 
-    def __init__(self, collector: Collector, otlp: OtlpIngest | None = None) -> None:
+    def __init__(
+        self,
+        collector: Collector,
+        otlp: OtlpIngest | None = None,
+        admission: HandshakeAdmission | None = None,
+    ) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_OwnNumbers(collector, otlp))
+        self._registry.register(_OwnNumbers(collector, otlp, admission))
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
@@ -110,9 +117,15 @@ def _histogram(name: str, text: str, values: Histogram) -> Metric:
 
 
 class _OwnNumbers(MetricsSource):
-    def __init__(self, collector: Collector, otlp: OtlpIngest | None) -> None:
+    def __init__(
+        self,
+        collector: Collector,
+        otlp: OtlpIngest | None,
+        admission: HandshakeAdmission | None,
+    ) -> None:
         self._collector = collector
         self._otlp = otlp
+        self._admission = admission
 
     def collect(self) -> Iterator[Metric]:
         about = {"version": __version__, "python": platform.python_version()}
@@ -169,6 +182,10 @@ class _OwnNumbers(MetricsSource):
         yield _gauge("clients", "WebSocket clients.", len(hub))
         yield _gauge("client_filters", "Distinct filters of clients.", hub.group_count)
         yield _counter("clients_slow_closed_total", "Clients closed as slow.", closed)
+        refused = 0 if self._admission is None else self._admission.refused
+        yield _counter(
+            "handshakes_refused_total", "WebSocket handshakes over the admitted rate.", refused
+        )
         views = self._collector.views_hub
         counted = views.counters
         yield _gauge("views_clients", "WebSocket clients of views.", len(views))

@@ -29,7 +29,8 @@ class CollectorSettings(BaseSettings):
 
     Each field has one environment variable. The main defaults: address 127.0.0.1, port 12000,
     20,000 events held for clients that resume, 4 MiB buffered for a slow client, which is closed
-    after 8 s; 100 WebSockets of a token, 500 of an address; statistics every 2 s; no tokens.
+    after 8 s; 100 WebSockets of a token, 500 of an address, 200 new ones a second; statistics every
+    2 s; no tokens.
 
     A variable that is set to the empty text counts as unset, as Compose files and Helm charts set
     it for a value that was left out. Use ``load``, whose errors name variables.
@@ -135,6 +136,10 @@ class CollectorSettings(BaseSettings):
         default=500, ge=1, validation_alias="MONITORING_ADDRESS_MAX_CONNECTIONS"
     )
     """WebSockets at most per client address; an IPv6 /64 counts as one address."""
+
+    connects_per_sec: int = Field(default=200, ge=0, validation_alias="MONITORING_CONNECTS_PER_SEC")
+    """WebSocket handshakes admitted a second, so many of them at once; others are asked to come
+    back later. 0: all are admitted."""
 
     @field_validator("port", "otlp_grpc_port", mode="before")
     @classmethod

@@ -256,7 +256,11 @@ class _Server:
 
 async def _serve() -> None:
     settings = CollectorSettings(
-        port=0, address_max_connections=5000, token_max_connections=5000, stats_interval_sec=3600
+        port=0,
+        address_max_connections=5000,
+        token_max_connections=5000,
+        connects_per_sec=0,
+        stats_interval_sec=3600,
     )
     app = create_app(settings, BridgeSettings(bus_url="memory://bench-views"))
     server = make_server(app, settings)

@@ -44,6 +44,7 @@ NAMES = {
     "otel_bridge_clients": "gauge",
     "otel_bridge_client_filters": "gauge",
     "otel_bridge_clients_slow_closed_total": "counter",
+    "otel_bridge_handshakes_refused_total": "counter",
     "otel_bridge_log_read": "gauge",
     "otel_bridge_newest_event_age_seconds": "gauge",
     "otel_bridge_replay_events": "gauge",

@@ -99,6 +99,7 @@ def test_arguments_take_precedence_over_the_environment(monkeypatch: pytest.Monk
         ("MONITORING_CLIENT_TIMEOUT_SEC", "inf"),
         ("MONITORING_TOKEN_MAX_CONNECTIONS", "0"),
         ("MONITORING_ADDRESS_MAX_CONNECTIONS", "0"),
+        ("MONITORING_CONNECTS_PER_SEC", "-1"),
         ("MONITORING_ANONYMOUS_ENABLED", "perhaps"),
     ],
 )

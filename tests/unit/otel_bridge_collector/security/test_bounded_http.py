@@ -12,10 +12,14 @@ from typing import Any
 
 import pytest
 from otel_bridge_collector.security import bounded_http
+from otel_bridge_collector.security.admission import HandshakeAdmission
 from otel_bridge_collector.security.bounded_http import MAX_HEAD_BYTES, BoundedHttpProtocol
 from otel_bridge_collector.security.headers import SECURITY_HEADERS
+from otel_bridge_collector.stream.frames import SharedFramesProtocol
 from uvicorn.config import Config
 from uvicorn.server import ServerState
+
+from tests.support.faults import FakeClock
 
 
 class Wire(asyncio.Transport):
@@ -67,12 +71,12 @@ class Server:
     It answers a request for ``/early`` without reading its body.
     """
 
-    def __init__(self) -> None:
-        config = Config(self._app, interface="asgi3", ws="none", lifespan="off", log_config=None)
+    def __init__(self, ws: Any = "none", admission: HandshakeAdmission | None = None) -> None:
+        config = Config(self._app, interface="asgi3", ws=ws, lifespan="off", log_config=None)
         config.load()
         self._state = ServerState()
         self.wire = Wire()
-        self.protocol = BoundedHttpProtocol(config, self._state, {})
+        self.protocol = BoundedHttpProtocol(config, self._state, {}, admission=admission)
         self.protocol.connection_made(self.wire)
         self.requests: list[tuple[str, bytes]] = []
 
@@ -234,6 +238,24 @@ async def test_a_lost_connection_leaves_no_timer(server: Server) -> None:
     server.protocol.pause_writing()
     server.protocol.connection_lost(None)
     assert (server.protocol._idle_timer, server.protocol._write_timer) == (None, None)
+
+
+HANDSHAKE = (
+    b"GET /ws/monitor HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+async def test_a_handshake_over_the_rate_is_sent_away() -> None:
+    """It gets 503 and is closed, and no WebSocket is made for it; requests go on as before."""
+    admission = HandshakeAdmission(1, clock=FakeClock())
+    while not admission.wait_sec():
+        pass
+    server = Server(ws=SharedFramesProtocol, admission=admission)
+    await server.send(b"GET /a HTTP/1.1\r\n\r\n", HANDSHAKE)
+    assert (server.requests, server.statuses) == ([("/a", b"")], [200, 503])
+    assert (server.wire.is_closed, admission.refused) == (True, 2)
+    await server.disconnect()
 
 
 EARLY = b"POST /early HTTP/1.1\r\nConnection: close\r\n"

@@ -18,8 +18,8 @@ from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis
 
-_LIMIT_SEC = 0.2
-_BUSY_SEC = 0.5
+_LIMIT_SEC = 0.1
+_BUSY_SEC = 0.25
 _LOOPS: list[Callable[[], asyncio.AbstractEventLoop]] = [
     asyncio.new_event_loop,
     uvloop.new_event_loop,
@@ -47,7 +47,7 @@ async def wait_while_busy(url: str, *, is_tolerant: bool) -> object:
     try:
         await client.ping()
         asyncio.get_running_loop().call_later(0.01, keep_busy, _BUSY_SEC)
-        return await client.execute_command("BLPOP", "nothing", "0.1")
+        return await client.execute_command("BLPOP", "nothing", "0.05")
     finally:
         await aclose(client)
 

@@ -1,0 +1,93 @@
+"""Connection storms: hundreds of WebSocket clients that connect at once, as after a restart."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from otel_bridge.publish.bus import EventBus
+from otel_bridge.settings import BridgeSettings
+from tests.support.app_server import AppProcess, fetch
+from tests.support.load import Load
+from tests.support.redis_server import RedisServer
+from tests.support.storm_clients import CrowdReport, StormCrowd, raise_open_files
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.redis, pytest.mark.fault]
+
+MANY = 100_000
+"""A limit of connections of an address that no test reaches."""
+LATE = '"worker_id":"late"'
+
+
+def metrics(url: str) -> dict[str, float]:
+    """Values by name; of several with labels their sum."""
+    found: dict[str, float] = {}
+    text = fetch(f"{url}/metrics").body.decode()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found[sample.name] = found.get(sample.name, 0) + sample.value
+    return found
+
+
+def all_in(app: AppProcess, crowd: StormCrowd, timeout_sec: float) -> tuple[CrowdReport, list[int]]:
+    """Wait until all clients are in; the report, and every status of ``/readyz`` meanwhile."""
+    statuses: list[int] = []
+
+    def are_in() -> bool:
+        statuses.append(fetch(f"{app.url}/readyz").status)
+        return metrics(app.url)["otel_bridge_clients"] == crowd.clients == crowd.report().is_in
+
+    wait_until(are_in, f"{crowd.clients} clients to be in", timeout_sec, 0.05)
+    return crowd.report(), statuses
+
+
+def test_a_storm_is_admitted_at_a_rate(redis_url: str) -> None:
+    """300 clients at 150 a second: all are in, some after a 503 that says when, and counted."""
+    with (
+        AppProcess(
+            {"bus_url": redis_url}, address_max_connections=MANY, connects_per_sec=150
+        ) as app,
+        StormCrowd(app.port, 300) as crowd,
+    ):
+        report, statuses = all_in(app, crowd, 60)
+        counted = metrics(app.url)
+    assert set(statuses) == {200}
+    assert report.refused > 0
+    assert (report.without_retry_after, report.errors, report.closed) == (0, {}, {})
+    assert counted["otel_bridge_handshakes_refused_total"] == report.refused
+    assert report.attempts == 300 + report.refused
+    assert (counted["otel_bridge_clients"], counted["otel_bridge_log_read"]) == (300, 1)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(300)
+def test_two_thousand_clients_come_back_after_a_kill(own_redis: RedisServer) -> None:
+    """With events flowing: never red, the log never lost, no gap, all in, each event to each."""
+    raise_open_files()
+    settings = BridgeSettings(bus_url=own_redis.url)
+    bus = EventBus.connect(settings)
+    app = AppProcess({"bus_url": own_redis.url}, address_max_connections=MANY)
+    try:
+        with app, StormCrowd(app.port, 2_000, processes=2, mark=LATE) as crowd:
+            all_in(app, crowd, 120)
+            flowing = Load(bus, per_sec=20).start()
+            app.kill()
+            app.start()
+            report, statuses = all_in(app, crowd, 120)
+            late = Load(bus, "late", per_sec=20).start()
+            wait_until(lambda: crowd.report().least >= 50, "events to each")
+            flowing.stop()
+            sent = late.stop()
+            wait_until(lambda: crowd.report().least == sent, "each event to each")
+            final, found = crowd.report(), metrics(app.url)
+    finally:
+        bus.shutdown(2)
+    assert set(statuses) == {200}
+    assert report.refused > 0
+    assert (report.without_retry_after, report.closed.get("None")) == (0, 2_000)
+    assert (final.least, final.most, final.closed) == (sent, sent, report.closed)
+    assert found["otel_bridge_reader_restarts_total"] == 0
+    assert found.get("otel_bridge_log_gaps_total", 0) == 0
+    assert found["otel_bridge_clients_slow_closed_total"] == 0
+    assert found["otel_bridge_clients"] == 2_000
