@@ -18,6 +18,7 @@ from otel_bridge.commands.event_lines import one_line
 from otel_bridge.commands.outputs import ClosedOutputError, Event, open_output
 from otel_bridge.errors import ConfigurationError, OtelBridgeError
 from otel_bridge.settings import BridgeSettings
+from otel_bridge.terminal.coming_back import asked_wait_sec
 from otel_bridge.terminal.printable import refusal_text
 from otel_bridge.urls import redact_url
 
@@ -85,9 +86,10 @@ async def tail(
     """
     Receive events from a collector and show them, until cancelled.
 
-    A lost connection is made again, after a random delay of 0.1 s to at most 10 s. The stream then
-    resumes at the last position; events that the collector no longer has are reported. The size of
-    a message is not limited.
+    A lost connection is made again: after the time that the collector asks for, 60 s at most; else
+    after a random delay, of 0 to 5 s if it restarts, and of 0.1 s to at most 10 s otherwise. The
+    stream then resumes at the last position; events that the collector no longer has are reported.
+    The size of a message is not limited.
 
     Args:
         options: The collector's ``url``, its bearer ``token`` (empty: none), and the filters:
@@ -117,6 +119,7 @@ async def tail(
     trouble = reported = ""
     show_error: Exception | None = None
     while True:
+        asked_sec: float | None = None
         try:
             url = socket_url(options, since)
             async with connect(url, max_size=None, additional_headers=headers) as socket:
@@ -136,9 +139,11 @@ async def tail(
                     _cure(error.response.status_code),
                 ) from error
             trouble = f"the collector answered {error.response.status_code}"
+            asked_sec = asked_wait_sec(error)
         except (ConnectionClosed, InvalidHandshake, OSError) as error:
             if error is show_error:
                 raise  # it is about the output: a new connection would not help
+            asked_sec = asked_wait_sec(error)
             reason = one_line(str(error)) or type(error).__name__
             trouble = f"no connection to {address}: {reason}; trying again"
         else:
@@ -148,8 +153,12 @@ async def tail(
             report(trouble)
         reported = trouble
         attempt += 1
-        # Full jitter, so that many clients of one collector do not reconnect at the same moment.
-        await asyncio.sleep(random.uniform(0.1, _longest_backoff_sec(attempt)))  # noqa: S311
+        await asyncio.sleep(_backoff_sec(attempt) if asked_sec is None else asked_sec)
+
+
+def _backoff_sec(attempt: int) -> float:
+    # Full jitter, so that many clients of one collector do not reconnect at the same moment.
+    return random.uniform(0.1, _longest_backoff_sec(attempt))  # noqa: S311
 
 
 def _longest_backoff_sec(attempt: int) -> float:

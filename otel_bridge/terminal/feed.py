@@ -21,6 +21,7 @@ from urllib.parse import urlsplit, urlunsplit
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
+from otel_bridge.terminal.coming_back import asked_wait_sec
 from otel_bridge.terminal.printable import one_line, refusal_text
 from otel_bridge.terminal.window import ShownWindow, next_window
 
@@ -108,6 +109,12 @@ def views_url(url: str) -> str:
     return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + "/ws/views", "", ""))
 
 
+def _backoff_sec(attempt: int) -> float:
+    ceiling = min(_BACKOFF_MAX_SEC, _BACKOFF_FIRST_SEC * 2.0 ** min(attempt - 1, 6))
+    # One half is random, so that not all clients of a collector come back at one moment.
+    return ceiling * random.uniform(0.5, 1)  # noqa: S311
+
+
 class ViewFeed:
     """
     The views that a client shows, and its connection; run ``run()`` on the event loop.
@@ -191,12 +198,14 @@ class ViewFeed:
         """
         Stay connected until cancelled, or until the collector refuses for good (``refused``).
 
-        A lost connection is made again after 0.25 to 3 s, one half of it random.
+        A lost connection is made again after 0.25 to 3 s, one half of it random; after 0 to 5 s if
+        the collector restarts, and after the time that it asks for, 60 s at most.
         """
         attempt = 0
         while True:
             self._messages.clear()  # they are of a former connection
             self._clock = _Clock(last_at=self._clock.last_at)
+            asked_sec: float | None = None
             try:
                 async with connect(
                     self._url, max_size=None, additional_headers=self._headers
@@ -206,6 +215,7 @@ class ViewFeed:
             except InvalidStatus as error:
                 status = error.response.status_code
                 why = f"the collector answered {status}"
+                asked_sec = asked_wait_sec(error)
                 if 400 <= status < 500 and status != 429:
                     why = refusal_text(error.response.body) or why
                     self._set("refused", why + ("; set MONITORING_TOKEN" if status == 401 else ""))
@@ -213,6 +223,7 @@ class ViewFeed:
             except ConnectionClosed as error:
                 code, text = (error.rcvd.code, error.rcvd.reason) if error.rcvd else (1006, "")
                 why = one_line(text) or f"closed with code {code}"
+                asked_sec = asked_wait_sec(error)
                 if 4400 <= code < 4500:
                     self._set("refused", why)
                     return
@@ -222,9 +233,7 @@ class ViewFeed:
                 return
             self._set("lost", why)
             attempt += 1
-            ceiling = min(_BACKOFF_MAX_SEC, _BACKOFF_FIRST_SEC * 2.0 ** min(attempt - 1, 6))
-            # One half is random, so that not all clients of a collector come back at one moment.
-            await asyncio.sleep(ceiling * random.uniform(0.5, 1))  # noqa: S311
+            await asyncio.sleep(_backoff_sec(attempt) if asked_sec is None else asked_sec)
 
     # --- messages --------------------------------------------------------------------------------
 

@@ -7,8 +7,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
+from otel_bridge.terminal import coming_back
 from otel_bridge.terminal.feed import Connection, ViewFeed, views_url
 
 HELLO = {"t": "hello", "protocol": 1, "at": 5_000, "limits": {}}
@@ -49,8 +51,11 @@ def shows(message: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"t": "sub", "id": message["id"], "s": 9}, full] if message["op"] == "sub" else []
 
 
-async def test_a_lost_connection_is_resumed_by_asking_again() -> None:
+async def test_a_lost_connection_is_resumed_by_asking_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The rows stay as of their time while the connection is lost, and come whole after it."""
+    monkeypatch.setattr(coming_back, "RESTART_JITTER_SEC", 0.1)
     script, changed = Scripted(shows), asyncio.Event()
     async with serve(script, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
