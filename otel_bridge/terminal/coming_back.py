@@ -9,7 +9,7 @@ from typing import Final
 __all__ = ["asked_wait_sec"]
 
 RESTART_JITTER_SEC: Final = 5.0
-"""All clients of a collector that restarts lose it at one moment; they come back within this time."""
+"""All clients of a collector that restarts lose it at one moment, and come back over this time."""
 _MAX_WAIT_SEC: Final = 60
 """The longest that a collector asks for; a proxy may ask for hours."""
 _JITTER_SEC: Final = 1.0

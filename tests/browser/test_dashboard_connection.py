@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Self
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -76,6 +78,42 @@ def test_not_connected_and_back(site: DashboardSite, open_work: ExitStack) -> No
     page.reload()
     expect(page.get_by_text("otel-bridge serve")).to_be_visible()
     expect(page.get_by_role("button", name="Try now")).to_be_visible()
+
+
+@pytest.mark.chaos
+def test_a_page_over_the_rate_says_so_and_comes_back(browser: Browser, redis_url: str) -> None:
+    """A collector to which many connect at once asks the page to wait, and the page says so."""
+    with DashboardSite(browser, redis_url, connects_per_sec=1) as site, ExitStack() as stack:
+        while (link := stack.enter_context(Handshake(site.server.port))).status == 101:
+            pass
+        assert (link.status, link.wait_sec > 0) == (503, True)
+        page = site.open(reduced_motion="reduce")
+        badge = page.get_by_test_id("connection")
+        expect(badge).to_contain_text(re.compile(r"Busy, reconnecting in \d+ s"))
+        expect(page.get_by_text("many clients that connect at once")).to_be_visible()
+        assert violations(page) == []
+        expect(badge).to_contain_text("Live")
+
+
+class Handshake:
+    """One handshake of a program: its status, and the seconds of ``Retry-After``."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.sendall(
+            f"GET /ws/views HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            "Sec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        head = self._socket.recv(1000).decode("latin-1").lower()
+        self.status = int(head.split()[1])
+        self.wait_sec = int(head.partition("retry-after: ")[2].partition("\r")[0] or 0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
 
 
 def test_not_built(

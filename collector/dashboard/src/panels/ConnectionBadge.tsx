@@ -30,7 +30,8 @@ function stateAndText(connection: Connection, isPaused: boolean): [string, strin
       return ["connecting", "Connecting"];
     case "reconnecting": {
       const sec = Math.max(0, Math.ceil((connection.at - Date.now()) / 1000));
-      return ["reconnecting", sec > 0 ? `Reconnecting in ${sec} s` : "Reconnecting"];
+      const text = connection.why === "busy" ? "Busy, reconnecting" : "Reconnecting";
+      return ["reconnecting", sec > 0 ? `${text} in ${sec} s` : text];
     }
     case "refused":
       return ["refused", isSignInRequired(connection) ? "Signed out" : "Refused"];
@@ -53,6 +54,10 @@ function tooltip(connection: Connection): string {
     case "stale":
       return `Connected, but the last message came ${ago(connection.since, Date.now())}.`;
     case "reconnecting":
+      if (connection.why === "restarting")
+        return "The collector is restarting. Its pages connect again within 5 s, not all at once.";
+      if (connection.why === "busy")
+        return "More clients connect at once than the collector takes in a second: it asked this page to wait.";
       return `The collector does not answer; the next attempt is number ${connection.attempt}.`;
     case "refused":
       return `The collector refused the connection: ${connection.reason}`;

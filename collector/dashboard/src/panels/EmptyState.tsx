@@ -107,6 +107,20 @@ export function WaitingState({ connection, origin }: { connection: Connection; o
       </section>
     );
   }
+  if (connection.why !== undefined) {
+    return (
+      <section className="panel empty" aria-label="Not connected">
+        <div className="empty-inner">
+          <h2>Not connected</h2>
+          <p>
+            The collector at <code>{origin}</code>{" "}
+            {connection.why === "busy" ? "has many clients that connect at once" : "is restarting"}.
+            This page connects by itself.
+          </p>
+        </div>
+      </section>
+    );
+  }
   return (
     <section className="panel empty" aria-label="Not connected">
       <div className="empty-inner">

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import {
+  askedWait,
   backoffMs,
   type Connection,
   type ServerMessage,
@@ -101,6 +102,33 @@ describe("ViewSocket", () => {
     current().receive(HELLO);
     current().onclose?.({ code: 1012, reason: "" });
     expect(connection).toMatchObject({ kind: "reconnecting", attempt: 1 });
+  });
+
+  it("comes back over 5 s after a restart, and says so", () => {
+    expect(askedWait(1012, "", () => 0)).toEqual({ ms: 0, why: "restarting" });
+    current().receive(HELLO);
+    current().onclose?.({ code: 1012, reason: "collector is restarting, come back" });
+    expect(connection).toMatchObject({ kind: "reconnecting", attempt: 1, why: "restarting" });
+    vi.advanceTimersByTime(4999);
+    expect(FakeSocket.all).toHaveLength(1);
+    vi.advanceTimersByTime(1);
+    expect(FakeSocket.all).toHaveLength(2);
+    current().onclose?.({ code: 1006, reason: "" });
+    expect(connection).toEqual({ kind: "reconnecting", at: Date.now() + 1000, attempt: 2 });
+  });
+
+  it("waits as long as a collector asks for to which many connect at once", () => {
+    const reason = "many clients connect at once, come back in 12 s";
+    expect(askedWait(1013, reason, () => 0)).toEqual({ ms: 12_000, why: "busy" });
+    expect(askedWait(1013, "come back in 999 s", () => 1)?.ms).toBe(61_000);
+    expect(askedWait(1013, "try again later", () => 1)).toBeNull();
+    expect(askedWait(1006, reason, () => 1)).toBeNull();
+    current().onclose?.({ code: 1013, reason });
+    expect(connection).toMatchObject({ kind: "reconnecting", attempt: 1, why: "busy" });
+    vi.advanceTimersByTime(12_999);
+    expect(FakeSocket.all).toHaveLength(1);
+    vi.advanceTimersByTime(1);
+    expect(FakeSocket.all).toHaveLength(2);
   });
 
   it.each([

@@ -3,13 +3,21 @@
  *
  * Nothing is resumed: after `hello` the store asks for its views again, and each comes whole.
  * Reconnecting backs off exponentially with jitter, so that not all pages reconnect to a restarted
- * collector at the same moment.
+ * collector at the same moment. A collector that stops says so by its close code, and one to which
+ * too many connect at once says when to come back.
  */
 
 const PROTOCOL = 1;
 const BACKOFF_FIRST_MS = 500;
 /** A collector that is back is shown within 5 s, of which its answers take up to 2 s. */
 const BACKOFF_MAX_MS = 3_000;
+/** A collector that restarts loses all its pages at one moment: they come back over this time. */
+const RESTART_JITTER_MS = 5_000;
+/** The longest that a collector asks a page to wait. */
+const ASKED_MAX_SEC = 60;
+/** Close codes of `otel_bridge_collector/wire/close_codes.py`. */
+const RESTARTING = 1012;
+const TRY_AGAIN_LATER = 1013;
 /** The collector sends a message at least every 2 s: after two missed ones the page is stale. */
 const STALE_AFTER_MS = 5_000;
 /** After ten missed messages the connection is closed and opened again. */
@@ -21,8 +29,11 @@ export type Connection =
   | { kind: "live"; lagMs: number | null }
   /** Open, but nothing was heard since the time `since` of this browser's clock. */
   | { kind: "stale"; since: number }
-  /** Closed; attempt number `attempt` is at the time `at` of this browser's clock. */
-  | { kind: "reconnecting"; at: number; attempt: number }
+  /**
+   * Closed; attempt number `attempt` is at the time `at` of this browser's clock. `why`: the
+   * collector said that it restarts, or that too many connect at once; else it does not answer.
+   */
+  | { kind: "reconnecting"; at: number; attempt: number; why?: "restarting" | "busy" }
   /** Closed, and trying again cannot help; `code` 4401: sign in first. */
   | { kind: "refused"; reason: string; code: number };
 
@@ -60,6 +71,23 @@ export function viewsUrl(baseUrl: string): string {
 export function backoffMs(attempt: number, random: () => number): number {
   const ceiling = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** (attempt - 1));
   return ceiling / 2 + (ceiling / 2) * random();
+}
+
+/**
+ * Milliseconds that a close code asks to wait, and why; null: it asks for nothing.
+ *
+ * The reason of 1013 has the seconds, as in "come back in 12 s": a page sees neither the status nor
+ * the headers of a refused handshake.
+ */
+export function askedWait(
+  code: number,
+  reason: string,
+  random: () => number,
+): { ms: number; why: "restarting" | "busy" } | null {
+  if (code === RESTARTING) return { ms: RESTART_JITTER_MS * random(), why: "restarting" };
+  const seconds = code === TRY_AGAIN_LATER ? /\bin (\d+) s\b/.exec(reason)?.[1] : undefined;
+  if (seconds === undefined) return null;
+  return { ms: Math.min(Number(seconds), ASKED_MAX_SEC) * 1000 + 1000 * random(), why: "busy" };
 }
 
 export class ViewSocket {
@@ -153,11 +181,13 @@ export class ViewSocket {
       return;
     }
     this.attempt++;
-    const delayMs = backoffMs(this.attempt, this.random);
+    const asked = askedWait(code, reason, this.random);
+    const delayMs = asked?.ms ?? backoffMs(this.attempt, this.random);
     this.listener.setConnection({
       kind: "reconnecting",
       at: Date.now() + delayMs,
       attempt: this.attempt,
+      ...(asked && { why: asked.why }),
     });
     this.retryTimer = setTimeout(() => this.connect(), delayMs);
   }
