@@ -103,8 +103,7 @@ def create_app(
             is not installed.
     """
     authenticator = _make_authenticator(settings)
-    rate = settings.connects_per_sec
-    admission = HandshakeAdmission(rate) if rate else None
+    admission = HandshakeAdmission(settings.connects_per_sec)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

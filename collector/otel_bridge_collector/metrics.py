@@ -49,7 +49,7 @@ class MetricsPage:
     Args:
         collector: Whose numbers to render.
         otlp: Adds the numbers of OTLP; None: they are left out.
-        admission: Counts the handshakes that were sent away; None: all are admitted.
+        admission: Counts the handshakes that were refused; None: they are left out.
     """
 
     def __init__(
@@ -182,10 +182,11 @@ class _OwnNumbers(MetricsSource):
         yield _gauge("clients", "WebSocket clients.", len(hub))
         yield _gauge("client_filters", "Distinct filters of clients.", hub.group_count)
         yield _counter("clients_slow_closed_total", "Clients closed as slow.", closed)
-        refused = 0 if self._admission is None else self._admission.refused
-        yield _counter(
-            "handshakes_refused_total", "WebSocket handshakes over the admitted rate.", refused
-        )
+        if self._admission is not None:
+            refused = self._admission.refused
+            yield _counters(
+                "handshakes_refused_total", "WebSocket handshakes refused.", "limit", refused
+            )
         views = self._collector.views_hub
         counted = views.counters
         yield _gauge("views_clients", "WebSocket clients of views.", len(views))

@@ -14,6 +14,7 @@ _MAX_WAIT_SEC: Final = 60
 """The longest that a collector asks for; a proxy may ask for hours."""
 _JITTER_SEC: Final = 1.0
 """A number of whole seconds is the same one for many clients."""
+_UNAVAILABLE: Final = 503
 _RESTARTING: Final = 1012
 _TRY_AGAIN_LATER: Final = 1013
 _NUMBER: Final = re.compile(r"([0-9]+)")
@@ -25,10 +26,10 @@ def asked_wait_sec(error: BaseException) -> float | None:
     Return how many seconds a collector asks its client to wait; never raises.
 
     Args:
-        error: What ``websockets`` raised: a refused handshake, whose ``Retry-After`` is read (a
-            number of seconds; a date counts as absent), or a closed connection. Of its close codes
-            1012 means that the collector restarts, 1013 that too many connect at once; the reason
-            of 1013 has the seconds, as in ``come back in 12 s``.
+        error: What ``websockets`` raised: a handshake refused with 503, whose ``Retry-After`` is
+            read (a number of seconds; a date counts as absent), or a closed connection. Of its
+            close codes 1012 means that the collector restarts, 1013 that too many connect at once;
+            the reason of 1013 has the seconds, as in ``come back in 12 s``.
 
     Returns:
         After 1012 from 0 to 5, at random. Else the number, at most 60, and up to 1 more at random.
@@ -36,6 +37,8 @@ def asked_wait_sec(error: BaseException) -> float | None:
     """
     response, closed = getattr(error, "response", None), getattr(error, "rcvd", None)
     if response is not None:
+        if response.status_code != _UNAVAILABLE:
+            return None  # 429 is about this client alone: its own back-off is soon enough
         found = _NUMBER.fullmatch(response.headers.get("Retry-After", ""))
     elif closed is None:
         return None

@@ -42,6 +42,7 @@ from otel_bridge.settings import BridgeSettings
 from otel_bridge.urls import redact_url
 from otel_bridge_collector.app import CollectorServer, create_app, make_server
 from otel_bridge_collector.commands.demo import DEMO_PACE_SEC, DEMO_REQUEST, curl_command
+from otel_bridge_collector.commands.open_files import raise_open_files
 from otel_bridge_collector.runtime import log_url
 from otel_bridge_collector.settings import CollectorSettings
 from otel_bridge_collector.wire.first_steps import FirstStep, first_steps
@@ -104,6 +105,7 @@ async def run_service(options: ServiceOptions) -> int:
     stop = stop_on_signals()
     settings = _service_settings(options.corpus_dir, options.data_dir)
     collector_settings = CollectorSettings.load(host=options.host, port=options.port)
+    raise_open_files(collector_settings.address_max_connections)
     pace_sec = options.pace_sec
     if pace_sec is None:
         pace_sec = DEMO_PACE_SEC if options.is_demo else 0.0

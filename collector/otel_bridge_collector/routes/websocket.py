@@ -222,7 +222,7 @@ async def connect(
     Serve a WebSocket as long as its account may have it open (async).
 
     The handshake gets 429 with ``Retry-After`` if the account has 100 WebSockets open or the
-    address 500 (defaults); ``serve`` is not called then.
+    address 500 (defaults), which is logged once a minute; ``serve`` is not called then.
 
     Args:
         websocket: Not accepted yet.
@@ -242,7 +242,8 @@ async def connect(
     try:
         with authenticator.connected(principal, address, close_all):
             await serve(closers)
-    except TooManyConnectionsError:
+    except TooManyConnectionsError as error:
+        websocket.app.state.admission.note_limit(str(error), address)
         again = {"Retry-After": "10"}
         why = "this token or address has too many WebSockets open; close one first"
         denial = refusal(websocket.scope, 429, why, again)

@@ -19,7 +19,7 @@ import ipaddress
 import logging
 import secrets
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
@@ -76,7 +76,7 @@ _RELOAD_INTERVAL_SEC: Final = 15.0
 
 
 class TooManyConnectionsError(Exception):
-    """Raised when an account or an address has as many WebSockets open as it may."""
+    """Raised when a ``token`` or an ``address``, its text, has as many WebSockets as it may."""
 
 
 def address_of(scope: Scope) -> str:
@@ -131,7 +131,7 @@ class Authenticator:
         self.is_enabled = tokens is not None or oidc is not None
         self._clock = clock
         self._max_connections = {"token": token_connections, "address": address_connections}
-        self._connections: dict[tuple[str, str], int] = {}
+        self._connections: Counter[tuple[str, str]] = Counter()
         self._failures: OrderedDict[str, list[float]] = OrderedDict()
         self._watched: dict[int, tuple[Principal, Callable[[], None]]] = {}
         self._next_number = 0
@@ -244,10 +244,10 @@ class Authenticator:
         keys = [("address", _network_of(address))]
         if principal is not ANONYMOUS:
             keys.append(("token", principal.account))
-        if any(self._connections.get(key, 0) >= self._max_connections[key[0]] for key in keys):
-            raise TooManyConnectionsError
-        for key in keys:
-            self._connections[key] = self._connections.get(key, 0) + 1
+        for kind, name in keys:
+            if self._connections[kind, name] >= self._max_connections[kind]:
+                raise TooManyConnectionsError(kind)
+        self._connections.update(keys)
         self._next_number += 1
         number = self._next_number
         self._watched[number] = (principal, close)

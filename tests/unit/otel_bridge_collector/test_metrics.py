@@ -16,6 +16,7 @@ from otel_bridge_collector.metrics import MetricsPage
 from otel_bridge_collector.model.events import microseconds
 from otel_bridge_collector.otlp.ingest import OtlpIngest
 from otel_bridge_collector.runtime import Collector
+from otel_bridge_collector.security.admission import HandshakeAdmission
 from otel_bridge_collector.security.tokens import ANONYMOUS
 from otel_bridge_collector.settings import CollectorSettings
 from prometheus_client.metrics_core import Metric
@@ -44,7 +45,6 @@ NAMES = {
     "otel_bridge_clients": "gauge",
     "otel_bridge_client_filters": "gauge",
     "otel_bridge_clients_slow_closed_total": "counter",
-    "otel_bridge_handshakes_refused_total": "counter",
     "otel_bridge_log_read": "gauge",
     "otel_bridge_newest_event_age_seconds": "gauge",
     "otel_bridge_replay_events": "gauge",
@@ -68,6 +68,7 @@ NAMES = {
 }
 """Every metric of ours before ``prometheus_client`` rendered them, with its type."""
 ADDED = {
+    "otel_bridge_handshakes_refused_total": "counter",
     "otel_bridge_views_clients": "gauge",
     "otel_bridge_views_computed": "gauge",
     "otel_bridge_views_changes_total": "counter",
@@ -115,7 +116,8 @@ def fold(collector: Collector, seconds: float, kind: str, **fields: Any) -> None
 
 
 def render(collector: Collector, otlp: OtlpIngest | None = None, accept: str = "") -> str:
-    return MetricsPage(collector, otlp).render(accept)[0].decode()
+    page = MetricsPage(collector, otlp, HandshakeAdmission(200))
+    return page.render(accept)[0].decode()
 
 
 def samples(collector: Collector, otlp: OtlpIngest | None = None) -> dict[str, float]:
@@ -168,6 +170,7 @@ async def test_labels_stay(collector: Collector) -> None:
         "build_info": "python",
         "events_dropped_total": "reason",
         "external_events_lost_total": "reason",
+        "handshakes_refused_total": "limit",
         "log_gaps_total": "reason",
         "queue_depth": "queue",
         "otlp_lines_dropped_total": "reason",
@@ -205,7 +208,8 @@ async def test_histograms_count_what_the_reader_observed(collector: Collector) -
 async def test_openmetrics_has_the_same_samples(collector: Collector) -> None:
     """By ``Accept`` the page is OpenMetrics, which Prometheus' own parser reads; values agree."""
     fold(collector, 95, "queue_depth_update", counts={'q"\n\\': 7})
-    page, content_type = MetricsPage(collector).render("application/openmetrics-text;version=1.0.0")
+    metrics = MetricsPage(collector, None, HandshakeAdmission(200))
+    page, content_type = metrics.render("application/openmetrics-text;version=1.0.0")
     assert content_type.startswith("application/openmetrics-text; version=1.0.0; charset=utf-8")
 
     def own(families: Iterable[Metric]) -> dict[Any, float]:

@@ -11,9 +11,9 @@ from websockets.http11 import Response
 from otel_bridge.terminal.coming_back import asked_wait_sec
 
 
-def refused(retry_after: str | None) -> InvalidStatus:
+def refused(retry_after: str | None, status: int = 503) -> InvalidStatus:
     headers = Headers() if retry_after is None else Headers({"Retry-After": retry_after})
-    return InvalidStatus(Response(503, "Service Unavailable", headers, b""))
+    return InvalidStatus(Response(status, "", headers, b""))
 
 
 def closed(code: int, reason: str) -> ConnectionClosedError:
@@ -34,6 +34,11 @@ def test_retry_after_is_honoured_within_a_minute(value: str, least: int) -> None
 def test_what_is_no_number_of_seconds_says_nothing(value: str | None) -> None:
     """A date counts as absent: the clocks of two machines differ."""
     assert asked_wait_sec(refused(value)) is None
+
+
+def test_only_503_is_about_all_clients() -> None:
+    """429 is about this client alone, which comes back as soon as it does otherwise."""
+    assert asked_wait_sec(refused("10", 429)) is None
 
 
 def test_clients_of_a_restart_come_back_over_five_seconds() -> None:

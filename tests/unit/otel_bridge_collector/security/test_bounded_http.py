@@ -254,7 +254,7 @@ async def test_a_handshake_over_the_rate_is_sent_away() -> None:
     server = Server(ws=SharedFramesProtocol, admission=admission)
     await server.send(b"GET /a HTTP/1.1\r\n\r\n", HANDSHAKE)
     assert (server.requests, server.statuses) == ([("/a", b"")], [200, 503])
-    assert (server.wire.is_closed, admission.refused) == (True, 2)
+    assert (server.wire.is_closed, admission.refused["rate"]) == (True, 2)
     await server.disconnect()
 
 

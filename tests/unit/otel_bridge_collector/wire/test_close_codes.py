@@ -27,5 +27,5 @@ def test_codes_to_reconnect_after() -> None:
 
 @pytest.mark.parametrize("code", CODES, ids=lambda code: str(code.code))
 def test_a_code_is_one_that_a_server_may_send(code: CloseCode) -> None:
-    """RFC 6455 has 1007, IANA 1012 and 1013 (try again later); libraries and private use have ranges."""
+    """RFC 6455 has 1007, IANA 1012 and 1013; libraries and private use have ranges."""
     assert code.code in (1007, 1012, 1013) or 3000 <= code.code <= 4999
