@@ -159,8 +159,8 @@ class RedisKeys:
         the stream to about ``MONITORING_STREAM_MAX_EVENTS`` (100,000) entries.
 
         Args:
-            shard: Text in the braces of the key, which decides its Cluster slot; default ``0``, the
-                only one in use. Not checked.
+            shard: Text in the braces of the key, which decides its Cluster slot: one of
+                ``shards.layout.TAGS``; default ``0``. Not checked.
         """
         return f"{self.prefix}:{{{shard}}}:stream"
 
@@ -174,8 +174,7 @@ class RedisKeys:
 
         Args:
             producer_id: Unique for each process that sends; not checked.
-            shard: Text in the braces of the key, which decides its Cluster slot; default ``0``, the
-                only one in use.
+            shard: As for ``log_stream``.
         """
         return f"{self.prefix}:{{{shard}}}:producer:{producer_id}"
 
@@ -187,10 +186,21 @@ class RedisKeys:
         and never raises. The key has no TTL.
 
         Args:
-            shard: Text in the braces of the key, which decides its Cluster slot; default ``0``, the
-                only one in use.
+            shard: As for ``log_stream``.
         """
         return f"{self.prefix}:{{{shard}}}:meta"
+
+    def log_layout(self, shard: str = DEFAULT_SHARD) -> str:
+        """
+        Key of the hash that says how many shards (streams) the log has; missing: one.
+
+        Only builds the name, ``nexus:{0}:layout`` by default, and never raises. ``otel-bridge
+        shards`` writes it; the key has no TTL. ``shards.layout`` has its fields.
+
+        Args:
+            shard: As for ``log_stream``; the hash is in shard ``0`` only.
+        """
+        return f"{self.prefix}:{{{shard}}}:layout"
 
     def node(self, span_id: str, shard: str = DEFAULT_SHARD) -> str:
         """

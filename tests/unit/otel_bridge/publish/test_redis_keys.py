@@ -53,6 +53,7 @@ def all_keys(keys: RedisKeys) -> list[str]:
         ("queue_depth_lock", "nexus:queue_depth:turn:x"),
         ("log_stream", "nexus:{x}:stream"),
         ("log_meta", "nexus:{x}:meta"),
+        ("log_layout", "nexus:{x}:layout"),
         ("log_producer", "nexus:{0}:producer:x"),
         ("node", "nexus:{0}:node:x"),
     ],
