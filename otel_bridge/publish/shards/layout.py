@@ -12,11 +12,12 @@ three masters was then no better than one Redis, and by producer 2.3 times bette
 
 from __future__ import annotations
 
+import binascii
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-__all__ = ["LAYOUT_FIELDS", "MAX_SHARDS", "SINGLE", "TAGS", "Layout", "parse_layout"]
+__all__ = ["LAYOUT_FIELDS", "MAX_SHARDS", "SINGLE", "TAGS", "Layout", "parse_layout", "slot_of"]
 
 TAGS: Final = ("0", "1.723", "2.526", "3.101", "4.21", "5.2132", "6.1981", "7.109")
 """
@@ -27,6 +28,7 @@ With the bare numbers 0 to 7 three masters would have 2, 4 and 2 shards, and six
 13,907 of shard 0: 2, 3 and 3 shards for three masters, and 1 or 2 for each of six. They are a part
 of the keys and must not change.
 """
+_SLOTS: Final = 16_384
 MAX_SHARDS: Final = len(TAGS)
 """The most shards that a log can have."""
 
@@ -104,6 +106,17 @@ def parse_layout(values: Sequence[bytes | None]) -> Layout:
     if not 1 <= int(count) <= MAX_SHARDS:
         raise ValueError(f"n={count} is not between 1 and {MAX_SHARDS}")
     return Layout(int(gen), int(count), epoch, _by_shard(fields, "e:"), _by_shard(fields, "last:"))
+
+
+def slot_of(tag: str) -> int:
+    """
+    Return the slot of a Redis Cluster, 0 to 16,383, that keys with this text in braces belong to.
+
+    Never raises.
+
+    Source: the specification of Redis Cluster: CRC-16 (XMODEM) modulo 16,384.
+    """
+    return binascii.crc_hqx(tag.encode(), 0) % _SLOTS
 
 
 def _by_shard(fields: Mapping[str, str], prefix: str) -> dict[int, str]:

@@ -2,11 +2,16 @@
 -- KEYS: stream, producer, meta
 -- ARGV: candidate epoch, number of the first event, MAXLEN, producer TTL (s), events channel,
 --       stats channel, project channel prefix, fencing token, channel that collectors subscribe to,
---       number of routes, each event's route, the routes, the events' JSON.
+--       layout, epoch of the log, shard, number of routes, each event's route, the routes, the
+--       events' JSON.
 --       An empty events channel: nothing is published. An empty channel of the collectors:
 --       everything is, else only where another program listens; see redis_channels.py.
 --       A fencing token: the batch is refused unless it is the one in the meta hash, which the last
 --       call of fence.lua set.
+--       The layout is the number of the one by which the producer chose this shard; 0: none. The
+--       epoch of the log is empty then, and else the one in the positions of all shards, beside the
+--       shard's own. A batch with an older layout than the meta hash has is refused by the error
+--       'LAYOUT <layout> <events skipped>', unless the log has all of it; see shards/routing.py.
 --       A route is a set of channels: 's' (stats channel too) or '-' (not), then the project id;
 --       empty: no project channel. Each event's route is an index from 0 in two bytes, high byte
 --       first. Routes are few; an argument per event would cost as much as its PUBLISH does.
@@ -19,9 +24,10 @@ local events_channel, stats_channel, prefix = ARGV[5], ARGV[6], ARGV[7]
 local first = tonumber(ARGV[2])
 local token = ARGV[8]
 local collectors_channel = ARGV[9]
-local routes = tonumber(ARGV[10])
-local route_of = ARGV[11]
-local before = 11 + routes
+local layout, log_epoch, shard = tonumber(ARGV[10]), ARGV[11], ARGV[12]
+local routes = tonumber(ARGV[13])
+local route_of = ARGV[14]
+local before = 14 + routes
 local count = #ARGV - before
 local is_published = events_channel ~= ''
 local to_events = is_published
@@ -32,7 +38,7 @@ end
 
 local project_channels, to_stats = {}, {}
 for i = 1, routes do
-  local route = ARGV[11 + i]
+  local route = ARGV[14 + i]
   if #route > 1 then project_channels[i - 1] = prefix .. sub(route, 2) end
   to_stats[i - 1] = byte(route) == 115
 end
@@ -40,9 +46,19 @@ end
 local done = tonumber(call('GET', producer) or 0) or 0
 local skipped = math.max(0, math.min(count, done - first + 1))
 
+-- Only after the skipping: a batch that was appended under an older layout, and whose answer was
+-- lost, must not be appended to another shard too. External events stay in shard 0.
+local shard_layout = tonumber(call('HGET', meta, 'layout') or 0) or 0
+local is_other = layout < shard_layout or (shard_layout == 0 and layout > 0)
+if is_other and count > skipped and token == '' then
+  return redis.error_reply(string.format('LAYOUT %.0f %.0f', shard_layout, skipped))
+end
+
 local epoch = call('HGET', meta, 'epoch')
 local is_new = call('EXISTS', stream) == 0 or not epoch
-if is_new then epoch = ARGV[1] end
+-- A shard that was added gets its epoch with the layout, before it has a first entry.
+local is_added = is_new and epoch and shard_layout > 0 and not call('HGET', meta, 'first')
+if is_new and not is_added then epoch = ARGV[1] end
 
 -- Called before the first entry is written. If an ACL denied these commands only after that, the
 -- batch would be sent, and appended, again and again.
@@ -80,7 +96,8 @@ local function leave_out_unheard()
 end
 if is_published and collectors_channel ~= '' and count > skipped then leave_out_unheard() end
 
-local head = '{"position":"' .. epoch .. ':'
+local head = '{"position":"' .. (log_epoch ~= '' and log_epoch or epoch) .. ':'
+local infix = shard ~= '0' and '-' .. shard .. '-'
 local id, failure
 local applied, refused = skipped, 0
 
@@ -103,7 +120,8 @@ for i = skipped + 1, count do
   end
   applied = i
   if is_published then
-    local message = head .. id .. '",' .. sub(json, 2)
+    local place = infix and string.gsub(id, '%-', infix) or id
+    local message = head .. place .. '",' .. sub(json, 2)
     local high, low = byte(route_of, 2 * i - 1, 2 * i)
     local route = high * 256 + low
     if to_events then publish(events_channel, message) end

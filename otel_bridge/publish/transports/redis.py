@@ -33,6 +33,8 @@ from otel_bridge.publish.redis_clients import REDIS_ERRORS, check_url, close, co
 from otel_bridge.publish.redis_failures import append_failure, failure_reason
 from otel_bridge.publish.redis_keys import RedisKeys
 from otel_bridge.publish.redis_options import connection_options
+from otel_bridge.publish.shards.layout import SINGLE, TAGS, Layout
+from otel_bridge.publish.shards.routing import ShardRouter, layout_refusal
 from otel_bridge.publish.transports.base import AppendResult, Outgoing, SpanLines, SpanStack
 from otel_bridge.publish.transports.redis_channels import collectors_channel, decide_channels
 from otel_bridge.settings import BridgeSettings
@@ -87,7 +89,11 @@ class RedisSender:
         self._url = url
         self._settings = settings
         self._keys = RedisKeys(settings.key_prefix)
-        self._stream, self._meta = self._keys.log_stream(), self._keys.log_meta()
+        self._router = ShardRouter(
+            self._keys,
+            settings.producer_ttl_sec,
+            lambda *command: self._call(lambda: self._execute(*command)),
+        )
         timeout_sec = settings.send_timeout_ms / 1000
         self._options = connection_options(timeout_sec, timeout_sec)
         self._candidate_epoch = secrets.token_hex(4)
@@ -131,7 +137,13 @@ class RedisSender:
         """
         stacks = [event.stack for event in batch if event.stack is not None]
         unstored = self.store_stacks(stacks) if stacks else 0
-        result = self._append(producer_id, first_n, batch, self._events_channel, "")
+        result = self._router.append(
+            producer_id,
+            first_n,
+            lambda layout, shard: self._append(
+                layout, shard, producer_id, first_n, batch, self._events_channel, ""
+            ),
+        )
         return result._replace(unstored=unstored) if unstored else result
 
     def store_stacks(self, stacks: Sequence[SpanStack]) -> int:
@@ -204,7 +216,7 @@ class RedisSender:
             TransportError: Redis cannot be reached, or answered with an error that may pass; call
                 it again.
         """
-        keys = (self._stream, self._meta)
+        keys = (self._keys.log_stream(), self._keys.log_meta())
         epoch, last_id = self._call(
             lambda: self._connect().execute_command("EVAL", _FENCE_SCRIPT, 2, *keys, token)
         )
@@ -233,31 +245,36 @@ class RedisSender:
             TransportError: Redis cannot be reached, or answered with an error that may pass; the
                 same call may be repeated.
         """
-        return self._append(token, first_n, batch, "", token)
+        return self._append(SINGLE, 0, token, first_n, batch, "", token)
 
     def _append(
         self,
+        layout: Layout,
+        shard: int,
         producer_id: str,
         first_n: int,
         batch: Sequence[Outgoing],
         events_channel: str,
         token: str,
     ) -> AppendResult:
-        settings = self._settings
+        settings, tag = self._settings, TAGS[shard]
         arguments: list[Any] = [
             3,
-            self._stream,
-            self._keys.log_producer(producer_id),
-            self._meta,
+            self._keys.log_stream(tag),
+            self._keys.log_producer(producer_id, tag),
+            self._keys.log_meta(tag),
             self._candidate_epoch,
             first_n,
-            settings.stream_max_events,
+            settings.stream_max_events // layout.count,
             settings.producer_ttl_sec,
             events_channel,
             settings.stats_channel,
             settings.project_channel_prefix,
             token,
             self._collectors,
+            layout.gen,
+            layout.epoch,
+            shard,
             *_event_arguments(batch),
         ]
         # Each release runs its own script, by its hash, so it knows the reply's elements.
@@ -265,7 +282,10 @@ class RedisSender:
         if epoch.decode() == self._candidate_epoch:
             # The candidate is in use: if the stream is deleted, the new log needs another epoch.
             self._candidate_epoch = secrets.token_hex(4)
-        position = f"{epoch.decode()}:{last_id.decode()}"
+        place = last_id.decode()
+        if shard:
+            place = place.replace("-", f"-{shard}-")
+        position = f"{layout.epoch or epoch.decode()}:{place}"
         return AppendResult(position, skipped, refused, linger_ms=linger_ms)
 
     def _call(self, command: Callable[[], Any]) -> Any:
@@ -333,6 +353,9 @@ class RedisSender:
         text = str(error)
         if _FENCED in text:
             return FencedError("another collector appends the events of external publishers")
+        refusal = layout_refusal(text)
+        if refusal is not None:
+            return refusal
         if isinstance(error, ReadOnlyError) or "READONLY" in text:
             # After a failover this server is a replica: connect again, to the present master.
             self.close()
