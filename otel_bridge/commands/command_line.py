@@ -20,6 +20,7 @@ from pathlib import Path
 from otel_bridge.commands import interrupts, submit, tail, token
 from otel_bridge.commands.collector_address import collector_url, split_url
 from otel_bridge.commands.env_file import read_env_file
+from otel_bridge.commands.shards import command as shards
 from otel_bridge.errors import ConfigurationError, OtelBridgeError
 from otel_bridge.settings import BridgeSettings
 
@@ -48,7 +49,7 @@ Commands = argparse._SubParsersAction  # the type that ``add_subparsers`` return
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """
-    Run ``python -m otel_bridge``: ``worker``, ``submit``, ``tail``, ``top`` or ``token``.
+    Run ``python -m otel_bridge``: ``worker submit tail top token shards``.
 
     Returns when the command has ended; there is no time limit.
 
@@ -136,7 +137,7 @@ def make_parser(prog: str) -> tuple[argparse.ArgumentParser, Commands[argparse.A
 
 
 def add_library_commands(commands: Commands[argparse.ArgumentParser]) -> None:
-    """Add ``worker``, ``submit``, ``tail``, ``top`` and ``token`` to the commands of a parser."""
+    """Add ``worker submit tail top token shards``, the library's commands, to a parser."""
     worker_ = commands.add_parser("worker", help="run workers of the reference coordinator")
     worker_.add_argument("--workers", type=worker_count, default=4, help="workers (default: 4)")
     add_work_arguments(worker_)
@@ -180,6 +181,18 @@ def add_library_commands(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     token_.add_argument("--days", type=token.days, help="days until it expires (default: never)")
     token_.set_defaults(run=token.run)
+
+    shards_ = commands.add_parser(
+        "shards", help="show the shards of the log in Redis, or change how many it has"
+    )
+    shards_.add_argument(
+        "count",
+        nargs="?",
+        type=shards.shard_count,
+        metavar="N",
+        help="change to N shards, 1 to 8, while publishers and collectors run",
+    )
+    shards_.set_defaults(run=shards.run)
 
 
 def add_work_arguments(parser: argparse.ArgumentParser) -> None:
