@@ -102,13 +102,24 @@ class RedisCluster:
     Three masters, a replica of each; a dead master is replaced after a second.
 
     Args:
-        kind: Which servers to run.
-        has_replicas: Without them it starts in a second, and no master is replaced.
+        kind: Which server to run.
+        has_replicas: False: three masters alone; a dead one is away until it is started again.
+        is_durable: Keep an append-only file, so that a restart loses nothing acknowledged.
+        options: Further command-line options of each server.
     """
 
-    def __init__(self, kind: Kind = "redis", *, has_replicas: bool = True) -> None:
+    def __init__(
+        self,
+        kind: Kind = "redis",
+        *,
+        has_replicas: bool = True,
+        is_durable: bool = False,
+        **options: str,
+    ) -> None:
         self._kind: Kind = kind
+        self._is_durable = is_durable
         self._size = 6 if has_replicas else 3
+        self._options = options
         self._stack = ExitStack()
         self.servers: list[RedisServer] = []
 
@@ -134,9 +145,11 @@ class RedisCluster:
                 "cluster_node_timeout": "1000",
                 "cluster_port": bus,
                 "databases": "1",
+                **self._options,
             }
             assert DATABASES > 1
-            self.servers.append(self._stack.enter_context(RedisServer(kind=self._kind, **options)))
+            server = RedisServer(kind=self._kind, is_durable=self._is_durable, **options)
+            self.servers.append(self._stack.enter_context(server))
         ids = [self._ask(server, "CLUSTER", "MYID").decode() for server in self.servers]
         first = self.servers[0]
         for server in self.servers[1:]:
@@ -168,7 +181,7 @@ class RedisCluster:
 
     def owner(self, key: str) -> RedisServer:
         """The master that has a key's slot."""
-        slot = int(self._ask(self.servers[0], "CLUSTER", "KEYSLOT", key))
+        slot = int(self._ask(self.servers[-1], "CLUSTER", "KEYSLOT", key))
         for line in self._ask(self.servers[-1], "CLUSTER", "NODES").decode().splitlines():
             fields = line.split()
             if "master" in fields[2] and "fail" not in fields[2]:

@@ -51,7 +51,11 @@ class Producer:
         settings: BridgeSettings | None = None,
     ) -> None:
         self.producer_id = producer_id
-        self.sender = RedisSender(url, settings or BridgeSettings(send_timeout_ms=2000))
+        # Not about time, and no event may be trimmed: all are counted at the end.
+        self.sender = RedisSender(
+            url,
+            settings or BridgeSettings(send_timeout_ms=2000, stream_max_events=100_000_000),
+        )
         self.sent = 0
         """Events that were acknowledged."""
         self.repeats = 0
@@ -84,7 +88,7 @@ class Producer:
         self.sender.close()
 
     def _run(self) -> None:
-        while not self._is_stopped.is_set():
+        while not self._is_stopped.wait(0.0005):
             size = self._random.randint(1, 16)
             batch = [
                 Outgoing(

@@ -46,7 +46,7 @@ _WRITE_SCRIPT: Final = (
 """Not written if another ``otel-bridge shards`` has written a layout meanwhile."""
 ENDED_SHARD_TTL_SEC: Final = 3600
 """How long the events of a shard are kept that is taken out of use."""
-_MAX_ATTEMPTS: Final = 5
+_MAX_ATTEMPTS: Final = 20
 
 _Use = Literal["keep", "add", "end"]
 

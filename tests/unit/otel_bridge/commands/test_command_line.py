@@ -121,11 +121,11 @@ def test_verbose_logs_at_level_info(monkeypatch: pytest.MonkeyPatch) -> None:
     assert levels == [logging.WARNING, logging.INFO]
 
 
-def test_the_library_has_five_commands() -> None:
+def test_the_library_has_six_commands() -> None:
     """Each has a function that runs it, and the defaults that its help names."""
     parser, commands = make_parser("test")
     add_library_commands(commands)
-    assert list(commands.choices) == ["worker", "submit", "tail", "top", "token"]
+    assert list(commands.choices) == ["worker", "submit", "tail", "top", "token", "shards"]
     options = parser.parse_args(["worker"])
     assert (options.workers, options.corpus, options.data_dir, options.pace) == (4, *[None] * 3)
     assert parser.parse_args(["submit"]).file == "-"
