@@ -10,19 +10,25 @@ from pathlib import Path
 import pytest
 import redis
 
+from otel_bridge.commands.command_line import main
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.lines.line import encode_line
 from otel_bridge.orchestration.queue.task_queue import Ownership, TaskQueue
 from otel_bridge.orchestration.queue.task_types import Priority, QueuedJob
 from otel_bridge.publish.bus import EventBus
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
-from otel_bridge.publish.transports.base import SpanLines
+from otel_bridge.publish.shards.layout import TAGS
+from otel_bridge.publish.transports.base import Outgoing, SpanLines
 from otel_bridge.publish.transports.redis import RedisSender
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppServer, fetch
+from tests.support.command_lines import restored_root_logger
 from tests.support.queue_clients import connect
 from tests.support.redis_server import RedisServer
+from tests.support.sharded_load import producer_on
 from tests.support.waiting import wait_until
+
+__all__ = ["restored_root_logger"]
 
 pytestmark = pytest.mark.redis
 
@@ -34,7 +40,7 @@ TOKEN = "t-all-0123456789abcdef"
 def server(own_redis: RedisServer) -> Iterator[RedisServer]:
     """A Redis with those users, and nobody else but the test."""
     lines = re.findall(r"^user (.*)$", README.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    assert len(lines) == 3
+    assert len(lines) == 4
     with own_redis.client() as client:
         for line in lines:
             client.execute_command("ACL", "SETUSER", *line.replace("CHANGE-ME", "pw").split())
@@ -99,6 +105,26 @@ async def test_the_collector_reads_and_trims_log_lines(server: RedisServer) -> N
         assert site.call(lambda: lines.reader.last({newest: 200})) == [[line] * 200]
         assert lines.trimmer.failure is None
     assert denials(server) == []
+
+
+def test_operator_and_publisher_have_what_shards_need(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch, restored_root_logger: None
+) -> None:
+    """The command changes the number of shards, and a publisher follows to each of them."""
+    sender = RedisSender(url(server, "publisher"), BridgeSettings())
+    event = Outgoing(b'{"event_type":"x"}', "p1")
+    producers = [producer_on(shard, 3) for shard in range(3)]
+    for producer in producers:
+        sender.send(producer, 1, [event])
+    monkeypatch.setenv("REDIS_URL", url(server, "operator"))
+    assert [main(["shards", count]) for count in ("3", "2", "3")] == [0, 0, 0]
+    for producer in producers:
+        sender.send(producer, 1, [event] * 3)
+    sender.close()
+    assert denials(server) == []
+    with server.client() as client:
+        counts = [client.xlen(DEFAULT_KEYS.log_stream(TAGS[shard])) for shard in range(3)]
+    assert counts == [3 + 2, 2, 2]
 
 
 async def test_coordinator_has_what_it_needs(server: RedisServer) -> None:
