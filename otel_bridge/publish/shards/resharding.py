@@ -136,7 +136,7 @@ def _try(client: Any, keys: RedisKeys, count: int) -> Layout | None:
     # With those of a layout that was lost, or whose command was interrupted.
     present = {*old.shards, *(shard for shard, known in gens.items() if known)}
     epochs, ended = dict(old.epochs), dict(old.ended)
-    is_begun = False
+    has_started = False
     for shard in sorted({*range(count), *present}, key=lambda shard: _rank(shard, old)):
         use: _Use = "end"
         if shard < count:
@@ -144,13 +144,13 @@ def _try(client: Any, keys: RedisKeys, count: int) -> Layout | None:
         try:
             epoch, last, has_stream = _prepare(client, keys, shard, gen, use)
         except REDIS_ERRORS as error:
-            if not is_begun:
+            if not has_started:
                 raise
             raise TransportError(
                 f"the change stopped half way, at shard {shard} ({failure_reason(error)}): run it "
                 "again, as publishers of the other shards buffer their events until then"
             ) from error
-        is_begun = True
+        has_started = True
         if use == "end":
             if has_stream:
                 ended[shard] = last.decode()
