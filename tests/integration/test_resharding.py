@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import warnings
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -12,6 +15,8 @@ from typing import Any
 import pytest
 
 from otel_bridge.commands.command_line import main
+from otel_bridge.events.model import MonitoringEvent
+from otel_bridge.publish.bus import EventBus
 from otel_bridge.publish.redis_clients import close, connect
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.publish.redis_options import connection_options
@@ -174,6 +179,23 @@ def test_resharding_for_longer(group: str, kind: Kind, stack: ExitStack) -> None
 
 @pytest.mark.chaos
 @pytest.mark.parametrize("kind", ["redis", "valkey"])
+def test_the_slots_of_shards_move(kind: Kind, stack: ExitStack) -> None:
+    """An operator moves shards to another master under load: nothing is lost or doubled."""
+    cluster = stack.enter_context(RedisCluster(kind, has_replicas=False))
+    reshard(client_of(cluster.url, stack), DEFAULT_KEYS, 3)
+    names = [producer_on(shard, 3) for shard in range(3)]
+    producers = [Producer(cluster.url, name, lost=0.1).start() for name in names]
+    wait_for_events(producers, 100)
+    for shard in (0, 2, 0):
+        cluster.move_slot(DEFAULT_KEYS.log_stream(TAGS[shard]))
+        wait_for_events(producers, 100)
+    for producer in producers:
+        producer.stop()
+    assert problems(merged_log(client_of(cluster.url, stack)), producers) == []
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("kind", ["redis", "valkey"])
 def test_a_shard_survives_its_master(kind: Kind, stack: ExitStack) -> None:
     """
     A replica takes a killed master's shards over while producers send, and all of them go on.
@@ -221,6 +243,56 @@ def test_a_log_that_was_never_changed_has_no_trace_of_shards(
     ]
     assert sorted(client.hgetall("nexus:{0}:meta")) == [b"epoch", b"first"]
     assert len(position.split(":")[1].split("-")) == 2
+
+
+def publish(bus: EventBus, count: int) -> None:
+    for _ in range(count):
+        fields = {"event_type": "task_started", "task_id": "j1", "status": "processing"}
+        bus.publish(MonitoringEvent.model_validate(fields))
+    assert bus.flush(10)
+
+
+def publish_in_child(bus: EventBus, count: int) -> int:
+    """Exit code of a forked child that publishes."""
+    with warnings.catch_warnings():
+        # Python 3.12 warns of forking with threads, which the bus is made for.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        try:
+            publish(bus, count)
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_bus_that_is_connected_learns_of_new_shards(
+    server: RedisServer, stack: ExitStack
+) -> None:
+    """It fails no attempt and drops nothing; after a fork the child has a shard of its own."""
+    client = client_of(server.url, stack)
+    bus = EventBus.connect(BridgeSettings(redis_url=server.url, send_timeout_ms=5000))
+    stack.callback(bus.shutdown, 5)
+    publish(bus, 3)
+    reshard(client, DEFAULT_KEYS, 8)
+    publish(bus, 4)
+    reshard(client, DEFAULT_KEYS, 2)
+    publish(bus, 5)
+    counters = bus.counters
+    assert (counters.published, counters.dropped, counters.failed_attempts) == (12, 0, 0)
+    assert [publish_in_child(bus, 6) for _ in range(3)] == [0, 0, 0]
+    found: dict[str, set[int]] = {}
+    total = 0
+    for shard in range(MAX_SHARDS):
+        total += client.xlen(DEFAULT_KEYS.log_stream(TAGS[shard]))
+        prefix = DEFAULT_KEYS.log_producer("", TAGS[shard])
+        for key in client.scan_iter(match=prefix + "*"):
+            found.setdefault(key.decode().removeprefix(prefix), set()).add(shard)
+    assert total == 12 + 3 * 6
+    assert len(found) == 4
+    for producer, shards in found.items():
+        assert zlib.crc32(producer.encode()) % 2 in shards
 
 
 def test_positions_of_a_shard_have_its_number(server: RedisServer, stack: ExitStack) -> None:

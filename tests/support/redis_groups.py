@@ -179,6 +179,20 @@ class RedisCluster:
     def _is_linked(self, server: RedisServer) -> bool:
         return b"master_link_status:up" in self._ask(server, "INFO", "replication")
 
+    def move_slot(self, key: str) -> None:
+        """Move the slot of a key, with all its keys, to the next master; without replicas only."""
+        source = self.owner(key)
+        target = self.servers[(self.servers.index(source) + 1) % 3]
+        slot = str(int(self._ask(target, "CLUSTER", "KEYSLOT", key)))
+        ids = {server: self._ask(server, "CLUSTER", "MYID").decode() for server in self.servers}
+        self._ask(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
+        self._ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
+        where = ("127.0.0.1", str(target.port), "", "0", "5000", "KEYS")
+        while keys := self._ask(source, "CLUSTER", "GETKEYSINSLOT", slot, "100"):
+            self._ask(source, "MIGRATE", *where, *(key.decode() for key in keys))
+        for server in (target, source, *self.servers):
+            self._ask(server, "CLUSTER", "SETSLOT", slot, "NODE", ids[target])
+
     def owner(self, key: str) -> RedisServer:
         """The master that has a key's slot."""
         slot = int(self._ask(self.servers[-1], "CLUSTER", "KEYSLOT", key))

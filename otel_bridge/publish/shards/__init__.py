@@ -1,1 +1,1 @@
-"""The log in several streams, its shards: their layout, their positions, both ends."""
+"""The log in several streams, its shards: how many, who appends to which, and their positions."""

@@ -39,6 +39,8 @@ _WAIT_SEC: Final = 0.002
 """Before the layout is read: ``otel-bridge shards`` writes it after the shards."""
 _MAX_READS: Final = 100
 """Then the attempt has failed, after 0.2 s or more. The publisher goes on trying."""
+_MAX_REFUSALS: Final = 10
+"""Of one batch; each is followed by another layout."""
 _MAX_PRODUCERS: Final = 10_000
 """Producers that are remembered; a collector sends for many. One that is not remembered any more is
 looked for in the log, as after a restart."""
@@ -113,7 +115,7 @@ class ShardRouter:
             TransportError: Redis cannot be reached, or the layout is being changed for longer.
         """
         layout = self._layout_of(producer_id, first_n)
-        for _ in range(_MAX_READS):
+        for _ in range(_MAX_REFUSALS):
             try:
                 if producer_id in self._unsure and layout.gen:
                     self._find_earlier(producer_id, first_n, layout)

@@ -72,7 +72,8 @@ class RedisSender:
     The first ``send`` connects; after a fork the child opens a connection of its own. An attempt
     takes at most one time-out (``MONITORING_SEND_TIMEOUT_MS``, 100 ms) for connecting and one for
     the answer, plus one each for AUTH and SELECT when the URL has a password or a database number.
-    ``send`` raises ``TransportError`` when Redis cannot be reached, and may be called again.
+    ``send`` raises ``TransportError`` when Redis cannot be reached, and may be called again. If the
+    log has several shards, each producer has one of them; see ``shards.routing``.
 
     Args:
         url: ``redis://host:6379/0``, ``rediss://`` (TLS), ``unix://path``,
@@ -114,8 +115,9 @@ class RedisSender:
         """
         Append one batch to the stream by a script, each event once, in order, and publish it.
 
-        Blocks for one time-out (100 ms by default) at most to connect and one for each answer.
-        After an error the same batch may be sent again; the call then connects again, as also after
+        Blocks for one time-out (100 ms by default) at most to connect and one for each answer; and
+        for 0.2 s while ``otel-bridge shards`` changes the log's shards, usually milliseconds. After
+        an error the same batch may be sent again; the call then connects again, as also after
         ``close``.
 
         Args:
@@ -216,9 +218,9 @@ class RedisSender:
             TransportError: Redis cannot be reached, or answered with an error that may pass; call
                 it again.
         """
-        keys = (self._keys.log_stream(), self._keys.log_meta())
+        keys = (self._keys.log_stream(), self._keys.log_meta(), self._keys.log_layout())
         epoch, last_id = self._call(
-            lambda: self._connect().execute_command("EVAL", _FENCE_SCRIPT, 2, *keys, token)
+            lambda: self._connect().execute_command("EVAL", _FENCE_SCRIPT, 3, *keys, token)
         )
         return f"{epoch.decode()}:{last_id.decode()}" if last_id else _EMPTY_LOG
 
