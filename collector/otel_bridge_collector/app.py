@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import uvicorn
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from otel_bridge.cancellation import cancel
 from otel_bridge.errors import ConfigurationError
@@ -128,7 +129,7 @@ def create_app(
             await app.state.otlp_ingest.lines.close()
             await running.stop()
 
-    app = FastAPI(
+    app = _Application(
         title="otel-bridge collector",
         lifespan=lifespan,
         # No /docs: Swagger's page loads scripts of another origin, which our CSP forbids. And no
@@ -142,14 +143,16 @@ def create_app(
     app.state.authenticator = authenticator
     app.state.admission = admission
     # The last added is the outermost, so origins are checked before credentials.
-    app.add_middleware(HeadRequests)
-    app.add_middleware(AuthenticationGuard, authenticator=authenticator)
-    app.add_middleware(
+    check_credentials = partial(AuthenticationGuard, authenticator=authenticator)
+    check_origin = partial(
         OriginGuard,
         bind_host=settings.host,
         allowed_origins=settings.origins,
         has_authentication=authenticator.is_enabled,
     )
+    app.add_middleware(HeadRequests)
+    app.add_middleware(check_credentials)
+    app.add_middleware(check_origin)
     if settings.origins:
         # For a dashboard inside a page of another origin; subdomains of one site share cookies.
         app.add_middleware(
@@ -165,8 +168,23 @@ def create_app(
     for module in (websocket, views, monitor, events, otlp, tasks, session, health):
         app.include_router(module.router)
     app.include_router(make_dashboard_router(static_dir))
-    app.include_router(websocket.unknown_path_router)
+    endpoints = {"/ws/monitor": websocket.monitor, "/ws/views": views.views}
+    sockets = check_credentials(websocket.route_websockets(endpoints))
+    app.sockets = SecurityHeaders(check_origin(sockets))
     return app
+
+
+class _Application(FastAPI):
+    """FastAPI for HTTP; a WebSocket goes through the same guards to its endpoint, and no others."""
+
+    sockets: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            scope["app"] = self
+            await self.sockets(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def _make_authenticator(settings: CollectorSettings) -> Authenticator:

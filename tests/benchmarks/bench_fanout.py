@@ -325,7 +325,7 @@ def _latency_and_memory() -> None:
         clients += [_connect(app.port) for _ in range(400)]
         time.sleep(2)
         per_client = (process.memory_info().rss - before) / 400 / 1024
-        _row("collector's memory per idle client, KiB", f"{per_client:.1f}", "goal <= 30")
+        _row("collector's memory per idle client, KiB", f"{per_client:.1f}", "goal <= 28")
         for client in clients:
             client.close()
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Final
 
 from fastapi import APIRouter, Request, Response, WebSocket
-from starlette.routing import WebSocketRoute
 
 from otel_bridge_collector.routes.monitor import account_slot
 from otel_bridge_collector.routes.websocket import accept, connect, wait_for_disconnect
@@ -22,7 +21,7 @@ from otel_bridge_collector.wire.filters import FilterError
 from otel_bridge_collector.wire.query import QueryValues
 from otel_bridge_collector.wire.views.messages import MAX_PARAMS_BYTES
 
-__all__ = ["router"]
+__all__ = ["router", "views"]
 
 router = APIRouter()
 
@@ -97,10 +96,6 @@ async def views(websocket: WebSocket) -> None:
         await _serve(websocket, closers)
 
     await connect(websocket, serve)
-
-
-# Starlette's route: FastAPI's keeps stacks of dependencies for the connection, 4 KiB each.
-router.routes.append(WebSocketRoute("/ws/views", views))
 
 
 async def _serve(websocket: WebSocket, closers: list[Callable[[], None]]) -> None:

@@ -3,7 +3,7 @@
 
 After a restart all clients connect at once. Measured with 10,000: 0.7 to 1.5 ms of CPU a handshake,
 so that the event loop did nothing else for 18 to 30 s, and ``/readyz`` failed. Those over the rate
-are sent away, which costs a tenth of it, each with a time of its own at which to come back.
+are sent away, which costs a sixth of it, each with a time of its own at which to come back.
 """
 
 from __future__ import annotations

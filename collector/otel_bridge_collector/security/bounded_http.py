@@ -82,7 +82,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
       the body of such a request and all that follows; Java's ``HttpClient``, which offers h2c, got
       400 for it.
     * The handshake of a WebSocket over the rate of ``admission`` is sent away, before the
-      application sees it and at a tenth of its cost: with 503 and ``Retry-After``; a browser, which
+      application sees it and at a sixth of its cost: with 503 and ``Retry-After``; a browser, which
       shows neither to its page, with an accepted WebSocket that is closed at once (1013).
     * Bytes that are not HTTP get 400 and a log line of level INFO, not a warning, because any
       client could fill the log with warnings.

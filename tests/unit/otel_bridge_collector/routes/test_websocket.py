@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
-from otel_bridge_collector.routes.websocket import MAX_BATCH_MS, StreamRequest, parse_stream_request
+from otel_bridge_collector.routes.websocket import (
+    MAX_BATCH_MS,
+    StreamRequest,
+    parse_stream_request,
+    route_websockets,
+)
 from otel_bridge_collector.wire.filters import ALL_EVENTS, EventFilter, FilterError
+from starlette.websockets import WebSocket
 
 from tests.support.asgi_site import connected, open_site, token_line
 
@@ -162,3 +169,37 @@ async def test_repeated_parameters_of_the_stream() -> None:
         async with connected(site, "project_id=a&project_id=b") as client:
             start, body = await client.next(), await client.next()
             assert (start["status"], b"project_id: given 2 times" in body["body"]) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("root_path", "path", "expected"),
+    [
+        ("", "/ws/monitor", "monitor"),
+        ("/below", "/below/ws/monitor", "monitor"),
+        ("/below", "/ws/monitor", "monitor"),
+        ("", "/ws/monitor/", None),
+        ("", "/below/ws/monitor", None),
+    ],
+)
+async def test_a_path_leads_to_its_endpoint_also_below_another(
+    root_path: str, path: str, expected: str | None
+) -> None:
+    """Exactly the paths that have one; below a root path too, as a server or a mount names it."""
+    ran: list[str] = []
+    sent: list[dict[str, Any]] = []
+
+    async def endpoint(_: WebSocket) -> None:
+        ran.append("monitor")
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    route = route_websockets({"/ws/monitor": endpoint})
+    scope = {"type": "websocket", "path": path, "root_path": root_path, "headers": []}
+    extensions = {"websocket.http.response": {}}
+    await route({**scope, "extensions": extensions}, receive, send)
+    assert ran == ([] if expected is None else [expected])
+    assert [one["status"] for one in sent if "status" in one] == ([404] if not ran else [])
