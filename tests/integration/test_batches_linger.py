@@ -6,14 +6,11 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
-from otel_bridge_collector.leader.linger import LingerSetter
 
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.publish.bus import EventBus
-from otel_bridge.publish.redis_clients import aclose, connect_async
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.publish.transports.base import Outgoing
 from otel_bridge.publish.transports.http import HttpSender
@@ -21,13 +18,13 @@ from otel_bridge.publish.transports.redis import RedisSender
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppServer, fetch
 from tests.support.faults import FakeClock
+from tests.support.lingering import META, Leading
 from tests.support.redis_server import Kind, RedisServer
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.redis
 
 MakeSettings = Callable[..., BridgeSettings]
-META = DEFAULT_KEYS.log_meta()
 EVENT = Outgoing(b'{"event_type":"task_started"}', None)
 
 
@@ -79,46 +76,6 @@ def test_a_publisher_by_http_gets_it_from_the_collector(
         sender = HttpSender(site.url, make_settings(send_timeout_ms=5000))
         assert sender.send("a", 1, [EVENT]).linger_ms == 25
         sender.close()
-
-
-class Leading:
-    """The duty of one leader on a clock of its own, so that a few scripts are any rate."""
-
-    def __init__(self, url: str, clock: FakeClock) -> None:
-        self.client: Any = connect_async(url, socket_timeout=5.0)
-        self.clock = clock
-        self.events = 0
-        self.setter = LingerSetter(
-            max_ms=50,
-            interval_sec=2,
-            redis=self.client,
-            meta_key=META,
-            events=lambda: self.events,
-            position=self._position,
-            clock=clock,
-        )
-        self._id = "0-0"
-
-    def _position(self) -> str:
-        return f"epoch:{self._id}"
-
-    async def round(self, scripts: int = 0, events: int = 0) -> int | None:
-        """So many scripts with so many events in a tenth of a second, then a round."""
-        for _ in range(scripts):
-            await self.client.evalsha(self.sha, 0)
-        self.events += events
-        newest = await self.client.xrevrange(DEFAULT_KEYS.log_stream(), count=1)
-        self._id = newest[0][0].decode() if newest else "0-0"
-        self.clock.advance(0.1)
-        await self.setter.run_round()
-        return self.setter.linger_ms
-
-    async def __aenter__(self) -> Leading:
-        self.sha = await self.client.script_load("return 1")
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await aclose(self.client)
 
 
 def held(server: RedisServer) -> bytes | None:

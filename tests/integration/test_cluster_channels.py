@@ -15,6 +15,8 @@ from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.publish.transports import redis_channels
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppServer, fetch
+from tests.support.faults import FakeClock
+from tests.support.lingering import Leading
 from tests.support.redis_groups import RedisCluster
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
@@ -100,7 +102,7 @@ def test_nothing_is_published_and_external_events_come_from_every_node(
         assert bus.flush(10), bus.outage
 
         def is_measured() -> bool:
-            return "otel_bridge_linger_ms 0.0" in fetch(f"{site.url}/metrics").body.decode()
+            return "\notel_bridge_linger_ms " in fetch(f"{site.url}/metrics").body.decode()
 
         wait_until(is_measured, "the leader to measure")
         assert [in_the_log(cluster, f"external-{number}") for number in range(3)] == [1, 1, 1]
@@ -125,3 +127,17 @@ def test_with_always_a_program_at_another_node_gets_all(cluster: RedisCluster) -
         assert bus.flush(10), bus.outage
         assert heard(pubsub, 4) == ["a", "a", "b", "b"]  # events and project channel
     assert bus.shutdown(5)
+
+
+async def test_the_servers_of_a_cluster_share_the_load(cluster: RedisCluster) -> None:
+    """The rule gets the mean of the servers that have shards; each shard gets the linger."""
+    keys = [DEFAULT_KEYS.log_meta(tag) for tag in ("0", "1.723", "2.526")]
+    owners = [cluster.owner(key) for key in keys]
+    assert len({server.port for server in owners}) == 3
+    async with Leading(cluster.url, FakeClock(), keys) as leading:
+        await leading.round()
+        assert await leading.round(1400, 1600) == 0  # 4,667 a second at each
+        assert await leading.round(1600, 1800) == 10
+    for key, server in zip(keys, owners, strict=True):
+        with server.client() as client:
+            assert client.hget(key, "linger_ms") == b"10"

@@ -11,7 +11,7 @@ it. While it is 0, the leader writes nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import redis.asyncio as redis_asyncio
@@ -44,7 +44,7 @@ _REFUSED_WAIT_SEC: Final = 60.0
 
 
 class Rates(NamedTuple):
-    """What Redis got between two rounds of the leader, each a second."""
+    """What one Redis server got between two rounds of the leader, each a second."""
 
     events: float
     """Events in the log."""
@@ -60,6 +60,25 @@ class Rates(NamedTuple):
     def batch_events(self) -> float | None:
         """Mean of the events a script appended, at least; None: none was appended."""
         return self.events / self.appends if self.appends > 0 else None
+
+
+class _Counts(NamedTuple):
+    """What a round has counted."""
+
+    at: float
+    events: int
+    scripts: Mapping[str, int]
+    """By server."""
+
+    def rates_since(self, before: _Counts) -> Rates | None:
+        """Of a server, as a mean; None after a failover, or when counts began again."""
+        spent = self.at - before.at
+        new_events = self.events - before.events
+        new_scripts = sum(self.scripts.values()) - sum(before.scripts.values())
+        if spent <= 0 or min(new_events, new_scripts) < 0 or [*self.scripts] != [*before.scripts]:
+            return None
+        servers = len(self.scripts)
+        return Rates(new_events / spent / servers, new_scripts / spent / servers)
 
 
 class LingerRule:
@@ -136,15 +155,16 @@ class LingerSetter:
     """
     Applies ``LingerRule`` to a log in Redis; a duty of the leader, on its event loop.
 
-    Each round it asks the node of the log for ``INFO commandstats``. If Redis refuses a command,
-    that is one line in its log, the next try is a minute later, and what is set expires. Making it
-    connects to nothing.
+    Each round it asks each server that has a shard of the log for ``INFO commandstats``; the rule
+    gets their mean. If Redis refuses a command, that is one line in its log, the next try is a
+    minute later, and what is set expires. Making it connects to nothing.
 
     Args:
         max_ms: ``MONITORING_LINGER_MAX_MS``; 0: Redis is not asked.
         interval_sec: Time between two rounds, 2 s by default in the service.
         redis: The log's server, or its Cluster; None: the log is in memory, and nothing is done.
-        meta_key: Hash of the log in which the linger is set.
+        meta_keys: Gives the meta hashes of the log's shards, in which the linger is set; at least
+            one.
         events: Gives how many events the log has got, as this collector has read them.
         position: Gives the position of the newest event that it has read.
         clock: Its monotonic time measures the rounds.
@@ -160,7 +180,7 @@ class LingerSetter:
         max_ms: int,
         interval_sec: float,
         redis: redis_asyncio.Redis | None,
-        meta_key: str,
+        meta_keys: Callable[[], Sequence[str]],
         events: Callable[[], int],
         position: Callable[[], str],
         clock: Clock = SYSTEM_CLOCK,
@@ -169,12 +189,12 @@ class LingerSetter:
         self._is_off = redis is None or max_ms == 0
         self._hold_sec = max(_MIN_HOLD_SEC, _HOLD_ROUNDS * interval_sec)
         self._redis: Any = redis
-        self._meta_key = meta_key
+        self._meta_keys = meta_keys
         self._events = events
         self._position = position
         self._clock = clock
         self._rates: Rates | None = None
-        self._counts: tuple[float, int, int] | None = None
+        self._counts: _Counts | None = None
         self._ask_at = float("-inf")
         self._is_refused = False
 
@@ -190,7 +210,7 @@ class LingerSetter:
         """Whether the last round is not older than what it set holds."""
         if self._rates is None or self._counts is None:
             return False
-        return self._clock.monotonic() - self._counts[0] <= self._hold_sec
+        return self._clock.monotonic() - self._counts.at <= self._hold_sec
 
     async def run_round(self) -> None:
         """
@@ -221,19 +241,16 @@ class LingerSetter:
             self._is_refused = True
 
     async def _run_round(self, now: float) -> None:
-        scripts = await self._scripts()
-        before, events = self._counts, self._events()
-        self._counts = now, events, scripts
-        if before is None or now - before[0] > self._hold_sec:
+        before, counts = self._counts, _Counts(now, self._events(), await self._scripts())
+        self._counts = counts
+        if before is None or now - before.at > self._hold_sec:
             # It begins to lead: what was set last may be another leader's.
             self._rates = None
             await self._resume()
             return
-        spent, new_events, new_scripts = now - before[0], events - before[1], scripts - before[2]
-        if spent <= 0 or new_events < 0 or new_scripts < 0:
-            self._rates = None  # another server's counts, after a failover, or they were reset
+        self._rates = counts.rates_since(before)
+        if self._rates is None:
             return
-        self._rates = Rates(new_events / spent, new_scripts / spent)
         held_ms = self._rule.linger_ms
         linger_ms = self._rule.decide(self._rates)
         if linger_ms or held_ms:
@@ -244,16 +261,24 @@ class LingerSetter:
                 *(linger_ms, held_ms, self._rates.events, self._rates.appends),
             )
 
-    async def _scripts(self) -> int:
-        """Calls of scripts by their hash since the server started; ``EVAL`` is for others."""
-        options = {}
-        if isinstance(self._redis, redis_asyncio.RedisCluster):
-            options["target_nodes"] = self._redis.get_node_from_key(self._meta_key)
+    async def _scripts(self) -> dict[str, int]:
+        """Calls of scripts by their hash since each server started; ``EVAL`` is for others."""
+        client = self._redis
+        if not isinstance(client, redis_asyncio.RedisCluster):
+            return {"": await self._calls(None)}
+        await client.initialize()
+        found = [client.get_node_from_key(key) for key in self._meta_keys()]
+        nodes = {node.name: node for node in found if node is not None}
+        return {name: await self._calls(nodes[name]) for name in sorted(nodes)}
+
+    async def _calls(self, node: Any) -> int:
+        options = {} if node is None else {"target_nodes": node}
         found = await self._redis.execute_command("INFO", "commandstats", **options)
         return int(found.get("cmdstat_evalsha", {}).get("calls", 0))
 
     async def _resume(self) -> None:
-        linger, until = await self._redis.hmget(self._meta_key, "linger_ms", "linger_until_ms")
+        key = self._meta_keys()[0]
+        linger, until = await self._redis.hmget(key, "linger_ms", "linger_until_ms")
         held = _number(linger) if _number(until) >= self._log_time_ms() else 0
         self._rule.resume(held)
         if held:
@@ -262,7 +287,8 @@ class LingerSetter:
     async def _set(self, linger_ms: int) -> None:
         until_ms = self._log_time_ms() + int(self._hold_sec * 1000)
         values = {"linger_ms": linger_ms, "linger_until_ms": until_ms}
-        await self._redis.hset(self._meta_key, mapping=values)
+        for key in self._meta_keys():
+            await self._redis.hset(key, mapping=values)
 
     def _log_time_ms(self) -> int:
         """Redis' time at the newest event that was read: its id is what the script compares."""

@@ -102,7 +102,7 @@ async def test_it_asks_nothing_in_memory_or_with_0() -> None:
         max_ms=50,
         interval_sec=2,
         redis=None,
-        meta_key="m",
+        meta_keys=lambda: ["m"],
         events=lambda: 1 // 0,
         position=lambda: "",
     )
