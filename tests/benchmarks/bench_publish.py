@@ -33,7 +33,7 @@ from otel_bridge.publish.transports.base import AppendResult, Outgoing
 from otel_bridge.publish.transports.redis import RedisSender
 from otel_bridge.sdk.processor import MonitoringSpanProcessor
 from otel_bridge.settings import BridgeSettings
-from tests.benchmarks.redis_cpu import main_thread_sec
+from tests.support.redis_cpu import main_thread_sec
 from tests.support.redis_server import RedisServer
 from tests.support.spans import SpanRecorder, job_attributes
 

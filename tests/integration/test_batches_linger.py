@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import re
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -16,7 +19,8 @@ from otel_bridge.publish.transports.base import Outgoing
 from otel_bridge.publish.transports.http import HttpSender
 from otel_bridge.publish.transports.redis import RedisSender
 from otel_bridge.settings import BridgeSettings
-from tests.support.app_server import AppServer, fetch
+from tests.support.app_server import AppProcess, AppServer, fetch
+from tests.support.crowd import Crowd, sends_of
 from tests.support.faults import FakeClock
 from tests.support.lingering import META, Leading
 from tests.support.redis_server import Kind, RedisServer
@@ -84,6 +88,12 @@ def held(server: RedisServer) -> bytes | None:
         return found
 
 
+def scripts_of(server: RedisServer) -> int:
+    """Calls of scripts by their hash since the server started."""
+    with server.client() as client:
+        return int(client.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0))
+
+
 async def test_batches_grow_with_the_crowd_and_back(
     server: RedisServer, make_settings: MakeSettings
 ) -> None:
@@ -95,10 +105,6 @@ async def test_batches_grow_with_the_crowd_and_back(
     """
     clock = FakeClock()
     bus = EventBus(RedisSender(server.url, make_settings()), make_settings(), clock=clock)
-
-    def scripts() -> int:
-        with server.client() as client:
-            return int(client.info("commandstats").get("cmdstat_evalsha", {}).get("calls", 0))
 
     waiting = bus._publisher.send_buffer
 
@@ -125,11 +131,11 @@ async def test_batches_grow_with_the_crowd_and_back(
         assert [await leading.round(600, 700) for _ in range(4)] == [10, 25, 50, 50]
         bus.publish(MonitoringEvent(event_type="task_started"))
         await published(2)  # its reply has the linger
-        before = scripts()
+        before = scripts_of(server)
         await publish(20)
-        assert scripts() == before
+        assert scripts_of(server) == before
         await published(22, after_sec=0.05)
-        assert scripts() == before + 1
+        assert scripts_of(server) == before + 1
         assert [await leading.round(1, 1) for _ in range(9)] == [50, 50, 25, 25, 25, 10, 10, 10, 0]
         bus.publish(MonitoringEvent(event_type="task_started"))
         await published(23, after_sec=0.05)
@@ -216,3 +222,62 @@ def test_the_leader_measures_and_the_page_shows_it(
         assert found["otel_bridge_append_scripts_per_second"] >= 0
     assert bus.shutdown(5)
     assert held(own_redis) is None
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(180)
+def test_it_outlives_its_leader_and_expires_without_one(own_redis: RedisServer) -> None:
+    """
+    Two hundred connections with small batches: the leader raises it, step by step.
+
+    A real publisher with 100 events a second then sends five at once. After SIGKILL of the leader
+    the next one keeps it up. Without any collector it ends by itself.
+    """
+    bridge = {"bus_url": own_redis.url, "redis_url": own_redis.url}
+    sends = sends_of(200, 3, rate=100, events=10_000)
+    with ExitStack() as stack:
+        client = stack.enter_context(own_redis.client())
+        crowd = Crowd(own_redis, stack)
+
+        def state() -> tuple[int, int]:
+            found = client.hmget(META, "linger_ms", "linger_until_ms")
+            return int(found[0] or 0), int(found[1] or 0)
+
+        def is_raised() -> bool:
+            crowd.cost(sends)
+            return state()[0] == 50
+
+        first = stack.enter_context(AppProcess(bridge))
+        wait_until(lambda: client.get(DEFAULT_KEYS.collector_leader), "the first leads")
+        second = stack.enter_context(AppProcess(bridge))
+        wait_until(is_raised, "50 ms", timeout_sec=60)
+        bus = EventBus.connect(BridgeSettings(bus_url=own_redis.url))
+        before, count = scripts_of(own_redis), 0
+        stop = threading.Event()
+        while count < 300 and not stop.wait(0.01):
+            bus.publish(MonitoringEvent(event_type="task_started"))
+            count += 1
+        assert bus.flush(10)
+        assert scripts_of(own_redis) - before < count / 2
+        first.kill()
+        _, until_ms = state()
+
+        def is_renewed() -> bool:
+            crowd.cost(sends)
+            linger_ms, renewed_ms = state()
+            assert linger_ms >= 25
+            return renewed_ms > until_ms + 15_000
+
+        wait_until(is_renewed, "the next leader", timeout_sec=60)
+        second.kill()
+        sender = RedisSender(own_redis.url, BridgeSettings(bus_url=own_redis.url))
+        numbers = itertools.count(1)
+        wait_until(
+            lambda: sender.send("last", next(numbers), [EVENT]).linger_ms == 0,
+            "the end of it",
+            timeout_sec=30,
+            every_sec=0.2,
+        )
+        assert state()[0] >= 25
+        sender.close()
+        assert bus.shutdown(5)
