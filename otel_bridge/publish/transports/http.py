@@ -339,6 +339,7 @@ def _result(body: bytes, unstored: int) -> AppendResult:
         answer: Any = pydantic_core.from_json(body)
         counts = [int(answer.get(name, 0)) for name in ("skipped", "refused", "rejected")]
         linger_ms = int(answer.get("linger_ms", 0))  # a collector of an older release has none
-        return AppendResult(str(answer["position"]), *counts, unstored, linger_ms)
+        result = AppendResult(str(answer["position"]), *counts)
+        return result._replace(unstored=unstored, linger_ms=linger_ms)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise TransportError("the answer is not from a collector") from None
