@@ -170,7 +170,7 @@ def create_app(
     app.include_router(make_dashboard_router(static_dir))
     endpoints = {"/ws/monitor": websocket.monitor, "/ws/views": views.views}
     sockets = check_credentials(websocket.route_websockets(endpoints))
-    app.sockets = SecurityHeaders(check_origin(sockets))
+    app.sockets = SecurityHeaders(check_origin(sockets), refused=admission.give_back)
     return app
 
 

@@ -60,6 +60,10 @@ class TokenBucket:
         self._tokens = tokens - 1
         return True
 
+    def give_back(self) -> None:
+        """Return a token that was taken for nothing."""
+        self._tokens = min(self._burst, self._tokens + 1)
+
 
 def node_bucket(level: int) -> TokenBucket:
     """Return a full bucket for lines of a node of this level, as in ``logging``; never raises."""

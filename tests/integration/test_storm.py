@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import socket
+from collections.abc import Callable
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect as sync_connect
 
 from otel_bridge.publish.bus import EventBus
 from otel_bridge.settings import BridgeSettings
-from tests.support.app_server import AppProcess, fetch
+from tests.support.app_server import AppProcess, AppServer, fetch
 from tests.support.load import Load
 from tests.support.redis_server import RedisServer
 from tests.support.storm_clients import CrowdReport, StormCrowd, raise_open_files
@@ -18,6 +24,9 @@ pytestmark = [pytest.mark.redis, pytest.mark.fault]
 MANY = 100_000
 """A limit of connections of an address that no test reaches."""
 LATE = '"worker_id":"late"'
+KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+TOKEN = "t-storm-0123456789abcdef"
+TOKENS = f"storm sha256={hashlib.sha256(TOKEN.encode()).hexdigest()} projects=*"
 
 
 def metrics(url: str) -> dict[str, float]:
@@ -58,6 +67,38 @@ def test_a_storm_is_admitted_at_a_rate(redis_url: str) -> None:
     assert counted["otel_bridge_handshakes_refused_total"] == report.refused
     assert report.attempts == 300 + report.refused
     assert (counted["otel_bridge_clients"], counted["otel_bridge_log_read"]) == (300, 1)
+
+
+def test_refused_handshakes_do_not_use_up_the_rate(
+    make_settings: Callable[..., BridgeSettings],
+) -> None:
+    """After hundreds without credentials, a path, an origin or a key, those with all get in."""
+    bridge = make_settings(bus_url="memory://refused-handshakes")
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    with AppServer(bridge, tokens=TOKENS, connects_per_sec=1) as server:
+        for more in ("", "Origin: http://127.0.0.1:{port}\r\n", "Origin: http://evil.example\r\n"):
+            for path in ("/ws/monitor", "/nowhere"):
+                for _ in range(30):
+                    assert handshake(server.port, path, KEY + more) in (101, 401, 403)
+        for _ in range(30):
+            assert handshake(server.port, "/ws/monitor", "") in (400, 426)
+        for _ in range(20):
+            with sync_connect(server.ws_url, additional_headers=headers):
+                pass
+        with pytest.raises(InvalidStatus) as refused:
+            sync_connect(server.ws_url, additional_headers=headers)
+        assert refused.value.response.status_code == 503
+        assert server.app.state.admission.refused == {"rate": 1, "address": 0, "token": 0}
+
+
+def handshake(port: int, path: str, headers: str) -> int:
+    """The status of one handshake."""
+    with socket.create_connection(("127.0.0.1", port)) as link:
+        link.sendall(
+            f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
+            f"Connection: Upgrade\r\n{headers.format(port=port)}\r\n".encode()
+        )
+        return int(link.recv(1000).split()[1])
 
 
 @pytest.mark.chaos

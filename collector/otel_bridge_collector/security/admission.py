@@ -72,6 +72,15 @@ class HandshakeAdmission:
         self._promised_until = at
         return max(1, math.ceil(at - now))
 
+    def give_back(self) -> None:
+        """
+        Do not count a handshake that was admitted and then refused; never raises.
+
+        Otherwise a client without credentials could use up the rate of those who have some.
+        """
+        if self._bucket is not None:
+            self._bucket.give_back()
+
     def note_limit(self, limit: str, address: str) -> None:
         """
         Count a handshake refused for a number of connections, and log the first a minute.

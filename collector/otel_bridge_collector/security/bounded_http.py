@@ -20,7 +20,7 @@ from uvicorn.server import ServerState
 
 from otel_bridge_collector.security.admission import HandshakeAdmission
 from otel_bridge_collector.security.headers import SECURITY_HEADERS
-from otel_bridge_collector.security.later import later_answer
+from otel_bridge_collector.security.later import is_handshake, later_answer
 
 __all__ = [
     "DISCARD_TIMEOUT_SEC",
@@ -167,7 +167,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._abort()
 
     def _admit_websocket(self) -> None:
-        wait_sec = 0 if self._admission is None else self._admission.wait_sec()
+        wait_sec = 0
+        if self._admission is not None and is_handshake(self.headers):
+            wait_sec = self._admission.wait_sec()
         if wait_sec:
             self.transport.write(later_answer(self.headers, wait_sec))
             self.transport.close()

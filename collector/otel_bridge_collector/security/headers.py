@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,10 +31,12 @@ class SecurityHeaders:
 
     Args:
         app: The application that it wraps.
+        refused: Called when a WebSocket's handshake is refused; must not raise. None: not called.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, refused: Callable[[], None] | None = None) -> None:
         self._app = app
+        self._refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application for one request or connection, with the headers added."""
@@ -47,6 +50,10 @@ class SecurityHeaders:
                 names = {bytes(name).lower() for name, _ in given}
                 given += [pair for pair in SECURITY_HEADERS if pair[0] not in names]
                 message = {**message, "headers": given}
+            # A browser is refused by a WebSocket that is accepted and closed: its page sees why.
+            is_refusal = message["type"] in ("websocket.http.response.start", "websocket.close")
+            if is_refusal and self._refused is not None:
+                self._refused()
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

@@ -1,8 +1,9 @@
-"""``later_answer``: the bytes that ask a client to repeat its WebSocket handshake later; pure."""
+"""The bytes that ask a client to repeat its WebSocket handshake later; pure."""
 
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import json
 from collections.abc import Sequence
@@ -12,13 +13,32 @@ from otel_bridge_collector.security.headers import SECURITY_HEADERS
 from otel_bridge_collector.wire.close_codes import try_again_later
 from otel_bridge_collector.wire.subprotocol import choose_subprotocol
 
-__all__ = ["later_answer"]
+__all__ = ["is_handshake", "later_answer"]
 
 _Headers = Sequence[tuple[bytes, bytes]]
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 """Of RFC 6455, section 1.3."""
 _HEADERS: Final = b"".join(b"%b: %b\r\n" % pair for pair in SECURITY_HEADERS)
+
+
+def is_handshake(headers: _Headers) -> bool:
+    """
+    Return whether a request that upgrades to WebSocket has the key and the version that it needs.
+
+    One that has not is refused with 400 or 426, and must not use up the admitted rate. Never
+    raises.
+
+    Args:
+        headers: Of the request as ASGI has them, names in lower case.
+    """
+    keys = [value for name, value in headers if name == b"sec-websocket-key"]
+    versions = [value for name, value in headers if name == b"sec-websocket-version"]
+    try:
+        sizes = [len(base64.b64decode(key, validate=True)) for key in keys]
+    except binascii.Error:
+        return False
+    return (sizes, versions) == ([16], [b"13"])
 
 
 def later_answer(headers: _Headers, wait_sec: int) -> bytes:

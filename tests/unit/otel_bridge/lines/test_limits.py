@@ -28,6 +28,15 @@ def test_a_bucket_is_full_at_first_and_fills_again() -> None:
     assert [bucket.take(1000.0) for _ in range(4)] == [True, True, True, False]
 
 
+def test_a_token_that_is_given_back_is_there_again() -> None:
+    """One more passes, and a full bucket stays full."""
+    bucket = TokenBucket(2, 3)
+    bucket.give_back()
+    assert [bucket.take(10.0) for _ in range(4)] == [True, True, True, False]
+    bucket.give_back()
+    assert [bucket.take(10.0), bucket.take(10.0)] == [True, False]
+
+
 def test_a_node_writes_500_lines_at_once_and_50_a_second() -> None:
     """What is over that does not pass."""
     process, limits = ProcessLimits(), Limits()

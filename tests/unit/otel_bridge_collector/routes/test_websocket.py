@@ -199,7 +199,7 @@ async def test_a_path_leads_to_its_endpoint_also_below_another(
 
     route = route_websockets({"/ws/monitor": endpoint})
     scope = {"type": "websocket", "path": path, "root_path": root_path, "headers": []}
-    extensions = {"websocket.http.response": {}}
+    extensions: dict[str, Any] = {"websocket.http.response": {}}
     await route({**scope, "extensions": extensions}, receive, send)
     assert ran == ([] if expected is None else [expected])
     assert [one["status"] for one in sent if "status" in one] == ([404] if not ran else [])

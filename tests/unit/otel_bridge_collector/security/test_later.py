@@ -6,7 +6,7 @@ import json
 
 import pytest
 from otel_bridge_collector.security.headers import SECURITY_HEADERS
-from otel_bridge_collector.security.later import later_answer
+from otel_bridge_collector.security.later import is_handshake, later_answer
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidStatus
 from websockets.uri import parse_uri
@@ -57,3 +57,25 @@ def test_a_browser_gets_a_close_code_that_its_page_sees(
 def test_a_broken_handshake_of_a_browser_gets_503() -> None:
     """Without a key there is nothing to accept."""
     assert later_answer([(b"origin", b"http://localhost")], 3).startswith(b"HTTP/1.1 503 ")
+
+
+KEY = (b"sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ==")
+VERSION = (b"sec-websocket-version", b"13")
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ([KEY, VERSION], True),
+        ([KEY], False),
+        ([VERSION], False),
+        ([KEY, (b"sec-websocket-version", b"8")], False),
+        ([KEY, KEY, VERSION], False),
+        ([(b"sec-websocket-key", b"c2hvcnQ="), VERSION], False),
+        ([(b"sec-websocket-key", b"?" * 24), VERSION], False),
+        ([(b"sec-websocket-key", b"a"), VERSION], False),
+    ],
+)
+def test_only_a_whole_handshake_counts(headers: list[tuple[bytes, bytes]], expected: bool) -> None:
+    """One key of 16 bytes, and version 13."""
+    assert is_handshake(headers) is expected
