@@ -63,6 +63,9 @@ STATIC_DIR: Final = Path(__file__).parent / "static"
 _PING_INTERVAL_SEC: Final = 25.0
 _PING_TIMEOUT_SEC: Final = 20.0
 _SHUTDOWN_TIMEOUT_SEC: Final = 5
+_BACKLOG: Final = 4096
+"""Connections that wait to be accepted, Linux's limit. uvicorn's 2,048 overflow in a storm, and a
+health check that comes then is tried again after a second."""
 _MAX_INBOUND_BYTES: Final = 16 * 1024
 """Of one message to ``/ws/views``, the only route that reads them; uvicorn allows 16 MiB."""
 _WITHOUT_TELEMETRY: Final[dict[str, Any]] = (
@@ -305,6 +308,7 @@ def make_server(app: FastAPI, settings: CollectorSettings, **options: Any) -> Co
             "ws_ping_timeout": _PING_TIMEOUT_SEC,
             "ws_max_size": _MAX_INBOUND_BYTES,
             "ws_per_message_deflate": False,  # ``SharedFramesProtocol`` offers it for views
+            "backlog": _BACKLOG,
             "timeout_graceful_shutdown": _SHUTDOWN_TIMEOUT_SEC,
             "lifespan": "off",  # ``CollectorServer.serve`` runs it
             "log_level": "warning",

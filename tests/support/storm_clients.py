@@ -13,6 +13,7 @@ import contextlib
 import json
 import random
 import resource
+import socket
 import subprocess
 import sys
 import time
@@ -180,9 +181,12 @@ class _Crowd:
         wait_sec = 1.0
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_SEC):
-                await loop.create_connection(
-                    lambda: client, "127.0.0.1", self._port, local_addr=(address, 0)
-                )
+                # Not by host and port: uvloop would look both addresses up, in threads.
+                link = socket.socket()
+                link.setblocking(False)
+                link.bind((address, 0))
+                await loop.sock_connect(link, ("127.0.0.1", self._port))
+                await loop.create_connection(lambda: client, sock=link)
                 head = await client.answer
         except (OSError, TimeoutError) as error:
             client.abort()
