@@ -38,12 +38,12 @@ def raise_open_files(connections: int) -> int | None:
         return None
     kind = resource.RLIMIT_NOFILE
     soft, hard = resource.getrlimit(kind)
-    for wanted in _UNLIMITED_TRIES if hard == resource.RLIM_INFINITY else (hard,):
-        if soft == resource.RLIM_INFINITY or soft >= wanted:
+    for number in _UNLIMITED_TRIES if hard == resource.RLIM_INFINITY else (hard,):
+        if soft == resource.RLIM_INFINITY or soft >= number:
             break
         with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(kind, (wanted, hard))
-            soft = wanted
+            resource.setrlimit(kind, (number, hard))
+            soft = number
     if soft == resource.RLIM_INFINITY:
         return None
     if soft < connections + _RESERVE:

@@ -16,6 +16,7 @@ __all__ = [
     "NOT_UTF8",
     "RESTARTING",
     "SLOW_CLIENT",
+    "TRY_AGAIN_LATER",
     "CloseCode",
     "try_again_later",
 ]
@@ -31,6 +32,7 @@ class CloseCode(NamedTuple):
 
 NOT_UTF8: Final = CloseCode(1007, "a text message that is not UTF-8")
 RESTARTING: Final = CloseCode(1012, "collector is restarting, come back")
+TRY_AGAIN_LATER: Final = CloseCode(1013, "many clients connect at once, come back later")
 SLOW_CLIENT: Final = CloseCode(3008, "slow")
 BAD_REQUEST: Final = CloseCode(4400, "bad request")
 AUTH_REQUIRED: Final = CloseCode(4401, "authentication required")
@@ -43,4 +45,5 @@ def try_again_later(wait_sec: int) -> CloseCode:
     The reason has the number, for a page, which sees neither status nor headers of a refused
     handshake. Source: IANA's registry of WebSocket close codes, 1013.
     """
-    return CloseCode(1013, f"many clients connect at once, come back in {wait_sec} s")
+    reason = f"many clients connect at once, come back in {wait_sec} s"
+    return TRY_AGAIN_LATER._replace(reason=reason)
