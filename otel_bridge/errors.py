@@ -154,20 +154,35 @@ class PositionLostError(OtelBridgeError):
     Raised when a reader asks for the entries after a position that the log cannot continue from.
 
     The log is the stream of all events. The reader has a hole that cannot be filled: it goes on
-    from the position that ``Receiver.open`` returns. The arguments are kept as attributes of the
-    same names and are not checked.
+    from the position that ``Receiver.open`` returns, or from ``continue_after`` if that is given.
+    The arguments are kept as attributes of the same names and are not checked.
 
     Args:
         position: The position that the reader asked for: ``<epoch>:<number>``, where each new log
             has another epoch.
         reason: ``trimmed`` (older than the first entry that the log still has), ``epoch`` (it
-            belongs to another log: Redis was replaced or the stream deleted) or ``malformed``.
+            belongs to another log: Redis was replaced or the stream deleted), ``clock`` (of a log
+            with several shards: entries come after others that follow them in its order) or
+            ``malformed``.
+        shards: Numbers of the shards in which entries are missing; default: all of the log.
+        continue_after: Position from which the same receiver reads on, because only these shards
+            have a hole; default None: from ``Receiver.open``.
     """
 
-    def __init__(self, position: str, reason: str) -> None:
+    def __init__(
+        self,
+        position: str,
+        reason: str,
+        *,
+        shards: Sequence[int] = (),
+        continue_after: str | None = None,
+    ) -> None:
         super().__init__(position, reason)
         self.position = position
         self.reason = reason
+        self.shards = tuple(shards)
+        self.continue_after = continue_after
 
     def __str__(self) -> str:
-        return f"cannot continue after position {self.position!r}: {self.reason}"
+        where = f" in shards {', '.join(map(str, self.shards))}" if self.shards else ""
+        return f"cannot continue after position {self.position!r}: {self.reason}{where}"

@@ -44,9 +44,11 @@ __all__ = [
     "aclose",
     "check_url",
     "close",
+    "cluster_hosts",
     "connect",
     "connect_any_node",
     "connect_async",
+    "connect_node",
     "is_cluster",
     "is_redis",
 ]
@@ -292,10 +294,41 @@ def connect_any_node(url: str, attempt: int, **options: Any) -> Any:
     Raises:
         ValueError: The URL cannot be used.
     """
+    hosts = cluster_hosts(url)
+    if not hosts:
+        return connect_async(url, **options)
+    return connect_node(url, *hosts[attempt % len(hosts)], **options)
+
+
+def cluster_hosts(url: str) -> list[tuple[str, int]]:
+    """
+    Return host and port of each node that the URL of a Cluster names; none for another URL.
+
+    Raises:
+        ValueError: The URL cannot be used.
+    """
+    parsed = _parse_multi_host(_normal(url))
+    return [] if parsed is None or parsed.kind != "cluster" else parsed.hosts
+
+
+def connect_node(url: str, host: str, port: int, **options: Any) -> Any:
+    """
+    Return a redis-py client of asyncio for one node of a Cluster; it connects with its first use.
+
+    A command for a slot of another node raises ``MovedError``. End it with ``aclose``.
+
+    Args:
+        url: Of the Cluster, for its password and TLS; one of another kind is an error.
+        host: The node's, as the URL or ``CLUSTER SLOTS`` has it.
+        port: The same.
+        **options: Keyword arguments for redis-py's client, not checked here.
+
+    Raises:
+        ValueError: The URL cannot be used.
+    """
     parsed = _parse_multi_host(_normal(url))
     if parsed is None or parsed.kind != "cluster":
-        return connect_async(url, **options)
-    host, port = parsed.hosts[attempt % len(parsed.hosts)]
+        raise _MissingPartError("it is not the URL of a Cluster")
     options = _options_for(url, options)
     return redis.asyncio.Redis(host=host, port=port, **parsed.credentials, **options)
 

@@ -77,9 +77,9 @@ def open_receiver(url: str, settings: BridgeSettings) -> Receiver:
             f"{settings.variable_of(url)} is an {scheme}:// URL, which can only be sent to",
             "set the redis:// or memory:// URL of the log that the collector reads",
         )
-    from otel_bridge.publish.transports.redis_receiver import RedisReceiver
+    from otel_bridge.publish.transports.sharded.log_receiver import RedisLogReceiver
 
-    return RedisReceiver(url, settings)
+    return RedisLogReceiver(url, settings)
 
 
 def check_scheme(url: str, settings: BridgeSettings) -> str:

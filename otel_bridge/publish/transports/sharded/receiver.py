@@ -1,0 +1,416 @@
+"""
+``ShardedReceiver``: reads a log of several shards (streams) as one log, in one order.
+
+``ShardPoller`` reads the shards, ``Merge`` puts their entries into the order (milliseconds, shard,
+sequence number), which is the same in every collector. An entry is given out when no other can come
+before it: when the clock of the slowest server has passed its millisecond. So raw events wait for
+that clock, 1 ms if all agree.
+
+A loss in one shard is a gap of that shard: ``PositionLostError`` with ``shards``, after which this
+receiver reads on from ``continue_after``. The others have lost nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Container, Sequence
+from typing import Final, TypeVar
+
+from otel_bridge.errors import PositionLostError, TransportError
+from otel_bridge.publish.redis_failures import failure_reason
+from otel_bridge.publish.redis_keys import RedisKeys
+from otel_bridge.publish.redis_options import connection_options
+from otel_bridge.publish.shards.layout import SINGLE, TAGS, Layout
+from otel_bridge.publish.shards.nodes import NODE_ERRORS, Nodes
+from otel_bridge.publish.shards.position import ShardPosition, StreamId, parse_position
+from otel_bridge.publish.transports.base import LogEntry, splice_position
+from otel_bridge.publish.transports.sharded.continuity import (
+    NOTHING_READ,
+    Bounds,
+    ReadState,
+    gap_since_place,
+    gap_since_read,
+    id_before,
+    parse_id,
+)
+from otel_bridge.publish.transports.sharded.merge import Merge, Place, newest_places
+from otel_bridge.publish.transports.sharded.poll import Poll, ShardPoller
+from otel_bridge.publish.transports.sharded.status import ShardStatus
+from otel_bridge.settings import BridgeSettings
+from otel_bridge.suppression import suppress_instrumentation
+from otel_bridge.urls import redact_url
+
+__all__ = ["NoLayoutError", "ShardedReceiver"]
+
+_T = TypeVar("_T")
+
+_CONNECT_TIMEOUT_SEC: Final = 2.0
+_MAX_BLOCK_SEC: Final = 1.0
+_CHECK_INTERVAL_SEC: Final = 1.0
+"""How often the layout, and the epoch of each shard, are compared with what is known."""
+_AFTER_ENTRIES_SEC: Final = 0.003
+"""Pause before the next poll of a Cluster while entries wait for a clock: 16 % of a core at 2,000
+events/s (measured)."""
+_NEXT_MS_SEC: Final = 0.001
+"""The same of one Redis: in the next millisecond its own clock has passed them."""
+_IDLE_SEC: Final = 0.02
+"""Pause in a Cluster with nothing to read; one Redis is waited for with BLOCK instead."""
+_MIN_COUNT: Final = 64
+"""Entries of a shard that are read at once, at least: a poll costs as much as 50 entries."""
+_NO_EPOCH: Final = "0"
+
+
+class NoLayoutError(Exception):
+    """Raised when the log has no layout, or is one stream again; ``RedisReceiver`` reads it."""
+
+
+class ShardedReceiver:
+    """
+    Reads all shards of the log; for one asyncio loop, on which its methods are awaited.
+
+    It has one connection to each server with a shard. ``load`` comes first. Each method raises
+    ``TransportError`` if shard 0 or all shards cannot be reached, ``NoLayoutError`` if the log is
+    one stream, and may be called again.
+
+    Args:
+        url: Of Redis, as ``RedisReceiver`` takes it.
+        settings: The key prefix.
+    """
+
+    def __init__(self, url: str, settings: BridgeSettings) -> None:
+        self._url = url
+        self._keys = RedisKeys(settings.key_prefix)
+        self.status = ShardStatus()
+        options = connection_options(_MAX_BLOCK_SEC + 1, _CONNECT_TIMEOUT_SEC)
+        streams = {shard: self._keys.log_stream(tag) for shard, tag in enumerate(TAGS)}
+        self._nodes = Nodes(url, options, streams)
+        self._poller = ShardPoller(self._nodes, self._keys, self.status)
+        self._merge = Merge()
+        self._layout = SINGLE
+        self._states: dict[int, ReadState] = {}
+        self._gone: set[int] = set()
+        self._lost: dict[str, set[int]] = {}
+        self._late: set[int] = set()
+        self._late_reported: set[int] = set()
+        self._cursor: str | None = None
+        self._checked_at = float("-inf")
+        self._was_idle = False
+
+    @property
+    def layout(self) -> Layout:
+        """The layout as it was read last."""
+        return self._layout
+
+    async def load(self) -> Layout:
+        """Read the layout; one without a number says that the log is one stream."""
+        return await self._call(self._load)
+
+    async def _load(self) -> Layout:
+        try:
+            found = await self._poller.layout()
+        except ValueError as error:
+            raise TransportError(f"{self._keys.log_layout()}: {error}") from error
+        if found != self._layout:
+            self._follow(found)
+        return found
+
+    async def _layout_now(self) -> Layout:
+        found = await self._load()
+        if not found.gen:
+            raise NoLayoutError
+        return found
+
+    def _follow(self, found: Layout) -> None:
+        """Read what this layout has: all shards that may hold entries."""
+        old, self._layout = self._layout, found
+        self._gone.clear()
+        for shard, state in self._states.items():
+            epoch = found.epochs.get(shard)
+            if shard in old.epochs and epoch not in (None, old.epochs[shard], state.epoch):
+                # It was taken out of use, expired, and was added again as an empty one.
+                ended = found.ended.get(shard)
+                if ended is not None and parse_id(ended.encode()) > state.cursor:
+                    self._lost.setdefault("trimmed", set()).add(shard)
+                state.cursor, state.is_exact, state.epoch = NOTHING_READ, False, epoch
+        self.status.gen, self.status.count = found.gen, found.count
+
+    def _shards(self) -> list[int]:
+        return [shard for shard in self._layout.shards if shard not in self._gone]
+
+    # --- the start, and resuming -----------------------------------------------------------------
+
+    async def open(self) -> str:
+        """Connect; return the position before the first entry that the log still has."""
+        return await self._call(self._open)
+
+    async def _open(self) -> str:
+        layout = await self._layout_now()
+        found = await self._bounds(self._shards())
+        firsts = [
+            ShardPosition(layout.epoch, bounds.first[0], shard, bounds.first[1])
+            for shard, bounds in found.items()
+            if bounds.first is not None
+        ]
+        place = min(firsts).before() if firsts else ShardPosition(layout.epoch, 0, 0, 0)
+        self._states = {}
+        for shard, bounds in found.items():
+            cursor = NOTHING_READ if bounds.first is None else id_before(bounds.first)
+            epoch = bounds.epoch or layout.epochs.get(shard)
+            self._states[shard] = ReadState(cursor, is_exact=False, epoch=epoch)
+        self._start(place)
+        return place.text
+
+    def _start(self, place: ShardPosition) -> None:
+        self._merge.start(place)
+        self._lost.clear()
+        self._late.clear()
+        self._cursor = place.text
+        self._checked_at = time.monotonic()
+        self._was_idle = False
+
+    async def _bounds(self, shards: Sequence[int]) -> dict[int, Bounds]:
+        """The bounds of all of these shards, but of those that are away."""
+        found = await self._poller.bounds(shards)
+        missing = [shard for shard in shards if shard not in found]
+        if missing and (len(missing) == len(shards) or not all(map(self._poller.is_away, missing))):
+            shown = ", ".join(map(str, missing))
+            raise TransportError(f"{redact_url(self._url)}: shards {shown} do not answer")
+        return found
+
+    async def resume(self, after: str, *, unread: bool = False) -> None:
+        """
+        Go on after a position, which need not be the one where this receiver is.
+
+        Args:
+            after: The position.
+            unread: Whether all that other shards than 0 have is to be read: the reader knew of
+                shard 0 only.
+
+        Raises:
+            PositionLostError: It is malformed, or the log cannot go on from there without a hole;
+                ``shards`` says in which shards it is.
+            TransportError: A shard does not answer.
+        """
+        await self._call(lambda: self._resume(after, unread))
+
+    async def _resume(self, after: str, unread: bool) -> None:
+        place = parse_position(after)
+        layout = await self._layout_now()
+        if place.epoch not in (layout.epoch, _NO_EPOCH):
+            raise PositionLostError(after, "epoch")
+        shards = self._shards()
+        found = await self._poller.bounds(shards)
+        missing = [shard for shard in shards if shard not in found]
+        if missing:
+            raise TransportError(f"shards {', '.join(map(str, missing))} do not answer")
+        lost: dict[str, list[int]] = {}
+        states: dict[int, ReadState] = {}
+        for shard, bounds in found.items():
+            state = ReadState(place.cursor_of(shard), is_exact=False, epoch=bounds.epoch)
+            if unread and shard:
+                state.cursor = NOTHING_READ
+                reason = gap_since_read(shard, state, bounds, layout)
+            else:
+                reason = gap_since_place(shard, place, bounds, layout)
+            if reason is not None:
+                lost.setdefault(reason, []).append(shard)
+            states[shard] = state
+        if lost:
+            reason = "epoch" if "epoch" in lost else "trimmed"
+            raise PositionLostError(after, reason, shards=sorted(lost[reason]))
+        self._states = states
+        self._start(place)
+        self._cursor = after
+
+    # --- reading on ------------------------------------------------------------------------------
+
+    async def read(
+        self, after: str, *, limit: int = 500, wait_ms: int = 1000
+    ) -> Sequence[LogEntry]:
+        """
+        Return the entries after a position, in the order of the log.
+
+        Raises:
+            PositionLostError: The log cannot continue from there without a hole. If it has
+                ``continue_after``, this receiver reads on from there.
+            TransportError: Shard 0 or no shard can be reached. The next call connects again.
+        """
+        if after != self._cursor:
+            await self.resume(after)
+        return await self._call(lambda: self._read(after, limit, wait_ms))
+
+    async def _read(self, after: str, limit: int, wait_ms: int) -> Sequence[LogEntry]:
+        deadline = time.monotonic() + wait_ms / 1000
+        is_first = True
+        while True:
+            if self._late:
+                shards, self._late = sorted(self._late), set()
+                raise PositionLostError(after, "clock", shards=shards, continue_after=after)
+            if self._merge.has_complete():
+                return self._give(self._merge.take(limit))
+            if self._lost:
+                raise self._gap(after)
+            left_sec = deadline - time.monotonic()
+            if not is_first and left_sec <= 0:
+                return []
+            if not is_first:
+                await asyncio.sleep(min(self._pause_sec(), left_sec))
+            is_first = False
+            await self._poll(limit, max(0.0, deadline - time.monotonic()))
+
+    def _pause_sec(self) -> float:
+        if len(self._merge):
+            return _AFTER_ENTRIES_SEC if self._nodes.is_cluster else _NEXT_MS_SEC
+        return _IDLE_SEC if self._nodes.is_cluster or self._poller.silent_since else 0.0
+
+    def _give(self, places: Sequence[Place]) -> Sequence[LogEntry]:
+        events = self.status.events
+        for place in places:
+            events[place[1]] = events.get(place[1], 0) + 1
+        entries = self._entries(places)
+        self._cursor = entries[-1].position
+        return entries
+
+    def _entries(self, places: Sequence[Place]) -> list[LogEntry]:
+        epoch = self._layout.epoch
+        entries = []
+        for ms, shard, seq, data in places:
+            position = f"{epoch}:{ms}-{shard}-{seq}" if shard else f"{epoch}:{ms}-{seq}"
+            entries.append(LogEntry(position, splice_position(position, data)))
+        return entries
+
+    def _gap(self, after: str) -> PositionLostError:
+        reason, shards = self._lost.popitem()
+        self._cursor = self._merge.pass_over(self._layout.epoch).text
+        return PositionLostError(after, reason, shards=sorted(shards), continue_after=self._cursor)
+
+    async def _poll(self, limit: int, left_sec: float) -> None:
+        if time.monotonic() - self._checked_at >= _CHECK_INTERVAL_SEC:
+            await self._check_all()
+            if self._lost:
+                return
+        shards = self._shards()
+        count = limit if len(shards) == 1 else max(_MIN_COUNT, 2 * limit // len(shards))
+        for shard in shards:
+            if shard not in self._states:
+                epoch = self._layout.epochs.get(shard)
+                self._states[shard] = ReadState(NOTHING_READ, is_exact=False, epoch=epoch)
+        cursors = {shard: self._states[shard].cursor for shard in shards}
+        block_ms = 0
+        if self._was_idle and not self._nodes.is_cluster and not len(self._merge):
+            block_ms = round(1000 * min(left_sec, _MAX_BLOCK_SEC))
+        poll = await self._poller.poll(cursors, count, block_ms)
+        self._was_idle = not any(poll.rows.values())
+        if poll.gen is not None and poll.gen != self._layout.gen:
+            await self._layout_now()  # nothing of this poll is used
+            return
+        if poll.returned:
+            await self._check(poll.returned)
+        if poll.full:
+            await self._check(poll.full)
+        self._take(poll, self._lost_shards())
+
+    def _lost_shards(self) -> set[int]:
+        return {shard for shards in self._lost.values() for shard in shards}
+
+    def _take(self, poll: Poll, lost: Container[int]) -> None:
+        for shard, rows in poll.rows.items():
+            if not rows or shard in lost:
+                continue
+            state = self._states[shard]
+            state.cursor, state.is_exact = parse_id(rows[-1][0]), True
+            if self._merge.add(shard, rows) and shard not in self._late_reported:
+                self._late.add(shard)
+                self._late_reported.add(shard)
+        self.status.late = self._merge.late
+        self._merge.complete(None if lost else poll.bound)
+
+    async def _check_all(self) -> None:
+        """Compare the layout and all shards with what is known of them."""
+        layout = await self._layout_now()
+        await self._check(self._shards())
+        self._late_reported &= self._late
+        self._checked_at = time.monotonic()
+        is_idle = not (self._lost or self._late or len(self._merge))
+        if is_idle and layout.count == 1 and self._shards() == [0]:
+            is_same_log = self._states[0].epoch in (None, layout.epoch)
+            if is_same_log and not parse_position(self._cursor or "").shard:
+                raise NoLayoutError
+
+    async def _check(self, shards: Sequence[int]) -> None:
+        """Compare shards with what was read of them, and note those that have lost something."""
+        layout = self._layout
+        found = await self._poller.bounds([shard for shard in shards if shard in self._states])
+        for shard, bounds in found.items():
+            state = self._states[shard]
+            reason = gap_since_read(shard, state, bounds, layout)
+            if reason is not None:
+                self._lost.setdefault(reason, set()).add(shard)
+                state.cursor, state.is_exact = _cursor_after_gap(state, bounds, reason), False
+            state.epoch = bounds.epoch
+            if shard >= layout.count and bounds.last is None:
+                self._gone.add(shard)
+                del self._states[shard]
+
+    # --- looking back ----------------------------------------------------------------------------
+
+    async def last_position(self) -> str:
+        """Return the position of the newest entry; in an empty log, the one before its first."""
+        return await self._call(self._last_position)
+
+    async def _last_position(self) -> str:
+        layout = await self._layout_now()
+        found = await self._bounds(self._shards())
+        lasts = [
+            ShardPosition(layout.epoch, bounds.last[0], shard, bounds.last[1])
+            for shard, bounds in found.items()
+            if bounds.last is not None
+        ]
+        return (max(lasts) if lasts else ShardPosition(layout.epoch, 0, 0, 0)).text
+
+    async def read_back(self, limit: int, *, before: str | None = None) -> Sequence[LogEntry]:
+        """
+        Return the newest entries, newest first; of all shards but those that are away.
+
+        Raises:
+            PositionLostError: ``before`` belongs to another log or is malformed.
+            TransportError: A shard cannot be reached.
+        """
+        return await self._call(lambda: self._read_back(limit, before))
+
+    async def _read_back(self, limit: int, before: str | None) -> Sequence[LogEntry]:
+        layout = await self._layout_now()
+        ends = dict.fromkeys(self._shards(), "+")
+        if before is not None:
+            place = parse_position(before)
+            if place.epoch not in (layout.epoch, _NO_EPOCH):
+                raise PositionLostError(before, "epoch")
+            for shard in ends:
+                ms, seq = place.cursor_of(shard)
+                # "(" makes the bound exclusive, since Redis 6.2.
+                ends[shard] = f"({ms}-{seq}" if shard == place.shard else f"{ms}-{seq}"
+        found = await self._poller.newest(ends, limit)
+        return self._entries(newest_places(found, limit))
+
+    # --- connections -----------------------------------------------------------------------------
+
+    async def _call(self, command: Callable[[], Awaitable[_T]]) -> _T:
+        try:
+            with suppress_instrumentation():
+                return await command()
+        except NODE_ERRORS as error:
+            self._was_idle = False
+            reason = failure_reason(error, self._url)
+            raise TransportError(f"{redact_url(self._url)}: {reason}") from error
+
+    async def close(self) -> None:
+        """Close the connections; errors are ignored. A later call connects again."""
+        await self._poller.close()
+
+
+def _cursor_after_gap(state: ReadState, found: Bounds, reason: str) -> StreamId:
+    """Where a shard is read on that has lost something."""
+    if found.epoch != state.epoch or found.first is None or found.last is None:
+        return NOTHING_READ
+    return id_before(found.first) if reason == "trimmed" else found.last
