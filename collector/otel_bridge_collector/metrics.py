@@ -27,6 +27,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector as MetricsSource
 
 from otel_bridge import __version__
+from otel_bridge.publish.transports.sharded.status import ShardStatus
 from otel_bridge_collector.log.histogram import Histogram
 from otel_bridge_collector.model.snapshot.header import Header
 from otel_bridge_collector.otlp.ingest import OtlpIngest
@@ -116,6 +117,18 @@ def _histogram(name: str, text: str, values: Histogram) -> Metric:
     return HistogramMetricFamily(_PREFIX + name, text, buckets=buckets, sum_value=values.total)
 
 
+def _shards(status: ShardStatus) -> Iterator[Metric]:
+    """Of a log with several shards; without them these metrics are not there."""
+    events = {str(shard): count for shard, count in sorted(status.events.items())}
+    lags = {str(shard): round(lag, 3) for shard, lag in status.lag_sec().items()}
+    skews = {node: round(skew, 3) for node, skew in status.skew_sec().items()}
+    yield _counters("shard_events_total", "Events read from the shard.", "shard", events)
+    yield _gauges("shard_lag_seconds", "How far the shard is not read.", "shard", lags)
+    text = "How far the server's clock is ahead of the median of all."
+    yield _gauges("clock_skew_seconds", text, "node", skews)
+    yield _counter("late_events_total", "Events that came too late for their order.", status.late)
+
+
 class _OwnNumbers(MetricsSource):
     def __init__(
         self,
@@ -174,6 +187,8 @@ class _OwnNumbers(MetricsSource):
         yield _histogram(
             "read_batch_events", "Events read from the log at once.", feed.batch_events
         )
+        if feed.shard_status is not None and feed.shard_status.is_sharded:
+            yield from _shards(feed.shard_status)
 
     def _clients(self) -> Iterator[Metric]:
         hub = self._collector.hub

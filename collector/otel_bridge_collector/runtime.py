@@ -37,6 +37,7 @@ from otel_bridge_collector.leader.stats import StatsPublisher
 from otel_bridge_collector.lines.service import LinesService
 from otel_bridge_collector.log.decoding import decode_entries
 from otel_bridge_collector.log.reader import Feed
+from otel_bridge_collector.log.shards import shards_readiness
 from otel_bridge_collector.model.fold import Fold
 from otel_bridge_collector.model.reading.projects import project_of_past
 from otel_bridge_collector.model.stats import RollingStats
@@ -394,15 +395,15 @@ class Collector:
         They are ``ready``; ``log``, ``read`` or why it is not read; ``append``, ``ok`` or what
         keeps this collector from appending to the log; ``position``, of the last event;
         ``clients``, the number of WebSockets of ``/ws/monitor``; ``leader``, whether this collector
-        is it; and ``reader_restarts``. It is ready while the log can be read, unless a permission
-        or a setting keeps it from appending. A Redis that is out of memory leaves it ready: that
-        passes, and meanwhile people want to see what it holds.
+        is it; ``reader_restarts``; and those of ``shards_readiness``. It is ready while the log can
+        be read, unless a permission or a setting keeps it from appending. A Redis that is out of
+        memory leaves it ready: that passes, and meanwhile people want to see what it holds.
         """
         outage = self.bus.outage
         is_misconfigured = self.leader.needs_operator or (
             outage is not None and outage.needs_operator
         )
-        return {
+        found: dict[str, Any] = {
             "ready": self.feed.is_live and not is_misconfigured,
             "log": self.feed.log_error or ("read" if self.feed.is_live else "catching up"),
             "append": (str(outage) if outage else None) or self.leader.failure or "ok",
@@ -411,3 +412,4 @@ class Collector:
             "leader": self.leader.is_leader,
             "reader_restarts": self.feed.counters.restarts,
         }
+        return found | shards_readiness(self.feed.shard_status)

@@ -21,7 +21,11 @@ from otel_bridge.cancellation import cancel
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge.errors import PositionLostError, TransportError
 from otel_bridge.publish.publisher import POSITION_MAX_BYTES
+from otel_bridge.publish.shards.position import is_passed
 from otel_bridge.publish.transports.base import LogEntry, Receiver
+from otel_bridge.publish.transports.sharded.log_receiver import RedisLogReceiver
+from otel_bridge.publish.transports.sharded.status import ShardStatus
+from otel_bridge_collector.log.awaited import AwaitedPositions
 from otel_bridge_collector.log.blocks import Blocks
 from otel_bridge_collector.log.decoding import UnreadableEventError, decode_for_fold
 from otel_bridge_collector.log.external import ExternalMessages
@@ -62,7 +66,8 @@ class FeedCounters:
         restarts: Times that the task which reads the log, or the one that receives external
             messages, was started again after an error.
         gaps: Times that the log could not be read on without a hole, by reason: ``trimmed``,
-            ``epoch`` (the log was lost or replaced) or ``malformed``. Empty at first.
+            ``epoch`` (the log was lost or replaced), ``clock`` (events of a shard came too late for
+            their place) or ``malformed``. Empty at first.
         unreadable: Events left out, by reason: ``oversized``, ``not JSON``, ``not an event`` or
             ``not folded``. Empty at first.
     """
@@ -143,7 +148,7 @@ class Feed:
         self._is_rebuilt, self._lost_in_a_row = False, 0
         self._live = asyncio.Event()
         self._advanced = asyncio.Condition()
-        self._awaited: dict[str, asyncio.Event] = {}
+        self._awaited = AwaitedPositions()
         self._logged_at = float("-inf")
         self._unlogged = 0
 
@@ -192,21 +197,19 @@ class Feed:
         On the reader's event loop, by any number of callers; never raises.
 
         Args:
-            position: That of an entry which is in the log now, or the one before its first. One
-                that was read and has left the ring is waited for in vain.
+            position: That of an entry which is in the log now, or the one before its first.
             timeout_sec: How long to wait at most, in seconds.
         """
-        if position == self._cursor or self._ring.holds(position):
+        cursor = self._cursor or ""
+        if position == cursor or self._ring.holds(position) or is_passed(position, cursor):
             return True
-        reached = self._awaited.setdefault(position, asyncio.Event())
-        try:
-            async with asyncio.timeout(timeout_sec):
-                await reached.wait()
-        except TimeoutError:
-            return False
-        finally:
-            self._awaited.pop(position, None)
-        return True
+        return await self._awaited.wait(position, timeout_sec)
+
+    @property
+    def shard_status(self) -> ShardStatus | None:
+        """Numbers of the log's shards; None while it is one stream."""
+        receiver = self._receivers[0] if self._receivers else None
+        return receiver.shard_status if isinstance(receiver, RedisLogReceiver) else None
 
     # --- supervision -----------------------------------------------------------------------------
 
@@ -262,20 +265,13 @@ class Feed:
                 self._take(entries, after)
                 async with self._advanced:
                     self._advanced.notify_all()
-                if self._awaited:
-                    self._note_reached(entries)
+                self._awaited.note(entries)
             self.external.expire()
             self._note_progress(entries)
             if self._is_rebuilt and 0 < len(entries) < _SMALL_READ:
                 await asyncio.sleep(_COALESCE_SEC)
             elif not self._is_rebuilt:
                 await asyncio.sleep(0)
-
-    def _note_reached(self, entries: Sequence[LogEntry]) -> None:
-        for entry in entries:
-            reached = self._awaited.get(entry.position)
-            if reached is not None:
-                reached.set()
 
     def _note_progress(self, entries: Sequence[LogEntry]) -> None:
         if not self._is_rebuilt:
@@ -295,9 +291,9 @@ class Feed:
     async def _start_over(self, receiver: Receiver, lost: PositionLostError) -> None:
         logger.warning("events are missing: %s", lost)
         self.counters.gaps[lost.reason] = self.counters.gaps.get(lost.reason, 0) + 1
-        self._cursor = await receiver.open()
+        self._cursor = lost.continue_after or await receiver.open()
         self._ring.reset(self._cursor)
-        self._hub.send_gap_to_all(lost.reason)
+        self._hub.send_gap_to_all(lost.reason, lost.shards)
 
     def _take(self, entries: Sequence[LogEntry], after: str | None = None) -> None:
         now = self._clock.time_ns() // 1000

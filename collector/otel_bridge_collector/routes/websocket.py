@@ -203,19 +203,19 @@ async def _join(
     slot: AbstractAsyncContextManager[None],
 ) -> None:
     hub = collector.hub
-    lost_reason: str | None = None
+    lost: PositionLostError | None = None
     if request.since is not None:
         try:
             await collector.resumer.join(session, request.since)
-        except PositionLostError as lost:
-            lost_reason = lost.reason
+        except PositionLostError as error:
+            lost = error
         else:
             return
     async with slot if request.wants_snapshot else nullcontext():
         if session.is_closed:  # its token was revoked while it waited for the slot
             return
-        if lost_reason is not None:
-            hub.send_gap(session, lost_reason)
+        if lost is not None:
+            hub.send_gap(session, lost.reason, shards=lost.shards)
         elif request.wants_snapshot:
             hub.send_snapshot(session)
         hub.join(session)

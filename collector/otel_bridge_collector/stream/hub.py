@@ -168,7 +168,13 @@ class Hub:
         session.allowance_bytes = session.sink.buffered_bytes() + len(snapshot)
         session.send(snapshot)
 
-    def send_gap(self, session: ClientSession, reason: Any, dropped: int | None = None) -> None:
+    def send_gap(
+        self,
+        session: ClientSession,
+        reason: Any,
+        dropped: int | None = None,
+        shards: Sequence[int] = (),
+    ) -> None:
         """
         Write a ``gap`` message, which says that events are missing; then, if asked for, a snapshot.
 
@@ -180,13 +186,20 @@ class Hub:
             reason: Why. ``slow``: the client was over its byte limit, and events were dropped for
                 it. ``trimmed``: the log no longer has the next events, or cannot be read to resume
                 from it. ``epoch``: the log was lost or replaced. ``malformed``: the client's
-                position is not one. ``overflow``: not used.
+                position is not one. ``clock``: events came too late for their place in the log's
+                order. ``overflow``: not used.
             dropped: The number of events that were dropped; default None: it is not known.
+            shards: The shards of the log that have the gap; empty, the default: all of it.
 
         Raises:
             ValueError: ``reason`` is another one.
         """
-        gap = GapMessage(reason=reason, position=self.ring.last_position, dropped=dropped)
+        gap = GapMessage(
+            reason=reason,
+            position=self.ring.last_position,
+            dropped=dropped,
+            shards=list(shards) or None,
+        )
         session.send(gap.model_dump_json().encode())
         if session.wants_snapshot:
             self.send_snapshot(session)
@@ -282,7 +295,7 @@ class Hub:
         session.dropped += event_count
         self.counters.dropped_slow += event_count
 
-    def send_gap_to_all(self, reason: str) -> None:
+    def send_gap_to_all(self, reason: str, shards: Sequence[int] = ()) -> None:
         """
         Write a ``gap`` to every session: the log could not be read on without a hole.
 
@@ -292,6 +305,7 @@ class Hub:
         Args:
             reason: ``trimmed`` (the log no longer has the next events) or ``epoch`` (it was lost or
                 replaced); the others of ``send_gap`` are accepted.
+            shards: As for ``send_gap``.
 
         Raises:
             ValueError: ``reason`` is none of these, and there is a session.
@@ -300,7 +314,7 @@ class Hub:
             self._flush(group)
         for session in list(self._sessions):
             if session.over_limit_since is None:
-                self.send_gap(session, reason)
+                self.send_gap(session, reason, shards=shards)
 
     def sweep(self) -> None:
         """

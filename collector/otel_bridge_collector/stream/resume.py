@@ -16,6 +16,7 @@ from itertools import islice
 from typing import Final
 
 from otel_bridge.errors import PositionLostError, TransportError
+from otel_bridge.publish.shards.position import is_passed
 from otel_bridge.publish.transports.base import LogEntry, Receiver
 from otel_bridge_collector.stream.hub import Hub
 from otel_bridge_collector.stream.ring import Entry
@@ -192,6 +193,7 @@ class Resumer:
 
     async def _from_log(self, session: ClientSession, position: str) -> str:
         """Send one chunk of what the ring does not hold; returns the position reached."""
+        low_watermark = self._hub.ring.low_watermark
         try:
             async with self._lock:
                 entries = await self._receiver.read(position, limit=_CHUNK, wait_ms=0)
@@ -202,6 +204,8 @@ class Resumer:
         if not entries:
             if self._hub.ring.holds(position):
                 return position  # read meanwhile; waiting for a further event could be in vain
+            if is_passed(position, low_watermark):
+                return low_watermark  # after a gap of one shard: the log has nothing between them
             # The newest entry of the log, which this collector has not read yet.
             if not await self._wait_advance(_REACH_TIMEOUT_SEC) and not (
                 self._hub.ring.holds(position)

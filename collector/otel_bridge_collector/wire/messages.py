@@ -230,11 +230,14 @@ class GapMessage(WireModel):
     """Events are missing here; a client that asked for a snapshot gets a fresh one next."""
 
     type: Literal["gap"] = "gap"
-    reason: Literal["slow", "trimmed", "epoch", "malformed", "overflow"]
+    reason: Literal["slow", "trimmed", "epoch", "malformed", "overflow", "clock"]
     position: str | None = None
     """The position after which the stream continues."""
     dropped: int | None = None
     """How many events are missing; None if that is unknown."""
+    shards: list[int] | None = _OPTIONAL
+    """Of a log of several shards: those that have the gap; left out: all of the log. With the
+    reason ``clock`` their events came after others that follow them in the log's order."""
 
 
 class TickMessage(WireModel):

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from otel_bridge.errors import PositionLostError
 
-__all__ = ["LAST_NUMBER", "ShardPosition", "StreamId", "parse_position"]
+__all__ = ["LAST_NUMBER", "ShardPosition", "StreamId", "is_passed", "parse_position"]
 
 LAST_NUMBER: Final = 2**64 - 1
 """The last number that Redis takes in an entry's id."""
@@ -90,6 +90,19 @@ def parse_position(position: str) -> ShardPosition:
         raise PositionLostError(position, "malformed")
     ms, shard, seq = (int(number) for number in numbers)
     return ShardPosition(epoch, ms, shard, seq)
+
+
+def is_passed(position: str, cursor: str) -> bool:
+    """
+    Return whether who has read the log up to ``cursor`` has read up to ``position``; never raises.
+
+    False for texts of two logs, and for those that are no positions of a log in Redis.
+    """
+    try:
+        wanted, reached = parse_position(position), parse_position(cursor)
+    except PositionLostError:
+        return False
+    return wanted.epoch == reached.epoch and wanted <= reached
 
 
 def _is_number(text: str) -> bool:

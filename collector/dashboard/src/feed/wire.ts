@@ -296,9 +296,10 @@ export interface SnapshotMessage {
 /** Events are missing here; a client that asked for a snapshot gets a fresh one next. */
 export interface GapMessage {
   type: "gap";
-  reason: "slow" | "trimmed" | "epoch" | "malformed" | "overflow";
+  reason: "slow" | "trimmed" | "epoch" | "malformed" | "overflow" | "clock";
   position: string | null;
   dropped: number | null;
+  shards?: readonly number[];
 }
 
 /** A keep-alive for clients that asked for a snapshot, a position or batches; sent every 2 s. */

@@ -21,6 +21,7 @@ __all__ = [
     "Bounds",
     "ReadState",
     "bounds_commands",
+    "ended_after",
     "gap_since_place",
     "gap_since_read",
     "id_before",
@@ -118,12 +119,12 @@ def gap_since_read(shard: int, state: ReadState, found: Bounds, layout: Layout) 
     if found.last is None and found.first_ever is None and found.epoch is None:
         if is_in_use:
             return "epoch" if state.epoch is not None and state.cursor != NOTHING_READ else None
-        return "trimmed" if _ended_after(shard, state.cursor, layout) else None
+        return "trimmed" if ended_after(shard, state.cursor, layout) else None
     if state.epoch is not None and found.epoch != state.epoch:
         return "epoch"
     if found.last is None:
         if not is_in_use and found.first_ever is not None:
-            return "trimmed" if _ended_after(shard, state.cursor, layout) else None
+            return "trimmed" if ended_after(shard, state.cursor, layout) else None
         return "epoch" if state.is_exact else None
     if state.is_exact and found.last < state.cursor:
         return "epoch"
@@ -140,23 +141,31 @@ def gap_since_place(shard: int, place: ShardPosition, found: Bounds, layout: Lay
     cursor = place.cursor_of(shard)
     known = layout.epochs.get(shard)
     if shard >= layout.count and found.last is None:
-        return "trimmed" if _ended_after(shard, cursor, layout) else None
+        return "trimmed" if ended_after(shard, cursor, layout) else None
     if known is not None and found.epoch != known:
         # What it had before is lost; all that came since then is there.
         if found.first_ever is None or cursor < id_before(found.first_ever):
             return "epoch"
     elif found.last is None:
         return "epoch" if found.first_ever is not None else None
+    if ended_after(shard, cursor, layout) and _is_since_end(shard, found, layout):
+        return "trimmed"
     is_entry = shard == place.shard and place.seq != LAST_NUMBER and place[1:] != (0, 0, 0)
     if is_entry and (found.last is None or found.last < cursor):
         return "epoch"
     return "trimmed" if _is_trimmed(cursor, found) else None
 
 
-def _ended_after(shard: int, cursor: StreamId, layout: Layout) -> bool:
-    """Whether a shard that is no longer in use had entries after an id."""
+def ended_after(shard: int, cursor: StreamId, layout: Layout) -> bool:
+    """Whether a shard had entries after an id when it was last taken out of use."""
     ended = layout.ended.get(shard)
     return ended is not None and parse_id(ended.encode()) > cursor
+
+
+def _is_since_end(shard: int, found: Bounds, layout: Layout) -> bool:
+    """Whether a shard has only what came since it was taken out of use, and into use again."""
+    ended = parse_id(layout.ended[shard].encode())
+    return found.first_ever is None or found.first_ever > ended
 
 
 def _is_trimmed(cursor: StreamId, found: Bounds) -> bool:

@@ -63,28 +63,34 @@ class Merge:
     Collects what is read from shards, and gives it out in the order of the log.
 
     Attributes:
-        late: Entries that came after others that follow them in the order; they are given out all
-            the same. 0 at first.
+        late: Entries that came after others that follow them in the order; ``take_late`` gives them
+            out. 0 at first.
     """
 
     def __init__(self) -> None:
         self.late = 0
+        self._late: list[Place] = []
         self._held: list[Place] = []
         self._bound: Bound = (0,)
         self._given: Bound = (0,)
 
     def __len__(self) -> int:
         """How many entries are held."""
-        return len(self._held)
+        return len(self._held) + len(self._late)
 
     def start(self, place: ShardPosition) -> None:
         """Hold nothing; what comes is to follow this place."""
-        self._held = []
+        self._held, self._late = [], []
         self._given = self._bound = full_bound(place.shard, (place.ms, place.seq))
 
-    def add(self, shard: int, rows: Iterable[Sequence[Any]]) -> bool:
+    @property
+    def has_late(self) -> bool:
+        """Whether ``take_late`` would return something."""
+        return bool(self._late)
+
+    def add(self, shard: int, rows: Iterable[Sequence[Any]]) -> None:
         """
-        Hold the entries of one shard; returns whether one comes too late for its place.
+        Hold the entries of one shard, apart those that come too late for their place.
 
         Args:
             shard: Its number.
@@ -92,14 +98,13 @@ class Merge:
         """
         added = _places(shard, rows)
         late = 0
-        given = self._given
         for place in added:
-            if place >= given:
+            if place >= self._given:
                 break
             late += 1
         self.late += late
-        self._held += added
-        return late > 0
+        self._late += added[:late]
+        self._held += added[late:]
 
     def complete(self, bound: Bound | None) -> None:
         """Note what is complete after ``add``; None or a lower bound than before: no more."""
@@ -119,6 +124,13 @@ class Merge:
         if taken:
             ms, shard, seq, _ = taken[-1]
             self._given = max(self._given, (ms, shard, seq + 1))
+        return taken
+
+    def take_late(self, limit: int) -> list[Place]:
+        """Return entries that came too late, at most ``limit``; they are no longer held."""
+        self._late.sort()
+        taken = self._late[:limit]
+        del self._late[:limit]
         return taken
 
     def pass_over(self, epoch: str) -> ShardPosition:

@@ -14,28 +14,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Container, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 from otel_bridge.errors import PositionLostError, TransportError
 from otel_bridge.publish.redis_failures import failure_reason
 from otel_bridge.publish.redis_keys import RedisKeys
 from otel_bridge.publish.redis_options import connection_options
-from otel_bridge.publish.shards.layout import SINGLE, TAGS, Layout
+from otel_bridge.publish.shards.layout import TAGS, Layout
 from otel_bridge.publish.shards.nodes import NODE_ERRORS, Nodes
-from otel_bridge.publish.shards.position import ShardPosition, StreamId, parse_position
+from otel_bridge.publish.shards.position import ShardPosition, parse_position
 from otel_bridge.publish.transports.base import LogEntry, splice_position
-from otel_bridge.publish.transports.sharded.continuity import (
-    NOTHING_READ,
-    Bounds,
-    ReadState,
-    gap_since_place,
-    gap_since_read,
-    id_before,
-    parse_id,
-)
+from otel_bridge.publish.transports.sharded.continuity import Bounds, parse_id
 from otel_bridge.publish.transports.sharded.merge import Merge, Place, newest_places
-from otel_bridge.publish.transports.sharded.poll import Poll, ShardPoller
+from otel_bridge.publish.transports.sharded.poll import ShardPoller
+from otel_bridge.publish.transports.sharded.states import ReadStates
 from otel_bridge.publish.transports.sharded.status import ShardStatus
 from otel_bridge.settings import BridgeSettings
 from otel_bridge.suppression import suppress_instrumentation
@@ -56,6 +49,8 @@ _NEXT_MS_SEC: Final = 0.001
 """The same of one Redis: in the next millisecond its own clock has passed them."""
 _IDLE_SEC: Final = 0.02
 """Pause in a Cluster with nothing to read; one Redis is waited for with BLOCK instead."""
+_LATE_SEC: Final = 0.5
+"""Late entries are given out this often: each time is a gap, and a clock may be behind for long."""
 _MIN_COUNT: Final = 64
 """Entries of a shard that are read at once, at least: a poll costs as much as 50 entries."""
 _NO_EPOCH: Final = "0"
@@ -87,12 +82,10 @@ class ShardedReceiver:
         self._nodes = Nodes(url, options, streams)
         self._poller = ShardPoller(self._nodes, self._keys, self.status)
         self._merge = Merge()
-        self._layout = SINGLE
-        self._states: dict[int, ReadState] = {}
-        self._gone: set[int] = set()
-        self._lost: dict[str, set[int]] = {}
-        self._late: set[int] = set()
-        self._late_reported: set[int] = set()
+        self._states = ReadStates()
+        self._late: list[int] = []
+        self._late_at = float("-inf")
+        self._behind_late: str | None = None
         self._cursor: str | None = None
         self._checked_at = float("-inf")
         self._was_idle = False
@@ -100,7 +93,7 @@ class ShardedReceiver:
     @property
     def layout(self) -> Layout:
         """The layout as it was read last."""
-        return self._layout
+        return self._states.layout
 
     async def load(self) -> Layout:
         """Read the layout; one without a number says that the log is one stream."""
@@ -111,8 +104,9 @@ class ShardedReceiver:
             found = await self._poller.layout()
         except ValueError as error:
             raise TransportError(f"{self._keys.log_layout()}: {error}") from error
-        if found != self._layout:
-            self._follow(found)
+        if found != self._states.layout:
+            self._states.follow(found)
+            self.status.gen, self.status.count = found.gen, found.count
         return found
 
     async def _layout_now(self) -> Layout:
@@ -121,23 +115,6 @@ class ShardedReceiver:
             raise NoLayoutError
         return found
 
-    def _follow(self, found: Layout) -> None:
-        """Read what this layout has: all shards that may hold entries."""
-        old, self._layout = self._layout, found
-        self._gone.clear()
-        for shard, state in self._states.items():
-            epoch = found.epochs.get(shard)
-            if shard in old.epochs and epoch not in (None, old.epochs[shard], state.epoch):
-                # It was taken out of use, expired, and was added again as an empty one.
-                ended = found.ended.get(shard)
-                if ended is not None and parse_id(ended.encode()) > state.cursor:
-                    self._lost.setdefault("trimmed", set()).add(shard)
-                state.cursor, state.is_exact, state.epoch = NOTHING_READ, False, epoch
-        self.status.gen, self.status.count = found.gen, found.count
-
-    def _shards(self) -> list[int]:
-        return [shard for shard in self._layout.shards if shard not in self._gone]
-
     # --- the start, and resuming -----------------------------------------------------------------
 
     async def open(self) -> str:
@@ -145,26 +122,14 @@ class ShardedReceiver:
         return await self._call(self._open)
 
     async def _open(self) -> str:
-        layout = await self._layout_now()
-        found = await self._bounds(self._shards())
-        firsts = [
-            ShardPosition(layout.epoch, bounds.first[0], shard, bounds.first[1])
-            for shard, bounds in found.items()
-            if bounds.first is not None
-        ]
-        place = min(firsts).before() if firsts else ShardPosition(layout.epoch, 0, 0, 0)
-        self._states = {}
-        for shard, bounds in found.items():
-            cursor = NOTHING_READ if bounds.first is None else id_before(bounds.first)
-            epoch = bounds.epoch or layout.epochs.get(shard)
-            self._states[shard] = ReadState(cursor, is_exact=False, epoch=epoch)
+        await self._layout_now()
+        place = self._states.start(await self._bounds(self._states.shards))
         self._start(place)
         return place.text
 
     def _start(self, place: ShardPosition) -> None:
         self._merge.start(place)
-        self._lost.clear()
-        self._late.clear()
+        self._behind_late = None
         self._cursor = place.text
         self._checked_at = time.monotonic()
         self._was_idle = False
@@ -199,27 +164,14 @@ class ShardedReceiver:
         layout = await self._layout_now()
         if place.epoch not in (layout.epoch, _NO_EPOCH):
             raise PositionLostError(after, "epoch")
-        shards = self._shards()
+        shards = self._states.shards
         found = await self._poller.bounds(shards)
         missing = [shard for shard in shards if shard not in found]
         if missing:
             raise TransportError(f"shards {', '.join(map(str, missing))} do not answer")
-        lost: dict[str, list[int]] = {}
-        states: dict[int, ReadState] = {}
-        for shard, bounds in found.items():
-            state = ReadState(place.cursor_of(shard), is_exact=False, epoch=bounds.epoch)
-            if unread and shard:
-                state.cursor = NOTHING_READ
-                reason = gap_since_read(shard, state, bounds, layout)
-            else:
-                reason = gap_since_place(shard, place, bounds, layout)
-            if reason is not None:
-                lost.setdefault(reason, []).append(shard)
-            states[shard] = state
-        if lost:
-            reason = "epoch" if "epoch" in lost else "trimmed"
-            raise PositionLostError(after, reason, shards=sorted(lost[reason]))
-        self._states = states
+        lost = self._states.resume(place, found, unread=unread)
+        if lost is not None:
+            raise PositionLostError(after, lost[0], shards=lost[1])
         self._start(place)
         self._cursor = after
 
@@ -242,22 +194,25 @@ class ShardedReceiver:
 
     async def _read(self, after: str, limit: int, wait_ms: int) -> Sequence[LogEntry]:
         deadline = time.monotonic() + wait_ms / 1000
-        is_first = True
+        is_first, knows_end = True, False
         while True:
-            if self._late:
-                shards, self._late = sorted(self._late), set()
-                raise PositionLostError(after, "clock", shards=shards, continue_after=after)
+            if self._behind_late is not None:
+                raise self._late_gap(after)
+            if self._merge.has_late and time.monotonic() - self._late_at >= _LATE_SEC:
+                return self._give_late(after, limit)
             if self._merge.has_complete():
                 return self._give(self._merge.take(limit))
-            if self._lost:
+            if self._states.lost:
                 raise self._gap(after)
             left_sec = deadline - time.monotonic()
-            if not is_first and left_sec <= 0:
+            # No entries means that the log had none there, so a poll without a bound says nothing.
+            if knows_end and left_sec <= 0:
                 return []
             if not is_first:
-                await asyncio.sleep(min(self._pause_sec(), left_sec))
+                pause_sec = self._pause_sec()
+                await asyncio.sleep(min(pause_sec, left_sec) if knows_end else pause_sec)
             is_first = False
-            await self._poll(limit, max(0.0, deadline - time.monotonic()))
+            knows_end |= await self._poll(limit, max(0.0, left_sec))
 
     def _pause_sec(self) -> float:
         if len(self._merge):
@@ -272,8 +227,25 @@ class ShardedReceiver:
         self._cursor = entries[-1].position
         return entries
 
+    def _give_late(self, after: str, limit: int) -> Sequence[LogEntry]:
+        """
+        Give out what came too late for its place, apart from what is in order; a gap follows.
+
+        After it the reader goes on from the place where it was, and forgets the order in which it
+        got these.
+        """
+        self._late_at = time.monotonic()
+        places = self._merge.take_late(limit)
+        self._late = sorted({place[1] for place in places})
+        self._behind_late = after
+        return self._give(places)
+
+    def _late_gap(self, after: str) -> PositionLostError:
+        self._cursor, self._behind_late = self._behind_late, None
+        return PositionLostError(after, "clock", shards=self._late, continue_after=self._cursor)
+
     def _entries(self, places: Sequence[Place]) -> list[LogEntry]:
-        epoch = self._layout.epoch
+        epoch = self._states.layout.epoch
         entries = []
         for ms, shard, seq, data in places:
             position = f"{epoch}:{ms}-{shard}-{seq}" if shard else f"{epoch}:{ms}-{seq}"
@@ -281,77 +253,48 @@ class ShardedReceiver:
         return entries
 
     def _gap(self, after: str) -> PositionLostError:
-        reason, shards = self._lost.popitem()
-        self._cursor = self._merge.pass_over(self._layout.epoch).text
+        reason, shards = self._states.lost.popitem()
+        self._cursor = self._merge.pass_over(self._states.layout.epoch).text
         return PositionLostError(after, reason, shards=sorted(shards), continue_after=self._cursor)
 
-    async def _poll(self, limit: int, left_sec: float) -> None:
+    async def _poll(self, limit: int, left_sec: float) -> bool:
+        """Read what is new; returns whether it is known up to where the log is complete."""
         if time.monotonic() - self._checked_at >= _CHECK_INTERVAL_SEC:
             await self._check_all()
-            if self._lost:
-                return
-        shards = self._shards()
-        count = limit if len(shards) == 1 else max(_MIN_COUNT, 2 * limit // len(shards))
-        for shard in shards:
-            if shard not in self._states:
-                epoch = self._layout.epochs.get(shard)
-                self._states[shard] = ReadState(NOTHING_READ, is_exact=False, epoch=epoch)
-        cursors = {shard: self._states[shard].cursor for shard in shards}
+            if self._states.lost:
+                return False
+        cursors = self._states.cursors()
+        count = limit if len(cursors) == 1 else max(_MIN_COUNT, 2 * limit // len(cursors))
         block_ms = 0
         if self._was_idle and not self._nodes.is_cluster and not len(self._merge):
             block_ms = round(1000 * min(left_sec, _MAX_BLOCK_SEC))
         poll = await self._poller.poll(cursors, count, block_ms)
         self._was_idle = not any(poll.rows.values())
-        if poll.gen is not None and poll.gen != self._layout.gen:
+        if poll.gen is not None and poll.gen != self._states.layout.gen:
             await self._layout_now()  # nothing of this poll is used
-            return
-        if poll.returned:
-            await self._check(poll.returned)
-        if poll.full:
-            await self._check(poll.full)
-        self._take(poll, self._lost_shards())
-
-    def _lost_shards(self) -> set[int]:
-        return {shard for shards in self._lost.values() for shard in shards}
-
-    def _take(self, poll: Poll, lost: Container[int]) -> None:
+            return False
+        if poll.returned or poll.full:
+            self._states.compare(await self._poller.bounds([*poll.returned, *poll.full]))
+        lost = self._states.lost_shards
         for shard, rows in poll.rows.items():
-            if not rows or shard in lost:
-                continue
-            state = self._states[shard]
-            state.cursor, state.is_exact = parse_id(rows[-1][0]), True
-            if self._merge.add(shard, rows) and shard not in self._late_reported:
-                self._late.add(shard)
-                self._late_reported.add(shard)
+            if rows and shard not in lost:
+                self._states.note_read(shard, parse_id(rows[-1][0]))
+                self._merge.add(shard, rows)
         self.status.late = self._merge.late
-        self._merge.complete(None if lost else poll.bound)
+        bound = None if lost else poll.bound
+        self._merge.complete(bound)
+        return bound is not None
 
     async def _check_all(self) -> None:
         """Compare the layout and all shards with what is known of them."""
-        layout = await self._layout_now()
-        await self._check(self._shards())
-        self._late_reported &= self._late
+        await self._layout_now()
+        self._states.compare(await self._poller.bounds(list(self._states.cursors())))
         self._checked_at = time.monotonic()
-        is_idle = not (self._lost or self._late or len(self._merge))
-        if is_idle and layout.count == 1 and self._shards() == [0]:
-            is_same_log = self._states[0].epoch in (None, layout.epoch)
-            if is_same_log and not parse_position(self._cursor or "").shard:
-                raise NoLayoutError
-
-    async def _check(self, shards: Sequence[int]) -> None:
-        """Compare shards with what was read of them, and note those that have lost something."""
-        layout = self._layout
-        found = await self._poller.bounds([shard for shard in shards if shard in self._states])
-        for shard, bounds in found.items():
-            state = self._states[shard]
-            reason = gap_since_read(shard, state, bounds, layout)
-            if reason is not None:
-                self._lost.setdefault(reason, set()).add(shard)
-                state.cursor, state.is_exact = _cursor_after_gap(state, bounds, reason), False
-            state.epoch = bounds.epoch
-            if shard >= layout.count and bounds.last is None:
-                self._gone.add(shard)
-                del self._states[shard]
+        is_idle = not (self._states.lost or len(self._merge))
+        # A position of another shard means nothing to the reader of one stream.
+        is_in_first = self._cursor is not None and not parse_position(self._cursor).shard
+        if is_idle and is_in_first and self._states.is_one_stream:
+            raise NoLayoutError
 
     # --- looking back ----------------------------------------------------------------------------
 
@@ -361,7 +304,7 @@ class ShardedReceiver:
 
     async def _last_position(self) -> str:
         layout = await self._layout_now()
-        found = await self._bounds(self._shards())
+        found = await self._bounds(self._states.shards)
         lasts = [
             ShardPosition(layout.epoch, bounds.last[0], shard, bounds.last[1])
             for shard, bounds in found.items()
@@ -381,7 +324,7 @@ class ShardedReceiver:
 
     async def _read_back(self, limit: int, before: str | None) -> Sequence[LogEntry]:
         layout = await self._layout_now()
-        ends = dict.fromkeys(self._shards(), "+")
+        ends = dict.fromkeys(self._states.shards, "+")
         if before is not None:
             place = parse_position(before)
             if place.epoch not in (layout.epoch, _NO_EPOCH):
@@ -407,10 +350,3 @@ class ShardedReceiver:
     async def close(self) -> None:
         """Close the connections; errors are ignored. A later call connects again."""
         await self._poller.close()
-
-
-def _cursor_after_gap(state: ReadState, found: Bounds, reason: str) -> StreamId:
-    """Where a shard is read on that has lost something."""
-    if found.epoch != state.epoch or found.first is None or found.last is None:
-        return NOTHING_READ
-    return id_before(found.first) if reason == "trimmed" else found.last

@@ -59,6 +59,11 @@ class ShardStatus:
         }
 
     @property
+    def is_sharded(self) -> bool:
+        """Whether more than one shard is read."""
+        return len(self._behind_ms.keys() | self._silent_since.keys()) > 1
+
+    @property
     def nodes(self) -> Mapping[int, str]:
         """Which server each shard was read from last, as ``host:port``."""
         return self._nodes

@@ -18,7 +18,7 @@ from otel_bridge.publish.transports.base import Outgoing
 from otel_bridge.publish.transports.http import HttpSender
 from otel_bridge.publish.transports.memory import MemoryReceiver, MemorySender, memory_log
 from otel_bridge.publish.transports.redis import RedisSender
-from otel_bridge.publish.transports.redis_receiver import RedisReceiver
+from otel_bridge.publish.transports.sharded.log_receiver import RedisLogReceiver
 from otel_bridge.settings import BridgeSettings
 
 MakeSettings = Callable[..., BridgeSettings]
@@ -62,7 +62,7 @@ def test_a_scheme_has_its_sender(scheme: str, make_settings: MakeSettings) -> No
 async def test_a_scheme_has_its_receiver(scheme: str, make_settings: MakeSettings) -> None:
     """Each scheme that can be read opens the receiver of its transport, without connecting."""
     receiver = open_receiver(URLS[scheme], make_settings())
-    assert type(receiver) is (MemoryReceiver if scheme == "memory" else RedisReceiver)
+    assert type(receiver) is (MemoryReceiver if scheme == "memory" else RedisLogReceiver)
     await receiver.close()
 
 

@@ -63,6 +63,7 @@ def test_a_field_that_is_left_out_while_none_is_optional() -> None:
         *(("TaskCard", name) for name in ("stalled?", "reason?", "not_held?")),
         *(("PhaseProgress", name) for name in ("stalled?", "runs?", "not_held?")),
         ("WorkerState", "incarnation?"),
+        ("GapMessage", "shards?"),
     }
 
 
