@@ -16,6 +16,7 @@ This module imports no other module of the package, so that every layer can impo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 __all__ = [
     "ConfigurationError",
@@ -167,6 +168,8 @@ class PositionLostError(OtelBridgeError):
         shards: Numbers of the shards in which entries are missing; default: all of the log.
         continue_after: Position from which the same receiver reads on, because only these shards
             have a hole; default None: from ``Receiver.open``.
+        late: With the reason ``clock`` the entries of the log that came too late, each once; they
+            follow no position. Default: none.
     """
 
     def __init__(
@@ -176,12 +179,14 @@ class PositionLostError(OtelBridgeError):
         *,
         shards: Sequence[int] = (),
         continue_after: str | None = None,
+        late: Sequence[Any] = (),
     ) -> None:
         super().__init__(position, reason)
         self.position = position
         self.reason = reason
         self.shards = tuple(shards)
         self.continue_after = continue_after
+        self.late = late
 
     def __str__(self) -> str:
         where = f" in shards {', '.join(map(str, self.shards))}" if self.shards else ""

@@ -164,13 +164,13 @@ class HoppingClient:
     Resumes at one collector, leaves it, resumes at another by the last position that it got.
 
     Attributes:
-        names: The events that it got, in their order.
+        runs: The events that it got, in their order; each gap ends a run.
         gaps: The gaps that it got.
         hops: How often it resumed.
     """
 
     def __init__(self, collectors: Sequence[ShardCollector], position: str, seed: int) -> None:
-        self.names: list[str] = []
+        self.runs: list[list[str]] = [[]]
         self.gaps: list[tuple[str, list[int]]] = []
         self.hops = 0
         self._collectors = collectors
@@ -191,15 +191,18 @@ class HoppingClient:
             await collector.resumer.join(session, self._position)
         except PositionLostError as lost:
             self.gaps.append((lost.reason, list(lost.shards)))
+            self.runs.append([])
             self._position = collector.hub.ring.last_position
             return
         await asyncio.sleep(self._random.uniform(0, longest_sec))
         collector.hub.leave(session)
-        self.names += names_in(sink)
-        self.gaps += gaps_in(sink)
-        positions = [message["position"] for message in sink.messages() if "position" in message]
-        if positions:
-            self._position = positions[-1]
+        for message in sink.messages():
+            if "event_type" in message:
+                self.runs[-1].append(message["task_id"])
+            else:
+                self.gaps.append((message["reason"], message.get("shards", [])))
+                self.runs.append([])
+            self._position = message["position"]
 
 
 class Hopping:
@@ -292,7 +295,7 @@ def prove_no_hole_and_no_double(stage: Hopping, sent: Sequence[str]) -> None:
     assert sorted(first) == list(sent)
     assert first == second
     for client in stage.clients:
-        assert client.names == first
         assert client.gaps == []
+        assert client.runs == [first]
         assert client.hops > 2
     assert sum(producer.repeats for producer in stage.producers) > 0

@@ -254,7 +254,7 @@ class Feed:
             try:
                 entries = await receiver.read(self._cursor, limit=_READ_LIMIT, wait_ms=wait_ms)
             except PositionLostError as lost:
-                self._lost_in_a_row += 1
+                self._lost_in_a_row += lost.continue_after is None
                 if self._lost_in_a_row > _MAX_LOST_IN_A_ROW:
                     raise TransportError(f"the log cannot be read from its start: {lost}") from lost
                 await self._start_over(receiver, lost)
@@ -291,6 +291,8 @@ class Feed:
     async def _start_over(self, receiver: Receiver, lost: PositionLostError) -> None:
         logger.warning("events are missing: %s", lost)
         self.counters.gaps[lost.reason] = self.counters.gaps.get(lost.reason, 0) + 1
+        if lost.late:
+            self._take(lost.late)
         self._cursor = lost.continue_after or await receiver.open()
         self._ring.reset(self._cursor)
         self._hub.send_gap_to_all(lost.reason, lost.shards)

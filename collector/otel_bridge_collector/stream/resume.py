@@ -17,7 +17,7 @@ from typing import Final
 
 from otel_bridge.errors import PositionLostError, TransportError
 from otel_bridge.publish.shards.position import is_passed
-from otel_bridge.publish.transports.base import LogEntry, Receiver
+from otel_bridge.publish.transports.base import LogEntry, Receiver, position_after
 from otel_bridge_collector.stream.hub import Hub
 from otel_bridge_collector.stream.ring import Entry
 from otel_bridge_collector.stream.sessions import ClientSession
@@ -194,18 +194,21 @@ class Resumer:
     async def _from_log(self, session: ClientSession, position: str) -> str:
         """Send one chunk of what the ring does not hold; returns the position reached."""
         low_watermark = self._hub.ring.low_watermark
+        same: str | None = None
         try:
             async with self._lock:
                 entries = await self._receiver.read(position, limit=_CHUNK, wait_ms=0)
+            if not entries and not self._hub.ring.holds(position):
+                same = await self._same_place(position, low_watermark)
         except TransportError:
             if self._hub.ring.holds(position):
                 return position
             raise PositionLostError(position, "trimmed") from None
+        if same is not None:
+            return same
         if not entries:
             if self._hub.ring.holds(position):
                 return position  # read meanwhile; waiting for a further event could be in vain
-            if is_passed(position, low_watermark):
-                return low_watermark  # after a gap of one shard: the log has nothing between them
             # The newest entry of the log, which this collector has not read yet.
             if not await self._wait_advance(_REACH_TIMEOUT_SEC) and not (
                 self._hub.ring.holds(position)
@@ -216,6 +219,26 @@ class Resumer:
         count = next((i for i, e in enumerate(entries, 1) if ring.holds(e.position)), len(entries))
         await self._send(session, self._decode(entries[:count]))
         return entries[count - 1].position
+
+    async def _same_place(self, position: str, low_watermark: str) -> str | None:
+        """
+        Return a position that the ring holds, if the log has nothing between it and another.
+
+        After a gap of one shard the stream goes on from a place where no entry is, and other
+        collectors do not have it in their rings. A quiet log would be waited for in vain.
+
+        Args:
+            position: The log has nothing after it.
+            low_watermark: Of the ring, before that was known.
+        """
+        async with self._lock:
+            found = await self._receiver.read_back(1, before=position_after(position))
+        if not found:
+            return None
+        newest = found[0].position
+        if self._hub.ring.holds(newest):
+            return newest
+        return low_watermark if is_passed(newest, low_watermark) else None
 
     async def _send(self, session: ClientSession, entries: list[Entry]) -> None:
         self._hub.counters.events_out += session.send_entries(entries)

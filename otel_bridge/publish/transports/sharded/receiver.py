@@ -51,6 +51,7 @@ _IDLE_SEC: Final = 0.02
 """Pause in a Cluster with nothing to read; one Redis is waited for with BLOCK instead."""
 _LATE_SEC: Final = 0.5
 """Late entries are given out this often: each time is a gap, and a clock may be behind for long."""
+_MAX_LATE: Final = 1000
 _MIN_COUNT: Final = 64
 """Entries of a shard that are read at once, at least: a poll costs as much as 50 entries."""
 _NO_EPOCH: Final = "0"
@@ -83,9 +84,7 @@ class ShardedReceiver:
         self._poller = ShardPoller(self._nodes, self._keys, self.status)
         self._merge = Merge()
         self._states = ReadStates()
-        self._late: list[int] = []
         self._late_at = float("-inf")
-        self._behind_late: str | None = None
         self._cursor: str | None = None
         self._checked_at = float("-inf")
         self._was_idle = False
@@ -129,7 +128,6 @@ class ShardedReceiver:
 
     def _start(self, place: ShardPosition) -> None:
         self._merge.start(place)
-        self._behind_late = None
         self._cursor = place.text
         self._checked_at = time.monotonic()
         self._was_idle = False
@@ -154,8 +152,8 @@ class ShardedReceiver:
 
         Raises:
             PositionLostError: It is malformed, or the log cannot go on from there without a hole;
-                ``shards`` says in which shards it is.
-            TransportError: A shard does not answer.
+                ``shards`` says in which shards it is. So it is while a shard does not answer.
+            TransportError: Shard 0 cannot be reached.
         """
         await self._call(lambda: self._resume(after, unread))
 
@@ -166,9 +164,12 @@ class ShardedReceiver:
             raise PositionLostError(after, "epoch")
         shards = self._states.shards
         found = await self._poller.bounds(shards)
-        missing = [shard for shard in shards if shard not in found]
-        if missing:
-            raise TransportError(f"shards {', '.join(map(str, missing))} do not answer")
+        while missing := [shard for shard in shards if shard not in found]:
+            if all(map(self._poller.is_away, missing)):
+                # What they have after this position is not known.
+                raise PositionLostError(after, "trimmed", shards=missing)
+            await asyncio.sleep(_IDLE_SEC)
+            found |= await self._poller.bounds(missing)
         lost = self._states.resume(place, found, unread=unread)
         if lost is not None:
             raise PositionLostError(after, lost[0], shards=lost[1])
@@ -196,10 +197,8 @@ class ShardedReceiver:
         deadline = time.monotonic() + wait_ms / 1000
         is_first, knows_end = True, False
         while True:
-            if self._behind_late is not None:
-                raise self._late_gap(after)
             if self._merge.has_late and time.monotonic() - self._late_at >= _LATE_SEC:
-                return self._give_late(after, limit)
+                raise self._late_gap(after)
             if self._merge.has_complete():
                 return self._give(self._merge.take(limit))
             if self._states.lost:
@@ -220,29 +219,29 @@ class ShardedReceiver:
         return _IDLE_SEC if self._nodes.is_cluster or self._poller.silent_since else 0.0
 
     def _give(self, places: Sequence[Place]) -> Sequence[LogEntry]:
-        events = self.status.events
-        for place in places:
-            events[place[1]] = events.get(place[1], 0) + 1
+        self._count(places)
         entries = self._entries(places)
         self._cursor = entries[-1].position
         return entries
 
-    def _give_late(self, after: str, limit: int) -> Sequence[LogEntry]:
-        """
-        Give out what came too late for its place, apart from what is in order; a gap follows.
-
-        After it the reader goes on from the place where it was, and forgets the order in which it
-        got these.
-        """
-        self._late_at = time.monotonic()
-        places = self._merge.take_late(limit)
-        self._late = sorted({place[1] for place in places})
-        self._behind_late = after
-        return self._give(places)
+    def _count(self, places: Sequence[Place]) -> None:
+        events = self.status.events
+        for place in places:
+            events[place[1]] = events.get(place[1], 0) + 1
 
     def _late_gap(self, after: str) -> PositionLostError:
-        self._cursor, self._behind_late = self._behind_late, None
-        return PositionLostError(after, "clock", shards=self._late, continue_after=self._cursor)
+        """
+        Give out what came too late for its place, apart from what is in order.
+
+        Its events say the position where the reader is: a client whose last event is one of them
+        resumes from there, and does not get again what it has.
+        """
+        self._late_at = time.monotonic()
+        places = self._merge.take_late(_MAX_LATE)
+        late = [LogEntry(after, splice_position(after, place[3])) for place in places]
+        self._count(places)
+        shards = sorted({place[1] for place in places})
+        return PositionLostError(after, "clock", shards=shards, continue_after=after, late=late)
 
     def _entries(self, places: Sequence[Place]) -> list[LogEntry]:
         epoch = self._states.layout.epoch
