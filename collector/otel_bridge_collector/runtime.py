@@ -187,7 +187,7 @@ class Collector:
             max_ms=self.bridge_settings.linger_max_ms,
             interval_sec=settings.stats_interval_sec,
             redis=self.redis,
-            meta_keys=lambda: (self.redis_keys.log_meta(),),
+            keys=self.redis_keys,
             events=lambda: int(self.feed.batch_events.total),
             position=lambda: self.ring.last_position,
         )

@@ -12,6 +12,7 @@ import pytest
 from otel_bridge.events.model import MonitoringEvent
 from otel_bridge.publish.bus import EventBus
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
+from otel_bridge.publish.shards.layout import TAGS
 from otel_bridge.publish.transports import redis_channels
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppServer, fetch
@@ -131,13 +132,16 @@ def test_with_always_a_program_at_another_node_gets_all(cluster: RedisCluster) -
 
 async def test_the_servers_of_a_cluster_share_the_load(cluster: RedisCluster) -> None:
     """The rule gets the mean of the servers that have shards; each shard gets the linger."""
-    keys = [DEFAULT_KEYS.log_meta(tag) for tag in ("0", "1.723", "2.526")]
+    keys = [DEFAULT_KEYS.log_meta(tag) for tag in TAGS[:3]]
     owners = [cluster.owner(key) for key in keys]
     assert len({server.port for server in owners}) == 3
-    async with Leading(cluster.url, FakeClock(), keys) as leading:
+    async with Leading(cluster.url, FakeClock(), TAGS[:3]) as leading:
+        layout = {"gen": 1, "n": 3, "epoch": "e"}
+        await leading.client.hset(DEFAULT_KEYS.log_layout(), mapping=layout)
         await leading.round()
         assert await leading.round(1400, 1600) == 0  # 4,667 a second at each
         assert await leading.round(1600, 1800) == 10
+        await leading.client.delete(DEFAULT_KEYS.log_layout())
     for key, server in zip(keys, owners, strict=True):
         with server.client() as client:
             assert client.hget(key, "linger_ms") == b"10"

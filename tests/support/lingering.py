@@ -19,16 +19,16 @@ META = DEFAULT_KEYS.log_meta()
 class Leading:
     """The duty of one leader on a clock of its own, so that a few scripts are any rate."""
 
-    def __init__(self, url: str, clock: FakeClock, meta_keys: Sequence[str] = (META,)) -> None:
+    def __init__(self, url: str, clock: FakeClock, tags: Sequence[str] = ("0",)) -> None:
         self.client: Any = connect_async(url, socket_timeout=5.0)
         self.clock = clock
-        self.meta_keys = meta_keys
+        self._tags = tags
         self.events = 0
         self.setter = LingerSetter(
             max_ms=50,
             interval_sec=2,
             redis=self.client,
-            meta_keys=lambda: self.meta_keys,
+            keys=DEFAULT_KEYS,
             events=lambda: self.events,
             position=self._position,
             clock=clock,
@@ -41,7 +41,8 @@ class Leading:
     async def round(self, scripts: int = 0, events: int = 0) -> int | None:
         """So many scripts with so many events in a tenth of a second, then a round."""
         for number in range(scripts):
-            await self.client.evalsha(self.sha, 1, self.meta_keys[number % len(self.meta_keys)])
+            tag = self._tags[number % len(self._tags)]
+            await self.client.evalsha(self.sha, 1, DEFAULT_KEYS.log_meta(tag))
         self.events += events
         newest = await self.client.xrevrange(DEFAULT_KEYS.log_stream(), count=1)
         self._id = newest[0][0].decode() if newest else "0-0"

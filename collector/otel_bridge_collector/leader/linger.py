@@ -10,8 +10,9 @@ it. While it is 0, the leader writes nothing.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 import redis.asyncio as redis_asyncio
@@ -19,6 +20,8 @@ from redis.exceptions import ResponseError
 
 from otel_bridge.clock import SYSTEM_CLOCK, Clock
 from otel_bridge.publish.redis_failures import failure_reason
+from otel_bridge.publish.redis_keys import RedisKeys
+from otel_bridge.publish.shards.layout import LAYOUT_FIELDS, TAGS, parse_layout
 
 __all__ = ["LingerRule", "LingerSetter", "Rates"]
 
@@ -163,8 +166,8 @@ class LingerSetter:
         max_ms: ``MONITORING_LINGER_MAX_MS``; 0: Redis is not asked.
         interval_sec: Time between two rounds, 2 s by default in the service.
         redis: The log's server, or its Cluster; None: the log is in memory, and nothing is done.
-        meta_keys: Gives the meta hashes of the log's shards, in which the linger is set; at least
-            one.
+        keys: Names of the log's layout, which is read in each round, and of the meta hash of each
+            shard, in which the linger is set.
         events: Gives how many events the log has got, as this collector has read them.
         position: Gives the position of the newest event that it has read.
         clock: Its monotonic time measures the rounds.
@@ -180,7 +183,7 @@ class LingerSetter:
         max_ms: int,
         interval_sec: float,
         redis: redis_asyncio.Redis | None,
-        meta_keys: Callable[[], Sequence[str]],
+        keys: RedisKeys,
         events: Callable[[], int],
         position: Callable[[], str],
         clock: Clock = SYSTEM_CLOCK,
@@ -189,7 +192,8 @@ class LingerSetter:
         self._is_off = redis is None or max_ms == 0
         self._hold_sec = max(_MIN_HOLD_SEC, _HOLD_ROUNDS * interval_sec)
         self._redis: Any = redis
-        self._meta_keys = meta_keys
+        self._keys = keys
+        self._meta_keys = [keys.log_meta()]
         self._events = events
         self._position = position
         self._clock = clock
@@ -241,6 +245,7 @@ class LingerSetter:
             self._is_refused = True
 
     async def _run_round(self, now: float) -> None:
+        await self._find_shards()
         before, counts = self._counts, _Counts(now, self._events(), await self._scripts())
         self._counts = counts
         if before is None or now - before.at > self._hold_sec:
@@ -261,13 +266,19 @@ class LingerSetter:
                 *(linger_ms, held_ms, self._rates.events, self._rates.appends),
             )
 
+    async def _find_shards(self) -> None:
+        fields = await self._redis.hmget(self._keys.log_layout(), LAYOUT_FIELDS)
+        with contextlib.suppress(ValueError):  # of a newer release: as before
+            tags = TAGS[: parse_layout(fields).count]
+            self._meta_keys = [self._keys.log_meta(tag) for tag in tags]
+
     async def _scripts(self) -> dict[str, int]:
         """Calls of scripts by their hash since each server started; ``EVAL`` is for others."""
         client = self._redis
         if not isinstance(client, redis_asyncio.RedisCluster):
             return {"": await self._calls(None)}
         await client.initialize()
-        found = [client.get_node_from_key(key) for key in self._meta_keys()]
+        found = [client.get_node_from_key(key) for key in self._meta_keys]
         nodes = {node.name: node for node in found if node is not None}
         return {name: await self._calls(nodes[name]) for name in sorted(nodes)}
 
@@ -277,7 +288,7 @@ class LingerSetter:
         return int(found.get("cmdstat_evalsha", {}).get("calls", 0))
 
     async def _resume(self) -> None:
-        key = self._meta_keys()[0]
+        key = self._meta_keys[0]
         linger, until = await self._redis.hmget(key, "linger_ms", "linger_until_ms")
         held = _number(linger) if _number(until) >= self._log_time_ms() else 0
         self._rule.resume(held)
@@ -287,7 +298,7 @@ class LingerSetter:
     async def _set(self, linger_ms: int) -> None:
         until_ms = self._log_time_ms() + int(self._hold_sec * 1000)
         values = {"linger_ms": linger_ms, "linger_until_ms": until_ms}
-        for key in self._meta_keys():
+        for key in self._meta_keys:
             await self._redis.hset(key, mapping=values)
 
     def _log_time_ms(self) -> int:

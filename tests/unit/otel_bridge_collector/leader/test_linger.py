@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from otel_bridge_collector.leader.linger import LingerRule, LingerSetter, Rates
 
+from otel_bridge.publish.redis_keys import DEFAULT_KEYS
+
 rates = st.builds(Rates, *[st.floats(0, 1e6) | st.integers(0, 20_000).map(float)] * 2)
 CROWD = Rates(20_000.0, 18_000.0)
 IDLE = Rates(10.0, 5.0)
@@ -102,7 +104,7 @@ async def test_it_asks_nothing_in_memory_or_with_0() -> None:
         max_ms=50,
         interval_sec=2,
         redis=None,
-        meta_keys=lambda: ["m"],
+        keys=DEFAULT_KEYS,
         events=lambda: 1 // 0,
         position=lambda: "",
     )
