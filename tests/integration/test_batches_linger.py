@@ -146,21 +146,21 @@ async def test_batches_grow_with_the_crowd_and_back(
     assert await asyncio.to_thread(bus.shutdown, 5)
 
 
-async def test_the_next_leader_goes_on_from_what_is_set(server: RedisServer) -> None:
+async def test_the_next_leader_goes_on_from_what_is_set(own_redis: RedisServer) -> None:
     """A leader that dies leaves it for a while: another one takes it over, or it has expired."""
-    with server.client() as client:
+    with own_redis.client() as client:
         client.xadd(DEFAULT_KEYS.log_stream(), {"e": "{}"})
-        async with Leading(server.url, FakeClock()) as first:
+        async with Leading(own_redis.url, FakeClock()) as first:
             for _ in range(3):
                 await first.round(600, 700)
-        assert held(server) == b"25"
+        assert held(own_redis) == b"25"
         until = int(client.hget(META, "linger_until_ms"))
         assert 9_000 < until - 1000 * client.time()[0] < 12_000
-        async with Leading(server.url, FakeClock()) as second:
+        async with Leading(own_redis.url, FakeClock()) as second:
             await second.round()
             assert await second.round(600, 700) == 50
         client.hset(META, "linger_until_ms", 1)
-        async with Leading(server.url, FakeClock()) as third:
+        async with Leading(own_redis.url, FakeClock()) as third:
             await third.round()
             assert await third.round(600, 700) == 10
 
@@ -177,12 +177,12 @@ async def test_counts_that_began_again_are_no_rates(own_redis: RedisServer) -> N
 
 
 async def test_without_the_permission_it_is_one_line(
-    server: RedisServer, caplog: pytest.LogCaptureFixture
+    own_redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A user without ``+info`` leads all the same; it is tried again a minute later."""
-    with server.client() as client:
+    with own_redis.client() as client:
         client.execute_command("ACL", "SETUSER", "c", "on", ">pw", "~*", "+@all", "-info")
-        url = f"redis://c:pw@127.0.0.1:{server.port}"
+        url = f"redis://c:pw@127.0.0.1:{own_redis.port}"
         with caplog.at_level(logging.INFO):
             async with Leading(url, FakeClock()) as leading:
                 for _ in range(3):
