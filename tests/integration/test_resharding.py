@@ -171,10 +171,11 @@ def test_a_master_is_away(kind: Kind, stack: ExitStack, run_command: RunCommand)
 @pytest.mark.parametrize("group", ["single", "cluster"])
 def test_resharding_for_longer(group: str, kind: Kind, stack: ExitStack) -> None:
     """The same with many more changes and repeats."""
-    server = stack.enter_context(
-        RedisServer(kind=kind) if group == "single" else RedisCluster(kind, has_replicas=False)
-    )
-    reshard_under_load(server.url, stack, (2, 8, 3, 5, 1, 4, 7, 2) * 3, 60)
+    if group == "single":
+        url = stack.enter_context(RedisServer(kind=kind)).url
+    else:
+        url = stack.enter_context(RedisCluster(kind, has_replicas=False)).url
+    reshard_under_load(url, stack, (2, 8, 3, 5, 1, 4, 7, 2) * 3, 60)
 
 
 @pytest.mark.chaos
@@ -424,7 +425,7 @@ def test_two_changes_at_a_time_leave_one_layout(server: RedisServer, stack: Exit
             reshard(clients[counts], DEFAULT_KEYS, count)
 
     orders = ((4, 7, 4, 7), (2, 8, 3, 8))
-    clients = {order: client_of(server.url, stack) for order in orders}
+    clients: dict[Sequence[int], Any] = {order: client_of(server.url, stack) for order in orders}
     with ThreadPoolExecutor() as pool:
         assert list(pool.map(change, orders)) == [None, None]
     client = client_of(server.url, stack)

@@ -128,7 +128,7 @@ def _age_sec(client: Any, stream: str, last_id: str | None) -> float | None:
         seconds, microseconds = _client_of(client, stream).time()
     except NoPermissionError:
         return None
-    return max(0.0, seconds + microseconds / 1e6 - int(last_id.partition("-")[0]) / 1000)
+    return max(0.0, float(seconds + microseconds / 1e6 - int(last_id.partition("-")[0]) / 1000))
 
 
 def _client_of(client: Any, key: str) -> Any:

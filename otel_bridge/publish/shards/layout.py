@@ -15,7 +15,8 @@ from __future__ import annotations
 import binascii
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 __all__ = ["LAYOUT_FIELDS", "MAX_SHARDS", "SINGLE", "TAGS", "Layout", "parse_layout", "slot_of"]
 
@@ -50,20 +51,25 @@ appended to it after that.
 """
 
 
-class Layout(NamedTuple):
-    """One layout of the log; ``parse_layout`` makes it, or it is ``SINGLE``."""
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """
+    One layout of the log, from ``parse_layout``, or ``SINGLE``; an immutable record without checks.
+
+    Attributes:
+        gen: Number of this layout, counted from 1; 0: no layout was ever written.
+        count: Shards to which events are appended, from 1 to 8: those from 0 to ``count - 1``.
+        epoch: Epoch in the positions of all shards; empty without a layout: shard 0's own.
+        epochs: Epoch of each shard when it was added, for all shards that may still hold events.
+        ended: Id of the last entry of each shard that was taken out of use, e.g.
+            ``1764412800000-3``; ``0-0``: it never had one. It stays when the shard is in use again.
+    """
 
     gen: int
-    """Number of this layout, counted from 1; 0: no layout was ever written."""
     count: int
-    """Shards to which events are appended, from 1 to 8: those from 0 to ``count - 1``."""
     epoch: str
-    """Epoch in the positions of all shards; empty without a layout: shard 0's own."""
     epochs: Mapping[int, str]
-    """Epoch of each shard when it was added, for all shards that may still hold events."""
     ended: Mapping[int, str]
-    """Id of the last entry of each shard that was taken out of use, e.g. ``1764412800000-3``;
-    ``0-0``: it never had one. It stays when the shard is in use again."""
 
     def shard_of(self, producer_id: str) -> int:
         """Return the shard to which a producer appends; never raises."""

@@ -2,16 +2,16 @@
 -- KEYS: stream, producer, meta
 -- ARGV: candidate epoch, number of the first event, MAXLEN, producer TTL (s), events channel,
 --       stats channel, project channel prefix, fencing token, channel that collectors subscribe to,
---       layout, epoch of the log, shard, number of routes, each event's route, the routes, the
---       events' JSON.
+--       layout, number of routes, each event's route, the routes, the events' JSON.
 --       An empty events channel: nothing is published. An empty channel of the collectors:
 --       everything is, else only where another program listens; see redis_channels.py.
 --       A fencing token: the batch is refused unless it is the one in the meta hash, which the last
 --       call of fence.lua set.
---       The layout is the number of the one by which the producer chose this shard; 0: none. The
---       epoch of the log is empty then, and else the one in the positions of all shards, beside the
---       shard's own. A batch with an older layout than the meta hash has is refused by the error
---       'LAYOUT <layout> <events skipped>', unless the log has all of it; see shards/routing.py.
+--       The layout by which the producer chose this shard: '<number> <shard> <epoch of the log>';
+--       empty: none, which is shard 0. The epoch of the log is the one in the positions of all
+--       shards, beside the shard's own. A batch with an older layout than the meta hash has is
+--       refused by the error 'LAYOUT <number> <events skipped>', unless the log has all of it; see
+--       shards/routing.py.
 --       A route is a set of channels: 's' (stats channel too) or '-' (not), then the project id;
 --       empty: no project channel. Each event's route is an index from 0 in two bytes, high byte
 --       first. Routes are few; an argument per event would cost as much as its PUBLISH does.
@@ -24,10 +24,11 @@ local events_channel, stats_channel, prefix = ARGV[5], ARGV[6], ARGV[7]
 local first = tonumber(ARGV[2])
 local token = ARGV[8]
 local collectors_channel = ARGV[9]
-local layout, log_epoch, shard = tonumber(ARGV[10]), ARGV[11], ARGV[12]
-local routes = tonumber(ARGV[13])
-local route_of = ARGV[14]
-local before = 14 + routes
+local layout, shard, log_epoch = string.match(ARGV[10], '(%d+) (%d+) (.+)')
+layout = tonumber(layout or 0)
+local routes = tonumber(ARGV[11])
+local route_of = ARGV[12]
+local before = 12 + routes
 local count = #ARGV - before
 local is_published = events_channel ~= ''
 local to_events = is_published
@@ -38,7 +39,7 @@ end
 
 local project_channels, to_stats = {}, {}
 for i = 1, routes do
-  local route = ARGV[14 + i]
+  local route = ARGV[12 + i]
   if #route > 1 then project_channels[i - 1] = prefix .. sub(route, 2) end
   to_stats[i - 1] = byte(route) == 115
 end
@@ -96,8 +97,8 @@ local function leave_out_unheard()
 end
 if is_published and collectors_channel ~= '' and count > skipped then leave_out_unheard() end
 
-local head = '{"position":"' .. (log_epoch ~= '' and log_epoch or epoch) .. ':'
-local infix = shard ~= '0' and '-' .. shard .. '-'
+local head = '{"position":"' .. (log_epoch or epoch) .. ':'
+local infix = layout > 0 and shard ~= '0' and '-' .. shard .. '-'
 local id, failure
 local applied, refused = skipped, 0
 

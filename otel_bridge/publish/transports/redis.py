@@ -274,9 +274,7 @@ class RedisSender:
             settings.project_channel_prefix,
             token,
             self._collectors,
-            layout.gen,
-            layout.epoch,
-            shard,
+            f"{layout.gen} {shard} {layout.epoch}" if layout.gen else "",
             *_event_arguments(batch),
         ]
         # Each release runs its own script, by its hash, so it knows the reply's elements.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 
 import pytest
 
@@ -68,7 +69,7 @@ def test_a_layout_is_read_from_the_hash() -> None:
 
 def test_a_producer_stays_on_its_shard() -> None:
     """Its shard is the CRC-32 of its id modulo the number of shards, so all processes agree."""
-    layout = SINGLE._replace(gen=1, count=5)
+    layout = replace(SINGLE, gen=1, count=5)
     for name in ("a", "0f8fad5bd9cb469fa16570867728950e", "\u00e4"):
         assert layout.shard_of(name) == zlib.crc32(name.encode()) % 5
 

@@ -7,6 +7,7 @@ has that rule too is proved on real servers by ``tests/integration/test_reshardi
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -92,7 +93,7 @@ class Sender:
 
 
 def shard_of(producer: str, count: int) -> int:
-    return SINGLE._replace(count=count).shard_of(producer)
+    return replace(SINGLE, count=count).shard_of(producer)
 
 
 def test_a_log_without_a_layout_costs_no_command() -> None:
@@ -192,7 +193,8 @@ def test_a_change_that_was_interrupted_is_an_error(monkeypatch: pytest.MonkeyPat
     """The shards have a newer layout than the log, so the batch waits for an operator."""
     monkeypatch.setattr(routing, "_WAIT_SEC", 0.0)
     log = Log()
-    log.metas = dict.fromkeys(log.metas, 1)
+    log.change(1, 4)
+    log.metas = dict.fromkeys(log.metas, 2)
     with pytest.raises(TransportError, match="run otel-bridge shards again"):
         Sender(log).send("a", 1, 1)
     assert log.appended == []
@@ -202,7 +204,7 @@ def test_a_hash_that_is_no_layout_is_an_error() -> None:
     """The key is named, as an operator must look at it."""
     log = Log()
     log.change(1, 4)
-    log.layout = log.layout._replace(count=9)
+    log.layout = replace(log.layout, count=9)
     with pytest.raises(TransportError, match=r"nexus:\{0\}:layout: n=9"):
         Sender(log).send("a", 1, 1)
 
