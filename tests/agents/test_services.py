@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -17,6 +16,7 @@ from tests.agents.expectations import Expected
 from tests.agents.observed import Seen, Way, all_events, awaited, starting
 from tests.agents.programs.steps import SECRET_WORD
 from tests.support.app_server import AppServer, fetch
+from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer, next_module_database
 from tests.support.waiting import wait_until
 
@@ -37,12 +37,6 @@ RUNS = ("gateway", "traceparent", "report")
 Look = Callable[[Way], Seen]
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 def _is_up(url: str) -> bool:
     try:
         return fetch(f"{url}/openapi.json").status == 200
@@ -54,7 +48,7 @@ def watch(way: Way, server: RedisServer, folder: Path) -> Seen:
     """Start the three processes, send the requests, and look at each while it is held."""
     redis_url = f"redis://127.0.0.1:{server.port}"
     bus_url, broker = (f"{redis_url}/{next_module_database()}" for _ in range(2))
-    service, gateway = _free_port(), _free_port()
+    service, gateway = free_port(), free_port()
     urls = {name: f"http://127.0.0.1:{name}" for name in (service, gateway)}
     variables = {"BROKER": broker, "AGENT": urls[service]}
     uvicorn = ["uvicorn", "--log-level", "warning", "--port"]

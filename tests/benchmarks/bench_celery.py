@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from tests.benchmarks.job_cost import JobCost, measure, running
 from tests.benchmarks.results import row
-from tests.support.redis_server import free_port
+from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 _ROUNDS: Final = 5

@@ -17,7 +17,7 @@ from websockets.asyncio.client import connect
 
 from tests.deploy.test_files import DEPLOY, program
 from tests.support.app_server import AppProcess
-from tests.support.redis_server import free_port
+from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.deploy, pytest.mark.redis]

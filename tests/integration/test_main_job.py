@@ -25,8 +25,8 @@ from otel_bridge_collector.commands.demo import DEMO_REQUEST
 from websockets.sync.client import ClientConnection, connect
 
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
+from tests.support.ports import free_port
 from tests.support.redis_groups import RedisCluster
-from tests.support.redis_server import free_port
 
 PHASES = [
     "enumeration",

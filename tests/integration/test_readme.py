@@ -15,8 +15,8 @@ import pytest
 from otel_bridge_collector.commands.demo import DEMO_REQUEST
 
 from tests.support.app_server import fetch
+from tests.support.ports import free_port
 from tests.support.readme import curl_body, curl_query, request_json, snippet_with
-from tests.support.redis_server import free_port
 from tests.support.waiting import wait_until
 
 BIN = Path(sys.executable).parent

@@ -18,7 +18,7 @@ from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import AppServer, fetch
 from tests.support.commanded_worker import CommandedWorker, can_be_pid_1
 from tests.support.ordering_site import ORDERS
-from tests.support.redis_server import free_port
+from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.redis, pytest.mark.fault]

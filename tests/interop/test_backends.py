@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from tests.support.app_server import fetch
 from tests.support.dashboard_site import DashboardSite
 from tests.support.go_tools import build
 from tests.support.node_tools import node_environment, run_npm
+from tests.support.ports import free_port
 from tests.support.seen_spans import check_research_task, from_jaeger, from_tempo
 from tests.support.waiting import wait_until
 
@@ -33,12 +33,6 @@ pytestmark = [pytest.mark.interop, pytest.mark.redis, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def is_up(url: str) -> bool:

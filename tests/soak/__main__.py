@@ -36,7 +36,8 @@ from tests.soak.jobs import (
 )
 from tests.soak.page import OpenPage
 from tests.support.app_server import Answer, fetch
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.ports import free_port
+from tests.support.redis_server import RedisServer
 from tests.support.waiting import wait_until
 
 ROOT: Final = Path(__file__).parents[2]

@@ -29,7 +29,8 @@ from otel_bridge.publish.bus import EventBus
 from otel_bridge.settings import BridgeSettings
 from tests.support.app_server import fetch
 from tests.support.load import Load
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.ports import free_port
+from tests.support.redis_server import RedisServer
 from tests.support.storm_clients import CrowdReport, StormCrowd, raise_open_files
 from tests.support.waiting import wait_until
 

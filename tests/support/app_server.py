@@ -8,7 +8,6 @@ A real collector for tests: uvicorn with our protocol class on a free port.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -28,6 +27,7 @@ from otel_bridge_collector.runtime import Collector
 from otel_bridge_collector.settings import CollectorSettings
 
 from otel_bridge.settings import BridgeSettings
+from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 __all__ = ["Answer", "AppProcess", "AppServer", "fetch"]
@@ -64,7 +64,7 @@ def fetch(
             return Answer(error.code, dict(error.headers), error.read())
 
 
-def _listener(port: int = 0) -> socket.socket:
+def _listener(port: int) -> socket.socket:
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     # Small, and inherited by connections: a client that does not read shows soon.
@@ -96,7 +96,7 @@ class AppServer:
         server_options: dict[str, Any] | None = None,
         **settings: Any,
     ) -> None:
-        self._listener = _listener(port)
+        self._listener = _listener(port or free_port())
         self.port = int(self._listener.getsockname()[1])
         collector_settings = CollectorSettings(port=self.port, **settings)
         self._bridge_settings = bridge_settings
@@ -189,8 +189,7 @@ class AppProcess:
     """
 
     def __init__(self, bridge: dict[str, Any], **settings: Any) -> None:
-        with contextlib.closing(_listener()) as listener:
-            self.port = int(listener.getsockname()[1])
+        self.port = free_port()
         options = {"port": self.port, "bridge": bridge, "settings": settings}
         self._command = [sys.executable, "-c", _SCRIPT, json.dumps(options)]
         self._process: subprocess.Popen[bytes] | None = None

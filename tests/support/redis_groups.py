@@ -11,7 +11,8 @@ from typing import Any, Final, Self
 
 import redis
 
-from tests.support.redis_server import DATABASES, Kind, RedisServer, free_port, require_redis_server
+from tests.support.ports import free_port
+from tests.support.redis_server import DATABASES, Kind, RedisServer, require_redis_server
 from tests.support.waiting import wait_until
 
 __all__ = ["RedisCluster", "SentinelGroup"]
