@@ -6,6 +6,7 @@ import hashlib
 import socket
 from collections.abc import Callable
 
+import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.exceptions import InvalidStatus
@@ -99,6 +100,28 @@ def handshake(port: int, path: str, headers: str) -> int:
             f"Connection: Upgrade\r\n{headers.format(port=port)}\r\n".encode()
         )
         return int(link.recv(1000).split()[1])
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("path", ["/ws/monitor", "/ws/views"])
+def test_an_idle_client_takes_at_most_28_kib(path: str) -> None:
+    """Memory of the collector's process for each of a thousand more, which do not say anything."""
+    raise_open_files()
+    limits = {"address_max_connections": MANY, "connects_per_sec": 0}
+
+    def wait_for(count: int) -> None:
+        views = "views_" if path == "/ws/views" else ""
+        name = f"otel_bridge_{views}clients"
+        wait_until(lambda: metrics(app.url)[name] == count, f"{count} clients", 60, 0.1)
+
+    with AppProcess({"bus_url": "memory://idle"}, **limits) as app:
+        with StormCrowd(app.port, 100, path=path):
+            wait_for(100)
+            before = psutil.Process(app.pid).memory_info().rss
+            with StormCrowd(app.port, 1000, path=path):
+                wait_for(1100)
+                after = psutil.Process(app.pid).memory_info().rss
+    assert (after - before) / 1000 / 1024 <= 28
 
 
 @pytest.mark.chaos

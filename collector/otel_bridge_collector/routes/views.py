@@ -87,9 +87,10 @@ async def views(websocket: WebSocket) -> None:
     16 subscriptions and send 20 messages a second of 16 KiB; at most 16 further ones wait, others
     are dropped. A bad message is answered with ``refused``. A client that does not keep up gets the
     latest state later, and is closed after 8 s. The handshake gets 429 if the account has 100
-    WebSockets open or the address 500 (all defaults). Close codes: 1007 for text that is not UTF-8,
-    1009 for a message over 16 KiB, 1012 when the collector stops, 3008 for a client that reads too
-    slowly, 4401 when its credentials become invalid.
+    WebSockets open or the address 500, and 503 with ``Retry-After`` if more than 200 come in a
+    second (all defaults). Close codes: 1007 for text that is not UTF-8, 1009 for a message over
+    16 KiB, 1012 when the collector stops, 1013 for a browser instead of 503, 3008 for a client that
+    reads too slowly, 4401 when its credentials become invalid.
     """
 
     async def serve(closers: list[Callable[[], None]]) -> None:

@@ -108,9 +108,10 @@ async def monitor(websocket: WebSocket) -> None:
     The query may have ``project_id``, ``task_id``, ``types`` and ``stats_only`` (filters),
     ``snapshot``, ``since`` and ``batch_ms``. What the client sends is ignored. Events are dropped
     for it while 4 MiB wait to be read (a ``gap`` message counts them), and after 8 s of that it is
-    closed. The handshake gets 400 for an invalid parameter, and 429 if the account has 100
-    WebSockets open or the address 500 (all defaults). Close codes: 3008 for a client that reads too
-    slowly, 4401 when its credentials become invalid, 1012 when the collector stops. While the log
+    closed. The handshake gets 400 for an invalid parameter, 429 if the account has 100 WebSockets
+    open or the address 500, and 503 with ``Retry-After`` if more than 200 come in a second (all
+    defaults). Close codes: 3008 for a client that reads too slowly, 4401 when its credentials
+    become invalid, 1012 when the collector stops, 1013 for a browser instead of 503. While the log
     cannot be reached, it stays open without events.
     """
     collector: Collector = websocket.app.state.collector

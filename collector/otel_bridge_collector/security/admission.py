@@ -27,8 +27,6 @@ _MIN_BURST: Final = 20
 """Handshakes that are admitted at once, however low the rate: a person opens ten tabs."""
 _PROMISED_SHARE: Final = 0.9
 """Of the rate that is promised to those who come back; the rest is for those who come first."""
-
-
 _LOG_INTERVAL_SEC: Final = 60.0
 
 
