@@ -18,6 +18,8 @@ from otel_bridge.orchestration.queue.task_types import Priority, QueuedJob
 from otel_bridge.publish.bus import EventBus
 from otel_bridge.publish.redis_keys import DEFAULT_KEYS
 from otel_bridge.publish.shards.layout import TAGS
+from otel_bridge.publish.shards.resharding import reshard
+from otel_bridge.publish.transports import open_receiver
 from otel_bridge.publish.transports.base import Outgoing, SpanLines
 from otel_bridge.publish.transports.redis import RedisSender
 from otel_bridge.settings import BridgeSettings
@@ -125,6 +127,26 @@ def test_operator_and_publisher_have_what_shards_need(
     with server.client() as client:
         counts = [client.xlen(DEFAULT_KEYS.log_stream(TAGS[shard])) for shard in range(3)]
     assert counts == [3 + 2, 2, 2]
+
+
+async def test_the_collector_reads_all_shards(server: RedisServer) -> None:
+    """Its user may do what reading a log of several shards takes, also back from the newest."""
+    with server.client() as client:
+        reshard(client, DEFAULT_KEYS, 3)
+    sender = RedisSender(url(server, "publisher"), BridgeSettings())
+    for shard in range(3):
+        sender.send(producer_on(shard, 3), 1, [Outgoing(b'{"event_type":"x"}', None)])
+    sender.close()
+    receiver = open_receiver(url(server, "collector"), BridgeSettings())
+    position = await receiver.open()
+    found = 0
+    while found < 3:
+        entries = await receiver.read(position)
+        position, found = entries[-1].position, found + len(entries)
+    assert len(await receiver.read_back(10)) == 3
+    assert await receiver.last_position() == position
+    await receiver.close()
+    assert denials(server) == []
 
 
 async def test_coordinator_has_what_it_needs(server: RedisServer) -> None:

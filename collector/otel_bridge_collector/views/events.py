@@ -243,5 +243,7 @@ def _row(entry: HeldEvent) -> tuple[tuple[int, ...], str, bytes]:
     """An event as a row, of its bytes as they are; its place sorts rows of several processes."""
     key = entry.position or ""
     numbers = key.rpartition(":")[2].split("-")
+    if len(numbers) == 2:
+        numbers.insert(1, "0")  # its shard of the log, which the first does not name
     place = tuple(int(number) for number in numbers if number.isdecimal())
     return place, key, b'{"k":' + to_json(key) + b',"event":' + entry.data + b"}"

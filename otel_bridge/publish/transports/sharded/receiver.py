@@ -162,7 +162,7 @@ class ShardedReceiver:
         layout = await self._layout_now()
         if place.epoch not in (layout.epoch, _NO_EPOCH):
             raise PositionLostError(after, "epoch")
-        shards = self._states.shards
+        shards = layout.shards  # also those that are gone: they may have had entries after it
         found = await self._poller.bounds(shards)
         while missing := [shard for shard in shards if shard not in found]:
             if all(map(self._poller.is_away, missing)):

@@ -145,6 +145,7 @@ class ReadStates:
 
 def _cursor_after_gap(state: ReadState, found: Bounds, reason: str) -> StreamId:
     """Where a shard is read on that has lost something."""
-    if found.epoch != state.epoch or found.first is None or found.last is None:
+    if found.first is None or found.last is None:
         return NOTHING_READ
-    return id_before(found.first) if reason == "trimmed" else found.last
+    is_shorter = found.epoch == state.epoch and reason == "epoch"
+    return found.last if is_shorter else id_before(found.first)
