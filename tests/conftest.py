@@ -62,9 +62,11 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def make_settings() -> Callable[..., BridgeSettings]:
     """Settings with test-friendly defaults; keyword arguments win."""
+    # Not 100 ms: a busy machine takes longer, and a sender by itself sends nothing again.
+    defaults = {"bus_url": "memory://tests", "send_timeout_ms": 1000}
 
     def make(**overrides: Any) -> BridgeSettings:
-        return BridgeSettings(**{"bus_url": "memory://tests", **overrides})
+        return BridgeSettings(**defaults | overrides)
 
     return make
 

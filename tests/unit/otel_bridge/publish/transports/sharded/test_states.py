@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from otel_bridge.publish.shards.layout import Layout
 from otel_bridge.publish.shards.position import LAST_NUMBER, ShardPosition
 from otel_bridge.publish.transports.sharded.continuity import NOTHING_READ, Bounds
@@ -73,7 +75,7 @@ def test_a_shard_out_of_use_is_read_until_it_is_gone() -> None:
     """Its last entries are read, and its end is no loss; what was not read of it is one."""
     states = started()
     states.note_read(1, (80, 0))
-    ended = TWO._replace(gen=2, count=1, ended={1: "80-0"})
+    ended = replace(TWO, gen=2, count=1, ended={1: "80-0"})
     states.follow(ended)
     assert states.shards == [0, 1]
     assert not states.is_one_stream
@@ -93,13 +95,13 @@ def test_a_shard_that_comes_back_empty_is_another_one() -> None:
     states = started()
     states.note_read(1, (80, 0))
     ended = {1: "80-0"}
-    states.follow(TWO._replace(gen=2, count=1, epochs={0: "log"}, ended=ended))
+    states.follow(replace(TWO, gen=2, count=1, epochs={0: "log"}, ended=ended))
     assert states.cursors() == {0: (19, LAST_NUMBER)}
-    states.follow(TWO._replace(gen=3, epochs={0: "log", 1: "again"}, ended=ended))
+    states.follow(replace(TWO, gen=3, epochs={0: "log", 1: "again"}, ended=ended))
     states.compare({1: Bounds("again", None, None, None)})
     assert (states.lost, states.cursors()[1]) == ({}, NOTHING_READ)
 
     behind = started()
     behind.note_read(1, (70, 0))
-    behind.follow(TWO._replace(gen=3, epochs={0: "log", 1: "again"}, ended=ended))
+    behind.follow(replace(TWO, gen=3, epochs={0: "log", 1: "again"}, ended=ended))
     assert behind.lost == {"trimmed": {1}}
