@@ -95,7 +95,8 @@ def test_random_stops_cost_no_event_and_make_no_duplicate(
     """Two producers under random SIGSTOPs: each one's events once, in strict order."""
     chance = random.Random(20_261_124)
     # A minute makes 144,000 events: more than the log keeps by default, and all are compared.
-    options = {"stream_max_events": 1_000_000}
+    # Stops of 10 to 350 ms let some batches time out.
+    options = {"stream_max_events": 1_000_000, "send_timeout_ms": 100}
     with (
         bus_to(own_redis.url, make_settings, **options) as first,
         bus_to(own_redis.url, make_settings, **options) as second,
