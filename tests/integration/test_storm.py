@@ -114,13 +114,15 @@ def test_an_idle_client_takes_at_most_28_kib(path: str) -> None:
         name = f"otel_bridge_{views}clients"
         wait_until(lambda: metrics(app.url)[name] == count, f"{count} clients", 60, 0.1)
 
-    with AppProcess({"bus_url": "memory://idle"}, **limits) as app:
-        with StormCrowd(app.port, 100, path=path):
-            wait_for(100)
-            before = psutil.Process(app.pid).memory_info().rss
-            with StormCrowd(app.port, 1000, path=path):
-                wait_for(1100)
-                after = psutil.Process(app.pid).memory_info().rss
+    with (
+        AppProcess({"bus_url": "memory://idle"}, **limits) as app,
+        StormCrowd(app.port, 100, path=path),
+    ):
+        wait_for(100)
+        before = psutil.Process(app.pid).memory_info().rss
+        with StormCrowd(app.port, 1000, path=path):
+            wait_for(1100)
+            after = psutil.Process(app.pid).memory_info().rss
     assert (after - before) / 1000 / 1024 <= 28
 
 
