@@ -163,6 +163,8 @@ def scroll_to_the_middle(page: Page) -> None:
     expect(grid(page)).not_to_have_attribute("aria-rowcount", "0")
     page.keyboard.press("e")
     expect(grid(page)).to_have_attribute("aria-rowcount", str(JOBS + 3))
+    # The address keeps it over the reload, and is written a moment after the key.
+    page.wait_for_url("**folds=**")
     with page.expect_websocket() as socket:
         page.reload()
     expect(grid(page)).to_have_attribute("aria-rowcount", str(JOBS + 3))
