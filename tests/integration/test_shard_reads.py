@@ -62,7 +62,7 @@ async def test_clients_that_hop_for_longer(shards: int, kind: Kind, stack: ExitS
     if shards > 1:
         set_shards(server.url, shards)
     async with Hopping(server.url, producers=5) as stage:
-        await stage.more(1000)
+        await stage.more(300)
         prove_no_hole_and_no_double(stage, await stage.finish())
 
 
@@ -76,9 +76,9 @@ async def test_clients_of_a_cluster_hop_for_longer(
     cluster = stack.enter_context(RedisCluster(kind, has_replicas=False))
     set_shards(cluster.url, shards)
     async with Hopping(cluster.url, producers=5) as stage:
-        await stage.more(500)
+        await stage.more(150)
         set_shards(cluster.url, 12 - shards)
-        await stage.more(500)
+        await stage.more(150)
         prove_no_hole_and_no_double(stage, await stage.finish())
 
 
@@ -143,6 +143,8 @@ async def test_a_replica_takes_over(kind: Kind, stack: ExitStack) -> None:
         await stage.more(200)
         await asyncio.to_thread(cluster.owner(DEFAULT_KEYS.log_stream(TAGS[2])).kill)
         await stage.more(200)
+        for producer in stage.producers:
+            await asyncio.to_thread(producer.stop)
         newest = {f"{producer.producer_id}-{producer.sent}" for producer in stage.producers}
         async with asyncio.timeout(60):
             while not all(newest <= set(one.order()) for one in stage.collectors):

@@ -99,10 +99,10 @@ def is_passed(position: str, cursor: str) -> bool:
     False for texts of two logs, and for those that are no positions of a log in Redis.
     """
     try:
-        wanted, reached = parse_position(position), parse_position(cursor)
+        place, reached = parse_position(position), parse_position(cursor)
     except PositionLostError:
         return False
-    return wanted.epoch == reached.epoch and wanted <= reached
+    return place.epoch == reached.epoch and place <= reached
 
 
 def _is_number(text: str) -> bool:

@@ -46,6 +46,10 @@ async def read(receiver: RedisLogReceiver, after: str, count: int) -> list[LogEn
     return found
 
 
+def is_sharded(receiver: RedisLogReceiver) -> bool:
+    return receiver.shard_status is not None
+
+
 async def test_a_reader_follows_growth_and_shrinking(
     redis_url: str, client: Any, sender: RedisSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,13 +65,12 @@ async def test_a_reader_follows_growth_and_shrinking(
     sender.send(producers[0], 1, [EVENT])
     start = await receiver.open()
     (first,) = await read(receiver, start, 1)
-    assert receiver.shard_status is None
+    assert not is_sharded(receiver)
     reshard(client, DEFAULT_KEYS, 3)
     sent = {sender.send(name, 2, [EVENT]).position for name in producers}
     found = await read(receiver, first.position, 3)
     assert {entry.position for entry in found} == sent
-    assert receiver.shard_status is not None
-    assert receiver.shard_status.is_sharded
+    assert is_sharded(receiver)
     assert await receiver.read(start, limit=1) == [first]
     assert [entry.position for entry in await receiver.read_back(9)] == [
         entry.position for entry in [first, *found][::-1]
@@ -78,11 +81,11 @@ async def test_a_reader_follows_growth_and_shrinking(
     (after,) = await read(receiver, last, 1)
     assert await receiver.last_position() == after.position
     client.delete(DEFAULT_KEYS.log_stream(TAGS[1]), DEFAULT_KEYS.log_stream(TAGS[2]))
-    while receiver.shard_status is not None:
+    while is_sharded(receiver):
         assert await receiver.read(after.position, wait_ms=20) == []
     sender.send(producers[0], 3, [EVENT])
     (newest,) = await read(receiver, after.position, 1)
-    assert receiver.shard_status is None
+    assert not is_sharded(receiver)
     with pytest.raises(PositionLostError) as lost:
         await receiver.read(next(each for each in sorted(sent) if each.count("-") == 2))
     assert lost.value.reason == "trimmed"

@@ -77,11 +77,9 @@ def test_a_shard_out_of_use_is_read_until_it_is_gone() -> None:
     states.note_read(1, (80, 0))
     ended = replace(TWO, gen=2, count=1, ended={1: "80-0"})
     states.follow(ended)
-    assert states.shards == [0, 1]
-    assert not states.is_one_stream
+    assert (states.shards, states.is_one_stream) == ([0, 1], False)
     states.compare({0: ZERO, 1: Bounds("one", (5, 0), None, None)})
-    assert (states.lost, states.shards) == ({}, [0])
-    assert states.is_one_stream
+    assert (states.lost, states.shards, states.is_one_stream) == ({}, [0], True)
 
     late = started()
     late.note_read(1, (70, 0))
