@@ -103,10 +103,10 @@ async def test_a_master_is_killed(kind: Kind, stack: ExitStack) -> None:
         await asyncio.to_thread(killed.kill)
         others = [p for p in stage.producers if crc32(p.producer_id.encode()) % 8 not in away]
         assert 0 < len(others) < len(stage.producers)
-        reached = [len(collector.order()) for collector in stage.collectors]
+        reached = [collector.count for collector in stage.collectors]
         async with asyncio.timeout(60):
             while any(
-                len(collector.order()) < count + 100
+                collector.count < count + 100
                 for collector, count in zip(stage.collectors, reached, strict=True)
             ):
                 await asyncio.sleep(0.01)
@@ -146,8 +146,8 @@ async def test_a_replica_takes_over(kind: Kind, stack: ExitStack) -> None:
         for producer in stage.producers:
             await asyncio.to_thread(producer.stop)
         newest = {f"{producer.producer_id}-{producer.sent}" for producer in stage.producers}
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while not all(newest <= set(one.order()) for one in stage.collectors):
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(1)  # looking costs as much as reading
         for collector in stage.collectors:
             assert len(collector.order()) == len(set(collector.order()))
