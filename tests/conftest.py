@@ -63,7 +63,7 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def make_settings() -> Callable[..., BridgeSettings]:
     """Settings with test-friendly defaults; keyword arguments win."""
     # Not 100 ms: a busy machine takes longer, and a sender by itself sends nothing again.
-    defaults = {"bus_url": "memory://tests", "send_timeout_ms": 1000}
+    defaults: dict[str, Any] = {"bus_url": "memory://tests", "send_timeout_ms": 1000}
 
     def make(**overrides: Any) -> BridgeSettings:
         return BridgeSettings(**defaults | overrides)
